@@ -1,0 +1,1 @@
+"""Studies: from archives, tables or the phantom renderer to one dataset on disk."""

@@ -1,0 +1,1 @@
+"""Learning: fine-tuning a report model on a prepared dataset."""

@@ -1,0 +1,87 @@
+"""Augmentation for training: one random affine draw an image (rotation, shift, zoom, shear), edges replicated.
+
+In goes an 8-bit gray picture as an array and a numpy generator, out comes one of the same shape. The same
+generator state gives the same picture.
+
+There is no horizontal flip, on purpose: it would move the heart to the patient's right, which is a disease of its
+own (situs inversus), and it would swap left and right under a report that still names the old sides.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augmentation:
+    """How far a training picture may be moved; every amount is drawn uniformly from -limit to +limit."""
+
+    max_rotation: float = 15.0
+    """Degrees, about the centre."""
+    max_shift: float = 0.10
+    """Fraction of the width (and of the height)."""
+    max_zoom: float = 0.10
+    """Fraction: 0.10 means 0.9 to 1.1 times the size."""
+    max_shear: float = 10.0
+    """Degrees, along the width."""
+    max_brightness: float = 0.0
+    """Added to the gray values, as a fraction of the full range; 0 is off."""
+    max_contrast: float = 0.0
+    """Fraction by which the distance to the picture's mean gray is stretched or shrunk; 0 is off."""
+
+    def __post_init__(self):
+        limits = {
+            "max_rotation": 180.0,
+            "max_shift": 0.5,
+            "max_zoom": 0.9,
+            "max_shear": 45.0,
+            "max_brightness": 1.0,
+            "max_contrast": 0.9,
+        }
+        for name, limit in limits.items():
+            value = getattr(self, name)
+            if not 0 <= value <= limit:
+                raise ValueError(f"augmentation: {name} is {value}; it must lie between 0 and {limit:g}")
+
+
+def affine_matrix(
+    *, width: int, height: int, rotation: float, shift: tuple[float, float], zoom: float, shear: float
+) -> np.ndarray:
+    """The 2 x 3 matrix from source to target pixels: shear, then zoom, then rotation about the centre, then shift.
+
+    `rotation` and `shear` are in degrees (a positive rotation turns the picture counter-clockwise as seen),
+    `shift` in pixels to the right and down, `zoom` a factor.
+    """
+    angle = math.radians(rotation)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    linear = zoom * turn @ np.array([[1.0, math.tan(math.radians(shear))], [0.0, 1.0]])
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    return np.column_stack([linear, centre + np.array(shift) - linear @ centre])
+
+
+def augment(
+    pixels: UInt8[np.ndarray, "height width"], options: Augmentation, rng: np.random.Generator
+) -> UInt8[np.ndarray, "height width"]:
+    """The picture moved by one draw from `rng`; what comes in from outside repeats the nearest edge pixel."""
+    height, width = pixels.shape
+    # Always the same number of draws, so that switching one kind off leaves the others as they were.
+    rotation, shift_x, shift_y, zoom, shear, brightness, contrast = rng.uniform(-1.0, 1.0, size=7)
+    matrix = affine_matrix(
+        width=width,
+        height=height,
+        rotation=rotation * options.max_rotation,
+        shift=(shift_x * options.max_shift * width, shift_y * options.max_shift * height),
+        zoom=1 + zoom * options.max_zoom,
+        shear=shear * options.max_shear,
+    )
+    moved = cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if options.max_brightness == 0 and options.max_contrast == 0:
+        return moved
+    mean = float(moved.mean())
+    gain = 1 + contrast * options.max_contrast
+    offset = mean * (1 - gain) + 255 * brightness * options.max_brightness
+    levels = np.clip(np.rint(np.arange(256) * gain + offset), 0, 255).astype(np.uint8)
+    return cv2.LUT(moved, levels)

@@ -1,0 +1,65 @@
+"""95 % intervals by resampling patients with replacement (Efron's percentile bootstrap).
+
+A statistic is a function of weights [resamples, studies]: how often each study is counted. Equal seeds
+and equal patients give equal resamples, so the difference of two systems' samples is the paired one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+NUM_RESAMPLES = 1000
+_MAX_WEIGHTS_AT_ONCE = 2_000_000
+"""Bounds the memory of one block of weights to 16 MB."""
+
+Statistic = Callable[[np.ndarray], np.ndarray]
+"""Weights [resamples, studies] to values [resamples] or [resamples, values]; NaN where undefined."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A figure and its 95 % interval; all None where undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+def resample(
+    statistic: Statistic, subject_ids: Sequence[str], num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> np.ndarray:
+    """The statistic's value in each resample, [resamples, …]."""
+    return np.concatenate([statistic(weights) for weights in resample_weights(subject_ids, num_resamples, seed)])
+
+
+def point_value(statistic: Statistic, num_studies: int) -> np.ndarray:
+    """The statistic with every study counted once."""
+    return statistic(np.ones((1, num_studies)))[0]
+
+
+def resample_weights(
+    subject_ids: Sequence[str], num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> Iterator[np.ndarray]:
+    """Blocks of weights [resamples, studies]: as many subjects as there are, drawn with replacement,
+    each with all of its studies."""
+    if num_resamples < 1:
+        raise ValueError(f"num_resamples is {num_resamples}; give at least 1 (1000 is usual)")
+    subjects, subject_of_study = np.unique(np.asarray(subject_ids, dtype=str), return_inverse=True)
+    random = np.random.default_rng(seed)
+    block = max(1, _MAX_WEIGHTS_AT_ONCE // max(1, len(subject_of_study)))
+    for start in range(0, num_resamples, block):
+        size = min(block, num_resamples - start)
+        draws = random.integers(len(subjects), size=(size, len(subjects)))
+        rows = np.arange(size)[:, None] * len(subjects)
+        times_drawn = np.bincount((draws + rows).ravel(), minlength=size * len(subjects)).reshape(size, len(subjects))
+        yield times_drawn[:, subject_of_study].astype(np.float64)
+
+
+def interval(value: float, samples: np.ndarray) -> Estimate:
+    """The value with the 2.5th and 97.5th percentile of its samples; resamples where it is undefined are left out."""
+    samples = samples[~np.isnan(samples)]
+    if np.isnan(value) or len(samples) == 0:
+        return Estimate(value=None, low=None, high=None)
+    low, high = np.percentile(samples, [2.5, 97.5])
+    return Estimate(value=float(value), low=float(low), high=float(high))

@@ -1,0 +1,343 @@
+"""The words that made-up reports are written with: places, degrees, names of each kind of finding, denials, frames.
+
+Tables only; `data.grammar` chooses among them and keeps the labels. The words of one finding never assert
+another (an "opacity" is only ever Lung Opacity, a "consolidation" only Consolidation), and nothing speaks of
+a prior study. The vocabulary is kept plain on purpose: a small decoder has to learn it in minutes.
+"""
+
+from dataclasses import dataclass
+
+PLACES = {
+    "apical": {
+        "one": (("{side} apical",), ("at the {side} apex", "at the {side} lung apex")),
+        "both": (("biapical", "bilateral apical"), ("at both apices", "at both lung apices")),
+        "none": (("apical",), ("at the apex",)),
+    },
+    "upper": {
+        "one": (("{side} upper lobe", "{side} upper lung"), ("in the {side} upper lobe", "in the upper {side} lung")),
+        "both": (("bilateral upper lobe",), ("in both upper lobes", "in the upper lungs bilaterally")),
+        "none": (("upper lung",), ("in the upper lung",)),
+    },
+    "mid": {
+        "one": (("{side} mid lung",), ("in the {side} mid lung", "in the mid {side} lung")),
+        "both": (("bilateral mid lung",), ("in both mid lungs", "in the mid lungs bilaterally")),
+        "none": (("mid lung",), ("in the mid lung",)),
+    },
+    "lower": {
+        "one": (("{side} lower lobe", "{side} lower lung"), ("in the {side} lower lobe", "in the lower {side} lung")),
+        "both": (("bilateral lower lobe",), ("in both lower lobes", "in the lower lungs bilaterally")),
+        "none": (("lower lung",), ("in the lower lung",)),
+    },
+    "basal": {
+        "one": (("{side} basilar", "{side} basal"), ("at the {side} lung base", "at the {side} base")),
+        "both": (("bibasilar", "bilateral basal"), ("at both lung bases", "at the lung bases bilaterally")),
+        "none": (("basilar", "basal"), ("at the lung base",)),
+    },
+    "perihilar": {
+        "one": (("{side} perihilar",), ("in the {side} perihilar region", "around the {side} hilum")),
+        "both": (("bilateral perihilar",), ("in both perihilar regions", "around both hila")),
+        "none": (("perihilar",), ("in the perihilar region",)),
+    },
+    "diffuse": {
+        "one": (("diffuse {side} lung",), ("throughout the {side} lung",)),
+        "both": (("diffuse bilateral",), ("throughout both lungs",)),
+        "none": (("diffuse",), ("throughout the lungs",)),
+    },
+    "": {
+        "one": (("{side}", "{side}-sided"), ("on the {side}",)),
+        "both": (("bilateral",), ("bilaterally", "on both sides")),
+        "none": (("",), ("",)),
+    },
+}
+"""Zone -> for one side, both or none: words before the finding's name, and words after it."""
+
+SIZES = {"minimal": ("tiny", "minimal"), "small": ("small",), "moderate": ("moderate",), "large": ("large",)}
+FLUID = {"minimal": ("trace", "tiny"), "small": ("small",), "moderate": ("moderate",), "large": ("large",)}
+GRADES = {
+    "minimal": ("minimal", "slight"),
+    "small": ("mild",),
+    "moderate": ("moderate",),
+    "large": ("severe", "marked"),
+}
+EXTENTS = {"minimal": ("minimal", "subtle"), "small": ("mild",), "moderate": ("moderate",), "large": ("extensive",)}
+AREAS = {
+    "minimal": ("minimal",),
+    "small": ("small", "mild"),
+    "moderate": ("moderate",),
+    "large": ("large", "extensive"),
+}
+COLLAPSES = {"minimal": ("partial",), "small": ("partial",), "moderate": ("partial",), "large": ("complete",)}
+NO_DEGREES = {}
+ADVERBS = {
+    "": ("",),
+    "minimal": ("minimally", "slightly"),
+    "small": ("mildly",),
+    "moderate": ("moderately",),
+    "large": ("severely", "markedly"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Naming:
+    """How one kind of finding is called.
+
+    `names` are (singular, plural); an empty plural marks a mass noun (no article, no plural). `sentences`
+    say it whole; `hedged` the same in doubt. `placed` tells which places make sense:
+    "lung" side and zone, "side" the side alone, "none" neither.
+    """
+
+    names: tuple[tuple[str, str], ...]
+    degrees: dict[str, tuple[str, ...]]
+    placed: str = "lung"
+    sentences: tuple[str, ...] = ()
+    hedged: tuple[str, ...] = ()
+
+
+NAMINGS = {
+    "widened mediastinum": Naming(
+        names=(("widening of the mediastinum", ""), ("mediastinal widening", "")),
+        degrees=GRADES,
+        placed="none",
+        sentences=("The mediastinum is {adverb} widened.", "The mediastinal contour is {adverb} widened."),
+        hedged=("The mediastinum may be {adverb} widened.", "The mediastinal contour is possibly widened."),
+    ),
+    "tortuous aorta": Naming(
+        names=(("widening of the mediastinum from a tortuous aorta", ""),),
+        degrees=GRADES,
+        placed="none",
+        sentences=(
+            "The mediastinal contour is {adverb} widened by a tortuous aorta.",
+            "Tortuous aorta with a {adverb} widened mediastinum.",
+            "The aorta is tortuous and the mediastinum is {adverb} widened.",
+        ),
+        hedged=(
+            "The mediastinum may be widened by a tortuous aorta.",
+            "Possible mediastinal widening from a tortuous aorta.",
+        ),
+    ),
+    "enlarged heart": Naming(
+        names=(("cardiomegaly", ""), ("enlargement of the heart", ""), ("enlargement of the cardiac silhouette", "")),
+        degrees=GRADES,
+        placed="none",
+        sentences=(
+            "The heart is {adverb} enlarged.",
+            "The cardiac silhouette is {adverb} enlarged.",
+            "Heart size is {adverb} enlarged.",
+            "The heart size is {adverb} increased.",
+        ),
+        hedged=(
+            "Heart size is borderline enlarged.",
+            "The cardiac silhouette may be {adverb} enlarged.",
+            "The heart is possibly enlarged.",
+        ),
+    ),
+    "hazy opacity": Naming(
+        names=(
+            ("hazy opacity", "hazy opacities"),
+            ("airspace opacity", "airspace opacities"),
+            ("opacity", "opacities"),
+        ),
+        degrees=EXTENTS,
+    ),
+    "interstitial opacity": Naming(
+        names=(
+            ("interstitial opacity", "interstitial opacities"),
+            ("reticular opacity", "reticular opacities"),
+            ("interstitial opacities", ""),
+        ),
+        degrees=EXTENTS,
+    ),
+    "nodule": Naming(names=(("nodule", "nodules"), ("pulmonary nodule", "pulmonary nodules")), degrees=SIZES),
+    "mass": Naming(names=(("mass", "masses"), ("lung mass", "lung masses")), degrees=SIZES),
+    "cavitary lesion": Naming(
+        names=(("cavitary lesion", "cavitary lesions"), ("cavitary mass", "cavitary masses")), degrees=SIZES
+    ),
+    "interstitial edema": Naming(
+        names=(("interstitial edema", ""), ("interstitial pulmonary edema", ""), ("pulmonary edema", "")),
+        degrees=GRADES,
+    ),
+    "alveolar edema": Naming(
+        names=(("alveolar edema", ""), ("alveolar pulmonary edema", ""), ("pulmonary edema", "")), degrees=GRADES
+    ),
+    "lobar consolidation": Naming(
+        names=(("consolidation", "consolidations"), ("consolidation", ""), ("lobar consolidation", "")), degrees=AREAS
+    ),
+    "bronchopneumonia": Naming(
+        names=(("pneumonia", ""), ("bronchopneumonia", ""), ("patchy pneumonia", "")), degrees=EXTENTS
+    ),
+    "linear atelectasis": Naming(
+        names=(("linear atelectasis", ""), ("platelike atelectasis", ""), ("atelectasis", "")), degrees=EXTENTS
+    ),
+    "lobar collapse": Naming(
+        names=(("collapse", ""), ("lobar collapse", ""), ("lobar atelectasis", "")), degrees=COLLAPSES
+    ),
+    "pneumothorax": Naming(names=(("pneumothorax", "pneumothoraces"),), degrees=SIZES),
+    "tension pneumothorax": Naming(
+        names=(("tension pneumothorax", "tension pneumothoraces"),), degrees=SIZES, placed="side"
+    ),
+    "pleural effusion": Naming(
+        names=(("pleural effusion", "pleural effusions"), ("effusion", "effusions"), ("pleural fluid", "")),
+        degrees=FLUID,
+        placed="side",
+        hedged=("Blunting of the {side} costophrenic angle may represent {np}.",),
+    ),
+    "pleural thickening": Naming(names=(("pleural thickening", ""),), degrees=GRADES),
+    "calcified plaque": Naming(
+        names=(
+            ("calcified pleural plaque", "calcified pleural plaques"),
+            ("pleural plaque", "pleural plaques"),
+            ("pleural calcification", ""),
+        ),
+        degrees=SIZES,
+    ),
+    "rib fracture": Naming(
+        names=(("rib fracture", "rib fractures"), ("fracture of a {side} rib", "rib fractures")),
+        degrees=NO_DEGREES,
+        placed="side",
+    ),
+    "clavicle fracture": Naming(
+        names=(("clavicle fracture", "clavicle fractures"), ("fracture of the {side} clavicle", "clavicle fractures")),
+        degrees=NO_DEGREES,
+        placed="side",
+    ),
+    "endotracheal tube": Naming(
+        names=(("endotracheal tube", "endotracheal tubes"),),
+        degrees=NO_DEGREES,
+        placed="none",
+        sentences=(
+            "The endotracheal tube ends above the carina.",
+            "Endotracheal tube tip is above the carina.",
+            "An endotracheal tube is in place.",
+        ),
+    ),
+    "nasogastric tube": Naming(
+        names=(("nasogastric tube", "nasogastric tubes"), ("enteric tube", "enteric tubes")),
+        degrees=NO_DEGREES,
+        placed="none",
+        sentences=("A nasogastric tube ends in the stomach.", "The enteric tube courses below the diaphragm."),
+    ),
+    "central venous catheter": Naming(
+        names=(("central venous catheter", "central venous catheters"), ("central line", "central lines")),
+        degrees=NO_DEGREES,
+        placed="side",
+        sentences=(
+            "{A_sided} central venous catheter ends in the superior vena cava.",
+            "{A_sided} central line has its tip in the SVC.",
+        ),
+    ),
+    "PICC line": Naming(
+        names=(("PICC line", "PICC lines"), ("PICC", "PICCs")),
+        degrees=NO_DEGREES,
+        placed="side",
+        sentences=("{A_sided} PICC line ends in the superior vena cava.", "{A_sided} PICC has its tip in the SVC."),
+    ),
+    "pacemaker": Naming(
+        names=(("pacemaker", "pacemakers"), ("chest wall pacemaker", "chest wall pacemakers")),
+        degrees=NO_DEGREES,
+        placed="side",
+        sentences=("{A_sided} pacemaker with leads over the heart.", "{A_sided} pacemaker is in place."),
+    ),
+    "sternotomy wires": Naming(
+        names=(("sternotomy wires", ""), ("median sternotomy wires", "")),
+        degrees=NO_DEGREES,
+        placed="none",
+        sentences=("Median sternotomy wires are in place.", "Sternotomy wires are intact."),
+    ),
+    "chest tube": Naming(
+        names=(("chest tube", "chest tubes"), ("pleural drain", "pleural drains")),
+        degrees=NO_DEGREES,
+        placed="side",
+        sentences=("{A_sided} chest tube is in place.",),
+    ),
+}
+
+STATED = (
+    "There {is} {np}.",
+    "There {is} {np}.",
+    "{Bare}.",
+    "{Bare} {is} seen.",
+    "{Bare} {is} present.",
+    "{Bare} {is} noted.",
+)
+DOUBTED = (
+    "Possible {bare}.",
+    "There may be {np}.",
+    "Probable {bare}.",
+    "Likely {bare}.",
+    "{Bare} cannot be excluded.",
+    "Findings may represent {np}.",
+    "Findings are suspicious for {np}.",
+)
+BRIEFLY_DOUBTED = ("Possible {bare}.", "Probable {bare}.", "Likely {bare}.", "{Bare} cannot be excluded.")
+
+DENIALS = {
+    "Consolidation": ("focal consolidation", "consolidation"),
+    "Pleural Effusion": ("pleural effusion", "effusion"),
+    "Pneumothorax": ("pneumothorax",),
+    "Edema": ("pulmonary edema", "edema"),
+    "Pneumonia": ("pneumonia",),
+    "Lung Opacity": ("focal opacity", "airspace opacity"),
+    "Lung Lesion": ("nodule", "mass", "suspicious nodule"),
+    "Fracture": ("fracture", "acute fracture", "rib fracture"),
+    "Atelectasis": ("atelectasis",),
+}
+DENIAL_WEIGHTS = {
+    "Consolidation": 0.7, "Pleural Effusion": 0.85, "Pneumothorax": 0.85, "Edema": 0.4, "Pneumonia": 0.15,
+    "Lung Opacity": 0.25, "Lung Lesion": 0.2, "Fracture": 0.2, "Atelectasis": 0.05,
+}  # fmt: skip
+"""How often a finding that is absent is also denied."""
+DENYING = ("No {list}.", "There is no {list}.", "There is no {list}.", "No evidence of {list}.", "No {list} is seen.")
+
+NORMAL_HEART = ("Heart size is normal.", "The heart is normal in size.", "Cardiac silhouette is normal.")
+NORMAL_MEDIASTINUM = ("Mediastinal contours are normal.", "The mediastinum is unremarkable.")
+NORMAL_BOTH = (
+    "The cardiomediastinal silhouette is normal.",
+    "Cardiomediastinal silhouette is within normal limits.",
+    "Heart size and mediastinal contours are normal.",
+    "The heart and mediastinum are normal.",
+)
+CLEAR_LUNGS = ("The lungs are clear.", "Lungs are clear.", "Both lungs are clear.", "The lungs are clear bilaterally.")
+SHARP_ANGLES = ("The costophrenic angles are sharp.", "Costophrenic angles are clear.")
+NORMAL_BONES = ("The osseous structures are intact.", "The bones are intact.", "Visualized ribs are intact.")
+PLAIN_BONES = ("No acute bony abnormality.", "The bones are unremarkable.")
+"""Says nothing of fractures by name."""
+
+NORMAL_IMPRESSIONS = (
+    "No acute cardiopulmonary abnormality.",
+    "No acute cardiopulmonary abnormality.",
+    "No acute cardiopulmonary disease.",
+    "No acute disease.",
+    "Normal chest.",
+    "Normal chest x-ray.",
+    "No acute abnormality in the chest.",
+)
+DEVICE_IMPRESSIONS = (
+    "No acute cardiopulmonary abnormality.",
+    "Support devices in place. No acute cardiopulmonary abnormality.",
+    "No acute disease.",
+)
+
+TECHNIQUES = {
+    ("PA", ""): ("PA view of the chest.", "Single frontal view of the chest."),
+    ("AP", ""): ("AP view of the chest.", "Portable AP view of the chest.", "Single frontal view of the chest."),
+    ("PA", "LATERAL"): ("PA and lateral views of the chest.", "Frontal and lateral views of the chest."),
+    ("AP", "LATERAL"): ("AP and lateral views of the chest.", "Frontal and lateral views of the chest."),
+}
+
+COMPLAINTS = (
+    "chest pain", "shortness of breath", "cough", "fever and cough", "dyspnea", "fever", "hypoxia", "weakness",
+    "preoperative evaluation", "fall", "trauma", "line placement", "altered mental status",
+    "abdominal pain", "positive TB test", "leukocytosis", "wheezing", "dizziness", "back pain",
+)  # fmt: skip
+LEANINGS = {
+    "Edema": ("shortness of breath", "dyspnea", "hypoxia", "leg swelling"),
+    "Cardiomegaly": ("shortness of breath", "dyspnea", "chest pain", "leg swelling"),
+    "Pneumonia": ("fever and cough", "cough", "fever", "leukocytosis"),
+    "Consolidation": ("fever and cough", "cough", "fever", "shortness of breath"),
+    "Lung Lesion": ("cough", "weight loss", "hemoptysis"),
+    "Pneumothorax": ("chest pain", "shortness of breath", "trauma"),
+    "Pleural Effusion": ("shortness of breath", "dyspnea"),
+    "Fracture": ("fall", "trauma", "chest pain"),
+    "Support Devices": ("line placement", "altered mental status", "hypoxia"),
+}
+"""Complaints that a finding makes more likely; every one of them is also met without it."""

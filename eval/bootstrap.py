@@ -1,7 +1,8 @@
 """95 % intervals by resampling patients with replacement (Efron's percentile bootstrap).
 
-A statistic is a function of weights [resamples, studies]: how often each study is counted. Equal seeds
-and equal patients give equal resamples, so the difference of two systems' samples is the paired one.
+A statistic is a function of weights [resamples, studies], how often each study is counted, to named
+values [resamples, …]. Equal seeds and equal patients give equal resamples, so the difference of two
+systems' samples is the paired one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +14,8 @@ NUM_RESAMPLES = 1000
 _MAX_WEIGHTS_AT_ONCE = 2_000_000
 """Bounds the memory of one block of weights to 16 MB."""
 
-Statistic = Callable[[np.ndarray], np.ndarray]
-"""Weights [resamples, studies] to values [resamples] or [resamples, values]; NaN where undefined."""
+Statistic = Callable[[np.ndarray], dict[str, np.ndarray]]
+"""Weights [resamples, studies] to values [resamples, …] by name; NaN where undefined."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,14 +29,15 @@ class Estimate:
 
 def resample(
     statistic: Statistic, subject_ids: Sequence[str], num_resamples: int = NUM_RESAMPLES, seed: int = 0
-) -> np.ndarray:
-    """The statistic's value in each resample, [resamples, …]."""
-    return np.concatenate([statistic(weights) for weights in resample_weights(subject_ids, num_resamples, seed)])
+) -> dict[str, np.ndarray]:
+    """The statistic's values in each resample, [resamples, …]."""
+    blocks = [statistic(weights) for weights in resample_weights(subject_ids, num_resamples, seed)]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def point_value(statistic: Statistic, num_studies: int) -> np.ndarray:
-    """The statistic with every study counted once."""
-    return statistic(np.ones((1, num_studies)))[0]
+def point_values(statistic: Statistic, num_studies: int) -> dict[str, np.ndarray]:
+    """The statistic's values with every study counted once."""
+    return {name: values[0] for name, values in statistic(np.ones((1, num_studies))).items()}
 
 
 def resample_weights(

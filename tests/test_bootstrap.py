@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from eval.bootstrap import interval, point_value, resample, resample_weights
+from eval.bootstrap import interval, point_values, resample, resample_weights
 
 
 def mean_of(values):
-    return lambda weights: weights @ values / weights.sum(axis=1)
+    return lambda weights: {"mean": weights @ values / weights.sum(axis=1)}
 
 
 def test_a_subjects_studies_are_drawn_together():
@@ -21,7 +21,9 @@ def test_a_subjects_studies_are_drawn_together():
 def test_interval_of_a_mean_is_that_of_theory():
     values = np.random.default_rng(1).normal(5, 2, size=400)
     statistic = mean_of(values)
-    estimate = interval(point_value(statistic, 400), resample(statistic, [str(i) for i in range(400)], 2000))
+    estimate = interval(
+        point_values(statistic, 400)["mean"], resample(statistic, [str(i) for i in range(400)], 2000)["mean"]
+    )
     half_width = 1.96 * values.std() / 20
     assert estimate.value == pytest.approx(values.mean())
     assert estimate.low == pytest.approx(values.mean() - half_width, abs=0.02)
@@ -30,8 +32,8 @@ def test_interval_of_a_mean_is_that_of_theory():
 
 def test_repeated_studies_of_one_patient_do_not_narrow_the_interval():
     values = np.random.default_rng(2).normal(size=30)
-    alone = resample(mean_of(values), [str(i) for i in range(30)])
-    repeated = resample(mean_of(np.repeat(values, 10)), [str(i) for i in np.repeat(range(30), 10)])
+    alone = resample(mean_of(values), [str(i) for i in range(30)])["mean"]
+    repeated = resample(mean_of(np.repeat(values, 10)), [str(i) for i in np.repeat(range(30), 10)])["mean"]
     assert repeated.std() == pytest.approx(alone.std(), rel=0.1)
 
 

@@ -1,0 +1,78 @@
+"""The verdict in words: do the reports depend on the image, and are they better than one sentence for all?"""
+
+from dataclasses import dataclass
+
+from eval.bootstrap import Estimate
+from eval.scoring import METRICS, Scores, paired_difference
+
+SLIGHT_DIFFERENCE = {"macro_f1": 0.1, "cider": 0.1}
+"""A difference below this may be beyond chance and still be of no use."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """`uses_image` is None where it cannot be said; `differences` to the shuffled images, by metric."""
+
+    sentence: str
+    uses_image: bool | None
+    differences: dict[str, Estimate]
+
+
+def image_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> Verdict:
+    """Compares the model with itself on other patients' images, by macro-F1, or by CIDEr where there are no labels.
+
+    `reason` says why there is no shuffled control.
+    """
+    cannot_say = "Whether the reports depend on the image cannot be said"
+    if shuffled is None:
+        return Verdict(sentence=f"{cannot_say}: {reason or 'no shuffled control'}.", uses_image=None, differences={})
+    differences = {metric: paired_difference(model, shuffled, metric) for metric in METRICS}
+    metric = next((metric for metric in SLIGHT_DIFFERENCE if differences[metric].value is not None), None)
+    if metric is None:
+        reason = "no study has both a report or labels to compare with and another patient's images"
+        return Verdict(sentence=f"{cannot_say}: {reason}.", uses_image=None, differences=differences)
+    difference = differences[metric]
+    figures = (
+        f"{METRICS[metric]} {number(model.metrics[metric].value)} against {number(shuffled.metrics[metric].value)} "
+        f"with shuffled images; paired difference {with_interval(difference)}"
+    )
+    uses_image = difference.low > 0
+    if not uses_image:
+        claim = "There is no sign that the reports depend on the image"
+        figures += ", which includes 0" if difference.high >= 0 else ", so other patients' images do better"
+    elif difference.value < SLIGHT_DIFFERENCE[metric]:
+        claim = "The reports depend on the image, but only slightly"
+    else:
+        claim = "The reports depend on the image"
+    return Verdict(sentence=f"{claim}: {figures}.", uses_image=uses_image, differences=differences)
+
+
+def constant_verdict(model: Scores, constant: Scores | None) -> str:
+    """Whether the model's text is closer to the references than one report for all."""
+    if constant is None or model.metrics["cider"].value is None:
+        return ""
+    difference = paired_difference(model, constant, "cider")
+    figures = (
+        f"CIDEr {number(model.metrics['cider'].value)} against {with_interval(constant.metrics['cider'])}; "
+        f"paired difference {with_interval(difference)}"
+    )
+    if difference.low > 0:
+        return f"The text is closer to the references than one constant report: {figures}."
+    return f"The text is not shown to be closer to the references than one constant report: {figures}."
+
+
+def number(value: float | None) -> str:
+    """Three decimals without the zero before the point; "–" for undefined."""
+    if value is None:
+        return "–"
+    text = f"{value:.3f}"
+    return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
+
+
+def with_interval(estimate: Estimate) -> str:
+    """ ".340 [.290, .390]"; "–" for undefined."""
+    if estimate.value is None:
+        return "–"
+    if estimate.low is None:
+        return number(estimate.value)
+    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"

@@ -1,0 +1,188 @@
+"""All figures of a set of predictions, the paired difference and the verdict in words."""
+
+import dataclasses
+import time
+
+import numpy as np
+import pytest
+
+from eval.clinical import f1_scores
+from eval.overlap import bleu, cider, rouge_l
+from eval.predictions import Prediction
+from eval.scoring import METRICS, paired_difference, score_predictions
+from eval.verdict import constant_verdict, image_verdict, number, with_interval
+from vlm.findings import FINDINGS, UNLABELED_STUDY
+
+NAMES = [finding.lower() for finding in FINDINGS]
+
+
+def label_by_name(report: str) -> tuple[int, ...]:
+    """Stands in for data.labeler: a finding is positive where its name is written."""
+    return tuple(int(name in report.lower()) for name in NAMES)
+
+
+def made_up(num_studies: int, seed: int = 0, error_rate: float = 0.1) -> list[Prediction]:
+    random = np.random.default_rng(seed)
+    predictions = []
+    for study in range(num_studies):
+        truth = random.random(14) < 0.3
+        said = truth ^ (random.random(14) < error_rate)
+        reference = "Findings: " + ". ".join(name for name, present in zip(NAMES, truth, strict=True) if present)
+        predictions.append(
+            Prediction(
+                study_id=f"study{study}",
+                subject_id=f"subject{study // 2}",
+                report=". ".join(name for name, present in zip(NAMES, said, strict=True) if present),
+                probabilities=tuple(np.clip(truth + random.normal(0, 0.5, 14), 0, 1).tolist()),
+                reference=reference if truth.any() else "Findings: clear lungs",
+                reference_labels=tuple(int(present) for present in truth),
+            )
+        )
+    return predictions
+
+
+def of_other_patients(predictions: list[Prediction]) -> list[Prediction]:
+    others = predictions[10:] + predictions[:10]
+    return [dataclasses.replace(own, report=other.report) for own, other in zip(predictions, others, strict=True)]
+
+
+PREDICTIONS = made_up(60)
+SCORES = score_predictions(PREDICTIONS, label_by_name)
+SHUFFLED = score_predictions(of_other_patients(PREDICTIONS), label_by_name, name="shuffled images")
+
+
+def test_values_are_those_of_the_single_metrics():
+    reports = [prediction.report for prediction in PREDICTIONS]
+    references = [prediction.reference for prediction in PREDICTIONS]
+    labels = [prediction.reference_labels for prediction in PREDICTIONS]
+    clinical = f1_scores([label_by_name(report) for report in reports], labels)
+    assert SCORES.metrics["macro_f1"].value == pytest.approx(clinical.macro_f1)
+    assert SCORES.metrics["micro_recall"].value == pytest.approx(clinical.micro_recall)
+    assert SCORES.per_finding[3].f1.value == pytest.approx(clinical.per_finding[3].f1)
+    assert SCORES.per_finding[3].support == clinical.per_finding[3].support
+    assert SCORES.metrics["bleu_4"].value == pytest.approx(bleu(reports, references).scores[3])
+    assert SCORES.metrics["cider"].value == pytest.approx(cider(reports, references).score)
+    assert SCORES.metrics["rouge_l"].value == pytest.approx(rouge_l(reports, references).score)
+
+
+def test_every_metric_has_an_interval_around_it():
+    for metric in METRICS:
+        estimate = SCORES.metrics[metric]
+        assert estimate.low < estimate.value < estimate.high, metric
+
+
+def test_the_other_convention_for_uncertain_is_scored_too():
+    uncertain = [
+        dataclasses.replace(
+            prediction, reference_labels=tuple(3 if code else 0 for code in prediction.reference_labels)
+        )
+        for prediction in PREDICTIONS
+    ]
+    scores = score_predictions(uncertain, label_by_name, num_resamples=10)
+    assert scores.metrics["macro_f1"].value == pytest.approx(SCORES.metrics["macro_f1"].value)
+    assert scores.other_convention["macro_f1"].value is None
+    assert (scores.convention, scores.other_convention_name) == (
+        "uncertain counts as positive",
+        "uncertain counts as negative",
+    )
+
+
+def test_studies_without_reference_report_are_left_out_of_the_text_scores_and_said():
+    without = [dataclasses.replace(prediction, reference="") for prediction in PREDICTIONS[:20]] + PREDICTIONS[20:]
+    scores = score_predictions(without, label_by_name, num_resamples=10)
+    expected = score_predictions(PREDICTIONS[20:], label_by_name, num_resamples=10)
+    assert scores.metrics["bleu_1"].value == expected.metrics["bleu_1"].value
+    assert scores.metrics["macro_f1"].value == SCORES.metrics["macro_f1"].value
+    assert np.isnan(scores.per_study["cider"][:20]).all()
+    assert "text scored over 40 of 60 studies, those with a reference report" in scores.notes
+
+
+def test_without_labels_or_reports_the_figures_are_undefined():
+    bare = [
+        dataclasses.replace(prediction, reference="", reference_labels=UNLABELED_STUDY, probabilities=None)
+        for prediction in PREDICTIONS
+    ]
+    scores = score_predictions(bare, label_by_name, num_resamples=10)
+    assert all(estimate.value is None for estimate in scores.metrics.values())
+    assert scores.reference_distinct_ratio is None
+
+
+def test_distinct_and_empty_reports_are_counted():
+    reports = ["Heart large.", "heart large", "Lungs clear.", ""]
+    scores = score_predictions(
+        [Prediction(study_id=str(i), report=report, reference="heart") for i, report in enumerate(reports)],
+        label_by_name,
+        num_resamples=10,
+    )
+    assert (scores.num_distinct_reports, scores.distinct_ratio, scores.num_empty_reports) == (3, 0.75, 1)
+    assert scores.reference_distinct_ratio == 0.25
+
+
+def test_nothing_to_score_is_refused():
+    with pytest.raises(ValueError, match="model: 0 predictions to score"):
+        score_predictions([], label_by_name)
+
+
+def test_the_paired_difference_is_narrower_than_the_two_intervals():
+    worse = score_predictions(made_up(60, error_rate=0.12), label_by_name)
+    difference = paired_difference(SCORES, worse, "macro_f1")
+    first, second = SCORES.metrics["macro_f1"], worse.metrics["macro_f1"]
+    assert difference.value == pytest.approx(first.value - second.value)
+    assert difference.high - difference.low < (first.high - first.low) + (second.high - second.low)
+
+
+def test_systems_on_different_studies_are_not_compared():
+    with pytest.raises(ValueError, match=r"model \(60 studies\) and other \(10\) were not scored on the same studies"):
+        paired_difference(SCORES, score_predictions(PREDICTIONS[:10], label_by_name, name="other"), "cider")
+
+
+def test_verdict_on_reports_that_depend_on_the_image():
+    verdict = image_verdict(SCORES, SHUFFLED)
+    assert verdict.uses_image is True
+    assert verdict.sentence.startswith(
+        f"The reports depend on the image: macro-F1 (14) {number(SCORES.metrics['macro_f1'].value)} against "
+        f"{number(SHUFFLED.metrics['macro_f1'].value)} with shuffled images; paired difference ."
+    )
+
+
+def test_verdict_on_reports_that_do_not():
+    constant = [dataclasses.replace(prediction, report="edema. fracture") for prediction in PREDICTIONS]
+    scores = score_predictions(constant, label_by_name)
+    verdict = image_verdict(scores, score_predictions(constant, label_by_name, name="shuffled images"))
+    assert verdict.uses_image is False
+    assert verdict.sentence.startswith("There is no sign that the reports depend on the image: macro-F1 (14) ")
+    assert verdict.sentence.endswith("paired difference .000 [.000, .000], which includes 0.")
+
+
+def test_verdict_when_other_patients_images_do_better():
+    verdict = image_verdict(SHUFFLED, SCORES)
+    assert verdict.uses_image is False
+    assert verdict.sentence.endswith("so other patients' images do better.")
+
+
+def test_verdict_without_a_control_says_why():
+    verdict = image_verdict(SCORES, None, "2 of 3 studies are of subject 'a'")
+    assert verdict.uses_image is None
+    assert verdict.sentence == (
+        "Whether the reports depend on the image cannot be said: 2 of 3 studies are of subject 'a'."
+    )
+
+
+def test_verdict_against_the_constant_sentence():
+    constant = [dataclasses.replace(prediction, report="edema. fracture") for prediction in PREDICTIONS]
+    scores = score_predictions(constant, label_by_name, name="constant sentence")
+    assert constant_verdict(SCORES, scores).startswith("The text is closer to the references than one constant report")
+    assert constant_verdict(scores, SCORES).startswith("The text is not shown to be closer")
+
+
+def test_numbers_are_printed_as_the_field_does():
+    assert [number(value) for value in (0.1234, -0.05, 1.0, 12.5, 0.9996, None)] == [
+        ".123", "-.050", "1.000", "12.500", "1.000", "–",
+    ]  # fmt: skip
+    assert with_interval(SCORES.metrics["macro_f1"]).count(".") == 3
+
+
+def test_six_hundred_reports_are_scored_with_intervals_in_seconds():
+    started = time.process_time()
+    score_predictions(made_up(600), label_by_name)
+    assert time.process_time() - started < 10

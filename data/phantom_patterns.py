@@ -1,0 +1,114 @@
+"""How disease of the lung looks in a phantom, whatever the view: haze, patches, nets, nodules, bands.
+
+Each function adds attenuation around a place on the canvas, inside the mask `within` (the lung that holds air),
+and returns the outline of what it drew. `strength` 1 is conspicuous.
+"""
+
+import numpy as np
+
+from data.phantom_canvas import Canvas, curve, ellipse, ribbon
+
+
+def draw_haze(canvas: Canvas, within: np.ndarray, centre, radii, *, strength: float) -> np.ndarray:
+    """Smooth ground glass: a veil through which vessels and ribs stay visible."""
+    canvas.add(canvas.fill(ellipse(centre, radii), soft=0.4 * min(radii)), 0.30 * strength, within=within)
+    return ellipse(centre, np.asarray(radii) * 1.05)
+
+
+def draw_patches(
+    canvas: Canvas, within: np.ndarray, rng: np.random.Generator, centre, radii, *, strength: float
+) -> np.ndarray:
+    """Many ill-defined fluffy patches that run together: bronchopneumonia."""
+    radii = np.asarray(radii)
+    for _ in range(9):
+        angle, distance = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 1))
+        place = np.asarray(centre) + radii * 0.8 * distance * np.array([np.cos(angle), np.sin(angle)])
+        size = rng.uniform(0.014, 0.03)
+        spot = canvas.blob(
+            place, (size * rng.uniform(0.8, 1.3), size * rng.uniform(0.8, 1.3)), degrees=rng.uniform(0, 180)
+        )
+        canvas.add(spot, 0.42 * strength * rng.uniform(0.7, 1.1), within=within)
+    return ellipse(centre, radii * 1.05 + 0.01)
+
+
+def draw_net(
+    canvas: Canvas, within: np.ndarray, rng: np.random.Generator, centre, radii, *, strength: float
+) -> np.ndarray:
+    """A net of fine lines: interstitial disease."""
+    centre, radii = np.asarray(centre), np.asarray(radii)
+    spacing = 0.024
+    lines = []
+    for _ in range(int(5.0 * np.prod(radii) / spacing**2)):
+        angle, distance = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 1))
+        place = centre + radii * distance * np.array([np.cos(angle), np.sin(angle)])
+        corners = rng.uniform(0, 2 * np.pi) + np.array([0.0, 1.3, 2.6, 4.2])
+        size = spacing * rng.uniform(0.35, 0.75)
+        lines.append(place + size * np.stack([np.cos(corners), np.sin(corners)], axis=1))
+    area = canvas.fill(ellipse(centre, radii), soft=0.15 * min(radii))
+    canvas.add(canvas.lines(lines, width=0.0045), 0.24 * strength, within=within)
+    canvas.add(area, 0.04 * strength, within=within)
+    return ellipse(centre, radii)
+
+
+def draw_nodule(canvas: Canvas, rng: np.random.Generator, centre, radius: float, *, strength: float) -> np.ndarray:
+    """A round dense spot with a crisp edge."""
+    outline = ellipse(centre, (radius * rng.uniform(0.92, 1.08), radius), degrees=rng.uniform(0, 180))
+    canvas.add(canvas.fill(outline, soft=0.0025), 0.42 * strength)
+    return outline
+
+
+def _lobulated(rng: np.random.Generator, centre, radius: float) -> np.ndarray:
+    angle = np.linspace(0, 2 * np.pi, 9, endpoint=False)
+    distance = radius * rng.uniform(0.86, 1.14, 9)
+    return curve(np.asarray(centre) + distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1), closed=True)
+
+
+def draw_mass(canvas: Canvas, rng: np.random.Generator, centre, radius: float, *, strength: float) -> np.ndarray:
+    """A large dense lump with lobes and, often, short spikes."""
+    outline = _lobulated(rng, centre, radius)
+    canvas.add(canvas.fill(outline, soft=0.004), 0.55 * strength)
+    if rng.random() < 0.6:
+        middle = np.asarray(centre)
+        spikes = [
+            np.array([middle + (point - middle) * 0.9, middle + (point - middle) * rng.uniform(1.2, 1.45)])
+            for point in outline[::6]
+        ]
+        canvas.add(canvas.lines(spikes, width=0.006, soft=0.002), 0.2 * strength)
+    return outline
+
+
+def draw_cavity(canvas: Canvas, rng: np.random.Generator, centre, radius: float, *, strength: float) -> np.ndarray:
+    """A thick ring around air, sometimes with a fluid level."""
+    outline = _lobulated(rng, centre, radius)
+    inner = np.asarray(centre) + 0.60 * (outline - np.asarray(centre))
+    canvas.add(canvas.fill(outline, soft=0.003), 0.50 * strength)
+    canvas.add(canvas.fill(inner, soft=0.003), -0.66 * strength)
+    if rng.random() < 0.5:
+        level = centre[1] + radius * rng.uniform(0.1, 0.3)
+        fluid = inner.copy()
+        fluid[:, 1] = np.maximum(fluid[:, 1], level)
+        canvas.add(canvas.fill(fluid), 0.5 * strength)
+    return outline
+
+
+def draw_band(canvas: Canvas, start, end, *, width: float, strength: float, bend: float = 0.0) -> np.ndarray:
+    """A plate of collapsed lung: one straight or slightly bent band."""
+    start, end = np.asarray(start), np.asarray(end)
+    outline = ribbon(curve([start, (start + end) / 2 + (0, bend), end]), width)
+    canvas.add(canvas.fill(outline, soft=0.002), 0.42 * strength)
+    return outline
+
+
+def draw_bronchogram(
+    canvas: Canvas, within: np.ndarray, rng: np.random.Generator, start, end, *, strength: float
+) -> None:
+    """Air-filled bronchi, dark inside consolidated lung."""
+    start, end = np.asarray(start), np.asarray(end)
+    along = end - start
+    across = np.array([-along[1], along[0]])
+    trunk = curve([start, start + 0.5 * along + rng.uniform(-0.08, 0.08) * across, end])
+    forks = [
+        curve([start + f * along, start + (f + 0.25) * along + g * across])
+        for f, g in ((0.3, 0.25), (0.45, -0.3), (0.65, 0.25))
+    ]
+    canvas.add(canvas.lines([trunk, *forks], width=0.008, soft=0.0015), -0.24 * strength, within=within)

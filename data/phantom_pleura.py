@@ -1,0 +1,138 @@
+"""Findings of the pleural space in a frontal phantom: pneumothorax, effusion, thickening, calcified plaques."""
+
+import numpy as np
+
+from data.phantom_anatomy import SIDES, Frontal, Lung
+from data.phantom_canvas import Canvas, curve, ribbon
+from data.phantom_findings import strength_of
+from data.scene import SceneFinding
+
+
+def _retracted(lung: Lung, degree: str, is_tension: bool) -> np.ndarray:
+    """Edge of the lung that has come away from the wall, from the midline over the top to the diaphragm."""
+    top, angle = lung.wall[0, 1], lung.wall[-1, 1]
+    height = angle - top
+    if is_tension:
+        points = [(0.05, 0.25), (0.22, 0.27), (0.36, 0.38), (0.40, 0.52), (0.34, 0.66), (0.18, 0.76), (0.02, 0.78)]
+    else:
+        apical, lateral, end = {
+            "minimal": (0.11, 0.07, 0.45), "small": (0.15, 0.10, 0.62), "": (0.22, 0.2, 0.95),
+            "moderate": (0.22, 0.22, 0.95), "large": (0.30, 0.40, 1.0),
+        }[degree]  # fmt: skip
+        points = [(0.08, apical + 0.02), (0.25, apical), (0.45, apical + 0.02)]
+        for v in (0.25, 0.4, 0.6, 0.8):
+            gap = lateral * np.clip((end - v) / 0.3, 0, 1)
+            if v > apical + 0.06:
+                points.append((1.0 - gap, v))
+        points += [(1.03 - lateral * (end == 1.0), 0.96), (0.95 - lateral * (end == 1.0), 1.1)]
+    edge = []
+    for u, v in points:
+        y = top + v * height
+        edge.append((lung.side * (0.03 + u * (lung.wall_x(y) - 0.03)), y))
+    return curve(edge)
+
+
+def draw_pneumothorax(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+    """A dark rim without vessels outside a fine bright line; takes its part out of `airy`."""
+    strength = 0.75 if finding.uncertain else 1.0
+    drawn = []
+    for side in SIDES[finding.side]:
+        lung = anatomy.lungs[side]
+        is_tension = finding.kind == "tension pneumothorax"
+        edge = _retracted(lung, finding.degree, is_tension)
+        close = (
+            [(0.0, edge[-1, 1] + 0.1), (0.0, edge[0, 1])]
+            if is_tension or finding.degree == "large"
+            else [(0.0, 1.2), (0.0, edge[0, 1])]
+        )
+        remaining = canvas.fill(np.concatenate([edge, close]))
+        whole = airy[side]
+        airy[side] = whole * remaining
+        rim = whole - airy[side]
+        canvas.add(rim, -0.17 * strength)
+        canvas.add(airy[side], 0.16 if is_tension else 0.10 if finding.degree == "large" else 0.05)
+        canvas.add(canvas.lines([edge], width=0.007), 0.26 * strength, within=whole)
+        outside = [point for point in lung.outline if side * point[0] > side * np.interp(point[1], *_by_height(edge))]
+        inside = edge[(edge[:, 1] < lung.wall[-1, 1])]
+        drawn.append(np.concatenate([np.array(outside).reshape(-1, 2), inside]) if not is_tension else lung.outline)
+    return drawn
+
+
+def _by_height(edge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    order = np.argsort(edge[:, 1], kind="stable")
+    return edge[order, 1], edge[order, 0]
+
+
+def draw_effusion(canvas: Canvas, anatomy: Frontal, lungs: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+    """Fluid that hides the diaphragm and climbs the wall in a meniscus."""
+    strength = 0.6 if finding.uncertain else 1.0
+    drawn = []
+    for side in SIDES[finding.side]:
+        lung = anatomy.lungs[side]
+        dome, angle, width = lung.base[:, 1].min(), lung.wall[-1, 1], abs(lung.wall[-1, 0])
+        top = lung.wall[0, 1]
+        level, climb = {
+            "minimal": (dome + 0.045, 0.035), "small": (dome - 0.005, 0.06), "": (dome - 0.09, 0.09),
+            "moderate": (dome - 0.10, 0.09), "large": (top + 0.38 * (dome - top), 0.10),
+        }[finding.degree]  # fmt: skip
+        level += rng.uniform(-0.01, 0.01)
+        inner = 0.0 if finding.degree in ("moderate", "large", "") else 0.12 if finding.degree == "small" else 0.45
+        u = np.linspace(0, 1, 14)
+        x = width * (inner + (1.03 - inner) * u)
+        fall = 0.10 * (1 - u) ** 3 if inner else 0.0
+        y = level + 0.25 * climb - climb * u**3.5 - 0.3 * climb * (1 - u) ** 4 * (inner == 0) + fall
+        surface = np.stack([side * x, y], axis=1)
+        fluid = np.concatenate([surface, [(side * width * 1.1, angle + 0.1), (side * width * inner, angle + 0.1)]])
+        canvas.add(canvas.fill(fluid, soft=0.005), 0.62 * strength, within=lungs[side])
+        canvas.add(canvas.fill(fluid, soft=0.03), 0.08 * strength, within=lungs[side])
+        drawn.append(np.array([(side * width * max(inner, 0.1), max(angle, y.min() + 0.05)), (side * width, y.min())]))
+    return drawn
+
+
+def draw_pleural_other(canvas: Canvas, anatomy: Frontal, lungs: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+    """Thickening: a bright band inside the wall. Plaques: hard-edged patches of chalk."""
+    strength = strength_of(finding)
+    drawn = []
+    for side in SIDES[finding.side]:
+        lung = anatomy.lungs[side]
+        top, angle = lung.wall[0, 1], lung.wall[-1, 1]
+        if finding.kind == "pleural thickening":
+            first, last = (0.0, 0.34) if finding.zone in ("apical", "upper") else (0.3, 0.92)
+            v = np.linspace(first, last, 9)
+            y = top + v * (angle - top)
+            thick = (
+                (0.030 + 0.016 * strength)
+                * (0.75 + 0.25 * rng.random(9))
+                * np.sin(np.pi * np.linspace(0.12, 0.9, 9)) ** 0.4
+            )
+            if first == 0:
+                edge = np.stack([side * (lung.wall_x(y) - thick - 0.004), y + 0.6 * thick + 0.012], axis=1)
+                over = curve(
+                    [(side * 0.12 * 0.36, top + 0.055), (side * 0.36 * lung.wall[-1, 0] * side, top + thick[0] + 0.014)]
+                )
+                inner_edge = np.concatenate([over, curve(edge[1:])])
+                outer = [(side * 0.5, y[-1]), (side * 0.5, top - 0.1), (0.0, top - 0.1)]
+            else:
+                inner_edge = curve(np.stack([side * (lung.wall_x(y) - thick), y], axis=1))
+                outer = [(side * 0.5, y[-1]), (side * 0.5, y[0])]
+            band = np.concatenate([inner_edge, outer])
+            canvas.add(canvas.fill(band, soft=0.0025), 0.42 * strength**0.6, within=lungs[side])
+            drawn.append(np.concatenate([inner_edge, np.stack([side * lung.wall_x(y), y], axis=1)]))
+            continue
+        outlines = []
+        for _ in range({"minimal": 2, "small": 3, "": 4, "moderate": 4, "large": 6}[finding.degree]):
+            place = lung.point(rng.uniform(0.45, 0.88), rng.uniform(0.45, 0.9))
+            angles = np.linspace(0, 2 * np.pi, 11, endpoint=False)
+            reach = rng.uniform(0.35, 1.15, 11) * rng.uniform(0.020, 0.032)
+            outlines.append(place + np.stack([reach * np.cos(angles) * 1.5, reach * np.sin(angles)], axis=1))
+        x = np.linspace(0.35, 0.7, 7) * abs(lung.wall[-1, 0])
+        crest = np.stack([side * x, lung.base_y(x) - 0.002], axis=1)
+        outlines.append(ribbon(crest, 0.011 * rng.uniform(0.7, 1.2, 7)))
+        chalk = canvas.fill(*outlines)
+        canvas.add(
+            chalk,
+            0.62 * (0.6 if finding.uncertain else 1.0),
+            within=1 - 0.4 * canvas.fill(*(0.75 * o + 0.25 * o.mean(axis=0) for o in outlines)),
+        )
+        drawn.append(np.concatenate(outlines))
+    return drawn

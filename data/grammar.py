@@ -245,7 +245,8 @@ def _impression(scene: Scene, rng: Generator) -> str:
     items = sorted(scene.findings, key=lambda item: (item.uncertain, _URGENCY.index(item.finding)))
     diseases = [item for item in items if item.finding != "Support Devices"]
     if not diseases:
-        return _pick(phrases.DEVICE_IMPRESSIONS if items else phrases.NORMAL_IMPRESSIONS, rng)
+        certain = any(not item.uncertain for item in items)
+        return _pick(phrases.DEVICE_IMPRESSIONS if certain else phrases.NORMAL_IMPRESSIONS, rng)
     sentences = [_sentence(item, rng, brief=True) for item in diseases[: int(rng.integers(2, 4))]]
     if {item.finding for item in diseases} <= _CHRONIC and rng.random() < 0.6:
         sentences.append("No acute cardiopulmonary abnormality.")

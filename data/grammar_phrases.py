@@ -298,8 +298,8 @@ NORMAL_BOTH = (
 )
 CLEAR_LUNGS = ("The lungs are clear.", "Lungs are clear.", "Both lungs are clear.", "The lungs are clear bilaterally.")
 SHARP_ANGLES = ("The costophrenic angles are sharp.", "Costophrenic angles are clear.")
-NORMAL_BONES = ("The osseous structures are intact.", "The bones are intact.", "Visualized ribs are intact.")
-PLAIN_BONES = ("No acute bony abnormality.", "The bones are unremarkable.")
+NORMAL_BONES = ("The osseous structures are intact.", "The bones are intact.", "The bones are unremarkable.")
+PLAIN_BONES = ("No acute bony abnormality.", "No acute osseous abnormality.")
 """Says nothing of fractures by name."""
 
 NORMAL_IMPRESSIONS = (

@@ -19,12 +19,12 @@ def _break(bone: np.ndarray, at: float, gap: float, step: np.ndarray) -> tuple[l
     return [inner, outer + step * fade], resample(np.array([cut]))[0] + step / 2
 
 
-def plan_bones(anatomy: Frontal, findings: tuple[SceneFinding, ...], rng: np.random.Generator):
+def plan_bones(anatomy: Frontal, fractures: list[tuple[SceneFinding, np.random.Generator]]):
     """Ribs and clavicles, the broken ones in pieces; and for each fracture its finding and the places of its breaks."""
     ribs = {key: [bone] for key, bone in rib_centrelines(anatomy).items()}
     clavicles = {side: [clavicle_centreline(anatomy, side)] for side in (RIGHT, LEFT)}
     breaks = []
-    for finding in findings:
+    for finding, rng in fractures:
         for side in SIDES[finding.side]:
             down = np.array([0.0, 1.0 if rng.random() < 0.7 else -1.0])
             places = []

@@ -285,4 +285,4 @@ def _only_kind(name: str) -> str:
 def _views(rng: np.random.Generator, story: str) -> tuple[str, ...]:
     in_bed = story in ("intensive care", "trauma")
     frontal = "AP" if rng.random() < (0.85 if in_bed else 0.15) else "PA"
-    return (frontal,)
+    return (frontal, "LATERAL") if rng.random() < (0.12 if in_bed else 0.4) else (frontal,)

@@ -12,17 +12,15 @@ where not mentioned. Conventions, after CheXpert and shared with `data.labeler` 
 - No Finding is positive when nothing but Support Devices is positive or uncertain, else blank.
 """
 
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
 
 from numpy.random import Generator
 
-from data import grammar_phrases as phrases
+from data import grammar_frames as frames
+from data.grammar_sentences import capitalized, explain_opacity, listed, pick, say_finding, say_pair, say_without
 from data.scene import Scene, SceneFinding
 from vlm.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
 from vlm.views import view_index
-
-Choice = TypeVar("Choice")
 
 _LUNG_DISEASE = {"Lung Opacity", "Lung Lesion", "Edema", "Consolidation", "Pneumonia", "Atelectasis"}
 _FORBIDS_DENYING = {
@@ -34,6 +32,7 @@ _FORBIDS_DENYING = {
     "Atelectasis": {"Atelectasis", "Consolidation", "Lung Opacity"},
 }
 """A denial is not written beside these, true or not: a reader would take it for a contradiction."""
+_SHIFTS_MEDIASTINUM = {"tension pneumothorax", "lobar collapse"}
 _URGENCY = (
     "Pneumothorax", "Edema", "Pneumonia", "Consolidation", "Pleural Effusion", "Lung Lesion", "Lung Opacity",
     "Atelectasis", "Fracture", "Cardiomegaly", "Enlarged Cardiomediastinum", "Pleural Other", "Support Devices",
@@ -67,191 +66,158 @@ class WrittenReport:
     labels: tuple[int, ...]
 
 
+@dataclass(kw_only=True, slots=True)
+class _Draft:
+    """A report as it grows: sentences per organ system, and what they deny."""
+
+    present: frozenset[str]
+    shifted: bool
+    """The mediastinum is pushed or drawn aside, so it is not called normal."""
+    rng: Generator
+    wordiness: float
+    """How much room is left for what is normal: full reports of ill chests keep short about the rest."""
+    denied: set[str] = field(default_factory=set)
+    systems: dict[str, list[str]] = field(
+        default_factory=lambda: {"heart": [], "lungs": [], "pleura": [], "bones": [], "devices": []}
+    )
+
+    def chance(self, probability: float) -> bool:
+        return self.rng.random() < probability
+
+    def may_deny(self, finding: str) -> bool:
+        return finding not in self.present and not self.present & _FORBIDS_DENYING.get(finding, set())
+
+
 def write_report(scene: Scene, rng: Generator) -> WrittenReport:
     """A report of the scene in one of very many wordings; the same scene and generator state give the same."""
-    present = {item.finding for item in scene.findings}
-    denied: set[str] = set()
-    systems = _state_findings(scene, rng)
-    _mention_normal_structures(systems, present, denied, rng, wordiness=_wordiness(scene))
-    _deny(systems, present, denied, rng, wordiness=_wordiness(scene))
-    sentences = [] if rng.random() < 0.85 else [_technique(scene, rng)]
-    for system in _pick(_ORDERS, rng):
-        sentences += systems[system]
+    wordiness = {0: 1.0, 1: 1.0, 2: 0.95, 3: 0.8}.get(len(scene.findings), 0.5)
+    draft = _Draft(
+        present=frozenset(item.finding for item in scene.findings),
+        shifted=any(item.kind in _SHIFTS_MEDIASTINUM for item in scene.findings),
+        rng=rng,
+        wordiness=wordiness,
+    )
+    _state_findings(draft, scene)
+    _mention_normal_structures(draft)
+    _deny(draft)
+    sentences = [_technique(scene, rng)] if draft.chance(0.15) else []
+    for system in pick(_ORDERS, rng):
+        sentences += draft.systems[system]
     return WrittenReport(
-        indication=_indication(present, rng),
+        indication=_indication(draft),
         findings=" ".join(filter(None, sentences)),
-        impression=_impression(scene, rng),
-        labels=_labels(scene, denied),
+        impression=_impression(draft, scene),
+        labels=_labels(draft, scene),
     )
 
 
-def _labels(scene: Scene, denied: set[str]) -> tuple[int, ...]:
-    labels = [NEGATIVE if finding in denied else BLANK for finding in FINDINGS]
+def _labels(draft: _Draft, scene: Scene) -> tuple[int, ...]:
+    labels = [NEGATIVE if finding in draft.denied else BLANK for finding in FINDINGS]
     for item in sorted(scene.findings, key=lambda item: item.uncertain, reverse=True):
         labels[FINDING_INDEX[item.finding]] = UNCERTAIN if item.uncertain else POSITIVE
-    diseased = any(item.finding != "Support Devices" for item in scene.findings)
+    diseased = draft.present - {"Support Devices"}
     labels[FINDING_INDEX["No Finding"]] = BLANK if diseased else POSITIVE
     return tuple(labels)
 
 
-def _pick(options: tuple[Choice, ...], rng: Generator) -> Choice:
-    return options[int(rng.integers(len(options)))]
-
-
-def _wordiness(scene: Scene) -> float:
-    """How much room is left for what is normal: full reports of ill chests keep short about the rest."""
-    return {0: 1.0, 1: 1.0, 2: 0.9, 3: 0.75}.get(len(scene.findings), 0.5)
-
-
-def _capitalized(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _tidy(text: str) -> str:
-    return " ".join(text.split()).replace(" .", ".")
-
-
-def _with_article(words: str) -> str:
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
-
-
-def _place(item: SceneFinding, placed: str, rng: Generator) -> tuple[str, str]:
-    """Where it lies, as (words before the name, words after it), one of them empty."""
-    if placed == "none":
-        return "", ""
-    zone = item.zone if placed == "lung" else ""
-    number = {"": "none", "bilateral": "both"}.get(item.side, "one")
-    before, after = phrases.PLACES[zone][number]
-    if rng.random() < 0.55:
-        return _pick(before, rng).format(side=item.side), ""
-    return "", _pick(after, rng).format(side=item.side)
-
-
-def _name(item: SceneFinding, rng: Generator) -> tuple[str, str, str]:
-    """The finding as a noun phrase: bare ("small left effusion"), with article, and its verb."""
-    naming = phrases.NAMINGS[item.kind]
-    singular, plural = _pick(naming.names, rng)
-    bilateral = item.side == "bilateral" and naming.placed != "none"
-    before, after = _place(item, naming.placed, rng)
-    if "{side}" in singular and not bilateral:
-        singular = " ".join(singular.format(side=item.side).split())
-        before = after = ""
-    noun = plural if bilateral and plural else singular
-    degree = _pick(naming.degrees[item.degree], rng) if item.degree in naming.degrees else ""
-    if item.kind == "lobar collapse" and item.zone in ("upper", "lower") and item.side in ("left", "right"):
-        noun, before, after = "collapse", "", f"of the {item.side} {item.zone} lobe"
-    bare = _tidy(f"{degree} {before} {noun} {after}")
-    counted = bool(plural) and noun == singular
-    many = not counted and (bool(plural) or noun.endswith(("wires", "opacities")))
-    return bare, _with_article(bare) if counted else bare, "are" if many else "is"
-
-
-def _sentence(item: SceneFinding, rng: Generator, *, brief: bool = False) -> str:
-    """One sentence that states the finding, or hedges it when it is drawn faintly."""
-    naming = phrases.NAMINGS[item.kind]
-    bare, article, verb = _name(item, rng)
-    wholes = naming.hedged if item.uncertain else naming.sentences
-    if wholes and not brief and item.side != "bilateral" and rng.random() < 0.6:
-        frame = _pick(wholes, rng)
-    elif item.uncertain:
-        frame = _pick(phrases.BRIEFLY_DOUBTED if brief else phrases.DOUBTED, rng)
-    else:
-        frame = "{Bare}." if brief else _pick(phrases.STATED, rng)
-    sided = _pick((item.side, f"{item.side}-sided"), rng) if item.side else ""
-    words = {
-        "bare": bare,
-        "Bare": _capitalized(bare),
-        "np": article,
-        "is": verb,
-        "adverb": _pick(phrases.ADVERBS[item.degree], rng),
-        "side": item.side,
-        "A_sided": f"A {sided}",
-    }
-    return _tidy(frame.format(**words))
-
-
-def _state_findings(scene: Scene, rng: Generator) -> dict[str, list[str]]:
-    """Sentences per organ system; now and then two sure findings of one system share a sentence."""
-    systems: dict[str, list[str]] = {"heart": [], "lungs": [], "pleura": [], "bones": [], "devices": []}
-    waiting: dict[str, SceneFinding] = {}
-    for index in rng.permutation(len(scene.findings)):
-        item = scene.findings[int(index)]
+def _state_findings(draft: _Draft, scene: Scene) -> None:
+    """Every finding in a sentence; now and then two of one organ system share one."""
+    waiting: dict[tuple[str, bool], SceneFinding] = {}
+    items = [scene.findings[int(index)] for index in draft.rng.permutation(len(scene.findings))]
+    items = _explain_opacities(draft, items)
+    for item in items:
         system = _SYSTEM_OF.get(item.finding, "lungs")
-        if item.uncertain:
-            systems[system].append(_sentence(item, rng))
-        elif system in waiting:
-            _, first, verb = _name(waiting.pop(system), rng)
-            systems[system].append(f"There {verb} {first} and {_name(item, rng)[1]}.")
-        elif rng.random() < 0.4:
-            waiting[system] = item
+        sentences = draft.systems[system]
+        key = (system, item.uncertain)
+        denied = [finding for finding in frames.WITHOUT.get(item.finding, ()) if draft.may_deny(finding)]
+        if key in waiting:
+            sentences.append(say_pair(waiting.pop(key), item, draft.rng))
+        elif draft.chance(0.4):
+            waiting[key] = item
+        elif denied and not item.uncertain and draft.chance(0.15):
+            denial = pick(denied, draft.rng)
+            sentences.append(say_without(item, denial, draft.rng))
+            draft.denied.add(denial)
         else:
-            systems[system].append(_sentence(item, rng))
-    for system, item in waiting.items():
-        systems[system].append(_sentence(item, rng))
-    return systems
+            sentences.append(say_finding(item, draft.rng))
+    for (system, _), item in waiting.items():
+        draft.systems[system].append(say_finding(item, draft.rng))
 
 
-def _mention_normal_structures(
-    systems: dict[str, list[str]], present: set[str], denied: set[str], rng: Generator, *, wordiness: float
-) -> None:
-    def mention(system: str, sentences: tuple[str, ...], findings: set[str], chance: float) -> None:
-        if not findings & present and rng.random() < chance * wordiness:
-            systems[system].append(_pick(sentences, rng))
-            denied.update(findings)
+def _explain_opacities(draft: _Draft, items: list[SceneFinding]) -> list[SceneFinding]:
+    """Writes of an opacity together with what it may be, where both lie on the same side; returns the rest."""
+    for opacity in items:
+        for cause in items:
+            together = cause.side == opacity.side and cause.uncertain and cause.finding in ("Pneumonia", "Atelectasis")
+            if opacity.finding == "Lung Opacity" and not opacity.uncertain and together and draft.chance(0.5):
+                draft.systems["lungs"].append(explain_opacity(opacity, cause, draft.rng))
+                return [item for item in items if item is not opacity and item is not cause]
+    return items
 
-    if rng.random() < 0.5:
-        mention("heart", phrases.NORMAL_BOTH, {"Cardiomegaly", "Enlarged Cardiomediastinum"}, 0.95)
+
+def _mention_normal_structures(draft: _Draft) -> None:
+    def mention(system: str, sentences: tuple[str, ...], findings: set[str], probability: float) -> None:
+        if not findings & draft.present and draft.chance(probability * draft.wordiness):
+            draft.systems[system].append(pick(sentences, draft.rng))
+            draft.denied.update(findings)
+
+    if draft.shifted or draft.chance(0.5):
+        mention("heart", frames.NORMAL_HEART, {"Cardiomegaly"}, 0.95)
+        if not draft.shifted:
+            mention("heart", frames.NORMAL_MEDIASTINUM, {"Enlarged Cardiomediastinum"}, 0.6)
     else:
-        mention("heart", phrases.NORMAL_HEART, {"Cardiomegaly"}, 0.95)
-        mention("heart", phrases.NORMAL_MEDIASTINUM, {"Enlarged Cardiomediastinum"}, 0.5)
-    if not present & _LUNG_DISEASE:
-        mention("lungs", phrases.CLEAR_LUNGS, {"Lung Opacity"}, 0.7)
-    if "Pleural Other" not in present:
-        mention("pleura", phrases.SHARP_ANGLES, {"Pleural Effusion"}, 0.12)
-    if rng.random() < 0.6:
-        mention("bones", phrases.NORMAL_BONES, {"Fracture"}, 0.35)
-    elif "Fracture" not in present and rng.random() < 0.25 * wordiness:
-        systems["bones"].append(_pick(phrases.PLAIN_BONES, rng))
+        mention("heart", frames.NORMAL_BOTH, {"Cardiomegaly", "Enlarged Cardiomediastinum"}, 0.95)
+    if not draft.present & {"Edema", "Cardiomegaly", "Lung Opacity"}:
+        mention("heart", frames.NORMAL_VESSELS, set(), 0.25)
+    if not draft.present & _LUNG_DISEASE:
+        mention("lungs", frames.CLEAR_LUNGS, {"Lung Opacity"}, 0.75)
+    elif draft.present & _LUNG_DISEASE <= {"Lung Lesion", "Atelectasis"}:
+        mention("lungs", frames.OTHERWISE_CLEAR_LUNGS, {"Lung Opacity"}, 0.3)
+    if "Pleural Other" not in draft.present:
+        mention("pleura", frames.SHARP_ANGLES, {"Pleural Effusion"}, 0.15)
+    if draft.chance(0.6):
+        mention("bones", frames.NORMAL_BONES, {"Fracture"}, 0.45)
+    elif "Fracture" not in draft.present and draft.chance(0.4 * draft.wordiness):
+        draft.systems["bones"].append(pick(frames.PLAIN_BONES, draft.rng))
 
 
-def _deny(
-    systems: dict[str, list[str]], present: set[str], denied: set[str], rng: Generator, *, wordiness: float
-) -> None:
+def _deny(draft: _Draft) -> None:
     """Denies some of what is absent, in lists as radiologists do."""
     absent = [
         finding
-        for finding, weight in phrases.DENIAL_WEIGHTS.items()
-        if finding not in present
-        and not present & _FORBIDS_DENYING.get(finding, set())
-        and finding not in denied
-        and rng.random() < weight * (0.4 + 0.6 * wordiness)
+        for finding, weight in frames.DENIAL_WEIGHTS.items()
+        if draft.may_deny(finding)
+        and finding not in draft.denied
+        and draft.chance(weight * (0.5 + 0.5 * draft.wordiness))
     ]
-    rng.shuffle(absent)
+    draft.rng.shuffle(absent)
     while absent:
-        number = int(rng.integers(1, 4))
-        listed, absent = absent[:number], absent[number:]
-        system = _SYSTEM_OF.get(listed[0], "lungs")
-        systems[system].append(_denial(listed, rng))
-        denied.update(listed)
+        number = int(draft.rng.integers(1, 4))
+        together, absent = absent[:number], absent[number:]
+        draft.systems[_SYSTEM_OF.get(together[0], "lungs")].append(_denial(together, draft.rng))
+        draft.denied.update(together)
 
 
 def _denial(findings: list[str], rng: Generator) -> str:
-    *first, last = (_pick(phrases.DENIALS[finding], rng) for finding in findings)
-    listed = f"{', '.join(first)}{_pick((' or ', ', or '), rng) if len(first) > 1 else ' or '}{last}" if first else last
-    return _pick(phrases.DENYING, rng).format(list=listed)
+    words = [pick(frames.DENIALS[finding], rng) for finding in findings]
+    return pick(frames.DENYING, rng).format(list=listed(words, "or", rng))
 
 
-def _impression(scene: Scene, rng: Generator) -> str:
+def _impression(draft: _Draft, scene: Scene) -> str:
     items = sorted(scene.findings, key=lambda item: (item.uncertain, _URGENCY.index(item.finding)))
     diseases = [item for item in items if item.finding != "Support Devices"]
     if not diseases:
         certain = any(not item.uncertain for item in items)
-        return _pick(phrases.DEVICE_IMPRESSIONS if certain else phrases.NORMAL_IMPRESSIONS, rng)
-    sentences = [_sentence(item, rng, brief=True) for item in diseases[: int(rng.integers(2, 4))]]
-    if {item.finding for item in diseases} <= _CHRONIC and rng.random() < 0.6:
-        sentences.append("No acute cardiopulmonary abnormality.")
-    if len(sentences) > 1 and rng.random() < 0.4:
-        sentences = [f"{number}. {sentence}" for number, sentence in enumerate(sentences, start=1)]
+        return pick(frames.DEVICE_IMPRESSIONS if certain else frames.NORMAL_IMPRESSIONS, draft.rng)
+    number = int(draft.rng.integers(2, 4))
+    sentences = [say_finding(item, draft.rng, brief=True) for item in diseases[:number]]
+    if {item.finding for item in diseases} <= _CHRONIC and draft.chance(0.6):
+        sentences.append(pick(frames.NOTHING_ACUTE, draft.rng))
+    elif draft.chance(0.25):
+        denied = [finding for finding in _URGENCY[:5] if finding in draft.denied]
+        sentences += [_denial([pick(denied, draft.rng)], draft.rng)] if denied else []
+    if len(sentences) > 1 and draft.chance(0.4):
+        sentences = [f"{position}. {sentence}" for position, sentence in enumerate(sentences, start=1)]
     return " ".join(sentences)
 
 
@@ -259,20 +225,20 @@ def _technique(scene: Scene, rng: Generator) -> str:
     kinds = {view_index(position) for position in scene.view_positions}
     frontal = "AP" if 2 in kinds else "PA" if 1 in kinds else ""
     lateral = "LATERAL" if 3 in kinds else ""
-    sentences = phrases.TECHNIQUES.get((frontal, lateral))
-    return _pick(sentences, rng) if sentences else ""
+    sentences = frames.TECHNIQUES.get((frontal, lateral))
+    return pick(sentences, rng) if sentences else ""
 
 
-def _indication(present: set[str], rng: Generator) -> str:
+def _indication(draft: _Draft) -> str:
     """Why the picture was taken: plausible for the findings, never telling them."""
-    if rng.random() < 0.1:
+    if draft.chance(0.1):
         return ""
-    leaning = [finding for finding in sorted(present) if finding in phrases.LEANINGS]
-    if leaning and rng.random() < 0.5:
-        complaint = _pick(phrases.LEANINGS[_pick(leaning, rng)], rng)
+    leaning = [finding for finding in sorted(draft.present) if finding in frames.LEANINGS]
+    if leaning and draft.chance(0.5):
+        complaint = pick(frames.LEANINGS[pick(leaning, draft.rng)], draft.rng)
     else:
-        complaint = _pick(phrases.COMPLAINTS, rng)
-    if rng.random() < 0.3:
-        who = _pick(("man", "woman", "patient"), rng)
-        return f"{int(rng.integers(19, 93))}-year-old {who} with {complaint}."
-    return f"{_capitalized(complaint)}."
+        complaint = pick(frames.COMPLAINTS, draft.rng)
+    if draft.chance(0.3):
+        who = pick(("man", "woman", "patient"), draft.rng)
+        return f"{int(draft.rng.integers(19, 93))}-year-old {who} with {complaint}."
+    return f"{capitalized(complaint)}."

@@ -1,8 +1,8 @@
-"""The words that made-up reports are written with: places, degrees, names of each kind of finding, denials, frames.
+"""The words for what a made-up study shows: places, degrees and names of each kind of finding. Tables only.
 
-Tables only; `data.grammar` chooses among them and keeps the labels. The words of one finding never assert
-another (an "opacity" is only ever Lung Opacity, a "consolidation" only Consolidation), and nothing speaks of
-a prior study. The vocabulary is kept plain on purpose: a small decoder has to learn it in minutes.
+`data.grammar_sentences` chooses among them. The words of one finding never assert another (an "opacity" is only
+ever Lung Opacity, a "consolidation" only Consolidation), and nothing speaks of a prior study. The vocabulary is
+kept plain on purpose: a small decoder has to learn it in minutes.
 """
 
 from dataclasses import dataclass
@@ -52,6 +52,7 @@ PLACES = {
 """Zone -> for one side, both or none: words before the finding's name, and words after it."""
 
 SIZES = {"minimal": ("tiny", "minimal"), "small": ("small",), "moderate": ("moderate",), "large": ("large",)}
+LESIONS = SIZES | {"moderate": ("moderate-sized",)}
 FLUID = {"minimal": ("trace", "tiny"), "small": ("small",), "moderate": ("moderate",), "large": ("large",)}
 GRADES = {
     "minimal": ("minimal", "slight"),
@@ -60,12 +61,7 @@ GRADES = {
     "large": ("severe", "marked"),
 }
 EXTENTS = {"minimal": ("minimal", "subtle"), "small": ("mild",), "moderate": ("moderate",), "large": ("extensive",)}
-AREAS = {
-    "minimal": ("minimal",),
-    "small": ("small", "mild"),
-    "moderate": ("moderate",),
-    "large": ("large", "extensive"),
-}
+AREAS = {"minimal": ("minimal",), "small": ("small",), "moderate": ("moderate",), "large": ("large", "extensive")}
 COLLAPSES = {"minimal": ("partial",), "small": ("partial",), "moderate": ("partial",), "large": ("complete",)}
 NO_DEGREES = {}
 ADVERBS = {
@@ -82,8 +78,8 @@ class Naming:
     """How one kind of finding is called.
 
     `names` are (singular, plural); an empty plural marks a mass noun (no article, no plural). `sentences`
-    say it whole; `hedged` the same in doubt. `placed` tells which places make sense:
-    "lung" side and zone, "side" the side alone, "none" neither.
+    say it whole; `hedged` the same in doubt. `placed` tells which places make sense: "lung" side and zone,
+    "pleura" side and apex or base, "side" the side alone, "none" neither.
     """
 
     names: tuple[tuple[str, str], ...]
@@ -147,10 +143,10 @@ NAMINGS = {
         ),
         degrees=EXTENTS,
     ),
-    "nodule": Naming(names=(("nodule", "nodules"), ("pulmonary nodule", "pulmonary nodules")), degrees=SIZES),
-    "mass": Naming(names=(("mass", "masses"), ("lung mass", "lung masses")), degrees=SIZES),
+    "nodule": Naming(names=(("nodule", "nodules"), ("pulmonary nodule", "pulmonary nodules")), degrees=LESIONS),
+    "mass": Naming(names=(("mass", "masses"), ("lung mass", "lung masses")), degrees=LESIONS),
     "cavitary lesion": Naming(
-        names=(("cavitary lesion", "cavitary lesions"), ("cavitary mass", "cavitary masses")), degrees=SIZES
+        names=(("cavitary lesion", "cavitary lesions"), ("cavitary mass", "cavitary masses")), degrees=LESIONS
     ),
     "interstitial edema": Naming(
         names=(("interstitial edema", ""), ("interstitial pulmonary edema", ""), ("pulmonary edema", "")),
@@ -171,7 +167,7 @@ NAMINGS = {
     "lobar collapse": Naming(
         names=(("collapse", ""), ("lobar collapse", ""), ("lobar atelectasis", "")), degrees=COLLAPSES
     ),
-    "pneumothorax": Naming(names=(("pneumothorax", "pneumothoraces"),), degrees=SIZES),
+    "pneumothorax": Naming(names=(("pneumothorax", "pneumothoraces"),), degrees=SIZES, placed="pleura"),
     "tension pneumothorax": Naming(
         names=(("tension pneumothorax", "tension pneumothoraces"),), degrees=SIZES, placed="side"
     ),
@@ -181,7 +177,7 @@ NAMINGS = {
         placed="side",
         hedged=("Blunting of the {side} costophrenic angle may represent {np}.",),
     ),
-    "pleural thickening": Naming(names=(("pleural thickening", ""),), degrees=GRADES),
+    "pleural thickening": Naming(names=(("pleural thickening", ""),), degrees=GRADES, placed="pleura"),
     "calcified plaque": Naming(
         names=(
             ("calcified pleural plaque", "calcified pleural plaques"),
@@ -189,6 +185,7 @@ NAMINGS = {
             ("pleural calcification", ""),
         ),
         degrees=SIZES,
+        placed="pleura",
     ),
     "rib fracture": Naming(
         names=(("rib fracture", "rib fractures"), ("fracture of a {side} rib", "rib fractures")),
@@ -250,94 +247,3 @@ NAMINGS = {
         sentences=("{A_sided} chest tube is in place.",),
     ),
 }
-
-STATED = (
-    "There {is} {np}.",
-    "There {is} {np}.",
-    "{Bare}.",
-    "{Bare} {is} seen.",
-    "{Bare} {is} present.",
-    "{Bare} {is} noted.",
-)
-DOUBTED = (
-    "Possible {bare}.",
-    "There may be {np}.",
-    "Probable {bare}.",
-    "Likely {bare}.",
-    "{Bare} cannot be excluded.",
-    "Findings may represent {np}.",
-    "Findings are suspicious for {np}.",
-)
-BRIEFLY_DOUBTED = ("Possible {bare}.", "Probable {bare}.", "Likely {bare}.", "{Bare} cannot be excluded.")
-
-DENIALS = {
-    "Consolidation": ("focal consolidation", "consolidation"),
-    "Pleural Effusion": ("pleural effusion", "effusion"),
-    "Pneumothorax": ("pneumothorax",),
-    "Edema": ("pulmonary edema", "edema"),
-    "Pneumonia": ("pneumonia",),
-    "Lung Opacity": ("focal opacity", "airspace opacity"),
-    "Lung Lesion": ("nodule", "mass", "suspicious nodule"),
-    "Fracture": ("fracture", "acute fracture", "rib fracture"),
-    "Atelectasis": ("atelectasis",),
-}
-DENIAL_WEIGHTS = {
-    "Consolidation": 0.7, "Pleural Effusion": 0.85, "Pneumothorax": 0.85, "Edema": 0.4, "Pneumonia": 0.15,
-    "Lung Opacity": 0.25, "Lung Lesion": 0.2, "Fracture": 0.2, "Atelectasis": 0.05,
-}  # fmt: skip
-"""How often a finding that is absent is also denied."""
-DENYING = ("No {list}.", "There is no {list}.", "There is no {list}.", "No evidence of {list}.", "No {list} is seen.")
-
-NORMAL_HEART = ("Heart size is normal.", "The heart is normal in size.", "Cardiac silhouette is normal.")
-NORMAL_MEDIASTINUM = ("Mediastinal contours are normal.", "The mediastinum is unremarkable.")
-NORMAL_BOTH = (
-    "The cardiomediastinal silhouette is normal.",
-    "Cardiomediastinal silhouette is within normal limits.",
-    "Heart size and mediastinal contours are normal.",
-    "The heart and mediastinum are normal.",
-)
-CLEAR_LUNGS = ("The lungs are clear.", "Lungs are clear.", "Both lungs are clear.", "The lungs are clear bilaterally.")
-SHARP_ANGLES = ("The costophrenic angles are sharp.", "Costophrenic angles are clear.")
-NORMAL_BONES = ("The osseous structures are intact.", "The bones are intact.", "The bones are unremarkable.")
-PLAIN_BONES = ("No acute bony abnormality.", "No acute osseous abnormality.")
-"""Says nothing of fractures by name."""
-
-NORMAL_IMPRESSIONS = (
-    "No acute cardiopulmonary abnormality.",
-    "No acute cardiopulmonary abnormality.",
-    "No acute cardiopulmonary disease.",
-    "No acute disease.",
-    "Normal chest.",
-    "Normal chest x-ray.",
-    "No acute abnormality in the chest.",
-)
-DEVICE_IMPRESSIONS = (
-    "No acute cardiopulmonary abnormality.",
-    "Support devices in place. No acute cardiopulmonary abnormality.",
-    "No acute disease.",
-)
-
-TECHNIQUES = {
-    ("PA", ""): ("PA view of the chest.", "Single frontal view of the chest."),
-    ("AP", ""): ("AP view of the chest.", "Portable AP view of the chest.", "Single frontal view of the chest."),
-    ("PA", "LATERAL"): ("PA and lateral views of the chest.", "Frontal and lateral views of the chest."),
-    ("AP", "LATERAL"): ("AP and lateral views of the chest.", "Frontal and lateral views of the chest."),
-}
-
-COMPLAINTS = (
-    "chest pain", "shortness of breath", "cough", "fever and cough", "dyspnea", "fever", "hypoxia", "weakness",
-    "preoperative evaluation", "fall", "trauma", "line placement", "altered mental status",
-    "abdominal pain", "positive TB test", "leukocytosis", "wheezing", "dizziness", "back pain",
-)  # fmt: skip
-LEANINGS = {
-    "Edema": ("shortness of breath", "dyspnea", "hypoxia", "leg swelling"),
-    "Cardiomegaly": ("shortness of breath", "dyspnea", "chest pain", "leg swelling"),
-    "Pneumonia": ("fever and cough", "cough", "fever", "leukocytosis"),
-    "Consolidation": ("fever and cough", "cough", "fever", "shortness of breath"),
-    "Lung Lesion": ("cough", "weight loss", "hemoptysis"),
-    "Pneumothorax": ("chest pain", "shortness of breath", "trauma"),
-    "Pleural Effusion": ("shortness of breath", "dyspnea"),
-    "Fracture": ("fall", "trauma", "chest pain"),
-    "Support Devices": ("line placement", "altered mental status", "hypoxia"),
-}
-"""Complaints that a finding makes more likely; every one of them is also met without it."""

@@ -1,0 +1,54 @@
+"""Made-up studies as a source for `data.prepare`: a seed and a number in, drafts out that are drawn by the workers."""
+
+from dataclasses import dataclass
+
+from data.draft import ImageOptions, Plan
+from data.splits import split_subjects
+from data.study import Study
+from data.synthetic import _subject_id, make_study
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyntheticDraft:
+    """A made-up study that is still to be drawn."""
+
+    study_id: str
+    subject_id: str
+    split: str
+    seed: int
+    index: int
+    size: int
+    files: tuple[str, ...] = ()
+
+    def study(self, options: ImageOptions) -> Study:
+        return make_study(self.seed, self.index, self.size)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyntheticSource:
+    """Made-up studies: chest phantoms with findings, and reports of them."""
+
+    num_studies: int = 1000
+    """How many."""
+    size: int = 224
+    """Pixels a side."""
+
+    def plan(self, *, seed: int, split_fractions: tuple[float, float, float]) -> Plan:
+        if self.num_studies < 1:
+            raise ValueError(f"--num-studies is {self.num_studies}; ask for 1 or more")
+        if not 64 <= self.size <= 1024:
+            raise ValueError(f"--size is {self.size}; it must lie between 64 and 1024")
+        subjects = [_subject_id(seed, index) for index in range(self.num_studies)]
+        split_of = split_subjects(subjects, fractions=split_fractions, seed=seed)
+        drafts = (
+            SyntheticDraft(
+                study_id=f"synthetic-{seed}-{index:06d}",
+                subject_id=subject,
+                split=split_of[subject],
+                seed=seed,
+                index=index,
+                size=self.size,
+            )
+            for index, subject in enumerate(subjects)
+        )
+        return Plan(num_studies=self.num_studies, drafts=drafts)

@@ -1,0 +1,132 @@
+"""From rows of a prepared data set to the tensors of one optimiser step, the same for the same seed and epoch.
+
+Which studies make up which step is planned ahead for a whole epoch, so that a resumed run goes on where it was
+without reading what it has seen. Augmentation draws from (seed, epoch, study), so no worker holds random state.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from data.augment import Augmentation, augment
+from vlm.batch import batch_tokens, batch_views
+from vlm.config import ImageGeometry
+from vlm.findings import NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
+from vlm.image import fit_square
+from vlm.report import compose_report
+from vlm.tokenizer import encode_prompt, encode_report
+
+
+class StudyDataset(Dataset):
+    """Studies as squares of pixels and token ids."""
+
+    def __init__(
+        self,
+        rows: datasets.Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        geometry: ImageGeometry,
+        *,
+        max_report_tokens: int,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ):
+        self.rows, self.tokenizer, self.geometry = rows, tokenizer, geometry
+        self.max_report_tokens, self.augmentation, self.seed = max_report_tokens, augmentation, seed
+        self.epoch = 0
+        self.with_reports = True
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = self.rows[index]
+        squares = [fit_square(image, self.geometry.size) for image in row["images"]]
+        if self.augmentation is not None:
+            rng = np.random.default_rng((self.seed, self.epoch, index))
+            squares = [augment(square, self.augmentation, rng) for square in squares]
+        report = compose_report(findings=row["findings"], impression=row["impression"]) if self.with_reports else ""
+        report_ids = [self.tokenizer.bos_token_id]
+        if report:
+            report_ids = encode_report(self.tokenizer, report, max_tokens=self.max_report_tokens)
+        return {
+            "squares": squares,
+            "view_positions": row["view_positions"],
+            "prompt_ids": encode_prompt(self.tokenizer, row["indication"]) if self.with_reports else [],
+            "report_ids": report_ids,
+            "labels": row["labels"],
+        }
+
+
+class Collator:
+    """Studies to the arguments of `ReportModel.forward`."""
+
+    def __init__(self, *, geometry: ImageGeometry, pad_token_id: int, uncertain_labels: str):
+        self.geometry, self.pad_token_id = geometry, pad_token_id
+        self.uncertain_labels = uncertain_labels
+
+    def __call__(self, studies: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        batch = batch_views(
+            [study["squares"] for study in studies], [study["view_positions"] for study in studies], self.geometry
+        )
+        prompt_ids, prompt_mask = batch_tokens([s["prompt_ids"] for s in studies], pad_token_id=self.pad_token_id)
+        input_ids, attention_mask = batch_tokens([s["report_ids"] for s in studies], pad_token_id=self.pad_token_id)
+        targets, mask = finding_targets(torch.tensor([s["labels"] for s in studies]), self.uncertain_labels)
+        return batch | {
+            "prompt_ids": prompt_ids,
+            "prompt_mask": prompt_mask,
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "finding_targets": targets,
+            "finding_mask": mask,
+        }
+
+
+def finding_targets(labels: Tensor, uncertain_labels: str) -> tuple[Tensor, Tensor]:
+    """0 or 1 for each finding, and which of them count: a blank is no sign of the finding, -100 is no statement."""
+    mask = labels != UNLABELED
+    positive = labels == POSITIVE
+    if uncertain_labels == "positive":
+        positive |= labels == UNCERTAIN
+    elif uncertain_labels == "ignore":
+        mask &= labels != UNCERTAIN
+    elif uncertain_labels != "negative":
+        raise ValueError(f"uncertain_labels must be positive, negative or ignore, got {uncertain_labels!r}")
+    assert NEGATIVE not in (POSITIVE, UNCERTAIN)
+    return positive.float(), mask
+
+
+def plan_epoch(
+    lengths: Sequence[int],
+    *,
+    seed: int,
+    epoch: int,
+    batch_size: int,
+    num_batches: int,
+    rank: int = 0,
+    num_processes: int = 1,
+) -> list[list[list[int]]]:
+    """For each optimiser step of an epoch, the batches (lists of study numbers) of this process.
+
+    Every study is in exactly one batch of one process. Studies of like length are put together to save padding: the
+    shuffled order is sorted within pools of 8 steps, and the steps are shuffled again.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    order = rng.permutation(len(lengths))
+    step_size = batch_size * num_batches * num_processes
+    pools = [order[start : start + 8 * step_size] for start in range(0, len(order), 8 * step_size)]
+    order = np.concatenate([pool[np.argsort(np.take(lengths, pool), kind="stable")] for pool in pools])
+    steps = [order[start : start + step_size] for start in range(0, len(order), step_size)]
+    if len(steps) > 1 and len(steps[-1]) < num_processes:
+        steps[-2:] = [np.concatenate(steps[-2:])]
+    rng.shuffle(steps)
+    plan = []
+    for step in steps:
+        share = step[rank::num_processes].tolist()
+        plan.append([share[start : start + batch_size] for start in range(0, len(share), batch_size)])
+    return plan

@@ -1,0 +1,108 @@
+"""From the names a user gives to a model and its tokenizer."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from transformers import PreTrainedTokenizerBase
+
+from train.options import FinetuneOptions
+from vlm.config import BaseWeights, DecoderConfig, EncoderConfig, ImageGeometry, ReportModelConfig
+from vlm.encoder import resolve_encoder
+from vlm.gpt2 import resolve_gpt2
+from vlm.model import ReportModel
+from vlm.sizes import DECODER_SIZES, ENCODER_SIZES
+from vlm.tokenizer import load_tokenizer, train_tokenizer
+
+LSTM_SIZES = {"lstm": "tiny", "lstm-nano": "nano", "lstm-small": "small", "lstm-base": "base"}
+
+
+def build_tokenizer(options: FinetuneOptions, reports: Iterable[str]) -> PreTrainedTokenizerBase:
+    """The tokenizer that the options name, else the pretrained decoder's, else one trained on the reports."""
+    if options.tokenizer is not None:
+        return load_tokenizer(options.tokenizer)
+    if options.decoder not in DECODER_SIZES and options.decoder not in LSTM_SIZES:
+        return load_tokenizer(options.decoder, revision=options.decoder_revision)
+    return train_tokenizer(reports, vocab_size=options.vocab_size)
+
+
+def build_model(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) -> ReportModel:
+    """A model ready to be trained.
+
+    Raises:
+        ValueError: a name is neither built in nor readable, or its parts do not fit together.
+    """
+    geometry = _image_geometry(options)
+    lora = options.lora_settings if options.lora else None
+    return ReportModel(
+        ReportModelConfig(
+            encoder=_encoder_config(options, geometry),
+            decoder=_decoder_config(options, tokenizer),
+            image=geometry,
+            num_query_heads=options.num_query_heads,
+            pool=options.pool,
+            lora=lora,
+        )
+    )
+
+
+def _encoder_config(options: FinetuneOptions, geometry: ImageGeometry) -> EncoderConfig:
+    if options.encoder in ENCODER_SIZES:
+        return EncoderConfig(architecture=ENCODER_SIZES[options.encoder], patch_stride=options.patch_stride)
+    if options.patch_stride is not None:
+        raise ValueError("--patch-stride needs a built-in encoder; pretrained patches keep their stride")
+    return EncoderConfig(
+        architecture=resolve_encoder(options.encoder, revision=options.encoder_revision, image=geometry),
+        base=BaseWeights(name=_absolute(options.encoder), revision=options.encoder_revision),
+    )
+
+
+def _decoder_config(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) -> DecoderConfig:
+    vocab_size = len(tokenizer)
+    if options.decoder in LSTM_SIZES:
+        size = DECODER_SIZES[LSTM_SIZES[options.decoder]]
+        architecture = {"vocab_size": vocab_size, "n_embd": size["n_embd"], "n_layer": 2, "dropout": 0.1}
+        return DecoderConfig(kind="lstm", architecture=architecture)
+    if options.decoder in DECODER_SIZES:
+        special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        return DecoderConfig(architecture={**DECODER_SIZES[options.decoder], "vocab_size": vocab_size, **special})
+    architecture = resolve_gpt2(options.decoder, revision=options.decoder_revision)
+    known = architecture.get("vocab_size", 50257)
+    if vocab_size > known:
+        raise ValueError(
+            f"the tokenizer has {vocab_size} tokens but the decoder {options.decoder!r} knows {known}; "
+            "leave --tokenizer out to take the decoder's own"
+        )
+    return DecoderConfig(
+        architecture=architecture, base=BaseWeights(name=_absolute(options.decoder), revision=options.decoder_revision)
+    )
+
+
+def _image_geometry(options: FinetuneOptions) -> ImageGeometry:
+    """Built-in encoders take gray; a pretrained one takes the size, mean and deviation it was trained with."""
+    if options.encoder in ENCODER_SIZES:
+        return ImageGeometry(size=options.image_size)
+    processor = _image_processor(options.encoder, options.encoder_revision)
+    size = processor.get("crop_size") or processor.get("size") or options.image_size
+    if isinstance(size, dict):
+        size = size.get("height") or size.get("shortest_edge") or options.image_size
+    mean, std = processor.get("image_mean", (0.5,) * 3), processor.get("image_std", (0.5,) * 3)
+    return ImageGeometry(size=int(size), num_channels=3, mean=tuple(mean), std=tuple(std))
+
+
+def _image_processor(name: str, revision: str | None) -> dict:
+    folder = Path(name)
+    path = folder / "preprocessor_config.json"
+    if not folder.is_dir():
+        try:
+            path = Path(hf_hub_download(name, "preprocessor_config.json", revision=revision))
+        except (EntryNotFoundError, OSError):
+            return {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _absolute(name: str) -> str:
+    """Local folders are recorded by absolute path, hub ids as they are."""
+    return str(Path(name).resolve()) if Path(name).is_dir() else name

@@ -1,0 +1,133 @@
+"""Fine-tune a report model on a prepared data set.
+
+    accelerate launch train/finetune.py --dataset data/mine --output-dir runs/mine
+
+Runs on a CPU, one GPU or several processes, as `accelerate launch` is told. The best checkpoint, chosen on validation,
+is in <output-dir>/best. A killed run goes on with the same command and --resume.
+"""
+
+import datetime
+import logging
+import sys
+from pathlib import Path
+
+import torch
+import tyro
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import set_seed
+
+from data.study import load_studies
+from train.batches import Collator, StudyDataset
+from train.build import build_model, build_tokenizer
+from train.card import write_card
+from train.loop import Trainee, Trainer
+from train.options import FinetuneOptions
+from train.progress import console, print_summary
+from train.run_folder import open_run
+from vlm.checkpoint import merge_checkpoint
+from vlm.report import compose_report
+from vlm.tokenizer import load_tokenizer
+
+
+def main(argv: list[str] | None = None) -> None:
+    options = tyro.cli(FinetuneOptions, args=argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        run(options)
+    except (ValueError, FloatingPointError) as error:
+        console.print(f"[bold red]error:[/] {error}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+
+
+def run(options: FinetuneOptions) -> Path:
+    """Trains and returns the folder of the best checkpoint."""
+    accelerator = Accelerator(
+        mixed_precision=_precision(options.precision),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    studies = load_studies(options.dataset)
+    for split in ("train", "validation"):
+        if split not in studies or not len(studies[split]):
+            raise ValueError(f"--dataset {options.dataset} has no studies in its {split} split; prepare it with some")
+    if accelerator.is_main_process:
+        folder = open_run(options)
+    accelerator.wait_for_everyone()
+    folder = Path(options.output_dir)
+    set_seed(options.seed)
+    trainer = Trainer(options, _trainee(options, studies, folder, accelerator), accelerator, folder)
+    if options.resume:
+        trainer.resume()
+    if accelerator.is_main_process:
+        print_summary(_summary(trainer, studies))
+    trainer.run()
+    if accelerator.is_main_process:
+        write_card(folder, options, studies)
+        if options.merge:
+            merge_checkpoint(folder / "best", folder / "merged")
+        console.print(f"best checkpoint, of epoch {trainer.position.best_epoch + 1}: {folder / 'best'}")
+    accelerator.end_training()
+    return folder / "best"
+
+
+def _trainee(options: FinetuneOptions, studies, folder: Path, accelerator: Accelerator) -> Trainee:
+    text = studies["train"].select_columns(["indication", "findings", "impression"])
+    reports = [compose_report(findings=row["findings"], impression=row["impression"]) for row in text]
+    if accelerator.is_main_process and not (folder / "tokenizer").is_dir():
+        indications = [f"Indication: {indication}\n" for indication in text["indication"] if indication]
+        build_tokenizer(options, [report for report in reports if report] + indications).save_pretrained(
+            str(folder / "tokenizer")
+        )
+    accelerator.wait_for_everyone()
+    tokenizer = load_tokenizer(folder / "tokenizer")
+    model = build_model(options, tokenizer)
+    image = model.config.image
+    common = {"tokenizer": tokenizer, "geometry": image, "max_report_tokens": options.max_report_tokens}
+    return Trainee(
+        model=model,
+        training=StudyDataset(
+            studies["train"],
+            augmentation=options.augmentation if options.use_augmentation else None,
+            seed=options.seed,
+            **common,
+        ),
+        validation=StudyDataset(studies["validation"], **common),
+        collator=Collator(
+            geometry=image, pad_token_id=tokenizer.pad_token_id, uncertain_labels=options.uncertain_labels
+        ),
+        lengths=[len(report) for report in reports],
+    )
+
+
+def _summary(trainer: Trainer, studies) -> dict[str, str]:
+    options, model = trainer.options, trainer.trainee.model
+    total, trained = model.num_parameters()
+    seconds, memory = trainer.measure()
+    tokenizer = trainer.trainee.training.tokenizer
+    text = studies["train"].select_columns(["findings", "impression"])
+    reports = [compose_report(findings=row["findings"], impression=row["impression"]) for row in text]
+    encoded = tokenizer([report for report in reports if report] or [""], add_special_tokens=False)["input_ids"]
+    num_cut = sum(len(ids) + 1 > options.max_report_tokens for ids in encoded)
+    remaining = trainer.num_steps - trainer.position.step
+    return {
+        "studies": ", ".join(f"{split} {len(rows):,}" for split, rows in studies.items() if split != "test"),
+        "with a report": f"{sum(map(bool, reports)):,} of train; {num_cut} cut at {options.max_report_tokens} tokens",
+        "encoder": f"{options.encoder}, {model.encoder.grid[0]} x {model.encoder.grid[1]} patches",
+        "decoder": f"{options.decoder}, {len(tokenizer):,} tokens, "
+        + (f"LoRA of rank {options.lora_settings.rank}" if options.lora else "all weights trained"),
+        "parameters": f"{total:,}, of them trained {trained:,} ({trained / total:.1%})",
+        "steps": f"{remaining:,} of {trainer.num_steps:,} ({options.num_epochs} epochs of {trainer.steps_per_epoch})",
+        "device": f"{trainer.accelerator.device}, {trainer.accelerator.num_processes} process(es), "
+        f"precision {trainer.accelerator.mixed_precision}",
+        "time, at most about": str(datetime.timedelta(seconds=round(seconds * remaining))) + " and the validations",
+        "memory, about": f"{memory:.1f} GiB a process",
+    }
+
+
+def _precision(precision: str) -> str:
+    if precision == "auto":
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+    return precision
+
+
+if __name__ == "__main__":
+    main()

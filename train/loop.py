@@ -1,0 +1,220 @@
+"""The training loop: epochs of planned steps, validation after each, states on the way, the best checkpoint kept."""
+
+import copy
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from train.batches import Collator, StudyDataset, plan_epoch
+from train.calibrate import calibrate
+from train.options import FinetuneOptions
+from train.progress import RunProgress, peak_memory_gib
+from train.run_folder import TrainLog, remove_leftovers
+from train.schedule import build_optimizer, learning_rate_factor, set_learning_rate
+from train.state import Position, latest_state, load_state, save_random_state, save_state, state_folder
+from train.step import training_step
+from train.validation import FindingPredictions, Validation, validate
+from vlm.checkpoint import Checkpoint, save_checkpoint
+from vlm.model import ReportModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trainee:
+    """What is trained and on what."""
+
+    model: ReportModel
+    training: StudyDataset
+    validation: StudyDataset
+    collator: Collator
+    lengths: list[int]
+    """Of the training reports, in characters: studies of like length share a batch."""
+
+
+class Trainer:
+    """One run: the model, its optimiser, and where it stands."""
+
+    def __init__(self, options: FinetuneOptions, trainee: Trainee, accelerator: Accelerator, folder: Path):
+        self.options, self.trainee, self.accelerator, self.folder = options, trainee, accelerator, folder
+        optimizer = build_optimizer(
+            trainee.model,
+            learning_rate=options.learning_rate,
+            encoder_learning_rate=options.encoder_learning_rate,
+            weight_decay=options.weight_decay,
+        )
+        self.model, self.optimizer = accelerator.prepare(trainee.model, optimizer)
+        self.steps_per_epoch = len(self._plan(0))
+        self.num_steps = self.steps_per_epoch * options.num_epochs
+        self.position = Position()
+        self.states = folder / "states"
+        self.log = TrainLog(folder)
+
+    def resume(self) -> None:
+        """Goes back to the last state, if there is one, and drops what was logged after it."""
+        state = latest_state(self.states)
+        if state is not None:
+            self.position = load_state(
+                state, self.trainee.model, self.optimizer.optimizer, rank=self.accelerator.process_index
+            )
+        if self.accelerator.is_main_process:
+            remove_leftovers(self.states, self.options.keep_states)
+            self.log.rewind(self.position.step)
+        self.accelerator.wait_for_everyone()
+
+    def measure(self) -> tuple[float, float]:
+        """Seconds of a typical step and peak memory in GiB, from one that leaves no trace in model or random state."""
+        plan = self._plan(self.options.num_epochs - 1)
+        batches = self._batches(plan[len(plan) // 2], self.options.num_epochs - 1)
+        random_state, buffers = torch.get_rng_state(), copy.deepcopy(dict(self.trainee.model.named_buffers()))
+        self.trainee.model.train()
+        start = time.perf_counter()
+        for batch in batches:
+            batch = {key: value.to(self.accelerator.device) for key, value in batch.items()}
+            with self.accelerator.autocast():
+                output = self.trainee.model(**batch)
+            (output.report_loss_sum + output.finding_loss_sum).backward()
+        seconds = time.perf_counter() - start
+        memory = peak_memory_gib(self.accelerator.device)
+        self.trainee.model.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for name, buffer in self.trainee.model.named_buffers():
+                buffer.copy_(buffers[name])
+        torch.set_rng_state(random_state)
+        return seconds, memory
+
+    def run(self) -> None:
+        """Trains from where the run stands to its end."""
+        options, accelerator = self.options, self.accelerator
+        board = SummaryWriter(str(self.folder / "tensorboard")) if accelerator.is_main_process else None
+        with RunProgress(
+            num_steps=self.num_steps, done=self.position.step, enabled=accelerator.is_main_process
+        ) as progress:
+            for epoch in range(self.position.epoch, options.num_epochs):
+                self._train_epoch(epoch, progress, board)
+                validation, findings = self._validate(epoch)
+                is_best = validation.rank > self.position.best or self.position.best_epoch < 0
+                if is_best:
+                    self.position = replace(self.position, best=validation.rank, best_epoch=epoch)
+                if accelerator.is_main_process:
+                    if is_best:
+                        self._save_best(findings)
+                    progress.validated(epoch, validation, is_best=is_best)
+                    self._log_validation(epoch, validation, board)
+                self.position = replace(self.position, epoch=epoch + 1, epoch_step=0)
+                self._save_state()
+        if board is not None:
+            board.close()
+
+    def _train_epoch(self, epoch: int, progress: RunProgress, board: SummaryWriter | None) -> None:
+        options = self.options
+        plan = self._plan(epoch)[self.position.epoch_step :]
+        self._enter(epoch)
+        self.model.train()
+        loader = iter(self._loader([batch for step in plan for batch in step]))
+        for step in plan:
+            set_learning_rate(
+                self.optimizer.optimizer,
+                learning_rate_factor(
+                    self.position.step, num_steps=self.num_steps, warmup_fraction=options.warmup_fraction
+                ),
+            )
+            losses = training_step(
+                self.model,
+                self.optimizer,
+                [next(loader) for _ in step],
+                self.accelerator,
+                finding_weight=options.finding_weight,
+                max_gradient_norm=options.max_gradient_norm,
+            )
+            self.position = replace(
+                self.position, step=self.position.step + 1, epoch=epoch, epoch_step=self.position.epoch_step + 1
+            )
+            progress.step(epoch=epoch, loss=losses.loss, num_studies=losses.num_studies)
+            if board is not None:
+                self.log.write(
+                    step=self.position.step,
+                    epoch=epoch,
+                    loss=losses.loss,
+                    report_loss=losses.report_loss,
+                    finding_loss=losses.finding_loss,
+                    learning_rate=self.optimizer.param_groups[0]["lr"],
+                )
+                board.add_scalar("train/loss", losses.loss, self.position.step)
+                board.add_scalar("train/report_loss", losses.report_loss, self.position.step)
+                board.add_scalar("train/finding_loss", losses.finding_loss, self.position.step)
+            if self.position.step % options.state_every == 0:
+                self._save_state()
+
+    def _validate(self, epoch: int) -> tuple[Validation, FindingPredictions]:
+        self.trainee.validation.with_reports = epoch >= self.options.findings_epochs
+        result = validate(
+            self.trainee.model,
+            self.trainee.validation,
+            self.trainee.collator,
+            self.accelerator,
+            batch_size=2 * self.options.batch_size,
+            num_reports=self.options.num_validation_reports,
+            max_new_tokens=self.options.max_new_tokens,
+        )
+        return result
+
+    def _log_validation(self, epoch: int, validation: Validation, board: SummaryWriter) -> None:
+        figures = {
+            name: getattr(validation, name)
+            for name in ("report_macro_f1", "report_cider", "finding_macro_auroc", "report_loss", "finding_loss")
+        }
+        self.log.write(step=self.position.step, epoch=epoch, validation=figures)
+        for name, value in figures.items():
+            if value is not None:
+                board.add_scalar(f"validation/{name}", value, self.position.step)
+
+    def _save_best(self, findings: FindingPredictions) -> None:
+        checkpoint = Checkpoint(
+            model=self.trainee.model,
+            tokenizer=self.trainee.training.tokenizer,
+            calibration=calibrate(findings.logits, findings.targets, findings.mask),
+        )
+        save_checkpoint(self.folder / "best", checkpoint)
+
+    def _save_state(self) -> None:
+        folder = state_folder(self.states, self.position.step)
+        save_random_state(folder, self.accelerator.process_index)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            save_state(folder, self.trainee.model, self.optimizer.optimizer, self.position)
+            remove_leftovers(self.states, self.options.keep_states)
+        self.accelerator.wait_for_everyone()
+
+    def _plan(self, epoch: int) -> list[list[list[int]]]:
+        return plan_epoch(
+            self.trainee.lengths,
+            seed=self.options.seed,
+            epoch=epoch,
+            batch_size=self.options.batch_size,
+            num_batches=self.options.gradient_accumulation_steps,
+            rank=self.accelerator.process_index,
+            num_processes=self.accelerator.num_processes,
+        )
+
+    def _enter(self, epoch: int) -> None:
+        self.trainee.training.epoch = epoch
+        self.trainee.training.with_reports = epoch >= self.options.findings_epochs
+
+    def _batches(self, step: list[list[int]], epoch: int) -> list[dict[str, torch.Tensor]]:
+        self._enter(epoch)
+        return [self.trainee.collator([self.trainee.training[number] for number in batch]) for batch in step]
+
+    def _loader(self, batches: list[list[int]]) -> DataLoader:
+        workers = self.options.num_workers
+        return DataLoader(
+            self.trainee.training,
+            batch_sampler=batches,
+            collate_fn=self.trainee.collator,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )

@@ -1,0 +1,97 @@
+"""The settings of a fine-tuning run; each field is a flag of train/finetune.py with its docstring as help."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from data.augment import Augmentation
+from vlm.config import LoraSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinetuneOptions:
+    """Fine-tune a report model on a prepared data set."""
+
+    dataset: str
+    """Folder that `python -m data.prepare` wrote."""
+    output_dir: str
+    """Where the run goes: log, states, and the best checkpoint under best/."""
+
+    encoder: str = "tiny"
+    """Image encoder: a built-in size (nano, tiny, small, base, cnn, resnet, convnext), a local folder or a hub id."""
+    encoder_revision: str | None = None
+    """Commit of the encoder's hub repository."""
+    decoder: str = "tiny"
+    """Report writer: a built-in GPT-2 size (nano, tiny, small, base), a local folder or a hub id of any GPT-2; or
+    the LSTM baseline: lstm, lstm-nano, lstm-small, lstm-base."""
+    decoder_revision: str | None = None
+    """Commit of the decoder's hub repository."""
+    tokenizer: str | None = None
+    """Folder or hub id; by default the pretrained decoder's own, else one trained on the training reports."""
+    vocab_size: int = 2000
+    """Tokens of a vocabulary trained on the reports."""
+    image_size: int = 224
+    """Side in pixels of the square that the encoder sees."""
+    patch_stride: int | None = None
+    """Distance of neighbouring patches of a built-in ViT; smaller than the patch makes them overlap."""
+    pool: int = 2
+    """Side of the square of patches joined into one image token."""
+    num_query_heads: int = 4
+    """Attention heads of the finding queries."""
+
+    lora: bool = True
+    """Adapt the decoder by LoRA with encoder and decoder frozen; --no-lora trains all weights."""
+    lora_settings: LoraSettings = field(default_factory=LoraSettings)
+
+    num_epochs: int = 10
+    findings_epochs: int = 0
+    """So many of the first epochs learn the findings alone, without the decoder, which is several times cheaper."""
+    batch_size: int = 16
+    """Studies a device sees at once."""
+    gradient_accumulation_steps: int = 1
+    """Batches to each optimiser step; they are weighted by their tokens, so 4 of 4 equal 1 of 16."""
+    learning_rate: float = 5e-4
+    encoder_learning_rate: float | None = None
+    """For the encoder, where it is trained; by default `learning_rate`."""
+    weight_decay: float = 0.05
+    warmup_fraction: float = 0.05
+    """Part of all steps in which the learning rate rises; then it falls to 0 along a cosine."""
+    max_gradient_norm: float = 1.0
+    finding_weight: float = 1.0
+    """Weight of the findings' loss beside the report's loss per token."""
+    uncertain_labels: Literal["positive", "negative", "ignore"] = "positive"
+    """How the classifier learns from findings that the label leaves open."""
+    max_report_tokens: int = 200
+    """Longer reports are cut there in training; how many is said before the run."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    use_augmentation: bool = True
+
+    num_validation_reports: int = 200
+    """Reports generated on validation after each epoch, the first so many studies."""
+    max_new_tokens: int = 128
+    """Length limit of those reports."""
+    state_every: int = 200
+    """Optimiser steps between full states; a killed run loses at most these."""
+    keep_states: int = 2
+    resume: bool = False
+    """Go on from the last state in the output folder."""
+    merge: bool = False
+    """Also write merged/, the best checkpoint with LoRA merged and no base needed."""
+    precision: Literal["auto", "bf16", "no"] = "auto"
+    """auto: bf16 where the device computes in it, else full precision."""
+    num_workers: int = 1
+    """Processes that decode and augment images."""
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("num_epochs", "batch_size", "gradient_accumulation_steps", "state_every", "keep_states"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.findings_epochs <= self.num_epochs:
+            raise ValueError(f"--findings-epochs must lie in 0..{self.num_epochs} epochs, got {self.findings_epochs}")
+        if not 0 <= self.warmup_fraction < 1:
+            raise ValueError(f"--warmup-fraction must lie in [0, 1), got {self.warmup_fraction}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"--learning-rate must be above 0, got {self.learning_rate}")
+        if not Path(self.dataset).exists():
+            raise ValueError(f"--dataset {self.dataset} does not exist; make one with `python -m data.prepare`")

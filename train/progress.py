@@ -1,0 +1,75 @@
+"""What a person sees of a run: a summary before it, a bar while it goes, a table of validations."""
+
+import resource
+import time
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from train.validation import Validation
+
+console = Console()
+
+
+def print_summary(rows: dict[str, str]) -> None:
+    """Two columns: what, and how much."""
+    table = Table(title="Fine-tuning", show_header=False, title_justify="left")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+class RunProgress:
+    """A bar over all optimiser steps with loss, studies a second and remaining time."""
+
+    def __init__(self, *, num_steps: int, done: int, enabled: bool):
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.0f} studies/s"),
+            TimeElapsedColumn(),
+            TextColumn("remaining"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not enabled,
+        )
+        self.task = self.bar.add_task("training", total=num_steps, completed=done, loss=float("nan"), speed=0.0)
+        self.speed, self.last = 0.0, time.perf_counter()
+
+    def __enter__(self) -> "RunProgress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.bar.stop()
+
+    def step(self, *, epoch: int, loss: float, num_studies: int) -> None:
+        now = time.perf_counter()
+        speed = num_studies / max(now - self.last, 1e-9)
+        self.speed = speed if self.speed == 0 else 0.9 * self.speed + 0.1 * speed
+        self.last = now
+        self.bar.update(self.task, advance=1, description=f"epoch {epoch + 1}", loss=loss, speed=self.speed)
+
+    def validated(self, epoch: int, validation: Validation, *, is_best: bool) -> None:
+        figures = {
+            "macro-F1 of reports": validation.report_macro_f1,
+            "CIDEr": validation.report_cider,
+            "AUROC of findings": validation.finding_macro_auroc,
+            "loss a token": validation.report_loss,
+        }
+        text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
+        distinct = f", {validation.num_distinct_reports} distinct of {validation.num_reports} reports"
+        self.bar.console.print(
+            f"epoch {epoch + 1} validation: {text}{distinct if validation.num_reports else ''}{' (best)' if is_best else ''}"
+        )
+        self.last = time.perf_counter()
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """The most this process has held so far: on the GPU where it computes there, else in main memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,87 @@
+"""The output folder of a run: whose it is, its settings, its log, its states.
+
+    training_config.json   the resolved settings      train_log.jsonl   a line a step and a validation
+    states/                to go on from              tensorboard/      the same curves
+    tokenizer/             as the run began with      best/             the checkpoint to use
+"""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from train.options import FinetuneOptions
+from train.state import drop_old_states
+
+MAY_CHANGE = {"resume", "num_workers", "state_every", "keep_states", "output_dir", "merge"}
+"""Settings that a resumed run may give differently: they change nothing in what is learned."""
+
+
+def open_run(options: FinetuneOptions) -> Path:
+    """Makes the folder of a new run, or checks that it holds the run to be resumed.
+
+    Raises:
+        ValueError: the folder holds another run, or none to resume; says which setting differs.
+    """
+    folder = Path(options.output_dir)
+    settings = folder / "training_config.json"
+    if options.resume:
+        if not settings.is_file():
+            raise ValueError(f"--resume: {folder} holds no run (no training_config.json); leave --resume out to start one")
+        _check_same(json.loads(settings.read_text(encoding="utf-8")), _as_json(options), settings)
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(
+            f"--output-dir {folder} already holds a run or other files; give --resume to go on with it, "
+            "or another folder for a new run"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if not options.resume:
+        settings.write_text(json.dumps(_as_json(options), indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+class TrainLog:
+    """`train_log.jsonl`: one line a record, on disk at once."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / "train_log.jsonl"
+
+    def write(self, **record: Any) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Drops what a killed run logged after its last state: those steps are run again."""
+        if not self.path.is_file():
+            return
+        records = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue  # the line that the kill cut in half
+        kept = [record for record in records if record["step"] <= step]
+        partial = self.path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        partial.replace(self.path)
+
+
+def remove_leftovers(states: Path, keep: int) -> None:
+    """Clears halves of states that a kill left, and states beyond those to be kept."""
+    for partial in states.glob("*.partial"):
+        shutil.rmtree(partial)
+    drop_old_states(states, keep)
+
+
+def _as_json(options: FinetuneOptions) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(options)))
+
+
+def _check_same(saved: dict[str, Any], given: dict[str, Any], path: Path) -> None:
+    for name in sorted(saved.keys() | given.keys()):
+        if name not in MAY_CHANGE and saved.get(name) != given.get(name):
+            raise ValueError(
+                f"--resume: {path} says {name} = {saved.get(name)!r} but {given.get(name)!r} was given; "
+                "give the run's own value, or start a new run in another folder"
+            )

@@ -1,0 +1,30 @@
+"""From logits to probabilities that mean what they say, and to a yes or no for each finding.
+
+Temperature scaling, p = sigmoid(logit / T) (Guo et al. 2017, "On Calibration of Modern Neural Networks"), and one
+threshold a finding. Both are chosen on validation studies by `train.calibrate`.
+"""
+
+from dataclasses import dataclass
+
+from vlm.findings import NUM_FINDINGS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """What turns finding logits into probabilities and decisions."""
+
+    temperature: float = 1.0
+    thresholds: tuple[float, ...] = (0.5,) * NUM_FINDINGS
+    """A finding is called present from this probability on."""
+    num_studies: int = 0
+    """Validation studies it was chosen on; 0: it was not chosen, the probabilities are not calibrated."""
+
+    def __post_init__(self):
+        if self.temperature <= 0:
+            raise ValueError(f"calibration temperature must be above 0, got {self.temperature}")
+        if len(self.thresholds) != NUM_FINDINGS:
+            raise ValueError(f"calibration needs {NUM_FINDINGS} thresholds, got {len(self.thresholds)}")
+
+    @property
+    def is_calibrated(self) -> bool:
+        return self.num_studies > 0

@@ -1,0 +1,90 @@
+"""The shape of a report model: everything that is needed to build it, as `config.json` of a checkpoint holds it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+DecoderKind = Literal["gpt2", "lstm"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaseWeights:
+    """Pretrained weights that a checkpoint builds on and does not copy."""
+
+    name: str
+    """Hub id or local folder in Hugging Face format."""
+    revision: str | None = None
+    """Commit of the hub repository."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageGeometry:
+    """How a picture becomes numbers: fitted into a square, edges padded black, then (x / 255 - mean) / std."""
+
+    size: int = 224
+    """Side of the square in pixels."""
+    num_channels: int = 1
+    """1, or 3 with the gray picture repeated, for backbones pretrained on colour."""
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.25,)
+
+    def __post_init__(self):
+        if self.num_channels not in (1, 3):
+            raise ValueError(f"num_channels must be 1 or 3, got {self.num_channels}")
+        if not len(self.mean) == len(self.std) == self.num_channels:
+            raise ValueError(f"mean and std need {self.num_channels} values each, got {self.mean} and {self.std}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderConfig:
+    """The image encoder."""
+
+    architecture: dict[str, Any]
+    """A transformers configuration as a dictionary with its `model_type`, or {"model_type": "plain_cnn", …}."""
+    patch_stride: int | None = None
+    """Distance of neighbouring patches in pixels, where ViT patches overlap; None: the patch size."""
+    base: BaseWeights | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderConfig:
+    """The report writer."""
+
+    kind: DecoderKind = "gpt2"
+    architecture: dict[str, Any]
+    """A GPT2Config as a dictionary; for the LSTM {"vocab_size", "n_embd", "n_layer", "dropout"}."""
+    base: BaseWeights | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoraSettings:
+    """Low-rank adaptation, W + alpha / rank * B A (Hu et al. 2021), of chosen projections; the rest is frozen."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.05
+    decoder_projections: tuple[str, ...] = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    """GPT-2's projections that are adapted."""
+    encoder_projections: tuple[str, ...] = ()
+    """The encoder's, such as q_proj, v_proj; none: the encoder is frozen whole (or trained whole, see train)."""
+
+    def __post_init__(self):
+        if self.rank < 1:
+            raise ValueError(f"LoRA rank must be at least 1, got {self.rank}; use --no-lora to train without it")
+        if not self.decoder_projections and not self.encoder_projections:
+            raise ValueError("LoRA needs at least one projection; use --no-lora to train without it")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportModelConfig:
+    """A whole report model."""
+
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+    image: ImageGeometry = field(default_factory=ImageGeometry)
+    num_query_heads: int = 4
+    """Attention heads of the finding queries; the encoder's width must be a multiple."""
+    pool: int = 2
+    """Side of the square of patches that is joined into one image token."""
+    use_finding_tokens: bool = True
+    """Whether the decoder sees the finding tokens (off only for ablation)."""
+    lora: LoraSettings | None = None

@@ -1,0 +1,232 @@
+"""From pictures to report: all that a user of a trained model needs.
+
+    generator = ReportGenerator.from_pretrained("runs/mine/best")
+    [report] = generator.generate([Image.open("chest.png")])
+    print(report.report)
+
+Pictures are PIL images in memory; `data.images.read_image` reads files, DICOM included.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from PIL import Image
+from torch import Tensor
+
+from vlm.batch import batch_tokens, batch_views
+from vlm.calibration import Calibration
+from vlm.checkpoint import Checkpoint, load_checkpoint
+from vlm.decoding import GenerationOptions, WrittenTokens, write_reports, write_tokens
+from vlm.finding_queries import FindingOutput
+from vlm.heatmap import align_to_image
+from vlm.image import fit_square
+from vlm.report import split_report
+from vlm.tokenizer import encode_prompt
+
+Views = Image.Image | Sequence[Image.Image]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyReport:
+    """What the model says of one study."""
+
+    report: str
+    """"Findings: … Impression: …" as written."""
+    findings: str
+    impression: str
+    finding_probabilities: tuple[float, ...]
+    """Of the 14 findings in the order of vlm.findings.FINDINGS; calibrated where the checkpoint says so."""
+    attention_maps: np.ndarray
+    """Float32 [14, views, rows, columns] over the patches; each finding's sums to 1."""
+    tokens: tuple[str, ...]
+    """Pieces of text that join to `report`."""
+    token_log_probabilities: tuple[float, ...]
+    is_truncated: bool
+    """The report reached max_new_tokens and ends in the middle; while streaming, it is still being written."""
+
+
+class ReportGenerator:
+    """A report model ready to read studies."""
+
+    def __init__(self, checkpoint: Checkpoint, *, device: str | torch.device | None = None, name: str = ""):
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = checkpoint.model.to(self.device).eval()
+        self.tokenizer = checkpoint.tokenizer
+        self.calibration: Calibration = checkpoint.calibration
+        self.config = checkpoint.model.config
+        self.name = name
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, revision: str | None = None, device: str | torch.device | None = None
+    ) -> "ReportGenerator":
+        """The generator of a checkpoint folder, or of a hub repository that holds one.
+
+        Raises:
+            ValueError: nothing is there, or a file of it is missing, damaged or of another model; names the file.
+        """
+        folder = Path(name)
+        if not folder.is_dir():
+            try:
+                patterns = ["*.json", "*.safetensors", "*.txt", "*.md"]
+                folder = Path(snapshot_download(str(name), revision=revision, allow_patterns=patterns))
+            except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+                raise ValueError(f"{name} is neither a checkpoint folder nor a hub repository: {error}") from error
+        return cls(load_checkpoint(folder), device=device, name=str(name))
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        return self.calibration.thresholds
+
+    def generate(
+        self,
+        images: Image.Image | Sequence[Views],
+        *,
+        view_positions: Sequence[Sequence[str]] | None = None,
+        indications: Sequence[str] | None = None,
+        options: GenerationOptions | None = None,
+    ) -> list[StudyReport]:
+        """One report a study, in order.
+
+        `images` has one entry a study: a picture, or the pictures of its views; a lone picture is one study. They are
+        run as one batch, so memory grows with their number.
+
+        Raises:
+            ValueError: no study, a study without a picture, or lists of unequal length.
+            TypeError: an entry is no picture in memory.
+        """
+        options = options or GenerationOptions()
+        inputs = self._inputs(images, view_positions, indications)
+        with torch.inference_mode():
+            prefix = self.model.prefix(**inputs)
+            written = write_reports(
+                self.model,
+                prefix,
+                bos_token_id=self.tokenizer.bos_token_id,
+                eos_token_id=self.tokenizer.eos_token_id,
+                options=options,
+            )
+        seen = self._seen(prefix.findings, inputs["view_mask"])
+        return [self._study_report(tokens, *view) for tokens, view in zip(written, seen, strict=True)]
+
+    def stream(
+        self,
+        images: Views,
+        *,
+        view_positions: Sequence[str] | None = None,
+        indication: str = "",
+        options: GenerationOptions | None = None,
+    ) -> Iterator[StudyReport]:
+        """The report of one study as it is written, one token at a time; the last is what `generate` returns.
+
+        Raises:
+            ValueError: beam search, whose text is not known before its end.
+        """
+        options = options or GenerationOptions()
+        if options.num_beams > 1:
+            raise ValueError(f"a report cannot be streamed with num_beams={options.num_beams}; use 1")
+        inputs = self._inputs([images], None if view_positions is None else [view_positions], [indication])
+        with torch.inference_mode():
+            prefix = self.model.prefix(**inputs)
+        [seen] = self._seen(prefix.findings, inputs["view_mask"])
+        token_ids, log_probabilities, ended = [], [], False
+        end = self.tokenizer.eos_token_id
+        yield self._study_report(WrittenTokens([], [], is_truncated=True), *seen)
+        for _, token, log_probability in write_tokens(
+            self.model, prefix, bos_token_id=self.tokenizer.bos_token_id, eos_token_id=end, options=options
+        ):
+            ended = token == end
+            if not ended:
+                token_ids.append(token)
+                log_probabilities.append(log_probability)
+            yield self._study_report(WrittenTokens(token_ids, log_probabilities, is_truncated=not ended), *seen)
+
+    def classify(
+        self, images: Image.Image | Sequence[Views], *, view_positions: Sequence[Sequence[str]] | None = None
+    ) -> list[tuple[float, ...]]:
+        """Probabilities of the 14 findings of each study, without writing a report."""
+        inputs = self._inputs(images, view_positions, None)
+        with torch.inference_mode():
+            _, findings = self.model.look(inputs["pixel_values"], inputs["view_indices"], inputs["view_mask"])
+        return [probabilities for probabilities, _ in self._seen(findings, inputs["view_mask"])]
+
+    def heatmaps(self, report: StudyReport, images: Views) -> list[np.ndarray]:
+        """For each view, heat 0..1 of the 14 findings in the picture's own pixels: [14, height, width]."""
+        views = [images] if isinstance(images, Image.Image) else list(images)
+        size = self.config.image.size
+        heat = report.attention_maps / max(float(report.attention_maps.max()), 1e-12)
+        return [align_to_image(heat[:, view], image.size, size) for view, image in enumerate(views)]
+
+    def _inputs(self, images, view_positions, indications) -> dict[str, Tensor]:
+        studies = _as_studies(images)
+        if view_positions is None:
+            view_positions = [["UNKNOWN"] * len(views) for views in studies]
+        if indications is None:
+            indications = [""] * len(studies)
+        for name, values in (("view_positions", view_positions), ("indications", indications)):
+            if len(values) != len(studies):
+                raise ValueError(f"{name} has {len(values)} entries for {len(studies)} studies")
+        for number, (views, positions) in enumerate(zip(studies, view_positions, strict=True)):
+            if len(views) != len(positions):
+                raise ValueError(f"study {number} has {len(views)} pictures but {len(positions)} view positions")
+        squares = [[fit_square(image, self.config.image.size) for image in views] for views in studies]
+        inputs = batch_views(squares, view_positions, self.config.image)
+        prompts = [encode_prompt(self.tokenizer, indication) for indication in indications]
+        prompt_ids, prompt_mask = batch_tokens(prompts, pad_token_id=self.tokenizer.pad_token_id)
+        inputs |= {"prompt_ids": prompt_ids, "prompt_mask": prompt_mask}
+        return {key: value.to(self.device) for key, value in inputs.items()}
+
+    def _seen(self, findings: FindingOutput, view_mask: Tensor) -> list[tuple[tuple[float, ...], np.ndarray]]:
+        """Probabilities and attention maps of each study, its absent views left out."""
+        probabilities = (findings.logits.float() / self.calibration.temperature).sigmoid().tolist()
+        grid = self.model.encoder.grid
+        maps = findings.attention.float().unflatten(2, (view_mask.shape[1], *grid)).cpu().numpy()
+        counts = view_mask.sum(dim=1).tolist()
+        return [(tuple(row), maps[index, :, :count]) for index, (row, count) in enumerate(zip(probabilities, counts))]
+
+    def _study_report(self, written: WrittenTokens, probabilities: tuple, attention_maps: np.ndarray) -> StudyReport:
+        pieces = _text_pieces(self.tokenizer, written.token_ids)
+        report = "".join(pieces)
+        sections = split_report(report)
+        return StudyReport(
+            report=report.strip(),
+            findings=sections.findings,
+            impression=sections.impression,
+            finding_probabilities=probabilities,
+            attention_maps=attention_maps,
+            tokens=pieces,
+            token_log_probabilities=tuple(written.log_probabilities),
+            is_truncated=written.is_truncated,
+        )
+
+
+def _as_studies(images: Image.Image | Sequence[Views]) -> list[list[Image.Image]]:
+    entries = [images] if isinstance(images, Image.Image) else list(images)
+    if not entries:
+        raise ValueError("there is no study to report on")
+    studies = [[entry] if isinstance(entry, Image.Image) else list(entry) for entry in entries]
+    for number, views in enumerate(studies):
+        if not views:
+            raise ValueError(f"study {number} has no picture")
+        for image in views:
+            if not isinstance(image, Image.Image):
+                raise TypeError(f"study {number}: expected a PIL image, got {type(image).__name__}; read files first")
+    return studies
+
+
+def _text_pieces(tokenizer, token_ids: list[int]) -> tuple[str, ...]:
+    """The text that each token adds; a character spread over several tokens appears with the last of them."""
+    pieces, done = [], ""
+    for count in range(1, len(token_ids) + 1):
+        text = tokenizer.decode(token_ids[:count])
+        if text.endswith("�") and count < len(token_ids):
+            pieces.append("")
+        else:
+            pieces.append(text[len(done) :])
+            done = text
+    return tuple(pieces)

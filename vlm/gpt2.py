@@ -1,0 +1,85 @@
+"""The report writer: a GPT-2 that reads the prefix as if it were words, whole, with LoRA or trained entirely.
+
+Takes embeddings rather than token ids, so that image tokens and finding tokens stand before the text. Positions
+count only what the attention mask lets through, so padding anywhere changes nothing.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import AutoConfig, DynamicCache, GPT2Config, GPT2LMHeadModel
+
+from vlm.config import DecoderConfig
+
+
+class GPT2Decoder(nn.Module):
+    """`language_model` is transformers' GPT2LMHeadModel, or a peft model around it."""
+
+    def __init__(self, config: DecoderConfig, *, load_base: bool = True):
+        super().__init__()
+        if config.base is not None and load_base:
+            self.language_model = GPT2LMHeadModel.from_pretrained(
+                config.base.name, revision=config.base.revision, use_safetensors=True, dtype=torch.float32
+            )
+        else:
+            architecture = {key: value for key, value in config.architecture.items() if key != "model_type"}
+            self.language_model = GPT2LMHeadModel(GPT2Config(**architecture))
+        self.width = self.language_model.config.n_embd
+        self.num_positions = self.language_model.config.n_positions
+
+    def embed(self, input_ids: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length width"]:
+        """Token embeddings, without positions."""
+        return self.language_model.get_input_embeddings()(input_ids)
+
+    def forward(
+        self,
+        inputs_embeds: Float[Tensor, "batch new width"],
+        attention_mask: Int[Tensor, "batch all"],
+        num_prefix: int,
+        cache: Any = None,
+    ) -> tuple[Float[Tensor, "batch kept vocabulary"], Any]:
+        """Logits of all but the first `num_prefix` new positions, and the cache for the next call.
+
+        `attention_mask` covers what the cache holds and then what is new.
+
+        Raises:
+            ValueError: more positions than the model was built for.
+        """
+        if attention_mask.shape[1] > self.num_positions:
+            raise ValueError(
+                f"prefix and text take {attention_mask.shape[1]} positions but this GPT-2 has {self.num_positions}; "
+                "use fewer views, a larger pool, a shorter indication or a smaller --max-new-tokens"
+            )
+        num_new = inputs_embeds.shape[1]
+        position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, -num_new:]
+        output = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=DynamicCache() if cache is None and not self.training else cache,
+            use_cache=not self.training,
+            logits_to_keep=num_new - num_prefix,
+        )
+        return output.logits, output.past_key_values
+
+    def select(self, cache: Any, rows: Int[Tensor, " selected"]) -> Any:
+        """The cache of those rows of the batch, in that order."""
+        cache.batch_select_indices(rows)
+        return cache
+
+
+def resolve_gpt2(name: str, *, revision: str | None) -> dict[str, Any]:
+    """The architecture of a pretrained GPT-2, as DecoderConfig holds it.
+
+    Raises:
+        ValueError: nothing under that name can be read, or it is no GPT-2.
+    """
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no decoder can be read from {name!r}: {error}") from error
+    if config.model_type != "gpt2":
+        raise ValueError(f"the decoder {name!r} is a {config.model_type}, not a GPT-2")
+    return config.to_diff_dict()

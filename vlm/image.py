@@ -1,0 +1,58 @@
+"""From a picture to the model's pixel values, and back from the model's square to the picture.
+
+The picture keeps its aspect: it is fitted into the square and the rest is black, like the air around a patient.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from vlm.config import ImageGeometry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement:
+    """Where a picture lies in the square, in pixels of the square."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def placement(image_size: tuple[int, int], square: int) -> Placement:
+    """Where a picture of (width, height) lies in a square of that side."""
+    width, height = image_size
+    scale = square / max(width, height)
+    fitted_width, fitted_height = max(1, round(width * scale)), max(1, round(height * scale))
+    return Placement(
+        left=(square - fitted_width) // 2,
+        top=(square - fitted_height) // 2,
+        width=fitted_width,
+        height=fitted_height,
+    )
+
+
+def fit_square(image: Image.Image, square: int) -> np.ndarray:
+    """The picture as 8-bit gray, fitted into the square: uint8 [square, square]."""
+    gray = image if image.mode == "L" else image.convert("L")
+    if gray.size == (square, square):
+        return np.asarray(gray)
+    place = placement(gray.size, square)
+    fitted = gray.resize((place.width, place.height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    canvas = np.zeros((square, square), dtype=np.uint8)
+    canvas[place.top : place.top + place.height, place.left : place.left + place.width] = np.asarray(fitted)
+    return canvas
+
+
+def normalize_pixels(
+    pixels: UInt8[Tensor, "*views height width"], geometry: ImageGeometry
+) -> Float[Tensor, "*views channels height width"]:
+    """Pixel values as the encoder takes them: (x / 255 - mean) / std, gray repeated over the channels."""
+    mean = torch.tensor(geometry.mean, device=pixels.device).view(-1, 1, 1)
+    std = torch.tensor(geometry.std, device=pixels.device).view(-1, 1, 1)
+    return (pixels.unsqueeze(-3).float() / 255 - mean) / std

@@ -1,0 +1,78 @@
+"""The baseline to beat: an LSTM that attends over the same prefix, with the call signature of the GPT-2 decoder.
+
+Global attention after the recurrence, h' = tanh(W [h; context]) (Luong et al. 2015, equations 5 to 8, "general"),
+which lets training run over whole reports at once. The first state comes from the mean of the prefix.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vlm.config import DecoderConfig
+
+
+@dataclass(frozen=True, slots=True)
+class LSTMState:
+    """What a later call needs: the prefix it attends over and the recurrent state."""
+
+    memory: Float[Tensor, "batch prefix width"]
+    memory_mask: Int[Tensor, "batch prefix"]
+    hidden: Float[Tensor, "layers batch width"]
+    cell: Float[Tensor, "layers batch width"]
+
+
+class LSTMDecoder(nn.Module):
+    """Word embedding, LSTM, attention over the prefix, tied read-out."""
+
+    def __init__(self, config: DecoderConfig):
+        super().__init__()
+        architecture = config.architecture
+        self.width = width = architecture["n_embd"]
+        self.num_layers = architecture["n_layer"]
+        self.num_positions = 1_000_000
+        dropout = architecture.get("dropout", 0.1)
+        self.embedding = nn.Embedding(architecture["vocab_size"], width)
+        self.recurrence = nn.LSTM(
+            width, width, self.num_layers, batch_first=True, dropout=dropout if self.num_layers > 1 else 0.0
+        )
+        self.first_state = nn.Linear(width, 2 * self.num_layers * width)
+        self.memory_norm = nn.LayerNorm(width)
+        self.attention_key = nn.Linear(width, width, bias=False)
+        self.combine = nn.Linear(2 * width, width)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+
+    def embed(self, input_ids: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length width"]:
+        return self.embedding(input_ids)
+
+    def forward(
+        self,
+        inputs_embeds: Float[Tensor, "batch new width"],
+        attention_mask: Int[Tensor, "batch all"],
+        num_prefix: int,
+        cache: LSTMState | None = None,
+    ) -> tuple[Float[Tensor, "batch kept vocabulary"], LSTMState]:
+        """As `GPT2Decoder.forward`; the first call must bring a prefix."""
+        if cache is None:
+            cache = self._start(inputs_embeds[:, :num_prefix], attention_mask[:, :num_prefix])
+        hidden, (last_hidden, last_cell) = self.recurrence(
+            self.dropout(inputs_embeds[:, num_prefix:]), (cache.hidden, cache.cell)
+        )
+        scores = hidden @ self.attention_key(cache.memory).transpose(1, 2) * self.width**-0.5
+        weights = scores.masked_fill(cache.memory_mask[:, None] == 0, float("-inf")).softmax(dim=-1)
+        combined = torch.tanh(self.combine(torch.cat([hidden, weights @ cache.memory], dim=-1)))
+        logits = self.dropout(combined) @ self.embedding.weight.T
+        return logits, LSTMState(cache.memory, cache.memory_mask, last_hidden, last_cell)
+
+    def select(self, cache: LSTMState, rows: Int[Tensor, " selected"]) -> LSTMState:
+        return LSTMState(cache.memory[rows], cache.memory_mask[rows], cache.hidden[:, rows], cache.cell[:, rows])
+
+    def _start(self, prefix: Tensor, mask: Tensor) -> LSTMState:
+        memory = self.memory_norm(prefix)
+        weight = mask[..., None].to(memory.dtype)
+        mean = (memory * weight).sum(dim=1) / weight.sum(dim=1)
+        states = torch.tanh(self.first_state(mean)).unflatten(-1, (2, self.num_layers, self.width))
+        hidden, cell = states.permute(1, 2, 0, 3).contiguous()
+        return LSTMState(memory, mask, hidden, cell)

@@ -1,0 +1,172 @@
+"""The report model: views of a study in; finding logits, attention maps and a written report out.
+
+pixel values -> patch features -> finding queries -> finding tokens, logits, attention maps
+                              \\-> vision projector -> image tokens
+prefix = [image tokens | finding tokens | prompt] -> GPT-2 or LSTM -> "Findings: … Impression: …"
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlm.config import ReportModelConfig
+from vlm.encoder import ImageEncoder
+from vlm.finding_queries import FindingOutput, FindingQueries
+from vlm.findings import NUM_FINDINGS
+from vlm.gpt2 import GPT2Decoder
+from vlm.lora import add_lora
+from vlm.lstm import LSTMDecoder
+from vlm.projector import VisionProjector
+from vlm.views import VIEW_KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What the decoder reads before the text, and what the finding queries saw on the way."""
+
+    embeds: Float[Tensor, "batch prefix width"]
+    mask: Int[Tensor, "batch prefix"]
+    findings: FindingOutput
+
+
+@dataclass(frozen=True, slots=True)
+class ReportModelOutput:
+    """Sums rather than means, so that batches of unequal size can be weighted exactly by who adds them up."""
+
+    report_loss_sum: Float[Tensor, ""]
+    num_tokens: Int[Tensor, ""]
+    finding_loss_sum: Float[Tensor, ""]
+    num_labels: Int[Tensor, ""]
+    finding_logits: Float[Tensor, "batch findings"]
+    logits: Float[Tensor, "batch length vocabulary"] | None
+
+
+class ReportModel(nn.Module):
+    """Encoder, finding queries, projector and decoder of one configuration."""
+
+    def __init__(self, config: ReportModelConfig, *, load_base: bool = True):
+        super().__init__()
+        self.config = config
+        self.encoder = ImageEncoder(config.encoder, config.image, load_base=load_base)
+        width = self.encoder.width
+        if config.decoder.kind == "gpt2":
+            self.decoder = GPT2Decoder(config.decoder, load_base=load_base)
+        else:
+            self.decoder = LSTMDecoder(config.decoder)
+        self.view_embedding = nn.Embedding(len(VIEW_KINDS), width)
+        nn.init.normal_(self.view_embedding.weight, std=0.02)
+        self.finding_queries = FindingQueries(width=width, num_heads=config.num_query_heads)
+        self.vision_projector = VisionProjector(
+            grid=self.encoder.grid, width=width, decoder_width=self.decoder.width, pool=config.pool
+        )
+        self.finding_projector = nn.Linear(width, self.decoder.width)
+        if config.lora is not None:
+            self._adapt()
+
+    def _adapt(self) -> None:
+        lora = self.config.lora
+        for parameter in [*self.encoder.parameters(), *self.decoder.parameters()]:
+            parameter.requires_grad_(False)
+        if lora.decoder_projections:
+            if not isinstance(self.decoder, GPT2Decoder):
+                raise ValueError("LoRA adapts a GPT-2; train the LSTM with --no-lora")
+            self.decoder.language_model = add_lora(self.decoder.language_model, lora, lora.decoder_projections)
+        if lora.encoder_projections:
+            self.encoder.backbone = add_lora(self.encoder.backbone, lora, lora.encoder_projections)
+
+    def train(self, mode: bool = True) -> "ReportModel":
+        """A frozen encoder stays in evaluation mode: no dropout in it, and no running statistics that move."""
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.encoder.parameters()):
+            self.encoder.eval()
+        return self
+
+    def look(
+        self,
+        pixel_values: Float[Tensor, "batch views channels height width"],
+        view_indices: Int[Tensor, "batch views"],
+        view_mask: Bool[Tensor, "batch views"],
+    ) -> tuple[Float[Tensor, "batch views patches width"], FindingOutput]:
+        """Patch features of each view, and the findings. Absent views cost nothing and change nothing."""
+        present = self.encoder(pixel_values[view_mask])
+        patches = present.new_zeros(*view_mask.shape, *present.shape[1:])
+        patches[view_mask] = present
+        patches = patches + self.view_embedding(view_indices)[:, :, None].to(patches.dtype)
+        patch_mask = view_mask[:, :, None].expand(-1, -1, patches.shape[2])
+        return patches, self.finding_queries(patches.flatten(1, 2), patch_mask.flatten(1, 2))
+
+    def prefix(
+        self,
+        pixel_values: Float[Tensor, "batch views channels height width"],
+        view_indices: Int[Tensor, "batch views"],
+        view_mask: Bool[Tensor, "batch views"],
+        prompt_ids: Int[Tensor, "batch prompt"],
+        prompt_mask: Int[Tensor, "batch prompt"],
+    ) -> Prefix:
+        """The embeddings that stand before the text."""
+        patches, findings = self.look(pixel_values, view_indices, view_mask)
+        return self._prefix(patches, findings, view_mask, prompt_ids, prompt_mask)
+
+    def _prefix(self, patches, findings, view_mask, prompt_ids, prompt_mask) -> Prefix:
+        image_tokens = self.vision_projector(patches)
+        embeds = [image_tokens.flatten(1, 2)]
+        mask = [view_mask[:, :, None].expand(-1, -1, image_tokens.shape[2]).flatten(1, 2).to(prompt_mask.dtype)]
+        if self.config.use_finding_tokens:
+            embeds.append(self.finding_projector(findings.tokens))
+            mask.append(prompt_mask.new_ones(len(view_mask), NUM_FINDINGS))
+        prompt = self.decoder.embed(prompt_ids)
+        embeds = torch.cat([*[part.to(prompt.dtype) for part in embeds], prompt], dim=1)
+        return Prefix(embeds, torch.cat([*mask, prompt_mask], dim=1), findings)
+
+    def forward(
+        self,
+        pixel_values: Float[Tensor, "batch views channels height width"],
+        view_indices: Int[Tensor, "batch views"],
+        view_mask: Bool[Tensor, "batch views"],
+        prompt_ids: Int[Tensor, "batch prompt"],
+        prompt_mask: Int[Tensor, "batch prompt"],
+        input_ids: Int[Tensor, "batch length"],
+        attention_mask: Int[Tensor, "batch length"],
+        finding_targets: Float[Tensor, "batch findings"],
+        finding_mask: Bool[Tensor, "batch findings"],
+    ) -> ReportModelOutput:
+        """Losses of a batch: cross-entropy over `input_ids` after the first, and over the findings that are labelled.
+
+        `input_ids` begins with the start token; where `attention_mask` is 0 nothing is learned, so a study without a
+        report trains the findings alone. Where no study of the batch has one the decoder does not run.
+        """
+        patches, findings = self.look(pixel_values, view_indices, view_mask)
+        losses = functional.binary_cross_entropy_with_logits(
+            findings.logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
+        )
+        logits, report_loss = None, losses.new_zeros(())
+        target_mask = attention_mask[:, 1:].bool()
+        if target_mask.any():
+            prefix = self._prefix(patches, findings, view_mask, prompt_ids, prompt_mask)
+            logits, _ = self.decoder(
+                torch.cat([prefix.embeds, self.decoder.embed(input_ids[:, :-1])], dim=1),
+                torch.cat([prefix.mask, attention_mask[:, :-1]], dim=1),
+                num_prefix=prefix.mask.shape[1],
+            )
+            report_loss = functional.cross_entropy(
+                logits.float().flatten(0, 1),
+                input_ids[:, 1:].masked_fill(~target_mask, -100).flatten(),
+                reduction="sum",
+            )
+        return ReportModelOutput(
+            report_loss_sum=report_loss,
+            num_tokens=target_mask.sum(),
+            finding_loss_sum=losses.sum(),
+            num_labels=finding_mask.sum(),
+            finding_logits=findings.logits,
+            logits=logits,
+        )
+
+    def num_parameters(self) -> tuple[int, int]:
+        """All parameters, and those that are trained."""
+        counts: list[tuple[int, Any]] = [(parameter.numel(), parameter.requires_grad) for parameter in self.parameters()]
+        return sum(count for count, _ in counts), sum(count for count, trained in counts if trained)

@@ -1,0 +1,48 @@
+"""Built-in sizes: architectures with random weights, for training from nothing and as baselines.
+
+Any ViT-like backbone and any GPT-2 can be named by hub id or folder instead (`vlm.encoder`, `vlm.decoder`).
+"""
+
+from typing import Any
+
+
+def _vit(width: int, layers: int, heads: int, patch: int) -> dict[str, Any]:
+    return {
+        "model_type": "vit",
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * width,
+        "patch_size": patch,
+    }
+
+
+ENCODER_SIZES: dict[str, dict[str, Any]] = {
+    "nano": _vit(128, 4, 4, 16),
+    "tiny": _vit(192, 12, 3, 16),
+    "small": _vit(384, 12, 6, 16),
+    "base": _vit(768, 12, 12, 16),
+    "cnn": {"model_type": "plain_cnn", "widths": [32, 64, 128, 192]},
+    "resnet": {
+        "model_type": "resnet",
+        "embedding_size": 32,
+        "hidden_sizes": [32, 64, 128, 256],
+        "depths": [2, 2, 2, 2],
+        "layer_type": "basic",
+    },
+    "convnext": {"model_type": "convnext", "hidden_sizes": [48, 96, 192, 384], "depths": [2, 2, 4, 2]},
+}
+"""Encoders by name; `image_size` and `num_channels` are filled in from the image geometry."""
+
+
+def _gpt2(width: int, layers: int, heads: int) -> dict[str, Any]:
+    return {"model_type": "gpt2", "n_embd": width, "n_layer": layers, "n_head": heads, "n_positions": 512}
+
+
+DECODER_SIZES: dict[str, dict[str, Any]] = {
+    "nano": _gpt2(160, 3, 4),
+    "tiny": _gpt2(256, 6, 4),
+    "small": _gpt2(512, 8, 8),
+    "base": {**_gpt2(768, 12, 12), "n_positions": 1024},
+}
+"""GPT-2 by name; `vocab_size` is filled in from the tokenizer. The LSTM takes its width and layers from the same."""

@@ -9,21 +9,22 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data.phantom_anatomy import Frontal, ShapeChange, build_frontal, sample_patient
+from data.phantom_anatomy import Frontal, Patient, ShapeChange, build_frontal, sample_patient
+from data.phantom_bones import draw_bones, draw_breaks, plan_bones
 from data.phantom_canvas import Canvas
-from data.phantom_devices import DEVICE_DRAWERS, draw_breaks, plan_bones
+from data.phantom_devices import DEVICE_DRAWERS
 from data.phantom_film import develop
 from data.phantom_findings import LUNG_DRAWERS
 from data.phantom_frontal import (
     draw_body,
-    draw_bones,
     draw_lungs,
     draw_mediastinum,
     draw_stomach_bubble,
     draw_tortuous_aorta,
     draw_vessels,
 )
-from data.phantom_lateral import draw_lateral
+from data.phantom_lateral import build_lateral, draw_lateral_chest
+from data.phantom_lateral_findings import draw_lateral_finding
 from data.phantom_pleura import draw_effusion, draw_pleural_other, draw_pneumothorax
 from data.scene import Scene, SceneFinding
 from data.study import FindingBox
@@ -52,7 +53,7 @@ def draw_study(
         finding_rngs = [np.random.default_rng([seed, 2, view, number]) for number in range(len(scene.findings))]
         canvas = _aim(view_rng, size, is_ap=kind == "frontal AP")
         if kind == "lateral":
-            drawn = draw_lateral(canvas, patient, change, scene.findings, view_rng, finding_rngs)
+            drawn = _draw_lateral(canvas, patient, change, scene.findings, view_rng, finding_rngs)
         else:
             anatomy = build_frontal(patient, change, is_ap=kind == "frontal AP")
             drawn = _draw_frontal(canvas, anatomy, change, scene.findings, view_rng, finding_rngs)
@@ -88,7 +89,7 @@ def _shape_change(findings: tuple[SceneFinding, ...]) -> ShapeChange:
         if finding.finding == "Cardiomegaly":
             heart = 0.06 + 0.115 * amount
         elif finding.kind == "widened mediastinum":
-            mediastinum = 0.058 * amount
+            mediastinum = 0.068 * amount
         elif finding.kind == "tortuous aorta":
             aorta = 1.05 * amount
         elif finding.kind == "tension pneumothorax":
@@ -129,13 +130,28 @@ def _draw_frontal(
     for finding, finding_rng in numbered:
         if finding.finding == "Pneumothorax":
             drawn += [(finding, o) for o in draw_pneumothorax(canvas, anatomy, airy, finding, finding_rng)]
-    draw_mediastinum(canvas, anatomy, lungs)
-    congestion = 1.35 if any(finding.finding == "Edema" for finding in findings) else 1.0
+    behind_heart = 1 - 0.65 * draw_mediastinum(canvas, anatomy, lungs)  # only part of the lung lies behind the heart
+    airy = {side: mask * behind_heart for side, mask in airy.items()}
+    lungs = {side: mask * behind_heart for side, mask in lungs.items()}
+    congestion = 1.3 if any(finding.kind == "interstitial edema" for finding in findings) else 1.0
     draw_vessels(canvas, anatomy, rng, airy, strength=congestion)
     if change.aorta:
         draw_tortuous_aorta(canvas, anatomy, change.aorta)
     for finding, finding_rng in numbered:
         drawn += [(finding, o) for o in _draw_finding(canvas, anatomy, lungs, airy, finding, finding_rng)]
+    return drawn
+
+
+def _draw_lateral(
+    canvas: Canvas, patient: Patient, change: ShapeChange, findings: tuple[SceneFinding, ...], rng, finding_rngs: list
+) -> Drawn:
+    anatomy = build_lateral(patient, change)
+    airy = draw_lateral_chest(canvas, anatomy, change, rng)
+    drawn: Drawn = []
+    for finding, finding_rng in zip(findings, finding_rngs, strict=True):
+        outline = draw_lateral_finding(canvas, anatomy, airy, finding, finding_rng)
+        if outline is not None:
+            drawn.append((finding, outline))
     return drawn
 
 

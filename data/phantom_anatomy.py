@@ -1,4 +1,4 @@
-"""The shape of a phantom's frontal chest: a patient's build, outlines of lungs, heart and mediastinum, ribs.
+"""The shape of a phantom's frontal chest: a patient's build, outlines of lungs, heart and mediastinum.
 
 `sample_patient` draws the build, `build_frontal` turns it, with what the findings do to shapes, into outlines.
 Schematic: the proportions are right, detail is left out. Coordinates as in `data.phantom_canvas`.
@@ -138,8 +138,8 @@ def build_frontal(patient: Patient, change: ShapeChange, *, is_ap: bool) -> Fron
     return Frontal(
         patient=patient,
         lungs=lungs,
-        heart=_build_heart(diameter, domes[LEFT] - 0.2 * change.left_dome) + (change.shift, 0),
-        mediastinum=_build_mediastinum(patient, change) + (0.8 * change.shift, 0),
+        heart=_build_heart(diameter, domes[LEFT] - 0.2 * change.left_dome) + np.array([change.shift, 0.0]),
+        mediastinum=_build_mediastinum(patient, change) + np.array([0.8 * change.shift, 0.0]),
         carina=(0.006 + 0.8 * change.shift, 0.345),
         shift=change.shift,
         is_ap=is_ap,
@@ -162,10 +162,10 @@ def _build_heart(diameter: float, dome: float) -> np.ndarray:
             (-0.05, low + 0.09),
             (0.10, low + 0.10),
             (0.86 * left, low + 0.06),
-            (left, low - 0.02),
-            (0.95 * left, low - 0.085),
-            (0.74 * left, middle - 0.045),
-            (0.095 + 0.2 * bulge, 0.44),
+            (left, low - 0.025),
+            (0.965 * left, low - 0.09),
+            (0.80 * left, middle - 0.05),
+            (0.100 + 0.25 * bulge, 0.44),
             (0.078, 0.40),
             (0.060, 0.37),
         ],
@@ -191,47 +191,4 @@ def _build_mediastinum(patient: Patient, change: ShapeChange) -> np.ndarray:
             (0.036, 0.02),
         ],
         closed=True,
-    )
-
-
-def rib_centrelines(anatomy: Frontal) -> dict[tuple[int, int], np.ndarray]:
-    """The posterior ribs, by side and number from the top; each from the spine to the chest wall."""
-    t = np.linspace(0, 1, 12)
-    ribs = {}
-    for side, lung in anatomy.lungs.items():
-        for number in range(10):
-            start = anatomy.patient.apex - 0.012 + 0.073 * number
-            drop = (0.035 + 0.011 * number) * anatomy.patient.rib_slope
-            reach = min(lung.wall_x(start + 0.75 * drop), 0.99 * abs(lung.wall[-1, 0])) + 0.006
-            x = 0.035 + (reach - 0.035) * np.sin(t * np.pi / 2) ** 0.9
-            y = start + drop * t**2.2 - (0.022 + 0.002 * number) * np.sin(np.pi * np.minimum(t * 1.15, 1))
-            ribs[side, number] = np.stack([side * x, y], axis=1)
-    return ribs
-
-
-def anterior_rib_centrelines(anatomy: Frontal) -> list[np.ndarray]:
-    t = np.linspace(0, 1, 9)
-    ribs = []
-    for side, lung in anatomy.lungs.items():
-        for number in range(6):
-            start = anatomy.patient.apex + 0.085 + 0.088 * number
-            reach = lung.wall_x(start) + 0.004
-            inner = 0.11 + 0.022 * number
-            x = reach + (inner - reach) * t
-            y = start + (0.05 + 0.014 * number) * anatomy.patient.rib_slope * np.sin(t * np.pi / 2) + 0.01 * t
-            ribs.append(np.stack([side * x, y], axis=1))
-    return ribs
-
-
-def clavicle_centreline(anatomy: Frontal, side: int) -> np.ndarray:
-    """From the sternum to the shoulder."""
-    y = anatomy.patient.apex + (0.02 if anatomy.is_ap else 0.055)
-    width = anatomy.patient.half_width
-    return curve(
-        [
-            (side * 0.035, y + 0.03),
-            (side * 0.4 * width, y + 0.012),
-            (side * 0.75 * width, y - 0.028),
-            (side * 1.12 * width, y - 0.03),
-        ]
     )

@@ -1,56 +1,10 @@
-"""Broken bones and devices in a frontal phantom."""
+"""Devices in a frontal phantom: tubes, lines, pacemakers, wires."""
 
 import numpy as np
 
-from data.phantom_anatomy import LEFT, RIGHT, SIDES, Frontal, clavicle_centreline, rib_centrelines
+from data.phantom_anatomy import LEFT, RIGHT, Frontal
 from data.phantom_canvas import Canvas, curve, ellipse, ribbon
 from data.scene import SceneFinding
-
-_RIB_OF_ZONE = {"apical": 2, "upper": 3, "mid": 5, "": 5, "lower": 6, "basal": 7}
-
-
-def _break(bone: np.ndarray, at: float, gap: float, step: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Two pieces of a bone parted at the fraction `at`, the outer one displaced; and the middle of the gap."""
-    along = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(bone, axis=0).T))])
-    cut = at * along[-1]
-    resample = lambda s: np.stack([np.interp(s, along, bone[:, 0]), np.interp(s, along, bone[:, 1])], axis=1)  # noqa: E731
-    inner, outer = resample(np.linspace(0, cut - gap / 2, 10)), resample(np.linspace(cut + gap / 2, along[-1], 8))
-    fade = np.linspace(1, 0.55, 8)[:, None]
-    return [inner, outer + step * fade], resample(np.array([cut]))[0] + step / 2
-
-
-def plan_bones(anatomy: Frontal, fractures: list[tuple[SceneFinding, np.random.Generator]]):
-    """Ribs and clavicles, the broken ones in pieces; and for each fracture its finding and the places of its breaks."""
-    ribs = {key: [bone] for key, bone in rib_centrelines(anatomy).items()}
-    clavicles = {side: [clavicle_centreline(anatomy, side)] for side in (RIGHT, LEFT)}
-    breaks = []
-    for finding, rng in fractures:
-        for side in SIDES[finding.side]:
-            down = np.array([0.0, 1.0 if rng.random() < 0.7 else -1.0])
-            places = []
-            if finding.kind == "clavicle fracture":
-                pieces, place = _break(
-                    clavicles[side][0], rng.uniform(0.45, 0.6), 0.006, np.array([-side * 0.022, 0.034])
-                )
-                clavicles[side] = pieces
-                places.append(place)
-            else:
-                first = _RIB_OF_ZONE[finding.zone]
-                at = rng.uniform(0.62, 0.78)
-                for number in range(first, first + {"large": 3, "moderate": 3, "minimal": 1}.get(finding.degree, 2)):
-                    pieces, place = _break(ribs[side, number][0], at + rng.uniform(-0.03, 0.03), 0.018, 0.024 * down)
-                    ribs[side, number] = pieces
-                    places.append(place)
-            breaks.append((finding, places))
-    flat = lambda bones: [piece for pieces in bones.values() for piece in pieces]  # noqa: E731
-    return flat(ribs), flat(clavicles), breaks
-
-
-def draw_breaks(canvas: Canvas, places: list[np.ndarray], *, is_uncertain: bool) -> np.ndarray:
-    """Dense edges and callus around breaks; returns the outline of them all."""
-    for place in places:
-        canvas.add(canvas.blob(place, (0.013, 0.015)), 0.10 if is_uncertain else 0.22)
-    return np.concatenate([place + np.array([(-0.04, -0.035), (0.04, 0.035)]) for place in places])
 
 
 def _tube(canvas: Canvas, line: np.ndarray, width: float, strength: float) -> np.ndarray:

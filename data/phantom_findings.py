@@ -6,8 +6,8 @@ Each drawer adds its attenuation and returns the outlines of what it drew, one a
 
 import numpy as np
 
-from data.phantom_anatomy import LEFT, RIGHT, SIDES, Frontal
-from data.phantom_canvas import Canvas, curve
+from data.phantom_anatomy import LEFT, SIDES, Frontal
+from data.phantom_canvas import Canvas, curve, ellipse
 from data.phantom_patterns import (
     draw_band,
     draw_bronchogram,
@@ -69,7 +69,7 @@ def _draw_lesion(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFin
     for side in SIDES[finding.side]:
         if finding.kind == "nodule":
             centre = _middle(anatomy, side, finding.zone, rng, u=rng.uniform(0.35, 0.75))
-            drawn.append(draw_nodule(canvas, rng, centre, rng.uniform(0.026, 0.031) * extent**0.7, strength=strength))
+            drawn.append(draw_nodule(canvas, rng, centre, rng.uniform(0.028, 0.034) * extent**0.7, strength=strength))
             continue
         centre = _middle(anatomy, side, finding.zone, rng, u=rng.uniform(0.4, 0.65))
         radius = rng.uniform(0.058, 0.068) * extent
@@ -87,7 +87,7 @@ def _draw_edema(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFind
         centre = lung.point(0.36, 0.52)
         if finding.kind == "alveolar edema":
             wing = (0.085 + 0.02 * strength, 0.15 + 0.02 * strength)
-            draw_haze(canvas, airy[side], centre, wing, strength=1.15 * strength)
+            draw_haze(canvas, airy[side], centre, wing, strength=1.2 * strength)
             draw_patches(canvas, airy[side], rng, centre, wing, strength=0.45 * strength)
             drawn.append(centre + np.array([(-1, -1), (1, 1)]) * wing)
             continue
@@ -96,7 +96,8 @@ def _draw_edema(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFind
         for v in np.arange(0.52, 0.95, 0.032):
             for depth in (0.0, rng.uniform(0.12, 0.2)):
                 outer = lung.point(0.985 - depth, v)
-                kerley.append(np.array([outer, outer + (-side * rng.uniform(0.03, 0.05), rng.uniform(-0.004, 0.004))]))
+                inwards = np.array([-side * rng.uniform(0.03, 0.05), rng.uniform(-0.004, 0.004)])
+                kerley.append(np.array([outer, outer + inwards]))
         canvas.add(canvas.lines(kerley, width=0.006), 0.26 * strength, within=airy[side])
         hilum = np.array([side * 0.09 + anatomy.shift, 0.41])
         streaks = []
@@ -110,19 +111,18 @@ def _draw_edema(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFind
 
 
 def _lobe(anatomy: Frontal, side: int, zone: str) -> np.ndarray:
-    """Outline of what a filled lobe covers; its straight borders are the fissures."""
+    """Outline of what a filled lobe covers, wider than the lung; its inner borders are the fissures."""
     lung = anatomy.lungs[side]
-    at = lambda u, v: tuple(lung.point(u, v))  # noqa: E731
+    top, height = lung.wall[0, 1], lung.base[:, 1].min() - lung.wall[0, 1]
     if zone in ("upper", "apical"):
-        bottom = (
-            [at(1.1, 0.44), at(0.5, 0.46), at(-0.2, 0.47)]
-            if side == RIGHT
-            else [at(1.1, 0.40), at(0.5, 0.45), at(-0.2, 0.52)]
-        )
-        return np.array([at(-0.3, -0.1), *bottom[::-1], at(1.2, -0.1)])
-    if zone in ("mid", "perihilar", ""):
-        return np.array([at(-0.2, 0.46), at(1.1, 0.45), at(0.95, 0.62), at(0.6, 0.82), at(0.2, 0.97), at(-0.2, 0.97)])
-    return np.array([at(-0.2, 0.66), at(0.4, 0.63), at(0.8, 0.68), at(1.2, 0.76), at(1.2, 1.4), at(-0.2, 1.4)])
+        points = [(0.0, -0.2), (0.6, -0.2), (0.6, 0.50), (0.25, 0.49), (0.0, 0.50)]
+        if side == LEFT:
+            points[2:] = [(0.6, 0.40), (0.25, 0.47), (0.0, 0.56)]
+    elif zone in ("mid", "perihilar", ""):
+        points = [(0.0, 0.50), (0.25, 0.50), (0.6, 0.49), (0.34, 0.62), (0.22, 0.86), (0.12, 1.1), (0.0, 1.1)]
+    else:
+        points = [(0.0, 0.68), (0.12, 0.65), (0.25, 0.68), (0.6, 0.86), (0.6, 1.5), (0.0, 1.5)]
+    return np.array(points) * (side, height) + (0, top)
 
 
 def _clip_to_lung(anatomy: Frontal, side: int, points: np.ndarray) -> np.ndarray:
@@ -136,13 +136,13 @@ def _draw_consolidation(canvas: Canvas, anatomy: Frontal, airy: dict, finding: S
     for side in SIDES[finding.side]:
         lung = anatomy.lungs[side]
         lobe = _lobe(anatomy, side, finding.zone)
-        extent = 0.70 if finding.degree in ("minimal", "small") else 1.0
-        if extent < 1:
-            anchor = np.array([lung.point(0.6, ZONES[finding.zone])[0], lobe[1][1]])
-            lobe = anchor + (lobe - anchor) * (extent, extent)
-        soft = 0.003 if finding.zone in ("upper", "mid") else 0.012
+        soft = 0.003 if finding.zone in ("upper", "mid") else 0.010
         filled = canvas.fill(lobe, soft=soft) * airy[side]
-        canvas.add(filled, 0.50 * strength**0.7)
+        if finding.degree in ("minimal", "small"):  # only a segment, at the fissure
+            segment = lung.point(0.55, ZONES[finding.zone] + 0.04), (0.085, 0.085)
+            filled *= canvas.fill(ellipse(*segment), soft=0.015)
+            lobe = ellipse(*segment)
+        canvas.add(filled, 0.52 * strength**0.7)
         start = lung.point(0.15, ZONES[finding.zone] - 0.06)
         draw_bronchogram(canvas, filled, rng, start, lung.point(0.8, ZONES[finding.zone] + 0.06), strength=strength)
         drawn.append(_clip_to_lung(anatomy, side, lobe))
@@ -169,9 +169,8 @@ def _draw_atelectasis(canvas: Canvas, anatomy: Frontal, airy: dict, finding: Sce
                 v = ZONES[finding.zone or "lower"] + 0.06 - 0.085 * number + rng.uniform(-0.015, 0.015)
                 start = lung.point(rng.uniform(0.28, 0.4), v + 0.02)
                 end = lung.point(rng.uniform(0.78, 0.95), v + rng.uniform(-0.06, 0.04))
-                outlines.append(
-                    draw_band(canvas, start, end, width=0.015, strength=strength**0.6, bend=rng.uniform(-0.008, 0.012))
-                )
+                bend = rng.uniform(-0.008, 0.012)
+                outlines.append(draw_band(canvas, airy[side], start, end, strength=strength**0.6, bend=bend))
             drawn.append(np.concatenate(outlines))
             continue
         at = lambda u, v: tuple(lung.point(u, v))  # noqa: E731,B023

@@ -1,8 +1,8 @@
-"""Draws the normal frontal chest of a phantom: soft tissue, lungs, bones, heart, vessels, stomach bubble."""
+"""Draws the normal frontal chest of a phantom: soft tissue, lungs, heart, vessels, stomach bubble."""
 
 import numpy as np
 
-from data.phantom_anatomy import LEFT, RIGHT, Frontal, anterior_rib_centrelines
+from data.phantom_anatomy import LEFT, RIGHT, Frontal
 from data.phantom_canvas import Canvas, curve, ellipse, ribbon
 
 
@@ -61,49 +61,14 @@ def draw_lungs(canvas: Canvas, anatomy: Frontal) -> dict[int, np.ndarray]:
     return lungs
 
 
-def draw_bones(canvas: Canvas, anatomy: Frontal, lungs: dict, ribs: list, clavicles: list) -> None:
-    """Spine, ribs, clavicles, shoulder blades and upper arms; broken bones come as several pieces."""
-    bone, width = anatomy.patient.bone, anatomy.patient.half_width
-    over_lung = 0.45 + 0.55 * (lungs[RIGHT] + lungs[LEFT])
-    rib = canvas.fill(*(ribbon(rib, 0.027) for rib in ribs))
-    marrow = canvas.fill(*(ribbon(rib, 0.014) for rib in ribs))
-    canvas.add(rib, 0.17 * bone, within=over_lung)
-    canvas.add(marrow, -0.06 * bone, within=over_lung)
-    front = [ribbon(rib, np.linspace(0.027, 0.031, len(rib))) for rib in anterior_rib_centrelines(anatomy)]
-    canvas.add(canvas.fill(*front, soft=0.003), 0.075 * bone, within=over_lung)
-    canvas.add(canvas.fill(*(ribbon(clavicle, 0.031) for clavicle in clavicles)), 0.22 * bone)
-    canvas.add(canvas.fill(*(ribbon(clavicle, 0.016) for clavicle in clavicles)), -0.07 * bone)
-
-    blades, arms = [], []
-    out = 0.86 if anatomy.is_ap else 1.0
-    for side in (RIGHT, LEFT):
-        corners = ((0.98, 0.13), (1.2, 0.17), (1.12, 0.32), (1.0, 0.44), (0.93, 0.3), (0.9, 0.2))
-        blades.append(curve([(side * out * width * x, y) for x, y in corners], closed=True))
-        arms.append(ellipse((side * (width + 0.105), 0.165), (0.042, 0.046)))
-        arms.append(
-            np.array([(width + 0.075, 0.18), (width + 0.14, 0.17), (width + 0.17, 0.6), (width + 0.135, 0.6)])
-            * (side, 1)
-        )
-    canvas.add(canvas.fill(*blades, soft=0.004), 0.08 * bone)
-    canvas.add(canvas.fill(*arms, soft=0.003), 0.28 * bone)
-
-    spine = canvas.fill(np.array([(-0.036, -0.1), (0.036, -0.1), (0.046, 1.2), (-0.046, 1.2)]), soft=0.004)
-    canvas.add(spine, 0.13 * bone)
-    levels = np.arange(-0.02, 1.05, 0.062)
-    discs = [np.array([(-0.036, y), (0.036, y + 0.002)]) for y in levels]
-    canvas.add(canvas.lines(discs, width=0.008, soft=0.002), -0.09 * bone)
-    knobs = [ellipse((x, y + 0.028), (0.008, 0.011), num_points=10) for y in levels for x in (-0.024, 0.024)]
-    knobs += [ellipse((0.0, y + 0.045), (0.006, 0.012), num_points=10) for y in levels]
-    canvas.add(canvas.fill(*knobs, soft=0.002), 0.08 * bone)
-
-
-def draw_mediastinum(canvas: Canvas, anatomy: Frontal, lungs: dict) -> None:
-    """Heart, great vessels, windpipe."""
+def draw_mediastinum(canvas: Canvas, anatomy: Frontal, lungs: dict) -> np.ndarray:
+    """Heart, great vessels, windpipe; returns the mask of what the heart and the vessels cover."""
     both = lungs[RIGHT] + lungs[LEFT]
     heart = canvas.fill(anatomy.heart, soft=0.0035)
     vessels = canvas.fill(anatomy.mediastinum, soft=0.0035)
-    canvas.add(np.maximum(heart, 0.9 * vessels), 0.44, within=both)
-    canvas.add(canvas.fill(anatomy.heart, soft=0.035), 0.16, within=both)
+    solid = np.maximum(heart, 0.95 * vessels)
+    canvas.add(solid, 0.52, within=both)
+    canvas.add(canvas.fill(anatomy.heart, soft=0.035), 0.18, within=both)
     x, y = anatomy.carina
     airway = [
         ribbon(curve([(0.3 * anatomy.shift, -0.05), (0.5 * anatomy.shift, 0.1), (x - 0.002, 0.22), (x, y)]), 0.036),
@@ -111,6 +76,7 @@ def draw_mediastinum(canvas: Canvas, anatomy: Frontal, lungs: dict) -> None:
         ribbon(curve([(x + 0.004, y - 0.012), (x + 0.05, y + 0.027), (x + 0.10, y + 0.06)]), 0.021),
     ]
     canvas.add(canvas.fill(*airway, soft=0.004), -0.20)
+    return solid
 
 
 def draw_vessels(
@@ -118,28 +84,30 @@ def draw_vessels(
 ) -> None:
     """Hila and the vessels that branch from them, inside the masks `within`."""
     t = np.linspace(0, 1, 6)
+    forks, turns = np.array([1, 2, 3, 3]), np.array([0.55, -0.6, 0.5, -0.55])
     strength *= anatomy.patient.vessels
     for side, lung in anatomy.lungs.items():
         hilum = np.array([side * 0.085 + anatomy.shift, 0.415 + (0.012 if side == RIGHT else -0.012)])
-        trunks, twigs = [], []
-        angles = np.deg2rad(np.array([-80, -62, -42, -18, 8, 30, 48, 64, 78]) + rng.uniform(-7, 7, 9))
-        reach = abs(lung.wall[-1, 0]) * rng.uniform(0.6, 0.85, 9) * (0.72 + 0.4 * np.abs(np.sin(angles)))
-        for angle, length, bend in zip(angles, reach, rng.uniform(-0.6, 0.6, 9), strict=True):
-            direction = angle + bend * t
-            steps = np.stack([side * np.cos(direction), np.sin(direction)], axis=1) * (length / 5)
-            start = hilum + np.array([side * 0.015 * np.cos(angle), 0.055 * np.sin(angle)])
-            path = start + np.cumsum(steps, axis=0) - steps[0]
-            trunks.append(path[:4])
-            twigs.append(path[3:])
-            for fork, turn in ((1, 0.55), (2, -0.6), (3, 0.5), (3, -0.55)):
-                turned = direction[fork] + turn + 0.3 * bend * t
-                branch = np.stack([side * np.cos(turned), np.sin(turned)], axis=1) * (length * (0.46 - 0.07 * fork) / 5)
-                twigs.append(path[fork] + np.cumsum(branch, axis=0))
-        canvas.add(canvas.lines(trunks, width=0.009, soft=0.002), 0.14 * strength, within=within[side])
-        canvas.add(canvas.lines(twigs, width=0.0055, soft=0.0015), 0.10 * strength, within=within[side])
-        canvas.add(
-            canvas.blob(hilum + np.array([side * 0.012, 0.02]), (0.022, 0.05), degrees=-side * 12), 0.20 * strength
-        )
+        angle = np.deg2rad(np.array([-80, -62, -42, -18, 8, 30, 48, 64, 78]) + rng.uniform(-7, 7, 9))
+        reach = abs(lung.wall[-1, 0]) * rng.uniform(0.6, 0.85, 9) * (0.72 + 0.4 * np.abs(np.sin(angle)))
+        bend = rng.uniform(-0.6, 0.6, 9)
+        start = hilum + np.stack([side * 0.015 * np.cos(angle), 0.055 * np.sin(angle)], axis=1)
+        direction = angle[:, None] + bend[:, None] * t
+        trunks = _walk(start, direction, reach, side)
+        turned = direction[:, forks, None] + turns[:, None] + 0.3 * bend[:, None, None] * t
+        branches = _walk(trunks[:, forks], turned, reach[:, None] * (0.46 - 0.07 * forks), side)
+        twigs = [*trunks[:, 3:], *branches.reshape(-1, 6, 2)]
+        canvas.add(canvas.lines(list(trunks[:, :4]), width=0.009, soft=0.002), 0.14 * strength, within=within[side])
+        canvas.add(canvas.lines(twigs, width=0.0055, soft=0.0015), 0.11 * strength, within=within[side])
+        middle = hilum + np.array([side * 0.012, 0.02])
+        canvas.add(canvas.blob(middle, (0.022, 0.05), degrees=-side * 12), 0.20 * strength)
+
+
+def _walk(start: np.ndarray, direction: np.ndarray, length: np.ndarray, side: int) -> np.ndarray:
+    """Paths [..., step, xy] from `start` in the directions of their steps (0 is away from the midline)."""
+    steps = np.stack([side * np.cos(direction), np.sin(direction)], axis=-1) * (length[..., None, None] / 5)
+    steps[..., 0, :] = 0
+    return start[..., None, :] + np.cumsum(steps, axis=-2)
 
 
 def draw_stomach_bubble(canvas: Canvas, anatomy: Frontal, rng: np.random.Generator) -> None:
@@ -156,7 +124,7 @@ def draw_tortuous_aorta(canvas: Canvas, anatomy: Frontal, amount: float) -> None
     """The descending aorta as a bent band left of the spine, chalk in the arch, a bulge of the ascending part."""
     shift = anatomy.shift
     descent = [(0.065, 0.30), (0.085 + 0.02 * amount, 0.42), (0.075 + 0.015 * amount, 0.55), (0.03, 0.72)]
-    canvas.add(canvas.fill(ribbon(curve(descent) + (shift, 0), 0.06), soft=0.003), 0.16)
+    canvas.add(canvas.fill(ribbon(curve(descent) + np.array([shift, 0.0]), 0.06), soft=0.003), 0.16)
     canvas.add(canvas.fill(ellipse((-0.035 + shift, 0.35), (0.045 + 0.012 * amount, 0.10)), soft=0.004), 0.20)
     angle, radius = np.linspace(-2.2, 0.4, 10), 0.03 + 0.022 * amount
     arch = np.stack([0.055 + shift + radius * np.cos(angle), 0.305 + radius * np.sin(angle)], axis=1)

@@ -18,17 +18,16 @@ def draw_haze(canvas: Canvas, within: np.ndarray, centre, radii, *, strength: fl
 def draw_patches(
     canvas: Canvas, within: np.ndarray, rng: np.random.Generator, centre, radii, *, strength: float
 ) -> np.ndarray:
-    """Many ill-defined fluffy patches that run together: bronchopneumonia."""
-    radii = np.asarray(radii)
-    for _ in range(9):
-        angle, distance = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 1))
-        place = np.asarray(centre) + radii * 0.8 * distance * np.array([np.cos(angle), np.sin(angle)])
-        size = rng.uniform(0.014, 0.03)
-        spot = canvas.blob(
-            place, (size * rng.uniform(0.8, 1.3), size * rng.uniform(0.8, 1.3)), degrees=rng.uniform(0, 180)
-        )
-        canvas.add(spot, 0.42 * strength * rng.uniform(0.7, 1.1), within=within)
-    return ellipse(centre, radii * 1.05 + 0.01)
+    """Many ill-defined fluffy patches that run together here and there: bronchopneumonia."""
+    centre, radii = np.asarray(centre), np.asarray(radii)
+    patches = []
+    for turn in np.arange(9) * 2.4 + rng.uniform(0, 6):  # the golden angle spreads them evenly, as in a sunflower
+        distance = 0.85 * np.sqrt((len(patches) + 0.5) / 9)
+        place = centre + radii * distance * np.array([np.cos(turn), np.sin(turn)]) + rng.normal(0, 0.012, 2)
+        patches.append(_lobulated(rng, place, rng.choice([0.011, 0.018, 0.026, 0.034])))
+    fluff = canvas.fill(*patches, soft=0.010) + 0.3 * canvas.fill(ellipse(centre, 0.85 * radii), soft=0.3 * min(radii))
+    canvas.add(fluff * (1 + 0.35 * canvas.clouds(rng, 28)), 0.46 * strength, within=within)
+    return ellipse(centre, radii * 1.05 + 0.012)
 
 
 def draw_net(
@@ -38,15 +37,15 @@ def draw_net(
     centre, radii = np.asarray(centre), np.asarray(radii)
     spacing = 0.024
     lines = []
-    for _ in range(int(5.0 * np.prod(radii) / spacing**2)):
+    for _ in range(int(3.6 * np.prod(radii) / spacing**2)):
         angle, distance = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 1))
         place = centre + radii * distance * np.array([np.cos(angle), np.sin(angle)])
         corners = rng.uniform(0, 2 * np.pi) + np.array([0.0, 1.3, 2.6, 4.2])
         size = spacing * rng.uniform(0.35, 0.75)
         lines.append(place + size * np.stack([np.cos(corners), np.sin(corners)], axis=1))
     area = canvas.fill(ellipse(centre, radii), soft=0.15 * min(radii))
-    canvas.add(canvas.lines(lines, width=0.0045), 0.24 * strength, within=within)
-    canvas.add(area, 0.04 * strength, within=within)
+    canvas.add(canvas.lines(lines, width=0.0045), 0.20 * strength, within=within)
+    canvas.add(area, 0.05 * strength, within=within)
     return ellipse(centre, radii)
 
 
@@ -91,11 +90,11 @@ def draw_cavity(canvas: Canvas, rng: np.random.Generator, centre, radius: float,
     return outline
 
 
-def draw_band(canvas: Canvas, start, end, *, width: float, strength: float, bend: float = 0.0) -> np.ndarray:
+def draw_band(canvas: Canvas, within: np.ndarray, start, end, *, strength: float, bend: float = 0.0) -> np.ndarray:
     """A plate of collapsed lung: one straight or slightly bent band."""
     start, end = np.asarray(start), np.asarray(end)
-    outline = ribbon(curve([start, (start + end) / 2 + (0, bend), end]), width)
-    canvas.add(canvas.fill(outline, soft=0.002), 0.42 * strength)
+    outline = ribbon(curve([start, (start + end) / 2 + np.array([0.0, bend]), end]), 0.015)
+    canvas.add(canvas.fill(outline, soft=0.002), 0.44 * strength, within=within)
     return outline
 
 
@@ -111,4 +110,4 @@ def draw_bronchogram(
         curve([start + f * along, start + (f + 0.25) * along + g * across])
         for f, g in ((0.3, 0.25), (0.45, -0.3), (0.65, 0.25))
     ]
-    canvas.add(canvas.lines([trunk, *forks], width=0.008, soft=0.0015), -0.24 * strength, within=within)
+    canvas.add(canvas.lines([trunk, *forks], width=0.007, soft=0.0015), -0.17 * strength, within=within)

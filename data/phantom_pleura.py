@@ -95,29 +95,18 @@ def draw_pleural_other(canvas: Canvas, anatomy: Frontal, lungs: dict, finding: S
     drawn = []
     for side in SIDES[finding.side]:
         lung = anatomy.lungs[side]
-        top, angle = lung.wall[0, 1], lung.wall[-1, 1]
         if finding.kind == "pleural thickening":
-            first, last = (0.0, 0.34) if finding.zone in ("apical", "upper") else (0.3, 0.92)
-            v = np.linspace(first, last, 9)
-            y = top + v * (angle - top)
-            thick = (
-                (0.030 + 0.016 * strength)
-                * (0.75 + 0.25 * rng.random(9))
-                * np.sin(np.pi * np.linspace(0.12, 0.9, 9)) ** 0.4
-            )
-            if first == 0:
-                edge = np.stack([side * (lung.wall_x(y) - thick - 0.004), y + 0.6 * thick + 0.012], axis=1)
-                over = curve(
-                    [(side * 0.12 * 0.36, top + 0.055), (side * 0.36 * lung.wall[-1, 0] * side, top + thick[0] + 0.014)]
-                )
-                inner_edge = np.concatenate([over, curve(edge[1:])])
-                outer = [(side * 0.5, y[-1]), (side * 0.5, top - 0.1), (0.0, top - 0.1)]
-            else:
-                inner_edge = curve(np.stack([side * (lung.wall_x(y) - thick), y], axis=1))
-                outer = [(side * 0.5, y[-1]), (side * 0.5, y[0])]
-            band = np.concatenate([inner_edge, outer])
-            canvas.add(canvas.fill(band, soft=0.0025), 0.42 * strength**0.6, within=lungs[side])
-            drawn.append(np.concatenate([inner_edge, np.stack([side * lung.wall_x(y), y], axis=1)]))
+            is_cap = finding.zone in ("apical", "upper")
+            edge = np.concatenate([lung.medial[9::-1], lung.wall[1:25]]) if is_cap else lung.wall[18:]
+            thick = 0.030 + 0.017 * strength + 0.012 * is_cap
+            # overlapping stretches of their own thickness make the inner border wavy
+            stretches = [
+                canvas.lines([edge[i : i + 7]], width=2 * thick * rng.uniform(0.75, 1.1))
+                for i in range(0, len(edge) - 3, 5)
+            ]
+            canvas.add(np.maximum.reduce(stretches), 0.50 * strength**0.5, within=lungs[side])
+            inner = edge * (0.88, 1)
+            drawn.append(np.concatenate([edge, inner]))
             continue
         outlines = []
         for _ in range({"minimal": 2, "small": 3, "": 4, "moderate": 4, "large": 6}[finding.degree]):

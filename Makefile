@@ -1,0 +1,50 @@
+# The front door. `make demo` and `make test` install what they need into .venv first.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := runs/demo
+export HF_HUB_OFFLINE ?= 1
+export HF_DATASETS_DISABLE_PROGRESS_BARS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help install demo test lint format app bench clean
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: .venv/installed  ## make .venv with exact versions
+
+# torch comes first and by its exact version: other requests fetch builds with gigabytes of GPU libraries.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install  ## made-up studies, fine-tuning, evaluation with controls, one study shown
+	rm -rf $(RUN)
+	$(BIN)/python -m data.prepare synthetic --out $(RUN)/studies --num-studies 4400 --seed 7
+	$(BIN)/accelerate launch --num_processes 1 --num_cpu_threads_per_process 2 train/finetune.py --dataset $(RUN)/studies --output-dir $(RUN)/training
+	$(BIN)/python eval/batch.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test --output-dir $(RUN)/evaluation
+	$(BIN)/python eval/show.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test --output $(RUN)/study.png
+
+test: install  ## all tests
+	$(BIN)/python -m pytest
+
+lint: install  ## style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install  ## mend style and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+app: install  ## the web page, on the demo's checkpoint
+	$(BIN)/python app.py --checkpoint $(RUN)/training/best
+
+bench: install  ## speed, as ratios against transformers' VisionEncoderDecoderModel
+	$(BIN)/python -m bench.run
+
+clean:  ## remove runs and .venv
+	rm -rf runs .venv

@@ -9,6 +9,7 @@ before anything is decoded. What cannot be read or is no gray picture raises `Im
 - Equal (or nearly equal) channels are gray; a coloured picture is refused unless `allow_colour`.
 """
 
+import math
 import stat
 from io import BytesIO
 from pathlib import Path
@@ -114,14 +115,24 @@ def fitted_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def stretch_to_8_bits(pixels: np.ndarray) -> np.ndarray:
-    """Any number type to 0..255, linearly between the 0.5th and 99.5th percentile (of at most some million pixels)."""
-    step = 1 + int((pixels.size / 1e6) ** 0.5)
-    low, high = np.percentile(pixels[::step, ::step], [0.5, 99.5])
+def stretch_to_8_bits(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """`low` to 0 and `high` to 255, linearly; all 0 where there is no range."""
     if high <= low:
-        return np.zeros(pixels.shape, dtype=np.uint8)
-    scaled = (pixels.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+        return np.zeros(values.shape, dtype=np.uint8)
+    scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def own_range(pixels: np.ndarray) -> tuple[float, float]:
+    """The 0.5th and 99.5th percentile: what a picture without a window is shown in."""
+    low, high = np.percentile(pixels, [0.5, 99.5])
+    return float(low), float(high)
+
+
+def sampled(pixels: np.ndarray) -> np.ndarray:
+    """Evenly spaced pixels, about a million at most; all of them in a picture of up to a million."""
+    step = math.ceil(math.sqrt(pixels.size / 1e6))
+    return pixels[::step, ::step]
 
 
 def _load(content: bytes, *, max_side: int, name: str) -> Image.Image:
@@ -153,7 +164,7 @@ def _to_gray(picture: Image.Image, *, max_side: int, allow_colour: bool, name: s
         pixels = np.asarray(picture)
         if not np.isfinite(pixels).all():
             raise ImageRefused(f"{name}: has pixels that are not numbers")
-        picture = Image.fromarray(stretch_to_8_bits(pixels))
+        picture = Image.fromarray(stretch_to_8_bits(pixels, *own_range(sampled(pixels))))
     has_alpha = picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
     if picture.mode not in ("L", "RGB") or has_alpha:
         picture = picture.convert("RGBA" if has_alpha else "L" if picture.mode == "1" else "RGB")

@@ -70,8 +70,8 @@ def test_floating_point_tiff_is_read_and_one_with_nan_is_refused():
         read_image(encoded(Image.fromarray(values), "TIFF"), name="odd.tif")
 
 
-def test_stretch_takes_a_flat_picture_to_black():
-    assert stretch_to_8_bits(np.full((5, 5), 700, dtype=np.uint16)).tolist() == [[0] * 5] * 5
+def test_a_range_of_nothing_gives_black():
+    assert stretch_to_8_bits(np.full((5, 5), 700, dtype=np.uint16), 700, 700).tolist() == [[0] * 5] * 5
 
 
 def test_transparent_parts_become_black():

@@ -19,9 +19,9 @@ from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugi
 
 from data.study import MAX_SIDE
 
-MAX_FILE_BYTES = 160 * 2**20
-MAX_PIXELS = 64_000_000
-"""Four times the largest detectors in use; 16 bits a pixel still fit MAX_FILE_BYTES uncompressed."""
+MAX_FILE_BYTES = 100 * 2**20
+MAX_PIXELS = 40_000_000
+"""Twice the largest detectors in use; 16 bits a pixel still fit MAX_FILE_BYTES uncompressed."""
 MIN_SIDE = 16
 
 COLOUR_LEVELS, COLOUR_FRACTION = 48, 0.10

@@ -260,7 +260,7 @@ REFUSED = {
     "no pixels": (without_pixels, r"is DICOM without pixels \(no PixelData\); name the files of the pictures"),
     "bomb": (
         lambda: content_of(GRAY, Rows=20_000, Columns=20_000),
-        "20000 x 20000 pixels are more than the limit of 64,000,000",
+        "20000 x 20000 pixels are more than the limit of 40,000,000",
     ),
     "too short": (
         lambda: content_of(GRAY, PixelData=GRAY.tobytes()[:-100]),

@@ -1,6 +1,7 @@
 """The verdict in words: do the reports depend on the image, and are they better than one sentence for all?"""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from eval.bootstrap import Estimate
 from eval.scoring import METRICS, Scores, paired_difference
@@ -11,10 +12,10 @@ SLIGHT_DIFFERENCE = {"macro_f1": 0.1, "cider": 0.1}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """`uses_image` is None where it cannot be said; `differences` to the shuffled images, by metric."""
+    """Whether the image is used, as a word and as a sentence; `differences` to the shuffled images, by metric."""
 
+    grade: Literal["yes", "slightly", "no", "unknown"]
     sentence: str
-    uses_image: bool | None
     differences: dict[str, Estimate]
 
 
@@ -25,26 +26,25 @@ def image_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> V
     """
     cannot_say = "Whether the reports depend on the image cannot be said"
     if shuffled is None:
-        return Verdict(sentence=f"{cannot_say}: {reason or 'no shuffled control'}.", uses_image=None, differences={})
+        return Verdict(grade="unknown", sentence=f"{cannot_say}: {reason or 'no shuffled control'}.", differences={})
     differences = {metric: paired_difference(model, shuffled, metric) for metric in METRICS}
     metric = next((metric for metric in SLIGHT_DIFFERENCE if differences[metric].value is not None), None)
     if metric is None:
         reason = "no study has both a report or labels to compare with and another patient's images"
-        return Verdict(sentence=f"{cannot_say}: {reason}.", uses_image=None, differences=differences)
+        return Verdict(grade="unknown", sentence=f"{cannot_say}: {reason}.", differences=differences)
     difference = differences[metric]
     figures = (
         f"{METRICS[metric]} {number(model.metrics[metric].value)} against {number(shuffled.metrics[metric].value)} "
         f"with shuffled images; paired difference {with_interval(difference)}"
     )
-    uses_image = difference.low > 0
-    if not uses_image:
-        claim = "There is no sign that the reports depend on the image"
+    if difference.low <= 0:
+        grade, claim = "no", "There is no sign that the reports depend on the image"
         figures += ", which includes 0" if difference.high >= 0 else ", so other patients' images do better"
     elif difference.value < SLIGHT_DIFFERENCE[metric]:
-        claim = "The reports depend on the image, but only slightly"
+        grade, claim = "slightly", "The reports depend on the image, but only slightly"
     else:
-        claim = "The reports depend on the image"
-    return Verdict(sentence=f"{claim}: {figures}.", uses_image=uses_image, differences=differences)
+        grade, claim = "yes", "The reports depend on the image"
+    return Verdict(grade=grade, sentence=f"{claim}: {figures}.", differences=differences)
 
 
 def constant_verdict(model: Scores, constant: Scores | None) -> str:

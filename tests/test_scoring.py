@@ -138,31 +138,43 @@ def test_systems_on_different_studies_are_not_compared():
 
 def test_verdict_on_reports_that_depend_on_the_image():
     verdict = image_verdict(SCORES, SHUFFLED)
-    assert verdict.uses_image is True
+    assert verdict.grade == "yes"
     assert verdict.sentence.startswith(
         f"The reports depend on the image: macro-F1 (14) {number(SCORES.metrics['macro_f1'].value)} against "
         f"{number(SHUFFLED.metrics['macro_f1'].value)} with shuffled images; paired difference ."
     )
 
 
+def test_verdict_on_reports_that_hardly_depend_on_the_image():
+    nearly_constant = [
+        prediction if number % 12 == 0 else dataclasses.replace(prediction, report="edema. fracture. pneumonia")
+        for number, prediction in enumerate(made_up(400))
+    ]
+    scores = score_predictions(nearly_constant, label_by_name)
+    shuffled = score_predictions(of_other_patients(nearly_constant), label_by_name, name="shuffled images")
+    verdict = image_verdict(scores, shuffled)
+    assert verdict.grade == "slightly"
+    assert verdict.sentence.startswith("The reports depend on the image, but only slightly: ")
+
+
 def test_verdict_on_reports_that_do_not():
     constant = [dataclasses.replace(prediction, report="edema. fracture") for prediction in PREDICTIONS]
     scores = score_predictions(constant, label_by_name)
     verdict = image_verdict(scores, score_predictions(constant, label_by_name, name="shuffled images"))
-    assert verdict.uses_image is False
+    assert verdict.grade == "no"
     assert verdict.sentence.startswith("There is no sign that the reports depend on the image: macro-F1 (14) ")
     assert verdict.sentence.endswith("paired difference .000 [.000, .000], which includes 0.")
 
 
 def test_verdict_when_other_patients_images_do_better():
     verdict = image_verdict(SHUFFLED, SCORES)
-    assert verdict.uses_image is False
+    assert verdict.grade == "no"
     assert verdict.sentence.endswith("so other patients' images do better.")
 
 
 def test_verdict_without_a_control_says_why():
     verdict = image_verdict(SCORES, None, "2 of 3 studies are of subject 'a'")
-    assert verdict.uses_image is None
+    assert verdict.grade == "unknown"
     assert verdict.sentence == (
         "Whether the reports depend on the image cannot be said: 2 of 3 studies are of subject 'a'."
     )

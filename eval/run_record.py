@@ -1,0 +1,88 @@
+"""Which run an output directory holds: `run.json`, written first and compared before anything is added.
+
+Checkpoint and data set are known by their contents, not by their paths, so both may be moved.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import datasets
+
+from vlm.strict_json import read_json
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRecord:
+    """What decides the predictions. `num_studies` 0 means the whole split."""
+
+    checkpoint: str
+    checkpoint_hash: str
+    dataset: str
+    dataset_hash: str
+    split: str
+    num_studies: int
+    max_new_tokens: int
+    num_beams: int
+
+
+def claim_folder(folder: Path, record: RunRecord):
+    """Writes the record into a new folder, or makes sure that the folder holds this very run, to be resumed.
+
+    Raises:
+        ValueError: the folder holds another run, or predictions of unknown origin; says what differs.
+    """
+    path = folder / RUN_FILE
+    mend = "give another --output-dir, or delete this one"
+    if not path.exists():
+        if list(folder.glob("predictions*.jsonl")):
+            raise ValueError(f"{folder} holds predictions but no {RUN_FILE} that says of which run; {mend}")
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f"{RUN_FILE}.unfinished"
+        unfinished.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+        unfinished.replace(path)
+        return
+    held = read_json(path, RunRecord)
+    differences = [
+        f"{name} {_told(held, name)} (asked for: {_told(record, name)})"
+        for name in ("checkpoint", "dataset", "split", "num_studies", "max_new_tokens", "num_beams")
+        if _identity(held, name) != _identity(record, name)
+    ]
+    if differences:
+        raise ValueError(f"{folder} holds another run: {'; '.join(differences)}; {mend}")
+
+
+def checkpoint_hash(name: str) -> str:
+    """Of all that decides what a checkpoint folder writes: its settings and weights. The name itself for a hub id."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return name
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".json", ".safetensors") and path.name != "training_config.json":
+            digest.update(path.relative_to(folder).as_posix().encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def dataset_hash(studies: datasets.Dataset) -> str:
+    """Of every text and label of a split, and of how many bytes it takes with its images."""
+    digest = hashlib.sha256()
+    for rows in studies.remove_columns("images").iter(batch_size=1000):
+        digest.update(json.dumps(rows, sort_keys=True).encode())
+    num_bytes = sum(Path(file["filename"]).stat().st_size for file in studies.cache_files)
+    digest.update(str(num_bytes).encode())
+    return digest.hexdigest()[:16]
+
+
+def _identity(record: RunRecord, name: str):
+    return getattr(record, f"{name}_hash", None) or getattr(record, name)
+
+
+def _told(record: RunRecord, name: str) -> str:
+    contents = getattr(record, f"{name}_hash", None)
+    return f"{getattr(record, name)}" + (f" [{contents}]" if contents else "")

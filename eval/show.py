@@ -1,0 +1,186 @@
+"""One study to look at: a picture (X-ray, heatmaps, both reports) and a table of its findings in the terminal.
+
+    python eval/show.py --checkpoint runs/mine/best --dataset studies --output study.png
+    python eval/show.py … --study-id synthetic-0-000017
+
+Without --study-id the study is chosen by a fixed rule that does not look at the model's answer.
+"""
+
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets
+import tyro
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from data.labeler import label_report
+from data.study import load_studies
+from eval.predictions import Prediction, read_lines
+from eval.sentences import stated_findings, stated_sentences
+from eval.study_picture import FINDING_COLORS, STATES, HeatPanel, StudyPicture, draw_study
+from vlm.findings import BLANK, FINDING_INDEX, FINDINGS
+from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+from vlm.heatmap import overlay_heatmap
+from vlm.report import compose_report
+
+RULE = "the first study of the split with at least two findings (Support Devices not counted)"
+STYLES = {(True, True): "green", (True, False): "yellow", (False, True): "red", (False, False): "dim"}
+"""Of a table's row, by whether the finding is true and whether the report names it."""
+DRAWN_SIDE = 640
+"""Small pictures are enlarged to this before the heat is laid over them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShowConfig:
+    """Show one study: what the model sees and writes, beside the truth."""
+
+    checkpoint: str
+    """Checkpoint folder (or hub id) of the model."""
+    dataset: Path
+    """Prepared data set, as `python -m data.prepare` writes it."""
+    output: Path
+    """The picture to write (PNG)."""
+    split: Literal["train", "validation", "test"] = "test"
+    """The study's split."""
+    study_id: str = ""
+    """Which study; empty: the first of the split with at least two findings."""
+    predictions: Path | None = None
+    """A predictions.jsonl of eval/batch.py: its report and probabilities are shown, and only its studies."""
+    max_new_tokens: int = 128
+    """Longest report, in tokens."""
+
+
+def main(argv: Sequence[str] | None = None):
+    """Parses, generates, draws, prints."""
+    config = tyro.cli(ShowConfig, args=argv, description=__doc__)
+    console = Console()
+    written = _written(config.predictions)
+    row, how = choose_study(load_studies(config.dataset)[config.split], config.study_id, written)
+    generator = ReportGenerator.from_pretrained(config.checkpoint)
+    prediction = None if written is None else written[row["study_id"]]
+    images = [_enlarged(image) for image in row["images"]]
+    # With the report already written, one token is enough to have the attention maps.
+    options = GenerationOptions(max_new_tokens=config.max_new_tokens if prediction is None else 1)
+    [seen] = generator.generate(
+        [images], view_positions=[row["view_positions"]], indications=[row["indication"]], options=options
+    )
+    report = seen.report if prediction is None else prediction.report
+    probabilities = (prediction and prediction.probabilities) or seen.finding_probabilities
+    named, labels = tuple(label_report(report)), tuple(row["labels"])
+    shown = findings_to_show(labels, named, probabilities)
+    picture = StudyPicture(
+        title=title_of(row),
+        footer=f"{how[0].upper()}{how[1:]}.  Dashed: where the finding truly is.  Machine-written, not for diagnosis.",
+        image=images[0],
+        panels=tuple(_panel(finding, seen, generator.heatmaps(seen, images), images, row) for finding in shown),
+        probabilities=tuple(probabilities),
+        thresholds=tuple(generator.thresholds),
+        labels=labels,
+        named=named,
+        generated=tuple(stated_sentences(report, label_report)),
+        reference=tuple(
+            stated_sentences(compose_report(findings=row["findings"], impression=row["impression"]), label_report)
+        ),
+    )
+    draw_study(picture, config.output)
+    console.print(findings_table(picture))
+    console.print(f"Shown: {how}.  Picture: {config.output}", soft_wrap=True)
+
+
+def choose_study(
+    studies: datasets.Dataset, study_id: str, written: dict[str, Prediction] | None
+) -> tuple[dict[str, Any], str]:
+    """The row to show and, in words, how it was chosen.
+
+    Raises:
+        ValueError: no study has that id, or none of the split is among the predictions.
+    """
+    rows = {identity: number for number, identity in enumerate(studies["study_id"])}
+    if written is not None:
+        rows = {identity: number for identity, number in rows.items() if identity in written}
+    if study_id:
+        if study_id not in rows:
+            raise ValueError(
+                f"--study-id {study_id!r} is not among the {len(rows)} studies, such as {next(iter(rows), '–')!r}"
+            )
+        return studies[rows[study_id]], f"study {study_id}, as asked for"
+    if not rows:
+        raise ValueError("there is no study to show: the split is empty, or --predictions is of other studies")
+    devices = FINDING_INDEX["Support Devices"]
+    labels = studies["labels"]
+    for number in rows.values():
+        if len(set(stated_findings(labels[number])) - {devices}) >= 2:
+            return studies[number], RULE
+    return studies[next(iter(rows.values()))], "the first study of the split, as none has two findings"
+
+
+def title_of(row: dict[str, Any]) -> str:
+    """Which study, and what was asked, in one line."""
+    indication = textwrap.shorten(row["indication"], 90, placeholder=" …")
+    return f"Study {row['study_id']}" + (f"   Indication: {indication}" if indication else "")
+
+
+def findings_to_show(labels: Sequence[int], named: Sequence[int], probabilities: Sequence[float]) -> list[int]:
+    """Up to three findings: true and named first, then missed, then named without being true; else the likeliest."""
+    true, said = set(stated_findings(labels)), set(stated_findings(named))
+    ranked = sorted(range(len(FINDINGS)), key=lambda finding: -probabilities[finding])
+    order = [finding for group in (true & said, true - said, said - true) for finding in ranked if finding in group]
+    likeliest = [finding for finding in ranked if FINDINGS[finding] != "No Finding"][:1]
+    return order[: len(FINDING_COLORS)] or likeliest
+
+
+def findings_table(study: StudyPicture) -> Table:
+    """Truth, probability and threshold of the 14 findings, and whether the written report names them."""
+    table = Table(title=study.title)
+    for column in ("finding", "truth", "prob.", "threshold", "report"):
+        table.add_column(column, justify="right" if column in ("prob.", "threshold") else "left", no_wrap=True)
+    true, said = set(stated_findings(study.labels)), set(stated_findings(study.named))
+    for index, finding in enumerate(FINDINGS):
+        table.add_row(
+            finding,
+            STATES.get(study.labels[index], "–"),
+            f"{study.probabilities[index]:.0%}",
+            f"{study.thresholds[index]:.0%}",
+            "–" if study.named[index] == BLANK else STATES[study.named[index]],
+            style=STYLES[index in true, index in said],
+        )
+    table.caption = "green: true and named, yellow: missed, red: named without being true"
+    return table
+
+
+def _panel(finding: int, seen: StudyReport, heatmaps, images: list[Image.Image], row: dict[str, Any]) -> HeatPanel:
+    """On the view where the finding's attention has its peak."""
+    view = int(seen.attention_maps[finding].max(axis=(1, 2)).argmax())
+    return HeatPanel(
+        finding=finding,
+        picture=overlay_heatmap(images[view], heatmaps[view][finding]),
+        boxes=tuple(tuple(box["box"]) for box in row["boxes"] if box["finding"] == finding and box["view"] == view),
+    )
+
+
+def _enlarged(image: Image.Image) -> Image.Image:
+    scale = DRAWN_SIDE / max(image.size)
+    if scale <= 1:
+        return image
+    return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
+
+
+def _written(path: Path | None) -> dict[str, Prediction] | None:
+    if path is None:
+        return None
+    if not path.is_file():
+        raise ValueError(f"--predictions {path} does not exist; eval/batch.py writes it as predictions.jsonl")
+    return {prediction.study_id: prediction for prediction in read_lines(path, Prediction)}
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"error: {error}")

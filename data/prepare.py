@@ -118,10 +118,10 @@ def refuse_duplicates(drafts: Iterator[Draft | Refusal]) -> Iterator[Draft | Ref
 
 
 class StudiesPerSecond(ProgressColumn):
-    """The rate, for the progress bar."""
+    """The rate since the start, for the progress bar."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.0f} studies/s")
+        return Text(f"{task.completed / task.elapsed if task.elapsed else 0:.0f} studies/s")
 
 
 def as_json(options: Preparation) -> dict[str, Any]:

@@ -20,11 +20,11 @@ import datasets
 from datasets.arrow_writer import ArrowWriter
 
 from data.draft import Refusal
+from data.preprocess import PREPARATION_FILE
 from data.splits import check_disjoint
 from data.study import FEATURES, SPLITS
 from vlm.findings import FINDINGS, POSITIVE, UNLABELED
 
-PREPARATION_FILE = "preparation.json"
 REFUSED_FILE = "refused.jsonl"
 VERSIONED = ("datasets", "numpy", "opencv-python-headless", "pillow", "pydicom")
 

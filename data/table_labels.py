@@ -1,0 +1,102 @@
+"""Labels of a row of a table: from columns named after findings, or from one column whose values are mapped.
+
+- Columns named after the 14 findings hold CheXpert's values: 1 positive, 0 negative, -1 uncertain, blank not
+  mentioned. A finding without a column, and a row with nothing in any of them, are unlabelled.
+- One column with words, and a map from each word to findings: {"normal": {"No Finding": "positive",
+  "Pneumonia": "negative"}, …}. States are words or CheXbert's codes; findings not named are unlabelled.
+"""
+
+import difflib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from vlm.findings import (
+    BLANK,
+    FINDING_INDEX,
+    FINDINGS,
+    NEGATIVE,
+    POSITIVE,
+    UNCERTAIN,
+    UNLABELED,
+    UNLABELED_STUDY,
+)
+
+STATES = {"blank": BLANK, "positive": POSITIVE, "negative": NEGATIVE, "uncertain": UNCERTAIN}
+_CHEXPERT = {1.0: POSITIVE, 0.0: NEGATIVE, -1.0: UNCERTAIN}
+
+
+def is_blank(value: Any) -> bool:
+    """Whether a cell holds nothing: absent, empty, only spaces, or not a number."""
+    return value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip()
+
+
+def labels_from_columns(values: dict[str, Any]) -> tuple[int, ...]:
+    """The 14 codes of a row with CheXpert's columns.
+
+    Raises:
+        ValueError: a value is none of 1, 0, -1 and blank.
+    """
+    if all(is_blank(values.get(finding)) for finding in FINDINGS):
+        return UNLABELED_STUDY
+    return tuple(_chexpert_code(finding, values[finding]) if finding in values else UNLABELED for finding in FINDINGS)
+
+
+def labels_from_map(value: Any, label_map: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The 14 codes that the map gives for a cell; unlabelled for an empty one.
+
+    Raises:
+        ValueError: the map does not have it.
+    """
+    if is_blank(value):
+        return UNLABELED_STUDY
+    name = str(value).strip()
+    if name not in label_map:
+        raise ValueError(f"label {name!r} is not in --label-map, which has {', '.join(map(repr, label_map))}")
+    return label_map[name]
+
+
+def read_label_map(text: str) -> dict[str, tuple[int, ...]]:
+    """The map of --label-map: JSON, or the name of a file with it.
+
+    Raises:
+        ValueError: it is not such a map; says what and where.
+    """
+    where = "--label-map"
+    if not text.lstrip().startswith("{"):
+        where, path = f"--label-map {text}", Path(text)
+        if not path.is_file():
+            raise ValueError(f"--label-map {text!r} is neither JSON nor a file")
+        text = path.read_text(encoding="utf-8")
+    try:
+        words = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f'{where} is not JSON ({error}); write {{"normal": {{"No Finding": "positive"}}}}') from error
+    if not isinstance(words, dict) or not words or not all(isinstance(states, dict) for states in words.values()):
+        raise ValueError(f'{where} must map each label to findings, as in {{"normal": {{"No Finding": "positive"}}}}')
+    return {word: _codes(states, where=f"{where}: {word!r}") for word, states in words.items()}
+
+
+def _codes(states: dict[str, Any], *, where: str) -> tuple[int, ...]:
+    codes = list(UNLABELED_STUDY)
+    for finding, state in states.items():
+        if finding not in FINDING_INDEX:
+            near = difflib.get_close_matches(finding, FINDINGS, n=1, cutoff=0)
+            raise ValueError(f"{where}: {finding!r} is no finding; did you mean {near[0]!r}?")
+        code = STATES.get(state, state) if isinstance(state, str) else state
+        if isinstance(code, bool) or code not in STATES.values():
+            raise ValueError(f"{where}: {finding} is {state!r}; use {', '.join(STATES)} or CheXbert's codes 0 to 3")
+        codes[FINDING_INDEX[finding]] = code
+    return tuple(codes)
+
+
+def _chexpert_code(finding: str, value: Any) -> int:
+    if is_blank(value):
+        return BLANK
+    try:
+        return _CHEXPERT[float(value)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{finding} is {value!r}; use 1 (positive), 0 (negative), -1 (uncertain) or nothing"
+        ) from error

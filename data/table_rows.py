@@ -1,0 +1,156 @@
+"""Rows of a table of studies: CSV (comma, semicolon or tab), JSONL or Parquet, told apart by content, read one by one.
+
+A row that cannot be read comes out with a `fault` in words instead of values, so that it can be counted and listed;
+a file that cannot be read is a ValueError.
+"""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow
+import pyarrow.parquet
+
+MAX_LINE_CHARACTERS = 2**20
+BATCH_ROWS = 256
+DELIMITERS = (",", ";", "\t")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One row by column name; `number` counts from 1, the header not included."""
+
+    number: int
+    values: dict[str, Any] = field(default_factory=dict)
+    fault: str = ""
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of the table; of JSONL, all keys that occur.
+
+    Raises:
+        ValueError: the file is absent, empty, or no such table.
+    """
+    kind = _kind(path)
+    if kind == "parquet":
+        return _parquet(path).schema_arrow.names
+    if kind == "jsonl":
+        return list(dict.fromkeys(key for row in read_rows(path) for key in row.values))
+    with _open_text(path) as file:
+        return _csv_header(path, _csv_reader(path, file))
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Every row, in order, in bounded memory.
+
+    Raises:
+        ValueError: the file is absent, empty, no such table, not UTF-8, or broken off; names it and the line.
+    """
+    reader = {"parquet": _parquet_rows, "jsonl": _jsonl_rows, "csv": _csv_rows}[_kind(path)]
+    try:
+        yield from reader(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+
+
+def _kind(path: Path) -> str:
+    if not path.is_file():
+        raise ValueError(f"{path} is no file; name a table in CSV, JSONL or Parquet")
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if not start.strip():
+        raise ValueError(f"{path} is empty")
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    if b"\0" in start or start.startswith(b"PK"):
+        raise ValueError(f"{path} is none of CSV, JSONL and Parquet (an Excel file?); save it as CSV in UTF-8")
+    first = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if first == b"[":
+        raise ValueError(f"{path} is one JSON list; write JSONL, an object with columns on each line")
+    return "jsonl" if first == b"{" else "csv"
+
+
+def _open_text(path: Path) -> TextIO:
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _lines(path: Path, file: TextIO) -> Iterator[str]:
+    number = 0
+    while line := file.readline(MAX_LINE_CHARACTERS):
+        number += 1
+        if len(line) == MAX_LINE_CHARACTERS:
+            raise ValueError(f"{path}: line {number} has more than {MAX_LINE_CHARACTERS} characters; is it a table?")
+        yield line
+
+
+def _csv_reader(path: Path, file: TextIO):
+    header = file.readline(MAX_LINE_CHARACTERS)
+    file.seek(0)
+    return csv.reader(_lines(path, file), delimiter=max(DELIMITERS, key=header.count), strict=True)
+
+
+def _csv_header(path: Path, reader: Iterator[list[str]]) -> list[str]:
+    names = [name.strip() for name in next(reader)]
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"{path} has {count} columns named {name!r}; rename them")
+    return names
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    with _open_text(path) as file:
+        reader = _csv_reader(path, file)
+        try:
+            names = _csv_header(path, reader)
+            number = 0
+            for fields in reader:
+                if not fields:  # an empty line
+                    continue
+                number += 1
+                if len(fields) == len(names):
+                    yield Row(number=number, values=dict(zip(names, fields, strict=True)))
+                else:
+                    fault = f"row {number} has {len(fields)} fields, the header has {len(names)}"
+                    yield Row(number=number, fault=fault)
+        except csv.Error as error:
+            raise ValueError(f"{path}: line {reader.line_num} is not CSV ({error}); look at its quotes") from error
+
+
+def _jsonl_rows(path: Path) -> Iterator[Row]:
+    number = 0
+    with _open_text(path) as file:
+        for line in _lines(path, file):
+            if not line.strip():
+                continue
+            number += 1
+            try:
+                values = json.loads(line)
+            except (json.JSONDecodeError, RecursionError):
+                yield Row(number=number, fault=f"row {number} is not JSON")
+                continue
+            if isinstance(values, dict):
+                yield Row(number=number, values=values)
+            else:
+                yield Row(number=number, fault=f"row {number} is JSON, but no object with columns")
+
+
+def _parquet(path: Path) -> pyarrow.parquet.ParquetFile:
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is damaged Parquet ({error}); write or fetch it again") from error
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    number = 0
+    try:
+        for batch in _parquet(path).iter_batches(batch_size=BATCH_ROWS):
+            for values in batch.to_pylist():
+                number += 1
+                yield Row(number=number, values=values)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is damaged Parquet after row {number} ({error}); write or fetch it again") from error

@@ -5,6 +5,8 @@ without vessels, a crisp nodule), so that a model can be trained and judged with
 real X-rays, and scores on phantoms say nothing about patients.
 """
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from PIL import Image
@@ -26,7 +28,7 @@ from data.phantom_frontal import (
 from data.phantom_lateral import build_lateral, draw_lateral_chest
 from data.phantom_lateral_findings import draw_lateral_finding
 from data.phantom_pleura import draw_effusion, draw_pleural_other, draw_pneumothorax
-from data.scene import Scene, SceneFinding
+from data.scene import KINDS, Scene, SceneFinding
 from data.study import FindingBox
 from vlm.findings import FINDING_INDEX
 from vlm.views import VIEW_KINDS, view_index
@@ -45,18 +47,19 @@ def draw_study(
     """
     seed = int(rng.integers(2**63))
     patient = sample_patient(np.random.default_rng([seed, 0]))
-    change = _shape_change(scene.findings)
+    findings = _settle(scene.findings, np.random.default_rng([seed, 3]))
+    change = _shape_change(findings)
     images, boxes = [], []
     for view, position in enumerate(scene.view_positions):
         kind = VIEW_KINDS[view_index(position)]
         view_rng = np.random.default_rng([seed, 1, view])
-        finding_rngs = [np.random.default_rng([seed, 2, view, number]) for number in range(len(scene.findings))]
+        finding_rngs = [np.random.default_rng([seed, 2, view, number]) for number in range(len(findings))]
         canvas = _aim(view_rng, size, is_ap=kind == "frontal AP")
         if kind == "lateral":
-            drawn = _draw_lateral(canvas, patient, change, scene.findings, view_rng, finding_rngs)
+            drawn = _draw_lateral(canvas, patient, change, findings, view_rng, finding_rngs)
         else:
             anatomy = build_frontal(patient, change, is_ap=kind == "frontal AP")
-            drawn = _draw_frontal(canvas, anatomy, change, scene.findings, view_rng, finding_rngs)
+            drawn = _draw_frontal(canvas, anatomy, change, findings, view_rng, finding_rngs)
         cv2.multiply(canvas.attenuation, 1 + 0.03 * canvas.clouds(view_rng, 9), dst=canvas.attenuation)
         for finding, outline in drawn:
             box = canvas.box(outline)
@@ -64,6 +67,37 @@ def draw_study(
                 boxes.append(FindingBox(finding=FINDING_INDEX[finding.finding], view=view, box=box))
         images.append(Image.fromarray(develop(canvas, view_rng)))
     return tuple(images), tuple(boxes)
+
+
+_ON_BOTH_SIDES = ("Edema", "Lung Opacity")
+_ON_A_SIDE = (
+    "Lung Lesion",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+)
+
+
+def _settle(findings: tuple[SceneFinding, ...], rng: np.random.Generator) -> tuple[SceneFinding, ...]:
+    """The findings with a side for each that needs one: a scene may leave it open, a picture cannot."""
+    settled = []
+    for finding in findings:
+        if finding.kind not in KINDS.get(finding.finding, ()):
+            raise ValueError(
+                f"scene finding {finding.finding!r}: kind {finding.kind!r} cannot be drawn; "
+                f"use one of {', '.join(KINDS.get(finding.finding, ())) or 'the findings in data.scene.KINDS'}"
+            )
+        side = finding.side
+        if not side and finding.finding in _ON_BOTH_SIDES:
+            side = "bilateral"
+        elif not side and finding.finding in _ON_A_SIDE:
+            side = "right" if rng.random() < 0.5 else "left"
+        settled.append(replace(finding, side=side))
+    return tuple(settled)
 
 
 def _aim(rng: np.random.Generator, size: int, *, is_ap: bool) -> Canvas:
@@ -83,9 +117,10 @@ def _shape_change(findings: tuple[SceneFinding, ...]) -> ShapeChange:
     dome = {"right": 0.0, "left": 0.0}
     for finding in findings:
         faint = 0.65 if finding.uncertain else 1.0
-        away = 1 if finding.side == "right" else -1
         amount = {"minimal": 0.55, "small": 0.75, "": 1.0, "moderate": 1.0, "large": 1.35}[finding.degree] * faint
+        away = {"right": 1.0, "left": -1.0}.get(finding.side, 0.0)  # the way the mediastinum is pushed
         sides = tuple(dome) if finding.side == "bilateral" else (finding.side,)
+        lift = 0.0
         if finding.finding == "Cardiomegaly":
             heart = 0.06 + 0.115 * amount
         elif finding.kind == "widened mediastinum":
@@ -93,17 +128,16 @@ def _shape_change(findings: tuple[SceneFinding, ...]) -> ShapeChange:
         elif finding.kind == "tortuous aorta":
             aorta = 1.05 * amount
         elif finding.kind == "tension pneumothorax":
-            shift += 0.07 * away
-            dome[finding.side] += 0.045
+            shift, lift = shift + 0.07 * away, -0.045
         elif finding.kind == "lobar collapse":
-            shift -= 0.04 * away if finding.side in dome else 0.0
-            for side in sides:
-                dome[side] -= 0.035 if finding.zone in ("upper", "apical") else 0.055
+            shift, lift = shift - 0.04 * away, 0.035 if finding.zone in ("upper", "apical") else 0.055
         elif finding.kind == "linear atelectasis":
-            for side in sides:
-                dome[side] -= 0.03
-        elif finding.finding == "Pleural Effusion" and finding.degree == "large" and finding.side in dome:
+            lift = 0.03
+        elif finding.finding == "Pleural Effusion" and finding.degree == "large":
             shift += 0.03 * away
+        if lift:
+            for side in sides:
+                dome[side] -= lift
     return ShapeChange(
         heart_ratio=heart,
         mediastinum=mediastinum,

@@ -83,6 +83,10 @@ class Lung:
         y = top + v * (self.base_y(inner + u * (abs(self.wall[-1, 0]) - inner)) - top)
         return np.array([self.side * (inner + u * (self.wall_x(y) - inner)), y])
 
+    def points(self, *places: tuple[float, float]) -> np.ndarray:
+        """`point` of each of the places (u, v)."""
+        return np.array([self.point(u, v) for u, v in places])
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Frontal:

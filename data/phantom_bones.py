@@ -1,6 +1,7 @@
 """Bones of a frontal phantom: ribs, clavicles, spine, shoulder blades; and their fractures."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -14,7 +15,7 @@ _PROCESSES = [ellipse((x, y + 0.028), (0.008, 0.011), num_points=10) for y in _L
 _PROCESSES += [ellipse((0.0, y + 0.045), (0.006, 0.012), num_points=10) for y in _LEVELS]
 """The gaps between the vertebrae and the bony processes on them, the same in all patients."""
 
-_RIB_OF_ZONE = {"apical": 2, "upper": 3, "mid": 5, "": 5, "lower": 6, "basal": 7}
+_RIB_OF_ZONE = {"apical": 2, "upper": 3, "mid": 5, "lower": 6, "basal": 7}
 
 
 def _rib_centrelines(anatomy: Frontal) -> dict[tuple[int, int], np.ndarray]:
@@ -90,32 +91,29 @@ def plan_bones(anatomy: Frontal, fractures: list[tuple[SceneFinding, np.random.G
     breaks = []
     for finding, rng in fractures:
         for side in SIDES[finding.side]:
-            down = np.array([0.0, 1.0 if rng.random() < 0.7 else -1.0])
-            places = []
             if finding.kind == "clavicle fracture":
-                pieces, place = _break(
-                    clavicles[side][0], rng.uniform(0.36, 0.48), 0.004, np.array([-side * 0.026, 0.050])
-                )
-                clavicles[side] = pieces
-                places.append(place)
-            else:
-                first = _RIB_OF_ZONE[finding.zone]
-                at = rng.uniform(0.62, 0.78)
-                for number in range(first, first + {"large": 3, "moderate": 3, "minimal": 1}.get(finding.degree, 2)):
-                    pieces, place = _break(ribs[side, number][0], at + rng.uniform(-0.03, 0.03), 0.020, 0.028 * down)
-                    ribs[side, number] = pieces
-                    places.append(place)
-            breaks.append((finding, places))
-    flat = lambda bones: [piece for pieces in bones.values() for piece in pieces]  # noqa: E731
-    return flat(ribs), flat(clavicles), breaks
+                step = np.array([-side * 0.034, 0.060])
+                clavicles[side], one = _break(clavicles[side][0], rng.uniform(0.36, 0.48), 0.004, step)
+                breaks.append((finding, [one]))
+                continue
+            step = np.array([0.0, 0.034 if rng.random() < 0.7 else -0.034])
+            at = rng.uniform(0.62, 0.78)
+            several = []
+            first = _RIB_OF_ZONE.get(finding.zone, 5)
+            for number in range(first, first + {"minimal": 1, "small": 2}.get(finding.degree, 3)):
+                rib = ribs[side, number][0]
+                ribs[side, number], one = _break(rib, at + rng.uniform(-0.03, 0.03), 0.026, step)
+                several.append(one)
+            breaks.append((finding, several))
+    return list(chain(*ribs.values())), list(chain(*clavicles.values())), breaks
 
 
 def draw_breaks(canvas: Canvas, breaks: list[Break], *, is_uncertain: bool) -> np.ndarray:
     """Dense splintered ends around each gap; returns the outline of them all."""
     ends = [end for one in breaks for end in one.ends]
     strength = 0.6 if is_uncertain else 1.0
-    canvas.add(canvas.fill(*(ribbon(end, 0.028) for end in ends), soft=0.003), 0.12 * strength)
-    canvas.add(canvas.fill(*(ribbon(end[2:], 0.032) for end in ends), soft=0.004), 0.20 * strength)
+    canvas.add(canvas.fill(*(ribbon(end, 0.028) for end in ends), soft=0.003), 0.16 * strength)
+    canvas.add(canvas.fill(*(ribbon(end[2:], 0.034) for end in ends), soft=0.004), 0.28 * strength)
     return np.concatenate([one.place + np.array([(-0.045, -0.04), (0.045, 0.04)]) for one in breaks])
 
 

@@ -1,4 +1,4 @@
-"""Findings of the lungs in a frontal phantom: opacity, lesion, oedema, consolidation, pneumonia, collapse.
+"""Findings of the lungs in a frontal phantom: opacity, lesion, edema, consolidation, pneumonia, collapse.
 
 Each drawer adds its attenuation and returns the outlines of what it drew, one a place, for the boxes.
 `airy` holds, by side, the mask of lung that still holds air (a pneumothorax takes its part away).
@@ -82,7 +82,7 @@ def _draw_edema(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFind
     """Both lungs: thick vessels, haze around the hila and Kerley B lines; bat wings when the alveoli fill."""
     strength = strength_of(finding)
     drawn = []
-    for side in SIDES[finding.side or "bilateral"]:
+    for side in SIDES[finding.side]:
         lung = anatomy.lungs[side]
         centre = lung.point(0.36, 0.52)
         if finding.kind == "alveolar edema":
@@ -102,9 +102,8 @@ def _draw_edema(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFind
         hilum = np.array([side * 0.09 + anatomy.shift, 0.41])
         streaks = []
         for angle in np.deg2rad(np.linspace(-75, 80, 12) + rng.uniform(-5, 5, 12)):
-            streaks.append(
-                hilum + np.array([0.02, rng.uniform(0.12, 0.2)])[:, None] * (side * np.cos(angle), np.sin(angle))
-            )
+            outwards = np.array([side * np.cos(angle), np.sin(angle)])
+            streaks.append(np.array([hilum + 0.02 * outwards, hilum + rng.uniform(0.12, 0.2) * outwards]))
         canvas.add(canvas.lines(streaks, width=0.010, soft=0.003), 0.16 * strength, within=airy[side])
         drawn.append(np.array([(hilum[0], lung.point(0.5, 0.25)[1]), lung.point(1.0, 0.95)]))
     return drawn
@@ -173,15 +172,16 @@ def _draw_atelectasis(canvas: Canvas, anatomy: Frontal, airy: dict, finding: Sce
                 outlines.append(draw_band(canvas, airy[side], start, end, strength=strength**0.6, bend=bend))
             drawn.append(np.concatenate(outlines))
             continue
-        at = lambda u, v: tuple(lung.point(u, v))  # noqa: E731,B023
-        if finding.zone in ("upper", "apical"):
-            wedge = curve([at(-0.2, 0.30), at(0.12, 0.40), at(0.25, 0.30), at(0.5, 0.17), at(0.85, 0.10)])
-            wedge = np.concatenate([wedge, [at(1.1, -0.1), at(-0.3, -0.15)]])
+        if finding.zone in ("apical", "upper", "mid", "perihilar"):
+            edge = lung.points((-0.2, 0.30), (0.12, 0.40), (0.25, 0.30), (0.5, 0.17), (0.85, 0.10))
+            corners = lung.points((1.1, -0.1), (-0.3, -0.15))
         else:
-            wedge = np.concatenate(
-                [curve([at(-0.25, 0.42), at(0.12, 0.6), at(0.32, 0.8), at(0.62, 1.02)]), [at(0.5, 1.3), at(-0.3, 1.3)]]
-            )
-        canvas.add(canvas.fill(wedge, soft=0.003), 0.52 * strength**0.6, within=airy[side])
+            edge = lung.points((-0.25, 0.36), (0.16, 0.56), (0.40, 0.78), (0.72, 1.02))
+            corners = lung.points((0.5, 1.3), (-0.3, 1.3))
+        wedge = np.concatenate([curve(edge), corners])
+        # airless lung behind the heart shows through it, so its share there is not taken off as for open lung
+        solid = np.minimum(1.4 * airy[side], 1)
+        canvas.add(canvas.fill(wedge, soft=0.003), 0.56 * strength**0.6, within=solid)
         drawn.append(_clip_to_lung(anatomy, side, wedge))
     return drawn
 

@@ -93,8 +93,9 @@ def draw_cavity(canvas: Canvas, rng: np.random.Generator, centre, radius: float,
 def draw_band(canvas: Canvas, within: np.ndarray, start, end, *, strength: float, bend: float = 0.0) -> np.ndarray:
     """A plate of collapsed lung: one straight or slightly bent band."""
     start, end = np.asarray(start), np.asarray(end)
-    outline = ribbon(curve([start, (start + end) / 2 + np.array([0.0, bend]), end]), 0.015)
-    canvas.add(canvas.fill(outline, soft=0.002), 0.44 * strength, within=within)
+    line = curve([start, (start + end) / 2 + np.array([0.0, bend]), end])
+    outline = ribbon(line, 0.020 * np.sin(np.pi * np.linspace(0.04, 0.96, len(line))) ** 0.5)
+    canvas.add(canvas.fill(outline, soft=0.003), 0.52 * strength, within=within)
     return outline
 
 

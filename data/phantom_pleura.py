@@ -40,27 +40,20 @@ def draw_pneumothorax(canvas: Canvas, anatomy: Frontal, airy: dict, finding: Sce
         lung = anatomy.lungs[side]
         is_tension = finding.kind == "tension pneumothorax"
         edge = _retracted(lung, finding.degree, is_tension)
-        close = (
-            [(0.0, edge[-1, 1] + 0.1), (0.0, edge[0, 1])]
-            if is_tension or finding.degree == "large"
-            else [(0.0, 1.2), (0.0, edge[0, 1])]
-        )
-        remaining = canvas.fill(np.concatenate([edge, close]))
+        bottom = edge[-1, 1] + 0.1 if is_tension or finding.degree == "large" else 1.2
+        collapsed = canvas.fill(np.concatenate([edge, [(0.0, bottom), (0.0, edge[0, 1])]]))
         whole = airy[side]
-        airy[side] = whole * remaining
-        rim = whole - airy[side]
-        canvas.add(rim, -0.17 * strength)
+        airy[side] = whole * collapsed
+        canvas.add(whole - airy[side], -0.17 * strength)
         canvas.add(airy[side], 0.16 if is_tension else 0.10 if finding.degree == "large" else 0.05)
         canvas.add(canvas.lines([edge], width=0.007), 0.26 * strength, within=whole)
-        outside = [point for point in lung.outline if side * point[0] > side * np.interp(point[1], *_by_height(edge))]
-        inside = edge[(edge[:, 1] < lung.wall[-1, 1])]
-        drawn.append(np.concatenate([np.array(outside).reshape(-1, 2), inside]) if not is_tension else lung.outline)
+        if is_tension:
+            drawn.append(lung.outline)
+            continue
+        wall = np.stack([side * lung.wall_x(edge[:, 1]), edge[:, 1]], axis=1)
+        is_apart = (np.abs(wall[:, 0] - edge[:, 0]) > 0.015) & (edge[:, 1] < lung.wall[-1, 1])
+        drawn.append(np.concatenate([edge[is_apart], wall[is_apart], lung.wall[:1]]))
     return drawn
-
-
-def _by_height(edge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    order = np.argsort(edge[:, 1], kind="stable")
-    return edge[order, 1], edge[order, 0]
 
 
 def draw_effusion(canvas: Canvas, anatomy: Frontal, lungs: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
@@ -91,37 +84,33 @@ def draw_effusion(canvas: Canvas, anatomy: Frontal, lungs: dict, finding: SceneF
 
 def draw_pleural_other(canvas: Canvas, anatomy: Frontal, lungs: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
     """Thickening: a bright band inside the wall. Plaques: hard-edged patches of chalk."""
+    draw = _draw_thickening if finding.kind == "pleural thickening" else _draw_plaques
+    return [draw(canvas, anatomy.lungs[side], lungs[side], finding, rng) for side in SIDES[finding.side]]
+
+
+def _draw_thickening(canvas: Canvas, lung: Lung, mask: np.ndarray, finding: SceneFinding, rng) -> np.ndarray:
+    is_cap = finding.zone in ("apical", "upper")
+    edge = np.concatenate([lung.medial[9::-1], lung.wall[1:25]]) if is_cap else lung.wall[18:]
     strength = strength_of(finding)
-    drawn = []
-    for side in SIDES[finding.side]:
-        lung = anatomy.lungs[side]
-        if finding.kind == "pleural thickening":
-            is_cap = finding.zone in ("apical", "upper")
-            edge = np.concatenate([lung.medial[9::-1], lung.wall[1:25]]) if is_cap else lung.wall[18:]
-            thick = 0.030 + 0.017 * strength + 0.012 * is_cap
-            # overlapping stretches of their own thickness make the inner border wavy
-            stretches = [
-                canvas.lines([edge[i : i + 7]], width=2 * thick * rng.uniform(0.75, 1.1))
-                for i in range(0, len(edge) - 3, 5)
-            ]
-            canvas.add(np.maximum.reduce(stretches), 0.50 * strength**0.5, within=lungs[side])
-            inner = edge * (0.88, 1)
-            drawn.append(np.concatenate([edge, inner]))
-            continue
-        outlines = []
-        for _ in range({"minimal": 2, "small": 3, "": 4, "moderate": 4, "large": 6}[finding.degree]):
-            place = lung.point(rng.uniform(0.45, 0.88), rng.uniform(0.45, 0.9))
-            angles = np.linspace(0, 2 * np.pi, 11, endpoint=False)
-            reach = rng.uniform(0.35, 1.15, 11) * rng.uniform(0.020, 0.032)
-            outlines.append(place + np.stack([reach * np.cos(angles) * 1.5, reach * np.sin(angles)], axis=1))
-        x = np.linspace(0.35, 0.7, 7) * abs(lung.wall[-1, 0])
-        crest = np.stack([side * x, lung.base_y(x) - 0.002], axis=1)
-        outlines.append(ribbon(crest, 0.011 * rng.uniform(0.7, 1.2, 7)))
-        chalk = canvas.fill(*outlines)
-        canvas.add(
-            chalk,
-            0.62 * (0.6 if finding.uncertain else 1.0),
-            within=1 - 0.4 * canvas.fill(*(0.75 * o + 0.25 * o.mean(axis=0) for o in outlines)),
-        )
-        drawn.append(np.concatenate(outlines))
-    return drawn
+    thick = 0.030 + 0.017 * strength + 0.012 * is_cap
+    # overlapping stretches, each of its own thickness, make the inner border wavy
+    starts = range(0, len(edge) - 3, 5)
+    stretches = [canvas.lines([edge[i : i + 7]], width=2 * thick * rng.uniform(0.75, 1.1)) for i in starts]
+    canvas.add(np.maximum.reduce(stretches), 0.50 * strength**0.5, within=mask)
+    return np.concatenate([edge, edge - np.array([lung.side * thick, 0.0])])
+
+
+def _draw_plaques(canvas: Canvas, lung: Lung, mask: np.ndarray, finding: SceneFinding, rng) -> np.ndarray:
+    """Chalk on the chest wall, like holly leaves with a rolled border, and on the diaphragm."""
+    angle = np.linspace(0, 2 * np.pi, 11, endpoint=False)
+    outlines = []
+    for _ in range({"minimal": 2, "small": 3, "large": 6}.get(finding.degree, 4)):
+        reach = rng.uniform(0.35, 1.15, 11) * rng.uniform(0.020, 0.032)
+        leaf = np.stack([1.5 * reach * np.cos(angle), reach * np.sin(angle)], axis=1)
+        outlines.append(lung.point(rng.uniform(0.45, 0.88), rng.uniform(0.45, 0.9)) + leaf)
+    x = np.linspace(0.35, 0.7, 7) * abs(lung.wall[-1, 0])
+    crest = np.stack([lung.side * x, lung.base_y(x) - 0.002], axis=1)
+    outlines.append(ribbon(crest, 0.011 * rng.uniform(0.7, 1.2, 7)))
+    inner = canvas.fill(*(0.75 * outline + 0.25 * outline.mean(axis=0) for outline in outlines))
+    canvas.add(canvas.fill(*outlines) * (1 - 0.4 * inner), 0.37 if finding.uncertain else 0.62)
+    return np.concatenate(outlines)

@@ -117,8 +117,8 @@ def resolve_columns(source: TableSource) -> Reading:
             near = difflib.get_close_matches(asked, there, n=1, cutoff=0.4)
             raise ValueError(
                 f"{source.table} has no column {asked!r} (--{role.replace('_', '-')}-column)"
-                + (f"; did you mean {near[0]!r}?" if near else "")
-                + f"; its columns are {', '.join(there)}"
+                + (f"; did you mean {near[0]!r}?" if near else ".")
+                + f" Its columns are {', '.join(there)}"
             )
         candidates = [asked] if asked else _DEFAULT_COLUMNS.get(role, [role])
         columns.update((role, name) for name in candidates[::-1] if name in there)

@@ -50,11 +50,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     Raises:
         ValueError: the file is absent, empty, no such table, not UTF-8, or broken off; names it and the line.
     """
-    reader = {"parquet": _parquet_rows, "jsonl": _jsonl_rows, "csv": _csv_rows}[_kind(path)]
-    try:
-        yield from reader(path)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    yield from {"parquet": _parquet_rows, "jsonl": _jsonl_rows, "csv": _csv_rows}[_kind(path)](path)
 
 
 def _kind(path: Path) -> str:
@@ -80,15 +76,22 @@ def _open_text(path: Path) -> TextIO:
 
 def _lines(path: Path, file: TextIO) -> Iterator[str]:
     number = 0
-    while line := file.readline(MAX_LINE_CHARACTERS):
+    while line := _line(path, file):
         number += 1
         if len(line) == MAX_LINE_CHARACTERS:
             raise ValueError(f"{path}: line {number} has more than {MAX_LINE_CHARACTERS} characters; is it a table?")
         yield line
 
 
+def _line(path: Path, file: TextIO) -> str:
+    try:
+        return file.readline(MAX_LINE_CHARACTERS)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+
+
 def _csv_reader(path: Path, file: TextIO):
-    header = file.readline(MAX_LINE_CHARACTERS)
+    header = _line(path, file)
     file.seek(0)
     return csv.reader(_lines(path, file), delimiter=max(DELIMITERS, key=header.count), strict=True)
 

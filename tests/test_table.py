@@ -1,0 +1,312 @@
+"""Tables as a source: what each column becomes, and which rows are refused with which words."""
+
+import csv
+import io
+import json
+from collections import Counter
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from data.draft import FileDraft, Refusal
+from data.labeler import label_report
+from data.table import TableSource
+from data.table_labels import labels_from_columns, read_label_map
+from data.table_rows import column_names, read_rows
+from vlm.findings import FINDING_INDEX, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
+
+ROWS = [
+    {"image": "a.png", "study_id": "s1", "subject_id": "p1", "findings": "Clear lungs.", "impression": ""},
+    {"image": "b.png", "study_id": "s2", "subject_id": "p2", "findings": "", "impression": "Small left effusion."},
+    {"image": "c.png", "study_id": "s3", "subject_id": "p2", "findings": "Large heart.", "impression": "Cardiomegaly."},
+]
+
+
+def csv_of(folder: Path, rows: list[dict], name: str = "table.csv", delimiter: str = ",") -> Path:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    (folder / name).write_text(file.getvalue(), encoding="utf-8")
+    return folder / name
+
+
+def jsonl_of(folder: Path, rows: list[dict]) -> Path:
+    path = folder / "table.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def parquet_of(folder: Path, rows: list[dict]) -> Path:
+    path = folder / "table.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
+
+
+def drafts(path: Path, **options) -> list[FileDraft | Refusal]:
+    plan = TableSource(table=path, **options).plan(seed=0, split_fractions=(0.8, 0.1, 0.1))
+    given = list(plan.drafts)
+    assert len(given) == plan.num_studies
+    return given
+
+
+def refusals(path: Path, **options) -> list[str]:
+    return [draft.reason for draft in drafts(path, **options) if isinstance(draft, Refusal)]
+
+
+@pytest.mark.parametrize("write", [csv_of, jsonl_of, parquet_of])
+def test_the_three_kinds_of_table_give_the_same_studies(tmp_path, write):
+    given = drafts(write(tmp_path, ROWS))
+    assert [draft.study_id for draft in given] == ["s1", "s2", "s3"]
+    assert [draft.subject_id for draft in given] == ["p1", "p2", "p2"]
+    assert [draft.files for draft in given] == [("a.png",), ("b.png",), ("c.png",)]
+    assert (given[2].findings, given[2].impression) == ("Large heart.", "Cardiomegaly.")
+    assert given[1].split == given[2].split
+    assert given[0].image_root == tmp_path
+    assert given[0].source == "table"
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_semicolons_and_tabs_and_a_byte_order_mark_are_understood(tmp_path, delimiter):
+    path = csv_of(tmp_path, ROWS, delimiter=delimiter)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert column_names(path) == list(ROWS[0])
+    assert [draft.study_id for draft in drafts(path)] == ["s1", "s2", "s3"]
+
+
+def test_columns_of_any_name_are_mapped_and_text_becomes_one_line(tmp_path):
+    rows = [
+        {"Path": "a.png", "Akte": 7, "Pat": "p", "Text": "FINDINGS: Clear\n lungs. IMPRESSION: Normal.", "View": "pa"}
+    ]
+    options = {
+        "image_column": "Path",
+        "study_id_column": "Akte",
+        "subject_id_column": "Pat",
+        "report_column": "Text",
+        "view_position_column": "View",
+        "license": "CC0",
+        "source_name": "clinic",
+    }
+    (draft,) = drafts(jsonl_of(tmp_path, rows), **options)
+    assert (draft.study_id, draft.subject_id, draft.view_positions) == ("7", "p", ("PA",))
+    assert (draft.findings, draft.impression) == ("Clear lungs.", "Normal.")
+    assert (draft.license, draft.source) == ("CC0", "clinic")
+
+
+def test_without_ids_a_study_goes_by_its_first_image_and_is_a_patient_of_its_own(tmp_path):
+    path = csv_of(tmp_path, [{"image": "x/a.png", "findings": "Clear."}, {"image": "b.png", "findings": "Clear."}])
+    plan = TableSource(table=path).plan(seed=0, split_fractions=(1, 0, 0))
+    assert [(draft.study_id, draft.subject_id) for draft in plan.drafts] == [("x/a.png", "x/a.png"), ("b.png", "b.png")]
+    assert "2 rows name no patient; each of these studies counts as a patient of its own." in plan.notes
+
+
+def test_several_images_come_as_a_list_or_separated(tmp_path):
+    rows = [{"images": ["a.png", "b.png"], "view_position": ["PA", "?"], "findings": "Clear."}]
+    (listed,) = drafts(jsonl_of(tmp_path, rows))
+    rows = [{"images": "a.png | b.png", "view_position": "PA|", "findings": "Clear."}]
+    (separated,) = drafts(csv_of(tmp_path, rows), image_separator="|")
+    for draft in (listed, separated):
+        assert draft.files == ("a.png", "b.png")
+        assert draft.view_positions == ("PA", "UNKNOWN")
+
+
+def test_view_positions_that_are_all_unknown_are_left_to_the_dicom_headers(tmp_path):
+    (draft,) = drafts(jsonl_of(tmp_path, [{"image": "a.dcm", "view_position": [""], "findings": "Clear."}]))
+    assert draft.view_positions == ()
+
+
+def test_columns_named_after_findings_are_read_as_chexperts_values(tmp_path):
+    rows = [
+        {"image": "a.png", "Edema": "1.0", "Pneumonia": "0", "Fracture": "-1", "No Finding": ""},
+        {"image": "b.png", "Edema": "", "Pneumonia": "", "Fracture": "", "No Finding": "1"},
+    ]
+    first, second = drafts(csv_of(tmp_path, rows))
+    expected = dict.fromkeys(FINDING_INDEX, UNLABELED)
+    expected |= {"Edema": POSITIVE, "Pneumonia": NEGATIVE, "Fracture": UNCERTAIN, "No Finding": 0}
+    assert dict(zip(FINDING_INDEX, first.labels, strict=True)) == expected
+    assert second.labels[FINDING_INDEX["No Finding"]] == POSITIVE
+
+
+def test_a_row_with_nothing_in_the_finding_columns_is_unlabelled():
+    assert labels_from_columns({"Edema": "", "Pneumonia": None, "Fracture": float("nan")}) == UNLABELED_STUDY
+
+
+def test_one_label_column_is_mapped_in_words_or_codes(tmp_path):
+    rows = [{"image": "a.png", "kind": "normal"}, {"image": "b.png", "kind": "viral"}]
+    label_map = {"normal": {"No Finding": 1, "Pneumonia": "negative"}, "viral": {"Pneumonia": "positive"}}
+    (tmp_path / "map.json").write_text(json.dumps(label_map))
+    for given in (json.dumps(label_map), str(tmp_path / "map.json")):
+        normal, viral = drafts(csv_of(tmp_path, rows), label_column="kind", label_map=given)
+        assert (normal.labels[6], normal.labels[13], normal.labels.count(UNLABELED)) == (NEGATIVE, POSITIVE, 12)
+        assert (viral.labels[6], viral.labels.count(UNLABELED)) == (POSITIVE, 13)
+
+
+def test_without_labels_they_are_read_from_the_report(tmp_path, monkeypatch):
+    (draft,) = drafts(csv_of(tmp_path, [{"image": "a.png", "report": "Large left pleural effusion."}]))
+    assert draft.labels is None and draft.findings == "Large left pleural effusion."
+    assert label_report("Findings: Large left pleural effusion.")[FINDING_INDEX["Pleural Effusion"]] == POSITIVE
+
+
+def test_a_table_of_pictures_alone_is_kept_for_pretraining(tmp_path):
+    (draft,) = drafts(csv_of(tmp_path, [{"image": "a.png"}]))
+    assert isinstance(draft, FileDraft)
+
+
+def test_a_row_with_neither_report_nor_labels_is_refused(tmp_path):
+    rows = [{"image": "a.png", "report": "", "Edema": ""}, {"image": "b.png", "report": " ", "Edema": "1"}]
+    refused, kept = drafts(csv_of(tmp_path, rows))
+    assert refused == Refusal(study_id="a.png", reason="has neither a report nor labels", files=("a.png",))
+    assert kept.labels[FINDING_INDEX["Edema"]] == POSITIVE
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"image": ""}, r"row 1 names no image"),
+        ({"image": [f"{n}.png" for n in range(17)]}, r"row 1 names 17 images; the limit is 16"),
+        ({"image": ["a", "b"], "view_position": "PA"}, r"row 1 names 2 images but 1 view positions"),
+        (
+            {"image": "a", "Edema": "maybe"},
+            r"Edema is 'maybe'; use 1 \(positive\), 0 \(negative\), -1 \(unc",
+        ),
+        ({"image": "a", "split": "holdout"}, r"split 'holdout' is none of train, training, validation"),
+        ({"image": "a", "findings": ["Clear."]}, r"column 'findings' holds a list, not a text"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_refused_with_the_reason(tmp_path, row, reason):
+    (draft,) = drafts(jsonl_of(tmp_path, [row]))
+    with pytest.raises(ValueError, match=reason):
+        raise ValueError(draft.reason)
+
+
+def test_a_label_beyond_the_map_is_refused(tmp_path):
+    path = csv_of(tmp_path, [{"image": "a.png", "kind": "odd"}])
+    options = {"label_column": "kind", "label_map": '{"normal": {"No Finding": 1}}'}
+    assert refusals(path, **options) == ["label 'odd' is not in --label-map, which has 'normal'"]
+
+
+def test_rows_of_the_wrong_length_or_no_json_are_refused_and_counted(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("image,findings\na.png,Clear.\nb.png\n\nc.png,Clear.,extra\n")
+    assert refusals(path) == ["row 2 has 1 fields, the header has 2", "row 3 has 3 fields, the header has 2"]
+    path.write_text('{"image": "a.png", "findings": "Clear."}\n{"image": \n[1]\n')
+    assert refusals(path) == ["row 2 is not JSON", "row 3 is JSON, but no object with columns"]
+
+
+def test_a_missing_column_is_named_with_those_there_are_and_the_closest(tmp_path):
+    path = csv_of(tmp_path, ROWS)
+    with pytest.raises(ValueError) as caught:
+        drafts(path, subject_id_column="subjectid")
+    assert str(caught.value) == (
+        f"{path} has no column 'subjectid' (--subject-id-column); did you mean 'subject_id'? "
+        "Its columns are image, study_id, subject_id, findings, impression"
+    )
+    path = csv_of(tmp_path, [{"file": "a.png"}])
+    with pytest.raises(ValueError, match=r"has no column 'image' or 'images'; name the one .* its columns are file"):
+        drafts(path)
+
+
+def test_a_split_column_is_followed(tmp_path):
+    rows = [{"image": f"{name}.png", "split": name} for name in ("train", "val", "TEST")]
+    assert [draft.split for draft in drafts(csv_of(tmp_path, rows))] == ["train", "validation", "test"]
+
+
+def test_a_patient_in_two_splits_stays_in_the_one_that_matters_most(tmp_path):
+    rows = [
+        {"image": "a.png", "subject_id": "p1", "split": "train"},
+        {"image": "b.png", "subject_id": "p1", "split": "test"},
+        {"image": "c.png", "subject_id": "p2", "split": "train"},
+        {"image": "d.png", "subject_id": "p1", "split": "val"},
+    ]
+    given = drafts(csv_of(tmp_path, rows))
+    assert [draft.split for draft in given if isinstance(draft, FileDraft)] == ["test", "train"]
+    assert [draft.reason for draft in given if isinstance(draft, Refusal)] == [
+        "patient p1 is also in the split test, and a patient may be in one only; this study of train is left out",
+        "patient p1 is also in the split test, and a patient may be in one only; this study of validation is left out",
+    ]
+
+
+def test_a_seeded_split_keeps_patients_together(tmp_path):
+    rows = [{"image": f"{number}.png", "subject_id": f"p{number % 20}"} for number in range(60)]
+    given = drafts(csv_of(tmp_path, rows))
+    assert len({(draft.subject_id, draft.split) for draft in given}) == 20
+    assert Counter(draft.split for draft in given) == {"train": 48, "validation": 6, "test": 6}
+
+
+def test_group_rows_joins_the_views_of_a_study_wherever_they_stand(tmp_path):
+    rows = [
+        {"image": "a1.png", "study_id": "a", "view_position": "PA", "report": "Clear lungs."},
+        {"image": "b1.png", "study_id": "b", "view_position": "", "report": "Effusion."},
+        {"image": "a2.png", "study_id": "a", "view_position": "LATERAL", "report": "Clear lungs."},
+    ]
+    first, second = drafts(csv_of(tmp_path, rows), group_rows=True)
+    assert (first.study_id, first.files, first.view_positions) == ("a", ("a1.png", "a2.png"), ("PA", "LATERAL"))
+    assert (second.study_id, second.files, second.findings) == ("b", ("b1.png",), "Effusion.")
+
+
+def test_group_rows_refuses_a_study_whose_rows_disagree(tmp_path):
+    rows = [
+        {"image": "a1.png", "study_id": "a", "report": "Clear lungs."},
+        {"image": "a2.png", "study_id": "a", "report": "Effusion."},
+        {"image": "b.png", "study_id": "b", "report": "Effusion."},
+    ]
+    refused, kept = drafts(csv_of(tmp_path, rows), group_rows=True)
+    assert refused.reason == "row 2 differs from row 1 of the same study in patient, split, text or labels"
+    assert refused.files == ("a1.png", "a2.png")
+    assert kept.study_id == "b"
+    with pytest.raises(ValueError, match=r"--group-rows needs the column of study ids; .+table\.csv has image, report"):
+        drafts(csv_of(tmp_path, [{"image": "a", "report": "Clear."}]), group_rows=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"table is empty"),
+        (b"image,findings\n", r"table has a header, but no rows"),
+        (b"PK\x03\x04", r"table is none of CSV, JSONL and Parquet \(an Excel file\?\); save it as CSV in UTF-8"),
+        (b"PAR1 and no more", r"table is damaged Parquet"),
+        (b'[{"image": "a"}]', r"table is one JSON list; write JSONL"),
+        (b"image,findings\na.png,\xe4\n", r"table is not UTF-8 text \(invalid continuation byte\); save it as UTF-8"),
+        (b"image,image\na,b\n", r"table has 2 columns named 'image'; rename them"),
+        (
+            b'image,findings\na.png,"never closed\nb.png,x\n',
+            r"table: line 3 is not CSV \(unexpected end of data\)",
+        ),
+        (b"image\n" + b"x" * 2**20, r"table: line 2 has more than 1048576 characters; is it a table\?"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused_by_name(tmp_path, content, message):
+    (tmp_path / "table").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        drafts(tmp_path / "table")
+    with pytest.raises(ValueError, match=r"absent\.csv is no file; name a table in CSV, JSONL or Parquet"):
+        drafts(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"normal": {"No Findings": 1}}', r"'No Findings' is no finding; did you mean 'No Finding'\?"),
+        ('{"normal": {"No Finding": "yes"}}', r"No Finding is 'yes'; use blank, positive, negative, uncertain or CheX"),
+        ('{"normal": 1}', r"must map each label to findings"),
+        ('{"normal": ', r"--label-map is not JSON"),
+        ("absent.json", r"--label-map 'absent\.json' is neither JSON nor a file"),
+    ],
+)
+def test_a_wrong_label_map_is_refused_in_words(text, message):
+    with pytest.raises(ValueError, match=message):
+        read_label_map(text)
+
+
+def test_label_column_and_map_go_together(tmp_path):
+    with pytest.raises(ValueError, match=r"--label-column and --label-map go together; give both, or neither"):
+        TableSource(table=tmp_path, label_column="kind")
+
+
+def test_rows_are_read_one_by_one(tmp_path):
+    path = csv_of(tmp_path, ROWS)
+    rows = read_rows(path)
+    assert next(rows).values["study_id"] == "s1"
+    rows.close()

@@ -167,6 +167,9 @@ def _draw_frontal(
     behind_heart = 1 - 0.65 * draw_mediastinum(canvas, anatomy, lungs)  # only part of the lung lies behind the heart
     airy = {side: mask * behind_heart for side, mask in airy.items()}
     lungs = {side: mask * behind_heart for side, mask in lungs.items()}
+    for finding, finding_rng in numbered:
+        if finding.finding == "Pleural Effusion":
+            drawn += [(finding, o) for o in draw_effusion(canvas, anatomy, airy, finding, finding_rng)]
     congestion = 1.3 if any(finding.kind == "interstitial edema" for finding in findings) else 1.0
     draw_vessels(canvas, anatomy, rng, airy, strength=congestion)
     if change.aorta:
@@ -192,8 +195,6 @@ def _draw_lateral(
 def _draw_finding(canvas, anatomy: Frontal, lungs: dict, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
     if finding.finding in LUNG_DRAWERS:
         return LUNG_DRAWERS[finding.finding](canvas, anatomy, airy, finding, rng)
-    if finding.finding == "Pleural Effusion":
-        return draw_effusion(canvas, anatomy, lungs, finding, rng)
     if finding.finding == "Pleural Other":
         return draw_pleural_other(canvas, anatomy, lungs, finding, rng)
     if finding.finding == "Support Devices":
@@ -206,4 +207,4 @@ def _draw_finding(canvas, anatomy: Frontal, lungs: dict, airy: dict, finding: Sc
     if finding.kind == "widened mediastinum":
         upper = (anatomy.mediastinum[:, 1] > 0.13) & (anatomy.mediastinum[:, 1] < 0.42)
         return [anatomy.mediastinum[upper]]
-    return []  # pneumothorax and fractures are drawn earlier
+    return []  # fractures, pneumothorax and effusion are drawn before what they hide or displace

@@ -95,7 +95,7 @@ def draw_band(canvas: Canvas, within: np.ndarray, start, end, *, strength: float
     start, end = np.asarray(start), np.asarray(end)
     line = curve([start, (start + end) / 2 + np.array([0.0, bend]), end])
     outline = ribbon(line, 0.020 * np.sin(np.pi * np.linspace(0.04, 0.96, len(line))) ** 0.5)
-    canvas.add(canvas.fill(outline, soft=0.003), 0.52 * strength, within=within)
+    canvas.add(canvas.fill(outline, soft=0.003), 0.46 * strength, within=within)
     return outline
 
 

@@ -56,8 +56,8 @@ def draw_pneumothorax(canvas: Canvas, anatomy: Frontal, airy: dict, finding: Sce
     return drawn
 
 
-def draw_effusion(canvas: Canvas, anatomy: Frontal, lungs: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
-    """Fluid that hides the diaphragm and climbs the wall in a meniscus."""
+def draw_effusion(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+    """Fluid that hides the diaphragm and climbs the wall in a meniscus; takes its part out of `airy`."""
     strength = 0.6 if finding.uncertain else 1.0
     drawn = []
     for side in SIDES[finding.side]:
@@ -76,8 +76,9 @@ def draw_effusion(canvas: Canvas, anatomy: Frontal, lungs: dict, finding: SceneF
         y = level + 0.25 * climb - climb * u**3.5 - 0.3 * climb * (1 - u) ** 4 * (inner == 0) + fall
         surface = np.stack([side * x, y], axis=1)
         fluid = np.concatenate([surface, [(side * width * 1.1, angle + 0.1), (side * width * inner, angle + 0.1)]])
-        canvas.add(canvas.fill(fluid, soft=0.005), 0.62 * strength, within=lungs[side])
-        canvas.add(canvas.fill(fluid, soft=0.03), 0.08 * strength, within=lungs[side])
+        filled = canvas.fill(fluid, soft=0.005)
+        canvas.add(filled, 0.66 * strength, within=airy[side])
+        airy[side] = airy[side] * (1 - strength * filled)
         drawn.append(np.array([(side * width * max(inner, 0.1), max(angle, y.min() + 0.05)), (side * width, y.min())]))
     return drawn
 

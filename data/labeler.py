@@ -1,7 +1,7 @@
 """Reads the 14 findings from a report's text, by rules: report in, CheXbert's codes or line-by-line evidence out.
 
-Each sentence is read from left to right as a row of marks (a finding's name, a structure, a negation, a hedge,
-a break …; the tables are in `data.labeler_phrases`), then the mentions of all sentences are put together.
+Each sentence is read from left to right as a row of marks (a finding's name, a structure, a negation, a hedge, a
+break …; tables in `data.labeler_phrases` and `data.labeler_cues`); then all mentions are put together.
 Conventions, after CheXpert's labeler (Irvin et al. 2019) unless said otherwise:
 
 - over several mentions, positive > uncertain > negative > blank;
@@ -22,13 +22,17 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from data import labeler_cues as cues
 from data import labeler_phrases as phrases
 from vlm.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, NUM_FINDINGS, POSITIVE, UNCERTAIN
 
 _BELIEF = {POSITIVE: 3, UNCERTAIN: 2, NEGATIVE: 1, BLANK: 0}
-_IGNORED = -1
+_IGNORED, _EITHER = -1, -2
+"""States that only a reader holds: not to be counted, and one of two alternatives (in the end uncertain)."""
 _NO_FINDING, _SUPPORT_DEVICES = FINDING_INDEX["No Finding"], FINDING_INDEX["Support Devices"]
 _LONGEST_CACHED_SENTENCE = 400
+_LONGEST_LIST = 30
+"""In marks; keeps the reading of endless sentences linear."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,15 +81,20 @@ def _with_no_finding(labels: list[int], text: str) -> tuple[int, ...]:
 _HEADING = re.compile(
     r"(?:(?<=[.\n])|^)\s*(?:(?P<skipped>indications?|(?:clinical )?history|clinical (?:information|data|indication)|"
     r"reason for (?:exam(?:ination)?|study)|comparisons?|techniques?|exam(?:ination)?|procedure)|"
-    r"findings|impressions?|conclusions?|findings and impression|impression and findings)\s*:",
+    r"findings and impression|impression and findings|findings|impressions?|conclusions?)\s*:",
     re.IGNORECASE,
 )
 _LATER_HEADING = re.compile(r"\b(?:FINDINGS|IMPRESSION|Findings|Impression)\s*:")
-_SENTENCE_END = re.compile(r"(?<=[.;!?])\s+|(?<=[a-z)]\.)(?=[A-Z])|\n\s*(?=\n|[-*•]|\d+[.)])|\s(?=\d{1,2}\. [A-Z])")
+_SENTENCE_END = re.compile(
+    r"(?<=[.;!?])(?<!\bvs\.)(?<!\s\?)(?<!^\?)\s+|(?<=[a-z)]\.)(?=[A-Z])|\n\s*(?=\n|[-*•]|\d+[.)])|\s(?=\d{1,2}\. [A-Z])"
+)
 
 
 def _sentences(text: str) -> list[str]:
     """Sentences of the sections that describe the picture, spaces made single."""
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    # One blank line is as good as many, and keeps the patterns below from going over long blanks again and again.
+    text = "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before)
     text = _LATER_HEADING.sub(lambda heading: f"\n{heading.group()}", text)
     headings = list(_HEADING.finditer(text))
     parts = [text[: headings[0].start()] if headings else text]
@@ -100,36 +109,50 @@ def _sentences(text: str) -> list[str]:
     return [" ".join(sentence.split()) for part in parts for sentence in _SENTENCE_END.split(part) if sentence.strip()]
 
 
+_PUNCTUATION = {
+    "comma": ("comma", r","),
+    "none": ("later negation", r": (?:none|no|absent|negative)(?=[.,;]|$)"),
+    "colon": ("copula", r":(?! (?:none|no|absent|negative)(?:[.,;]|$))"),
+    "semicolon": ("break", r";"),
+    "asked": ("later hedge", r"(?<=\w)\?"),
+    "asking": ("hedge", r"(?<!\w)\?"),
+}
+
+
 def _marks_pattern() -> tuple[re.Pattern, dict[str, tuple[str, object]]]:
     """One expression over all tables, and for each of its groups the kind of mark and what it stands for."""
     tables = [
         ("nothing", None, phrases.NAMES_NOTHING),
-        ("nothing", None, phrases.NOT_NEGATIONS),
-        ("later hedge", None, phrases.LATER_HEDGES),
-        ("despite", None, phrases.UNCERTAIN_DESPITE_NEGATION),
-        ("later negation", None, phrases.LATER_NEGATIONS),
-        ("ignored", None, phrases.IGNORED_CONTEXTS),
+        ("nothing", None, cues.NOT_NEGATIONS),
+        ("later hedge", None, cues.LATER_HEDGES),
+        ("despite", None, cues.UNCERTAIN_DESPITE_NEGATION),
+        ("later negation", None, cues.LATER_NEGATIONS),
+        ("later ignored", None, cues.LATER_IGNORED),
+        ("ignored", None, cues.IGNORED_CONTEXTS),
         *(("mention", findings, patterns) for findings, patterns in phrases.MENTIONS.items()),
         *(("structure", findings, patterns) for findings, patterns in phrases.STRUCTURES.items()),
         *(("normal", finding, patterns) for finding, patterns in phrases.NORMAL_STATES.items()),
         *(("abnormal", finding, patterns) for finding, patterns in phrases.ABNORMAL_STATES.items()),
         ("borderline", None, phrases.BORDERLINE_STATES),
-        ("negation", None, phrases.NEGATIONS),
-        ("hedge", None, phrases.HEDGES),
-        ("alternative", None, phrases.ALTERNATIVES),
-        ("break", None, phrases.BREAKS),
-        ("copula", None, phrases.COPULAS),
-        ("assertion", None, phrases.ASSERTIONS),
-        ("degree", None, phrases.DEGREES),
-        ("and", None, phrases.CONJUNCTIONS),
+        ("negation", None, cues.NEGATIONS),
+        ("hedge", None, cues.HEDGES),
+        ("alternative", None, cues.ALTERNATIVES),
+        ("break", None, cues.BREAKS),
+        ("copula", None, cues.COPULAS),
+        ("assertion", None, cues.ASSERTIONS),
+        ("degree", None, cues.DEGREES),
+        ("and", None, cues.CONJUNCTIONS),
     ]
     groups, meanings = [], {}
     for number, (kind, value, patterns) in enumerate(tables):
         groups.append(rf"(?P<g{number}>{'|'.join(patterns)})")
         meanings[f"g{number}"] = (kind, value)
-    meanings |= {"comma": ("comma", None), "colon": ("copula", None), "semicolon": ("break", None)}
-    words = "|".join(groups)
-    return re.compile(rf"(?P<comma>,)|(?P<colon>:)|(?P<semicolon>;)|(?<![\w-])(?:{words})(?!\w)"), meanings
+    for name, (kind, pattern) in _PUNCTUATION.items():
+        groups.insert(0, rf"(?P<{name}>{pattern})")
+        meanings[name] = (kind, None)
+    number = len(_PUNCTUATION)
+    words = rf"(?<![\w-])(?:{'|'.join(groups[number:])})(?!\w)"
+    return re.compile("|".join([*groups[:number], words])), meanings
 
 
 _MARKS, _MEANINGS = _marks_pattern()
@@ -172,7 +195,7 @@ class _Reader:
     def decide_group(self, state: int, cue: str) -> None:
         """Words behind the mentions decide them: "effusion is not seen", "pneumonia cannot be excluded"."""
         for mention in self.mentions[self.group_start :]:
-            if mention.state == POSITIVE or state == UNCERTAIN:
+            if mention.state in (POSITIVE, _EITHER) or state == UNCERTAIN:
                 mention.state, mention.words = state, f"{mention.words} … {cue}"
         self.open_scope(POSITIVE, "")
         self.group_start = len(self.mentions)
@@ -186,6 +209,8 @@ class _Reader:
             self._state_structure(findings, kind, applies_to, cue, words)
 
     def structure_state(self, kind: str, applies_to: tuple[str, ...], words: str) -> None:
+        if kind == "normal" and self.cue == "not":
+            return
         if not self.waiting:
             self.attribute = (kind, applies_to, words)
         for findings, structure in self.waiting:
@@ -210,6 +235,14 @@ class _Reader:
 _STARTS_ANEW = ("degree", "hedge", "abnormal", "borderline", "normal")
 
 
+def _list_goes_on(marks: list) -> bool:
+    """Whether an "or" is still to come: "no effusion, small or large, or pneumothorax"."""
+    for kind, *_ in marks:
+        if kind in ("alternative", "break", "assertion", "copula"):
+            return kind == "alternative"
+    return False
+
+
 @lru_cache(maxsize=8192)
 def _read_cached(sentence: str) -> tuple[tuple[int, int, str], ...]:
     marks = [(*_MEANINGS[mark.lastgroup], mark.group(), mark.end()) for mark in _MARKS.finditer(sentence)]
@@ -232,16 +265,18 @@ def _read_cached(sentence: str) -> tuple[tuple[int, int, str], ...]:
                 reader.open_scope(UNCERTAIN, words)
         elif kind == "alternative" and reader.scope == POSITIVE:
             if len(reader.mentions) > reader.group_start and reader.mentions[-1].state == POSITIVE:
-                reader.mentions[-1].state = UNCERTAIN
+                reader.mentions[-1].state = _EITHER
                 reader.mentions[-1].words += f" … {words}"
-            reader.open_scope(UNCERTAIN, words)
+            reader.open_scope(_EITHER, words)
         elif kind == "later negation":
             reader.decide_group(NEGATIVE, words)
         elif kind == "later hedge":
             reader.decide_group(UNCERTAIN, words)
+        elif kind == "later ignored":
+            del reader.mentions[reader.group_start :]
         elif kind in ("comma", "and"):
-            listed = any(mark[0] == "alternative" for mark in marks[index + 1 :])
-            if reader.scope == NEGATIVE and following in _STARTS_ANEW and not listed:
+            starts_anew = reader.scope == NEGATIVE and following in _STARTS_ANEW
+            if starts_anew and not _list_goes_on(marks[index + 1 : index + _LONGEST_LIST]):
                 reader.begin_assertion()
         elif kind == "copula":
             reader.copula()
@@ -249,7 +284,7 @@ def _read_cached(sentence: str) -> tuple[tuple[int, int, str], ...]:
             reader.begin_assertion()
             reader.waiting.clear()
     return tuple(
-        (FINDING_INDEX[finding], mention.state, mention.words)
+        (FINDING_INDEX[finding], UNCERTAIN if mention.state == _EITHER else mention.state, mention.words)
         for mention in reader.mentions
         for finding in mention.findings
     )

@@ -5,11 +5,13 @@ without reading what it has seen. Augmentation draws from (seed, epoch, study), 
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
+from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -17,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from data.augment import Augmentation, augment
 from vlm.batch import batch_tokens, batch_views
 from vlm.config import ImageGeometry
-from vlm.findings import NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
+from vlm.findings import POSITIVE, UNCERTAIN, UNLABELED
 from vlm.image import fit_square
 from vlm.report import compose_report
 from vlm.tokenizer import encode_prompt, encode_report
@@ -40,13 +42,31 @@ class StudyDataset(Dataset):
         self.max_report_tokens, self.augmentation, self.seed = max_report_tokens, augmentation, seed
         self.epoch = 0
         self.with_reports = True
+        self.squares: list[list[np.ndarray]] | None = None
+
+        self.text_rows = rows.remove_columns("images")
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def keep_images(self, max_bytes: int) -> bool:
+        """Decodes every image once and keeps it as the model sees it, if all of them fit; workers share the memory."""
+        num_images = sum(map(len, self.rows["view_positions"]))
+        if num_images * self.geometry.size**2 > max_bytes:
+            return False
+        with ThreadPoolExecutor() as pool:
+            squares = pool.map(self._decode, range(len(self)))
+            self.squares = list(
+                track(squares, description="reading images", total=len(self), transient=True, disable=len(self) < 1000)
+            )
+        return True
+
+    def _decode(self, index: int) -> list[np.ndarray]:
+        return [fit_square(image, self.geometry.size) for image in self.rows[index]["images"]]
+
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self.rows[index]
-        squares = [fit_square(image, self.geometry.size) for image in row["images"]]
+        row = self.text_rows[index]
+        squares = self._decode(index) if self.squares is None else self.squares[index]
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, self.epoch, index))
             squares = [augment(square, self.augmentation, rng) for square in squares]
@@ -97,7 +117,6 @@ def finding_targets(labels: Tensor, uncertain_labels: str) -> tuple[Tensor, Tens
         mask &= labels != UNCERTAIN
     elif uncertain_labels != "negative":
         raise ValueError(f"uncertain_labels must be positive, negative or ignore, got {uncertain_labels!r}")
-    assert NEGATIVE not in (POSITIVE, UNCERTAIN)
     return positive.float(), mask
 
 

@@ -55,6 +55,8 @@ def run(options: FinetuneOptions) -> Path:
     folder = Path(options.output_dir)
     set_seed(options.seed)
     trainer = Trainer(options, _trainee(options, studies, folder, accelerator), accelerator, folder)
+    for studies_read in (trainer.trainee.training, trainer.trainee.validation):
+        studies_read.keep_images(round(options.image_cache_gib * 2**30))
     if options.resume:
         trainer.resume()
     if accelerator.is_main_process:

@@ -151,7 +151,7 @@ class Trainer:
 
     def _validate(self, epoch: int) -> tuple[Validation, FindingPredictions]:
         self.trainee.validation.with_reports = epoch >= self.options.findings_epochs
-        result = validate(
+        return validate(
             self.trainee.model,
             self.trainee.validation,
             self.trainee.collator,
@@ -160,7 +160,6 @@ class Trainer:
             num_reports=self.options.num_validation_reports,
             max_new_tokens=self.options.max_new_tokens,
         )
-        return result
 
     def _log_validation(self, epoch: int, validation: Validation, board: SummaryWriter) -> None:
         figures = {

@@ -81,6 +81,8 @@ class FinetuneOptions:
     """auto: bf16 where the device computes in it, else full precision."""
     num_workers: int = 1
     """Processes that decode and augment images."""
+    image_cache_gib: float = 1.0
+    """Images are decoded once and kept in memory if, at the size the model sees, all fit in this."""
     seed: int = 0
 
     def __post_init__(self):

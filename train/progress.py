@@ -62,9 +62,8 @@ class RunProgress:
         }
         text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
         distinct = f", {validation.num_distinct_reports} distinct of {validation.num_reports} reports"
-        self.bar.console.print(
-            f"epoch {epoch + 1} validation: {text}{distinct if validation.num_reports else ''}{' (best)' if is_best else ''}"
-        )
+        written = distinct if validation.num_reports else ""
+        self.bar.console.print(f"epoch {epoch + 1} validation: {text}{written}{' (best)' if is_best else ''}")
         self.last = time.perf_counter()
 
 

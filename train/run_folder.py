@@ -1,8 +1,8 @@
 """The output folder of a run: whose it is, its settings, its log, its states.
 
-    training_config.json   the resolved settings      train_log.jsonl   a line a step and a validation
-    states/                to go on from              tensorboard/      the same curves
-    tokenizer/             as the run began with      best/             the checkpoint to use
+training_config.json   the resolved settings      train_log.jsonl   a line a step and a validation
+states/                to go on from              tensorboard/      the same curves
+tokenizer/             as the run began with      best/             the checkpoint to use
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from typing import Any
 from train.options import FinetuneOptions
 from train.state import drop_old_states
 
-MAY_CHANGE = {"resume", "num_workers", "state_every", "keep_states", "output_dir", "merge"}
+MAY_CHANGE = {"resume", "num_workers", "state_every", "keep_states", "output_dir", "merge", "image_cache_gib"}
 """Settings that a resumed run may give differently: they change nothing in what is learned."""
 
 
@@ -28,7 +28,9 @@ def open_run(options: FinetuneOptions) -> Path:
     settings = folder / "training_config.json"
     if options.resume:
         if not settings.is_file():
-            raise ValueError(f"--resume: {folder} holds no run (no training_config.json); leave --resume out to start one")
+            raise ValueError(
+                f"--resume: {folder} holds no run (no training_config.json); leave --resume out to start one"
+            )
         _check_same(json.loads(settings.read_text(encoding="utf-8")), _as_json(options), settings)
     elif folder.is_dir() and any(folder.iterdir()):
         raise ValueError(

@@ -33,9 +33,7 @@ class Position:
     best_epoch: int = -1
 
 
-def save_state(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, *, num_processes: int = 1
-) -> None:
+def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
     """Writes states/step-…; it takes its name only when it is whole. Only the main process calls this."""
     partial = folder.with_name(folder.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
@@ -44,7 +42,9 @@ def save_state(
     for parameter, moments in optimizer.state.items():
         for key, value in moments.items():
             tensors[f"optimizer.{key}.{names[parameter]}"] = torch.as_tensor(value)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial / "state.safetensors")
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial / "state.safetensors"
+    )
     (partial / "position.json").write_text(json.dumps(dataclasses.asdict(position)) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

@@ -22,7 +22,7 @@ ENCODER_SIZES: dict[str, dict[str, Any]] = {
     "tiny": _vit(192, 12, 3, 16),
     "small": _vit(384, 12, 6, 16),
     "base": _vit(768, 12, 12, 16),
-    "cnn": {"model_type": "plain_cnn", "widths": [32, 64, 128, 192]},
+    "cnn": {"model_type": "plain_cnn", "widths": [24, 48, 96, 160]},
     "resnet": {
         "model_type": "resnet",
         "embedding_size": 32,

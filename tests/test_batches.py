@@ -1,0 +1,78 @@
+"""Which studies make up which step, and what a batch of them holds."""
+
+import numpy as np
+import pytest
+import torch
+
+from train.batches import Collator, StudyDataset, finding_targets, plan_epoch
+from vlm.config import ImageGeometry
+from vlm.report import compose_report
+
+PLAN = {"seed": 3, "epoch": 1, "batch_size": 4, "num_batches": 2}
+
+
+def _studies(plan):
+    return [number for step in plan for batch in step for number in batch]
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 3])
+@pytest.mark.parametrize("num_studies", [1, 7, 25, 100])
+def test_every_study_is_in_one_batch_of_one_process(num_studies, num_processes):
+    lengths = list(range(num_studies))
+    plans = [plan_epoch(lengths, **PLAN, rank=rank, num_processes=num_processes) for rank in range(num_processes)]
+    assert sorted(number for plan in plans for number in _studies(plan)) == lengths
+    assert len({len(plan) for plan in plans}) == 1
+    assert all(len(batch) <= 5 for plan in plans for step in plan for batch in step)
+
+
+def test_the_plan_is_the_same_for_the_same_epoch_and_differs_between_epochs():
+    lengths = [1] * 50
+    assert plan_epoch(lengths, **PLAN) == plan_epoch(lengths, **PLAN)
+    assert plan_epoch(lengths, **PLAN) != plan_epoch(lengths, **(PLAN | {"epoch": 2}))
+
+
+def test_studies_of_like_length_share_a_batch():
+    lengths = np.random.default_rng(0).integers(10, 400, 256)
+    spread = [np.ptp(lengths[batch]) for step in plan_epoch(lengths, **PLAN) for batch in step]
+    assert np.mean(spread) < 0.5 * np.mean([np.ptp(lengths[i : i + 4]) for i in range(0, 256, 4)])
+
+
+def test_targets_follow_the_choice_for_uncertain_labels():
+    labels = torch.tensor([[0, 1, 2, 3, -100]])
+    for choice, target, mask in [
+        ("positive", [0, 1, 0, 1, 0], [1, 1, 1, 1, 0]),
+        ("negative", [0, 1, 0, 0, 0], [1, 1, 1, 1, 0]),
+        ("ignore", [0, 1, 0, 0, 0], [1, 1, 1, 0, 0]),
+    ]:
+        targets, counted = finding_targets(labels, choice)
+        assert targets.tolist() == [target]
+        assert counted.int().tolist() == [mask]
+
+
+def test_a_batch_holds_the_reports_tokens_and_masks_what_pads(small_studies, tiny_tokenizer):
+    rows = small_studies["train"]
+    dataset = StudyDataset(rows, tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
+    collate = Collator(geometry=ImageGeometry(size=32), pad_token_id=0, uncertain_labels="positive")
+    batch = collate([dataset[0], dataset[1]])
+    for place in (0, 1):
+        ids = batch["input_ids"][place][batch["attention_mask"][place].bool()].tolist()
+        report = compose_report(findings=rows[place]["findings"], impression=rows[place]["impression"])
+        assert ids[0] == tiny_tokenizer.bos_token_id
+        assert ids[-1] == tiny_tokenizer.eos_token_id
+        assert tiny_tokenizer.decode(ids[1:-1]) == report
+
+
+def test_without_reports_a_study_brings_the_start_token_alone(small_studies, tiny_tokenizer):
+    dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
+    dataset.with_reports = False
+    assert dataset[0]["report_ids"] == [tiny_tokenizer.bos_token_id]
+    assert dataset[0]["prompt_ids"] == []
+
+
+def test_kept_images_equal_read_ones_and_a_small_limit_keeps_none(small_studies, tiny_tokenizer):
+    dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
+    before = [square.copy() for square in dataset[3]["squares"]]
+    assert not dataset.keep_images(1000)
+    assert dataset.squares is None
+    assert dataset.keep_images(10**9)
+    assert all(np.array_equal(*pair) for pair in zip(before, dataset[3]["squares"], strict=True))

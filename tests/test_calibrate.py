@@ -1,0 +1,46 @@
+"""Temperature and thresholds against values known in advance."""
+
+import pytest
+import torch
+
+from train.calibrate import calibrate
+
+
+def _overconfident(temperature, num_studies=4000):
+    generator = torch.Generator().manual_seed(0)
+    honest = torch.randn(num_studies, 14, generator=generator) * 1.5 - 0.5
+    targets = (torch.rand(num_studies, 14, generator=generator) < honest.sigmoid()).float()
+    return honest * temperature, targets
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_that_made_logits_overconfident_is_found_again(temperature):
+    logits, targets = _overconfident(temperature)
+    assert calibrate(logits, targets, torch.ones_like(targets).bool()).temperature == pytest.approx(temperature, rel=0.04)
+
+
+def test_masked_labels_change_nothing():
+    logits, targets = _overconfident(2.0, 300)
+    mask = torch.ones_like(targets).bool()
+    mask[200:] = False
+    spoiled = targets.clone()
+    spoiled[200:] = 1 - spoiled[200:]
+    assert calibrate(logits, spoiled, mask).temperature == calibrate(logits, targets, mask).temperature
+    assert calibrate(logits, spoiled, mask).num_studies == 200
+
+
+def test_the_threshold_separates_where_separation_is_possible():
+    probabilities = torch.linspace(0.01, 0.99, 99).repeat(14, 1).T
+    targets = (probabilities > 0.705).float()
+    calibration = calibrate(probabilities.logit(), targets, torch.ones_like(targets).bool())
+    scaled = (probabilities.logit() / calibration.temperature).sigmoid()
+    assert torch.equal((scaled >= calibration.thresholds[0]).float(), targets)
+
+
+def test_a_finding_with_few_positives_keeps_one_half_and_no_labels_mean_not_calibrated():
+    logits, targets = _overconfident(1.0, 200)
+    targets[:, 3] = 0.0
+    assert calibrate(logits, targets, torch.ones_like(targets).bool()).thresholds[3] == 0.5
+    nothing = calibrate(logits, targets, torch.zeros_like(targets).bool())
+    assert not nothing.is_calibrated
+    assert nothing.temperature == 1.0

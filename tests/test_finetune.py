@@ -1,0 +1,155 @@
+"""The program train/finetune.py, as a user runs it: whole runs on a few small made-up studies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data.study import load_studies
+from train import finetune, loop
+from vlm.checkpoint import load_checkpoint
+from vlm.generator import ReportGenerator
+
+ROOT = Path(__file__).parent.parent
+SMALL = [
+    "--image-size=32",
+    "--encoder=nano",
+    "--decoder=nano",
+    "--vocab-size=300",
+    "--batch-size=4",
+    "--num-validation-reports=2",
+    "--max-new-tokens=8",
+    "--num-workers=0",
+]
+
+
+def _arguments(dataset, output, *more):
+    return [f"--dataset={dataset}", f"--output-dir={output}", *SMALL, *more]
+
+
+def _losses(output):
+    records = [json.loads(line) for line in (output / "train_log.jsonl").read_text().splitlines()]
+    return [(record["step"], record["loss"]) for record in records if "loss" in record]
+
+
+def test_a_run_leaves_a_checkpoint_a_log_a_card_and_a_merged_model(small_dataset, tmp_path):
+    output = tmp_path / "run"
+    finetune.main(_arguments(small_dataset, output, "--num-epochs=2", "--findings-epochs=1", "--merge"))
+    assert len(_losses(output)) == 2 * 4
+    card = (output / "best" / "README.md").read_text()
+    assert "Not a medical device" in card
+    assert "synthetic" in card
+    assert json.loads((output / "best" / "training_config.json").read_text())["num_epochs"] == 2
+    image = load_studies(small_dataset)["test"][0]["images"][0]
+    [report] = ReportGenerator.from_pretrained(output / "best").generate([image])
+    [merged] = ReportGenerator.from_pretrained(output / "merged").generate([image])
+    assert report.finding_probabilities == pytest.approx(merged.finding_probabilities, abs=1e-5)
+    assert not list((output / "merged").glob("*adapter*"))
+    assert load_checkpoint(output / "best").calibration.is_calibrated
+    assert list((output / "tensorboard").iterdir())
+
+
+def test_an_interrupted_run_resumes_to_the_same_losses(small_dataset, tmp_path, monkeypatch):
+    options = ["--num-epochs=3", "--no-lora", "--state-every=3"]
+    finetune.main(_arguments(small_dataset, tmp_path / "whole", *options))
+
+    true_step, calls = loop.training_step, []
+
+    def step_that_dies(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return true_step(*arguments, **options)
+
+    monkeypatch.setattr(loop, "training_step", step_that_dies)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.main(_arguments(small_dataset, tmp_path / "cut", *options))
+    monkeypatch.undo()
+    finetune.main(_arguments(small_dataset, tmp_path / "cut", *options, "--resume"))
+    assert _losses(tmp_path / "cut") == _losses(tmp_path / "whole")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_killed_launch_resumes_to_the_same_losses(small_dataset, tmp_path):
+    """`kill -9` on `accelerate launch`, at whatever moment it hits."""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+    def launch(*more):
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=1"]
+        arguments = _arguments(small_dataset, tmp_path / "run", "--num-epochs=8", "--state-every=2", *more)
+        return subprocess.Popen(
+            [*command, "train/finetune.py", *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    log = tmp_path / "run" / "train_log.jsonl"
+    process = launch()
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None and not (log.is_file() and len(_losses(log.parent)) > 5):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = dict(_losses(log.parent))
+    process = launch("--resume")
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    after = _losses(log.parent)
+    assert [step for step, _ in after] == list(range(1, 8 * 4 + 1))
+    shared = {step: loss for step, loss in after if step in before}
+    assert len(shared) > 5
+    assert shared == pytest.approx(before, rel=1e-6)
+
+
+@pytest.mark.parametrize("decoder", ["lstm-nano", "nano"])
+def test_the_lstm_baseline_trains_by_the_same_command(small_dataset, tmp_path, decoder):
+    arguments = _arguments(small_dataset, tmp_path / "run", "--num-epochs=1", "--no-lora")
+    finetune.main([argument for argument in arguments if "--decoder" not in argument] + [f"--decoder={decoder}"])
+    assert load_checkpoint(tmp_path / "run" / "best").model.config.decoder.kind == decoder.split("-")[0].replace(
+        "nano", "gpt2"
+    )
+
+
+def test_a_data_set_without_reports_trains_the_findings_alone(small_dataset, tmp_path):
+    studies = load_studies(small_dataset).map(lambda row: {"findings": "", "impression": ""})
+    studies.save_to_disk(str(tmp_path / "silent"))
+    finetune.main(_arguments(tmp_path / "silent", tmp_path / "run", "--num-epochs=1", "--no-lora"))
+    records = [json.loads(line) for line in (tmp_path / "run" / "train_log.jsonl").read_text().splitlines()]
+    assert records[-1]["validation"]["report_loss"] is None
+    assert records[-1]["validation"]["finding_loss"] > 0
+
+
+def _error(capsys, arguments):
+    with pytest.raises(SystemExit):
+        finetune.main(arguments)
+    printed = capsys.readouterr()
+    return " ".join((printed.out + printed.err).split())
+
+
+def test_an_output_folder_of_a_different_run_is_refused(small_dataset, tmp_path, capsys):
+    output = tmp_path / "run"
+    finetune.main(_arguments(small_dataset, output, "--num-epochs=1"))
+    message = _error(capsys, _arguments(small_dataset, output, "--num-epochs=1"))
+    assert "already holds a run or other files; give --resume" in message
+    message = _error(capsys, _arguments(small_dataset, output, "--num-epochs=1", "--learning-rate=0.1", "--resume"))
+    assert "says learning_rate = 0.0005 but 0.1 was given" in message
+    message = _error(capsys, _arguments(small_dataset, tmp_path / "other", "--resume"))
+    assert "holds no run" in message
+
+
+def test_mistakes_are_named(small_dataset, tmp_path, capsys):
+    message = _error(capsys, _arguments(tmp_path / "nothing", tmp_path / "run"))
+    assert "nothing does not exist; make one with `python -m data.prepare`" in message
+    message = _error(capsys, _arguments(small_dataset, tmp_path / "run", "--findings-epochs=99"))
+    assert "--findings-epochs must lie in 0..10" in message
+    message = _error(capsys, [*_arguments(small_dataset, tmp_path / "run"), "--encoder=/no/such/folder"])
+    assert "no image encoder can be read from '/no/such/folder'" in message

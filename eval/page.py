@@ -17,9 +17,9 @@ from PIL import Image
 from eval.bootstrap import Estimate
 from eval.predictions import Prediction
 from eval.scoring import METRICS
-from eval.sentences import StatedSentence, stated_findings, stated_sentences
+from eval.sentences import stated_findings, stated_sentences
 from eval.verdict import number, with_interval
-from vlm.findings import FINDINGS
+from vlm.findings import FINDINGS, UNLABELED
 
 TEMPLATE = "page.html.j2"
 PICTURE_SIDE = 448
@@ -32,29 +32,65 @@ COMPARED = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Marked:
+    """A sentence or the name of a finding. `kind` is "agrees", "missed" (only in the truth), "extra" (only in the
+    generated report), "unlabelled" (named, and nobody looked for it) or "" (states no finding)."""
+
+    text: str
+    kind: str
+    section: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PageStudy:
-    """One study as the page shows it: both reports by sentence, the findings of each by index."""
+    """One study as the page shows it."""
 
     prediction: Prediction
     pictures: tuple[str, ...]
-    generated: tuple[StatedSentence, ...]
-    reference: tuple[StatedSentence, ...]
-    named: frozenset[int]
-    true: frozenset[int]
+    findings: tuple[Marked, ...]
+    generated: tuple[Marked, ...]
+    reference: tuple[Marked, ...]
 
 
 def page_study(
     images: Sequence[Image.Image], prediction: Prediction, label_report: Callable[[str], Sequence[int]]
 ) -> PageStudy:
     """What the page needs of a study; the truth is the study's labels."""
+    named = set(stated_findings(label_report(prediction.report)))
+    true = set(stated_findings(prediction.reference_labels))
+    unlabelled = {index for index, label in enumerate(prediction.reference_labels) if label == UNLABELED}
+
+    def marked(report: str, agreeing: set[int], unknown: set[int], otherwise: str) -> tuple[Marked, ...]:
+        return tuple(
+            Marked(
+                text=sentence.text,
+                section=sentence.section,
+                kind=_kind(set(sentence.findings), agreeing, unknown, otherwise),
+            )
+            for sentence in stated_sentences(report, label_report)
+        )
+
     return PageStudy(
         prediction=prediction,
         pictures=tuple(_data_uri(image) for image in images),
-        generated=tuple(stated_sentences(prediction.report, label_report)),
-        reference=tuple(stated_sentences(prediction.reference, label_report)),
-        named=frozenset(stated_findings(label_report(prediction.report))),
-        true=frozenset(stated_findings(prediction.reference_labels)),
+        findings=tuple(
+            Marked(
+                text=FINDINGS[index],
+                kind=_kind({index}, named & true, unlabelled, "missed" if index in true else "extra"),
+            )
+            for index in sorted(named | true)
+        ),
+        generated=marked(prediction.report, true, unlabelled, "extra"),
+        reference=marked(prediction.reference, named, set(), "missed"),
     )
+
+
+def _kind(findings: set[int], agreeing: set[int], unknown: set[int], otherwise: str) -> str:
+    if not findings:
+        return ""
+    if findings - agreeing - unknown:
+        return otherwise
+    return "agrees" if findings & agreeing else "unlabelled"
 
 
 def render_page(document: dict[str, Any], studies: Sequence[PageStudy]) -> str:
@@ -79,7 +115,6 @@ def render_page(document: dict[str, Any], studies: Sequence[PageStudy]) -> str:
         metrics=METRICS,
         findings=_finding_bars(document),
         studies=studies,
-        finding_names=FINDINGS,
     )
 
 

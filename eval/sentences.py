@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from vlm.findings import FINDING_INDEX, POSITIVE, UNCERTAIN
 from vlm.report import split_report
 
-_END = re.compile(r"(?<=[.!?])\s+")
+_END = re.compile(r"(?<=[^\d\s][.!?])\s+")
+"""Not after a digit: "1. No effusion." is one sentence."""
 _NO_FINDING = FINDING_INDEX["No Finding"]
 
 

@@ -24,7 +24,7 @@ from data.study import load_studies
 from eval.predictions import Prediction, read_lines
 from eval.sentences import stated_findings, stated_sentences
 from eval.study_picture import FINDING_COLORS, STATES, HeatPanel, StudyPicture, draw_study
-from vlm.findings import BLANK, FINDING_INDEX, FINDINGS
+from vlm.findings import BLANK, FINDING_INDEX, FINDINGS, UNLABELED
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 from vlm.heatmap import overlay_heatmap
 from vlm.report import compose_report
@@ -148,7 +148,7 @@ def findings_table(study: StudyPicture) -> Table:
             f"{study.probabilities[index]:.0%}",
             f"{study.thresholds[index]:.0%}",
             "–" if study.named[index] == BLANK else STATES[study.named[index]],
-            style=STYLES[index in true, index in said],
+            style="" if study.labels[index] == UNLABELED else STYLES[index in true, index in said],
         )
     table.caption = "green: true and named, yellow: missed, red: named without being true"
     return table

@@ -178,6 +178,19 @@ def test_sentences_are_marked_by_agreement_with_the_truth(document):
     assert re.search(r'<span class="chip missed">Pleural Effusion</span>', page)
 
 
+def test_a_named_finding_that_nobody_looked_for_is_not_called_wrong(document):
+    labels = [-100] * 14
+    labels[4] = 0
+    prediction = dataclasses.replace(
+        make_predictions(1)[0], report="Findings: Large effusion. There is edema.", reference_labels=tuple(labels)
+    )
+    page = render_page(document, [page_study([Image.new("L", (8, 8))], prediction, label_by_word)])
+    assert '<mark class="unlabelled">Large effusion.</mark>' in page
+    assert '<mark class="extra">There is edema.</mark>' in page
+    assert '<span class="chip unlabelled">Pleural Effusion</span>' in page
+    assert '<span class="chip extra">Edema</span>' in page
+
+
 def test_pictures_are_shrunk_not_enlarged(page):
     assert len(page) < 60_000
 
@@ -196,3 +209,8 @@ def test_sentences_keep_their_section_and_their_findings():
         ("Possible effusion!", "Findings", (9,)),
         ("Clear.", "Impression", ()),
     ]
+
+
+def test_a_numbered_list_is_split_after_its_items_not_after_its_numbers():
+    sentences = stated_sentences("1. Edema. 2. No fracture.", label_by_word)
+    assert [sentence.text for sentence in sentences] == ["1. Edema.", "2. No fracture."]

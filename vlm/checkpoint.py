@@ -1,8 +1,10 @@
 """The checkpoint folder: written whole or not at all, read back strictly, safetensors only.
 
-    config.json                what to build                        model.safetensors   all weights that are in no base
-    adapter/, encoder_adapter/ LoRA, in peft's own format           tokenizer.json, …   as transformers writes them
-    preprocessor_config.json   the picture's way to pixel values    calibration.json    temperature and thresholds
+    config.json                what to build, how a picture becomes pixel values
+    model.safetensors          all weights that are in no base
+    adapter/, encoder_adapter/ LoRA, in peft's own format
+    tokenizer.json, …          as transformers writes them
+    calibration.json           temperature and thresholds
 
 A base that is frozen is named in `config.json`, not copied; `merge_checkpoint` writes a folder that stands alone.
 """
@@ -13,9 +15,8 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from peft.utils import set_peft_model_state_dict
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -26,7 +27,6 @@ from vlm.strict_json import read_json, to_json
 from vlm.tokenizer import load_tokenizer
 
 WEIGHTS = "model.safetensors"
-ADAPTERS = {"adapter": "decoder.language_model", "encoder_adapter": "encoder.backbone"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,64 +38,66 @@ class Checkpoint:
     calibration: Calibration
 
 
-def own_tensors(model: ReportModel) -> dict[str, Tensor]:
-    """The tensors that `model.safetensors` holds, by the names they would have without LoRA.
-
-    All but adapters and frozen bases; a tensor under two names (GPT-2's tied read-out) once.
-    """
-    named = dict(model.named_parameters())
-    persistent = model.state_dict(keep_vars=True).keys()
-    named.update((name, buffer) for name, buffer in model.named_buffers() if name in persistent)
-    tensors = {}
-    for name, tensor in named.items():
-        is_based = (name.startswith("encoder.backbone.") and model.config.encoder.base is not None) or (
-            name.startswith("decoder.language_model.") and model.config.decoder.base is not None
-        )
-        if not is_based and ".lora_" not in name:
-            tensors[name.replace(".base_model.model.", ".").replace(".base_layer.", ".")] = tensor
-    return tensors
-
-
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Writes the folder beside its place and then puts it there, so that a killed run leaves no half of one.
 
     Bases that were trained are saved whole and no longer named.
     """
     model = checkpoint.model
-    model.config = _without_trained_bases(model)
+    config = _without_trained_bases(model)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    (partial / "config.json").write_text(to_json(model.config), encoding="utf-8")
+    (partial / "config.json").write_text(to_json(config), encoding="utf-8")
     (partial / "calibration.json").write_text(to_json(checkpoint.calibration), encoding="utf-8")
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in own_tensors(model).items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _own_tensors(model, config).items()}
     save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
-    for name, path in ADAPTERS.items():
-        module = model.get_submodule(path) if _has_submodule(model, path) else None
-        if isinstance(module, PeftModel):
-            module.save_pretrained(str(partial / name))
-            (partial / name / "README.md").unlink(missing_ok=True)
+    for name, (parent, attribute) in _adapters(model).items():
+        # "auto" would ask the hub about the base.
+        getattr(parent, attribute).save_pretrained(str(partial / name), save_embedding_layers=False)
+        (partial / name / "README.md").unlink(missing_ok=True)
     checkpoint.tokenizer.save_pretrained(str(partial))
     _replace_folder(partial, folder)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """The model, tokenizer and calibration of a folder that `save_checkpoint` wrote.
+    """The model, tokenizer and calibration of a folder that `save_checkpoint` wrote, or of the best of a run.
 
     Raises:
         ValueError: the folder, a file, a key or a tensor is missing, unknown or of the wrong shape; names it.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder; give the checkpoint folder that train/finetune.py wrote")
-    config = read_json(folder / "config.json", ReportModelConfig)
+    folder = find_checkpoint(folder)
+    path = folder / "config.json"
+    config = read_json(path, ReportModelConfig)
     calibration = read_json(folder / "calibration.json", Calibration)
     tokenizer = load_tokenizer(folder)
-    model = ReportModel(config)
-    _copy_tensors(own_tensors(model), _read_tensors(folder / WEIGHTS), folder / WEIGHTS)
-    for name, path in ADAPTERS.items():
-        if _has_submodule(model, path) and isinstance(module := model.get_submodule(path), PeftModel):
-            _load_adapter(module, folder / name / "adapter_model.safetensors")
+    try:
+        model = ReportModel(config)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    _read_tensors(folder / WEIGHTS, _own_tensors(model, config))
+    for name, (parent, attribute) in _adapters(model).items():
+        adapter = getattr(parent, attribute).named_parameters()
+        targets = {key.replace(".default.", "."): tensor for key, tensor in adapter if ".lora_" in key}
+        _read_tensors(folder / name / "adapter_model.safetensors", targets)
     return Checkpoint(model=model.eval(), tokenizer=tokenizer, calibration=calibration)
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """The folder itself, or best/ in it where it is the output folder of a run.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; give the checkpoint folder that train/finetune.py wrote")
+    if (folder / "config.json").is_file():
+        return folder
+    if (folder / "best").is_dir():
+        return folder / "best"
+    raise ValueError(
+        f"{folder} holds no checkpoint, neither config.json nor best/; a run has one after its first validation"
+    )
 
 
 def merge_checkpoint(folder: Path, output: Path) -> None:
@@ -106,12 +108,11 @@ def merge_checkpoint(folder: Path, output: Path) -> None:
     """
     if output.exists():
         raise ValueError(f"{output} exists; name a new folder for the merged checkpoint")
+    folder = find_checkpoint(folder)
     checkpoint = load_checkpoint(folder)
     model = checkpoint.model
-    for path in ADAPTERS.values():
-        if _has_submodule(model, path) and isinstance(module := model.get_submodule(path), PeftModel):
-            parent, name = path.rsplit(".", 1)
-            setattr(model.get_submodule(parent), name, module.merge_and_unload())
+    for parent, attribute in _adapters(model).values():
+        setattr(parent, attribute, getattr(parent, attribute).merge_and_unload())
     model.config = replace(
         model.config,
         lora=None,
@@ -124,54 +125,64 @@ def merge_checkpoint(folder: Path, output: Path) -> None:
             shutil.copy(folder / name, output / name)
 
 
+def _adapters(model: ReportModel) -> dict[str, tuple[nn.Module, str]]:
+    """Where the model has LoRA, by the name of its folder: the parent module and the attribute that is adapted."""
+    places = {"adapter": (model.decoder, "language_model"), "encoder_adapter": (model.encoder, "backbone")}
+    return {name: place for name, place in places.items() if isinstance(getattr(*place, None), PeftModel)}
+
+
+def _own_tensors(model: ReportModel, config: ReportModelConfig) -> dict[str, Tensor]:
+    """The tensors that `model.safetensors` holds, by the names they would have without LoRA.
+
+    All but adapters and named bases; a tensor under two names (GPT-2's tied read-out) once.
+    """
+    bases = {"encoder.backbone.": config.encoder.base, "decoder.language_model.": config.decoder.base}
+    elsewhere = tuple(prefix for prefix, base in bases.items() if base is not None)
+    persistent = model.state_dict(keep_vars=True).keys()
+    named = [*model.named_parameters(), *(named for named in model.named_buffers() if named[0] in persistent)]
+    return {
+        name.replace(".base_model.model.", ".").replace(".base_layer.", "."): tensor
+        for name, tensor in named
+        if not name.startswith(elsewhere) and ".lora_" not in name
+    }
+
+
 def _without_trained_bases(model: ReportModel) -> ReportModelConfig:
     """Base weights that were trained are no longer the base's."""
     config = model.config
-    for part, path in (("encoder", "encoder.backbone"), ("decoder", "decoder.language_model")):
-        part_config = getattr(config, part)
-        if part_config.base is not None:
-            own = [
-                parameter
-                for name, parameter in model.get_submodule(path).named_parameters()
-                if ".lora_" not in name and parameter.requires_grad
-            ]
-            if own:
-                config = replace(config, **{part: replace(part_config, base=None)})
+    for part, module in (("encoder", model.encoder), ("decoder", model.decoder)):
+        is_trained = any(
+            parameter.requires_grad for name, parameter in module.named_parameters() if ".lora_" not in name
+        )
+        if is_trained:
+            config = replace(config, **{part: replace(getattr(config, part), base=None)})
     return config
 
 
-def _has_submodule(model: nn.Module, path: str) -> bool:
-    return any(name == path for name, _ in model.named_modules())
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _read_tensors(path: Path, targets: dict[str, Tensor]) -> None:
+    """Fills the targets from a safetensors file that holds them all and nothing else."""
     if not path.is_file():
         raise ValueError(f"{path} is missing; the checkpoint is incomplete")
     try:
-        return load_file(path)
+        file = safe_open(path, framework="pt")
     except SafetensorError as error:
         raise ValueError(f"{path} cannot be read ({error}); it may be half-written") from error
-
-
-def _copy_tensors(targets: dict[str, Tensor], tensors: dict[str, Tensor], path: Path) -> None:
-    missing, unknown = sorted(targets.keys() - tensors.keys()), sorted(tensors.keys() - targets.keys())
-    if missing or unknown:
-        problem = f"lacks {missing[0]!r}" if missing else f"holds {unknown[0]!r}, which config.json has no place for"
-        raise ValueError(f"{path} {problem} ({len(missing)} missing, {len(unknown)} unknown); it belongs to another model")
-    for name, target in targets.items():
-        if target.shape != tensors[name].shape:
-            raise ValueError(
-                f"{path}: {name!r} has shape {tuple(tensors[name].shape)} but config.json asks for {tuple(target.shape)}"
+    with file:
+        names = set(file.keys())
+        missing, unknown = sorted(targets.keys() - names), sorted(names - targets.keys())
+        if missing or unknown:
+            problem = (
+                f"lacks {missing[0]!r}" if missing else f"holds {unknown[0]!r}, which config.json has no place for"
             )
-        with torch.no_grad():
-            target.copy_(tensors[name])
-
-
-def _load_adapter(module: PeftModel, path: Path) -> None:
-    tensors = _read_tensors(path)
-    expected = {name.replace(".default.", "."): value for name, value in module.named_parameters() if ".lora_" in name}
-    _copy_tensors(expected, tensors, path)
-    set_peft_model_state_dict(module, tensors)
+            raise ValueError(
+                f"{path} {problem} ({len(missing)} missing, {len(unknown)} unknown); it belongs to another model"
+            )
+        for name, target in targets.items():
+            shape = tuple(file.get_slice(name).get_shape())
+            if shape != tuple(target.shape):
+                raise ValueError(f"{path}: {name!r} has shape {shape} but config.json asks for {tuple(target.shape)}")
+            with torch.no_grad():
+                target.copy_(file.get_tensor(name))
 
 
 def _replace_folder(partial: Path, folder: Path) -> None:

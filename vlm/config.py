@@ -28,6 +28,8 @@ class ImageGeometry:
     std: tuple[float, ...] = (0.25,)
 
     def __post_init__(self):
+        if self.size < 1:
+            raise ValueError(f"image size must be at least 1 pixel, got {self.size}")
         if self.num_channels not in (1, 3):
             raise ValueError(f"num_channels must be 1 or 3, got {self.num_channels}")
         if not len(self.mean) == len(self.std) == self.num_channels:
@@ -44,6 +46,10 @@ class EncoderConfig:
     """Distance of neighbouring patches in pixels, where ViT patches overlap; None: the patch size."""
     base: BaseWeights | None = None
 
+    def __post_init__(self):
+        if self.patch_stride is not None and self.base is not None:
+            raise ValueError("patch_stride needs an encoder without a base; pretrained patches keep their stride")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecoderConfig:
@@ -53,6 +59,10 @@ class DecoderConfig:
     architecture: dict[str, Any]
     """A GPT2Config as a dictionary; for the LSTM {"vocab_size", "n_embd", "n_layer", "dropout"}."""
     base: BaseWeights | None = None
+
+    def __post_init__(self):
+        if self.kind == "lstm" and self.base is not None:
+            raise ValueError("an LSTM has no base weights; it is trained from nothing")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,3 +98,10 @@ class ReportModelConfig:
     use_finding_tokens: bool = True
     """Whether the decoder sees the finding tokens (off only for ablation)."""
     lora: LoraSettings | None = None
+
+    def __post_init__(self):
+        for name in ("num_query_heads", "pool"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.lora is not None and self.lora.decoder_projections and self.decoder.kind == "lstm":
+            raise ValueError("LoRA adapts a GPT-2; train the LSTM with --no-lora")

@@ -1,7 +1,6 @@
 """Writing the report token by token over the decoder's cache: greedy, sampling or beam search.
 
-One loop for all: each step offers every row's continuations to a chooser, which picks rows and tokens. The decoder
-is called once a step with one new token a row.
+The decoder is called once a step with one new token a row; rows that have ended leave the batch.
 """
 
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ class GenerationOptions:
     top_p: float = 1.0
     """Sampling only: draws among the likeliest tokens that together reach this probability."""
     length_penalty: float = 1.0
-    """Beam search only: reports are ranked by log-probability / length ** length_penalty."""
+    """Beam search only: reports are ranked by log-probability / length ** length_penalty, the end token counted."""
     seed: int = 0
     """Sampling only."""
 
@@ -60,20 +59,21 @@ class _Writer:
 
     def __init__(self, model: ReportModel, prefix: Prefix, bos_token_id: int):
         self.decoder = model.decoder
-        rows = len(prefix.mask)
-        start = torch.full((rows, 1), bos_token_id, device=prefix.mask.device)
+        start = torch.full((len(prefix.mask), 1), bos_token_id, device=prefix.mask.device)
         self.mask = torch.cat([prefix.mask, torch.ones_like(start, dtype=prefix.mask.dtype)], dim=1)
         embeds = torch.cat([prefix.embeds, self.decoder.embed(start)], dim=1)
         logits, self.cache = self.decoder(embeds, self.mask, num_prefix=prefix.mask.shape[1])
         self.log_probabilities = logits[:, -1].float().log_softmax(dim=-1)
 
-    def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        self.cache = self.decoder.select(self.cache, rows)
-        self.mask, self.log_probabilities = self.mask[rows], self.log_probabilities[rows]
-
-    def write(self, tokens: Int[Tensor, " rows"]) -> None:
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
-        logits, self.cache = self.decoder(self.decoder.embed(tokens[:, None]), self.mask, 0, self.cache)
+    def write(self, rows: list[int], tokens: list[int]) -> None:
+        """Goes on with those rows, each (again) with its token."""
+        device = self.mask.device
+        if rows != list(range(len(self.mask))):
+            kept = torch.tensor(rows, device=device)
+            self.cache, self.mask = self.decoder.select(self.cache, kept), self.mask[kept]
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(rows), 1)], dim=1)
+        embeds = self.decoder.embed(torch.tensor(tokens, device=device)[:, None])
+        logits, self.cache = self.decoder(embeds, self.mask, 0, self.cache)
         self.log_probabilities = logits[:, -1].float().log_softmax(dim=-1)
 
 
@@ -102,90 +102,116 @@ def write_tokens(
     model: ReportModel, prefix: Prefix, *, bos_token_id: int, eos_token_id: int, options: GenerationOptions
 ) -> Iterator[tuple[int, int, float]]:
     """(row, token, log-probability) as they are chosen, greedily or by sampling; a row's last is the end token
-    unless it was cut. Rows that have ended leave the batch."""
+    unless it was cut."""
     writer = _Writer(model, prefix, bos_token_id)
-    generator = torch.Generator(device="cpu").manual_seed(options.seed)
+    generator = torch.Generator().manual_seed(options.seed)
     rows = list(range(len(prefix.mask)))
     for step in range(options.max_new_tokens):
         if options.do_sample:
-            tokens = _sample(writer.log_probabilities, options, generator)
+            chosen = _sample(writer.log_probabilities, options, torch.rand((), generator=generator).item())
         else:
-            tokens = writer.log_probabilities.argmax(dim=-1)
-        chosen = writer.log_probabilities.gather(1, tokens[:, None])[:, 0].tolist()
-        chosen_ids = tokens.tolist()
-        yield from zip(rows, chosen_ids, chosen, strict=True)
-        going = [position for position, token in enumerate(chosen_ids) if token != eos_token_id]
+            chosen = writer.log_probabilities.argmax(dim=-1)
+        log_probabilities = writer.log_probabilities.gather(1, chosen[:, None])[:, 0].tolist()
+        tokens = chosen.tolist()
+        yield from zip(rows, tokens, log_probabilities, strict=True)
+        going = [place for place, token in enumerate(tokens) if token != eos_token_id]
         if not going or step + 1 == options.max_new_tokens:
             return
-        if len(going) < len(rows):
-            kept = torch.tensor(going, device=tokens.device)
-            writer.keep(kept)
-            tokens, rows = tokens[kept], [rows[position] for position in going]
-        writer.write(tokens)
+        rows = [rows[place] for place in going]
+        writer.write(going, [tokens[place] for place in going])
 
 
 def _sample(
-    log_probabilities: Float[Tensor, "rows vocabulary"], options: GenerationOptions, generator: torch.Generator
+    log_probabilities: Float[Tensor, "rows vocabulary"], options: GenerationOptions, level: float
 ) -> Int[Tensor, " rows"]:
-    """Nucleus sampling (Holtzman et al. 2020): the smallest set of likeliest tokens that reaches top_p."""
-    probabilities = (log_probabilities / options.temperature).softmax(dim=-1).cpu()
+    """Nucleus sampling (Holtzman et al. 2020): from the smallest set of likeliest tokens that reaches top_p, the one
+    at `level`, 0..1, of their cumulative probability.
+
+    All rows share the level, so that what is written for a study does not depend on what else is in the batch.
+    """
+    probabilities = (log_probabilities / options.temperature).softmax(dim=-1)
     likeliest, order = probabilities.sort(dim=-1, descending=True)
-    likeliest[likeliest.cumsum(dim=-1) - likeliest >= options.top_p] = 0.0
-    drawn = torch.multinomial(likeliest, 1, generator=generator)
-    return order.gather(1, drawn)[:, 0].to(log_probabilities.device)
+    cumulative = likeliest.cumsum(dim=-1)
+    is_candidate = cumulative - likeliest < options.top_p
+    total = (likeliest * is_candidate).sum(dim=-1, keepdim=True)
+    place = torch.searchsorted(cumulative, total * level, right=True)
+    # Rounding may lift the last level to the total itself.
+    place = place.minimum(is_candidate.sum(dim=-1, keepdim=True) - 1)
+    return order.gather(1, place)[:, 0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Beam:
+    """A text that is being written: its tokens, their log-probabilities, and the sum of these."""
+
+    token_ids: list[int]
+    log_probabilities: list[float]
+    total: float
+
+    def followed_by(self, token: int, log_probability: float) -> "_Beam":
+        return _Beam([*self.token_ids, token], [*self.log_probabilities, log_probability], self.total + log_probability)
+
+
+class _StudySearch:
+    """Beam search for one study: `going` on, and `ended` with the score of each."""
+
+    def __init__(self, options: GenerationOptions, eos_token_id: int):
+        self.options, self.eos_token_id = options, eos_token_id
+        self.going = [_Beam([], [], 0.0)]
+        self.ended: list[tuple[float, WrittenTokens]] = []
+        self.is_done = False
+
+    def step(self, length: int, tokens: list[list[int]], log_probabilities: list[list[float]]) -> list[int]:
+        """Takes for each beam its likeliest next tokens; returns which beam each that goes on continues."""
+        num_beams, is_last = self.options.num_beams, length == self.options.max_new_tokens
+        candidates = [
+            (beam.total + log_probability, parent, token, log_probability)
+            for parent, beam in enumerate(self.going)
+            for token, log_probability in zip(tokens[parent], log_probabilities[parent], strict=True)
+        ]
+        candidates.sort(key=lambda candidate: -candidate[0])
+        going, parents = [], []
+        for rank, (total, parent, token, log_probability) in enumerate(candidates[: 2 * num_beams]):
+            beam = self.going[parent]
+            has_ended = token == self.eos_token_id
+            if not has_ended:
+                beam = beam.followed_by(token, log_probability)
+            if (has_ended or is_last) and rank < num_beams:
+                written = WrittenTokens(beam.token_ids, beam.log_probabilities, is_truncated=not has_ended)
+                self.ended.append((total / length**self.options.length_penalty, written))
+            if not has_ended and len(going) < num_beams:
+                going.append(beam)
+                parents.append(parent)
+        self.going = going
+        self.ended = sorted(self.ended, key=lambda ended: -ended[0])[:num_beams]
+        self.is_done = is_last or (
+            len(self.ended) == num_beams and going[0].total / length**self.options.length_penalty <= self.ended[-1][0]
+        )
+        return parents
 
 
 def _beam_search(
     model: ReportModel, prefix: Prefix, bos_token_id: int, eos_token_id: int, options: GenerationOptions
 ) -> list[WrittenTokens]:
-    """Each study keeps its `num_beams` likeliest unfinished texts; it is done when as many have ended and none that
-    goes on can overtake them (its score now is an upper bound for length_penalty 0 and the usual heuristic above)."""
+    """The rules are those of transformers' `generate` (early_stopping False): a study is done when `num_beams` texts
+    have ended and the best that goes on scores no better now than the worst of these; at the length limit texts that
+    have not ended compete as they are."""
     writer = _Writer(model, prefix, bos_token_id)
-    num_studies, num_beams = len(prefix.mask), options.num_beams
-    device = prefix.mask.device
-    writer.keep(torch.arange(num_studies, device=device).repeat_interleave(num_beams))
-    scores = torch.full((num_studies, num_beams), float("-inf"), device=device)
-    scores[:, 0] = 0.0
-    texts: list[list[tuple[list[int], list[float]]]] = [[([], [])] * num_beams for _ in range(num_studies)]
-    ended: list[list[tuple[float, list[int], list[float]]]] = [[] for _ in range(num_studies)]
-    for step in range(1, options.max_new_tokens + 1):
-        log_probabilities = writer.log_probabilities.unflatten(0, (num_studies, num_beams))
-        vocabulary = log_probabilities.shape[-1]
-        totals = (scores[:, :, None] + log_probabilities).flatten(1)
-        best, places = totals.topk(2 * num_beams, dim=-1)
-        next_rows, next_tokens, next_texts = [], [], []
-        for study in range(num_studies):
-            going = []
-            for rank, (total, place) in enumerate(zip(best[study].tolist(), places[study].tolist(), strict=True)):
-                beam, token = divmod(place, vocabulary)
-                token_ids, scored = texts[study][beam]
-                score = float(log_probabilities[study, beam, token])
-                if token == eos_token_id:
-                    if rank < num_beams and total > float("-inf"):
-                        ended[study].append((total / step**options.length_penalty, token_ids, scored))
-                elif len(going) < num_beams:
-                    going.append((total, study * num_beams + beam, token, ([*token_ids, token], [*scored, score])))
-            scores[study] = torch.tensor([total for total, *_ in going], device=device)
-            next_rows += [row for _, row, _, _ in going]
-            next_tokens += [token for _, _, token, _ in going]
-            next_texts.append([text for *_, text in going])
-        texts = next_texts
-        if all(_is_done(ended[study], float(scores[study].max()), step, options) for study in range(num_studies)):
+    searches = [_StudySearch(options, eos_token_id) for _ in prefix.mask]
+    active = searches
+    for length in range(1, options.max_new_tokens + 1):
+        num_choices = min(2 * options.num_beams, writer.log_probabilities.shape[-1])
+        log_probabilities, tokens = (best.tolist() for best in writer.log_probabilities.topk(num_choices))
+        rows, next_tokens, start = [], [], 0
+        for search in active:
+            end = start + len(search.going)
+            parents = search.step(length, tokens[start:end], log_probabilities[start:end])
+            if not search.is_done:
+                rows += [start + parent for parent in parents]
+                next_tokens += [beam.token_ids[-1] for beam in search.going]
+            start = end
+        active = [search for search in active if not search.is_done]
+        if not active:
             break
-        if step < options.max_new_tokens:
-            writer.keep(torch.tensor(next_rows, device=device))
-            writer.write(torch.tensor(next_tokens, device=device))
-    written = []
-    for study in range(num_studies):
-        if ended[study]:
-            _, token_ids, scored = max(ended[study], key=lambda text: text[0])
-            written.append(WrittenTokens(token_ids, scored, is_truncated=False))
-        else:
-            written.append(WrittenTokens(*texts[study][0], is_truncated=True))
-    return written
-
-
-def _is_done(ended: list, best_going: float, step: int, options: GenerationOptions) -> bool:
-    if len(ended) < options.num_beams:
-        return False
-    return max(score for score, *_ in ended) >= best_going / step**options.length_penalty
+        writer.write(rows, next_tokens)
+    return [search.ended[0][1] for search in searches]

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from vlm.cnn import PlainCNN
-from vlm.config import EncoderConfig, ImageGeometry
+from vlm.config import BaseWeights, EncoderConfig, ImageGeometry
+from vlm.pretrained import build_config, load_pretrained, read_architecture
 
 
 class ImageEncoder(nn.Module):
@@ -23,16 +23,16 @@ class ImageEncoder(nn.Module):
     `width` is their size, `grid` the (rows, columns) of patches.
     """
 
-    def __init__(self, config: EncoderConfig, image: ImageGeometry, *, load_base: bool = True):
+    def __init__(self, config: EncoderConfig, image: ImageGeometry):
         super().__init__()
-        self.backbone = _build_backbone(config, image, load_base=load_base)
+        self.backbone = _build_backbone(config, image)
         if config.patch_stride is not None:
             _overlap_patches(self.backbone, image.size, config.patch_stride)
         self.grid, self.width = self._probe(image)
 
     def forward(
         self, pixel_values: Float[Tensor, "num_images channels height width"]
-    ) -> Float[Tensor, "num_images patches width"]:
+    ) -> Float[Tensor, "num_images patches features"]:
         features = self._features(pixel_values)
         if features.ndim == 4:
             return features.flatten(2).transpose(1, 2)
@@ -46,18 +46,15 @@ class ImageEncoder(nn.Module):
     def _probe(self, image: ImageGeometry) -> tuple[tuple[int, int], int]:
         """Rows, columns and width of the patch features, from one run on a black picture.
 
-        Class and register tokens precede the patches in every ViT of transformers.
+        In every ViT of transformers class and register tokens precede the patches, and are too few to make up
+        another row and column of them.
         """
         was_training = self.backbone.training
         self.backbone.eval()
-        parameter = next(self.backbone.parameters())
-        black = torch.zeros(
-            1, image.num_channels, image.size, image.size, device=parameter.device, dtype=parameter.dtype
-        )
-        features = self._features(black)
+        features = self._features(torch.zeros(1, image.num_channels, image.size, image.size))
         self.backbone.train(was_training)
         if features.ndim == 4:
-            return tuple(features.shape[2:]), features.shape[1]
+            return (features.shape[2], features.shape[3]), features.shape[1]
         side = int(features.shape[1] ** 0.5)
         return (side, side), features.shape[2]
 
@@ -66,39 +63,36 @@ def resolve_encoder(name: str, *, revision: str | None, image: ImageGeometry) ->
     """The architecture of a pretrained backbone, as EncoderConfig holds it.
 
     Raises:
-        ValueError: nothing under that name can be read.
+        ValueError: nothing under that name can be read, or it does not take pictures of this geometry.
     """
-    try:
-        config = AutoConfig.from_pretrained(name, revision=revision)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no image encoder can be read from {name!r}: {error}") from error
-    config = getattr(config, "vision_config", config)
-    architecture = config.to_diff_dict()
-    architecture["model_type"] = config.model_type
+    architecture = read_architecture(BaseWeights(name=name, revision=revision))
+    if "num_channels" not in architecture:
+        raise ValueError(f"{name!r} is a {architecture['model_type']}, not an image encoder")
+    if architecture["num_channels"] != image.num_channels:
+        raise ValueError(
+            f"the image encoder {name!r} takes {architecture['num_channels']} channels, not {image.num_channels}"
+        )
     return architecture
 
 
-def _build_backbone(config: EncoderConfig, image: ImageGeometry, *, load_base: bool) -> nn.Module:
-    architecture = dict(config.architecture)
-    model_type = architecture.pop("model_type")
-    if model_type == "plain_cnn":
-        return PlainCNN(num_channels=image.num_channels, **architecture)
-    if config.base is not None and load_base:
-        backbone_config = AutoConfig.from_pretrained(config.base.name, revision=config.base.revision)
-        options = _constructor_options(backbone_config)
-        return AutoModel.from_pretrained(
-            config.base.name, revision=config.base.revision, use_safetensors=True, dtype=torch.float32, **options
-        )
-    architecture.setdefault("image_size", image.size)
-    architecture["num_channels"] = image.num_channels
-    backbone_config = AutoConfig.for_model(model_type, **architecture)
-    return MODEL_MAPPING[type(backbone_config)](backbone_config, **_constructor_options(backbone_config))
-
-
-def _constructor_options(config: PretrainedConfig) -> dict[str, Any]:
-    """An unused pooler would be a parameter without gradient, which DDP refuses."""
-    parameters = inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters
-    return {"add_pooling_layer": False} if "add_pooling_layer" in parameters else {}
+def _build_backbone(config: EncoderConfig, image: ImageGeometry) -> nn.Module:
+    architecture = config.architecture
+    if architecture.get("model_type") == "plain_cnn":
+        if architecture.keys() != {"model_type", "widths"}:
+            raise ValueError(f"architecture of a plain_cnn takes widths and nothing else, got {architecture}")
+        return PlainCNN(num_channels=image.num_channels, widths=architecture["widths"])
+    backbone_config = build_config(architecture | {"num_channels": image.num_channels})
+    if type(backbone_config) not in MODEL_MAPPING:
+        raise ValueError(f"transformers has no image encoder of the type {backbone_config.model_type!r}")
+    if hasattr(backbone_config, "image_size") and "image_size" not in architecture:
+        backbone_config.image_size = image.size
+    model_class = MODEL_MAPPING[type(backbone_config)]
+    # An unused pooler would be a parameter without gradient, which DDP refuses.
+    has_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    options = {"add_pooling_layer": False} if has_pooler else {}
+    if config.base is None:
+        return model_class(backbone_config, **options)
+    return load_pretrained(model_class, config.base, **options)
 
 
 def _overlap_patches(backbone: nn.Module, image_size: int, stride: int) -> None:
@@ -107,17 +101,17 @@ def _overlap_patches(backbone: nn.Module, image_size: int, stride: int) -> None:
     if not hasattr(embeddings, "patch_embeddings") or not hasattr(embeddings, "position_embeddings"):
         raise ValueError(f"patch_stride needs a ViT with position embeddings, not {type(backbone).__name__}")
     patches = embeddings.patch_embeddings
-    dense = patches.projection
-    patch = dense.kernel_size[0]
+    patch = patches.projection.kernel_size[0]
     if not 0 < stride <= patch or (patch - stride) % 2 or image_size % stride:
         raise ValueError(
             f"patch_stride {stride} does not fit patches of {patch} on {image_size} pixels: it must divide the "
             "image size and differ from the patch size by an even number"
         )
-    patches.projection = nn.Conv2d(
-        dense.in_channels, dense.out_channels, kernel_size=patch, stride=stride, padding=(patch - stride) // 2
-    )
+    if stride == patch:
+        return
+    patches.projection.stride = (stride, stride)
+    patches.projection.padding = ((patch - stride) // 2,) * 2
+    _, num_positions, width = embeddings.position_embeddings.shape
+    num_special = num_positions - patches.num_patches
     patches.num_patches = (image_size // stride) ** 2
-    width = embeddings.position_embeddings.shape[-1]
-    embeddings.position_embeddings = nn.Parameter(torch.randn(1, patches.num_patches + 1, width) * 0.02)
-    embeddings.patch_size = stride
+    embeddings.position_embeddings = nn.Parameter(torch.randn(1, num_special + patches.num_patches, width) * 0.02)

@@ -23,10 +23,10 @@ from vlm.calibration import Calibration
 from vlm.checkpoint import Checkpoint, load_checkpoint
 from vlm.decoding import GenerationOptions, WrittenTokens, write_reports, write_tokens
 from vlm.finding_queries import FindingOutput
-from vlm.heatmap import align_to_image
+from vlm.heatmap import heatmaps
 from vlm.image import fit_square
 from vlm.report import split_report
-from vlm.tokenizer import encode_prompt
+from vlm.tokenizer import TextPieces, encode_prompt
 
 Views = Image.Image | Sequence[Image.Image]
 
@@ -112,7 +112,10 @@ class ReportGenerator:
                 options=options,
             )
         seen = self._seen(prefix.findings, inputs["view_mask"])
-        return [self._study_report(tokens, *view) for tokens, view in zip(written, seen, strict=True)]
+        return [
+            self._study_report(tokens, self._pieces(tokens.token_ids), study)
+            for tokens, study in zip(written, seen, strict=True)
+        ]
 
     def stream(
         self,
@@ -131,20 +134,29 @@ class ReportGenerator:
         if options.num_beams > 1:
             raise ValueError(f"a report cannot be streamed with num_beams={options.num_beams}; use 1")
         inputs = self._inputs([images], None if view_positions is None else [view_positions], [indication])
+        return self._stream(inputs, options)
+
+    def _stream(self, inputs: dict[str, Tensor], options: GenerationOptions) -> Iterator[StudyReport]:
         with torch.inference_mode():
             prefix = self.model.prefix(**inputs)
         [seen] = self._seen(prefix.findings, inputs["view_mask"])
-        token_ids, log_probabilities, ended = [], [], False
-        end = self.tokenizer.eos_token_id
-        yield self._study_report(WrittenTokens([], [], is_truncated=True), *seen)
+        text, pieces, token_ids, log_probabilities = TextPieces(self.tokenizer), [], [], []
+        yield self._study_report(WrittenTokens([], [], is_truncated=True), [], seen)
         for _, token, log_probability in write_tokens(
-            self.model, prefix, bos_token_id=self.tokenizer.bos_token_id, eos_token_id=end, options=options
+            self.model,
+            prefix,
+            bos_token_id=self.tokenizer.bos_token_id,
+            eos_token_id=self.tokenizer.eos_token_id,
+            options=options,
         ):
-            ended = token == end
-            if not ended:
+            has_ended = token == self.tokenizer.eos_token_id
+            if not has_ended:
                 token_ids.append(token)
                 log_probabilities.append(log_probability)
-            yield self._study_report(WrittenTokens(token_ids, log_probabilities, is_truncated=not ended), *seen)
+                pieces.append(text.add(token))
+            if pieces and (has_ended or len(pieces) == options.max_new_tokens):
+                pieces[-1] += text.finish()
+            yield self._study_report(WrittenTokens(token_ids, log_probabilities, not has_ended), pieces, seen)
 
     def classify(
         self, images: Image.Image | Sequence[Views], *, view_positions: Sequence[Sequence[str]] | None = None
@@ -158,9 +170,7 @@ class ReportGenerator:
     def heatmaps(self, report: StudyReport, images: Views) -> list[np.ndarray]:
         """For each view, heat 0..1 of the 14 findings in the picture's own pixels: [14, height, width]."""
         views = [images] if isinstance(images, Image.Image) else list(images)
-        size = self.config.image.size
-        heat = report.attention_maps / max(float(report.attention_maps.max()), 1e-12)
-        return [align_to_image(heat[:, view], image.size, size) for view, image in enumerate(views)]
+        return heatmaps(report.attention_maps, [image.size for image in views], self.config.image.size)
 
     def _inputs(self, images, view_positions, indications) -> dict[str, Tensor]:
         studies = _as_studies(images)
@@ -187,19 +197,28 @@ class ReportGenerator:
         grid = self.model.encoder.grid
         maps = findings.attention.float().unflatten(2, (view_mask.shape[1], *grid)).cpu().numpy()
         counts = view_mask.sum(dim=1).tolist()
-        return [(tuple(row), maps[index, :, :count]) for index, (row, count) in enumerate(zip(probabilities, counts))]
+        return [(tuple(row), views[:, :count]) for row, views, count in zip(probabilities, maps, counts, strict=True)]
 
-    def _study_report(self, written: WrittenTokens, probabilities: tuple, attention_maps: np.ndarray) -> StudyReport:
-        pieces = _text_pieces(self.tokenizer, written.token_ids)
+    def _pieces(self, token_ids: Sequence[int]) -> list[str]:
+        text = TextPieces(self.tokenizer)
+        pieces = [text.add(token) for token in token_ids]
+        if pieces:
+            pieces[-1] += text.finish()
+        return pieces
+
+    def _study_report(
+        self, written: WrittenTokens, pieces: Sequence[str], seen: tuple[tuple[float, ...], np.ndarray]
+    ) -> StudyReport:
         report = "".join(pieces)
         sections = split_report(report)
+        probabilities, attention_maps = seen
         return StudyReport(
-            report=report.strip(),
+            report=report,
             findings=sections.findings,
             impression=sections.impression,
             finding_probabilities=probabilities,
             attention_maps=attention_maps,
-            tokens=pieces,
+            tokens=tuple(pieces),
             token_log_probabilities=tuple(written.log_probabilities),
             is_truncated=written.is_truncated,
         )
@@ -217,16 +236,3 @@ def _as_studies(images: Image.Image | Sequence[Views]) -> list[list[Image.Image]
             if not isinstance(image, Image.Image):
                 raise TypeError(f"study {number}: expected a PIL image, got {type(image).__name__}; read files first")
     return studies
-
-
-def _text_pieces(tokenizer, token_ids: list[int]) -> tuple[str, ...]:
-    """The text that each token adds; a character spread over several tokens appears with the last of them."""
-    pieces, done = [], ""
-    for count in range(1, len(token_ids) + 1):
-        text = tokenizer.decode(token_ids[:count])
-        if text.endswith("�") and count < len(token_ids):
-            pieces.append("")
-        else:
-            pieces.append(text[len(done) :])
-            done = text
-    return tuple(pieces)

@@ -6,26 +6,23 @@ count only what the attention mask lets through, so padding anywhere changes not
 
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoConfig, DynamicCache, GPT2Config, GPT2LMHeadModel
+from transformers import DynamicCache, GPT2LMHeadModel
 
-from vlm.config import DecoderConfig
+from vlm.config import BaseWeights, DecoderConfig
+from vlm.pretrained import build_config, load_pretrained, read_architecture
 
 
 class GPT2Decoder(nn.Module):
     """`language_model` is transformers' GPT2LMHeadModel, or a peft model around it."""
 
-    def __init__(self, config: DecoderConfig, *, load_base: bool = True):
+    def __init__(self, config: DecoderConfig):
         super().__init__()
-        if config.base is not None and load_base:
-            self.language_model = GPT2LMHeadModel.from_pretrained(
-                config.base.name, revision=config.base.revision, use_safetensors=True, dtype=torch.float32
-            )
+        if config.base is not None:
+            self.language_model = load_pretrained(GPT2LMHeadModel, config.base)
         else:
-            architecture = {key: value for key, value in config.architecture.items() if key != "model_type"}
-            self.language_model = GPT2LMHeadModel(GPT2Config(**architecture))
+            self.language_model = GPT2LMHeadModel(build_config({"model_type": "gpt2"} | config.architecture))
         self.width = self.language_model.config.n_embd
         self.num_positions = self.language_model.config.n_positions
 
@@ -47,13 +44,13 @@ class GPT2Decoder(nn.Module):
         Raises:
             ValueError: more positions than the model was built for.
         """
-        if attention_mask.shape[1] > self.num_positions:
-            raise ValueError(
-                f"prefix and text take {attention_mask.shape[1]} positions but this GPT-2 has {self.num_positions}; "
-                "use fewer views, a larger pool, a shorter indication or a smaller --max-new-tokens"
-            )
         num_new = inputs_embeds.shape[1]
         position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, -num_new:]
+        if attention_mask.shape[1] > self.num_positions and int(position_ids.max()) >= self.num_positions:
+            raise ValueError(
+                f"prefix and text take {int(position_ids.max()) + 1} positions but this GPT-2 has "
+                f"{self.num_positions}; use fewer views, a larger pool, a shorter indication or a shorter report"
+            )
         output = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -76,10 +73,7 @@ def resolve_gpt2(name: str, *, revision: str | None) -> dict[str, Any]:
     Raises:
         ValueError: nothing under that name can be read, or it is no GPT-2.
     """
-    try:
-        config = AutoConfig.from_pretrained(name, revision=revision)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no decoder can be read from {name!r}: {error}") from error
-    if config.model_type != "gpt2":
-        raise ValueError(f"the decoder {name!r} is a {config.model_type}, not a GPT-2")
-    return config.to_diff_dict()
+    architecture = read_architecture(BaseWeights(name=name, revision=revision))
+    if architecture["model_type"] != "gpt2":
+        raise ValueError(f"the decoder {name!r} is a {architecture['model_type']}, not a GPT-2")
+    return architecture

@@ -1,5 +1,7 @@
 """A finding's attention map as a picture: laid over the X-ray, in its own coordinates."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from PIL import Image
@@ -7,21 +9,32 @@ from PIL import Image
 from vlm.image import placement
 
 
-def align_to_image(attention: np.ndarray, image_size: tuple[int, int], square: int) -> np.ndarray:
-    """Attention over a view's patches, [..., rows, columns], as heat 0..1 in the picture's own pixels.
+def heatmaps(attention_maps: np.ndarray, image_sizes: Sequence[tuple[int, int]], square: int) -> list[np.ndarray]:
+    """For each view, heat 0..1 of each finding in the picture's own pixels: float32 [findings, height, width].
 
-    Undoes the fitting into the model's square; the peak over the whole map is 1.
+    `attention_maps` are [findings, views, rows, columns]. A finding's peak over all views is 1, so a view that it
+    was not seen in stays dark.
+    """
+    if attention_maps.shape[1] != len(image_sizes):
+        raise ValueError(f"attention over {attention_maps.shape[1]} views does not fit {len(image_sizes)} pictures")
+    views = [align_to_image(attention_maps[:, view], size, square) for view, size in enumerate(image_sizes)]
+    peaks = np.maximum.reduce([view.max(axis=(1, 2), keepdims=True) for view in views])
+    return [view / np.maximum(peaks, 1e-12) for view in views]
+
+
+def align_to_image(attention: np.ndarray, image_size: tuple[int, int], square: int) -> np.ndarray:
+    """Attention over a view's patches, [findings, rows, columns], laid over the picture: [findings, height, width].
+
+    Undoes the fitting into the model's square; between patches it is interpolated.
     """
     place = placement(image_size, square)
-    maps = attention.reshape(-1, *attention.shape[-2:])
-    heat = np.empty((len(maps), image_size[1], image_size[0]), dtype=np.float32)
-    for index, patches in enumerate(maps):
+    aligned = np.empty((len(attention), image_size[1], image_size[0]), dtype=np.float32)
+    for index, patches in enumerate(attention):
         whole = cv2.resize(patches.astype(np.float32), (square, square), interpolation=cv2.INTER_CUBIC)
         part = whole[place.top : place.top + place.height, place.left : place.left + place.width]
-        heat[index] = cv2.resize(part, image_size, interpolation=cv2.INTER_LINEAR)
-    heat = np.clip(heat, 0, None)
-    heat /= np.maximum(heat.max(axis=(1, 2), keepdims=True), 1e-12)
-    return heat.reshape(*attention.shape[:-2], image_size[1], image_size[0])
+        aligned[index] = cv2.resize(part, image_size, interpolation=cv2.INTER_LINEAR)
+    # Cubic interpolation swings below zero beside a peak.
+    return aligned.clip(min=0)
 
 
 def overlay_heatmap(image: Image.Image, heat: np.ndarray, *, opacity: float = 0.5) -> Image.Image:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from vlm.config import ImageGeometry
 
+_MORE_THAN_8_BITS = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placement:
@@ -38,7 +40,17 @@ def placement(image_size: tuple[int, int], square: int) -> Placement:
 
 
 def fit_square(image: Image.Image, square: int) -> np.ndarray:
-    """The picture as 8-bit gray, fitted into the square: uint8 [square, square]."""
+    """The picture as 8-bit gray, fitted into the square: uint8 [square, square].
+
+    Raises:
+        ValueError: the picture has more than 8 bits, whose range is for who reads the file to know, or no pixel.
+    """
+    if image.mode in _MORE_THAN_8_BITS:
+        raise ValueError(
+            f"a picture of mode {image.mode!r} has more than 8 bits; read its file with data.images.read_image"
+        )
+    if 0 in image.size:
+        raise ValueError(f"a picture of {image.width} x {image.height} pixels shows nothing")
     gray = image if image.mode == "L" else image.convert("L")
     if gray.size == (square, square):
         return np.asarray(gray)

@@ -29,10 +29,12 @@ class LSTMDecoder(nn.Module):
     def __init__(self, config: DecoderConfig):
         super().__init__()
         architecture = config.architecture
+        if architecture.keys() != {"vocab_size", "n_embd", "n_layer", "dropout"}:
+            raise ValueError(
+                f"architecture of an LSTM takes vocab_size, n_embd, n_layer and dropout, got {architecture}"
+            )
         self.width = width = architecture["n_embd"]
-        self.num_layers = architecture["n_layer"]
-        self.num_positions = 1_000_000
-        dropout = architecture.get("dropout", 0.1)
+        self.num_layers, dropout = architecture["n_layer"], architecture["dropout"]
         self.embedding = nn.Embedding(architecture["vocab_size"], width)
         self.recurrence = nn.LSTM(
             width, width, self.num_layers, batch_first=True, dropout=dropout if self.num_layers > 1 else 0.0

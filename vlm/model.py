@@ -6,7 +6,6 @@ prefix = [image tokens | finding tokens | prompt] -> GPT-2 or LSTM -> "Findings:
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -48,15 +47,12 @@ class ReportModelOutput:
 class ReportModel(nn.Module):
     """Encoder, finding queries, projector and decoder of one configuration."""
 
-    def __init__(self, config: ReportModelConfig, *, load_base: bool = True):
+    def __init__(self, config: ReportModelConfig):
         super().__init__()
         self.config = config
-        self.encoder = ImageEncoder(config.encoder, config.image, load_base=load_base)
+        self.encoder = ImageEncoder(config.encoder, config.image)
         width = self.encoder.width
-        if config.decoder.kind == "gpt2":
-            self.decoder = GPT2Decoder(config.decoder, load_base=load_base)
-        else:
-            self.decoder = LSTMDecoder(config.decoder)
+        self.decoder = GPT2Decoder(config.decoder) if config.decoder.kind == "gpt2" else LSTMDecoder(config.decoder)
         self.view_embedding = nn.Embedding(len(VIEW_KINDS), width)
         nn.init.normal_(self.view_embedding.weight, std=0.02)
         self.finding_queries = FindingQueries(width=width, num_heads=config.num_query_heads)
@@ -72,8 +68,6 @@ class ReportModel(nn.Module):
         for parameter in [*self.encoder.parameters(), *self.decoder.parameters()]:
             parameter.requires_grad_(False)
         if lora.decoder_projections:
-            if not isinstance(self.decoder, GPT2Decoder):
-                raise ValueError("LoRA adapts a GPT-2; train the LSTM with --no-lora")
             self.decoder.language_model = add_lora(self.decoder.language_model, lora, lora.decoder_projections)
         if lora.encoder_projections:
             self.encoder.backbone = add_lora(self.encoder.backbone, lora, lora.encoder_projections)
@@ -168,5 +162,5 @@ class ReportModel(nn.Module):
 
     def num_parameters(self) -> tuple[int, int]:
         """All parameters, and those that are trained."""
-        counts: list[tuple[int, Any]] = [(parameter.numel(), parameter.requires_grad) for parameter in self.parameters()]
-        return sum(count for count, _ in counts), sum(count for count, trained in counts if trained)
+        trained = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+        return sum(parameter.numel() for parameter in self.parameters()), trained

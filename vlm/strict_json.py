@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON and back, strictly: a key that is not a field is an error, never dropped."""
+"""Frozen dataclasses to JSON and back, strictly: an unknown key or a value of another type is an error."""
 
 import dataclasses
 import difflib
@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+MAX_BYTES = 16 * 2**20
+"""A settings file beyond this is refused unread."""
 
 
 def to_json(settings: Any) -> str:
@@ -25,9 +28,11 @@ def read_json(path: Path, settings_type: type[T]) -> T:
     """
     if not path.is_file():
         raise ValueError(f"{path} is missing; the folder is incomplete, write it again or fetch all of it")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path} has {path.stat().st_size:,} bytes; settings take at most {MAX_BYTES:,}")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}); it may be half-written") from error
     return from_dict(values, settings_type, where=str(path))
 
@@ -50,12 +55,29 @@ def from_dict(values: Any, settings_type: type[T], *, where: str) -> T:
 
 
 def _convert(value: Any, hint: Any, *, where: str) -> Any:
-    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-    if value is None and type(None) in options:
-        return None
-    for option in options:
-        if dataclasses.is_dataclass(option):
-            return from_dict(value, option, where=where)
-        if typing.get_origin(option) is tuple and isinstance(value, list):
-            return tuple(value)
-    return value
+    """`value` as the type that the annotation names; unions are those with None only."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _convert(value, next(option for option in arguments if option is not types.NoneType), where=where)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(value, hint, where=where)
+    if origin is typing.Literal and value in arguments:
+        return value
+    if origin is tuple and isinstance(value, list):
+        return tuple(_convert(item, arguments[0], where=where) for item in value)
+    if (origin or hint) is dict and isinstance(value, dict):
+        return value
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is hint:
+        return value
+    expected = f"one of {', '.join(map(repr, arguments))}" if origin is typing.Literal else _name(hint)
+    raise ValueError(f"{where}: expected {expected}, got {value!r}")
+
+
+def _name(hint: Any) -> str:
+    return {tuple: "a list", dict: "an object"}.get(typing.get_origin(hint) or hint) or hint.__name__

@@ -78,3 +78,27 @@ def encode_report(tokenizer: PreTrainedTokenizerBase, report: str, *, max_tokens
     if len(ids) + 1 > max_tokens:
         return [tokenizer.bos_token_id, *ids[:max_tokens]]
     return [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
+
+
+class TextPieces:
+    """The text that each further token adds; a character spread over several tokens comes with the last of them."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
+        self.tokenizer = tokenizer
+        self.before: list[int] = []
+        self.pending: list[int] = []
+
+    def add(self, token_id: int) -> str:
+        """The piece of this token, "" where its character goes on."""
+        self.pending.append(token_id)
+        piece = self.finish()
+        if piece.endswith("�"):
+            return ""
+        # Tokens whose text depends on what stands before them (a leading space) need one piece of context.
+        self.before, self.pending = self.pending, []
+        return piece
+
+    def finish(self) -> str:
+        """What is left after the last token: the mark of a character that was cut, mostly ""."""
+        context = self.tokenizer.decode(self.before)
+        return self.tokenizer.decode(self.before + self.pending)[len(context) :]

@@ -1,0 +1,86 @@
+"""Pretrained models in Hugging Face format, by folder or hub id: their architecture as plain data, and their weights.
+
+Only safetensors are read and no code of theirs is run; weights that are not all there are refused, not made up.
+"""
+
+import difflib
+from typing import Any, TypeVar
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from vlm.config import BaseWeights
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+_NOT_ARCHITECTURE = {"transformers_version", "architectures", "dtype"}
+
+
+def read_architecture(base: BaseWeights) -> dict[str, Any]:
+    """What EncoderConfig and DecoderConfig hold: the configuration with its `model_type`. Of a model that joins
+    pictures and text it is the part for pictures.
+
+    Raises:
+        ValueError: nothing under that name can be read.
+    """
+    config = _read_config(base)
+    known = type(config)().to_dict().keys() - _NOT_ARCHITECTURE
+    return {key: value for key, value in config.to_diff_dict().items() if key in known}
+
+
+def build_config(architecture: dict[str, Any]) -> PreTrainedConfig:
+    """The transformers configuration that `architecture` describes.
+
+    Raises:
+        ValueError: its `model_type`, a key or a value is not known.
+    """
+    model_type = architecture.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        raise ValueError(f"architecture: model_type {model_type!r} is not one that transformers knows")
+    config_class = CONFIG_MAPPING[model_type]
+    known = config_class().to_dict()
+    for key in architecture:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            raise ValueError(
+                f"architecture of a {model_type}: unknown key {key!r}"
+                + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+    try:
+        return config_class(**{key: value for key, value in architecture.items() if key != "model_type"})
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise ValueError(f"architecture of a {model_type}: {error}") from error
+
+
+def load_pretrained(model_class: type[Model], base: BaseWeights, **options: Any) -> Model:
+    """The model with the base's weights, in float32; `options` go to its constructor.
+
+    Raises:
+        ValueError: there are no safetensors, they cannot be read, or they lack a weight.
+    """
+    try:
+        model, loading = model_class.from_pretrained(
+            base.name,
+            config=_read_config(base),
+            revision=base.revision,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"the weights of {base.name!r} cannot be read: {error}") from error
+    if loading["missing_keys"]:
+        missing = sorted(loading["missing_keys"])
+        raise ValueError(f"the weights of {base.name!r} lack {missing[0]!r} ({len(missing)} missing)")
+    return model
+
+
+def _read_config(base: BaseWeights) -> PreTrainedConfig:
+    try:
+        config = AutoConfig.from_pretrained(base.name, revision=base.revision, trust_remote_code=False)
+    except (OSError, ValueError, StrictDataclassError) as error:
+        raise ValueError(f"no model can be read from {base.name!r}: {error}") from error
+    return getattr(config, "vision_config", config)

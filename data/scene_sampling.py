@@ -91,10 +91,11 @@ def _effusion(chest: _Chest, rng, story: str) -> dict | None:
     both = rng.random() < (0.55 if story in ("heart failure", "intensive care") else 0.12)
     if both and {("right", "lower"), ("left", "lower")} <= chest.free:
         degree = "moderate" if degree == "large" else degree
-        chest.free -= {(side, "lower") for side in ("right", "left")}
-        return {"side": "bilateral", "degree": degree}
+        covered = ("mid", "lower") if degree == "moderate" else ("lower",)
+        chest.free -= {(side, zone) for side in ("right", "left") for zone in covered}
+        return {"kind": "pleural effusion", "side": "bilateral", "degree": degree}
     place = chest.take(rng, ("lower",), also={"moderate": 1, "large": 2}.get(degree, 0))
-    return place and {"side": place[0], "degree": degree}
+    return place and {"kind": "pleural effusion", "side": place[0], "degree": degree}
 
 
 def _pneumothorax(chest: _Chest, rng, story: str) -> dict | None:
@@ -116,7 +117,7 @@ def _consolidation(chest: _Chest, rng, story: str) -> dict | None:
     place = chest.take(rng)
     if place == ("left", "mid"):  # there is no middle lobe on the left
         place = chest.take(rng, ("upper", "lower"))
-    return place and {"side": place[0], "zone": place[1], "degree": _degree(rng)}
+    return place and {"kind": "lobar consolidation", "side": place[0], "zone": place[1], "degree": _degree(rng)}
 
 
 def _pneumonia(chest: _Chest, rng, story: str) -> dict | None:
@@ -125,9 +126,9 @@ def _pneumonia(chest: _Chest, rng, story: str) -> dict | None:
         if zones:
             zone = zones[rng.integers(len(zones))]
             chest.free -= {("right", zone), ("left", zone)}
-            return {"side": "bilateral", "zone": zone, "degree": _degree(rng)}
+            return {"kind": "bronchopneumonia", "side": "bilateral", "zone": zone, "degree": _degree(rng)}
     place = chest.take(rng)
-    return place and {"side": place[0], "zone": place[1], "degree": _degree(rng)}
+    return place and {"kind": "bronchopneumonia", "side": place[0], "zone": place[1], "degree": _degree(rng)}
 
 
 def _atelectasis(chest: _Chest, rng, story: str) -> dict | None:
@@ -158,7 +159,7 @@ def _opacity(chest: _Chest, rng, story: str) -> dict | None:
 
 def _lesion(chest: _Chest, rng, story: str) -> dict | None:
     kind = _pick(rng, nodule=0.45, mass=0.33, cavitary_lesion=0.22)
-    place = chest.take(rng, _ZONES if kind == "nodule" else ("upper", "mid", "lower"))
+    place = chest.take(rng)
     degree = _degree(rng, small=0.4, moderate=0.4, large=0.2)
     return place and {"kind": kind, "side": place[0], "zone": place[1], "degree": degree}
 
@@ -251,7 +252,7 @@ def _devices(rng: np.random.Generator, story: str, found: list[SceneFinding]) ->
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """What one made-up study shows; about a quarter of the studies are normal (some of those with devices)."""
+    """What one made-up study shows; about a fifth of the studies are normal, a tenth of those with devices."""
     names = list(_STORIES)
     story = names[int(rng.choice(len(names), p=[_STORIES[name][0] for name in names]))]
     chances = _STORIES[story][1]
@@ -265,21 +266,13 @@ def sample_scene(rng: np.random.Generator) -> Scene:
         if details is None:
             continue
         uncertain = bool(rng.random() < _UNCERTAIN and details.get("degree") != "large")
-        details = {"kind": _only_kind(name), "uncertain": uncertain, **details}
+        details = {"uncertain": uncertain, **details}
         found.append(SceneFinding(finding=name, **details))
     if story != "normal" and not found and "Support Devices" not in chances:
         found.append(SceneFinding(finding="Lung Lesion", **_lesion(chest, rng, story)))
     if rng.random() < (0.10 if story == "normal" else chances.get("Support Devices", _BY_CHANCE["Support Devices"])):
         found += _devices(rng, story, found)
     return Scene(findings=tuple(found), view_positions=_views(rng, story))
-
-
-def _only_kind(name: str) -> str:
-    return {
-        "Consolidation": "lobar consolidation",
-        "Pneumonia": "bronchopneumonia",
-        "Pleural Effusion": "pleural effusion",
-    }.get(name, "")
 
 
 def _views(rng: np.random.Generator, story: str) -> tuple[str, ...]:

@@ -125,6 +125,9 @@ def build_row(draft: Draft, options: ImageOptions) -> dict[str, Any] | Refusal:
         study = preprocess_study(draft.study(options), options.preprocessing)
     except ValueError as error:
         return Refusal(study_id=draft.study_id, split=draft.split, reason=str(error), files=draft.files)
+    except Exception as error:
+        error.add_note(f"while study {draft.study_id} was prepared")
+        raise
     row = {column.name: getattr(study, column.name) for column in dataclasses.fields(study)}
     row["images"] = [{"bytes": encode_png(image), "path": None} for image in study.images]
     row["boxes"] = [dataclasses.asdict(box) for box in study.boxes]

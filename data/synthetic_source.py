@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from data.draft import ImageOptions, Plan
 from data.splits import split_subjects
-from data.study import Study
+from data.study import MAX_SIDE, Study
 from data.synthetic import _subject_id, make_study
 
 
@@ -33,11 +33,13 @@ class SyntheticSource:
     size: int = 224
     """Pixels a side."""
 
-    def plan(self, *, seed: int, split_fractions: tuple[float, float, float]) -> Plan:
+    def __post_init__(self):
         if self.num_studies < 1:
             raise ValueError(f"--num-studies is {self.num_studies}; ask for 1 or more")
-        if not 64 <= self.size <= 1024:
-            raise ValueError(f"--size is {self.size}; it must lie between 64 and 1024")
+        if not 64 <= self.size <= MAX_SIDE:
+            raise ValueError(f"--size is {self.size}; it must lie between 64 and {MAX_SIDE}")
+
+    def plan(self, *, seed: int, split_fractions: tuple[float, float, float]) -> Plan:
         subjects = [_subject_id(seed, index) for index in range(self.num_studies)]
         split_of = split_subjects(subjects, fractions=split_fractions, seed=seed)
         drafts = (

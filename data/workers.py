@@ -60,12 +60,8 @@ def _first_done(
     in_flight: deque[tuple[Draft | Refusal, Future | Refusal]],
 ) -> tuple[Draft | Refusal, dict[str, Any] | Refusal]:
     draft, outcome = in_flight[0]
-    try:
-        done = outcome if isinstance(outcome, Refusal) else outcome.result()
-    except Exception as error:
-        error.add_note(f"while study {draft.study_id} was prepared")
-        raise
-    in_flight.popleft()
+    done = outcome if isinstance(outcome, Refusal) else outcome.result()
+    in_flight.popleft()  # only now: what is in flight when a worker dies is named
     return draft, done
 
 

@@ -26,6 +26,7 @@ from data.study import FEATURES, SPLITS
 from vlm.findings import FINDINGS, POSITIVE, UNLABELED
 
 REFUSED_FILE = "refused.jsonl"
+SHARD_BYTES = 500 * 2**20
 VERSIONED = ("datasets", "numpy", "opencv-python-headless", "pillow", "pydicom")
 
 
@@ -116,10 +117,13 @@ class DatasetWriter:
             raise ValueError(f"no study was kept of {num_given}, so nothing was written to {self.out}: {examples}")
         check_disjoint(self._subjects)
         self._close()
+        files = {split: self._work / f"{split}.arrow" for split in SPLITS}
         studies = datasets.DatasetDict(
-            {split: datasets.Dataset.from_file(str(self._work / f"{split}.arrow")) for split in SPLITS}
+            {split: datasets.Dataset.from_file(str(file), split=split) for split, file in files.items()}
         )
-        studies.save_to_disk(str(self.partial))
+        # Named, because `datasets` would give an empty split no shard at all, and then fail to load it.
+        num_shards = {split: 1 + file.stat().st_size // SHARD_BYTES for split, file in files.items()}
+        studies.save_to_disk(str(self.partial), num_shards=num_shards)
         del studies
         shutil.rmtree(self._work)
         preparation = {"options": options, "counts": self._counts(num_given), "versions": _versions()}

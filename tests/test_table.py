@@ -143,7 +143,7 @@ def test_one_label_column_is_mapped_in_words_or_codes(tmp_path):
         assert (viral.labels[6], viral.labels.count(UNLABELED)) == (POSITIVE, 13)
 
 
-def test_without_labels_they_are_read_from_the_report(tmp_path, monkeypatch):
+def test_without_labels_they_are_read_from_the_report(tmp_path):
     (draft,) = drafts(csv_of(tmp_path, [{"image": "a.png", "report": "Large left pleural effusion."}]))
     assert draft.labels is None and draft.findings == "Large left pleural effusion."
     assert label_report("Findings: Large left pleural effusion.")[FINDING_INDEX["Pleural Effusion"]] == POSITIVE

@@ -1,0 +1,68 @@
+"""Pictures to click on: a few made-up studies, so that the page works without data, and a folder of the user's."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.images import ImageRefused
+from data.synthetic import make_study
+from page.picture import VIEW_CHOICES, read_picture
+
+MADE_UP_SEED, NUM_MADE_UP = 20, 6
+MAX_FOLDER_EXAMPLES = 24
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """A PNG without any metadata, with what is filled in when it is clicked."""
+
+    path: Path
+    caption: str
+    view: str = "auto"
+    indication: str = ""
+
+
+def made_up_examples(folder: Path) -> list[Example]:
+    """The same NUM_MADE_UP studies each time, their first views written to `folder`."""
+    examples = []
+    for index in range(NUM_MADE_UP):
+        study = make_study(MADE_UP_SEED, index)
+        path = folder / f"made-up-{index + 1}.png"
+        study.images[0].save(path)
+        examples.append(
+            Example(
+                path=path,
+                caption=f"made-up {index + 1}",
+                view=_choice_for(study.view_positions[0]),
+                indication=study.indication,
+            )
+        )
+    return examples
+
+
+def folder_examples(source: Path, folder: Path) -> list[Example]:
+    """The first MAX_FOLDER_EXAMPLES pictures of `source` that can be read, copied to `folder`; the others are logged.
+
+    Copies, because every visitor is handed them, and a DICOM header is for nobody.
+    """
+    examples = []
+    for path in sorted(source.iterdir()):
+        if len(examples) == MAX_FOLDER_EXAMPLES:
+            break
+        if path.is_dir():
+            continue
+        try:
+            picture = read_picture(path)
+        except ImageRefused as error:
+            logger.warning("left out of the examples: %s", error)
+            continue
+        copy = folder / f"{path.name}.png"
+        picture.image.save(copy)
+        examples.append(Example(path=copy, caption=path.stem, view=_choice_for(picture.view_position)))
+    return examples
+
+
+def _choice_for(view_position: str) -> str:
+    return next((view for view, position in VIEW_CHOICES.items() if position == view_position), "auto")

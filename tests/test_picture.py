@@ -1,0 +1,142 @@
+"""A visitor's file becomes the picture that the model should see, and nothing of its patient."""
+
+import io
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
+from data.images import ImageRefused
+from data.preprocess import Preprocessing, preprocess
+from page.picture import find_preprocessing, read_picture
+
+GRAY = (np.arange(48 * 40).reshape(48, 40) % 200).astype(np.uint8)
+CLAHE = Preprocessing(clahe=True)
+
+
+@pytest.fixture
+def png(tmp_path):
+    path = tmp_path / "chest.png"
+    Image.fromarray(GRAY).save(path)
+    return path
+
+
+@pytest.fixture
+def dicom(tmp_path):
+    """`dicom(ViewPosition="AP", …)`: the path of a DICOM file of GRAY."""
+
+    def write(**attributes):
+        header = Dataset()
+        header.file_meta = FileMetaDataset()
+        header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        header.SOPClassUID, header.SOPInstanceUID = DigitalXRayImageStorageForPresentation, "1.2.3"
+        header.PatientName, header.Modality, header.BodyPartExamined = "Doe^Jane", "DX", "CHEST"
+        header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
+        header.Rows, header.Columns = GRAY.shape
+        header.BitsAllocated = header.BitsStored = 8
+        header.HighBit, header.PixelRepresentation, header.PixelData = 7, 0, GRAY.tobytes()
+        header["PixelData"].VR = "OB"
+        for attribute, value in attributes.items():
+            setattr(header, attribute, value)
+        content = io.BytesIO()
+        header.save_as(content, enforce_file_format=True)
+        (tmp_path / "scan").write_bytes(content.getvalue())
+        return tmp_path / "scan"
+
+    return write
+
+
+def test_auto_takes_the_view_position_of_the_dicom_header(dicom):
+    assert read_picture(dicom(ViewPosition="AP")).view_position == "AP"
+
+
+def test_a_chosen_view_position_overrules_the_header(dicom):
+    assert read_picture(dicom(ViewPosition="AP"), "lateral").view_position == "LATERAL"
+
+
+def test_the_view_of_a_file_without_a_header_is_unknown(png):
+    assert read_picture(png).view_position == "UNKNOWN"
+
+
+def test_an_unknown_view_is_refused_with_the_choices(png):
+    with pytest.raises(ValueError, match="view position 'oblique' is not known; choose one of auto, PA, AP, lateral"):
+        read_picture(png, "oblique")
+
+
+def test_a_dicom_of_another_body_part_is_read_with_a_warning(dicom):
+    warning = read_picture(dicom(BodyPartExamined="KNEE")).warning
+    assert "modality DX, body part KNEE" in warning
+    assert "if this is no chest x-ray" in warning.lower()
+
+
+def test_a_dicom_of_another_modality_is_read_with_a_warning(dicom):
+    assert "modality MG" in read_picture(dicom(Modality="MG")).warning
+
+
+@pytest.mark.parametrize("body_part", ["CHEST", "PORT_CHEST", "THORAX", ""])
+def test_a_chest_radiograph_has_no_warning(dicom, body_part):
+    assert read_picture(dicom(BodyPartExamined=body_part)).warning == ""
+
+
+def test_nothing_of_the_patient_is_kept(dicom):
+    path = dicom(ViewPosition="PA")
+    assert dcmread(path).PatientName == "Doe^Jane"
+    picture = read_picture(path)
+    assert "Doe" not in repr([picture, picture.image.info])
+
+
+def test_messages_name_the_file_but_not_where_it_lies(tmp_path):
+    path = tmp_path / "notes.png"
+    path.write_text("no picture")
+    with pytest.raises(ImageRefused, match=r"^notes\.png: its content is none of PNG"):
+        read_picture(path)
+
+
+def test_pictures_are_preprocessed_as_told(png):
+    expected = preprocess(Image.fromarray(GRAY), CLAHE)
+    assert not np.array_equal(np.asarray(expected), GRAY)
+    assert np.array_equal(np.asarray(read_picture(png, "auto", CLAHE).image), np.asarray(expected))
+
+
+def preparation_of(preprocessing):
+    return json.dumps({"options": {"image_options": {"max_side": 512, "preprocessing": asdict(preprocessing)}}})
+
+
+def test_preprocessing_is_found_beside_the_weights(tmp_path):
+    (tmp_path / "preparation.json").write_text(preparation_of(CLAHE))
+    assert find_preprocessing(tmp_path) == CLAHE
+
+
+def test_preprocessing_is_found_in_the_data_set_that_the_training_named(tmp_path):
+    studies, checkpoint = tmp_path / "studies", tmp_path / "best"
+    studies.mkdir()
+    checkpoint.mkdir()
+    switches = replace(CLAHE, normalize="percentile")
+    (studies / "preparation.json").write_text(preparation_of(switches))
+    (checkpoint / "training_config.json").write_text(json.dumps({"dataset": str(studies)}))
+    assert find_preprocessing(checkpoint) == switches
+
+
+def test_without_a_preparation_pictures_stay_as_they_are_and_it_is_said(tmp_path, caplog):
+    assert find_preprocessing(tmp_path) == Preprocessing()
+    assert f"no preparation.json belongs to {tmp_path}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("{", "is not valid JSON"),
+        ('{"options": {}}', "does not say how pictures were preprocessed"),
+        ('{"options": {"image_options": {"preprocessing": {"sharpen": true}}}}', "unknown key 'sharpen'"),
+    ],
+)
+def test_a_preparation_that_cannot_be_understood_is_named(tmp_path, content, problem):
+    (tmp_path / "preparation.json").write_text(content)
+    with pytest.raises(ValueError, match=problem) as refused:
+        find_preprocessing(tmp_path)
+    assert str(tmp_path / "preparation.json") in str(refused.value)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from data.study import load_studies
 from train import finetune, loop
@@ -153,3 +156,26 @@ def test_mistakes_are_named(small_dataset, tmp_path, capsys):
     assert "--findings-epochs must lie in 0..10" in message
     message = _error(capsys, [*_arguments(small_dataset, tmp_path / "run"), "--encoder=/no/such/folder"])
     assert "no image encoder can be read from '/no/such/folder'" in message
+
+
+def test_after_the_findings_epochs_a_frozen_image_side_rests_and_resumes(small_dataset, tmp_path, monkeypatch):
+    options = ["--num-epochs=2", "--no-lora", "--findings-epochs=1", "--freeze-after-findings", "--state-every=1"]
+    output = tmp_path / "run"
+    finetune.main(_arguments(small_dataset, output, *options, "--keep-states=99"))
+    middle, last = (load_file(output / "states" / f"step-{step:08d}" / "state.safetensors") for step in (4, 8))
+    moved = {name for name in middle if name.startswith("model.") and not torch.equal(middle[name], last[name])}
+    assert not [name for name in moved if name.startswith(("model.encoder.", "model.finding_queries."))]
+    assert [name for name in moved if name.startswith("model.decoder.")]
+
+    whole = _losses(output)
+    for step in (6, 7, 8):
+        shutil.rmtree(output / "states" / f"step-{step:08d}")
+    finetune.main(_arguments(small_dataset, output, *options, "--keep-states=99", "--resume"))
+    assert _losses(output) == whole
+
+
+def test_freezing_without_any_report_is_refused(small_dataset, tmp_path, capsys):
+    studies = load_studies(small_dataset).map(lambda row: {"findings": "", "impression": ""})
+    studies.save_to_disk(str(tmp_path / "silent"))
+    arguments = _arguments(tmp_path / "silent", tmp_path / "run", "--num-epochs=2", "--findings-epochs=1")
+    assert "no training study has a report" in _error(capsys, [*arguments, "--freeze-after-findings"])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
@@ -36,7 +37,7 @@ def build_model(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) ->
     """
     geometry = _image_geometry(options)
     lora = options.lora_settings if options.lora else None
-    return ReportModel(
+    model = ReportModel(
         ReportModelConfig(
             encoder=_encoder_config(options, geometry),
             decoder=_decoder_config(options, tokenizer),
@@ -46,6 +47,13 @@ def build_model(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) ->
             lora=lora,
         )
     )
+    if lora is None:
+        # Bases that will be trained are no longer the base's weights: the checkpoint must hold them itself.
+        config = model.config
+        model.config = replace(
+            config, encoder=replace(config.encoder, base=None), decoder=replace(config.decoder, base=None)
+        )
+    return model
 
 
 def _encoder_config(options: FinetuneOptions, geometry: ImageGeometry) -> EncoderConfig:

@@ -103,7 +103,7 @@ def _trainee(options: FinetuneOptions, studies, folder: Path, accelerator: Accel
 def _summary(trainer: Trainer, studies) -> dict[str, str]:
     options, model = trainer.options, trainer.trainee.model
     total, trained = model.num_parameters()
-    seconds, memory = trainer.measure()
+    seconds, memory = trainer.estimate()
     tokenizer = trainer.trainee.training.tokenizer
     text = studies["train"].select_columns(["findings", "impression"])
     reports = [compose_report(findings=row["findings"], impression=row["impression"]) for row in text]
@@ -117,10 +117,11 @@ def _summary(trainer: Trainer, studies) -> dict[str, str]:
         "decoder": f"{options.decoder}, {len(tokenizer):,} tokens, "
         + (f"LoRA of rank {options.lora_settings.rank}" if options.lora else "all weights trained"),
         "parameters": f"{total:,}, of them trained {trained:,} ({trained / total:.1%})",
-        "steps": f"{remaining:,} of {trainer.num_steps:,} ({options.num_epochs} epochs of {trainer.steps_per_epoch})",
+        "steps": f"{remaining:,} of {trainer.num_steps:,} in {options.num_epochs} epochs"
+        + (f", the first {options.findings_epochs} of findings alone" if options.findings_epochs else ""),
         "device": f"{trainer.accelerator.device}, {trainer.accelerator.num_processes} process(es), "
         f"precision {trainer.accelerator.mixed_precision}",
-        "time, at most about": str(datetime.timedelta(seconds=round(seconds * remaining))) + " and the validations",
+        "time, about": str(datetime.timedelta(seconds=round(seconds))) + " and the validations",
         "memory, about": f"{memory:.1f} GiB a process",
     }
 

@@ -47,8 +47,10 @@ class Trainer:
             weight_decay=options.weight_decay,
         )
         self.model, self.optimizer = accelerator.prepare(trainee.model, optimizer)
-        self.steps_per_epoch = len(self._plan(0))
-        self.num_steps = self.steps_per_epoch * options.num_epochs
+        self.epoch_steps = [len(self._plan(epoch)) for epoch in range(options.num_epochs)]
+        if not all(self.epoch_steps):
+            raise ValueError("--freeze-after-findings leaves nothing to learn: no training study has a report")
+        self.num_steps = sum(self.epoch_steps)
         self.position = Position()
         self.states = folder / "states"
         self.log = TrainLog(folder)
@@ -65,26 +67,38 @@ class Trainer:
             self.log.rewind(self.position.step)
         self.accelerator.wait_for_everyone()
 
-    def measure(self) -> tuple[float, float]:
-        """Seconds of a typical step and peak memory in GiB, from one that leaves no trace in model or random state."""
-        plan = self._plan(self.options.num_epochs - 1)
-        batches = self._batches(plan[len(plan) // 2], self.options.num_epochs - 1)
+    def estimate(self) -> tuple[float, float]:
+        """Seconds that the remaining steps take, without validation, and memory in GiB: from one forward and backward
+        pass of each stage to come, which leaves no trace in weights, statistics or random state."""
         random_state, buffers = torch.get_rng_state(), copy.deepcopy(dict(self.trainee.model.named_buffers()))
-        self.trainee.model.train()
-        start = time.perf_counter()
-        for batch in batches:
-            batch = {key: value.to(self.accelerator.device) for key, value in batch.items()}
-            with self.accelerator.autocast():
-                output = self.trainee.model(**batch)
-            (output.report_loss_sum + output.finding_loss_sum).backward()
-        seconds = time.perf_counter() - start
-        memory = peak_memory_gib(self.accelerator.device)
+        border = self.options.findings_epochs
+        seconds = 0.0
+        for stage in (range(border), range(border, self.options.num_epochs)):
+            steps = sum(self.epoch_steps[epoch] for epoch in stage if epoch >= self.position.epoch)
+            if steps:
+                plan = self._plan(stage.stop - 1)
+                seconds += steps * self._time_step(plan[len(plan) // 2], stage.stop - 1)
         self.trainee.model.zero_grad(set_to_none=True)
         with torch.no_grad():
             for name, buffer in self.trainee.model.named_buffers():
                 buffer.copy_(buffers[name])
         torch.set_rng_state(random_state)
-        return seconds, memory
+        return seconds, peak_memory_gib(self.accelerator.device)
+
+    def _time_step(self, step: list[list[int]], epoch: int) -> float:
+        self._enter(epoch)
+        self.trainee.model.train()
+        batches = [self.trainee.collator([self.trainee.training[number] for number in batch]) for batch in step]
+        seconds = []
+        for _ in range(2):  # the first pass also pays for warming up
+            start = time.perf_counter()
+            for batch in batches:
+                batch = {key: value.to(self.accelerator.device) for key, value in batch.items()}
+                with self.accelerator.autocast():
+                    output = self.trainee.model(**batch)
+                (output.report_loss_sum + output.finding_loss_sum).backward()
+            seconds.append(time.perf_counter() - start)
+        return seconds[-1]
 
     def run(self) -> None:
         """Trains from where the run stands to its end."""
@@ -113,15 +127,12 @@ class Trainer:
         options = self.options
         plan = self._plan(epoch)[self.position.epoch_step :]
         self._enter(epoch)
+        if self._is_frozen(epoch):
+            self.trainee.model.freeze_image_side()
         self.model.train()
         loader = iter(self._loader([batch for step in plan for batch in step]))
         for step in plan:
-            set_learning_rate(
-                self.optimizer.optimizer,
-                learning_rate_factor(
-                    self.position.step, num_steps=self.num_steps, warmup_fraction=options.warmup_fraction
-                ),
-            )
+            set_learning_rate(self.optimizer.optimizer, self._learning_rate_factor(epoch))
             losses = training_step(
                 self.model,
                 self.optimizer,
@@ -188,6 +199,16 @@ class Trainer:
             remove_leftovers(self.states, self.options.keep_states)
         self.accelerator.wait_for_everyone()
 
+    def _learning_rate_factor(self, epoch: int) -> float:
+        """The schedule runs once over the epochs of findings and once over those with reports."""
+        border = self.options.findings_epochs
+        stage = range(border) if epoch < border else range(border, self.options.num_epochs)
+        return learning_rate_factor(
+            self.position.step - sum(self.epoch_steps[: stage.start]),
+            num_steps=sum(self.epoch_steps[stage.start : stage.stop]),
+            warmup_fraction=self.options.warmup_fraction,
+        )
+
     def _plan(self, epoch: int) -> list[list[list[int]]]:
         return plan_epoch(
             self.trainee.lengths,
@@ -197,15 +218,15 @@ class Trainer:
             num_batches=self.options.gradient_accumulation_steps,
             rank=self.accelerator.process_index,
             num_processes=self.accelerator.num_processes,
+            only_reports=self._is_frozen(epoch),
         )
+
+    def _is_frozen(self, epoch: int) -> bool:
+        return self.options.freeze_after_findings and epoch >= self.options.findings_epochs
 
     def _enter(self, epoch: int) -> None:
         self.trainee.training.epoch = epoch
         self.trainee.training.with_reports = epoch >= self.options.findings_epochs
-
-    def _batches(self, step: list[list[int]], epoch: int) -> list[dict[str, torch.Tensor]]:
-        self._enter(epoch)
-        return [self.trainee.collator([self.trainee.training[number] for number in batch]) for batch in step]
 
     def _loader(self, batches: list[list[int]]) -> DataLoader:
         workers = self.options.num_workers

@@ -45,7 +45,10 @@ class FinetuneOptions:
 
     num_epochs: int = 10
     findings_epochs: int = 0
-    """So many of the first epochs learn the findings alone, without the decoder, which is several times cheaper."""
+    """So many of the first epochs learn the findings alone, without the decoder, which is several times cheaper.
+    The learning rate warms up and falls anew when the reports begin."""
+    freeze_after_findings: bool = False
+    """After those epochs the encoder and the finding queries rest, and only the report's side learns."""
     batch_size: int = 16
     """Studies a device sees at once."""
     gradient_accumulation_steps: int = 1
@@ -55,7 +58,7 @@ class FinetuneOptions:
     """For the encoder, where it is trained; by default `learning_rate`."""
     weight_decay: float = 0.05
     warmup_fraction: float = 0.05
-    """Part of all steps in which the learning rate rises; then it falls to 0 along a cosine."""
+    """Part of a stage's steps in which the learning rate rises; then it falls to 0 along a cosine."""
     max_gradient_norm: float = 1.0
     finding_weight: float = 1.0
     """Weight of the findings' loss beside the report's loss per token."""
@@ -91,6 +94,11 @@ class FinetuneOptions:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.findings_epochs <= self.num_epochs:
             raise ValueError(f"--findings-epochs must lie in 0..{self.num_epochs} epochs, got {self.findings_epochs}")
+        if self.freeze_after_findings and not 0 < self.findings_epochs < self.num_epochs:
+            raise ValueError(
+                f"--freeze-after-findings needs epochs before and after it: give --findings-epochs between 1 and "
+                f"{self.num_epochs - 1}, got {self.findings_epochs}"
+            )
         if not 0 <= self.warmup_fraction < 1:
             raise ValueError(f"--warmup-fraction must lie in [0, 1), got {self.warmup_fraction}")
         if self.learning_rate <= 0:

@@ -37,7 +37,7 @@ def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
     """Writes states/step-…; it takes its name only when it is whole. Only the main process calls this."""
     partial = folder.with_name(folder.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
-    tensors = {f"model.{name}": tensor for name, tensor in _trained_tensors(model).items()}
+    tensors = {f"model.{name}": tensor for name, tensor in _trained_tensors(model, optimizer).items()}
     names = _parameter_names(model)
     for parameter, moments in optimizer.state.items():
         for key, value in moments.items():
@@ -67,7 +67,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
         ValueError: the state is of another model or another number of processes.
     """
     tensors = load_file(folder / "state.safetensors")
-    targets = _trained_tensors(model)
+    targets = _trained_tensors(model, optimizer)
     saved = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     if saved.keys() != targets.keys():
         odd = sorted(saved.keys() ^ targets.keys())
@@ -107,10 +107,12 @@ def state_folder(states: Path, step: int) -> Path:
     return states / f"step-{step:08d}"
 
 
-def _trained_tensors(model: nn.Module) -> dict[str, Tensor]:
-    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+def _trained_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What the optimiser has in hand, also where it rests at the moment, and the buffers."""
+    trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    tensors = {name: parameter for name, parameter in model.named_parameters() if parameter in trained}
     persistent = model.state_dict(keep_vars=True).keys()
-    return trained | {name: buffer for name, buffer in model.named_buffers() if name in persistent}
+    return tensors | {name: buffer for name, buffer in model.named_buffers() if name in persistent}
 
 
 def _parameter_names(model: nn.Module) -> dict[nn.Parameter, str]:

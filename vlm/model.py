@@ -60,6 +60,7 @@ class ReportModel(nn.Module):
             grid=self.encoder.grid, width=width, decoder_width=self.decoder.width, pool=config.pool
         )
         self.finding_projector = nn.Linear(width, self.decoder.width)
+        self.finding_presence = nn.Parameter(torch.randn(NUM_FINDINGS, self.decoder.width) * 0.1)
         if config.lora is not None:
             self._adapt()
 
@@ -71,6 +72,11 @@ class ReportModel(nn.Module):
             self.decoder.language_model = add_lora(self.decoder.language_model, lora, lora.decoder_projections)
         if lora.encoder_projections:
             self.encoder.backbone = add_lora(self.encoder.backbone, lora, lora.encoder_projections)
+
+    def freeze_image_side(self) -> None:
+        """From now on only what lies behind the findings learns: projectors and decoder."""
+        for part in (self.encoder, self.view_embedding, self.finding_queries):
+            part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "ReportModel":
         """A frozen encoder stays in evaluation mode: no dropout in it, and no running statistics that move."""
@@ -84,7 +90,7 @@ class ReportModel(nn.Module):
         pixel_values: Float[Tensor, "batch views channels height width"],
         view_indices: Int[Tensor, "batch views"],
         view_mask: Bool[Tensor, "batch views"],
-    ) -> tuple[Float[Tensor, "batch views patches width"], FindingOutput]:
+    ) -> tuple[Float[Tensor, "batch views patches features"], FindingOutput]:
         """Patch features of each view, and the findings. Absent views cost nothing and change nothing."""
         present = self.encoder(pixel_values[view_mask])
         patches = present.new_zeros(*view_mask.shape, *present.shape[1:])
@@ -110,11 +116,18 @@ class ReportModel(nn.Module):
         embeds = [image_tokens.flatten(1, 2)]
         mask = [view_mask[:, :, None].expand(-1, -1, image_tokens.shape[2]).flatten(1, 2).to(prompt_mask.dtype)]
         if self.config.use_finding_tokens:
-            embeds.append(self.finding_projector(findings.tokens))
+            embeds.append(self.finding_projector(findings.tokens) + self._presence(findings.logits))
             mask.append(prompt_mask.new_ones(len(view_mask), NUM_FINDINGS))
         prompt = self.decoder.embed(prompt_ids)
         embeds = torch.cat([*[part.to(prompt.dtype) for part in embeds], prompt], dim=1)
         return Prefix(embeds, torch.cat([*mask, prompt_mask], dim=1), findings)
+
+    def _presence(self, logits: Tensor) -> Tensor:
+        """Tells the decoder outright what the classifier decided: p - (1 - p) times a direction for each finding.
+
+        The decoder's loss does not reach the logits by this way, so it can't bend what the findings' loss taught.
+        """
+        return (logits.detach() / 2).tanh()[..., None] * self.finding_presence
 
     def forward(
         self,

@@ -130,19 +130,23 @@ def plan_epoch(
     rank: int = 0,
     num_processes: int = 1,
     only_reports: bool = False,
+    group_by_length: bool = True,
 ) -> list[list[list[int]]]:
     """For each optimiser step of an epoch, the batches (lists of study numbers) of this process.
 
-    Every study (with `only_reports`: of a length above 0) is in exactly one batch of one process. Studies of like length are put together to save padding: the
-    shuffled order is sorted within pools of 8 steps, and the steps are shuffled again.
+    Every study (with `only_reports`: of a length above 0) is in exactly one batch of one process. With
+    `group_by_length` studies of like length are put together to save padding: the shuffled order is sorted within
+    pools of 8 steps, and the steps are shuffled again. Where no text is read it must be off: a batch of short reports
+    is a batch of normal studies.
     """
     rng = np.random.default_rng((seed, epoch))
     order = rng.permutation(len(lengths))
     if only_reports:
         order = order[np.take(lengths, order) > 0]
     step_size = batch_size * num_batches * num_processes
-    pools = [order[start : start + 8 * step_size] for start in range(0, len(order), 8 * step_size)]
-    order = np.concatenate([pool[np.argsort(np.take(lengths, pool), kind="stable")] for pool in pools])
+    if group_by_length:
+        pools = [order[start : start + 8 * step_size] for start in range(0, len(order), 8 * step_size)]
+        order = np.concatenate([pool[np.argsort(np.take(lengths, pool), kind="stable")] for pool in pools])
     steps = [order[start : start + step_size] for start in range(0, len(order), step_size)]
     if len(steps) > 1 and len(steps[-1]) < num_processes:
         steps[-2:] = [np.concatenate(steps[-2:])]

@@ -219,6 +219,7 @@ class Trainer:
             rank=self.accelerator.process_index,
             num_processes=self.accelerator.num_processes,
             only_reports=self._is_frozen(epoch),
+            group_by_length=epoch >= self.options.findings_epochs,
         )
 
     def _is_frozen(self, epoch: int) -> bool:

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Literal
 
 import datasets
+import torch
 import tyro
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -81,7 +83,9 @@ class BatchConfig:
 def main(argv: Sequence[str] | None = None):
     """Parses, generates, scores, shows."""
     config = tyro.cli(BatchConfig, args=argv, description=__doc__)
-    processes = PartialState(timeout=timedelta(days=2))  # processes may finish their shares hours apart
+    # Without `cpu`, each of several processes on a CPU would take itself for the only one.
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    processes = PartialState(cpu=cpu, timeout=timedelta(days=2))  # they may finish their shares hours apart
     console = Console(quiet=not processes.is_main_process)
     studies, splits = _chosen_studies(config)
     options = GenerationOptions(max_new_tokens=config.max_new_tokens, num_beams=config.num_beams)
@@ -253,4 +257,5 @@ if __name__ == "__main__":
     try:
         main()
     except ValueError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -6,8 +6,12 @@ what happens to the reports, in seconds.
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -296,6 +300,35 @@ def test_two_processes_share_the_studies_and_one_merges_them(dataset, tmp_path):
     assert list(first.predictions) == [f"test{number:02d}" for number in range(16) if number != 3]
     assert [refusal.study_id for refusal in first.refusals] == ["test03"]
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.jsonl"]
+
+
+TWO_PROCESSES = """
+import sys
+import eval.batch
+from test_batch import FakeGenerator
+generator = FakeGenerator()
+eval.batch.ReportGenerator.from_pretrained = lambda name, device: generator
+eval.batch.main(sys.argv[1:])
+print("wrote", len(generator.seen))
+"""
+
+
+def test_launched_as_two_processes_each_does_its_share(dataset, tmp_path):
+    (tmp_path / "script.py").write_text(TWO_PROCESSES)
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    flags = {"checkpoint": "c", "dataset": dataset, "output-dir": tmp_path / "out", "num-resamples": 5}
+    argv = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    launched = subprocess.run(
+        [*torchrun, str(tmp_path / "script.py"), *argv, "--no-shuffled-control"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert launched.returncode == 0, launched.stderr[-2000:]
+    assert launched.stdout.count("wrote 8") == 2
+    assert launched.stdout.count("16 of 16 studies reported, 0 refused") == 1
+    assert len(read_lines(tmp_path / "out" / "predictions.jsonl", Prediction)) == 16
 
 
 def test_the_page_is_written_beside_the_figures(run):

@@ -182,6 +182,7 @@ def _to_gray(picture: Image.Image, *, max_side: int, allow_colour: bool, name: s
 
 def is_coloured(picture: Image.Image) -> bool:
     """Whether an RGB picture is a coloured one, by COLOUR_LEVELS and COLOUR_FRACTION."""
-    small = np.asarray(picture.reduce(max(1, max(picture.size) // 128))).astype(np.int16)
-    spread = small.max(axis=2) - small.min(axis=2)
+    small = picture.reduce(max(1, max(picture.size) // 128))
+    red, green, blue = (np.asarray(channel) for channel in small.split())
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return bool((spread > COLOUR_LEVELS).mean() > COLOUR_FRACTION)

@@ -79,7 +79,8 @@ def main(argv: list[str] | None = None) -> None:
         console.print(f"Note: {note}", highlight=False)
     with DatasetWriter(options.out, overwrite=options.overwrite) as writer:
         fill(writer, plan, options, console)
-        writer.finish(options=as_json(options), num_given=plan.num_studies)
+        with console.status("Saving"):
+            writer.finish(options=as_json(options), num_given=plan.num_studies)
     print_summary(writer, plan, console)
 
 

@@ -1,4 +1,4 @@
-"""A table of studies as a source for `data.prepare`: CSV, JSONL or Parquet with any column names, images in files.
+r"""A table of studies as a source for `data.prepare`: CSV, JSONL or Parquet with any column names, images in files.
 
     python -m data.prepare table labels.csv --image-root images --subject-id-column patient \
         --label-column label --label-map '{"normal": {"No Finding": "positive"}}' --out runs/studies
@@ -80,6 +80,8 @@ class TableSource:
             raise ValueError("--label-column and --label-map go together; give both, or neither")
 
     def plan(self, *, seed: int, split_fractions: tuple[float, float, float]) -> Plan:
+        if self.image_root is not None and not self.image_root.is_dir():
+            raise ValueError(f"--image-root {self.image_root} is no folder")
         reading = resolve_columns(self)
         survey = survey_table(self, reading)
         if not survey.num_studies:

@@ -26,6 +26,7 @@ from data.study import FEATURES, SPLITS
 from vlm.findings import FINDINGS, POSITIVE, UNLABELED
 
 REFUSED_FILE = "refused.jsonl"
+BUFFERED_ROWS = 16
 SHARD_BYTES = 500 * 2**20
 VERSIONED = ("datasets", "numpy", "opencv-python-headless", "pillow", "pydicom")
 
@@ -70,7 +71,10 @@ class DatasetWriter:
         self._work = self.partial / "work"
         self._work.mkdir()
         self._writers = {
-            split: ArrowWriter(features=FEATURES, path=str(self._work / f"{split}.arrow")) for split in SPLITS
+            split: ArrowWriter(
+                features=FEATURES, path=str(self._work / f"{split}.arrow"), writer_batch_size=BUFFERED_ROWS
+            )
+            for split in SPLITS
         }
         self._refused = (self.partial / REFUSED_FILE).open("w", encoding="utf-8")
         self.counts = {split: SplitCounts() for split in SPLITS}

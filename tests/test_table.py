@@ -305,6 +305,11 @@ def test_label_column_and_map_go_together(tmp_path):
         TableSource(table=tmp_path, label_column="kind")
 
 
+def test_an_image_folder_that_is_none_is_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match=r"--image-root .*pictures is no folder"):
+        drafts(csv_of(tmp_path, ROWS), image_root=tmp_path / "pictures")
+
+
 def test_rows_are_read_one_by_one(tmp_path):
     path = csv_of(tmp_path, ROWS)
     rows = read_rows(path)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +66,17 @@ def augment(
     pixels: UInt8[np.ndarray, "height width"], options: Augmentation, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "height width"]:
     """The picture moved by one draw from `rng`; what comes in from outside repeats the nearest edge pixel."""
+    return augment_with_boxes(pixels, np.zeros((0, 4)), options, rng)[0]
+
+
+def augment_with_boxes(
+    pixels: UInt8[np.ndarray, "height width"],
+    boxes: Float[np.ndarray, "boxes 4"],
+    options: Augmentation,
+    rng: np.random.Generator,
+) -> tuple[UInt8[np.ndarray, "height width"], Float[np.ndarray, "boxes 4"]]:
+    """As `augment`, and boxes (left, top, right, bottom in pixels) moved along: each becomes the upright box around
+    its moved corners, cut at the picture's edges."""
     height, width = pixels.shape
     # Always the same number of draws, so that switching one kind off leaves the others as they were.
     rotation, shift_x, shift_y, zoom, shear, brightness, contrast = rng.uniform(-1.0, 1.0, size=7)
@@ -78,10 +89,17 @@ def augment(
         shear=shear * options.max_shear,
     )
     moved = cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    boxes = _move_boxes(boxes, matrix, width, height)
     if options.max_brightness == 0 and options.max_contrast == 0:
-        return moved
+        return moved, boxes
     mean = float(moved.mean())
     gain = 1 + contrast * options.max_contrast
     offset = mean * (1 - gain) + 255 * brightness * options.max_brightness
     levels = np.clip(np.rint(np.arange(256) * gain + offset), 0, 255).astype(np.uint8)
-    return cv2.LUT(moved, levels)
+    return cv2.LUT(moved, levels), boxes
+
+
+def _move_boxes(boxes: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
+    corners = boxes[:, [[0, 1], [2, 1], [0, 3], [2, 3]]] @ matrix[:, :2].T + matrix[:, 2]
+    moved = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    return np.clip(moved, 0, [width, height, width, height])

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.augment import Augmentation, affine_matrix, augment
+from data.augment import Augmentation, affine_matrix, augment, augment_with_boxes
 
 NOTHING = {"max_rotation": 0.0, "max_shift": 0.0, "max_zoom": 0.0, "max_shear": 0.0}
 
@@ -97,3 +97,26 @@ def test_a_limit_out_of_range_is_named():
         Augmentation(max_rotation=400)
     with pytest.raises(ValueError, match=r"max_shift is -0\.1; it must lie between 0 and 0\.5"):
         Augmentation(max_shift=-0.1)
+
+
+def test_boxes_move_with_the_picture():
+    pixels = np.zeros((100, 80), dtype=np.uint8)
+    pixels[30:40, 50:60] = 255
+    options = Augmentation(max_rotation=10, max_shift=0.1, max_zoom=0.1, max_shear=5)
+    for seed in range(10):
+        moved, boxes = augment_with_boxes(
+            pixels, np.array([[50.0, 30.0, 60.0, 40.0]]), options, np.random.default_rng(seed)
+        )
+        rows, columns = np.nonzero(moved > 127)
+        tight = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert boxes[0] == pytest.approx(tight, abs=3)
+
+
+def test_a_box_is_cut_at_the_edges_of_the_picture():
+    options = Augmentation(max_rotation=0, max_shift=0.5, max_zoom=0, max_shear=0)
+    for seed in range(10):
+        _, boxes = augment_with_boxes(
+            np.zeros((50, 50), np.uint8), np.array([[0.0, 0.0, 50.0, 50.0]]), options, np.random.default_rng(seed)
+        )
+        assert boxes.min() >= 0
+        assert boxes.max() <= 50

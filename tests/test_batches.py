@@ -52,7 +52,7 @@ def test_targets_follow_the_choice_for_uncertain_labels():
 def test_a_batch_holds_the_reports_tokens_and_masks_what_pads(small_studies, tiny_tokenizer):
     rows = small_studies["train"]
     dataset = StudyDataset(rows, tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
-    collate = Collator(geometry=ImageGeometry(size=32), pad_token_id=0, uncertain_labels="positive")
+    collate = Collator(geometry=ImageGeometry(size=32), grid=(4, 4), pad_token_id=0)
     batch = collate([dataset[0], dataset[1]])
     for place in (0, 1):
         ids = batch["input_ids"][place][batch["attention_mask"][place].bool()].tolist()
@@ -76,3 +76,24 @@ def test_kept_images_equal_read_ones_and_a_small_limit_keeps_none(small_studies,
     assert dataset.squares is None
     assert dataset.keep_images(10**9)
     assert all(np.array_equal(*pair) for pair in zip(before, dataset[3]["squares"], strict=True))
+
+
+def test_boxes_become_the_patches_they_touch(small_studies, tiny_tokenizer):
+    dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
+    collate = Collator(geometry=ImageGeometry(size=32), grid=(4, 4), pad_token_id=0)
+    study = dataset[0] | {"boxes": [[(3, np.array([9.0, 0.0, 15.0, 17.0])), (3, np.array([31.0, 31.0, 32.0, 32.0]))]]}
+    study |= {"squares": study["squares"][:1], "view_positions": study["view_positions"][:1]}
+    mask = collate([study])["box_mask"][0].view(14, 4, 4)
+    assert mask[3].nonzero().tolist() == [[0, 1], [1, 1], [2, 1], [3, 3]]
+    assert mask.sum() == 4
+
+
+def test_boxes_lie_on_the_square_as_on_the_picture(small_studies, tiny_tokenizer):
+    row = next(row for row in small_studies["train"] if row["boxes"])
+    number = small_studies["train"]["study_id"][:].index(row["study_id"])
+    dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=96), max_report_tokens=500)
+    views = dataset[number]["boxes"]
+    first = row["boxes"][0]
+    finding, box = views[first["view"]][0]
+    assert finding == first["finding"]
+    assert box == pytest.approx(np.array(first["box"]) * 96, abs=1e-3)

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from train.step import training_step
 
-OPTIONS = {"finding_weight": 1.0, "max_gradient_norm": 1e9}
+OPTIONS = {"finding_weight": 1.0, "box_weight": 0.5, "max_gradient_norm": 1e9}
 
 
 def _batch(model, lengths):
@@ -26,6 +26,7 @@ def _batch(model, lengths):
         "attention_mask": attention_mask,
         "finding_targets": torch.randint(0, 2, (rows, 14)).float(),
         "finding_mask": finding_mask,
+        "box_mask": torch.rand(rows, 14, 16) > 0.7,
     }
 
 

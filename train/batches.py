@@ -4,8 +4,10 @@ Which studies make up which step is planned ahead for a whole epoch, so that a r
 without reading what it has seen. Augmentation draws from (seed, epoch, study), so no worker holds random state.
 """
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import datasets
@@ -16,13 +18,27 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from data.augment import Augmentation, augment
+from data.augment import Augmentation, augment_with_boxes
 from vlm.batch import batch_tokens, batch_views
 from vlm.config import ImageGeometry
-from vlm.findings import POSITIVE, UNCERTAIN, UNLABELED
-from vlm.image import fit_square
+from vlm.findings import NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
+from vlm.image import Placement, fit_square, placement
 from vlm.report import compose_report
 from vlm.tokenizer import encode_prompt, encode_report
+
+
+@dataclass(frozen=True, slots=True)
+class _Square:
+    """A view as the model sees it, and where the picture lies in it."""
+
+    pixels: np.ndarray
+    placement: Placement
+
+    def place(self, boxes: list[list[float]]) -> np.ndarray:
+        """Boxes given as fractions of the picture, in pixels of the square: [boxes, 4]."""
+        scale = [self.placement.width, self.placement.height] * 2
+        offset = [self.placement.left, self.placement.top] * 2
+        return np.array(boxes, dtype=float).reshape(-1, 4) * scale + offset
 
 
 class StudyDataset(Dataset):
@@ -42,8 +58,7 @@ class StudyDataset(Dataset):
         self.max_report_tokens, self.augmentation, self.seed = max_report_tokens, augmentation, seed
         self.epoch = 0
         self.with_reports = True
-        self.squares: list[list[np.ndarray]] | None = None
-
+        self.squares: list[list[_Square]] | None = None
         self.text_rows = rows.remove_columns("images")
 
     def __len__(self) -> int:
@@ -61,21 +76,31 @@ class StudyDataset(Dataset):
             )
         return True
 
-    def _decode(self, index: int) -> list[np.ndarray]:
-        return [fit_square(image, self.geometry.size) for image in self.rows[index]["images"]]
+    def _decode(self, index: int) -> list["_Square"]:
+        size = self.geometry.size
+        images = self.rows[index]["images"]
+        return [_Square(fit_square(image, size), placement(image.size, size)) for image in images]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.text_rows[index]
         squares = self._decode(index) if self.squares is None else self.squares[index]
+        pixels = [square.pixels for square in squares]
+        found = [[box["finding"] for box in row["boxes"] if box["view"] == view] for view in range(len(squares))]
+        boxes = [
+            square.place([box["box"] for box in row["boxes"] if box["view"] == view])
+            for view, square in enumerate(squares)
+        ]
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, self.epoch, index))
-            squares = [augment(square, self.augmentation, rng) for square in squares]
+            moved = [augment_with_boxes(*view, self.augmentation, rng) for view in zip(pixels, boxes, strict=True)]
+            pixels, boxes = [list(parts) for parts in zip(*moved, strict=True)]
         report = compose_report(findings=row["findings"], impression=row["impression"]) if self.with_reports else ""
         report_ids = [self.tokenizer.bos_token_id]
         if report:
             report_ids = encode_report(self.tokenizer, report, max_tokens=self.max_report_tokens)
         return {
-            "squares": squares,
+            "squares": pixels,
+            "boxes": [list(zip(*view, strict=True)) for view in zip(found, boxes, strict=True)],
             "view_positions": row["view_positions"],
             "prompt_ids": encode_prompt(self.tokenizer, row["indication"]) if self.with_reports else [],
             "report_ids": report_ids,
@@ -86,8 +111,10 @@ class StudyDataset(Dataset):
 class Collator:
     """Studies to the arguments of `ReportModel.forward`."""
 
-    def __init__(self, *, geometry: ImageGeometry, pad_token_id: int, uncertain_labels: str):
-        self.geometry, self.pad_token_id = geometry, pad_token_id
+    def __init__(
+        self, *, geometry: ImageGeometry, grid: tuple[int, int], pad_token_id: int, uncertain_labels: str = "positive"
+    ):
+        self.geometry, self.grid, self.pad_token_id = geometry, grid, pad_token_id
         self.uncertain_labels = uncertain_labels
 
     def __call__(self, studies: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
@@ -104,7 +131,22 @@ class Collator:
             "attention_mask": attention_mask,
             "finding_targets": targets,
             "finding_mask": mask,
+            "box_mask": self._box_mask([study["boxes"] for study in studies], batch["view_mask"].shape[1]),
         }
+
+    def _box_mask(self, studies: Sequence[Sequence[list]], num_views: int) -> Tensor:
+        """Which patches a finding's boxes touch, [batch, findings, views * patches]; none where no box is known."""
+        rows, columns = self.grid
+        mask = torch.zeros(len(studies), NUM_FINDINGS, num_views, rows, columns, dtype=torch.bool)
+        patch = np.array([self.geometry.size / columns, self.geometry.size / rows] * 2)
+        for number, views in enumerate(studies):
+            for view, boxes in enumerate(views):
+                for finding, box in boxes:
+                    left, top, right, bottom = box / patch
+                    if right > left and bottom > top:
+                        area = (slice(int(top), math.ceil(bottom)), slice(int(left), math.ceil(right)))
+                        mask[(number, finding, view, *area)] = True
+        return mask.flatten(2)
 
 
 def finding_targets(labels: Tensor, uncertain_labels: str) -> tuple[Tensor, Tensor]:

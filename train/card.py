@@ -34,7 +34,7 @@ chose nothing come from `eval/batch.py --split test`.
 ## Limits
 
 It has seen only the data above. On pictures from elsewhere its reports and probabilities may be wrong without any
-sign of it. Attention maps show where the model looked, not why. It was given no prior studies.
+sign of it. Attention maps show where the model looked, not why{{ boxes }}. It was given no prior studies.
 """
 
 
@@ -55,11 +55,19 @@ def write_card(folder: Path, options: FinetuneOptions, studies: datasets.Dataset
         encoder=options.encoder,
         decoder=options.decoder,
         adaptation=f"LoRA of rank {options.lora_settings.rank}" if options.lora else "all weights trained",
+        boxes=_box_note(options, studies),
         data=_data_table(studies),
         scores=_score_table(validations),
     ).save(str(best / "README.md"))
     settings = folder / "training_config.json"
     (best / settings.name).write_text(settings.read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def _box_note(options: FinetuneOptions, studies: datasets.DatasetDict) -> str:
+    """Attention that was taught where to lie proves less than attention that found it."""
+    if options.box_weight > 0 and any(studies["train"]["boxes"]):
+        return "; in training it was drawn into the boxes that the data gives for findings"
+    return ""
 
 
 def _data_table(studies: datasets.DatasetDict) -> str:

@@ -94,7 +94,10 @@ def _trainee(options: FinetuneOptions, studies, folder: Path, accelerator: Accel
         ),
         validation=StudyDataset(studies["validation"], **common),
         collator=Collator(
-            geometry=image, pad_token_id=tokenizer.pad_token_id, uncertain_labels=options.uncertain_labels
+            geometry=image,
+            grid=model.encoder.grid,
+            pad_token_id=tokenizer.pad_token_id,
+            uncertain_labels=options.uncertain_labels,
         ),
         lengths=[len(report) for report in reports],
     )

@@ -139,6 +139,7 @@ class Trainer:
                 [next(loader) for _ in step],
                 self.accelerator,
                 finding_weight=options.finding_weight,
+                box_weight=options.box_weight,
                 max_gradient_norm=options.max_gradient_norm,
             )
             self.position = replace(
@@ -152,11 +153,13 @@ class Trainer:
                     loss=losses.loss,
                     report_loss=losses.report_loss,
                     finding_loss=losses.finding_loss,
+                    box_loss=losses.box_loss,
                     learning_rate=self.optimizer.param_groups[0]["lr"],
                 )
                 board.add_scalar("train/loss", losses.loss, self.position.step)
                 board.add_scalar("train/report_loss", losses.report_loss, self.position.step)
                 board.add_scalar("train/finding_loss", losses.finding_loss, self.position.step)
+                board.add_scalar("train/box_loss", losses.box_loss, self.position.step)
             if self.position.step % options.state_every == 0:
                 self._save_state()
 

@@ -62,6 +62,8 @@ class FinetuneOptions:
     max_gradient_norm: float = 1.0
     finding_weight: float = 1.0
     """Weight of the findings' loss beside the report's loss per token."""
+    box_weight: float = 0.3
+    """Weight of the loss that draws a finding's attention into its boxes, for studies that have boxes."""
     uncertain_labels: Literal["positive", "negative", "ignore"] = "positive"
     """How the classifier learns from findings that the label leaves open."""
     max_report_tokens: int = 200

@@ -40,6 +40,8 @@ class ReportModelOutput:
     num_tokens: Int[Tensor, ""]
     finding_loss_sum: Float[Tensor, ""]
     num_labels: Int[Tensor, ""]
+    box_loss_sum: Float[Tensor, ""]
+    num_boxed: Int[Tensor, ""]
     finding_logits: Float[Tensor, "batch findings"]
     logits: Float[Tensor, "batch length vocabulary"] | None
 
@@ -140,6 +142,7 @@ class ReportModel(nn.Module):
         attention_mask: Int[Tensor, "batch length"],
         finding_targets: Float[Tensor, "batch findings"],
         finding_mask: Bool[Tensor, "batch findings"],
+        box_mask: Bool[Tensor, "batch findings boxed_patches"] | None = None,
     ) -> ReportModelOutput:
         """Losses of a batch: cross-entropy over `input_ids` after the first, and over the findings that are labelled.
 
@@ -150,6 +153,7 @@ class ReportModel(nn.Module):
         losses = functional.binary_cross_entropy_with_logits(
             findings.logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
         )
+        box_loss, num_boxed = _box_loss(findings.attention, box_mask)
         logits, report_loss = None, losses.new_zeros(())
         target_mask = attention_mask[:, 1:].bool()
         if target_mask.any():
@@ -169,6 +173,8 @@ class ReportModel(nn.Module):
             num_tokens=target_mask.sum(),
             finding_loss_sum=losses.sum(),
             num_labels=finding_mask.sum(),
+            box_loss_sum=box_loss,
+            num_boxed=num_boxed,
             finding_logits=findings.logits,
             logits=logits,
         )
@@ -177,3 +183,12 @@ class ReportModel(nn.Module):
         """All parameters, and those that are trained."""
         trained = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
         return sum(parameter.numel() for parameter in self.parameters()), trained
+
+
+def _box_loss(attention: Tensor, box_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """-log of the attention that a finding gives to its own boxes, summed over the findings that have one."""
+    if box_mask is None or not box_mask.any():
+        return attention.new_zeros(()), torch.zeros((), dtype=torch.long, device=attention.device)
+    boxed = box_mask.any(dim=-1)
+    inside = (attention * box_mask).sum(dim=-1)[boxed]
+    return -inside.float().clamp(min=1e-6).log().sum(), boxed.sum()

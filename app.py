@@ -129,7 +129,7 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
                 # No file_types: DICOM files often have no ending, and the content decides anyway.
                 upload = gr.File(label="Chest X-ray (PNG, JPEG, WebP, TIFF, DICOM)", type="filepath", height=130)
                 view = gr.Radio(list(VIEW_CHOICES), value="auto", label="View position")
-                indication = gr.Textbox(label="Indication", placeholder="Why was it taken?", max_length=300)
+                indication = gr.Textbox("", label="Indication", placeholder="Why was it taken?", max_length=300)
                 button = gr.Button("Write the report", variant="primary")
                 gallery = gr.Gallery(
                     [(str(example.path), example.caption) for example in examples],
@@ -153,16 +153,14 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         inputs, outputs = [upload, view, indication], [picture, findings, report]
         shown = {"show_progress": "minimal", "show_progress_on": report, "api_visibility": "private"}
         one_at_a_time = {"concurrency_id": "model", "concurrency_limit": 1}
-        gr.on([upload.upload, upload.clear], reader.look, [upload, view], outputs, **shown)
-        gr.on([button.click, indication.submit], reader.read, inputs, outputs, **shown, **one_at_a_time)
+        gr.on([upload.upload, upload.clear], reader.show_picture, [upload, view], outputs, **shown)
+        gr.on([button.click, indication.submit], reader.write_report, inputs, outputs, **shown, **one_at_a_time)
         gallery.select(choose, None, inputs, show_progress="hidden", api_visibility="private").then(
-            reader.read, inputs, outputs, **shown, **one_at_a_time
+            reader.write_report, inputs, outputs, **shown, **one_at_a_time
         )
         opacity.input(None, opacity, js=markup.SET_OPACITY, api_visibility="private")
         # gr.api would take the path of any file on this machine; a File component takes uploads only.
-        gr.Button(visible=False).click(
-            reader.read_whole, inputs, gr.JSON(visible=False), api_name="read", **one_at_a_time
-        )
+        gr.Button(visible=False).click(reader.read, inputs, gr.JSON(visible=False), api_name="read", **one_at_a_time)
     return page
 
 
@@ -174,7 +172,7 @@ class Reader:
         self.writing = GenerationOptions(max_new_tokens=options.max_new_tokens)
         self.preprocessing = find_preprocessing(Path(generator.name))
 
-    def look(self, path: str | None, view: str) -> tuple[str, str, str]:
+    def show_picture(self, path: str | None, view: str) -> tuple[str, str, str]:
         """The picture alone, as soon as it is chosen."""
         if not path:
             return markup.EMPTY_PICTURE, "", markup.EMPTY_REPORT
@@ -184,7 +182,7 @@ class Reader:
             return markup.EMPTY_PICTURE, "", markup.refusal(str(error))
         return markup.picture(picture, []), "", markup.EMPTY_REPORT
 
-    def read(self, path: str | None, view: str, indication: str) -> Iterator[tuple[Any, Any, Any]]:
+    def write_report(self, path: str | None, view: str, indication: str) -> Iterator[tuple[Any, Any, Any]]:
         """Picture with heatmaps and findings once, for they are known first; then the growing report alone."""
         shown_at = None
         try:
@@ -204,7 +202,7 @@ class Reader:
             return
         yield gr.skip(), gr.skip(), markup.report(report, is_done=True)
 
-    def read_whole(self, path: str | None, view: str = "auto", indication: str = "") -> dict[str, Any]:
+    def read(self, path: str | None, view: str = "auto", indication: str = "") -> dict[str, Any]:
         """Reads one picture (PNG, JPEG, WebP, TIFF or DICOM); `view` is auto, PA, AP or lateral."""
         try:
             *_, (picture, report) = self._stream(path, view, indication)

@@ -30,7 +30,7 @@ from data.splits import check_fractions
 from data.synthetic_source import SyntheticSource
 from data.table import TableSource
 from data.workers import build_rows, num_cores
-from data.writer import DatasetWriter, check_out
+from data.writer import REFUSED_FILE, DatasetWriter, check_out
 from vlm.findings import FINDINGS
 
 SOURCES = (
@@ -147,10 +147,10 @@ def print_summary(writer: DatasetWriter, plan: Plan, console: Console) -> None:
         if not counts.kept:
             console.print(f"Note: the split {split} is empty.")
     console.print(f"given {plan.num_studies} = kept {writer.num_kept} + refused {writer.num_refused}", highlight=False)
-    for reason, count in writer.reasons.most_common(5):
-        console.print(f"  refused {count} x: {reason}", highlight=False, markup=False)
+    for refusal in writer.first_refusals:
+        console.print(f"  refused {refusal.study_id}: {refusal.reason}", highlight=False, markup=False)
     if writer.num_refused:
-        console.print(f"All refusals are listed in {writer.out / 'refused.jsonl'}.", highlight=False)
+        console.print(f"All refusals are listed in {writer.out / REFUSED_FILE}.", highlight=False)
 
 
 if __name__ == "__main__":

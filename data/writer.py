@@ -27,6 +27,7 @@ from vlm.findings import FINDINGS, POSITIVE, UNLABELED
 
 REFUSED_FILE = "refused.jsonl"
 BUFFERED_ROWS = 16
+SHOWN_REFUSALS = 3
 SHARD_BYTES = 500 * 2**20
 VERSIONED = ("datasets", "numpy", "opencv-python-headless", "pillow", "pydicom")
 
@@ -79,7 +80,7 @@ class DatasetWriter:
         self._refused = (self.partial / REFUSED_FILE).open("w", encoding="utf-8")
         self.counts = {split: SplitCounts() for split in SPLITS}
         self.num_kept = self.num_refused = 0
-        self.reasons = Counter()
+        self.first_refusals: list[Refusal] = []
         self._subjects = {split: set() for split in SPLITS}
 
     def __enter__(self):
@@ -106,8 +107,9 @@ class DatasetWriter:
         self._refused.write(json.dumps(entry, ensure_ascii=False) + "\n")
         if refusal.split in self.counts:
             self.counts[refusal.split].refused += 1
-        self.reasons[refusal.reason] += 1
         self.num_refused += 1
+        if len(self.first_refusals) < SHOWN_REFUSALS:
+            self.first_refusals.append(refusal)
 
     def finish(self, *, options: dict[str, Any], num_given: int) -> None:
         """Save what was kept and give the folder its name.
@@ -117,8 +119,11 @@ class DatasetWriter:
         """
         assert num_given == self.num_kept + self.num_refused, (num_given, self.num_kept, self.num_refused)
         if not self.num_kept:
-            examples = "; ".join(f"{reason} ({count} x)" for reason, count in self.reasons.most_common(3))
-            raise ValueError(f"no study was kept of {num_given}, so nothing was written to {self.out}: {examples}")
+            reasons = "; ".join(refusal.reason for refusal in self.first_refusals)
+            raise ValueError(
+                f"no study was kept of {num_given}, so nothing was written to {self.out}; the first were refused "
+                f"because: {reasons}"
+            )
         check_disjoint(self._subjects)
         self._close()
         files = {split: self._work / f"{split}.arrow" for split in SPLITS}

@@ -161,7 +161,9 @@ def test_every_study_given_is_kept_or_refused_with_its_reason(tmp_path, capsys):
     prepare(save_table(tmp_path, rows), out, "--image-root", str(images))
     reasons = refused(out)
     assert preparation(out)["counts"]["given"] == len(rows) == 1 + len(reasons)
-    assert "given 13 = kept 1 + refused 12" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "given 13 = kept 1 + refused 12" in printed
+    assert "refused cut.png:" in printed and "All refusals are listed in" in printed
     for study, words in {
         "cut.png": "cut.png: is damaged or cut short",
         "empty.png": "empty.png: is empty (0 bytes)",
@@ -245,7 +247,9 @@ def test_a_folder_in_use_is_refused_unless_it_may_be_overwritten(tmp_path):
 
 def test_when_nothing_is_kept_nothing_is_written_and_the_reasons_are_told(tmp_path):
     table = save_table(tmp_path, [{"image": "absent.png"}, {"image": ""}])
-    with pytest.raises(ValueError, match=r"no study was kept of 2, .* does not exist \(1 x\); row 2 names no image"):
+    with pytest.raises(
+        ValueError, match=r"no study was kept of 2, .*absent\.png: does not exist; row 2 names no image"
+    ):
         prepare(table, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["studies.jsonl"]
 

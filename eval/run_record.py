@@ -5,7 +5,7 @@ Checkpoint and data set are known by their contents, not by their paths, so both
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import datasets
@@ -46,6 +46,8 @@ def claim_folder(folder: Path, record: RunRecord):
         unfinished.replace(path)
         return
     held = read_json(path, RunRecord)
+    if held.split != record.split:
+        held = replace(held, dataset_hash=record.dataset_hash)  # each split has its own; the split says it
     differences = [
         f"{name} {_told(held, name)} (asked for: {_told(record, name)})"
         for name in ("checkpoint", "dataset", "split", "num_studies", "max_new_tokens", "num_beams")

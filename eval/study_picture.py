@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
@@ -131,7 +132,7 @@ def _words(sentences: Sequence[StatedSentence], colors: dict[int, str]) -> list[
             section = sentence.section
         shown = [colors[finding] for finding in sentence.findings if finding in colors]
         color = shown[0] if shown else OTHER_COLOR if sentence.findings else INK
-        words += [(word, color, bool(sentence.findings)) for word in sentence.text.split()]
+        words += [(_drawable(word), color, bool(sentence.findings)) for word in sentence.text.split()]
     return words
 
 
@@ -166,6 +167,12 @@ def _lines(words, width: float, measure: Callable[[str, bool], float]) -> list[t
     return placed
 
 
+def _drawable(text: str) -> str:
+    """The text with what the font cannot draw, such as control characters, replaced by "�"."""
+    font = get_font(findfont("DejaVu Sans"))
+    return "".join(character if font.get_char_index(ord(character)) else "�" for character in text)
+
+
 def _text_width(figure: Figure, word: str, bold: bool) -> float:
     """Inches for each point of type size."""
     text = Text(0, 0, word, fontsize=20, fontweight="bold" if bold else "normal", parse_math=False, figure=figure)
@@ -175,5 +182,12 @@ def _text_width(figure: Figure, word: str, bold: bool) -> float:
 def _write(figure: Figure, x: float, y: float, text: str, *, size: float, weight: str = "normal", color: str = INK):
     # parse_math off: a "$" in a report is a dollar, not the start of a formula.
     figure.text(
-        x / WIDTH, y / HEIGHT, text, fontsize=size, fontweight=weight, color=color, va="baseline", parse_math=False
+        x / WIDTH,
+        y / HEIGHT,
+        _drawable(text),
+        fontsize=size,
+        fontweight=weight,
+        color=color,
+        va="baseline",
+        parse_math=False,
     )

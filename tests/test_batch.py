@@ -225,10 +225,14 @@ def test_a_checkpoint_that_was_only_moved_is_the_same_run(run, tmp_path):
 
 def test_an_output_directory_of_another_data_set_or_split_is_refused(run, dataset, tmp_path):
     run()
-    with pytest.raises(ValueError, match=r"holds another run: dataset .*; split test \(asked for: validation\)"):
+    with pytest.raises(ValueError, match=r"holds another run: split test \(asked for: validation\); give another"):
         run("--split", "validation")
     with pytest.raises(ValueError, match=r"holds another run: num_studies 0 \(asked for: 3\)"):
         run("--num-studies", "3")
+    fewer = {"test": datasets.load_from_disk(str(dataset))["test"].select(range(5))}
+    datasets.DatasetDict(fewer).save_to_disk(tmp_path / "fewer")
+    with pytest.raises(ValueError, match=r"holds another run: dataset .*studies \[.*\] \(asked for: .*fewer \["):
+        run(dataset=tmp_path / "fewer")
 
 
 def test_predictions_of_unknown_origin_are_not_added_to(run, tmp_path):

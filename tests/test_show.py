@@ -188,7 +188,14 @@ def make_picture(report: str) -> StudyPicture:
 
 
 @pytest.mark.parametrize(
-    "report", ["", "Findings: Costs $5 and $6. There is edema.", "Findings: " + "very long. " * 400]
+    "report",
+    [
+        "",
+        "Findings: Costs $5 and $6. There is edema.",
+        "Findings: " + "very long. " * 400,
+        "Findings: \x06 \x03x �edema 胸水.",
+    ],
+    ids=["empty", "dollars", "long", "undrawable"],
 )
 def test_any_report_is_drawn_at_full_size_without_warnings(report, tmp_path):
     draw_study(make_picture(report), tmp_path / "new" / "study.png")

@@ -89,7 +89,7 @@ def test_a_state_of_fewer_processes_is_refused(tmp_path):
     folder = state_folder(tmp_path, 1)
     _save(folder, model, _optimizer(model), Position(step=1))
     with pytest.raises(ValueError, match="fewer processes"):
-        load_state(folder, _model(), _optimizer(model), rank=1)
+        load_state(folder, model, _optimizer(model), rank=1)
 
 
 def test_states_hold_no_pickle(tmp_path):

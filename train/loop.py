@@ -70,19 +70,19 @@ class Trainer:
     def estimate(self) -> tuple[float, float]:
         """Seconds that the remaining steps take, without validation, and memory in GiB: from one forward and backward
         pass of each stage to come, which leaves no trace in weights, statistics or random state."""
-        random_state, buffers = torch.get_rng_state(), copy.deepcopy(dict(self.trainee.model.named_buffers()))
+        buffers = copy.deepcopy(dict(self.trainee.model.named_buffers()))
         border = self.options.findings_epochs
         seconds = 0.0
-        for stage in (range(border), range(border, self.options.num_epochs)):
-            steps = sum(self.epoch_steps[epoch] for epoch in stage if epoch >= self.position.epoch)
-            if steps:
-                plan = self._plan(stage.stop - 1)
-                seconds += steps * self._time_step(plan[len(plan) // 2], stage.stop - 1)
+        with torch.random.fork_rng():
+            for stage in (range(border), range(border, self.options.num_epochs)):
+                steps = sum(self.epoch_steps[epoch] for epoch in stage if epoch >= self.position.epoch)
+                if steps:
+                    plan = self._plan(stage.stop - 1)
+                    seconds += steps * self._time_step(plan[len(plan) // 2], stage.stop - 1)
         self.trainee.model.zero_grad(set_to_none=True)
         with torch.no_grad():
             for name, buffer in self.trainee.model.named_buffers():
                 buffer.copy_(buffers[name])
-        torch.set_rng_state(random_state)
         return seconds, peak_memory_gib(self.accelerator.device)
 
     def _time_step(self, step: list[list[int]], epoch: int) -> float:
@@ -90,7 +90,7 @@ class Trainer:
         self.trainee.model.train()
         batches = [self.trainee.collator([self.trainee.training[number] for number in batch]) for batch in step]
         seconds = []
-        for _ in range(2):  # the first pass also pays for warming up
+        for _ in range(4):  # the first pass also pays for warming up; others may be held up by other programs
             start = time.perf_counter()
             for batch in batches:
                 batch = {key: value.to(self.accelerator.device) for key, value in batch.items()}
@@ -98,7 +98,7 @@ class Trainer:
                     output = self.trainee.model(**batch)
                 (output.report_loss_sum + output.finding_loss_sum).backward()
             seconds.append(time.perf_counter() - start)
-        return seconds[-1]
+        return min(seconds)
 
     def run(self) -> None:
         """Trains from where the run stands to its end."""

@@ -6,7 +6,8 @@
     tokenizer.json, …          as transformers writes them
     calibration.json           temperature and thresholds
 
-A base that is frozen is named in `config.json`, not copied; `merge_checkpoint` writes a folder that stands alone.
+A base that LoRA keeps frozen is named in `config.json`, not copied; `merge_checkpoint` writes a folder that stands
+alone.
 """
 
 import shutil
@@ -41,10 +42,10 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Writes the folder beside its place and then puts it there, so that a killed run leaves no half of one.
 
-    Bases that were trained are saved whole and no longer named.
+    Without LoRA a base was trained, so it is saved whole and no longer named.
     """
     model = checkpoint.model
-    config = _without_trained_bases(model)
+    config = model.config if model.config.lora is not None else _without_bases(model.config)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -113,12 +114,7 @@ def merge_checkpoint(folder: Path, output: Path) -> None:
     model = checkpoint.model
     for parent, attribute in _adapters(model).values():
         setattr(parent, attribute, getattr(parent, attribute).merge_and_unload())
-    model.config = replace(
-        model.config,
-        lora=None,
-        encoder=replace(model.config.encoder, base=None),
-        decoder=replace(model.config.decoder, base=None),
-    )
+    model.config = _without_bases(model.config)
     save_checkpoint(output, checkpoint)
     for name in ("training_config.json", "README.md"):
         if (folder / name).is_file():
@@ -147,16 +143,10 @@ def _own_tensors(model: ReportModel, config: ReportModelConfig) -> dict[str, Ten
     }
 
 
-def _without_trained_bases(model: ReportModel) -> ReportModelConfig:
-    """Base weights that were trained are no longer the base's."""
-    config = model.config
-    for part, module in (("encoder", model.encoder), ("decoder", model.decoder)):
-        is_trained = any(
-            parameter.requires_grad for name, parameter in module.named_parameters() if ".lora_" not in name
-        )
-        if is_trained:
-            config = replace(config, **{part: replace(getattr(config, part), base=None)})
-    return config
+def _without_bases(config: ReportModelConfig) -> ReportModelConfig:
+    return replace(
+        config, encoder=replace(config.encoder, base=None), decoder=replace(config.decoder, base=None), lora=None
+    )
 
 
 def _read_tensors(path: Path, targets: dict[str, Tensor]) -> None:

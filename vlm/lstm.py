@@ -30,9 +30,7 @@ class LSTMDecoder(nn.Module):
         super().__init__()
         architecture = config.architecture
         if architecture.keys() != {"vocab_size", "n_embd", "n_layer", "dropout"}:
-            raise ValueError(
-                f"architecture of an LSTM takes vocab_size, n_embd, n_layer and dropout, got {architecture}"
-            )
+            raise ValueError(f"an LSTM's architecture is vocab_size, n_embd, n_layer and dropout, got {architecture}")
         self.width = width = architecture["n_embd"]
         self.num_layers, dropout = architecture["n_layer"], architecture["dropout"]
         self.embedding = nn.Embedding(architecture["vocab_size"], width)

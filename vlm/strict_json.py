@@ -47,10 +47,14 @@ def from_dict(values: Any, settings_type: type[T], *, where: str) -> T:
             near = difflib.get_close_matches(key, hints, n=1)
             suggestion = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(hints)}"
             raise ValueError(f"{where}: unknown key {key!r}{suggestion}")
+    for field in dataclasses.fields(settings_type):
+        has_default = (field.default, field.default_factory) != (dataclasses.MISSING, dataclasses.MISSING)
+        if field.name not in values and not has_default:
+            raise ValueError(f"{where}: the key {field.name!r} is missing")
     fields = {key: _convert(value, hints[key], where=f"{where}: {key}") for key, value in values.items()}
     try:
         return settings_type(**fields)
-    except TypeError as error:
+    except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 
 

@@ -54,7 +54,7 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None) -> PreTrain
             raise ValueError(f"{folder / 'tokenizer.json'} is missing; the folder has no tokenizer")
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(name), revision=revision)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # the tokenizers library raises this very class
             raise ValueError(f"no tokenizer can be read from {str(name)!r}: {error}") from error
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {str(name)!r} has no end-of-text token, so a report could never end")

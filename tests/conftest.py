@@ -1,0 +1,217 @@
+"""Shared fixtures: a tiny report model with random weights, its checkpoint folder, and made-up pictures.
+
+Weights are drawn wide (0.3 rather than 0.02) so that an untrained model answers differently to different input.
+"""
+
+import os
+import sys
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SENTENCES = (
+    "Findings: The heart is enlarged. There is a small left pleural effusion. Impression: Cardiomegaly.",
+    "Findings: The lungs are clear. No pneumothorax. Impression: No acute cardiopulmonary abnormality.",
+    "Indication: cough and fever for 3 days\n",
+)
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    """Every test starts from the same seed (where torch is in use at all)."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    from vlm.tokenizer import train_tokenizer
+
+    return train_tokenizer(SENTENCES, vocab_size=300)
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_tokenizer):
+    """`tiny_config(kind="lstm", lora=…, …)`: the configuration of a report model on 32 pixels, 4 x 4 patches."""
+    from vlm.config import DecoderConfig, EncoderConfig, ImageGeometry, ReportModelConfig
+
+    vit = {
+        "model_type": "vit",
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "patch_size": 8,
+        "initializer_range": 0.3,
+    }
+    vocab_size = len(tiny_tokenizer)
+    decoders = {
+        "gpt2": {
+            "model_type": "gpt2",
+            "n_embd": 16,
+            "n_layer": 2,
+            "n_head": 2,
+            "n_positions": 96,
+            "vocab_size": vocab_size,
+            "initializer_range": 0.3,
+            "bos_token_id": tiny_tokenizer.bos_token_id,
+            "eos_token_id": tiny_tokenizer.eos_token_id,
+        },
+        "lstm": {"vocab_size": vocab_size, "n_embd": 16, "n_layer": 2, "dropout": 0.1},
+    }
+
+    def build(*, kind="gpt2", encoder=None, decoder=None, **settings):
+        return ReportModelConfig(
+            encoder=encoder or EncoderConfig(architecture=vit),
+            decoder=decoder or DecoderConfig(kind=kind, architecture=decoders[kind]),
+            image=ImageGeometry(size=32),
+            num_query_heads=2,
+            **settings,
+        )
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def build_model(tiny_config):
+    """`build_model(seed=0, **settings)`: the report model of `tiny_config(**settings)`, in evaluation mode."""
+    import torch
+
+    from vlm.model import ReportModel
+
+    def build(seed=0, **settings):
+        torch.manual_seed(seed)
+        model = ReportModel(tiny_config(**settings))
+        torch.manual_seed(seed)  # adapters have drawn numbers of their own
+        with torch.no_grad():
+            for module in (model.finding_queries, model.vision_projector, model.finding_projector):
+                for parameter in module.parameters():
+                    if parameter.ndim > 1:
+                        parameter.normal_(std=0.3)
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_model(build_model):
+    """Shared by all tests: not to be changed."""
+    return build_model()
+
+
+@pytest.fixture(scope="session")
+def tiny_lstm(build_model):
+    """Shared by all tests: not to be changed."""
+    return build_model(kind="lstm")
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(build_model, tiny_tokenizer, tmp_path_factory):
+    """A checkpoint folder with random weights. Shared by all tests: copy it before changing it."""
+    from vlm.calibration import Calibration
+    from vlm.checkpoint import Checkpoint, save_checkpoint
+
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    calibration = Calibration(temperature=1.5, num_studies=10)
+    save_checkpoint(folder, Checkpoint(model=build_model(), tokenizer=tiny_tokenizer, calibration=calibration))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Six gray pictures, no two alike and none square."""
+    rng = np.random.default_rng(0)
+    sizes = [(40, 32), (32, 40), (50, 45), (20, 64), (33, 32), (90, 30)]
+    return [
+        Image.fromarray(rng.integers(0, 256, (height // 8 + 1, width // 8 + 1), dtype=np.uint8)).resize((width, height))
+        for width, height in sizes
+    ]
+
+
+@pytest.fixture(scope="session")
+def study_batch(tiny_tokenizer, pictures):
+    """Arguments of ReportModel.forward for three studies: two views and a report, one view and a longer report, one
+    view without a report. `study_batch(only=[0])` has some of them, padded no more than they need."""
+    import torch
+
+    from vlm.batch import batch_tokens, batch_views
+    from vlm.config import ImageGeometry
+    from vlm.image import fit_square
+    from vlm.tokenizer import encode_prompt, encode_report
+
+    views = [pictures[:2], pictures[2:3], pictures[3:4]]
+    positions = [["PA", "LATERAL"], ["AP"], ["UNKNOWN"]]
+    indications = ["cough", "", "chest pain for days"]
+    reports = [SENTENCES[0][:30], SENTENCES[1][:60], ""]
+    mask = torch.tensor([[True] * 14, [False] * 7 + [True] * 7, [True] * 14])
+    targets = torch.tensor([[1.0, 0.0] * 7, [0.0, 1.0] * 7, [1.0] * 14])
+    pad = tiny_tokenizer.pad_token_id
+
+    def build(only=(0, 1, 2)):
+        texts = [
+            encode_report(tiny_tokenizer, reports[n], max_tokens=40) if reports[n] else [tiny_tokenizer.bos_token_id]
+            for n in only
+        ]
+        squares = [[fit_square(picture, 32) for picture in views[n]] for n in only]
+        prompt_ids, prompt_mask = batch_tokens(
+            [encode_prompt(tiny_tokenizer, indications[n]) for n in only], pad_token_id=pad
+        )
+        input_ids, attention_mask = batch_tokens(texts, pad_token_id=pad)
+        return batch_views(squares, [positions[n] for n in only], ImageGeometry(size=32)) | {
+            "prompt_ids": prompt_ids,
+            "prompt_mask": prompt_mask,
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "finding_targets": targets[list(only)],
+            "finding_mask": mask[list(only)],
+        }
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def study_prefix(study_batch):
+    """`study_prefix(model, only=(0, 1, 2))`: the prefix that the model makes of these studies."""
+    import torch
+
+    def build(model, only=(0, 1, 2)):
+        names = ("pixel_values", "view_indices", "view_mask", "prompt_ids", "prompt_mask")
+        batch = study_batch(only)
+        with torch.inference_mode():
+            return model.prefix(**{name: batch[name] for name in names})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def small_dataset(tmp_path_factory):
+    """Folder of a prepared data set of made-up studies, 48 pixels: 16 to train on, 6 to validate, 6 to test."""
+    import datasets
+
+    from data.study import FEATURES
+    from data.synthetic import make_study
+
+    def rows(start, stop):
+        for number in range(start, stop):
+            study = make_study(0, number, 48)
+            boxes = [{"finding": box.finding, "view": box.view, "box": box.box} for box in study.boxes]
+            yield {name: getattr(study, name) for name in FEATURES} | {"images": list(study.images), "boxes": boxes}
+
+    folder = tmp_path_factory.mktemp("studies") / "small"
+    bounds = {"train": (0, 16), "validation": (20, 26), "test": (30, 36)}
+    datasets.DatasetDict(
+        {split: datasets.Dataset.from_list(list(rows(*bound)), features=FEATURES) for split, bound in bounds.items()}
+    ).save_to_disk(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_studies(small_dataset):
+    from data.study import load_studies
+
+    return load_studies(small_dataset)

@@ -1,0 +1,245 @@
+"""Writing: cached against uncached, greedy and beams against transformers' generate, sampling, batches."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from vlm.decoding import GenerationOptions, WrittenTokens, _beam_search, write_reports, write_tokens
+from vlm.model import Prefix
+
+BOS, NEVER = 0, 10**6
+"""The start token, and an end token that no model can write."""
+
+
+def write(model, prefix, *, eos=NEVER, **options):
+    return write_reports(model, prefix, bos_token_id=BOS, eos_token_id=eos, options=GenerationOptions(**options))
+
+
+def rows_of(prefix, rows):
+    findings = dataclasses.replace(
+        prefix.findings,
+        tokens=prefix.findings.tokens[rows],
+        logits=prefix.findings.logits[rows],
+        attention=prefix.findings.attention[rows],
+    )
+    return Prefix(prefix.embeds[rows], prefix.mask[rows], findings)
+
+
+@torch.inference_mode()
+def uncached(model, prefix, row, token_ids):
+    """Log-probabilities after the start token and after each of `token_ids`, from one call without a cache."""
+    ids = torch.tensor([[BOS, *token_ids]])
+    embeds = torch.cat([prefix.embeds[row : row + 1], model.decoder.embed(ids)], dim=1)
+    mask = torch.cat([prefix.mask[row : row + 1], torch.ones_like(ids)], dim=1)
+    logits, _ = model.decoder(embeds, mask, prefix.mask.shape[1])
+    return logits[0].log_softmax(dim=-1)
+
+
+@pytest.fixture(params=["tiny_model", "tiny_lstm"])
+def model(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_cached_greedy_writing_is_the_uncached_argmax(model, study_prefix):
+    prefix = study_prefix(model)
+    for row, written in enumerate(write(model, prefix, max_new_tokens=15)):
+        log_probabilities = uncached(model, prefix, row, written.token_ids)[:-1]
+        assert written.token_ids == log_probabilities.argmax(dim=-1).tolist()
+        torch.testing.assert_close(
+            torch.tensor(written.log_probabilities), log_probabilities.max(dim=-1).values, atol=1e-5, rtol=0
+        )
+        assert written.is_truncated
+
+
+def generate(model, prefix, row, **options):
+    """transformers' own writing, of one study so that it need not pad."""
+    present = prefix.mask[row].bool()
+    embeds = torch.cat([prefix.embeds[row][present], model.decoder.embed(torch.tensor([[BOS]]))[0]])[None]
+    return model.decoder.language_model.generate(
+        inputs_embeds=embeds,
+        attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long),
+        pad_token_id=BOS,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_scores=True,
+        **options,
+    )
+
+
+def usual_ends(model, prefix, num_beams):
+    """Tokens that, taken for the end token, end reports sooner or later."""
+    [written] = write(model, rows_of(prefix, [0]), max_new_tokens=12, num_beams=num_beams)
+    return sorted(set(written.token_ids))
+
+
+def test_greedy_writing_is_transformers_generate(tiny_model, study_prefix):
+    prefix = study_prefix(tiny_model)
+    lengths = set()
+    for eos in usual_ends(tiny_model, prefix, 1):
+        for row, written in enumerate(write(tiny_model, prefix, eos=eos, max_new_tokens=12)):
+            expected = generate(tiny_model, prefix, row, eos_token_id=eos, max_new_tokens=12)
+            tokens = written.token_ids + ([] if written.is_truncated else [eos])
+            assert tokens == expected.sequences[0].tolist()
+            lengths.add(len(tokens))
+    assert len(lengths) > 2
+
+
+@pytest.mark.parametrize("length_penalty", [1.0, 0.0, 0.5])
+def test_beam_search_is_transformers_generate_in_tokens_and_scores(length_penalty, build_model, study_prefix):
+    lengths = set()
+    for seed in range(3):
+        model = build_model(seed=seed)
+        prefix = study_prefix(model)
+        options = {"num_beams": 3, "length_penalty": length_penalty, "max_new_tokens": 10}
+        for eos in usual_ends(model, prefix, 3)[:4]:
+            for row, written in enumerate(write(model, prefix, eos=eos, **options)):
+                expected = generate(model, prefix, row, eos_token_id=eos, **options)
+                tokens = written.token_ids + ([] if written.is_truncated else [eos])
+                assert tokens == expected.sequences[0].tolist()
+                log_probabilities = uncached(model, prefix, row, written.token_ids)
+                total = sum(written.log_probabilities)
+                if not written.is_truncated:
+                    total += log_probabilities[-1, eos].item()
+                score = total / len(tokens) ** length_penalty
+                assert score == pytest.approx(expected.sequences_scores[0].item(), abs=1e-4)
+                chosen = log_probabilities[range(len(written.token_ids)), written.token_ids]
+                assert written.log_probabilities == pytest.approx(chosen.tolist(), abs=1e-5)
+                lengths.add(len(tokens))
+    assert len(lengths) > 2
+
+
+def test_one_beam_is_greedy(model, study_prefix):
+    """The search for beams, with one, writes what the greedy loop writes."""
+    prefix = study_prefix(model)
+    [eos, *_] = usual_ends(model, prefix, 1)
+    options = GenerationOptions(max_new_tokens=12)
+    with torch.inference_mode():
+        beams = _beam_search(model, prefix, BOS, eos, options)
+    greedy = write(model, prefix, eos=eos, max_new_tokens=12)
+    assert [written.token_ids for written in beams] == [written.token_ids for written in greedy]
+    assert [written.is_truncated for written in beams] == [written.is_truncated for written in greedy]
+
+
+def test_more_beams_find_likelier_texts(tiny_model, study_prefix):
+    prefix = study_prefix(tiny_model)
+    greedy, beams = (write(tiny_model, prefix, max_new_tokens=6, num_beams=number) for number in (1, 8))
+    gains = [
+        sum(beam.log_probabilities) - sum(single.log_probabilities) for beam, single in zip(beams, greedy, strict=True)
+    ]
+    assert min(gains) > -1e-5 and max(gains) > 0.1
+
+
+def assert_same(one: WrittenTokens, other: WrittenTokens):
+    assert (one.token_ids, one.is_truncated) == (other.token_ids, other.is_truncated)
+    assert one.log_probabilities == pytest.approx(other.log_probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"num_beams": 3, "length_penalty": 0.0}, {"do_sample": True, "seed": 3, "temperature": 0.7}],
+    ids=["greedy", "beams", "sampling"],
+)
+def test_what_is_written_for_a_study_does_not_depend_on_the_batch(options, model, study_prefix):
+    """Studies have unequal numbers of views, prompts of unequal length, and end at unequal times."""
+    prefix = study_prefix(model)
+    free = write(model, prefix, max_new_tokens=12, **options)
+    eos = free[0].token_ids[3]
+    together = write(model, prefix, eos=eos, max_new_tokens=12, **options)
+    assert len({len(written.token_ids) for written in together}) > 1
+    for number, written in enumerate(together):
+        [alone] = write(model, study_prefix(model, only=[number]), eos=eos, max_new_tokens=12, **options)
+        assert_same(written, alone)
+    if not options:
+        assert together[0].token_ids == free[0].token_ids[: free[0].token_ids.index(eos)]
+
+
+def test_rows_that_have_ended_leave_the_batch(tiny_model, study_prefix, monkeypatch):
+    prefix = study_prefix(tiny_model)
+    eos = write(tiny_model, prefix, max_new_tokens=12)[0].token_ids[3]
+    lengths = [len(written.token_ids) + 1 for written in write(tiny_model, prefix, eos=eos, max_new_tokens=12)]
+    embed, rows = tiny_model.decoder.embed, []
+    monkeypatch.setattr(tiny_model.decoder, "embed", lambda ids: rows.append(len(ids)) or embed(ids))
+    write(tiny_model, prefix, eos=eos, max_new_tokens=12)
+    assert rows[1:] == [sum(length > step for length in lengths) for step in range(1, min(12, max(lengths)))]
+
+
+def test_sampling_is_the_same_for_the_same_seed_and_only_then(tiny_model, study_prefix):
+    prefix = study_prefix(tiny_model)
+    one, same, other = (write(tiny_model, prefix, max_new_tokens=10, do_sample=True, seed=seed) for seed in (5, 5, 6))
+    assert one == same
+    assert [written.token_ids for written in one] != [written.token_ids for written in other]
+
+
+def test_sampling_draws_tokens_as_often_as_their_probability(tiny_model, study_prefix):
+    prefix = rows_of(study_prefix(tiny_model), [0])
+    expected = (uncached(tiny_model, prefix, 0, [])[0] / 0.5).softmax(dim=-1)
+    token = expected.argmax().item()
+    drawn = [
+        write(tiny_model, prefix, max_new_tokens=1, do_sample=True, temperature=0.5, seed=seed)[0].token_ids[0]
+        for seed in range(400)
+    ]
+    share = expected[token].item()
+    assert 0.1 < share < 0.9
+    assert drawn.count(token) / 400 == pytest.approx(share, abs=4 * (share * (1 - share) / 400) ** 0.5)
+    assert len(set(drawn)) > 5
+
+
+def test_top_p_draws_only_among_the_likeliest_tokens(tiny_model, study_prefix):
+    prefix = rows_of(study_prefix(tiny_model), [0])
+    probabilities = uncached(tiny_model, prefix, 0, [])[0].exp()
+    likeliest, order = probabilities.sort(descending=True)
+    nucleus = order[: int((likeliest.cumsum(dim=0) < 0.4).sum()) + 1].tolist()
+    drawn = {
+        write(tiny_model, prefix, max_new_tokens=1, do_sample=True, top_p=0.4, seed=seed)[0].token_ids[0]
+        for seed in range(150)
+    }
+    assert drawn <= set(nucleus) and len(drawn) > 1
+    [written] = write(tiny_model, prefix, max_new_tokens=8, do_sample=True, top_p=1e-9, seed=1)
+    assert_same(written, write(tiny_model, prefix, max_new_tokens=8)[0])
+
+
+def test_tokens_come_one_by_one_and_end_with_the_end_token(tiny_model, study_prefix):
+    prefix = rows_of(study_prefix(tiny_model), [0])
+    eos = write(tiny_model, prefix, max_new_tokens=12)[0].token_ids[3]
+    stream = list(
+        write_tokens(
+            tiny_model, prefix, bos_token_id=BOS, eos_token_id=eos, options=GenerationOptions(max_new_tokens=12)
+        )
+    )
+    [written] = write(tiny_model, prefix, eos=eos, max_new_tokens=12)
+    assert [token for _, token, _ in stream] == [*written.token_ids, eos]
+    assert {row for row, _, _ in stream} == {0}
+
+
+def test_a_report_that_ends_with_its_last_token_is_not_cut(tiny_model, study_prefix):
+    prefix = rows_of(study_prefix(tiny_model), [0])
+    tokens = write(tiny_model, prefix, max_new_tokens=12)[0].token_ids
+    place = tokens.index(tokens[3])
+    for num_beams in (1, 2):
+        [written] = write(tiny_model, prefix, eos=tokens[3], max_new_tokens=place + 1, num_beams=num_beams)
+        if num_beams == 1:
+            assert (written.token_ids, written.is_truncated) == (tokens[:place], False)
+        [cut] = write(tiny_model, prefix, max_new_tokens=place, num_beams=num_beams)
+        assert cut.is_truncated and len(cut.token_ids) == place
+
+
+def test_more_text_than_positions_is_an_error_in_words(tiny_model, study_prefix):
+    with pytest.raises(ValueError, match="take 97 positions but this GPT-2 has 96"):
+        write(tiny_model, study_prefix(tiny_model), max_new_tokens=96)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens must be at least 1, got 0"),
+        ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
+        ({"num_beams": 2, "do_sample": True}, "do_sample and num_beams > 1 exclude each other"),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0.0; for greedy leave do_sample off"),
+        ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], got 0.0"),
+        ({"top_p": 1.5}, r"top_p must lie in \(0, 1\], got 1.5"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        GenerationOptions(**options)

@@ -1,6 +1,8 @@
 """All figures of a set of predictions, the paired difference and the verdict in words."""
 
 import dataclasses
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -198,3 +200,12 @@ def test_six_hundred_reports_are_scored_with_intervals_in_seconds():
     started = time.process_time()
     score_predictions(made_up(600), label_by_name)
     assert time.process_time() - started < 10
+
+
+def test_scoring_needs_neither_torch_nor_the_model():
+    program = (
+        "import sys, data.labeler, eval.controls, eval.page, eval.scoring, eval.verdict; "
+        "print([name for name in ('torch', 'transformers', 'datasets', 'vlm.generator') if name in sys.modules])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"

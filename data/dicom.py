@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from PIL import Image
+from pydicom import uid
 from pydicom.encaps import get_frame
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from data.codestream import picture_size, rle_sizes
 from data.dicom_gray import first_value, to_8_bits
 from data.images import ImageRefused, check_size, fitted_size, read_bytes
+from data.jpeg_lossless import decode_jpeg_lossless
 from data.study import MAX_SIDE
 
 READ_ATTRIBUTES = (
@@ -40,6 +41,20 @@ _VIEW_OF_MEANING = {
     "lateral": "LATERAL",
 }
 MAX_PIXEL_RATIO = 4.0
+
+DECODERS = {
+    uid.RLELossless: "pydicom",
+    uid.JPEGBaseline8Bit: "pillow",
+    uid.JPEGExtended12Bit: "pillow",
+    uid.JPEGLossless: "",
+    uid.JPEGLosslessSV1: "",
+    uid.JPEGLSLossless: "pyjpegls",
+    uid.JPEGLSNearLossless: "pyjpegls",
+    uid.JPEG2000Lossless: "pylibjpeg",
+    uid.JPEG2000: "pylibjpeg",
+}
+"""Compressed transfer syntaxes that are read, and by which of pydicom's plug-ins; "" is `data.jpeg_lossless`. Left to
+itself pydicom would take gdcm for more of them, which ends the whole process at damaged frames."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,14 +116,10 @@ def check_pixel_data(header: pydicom.Dataset, name: str) -> None:
                 "it is cut short, or the header is wrong: export it again"
             )
         return
-    try:
-        available = pydicom.pixels.get_decoder(syntax).is_available
-    except NotImplementedError:
-        available = False
-    if not available:
+    if syntax not in DECODERS or (syntax == uid.JPEGExtended12Bit and header.BitsStored > 8):
         raise ImageRefused(f"{name}: is compressed as {syntax.name}, which cannot be read; export it uncompressed")
     frame = get_frame(header.PixelData, 0, number_of_frames=1)
-    if syntax == RLELossless:
+    if syntax == uid.RLELossless:
         fits = all(size <= rows * columns + 1 for size in rle_sizes(frame))
     else:
         fits = picture_size(frame) == (columns, rows, 1)
@@ -117,12 +128,12 @@ def check_pixel_data(header: pydicom.Dataset, name: str) -> None:
 
 
 def _read(content: bytes, *, max_side: int, name: str) -> DicomImage:
-    if DeflatedExplicitVRLittleEndian.encode() in content:
+    if uid.DeflatedExplicitVRLittleEndian.encode() in content:
         # pydicom would inflate all of it at once, whatever its size.
         raise ImageRefused(f"{name}: is deflated DICOM, which is not read; export it uncompressed")
     header = pydicom.dcmread(BytesIO(content), specific_tags=list(READ_ATTRIBUTES), force=True)
     if "TransferSyntaxUID" not in header.file_meta:
-        header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        header.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
     check_header(header, name)
     check_pixel_data(header, name)
     image = Image.fromarray(to_8_bits(_stored_values(header), header))
@@ -137,15 +148,33 @@ def _read(content: bytes, *, max_side: int, name: str) -> DicomImage:
 
 
 def _stored_values(header: pydicom.Dataset) -> np.ndarray:
-    values = pydicom.pixels.pixel_array(header)
+    syntax = header.file_meta.TransferSyntaxUID
+    if DECODERS.get(syntax) == "":
+        return _jpeg_lossless_values(header)
+    values = pydicom.pixels.pixel_array(header, decoding_plugin=DECODERS.get(syntax, ""))
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     assert values.shape == (header.Rows, header.Columns), values.shape
-    if not header.file_meta.TransferSyntaxUID.is_encapsulated:
+    if not syntax.is_encapsulated:
         # Bits beyond the stored ones may hold an overlay; shifting them out also extends the sign.
         allocated, stored = header.BitsAllocated, header.BitsStored
         high = _number(header, "HighBit", default=stored - 1)
         values = values << (allocated - 1 - high) >> (allocated - stored)
     return values
+
+
+def _jpeg_lossless_values(header: pydicom.Dataset) -> np.ndarray:
+    signed = bool(header.PixelRepresentation)
+    pixels = decode_jpeg_lossless(
+        get_frame(header.PixelData, 0, number_of_frames=1),
+        width=header.Columns,
+        height=header.Rows,
+        bits_allocated=header.BitsAllocated,
+        bits_stored=header.BitsStored,
+        signed=signed,
+        syntax=str(header.file_meta.TransferSyntaxUID),
+    )
+    kind = f"<{'i' if signed else 'u'}{header.BitsAllocated // 8}"
+    return np.frombuffer(pixels, dtype=kind).reshape(header.Rows, header.Columns)
 
 
 def _square_size(header: pydicom.Dataset) -> tuple[int, int]:

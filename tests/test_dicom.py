@@ -87,10 +87,16 @@ def test_every_lossless_syntax_gives_the_same_gray_values(syntax):
     assert np.array_equal(gray_of(saved(header)), linear(DEEP, 0, 4095))
 
 
-def test_jpeg_lossless_gives_the_same_gray_values(tmp_path):
-    plain, packed = str(tmp_path / "plain.dcm"), str(tmp_path / "packed.dcm")
-    attributes = {"BitsStored": 12, "HighBit": 11, "WindowCenter": 2048, "WindowWidth": 4096}
-    Path(plain).write_bytes(content_of(DEEP, **attributes))
+@pytest.mark.parametrize("syntax", [uid.RLELossless, uid.JPEGLSLossless, uid.JPEG2000Lossless])
+def test_eight_bits_come_back_exactly_from_every_compression(syntax):
+    header = header_of(GRAY)
+    header.compress(syntax)
+    assert np.array_equal(gray_of(saved(header)), GRAY)
+
+
+def jpeg_lossless(folder: Path, pixels: np.ndarray, **attributes) -> bytes:
+    plain, packed = str(folder / "plain.dcm"), folder / "packed.dcm"
+    Path(plain).write_bytes(content_of(pixels, **attributes))
     reader = gdcm.ImageReader()
     reader.SetFileName(plain)
     assert reader.Read()
@@ -99,12 +105,31 @@ def test_jpeg_lossless_gives_the_same_gray_values(tmp_path):
     change.SetInput(reader.GetImage())
     assert change.Change()
     writer = gdcm.ImageWriter()
-    writer.SetFileName(packed)
+    writer.SetFileName(str(packed))
     writer.SetFile(reader.GetFile())
     writer.SetImage(change.GetOutput())
     assert writer.Write()
     assert pydicom.dcmread(packed).file_meta.TransferSyntaxUID == uid.JPEGLosslessSV1
-    assert np.array_equal(np.asarray(read_dicom(packed).image), linear(DEEP, 0, 4095))
+    return packed.read_bytes()
+
+
+def test_jpeg_lossless_gives_the_same_gray_values(tmp_path):
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    deep = jpeg_lossless(tmp_path, DEEP, BitsStored=12, HighBit=11, **window)
+    assert np.array_equal(gray_of(deep), linear(DEEP, 0, 4095))
+    assert np.array_equal(gray_of(jpeg_lossless(tmp_path, GRAY)), GRAY)
+    signed = DEEP.astype(np.int16) - 2048
+    assert np.array_equal(
+        gray_of(jpeg_lossless(tmp_path, signed, WindowCenter=0, WindowWidth=4096)), linear(DEEP, 0, 4095)
+    )
+
+
+def test_a_frame_that_kills_its_decoder_is_refused_and_nothing_else_happens(tmp_path, monkeypatch):
+    content = jpeg_lossless(tmp_path, DEEP, BitsStored=12, HighBit=11)
+    (tmp_path / "dies.py").write_text("import os; os.abort()")
+    monkeypatch.setattr("data.jpeg_lossless.__file__", str(tmp_path / "dies.py"))
+    with pytest.raises(ImageRefused, match=r"scan\.dcm: is damaged or cut short DICOM; fetch or export it again"):
+        read_dicom(content, name="scan.dcm")
 
 
 def test_baseline_jpeg_is_read_as_its_decoder_reads_it():
@@ -278,6 +303,10 @@ REFUSED = {
     ),
     "frame of another size": (compressed_with_other_rows, "its compressed pixels are not the 48 x 65 gray ones the h"),
     "RLE bomb": (lambda: with_frame(RLE_BOMB, uid.RLELossless), "its compressed pixels are not the 48 x 64 gray ones"),
+    "12-bit lossy JPEG": (
+        lambda: content_of(DEEP, uid.JPEGExtended12Bit, BitsStored=12, PixelData=encapsulate([b"frame"])),
+        "is compressed as JPEG Extended.+, which cannot be read; export it uncompressed",
+    ),
     "film": (lambda: with_frame(b"film", uid.MPEG2MPML), "is compressed as MPEG2.+, which cannot be read; export it u"),
     "1 bit": (lambda: content_of(GRAY, BitsAllocated=1, BitsStored=1), "has 1 bits a pixel in 1; 8 to 16 bits in 8 or"),
     "deflated": (lambda: content_of(GRAY, uid.DeflatedExplicitVRLittleEndian), "is deflated DICOM, which is not read"),

@@ -26,9 +26,10 @@ from vlm.findings import FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator
 
 pytestmark = pytest.mark.filterwarnings(
-    # Gradio leaves event loops and sockets to the garbage collector.
+    # Gradio leaves event loops and sockets to the garbage collector, and calls pandas in old ways.
     "ignore:unclosed:ResourceWarning",
     "ignore:'future.no_silent_downcasting' is deprecated",
+    "ignore:The copy keyword is deprecated",
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
 )
 NUM_TOKENS = 24

@@ -16,7 +16,9 @@ def _overconfident(temperature, num_studies=4000):
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_the_temperature_that_made_logits_overconfident_is_found_again(temperature):
     logits, targets = _overconfident(temperature)
-    assert calibrate(logits, targets, torch.ones_like(targets).bool()).temperature == pytest.approx(temperature, rel=0.04)
+    assert calibrate(logits, targets, torch.ones_like(targets).bool()).temperature == pytest.approx(
+        temperature, rel=0.04
+    )
 
 
 def test_masked_labels_change_nothing():

@@ -34,7 +34,7 @@ def bases(tmp_path_factory, tiny_config):
     vit_name, gpt2_name = str(folder / "vit"), str(folder / "gpt2")
     return {
         "encoder": EncoderConfig(
-            architecture=resolve_encoder(vit_name, revision=None, image=config.image), base=BaseWeights(name=vit_name)
+            architecture=resolve_encoder(vit_name, revision=None), base=BaseWeights(name=vit_name)
         ),
         "decoder": DecoderConfig(architecture=resolve_gpt2(gpt2_name, revision=None), base=BaseWeights(name=gpt2_name)),
     }

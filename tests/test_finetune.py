@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTModel
 
 from data.study import load_studies
 from train import finetune, loop
 from vlm.checkpoint import load_checkpoint
 from vlm.generator import ReportGenerator
+from vlm.tokenizer import train_tokenizer
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -35,26 +37,81 @@ def _arguments(dataset, output, *more):
     return [f"--dataset={dataset}", f"--output-dir={output}", *SMALL, *more]
 
 
+@pytest.fixture(scope="module")
+def trained(small_dataset, tmp_path_factory):
+    """A run of one epoch in which all weights were trained. Not to be changed."""
+    output = tmp_path_factory.mktemp("trained") / "run"
+    finetune.main(_arguments(small_dataset, output, "--num-epochs=1", "--no-lora"))
+    return output
+
+
+def _going_on(dataset, output, start, *more):
+    own = ("--image-size", "--encoder", "--decoder", "--vocab-size")
+    arguments = [argument for argument in _arguments(dataset, output, *more) if not argument.startswith(own)]
+    return [*arguments, f"--start-from={start}"]
+
+
 def _losses(output):
     records = [json.loads(line) for line in (output / "train_log.jsonl").read_text().splitlines()]
     return [(record["step"], record["loss"]) for record in records if "loss" in record]
 
 
-def test_a_run_leaves_a_checkpoint_a_log_a_card_and_a_merged_model(small_dataset, tmp_path):
+def test_a_run_leaves_a_checkpoint_a_log_a_card_and_a_merged_model(small_dataset, trained, tmp_path):
     output = tmp_path / "run"
-    finetune.main(_arguments(small_dataset, output, "--num-epochs=2", "--findings-epochs=1", "--merge"))
+    finetune.main(_going_on(small_dataset, output, trained, "--num-epochs=2", "--findings-epochs=1", "--merge"))
     assert len(_losses(output)) == 2 * 4
     card = (output / "best" / "README.md").read_text()
     assert "Not a medical device" in card
     assert "synthetic" in card
+    assert "drawn into the boxes" in card
     assert json.loads((output / "best" / "training_config.json").read_text())["num_epochs"] == 2
     image = load_studies(small_dataset)["test"][0]["images"][0]
-    [report] = ReportGenerator.from_pretrained(output / "best").generate([image])
+    [report] = ReportGenerator.from_pretrained(output).generate([image])
     [merged] = ReportGenerator.from_pretrained(output / "merged").generate([image])
     assert report.finding_probabilities == pytest.approx(merged.finding_probabilities, abs=1e-5)
     assert not list((output / "merged").glob("*adapter*"))
     assert load_checkpoint(output / "best").calibration.is_calibrated
     assert list((output / "tensorboard").iterdir())
+
+
+def test_going_on_with_lora_keeps_the_starts_weights_and_begins_as_good_as_it(small_dataset, trained, tmp_path):
+    output = tmp_path / "run"
+    finetune.main(_going_on(small_dataset, output, trained, "--num-epochs=1", "--learning-rate=1e-9"))
+    start, end = (load_file(folder / "best" / "model.safetensors") for folder in (trained, output))
+    frozen = [name for name in start if name.startswith(("encoder.", "decoder."))]
+    assert frozen
+    assert all(torch.equal(start[name], end[name]) for name in frozen)
+    assert (output / "best" / "adapter" / "adapter_model.safetensors").is_file()
+    validations = [
+        json.loads((folder / "train_log.jsonl").read_text().splitlines()[-1])["validation"]
+        for folder in (trained, output)
+    ]
+    assert validations[1]["report_loss"] == pytest.approx(validations[0]["report_loss"], abs=1e-4)
+
+
+def test_pretrained_folders_train_by_lora_and_are_named_not_copied(small_dataset, tmp_path):
+    tokenizer = train_tokenizer(["Findings: the lungs are clear."], vocab_size=300)
+    tokenizer.save_pretrained(str(tmp_path / "gpt2"))
+    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    gpt2 = GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=512, vocab_size=len(tokenizer), **special)
+    GPT2LMHeadModel(gpt2).save_pretrained(tmp_path / "gpt2")
+    vit = ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=16
+    )
+    ViTModel(vit, add_pooling_layer=False).save_pretrained(tmp_path / "vit")
+    (tmp_path / "vit" / "preprocessor_config.json").write_text(
+        json.dumps({"size": {"height": 32, "width": 32}, "image_mean": [0.1] * 3, "image_std": [0.2] * 3})
+    )
+    own = ("--image-size", "--encoder", "--decoder", "--vocab-size")
+    arguments = [argument for argument in _arguments(small_dataset, tmp_path / "run") if not argument.startswith(own)]
+    named = [f"--encoder={tmp_path / 'vit'}", f"--decoder={tmp_path / 'gpt2'}", "--num-epochs=1"]
+    finetune.main([*arguments, *named])
+    saved = load_file(tmp_path / "run" / "best" / "model.safetensors")
+    assert not [name for name in saved if name.startswith(("encoder.", "decoder."))]
+    config = load_checkpoint(tmp_path / "run").model.config
+    assert config.image.size == 32
+    assert config.image.mean == (0.1, 0.1, 0.1)
+    assert config.decoder.base.name == str(tmp_path / "gpt2")
 
 
 def test_an_interrupted_run_resumes_to_the_same_losses(small_dataset, tmp_path, monkeypatch):
@@ -84,7 +141,7 @@ def test_a_killed_launch_resumes_to_the_same_losses(small_dataset, tmp_path):
 
     def launch(*more):
         command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=1"]
-        arguments = _arguments(small_dataset, tmp_path / "run", "--num-epochs=8", "--state-every=2", *more)
+        arguments = _arguments(small_dataset, tmp_path / "run", "--num-epochs=8", "--no-lora", "--state-every=2", *more)
         return subprocess.Popen(
             [*command, "train/finetune.py", *arguments],
             cwd=ROOT,
@@ -98,7 +155,9 @@ def test_a_killed_launch_resumes_to_the_same_losses(small_dataset, tmp_path):
     log = tmp_path / "run" / "train_log.jsonl"
     process = launch()
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None and not (log.is_file() and len(_losses(log.parent)) > 5):
+    while (
+        time.monotonic() < deadline and process.poll() is None and not (log.is_file() and len(_losses(log.parent)) > 5)
+    ):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -113,13 +172,9 @@ def test_a_killed_launch_resumes_to_the_same_losses(small_dataset, tmp_path):
     assert shared == pytest.approx(before, rel=1e-6)
 
 
-@pytest.mark.parametrize("decoder", ["lstm-nano", "nano"])
-def test_the_lstm_baseline_trains_by_the_same_command(small_dataset, tmp_path, decoder):
-    arguments = _arguments(small_dataset, tmp_path / "run", "--num-epochs=1", "--no-lora")
-    finetune.main([argument for argument in arguments if "--decoder" not in argument] + [f"--decoder={decoder}"])
-    assert load_checkpoint(tmp_path / "run" / "best").model.config.decoder.kind == decoder.split("-")[0].replace(
-        "nano", "gpt2"
-    )
+def test_the_lstm_baseline_trains_by_the_same_command(small_dataset, tmp_path):
+    finetune.main(_arguments(small_dataset, tmp_path / "run", "--num-epochs=1", "--no-lora", "--decoder=lstm-nano"))
+    assert load_checkpoint(tmp_path / "run" / "best").model.config.decoder.kind == "lstm"
 
 
 def test_a_data_set_without_reports_trains_the_findings_alone(small_dataset, tmp_path):
@@ -140,10 +195,12 @@ def _error(capsys, arguments):
 
 def test_an_output_folder_of_a_different_run_is_refused(small_dataset, tmp_path, capsys):
     output = tmp_path / "run"
-    finetune.main(_arguments(small_dataset, output, "--num-epochs=1"))
-    message = _error(capsys, _arguments(small_dataset, output, "--num-epochs=1"))
+    finetune.main(_arguments(small_dataset, output, "--num-epochs=1", "--no-lora"))
+    message = _error(capsys, _arguments(small_dataset, output, "--num-epochs=1", "--no-lora"))
     assert "already holds a run or other files; give --resume" in message
-    message = _error(capsys, _arguments(small_dataset, output, "--num-epochs=1", "--learning-rate=0.1", "--resume"))
+    message = _error(
+        capsys, _arguments(small_dataset, output, "--num-epochs=1", "--no-lora", "--learning-rate=0.1", "--resume")
+    )
     assert "says learning_rate = 0.0005 but 0.1 was given" in message
     message = _error(capsys, _arguments(small_dataset, tmp_path / "other", "--resume"))
     assert "holds no run" in message
@@ -154,8 +211,17 @@ def test_mistakes_are_named(small_dataset, tmp_path, capsys):
     assert "nothing does not exist; make one with `python -m data.prepare`" in message
     message = _error(capsys, _arguments(small_dataset, tmp_path / "run", "--findings-epochs=99"))
     assert "--findings-epochs must lie in 0..10" in message
-    message = _error(capsys, [*_arguments(small_dataset, tmp_path / "run"), "--encoder=/no/such/folder"])
-    assert "no image encoder can be read from '/no/such/folder'" in message
+    message = _error(capsys, [*_arguments(small_dataset, tmp_path / "run"), "--encoder=/no/such/folder", "--no-lora"])
+    assert "no model can be read from '/no/such/folder'" in message
+    message = _error(capsys, _arguments(small_dataset, tmp_path / "run1", "--no-lora", "--max-report-tokens=490"))
+    assert "up to 2 views" in message
+    assert "give --max-report-tokens at most" in message
+    message = _error(capsys, _arguments(small_dataset, tmp_path / "run2"))
+    assert "LoRA adapts pretrained weights, but the decoder 'nano' starts from random ones" in message
+    message = _error(capsys, [*_arguments(small_dataset, tmp_path / "run3"), "--start-from=/no/such/run"])
+    assert "--encoder cannot be given with --start-from" in message
+    message = _error(capsys, _going_on(small_dataset, tmp_path / "run4", "/no/such/run"))
+    assert "/no/such/run is neither a checkpoint folder nor a hub repository" in message
 
 
 def test_after_the_findings_epochs_a_frozen_image_side_rests_and_resumes(small_dataset, tmp_path, monkeypatch):
@@ -177,5 +243,5 @@ def test_after_the_findings_epochs_a_frozen_image_side_rests_and_resumes(small_d
 def test_freezing_without_any_report_is_refused(small_dataset, tmp_path, capsys):
     studies = load_studies(small_dataset).map(lambda row: {"findings": "", "impression": ""})
     studies.save_to_disk(str(tmp_path / "silent"))
-    arguments = _arguments(tmp_path / "silent", tmp_path / "run", "--num-epochs=2", "--findings-epochs=1")
+    arguments = _arguments(tmp_path / "silent", tmp_path / "run", "--num-epochs=2", "--findings-epochs=1", "--no-lora")
     assert "no training study has a report" in _error(capsys, [*arguments, "--freeze-after-findings"])

@@ -1,5 +1,7 @@
 """The learning rate over a run, and the parameter groups."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ def test_the_rate_rises_over_the_warm_up_and_falls_to_nearly_zero():
     assert factors[0] == pytest.approx(0.1)
     assert factors[9] == factors[10] == pytest.approx(1.0)
     assert factors[55] == pytest.approx(0.5)
-    assert all(later < earlier for earlier, later in zip(factors[10:], factors[11:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(factors[10:]))
     assert factors[-1] < 0.001
 
 

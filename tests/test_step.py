@@ -34,6 +34,16 @@ def _rows(batch, rows):
     return {name: value[rows] for name, value in batch.items()}
 
 
+@pytest.fixture
+def still_model(tiny_model):
+    """Without dropout, so that batches can be compared."""
+    model = copy.deepcopy(tiny_model)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
 def _stepped(model, batches):
     model = copy.deepcopy(model).train()
     optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.1)
@@ -41,27 +51,21 @@ def _stepped(model, batches):
     return losses, dict(model.named_parameters())
 
 
-def test_four_batches_of_one_equal_one_batch_of_four_with_unequal_reports(tiny_model):
-    for module in tiny_model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    batch = _batch(tiny_model, [12, 3, 7, 1])
-    whole_losses, whole = _stepped(tiny_model, [batch])
-    parts_losses, parts = _stepped(tiny_model, [_rows(batch, slice(n, n + 1)) for n in range(4)])
+def test_four_batches_of_one_equal_one_batch_of_four_with_unequal_reports(still_model):
+    batch = _batch(still_model, [12, 3, 7, 1])
+    whole_losses, whole = _stepped(still_model, [batch])
+    parts_losses, parts = _stepped(still_model, [_rows(batch, slice(n, n + 1)) for n in range(4)])
     assert parts_losses.loss == pytest.approx(whole_losses.loss, abs=1e-5)
     assert parts_losses.num_studies == whole_losses.num_studies == 4
     for name, parameter in whole.items():
         torch.testing.assert_close(parts[name], parameter, atol=1e-5, rtol=1e-4, msg=name)
 
 
-def test_the_report_loss_is_the_mean_over_all_tokens_not_over_batches(tiny_model):
-    for module in tiny_model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    batch = _batch(tiny_model, [12, 3])
-    outputs = [tiny_model.train()(**_rows(batch, slice(n, n + 1))) for n in range(2)]
-    losses, _ = _stepped(tiny_model, [_rows(batch, slice(n, n + 1)) for n in range(2)])
-    expected = sum(float(output.report_loss_sum) for output in outputs) / 13
+def test_the_report_loss_is_the_mean_over_all_tokens_not_over_batches(still_model):
+    batch = _batch(still_model, [12, 3])
+    outputs = [still_model.train()(**_rows(batch, slice(n, n + 1))) for n in range(2)]
+    losses, _ = _stepped(still_model, [_rows(batch, slice(n, n + 1)) for n in range(2)])
+    expected = sum(output.report_loss_sum.item() for output in outputs) / 13
     assert losses.report_loss == pytest.approx(expected, rel=1e-4)
 
 

@@ -185,6 +185,8 @@ def plan_epoch(
     order = rng.permutation(len(lengths))
     if only_reports:
         order = order[np.take(lengths, order) > 0]
+    if not len(order):
+        return []
     step_size = batch_size * num_batches * num_processes
     if group_by_length:
         pools = [order[start : start + 8 * step_size] for start in range(0, len(order), 8 * step_size)]

@@ -10,7 +10,15 @@ from huggingface_hub.errors import EntryNotFoundError
 from transformers import PreTrainedTokenizerBase
 
 from train.options import FinetuneOptions
-from vlm.config import BaseWeights, DecoderConfig, EncoderConfig, ImageGeometry, ReportModelConfig
+from vlm.checkpoint import fetch_checkpoint, load_checkpoint, merge_adapters
+from vlm.config import (
+    BaseWeights,
+    DecoderConfig,
+    EncoderConfig,
+    ImageGeometry,
+    LoraSettings,
+    ReportModelConfig,
+)
 from vlm.encoder import resolve_encoder
 from vlm.gpt2 import resolve_gpt2
 from vlm.model import ReportModel
@@ -21,7 +29,10 @@ LSTM_SIZES = {"lstm": "tiny", "lstm-nano": "nano", "lstm-small": "small", "lstm-
 
 
 def build_tokenizer(options: FinetuneOptions, reports: Iterable[str]) -> PreTrainedTokenizerBase:
-    """The tokenizer that the options name, else the pretrained decoder's, else one trained on the reports."""
+    """The tokenizer of the checkpoint to start from, else the one named, else the pretrained decoder's, else one
+    trained on the reports."""
+    if options.start_from is not None:
+        return load_tokenizer(fetch_checkpoint(options.start_from))
     if options.tokenizer is not None:
         return load_tokenizer(options.tokenizer)
     if options.decoder not in DECODER_SIZES and options.decoder not in LSTM_SIZES:
@@ -35,25 +46,34 @@ def build_model(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) ->
     Raises:
         ValueError: a name is neither built in nor readable, or its parts do not fit together.
     """
+    if options.start_from is not None:
+        model = load_checkpoint(fetch_checkpoint(options.start_from)).model
+        merge_adapters(model)
+        model.requires_grad_(True)
+        if options.lora:
+            model.adapt(options.lora_settings)
+        return model
     geometry = _image_geometry(options)
-    lora = options.lora_settings if options.lora else None
-    model = ReportModel(
+    return ReportModel(
         ReportModelConfig(
             encoder=_encoder_config(options, geometry),
             decoder=_decoder_config(options, tokenizer),
             image=geometry,
             num_query_heads=options.num_query_heads,
             pool=options.pool,
-            lora=lora,
+            lora=_lora(options) if options.lora else None,
         )
     )
-    if lora is None:
-        # Bases that will be trained are no longer the base's weights: the checkpoint must hold them itself.
-        config = model.config
-        model.config = replace(
-            config, encoder=replace(config.encoder, base=None), decoder=replace(config.decoder, base=None)
+
+
+def _lora(options: FinetuneOptions) -> LoraSettings:
+    if options.decoder in DECODER_SIZES or options.decoder in LSTM_SIZES:
+        raise ValueError(
+            f"LoRA adapts pretrained weights, but the decoder {options.decoder!r} starts from random ones; give "
+            "--start-from a checkpoint, a pretrained --decoder, or --no-lora to train all weights"
         )
-    return model
+    is_random = options.encoder in ENCODER_SIZES
+    return replace(options.lora_settings, train_encoder=is_random or options.lora_settings.train_encoder)
 
 
 def _encoder_config(options: FinetuneOptions, geometry: ImageGeometry) -> EncoderConfig:
@@ -62,7 +82,7 @@ def _encoder_config(options: FinetuneOptions, geometry: ImageGeometry) -> Encode
     if options.patch_stride is not None:
         raise ValueError("--patch-stride needs a built-in encoder; pretrained patches keep their stride")
     return EncoderConfig(
-        architecture=resolve_encoder(options.encoder, revision=options.encoder_revision, image=geometry),
+        architecture=resolve_encoder(options.encoder, revision=options.encoder_revision),
         base=BaseWeights(name=_absolute(options.encoder), revision=options.encoder_revision),
     )
 
@@ -92,12 +112,14 @@ def _image_geometry(options: FinetuneOptions) -> ImageGeometry:
     """Built-in encoders take gray; a pretrained one takes the size, mean and deviation it was trained with."""
     if options.encoder in ENCODER_SIZES:
         return ImageGeometry(size=options.image_size)
+    architecture = resolve_encoder(options.encoder, revision=options.encoder_revision)
     processor = _image_processor(options.encoder, options.encoder_revision)
     size = processor.get("crop_size") or processor.get("size") or options.image_size
     if isinstance(size, dict):
         size = size.get("height") or size.get("shortest_edge") or options.image_size
-    mean, std = processor.get("image_mean", (0.5,) * 3), processor.get("image_std", (0.5,) * 3)
-    return ImageGeometry(size=int(size), num_channels=3, mean=tuple(mean), std=tuple(std))
+    num_channels = architecture["num_channels"]
+    mean, std = (processor.get(name, (0.5,) * num_channels) for name in ("image_mean", "image_std"))
+    return ImageGeometry(size=int(size), num_channels=num_channels, mean=tuple(mean), std=tuple(std))
 
 
 def _image_processor(name: str, revision: str | None) -> dict:

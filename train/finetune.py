@@ -25,8 +25,11 @@ from train.options import FinetuneOptions
 from train.progress import console, print_summary
 from train.run_folder import open_run
 from vlm.checkpoint import merge_checkpoint
+from vlm.findings import NUM_FINDINGS
+from vlm.gpt2 import GPT2Decoder
+from vlm.model import ReportModel
 from vlm.report import compose_report
-from vlm.tokenizer import load_tokenizer
+from vlm.tokenizer import MAX_PROMPT_TOKENS, load_tokenizer
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -82,6 +85,7 @@ def _trainee(options: FinetuneOptions, studies, folder: Path, accelerator: Accel
     accelerator.wait_for_everyone()
     tokenizer = load_tokenizer(folder / "tokenizer")
     model = build_model(options, tokenizer)
+    _check_positions(options, model, max(map(len, studies["train"]["view_positions"])))
     image = model.config.image
     common = {"tokenizer": tokenizer, "geometry": image, "max_report_tokens": options.max_report_tokens}
     return Trainee(
@@ -101,6 +105,19 @@ def _trainee(options: FinetuneOptions, studies, folder: Path, accelerator: Accel
         ),
         lengths=[len(report) for report in reports],
     )
+
+
+def _check_positions(options: FinetuneOptions, model: ReportModel, num_views: int) -> None:
+    """Better before the run than in the middle of it."""
+    if not isinstance(model.decoder, GPT2Decoder):
+        return
+    prefix = num_views * model.vision_projector.num_tokens + NUM_FINDINGS + MAX_PROMPT_TOKENS
+    room = model.decoder.num_positions - prefix
+    if options.max_report_tokens > room:
+        raise ValueError(
+            f"the decoder has {model.decoder.num_positions} positions; up to {num_views} views with the findings and "
+            f"the indication take {prefix} of them: give --max-report-tokens at most {room}, or a larger --pool"
+        )
 
 
 def _summary(trainer: Trainer, studies) -> dict[str, str]:

@@ -7,6 +7,20 @@ from typing import Literal
 from data.augment import Augmentation
 from vlm.config import LoraSettings
 
+OF_THE_START = (
+    "encoder",
+    "encoder_revision",
+    "decoder",
+    "decoder_revision",
+    "tokenizer",
+    "vocab_size",
+    "image_size",
+    "patch_stride",
+    "pool",
+    "num_query_heads",
+)
+"""Settings that a checkpoint to start from has decided."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinetuneOptions:
@@ -17,6 +31,9 @@ class FinetuneOptions:
     output_dir: str
     """Where the run goes: log, states, and the best checkpoint under best/."""
 
+    start_from: str | None = None
+    """Checkpoint folder (or run, or hub id) of a report model to go on from: with its encoder, decoder, tokenizer and
+    image size, which are then not given."""
     encoder: str = "tiny"
     """Image encoder: a built-in size (nano, tiny, small, base, cnn, resnet, convnext), a local folder or a hub id."""
     encoder_revision: str | None = None
@@ -40,7 +57,8 @@ class FinetuneOptions:
     """Attention heads of the finding queries."""
 
     lora: bool = True
-    """Adapt the decoder by LoRA with encoder and decoder frozen; --no-lora trains all weights."""
+    """Adapt the pretrained decoder by LoRA, with it and a pretrained encoder frozen; --no-lora trains all weights. An
+    encoder without pretrained weights is always trained."""
     lora_settings: LoraSettings = field(default_factory=LoraSettings)
 
     num_epochs: int = 10
@@ -105,5 +123,12 @@ class FinetuneOptions:
             raise ValueError(f"--warmup-fraction must lie in [0, 1), got {self.warmup_fraction}")
         if self.learning_rate <= 0:
             raise ValueError(f"--learning-rate must be above 0, got {self.learning_rate}")
+        if self.start_from is not None:
+            for name in OF_THE_START:
+                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                    flag = f"--{name.replace('_', '-')}"
+                    raise ValueError(
+                        f"{flag} cannot be given with --start-from, whose checkpoint has its own; leave it out"
+                    )
         if not Path(self.dataset).exists():
             raise ValueError(f"--dataset {self.dataset} does not exist; make one with `python -m data.prepare`")

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -84,6 +86,22 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(model=model.eval(), tokenizer=tokenizer, calibration=calibration)
 
 
+def fetch_checkpoint(name: str | Path, *, revision: str | None = None) -> Path:
+    """The folder of that name, or the files of the hub repository of that name.
+
+    Raises:
+        ValueError: there is neither.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        return find_checkpoint(folder)
+    try:
+        patterns = ["*.json", "*.safetensors", "*.txt", "*.md"]
+        return Path(snapshot_download(str(name), revision=revision, allow_patterns=patterns))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(f"{name} is neither a checkpoint folder nor a hub repository: {error}") from error
+
+
 def find_checkpoint(folder: Path) -> Path:
     """The folder itself, or best/ in it where it is the output folder of a run.
 
@@ -111,14 +129,18 @@ def merge_checkpoint(folder: Path, output: Path) -> None:
         raise ValueError(f"{output} exists; name a new folder for the merged checkpoint")
     folder = find_checkpoint(folder)
     checkpoint = load_checkpoint(folder)
-    model = checkpoint.model
-    for parent, attribute in _adapters(model).values():
-        setattr(parent, attribute, getattr(parent, attribute).merge_and_unload())
-    model.config = _without_bases(model.config)
+    merge_adapters(checkpoint.model)
     save_checkpoint(output, checkpoint)
     for name in ("training_config.json", "README.md"):
         if (folder / name).is_file():
             shutil.copy(folder / name, output / name)
+
+
+def merge_adapters(model: ReportModel) -> None:
+    """Adds each adapter to the weights it adapts; the model then has no LoRA and needs no base."""
+    for parent, attribute in _adapters(model).values():
+        setattr(parent, attribute, getattr(parent, attribute).merge_and_unload())
+    model.config = _without_bases(model.config)
 
 
 def _adapters(model: ReportModel) -> dict[str, tuple[nn.Module, str]]:

@@ -77,7 +77,12 @@ class LoraSettings:
     encoder_projections: tuple[str, ...] = ()
     """The encoder's, such as q_proj, v_proj; none: the encoder is frozen whole (or trained whole, see train)."""
 
+    train_encoder: bool = False
+    """Train the encoder whole instead of freezing it: what an encoder without pretrained weights needs."""
+
     def __post_init__(self):
+        if self.train_encoder and self.encoder_projections:
+            raise ValueError("LoRA on the encoder and training it whole exclude each other; choose one")
         if self.rank < 1:
             raise ValueError(f"LoRA rank must be at least 1, got {self.rank}; use --no-lora to train without it")
         if not self.decoder_projections and not self.encoder_projections:

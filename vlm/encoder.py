@@ -59,19 +59,15 @@ class ImageEncoder(nn.Module):
         return (side, side), features.shape[2]
 
 
-def resolve_encoder(name: str, *, revision: str | None, image: ImageGeometry) -> dict[str, Any]:
+def resolve_encoder(name: str, *, revision: str | None) -> dict[str, Any]:
     """The architecture of a pretrained backbone, as EncoderConfig holds it.
 
     Raises:
-        ValueError: nothing under that name can be read, or it does not take pictures of this geometry.
+        ValueError: nothing under that name can be read, or it takes no pictures.
     """
     architecture = read_architecture(BaseWeights(name=name, revision=revision))
     if "num_channels" not in architecture:
         raise ValueError(f"{name!r} is a {architecture['model_type']}, not an image encoder")
-    if architecture["num_channels"] != image.num_channels:
-        raise ValueError(
-            f"the image encoder {name!r} takes {architecture['num_channels']} channels, not {image.num_channels}"
-        )
     return architecture
 
 

@@ -13,14 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from PIL import Image
 from torch import Tensor
 
 from vlm.batch import batch_tokens, batch_views
 from vlm.calibration import Calibration
-from vlm.checkpoint import Checkpoint, load_checkpoint
+from vlm.checkpoint import Checkpoint, fetch_checkpoint, load_checkpoint
 from vlm.decoding import GenerationOptions, WrittenTokens, write_reports, write_tokens
 from vlm.finding_queries import FindingOutput
 from vlm.heatmap import heatmaps
@@ -70,13 +68,7 @@ class ReportGenerator:
         Raises:
             ValueError: nothing is there, or a file of it is missing, damaged or of another model; names the file.
         """
-        folder = Path(name)
-        if not folder.is_dir():
-            try:
-                patterns = ["*.json", "*.safetensors", "*.txt", "*.md"]
-                folder = Path(snapshot_download(str(name), revision=revision, allow_patterns=patterns))
-            except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-                raise ValueError(f"{name} is neither a checkpoint folder nor a hub repository: {error}") from error
+        folder = fetch_checkpoint(name, revision=revision)
         return cls(load_checkpoint(folder), device=device, name=str(name))
 
     @property

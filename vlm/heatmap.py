@@ -8,18 +8,24 @@ from PIL import Image
 
 from vlm.image import placement
 
+CLEAR_PEAK = 4.0
+"""From so many times the even share on, attention is shown at full heat."""
+
 
 def heatmaps(attention_maps: np.ndarray, image_sizes: Sequence[tuple[int, int]], square: int) -> list[np.ndarray]:
     """For each view, heat 0..1 of each finding in the picture's own pixels: float32 [findings, height, width].
 
-    `attention_maps` are [findings, views, rows, columns]. A finding's peak over all views is 1, so a view that it
-    was not seen in stays dark.
+    `attention_maps` are [findings, views, rows, columns], each finding's with the sum 1. Only what lies above an even
+    share is heat: attention that is spread over everything points nowhere and stays dark. A finding's peak over all
+    views is 1, or less where it has less than CLEAR_PEAK even shares.
     """
     if attention_maps.shape[1] != len(image_sizes):
         raise ValueError(f"attention over {attention_maps.shape[1]} views does not fit {len(image_sizes)} pictures")
-    views = [align_to_image(attention_maps[:, view], size, square) for view, size in enumerate(image_sizes)]
+    even_share = 1 / np.prod(attention_maps.shape[1:])
+    above = (attention_maps - even_share).clip(min=0)
+    views = [align_to_image(above[:, view], size, square) for view, size in enumerate(image_sizes)]
     peaks = np.maximum.reduce([view.max(axis=(1, 2), keepdims=True) for view in views])
-    return [view / np.maximum(peaks, 1e-12) for view in views]
+    return [view / np.maximum(peaks, (CLEAR_PEAK - 1) * even_share, dtype=np.float32) for view in views]
 
 
 def align_to_image(attention: np.ndarray, image_size: tuple[int, int], square: int) -> np.ndarray:

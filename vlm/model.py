@@ -5,14 +5,14 @@ pixel values -> patch features -> finding queries -> finding tokens, logits, att
 prefix = [image tokens | finding tokens | prompt] -> GPT-2 or LSTM -> "Findings: … Impression: …"
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlm.config import ReportModelConfig
+from vlm.config import LoraSettings, ReportModelConfig
 from vlm.encoder import ImageEncoder
 from vlm.finding_queries import FindingOutput, FindingQueries
 from vlm.findings import NUM_FINDINGS
@@ -64,12 +64,13 @@ class ReportModel(nn.Module):
         self.finding_projector = nn.Linear(width, self.decoder.width)
         self.finding_presence = nn.Parameter(torch.randn(NUM_FINDINGS, self.decoder.width) * 0.1)
         if config.lora is not None:
-            self._adapt()
+            self.adapt(config.lora)
 
-    def _adapt(self) -> None:
-        lora = self.config.lora
-        for parameter in [*self.encoder.parameters(), *self.decoder.parameters()]:
-            parameter.requires_grad_(False)
+    def adapt(self, lora: LoraSettings) -> None:
+        """Freezes the decoder, and the encoder unless it is to be trained, and puts adapters on them."""
+        self.config = replace(self.config, lora=lora)
+        self.decoder.requires_grad_(False)
+        self.encoder.requires_grad_(lora.train_encoder)
         if lora.decoder_projections:
             self.decoder.language_model = add_lora(self.decoder.language_model, lora, lora.decoder_projections)
         if lora.encoder_projections:

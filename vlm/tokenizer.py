@@ -10,6 +10,9 @@ from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, 
 END = "<|endoftext|>"
 """GPT-2's only special token: it starts a text, ends it and pads."""
 
+MAX_PROMPT_TOKENS = 48
+"""Longer indications are cut."""
+
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> PreTrainedTokenizerFast:
     """A byte-level byte-pair vocabulary (as GPT-2's) of at most `vocab_size` tokens, learned from the texts.
@@ -65,7 +68,9 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None) -> PreTrain
     return tokenizer
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, indication: str, *, max_tokens: int = 48) -> list[int]:
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, indication: str, *, max_tokens: int = MAX_PROMPT_TOKENS
+) -> list[int]:
     """Token ids of the prompt; empty without an indication."""
     if not indication.strip():
         return []

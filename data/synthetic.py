@@ -7,7 +7,7 @@ parallel and grown later without changing what is there.
 import numpy as np
 
 from data.grammar import write_report
-from data.phantom import draw_study
+from data.phantom.draw import draw_study
 from data.scene import Scene
 from data.scene_sampling import sample_scene
 from data.study import Study
@@ -29,7 +29,7 @@ def make_study(seed: int, index: int, size: int = 224) -> Study:
     written = write_report(scene, report_rng)
     return Study(
         study_id=f"synthetic-{seed}-{index:06d}",
-        subject_id=_subject_id(seed, index),
+        subject_id=subject_id(seed, index),
         images=images,
         view_positions=scene.view_positions,
         indication=written.indication,
@@ -48,6 +48,6 @@ def _generators(seed: int, index: int) -> list[np.random.Generator]:
     return [np.random.default_rng(child) for child in np.random.SeedSequence([seed, index]).spawn(3)]
 
 
-def _subject_id(seed: int, index: int) -> str:
+def subject_id(seed: int, index: int) -> str:
     first = index - 1 if index % 5 == 4 else index
     return f"synthetic-{seed}-subject-{first:06d}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from data.draft import ImageOptions, Plan
 from data.splits import split_subjects
 from data.study import MAX_SIDE, Study
-from data.synthetic import _subject_id, make_study
+from data.synthetic import make_study, subject_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +40,7 @@ class SyntheticSource:
             raise ValueError(f"--size is {self.size}; it must lie between 64 and {MAX_SIDE}")
 
     def plan(self, *, seed: int, split_fractions: tuple[float, float, float]) -> Plan:
-        subjects = [_subject_id(seed, index) for index in range(self.num_studies)]
+        subjects = [subject_id(seed, index) for index in range(self.num_studies)]
         split_of = split_subjects(subjects, fractions=split_fractions, seed=seed)
         drafts = (
             SyntheticDraft(

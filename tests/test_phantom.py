@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.phantom import draw_study
+from data.phantom.draw import draw_study
 from data.scene import KINDS, Scene, SceneFinding
 from vlm.findings import FINDING_INDEX
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data.phantom_anatomy import LEFT, RIGHT, Frontal
-from data.phantom_canvas import Canvas, curve, ellipse, ribbon
+from data.phantom.anatomy import LEFT, RIGHT, Frontal
+from data.phantom.canvas import Canvas, curve, ellipse, ribbon
 from data.scene import SceneFinding
 
 

@@ -5,8 +5,8 @@ from itertools import chain
 
 import numpy as np
 
-from data.phantom_anatomy import LEFT, RIGHT, SIDES, Frontal
-from data.phantom_canvas import Canvas, curve, ellipse, ribbon
+from data.phantom.anatomy import LEFT, RIGHT, SIDES, Frontal
+from data.phantom.canvas import Canvas, curve, ellipse, ribbon
 from data.scene import SceneFinding
 
 _LEVELS = np.arange(-0.02, 1.05, 0.062)

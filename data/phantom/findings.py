@@ -6,9 +6,9 @@ Each drawer adds its attenuation and returns the outlines of what it drew, one a
 
 import numpy as np
 
-from data.phantom_anatomy import LEFT, SIDES, Frontal
-from data.phantom_canvas import Canvas, curve, ellipse
-from data.phantom_patterns import (
+from data.phantom.anatomy import LEFT, SIDES, Frontal
+from data.phantom.canvas import Canvas, curve, ellipse
+from data.phantom.patterns import (
     draw_band,
     draw_bronchogram,
     draw_cavity,

@@ -1,14 +1,14 @@
 """The shape of a phantom's frontal chest: a patient's build, outlines of lungs, heart and mediastinum.
 
 `sample_patient` draws the build, `build_frontal` turns it, with what the findings do to shapes, into outlines.
-Schematic: the proportions are right, detail is left out. Coordinates as in `data.phantom_canvas`.
+Schematic: the proportions are right, detail is left out. Coordinates as in `data.phantom.canvas`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from data.phantom_canvas import curve
+from data.phantom.canvas import curve
 
 RIGHT, LEFT = -1, 1
 """Sign of x of the patient's sides in a frontal picture."""

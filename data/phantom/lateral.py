@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.phantom_anatomy import Patient, ShapeChange
-from data.phantom_canvas import Canvas, curve, ribbon
+from data.phantom.anatomy import Patient, ShapeChange
+from data.phantom.canvas import Canvas, curve, ribbon
 
 _SPINE = curve([(0.14, -0.1), (0.165, 0.08), (0.215, 0.25), (0.25, 0.45), (0.245, 0.65), (0.205, 0.9), (0.18, 1.1)])
 _EDGES = ribbon(_SPINE, 0.072)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from data.phantom_canvas import Canvas, curve, ellipse, ribbon
-from data.phantom_findings import extent_of, strength_of
-from data.phantom_lateral import Lateral
-from data.phantom_patterns import (
+from data.phantom.canvas import Canvas, curve, ellipse, ribbon
+from data.phantom.findings import extent_of, strength_of
+from data.phantom.lateral import Lateral
+from data.phantom.patterns import (
     draw_band,
     draw_cavity,
     draw_haze,

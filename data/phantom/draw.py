@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data.phantom_anatomy import Frontal, Patient, ShapeChange, build_frontal, sample_patient
-from data.phantom_bones import draw_bones, draw_breaks, plan_bones
-from data.phantom_canvas import Canvas
-from data.phantom_devices import DEVICE_DRAWERS
-from data.phantom_film import develop
-from data.phantom_findings import LUNG_DRAWERS
-from data.phantom_frontal import (
+from data.phantom.anatomy import Frontal, Patient, ShapeChange, build_frontal, sample_patient
+from data.phantom.bones import draw_bones, draw_breaks, plan_bones
+from data.phantom.canvas import Canvas
+from data.phantom.devices import DEVICE_DRAWERS
+from data.phantom.film import develop
+from data.phantom.findings import LUNG_DRAWERS
+from data.phantom.frontal import (
     draw_body,
     draw_lungs,
     draw_mediastinum,
@@ -25,9 +25,9 @@ from data.phantom_frontal import (
     draw_tortuous_aorta,
     draw_vessels,
 )
-from data.phantom_lateral import build_lateral, draw_lateral_chest
-from data.phantom_lateral_findings import draw_lateral_finding
-from data.phantom_pleura import draw_effusion, draw_pleural_other, draw_pneumothorax
+from data.phantom.lateral import build_lateral, draw_lateral_chest
+from data.phantom.lateral_findings import draw_lateral_finding
+from data.phantom.pleura import draw_effusion, draw_pleural_other, draw_pneumothorax
 from data.scene import KINDS, Scene, SceneFinding
 from data.study import FindingBox
 from vlm.findings import FINDING_INDEX

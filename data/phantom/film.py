@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from data.phantom_canvas import Canvas
+from data.phantom.canvas import Canvas
 
 
 def develop(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:

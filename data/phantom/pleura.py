@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from data.phantom_anatomy import SIDES, Frontal, Lung
-from data.phantom_canvas import Canvas, curve, ribbon
-from data.phantom_findings import strength_of
+from data.phantom.anatomy import SIDES, Frontal, Lung
+from data.phantom.canvas import Canvas, curve, ribbon
+from data.phantom.findings import strength_of
 from data.scene import SceneFinding
 
 

@@ -6,7 +6,7 @@ and returns the outline of what it drew. `strength` 1 is conspicuous.
 
 import numpy as np
 
-from data.phantom_canvas import Canvas, curve, ellipse, ribbon
+from data.phantom.canvas import Canvas, curve, ellipse, ribbon
 
 
 def draw_haze(canvas: Canvas, within: np.ndarray, centre, radii, *, strength: float) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Literal
 from eval.bootstrap import Estimate
 from eval.scoring import METRICS, Scores, paired_difference
 
-SLIGHT_DIFFERENCE = {"macro_f1": 0.1, "cider": 0.1}
+SLIGHT_DIFFERENCE = {"macro_f1": 0.1, "cider": 0.1, "macro_auroc": 0.05}
 """A difference below this may be beyond chance and still be of no use."""
 
 
@@ -20,7 +20,9 @@ class Verdict:
 
 
 def image_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> Verdict:
-    """Compares the model with itself on other patients' images, by macro-F1, or by CIDEr where there are no labels.
+    """Compares the model with itself on other patients' images: by macro-F1 of its reports, or their CIDEr where
+    there are no labels; by AUROC of its probabilities where there are no reports to compare with, since a model that
+    never learned to write is not judged by its writing.
 
     `reason` says why there is no shuffled control.
     """
@@ -28,7 +30,9 @@ def image_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> V
     if shuffled is None:
         return Verdict(grade="unknown", sentence=f"{cannot_say}: {reason or 'no shuffled control'}.", differences={})
     differences = {metric: paired_difference(model, shuffled, metric) for metric in METRICS}
-    metric = next((metric for metric in SLIGHT_DIFFERENCE if differences[metric].value is not None), None)
+    subject = "reports" if model.num_with_reference else "finding probabilities"
+    candidates = [metric for metric in SLIGHT_DIFFERENCE if model.num_with_reference or metric == "macro_auroc"]
+    metric = next((metric for metric in candidates if differences[metric].value is not None), None)
     if metric is None:
         reason = "no study has both a report or labels to compare with and another patient's images"
         return Verdict(grade="unknown", sentence=f"{cannot_say}: {reason}.", differences=differences)
@@ -38,12 +42,12 @@ def image_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> V
         f"with shuffled images; paired difference {with_interval(difference)}"
     )
     if difference.low <= 0:
-        grade, claim = "no", "There is no sign that the reports depend on the image"
+        grade, claim = "no", f"There is no sign that the {subject} depend on the image"
         figures += ", which includes 0" if difference.high >= 0 else ", so other patients' images do better"
     elif difference.value < SLIGHT_DIFFERENCE[metric]:
-        grade, claim = "slightly", "The reports depend on the image, but only slightly"
+        grade, claim = "slightly", f"The {subject} depend on the image, but only slightly"
     else:
-        grade, claim = "yes", "The reports depend on the image"
+        grade, claim = "yes", f"The {subject} depend on the image"
     return Verdict(grade=grade, sentence=f"{claim}: {figures}.", differences=differences)
 
 

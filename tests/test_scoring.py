@@ -174,6 +174,19 @@ def test_verdict_when_other_patients_images_do_better():
     assert verdict.sentence.endswith("so other patients' images do better.")
 
 
+def test_verdict_without_reference_reports_goes_by_the_probabilities():
+    silent = [dataclasses.replace(prediction, reference="", report="edema") for prediction in PREDICTIONS]
+    scores = score_predictions(silent, label_by_name)
+    turned = [*silent[7:], *silent[:7]]
+    others = [
+        dataclasses.replace(own, probabilities=other.probabilities) for own, other in zip(silent, turned, strict=True)
+    ]
+    shuffled = score_predictions(others, label_by_name, name="shuffled images")
+    verdict = image_verdict(scores, shuffled)
+    assert verdict.sentence.startswith("The finding probabilities depend on the image: macro AUROC (probabilities) ")
+    assert image_verdict(scores, scores).sentence.startswith("There is no sign that the finding probabilities depend")
+
+
 def test_verdict_without_a_control_says_why():
     verdict = image_verdict(SCORES, None, "2 of 3 studies are of subject 'a'")
     assert verdict.grade == "unknown"

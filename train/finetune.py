@@ -133,7 +133,7 @@ def _summary(trainer: Trainer, studies) -> dict[str, str]:
     return {
         "studies": ", ".join(f"{split} {len(rows):,}" for split, rows in studies.items() if split != "test"),
         "with a report": f"{sum(map(bool, reports)):,} of train; {num_cut} cut at {options.max_report_tokens} tokens",
-        "encoder": f"{options.start_from or options.encoder}, {model.encoder.grid[0]} x {model.encoder.grid[1]} patches",
+        "encoder": f"{options.start_from or options.encoder}, {'{} x {}'.format(*model.encoder.grid)} patches",
         "decoder": f"{options.start_from or options.decoder}, {len(tokenizer):,} tokens, "
         + (f"LoRA of rank {options.lora_settings.rank}" if options.lora else "all weights trained"),
         "parameters": f"{total:,}, of them trained {trained:,} ({trained / total:.1%})",

@@ -10,6 +10,8 @@ All of it runs in this one process, and nothing is fetched from outside. From an
     print(page.predict(handle_file("chest.dcm"), "auto", "cough and fever", api_name="/read")["report"])
 """
 
+import os
+import signal
 import sys
 import tempfile
 import time
@@ -26,6 +28,7 @@ from data.images import MAX_FILE_BYTES
 from page import markup
 from page.examples import folder_examples, made_up_examples
 from page.picture import VIEW_CHOICES, Picture, find_preprocessing, read_picture
+from vlm.checkpoint import fetch_checkpoint
 from vlm.findings import FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 
@@ -73,7 +76,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = tyro.cli(AppOptions, args=argv, description=__doc__)
     torch.set_num_threads(min(options.num_threads, torch.get_num_threads()))
     generator = ReportGenerator.from_pretrained(options.checkpoint or DEMO_CHECKPOINT)
-    with tempfile.TemporaryDirectory(prefix="cxrscribe-examples-") as folder:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by a service manager, it also cleans up
+    with tempfile.TemporaryDirectory(prefix="cxrscribe-") as folder:
+        # Else uploads would lie where all users of the machine can read them, and stay.
+        os.environ["GRADIO_TEMP_DIR"] = folder
         page = build_app(generator, options, Path(folder))
         serve(page, options)
         print(f"cxrscribe is at {page.local_url} (Ctrl+C stops it). {markup.NOTICE}", flush=True)
@@ -86,13 +92,13 @@ def serve(page: gr.Blocks, options: AppOptions) -> None:
     Raises:
         ValueError: the address cannot be used.
     """
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     try:
         page.queue(max_size=MAX_WAITING).launch(
             server_name=options.host,
             server_port=options.port,
-            theme=gr.themes.Base(primary_hue="cyan", neutral_hue="slate", **fonts),
-            css=markup.style(),
+            theme=markup.theme(),
+            # Not css=, which drops container queries and rewrites the rest.
+            head=f"<style>{markup.style()}</style>",
             max_file_size=MAX_FILE_BYTES,
             footer_links=["api", "settings"],
             run_history=False,
@@ -124,16 +130,17 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         delete_cache=(UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS),
     ) as page:
         gr.HTML(markup.header(generator.name), apply_default_css=False)
-        with gr.Row():
-            with gr.Column(scale=3, min_width=280):
+        with gr.Row(elem_id="room"):
+            with gr.Column(scale=2, min_width=270):
                 # No file_types: DICOM files often have no ending, and the content decides anyway.
-                upload = gr.File(label="Chest X-ray (PNG, JPEG, WebP, TIFF, DICOM)", type="filepath", height=130)
-                view = gr.Radio(list(VIEW_CHOICES), value="auto", label="View position")
+                upload = gr.File(label="Chest X-ray (DICOM too)", type="filepath", height=130)
+                view = gr.Radio(list(VIEW_CHOICES), value="auto", label="View position", elem_id="view")
                 indication = gr.Textbox("", label="Indication", placeholder="Why was it taken?", max_length=300)
                 button = gr.Button("Write the report", variant="primary")
+                gr.HTML(markup.EXAMPLES_HEADING, apply_default_css=False)
                 gallery = gr.Gallery(
                     [(str(example.path), example.caption) for example in examples],
-                    label="Examples (click one)",
+                    show_label=False,
                     columns=3,
                     height="auto",
                     object_fit="cover",
@@ -145,7 +152,7 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
             with gr.Column(scale=4, min_width=320):
                 picture = gr.HTML(markup.EMPTY_PICTURE, apply_default_css=False, elem_id="picture")
                 opacity = gr.Slider(0, 100, value=60, step=5, label="Heatmap opacity (%)", buttons=[])
-            with gr.Column(scale=5, min_width=320):
+            with gr.Column(scale=4, min_width=320):
                 report = gr.HTML(markup.EMPTY_REPORT, apply_default_css=False, elem_id="report")
                 findings = gr.HTML(apply_default_css=False, elem_id="findings")
         gr.HTML(markup.FOOTER, apply_default_css=False)
@@ -170,7 +177,7 @@ class Reader:
     def __init__(self, generator: ReportGenerator, options: AppOptions):
         self.generator = generator
         self.writing = GenerationOptions(max_new_tokens=options.max_new_tokens)
-        self.preprocessing = find_preprocessing(Path(generator.name))
+        self.preprocessing = find_preprocessing(fetch_checkpoint(generator.name))
 
     def show_picture(self, path: str | None, view: str) -> tuple[str, str, str]:
         """The picture alone, as soon as it is chosen."""

@@ -11,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 
 import cv2
+import gradio as gr
 import numpy as np
 from PIL import Image
 
@@ -24,6 +25,8 @@ from vlm.views import VIEW_KINDS, view_index
 NOTICE = "Not a medical device. For research and teaching; no diagnosis or treatment may rest on it."
 LAYER_SIDE = 256
 """Longest side of a heatmap in pixels; attention is far coarser than that."""
+COLDEST_COLOR = 110
+"""Where heat begins on the colour scale of 0..255."""
 SET_OPACITY = "(percent) => { document.body.style.setProperty('--heat-opacity', percent / 100); }"
 
 EMPTY_PICTURE = '<div class="empty picture-frame"><p>The picture will be shown here.</p></div>'
@@ -31,7 +34,26 @@ EMPTY_REPORT = (
     '<section class="card"><h2>Report</h2><p class="soft">Choose a picture and press “Write the report”, '
     "or click an example.</p></section>"
 )
+EXAMPLES_HEADING = '<p class="soft">Examples: click one to have its report written.</p>'
 FOOTER = f'<footer class="notice" role="note">{NOTICE}</footer>'
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's plainest look in the system's own fonts, with a button whose text stands out enough."""
+    return gr.themes.Base(
+        primary_hue="cyan",
+        neutral_hue="slate",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ).set(
+        button_primary_background_fill="#0b7285",
+        button_primary_background_fill_dark="#0b7285",
+        button_primary_background_fill_hover="#095c6b",
+        button_primary_background_fill_hover_dark="#095c6b",
+        button_primary_text_color="white",
+        slider_color="#0b7285",
+        slider_color_dark="#4cc3d9",
+    )
 
 
 def style() -> str:
@@ -71,7 +93,7 @@ def picture(shown: Picture, layers: Sequence[Image.Image]) -> str:
 
 
 def heat_layers(attention_maps: np.ndarray, image_size: tuple[int, int], square: int) -> list[Image.Image]:
-    """A colour picture with transparency for each finding, scaled to the finding's own peak.
+    """A colour picture for each finding, the more opaque the hotter.
 
     `attention_maps` are those of a StudyReport of one view; the layers have that view's aspect.
     """
@@ -79,11 +101,11 @@ def heat_layers(attention_maps: np.ndarray, image_size: tuple[int, int], square:
     size = (max(1, round(image_size[0] * scale)), max(1, round(image_size[1] * scale)))
     [heat] = heatmaps(attention_maps, [size], square)
     layers = []
-    for level in np.rint(heat * 255).astype(np.uint8):
+    for degrees in heat.clip(0, 1):
+        # The colour scale's dark end would look like shadows on the lungs.
+        level = np.rint(COLDEST_COLOR + degrees * (255 - COLDEST_COLOR)).astype(np.uint8)
         color = cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-        # Cold places are clear, so that the X-ray stays as it is there.
-        opacity = np.clip(level.astype(np.float32) * 1.5, 0, 255).astype(np.uint8)
-        layers.append(Image.fromarray(np.dstack([color, opacity])))
+        layers.append(Image.fromarray(np.dstack([color, np.rint(degrees * 255).astype(np.uint8)])))
     return layers
 
 
@@ -100,15 +122,16 @@ def findings(probabilities: Sequence[float], calibration: Calibration) -> str:
         note = "Probabilities are not calibrated: read them as a ranking, not as chances."
     return (
         '<section class="card"><h2>Findings</h2>'
-        f'<p class="soft">Choose one to see where the model looked. {note}</p>'
+        f'<p class="soft">Choose one to see where the model looked. It is called present from its threshold on, '
+        f"the tick on its bar. {note}</p>"
         '<fieldset class="findings"><legend class="unseen">Heatmap shown on the picture</legend>'
-        '<div class="finding heads" aria-hidden="true"><span></span><span>Finding</span><span></span>'
-        "<span>Probability</span><span>Threshold</span><span>Called</span></div>"
+        '<div class="finding heads" aria-hidden="true"><span></span><span>Finding</span><span>Probability</span>'
+        "<span>Threshold</span><span>Called</span></div>"
         + "".join(_finding(index, *values, is_chosen=index == first) for index, values in rows)
         + '<label class="finding"><input type="radio" name="heatmap" id="choose-none"'
         f"{'' if first is not None else ' checked'}><span>No heatmap</span></label></fieldset>"
-        '<p class="soft">A heatmap shows where the model looked for a finding, brightest where it looked most; '
-        "not why, and not how likely the finding is.</p></section>"
+        '<p class="soft">A heatmap marks where the model looked for a finding more than elsewhere, brightest where '
+        "most: not why, and not how likely the finding is.</p></section>"
     )
 
 

@@ -3,7 +3,10 @@
 import asyncio
 import gc
 import json
+import os
+import signal
 import socket
+import stat
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -39,8 +42,10 @@ UPLOAD_LIMIT = 300_000
 
 @pytest.fixture(scope="module", autouse=True)
 def sweep_up_after_gradio():
-    """Its event loops and sockets are collected here, not in somebody else's test."""
+    """Its event loops and sockets are collected here, not in somebody else's test; the program's signal handler goes."""
+    handler = signal.getsignal(signal.SIGTERM)
     yield
+    signal.signal(signal.SIGTERM, handler)
     asyncio.set_event_loop(None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -166,7 +171,7 @@ def test_the_picture_is_sent_once_and_the_report_grows(generator, picture_file, 
     [expected] = generator.generate([[read_image(picture_file)]], options=WRITING)
     (picture, findings, first), *rest = reader.write_report(str(picture_file), "auto", "")
     assert picture.count("<img") == 1 + len(FINDINGS)
-    assert findings.count("called present") == len(FINDINGS)
+    assert findings.count("called present: ") == len(FINDINGS)
     assert all(part == gr.skip() for *parts, _ in rest for part in parts)
     reports = [first, *(report for *_, report in rest)]
     assert len(reports) == len(expected.tokens) + 1 + 1  # before the first token, and when it is done
@@ -225,23 +230,34 @@ def test_pictures_are_treated_as_the_training_pictures_were(tiny_checkpoint, gen
     assert probabilities != pytest.approx(generator.classify([[plain]])[0], abs=1e-3)
 
 
-def test_the_program_serves_the_page_it_was_asked_for(tiny_checkpoint, monkeypatch, capsys):
+def test_the_program_serves_the_page_and_leaves_no_upload_behind(tiny_checkpoint, picture_file, monkeypatch, capsys):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "restored after the test")
     answers = []
 
     def visit(page):
-        answers.append(httpx.get(f"{page.local_url}config").json()["title"])
+        title = httpx.get(f"{page.local_url}config").json()["title"]
+        with picture_file.open("rb") as file:
+            [upload] = httpx.post(f"{page.local_url}gradio_api/upload", files={"files": file}).json()
+        answers.extend([title, Path(upload), Path(os.environ["GRADIO_TEMP_DIR"])])
+        assert answers[1].is_file()
+        assert stat.S_IMODE(answers[2].stat().st_mode) == 0o700
         page.close(verbose=False)
 
     monkeypatch.setattr(gr.Blocks, "block_thread", visit)
     port = free_port()
     main(["--checkpoint", str(tiny_checkpoint), "--port", str(port)])
-    assert answers == ["cxrscribe"]
+    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    title, upload, folder = answers
+    assert title == "cxrscribe"
+    assert upload.is_relative_to(folder)
+    assert not folder.exists()
     out = capsys.readouterr().out
     assert f"cxrscribe is at http://127.0.0.1:{port}/" in out
     assert "Not a medical device" in out
 
 
 def test_a_port_in_use_is_named(tiny_checkpoint, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "restored after the test")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -84,7 +84,7 @@ def test_the_picture_is_inside_the_page_with_its_view_said():
 
 def test_heat_is_opaque_where_the_attention_is_and_clear_elsewhere():
     attention = np.zeros((NUM_FINDINGS, 1, 4, 4), dtype=np.float32)
-    attention[3, 0, 3, 0] = 0.25
+    attention[3, 0, 3, 0] = 1
     layer = np.asarray(markup.heat_layers(attention, (512, 512), 64)[3])
     assert layer.shape == (256, 256, 4)
     assert layer[224:, :32, 3].min() > 200
@@ -97,8 +97,8 @@ def test_heat_has_the_shape_of_the_picture_not_of_the_square():
     assert {layer.size for layer in markup.heat_layers(attention, (600, 300), 64)} == {(256, 128)}
 
 
-def test_a_finding_without_attention_has_a_clear_layer():
-    layers = markup.heat_layers(np.zeros((NUM_FINDINGS, 1, 4, 4), dtype=np.float32), (64, 64), 32)
+def test_attention_that_points_nowhere_leaves_the_picture_clear():
+    layers = markup.heat_layers(np.full((NUM_FINDINGS, 1, 4, 4), 1 / 16, dtype=np.float32), (64, 64), 32)
     assert np.asarray(layers[0])[:, :, 3].max() == 0
 
 

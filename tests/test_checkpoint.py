@@ -19,6 +19,7 @@ LORA = LoraSettings(rank=2, dropout=0.0)
 LORA_ON_BOTH = LoraSettings(
     rank=2, dropout=0.0, decoder_projections=("attn.c_attn", "mlp.c_fc"), encoder_projections=("q_proj",)
 )
+LORA_AND_ENCODER = LoraSettings(rank=2, dropout=0.0, train_encoder=True)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def trained(model):
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
-                parameter += 0.1 * torch.randn_like(parameter)
+                parameter += 0.05 * torch.randn_like(parameter)
     return model
 
 
@@ -70,10 +71,11 @@ def assert_same_outputs(model, other, batch, *, atol=0.0):
         ({"kind": "lstm"}, False),
         ({"lora": LORA}, False),
         ({"lora": LORA_ON_BOTH}, True),
+        ({"lora": LORA_AND_ENCODER}, True),
         ({}, True),
         ({"encoder": EncoderConfig(architecture={"model_type": "plain_cnn", "widths": [8, 8]})}, False),
     ],
-    ids=["whole", "lstm", "lora", "lora on bases", "bases trained whole", "cnn"],
+    ids=["whole", "lstm", "lora", "lora on bases", "lora and encoder", "bases trained whole", "cnn"],
 )
 def test_what_is_saved_is_loaded_and_merged_to_the_same(
     settings, on_bases, build_model, bases, tiny_tokenizer, study_batch, tmp_path
@@ -118,6 +120,17 @@ def test_a_base_that_was_trained_is_saved_whole_and_not_named(build_model, bases
     assert config["encoder"]["base"] is None and config["decoder"]["base"] is None
     saved = load_file(tmp_path / "whole/model.safetensors")
     assert torch.equal(saved["encoder.backbone.layernorm.weight"], model.encoder.backbone.layernorm.weight)
+
+
+def test_an_encoder_trained_beside_lora_is_saved_whole_and_the_frozen_decoder_is_not(
+    build_model, bases, tiny_tokenizer, tmp_path
+):
+    save(tmp_path / "half", build_model(lora=LORA_AND_ENCODER, **bases), tiny_tokenizer)
+    config = json.loads((tmp_path / "half/config.json").read_text())
+    assert config["encoder"]["base"] is None and config["decoder"]["base"] is not None
+    names = tensor_names(tmp_path / "half/model.safetensors")
+    assert "encoder.backbone.layernorm.weight" in names
+    assert not {name for name in names if name.startswith("decoder.")}
 
 
 def test_merged_checkpoints_need_no_base(build_model, bases, tiny_tokenizer, study_batch, tmp_path):

@@ -101,6 +101,10 @@ def test_a_damaged_settings_file_is_refused_by_name(content, message, tmp_path):
         (lambda: ImageGeometry(size=0), "image size must be at least 1 pixel, got 0"),
         (lambda: LoraSettings(rank=0), "LoRA rank must be at least 1, got 0; use --no-lora"),
         (lambda: LoraSettings(decoder_projections=()), "LoRA needs at least one projection"),
+        (
+            lambda: LoraSettings(encoder_projections=("q_proj",), train_encoder=True),
+            "LoRA on the encoder and training it whole exclude each other",
+        ),
         (lambda: dataclasses.replace(CONFIG, pool=0), "pool must be at least 1, got 0"),
         (
             lambda: dataclasses.replace(CONFIG, decoder=DecoderConfig(kind="lstm", architecture={})),

@@ -123,6 +123,22 @@ def test_losses_are_sums_of_cross_entropies(model, study_batch):
 
 
 @torch.inference_mode()
+def test_the_box_loss_is_minus_log_of_the_attention_inside(tiny_model, study_batch):
+    batch = study_batch()
+    attention = tiny_model.look(**{name: batch[name] for name in IMAGES})[1].attention
+    boxes = torch.zeros_like(attention, dtype=torch.bool)
+    boxes[0, 3, [2, 20]] = True
+    boxes[1, 9, 5] = True
+    output = tiny_model(**batch, box_mask=boxes)
+    expected = -(attention[0, 3, 2] + attention[0, 3, 20]).log() - attention[1, 9, 5].log()
+    torch.testing.assert_close(output.box_loss_sum, expected)
+    assert output.num_boxed == 2
+    for none in (None, torch.zeros_like(boxes)):
+        output = tiny_model(**batch, box_mask=none)
+        assert (output.box_loss_sum, output.num_boxed) == (0, 0)
+
+
+@torch.inference_mode()
 def test_the_logits_before_a_token_do_not_know_it(tiny_model, study_batch):
     batch = study_batch(only=[1])
     output = tiny_model(**batch)

@@ -44,10 +44,10 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Writes the folder beside its place and then puts it there, so that a killed run leaves no half of one.
 
-    Without LoRA a base was trained, so it is saved whole and no longer named.
+    A base that LoRA does not keep frozen was trained, so it is saved whole and no longer named.
     """
     model = checkpoint.model
-    config = model.config if model.config.lora is not None else _without_bases(model.config)
+    config = _without_trained_bases(model.config)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -140,7 +140,7 @@ def merge_adapters(model: ReportModel) -> None:
     """Adds each adapter to the weights it adapts; the model then has no LoRA and needs no base."""
     for parent, attribute in _adapters(model).values():
         setattr(parent, attribute, getattr(parent, attribute).merge_and_unload())
-    model.config = _without_bases(model.config)
+    model.config = _without_trained_bases(replace(model.config, lora=None))
 
 
 def _adapters(model: ReportModel) -> dict[str, tuple[nn.Module, str]]:
@@ -165,10 +165,12 @@ def _own_tensors(model: ReportModel, config: ReportModelConfig) -> dict[str, Ten
     }
 
 
-def _without_bases(config: ReportModelConfig) -> ReportModelConfig:
-    return replace(
-        config, encoder=replace(config.encoder, base=None), decoder=replace(config.decoder, base=None), lora=None
-    )
+def _without_trained_bases(config: ReportModelConfig) -> ReportModelConfig:
+    if config.lora is None:
+        config = replace(config, decoder=replace(config.decoder, base=None))
+    if config.lora is None or config.lora.train_encoder:
+        config = replace(config, encoder=replace(config.encoder, base=None))
+    return config
 
 
 def _read_tensors(path: Path, targets: dict[str, Tensor]) -> None:

@@ -6,6 +6,7 @@ count only what the attention mask lets through, so padding anywhere changes not
 
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache, GPT2LMHeadModel
@@ -23,6 +24,10 @@ class GPT2Decoder(nn.Module):
             self.language_model = load_pretrained(GPT2LMHeadModel, config.base)
         else:
             self.language_model = GPT2LMHeadModel(build_config({"model_type": "gpt2"} | config.architecture))
+        if self.language_model.config.activation_function == "gelu_new":
+            # The same function in one step instead of eight.
+            for block in self.language_model.transformer.h:
+                block.mlp.act = nn.GELU(approximate="tanh")
         self.width = self.language_model.config.n_embd
         self.num_positions = self.language_model.config.n_positions
 
@@ -57,7 +62,8 @@ class GPT2Decoder(nn.Module):
             position_ids=position_ids,
             past_key_values=DynamicCache() if cache is None and not self.training else cache,
             use_cache=not self.training,
-            logits_to_keep=num_new - num_prefix,
+            # Indices rather than a number: a plain slice is not contiguous, and would be read out row by row.
+            logits_to_keep=torch.arange(num_prefix, num_new, device=inputs_embeds.device),
         )
         return output.logits, output.past_key_values
 

@@ -34,7 +34,7 @@ demo: install  ## made-up studies, fine-tuning, evaluation with controls, one st
 	$(BIN)/python eval/batch.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test \
 	  --output-dir $(RUN)/evaluation
 	$(BIN)/python eval/show.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test \
-	  --output $(RUN)/study.png
+	  --predictions $(RUN)/evaluation/predictions.jsonl --output $(RUN)/study.png
 
 test: install  ## all tests
 	$(BIN)/python -m pytest

@@ -27,8 +27,7 @@ import tyro
 from data.images import MAX_FILE_BYTES
 from page import markup
 from page.examples import folder_examples, made_up_examples
-from page.picture import VIEW_CHOICES, Picture, find_preprocessing, read_picture
-from vlm.checkpoint import fetch_checkpoint
+from page.picture import VIEW_CHOICES, Picture, read_picture
 from vlm.findings import FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 
@@ -177,14 +176,13 @@ class Reader:
     def __init__(self, generator: ReportGenerator, options: AppOptions):
         self.generator = generator
         self.writing = GenerationOptions(max_new_tokens=options.max_new_tokens)
-        self.preprocessing = find_preprocessing(fetch_checkpoint(generator.name))
 
     def show_picture(self, path: str | None, view: str) -> tuple[str, str, str]:
         """The picture alone, as soon as it is chosen."""
         if not path:
             return markup.EMPTY_PICTURE, "", markup.EMPTY_REPORT
         try:
-            picture = read_picture(Path(path), view, self.preprocessing)
+            picture = read_picture(Path(path), view, self.generator.config.preprocessing)
         except ValueError as error:
             return markup.EMPTY_PICTURE, "", markup.refusal(str(error))
         return markup.picture(picture, []), "", markup.EMPTY_REPORT
@@ -241,7 +239,7 @@ class Reader:
     def _stream(self, path: str | None, view: str, indication: str) -> Iterator[tuple[Picture, StudyReport]]:
         if not path:
             raise ValueError("No picture yet: choose a file or click an example first.")
-        picture = read_picture(Path(path), view, self.preprocessing)
+        picture = read_picture(Path(path), view, self.generator.config.preprocessing)
         views, positions = [picture.image], [picture.view_position]
         for report in self.generator.stream(
             views, view_positions=positions, indication=indication, options=self.writing

@@ -17,9 +17,9 @@ from PIL import Image
 
 from data.images import is_dicom, read_bytes, read_image
 from data.labeler import label_report
-from data.preprocess import Preprocessing, content_box, preprocess
 from data.study import MAX_SIDE, FindingBox, Study
 from vlm.findings import UNLABELED_STUDY
+from vlm.preprocess import Preprocessing, content_box, preprocess
 
 UNKNOWN_VIEW = "UNKNOWN"
 

@@ -4,6 +4,7 @@ On disk a data set is a `datasets.DatasetDict` (train, validation, test), one ro
 `save_to_disk`; the pixels are inside, so the folder can be moved.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,12 @@ import datasets
 from PIL import Image
 
 from vlm.findings import LABEL_CODES, NUM_FINDINGS, UNLABELED_STUDY
+from vlm.preprocess import Preprocessing
 from vlm.report import compose_report
+from vlm.strict_json import from_dict
+
+PREPARATION_FILE = "preparation.json"
+"""In the folder of a data set: the options it was made with."""
 
 SPLITS = ("train", "validation", "test")
 MAX_SIDE = 1024
@@ -102,3 +108,19 @@ def load_studies(folder: Path | str) -> datasets.DatasetDict:
         if missing:
             raise ValueError(f"{folder}: split {split} lacks the columns {', '.join(missing)}; prepare it again")
     return studies
+
+
+def saved_preprocessing(folder: Path | str) -> Preprocessing:
+    """What the pictures of a data set went through; nothing, for one that `data.prepare` did not make.
+
+    Raises:
+        ValueError: its `preparation.json` does not say; names it.
+    """
+    path = Path(folder) / PREPARATION_FILE
+    if not path.is_file():
+        return Preprocessing()
+    try:
+        switches = json.loads(path.read_text(encoding="utf-8"))["options"]["image_options"]["preprocessing"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not say how pictures were preprocessed ({error}); prepare it again") from error
+    return from_dict(switches, Preprocessing, where=str(path))

@@ -20,9 +20,8 @@ import datasets
 from datasets.arrow_writer import ArrowWriter
 
 from data.draft import Refusal
-from data.preprocess import PREPARATION_FILE
 from data.splits import check_disjoint
-from data.study import FEATURES, SPLITS
+from data.study import FEATURES, PREPARATION_FILE, SPLITS
 from vlm.findings import FINDINGS, POSITIVE, UNLABELED
 
 REFUSED_FILE = "refused.jsonl"

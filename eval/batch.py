@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from data.labeler import label_report
-from data.study import SPLITS, load_studies
+from data.study import SPLITS, load_studies, saved_preprocessing
 from eval.bootstrap import NUM_RESAMPLES
 from eval.controls import constant_sentence, derangement, most_frequent_report
 from eval.generating import Job, Written, as_shuffled, write_predictions
@@ -105,6 +105,13 @@ def main(argv: Sequence[str] | None = None):
     claim_folder(config.output_dir, record)
 
     generator = ReportGenerator.from_pretrained(config.checkpoint, device=processes.device)
+    given, learned = saved_preprocessing(config.dataset), generator.config.preprocessing
+    if given != learned:
+        console.print(
+            f"[yellow]Warning:[/] the data set's pictures went through {given}, but the model learned from pictures "
+            f"that went through {learned}; prepare the data set with the same switches",
+            highlight=False,
+        )
     jobs = [Job(study=index, images_of=index) for index in range(len(studies))]
     with _progress(console) as track:
         shared = {"options": options, "batch_size": config.batch_size, "processes": processes, "track": track}

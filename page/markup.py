@@ -117,7 +117,10 @@ def findings(probabilities: Sequence[float], calibration: Calibration) -> str:
     # No Finding has no place in the picture; what it attends to says little to begin with.
     first = next((index for index in called if FINDINGS[index] != "No Finding"), None)
     if calibration.is_calibrated:
-        note = f"Probabilities are calibrated on {calibration.num_studies} validation studies of its training data."
+        note = (
+            f"Probabilities are calibrated on {calibration.num_studies} validation studies of the kind it was trained "
+            "on; on other pictures they may be far off."
+        )
     else:
         note = "Probabilities are not calibrated: read them as a ranking, not as chances."
     return (
@@ -170,10 +173,17 @@ def _finding(index: int, probability: float, threshold: float, *, is_chosen: boo
         f'{" checked" if is_chosen else ""}><span class="name">{FINDINGS[index]}</span>'
         f'<span class="bar" aria-hidden="true"><i style="width: {probability:.1%}"></i>'
         f'<b style="left: {threshold:.1%}"></b></span>'
-        f'<span class="number"><span class="unseen">probability </span>{probability:.0%}</span>'
+        f'<span class="number"><span class="unseen">probability </span>{_percent(probability)}</span>'
         f'<span class="number threshold"><span class="unseen">threshold </span>{threshold:.0%}</span>'
         f'<span class="call"><span class="unseen">called present: </span>{"yes" if called else "no"}</span></label>'
     )
+
+
+def _percent(probability: float) -> str:
+    """Rounded, but never to certainty."""
+    if probability < 0.005:
+        return "&lt;1%"
+    return "&gt;99%" if probability >= 0.995 else f"{probability:.0%}"
 
 
 def _without_started_heading(text: str) -> str:

@@ -1,7 +1,5 @@
 """A visitor's file as a picture for the model: read, and treated as the pictures that the model learned from."""
 
-import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,16 +7,12 @@ from PIL import Image
 
 from data.dicom import read_dicom
 from data.images import is_dicom, read_bytes, read_image
-from data.preprocess import Preprocessing, preprocess
-from vlm.strict_json import from_dict
+from vlm.preprocess import Preprocessing, preprocess
 
 VIEW_CHOICES = {"auto": "", "PA": "PA", "AP": "AP", "lateral": "LATERAL"}
 """What a visitor can choose, and the view position it stands for; auto asks the DICOM header."""
 RADIOGRAPHS = frozenset({"", "CR", "DX", "RG"})
 CHEST_WORDS = ("CHEST", "THORAX", "LUNG", "RIB")
-PREPARATION_FILE = "preparation.json"
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,34 +52,3 @@ def read_picture(path: Path, view: str = "auto", preprocessing: Preprocessing | 
         view_position=VIEW_CHOICES[view] or said,
         warning=warning,
     )
-
-
-def find_preprocessing(checkpoint: Path) -> Preprocessing:
-    """What was done to the pictures that a checkpoint learned from.
-
-    `preparation.json` is looked for beside its weights, then in the data set that its training named. Where neither
-    is there, nothing is done, and a warning is logged.
-
-    Raises:
-        ValueError: the file cannot be understood; names it.
-    """
-    path, settings = checkpoint / PREPARATION_FILE, checkpoint / "training_config.json"
-    if not path.is_file() and settings.is_file():
-        path = Path(_read_json(settings).get("dataset", "")) / PREPARATION_FILE
-    if not path.is_file():
-        logger.warning("no %s belongs to %s: pictures are given to it as they are", PREPARATION_FILE, checkpoint)
-        return Preprocessing()
-    try:
-        switches = _read_json(path)["options"]["image_options"]["preprocessing"]
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} does not say how pictures were preprocessed (no {error}); prepare it again"
-        ) from error
-    return from_dict(switches, Preprocessing, where=str(path))
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); it may be half-written") from error

@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import warnings
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,15 +19,15 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from test_picture import preparation_of
 
 import app
 from app import AppOptions, Reader, build_app, main, serve
 from data.images import read_image
-from data.preprocess import Preprocessing, preprocess
 from page.examples import NUM_MADE_UP
+from vlm.checkpoint import load_checkpoint, save_checkpoint
 from vlm.findings import FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.preprocess import Preprocessing, preprocess
 
 pytestmark = pytest.mark.filterwarnings(
     # Gradio leaves event loops and sockets to the garbage collector, and calls pandas in old ways.
@@ -42,7 +43,7 @@ UPLOAD_LIMIT = 300_000
 
 @pytest.fixture(scope="module", autouse=True)
 def sweep_up_after_gradio():
-    """Its event loops and sockets are collected here, not in somebody else's test; the program's signal handler goes."""
+    """Its event loops and sockets go here, not in somebody else's test; so does the program's signal handler."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, handler)
@@ -216,12 +217,10 @@ def test_a_chosen_picture_is_shown_before_it_is_read(generator, picture_file):
 
 def test_pictures_are_treated_as_the_training_pictures_were(tiny_checkpoint, generator, picture_file, tmp_path):
     switches = Preprocessing(clahe=True, normalize="minmax")
-    checkpoint = tmp_path / "best"
-    checkpoint.mkdir()
-    for file in tiny_checkpoint.iterdir():
-        (checkpoint / file.name).write_bytes(file.read_bytes())
-    (checkpoint / "preparation.json").write_text(preparation_of(switches))
-    reader = Reader(ReportGenerator.from_pretrained(checkpoint), options_of(checkpoint))
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    checkpoint.model.config = replace(checkpoint.model.config, preprocessing=switches)
+    save_checkpoint(tmp_path / "best", checkpoint)
+    reader = Reader(ReportGenerator.from_pretrained(tmp_path / "best"), options_of(tmp_path / "best"))
     plain = read_image(picture_file)
     [expected] = generator.classify([[preprocess(plain, switches)]])
     answer = reader.read(str(picture_file))

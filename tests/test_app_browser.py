@@ -49,6 +49,11 @@ CONTRASTS = """() => {
 }"""
 """Text of the page's own parts whose contrast to its ground is below WCAG AA's 4.5."""
 
+OVERFLOWING = """() => [...document.querySelectorAll(".card *:not(.unseen)")]
+  .filter(element => element.scrollWidth > element.clientWidth + 1 && element.clientWidth > 0
+    || element.getBoundingClientRect().right > element.closest(".card").getBoundingClientRect().right)
+  .map(element => element.innerText)"""
+
 
 class Attacked(ReportGenerator):
     """A model that has learned to write what no page may run."""
@@ -223,11 +228,18 @@ def test_what_a_model_writes_is_text_and_never_runs(visit, tall_picture):
     assert page.evaluate("typeof hacked") == "undefined"
 
 
-def test_on_a_phone_nothing_overflows_and_the_picture_stays_in_sight(visit, tall_picture):
-    page = visit(width=360)
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
+@pytest.mark.parametrize("width", [360, 800, 1024, 1600])
+def test_nothing_overflows(visit, tall_picture, width):
+    page = visit(width=width)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
     read(page, tall_picture)
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(OVERFLOWING) == []
+
+
+def test_on_a_phone_the_picture_stays_in_sight(visit, tall_picture):
+    page = visit(width=360)
+    read(page, tall_picture)
     page.get_by_text("No heatmap", exact=True).click()
     expect(page.locator("#picture .xray")).to_be_in_viewport(ratio=0.95)
     expect(page.get_by_text("No heatmap", exact=True)).to_be_in_viewport()

@@ -18,6 +18,7 @@ from data.study import load_studies
 from train import finetune, loop
 from vlm.checkpoint import load_checkpoint
 from vlm.generator import ReportGenerator
+from vlm.preprocess import Preprocessing
 from vlm.tokenizer import train_tokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -222,6 +223,16 @@ def test_mistakes_are_named(small_dataset, tmp_path, capsys):
     assert "--encoder cannot be given with --start-from" in message
     message = _error(capsys, _going_on(small_dataset, tmp_path / "run4", "/no/such/run"))
     assert "/no/such/run is neither a checkpoint folder nor a hub repository" in message
+
+
+def test_a_checkpoint_carries_the_preprocessing_of_its_data_set(small_dataset, tmp_path):
+    shutil.copytree(small_dataset, tmp_path / "studies")
+    switches = {"crop_border": False, "denoise": False, "normalize": "percentile", "clahe": True}
+    preparation = {"options": {"image_options": {"preprocessing": switches}}}
+    (tmp_path / "studies" / "preparation.json").write_text(json.dumps(preparation))
+    finetune.main(_arguments(tmp_path / "studies", tmp_path / "run", "--num-epochs=1", "--no-lora"))
+    config = ReportGenerator.from_pretrained(tmp_path / "run").config
+    assert config.preprocessing == Preprocessing(normalize="percentile", clahe=True)
 
 
 def test_after_the_findings_epochs_a_frozen_image_side_rests_and_resumes(small_dataset, tmp_path, monkeypatch):

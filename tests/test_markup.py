@@ -134,6 +134,14 @@ def test_a_probability_at_its_threshold_is_called():
     assert all(row[3] == "yes" for row in rows_of(markup.findings((0.5,) * NUM_FINDINGS, Calibration())))
 
 
+@pytest.mark.parametrize(
+    ("probability", "shown"), [(0.0, "<1%"), (0.004, "<1%"), (0.006, "1%"), (0.994, "99%"), (0.996, ">99%")]
+)
+def test_no_probability_is_shown_as_certainty(probability, shown):
+    html = markup.findings((probability,) * NUM_FINDINGS, Calibration())
+    assert Tags(html).text.count(f"probability {shown}threshold") == NUM_FINDINGS
+
+
 def test_no_finding_alone_chooses_no_heatmap():
     probabilities = [0.1] * NUM_FINDINGS
     probabilities[FINDING_INDEX["No Finding"]] = 0.9
@@ -151,7 +159,9 @@ def test_each_finding_has_a_style_rule_for_its_heatmap():
 
 def test_the_page_says_whether_probabilities_are_calibrated():
     probabilities = (0.5,) * NUM_FINDINGS
-    assert "calibrated on 120 validation studies" in markup.findings(probabilities, CALIBRATED)
+    assert "calibrated on 120 validation studies of the kind it was trained on" in markup.findings(
+        probabilities, CALIBRATED
+    )
     assert "Probabilities are not calibrated" in markup.findings(probabilities, Calibration())
 
 

@@ -1,8 +1,6 @@
 """A visitor's file becomes the picture that the model should see, and nothing of its patient."""
 
 import io
-import json
-from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,8 +10,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from data.images import ImageRefused
-from data.preprocess import Preprocessing, preprocess
-from page.picture import find_preprocessing, read_picture
+from page.picture import read_picture
+from vlm.preprocess import Preprocessing, preprocess
 
 GRAY = (np.arange(48 * 40).reshape(48, 40) % 200).astype(np.uint8)
 CLAHE = Preprocessing(clahe=True)
@@ -101,42 +99,3 @@ def test_pictures_are_preprocessed_as_told(png):
     expected = preprocess(Image.fromarray(GRAY), CLAHE)
     assert not np.array_equal(np.asarray(expected), GRAY)
     assert np.array_equal(np.asarray(read_picture(png, "auto", CLAHE).image), np.asarray(expected))
-
-
-def preparation_of(preprocessing):
-    return json.dumps({"options": {"image_options": {"max_side": 512, "preprocessing": asdict(preprocessing)}}})
-
-
-def test_preprocessing_is_found_beside_the_weights(tmp_path):
-    (tmp_path / "preparation.json").write_text(preparation_of(CLAHE))
-    assert find_preprocessing(tmp_path) == CLAHE
-
-
-def test_preprocessing_is_found_in_the_data_set_that_the_training_named(tmp_path):
-    studies, checkpoint = tmp_path / "studies", tmp_path / "best"
-    studies.mkdir()
-    checkpoint.mkdir()
-    switches = replace(CLAHE, normalize="percentile")
-    (studies / "preparation.json").write_text(preparation_of(switches))
-    (checkpoint / "training_config.json").write_text(json.dumps({"dataset": str(studies)}))
-    assert find_preprocessing(checkpoint) == switches
-
-
-def test_without_a_preparation_pictures_stay_as_they_are_and_it_is_said(tmp_path, caplog):
-    assert find_preprocessing(tmp_path) == Preprocessing()
-    assert f"no preparation.json belongs to {tmp_path}" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        ("{", "is not valid JSON"),
-        ('{"options": {}}', "does not say how pictures were preprocessed"),
-        ('{"options": {"image_options": {"preprocessing": {"sharpen": true}}}}', "unknown key 'sharpen'"),
-    ],
-)
-def test_a_preparation_that_cannot_be_understood_is_named(tmp_path, content, problem):
-    (tmp_path / "preparation.json").write_text(content)
-    with pytest.raises(ValueError, match=problem) as refused:
-        find_preprocessing(tmp_path)
-    assert str(tmp_path / "preparation.json") in str(refused.value)

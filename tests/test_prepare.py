@@ -29,11 +29,11 @@ from data.draft import (
 )
 from data.labeler import label_report
 from data.prepare import main
-from data.preprocess import Preprocessing, saved_preprocessing
-from data.study import FindingBox, Study, load_studies
+from data.study import FindingBox, Study, load_studies, saved_preprocessing
 from data.synthetic import make_study
 from data.workers import build_rows
 from data.writer import DatasetWriter
+from vlm.preprocess import Preprocessing
 
 PICTURE = np.random.default_rng(0).integers(0, 256, size=(40, 30), dtype=np.uint8)
 
@@ -213,7 +213,9 @@ def test_preprocessing_is_applied_and_saved_with_the_data_set(tmp_path):
     assert row["images"][0].size == (24, 32)
     assert row["images"][0].getextrema() == (0, 255)
     assert saved_preprocessing(tmp_path / "out") == Preprocessing(normalize="minmax")
-    with pytest.raises(ValueError, match=r"preparation\.json is missing; prepare the data set"):
+    assert saved_preprocessing(tmp_path) == Preprocessing()
+    (tmp_path / "preparation.json").write_text('{"options": {}}')
+    with pytest.raises(ValueError, match=r"preparation\.json does not say how pictures were preprocessed"):
         saved_preprocessing(tmp_path)
 
 

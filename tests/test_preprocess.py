@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.preprocess import Preprocessing, content_box, preprocess
+from vlm.preprocess import Preprocessing, content_box, preprocess
 
 
 def picture(height: int = 64, width: int = 80, low: int = 60, high: int = 200) -> Image.Image:

@@ -9,6 +9,7 @@ is in <output-dir>/best. A killed run goes on with the same command and --resume
 import datetime
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ import tyro
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 
-from data.study import load_studies
+from data.study import load_studies, saved_preprocessing
 from train.batches import Collator, StudyDataset
 from train.build import build_model, build_tokenizer
 from train.card import write_card
@@ -85,6 +86,7 @@ def _trainee(options: FinetuneOptions, studies, folder: Path, accelerator: Accel
     accelerator.wait_for_everyone()
     tokenizer = load_tokenizer(folder / "tokenizer")
     model = build_model(options, tokenizer)
+    model.config = replace(model.config, preprocessing=saved_preprocessing(options.dataset))
     _check_positions(options, model, max(map(len, studies["train"]["view_positions"])))
     image = model.config.image
     common = {"tokenizer": tokenizer, "geometry": image, "max_report_tokens": options.max_report_tokens}

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from vlm.preprocess import Preprocessing
+
 DecoderKind = Literal["gpt2", "lstm"]
 
 
@@ -96,6 +98,8 @@ class ReportModelConfig:
     encoder: EncoderConfig
     decoder: DecoderConfig
     image: ImageGeometry = field(default_factory=ImageGeometry)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    """What the pictures went through before they came to the model; see `ReportGenerator.preprocess`."""
     num_query_heads: int = 4
     """Attention heads of the finding queries; the encoder's width must be a multiple."""
     pool: int = 2

@@ -23,6 +23,7 @@ from vlm.decoding import GenerationOptions, WrittenTokens, write_reports, write_
 from vlm.finding_queries import FindingOutput
 from vlm.heatmap import heatmaps
 from vlm.image import fit_square
+from vlm.preprocess import preprocess
 from vlm.report import split_report
 from vlm.tokenizer import TextPieces, encode_prompt
 
@@ -74,6 +75,13 @@ class ReportGenerator:
     @property
     def thresholds(self) -> tuple[float, ...]:
         return self.calibration.thresholds
+
+    def preprocess(self, image: Image.Image) -> Image.Image:
+        """A picture as it comes from a file, treated like those the model learned from.
+
+        Not for pictures of a prepared data set, which have been through it.
+        """
+        return preprocess(image, self.config.preprocessing)
 
     def generate(
         self,

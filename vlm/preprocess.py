@@ -1,22 +1,15 @@
-"""Preprocessing a picture on its way into a data set: border crop, denoising, range, local contrast; each a switch.
+"""Preprocessing a picture: border crop, denoising, range, local contrast; each a switch.
 
-The switches are saved with the data set (`preparation.json`): a model must later see pictures treated like the ones
-it learned from, so whoever feeds it applies the same `Preprocessing` with the same `preprocess`.
+`data.prepare` applies it to what goes into a data set; the model's configuration carries the switches, because pictures
+that come from elsewhere must be treated like those it learned from.
 """
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 from PIL import Image
-
-from vlm.strict_json import from_dict
-
-PREPARATION_FILE = "preparation.json"
-"""In the folder of a data set: the options it was made with."""
 
 DENOISE_STRENGTH = 5
 """`h` of non-local means, in gray levels: about twice the noise it removes."""
@@ -63,19 +56,6 @@ def preprocess(image: Image.Image, options: Preprocessing) -> Image.Image:
     if options.clahe:
         pixels = cv2.createCLAHE(CLAHE_CLIP_LIMIT, (CLAHE_TILES, CLAHE_TILES)).apply(pixels)
     return Image.fromarray(pixels)
-
-
-def saved_preprocessing(dataset_folder: Path) -> Preprocessing:
-    """What the pictures of a prepared data set went through.
-
-    Raises:
-        ValueError: the folder has no `preparation.json`, or one with other switches; names it.
-    """
-    path = dataset_folder / PREPARATION_FILE
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; prepare the data set with `python -m data.prepare`")
-    options = json.loads(path.read_text(encoding="utf-8"))["options"]
-    return from_dict(options["image_options"]["preprocessing"], Preprocessing, where=str(path))
 
 
 def content_box(pixels: np.ndarray) -> tuple[int, int, int, int]:

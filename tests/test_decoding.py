@@ -231,6 +231,14 @@ def test_a_report_that_ends_with_its_last_token_is_not_cut(tiny_model, study_pre
         assert cut.is_truncated and len(cut.token_ids) == place
 
 
+def test_writing_works_in_bf16(model, study_prefix):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        prefix = study_prefix(model)
+        for num_beams in (1, 2):
+            for written in write(model, prefix, max_new_tokens=5, num_beams=num_beams):
+                assert len(written.token_ids) == 5
+
+
 def test_more_text_than_positions_is_an_error_in_words(tiny_model, study_prefix):
     with pytest.raises(ValueError, match="take 97 positions but this GPT-2 has 96"):
         write(tiny_model, study_prefix(tiny_model), max_new_tokens=96)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +11,14 @@ from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTModel
 
 from vlm.config import BaseWeights, DecoderConfig
 from vlm.gpt2 import GPT2Decoder, resolve_gpt2
+from vlm.tokenizer import load_tokenizer
+
+GPT2_FILES = Path("../shared/data/gpt2_tokenizer")
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """transformers' own GPT-2 and the folder that it was saved to; nothing at its default."""
+@pytest.fixture(scope="module", params=["gelu_new", "relu"])
+def reference(request, tmp_path_factory):
+    """transformers' own GPT-2 and the folder that it was saved to; hardly anything at its default."""
     torch.manual_seed(0)
     model = GPT2LMHeadModel(
         GPT2Config(
@@ -24,7 +28,7 @@ def reference(tmp_path_factory):
             n_head=4,
             n_positions=24,
             n_inner=40,
-            activation_function="relu",
+            activation_function=request.param,
             layer_norm_epsilon=1e-3,
             initializer_range=0.3,
         )
@@ -47,6 +51,20 @@ def test_a_pretrained_gpt2_has_the_logits_of_transformers_own_model(reference):
     decoder = load(folder)
     ids = torch.randint(50, (3, 11))
     logits, _ = decoder(decoder.embed(ids), torch.ones_like(ids), 0)
+    torch.testing.assert_close(logits, model(ids).logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.skipif(not GPT2_FILES.is_dir(), reason=f"GPT-2's vocabulary is not at {GPT2_FILES}")
+@torch.inference_mode()
+def test_a_gpt2_with_gpt2s_own_vocabulary_has_the_logits_of_transformers_own_model(tmp_path):
+    model = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=2, initializer_range=0.3)).eval()
+    model.save_pretrained(tmp_path)
+    shutil.copytree(GPT2_FILES, tmp_path, dirs_exist_ok=True)
+    decoder = load(tmp_path)
+    ids = torch.tensor([load_tokenizer(tmp_path).encode("Hello world")])
+    assert ids.tolist() == [[15496, 995]]
+    logits, _ = decoder(decoder.embed(ids), torch.ones_like(ids), 0)
+    assert logits.shape == (1, 2, 50257)
     torch.testing.assert_close(logits, model(ids).logits, atol=1e-5, rtol=0)
 
 

@@ -5,6 +5,7 @@ import torch
 from jaxtyping import TypeCheckError
 from torch.nn import functional
 
+from vlm.config import LoraSettings
 from vlm.findings import NUM_FINDINGS
 
 IMAGES = ("pixel_values", "view_indices", "view_mask")
@@ -213,6 +214,18 @@ def test_a_frozen_image_side_does_not_learn(build_model, study_batch):
         "finding_projector",
         "finding_presence",
     }
+
+
+@pytest.mark.parametrize("settings", [{}, {"kind": "lstm"}, {"lora": LoraSettings(encoder_projections=("q_proj",))}])
+def test_training_in_bf16_is_close_to_full_precision(settings, build_model, study_batch):
+    model = build_model(**settings)
+    full = model(**study_batch())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(**study_batch())
+    for name in ("report_loss_sum", "finding_loss_sum"):
+        assert getattr(output, name).dtype == torch.float32
+        torch.testing.assert_close(getattr(output, name), getattr(full, name), rtol=0.05, atol=0.0)
+    assert all(model.get_parameter(name).grad.isfinite().all() for name in gradients(model, output))
 
 
 def test_shapes_in_signatures_are_checked(tiny_model, study_batch):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import DynamicCache, GPT2LMHeadModel
+from transformers import GPT2LMHeadModel
 
 from vlm.config import BaseWeights, DecoderConfig
 from vlm.pretrained import build_config, load_pretrained, read_architecture
@@ -60,7 +60,7 @@ class GPT2Decoder(nn.Module):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=DynamicCache() if cache is None and not self.training else cache,
+            past_key_values=cache,
             use_cache=not self.training,
             # Indices rather than a number: a plain slice is not contiguous, and would be read out row by row.
             logits_to_keep=torch.arange(num_prefix, num_new, device=inputs_embeds.device),

@@ -31,8 +31,8 @@ from eval.bootstrap import NUM_RESAMPLES
 from eval.controls import constant_sentence, derangement, most_frequent_report
 from eval.generating import Job, Written, as_shuffled, write_predictions
 from eval.metrics_file import metrics_document
-from eval.page import PageStudy, page_study, render_page
 from eval.predictions import Prediction, write_lines
+from eval.report_page import PageStudy, page_study, render_page
 from eval.run_record import RunRecord, checkpoint_hash, claim_folder, dataset_hash
 from eval.score_table import score_table
 from eval.scoring import Scores, score_predictions

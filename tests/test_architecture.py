@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OWN = {"vlm", "data", "train", "eval", "app", "bench"}
+OWN = {"vlm", "data", "train", "eval", "page", "app", "bench"}
 MAY_IMPORT = {
     "vlm": {"vlm"},
     "data": {"data", "vlm"},

@@ -12,6 +12,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -24,6 +25,7 @@ from eval.generating import Job, write_predictions
 from eval.predictions import Prediction, Refusal, read_lines
 from vlm.findings import FINDINGS
 from vlm.generator import GenerationOptions, StudyReport
+from vlm.preprocess import Preprocessing
 
 WORDS = {4: "pulmonary edema", 9: "pleural effusion", 11: "rib fracture"}
 
@@ -60,6 +62,8 @@ def dataset(tmp_path_factory):
 
 class FakeGenerator:
     """Reads the findings off the picture's gray level; refuses level `broken`; stops after `dies_after` batches."""
+
+    config = SimpleNamespace(preprocessing=Preprocessing())
 
     def __init__(self, broken=(), dies_after=10**9):
         self.broken, self.dies_after, self.seen, self.indications = broken, dies_after, [], []
@@ -333,6 +337,13 @@ def test_launched_as_two_processes_each_does_its_share(dataset, tmp_path):
     assert launched.stdout.count("wrote 8") == 2
     assert launched.stdout.count("16 of 16 studies reported, 0 refused") == 1
     assert len(read_lines(tmp_path / "out" / "predictions.jsonl", Prediction)) == 16
+
+
+def test_pictures_treated_otherwise_than_the_training_pictures_bring_a_warning(run, capsys):
+    generator = FakeGenerator()
+    generator.config = SimpleNamespace(preprocessing=Preprocessing(clahe=True))
+    run(generator=generator)
+    assert "prepare the data set with the same switches" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_page_is_written_beside_the_figures(run):

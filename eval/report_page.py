@@ -21,7 +21,7 @@ from eval.sentences import stated_findings, stated_sentences
 from eval.verdict import number, with_interval
 from vlm.findings import FINDINGS, UNLABELED
 
-TEMPLATE = "page.html.j2"
+TEMPLATE = "report_page.html.j2"
 PICTURE_SIDE = 448
 COMPARED = {
     "macro_f1": "are the findings of this patient named?",

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from eval.metrics_file import metrics_document
-from eval.page import page_study, render_page
 from eval.predictions import Prediction
+from eval.report_page import page_study, render_page
 from eval.scoring import score_predictions
 from eval.sentences import stated_sentences
 from eval.verdict import constant_verdict, image_verdict, number

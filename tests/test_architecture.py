@@ -15,7 +15,9 @@ MAY_IMPORT = {
     "data": {"data", "vlm"},
     "train": {"train", "vlm", "data", "eval"},
     "eval": {"eval", "vlm", "data"},
-    "app": {"vlm", "data", "eval"},
+    "page": {"page", "vlm", "data", "eval"},
+    "app": {"page", "vlm", "data", "eval"},
+    "bench": {"bench", "vlm", "data", "train", "eval"},
 }
 METRICS = {"eval.clinical", "eval.overlap", "eval.normalization", "eval.bootstrap"}
 """What train may take from eval: files that turn strings and arrays into scores."""

@@ -15,6 +15,7 @@ from vlm.calibration import Calibration
 from vlm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.image import fit_square
+from vlm.preprocess import Preprocessing, preprocess
 from vlm.report import split_report
 from vlm.tokenizer import encode_report
 
@@ -198,6 +199,15 @@ def test_what_cannot_be_reported_on_is_said(arguments, error, message, generator
             generator.generate(**arguments)
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_a_colour_picture_is_preprocessed_like_those_the_model_learned_from(build_model, tiny_tokenizer):
+    model = build_model(preprocessing=Preprocessing(normalize="minmax", clahe=True))
+    generator = ReportGenerator(Checkpoint(model=model, tokenizer=tiny_tokenizer, calibration=Calibration()))
+    gray = Image.fromarray(np.arange(50, 178, dtype=np.uint8).reshape(8, 16))
+    expected = preprocess(gray, Preprocessing(normalize="minmax", clahe=True))
+    assert np.array_equal(np.asarray(generator.preprocess(gray.convert("RGB"))), np.asarray(expected))
+    assert not np.array_equal(np.asarray(expected), np.asarray(gray))
 
 
 def test_beams_cannot_be_streamed_and_say_so_at_once(generator, pictures):

@@ -22,7 +22,7 @@ from vlm.checkpoint import Checkpoint, fetch_checkpoint, load_checkpoint
 from vlm.decoding import GenerationOptions, WrittenTokens, write_reports, write_tokens
 from vlm.finding_queries import FindingOutput
 from vlm.heatmap import heatmaps
-from vlm.image import fit_square
+from vlm.image import fit_square, to_gray
 from vlm.preprocess import preprocess
 from vlm.report import split_report
 from vlm.tokenizer import TextPieces, encode_prompt
@@ -81,7 +81,7 @@ class ReportGenerator:
 
         Not for pictures of a prepared data set, which have been through it.
         """
-        return preprocess(image, self.config.preprocessing)
+        return preprocess(to_gray(image), self.config.preprocessing)
 
     def generate(
         self,

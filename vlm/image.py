@@ -39,8 +39,8 @@ def placement(image_size: tuple[int, int], square: int) -> Placement:
     )
 
 
-def fit_square(image: Image.Image, square: int) -> np.ndarray:
-    """The picture as 8-bit gray, fitted into the square: uint8 [square, square].
+def to_gray(image: Image.Image) -> Image.Image:
+    """The picture as 8-bit gray.
 
     Raises:
         ValueError: the picture has more than 8 bits, whose range is for who reads the file to know, or no pixel.
@@ -51,7 +51,16 @@ def fit_square(image: Image.Image, square: int) -> np.ndarray:
         )
     if 0 in image.size:
         raise ValueError(f"a picture of {image.width} x {image.height} pixels shows nothing")
-    gray = image if image.mode == "L" else image.convert("L")
+    return image if image.mode == "L" else image.convert("L")
+
+
+def fit_square(image: Image.Image, square: int) -> np.ndarray:
+    """The picture as 8-bit gray, fitted into the square: uint8 [square, square].
+
+    Raises:
+        ValueError: as `to_gray`.
+    """
+    gray = to_gray(image)
     if gray.size == (square, square):
         return np.asarray(gray)
     place = placement(gray.size, square)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import datasets
 
+from vlm.checkpoint import find_checkpoint
 from vlm.strict_json import read_json
 
 RUN_FILE = "run.json"
@@ -59,9 +60,9 @@ def claim_folder(folder: Path, record: RunRecord):
 
 def checkpoint_hash(name: str) -> str:
     """Of all that decides what a checkpoint folder writes: its settings and weights. The name itself for a hub id."""
-    folder = Path(name)
-    if not folder.is_dir():
+    if not Path(name).is_dir():
         return name
+    folder = find_checkpoint(Path(name))
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".json", ".safetensors") and path.name != "training_config.json":

@@ -228,7 +228,7 @@ def test_what_a_model_writes_is_text_and_never_runs(visit, tall_picture):
     assert page.evaluate("typeof hacked") == "undefined"
 
 
-@pytest.mark.parametrize("width", [360, 800, 1024, 1600])
+@pytest.mark.parametrize("width", [360, 1024])
 def test_nothing_overflows(visit, tall_picture, width):
     page = visit(width=width)
     assert page.evaluate("document.documentElement.scrollWidth") == width

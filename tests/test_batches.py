@@ -97,3 +97,18 @@ def test_boxes_lie_on_the_square_as_on_the_picture(small_studies, tiny_tokenizer
     finding, box = views[first["view"]][0]
     assert finding == first["finding"]
     assert box == pytest.approx(np.array(first["box"]) * 96, abs=1e-3)
+
+
+def test_view_positions_are_hidden_for_the_asked_part_of_the_studies(small_studies, tiny_tokenizer):
+    rows = small_studies["train"]
+    common = {"max_report_tokens": 500, "seed": 1}
+    for part, expected in ((0.0, range(1)), (1.0, range(160, 161)), (0.5, range(50, 111))):
+        dataset = StudyDataset(rows, tiny_tokenizer, ImageGeometry(size=16), view_dropout=part, **common)
+        hidden = 0
+        for epoch in range(10):
+            dataset.epoch = epoch
+            for number in range(len(rows)):
+                positions = dataset[number]["view_positions"]
+                assert positions in (rows[number]["view_positions"], ["UNKNOWN"] * len(positions))
+                hidden += positions[0] == "UNKNOWN"
+        assert hidden in expected

@@ -52,10 +52,12 @@ class StudyDataset(Dataset):
         *,
         max_report_tokens: int,
         augmentation: Augmentation | None = None,
+        view_dropout: float = 0.0,
         seed: int = 0,
     ):
         self.rows, self.tokenizer, self.geometry = rows, tokenizer, geometry
-        self.max_report_tokens, self.augmentation, self.seed = max_report_tokens, augmentation, seed
+        self.max_report_tokens, self.augmentation = max_report_tokens, augmentation
+        self.view_dropout, self.seed = view_dropout, seed
         self.epoch = 0
         self.with_reports = True
         self.squares: list[list[_Square]] | None = None
@@ -90,8 +92,9 @@ class StudyDataset(Dataset):
             square.place([box["box"] for box in row["boxes"] if box["view"] == view])
             for view, square in enumerate(squares)
         ]
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        are_views_hidden = rng.random() < self.view_dropout
         if self.augmentation is not None:
-            rng = np.random.default_rng((self.seed, self.epoch, index))
             moved = [augment_with_boxes(*view, self.augmentation, rng) for view in zip(pixels, boxes, strict=True)]
             pixels, boxes = [list(parts) for parts in zip(*moved, strict=True)]
         report = compose_report(findings=row["findings"], impression=row["impression"]) if self.with_reports else ""
@@ -101,7 +104,7 @@ class StudyDataset(Dataset):
         return {
             "squares": pixels,
             "boxes": [list(zip(*view, strict=True)) for view in zip(found, boxes, strict=True)],
-            "view_positions": row["view_positions"],
+            "view_positions": ["UNKNOWN"] * len(pixels) if are_views_hidden else row["view_positions"],
             "prompt_ids": encode_prompt(self.tokenizer, row["indication"]) if self.with_reports else [],
             "report_ids": report_ids,
             "labels": row["labels"],

@@ -95,6 +95,7 @@ def _trainee(options: FinetuneOptions, studies, folder: Path, accelerator: Accel
         training=StudyDataset(
             studies["train"],
             augmentation=options.augmentation if options.use_augmentation else None,
+            view_dropout=options.view_dropout,
             seed=options.seed,
             **common,
         ),

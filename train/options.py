@@ -89,6 +89,10 @@ class FinetuneOptions:
     augmentation: Augmentation = field(default_factory=Augmentation)
     use_augmentation: bool = True
 
+    view_dropout: float = 0.1
+    """Part of the training studies whose view positions are hidden, drawn anew each epoch: a bare PNG does not tell its
+    own, and the model must have met that."""
+
     num_validation_reports: int = 200
     """Reports generated on validation after each epoch, the first so many studies."""
     max_new_tokens: int = 128
@@ -121,6 +125,8 @@ class FinetuneOptions:
             )
         if not 0 <= self.warmup_fraction < 1:
             raise ValueError(f"--warmup-fraction must lie in [0, 1), got {self.warmup_fraction}")
+        if not 0 <= self.view_dropout <= 1:
+            raise ValueError(f"--view-dropout must lie in [0, 1], got {self.view_dropout}")
         if self.learning_rate <= 0:
             raise ValueError(f"--learning-rate must be above 0, got {self.learning_rate}")
         if self.start_from is not None:

@@ -30,7 +30,7 @@ demo: install  ## made-up studies, fine-tuning, evaluation with controls, one st
 	  --encoder cnn --decoder nano --no-lora --image-size 112 --vocab-size 800 \
 	  --num-epochs 6 --findings-epochs 3 --freeze-after-findings --batch-size 16 --learning-rate 2e-3 \
 	  --augmentation.max-rotation 7 --augmentation.max-shift 0.05 --augmentation.max-zoom 0.05 \
-	  --augmentation.max-shear 5 --num-validation-reports 100
+	  --augmentation.max-shear 5 --num-validation-reports 100 --num-workers 0
 	$(BIN)/python eval/batch.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test \
 	  --output-dir $(RUN)/evaluation
 	$(BIN)/python eval/show.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test \

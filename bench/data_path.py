@@ -1,0 +1,172 @@
+"""What is measured of the data path: drawing made-up studies, preparing data sets, loading them for training.
+
+The references are the least that could do the work: drawing alone, or Pillow decoding and encoding the same
+pictures and nothing else.
+"""
+
+import contextlib
+import csv
+import io
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from bench.comparison import Task, Work
+from bench.inputs import geometry, grid
+from bench.sizes import START_TOKEN, BenchSizes
+from data import prepare
+from data.augment import Augmentation
+from data.study import load_studies
+from data.synthetic import make_study
+from data.workers import num_cores
+from train.batches import Collator, StudyDataset
+from vlm.tokenizer import train_tokenizer
+
+DRAWN_PER_SECOND = 50.0
+"""Studies of 224 pixels on one core: what the made-up studies are to reach."""
+BATCH_SIZE = 8
+
+
+def data_tasks(sizes: BenchSizes, folder: Path) -> list[Task]:
+    """`folder` is for files that are made on the way."""
+    side = sizes.file_side
+    tasks = [
+        Task(
+            name=f"made-up studies drawn, {sizes.image_size} pixels",
+            one_means=f"{DRAWN_PER_SECOND:g} studies a second of one core's time",
+            prepare=lambda: (lambda: draw(sizes), DRAWN_PER_SECOND),
+            repetitions=sizes.repetitions,
+            clock=time.process_time,
+        ),
+        Task(
+            name="made-up studies prepared, one process",
+            one_means="as fast as drawing them and keeping nothing",
+            prepare=lambda: (lambda: prepare_made_up(sizes, folder, num_workers=1), lambda: draw(sizes)),
+            repetitions=sizes.many_repetitions,
+        ),
+        Task(
+            name=f"a table of {side} pixel PNGs prepared, one process",
+            one_means="as fast as Pillow decoding and encoding them",
+            prepare=lambda: (
+                lambda: prepare_table(write_table(sizes, folder), sizes, folder / "prepared"),
+                lambda: decode(table_files(sizes, folder), encode=True),
+            ),
+            repetitions=sizes.many_repetitions,
+        ),
+    ]
+    if num_cores() > 1:
+        tasks.append(
+            Task(
+                name=f"made-up studies prepared, {num_cores()} processes",
+                one_means="as fast as with one process",
+                prepare=lambda: (
+                    lambda: prepare_made_up(sizes, folder, num_workers=num_cores()),
+                    lambda: prepare_made_up(sizes, folder, num_workers=1),
+                ),
+                repetitions=sizes.many_repetitions,
+            )
+        )
+    loading = {
+        "loaded": {},
+        "loaded and augmented": {"augmentation": Augmentation()},
+        "augmented from memory": {"augmentation": Augmentation(), "in_memory": True},
+    }
+    return tasks + [
+        Task(
+            name=f"{side} pixel studies {name}, one worker",
+            one_means="as fast as Pillow decoding them",
+            prepare=lambda options=options: (
+                loading_of(sizes, folder, **options),
+                lambda: decode(table_files(sizes, folder)),
+            ),
+            repetitions=sizes.many_repetitions,
+        )
+        for name, options in loading.items()
+    ]
+
+
+def draw(sizes: BenchSizes) -> int:
+    for number in range(sizes.num_made_up):
+        make_study(0, number, sizes.image_size)
+    return sizes.num_made_up
+
+
+def prepare_made_up(sizes: BenchSizes, folder: Path, *, num_workers: int) -> int:
+    source = ["synthetic", f"--num-studies={sizes.num_made_up}", f"--size={sizes.image_size}"]
+    run_prepare([*source, f"--num-workers={num_workers}"], folder / "made-up")
+    return sizes.num_made_up
+
+
+def prepare_table(table: Path, sizes: BenchSizes, out: Path) -> int:
+    run_prepare(["table", str(table), "--num-workers=1"], out)
+    return sizes.num_rows
+
+
+def run_prepare(arguments: list[str], out: Path) -> None:
+    """`python -m data.prepare` without what it prints."""
+    shutil.rmtree(out, ignore_errors=True)
+    with contextlib.redirect_stdout(io.StringIO()):
+        prepare.main([*arguments, "--out", str(out)])
+
+
+def table_files(sizes: BenchSizes, folder: Path) -> list[Path]:
+    """The picture of each row of the table."""
+    return [folder / f"{row % sizes.num_files}.png" for row in range(sizes.num_rows)]
+
+
+def write_table(sizes: BenchSizes, folder: Path) -> Path:
+    """A table of made-up frontal studies and their pictures, all for training; written once."""
+    table = folder / "studies.csv"
+    if table.exists():
+        return table
+    columns = ("study_id", "image", "split", "indication", "findings", "impression")
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for row, path in enumerate(table_files(sizes, folder)):
+            study = make_study(1, row, sizes.file_side if not path.exists() else 64)
+            if not path.exists():
+                study.images[0].save(path)
+            writer.writerow([row, path.name, "train", study.indication, study.findings, study.impression])
+    return table
+
+
+def decode(files: Iterable[Path], *, encode: bool = False) -> int:
+    """Pillow alone; returns how many pictures that were."""
+    num_pictures = 0
+    for file in files:
+        with Image.open(file) as picture:
+            picture.load()
+            if encode:
+                picture.save(io.BytesIO(), "PNG")
+        num_pictures += 1
+    return num_pictures
+
+
+def loading_of(
+    sizes: BenchSizes, folder: Path, *, augmentation: Augmentation | None = None, in_memory: bool = False
+) -> Work:
+    """An epoch over the table's studies as train/finetune.py reads them: resized, augmented, tokenised, collated."""
+    out = folder / "loaded"
+    if not out.exists():
+        prepare_table(write_table(sizes, folder), sizes, out)
+    rows = load_studies(out)["train"]
+    tokenizer = train_tokenizer(rows["findings"], vocab_size=1000)
+    studies = StudyDataset(rows, tokenizer, geometry(sizes), max_report_tokens=200, augmentation=augmentation)
+    num_epochs = 1
+    if in_memory:
+        studies.keep_images(2**30)
+        num_epochs = 20  # a single one is over before the worker has started
+    collator = Collator(geometry=geometry(sizes), grid=grid(sizes), pad_token_id=START_TOKEN)
+    numbers = list(range(len(rows))) * num_epochs
+    batches = [numbers[start : start + BATCH_SIZE] for start in range(0, len(numbers), BATCH_SIZE)]
+
+    def load() -> int:
+        loader = DataLoader(studies, batch_sampler=batches, collate_fn=collator, num_workers=1, prefetch_factor=4)
+        return sum(len(batch["input_ids"]) for batch in loader)
+
+    return load

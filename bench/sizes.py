@@ -1,0 +1,82 @@
+"""How large the measured models and data sets are, and how often each measurement is repeated."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from vlm.sizes import DECODER_SIZES
+
+START_TOKEN = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchSizes:
+    """Both sides take the same; what is not named here is the default of each side."""
+
+    encoder: str
+    """A key of vlm.sizes.ENCODER_SIZES."""
+    decoder: str
+    """A key of vlm.sizes.DECODER_SIZES, a GPT-2."""
+    vocab_size: int
+    image_size: int
+    pool: int
+    """Side of the square of patches that becomes one image token; the peer knows no such thing."""
+    num_new_tokens: int
+    """Of every report, written and learned; no report ends earlier."""
+    num_studies: int
+    """Written about at once, beside the one that is always measured."""
+    train_batch_size: int
+    repetitions: int
+    """Of everything but the reports of many studies at once and memory."""
+    many_repetitions: int
+    """Of the reports of many studies at once."""
+    num_made_up: int
+    """Made-up studies that are drawn, and prepared."""
+    num_files: int
+    """PNG files that a table names."""
+    file_side: int
+    """Their pixels a side."""
+    num_rows: int
+    """Studies of that table; each names one of the files, and several may name the same."""
+
+    @property
+    def decoder_architecture(self) -> dict[str, Any]:
+        """GPT-2's configuration for both sides; no token ends a report."""
+        special = {"bos_token_id": START_TOKEN, "eos_token_id": None}
+        return DECODER_SIZES[self.decoder] | {"vocab_size": self.vocab_size} | special
+
+
+FULL = BenchSizes(
+    encoder="base",
+    decoder="base",
+    vocab_size=50257,
+    image_size=224,
+    pool=2,
+    num_new_tokens=60,
+    num_studies=16,
+    train_batch_size=4,
+    repetitions=5,
+    many_repetitions=3,
+    num_made_up=300,
+    num_files=24,
+    file_side=1024,
+    num_rows=48,
+)
+"""ViT-B/16 and GPT-2 (124 M) at 224 pixels: what the figures under bench/results/ are about."""
+
+QUICK = BenchSizes(
+    encoder="nano",
+    decoder="nano",
+    vocab_size=300,
+    image_size=64,
+    pool=2,
+    num_new_tokens=6,
+    num_studies=3,
+    train_batch_size=2,
+    repetitions=2,
+    many_repetitions=2,
+    num_made_up=6,
+    num_files=3,
+    file_side=64,
+    num_rows=6,
+)
+"""To see that everything runs; its figures mean nothing."""

@@ -1,0 +1,169 @@
+"""The benchmark: equal work on both sides, ratios that point the right way, a record that can be read. No speeds."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bench import memory, ours, peer, run
+from bench.against_peer import LEARNING_RATE, num_reports, work_of_both
+from bench.comparison import Comparison, Task, compare
+from bench.inputs import make_batch
+from bench.sizes import FULL, QUICK
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    """What the program writes at small sizes; memory is measured for one activity only, to save a dozen seconds."""
+    output = tmp_path_factory.mktemp("bench") / "results" / "quick.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "ACTIVITIES", ("train",))
+        run.main(["--quick", "--output", str(output)])
+    assert [path.name for path in output.parent.iterdir()] == ["quick.json"]
+    return json.loads(output.read_text())
+
+
+# The loader forks its worker, which Python 3.12 warns of once torch has threads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+
+
+def test_the_record_says_what_was_measured_where_and_with_what(record):
+    assert record["quick"] is True
+    assert record["machine"]["cores"] >= 1
+    assert record["machine"]["torch_threads"] == torch.get_num_threads()
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["sizes"]["num_new_tokens"] == QUICK.num_new_tokens
+    names = " | ".join(row["name"] for row in record["comparisons"])
+    for measured in (
+        "memory: training",
+        "reports, 1 study",
+        "reports, 3 studies",
+        "training with LoRA",
+        "LoRA not merged",
+        "made-up studies drawn",
+        "made-up studies prepared, one process",
+        "PNGs prepared",
+        "studies loaded,",
+        "loaded and augmented",
+        "augmented from memory",
+    ):
+        assert measured in names
+
+
+def test_every_ratio_is_that_of_its_own_repetition(record):
+    for row in record["comparisons"]:
+        assert row["one_means"]
+        pairs = zip(row["ours"]["values"], row["reference"]["values"], strict=True)
+        ratios = [b / a if row["unit"] == "GiB" else a / b for a, b in pairs]
+        assert row["ratio"]["values"] == pytest.approx(ratios)
+        assert row["ratio"]["least"] <= row["ratio"]["median"] <= row["ratio"]["most"]
+        assert all(value > 0 for value in ratios)
+
+
+def test_both_sides_see_the_same_patches_and_write_the_same_number_of_tokens(record):
+    work = record["work"]
+    assert work["patches_of_a_picture"] == {"ours": 16, "peer": 16}
+    assert work["new_tokens_of_a_report"] == {"ours": 6, "peer": 6}
+    assert work["decoder_positions_before_the_text"]["ours"] == 4 + 14  # 4 x 4 patches pooled by 2, and the findings
+
+
+def test_reports_have_their_full_length_on_both_sides():
+    batch = make_batch(QUICK, 3)
+    written = ours.write(ours.build_ours(QUICK, lora=False), batch, 7)
+    theirs = peer.write(peer.build_peer(QUICK, lora=False), batch["pixel_values"][:, 0], 7)
+    assert [len(report) for report in written + theirs] == [7] * 6
+    with pytest.raises(AssertionError):
+        num_reports(written, QUICK)
+
+
+def test_encoder_and_gpt2_are_of_equal_size_on_both_sides():
+    model, other = ours.build_ours(QUICK, lora=False), peer.build_peer(QUICK, lora=False)
+
+    def shapes(module):
+        return sorted(tuple(p.shape) for name, p in module.named_parameters() if "cross" not in name)
+
+    assert shapes(model.encoder.backbone) == shapes(other.encoder)
+    assert shapes(model.decoder.language_model) == shapes(other.decoder)
+
+
+def test_the_peer_trains_adapters_alone_and_on_every_projection_of_its_decoder():
+    model = peer.build_peer(QUICK, lora=True)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert all(".lora_" in name for name in trained)
+    assert len(trained) == 3 * 7 * 2  # layers, projections (three of them of the cross-attention), A and B
+
+
+def test_a_training_step_learns_the_same_reports_on_both_sides():
+    batch = make_batch(QUICK, 2)
+    assert batch["input_ids"].shape == (2, 1 + QUICK.num_new_tokens)
+    assert batch["attention_mask"].all()
+    pixel_values, labels = batch["pixel_values"][:, 0], batch["input_ids"][:, 1:]
+    steps = [
+        ours.make_training_step(ours.build_ours(QUICK, lora=True), batch, learning_rate=LEARNING_RATE),
+        peer.make_training_step(peer.build_peer(QUICK, lora=True), pixel_values, labels, learning_rate=LEARNING_RATE),
+    ]
+    for step in steps:
+        losses = [step() for _ in range(8)]
+        assert losses[0] == pytest.approx(np.log(QUICK.vocab_size), abs=1.5)
+        assert losses[-1] < losses[0]
+
+
+def test_the_full_size_is_vit_b16_with_gpt2_124m():
+    assert FULL.decoder_architecture["n_embd"] == 768
+    assert FULL.decoder_architecture["n_layer"] == 12
+    assert (FULL.vocab_size, FULL.image_size, FULL.num_new_tokens, FULL.num_studies) == (50257, 224, 60, 16)
+
+
+def test_sides_alternate_and_the_first_run_of_each_does_not_count():
+    calls, now = [], iter(range(1000))
+
+    def side(name, num_studies):
+        return lambda: (calls.append(name), num_studies)[1]
+
+    steps = []
+    task = Task(
+        name="x",
+        one_means="equal",
+        prepare=lambda: (side("ours", 6), side("reference", 3)),
+        repetitions=2,
+        clock=lambda: next(now),
+    )
+    comparison = compare(task, on_step=lambda: steps.append(1))
+    assert calls == ["ours", "reference"] * 3
+    assert comparison.ours == (6.0, 6.0)
+    assert comparison.ratios == (2.0, 2.0)
+    assert len(steps) == task.num_steps
+
+
+def test_a_speed_to_be_reached_can_be_the_reference():
+    now = iter(range(1000))
+    task = Task(name="x", one_means="50/s", prepare=lambda: (lambda: 75, 50.0), repetitions=3, clock=lambda: next(now))
+    assert compare(task, on_step=lambda: None).ratios == (1.5, 1.5, 1.5)
+
+
+def test_less_memory_is_a_ratio_above_one():
+    comparison = Comparison(name="x", one_means="equal", unit="GiB", ours=(2.0,), reference=(3.0,))
+    assert comparison.ratios == (1.5,)
+
+
+def test_the_peak_memory_of_a_process_is_its_own_and_not_that_of_its_parent():
+    held = np.ones(60_000_000)  # 0.45 GiB
+    program = "from bench.memory import peak_memory_gib; print(peak_memory_gib())"
+    done = subprocess.run([sys.executable, "-c", program], cwd=memory.ROOT, capture_output=True, text=True, check=True)
+    assert memory.peak_memory_gib() > held.nbytes / 2**30
+    assert float(done.stdout) < 0.4
+
+
+def test_a_measuring_process_that_fails_says_why(monkeypatch):
+    monkeypatch.setattr(memory.sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match=r"bench.memory ours write --quick failed"):
+        memory.compare_memory("write", QUICK, quick=True, on_step=lambda: None)
+
+
+def test_work_that_differs_would_show():
+    pooled = work_of_both(replace(QUICK, pool=4))
+    assert pooled["decoder_positions_before_the_text"]["ours"] == 1 + 14

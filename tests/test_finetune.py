@@ -52,6 +52,11 @@ def _going_on(dataset, output, start, *more):
     return [*arguments, f"--start-from={start}"]
 
 
+def _validations(output):
+    records = [json.loads(line) for line in (output / "train_log.jsonl").read_text().splitlines()]
+    return [record["validation"] for record in records if "validation" in record]
+
+
 def _losses(output):
     records = [json.loads(line) for line in (output / "train_log.jsonl").read_text().splitlines()]
     return [(record["step"], record["loss"]) for record in records if "loss" in record]
@@ -133,6 +138,30 @@ def test_an_interrupted_run_resumes_to_the_same_losses(small_dataset, tmp_path, 
     monkeypatch.undo()
     finetune.main(_arguments(small_dataset, tmp_path / "cut", *options, "--resume"))
     assert _losses(tmp_path / "cut") == _losses(tmp_path / "whole")
+
+
+def test_two_processes_learn_as_one_with_batches_twice_as_large(small_dataset, tmp_path):
+    """Through both stages; without what draws random numbers (augmentation, dropout is 0 in nano)."""
+    still = ["--num-epochs=2", "--no-lora", "--findings-epochs=1", "--freeze-after-findings", "--no-use-augmentation"]
+    finetune.main(_arguments(small_dataset, tmp_path / "one", *still))
+    arguments = _arguments(small_dataset, tmp_path / "two", *still, "--batch-size=2")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*launch, "--main_process_port=0", "train/finetune.py", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = (dict(_losses(tmp_path / name)) for name in ("one", "two"))
+    assert len(one) == 2 * 4
+    assert two == pytest.approx(one, abs=1e-4)
+    assert len(_validations(tmp_path / "two")) == 2
+    for first, second in zip(_validations(tmp_path / "one"), _validations(tmp_path / "two"), strict=True):
+        assert second == pytest.approx(first, abs=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -68,26 +68,24 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def estimate(self) -> tuple[float, float]:
-        """Seconds that the remaining steps take, without validation, and memory in GiB: from one forward and backward
-        pass of each stage to come, which leaves no trace in weights, statistics or random state."""
-        buffers = copy.deepcopy(dict(self.trainee.model.named_buffers()))
+        """Seconds that the remaining steps take, without validation, and memory in GiB.
+
+        From forward and backward passes of each stage to come, by a copy of the model: they leave no trace in weights
+        or statistics, and DDP, which counts backward passes, does not see them.
+        """
         border = self.options.findings_epochs
+        model = copy.deepcopy(self.trainee.model).train()
         seconds = 0.0
         with torch.random.fork_rng():
             for stage in (range(border), range(border, self.options.num_epochs)):
                 steps = sum(self.epoch_steps[epoch] for epoch in stage if epoch >= self.position.epoch)
                 if steps:
                     plan = self._plan(stage.stop - 1)
-                    seconds += steps * self._time_step(plan[len(plan) // 2], stage.stop - 1)
-        self.trainee.model.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for name, buffer in self.trainee.model.named_buffers():
-                buffer.copy_(buffers[name])
+                    self._enter(stage.stop - 1)
+                    seconds += steps * self._time_step(model, plan[len(plan) // 2])
         return seconds, peak_memory_gib(self.accelerator.device)
 
-    def _time_step(self, step: list[list[int]], epoch: int) -> float:
-        self._enter(epoch)
-        self.trainee.model.train()
+    def _time_step(self, model: ReportModel, step: list[list[int]]) -> float:
         batches = [self.trainee.collator([self.trainee.training[number] for number in batch]) for batch in step]
         seconds = []
         for _ in range(4):  # the first pass also pays for warming up; others may be held up by other programs
@@ -95,7 +93,7 @@ class Trainer:
             for batch in batches:
                 batch = {key: value.to(self.accelerator.device) for key, value in batch.items()}
                 with self.accelerator.autocast():
-                    output = self.trainee.model(**batch)
+                    output = model(**batch)
                 (output.report_loss_sum + output.finding_loss_sum).backward()
             seconds.append(time.perf_counter() - start)
         return min(seconds)

@@ -13,6 +13,7 @@ from PIL import Image
 from vlm.batch import batch_views
 from vlm.calibration import Calibration
 from vlm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from vlm.config import LoraSettings
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.image import fit_square
 from vlm.preprocess import Preprocessing, preprocess
@@ -238,3 +239,19 @@ def test_an_lstm_reports_too(build_model, tiny_tokenizer, pictures, tmp_path):
     [report] = generator.generate([pictures[:2]], options=SHORT)
     assert len(report.tokens) == 12
     assert not generator.calibration.is_calibrated
+
+
+def test_a_loaded_generator_has_its_adapter_merged_and_writes_the_same(build_model, tiny_tokenizer, pictures, tmp_path):
+    model = build_model(lora=LoraSettings(rank=2, dropout=0.0))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".lora_B." in name:
+                parameter.normal_(std=0.3)
+    checkpoint = Checkpoint(model=model, tokenizer=tiny_tokenizer, calibration=Calibration())
+    save_checkpoint(tmp_path / "adapted", checkpoint)
+    merged = ReportGenerator.from_pretrained(tmp_path / "adapted", device="cpu")
+    assert not any(".lora_" in name for name, _ in merged.model.named_parameters())
+    [report] = merged.generate(pictures[0], options=SHORT)
+    [expected] = ReportGenerator(checkpoint, device="cpu").generate(pictures[0], options=SHORT)
+    assert report.tokens == expected.tokens
+    assert report.token_log_probabilities == pytest.approx(expected.token_log_probabilities, abs=1e-4)

@@ -311,13 +311,13 @@ def test_two_processes_share_the_studies_and_one_merges_them(dataset, tmp_path):
 
 
 TWO_PROCESSES = """
-import sys
+import os, pathlib, sys
 import eval.batch
 from test_batch import FakeGenerator
 generator = FakeGenerator()
 eval.batch.ReportGenerator.from_pretrained = lambda name, device: generator
 eval.batch.main(sys.argv[1:])
-print("wrote", len(generator.seen))
+pathlib.Path(__file__).with_name("seen" + os.environ["RANK"]).write_text(str(len(generator.seen)))
 """
 
 
@@ -334,7 +334,7 @@ def test_launched_as_two_processes_each_does_its_share(dataset, tmp_path):
         text=True,
     )
     assert launched.returncode == 0, launched.stderr[-2000:]
-    assert launched.stdout.count("wrote 8") == 2
+    assert [(tmp_path / f"seen{rank}").read_text() for rank in (0, 1)] == ["8", "8"]
     assert launched.stdout.count("16 of 16 studies reported, 0 refused") == 1
     assert len(read_lines(tmp_path / "out" / "predictions.jsonl", Prediction)) == 16
 

@@ -1,0 +1,47 @@
+"""The commands that the README and the Makefile give: every program takes every flag that is given to it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import app
+from data import prepare
+from eval import batch, show
+from train import finetune
+
+ROOT = Path(__file__).parent.parent
+PROGRAMS = {
+    r"python -m data\.prepare (table|synthetic)": prepare,
+    r"train/finetune\.py": finetune,
+    r"eval/batch\.py": batch,
+    r"eval/show\.py": show,
+    r"python app\.py": app,
+}
+
+
+def _commands():
+    readme = "\n".join(re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
+    text = f"{readme}\n{(ROOT / 'Makefile').read_text()}"
+    for command in re.sub(r"\\\n\s*", " ", text).splitlines():
+        for pattern, program in PROGRAMS.items():
+            if found := re.search(pattern, command):
+                arguments = command[found.end() :]
+                yield program, found.groups(), sorted(set(re.findall(r"(?<!\S)--[a-z][a-z.-]+", arguments)))
+
+
+@pytest.mark.parametrize(
+    "program, subcommand, flags", list(_commands()), ids=lambda value: getattr(value, "__name__", None)
+)
+def test_every_flag_of_a_documented_command_exists(program, subcommand, flags, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as left:
+        program.main([*subcommand, "--help"])
+    assert left.value.code in (0, None)
+    explained = capsys.readouterr().out
+    for flag in flags:
+        assert re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", explained), f"{program.__name__} knows no {flag}"
+
+
+def test_there_are_commands_of_every_program():
+    assert {program for program, _, _ in _commands()} == set(PROGRAMS.values())

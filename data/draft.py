@@ -97,6 +97,7 @@ class FileDraft:
     findings: str = ""
     impression: str = ""
     labels: tuple[int, ...] | None = None
+    mesh: tuple[str, ...] = ()
     source: str = ""
     license: str = ""
 
@@ -110,6 +111,7 @@ class FileDraft:
             indication=self.indication,
             findings=self.findings,
             impression=self.impression,
+            mesh=self.mesh,
             source=self.source,
             license=self.license,
         )

@@ -1,4 +1,34 @@
-"""`metrics.json`: every figure with its interval, its controls, and what it takes to read and repeat it."""
+"""`metrics.json`: every figure with its interval, its controls, and what it takes to read and repeat it.
+
+An estimate is {value, low, high, num_undefined}: all three null where undefined; low and high alone are null where no
+interval can be had (a single patient); num_undefined counts the resamples that had to be left out.
+
+    program          "eval.batch" (a checkpoint was run) or "eval.score" (somebody's predictions)
+    verdict          uses_image: yes | slightly | no | unknown; image: the sentence; basis: the control that decides,
+                     "shuffled images" or "shuffled reports" (then it is about the patient, not the picture);
+                     constant: a sentence; facts: plain sentences, most telling first; differences: {control: {metric:
+                     estimate}}; differences_to_shuffled_images: those of basis "shuffled images", else {}
+    run              of eval.batch: the RunRecord; of eval.score: predictions, references, control_reports (path, format,
+                     columns, hash each; null where not given)
+    studies          given, written (scored), refused; of eval.score also references, without_prediction, and
+    refused          [{study_id, reason}], the first 100
+    convention       how uncertain counts; other_convention: the other way
+    normalization    name, description, options ({} or what goes beyond the single text)
+    bootstrap        num_resamples, seed, interval, cider
+    systems          {name: system}, the model first. A system: metrics {name of eval.scoring.METRICS: estimate},
+                     other_convention (the F1 averages), per_finding [{finding, support, num_predicted, precision,
+                     recall, f1, auroc, average_precision, brier, calibration_error}] and per_finding_other_convention
+                     (up to f1), state_agreement {share, kappa: estimates; confusion [reference state][predicted state]
+                     in the order blank, positive, negative, uncertain}, num_* counts, distinct ratios
+    curves           of the model: {finding: {roc: [[false positive rate, true positive rate]], reliability:
+                     [{mean_probability, observed, num_studies}]}}; {} without probabilities
+    by_group         of the model: {"view" | "source" | "report length": [{group, num_studies, metrics: {name: estimate}}]}
+    consistency      eval.consistency's, or null
+    grounding        eval.grounding's, or null
+    also             figures of learned metrics that were asked for: {name: {value, low, high, num_undefined, note}}
+    control_reports  {control: the one text it gives every study}
+    notes            what a reader must know; versions of packages
+"""
 
 import importlib.metadata
 import platform

@@ -80,6 +80,19 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Planning:
+    """What `data.prepare` gives to a source's `plan`."""
+
+    seed: int = 0
+    split_fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    work: Path
+    """A folder for what the source must keep while the data set is being made: nobody else may read it, it outlasts
+    a kill (the same command again finds it as it was) and goes when the data set is done. It exists."""
+    num_workers: int = 1
+    """Processes the source may use; 1 starts none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FileDraft:
     """A study whose pictures are files below `image_root`.
 

@@ -25,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from data.draft import Draft, ImageOptions, Plan, Refusal
+from data.draft import Draft, ImageOptions, Plan, Planning, Refusal
 from data.splits import check_fractions
 from data.synthetic_source import SyntheticSource
 from data.table import TableSource
@@ -74,10 +74,17 @@ def main(argv: list[str] | None = None) -> None:
     console = Console()
     check_out(options.out, overwrite=options.overwrite)  # before the work, not after it
     datasets.disable_progress_bars()
-    plan = options.source.plan(seed=options.seed, split_fractions=options.split_fractions)
-    for note in plan.notes:
-        console.print(f"Note: {note}", highlight=False)
     with DatasetWriter(options.out, overwrite=options.overwrite) as writer:
+        plan = options.source.plan(
+            Planning(
+                seed=options.seed,
+                split_fractions=options.split_fractions,
+                work=writer.work,
+                num_workers=options.num_workers,
+            )
+        )
+        for note in plan.notes:
+            console.print(f"Note: {note}", highlight=False)
         fill(writer, plan, options, console)
         with console.status("Saving"):
             writer.finish(options=as_json(options), num_given=plan.num_studies)

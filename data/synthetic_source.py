@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from data.draft import ImageOptions, Plan
+from data.draft import ImageOptions, Plan, Planning
 from data.splits import split_subjects
 from data.study import MAX_SIDE, Study
 from data.synthetic import make_study, subject_id
@@ -39,15 +39,15 @@ class SyntheticSource:
         if not 64 <= self.size <= MAX_SIDE:
             raise ValueError(f"--size is {self.size}; it must lie between 64 and {MAX_SIDE}")
 
-    def plan(self, *, seed: int, split_fractions: tuple[float, float, float]) -> Plan:
-        subjects = [subject_id(seed, index) for index in range(self.num_studies)]
-        split_of = split_subjects(subjects, fractions=split_fractions, seed=seed)
+    def plan(self, planning: Planning) -> Plan:
+        subjects = [subject_id(planning.seed, index) for index in range(self.num_studies)]
+        split_of = split_subjects(subjects, fractions=planning.split_fractions, seed=planning.seed)
         drafts = (
             SyntheticDraft(
-                study_id=f"synthetic-{seed}-{index:06d}",
+                study_id=f"synthetic-{planning.seed}-{index:06d}",
                 subject_id=subject,
                 split=split_of[subject],
-                seed=seed,
+                seed=planning.seed,
                 index=index,
                 size=self.size,
             )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import tyro
 
-from data.draft import FileDraft, Plan, Refusal
+from data.draft import FileDraft, Plan, Planning, Refusal
 from data.splits import split_subjects
 from data.study import SPLITS
 from data.table_entry import Entry, Reading, join, read_entry, without_text
@@ -79,7 +79,7 @@ class TableSource:
         if (self.label_column is None) != (self.label_map is None):
             raise ValueError("--label-column and --label-map go together; give both, or neither")
 
-    def plan(self, *, seed: int, split_fractions: tuple[float, float, float]) -> Plan:
+    def plan(self, planning: Planning) -> Plan:
         if self.image_root is not None and not self.image_root.is_dir():
             raise ValueError(f"--image-root {self.image_root} is no folder")
         reading = resolve_columns(self)
@@ -87,7 +87,7 @@ class TableSource:
         if not survey.num_studies:
             raise ValueError(f"{self.table} has a header, but no rows")
         if "split" not in reading.columns:
-            survey.split_of = split_subjects(survey.split_of, fractions=split_fractions, seed=seed)
+            survey.split_of = split_subjects(survey.split_of, fractions=planning.split_fractions, seed=planning.seed)
         return Plan(
             num_studies=survey.num_studies, drafts=drafts_of(self, reading, survey), notes=_notes(reading, survey)
         )

@@ -70,6 +70,8 @@ class DatasetWriter:
         self.partial.mkdir(parents=True)
         self._work = self.partial / "work"
         self._work.mkdir()
+        self.work = self._work / "source"
+        self.work.mkdir(mode=0o700)
         self._writers = {
             split: ArrowWriter(
                 features=FEATURES, path=str(self._work / f"{split}.arrow"), writer_batch_size=BUFFERED_ROWS

@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from data.draft import FileDraft, Refusal
+from data.draft import FileDraft, Planning, Refusal
 from data.labeler import label_report
 from data.table import TableSource
 from data.table_labels import labels_from_columns, read_label_map
@@ -46,7 +46,7 @@ def parquet_of(folder: Path, rows: list[dict]) -> Path:
 
 
 def drafts(path: Path, **options) -> list[FileDraft | Refusal]:
-    plan = TableSource(table=path, **options).plan(seed=0, split_fractions=(0.8, 0.1, 0.1))
+    plan = TableSource(table=path, **options).plan(Planning(work=path.parent))
     given = list(plan.drafts)
     assert len(given) == plan.num_studies
     return given
@@ -97,7 +97,7 @@ def test_columns_of_any_name_are_mapped_and_text_becomes_one_line(tmp_path):
 
 def test_without_ids_a_study_goes_by_its_first_image_and_is_a_patient_of_its_own(tmp_path):
     path = csv_of(tmp_path, [{"image": "x/a.png", "findings": "Clear."}, {"image": "b.png", "findings": "Clear."}])
-    plan = TableSource(table=path).plan(seed=0, split_fractions=(1, 0, 0))
+    plan = TableSource(table=path).plan(Planning(split_fractions=(1, 0, 0), work=path.parent))
     assert [(draft.study_id, draft.subject_id) for draft in plan.drafts] == [("x/a.png", "x/a.png"), ("b.png", "b.png")]
     assert "2 rows name no patient; each of these studies counts as a patient of its own." in plan.notes
 

@@ -1,0 +1,197 @@
+"""Holds the labeler against the MeSH codes that indexers gave the Indiana reports.
+
+    python -m bench.labeler_mesh                        all splits, each reading of the codes; speed of one core
+    python -m bench.labeler_mesh --show Pneumonia       the reports of train on which labeler and codes disagree
+
+Codes are no labels: an indexer may leave out what a report hedges, and code a calcified nodule as "Calcinosis". So
+codes are read in two ways, `NARROW` (codes that bear a finding's name) and `BROAD` (their neighbours too), and
+"uncertain" counts once as found, once as not found. Reports marked "No Indexing" are left out.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from data.labeler import explain_report, label_report
+from vlm.findings import FINDING_INDEX, FINDINGS, POSITIVE, UNCERTAIN
+
+REPORTS = Path(__file__).parents[1] / "../shared/data/iu_text/reports.jsonl"
+
+NARROW = {
+    "Cardiomegaly": r"cardiomegaly|cardiac shadow/.*enlarged",
+    "Lung Opacity": r"opacity|airspace disease|infiltrate",
+    "Lung Lesion": r"nodule|mass",
+    "Edema": r"pulmonary edema",
+    "Consolidation": r"consolidation",
+    "Pneumonia": r"pneumonia",
+    "Atelectasis": r"pulmonary atelectasis",
+    "Pneumothorax": r"(?:hydro|hemo)?pneumothorax",
+    "Pleural Effusion": r"pleural effusion|hemothorax|(?:hydro|hemo)pneumothorax",
+    "Pleural Other": r"(?:thickening|cicatrix|calcinosis)/pleura|pleura\b",
+    "Fracture": r"fractures, bone",
+    "Support Devices": r"catheters, indwelling|implanted medical device|medical device|tube, inserted",
+}
+"""Finding to the start of its codes (`Finding/place/side/degree`), in lower case."""
+
+BROAD = {
+    **NARROW,
+    "Enlarged Cardiomediastinum": r"mediastinum/(?:.*/)?(?:enlarged|prominent|large)",
+    "Lung Opacity": NARROW["Lung Opacity"]
+    + r"|(?:density|thickening)/lung|density/retrocardiac|markings/lung(?!/bronchovascular)|lung/interstitial"
+    r"|pneumonia|consolidation",
+    "Lung Lesion": NARROW["Lung Lesion"] + r"|density/lung/(?:.*/)?round|opacity/lung/(?:.*/)?round|cavitation",
+    "Edema": NARROW["Edema"] + r"|pulmonary congestion|heart failure",
+    "Support Devices": NARROW["Support Devices"] + r"|stents|surgical instruments|sutures|spinal fusion",
+}
+READINGS = {"narrow": NARROW, "broad": BROAD}
+FOUND = {"uncertain found": (POSITIVE, UNCERTAIN), "uncertain not found": (POSITIVE,)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeshOptions:
+    """Agreement of the labeler with MeSH codes."""
+
+    reports: Path = REPORTS
+    """The Indiana reports, one JSON object a line."""
+    show: Literal[FINDINGS[:-1]] | None = None
+    """Print the train reports on which codes and labeler disagree about this finding, instead of the tables."""
+    reading: Literal["narrow", "broad"] = "narrow"
+    """How `--show` reads the codes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexedReport:
+    """A report's text with its codes in lower case."""
+
+    study_id: str
+    split: str
+    text: str
+    codes: tuple[str, ...]
+
+    def coded(self, reading: dict[str, str]) -> frozenset[str]:
+        """Findings that the codes name; No Finding where they name none but devices."""
+        findings = {
+            finding for finding, pattern in reading.items() for code in self.codes if re.match(rf"(?:{pattern})", code)
+        }
+        return frozenset(findings if findings - {"Support Devices"} else findings | {"No Finding"})
+
+
+def read_reports(path: Path) -> Iterator[IndexedReport]:
+    """All indexed reports of the file."""
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            report = json.loads(line)
+            if "No Indexing" not in report["mesh"]:
+                yield IndexedReport(
+                    study_id=report["id"],
+                    split=report["split"] or "no split",
+                    text=f"{report['findings']}\n{report['impression']}",
+                    codes=tuple(code.lower() for code in report["mesh"]),
+                )
+
+
+@dataclass(slots=True)
+class Counts:
+    """Hits, false alarms and misses of one finding."""
+
+    hits: int = 0
+    false_alarms: int = 0
+    misses: int = 0
+
+    def add(self, found: bool, coded: bool) -> None:
+        self.hits += found and coded
+        self.false_alarms += found and not coded
+        self.misses += coded and not found
+
+    def scores(self) -> tuple[float, float, float]:
+        """Precision, recall and F1; 0 where nothing is there to divide by."""
+        found, coded = self.hits + self.false_alarms, self.hits + self.misses
+        return (
+            self.hits / found if found else 0.0,
+            self.hits / coded if coded else 0.0,
+            2 * self.hits / (found + coded) if found + coded else 0.0,
+        )
+
+
+def agreement(
+    reports: list[IndexedReport], reading: dict[str, str], found_states: tuple[int, ...]
+) -> dict[str, Counts]:
+    """Counts per finding of the reading, "micro" over them, and No Finding, which micro leaves out."""
+    counts = {finding: Counts() for finding in (*reading, "micro", "No Finding")}
+    for report in reports:
+        labels, coded = label_report(report.text), report.coded(reading)
+        for finding in (*reading, "No Finding"):
+            found = labels[FINDING_INDEX[finding]] in found_states
+            counts[finding].add(found, finding in coded)
+            if finding != "No Finding":
+                counts["micro"].add(found, finding in coded)
+    return counts
+
+
+def table_of(reports: list[IndexedReport], title: str) -> Table:
+    """Precision, recall and F1 of every finding under each reading and convention."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("precision / recall / F1")
+    columns = []
+    for reading_name, reading in READINGS.items():
+        for convention, states in FOUND.items():
+            table.add_column(f"{reading_name}, {convention}", justify="right")
+            columns.append(agreement(reports, reading, states))
+    for finding in (*FINDINGS, "micro"):
+        rows = [column.get(finding) for column in columns]
+        if any(rows):
+            cells = ["" if row is None else "{:.3f} {:.3f} {:.3f}".format(*row.scores()) for row in rows]
+            support = "/".join(str(row.hits + row.misses) for row in (rows[0], rows[2]) if row)
+            table.add_row(f"{finding} ({support})", *cells)
+    macros = [
+        [row.scores()[2] for name, row in column.items() if name not in ("micro", "No Finding")] for column in columns
+    ]
+    table.add_row("macro-F1", *(f"{sum(macro) / len(macro):.3f}" for macro in macros))
+    return table
+
+
+def show_disagreements(reports: list[IndexedReport], finding: str, reading: dict[str, str], console: Console) -> None:
+    """Report, codes and the labeler's evidence, where only one of the two has the finding."""
+    for report in reports:
+        found = label_report(report.text)[FINDING_INDEX[finding]] in (POSITIVE, UNCERTAIN)
+        if found != (finding in report.coded(reading)):
+            console.rule(f"{report.study_id}: {'labeler only' if found else 'codes only'}")
+            console.print(" ".join(report.text.split()), markup=False, highlight=False)
+            console.print("codes:", "; ".join(report.codes), markup=False, highlight=False)
+            for item in explain_report(report.text):
+                if item.finding == finding:
+                    console.print(f"state {item.state}: {item.words} | {item.sentence}", markup=False, highlight=False)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = tyro.cli(MeshOptions, args=argv, prog="python -m bench.labeler_mesh")
+    console = Console()
+    if not options.reports.exists():
+        raise ValueError(f"--reports {options.reports}: no such file; the Indiana reports are not part of the project")
+    reports = list(read_reports(options.reports))
+    train = [report for report in reports if report.split == "train"]
+    if options.show:
+        show_disagreements(train, options.show, READINGS[options.reading], console)
+        return 0
+    # First of all, before sentences are in the labeler's cache.
+    start = time.process_time()
+    for report in reports:
+        label_report(report.text)
+    console.print(f"{len(reports)} reports, {len(reports) / (time.process_time() - start):,.0f} a second of one core")
+    for split in ("train", "val", "no split"):
+        part = [report for report in reports if report.split == split]
+        console.print(table_of(part, f"{split}: {len(part)} reports"))
+    console.print(table_of(reports, f"all: {len(reports)} reports"))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

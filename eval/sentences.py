@@ -21,6 +21,12 @@ class StatedSentence:
     findings: tuple[int, ...]
 
 
+def report_sentences(report: str) -> list[str]:
+    """The sentences of both sections, in order, headings left out."""
+    sections = split_report(report)
+    return [sentence for text in (sections.findings, sections.impression) for sentence in _END.split(text) if sentence]
+
+
 def stated_sentences(report: str, label_report: Callable[[str], Sequence[int]]) -> list[StatedSentence]:
     """The report sentence by sentence, in order. No Finding belongs to a whole report and is never among them."""
     sections = split_report(report)

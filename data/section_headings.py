@@ -1,0 +1,143 @@
+"""What the sections of a report are called: tables of regular expressions, and whether a name in a text is a heading.
+
+Patterns are in lower case and matched in any case; a blank stands for any blanks within a line.
+"""
+
+import re
+from dataclasses import dataclass
+
+_STUDY = r"(?:this |the )?(?:exam(?:ination)?|study|procedure|visit|request|x-?ray|film|test)s?"
+
+HEADINGS = {
+    "findings": (
+        r"(?:(?:pertinent|radiographic|radiological|radiology|imaging|image|chest|key|cxr|x-?ray) )?findings?"
+        r"(?: (?:in|of) the chest)?",
+        r"imaging (?:notes?|description)|(?:radiology )?report|description|observations?|results?|comments?|body",
+    ),
+    "impression": (
+        r"(?:(?:final|overall|diagnostic|radiographic|radiological|clinical) )?impressions?|pression|impresson|imp",
+        r"conclusions?|opinions?|summary|interpretation|assessment|(?:final |radiological )?diagnos[ie]s",
+        r"recommendations?",
+    ),
+    "indication": (
+        rf"(?:clinical |study )?indications?(?: for {_STUDY})?|reasons?(?: for {_STUDY})?",
+        r"(?:(?:clinical|patient|brief|relevant|medical|past medical|past|present) )?(?:history|hx)"
+        r"(?: of present illness)?",
+        r"clinical (?:information|info|data|details|statement|question|context|background|notes?|problem|diagnosis)",
+        r"(?:chief |presenting )?complaints?|presentation|symptoms?|background|clinical|underlying medical condition",
+        r"(?:admitting|admission|ordering|referral|working) diagnosis",
+    ),
+    "comparison": (
+        r"comparisons?(?: (?:to|with))?(?: (?:stud(?:y|ies)|exam(?:ination)?s?|films?|images?|dates?))?",
+        r"(?:prior|previous|comparative|reference) (?:stud(?:y|ies)|exam(?:ination)?s?|films?|data|imaging|images)",
+        r"priors",
+    ),
+    "other": (
+        r"(?:final|preliminary|provisional|official)(?: radiology)? report|techniques?|views?|projections?|protocol",
+        r"(?:type of |name of )?(?:exam(?:ination)?|procedure|study)(?: (?:type|date|name|description|performed))?",
+        r"notifications?|communication|discussion|limitations?|dose|contrast|dates?(?: of (?:exam|service))?",
+    ),
+    "addendum": (r"(?:end of )?addend(?:um|a)(?: (?:#? ?\d{1,2}|to (?:report|impression|findings)))?",),
+    "preliminary": (r"(?:wet|preliminary|prelim|resident|provisional|stat) (?:read(?:ing)?|findings?|interpretation)",),
+}
+
+CLOSINGS = (
+    r"electronically (?:signed|approved|verified|reviewed)",
+    r"(?:dictated|signed|transcribed|approved|reported|read|reviewed|verified|interpreted|finalized|authenticated)"
+    r"(?: and \w+)?(?: electronically)? (?:by|on)",
+    r"(?:signature|(?:(?:attending|reporting|interpreting|reading) )?radiologist|attending|transcriptionist) ?:",
+    r"end of (?:the )?report|i have (?:personally )?reviewed",
+)
+"""How the signature of a report begins. These are no headings: their words are kept."""
+
+_FRAGMENT = (
+    r"(?:chest|cxr|thorax|pa|ap|lateral|lat|frontal|portable|upright|erect|supine|semi-?upright|semi-?erect|single|one|"
+    r"two|three|views?|x-?rays?|radiographs?|radiography|films?|study|examination|exam|of|the|and|a|an|with|at|on|from|"
+    r"dated?|obtained|performed|images?|a\.?m\.?|p\.?m\.?|[\d_:/.-]+|x{4,})"
+)
+EXAMINATION_NAME = re.compile(rf"[\W_]*(?:{_FRAGMENT}(?![^\W_])[\W_]*)*", re.IGNORECASE)
+"""Fully matches a text that only names the examination: "PORTABLE CHEST, 2 VIEWS"."""
+
+_SELF_EVIDENT = {"findings", "impression", "indication", "comparison", "technique", "conclusion", "opinion"}
+_SELF_EVIDENT |= {"history", "clinical history", "clinical indication", "clinical information", "examination"}
+"""Upper-case names that are headings with no more than a capital or a number behind them."""
+_NEVER_A_SUBJECT = {"impression", "indication", "technique"}
+"""The same where all the text is upper case: "IMPRESSION NO ACUTE DISEASE", but "FINDINGS SUGGEST PNEUMONIA"."""
+
+_NAME = "|".join(name for names in HEADINGS.values() for name in names)
+_NAME_OF_SECTION = "|".join(f"(?P<{section}>{'|'.join(names)})" for section, names in HEADINGS.items())
+_HEADING = re.compile(
+    rf"(?<![\w-])(?:{_NAME_OF_SECTION})(?:\(s\))?(?P<joined>(?: ?(?:\band\b|&|/|,) ?(?:{_NAME}))*)(?![\w-])",
+    re.IGNORECASE,
+)
+_JOINT = re.compile(r" ?(?:\band\b|&|/|,) ?", re.IGNORECASE)
+_MARK = re.compile(
+    r"(?P<colon>(?: ?\([^()\n]{1,30}\))?[ *_]{0,3}[:：][*_]{0,3})|(?P<line_end>[*_ ]{0,4}$)|(?P<dash> ?[-–—](?= ))|"
+    r"(?P<capital>(?= [A-Z][a-z]| \d{1,2}[.)]))|(?P<capitals>(?= [A-Z]+\b))|(?P<nothing>)",
+    re.MULTILINE,
+)
+_LINE_START = re.compile(r"[*_#>• ]{0,6}(?:\d{1,2}[.)] ?)?[*_]{0,3}")
+_CLOSING = re.compile(rf"(?<!\w)(?:{'|'.join(CLOSINGS)})(?!\w)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heading:
+    """`section` begins at `end`; what lies between `start` and `end` is the heading itself, nothing for a closing."""
+
+    section: str
+    start: int
+    end: int
+
+
+def find_headings(text: str) -> list[Heading]:
+    """The headings and closings of a text whose lines hold single blanks, in order."""
+    found = [heading for match in _HEADING.finditer(text) if (heading := _heading(text, match))]
+    found += [
+        Heading(section="closing", start=match.start(), end=match.start())
+        for match in _CLOSING.finditer(text)
+        if _begins_line(text, match.start()) or _follows_sentence(text, match.start())
+    ]
+    ordered = []
+    for heading in sorted(found, key=lambda heading: heading.start):
+        if not ordered or heading.start >= ordered[-1].end:
+            ordered.append(heading)
+    return ordered
+
+
+def _heading(text: str, match: re.Match) -> Heading | None:
+    begins_line = _begins_line(text, match.start())
+    begins = begins_line or _follows_sentence(text, match.start())
+    name, mark = match.group(), _MARK.match(text, match.end())
+    kind = mark.lastgroup
+    if kind == "colon":
+        is_heading = begins or not name.islower()
+    elif kind in ("line_end", "dash"):
+        is_heading = (begins if kind == "line_end" else begins_line) and not name.islower()
+    else:
+        plain = _SELF_EVIDENT if kind == "capital" else _NEVER_A_SUBJECT if kind == "capitals" else ()
+        is_heading = begins and name.isupper() and name.lower() in plain
+    if not is_heading:
+        return None
+    # Signs of markup before the heading go with it.
+    start = len(text[: match.start()].rstrip("*_#>• "))
+    return Heading(section=_section(match), start=start, end=mark.end())
+
+
+def _begins_line(text: str, position: int) -> bool:
+    line = text[text.rfind("\n", 0, position) + 1 : position]
+    return _LINE_START.fullmatch(line) is not None
+
+
+def _follows_sentence(text: str, position: int) -> bool:
+    return text[max(0, position - 8) : position].rstrip(" *_#>•")[-1:] in tuple(".;!?)]")
+
+
+def _section(match: re.Match) -> str:
+    """Of joined names, the one that describes the picture decides."""
+    sections = [_first_section(match)]
+    sections += [_first_section(_HEADING.fullmatch(name)) for name in _JOINT.split(match.group("joined"))[1:]]
+    return next((section for section in ("findings", "impression") if section in sections), sections[0])
+
+
+def _first_section(match: re.Match) -> str:
+    return next(section for section in HEADINGS if match.group(section))

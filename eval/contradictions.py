@@ -33,6 +33,66 @@ _PLACES = {
     "pelvis": r"pelvi\w+|hips?|femur|femoral",
 }
 _DIMENSIONS = ({"left", "right"}, {"upper", "middle", "lower"}, {"rib", "spine", "clavicle", "arm", "pelvis"})
+_PLACE_PATTERNS = {place: re.compile(rf"\b(?:{words})\b") for place, words in _PLACES.items()}
+_RESTRICTS = re.compile(
+    r"\b(?:acute(?:ly)?|active|new(?:ly)?|large|larger|big|massive|signific\w+|siz(?:e)?able|substantial|overt|frank|gross|"
+    r"grossly|displaced|suspicious|dense|tension|interval|enlarging|worsening|increas\w+|other|otherwise|further|"
+    r"additional|elsewhere|remain\w*|rest|definite(?:ly)?|discrete|convincing|consolidat(?:ive|ing)|alveolar|interstitial|"
+    r"loculated|layering|free|lobar|segmental|confluent|noncalcified|non-calcified|cavitary|laryngeal|focal|visible|visuali\w+|"
+    r"obvious|appreciable|measurable|well|relatively|essentially|mostly|largely|generally|develop(?:ing|ed)|near|top|"
+    r"upper limits?|prior|previous\w*|x{3,})\b|_{3,}"
+)
+"""Words that make a denial one of some kind or degree only; it then denies nothing but what bears the same word. A
+placeholder for a word that was taken out may stand for any of them."""
+_FOCAL = frozenset({"Consolidation", "Pneumonia"})
+"""What is focal by nature: "no focal consolidation" denies it unless it is spread."""
+_SPREAD = re.compile(rf"\b(?:{_BOTH}|diffuse\w*|multifocal|scattered|extensive|patchy)\b")
+_NOT_QUITE_STATED = re.compile(
+    r"\b(?:old|healed|healing|remote|chronic\w*|prior|previous\w*|resolv\w+|residual|post\w*|borderline|normal)\b"
+)
+_NOTHING_ACUTE = re.compile(
+    r"\b(?:no|without)(?: (?:evidence of|sign of|radiographic|definite|an|any))* (?:acute|active)"
+    r"(?: or (?:acute|active))?"
+    r"(?:(?: or|/| and|-)? ?(?:cardio-?pulmonary|cardiac|pulmonary|intrathoracic|thoracic|chest|lung))* "
+    r"(?:disease|process(?:es)?|abnormalit(?:y|ies)|findings?|pathology)\b(?! (?:since|of|in))"
+)
+_WITH_EXCEPTION = re.compile(r"\b(?:other|otherwise|except|besides|aside|apart|new|but|however)\b")
+_ON_ANOTHER_STUDY = re.compile(r"\b(?:on|in|at|from) (?:\w+ )?(?:priors?|previous|earlier|comparison)\b")
+_CLAUSE_END = re.compile(
+    r"[,;:]\s*|\b(?:but|with|without|while|although|though|however|which|except)\b|"
+    r"\band\b(?!\s+(?:left|right|upper|lower|middle|mid)\b)"
+)
+_WORD = re.compile(r"[a-z]{4,}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contradiction:
+    """A finding with the sentence that states it and the one that denies it (the same one, where both stand in it)."""
+
+    finding: str
+    stated: str
+    denied: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Mention:
+    """A finding's name in its clause; the name is empty where a structure is called normal or abnormal instead.
+    `denies`: the findings that a denial reaches."""
+
+    finding: str
+    sentence: str
+    name: str
+    clause: str
+    denies: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset()
+    restrictions: frozenset[str] = frozenset()
+
+
+def contradictions(
+    report: str, explain: Callable[[str], Sequence[Evidence]] = explain_report
+) -> tuple[Contradiction, ...]:
+    """One for each finding that the report both states and denies, in the order of its statements."""
+    stated, denied = _mentions(explain(report))
     if stated:
         denied += _denials_of_the_acute(report)
     found: dict[str, Contradiction] = {}

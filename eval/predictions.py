@@ -21,8 +21,7 @@ Line = TypeVar("Line")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Prediction:
-    """One study's report with all that is needed to score it. `control` is "" for the model itself;
-    `image_study_id` says whose images were shown where they are another study's."""
+    """One study's report with all that is needed to score it; only `study_id` and `report` must be there."""
 
     study_id: str
     subject_id: str = ""
@@ -30,12 +29,25 @@ class Prediction:
     findings: str = ""
     impression: str = ""
     probabilities: tuple[float, ...] | None = None
+    thresholds: tuple[float, ...] | None = None
+    """From which probability on the classifier calls each finding present."""
+    peaks: tuple[tuple[float, ...], ...] | None = None
+    """Where each finding's attention is highest: (view, x, y), x and y as fractions of the view's width and height."""
+    boxes: tuple[tuple[float, ...], ...] = ()
+    """Where findings truly are: (finding, view, left, top, right, bottom), likewise."""
     reference: str = ""
     reference_labels: tuple[int, ...] = UNLABELED_STUDY
+    view_positions: tuple[str, ...] = ()
+    source: str = ""
     mean_token_log_probability: float | None = None
     is_truncated: bool = False
     control: str = ""
+    """"" for the model itself."""
     image_study_id: str = ""
+    """Whose images were shown, where they are another study's."""
+    neighbour_study_id: str = ""
+    """Whose report this is, where it was not written but found, at this similarity."""
+    similarity: float | None = None
 
     def __post_init__(self):
         if len(self.reference_labels) != NUM_FINDINGS or not set(self.reference_labels) <= LABEL_CODES:
@@ -43,11 +55,16 @@ class Prediction:
                 f"study {self.study_id}: reference_labels must be {NUM_FINDINGS} codes out of {sorted(LABEL_CODES)}, "
                 f"got {self.reference_labels}"
             )
-        if self.probabilities is not None and len(self.probabilities) != NUM_FINDINGS:
-            raise ValueError(
-                f"study {self.study_id}: needs {NUM_FINDINGS} probabilities, one a finding, "
-                f"got {len(self.probabilities)}"
-            )
+        for name in ("probabilities", "thresholds", "peaks"):
+            values = getattr(self, name)
+            if values is not None and len(values) != NUM_FINDINGS:
+                raise ValueError(
+                    f"study {self.study_id}: needs {NUM_FINDINGS} {name}, one a finding, got {len(values)}"
+                )
+        for name, points, size in (("peak", self.peaks or (), 3), ("box", self.boxes, 6)):
+            for point in points:
+                if len(point) != size:
+                    raise ValueError(f"study {self.study_id}: a {name} has {size} numbers, got {list(point)}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data.draft import Draft, ImageOptions, Plan, Planning, Refusal
+from data.open_i import OpenISource
 from data.splits import check_fractions
 from data.synthetic_source import SyntheticSource
 from data.table import TableSource
@@ -35,6 +36,7 @@ from vlm.findings import FINDINGS
 
 SOURCES = (
     Annotated[TableSource, tyro.conf.subcommand("table")]
+    | Annotated[OpenISource, tyro.conf.subcommand("open_i")]
     | Annotated[SyntheticSource, tyro.conf.subcommand("synthetic")]
 )
 

@@ -28,6 +28,12 @@ def split_subjects(subject_ids: Iterable[str], *, fractions: tuple[float, float,
     return dict(zip(ordered, names, strict=True))
 
 
+def later_split(one: str, other: str) -> str:
+    """Of two splits that a subject is in, the one that counts, so that what is tested was never learned: test before
+    validation before train before none ("")."""
+    return max(one, other, key=("", *SPLITS).index)
+
+
 def check_disjoint(subjects_by_split: Mapping[str, Iterable[str]]) -> None:
     """Raises ValueError that names a subject found in two splits, and the splits."""
     split_of = {}

@@ -19,8 +19,7 @@ from pathlib import Path
 import tyro
 
 from data.draft import FileDraft, Plan, Planning, Refusal
-from data.splits import split_subjects
-from data.study import SPLITS
+from data.splits import later_split, split_subjects
 from data.table_entry import Entry, Reading, join, read_entry, without_text
 from data.table_labels import read_label_map
 from data.table_rows import column_names, read_rows
@@ -152,8 +151,8 @@ def survey_table(source: TableSource, reading: Reading) -> Survey:
             survey.num_studies += 1
         if not entry.fault:
             survey.num_without_subject += entry.subject_id == entry.study_id
-            other = survey.split_of.get(entry.subject_id, entry.split)
-            survey.split_of[entry.subject_id] = max(entry.split, other, key=("", *SPLITS).index)
+            other = survey.split_of.get(entry.subject_id, "")
+            survey.split_of[entry.subject_id] = later_split(entry.split, other)
     return survey
 
 

@@ -1,0 +1,121 @@
+"""The images of Open-i wherever a user has them: files below the folder, under any of their published names, or
+still in the archive, from which they are unpacked as they are needed.
+
+One image has several names: `CXR1_1_IM-0001-3001.png` (the library's archive), `1_IM-0001-3001.dcm` (its DICOM one),
+`1_IM-0001-3001.dcm.png` (Kaggle's). `image_key` is what they share.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from data.images import MAX_FILE_BYTES
+from data.tar_stream import SUFFIXES, ArchiveCutShort, Member, read_members
+
+_NAME = re.compile(r"(?:CXR)?(\d{1,6})(?:_\d+)?_(IM-\d[\d-]*?)((?:\.dcm)?(?:\.(?:png|jpe?g))?)", re.IGNORECASE)
+
+
+def image_key(name: str) -> str:
+    """ "1_IM-0001-3001" of any name of that image, whatever folder it is in; "" for what is no such name."""
+    match = _NAME.fullmatch(name.rpartition("/")[2])
+    return f"{int(match[1])}_{match[2].upper()}" if match else ""
+
+
+def files_below(root: Path) -> Iterator[Path]:
+    """Every file in the folder and those below it, in a fixed order; hidden ones and links to folders are left out."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
+
+
+class OpenIImages:
+    """Every place where images may be: loose below `root`, R2Gen's folders, and archives in `root`, which are unpacked
+    into `folder` as images `wanted` are asked for."""
+
+    def __init__(self, root: Path, files: list[Path], *, folder: Path, wanted: set[str]):
+        self._root = root
+        self.loose = {key: path for path in reversed(files) if (key := image_key(path.name))}
+        self._packed = PackedImages(_image_archives(root), folder, wanted)
+
+    def find(self, keys: tuple[str, ...], *, others: tuple[str, ...], origin: str) -> tuple[Path, tuple[str, ...]]:
+        """A folder and paths in it: the images `keys`, or else R2Gen's files `others`. `origin` named them.
+
+        Raises:
+            ValueError: they are not all there; says which are absent.
+        """
+        paths = [self.loose.get(key) or self._packed.find(key) for key in keys]
+        if keys and all(paths):
+            folder = Path(os.path.commonpath([path.parent for path in paths]))
+            return folder, tuple(str(path.relative_to(folder)) for path in paths)
+        for folder in (self._root / "images", self._root):
+            if others and all((folder / file).is_file() for file in others):
+                return folder, others
+        if not keys:
+            raise ValueError(f"{origin} names no image" + (f", and {others[0]} does not exist" if others else ""))
+        absent = ", ".join(key for key, path in zip(keys, paths, strict=True) if path is None)
+        because = "".join(f"; {fault}" for fault in self._packed.faults)
+        raise ValueError(f"image {absent} of {origin} is not in {self._root}{because}")
+
+
+class PackedImages:
+    """Images in archives, unpacked one after another until the one that is asked for is there.
+
+    `folder` may hold what an earlier run unpacked. `wanted` are the keys that will be asked for; no others are kept.
+    Files are named by their keys, so a path in an archive leads nowhere.
+    """
+
+    def __init__(self, archives: list[Path], folder: Path, wanted: set[str]):
+        self._folder, self._wanted = folder, wanted
+        self._found = {key: path for path in files_below(folder) if (key := image_key(path.name))}
+        self._members = self._read(archives)
+        self.faults: list[str] = []
+        """What was wrong with the archives as far as they have been read."""
+
+    def find(self, key: str) -> Path | None:
+        """The file of an image; None where no archive has it.
+
+        Raises:
+            ValueError: it cannot be written.
+        """
+        while key not in self._found:
+            member = next(self._members, None)
+            if member is None:
+                return None
+            self._keep(member)
+        return self._found[key]
+
+    def _read(self, archives: list[Path]) -> Iterator[Member]:
+        for archive in archives:
+            try:
+                yield from read_members(archive, wanted=self._is_missing, max_bytes=MAX_FILE_BYTES)
+            except ArchiveCutShort as error:
+                self.faults.append(str(error))
+
+    def _is_missing(self, name: str) -> bool:
+        key = image_key(name)
+        return key in self._wanted and key not in self._found
+
+    def _keep(self, member: Member) -> None:
+        if member.fault:
+            self.faults.append(f"{member.name} {member.fault}")
+            return
+        key = image_key(member.name)
+        path = self._folder / (key + _NAME.fullmatch(member.name.rpartition("/")[2])[3].lower())
+        part = self._folder / ".part"
+        try:
+            part.write_bytes(member.content)
+            part.replace(path)  # a file under its own name is whole, also after a kill
+        except OSError as error:
+            raise ValueError(
+                f"{member.name} cannot be unpacked into {self._folder} ({error.strerror}); make room there, or unpack "
+                "the archive elsewhere yourself and name that folder by --root"
+            ) from error
+        self._found[key] = path
+
+
+def _image_archives(root: Path) -> list[Path]:
+    """The tar archives of images; DICOM's, which is 60 times as large, last."""
+    archives = [path for path in root.iterdir() if path.name.lower().endswith(SUFFIXES) and path.is_file()]
+    images = [path for path in archives if "report" not in path.name.lower()]
+    return sorted(images, key=lambda path: ("dcm" in path.name.lower(), path.name))

@@ -20,17 +20,25 @@ Statistic = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """A figure and its 95 % interval; all None where undefined."""
+    """A figure and its 95 % interval; all None where undefined, the interval alone where there is one patient only.
+
+    `num_undefined` resamples were left out, as the figure is undefined in them (a rare finding was not drawn); where
+    they are many, the interval is too narrow.
+    """
 
     value: float | None
     low: float | None
     high: float | None
+    num_undefined: int = 0
 
 
 def resample(
     statistic: Statistic, subject_ids: Sequence[str], num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """The statistic's values in each resample, [resamples, …]."""
+    """The statistic's values in each resample, [resamples, …]; NaN for a single subject, who cannot vary."""
+    if len(set(subject_ids)) < 2:
+        values = point_values(statistic, len(subject_ids))
+        return {name: np.full((num_resamples, *value.shape), np.nan) for name, value in values.items()}
     blocks = [statistic(weights) for weights in resample_weights(subject_ids, num_resamples, seed)]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
@@ -58,10 +66,20 @@ def resample_weights(
         yield times_drawn[:, subject_of_study].astype(np.float64)
 
 
+def centred(samples: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Samples [resamples, …] moved so that their mean is the value: for a figure that resampling alone makes larger."""
+    is_defined = ~np.isnan(samples)
+    mean = np.where(is_defined, samples, 0.0).sum(axis=0) / np.maximum(is_defined.sum(axis=0), 1)
+    return np.maximum(samples - mean + value, 0.0)
+
+
 def interval(value: float, samples: np.ndarray) -> Estimate:
     """The value with the 2.5th and 97.5th percentile of its samples; resamples where it is undefined are left out."""
-    samples = samples[~np.isnan(samples)]
-    if np.isnan(value) or len(samples) == 0:
-        return Estimate(value=None, low=None, high=None)
-    low, high = np.percentile(samples, [2.5, 97.5])
-    return Estimate(value=float(value), low=float(low), high=float(high))
+    is_defined = ~np.isnan(samples)
+    num_undefined = int((~is_defined).sum())
+    if np.isnan(value):
+        return Estimate(value=None, low=None, high=None, num_undefined=num_undefined)
+    if not is_defined.any():
+        return Estimate(value=float(value), low=None, high=None, num_undefined=num_undefined)
+    low, high = np.percentile(samples[is_defined], [2.5, 97.5])
+    return Estimate(value=float(value), low=float(low), high=float(high), num_undefined=num_undefined)

@@ -1,4 +1,4 @@
-"""Findings right and wrong: precision, recall and F1 per finding, micro and macro; AUROC of probabilities.
+"""Findings right and wrong: precision, recall and F1 per finding, micro and macro.
 
 Label arrays in [studies, 14], CheXbert's codes in the order of FINDINGS. A reference of -100 is masked;
 a blank counts as negative. Uncertain counts as positive or as negative: both are in use, so every result
@@ -14,15 +14,11 @@ from vlm.findings import CHEXPERT_5, FINDING_INDEX, FINDINGS, NUM_FINDINGS, POSI
 
 UNCERTAIN_IS_POSITIVE = "uncertain counts as positive"
 UNCERTAIN_IS_NEGATIVE = "uncertain counts as negative"
-AVERAGES = (
-    "macro_f1",
-    "micro_f1",
-    "macro_precision",
-    "macro_recall",
-    "micro_precision",
-    "micro_recall",
-    "macro_f1_5",
-    "micro_f1_5",
+AVERAGES = tuple(
+    f"{average}_{score}{scope}"
+    for scope in ("", "_5")
+    for score in ("f1", "precision", "recall")
+    for average in ("macro", "micro")
 )
 _CHEXPERT_5 = [FINDING_INDEX[finding] for finding in CHEXPERT_5]
 
@@ -49,21 +45,16 @@ class ClinicalScores:
     macro_f1: float | None
     micro_f1: float | None
     macro_precision: float | None
-    macro_recall: float | None
     micro_precision: float | None
+    macro_recall: float | None
     micro_recall: float | None
     macro_f1_5: float | None
     micro_f1_5: float | None
+    macro_precision_5: float | None
+    micro_precision_5: float | None
+    macro_recall_5: float | None
+    micro_recall_5: float | None
     convention: str
-    note: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AurocScores:
-    """Area under the ROC curve; None for a finding whose references are not of both kinds."""
-
-    per_finding: tuple[float | None, ...]
-    macro: float | None
     note: str
 
 
@@ -82,9 +73,9 @@ def f1_scores(
             finding=finding,
             support=int(support[index]),
             num_predicted=int(totals[index, 0] + totals[index, 1]),
-            precision=_defined(scores["precision"][index]),
-            recall=_defined(scores["recall"][index]),
-            f1=_defined(scores["f1"][index]),
+            precision=defined(scores["precision"][index]),
+            recall=defined(scores["recall"][index]),
+            f1=defined(scores["f1"][index]),
         )
         for index, finding in enumerate(FINDINGS)
     )
@@ -93,28 +84,14 @@ def f1_scores(
         per_finding=per_finding,
         convention=convention_name(uncertain_is_positive),
         note=macro_note(support > 0, "a positive reference"),
-        **{name: _defined(scores[name]) for name in AVERAGES},
-    )
-
-
-def auroc(
-    probabilities: Sequence[Sequence[float]] | np.ndarray,
-    reference_labels: Sequence[Sequence[int]] | np.ndarray,
-    uncertain_is_positive: bool = True,
-) -> AurocScores:
-    """AUROC of each finding's probability, and their mean over the findings where it is defined."""
-    values = resampled_auroc(probabilities, reference_labels, np.ones((1, len(probabilities))), uncertain_is_positive)
-    return AurocScores(
-        per_finding=tuple(_defined(value) for value in values[0]),
-        macro=_defined(mean_of_defined(values[0])),
-        note=macro_note(~np.isnan(values[0]), "both kinds of reference"),
+        **{name: defined(scores[name]) for name in AVERAGES},
     )
 
 
 def confusion_counts(predicted_labels, reference_labels, uncertain_is_positive: bool = True) -> np.ndarray:
     """Per study and finding [studies, 14, 3]: true positive, false positive, false negative; masked ones all 0."""
-    predicted_labels = _label_array(predicted_labels, "predicted labels")
-    reference_labels = _label_array(reference_labels, "reference labels")
+    predicted_labels = label_array(predicted_labels, "predicted labels")
+    reference_labels = label_array(reference_labels, "reference labels")
     if len(predicted_labels) != len(reference_labels):
         raise ValueError(f"{len(predicted_labels)} predicted but {len(reference_labels)} reference label rows")
     is_labeled = reference_labels != UNLABELED
@@ -130,39 +107,12 @@ def scores_from_counts(counts: np.ndarray) -> dict[str, np.ndarray]:
     """
     precision, recall, f1 = _ratios(counts)
     scores = {"precision": precision, "recall": recall, "f1": f1}
-    for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
-        scores[f"macro_{name}"] = mean_of_defined(values)
-    scores["macro_f1_5"] = mean_of_defined(f1[..., _CHEXPERT_5])
-    scores["micro_precision"], scores["micro_recall"], scores["micro_f1"] = _ratios(counts.sum(axis=-2))
-    scores["micro_f1_5"] = _ratios(counts[..., _CHEXPERT_5, :].sum(axis=-2))[2]
+    for scope, chosen in (("", slice(None)), ("_5", _CHEXPERT_5)):
+        micro = _ratios(counts[..., chosen, :].sum(axis=-2))
+        for name, of_all in zip(("precision", "recall", "f1"), micro, strict=True):
+            scores[f"macro_{name}{scope}"] = mean_of_defined(scores[name][..., chosen])
+            scores[f"micro_{name}{scope}"] = of_all
     return scores
-
-
-def resampled_auroc(
-    probabilities, reference_labels, weights: np.ndarray, uncertain_is_positive: bool = True
-) -> np.ndarray:
-    """AUROC [resamples, 14] with study i counted `weights[resample, i]` times; NaN where undefined.
-
-    Raises:
-        ValueError: a probability is not a number, or the arrays do not fit each other.
-    """
-    probabilities = np.asarray(probabilities, dtype=np.float64)
-    reference_labels = _label_array(reference_labels, "reference labels")
-    if probabilities.shape != reference_labels.shape:
-        raise ValueError(f"probabilities are {probabilities.shape} but reference labels {reference_labels.shape}")
-    if np.isnan(probabilities).any():
-        study, finding = np.argwhere(np.isnan(probabilities))[0]
-        raise ValueError(f"probability of {FINDINGS[finding]} for study number {study} is not a number (NaN)")
-    is_reference_positive = is_positive(reference_labels, uncertain_is_positive)
-    columns = []
-    for finding in range(NUM_FINDINGS):
-        labeled = reference_labels[:, finding] != UNLABELED
-        columns.append(
-            _weighted_auroc(
-                probabilities[labeled, finding], is_reference_positive[labeled, finding], weights[:, labeled]
-            )
-        )
-    return np.stack(columns, axis=1)
 
 
 def is_positive(labels: np.ndarray, uncertain_is_positive: bool) -> np.ndarray:
@@ -177,7 +127,7 @@ def convention_name(uncertain_is_positive: bool) -> str:
 
 def macro_note(is_defined: Sequence[bool], requirement: str) -> str:
     """Over how many findings the macro average is, and which are left out."""
-    left_out = [finding for finding, defined in zip(FINDINGS, is_defined, strict=True) if not defined]
+    left_out = [finding for finding, counts in zip(FINDINGS, is_defined, strict=True) if not counts]
     if not left_out:
         return f"macro over all {NUM_FINDINGS} findings"
     scope = f"macro over {NUM_FINDINGS - len(left_out)} of {NUM_FINDINGS} findings"
@@ -187,7 +137,7 @@ def macro_note(is_defined: Sequence[bool], requirement: str) -> str:
 def mean_of_defined(values: np.ndarray) -> np.ndarray:
     """Mean over the last axis of what is not NaN; NaN where nothing is left."""
     is_defined = ~np.isnan(values)
-    return _divide(np.where(is_defined, values, 0.0).sum(axis=-1), is_defined.sum(axis=-1), 0)
+    return divide(np.where(is_defined, values, 0.0).sum(axis=-1), is_defined.sum(axis=-1))
 
 
 def _ratios(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -196,35 +146,23 @@ def _ratios(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     support = true_positive + false_negative
     predicted = true_positive + false_positive
     # Nothing predicted where something was to be found: precision 0, as scikit-learn's zero_division=0.
-    precision = np.where(support > 0, _divide(true_positive, np.maximum(predicted, 1e-300), 0), np.nan)
+    precision = np.where(support > 0, divide(true_positive, np.maximum(predicted, 1e-300)), np.nan)
     return (
         precision,
-        _divide(true_positive, support, 0),
-        np.where(support > 0, _divide(2 * true_positive, support + predicted, 0), np.nan),
+        divide(true_positive, support),
+        np.where(support > 0, divide(2 * true_positive, support + predicted), np.nan),
     )
 
 
-def _divide(numerator, denominator, undefined_at) -> np.ndarray:
-    """Quotient, NaN where the denominator is `undefined_at`."""
+def divide(numerator, denominator) -> np.ndarray:
+    """Quotient, NaN where the denominator is 0."""
     numerator, denominator = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     quotient = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
-    return np.divide(numerator, denominator, out=quotient, where=denominator != undefined_at)
+    return np.divide(numerator, denominator, out=quotient, where=denominator != 0)
 
 
-def _weighted_auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """P(score of a positive > score of a negative) + half of P(equal), for each row of weights."""
-    if not positive.any() or positive.all():
-        return np.full(len(weights), np.nan)
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])  # of each group of equal scores
-    weights, positive = weights[:, order], positive[order]
-    positives = np.add.reduceat(np.where(positive, weights, 0.0), starts, axis=1)
-    negatives = np.add.reduceat(np.where(positive, 0.0, weights), starts, axis=1)
-    negatives_below = np.cumsum(negatives, axis=1) - negatives / 2
-    return _divide((positives * negatives_below).sum(axis=1), positives.sum(axis=1) * negatives.sum(axis=1), 0)
-
-
-def _label_array(labels, what: str) -> np.ndarray:
+def label_array(labels, what: str) -> np.ndarray:
+    """The labels as an array, or a ValueError that says what they should have been."""
     labels = np.asarray(labels)
     if labels.ndim != 2 or labels.shape[1] != NUM_FINDINGS:
         raise ValueError(
@@ -233,5 +171,6 @@ def _label_array(labels, what: str) -> np.ndarray:
     return labels
 
 
-def _defined(value) -> float | None:
+def defined(value) -> float | None:
+    """The value, None for NaN."""
     return None if np.isnan(value) else float(value)

@@ -8,8 +8,8 @@ interval can be had (a single patient); num_undefined counts the resamples that 
                      "shuffled images" or "shuffled reports" (then it is about the patient, not the picture);
                      constant: a sentence; facts: plain sentences, most telling first; differences: {control: {metric:
                      estimate}}; differences_to_shuffled_images: those of basis "shuffled images", else {}
-    run              of eval.batch: the RunRecord; of eval.score: predictions, references, control_reports (path, format,
-                     columns, hash each; null where not given)
+    run              of eval.batch: the RunRecord; of eval.score: predictions, references, control_reports (path,
+                     format, columns, hash each; null where not given)
     studies          given, written (scored), refused; of eval.score also references, without_prediction, and
     refused          [{study_id, reason}], the first 100
     convention       how uncertain counts; other_convention: the other way
@@ -22,7 +22,8 @@ interval can be had (a single patient); num_undefined counts the resamples that 
                      in the order blank, positive, negative, uncertain}, num_* counts, distinct ratios
     curves           of the model: {finding: {roc: [[false positive rate, true positive rate]], reliability:
                      [{mean_probability, observed, num_studies}]}}; {} without probabilities
-    by_group         of the model: {"view" | "source" | "report length": [{group, num_studies, metrics: {name: estimate}}]}
+    by_group         of the model: {"view" | "source" | "report length": [{group, num_studies, metrics: {name:
+                     estimate}}]}
     consistency      eval.consistency's, or null
     grounding        eval.grounding's, or null
     also             figures of learned metrics that were asked for: {name: {value, low, high, num_undefined, note}}
@@ -32,15 +33,18 @@ interval can be had (a single patient); num_undefined counts the resamples that 
 
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from eval.groups import scores_by_group
 from eval.normalization import DESCRIPTIONS
+from eval.probabilities import curves
 from eval.scoring import Scores
-from eval.verdict import Verdict
+from eval.verdict import SHUFFLED_IMAGES, Verdict
 
 PACKAGES = ("cxrscribe", "torch", "transformers", "peft", "datasets", "numpy")
+MAX_REFUSED = 100
 
 
 def metrics_document(
@@ -53,27 +57,51 @@ def metrics_document(
     control_reports: dict[str, str],
     bootstrap: dict[str, int],
     notes: Sequence[str],
+    program: str = "eval.batch",
+    refused: Sequence[dict[str, str]] = (),
+    groups: Mapping[str, Sequence[str]] | None = None,
+    consistency: dict[str, Any] | None = None,
+    grounding: dict[str, Any] | None = None,
+    also: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What is saved as JSON and shown on the page; the first of `systems` is the model, undefined figures are null."""
+    """What is saved as JSON and shown on the page; the first of `systems` is the model, undefined figures are null.
+
+    `groups` names each study's group, by kind ("view", "source", …), for `by_group`.
+    """
     model = systems[0]
+    differences = {name: asdict(value) for name, value in verdict.differences.items()}
     return {
+        "program": program,
         "verdict": {
             "uses_image": verdict.grade,
             "image": verdict.sentence,
+            "basis": verdict.basis,
             "constant": constant_verdict,
-            "differences_to_shuffled_images": {name: asdict(value) for name, value in verdict.differences.items()},
+            "facts": list(verdict.facts),
+            "differences": {verdict.basis: differences} if differences else {},
+            "differences_to_shuffled_images": differences if verdict.basis == SHUFFLED_IMAGES else {},
         },
         "run": run,
         "studies": studies,
+        "refused": list(refused[:MAX_REFUSED]),
         "convention": model.convention,
         "other_convention": model.other_convention_name,
-        "normalization": {"name": model.normalization, "description": DESCRIPTIONS[model.normalization]},
+        "normalization": {
+            "name": model.normalization,
+            "description": DESCRIPTIONS[model.normalization],
+            "options": {},
+        },
         "bootstrap": {
             **bootstrap,
             "interval": "95 % percentile, resampled over subjects",
             "cider": "document frequencies are fixed from the references scored",
         },
         "systems": {scores.name: system_document(scores) for scores in systems},
+        "curves": model_curves(model),
+        "by_group": scores_by_group(model, groups or {}, **bootstrap),
+        "consistency": consistency,
+        "grounding": grounding,
+        "also": also or {},
         "control_reports": control_reports,
         "notes": list(dict.fromkeys([*model.notes, *notes])),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
@@ -86,6 +114,22 @@ def system_document(scores: Scores) -> dict[str, Any]:
         "metrics": {name: asdict(estimate) for name, estimate in scores.metrics.items()},
         "other_convention": {name: asdict(estimate) for name, estimate in scores.other_convention.items()},
         "per_finding": [asdict(finding) for finding in scores.per_finding],
+        "per_finding_other_convention": [
+            {
+                "finding": finding.finding,
+                "support": finding.support,
+                "num_predicted": finding.num_predicted,
+                "precision": asdict(finding.precision),
+                "recall": asdict(finding.recall),
+                "f1": asdict(finding.f1),
+            }
+            for finding in scores.per_finding_other_convention
+        ],
+        "state_agreement": {
+            "share": asdict(scores.metrics["state_agreement"]),
+            "kappa": asdict(scores.metrics["state_kappa"]),
+            "confusion": scores.statistics.additive["states"].sum(axis=0).astype(int).tolist(),
+        },
         "num_studies": len(scores.study_ids),
         "num_with_reference": scores.num_with_reference,
         "num_with_labels": scores.num_with_labels,
@@ -94,6 +138,14 @@ def system_document(scores: Scores) -> dict[str, Any]:
         "distinct_ratio": scores.distinct_ratio,
         "reference_distinct_ratio": scores.reference_distinct_ratio,
     }
+
+
+def model_curves(scores: Scores) -> dict[str, Any]:
+    """ROC and reliability of each finding; nothing where there are no probabilities."""
+    statistics = scores.statistics
+    if statistics.probabilities is None:
+        return {}
+    return curves(statistics.probabilities, statistics.labels, statistics.uncertain_is_positive)
 
 
 def _version(package: str) -> str | None:

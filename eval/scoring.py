@@ -1,30 +1,21 @@
 """All figures of one set of predictions, with 95 % intervals over patients, and differences between two sets.
 
 Findings of written reports are read by a labeler that the caller gives, so that this needs no model.
-CIDEr's document frequencies are fixed from the references scored: resamples draw from its per-study scores.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from eval.bootstrap import NUM_RESAMPLES, Estimate, interval, point_values, resample
-from eval.clinical import (
-    AVERAGES,
-    confusion_counts,
-    convention_name,
-    macro_note,
-    mean_of_defined,
-    resampled_auroc,
-    scores_from_counts,
-)
+from eval.bootstrap import NUM_RESAMPLES, Estimate, centred, interval, point_values, resample
+from eval.clinical import AVERAGES, convention_name, macro_note
 from eval.normalization import DEFAULT_NORMALIZATION, normalize_report
-from eval.overlap import ROUGE_NAME, bleu, bleu_from_statistics, cider, rouge_l
+from eval.overlap import ROUGE_NAME, bleu_from_statistics
 from eval.predictions import Prediction
+from eval.probabilities import PROBABILITY_SCORES
+from eval.study_statistics import MEAN_TEXT_SCORES, LabelReport, StudyStatistics, study_statistics
 from vlm.findings import FINDINGS, UNLABELED
-
-LabelReport = Callable[[str], Sequence[int]]
 
 METRICS = {
     "macro_f1": "macro-F1 (14)",
@@ -35,7 +26,16 @@ METRICS = {
     "macro_recall": "macro recall",
     "micro_precision": "micro precision",
     "micro_recall": "micro recall",
+    "macro_precision_5": "macro precision (5)",
+    "macro_recall_5": "macro recall (5)",
+    "micro_precision_5": "micro precision (5)",
+    "micro_recall_5": "micro recall (5)",
+    "state_agreement": "share of findings in the same state (of 4)",
+    "state_kappa": "Cohen's kappa of the 4 states",
     "macro_auroc": "macro AUROC (probabilities)",
+    "macro_average_precision": "macro average precision (probabilities)",
+    "macro_brier": "macro Brier score (probabilities; lower is better)",
+    "macro_calibration_error": "macro calibration error (probabilities; lower is better)",
     "cider": "CIDEr",
     "rouge_l": ROUGE_NAME,
     "bleu_4": "BLEU-4",
@@ -44,6 +44,10 @@ METRICS = {
     "bleu_1": "BLEU-1",
 }
 """What is scored, most telling first: FIELD.md says why BLEU comes last."""
+LOWER_IS_BETTER = frozenset({"macro_brier", "macro_calibration_error"})
+
+RESAMPLED_TOO_HIGH = frozenset({"calibration_error", "macro_calibration_error"})
+"""A resample holds studies twice, which looks like worse calibration."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +61,9 @@ class FindingEstimates:
     recall: Estimate
     f1: Estimate
     auroc: Estimate
+    average_precision: Estimate
+    brier: Estimate
+    calibration_error: Estimate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +73,7 @@ class Scores:
 
     name: str
     study_ids: tuple[str, ...]
+    subject_ids: tuple[str, ...]
     num_with_reference: int
     num_with_labels: int
     num_empty_reports: int
@@ -74,8 +82,10 @@ class Scores:
     metrics: dict[str, Estimate]
     other_convention: dict[str, Estimate]
     per_finding: tuple[FindingEstimates, ...]
+    per_finding_other_convention: tuple[FindingEstimates, ...]
     samples: dict[str, np.ndarray]
     per_study: dict[str, np.ndarray]
+    statistics: StudyStatistics
     convention: str
     other_convention_name: str
     normalization: str
@@ -111,76 +121,84 @@ def score_predictions(
     reports = [normalize_report(prediction.report, normalization) for prediction in predictions]
     references = [normalize_report(prediction.reference, normalization) for prediction in predictions]
     has_reference = np.array([bool(reference) for reference in references])
-    labels = np.array([prediction.reference_labels for prediction in predictions])
-    predicted_labels = _label_all([prediction.report for prediction in predictions], label_report)
-    has_probabilities = all(prediction.probabilities is not None for prediction in predictions)
-    probabilities = np.array([prediction.probabilities for prediction in predictions]) if has_probabilities else None
-
-    scored = np.flatnonzero(has_reference)
-    text_pair = [reports[study] for study in scored], [references[study] for study in scored], "none"
-    bleu_score = bleu(*text_pair) if len(scored) else None
-    mean_scores = {"cider": cider(*text_pair), "rouge_l": rouge_l(*text_pair)} if len(scored) else {}
-    counts = confusion_counts(predicted_labels, labels, uncertain_is_positive)
-    other_counts = confusion_counts(predicted_labels, labels, not uncertain_is_positive)
-
-    def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
-        values = scores_from_counts(_weighted_sums(weights, counts))
-        other = scores_from_counts(_weighted_sums(weights, other_counts))
-        values |= {f"other {average}": other[average] for average in AVERAGES}
-        if probabilities is not None:
-            values["auroc"] = resampled_auroc(probabilities, labels, weights, uncertain_is_positive)
-            values["macro_auroc"] = mean_of_defined(values["auroc"])
-        if bleu_score is not None:
-            text_weights = weights[:, has_reference]
-            num_drawn = text_weights.sum(axis=1)
-            # A resample that drew no study with a reference says nothing about the text.
-            with_text = np.where(num_drawn > 0, num_drawn, np.nan)
-            bleus = bleu_from_statistics(text_weights @ bleu_score.statistics) * (with_text / with_text)[:, None]
-            values |= {f"bleu_{order + 1}": bleus[:, order] for order in range(4)}
-            values |= {metric: text_weights @ mean.per_study / with_text for metric, mean in mean_scores.items()}
-        return values
-
+    statistics = study_statistics(
+        predictions, reports, references, label_report, uncertain_is_positive=uncertain_is_positive
+    )
     # A study without a subject stands for itself.
-    subject_ids = [prediction.subject_id or f"study {prediction.study_id}" for prediction in predictions]
-    values = point_values(statistic, len(predictions))
-    samples = resample(statistic, subject_ids, num_resamples, seed)
+    subject_ids = tuple(prediction.subject_id or f"study {prediction.study_id}" for prediction in predictions)
+    values = point_values(statistics.figures, len(predictions))
+    samples = resample(statistics.figures, subject_ids, num_resamples, seed)
+    for score in RESAMPLED_TOO_HIGH & samples.keys():
+        samples[score] = centred(samples[score], values[score])
     estimates = {metric: interval(values[metric], samples[metric]) for metric in values if values[metric].ndim == 0}
-    undefined = Estimate(value=None, low=None, high=None)
-    totals = counts.sum(axis=0)
-    notes = [macro_note(totals[:, 0] + totals[:, 2] > 0, "a positive reference")]
-    if len(scored) < len(predictions):
-        notes.append(f"text scored over {len(scored)} of {len(predictions)} studies, those with a reference report")
-    per_study = {"bleu_4": bleu_score.per_study[:, 3]} if bleu_score is not None else {}
-    per_study |= {metric: mean.per_study for metric, mean in mean_scores.items()}
     return Scores(
         name=name,
         study_ids=tuple(prediction.study_id for prediction in predictions),
-        num_with_reference=len(scored),
-        num_with_labels=int((labels != UNLABELED).any(axis=1).sum()),
+        subject_ids=subject_ids,
+        num_with_reference=int(has_reference.sum()),
+        num_with_labels=int((statistics.labels != UNLABELED).any(axis=1).sum()),
         num_empty_reports=sum(not report for report in reports),
         num_distinct_reports=len(set(reports)),
-        num_distinct_references=len({references[study] for study in scored}),
-        metrics={metric: estimates.get(metric, undefined) for metric in METRICS},
+        num_distinct_references=len(set(references) - {""}),
+        metrics={metric: estimates.get(metric, UNDEFINED) for metric in METRICS},
         other_convention={average: estimates[f"other {average}"] for average in AVERAGES},
-        per_finding=tuple(
-            FindingEstimates(
-                finding=finding,
-                support=int(totals[index, 0] + totals[index, 2]),
-                num_predicted=int(totals[index, 0] + totals[index, 1]),
-                **{
-                    score: interval(values[score][index], samples[score][:, index]) if score in values else undefined
-                    for score in ("precision", "recall", "f1", "auroc")
-                },
-            )
-            for index, finding in enumerate(FINDINGS)
+        per_finding=_per_finding(values, samples, statistics.additive["findings"].sum(axis=0), ""),
+        per_finding_other_convention=_per_finding(
+            values, samples, statistics.additive["other findings"].sum(axis=0), "other "
         ),
         samples={metric: samples[metric] for metric in METRICS if metric in samples},
-        per_study={metric: _spread(column, has_reference) for metric, column in per_study.items()},
+        per_study=_per_study(statistics, has_reference),
+        statistics=statistics,
         convention=convention_name(uncertain_is_positive),
         other_convention_name=convention_name(not uncertain_is_positive),
         normalization=normalization,
-        notes=tuple(notes),
+        notes=tuple(_notes(statistics, subject_ids, has_reference)),
     )
+
+
+UNDEFINED = Estimate(value=None, low=None, high=None)
+FEW_SUBJECTS = 20
+"""Below this, a percentile interval is known to be too narrow."""
+
+
+def _per_finding(values, samples, totals: np.ndarray, prefix: str) -> tuple[FindingEstimates, ...]:
+    def estimate(score: str, index: int) -> Estimate:
+        key = f"{prefix}{score}"
+        return interval(values[key][index], samples[key][:, index]) if key in values else UNDEFINED
+
+    return tuple(
+        FindingEstimates(
+            finding=finding,
+            support=int(totals[index, 0] + totals[index, 2]),
+            num_predicted=int(totals[index, 0] + totals[index, 1]),
+            **{score: estimate(score, index) for score in ("precision", "recall", "f1", *PROBABILITY_SCORES)},
+        )
+        for index, finding in enumerate(FINDINGS)
+    )
+
+
+def _per_study(statistics: StudyStatistics, has_reference: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of single studies, NaN for those without a reference report."""
+    if not has_reference.any():
+        return {}
+    columns = {"bleu_4": bleu_from_statistics(statistics.additive["bleu"])[:, 3]}
+    columns |= {score: statistics.additive[score] for score in MEAN_TEXT_SCORES}
+    return {score: np.where(has_reference, column, np.nan) for score, column in columns.items()}
+
+
+def _notes(statistics: StudyStatistics, subject_ids: Sequence[str], has_reference: np.ndarray) -> list[str]:
+    totals = statistics.additive["findings"].sum(axis=0)
+    notes = [macro_note(totals[:, 0] + totals[:, 2] > 0, "a positive reference")]
+    if not has_reference.all():
+        notes.append(
+            f"text scored over {has_reference.sum()} of {len(has_reference)} studies, those with a reference report"
+        )
+    num_subjects = len(set(subject_ids))
+    if num_subjects == 1:
+        notes.append("all studies are of one patient: no interval can be had")
+    elif num_subjects < FEW_SUBJECTS:
+        notes.append(f"only {num_subjects} patients: the intervals are too narrow, and no figure says much")
+    return notes
 
 
 def paired_difference(first: Scores, second: Scores, metric: str) -> Estimate:
@@ -198,20 +216,3 @@ def paired_difference(first: Scores, second: Scores, metric: str) -> Estimate:
     if None in values:
         return Estimate(value=None, low=None, high=None)
     return interval(np.float64(values[0] - values[1]), first.samples[metric] - second.samples[metric])
-
-
-def _label_all(reports: list[str], label_report: LabelReport) -> np.ndarray:
-    labels_of = {report: tuple(label_report(report)) for report in dict.fromkeys(reports)}
-    return np.array([labels_of[report] for report in reports])
-
-
-def _weighted_sums(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    sums = weights @ counts.reshape(len(counts), -1)
-    return sums.reshape(len(weights), *counts.shape[1:])
-
-
-def _spread(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Values of the studies that have one, NaN for the others."""
-    column = np.full(len(where), np.nan)
-    column[where] = values
-    return column

@@ -1,22 +1,32 @@
-"""The verdict in words: do the reports depend on the image, and are they better than one sentence for all?"""
+"""The verdict in words: do the reports depend on the patient, and are they better than one sentence for all?
 
+With a model at hand, the control shows it other patients' images: then the verdict is about the image. From a file of
+predictions alone, each patient gets the report written for another: then it is about the patient, since an indication
+or another text may have decided as well as the image.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from eval.bootstrap import Estimate
 from eval.scoring import METRICS, Scores, paired_difference
 
+SHUFFLED_IMAGES, SHUFFLED_REPORTS = "shuffled images", "shuffled reports"
 SLIGHT_DIFFERENCE = {"macro_f1": 0.1, "cider": 0.1, "macro_auroc": 0.05}
 """A difference below this may be beyond chance and still be of no use."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """Whether the image is used, as a word and as a sentence; `differences` to the shuffled images, by metric."""
+    """Whether the image (or the patient) matters, as a word and as a sentence; `differences` to the control named by
+    `basis`, by metric; `facts` are plain sentences beside it, most telling first."""
 
     grade: Literal["yes", "slightly", "no", "unknown"]
     sentence: str
     differences: dict[str, Estimate]
+    basis: str = SHUFFLED_IMAGES
+    facts: tuple[str, ...] = ()
 
 
 def image_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> Verdict:
@@ -32,7 +42,7 @@ def image_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> V
     differences = {metric: paired_difference(model, shuffled, metric) for metric in METRICS}
     subject = "reports" if model.num_with_reference else "finding probabilities"
     candidates = [metric for metric in SLIGHT_DIFFERENCE if model.num_with_reference or metric == "macro_auroc"]
-    metric = next((metric for metric in candidates if differences[metric].value is not None), None)
+    metric = next((metric for metric in candidates if differences[metric].low is not None), None)
     if metric is None:
         reason = "no study has both a report or labels to compare with and another patient's images"
         return Verdict(grade="unknown", sentence=f"{cannot_say}: {reason}.", differences=differences)
@@ -49,6 +59,77 @@ def image_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> V
     else:
         grade, claim = "yes", f"The {subject} depend on the image"
     return Verdict(grade=grade, sentence=f"{claim}: {figures}.", differences=differences)
+
+
+def report_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> Verdict:
+    """Compares somebody's reports with the same reports given to other patients: by macro-F1 of the findings they name,
+    then by CIDEr of their wording.
+
+    `reason` says why there are no shuffled reports.
+    """
+    cannot_say = "Whether the reports depend on the patient cannot be said"
+    if shuffled is None:
+        return Verdict(grade="unknown", sentence=f"{cannot_say}: {reason}.", differences={}, basis=SHUFFLED_REPORTS)
+    differences = {metric: paired_difference(model, shuffled, metric) for metric in METRICS}
+    known = [metric for metric in ("macro_f1", "cider") if differences[metric].low is not None]
+    if not known:
+        reason = "no study has both a reference and another patient's report, or all are of one patient"
+        sentence = f"{cannot_say}: {reason}."
+        return Verdict(grade="unknown", sentence=sentence, differences=differences, basis=SHUFFLED_REPORTS)
+    depends = [metric for metric in known if differences[metric].low > 0]
+    grade, claim = "no", "There is no sign that the reports depend on the patient"
+    metric = known[0]
+    if depends and depends[0] != metric:
+        grade, claim = "slightly", "The wording depends on the patient, but the findings named are not shown to"
+    elif depends:
+        large = differences[metric].value >= SLIGHT_DIFFERENCE[metric]
+        grade = "yes" if large else "slightly"
+        claim = "The reports depend on the patient" + ("" if large else ", but only slightly")
+    figures = " and ".join(
+        f"{METRICS[metric]} {number(model.metrics[metric].value)} against {number(shuffled.metrics[metric].value)} "
+        f"(paired difference {with_interval(differences[metric])})"
+        for metric in dict.fromkeys([metric, *depends])
+    )
+    figures += " when each patient gets the report written for another"
+    return Verdict(
+        grade=grade, sentence=f"{_variety(model, claim)}: {figures}.", differences=differences, basis=SHUFFLED_REPORTS
+    )
+
+
+FEW_DIFFERENT = 0.05
+"""Fewer different reports than this for each study, where the references differ more, are said first."""
+
+
+def _variety(model: Scores, claim: str) -> str:
+    """The claim, after the number of different reports where there are conspicuously few."""
+    num_patients, num_reports = len(set(model.subject_ids)), model.num_distinct_reports
+    own_variety = model.reference_distinct_ratio or 0.0
+    if num_patients < 2:
+        return claim
+    if num_reports == 1:
+        return f"One and the same report for all {num_patients} patients"
+    if model.distinct_ratio > min(FEW_DIFFERENT, own_variety / 2):
+        return claim
+    return f"Only {num_reports} different reports for {num_patients} patients. {claim}"
+
+
+def constant_facts(model: Scores, constants: Mapping[str, Scores]) -> tuple[str, ...]:
+    """What a reader must know beside the verdict: how many reports differ, and metric by metric whether the system is
+    better than one report for all. `constants` holds, by metric, the control that is best at it."""
+    num_patients = len(set(model.subject_ids))
+    references = f" (the references: {model.num_distinct_references})" if model.num_with_reference else ""
+    reports = "report" if model.num_distinct_reports == 1 else "reports"
+    facts = [f"{model.num_distinct_reports} different {reports} for {num_patients} patients{references}."]
+    for metric, constant in constants.items():
+        difference = paired_difference(model, constant, metric)
+        if difference.low is None:
+            continue
+        word = "Better than" if difference.low > 0 else "Worse than" if difference.high < 0 else "No better than"
+        facts.append(
+            f"{word} one report for everybody in {METRICS[metric]}: {with_interval(model.metrics[metric])} against "
+            f"{number(constant.metrics[metric].value)}, paired difference {with_interval(difference)}."
+        )
+    return tuple(facts)
 
 
 def constant_verdict(model: Scores, constant: Scores | None) -> str:

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "app": {"page", "vlm", "data", "eval"},
     "bench": {"bench", "vlm", "data", "train", "eval"},
 }
-METRICS = {"eval.clinical", "eval.overlap", "eval.normalization", "eval.bootstrap"}
+METRICS = {"eval.clinical", "eval.probabilities", "eval.overlap", "eval.normalization", "eval.bootstrap"}
 """What train may take from eval: files that turn strings and arrays into scores."""
 
 FILES = sorted(

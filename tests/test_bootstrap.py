@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eval.bootstrap import interval, point_values, resample, resample_weights
+from eval.bootstrap import centred, interval, point_values, resample, resample_weights
 
 
 def mean_of(values):
@@ -55,6 +55,25 @@ def test_an_undefined_value_has_no_interval():
     assert interval(0.5, np.array([np.nan, 0.4, 0.4])).low == pytest.approx(0.4)
 
 
+def test_resamples_where_a_figure_is_undefined_are_counted():
+    assert interval(0.5, np.array([np.nan, 0.4, np.nan, 0.6])).num_undefined == 2
+    alone = interval(0.5, np.array([np.nan, np.nan]))
+    assert (alone.value, alone.low, alone.high, alone.num_undefined) == (0.5, None, None, 2)
+
+
+def test_one_patient_cannot_be_resampled():
+    samples = resample(mean_of(np.array([0.2, 0.4])), ["a", "a"], num_resamples=7)["mean"]
+    assert samples.shape == (7,)
+    assert np.isnan(samples).all()
+
+
 def test_no_resamples_is_refused():
     with pytest.raises(ValueError, match="num_resamples is 0; give at least 1"):
         next(resample_weights(["a"], num_resamples=0))
+
+
+def test_samples_are_centred_on_the_value_and_stay_positive():
+    samples = np.array([[0.3, np.nan], [0.5, 0.2], [0.1, 0.2]])
+    np.testing.assert_allclose(
+        centred(samples, np.array([0.2, 0.1])), [[0.2, np.nan], [0.4, 0.1], [0.0, 0.1]], atol=1e-12
+    )

@@ -1,0 +1,154 @@
+"""How good a classifier's probabilities are, per finding and on average: AUROC, average precision, Brier score and
+calibration error, with studies counted by weights so that resamples are scored at once.
+
+Probabilities and CheXbert's codes in [studies, 14]; a reference of -100 is masked, a finding whose probabilities are
+NaN for every study was not given and is undefined. Ranking (AUROC, average precision) is undefined unless the
+references are of both kinds. Calibration error is the expected one of Guo et al. 2017 over ten bins of equal width;
+with few studies it is too high by chance alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.clinical import defined, divide, is_positive, label_array, macro_note, mean_of_defined
+from vlm.findings import FINDINGS, NUM_FINDINGS, UNLABELED
+
+NUM_BINS = 10
+MAX_CURVE_POINTS = 100
+PROBABILITY_SCORES = ("auroc", "average_precision", "brier", "calibration_error")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AurocScores:
+    """Area under the ROC curve; None for a finding whose references are not of both kinds."""
+
+    per_finding: tuple[float | None, ...]
+    macro: float | None
+    note: str
+
+
+def auroc(
+    probabilities: Sequence[Sequence[float]] | np.ndarray,
+    reference_labels: Sequence[Sequence[int]] | np.ndarray,
+    uncertain_is_positive: bool = True,
+) -> AurocScores:
+    """AUROC of each finding's probability, and their mean over the findings where it is defined."""
+    weights = np.ones((1, len(probabilities)))
+    values = probability_scores(probabilities, reference_labels, weights, uncertain_is_positive)["auroc"][0]
+    return AurocScores(
+        per_finding=tuple(defined(value) for value in values),
+        macro=defined(mean_of_defined(values)),
+        note=macro_note(~np.isnan(values), "both kinds of reference"),
+    )
+
+
+def probability_scores(
+    probabilities, reference_labels, weights: np.ndarray, uncertain_is_positive: bool = True
+) -> dict[str, np.ndarray]:
+    """PROBABILITY_SCORES [resamples, 14] with study i counted `weights[resample, i]` times; NaN where undefined.
+
+    Raises:
+        ValueError: a probability is missing for some studies only, or the arrays do not fit each other.
+    """
+    columns = [
+        _finding_scores(known_probabilities, positive, weights[:, known])
+        for known, known_probabilities, positive in _known(probabilities, reference_labels, uncertain_is_positive)
+    ]
+    return {score: np.stack([column[score] for column in columns], axis=1) for score in PROBABILITY_SCORES}
+
+
+def curves(probabilities, reference_labels, uncertain_is_positive: bool = True) -> dict[str, dict[str, list]]:
+    """By finding, what is drawn: `roc`, at most 100 points [false positive rate, true positive rate]; `reliability`,
+    bins with mean probability, share observed and number of studies. Findings without both kinds are left out."""
+    drawn = {}
+    known_findings = _known(probabilities, reference_labels, uncertain_is_positive)
+    for finding, (_, known, positive) in zip(FINDINGS, known_findings, strict=True):
+        if positive.any() and not positive.all():
+            drawn[finding] = {"roc": _roc(known, positive), "reliability": _reliability(known, positive)}
+    return drawn
+
+
+def _known(
+    probabilities, reference_labels, uncertain_is_positive: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For each finding: which studies count, their probabilities, and which of them are positive."""
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    reference_labels = label_array(reference_labels, "reference labels")
+    if probabilities.shape != reference_labels.shape:
+        raise ValueError(f"probabilities are {probabilities.shape} but reference labels {reference_labels.shape}")
+    is_missing = np.isnan(probabilities)
+    not_given = is_missing.all(axis=0)
+    if (is_missing & ~not_given).any():
+        study, finding = np.argwhere(is_missing & ~not_given)[0]
+        raise ValueError(f"probability of {FINDINGS[finding]} for study number {study} is not a number (NaN)")
+    is_reference_positive = is_positive(reference_labels, uncertain_is_positive)
+    for finding in range(NUM_FINDINGS):
+        known = (reference_labels[:, finding] != UNLABELED) & ~is_missing[:, finding]
+        yield known, probabilities[known, finding], is_reference_positive[known, finding]
+
+
+def _finding_scores(probabilities: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    undefined = np.full(len(weights), np.nan)
+    if not len(probabilities):
+        return dict.fromkeys(PROBABILITY_SCORES, undefined)
+    total = weights.sum(axis=1)
+    scores = {
+        "auroc": undefined,
+        "average_precision": undefined,
+        "brier": divide(weights @ (probabilities - positive) ** 2, total),
+        "calibration_error": divide(np.abs(weights @ _gaps(probabilities, positive)).sum(axis=1), total),
+    }
+    if not positive.any() or positive.all():
+        return scores
+    order = np.argsort(probabilities, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(probabilities[order]) > 0])  # of each group of equal probabilities
+    weights, positive = weights[:, order], positive[order]
+    positives = np.add.reduceat(np.where(positive, weights, 0.0), starts, axis=1)
+    negatives = np.add.reduceat(np.where(positive, 0.0, weights), starts, axis=1)
+    num_positive, num_negative = positives.sum(axis=1), negatives.sum(axis=1)
+    # P(probability of a positive > that of a negative) + half of P(equal).
+    negatives_below = np.cumsum(negatives, axis=1) - negatives / 2
+    scores["auroc"] = divide((positives * negatives_below).sum(axis=1), num_positive * num_negative)
+    # Precision at each threshold, from the highest down, weighed by the positives that it gains.
+    positives, negatives = positives[:, ::-1], negatives[:, ::-1]
+    found = np.cumsum(positives, axis=1)
+    precision = found / np.maximum(found + np.cumsum(negatives, axis=1), 1e-300)
+    both_kinds = np.where(num_negative > 0, num_positive, 0.0)
+    scores["average_precision"] = divide((positives * precision).sum(axis=1), both_kinds)
+    return scores
+
+
+def _bins(probabilities: np.ndarray) -> np.ndarray:
+    return np.clip((probabilities * NUM_BINS).astype(int), 0, NUM_BINS - 1)
+
+
+def _gaps(probabilities: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """[studies, bins]: by how much a study's probability lies above the truth, in the column of its bin."""
+    gaps = np.zeros((len(probabilities), NUM_BINS))
+    gaps[np.arange(len(probabilities)), _bins(probabilities)] = probabilities - positive
+    return gaps
+
+
+def _roc(probabilities: np.ndarray, positive: np.ndarray) -> list[list[float]]:
+    order = np.argsort(-probabilities, kind="stable")
+    last_of_equal = np.flatnonzero(np.r_[np.diff(probabilities[order]) < 0, True])
+    true_rate = np.cumsum(positive[order])[last_of_equal] / positive.sum()
+    false_rate = np.cumsum(~positive[order])[last_of_equal] / (~positive).sum()
+    points = np.vstack([[0.0, 0.0], np.column_stack([false_rate, true_rate])])
+    if len(points) > MAX_CURVE_POINTS:
+        points = points[np.unique(np.linspace(0, len(points) - 1, MAX_CURVE_POINTS).round().astype(int))]
+    return points.round(4).tolist()
+
+
+def _reliability(probabilities: np.ndarray, positive: np.ndarray) -> list[dict[str, float]]:
+    bins = _bins(probabilities)
+    return [
+        {
+            "mean_probability": round(float(probabilities[bins == number].mean()), 4),
+            "observed": round(float(positive[bins == number].mean()), 4),
+            "num_studies": int((bins == number).sum()),
+        }
+        for number in np.unique(bins)
+    ]

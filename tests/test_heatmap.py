@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlm.heatmap import align_to_image, heatmaps, overlay_heatmap
+from vlm.heatmap import align_to_image, attention_peaks, heatmaps, overlay_heatmap
 
 
 def attention(*peaks, grid=(4, 4), num_views=1):
@@ -80,3 +80,18 @@ def test_an_overlay_leaves_cold_places_as_they_are_and_colours_hot_ones():
     assert hot[0] > hot[2] + 20  # the hot end of "inferno" is yellow
     with pytest.raises(ValueError, match=r"the heatmap is \(10, 8\) pixels, the picture \(9, 8\); align it first"):
         overlay_heatmap(Image.new("L", (9, 8)), heat)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (128, 64), (100, 200)])
+def test_the_peak_is_where_the_heat_is(size):
+    maps = attention((0, 1, 2, 1.0), (1, 2, 1, 1.0), num_views=2)
+    peaks = attention_peaks(maps, [size, size], 64)
+    assert [view for view, _, _ in peaks] == [0, 1]
+    for finding, (view, x, y) in enumerate(peaks):
+        [heat] = align_to_image(maps[finding : finding + 1, view], size, 64)
+        assert heat[min(int(y * size[1]), size[1] - 1), min(int(x * size[0]), size[0] - 1)] > 0.9 * heat.max()
+
+
+def test_a_peak_in_the_black_margin_lies_outside_the_picture():
+    [(_, x, y)] = attention_peaks(attention((0, 0, 0, 1.0)), [(128, 64)], 64)
+    assert (x, y) == (0.125, -0.25)

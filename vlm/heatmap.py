@@ -28,6 +28,22 @@ def heatmaps(attention_maps: np.ndarray, image_sizes: Sequence[tuple[int, int]],
     return [view / np.maximum(peaks, (CLEAR_PEAK - 1) * even_share, dtype=np.float32) for view in views]
 
 
+def attention_peaks(
+    attention_maps: np.ndarray, image_sizes: Sequence[tuple[int, int]], square: int
+) -> list[tuple[int, float, float]]:
+    """For each finding the view and the middle of the patch with the most attention, as fractions of the view's width
+    and height; beyond 0..1 where that patch lies outside the picture."""
+    _, _, rows, columns = attention_maps.shape
+    peaks = []
+    for views in attention_maps:
+        view, row, column = (int(index) for index in np.unravel_index(views.argmax(), views.shape))
+        place = placement(image_sizes[view], square)
+        x = ((column + 0.5) / columns * square - place.left) / place.width
+        y = ((row + 0.5) / rows * square - place.top) / place.height
+        peaks.append((view, x, y))
+    return peaks
+
+
 def align_to_image(attention: np.ndarray, image_size: tuple[int, int], square: int) -> np.ndarray:
     """Attention over a view's patches, [findings, rows, columns], laid over the picture: [findings, height, width].
 

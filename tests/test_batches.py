@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.batches import Collator, StudyDataset, finding_targets, plan_epoch
+from train.batches import Collator, StudyDataset, finding_targets, plan_epoch, told_presence
 from vlm.config import ImageGeometry
 from vlm.report import compose_report
 
@@ -67,6 +67,23 @@ def test_without_reports_a_study_brings_the_start_token_alone(small_studies, tin
     dataset.with_reports = False
     assert dataset[0]["report_ids"] == [tiny_tokenizer.bos_token_id]
     assert dataset[0]["prompt_ids"] == []
+
+
+def test_what_a_decoder_is_told_follows_the_labels():
+    assert told_presence(torch.tensor([[0, 1, 2, 3, -100]])).tolist() == [[-1, 1, -1, pytest.approx(0.3), 0]]
+
+
+def test_without_images_a_study_brings_its_text_and_its_findings(small_studies, tiny_tokenizer):
+    rows = small_studies["train"]
+    dataset = StudyDataset(rows, tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
+    collate = Collator(geometry=ImageGeometry(size=32), grid=(4, 4), pad_token_id=0)
+    with_images = collate([dataset[0], dataset[1]])
+    dataset.with_images = False
+    batch = collate([dataset[0], dataset[1]])
+    assert not batch.keys() & {"pixel_values", "view_indices", "box_mask"}
+    assert torch.equal(batch["input_ids"], with_images["input_ids"])
+    assert torch.equal(batch["view_mask"], with_images["view_mask"])
+    assert torch.equal(batch["told_presence"], told_presence(torch.tensor([rows[0]["labels"], rows[1]["labels"]])))
 
 
 def test_kept_images_equal_read_ones_and_a_small_limit_keeps_none(small_studies, tiny_tokenizer):

@@ -280,8 +280,33 @@ def test_after_the_findings_epochs_a_frozen_image_side_rests_and_resumes(small_d
     assert _losses(output) == whole
 
 
-def test_freezing_without_any_report_is_refused(small_dataset, tmp_path, capsys):
+def test_language_epochs_teach_the_decoder_without_pictures_and_resume(small_dataset, tmp_path):
+    options = ["--num-epochs=3", "--no-lora", "--findings-epochs=1", "--language-epochs=1", "--state-every=2"]
+    output = tmp_path / "run"
+    finetune.main(_arguments(small_dataset, output, *options, "--keep-states=99"))
+    before, after, last = (
+        load_file(output / "states" / f"step-{step:08d}" / "state.safetensors") for step in (4, 8, 12)
+    )
+    image_side = ("model.encoder.", "model.finding_queries.", "model.view_embedding.")
+    moved = {name for name in before if name.startswith("model.") and not torch.equal(before[name], after[name])}
+    assert not [name for name in moved if name.startswith(image_side)]
+    assert {"model.finding_presence", "model.vision_projector.project.2.bias"} <= moved
+    moved = {name for name in after if name.startswith(image_side) and not torch.equal(after[name], last[name])}
+    assert moved
+    rates = [json.loads(line).get("learning_rate") for line in (output / "train_log.jsonl").read_text().splitlines()]
+    rates = [rate for rate in rates if rate is not None]
+    assert rates[:4] == rates[4:8] == rates[8:]
+
+    whole = _losses(output)
+    for step in (8, 10, 12):
+        shutil.rmtree(output / "states" / f"step-{step:08d}")
+    finetune.main(_arguments(small_dataset, output, *options, "--keep-states=99", "--resume"))
+    assert _losses(output) == whole
+
+
+@pytest.mark.parametrize("asked", ["--freeze-after-findings", "--language-epochs=1"])
+def test_epochs_that_need_reports_are_refused_without_any(small_dataset, tmp_path, capsys, asked):
     studies = load_studies(small_dataset).map(lambda row: {"findings": "", "impression": ""})
     studies.save_to_disk(str(tmp_path / "silent"))
     arguments = _arguments(tmp_path / "silent", tmp_path / "run", "--num-epochs=2", "--findings-epochs=1", "--no-lora")
-    assert "no training study has a report" in _error(capsys, [*arguments, "--freeze-after-findings"])
+    assert "no training study has a report" in _error(capsys, [*arguments, asked])

@@ -1,5 +1,7 @@
 """The report model: what it looks at, what it masks, its losses."""
 
+import copy
+
 import pytest
 import torch
 from jaxtyping import TypeCheckError
@@ -233,3 +235,34 @@ def test_shapes_in_signatures_are_checked(tiny_model, study_batch):
     batch["view_mask"] = batch["view_mask"][:, :1]
     with pytest.raises(TypeCheckError, match="view_mask"):
         tiny_model(**batch)
+
+
+def _told(batch, presence):
+    return {name: value for name, value in batch.items() if name not in IMAGES[:2]} | {"told_presence": presence}
+
+
+def test_being_told_of_the_findings_equals_seeing_them_through_projectors_that_are_silent(model, study_batch):
+    model = copy.deepcopy(model)
+    torch.nn.init.zeros_(model.vision_projector.project[-1].weight)
+    torch.nn.init.zeros_(model.finding_projector.weight)
+    batch = study_batch()
+    seen = model(**batch)
+    told = model(**_told(batch, seen.finding_logits.detach().sigmoid() * 2 - 1))
+    torch.testing.assert_close(told.logits, seen.logits)
+    torch.testing.assert_close(told.report_loss_sum, seen.report_loss_sum)
+    assert told.num_tokens == seen.num_tokens
+
+
+def test_a_decoder_that_is_told_teaches_the_image_side_nothing(model, study_batch):
+    model = copy.deepcopy(model)
+    presence = torch.zeros(3, NUM_FINDINGS)
+    output = model(**_told(study_batch(), presence))
+    assert output.finding_logits is None
+    assert (output.finding_loss_sum, output.num_labels, output.box_loss_sum, output.num_boxed) == (0, 0, 0, 0)
+    other = model(**_told(study_batch(), presence + 1))
+    assert (output.logits - other.logits).abs().max() > 1e-3
+    other.report_loss_sum.backward()
+    learns = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert not [name for name in learns if name.startswith(("encoder.", "finding_queries.", "view_embedding."))]
+    assert "finding_presence" in learns
+    assert any(name.startswith("decoder.") for name in learns)

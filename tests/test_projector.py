@@ -5,9 +5,16 @@ import torch
 from vlm.projector import VisionProjector
 
 
+def build_projector(**settings):
+    """One that has learned something: a new one is silent."""
+    projector = VisionProjector(**settings)
+    torch.nn.init.normal_(projector.project[-1].weight)
+    return projector
+
+
 def patches_behind_tokens(grid, pool):
     """For each image token, the numbers of the patches that change it."""
-    projector = VisionProjector(grid=grid, width=4, decoder_width=6, pool=pool)
+    projector = build_projector(grid=grid, width=4, decoder_width=6, pool=pool)
     num_patches = grid[0] * grid[1]
     features = torch.randn(1, 1, num_patches, 4, requires_grad=True)
     tokens = projector(features)
@@ -33,12 +40,20 @@ def test_without_pooling_each_patch_is_a_token():
 
 def test_patches_keep_their_places_within_the_square():
     """Swapping two patches of one square changes its token: they are joined, not averaged."""
-    projector = VisionProjector(grid=(2, 2), width=4, decoder_width=6, pool=2)
+    projector = build_projector(grid=(2, 2), width=4, decoder_width=6, pool=2)
     features = torch.randn(1, 1, 4, 4)
     assert not torch.allclose(projector(features), projector(features[:, :, [1, 0, 2, 3]]), atol=1e-3)
 
 
 def test_views_do_not_mix():
-    projector = VisionProjector(grid=(2, 2), width=4, decoder_width=6, pool=2)
+    projector = build_projector(grid=(2, 2), width=4, decoder_width=6, pool=2)
     features = torch.randn(2, 3, 4, 4)
     torch.testing.assert_close(projector(features)[1, 2], projector(features[1:, 2:])[0, 0])
+
+
+def test_a_new_projector_says_what_stands_where_no_picture_is_looked_at():
+    projector = VisionProjector(grid=(4, 4), width=4, decoder_width=6, pool=2)
+    torch.nn.init.normal_(projector.project[-1].bias)
+    tokens = projector(torch.randn(2, 3, 16, 4))
+    torch.testing.assert_close(tokens, projector.without_images(2, 3))
+    assert tokens.abs().min() > 0

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from data.augment import Augmentation, augment_with_boxes
-from vlm.batch import batch_tokens, batch_views
+from vlm.batch import batch_tokens, batch_views, mask_views
 from vlm.config import ImageGeometry
 from vlm.findings import NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
 from vlm.image import Placement, fit_square, placement
@@ -59,7 +59,7 @@ class StudyDataset(Dataset):
         self.max_report_tokens, self.augmentation = max_report_tokens, augmentation
         self.view_dropout, self.seed = view_dropout, seed
         self.epoch = 0
-        self.with_reports = True
+        self.with_images = self.with_reports = True
         self.squares: list[list[_Square]] | None = None
         self.text_rows = rows.remove_columns("images")
 
@@ -85,6 +85,20 @@ class StudyDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.text_rows[index]
+        report = compose_report(findings=row["findings"], impression=row["impression"]) if self.with_reports else ""
+        report_ids = [self.tokenizer.bos_token_id]
+        if report:
+            report_ids = encode_report(self.tokenizer, report, max_tokens=self.max_report_tokens)
+        text = {
+            "prompt_ids": encode_prompt(self.tokenizer, row["indication"]) if self.with_reports else [],
+            "report_ids": report_ids,
+            "labels": row["labels"],
+        }
+        if self.with_images:
+            return text | self._views(index, row)
+        return text | {"view_positions": row["view_positions"]}
+
+    def _views(self, index: int, row: dict[str, Any]) -> dict[str, Any]:
         squares = self._decode(index) if self.squares is None else self.squares[index]
         pixels = [square.pixels for square in squares]
         found = [[box["finding"] for box in row["boxes"] if box["view"] == view] for view in range(len(squares))]
@@ -97,22 +111,15 @@ class StudyDataset(Dataset):
         if self.augmentation is not None:
             moved = [augment_with_boxes(*view, self.augmentation, rng) for view in zip(pixels, boxes, strict=True)]
             pixels, boxes = [list(parts) for parts in zip(*moved, strict=True)]
-        report = compose_report(findings=row["findings"], impression=row["impression"]) if self.with_reports else ""
-        report_ids = [self.tokenizer.bos_token_id]
-        if report:
-            report_ids = encode_report(self.tokenizer, report, max_tokens=self.max_report_tokens)
         return {
             "squares": pixels,
             "boxes": [list(zip(*view, strict=True)) for view in zip(found, boxes, strict=True)],
             "view_positions": ["UNKNOWN"] * len(pixels) if are_views_hidden else row["view_positions"],
-            "prompt_ids": encode_prompt(self.tokenizer, row["indication"]) if self.with_reports else [],
-            "report_ids": report_ids,
-            "labels": row["labels"],
         }
 
 
 class Collator:
-    """Studies to the arguments of `ReportModel.forward`."""
+    """Studies to the arguments of `ReportModel.forward`; studies without pictures are told of the findings."""
 
     def __init__(
         self, *, geometry: ImageGeometry, grid: tuple[int, int], pad_token_id: int, uncertain_labels: str = "positive"
@@ -121,21 +128,24 @@ class Collator:
         self.uncertain_labels = uncertain_labels
 
     def __call__(self, studies: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        batch = batch_views(
-            [study["squares"] for study in studies], [study["view_positions"] for study in studies], self.geometry
-        )
         prompt_ids, prompt_mask = batch_tokens([s["prompt_ids"] for s in studies], pad_token_id=self.pad_token_id)
         input_ids, attention_mask = batch_tokens([s["report_ids"] for s in studies], pad_token_id=self.pad_token_id)
-        targets, mask = finding_targets(torch.tensor([s["labels"] for s in studies]), self.uncertain_labels)
-        return batch | {
+        labels = torch.tensor([study["labels"] for study in studies])
+        targets, mask = finding_targets(labels, self.uncertain_labels)
+        batch = {
             "prompt_ids": prompt_ids,
             "prompt_mask": prompt_mask,
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "finding_targets": targets,
             "finding_mask": mask,
-            "box_mask": self._box_mask([study["boxes"] for study in studies], batch["view_mask"].shape[1]),
         }
+        positions = [study["view_positions"] for study in studies]
+        if "squares" not in studies[0]:
+            return batch | {"told_presence": told_presence(labels), "view_mask": mask_views(list(map(len, positions)))}
+        views = batch_views([study["squares"] for study in studies], positions, self.geometry)
+        boxes = self._box_mask([study["boxes"] for study in studies], views["view_mask"].shape[1])
+        return batch | views | {"box_mask": boxes}
 
     def _box_mask(self, studies: Sequence[Sequence[list]], num_views: int) -> Tensor:
         """Which patches a finding's boxes touch, [batch, findings, views * patches]; none where no box is known."""
@@ -163,6 +173,17 @@ def finding_targets(labels: Tensor, uncertain_labels: str) -> tuple[Tensor, Tens
     elif uncertain_labels != "negative":
         raise ValueError(f"uncertain_labels must be positive, negative or ignore, got {uncertain_labels!r}")
     return positive.float(), mask
+
+
+def told_presence(labels: Tensor) -> Tensor:
+    """What a decoder that sees no picture is told of each finding, as `ReportModel` tells a classifier's probability p:
+    2 p - 1. A hedged finding is told as a probability of .65, so that middling ones are hedged; -100 as .5."""
+    told = torch.full(labels.shape, -1.0)
+    return (
+        told.masked_fill(labels == POSITIVE, 1.0)
+        .masked_fill(labels == UNCERTAIN, 0.3)
+        .masked_fill(labels == UNLABELED, 0.0)
+    )
 
 
 def plan_epoch(

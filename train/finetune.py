@@ -25,6 +25,7 @@ from train.loop import Trainee, Trainer
 from train.options import FinetuneOptions
 from train.progress import console, print_summary
 from train.run_folder import open_run
+from train.stages import stage_epochs
 from vlm.checkpoint import merge_checkpoint
 from vlm.findings import NUM_FINDINGS
 from vlm.gpt2 import GPT2Decoder
@@ -140,8 +141,8 @@ def _summary(trainer: Trainer, studies) -> dict[str, str]:
         "decoder": f"{options.start_from or options.decoder}, {len(tokenizer):,} tokens, "
         + (f"LoRA of rank {options.lora_settings.rank}" if options.lora else "all weights trained"),
         "parameters": f"{total:,}, of them trained {trained:,} ({trained / total:.1%})",
-        "steps": f"{remaining:,} of {trainer.num_steps:,} in {options.num_epochs} epochs"
-        + (f", the first {options.findings_epochs} of findings alone" if options.findings_epochs else ""),
+        "steps": f"{remaining:,} of {trainer.num_steps:,}; epochs: "
+        + ", ".join(f"{len(epochs)} of {stage.value}" for stage, epochs in stage_epochs(options).items()),
         "device": f"{trainer.accelerator.device}, {trainer.accelerator.num_processes} process(es), "
         f"precision {trainer.accelerator.mixed_precision}",
         "time, about": str(datetime.timedelta(seconds=round(seconds))) + " and the validations",

@@ -16,6 +16,7 @@ from train.options import FinetuneOptions
 from train.progress import RunProgress, peak_memory_gib
 from train.run_folder import TrainLog, remove_leftovers
 from train.schedule import build_optimizer, learning_rate_factor, set_learning_rate
+from train.stages import Stage, stage_epochs, stage_of
 from train.state import Position, latest_state, load_state, save_random_state, save_state, state_folder
 from train.step import training_step
 from train.validation import FindingPredictions, Validation, validate
@@ -49,7 +50,9 @@ class Trainer:
         self.model, self.optimizer = accelerator.prepare(trainee.model, optimizer)
         self.epoch_steps = [len(self._plan(epoch)) for epoch in range(options.num_epochs)]
         if not all(self.epoch_steps):
-            raise ValueError("--freeze-after-findings leaves nothing to learn: no training study has a report")
+            raise ValueError(
+                "--language-epochs or --freeze-after-findings leave nothing to learn: no training study has a report"
+            )
         self.num_steps = sum(self.epoch_steps)
         self.position = Position()
         self.states = folder / "states"
@@ -73,15 +76,14 @@ class Trainer:
         From forward and backward passes of each stage to come, by a copy of the model: they leave no trace in weights
         or statistics, and DDP, which counts backward passes, does not see them.
         """
-        border = self.options.findings_epochs
         model = copy.deepcopy(self.trainee.model).train()
         seconds = 0.0
         with torch.random.fork_rng():
-            for stage in (range(border), range(border, self.options.num_epochs)):
-                steps = sum(self.epoch_steps[epoch] for epoch in stage if epoch >= self.position.epoch)
+            for epochs in stage_epochs(self.options).values():
+                steps = sum(self.epoch_steps[epoch] for epoch in epochs if epoch >= self.position.epoch)
                 if steps:
-                    plan = self._plan(stage.stop - 1)
-                    self._enter(stage.stop - 1)
+                    plan = self._plan(epochs.stop - 1)
+                    self._enter(epochs.stop - 1)
                     seconds += steps * self._time_step(model, plan[len(plan) // 2])
         return seconds, peak_memory_gib(self.accelerator.device)
 
@@ -162,7 +164,7 @@ class Trainer:
                 self._save_state()
 
     def _validate(self, epoch: int) -> tuple[Validation, FindingPredictions]:
-        self.trainee.validation.with_reports = epoch >= self.options.findings_epochs
+        self.trainee.validation.with_reports = stage_of(epoch, self.options) is not Stage.FINDINGS
         return validate(
             self.trainee.model,
             self.trainee.validation,
@@ -201,12 +203,11 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _learning_rate_factor(self, epoch: int) -> float:
-        """The schedule runs once over the epochs of findings and once over those with reports."""
-        border = self.options.findings_epochs
-        stage = range(border) if epoch < border else range(border, self.options.num_epochs)
+        """The schedule runs once over the epochs of each stage."""
+        epochs = stage_epochs(self.options)[stage_of(epoch, self.options)]
         return learning_rate_factor(
-            self.position.step - sum(self.epoch_steps[: stage.start]),
-            num_steps=sum(self.epoch_steps[stage.start : stage.stop]),
+            self.position.step - sum(self.epoch_steps[: epochs.start]),
+            num_steps=sum(self.epoch_steps[epochs.start : epochs.stop]),
             warmup_fraction=self.options.warmup_fraction,
         )
 
@@ -219,8 +220,8 @@ class Trainer:
             num_batches=self.options.gradient_accumulation_steps,
             rank=self.accelerator.process_index,
             num_processes=self.accelerator.num_processes,
-            only_reports=self._is_frozen(epoch),
-            group_by_length=epoch >= self.options.findings_epochs,
+            only_reports=self._is_frozen(epoch) or stage_of(epoch, self.options) is Stage.LANGUAGE,
+            group_by_length=stage_of(epoch, self.options) is not Stage.FINDINGS,
         )
 
     def _is_frozen(self, epoch: int) -> bool:
@@ -228,7 +229,9 @@ class Trainer:
 
     def _enter(self, epoch: int) -> None:
         self.trainee.training.epoch = epoch
-        self.trainee.training.with_reports = epoch >= self.options.findings_epochs
+        stage = stage_of(epoch, self.options)
+        self.trainee.training.with_images = stage is not Stage.LANGUAGE
+        self.trainee.training.with_reports = stage is not Stage.FINDINGS
 
     def _loader(self, batches: list[list[int]]) -> DataLoader:
         workers = self.options.num_workers

@@ -64,9 +64,12 @@ class FinetuneOptions:
     num_epochs: int = 10
     findings_epochs: int = 0
     """So many of the first epochs learn the findings alone, without the decoder, which is several times cheaper.
-    The learning rate warms up and falls anew when the reports begin."""
+    The learning rate warms up and falls anew when the next stage begins."""
+    language_epochs: int = 0
+    """So many epochs after those teach the decoder alone to write what it is told of the findings (by their labels),
+    without pictures: what a decoder that starts from random weights or new LoRA learns most cheaply in this way."""
     freeze_after_findings: bool = False
-    """After those epochs the encoder and the finding queries rest, and only the report's side learns."""
+    """After the findings epochs the encoder and the finding queries rest, and only the report's side learns."""
     batch_size: int = 16
     """Studies a device sees at once."""
     gradient_accumulation_steps: int = 1
@@ -118,6 +121,11 @@ class FinetuneOptions:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.findings_epochs <= self.num_epochs:
             raise ValueError(f"--findings-epochs must lie in 0..{self.num_epochs} epochs, got {self.findings_epochs}")
+        if not 0 <= self.language_epochs <= self.num_epochs - self.findings_epochs:
+            raise ValueError(
+                f"--language-epochs must lie in 0..{self.num_epochs - self.findings_epochs}, the epochs that "
+                f"--findings-epochs leave, got {self.language_epochs}"
+            )
         if self.freeze_after_findings and not 0 < self.findings_epochs < self.num_epochs:
             raise ValueError(
                 f"--freeze-after-findings needs epochs before and after it: give --findings-epochs between 1 and "

@@ -47,7 +47,7 @@ def training_step(
             [
                 batch["attention_mask"][:, 1:].sum(),
                 batch["finding_mask"].sum() / NUM_FINDINGS,
-                batch["box_mask"].any(dim=-1).sum(),
+                batch["box_mask"].any(dim=-1).sum() if "box_mask" in batch else 0,
                 len(batch["input_ids"]),
             ],
             device=accelerator.device,

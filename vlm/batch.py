@@ -22,17 +22,20 @@ def batch_views(
     shape = (len(pixels), num_views)
     squares = torch.zeros(*shape, geometry.size, geometry.size, dtype=torch.uint8)
     view_indices = torch.zeros(shape, dtype=torch.long)
-    view_mask = torch.zeros(shape, dtype=torch.bool)
     for row, (views, positions) in enumerate(zip(pixels, view_positions, strict=True)):
         for column, (square, position) in enumerate(zip(views, positions, strict=True)):
             squares[row, column] = torch.from_numpy(np.array(square))
             view_indices[row, column] = view_index(position)
-            view_mask[row, column] = True
     return {
         "pixel_values": normalize_pixels(squares, geometry),
         "view_indices": view_indices,
-        "view_mask": view_mask,
+        "view_mask": mask_views(list(map(len, pixels))),
     }
+
+
+def mask_views(num_views: Sequence[int]) -> Tensor:
+    """Which of the padded views a study has, [studies, views]."""
+    return torch.arange(max(num_views)) < torch.tensor(num_views)[:, None]
 
 
 def batch_tokens(token_ids: Sequence[Sequence[int]], *, pad_token_id: int) -> tuple[Tensor, Tensor]:

@@ -42,7 +42,8 @@ class ReportModelOutput:
     num_labels: Int[Tensor, ""]
     box_loss_sum: Float[Tensor, ""]
     num_boxed: Int[Tensor, ""]
-    finding_logits: Float[Tensor, "batch findings"]
+    finding_logits: Float[Tensor, "batch findings"] | None
+    """None where no picture was looked at."""
     logits: Float[Tensor, "batch length vocabulary"] | None
 
 
@@ -62,6 +63,7 @@ class ReportModel(nn.Module):
             grid=self.encoder.grid, width=width, decoder_width=self.decoder.width, pool=config.pool
         )
         self.finding_projector = nn.Linear(width, self.decoder.width)
+        nn.init.zeros_(self.finding_projector.weight)  # as the vision projector's
         self.finding_presence = nn.Parameter(torch.randn(NUM_FINDINGS, self.decoder.width) * 0.1)
         if config.lora is not None:
             self.adapt(config.lora)
@@ -112,30 +114,43 @@ class ReportModel(nn.Module):
     ) -> Prefix:
         """The embeddings that stand before the text."""
         patches, findings = self.look(pixel_values, view_indices, view_mask)
-        return self._prefix(patches, findings, view_mask, prompt_ids, prompt_mask)
+        return Prefix(*self._seen(patches, findings, view_mask, prompt_ids, prompt_mask), findings)
 
-    def _prefix(self, patches, findings, view_mask, prompt_ids, prompt_mask) -> Prefix:
-        image_tokens = self.vision_projector(patches)
+    def _seen(self, patches, findings, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
+        """Embeddings and mask of what was seen, and of the prompt.
+
+        The decoder is told outright what the classifier decided: p - (1 - p). Its loss does not reach the logits by
+        this way, so it can't bend what the findings' loss taught.
+        """
+        presence = (findings.logits.detach() / 2).tanh()
+        finding_tokens = self._finding_tokens(self.finding_projector(findings.tokens), presence)
+        return self._join(self.vision_projector(patches), finding_tokens, view_mask, prompt_ids, prompt_mask)
+
+    def _told(self, presence, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
+        """Embeddings and mask for a decoder that sees nothing and is told of the findings."""
+        image_tokens = self.vision_projector.without_images(*view_mask.shape)
+        finding_tokens = self._finding_tokens(self.finding_projector.bias, presence)
+        return self._join(image_tokens, finding_tokens, view_mask, prompt_ids, prompt_mask)
+
+    def _finding_tokens(self, seen: Tensor, presence: Tensor) -> Tensor:
+        return seen + presence[..., None] * self.finding_presence
+
+    def _join(self, image_tokens, finding_tokens, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
         embeds = [image_tokens.flatten(1, 2)]
         mask = [view_mask[:, :, None].expand(-1, -1, image_tokens.shape[2]).flatten(1, 2).to(prompt_mask.dtype)]
         if self.config.use_finding_tokens:
-            embeds.append(self.finding_projector(findings.tokens) + self._presence(findings.logits))
+            embeds.append(finding_tokens)
             mask.append(prompt_mask.new_ones(len(view_mask), NUM_FINDINGS))
         prompt = self.decoder.embed(prompt_ids)
         embeds = torch.cat([*[part.to(prompt.dtype) for part in embeds], prompt], dim=1)
-        return Prefix(embeds, torch.cat([*mask, prompt_mask], dim=1), findings)
-
-    def _presence(self, logits: Tensor) -> Tensor:
-        """Tells the decoder outright what the classifier decided: p - (1 - p) times a direction for each finding.
-
-        The decoder's loss does not reach the logits by this way, so it can't bend what the findings' loss taught.
-        """
-        return (logits.detach() / 2).tanh()[..., None] * self.finding_presence
+        return embeds, torch.cat([*mask, prompt_mask], dim=1)
 
     def forward(
         self,
-        pixel_values: Float[Tensor, "batch views channels height width"],
-        view_indices: Int[Tensor, "batch views"],
+        *,
+        pixel_values: Float[Tensor, "batch views channels height width"] | None = None,
+        view_indices: Int[Tensor, "batch views"] | None = None,
+        told_presence: Float[Tensor, "batch findings"] | None = None,
         view_mask: Bool[Tensor, "batch views"],
         prompt_ids: Int[Tensor, "batch prompt"],
         prompt_mask: Int[Tensor, "batch prompt"],
@@ -149,29 +164,36 @@ class ReportModel(nn.Module):
 
         `input_ids` begins with the start token; where `attention_mask` is 0 nothing is learned, so a study without a
         report trains the findings alone. Where no study of the batch has one the decoder does not run.
+
+        With `told_presence` (-1 absent to 1 present) no picture is looked at: the decoder is told of the findings in
+        place of what the classifier would see, and the report's loss is the only one.
         """
+        if told_presence is not None:
+            prefix = self._told(told_presence, view_mask, prompt_ids, prompt_mask)
+            report_loss, num_tokens, logits = self._report_loss(prefix, input_ids, attention_mask)
+            none = torch.zeros_like(report_loss)
+            return ReportModelOutput(
+                report_loss_sum=report_loss,
+                num_tokens=num_tokens,
+                finding_loss_sum=none,
+                num_labels=none.long(),
+                box_loss_sum=none,
+                num_boxed=none.long(),
+                finding_logits=None,
+                logits=logits,
+            )
         patches, findings = self.look(pixel_values, view_indices, view_mask)
         losses = functional.binary_cross_entropy_with_logits(
             findings.logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
         )
         box_loss, num_boxed = _box_loss(findings.attention, box_mask)
-        logits, report_loss = None, losses.new_zeros(())
-        target_mask = attention_mask[:, 1:].bool()
-        if target_mask.any():
-            prefix = self._prefix(patches, findings, view_mask, prompt_ids, prompt_mask)
-            logits, _ = self.decoder(
-                torch.cat([prefix.embeds, self.decoder.embed(input_ids[:, :-1])], dim=1),
-                torch.cat([prefix.mask, attention_mask[:, :-1]], dim=1),
-                num_prefix=prefix.mask.shape[1],
-            )
-            report_loss = functional.cross_entropy(
-                logits.float().flatten(0, 1),
-                input_ids[:, 1:].masked_fill(~target_mask, -100).flatten(),
-                reduction="sum",
-            )
+        report_loss, num_tokens, logits = losses.new_zeros(()), attention_mask[:, 1:].sum(), None
+        if num_tokens:
+            prefix = self._seen(patches, findings, view_mask, prompt_ids, prompt_mask)
+            report_loss, num_tokens, logits = self._report_loss(prefix, input_ids, attention_mask)
         return ReportModelOutput(
             report_loss_sum=report_loss,
-            num_tokens=target_mask.sum(),
+            num_tokens=num_tokens,
             finding_loss_sum=losses.sum(),
             num_labels=finding_mask.sum(),
             box_loss_sum=box_loss,
@@ -179,6 +201,19 @@ class ReportModel(nn.Module):
             finding_logits=findings.logits,
             logits=logits,
         )
+
+    def _report_loss(self, prefix: tuple[Tensor, Tensor], input_ids, attention_mask) -> tuple[Tensor, Tensor, Tensor]:
+        """Sum of the cross-entropies, number of tokens, logits."""
+        embeds, mask = prefix
+        logits, _ = self.decoder(
+            torch.cat([embeds, self.decoder.embed(input_ids[:, :-1])], dim=1),
+            torch.cat([mask, attention_mask[:, :-1]], dim=1),
+            num_prefix=mask.shape[1],
+        )
+        target_mask = attention_mask[:, 1:].bool()
+        targets = input_ids[:, 1:].masked_fill(~target_mask, -100).flatten()
+        loss = functional.cross_entropy(logits.float().flatten(0, 1), targets, reduction="sum")
+        return loss, target_mask.sum(), logits
 
     def num_parameters(self) -> tuple[int, int]:
         """All parameters, and those that are trained."""

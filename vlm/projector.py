@@ -17,6 +17,8 @@ class VisionProjector(nn.Module):
         self.project = nn.Sequential(
             nn.Linear(width * pool * pool, decoder_width), nn.GELU(), nn.Linear(decoder_width, decoder_width)
         )
+        # Silent at first (ControlNet, Zhang et al. 2023): pictures join in from where `without_images` left off.
+        nn.init.zeros_(self.project[-1].weight)
 
     def forward(
         self, patch_features: Float[Tensor, "batch views patches width"]
@@ -27,3 +29,7 @@ class VisionProjector(nn.Module):
         squares = features.unflatten(3, (-1, self.pool)).unflatten(2, (-1, self.pool))
         squares = squares.movedim(3, 4).flatten(2, 3).flatten(3)
         return self.project(squares)
+
+    def without_images(self, batch: int, views: int) -> Float[Tensor, "batch views tokens decoder_width"]:
+        """What stands in the place of the image tokens where no picture is looked at."""
+        return self.project[-1].bias.expand(batch, views, self.num_tokens, -1)

@@ -26,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data.draft import Draft, ImageOptions, Plan, Planning, Refusal
+from data.mimic import MimicSource
 from data.open_i import OpenISource
 from data.splits import check_fractions
 from data.synthetic_source import SyntheticSource
@@ -37,6 +38,7 @@ from vlm.findings import FINDINGS
 SOURCES = (
     Annotated[TableSource, tyro.conf.subcommand("table")]
     | Annotated[OpenISource, tyro.conf.subcommand("open_i")]
+    | Annotated[MimicSource, tyro.conf.subcommand("mimic_cxr")]
     | Annotated[SyntheticSource, tyro.conf.subcommand("synthetic")]
 )
 

@@ -34,6 +34,16 @@ def later_split(one: str, other: str) -> str:
     return max(one, other, key=("", *SPLITS).index)
 
 
+def left_out(subject_id: str, split: str, kept: str) -> str:
+    """Why a study of `split` is refused whose patient has another in the split `kept`; "" where they are one."""
+    if split in ("", kept):
+        return ""
+    return (
+        f"patient {subject_id} is also in the split {kept}, and a patient may be in one only; "
+        f"this study of {split} is left out"
+    )
+
+
 def check_disjoint(subjects_by_split: Mapping[str, Iterable[str]]) -> None:
     """Raises ValueError that names a subject found in two splits, and the splits."""
     split_of = {}

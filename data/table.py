@@ -19,7 +19,7 @@ from pathlib import Path
 import tyro
 
 from data.draft import FileDraft, Plan, Planning, Refusal
-from data.splits import later_split, split_subjects
+from data.splits import later_split, left_out, split_subjects
 from data.table_entry import Entry, Reading, join, read_entry, without_text
 from data.table_labels import read_label_map
 from data.table_rows import column_names, read_rows
@@ -170,12 +170,7 @@ def drafts_of(source: TableSource, reading: Reading, survey: Survey) -> Iterator
                 entry, images=joined.images, view_positions=joined.view_positions, fault=entry.fault or joined.fault
             )
         split = survey.split_of.get(entry.subject_id, "")
-        fault = entry.fault
-        if not fault and entry.split not in ("", split):
-            fault = (
-                f"patient {entry.subject_id} is also in the split {split}, and a patient may be in one only; "
-                f"this study of {entry.split} is left out"
-            )
+        fault = entry.fault or left_out(entry.subject_id, entry.split, split)
         if fault:
             study_id = entry.study_id or f"row {entry.number}"
             yield Refusal(study_id=study_id, reason=fault, files=entry.images, split=entry.split)

@@ -1,16 +1,19 @@
-"""Rows of a table of studies: CSV (comma, semicolon or tab), JSONL or Parquet, told apart by content, read one by one.
+"""Rows of a table of studies: CSV (comma, semicolon or tab) or JSONL, gzipped or not, or Parquet, told apart by content
+and read one by one.
 
 A row that cannot be read comes out with a `fault` in words instead of values, so that it can be counted and listed;
 a file that cannot be read is a ValueError.
 """
 
 import csv
+import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 import pyarrow
 import pyarrow.parquet
@@ -18,6 +21,8 @@ import pyarrow.parquet
 MAX_LINE_CHARACTERS = 2**20
 BATCH_ROWS = 256
 DELIMITERS = (",", ";", "\t")
+_GZIP = b"\x1f\x8b"
+_CUT_SHORT = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,12 +61,17 @@ def read_rows(path: Path) -> Iterator[Row]:
 def _kind(path: Path) -> str:
     if not path.is_file():
         raise ValueError(f"{path} is no file; name a table in CSV, JSONL or Parquet")
-    with path.open("rb") as file:
-        start = file.read(4096)
+    try:
+        with _open(path, "rb") as file:
+            start = file.read(4096)
+    except _CUT_SHORT as error:
+        raise _cut_short(path, error) from error
     if not start.strip():
         raise ValueError(f"{path} is empty")
     if start.startswith(b"PAR1"):
         return "parquet"
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(f"{path} is UTF-16 text; save it as UTF-8")
     if b"\0" in start or start.startswith(b"PK"):
         raise ValueError(f"{path} is none of CSV, JSONL and Parquet (an Excel file?); save it as CSV in UTF-8")
     first = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
@@ -70,8 +80,18 @@ def _kind(path: Path) -> str:
     return "jsonl" if first == b"{" else "csv"
 
 
+def _open(path: Path, mode: str, **options: str) -> IO:
+    with path.open("rb") as file:
+        is_gzip = file.read(len(_GZIP)) == _GZIP
+    return gzip.open(path, mode, **options) if is_gzip else path.open(mode, **options)
+
+
 def _open_text(path: Path) -> TextIO:
-    return path.open(encoding="utf-8-sig", newline="")
+    return _open(path, "rt", encoding="utf-8-sig", newline="")
+
+
+def _cut_short(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} ends early or is damaged ({error}); download it again")
 
 
 def _lines(path: Path, file: TextIO) -> Iterator[str]:
@@ -88,6 +108,8 @@ def _line(path: Path, file: TextIO) -> str:
         return file.readline(MAX_LINE_CHARACTERS)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    except _CUT_SHORT as error:
+        raise _cut_short(path, error) from error
 
 
 def _csv_reader(path: Path, file: TextIO):

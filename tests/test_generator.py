@@ -159,6 +159,15 @@ def test_a_character_that_the_length_limit_cuts_is_marked(memorized, pictures):
     assert_same(list(generator.stream(pictures[0], options=options))[-1], report)
 
 
+def test_features_have_length_1_and_depend_on_the_picture_alone_not_on_the_batch(generator, pictures):
+    together = generator.features([pictures[:2], pictures[2]], view_positions=[["PA", "LATERAL"], ["AP"]])
+    alone = generator.features([pictures[2]], view_positions=[["AP"]])
+    assert together.dtype == np.float32
+    assert np.linalg.norm(together, axis=1) == pytest.approx([1.0, 1.0])
+    assert together[1] == pytest.approx(alone[0], abs=1e-5)
+    assert np.abs(together[0] - together[1]).max() > 1e-3
+
+
 def test_heatmaps_lie_on_the_pictures(generator, pictures):
     views = pictures[:2]
     [report] = generator.generate([views], options=SHORT)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from vlm.batch import batch_tokens, batch_views
 from vlm.calibration import Calibration
@@ -168,6 +169,19 @@ class ReportGenerator:
         with torch.inference_mode():
             _, findings = self.model.look(inputs["pixel_values"], inputs["view_indices"], inputs["view_mask"])
         return [probabilities for probabilities, _ in self._seen(findings, inputs["view_mask"])]
+
+    def features(
+        self, images: Image.Image | Sequence[Views], *, view_positions: Sequence[Sequence[str]] | None = None
+    ) -> np.ndarray:
+        """What finds similar studies: float32 [studies, width], each of length 1, so that a product is a cosine.
+
+        The tokens of the 14 findings side by side; of all that the model computes, they retrieve best (docs/LOG.md).
+        """
+        inputs = self._inputs(images, view_positions, None)
+        with torch.inference_mode():
+            _, findings = self.model.look(inputs["pixel_values"], inputs["view_indices"], inputs["view_mask"])
+        features = functional.normalize(findings.tokens.float().flatten(1), dim=1)
+        return features.cpu().numpy()
 
     def heatmaps(self, report: StudyReport, images: Views) -> list[np.ndarray]:
         """For each view, heat 0..1 of the 14 findings in the picture's own pixels: [14, height, width]."""

@@ -1,0 +1,172 @@
+"""Files of reports as anybody has them, recognised by content and read as rows of named columns.
+
+- CSV or TSV, JSONL, Parquet: an object a row (`data.table_rows`);
+- JSON: a list of objects or of texts; an object from ids to texts, or to objects (ReXrank's); R2Gen's annotation.json,
+  an object from splits to lists;
+- CSV of one column without a header (R2Gen's res.csv and gts.csv), or a JSON list of texts: known by position alone.
+
+A row that cannot be read carries its `fault`; a file that cannot be read is a ValueError.
+"""
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.table_rows import DELIMITERS, Row, column_names, read_rows
+
+MAX_FILE_BYTES = 2**28
+"""256 MiB: some 200,000 reports."""
+POSITION = "position"
+"""Column with the number of the row, where a file gives its studies no names."""
+ID, TEXT = "study_id", "report"
+_SPLITS = frozenset({"train", "val", "valid", "validation", "test"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportFile:
+    """`rows` reads it anew each time; `format` is said to the user."""
+
+    path: Path
+    format: str
+    columns: tuple[str, ...]
+    rows: Callable[[], Iterator[Row]]
+
+    @property
+    def has_names(self) -> bool:
+        """Whether studies are named, rather than known by their position."""
+        return POSITION not in self.columns
+
+
+def open_report_file(path: Path, known_columns: frozenset[str]) -> ReportFile:
+    """The file, its format and its columns. `known_columns` (in lower case) tell a header from a report.
+
+    Raises:
+        ValueError: the file is absent, empty, too large, or in no format that is known.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is no file; name one in CSV, JSONL, JSON or Parquet")
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"{path} has {size:,} bytes; the limit is {MAX_FILE_BYTES:,}: score it in parts")
+    with path.open("rb") as file:
+        start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start[:1] == b"[" or (start[:1] == b"{" and not _is_jsonl(path, known_columns)):
+        return _json_file(path)
+    if start[:1] not in (b"{", b"") and start[:4] != b"PAR1" and b"\0" not in start:
+        report = _sole_text_of_first_line(path, known_columns)
+        if report is not None:
+            columns = (POSITION, TEXT)
+            format = "CSV of one column without a header (as R2Gen writes)"
+            return ReportFile(path=path, format=format, columns=columns, rows=lambda: _headerless_rows(path))
+    columns = tuple(column_names(path))
+    format = {b"{": "JSONL", b"P": "Parquet" if start[:4] == b"PAR1" else "CSV"}.get(start[:1], "CSV")
+    return ReportFile(path=path, format=format, columns=columns, rows=lambda: read_rows(path))
+
+
+def file_hash(path: Path) -> str:
+    """Of its content, 16 digits: names the file whatever its path."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:16]
+
+
+def _is_jsonl(path: Path, known_columns: frozenset[str]) -> bool:
+    """Whether a file that starts with an object has one on each line, rather than being one."""
+    with path.open("rb") as file:
+        first, second = (_object(line) for line in _first_lines(file))
+    if first is None:
+        return second is not None  # a first line that is broken
+    return second is not None or bool({str(key).lower() for key in first} & known_columns)
+
+
+def _first_lines(file) -> tuple[bytes, bytes]:
+    lines = (line for line in iter(lambda: file.readline(2**20), b"") if line.strip())
+    return next(lines, b""), next(lines, b"")
+
+
+def _object(line: bytes) -> dict | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _json_file(path: Path) -> ReportFile:
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); it may be cut off") from error
+    format, rows = _json_rows(path, content)
+    columns = tuple(dict.fromkeys(name for row in rows for name in row.values))
+    return ReportFile(path=path, format=format, columns=columns, rows=lambda: iter(rows))
+
+
+def _json_rows(path: Path, content: Any) -> tuple[str, list[Row]]:
+    if isinstance(content, list) and content and all(isinstance(item, str) for item in content):
+        pairs = [{POSITION: number, TEXT: text} for number, text in enumerate(content, start=1)]
+        return "JSON list of texts", _numbered(pairs)
+    if isinstance(content, list) and content:
+        return _named("JSON list", content), _numbered(content)
+    if isinstance(content, dict) and content:
+        if set(content) <= _SPLITS and all(isinstance(items, list) for items in content.values()):
+            items = [
+                {**item, "split": split} if isinstance(item, dict) else item
+                for split, items in content.items()
+                for item in items
+            ]
+            return "annotation.json (R2Gen's)", _numbered(items)
+        if all(isinstance(value, dict) for value in content.values()):
+            items = [{ID: key, **value} for key, value in content.items()]
+            return _named("JSON object from ids to studies", items), _numbered(items)
+        if all(isinstance(value, str | list | None) for value in content.values()):
+            items = [{ID: key, TEXT: value} for key, value in content.items()]
+            return "JSON object from ids to texts", _numbered(items)
+    raise ValueError(
+        f"{path} is JSON, but holds no reports; give a list of objects, or an object from study ids to reports"
+    )
+
+
+def _named(format: str, items: list) -> str:
+    return f"ReXrank's {format}" if any("model_prediction" in item for item in items[:100]) else format
+
+
+def _numbered(items: list) -> list[Row]:
+    return [
+        Row(number=number, values=item)
+        if isinstance(item, dict)
+        else Row(number=number, fault=f"entry {number} is a {type(item).__name__}, not an object")
+        for number, item in enumerate(items, start=1)
+    ]
+
+
+def _sole_text_of_first_line(path: Path, known_columns: frozenset[str]) -> str | None:
+    """The report on the first line of a CSV that has no header and no second column; else None."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            line = file.readline(2**20)
+    except UnicodeDecodeError:
+        return None  # `read_rows` says what is wrong
+    for delimiter in DELIMITERS:
+        if {name.strip(' \r\n"').lower() for name in line.split(delimiter)} & known_columns:
+            return None
+    fields = next(csv.reader([line]), [])
+    return fields[0] if len(fields) == 1 and " " in fields[0].strip() else None
+
+
+def _headerless_rows(path: Path) -> Iterator[Row]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, fields in enumerate(csv.reader(file, strict=True), start=1):
+                if len(fields) > 1:
+                    fault = f"row {number} has {len(fields)} fields, the first has 1"
+                    yield Row(number=number, fault=fault)
+                else:
+                    yield Row(number=number, values={POSITION: number, TEXT: fields[0] if fields else ""})
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    except csv.Error as error:
+        raise ValueError(f"{path}: row {number + 1} is not CSV ({error}); look at its quotes") from error

@@ -1,18 +1,34 @@
-"""Controls: what scores are reached without looking at the image. Printed beside every score.
+"""Controls: what scores are reached without looking at the image, or by looking at other images. Printed beside every
+score.
 
-- constant sentence: one report for all, chosen among the validation references as the one with the
-  highest mean CIDEr against the validation references (never on test);
-- most frequent report of the training split;
-- shuffled images: the same model, each study shown another patient's images.
+One report for all studies, chosen on validation or training reports and never on test, or somebody's at random; which
+need no model. Whose images a study is shown in their stead. `eval.image_controls` and `eval.neighbours` ask the model.
 """
 
 import random
 from collections import Counter
 from collections.abc import Sequence
 
+from eval.cider import CiderReferences
 from eval.normalization import normalize_report
-from eval.overlap import CiderReferences
 
+SHUFFLED, BLANK, MISMATCHED = "shuffled images", "blank images", "mismatched views"
+BASELINE, NEAREST, RANDOM = "baseline", "nearest neighbour", "random report"
+CONSTANT, CONSTANT_BLEU, CONSTANT_F1 = "constant sentence", "constant by BLEU-4", "constant by macro-F1"
+MOST_FREQUENT = "most frequent report"
+MEANINGS = {
+    SHUFFLED: "the model, shown another patient's images",
+    BLANK: "the model, shown gray without any picture; the indication and the number of views remain",
+    MISMATCHED: "the model, shown the right images with the wrong view positions: frontal as lateral, lateral as PA",
+    BASELINE: "another checkpoint on the same studies",
+    NEAREST: "the report of the training study whose features, as the model sees them, are nearest",
+    RANDOM: "each study gets the report of a training study, drawn by lot",
+    CONSTANT: "one validation report for all, the best by CIDEr on validation",
+    CONSTANT_BLEU: "one validation report for all, the best by BLEU-4 on validation",
+    CONSTANT_F1: "one validation report for all, the best by macro-F1 on validation",
+    MOST_FREQUENT: "the most frequent training report for all",
+}
+"""What each control is, in words."""
 MAX_CANDIDATES = 200
 MAX_REFERENCES = 500
 
@@ -49,6 +65,39 @@ def most_frequent_report(training_references: Sequence[str]) -> str | None:
     if not counts:
         return None
     return wordings[min(counts, key=lambda wording: (-counts[wording], wording))]
+
+
+def all_different(references: Sequence[str]) -> bool:
+    """Whether no two reports have the same words: then none is more frequent than another."""
+    wordings = [wording for reference in references if (wording := normalize_report(reference))]
+    return len(set(wordings)) == len(wordings)
+
+
+def random_reports(
+    subject_ids: Sequence[str], reports: Sequence[str], report_subject_ids: Sequence[str], seed: int = 0
+) -> list[str] | None:
+    """For each study the report of another patient, drawn by lot; None where that cannot be had for all.
+
+    A report may be drawn several times; empty ones are not.
+    """
+    candidates = [
+        (report, subject)
+        for report, subject in zip(reports, report_subject_ids, strict=True)
+        if normalize_report(report)
+    ]
+    if not candidates:
+        return None
+    chooser = random.Random(seed)
+    drawn = []
+    for subject in subject_ids:
+        report, author = chooser.choice(candidates)
+        if subject and author == subject:
+            of_others = [report for report, author in candidates if author != subject]
+            if not of_others:
+                return None
+            report = chooser.choice(of_others)
+        drawn.append(report)
+    return drawn
 
 
 def derangement(subject_ids: Sequence[str], seed: int = 0) -> list[int]:

@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from eval.controls import constant_sentence, derangement, most_frequent_report
-from eval.overlap import cider
+from eval.cider import cider
+from eval.controls import all_different, constant_sentence, derangement, most_frequent_report, random_reports
 
 
 def test_the_constant_sentence_has_the_best_cider_on_validation():
@@ -45,6 +45,26 @@ def test_the_most_frequent_report_ignores_headings_and_case():
 def test_of_equally_frequent_reports_the_alphabetically_first_is_taken():
     assert most_frequent_report(["b", "a", "b", "a", "c"]) == "a"
     assert most_frequent_report([""]) is None
+
+
+def test_it_is_told_when_no_report_is_more_frequent_than_another():
+    assert all_different(["Lungs clear.", "Heart large.", "", ""])
+    assert not all_different(["Lungs clear.", "Findings: lungs clear"])
+
+
+def test_random_reports_are_of_other_patients_and_never_empty():
+    subjects = ["a", "b", "a", "", "c"] * 20
+    reports = {"a": "report of a", "b": "report of b", "d": " "}
+    drawn = random_reports(subjects, list(reports.values()), list(reports), seed=1)
+    assert drawn == random_reports(subjects, list(reports.values()), list(reports), seed=1)
+    assert drawn != random_reports(subjects, list(reports.values()), list(reports), seed=2)
+    assert {report for subject, report in zip(subjects, drawn, strict=True) if subject == "a"} == {"report of b"}
+    assert set(drawn) == {"report of a", "report of b"}
+
+
+def test_without_a_report_of_another_patient_nothing_is_drawn():
+    assert random_reports(["a"], ["report of a"], ["a"]) is None
+    assert random_reports(["a"], [""], ["b"]) is None
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -9,6 +9,7 @@ Writes to the output directory: predictions.jsonl (a line a study, as soon as it
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,12 +31,15 @@ from data.study import SPLITS, load_studies, saved_preprocessing
 from eval.bootstrap import NUM_RESAMPLES
 from eval.controls import constant_sentence, derangement, most_frequent_report
 from eval.generating import Job, Written, as_shuffled, write_predictions
+from eval.heat_panel import findings_to_show, heat_panels
 from eval.metrics_file import metrics_document
+from eval.page_study import PageStudy, page_study
 from eval.predictions import Prediction, write_lines
-from eval.report_page import PageStudy, page_study, render_page
+from eval.report_page import render_page
 from eval.run_record import RunRecord, checkpoint_hash, claim_folder, dataset_hash
 from eval.score_table import score_table
 from eval.scoring import Scores, score_predictions
+from eval.study_choice import StudyChoice, choose_studies
 from eval.verdict import constant_verdict, image_verdict
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.report import compose_report
@@ -71,8 +75,8 @@ class BatchConfig:
     """Bootstrap resamples for the intervals."""
     seed: int = 0
     """Of the bootstrap and of the shuffling."""
-    num_page_studies: int = 8
-    """Studies shown on the page: the first by id, never picked."""
+    num_page_studies: int = 12
+    """Studies shown on the page: a third each the worst, the best, and drawn by lot."""
 
     def __post_init__(self):
         for name, least in (("num_studies", 0), ("batch_size", 1), ("num_resamples", 1), ("num_page_studies", 0)):
@@ -129,10 +133,10 @@ def main(argv: Sequence[str] | None = None):
     console.print(f"{counts['written']} of {counts['given']} studies reported, {counts['refused']} refused")
     if not written.predictions:
         raise ValueError(f"no study could be reported on; {config.output_dir / 'refused.jsonl'} says why")
-    _judge(config, record, console, studies, splits, written, shuffled, reason, counts)
+    _judge(config, record, console, generator, studies, splits, written, shuffled, reason, counts)
 
 
-def _judge(config, record, console, studies, splits, written, shuffled, reason, counts):
+def _judge(config, record, console, generator, studies, splits, written, shuffled, reason, counts):
     """Scores model and controls, writes metrics.json and the page, prints the table and the verdict."""
     predictions = list(written.predictions.values())
     control_reports = _control_reports(splits, config.seed)
@@ -160,7 +164,7 @@ def _judge(config, record, console, studies, splits, written, shuffled, reason, 
         )
         metrics = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
         (config.output_dir / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
-        page = render_page(document, _page_studies(studies, written, config.num_page_studies))
+        page = render_page(document, _page_studies(generator, studies, written, model, config))
         (config.output_dir / "report.html").write_text(page, encoding="utf-8")
     console.print(score_table(systems))
     console.print(verdict.sentence, style="bold green" if verdict.grade == "yes" else "bold yellow")
@@ -239,12 +243,36 @@ def _score(config: BatchConfig, predictions: list[Prediction], name: str) -> Sco
     )
 
 
-def _page_studies(studies: datasets.Dataset, written: Written, number: int) -> list[PageStudy]:
+def _page_studies(
+    generator: ReportGenerator, studies: datasets.Dataset, written: Written, model: Scores, config: BatchConfig
+) -> list[PageStudy]:
     row_of = {study_id: row for row, study_id in enumerate(studies["study_id"])}
+    choices = choose_studies(
+        list(written.predictions.values()),
+        label_report,
+        model.per_study.get("rouge_l", [math.nan] * len(written.predictions)),
+        config.num_page_studies,
+        likeness_name="ROUGE-L",
+        seed=config.seed,
+    )
     return [
-        page_study(studies[row_of[study_id]]["images"], written.predictions[study_id], label_report)
-        for study_id in sorted(written.predictions)[:number]
+        _page_study(generator, studies[row_of[choice.study_id]], written.predictions[choice.study_id], choice)
+        for choice in choices
     ]
+
+
+def _page_study(generator: ReportGenerator, row: dict, prediction: Prediction, choice: StudyChoice) -> PageStudy:
+    images = row["images"]
+    # One token is enough to have the attention maps.
+    [seen] = generator.generate(
+        [images],
+        view_positions=[row["view_positions"]],
+        indications=[row["indication"]],
+        options=GenerationOptions(max_new_tokens=1),
+    )
+    shown = findings_to_show(row["labels"], label_report(prediction.report), seen.finding_probabilities)
+    panels = heat_panels(shown, images, seen.attention_maps, generator.heatmaps(seen, images), row["boxes"])
+    return page_study(images, prediction, label_report, heat_panels=panels, group=choice.group, reason=choice.reason)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """The page's charts as inline SVG: points with intervals, bars, ROC curves, reliability curves.
 
-Positions in strips are percentages, so that they fill any width while their marks keep their size. Colours are classes of
-the page's stylesheet, which knows light, dark and print. Every chart has a title (and a description where the figures do
-not stand beside it as text).
+Positions in strips are percentages, so that they fill any width while their marks keep their size. Colours are
+classes of the page's stylesheet, which knows light, dark and print. Every chart has a title, and a description where
+its figures do not stand beside it as text.
 """
 
 import math
@@ -56,9 +56,8 @@ def axis_strip(end: float) -> Markup:
     """The numbers below strips of that end."""
     svg = ElementTree.Element("svg", {"class": "strip axis", "height": "16", "aria-hidden": "true"})
     for tick in range(NUM_TICKS + 1):
-        anchor = {0: "start", NUM_TICKS: "end"}.get(tick, "middle")
         text = _add(svg, "text", x=_percent(tick / NUM_TICKS), y=12, kind="")
-        text.set("text-anchor", anchor)
+        text.set("text-anchor", "middle")
         text.text = f"{end * tick / NUM_TICKS:.3g}"
     return _markup(svg)
 

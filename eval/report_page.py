@@ -1,102 +1,53 @@
 """`report.html`: the evaluation as a page of its own, which opens offline and prints.
 
-Made from the content of `metrics.json` and a few studies; styles and pictures are inside the file, and every
-text is escaped.
+Made from the content of `metrics.json` (layout: eval/metrics_file.py) and a few studies. Styles and pictures are inside
+the file, there is no script, its content policy admits nothing from outside, and every text is escaped. A section whose
+figures a document lacks says why or is left out.
 """
 
 import base64
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from PIL import Image
+from markupsafe import Markup
 
-from eval.bootstrap import Estimate
-from eval.predictions import Prediction
-from eval.scoring import METRICS
-from eval.sentences import stated_findings, stated_sentences
-from eval.verdict import number, with_interval
-from vlm.findings import FINDINGS, UNLABELED
+from eval import page_figures, page_words
+from eval.page_consistency import consistency_table
+from eval.page_grounding import grounding_panel
+from eval.page_study import PageStudy
+from eval.study_choice import BEST, BY_LOT, WORST
+from eval.verdict import number
+from vlm.findings import FINDINGS
 
-TEMPLATE = "report_page.html.j2"
-PICTURE_SIDE = 448
-COMPARED = {
-    "macro_f1": "are the findings of this patient named?",
-    "cider": "is it worded as this patient's report is?",
-    "bleu_4": "overlap of phrases; a constant sentence does well here",
+TEMPLATES = Path(__file__).parent / "templates"
+KINDS = {
+    "agrees": "in both",
+    "missed": "only in the truth: missed",
+    "extra": "only in the generated report",
+    "unlabelled": "nobody looked for it",
 }
-"""Metrics drawn against the controls, and what each asks."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Marked:
-    """A sentence or the name of a finding. `kind` is "agrees", "missed" (only in the truth), "extra" (only in the
-    generated report), "unlabelled" (named, and nobody looked for it) or "" (states no finding)."""
-
-    text: str
-    kind: str
-    section: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PageStudy:
-    """One study as the page shows it."""
-
-    prediction: Prediction
-    pictures: tuple[str, ...]
-    findings: tuple[Marked, ...]
-    generated: tuple[Marked, ...]
-    reference: tuple[Marked, ...]
-
-
-def page_study(
-    images: Sequence[Image.Image], prediction: Prediction, label_report: Callable[[str], Sequence[int]]
-) -> PageStudy:
-    """What the page needs of a study; the truth is the study's labels."""
-    named = set(stated_findings(label_report(prediction.report)))
-    true = set(stated_findings(prediction.reference_labels))
-    unlabelled = {index for index, label in enumerate(prediction.reference_labels) if label == UNLABELED}
-
-    def marked(report: str, agreeing: set[int], unknown: set[int], otherwise: str) -> tuple[Marked, ...]:
-        return tuple(
-            Marked(
-                text=sentence.text,
-                section=sentence.section,
-                kind=_kind(set(sentence.findings), agreeing, unknown, otherwise),
-            )
-            for sentence in stated_sentences(report, label_report)
-        )
-
-    return PageStudy(
-        prediction=prediction,
-        pictures=tuple(_data_uri(image) for image in images),
-        findings=tuple(
-            Marked(
-                text=FINDINGS[index],
-                kind=_kind({index}, named & true, unlabelled, "missed" if index in true else "extra"),
-            )
-            for index in sorted(named | true)
-        ),
-        generated=marked(prediction.report, true, unlabelled, "extra"),
-        reference=marked(prediction.reference, named, set(), "missed"),
-    )
-
-
-def _kind(findings: set[int], agreeing: set[int], unknown: set[int], otherwise: str) -> str:
-    if not findings:
-        return ""
-    if findings - agreeing - unknown:
-        return otherwise
-    return "agrees" if findings & agreeing else "unlabelled"
+"""What the marks of findings mean."""
+CONTENTS = {
+    "figures": "Controls",
+    "consistency": "Consistency",
+    "findings": "Findings",
+    "curves": "Probabilities",
+    "grounding": "Grounding",
+    "groups": "Groups",
+    "studies": "Reports to read",
+    "origin": "How it was made",
+    "limits": "Limits",
+}
+MAX_EXAMPLES = 5
 
 
 def render_page(document: dict[str, Any], studies: Sequence[PageStudy]) -> str:
     """The page as one string of HTML; `document` is that of `eval.metrics_file.metrics_document`."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -104,50 +55,71 @@ def render_page(document: dict[str, Any], studies: Sequence[PageStudy]) -> str:
     )
     environment.filters |= {
         "number": number,
-        "with_interval": lambda estimate: with_interval(Estimate(**estimate)),
+        "between": page_figures.between,
+        "percent": lambda probability: f"{min(max(probability, 0.01), 0.99):.0%}".replace("%", " %"),
     }
-    claim, _, figures = document["verdict"]["image"].partition(": ")
-    return environment.get_template(TEMPLATE).render(
+    style = (TEMPLATES / "report_page.css").read_text(encoding="utf-8")
+    sections = _sections(document, studies)
+    return environment.get_template("report_page.html.j2").render(
         document=document,
-        claim=claim,
-        figures=figures,
-        comparisons=[_comparison(document, metric) for metric in COMPARED],
-        metrics=METRICS,
-        findings=_finding_bars(document),
         studies=studies,
+        style=Markup(style),
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        kinds=KINDS,
+        contents=[(anchor, title) for anchor, title in CONTENTS.items() if sections.get(anchor, True)],
+        **sections,
     )
 
 
-def _comparison(document: dict[str, Any], metric: str) -> dict[str, Any]:
-    """Each system's value and interval, in percent of the axis."""
-    estimates = {name: system["metrics"][metric] for name, system in document["systems"].items()}
-    highest = max((estimate["high"] or 0 for estimate in estimates.values()), default=0)
-    end = max(highest * 1.08, 1e-9) if metric in ("cider", "bleu_4") else 1.0
+def _sections(document: dict[str, Any], studies: Sequence[PageStudy]) -> dict[str, Any]:
+    verdict, run = document["verdict"], document["run"]
+    claim, _, figures = verdict["image"].partition(": ")
+    comparisons = [page_figures.compare_systems(document, metric) for metric in page_figures.compared_metrics(document)]
+    systems = list(document["systems"])
+    control = next((name for name in systems[1:] if name.startswith("shuffled")), "")
+    pairs = page_figures.curve_pairs(document)
+    undefined = page_figures.undefined_metrics(document)
     return {
-        "title": METRICS[metric],
-        "question": COMPARED[metric],
-        "end": end,
-        "rows": [
-            {"name": name, "estimate": estimate}
-            | {key: None if value is None else 100 * value / end for key, value in estimate.items()}
-            for name, estimate in estimates.items()
+        "subject": _name_of(run.get("checkpoint") or run.get("predictions") or document.get("program", "")),
+        "data": ", ".join(filter(None, (_name_of(run.get("dataset") or run.get("references")), run.get("split")))),
+        "grade": verdict["uses_image"],
+        "claim": claim,
+        "figures": figures,
+        "facts": list(filter(None, verdict.get("facts") or [verdict["constant"]])),
+        "tiles": page_words.tiles(document),
+        "main_comparison": comparisons[0] if comparisons else None,
+        "caution": page_words.limits(document)[0],
+        "comparisons": comparisons[1:],
+        "table": page_figures.figure_table(document),
+        "undefined_metrics": f"Undefined for every system and left out: {', '.join(undefined)}." if undefined else "",
+        "consistency": consistency_table(document, MAX_EXAMPLES),
+        "bars": page_figures.finding_bars(document, control),
+        "control_name": control,
+        "undefined_findings": [
+            finding for finding in page_figures.model_of(document)["per_finding"] if finding["f1"]["value"] is None
         ],
+        "finding_table": page_figures.finding_table(document),
+        "curves": pairs,
+        "no_curves": page_words.no_curves(document),
+        "curves_left_out": [name for name in FINDINGS if name not in {pair["finding"] for pair in pairs}],
+        "grounding": grounding_panel(document),
+        "groups": page_figures.group_panels(document),
+        "studies_lead": _studies_lead(studies),
+        "origin": page_words.origin(document),
+        "limits": page_words.limits(document),
+        "refused": document.get("refused") or [],
     }
 
 
-def _finding_bars(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The model's F1 of each finding, with that of the shuffled images where they were tried."""
-    systems = document["systems"]
-    shuffled = systems.get("shuffled images", {}).get("per_finding", [None] * len(FINDINGS))
-    return [
-        finding | {"shuffled": control and control["f1"]["value"]}
-        for finding, control in zip(systems["model"]["per_finding"], shuffled, strict=True)
-    ]
+def _name_of(source: str | dict[str, Any] | None) -> str:
+    return str(source.get("path", "")) if isinstance(source, dict) else source or ""
 
 
-def _data_uri(image: Image.Image) -> str:
-    picture = image.convert("L")
-    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def _studies_lead(studies: Sequence[PageStudy]) -> str:
+    groups = list(dict.fromkeys(study.group for study in studies))
+    if not set(groups) <= {WORST, BEST, BY_LOT}:
+        return f"{len(studies)} studies."
+    return (
+        f"{len(studies)} studies that nobody picked: {', '.join(group.lower() for group in groups)}. Ranked by the F1 "
+        "of the findings that a report names; between equals by its words."
+    )

@@ -21,12 +21,12 @@ from rich.table import Table
 
 from data.labeler import label_report
 from data.study import load_studies
+from eval.heat_panel import findings_to_show, heat_panels
 from eval.predictions import Prediction, read_lines
 from eval.sentences import stated_findings, stated_sentences
-from eval.study_picture import FINDING_COLORS, STATES, HeatPanel, StudyPicture, draw_study
+from eval.study_picture import STATES, StudyPicture, draw_study
 from vlm.findings import BLANK, FINDING_INDEX, FINDINGS, UNLABELED
-from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
-from vlm.heatmap import overlay_heatmap
+from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.report import compose_report
 
 RULE = "the first study of the split with at least two findings (Support Devices not counted)"
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None):
         title=title_of(row),
         footer=f"{how[0].upper()}{how[1:]}.  Dashed: where the finding truly is.  Machine-written, not for diagnosis.",
         image=images[0],
-        panels=tuple(_panel(finding, seen, generator.heatmaps(seen, images), images, row) for finding in shown),
+        panels=heat_panels(shown, images, seen.attention_maps, generator.heatmaps(seen, images), row["boxes"]),
         probabilities=tuple(probabilities),
         thresholds=tuple(generator.thresholds),
         labels=labels,
@@ -126,15 +126,6 @@ def title_of(row: dict[str, Any]) -> str:
     return f"Study {row['study_id']}" + (f"   Indication: {indication}" if indication else "")
 
 
-def findings_to_show(labels: Sequence[int], named: Sequence[int], probabilities: Sequence[float]) -> list[int]:
-    """Up to three findings: true and named first, then missed, then named without being true; else the likeliest."""
-    true, said = set(stated_findings(labels)), set(stated_findings(named))
-    ranked = sorted(range(len(FINDINGS)), key=lambda finding: -probabilities[finding])
-    order = [finding for group in (true & said, true - said, said - true) for finding in ranked if finding in group]
-    likeliest = [finding for finding in ranked if FINDINGS[finding] != "No Finding"][:1]
-    return order[: len(FINDING_COLORS)] or likeliest
-
-
 def findings_table(study: StudyPicture) -> Table:
     """Truth, probability and threshold of the 14 findings, and whether the written report names them."""
     table = Table(title=study.title)
@@ -152,16 +143,6 @@ def findings_table(study: StudyPicture) -> Table:
         )
     table.caption = "green: true and named, yellow: missed, red: named without being true"
     return table
-
-
-def _panel(finding: int, seen: StudyReport, heatmaps, images: list[Image.Image], row: dict[str, Any]) -> HeatPanel:
-    """On the view where the finding's attention has its peak."""
-    view = int(seen.attention_maps[finding].max(axis=(1, 2)).argmax())
-    return HeatPanel(
-        finding=finding,
-        picture=overlay_heatmap(images[view], heatmaps[view][finding]),
-        boxes=tuple(tuple(box["box"]) for box in row["boxes"] if box["finding"] == finding and box["view"] == view),
-    )
 
 
 def _enlarged(image: Image.Image) -> Image.Image:

@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
+from eval.heat_panel import HeatPanel
 from eval.sentences import StatedSentence
 from vlm.findings import FINDINGS, NEGATIVE, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
 
@@ -25,15 +26,6 @@ WIDTH, HEIGHT, MARGIN = 16.0, 8.2, 0.4  # inches, at 100 pixels each
 PANEL, GAP = 2.75, 0.12
 TEXT_TOP, TEXT_BOTTOM = 3.6, 0.6
 STATES = {POSITIVE: "present", UNCERTAIN: "uncertain", NEGATIVE: "absent", UNLABELED: "not labelled"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HeatPanel:
-    """One finding's heatmap laid over its view; `boxes` as in data.study.FindingBox."""
-
-    finding: int
-    picture: Image.Image
-    boxes: tuple[tuple[float, float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

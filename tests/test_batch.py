@@ -71,6 +71,8 @@ class FakeGenerator:
 
     def generate(self, images, view_positions=None, indications=None, options=None):
         levels = [views[0].getpixel((0, 0)) for views in images]
+        if options.max_new_tokens == 1:  # the page asks for the attention alone
+            return [self._report(make_row(level, "test")) for level in levels]
         if any(level in self.broken for level in levels):
             raise ValueError("the picture is not a chest X-ray")
         if self.dies_after == 0:
@@ -80,6 +82,9 @@ class FakeGenerator:
         self.indications += indications
         assert [len(views) for views in images] == [len(positions) for positions in view_positions]
         return [self._report(make_row(level, "test")) for level in levels]
+
+    def heatmaps(self, report, images):
+        return [np.zeros((14, image.height, image.width), np.float32) for image in images]
 
     def _report(self, row):
         return StudyReport(

@@ -9,7 +9,8 @@ from PIL import Image
 
 from eval.metrics_file import metrics_document
 from eval.predictions import Prediction
-from eval.report_page import page_study, render_page
+from eval.page_study import page_study
+from eval.report_page import render_page
 from eval.scoring import score_predictions
 from eval.sentences import stated_sentences
 from eval.verdict import constant_verdict, image_verdict, number

@@ -8,10 +8,11 @@ from rich.console import Console
 
 import eval.show
 from data.study import FEATURES
+from eval.heat_panel import HeatPanel, findings_to_show
 from eval.predictions import Prediction, write_lines
 from eval.sentences import stated_sentences
-from eval.show import choose_study, findings_table, findings_to_show
-from eval.study_picture import HeatPanel, StudyPicture, draw_study
+from eval.show import choose_study, findings_table
+from eval.study_picture import StudyPicture, draw_study
 from vlm.findings import FINDING_INDEX
 from vlm.generator import StudyReport
 

@@ -4,78 +4,106 @@ Matched as those of `data.labeler_phrases`. A pre-cue decides what follows it, u
 a "later" cue decides what stands before it, back to the last one.
 """
 
+_SEEN_WORDS = (
+    r"seen|identified|noted|present|visuali[sz]ed|evident|appreciated|demonstrated|detected|observed|found|apparent|"
+    r"visible|suggested|delineated|shown"
+)
+_SEEN = rf"(?:{_SEEN_WORDS})"
+_EXCLUDE = r"(?:exclude[ds]?|rule[ds]? out|r/o)"
+_GONE = r"(?:resolved|cleared|disappeared|vanished|gone)"
+_WELL = r"(?:well|clearly|fully|completely|optimally|adequately|reliably)"
+
 NEGATIONS = (
-    r"no longer",
+    r"no longer|no more|nor (?:is|are) there",
     r"(?:do|does|did)(?: not|n't)(?: \w+)? (?:demonstrate|show|reveal|see|have|identify|suggest|appear|represent)"
     r"(?: to have)?",
     r"fail(?:s|ed)? to (?:demonstrate|show|reveal)",
     r"(?:no|without|lack of|absence of)(?: \w+){0,4} (?:evidence|signs?|suggestion|findings?|features?|indications?)"
     r"(?: \w+)? (?:of|for|to suggest|to indicate|suggestive of|suggesting|suspicious for)",
+    r"nothing(?: \w+)? to (?:suggest|indicate)",
+    r"(?:is|are|was|were)n't",
     r"no|without|w/o|none|nor|neither",
-    r"neg(?:ative)? for|free (?:of|from)|clear of|devoid of|absence of|lack of|absent|denies|ruled out for",
+    r"neg(?:ative)?(?: \w+)? for|free (?:of|from)|clear of|devoid of|absence of|lack of|absent|denies|ruled out for",
+    r"clear(?= (?:focal|air ?-?space))",
     r"not",
     r"(?:highly |very )?unlikely(?: to (?:be|represent|reflect))?",
-    r"(?:interval |complete )*(?:resolution|clearing|clearance|removal) of",
-    r"(?:resolved|cleared)(?= \w+ )",
+    r"(?:interval |complete ){0,2}(?:resolution|clearing|clearance|removal|disappearance|evacuation) of",
+    r"(?:resolved|cleared|removed)(?= \w)",
     r"rather than|instead of",
 )
 
 LATER_NEGATIONS = (
-    r"(?:is|are|was|were|has been|have been)?(?: ?not| ?no longer)(?: (?!well|fully|completely|optimally|as)\w+)? "
-    r"(?:seen|identified|noted|present|visuali[sz]ed|evident|appreciated|demonstrated|detected|observed|found|"
-    r"apparent|visible|suggested)",
-    r"(?:can ?not|can't|could not) be (?:seen|identified|appreciated|visuali[sz]ed)",
-    r"(?:has|have|had|is|are)(?: now| since| subsequently| \w+ly)? (?:resolved|cleared|disappeared)",
-    r"(?:resolved|cleared|disappeared)(?= ?[.,;]|$| since| from| on| in)",
-    r"(?:is|are|was|were) (?:absent|excluded|ruled out|unlikely(?! to)|negative)",
-    r"unlikely(?= ?[.,;]|$)",
-    r"(?:has|have) been (?:excluded|ruled out|removed|evacuated)",
+    rf"(?:(?:is|are|was|were|has been|have been) )?(?:not|no longer)(?: (?!{_WELL}|as)\w+)? {_SEEN}",
+    rf"(?:can ?not|can't|could not) be {_SEEN}",
+    rf"(?:has|have|had|is|are|was|were)(?: now| since| subsequently| been| \w+ly)? {_GONE}",
+    rf"(?:{_GONE}|removed)(?= ?[.,;)]|$| since| from| on| in| with| and| after| following| but)",
+    r"(?:is|are|was|were) (?:absent|excluded|ruled out|unlikely(?! to)|negative|removed)",
+    r"(?:unlikely|absent)(?= ?[.,;]|$)",
+    r"(?:has|have)(?: now| since| subsequently)? been(?: \w+ly)? (?:excluded|ruled out|removed|evacuated|extubated)",
+    r"can be (?:excluded|ruled out)",
+    r"removal(?= ?[.,;]|$)",
+    r"rules? out(?= ?[.,;]|$)",
 )
 
 NOT_NEGATIONS = (
-    r"no (?:significant |appreciable |definite |substantial |interval |overall |xxxx |other |major )*"
-    r"(?:changes?|increase|decrease|improvement|worsening|difference|progression)"
-    r"(?: (?:in|of|to|from)(?: the)?)?",
-    r"without (?:\w+ )?(?:changes?|improvement)",
-    r"not (?:\w+ )?(?:changed|only|improved)",
-    r"no doubt",
+    r"(?:no|without)(?: (?:significant|appreciable|definite|substantial|interval|overall|xxxx|other|major|gross|"
+    r"obvious|further|evidence of)){0,3} (?:changes?|increase|decrease|improvement|worsening|difference|progression|"
+    r"resolution|clearing)(?: (?:in|of|to|from)(?: the)?)?",
+    rf"not (?:yet )?(?:\w+ )?(?:changed|only|improved|increased|decreased|enlarged since|{_GONE}|been removed|larger|"
+    r"smaller|worse|worsened|progressed)",
+    rf"(?:(?:is|are|was|were) )?not (?:\w+ )?{_SEEN} (?:previously|before|(?:on|in) (?:\w+ ){{0,3}}(?:prior|previous|"
+    r"older|earlier|comparison|lateral|frontal|pa|ap)(?: \w+)?)",
+    r"no doubt|if not",
     r"(?:has |have |had )?(?:near(?:ly)?|almost|partial(?:ly)?|partly|incomplete(?:ly)?)[ -]"
-    r"(?:complete(?:ly)? )?resol\w+(?: of)?",
+    r"(?:complete(?:ly)? )?(?:resol\w+|clear\w+)(?: of)?",
 )
 """They begin like a negation but deny no finding ("no change in the effusion")."""
 
+REVERSALS = (r"no(?: \w+)? (?:evidence|sign|indication|proof) that|not(?: \w+)? (?:clear|certain|sure|proven) that",)
+"""What follows is not denied, even where words behind it deny it ("no evidence that the effusion has resolved")."""
+
 UNCERTAIN_DESPITE_NEGATION = (
-    r"(?:can ?not|can't|could not|unable to|difficult to|hard to|not possible to|does not|do not|doesn't)"
-    r"(?: \w+){0,2} (?:exclude|rule out|r/o)",
+    r"(?:can ?not|can't|could not|unable to|not able to|difficult to|hard to|not possible to|impossible to|does not|"
+    rf"do not|doesn't|did not|would not)(?: \w+){{0,2}} {_EXCLUDE}",
+    rf"not (?:\w+ )?{_EXCLUDE} (?:is|are)",
     r"(?:not|without)(?: \w+)? (?:excluding|ruling out)",
-    r"to (?:exclude|rule out)(?: the possibility of)?",
+    r"(?:to )?(?:exclude|rule out|r/o)(?: the possibility of)?",
+    r"not (?:\w+ )?(?:inconsistent|incompatible) with",
 )
 
 HEDGES = (
     r"(?:possible|probable|likely|possibly|probably)(?: that)? there (?:is|are)",
-    r"(?:(?:most|more|less)[ -])?(?:likely|probably|possibly|perhaps|may|might|could)(?: also| well| still| not)*"
+    r"(?:which|that) would (?:suggest|indicate|be (?:concerning|suspicious|worrisome) for)",
+    r"would be (?:consistent|compatible) with",
+    r"(?:(?:most|more|less)[ -])?"
+    r"(?:likely|probably|possibly|perhaps|may|might|could|xxxx(?= (?:represent|reflect|indicat)))"
+    r"(?: also| well| still| not){0,2}"
     r"(?: (?:be|have|represent(?:s|ing)?|reflect(?:s|ing)?|indicat(?:e|es|ing)|suggest(?:s|ing)?|due to|related to|"
-    r"secondary to|is|are|relate to))+",
+    r"secondary to|is|are|relate to)){1,3}",
     r"(?:most |more |less )?likely",
-    r"may|might|could",
-    r"poss?ib(?:le|ly|ility)(?: of)?|probab(?:le|ly)|potential(?:ly)?|presum\w+|perhaps|equivocal",
-    r"questionab(?:le|ly)|suspected|question(?: of)?|doubt\w*",
-    r"suspicious for|suspicion (?:of|for)|concern(?:ing)? (?:for|of)|worrisome for",
+    r"maybe|may|might|could",
+    r"poss?ib(?:le|ly|ility)(?: of)?|probab(?:le|ly)|potential(?:ly)?|presum\w+|perhaps|equivocal|indeterminate",
+    r"questionab(?:le|ly)|suspect(?:s|ed)?|question(?: of)?|query|doubt\w*|either(?! (?:lung|side|base|hemi|costo))",
+    r"(?:suspicious|suspicion|concern(?:s|ing)?|worrisome)(?: \w+)? (?:for|of|about)|worry (?:for|about)",
     r"raises?(?: the)? (?:possibility|question|concern)(?: \w+)?",
     r"suggest(?:s|ive of|ive|ing|ion of|ed)?",
-    r"favor(?:s|ed)?(?: to represent)?",
-    r"if any",
+    r"favor(?:s|ed|ing)?(?: to represent)?",
+    r"consider(?! (?:ct|mri|cta|chest|rib|dedicated|oblique|further|additional|follow|repeat|short))",
+    r"if (?:any|present)",
     r"differential(?: \w+){0,2} (?:includes?|is|are|for)(?: \w+ and includes)?",
     r"differential",
 )
 
 LATER_HEDGES = (
-    r"(?:can ?not|can't|could not)(?: \w+)? be(?: \w+)? (?:excluded|ruled out)",
-    r"(?:is|are|has|have)? ?not(?: been)?(?: \w+)? (?:excluded|ruled out)",
+    rf"(?:can ?not|can't|could not|may not)(?: \w+)? be(?: \w+)? {_EXCLUDE}",
+    rf"(?:(?:is|are|has|have|was|were) )?not(?: been)?(?: \w+)? {_EXCLUDE}"
+    r"(?= ?[.,;)]|$| by| on| in| at| with| and| given)",
+    rf"(?:is |are )?(?:difficult|hard|impossible|not possible) to (?:\w+ )?{_EXCLUDE}(?= ?[.,;]|$)",
+    rf"(?:is |are |was |were )?(?:not (?:\w+ )?{_WELL}|poorly|incompletely)[ -](?:evaluated|assessed|{_SEEN_WORDS})",
     r"(?:is|are)(?: also)? (?:possible|suspected|questioned|questionable|likely|probable|suggested|less likely|favored|"
-    r"considered|(?:a )?(?:consideration|possibility|possibilities))",
-    r"(?:should|could|may|might|can|would) (?:also )?be (?:considered|present|excluded)",
-    r"less likely(?= ?[.,;]|$)",
+    r"considered|equivocal|(?:a )?(?:consideration|possibility|possibilities))",
+    r"(?:should|could|may|might|would) (?:also )?be (?:considered|present|excluded)",
+    r"(?:less likely|not excluded|possible|suspected|questionable)(?= ?[.,;)]|$)",
     r"(?:is|are) in the differential",
 )
 
@@ -83,20 +111,28 @@ ALTERNATIVES = (r"or|and/or|versus|vs",)
 """Between two findings that are not denied, these leave both open."""
 
 IGNORED_CONTEXTS = (
-    r"(?:with )?(?:a |known |past |previous |prior )*(?:medical |surgical )?(?:history|hx|h/o) (?:of|for)?",
-    r"(?:evaluat(?:e|ion)|assess|check|concern|indication|eval) (?:for|of)|r/o|rule out",
+    r"(?:with )?(?:a |known |past |previous |prior ){0,3}(?:medical |surgical )?(?:history|hx|h/o) (?:of|for)?",
+    r"(?:evaluat(?:e|ion)|assess|check|indication|eval|screen\w*|work-?up) (?:for|of)",
     r"follow[- ]?up (?:of|for)",
     r"(?:correlation|correlate|correlated|recommend\w*|consider)(?: \w+){0,3} (?:for|with)",
     r"(?:ensure|document)(?:s|ing)? (?:\w+ )?resolution",
     r"(?:could|may) obscure|obscures?|limits? (?:evaluation|detection) (?:of|for)",
+    r"(?:if(?! any| present)|unless|should)(?: there)?(?: is| are| be)?"
+    r"(?: (?:clinical|persistent|continued|ongoing|further|any))?"
+    r"(?: (?:concern|suspicion|question|symptoms)(?: \w+)? (?:for|of))?",
+    r"(?:on|in) (?:the |a |an )?(?:prior|previous|earlier|old)(?: \w+){0,3} (?:study|exam|examination|radiograph|scan|"
+    r"ct|film|x-ray)s?(?: dated)?(?: \w+)?,? (?:there )?(?:was|were)(?: an?)?",
 )
-"""What follows is history, a question or advice, not something seen."""
+"""What follows is history, a question, a condition or advice, not something seen."""
+
+PAST_EVENTS = (r"status[- ]post|s/p|post(?:operative|-op)? changes (?:of|from)",)
+"""What follows happened once: a disease is not said to be there now, a device is."""
 
 LATER_IGNORED = (r"(?:may|might|could) not be (?:demonstrated|seen|visible|apparent|evident)",)
 
 BREAKS = (
-    r"but|however|although|though|whereas|while|nevertheless|yet|which",
-    r"except(?: for)?|aside from|apart from|other than",
+    r"but|however|although|though|whereas|while|nevertheless|yet|which|despite",
+    r"except(?: for)?|aside from|apart from|other than|with the exception of|save for",
 )
 COPULAS = (r"is|are|was|were|appears?|remains?",)
 ASSERTIONS = (
@@ -108,7 +144,7 @@ ASSERTIONS = (
 
 DEGREES = (
     r"(?:very )?(?:small|mild(?:ly)?|minimal(?:ly)?|tiny|trace|moderate(?:ly)?|severe|marked|slight|stable|unchanged|"
-    r"left|right|bilateral|bibasilar|biapical|persistent|again|old|chronic|status|low|scattered|multiple)",
+    r"left|right|bilateral|bibasilar|biapical|persistent|again|old|chronic|low|scattered|multiple|healed|healing)",
 )
 """Behind a comma or "and", the start of a new statement rather than one more thing denied."""
 CONJUNCTIONS = (r"and|as well as|plus",)

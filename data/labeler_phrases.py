@@ -10,10 +10,12 @@ NAMES_NOTHING = (
     r"pericardial (?:effusions?|fluid|thickening)",
     r"(?:joint|knee|elbow|ankle) effusions?",
     r"mass effect",
-    r"(?:bone|bony|mineral|breast|metallic|osseous|contrast) (?:mineral )?densit(?:y|ies)",
-    r"low density",
-    r"(?:calcified|calcific) densit(?:y|ies)",
-    r"(?:breast|abdominal|renal|hepatic|thyroid|liver|adrenal|pericardial) (?:mass(?:es)?|nodules?)",
+    r"(?:bone|bony|mineral|breast|metallic|osseous|contrast|tubular|fat|low)(?: mineral)? densit(?:y|ies)",
+    r"(?:bony|osseous|bone|rib|vertebral) (?:opacit\w+|nodules?|mass(?:es)?|lesions?|metasta\w+)",
+    r"(?:calcified|calcific) densit(?:y|ies)(?! nodul)",
+    r"(?:breast|abdominal|renal|hepatic|thyroid|liver|adrenal|pericardial|(?:chest )?wall|muscle|lean body)"
+    r" (?:mass(?:es)?|nodules?|cancer|carcinoma)",
+    r"(?:history of |known ){0,2}primary malignancy",
     r"(?:vertebral|vertebra|compression|endplate|wedge)(?: body)? (?:collapse|deformity|deformities)",
     r"(?:soft tissue|subcutaneous|peripheral|leg|cerebral|extremity) edema",
     r"(?:thoracic|pleural|chest|abdominal|oral) cavit(?:y|ies)",
@@ -21,20 +23,26 @@ NAMES_NOTHING = (
     r"(?:prior|previous|old|remote|healed|past)(?: \w+){0,2} (?:infections?|pneumonia)",
     r"heart (?:attack|disease|rate|block|transplant)",
     r"(?:lung|interstitial lung) (?:disease|cancer|transplant)",
+    r"(?:renal|respiratory|liver|hepatic|treatment|hardware) failure",
+    r"fracture[ds]?(?= (?:(?:of|in|through|the|a|an|one|left|right|most|superior-most|superior|inferior|central|venous|"
+    r"xxxx|sternal) ){0,5}(?:wires?|sternotomy|leads?|catheters?|screws?|rods?|lines?|tubes?)\b)",
+    r"chest port(?:able)?(?=[,.]| (?:1|one|single|view|ap|x))",
     r"(?:consistent|compatible|associated|along|in keeping) with",
     r"(?:rib|costal) cartilages?",
-    r"(?:nasal|sinus) congestion",
+    r"(?:nasal|sinus|hepatic|bowel) congestion",
+    r"(?:infection|fluid) (?:control|level)s?",
 )
 """Words that would be mistaken for a finding, or for a boundary; skipped."""
 
 MENTIONS = {
     ("Pneumothorax", "Pleural Effusion"): (r"h(?:ydro|emo|aemo)pneumoth\w+",),
-    ("Pneumothorax",): (r"pn(?:eu|ue|e|u)mo-?t\w*", r"pneumonothora\w+", r"ptx"),
+    ("Pneumothorax",): (r"pn(?:eu|ue|e|u)mo-?t\w*", r"pneumonothora\w+", r"ptxs?", r"pleural air"),
     ("Pleural Effusion",): (
         r"(?:pleural |subpulmonic |parapneumonic |pleural space )?eff+us+i?ons?",
         r"pleural (?:space )?fluid",
         r"fluid in the pleural spaces?",
-        r"ha?emothora\w+",
+        r"(?:ha?emo|hydro|chylo)thora\w+",
+        r"(?:fluid|effusion) in the (?:\w+ )?fissures?|fissural fluid",
         r"empyema",
     ),
     ("Pleural Other",): (
@@ -44,6 +52,9 @@ MENTIONS = {
         r"(?:calcified|pleural) plaques?",
         r"(?:fissural|pleural) thickening",
         r"apical(?: pleural)? cap(?:ping|s)?",
+        r"(?:fibronodular )?thickening of the (?:\w+ )?fissures?",
+        r"pleuro-?parenchymal \w+",
+        r"pleural-parenchymal \w+",
         r"fibrothorax",
     ),
     ("Lung Lesion",): (
@@ -55,38 +66,41 @@ MENTIONS = {
         r"tumou?rs?|neoplas\w+|carcinoma|malignancy|metasta\w+",
     ),
     ("Edema",): (
-        r"(?:pulmonary |interstitial |alveolar |airspace )*o?edema",
+        r"(?:pulmonary |interstitial |alveolar |airspace ){0,3}o?edema(?:tous)?",
         r"(?:congestive )?(?:heart|cardiac) failure",
-        r"congestive failure",
+        r"(?:congestive|acute|overt|decompensated) failure",
         r"chf",
-        r"(?:pulmonary |central )?(?:venous |vascular |vasculature )?congesti(?:on|ve changes?)",
         r"(?:fluid|volume|pulmonary vascular) overload",
-        r"vascul(?:ar|arity|ature) (?:prominence|redistribution|cephalization)",
-        r"prominen(?:t|ce of)(?: the)?(?: central| pulmonary)* vascul(?:arity|ature)",
-        r"cephalization",
     ),
-    ("Consolidation",): (r"(?:(?:air ?-?space|alveolar|lobar|focal) )*(?:opacity/)?consoli?dat\w+",),
+    ("Consolidation",): (r"(?:(?:air ?-?space|alveolar|lobar|focal) ){0,3}(?:opacity/)?consoli?dat\w+",),
     ("Pneumonia",): (
         r"(?:broncho)?pn[eu]+monia[es]?",
-        r"pnuemonia",
+        r"pna",
         r"infect(?:ions?|ious (?:process|processes|etiology|etiologies|infiltrates?|disease|opacit\w+))",
     ),
     ("Atelectasis",): (
         r"at+[ae]l[ae]ct\w*",
-        r"(?:lobar |lung |complete |partial )*collapsed?",
+        r"(?:lobar |lung |complete |partial ){0,3}collapsed?",
     ),
     ("Lung Opacity",): (
         r"(?:(?:air|lung) ?-?space|alveolar|parenchymal|interstitial|ground[ -]glass)? ?opa[cs]i(?:t|f)\w+",
         r"(?:air ?-?space|alveolar) (?:disease|process|densit\w+)",
         r"infil[it]*trat\w*",
-        r"(?:increased|hazy|patchy|streaky|vague|focal|ill-defined|linear|basilar|asymmetric|soft tissue) densit\w+",
+        r"(?:increased|increasing|hazy|patchy|streaky|vague|focal|ill-defined|linear|basilar|basal|asymmetric|"
+        r"soft tissue|retrocardiac|pulmonary|perihilar|suprahilar|infrahilar|midlung|(?:lower|upper) lobe|lingular)"
+        r" densit\w+",
+        r"densit(?:y|ies)(?= (?:\w+ ){0,6}(?:lungs?|lobe|lingula|base|bases|midlung|apex)\b)",
         r"haz(?:y|iness)",
         r"ground[ -]glass",
         r"reticula(?:r|tions?)(?: pattern| densit\w+| changes?)?",
         r"reticulonodular \w+",
         r"(?:increased|prominent|coarse\w*|thickened|accentuated|abnormal)(?: \w+){0,2} interstiti(?:al|um)"
         r"(?: markings?| pattern| lines)?",
-        r"prominence of the interstiti(?:al|um)(?: markings?)?",
+        r"(?:prominence|increase|coarsening|accentuation) (?:of|in)(?: the)?(?: \w+)? interstiti(?:al|um)"
+        r"(?: markings?)?",
+        r"(?<!normal )interstiti(?:al|um)(?: lung)? (?:markings?|accentuation)"
+        r"(?! (?:is|are|appears?|remains?) (?:\w+ )?(?:normal|within|unremarkable))",
+        r"(?:increased?|prominent|coarse\w*)(?: \w+){0,2} (?:lung|pulmonary|perihilar|bronchovascular) markings",
         r"interstitial (?:prominence|thickening|infiltrat\w+|changes?|pattern)",
         r"peribronchial (?:cuffing|thickening)",
     ),
@@ -100,12 +114,14 @@ MENTIONS = {
     ),
     ("Fracture",): (r"(?:micro)?fra?cture?[sd]?", r"fx"),
     ("Support Devices",): (
+        r"(?:(?:central|venous|picc|pacemaker|sternotomy|sternal) ){0,3}(?:catheter|wires?|leads?|line|tube|"
+        r"hardware|screw|rod) fractures?",
         r"(?:endotracheal|tracheostomy|nasogastric|orogastric|enteric|feeding|chest|gastric|drainage|pleural|ng|og|et)"
         r"(?: \w+)? (?:tub(?:e|es|ing)|drains?|catheters?)",
         r"(?:thoracostomy|nasoenteric|dobbhoff|pigtail)(?: \w+)? (?:tub(?:e|es|ing)|drains?|catheters?)",
         r"(?:ett|ngt|ogt|picc|aicd|icd|iabp|ecmo)s?(?: lines?| catheters?| tips?)?",
         r"(?:central|venous|subclavian|jugular|ij|arterial|dialysis|hickman|port|infusion|pic)"
-        r"(?: venous| jugular| vein| access)* (?:lines?|catheters?|cath)",
+        r"(?: venous| jugular| vein| access){0,3} (?:lines?|catheters?|cath)",
         r"catheters?|cannulas?",
         r"(?:port-?a-?cath|portacath|media?port|infuse-?a-?port|chest port|power ?port|xxxx-a-xxxx)s?",
         r"tip (?:\w+ ){1,6}(?:svc|cavoatrial|caval|right atrium|vena cava)",
@@ -114,17 +130,35 @@ MENTIONS = {
         r"(?:devices?|apparatus|hardware|leads)",
         r"support (?:lines|tubes)",
         r"lines and tubes|tubes and lines",
-        r"(?:sternotomy|sternal|cerclage) (?:wires?|sutures?)",
-        r"(?:pacing|pacemaker|monitor|ekg|ecg|av|dual|biventricular) (?:leads?|wires?)",
+        r"(?:sternotomy|sternal|cerclage) (?:wires?|sutures?|xxxx)",
+        r"(?:pacing|pacemaker|monitor(?:ing)?|ekg|ecg|av|dual|biventricular|overlying|cardiac|distal)"
+        r" (?:leads?|wires?)",
+        r"(?:clips?|staples?|sutures?|suture (?:material|line)|anastomotic line)(?! (?:of|from) (?:the )?film)",
+        r"(?:spine|spinal|cervical|lumbar|thoracic|anterior|posterior)(?: \w+)? fusion(?: hardware| xxxx)?",
+        r"internal fixation",
+        r"(?:fixation|orthopedic|surgical)? ?(?:screws|rods|plates)|(?:fixation|surgical) (?:plate|rod|screw|xxxx)",
+        r"swan[ -]ganz(?: \w+)?|(?:ivc|vena cava) filter|(?:neuro)?stimulators?|(?:septal )?occluder",
+        r"annuloplasty(?: ring)?",
+        r"lvad|impella|dobb?hoff|loop recorder|(?:embolization )?coils|(?:generator|electrode)s?|cabg markers",
         r"(?:prosthetic|mechanical|artificial|aortic|mitral|heart|cardiac) (?:\w+ )?valves?"
         r"(?: replacements?| prosthes\w+)|(?:prosthetic|mechanical|artificial) (?:\w+ )?valves?",
         r"valve (?:replacement|prosthesis)",
         r"(?:orthopedic|surgical|spinal|fixation|metallic) hardware|arthroplast\w+|prosthe\w+|bone anchors?",
         r"(?:intra-?aortic )?balloon pumps?",
-        r"stents?|shunt tubing|tracheostomy|tubes?",
+        r"stents?|(?:shunt |catheter )?tubing|tracheostomy|tubes?|lines and tubes|chest drains?",
     ),
 }
 """Findings and the words that state them when nothing denies or hedges."""
+
+SUSPECT_MENTIONS = {
+    ("Edema",): (
+        r"(?:pulmonary |central ){0,2}(?:venous |vascular |vasculature )?congesti(?:on|ve changes?)",
+        r"vascul(?:ar|arity|ature) (?:prominence|redistribution|cephalization|indistinctness)",
+        r"prominen(?:t|ce of)(?: the)?(?: central| pulmonary){0,2} vascul(?:arity|ature)",
+        r"cephalization",
+    ),
+}
+"""Words that no more than suggest a finding, after CheXpert; where denied they deny it."""
 
 STRUCTURES = {
     ("Cardiomegaly", "Enlarged Cardiomediastinum"): (
@@ -140,14 +174,17 @@ STRUCTURES = {
         r"cardiac(?= and mediastin| mediastin|, mediastin| and hilar)",
     ),
     ("Enlarged Cardiomediastinum",): (
-        r"(?:superior |anterior )?mediastin(?:um|al)(?: and hilar| and cardiac)?"
-        r"(?: contours?| silhouettes?| structures?| size| shadow| borders?| width)*",
+        r"(?:superior |anterior )?mediastin(?:um|al(?:(?: and|/) ?(?:hilar|cardiac))?(?: (?:contours?|silhouettes?|"
+        r"structures?|size|shadow|borders?|width|xxxx)){1,2})",
+        r"mediastinal(?= and hilar|, hilar)",
     ),
     ("Lung Opacity",): (
         r"lungs(?: (?:fields?|zones?|parenchyma))?",
         r"lung (?:fields|zones|parenchyma)",
         r"pulmonary parenchyma",
         r"interstitial markings|interstitium",
+        r"(?:right|left|remaining) lung(?: fields?| zones?)?(?= (?:is|are|remains?|appears?)(?: \w+)? clear)",
+        r"(?<=clear )(?:right|left|remaining) lung",
     ),
     ("Pleural Effusion",): (
         r"costophr?enic (?:angles?|sulc(?:us|i)|recess(?:es)?|xxxx)",
@@ -159,8 +196,9 @@ STRUCTURES = {
         r"(?:thoracic )?(?:bones?|ribs|clavicles?|skeleton)",
     ),
     (): (
-        r"(?:thoracic |descending |ascending |tortuous )*aort(?:a|ic)(?: (?:arch|knob|root|contours?|xxxx))?",
-        r"(?:pulmonary )?(?:vascularity|vasculature|vessels|vascular markings|arter\w+|vascular|xxxx)",
+        r"(?:thoracic |descending |ascending |tortuous ){0,3}aort(?:a|ic)(?: (?:arch|knob|root|contours?|xxxx))?",
+        r"(?:pulmonary )?(?:vascularity|vasculature|vessels|vascular markings|arter\w+|vascular|"
+        r"xxxx(?! (?:represent|reflect|indicat)))",
         r"(?:pulmonary )?hil(?:a|um|ar)(?: (?:contours?|structures?|shadows?))?",
         r"(?:thoracic |lumbar )?(?:spine|vertebra\w*)",
         r"(?:soft tissues?|abdomen|trachea|diaphragms?|hemidiaphragms?|thyroid|spleen|stomach)",
@@ -173,11 +211,13 @@ STRUCTURES = {
 NORMAL_STATES = {
     (): (
         r"(?:with)?in (?:the )?(?:normal limits?|limits? of normal)",
-        r"(?:upper |within )*limits? (?:of|for )?\s?normal",
-        r"top[- ]normal",
+        r"(?:upper |within ){0,2}(?:limits?|normal) (?:of |for )?(?:normal|limits?)",
+        r"top[- ](?:of[- ])?normal(?: limits?)?|upper normal",
         r"normal(?:ly)?(?! (?:inflat|expan|aerat|variant|saline))",
         r"unremarkable",
-        r"not (?:\w+ )?(?:enlarged|remarkable|prominent|widened|wide|increased)",
+        r"not (?:\w+ )?(?:enlarged|remarkable|prominent|widened|wide|dilated|broadened)",
+        r"(?:reveal|show|demonstrate|have)s? no (?:\w+ ){0,2}(?:abnormalit(?:y|ies))",
+        r"(?:is|are) negative",
         r"non-?enlarged",
         r"wnl",
     ),
@@ -189,10 +229,15 @@ NORMAL_STATES = {
 
 ABNORMAL_STATES = {
     ("Cardiomegaly", "Enlarged Cardiomediastinum"): (
-        r"enlarged|enlargement|large|big|increased|prominent|prominence|dilated",
+        r"enlarged|enlargement|enlarging|large|big|increased?|prominent|prominence|dilated",
     ),
     ("Enlarged Cardiomediastinum",): (r"wide|widened|widening|widens|broad\w*",),
 }
 """States that assert the structure's finding, where it is one of those named."""
 
-BORDERLINE_STATES = (r"borderline",)
+BORDERLINE_STATES = (
+    r"(?:(?:at|the|upper|top|within|high|limits?|of|for|normal)[ -]){1,6}(?:or|to|versus|vs)(?: \w+)?"
+    r" (?:enlarged|large|increased|prominent|cardiomegaly)",
+    r"borderline(?: \w+)? (?:enlarged|large|increased|prominent)",
+    r"borderline",
+)

@@ -67,7 +67,7 @@ SENTENCES = [
     ("No significant interval change in moderate cardiomegaly.", {CARDIO: P}),
     ("Near-complete resolution of the effusion.", {EFFUSION: P}),
     ("The lungs are not clear.", {}),
-    ("First rib fracture not well demonstrated.", {FRACTURE: P}),
+    ("First rib fracture not well demonstrated.", {FRACTURE: U}),
     # Hedges
     ("Cannot exclude pneumonia.", {PNEUMONIA: U}),
     ("Pneumonia cannot be excluded.", {PNEUMONIA: U}),

@@ -6,7 +6,6 @@ Only the attributes in `READ_ATTRIBUTES` are read from a file: nothing of the pa
 quoted in a message. What cannot be used raises `ImageRefused`.
 """
 
-import re
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,12 +18,20 @@ from pydicom.encaps import get_frame
 
 from data.codestream import picture_size, rle_sizes
 from data.dicom_gray import first_value, to_8_bits
-from data.images import ImageRefused, check_size, fitted_size, read_bytes
+from data.dicom_header import (
+    RADIOGRAPH_ATTRIBUTES,
+    body_part_of,
+    codes,
+    has_burnt_in_text,
+    modality_of,
+    view_position_of,
+)
+from data.images import ImageRefused, check_size, fitted_size, read_bytes, shrunk
 from data.jpeg_lossless import decode_jpeg_lossless
 from data.study import MAX_SIDE
 
 READ_ATTRIBUTES = (
-    *("Modality", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "PatientOrientation"),
+    *RADIOGRAPH_ATTRIBUTES,
     *("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio", "Rows", "Columns", "NumberOfFrames"),
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
@@ -32,14 +39,6 @@ READ_ATTRIBUTES = (
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
     *("PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
 )
-VIEW_POSITIONS = frozenset({"AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "LATERAL"})
-_VIEW_OF_MEANING = {
-    "antero-posterior": "AP",
-    "postero-anterior": "PA",
-    "left lateral": "LL",
-    "right lateral": "RL",
-    "lateral": "LATERAL",
-}
 MAX_PIXEL_RATIO = 4.0
 
 DECODERS = {
@@ -55,6 +54,7 @@ DECODERS = {
 }
 """Compressed transfer syntaxes that are read, and by which of pydicom's plug-ins; "" is `data.jpeg_lossless`. Left to
 itself pydicom would take gdcm for more of them, which ends the whole process at damaged frames."""
+LOSSY = frozenset({uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +67,9 @@ class DicomImage:
     patient_orientation: tuple[str, ...]
     modality: str
     body_part: str
+    is_exact: bool
+    """Neither compressed with loss nor shrunk."""
+    has_burnt_in_text: bool
 
 
 def read_dicom(source: Path | str | bytes, *, max_side: int = MAX_SIDE, name: str = "") -> DicomImage:
@@ -95,7 +98,7 @@ def check_header(header: pydicom.Dataset, name: str) -> None:
     num_frames = _number(header, "NumberOfFrames", default=1)
     if num_frames != 1:
         raise ImageRefused(f"{name}: holds {num_frames} frames; export the one to be read")
-    photometric = " ".join(_codes(header, "PhotometricInterpretation")) or "missing"
+    photometric = " ".join(codes(header, "PhotometricInterpretation")) or "missing"
     if _number(header, "SamplesPerPixel", default=1) != 1 or not photometric.startswith("MONOCHROME"):
         raise ImageRefused(f"{name}: is a colour picture (PhotometricInterpretation {photometric}), not a radiograph")
     check_size(_number(header, "Columns"), _number(header, "Rows"), name=name)
@@ -139,11 +142,13 @@ def _read(content: bytes, *, max_side: int, name: str) -> DicomImage:
     image = Image.fromarray(to_8_bits(_stored_values(header), header))
     size = fitted_size(_square_size(header), max_side)
     return DicomImage(
-        image=image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0),
-        view_position=_view_position(header),
-        patient_orientation=_codes(header, "PatientOrientation"),
-        modality=" ".join(_codes(header, "Modality")),
-        body_part=" ".join(_codes(header, "BodyPartExamined")),
+        image=shrunk(image, size),
+        view_position=view_position_of(header),
+        patient_orientation=codes(header, "PatientOrientation"),
+        modality=modality_of(header),
+        body_part=body_part_of(header),
+        is_exact=size == image.size and header.file_meta.TransferSyntaxUID not in LOSSY,
+        has_burnt_in_text=has_burnt_in_text(header),
     )
 
 
@@ -190,26 +195,6 @@ def _square_size(header: pydicom.Dataset) -> tuple[int, int]:
     return header.Columns, header.Rows
 
 
-def _view_position(header: pydicom.Dataset) -> str:
-    position = " ".join(_codes(header, "ViewPosition"))
-    if position in VIEW_POSITIONS:
-        return position
-    for code in header.get("ViewCodeSequence") or []:
-        meaning = str(code.get("CodeMeaning", "")).strip().lower()
-        if meaning in _VIEW_OF_MEANING:
-            return _VIEW_OF_MEANING[meaning]
-    # Rows that run to the patient's left or right are seen from the front or back.
-    rows = (_codes(header, "PatientOrientation") or ("",))[0][:1]
-    return {"L": "FRONTAL", "R": "FRONTAL", "A": "LATERAL", "P": "LATERAL"}.get(rows, "UNKNOWN")
-
-
 def _number(header: pydicom.Dataset, attribute: str, *, default: int = 0) -> int:
     value = first_value(header, attribute)
     return default if value is None else int(value)
-
-
-def _codes(header: pydicom.Dataset, attribute: str) -> tuple[str, ...]:
-    """An attribute's values if they are code strings of DICOM; free text, which might name somebody, is dropped."""
-    value = header.get(attribute)
-    values = [value] if isinstance(value, str) else list(value or [])
-    return tuple(str(text) for text in values if re.fullmatch(r"[A-Z][A-Z0-9_]{0,15}", str(text)))

@@ -1,32 +1,21 @@
-"""A study as its source names it (ids, paths and text, no pixels yet), and its way to a row of a data set.
+"""A study as its source names it: ids, paths and text, no pixels yet; or why it cannot be used.
 
-A source yields drafts; worker processes call `build_row` on each. What comes out is a row in the form of
-`data.study.FEATURES` with its pictures as PNG, or a `Refusal` with the reason.
+A source yields drafts; worker processes make rows of them (`data.row`).
 """
 
-import dataclasses
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
-import cv2
-import numpy as np
 import tyro
-from PIL import Image
 
-from data.images import is_dicom, read_bytes, read_image
-from data.labeler import label_report
-from data.study import MAX_SIDE, FindingBox, Study
+from data.study import MAX_SIDE, Study
+from data.view import UNKNOWN_VIEW as UNKNOWN_VIEW  # what sources give where they do not know the view
+from data.view import PictureFormat, View, read_view
 from vlm.findings import UNLABELED_STUDY
-from vlm.preprocess import Preprocessing, content_box, preprocess
-
-UNKNOWN_VIEW = "UNKNOWN"
-
-# The fastest of PNG's ways that also made the smallest files of noisy radiographs (9 ms for 1024 x 1024).
-_PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-if hasattr(cv2, "IMWRITE_PNG_FILTER"):
-    _PNG_OPTIONS += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
+from vlm.preprocess import Preprocessing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +26,11 @@ class ImageOptions:
     """Longest side of a stored picture in pixels; larger ones are shrunk, smaller ones kept."""
     allow_colour: bool = False
     """Turn coloured pictures to gray instead of refusing them."""
+    image_format: PictureFormat = "auto"
+    """What pictures are stored as. auto: PNG where every gray value comes from a lossless file; else (after shrinking,
+    or from a JPEG) JPEG of quality 95, which takes a quarter of the time and half the room."""
+    find_burnt_in_text: bool = True
+    """Warn of pictures that seem to have text burnt in; headers that say so are told of in any case."""
     preprocessing: Annotated[Preprocessing, tyro.conf.OmitArgPrefixes] = field(default_factory=Preprocessing)
     """Applied to every picture, and saved with the data set."""
 
@@ -56,12 +50,21 @@ class Draft(Protocol):
     def files(self) -> tuple[str, ...]: ...
 
     def study(self, options: ImageOptions) -> Study:
-        """The study with its pixels. Raises ValueError, with the reason in words, when it must be refused."""
+        """The study with its pixels; labels that are all UNLABELED will be read from its report. Raises ValueError,
+        with the reason in words, when it must be refused."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileStudy(Study):
+    """A study with the views that its pictures were read from, and the pictures that were left out of it."""
+
+    views: tuple[View, ...] = ()
+    refused_images: tuple["Refusal", ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """A study that was given and not kept. `split` is "" where it never had one."""
+    """A study (or a picture of a kept one) that was given and not kept. `split` is "" where it never had one."""
 
     study_id: str
     reason: str
@@ -105,6 +108,8 @@ class FileDraft:
     split: str
     image_root: Path
     files: tuple[str, ...]
+    contents: tuple[bytes | None, ...] = ()
+    """The pictures themselves, where `files` are only their names; None for a path among them."""
     view_positions: tuple[str, ...] = ()
     indication: str = ""
     findings: str = ""
@@ -114,51 +119,30 @@ class FileDraft:
     source: str = ""
     license: str = ""
 
-    def study(self, options: ImageOptions) -> Study:
-        views = [read_view(path_below(self.image_root, file), options) for file in self.files]
-        study = Study(
+    def study(self, options: ImageOptions) -> FileStudy:
+        views = tuple(
+            read_view(
+                content or path_below(self.image_root, file),
+                max_side=options.max_side,
+                allow_colour=options.allow_colour,
+                name=file if content else "",
+            )
+            for file, content in itertools.zip_longest(self.files, self.contents)
+        )
+        return FileStudy(
             study_id=self.study_id,
             subject_id=self.subject_id,
-            images=tuple(image for image, _ in views),
-            view_positions=self.view_positions or tuple(position for _, position in views),
+            images=tuple(view.image for view in views),
+            view_positions=self.view_positions or tuple(view.view_position for view in views),
             indication=self.indication,
             findings=self.findings,
             impression=self.impression,
+            labels=self.labels or UNLABELED_STUDY,
             mesh=self.mesh,
             source=self.source,
             license=self.license,
+            views=views,
         )
-        labels = self.labels
-        if labels is None:
-            labels = label_report(study.report) if study.report else UNLABELED_STUDY
-        return dataclasses.replace(study, labels=labels)
-
-
-def build_row(draft: Draft, options: ImageOptions) -> dict[str, Any] | Refusal:
-    """The row of FEATURES that a draft becomes, or why it does not."""
-    try:
-        study = preprocess_study(draft.study(options), options.preprocessing)
-    except ValueError as error:
-        return Refusal(study_id=draft.study_id, split=draft.split, reason=str(error), files=draft.files)
-    except Exception as error:
-        error.add_note(f"while study {draft.study_id} was prepared")
-        raise
-    row = {column.name: getattr(study, column.name) for column in dataclasses.fields(study)}
-    row["images"] = [{"bytes": encode_png(image), "path": None} for image in study.images]
-    row["boxes"] = [dataclasses.asdict(box) for box in study.boxes]
-    return row
-
-
-def read_view(path: Path, options: ImageOptions) -> tuple[Image.Image, str]:
-    """A picture with its view position, which only DICOM files know."""
-    content = read_bytes(path)
-    if is_dicom(content):
-        from data.dicom import read_dicom  # late: see data.images
-
-        dicom = read_dicom(content, max_side=options.max_side, name=str(path))
-        return dicom.image, dicom.view_position
-    image = read_image(content, max_side=options.max_side, allow_colour=options.allow_colour, name=str(path))
-    return image, UNKNOWN_VIEW
 
 
 def path_below(root: Path, file: str) -> Path:
@@ -175,27 +159,3 @@ def path_below(root: Path, file: str) -> Path:
     if not inside:
         raise ValueError(f"image path {file} leaves the image folder {root}; name a folder that holds all pictures")
     return path
-
-
-def preprocess_study(study: Study, options: Preprocessing) -> Study:
-    """The study with its pictures preprocessed; boxes move with a cropped border, and go when nothing is left."""
-    images = tuple(preprocess(image, options) for image in study.images)
-    boxes = study.boxes
-    if options.crop_border and boxes:
-        crops = [(content_box(np.asarray(image)), image.size) for image in study.images]
-        moved = [_move_box(box, *crops[box.view]) for box in boxes]
-        boxes = tuple(box for box in moved if box.box[0] < box.box[2] and box.box[1] < box.box[3])
-    return dataclasses.replace(study, images=images, boxes=boxes)
-
-
-def encode_png(image: Image.Image) -> bytes:
-    """An 8-bit gray picture as PNG; lossless, and nothing but pixels is in it."""
-    return cv2.imencode(".png", np.asarray(image), _PNG_OPTIONS)[1].tobytes()
-
-
-def _move_box(box: FindingBox, crop: tuple[int, int, int, int], size: tuple[int, int]) -> FindingBox:
-    left, top, right, bottom = crop
-    offset, extent = (left, top, left, top), (right - left, bottom - top) * 2
-    fractions = zip(box.box, size * 2, offset, extent, strict=True)
-    moved = tuple(min(1.0, max(0.0, (edge * side - start) / length)) for edge, side, start, length in fractions)
-    return dataclasses.replace(box, box=moved)

@@ -5,12 +5,14 @@
     python -m data.prepare table --help
 
 The folder (see `data.writer`) is read with `data.study.load_studies`. No study is lost in silence: those that cannot
-be used are listed with the reason in `refused.jsonl`, and kept + refused = given.
+be used are listed with the reason in `refused.jsonl`, and kept + refused = given. A run that was killed goes on when
+the same command is given again.
 
 A further source is a dataclass of its options with a method `plan`, added to `SOURCES`.
 """
 
 import dataclasses
+import errno
 import json
 import sys
 from collections.abc import Iterator
@@ -25,22 +27,28 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from data.dicom_source import DicomSource
 from data.draft import Draft, ImageOptions, Plan, Planning, Refusal
 from data.mimic import MimicSource
 from data.open_i import OpenISource
+from data.report_text import TextOptions
+from data.row import BuildOptions
 from data.splits import check_fractions
 from data.synthetic_source import SyntheticSource
 from data.table import TableSource
 from data.workers import build_rows, num_cores
-from data.writer import REFUSED_FILE, DatasetWriter, check_out
+from data.writer import REFUSED_FILE, WARNINGS_FILE, DatasetWriter
 from vlm.findings import FINDINGS
 
 SOURCES = (
     Annotated[TableSource, tyro.conf.subcommand("table")]
     | Annotated[OpenISource, tyro.conf.subcommand("open_i")]
     | Annotated[MimicSource, tyro.conf.subcommand("mimic_cxr")]
+    | Annotated[DicomSource, tyro.conf.subcommand("dicom")]
     | Annotated[SyntheticSource, tyro.conf.subcommand("synthetic")]
 )
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +59,7 @@ class Preparation:
     out: Path
     """Folder to write the data set to; it must not exist, or be empty."""
     overwrite: bool = False
-    """Replace a data set that is already in --out."""
+    """Replace a data set that is already in --out, and an unfinished one of other options beside it."""
     seed: int = 0
     """Decides the split by subject, and the made-up studies."""
     split_fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
@@ -60,6 +68,8 @@ class Preparation:
     """Processes that read pictures; 1 starts none."""
     image_options: Annotated[ImageOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ImageOptions)
 
+    text_options: Annotated[TextOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=TextOptions)
+
     def __post_init__(self):
         check_fractions(self.split_fractions)
         if self.num_workers < 1:
@@ -67,7 +77,8 @@ class Preparation:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Raises ValueError for what the user can mend: options, the table, an output folder in use, nothing kept."""
+    """Raises ValueError for what the user can mend: options, the table, an output folder in use, a full disk, nothing
+    kept."""
     options = tyro.cli(
         Preparation,
         args=argv,
@@ -76,9 +87,9 @@ def main(argv: list[str] | None = None) -> None:
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.CascadeSubcommandArgs),
     )
     console = Console()
-    check_out(options.out, overwrite=options.overwrite)  # before the work, not after it
     datasets.disable_progress_bars()
-    with DatasetWriter(options.out, overwrite=options.overwrite) as writer:
+    deciding, saved = deciding_options(options)
+    with DatasetWriter(options.out, options=deciding, saved_options=saved, overwrite=options.overwrite) as writer:
         plan = options.source.plan(
             Planning(
                 seed=options.seed,
@@ -89,9 +100,16 @@ def main(argv: list[str] | None = None) -> None:
         )
         for note in plan.notes:
             console.print(f"Note: {note}", highlight=False)
-        fill(writer, plan, options, console)
-        with console.status("Saving"):
-            writer.finish(options=as_json(options), num_given=plan.num_studies)
+        if writer.num_done:
+            console.print(f"Going on with a run that was broken off: {writer.num_done} of {plan.num_studies} are done.")
+        try:
+            fill(writer, plan, options, console)
+            with console.status("Saving"):
+                writer.finish()
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise ValueError(writer.room_wanted(plan.num_studies)) from error
     print_summary(writer, plan, console)
 
 
@@ -101,17 +119,15 @@ def fill(writer: DatasetWriter, plan: Plan, options: Preparation, console: Conso
         TextColumn("Preparing"),
         BarColumn(),
         MofNCompleteColumn(),
-        StudiesPerSecond(),
+        StudiesPerSecond(done_before=writer.num_done),
         TimeRemainingColumn(),
         console=console,
     ) as progress:
-        task = progress.add_task("", total=plan.num_studies)
-        drafts = refuse_duplicates(plan.drafts)
-        for draft, outcome in build_rows(drafts, options.image_options, num_workers=options.num_workers):
-            if isinstance(outcome, Refusal):
-                writer.refuse(outcome)
-            else:
-                writer.keep(outcome, draft.split)
+        task = progress.add_task("", total=plan.num_studies, completed=writer.num_done)
+        drafts = writer.remaining(refuse_duplicates(plan.drafts))
+        build_options = BuildOptions(images=options.image_options, text=options.text_options)
+        for draft, outcome in build_rows(drafts, build_options, num_workers=options.num_workers):
+            writer.add(draft, outcome)
             progress.advance(task)
 
 
@@ -130,37 +146,56 @@ def refuse_duplicates(drafts: Iterator[Draft | Refusal]) -> Iterator[Draft | Ref
 
 
 class StudiesPerSecond(ProgressColumn):
-    """The rate since the start, for the progress bar."""
+    """The rate of this run, for the progress bar."""
+
+    def __init__(self, *, done_before: int):
+        super().__init__()
+        self._done_before = done_before
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.completed / task.elapsed if task.elapsed else 0:.0f} studies/s")
+        rate = (task.completed - self._done_before) / task.elapsed if task.elapsed else 0
+        return Text(f"{rate:.0f} studies/s")
 
 
-def as_json(options: Preparation) -> dict[str, Any]:
-    """The resolved options as JSON can hold them; the source with its name."""
+def deciding_options(options: Preparation) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The resolved options that decide what comes out, as JSON can hold them, the source with its name; and the same
+    as they are saved, without what a source calls private."""
     values = json.loads(json.dumps(dataclasses.asdict(options), default=str))
-    return {"source_name": type(options.source).__name__.removesuffix("Source").lower(), **values}
+    for name in ("out", "overwrite", "num_workers"):
+        del values[name]
+    values = {"source_name": type(options.source).__name__.removesuffix("Source").lower(), **values}
+    hidden = dict.fromkeys(getattr(options.source, "PRIVATE_OPTIONS", ()), "not saved: a path may name somebody")
+    return values, values | {"source": values["source"] | hidden}
 
 
 def print_summary(writer: DatasetWriter, plan: Plan, console: Console) -> None:
     """Counts per split and finding, and what was refused."""
     table = Table(title=f"{writer.out}")
     table.add_column("")
-    for split in writer.counts:
+    for split in writer.tally.splits:
         table.add_column(split, justify="right")
+    splits = writer.tally.splits
     for name in ("kept", "images", "reports", "labelled"):
-        table.add_row(name, *(str(getattr(counts, name)) for counts in writer.counts.values()))
+        table.add_row(name, *(str(getattr(counts, name)) for counts in splits.values()))
     table.add_section()
     for finding in FINDINGS:
-        table.add_row(finding, *(str(counts.positives[finding]) for counts in writer.counts.values()))
+        table.add_row(finding, *(str(counts.positives[finding]) for counts in splits.values()))
     console.print(table)
-    for split, counts in writer.counts.items():
+    for split, counts in splits.items():
         if not counts.kept:
             console.print(f"Note: the split {split} is empty.")
-    console.print(f"given {plan.num_studies} = kept {writer.num_kept} + refused {writer.num_refused}", highlight=False)
+    tally = writer.tally
+    if tally.text_changes:
+        changes = ", ".join(f"{kind} {count}" for kind, count in tally.text_changes.most_common())
+        console.print(f"Changed in texts: {changes}.", highlight=False)
+    if tally.warnings:
+        console.print(f"Warnings of {tally.warnings} pictures: see {writer.out / WARNINGS_FILE}.", highlight=False)
+    if tally.refused_images:
+        console.print(f"{tally.refused_images} pictures were left out of studies that were kept.", highlight=False)
+    console.print(f"given {plan.num_studies} = kept {tally.kept} + refused {tally.refused}", highlight=False)
     for refusal in writer.first_refusals:
         console.print(f"  refused {refusal.study_id}: {refusal.reason}", highlight=False, markup=False)
-    if writer.num_refused:
+    if tally.refused or tally.refused_images:
         console.print(f"All refusals are listed in {writer.out / REFUSED_FILE}.", highlight=False)
 
 
@@ -169,3 +204,5 @@ if __name__ == "__main__":
         main()
     except (ValueError, RuntimeError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on where it was")

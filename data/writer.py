@@ -1,181 +1,195 @@
-"""Writes rows and refusals to a new data set folder, in bounded memory; the folder appears whole or not at all.
-
-Everything goes to OUT.partial, which is renamed to OUT at the end:
+"""Writes what became of each study to a new data set folder; it appears whole or not at all, and a kill costs little.
 
 - `dataset_dict.json` and a folder a split, as `datasets` saves them (`data.study.load_studies` reads them);
-- `refused.jsonl`: study_id, split, reason and files of every study that was not kept, one a line;
+- `refused.jsonl`: study_id, split, reason and files of every study that was not kept, one a line; and of pictures left
+  out of a study that was kept, told apart by `"refused": "image"` where studies have `"study"`;
+- `warnings.jsonl`: what to know about a kept study: study_id, split, warning and files;
 - `preparation.json`: options, counts and versions.
+
+All is made in OUT.partial, whose journal lets the next run go on where one was broken off; the result is the same to
+the byte.
 """
 
+import hashlib
 import json
 import platform
 import shutil
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import datasets
-from datasets.arrow_writer import ArrowWriter
-
-from data.draft import Refusal
+from data.draft import Draft, Refusal
+from data.journal import Journal
+from data.row import Built
+from data.shards import append_rows, write_frame
 from data.splits import check_disjoint
-from data.study import FEATURES, PREPARATION_FILE, SPLITS
-from vlm.findings import FINDINGS, POSITIVE, UNLABELED
+from data.study import PREPARATION_FILE, SPLITS
+from data.tally import Tally
+from data.unfinished import UnfinishedFolder
 
-REFUSED_FILE = "refused.jsonl"
-BUFFERED_ROWS = 16
+REFUSED_FILE, WARNINGS_FILE = "refused.jsonl", "warnings.jsonl"
+COMMIT_STUDIES, COMMIT_BYTES = 64, 32 * 2**20
+"""So many studies, or so much of their pictures, are held in memory, and are lost by a kill."""
 SHOWN_REFUSALS = 3
-SHARD_BYTES = 500 * 2**20
 VERSIONED = ("datasets", "numpy", "opencv-python-headless", "pillow", "pydicom")
 
 
-@dataclass(kw_only=True, slots=True)
-class SplitCounts:
-    """What one split holds."""
-
-    kept: int = 0
-    refused: int = 0
-    images: int = 0
-    reports: int = 0
-    labelled: int = 0
-    """Studies with at least one finding that somebody looked for."""
-    positives: Counter = field(default_factory=Counter)
-    """Studies in which each finding is positive."""
-
-    def add(self, row: dict[str, Any]) -> None:
-        self.kept += 1
-        self.images += len(row["images"])
-        self.reports += bool(row["findings"].strip() or row["impression"].strip())
-        self.labelled += any(code != UNLABELED for code in row["labels"])
-        self.positives.update(
-            finding for finding, code in zip(FINDINGS, row["labels"], strict=True) if code == POSITIVE
-        )
-
-
 class DatasetWriter:
-    """Collects the rows of one run. Use as a context manager: leaving it without `finish` removes what was begun.
+    """Collects the outcome of one run, or of one that was broken off: `num_done` studies are done already. Use as a
+    context manager: leaving it without `finish` keeps what was committed in OUT.partial.
+
+    `options` are those that decide what comes out; `saved_options` is what the data set tells of them, by default all.
+    `work` is the source's.
 
     Raises:
-        ValueError: `out` exists and is not empty, and `overwrite` was not asked for or would delete something else
-            than a prepared data set.
+        ValueError: as `UnfinishedFolder`.
     """
 
-    def __init__(self, out: Path, *, overwrite: bool = False):
-        check_out(out, overwrite=overwrite)
-        self.out, self.partial = out, out.with_name(out.name + ".partial")
-        if self.partial.exists():
-            shutil.rmtree(self.partial)  # of an earlier run that was killed
-        self.partial.mkdir(parents=True)
-        self._work = self.partial / "work"
-        self._work.mkdir()
-        self.work = self._work / "source"
-        self.work.mkdir(mode=0o700)
-        self._writers = {
-            split: ArrowWriter(
-                features=FEATURES, path=str(self._work / f"{split}.arrow"), writer_batch_size=BUFFERED_ROWS
-            )
-            for split in SPLITS
-        }
-        self._refused = (self.partial / REFUSED_FILE).open("w", encoding="utf-8")
-        self.counts = {split: SplitCounts() for split in SPLITS}
-        self.num_kept = self.num_refused = 0
+    def __init__(
+        self,
+        out: Path,
+        *,
+        options: dict[str, Any],
+        saved_options: dict[str, Any] | None = None,
+        overwrite: bool = False,
+    ):
+        self.out = out
+        self._saved_options, self._versions = saved_options if saved_options is not None else options, _versions()
+        self._folder = UnfinishedFolder(out, options=options | {"versions": self._versions}, overwrite=overwrite)
+        self.work = self._folder.source_work
+        self._journal = Journal(self._folder.path)
+        state = self._journal.state or {"num_done": 0, "digest": "", "tally": Tally().as_json()}
+        self.num_done, self._digest, self.tally = state["num_done"], state["digest"], Tally.from_json(state["tally"])
         self.first_refusals: list[Refusal] = []
-        self._subjects = {split: set() for split in SPLITS}
+        self._rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+        self._entries: dict[str, list[dict[str, Any]]] = {REFUSED_FILE: [], WARNINGS_FILE: []}
+        self._num_pending = self._pending_bytes = 0
+        self._subjects: dict[str, set[str]] = {split: set() for split in SPLITS}
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
-        self._close()
-        if self.partial.exists():
-            shutil.rmtree(self.partial)
+        if self._folder.path.exists() and not self._journal.state:
+            self._folder.discard()
+        self._folder.release()
 
-    def keep(self, row: dict[str, Any], split: str) -> None:
-        self._writers[split].write(row)
-        self.counts[split].add(row)
-        self._subjects[split].add(row["subject_id"])
-        self.num_kept += 1
+    def remaining(self, drafts: Iterable[Draft | Refusal]) -> Iterator[Draft | Refusal]:
+        """The drafts that no earlier run has done.
 
-    def refuse(self, refusal: Refusal) -> None:
-        entry = {
-            "study_id": refusal.study_id,
-            "split": refusal.split,
-            "reason": refusal.reason,
-            "files": list(refusal.files),
-        }
-        self._refused.write(json.dumps(entry, ensure_ascii=False) + "\n")
-        if refusal.split in self.counts:
-            self.counts[refusal.split].refused += 1
-        self.num_refused += 1
-        if len(self.first_refusals) < SHOWN_REFUSALS:
-            self.first_refusals.append(refusal)
+        Raises:
+            ValueError: those that it has done are no longer the same.
+        """
+        drafts, digest = iter(drafts), ""
+        for draft in islice(drafts, self.num_done):
+            self._note_subject(draft)
+            digest = _chained(digest, draft)
+        if digest != self._digest:
+            raise ValueError(
+                f"what the source gives has changed since {self._folder.path} was begun; delete that folder, and begin "
+                "anew"
+            )
+        for draft in drafts:
+            self._note_subject(draft)
+            yield draft
 
-    def finish(self, *, options: dict[str, Any], num_given: int) -> None:
+    def add(self, draft: Draft | Refusal, outcome: Built | Refusal) -> None:
+        """A draft and what became of it; in the order of the drafts."""
+        self.tally.add(draft.split, outcome)
+        if isinstance(outcome, Refusal):
+            self._entries[REFUSED_FILE].append(_refusal_entry("study", outcome))
+            if len(self.first_refusals) < SHOWN_REFUSALS:
+                self.first_refusals.append(outcome)
+        else:
+            self._rows[draft.split].append(outcome.row)
+            self._pending_bytes += sum(len(image["bytes"]) for image in outcome.row["images"])
+            self._entries[REFUSED_FILE] += [_refusal_entry("image", refusal) for refusal in outcome.refused_images]
+            self._entries[WARNINGS_FILE] += [
+                {"study_id": draft.study_id, "split": draft.split, "warning": warning.text, "file": warning.file}
+                for warning in outcome.warnings
+            ]
+        self._digest = _chained(self._digest, draft)
+        self.num_done += 1
+        self._num_pending += 1
+        if self._num_pending >= COMMIT_STUDIES or self._pending_bytes >= COMMIT_BYTES:
+            self._commit()
+
+    def finish(self) -> None:
         """Save what was kept and give the folder its name.
 
         Raises:
-            ValueError: nothing was kept, or a subject is in two splits.
+            ValueError: nothing was kept, or a subject is in two splits; then the folder is removed.
         """
-        assert num_given == self.num_kept + self.num_refused, (num_given, self.num_kept, self.num_refused)
-        if not self.num_kept:
+        self._commit()
+        try:
+            self._check()
+        except ValueError:
+            self._folder.discard()
+            raise
+        write_frame(self._journal, self._folder.work, fingerprint=self._digest)
+        preparation = {"options": self._saved_options, "counts": self.tally.as_json(), "versions": self._versions}
+        written = self._folder.work / PREPARATION_FILE
+        written.write_text(json.dumps(preparation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        written.replace(self._folder.path / PREPARATION_FILE)
+        self._folder.publish()
+
+    def room_wanted(self, num_given: int) -> str:
+        """What to tell when the disk is full."""
+        used, free = sum(self._journal.lengths.values()), shutil.disk_usage(self._folder.path).free
+        more = ""
+        if used and self.num_done:
+            more = f", about {_size(used * (num_given - self.num_done) / self.num_done)} more are needed"
+        return (
+            f"there is no room left in {self.out.parent}: {_size(used)} are written{more}, and {_size(free)} are free. "
+            "Nothing is lost: make room and give the same command again; it goes on where it stopped"
+        )
+
+    def _check(self) -> None:
+        if not self.tally.kept:
             reasons = "; ".join(refusal.reason for refusal in self.first_refusals)
             raise ValueError(
-                f"no study was kept of {num_given}, so nothing was written to {self.out}; the first were refused "
+                f"no study was kept of {self.num_done}, so nothing was written to {self.out}; the first were refused "
                 f"because: {reasons}"
             )
         check_disjoint(self._subjects)
-        self._close()
-        files = {split: self._work / f"{split}.arrow" for split in SPLITS}
-        studies = datasets.DatasetDict(
-            {split: datasets.Dataset.from_file(str(file), split=split) for split, file in files.items()}
-        )
-        # Named, because `datasets` would give an empty split no shard at all, and then fail to load it.
-        num_shards = {split: 1 + file.stat().st_size // SHARD_BYTES for split, file in files.items()}
-        studies.save_to_disk(str(self.partial), num_shards=num_shards)
-        del studies
-        shutil.rmtree(self._work)
-        preparation = {"options": options, "counts": self._counts(num_given), "versions": _versions()}
-        text = json.dumps(preparation, indent=2, ensure_ascii=False) + "\n"
-        (self.partial / PREPARATION_FILE).write_text(text, encoding="utf-8")
-        if self.out.exists():
-            shutil.rmtree(self.out)
-        self.partial.rename(self.out)
 
-    def _counts(self, num_given: int) -> dict[str, Any]:
-        splits = {
-            split: {
-                "kept": counts.kept,
-                "refused": counts.refused,
-                "images": counts.images,
-                "reports": counts.reports,
-                "labelled": counts.labelled,
-                "positives": {finding: counts.positives[finding] for finding in FINDINGS},
-            }
-            for split, counts in self.counts.items()
-        }
-        return {"given": num_given, "kept": self.num_kept, "refused": self.num_refused, "splits": splits}
+    def _note_subject(self, draft: Draft | Refusal) -> None:
+        if not isinstance(draft, Refusal):
+            self._subjects[draft.split].add(draft.subject_id)
 
-    def _close(self) -> None:
-        for writer in self._writers.values():
-            writer.finalize()
-        self._writers = {}
-        self._refused.close()
+    def _commit(self) -> None:
+        for split, rows in self._rows.items():
+            append_rows(self._journal, split, rows)
+        for name, entries in self._entries.items():
+            lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+            self._journal.append(name, lines.encode(errors="backslashreplace"))  # as JSON writes half a character
+        self._journal.commit({"num_done": self.num_done, "digest": self._digest, "tally": self.tally.as_json()})
+        for pending in (*self._rows.values(), *self._entries.values()):
+            pending.clear()
+        self._num_pending = self._pending_bytes = 0
 
 
-def check_out(out: Path, *, overwrite: bool) -> None:
-    """Raises ValueError when `out` may not be written to."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file; name a folder")
-    if out.is_dir() and any(out.iterdir()):
-        if not overwrite:
-            raise ValueError(f"--out {out} exists and is not empty; name another folder, or add --overwrite")
-        if not (out / PREPARATION_FILE).is_file():
-            raise ValueError(
-                f"--out {out} holds something else than a prepared data set (no {PREPARATION_FILE}), "
-                "which --overwrite will not delete; name another folder"
-            )
+def _refusal_entry(what: str, refusal: Refusal) -> dict[str, Any]:
+    return {
+        "refused": what,
+        "study_id": refusal.study_id,
+        "split": refusal.split,
+        "reason": refusal.reason,
+        "files": list(refusal.files),
+    }
+
+
+def _chained(digest: str, draft: Draft | Refusal) -> str:
+    """A digest of all drafts so far and this one."""
+    subject_id = "" if isinstance(draft, Refusal) else draft.subject_id
+    told = json.dumps([digest, draft.study_id, subject_id, draft.split, *draft.files])
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
+
+
+def _size(num_bytes: float) -> str:
+    return f"{num_bytes / 2**30:.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.1f} MiB"
 
 
 def _versions() -> dict[str, str]:

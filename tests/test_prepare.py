@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,18 +16,11 @@ import pytest
 from PIL import Image
 from pydicom import uid
 
-from data.draft import (
-    Draft,
-    FileDraft,
-    ImageOptions,
-    Refusal,
-    build_row,
-    encode_png,
-    path_below,
-    preprocess_study,
-)
+from data.draft import Draft, FileDraft, ImageOptions, Refusal, path_below
 from data.labeler import label_report
+from data.picture_file import encode_png
 from data.prepare import main
+from data.row import BuildOptions, build_row, preprocess_study
 from data.study import FindingBox, Study, load_studies, saved_preprocessing
 from data.synthetic import make_study
 from data.workers import build_rows
@@ -208,7 +200,8 @@ def test_a_patient_in_two_splits_never_reaches_training(tmp_path):
 def test_preprocessing_is_applied_and_saved_with_the_data_set(tmp_path):
     save_picture(tmp_path / "a.png", PICTURE // 4 + 100)
     table = save_table(tmp_path, [{"image": "a.png"}])
-    prepare(table, tmp_path / "out", "--normalize", "minmax", "--max-side", "32", "--split-fractions", "1", "0", "0")
+    options = ["--normalize", "minmax", "--max-side", "32", "--image-format", "png"]
+    prepare(table, tmp_path / "out", *options, "--split-fractions", "1", "0", "0")
     (row,) = load_studies(tmp_path / "out")["train"]
     assert row["images"][0].size == (24, 32)
     assert row["images"][0].getextrema() == (0, 255)
@@ -256,13 +249,15 @@ def test_when_nothing_is_kept_nothing_is_written_and_the_reasons_are_told(tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["studies.jsonl"]
 
 
-def test_a_run_that_breaks_off_leaves_the_older_data_set_alone(tmp_path):
+def test_a_run_that_breaks_off_leaves_the_older_data_set_alone(tmp_path, monkeypatch):
     out = tmp_path / "out"
     save_picture(tmp_path / "a.png")
-    prepare(save_table(tmp_path, [{"image": "a.png"}]), out)
+    table = save_table(tmp_path, [{"image": "a.png"}])
+    prepare(table, out)
     before = (out / "preparation.json").read_bytes()
-    with pytest.raises(RuntimeError, match="broken off"), DatasetWriter(out, overwrite=True):
-        raise RuntimeError("broken off")
+    monkeypatch.setattr("data.prepare.build_rows", lambda *_, **__: iter([1 / 0]))
+    with pytest.raises(ZeroDivisionError):
+        prepare(table, out, "--overwrite")
     assert (out / "preparation.json").read_bytes() == before
     assert not (tmp_path / "out.partial").exists()
 
@@ -271,15 +266,15 @@ def test_the_writer_refuses_a_subject_in_two_splits(tmp_path):
     draft = FileDraft(
         study_id="s", subject_id="p", split="train", image_root=tmp_path, files=(save_picture(tmp_path / "a.png"),)
     )
-    row = build_row(draft, ImageOptions())
+    drafts = [draft, replace(draft, study_id="other", split="test")]
     with (
         pytest.raises(ValueError, match="subject p is in two splits, train and test"),
-        DatasetWriter(tmp_path / "o") as w,
+        DatasetWriter(tmp_path / "o", options={}) as writer,
     ):
-        w.keep(row, "train")
-        w.keep(row | {"study_id": "other"}, "test")
-        w.finish(options={}, num_given=2)
-    assert not (tmp_path / "o").exists()
+        for each in writer.remaining(drafts):
+            writer.add(each, build_row(each, BuildOptions()))
+        writer.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,8 +288,6 @@ class FaultyDraft:
     files: tuple[str, ...] = ()
 
     def study(self, options: ImageOptions) -> Study:
-        if self.fault == "dies":
-            os._exit(9)
         raise KeyError(self.fault)
 
 
@@ -303,16 +296,10 @@ def faulty(fault: str) -> Iterator[Draft | Refusal]:
     yield FaultyDraft(study_id=f"study that {fault}", fault=fault)
 
 
-def test_a_worker_that_dies_is_an_error_that_names_the_study():
-    rows = build_rows(faulty("dies"), ImageOptions(), num_workers=2)
-    with pytest.raises(RuntimeError, match=r"a worker process died .* study that dies; run again with fewer"):
-        list(rows)
-
-
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_an_unforeseen_error_names_the_study(num_workers):
     with pytest.raises(KeyError) as caught:
-        list(build_rows(faulty("has a bug"), ImageOptions(), num_workers=num_workers))
+        list(build_rows(faulty("has a bug"), BuildOptions(), num_workers=num_workers))
     assert caught.value.__notes__[-1] == "while study study that has a bug was prepared"
 
 
@@ -359,5 +346,5 @@ def test_a_draft_with_labels_keeps_them_whatever_the_report_says(tmp_path):
         findings="No enlarged cardiomediastinum.",
         labels=labels,
     )
-    assert build_row(draft, ImageOptions())["labels"] == labels
-    assert build_row(replace(draft, labels=None, findings=""), ImageOptions())["labels"] == (-100,) * 14
+    assert build_row(draft, BuildOptions()).row["labels"] == labels
+    assert build_row(replace(draft, labels=None, findings=""), BuildOptions()).row["labels"] == (-100,) * 14

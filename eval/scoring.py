@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eval.bleu import bleu_from_statistics
 from eval.bootstrap import NUM_RESAMPLES, Estimate, centred, interval, point_values, resample
 from eval.clinical import AVERAGES, convention_name, macro_note
 from eval.normalization import DEFAULT_NORMALIZATION, normalize_report
-from eval.overlap import ROUGE_NAME, bleu_from_statistics
 from eval.predictions import Prediction
 from eval.probabilities import PROBABILITY_SCORES
+from eval.rouge import ROUGE_NAME
 from eval.study_statistics import MEAN_TEXT_SCORES, LabelReport, StudyStatistics, study_statistics
 from vlm.findings import FINDINGS, UNLABELED
 

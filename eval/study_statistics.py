@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.agreement import state_agreement, state_counts
+from eval.bleu import bleu, bleu_from_statistics
+from eval.cider import cider
 from eval.clinical import confusion_counts, divide, mean_of_defined, scores_from_counts
-from eval.overlap import bleu, bleu_from_statistics, cider, rouge_l
 from eval.predictions import Prediction
 from eval.probabilities import PROBABILITY_SCORES, probability_scores
+from eval.rouge import rouge_l
 
 LabelReport = Callable[[str], Sequence[int]]
 

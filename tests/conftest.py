@@ -215,3 +215,36 @@ def small_studies(small_dataset):
     from data.study import load_studies
 
     return load_studies(small_dataset)
+
+
+@pytest.fixture(scope="session")
+def report_pairs():
+    """300 predictions and references without capitals: empty, equal, repeated and shuffled ones, other scripts."""
+    import random
+
+    chooser = random.Random(0)
+    language = (
+        "the heart is normal in size no pleural effusion effusions or pneumothorax opacity opacities opacified 1.5 cm "
+        "x-ray unchanged, clear. . ( épanchement ödem 胸水 ß t8 lobe lobes's <unk> a"
+    )
+    words = language.split()
+    references = [" ".join(chooser.choices(words, k=chooser.randint(1, 50))) for _ in range(294)]
+    predictions = []
+    for reference in references:
+        written = reference.split()
+        for _ in range(chooser.randint(0, 12)):
+            written[chooser.randrange(len(written))] = chooser.choice(words)
+        start = chooser.randint(0, 10)
+        predictions.append(" ".join(written[start:] + written[: start // 2] * chooser.randint(0, 2)))
+    special = [
+        ("", "a"),
+        ("a", ""),
+        ("", ""),
+        ("normal " * 40, "normal"),
+        ("no effusion", "no effusion"),
+        ("胸水", "胸"),
+    ]
+    return (
+        predictions + [prediction.strip() for prediction, _ in special],
+        references + [reference for _, reference in special],
+    )

@@ -19,7 +19,21 @@ MAY_IMPORT = {
     "app": {"page", "vlm", "data", "eval"},
     "bench": {"bench", "vlm", "data", "train", "eval"},
 }
-METRICS = {"eval.clinical", "eval.probabilities", "eval.overlap", "eval.normalization", "eval.bootstrap"}
+METRICS = {
+    "eval.bleu",
+    "eval.bootstrap",
+    "eval.chrf",
+    "eval.cider",
+    "eval.clinical",
+    "eval.meteor",
+    "eval.ngrams",
+    "eval.normalization",
+    "eval.probabilities",
+    "eval.reference_vocabulary",
+    "eval.rouge",
+    "eval.stemming",
+    "eval.text_scores",
+}
 """What train may take from eval: files that turn strings and arrays into scores."""
 
 FILES = sorted(

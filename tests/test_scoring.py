@@ -8,9 +8,11 @@ import time
 import numpy as np
 import pytest
 
+from eval.bleu import bleu
+from eval.cider import cider
 from eval.clinical import f1_scores
-from eval.overlap import bleu, cider, rouge_l
 from eval.predictions import Prediction
+from eval.rouge import rouge_l
 from eval.scoring import METRICS, paired_difference, score_predictions
 from eval.verdict import constant_verdict, image_verdict, number, with_interval
 from vlm.findings import FINDINGS, UNLABELED_STUDY

@@ -11,8 +11,8 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from data.labeler import label_report
+from eval.cider import cider
 from eval.clinical import f1_scores
-from eval.overlap import cider
 from eval.probabilities import auroc
 from train.batches import Collator, StudyDataset
 from vlm.decoding import GenerationOptions, write_reports

@@ -1,0 +1,94 @@
+"""CIDEr (Vedantam et al. 2015): n-grams that prediction and reference share, the rarer in the references the dearer.
+
+The field's "CIDEr" is pycocoevalcap's, which is line by line its authors' CIDEr-D: counts are clipped and a
+difference in length costs. `cider` is that one; `plain_cider` the paper's CIDEr without either.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.ngrams import MAX_ORDER, ngram_counts
+from eval.normalization import DEFAULT_NORMALIZATION
+from eval.text_scores import MeanScore, mean_score, paired_words
+
+CIDER_NAME = "CIDEr (pycocoevalcap, = CIDEr-D)"
+PLAIN_CIDER_NAME = "CIDEr (paper, unclipped)"
+SIGMA = 6.0
+
+
+def cider(
+    predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
+) -> MeanScore:
+    """CIDEr-D (0 to 10), with document frequencies from these references.
+
+    0 for a single study, whose words are all equally rare.
+    """
+    return _score(predictions, references, normalization, is_plain=False)
+
+
+def plain_cider(
+    predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
+) -> MeanScore:
+    """As `cider`, without clipping and length penalty: ten times the mean cosine of the weighed n-grams."""
+    return _score(predictions, references, normalization, is_plain=True)
+
+
+def _score(predictions, references, normalization: str, *, is_plain: bool) -> MeanScore:
+    pairs = paired_words(predictions, references, normalization)
+    corpus = CiderReferences([reference for _, reference in pairs])
+    return mean_score([corpus.score(words, study, is_plain=is_plain) for study, (words, _) in enumerate(pairs)])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _WeighedReport:
+    """Term frequency times rarity of each n-gram; their norms by order; the number of bigrams (COCO's length)."""
+
+    weights: dict[tuple[str, ...], float]
+    norms: tuple[float, ...]
+    num_bigrams: int
+
+
+class CiderReferences:
+    """References (as words) counted once, to score any prediction against any of them."""
+
+    def __init__(self, references: Sequence[Sequence[str]]):
+        self._references = references
+        frequencies = Counter(ngram for words in references for ngram in ngram_counts(words))
+        log_num_references = math.log(len(references))
+        self._rarity = {ngram: log_num_references - math.log(frequency) for ngram, frequency in frequencies.items()}
+        self._rarity_of_unseen = log_num_references
+
+    def score(self, prediction: Sequence[str], study: int, *, is_plain: bool = False) -> float:
+        """CIDEr of one prediction (as words) against the reference of `study`."""
+        return _similarity(self._weigh(prediction), self._weigh(self._references[study]), is_plain)
+
+    def score_against_all(self, prediction: Sequence[str]) -> np.ndarray:
+        """CIDEr of one prediction against each reference."""
+        weighed = self._weigh(prediction)
+        return np.array([_similarity(weighed, self._weigh(words), False) for words in self._references])
+
+    def _weigh(self, words: Sequence[str]) -> _WeighedReport:
+        weights: dict[tuple[str, ...], float] = {}
+        squares = [0.0] * MAX_ORDER
+        for ngram, count in ngram_counts(words).items():
+            weight = count * self._rarity.get(ngram, self._rarity_of_unseen)
+            weights[ngram] = weight
+            squares[len(ngram) - 1] += weight * weight
+        return _WeighedReport(weights=weights, norms=tuple(map(math.sqrt, squares)), num_bigrams=max(0, len(words) - 1))
+
+
+def _similarity(prediction: _WeighedReport, reference: _WeighedReport, is_plain: bool) -> float:
+    products = [0.0] * MAX_ORDER
+    for ngram, weight in prediction.weights.items():
+        reference_weight = reference.weights.get(ngram)
+        if reference_weight is not None:
+            products[len(ngram) - 1] += (weight if is_plain else min(weight, reference_weight)) * reference_weight
+    norms = [one * other for one, other in zip(prediction.norms, reference.norms, strict=True)]
+    total = sum(product / norm for product, norm in zip(products, norms, strict=True) if norm > 0)
+    if not is_plain:
+        total *= math.exp(-((prediction.num_bigrams - reference.num_bigrams) ** 2) / (2 * SIGMA**2))
+    return 10 * total / MAX_ORDER

@@ -4,11 +4,10 @@ Matched as those of `data.labeler_phrases`. A pre-cue decides what follows it, u
 a "later" cue decides what stands before it, back to the last one.
 """
 
-_SEEN_WORDS = (
-    r"seen|identified|noted|present|visuali[sz]ed|evident|appreciated|demonstrated|detected|observed|found|apparent|"
-    r"visible|suggested|delineated|shown"
+_SEEN = (
+    r"(?:seen|identified|noted|present|visuali[sz]ed|evident|appreciated|demonstrated|detected|observed|found|apparent|"
+    r"visible|suggested|delineated|shown)"
 )
-_SEEN = rf"(?:{_SEEN_WORDS})"
 _EXCLUDE = r"(?:exclude[ds]?|rule[ds]? out|r/o)"
 _GONE = r"(?:resolved|cleared|disappeared|vanished|gone)"
 _WELL = r"(?:well|clearly|fully|completely|optimally|adequately|reliably)"
@@ -82,7 +81,7 @@ HEDGES = (
     r"secondary to|is|are|relate to)){1,3}",
     r"(?:most |more |less )?likely",
     r"maybe|may|might|could",
-    r"poss?ib(?:le|ly|ility)(?: of)?|probab(?:le|ly)|potential(?:ly)?|presum\w+|perhaps|equivocal|indeterminate",
+    r"poss?ib(?:le|ly|ility)(?: of)?|probab(?:le|ly)|potential(?:ly)?|presum\w+|perhaps|equivocal",
     r"questionab(?:le|ly)|suspect(?:s|ed)?|question(?: of)?|query|doubt\w*|either(?! (?:lung|side|base|hemi|costo))",
     r"(?:suspicious|suspicion|concern(?:s|ing)?|worrisome)(?: \w+)? (?:for|of|about)|worry (?:for|about)",
     r"raises?(?: the)? (?:possibility|question|concern)(?: \w+)?",
@@ -99,7 +98,7 @@ LATER_HEDGES = (
     rf"(?:(?:is|are|has|have|was|were) )?not(?: been)?(?: \w+)? {_EXCLUDE}"
     r"(?= ?[.,;)]|$| by| on| in| at| with| and| given)",
     rf"(?:is |are )?(?:difficult|hard|impossible|not possible) to (?:\w+ )?{_EXCLUDE}(?= ?[.,;]|$)",
-    rf"(?:is |are |was |were )?(?:not (?:\w+ )?{_WELL}|poorly|incompletely)[ -](?:evaluated|assessed|{_SEEN_WORDS})",
+    rf"(?:(?:is|are|was|were) )?(?:not (?:\w+ )?{_WELL}|poorly)[ -]{_SEEN}",
     r"(?:is|are)(?: also)? (?:possible|suspected|questioned|questionable|likely|probable|suggested|less likely|favored|"
     r"considered|equivocal|(?:a )?(?:consideration|possibility|possibilities))",
     r"(?:should|could|may|might|would) (?:also )?be (?:considered|present|excluded)",

@@ -49,6 +49,7 @@ _TABLES: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
     ("ignored", (), cues.IGNORED_CONTEXTS),
     ("past event", (), cues.PAST_EVENTS),
     *(("mention", findings, patterns) for findings, patterns in phrases.MENTIONS.items()),
+    ("mention", (), phrases.NEIGHBOURS),
     *(("suspect", findings, patterns) for findings, patterns in phrases.SUSPECT_MENTIONS.items()),
     *(("structure", findings, patterns) for findings, patterns in phrases.STRUCTURES.items()),
     ("borderline", (), phrases.BORDERLINE_STATES),

@@ -22,7 +22,7 @@ NAMES_NOTHING = (
     r"(?:trachea|airways?) (?:is|are) midline",
     r"(?:prior|previous|old|remote|healed|past)(?: \w+){0,2} (?:infections?|pneumonia)",
     r"heart (?:attack|disease|rate|block|transplant)",
-    r"(?:lung|interstitial lung) (?:disease|cancer|transplant)",
+    r"(?:lung|interstitial lung) (?:disease|transplant)",
     r"(?:renal|respiratory|liver|hepatic|treatment|hardware) failure",
     r"fracture[ds]?(?= (?:(?:of|in|through|the|a|an|one|left|right|most|superior-most|superior|inferior|central|venous|"
     r"xxxx|sternal) ){0,5}(?:wires?|sternotomy|leads?|catheters?|screws?|rods?|lines?|tubes?)\b)",
@@ -46,15 +46,14 @@ MENTIONS = {
         r"empyema",
     ),
     ("Pleural Other",): (
-        r"(?:pleural|pleuro-?parenchymal|pleural-parenchymal)(?: \w+)? (?:thick|scar|plaqu|fibros|calcif|mass)\w*",
+        r"(?:pleural|pleuro-?parenchymal|pleural-(?:parenchymal|peripheral))(?: \w+)? "
+        r"(?:thick|scar|plaqu|fibros|calcif|mass|irregular)\w*",
         r"(?:thicken\w*|scarring|calcif\w+|plaques?) of the (?:\w+ )?pleura\w*",
         r"thickened pleura",
         r"(?:calcified|pleural) plaques?",
         r"(?:fissural|pleural) thickening",
         r"apical(?: pleural)? cap(?:ping|s)?",
         r"(?:fibronodular )?thickening of the (?:\w+ )?fissures?",
-        r"pleuro-?parenchymal \w+",
-        r"pleural-parenchymal \w+",
         r"fibrothorax",
     ),
     ("Lung Lesion",): (
@@ -63,7 +62,8 @@ MENTIONS = {
         r"(?:cavitary|cavitating|lung|pulmonary|spiculated|suspicious|parenchymal) lesions?",
         r"cavit(?:y|ies|ation|ations)",
         r"mass(?:es)?(?:[ -]like (?:densit|opaci|consolidat)\w+)?",
-        r"tumou?rs?|neoplas\w+|carcinoma|malignancy|metasta\w+",
+        r"tumou?rs?|neoplas\w+|carcinoma|(?:lung|pulmonary|parenchymal) (?:malignanc\w+|metasta\w+)",
+        r"metasta\w+(?: \w+)? (?:to|in)(?: the)? lungs?|(?:pulmonary|lung) cancer",
     ),
     ("Edema",): (
         r"(?:pulmonary |interstitial |alveolar |airspace ){0,3}o?edema(?:tous)?",
@@ -149,6 +149,13 @@ MENTIONS = {
     ),
 }
 """Findings and the words that state them when nothing denies or hedges."""
+
+NEIGHBOURS = (
+    r"(?:parenchymal |pleural )?scar(?:s|ring)?|(?:calcified )?granulomas?|fibrosis|artifacts?|contusion|hemorrhage",
+    r"(?:bronchovascular|vascular) crowding|summation|nipple shadows?|fat pad|lymph ?nodes?|(?:lymph)?adenopathy",
+    r"aspiration|bronchitis|bronchiectasis|emphysema",
+)
+"""Things beside the 14 findings that stand in one row with them: "scarring or atelectasis"."""
 
 SUSPECT_MENTIONS = {
     ("Edema",): (

@@ -53,7 +53,7 @@ class _Reader:
     def state(self, findings: tuple[str, ...], state: int, cue: str, words: str) -> None:
         if state == _PAST:
             findings, state = tuple(finding for finding in findings if finding == "Support Devices"), POSITIVE
-        if not findings or state == _IGNORED:
+        if state == _IGNORED:
             return
         last = self.mentions[-1] if self.mentions else None
         if state == _EITHER and last and last.state == _EITHER and last.findings == findings:

@@ -16,14 +16,14 @@ def grounding_panel(document: Document) -> dict[str, Any] | None:
         return None
     asked = [finding for finding in played["per_finding"] if finding["num_asked"]]
     model = played["systems"][0]
-    rows = [_row("All findings", played["num_asked"], played["all"], _percent(played["all"][model]["value"]))]
+    rows = [_row("All findings", played["num_asked"], played["all"], f"{100 * played['all'][model]['value']:.1f} %")]
     rows += [
         _row(one["finding"], one["num_asked"], one["share"], f"{one['num_hits'][model]} of {one['num_asked']}")
         for one in asked
     ]
     differences = [
-        f"{_percent(estimate['value'], '+')} against {name} (95 % interval {_percent(estimate['low'], '+')} to "
-        f"{_percent(estimate['high'], '+')})"
+        f"{_points(estimate['value'])} points against {name} (95 % interval {_points(estimate['low'])} to "
+        f"{_points(estimate['high'])})"
         for name, estimate in played["differences"].items()
         if estimate["low"] is not None
     ]
@@ -47,5 +47,5 @@ def _row(name: str, num_asked: int, shares: dict[str, dict], told: str) -> dict[
     return {"name": name, "told": told, "strip": point_strip(marks, end=1.0, title=title)}
 
 
-def _percent(share: float, sign: str = "") -> str:
-    return f"{share:{sign}.1%}".replace("%", " %")
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f}".replace("-", "−")

@@ -60,9 +60,9 @@ class ArchiveIndex:
     """Filled by `add_file` and `add_report`, then closed by `complete` and asked."""
 
     def __init__(self):
-        self._database = sqlite3.connect("", isolation_level=None)
+        self._database = sqlite3.connect("")
         self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self._database.executescript(_TABLES + "BEGIN;")
+        self._database.executescript(_TABLES)
 
     def add_file(self, found: FoundFile, header: FileHeader) -> None:
         self._database.execute(
@@ -85,7 +85,8 @@ class ArchiveIndex:
         )
 
     def complete(self) -> None:
-        self._database.executescript("COMMIT;" + _INDICES)
+        self._database.commit()
+        self._database.executescript(_INDICES)
 
     def num_studies(self) -> int:
         return self._count("SELECT count(DISTINCT study) FROM files WHERE study != ''")

@@ -83,6 +83,7 @@ class DicomSource:
         split_of = split_subjects(index.subjects(), fractions=planning.split_fractions, seed=planning.seed)
         archive = _Archive(source=self, index=index, key=key, split_of=split_of)
         if self.link_file:
+            _check_new(self.link_file, planning.work)
             archive.write_links(self.link_file)
         return Plan(num_studies=num_studies, drafts=archive.drafts(), notes=tuple(notes))
 
@@ -170,6 +171,14 @@ class _Archive:
 
     def _subject_id(self, study: ArchiveStudy) -> str:
         return pseudonym(self.key, "patient", study.subject)
+
+
+def _check_new(link_file: Path, work: Path) -> None:
+    """Raises ValueError for the links of another data set, which may be all that is left to tell who is who in it."""
+    ours = work / "links"
+    if link_file.exists() and not ours.exists():
+        raise ValueError(f"--link-file {link_file} exists; it may belong to another data set, so name another file")
+    ours.touch()
 
 
 def _index_files(root: Path, index: ArchiveIndex, *, num_workers: int) -> list[str]:

@@ -86,6 +86,7 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__,
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.CascadeSubcommandArgs),
     )
+    check_links_apart(options)
     console = Console()
     datasets.disable_progress_bars()
     deciding, saved = deciding_options(options)
@@ -111,6 +112,13 @@ def main(argv: list[str] | None = None) -> None:
                 raise
             raise ValueError(writer.room_wanted(plan.num_studies)) from error
     print_summary(writer, plan, console)
+
+
+def check_links_apart(options: Preparation) -> None:
+    """Raises ValueError when what undoes the pseudonyms would go where the data set goes."""
+    link_file = getattr(options.source, "link_file", None)
+    if link_file and link_file.resolve().is_relative_to(options.out.resolve()):
+        raise ValueError(f"--link-file {link_file} lies in the data set; keep it apart, it tells who the patients are")
 
 
 def fill(writer: DatasetWriter, plan: Plan, options: Preparation, console: Console) -> None:

@@ -30,7 +30,7 @@ class BuildOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Warned:
-    """What somebody should look at in a kept study; `file` is the picture's number in the study, from 1."""
+    """What somebody should look at in a kept study; `view` is the picture's number in the study, from 1."""
 
     text: str
     view: int

@@ -3,7 +3,7 @@
 - `dataset_dict.json` and a folder a split, as `datasets` saves them (`data.study.load_studies` reads them);
 - `refused.jsonl`: study_id, split, reason and files of every study that was not kept, one a line; and of pictures left
   out of a study that was kept, told apart by `"refused": "image"` where studies have `"study"`;
-- `warnings.jsonl`: what to know about a kept study: study_id, split, warning and files;
+- `warnings.jsonl`: what to know about a kept study: study_id, split, warning and the number of the view, from 1;
 - `preparation.json`: options, counts and versions.
 
 All is made in OUT.partial, whose journal lets the next run go on where one was broken off; the result is the same to
@@ -107,7 +107,7 @@ class DatasetWriter:
             self._pending_bytes += sum(len(image["bytes"]) for image in outcome.row["images"])
             self._entries[REFUSED_FILE] += [_refusal_entry("image", refusal) for refusal in outcome.refused_images]
             self._entries[WARNINGS_FILE] += [
-                {"study_id": draft.study_id, "split": draft.split, "warning": warning.text, "file": warning.file}
+                {"study_id": draft.study_id, "split": draft.split, "warning": warning.text, "view": warning.view}
                 for warning in outcome.warnings
             ]
         self._digest = _chained(self._digest, draft)

@@ -1,0 +1,329 @@
+"""A DICOM archive becomes a data set: grouped by its headers, joined with reports, and nobody's identity gets through."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom import uid
+
+from data.prepare import main
+from data.study import load_studies
+
+PIXELS = np.random.default_rng(0).integers(0, 256, size=(40, 30), dtype=np.uint8)
+
+
+def save_dicom(path: Path, *, study: str = "1.2.3", pixels: np.ndarray = PIXELS, **attributes) -> Path:
+    header = pydicom.Dataset()
+    header.file_meta = pydicom.dataset.FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    header.SOPClassUID, header.SOPInstanceUID = uid.DigitalXRayImageStorageForPresentation, uid.generate_uid()
+    header.StudyInstanceUID, header.Modality, header.PatientID = study, "DX", f"patient of {study}"
+    header.SamplesPerPixel, header.PhotometricInterpretation, header.PixelRepresentation = 1, "MONOCHROME2", 0
+    header.Rows, header.Columns, header.BitsAllocated, header.BitsStored, header.HighBit = *pixels.shape, 8, 8, 7
+    header.PixelData = pixels.tobytes()
+    for attribute, value in attributes.items():
+        setattr(header, attribute, value)
+    header["PixelData"].VR = "OB"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header.save_as(path, enforce_file_format=True)
+    return path
+
+
+def save_table(path: Path, rows: list[dict]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def prepare(root: Path, out: Path, *options: str) -> None:
+    main(["dicom", "--root", str(root), "--out", str(out), "--num-workers", "1", *options])
+
+
+def rows_of(out: Path) -> list[dict]:
+    return [row for split in load_studies(out).values() for row in split]
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def printed(capsys) -> str:
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_files_of_one_study_uid_make_one_study_wherever_they_lie(tmp_path, capsys):
+    root = tmp_path / "archive"
+    save_dicom(root / "a" / "IM1", study="1.1", ViewPosition="PA")
+    save_dicom(root / "b" / "picture.txt", study="1.1", ViewPosition="LL")
+    save_dicom(root / "b" / "IM2", study="1.2", ViewPosition="AP")
+    (root / "README.md").write_text("Mercy Hospital")
+    (root / ".DS_Store").write_text("hidden")
+    prepare(root, tmp_path / "out")
+    assert sorted(sorted(row["view_positions"]) for row in rows_of(tmp_path / "out")) == [["AP"], ["LL", "PA"]]
+    told = printed(capsys)
+    assert "1 files are not DICOM and were left out." in told
+    assert "given 2 = kept 2 + refused 0" in told
+
+
+def test_a_study_keeps_its_good_pictures_and_lists_the_others(tmp_path, capsys):
+    root = tmp_path / "archive"
+    save_dicom(root / "1", study="1.1")
+    save_dicom(root / "2", study="1.1", Modality="CT")
+    save_dicom(root / "3", study="1.1").write_bytes((root / "1").read_bytes())
+    save_dicom(root / "4", study="1.2", BodyPartExamined="HAND")
+    save_dicom(root / "5", study="1.2", BodyPartExamined="FOOT OF JANE")
+    (root / "6").touch()
+    (root / "7").write_bytes(save_dicom(root / "7").read_bytes()[:200])
+    (root / "8").symlink_to(root / "8")
+    (root / "9").symlink_to(root)
+    save_dicom(tmp_path / "outside")
+    (root / "a").symlink_to(tmp_path / "outside")
+    save_dicom(root / "b", study="")
+    out = tmp_path / "out"
+    prepare(root, out)
+    entries = lines(out / "refused.jsonl")
+    images = [entry["reason"] for entry in entries if entry["refused"] == "image"]
+    assert images == [
+        "file-0000002: is no radiograph (Modality CT; CR, DX, DR, RG are)",
+        "file-0000003: is the picture of file-0000001 once more (SOPInstanceUID)",
+    ]
+    studies = [entry["reason"] for entry in entries if entry["refused"] == "study"]
+    assert studies[0].startswith("1 files: shows another part of the body than the chest (BodyPartExamined HAND); 1 f")
+    for number, words in enumerate(
+        [
+            "is empty (0 bytes)",
+            "has no StudyInstanceUID|is damaged",
+            "is a link that leads nowhere",
+            "is a link to a folder",
+            "is a link that leaves the archive",
+            "has no StudyInstanceUID, so it belongs to no study",
+        ],
+        start=1,
+    ):
+        assert re.match(f"file-{number + 5:07d}: ({words})", studies[number])
+    assert "JANE" not in (out / "refused.jsonl").read_text()
+    (row,) = rows_of(out)
+    assert np.array_equal(np.asarray(row["images"][0]), PIXELS)
+    told = printed(capsys)
+    assert "given 8 = kept 1 + refused 7" in told and "2 pictures were left out of studies that were kept." in told
+    counts = json.loads((out / "preparation.json").read_text())["counts"]
+    assert (counts["given"], counts["kept"], counts["refused"], counts["refused_images"]) == (8, 1, 7, 2)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "position"),
+    [
+        ({"ViewPosition": "PA", "SeriesDescription": "LATERAL"}, "PA"),
+        ({"SeriesDescription": "Chest lat."}, "LATERAL"),
+        ({"SeriesDescription": "THORAX AP BED SIDE"}, "AP"),
+        ({"ProtocolName": "W033 Chest PA"}, "PA"),
+        ({"SeriesDescription": "Chest PA and lateral", "PatientOrientation": ["A", "F"]}, "LATERAL"),
+        ({"SeriesDescription": "Chest PA", "PatientOrientation": ["P", "F"]}, "LATERAL"),
+        ({"SeriesDescription": "Chest PA", "PatientOrientation": ["L", "F"]}, "PA"),
+        ({"SeriesDescription": "Patrick Lateran"}, "UNKNOWN"),
+    ],
+)
+def test_views_come_from_the_header_in_this_order(tmp_path, attributes, position):
+    save_dicom(tmp_path / "archive" / "1", **attributes)
+    prepare(tmp_path / "archive", tmp_path / "out")
+    assert rows_of(tmp_path / "out")[0]["view_positions"] == [position]
+
+
+def test_a_patient_is_in_one_split_by_the_seed(tmp_path):
+    root = tmp_path / "archive"
+    for number in range(24):
+        save_dicom(root / str(number), study=f"1.{number}", PatientID=f"P{number // 2}")
+    splits = []
+    for out, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        prepare(root, tmp_path / out, "--link-file", str(tmp_path / f"{out}.jsonl"), "--seed", seed)
+        uids = {link["study_id"]: link["study_instance_uid"] for link in lines(tmp_path / f"{out}.jsonl")}
+        studies = load_studies(tmp_path / out)
+        splits.append({uids[row["study_id"]]: split for split in studies for row in studies[split]})
+        assert all(splits[-1][f"1.{number}"] == splits[-1][f"1.{number + 1}"] for number in range(0, 24, 2))
+    assert splits[0] == splits[1] != splits[2]
+
+
+def test_reports_are_joined_by_accession_number_or_study_uid_and_the_rest_is_counted(tmp_path, capsys):
+    root = tmp_path / "archive"
+    save_dicom(root / "1", study="1.1", AccessionNumber="A1")
+    save_dicom(root / "2", study="1.2", AccessionNumber="A2")
+    save_dicom(root / "3", study="1.3", AccessionNumber="")
+    save_dicom(root / "4", study="1.4", AccessionNumber="A4")
+    table = save_table(
+        tmp_path / "reports.csv",
+        [
+            {"acc": "A1", "uid": "", "text": "Indication: Cough.\nFindings: Large left pleural effusion."},
+            {"acc": "", "uid": "1.2", "text": "Findings: The lungs are clear."},
+            {"acc": "A9", "uid": "", "text": "Findings: Nobody's."},
+            {"acc": "A4", "uid": "", "text": "Findings: Edema."},
+            {"acc": "A4", "uid": "", "text": "Findings: No edema."},
+            {"acc": "", "uid": "", "text": "Findings: Nobody's either."},
+        ],
+    )
+    options = ["--accession-column", "acc", "--study-uid-column", "uid", "--report-column", "text"]
+    prepare(root, tmp_path / "out", "--reports", str(table), *options)
+    rows = sorted((row["findings"], row["indication"]) for row in rows_of(tmp_path / "out"))
+    assert rows == [("", ""), ("Large left pleural effusion.", "Cough."), ("The lungs are clear.", "")]
+    labels = {row["findings"]: row["labels"] for row in rows_of(tmp_path / "out")}
+    assert labels["Large left pleural effusion."][9] == 1 and set(labels[""]) == {-100}
+    told = printed(capsys)
+    for words in (
+        "1 studies have no report in the table.",
+        "1 rows of the table name no study of the archive.",
+        "1 rows of the reports cannot be used: row 6 names no study.",
+        "given 4 = kept 3 + refused 1",
+        "the table has 2 different reports of it",
+    ):
+        assert words in told
+
+
+def test_a_table_that_cannot_be_joined_is_told_with_its_columns(tmp_path):
+    save_dicom(tmp_path / "archive" / "1")
+    table = save_table(tmp_path / "reports.csv", [{"acc": "1", "text": "x"}])
+    for options, words in (
+        ([], "neither a column of accession numbers nor of study UIDs; name one by --accession-column"),
+        (["--accession-column", "ac"], r"no column 'ac' \(--accession-column\); did you mean 'acc'"),
+        (["--accession-column", "acc", "--report-column", "acc", "--findings-column", "f"], "no column 'f'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            prepare(tmp_path / "archive", tmp_path / "out", "--reports", str(table), *options)
+    with pytest.raises(ValueError, match="holds no DICOM file"):
+        (tmp_path / "none").mkdir()
+        prepare(tmp_path / "none", tmp_path / "out")
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_pseudonyms_are_stable_with_a_key_and_differ_without(tmp_path):
+    root = tmp_path / "archive"
+    save_dicom(root / "1")
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    ids = []
+    for out, options in (
+        ("a", ["--pseudonym-key", str(tmp_path / "key")]),
+        ("b", ["--pseudonym-key", str(tmp_path / "key")]),
+        ("c", []),
+        ("d", []),
+    ):
+        prepare(root, tmp_path / out, *options)
+        ids.append(rows_of(tmp_path / out)[0]["study_id"])
+    assert ids[0] == ids[1] and len(set(ids)) == 3
+    (tmp_path / "key").write_bytes(b"short")
+    with pytest.raises(ValueError, match=r"key has 5 bytes; a key has 16 to 4096, by chance: head -c 32 /dev/urandom"):
+        prepare(root, tmp_path / "e", "--pseudonym-key", str(tmp_path / "key"))
+
+
+def test_the_link_file_tells_who_is_who_to_its_owner_alone(tmp_path):
+    root = tmp_path / "archive"
+    save_dicom(root / "DOE" / "1", study="1.1", PatientID="MRN-1", AccessionNumber="A1")
+    links = tmp_path / "links.jsonl"
+    prepare(root, tmp_path / "out", "--link-file", str(links))
+    (link,), (row,) = lines(links), rows_of(tmp_path / "out")
+    assert link == {
+        "study_id": row["study_id"],
+        "subject_id": row["subject_id"],
+        "study_instance_uid": "1.1",
+        "accession_numbers": ["A1"],
+        "patient_ids": ["MRN-1"],
+        "files": {"file-0000001": "DOE/1"},
+    }
+    assert links.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(ValueError, match=r"--link-file .* lies in the data set; keep it apart"):
+        prepare(root, tmp_path / "other", "--link-file", str(tmp_path / "other" / "links.jsonl"))
+    with pytest.raises(ValueError, match=r"--link-file .*links.jsonl exists; .* name another file"):
+        prepare(root, tmp_path / "other", "--link-file", str(links))
+
+
+IDENTITIES = (
+    *("Zebulon", "Quackenbush", "ZQ-998877", "19510203", "1951", "ACC5566771", "Thaddeus", "Featherstone"),
+    *("Mercywood", "Ignatius", "Wolfeschlegel", "555-0182", "0182", "Hildegard", "1.2.840.99.777", "20240229"),
+)
+
+
+@pytest.fixture
+def archive_of_identities(tmp_path):
+    root = tmp_path / "archive" / "QUACKENBUSH_ZEBULON"
+    private = {
+        "PatientName": "Quackenbush^Zebulon^^Mr",
+        "PatientID": "ZQ-998877",
+        "PatientBirthDate": "19510203",
+        "StudyDate": "20240229",
+        "AccessionNumber": "ACC5566771",
+        "ReferringPhysicianName": "Featherstone^Thaddeus^^Dr",
+        "OperatorsName": "Wolfeschlegel^Ignatius",
+        "InstitutionName": "Mercywood Infirmary",
+        "StudyDescription": "CXR of Zebulon Quackenbush",
+        "SeriesDescription": "Quackenbush PA",
+        "BodyPartExamined": "CHEST",
+        "PatientComments": "call Hildegard 555-0182",
+    }
+    for name, pixels in (("Zebulon_1.dcm", PIXELS), ("Zebulon_2.dcm", PIXELS[:, ::-1].copy())):
+        path = save_dicom(root / name, study="1.2.840.99.777", pixels=pixels, **private)
+        header = pydicom.dcmread(path)
+        header.private_block(0x0011, "Quackenbush Inc", create=True).add_new(1, "LO", "Zebulon 555-0182")
+        header.save_as(path)
+    broken = save_dicom(root / "Zebulon_broken.dcm", study="1.2.840.99.777", **private)
+    broken.write_bytes(broken.read_bytes()[:-500])
+    save_dicom(root / "Zebulon_ct.dcm", study="1.2.840.99.777.8", **private | {"Modality": "CT"})
+    save_dicom(root / "Zebulon_none.dcm", study="", **private)
+    (root / "Quackenbush_cut.dcm").write_bytes(broken.read_bytes()[:300])
+    (root / "Quackenbush_empty.dcm").touch()
+    text = (
+        "INDICATION: Mr. Zebulon Quackenbush, born 02/03/1951, MRN ZQ-998877, cough.\n"
+        "FINDINGS: Compared with nothing. QUACKENBUSH has a large left pleural effusion. Seen 02/29/2024 at "
+        "Mercywood Infirmary.\nIMPRESSION: Effusion. Discussed with Dr. Thaddeus Featherstone, phone 555-0182, "
+        "accession ACC5566771. Dictated by Ignatius Wolfeschlegel."
+    )
+    rows = [
+        {"accession_number": "ACC5566771", "report": text},
+        {"accession_number": "ACC-of-Hildegard", "report": "Hildegard 555-0182"},
+        {"accession_number": "", "report": "Hildegard 555-0182"},
+    ]
+    return tmp_path / "archive", save_table(tmp_path / "reports.csv", rows)
+
+
+@pytest.mark.parametrize("num_workers", ["1", "2"])
+def test_no_identity_reaches_any_file_line_or_message(tmp_path, archive_of_identities, capfd, caplog, num_workers):
+    caplog.set_level("DEBUG")
+    root, table = archive_of_identities
+    out = tmp_path / "out"
+    prepare(root, out, "--reports", str(table), "--num-workers", num_workers)
+    said = "".join(capfd.readouterr()) + caplog.text
+    assert "given 5 = kept 1 + refused 4" in said
+    (row,) = rows_of(out)
+    assert "large left pleural effusion" in row["findings"] and row["labels"][9] == 1
+    assert row["view_positions"] == ["PA", "PA"]
+    stored = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert "preparation.json" in stored and "refused.jsonl" in stored
+    for name, content in {**stored, "what was said": said.encode()}.items():
+        for identity in IDENTITIES:
+            assert identity.lower().encode() not in content.lower(), f"{identity} in {name}"
+    for entry in lines(out / "refused.jsonl"):
+        assert all(re.fullmatch(r"file-\d{7}", file) for file in entry["files"])
+    assert all(image.info == {} for image in row["images"])
+
+
+def test_what_makes_a_run_fail_names_nobody(tmp_path, archive_of_identities, capfd):
+    root, table = archive_of_identities
+    for path in root.rglob("Zebulon_[12].dcm"):
+        path.unlink()
+    with pytest.raises(ValueError, match="no study was kept of 5") as caught:
+        prepare(root, tmp_path / "out", "--reports", str(table))
+    said = str(caught.value) + "".join(capfd.readouterr())
+    assert not [identity for identity in IDENTITIES if identity.lower() in said.replace(str(tmp_path), "").lower()]
+
+
+def test_burnt_in_text_is_warned_of_by_header_and_by_sight(tmp_path, capsys):
+    root = tmp_path / "archive"
+    save_dicom(root / "1", study="1.1", BurnedInAnnotation="YES")
+    save_dicom(root / "2", study="1.2", BurnedInAnnotation="NO")
+    prepare(root, tmp_path / "out")
+    (warning,) = lines(tmp_path / "out" / "warnings.jsonl")
+    assert warning["warning"] == "its DICOM header says that annotations are burnt in"
+    assert warning["view"] == 1 and warning["study_id"].startswith("study-")
+    assert "Warnings of 1 pictures: see" in printed(capsys)

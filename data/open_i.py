@@ -169,6 +169,6 @@ def _notes(source: OpenISource, contents: _Contents, reports: list[OpenIReport])
         listed = {f"CXR{number}" for number in contents.annotated}
         unlisted = sum(report.study_id not in listed for report in reports)
         notes.append(
-            f"split from {source.annotation}; {unlisted} studies are not in it (--unlisted {source.unlisted})."
+            f"split of {source.annotation}; {unlisted} studies are not in it (--unlisted {source.unlisted})."
         )
     return tuple(notes)

@@ -1,10 +1,10 @@
-r"""A table of studies as a source for `data.prepare`: CSV, JSONL or Parquet with any column names, images in files.
+r"""A table of studies as a source for `data.prepare`: CSV, JSONL, Parquet or a Hugging Face data set, any column names.
 
     python -m data.prepare table labels.csv --image-root images --subject-id-column patient \
         --label-column label --label-map '{"normal": {"No Finding": "positive"}}' --out runs/studies
 
-A row is a study; its image column holds a path, or several (a list, or a text with --image-separator). With
---group-rows each row is a view, and rows with one study id make one study.
+A row is a study; its image column holds a path, or several (a list, or a text with --image-separator), or, in a Hugging
+Face data set, the pictures themselves. With --group-rows each row is a view, and rows with one study id make one study.
 
 Refused, each with its reason: a row without image; more than MAX_VIEWS of them; a study with neither report nor
 labels (unless the table has neither: then the pictures alone are kept); a study of a patient who is also in a split
@@ -22,15 +22,16 @@ from data.draft import FileDraft, Plan, Planning, Refusal
 from data.splits import later_split, left_out, split_subjects
 from data.table_entry import Entry, Reading, join, read_entry, without_text
 from data.table_labels import read_label_map
-from data.table_rows import column_names, read_rows
+from data.table_rows import TableFile
+from data.table_stored import StoredTable, open_folder, open_hub
 from vlm.findings import FINDINGS
 
 ROLES = (
     *("image", "study_id", "subject_id", "view_position", "indication", "findings", "impression", "report"),
-    *("split", "label", "source", "license"),
+    *("split", "label", "labels", "source", "license"),
 )
-_DEFAULT_COLUMNS = {"image": ["image", "images"], "label": []}
-"""Where they are not just called like the role. Which words stand for which labels only the user can say."""
+_DEFAULT_COLUMNS = {"image": ["image", "images"], "label": [], "labels": []}
+"""Where they are not just called like the role. What labels mean only the user can say."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,8 +39,14 @@ class TableSource:
     """A table with image paths; reports and labels each optional. A column that is not named is the one called like
     its option (study_id, findings, …), where the table has it."""
 
-    table: tyro.conf.Positional[Path]
-    """CSV, JSONL or Parquet."""
+    table: tyro.conf.Positional[Path | None] = None
+    """CSV, JSONL (both also gzipped) or Parquet; or the folder of a Hugging Face data set."""
+    hub_id: str | None = None
+    """Instead of a table, a data set of the Hugging Face hub, which is downloaded."""
+    hub_config: str | None = None
+    """Which of its configurations, where it has several."""
+    hub_revision: str | None = None
+    """Which version of it: a branch, tag or commit. By default the newest."""
     image_root: Path | None = None
     """Folder that image paths start from, and may not leave. By default the table's."""
     image_column: str | None = None
@@ -65,6 +72,8 @@ class TableSource:
     label_map: str | None = None
     """JSON, or a file with it, from each word of --label-column to the state of findings:
     {"normal": {"No Finding": "positive", "Pneumonia": "negative"}}. Findings not named are unlabelled."""
+    labels_column: str | None = None
+    """One column with the 14 codes themselves, as prepared data sets have it."""
     source_column: str | None = None
     license_column: str | None = None
     source_name: str = ""
@@ -77,19 +86,25 @@ class TableSource:
     def __post_init__(self):
         if (self.label_column is None) != (self.label_map is None):
             raise ValueError("--label-column and --label-map go together; give both, or neither")
+        if (self.table is None) == (self.hub_id is None):
+            raise ValueError("name one table: a file, a folder, or a data set of the hub by --hub-id")
+
+    @property
+    def name(self) -> str:
+        return self.hub_id or str(self.table)
 
     def plan(self, planning: Planning) -> Plan:
         if self.image_root is not None and not self.image_root.is_dir():
             raise ValueError(f"--image-root {self.image_root} is no folder")
-        reading = resolve_columns(self)
-        survey = survey_table(self, reading)
+        table = open_table(self, work=planning.work)
+        reading = resolve_columns(self, table)
+        survey = survey_table(self, table, reading)
         if not survey.num_studies:
-            raise ValueError(f"{self.table} has a header, but no rows")
+            raise ValueError(f"{self.name} has a header, but no rows")
         if "split" not in reading.columns:
             survey.split_of = split_subjects(survey.split_of, fractions=planning.split_fractions, seed=planning.seed)
-        return Plan(
-            num_studies=survey.num_studies, drafts=drafts_of(self, reading, survey), notes=_notes(reading, survey)
-        )
+        drafts = drafts_of(self, table, reading, survey)
+        return Plan(num_studies=survey.num_studies, drafts=drafts, notes=_notes(reading, survey))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -104,20 +119,27 @@ class Survey:
     """With --group-rows, the joined rows of each study, without their text."""
 
 
-def resolve_columns(source: TableSource) -> Reading:
+def open_table(source: TableSource, *, work: Path) -> TableFile | StoredTable:
+    """Whatever kind of table the source names; its `column_names`, `rows`, `content` and `license` are used."""
+    if source.hub_id:
+        return open_hub(source.hub_id, config=source.hub_config, revision=source.hub_revision)
+    return open_folder(source.table, work=work) if source.table.is_dir() else TableFile(path=source.table)
+
+
+def resolve_columns(source: TableSource, table: TableFile | StoredTable) -> Reading:
     """Which column plays which role.
 
     Raises:
         ValueError: a column that was asked for is not in the table; names those there are, and the closest.
     """
-    there = column_names(source.table)
+    there = table.column_names()
     columns = {}
     for role in ROLES:
         asked = getattr(source, f"{role}_column")
         if asked is not None and asked not in there:
             near = difflib.get_close_matches(asked, there, n=1, cutoff=0.4)
             raise ValueError(
-                f"{source.table} has no column {asked!r} (--{role.replace('_', '-')}-column)"
+                f"{source.name} has no column {asked!r} (--{role.replace('_', '-')}-column)"
                 + (f"; did you mean {near[0]!r}?" if near else ".")
                 + f" Its columns are {', '.join(there)}"
             )
@@ -125,23 +147,24 @@ def resolve_columns(source: TableSource) -> Reading:
         columns.update((role, name) for name in candidates[::-1] if name in there)
     if "image" not in columns:
         raise ValueError(
-            f"{source.table} has no column 'image' or 'images'; name the one with image paths by --image-column; "
+            f"{source.name} has no column 'image' or 'images'; name the one with image paths by --image-column; "
             f"its columns are {', '.join(there)}"
         )
     if source.group_rows and "study_id" not in columns:
-        raise ValueError(f"--group-rows needs the column of study ids; {source.table} has {', '.join(there)}")
+        raise ValueError(f"--group-rows needs the column of study ids; {source.name} has {', '.join(there)}")
+    mapped = source.label_map or source.labels_column
     return Reading(
         columns=columns,
         image_separator=source.image_separator,
         label_map=read_label_map(source.label_map) if source.label_map else None,
-        finding_columns=tuple(finding for finding in FINDINGS if finding in there) if not source.label_map else (),
+        finding_columns=() if mapped else tuple(finding for finding in FINDINGS if finding in there),
     )
 
 
-def survey_table(source: TableSource, reading: Reading) -> Survey:
+def survey_table(source: TableSource, table: TableFile | StoredTable, reading: Reading) -> Survey:
     """The first pass: subjects with their splits, and which rows belong together."""
     survey = Survey()
-    for row in read_rows(source.table):
+    for row in table.rows():
         entry = read_entry(row, reading)
         if source.group_rows and entry.study_id:
             joined = survey.groups.get(entry.study_id)
@@ -156,11 +179,15 @@ def survey_table(source: TableSource, reading: Reading) -> Survey:
     return survey
 
 
-def drafts_of(source: TableSource, reading: Reading, survey: Survey) -> Iterator[FileDraft | Refusal]:
+def drafts_of(
+    source: TableSource, table: TableFile | StoredTable, reading: Reading, survey: Survey
+) -> Iterator[FileDraft | Refusal]:
     """The second pass: a draft or a refusal for each study, in the order of the table."""
-    image_root = source.image_root if source.image_root is not None else source.table.parent
-    source_name = source.source_name or source.table.stem
-    for row in read_rows(source.table):
+    image_root = source.image_root
+    if image_root is None:
+        image_root = source.table.parent if source.table and source.table.is_file() else source.table or Path()
+    source_name = source.source_name or source.hub_id or source.table.stem
+    for row in table.rows():
         entry = read_entry(row, reading)
         if source.group_rows and entry.study_id:
             joined = survey.groups.pop(entry.study_id, None)
@@ -181,13 +208,14 @@ def drafts_of(source: TableSource, reading: Reading, survey: Survey) -> Iterator
             split=split,
             image_root=image_root,
             files=entry.images,
+            contents=tuple(table.content(reading.columns["image"], name) for name in entry.images),
             view_positions=entry.view_positions,
             indication=entry.indication,
             findings=entry.findings,
             impression=entry.impression,
             labels=entry.labels,
             source=entry.source or source_name,
-            license=entry.license or source.license,
+            license=entry.license or source.license or table.license,
         )
 
 
@@ -196,7 +224,7 @@ def _notes(reading: Reading, survey: Survey) -> tuple[str, ...]:
     notes = [f"columns used: {used}."]
     if reading.finding_columns:
         notes.append(f"labels from the columns {', '.join(reading.finding_columns)}.")
-    elif not reading.label_map and reading.has_text:
+    elif not reading.has_labels and reading.has_text:
         notes.append("no labels in the table: they are read from the reports.")
     if survey.num_without_subject:
         notes.append(

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from data.draft import UNKNOWN_VIEW
-from data.table_labels import is_blank, labels_from_columns, labels_from_map
+from data.sections import split_sections
+from data.table_labels import is_blank, labels_from_codes, labels_from_columns, labels_from_map
 from data.table_rows import Row
 from vlm.findings import UNLABELED_STUDY
-from vlm.report import split_report
 
 MAX_VIEWS = 16
 _SPLIT_OF_NAME = {
@@ -36,6 +36,10 @@ class Reading:
     @property
     def has_text(self) -> bool:
         return any(role in self.columns for role in ("findings", "impression", "report"))
+
+    @property
+    def has_labels(self) -> bool:
+        return bool(self.label_map or self.finding_columns or "labels" in self.columns)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,8 +110,9 @@ def _complete(entry: Entry, cells: dict[str, Any], row: Row, reading: Reading) -
         for role in ("subject_id", "split", "indication", "findings", "impression", "report", "source", "license")
     }
     if texts["report"] and not texts["findings"] and not texts["impression"]:
-        sections = split_report(texts["report"])
-        texts |= {"findings": sections.findings, "impression": sections.impression}
+        sections = split_sections(str(cells["report"]))  # whose lines tell headings from sentences
+        texts |= {"findings": _line(sections.findings), "impression": _line(sections.impression)}
+        texts["indication"] = texts["indication"] or _line(sections.indication)
     split = texts["split"].lower()
     if "split" in reading.columns and split not in _SPLIT_OF_NAME:
         raise ValueError(f"split {texts['split']!r} is none of {', '.join(_SPLIT_OF_NAME)}")
@@ -116,8 +121,10 @@ def _complete(entry: Entry, cells: dict[str, Any], row: Row, reading: Reading) -
         labels = labels_from_map(cells.get("label"), reading.label_map)
     elif reading.finding_columns:
         labels = labels_from_columns(row.values)
+    elif "labels" in reading.columns:
+        labels = labels_from_codes(cells["labels"])
     has_report = bool(texts["findings"] or texts["impression"])
-    if not has_report and labels == UNLABELED_STUDY and (reading.has_text or _gives_labels(reading)):
+    if not has_report and labels == UNLABELED_STUDY and (reading.has_text or reading.has_labels):
         raise ValueError("has neither a report nor labels")
     entry = replace(
         entry,
@@ -132,10 +139,6 @@ def _complete(entry: Entry, cells: dict[str, Any], row: Row, reading: Reading) -
         license=texts["license"],
     )
     return replace(entry, digest=hash((*texts.values(), labels)))
-
-
-def _gives_labels(reading: Reading) -> bool:
-    return bool(reading.label_map or reading.finding_columns)
 
 
 def _view_positions(entry: Entry, value: Any, separator: str | None) -> tuple[str, ...]:
@@ -167,4 +170,8 @@ def _text(value: Any, column: str) -> str:
         return ""
     if isinstance(value, list | dict):
         raise ValueError(f"column {column!r} holds a {type(value).__name__}, not a text")
-    return " ".join(str(value).split())
+    return _line(str(value))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

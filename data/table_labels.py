@@ -1,9 +1,10 @@
-"""Labels of a row of a table: from columns named after findings, or from one column whose values are mapped.
+"""Labels of a row of a table: from columns named after findings, from one column whose values are mapped, or as codes.
 
 - Columns named after the 14 findings hold CheXpert's values: 1 positive, 0 negative, -1 uncertain, blank not
   mentioned. A finding without a column, and a row with nothing in any of them, are unlabelled.
 - One column with words, and a map from each word to findings: {"normal": {"No Finding": "positive",
   "Pneumonia": "negative"}, …}. States are words or CheXbert's codes; findings not named are unlabelled.
+- A column "labels" with 14 codes, as prepared data sets have it.
 """
 
 import difflib
@@ -16,6 +17,7 @@ from vlm.findings import (
     BLANK,
     FINDING_INDEX,
     FINDINGS,
+    LABEL_CODES,
     NEGATIVE,
     POSITIVE,
     UNCERTAIN,
@@ -41,6 +43,19 @@ def labels_from_columns(values: dict[str, Any]) -> tuple[int, ...]:
     if all(is_blank(values.get(finding)) for finding in FINDINGS):
         return UNLABELED_STUDY
     return tuple(_chexpert_code(finding, values[finding]) if finding in values else UNLABELED for finding in FINDINGS)
+
+
+def labels_from_codes(value: Any) -> tuple[int, ...]:
+    """The 14 codes of a cell that holds just them; unlabelled for an empty one.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    if is_blank(value):
+        return UNLABELED_STUDY
+    if not isinstance(value, list) or len(value) != len(FINDINGS) or not LABEL_CODES.issuperset(value):
+        raise ValueError(f"labels are {value!r}; give {len(FINDINGS)} codes out of {sorted(LABEL_CODES)}")
+    return tuple(value)
 
 
 def labels_from_map(value: Any, label_map: dict[str, tuple[int, ...]]) -> tuple[int, ...]:

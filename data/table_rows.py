@@ -34,6 +34,23 @@ class Row:
     fault: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableFile:
+    """A table in a file, whose pictures are files of their own."""
+
+    path: Path
+    license: str = ""
+
+    def column_names(self) -> list[str]:
+        return column_names(self.path)
+
+    def rows(self) -> Iterator[Row]:
+        return read_rows(self.path)
+
+    def content(self, column: str, name: str) -> None:
+        return None
+
+
 def column_names(path: Path) -> list[str]:
     """The columns of the table; of JSONL, all keys that occur.
 

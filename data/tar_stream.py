@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 SUFFIXES = (".tgz", ".tar.gz", ".tar")
 
@@ -38,8 +39,7 @@ def read_members(archive: Path, *, wanted: Callable[[str], bool], max_bytes: int
         with archive.open("rb") as file:
             is_gzip = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            # tarfile's own gzip stream takes an early end for the end.
-            stream = gzip.GzipFile(fileobj=file) if is_gzip else file
+            stream = _Gunzipped(file) if is_gzip else file
             with tarfile.open(fileobj=stream, mode="r|") as tar:
                 while (member := tar.next()) is not None:
                     tar.members.clear()  # else it keeps a record of every member
@@ -59,6 +59,17 @@ def read_members(archive: Path, *, wanted: Callable[[str], bool], max_bytes: int
         ) from error
     except OSError as error:
         raise ValueError(f"{archive} cannot be read ({error.strerror or error})") from error
+
+
+class _Gunzipped:
+    """A gzip stream that gives the last bytes before an early end, and only then raises EOFError: tarfile's own takes
+    it for the end, and `GzipFile.read` raises before those bytes are out."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = gzip.GzipFile(fileobj=file)
+
+    def read(self, size: int) -> bytes:
+        return self._file.read1(size)
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

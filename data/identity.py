@@ -29,8 +29,8 @@ _PATTERNS = tuple(
         ("record number", RECORDS, 0),
         ("time", TIMES, re.IGNORECASE),
         ("age over 89", AGES, re.IGNORECASE),
-        ("name", NAME_PATTERNS, 0),
         ("hospital", HOSPITALS, 0),
+        ("name", NAME_PATTERNS, 0),
     )
     for pattern in patterns
 )

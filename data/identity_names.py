@@ -21,12 +21,14 @@ _UPPER = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĘĚĞİŁŃŇŐŘŚŞŠŤŪŮŰŹŻŽ"
 _ANY_CASE = rf"(?!X{{4}}|(?i:{'|'.join(NOT_NAMES)})(?![\w-]))"
 _GAP = r"(?: | ?\n ?)"
 _PARTICLES = r"(?:(?i:van|von|der|den|de|del|della|di|da|dos|du|la|le|bin|ibn|al|el|ter|st\.?) ){0,2}"
-_WORD = rf"{_ANY_CASE}(?:[{_UPPER}]\.|[{_UPPER}](?:[\w'’]|-(?=\w))*)"
-_NAME = rf"{_PARTICLES}{_WORD}(?:{_GAP}{_PARTICLES}{_WORD}){{0,3}}"
-_INVERTED = rf"{_PARTICLES}{_WORD}(?: {_WORD})?, ?{_WORD}(?: {_WORD}){{0,2}}"
-_NAMES = rf"{_NAME}(?:(?: ?[,/&] ?|{_GAP}(?i:and|or){_GAP}){_NAME}){{0,4}}"
-_LOWER_NAME = rf"{_ANY_CASE}[a-z][a-z'’-]+(?: [a-z]\.)?"
 _DEGREE = rf"(?:{'|'.join(DEGREES)})(?!\w)"
+_INITIAL = rf"[{_UPPER}]\.(?= ?[{_UPPER}])"
+_WORD = rf"(?!{_DEGREE})(?:{_INITIAL}|{_ANY_CASE}[{_UPPER}](?:[\w'’]|-(?=\w)){{0,40}})"
+_LATER = rf"(?:{_GAP}{_PARTICLES}{_WORD}| [{_UPPER}](?![\w'’-])\.?)"
+_NAME = rf"{_PARTICLES}{_WORD}{_LATER}{{0,3}}"
+_INVERTED = rf"{_PARTICLES}{_WORD}(?: {_WORD})?, ?{_WORD}{_LATER}{{0,2}}"
+_NAMES = rf"{_NAME}(?:(?: ?[,/&] ?|{_GAP}(?i:and|or){_GAP}){_NAME}){{0,4}}"
+_LOWER_NAME = rf"{_ANY_CASE}[a-z][a-z'’-]{{1,40}}(?: [a-z]\.)?"
 _NO_EPONYM = r"(?![ -](?i:fracture|sign|line|disease|syndrome|criteri|tube|catheter|drain|valve|procedure|node|rod))"
 _COMMON_NAME = rf"(?i:{'|'.join(COMMON_NAMES)})(?:['’]s)?(?![\w-]){_NO_EPONYM}"
 _END = r"(?= ?(?:[,;(\n]|$))"
@@ -53,10 +55,11 @@ NAME_PATTERNS = (
         rf"(?:{_INVERTED}|{_WORD}(?: {_WORD}){{1,3}}|{_WORD}{_END})",
     ),
     _after(_ignoring_case(DEEDS), rf"(?: ?: ?|{_GAP})", rf"(?:{_INVERTED}(?={_END}|,? {_DEGREE})|{_NAMES})"),
-    rf"(?P<keep>)(?<!\w){_NAME}(?=,? {_DEGREE})",
-    r"(?P<keep>)\b[^\W\d_][\w'’-]*\^[\w'’^ -]*\w",
-    rf"(?P<keep>)(?<!\w){_WORD}, ?(?=[{_UPPER}]){_COMMON_NAME}(?: [{_UPPER}](?:\.|\b))?",
-    rf"(?P<keep>)(?<!\w)(?:{_WORD} ){{0,2}}(?=[{_UPPER}]){_COMMON_NAME}(?: {_PARTICLES}{_WORD}){{0,2}}",
+    rf"(?P<keep>)(?<![\w-]){_NAME}(?=,? {_DEGREE})",
+    rf"(?P<keep>)^{_WORD}(?: {_WORD}){{1,3}}(?=,? (?:is |was )?(?:an? )?\d{{1,3}}[ -]?(?:[MF]\b|[Yy]))",
+    r"(?P<keep>)(?<![\w'’-])[^\W\d_][\w'’-]{0,40}\^[\w'’^ -]{0,60}\w",
+    rf"(?P<keep>)(?<![\w-]){_WORD}, ?(?=[{_UPPER}]){_COMMON_NAME}(?: [{_UPPER}](?:\.|\b))?",
+    rf"(?P<keep>)(?<![\w-])(?:{_WORD} ){{0,2}}(?=[{_UPPER}]){_COMMON_NAME}(?: {_PARTICLES}{_WORD}){{0,2}}",
 )
 """What `keep` matches stays, the rest of the match is the name."""
 
@@ -71,7 +74,7 @@ def known_name_pattern(names: Iterable[str]) -> re.Pattern | None:
     if not parts:
         return None
     part = "|".join(sorted(map(re.escape, parts), key=len, reverse=True))
-    several = rf"(?:{part})(?:[\s,.^_'’-]+(?:{part})\b)+"
+    several = rf"(?:{part})(?:(?:[\s,^_'’-]+|(?<=\b\w)\. ?)(?:{part})\b){{1,8}}"
     alone = "".join(rf"|{re.escape(part)}" for part in sorted(telling, key=len, reverse=True))
     return re.compile(rf"(?P<keep>)(?<![^\W_])(?:{several}{alone})(?:['’]s)?(?![^\W_])", re.IGNORECASE)
 

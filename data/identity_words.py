@@ -10,19 +10,21 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 NOT_NAMES = _words(
-    "a about abdomen abnormal above acute addendum after again all am an and angiography any ap apical approved are "
-    "as at attending audible axial back basilar be been before below bilateral bone bones both brain but by call "
-    "called cardiac chest clear clinical clinic comparison compared conclusion consultant contrast ct cxr date "
-    "department did dictated digital discussed do does ed electronically emergency end er exam examination fellow "
-    "film final findings floor follow for from has have he head heart her hilar his history hospital however icu id "
-    "if image images imaging impression in indication infiltrate interval is it its large lateral left line lower "
-    "lung lungs md may medicine medical mild moderate mr mri name new no normal notified nurse of office on or "
-    "other our pa page paged patient pelvis per phone physician please pleural portable possible practitioner "
-    "primary prior pt pulmonary radiograph radiologist radiology read received recommend regarding registrar report "
-    "resident results reviewed rib ribs right rn room service she signed small spine staff stable study supine "
-    "surgery surgical taken team technique technologist telephone that the their then there these they this time to "
-    "transcribed trauma tube two unit unremarkable upper upright verbally via view views was we were when which who "
-    "will with x-ray xray none unknown pending see attached below you "
+    "a abdomen abnormal about above acc accession acute addendum after again all am an and angiography any ap "
+    "apical approved are as at attached attending audible axial back basilar be been before below bilateral bone "
+    "bones both brain but by call called cardiac chest clear clinic clinical compared comparison conclusion "
+    "consultant contrast cough ct cxr date department dictated did digital discussed do dob doctor does dr drs "
+    "dyspnea ed electronically emergency end er exam examination fax fellow female fever film final findings floor "
+    "follow for from has have he head heart her hilar his history hospital however icu id if image images imaging "
+    "impression in indication infiltrate interval is it its large lateral left line lower lung lungs male man may "
+    "md medical medicine mild miss moderate mr mri mrn mrs ms mx name new no none normal notified nurse of office "
+    "on or other our pa page paged pager pain patient pelvis pending per phone physician please pleural portable "
+    "possible practitioner primary prior prof professor pt pulmonary radiograph radiologist radiology read received "
+    "recommend regarding registrar report resident results reviewed rib ribs right rn room see service she "
+    "shortness signed sister small spine ssn stable staff study supine surgery surgical taken team technique "
+    "technologist tel telephone that the their then there these they this time to transcribed trauma tube two unit "
+    "unknown unremarkable upper upright verbally via view views was we were when which who will with woman x-ray "
+    "xray you "
 )
 """Never part of a name, in any case."""
 
@@ -76,7 +78,7 @@ LOWER_TITLES = (r"(?:drs?|mrs?|ms|prof)\.|(?:dr|doctor|mrs|professor)\b",)
 LABELS = (
     r"(?:patient|pt|client|subject)(?:'s)? ?names?|(?:full|last|first|middle|maiden|family|given|sur)[ -]?names?|"
     r"names?",
-    r"author|attn|re",
+    r"author",
     r"(?:referring|ordering|requesting|attending|primary|admitting|reporting|interpreting|reading|supervising|family|"
     r"responsible|treating|consulting) (?:physician|doctor|dr|md|provider|clinician|practitioner|radiologist)",
     r"radiologist|resident|physician|provider|consultant|clinician|fellow|technologist|technician|radiographer|"

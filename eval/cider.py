@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class _WeighedReport:
 
 
 class CiderReferences:
-    """References (as words) counted once, to score any prediction against any of them."""
+    """References (as words) counted once, to score any prediction against any of them, or against all at once."""
 
     def __init__(self, references: Sequence[Sequence[str]]):
         self._references = references
@@ -67,9 +68,33 @@ class CiderReferences:
         return _similarity(self._weigh(prediction), self._weigh(self._references[study]), is_plain)
 
     def score_against_all(self, prediction: Sequence[str]) -> np.ndarray:
-        """CIDEr of one prediction against each reference."""
-        weighed = self._weigh(prediction)
-        return np.array([_similarity(weighed, self._weigh(words), False) for words in self._references])
+        """CIDEr of one prediction against each reference, many times faster than one by one."""
+        weighed, totals = self._weigh(prediction), np.zeros(len(self._references))
+        index, num_bigrams = self._index
+        for ngram, weight in weighed.weights.items():
+            if ngram in index and weight > 0:
+                studies, weights, norms = index[ngram]
+                totals[studies] += np.minimum(weight, weights) * weights / (weighed.norms[len(ngram) - 1] * norms)
+        penalties = np.exp(-((len(prediction[1:]) - num_bigrams) ** 2) / (2 * SIGMA**2))
+        return 10 * totals * penalties / MAX_ORDER
+
+    @cached_property
+    def _index(self) -> tuple[dict[tuple[str, ...], tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray]:
+        """For each n-gram the references that have it, its weights there and their norms of its order; the number of
+        bigrams of each reference."""
+        found: dict[tuple[str, ...], list[tuple[int, float, float]]] = {}
+        num_bigrams = np.zeros(len(self._references))
+        for study, words in enumerate(self._references):
+            weighed = self._weigh(words)
+            num_bigrams[study] = weighed.num_bigrams
+            for ngram, weight in weighed.weights.items():
+                if weight > 0:
+                    found.setdefault(ngram, []).append((study, weight, weighed.norms[len(ngram) - 1]))
+        index = {}
+        for ngram, entries in found.items():
+            studies, weights, norms = zip(*entries, strict=True)
+            index[ngram] = np.array(studies), np.array(weights), np.array(norms)
+        return index, num_bigrams
 
     def _weigh(self, words: Sequence[str]) -> _WeighedReport:
         weights: dict[tuple[str, ...], float] = {}

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from eval.bleu import bleu_from_statistics
 from eval.clinical import is_positive, mean_of_defined
 from eval.controls import constant_sentence
+from eval.ngrams import MAX_ORDER, ngram_counts
 from eval.normalization import DEFAULT_NORMALIZATION, normalize_report
-from eval.overlap import MAX_ORDER, bleu_from_statistics
 
 LabelReport = Callable[[str], Sequence[int]]
 
@@ -45,13 +46,13 @@ def best_by_bleu_4(reports: Sequence[str], normalization: str = DEFAULT_NORMALIZ
     words = [tuple(normalize_report(report, normalization).split()) for report in reports]
     having: Counter[tuple[tuple[str, ...], int]] = Counter()
     for report in words:
-        for ngram, count in _ngrams(report).items():
+        for ngram, count in ngram_counts(report).items():
             having.update((ngram, times) for times in range(1, count + 1))
     num_words = sum(map(len, words))
     candidates = sorted({report: number for number, report in reversed(list(enumerate(words)))}.items())
     statistics = np.zeros((len(candidates), 2 * MAX_ORDER + 2))
     for row, (report, _) in enumerate(candidates):
-        for ngram, count in _ngrams(report).items():
+        for ngram, count in ngram_counts(report).items():
             statistics[row, len(ngram) - 1] += sum(having[ngram, times] for times in range(1, count + 1))
         statistics[row, MAX_ORDER : 2 * MAX_ORDER] = [max(0, len(report) - order) for order in range(MAX_ORDER)]
         statistics[row, MAX_ORDER : 2 * MAX_ORDER] *= len(words)
@@ -68,11 +69,3 @@ def best_by_macro_f1(reports: Sequence[str], label_report: LabelReport, uncertai
     # Said of all, a finding has precision p and recall 1, where p is the share of patients who have it.
     f1 = np.where(share > 0, said * 2 * share / (1 + share), np.nan)
     return candidates[int(np.nan_to_num(mean_of_defined(f1)).argmax())]
-
-
-def _ngrams(words: Sequence[str]) -> Counter[tuple[str, ...]]:
-    return Counter(
-        tuple(words[start : start + order])
-        for order in range(1, MAX_ORDER + 1)
-        for start in range(len(words) - order + 1)
-    )

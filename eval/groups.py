@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from eval.bootstrap import NUM_RESAMPLES, interval, point_values, resample
+from eval.predictions import Prediction
 from eval.scoring import UNDEFINED, Scores
 
 GROUP_METRICS = ("macro_f1", "micro_f1", "macro_auroc", "cider", "rouge_l", "bleu_4")
@@ -34,12 +35,23 @@ def scores_by_group(
     }
 
 
+def study_groups(predictions: Sequence[Prediction]) -> dict[str, list[str]]:
+    """Each study's group by view, by source and by length of its reference."""
+    return {
+        "view": [" and ".join(sorted(set(prediction.view_positions))) for prediction in predictions],
+        "source": [prediction.source for prediction in predictions],
+        LENGTH: length_groups([prediction.reference for prediction in predictions]),
+    }
+
+
 def length_groups(references: Sequence[str]) -> list[str]:
     """Thirds of the reference reports by number of words, named by their bounds; "no report" for empty ones."""
     lengths = np.array([len(reference.split()) for reference in references])
     if not lengths.any():
         return ["no report"] * len(lengths)
     low, high = (int(bound) for bound in np.percentile(lengths[lengths > 0], [100 / 3, 200 / 3]))
+    if low == high:
+        return ["any length" if length else "no report" for length in lengths]
     names = [f"1 to {low} words", f"{low + 1} to {high} words", f"{high + 1} words and more"]
     return [names[int(length > low) + int(length > high)] if length else "no report" for length in lengths]
 

@@ -1,4 +1,4 @@
-"""The model and its controls, metric by metric, as a table in the terminal."""
+"""The model and its controls as a table in the terminal: a row a system, a column a metric."""
 
 from collections.abc import Sequence
 
@@ -8,28 +8,40 @@ from eval.bootstrap import Estimate
 from eval.scoring import METRICS, Scores
 from eval.verdict import number
 
-SHOWN = ("macro_f1", "micro_f1", "macro_f1_5", "macro_auroc", "cider", "rouge_l", "bleu_4", "bleu_1")
+SHOWN = {
+    "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "macro_auroc": "AUROC",
+    "cider": "CIDEr",
+    "rouge_l": "ROUGE-L",
+    "bleu_4": "BLEU-4",
+}
+"""Metrics in the table, most telling first, and their heads; with METRICS' names in its caption."""
 
 
 def score_table(systems: Sequence[Scores]) -> Table:
-    """A row a metric, a column a system; values with their 95 % intervals."""
+    """Values with their 95 % intervals; metrics that no system has are left out."""
     model = systems[0]
+    shown = [metric for metric in SHOWN if any(scores.metrics[metric].value is not None for scores in systems)]
+    ratio = number(model.reference_distinct_ratio)
     table = Table(
         title=f"{len(model.study_ids)} studies: value and 95 % interval",
-        caption=f"F1 of findings in the written reports; {model.convention}; text normalised: {model.normalization}",
+        caption=f"macro-F1, micro-F1: 14 findings in the written reports, {model.convention}; "
+        f"ROUGE-L: {METRICS['rouge_l']}; text normalised: {model.normalization}; "
+        f"different: reports for each study (the references: {ratio})",
     )
-    table.add_column("metric", no_wrap=True)
+    table.add_column("", min_width=12)
+    for metric in shown:
+        table.add_column(SHOWN[metric], justify="right", no_wrap=True)
+    table.add_column("different", justify="right", no_wrap=True)
     for scores in systems:
-        table.add_column(scores.name, justify="right", style="bold" if scores is model else "")
-    for metric in SHOWN:
-        table.add_row(METRICS[metric], *(_cell(scores.metrics[metric]) for scores in systems))
-    table.add_row("different reports / studies", *(number(scores.distinct_ratio) for scores in systems))
-    table.add_row("references' own", *([number(model.reference_distinct_ratio)] * len(systems)), style="dim")
+        figures = (_cell(scores.metrics[metric]) for metric in shown)
+        table.add_row(scores.name, *figures, number(scores.distinct_ratio), style="bold" if scores is model else "")
     return table
 
 
 def _cell(estimate: Estimate) -> str:
-    """The interval under its value: side by side, four systems would not fit into 80 columns."""
+    """The interval under its value."""
     if estimate.low is None:
         return number(estimate.value)
     return f"{number(estimate.value)}\n[dim not bold]{number(estimate.low)}–{number(estimate.high)}[/]"

@@ -20,13 +20,12 @@ SLIGHT_DIFFERENCE = {"macro_f1": 0.1, "cider": 0.1, "macro_auroc": 0.05}
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
     """Whether the image (or the patient) matters, as a word and as a sentence; `differences` to the control named by
-    `basis`, by metric; `facts` are plain sentences beside it, most telling first."""
+    `basis`, by metric."""
 
     grade: Literal["yes", "slightly", "no", "unknown"]
     sentence: str
     differences: dict[str, Estimate]
     basis: str = SHUFFLED_IMAGES
-    facts: tuple[str, ...] = ()
 
 
 def image_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> Verdict:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from data.labeler import label_report
+from eval.bleu import bleu
+from eval.cider import cider
 from eval.clinical import f1_scores
 from eval.constant_reports import best_by_bleu_4, best_by_macro_f1, best_constants
-from eval.overlap import bleu, cider
 
 SENTENCES = (
     "The heart is enlarged.",

@@ -1,0 +1,283 @@
+"""Anybody's predicted reports, judged: figures with intervals beside controls, a verdict in words, a page.
+
+    python -m eval.score predictions.jsonl references.jsonl --output-dir scores
+    python -m eval.score both.json                       (one file that holds predictions and references)
+    python -m eval.score res.csv annotation.json --control-reports annotation.json --control-split val
+
+Reads JSONL, CSV, TSV, Parquet and JSON with any column names, ReXrank's files and R2Gen's; needs no model, no weights
+and no network. Prints the table and the verdict; writes metrics.json and report.html to the output directory.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+
+from data.labeler import label_report
+from eval.bootstrap import NUM_RESAMPLES
+from eval.consistency import consistency, consistency_document
+from eval.groups import study_groups
+from eval.matching import Matched, MissingPredictions, match
+from eval.metrics_file import metrics_document
+from eval.normalization import DEFAULT_NORMALIZATION, NORMALIZATIONS
+from eval.page_study import page_study
+from eval.predictions import Prediction
+from eval.report_page import render_page
+from eval.report_table import ReportTable, read_table
+from eval.score_table import score_table
+from eval.scoring import Scores, score_predictions
+from eval.study_choice import choose_studies
+from eval.text_controls import CONSTANTS, TextControls, text_controls
+from eval.verdict import SHUFFLED_REPORTS, constant_facts, report_verdict
+
+NUM_NOTES_SHOWN = 12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """Columns by the user's word; where none is given, the usual names are looked for."""
+
+    prediction_id_column: str = ""
+    """Column of the predictions that names the study."""
+    report_column: str = ""
+    """Column of the predictions that holds the report."""
+    reference_id_column: str = ""
+    """Column of the references that names the study."""
+    reference_column: str = ""
+    """Column of the references that holds the report; else findings and impression are put together."""
+    subject_column: str = ""
+    """Column that names the patient; without one, every study is a patient of its own."""
+    source_column: str = ""
+    """Column that says where a study is from, for figures by source."""
+    view_column: str = ""
+    """Column with the view or views, for figures by view."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreConfig:
+    """Judge a file of predicted reports."""
+
+    predictions: Annotated[Path, tyro.conf.Positional]
+    """File of predictions: study ids and reports, with probabilities of findings where there are some."""
+    references: Annotated[Path | None, tyro.conf.Positional] = None
+    """File of references: study ids and true reports, with labels, patients, views where there are some."""
+    output_dir: Path | None = None
+    """Where metrics.json and report.html go; without it, figures are only printed."""
+    columns: tyro.conf.OmitArgPrefixes[Columns] = field(default_factory=Columns)
+    reference_split: str = ""
+    """Only references of this split; of R2Gen's annotation.json, test by itself."""
+    control_reports: Path | None = None
+    """Reports of other studies (training or validation), to choose the controls on."""
+    control_split: str = ""
+    """Only control reports of this split."""
+    control_column: str = ""
+    """Column of the control reports."""
+    missing_predictions: MissingPredictions = "leave-out"
+    """What a reference without prediction counts as."""
+    normalization: Literal[tuple(NORMALIZATIONS)] = DEFAULT_NORMALIZATION
+    """What is done to both texts before their words are compared."""
+    uncertain: Literal["positive", "negative"] = "positive"
+    """How an uncertain finding counts in the main figures; the other way is in metrics.json too."""
+    num_resamples: int = NUM_RESAMPLES
+    """Bootstrap resamples for the intervals."""
+    seed: int = 0
+    """Of the bootstrap and of the controls."""
+    num_page_studies: int = 12
+    """Studies shown on the page: a third each the worst, the best, and drawn by lot."""
+
+    def __post_init__(self):
+        for name, least in (("num_resamples", 1), ("num_page_studies", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; give at least {least}")
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Parses, reads, scores, shows; returns the content of metrics.json."""
+    config = tyro.cli(ScoreConfig, args=argv, description=__doc__)
+    console = Console()
+    predictions, references = read_files(config.predictions, config.references, config.columns, config.reference_split)
+    matched = match(predictions, references, config.missing_predictions)
+    control_table = _control_table(config)
+    with console.status("scoring"):
+        controls = _controls(config, matched, control_table)
+        model = _score(config, matched.predictions, "model")
+        others = {name: _score(config, given, name) for name, given in controls.predictions.items()}
+        document = _document(config, matched, controls, model, others)
+        document["run"] = {
+            "predictions": predictions.record,
+            "references": references.record,
+            "control_reports": control_table.record if control_table else None,
+        }
+    for table in (predictions, references):
+        console.print(_said(table), style="dim", highlight=False)
+    console.print(score_table([model, *others.values()]))
+    _print_verdict(console, document)
+    if config.output_dir:
+        _write(config, document, matched, model)
+        console.print(f"Page: {config.output_dir / 'report.html'}   Figures: {config.output_dir / 'metrics.json'}")
+    return document
+
+
+def read_files(
+    predictions: Path, references: Path | None, columns: Columns, reference_split: str = ""
+) -> tuple[ReportTable, ReportTable]:
+    """Both tables; one file may hold both."""
+    shared = {
+        "subject_id": columns.subject_column,
+        "source": columns.source_column,
+        "view": columns.view_column,
+    }
+    is_only_file = references is None
+    truth_id = columns.reference_id_column or (columns.prediction_id_column if is_only_file else "")
+    named = {"study_id": truth_id, "text": columns.reference_column, **shared}
+    truths = read_table(references or predictions, "reference", named, split=reference_split, is_only_file=is_only_file)
+    # Patients, sources and views may stand in either file.
+    own = {name: column for name, column in shared.items() if column and is_only_file}
+    named = {"study_id": columns.prediction_id_column, "text": columns.report_column, **own}
+    split = reference_split if is_only_file else ""
+    given = read_table(predictions, "prediction", named, split=split, is_only_file=is_only_file)
+    if is_only_file and given.record["report_column"] == truths.record["report_column"]:
+        raise ValueError(
+            f"{predictions} holds one report a study (column {given.record['report_column']!r}); name a second file "
+            "with the references, or the two columns with --report-column and --reference-column"
+        )
+    return given, truths
+
+
+def _control_table(config: ScoreConfig) -> ReportTable | None:
+    if config.control_reports is None:
+        return None
+    named = {"text": config.control_column, "study_id": config.columns.reference_id_column}
+    split = config.control_split
+    return read_table(config.control_reports, "reference", named, split=split)
+
+
+def _controls(config: ScoreConfig, matched: Matched, table: ReportTable | None) -> TextControls:
+    reports = None
+    if table is not None:
+        scored = {prediction.study_id for prediction in matched.predictions}
+        leaked = [entry.study_id for entry in table.entries if entry.study_id in scored]
+        if leaked:
+            raise ValueError(
+                f"{table.file.path}: {len(leaked)} studies to choose controls on are scored as well, first "
+                f"{leaked[0]!r}; give reports of other studies (--control-split train)"
+            )
+        reports = [entry.report for entry in table.entries if entry.report.strip()]
+    return text_controls(
+        matched.predictions,
+        reports,
+        label_report,
+        normalization=config.normalization,
+        uncertain_is_positive=config.uncertain == "positive",
+        seed=config.seed,
+    )
+
+
+def _score(config: ScoreConfig, predictions: Sequence[Prediction], name: str) -> Scores:
+    return score_predictions(
+        predictions,
+        label_report,
+        name=name,
+        uncertain_is_positive=config.uncertain == "positive",
+        normalization=config.normalization,
+        num_resamples=config.num_resamples,
+        seed=config.seed,
+    )
+
+
+def _document(
+    config: ScoreConfig, matched: Matched, controls: TextControls, model: Scores, others: dict[str, Scores]
+) -> dict[str, Any]:
+    verdict = report_verdict(model, others.get(SHUFFLED_REPORTS), "; ".join(controls.notes))
+    constants = {metric: others[name] for metric, name in CONSTANTS.items() if name in others}
+    resampling = {"num_resamples": config.num_resamples, "seed": config.seed}
+    study_ids, references = model.study_ids, [prediction.reference for prediction in matched.predictions]
+    reports = [prediction.report for prediction in matched.predictions]
+    has_probabilities = model.statistics.probabilities is not None
+    found = consistency(
+        reports,
+        references,
+        model.statistics.probabilities if has_probabilities else None,
+        uncertain_is_positive=config.uncertain == "positive",
+    )
+    return metrics_document(
+        [model, *others.values()],
+        verdict,
+        "",
+        program="eval.score",
+        run={},
+        studies={
+            "given": matched.num_given,
+            "written": len(matched.predictions) - matched.num_filled,
+            "refused": len(matched.refused),
+            "references": matched.num_references,
+            "without_prediction": matched.num_missing,
+        },
+        refused=[{"study_id": refusal.study_id, "reason": refusal.reason} for refusal in matched.refused],
+        facts=constant_facts(model, constants),
+        groups=study_groups(matched.predictions),
+        consistency=consistency_document(
+            found, study_ids, model.subject_ids, references=consistency(references, references), **resampling
+        ),
+        control_reports=controls.reports,
+        bootstrap=resampling,
+        notes=[*matched.notes, *controls.notes],
+    )
+
+
+def _write(config: ScoreConfig, document: dict[str, Any], matched: Matched, model: Scores) -> None:
+    config.output_dir.mkdir(parents=True, exist_ok=True)
+    metrics = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    (config.output_dir / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
+    by_name = {prediction.study_id: prediction for prediction in matched.predictions}
+    likeness = model.per_study.get("rouge_l", [float("nan")] * len(by_name))
+    choices = choose_studies(
+        matched.predictions,
+        label_report,
+        likeness,
+        config.num_page_studies,
+        likeness_name="ROUGE-L",
+        seed=config.seed,
+    )
+    studies = [
+        page_study([], by_name[choice.study_id], label_report, group=choice.group, reason=choice.reason)
+        for choice in choices
+    ]
+    (config.output_dir / "report.html").write_text(render_page(document, studies), encoding="utf-8")
+
+
+def _said(table: ReportTable) -> str:
+    record = table.record
+    split = f", split {record['split']}" if record["split"] else ""
+    return (
+        f"{record['path']}: {record['format']}{split}, {record['num_rows']} rows; studies from column "
+        f"{record['study_id_column']!r}, reports from {record['report_column']!r}"
+    )
+
+
+def _print_verdict(console: Console, document: dict[str, Any]) -> None:
+    studies, verdict = document["studies"], document["verdict"]
+    console.print(
+        f"{studies['given']} predictions given = {studies['written']} scored + {studies['refused']} refused; "
+        f"{studies['without_prediction']} of {studies['references']} references without prediction",
+        highlight=False,
+    )
+    for note in document["notes"][:NUM_NOTES_SHOWN]:
+        console.print(f"[yellow]Note:[/] {note}", highlight=False)
+    style = "bold green" if verdict["uses_image"] == "yes" else "bold yellow"
+    console.print(verdict["image"], style=style, highlight=False)
+    for fact in verdict["facts"]:
+        console.print(f"- {fact}", highlight=False)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -13,7 +13,7 @@ from pathlib import Path
 from data.draft import UNKNOWN_VIEW
 from data.splits import later_split
 from data.table_labels import labels_from_columns
-from data.table_rows import Row, column_names, read_rows
+from data.table_rows import Row, read_rows, require_columns
 from vlm.findings import BLANK, FINDINGS, UNLABELED_STUDY
 
 _TABLE = re.compile(r"(?:mimic-cxr-([\d.]+)-(split|metadata|chexpert|negbio)|cxr-(record)-list)\.csv(?:\.gz)?")
@@ -128,10 +128,7 @@ def _of_studies(table: Path, needed: list[str], index: MimicIndex) -> Iterator[t
 
 
 def _rows(table: Path, needed: list[str]) -> Iterator[Row]:
-    there = column_names(table)
-    missing = [name for name in needed if name not in there]
-    if missing:
-        raise ValueError(f"{table} lacks the column {', '.join(missing)}; it has {', '.join(there)}; download it again")
+    require_columns(table, needed)
     yield from read_rows(table)
 
 

@@ -14,7 +14,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from data.open_i_images import image_key
-from data.table_rows import column_names, read_rows
+from data.table_rows import read_rows, require_columns
 from data.tar_stream import SUFFIXES, ArchiveCutShort, read_members
 
 MAX_XML_BYTES = 2**20
@@ -115,7 +115,7 @@ def read_kaggle_reports(table: Path, projections: dict[str, str]) -> Iterator[Op
     Raises:
         ValueError: the table is damaged, or lacks a column; names both.
     """
-    _check_columns(table, ("uid", "findings", "impression"))
+    require_columns(table, ("uid", "findings", "impression"))
     images = {}
     for key in projections:
         images.setdefault(int(key.partition("_")[0]), []).append(key)
@@ -146,7 +146,7 @@ def read_projections(table: Path) -> dict[str, str]:
     Raises:
         ValueError: the table is damaged, or lacks a column; names both.
     """
-    _check_columns(table, ("uid", "filename", "projection"))
+    require_columns(table, ("uid", "filename", "projection"))
     words = {"frontal": "FRONTAL", "lateral": "LATERAL"}
     found = {}
     for row in read_rows(table):
@@ -171,13 +171,6 @@ def _faulty(origin: str, fault: str) -> OpenIReport:
 def _is_report(name: str) -> bool:
     file = Path(name).name
     return file.lower().endswith(".xml") and not file.startswith(".")
-
-
-def _check_columns(table: Path, needed: tuple[str, ...]) -> None:
-    there = column_names(table)
-    missing = [name for name in needed if name not in there]
-    if missing:
-        raise ValueError(f"{table} lacks the column {', '.join(missing)}; it has {', '.join(there)}; download it again")
 
 
 def _line(element: Element) -> str:

@@ -10,7 +10,7 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -64,6 +64,14 @@ def column_names(path: Path) -> list[str]:
         return list(dict.fromkeys(key for row in read_rows(path) for key in row.values))
     with _open_text(path) as file:
         return _csv_header(path, _csv_reader(path, file))
+
+
+def require_columns(path: Path, needed: Iterable[str]) -> None:
+    """Raises ValueError, with the names, when a published table lacks a column that it ought to have."""
+    there = column_names(path)
+    missing = [name for name in needed if name not in there]
+    if missing:
+        raise ValueError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(there)}; download it again")
 
 
 def read_rows(path: Path) -> Iterator[Row]:

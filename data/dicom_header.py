@@ -121,7 +121,7 @@ def body_part_of(header: pydicom.Dataset) -> str:
         text = " ".join(str(region.get("CodeMeaning", "")) for region in regions)
     if not text.strip() or text.upper() in _NOT_SAID:
         return ""
-    return "CHEST" if any(word in text.upper() for word in CHEST_WORDS) else "NOT_CHEST"
+    return "CHEST" if any(word in text.upper() for word in CHEST_WORDS) else "ELSEWHERE"
 
 
 def view_position_of(header: pydicom.Dataset) -> str:

@@ -5,7 +5,9 @@ worker means no process at all. A worker that is killed, or dies of a file, cost
 """
 
 import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -114,7 +116,7 @@ class _Pool:
 
     @staticmethod
     def _started(num_workers: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(num_workers, mp_context=_context(), initializer=_one_thread)
+        return ProcessPoolExecutor(num_workers, mp_context=_context(), initializer=_begin_worker)
 
 
 def _build_row(draft: Draft | Refusal, *, options: BuildOptions) -> Built | Refusal:
@@ -135,5 +137,12 @@ def _context() -> multiprocessing.context.BaseContext:
     return context
 
 
-def _one_thread() -> None:
+def _begin_worker() -> None:
     cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Workers of a pool would wait for ever for work from a process that was killed."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

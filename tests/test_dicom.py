@@ -245,7 +245,7 @@ def test_the_view_position_may_come_as_a_code():
 def test_no_patient_attribute_is_read_and_none_reaches_the_picture():
     assert [attribute for attribute in READ_ATTRIBUTES if attribute.startswith("Patient")] == ["PatientOrientation"]
     dicom = read_dicom(content_of(GRAY, BodyPartExamined="JANE DOE"))
-    assert (dicom.modality, dicom.body_part, dicom.image.info) == ("DX", "NOT_CHEST", {})
+    assert (dicom.modality, dicom.body_part, dicom.image.info) == ("DX", "ELSEWHERE", {})
     assert "Doe" not in repr(dicom) and "JANE" not in repr(dicom)
 
 

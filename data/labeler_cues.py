@@ -25,7 +25,8 @@ NEGATIONS = (
     r"neg(?:ative)?(?: \w+)? for|free (?:of|from)|clear of|devoid of|absence of|lack of|absent|denies|ruled out for",
     r"clear(?= (?:focal|air ?-?space))",
     r"not",
-    r"(?:highly |very )?unlikely(?: to (?:be|represent|reflect))?",
+    r"(?:highly |very )?unlikely(?: to (?:be|represent|reflect)|"
+    r" that \w+(?: \w+)? (?:represents?|reflects?|is|are|has|have))?",
     r"(?:interval |complete ){0,2}(?:resolution|clearing|clearance|removal|disappearance|evacuation) of",
     r"(?:resolved|cleared|removed)(?= \w)",
     r"rather than|instead of",
@@ -36,7 +37,8 @@ LATER_NEGATIONS = (
     rf"(?:can ?not|can't|could not) be {_SEEN}",
     rf"(?:has|have|had|is|are|was|were)(?: now| since| subsequently| been| \w+ly)? {_GONE}",
     rf"(?:{_GONE}|removed)(?= ?[.,;)]|$| since| from| on| in| with| and| after| following| but)",
-    r"(?:is|are|was|were) (?:absent|excluded|ruled out|unlikely(?! to)|negative|removed)",
+    r"(?:is|are|was|were)(?: considered| felt| thought)? (?:absent|excluded|ruled out|negative|removed|"
+    r"unlikely(?! t(?:o|hat)))",
     r"(?:unlikely|absent)(?= ?[.,;]|$)",
     r"(?:has|have)(?: now| since| subsequently)? been(?: \w+ly)? (?:excluded|ruled out|removed|evacuated|extubated)",
     r"can be (?:excluded|ruled out)",
@@ -72,6 +74,8 @@ UNCERTAIN_DESPITE_NEGATION = (
 
 HEDGES = (
     r"(?:possible|probable|likely|possibly|probably)(?: that)? there (?:is|are)",
+    r"(?:possible|probable|likely|suspect(?:ed)?|question(?:ed)?|doubt(?:ed|ful)?|unclear|uncertain|unsure|unknown)"
+    r"(?: that| whether| if)? (?:this|these|it|they|the \w+)(?: \w+)? (?:represents?|reflects?|is|are|was|were)",
     r"(?:which|that) would (?:suggest|indicate|be (?:concerning|suspicious|worrisome) for)",
     r"would be (?:consistent|compatible) with",
     r"(?:(?:most|more|less)[ -])?"
@@ -100,9 +104,10 @@ LATER_HEDGES = (
     rf"(?:is |are )?(?:difficult|hard|impossible|not possible) to (?:\w+ )?{_EXCLUDE}(?= ?[.,;]|$)",
     rf"(?:(?:is|are|was|were) )?(?:not (?:\w+ )?{_WELL}|poorly)[ -]{_SEEN}",
     r"(?:is|are)(?: also)? (?:possible|suspected|questioned|questionable|likely|probable|suggested|less likely|favored|"
-    r"considered|equivocal|(?:a )?(?:consideration|possibility|possibilities))",
+    r"considered(?! unlikely)|equivocal|doubtful|(?:a )?(?:consideration|possibility|possibilities))",
     r"(?:should|could|may|might|would) (?:also )?be (?:considered|present|excluded)",
     r"(?:less likely|not excluded|possible|suspected|questionable)(?= ?[.,;)]|$)",
+    r"if (?:any|present)(?= ?[.,;)]|$| is| are)",
     r"(?:is|are) in the differential",
 )
 
@@ -110,11 +115,12 @@ ALTERNATIVES = (r"or|and/or|versus|vs",)
 """Between two findings that are not denied, these leave both open."""
 
 IGNORED_CONTEXTS = (
-    r"(?:with )?(?:a |known |past |previous |prior ){0,3}(?:medical |surgical )?(?:history|hx|h/o) (?:of|for)?",
+    r"(?:with )?(?:a |known |past |previous |prior ){0,3}(?:medical |surgical )?(?:history|hx)(?: of| for)?|h/o",
     r"(?:evaluat(?:e|ion)|assess|check|indication|eval|screen\w*|work-?up) (?:for|of)",
     r"follow[- ]?up (?:of|for)",
     r"(?:correlation|correlate|correlated|recommend\w*|consider)(?: \w+){0,3} (?:for|with)",
     r"(?:ensure|document)(?:s|ing)? (?:\w+ )?resolution",
+    r"(?:simulat|mimick?)(?:es|ing|s)",
     r"(?:could|may) obscure|obscures?|limits? (?:evaluation|detection) (?:of|for)",
     r"(?:if(?! any| present)|unless|should)(?: there)?(?: is| are| be)?"
     r"(?: (?:clinical|persistent|continued|ongoing|further|any))?"
@@ -130,9 +136,10 @@ PAST_EVENTS = (r"status[- ]post|s/p|post(?:operative|-op)? changes (?:of|from)",
 LATER_IGNORED = (r"(?:may|might|could) not be (?:demonstrated|seen|visible|apparent|evident)",)
 
 BREAKS = (
-    r"but|however|although|though|whereas|while|nevertheless|yet|which|despite",
+    r"but|however|although|though|whereas|while|nevertheless|yet|despite",
     r"except(?: for)?|aside from|apart from|other than|with the exception of|save for",
 )
+RELATIVES = (r"which|that(?= (?:has|have|is|are) (?:now |since )?(?:not|no longer|resol|clear|gone))",)
 COPULAS = (r"is|are|was|were|appears?|remains?",)
 ASSERTIONS = (
     r"there(?: is|'s| are| has been| have been| was| were)",

@@ -14,8 +14,8 @@ from data.labeler_spelling import mend_spelling
 
 Kind = Literal[
     "nothing", "reversal", "later hedge", "despite", "later negation", "later ignored", "ignored", "past event",
-    "mention", "suspect", "structure", "normal", "abnormal", "borderline", "negation", "hedge", "alternative", "break",
-    "copula", "assertion", "degree", "and", "comma",
+    "mention", "suspect", "structure", "normal", "abnormal", "borderline", "negation", "hedge", "alternative", "relative",
+    "break", "copula", "assertion", "degree", "and", "comma",
 ]  # fmt: skip
 
 
@@ -58,6 +58,7 @@ _TABLES: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
     ("negation", (), cues.NEGATIONS),
     ("hedge", (), cues.HEDGES),
     ("alternative", (), cues.ALTERNATIVES),
+    ("relative", (), cues.RELATIVES),
     ("break", (), cues.BREAKS),
     ("copula", (), cues.COPULAS),
     ("assertion", (), cues.ASSERTIONS),

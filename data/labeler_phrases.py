@@ -68,7 +68,7 @@ MENTIONS = {
     ("Edema",): (
         r"(?:pulmonary |interstitial |alveolar |airspace ){0,3}o?edema(?:tous)?",
         r"(?:congestive )?(?:heart|cardiac) failure",
-        r"(?:congestive|acute|overt|decompensated) failure",
+        r"(?:congestive|acute|overt|decompensated) failure|(?<=evidence of )failure|(?<=signs of )failure",
         r"chf",
         r"(?:fluid|volume|pulmonary vascular) overload",
     ),
@@ -143,7 +143,7 @@ MENTIONS = {
         r"(?:prosthetic|mechanical|artificial|aortic|mitral|heart|cardiac) (?:\w+ )?valves?"
         r"(?: replacements?| prosthes\w+)|(?:prosthetic|mechanical|artificial) (?:\w+ )?valves?",
         r"valve (?:replacement|prosthesis)",
-        r"(?:orthopedic|surgical|spinal|fixation|metallic) hardware|arthroplast\w+|prosthe\w+|bone anchors?",
+        r"(?:(?:orthopedic|surgical|spinal|fixation|metallic) )?hardware|arthroplast\w+|prosthe\w+|bone anchors?",
         r"(?:intra-?aortic )?balloon pumps?",
         r"stents?|(?:shunt |catheter )?tubing|tracheostomy|tubes?|lines and tubes|chest drains?",
     ),
@@ -236,6 +236,7 @@ NORMAL_STATES = {
 
 ABNORMAL_STATES = {
     ("Cardiomegaly", "Enlarged Cardiomediastinum"): (
+        r"above (?:the )?(?:upper limits? of )?normal(?: limits?)?",
         r"enlarged|enlargement|enlarging|large|big|increased?|prominent|prominence|dilated",
     ),
     ("Enlarged Cardiomediastinum",): (r"wide|widened|widening|widens|broad\w*",),
@@ -244,7 +245,7 @@ ABNORMAL_STATES = {
 
 BORDERLINE_STATES = (
     r"(?:(?:at|the|upper|top|within|high|limits?|of|for|normal)[ -]){1,6}(?:or|to|versus|vs)(?: \w+)?"
-    r" (?:enlarged|large|increased|prominent|cardiomegaly)",
+    r" (?:enlarged|large|increased|prominent|cardiomegaly|borderline)",
     r"borderline(?: \w+)? (?:enlarged|large|increased|prominent)",
     r"borderline",
 )

@@ -34,6 +34,8 @@ class _Reader:
     cue: str = ""
     group_start: int = 0
     """Index of the first mention that words behind it may still decide."""
+    is_relative: bool = False
+    """Nothing is named yet in a "which …", so words behind still decide what stands before it."""
     is_reversed: bool = False
     """Words behind that deny are themselves denied: "no evidence that the effusion has resolved"."""
     waiting: list[Mark] = field(default_factory=list)
@@ -50,11 +52,17 @@ class _Reader:
         self.group_start = len(self.mentions)
         self.attribute = None
 
+    def begin_relative(self) -> None:
+        self.begin_assertion()
+        self.group_start, self.is_relative = max(0, self.group_start - 1), True
+
     def state(self, findings: tuple[str, ...], state: int, cue: str, words: str) -> None:
         if state == _PAST:
             findings, state = tuple(finding for finding in findings if finding == "Support Devices"), POSITIVE
         if state == _IGNORED:
             return
+        if self.is_relative:
+            self.group_start, self.is_relative = len(self.mentions), False
         last = self.mentions[-1] if self.mentions else None
         if state == _EITHER and last and last.state == _EITHER and last.findings == findings:
             # "infiltrate or opacity": whichever it is, the finding is there.
@@ -124,6 +132,12 @@ def _list_goes_on(marks: list[Mark]) -> bool:
     return False
 
 
+def _tells_of_last(marks: list[Mark]) -> bool:
+    """Whether the marks behind a "but" go on about the structure before it: "enlarged but stable", "… but clear"."""
+    kinds = [mark.kind for mark in marks[:2]]
+    return bool(kinds) and kinds[0] in ("normal", "abnormal", "borderline") and kinds[1:] != ["structure"]
+
+
 def read_sentence(sentence: str) -> list[Mention]:
     """The mentions of findings in a sentence with single spaces, in its order."""
     marks = marks_of(sentence)
@@ -162,9 +176,13 @@ def read_sentence(sentence: str) -> list[Mention]:
                 reader.list_separator(mark, behind)
             case "copula":
                 reader.copula()
+            case "relative":
+                reader.begin_relative()
             case "break" | "assertion":
                 reader.begin_assertion()
                 reader.waiting.clear()
+                if mark.kind == "break" and reader.last_structure and _tells_of_last(behind):
+                    reader.waiting.append(reader.last_structure)
     for mention in reader.mentions:
         mention.state = UNCERTAIN if mention.state == _EITHER else mention.state
     return reader.mentions

@@ -1,6 +1,7 @@
 """Tables as a source: what each column becomes, and which rows are refused with which words."""
 
 import csv
+import gzip
 import io
 import json
 from collections import Counter
@@ -315,3 +316,36 @@ def test_rows_are_read_one_by_one(tmp_path):
     rows = read_rows(path)
     assert next(rows).values["study_id"] == "s1"
     rows.close()
+
+
+@pytest.mark.parametrize("write", [csv_of, jsonl_of])
+def test_a_gzipped_table_is_read_as_it_is(tmp_path, write):
+    path = write(tmp_path, ROWS)
+    plain = drafts(path)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert drafts(path) == plain
+
+
+def test_a_gzipped_table_that_ends_early_is_refused_by_name(tmp_path):
+    path = csv_of(tmp_path, [{"image": f"{number}.png", "findings": "Clear."} for number in range(99)])
+    path.write_bytes(gzip.compress(path.read_bytes())[:-20])
+    with pytest.raises(ValueError, match=r"table\.csv ends early or is damaged \(.*\); download it again"):
+        drafts(path)
+
+
+def test_a_report_in_one_column_is_split_by_its_headings(tmp_path):
+    text = "CHEST PA\n\nHISTORY: Cough.\n\nFINDINGS\nThe lungs are clear.\n\nCONCLUSION:\nNormal."
+    first, second = drafts(
+        jsonl_of(tmp_path, [{"image": "a", "report": text}, {"image": "b", "report": text, "indication": "Fever."}])
+    )
+    assert (first.indication, first.findings, first.impression) == ("Cough.", "The lungs are clear.", "Normal.")
+    assert second.indication == "Fever."
+
+
+def test_codes_in_a_column_are_taken_as_labels_when_it_is_named(tmp_path):
+    codes = [1, 0, 2, 3, -100] + [0] * 9
+    path = jsonl_of(tmp_path, [{"image": "a", "codes": codes}, {"image": "b", "codes": [1]}, {"image": "c"}])
+    kept, wrong, absent = drafts(path, labels_column="codes")
+    assert kept.labels == tuple(codes)
+    assert wrong.reason == "labels are [1]; give 14 codes out of [-100, 0, 1, 2, 3]"
+    assert absent.reason == "has neither a report nor labels"

@@ -66,12 +66,15 @@ def figure_table(document: Document) -> list[dict[str, Any]]:
 
 
 def undefined_metrics(document: Document) -> list[str]:
-    """Metrics that no system has."""
-    return [
-        title
-        for metric, title in METRICS.items()
-        if all(system["metrics"].get(metric, _UNDEFINED)["value"] is None for system in document["systems"].values())
+    """Metrics that no system has; those of probabilities in one word."""
+    systems = document["systems"].values()
+    lacking = [
+        metric
+        for metric in METRICS
+        if all(system["metrics"].get(metric, _UNDEFINED)["value"] is None for system in systems)
     ]
+    told = [METRICS[metric] for metric in lacking if _group_of(metric) != PROBABILITIES]
+    return told + ["figures of probabilities"] * (len(told) < len(lacking))
 
 
 def finding_bars(document: Document, control: str) -> list[dict[str, Any]]:

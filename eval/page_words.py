@@ -63,7 +63,10 @@ def origin(document: Document) -> list[tuple[str, str]]:
         if not name.endswith("_hash") and run[name] not in (None, "")
     ]
     facts += [
-        ("Findings of reports", f"read by data/labeler.py; the truth is the study’s labels; {document['convention']}"),
+        (
+            "Findings of reports",
+            f"read by data/labeler.py, and so is the truth of studies without labels; {document['convention']}",
+        ),
         ("Text compared", f"normalisation “{normalization['name']}”: {normalization['description']}{options}"),
         ("CIDEr", f"as pycocoevalcap; {bootstrap['cider']}"),
         ("Intervals", f"{bootstrap['interval']}, {bootstrap['num_resamples']} times, seed {bootstrap['seed']}"),

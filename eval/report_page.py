@@ -55,6 +55,7 @@ def render_page(document: dict[str, Any], studies: Sequence[PageStudy]) -> str:
     )
     environment.filters |= {
         "number": number,
+        "sentence": lambda text: text[:1].upper() + text[1:],
         "between": page_figures.between,
         "percent": lambda probability: f"{min(max(probability, 0.01), 0.99):.0%}".replace("%", " %"),
     }
@@ -91,7 +92,7 @@ def _sections(document: dict[str, Any], studies: Sequence[PageStudy]) -> dict[st
         "caution": page_words.limits(document)[0],
         "comparisons": comparisons[1:],
         "table": page_figures.figure_table(document),
-        "undefined_metrics": f"Undefined for every system and left out: {', '.join(undefined)}." if undefined else "",
+        "undefined_metrics": f"Left out, as no system has it: {', '.join(undefined)}." if undefined else "",
         "consistency": consistency_table(document, MAX_EXAMPLES),
         "bars": page_figures.finding_bars(document, control),
         "control_name": control,

@@ -12,45 +12,46 @@ _IMAGING = (
     r"(?:exam(?:ination)?s?|stud(?:y|ies)|(?:radio)?graphs?|films?|images?|imaging|x-?rays?|x-xxxx|cxrs?|cts?|scans?|"
     r"radiographs?|chest|mris?|comparisons?|reports?|views?)"
 )
-_PRIOR_IMAGING = rf"{_LATELY}s?(?: (?!to\b|of\b)[\w/-]+){{0,4}}? {_IMAGING}"
+_NO_IMAGING = r"(?! (?:surg|tube|trauma|wall|radiation|injur|operation|procedure|pain|radiotherapy|drain|infection))"
+_PRIOR_IMAGING = rf"{_LATELY}s?(?: (?!to\b|of\b)[\w/-]+){{0,4}}? {_IMAGING}{_NO_IMAGING}"
 _UNNAMED = r"(?:x{4,}|_{3,}|\[[^\]]{1,40}\]|\d)"
 _AMOUNT = (
     r"(?:(?:significant|interval|appreciable|gross|definite|substantial|major|overall|other|obvious|radiographic|"
-    r"further|"
-    r"marked|relevant|apparent|clear|large|much|visible|real|x{4,}|_{3,})(?:ly)? )*"
+    r"further|marked|relevant|apparent|clear|large|much|visible|real|x{4,}|_{3,})(?:ly)? ){0,4}"
 )
 _DONE = r"(?:has|have|had|having|is|are|was|were|now|since|completely|nearly|almost|partially|largely|mostly|interval)"
 
 PRIOR_STUDY = (
     r"compar(?:ed|ison|ing)(?: is)?(?: made)? (?:to|with)|in comparison|as compared|comparison(?=:? (?:x{4,}|_{3,}))",
     rf"(?:from|since|than|to|with|on|the|in|and|of|as) (?:the |his |her |that |this |a |most )*{_PRIOR_IMAGING}",
-    rf"^{_PRIOR_IMAGING}|{_LATELY} {_IMAGING}",
-    r"(?:from|since|than|to|with|on|of) (?:the )?(?:prior|previous|comparison)s?(?= ?[.,;)]|$)",
+    rf"^{_PRIOR_IMAGING}|{_LATELY} {_IMAGING}{_NO_IMAGING}",
+    r"(?:from|since|than|to|with|on|of) (?:the )?(?:prior|previous|comparison)s?(?= ?[.,;)]|$| x{4,}| _{3,})",
     rf"(?:since|as of) (?:the )?(?:prior|previous|last|earlier|yesterday|{_UNNAMED})|since that time|yesterday(?:'s)?",
     r"previously|formerly|as (?:seen |noted |described |was )?(?:before|previously)|than before|no longer|hitherto",
     r"unchanged|not (?:\w+ )?changed|(?:has|have) changed|changed (?:from|since|in)",
     rf"(?:no|without|any|little|minimal|slight) {_AMOUNT}change(?! of)|"
     r"(?:no|without) (?:significant|interval|appreciable)(?: \w+)? changes?",
-    r"changes? (?:from|since|compared)|interval(?:ly)?|(?:in|over) the interim",
+    r"change from|changes? (?:since|compared)|interval(?:ly)?|(?:in|over) the interim",
     r"stable",
     r"again|re-?demonstrat\w+|re-?identified|re-?visuali[sz]ed",
     r"new(?:ly)?(?! york| onset)",
-    rf"(?:{_DONE} )(?:\w+ly )?(?:in|de)creased(?: in size)?|(?:in|de)creased (?:in (?:size|number|extent)|since|from)",
+    r"(?:has|have|had|now) (?:\w+ly )?(?:in|de)creased(?: in size)?",
+    r"(?:in|de)creased (?:in (?:size|number|extent)|since|from)",
+    r"(?:grossly|overall) similar|similar[ -]appearing|^(?:\d\. )?similar",
     r"(?:in|de)creasing|(?:increase|decrease) in (?:the )?(?:size|number|extent)|has (?:grown|enlarged|diminished)",
-    r"improv(?:ed|ing|ement)|worsen(?:ed|ing)|worse (?:than|since)|better (?:than|since)|progress(?:ed|ion|ing)",
-    rf"(?:{_DONE} )*(?:resolved|cleared)|resolving|(?:resolution|clearing|clearance) of",
+    r"improv(?:ed|ing|ement)|worsen(?:ed|ing)|progress(?:ed|ion|ing)",
+    rf"(?:{_DONE} ){{0,3}}(?:resolved|cleared)|resolving|(?:resolution|clearing|clearance) of",
     r"(?:has|have) (?:since |now )?developed|development of|re-?accumulat\w+",
-    r"persist(?:ent(?:ly)?|s|ed|ence|ing)|continued|continues? to|remain(?:s|ed)?(?! which)",
-    r"(?:has|have) been (?:\w+ )?(?:removed|withdrawn|advanced|repositioned|retracted|extubated|exchanged|placed)|"
+    r"persist(?:ent(?:ly)?|s|ed|ence|ing)?|continued|continues? to|remain(?:s|ed)?(?! which)",
+    r"(?:has|have) (?:\w+ )?been (?:\w+ )?(?:removed|withdrawn|advanced|repositioned|retracted|exchanged)|"
     r"removal of",
     r"now",
 )
 """Each alone says that something was known before this study."""
 
-_WISH = (
-    r"recommend\w*|suggest\w*|consider\w*|advis\w*|please|obtain\w*|request\w*|if|should|could|would|may be|"
-    r"correlat\w*|"
-    r"await\w*|pending|document|ensure|confirm|assess for|establish|until|require"
+_ADVICE = r"(?:recommend\w*|consider(?:ed)?|advis\w+|please|correlat\w+|if(?! any))"
+_PURPOSE = (
+    r"(?:to|should|could|would|may|document|ensure|confirm|establish|assess|evaluate|demonstrate|until|require|for)"
 )
 _NONE = r"(?:no|without|lack of|absence of|absent|not have|nor)"
 
@@ -58,20 +59,16 @@ NO_PRIOR_STUDY = (
     rf"{_NONE} (?:(?:any|a|recent|relevant|available|such|other|the|old|prior|previous|pertinent|direct|definite) )*"
     rf"(?:{_PRIOR_IMAGING}|comparisons?|priors?)(?: {_IMAGING})?(?: (?:is|are|was|were))?(?: \w+)? ?"
     r"(?:available|provided|submitted)?(?: (?:for|to|at) (?:\w+ )?(?:comparison|compare|time))?",
-    r"(?:(?:prior|previous|comparison|old) )+(?:\w+ ){0,2}(?:is|are|was|were) (?:not|un)(?: \w+)?available",
-    rf"(?:{_WISH})\b[^.;]{{0,120}}?(?:{_LATELY} {_IMAGING}|comparison(?: (?:to|with))?|(?<!high-)resolution(?: of)?|"
-    r"clearing(?: of)?|clearance(?: of)?|stability|interval|improvement|resolv\w+|cleared|persist\w*|worsen\w*|"
-    r"progression|"
-    r"continued)",
-    r"comparison (?:to|with)(?: \w+){0,6} (?:would|could|may|might|is|are) (?:be |not )?(?:helpful|useful|"
-    r"recommended|"
-    r"suggested|available|of)",
+    r"(?:(?:prior|previous|comparison|old) )+(?:\w+ ){0,2}(?:is|are|was|were) (?:not (?:\w+ )?|un)available",
+    rf"{_ADVICE}\b[^.;]{{0,300}}",
+    rf"{_PURPOSE} (?:\w+ ){{0,5}}?(?:resolution|resolve|clearing|clearance|stability|improvement|progression)(?: of)?",
+    r"comparison(?: (?:to|with))?(?: [\w-]+){0,5},? (?:if|would|could|may|might|is (?:recommended|suggested|advised))\b"
+    r"[^.;]{0,300}",
     r"(?:short|short-term|appropriate|regular|\d|month|week|year|treatment|therapy|follow-?up|xxxx)[ -]interval|"
-    r"interval (?:follow|chest|ct|film|radiograph|imaging|surveillance)|at (?:an? )?\w+ intervals?|pr interval|"
-    r"qt interval",
+    r"interval (?:follow|film|radiograph|imaging|surveillance)|at (?:an? )?\w+ intervals?|(?:pr|qt) interval",
     r"compar(?:ed|ison) (?:to|with) (?:the )?(?:left|right|contralateral|opposite|other|ipsilateral|rest|remainder)",
-    r"(?:clinically|hemodynamically|haemodynamically|medically|neurologically) stable|stable (?:condition|angina|"
-    r"vital\w*)",
+    r"(?:clinically|hemodynamically|haemodynamically|medically|neurologically) stable",
+    r"stable (?:condition|angina|vital\w*)",
     r"stable(?= for discharge)|(?:patient|he|she) (?:is|was|remains) stable",
     r"high[ -]resolution|improved (?:visuali[sz]ation|evaluation) (?:could|may|can|with)",
     r"(?:follow|attention|surveillance)[- ]?up",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from data.identity import PLACEHOLDER, remove_identity
+from data.identity import PLACEHOLDER, check_length, remove_identity
 from data.prior_study import speaks_of_prior
 from data.sentences import split_sentences
 
@@ -47,12 +47,13 @@ def prepare_text(
     """The sections of a report changed as `options` say; `names` are known ones to take out (see `data.identity`).
 
     Raises:
-        ValueError: a section is too long.
+        ValueError: a section has more than `data.identity.MAX_CHARACTERS`.
     """
     names = tuple(names)
     counts = Counter()
     sections = {"indication": indication, "findings": findings, "impression": impression}
     for section, text in sections.items():
+        check_length(text)
         for change in _changes(options, names, describes=section != "indication"):
             text, number = change(text)
             counts.update(number)
@@ -86,9 +87,7 @@ _NUMBER = r"\d+(?:\.\d+)?"
 _MEASUREMENT = re.compile(
     rf"(?<![\w.]){_NUMBER}(?:\s?(?:-|–|x|X|×|by|to)\s?{_NUMBER}){{0,2}}(?=[\s-]?(?:mm|cm|millimet\w+|centimet\w+)(?!\w))"
 )
-_LIST_NUMBER = re.compile(
-    r"(?:(?<=^)|(?<=[.;:!?])\s+|(?<=\n)|(?<=\s))(?:\(?\d{1,2}[.)]|[-*•])\s+(?=[A-Z_])", re.MULTILINE
-)
+_LIST_NUMBER = re.compile(r"(?:\(?\d{1,2}[.)]|[-*•]) ?(?=[A-Z_])")
 
 
 def _substitute(kind: str, pattern: re.Pattern, by: str, text: str) -> tuple[str, dict[str, int]]:
@@ -101,12 +100,12 @@ def drop_list_numbers(text: str) -> tuple[str, dict[str, int]]:
     number = 0
     sentences = []
     for sentence in split_sentences(text):
-        shortened = _LIST_NUMBER.sub("", sentence, count=1)
-        if shortened != sentence:
+        if match := _LIST_NUMBER.match(sentence):
             number += 1
             if sentences and sentences[-1][-1] not in ".;:!?":
                 sentences[-1] += "."
-        sentences.append(shortened)
+            sentence = sentence[match.end() :]
+        sentences.append(sentence)
     return (" ".join(sentences), {"list numbers": number}) if number else (text, {})
 
 

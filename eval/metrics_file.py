@@ -90,7 +90,7 @@ def metrics_document(
         "normalization": {
             "name": model.normalization,
             "description": DESCRIPTIONS[model.normalization],
-            "options": {},
+            "options": model.normalization_options,
         },
         "bootstrap": {
             **bootstrap,

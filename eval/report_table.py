@@ -31,10 +31,11 @@ def read_table(
     named: Mapping[str, str],
     *,
     split: str = "",
+    annotation_split: str = "test",
     is_only_file: bool = False,
 ) -> ReportTable:
     """All reports of a file. `named` holds the columns that the user chose, by role; `split` keeps one split (of
-    R2Gen's annotation.json "test" by itself); `is_only_file` says that predictions and references share it.
+    R2Gen's annotation.json `annotation_split` by itself); `is_only_file` says that predictions and references share it.
 
     Raises:
         ValueError: the file, its columns or a number in it cannot be read; names file and row.
@@ -47,7 +48,7 @@ def read_table(
         reads_labels=role == "reference" or is_only_file,
         reads_probabilities=role == "prediction",
     )
-    split = split or ("test" if file.format.startswith("annotation") else "")
+    split = split or (annotation_split if file.format.startswith("annotation") else "")
     entries, num_characters = [], 0
     for entry in read_entries(_of_split(file, columns, split) if split else file, columns):
         num_characters += len(entry.report)

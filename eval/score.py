@@ -11,24 +11,24 @@ and no network. Prints the table and the verdict; writes metrics.json and report
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from functools import lru_cache
+from typing import Any
 
 import tyro
 from rich.console import Console
 
 from data.labeler import label_report
-from eval.bootstrap import NUM_RESAMPLES
 from eval.consistency import consistency, consistency_document
 from eval.groups import study_groups
-from eval.matching import Matched, MissingPredictions, match
+from eval.matching import Matched, match
 from eval.metrics_file import metrics_document
-from eval.normalization import DEFAULT_NORMALIZATION, NORMALIZATIONS
 from eval.page_study import page_study
 from eval.predictions import Prediction
+from eval.reference_vocabulary import R2GEN_MAX_WORDS, ReferenceVocabulary
 from eval.report_page import render_page
 from eval.report_table import ReportTable, read_table
+from eval.score_files import read_files
+from eval.score_options import ScoreConfig
 from eval.score_table import score_table
 from eval.scoring import Scores, score_predictions
 from eval.study_choice import choose_studies
@@ -36,64 +36,8 @@ from eval.text_controls import CONSTANTS, TextControls, text_controls
 from eval.verdict import SHUFFLED_REPORTS, constant_facts, report_verdict
 
 NUM_NOTES_SHOWN = 12
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Columns:
-    """Columns by the user's word; where none is given, the usual names are looked for."""
-
-    prediction_id_column: str = ""
-    """Column of the predictions that names the study."""
-    report_column: str = ""
-    """Column of the predictions that holds the report."""
-    reference_id_column: str = ""
-    """Column of the references that names the study."""
-    reference_column: str = ""
-    """Column of the references that holds the report; else findings and impression are put together."""
-    subject_column: str = ""
-    """Column that names the patient; without one, every study is a patient of its own."""
-    source_column: str = ""
-    """Column that says where a study is from, for figures by source."""
-    view_column: str = ""
-    """Column with the view or views, for figures by view."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ScoreConfig:
-    """Judge a file of predicted reports."""
-
-    predictions: Annotated[Path, tyro.conf.Positional]
-    """File of predictions: study ids and reports, with probabilities of findings where there are some."""
-    references: Annotated[Path | None, tyro.conf.Positional] = None
-    """File of references: study ids and true reports, with labels, patients, views where there are some."""
-    output_dir: Path | None = None
-    """Where metrics.json and report.html go; without it, figures are only printed."""
-    columns: tyro.conf.OmitArgPrefixes[Columns] = field(default_factory=Columns)
-    reference_split: str = ""
-    """Only references of this split; of R2Gen's annotation.json, test by itself."""
-    control_reports: Path | None = None
-    """Reports of other studies (training or validation), to choose the controls on."""
-    control_split: str = ""
-    """Only control reports of this split."""
-    control_column: str = ""
-    """Column of the control reports."""
-    missing_predictions: MissingPredictions = "leave-out"
-    """What a reference without prediction counts as."""
-    normalization: Literal[tuple(NORMALIZATIONS)] = DEFAULT_NORMALIZATION
-    """What is done to both texts before their words are compared."""
-    uncertain: Literal["positive", "negative"] = "positive"
-    """How an uncertain finding counts in the main figures; the other way is in metrics.json too."""
-    num_resamples: int = NUM_RESAMPLES
-    """Bootstrap resamples for the intervals."""
-    seed: int = 0
-    """Of the bootstrap and of the controls."""
-    num_page_studies: int = 12
-    """Studies shown on the page: a third each the worst, the best, and drawn by lot."""
-
-    def __post_init__(self):
-        for name, least in (("num_resamples", 1), ("num_page_studies", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; give at least {least}")
+_label = lru_cache(maxsize=2**16)(label_report)
+"""The controls repeat reports."""
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -105,8 +49,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     control_table = _control_table(config)
     with console.status("scoring"):
         controls = _controls(config, matched, control_table)
-        model = _score(config, matched.predictions, "model")
-        others = {name: _score(config, given, name) for name, given in controls.predictions.items()}
+        vocabulary = _vocabulary(config)
+        model = _score(config, matched.predictions, "model", vocabulary)
+        others = {name: _score(config, given, name, vocabulary) for name, given in controls.predictions.items()}
         document = _document(config, matched, controls, model, others)
         document["run"] = {
             "predictions": predictions.record,
@@ -123,38 +68,29 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return document
 
 
-def read_files(
-    predictions: Path, references: Path | None, columns: Columns, reference_split: str = ""
-) -> tuple[ReportTable, ReportTable]:
-    """Both tables; one file may hold both."""
-    shared = {
-        "subject_id": columns.subject_column,
-        "source": columns.source_column,
-        "view": columns.view_column,
-    }
-    is_only_file = references is None
-    truth_id = columns.reference_id_column or (columns.prediction_id_column if is_only_file else "")
-    named = {"study_id": truth_id, "text": columns.reference_column, **shared}
-    truths = read_table(references or predictions, "reference", named, split=reference_split, is_only_file=is_only_file)
-    # Patients, sources and views may stand in either file.
-    own = {name: column for name, column in shared.items() if column and is_only_file}
-    named = {"study_id": columns.prediction_id_column, "text": columns.report_column, **own}
-    split = reference_split if is_only_file else ""
-    given = read_table(predictions, "prediction", named, split=split, is_only_file=is_only_file)
-    if is_only_file and given.record["report_column"] == truths.record["report_column"]:
-        raise ValueError(
-            f"{predictions} holds one report a study (column {given.record['report_column']!r}); name a second file "
-            "with the references, or the two columns with --report-column and --reference-column"
-        )
-    return given, truths
-
-
 def _control_table(config: ScoreConfig) -> ReportTable | None:
     if config.control_reports is None:
         return None
     named = {"text": config.control_column, "study_id": config.columns.reference_id_column}
-    split = config.control_split
-    return read_table(config.control_reports, "reference", named, split=split)
+    return read_table(config.control_reports, "reference", named, split=config.control_split, annotation_split="val")
+
+
+def _vocabulary(config: ScoreConfig) -> ReferenceVocabulary | None:
+    if config.reference_vocabulary is None:
+        return None
+    named = {"text": config.columns.reference_column, "study_id": config.columns.reference_id_column}
+    table = read_table(
+        config.reference_vocabulary,
+        "reference",
+        named,
+        split=config.reference_vocabulary_split,
+        annotation_split="train",
+    )
+    return ReferenceVocabulary.from_reports(
+        (entry.report for entry in table.entries),
+        normalization=config.normalization,
+        max_words=config.reference_max_words or R2GEN_MAX_WORDS.get(config.normalization),
+    )
 
 
 def _controls(config: ScoreConfig, matched: Matched, table: ReportTable | None) -> TextControls:
@@ -171,20 +107,23 @@ def _controls(config: ScoreConfig, matched: Matched, table: ReportTable | None) 
     return text_controls(
         matched.predictions,
         reports,
-        label_report,
+        _label,
         normalization=config.normalization,
         uncertain_is_positive=config.uncertain == "positive",
         seed=config.seed,
     )
 
 
-def _score(config: ScoreConfig, predictions: Sequence[Prediction], name: str) -> Scores:
+def _score(
+    config: ScoreConfig, predictions: Sequence[Prediction], name: str, vocabulary: ReferenceVocabulary | None
+) -> Scores:
     return score_predictions(
         predictions,
-        label_report,
+        _label,
         name=name,
         uncertain_is_positive=config.uncertain == "positive",
         normalization=config.normalization,
+        reference_vocabulary=vocabulary,
         num_resamples=config.num_resamples,
         seed=config.seed,
     )
@@ -238,15 +177,14 @@ def _write(config: ScoreConfig, document: dict[str, Any], matched: Matched, mode
     likeness = model.per_study.get("rouge_l", [float("nan")] * len(by_name))
     choices = choose_studies(
         matched.predictions,
-        label_report,
+        _label,
         likeness,
         config.num_page_studies,
         likeness_name="ROUGE-L",
         seed=config.seed,
     )
     studies = [
-        page_study([], by_name[choice.study_id], label_report, group=choice.group, reason=choice.reason)
-        for choice in choices
+        page_study([], by_name[choice.study_id], _label, group=choice.group, reason=choice.reason) for choice in choices
     ]
     (config.output_dir / "report.html").write_text(render_page(document, studies), encoding="utf-8")
 

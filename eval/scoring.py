@@ -10,11 +10,15 @@ import numpy as np
 
 from eval.bleu import bleu_from_statistics
 from eval.bootstrap import NUM_RESAMPLES, Estimate, centred, interval, point_values, resample
+from eval.chrf import CHRF_NAME
+from eval.cider import PLAIN_CIDER_NAME
 from eval.clinical import AVERAGES, convention_name, macro_note
+from eval.meteor import METEOR_NAME
 from eval.normalization import DEFAULT_NORMALIZATION, normalize_report
 from eval.predictions import Prediction
 from eval.probabilities import PROBABILITY_SCORES
-from eval.rouge import ROUGE_NAME
+from eval.reference_vocabulary import ReferenceVocabulary
+from eval.rouge import ROUGE_NAME, STEMMED_ROUGE_NAME
 from eval.study_statistics import MEAN_TEXT_SCORES, LabelReport, StudyStatistics, study_statistics
 from vlm.findings import FINDINGS, UNLABELED
 
@@ -38,15 +42,20 @@ METRICS = {
     "macro_brier": "macro Brier score (probabilities; lower is better)",
     "macro_calibration_error": "macro calibration error (probabilities; lower is better)",
     "cider": "CIDEr",
+    "plain_cider": PLAIN_CIDER_NAME,
     "rouge_l": ROUGE_NAME,
+    "stemmed_rouge_l": STEMMED_ROUGE_NAME,
+    "meteor": METEOR_NAME,
+    "chrf": CHRF_NAME,
     "bleu_4": "BLEU-4",
     "bleu_3": "BLEU-3",
     "bleu_2": "BLEU-2",
     "bleu_1": "BLEU-1",
 }
-"""What is scored, most telling first: FIELD.md says why BLEU comes last."""
-LOWER_IS_BETTER = frozenset({"macro_brier", "macro_calibration_error"})
+"""What is scored, most telling first: overlap of phrases comes last, since a constant sentence has much of it. "CIDEr"
+is the field's, pycocoevalcap's, which is CIDEr-D."""
 
+LOWER_IS_BETTER = frozenset({"macro_brier", "macro_calibration_error"})
 RESAMPLED_TOO_HIGH = frozenset({"calibration_error", "macro_calibration_error"})
 """A resample holds studies twice, which looks like worse calibration."""
 
@@ -90,6 +99,7 @@ class Scores:
     convention: str
     other_convention_name: str
     normalization: str
+    normalization_options: dict[str, str]
     notes: tuple[str, ...]
 
     @property
@@ -109,6 +119,7 @@ def score_predictions(
     name: str = "model",
     uncertain_is_positive: bool = True,
     normalization: str = DEFAULT_NORMALIZATION,
+    reference_vocabulary: ReferenceVocabulary | None = None,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> Scores:
@@ -120,7 +131,10 @@ def score_predictions(
     if not predictions:
         raise ValueError(f"{name}: 0 predictions to score; give at least one study")
     reports = [normalize_report(prediction.report, normalization) for prediction in predictions]
-    references = [normalize_report(prediction.reference, normalization) for prediction in predictions]
+    if reference_vocabulary is None:
+        references = [normalize_report(prediction.reference, normalization) for prediction in predictions]
+    else:
+        references = [reference_vocabulary.apply(prediction.reference) for prediction in predictions]
     has_reference = np.array([bool(reference) for reference in references])
     statistics = study_statistics(
         predictions, reports, references, label_report, uncertain_is_positive=uncertain_is_positive
@@ -153,6 +167,7 @@ def score_predictions(
         convention=convention_name(uncertain_is_positive),
         other_convention_name=convention_name(not uncertain_is_positive),
         normalization=normalization,
+        normalization_options={} if reference_vocabulary is None else {"references": reference_vocabulary.description},
         notes=tuple(_notes(statistics, subject_ids, has_reference)),
     )
 

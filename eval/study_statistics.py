@@ -12,15 +12,23 @@ import numpy as np
 
 from eval.agreement import state_agreement, state_counts
 from eval.bleu import bleu, bleu_from_statistics
-from eval.cider import cider
+from eval.chrf import chrf, chrf_from_statistics
+from eval.cider import cider, plain_cider
 from eval.clinical import confusion_counts, divide, mean_of_defined, scores_from_counts
+from eval.meteor import meteor
 from eval.predictions import Prediction
 from eval.probabilities import PROBABILITY_SCORES, probability_scores
-from eval.rouge import rouge_l
+from eval.rouge import rouge_l, stemmed_rouge_l
 
 LabelReport = Callable[[str], Sequence[int]]
 
-MEAN_TEXT_SCORES = {"cider": cider, "rouge_l": rouge_l}
+MEAN_TEXT_SCORES = {
+    "cider": cider,
+    "plain_cider": plain_cider,
+    "rouge_l": rouge_l,
+    "stemmed_rouge_l": stemmed_rouge_l,
+    "meteor": meteor,
+}
 """Text scores whose value for a corpus is the mean over its studies."""
 
 
@@ -80,6 +88,7 @@ class StudyStatistics:
             # A resample that drew no study with a reference says nothing about the text.
             defined = np.where(num_with_text > 0, 1.0, np.nan)[:, None]
             bleus = bleu_from_statistics(sums["bleu"]) * defined
+            figures["chrf"] = chrf_from_statistics(sums["chrf"]) * defined[:, 0]
             figures |= {f"bleu_{order + 1}": bleus[:, order] for order in range(bleus.shape[1])}
             figures |= {score: divide(sums[score], num_with_text) for score in MEAN_TEXT_SCORES}
         return figures
@@ -105,7 +114,8 @@ def study_statistics(
     if has_text.any():
         scored = np.flatnonzero(has_text)
         pair = [reports[study] for study in scored], [references[study] for study in scored], "none"
-        additive |= {"has text": has_text, "bleu": _spread(bleu(*pair).statistics, has_text)}
+        additive |= {score.__name__: _spread(score(*pair).statistics, has_text) for score in (bleu, chrf)}
+        additive["has text"] = has_text
         additive |= {name: _spread(score(*pair).per_study, has_text) for name, score in MEAN_TEXT_SCORES.items()}
     has_probabilities = all(prediction.probabilities is not None for prediction in predictions)
     return StudyStatistics(

@@ -9,8 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from eval.bootstrap import Estimate
+from eval.clinical import f1_scores
 from eval.scoring import METRICS, Scores, paired_difference
+from vlm.findings import FINDING_INDEX, POSITIVE
 
 SHUFFLED_IMAGES, SHUFFLED_REPORTS = "shuffled images", "shuffled reports"
 SLIGHT_DIFFERENCE = {"macro_f1": 0.1, "cider": 0.1, "macro_auroc": 0.05}
@@ -119,6 +123,7 @@ def constant_facts(model: Scores, constants: Mapping[str, Scores]) -> tuple[str,
     references = f" (the references: {model.num_distinct_references})" if model.num_with_reference else ""
     reports = "report" if model.num_distinct_reports == 1 else "reports"
     facts = [f"{model.num_distinct_reports} different {reports} for {num_patients} patients{references}."]
+    facts += _no_finding_fact(model)
     for metric, constant in constants.items():
         difference = paired_difference(model, constant, metric)
         if difference.low is None:
@@ -145,11 +150,29 @@ def constant_verdict(model: Scores, constant: Scores | None) -> str:
     return f"The text is not shown to be closer to the references than one constant report: {figures}."
 
 
+SAME = 0.005
+"""Scores nearer than this are printed as equal."""
+
+
+def _no_finding_fact(model: Scores) -> list[str]:
+    """What saying "no finding" of everybody would get, where findings are scored."""
+    statistics, own = model.statistics, model.metrics["macro_f1"].value
+    always = np.zeros_like(statistics.labels)
+    always[:, FINDING_INDEX["No Finding"]] = POSITIVE
+    scores = f1_scores(always, statistics.labels, statistics.uncertain_is_positive)
+    if own is None or scores.macro_f1 is None:
+        return []
+    figures = f"macro-F1 {number(scores.macro_f1)}, micro-F1 {number(scores.micro_f1)}"
+    if abs(own - scores.macro_f1) < SAME:
+        return [f"The findings named get no more than saying “no finding” of everybody would: {figures}."]
+    return [f"Saying “no finding” of everybody would get {figures}."]
+
+
 def number(value: float | None) -> str:
     """Three decimals without the zero before the point; "–" for undefined."""
     if value is None:
         return "–"
-    text = f"{value:.3f}"
+    text = f"{round(value, 3) or 0.0:.3f}"  # never -0.000
     return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
 
 

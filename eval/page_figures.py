@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from eval.charts import Mark, axis_end, axis_strip, bar_strip, point_strip, reliability_chart, roc_chart
-from eval.scoring import LOWER_IS_BETTER, METRICS
+from eval.scoring import METRICS
 from eval.verdict import number
 
 COMPARED = {
@@ -19,6 +19,7 @@ FINDINGS_NAMED, PROBABILITIES, WORDS = (
     "Probabilities of the classifier",
     "Words of the reports",
 )
+SMALLER_IS_BETTER = frozenset({"macro_brier", "macro_calibration_error"})
 FINDING_COLUMNS = {
     "precision": "precision",
     "recall": "recall",
@@ -201,7 +202,7 @@ def _group_of(metric: str) -> str:
 
 
 def _row(metric: str, title: str, estimates: list[dict]) -> dict[str, Any]:
-    sign = -1 if metric in LOWER_IS_BETTER else 1
+    sign = -1 if metric in SMALLER_IS_BETTER else 1
     own = estimates[0]["value"]
     reached = [
         index > 0 and None not in (own, estimate["value"]) and sign * estimate["value"] >= sign * own

@@ -25,11 +25,11 @@ from vlm.findings import FINDINGS
 TEMPLATES = Path(__file__).parent / "templates"
 KINDS = {
     "agrees": "in both",
-    "missed": "only in the truth: missed",
-    "extra": "only in the generated report",
+    "missed": "missed",
+    "extra": "added",
     "unlabelled": "nobody looked for it",
 }
-"""What the marks of findings mean."""
+"""What the marks of findings mean: a finding is missed by the generated report, or added by it."""
 CONTENTS = {
     "figures": "Controls",
     "consistency": "Consistency",

@@ -1,22 +1,30 @@
 """The page: complete in itself, safe with any text, and true to its figures."""
 
+import base64
 import dataclasses
+import hashlib
 import html.parser
+import io
 import re
 
 import pytest
 from PIL import Image
 
+from eval.consistency import consistency, consistency_document
+from eval.grounding import grounding, grounding_document
+from eval.heat_panel import HeatPanel
 from eval.metrics_file import metrics_document
-from eval.predictions import Prediction
 from eval.page_study import page_study
+from eval.predictions import Prediction
 from eval.report_page import render_page
 from eval.scoring import score_predictions
 from eval.sentences import stated_sentences
+from eval.study_choice import WORST
 from eval.verdict import constant_verdict, image_verdict, number
 from vlm.findings import FINDINGS
 
 WORDS = {"edema": 4, "effusion": 9, "fracture": 11}
+KNOWN = {"Edema", "Pleural Effusion", "Fracture", "No Finding"}
 EVIL = '<script>alert("x")</script> & {{ 7 * 7 }}'
 
 
@@ -45,7 +53,7 @@ def make_predictions(num_studies: int = 12) -> list[Prediction]:
     ]
 
 
-def make_document(predictions: list[Prediction], checkpoint: str = "runs/mine") -> dict:
+def make_document(predictions: list[Prediction], checkpoint: str = "runs/mine", **parts) -> dict:
     shifted = predictions[1:] + predictions[:1]
     others = [dataclasses.replace(own, report=other.report) for own, other in zip(predictions, shifted, strict=True)]
     model = score_predictions(predictions, label_by_word, num_resamples=50)
@@ -68,40 +76,49 @@ def make_document(predictions: list[Prediction], checkpoint: str = "runs/mine") 
         control_reports={"constant sentence": EVIL},
         bootstrap={"num_resamples": 50, "seed": 0},
         notes=[],
+        **parts,
     )
 
 
 @pytest.fixture(scope="module")
 def document():
-    return make_document(make_predictions())
+    return make_document(make_predictions(), groups={"view": ["PA"] * 6 + ["AP"] * 6})
 
 
 @pytest.fixture(scope="module")
 def page(document):
     images = [Image.new("L", (600, 300), 90)]
-    return render_page(document, [page_study(images, prediction, label_by_word) for prediction in make_predictions(3)])
+    panels = [HeatPanel(finding=4, picture=Image.new("RGB", (60, 30)), boxes=((0.5, 0.25, 0.75, 1.0),))]
+    studies = [page_study(images, one, label_by_word, heat_panels=panels, group=WORST) for one in make_predictions(3)]
+    return render_page(document, studies)
 
 
 class Parser(html.parser.HTMLParser):
     """Collects the text, and every address that a browser would fetch; fails on a tag closed out of order."""
 
-    EMPTY = frozenset({"meta", "img", "br", "link"})
+    EMPTY = frozenset({"meta", "img", "br", "link", "input"})
 
     def __init__(self):
         super().__init__()
-        self.addresses, self.tags, self.texts, self.open = [], [], [], []
+        self.addresses, self.tags, self.texts, self.open, self.styles = [], [], [], [], []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset", "action")]
+        assert not [name for name, _ in attrs if name == "style" or name.startswith("on")]
         if tag not in self.EMPTY:
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] == "style":
+            self.styles.append(data)
+        elif self.open and self.open[-1] not in ("title", "desc"):
             self.texts.append(data)
 
 
@@ -118,35 +135,132 @@ def text_of(page: str) -> str:
 
 def test_the_page_needs_nothing_from_outside(page):
     addresses = parse(page).addresses
-    assert len(addresses) == 3
-    assert all(address.startswith("data:image/jpeg;base64,") for address in addresses)
+    pictures = [address for address in addresses if not address.startswith("#")]
+    assert len(pictures) == 6
+    assert all(address.startswith("data:image/jpeg;base64,") for address in pictures)
     assert "@import" not in page
     assert "url(" not in page
+
+
+def test_every_link_on_the_page_leads_somewhere(page):
+    targets = {address[1:] for address in parse(page).addresses if address.startswith("#")}
+    assert targets >= {"figures", "findings", "limits"}
+    assert all(f'id="{target}"' in page for target in targets)
+
+
+def test_the_content_policy_admits_no_script_and_this_very_style(page):
+    [policy] = re.findall('Content-Security-Policy" content="([^"]*)"', page)
+    [style] = parse(page).styles
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "script" not in policy
+    assert "script" not in parse(page).tags
 
 
 def test_the_verdict_comes_before_everything_else(page, document):
     claim = document["verdict"]["image"].split(":")[0]
     assert f"<h1>{claim}</h1>" in page
-    assert page.index(claim) < page.index("<table") < page.index("Reports to read")
+    order = [
+        "<h1>",
+        'id="figures"',
+        "<table",
+        'id="findings"',
+        'id="curves"',
+        'id="groups"',
+        'id="studies"',
+        'id="origin"',
+    ]
+    places = [page.index(mark) for mark in order]
+    assert places == sorted(places)
 
 
 def test_every_figure_is_on_the_page(page, document):
     text = text_of(page)
     for system in document["systems"].values():
-        for estimate in system["metrics"].values():
-            assert number(estimate["value"]) in text
+        for metric, estimate in system["metrics"].items():
+            if estimate["value"] is not None:
+                assert number(estimate["value"]) in text, metric
     assert all(finding in text for finding in FINDINGS)
 
 
 def test_a_finding_that_no_study_has_is_said_to_be_undefined(page):
-    assert text_of(page).count("undefined: no study has it") == 10
-    assert "macro over 4 of 14 findings; without a positive reference, so undefined" in text_of(page)
+    text = text_of(page)
+    said = text.split("No positive case, so undefined and out of every macro average: ")[1].split(".")[0]
+    assert said.split(", ") == [name for name in FINDINGS if name not in KNOWN]
+    assert "macro over 4 of 14 findings" in text
 
 
 def test_how_it_was_made_is_said(page):
     text = text_of(page)
     for fact in ("0123abcd", "4567cdef", "uncertain counts as positive", "headings dropped, lower case", "50 times"):
         assert fact in text
+
+
+def test_one_report_for_all_is_seen_at_once():
+    same = [dataclasses.replace(one, report="Findings: There is edema.") for one in make_predictions()]
+    page = render_page(make_document(same), [])
+    assert '<div class="tile bad"><b>1</b><span>report, the same for all studies</span>' in page
+    assert page.index("report, the same for all studies") < page.index("<table")
+
+
+def test_many_different_reports_are_no_alarm(page):
+    assert '<div class="tile bad">' not in page
+
+
+def test_a_control_that_reaches_the_model_is_marked():
+    same = [dataclasses.replace(one, report="Findings: There is edema.") for one in make_predictions()]
+    assert render_page(make_document(same), []).count('class="reached"') > 5
+
+
+def test_empty_reports_are_counted():
+    some = make_predictions()
+    some[2] = dataclasses.replace(some[2], report="")
+    assert "1 reports are empty" in text_of(render_page(make_document(some), []))
+
+
+def test_refused_studies_are_listed_with_their_reason():
+    refused = [{"study_id": EVIL, "reason": "broken.png: no picture"}]
+    text = text_of(render_page(make_document(make_predictions(), refused=refused), []))
+    assert f"{EVIL} broken.png: no picture" in text
+
+
+def test_predictions_without_probabilities_have_a_page_that_says_so():
+    plain = [dataclasses.replace(one, probabilities=None) for one in make_predictions()]
+    text = text_of(render_page(make_document(plain), []))
+    assert "the predictions hold no probabilities" in text
+    assert "Left out, as no system has it: figures of probabilities." in text
+
+
+def test_predictions_without_any_truth_still_have_a_page():
+    nothing = [Prediction(study_id=str(number), report="Clear.") for number in range(4)]
+    text = text_of(render_page(make_document(nothing), [page_study([], nothing[0], label_by_word)]))
+    assert "cannot be said" in text
+    assert "True report this study has no report" in text
+
+
+def test_what_consistency_and_grounding_found_is_told():
+    predictions = make_predictions()
+    subjects = [one.subject_id for one in predictions]
+    played = grounding(
+        [[(0, 0.6, 0.5)] * 14] * 12, [[(4, 0, 0.5, 0.4, 0.9, 0.9)]] * 12, [one.reference_labels for one in predictions]
+    )
+    found = consistency(
+        ["Findings: The heart is enlarged. The heart is not enlarged."] * 12, ["The heart is large."] * 12
+    )
+    text = text_of(
+        render_page(
+            make_document(
+                predictions,
+                grounding=grounding_document(played, subjects, num_resamples=50),
+                consistency=consistency_document(found, subjects, subjects, num_resamples=50),
+            ),
+            [],
+        )
+    )
+    assert "Edema 6 of 6" in text
+    assert "Reports that state and deny the same finding 100.0 %" in text
+    assert "“The heart is enlarged.” – “The heart is not enlarged.”" in text
 
 
 def test_text_from_studies_is_shown_as_text(document):
@@ -172,11 +286,11 @@ def test_sentences_are_marked_by_agreement_with_the_truth(document):
         reference_labels=label_by_word("edema effusion"),
     )
     page = render_page(document, [page_study([Image.new("L", (8, 8))], prediction, label_by_word)])
-    assert '<mark class="agrees">There is edema.</mark>' in page
-    assert '<mark class="extra">A rib fracture.</mark>' in page
-    assert '<mark class="missed">Large effusion.</mark>' in page
-    assert "No pneumothorax.</mark>" not in page
-    assert re.search(r'<span class="chip missed">Pleural Effusion</span>', page)
+    assert '<mark class="agrees" title="in both: Edema">There is edema.</mark>' in page
+    assert '<mark class="extra" title="added: Fracture"><u>A rib fracture.</u></mark>' in page
+    assert '<mark class="missed" title="missed: Pleural Effusion"><u>Large effusion.</u></mark>' in page
+    assert "<u>No pneumothorax.</u></mark>" not in page
+    assert '<span class="chip missed">Pleural Effusion 20 %</span>' in page
 
 
 def test_a_named_finding_that_nobody_looked_for_is_not_called_wrong(document):
@@ -186,20 +300,42 @@ def test_a_named_finding_that_nobody_looked_for_is_not_called_wrong(document):
         make_predictions(1)[0], report="Findings: Large effusion. There is edema.", reference_labels=tuple(labels)
     )
     page = render_page(document, [page_study([Image.new("L", (8, 8))], prediction, label_by_word)])
-    assert '<mark class="unlabelled">Large effusion.</mark>' in page
-    assert '<mark class="extra">There is edema.</mark>' in page
-    assert '<span class="chip unlabelled">Pleural Effusion</span>' in page
-    assert '<span class="chip extra">Edema</span>' in page
+    assert '<mark class="unlabelled" title="nobody looked for it: Pleural Effusion">' in page
+    assert '<mark class="extra" title="added: Edema">' in page
+    assert '<span class="chip unlabelled">Pleural Effusion 20 %</span>' in page
+    assert '<span class="chip extra">Edema 80 %</span>' in page
 
 
-def test_pictures_are_shrunk_not_enlarged(page):
-    assert len(page) < 60_000
+def test_pictures_are_shrunk(document):
+    noise = Image.effect_noise((2000, 1000), 50)
+    [study] = [page_study([noise], one, label_by_word) for one in make_predictions(1)]
+    assert len(study.pictures[0].source) < 120_000
+    content = base64.b64decode(study.pictures[0].source.partition(",")[2])
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.size == (384, 192)
+
+
+def test_a_very_long_report_is_cut_and_it_is_said(document):
+    long = dataclasses.replace(make_predictions(1)[0], report="There is edema. " * 1000)
+    page = render_page(document, [page_study([], long, label_by_word)])
+    assert "10000 more characters are not shown" in text_of(page)
+
+
+def test_views_bear_their_names(document):
+    one = dataclasses.replace(make_predictions(1)[0], view_positions=("AP", "UNKNOWN"))
+    study = page_study([Image.new("L", (8, 8))] * 2, one, label_by_word)
+    assert [picture.title for picture in study.pictures] == ["AP", "view 2"]
+
+
+def test_a_heatmap_has_the_boxes_of_its_finding_in_percent(page):
+    assert page.count('<rect x="50.0" y="25.0" width="25.0" height="75.0"></rect>') == 3
+    assert "Edema; dashed: where it truly is" in text_of(page)
 
 
 def test_empty_and_cut_off_reports_are_said_to_be_so(document):
     empty = dataclasses.replace(make_predictions(1)[0], report="", reference="", is_truncated=True)
     text = text_of(render_page(document, [page_study([Image.new("L", (8, 8))], empty, label_by_word)]))
-    assert "Generated report, cut off at the longest length empty" in text
+    assert "Generated report, cut off at the longest length empty: nothing was written" in text
     assert "True report this study has no report" in text
 
 

@@ -6,7 +6,6 @@ so that the caller's bootstrap weights give its interval. Real reports are not f
 rates against those of the references.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.labeler import label_report
+from data.prior_study import speaks_of_prior
 from eval.bootstrap import NUM_RESAMPLES, interval, point_values, resample
 from eval.clinical import is_positive
 from eval.contradictions import Contradiction, contradictions
@@ -25,12 +25,11 @@ RATES = {
     "contradiction_rate": "reports that state and deny the same finding",
     "disagreement_rate": "findings on which report and classifier disagree",
     "prior_report_rate": "reports that speak of a prior study where none was given",
-    "prior_sentence_rate": "sentences that do",
+    "prior_sentence_rate": "sentences that speak of a prior study",
     "repeated_sentence_rate": "sentences that repeat another of their report",
     "length_ratio": "words for each word of the references",
 }
 MAX_EXAMPLES = 20
-_PRIOR = re.compile(r"\b(?:prior|previous\w*|compar\w+|unchanged|interval|again|stable|since)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +155,29 @@ def consistency_document(
     }
 
 
+def consistency_lines(document: dict[str, Any] | None) -> list[str]:
+    """The document's rates in words, a line each, with those of the references; undefined ones are left out."""
+    if document is None:
+        return []
+    lines = []
+    for name, description in document["descriptions"].items():
+        rate, reference = document["rates"][name], (document["references"] or {}).get(name, {})
+        if rate["value"] is None:
+            continue
+        beside = (
+            "" if reference.get("value") is None or name == "length_ratio" else f"; references {_told(reference, name)}"
+        )
+        lines.append(f"{description}: {_told(rate, name)}{beside}")
+    return lines
+
+
+def _told(estimate: dict[str, Any], name: str) -> str:
+    sign = ".2f" if name == "length_ratio" else ".1%"
+    if estimate["low"] is None:
+        return f"{estimate['value']:{sign}}"
+    return f"{estimate['value']:{sign}} [{estimate['low']:{sign}}, {estimate['high']:{sign}}]"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Look:
     """What one report shows by itself. `prior`: sentences that speak of a prior study; `repeated`: those that stood
@@ -178,7 +200,7 @@ def _look_at(report: str) -> _Look:
     return _Look(
         num_sentences=len(sentences),
         contradictions=contradictions(report),
-        prior=tuple(sentence for sentence, _ in sentences if _PRIOR.search(sentence)),
+        prior=tuple(sentence for sentence, _ in sentences if speaks_of_prior(sentence)),
         repeated=tuple(repeated),
     )
 

@@ -8,9 +8,11 @@ need no model. Whose images a study is shown in their stead. `eval.image_control
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from eval.cider import CiderReferences
 from eval.normalization import normalize_report
+from eval.predictions import Prediction, Refusal
 
 SHUFFLED, BLANK, MISMATCHED = "shuffled images", "blank images", "mismatched views"
 BASELINE, NEAREST, RANDOM = "baseline", "nearest neighbour", "random report"
@@ -31,6 +33,17 @@ MEANINGS = {
 """What each control is, in words."""
 MAX_CANDIDATES = 200
 MAX_REFERENCES = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Control:
+    """One control's predictions, for the very studies of the model and in their order; None and the `reason` where
+    that could not be had."""
+
+    name: str
+    predictions: tuple[Prediction, ...] | None
+    reason: str = ""
+    refusals: tuple[Refusal, ...] = ()
 
 
 def constant_sentence(validation_references: Sequence[str], seed: int = 0) -> str | None:

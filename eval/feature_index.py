@@ -59,7 +59,7 @@ def nearest(
     Raises:
         ValueError: the queries' width is not the index's.
     """
-    if queries.ndim != 2 or queries.shape[1] != index.features.shape[1]:
+    if len(index.features) and len(queries) and queries.shape[1:] != index.features.shape[1:]:
         raise ValueError(f"queries are {queries.shape} but the index has features of width {index.features.shape[1]}")
     code_of: dict[str, int] = {}
     patients = _patients(index.subject_ids, index.study_ids, code_of)

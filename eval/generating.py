@@ -5,29 +5,37 @@ Several processes share the work: each appends to a file of its own (`prediction
 one merges them. A study that cannot be read or written about becomes a Refusal; written + refused = given.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 from accelerate import PartialState
 from PIL import Image
 
 from eval.predictions import AppendedLines, Prediction, Refusal, read_lines, write_lines
+from eval.progress import Track
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+from vlm.heatmap import attention_peaks
 from vlm.report import compose_report
+from vlm.views import VIEW_KINDS, view_index
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What a stored image that is broken raises while it is decoded."""
+GRAY = 128
+_DECIMALS = 4
+"""Of positions in a picture: below a tenth of a pixel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """Report on `study`, a row of the data set, from the images of row `images_of`."""
+    """Report on `study`, a row of the data set, from the images of row `images_of`: as they are, blank (gray in place
+    of every view), or mismatched (frontal views announced as lateral, lateral ones as PA)."""
 
     study: int
     images_of: int
+    shown: Literal["as they are", "blank", "mismatched"] = "as they are"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,13 +56,10 @@ def write_predictions(
     options: GenerationOptions,
     batch_size: int,
     processes: PartialState,
-    track: Callable[[int, str], Callable[[int], None]],
+    track: Track,
 ) -> Written:
-    """Does the jobs that are not yet in the folder and returns all of them, in every process.
-
-    `track(total, description)` starts a progress display and returns what advances it.
-    """
-    name = f"predictions_{control.replace(' ', '_')}" if control else "predictions"
+    """Does the jobs that are not yet in the folder and returns all of them, in every process."""
+    name = predictions_name(control)
     done = _read_all(folder, name, Prediction)
     if processes.is_main_process:
         for leftover in folder.glob(f"{name}.refused.rank*.jsonl"):
@@ -87,16 +92,25 @@ def write_predictions(
     return Written(predictions=ordered, refusals=refused)
 
 
-def as_shuffled(own: Prediction, other: Prediction, control: str) -> Prediction:
-    """The prediction of a study from another's images, where both have the same indication: the other's report."""
+def predictions_name(control: str = "") -> str:
+    """Of the file of predictions, without its ending."""
+    return f"predictions_{control.replace(' ', '_')}" if control else "predictions"
+
+
+def copied(own: Prediction, other: Prediction, control: str, image_study_id: str) -> Prediction:
+    """What the model would write for `own`, where it would read the very same as for `other`."""
     return replace(
         other,
         study_id=own.study_id,
         subject_id=own.subject_id,
         reference=own.reference,
         reference_labels=own.reference_labels,
+        view_positions=own.view_positions,
+        source=own.source,
+        peaks=None,
+        boxes=(),
         control=control,
-        image_study_id=other.study_id,
+        image_study_id=image_study_id,
     )
 
 
@@ -116,10 +130,21 @@ def _write_batch(
     read: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for job in jobs:
         try:
-            read.append((texts[job.study], studies[job.images_of]))
+            shown = _blank(texts[job.images_of]) if job.shown == "blank" else studies[job.images_of]
+            read.append((texts[job.study], _mismatched(shown) if job.shown == "mismatched" else shown))
         except UNREADABLE as error:
             yield _refusal(texts[job.study]["study_id"], error, control)
     yield from _write_read(generator, read, options, control)
+
+
+def _blank(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"images": [Image.new("L", (8, 8), GRAY) for _ in row["view_positions"]]}
+
+
+def _mismatched(row: dict[str, Any]) -> dict[str, Any]:
+    lateral = VIEW_KINDS.index("lateral")
+    positions = ["PA" if view_index(position) == lateral else "LATERAL" for position in row["view_positions"]]
+    return row | {"view_positions": positions}
 
 
 def _write_read(generator, read, options, control) -> Iterator[Prediction | Refusal]:
@@ -140,11 +165,15 @@ def _write_read(generator, read, options, control) -> Iterator[Prediction | Refu
             yield from _write_read(generator, [one], options, control)
         return
     for (study, shown), report in zip(read, reports, strict=True):
-        yield _prediction(study, shown, report, control)
+        yield _prediction(generator, study, shown, report, control)
 
 
-def _prediction(study: dict[str, Any], shown: dict[str, Any], report: StudyReport, control: str) -> Prediction:
+def _prediction(
+    generator: ReportGenerator, study: dict[str, Any], shown: dict[str, Any], report: StudyReport, control: str
+) -> Prediction:
     log_probabilities = report.token_log_probabilities
+    sizes = [image.size for image in shown["images"]]
+    peaks = [] if control else attention_peaks(report.attention_maps, sizes, generator.config.image.size)
     return Prediction(
         study_id=study["study_id"],
         subject_id=study["subject_id"],
@@ -152,14 +181,26 @@ def _prediction(study: dict[str, Any], shown: dict[str, Any], report: StudyRepor
         findings=report.findings,
         impression=report.impression,
         probabilities=tuple(float(probability) for probability in report.finding_probabilities),
+        thresholds=tuple(generator.thresholds),
+        peaks=tuple((view, round(x, _DECIMALS), round(y, _DECIMALS)) for view, x, y in peaks) or None,
+        boxes=() if control else boxes_of(study),
         reference=compose_report(findings=study["findings"], impression=study["impression"]),
         reference_labels=tuple(study["labels"]),
+        view_positions=tuple(study["view_positions"]),
+        source=study["source"],
         mean_token_log_probability=float(sum(log_probabilities) / len(log_probabilities))
         if log_probabilities
         else None,
         is_truncated=report.is_truncated,
         control=control,
-        image_study_id=shown["study_id"] if control else "",
+        image_study_id=shown["study_id"] if shown["study_id"] != study["study_id"] else "",
+    )
+
+
+def boxes_of(study: dict[str, Any]) -> tuple[tuple[float, ...], ...]:
+    """The boxes of a row as a prediction carries them."""
+    return tuple(
+        (box["finding"], box["view"], *(round(side, _DECIMALS) for side in box["box"])) for box in study["boxes"]
     )
 
 

@@ -133,6 +133,17 @@ def grounding_document(
     }
 
 
+def grounding_lines(document: dict[str, Any] | None) -> list[str]:
+    """The document's shares over all findings in one line."""
+    if document is None:
+        return []
+    shares = [
+        f"{name} {share['value']:.1%}" + ("" if share["low"] is None else f" [{share['low']:.1%}, {share['high']:.1%}]")
+        for name, share in document["all"].items()
+    ]
+    return [f"peaks of attention in a box of the finding, {document['num_asked']} asked: {', '.join(shares)}"]
+
+
 def _is_inside(point: Sequence[float], box: Sequence[float]) -> bool:
     """Whether (view, x, y) lies in (view, left, top, right, bottom)."""
     (view, x, y), (box_view, left, top, right, bottom) = point, box

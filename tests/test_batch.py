@@ -21,7 +21,7 @@ from PIL import Image
 
 import eval.batch
 from data.study import FEATURES
-from eval.generating import Job, write_predictions
+from eval.generating import GRAY, Job, write_predictions
 from eval.predictions import Prediction, Refusal, read_lines
 from vlm.findings import FINDINGS
 from vlm.generator import GenerationOptions, StudyReport
@@ -64,10 +64,13 @@ def dataset(tmp_path_factory):
 class FakeGenerator:
     """Reads the findings off the picture's gray level; refuses level `broken`; stops after `dies_after` batches."""
 
-    config = SimpleNamespace(preprocessing=Preprocessing())
+    config = SimpleNamespace(preprocessing=Preprocessing(), image=SimpleNamespace(size=8))
+    thresholds = (0.5,) * 14
+    device = "cpu"
 
     def __init__(self, broken=(), dies_after=10**9):
-        self.broken, self.dies_after, self.seen, self.indications = broken, dies_after, [], []
+        self.broken, self.dies_after = broken, dies_after
+        self.seen, self.indications, self.positions, self.num_features = [], [], [], 0
 
     def generate(self, images, view_positions=None, indications=None, options=None):
         levels = [views[0].getpixel((0, 0)) for views in images]
@@ -80,11 +83,17 @@ class FakeGenerator:
         self.dies_after -= 1
         self.seen += levels
         self.indications += indications
+        self.positions += view_positions
         assert [len(views) for views in images] == [len(positions) for positions in view_positions]
         return [self._report(make_row(level, "test")) for level in levels]
 
     def heatmaps(self, report, images):
         return [np.zeros((14, image.height, image.width), np.float32) for image in images]
+
+    def features(self, images, view_positions=None):
+        self.num_features += len(images)
+        levels = np.array([views[0].getpixel((0, 0)) for views in images])
+        return np.stack([np.ones(len(levels)), *(levels >> bit & 1 for bit in range(3))], axis=1).astype(np.float32)
 
     def _report(self, row):
         return StudyReport(
@@ -105,9 +114,13 @@ def run(dataset, tmp_path, monkeypatch):
     checkpoint.mkdir()
     (checkpoint / "config.json").write_text("{}")
 
-    def run_batch(*flags, generator=None, output="out", checkpoint=checkpoint, dataset=dataset):
+    def run_batch(*flags, generator=None, output="out", checkpoint=checkpoint, dataset=dataset, baseline=None):
         generator = generator or FakeGenerator()
-        monkeypatch.setattr(eval.batch.ReportGenerator, "from_pretrained", lambda name, device: generator)
+
+        def load(name):
+            return generator if name == str(checkpoint) else baseline
+
+        monkeypatch.setattr(eval.batch.ReportGenerator, "from_pretrained", lambda name, device: load(name))
         argv = ["--checkpoint", str(checkpoint), "--dataset", str(dataset), "--output-dir", str(tmp_path / output)]
         eval.batch.main([*argv, "--batch-size", "3", "--num-resamples", "50", *flags])
         return tmp_path / output
@@ -130,6 +143,10 @@ def test_each_study_becomes_a_line_with_all_that_scoring_needs(run):
         probabilities=(*(0.1,) * 11, 0.9, 0.1, 0.1),
         reference="Findings: There is rib fracture. Impression: Seen on this study.",
         reference_labels=(*(0,) * 11, 1, 0, 0),
+        thresholds=(0.5,) * 14,
+        peaks=((0, 0.25, 0.25),) * 14,
+        view_positions=("PA",),
+        source="test",
         mean_token_log_probability=-1.0,
     )
 
@@ -140,13 +157,23 @@ def test_a_model_that_reads_the_image_scores_full_and_the_shuffled_one_does_not(
     assert document["systems"]["model"]["metrics"]["macro_auroc"]["value"] == 1.0
     assert document["systems"]["shuffled images"]["metrics"]["macro_f1"]["value"] < 0.7
     assert document["verdict"]["uses_image"] == "yes"
-    assert list(document["systems"]) == ["model", "shuffled images", "constant sentence", "most frequent report"]
+    assert list(document["systems"]) == [
+        "model",
+        "shuffled images",
+        "blank images",
+        "nearest neighbour",
+        "random report",
+        "constant by macro-F1",
+        "constant sentence",
+        "constant by BLEU-4",
+        "most frequent report",
+    ]
     assert "The reports depend on the image" in " ".join(capsys.readouterr().out.split())
 
 
 def test_shuffled_studies_get_other_patients_images_and_keep_their_own_indication(run):
     generator = FakeGenerator()
-    folder = run(generator=generator)
+    folder = run("--controls", "shuffled", generator=generator)
     own = {prediction.study_id: prediction for prediction in read_lines(folder / "predictions.jsonl", Prediction)}
     shuffled = read_lines(folder / "predictions_shuffled_images.jsonl", Prediction)
     assert [prediction.study_id for prediction in shuffled] == list(own)
@@ -162,13 +189,115 @@ def test_shuffled_studies_get_other_patients_images_and_keep_their_own_indicatio
         for prediction in shuffled
         if rows[int(prediction.study_id[-2:])]["indication"] != rows[int(prediction.image_study_id[-2:])]["indication"]
     ]
-    assert generator.indications[16:] == [rows[number]["indication"] for number in regenerated]
+    asked_again = generator.indications[16 : 16 + len(regenerated)]
+    assert asked_again == [rows[number]["indication"] for number in regenerated]
 
 
 def test_the_constant_sentence_is_a_validation_report_and_the_frequent_one_of_training(run, dataset):
     reports = metrics(run())["control_reports"]
     assert reports["constant sentence"].removeprefix("Findings: ").startswith(("There is", "The lungs"))
-    assert set(reports) == {"constant sentence", "most frequent report"}
+    names = ("constant by macro-F1", "constant sentence", "constant by BLEU-4", "most frequent report")
+    assert tuple(reports) == names
+
+
+def test_without_a_picture_the_model_is_asked_once_for_each_indication_and_number_of_views(run):
+    generator = FakeGenerator()
+    folder = run("--controls", "blank", generator=generator)
+    blank = read_lines(folder / "predictions_blank_images.jsonl", Prediction)
+    assert generator.seen[16:20] == [GRAY] * 4
+    assert {(row["indication"], len(row["images"])) for row in (make_row(n, "test") for n in range(16))} == set(
+        zip(generator.indications[16:20], (1, 2, 1, 2), strict=True)
+    )
+    assert [prediction.study_id for prediction in blank] == [f"test{number:02d}" for number in range(16)]
+    assert {prediction.report for prediction in blank} == {"Findings: The lungs are clear."}
+    assert blank[12].reference == "Findings: There is rib fracture. Impression: Seen on this study."
+    assert metrics(folder)["systems"]["blank images"]["distinct_ratio"] == 1 / 16
+
+
+def test_mismatched_views_are_the_same_pictures_under_the_other_kinds_position(run):
+    generator = FakeGenerator()
+    folder = run("--controls", "mismatched", generator=generator)
+    assert generator.seen[16:32] == list(range(16))
+    assert generator.positions[:2] == [["PA"], ["PA", "LATERAL"]]
+    assert generator.positions[16:18] == [["LATERAL"], ["LATERAL", "PA"]]
+    [first, *_] = read_lines(folder / "predictions_mismatched_views.jsonl", Prediction)
+    assert (first.control, first.image_study_id, first.view_positions) == ("mismatched views", "", ("PA",))
+
+
+def test_the_nearest_neighbour_is_a_training_study_and_features_are_computed_once(run):
+    generator = FakeGenerator()
+    folder = run("--controls", "nearest", generator=generator)
+    nearest = read_lines(folder / "predictions_nearest_neighbour.jsonl", Prediction)
+    # Studies 0 to 5 of training have the bits 0 to 2 of their number; of equals the first is taken.
+    assert [prediction.neighbour_study_id for prediction in nearest[:6]] == [f"train{n:02d}" for n in range(6)]
+    assert nearest[3].report == "Findings: There is pulmonary edema. There is pleural effusion."
+    assert nearest[3].similarity == 1.0
+    assert nearest[3].probabilities is None
+    assert generator.num_features == 16 + 6
+    again = FakeGenerator()
+    run("--controls", "nearest", generator=again)
+    assert again.num_features == 0
+    names = sorted(path.name for path in folder.glob("*.safetensors"))
+    assert names == ["features_pool.safetensors", "features_test.safetensors"]
+
+
+def test_the_neighbour_is_looked_for_among_as_many_as_asked(run):
+    generator = FakeGenerator()
+    run("--controls", "nearest", "--neighbour-pool", "2", generator=generator)
+    assert generator.num_features == 16 + 2
+
+
+def test_another_checkpoint_is_a_control_on_the_same_studies(run, tmp_path, monkeypatch):
+    baseline = tmp_path / "lstm"
+    baseline.mkdir()
+    (baseline / "config.json").write_text("{}")
+    other = FakeGenerator()
+    other._report = lambda row: FakeGenerator._report(other, make_row(0, "test"))
+    folder = run("--controls", "--baseline", str(baseline), generator=FakeGenerator(broken=(2,)), baseline=other)
+    document = metrics(folder)
+    assert list(document["systems"]) == ["model", "baseline"]
+    assert document["systems"]["baseline"]["num_studies"] == 15
+    assert document["systems"]["baseline"]["distinct_ratio"] == 1 / 15
+    assert 2 not in other.seen
+    (baseline / "config.json").write_text('{"other": 1}')
+    with pytest.raises(ValueError, match=r"baseline holds another run: checkpoint .*lstm"):
+        run("--controls", "--baseline", str(baseline), generator=FakeGenerator(broken=(2,)), baseline=other)
+
+
+def test_controls_are_added_to_a_run_that_is_done(run):
+    run("--controls")
+    generator = FakeGenerator()
+    folder = run("--controls", "shuffled", "constant", generator=generator)
+    assert set(generator.seen[: len(generator.seen)]) <= set(range(16))
+    assert metrics(folder)["verdict"]["uses_image"] == "yes"
+    assert len(metrics(folder)["systems"]) == 5
+
+
+def test_consistency_is_told_beside_that_of_the_references(run, capsys):
+    found = metrics(run("--controls"))["consistency"]
+    assert found["rates"]["contradiction_rate"]["value"] == 0.0
+    assert found["rates"]["disagreement_rate"]["value"] == 0.0
+    assert found["references"]["length_ratio"]["value"] == 1.0
+    assert "reports that state and deny the same finding: 0.0% [0.0%, 0.0%]" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_pointing_is_scored_where_there_are_boxes(run, tmp_path):
+    def boxed(number, split):
+        box = [{"finding": 4, "view": 0, "box": [0.0, 0.0, 0.5, 0.5] if number % 4 == 1 else [0.6, 0.6, 1.0, 1.0]}]
+        return make_row(number, split) | {"boxes": box if number % 2 else []}
+
+    splits = {"train": 6, "test": 16}
+    datasets.DatasetDict(
+        {
+            split: datasets.Dataset.from_list([boxed(number, split) for number in range(size)], features=FEATURES)
+            for split, size in splits.items()
+        }
+    ).save_to_disk(tmp_path / "boxed")
+    played = metrics(run("--controls", dataset=tmp_path / "boxed"))["grounding"]
+    assert played["num_asked"] == 8
+    assert played["per_finding"][4]["num_hits"] == {"model": 4, "middle of the view": 4, "usual place": 4}
 
 
 def test_a_killed_run_goes_on_where_it_was(run):
@@ -209,7 +338,7 @@ def test_only_the_first_studies_are_taken_when_asked(run):
 
 
 def test_without_the_shuffled_control_the_verdict_says_so(run):
-    document = metrics(run("--no-shuffled-control"))
+    document = metrics(run("--controls"))
     assert document["verdict"]["image"] == (
         "Whether the reports depend on the image cannot be said: the control was switched off."
     )
@@ -334,7 +463,7 @@ def test_launched_as_two_processes_each_does_its_share(dataset, tmp_path):
     flags = {"checkpoint": "c", "dataset": dataset, "output-dir": tmp_path / "out", "num-resamples": 5}
     argv = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
     launched = subprocess.run(
-        [*torchrun, str(tmp_path / "script.py"), *argv, "--no-shuffled-control"],
+        [*torchrun, str(tmp_path / "script.py"), *argv, "--controls"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -347,7 +476,7 @@ def test_launched_as_two_processes_each_does_its_share(dataset, tmp_path):
 
 def test_pictures_treated_otherwise_than_the_training_pictures_bring_a_warning(run, capsys):
     generator = FakeGenerator()
-    generator.config = SimpleNamespace(preprocessing=Preprocessing(clahe=True))
+    generator.config = SimpleNamespace(preprocessing=Preprocessing(clahe=True), image=FakeGenerator.config.image)
     run(generator=generator)
     assert "prepare the data set with the same switches" in " ".join(capsys.readouterr().out.split())
 

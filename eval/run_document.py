@@ -1,0 +1,129 @@
+"""The document of a run: model and controls scored, consistency and grounding looked at; what metrics.json holds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import datasets
+
+from eval.consistency import consistency, consistency_document
+from eval.controls import CONSTANT, MEANINGS, MOST_FREQUENT, SHUFFLED, Control
+from eval.generating import boxes_of
+from eval.grounding import grounding, grounding_document, usual_places
+from eval.groups import study_groups
+from eval.metrics_file import metrics_document
+from eval.predictions import Prediction, Refusal
+from eval.run_record import RunRecord
+from eval.scoring import Scores, score_predictions
+from eval.text_controls import CONSTANTS
+from eval.verdict import constant_facts, constant_verdict, image_verdict
+
+LabelReport = Callable[[str], Sequence[int]]
+
+
+def score_run(
+    predictions: Sequence[Prediction],
+    controls: Sequence[Control],
+    label_report: LabelReport,
+    *,
+    uncertain_is_positive: bool,
+    num_resamples: int,
+    seed: int,
+) -> dict[str, Scores]:
+    """Scores of the model, first, and of each control that could be had, by name."""
+    systems = {"model": predictions} | {
+        control.name: control.predictions for control in controls if control.predictions is not None
+    }
+    return {
+        name: score_predictions(
+            given,
+            label_report,
+            name=name,
+            uncertain_is_positive=uncertain_is_positive,
+            num_resamples=num_resamples,
+            seed=seed,
+        )
+        for name, given in systems.items()
+    }
+
+
+def run_document(
+    systems: dict[str, Scores],
+    predictions: Sequence[Prediction],
+    controls: Sequence[Control],
+    training: datasets.Dataset | None,
+    *,
+    record: RunRecord,
+    counts: dict[str, int],
+    refusals: Sequence[Refusal],
+    notes: Sequence[str],
+    resampling: dict[str, int],
+    uncertain_is_positive: bool,
+) -> dict[str, Any]:
+    """What is saved as metrics.json and shown on the page. `training` studies say where findings usually are."""
+    model = systems["model"]
+    reason = next((control.reason for control in controls if control.name == SHUFFLED), "the control was switched off")
+    constants = {metric: systems[name] for metric, name in CONSTANTS.items() if name in systems}
+    missing = [f"no control '{control.name}': {control.reason}" for control in controls if control.predictions is None]
+    return metrics_document(
+        list(systems.values()),
+        image_verdict(model, systems.get(SHUFFLED), reason),
+        constant_verdict(model, systems.get(CONSTANT)),
+        run=asdict(record),
+        studies=counts,
+        refused=[{"study_id": refusal.study_id, "reason": refusal.reason} for refusal in refusals],
+        facts=constant_facts(model, constants),
+        groups=study_groups(predictions),
+        consistency=_consistency(predictions, model, uncertain_is_positive, resampling),
+        grounding=_grounding(predictions, model, training, resampling),
+        control_reports=_texts(controls),
+        bootstrap=resampling,
+        notes=[*notes, *missing, *(f"'{name}': {MEANINGS[name]}" for name in systems if name in MEANINGS)],
+    )
+
+
+def _consistency(
+    predictions: Sequence[Prediction], model: Scores, uncertain_is_positive: bool, resampling: dict[str, int]
+) -> dict[str, Any]:
+    references = [prediction.reference for prediction in predictions]
+    has_probabilities = all(prediction.probabilities is not None for prediction in predictions)
+    has_thresholds = all(prediction.thresholds is not None for prediction in predictions)
+    found = consistency(
+        [prediction.report for prediction in predictions],
+        references,
+        [prediction.probabilities for prediction in predictions] if has_probabilities else None,
+        [prediction.thresholds for prediction in predictions] if has_thresholds else None,
+        uncertain_is_positive=uncertain_is_positive,
+    )
+    of_references = consistency(references, references) if any(references) else None
+    return consistency_document(found, model.study_ids, model.subject_ids, references=of_references, **resampling)
+
+
+def _grounding(
+    predictions: Sequence[Prediction],
+    model: Scores,
+    training: datasets.Dataset | None,
+    resampling: dict[str, int],
+) -> dict[str, Any] | None:
+    usual = None
+    if training is not None:
+        rows = training.select_columns(["boxes", "view_positions"])
+        usual = usual_places([boxes_of(row) for row in rows], rows["view_positions"][:]) or None
+    played = grounding(
+        [prediction.peaks for prediction in predictions],
+        [prediction.boxes for prediction in predictions],
+        [prediction.reference_labels for prediction in predictions],
+        view_positions=[prediction.view_positions for prediction in predictions],
+        usual=usual,
+    )
+    return grounding_document(played, model.subject_ids, **resampling)
+
+
+def _texts(controls: Sequence[Control]) -> dict[str, str]:
+    """The one report that a control gives to all, by its name."""
+    texts = {}
+    for control in controls:
+        reports = {prediction.report for prediction in control.predictions or ()}
+        if control.name in (*CONSTANTS.values(), MOST_FREQUENT) and len(reports) == 1:
+            texts[control.name] = reports.pop()
+    return texts

@@ -76,7 +76,7 @@ _MARK = re.compile(
     r"(?P<capital>(?= [A-Z][a-z]| \d{1,2}[.)]))|(?P<capitals>(?= [A-Z]+\b))|(?P<nothing>)",
     re.MULTILINE,
 )
-_LINE_START = re.compile(r"[*_#>• ]{0,6}(?:\d{1,2}[.)] ?)?[*_]{0,3}")
+_LINE_START = re.compile(r"(?!.*___)[*_#>• ]{0,6}(?:\d{1,2}[.)] ?)?[*_]{0,3}")
 _CLOSING = re.compile(rf"(?<!\w)(?:{'|'.join(CLOSINGS)})(?!\w)", re.IGNORECASE)
 
 
@@ -118,8 +118,7 @@ def _heading(text: str, match: re.Match) -> Heading | None:
         is_heading = begins and name.isupper() and name.lower() in plain
     if not is_heading:
         return None
-    # Signs of markup before the heading go with it.
-    start = len(text[: match.start()].rstrip("*_#>• "))
+    start = text.rfind("\n", 0, match.start()) + 1 if begins_line else match.start()
     return Heading(section=_section(match), start=start, end=mark.end())
 
 

@@ -10,7 +10,7 @@ TERMS = {
     "checkpoint": "Checkpoint",
     "dataset": "Data set",
     "split": "Split",
-    "num_studies": "Studies",
+    "num_studies": "Asked for",
     "max_new_tokens": "Longest report",
     "num_beams": "Decoding",
     "predictions": "Predictions",
@@ -60,13 +60,12 @@ def origin(document: Document) -> list[tuple[str, str]]:
     facts = [
         (TERMS.get(name, name.replace("_", " ").capitalize()), _run_fact(name, run))
         for name in run
-        if not name.endswith("_hash") and run[name] not in (None, "")
+        if not name.endswith("_hash") and run[name] not in (None, "", 0)
     ]
     facts += [
-        (
-            "Findings of reports",
-            f"read by data/labeler.py, and so is the truth of studies without labels; {document['convention']}",
-        ),
+        ("Studies", f"{document['studies']['written']} of {document['studies']['given']} scored"),
+        ("Findings of reports", "read by data/labeler.py, and so is the truth of studies without labels"),
+        ("Uncertain findings", document["convention"]),
         ("Text compared", f"normalisation “{normalization['name']}”: {normalization['description']}{options}"),
         ("CIDEr", f"as pycocoevalcap; {bootstrap['cider']}"),
         ("Intervals", f"{bootstrap['interval']}, {bootstrap['num_resamples']} times, seed {bootstrap['seed']}"),
@@ -120,7 +119,7 @@ def _run_fact(name: str, run: dict[str, Any]) -> str:
         parts = {key: part for key, part in value.items() if part not in (None, "", {})}
         return ", ".join(str(part) if key == "path" else f"{key} {_flat(part)}" for key, part in parts.items())
     if name == "num_studies":
-        return f"the first {value}" if value else "all of the split"
+        return f"the first {value} studies of the split"
     if name == "num_beams":
         return "greedy" if value == 1 else f"{value} beams"
     if name == "max_new_tokens":

@@ -1,0 +1,90 @@
+"""BERTScore (Zhang et al. 2020): each token of one report matched with the nearest of the other, by a BERT's features.
+
+Without weighting by rarity and without rescaling: the values of bert-score 0.3.13 with `idf=False`. Figures of
+different models or layers cannot be compared, so both are printed.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import BertModel, DistilBertModel, PreTrainedModel, PreTrainedTokenizerBase, RobertaModel
+
+from eval.bert_folder import load_bert
+from eval.learned_scores import LearnedScores, means_over_studies
+from vlm.report import report_body
+
+BATCH_SIZE = 16
+KINDS = {
+    "bert": (BertModel, {"add_pooling_layer": False}),
+    "distilbert": (DistilBertModel, {}),
+    "roberta": (RobertaModel, {"add_pooling_layer": False}),
+}
+LAYERS = {
+    ("bert", 12): 9,
+    ("bert", 24): 18,
+    ("distilbert", 6): 5,
+    ("roberta", 6): 5,
+    ("roberta", 12): 10,
+    ("roberta", 24): 17,
+}
+"""The layer that agrees best with people, by kind and depth, from bert-score's table; of other models the last."""
+MEND = "Give a folder or hub id of a BERT, RoBERTa or DistilBERT with config.json, tokenizer files and safetensors"
+
+
+@torch.inference_mode()
+def bertscore(where: str, predictions: Sequence[str], references: Sequence[str]) -> LearnedScores:
+    """Precision, recall and F1 of reports without their headings; an empty one scores 0.
+
+    Raises:
+        ValueError: the model, as safetensors, or its tokenizer cannot be read.
+    """
+    model, tokenizer = load_bert("bertscore", where, KINDS, mend=MEND)
+    kind, depth = model.config.model_type, model.config.num_hidden_layers
+    layer = LAYERS.get((kind, depth), depth)
+    scores: list[tuple[float, float, float]] = []
+    for start in range(0, len(predictions), BATCH_SIZE):
+        chosen = slice(start, start + BATCH_SIZE)
+        texts = [report_body(report) for report in (*predictions[chosen], *references[chosen])]
+        features = _features(model, tokenizer, layer, texts)
+        pairs = zip(features[: len(features) // 2], features[len(features) // 2 :], strict=True)
+        scores += [_match(*pair) for pair in pairs]
+    return means_over_studies(
+        dict(zip(("bertscore_precision", "bertscore_recall", "bertscore_f1"), np.transpose(scores), strict=True)),
+        note=f"BERTScore with {where} ({kind}, layer {layer} of {depth}), not weighted by rarity, not rescaled",
+    )
+
+
+def _features(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, layer: int, texts: list[str]
+) -> list[tuple[Tensor, Tensor]]:
+    """Of each text: unit vectors [tokens, width], and which tokens are its own, not the marks at start and end."""
+    # RoBERTa counts its positions from behind the padding's number.
+    reserved = model.config.pad_token_id + 1 if model.config.model_type == "roberta" else 0
+    max_length = model.config.max_position_embeddings - reserved
+    tokens = tokenizer(
+        texts,
+        padding=True,
+        truncation=True,
+        max_length=max_length,
+        return_special_tokens_mask=True,
+        return_tensors="pt",
+    )
+    hidden = model(
+        input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], output_hidden_states=True
+    ).hidden_states[layer]
+    unit = torch.nn.functional.normalize(hidden, dim=-1)
+    is_there, is_own = tokens["attention_mask"].bool(), ~tokens["special_tokens_mask"].bool()
+    return [(vectors[there], own[there]) for vectors, there, own in zip(unit, is_there, is_own, strict=True)]
+
+
+def _match(prediction: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor]) -> tuple[float, float, float]:
+    (predicted, predicted_is_own), (true, true_is_own) = prediction, reference
+    if not (predicted_is_own.any() and true_is_own.any()):
+        return 0.0, 0.0, 0.0
+    similarity = predicted @ true.T
+    precision = float(similarity.amax(dim=1)[predicted_is_own].mean())
+    recall = float(similarity.amax(dim=0)[true_is_own].mean())
+    total = precision + recall
+    return precision, recall, 2 * precision * recall / total if total else 0.0

@@ -85,7 +85,7 @@ _SENTENCE_END = re.compile(
     r"\s(?<=[.;!?]\s)(?<!\bvs\.\s)(?<!\s\?\s)(?<!^\?\s)\s*|(?<=[a-z)]\.)(?=[A-Z])|\n\s*(?=\n|[-*•]|\d+[.)])|"
     r"\s(?=\d{1,2}\. [A-Z])|"
     # A new line with a capital, unless the line before has to go on.
-    r"\n(?=[A-Z][a-z])(?<![,&/-]\n)(?<!\band\n)(?<!\bor\n)(?<!\bno\n)(?<!\bof\n)(?<!\bthe\n)(?<!\bwith\n)(?<!\bin\n)"
+    r"\n(?=[A-Z][a-z])(?<![,&/-]\n)(?<!\band\n)(?<!\bor\n)(?<!\b[Nn]o\n)(?<!\bof\n)(?<!\bthe\n)(?<!\bwith\n)(?<!\bin\n)"
 )
 
 

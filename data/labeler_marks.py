@@ -14,8 +14,8 @@ from data.labeler_spelling import mend_spelling
 
 Kind = Literal[
     "nothing", "reversal", "later hedge", "despite", "later negation", "later ignored", "ignored", "past event",
-    "mention", "suspect", "structure", "normal", "abnormal", "borderline", "negation", "hedge", "alternative", "relative",
-    "break", "copula", "assertion", "degree", "and", "comma",
+    "mention", "suspect", "structure", "normal", "abnormal", "borderline", "negation", "hedge", "alternative",
+    "relative", "break", "copula", "assertion", "degree", "and", "comma",
 ]  # fmt: skip
 
 

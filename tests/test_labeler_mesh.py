@@ -1,0 +1,52 @@
+"""Codes of the Indiana reports as labels: what they are read as, and what comes out of a comparison."""
+
+import json
+
+import pytest
+
+from bench.labeler_mesh import BROAD, NARROW, IndexedReport, agreement, main
+from vlm.findings import POSITIVE, UNCERTAIN
+
+
+def report_with(text, *codes):
+    return IndexedReport(study_id="CXR1", split="train", text=text, codes=codes)
+
+
+def test_codes_are_read_narrowly_or_broadly():
+    report = report_with("", "pulmonary congestion/mild", "nodule/lung/left", "surgical instruments/abdomen")
+    assert report.coded(NARROW) == {"Lung Lesion"}
+    assert report.coded(BROAD) == {"Lung Lesion", "Edema", "Support Devices"}
+    assert report_with("", "catheters, indwelling").coded(NARROW) == {"Support Devices", "No Finding"}
+    assert report_with("", "normal").coded(NARROW) == {"No Finding"}
+
+
+def test_hits_false_alarms_and_misses_are_counted():
+    reports = [
+        report_with("Small effusion.", "pleural effusion/left"),
+        report_with("Possible effusion.", "normal"),
+        report_with("No effusion.", "pleural effusion"),
+    ]
+    reading = {"Pleural Effusion": NARROW["Pleural Effusion"]}
+    assert agreement(reports, reading, (POSITIVE, UNCERTAIN))["micro"].scores() == (0.5, 0.5, 0.5)
+    assert agreement(reports, reading, (POSITIVE,))["micro"].scores() == (1.0, 0.5, 2 / 3)
+
+
+def test_a_table_of_agreement_and_the_disagreements_are_printed(tmp_path, capsys):
+    given = [
+        {"id": "CXR1", "split": "train", "findings": "Small effusion.", "impression": "", "mesh": ["normal"]},
+        {"id": "CXR2", "split": "val", "findings": "No effusion.", "impression": "", "mesh": ["normal"]},
+        {"id": "CXR3", "split": "train", "findings": "Nodule.", "impression": "", "mesh": ["No Indexing"]},
+    ]
+    path = tmp_path / "reports.jsonl"
+    path.write_text("".join(json.dumps(report) + "\n" for report in given), encoding="utf-8")
+    assert main(["--reports", str(path)]) == 0
+    assert "all: 2 reports" in capsys.readouterr().out
+    assert main(["--reports", str(path), "--show", "Pleural Effusion"]) == 0
+    shown = capsys.readouterr().out
+    assert "CXR1: labeler only" in shown
+    assert "Small effusion." in shown
+
+
+def test_reports_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"missing\.jsonl: no such file"):
+        main(["--reports", str(tmp_path / "missing.jsonl")])

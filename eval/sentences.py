@@ -1,14 +1,12 @@
 """The sentences of a report and the findings that each states, to mark them for a reader."""
 
-import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from data.sentences import split_sentences
 from vlm.findings import FINDING_INDEX, POSITIVE, UNCERTAIN
 from vlm.report import split_report
 
-_END = re.compile(r"(?<=[^\d\s][.!?])\s+")
-"""Not after a digit: "1. No effusion." is one sentence."""
 _NO_FINDING = FINDING_INDEX["No Finding"]
 
 
@@ -24,7 +22,7 @@ class StatedSentence:
 def report_sentences(report: str) -> list[str]:
     """The sentences of both sections, in order, headings left out."""
     sections = split_report(report)
-    return [sentence for text in (sections.findings, sections.impression) for sentence in _END.split(text) if sentence]
+    return [sentence for text in (sections.findings, sections.impression) for sentence in split_sentences(text)]
 
 
 def stated_sentences(report: str, label_report: Callable[[str], Sequence[int]]) -> list[StatedSentence]:
@@ -33,8 +31,7 @@ def stated_sentences(report: str, label_report: Callable[[str], Sequence[int]]) 
     return [
         StatedSentence(text=sentence, section=section, findings=stated_findings(label_report(sentence)))
         for section, text in (("Findings", sections.findings), ("Impression", sections.impression))
-        for sentence in _END.split(text)
-        if sentence
+        for sentence in split_sentences(text)
     ]
 
 

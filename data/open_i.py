@@ -74,10 +74,12 @@ class OpenISource:
             if not split:
                 raise ValueError(f"is not in {self.annotation}, whose split is followed; --unlisted train keeps it")
             entry = contents.annotated.get(study_number(report.study_id))
-            folder, files = images.find(report.images, others=entry.files if entry else (), origin=report.origin)
+            others = entry.files if entry else ()
+            folder, files = images.find(report.images, others=others, origin=report.origin)
         except ValueError as error:
             return Refusal(study_id=report.study_id, reason=str(error), files=report.images, split=split)
-        projections = [contents.projections.get(key, "") for key in report.images]
+        named = report.images if files != others else ()  # R2Gen's files do not tell which view they are
+        projections = [contents.projections.get(key, "") for key in named]
         positions = tuple(view_position(word, report.caption) or UNKNOWN_VIEW for word in projections)
         return FileDraft(
             study_id=report.study_id,
@@ -85,7 +87,7 @@ class OpenISource:
             split=split,
             image_root=folder,
             files=files,
-            view_positions=positions if any(projections) and len(files) == len(positions) else (),
+            view_positions=positions if any(projections) else (),
             indication=report.indication,
             findings=report.findings,
             impression=report.impression,
@@ -168,7 +170,5 @@ def _notes(source: OpenISource, contents: _Contents, reports: list[OpenIReport])
     if contents.annotated:
         listed = {f"CXR{number}" for number in contents.annotated}
         unlisted = sum(report.study_id not in listed for report in reports)
-        notes.append(
-            f"split of {source.annotation}; {unlisted} studies are not in it (--unlisted {source.unlisted})."
-        )
+        notes.append(f"split of {source.annotation}; {unlisted} studies are not in it (--unlisted {source.unlisted}).")
     return tuple(notes)

@@ -93,10 +93,10 @@ def parse_report(content: bytes, *, origin: str) -> OpenIReport:
     if not _STUDY_ID.fullmatch(study_id):
         return _faulty(origin, f"{origin} has no uId such as CXR12 in it; is it a report of Open-i?")
     sections = {}
-    for section in tree.iter("AbstractText"):
+    for section in tree.iterfind(".//Abstract/AbstractText"):
         label = section.get("Label", "").lower()
         sections[label] = f"{sections.get(label, '')} {_line(section)}".strip()
-    images = (image.get("id", "") for image in tree.iter("parentImage"))
+    images = (image.get("id", "") for image in tree.iterfind("parentImage"))
     return OpenIReport(
         study_id=study_id,
         origin=origin,
@@ -105,7 +105,7 @@ def parse_report(content: bytes, *, origin: str) -> OpenIReport:
         impression=sections.get("impression", ""),
         mesh=tuple(filter(None, (_line(code) for code in tree.iterfind("MeSH/major")))),
         images=tuple(dict.fromkeys(image_key(image) or image for image in images)),
-        caption=" ".join(dict.fromkeys(_line(caption) for caption in tree.iter("caption"))),
+        caption=" ".join(dict.fromkeys(_line(caption) for caption in tree.iterfind("parentImage/caption"))),
     )
 
 

@@ -249,7 +249,10 @@ def test_r2gens_own_images_and_texts_serve_where_there_is_nothing_else(tmp_path)
     unpacked(root / "text", {"1.xml": report(1)})
     for path in root.glob("text/*.png"):
         path.unlink()
-    assert given(root, annotation=listed)[0]["CXR1"].files == ("CXR1_IM-01/0.png",)
+    rows = [{"uid": 1, "filename": f"1_IM-01-{name}.dcm.png", "projection": "Frontal"} for name in ("1001", "2001")]
+    table(root / "indiana_projections.csv", rows)
+    draft = given(root, annotation=listed)[0]["CXR1"]
+    assert (draft.files, draft.view_positions) == (("CXR1_IM-01/0.png",), ())
 
 
 @pytest.mark.parametrize(
@@ -270,6 +273,13 @@ def test_an_xml_file_that_is_no_report_is_refused_with_the_reason(content, fault
     parsed = parse_report(content, origin="1.xml")
     assert parsed.study_id == "CXR1"
     assert re.search(fault, parsed.fault)
+
+
+def test_nested_sections_take_no_longer_than_others():
+    num_sections = 20_000
+    nested = '<AbstractText Label="FINDINGS">' * num_sections + "Clear." + "</AbstractText>" * num_sections
+    parsed = parse_report(f'<a><uId id="CXR1"/><Abstract>{nested}</Abstract></a>'.encode(), origin="1.xml")
+    assert parsed.findings == "Clear."
 
 
 def test_every_report_given_is_kept_or_refused(tmp_path):

@@ -267,6 +267,7 @@ def test_group_rows_refuses_a_study_whose_rows_disagree(tmp_path):
         (b"", r"table is empty"),
         (b"image,findings\n", r"table has a header, but no rows"),
         (b"PK\x03\x04", r"table is none of CSV, JSONL and Parquet \(an Excel file\?\); save it as CSV in UTF-8"),
+        ("image,findings\n".encode("utf-16"), r"table is UTF-16 text; save it as UTF-8"),
         (b"PAR1 and no more", r"table is damaged Parquet"),
         (b'[{"image": "a"}]', r"table is one JSON list; write JSONL"),
         (b"image,findings\na.png,\xe4\n", r"table is not UTF-8 text \(invalid continuation byte\); save it as UTF-8"),

@@ -63,7 +63,7 @@ def same(image: Image.Image, number: int) -> bool:
 
 def test_a_saved_data_set_becomes_studies_with_its_own_splits(on_disk, tmp_path, capsys):
     out = tmp_path / "out"
-    main(["table", str(on_disk), "--subject-id-column", "patient", "--out", str(out), "--num-workers", "2"])
+    main(["table", str(on_disk), "--subject-id-column", "patient", "--out", str(out), "--num-workers", "1"])
     assert "given 74 = kept 74 + refused 0" in capsys.readouterr().out
     splits = load_studies(out)
     assert {split: len(rows) for split, rows in splits.items()} == {"train": 70, "validation": 2, "test": 2}

@@ -76,6 +76,7 @@ DESCRIPTIONS = {
     "r2gen_mimic": "as R2Gen for MIMIC-CXR: like r2gen, with line ends and runs of _ and spaces joined first",
 }
 DEFAULT_NORMALIZATION = "plain"
+_ENDS_WITH_FULL_STOP = frozenset({"r2gen", "r2gen_mimic"})
 
 
 def normalize_report(report: str, normalization: str = DEFAULT_NORMALIZATION) -> str:
@@ -87,3 +88,14 @@ def normalize_report(report: str, normalization: str = DEFAULT_NORMALIZATION) ->
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization {normalization!r} is not known; choose one of {', '.join(NORMALIZATIONS)}")
     return NORMALIZATIONS[normalization](report)
+
+
+def normalize_prediction(prediction: str, normalization: str = DEFAULT_NORMALIZATION) -> str:
+    """As `normalize_report`, but what a model left unfinished gets no full stop: R2Gen cleans references alone.
+
+    Raises:
+        ValueError: no normalisation has that name.
+    """
+    words = normalize_report(prediction, normalization)
+    is_unfinished = normalization in _ENDS_WITH_FULL_STOP and not prediction.rstrip().endswith(".")
+    return words.removesuffix(" .") if is_unfinished else words

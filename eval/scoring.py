@@ -14,7 +14,7 @@ from eval.chrf import CHRF_NAME
 from eval.cider import PLAIN_CIDER_NAME
 from eval.clinical import AVERAGES, convention_name, macro_note
 from eval.meteor import METEOR_NAME
-from eval.normalization import DEFAULT_NORMALIZATION, normalize_report
+from eval.normalization import DEFAULT_NORMALIZATION, normalize_prediction, normalize_report
 from eval.predictions import Prediction
 from eval.probabilities import PROBABILITY_SCORES
 from eval.reference_vocabulary import ReferenceVocabulary
@@ -130,7 +130,7 @@ def score_predictions(
     """
     if not predictions:
         raise ValueError(f"{name}: 0 predictions to score; give at least one study")
-    reports = [normalize_report(prediction.report, normalization) for prediction in predictions]
+    reports = [normalize_prediction(prediction.report, normalization) for prediction in predictions]
     if reference_vocabulary is None:
         references = [normalize_report(prediction.reference, normalization) for prediction in predictions]
     else:

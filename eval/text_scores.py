@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.normalization import normalize_report
+from eval.normalization import normalize_prediction, normalize_report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,7 +46,7 @@ def paired_texts(predictions: Sequence[str], references: Sequence[str], normaliz
     if not len(predictions):
         raise ValueError("0 predictions to score: give at least one study with a reference report")
     return [
-        (normalize_report(prediction, normalization), normalize_report(reference, normalization))
+        (normalize_prediction(prediction, normalization), normalize_report(reference, normalization))
         for prediction, reference in zip(predictions, references, strict=True)
     ]
 

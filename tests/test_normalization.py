@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval.normalization import DESCRIPTIONS, NORMALIZATIONS, normalize_report
+from eval.normalization import DESCRIPTIONS, NORMALIZATIONS, normalize_prediction, normalize_report
 
 REPORT = "Findings: The heart is NORMAL in size.  No 1.5-cm nodule. Impression: Normal chest x-XXXX."
 
@@ -72,3 +72,21 @@ def test_text_without_spaced_full_stops_meets_r2gen_references():
     assert normalize_report("the heart is <unk>. the lungs are clear.", "r2gen") == (
         "the heart is <unk> . the lungs are clear ."
     )
+
+
+@pytest.mark.parametrize(
+    ("prediction", "expected"),
+    [
+        ("the heart is normal. the lungs are", "the heart is normal . the lungs are"),
+        ("the heart is normal. the lungs are clear.", "the heart is normal . the lungs are clear ."),
+        ("", ""),
+    ],
+)
+def test_a_prediction_left_unfinished_gets_no_full_stop(prediction, expected):
+    assert normalize_prediction(prediction, "r2gen") == normalize_prediction(expected, "r2gen") == expected
+
+
+@pytest.mark.parametrize("normalization", ["plain", "none", "lowercase", "no_punctuation"])
+def test_otherwise_predictions_are_treated_as_references(normalization, report_pairs):
+    for report in [REPORT, *report_pairs[0]]:
+        assert normalize_prediction(report, normalization) == normalize_report(report, normalization)

@@ -54,7 +54,7 @@ class OpenIImages:
         if not keys:
             raise ValueError(f"{origin} names no image" + (f", and {others[0]} does not exist" if others else ""))
         absent = ", ".join(key for key, path in zip(keys, paths, strict=True) if path is None)
-        because = "".join(f"; {fault}" for fault in self._packed.faults)
+        because = "".join(f"; {fault}" for fault in self._packed.why_absent(keys))
         raise ValueError(f"image {absent} of {origin} is not in {self._root}{because}")
 
 
@@ -69,8 +69,7 @@ class PackedImages:
         self._folder, self._wanted = folder, wanted
         self._found = {key: path for path in files_below(folder) if (key := image_key(path.name))}
         self._members = self._read(archives)
-        self.faults: list[str] = []
-        """What was wrong with the archives as far as they have been read."""
+        self._faults, self._faults_of = [], {}
 
     def find(self, key: str) -> Path | None:
         """The file of an image; None where no archive has it.
@@ -85,22 +84,26 @@ class PackedImages:
             self._keep(member)
         return self._found[key]
 
+    def why_absent(self, keys: tuple[str, ...]) -> list[str]:
+        """What is wrong with these images, and with the archives as far as they have been read."""
+        return [self._faults_of[key] for key in keys if key in self._faults_of] + self._faults
+
     def _read(self, archives: list[Path]) -> Iterator[Member]:
         for archive in archives:
             try:
                 yield from read_members(archive, wanted=self._is_missing, max_bytes=MAX_FILE_BYTES)
             except ArchiveCutShort as error:
-                self.faults.append(str(error))
+                self._faults.append(str(error))
 
     def _is_missing(self, name: str) -> bool:
         key = image_key(name)
         return key in self._wanted and key not in self._found
 
     def _keep(self, member: Member) -> None:
-        if member.fault:
-            self.faults.append(f"{member.name} {member.fault}")
-            return
         key = image_key(member.name)
+        if member.fault:
+            self._faults_of[key] = f"{member.name} {member.fault}"
+            return
         path = self._folder / (key + _NAME.fullmatch(member.name.rpartition("/")[2])[3].lower())
         part = self._folder / ".part"
         try:

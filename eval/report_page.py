@@ -75,7 +75,8 @@ def render_page(document: dict[str, Any], studies: Sequence[PageStudy]) -> str:
 def _sections(document: dict[str, Any], studies: Sequence[PageStudy]) -> dict[str, Any]:
     verdict, run = document["verdict"], document["run"]
     claim, _, figures = verdict["image"].partition(": ")
-    comparisons = [page_figures.compare_systems(document, metric) for metric in page_figures.compared_metrics(document)]
+    compared = page_figures.compared_metrics(document)
+    comparisons = [page_figures.compare_systems(document, metric) for metric in compared]
     systems = list(document["systems"])
     control = next((name for name in systems[1:] if name.startswith("shuffled")), "")
     pairs = page_figures.curve_pairs(document)
@@ -87,6 +88,7 @@ def _sections(document: dict[str, Any], studies: Sequence[PageStudy]) -> dict[st
         "claim": claim,
         "figures": figures,
         "facts": list(filter(None, verdict.get("facts") or [verdict["constant"]])),
+        "beaten_by": page_words.beaten_by(document, compared[0]) if compared else "",
         "tiles": page_words.tiles(document),
         "main_comparison": comparisons[0] if comparisons else None,
         "caution": page_words.limits(document)[0],

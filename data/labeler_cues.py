@@ -16,7 +16,7 @@ NEGATIONS = (
     r"no longer|no more|nor (?:is|are) there",
     r"(?:do|does|did)(?: not|n't)(?: \w+)? (?:demonstrate|show|reveal|see|have|identify|suggest|appear|represent)"
     r"(?: to have)?",
-    r"fail(?:s|ed)? to (?:demonstrate|show|reveal)",
+    r"fail(?:s|ed)? to (?:demonstrate|show|reveal)|(?:can ?not|can't|could not) (?:see|identify|appreciate|detect)",
     r"(?:no|without|lack of|absence of)(?: \w+){0,4} (?:evidence|signs?|suggestion|findings?|features?|indications?)"
     r"(?: \w+)? (?:of|for|to suggest|to indicate|suggestive of|suggesting|suspicious for)",
     r"nothing(?: \w+)? to (?:suggest|indicate)",
@@ -77,7 +77,7 @@ HEDGES = (
     r"(?:possible|probable|likely|suspect(?:ed)?|question(?:ed)?|doubt(?:ed|ful)?|unclear|uncertain|unsure|unknown)"
     r"(?: that| whether| if)? (?:this|these|it|they|the \w+)(?: \w+)? (?:represents?|reflects?|is|are|was|were)",
     r"(?:which|that) would (?:suggest|indicate|be (?:concerning|suspicious|worrisome) for)",
-    r"would be (?:consistent|compatible) with",
+    r"would be (?:consistent|compatible) with|(?:thought|felt|believed) to (?:be|represent|reflect)",
     r"(?:(?:most|more|less)[ -])?"
     r"(?:likely|probably|possibly|perhaps|may|might|could|xxxx(?= (?:represent|reflect|indicat)))"
     r"(?: also| well| still| not){0,2}"
@@ -96,6 +96,9 @@ HEDGES = (
     r"differential(?: \w+){0,2} (?:includes?|is|are|for)(?: \w+ and includes)?",
     r"differential",
 )
+
+INFERENCES = (r"to (?:suggest|indicate)",)
+"""What follows something denied is denied with it ("no consolidation is seen to suggest pneumonia"); else a hedge."""
 
 LATER_HEDGES = (
     rf"(?:can ?not|can't|could not|may not)(?: \w+)? be(?: \w+)? {_EXCLUDE}",

@@ -14,8 +14,8 @@ from data.labeler_spelling import mend_spelling
 
 Kind = Literal[
     "nothing", "reversal", "later hedge", "despite", "later negation", "later ignored", "ignored", "past event",
-    "mention", "suspect", "structure", "normal", "abnormal", "borderline", "negation", "hedge", "alternative",
-    "relative", "break", "copula", "assertion", "degree", "and", "comma",
+    "mention", "suspect", "structure", "normal", "abnormal", "borderline", "negation", "inference", "hedge",
+    "alternative", "relative", "break", "copula", "assertion", "degree", "and", "comma",
 ]  # fmt: skip
 
 
@@ -56,6 +56,7 @@ _TABLES: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
     *(("normal", findings, patterns) for findings, patterns in phrases.NORMAL_STATES.items()),
     *(("abnormal", findings, patterns) for findings, patterns in phrases.ABNORMAL_STATES.items()),
     ("negation", (), cues.NEGATIONS),
+    ("inference", (), cues.INFERENCES),
     ("hedge", (), cues.HEDGES),
     ("alternative", (), cues.ALTERNATIVES),
     ("relative", (), cues.RELATIVES),

@@ -158,6 +158,9 @@ def read_sentence(sentence: str) -> list[Mention]:
                 reader.structure_state(mark)
             case "negation" | "despite" | "ignored" | "past event":
                 reader.open_scope(_SCOPES[mark.kind], mark.words)
+            case "inference":
+                is_denied = reader.scope == NEGATIVE or (reader.mentions and reader.mentions[-1].state == NEGATIVE)
+                reader.open_scope(NEGATIVE if is_denied else UNCERTAIN, mark.words)
             case "hedge" if mark.is_last:
                 reader.decide_group(UNCERTAIN, mark.words)
             case "hedge" if reader.scope not in (NEGATIVE, _IGNORED):

@@ -4,6 +4,7 @@ Candidates are real reports; a report that is best by CIDEr is short, by BLEU-4 
 so each metric has a constant of its own. Chosen on other reports than those it is scored on.
 """
 
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,7 @@ from eval.controls import constant_sentence
 from eval.ngrams import MAX_ORDER, ngram_counts
 from eval.normalization import DEFAULT_NORMALIZATION, normalize_report
 
+MAX_REPORTS = 2_000
 LabelReport = Callable[[str], Sequence[int]]
 
 
@@ -26,10 +28,13 @@ def best_constants(
     uncertain_is_positive: bool = True,
     seed: int = 0,
 ) -> dict[str, str]:
-    """For "macro_f1", "cider" and "bleu_4" the report that would score best if it were given to all of `reports`;
-    empty where there is no report."""
-    if not any(normalize_report(report, normalization) for report in reports):
+    """For "macro_f1", "cider" and "bleu_4" the report that would score best if it were given to all of `reports`, or to
+    2,000 drawn from them; empty where there is no report."""
+    reports = sorted(report for report in reports if normalize_report(report, normalization))
+    if not reports:
         return {}
+    if len(reports) > MAX_REPORTS:
+        reports = random.Random(seed).sample(reports, MAX_REPORTS)
     return {
         "macro_f1": best_by_macro_f1(reports, label_report, uncertain_is_positive),
         "cider": constant_sentence(reports, seed),

@@ -154,8 +154,8 @@ def _text_notes(scored: Sequence[Prediction], refused: Sequence[Refusal]) -> lis
         if foreign:
             name = {"report": "predictions", "reference": "references"}[what]
             notes.append(
-                f"{len(foreign)} of {len(scored)} {name} may not be English, first {_first(foreign)}: findings are read "
-                "by English rules, which see nothing in other text"
+                f"{len(foreign)} of {len(scored)} {name} may not be English, first {_first(foreign)}: findings are "
+                "read by English rules, which see nothing in other text"
             )
     if refused:
         notes.append(f"{len(refused)} rows refused, the first ({refused[0].study_id!r}): {refused[0].reason}")

@@ -158,6 +158,7 @@ def _sole_text_of_first_line(path: Path, known_columns: frozenset[str]) -> str |
 
 
 def _headerless_rows(path: Path) -> Iterator[Row]:
+    number = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for number, fields in enumerate(csv.reader(file, strict=True), start=1):

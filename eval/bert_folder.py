@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from vlm.config import BaseWeights
@@ -13,7 +14,7 @@ from vlm.pretrained import load_pretrained, read_architecture
 def load_bert(
     metric: str, where: str, kinds: Mapping[str, tuple[type, dict[str, Any]]], *, mend: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model, ready to run, and tokenizer. `kinds`: class and constructor's options by `model_type`.
+    """Model, ready to run on a GPU where there is one, and tokenizer. `kinds`: class and constructor's options by `model_type`.
 
     Raises:
         ValueError: one of them cannot be read or is of another kind; names the metric and ends with the `mend`.
@@ -30,6 +31,7 @@ def load_bert(
         if kind not in kinds:
             raise ValueError(f"this is a {kind}, not one of {', '.join(kinds)}")
         model_class, options = kinds[kind]
-        return load_pretrained(model_class, base, **options).eval(), AutoTokenizer.from_pretrained(where)
+        model, tokenizer = load_pretrained(model_class, base, **options), AutoTokenizer.from_pretrained(where)
     except (OSError, ValueError) as error:
         raise ValueError(f"{metric}={where}: {error}. {mend}") from error
+    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer

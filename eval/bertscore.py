@@ -70,7 +70,7 @@ def _features(
         max_length=max_length,
         return_special_tokens_mask=True,
         return_tensors="pt",
-    )
+    ).to(model.device)
     hidden = model(
         input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], output_hidden_states=True
     ).hidden_states[layer]

@@ -77,7 +77,8 @@ def label_with_chexbert(where: str, reports: Sequence[str]) -> np.ndarray:
         batch = distinct[start : start + BATCH_SIZE]
         max_length = model.config.max_position_embeddings
         tokens = tokenizer(batch, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
-        codes |= dict(zip(batch, model(tokens["input_ids"], tokens["attention_mask"]).numpy(), strict=True))
+        tokens = tokens.to(model.device)
+        codes |= dict(zip(batch, model(tokens["input_ids"], tokens["attention_mask"]).cpu().numpy(), strict=True))
     return np.array([codes[text] for text in texts])
 
 

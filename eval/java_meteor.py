@@ -41,6 +41,7 @@ def java_meteor(where: str, predictions: Sequence[str], references: Sequence[str
         input="".join(lines),
         capture_output=True,
         encoding="utf-8",
+        errors="replace",
     )
     rows = [row.split() for row in answer.stdout.splitlines()]
     if answer.returncode != 0 or len(rows) != len(lines) or {len(row) for row in rows} - {NUM_STATISTICS}:

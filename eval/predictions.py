@@ -65,6 +65,12 @@ class Prediction:
             for point in points:
                 if len(point) != size:
                     raise ValueError(f"study {self.study_id}: a {name} has {size} numbers, got {list(point)}")
+        for finding, *_ in self.boxes:
+            if finding not in range(NUM_FINDINGS):
+                raise ValueError(
+                    f"study {self.study_id}: a box is of finding {finding}; findings are numbered 0 to "
+                    f"{NUM_FINDINGS - 1}"
+                )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -78,6 +78,22 @@ def test_labels_and_probabilities_must_be_fourteen():
         Prediction(study_id="a", report="", probabilities=(0.1, 0.2))
 
 
+def test_thresholds_peaks_and_boxes_come_back_and_are_checked(tmp_path):
+    pointing = Prediction(
+        study_id="a", report="", thresholds=(0.5,) * 14, peaks=((1, 0.25, -0.1),) * 14, boxes=((4, 1, 0, 0, 0.5, 1),)
+    )
+    write_lines(tmp_path / "p.jsonl", [pointing])
+    assert read_lines(tmp_path / "p.jsonl", Prediction) == [pointing]
+    with pytest.raises(ValueError, match="study a: needs 14 peaks, one a finding, got 1"):
+        Prediction(study_id="a", report="", peaks=((0, 0.5, 0.5),))
+    with pytest.raises(ValueError, match=r"study a: a peak has 3 numbers, got \[0.5, 0.5\]"):
+        Prediction(study_id="a", report="", peaks=((0.5, 0.5),) * 14)
+    with pytest.raises(ValueError, match=r"study a: a box has 6 numbers, got \[4, 0\]"):
+        Prediction(study_id="a", report="", boxes=((4, 0),))
+    with pytest.raises(ValueError, match=r"study a: a box is of finding 14; findings are numbered 0 to 13"):
+        Prediction(study_id="a", report="", boxes=((14, 0, 0, 0, 1, 1),))
+
+
 def test_writing_a_whole_file_leaves_no_scraps(path):
     write_lines(path, [SECOND])
     assert read_lines(path, Prediction) == [SECOND]

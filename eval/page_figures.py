@@ -67,15 +67,16 @@ def figure_table(document: Document) -> list[dict[str, Any]]:
 
 
 def undefined_metrics(document: Document) -> list[str]:
-    """Metrics that no system has; those of probabilities in one word."""
+    """Metrics that no system has; a group that is wholly undefined by its name alone."""
     systems = document["systems"].values()
     lacking = [
         metric
         for metric in METRICS
         if all(system["metrics"].get(metric, _UNDEFINED)["value"] is None for system in systems)
     ]
-    told = [METRICS[metric] for metric in lacking if _group_of(metric) != PROBABILITIES]
-    return told + ["figures of probabilities"] * (len(told) < len(lacking))
+    whole = set(map(_group_of, lacking)) - {_group_of(metric) for metric in METRICS if metric not in lacking}
+    told = [f"all of “{_group_of(metric)}”" if _group_of(metric) in whole else METRICS[metric] for metric in lacking]
+    return list(dict.fromkeys(told))
 
 
 def finding_bars(document: Document, control: str) -> list[dict[str, Any]]:

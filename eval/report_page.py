@@ -60,10 +60,9 @@ def render_page(document: dict[str, Any], studies: Sequence[PageStudy]) -> str:
         "percent": lambda probability: f"{min(max(probability, 0.01), 0.99):.0%}".replace("%", " %"),
     }
     style = (TEMPLATES / "report_page.css").read_text(encoding="utf-8")
-    sections = _sections(document, studies)
+    sections = _sections(document, studies) | {"studies": studies}
     return environment.get_template("report_page.html.j2").render(
         document=document,
-        studies=studies,
         style=Markup(style),
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         kinds=KINDS,

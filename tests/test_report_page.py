@@ -137,7 +137,7 @@ def test_the_page_needs_nothing_from_outside(page):
     addresses = parse(page).addresses
     pictures = [address for address in addresses if not address.startswith("#")]
     assert len(pictures) == 6
-    assert all(address.startswith("data:image/jpeg;base64,") for address in pictures)
+    assert all(address.startswith("data:image/webp;base64,") for address in pictures)
     assert "@import" not in page
     assert "url(" not in page
 
@@ -145,6 +145,13 @@ def test_the_page_needs_nothing_from_outside(page):
 def test_every_link_on_the_page_leads_somewhere(page):
     targets = {address[1:] for address in parse(page).addresses if address.startswith("#")}
     assert targets >= {"figures", "findings", "limits"}
+    assert all(f'id="{target}"' in page for target in targets)
+
+
+def test_a_section_that_is_left_out_is_not_linked():
+    page = render_page(make_document(make_predictions()), [])
+    targets = {address[1:] for address in parse(page).addresses}
+    assert not targets & {"studies", "groups", "grounding", "consistency"}
     assert all(f'id="{target}"' in page for target in targets)
 
 
@@ -241,7 +248,7 @@ def test_predictions_without_probabilities_have_a_page_that_says_so():
     plain = [dataclasses.replace(one, probabilities=None) for one in make_predictions()]
     text = text_of(render_page(make_document(plain), []))
     assert "the predictions hold no probabilities" in text
-    assert "Left out, as no system has it: figures of probabilities." in text
+    assert "Left out, as no system has it: all of “Probabilities of the classifier”." in text
 
 
 def test_predictions_without_any_truth_still_have_a_page():

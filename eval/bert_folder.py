@@ -14,7 +14,7 @@ from vlm.pretrained import load_pretrained, read_architecture
 def load_bert(
     metric: str, where: str, kinds: Mapping[str, tuple[type, dict[str, Any]]], *, mend: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model, ready to run on a GPU where there is one, and tokenizer. `kinds`: class and constructor's options by `model_type`.
+    """Model, on a GPU where there is one, and tokenizer. `kinds`: class and constructor's options by `model_type`.
 
     Raises:
         ValueError: one of them cannot be read or is of another kind; names the metric and ends with the `mend`.

@@ -60,9 +60,11 @@ def _features(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, layer: int, texts: list[str]
 ) -> list[tuple[Tensor, Tensor]]:
     """Of each text: unit vectors [tokens, width], and which tokens are its own, not the marks at start and end."""
-    # RoBERTa counts its positions from behind the padding's number.
-    reserved = model.config.pad_token_id + 1 if model.config.model_type == "roberta" else 0
-    max_length = model.config.max_position_embeddings - reserved
+    max_length = model.config.max_position_embeddings
+    if model.config.model_type == "roberta":
+        # Its positions count from behind the padding's number, and its words begin with their blank, the first too.
+        max_length -= model.config.pad_token_id + 1
+        texts = [f" {text}" if text else "" for text in texts]
     tokens = tokenizer(
         texts,
         padding=True,

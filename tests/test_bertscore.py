@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, BertConfig, BertModel, GPT2Config
+from transformers import AutoTokenizer, BertConfig, BertModel, GPT2Config, RobertaConfig, RobertaModel, RobertaTokenizer
 
 from eval.learned import learned_scores
 
@@ -55,6 +55,23 @@ def test_headings_do_not_count(bert, tiny_bert):
 
 def test_model_and_layer_are_told(bert, tiny_bert):
     assert "bert, layer 3 of 3" in learned_scores("bertscore", str(tiny_bert), ["clear"], ["clear"]).note
+
+
+def test_a_roberta_reads_the_first_word_as_any_other(tmp_path):
+    """A blank is part of a word to its tokenizer, which bert-score therefore puts before the first one."""
+    words = ["<s>", "<pad>", "</s>", "<unk>", "n", "o", "no", "Ġ", "Ġn", "Ġno"]
+    merges = [("Ġ", "n"), ("Ġn", "o"), ("n", "o")]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    RobertaTokenizer(vocab=vocabulary, merges=merges).save_pretrained(tmp_path)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    roberta = RobertaModel(RobertaConfig(vocab_size=10, max_position_embeddings=12, initializer_range=0.3, **sizes))
+    roberta.save_pretrained(tmp_path)
+    first = roberta.eval()(torch.tensor([[0, 9, 2]])).last_hidden_state[0, 1]
+    both = roberta(torch.tensor([[0, 9, 9, 2]])).last_hidden_state[0, 1:3]
+    similarity = torch.nn.functional.cosine_similarity(both, first[None]).detach()
+    scores = learned_scores("bertscore", str(tmp_path), ["no", "no " * 30], ["no no", "no " * 40])
+    assert scores.per_study["bertscore_precision"][0] == pytest.approx(float(similarity.max()), abs=1e-6)
+    assert scores.per_study["bertscore_f1"][1] == pytest.approx(1.0, abs=1e-6)
 
 
 def test_pickled_weights_are_refused(tiny_bert):

@@ -89,8 +89,14 @@ _SENTENCE_END = re.compile(
 )
 
 
-def _sentences(text: str) -> Iterator[str]:
-    """Sentences of the sections that describe the picture, spaces made single."""
+_MAY_HAVE_HEADINGS = re.compile(r"[:：–—]|- |\b(?!X+\b)[A-Z]{3,}|[^.,;!?\s]\s*(?:\n|$)|\n\s*\n")
+"""A heading has a colon, a dash, capitals or a line of its own. Most texts have none: looking further takes longest."""
+
+
+def _described(text: str) -> list[str]:
+    """The parts of a report that describe the picture."""
+    if not _MAY_HAVE_HEADINGS.search(text):
+        return [text]
     sections = split_sections(text)
     described = [section for section in (sections.findings, sections.impression) if section]
     if not described:
@@ -100,7 +106,12 @@ def _sentences(text: str) -> Iterator[str]:
             for section in (sections.indication, sections.comparison, sections.other)
             for rest in _SENTENCE_END.split(section, maxsplit=1)[1:]
         ]
-    for section in described:
+    return described
+
+
+def _sentences(text: str) -> Iterator[str]:
+    """The sentences that describe the picture, spaces made single."""
+    for section in _described(text):
         for sentence in _SENTENCE_END.split(section):
             if sentence.strip():
                 yield " ".join(sentence.split())

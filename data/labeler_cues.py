@@ -79,7 +79,7 @@ HEDGES = (
     r"(?:which|that) would (?:suggest|indicate|be (?:concerning|suspicious|worrisome) for)",
     r"would be (?:consistent|compatible) with|(?:thought|felt|believed) to (?:be|represent|reflect)",
     r"(?:(?:most|more|less)[ -])?"
-    r"(?:likely|probably|possibly|perhaps|may|might|could|xxxx(?= (?:represent|reflect|indicat)))"
+    r"(?:likely|probably|possibly|perhaps|may|might|could)"
     r"(?: also| well| still| not){0,2}"
     r"(?: (?:be|have|represent(?:s|ing)?|reflect(?:s|ing)?|indicat(?:e|es|ing)|suggest(?:s|ing)?|due to|related to|"
     r"secondary to|is|are|relate to)){1,3}",

@@ -204,8 +204,7 @@ STRUCTURES = {
     ),
     (): (
         r"(?:thoracic |descending |ascending |tortuous ){0,3}aort(?:a|ic)(?: (?:arch|knob|root|contours?|xxxx))?",
-        r"(?:pulmonary )?(?:vascularity|vasculature|vessels|vascular markings|arter\w+|vascular|"
-        r"xxxx(?! (?:represent|reflect|indicat)))",
+        r"(?:pulmonary )?(?:vascularity|vasculature|vessels|vascular markings|arter\w+|vascular|xxxx)",
         r"(?:pulmonary )?hil(?:a|um|ar)(?: (?:contours?|structures?|shadows?))?",
         r"(?:thoracic |lumbar )?(?:spine|vertebra\w*)",
         r"(?:soft tissues?|abdomen|trachea|diaphragms?|hemidiaphragms?|thyroid|spleen|stomach)",

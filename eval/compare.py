@@ -153,7 +153,7 @@ def _print(console: Console, comparison: dict[str, Any]) -> None:
         )
     console.print(table)
     for note in comparison["notes"]:
-        console.print(f"[yellow]Note:[/] {note}", highlight=False)
+        console.print(f"Note: {note}", style="yellow", markup=False, highlight=False)
     findings = comparison["findings"]
     console.print(
         f"Of {findings['true']} true findings A alone names {findings['true_found_by_a_only']}, B alone "
@@ -161,7 +161,7 @@ def _print(console: Console, comparison: dict[str, Any]) -> None:
         f"{findings['false_by_a_only']}, B alone {findings['false_by_b_only']}.",
         highlight=False,
     )
-    console.print(comparison["verdict"], style="bold", highlight=False)
+    console.print(comparison["verdict"], style="bold", markup=False, highlight=False)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ interval can be had (a single patient); num_undefined counts the resamples that 
                      estimate}}]}
     consistency      eval.consistency's, or null
     grounding        eval.grounding's, or null
-    also             figures of learned metrics that were asked for: {name: {value, low, high, num_undefined, note}}
+    also             figures of learned metrics that were asked for: {name: an estimate's keys and note}
     control_reports  {control: the one text it gives every study}
     notes            what a reader must know; versions of packages
 """

@@ -18,6 +18,8 @@ import tyro
 from rich.console import Console
 
 from data.labeler import label_report
+from eval.also import also_scores, parse_also
+from eval.bootstrap import Estimate
 from eval.consistency import consistency, consistency_document
 from eval.groups import study_groups
 from eval.matching import Matched, match
@@ -33,7 +35,7 @@ from eval.score_table import score_table
 from eval.scoring import Scores, score_predictions
 from eval.study_choice import choose_studies
 from eval.text_controls import CONSTANTS, TextControls, text_controls
-from eval.verdict import SHUFFLED_REPORTS, constant_facts, report_verdict
+from eval.verdict import SHUFFLED_REPORTS, constant_facts, report_verdict, with_interval
 
 NUM_NOTES_SHOWN = 12
 _label = lru_cache(maxsize=2**16)(label_report)
@@ -59,12 +61,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             "control_reports": control_table.record if control_table else None,
         }
     for table in (predictions, references):
-        console.print(_said(table), style="dim", highlight=False)
+        console.print(_said(table), style="dim", markup=False, highlight=False)
     console.print(score_table([model, *others.values()]))
     _print_verdict(console, document)
     if config.output_dir:
         _write(config, document, matched, model)
-        console.print(f"Page: {config.output_dir / 'report.html'}   Figures: {config.output_dir / 'metrics.json'}")
+        for what, name in (("Page", "report.html"), ("Figures", "metrics.json")):
+            console.print(f"{what}: {config.output_dir / name}", markup=False, highlight=False, soft_wrap=True)
     return document
 
 
@@ -144,6 +147,9 @@ def _document(
         model.statistics.probabilities if has_probabilities else None,
         uncertain_is_positive=config.uncertain == "positive",
     )
+    also, failures = also_scores(
+        parse_also(config.also), matched.predictions, normalization=config.normalization, **resampling
+    )
     return metrics_document(
         [model, *others.values()],
         verdict,
@@ -163,9 +169,10 @@ def _document(
         consistency=consistency_document(
             found, study_ids, model.subject_ids, references=consistency(references, references), **resampling
         ),
+        also=also,
         control_reports=controls.reports,
         bootstrap=resampling,
-        notes=[*matched.notes, *controls.notes],
+        notes=[*failures, *matched.notes, *controls.notes],
     )
 
 
@@ -206,11 +213,14 @@ def _print_verdict(console: Console, document: dict[str, Any]) -> None:
         highlight=False,
     )
     for note in document["notes"][:NUM_NOTES_SHOWN]:
-        console.print(f"[yellow]Note:[/] {note}", highlight=False)
+        console.print(f"Note: {note}", style="yellow", markup=False, highlight=False)
+    for name, figure in document["also"].items():
+        estimate = Estimate(**{key: value for key, value in figure.items() if key != "note"})
+        console.print(f"{name} {with_interval(estimate)} ({figure['note']})", markup=False, highlight=False)
     style = "bold green" if verdict["uses_image"] == "yes" else "bold yellow"
-    console.print(verdict["image"], style=style, highlight=False)
+    console.print(verdict["image"], style=style, markup=False, highlight=False)
     for fact in verdict["facts"]:
-        console.print(f"- {fact}", highlight=False)
+        console.print(f"- {fact}", markup=False, highlight=False)
 
 
 if __name__ == "__main__":

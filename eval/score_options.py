@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from eval.also import parse_also
 from eval.bootstrap import NUM_RESAMPLES
 from eval.matching import MissingPredictions
 from eval.normalization import DEFAULT_NORMALIZATION, NORMALIZATIONS
@@ -44,6 +45,8 @@ class ScoreConfig:
     """What is done to both texts before their words are compared."""
     uncertain: Literal["positive", "negative"] = "positive"
     """How an uncertain finding counts in the main figures; the other way is in metrics.json too."""
+    also: tuple[str, ...] = ()
+    """Learned metrics, each as metric=where: chexbert=FOLDER bertscore=FOLDER radgraph=FOLDER …"""
     num_resamples: int = NUM_RESAMPLES
     """Bootstrap resamples for the intervals."""
     seed: int = 0
@@ -55,3 +58,4 @@ class ScoreConfig:
         for name, least in (("num_resamples", 1), ("num_page_studies", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; give at least {least}")
+        parse_also(self.also)

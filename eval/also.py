@@ -7,8 +7,9 @@ from typing import Any
 
 from eval.bootstrap import NUM_RESAMPLES, interval, point_values, resample
 from eval.learned import LEARNED, TAKES_NORMALIZED, WHERE, learned_scores
-from eval.normalization import normalize_report
+from eval.normalization import normalize_prediction, normalize_report
 from eval.predictions import Prediction
+from eval.reference_vocabulary import ReferenceVocabulary
 
 
 def parse_also(asked: Sequence[str]) -> dict[str, str]:
@@ -32,6 +33,7 @@ def also_scores(
     predictions: Sequence[Prediction],
     *,
     normalization: str,
+    reference_vocabulary: ReferenceVocabulary | None = None,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> tuple[dict[str, Any], list[str]]:
@@ -42,8 +44,11 @@ def also_scores(
     for name, where in asked.items():
         reports, references = ([getattr(one, what) for one in scored] for what in ("report", "reference"))
         if name in TAKES_NORMALIZED:
-            reports = [normalize_report(text, normalization) for text in reports]
-            references = [normalize_report(text, normalization) for text in references]
+            reports = [normalize_prediction(text, normalization) for text in reports]
+            if reference_vocabulary is None:
+                references = [normalize_report(text, normalization) for text in references]
+            else:
+                references = [reference_vocabulary.apply(text) for text in references]
         try:
             scores = learned_scores(name, where, reports, references)
         except ValueError as error:

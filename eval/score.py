@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         vocabulary = _vocabulary(config)
         model = _score(config, matched.predictions, "model", vocabulary)
         others = {name: _score(config, given, name, vocabulary) for name, given in controls.predictions.items()}
-        document = _document(config, matched, controls, model, others)
+        document = _document(config, matched, controls, model, others, vocabulary)
         document["run"] = {
             "predictions": predictions.record,
             "references": references.record,
@@ -133,7 +133,12 @@ def _score(
 
 
 def _document(
-    config: ScoreConfig, matched: Matched, controls: TextControls, model: Scores, others: dict[str, Scores]
+    config: ScoreConfig,
+    matched: Matched,
+    controls: TextControls,
+    model: Scores,
+    others: dict[str, Scores],
+    vocabulary: ReferenceVocabulary | None,
 ) -> dict[str, Any]:
     verdict = report_verdict(model, others.get(SHUFFLED_REPORTS), "; ".join(controls.notes))
     constants = {metric: others[name] for metric, name in CONSTANTS.items() if name in others}
@@ -148,7 +153,11 @@ def _document(
         uncertain_is_positive=config.uncertain == "positive",
     )
     also, failures = also_scores(
-        parse_also(config.also), matched.predictions, normalization=config.normalization, **resampling
+        parse_also(config.also),
+        matched.predictions,
+        normalization=config.normalization,
+        reference_vocabulary=vocabulary,
+        **resampling,
     )
     return metrics_document(
         [model, *others.values()],

@@ -77,6 +77,7 @@ def origin(document: Document) -> list[tuple[str, str]]:
         if not name.endswith("_hash") and run[name] not in (None, "", 0)
     ]
     facts += [
+        *(("Program", program) for program in [document.get("program")] if program),
         ("Studies", f"{document['studies']['written']} of {document['studies']['given']} scored"),
         ("Findings of reports", "read by data/labeler.py, and so is the truth of studies without labels"),
         ("Uncertain findings", document["convention"]),

@@ -14,6 +14,8 @@ from data.labeler import Evidence, explain_report, label_report
 from eval.sentences import report_sentences
 from vlm.findings import FINDING_INDEX, NEGATIVE, POSITIVE
 
+MAX_MENTIONS = 400
+"""A report that mentions findings more often goes round in circles; it is looked at so far."""
 IN_THE_LUNG = frozenset({"Lung Opacity", "Consolidation", "Pneumonia", "Edema"})
 ACUTE = frozenset({"Consolidation", "Pneumonia", "Pneumothorax", "Pleural Effusion"})
 _ONE_KIND = frozenset({"Cardiomegaly", "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion"})
@@ -110,19 +112,22 @@ def contradictions(
 def _mentions(evidence: Sequence[Evidence]) -> tuple[list[_Mention], list[_Mention]]:
     """What is stated and what is denied, each wording once; what is possible is left out."""
     stated, denied = {}, {}
+    breaks_of: dict[str, list[tuple[int, int]]] = {}
     searched_to: dict[tuple[str, str, str], int] = {}
-    for item in evidence:
+    for item in evidence[:MAX_MENTIONS]:
         if not item.sentence:
             continue
         sentence = item.sentence.lower()
+        if item.sentence not in breaks_of:
+            breaks_of[item.sentence] = [mark.span() for mark in _CLAUSE_END.finditer(sentence)]
         parts = item.words.split(" … ")
         named = [part for part in parts if label_report(part)[FINDING_INDEX[item.finding]] == POSITIVE]
         words = named[0] if named else parts[-1]
         # Words that stand twice in a sentence are met twice, in the sentence's order.
-        key = (item.finding, sentence, words)
+        key = (item.finding, item.sentence, words)
         start = max(sentence.find(words, searched_to.get(key, 0)), 0)
         searched_to[key] = start + len(words)
-        clause = _clause(sentence, start, start + len(words))
+        clause = _clause(sentence, start, start + len(words), breaks_of[item.sentence])
         is_clear_lung = item.finding == "Lung Opacity" and not named
         mention = _Mention(
             finding=item.finding,
@@ -147,11 +152,10 @@ def _denials_of_the_acute(report: str) -> list[_Mention]:
     ]
 
 
-def _clause(sentence: str, start: int, end: int) -> str:
+def _clause(sentence: str, start: int, end: int, breaks: Sequence[tuple[int, int]]) -> str:
     """The part of a sentence around a name, between commas and words that begin another thought."""
-    breaks = list(_CLAUSE_END.finditer(sentence))
-    first = max((mark.end() for mark in breaks if mark.end() <= start), default=0)
-    last = min((mark.start() for mark in breaks if mark.start() >= end), default=len(sentence))
+    first = max((after for _, after in breaks if after <= start), default=0)
+    last = min((before for before, _ in breaks if before >= end), default=len(sentence))
     return sentence[first:last]
 
 

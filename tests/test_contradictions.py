@@ -1,6 +1,7 @@
 """Reports that contradict themselves: which pairs of sentences cannot both be true, and which only look so."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,10 @@ def test_made_up_reports_never_do(small_studies):
     for split in small_studies.values():
         for findings, impression in zip(split["findings"], split["impression"], strict=True):
             assert contradictions(compose_report(findings=findings, impression=impression)) == ()
+
+
+def test_a_report_that_goes_round_in_circles_is_looked_at_in_bounded_time():
+    started = time.process_time()
+    assert contradictions("No effusion and small effusion and " * 3000)
+    assert contradictions("".join(f"No {size} mm nodule. " for size in range(2000))) == ()
+    assert time.process_time() - started < 10

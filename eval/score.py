@@ -140,7 +140,7 @@ def _document(
     others: dict[str, Scores],
     vocabulary: ReferenceVocabulary | None,
 ) -> dict[str, Any]:
-    verdict = report_verdict(model, others.get(SHUFFLED_REPORTS), "; ".join(controls.notes))
+    verdict = report_verdict(model, others.get(SHUFFLED_REPORTS), controls.not_shuffled)
     constants = {metric: others[name] for metric, name in CONSTANTS.items() if name in others}
     resampling = {"num_resamples": config.num_resamples, "seed": config.seed}
     study_ids, references = model.study_ids, [prediction.reference for prediction in matched.predictions]

@@ -33,11 +33,13 @@ NUM_GROUPS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextControls:
-    """`predictions` of each control, by its name; `reports`: the text of those that give one to all."""
+    """`predictions` of each control, by its name; `reports`: the text of those that give one to all; `not_shuffled`:
+    why there are no shuffled reports."""
 
     predictions: dict[str, list[Prediction]]
     reports: dict[str, str]
     notes: tuple[str, ...]
+    not_shuffled: str = ""
 
 
 def text_controls(
@@ -55,11 +57,13 @@ def text_controls(
     """
     subject_ids = [prediction.subject_id or f"study {prediction.study_id}" for prediction in predictions]
     controls: dict[str, list[Prediction]] = {}
-    notes = []
+    notes: list[str] = []
+    not_shuffled = ""
     try:
         donors = derangement(subject_ids, seed)
     except ValueError:
-        notes.append("reports cannot be shuffled: one patient has more than half of the studies")
+        not_shuffled = "reports cannot be shuffled, as one patient has more than half of the studies"
+        notes.append(not_shuffled)
     else:
         controls[SHUFFLED_REPORTS] = [
             replace(own, report=predictions[donor].report, probabilities=predictions[donor].probabilities)
@@ -87,16 +91,16 @@ def text_controls(
     if control_reports:
         chosen = choose(control_reports)
         controls |= {name: _given(predictions, [report] * len(predictions)) for name, report in chosen.items()}
-        return TextControls(predictions=controls, reports=chosen, notes=tuple(notes))
+        return TextControls(predictions=controls, reports=chosen, notes=tuple(notes), not_shuffled=not_shuffled)
     if len(set(subject_ids)) < 2:
         notes.append("no controls of one report for everybody: there is a single patient, and no --control-reports")
-        return TextControls(predictions=controls, reports={}, notes=tuple(notes))
+        return TextControls(predictions=controls, reports={}, notes=tuple(notes), not_shuffled=not_shuffled)
     crossed, shown = _crossed(predictions, subject_ids, choose, seed)
     notes.append(
         "controls of one report for everybody were chosen on the references of other patients, in five groups, as no "
         "--control-reports were given; a report shown is that of the first group"
     )
-    return TextControls(predictions=controls | crossed, reports=shown, notes=tuple(notes))
+    return TextControls(predictions=controls | crossed, reports=shown, notes=tuple(notes), not_shuffled=not_shuffled)
 
 
 def _crossed(

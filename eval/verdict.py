@@ -121,8 +121,9 @@ def constant_facts(model: Scores, constants: Mapping[str, Scores]) -> tuple[str,
     better than one report for all. `constants` holds, by metric, the control that is best at it."""
     num_patients = len(set(model.subject_ids))
     references = f" (the references: {model.num_distinct_references})" if model.num_with_reference else ""
-    reports = "report" if model.num_distinct_reports == 1 else "reports"
-    facts = [f"{model.num_distinct_reports} different {reports} for {num_patients} patients{references}."]
+    different = "different reports" if model.num_distinct_reports > 1 else "report"
+    patients = "patients" if num_patients > 1 else "patient"
+    facts = [f"{model.num_distinct_reports} {different} for {num_patients} {patients}{references}."]
     facts += _no_finding_fact(model)
     for metric, constant in constants.items():
         difference = paired_difference(model, constant, metric)

@@ -32,7 +32,7 @@ demo: install  ## made-up studies, fine-tuning, evaluation with controls, one st
 	  --augmentation.max-rotation 7 --augmentation.max-shift 0.05 --augmentation.max-zoom 0.05 \
 	  --augmentation.max-shear 5 --num-validation-reports 100 --num-workers 0
 	$(BIN)/python eval/batch.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test \
-	  --output-dir $(RUN)/evaluation
+	  --output-dir $(RUN)/evaluation --neighbour-pool 1500
 	$(BIN)/python eval/show.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test \
 	  --predictions $(RUN)/evaluation/predictions.jsonl --output $(RUN)/study.png
 

@@ -12,11 +12,15 @@ from PIL import Image
 
 MIN_LETTERS = 5
 """In one row; side markers ("R", "L", "AP", "PORT") have fewer."""
-_WORKING_SIDE = 1024
+_SMALLEST_SIDE, _LARGEST_SIDE = 768, 1024
+"""Pictures are looked at with their longest side between these."""
 _LETTER_HEIGHTS = (6, 48)
-"""In pixels at the working size."""
-_CONTRAST = 60
-"""Gray levels by which strokes stand out from what is around them."""
+_WIDEST, _LEAST_FILLED, _LEAST_AREA = 1.6, 0.15, 8
+_KERNEL = cv2.getStructuringElement(cv2.MORPH_RECT, (11, 11))
+"""Wider than the stroke of a letter."""
+_CONTRASTS = (60, 30)
+"""Gray levels by which strokes stand out from what is around them: small letters part at the higher, white letters on a
+bright shoulder show at the lower."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +37,7 @@ def burnt_in_text(image: Image.Image) -> str:
     if not rows:
         return ""
     longest = max(rows, key=lambda row: row.num_letters)
-    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-    return f"a row of {longest.num_letters} letters{more} at the {_place(longest.box)}"
+    return f"a row of {longest.num_letters} letters at the {_place(longest.box)}"
 
 
 def _place(box: tuple[float, float, float, float]) -> str:
@@ -45,45 +48,51 @@ def _place(box: tuple[float, float, float, float]) -> str:
 
 
 def _rows(pixels: np.ndarray) -> list[_Row]:
-    scale = min(1.0, _WORKING_SIDE / max(pixels.shape))
-    if scale < 1:
-        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     height, width = pixels.shape
-    kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (9, 9))
-    strokes = cv2.morphologyEx(pixels, cv2.MORPH_TOPHAT, kernel)
-    shapes = (strokes >= _CONTRAST).astype(np.uint8)
+    scale = min(_LARGEST_SIDE / max(pixels.shape), max(1.0, _SMALLEST_SIDE / max(pixels.shape)))
+    if scale != 1:
+        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=interpolation)
+        height, width = pixels.shape
+    strokes = cv2.morphologyEx(pixels, cv2.MORPH_TOPHAT, _KERNEL)
+    extent = [width, height, width, height]
+    return [
+        _Row(num_letters=len(row), box=tuple(np.r_[row[:, :2].min(0), row[:, 2:].max(0)] / extent))
+        for contrast in _CONTRASTS
+        for row in _group(_letters((strokes >= contrast).astype(np.uint8)))
+    ]
+
+
+def _letters(mask: np.ndarray) -> np.ndarray:
+    """Boxes (left, top, right, bottom) of a mask's shapes that are as large and dense as letters, from the left."""
     # Most pictures have few shapes of the height of letters, which their outlines tell in a tenth of the time.
-    outlines, _ = cv2.findContours(shapes, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     outlined = (cv2.boundingRect(outline)[3] for outline in outlines)
     if sum(_LETTER_HEIGHTS[0] <= height <= _LETTER_HEIGHTS[1] for height in outlined) < MIN_LETTERS:
-        return []
-    _, _, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(shapes, 8, cv2.CV_32S, cv2.CCL_BBDT)
-    left, top, widths, heights, areas = (stats[1:, column] for column in range(5))
-    density = areas / (widths * heights)
-    letters = (heights >= _LETTER_HEIGHTS[0]) & (heights <= _LETTER_HEIGHTS[1]) & (widths <= 1.6 * heights)
-    letters &= (density > 0.12) & (density < 0.95)
+        return np.empty((0, 4), dtype=int)
+    _, _, shapes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    left, top, widths, heights, areas = (shapes[1:, column] for column in range(5))
+    filled = areas / (widths * heights)
+    letters = (heights >= _LETTER_HEIGHTS[0]) & (heights <= _LETTER_HEIGHTS[1]) & (widths <= _WIDEST * heights)
+    letters &= (filled > _LEAST_FILLED) & (areas >= _LEAST_AREA)
     boxes = np.stack([left, top, left + widths, top + heights], axis=1)[letters]
-    return [
-        _Row(
-            num_letters=len(row),
-            box=tuple(np.r_[row[:, :2].min(0), row[:, 2:].max(0)] / [width, height, width, height]),
-        )
-        for row in _group(boxes[np.argsort(boxes[:, 0])])
-    ]
+    return boxes[np.argsort(boxes[:, 0])]
 
 
 def _group(boxes: np.ndarray) -> list[np.ndarray]:
     """Boxes, sorted by their left edges, put into rows: like height, one line, no wide gap."""
-    rows: list[list[np.ndarray]] = []
-    for box in boxes:
-        height = box[3] - box[1]
-        for row in rows:
-            last = row[-1]
-            last_height = last[3] - last[1]
-            close = -0.2 * height <= box[0] - last[2] <= 1.6 * max(height, last_height)
-            aligned = abs(int(box[3]) - int(last[3])) <= 0.25 * max(height, last_height)
-            alike = min(height, last_height) >= 0.6 * max(height, last_height)
-            if close and aligned and alike:
+    rows: list[list[list[int]]] = []
+    for box in boxes.tolist():
+        left, top, _, bottom = box
+        for row in reversed(rows):
+            _, last_top, last_right, last_bottom = row[-1]
+            height, last_height = bottom - top, last_bottom - last_top
+            larger = max(height, last_height)
+            if (
+                -0.3 * larger <= left - last_right <= 1.6 * larger
+                and min(abs(bottom - last_bottom), abs(top + bottom - last_top - last_bottom) / 2) <= 0.2 * larger
+                and min(height, last_height) >= 0.6 * larger
+            ):
                 row.append(box)
                 break
         else:

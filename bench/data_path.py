@@ -1,7 +1,6 @@
 """What is measured of the data path: drawing made-up studies, preparing data sets, loading them for training.
 
-The references are the least that could do the work: drawing alone, or Pillow decoding and encoding the same
-pictures and nothing else.
+The references are the least that could do the work: drawing alone, or decoding the same pictures and nothing else.
 """
 
 import contextlib
@@ -10,11 +9,15 @@ import io
 import shutil
 import time
 from collections.abc import Iterable
+from itertools import cycle, islice
 from pathlib import Path
 
+import pydicom
 from PIL import Image
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from torch.utils.data import DataLoader
 
+from bench.archive_files import ARCHIVE_KINDS, write_archive
 from bench.comparison import Task, Work
 from bench.inputs import geometry, grid
 from bench.sizes import START_TOKEN, BenchSizes
@@ -48,15 +51,16 @@ def data_tasks(sizes: BenchSizes, folder: Path) -> list[Task]:
             prepare=lambda: (lambda: prepare_made_up(sizes, folder, num_workers=1), lambda: draw(sizes)),
             repetitions=sizes.many_repetitions,
         ),
+    ]
+    tasks += [
         Task(
-            name=f"a table of {side} pixel PNGs prepared, one process",
-            one_means="as fast as Pillow decoding and encoding them",
-            prepare=lambda: (
-                lambda: prepare_table(write_table(sizes, folder), sizes, folder / "prepared"),
-                lambda: decode(table_files(sizes, folder), encode=True),
-            ),
+            name=f"{sizes.archive_side} pixel {kind} prepared, one process",
+            one_means=one_means,
+            prepare=lambda kind=kind: archive_work(kind, sizes, folder),
             repetitions=sizes.many_repetitions,
-        ),
+            clock=time.process_time,
+        )
+        for kind, one_means in ARCHIVE_KINDS.items()
     ]
     if num_cores() > 1:
         tasks.append(
@@ -113,6 +117,17 @@ def run_prepare(arguments: list[str], out: Path) -> None:
         prepare.main([*arguments, "--out", str(out)])
 
 
+def archive_work(kind: str, sizes: BenchSizes, folder: Path) -> tuple[Work, Work]:
+    """Pictures of an archive prepared as studies with reports, and nothing but their decoding."""
+    table, files = write_archive(kind, sizes, folder / kind)
+
+    def ours() -> int:
+        run_prepare(["table", str(table), "--num-workers=1"], folder / f"{kind}-prepared")
+        return sizes.num_archive_rows
+
+    return ours, lambda: decode(islice(cycle(files), sizes.num_archive_rows))
+
+
 def table_files(sizes: BenchSizes, folder: Path) -> list[Path]:
     """The picture of each row of the table."""
     return [folder / f"{row % sizes.num_files}.png" for row in range(sizes.num_rows)]
@@ -135,14 +150,16 @@ def write_table(sizes: BenchSizes, folder: Path) -> Path:
     return table
 
 
-def decode(files: Iterable[Path], *, encode: bool = False) -> int:
-    """Pillow alone; returns how many pictures that were."""
+def decode(files: Iterable[Path]) -> int:
+    """Pillow, or pydicom with its look-up tables, alone; returns how many pictures that were."""
     num_pictures = 0
     for file in files:
-        with Image.open(file) as picture:
-            picture.load()
-            if encode:
-                picture.save(io.BytesIO(), "PNG")
+        if file.suffix == ".dcm":
+            header = pydicom.dcmread(file)
+            apply_voi_lut(apply_modality_lut(header.pixel_array, header), header)
+        else:
+            with Image.open(file) as picture:
+                picture.load()
         num_pictures += 1
     return num_pictures
 

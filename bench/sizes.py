@@ -37,6 +37,10 @@ class BenchSizes:
     """Their pixels a side."""
     num_rows: int
     """Studies of that table; each names one of the files, and several may name the same."""
+    archive_side: int
+    """Pixels a side of the pictures of archives, larger than what is stored."""
+    num_archive_rows: int
+    """Studies of each archive; they share a few files."""
 
     @property
     def decoder_architecture(self) -> dict[str, Any]:
@@ -60,6 +64,8 @@ FULL = BenchSizes(
     num_files=24,
     file_side=1024,
     num_rows=48,
+    archive_side=2048,
+    num_archive_rows=150,
 )
 """ViT-B/16 and GPT-2 (124 M) at 224 pixels: what the figures under bench/results/ are about."""
 
@@ -78,5 +84,7 @@ QUICK = BenchSizes(
     num_files=3,
     file_side=64,
     num_rows=6,
+    archive_side=96,
+    num_archive_rows=6,
 )
 """To see that everything runs; its figures mean nothing."""

@@ -10,6 +10,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+
 JOURNAL_FILE = "journal.jsonl"
 CHUNK_BYTES = 2**20
 
@@ -29,7 +31,7 @@ class Journal:
         self._path = folder / JOURNAL_FILE
         self._recover()
 
-    def append(self, name: str, content: bytes) -> None:
+    def append(self, name: str, content: bytes | pyarrow.Buffer) -> None:
         """Adds to the end of a file below the folder. Raises OSError when there is no room."""
         path = self.folder / name
         path.parent.mkdir(exist_ok=True)

@@ -5,6 +5,7 @@ most expensive part after decoding, is saved.
 """
 
 import re
+from io import BytesIO
 
 import cv2
 import numpy as np
@@ -31,7 +32,9 @@ def encode_png(image: Image.Image) -> bytes:
 
 def encode_jpeg(image: Image.Image) -> bytes:
     """An 8-bit gray picture as JPEG of JPEG_QUALITY; nothing but pixels is in it."""
-    return cv2.imencode(".jpg", np.asarray(image), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    file = BytesIO()
+    image.save(file, "JPEG", quality=JPEG_QUALITY)  # the bytes of OpenCV, which would want the pixels copied first
+    return file.getvalue()
 
 
 def is_jpeg(content: bytes) -> bool:

@@ -24,12 +24,12 @@ def append_rows(journal: Journal, split: str, rows: list[dict[str, Any]]) -> Non
     if not names or journal.lengths[names[-1]] >= SHARD_BYTES:
         names.append(f"{split}/data-{len(names):05d}.arrow")
     name = names[-1]
-    content = b"" if name in journal.lengths else FEATURES.arrow_schema.serialize().to_pybytes()
+    if name not in journal.lengths:
+        journal.append(name, FEATURES.arrow_schema.serialize())
     if rows:
         table = pyarrow.Table.from_pylist([FEATURES.encode_example(row) for row in rows], schema=FEATURES.arrow_schema)
-        content += b"".join(batch.serialize().to_pybytes() for batch in table.to_batches())
-    if content:
-        journal.append(name, content)
+        for batch in table.to_batches():
+            journal.append(name, batch.serialize())
 
 
 def shard_names(journal: Journal, split: str) -> list[str]:

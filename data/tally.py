@@ -45,6 +45,8 @@ class Tally:
         self.refused = 0
         self.text_changes: Counter = Counter()
         """How often each kind of change was made to a text."""
+        self.sources: Counter = Counter()
+        """Kept studies by (source, licence)."""
 
     @property
     def kept(self) -> int:
@@ -66,6 +68,7 @@ class Tally:
         else:
             self.splits[split].add(outcome)
             self.text_changes.update(outcome.text_changes)
+            self.sources[outcome.row["source"], outcome.row["license"]] += 1
 
     def as_json(self) -> dict[str, Any]:
         splits = {
@@ -74,13 +77,24 @@ class Tally:
         }
         totals = {name: getattr(self, name) for name in ("kept", "refused", "refused_images", "warnings")}
         changes = dict(sorted(self.text_changes.items()))
-        return {"given": self.kept + self.refused, **totals, "text_changes": changes, "splits": splits}
+        sources = [
+            {"source": source, "license": license_name, "kept": count}
+            for (source, license_name), count in sorted(self.sources.items())
+        ]
+        return {
+            "given": self.kept + self.refused,
+            **totals,
+            "text_changes": changes,
+            "sources": sources,
+            "splits": splits,
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Tally":
         tally = cls()
         tally.refused = values["refused"]
         tally.text_changes.update(values["text_changes"])
+        tally.sources.update({(entry["source"], entry["license"]): entry["kept"] for entry in values["sources"]})
         for split, counts in values["splits"].items():
             tally.splits[split] = SplitTally(**counts | {"positives": Counter(counts["positives"])})
         return tally

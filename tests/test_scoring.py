@@ -14,7 +14,7 @@ from eval.clinical import f1_scores
 from eval.predictions import Prediction
 from eval.rouge import rouge_l
 from eval.scoring import METRICS, paired_difference, score_predictions
-from eval.verdict import constant_verdict, image_verdict, number, with_interval
+from eval.verdict import constant_facts, constant_verdict, image_verdict, number, report_verdict, with_interval
 from vlm.findings import FINDINGS, UNLABELED_STUDY
 
 NAMES = [finding.lower() for finding in FINDINGS]
@@ -224,3 +224,55 @@ def test_scoring_needs_neither_torch_nor_the_model():
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_reports_of_other_patients_decide_where_there_is_no_model():
+    verdict = report_verdict(SCORES, SHUFFLED)
+    assert (verdict.grade, verdict.basis) == ("yes", "shuffled reports")
+    assert verdict.sentence.startswith("The reports depend on the patient: macro-F1 (14) ")
+    assert "image" not in verdict.sentence
+    assert report_verdict(SHUFFLED, SCORES).sentence.startswith(
+        "There is no sign that the reports depend on the patient"
+    )
+    assert report_verdict(SCORES, None, "one patient").sentence.endswith("cannot be said: one patient.")
+
+
+def test_wording_that_fits_the_patient_is_not_taken_for_findings_that_do():
+    words = [dataclasses.replace(prediction, report=f"patient {prediction.study_id}") for prediction in PREDICTIONS]
+    words = [dataclasses.replace(one, reference=f"{one.reference} patient {one.study_id}") for one in words]
+    scores = score_predictions(words, label_by_name)
+    shuffled = score_predictions(of_other_patients(words), label_by_name, name="shuffled reports")
+    verdict = report_verdict(scores, shuffled)
+    assert verdict.grade == "slightly"
+    assert verdict.sentence.startswith("The wording depends on the patient, but the findings named are not shown to: ")
+
+
+def test_facts_say_metric_by_metric_whether_one_report_for_everybody_does_as_well():
+    constant = [dataclasses.replace(prediction, report="edema. fracture") for prediction in PREDICTIONS]
+    control = score_predictions(constant, label_by_name, name="constant sentence")
+    better = constant_facts(SCORES, {"macro_f1": control, "bleu_4": control})
+    assert [fact.split(" one")[0] for fact in better[2:]] == ["Better than", "Better than"]
+    same = constant_facts(control, {"macro_f1": control})
+    assert same[0].startswith("1 report for 30 patients (the references: ")
+    assert same[2].startswith("No better than one report for everybody in macro-F1 (14): ")
+
+
+def test_a_single_patient_has_figures_without_intervals():
+    alone = [dataclasses.replace(prediction, subject_id="one") for prediction in PREDICTIONS]
+    scores = score_predictions(alone, label_by_name, num_resamples=10)
+    assert scores.metrics["macro_f1"].value == SCORES.metrics["macro_f1"].value
+    assert scores.metrics["macro_f1"].low is None
+    assert "all studies are of one patient: no interval can be had" in scores.notes
+    few = score_predictions(PREDICTIONS[:6], label_by_name, num_resamples=10)
+    assert any(note.startswith("only 3 patients: the intervals are too narrow") for note in few.notes)
+
+
+def test_resamples_without_a_rare_finding_are_counted():
+    rare = [
+        dataclasses.replace(prediction, reference_labels=(int(number == 0), *prediction.reference_labels[1:]))
+        for number, prediction in enumerate(PREDICTIONS)
+    ]
+    finding = score_predictions(rare, label_by_name, num_resamples=200).per_finding[0]
+    assert finding.support == 1
+    # One patient of 30 is missing from (29/30)^30 of the resamples.
+    assert finding.recall.num_undefined == pytest.approx(200 * 0.36, abs=30)

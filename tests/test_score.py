@@ -1,0 +1,222 @@
+"""`python -m eval.score` as its users run it: on anybody's files, from any folder, without a model."""
+
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+
+from eval.score import main
+
+SENTENCES = {
+    "The heart is enlarged.": "The heart is normal in size.",
+    "There is a left pleural effusion.": "No pleural effusion.",
+    "There is pulmonary edema.": "No edema.",
+    "There is a right lower lobe consolidation.": "The lungs are clear.",
+}
+CONSTANT = "The heart is normal in size. The lungs are clear. No pleural effusion."
+NUM_STUDIES = 40
+
+
+def made_up(seed: int) -> list[str]:
+    chooser = random.Random(seed)
+    return [
+        " ".join(ill if chooser.random() < 0.3 else well for ill, well in SENTENCES.items()) for _ in range(NUM_STUDIES)
+    ]
+
+
+TRUTH = made_up(0)
+
+
+def write_jsonl(path, reports: list[str], **columns: list):
+    rows = [
+        {"study_id": f"s{number}", "report": report} | {name: values[number] for name, values in columns.items()}
+        for number, report in enumerate(reports)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def score(tmp_path):
+    def run(predictions: list[str], *options: str, columns: dict | None = None):
+        given = write_jsonl(tmp_path / "predictions.jsonl", predictions, **(columns or {}))
+        truth = write_jsonl(tmp_path / "references.jsonl", TRUTH)
+        return main([str(given), str(truth), "--output-dir", str(tmp_path / "out"), "--num-resamples", "60", *options])
+
+    return run
+
+
+def test_a_constant_is_called_one_at_a_glance(score, tmp_path, capsys):
+    document = score([CONSTANT] * NUM_STUDIES)
+    assert document["verdict"]["uses_image"] == "no"
+    assert document["verdict"]["image"].startswith("One and the same report for all 40 patients: macro-F1 (14) ")
+    assert document["verdict"]["basis"] == "shuffled reports"
+    assert document["verdict"]["facts"][0].startswith("1 report for 40 patients (the references: ")
+    assert any("no more than saying “no finding” of everybody would" in fact for fact in document["verdict"]["facts"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "One and the same report for all 40 patients" in printed
+    assert "40 predictions given = 40 scored + 0 refused" in printed
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "One and the same report for all 40 patients" in page
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == document
+
+
+def test_a_few_reports_in_turn_are_called_few_and_unrelated(score):
+    document = score([f"{CONSTANT} No edema." if number % 2 else CONSTANT for number in range(NUM_STUDIES)])
+    assert document["verdict"]["image"].startswith(
+        "Only 2 different reports for 40 patients. There is no sign that the reports depend on the patient: "
+    )
+
+
+def test_random_reports_are_not_taken_for_good_ones(score):
+    document = score(made_up(5))
+    assert document["verdict"]["uses_image"] == "no"
+    model, shuffled = (document["systems"][name]["metrics"]["macro_f1"] for name in ("model", "shuffled reports"))
+    assert abs(model["value"] - shuffled["value"]) < 0.2
+
+
+def test_true_reports_are_seen_to_depend_on_the_patient_but_nothing_is_said_of_the_image(score):
+    document = score(TRUTH)
+    assert document["verdict"]["uses_image"] == "yes"
+    assert document["verdict"]["image"].startswith("The reports depend on the patient: macro-F1 (14) 1.000 against ")
+    assert document["verdict"]["differences_to_shuffled_images"] == {}
+    assert document["verdict"]["differences"]["shuffled reports"]["macro_f1"]["low"] > 0
+    for metric in ("macro-F1 (14)", "CIDEr", "BLEU-4"):
+        assert any(
+            fact.startswith(f"Better than one report for everybody in {metric}")
+            for fact in document["verdict"]["facts"]
+        )
+
+
+def test_all_controls_stand_beside_the_predictions(score):
+    document = score(TRUTH)
+    assert list(document["systems"]) == [
+        "model", "shuffled reports", "random report", "constant by macro-F1", "constant sentence",
+        "constant by BLEU-4", "most frequent report",
+    ]  # fmt: skip
+    assert any("chosen on the references of other patients" in note for note in document["notes"])
+
+
+def test_the_table_names_every_system_in_80_columns(score, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    score(TRUTH, columns={"Edema": [0.123] * NUM_STUDIES})
+    printed = capsys.readouterr().out
+    assert "shuffled" in printed
+    assert "AUROC" in printed
+    assert "…" not in printed.split("Note")[0]
+
+
+def test_controls_are_chosen_on_reports_given_for_it_but_never_on_those_scored(score, tmp_path):
+    others = [{"study_id": f"t{number}", "report": report} for number, report in enumerate(made_up(9))]
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(others))
+    document = score(TRUTH, "--control-reports", str(path))
+    assert document["control_reports"]["constant sentence"] in {row["report"] for row in others}
+    assert document["run"]["control_reports"]["num_rows"] == NUM_STUDIES
+    path.write_text(json.dumps([{"study_id": "s3", "report": "x"}]))
+    with pytest.raises(ValueError, match="1 studies to choose controls on are scored as well, first 's3'"):
+        score(TRUTH, "--control-reports", str(path))
+
+
+def test_probabilities_views_and_sources_give_curves_and_groups(score):
+    chooser = random.Random(1)
+    columns = {
+        "Edema": [min(1, chooser.random() + 0.3 * ("pulmonary edema" in report)) for report in TRUTH],
+        "view": ["PA", "AP"] * 20,
+        "source": ["here"] * 10 + ["there"] * 30,
+    }
+    document = score(TRUTH, columns=columns)
+    edema = next(finding for finding in document["systems"]["model"]["per_finding"] if finding["finding"] == "Edema")
+    for figure in ("auroc", "average_precision", "brier", "calibration_error"):
+        assert edema[figure]["low"] <= edema[figure]["value"] <= edema[figure]["high"]
+    assert list(document["curves"]) == ["Edema"]
+    groups = document["by_group"]
+    assert {kind: [group["group"] for group in groups[kind]] for kind in ("view", "source")} == {
+        "view": ["AP", "PA"],
+        "source": ["there", "here"],
+    }
+    assert [group["num_studies"] for group in groups["source"]] == [30, 10]
+    assert sum(group["num_studies"] for group in groups["report length"]) == NUM_STUDIES
+
+
+def test_a_single_report_has_figures_but_no_interval_and_no_verdict(tmp_path):
+    given = write_jsonl(tmp_path / "one.jsonl", TRUTH[:1])
+    truth = write_jsonl(tmp_path / "truth.jsonl", TRUTH[:1])
+    document = main([str(given), str(truth), "--output-dir", str(tmp_path / "out")])
+    rouge = document["systems"]["model"]["metrics"]["rouge_l"]
+    assert (rouge["value"], rouge["low"], rouge["high"]) == (1.0, None, None)
+    assert document["verdict"]["uses_image"] == "unknown"
+    assert "all studies are of one patient: no interval can be had" in document["notes"]
+    assert (tmp_path / "out" / "report.html").stat().st_size > 1000
+
+
+def test_findings_nobody_has_are_null_not_nought(score):
+    findings = score(TRUTH)["systems"]["model"]["per_finding"]
+    fracture = next(finding for finding in findings if finding["finding"] == "Fracture")
+    assert (fracture["support"], fracture["f1"]["value"], fracture["recall"]["value"]) == (0, None, None)
+
+
+def test_one_file_may_hold_both(tmp_path):
+    path = tmp_path / "both.json"
+    studies = {
+        f"s{number}": {"model_prediction": report, "section_findings": report, "section_impression": float("nan")}
+        for number, report in enumerate(TRUTH)
+    }
+    path.write_text(json.dumps(studies))
+    document = main([str(path), "--num-resamples", "20"])
+    assert document["run"]["predictions"]["format"].startswith("ReXrank's")
+    assert document["systems"]["model"]["metrics"]["bleu_4"]["value"] == pytest.approx(1.0)
+    path.write_text(json.dumps({f"s{number}": report for number, report in enumerate(TRUTH)}))
+    with pytest.raises(ValueError, match=r"holds one report a study \(column 'report'\); name a second file"):
+        main([str(path)])
+
+
+def test_references_seen_through_a_vocabulary_are_said_to_be(score, tmp_path):
+    training = tmp_path / "annotation.json"
+    rows = [{"id": f"t{number}", "report": "the heart is normal in size ."} for number in range(5)]
+    training.write_text(json.dumps({"train": rows, "val": [], "test": []}))
+    document = score(TRUTH, "--normalization", "r2gen", "--reference-vocabulary", str(training))
+    assert document["normalization"]["name"] == "r2gen"
+    assert "in 5 training reports replaced by <unk>" in document["normalization"]["options"]["references"]
+
+
+def test_a_learned_metric_that_is_not_there_is_said_and_the_rest_scored(score, capsys):
+    document = score(TRUTH, "--also", "meteor=/nowhere")
+    assert document["also"] == {}
+    assert any(note.startswith("meteor was not scored: ") for note in document["notes"])
+    assert document["systems"]["model"]["metrics"]["macro_f1"]["value"] == 1.0
+    with pytest.raises(SystemExit):
+        score(TRUTH, "--also", "blue=x")
+    assert "'blue=x'" in capsys.readouterr().err
+
+
+def test_ids_with_brackets_are_printed_as_they_are(tmp_path, capsys):
+    rows = [{"study_id": f"[/red]{number}", "report": ""} for number in range(3)]
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(rows))
+    truth = tmp_path / "y.json"
+    truth.write_text(json.dumps([row | {"report": text} for row, text in zip(rows, TRUTH, strict=False)]))
+    main([str(path), str(truth), "--num-resamples", "5"])
+    assert "'[/red]0'" in capsys.readouterr().out
+
+
+def test_it_runs_from_any_folder_and_loads_neither_torch_nor_a_model(tmp_path):
+    write_jsonl(tmp_path / "p.jsonl", TRUTH)
+    write_jsonl(tmp_path / "r.jsonl", TRUTH)
+    program = (
+        "import sys; from eval.score import main; main(['p.jsonl', 'r.jsonl', '--num-resamples', '5', "
+        "'--output-dir', 'out']); print([name for name in ('torch', 'transformers', 'vlm.model', 'datasets') "
+        "if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
+    assert (tmp_path / "out" / "metrics.json").is_file()
+
+
+def test_a_users_mistake_is_told_in_a_line(tmp_path):
+    command = [sys.executable, "-m", "eval.score", "nothing.jsonl", "nothing.jsonl"]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr.strip() == "error: nothing.jsonl is no file; name one in CSV, JSONL, JSON or Parquet"

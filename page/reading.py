@@ -1,0 +1,132 @@
+"""Reading one study: the one way by which page, API, command line and batch get a report, so that all get the same.
+
+    *_, reading = read_files(generator, [Path("frontal.dcm"), Path("lateral.png")], indication="Cough.")
+    print(reading.report.report)
+
+Files in; a `Reading` that grows while the report is written out; the last of them is complete.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from data.labeler import label_report
+from eval.consistency import consistency
+from eval.contradictions import Contradiction
+from eval.sentences import StatedSentence, stated_sentences
+from page.picture import Picture
+from page.study_files import read_study_files
+from vlm.findings import BLANK, NUM_FINDINGS
+from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+
+MAX_INDICATION_CHARACTERS = 1000
+WRITING = GenerationOptions(max_new_tokens=160)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What is known of a study so far; what stands below `is_done` only comes with the last one."""
+
+    pictures: tuple[Picture, ...]
+    indication: str = ""
+    doubts: tuple[str, ...] = ()
+    """Why this may be no study for the model, a sentence each."""
+    report: StudyReport | None = None
+    """None where it is withheld: there are doubts, and nobody asked for it all the same."""
+    is_done: bool = False
+    sentences: tuple[StatedSentence, ...] = ()
+    labels: tuple[int, ...] = (BLANK,) * NUM_FINDINGS
+    """What the written report says of the findings, in CheXbert's codes."""
+    disagrees: tuple[bool, ...] = (False,) * NUM_FINDINGS
+    """Findings of which the report says another thing than the probability does."""
+    contradictions: tuple[Contradiction, ...] = ()
+    prior_sentences: tuple[str, ...] = ()
+    """Sentences that speak of a prior study, though none was given."""
+
+    @property
+    def is_withheld(self) -> bool:
+        return self.is_done and self.report is None
+
+
+def read_files(
+    generator: ReportGenerator, files: Sequence[Path], *, views: Sequence[str] = (), **settings
+) -> Iterator[Reading]:
+    """Reads the study in these files (pictures, or a zip of them); `views` names a choice of VIEW_CHOICES for each
+    picture, or for all at once, or none. `settings` as of `read_study`.
+
+    Raises:
+        ValueError: a file cannot be used, or `views` is of another length; says which and why.
+    """
+    pictures = read_study_files(files, generator.config.preprocessing)
+    return read_study(generator, choose_views(pictures, views), **settings)
+
+
+def choose_views(pictures: Sequence[Picture], views: Sequence[str]) -> list[Picture]:
+    """The pictures seen from the chosen positions: none, one for all, or one each.
+
+    Raises:
+        ValueError: there are more or fewer, or one is not known.
+    """
+    views = list(views) or ["auto"]
+    if len(views) not in (1, len(pictures)):
+        raise ValueError(f"{len(views)} view positions for {len(pictures)} pictures; give one each, or one for all")
+    views = views * len(pictures) if len(views) == 1 else views
+    return [picture.viewed_as(view) for picture, view in zip(pictures, views, strict=True)]
+
+
+def read_study(
+    generator: ReportGenerator,
+    pictures: Sequence[Picture],
+    *,
+    indication: str = "",
+    options: GenerationOptions = WRITING,
+    write_anyway: bool = False,
+) -> Iterator[Reading]:
+    """Reads one study; where there are doubts about it, the report is only written with `write_anyway`.
+
+    Raises:
+        ValueError: no picture, an indication that is too long, or more of both than the model can take.
+    """
+    if not pictures:
+        raise ValueError("No picture is left to read: choose a file, or take one in again.")
+    if len(indication) > MAX_INDICATION_CHARACTERS:
+        raise ValueError(
+            f"the indication has {len(indication)} characters; shorten it to {MAX_INDICATION_CHARACTERS} at most"
+        )
+    doubts = find_doubts(pictures)
+    reading = Reading(pictures=tuple(pictures), indication=indication.strip(), doubts=doubts)
+    if doubts and not write_anyway:
+        yield replace(reading, is_done=True)
+        return
+    for report in generator.stream(
+        [picture.image for picture in pictures],
+        view_positions=[picture.view_position for picture in pictures],
+        indication=reading.indication,
+        options=options,
+    ):
+        reading = replace(reading, report=report)
+        yield reading
+    yield complete(reading, generator.thresholds)
+
+
+def find_doubts(pictures: Sequence[Picture]) -> tuple[str, ...]:
+    """Why these pictures may be no study for the model."""
+    return tuple(picture.warning for picture in pictures if picture.warning)
+
+
+def complete(reading: Reading, thresholds: Sequence[float]) -> Reading:
+    """With what the finished report says, held against itself and against the probabilities."""
+    text = reading.report.report
+    probabilities = np.array([reading.report.finding_probabilities])
+    found = consistency([text], [text], probabilities, thresholds)
+    return replace(
+        reading,
+        is_done=True,
+        sentences=tuple(stated_sentences(text, label_report)),
+        labels=tuple(label_report(text)) if text.strip() else (BLANK,) * NUM_FINDINGS,
+        disagrees=tuple((found.written_only[0] | found.believed_only[0]).tolist()),
+        contradictions=found.contradictions[0],
+        prior_sentences=found.prior_sentences[0],
+    )

@@ -3,6 +3,7 @@
 Nothing is dropped in silence: rows of predictions = scored - filled in + refused.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -146,9 +147,11 @@ def _text_notes(scored: Sequence[Prediction], refused: Sequence[Refusal]) -> lis
     notes = []
     if len({prediction.probabilities is None for prediction in scored}) == 2:
         notes.append("studies without prediction have no probabilities, so none are scored")
-    empty = [prediction.study_id for prediction in scored if not prediction.report.strip()]
+    empty = [prediction.study_id for prediction in scored if not re.search(r"\w", prediction.report)]
     if empty:
-        notes.append(f"{len(empty)} of {len(scored)} predictions are empty and score as such, first {_first(empty)}")
+        notes.append(
+            f"{len(empty)} of {len(scored)} predictions are empty (hold no word) and score as such, first {_first(empty)}"
+        )
     for what in ("report", "reference"):
         foreign = [prediction.study_id for prediction in scored if not looks_english(getattr(prediction, what))]
         if foreign:

@@ -73,9 +73,11 @@ def test_the_same_report_twice_is_refused_once_and_different_ones_altogether(tmp
 
 
 def test_empty_predictions_are_scored_and_said(tmp_path):
-    both = matched(tmp_path, [*predictions("ab"), {"study_id": "c", "report": None}, {"study_id": "d"}])
+    both = matched(
+        tmp_path, [*predictions("ab"), {"study_id": "c", "report": None}, {"study_id": "d", "report": "..."}]
+    )
     assert len(both.predictions) == 4
-    assert "2 of 4 predictions are empty and score as such, first 'c', 'd'" in both.notes
+    assert "2 of 4 predictions are empty (hold no word) and score as such, first 'c', 'd'" in both.notes
 
 
 def test_a_reference_with_nothing_in_it_refuses_its_study(tmp_path):

@@ -150,7 +150,8 @@ def _text_notes(scored: Sequence[Prediction], refused: Sequence[Refusal]) -> lis
     empty = [prediction.study_id for prediction in scored if not re.search(r"\w", prediction.report)]
     if empty:
         notes.append(
-            f"{len(empty)} of {len(scored)} predictions are empty (hold no word) and score as such, first {_first(empty)}"
+            f"{len(empty)} of {len(scored)} predictions are empty (hold no word) and score as such, first "
+            f"{_first(empty)}"
         )
     for what in ("report", "reference"):
         foreign = [prediction.study_id for prediction in scored if not looks_english(getattr(prediction, what))]

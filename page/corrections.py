@@ -1,0 +1,90 @@
+"""What a reader makes of a report on the page: an edit in, a correction in the store out, without anybody's identity.
+
+store = CorrectionStore(Path("corrections"))
+saved = save_correction(store, reading, generator, Edit(findings="…", impression="…", states=…, reader="Dr A"))
+print(saved.warning)
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from data.correction import Correction, SavedCorrection
+from data.correction_store import CorrectionStore
+from data.identity import PLACEHOLDER, remove_identity
+from page.reading import Reading
+from vlm.findings import UNLABELED_STUDY
+from vlm.generator import ReportGenerator
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edit:
+    """What the reader left of the report, and the findings that the reader set."""
+
+    findings: str = ""
+    impression: str = ""
+    states: tuple[int, ...] = UNLABELED_STUDY
+    """CheXbert's code of each finding the reader flipped or confirmed; UNLABELED for those not touched, whose state is
+    then read from the edited report."""
+    reader: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saved:
+    """What was saved, and how much of each kind of identity was taken out of its texts first."""
+
+    correction: SavedCorrection
+    replaced: dict[str, int]
+
+    @property
+    def warning(self) -> str:
+        """For the reader, "" where nothing was replaced."""
+        if not self.replaced:
+            return ""
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in self.replaced.items())
+        return f"Before saving, what looked like a person's identity was replaced by {PLACEHOLDER}: {kinds}."
+
+
+def save_correction(
+    store: CorrectionStore,
+    reading: Reading,
+    generator: ReportGenerator,
+    edit: Edit,
+    *,
+    model_hash: str = "",
+    names: Iterable[str] = (),
+) -> Saved:
+    """Saves the edit of a complete reading; when this returns, it is on the disk. `names` are words that name the
+    patient (of a DICOM header, say), to be taken out of every text.
+
+    Raises:
+        ValueError: there is no report to correct, the edit says nothing or contradicts itself, or the folder cannot be
+            written to; a message for the reader.
+    """
+    if reading.report is None or not reading.is_done:
+        raise ValueError("There is no finished report to correct yet: have it written first.")
+    names, replaced = tuple(names), Counter()
+    texts = {
+        "indication": reading.indication,
+        "original_findings": reading.report.findings,
+        "original_impression": reading.report.impression,
+        "findings": edit.findings,
+        "impression": edit.impression,
+    }
+    for name, text in texts.items():
+        texts[name], counts = remove_identity(" ".join(text.split()), names)
+        if not name.startswith("original"):
+            replaced.update(counts)
+    correction = Correction(
+        **texts,
+        view_positions=tuple(picture.view_position for picture in reading.pictures),
+        probabilities=tuple(reading.report.finding_probabilities),
+        thresholds=tuple(generator.thresholds),
+        states=tuple(edit.states),
+        preprocessing=generator.config.preprocessing,
+        model_name=generator.name,
+        model_hash=model_hash,
+        reader=edit.reader.strip(),
+    )
+    saved = store.save(correction, [picture.image for picture in reading.pictures])
+    return Saved(correction=saved, replaced=dict(replaced))

@@ -28,20 +28,24 @@ def cider(
 
     0 for a single study, whose words are all equally rare.
     """
-    return _score(predictions, references, normalization, is_plain=False)
+    return both_ciders(predictions, references, normalization)[0]
 
 
 def plain_cider(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
 ) -> MeanScore:
     """As `cider`, without clipping and length penalty: ten times the mean cosine of the weighed n-grams."""
-    return _score(predictions, references, normalization, is_plain=True)
+    return both_ciders(predictions, references, normalization)[1]
 
 
-def _score(predictions, references, normalization: str, *, is_plain: bool) -> MeanScore:
+def both_ciders(
+    predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
+) -> tuple[MeanScore, MeanScore]:
+    """`cider` and `plain_cider` for the cost of one."""
     pairs = paired_words(predictions, references, normalization)
     corpus = CiderReferences([reference for _, reference in pairs])
-    return mean_score([corpus.score(words, study, is_plain=is_plain) for study, (words, _) in enumerate(pairs)])
+    scores = np.array([corpus.scores(words, study) for study, (words, _) in enumerate(pairs)])
+    return mean_score(scores[:, 0]), mean_score(scores[:, 1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,9 +67,9 @@ class CiderReferences:
         self._rarity = {ngram: log_num_references - math.log(frequency) for ngram, frequency in frequencies.items()}
         self._rarity_of_unseen = log_num_references
 
-    def score(self, prediction: Sequence[str], study: int, *, is_plain: bool = False) -> float:
-        """CIDEr of one prediction (as words) against the reference of `study`."""
-        return _similarity(self._weigh(prediction), self._weigh(self._references[study]), is_plain)
+    def scores(self, prediction: Sequence[str], study: int) -> tuple[float, float]:
+        """CIDEr and plain CIDEr of one prediction (as words) against the reference of `study`."""
+        return _similarities(self._weigh(prediction), self._weigh(self._references[study]))
 
     def score_against_all(self, prediction: Sequence[str]) -> np.ndarray:
         """CIDEr of one prediction against each reference, many times faster than one by one."""
@@ -106,14 +110,18 @@ class CiderReferences:
         return _WeighedReport(weights=weights, norms=tuple(map(math.sqrt, squares)), num_bigrams=max(0, len(words) - 1))
 
 
-def _similarity(prediction: _WeighedReport, reference: _WeighedReport, is_plain: bool) -> float:
-    products = [0.0] * MAX_ORDER
+def _similarities(prediction: _WeighedReport, reference: _WeighedReport) -> tuple[float, float]:
+    clipped, plain = [0.0] * MAX_ORDER, [0.0] * MAX_ORDER
     for ngram, weight in prediction.weights.items():
         reference_weight = reference.weights.get(ngram)
         if reference_weight is not None:
-            products[len(ngram) - 1] += (weight if is_plain else min(weight, reference_weight)) * reference_weight
+            order = len(ngram) - 1
+            clipped[order] += min(weight, reference_weight) * reference_weight
+            plain[order] += weight * reference_weight
     norms = [one * other for one, other in zip(prediction.norms, reference.norms, strict=True)]
-    total = sum(product / norm for product, norm in zip(products, norms, strict=True) if norm > 0)
-    if not is_plain:
-        total *= math.exp(-((prediction.num_bigrams - reference.num_bigrams) ** 2) / (2 * SIGMA**2))
-    return 10 * total / MAX_ORDER
+    total, plain_total = (
+        sum(product / norm for product, norm in zip(products, norms, strict=True) if norm > 0)
+        for products in (clipped, plain)
+    )
+    penalty = math.exp(-((prediction.num_bigrams - reference.num_bigrams) ** 2) / (2 * SIGMA**2))
+    return 10 * total * penalty / MAX_ORDER, 10 * plain_total / MAX_ORDER

@@ -13,7 +13,7 @@ import numpy as np
 from eval.agreement import state_agreement, state_counts
 from eval.bleu import bleu, bleu_from_statistics
 from eval.chrf import chrf, chrf_from_statistics
-from eval.cider import cider, plain_cider
+from eval.cider import both_ciders
 from eval.clinical import confusion_counts, divide, mean_of_defined, scores_from_counts
 from eval.meteor import meteor
 from eval.predictions import Prediction
@@ -22,14 +22,8 @@ from eval.rouge import rouge_l, stemmed_rouge_l
 
 LabelReport = Callable[[str], Sequence[int]]
 
-MEAN_TEXT_SCORES = {
-    "cider": cider,
-    "plain_cider": plain_cider,
-    "rouge_l": rouge_l,
-    "stemmed_rouge_l": stemmed_rouge_l,
-    "meteor": meteor,
-}
-"""Text scores whose value for a corpus is the mean over its studies."""
+MEAN_TEXT_SCORES = ("cider", "plain_cider", "rouge_l", "stemmed_rouge_l", "meteor")
+"""Text scores whose value for a corpus is the mean over its studies; of BLEU and chrF the sums are kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -114,9 +108,10 @@ def study_statistics(
     if has_text.any():
         scored = np.flatnonzero(has_text)
         pair = [reports[study] for study in scored], [references[study] for study in scored], "none"
-        additive |= {score.__name__: _spread(score(*pair).statistics, has_text) for score in (bleu, chrf)}
-        additive["has text"] = has_text
-        additive |= {name: _spread(score(*pair).per_study, has_text) for name, score in MEAN_TEXT_SCORES.items()}
+        of_text = {score.__name__: score(*pair).statistics for score in (bleu, chrf)}
+        of_text |= {score.__name__: score(*pair).per_study for score in (rouge_l, stemmed_rouge_l, meteor)}
+        of_text["cider"], of_text["plain_cider"] = (score.per_study for score in both_ciders(*pair))
+        additive |= {name: _spread(values, has_text) for name, values in of_text.items()} | {"has text": has_text}
     has_probabilities = all(prediction.probabilities is not None for prediction in predictions)
     return StudyStatistics(
         additive={name: np.asarray(values, dtype=np.float64) for name, values in additive.items()},

@@ -82,7 +82,8 @@ _WORD = re.compile(r"\w")
 
 def marks_of(sentence: str) -> list[Mark]:
     """The marks of a sentence with single spaces, whatever its case and spelling."""
-    sentence = mend_spelling(sentence.lower())
+    # MIMIC-CXR's way to write a word that was taken out is read as the Indiana reports', which the tables know.
+    sentence = mend_spelling(sentence.lower().replace("___", "xxxx"))
     matches = list(_MARKS.finditer(sentence))
     nothing_behind = bool(matches) and not _WORD.search(sentence, matches[-1].end())
     return [

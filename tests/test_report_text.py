@@ -104,7 +104,7 @@ def test_preparing_twice_changes_nothing_more():
 
 
 def test_the_labeler_reads_the_placeholder_as_it_reads_the_sources():
-    text = "There is XXXX left pleural effusion. No XXXX pneumothorax. XXXX XXXX atelectasis."
+    text = "There is XXXX left pleural effusion. No XXXX pneumothorax. XXXX sternotomy XXXX are intact."
     assert label_report(prepared(text, placeholders="unify").findings) == label_report(text)
 
 

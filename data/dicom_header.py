@@ -80,7 +80,7 @@ def read_file_header(path: Path) -> FileHeader | None:
             if uid.DeflatedExplicitVRLittleEndian.encode() in head:
                 return FileHeader(fault="is deflated DICOM, which is not read; export it uncompressed")
             file.seek(0)
-            return _file_header(_read_tags(file, (*GROUPING_ATTRIBUTES, *RADIOGRAPH_ATTRIBUTES)))
+            return _file_header(read_tags(file, (*GROUPING_ATTRIBUTES, *RADIOGRAPH_ATTRIBUTES)))
     except OSError as error:
         return FileHeader(fault=f"cannot be read ({error.strerror})")
     except Exception:  # pydicom raises whatever it stumbled over, and may quote it
@@ -90,7 +90,7 @@ def read_file_header(path: Path) -> FileHeader | None:
 def read_identities(content: bytes, *, name: str) -> tuple[str, ...]:
     """The words of a file's header that name somebody or something: what must not stand in the report."""
     try:
-        header = _read_tags(BytesIO(content), IDENTITY_ATTRIBUTES)
+        header = read_tags(BytesIO(content), IDENTITY_ATTRIBUTES)
         texts = [text for attribute in IDENTITY_ATTRIBUTES for text in _texts(header, attribute)]
     except Exception as error:
         # A report must not go on with names in it because they could not be read.
@@ -159,7 +159,7 @@ def codes(header: pydicom.Dataset, attribute: str) -> tuple[str, ...]:
     return tuple(str(text) for text in values if re.fullmatch(r"[A-Z][A-Z0-9_]{0,15}", str(text)))
 
 
-def _read_tags(file: BinaryIO, attributes: tuple[str, ...]) -> pydicom.Dataset:
+def read_tags(file: BinaryIO, attributes: tuple[str, ...]) -> pydicom.Dataset:
     # pydicom would warn of odd values by quoting them.
     with pydicom.config.disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,12 +1,13 @@
 """A visitor's file as a picture for the model: read, and treated as the pictures that the model learned from."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
 
 from data.dicom import read_dicom
 from data.dicom_header import check_radiograph
+from data.dicom_identifiers import DicomIdentifiers, dicom_identifiers
 from data.images import ImageRefused, is_dicom, read_bytes, read_image
 from vlm.preprocess import Preprocessing, preprocess
 
@@ -17,13 +18,14 @@ VIEW_CHOICES = {"auto": "", "PA": "PA", "AP": "AP", "lateral": "LATERAL"}
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
     """A picture as the model gets it. `said_position` is what its file says; `warning` is empty unless the file says
-    that it is no chest X-ray."""
+    that it is no chest X-ray. `identifiers` are there for DICOM alone, and only for exports to go back to its study."""
 
     name: str
     image: Image.Image
     view_position: str = "UNKNOWN"
     said_position: str = "UNKNOWN"
     warning: str = ""
+    identifiers: DicomIdentifiers | None = field(default=None, repr=False)
 
     def viewed_as(self, view: str) -> "Picture":
         """The same picture from the view position of that name.
@@ -57,6 +59,10 @@ def read_picture(
     else:
         image = read_image(content, name=name)
     picture = Picture(
-        name=name, image=preprocess(image, preprocessing or Preprocessing()), said_position=said, warning=warning
+        name=name,
+        image=preprocess(image, preprocessing or Preprocessing()),
+        said_position=said,
+        warning=warning,
+        identifiers=dicom_identifiers(content),
     )
     return picture.viewed_as(view)

@@ -36,6 +36,7 @@ from eval.run_record import RunRecord, checkpoint_hash, claim_folder, dataset_ha
 from eval.score_table import score_table
 from eval.scoring import Scores
 from eval.split_controls import split_controls
+from vlm.checkpoint import fetch_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 
 ControlKind = Literal["shuffled", "blank", "mismatched", "nearest", "random", "constant", "frequent"]
@@ -91,6 +92,8 @@ def main(argv: Sequence[str] | None = None):
     processes = start_processes()
     console = Console(quiet=not processes.is_main_process)
     studies, splits = _chosen_studies(config)
+    if config.baseline:
+        fetch_checkpoint(config.baseline)  # a wrong name is told before hours of work
     record = RunRecord(
         checkpoint=config.checkpoint,
         checkpoint_hash=checkpoint_hash(config.checkpoint),

@@ -13,6 +13,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+INDEX_FILE = "similar_studies.safetensors"
+"""Its name where it lies in a checkpoint folder; it is no part of the model."""
 _QUERIES_AT_ONCE, _STUDIES_AT_ONCE = 256, 8192
 _DECIMALS = 6
 """Equal features come out of differently cut products with differences below this; rounded, they tie."""

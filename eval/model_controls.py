@@ -72,10 +72,10 @@ def _baseline(
 ) -> Control:
     """Another checkpoint on the same studies, in a folder and under a record of its own."""
     record = replace(record, checkpoint=name, checkpoint_hash=checkpoint_hash(name))
+    other = ReportGenerator.from_pretrained(name, device=generator.device)
     if shared["processes"].is_main_process:
         claim_folder(folder, record)
     shared["processes"].wait_for_everyone()
-    other = ReportGenerator.from_pretrained(name, device=generator.device)
     row_of = {study_id: row for row, study_id in enumerate(studies["study_id"])}
     rows = [row_of[prediction.study_id] for prediction in own]
     jobs = [Job(study=row, images_of=row) for row in rows]

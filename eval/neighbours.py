@@ -43,7 +43,8 @@ class NeighboursConfig:
     split: Literal["train", "validation", "test"] = "test"
     """Whose studies get reports; a patient's own other studies are never their neighbours."""
     index: Path | None = None
-    """Where the features of the training studies are kept; by default beside the output."""
+    """Where the features of the training studies are kept; by default beside the output. In the checkpoint's folder, as
+    similar_studies.safetensors, they serve whoever looks for similar cases."""
     batch_size: int = 16
     """Studies at a time; memory grows with it."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import datasets
 
+from eval.feature_index import INDEX_FILE
 from vlm.checkpoint import find_checkpoint
 from vlm.strict_json import read_json
 
@@ -65,7 +66,7 @@ def checkpoint_hash(name: str) -> str:
     folder = find_checkpoint(Path(name))
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.suffix in (".json", ".safetensors") and path.name != "training_config.json":
+        if path.suffix in (".json", ".safetensors") and path.name not in ("training_config.json", INDEX_FILE):
             digest.update(path.relative_to(folder).as_posix().encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

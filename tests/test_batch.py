@@ -264,6 +264,20 @@ def test_another_checkpoint_is_a_control_on_the_same_studies(run, tmp_path, monk
         run("--controls", "--baseline", str(baseline), generator=FakeGenerator(broken=(2,)), baseline=other)
 
 
+def test_a_baseline_that_is_not_there_is_told_before_any_report_is_written(run, tmp_path):
+    generator = FakeGenerator()
+    with pytest.raises(ValueError, match="nowhere is neither a checkpoint folder nor a hub repository"):
+        run("--baseline", str(tmp_path / "nowhere"), generator=generator)
+    assert generator.seen == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_index_of_similar_studies_does_not_make_another_checkpoint(run, tmp_path):
+    run("--controls")
+    (tmp_path / "checkpoint" / "similar_studies.safetensors").write_bytes(b"features")
+    run("--controls")
+
+
 def test_controls_are_added_to_a_run_that_is_done(run):
     run("--controls")
     generator = FakeGenerator()

@@ -68,6 +68,18 @@ class RecordedFinding:
     def is_called(self) -> bool:
         return self.probability >= self.threshold
 
+    @property
+    def percent(self) -> str:
+        """The probability, rounded but never to certainty."""
+        if self.probability < 0.005:
+            return "<1%"
+        return ">99%" if self.probability >= 0.995 else f"{self.probability:.0%}"
+
+    @property
+    def agreement(self) -> str:
+        """What the report says of it, and whether that is another thing than the classifier's."""
+        return STATE_WORDS[self.stated] + (" (disagrees)" if self.disagrees else "")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyRecord:
@@ -117,6 +129,24 @@ class StudyRecord:
         return "Probabilities are not calibrated: read them as a ranking, not as chances."
 
     @property
+    def source(self) -> DicomIdentifiers | None:
+        """The identifiers of the study: those of its first DICOM picture.
+
+        Raises:
+            ValueError: the pictures belong to several studies or patients.
+        """
+        held = [view.identifiers for view in self.views if view.identifiers]
+        for what in ("study_instance_uid", "patient_id"):
+            number = len({getattr(identifiers, what) for identifiers in held} - {""})
+            if number > 1:
+                owners = "studies" if what == "study_instance_uid" else "patients"
+                raise ValueError(
+                    f"the pictures belong to {number} {owners} by their DICOM headers; read each by itself, "
+                    "so that no report goes to the wrong one"
+                )
+        return held[0] if held else None
+
+    @property
     def pseudonym(self) -> str:
         """A name for the study that follows from its pictures alone."""
         return "study-" + study_hash(picture_hash(view.image) for view in self.views)[:12]
@@ -137,7 +167,8 @@ class StudyRecord:
 def model_identity(generator: ReportGenerator) -> ModelIdentity:
     """Takes as long as it takes to read the checkpoint's files once."""
     return ModelIdentity(
-        name=plain_line(Path(generator.name).name),
+        # The whole path may name its user, and the last part is often just "best".
+        name=plain_line("/".join(Path(generator.name).parts[-2:])),
         hash=checkpoint_hash(generator.name),
         program_version=version("cxrscribe"),
     )

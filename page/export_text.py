@@ -1,0 +1,64 @@
+"""A study's report as plain text: a `StudyRecord` in, lines out, the same sections in the same order as the PDF."""
+
+from page.study_record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
+
+TITLE = "Chest X-ray report: preliminary draft"
+
+
+def export_text(record: StudyRecord, *, include_identity: bool = False) -> str:
+    """The report with its findings and warnings, each paragraph on one line.
+
+    Raises:
+        ValueError: with identity, the pictures are of several patients.
+    """
+    record = record if include_identity else without_identity(record)
+    lines = [TITLE.upper(), record.status, NOT_A_DEVICE, ""]
+    lines += [f"{label + ':':<13}{value}" for label, value in facts(record)]
+    for heading, text in sections(record):
+        lines += ["", heading.upper(), text]
+    if record.warnings:
+        lines += ["", "WARNINGS", *(f"- {warning}" for warning in record.warnings)]
+    lines += ["", "FINDINGS BY PROBABILITY", record.calibration_note]
+    lines.append(f"{'Finding':<28}{'Probability':>11}{'Threshold':>11}{'Called':>8}  Report says")
+    for row in by_probability(record):
+        called = "yes" if row.is_called else "no"
+        lines.append(f"{row.finding:<28}{row.percent:>11}{row.threshold:>11.0%}{called:>8}  {row.agreement}")
+    return "\n".join(lines) + "\n"
+
+
+def facts(record: StudyRecord) -> list[tuple[str, str]]:
+    """Label and value of what stands at the head of a report; who it is about only where the record has identity."""
+    rows = [("Study", record.pseudonym)]
+    if record.has_identity and (source := record.source):
+        rows += [
+            ("Patient", source.patient_name.replace("^", " ").strip()),
+            ("Patient ID", source.patient_id),
+            ("Born", source.patient_birth_date),
+            ("Sex", source.patient_sex),
+            ("Accession", source.accession_number),
+            ("Taken on", source.study_date),
+            ("Study UID", source.study_instance_uid),
+        ]
+    for number, view in enumerate(record.views, start=1):
+        name = f" ({view.name})" if record.has_identity else ""
+        kind = "view position unknown" if view.kind == "unknown" else view.kind
+        rows.append((f"Picture {number}", f"{kind}, {view.image.width} x {view.image.height} pixels{name}"))
+    model = record.model
+    rows += [
+        ("Read at", f"{record.read_at:%Y-%m-%d %H:%M %Z}"),
+        ("Model", f"{model.name} [{model.hash}], cxrscribe {model.program_version}"),
+        ("Edited by", record.reader if record.is_edited else ""),
+    ]
+    return [(label, value) for label, value in rows if value]
+
+
+def sections(record: StudyRecord) -> list[tuple[str, str]]:
+    """Heading and text of each section; an empty report says so."""
+    parts = (("Indication", record.indication), ("Findings", record.findings), ("Impression", record.impression))
+    kept = [(heading, text) for heading, text in parts if text]
+    return kept if record.findings or record.impression else [*kept, ("Findings", "Nothing was written.")]
+
+
+def by_probability(record: StudyRecord) -> list[RecordedFinding]:
+    """Those called present first, the more probable before the less."""
+    return sorted(record.finding_rows, key=lambda row: (not row.is_called, -row.probability))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vlm.findings import LABEL_CODES, NUM_FINDINGS, UNLABELED_STUDY
 from vlm.preprocess import Preprocessing
-from vlm.report import compose_report
+from vlm.report_format import compose_report
 from vlm.strict_json import from_dict
 
 PREPARATION_FILE = "preparation.json"

@@ -18,7 +18,7 @@ from eval.predictions import AppendedLines, Prediction, Refusal, read_lines, wri
 from eval.progress import Track
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 from vlm.heatmap import attention_peaks
-from vlm.report import compose_report
+from vlm.report_format import compose_report
 from vlm.views import VIEW_KINDS, view_index
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)

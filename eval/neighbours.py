@@ -27,7 +27,7 @@ from eval.progress import progress, start_processes
 from eval.run_record import checkpoint_hash
 from eval.study_features import feature_origin, index_studies
 from vlm.generator import ReportGenerator
-from vlm.report import compose_report, split_report
+from vlm.report_format import compose_report, split_report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

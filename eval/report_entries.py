@@ -13,7 +13,7 @@ from data.table_rows import Row
 from eval.report_columns import Columns
 from eval.report_files import ReportFile
 from vlm.findings import FINDINGS, LABEL_CODES, NUM_FINDINGS
-from vlm.report import compose_report
+from vlm.report_format import compose_report
 
 MAX_REPORT_CHARACTERS = 50_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")

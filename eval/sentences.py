@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from data.sentences import split_sentences
 from vlm.findings import FINDING_INDEX, POSITIVE, UNCERTAIN
-from vlm.report import split_report
+from vlm.report_format import split_report
 
 _NO_FINDING = FINDING_INDEX["No Finding"]
 

@@ -27,7 +27,7 @@ from eval.sentences import stated_findings, stated_sentences
 from eval.study_picture import STATES, StudyPicture, draw_study
 from vlm.findings import BLANK, FINDING_INDEX, FINDINGS, UNLABELED
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.report import compose_report
+from vlm.report_format import compose_report
 
 RULE = "the first study of the split with at least two findings (Support Devices not counted)"
 STYLES = {(True, True): "green", (True, False): "yellow", (False, True): "red", (False, False): "dim"}

@@ -17,7 +17,7 @@ from vlm.config import LoraSettings
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.image import fit_square
 from vlm.preprocess import Preprocessing, preprocess
-from vlm.report import split_report
+from vlm.report_format import split_report
 from vlm.tokenizer import encode_report
 
 SHORT = GenerationOptions(max_new_tokens=12)

@@ -10,7 +10,7 @@ from data.labeler import label_report
 from data.scene import KINDS, Scene, SceneFinding
 from data.scene_sampling import sample_scene
 from vlm.findings import FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
-from vlm.report import compose_report
+from vlm.report_format import compose_report
 
 KIND_WORDS = {
     "widened mediastinum": r"mediastin\w+.* widen|widen\w+ of the mediastinum|mediastinal widening",

@@ -23,7 +23,7 @@ from vlm.batch import batch_tokens, batch_views, mask_views
 from vlm.config import ImageGeometry
 from vlm.findings import NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
 from vlm.image import Placement, fit_square, placement
-from vlm.report import compose_report
+from vlm.report_format import compose_report
 from vlm.tokenizer import encode_prompt, encode_report
 
 

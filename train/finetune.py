@@ -30,7 +30,7 @@ from vlm.checkpoint import merge_checkpoint
 from vlm.findings import NUM_FINDINGS
 from vlm.gpt2 import GPT2Decoder
 from vlm.model import ReportModel
-from vlm.report import compose_report
+from vlm.report_format import compose_report
 from vlm.tokenizer import MAX_PROMPT_TOKENS, load_tokenizer
 
 

@@ -25,7 +25,7 @@ from vlm.finding_queries import FindingOutput
 from vlm.heatmap import heatmaps
 from vlm.image import fit_square, to_gray
 from vlm.preprocess import preprocess
-from vlm.report import split_report
+from vlm.report_format import split_report
 from vlm.tokenizer import TextPieces, encode_prompt
 
 Views = Image.Image | Sequence[Image.Image]

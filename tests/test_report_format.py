@@ -2,7 +2,7 @@
 
 import pytest
 
-from vlm.report import ReportSections, compose_report, report_body, split_report
+from vlm.report_format import ReportSections, compose_report, report_body, split_report
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ _NOTHING_ACUTE = re.compile(
 _WITH_EXCEPTION = re.compile(r"\b(?:other|otherwise|except|besides|aside|apart|new|but|however)\b")
 _ON_ANOTHER_STUDY = re.compile(r"\b(?:on|in|at|from) (?:\w+ )?(?:priors?|previous|earlier|comparison)\b")
 _CLAUSE_END = re.compile(
-    r"[,;:]\s*|\b(?:but|with|without|while|although|though|however|which|except)\b|"
+    r"[,;:]\s*|\b(?:but|with|without|while|although|though|however|which|except|compared)\b|"
     r"\band\b(?!\s+(?:left|right|upper|lower|middle|mid)\b)"
 )
 _WORD = re.compile(r"[a-z]{4,}")
@@ -136,7 +136,7 @@ def _mentions(evidence: Sequence[Evidence]) -> tuple[list[_Mention], list[_Menti
             clause=clause,
             denies=IN_THE_LUNG if is_clear_lung else frozenset({item.finding}),
             places=frozenset(place for place, pattern in _PLACE_PATTERNS.items() if pattern.search(clause)),
-            restrictions=frozenset(_RESTRICTS.findall(clause)),
+            restrictions=frozenset(_RESTRICTS.findall(f"{clause} {item.words}")),
         )
         kinds = {POSITIVE: stated, NEGATIVE: denied}
         if item.state in kinds:

@@ -40,6 +40,7 @@ def test_a_finding_stated_and_denied_is_a_contradiction(report, findings):
         "No left effusion. Small right effusion.",
         "Small left pleural effusion, no right pleural effusion.",
         "The right lung is clear. Left lower lobe consolidation.",
+        "Increased opacity of the right base compared to the left. The left lung is clear.",
         "The right upper lobe is clear. Right lower lobe opacity.",
         "No large pleural effusion. Small left pleural effusion.",
         "No new effusion. Stable left effusion.",

@@ -173,6 +173,23 @@ def test_every_study_given_is_kept_or_refused_with_its_reason(tmp_path, capsys):
         assert words in reasons[study]
 
 
+def test_dicom_of_a_table_is_refused_unless_it_is_a_radiograph_of_a_chest(tmp_path):
+    save_dicom(tmp_path / "ct", Modality="CT")
+    save_dicom(tmp_path / "hand", Modality="DX", BodyPartExamined="HAND")
+    save_dicom(tmp_path / "chest", Modality="CR", BodyPartExamined="CHEST")
+    rows = [
+        {"study_id": name, "image": name, "findings": "Mr Doe, jane doe: clear."} for name in ("ct", "hand", "chest")
+    ]
+    out = tmp_path / "out"
+    prepare(save_table(tmp_path, rows), out)
+    reasons = refused(out)
+    assert "is no radiograph (Modality CT; CR, DX, DR, RG are)" in reasons["ct"]
+    assert "shows another part of the body than the chest (BodyPartExamined HAND)" in reasons["hand"]
+    (row,) = [row for split in load_studies(out).values() for row in split]
+    assert row["study_id"] == "chest" and "doe" not in row["findings"].lower()
+    assert preparation(out)["counts"]["sources"] == [{"source": "studies", "license": "", "kept": 1}]
+
+
 def test_an_absolute_path_inside_the_image_folder_is_allowed(tmp_path):
     save_picture(tmp_path / "a.png")
     assert path_below(tmp_path, str(tmp_path / "a.png")) == (tmp_path / "a.png").resolve()

@@ -90,5 +90,5 @@ def picture_hash(image: Image.Image) -> str:
 
 
 def study_hash(images: Iterable[str]) -> str:
-    """What a study goes by: the hashes of its pictures in any order."""
+    """What a study goes by: the hashes of its pictures, in any order."""
     return hashlib.sha256("\n".join(sorted(images)).encode()).hexdigest()

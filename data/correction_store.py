@@ -1,7 +1,7 @@
 """Corrections in a folder: readers save them through the web page, `data.prepare corrections` reads them.
 
     corrections.sqlite     a row a correction, oldest first; nothing is ever changed or deleted
-    images/<hash>.png      the pictures as the model was shown them, 8-bit gray without metadata
+    images/<hash>.png      the pictures as the model was shown them, 8-bit gray without metadata; hash: of the pixels
 
 Any number of people and programs may save and read at once. A picture is on the disk before the row that names it, and
 a row is one transaction, so a kill loses at most the correction that was being saved. No file name and nothing of a
@@ -34,6 +34,7 @@ from data.correction_table import (
     check_schema,
     failures_of,
     list_corrections,
+    open_table,
     read_correction,
     schema_version,
 )
@@ -43,6 +44,11 @@ from data.study import MAX_SIDE
 IMAGE_FOLDER = "images"
 LEFTOVER_SECONDS = 3600.0
 """A half-written picture of this age is of a program that was killed."""
+
+
+def image_file(name: str) -> str:
+    """Where the picture of that hash lies below the folder."""
+    return f"{IMAGE_FOLDER}/{name}.png"
 
 
 class CorrectionStore:
@@ -85,7 +91,7 @@ class CorrectionStore:
         values |= {name: json.dumps(cells[name]) for name in LISTS}
         with failures_of(self.folder):
             for image, name in zip(pictures, images, strict=True):
-                _write_whole(self.folder / IMAGE_FOLDER / f"{name}.png", encode_png(image))
+                _write_whole(self.folder / image_file(name), encode_png(image))
             with closing(self._connect()) as connection, connection:
                 places = ", ".join(f":{name}" for name in values)
                 statement = f"INSERT INTO corrections ({', '.join(values)}) VALUES ({places})"
@@ -101,8 +107,8 @@ class CorrectionStore:
     def history(self, pictures: Sequence[Image.Image]) -> list[SavedCorrection]:
         """All corrections of the study with these pictures, oldest first."""
         study = study_hash(map(picture_hash, pictures))
-        entries = list_corrections(self.folder)
-        return [read_correction(self.folder, entry.number) for entry in entries if entry.study == study]
+        with open_table(self.folder) as table:
+            return [read_correction(table, entry.number) for entry in list_corrections(table) if entry.study == study]
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.folder / STORE_FILE, timeout=BUSY_SECONDS)

@@ -40,28 +40,41 @@ class Entry:
     reader: str
 
 
-def list_corrections(folder: Path) -> list[Entry]:
-    """What the folder holds, oldest first. Nothing is written.
+@contextmanager
+def open_table(folder: Path) -> Iterator[sqlite3.Connection]:
+    """The table in a folder, to read from only.
 
     Raises:
         ValueError: the folder has no corrections, or its file is damaged or of another program; says which.
     """
-    with _reading(folder) as connection:
-        rows = connection.execute("SELECT number, study, reader FROM corrections ORDER BY number")
-        return [Entry(**row) for row in rows]
+    path = folder / STORE_FILE
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} holds no corrections (no {STORE_FILE} in it); name the folder given to the web page"
+        )
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    with failures_of(folder), closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as table:
+        table.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_CELL_BYTES)
+        table.execute("PRAGMA trusted_schema = OFF")
+        table.row_factory = sqlite3.Row
+        check_schema(table, folder)
+        yield table
 
 
-def read_correction(folder: Path, number: int) -> SavedCorrection:
-    """The correction of that number.
+def list_corrections(table: sqlite3.Connection) -> list[Entry]:
+    """All that was saved, oldest first."""
+    rows = table.execute("SELECT number, study, reader FROM corrections ORDER BY number").fetchall()
+    return [Entry(**row) for row in rows]
+
+
+def read_correction(table: sqlite3.Connection, number: int) -> SavedCorrection:
+    """The correction of that number, which must be there.
 
     Raises:
-        ValueError: it is not there or damaged.
+        ValueError: its row is damaged.
     """
-    with _reading(folder) as connection:
-        row = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM corrections WHERE number = ?", [number]).fetchone()
-    if row is None:
-        raise ValueError(f"{folder} holds no correction of number {number}")
-    where = f"correction {number} in {folder / STORE_FILE}"
+    [row] = table.execute(f"SELECT {', '.join(COLUMNS)} FROM corrections WHERE number = ?", [number]).fetchall()
+    where = f"correction {number}"
     values = dict(row)
     try:
         lists = {name: json.loads(values[name]) for name in ("images", *LISTS)}
@@ -69,26 +82,10 @@ def read_correction(folder: Path, number: int) -> SavedCorrection:
         raise ValueError(f"{where} is damaged ({error})") from error
     images = lists.pop("images")
     if not isinstance(images, list) or not images or not all(map(_is_hash, images)):
-        raise ValueError(f"{where} names no pictures")
+        raise ValueError(f"{where} is damaged (it names no pictures)")
     correction = from_dict({name: values[name] for name in TEXTS} | lists, Correction, where=where)
     described = {name: values[name] for name in ("number", "saved_at", "program_version")}
     return SavedCorrection(**described, images=tuple(images), correction=correction)
-
-
-@contextmanager
-def _reading(folder: Path) -> Iterator[sqlite3.Connection]:
-    path = folder / STORE_FILE
-    if not path.is_file():
-        raise ValueError(
-            f"{folder} holds no corrections (no {STORE_FILE} in it); name the folder given to the web page"
-        )
-    address = f"{path.resolve().as_uri()}?mode=ro"
-    with failures_of(folder), closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as connection:
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_CELL_BYTES)
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.row_factory = sqlite3.Row
-        check_schema(connection, folder)
-        yield connection
 
 
 def check_schema(connection: sqlite3.Connection, folder: Path) -> None:

@@ -59,6 +59,8 @@ class FileStudy(Study):
     """A study with the views that its pictures were read from, and the pictures that were left out of it."""
 
     views: tuple[View, ...] = ()
+    is_preprocessed: bool = False
+    """The pictures went through ImageOptions.preprocessing before they were stored."""
     refused_images: tuple["Refusal", ...] = ()
 
 

@@ -53,7 +53,7 @@ def label_report(text: str) -> tuple[int, ...]:
                 index = FINDING_INDEX[finding]
                 if _BELIEF[mention.state] > _BELIEF[labels[index]]:
                     labels[index] = mention.state
-    return _with_no_finding(labels, text)
+    return with_no_finding(labels, text)
 
 
 def explain_report(text: str) -> list[Evidence]:
@@ -70,7 +70,8 @@ def explain_report(text: str) -> list[Evidence]:
     return evidence
 
 
-def _with_no_finding(labels: list[int], text: str) -> tuple[int, ...]:
+def with_no_finding(labels: list[int], text: str) -> tuple[int, ...]:
+    """The labels of a text with the state of No Finding that follows from the others."""
     found = (
         state in (POSITIVE, UNCERTAIN)
         for finding, state in enumerate(labels)

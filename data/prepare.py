@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from data.corrections import CorrectionsSource
 from data.dicom_source import DicomSource
 from data.draft import Draft, ImageOptions, Plan, Planning, Refusal
 from data.mimic import MimicSource
@@ -45,6 +46,7 @@ SOURCES = (
     | Annotated[OpenISource, tyro.conf.subcommand("open_i")]
     | Annotated[MimicSource, tyro.conf.subcommand("mimic_cxr")]
     | Annotated[DicomSource, tyro.conf.subcommand("dicom")]
+    | Annotated[CorrectionsSource, tyro.conf.subcommand("corrections")]
     | Annotated[SyntheticSource, tyro.conf.subcommand("synthetic")]
 )
 

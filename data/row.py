@@ -52,7 +52,8 @@ def build_row(draft: Draft, options: BuildOptions) -> Built | Refusal:
         study = draft.study(options.images)
         views = study.views if isinstance(study, FileStudy) else (None,) * len(study.images)
         study, text_changes = with_prepared_text(study, options.text)
-        study = preprocess_study(study, options.images.preprocessing)
+        if not (isinstance(study, FileStudy) and study.is_preprocessed):
+            study = preprocess_study(study, options.images.preprocessing)
         row = {column.name: getattr(study, column.name) for column in dataclasses.fields(Study)}
         check_text(row)
     except ValueError as error:

@@ -6,13 +6,13 @@ print(saved.warning)
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from data.correction import Correction, SavedCorrection
 from data.correction_store import CorrectionStore
 from data.identity import PLACEHOLDER, remove_identity
 from page.reading import Reading
+from page.study_record import ModelIdentity
 from vlm.findings import UNLABELED_STUDY
 from vlm.generator import ReportGenerator
 
@@ -46,16 +46,9 @@ class Saved:
 
 
 def save_correction(
-    store: CorrectionStore,
-    reading: Reading,
-    generator: ReportGenerator,
-    edit: Edit,
-    *,
-    model_hash: str = "",
-    names: Iterable[str] = (),
+    store: CorrectionStore, reading: Reading, edit: Edit, *, generator: ReportGenerator, model: ModelIdentity
 ) -> Saved:
-    """Saves the edit of a complete reading; when this returns, it is on the disk. `names` are words that name the
-    patient (of a DICOM header, say), to be taken out of every text.
+    """Saves the edit of a complete reading (the reading as the model left it); when this returns, it is on the disk.
 
     Raises:
         ValueError: there is no report to correct, the edit says nothing or contradicts itself, or the folder cannot be
@@ -63,7 +56,9 @@ def save_correction(
     """
     if reading.report is None or not reading.is_done:
         raise ValueError("There is no finished report to correct yet: have it written first.")
-    names, replaced = tuple(names), Counter()
+    identifiers = [picture.identifiers for picture in reading.pictures if picture.identifiers]
+    names = [word for each in identifiers for word in each.personal_words]
+    replaced = Counter()
     texts = {
         "indication": reading.indication,
         "original_findings": reading.report.findings,
@@ -82,8 +77,8 @@ def save_correction(
         thresholds=tuple(generator.thresholds),
         states=tuple(edit.states),
         preprocessing=generator.config.preprocessing,
-        model_name=generator.name,
-        model_hash=model_hash,
+        model_name=model.name,
+        model_hash=model.hash,
         reader=edit.reader.strip(),
     )
     saved = store.save(correction, [picture.image for picture in reading.pictures])

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from vlm.attribution import over_patches, sentence_attention, sentence_spans
 from vlm.batch import batch_tokens, batch_views
 from vlm.calibration import Calibration
 from vlm.checkpoint import Checkpoint, fetch_checkpoint, load_checkpoint, merge_adapters
@@ -187,6 +188,35 @@ class ReportGenerator:
         """For each view, heat 0..1 of the 14 findings in the picture's own pixels: [14, height, width]."""
         views = [images] if isinstance(images, Image.Image) else list(images)
         return heatmaps(report.attention_maps, [image.size for image in views], self.config.image.size)
+
+    def sentence_maps(
+        self,
+        report: str,
+        sentences: Sequence[str],
+        images: Views,
+        *,
+        view_positions: Sequence[str] | None = None,
+        indication: str = "",
+    ) -> np.ndarray:
+        """Where each of a report's sentences comes from: float32 [sentences, views, rows, columns] over the patches,
+        each with the sum 1, or 0 where the sentence is not in the report. Takes one more run over the whole report."""
+        inputs = self._inputs([images], None if view_positions is None else [view_positions], [indication])
+        encoded = self.tokenizer(report, add_special_tokens=False, return_offsets_mapping=True)
+        num_views = inputs["view_mask"].shape[1]
+        if not encoded["input_ids"] or not sentences:
+            return np.zeros((len(sentences), num_views, *self.model.encoder.grid), dtype=np.float32)
+        with torch.inference_mode():
+            prefix = self.model.prefix(**inputs)
+            attention = sentence_attention(
+                self.model,
+                prefix,
+                encoded["input_ids"],
+                encoded["offset_mapping"],
+                sentence_spans(report, sentences),
+                bos_token_id=self.tokenizer.bos_token_id,
+            )
+            maps = over_patches(self.model, attention, prefix.findings.attention[0], num_views)
+        return maps.float().cpu().numpy()
 
     def _inputs(self, images, view_positions, indications) -> dict[str, Tensor]:
         studies = _as_studies(images)

@@ -67,6 +67,28 @@ class GPT2Decoder(nn.Module):
         )
         return output.logits, output.past_key_values
 
+    def prefix_attention(
+        self,
+        inputs_embeds: Float[Tensor, "batch new width"],
+        attention_mask: Int[Tensor, "batch new"],
+        num_prefix: int,
+    ) -> Float[Tensor, "batch text prefix"]:
+        """How much each position behind the prefix attends to each of the prefix: mean over heads and layers."""
+        implementation = self.language_model.config._attn_implementation
+        self.language_model.set_attn_implementation("eager")  # the others return no attention
+        try:
+            attentions = self.language_model(
+                inputs_embeds=inputs_embeds,
+                attention_mask=attention_mask,
+                position_ids=(attention_mask.cumsum(dim=1) - 1).clamp(min=0),
+                use_cache=False,
+                output_attentions=True,
+                logits_to_keep=1,
+            ).attentions
+        finally:
+            self.language_model.set_attn_implementation(implementation)
+        return torch.stack([layer[:, :, num_prefix:, :num_prefix].mean(dim=1) for layer in attentions]).mean(dim=0)
+
     def select(self, cache: Any, rows: Int[Tensor, " selected"]) -> Any:
         """The cache of those rows of the batch, in that order."""
         cache.batch_select_indices(rows)

@@ -60,11 +60,26 @@ class LSTMDecoder(nn.Module):
         hidden, (last_hidden, last_cell) = self.recurrence(
             self.dropout(inputs_embeds[:, num_prefix:]), (cache.hidden, cache.cell)
         )
-        scores = hidden @ self.attention_key(cache.memory).transpose(1, 2) * self.width**-0.5
-        weights = scores.masked_fill(cache.memory_mask[:, None] == 0, float("-inf")).softmax(dim=-1)
+        weights = self._attend(hidden, cache)
         combined = torch.tanh(self.combine(torch.cat([hidden, weights @ cache.memory], dim=-1)))
         logits = self.dropout(combined) @ self.embedding.weight.T
         return logits, LSTMState(cache.memory, cache.memory_mask, last_hidden, last_cell)
+
+    def prefix_attention(
+        self,
+        inputs_embeds: Float[Tensor, "batch new width"],
+        attention_mask: Int[Tensor, "batch new"],
+        num_prefix: int,
+    ) -> Float[Tensor, "batch text prefix"]:
+        """As `GPT2Decoder.prefix_attention`."""
+        start = self._start(inputs_embeds[:, :num_prefix], attention_mask[:, :num_prefix])
+        hidden, _ = self.recurrence(inputs_embeds[:, num_prefix:], (start.hidden, start.cell))
+        return self._attend(hidden, start)
+
+    def _attend(self, hidden: Tensor, state: LSTMState) -> Tensor:
+        """Weights over the memory, [batch, new, prefix]; each row sums to 1."""
+        scores = hidden @ self.attention_key(state.memory).transpose(1, 2) * self.width**-0.5
+        return scores.masked_fill(state.memory_mask[:, None] == 0, float("-inf")).softmax(dim=-1)
 
     def select(self, cache: LSTMState, rows: Int[Tensor, " selected"]) -> LSTMState:
         return LSTMState(cache.memory[rows], cache.memory_mask[rows], cache.hidden[:, rows], cache.cell[:, rows])

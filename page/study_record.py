@@ -268,10 +268,10 @@ def _warnings(reading: Reading) -> list[str]:
     warnings = list(reading.doubts)
     for contradiction in reading.contradictions:
         warnings.append(
-            f"The report states and denies {contradiction.finding}: “{contradiction.stated}” / “{contradiction.denied}”"
+            f'The report states and denies {contradiction.finding}: "{contradiction.stated}" / "{contradiction.denied}"'
         )
     if reading.prior_sentences:
-        quoted = " ".join(f"“{sentence}”" for sentence in reading.prior_sentences)
+        quoted = " ".join(f'"{sentence}"' for sentence in reading.prior_sentences)
         warnings.append(f"The report speaks of a prior study, though none was given: {quoted}")
     if reading.report.is_truncated:
         warnings.append("The report reached its longest length and breaks off.")

@@ -22,7 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportEntry:
     """A row as it was understood. `labels` of None are to be read from the report; NaN among `probabilities` is one
-    that is not given."""
+    that is not given. `thresholds`, `peaks` and `boxes` as in `eval.predictions.Prediction`."""
 
     number: int
     study_id: str = ""
@@ -32,6 +32,9 @@ class ReportEntry:
     view_positions: tuple[str, ...] = ()
     labels: tuple[int, ...] | None = None
     probabilities: tuple[float, ...] | None = None
+    thresholds: tuple[float, ...] | None = None
+    peaks: tuple[tuple[float, ...], ...] | None = None
+    boxes: tuple[tuple[float, ...], ...] = ()
     fault: str = ""
 
 
@@ -72,6 +75,9 @@ def _read_entry(file: ReportFile, row: Row, columns: Columns) -> ReportEntry:
         view_positions=_views(values.get(columns.view)),
         labels=_labels(values, columns.labels, where),
         probabilities=_probabilities(values, columns.probabilities, f"{where} (study {study_id})"),
+        thresholds=_numbers(values, "thresholds", where),
+        peaks=_points(values, "peaks", where),
+        boxes=_points(values, "boxes", where) or (),
     )
 
 
@@ -158,6 +164,30 @@ def _probability(value: Any, finding: str, where: str) -> float:
     if isinstance(value, bool) or not (0 <= probability <= 1 or math.isnan(probability)):
         raise ValueError(f"{where}: probability of {finding} is {value!r}; give a number from 0 to 1")
     return probability
+
+
+def _numbers(values: Mapping[str, Any], name: str, where: str) -> tuple[float, ...] | None:
+    """What `eval/batch.py` writes under that name, which nobody else's file needs to have."""
+    given = _list_of(values.get(name))
+    if given is None:
+        return None
+    if not all(_is_number(value) for value in given):
+        raise ValueError(f"{where}: {name} must be a list of numbers, got {str(given)[:60]}")
+    return tuple(given)
+
+
+def _points(values: Mapping[str, Any], name: str, where: str) -> tuple[tuple[float, ...], ...] | None:
+    given = _list_of(values.get(name))
+    if given is None:
+        return None
+    for point in given:
+        if not isinstance(point, list | tuple) or not all(_is_number(value) for value in point):
+            raise ValueError(f"{where}: {name} must be a list of lists of numbers, got {str(given)[:60]}")
+    return tuple(map(tuple, given))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _list_of(value: Any) -> list | None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import datasets
 
-from eval.consistency import consistency, consistency_document
 from eval.controls import CONSTANT, MEANINGS, MOST_FREQUENT, SHUFFLED, Control
 from eval.generating import boxes_of
-from eval.grounding import grounding, grounding_document, usual_places
+from eval.grounding import Point, usual_places
 from eval.groups import study_groups
 from eval.metrics_file import metrics_document
+from eval.prediction_checks import check_consistency, check_grounding
 from eval.predictions import Prediction, Refusal
 from eval.run_record import RunRecord
 from eval.scoring import Scores, score_predictions
@@ -74,49 +74,22 @@ def run_document(
         refused=[{"study_id": refusal.study_id, "reason": refusal.reason} for refusal in refusals],
         facts=constant_facts(model, constants),
         groups=study_groups(predictions),
-        consistency=_consistency(predictions, model, uncertain_is_positive, resampling),
-        grounding=_grounding(predictions, model, training, resampling),
+        consistency=check_consistency(
+            predictions, model, uncertain_is_positive=uncertain_is_positive, resampling=resampling
+        ),
+        grounding=check_grounding(predictions, model, usual=_usual(training), resampling=resampling),
         control_reports=_texts(controls),
         bootstrap=resampling,
         notes=[*notes, *missing, *(f"'{name}': {MEANINGS[name]}" for name in systems if name in MEANINGS)],
     )
 
 
-def _consistency(
-    predictions: Sequence[Prediction], model: Scores, uncertain_is_positive: bool, resampling: dict[str, int]
-) -> dict[str, Any]:
-    references = [prediction.reference for prediction in predictions]
-    has_probabilities = all(prediction.probabilities is not None for prediction in predictions)
-    has_thresholds = all(prediction.thresholds is not None for prediction in predictions)
-    found = consistency(
-        [prediction.report for prediction in predictions],
-        references,
-        [prediction.probabilities for prediction in predictions] if has_probabilities else None,
-        [prediction.thresholds for prediction in predictions] if has_thresholds else None,
-        uncertain_is_positive=uncertain_is_positive,
-    )
-    of_references = consistency(references, references) if any(references) else None
-    return consistency_document(found, model.study_ids, model.subject_ids, references=of_references, **resampling)
-
-
-def _grounding(
-    predictions: Sequence[Prediction],
-    model: Scores,
-    training: datasets.Dataset | None,
-    resampling: dict[str, int],
-) -> dict[str, Any] | None:
-    usual = None
-    if training is not None:
-        rows = training.select_columns(["boxes", "view_positions"])
-        usual = usual_places([boxes_of(row) for row in rows], rows["view_positions"][:]) or None
-    played = grounding(
-        [prediction.peaks for prediction in predictions],
-        [prediction.boxes for prediction in predictions],
-        [prediction.reference_labels for prediction in predictions],
-        view_positions=[prediction.view_positions for prediction in predictions],
-        usual=usual,
-    )
-    return grounding_document(played, model.subject_ids, **resampling)
+def _usual(training: datasets.Dataset | None) -> dict[tuple[int, bool], Point] | None:
+    """Where findings lie in the training studies; None where no box is known."""
+    if training is None:
+        return None
+    rows = training.select_columns(["boxes", "view_positions"])
+    return usual_places([boxes_of(row) for row in rows], rows["view_positions"][:]) or None
 
 
 def _texts(controls: Sequence[Control]) -> dict[str, str]:

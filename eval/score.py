@@ -20,11 +20,11 @@ from rich.console import Console
 from data.labeler import label_report
 from eval.also import also_scores, parse_also
 from eval.bootstrap import Estimate
-from eval.consistency import consistency, consistency_document
 from eval.groups import study_groups
 from eval.matching import Matched, match
 from eval.metrics_file import metrics_document
 from eval.page_study import page_study
+from eval.prediction_checks import check_consistency, check_grounding
 from eval.predictions import Prediction
 from eval.reference_vocabulary import R2GEN_MAX_WORDS, ReferenceVocabulary
 from eval.report_page import render_page
@@ -143,15 +143,6 @@ def _document(
     verdict = report_verdict(model, others.get(SHUFFLED_REPORTS), controls.not_shuffled)
     constants = {metric: others[name] for metric, name in CONSTANTS.items() if name in others}
     resampling = {"num_resamples": config.num_resamples, "seed": config.seed}
-    study_ids, references = model.study_ids, [prediction.reference for prediction in matched.predictions]
-    reports = [prediction.report for prediction in matched.predictions]
-    has_probabilities = model.statistics.probabilities is not None
-    found = consistency(
-        reports,
-        references,
-        model.statistics.probabilities if has_probabilities else None,
-        uncertain_is_positive=config.uncertain == "positive",
-    )
     also, failures = also_scores(
         parse_also(config.also),
         matched.predictions,
@@ -175,9 +166,13 @@ def _document(
         refused=[{"study_id": refusal.study_id, "reason": refusal.reason} for refusal in matched.refused],
         facts=constant_facts(model, constants),
         groups=study_groups(matched.predictions),
-        consistency=consistency_document(
-            found, study_ids, model.subject_ids, references=consistency(references, references), **resampling
+        consistency=check_consistency(
+            matched.predictions,
+            model,
+            uncertain_is_positive=config.uncertain == "positive",
+            resampling=resampling,
         ),
+        grounding=check_grounding(matched.predictions, model, resampling=resampling),
         also=also,
         control_reports=controls.reports,
         bootstrap=resampling,

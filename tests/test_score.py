@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from eval.score import main
+from vlm.findings import FINDING_INDEX, NUM_FINDINGS
 
 SENTENCES = {
     "The heart is enlarged.": "The heart is normal in size.",
@@ -139,6 +140,26 @@ def test_probabilities_views_and_sources_give_curves_and_groups(score):
     }
     assert [group["num_studies"] for group in groups["source"]] == [30, 10]
     assert sum(group["num_studies"] for group in groups["report length"]) == NUM_STUDIES
+
+
+def test_thresholds_peaks_and_boxes_as_batch_writes_them_are_used(score, tmp_path, capsys):
+    cardiomegaly = FINDING_INDEX["Cardiomegaly"]
+    columns = {
+        "probabilities": [[0.4] * NUM_FINDINGS] * NUM_STUDIES,
+        "thresholds": [[0.3] * NUM_FINDINGS] * NUM_STUDIES,
+        "peaks": [[[0, 0.2, 0.2]] * NUM_FINDINGS] * NUM_STUDIES,
+        "boxes": [[[cardiomegaly, 0, 0.1, 0.1, 0.3, 0.3]]] * NUM_STUDIES,
+    }
+    document = score(TRUTH, columns=columns)
+    enlarged = sum("heart is enlarged" in report for report in TRUTH)
+    disagreement = document["consistency"]["per_finding"][cardiomegaly]
+    assert (disagreement["written_only"], disagreement["believed_only"]) == (0, NUM_STUDIES - enlarged)
+    assert document["grounding"]["num_asked"] == enlarged
+    assert document["grounding"]["all"]["model"]["value"] == 1
+
+    given = write_jsonl(tmp_path / "broken.jsonl", TRUTH, peaks=[[["left"] * 3]] * NUM_STUDIES)
+    with pytest.raises(ValueError, match=r"broken.jsonl, row 1.*peaks must be a list of lists of numbers"):
+        main([str(given), str(tmp_path / "references.jsonl")])
 
 
 def test_a_single_report_has_figures_but_no_interval_and_no_verdict(tmp_path):

@@ -77,6 +77,8 @@ _MARK = re.compile(
     re.MULTILINE,
 )
 _LINE_START = re.compile(r"(?!.*___)[*_#>• ]{0,6}(?:\d{1,2}[.)] ?)?[*_]{0,3}")
+_LONGEST_LINE_START = 13
+"""Characters that _LINE_START can match."""
 _CLOSING = re.compile(rf"(?<!\w)(?:{'|'.join(CLOSINGS)})(?!\w)", re.IGNORECASE)
 
 
@@ -123,8 +125,10 @@ def _heading(text: str, match: re.Match) -> Heading | None:
 
 
 def _begins_line(text: str, position: int) -> bool:
-    line = text[text.rfind("\n", 0, position) + 1 : position]
-    return _LINE_START.fullmatch(line) is not None
+    start = text.rfind("\n", max(0, position - _LONGEST_LINE_START - 1), position) + 1
+    if position - start > _LONGEST_LINE_START:  # also where the line starts farther back than was looked
+        return False
+    return _LINE_START.fullmatch(text, start, position) is not None
 
 
 def _follows_sentence(text: str, position: int) -> bool:

@@ -46,7 +46,7 @@ def small_commits(monkeypatch):
 
 
 def prepare(table: Path, out: Path, *options: str) -> None:
-    main(["table", str(table), "--out", str(out), "--num-workers", "1", *options])
+    main(["table", str(table), "--out", str(out), "--num-workers", "1", "--no-find-burnt-in-text", *options])
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ held in memory, never shown by `repr`, and go into no data set and no log.
 import re
 import unicodedata
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from io import BytesIO
 
 import pydicom
@@ -18,11 +19,11 @@ _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID
 _PERSONAL = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyDate", "StudyTime")
 _PATTERNS = {
     **dict.fromkeys(_UIDS, re.compile(r"(?=.{1,64}\Z)[0-2](\.(0|[1-9]\d*))+")),
-    **dict.fromkeys(("PatientBirthDate", "StudyDate"), re.compile(r"\d{8}")),
-    "StudyTime": re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?"),
+    "StudyTime": re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"),
     "PatientSex": re.compile(r"[MFO]"),
 }
 """What a value must look like to be taken over; the standard's forms (PS3.5, 6.2)."""
+_DATES = ("PatientBirthDate", "StudyDate")
 _MAX_CHARACTERS = {"PatientName": 194, "AccessionNumber": 16}
 """Three writings of a name of 64 characters each; 64 for the rest."""
 
@@ -97,8 +98,17 @@ def _value(header: pydicom.Dataset, attribute: str) -> str:
     """A single value of the form that the standard allows, else empty: nothing is cut to fit, for a part of an
     identifier is another one."""
     text = str(header.get(attribute) or "").strip().strip("\0").strip()
+    if attribute in _DATES:
+        return text if _is_date(text) else ""
     pattern = _PATTERNS.get(attribute)
     if pattern is not None:
         return text if pattern.fullmatch(text) else ""
     has_controls = "\\" in text or any(unicodedata.category(character)[0] == "C" for character in text)
     return "" if has_controls or len(text) > _MAX_CHARACTERS.get(attribute, 64) else text
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return len(text) == 8 and text.isascii() and bool(datetime.strptime(text, "%Y%m%d"))
+    except ValueError:
+        return False

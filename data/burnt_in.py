@@ -21,6 +21,8 @@ _KERNEL = cv2.getStructuringElement(cv2.MORPH_RECT, (11, 11))
 _CONTRASTS = (60, 30)
 """Gray levels by which strokes stand out from what is around them: small letters part at the higher, white letters on a
 bright shoulder show at the lower."""
+_MOST_MARKED = 0.1
+"""Of the picture; where more stands out it is noise or print, whose countless shapes would take seconds to sort."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,12 +61,14 @@ def _rows(pixels: np.ndarray) -> list[_Row]:
     return [
         _Row(num_letters=len(row), box=tuple(np.r_[row[:, :2].min(0), row[:, 2:].max(0)] / extent))
         for contrast in _CONTRASTS
-        for row in _group(_letters((strokes >= contrast).astype(np.uint8)))
+        for row in _group(_letters(cv2.threshold(strokes, contrast - 1, 1, cv2.THRESH_BINARY)[1]))
     ]
 
 
 def _letters(mask: np.ndarray) -> np.ndarray:
     """Boxes (left, top, right, bottom) of a mask's shapes that are as large and dense as letters, from the left."""
+    if cv2.countNonZero(mask) > _MOST_MARKED * mask.size:
+        return np.empty((0, 4), dtype=int)
     # Most pictures have few shapes of the height of letters, which their outlines tell in a tenth of the time.
     outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     outlined = (cv2.boundingRect(outline)[3] for outline in outlines)

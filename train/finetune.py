@@ -17,7 +17,7 @@ import tyro
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 
-from data.study import load_studies, saved_preprocessing
+from data.study import saved_preprocessing
 from train.batches import Collator, StudyDataset
 from train.build import build_model, build_tokenizer
 from train.card import write_card
@@ -25,6 +25,7 @@ from train.loop import Trainee, Trainer
 from train.options import FinetuneOptions
 from train.progress import console, print_summary
 from train.run_folder import open_run
+from train.run_studies import RunStudies, load_run_studies
 from train.stages import stage_epochs
 from vlm.checkpoint import merge_checkpoint
 from vlm.findings import NUM_FINDINGS
@@ -50,10 +51,7 @@ def run(options: FinetuneOptions) -> Path:
         mixed_precision=_precision(options.precision),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    studies = load_studies(options.dataset)
-    for split in ("train", "validation"):
-        if split not in studies or not len(studies[split]):
-            raise ValueError(f"--dataset {options.dataset} has no studies in its {split} split; prepare it with some")
+    studies = load_run_studies(options)
     if accelerator.is_main_process:
         folder = open_run(options)
     accelerator.wait_for_everyone()
@@ -65,10 +63,12 @@ def run(options: FinetuneOptions) -> Path:
     if options.resume:
         trainer.resume()
     if accelerator.is_main_process:
-        print_summary(_summary(trainer, studies))
+        print_summary(_summary(trainer, studies.splits))
+        for note in studies.notes:
+            console.print(f"Note: {note}", highlight=False)
     trainer.run()
     if accelerator.is_main_process:
-        write_card(folder, options, studies)
+        write_card(folder, options, studies.splits)
         if options.merge:
             merge_checkpoint(folder / "best", folder / "merged")
         console.print(f"best checkpoint, of epoch {trainer.position.best_epoch + 1}: {folder / 'best'}")
@@ -76,8 +76,8 @@ def run(options: FinetuneOptions) -> Path:
     return folder / "best"
 
 
-def _trainee(options: FinetuneOptions, studies, folder: Path, accelerator: Accelerator) -> Trainee:
-    text = studies["train"].select_columns(["indication", "findings", "impression"])
+def _trainee(options: FinetuneOptions, studies: RunStudies, folder: Path, accelerator: Accelerator) -> Trainee:
+    text = studies.learned.select_columns(["indication", "findings", "impression"])
     reports = [compose_report(findings=row["findings"], impression=row["impression"]) for row in text]
     if accelerator.is_main_process and not (folder / "tokenizer").is_dir():
         indications = [f"Indication: {indication}\n" for indication in text["indication"] if indication]
@@ -88,19 +88,19 @@ def _trainee(options: FinetuneOptions, studies, folder: Path, accelerator: Accel
     tokenizer = load_tokenizer(folder / "tokenizer")
     model = build_model(options, tokenizer)
     model.config = replace(model.config, preprocessing=saved_preprocessing(options.dataset))
-    _check_positions(options, model, max(map(len, studies["train"]["view_positions"])))
+    _check_positions(options, model, max(map(len, studies.learned["view_positions"])))
     image = model.config.image
     common = {"tokenizer": tokenizer, "geometry": image, "max_report_tokens": options.max_report_tokens}
     return Trainee(
         model=model,
         training=StudyDataset(
-            studies["train"],
+            studies.learned,
             augmentation=options.augmentation if options.use_augmentation else None,
             view_dropout=options.view_dropout,
             seed=options.seed,
             **common,
         ),
-        validation=StudyDataset(studies["validation"], **common),
+        validation=StudyDataset(studies.splits["validation"], **common),
         collator=Collator(
             geometry=image,
             grid=model.encoder.grid,

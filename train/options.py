@@ -30,6 +30,11 @@ class FinetuneOptions:
     """Folder that `python -m data.prepare` wrote."""
     output_dir: str
     """Where the run goes: log, states, and the best checkpoint under best/."""
+    extra_dataset: str | None = None
+    """Another prepared data set, of corrections say, whose train split is learned beside that of --dataset. Validation
+    stays with --dataset; studies that show one of its held-out pictures are left out."""
+    extra_repeats: int = 1
+    """How often an epoch has each study of --extra-dataset: a few corrections are lost among thousands of studies."""
 
     start_from: str | None = None
     """Checkpoint folder (or run, or hub id) of a report model to go on from: with its encoder, decoder, tokenizer and
@@ -116,7 +121,8 @@ class FinetuneOptions:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("num_epochs", "batch_size", "gradient_accumulation_steps", "state_every", "keep_states"):
+        at_least_one = ("num_epochs", "batch_size", "gradient_accumulation_steps", "state_every", "keep_states")
+        for name in (*at_least_one, "extra_repeats"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.findings_epochs <= self.num_epochs:
@@ -144,5 +150,7 @@ class FinetuneOptions:
                     raise ValueError(
                         f"{flag} cannot be given with --start-from, whose checkpoint has its own; leave it out"
                     )
+        if self.extra_dataset is None and self.extra_repeats != 1:
+            raise ValueError(f"--extra-repeats {self.extra_repeats} needs --extra-dataset; give both or none")
         if not Path(self.dataset).exists():
             raise ValueError(f"--dataset {self.dataset} does not exist; make one with `python -m data.prepare`")

@@ -1,0 +1,91 @@
+"""The 14 findings as HTML: probability, threshold, what follows from them, and whether the written report agrees.
+
+Each row is a radio button that chooses its heatmap (see `page.heat`).
+"""
+
+from collections.abc import Sequence
+
+from page.reading import Reading
+from vlm.calibration import Calibration
+from vlm.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
+
+_SAYS = {POSITIVE: "present", NEGATIVE: "absent", UNCERTAIN: "possible", BLANK: "not named"}
+CLOSE_TO_THRESHOLD = 0.05
+"""A probability nearer to its threshold than this could as well be on the other side."""
+
+
+def findings_card(reading: Reading, calibration: Calibration, *, key: str) -> str:
+    """Called ones first, then by probability. While the report is being written its column is empty."""
+    probabilities = reading.report.finding_probabilities
+    rows = sorted(
+        range(len(FINDINGS)),
+        key=lambda index: (probabilities[index] < calibration.thresholds[index], -probabilities[index]),
+    )
+    called = [index for index in rows if probabilities[index] >= calibration.thresholds[index]]
+    # No Finding has no place in the picture; what it attends to says little to begin with.
+    first = next((index for index in called if FINDINGS[index] != "No Finding"), None)
+    return (
+        f'<section class="card" data-reading="{key}"><h2>Findings</h2>'
+        f'<p class="soft">Choose one to see where the model looked. It is called present from its threshold on, '
+        f"the tick on its bar. {_calibration_note(calibration)}</p>{_disagreements(reading)}"
+        '<fieldset class="findings"><legend class="unseen">Heatmap shown on the pictures</legend>'
+        '<div class="finding heads" aria-hidden="true"><span></span><span>Finding</span><span>Probability</span>'
+        "<span>Threshold</span><span>Called</span><span>In the report</span></div>"
+        + "".join(_row(reading, calibration.thresholds, index, is_chosen=index == first) for index in rows)
+        + '<label class="finding none"><input type="radio" name="heatmap" id="choose-none"'
+        f"{'' if first is not None else ' checked'}><span>No heatmap</span></label></fieldset>"
+        '<p class="soft">A heatmap marks where the model looked for a finding more than elsewhere, brightest where '
+        "most: not why, and not how likely the finding is.</p></section>"
+    )
+
+
+def _row(reading: Reading, thresholds: Sequence[float], index: int, *, is_chosen: bool) -> str:
+    probability, threshold = reading.report.finding_probabilities[index], thresholds[index]
+    called = probability >= threshold
+    close = '<span class="close">, close</span>' if abs(probability - threshold) < CLOSE_TO_THRESHOLD else ""
+    return (
+        f'<label class="finding {"called" if called else ""}"><input type="radio" name="heatmap" '
+        f'id="choose-finding-{index}"{" checked" if is_chosen else ""}><span class="name">{FINDINGS[index]}</span>'
+        f'<span class="bar" aria-hidden="true"><i style="width: {probability:.1%}"></i>'
+        f'<b style="left: {threshold:.1%}"></b></span>'
+        f'<span class="number"><span class="unseen">probability </span>{percent(probability)}</span>'
+        f'<span class="number threshold"><span class="unseen">threshold </span>{threshold:.0%}</span>'
+        f'<span class="call"><span class="unseen">called present: </span>{"yes" if called else "no"}{close}</span>'
+        f'<span class="says"><span class="unseen">in the report: </span>{_says(reading, index)}</span></label>'
+    )
+
+
+def _says(reading: Reading, index: int) -> str:
+    if not reading.is_done:
+        return "…"
+    said = _SAYS[reading.labels[index]]
+    if FINDINGS[index] == "No Finding":
+        said = "said" if reading.labels[index] == POSITIVE else "not said"
+    return f'<span class="disagrees">≠ {said}</span>' if reading.disagrees[index] else f"✓ {said}"
+
+
+def _disagreements(reading: Reading) -> str:
+    number = sum(reading.disagrees)
+    if not number:
+        return ""
+    findings = "one finding" if number == 1 else f"{number} findings"
+    return (
+        f'<p class="warning">⚠ The report and the probabilities disagree on {findings}, marked ≠. '
+        "One of the two is wrong: look at the picture.</p>"
+    )
+
+
+def percent(probability: float) -> str:
+    """Rounded, but never to certainty."""
+    if probability < 0.005:
+        return "&lt;1%"
+    return "&gt;99%" if probability >= 0.995 else f"{probability:.0%}"
+
+
+def _calibration_note(calibration: Calibration) -> str:
+    if calibration.is_calibrated:
+        return (
+            f"Probabilities are calibrated on {calibration.num_studies} validation studies of the kind it was trained "
+            "on; on other pictures they may be far off."
+        )
+    return "Probabilities are not calibrated: read them as a ranking, not as chances."

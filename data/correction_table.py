@@ -118,6 +118,10 @@ def failures_of(folder: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             raise ValueError(no_room) from error
+        if code == sqlite3.SQLITE_IOERR:
+            raise ValueError(
+                f"the disk of {folder} is full or fails ({error}), so nothing was saved; mend it"
+            ) from error
         if code == sqlite3.SQLITE_BUSY:
             raise ValueError(f"{folder} was busy for {BUSY_SECONDS:.0f} s; nothing was saved, try again") from error
         raise ValueError(f"{folder / STORE_FILE} cannot be used ({error}); name another folder or mend it") from error

@@ -26,6 +26,7 @@ import tyro
 from data.correction_store import CorrectionStore
 from data.images import MAX_FILE_BYTES
 from page import look, markup
+from page.accounts import Accounts
 from page.examples import folder_examples, made_up_examples
 from page.model_card import model_card
 from page.room import MODEL, Room
@@ -49,11 +50,13 @@ class AppOptions:
     checkpoint: str = ""
     """Checkpoint folder (or hub id); empty: the one that `make demo` makes."""
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets other machines in, without asking who they are."""
+    """Address to listen on; 0.0.0.0 lets other machines in, and without --auth everybody on them."""
     port: int = 7860
     """Port to listen on."""
     examples: Path | None = None
     """Folder of pictures (DICOM too) to offer beside the made-up examples."""
+    auth: Path | None = None
+    """File of people and hashed passwords, made by `python -m page.accounts`; none: nobody is asked who they are."""
     corrections: Path | None = None
     """Folder in which corrections of reports are kept; none: they cannot be saved."""
     max_new_tokens: int = 160
@@ -86,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.environ["GRADIO_TEMP_DIR"] = folder
         page = build_app(generator, options, Path(folder))
         serve(page, options)
+        if options.auth is None and options.host not in ("127.0.0.1", "localhost", "::1"):
+            print(f"Whoever reaches {options.host} can use it; --auth FILE asks for a password.", flush=True)
         print(f"cxrscribe is at {page.local_url} (Ctrl+C stops it). {markup.NOTICE}", flush=True)
         page.block_thread()
 
@@ -105,6 +110,8 @@ def serve(page: gr.Blocks, options: AppOptions) -> None:
             max_file_size=MAX_FILE_BYTES,
             footer_links=["api", "settings"],
             state_session_capacity=MAX_VISITORS,
+            auth=Accounts(options.auth).admit if options.auth is not None else None,
+            auth_message=f"<strong>{markup.NOTICE}</strong>",
             run_history=False,
             enable_monitoring=False,
             share=False,

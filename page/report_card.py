@@ -38,7 +38,7 @@ def finished_report(reading: Reading, warnings: Sequence[str], *, key: str) -> s
     marks = _marks(reading)
     for number, sentence in enumerate(reading.sentences):
         if sentence.section != section:
-            body += f"{'</p>' if section else ''}<h3>{sentence.section}</h3><p class="text">"
+            body += f'{"</p>" if section else ""}<h3>{sentence.section}</h3><p class="text">'
             section = sentence.section
         mark = f' <span class="mark">⚠ {marks[sentence.text]}</span>' if sentence.text in marks else ""
         body += _sentence(number, sentence.text, mark) if number < MAX_MAPPED else escape(sentence.text) + mark

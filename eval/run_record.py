@@ -11,10 +11,13 @@ from pathlib import Path
 import datasets
 
 from eval.feature_index import INDEX_FILE
+from vlm import familiarity
 from vlm.checkpoint import find_checkpoint
 from vlm.strict_json import read_json
 
 RUN_FILE = "run.json"
+BESIDE_THE_MODEL = ("training_config.json", INDEX_FILE, familiarity.SETTINGS, familiarity.TENSORS)
+"""Files of a checkpoint that change nothing in what it writes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +69,7 @@ def checkpoint_hash(name: str) -> str:
     folder = find_checkpoint(Path(name))
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.suffix in (".json", ".safetensors") and path.name not in ("training_config.json", INDEX_FILE):
+        if path.suffix in (".json", ".safetensors") and path.name not in BESIDE_THE_MODEL:
             digest.update(path.relative_to(folder).as_posix().encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -16,6 +16,7 @@ from data.labeler import label_report
 from eval.consistency import consistency
 from eval.contradictions import Contradiction
 from eval.sentences import StatedSentence, stated_sentences
+from page.doubt import find_doubts
 from page.picture import Picture
 from page.study_files import read_study_files
 from vlm.findings import BLANK, NUM_FINDINGS
@@ -95,7 +96,7 @@ def read_study(
         raise ValueError(
             f"the indication has {len(indication)} characters; shorten it to {MAX_INDICATION_CHARACTERS} at most"
         )
-    doubts = find_doubts(pictures)
+    doubts = find_doubts(pictures, generator)
     reading = Reading(pictures=tuple(pictures), indication=indication.strip(), doubts=doubts)
     if doubts and not write_anyway:
         yield replace(reading, is_done=True)
@@ -109,11 +110,6 @@ def read_study(
         reading = replace(reading, report=report)
         yield reading
     yield complete(reading, generator.thresholds)
-
-
-def find_doubts(pictures: Sequence[Picture]) -> tuple[str, ...]:
-    """Why these pictures may be no study for the model."""
-    return tuple(picture.warning for picture in pictures if picture.warning)
 
 
 def complete(reading: Reading, thresholds: Sequence[float]) -> Reading:

@@ -21,6 +21,7 @@ from data.study import saved_preprocessing
 from train.batches import Collator, StudyDataset
 from train.build import build_model, build_tokenizer
 from train.card import write_card
+from train.familiarity import measure_familiarity
 from train.loop import Trainee, Trainer
 from train.options import FinetuneOptions
 from train.progress import console, print_summary
@@ -69,6 +70,7 @@ def run(options: FinetuneOptions) -> Path:
     trainer.run()
     if accelerator.is_main_process:
         write_card(folder, options, studies.splits)
+        console.print(_familiarity(folder / "best", studies.splits, accelerator), highlight=False)
         if options.merge:
             merge_checkpoint(folder / "best", folder / "merged")
         console.print(f"best checkpoint, of epoch {trainer.position.best_epoch + 1}: {folder / 'best'}")
@@ -148,6 +150,15 @@ def _summary(trainer: Trainer, studies) -> dict[str, str]:
         "time, about": str(datetime.timedelta(seconds=round(seconds))) + " and the validations",
         "memory, about": f"{memory:.1f} GiB a process",
     }
+
+
+def _familiarity(checkpoint: Path, studies, accelerator: Accelerator) -> str:
+    """Measured last, since only the best checkpoint needs it; a data set too small for it spoils no run."""
+    try:
+        settings = measure_familiarity(checkpoint, studies, device=str(accelerator.device)).settings
+    except ValueError as error:
+        return f"Note: the checkpoint cannot tell which pictures it knows ({error})."
+    return f"what pictures it knows: measured on {settings.num_training_pictures} training pictures"
 
 
 def _precision(precision: str) -> str:

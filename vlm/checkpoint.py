@@ -5,6 +5,7 @@
     adapter/, encoder_adapter/ LoRA, in peft's own format
     tokenizer.json, …          as transformers writes them
     calibration.json           temperature and thresholds
+    familiarity.*              what pictures it knows, where training could tell
 
 A base that LoRA keeps frozen is named in `config.json`, not copied; `merge_checkpoint` writes a folder that stands
 alone.
@@ -25,6 +26,7 @@ from transformers import PreTrainedTokenizerBase
 
 from vlm.calibration import Calibration
 from vlm.config import ReportModelConfig
+from vlm.familiarity import Familiarity, load_familiarity, save_familiarity
 from vlm.model import ReportModel
 from vlm.strict_json import read_json, to_json
 from vlm.tokenizer import load_tokenizer
@@ -39,6 +41,7 @@ class Checkpoint:
     model: ReportModel
     tokenizer: PreTrainedTokenizerBase
     calibration: Calibration
+    familiarity: Familiarity | None = None
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -60,6 +63,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         getattr(parent, attribute).save_pretrained(str(partial / name), save_embedding_layers=False)
         (partial / name / "README.md").unlink(missing_ok=True)
     checkpoint.tokenizer.save_pretrained(str(partial))
+    if checkpoint.familiarity is not None:
+        save_familiarity(partial, checkpoint.familiarity)
     _replace_folder(partial, folder)
 
 
@@ -83,7 +88,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         adapter = getattr(parent, attribute).named_parameters()
         targets = {key.replace(".default.", "."): tensor for key, tensor in adapter if ".lora_" in key}
         _read_tensors(folder / name / "adapter_model.safetensors", targets)
-    return Checkpoint(model=model.eval(), tokenizer=tokenizer, calibration=calibration)
+    return Checkpoint(
+        model=model.eval(), tokenizer=tokenizer, calibration=calibration, familiarity=load_familiarity(folder)
+    )
 
 
 def fetch_checkpoint(name: str | Path, *, revision: str | None = None) -> Path:

@@ -1,12 +1,13 @@
 """Corrections in a folder: readers save them through the web page, `data.prepare corrections` reads them.
 
     corrections.sqlite     a row a correction, oldest first; nothing is ever changed or deleted
+    pseudonym.key          what makes a patient's id into the pseudonym that is kept
     images/<hash>.png      the pictures as the model was shown them, 8-bit gray without metadata; hash: of the pixels
 
 Any number of people and programs may save and read at once. A picture is on the disk before the row that names it, and
-a row is one transaction, so a kill loses at most the correction that was being saved. No file name and nothing of a
-DICOM header is kept. The folder must lie on a local disk (SQLite's write-ahead log is not made for network drives) and
-is readable to its owner alone.
+a row is one transaction, so a kill loses at most the correction that was being saved. Of file names nothing is kept,
+and of DICOM headers the view position. The folder is readable to its owner alone; it must lie on a local disk, for
+SQLite's write-ahead log is not made for network drives.
 """
 
 import dataclasses
@@ -39,6 +40,7 @@ from data.correction_table import (
     schema_version,
 )
 from data.picture_file import encode_png
+from data.pseudonym import passing_key, pseudonym
 from data.study import MAX_SIDE
 
 IMAGE_FOLDER = "images"
@@ -69,6 +71,7 @@ class CorrectionStore:
                     connection.execute("PRAGMA journal_mode = WAL")
                     connection.executescript(f"BEGIN;{SCHEMA}COMMIT;")
                 check_schema(connection, self.folder)
+                self._key = passing_key(self.folder)
             for path in (self.folder / IMAGE_FOLDER).glob("*.partial"):
                 if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
                     path.unlink(missing_ok=True)
@@ -103,6 +106,10 @@ class CorrectionStore:
             images=images,
             correction=correction,
         )
+
+    def subject_id(self, patient_id: str) -> str:
+        """The pseudonym of a patient, the same for all corrections of this folder; "" for none."""
+        return pseudonym(self._key, "patient", patient_id) if patient_id else ""
 
     def history(self, pictures: Sequence[Image.Image]) -> list[SavedCorrection]:
         """All corrections of the study with these pictures, oldest first."""

@@ -174,8 +174,8 @@ def _survey(table: sqlite3.Connection, newest: Mapping[str, Sequence[Entry]]) ->
 
 
 def _marks(saved: SavedCorrection) -> list[str]:
-    """What tells whose study this is, a known subject first."""
-    known = [f"subject-{saved.correction.subject_id}"] if saved.correction.subject_id else []
+    """What tells whose study this is."""
+    known = [saved.correction.subject_id] if saved.correction.subject_id else []
     return [*known, *(f"image-{name[:16]}" for name in saved.images)]
 
 

@@ -80,6 +80,7 @@ def save_correction(
         model_name=model.name,
         model_hash=model.hash,
         reader=edit.reader.strip(),
+        subject_id=store.subject_id(next((each.patient_id for each in identifiers if each.patient_id), "")),
     )
     saved = store.save(correction, [picture.image for picture in reading.pictures])
     return Saved(correction=saved, replaced=dict(replaced))

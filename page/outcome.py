@@ -67,12 +67,8 @@ class Outcome:
         try:
             if self.store is None:
                 raise ValueError("Corrections are not kept: start the page with --corrections FOLDER.")
-            record = record_of(visit, self.generator, self.model)
             edit = read_form(sent, key=visit.key, reader=reader)
-            names = [word for view in record.views if view.identifiers for word in view.identifiers.personal_words]
-            done = save_correction(
-                self.store, visit.reading, self.generator, edit, model_hash=self.model.hash, names=names
-            )
+            done = save_correction(self.store, visit.reading, edit, generator=self.generator, model=self.model)
         except ValueError as error:
             return markup.saved(str(error), is_refused=True)
         return markup.saved(f"The correction is saved. {done.warning}")

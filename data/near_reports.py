@@ -1,0 +1,76 @@
+"""Reports that are word for word or nearly the same: texts in, groups and pairs of them out.
+
+Equal short reports are no fault: normal chests are told in the same few sentences. From MIN_WORDS on two people have
+hardly ever written the same (docs/LOG.md), so there a copy is likely. Near pairs are found by MinHash with banding
+(Broder 1997; Leskovec et al., "Mining of Massive Datasets", 3.4), so not every pair is compared, and are confirmed by
+the share of common word triples.
+"""
+
+import hashlib
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+MIN_WORDS = 60
+NEAR_BOUND = 0.8
+"""Jaccard similarity of word triples from which two reports are nearly the same."""
+NUM_BANDS, ROWS_PER_BAND = 16, 4
+"""A pair of similarity .8 shares a band with probability .9998, one of .3 with .12."""
+_SLACK = 0.2
+"""The signature's estimate is off by .05 (standard deviation) at a similarity of .8."""
+_NEIGHBOURS = 8
+"""Reports of one band are compared with so many behind them in the order of their signatures."""
+_NUMBERS = np.random.Generator(np.random.PCG64(0))
+_FACTORS, _OFFSETS = (
+    _NUMBERS.integers(1, 2**63, (NUM_BANDS * ROWS_PER_BAND, 1), dtype=np.uint64) | np.uint64(1) for _ in range(2)
+)
+
+
+def words_of(text: str) -> list[str]:
+    """What is compared: words in lower case, no punctuation."""
+    return re.findall(r"\w+", text.lower())
+
+
+def text_digest(text: str) -> bytes:
+    """Equal for texts of the same words."""
+    return hashlib.sha256(" ".join(words_of(text)).encode(errors="surrogatepass")).digest()[:16]
+
+
+def signature(text: str) -> np.ndarray:
+    """MinHash of the word triples: the share of equal places estimates the Jaccard similarity."""
+    hashed = np.array([zlib.crc32(triple.encode(errors="surrogatepass")) for triple in _triples(text)], dtype=np.uint64)
+    return ((hashed * _FACTORS + _OFFSETS) >> np.uint64(32)).min(axis=1).astype(np.uint32)
+
+
+def similarity(one: str, other: str) -> float:
+    """Jaccard similarity of the sets of word triples, 0..1."""
+    first, second = _triples(one), _triples(other)
+    return len(first & second) / len(first | second)
+
+
+def near_report_pairs(signatures: Sequence[np.ndarray], text_of: Callable[[int], str]) -> list[tuple[int, int, float]]:
+    """(one, other, similarity) of the pairs from NEAR_BOUND on, most similar first; of texts that all differ."""
+    signatures = np.asarray(signatures)
+    candidates = set()
+    for band in range(NUM_BANDS):
+        keys = signatures[:, band * ROWS_PER_BAND : (band + 1) * ROWS_PER_BAND]
+        buckets = defaultdict(list)
+        for index, key in enumerate(keys):
+            buckets[key.tobytes()].append(index)
+        for bucket in buckets.values():
+            bucket.sort(key=lambda index: signatures[index].tobytes())
+            for place, one in enumerate(bucket):
+                others = np.array(bucket[place + 1 : place + 1 + _NEIGHBOURS], dtype=int)
+                # The signature tells most of the unlike apart without reading the texts.
+                likely = (signatures[others] == signatures[one]).mean(axis=1) >= NEAR_BOUND - _SLACK
+                candidates.update((min(one, other), max(one, other)) for other in others[likely].tolist())
+    pairs = [(one, other, similarity(text_of(one), text_of(other))) for one, other in sorted(candidates)]
+    return sorted((pair for pair in pairs if pair[2] >= NEAR_BOUND), key=lambda pair: -pair[2])
+
+
+def _triples(text: str) -> set[str]:
+    words = words_of(text)
+    return {" ".join(words[start : start + 3]) for start in range(max(1, len(words) - 2))}

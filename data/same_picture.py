@@ -1,0 +1,91 @@
+"""Whether two pictures are one: encoded anew, resized, cropped a little, turned a little, brightened, or unrelated.
+
+All chest X-rays look alike from afar, so what decides is fine structure: both are laid over each other (an affine map
+found by ECC, Evangelidis and Psarakis 2008), what is coarser than about a fiftieth of the side is taken out, and the
+rest is correlated. docs/LOG.md has the figures behind the bounds.
+"""
+
+import cv2
+import numpy as np
+
+THUMBNAIL_SIDE, FINE_SIDE = 64, 128
+FIRST_BOUND = 0.90
+"""Correlation at THUMBNAIL_SIDE below which a pair is not looked at more closely."""
+SAME_BOUND, ALIKE_BOUND = 0.94, 0.88
+"""Correlation at FINE_SIDE from which two pictures are called one, and from which somebody should look."""
+_THUMBNAIL_BLUR, _FINE_BLUR = 4.0, 2.0
+_STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
+_LEAST_OVERLAP = 0.6
+_CHUNK = 4096
+FLAT_LEVELS = 4.0
+"""A picture whose gray values deviate by less shows nothing."""
+
+
+def thumbnail(pixels: np.ndarray, side: int = THUMBNAIL_SIDE) -> np.ndarray:
+    """The picture as a square of that side, whatever its aspect."""
+    return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
+
+
+def is_flat(pixels: np.ndarray) -> bool:
+    """Whether there is nothing to see, so that nothing can be compared."""
+    return float(thumbnail(pixels).std()) < FLAT_LEVELS
+
+
+def coarse_similarity(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Correlation of each pair's thumbnails as they are, at half their side: cheap, and good to rank pairs by."""
+    similarity = np.empty(len(pairs), dtype=np.float32)
+    for start in range(0, len(pairs), _CHUNK):
+        chunk = pairs[start : start + _CHUNK]
+        one, other = (_halved(thumbnails[chunk[:, side]]) for side in (0, 1))
+        similarity[start : start + _CHUNK] = (one * other).sum(axis=1)
+    return similarity
+
+
+def thumbnails_agree(pair: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Whether two thumbnails are alike enough to compare their pictures."""
+    return _aligned_correlation(*pair, blur=_THUMBNAIL_BLUR, start=None)[0] >= FIRST_BOUND
+
+
+def fine_similarity(one: np.ndarray, other: np.ndarray) -> float:
+    """Correlation of the fine structure of two pictures, -1..1, to be held against the bounds."""
+    _, coarse = _aligned_correlation(thumbnail(one), thumbnail(other), blur=_THUMBNAIL_BLUR, start=None)
+    coarse[:, 2] *= FINE_SIDE / THUMBNAIL_SIDE
+    fine = (thumbnail(picture, FINE_SIDE) for picture in (one, other))
+    return _aligned_correlation(*fine, blur=_FINE_BLUR, start=coarse)[0]
+
+
+def _halved(thumbnails: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2 pixels in rows of length 1 and mean 0."""
+    number, side = len(thumbnails), thumbnails.shape[1] // 2
+    halved = thumbnails.reshape(number, side, 2, side, 2).mean(axis=(2, 4), dtype=np.float32).reshape(number, -1)
+    halved -= halved.mean(axis=1, keepdims=True)
+    return halved / np.maximum(np.linalg.norm(halved, axis=1, keepdims=True), 1e-6)
+
+
+def _aligned_correlation(
+    one: np.ndarray, other: np.ndarray, *, blur: float, start: np.ndarray | None
+) -> tuple[float, np.ndarray]:
+    """The higher of the correlations with and without laying `other` over `one`, and the map that does so."""
+    one, other = one.astype(np.float32), other.astype(np.float32)
+    warp = np.eye(2, 3, dtype=np.float32) if start is None else start.astype(np.float32)
+    as_they_are = _correlation(_structure(one, blur), _structure(other, blur))
+    try:
+        _, warp = cv2.findTransformECC(one, other, warp, cv2.MOTION_AFFINE, _STEPS, None, 5)
+    except cv2.error:  # nothing to hold on to: not alike
+        return as_they_are, warp
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    laid_over = cv2.warpAffine(other, warp, one.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    inside = cv2.warpAffine(np.ones_like(other), warp, one.shape[::-1], flags=flags) > 0.5
+    if inside.mean() < _LEAST_OVERLAP:
+        return as_they_are, warp
+    aligned = _correlation(_structure(one, blur)[inside], _structure(laid_over, blur)[inside])
+    return max(as_they_are, aligned), warp
+
+
+def _structure(pixels: np.ndarray, blur: float) -> np.ndarray:
+    return pixels - cv2.GaussianBlur(pixels, (0, 0), blur)
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    one, other = one.ravel() - one.mean(), other.ravel() - other.mean()
+    return float(one @ other / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-6))

@@ -124,11 +124,13 @@ class Room:
             **private,
         )
         writing = [
-            gr.on([self.write.click, self.indication.submit], self.read, study, shown, **while_writing, **MODEL),
-            self.anyway.click(partial(self.read, write_anyway=True), study, shown, **while_writing, **MODEL),
+            gr.on(
+                [self.write.click, self.indication.submit], self.write_report, study, shown, **while_writing, **MODEL
+            ),
+            self.anyway.click(partial(self.write_report, write_anyway=True), study, shown, **while_writing, **MODEL),
         ]
         chosen = self.gallery.select(self.choose, None, [*shown, self.indication], show_progress="hidden", **private)
-        writing.append(chosen.then(self.read, study, shown, **while_writing, **MODEL))
+        writing.append(chosen.then(self.write_report, study, shown, **while_writing, **MODEL))
         occluding = self.occlude.click(
             self.compute_occlusion,
             self.visit,
@@ -166,7 +168,7 @@ class Room:
         )
         return {**changes, self.indication: example.indication}
 
-    def read(self, visit: Visit, indication: str, *views: str, write_anyway: bool = False) -> Iterator[Changes]:
+    def write_report(self, visit: Visit, indication: str, *views: str, write_anyway: bool = False) -> Iterator[Changes]:
         """Pictures, findings and heat once, for they are known first; then the growing report alone."""
         shown_at = None
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import hashlib
 import json
 import os
 import signal
@@ -9,7 +10,6 @@ import socket
 import stat
 import warnings
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import gradio as gr
@@ -19,15 +19,20 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
+from test_picture import dicom  # noqa: F401 (a fixture)
 
 import app
-from app import AppOptions, Reader, build_app, main, serve
+from app import AppOptions, build_app, main, serve
 from data.images import read_image
+from page.accounts import write_account
 from page.examples import NUM_MADE_UP
+from page.plain_text import plain_text
+from page.reading import read_files
 from vlm.checkpoint import load_checkpoint, save_checkpoint
 from vlm.findings import FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.preprocess import Preprocessing, preprocess
+from vlm.report import main as report_program
 
 pytestmark = pytest.mark.filterwarnings(
     # Gradio leaves event loops and sockets to the garbage collector, and calls pandas in old ways.
@@ -94,40 +99,57 @@ def client(page, tmp_path_factory):
 
 
 def test_a_program_gets_the_report_and_findings_that_the_generator_gives(client, generator, picture_file):
-    answer = client.predict(handle_file(picture_file), "AP", "cough", api_name="/read")
+    files = [handle_file(picture_file), handle_file(picture_file)]
+    answer = client.predict(files, "AP, lateral", "cough", api_name="/read")
     [expected] = generator.generate(
-        [[read_image(picture_file)]], view_positions=[["AP"]], indications=["cough"], options=WRITING
+        [[read_image(picture_file)] * 2], view_positions=[["AP", "LATERAL"]], indications=["cough"], options=WRITING
     )
     assert answer["report"] == expected.report != ""
-    assert (answer["findings"], answer["impression"]) == (expected.findings, expected.impression)
-    assert answer["is_truncated"] == expected.is_truncated
-    assert [row["finding"] for row in answer["finding_scores"]] == list(FINDINGS)
-    probabilities = [row["probability"] for row in answer["finding_scores"]]
-    assert probabilities == pytest.approx(expected.finding_probabilities, abs=1e-6)
-    assert [row["called"] for row in answer["finding_scores"]] == [probability >= 0.5 for probability in probabilities]
-    assert answer["is_calibrated"] is True
+    assert (answer["findings"], answer["impression"]) == (plain_text(expected.findings), expected.impression)
+    rows = answer["finding_probabilities"]
+    assert [row["finding"] for row in rows] == list(FINDINGS)
+    assert [row["probability"] for row in rows] == pytest.approx(expected.finding_probabilities, abs=1e-6)
+    assert [row["called"] for row in rows] == [row["probability"] >= row["threshold"] for row in rows]
+    assert [view["view_position"] for view in answer["pictures"]] == ["AP", "LATERAL"]
+    assert (answer["is_withheld"], answer["doubts"]) == (False, [])
     assert "Not a medical device" in answer["notice"]
 
 
-def test_view_and_indication_may_be_left_out(client, picture_file):
-    assert client.predict(handle_file(picture_file), api_name="/read")["view_position"] == "UNKNOWN"
+def test_the_command_line_writes_the_same_report(client, generator, picture_file, capsys):
+    answer = client.predict([handle_file(picture_file)], "PA", "cough", api_name="/read")
+    arguments = ["--checkpoint", generator.name, "--indication", "cough", "--view-positions", "PA"]
+    assert report_program([str(picture_file), *arguments, "--max-new-tokens", str(NUM_TOKENS)]) == 0
+    assert capsys.readouterr().out.strip() == answer["report"].strip()
+
+
+def test_views_and_indication_may_be_left_out(client, picture_file):
+    answer = client.predict([handle_file(picture_file)], api_name="/read")
+    assert [view["view_position"] for view in answer["pictures"]] == ["UNKNOWN"]
+
+
+def test_a_doubtful_study_gets_its_report_only_on_request(client, dicom):  # noqa: F811
+    knee = [handle_file(dicom(BodyPartExamined="KNEE"))]
+    withheld = client.predict(knee, api_name="/read")
+    assert (withheld["report"], withheld["is_withheld"]) == ("", True)
+    assert "another part of the body than the chest" in withheld["doubts"][0]
+    assert client.predict(knee, write_anyway=True, api_name="/read")["report"]
 
 
 def test_a_refused_file_is_told_in_words_and_the_page_goes_on(client, picture_file, tmp_path):
     notes = tmp_path / "notes.png"
     notes.write_text("no picture")
     with pytest.raises(AppError, match=r"notes\.png: its content is none of PNG, JPEG, WebP, TIFF and DICOM"):
-        client.predict(handle_file(notes), api_name="/read")
+        client.predict([handle_file(notes)], api_name="/read")
     with pytest.raises(AppError, match="No picture yet"):
         client.predict(None, api_name="/read")
-    assert client.predict(handle_file(picture_file), api_name="/read")["report"]
+    assert client.predict([handle_file(picture_file)], api_name="/read")["report"]
 
 
 def test_a_path_on_the_server_is_no_upload(page, picture_file):
     def read(path):
         call = f"{page.local_url}gradio_api/call/read"
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        event = httpx.post(call, json={"data": [file, "auto", ""]}).json()["event_id"]
+        event = httpx.post(call, json={"data": [[file], "auto", "", False]}).json()["event_id"]
         return httpx.get(f"{call}/{event}", timeout=60).text
 
     with picture_file.open("rb") as file:
@@ -135,7 +157,7 @@ def test_a_path_on_the_server_is_no_upload(page, picture_file):
     assert "event: complete" in read(uploaded)
     refused = read(str(picture_file))
     assert "event: error" in refused
-    assert "finding_scores" not in refused
+    assert "finding_probabilities" not in refused
 
 
 def test_reading_is_the_only_thing_offered_to_programs(client):
@@ -157,7 +179,8 @@ def test_nothing_about_visitors_is_kept_or_sent(page):
     assert config["analytics_enabled"] is False
     assert config["run_history"] is False
     assert httpx.get(f"{page.local_url}monitoring").status_code in (403, 404)
-    assert page.delete_cache == (300, 1800)
+    assert page.delete_cache == (20, 300)
+    assert page.state_session_capacity == 64
     assert page.share is False
 
 
@@ -166,67 +189,74 @@ def test_the_page_offers_the_made_up_examples(page):
     assert len(gallery.value) == NUM_MADE_UP
 
 
-def test_the_picture_is_sent_once_and_the_report_grows(generator, picture_file, monkeypatch):
-    monkeypatch.setattr(app, "SHOW_EVERY_SECONDS", 0)
-    reader = Reader(generator, options_of(generator.name))
-    [expected] = generator.generate([[read_image(picture_file)]], options=WRITING)
-    (picture, findings, first), *rest = reader.write_report(str(picture_file), "auto", "")
-    assert picture.count("<img") == 1 + len(FINDINGS)
-    assert findings.count("called present: ") == len(FINDINGS)
-    assert all(part == gr.skip() for *parts, _ in rest for part in parts)
-    reports = [first, *(report for *_, report in rest)]
-    assert len(reports) == len(expected.tokens) + 1 + 1  # before the first token, and when it is done
-    assert all(len(before) <= len(after) for before, after in pairwise(reports[:5]))
-    assert expected.report.split()[0] not in first
-    assert 'aria-busy="false"' in reports[-1]
-    assert all('aria-busy="true"' in report for report in reports[:-1])
-
-
-def test_a_fast_model_does_not_flood_the_browser(generator, picture_file, monkeypatch):
-    monkeypatch.setattr(app, "SHOW_EVERY_SECONDS", 1000)
-    steps = list(Reader(generator, options_of(generator.name)).write_report(str(picture_file), "auto", ""))
-    assert len(steps) == 2
-
-
-def test_a_refusal_clears_what_was_there_and_says_why(generator, tmp_path):
-    (tmp_path / "empty.dcm").touch()
-    reader = Reader(generator, options_of(generator.name))
-    for shown in (
-        *reader.write_report(str(tmp_path / "empty.dcm"), "auto", ""),
-        reader.show_picture(str(tmp_path / "empty.dcm"), "PA"),
-    ):
-        picture, findings, report = shown
-        assert "<img" not in picture
-        assert findings == ""
-        assert "empty.dcm: is empty (0 bytes); fetch or export it again" in report
-        assert 'role="alert"' in report
-
-
-def test_pressing_the_button_without_a_picture_says_what_to_do(generator):
-    [(_, _, report)] = Reader(generator, options_of(generator.name)).write_report(None, "auto", "")
-    assert "No picture yet: choose a file or click an example first." in report
-
-
-def test_a_chosen_picture_is_shown_before_it_is_read(generator, picture_file):
-    reader = Reader(generator, options_of(generator.name))
-    picture, findings, report = reader.show_picture(str(picture_file), "lateral")
-    assert picture.count("<img") == 1
-    assert "lateral" in picture
-    assert (findings, "Press" in report or "press" in report) == ("", True)
-
-
 def test_pictures_are_treated_as_the_training_pictures_were(tiny_checkpoint, generator, picture_file, tmp_path):
     switches = Preprocessing(clahe=True, normalize="minmax")
     checkpoint = load_checkpoint(tiny_checkpoint)
     checkpoint.model.config = replace(checkpoint.model.config, preprocessing=switches)
     save_checkpoint(tmp_path / "best", checkpoint)
-    reader = Reader(ReportGenerator.from_pretrained(tmp_path / "best"), options_of(tmp_path / "best"))
+    other = ReportGenerator.from_pretrained(tmp_path / "best")
     plain = read_image(picture_file)
     [expected] = generator.classify([[preprocess(plain, switches)]])
-    answer = reader.read(str(picture_file))
-    probabilities = [row["probability"] for row in answer["finding_scores"]]
-    assert probabilities == pytest.approx(expected, abs=1e-6)
-    assert probabilities != pytest.approx(generator.classify([[plain]])[0], abs=1e-3)
+    *_, reading = read_files(other, [picture_file], options=WRITING)
+    assert reading.report.finding_probabilities == pytest.approx(expected, abs=1e-6)
+    assert expected != pytest.approx(generator.classify([[plain]])[0], abs=1e-3)
+
+
+def test_files_of_the_program_and_uploads_of_others_have_no_address_to_guess(page, picture_file, tmp_path):
+    with picture_file.open("rb") as file:
+        [uploaded] = httpx.post(f"{page.local_url}gradio_api/upload", files={"files": file}).json()
+    digest = Path(uploaded).parent.name
+    assert (
+        digest != hashlib.sha256(picture_file.read_bytes()).hexdigest()
+    )  # salted: not to be computed from the picture
+    folder = Path(uploaded).parent.parent
+    for guess in (
+        *("/etc/passwd", str(picture_file), str(Path(app.__file__)), str(folder), f"{folder}/", f"{folder}/*"),
+        str(folder / hashlib.sha256(picture_file.read_bytes()).hexdigest() / "chest.png"),
+        *(f"{uploaded}/../../../etc/passwd", "../app.py", "app.py", "..%2fapp.py"),
+    ):
+        for address in ("gradio_api/file=", "file=", "gradio_api/file/"):
+            answer = httpx.get(f"{page.local_url}{address}{guess}")
+            assert answer.status_code >= 400, guess
+
+
+def test_nobody_but_a_person_of_the_file_gets_in(tiny_checkpoint, picture_file, tmp_path, tmp_path_factory):
+    write_account(tmp_path / "accounts.txt", "anna", "correct horse")
+    options = options_of(tiny_checkpoint, auth=tmp_path / "accounts.txt")
+    page = build_app(ReportGenerator.from_pretrained(tiny_checkpoint), options, tmp_path_factory.mktemp("examples"))
+    serve(page, options)
+    try:
+        with picture_file.open("rb") as file:
+            assert httpx.post(f"{page.local_url}gradio_api/upload", files={"files": file}).status_code == 401
+        config = httpx.get(f"{page.local_url}config")
+        assert config.status_code == 401 or "dependencies" not in config.json()
+        for name, password in (("anna", "wrong horse"), ("bob", "correct horse"), ("", "")):
+            login = httpx.post(f"{page.local_url}login", data={"username": name, "password": password})
+            assert login.status_code in (400, 422)
+        client = Client(page.local_url, auth=("anna", "correct horse"), verbose=False)
+        assert client.predict([handle_file(picture_file)], api_name="/read")["report"]
+    finally:
+        page.close(verbose=False)
+
+
+def test_twenty_people_at_once_are_all_answered_each_with_their_own(page, generator, tmp_path):
+    """Each brings another picture, and gets the report of that picture."""
+    rng = np.random.default_rng(5)
+    paths = []
+    for number in range(20):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(rng.integers(0, 256, (40, 40), dtype=np.uint8)).save(paths[-1])
+    clients = [Client(page.local_url, verbose=False) for _ in range(4)]
+    jobs = [
+        clients[number % 4].submit([handle_file(path)], "PA", f"study {number}", api_name="/read")
+        for number, path in enumerate(paths)
+    ]
+    answers = [job.result(timeout=60) for job in jobs]
+    for number, (path, answer) in enumerate(zip(paths, answers, strict=True)):
+        assert answer["indication"] == f"study {number}"
+        [expected] = generator.classify([[read_image(path)]], view_positions=[["PA"]])
+        given = [row["probability"] for row in answer["finding_probabilities"]]
+        assert given == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_program_serves_the_page_and_leaves_no_upload_behind(tiny_checkpoint, picture_file, monkeypatch, capsys):

@@ -6,16 +6,21 @@ from pathlib import Path
 import pytest
 
 import app
-from data import prepare
-from eval import batch, show
+from data import audit, prepare
+from eval import batch, compare, score, show
 from train import finetune
+from vlm import report
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = {
-    r"python -m data\.prepare (table|synthetic)": prepare,
+    r"python -m data\.prepare (table|synthetic|dicom|open_i|mimic_cxr)": prepare,
+    r"python -m data\.audit": audit,
     r"train/finetune\.py": finetune,
     r"eval/batch\.py": batch,
     r"eval/show\.py": show,
+    r"python -m eval\.score": score,
+    r"python -m eval\.compare": compare,
+    r"python -m vlm\.report": report,
     r"python app\.py": app,
 }
 

@@ -62,6 +62,11 @@ class DicomIdentifiers:
         return replace(self, **blank, accession_number="", study_date="", study_time="")
 
 
+def iso_date(date: str) -> str:
+    """A date of a header as 2026-11-20; empty stays empty."""
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if date else ""
+
+
 def dicom_identifiers(content: bytes) -> DicomIdentifiers | None:
     """The identifiers of a file's content; None where it is no DICOM.
 

@@ -11,13 +11,12 @@
 import base64
 import re
 from collections import defaultdict
-from datetime import datetime
 from html import escape
 from typing import Any
 
 from fhir.resources.diagnosticreport import DiagnosticReport
 
-from data.dicom_identifiers import DicomIdentifiers
+from data.dicom_identifiers import DicomIdentifiers, iso_date
 from page.export_pdf import export_pdf
 from page.export_text import TITLE, by_probability, export_text, sections
 from page.finding_codes import OWN_SYSTEM, finding_code, study_loinc
@@ -72,7 +71,7 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False, include_
     if imaging_study:
         document["study"] = [{"reference": "#study"}]
     if shown and shown.study_date:
-        document["effectiveDateTime"] = _date(shown.study_date)
+        document["effectiveDateTime"] = iso_date(shown.study_date)
     if record.is_edited and record.reader:
         document["resultsInterpreter"] = [{"display": record.reader}]
     if conclusion := record.impression or record.findings:
@@ -105,7 +104,7 @@ def _patient(source: DicomIdentifiers | None) -> dict[str, Any] | None:
     if name := {key: value for key, value in name.items() if value}:
         patient["name"] = [name]
     if source.patient_birth_date:
-        patient["birthDate"] = _date(source.patient_birth_date)
+        patient["birthDate"] = iso_date(source.patient_birth_date)
     if source.patient_sex:
         patient["gender"] = _GENDERS[source.patient_sex]
     return patient
@@ -214,6 +213,7 @@ def _narrative(record: StudyRecord) -> str:
         f"<h2>{escape(heading)}</h2><p>{escape(text).replace(chr(10), '<br/>')}</p>"
         for heading, text in sections(record)
     )
+    parts += "".join(f"<p><b>Warning:</b> {escape(warning)}</p>" for warning in record.warnings)
     notice = escape(f"{record.status} {NOT_A_DEVICE}")
     return f'<div xmlns="http://www.w3.org/1999/xhtml"><p><b>{notice}</b></p>{parts}</div>'
 
@@ -221,7 +221,3 @@ def _narrative(record: StudyRecord) -> str:
 def _markdown(text: str) -> str:
     """Plain text in a field that FHIR reads as markdown."""
     return _MARKDOWN.sub(r"\\\1", text)
-
-
-def _date(dicom_date: str) -> str:
-    return datetime.strptime(dicom_date, "%Y%m%d").date().isoformat()

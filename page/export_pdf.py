@@ -37,10 +37,7 @@ def export_pdf(record: StudyRecord, *, include_identity: bool = False) -> bytes:
     document = SimpleDocTemplate(
         buffer,
         pagesize=(style.PAGE_WIDTH, style.PAGE_HEIGHT),
-        leftMargin=style.MARGIN,
-        rightMargin=style.MARGIN,
-        topMargin=style.MARGIN,
-        bottomMargin=style.MARGIN,
+        **dict.fromkeys(("leftMargin", "rightMargin", "topMargin", "bottomMargin"), style.MARGIN - style.FRAME_PADDING),
         title=TITLE,
         author="cxrscribe",
         subject=f"{record.status} {NOT_A_DEVICE}",
@@ -167,8 +164,8 @@ def _stored(picture: PillowImage.Image, max_pixels: int) -> Image:
 
 
 def _findings(record: StudyRecord) -> Table:
-    bar = 120.0
-    widths = [140.0, bar + 12, 52.0, 52.0, 42.0]
+    bar = 96.0
+    widths = [131.0, bar + 10, 36.0, 50.0, 38.0]
     heads = ("Finding", "Probability", "", "Threshold", "Called", "The report says")
     rows = [[Paragraph(head, style.SOFT_SMALL) for head in heads]]
     rows += [_finding(row, bar) for row in by_probability(record)]
@@ -191,7 +188,7 @@ def _finding(row: RecordedFinding, bar_width: float) -> list[Flowable]:
         Paragraph(escape(row.percent), text),
         Paragraph(f"{row.threshold:.0%}", style.SMALL),
         Paragraph("yes" if row.is_called else "no", text),
-        Paragraph(agreement, style.WARNING_TEXT if row.disagrees else style.SMALL),
+        Paragraph(agreement, style.DISAGREES if row.disagrees else style.SMALL),
     ]
 
 

@@ -95,6 +95,8 @@ def _document(record: StudyRecord, referred: list[DicomIdentifiers], told: str) 
     document.TimezoneOffsetFromUTC = f"{record.read_at:%z}"
     document.InstanceCreationDate, document.InstanceCreationTime = document.ContentDate, document.ContentTime
     document.SeriesDate, document.SeriesTime = document.ContentDate, document.ContentTime
+    for equipment in document.ContributingEquipmentSequence:
+        equipment.ContributionDateTime = record.read_at
     return document
 
 
@@ -131,8 +133,9 @@ def _report(record: StudyRecord, referred: list[DicomIdentifiers], *, device_uid
     )
     notices = [record.status, NOT_A_DEVICE, record.calibration_note, *record.warnings]
     if len(referred) < len(record.views):
+        verb = "is" if len(referred) == 1 else "are"
         notices.append(
-            f"Of the {len(record.views)} pictures that were read, {len(referred)} are in DICOM and referred to here."
+            f"Of the {len(record.views)} pictures that were read, {len(referred)} {verb} in DICOM and referred to here."
         )
     sections = [
         _section(headings.Summary, [_text(codes.DCM.Comment, notice) for notice in notices]),

@@ -1,5 +1,6 @@
 """A study's report as plain text: a `StudyRecord` in, lines out, the same sections in the same order as the PDF."""
 
+from data.dicom_identifiers import iso_date
 from page.study_record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
 
 TITLE = "Chest X-ray report: preliminary draft"
@@ -31,12 +32,12 @@ def facts(record: StudyRecord) -> list[tuple[str, str]]:
     rows = [("Study", record.pseudonym)]
     if record.has_identity and (source := record.source):
         rows += [
-            ("Patient", source.patient_name.replace("^", " ").strip()),
+            ("Patient", _name(source.patient_name)),
             ("Patient ID", source.patient_id),
-            ("Born", source.patient_birth_date),
+            ("Born", iso_date(source.patient_birth_date)),
             ("Sex", source.patient_sex),
             ("Accession", source.accession_number),
-            ("Taken on", source.study_date),
+            ("Taken on", iso_date(source.study_date)),
             ("Study UID", source.study_instance_uid),
         ]
     for number, view in enumerate(record.views, start=1):
@@ -62,3 +63,10 @@ def sections(record: StudyRecord) -> list[tuple[str, str]]:
 def by_probability(record: StudyRecord) -> list[RecordedFinding]:
     """Those called present first, the more probable before the less."""
     return sorted(record.finding_rows, key=lambda row: (not row.is_called, -row.probability))
+
+
+def _name(dicom_name: str) -> str:
+    """Family name first, as a header has it; other writings of it (after "=") follow in brackets."""
+    writings = [[part.strip() for part in writing.split("^")] for writing in dicom_name.split("=")]
+    first, *others = [", ".join(filter(None, parts)) for parts in writings]
+    return " ".join(filter(None, [first, *(f"({other})" for other in others if other)]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vlm.findings import FINDING_INDEX
 
-OWN_SYSTEM = "urn:cxrscribe:chexpert-finding"
+OWN_SYSTEM = "urn:cxrscribe:report"
 OWN_SCHEME = "99CXRSCRIBE"
 """The same list in DICOM, where names of private lists begin with 99."""
 

@@ -19,6 +19,8 @@ from reportlab.platypus import Flowable
 
 PAGE_WIDTH, PAGE_HEIGHT = A4
 MARGIN = 18 * mm
+FRAME_PADDING = 6
+"""What reportlab leaves free within the margins by itself."""
 WIDTH = PAGE_WIDTH - 2 * MARGIN
 """Of the text."""
 INK, SOFT, LINE = HexColor("#16212b"), HexColor("#56636f"), HexColor("#d3dae0")
@@ -55,6 +57,7 @@ SOFT_SMALL = _style("soft", 8, color=SOFT)
 CALLED = _style("called", 8, font=BOLD)
 CAPTION = _style("caption", 7.5, color=SOFT, alignment=1)
 WARNING_TEXT = _style("warning", 8.5, color=WARNING)
+DISAGREES = _style("disagrees", 8, color=WARNING)
 
 
 class ProbabilityBar(Flowable):

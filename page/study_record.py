@@ -71,9 +71,8 @@ class RecordedFinding:
     @property
     def percent(self) -> str:
         """The probability, rounded but never to certainty."""
-        if self.probability < 0.005:
-            return "<1%"
-        return ">99%" if self.probability >= 0.995 else f"{self.probability:.0%}"
+        rounded = f"{self.probability:.0%}"
+        return {"0%": "<1%", "100%": ">99%"}.get(rounded, rounded)
 
     @property
     def agreement(self) -> str:

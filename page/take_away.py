@@ -38,6 +38,12 @@ FORMATS = {
     "fhir": ExportFormat(label="FHIR R5 report", ending=".fhir.json", media_type="application/fhir+json"),
     "sr": ExportFormat(label="DICOM structured report", ending=".sr.dcm", media_type="application/dicom"),
 }
+IDENTITY_NOTE = (
+    "Adds the files' names and, of DICOM, patient, dates and accession number. Without it nothing names the patient, "
+    "but the structured report and FHIR hold the UIDs of the study that they refer to: whoever has the archive can "
+    "look the patient up by them. Letters that are part of a picture stay in the PDF either way."
+)
+"""What to tell whoever is asked."""
 
 
 def take_away(record: StudyRecord, format: str, *, include_identity: bool = False) -> ExportedFile:

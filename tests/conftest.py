@@ -269,3 +269,61 @@ def tiny_bert(tmp_path):
         initializer_range=0.3,
     ).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def recorded_study(pictures):
+    """A StudyRecord of two DICOM views of one patient, DOE^JANE, who is also named in the indication."""
+    from datetime import UTC, datetime
+
+    from data.dicom_identifiers import DicomIdentifiers
+    from page.study_record import ModelIdentity, RecordedFinding, RecordedView, StudyRecord
+    from vlm.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE
+
+    def identifiers(number):
+        return DicomIdentifiers(
+            study_instance_uid="1.2.3",
+            series_instance_uid="1.2.3.4",
+            sop_instance_uid=f"1.2.3.4.{number}",
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
+            modality="DX",
+            patient_id="PID4711",
+            patient_name="DOE^JANE",
+            patient_birth_date="19560712",
+            patient_sex="F",
+            accession_number="ACC99",
+            study_date="20260102",
+            study_time="101112",
+        )
+
+    views = [("jane_doe_front.dcm", "PA"), ("jane_doe_side.dcm", "LL")]
+    stated = {"Cardiomegaly": POSITIVE, "Pneumothorax": NEGATIVE}
+    rows = [
+        RecordedFinding(
+            finding=finding,
+            probability=0.9 if finding in ("Cardiomegaly", "Pleural Effusion") else 0.001,
+            threshold=0.25,
+            stated=stated.get(finding, BLANK),
+            disagrees=finding == "Pleural Effusion",
+        )
+        for finding in FINDINGS
+    ]
+    attention = np.full((len(FINDINGS), 2, 4, 4), 0.4 / 31, dtype=np.float32)
+    attention[:, 1, 1, 2] = 0.6
+    attention[FINDINGS.index("Pleural Effusion")] = attention[0].swapaxes(1, 2)
+    return StudyRecord(
+        views=tuple(
+            RecordedView(name=name, image=pictures[number], view_position=view, identifiers=identifiers(number))
+            for number, (name, view) in enumerate(views)
+        ),
+        indication="Ms. Jane Doe has a cough.",
+        findings="The heart is enlarged. No pneumothorax.",
+        impression="Cardiomegaly.",
+        finding_rows=tuple(rows),
+        num_calibration_studies=40,
+        warnings=('The report states and denies Edema: "Edema." / "No edema."',),
+        attention_maps=attention,
+        square=32,
+        model=ModelIdentity(name="training/best", hash="0123456789abcdef", program_version="0.1.0"),
+        read_at=datetime(2026, 11, 20, 15, 30, tzinfo=UTC),
+    )

@@ -210,9 +210,9 @@ def _labels(document: dict[str, Any]):
         )
     if not any(split["labelled"] or split["reports"] for split in splits.values()):
         yield Problem(
-            severity="error",
+            severity="warning",
             text="there are neither labels nor reports",
-            mend="There is nothing to learn; name the columns that hold them when preparing.",
+            mend="Only train/pretrain.py can learn from it; to fine-tune, name the columns that hold them when preparing.",
             anchor="findings",
         )
     train, test = (splits.get(split, {}).get("findings") for split in ("train", "test"))

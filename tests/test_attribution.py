@@ -60,6 +60,15 @@ def test_without_text_there_is_nothing_to_follow_back(generator, pictures, repor
     assert not maps.any()
 
 
+def test_of_a_text_beyond_the_last_position_only_what_fits_is_followed_back(generator, pictures):
+    sentences = ["The heart is enlarged."] * 12
+    maps = generator.sentence_maps("Findings: " + " ".join(sentences), sentences, pictures[0])
+    has_map = maps.any(axis=(1, 2, 3)).tolist()
+    is_bounded = generator.model.decoder.num_positions is not None
+    assert has_map == sorted(has_map, reverse=True)
+    assert (has_map[0], has_map[-1]) == (True, not is_bounded)
+
+
 def test_what_decides_on_a_token_is_the_position_before_it(build_model, study_prefix):
     """The last token of the text is nobody's predecessor, so it may change without moving any attention."""
     model = build_model()

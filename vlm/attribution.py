@@ -46,10 +46,13 @@ def sentence_attention(
     `token_ids` are the whole report's, `token_spans` their characters in it, `spans` those of the sentences. What
     decided on a token is the position before it.
     """
-    device = prefix.embeds.device
+    device, num_prefix = prefix.embeds.device, prefix.mask.shape[1]
+    if model.decoder.num_positions is not None:
+        # Text that is encoded again may take more tokens than it was written in.
+        token_ids = token_ids[: model.decoder.num_positions - num_prefix]
+        token_spans = token_spans[: len(token_ids)]
     text = model.decoder.embed(torch.tensor([[bos_token_id, *token_ids[:-1]]], device=device))
     mask = torch.cat([prefix.mask, prefix.mask.new_ones(1, text.shape[1])], dim=1)
-    num_prefix = prefix.mask.shape[1]
     attention = model.decoder.prefix_attention(torch.cat([prefix.embeds, text], dim=1), mask, num_prefix)[0]
     starts = torch.tensor([start for start, _ in token_spans])
     ends = torch.tensor([end for _, end in token_spans])

@@ -26,6 +26,9 @@ class LSTMState:
 class LSTMDecoder(nn.Module):
     """Word embedding, LSTM, attention over the prefix, tied read-out."""
 
+    num_positions = None
+    """No text is too long for it."""
+
     def __init__(self, config: DecoderConfig):
         super().__init__()
         architecture = config.architecture

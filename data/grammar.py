@@ -240,5 +240,5 @@ def _indication(draft: _Draft) -> str:
         complaint = pick(frames.COMPLAINTS, draft.rng)
     if draft.chance(0.3):
         who = pick(("man", "woman", "patient"), draft.rng)
-        return f"{int(draft.rng.integers(19, 93))}-year-old {who} with {complaint}."
+        return f"{int(draft.rng.integers(19, 90))}-year-old {who} with {complaint}."
     return f"{capitalized(complaint)}."

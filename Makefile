@@ -3,6 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
+LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+  --num_cpu_threads_per_process 2
+GENTLE := --augmentation.max-rotation 7 --augmentation.max-shift 0.05 --augmentation.max-zoom 0.05 --augmentation.max-shear 5
 export HF_HUB_OFFLINE ?= 1
 export HF_DATASETS_DISABLE_PROGRESS_BARS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
@@ -25,12 +28,11 @@ install: .venv/installed  ## make .venv with exact versions
 demo: install  ## made-up studies, fine-tuning, evaluation with controls, one study shown
 	rm -rf $(RUN)
 	$(BIN)/python -m data.prepare synthetic --num-studies 4200 --seed 7 --out $(RUN)/studies
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
-	  --num_cpu_threads_per_process 2 train/finetune.py --dataset $(RUN)/studies --output-dir $(RUN)/training \
-	  --encoder cnn --decoder nano --no-lora --image-size 112 --vocab-size 800 \
-	  --num-epochs 6 --findings-epochs 3 --freeze-after-findings --batch-size 16 --learning-rate 2e-3 \
-	  --augmentation.max-rotation 7 --augmentation.max-shift 0.05 --augmentation.max-zoom 0.05 \
-	  --augmentation.max-shear 5 --num-validation-reports 100 --num-workers 0
+	$(LAUNCH) train/finetune.py --dataset $(RUN)/studies --output-dir $(RUN)/base $(GENTLE) --num-workers 0 \
+	  --encoder cnn --decoder nano --no-lora --image-size 112 --vocab-size 800 --learning-rate 2e-3 \
+	  --num-epochs 6 --findings-epochs 3 --language-epochs 3 --num-validation-reports 100
+	$(LAUNCH) train/finetune.py --dataset $(RUN)/studies --output-dir $(RUN)/training $(GENTLE) --num-workers 0 \
+	  --start-from $(RUN)/base --num-epochs 1 --learning-rate 5e-4 --num-validation-reports 100
 	$(BIN)/python eval/batch.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test \
 	  --output-dir $(RUN)/evaluation --neighbour-pool 1500
 	$(BIN)/python eval/show.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test \

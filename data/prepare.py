@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 import datasets
 import tyro
@@ -41,14 +41,15 @@ from data.workers import build_rows, num_cores
 from data.writer import REFUSED_FILE, WARNINGS_FILE, DatasetWriter
 from vlm.findings import FINDINGS
 
-SOURCES = (
-    Annotated[TableSource, tyro.conf.subcommand("table")]
-    | Annotated[OpenISource, tyro.conf.subcommand("open_i")]
-    | Annotated[MimicSource, tyro.conf.subcommand("mimic_cxr")]
-    | Annotated[DicomSource, tyro.conf.subcommand("dicom")]
-    | Annotated[CorrectionsSource, tyro.conf.subcommand("corrections")]
-    | Annotated[SyntheticSource, tyro.conf.subcommand("synthetic")]
-)
+SOURCES = {
+    "table": TableSource,
+    "open_i": OpenISource,
+    "mimic_cxr": MimicSource,
+    "dicom": DicomSource,
+    "corrections": CorrectionsSource,
+    "synthetic": SyntheticSource,
+}
+Source = Union[tuple(Annotated[source, tyro.conf.subcommand(name)] for name, source in SOURCES.items())]  # noqa: UP007
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -57,7 +58,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Preparation:
     """Turns a source into a data set on disk."""
 
-    source: SOURCES
+    source: Source
     out: Path
     """Folder to write the data set to; it must not exist, or be empty."""
     overwrite: bool = False
@@ -173,7 +174,7 @@ def deciding_options(options: Preparation) -> tuple[dict[str, Any], dict[str, An
     values = json.loads(json.dumps(dataclasses.asdict(options), default=str))
     for name in ("out", "overwrite", "num_workers"):
         del values[name]
-    values = {"source_name": type(options.source).__name__.removesuffix("Source").lower(), **values}
+    values = {"source_name": next(name for name, kind in SOURCES.items() if type(options.source) is kind), **values}
     hidden = dict.fromkeys(getattr(options.source, "PRIVATE_OPTIONS", ()), "not saved: a path may name somebody")
     return values, values | {"source": values["source"] | hidden}
 

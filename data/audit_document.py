@@ -13,7 +13,7 @@ from typing import Any
 from data.audit_counts import LabelAgreement, SplitCounts
 from data.audit_pictures import Copies, PictureIndex
 from data.audit_refusals import refusals, warnings
-from data.audit_study import StudyTraits, look_at_study, read_row
+from data.audit_study import StudyTraits, look_at_study, read_report
 from data.near_reports import MIN_WORDS, near_report_pairs
 from data.same_picture import ALIKE_BOUND, SAME_BOUND
 from data.study import load_studies
@@ -44,27 +44,28 @@ def audit(folder: Path, *, num_workers: int, track: Track) -> dict[str, Any]:
     """
     splits = {split: len(rows) for split, rows in load_studies(folder).items()}
     places = [(split, row) for split, number in splits.items() for row in range(number)]
-    collection = _Collection(folder, places, list(splits))
-    advance = track(len(places), "Looking at studies")
-    look = partial(look_at_study, folder=str(folder))
-    workers = num_workers if len(places) > FEW else 1
-    for place, traits in map_in_order(look, places, num_workers=workers, if_lost=lambda _: None):
-        collection.add(place, traits)
-        advance(1)
-    return collection.document(num_workers=num_workers, track=track)
+    with PictureIndex() as pictures:
+        collection = _Collection(folder, places, list(splits), pictures)
+        advance = track(len(places), "Looking at studies")
+        look = partial(look_at_study, folder=str(folder))
+        workers = num_workers if len(places) > FEW else 1
+        for place, traits in map_in_order(look, places, num_workers=workers, if_lost=lambda _: None):
+            collection.add(place, traits)
+            advance(1)
+        return collection.document(num_workers=num_workers, track=track)
 
 
 class _Collection:
     """What is noted of all studies, in their order."""
 
-    def __init__(self, folder: Path, places: Sequence[tuple[str, int]], splits: Sequence[str]):
+    def __init__(self, folder: Path, places: Sequence[tuple[str, int]], splits: Sequence[str], pictures: PictureIndex):
         self._folder, self._places = folder, places
         self._splits = {split: SplitCounts() for split in splits}
         self._agreement = LabelAgreement()
         self._sources: dict[tuple[str, str], Counter] = defaultdict(Counter)
         self._study_ids: list[str] = []
         self._subject_ids: list[str] = []
-        self._pictures = PictureIndex()
+        self._pictures = pictures
         self._damaged, self._flat, self._burnt_in = _Listed(), _Listed(), _Listed()
         self._identities, self._identity_kinds = _Listed(), Counter()
         self._reports: dict[bytes, list[int]] = defaultdict(list)
@@ -184,8 +185,7 @@ class _Collection:
         first = [self._reports[digest][0] for digest in digests]
 
         def text_of(number: int) -> str:
-            row = read_row(str(self._folder), *self._places[first[number]])
-            return f"{row['findings'] or ''} {row['impression'] or ''}"
+            return read_report(str(self._folder), *self._places[first[number]])
 
         pairs = near_report_pairs([self._signatures[digest] for digest in digests], text_of) if digests else []
         return _related(

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from data.audit_counts import NUM_BINS, STATES, WORDS_PER_BIN
-from data.audit_study import SECTIONS, picture_of, read_row
+from data.audit_study import SECTIONS, picture_of, read_report, read_row
 from data.images import ImageRefused
 from data.near_reports import MIN_WORDS
 
@@ -130,13 +130,10 @@ def _copies(pictures: Mapping[str, Any], folder: str) -> list[dict[str, Any]]:
     shown = []
     for kind, meaning in KINDS_OF_COPIES.items():
         for entry in pictures[kind]["listed"][: SHOWN_PAIRS if kind != "alike" else SHOWN_PAIRS // 2]:
-            two = [
-                {
-                    **owner,
-                    "uri": data_uri(picture_of(folder, (owner["split"], owner["row"]), owner["view"] - 1), PAIR_SIDE),
-                }
-                for owner in entry["pictures"][:2]
-            ]
+            two = []
+            for owner in entry["pictures"][:2]:
+                image = picture_of(folder, (owner["split"], owner["row"]), owner["view"] - 1)
+                two.append({**owner, "uri": data_uri(image, PAIR_SIDE)})
             shown.append({**entry, "pictures": two, "meaning": meaning, "more": entry.get("count", 2) - 2})
     return shown
 
@@ -146,8 +143,7 @@ def _copied_reports(reports: Mapping[str, Any], folder: str) -> list[dict[str, A
     for entry in [*reports["equal"]["listed"], *reports["near"]["listed"]][:SHOWN_TEXTS]:
         two = []
         for study in entry["studies"][:2]:
-            row = read_row(folder, study["split"], study["row"])
-            two.append({**study, "text": f"{row['findings'] or ''} {row['impression'] or ''}".strip()})
+            two.append({**study, "text": read_report(folder, study["split"], study["row"])})
         shown.append({**entry, "studies": two})
     return shown
 

@@ -35,13 +35,20 @@ class Copies:
 
 
 class PictureIndex:
-    """Collects pictures as they are looked at; a picture's number is its place in `owners`, (study, view)."""
+    """Collects pictures as they are looked at; a picture's number is its place in `owners`, (study, view). Use as a
+    context manager."""
 
     def __init__(self):
         self.owners: list[tuple[int, int]] = []
         self._digests: list[bytes] = []
         self._hashes: list[int] = []
-        self._thumbnails = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the index)
+        self._thumbnails = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._thumbnails.close()
 
     def add(self, study: int, view: int, traits: PictureTraits) -> None:
         """A picture that can be read and shows something."""

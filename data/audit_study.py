@@ -79,6 +79,12 @@ def read_row(folder: str, split: str, row: int) -> dict[str, Any]:
     return _rows(folder)[split][row].to_pylist()[0]
 
 
+def read_report(folder: str, split: str, row: int) -> str:
+    """Findings and impression of a study, as they are compared."""
+    [texts] = _rows(folder)[split].select_columns(["findings", "impression"])[row].to_pylist()
+    return _report(texts)
+
+
 def picture_of(folder: str, place: tuple[str, int], view: int) -> Image.Image:
     """A picture that is known to be readable."""
     return _decoded(read_row(folder, *place)["images"][view])
@@ -91,7 +97,7 @@ def study_traits(row: Mapping[str, Any]) -> StudyTraits:
         # The writer takes no longer ones; a data set made elsewhere may hold them.
         for kind, number in remove_identity(text[:MAX_CHARACTERS])[1].items():
             identities[kind] = identities.get(kind, 0) + number
-    report = f"{texts['findings']} {texts['impression']}".strip()
+    report = _report(texts)
     return StudyTraits(
         study_id=row["study_id"],
         subject_id=row["subject_id"],
@@ -101,9 +107,13 @@ def study_traits(row: Mapping[str, Any]) -> StudyTraits:
         labels=tuple(row["labels"]),
         sections=tuple(section for section, text in texts.items() if text.strip()),
         pictures=tuple(_picture_traits(image) for image in row["images"]),
-        report=_report_traits(report[:MAX_CHARACTERS]) if report else None,
+        report=_report_traits(report) if report else None,
         identities=identities,
     )
+
+
+def _report(texts: Mapping[str, str | None]) -> str:
+    return f"{texts['findings'] or ''} {texts['impression'] or ''}".strip()[:MAX_CHARACTERS]
 
 
 def _picture_traits(stored: Mapping[str, Any] | None) -> PictureTraits:

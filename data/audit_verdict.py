@@ -212,7 +212,7 @@ def _labels(document: dict[str, Any]):
         yield Problem(
             severity="warning",
             text="there are neither labels nor reports",
-            mend="Only train/pretrain.py can learn from it; to fine-tune, name the columns that hold them when preparing.",
+            mend="Only train/pretrain.py can learn from it; to fine-tune, prepare with the columns that hold them.",
             anchor="findings",
         )
     train, test = (splits.get(split, {}).get("findings") for split in ("train", "test"))

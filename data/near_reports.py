@@ -11,6 +11,7 @@ import re
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,7 +22,7 @@ NUM_BANDS, ROWS_PER_BAND = 16, 4
 """A pair of similarity .8 shares a band with probability .9998, one of .3 with .12."""
 _SLACK = 0.2
 """The signature's estimate is off by .05 (standard deviation) at a similarity of .8."""
-_NEIGHBOURS = 8
+_NEIGHBOURS = 3
 """Reports of one band are compared with so many behind them in the order of their signatures."""
 _NUMBERS = np.random.Generator(np.random.PCG64(0))
 _FACTORS, _OFFSETS = (
@@ -47,8 +48,7 @@ def signature(text: str) -> np.ndarray:
 
 def similarity(one: str, other: str) -> float:
     """Jaccard similarity of the sets of word triples, 0..1."""
-    first, second = _triples(one), _triples(other)
-    return len(first & second) / len(first | second)
+    return _jaccard(_triples(one), _triples(other))
 
 
 def near_report_pairs(signatures: Sequence[np.ndarray], text_of: Callable[[int], str]) -> list[tuple[int, int, float]]:
@@ -67,8 +67,13 @@ def near_report_pairs(signatures: Sequence[np.ndarray], text_of: Callable[[int],
                 # The signature tells most of the unlike apart without reading the texts.
                 likely = (signatures[others] == signatures[one]).mean(axis=1) >= NEAR_BOUND - _SLACK
                 candidates.update((min(one, other), max(one, other)) for other in others[likely].tolist())
-    pairs = [(one, other, similarity(text_of(one), text_of(other))) for one, other in sorted(candidates)]
+    triples = lru_cache(maxsize=4096)(lambda index: _triples(text_of(index)))
+    pairs = [(one, other, _jaccard(triples(one), triples(other))) for one, other in sorted(candidates)]
     return sorted((pair for pair in pairs if pair[2] >= NEAR_BOUND), key=lambda pair: -pair[2])
+
+
+def _jaccard(one: set[str], other: set[str]) -> float:
+    return len(one & other) / len(one | other)
 
 
 def _triples(text: str) -> set[str]:

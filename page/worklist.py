@@ -39,14 +39,15 @@ class WorklistRow:
     impression: str = ""
     report: str = ""
     probabilities: dict[str, float] = field(default_factory=dict)
-    """By finding; empty where it was not read."""
+    """By finding, of those that the model's data told of; empty where it was not read."""
     called: tuple[str, ...] = ()
     """Findings whose probability has reached their threshold, the most probable first."""
 
     @property
     def most_probable(self) -> str:
         """Of the findings that are a pathology; "" where nothing was read."""
-        return max(PATHOLOGIES, key=self.probabilities.__getitem__) if self.probabilities else ""
+        known = [finding for finding in PATHOLOGIES if finding in self.probabilities]
+        return max(known, key=self.probabilities.__getitem__) if known else ""
 
     @property
     def any_finding(self) -> float | None:
@@ -56,7 +57,7 @@ class WorklistRow:
     def sort_value(self, finding: str) -> float:
         """For a list with the most probable first, by `finding` or, if it is "", by any; what was not read is last."""
         value = self.probabilities.get(finding) if finding else self.any_finding
-        return -2.0 + (self.state == DOUBTED) if value is None else value
+        return {READ: -1.0, DOUBTED: -2.0, REFUSED: -3.0}[self.state] if value is None else value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,9 +146,11 @@ def _row(reading: Reading, generator: ReportGenerator, about: dict) -> WorklistR
     report = reading.report
     if report is None:
         return WorklistRow(state=DOUBTED, **about)
-    probabilities = dict(zip(FINDINGS, report.finding_probabilities, strict=True))
-    thresholds = dict(zip(FINDINGS, generator.thresholds, strict=True))
-    called = [finding for finding in FINDINGS if probabilities[finding] >= thresholds[finding]]
+    known = generator.calibration.is_known
+    values = zip(FINDINGS, report.finding_probabilities, generator.thresholds, known, strict=True)
+    told = [(finding, probability, threshold) for finding, probability, threshold, is_known in values if is_known]
+    probabilities = {finding: probability for finding, probability, _ in told}
+    called = [finding for finding, probability, threshold in told if probability >= threshold]
     return WorklistRow(
         state=READ,
         findings=plain_text(report.findings),

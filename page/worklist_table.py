@@ -78,7 +78,10 @@ def _record(row: WorklistRow | None, rank: int, model: str) -> dict:
         "findings": row.findings,
         "impression": row.impression,
         "report": row.report,
-        **{finding: round(row.probabilities[finding], 6) if row.probabilities else None for finding in FINDINGS},
+        **{
+            finding: round(row.probabilities[finding], 6) if finding in row.probabilities else None
+            for finding in FINDINGS
+        },
         "model": model,
     }
 
@@ -92,19 +95,26 @@ def _cell(value: object) -> object:
 
 
 def _html_row(rank: int, row: WorklistRow, finding: str) -> str:
-    views = ", ".join(row.view_positions) or f"{len(row.files)} file{'s' if len(row.files) > 1 else ''}"
+    views = ", ".join(view for view in row.view_positions if view != "UNKNOWN")
+    views = views or f"{len(row.files)} file{'s' if len(row.files) > 1 else ''}"
     study = f'<th scope="row">{escape(row.study)}<span class="soft">{escape(views)}</span></th>'
     reason = f'<span class="mark">{STATES[row.state] or "⚠"}</span> {escape(row.reason)}' if row.reason else ""
     if row.state != READ:
         return f'<tr class="{row.state}"><td>{rank}</td>{study}<td colspan="3">{reason}</td></tr>'
     shown = finding or row.most_probable
-    probability = row.probabilities[shown]
+    probability = row.probabilities.get(shown)
     named = "" if finding else f'<span class="soft">{shown}</span>'
     called = ", ".join(f"{name} {percent(row.probabilities[name])}" for name in row.called)
     summary = row.impression or row.findings or "Nothing was written."
     whole = f"<details><summary>whole report</summary>{escape(row.report)}</details>" if row.report != summary else ""
     return (
-        f'<tr><td>{rank}</td>{study}<td class="number"><span class="bar" aria-hidden="true">'
-        f'<i style="width: {probability:.1%}"></i></span>{escape(percent(probability))}{named}</td>'
+        f'<tr><td>{rank}</td>{study}<td class="number">{_bar(probability)}{named}</td>'
         f"<td>{escape(called) or '–'}</td><td>{reason}<p>{escape(summary)}</p>{whole}</td></tr>"
     )
+
+
+def _bar(probability: float | None) -> str:
+    if probability is None:
+        return "unknown to the model"
+    width = f'<span class="bar" aria-hidden="true"><i style="width: {probability:.1%}"></i></span>'
+    return width + escape(percent(probability))

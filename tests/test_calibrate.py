@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from train.calibrate import calibrate
+from vlm.calibration import Calibration
 
 
 def _overconfident(temperature, num_studies=4000):
@@ -46,3 +47,15 @@ def test_a_finding_with_few_positives_keeps_one_half_and_no_labels_mean_not_cali
     nothing = calibrate(logits, targets, torch.zeros_like(targets).bool())
     assert not nothing.is_calibrated
     assert nothing.temperature == 1.0
+
+
+def test_findings_that_no_study_tells_of_are_unknown():
+    mask = torch.zeros(20, 14, dtype=torch.bool)
+    mask[:, 6], mask[:5, 7] = True, True
+    found = calibrate(torch.randn(20, 14), torch.ones(20, 14), mask)
+    assert found.num_labelled == (0,) * 6 + (20, 5) + (0,) * 6
+    assert [index for index, known in enumerate(found.is_known) if known] == [6, 7]
+    assert not any(calibrate(torch.randn(20, 14), torch.ones(20, 14), torch.zeros_like(mask)).is_known)
+    assert Calibration().is_known == (True,) * 14
+    with pytest.raises(ValueError, match="counts labels of 14 findings, got 3"):
+        Calibration(num_labelled=(1, 2, 3))

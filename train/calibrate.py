@@ -24,14 +24,19 @@ def calibrate(
 ) -> Calibration:
     """The calibration for these validation studies; without any labelled finding the neutral one."""
     if not mask.any():
-        return Calibration()
+        return Calibration(num_labelled=(0,) * NUM_FINDINGS)
     temperature = _temperature(logits[mask].double(), targets[mask].double())
     probabilities = (logits.double() / temperature).sigmoid().numpy()
     thresholds = [
         _best_threshold(probabilities[labelled, finding], targets[labelled, finding].numpy() == 1)
         for finding, labelled in ((finding, mask[:, finding].numpy()) for finding in range(NUM_FINDINGS))
     ]
-    return Calibration(temperature=temperature, thresholds=tuple(thresholds), num_studies=int(mask.any(dim=1).sum()))
+    return Calibration(
+        temperature=temperature,
+        thresholds=tuple(thresholds),
+        num_studies=int(mask.any(dim=1).sum()),
+        num_labelled=tuple(mask.sum(dim=0).tolist()),
+    )
 
 
 def _temperature(logits: Tensor, targets: Tensor) -> float:

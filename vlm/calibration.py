@@ -18,13 +18,22 @@ class Calibration:
     """A finding is called present from this probability on."""
     num_studies: int = 0
     """Validation studies it was chosen on; 0: it was not chosen, the probabilities are not calibrated."""
+    num_labelled: tuple[int, ...] = ()
+    """Of these, the studies of which each finding was known; empty where nobody counted."""
 
     def __post_init__(self):
         if self.temperature <= 0:
             raise ValueError(f"calibration temperature must be above 0, got {self.temperature}")
         if len(self.thresholds) != NUM_FINDINGS:
             raise ValueError(f"calibration needs {NUM_FINDINGS} thresholds, got {len(self.thresholds)}")
+        if len(self.num_labelled) not in (0, NUM_FINDINGS):
+            raise ValueError(f"calibration counts labels of {NUM_FINDINGS} findings, got {len(self.num_labelled)}")
 
     @property
     def is_calibrated(self) -> bool:
         return self.num_studies > 0
+
+    @property
+    def is_known(self) -> tuple[bool, ...]:
+        """Whether the data told anything of each finding; else its probability means nothing."""
+        return tuple(number > 0 for number in self.num_labelled) or (True,) * NUM_FINDINGS

@@ -32,6 +32,7 @@ from page.model_card import model_card
 from page.room import MODEL, Room
 from page.study_record import model_identity
 from page.visit import answer
+from page.worklist_tab import WorklistTab
 from vlm.generator import GenerationOptions, ReportGenerator
 
 DEMO_CHECKPOINT = Path("runs/demo/training/best")
@@ -59,6 +60,8 @@ class AppOptions:
     """File of people and hashed passwords, made by `python -m page.accounts`; none: nobody is asked who they are."""
     corrections: Path | None = None
     """Folder in which corrections of reports are kept; none: they cannot be saved."""
+    worklist_folder: Path | None = None
+    """Folder of studies on this machine that every visitor may have read as a worklist."""
     max_new_tokens: int = 160
     """Longest report, in tokens."""
     num_threads: int = 2
@@ -69,8 +72,9 @@ class AppOptions:
             raise ValueError(f"--port {self.port} is no port; give one from 1 to 65535")
         if self.num_threads < 1:
             raise ValueError(f"--num-threads is {self.num_threads}; give 1 or more")
-        if self.examples is not None and not self.examples.is_dir():
-            raise ValueError(f"--examples {self.examples} is not a folder; name one that holds pictures")
+        for flag, folder in (("examples", self.examples), ("worklist-folder", self.worklist_folder)):
+            if folder is not None and not folder.is_dir():
+                raise ValueError(f"--{flag} {folder} is not a folder; name one that holds pictures")
         if not self.checkpoint and not DEMO_CHECKPOINT.is_dir():
             raise ValueError(
                 f"no --checkpoint is given and {DEMO_CHECKPOINT} does not exist; "
@@ -148,9 +152,8 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         delete_cache=(UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS),
     ) as page:
         gr.HTML(markup.header(generator.name, model_card(generator.name)), apply_default_css=False)
-        Room(generator, model, writing, examples, store)
-        gr.HTML(markup.FOOTER, apply_default_css=False)
-        # gr.api would take the path of any file on this machine; a File component takes uploads only.
+        # gr.api would take the path of any file on this machine; a File component takes uploads only. It comes first,
+        # for a private event of the same name would take the name from it.
         inputs = [
             gr.File(file_count="multiple", type="filepath", visible=False, label="files"),
             gr.Textbox("auto", visible=False, label="views"),
@@ -158,6 +161,11 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
             gr.Checkbox(False, visible=False, label="write_anyway"),
         ]
         gr.Button(visible=False).click(read, inputs, gr.JSON(visible=False), api_name="read", **MODEL)
+        with gr.Tab("One study"):
+            Room(generator, model, writing, examples, store)
+        with gr.Tab("Many at once"):
+            WorklistTab(generator, model, writing, folder=options.worklist_folder)
+        gr.HTML(markup.FOOTER, apply_default_css=False)
     return page
 
 

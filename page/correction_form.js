@@ -7,9 +7,9 @@
   document.addEventListener("input", (event) => {
     if (event.target.matches?.(".edit-sentence textarea")) grow(event.target);
   });
-  document.addEventListener("toggle", (event) => {
-    event.target.querySelectorAll?.(".edit-sentence textarea").forEach(grow);
-  }, true);
+  /* Hidden fields have no height to grow to; a click may have opened their panel. */
+  document.addEventListener("click", () =>
+    requestAnimationFrame(() => document.querySelectorAll(".edit-sentence textarea").forEach(grow)));
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-edit]");
     if (!button) return;

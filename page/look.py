@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 
 _HERE = Path(__file__).parent
-_SCRIPTS = ("viewer.js", "correction_form.js", "take_away.js")
+_SCRIPTS = ("viewer.js", "correction_form.js", "take_away.js", "accessible_names.js")
 
 
 def theme() -> gr.themes.Base:

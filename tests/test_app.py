@@ -319,6 +319,7 @@ def test_without_a_checkpoint_the_demo_is_named(tmp_path, monkeypatch):
         ({"port": 70000}, "--port 70000 is no port"),
         ({"num_threads": 0}, "--num-threads is 0"),
         ({"examples": Path("nowhere")}, "--examples nowhere is not a folder"),
+        ({"worklist_folder": Path("nowhere")}, "--worklist-folder nowhere is not a folder"),
     ],
 )
 def test_options_that_cannot_be_are_refused(settings, problem):

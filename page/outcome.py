@@ -14,7 +14,7 @@ from page import markup
 from page.correction_form import EMPTY, NOT_KEPT, correction_form, read_form
 from page.corrections import save_correction
 from page.study_record import ModelIdentity
-from page.take_away import FORMATS, take_away
+from page.take_away import FORMATS, IDENTITY_NOTE, take_away
 from page.visit import Visit, record_of
 from vlm.generator import ReportGenerator
 
@@ -37,6 +37,7 @@ class Outcome:
                 self.saved = gr.HTML(apply_default_css=False)
             with gr.Accordion("Take it away", open=False):
                 identity = gr.Checkbox(False, label="With file names and, from a DICOM header, who the patient is")
+                gr.HTML(f'<p class="soft">{IDENTITY_NOTE}</p>', apply_default_css=False)
                 with gr.Row(elem_classes="formats"):
                     exports = {name: gr.Button(format.label, size="sm") for name, format in FORMATS.items()}
                 file = gr.JSON(visible=False)

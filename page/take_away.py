@@ -39,8 +39,8 @@ FORMATS = {
     "sr": ExportFormat(label="DICOM structured report", ending=".sr.dcm", media_type="application/dicom"),
 }
 IDENTITY_NOTE = (
-    "Adds the files' names and, of DICOM, patient, dates and accession number. Without it nothing names the patient, "
-    "but the structured report and FHIR hold the UIDs of the study that they refer to: whoever has the archive can "
+    "Without identity, file names and patient are left out, and names, dates and numbers in the texts become ___. The "
+    "structured report and FHIR still hold the UIDs of the DICOM study that they refer to: whoever has the archive can "
     "look the patient up by them. Letters that are part of a picture stay in the PDF either way."
 )
 """What to tell whoever is asked."""

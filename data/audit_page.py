@@ -17,13 +17,14 @@ from markupsafe import Markup
 from PIL import Image
 
 from data.audit_counts import NUM_BINS, STATES, WORDS_PER_BIN
+from data.audit_document import RELATIONS
 from data.audit_study import SECTIONS, picture_of, read_report, read_row
 from data.images import ImageRefused
 from data.near_reports import MIN_WORDS
 
 FOLDER = Path(__file__).parent
 SAMPLE_SIDE, PAIR_SIDE, WEBP_QUALITY = 150, 260, 70
-SHOWN_PAIRS, SHOWN_NAMES, SHOWN_TEXTS = 12, 12, 6
+SHOWN_PAIRS, SHOWN_NAMES, SHOWN_TEXTS = 8, 12, 4
 KINDS_OF_COPIES = {"identical": "same pixels", "altered": "an altered copy", "alike": "perhaps a copy"}
 CONTENTS = {
     "splits": "Splits",
@@ -126,26 +127,30 @@ def _totals(splits: Mapping[str, Any], key: str) -> list[tuple[Any, dict[str, in
 
 
 def _copies(pictures: Mapping[str, Any], folder: str) -> list[dict[str, Any]]:
-    """The worst copies, their pictures beside each other; as many of each kind as there is room for."""
+    """The worst copies with two of their pictures: as many of each kind as there is room for, across splits first."""
     shown = []
     for kind, meaning in KINDS_OF_COPIES.items():
-        for entry in pictures[kind]["listed"][: SHOWN_PAIRS if kind != "alike" else SHOWN_PAIRS // 2]:
+        for entry in pictures[kind]["listed"][:SHOWN_PAIRS]:
             two = []
             for owner in entry["pictures"][:2]:
                 image = picture_of(folder, (owner["split"], owner["row"]), owner["view"] - 1)
                 two.append({**owner, "uri": data_uri(image, PAIR_SIDE)})
             shown.append({**entry, "pictures": two, "meaning": meaning, "more": entry.get("count", 2) - 2})
-    return shown
+    return _worst_first(shown)
 
 
 def _copied_reports(reports: Mapping[str, Any], folder: str) -> list[dict[str, Any]]:
     shown = []
-    for entry in [*reports["equal"]["listed"], *reports["near"]["listed"]][:SHOWN_TEXTS]:
+    for entry in _worst_first([*reports["equal"]["listed"], *reports["near"]["listed"]])[:SHOWN_TEXTS]:
         two = []
         for study in entry["studies"][:2]:
             two.append({**study, "text": read_report(folder, study["split"], study["row"])})
         shown.append({**entry, "studies": two})
     return shown
+
+
+def _worst_first(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(entries, key=lambda entry: RELATIONS.index(entry["relation"]))
 
 
 def _samples(

@@ -32,8 +32,8 @@ def judge(document: dict[str, Any]) -> dict[str, Any]:
     """`ready`, `headline` and `problems`, the worst first."""
     problems = [
         *_splits(document),
-        *_pictures(document),
         *_copies(document),
+        *_pictures(document),
         *_reports(document),
         *_labels(document),
     ]
@@ -85,10 +85,11 @@ def _splits(document: dict[str, Any]):
     refused, kept = document["refused"], sum(split["studies"] for split in document["splits"].values())
     if refused["studies"] or refused["images"]:
         share = refused["studies"] / (kept + refused["studies"])
+        studies = _number(refused["studies"], "study", "studies")
+        images = f" and {_number(refused['images'], 'single picture')}" if refused["images"] else ""
         yield Problem(
             severity="warning" if share >= REFUSED_SHARE else "note",
-            text=f"{_number(refused['studies'], 'study', 'studies')} and "
-            f"{_number(refused['images'], 'single picture')} refused when it was prepared",
+            text=f"{studies}{images} refused when it was prepared",
             mend="The reasons are listed below; what can be mended at its source can be prepared again.",
             anchor="refused",
         )

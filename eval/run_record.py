@@ -11,12 +11,19 @@ from pathlib import Path
 import datasets
 
 from eval.feature_index import INDEX_FILE
+from eval.similar_cases import CASES_FILE
 from vlm import familiarity
 from vlm.checkpoint import find_checkpoint
 from vlm.strict_json import read_json
 
 RUN_FILE = "run.json"
-BESIDE_THE_MODEL = ("training_config.json", INDEX_FILE, familiarity.SETTINGS, familiarity.TENSORS)
+BESIDE_THE_MODEL = (
+    "training_config.json",
+    INDEX_FILE,
+    CASES_FILE,
+    familiarity.SETTINGS,
+    familiarity.TENSORS,
+)
 """Files of a checkpoint that change nothing in what it writes."""
 
 

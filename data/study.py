@@ -100,14 +100,17 @@ def load_studies(folder: Path | str) -> datasets.DatasetDict:
     """The data set that `data.prepare` wrote to `folder`.
 
     Raises:
-        ValueError: the folder is not such a data set, or lacks a column; says which.
+        ValueError: the folder is not such a data set, is damaged, or lacks a column; says which.
     """
     folder = Path(folder)
     if not (folder / "dataset_dict.json").is_file():
         raise ValueError(
             f"{folder} is not a prepared data set (no dataset_dict.json in it); make one with `python -m data.prepare`"
         )
-    studies = datasets.load_from_disk(str(folder))
+    try:
+        studies = datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{folder} is damaged or cut short ({error}); prepare or copy it again") from error
     for split, rows in studies.items():
         missing = [column for column in FEATURES if column not in {*rows.column_names, *_LATER_COLUMNS}]
         if missing:

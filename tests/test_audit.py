@@ -1,6 +1,8 @@
 """The audit of a prepared data set: what it must find in a bad one, and that it leaves a good one alone."""
 
 import json
+import os
+import shutil
 from io import BytesIO
 
 import cv2
@@ -241,6 +243,14 @@ def test_a_folder_that_is_no_data_set_is_refused_by_name(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="is a file; name a folder"):
         main([str(tmp_path), "--output-dir", str(tmp_path / "file")])
+
+
+def test_a_data_set_that_was_cut_short_is_told(small_dataset, tmp_path):
+    shutil.copytree(small_dataset, tmp_path / "cut")
+    [shard] = (tmp_path / "cut" / "train").glob("*.arrow")
+    os.truncate(shard, shard.stat().st_size // 2)
+    with pytest.raises(ValueError, match="cut is damaged or cut short .* copy it again"):
+        main([str(tmp_path / "cut")])
 
 
 def test_the_page_escapes_what_is_in_the_data_set_and_has_no_script(document):

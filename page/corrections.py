@@ -1,8 +1,10 @@
 """What a reader makes of a report on the page: an edit in, a correction in the store out, without anybody's identity.
 
-store = CorrectionStore(Path("corrections"))
-saved = save_correction(store, reading, generator, Edit(findings="…", impression="…", states=…, reader="Dr A"))
-print(saved.warning)
+    store = CorrectionStore(Path("corrections"))
+    edit = Edit(findings="…", impression="…", reader="Dr A")
+    saved = save_correction(store, reading, edit, generator=generator, model=model_identity(generator))
+
+`saved.warning` tells the reader what looked like somebody's identity and was replaced.
 """
 
 from collections import Counter

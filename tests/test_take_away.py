@@ -4,16 +4,22 @@ import ast
 import base64
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
+import pydicom
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
 from pypdf import PdfReader
 
 from page.export_json import export_json
 from page.export_text import export_text
+from page.reading import read_files
+from page.study_record import model_identity, study_record
 from page.take_away import FORMATS, take_away
 from vlm.findings import FINDINGS
+from vlm.generator import GenerationOptions, ReportGenerator
 
 IDENTITY = ("jane", "doe", "pid4711", "acc99", "1956", "20260102", "2026-01-02")
 
@@ -161,6 +167,29 @@ def test_json_has_version_1s_keys_and_values(recorded_study):
     assert document["identity"] is None
     named = json.loads(export_json(recorded_study, include_identity=True))
     assert named["identity"]["patient_name"] == "DOE^JANE"
+
+
+def test_a_dicom_file_comes_back_as_a_report_on_its_own_study(tiny_checkpoint, tmp_path):
+    header = Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    header.SOPClassUID, header.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1", "1.2.3.4.5"
+    header.StudyInstanceUID, header.SeriesInstanceUID = "1.2.3", "1.2.3.4"
+    header.Modality, header.BodyPartExamined, header.PatientName = "CR", "CHEST", "Doe^Jane"
+    header.Rows, header.Columns, header.SamplesPerPixel, header.PixelRepresentation = 40, 32, 1, 0
+    header.BitsAllocated, header.BitsStored, header.HighBit = 8, 8, 7
+    header.PhotometricInterpretation, header.PixelData = "MONOCHROME2", bytes(range(256)) * 5
+    header.save_as(tmp_path / "jane_doe.dcm", enforce_file_format=True)
+    generator = ReportGenerator.from_pretrained(tiny_checkpoint)
+    options = GenerationOptions(max_new_tokens=8)
+    *_, reading = read_files(generator, [tmp_path / "jane_doe.dcm"], write_anyway=True, options=options)
+    record = study_record(reading, generator, model_identity(generator), read_at=datetime.now(UTC))
+    report = pydicom.dcmread(BytesIO(take_away(record, "sr").content))
+    [study] = report.CurrentRequestedProcedureEvidenceSequence
+    assert (report.StudyInstanceUID, str(report.PatientName)) == ("1.2.3", "")
+    assert study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "1.2.3.4.5"
+    named = pydicom.dcmread(BytesIO(take_away(record, "sr", include_identity=True).content))
+    assert named.PatientName == "Doe^Jane"
 
 
 def test_the_page_starts_without_the_libraries_of_the_exports():

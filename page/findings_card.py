@@ -10,15 +10,14 @@ from vlm.calibration import Calibration
 from vlm.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
 
 _SAYS = {POSITIVE: "present", NEGATIVE: "absent", UNCERTAIN: "possible", BLANK: "not named"}
-CLOSE_TO_THRESHOLD = 0.05
-"""A probability nearer to its threshold than this could as well be on the other side."""
 
 
 def findings_card(reading: Reading, calibration: Calibration, *, key: str) -> str:
-    """Called ones first, then by probability. While the report is being written its column is empty."""
-    probabilities = reading.report.finding_probabilities
+    """Called ones first, then by probability; last those that the data told nothing of. While the report is being
+    written its column is empty."""
+    probabilities, known = reading.report.finding_probabilities, calibration.is_known
     rows = sorted(
-        range(len(FINDINGS)),
+        (index for index in range(len(FINDINGS)) if known[index]),
         key=lambda index: (probabilities[index] < calibration.thresholds[index], -probabilities[index]),
     )
     called = [index for index in rows if probabilities[index] >= calibration.thresholds[index]]
@@ -27,11 +26,12 @@ def findings_card(reading: Reading, calibration: Calibration, *, key: str) -> st
     return (
         f'<section class="card" data-reading="{key}"><h2>Findings</h2>'
         f'<p class="soft">Choose one to see where the model looked. It is called present from its threshold on, '
-        f"the tick on its bar. {_calibration_note(calibration)}</p>{_disagreements(reading)}"
+        f"the tick on its bar. {_calibration_note(calibration)}</p>{_unsure(reading, known)}{_disagreements(reading, known)}"
         '<fieldset class="findings"><legend class="unseen">Heatmap shown on the pictures</legend>'
         '<div class="finding heads" aria-hidden="true"><span></span><span>Finding</span><span>Probability</span>'
         "<span>Threshold</span><span>Called</span><span>In the report</span></div>"
         + "".join(_row(reading, calibration.thresholds, index, is_chosen=index == first) for index in rows)
+        + "".join(_unknown_row(index) for index in range(len(FINDINGS)) if not known[index])
         + '<label class="finding none"><input type="radio" name="heatmap" id="choose-none"'
         f"{'' if first is not None else ' checked'}><span>No heatmap</span></label></fieldset>"
         '<p class="soft">A heatmap marks where the model looked for a finding more than elsewhere, brightest where '
@@ -42,7 +42,6 @@ def findings_card(reading: Reading, calibration: Calibration, *, key: str) -> st
 def _row(reading: Reading, thresholds: Sequence[float], index: int, *, is_chosen: bool) -> str:
     probability, threshold = reading.report.finding_probabilities[index], thresholds[index]
     called = probability >= threshold
-    close = '<span class="close">, close</span>' if abs(probability - threshold) < CLOSE_TO_THRESHOLD else ""
     return (
         f'<label class="finding {"called" if called else ""}"><input type="radio" name="heatmap" '
         f'id="choose-finding-{index}"{" checked" if is_chosen else ""}><span class="name">{FINDINGS[index]}</span>'
@@ -50,9 +49,13 @@ def _row(reading: Reading, thresholds: Sequence[float], index: int, *, is_chosen
         f'<b style="left: {threshold:.1%}"></b></span>'
         f'<span class="number"><span class="unseen">probability </span>{percent(probability)}</span>'
         f'<span class="number threshold"><span class="unseen">threshold </span>{threshold:.0%}</span>'
-        f'<span class="call"><span class="unseen">called present: </span>{"yes" if called else "no"}{close}</span>'
+        f'<span class="call"><span class="unseen">called present: </span>{_call(reading, index, called)}</span>'
         f'<span class="says"><span class="unseen">in the report: </span>{_says(reading, index)}</span></label>'
     )
+
+
+def _call(reading: Reading, index: int, called: bool) -> str:
+    return ("yes" if called else "no") + ("?" if reading.unsure[index] else "")
 
 
 def _says(reading: Reading, index: int) -> str:
@@ -64,8 +67,26 @@ def _says(reading: Reading, index: int) -> str:
     return f'<span class="disagrees">≠ {said}</span>' if reading.disagrees[index] else f"✓ {said}"
 
 
-def _disagreements(reading: Reading) -> str:
-    number = sum(reading.disagrees)
+def _unknown_row(index: int) -> str:
+    """Nothing in the data that the probabilities were calibrated on told of this finding."""
+    return (
+        f'<label class="finding unknown"><input type="radio" name="heatmap" id="choose-finding-{index}">'
+        f'<span class="name">{FINDINGS[index]}</span><span class="unlearned">not learned: its data says nothing of '
+        "it</span></label>"
+    )
+
+
+def _unsure(reading: Reading, known: Sequence[bool]) -> str:
+    if not any(unsure and learned for unsure, learned in zip(reading.unsure, known, strict=True)):
+        return ""
+    return (
+        '<p class="warning">“?” stands where the probability is so close to its threshold that the call is hardly '
+        "better than a guess.</p>"
+    )
+
+
+def _disagreements(reading: Reading, known: Sequence[bool]) -> str:
+    number = sum(disagrees and learned for disagrees, learned in zip(reading.disagrees, known, strict=True))
     if not number:
         return ""
     findings = "one finding" if number == 1 else f"{number} findings"

@@ -24,6 +24,8 @@ from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 
 MAX_INDICATION_CHARACTERS = 1000
 WRITING = GenerationOptions(max_new_tokens=160)
+UNSURE_WITHIN = 0.05
+"""Six in ten calls as close to their threshold are right, and 19 in 20 of the others (docs/LOG.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +44,8 @@ class Reading:
     """What the written report says of the findings, in CheXbert's codes."""
     disagrees: tuple[bool, ...] = (False,) * NUM_FINDINGS
     """Findings of which the report says another thing than the probability does."""
+    unsure: tuple[bool, ...] = (False,) * NUM_FINDINGS
+    """Findings whose probability lies within UNSURE_WITHIN of its threshold."""
     contradictions: tuple[Contradiction, ...] = ()
     prior_sentences: tuple[str, ...] = ()
     """Sentences that speak of a prior study, though none was given."""
@@ -123,6 +127,7 @@ def complete(reading: Reading, thresholds: Sequence[float]) -> Reading:
         sentences=tuple(stated_sentences(text, label_report)),
         labels=tuple(label_report(text)) if text.strip() else (BLANK,) * NUM_FINDINGS,
         disagrees=tuple((found.written_only[0] | found.believed_only[0]).tolist()),
+        unsure=tuple((np.abs(probabilities[0] - thresholds) < UNSURE_WITHIN).tolist()),
         contradictions=found.contradictions[0],
         prior_sentences=found.prior_sentences[0],
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from page.reading import Reading
+from vlm.findings import FINDINGS
 from vlm.generator import StudyReport
 
 EMPTY = (
@@ -60,6 +61,10 @@ def _sentence(number: int, text: str, mark: str) -> str:
 def _marks(reading: Reading) -> dict[str, str]:
     """By sentence, what is wrong with it."""
     marks = {}
+    for sentence in reading.sentences:
+        unsure = [FINDINGS[index] for index in sentence.findings if reading.unsure[index]]
+        if unsure:
+            marks[sentence.text] = f"low confidence: {', '.join(unsure)}"
     for contradiction in reading.contradictions:
         marks[contradiction.stated] = marks[contradiction.denied] = f"contradicts itself: {contradiction.finding}"
     marks |= dict.fromkeys(reading.prior_sentences, "no prior study was given")

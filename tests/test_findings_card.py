@@ -107,6 +107,19 @@ def test_while_the_report_is_written_nothing_is_said_of_it():
     assert set(said_of(html).values()) == {"…"}
 
 
-def test_what_lies_close_to_its_threshold_is_said_to():
+def test_a_call_close_to_its_threshold_has_a_question_mark():
     html = findings_card(reading_of("", with_probabilities(Edema=0.52, Fracture=0.6)), CALIBRATED, key="k")
-    assert re.findall(r'name">([^<]+)</span>(?:(?!name").)*, close', html) == ["Edema"]
+    assert re.findall(r'name">([^<]+)</span>(?:(?!name").)*called present: </span>(?:yes|no)\?', html) == ["Edema"]
+    assert "hardly better than a guess" in html
+    sure = findings_card(reading_of("", with_probabilities(Fracture=0.6)), CALIBRATED, key="k")
+    assert "hardly better than a guess" not in sure
+
+
+def test_a_finding_that_the_data_told_nothing_of_has_no_probability():
+    told = [100] * NUM_FINDINGS
+    told[FINDING_INDEX["Edema"]] = 0
+    calibration = Calibration(num_studies=100, num_labelled=tuple(told))
+    html = findings_card(reading_of("", with_probabilities(Edema=0.9)), calibration, key="k")
+    assert "Edema" not in [row[0] for row in rows_of(html)]
+    assert 'Edema</span><span class="unlearned">not learned' in html
+    assert "disagree" not in html

@@ -7,6 +7,7 @@ import pytest
 from test_markup import REPORT, Tags, reading_of
 
 from page.report_card import MAX_MAPPED, finished_report, growing_report
+from vlm.findings import FINDING_INDEX, NUM_FINDINGS
 
 
 def test_a_finished_report_is_sentences_to_choose_under_their_headings():
@@ -44,6 +45,14 @@ def test_a_report_without_end_has_maps_for_its_first_sentences_only():
     html = finished_report(reading_of("Findings: " + "Clear. " * (MAX_MAPPED + 5)), [], key="k")
     assert html.count("choose-sentence-") == MAX_MAPPED
     assert Tags(html).text.count("Clear.") == MAX_MAPPED + 5
+
+
+def test_a_sentence_of_a_finding_that_is_hardly_called_is_marked():
+    probabilities = [0.1] * NUM_FINDINGS
+    probabilities[FINDING_INDEX["Edema"]], probabilities[FINDING_INDEX["Cardiomegaly"]] = 0.52, 0.9
+    reading = reading_of("Findings: Pulmonary edema. The heart is enlarged.", probabilities)
+    marked = re.findall(r"<span>([^<]+)</span> <span class=\"mark\">⚠ ([^<]+)", finished_report(reading, [], key="k"))
+    assert marked == [("Pulmonary edema.", "low confidence: Edema")]
 
 
 @pytest.mark.parametrize("started", ["I", "Impre", "Impression"])

@@ -26,7 +26,8 @@ def findings_card(reading: Reading, calibration: Calibration, *, key: str) -> st
     return (
         f'<section class="card" data-reading="{key}"><h2>Findings</h2>'
         f'<p class="soft">Choose one to see where the model looked. It is called present from its threshold on, '
-        f"the tick on its bar. {_calibration_note(calibration)}</p>{_unsure(reading, known)}{_disagreements(reading, known)}"
+        f"the tick on its bar. {_calibration_note(calibration)}</p>"
+        f"{_unsure(reading, known)}{_disagreements(reading, known)}"
         '<fieldset class="findings"><legend class="unseen">Heatmap shown on the pictures</legend>'
         '<div class="finding heads" aria-hidden="true"><span></span><span>Finding</span><span>Probability</span>'
         "<span>Threshold</span><span>Called</span><span>In the report</span></div>"

@@ -1,4 +1,4 @@
-"""What a visitor does with a finished report: correct it, take it away. Layout and events of these two panels.
+"""What a visitor does with a finished report: correct it, see similar cases, take it away. Layout and events.
 
 A file that is taken away travels inside the answer (take_away.js), so it never lies at an address on the server.
 """
@@ -13,6 +13,7 @@ from data.correction_store import CorrectionStore
 from page import markup
 from page.correction_form import EMPTY, NOT_KEPT, correction_form, read_form
 from page.corrections import save_correction
+from page.similar_panel import SimilarPanel
 from page.study_record import ModelIdentity
 from page.take_away import FORMATS, IDENTITY_NOTE, take_away
 from page.visit import Visit, record_of
@@ -35,6 +36,7 @@ class Outcome:
                 save = gr.Button("Save the correction", interactive=store is not None)
                 sent = gr.Textbox(visible=False)
                 self.saved = gr.HTML(apply_default_css=False)
+            self.similar = SimilarPanel(visit, generator)
             with gr.Accordion("Take it away", open=False):
                 identity = gr.Checkbox(False, label="With file names and, from a DICOM header, who the patient is")
                 gr.HTML(f'<p class="soft">{IDENTITY_NOTE}</p>', apply_default_css=False)
@@ -42,7 +44,7 @@ class Outcome:
                     exports = {name: gr.Button(format.label, size="sm") for name, format in FORMATS.items()}
                 file = gr.JSON(visible=False)
                 self.taken = gr.HTML(apply_default_css=False)
-        self.parts = [self.panel, self.form, self.saved, self.taken]
+        self.parts = [self.panel, self.form, self.saved, self.taken, *self.similar.parts]
         save.click(
             self.correct,
             [visit, sent, reader],
@@ -61,7 +63,8 @@ class Outcome:
         return {self.panel: gr.update(visible=True), self.form: correction_form(visit.reading, key=visit.key)}
 
     def hide(self) -> dict[Any, Any]:
-        return {self.panel: gr.update(visible=False), self.form: EMPTY, self.saved: "", self.taken: ""}
+        hidden = {self.panel: gr.update(visible=False), self.form: EMPTY, self.saved: "", self.taken: ""}
+        return {**hidden, **self.similar.hide()}
 
     def correct(self, visit: Visit, sent: str, reader: str) -> str:
         """Keeps what the form holds; the answer as HTML."""

@@ -3,8 +3,11 @@
 Weights are drawn wide (0.3 rather than 0.02) so that an untrained model answers differently to different input.
 """
 
+import asyncio
+import gc
 import os
 import sys
+import warnings
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -327,3 +330,13 @@ def recorded_study(pictures):
         model=ModelIdentity(name="training/best", hash="0123456789abcdef", program_version="0.1.0"),
         read_at=datetime(2026, 11, 20, 15, 30, tzinfo=UTC),
     )
+
+
+@pytest.fixture(scope="module")
+def swept_up_after_gradio():
+    """For a file that builds pages: the event loops they leave go here, not in somebody else's test."""
+    yield
+    asyncio.set_event_loop(None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

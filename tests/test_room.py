@@ -18,11 +18,13 @@ from page.visit import LEAVE_OUT, Visit
 from vlm.findings import FINDING_INDEX, FINDINGS, NEGATIVE, NUM_FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator
 
-pytestmark = pytest.mark.filterwarnings(
-    # Gradio leaves event loops to the garbage collector.
-    "ignore:unclosed:ResourceWarning",
-    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
-)
+pytestmark = [
+    pytest.mark.usefixtures("swept_up_after_gradio"),
+    pytest.mark.filterwarnings(
+        "ignore:unclosed:ResourceWarning",
+        "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
+    ),
+]
 WRITING = GenerationOptions(max_new_tokens=24)
 AUTO = ["auto"] * MAX_VIEWS
 

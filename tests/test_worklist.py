@@ -1,11 +1,8 @@
 """Worklists: the same reports as one by one, a row for everything that was brought, sorted, and safe as files."""
 
-import asyncio
 import csv
-import gc
 import io
 import json
-import warnings
 
 import gradio as gr
 import pytest
@@ -22,22 +19,14 @@ from vlm.calibration import Calibration
 from vlm.findings import FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator
 
-pytestmark = pytest.mark.filterwarnings(
-    # Gradio leaves event loops to the garbage collector.
-    "ignore:unclosed:ResourceWarning",
-    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
-)
+pytestmark = [
+    pytest.mark.usefixtures("swept_up_after_gradio"),
+    pytest.mark.filterwarnings(
+        "ignore:unclosed:ResourceWarning",
+        "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
+    ),
+]
 SHORT = GenerationOptions(max_new_tokens=12)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sweep_up_after_gradio():
-    """Its event loops go here, not in somebody else's test."""
-    yield
-    asyncio.set_event_loop(None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The web page in a real browser: a visitor's way through it, with every request to elsewhere recorded."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,18 @@ class Attacked(ReportGenerator):
     def stream(self, *arguments, **settings):
         for report in super().stream(*arguments, **settings):
             yield replace(report, report=self.text, findings=self.text, impression=self.text)
+
+
+class Slow(ReportGenerator):
+    """A model that takes its time; counts how often it began."""
+
+    num_started = 0
+
+    def stream(self, *arguments, **settings):
+        Slow.num_started += 1
+        for report in super().stream(*arguments, **settings):
+            time.sleep(0.3)
+            yield report
 
 
 @pytest.fixture(scope="module")
@@ -329,6 +342,25 @@ def test_a_second_visitor_sees_nothing_of_the_first(visit, tall_picture):
     second.get_by_role("button", name="Write the report").click()
     expect(second.locator("#report [role=alert]")).to_contain_text("No picture yet")
     assert second.locator("#pictures .xray").count() == 0
+
+
+def test_who_waits_sees_their_place_and_a_closed_browser_frees_its_own(visit, tall_picture):
+    visitors = [visit(kind=Slow) for _ in range(3)]
+    for visitor in visitors:
+        upload(visitor, [tall_picture])
+        expect(visitor.locator("#pictures .xray")).to_be_visible()
+    first, second, third = visitors
+    first.get_by_role("button", name="Write the report").click()
+    expect(first.locator("#report [aria-busy=true]")).to_be_visible()
+    for visitor in (second, third):
+        visitor.get_by_role("button", name="Write the report").click()
+        expect(visitor.get_by_text("queue: ")).to_be_visible()
+    assert "queue: 2/2" in third.get_by_text("queue: ").inner_text()
+    assert Slow.num_started == 1
+    second.context.close()
+    first.context.close()
+    expect(third.locator("#report [aria-busy=true]")).to_be_visible()
+    assert Slow.num_started == 2
 
 
 @pytest.mark.parametrize("width", [360, 1024])

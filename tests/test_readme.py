@@ -13,7 +13,7 @@ from vlm import report
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = {
-    r"python -m data\.prepare (table|synthetic|dicom|open_i|mimic_cxr)": prepare,
+    r"python -m data\.prepare (table|synthetic|dicom|open_i|mimic_cxr|corrections)": prepare,
     r"python -m data\.audit": audit,
     r"train/finetune\.py": finetune,
     r"eval/batch\.py": batch,

@@ -17,8 +17,9 @@ from data.perceptual_hash import near_pairs
 from data.same_picture import ALIKE_BOUND, THUMBNAIL_SIDE, coarse_similarity, fine_similarity, thumbnails_agree
 from data.workers import map_in_order
 
-COMPARED_PER_PICTURE = 2
-"""So many candidates for each picture are compared by their thumbnails, the likeliest of all first."""
+COMPARED_PER_PICTURE, LEAST_COMPARED = 1, 2000
+"""So many candidates for each picture, and so many in any case, are compared by their thumbnails, the likeliest of all
+first: copies lead that order, and schematic pictures would have all of theirs compared."""
 _LEAST_ALIKE = 0.8
 _PAIRS_AT_ONCE = 64
 
@@ -77,7 +78,8 @@ class PictureIndex:
         candidates = near_pairs(np.array(self._hashes, dtype=np.uint64)[different])
         pairs = different[candidates.pairs]
         alike = coarse_similarity(thumbnails, pairs)
-        likeliest = np.argsort(-alike, kind="stable")[: COMPARED_PER_PICTURE * len(different)]
+        num_compared = max(LEAST_COMPARED, COMPARED_PER_PICTURE * len(different))
+        likeliest = np.argsort(-alike, kind="stable")[:num_compared]
         compared = pairs[likeliest[alike[likeliest] >= _LEAST_ALIKE]]
         advance = track(len(compared), "Comparing thumbnails")
         agreeing = list(_agreeing(thumbnails, compared, num_workers=num_workers, advance=advance))

@@ -24,20 +24,22 @@ import torch
 import tyro
 
 from data.correction_store import CorrectionStore
-from data.images import MAX_FILE_BYTES
 from page import look, markup
 from page.accounts import Accounts
 from page.examples import folder_examples, made_up_examples
 from page.model_card import model_card
 from page.room import MODEL, Room
+from page.study_groups import MAX_ARCHIVE_BYTES
 from page.study_record import model_identity
+from page.uploads import OneOrMoreFiles, remove_later
 from page.visit import answer
 from page.worklist_tab import WorklistTab
 from vlm.generator import GenerationOptions, ReportGenerator
 
 DEMO_CHECKPOINT = Path("runs/demo/training/best")
-UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS = 20, 300
-"""Uploads are removed some minutes after they came: a program's may wait that long in the queue."""
+UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS = 60, 7200
+"""A study's files are removed soon after they were read (page.uploads); whatever else came, after this, for a long
+worklist reads its files one by one."""
 MAX_WAITING = 64
 """Studies in the queue; who comes later is told that it is full."""
 MAX_VISITORS = 64
@@ -111,7 +113,7 @@ def serve(page: gr.Blocks, options: AppOptions) -> None:
             server_port=options.port,
             theme=look.theme(),
             head=look.head(),
-            max_file_size=MAX_FILE_BYTES,
+            max_file_size=MAX_ARCHIVE_BYTES,
             footer_links=["api", "settings"],
             state_session_capacity=MAX_VISITORS,
             auth=Accounts(options.auth).admit if options.auth is not None else None,
@@ -144,6 +146,8 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
             return answer(files, views, indication, write_anyway, generator, model, writing)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
+        finally:
+            remove_later(files or [])
 
     with gr.Blocks(
         title="cxrscribe",
@@ -154,8 +158,10 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         gr.HTML(markup.header(generator.name, model_card(generator.name)), apply_default_css=False)
         # gr.api would take the path of any file on this machine; a File component takes uploads only. It comes first,
         # for a private event of the same name would take the name from it.
+        files = gr.File(file_count="multiple", type="filepath", visible=False, label="files")
+        files.data_model = OneOrMoreFiles
         inputs = [
-            gr.File(file_count="multiple", type="filepath", visible=False, label="files"),
+            files,
             gr.Textbox("auto", visible=False, label="views"),
             gr.Textbox("", visible=False, label="indication"),
             gr.Checkbox(False, visible=False, label="write_anyway"),

@@ -20,6 +20,7 @@ from page.heat import SET_OPACITY, heat_rules
 from page.outcome import Outcome
 from page.study_files import MAX_VIEWS
 from page.study_record import ModelIdentity
+from page.uploads import remove_later
 from page.visit import VIEWS_OF_VISITORS, Visit, read_visit, record_of, sentence_maps, take_in
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.occlusion import occlude, occlusion_shares
@@ -157,6 +158,8 @@ class Room:
             visit = take_in(visit, [Path(file) for file in files], self.generator)
         except ValueError as error:
             return {**self._blank(visit if visit.reading is None else Visit()), self.report: markup.refusal(str(error))}
+        finally:
+            remove_later(files)
         return self._blank(visit)
 
     def choose(self, event: gr.SelectData) -> Changes:

@@ -87,7 +87,7 @@ def page(generator, tmp_path_factory):
     options = options_of(generator.name)
     page = build_app(generator, options, tmp_path_factory.mktemp("examples"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "MAX_FILE_BYTES", UPLOAD_LIMIT)
+        patch.setattr(app, "MAX_ARCHIVE_BYTES", UPLOAD_LIMIT)
         serve(page, options)
     yield page
     page.close(verbose=False)
@@ -122,8 +122,10 @@ def test_the_command_line_writes_the_same_report(client, generator, picture_file
     assert capsys.readouterr().out.strip() == answer["report"].strip()
 
 
-def test_views_and_indication_may_be_left_out(client, picture_file):
-    answer = client.predict([handle_file(picture_file)], api_name="/read")
+@pytest.mark.parametrize("listed", [True, False])
+def test_views_and_indication_may_be_left_out_and_one_file_stand_alone(client, picture_file, listed):
+    file = handle_file(picture_file)
+    answer = client.predict([file] if listed else file, api_name="/read")
     assert [view["view_position"] for view in answer["pictures"]] == ["UNKNOWN"]
 
 
@@ -160,6 +162,13 @@ def test_a_path_on_the_server_is_no_upload(page, picture_file):
     assert "finding_probabilities" not in refused
 
 
+def test_what_a_program_sent_is_removed_after_it_was_read(client, picture_file, monkeypatch):
+    removed = []
+    monkeypatch.setattr(app, "remove_later", removed.extend)
+    client.predict([handle_file(picture_file)], api_name="/read")
+    assert [Path(path).name for path in removed] == ["chest.png"]
+
+
 def test_reading_is_the_only_thing_offered_to_programs(client):
     endpoints = client.view_api(return_format="dict", print_info=False)
     assert list(endpoints["named_endpoints"]) == ["/read"]
@@ -179,7 +188,7 @@ def test_nothing_about_visitors_is_kept_or_sent(page):
     assert config["analytics_enabled"] is False
     assert config["run_history"] is False
     assert httpx.get(f"{page.local_url}monitoring").status_code in (403, 404)
-    assert page.delete_cache == (20, 300)
+    assert page.delete_cache == (60, 7200)
     assert page.state_session_capacity == 64
     assert page.share is False
 

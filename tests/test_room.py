@@ -75,6 +75,15 @@ def test_pictures_are_shown_and_their_views_asked_before_anything_is_read(room, 
     assert changes[room.findings] == ""
 
 
+def test_files_are_removed_after_they_were_read_or_refused(room, files, tmp_path, monkeypatch):
+    removed = []
+    monkeypatch.setattr(page.room, "remove_later", removed.extend)
+    (tmp_path / "empty.dcm").touch()
+    room.bring(Visit(), files[:1])
+    room.bring(Visit(), [str(tmp_path / "empty.dcm")])
+    assert removed == [files[0], str(tmp_path / "empty.dcm")]
+
+
 def test_more_pictures_join_the_study_until_it_was_read(room, brought, read, files):
     joined = room.bring(brought, files[2:])[room.visit]
     assert [picture.name for picture in joined.pictures] == ["front.png", "side.png", "third.png"]

@@ -26,7 +26,7 @@ def findings_card(reading: Reading, calibration: Calibration, *, key: str) -> st
     return (
         f'<section class="card" data-reading="{key}"><h2>Findings</h2>'
         f'<p class="soft">Choose one to see where the model looked. It is called present from its threshold on, '
-        f"the tick on its bar. {_calibration_note(calibration)}</p>"
+        f"the tick on its bar. {_calibration_note(calibration, probabilities)}</p>"
         f"{_unsure(reading, known)}{_disagreements(reading, known)}"
         '<fieldset class="findings"><legend class="unseen">Heatmap shown on the pictures</legend>'
         '<div class="finding heads" aria-hidden="true"><span></span><span>Finding</span><span>Probability</span>'
@@ -104,10 +104,12 @@ def percent(probability: float) -> str:
     return "&gt;99%" if probability >= 0.995 else f"{probability:.0%}"
 
 
-def _calibration_note(calibration: Calibration) -> str:
+def _calibration_note(calibration: Calibration, probabilities: Sequence[float]) -> str:
     if calibration.is_calibrated:
         return (
             f"Probabilities are calibrated on {calibration.num_studies} validation studies of the kind it was trained "
-            "on; on other pictures they may be far off."
+            "on: of studies as unsure as this one, "
+            f"{calibration.expected_errors(probabilities):.1f} of these calls are wrong on average. On other pictures "
+            "they may be far off."
         )
     return "Probabilities are not calibrated: read them as a ranking, not as chances."

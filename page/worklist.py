@@ -40,6 +40,8 @@ class WorklistRow:
     report: str = ""
     probabilities: dict[str, float] = field(default_factory=dict)
     """By finding, of those that the model's data told of; empty where it was not read."""
+    expected_errors: float | None = None
+    """How many of the calls are wrong on average, where probabilities are calibrated: how unsure the model is."""
     called: tuple[str, ...] = ()
     """Findings whose probability has reached their threshold, the most probable first."""
 
@@ -146,8 +148,8 @@ def _row(reading: Reading, generator: ReportGenerator, about: dict) -> WorklistR
     report = reading.report
     if report is None:
         return WorklistRow(state=DOUBTED, **about)
-    known = generator.calibration.is_known
-    values = zip(FINDINGS, report.finding_probabilities, generator.thresholds, known, strict=True)
+    calibration = generator.calibration
+    values = zip(FINDINGS, report.finding_probabilities, calibration.thresholds, calibration.is_known, strict=True)
     told = [(finding, probability, threshold) for finding, probability, threshold, is_known in values if is_known]
     probabilities = {finding: probability for finding, probability, _ in told}
     called = [finding for finding, probability, threshold in told if probability >= threshold]
@@ -157,6 +159,9 @@ def _row(reading: Reading, generator: ReportGenerator, about: dict) -> WorklistR
         impression=plain_text(report.impression),
         report=plain_text(report.report),
         probabilities=probabilities,
+        expected_errors=(
+            calibration.expected_errors(report.finding_probabilities) if calibration.is_calibrated else None
+        ),
         called=tuple(sorted(called, key=lambda finding: -probabilities[finding])),
         **about,
     )

@@ -7,9 +7,12 @@ time, beside the model's other visitors; each step ends with an answer, so that 
 """
 
 import base64
+import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
@@ -83,7 +86,8 @@ class WorklistTab:
 
     def read(self, files: list[str] | None, write_anyway: bool, sort_by: str) -> Iterator[dict[Any, Any]]:
         """Reads what was uploaded."""
-        yield from self._read([Path(file) for file in files or ()], write_anyway, sort_by)
+        with _held([Path(file) for file in files or ()]) as sources:
+            yield from self._read(sources, write_anyway, sort_by)
 
     def read_folder(self, write_anyway: bool, sort_by: str) -> Iterator[dict[Any, Any]]:
         """Reads the one folder that the server was started with."""
@@ -128,6 +132,21 @@ class WorklistTab:
             self.table: self.sort(rows, sort_by),
             self.taken: "",
         }
+
+
+@contextmanager
+def _held(uploads: Sequence[Path]) -> Iterator[list[Path]]:
+    """The same files for as long as they are read: uploads are removed some minutes after they came."""
+    with TemporaryDirectory(prefix="cxrscribe-worklist-") as folder:
+        places = [Path(folder) / str(number) / path.name for number, path in enumerate(uploads)]
+        for path, place in zip(uploads, places, strict=True):
+            place.parent.mkdir()
+            with suppress(FileNotFoundError):  # then it is told when its turn comes
+                try:
+                    place.hardlink_to(path)
+                except OSError:
+                    shutil.copyfile(path, place)
+        yield places
 
 
 def _finding(sort_by: str) -> str:

@@ -1,8 +1,8 @@
 """A worklist as files and as HTML: rows in; CSV, JSON lines, or a table to look at out.
 
 Columns of the CSV and keys of the JSON lines: rank, study, files, state (read, doubted, refused), reason,
-study_instance_uid, view_positions, any_finding, most_probable, called, findings, impression, report, a probability for
-each of the 14 findings, model.
+study_instance_uid, view_positions, any_finding, most_probable, called, expected_errors, findings, impression, report, a
+probability for each of the 14 findings, model.
 """
 
 import csv
@@ -75,6 +75,7 @@ def _record(row: WorklistRow | None, rank: int, model: str) -> dict:
         "any_finding": None if any_finding is None else round(any_finding, 6),
         "most_probable": row.most_probable,
         "called": list(row.called),
+        "expected_errors": None if row.expected_errors is None else round(row.expected_errors, 2),
         "findings": row.findings,
         "impression": row.impression,
         "report": row.report,

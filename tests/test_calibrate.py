@@ -59,3 +59,13 @@ def test_findings_that_no_study_tells_of_are_unknown():
     assert Calibration().is_known == (True,) * 14
     with pytest.raises(ValueError, match="counts labels of 14 findings, got 3"):
         Calibration(num_labelled=(1, 2, 3))
+
+
+def test_the_errors_to_expect_are_those_that_happen_when_probabilities_are_right():
+    logits, targets = _overconfident(1.0, 4000)
+    calibration = Calibration(thresholds=(0.3,) * 14, num_labelled=(1,) * 13 + (0,))
+    probabilities = logits.sigmoid()
+    wrong = ((probabilities >= 0.3).float() != targets)[:, :13].sum(dim=1).float().mean()
+    expected = [calibration.expected_errors(row) for row in probabilities.tolist()]
+    assert sum(expected) / len(expected) == pytest.approx(float(wrong), rel=0.02)
+    assert calibration.expected_errors([0.9, 0.2] + [0.0] * 11 + [0.5]) == pytest.approx(0.1 + 0.2)

@@ -63,6 +63,8 @@ def test_each_study_gets_the_report_that_it_gets_alone(generator, pictures, tmp_
     for row, files in ((pair, paths[:2]), (single, paths[2:])):
         *_, reading = read_files(generator, files, options=SHORT)
         assert row.report == reading.report.report.strip()
+        expected_errors = generator.calibration.expected_errors(reading.report.finding_probabilities)
+        assert row.expected_errors == pytest.approx(expected_errors)
         assert list(row.probabilities.values()) == pytest.approx(reading.report.finding_probabilities, abs=1e-6)
     assert pair.files == ("a/1.png", "a/2.png")
 
@@ -201,6 +203,22 @@ def test_the_tab_shows_rows_while_it_reads_and_counts_at_its_end(tab, pictures, 
     file, told = tab.export(last[tab.rows], "Edema", "csv")
     assert file["name"].endswith(".csv")
     assert file["name"] in told
+
+
+def test_uploads_that_are_removed_meanwhile_are_read_all_the_same(tab, pictures, tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(2)]
+    for path, picture in zip(paths, pictures, strict=False):
+        picture.save(path)
+    steps = tab.read([*map(str, paths), str(tmp_path / "gone.png")], False, ANY_FINDING)
+    next(steps)
+    for path in paths:
+        path.unlink()
+    *_, last = steps
+    assert [(row.study, row.state) for row in last[tab.rows]] == [
+        ("gone.png", REFUSED),
+        ("0.png", READ),
+        ("1.png", READ),
+    ]
 
 
 def test_the_tab_says_what_is_missing_and_never_reads_a_path_it_was_not_started_with(tab, generator):

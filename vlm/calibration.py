@@ -4,6 +4,7 @@ Temperature scaling, p = sigmoid(logit / T) (Guo et al. 2017, "On Calibration of
 threshold a finding. Both are chosen on validation studies by `train.calibrate`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vlm.findings import NUM_FINDINGS
@@ -37,3 +38,13 @@ class Calibration:
     def is_known(self) -> tuple[bool, ...]:
         """Whether the data told anything of each finding; else its probability means nothing."""
         return tuple(number > 0 for number in self.num_labelled) or (True,) * NUM_FINDINGS
+
+    def expected_errors(self, probabilities: Sequence[float]) -> float:
+        """How many of the calls (present or not, by threshold) of the known findings are wrong on average, where the
+        probabilities of a study are right."""
+        rows = zip(probabilities, self.thresholds, self.is_known, strict=True)
+        return sum(
+            1 - probability if probability >= threshold else probability
+            for probability, threshold, is_known in rows
+            if is_known
+        )

@@ -27,8 +27,8 @@ from vlm.occlusion import occlude, occlusion_shares
 
 SHOW_EVERY_SECONDS = 0.05
 """A browser that is sent every token of a fast model lags behind it."""
-VISIT_SECONDS = 1800
-"""A visitor's study is forgotten this long after the browser was closed."""
+VISIT_SECONDS = 7200
+"""A visitor's study is forgotten so long after it last changed."""
 METHODS = (
     '<fieldset class="methods"><legend>Heatmap of a finding shows</legend>'
     '<label><input type="radio" name="method" id="method-attention" checked> where the model looked</label>'

@@ -1,6 +1,6 @@
 """What the page remembers of one visitor: the pictures of a study, what was read in them, and what can be taken away.
 
-Held in the server's memory for as long as the browser's tab is open, and nowhere else.
+Held in the server's memory and nowhere else, and forgotten two hours after it last changed.
 """
 
 import json

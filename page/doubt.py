@@ -36,6 +36,18 @@ def find_doubts(pictures: Sequence[Picture], generator: ReportGenerator) -> tupl
     return tuple(filter(None, plain))
 
 
+def mixed_studies(pictures: Sequence[Picture]) -> tuple[str, ...]:
+    """One sentence where DICOM headers say that the pictures are not of one study; who they are of is not told."""
+    studies = {
+        picture.identifiers.study_instance_uid
+        for picture in pictures
+        if picture.identifiers and picture.identifiers.study_instance_uid
+    }
+    if len(studies) < 2:
+        return ()
+    return (f"The pictures are of {len(studies)} different DICOM studies, perhaps of different patients.",)
+
+
 def plain_doubt(image: Image.Image, *, name: str) -> str:
     """Why this gray picture is no radiograph, by its pixels alone; empty where nothing speaks against it."""
     pixels = np.asarray(image)

@@ -16,7 +16,7 @@ from data.labeler import label_report
 from eval.consistency import consistency
 from eval.contradictions import Contradiction
 from eval.sentences import StatedSentence, stated_sentences
-from page.doubt import find_doubts
+from page.doubt import find_doubts, mixed_studies
 from page.picture import Picture
 from page.study_files import read_study_files
 from vlm.findings import BLANK, NUM_FINDINGS
@@ -100,7 +100,7 @@ def read_study(
         raise ValueError(
             f"the indication has {len(indication)} characters; shorten it to {MAX_INDICATION_CHARACTERS} at most"
         )
-    doubts = find_doubts(pictures, generator)
+    doubts = find_doubts(pictures, generator) + mixed_studies(pictures)
     reading = Reading(pictures=tuple(pictures), indication=indication.strip(), doubts=doubts)
     if doubts and not write_anyway:
         yield replace(reading, is_done=True)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from test_picture import GRAY, dicom  # noqa: F401 (a fixture)
 
+from data.dicom_identifiers import DicomIdentifiers
 from data.labeler import label_report
+from page.picture import Picture
 from page.reading import Reading, choose_views, complete, read_files, read_study
 from page.study_files import read_study_files
 from vlm.findings import FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE
@@ -71,6 +73,20 @@ def test_what_no_chest_radiograph_is_gets_its_report_only_on_request(generator, 
     assert last.report.report
     assert last.doubts == withheld.doubts
     assert not last.is_withheld
+
+
+@pytest.mark.parametrize(
+    ("uids", "is_doubted"), [(("1.2.3", "1.2.4"), True), (("1.2.3", "1.2.3"), False), (("1.2.3", ""), False)]
+)
+def test_pictures_of_two_dicom_studies_are_not_read_as_one_unasked(generator, pictures, uids, is_doubted):
+    views = [
+        Picture(name=f"{number}.dcm", image=picture, identifiers=DicomIdentifiers(study_instance_uid=uid))
+        for number, (picture, uid) in enumerate(zip(pictures, uids, strict=False))
+    ]
+    *_, last = read_study(generator, views, options=SHORT)
+    assert last.is_withheld == is_doubted
+    assert ("The pictures are of 2 different DICOM studies" in " ".join(last.doubts)) == is_doubted
+    assert "1.2.4" not in " ".join(last.doubts)
 
 
 def test_the_report_is_held_against_itself_and_the_probabilities():

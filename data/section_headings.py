@@ -51,12 +51,13 @@ CLOSINGS = (
 """How the signature of a report begins. These are no headings: their words are kept."""
 
 _FRAGMENT = (
-    r"(?:chest|cxr|thorax|pa|ap|lateral|lat|frontal|portable|upright|erect|supine|semi-?upright|semi-?erect|single|one|"
+    r"(?:[ap]\.?m\.?|chest|cxr|thorax|pa|ap|lateral|lat|frontal|portable|upright|erect|supine|semi-?upright|semi-?erect|single|one|"
     r"two|three|views?|x-?rays?|radiographs?|radiography|films?|study|examination|exam|of|the|and|a|an|with|at|on|from|"
-    r"dated?|obtained|performed|images?|a\.?m\.?|p\.?m\.?|[\d_:/.-]+|x{4,})"
+    r"dated?|obtained|performed|images?|\d[\d_:/.-]*+|x{4,})"
 )
-EXAMINATION_NAME = re.compile(rf"[\W_]*(?:{_FRAGMENT}(?![^\W_])[\W_]*)*", re.IGNORECASE)
-"""Fully matches a text that only names the examination: "PORTABLE CHEST, 2 VIEWS"."""
+EXAMINATION_NAME = re.compile(rf"[\W_]*+(?:{_FRAGMENT}(?![^\W_])[\W_]*+)*+", re.IGNORECASE)
+"""Fully matches a text that only names the examination: "PORTABLE CHEST, 2 VIEWS". Possessive, for blanks and dots
+could else be shared out in countless ways."""
 
 _SELF_EVIDENT = {"findings", "impression", "indication", "comparison", "technique", "conclusion", "opinion"}
 _SELF_EVIDENT |= {"history", "clinical history", "clinical indication", "clinical information", "examination"}

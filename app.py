@@ -28,6 +28,7 @@ from page import look, markup
 from page.accounts import Accounts
 from page.examples import folder_examples, made_up_examples
 from page.model_card import model_card
+from page.reading import DEMO_CHECKPOINT
 from page.room import MODEL, Room
 from page.study_groups import MAX_ARCHIVE_BYTES
 from page.study_record import model_identity
@@ -36,7 +37,6 @@ from page.visit import answer
 from page.worklist_tab import WorklistTab
 from vlm.generator import GenerationOptions, ReportGenerator
 
-DEMO_CHECKPOINT = Path("runs/demo/training/best")
 UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS = 60, 7200
 """A study's files are removed soon after they were read (page.uploads); whatever else came, after this, for a long
 worklist reads its files one by one."""

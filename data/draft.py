@@ -12,7 +12,6 @@ from typing import Annotated, Protocol
 import tyro
 
 from data.study import MAX_SIDE, Study
-from data.view import UNKNOWN_VIEW as UNKNOWN_VIEW  # what sources give where they do not know the view
 from data.view import PictureFormat, View, read_view
 from vlm.findings import UNLABELED_STUDY
 from vlm.preprocess import Preprocessing

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from data.draft import UNKNOWN_VIEW, FileDraft, Plan, Planning, Refusal
+from data.draft import FileDraft, Plan, Planning, Refusal
 from data.open_i_annotation import Annotated, annotated_reports, read_annotation
 from data.open_i_images import OpenIImages, files_below
 from data.open_i_reports import (
@@ -33,6 +33,7 @@ from data.open_i_reports import (
     view_position,
 )
 from data.splits import split_subjects
+from data.view import UNKNOWN_VIEW
 
 SOURCE, LICENSE = "open_i", "CC BY-NC-ND 4.0"
 

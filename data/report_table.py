@@ -2,14 +2,13 @@
 numbers they are joined by out.
 """
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.sections import split_sections
 from data.table_labels import is_blank
-from data.table_rows import column_names, read_rows
+from data.table_rows import column_names, no_such_column, read_rows
 
 _USUAL_COLUMNS = {
     "accession": ("accession_number", "accession", "AccessionNumber"),
@@ -45,12 +44,7 @@ def find_columns(table: Path, asked: dict[str, str | None]) -> dict[str, str]:
     for role, usual in _USUAL_COLUMNS.items():
         name = asked.get(role)
         if name is not None and name not in there:
-            near = difflib.get_close_matches(name, there, n=1, cutoff=0.4)
-            raise ValueError(
-                f"{table} has no column {name!r} (--{role.replace('_', '-')}-column)"
-                + (f"; did you mean {near[0]!r}?" if near else ".")
-                + f" Its columns are {', '.join(there)}"
-            )
+            raise no_such_column(table, name, f"--{role.replace('_', '-')}-column", there)
         columns.update((role, column) for column in (name,) if column)
         columns.update((role, column) for column in usual[::-1] if name is None and column in there)
     if not columns.keys() & {"accession", "study_uid"}:

@@ -11,7 +11,6 @@ labels (unless the table has neither: then the pictures alone are kept); a study
 that matters more (test before validation before train), so that what is tested was never learned.
 """
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from data.draft import FileDraft, Plan, Planning, Refusal
 from data.splits import later_split, left_out, split_subjects
 from data.table_entry import Entry, Reading, join, read_entry, without_text
 from data.table_labels import read_label_map
-from data.table_rows import TableFile
+from data.table_rows import TableFile, no_such_column
 from data.table_stored import StoredTable, open_folder, open_hub
 from vlm.findings import FINDINGS
 
@@ -137,12 +136,7 @@ def resolve_columns(source: TableSource, table: TableFile | StoredTable) -> Read
     for role in ROLES:
         asked = getattr(source, f"{role}_column")
         if asked is not None and asked not in there:
-            near = difflib.get_close_matches(asked, there, n=1, cutoff=0.4)
-            raise ValueError(
-                f"{source.name} has no column {asked!r} (--{role.replace('_', '-')}-column)"
-                + (f"; did you mean {near[0]!r}?" if near else ".")
-                + f" Its columns are {', '.join(there)}"
-            )
+            raise no_such_column(source.name, asked, f"--{role.replace('_', '-')}-column", there)
         candidates = [asked] if asked else _DEFAULT_COLUMNS.get(role, [role])
         columns.update((role, name) for name in candidates[::-1] if name in there)
     if "image" not in columns:

@@ -6,6 +6,7 @@ a file that cannot be read is a ValueError.
 """
 
 import csv
+import difflib
 import gzip
 import json
 import zlib
@@ -64,6 +65,16 @@ def column_names(path: Path) -> list[str]:
         return list(dict.fromkeys(key for row in read_rows(path) for key in row.values))
     with _open_text(path) as file:
         return _csv_header(path, _csv_reader(path, file))
+
+
+def no_such_column(table: object, column: str, flag: str, there: list[str]) -> ValueError:
+    """The error for a column that was asked for by `flag` and is not among those `there`; names the closest."""
+    near = difflib.get_close_matches(column, there, n=1, cutoff=0.4)
+    return ValueError(
+        f"{table} has no column {column!r} ({flag})"
+        + (f"; did you mean {near[0]!r}?" if near else ".")
+        + f" Its columns are {', '.join(there)}"
+    )
 
 
 def require_columns(path: Path, needed: Iterable[str]) -> None:

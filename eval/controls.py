@@ -8,7 +8,7 @@ need no model. Whose images a study is shown in their stead. `eval.image_control
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eval.cider import CiderReferences
 from eval.normalization import normalize_report
@@ -44,6 +44,14 @@ class Control:
     predictions: tuple[Prediction, ...] | None
     reason: str = ""
     refusals: tuple[Refusal, ...] = ()
+
+
+def with_reports(predictions: Sequence[Prediction], reports: Sequence[str]) -> list[Prediction]:
+    """The predictions with other reports, which come with neither probabilities nor attention."""
+    return [
+        replace(prediction, report=report, probabilities=None, peaks=None)
+        for prediction, report in zip(predictions, reports, strict=True)
+    ]
 
 
 def constant_sentence(validation_references: Sequence[str], seed: int = 0) -> str | None:

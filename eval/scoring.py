@@ -55,7 +55,6 @@ METRICS = {
 """What is scored, most telling first: overlap of phrases comes last, since a constant sentence has much of it. "CIDEr"
 is the field's, pycocoevalcap's, which is CIDEr-D."""
 
-LOWER_IS_BETTER = frozenset({"macro_brier", "macro_calibration_error"})
 RESAMPLED_TOO_HIGH = frozenset({"calibration_error", "macro_calibration_error"})
 """A resample holds studies twice, which looks like worse calibration."""
 

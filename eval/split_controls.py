@@ -17,6 +17,7 @@ from eval.controls import (
     all_different,
     most_frequent_report,
     random_reports,
+    with_reports,
 )
 from eval.predictions import Prediction
 from eval.text_controls import CONSTANTS
@@ -71,8 +72,5 @@ def split_reports(splits: datasets.DatasetDict, split: str) -> list[str]:
 def _control(name: str, predictions: Sequence[Prediction], reports: Sequence[str] | None, reason: str) -> Control:
     if reports is None:
         return Control(name=name, predictions=None, reason=reason)
-    given = (
-        replace(prediction, report=report, probabilities=None, peaks=None, control=name)
-        for prediction, report in zip(predictions, reports, strict=True)
-    )
+    given = (replace(prediction, control=name) for prediction in with_reports(predictions, reports))
     return Control(name=name, predictions=tuple(given))

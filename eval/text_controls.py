@@ -22,6 +22,7 @@ from eval.controls import (
     RANDOM,
     derangement,
     most_frequent_report,
+    with_reports,
 )
 from eval.predictions import Prediction
 from eval.verdict import SHUFFLED_REPORTS
@@ -74,7 +75,7 @@ def text_controls(
         drawn = [
             chooser.choice(control_reports) if control_reports else predictions[other].reference for other in others
         ]
-        controls[RANDOM] = _given(predictions, drawn)
+        controls[RANDOM] = with_reports(predictions, drawn)
 
     def choose(reports: Sequence[str]) -> dict[str, str]:
         constants = best_constants(
@@ -90,7 +91,7 @@ def text_controls(
 
     if control_reports:
         chosen = choose(control_reports)
-        controls |= {name: _given(predictions, [report] * len(predictions)) for name, report in chosen.items()}
+        controls |= {name: with_reports(predictions, [report] * len(predictions)) for name, report in chosen.items()}
         return TextControls(predictions=controls, reports=chosen, notes=tuple(notes), not_shuffled=not_shuffled)
     if len(set(subject_ids)) < 2:
         notes.append("no controls of one report for everybody: there is a single patient, and no --control-reports")
@@ -120,12 +121,5 @@ def _crossed(
         for own in range(num_groups)
     ]
     names = [name for name in chosen[0] if all(name in reports for reports in chosen)]
-    crossed = {name: _given(predictions, [chosen[group][name] for group in groups]) for name in names}
+    crossed = {name: with_reports(predictions, [chosen[group][name] for group in groups]) for name in names}
     return crossed, {name: chosen[0][name] for name in names}
-
-
-def _given(predictions: Sequence[Prediction], reports: Sequence[str]) -> list[Prediction]:
-    return [
-        replace(prediction, report=report, probabilities=None)
-        for prediction, report in zip(predictions, reports, strict=True)
-    ]

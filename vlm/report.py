@@ -17,7 +17,7 @@ from typing import Literal
 
 import tyro
 
-from page.reading import MAX_INDICATION_CHARACTERS, Reading, read_files
+from page.reading import DEMO_CHECKPOINT, MAX_INDICATION_CHARACTERS, Reading, read_files
 from page.study_record import model_identity, study_record
 from page.take_away import take_away
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -31,7 +31,7 @@ class ReportOptions:
 
     images: tyro.conf.Positional[tuple[Path, ...]]
     """Pictures of one study, or a zip of them."""
-    checkpoint: str = "runs/demo/training/best"
+    checkpoint: str = str(DEMO_CHECKPOINT)
     """Checkpoint folder (or hub id); by default the one that `make demo` makes."""
     indication: str = ""
     """Why the pictures were taken."""

@@ -1,0 +1,172 @@
+"""The Indiana reports with phantoms in place of their pictures: `reports.jsonl` in, one data set on disk out.
+
+Each study keeps its own text, its own codes and its own projections; its pictures are drawn from the codes alone
+(`bench.rendered_iu_codes`), its labels read from its text. R2Gen's split: `val` becomes test, and `train` is divided by
+patient into train and validation, on which everything is chosen. Reports without a split are left out.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from bench.rendered_iu_codes import scene_findings
+from data.draft import ImageOptions, Plan, Planning
+from data.open_i_reports import study_number, view_position
+from data.phantom.draw import draw_study
+from data.prepare import Preparation, fill, print_summary
+from data.report_text import TextOptions
+from data.scene import Scene
+from data.splits import split_subjects
+from data.study import MAX_SIDE, Study
+from data.view import UNKNOWN_VIEW
+from data.writer import DatasetWriter
+
+MAX_BYTES = 64 * 2**20
+VALIDATION_SHARE = 0.1
+_KEYS = {"id": str, "indication": str, "findings": str, "impression": str, "mesh": list, "images": list}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexedStudy:
+    """A report with its codes and the projections of the pictures that are not here."""
+
+    study_id: str
+    split: str
+    """R2Gen's: "train", "val", or "" for none."""
+    indication: str
+    findings: str
+    impression: str
+    codes: tuple[str, ...]
+    view_positions: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhantomDraft:
+    """A study whose phantom is still to be drawn."""
+
+    study_id: str
+    subject_id: str
+    split: str
+    given: IndexedStudy
+    size: int
+    files: tuple[str, ...] = ()
+
+    def study(self, options: ImageOptions) -> Study:
+        given = self.given
+        scene = Scene(findings=scene_findings(given.codes), view_positions=given.view_positions)
+        images, boxes = draw_study(scene, np.random.default_rng(study_number(given.study_id)), self.size)
+        return Study(
+            study_id=self.study_id,
+            subject_id=self.subject_id,
+            images=images,
+            view_positions=given.view_positions,
+            indication=given.indication,
+            findings=given.findings,
+            impression=given.impression,
+            boxes=boxes,
+            mesh=given.codes,
+            source="Indiana reports, phantoms for pictures",
+            license="CC BY-NC-ND 4.0",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhantomSource:
+    """The Indiana reports with a split, each with a phantom of its codes."""
+
+    reports: Path
+    """The Indiana reports, one JSON object a line."""
+    size: int = 224
+    """Pixels a side."""
+
+    def __post_init__(self):
+        if not 64 <= self.size <= MAX_SIDE:
+            raise ValueError(f"--size is {self.size}; it must lie between 64 and {MAX_SIDE}")
+
+    def plan(self, planning: Planning) -> Plan:
+        studies = [study for study in read_studies(self.reports) if study.split]
+        learned = [study.study_id for study in studies if study.split == "train"]
+        fractions = (1 - VALIDATION_SHARE, VALIDATION_SHARE, 0.0)
+        split_of = split_subjects(learned, fractions=fractions, seed=planning.seed)
+        drafts = (
+            PhantomDraft(
+                study_id=study.study_id,
+                subject_id=study.study_id,
+                split=split_of.get(study.study_id, "test"),
+                given=study,
+                size=self.size,
+            )
+            for study in studies
+        )
+        return Plan(num_studies=len(studies), drafts=drafts)
+
+
+def read_studies(path: Path) -> list[IndexedStudy]:
+    """Every study of the file, those without a split too.
+
+    Raises:
+        ValueError: the file is absent, too large or no such file; names the line.
+    """
+    if not path.is_file():
+        raise ValueError(f"--reports {path}: no such file; the Indiana reports are not part of the project")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"--reports {path} has {path.stat().st_size} bytes; the limit is {MAX_BYTES}")
+    studies = list(_studies(path))
+    if not {"train", "val"} <= {study.split for study in studies}:
+        raise ValueError(f'--reports {path} has no studies of the split "train", or none of "val"; give the whole file')
+    return studies
+
+
+def prepare(source: PhantomSource, out: Path, *, text_options: TextOptions, seed: int, console: Console) -> None:
+    """Draws the data set to `out`, or goes on with one that was broken off.
+
+    Raises:
+        ValueError: as `data.prepare`; a study that is refused, since the comparison is of all or of none.
+    """
+    options = Preparation(source=source, out=out, seed=seed, text_options=text_options, num_workers=1)
+    with source.reports.open("rb") as file:
+        contents = hashlib.file_digest(file, "sha256").hexdigest()
+    deciding = {"source_name": "rendered_iu", "reports_sha256": contents} | json.loads(
+        json.dumps(asdict(options), default=str)
+    )
+    for name in ("out", "overwrite", "num_workers"):
+        del deciding[name]
+    with DatasetWriter(out, options=deciding) as writer:
+        plan = source.plan(Planning(seed=seed, work=writer.work))
+        fill(writer, plan, options, console)
+        writer.finish()
+    print_summary(writer, plan, console)
+
+
+def _studies(path: Path) -> Iterator[IndexedStudy]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield _study(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                reason = f"lacks {error}" if isinstance(error, KeyError) else error
+                raise ValueError(f"--reports {path}, line {number}: {reason}") from error
+
+
+def _study(report: dict[str, Any]) -> IndexedStudy:
+    for key, kind in _KEYS.items():
+        if not isinstance(report[key], kind):
+            raise ValueError(f"{key} is {report[key]!r}, not a {kind.__name__}")
+    study_number(report["id"])
+    projections = [(image["projection"] or UNKNOWN_VIEW).upper() for image in report["images"]]
+    positions = tuple(view_position(projection, report.get("exam") or "") for projection in projections)
+    return IndexedStudy(
+        study_id=report["id"],
+        split=report.get("split") or "",
+        indication=report["indication"],
+        findings=report["findings"],
+        impression=report["impression"],
+        codes=tuple(map(str, report["mesh"])),
+        view_positions=positions or ("FRONTAL",),
+    )

@@ -304,6 +304,20 @@ def test_language_epochs_teach_the_decoder_without_pictures_and_resume(small_dat
     assert _losses(output) == whole
 
 
+def test_without_finding_tokens_language_is_learned_and_the_decoder_stays_untold(small_dataset, tmp_path, capsys):
+    output = tmp_path / "run"
+    options = ["--num-epochs=3", "--no-lora", "--findings-epochs=1", "--language-epochs=1", "--no-finding-tokens"]
+    finetune.main(_arguments(small_dataset, output, *options, "--state-every=4", "--keep-states=99"))
+    before, after = (load_file(output / "states" / f"step-{step:08d}" / "state.safetensors") for step in (4, 12))
+    assert torch.equal(before["model.finding_presence"], after["model.finding_presence"])
+    assert not torch.equal(before["model.finding_queries.queries"], after["model.finding_queries.queries"])
+    language = [loss for step, loss in _losses(output) if 4 < step <= 8]
+    assert language[-1] < language[0]
+    assert not ReportGenerator.from_pretrained(output).config.use_finding_tokens
+    message = _error(capsys, _going_on(small_dataset, tmp_path / "next", output, "--no-finding-tokens"))
+    assert "--finding-tokens cannot be given with" in message
+
+
 @pytest.mark.parametrize("asked", ["--freeze-after-findings", "--language-epochs=1"])
 def test_epochs_that_need_reports_are_refused_without_any(small_dataset, tmp_path, capsys, asked):
     studies = load_studies(small_dataset).map(lambda row: {"findings": "", "impression": ""})

@@ -125,3 +125,32 @@ def test_what_is_missing_is_named_with_the_mend(small_dataset, tmp_path):
         FinetuneOptions(dataset=str(small_dataset), output_dir="", extra_repeats=3)
     with pytest.raises(ValueError, match="--extra-repeats must be at least 1, got 0"):
         FinetuneOptions(dataset=str(small_dataset), output_dir="", extra_dataset=str(alone), extra_repeats=0)
+
+
+def some(dataset, number, **settings):
+    options = FinetuneOptions(dataset=str(dataset), output_dir="", num_studies=number, **settings)
+    return load_run_studies(options)
+
+
+def test_fewer_studies_are_drawn_from_among_more_by_the_seed_alone(small_dataset, small_studies):
+    drawn = [some(small_dataset, number).learned["study_id"][:] for number in (3, 8, 16)]
+    assert [len(studies) for studies in drawn] == [3, 8, 16]
+    assert set(drawn[0]) < set(drawn[1])
+    assert drawn[2] == small_studies["train"]["study_id"][:]
+    assert some(small_dataset, 8).learned["study_id"][:] == drawn[1]
+    assert some(small_dataset, 8, seed=1).learned["study_id"][:] != drawn[1]
+
+
+def test_fewer_studies_are_the_whole_train_split_of_the_run_and_no_other_split(small_dataset, small_studies, extra):
+    studies = some(small_dataset, 3)
+    assert len(studies.splits["train"]) == 3
+    assert len(studies.splits["validation"]) == len(small_studies["validation"])
+    beside = some(small_dataset, 3, extra_dataset=str(extra), extra_repeats=2)
+    assert len(beside.learned) == 3 + 2 * 3
+
+
+def test_more_studies_than_there_are_are_not_promised(small_dataset):
+    with pytest.raises(ValueError, match=r"--num-studies 17: the train split of .* has only 16; give at most so many"):
+        some(small_dataset, 17)
+    with pytest.raises(ValueError, match="--num-studies must be at least 1, or 0 for all, got -1"):
+        some(small_dataset, -1)

@@ -61,6 +61,7 @@ def build_model(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) ->
             image=geometry,
             num_query_heads=options.num_query_heads,
             pool=options.pool,
+            use_finding_tokens=options.finding_tokens,
             lora=_lora(options) if options.lora else None,
         )
     )

@@ -117,7 +117,8 @@ def _check_positions(options: FinetuneOptions, model: ReportModel, num_views: in
     """Better before the run than in the middle of it."""
     if not isinstance(model.decoder, GPT2Decoder):
         return
-    prefix = num_views * model.vision_projector.num_tokens + NUM_FINDINGS + MAX_PROMPT_TOKENS
+    num_finding_tokens = NUM_FINDINGS if model.config.use_finding_tokens else 0
+    prefix = num_views * model.vision_projector.num_tokens + num_finding_tokens + MAX_PROMPT_TOKENS
     room = model.decoder.num_positions - prefix
     if options.max_report_tokens > room:
         raise ValueError(

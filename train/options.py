@@ -18,6 +18,7 @@ OF_THE_START = (
     "patch_stride",
     "pool",
     "num_query_heads",
+    "finding_tokens",
 )
 """Settings that a checkpoint to start from has decided."""
 
@@ -30,6 +31,9 @@ class FinetuneOptions:
     """Folder that `python -m data.prepare` wrote."""
     output_dir: str
     """Where the run goes: log, states, and the best checkpoint under best/."""
+    num_studies: int = 0
+    """Learn only so many studies of the train split, drawn by --seed, smaller numbers from among those of larger ones:
+    to see what more studies are worth. 0: all."""
     extra_dataset: str | None = None
     """Another prepared data set, of corrections say, whose train split is learned beside that of --dataset. Validation
     stays with --dataset; studies that show one of its held-out pictures are left out."""
@@ -60,6 +64,10 @@ class FinetuneOptions:
     """Side of the square of patches joined into one image token."""
     num_query_heads: int = 4
     """Attention heads of the finding queries."""
+    finding_tokens: bool = True
+    """Show the decoder the finding queries' tokens and tell it what the classifier decided. --no-finding-tokens, to see
+    what they are worth: the classifier learns as ever, but the decoder reads image and indication alone, and language
+    epochs teach it language in general."""
 
     lora: bool = True
     """Adapt the pretrained decoder by LoRA, with it and a pretrained encoder frozen; --no-lora trains all weights. An
@@ -125,6 +133,8 @@ class FinetuneOptions:
         for name in (*at_least_one, "extra_repeats"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        if self.num_studies < 0:
+            raise ValueError(f"--num-studies must be at least 1, or 0 for all, got {self.num_studies}")
         if not 0 <= self.findings_epochs <= self.num_epochs:
             raise ValueError(f"--findings-epochs must lie in 0..{self.num_epochs} epochs, got {self.findings_epochs}")
         if not 0 <= self.language_epochs <= self.num_epochs - self.findings_epochs:

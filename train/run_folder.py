@@ -31,7 +31,8 @@ def open_run(options: FinetuneOptions) -> Path:
             raise ValueError(
                 f"--resume: {folder} holds no run (no training_config.json); leave --resume out to start one"
             )
-        _check_same(json.loads(settings.read_text(encoding="utf-8")), _as_json(options), settings)
+        saved = json.loads(settings.read_text(encoding="utf-8"))
+        _check_same(_filled(saved, _defaults(options)), _as_json(options), settings)
     elif folder.is_dir() and any(folder.iterdir()):
         raise ValueError(
             f"--output-dir {folder} already holds a run or other files; give --resume to go on with it, "
@@ -76,8 +77,22 @@ def remove_leftovers(states: Path, keep: int) -> None:
     drop_old_states(states, keep)
 
 
-def _as_json(options: FinetuneOptions) -> dict[str, Any]:
+def _as_json(options: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(options)))
+
+
+def _defaults(options: FinetuneOptions) -> dict[str, Any]:
+    """Of the settings that have one."""
+    fields = dataclasses.fields(options)
+    plain = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    made = {field.name: field.default_factory for field in fields if field.default_factory is not dataclasses.MISSING}
+    return plain | {name: _as_json(make()) for name, make in made.items()}
+
+
+def _filled(saved: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """A run of before a setting was there went by the setting's default."""
+    known = {name: _filled(value, defaults.get(name, {})) for name, value in saved.items() if isinstance(value, dict)}
+    return defaults | saved | known
 
 
 def _check_same(saved: dict[str, Any], given: dict[str, Any], path: Path) -> None:

@@ -7,6 +7,7 @@ first holds out, so that learning the one is seen not to forget the other.
 from dataclasses import dataclass
 
 import datasets
+import numpy as np
 
 from data.splits import check_disjoint
 from data.study import FEATURES, load_studies, saved_preprocessing
@@ -38,6 +39,8 @@ def load_run_studies(options: FinetuneOptions) -> RunStudies:
                 f"--dataset {options.dataset} has no studies in its {split} split; prepare it with some "
                 "(--split-fractions)"
             )
+    if options.num_studies:
+        studies = datasets.DatasetDict({**studies, "train": _some(studies["train"], options)})
     if options.extra_dataset is None:
         return RunStudies(splits=studies, learned=studies["train"])
     extra, notes = _extra_studies(options, studies)
@@ -48,6 +51,17 @@ def load_run_studies(options: FinetuneOptions) -> RunStudies:
     return RunStudies(
         splits=datasets.DatasetDict({**studies, "train": train}), learned=train.select(numbers), notes=notes
     )
+
+
+def _some(train: datasets.Dataset, options: FinetuneOptions) -> datasets.Dataset:
+    """As many studies as asked, in the data set's order. The seed alone decides who comes in before whom."""
+    if options.num_studies > len(train):
+        raise ValueError(
+            f"--num-studies {options.num_studies}: the train split of {options.dataset} has only {len(train)}; give at "
+            "most so many, or leave it out for all"
+        )
+    drawn = np.random.default_rng(options.seed).permutation(len(train))[: options.num_studies]
+    return train.select(np.sort(drawn))
 
 
 def _extra_studies(options: FinetuneOptions, studies: datasets.DatasetDict) -> tuple[datasets.Dataset, tuple[str, ...]]:

@@ -30,6 +30,7 @@ from rich.text import Text
 from data.corrections import CorrectionsSource
 from data.dicom_source import DicomSource
 from data.draft import Draft, ImageOptions, Plan, Planning, Refusal
+from data.kermany import KermanySource
 from data.mimic import MimicSource
 from data.open_i import OpenISource
 from data.report_text import TextOptions
@@ -45,6 +46,7 @@ SOURCES = {
     "table": TableSource,
     "open_i": OpenISource,
     "mimic_cxr": MimicSource,
+    "kermany": KermanySource,
     "dicom": DicomSource,
     "corrections": CorrectionsSource,
     "synthetic": SyntheticSource,

@@ -4,9 +4,9 @@ reports composed from their labels.
     python -m data.prepare kermany --root chest_xray --out runs/kermany
 
 `--root` is the folder as published (`train/NORMAL/IM-0115-0001.jpeg`, `test/PNEUMONIA/person1_virus_6.jpeg`), or one
-with `labels.csv` and `images/` (see `data.kermany_files`). 5,856 X-rays of children of one to five years, each normal or
-with bacterial or viral pneumonia; each is a study. They come without text: reports are composed in the made-up
-reports' language and say what the label says (`data.kermany_report`).
+with `labels.csv` and `images/` (see `data.kermany_files`). In all 5,856 X-rays of children, normal or with bacterial
+or viral pneumonia; each is a study. They come without text: reports are composed in the made-up reports' language and
+say what the label says (`data.kermany_report`).
 
 The published test folder is the test split, and the rest is divided into train and validation by patient; where there
 is none, all is divided. Refused, each with its reason: a file whose name or row does not tell label and patient, or

@@ -17,9 +17,11 @@ interval can be had (a single patient); num_undefined counts the resamples that 
     bootstrap        num_resamples, seed, interval, cider
     systems          {name: system}, the model first. A system: metrics {name of eval.scoring.METRICS: estimate},
                      other_convention (the F1 averages), per_finding [{finding, support, num_predicted, precision,
-                     recall, f1, auroc, average_precision, brier, calibration_error}] and per_finding_other_convention
-                     (up to f1), state_agreement {share, kappa: estimates; confusion [reference state][predicted state]
-                     in the order blank, positive, negative, uncertain}, num_* counts, distinct ratios
+                     recall, f1, auroc, average_precision, brier, calibration_error, and of the classifier's calls at
+                     its thresholds accuracy, balanced_accuracy, sensitivity, specificity}] and
+                     per_finding_other_convention (up to f1), state_agreement {share, kappa: estimates; confusion
+                     [reference state][predicted state] in the order blank, positive, negative, uncertain}, num_*
+                     counts, distinct ratios
     curves           of the model: {finding: {roc: [[false positive rate, true positive rate]], reliability:
                      [{mean_probability, observed, num_studies}]}}; {} without probabilities
     by_group         of the model: {"view" | "source" | "report length": [{group, num_studies, metrics: {name:

@@ -19,7 +19,8 @@ FINDINGS_NAMED, PROBABILITIES, WORDS = (
     "Probabilities of the classifier",
     "Words of the reports",
 )
-SMALLER_IS_BETTER = frozenset({"macro_brier", "macro_calibration_error"})
+SMALLER_IS_BETTER = frozenset({"macro_brier", "macro_calibration_error", "pooled_calibration_error"})
+_OF_PROBABILITIES = ("auroc", "average_precision", "brier", "calibration", "accuracy", "sensitivity", "specificity")
 FINDING_COLUMNS = {
     "precision": "precision",
     "recall": "recall",
@@ -27,6 +28,9 @@ FINDING_COLUMNS = {
     "average_precision": "average precision",
     "brier": "Brier score",
     "calibration_error": "calibration error",
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
 }
 
 Document = dict[str, Any]
@@ -197,7 +201,7 @@ def _mark(estimate: Mapping[str, float | None], tone: str) -> Mark:
 
 
 def _group_of(metric: str) -> str:
-    if any(part in metric for part in ("auroc", "average_precision", "brier", "calibration")):
+    if any(part in metric for part in _OF_PROBABILITIES):
         return PROBABILITIES
     return FINDINGS_NAMED if any(part in metric for part in ("f1", "precision", "recall", "state")) else WORDS
 

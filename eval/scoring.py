@@ -10,6 +10,7 @@ import numpy as np
 
 from eval.bleu import bleu_from_statistics
 from eval.bootstrap import NUM_RESAMPLES, Estimate, centred, interval, point_values, resample
+from eval.calls import CALL_SCORES
 from eval.chrf import CHRF_NAME
 from eval.cider import PLAIN_CIDER_NAME
 from eval.clinical import AVERAGES, convention_name, macro_note
@@ -41,6 +42,11 @@ METRICS = {
     "macro_average_precision": "macro average precision (probabilities)",
     "macro_brier": "macro Brier score (probabilities; lower is better)",
     "macro_calibration_error": "macro calibration error (probabilities; lower is better)",
+    "pooled_calibration_error": "expected calibration error (all probabilities pooled; lower is better)",
+    "micro_accuracy": "accuracy (calls of the classifier, all findings pooled)",
+    "macro_balanced_accuracy": "macro balanced accuracy (calls of the classifier)",
+    "macro_sensitivity": "macro sensitivity (calls of the classifier)",
+    "macro_specificity": "macro specificity (calls of the classifier)",
     "cider": "CIDEr",
     "plain_cider": PLAIN_CIDER_NAME,
     "rouge_l": ROUGE_NAME,
@@ -55,13 +61,14 @@ METRICS = {
 """What is scored, most telling first: overlap of phrases comes last, since a constant sentence has much of it. "CIDEr"
 is the field's, pycocoevalcap's, which is CIDEr-D."""
 
-RESAMPLED_TOO_HIGH = frozenset({"calibration_error", "macro_calibration_error"})
+RESAMPLED_TOO_HIGH = frozenset({"calibration_error", "macro_calibration_error", "pooled_calibration_error"})
 """A resample holds studies twice, which looks like worse calibration."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FindingEstimates:
-    """One finding: `support` positive references, `num_predicted` reports that name it."""
+    """One finding: `support` positive references, `num_predicted` reports that name it. From `auroc` on it is the
+    classifier that is judged, from `accuracy` on by its calls."""
 
     finding: str
     support: int
@@ -73,6 +80,10 @@ class FindingEstimates:
     average_precision: Estimate
     brier: Estimate
     calibration_error: Estimate
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    sensitivity: Estimate
+    specificity: Estimate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,6 +183,7 @@ def score_predictions(
 
 
 UNDEFINED = Estimate(value=None, low=None, high=None)
+_SCORES_OF_A_FINDING = ("precision", "recall", "f1", *PROBABILITY_SCORES, *CALL_SCORES)
 FEW_SUBJECTS = 20
 """Below this, a percentile interval is known to be too narrow."""
 
@@ -186,7 +198,7 @@ def _per_finding(values, samples, totals: np.ndarray, prefix: str) -> tuple[Find
             finding=finding,
             support=int(totals[index, 0] + totals[index, 2]),
             num_predicted=int(totals[index, 0] + totals[index, 1]),
-            **{score: estimate(score, index) for score in ("precision", "recall", "f1", *PROBABILITY_SCORES)},
+            **{score: estimate(score, index) for score in _SCORES_OF_A_FINDING},
         )
         for index, finding in enumerate(FINDINGS)
     )

@@ -12,12 +12,13 @@ import numpy as np
 
 from eval.agreement import state_agreement, state_counts
 from eval.bleu import bleu, bleu_from_statistics
+from eval.calls import call_counts, call_scores
 from eval.chrf import chrf, chrf_from_statistics
 from eval.cider import both_ciders
 from eval.clinical import confusion_counts, divide, mean_of_defined, scores_from_counts
 from eval.meteor import meteor
 from eval.predictions import Prediction
-from eval.probabilities import PROBABILITY_SCORES, probability_scores
+from eval.probabilities import PROBABILITY_SCORES, pooled_calibration_error, probability_scores
 from eval.rouge import rouge_l, stemmed_rouge_l
 
 LabelReport = Callable[[str], Sequence[int]]
@@ -64,8 +65,8 @@ class StudyStatistics:
 
     def figures(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Figures [resamples, …] of weights [resamples, studies], NaN where undefined: by the keys of METRICS; per
-        finding `precision`, `recall`, `f1` and PROBABILITY_SCORES [resamples, 14]; the same averages and findings
-        under the other convention for uncertain with "other " before their names."""
+        finding `precision`, `recall`, `f1`, PROBABILITY_SCORES and CALL_SCORES [resamples, 14]; averages and findings
+        of reports under the other convention for uncertain with "other " before their names."""
         sums = {
             name: (weights @ values.reshape(len(values), -1)).reshape(len(weights), *values.shape[1:])
             for name, values in self.additive.items()
@@ -74,9 +75,13 @@ class StudyStatistics:
         figures |= {f"other {name}": value for name, value in scores_from_counts(sums["other findings"]).items()}
         figures |= state_agreement(sums["states"])
         if self.probabilities is not None:
-            per_finding = probability_scores(self.probabilities, self.labels, weights, self.uncertain_is_positive)
+            known = self.probabilities, self.labels, weights, self.uncertain_is_positive
+            per_finding = probability_scores(*known)
             figures |= per_finding
             figures |= {f"macro_{score}": mean_of_defined(per_finding[score]) for score in PROBABILITY_SCORES}
+            figures["pooled_calibration_error"] = pooled_calibration_error(*known)
+        if "calls" in sums:
+            figures |= call_scores(sums["calls"])
         if "bleu" in sums:
             num_with_text = sums["has text"]
             # A resample that drew no study with a reference says nothing about the text.
@@ -112,13 +117,21 @@ def study_statistics(
         of_text |= {score.__name__: score(*pair).per_study for score in (rouge_l, stemmed_rouge_l, meteor)}
         of_text["cider"], of_text["plain_cider"] = (score.per_study for score in both_ciders(*pair))
         additive |= {name: _spread(values, has_text) for name, values in of_text.items()} | {"has text": has_text}
-    has_probabilities = all(prediction.probabilities is not None for prediction in predictions)
+    probabilities = _of_all([prediction.probabilities for prediction in predictions])
+    if probabilities is not None:
+        thresholds = _of_all([prediction.thresholds for prediction in predictions])
+        additive["calls"] = call_counts(probabilities, labels, thresholds, uncertain_is_positive)
     return StudyStatistics(
         additive={name: np.asarray(values, dtype=np.float64) for name, values in additive.items()},
         labels=labels,
-        probabilities=np.array([prediction.probabilities for prediction in predictions]) if has_probabilities else None,
+        probabilities=probabilities,
         uncertain_is_positive=uncertain_is_positive,
     )
+
+
+def _of_all(rows: Sequence[Sequence[float] | None]) -> np.ndarray | None:
+    """None unless every study has its row."""
+    return None if any(row is None for row in rows) else np.array(rows, dtype=np.float64)
 
 
 def _label_all(reports: list[str], label_report: LabelReport) -> np.ndarray:

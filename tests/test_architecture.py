@@ -24,6 +24,7 @@ PROGRAMS = {Path("vlm/report.py"): {"vlm", "page"}}
 METRICS = {
     "eval.bleu",
     "eval.bootstrap",
+    "eval.calls",
     "eval.chrf",
     "eval.cider",
     "eval.clinical",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from eval.probabilities import auroc, curves, probability_scores
+from eval.probabilities import auroc, curves, pooled_calibration_error, probability_scores
 from vlm.findings import FINDING_INDEX
 
 random = np.random.default_rng(0)
@@ -69,12 +69,12 @@ def test_average_precision_and_brier_score_equal_scikit_learn_under_any_weights(
             assert scores["brier"][row, finding] == pytest.approx(brier_score_loss(*pair, sample_weight=weight))
 
 
-def test_calibration_error_is_the_mean_gap_over_ten_bins():
+def test_calibration_error_is_the_mean_gap_over_fifteen_bins():
     probabilities = np.full((4, 14), 0.0)
-    probabilities[:, EDEMA] = [0.12, 0.18, 0.95, 1.0]
+    probabilities[:, EDEMA] = [0.14, 0.19, 0.95, 1.0]
     scores = probability_scores(probabilities, labels_of("Edema", [0, 1, 1, 1]), once(4))
-    # Bin .1 to .2: mean .15, observed .5. Bin .9 to 1: mean .975, observed 1.
-    assert scores["calibration_error"][0, EDEMA] == pytest.approx((2 * 0.35 + 2 * 0.025) / 4)
+    # Bin 2/15 to 3/15: mean .165, observed .5. Bin 14/15 to 1: mean .975, observed 1.
+    assert scores["calibration_error"][0, EDEMA] == pytest.approx((2 * 0.335 + 2 * 0.025) / 4)
 
 
 def test_perfect_calibration_has_no_error():
@@ -82,6 +82,26 @@ def test_perfect_calibration_has_no_error():
     probabilities[:, EDEMA] = 0.3
     labels = labels_of("Edema", [1] * 3 + [0] * 7)
     assert probability_scores(probabilities, labels, once(10))["calibration_error"][0, EDEMA] == pytest.approx(0)
+
+
+def test_the_pooled_calibration_error_shares_its_bins_among_findings_and_counts_only_what_is_labelled():
+    probabilities, labels = np.zeros((4, 14)), labels_of("Edema", [0, 1, 1, 1])
+    probabilities[:, EDEMA] = [0.14, 0.19, 0.95, 1.0]
+    labels[:2, 0], probabilities[:2, 0] = [1, 0], [0.15, 0.5]
+    # Bin 2/15 to 3/15: .14 and .19 and .15, two of them present; bin 7/15 to 8/15: .5, absent; bin 14/15 to 1 as above.
+    gap = abs(0.14 + 0.19 + 0.15 - 2) + abs(0.5 - 0) + abs(0.95 + 1 - 2)
+    assert pooled_calibration_error(probabilities, labels, once(4)) == pytest.approx([gap / 6])
+    doubled = pooled_calibration_error(np.repeat(probabilities, 2, 0), np.repeat(labels, 2, 0), once(8))
+    assert pooled_calibration_error(probabilities, labels, 2 * once(4)) == pytest.approx(doubled)
+    nothing = np.full((4, 14), -100)
+    assert np.isnan(pooled_calibration_error(probabilities, nothing, once(4))).all()
+
+
+def test_findings_told_too_often_make_up_for_others_in_the_pooled_calibration_error_alone():
+    probabilities, labels = np.full((10, 14), 0.5), np.full((10, 14), -100)
+    labels[:, 0], labels[:, EDEMA] = 0, 1
+    assert pooled_calibration_error(probabilities, labels, once(10)) == pytest.approx([0])
+    assert probability_scores(probabilities, labels, once(10))["calibration_error"][0, EDEMA] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("states", [[0, 0], [1, 1]])
@@ -121,10 +141,10 @@ def test_curves_run_from_corner_to_corner_in_at_most_a_hundred_points():
 
 def test_reliability_bins_hold_what_was_predicted_and_what_was_seen():
     probabilities = np.zeros((4, 14))
-    probabilities[:, EDEMA] = [0.12, 0.18, 0.95, 1.0]
+    probabilities[:, EDEMA] = [0.14, 0.19, 0.95, 1.0]
     drawn = curves(probabilities, labels_of("Edema", [0, 1, 1, 1]))
     assert list(drawn) == ["Edema"]
     assert drawn["Edema"]["reliability"] == [
-        {"mean_probability": 0.15, "observed": 0.5, "num_studies": 2},
+        {"mean_probability": 0.165, "observed": 0.5, "num_studies": 2},
         {"mean_probability": 0.975, "observed": 1.0, "num_studies": 2},
     ]

@@ -130,8 +130,12 @@ def test_probabilities_views_and_sources_give_curves_and_groups(score):
     }
     document = score(TRUTH, columns=columns)
     edema = next(finding for finding in document["systems"]["model"]["per_finding"] if finding["finding"] == "Edema")
-    for figure in ("auroc", "average_precision", "brier", "calibration_error"):
+    of_calls = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
+    for figure in ("auroc", "average_precision", "brier", "calibration_error", *of_calls):
         assert edema[figure]["low"] <= edema[figure]["value"] <= edema[figure]["high"]
+    metrics = document["systems"]["model"]["metrics"]
+    for metric, of_edema in (("pooled_calibration_error", "calibration_error"), ("micro_accuracy", "accuracy")):
+        assert metrics[metric] == pytest.approx(edema[of_edema])
     assert list(document["curves"]) == ["Edema"]
     groups = document["by_group"]
     assert {kind: [group["group"] for group in groups[kind]] for kind in ("view", "source")} == {

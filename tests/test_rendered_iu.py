@@ -1,0 +1,223 @@
+"""Real report language on phantoms: the data set, the upper controls, the training's steps, the whole program."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import eval.batch
+from bench import rendered_iu, rendered_iu_training
+from bench.rendered_iu_control import code_items, drawn_items, upper_controls
+from bench.rendered_iu_studies import PhantomDraft, PhantomSource, prepare, read_studies
+from bench.rendered_iu_training import TrainingOptions, steps, train
+from data.draft import ImageOptions
+from data.report_text import TextOptions
+from data.study import load_studies
+from eval.predictions import Prediction
+from train import finetune
+from vlm.findings import FINDING_INDEX, NEGATIVE, POSITIVE
+
+CODES = (["normal"], ["Cardiomegaly/mild"], ["Pleural Effusion/left", "Scoliosis"], ["Scoliosis"], ["No Indexing"])
+TEXTS = (
+    "The lungs are clear.",
+    "The heart is mildly enlarged. No XXXX effusion.",
+    "There is a left pleural effusion.",
+    "Curved spine.",
+    "No acute disease.",
+)
+
+
+def report_of(number, split, **changed):
+    return {
+        "id": f"CXR{number}",
+        "split": split,
+        "indication": "cough",
+        "comparison": "",
+        "findings": TEXTS[number % 5],
+        "impression": f"Impression {number % 7}.",
+        "mesh": CODES[number % 5],
+        "exam": "Xray Chest PA and Lateral",
+        "images": [{"id": "a", "projection": "Frontal"}, {"id": "b", "projection": "Lateral"}][: 1 + number % 2],
+    } | changed
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    path = tmp_path_factory.mktemp("iu") / "reports.jsonl"
+    given = [report_of(number, "train") for number in range(1, 31)]
+    given += [report_of(number, "val") for number in range(31, 37)]
+    given.append(report_of(40, None, images=[], exam=None))
+    path.write_text("".join(json.dumps(report) + "\n" for report in given), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def dataset(reports, tmp_path_factory):
+    out = tmp_path_factory.mktemp("prepared") / "studies"
+    text_options = TextOptions(placeholders="unify")
+    prepare(
+        PhantomSource(reports=reports, size=64), out, text_options=text_options, seed=0, console=Console(quiet=True)
+    )
+    return out
+
+
+def test_val_becomes_test_and_a_tenth_of_train_is_held_out(dataset):
+    splits = load_studies(dataset)
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 27, "validation": 3, "test": 6}
+    assert splits["test"]["study_id"][:] == [f"CXR{number}" for number in range(31, 37)]
+
+
+def test_text_is_real_labels_are_its_own_and_views_are_the_studys(dataset):
+    rows = {row["study_id"]: row for split in load_studies(dataset).values() for row in split}
+    enlarged = rows["CXR31"]
+    assert enlarged["findings"] == "The heart is mildly enlarged. No ___ effusion."
+    assert enlarged["mesh"] == ["Cardiomegaly/mild"]
+    assert enlarged["view_positions"] == ["PA", "LATERAL"]
+    assert rows["CXR32"]["view_positions"] == ["PA"]
+    assert enlarged["labels"][FINDING_INDEX["Cardiomegaly"]] == POSITIVE
+    assert enlarged["labels"][FINDING_INDEX["Pleural Effusion"]] == NEGATIVE
+    assert {box["finding"] for box in enlarged["boxes"]} == {FINDING_INDEX["Cardiomegaly"]}
+
+
+def test_a_phantom_knows_the_codes_and_never_the_text(reports):
+    given = next(study for study in read_studies(reports) if study.study_id == "CXR31")
+
+    def drawn(**changed):
+        draft = PhantomDraft(
+            study_id="CXR31", subject_id="CXR31", split="test", given=replace(given, **changed), size=64
+        )
+        return [np.asarray(image) for image in draft.study(ImageOptions()).images]
+
+    own, other_text = drawn(), drawn(findings="Large pneumothorax.", impression="", indication="")
+    assert all(np.array_equal(*pair) for pair in zip(own, other_text, strict=True))
+    assert not np.array_equal(own[0], drawn(codes=("normal",))[0])
+    assert np.array_equal(drawn(codes=("normal",))[0], drawn(codes=("Scoliosis",))[0])
+
+
+def test_studies_without_projections_get_a_frontal_view(reports):
+    assert read_studies(reports)[-1].view_positions == ("FRONTAL",)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2: Expecting"),
+        (json.dumps(report_of(1, "val", mesh="normal")), "line 2: mesh is 'normal', not a list"),
+        (json.dumps({"id": "CXR1"}), "line 2: lacks 'indication'"),
+        (json.dumps(report_of(1, "val", id="X1")), "line 2: 'X1' is no study of Open-i"),
+        (json.dumps(report_of(2, "train")), 'no studies of the split "train", or none of "val"'),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_its_line(tmp_path, line, message):
+    path = tmp_path / "reports.jsonl"
+    path.write_text(f"{json.dumps(report_of(1, 'train'))}\n{line}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        read_studies(path)
+
+
+def test_reports_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"missing\.jsonl: no such file"):
+        read_studies(tmp_path / "missing.jsonl")
+
+
+def test_upper_controls_copy_the_report_of_the_same_codes(dataset):
+    splits = load_studies(dataset)
+    predictions = [Prediction(study_id=study_id, report="") for study_id in splits["test"]["study_id"]]
+    by_codes, by_drawing = upper_controls(predictions, splits)
+    for prediction, codes in zip(by_codes.predictions, splits["test"]["mesh"], strict=True):
+        expected = TEXTS[CODES.index(codes)].replace("XXXX", "___")
+        assert prediction.report.startswith(f"Findings: {expected}")
+    # Scoliosis has no form, so that phantom is as empty as a normal one: told apart by the codes alone.
+    normal, curved = (
+        next(
+            prediction.report
+            for prediction, codes in zip(by_drawing.predictions, splits["test"]["mesh"], strict=True)
+            if codes == wanted
+        )
+        for wanted in (["normal"], ["Scoliosis"])
+    )
+    assert normal == curved
+
+
+def test_a_like_code_counts_for_half():
+    assert code_items(("Opacity/lung/left",)) & code_items(("Opacity/lung/right",)) == {"opacity"}
+    assert drawn_items(("normal", "Scoliosis")) == frozenset()
+
+
+def test_each_step_begins_where_the_one_before_ended_and_is_run_once(tmp_path, monkeypatch):
+    ran = []
+
+    def run(program, *flags, threads):
+        folder = Path(next(flag for flag in flags if flag.startswith("--output-dir")).partition("=")[2])
+        (folder / "best").mkdir(parents=True, exist_ok=True)
+        if "--resume" not in flags and not ran:
+            (folder / "training_config.json").write_text("{}")
+            ran.append("killed")
+            raise RuntimeError("killed")
+        ran.append((folder.name, flags))
+        return 1.0
+
+    monkeypatch.setattr(rendered_iu_training, "run_program", run)
+    options = TrainingOptions(extra_dataset=Path("made_up"))
+
+    def go(options):
+        return train(options, Path("studies"), tmp_path, seed=0, console=Console(quiet=True))
+
+    with pytest.raises(RuntimeError):
+        go(options)
+    trained = go(options)
+    (_, seeing), (_, writing), (_, joining) = ran[1:]
+    assert "--resume" in seeing
+    assert {"--encoder=cnn", "--extra-dataset=made_up", "--no-lora"} <= set(seeing)
+    assert f"--start-from={tmp_path / 'seeing' / 'best'}" in writing
+    assert f"--start-from={tmp_path / 'writing' / 'best'}" in joining
+    assert not {"--no-lora", "--extra-dataset=made_up"} & set(joining)
+    assert trained.checkpoint == tmp_path / "reports" / "best"
+    assert go(options) == trained
+    assert len(ran) == 4
+    with pytest.raises(ValueError, match=r"seeing holds a run of other flags .*--batch-size=8"):
+        go(replace(options, batch_size=8))
+
+
+def test_a_checkpoint_to_start_from_brings_its_own_sizes():
+    own = steps(TrainingOptions(start_from="weights"))["seeing"]
+    assert "--start-from=weights" in own
+    assert not [flag for flag in own if flag.startswith(("--encoder", "--decoder", "--vocab-size", "--image-size"))]
+
+
+def test_the_whole_program_writes_figures_that_say_what_the_pictures_are(reports, tmp_path, monkeypatch, capsys):
+    programs = {"train/finetune.py": finetune.main, "eval/batch.py": eval.batch.main}
+
+    def run_here(program, *flags, threads):
+        few = ["--num-validation-reports=2", "--max-new-tokens=8"] if program.startswith("train") else []
+        programs[program]([*flags, *few, *(["--max-new-tokens=8", "--num-page-studies=0"] if not few else [])])
+        return 1.0
+
+    for module in (rendered_iu, rendered_iu_training):
+        monkeypatch.setattr(module, "run_program", run_here)
+    output = tmp_path / "results" / "figures.json"
+    arguments = [f"--reports={reports}", f"--work={tmp_path / 'work'}", f"--output={output}", "--size=64"]
+    arguments += ["--encoder=nano", "--image-size=32", "--vocab-size=300", "--precision=no", "--num-resamples=5"]
+    arguments += ["--findings-epochs=1", "--language-epochs=1", "--report-epochs=1"]
+    rendered_iu.main(arguments)
+    document = json.loads(output.read_text(encoding="utf-8"))
+    assert "phantoms" in document["verdict"]["facts"][0]
+    assert "Of 29 codes of findings 15 could be drawn." in document["verdict"]["facts"][1]
+    assert document["rendering"]["studies"] == {
+        "normal": 7,
+        "drawn whole": 8,
+        "drawn in part": 7,
+        "coded, but nothing of it has a form": 7,
+        "not indexed": 7,
+    }
+    assert {"model", "shuffled images", "nearest neighbour", "constant sentence", "same codes"} <= set(
+        document["systems"]
+    )
+    assert document["studies"]["written"] == 6
+    first = output.read_text()
+    rendered_iu.main(arguments)
+    assert "drawn already" in capsys.readouterr().out
+    assert output.read_text() == first

@@ -17,7 +17,8 @@ from vlm.findings import FINDINGS, NUM_FINDINGS, UNLABELED
 
 NUM_BINS = 15
 MAX_CURVE_POINTS = 100
-PROBABILITY_SCORES = ("auroc", "average_precision", "brier", "calibration_error")
+RANKING_SCORES = ("auroc", "average_precision")
+PROBABILITY_SCORES = (*RANKING_SCORES, "brier", "calibration_error")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,34 +103,36 @@ def _known(
 
 
 def _finding_scores(probabilities: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    undefined = np.full(len(weights), np.nan)
     if not len(probabilities):
-        return dict.fromkeys(PROBABILITY_SCORES, undefined)
+        return dict.fromkeys(PROBABILITY_SCORES, np.full(len(weights), np.nan))
     total = weights.sum(axis=1)
     scores = {
-        "auroc": undefined,
-        "average_precision": undefined,
         "brier": divide(weights @ (probabilities - positive) ** 2, total),
         "calibration_error": divide(np.abs(weights @ _gaps(probabilities, positive)).sum(axis=1), total),
     }
+    return scores | ranking_scores(probabilities, positive, weights)
+
+
+def ranking_scores(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """AUROC and average precision [resamples] of any scores, higher for studies that are positive; NaN where there is
+    but one kind."""
     if not positive.any() or positive.all():
-        return scores
-    order = np.argsort(probabilities, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(probabilities[order]) > 0])  # of each group of equal probabilities
+        return dict.fromkeys(RANKING_SCORES, np.full(len(weights), np.nan))
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])  # of each group of equal scores
     weights, positive = weights[:, order], positive[order]
     positives = np.add.reduceat(np.where(positive, weights, 0.0), starts, axis=1)
     negatives = np.add.reduceat(np.where(positive, 0.0, weights), starts, axis=1)
     num_positive, num_negative = positives.sum(axis=1), negatives.sum(axis=1)
-    # P(probability of a positive > that of a negative) + half of P(equal).
+    # P(score of a positive > that of a negative) + half of P(equal).
     negatives_below = np.cumsum(negatives, axis=1) - negatives / 2
-    scores["auroc"] = divide((positives * negatives_below).sum(axis=1), num_positive * num_negative)
+    auroc = divide((positives * negatives_below).sum(axis=1), num_positive * num_negative)
     # Precision at each threshold, from the highest down, weighed by the positives that it gains.
     positives, negatives = positives[:, ::-1], negatives[:, ::-1]
     found = np.cumsum(positives, axis=1)
     precision = found / np.maximum(found + np.cumsum(negatives, axis=1), 1e-300)
     both_kinds = np.where(num_negative > 0, num_positive, 0.0)
-    scores["average_precision"] = divide((positives * precision).sum(axis=1), both_kinds)
-    return scores
+    return {"auroc": auroc, "average_precision": divide((positives * precision).sum(axis=1), both_kinds)}
 
 
 def _bins(probabilities: np.ndarray) -> np.ndarray:

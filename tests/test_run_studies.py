@@ -149,6 +149,18 @@ def test_fewer_studies_are_the_whole_train_split_of_the_run_and_no_other_split(s
     assert len(beside.learned) == 3 + 2 * 3
 
 
+def test_an_epoch_has_few_studies_as_often_as_asked_and_the_split_has_them_once(small_dataset, extra):
+    studies = some(small_dataset, 3, repeats=4)
+    once = studies.splits["train"]["study_id"][:]
+    assert studies.learned["study_id"][:] == 4 * once
+    assert len(once) == 3
+    beside = some(small_dataset, 3, repeats=4, extra_dataset=str(extra), extra_repeats=2)
+    assert beside.learned["study_id"][:12] == 4 * once
+    assert len(beside.learned) == 4 * 3 + 2 * 3
+    with pytest.raises(ValueError, match="--repeats must be at least 1, got 0"):
+        some(small_dataset, 3, repeats=0)
+
+
 def test_more_studies_than_there_are_are_not_promised(small_dataset):
     with pytest.raises(ValueError, match=r"--num-studies 17: the train split of .* has only 16; give at most so many"):
         some(small_dataset, 17)

@@ -34,6 +34,8 @@ class FinetuneOptions:
     num_studies: int = 0
     """Learn only so many studies of the train split, drawn by --seed, smaller numbers from among those of larger ones:
     to see what more studies are worth. 0: all."""
+    repeats: int = 1
+    """How often an epoch has each of these studies: 500 studies 40 times make as many steps as 20,000 once."""
     extra_dataset: str | None = None
     """Another prepared data set, of corrections say, whose train split is learned beside that of --dataset. Validation
     stays with --dataset; studies that show one of its held-out pictures are left out."""
@@ -130,7 +132,7 @@ class FinetuneOptions:
 
     def __post_init__(self):
         at_least_one = ("num_epochs", "batch_size", "gradient_accumulation_steps", "state_every", "keep_states")
-        for name in (*at_least_one, "extra_repeats"):
+        for name in (*at_least_one, "repeats", "extra_repeats"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         if self.num_studies < 0:

@@ -17,8 +17,7 @@ from train.options import FinetuneOptions
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunStudies:
-    """`splits` has every study once; `learned` is its train split with the extra studies as often as an epoch has
-    them."""
+    """`splits` has every study once; `learned` is its train split with each study as often as an epoch has it."""
 
     splits: datasets.DatasetDict
     learned: datasets.Dataset
@@ -41,13 +40,16 @@ def load_run_studies(options: FinetuneOptions) -> RunStudies:
             )
     if options.num_studies:
         studies = datasets.DatasetDict({**studies, "train": _some(studies["train"], options)})
+    own = [*range(len(studies["train"]))] * options.repeats
     if options.extra_dataset is None:
-        return RunStudies(splits=studies, learned=studies["train"])
+        return RunStudies(
+            splits=studies, learned=studies["train"].select(own) if options.repeats > 1 else studies["train"]
+        )
     extra, notes = _extra_studies(options, studies)
     columns = [name for name in FEATURES if name in studies["train"].column_names and name in extra.column_names]
     num_own = len(studies["train"])
     train = datasets.concatenate_datasets([rows.select_columns(columns) for rows in (studies["train"], extra)])
-    numbers = [*range(num_own), *[*range(num_own, len(train))] * options.extra_repeats]
+    numbers = [*own, *[*range(num_own, len(train))] * options.extra_repeats]
     return RunStudies(
         splits=datasets.DatasetDict({**studies, "train": train}), learned=train.select(numbers), notes=notes
     )

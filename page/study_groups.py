@@ -8,9 +8,7 @@ sub-folder are a study, if they are no more than a study may have; what is left 
 a disk; only names, and the first bytes of each file, are held for all files at once.
 """
 
-import struct
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,16 +19,13 @@ from pathlib import Path, PurePosixPath
 from data.dicom_identifiers import dicom_identifiers
 from data.images import ImageRefused, read_bytes
 from page.plain_text import plain_line
-from page.study_files import MAX_VIEWS, is_side_file, is_zip, read_entry
+from page.study_files import MAX_VIEWS
+from page.zip_archive import entries_of, head_of_entry, is_zip, open_zip, read_entry
 
 MAX_FILES = 10_000
 """Of all that is brought at once, side files and folders included."""
-MAX_ARCHIVE_BYTES = 2**30
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, struct.error)
 _HEAD_BYTES = 64 * 2**10
 """A DICOM file names its study here, unless something unusual stands before it."""
-_END, _END_64, _MAX_COMMENT = b"PK\x05\x06", b"PK\x06\x07", 65535
-_MAX_DIRECTORY_BYTES = MAX_FILES * 1024
 _TOO_MANY = f"more than the {MAX_FILES:,} files that can be brought at once; bring a part of them at a time"
 
 
@@ -42,7 +37,7 @@ class BroughtFile:
     folder: str
     study_uid: str
     read: Callable[[], bytes]
-    """Raises ImageRefused, or one of DAMAGED."""
+    """Raises ImageRefused."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,26 +96,15 @@ def _from_file(path: Path, stack: ExitStack) -> list[BroughtFile]:
 def _from_zip(path: Path, stack: ExitStack) -> list[BroughtFile]:
     # Held open, for uploads are removed after a while.
     file = stack.enter_context(_readable(path))
-    _check_directory(file, name=path.name)
-    try:
-        archive = stack.enter_context(zipfile.ZipFile(file))
-    except DAMAGED as error:
-        raise ImageRefused(f"{path.name}: is a damaged zip, or one of a kind that is not read ({error})") from error
-    if len(archive.infolist()) > MAX_FILES:
-        raise ImageRefused(f"{path.name}: holds {_TOO_MANY}")
-    entries = sorted(
-        (entry for entry in archive.infolist() if entry.filename and not is_side_file(entry)),
-        key=lambda entry: entry.filename,
-    )
-    if not entries:
-        raise ImageRefused(f"{path.name}: holds no file")
+    archive = stack.enter_context(open_zip(file, name=path.name, max_files=MAX_FILES, too_many=_TOO_MANY))
+    entries = entries_of(archive, name=path.name)
     folders = _below_common([PurePosixPath(entry.filename).parent for entry in entries])
     return [
         BroughtFile(
             name=plain_line(entry.filename),
             folder=folder,
-            study_uid=_uid_in_zip(archive, entry),
-            read=partial(_read_zipped, archive, entry, path.name),
+            study_uid=_uid_in_zip(archive, entry, path.name),
+            read=partial(read_entry, archive, entry, name=path.name),
         )
         for entry, folder in zip(entries, folders, strict=True)
     ]
@@ -157,33 +141,11 @@ def _readable(path: Path):
         raise ImageRefused(f"{path.name}: cannot be read ({error.strerror})") from error
 
 
-def _check_directory(file, *, name: str) -> None:
-    """Before Python's zipfile holds the whole directory of a zip in memory: it must be of a size that can be true."""
-    size = file.seek(0, 2)
-    if size > MAX_ARCHIVE_BYTES:
-        raise ImageRefused(f"{name}: has {size} bytes; the limit is {MAX_ARCHIVE_BYTES}")
-    file.seek(max(0, size - _MAX_COMMENT - 22 - 20))
-    tail = file.read()
-    end = tail.rfind(_END)
-    if end < 0 or end + 22 > len(tail):
-        raise ImageRefused(f"{name}: is a damaged zip: its end is missing; fetch or export it again")
-    num_entries, directory_bytes = struct.unpack_from("<HL", tail, end + 10)
-    # A second directory, for more than 65,535 entries, would be believed instead.
-    if num_entries > MAX_FILES or directory_bytes > _MAX_DIRECTORY_BYTES or _END_64 in tail[max(0, end - 20) : end]:
-        raise ImageRefused(f"{name}: holds {_TOO_MANY}")
-    file.seek(0)
-
-
-def _read_zipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> bytes:
-    return read_entry(archive, entry, name=name)[1]
-
-
-def _uid_in_zip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
+def _uid_in_zip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> str:
     """Empty also where the entry cannot be read: that is told when its turn comes."""
     try:
-        with archive.open(entry) as file:
-            return _study_uid(file.read(_HEAD_BYTES))
-    except (*DAMAGED, RuntimeError):  # RuntimeError: encrypted
+        return _study_uid(head_of_entry(archive, entry, _HEAD_BYTES, name=name))
+    except ImageRefused:
         return ""
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.images import ImageRefused
-from page.picture import Picture, read_picture
+from page.picture import read_picture
 from page.plain_text import plain_line, plain_text
 from page.reading import WRITING, Reading, read_study
 from page.study_files import MAX_VIEWS
-from page.study_groups import DAMAGED, BroughtFile, StudyFiles, brought_files, group_studies
+from page.study_groups import BroughtFile, StudyFiles, brought_files, group_studies
 from vlm.findings import FINDING_INDEX, FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator
 
@@ -118,7 +118,7 @@ def _read_study(
     pictures, read = [], []
     for file in study.files:
         try:
-            pictures.append(_picture(file, generator))
+            pictures.append(read_picture(file.read(), "auto", generator.config.preprocessing, name=file.name))
             read.append(file)
         except ImageRefused as refused:
             yield _refused_file(str(refused), file)
@@ -131,13 +131,6 @@ def _read_study(
         yield WorklistRow(state=REFUSED, reason=plain_line(str(error)), **about)
         return
     yield _row(reading, generator, about)
-
-
-def _picture(file: BroughtFile, generator: ReportGenerator) -> Picture:
-    try:
-        return read_picture(file.read(), "auto", generator.config.preprocessing, name=file.name)
-    except DAMAGED as error:
-        raise ImageRefused(f"{file.name}: is damaged within its zip ({error}); fetch or export it again") from error
 
 
 def _row(reading: Reading, generator: ReportGenerator, about: dict) -> WorklistRow:

@@ -49,8 +49,8 @@ format: install  ## mend style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-app: install  ## the web page, on the demo's checkpoint
-	$(BIN)/python app.py --checkpoint $(RUN)/training/best
+app: install  ## the web page, on the checkpoint that ships with the project
+	$(BIN)/python app.py
 
 bench: install  ## speed, as ratios against transformers' VisionEncoderDecoderModel
 	$(BIN)/python -m bench.run

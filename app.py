@@ -1,6 +1,6 @@
 """The web page: a chest X-ray in; out come its report as it is written, its findings, and where the model looked.
 
-    python app.py --checkpoint runs/demo/training/best
+    python app.py
     python app.py --checkpoint DIR --port 7860 --host 127.0.0.1 --examples FOLDER_OF_PICTURES
 
 All of it runs in this one process, and nothing is fetched from outside. From another program:
@@ -28,14 +28,15 @@ from page import look, markup
 from page.accounts import Accounts
 from page.examples import folder_examples, made_up_examples
 from page.model_card import model_card
-from page.reading import DEMO_CHECKPOINT
 from page.room import MODEL, Room
 from page.study_groups import MAX_ARCHIVE_BYTES
 from page.study_record import model_identity
 from page.uploads import OneOrMoreFiles, remove_later
 from page.visit import answer
 from page.worklist_tab import WorklistTab
+from vlm.checkpoint import fetch_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.shipped import SHIPPED, told
 
 UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS = 60, 7200
 """A study's files are removed soon after they were read (page.uploads); whatever else came, after this, for a long
@@ -50,8 +51,8 @@ MAX_VISITORS = 64
 class AppOptions:
     """The web page: reads chest X-rays with a trained model."""
 
-    checkpoint: str = ""
-    """Checkpoint folder (or hub id); empty: the one that `make demo` makes."""
+    checkpoint: str = SHIPPED
+    """Checkpoint folder (or hub id); by default the one that ships with the project."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines in, and without --auth everybody on them."""
     port: int = 7860
@@ -77,18 +78,14 @@ class AppOptions:
         for flag, folder in (("examples", self.examples), ("worklist-folder", self.worklist_folder)):
             if folder is not None and not folder.is_dir():
                 raise ValueError(f"--{flag} {folder} is not a folder; name one that holds pictures")
-        if not self.checkpoint and not DEMO_CHECKPOINT.is_dir():
-            raise ValueError(
-                f"no --checkpoint is given and {DEMO_CHECKPOINT} does not exist; "
-                "`make demo` makes it, or name a checkpoint folder"
-            )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, loads the model, serves until it is stopped."""
     options = tyro.cli(AppOptions, args=argv, description=__doc__)
+    print(told(options.checkpoint), flush=True)
     torch.set_num_threads(min(options.num_threads, torch.get_num_threads()))
-    generator = ReportGenerator.from_pretrained(options.checkpoint or DEMO_CHECKPOINT)
+    generator = ReportGenerator.from_pretrained(options.checkpoint)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by a service manager, it also cleans up
     with tempfile.TemporaryDirectory(prefix="cxrscribe-") as folder:
         # Else uploads would lie where all users of the machine can read them, and stay.
@@ -155,7 +152,7 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         fill_width=True,
         delete_cache=(UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS),
     ) as page:
-        gr.HTML(markup.header(generator.name, model_card(generator.name)), apply_default_css=False)
+        gr.HTML(markup.header(generator.name, model_card(fetch_checkpoint(generator.name))), apply_default_css=False)
         # gr.api would take the path of any file on this machine; a File component takes uploads only. It comes first,
         # for a private event of the same name would take the name from it.
         files = gr.File(file_count="multiple", type="filepath", visible=False, label="files")

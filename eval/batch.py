@@ -1,6 +1,6 @@
 """Reports for a split of a data set, and what they are worth: predictions, figures with controls, a page.
 
-    python eval/batch.py --checkpoint runs/mine/best --dataset studies --split test --output-dir runs/mine/test
+    python eval/batch.py --dataset studies --split test --output-dir runs/mine/test --checkpoint runs/mine/best
     accelerate launch --num_processes 4 eval/batch.py …          (each process takes its share of the studies)
 
 Writes to the output directory: predictions.jsonl (a line a study, as soon as it is done), a predictions_….jsonl for
@@ -38,6 +38,7 @@ from eval.scoring import Scores
 from eval.split_controls import split_controls
 from vlm.checkpoint import fetch_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.shipped import SHIPPED, told
 
 ControlKind = Literal["shuffled", "blank", "mismatched", "nearest", "random", "constant", "frequent"]
 
@@ -46,8 +47,8 @@ ControlKind = Literal["shuffled", "blank", "mismatched", "nearest", "random", "c
 class BatchConfig:
     """Write reports for a split and judge them."""
 
-    checkpoint: str
-    """Checkpoint folder (or hub id) of the model."""
+    checkpoint: str = SHIPPED
+    """Checkpoint folder (or hub id) of the model; by default the one that ships with the project."""
     dataset: Path
     """Prepared data set, as `python -m data.prepare` writes it."""
     output_dir: Path
@@ -91,6 +92,7 @@ def main(argv: Sequence[str] | None = None):
     config = tyro.cli(BatchConfig, args=argv, description=__doc__)
     processes = start_processes()
     console = Console(quiet=not processes.is_main_process)
+    console.print(told(config.checkpoint), highlight=False, soft_wrap=True)
     studies, splits = _chosen_studies(config)
     if config.baseline:
         fetch_checkpoint(config.baseline)  # a wrong name is told before hours of work

@@ -1,7 +1,7 @@
 """The nearest neighbour as a writer of reports: each study gets the report of the training study that looks most like
 it to the model. A baseline that any written report has to beat, with the neighbour and its similarity told.
 
-    python -m eval.neighbours --checkpoint runs/mine/best --dataset studies --split test --output neighbours.jsonl
+    python -m eval.neighbours --dataset studies --split test --output neighbours.jsonl --checkpoint runs/mine/best
 
 Features of the training studies are computed once and kept beside the output (or at --index), in pieces, so that a
 killed run goes on; several processes (`accelerate launch -m eval.neighbours …`) share the work.
@@ -28,14 +28,16 @@ from eval.run_record import checkpoint_hash
 from eval.study_features import feature_origin, index_studies
 from vlm.generator import ReportGenerator
 from vlm.report_format import compose_report, split_report
+from vlm.shipped import SHIPPED, told
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NeighboursConfig:
     """Give each study of a split the report of the training study that looks most like it."""
 
-    checkpoint: str
-    """Checkpoint folder (or hub id) of the model whose features are compared."""
+    checkpoint: str = SHIPPED
+    """Checkpoint folder (or hub id) of the model whose features are compared; by default the one that ships with the
+    project."""
     dataset: Path
     """Prepared data set, as `python -m data.prepare` writes it."""
     output: Path
@@ -58,6 +60,7 @@ def main(argv: Sequence[str] | None = None):
     config = tyro.cli(NeighboursConfig, args=argv, description=__doc__)
     processes = start_processes()
     console = Console(quiet=not processes.is_main_process)
+    console.print(told(config.checkpoint), highlight=False, soft_wrap=True)
     splits = load_studies(config.dataset)
     for split in ("train", config.split):
         if split not in splits or not len(splits[split]):

@@ -13,7 +13,8 @@ import datasets
 from eval.feature_index import INDEX_FILE
 from eval.similar_cases import CASES_FILE
 from vlm import familiarity
-from vlm.checkpoint import find_checkpoint
+from vlm.checkpoint import fetch_checkpoint
+from vlm.shipped import SHIPPED
 from vlm.strict_json import read_json
 
 RUN_FILE = "run.json"
@@ -71,9 +72,9 @@ def claim_folder(folder: Path, record: RunRecord):
 
 def checkpoint_hash(name: str) -> str:
     """Of all that decides what a checkpoint folder writes: its settings and weights. The name itself for a hub id."""
-    if not Path(name).is_dir():
+    if name != SHIPPED and not Path(name).is_dir():
         return name
-    folder = find_checkpoint(Path(name))
+    folder = fetch_checkpoint(name)
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".json", ".safetensors") and path.name not in BESIDE_THE_MODEL:

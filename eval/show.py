@@ -1,6 +1,6 @@
 """One study to look at: a picture (X-ray, heatmaps, both reports) and a table of its findings in the terminal.
 
-    python eval/show.py --checkpoint runs/mine/best --dataset studies --output study.png
+    python eval/show.py --dataset studies --output study.png --checkpoint runs/mine/best
     python eval/show.py … --study-id synthetic-0-000017
 
 Without --study-id the study is chosen by a fixed rule that does not look at the model's answer.
@@ -28,6 +28,7 @@ from eval.study_picture import STATES, StudyPicture, draw_study
 from vlm.findings import BLANK, FINDING_INDEX, FINDINGS, UNLABELED
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.report_format import compose_report
+from vlm.shipped import SHIPPED, told
 
 RULE = "the first study of the split with at least two findings (Support Devices not counted)"
 STYLES = {(True, True): "green", (True, False): "yellow", (False, True): "red", (False, False): "dim"}
@@ -40,8 +41,8 @@ DRAWN_SIDE = 640
 class ShowConfig:
     """Show one study: what the model sees and writes, beside the truth."""
 
-    checkpoint: str
-    """Checkpoint folder (or hub id) of the model."""
+    checkpoint: str = SHIPPED
+    """Checkpoint folder (or hub id) of the model; by default the one that ships with the project."""
     dataset: Path
     """Prepared data set, as `python -m data.prepare` writes it."""
     output: Path
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None):
     """Parses, generates, draws, prints."""
     config = tyro.cli(ShowConfig, args=argv, description=__doc__)
     console = Console()
+    console.print(told(config.checkpoint), highlight=False, soft_wrap=True)
     written = _written(config.predictions)
     row, how = choose_study(load_studies(config.dataset)[config.split], config.study_id, written)
     generator = ReportGenerator.from_pretrained(config.checkpoint)

@@ -22,8 +22,6 @@ from page.study_files import read_study_files
 from vlm.findings import BLANK, NUM_FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 
-DEMO_CHECKPOINT = Path("runs/demo/training/best")
-"""Where `make demo` leaves its model, which is read with where no other is named."""
 MAX_INDICATION_CHARACTERS = 1000
 WRITING = GenerationOptions(max_new_tokens=160)
 UNSURE_WITHIN = 0.05

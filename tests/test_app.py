@@ -313,14 +313,6 @@ def test_a_checkpoint_that_fails_to_load_names_the_file(tiny_checkpoint, tmp_pat
         main(["--checkpoint", str(checkpoint)])
 
 
-def test_without_a_checkpoint_the_demo_is_named(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="`make demo` makes it, or name a checkpoint folder"):
-        AppOptions()
-    Path("runs/demo/training/best").mkdir(parents=True)
-    assert AppOptions().checkpoint == ""
-
-
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [

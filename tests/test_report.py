@@ -29,7 +29,7 @@ def test_the_report_is_the_one_that_the_page_writes(tiny_checkpoint, picture, ca
     printed = capfdbinary.readouterr()
     assert printed.out.decode() == f"{reading.report.report}\n"
     assert reading.report.report.strip()
-    assert printed.err == b""
+    assert printed.err.decode() == f"Model: {tiny_checkpoint}\n"
 
 
 def test_other_formats_are_the_files_of_the_page(tiny_checkpoint, picture, tmp_path):

@@ -28,6 +28,7 @@ from vlm.calibration import Calibration
 from vlm.config import ReportModelConfig
 from vlm.familiarity import Familiarity, load_familiarity, save_familiarity
 from vlm.model import ReportModel
+from vlm.shipped import SHIPPED, shipped_checkpoint
 from vlm.strict_json import read_json, to_json
 from vlm.tokenizer import load_tokenizer
 
@@ -94,11 +95,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def fetch_checkpoint(name: str | Path, *, revision: str | None = None) -> Path:
-    """The folder of that name, or the files of the hub repository of that name.
+    """The folder of that name, the one that ships with the project, or the files of the hub repository of that name.
 
     Raises:
-        ValueError: there is neither.
+        ValueError: there is none of them.
     """
+    if name == SHIPPED:
+        return shipped_checkpoint()
     folder = Path(name)
     if folder.is_dir():
         return find_checkpoint(folder)

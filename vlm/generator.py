@@ -1,6 +1,6 @@
 """From pictures to report: all that a user of a trained model needs.
 
-    generator = ReportGenerator.from_pretrained("runs/mine/best")
+    generator = ReportGenerator.from_pretrained()  # what ships with the project; or ("runs/mine/best")
     [report] = generator.generate([Image.open("chest.png")])
     print(report.report)
 
@@ -18,18 +18,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlm.attribution import over_patches, sentence_attention, sentence_spans
-from vlm.batch import batch_tokens, batch_views
+from vlm.batch import Views, batch_pictures
 from vlm.calibration import Calibration
 from vlm.checkpoint import Checkpoint, fetch_checkpoint, load_checkpoint, merge_adapters
 from vlm.decoding import GenerationOptions, WrittenTokens, write_reports, write_tokens
 from vlm.finding_queries import FindingOutput
 from vlm.heatmap import heatmaps
-from vlm.image import fit_square, to_gray
+from vlm.image import to_gray
+from vlm.likelihood import beginning_log_probabilities
 from vlm.preprocess import preprocess
 from vlm.report_format import split_report
-from vlm.tokenizer import TextPieces, encode_prompt
-
-Views = Image.Image | Sequence[Image.Image]
+from vlm.shipped import SHIPPED
+from vlm.tokenizer import TextPieces
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,9 +65,10 @@ class ReportGenerator:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, revision: str | None = None, device: str | torch.device | None = None
+        cls, name: str | Path = SHIPPED, *, revision: str | None = None, device: str | torch.device | None = None
     ) -> "ReportGenerator":
-        """The generator of a checkpoint folder, or of a hub repository that holds one.
+        """The generator of a checkpoint folder, or of a hub repository that holds one; else of the one that ships with
+        the project.
 
         Raises:
             ValueError: nothing is there, or a file of it is missing, damaged or of another model; names the file.
@@ -199,6 +200,23 @@ class ReportGenerator:
         features = torch.cat([patches.mean(dim=1), patches.std(dim=1, correction=0), small.flatten(1)], dim=1)
         return features.cpu().numpy()
 
+    def log_probabilities(
+        self,
+        images: Image.Image | Sequence[Views],
+        texts: Sequence[str],
+        *,
+        view_positions: Sequence[Sequence[str]] | None = None,
+        indications: Sequence[str] | None = None,
+    ) -> np.ndarray:
+        """How likely each study's report is to begin with each of the texts: natural logarithms, float32 [studies,
+        texts]. A text should end where a word does, and begin as reports do ("Findings: …")."""
+        inputs = self._inputs(images, view_positions, indications)
+        token_ids = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        with torch.inference_mode():
+            prefix = self.model.prefix(**inputs)
+        values = beginning_log_probabilities(self.model, prefix, token_ids, bos_token_id=self.tokenizer.bos_token_id)
+        return values.cpu().numpy()
+
     def heatmaps(self, report: StudyReport, images: Views) -> list[np.ndarray]:
         """For each view, heat 0..1 of the 14 findings in the picture's own pixels: [14, height, width]."""
         views = [images] if isinstance(images, Image.Image) else list(images)
@@ -234,22 +252,9 @@ class ReportGenerator:
         return maps.float().cpu().numpy()
 
     def _inputs(self, images, view_positions, indications) -> dict[str, Tensor]:
-        studies = _as_studies(images)
-        if view_positions is None:
-            view_positions = [["UNKNOWN"] * len(views) for views in studies]
-        if indications is None:
-            indications = [""] * len(studies)
-        for name, values in (("view_positions", view_positions), ("indications", indications)):
-            if len(values) != len(studies):
-                raise ValueError(f"{name} has {len(values)} entries for {len(studies)} studies")
-        for number, (views, positions) in enumerate(zip(studies, view_positions, strict=True)):
-            if len(views) != len(positions):
-                raise ValueError(f"study {number} has {len(views)} pictures but {len(positions)} view positions")
-        squares = [[fit_square(image, self.config.image.size) for image in views] for views in studies]
-        inputs = batch_views(squares, view_positions, self.config.image)
-        prompts = [encode_prompt(self.tokenizer, indication) for indication in indications]
-        prompt_ids, prompt_mask = batch_tokens(prompts, pad_token_id=self.tokenizer.pad_token_id)
-        inputs |= {"prompt_ids": prompt_ids, "prompt_mask": prompt_mask}
+        inputs = batch_pictures(
+            images, view_positions, indications, tokenizer=self.tokenizer, geometry=self.config.image
+        )
         return {key: value.to(self.device) for key, value in inputs.items()}
 
     def _seen(self, findings: FindingOutput, view_mask: Tensor) -> list[tuple[tuple[float, ...], np.ndarray]]:
@@ -283,17 +288,3 @@ class ReportGenerator:
             token_log_probabilities=tuple(written.log_probabilities),
             is_truncated=written.is_truncated,
         )
-
-
-def _as_studies(images: Image.Image | Sequence[Views]) -> list[list[Image.Image]]:
-    entries = [images] if isinstance(images, Image.Image) else list(images)
-    if not entries:
-        raise ValueError("there is no study to report on")
-    studies = [[entry] if isinstance(entry, Image.Image) else list(entry) for entry in entries]
-    for number, views in enumerate(studies):
-        if not views:
-            raise ValueError(f"study {number} has no picture")
-        for image in views:
-            if not isinstance(image, Image.Image):
-                raise TypeError(f"study {number}: expected a PIL image, got {type(image).__name__}; read files first")
-    return studies

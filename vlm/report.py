@@ -3,9 +3,9 @@
     python -m vlm.report frontal.dcm lateral.dcm --indication "Cough and fever."
     python -m vlm.report study.zip --checkpoint runs/mine/best --format json > report.json
 
-Pictures of one study (PNG, JPEG, WebP, TIFF, DICOM, or a zip of them) in; the report to standard output, warnings to
-standard error. Exit status 2: a mistake in what was given; 3: there are doubts whether the model can read the study, so
-that the report is only written with --write-anyway.
+Pictures of one study (PNG, JPEG, WebP, TIFF, DICOM, or a zip of them) in; the report to standard output; which model
+read them, and warnings, to standard error. Exit status 2: a mistake in what was given; 3: there are doubts whether the
+model can read the study, so that the report is only written with --write-anyway.
 """
 
 import sys
@@ -17,10 +17,11 @@ from typing import Literal
 
 import tyro
 
-from page.reading import DEMO_CHECKPOINT, MAX_INDICATION_CHARACTERS, Reading, read_files
+from page.reading import MAX_INDICATION_CHARACTERS, Reading, read_files
 from page.study_record import model_identity, study_record
 from page.take_away import take_away
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.shipped import SHIPPED, told
 
 WITHHELD = 3
 
@@ -31,8 +32,8 @@ class ReportOptions:
 
     images: tyro.conf.Positional[tuple[Path, ...]]
     """Pictures of one study, or a zip of them."""
-    checkpoint: str = str(DEMO_CHECKPOINT)
-    """Checkpoint folder (or hub id); by default the one that `make demo` makes."""
+    checkpoint: str = SHIPPED
+    """Checkpoint folder (or hub id); by default the one that ships with the project."""
     indication: str = ""
     """Why the pictures were taken."""
     view_positions: tuple[Literal["auto", "PA", "AP", "lateral"], ...] = ()
@@ -62,6 +63,7 @@ class ReportOptions:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses, reads, prints; returns the exit status."""
     options = tyro.cli(ReportOptions, args=argv, description=__doc__)
+    print(told(options.checkpoint), file=sys.stderr, flush=True)
     generator = ReportGenerator.from_pretrained(options.checkpoint)
     *_, reading = read_files(
         generator,

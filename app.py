@@ -29,11 +29,11 @@ from page.accounts import Accounts
 from page.examples import folder_examples, made_up_examples
 from page.model_card import model_card
 from page.room import MODEL, Room
-from page.study_groups import MAX_ARCHIVE_BYTES
 from page.study_record import model_identity
 from page.uploads import OneOrMoreFiles, remove_later
 from page.visit import answer
 from page.worklist_tab import WorklistTab
+from page.zip_archive import MAX_ARCHIVE_BYTES
 from vlm.checkpoint import fetch_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.shipped import SHIPPED, told

@@ -4,11 +4,48 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from vlm.config import ImageGeometry
-from vlm.image import normalize_pixels
+from vlm.image import fit_square, normalize_pixels
+from vlm.tokenizer import encode_prompt
 from vlm.views import view_index
+
+Views = Image.Image | Sequence[Image.Image]
+"""The pictures of a study; one alone needs no list."""
+
+
+def batch_pictures(
+    images: Image.Image | Sequence[Views],
+    view_positions: Sequence[Sequence[str]] | None,
+    indications: Sequence[str] | None,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    geometry: ImageGeometry,
+) -> dict[str, Tensor]:
+    """What `ReportModel.prefix` takes, of studies as users give them.
+
+    Raises:
+        ValueError: no study, a study without a picture, or lists of unequal length.
+        TypeError: an entry is no picture in memory.
+    """
+    studies = _as_studies(images)
+    if view_positions is None:
+        view_positions = [["UNKNOWN"] * len(views) for views in studies]
+    if indications is None:
+        indications = [""] * len(studies)
+    for name, values in (("view_positions", view_positions), ("indications", indications)):
+        if len(values) != len(studies):
+            raise ValueError(f"{name} has {len(values)} entries for {len(studies)} studies")
+    for number, (views, positions) in enumerate(zip(studies, view_positions, strict=True)):
+        if len(views) != len(positions):
+            raise ValueError(f"study {number} has {len(views)} pictures but {len(positions)} view positions")
+    squares = [[fit_square(image, geometry.size) for image in views] for views in studies]
+    prompts = [encode_prompt(tokenizer, indication) for indication in indications]
+    prompt_ids, prompt_mask = batch_tokens(prompts, pad_token_id=tokenizer.pad_token_id)
+    return batch_views(squares, view_positions, geometry) | {"prompt_ids": prompt_ids, "prompt_mask": prompt_mask}
 
 
 def batch_views(
@@ -47,3 +84,17 @@ def batch_tokens(token_ids: Sequence[Sequence[int]], *, pad_token_id: int) -> tu
         ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
         mask[row, : len(tokens)] = 1
     return ids, mask
+
+
+def _as_studies(images: Image.Image | Sequence[Views]) -> list[list[Image.Image]]:
+    entries = [images] if isinstance(images, Image.Image) else list(images)
+    if not entries:
+        raise ValueError("there is no study to report on")
+    studies = [[entry] if isinstance(entry, Image.Image) else list(entry) for entry in entries]
+    for number, views in enumerate(studies):
+        if not views:
+            raise ValueError(f"study {number} has no picture")
+        for image in views:
+            if not isinstance(image, Image.Image):
+                raise TypeError(f"study {number}: expected a PIL image, got {type(image).__name__}; read files first")
+    return studies

@@ -12,7 +12,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 import tyro
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
@@ -24,6 +23,7 @@ from train.card import write_card
 from train.familiarity import measure_familiarity
 from train.loop import Trainee, Trainer
 from train.options import FinetuneOptions
+from train.precision import mixed_precision
 from train.progress import console, print_summary
 from train.run_folder import open_run
 from train.run_studies import RunStudies, load_run_studies
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
 def run(options: FinetuneOptions) -> Path:
     """Trains and returns the folder of the best checkpoint."""
     accelerator = Accelerator(
-        mixed_precision=_precision(options.precision),
+        mixed_precision=mixed_precision(options.precision),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     studies = load_run_studies(options)
@@ -160,12 +160,6 @@ def _familiarity(checkpoint: Path, studies, accelerator: Accelerator) -> str:
     except ValueError as error:
         return f"Note: the checkpoint cannot tell which pictures it knows ({error})."
     return f"what pictures it knows: measured on {settings.num_training_pictures} training pictures"
-
-
-def _precision(precision: str) -> str:
-    if precision == "auto":
-        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-    return precision
 
 
 if __name__ == "__main__":

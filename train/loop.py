@@ -1,7 +1,6 @@
 """The training loop: epochs of planned steps, validation after each, states on the way, the best checkpoint kept."""
 
 import copy
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +13,12 @@ from train.batches import Collator, StudyDataset, plan_epoch
 from train.calibrate import calibrate
 from train.options import FinetuneOptions
 from train.progress import RunProgress, peak_memory_gib
-from train.run_folder import TrainLog, remove_leftovers
+from train.run_folder import TrainLog
+from train.run_states import RunStates
 from train.schedule import build_optimizer, learning_rate_factor, set_learning_rate
 from train.stages import Stage, stage_epochs, stage_of
-from train.state import Position, latest_state, load_state, save_random_state, save_state, state_folder
-from train.step import training_step
+from train.state import Position
+from train.step import loss_sums, time_step, training_step
 from train.validation import FindingPredictions, Validation, validate
 from vlm.checkpoint import Checkpoint, save_checkpoint
 from vlm.model import ReportModel
@@ -55,20 +55,12 @@ class Trainer:
             )
         self.num_steps = sum(self.epoch_steps)
         self.position = Position()
-        self.states = folder / "states"
+        self.states = RunStates(folder, trainee.model, optimizer, accelerator, keep=options.keep_states)
         self.log = TrainLog(folder)
 
     def resume(self) -> None:
         """Goes back to the last state, if there is one, and drops what was logged after it."""
-        state = latest_state(self.states)
-        if state is not None:
-            self.position = load_state(
-                state, self.trainee.model, self.optimizer.optimizer, rank=self.accelerator.process_index
-            )
-        if self.accelerator.is_main_process:
-            remove_leftovers(self.states, self.options.keep_states)
-            self.log.rewind(self.position.step)
-        self.accelerator.wait_for_everyone()
+        self.position = self.states.go_back(self.log)
 
     def estimate(self) -> tuple[float, float]:
         """Seconds that the remaining steps take, without validation, and memory in GiB.
@@ -84,21 +76,13 @@ class Trainer:
                 if steps:
                     plan = self._plan(epochs.stop - 1)
                     self._enter(epochs.stop - 1)
-                    seconds += steps * self._time_step(model, plan[len(plan) // 2])
+                    trainee = self.trainee
+                    batches = [
+                        trainee.collator([trainee.training[number] for number in batch])
+                        for batch in plan[len(plan) // 2]
+                    ]
+                    seconds += steps * time_step(model, batches, self.accelerator, loss_sums)
         return seconds, peak_memory_gib(self.accelerator.device)
-
-    def _time_step(self, model: ReportModel, step: list[list[int]]) -> float:
-        batches = [self.trainee.collator([self.trainee.training[number] for number in batch]) for batch in step]
-        seconds = []
-        for _ in range(4):  # the first pass also pays for warming up; others may be held up by other programs
-            start = time.perf_counter()
-            for batch in batches:
-                batch = {key: value.to(self.accelerator.device) for key, value in batch.items()}
-                with self.accelerator.autocast():
-                    output = model(**batch)
-                (output.report_loss_sum + output.finding_loss_sum).backward()
-            seconds.append(time.perf_counter() - start)
-        return min(seconds)
 
     def run(self) -> None:
         """Trains from where the run stands to its end."""
@@ -116,10 +100,10 @@ class Trainer:
                 if accelerator.is_main_process:
                     if is_best:
                         self._save_best(findings)
-                    progress.validated(epoch, validation, is_best=is_best)
+                    progress.validated(epoch, validation.in_words, is_best=is_best)
                     self._log_validation(epoch, validation, board)
                 self.position = replace(self.position, epoch=epoch + 1, epoch_step=0)
-                self._save_state()
+                self.states.save(self.position)
         if board is not None:
             board.close()
 
@@ -145,7 +129,7 @@ class Trainer:
             self.position = replace(
                 self.position, step=self.position.step + 1, epoch=epoch, epoch_step=self.position.epoch_step + 1
             )
-            progress.step(epoch=epoch, loss=losses.loss, num_studies=losses.num_studies)
+            progress.step(epoch=epoch, loss=losses.loss, num_done=losses.num_studies)
             if board is not None:
                 self.log.write(
                     step=self.position.step,
@@ -161,7 +145,7 @@ class Trainer:
                 board.add_scalar("train/finding_loss", losses.finding_loss, self.position.step)
                 board.add_scalar("train/box_loss", losses.box_loss, self.position.step)
             if self.position.step % options.state_every == 0:
-                self._save_state()
+                self.states.save(self.position)
 
     def _validate(self, epoch: int) -> tuple[Validation, FindingPredictions]:
         self.trainee.validation.with_reports = stage_of(epoch, self.options) is not Stage.FINDINGS
@@ -186,21 +170,15 @@ class Trainer:
                 board.add_scalar(f"validation/{name}", value, self.position.step)
 
     def _save_best(self, findings: FindingPredictions) -> None:
+        model, stage = self.trainee.model, stage_of(self.position.best_epoch, self.options)
+        learned = stage is not Stage.FINDINGS and any(self.trainee.lengths)
+        model.config = replace(model.config, writes_reports=model.config.writes_reports or learned)
         checkpoint = Checkpoint(
             model=self.trainee.model,
             tokenizer=self.trainee.training.tokenizer,
             calibration=calibrate(findings.logits, findings.targets, findings.mask),
         )
         save_checkpoint(self.folder / "best", checkpoint)
-
-    def _save_state(self) -> None:
-        folder = state_folder(self.states, self.position.step)
-        save_random_state(folder, self.accelerator.process_index)
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            save_state(folder, self.trainee.model, self.optimizer.optimizer, self.position)
-            remove_leftovers(self.states, self.options.keep_states)
-        self.accelerator.wait_for_everyone()
 
     def _learning_rate_factor(self, epoch: int) -> float:
         """The schedule runs once over the epochs of each stage."""

@@ -8,28 +8,26 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from train.validation import Validation
-
 console = Console()
 
 
-def print_summary(rows: dict[str, str]) -> None:
+def print_summary(rows: dict[str, str], *, title: str = "Fine-tuning") -> None:
     """Two columns: what, and how much."""
-    table = Table(title="Fine-tuning", show_header=False, title_justify="left")
+    table = Table(title=title, show_header=False, title_justify="left")
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
 
 
 class RunProgress:
-    """A bar over all optimiser steps with loss, studies a second and remaining time."""
+    """A bar over all optimiser steps with loss, studies (or what `unit` names) a second and remaining time."""
 
-    def __init__(self, *, num_steps: int, done: int, enabled: bool):
+    def __init__(self, *, num_steps: int, done: int, enabled: bool, unit: str = "studies"):
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.0f} studies/s"),
+            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.0f} " + unit + "/s"),
             TimeElapsedColumn(),
             TextColumn("remaining"),
             TimeRemainingColumn(),
@@ -46,24 +44,16 @@ class RunProgress:
     def __exit__(self, *exception) -> None:
         self.bar.stop()
 
-    def step(self, *, epoch: int, loss: float, num_studies: int) -> None:
+    def step(self, *, epoch: int, loss: float, num_done: int) -> None:
+        """After an optimiser step over `num_done` units."""
         now = time.perf_counter()
-        speed = num_studies / max(now - self.last, 1e-9)
+        speed = num_done / max(now - self.last, 1e-9)
         self.speed = speed if self.speed == 0 else 0.9 * self.speed + 0.1 * speed
         self.last = now
         self.bar.update(self.task, advance=1, description=f"epoch {epoch + 1}", loss=loss, speed=self.speed)
 
-    def validated(self, epoch: int, validation: Validation, *, is_best: bool) -> None:
-        figures = {
-            "macro-F1 of reports": validation.report_macro_f1,
-            "CIDEr": validation.report_cider,
-            "AUROC of findings": validation.finding_macro_auroc,
-            "loss a token": validation.report_loss,
-        }
-        text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
-        distinct = f", {validation.num_distinct_reports} distinct of {validation.num_reports} reports"
-        written = distinct if validation.num_reports else ""
-        self.bar.console.print(f"epoch {epoch + 1} validation: {text}{written}{' (best)' if is_best else ''}")
+    def validated(self, epoch: int, figures: str, *, is_best: bool) -> None:
+        self.bar.console.print(f"epoch {epoch + 1} validation: {figures}{' (best)' if is_best else ''}")
         self.last = time.perf_counter()
 
 

@@ -8,6 +8,7 @@ tokenizer/             as the run began with      best/             the checkpoi
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,17 @@ class TrainLog:
         partial = self.path.with_suffix(".partial")
         partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
         partial.replace(self.path)
+
+
+def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
+    """Puts the files that `write` makes in a folder it is given into `folder`, when all are whole."""
+    partial = folder / "files.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    write(partial)
+    for path in sorted(partial.iterdir()):
+        path.replace(folder / path.name)
+    partial.rmdir()
 
 
 def remove_leftovers(states: Path, keep: int) -> None:

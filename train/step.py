@@ -1,18 +1,22 @@
 """One optimiser step over one or more batches, weighted so that how they are cut changes nothing.
 
-Each loss is divided by what it counts (tokens, labels) over all batches of the step and all processes, before the
-backward pass; a mean of batch means would favour short reports.
+Each loss is divided by what it counts (tokens, labels, pictures) over all batches of the step and all processes,
+before the backward pass; a mean of batch means would favour short reports.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from vlm.findings import NUM_FINDINGS
+from vlm.model import ReportModelOutput
+
+Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,48 +33,97 @@ class StepLosses:
 def training_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: Sequence[dict[str, Tensor]],
+    batches: Sequence[Batch],
     accelerator: Accelerator,
     *,
     finding_weight: float,
     box_weight: float,
     max_gradient_norm: float,
 ) -> StepLosses:
-    """Moves the weights once.
+    """Moves the weights of a report model once; raises as `optimizer_step`."""
+    loss, means, counts = optimizer_step(
+        model,
+        optimizer,
+        batches,
+        accelerator,
+        count=_counts,
+        loss_sums=loss_sums,
+        weights=(1.0, finding_weight, box_weight),
+        max_gradient_norm=max_gradient_norm,
+    )
+    return StepLosses(loss, *means, num_studies=int(counts[-1]))
+
+
+def optimizer_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Sequence[Batch],
+    accelerator: Accelerator,
+    *,
+    count: Callable[[Batch], Sequence[Any]],
+    loss_sums: Callable[[Any], Sequence[Tensor]],
+    weights: Sequence[float],
+    max_gradient_norm: float,
+) -> tuple[float, list[float], list[float]]:
+    """Moves the weights once; returns the weighted loss, the mean of each loss, and the counts.
+
+    `loss_sums` takes the model's output apart into the sums of its losses, one for each of `weights`; `count` says of
+    a batch how many each sum is over, and may count more.
 
     Raises:
         FloatingPointError: the loss is no number; the step is not taken.
     """
-    counts = torch.zeros(4, device=accelerator.device)
-    for batch in batches:
-        counts += torch.tensor(
-            [
-                batch["attention_mask"][:, 1:].sum(),
-                batch["finding_mask"].sum() / NUM_FINDINGS,
-                batch["box_mask"].any(dim=-1).sum() if "box_mask" in batch else 0,
-                len(batch["input_ids"]),
-            ],
-            device=accelerator.device,
-        )
-    num_tokens, num_labelled, num_boxed, num_studies = accelerator.reduce(counts).tolist()
-    sums = torch.zeros(3, device=accelerator.device)
+    counts = sum(torch.tensor([float(number) for number in count(batch)]) for batch in batches)
+    counts = accelerator.reduce(counts.to(accelerator.device)).tolist()
+    sums = torch.zeros(len(weights), device=accelerator.device)
     for number, batch in enumerate(batches):
-        batch = {key: value.to(accelerator.device, non_blocking=True) for key, value in batch.items()}
         is_last = number + 1 == len(batches)
         with nullcontext() if is_last else accelerator.no_sync(model):
-            output = model(**batch)
-            report_loss = output.report_loss_sum / max(num_tokens, 1)
-            finding_loss = output.finding_loss_sum / max(num_labelled * NUM_FINDINGS, 1)
-            box_loss = output.box_loss_sum / max(num_boxed, 1)
-            loss = report_loss + finding_weight * finding_loss + box_weight * box_loss
+            output = model(**on_device(batch, accelerator))
+            means = [part / max(total, 1) for part, total in zip(loss_sums(output), counts, strict=False)]
+            loss = sum(weight * mean for weight, mean in zip(weights, means, strict=True))
             # DDP averages gradients over processes; the division above already counted all of them.
             accelerator.backward(loss * accelerator.num_processes)
-        sums += torch.stack([report_loss.detach(), finding_loss.detach(), box_loss.detach()]).float()
-    report_loss, finding_loss, box_loss = accelerator.reduce(sums).tolist()
-    loss = report_loss + finding_weight * finding_loss + box_weight * box_loss
+        sums += torch.stack([mean.detach() for mean in means]).float()
+    means = accelerator.reduce(sums).tolist()
+    loss = sum(weight * mean for weight, mean in zip(weights, means, strict=True))
     if loss != loss or loss in (float("inf"), float("-inf")):
         raise FloatingPointError(f"the loss became {loss}; lower --learning-rate, or go back to a state and --resume")
     accelerator.clip_grad_norm_(model.parameters(), max_gradient_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return StepLosses(loss, report_loss, finding_loss, box_loss, int(num_studies))
+    return loss, means, counts
+
+
+def time_step(
+    model: nn.Module, batches: Sequence[Batch], accelerator: Accelerator, loss_sums: Callable[[Any], Sequence[Tensor]]
+) -> float:
+    """Seconds of a step's forward and backward passes, which leave gradients in `model`: give it a copy."""
+    seconds = []
+    for _ in range(4):  # the first pass also pays for warming up; others may be held up by other programs
+        start = time.perf_counter()
+        for batch in batches:
+            with accelerator.autocast():
+                output = model(**on_device(batch, accelerator))
+            sum(loss_sums(output)).backward()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def on_device(batch: Batch, accelerator: Accelerator) -> Batch:
+    return {key: value.to(accelerator.device, non_blocking=True) for key, value in batch.items()}
+
+
+def _counts(batch: Batch) -> list[Any]:
+    """Tokens, labels, boxed findings, studies."""
+    return [
+        batch["attention_mask"][:, 1:].sum(),
+        batch["finding_mask"].sum(),
+        batch["box_mask"].any(dim=-1).sum() if "box_mask" in batch else 0,
+        len(batch["input_ids"]),
+    ]
+
+
+def loss_sums(output: ReportModelOutput) -> list[Tensor]:
+    """Of a report model: reports, findings, boxes."""
+    return [output.report_loss_sum, output.finding_loss_sum, output.box_loss_sum]

@@ -43,6 +43,18 @@ class Validation:
             0.0 if value is None else -value for value in down
         )
 
+    @property
+    def in_words(self) -> str:
+        figures = {
+            "macro-F1 of reports": self.report_macro_f1,
+            "CIDEr": self.report_cider,
+            "AUROC of findings": self.finding_macro_auroc,
+            "loss a token": self.report_loss,
+        }
+        text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
+        distinct = f", {self.num_distinct_reports} distinct of {self.num_reports} reports"
+        return text + (distinct if self.num_reports else "")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FindingPredictions:

@@ -1,0 +1,82 @@
+"""Every view of the studies as a sample of its own: the square that a ViT sees, and the noise that hides its patches.
+
+Augmentation and noise draw from (seed, epoch, picture), so no worker holds random state and a resumed run sees the
+same.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import datasets
+import numpy as np
+import torch
+from PIL import Image
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data.augment import Augmentation, augment
+from vlm.config import ImageGeometry
+from vlm.image import fit_square, normalize_pixels
+
+
+class PictureDataset(Dataset):
+    """Pictures are read from disk one by one, unless `keep_images` found room for all."""
+
+    def __init__(
+        self,
+        rows: datasets.Dataset,
+        geometry: ImageGeometry,
+        *,
+        num_patches: int,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ):
+        # As Arrow nothing is decoded, so that of a study with many views one alone can be.
+        self.rows = rows.select_columns(["study_id", "images"]).with_format("arrow")
+        self.geometry, self.num_patches = geometry, num_patches
+        self.augmentation, self.seed, self.epoch = augmentation, seed, 0
+        self.places = [(row, view) for row, views in enumerate(rows["view_positions"]) for view in range(len(views))]
+        self.squares: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def keep_images(self, max_bytes: int) -> bool:
+        """Decodes every picture once and keeps it as the model sees it, if all fit; workers share the memory."""
+        size = self.geometry.size
+        if len(self) * size**2 > max_bytes:
+            return False
+        squares = np.empty((len(self), size, size), dtype=np.uint8)
+        with ThreadPoolExecutor() as pool:
+            decoded = pool.map(self._decode, range(len(self)))
+            hidden = {"description": "reading images", "transient": True, "disable": len(self) < 1000}
+            for index, square in enumerate(track(decoded, total=len(self), **hidden)):
+                squares[index] = square
+        self.squares = squares
+        return True
+
+    def picture(self, index: int) -> np.ndarray:
+        """As the model sees it, not augmented: uint8 [size, size]."""
+        return self._decode(index) if self.squares is None else self.squares[index]
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        noise = rng.random(self.num_patches, dtype=np.float32)
+        pixels = self.picture(index)
+        return (pixels if self.augmentation is None else augment(pixels, self.augmentation, rng)), noise
+
+    def collate(self, samples: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]:
+        """The arguments of `MaskedAutoencoder.forward`."""
+        pixels, noise = (torch.from_numpy(np.stack(parts)) for parts in zip(*samples, strict=True))
+        return {"pixel_values": normalize_pixels(pixels, self.geometry), "noise": noise}
+
+    def _decode(self, index: int) -> np.ndarray:
+        row, view = self.places[index]
+        study = self.rows[row]
+        try:
+            image = datasets.Image().decode_example(study["images"][0][view].as_py())
+            return fit_square(image, self.geometry.size)
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            name = f"picture {view + 1} of study {study['study_id'][0]}"
+            raise ValueError(f"{name} cannot be read ({error}); prepare its data set again") from error

@@ -1,0 +1,108 @@
+"""Reports as a GPT-2 learns them without images: indication, then report, of which only the report counts.
+
+Each text starts at a position drawn from (seed, epoch, text), as it will in fine-tuning behind image tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from torch.utils.data import Dataset
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
+
+from vlm.batch import batch_tokens
+from vlm.config import DecoderConfig
+from vlm.gpt2 import GPT2Decoder
+from vlm.report_format import compose_report
+from vlm.sizes import DECODER_SIZES
+from vlm.tokenizer import encode_prompt, encode_report
+
+IGNORED = -100
+"""The label of a token that counts in no loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportText:
+    """Token ids, of which the report begins (with the start token) at `report_start`; `position` is of the first."""
+
+    token_ids: list[int]
+    report_start: int
+    position: int
+
+
+class ReportTexts(Dataset):
+    """The reports of the studies that have one."""
+
+    def __init__(
+        self,
+        rows: datasets.Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_report_tokens: int,
+        max_position_shift: int,
+        seed: int = 0,
+    ):
+        self.reports, self.indications = reports_of(rows)
+        self.tokenizer, self.max_report_tokens = tokenizer, max_report_tokens
+        self.max_position_shift, self.seed, self.epoch = max_position_shift, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.reports)
+
+    def __getitem__(self, index: int) -> ReportText:
+        prompt_ids = encode_prompt(self.tokenizer, self.indications[index])
+        report_ids = encode_report(self.tokenizer, self.reports[index], max_tokens=self.max_report_tokens)
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        position = int(rng.integers(self.max_position_shift, endpoint=True))
+        return ReportText(prompt_ids + report_ids, len(prompt_ids), position)
+
+    def collate(self, texts: Sequence[ReportText]) -> dict[str, Tensor]:
+        """The arguments of `LanguageModel.forward`."""
+        input_ids, mask = batch_tokens([text.token_ids for text in texts], pad_token_id=self.tokenizer.pad_token_id)
+        places = torch.arange(input_ids.shape[1])
+        starts = torch.tensor([[text.report_start] for text in texts])
+        positions = places + torch.tensor([[text.position] for text in texts])
+        is_learned = (mask > 0) & (places > starts)
+        return {
+            "input_ids": input_ids,
+            "position_ids": positions,
+            "labels": input_ids.masked_fill(~is_learned, IGNORED),
+        }
+
+
+class LanguageModel(nn.Module):
+    """A built-in GPT-2 with random weights."""
+
+    def __init__(self, decoder: str, tokenizer: PreTrainedTokenizerBase):
+        super().__init__()
+        special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        architecture = DECODER_SIZES[decoder] | {"vocab_size": len(tokenizer)} | special
+        self.language_model: GPT2LMHeadModel = GPT2Decoder(DecoderConfig(architecture=architecture)).language_model
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "texts length"],
+        position_ids: Int[Tensor, "texts length"],
+        labels: Int[Tensor, "texts length"],
+    ) -> Float[Tensor, ""]:
+        """Cross-entropy summed over the tokens that are learned. Padding stands behind the text, where nothing that is
+        learned looks."""
+        logits = self.language_model(input_ids, position_ids=position_ids, use_cache=False).logits[:, :-1]
+        return F.cross_entropy(
+            logits.flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+
+
+def reports_of(rows: datasets.Dataset) -> tuple[list[str], list[str]]:
+    """The reports of the studies that have one, and the indication of each."""
+    text = rows.select_columns(["indication", "findings", "impression"])
+    pairs = [
+        (compose_report(findings=row["findings"], impression=row["impression"]), row["indication"]) for row in text
+    ]
+    kept = [pair for pair in pairs if pair[0]]
+    return [report for report, _ in kept], [indication for _, indication in kept]

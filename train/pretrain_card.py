@@ -17,8 +17,8 @@ _TEMPLATE = """---
 
 {{ what }}
 
-Pretrained by `train/pretrain.py` of cxrscribe; `training_config.json` holds every setting. It writes no report and
-finds nothing before it is fine-tuned:
+Pretrained by `train/pretrain.py` of cxrscribe; `training_config.json` holds every setting. It is one half of a report
+model, to be fine-tuned with the other. **Not a medical device**, nor is what comes of it.
 
 ```sh
 {{ usage }}

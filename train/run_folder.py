@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from train.options import FinetuneOptions
+from train.pretrain_options import PretrainOptions
 from train.state import drop_old_states
+
+RunOptions = FinetuneOptions | PretrainOptions
 
 MAY_CHANGE = {"resume", "num_workers", "state_every", "keep_states", "output_dir", "merge", "image_cache_gib"}
 """Settings that a resumed run may give differently: they change nothing in what is learned."""
 
 
-def open_run(options: FinetuneOptions) -> Path:
+def open_run(options: RunOptions) -> Path:
     """Makes the folder of a new run, or checks that it holds the run to be resumed.
 
     Raises:
@@ -93,7 +96,7 @@ def _as_json(options: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(options)))
 
 
-def _defaults(options: FinetuneOptions) -> dict[str, Any]:
+def _defaults(options: RunOptions) -> dict[str, Any]:
     """Of the settings that have one."""
     fields = dataclasses.fields(options)
     plain = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}

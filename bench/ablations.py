@@ -62,8 +62,10 @@ class AblationOptions:
     """Folder of a pretrained ViT (train/pretrain.py images); adds the variant vit_mae."""
     only: tuple[str, ...] = ()
     """Variants to run; by default all."""
-    num_studies: int = 6000
+    num_studies: int = 4000
     """Made-up studies that are learned."""
+    num_pneumonia: int = 1500
+    """Pneumonia X-rays that are learned beside them."""
     num_test_studies: int = 400
     """Made-up studies that are judged on; of the pneumonia X-rays the whole test split is."""
     quick: bool = False
@@ -120,7 +122,7 @@ def _data(options: AblationOptions, running: Running) -> tuple[Path, tuple[str, 
         return options.made_up, (f"--num-studies={number}",)
     joined = running.work / "studies"
     parts = [str(options.made_up), str(options.pneumonia)]
-    take = [str(number), str(number) if options.quick else "all"]
+    take = [str(number), str(number if options.quick else options.num_pneumonia)]
     arguments = ["-m", "data.join", "--datasets", *parts, "--take-train", *take, f"--out={joined}"]
     run_step(running.work, "join", arguments, threads=running.threads)
     return joined, ()

@@ -23,7 +23,7 @@ _DONE = r"(?:has|have|had|having|is|are|was|were|now|since|completely|nearly|alm
 
 PRIOR_STUDY = (
     r"compar(?:ed|ison|ing)(?: is)?(?: made)? (?:to|with)|in comparison|as compared|comparison(?=:? (?:x{4,}|_{3,}))",
-    rf"(?:from|since|than|to|with|on|the|in|and|of|as) (?:the |his |her |that |this |a |most )*{_PRIOR_IMAGING}",
+    rf"(?:from|since|than|to|with|on|the|in|and|of|as) (?:the |his |her |that |this |a |most ){{0,6}}{_PRIOR_IMAGING}",
     rf"^{_PRIOR_IMAGING}|{_LATELY} {_IMAGING}{_NO_IMAGING}",
     r"(?:from|since|than|to|with|on|of) (?:the )?(?:prior|previous|comparison)s?(?= ?[.,;)]|$| x{4,}| _{3,})",
     rf"(?:since|as of) (?:the )?(?:prior|previous|last|earlier|yesterday|{_UNNAMED})|since that time|yesterday(?:'s)?",
@@ -56,10 +56,11 @@ _PURPOSE = (
 _NONE = r"(?:no|without|lack of|absence of|absent|not have|nor)"
 
 NO_PRIOR_STUDY = (
-    rf"{_NONE} (?:(?:any|a|recent|relevant|available|such|other|the|old|prior|previous|pertinent|direct|definite) )*"
+    rf"{_NONE} "
+    r"(?:(?:any|a|recent|relevant|available|such|other|the|old|prior|previous|pertinent|direct|definite) ){0,8}"
     rf"(?:{_PRIOR_IMAGING}|comparisons?|priors?)(?: {_IMAGING})?(?: (?:is|are|was|were))?(?: \w+)? ?"
     r"(?:available|provided|submitted)?(?: (?:for|to|at) (?:\w+ )?(?:comparison|compare|time))?",
-    r"(?:(?:prior|previous|comparison|old) )+(?:\w+ ){0,2}(?:is|are|was|were) (?:not (?:\w+ )?|un)available",
+    r"(?:(?:prior|previous|comparison|old) ){1,6}(?:\w+ ){0,2}(?:is|are|was|were) (?:not (?:\w+ )?|un)available",
     rf"{_ADVICE}\b[^.;]{{0,300}}",
     rf"{_PURPOSE} (?:\w+ ){{0,5}}?(?:resolution|resolve|clearing|clearance|stability|improvement|progression)(?: of)?",
     r"comparison(?: (?:to|with))?(?: [\w-]+){0,5},? (?:if|would|could|may|might|is (?:recommended|suggested|advised))\b"

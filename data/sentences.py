@@ -9,7 +9,7 @@ _END = re.compile(
     r"|(?<=[a-z]\d\.)\s+|(?<=[a-z]\d\d\.)\s+|(?<=[A-Z]\d\.)\s+|(?<=[A-Z]\d\d\.)\s+"  # "T8." is no number of a list
     r"|(?<=[a-z)]\.)(?=[A-Z][a-z]|\d{1,2}\. ?[A-Z])"  # a blank forgotten
     r"|(?<=[.!?])\s+(?=\d{1,2}[.)] ?[A-Z])"
-    r"|\s*\n\s*\n\s*|\s*\n\s*(?=[-*•]\s|\(?\d{1,2}[.)]\s)"
+    r"|(?<!\s)\s*\n(?:\s*\n\s*|\s*(?=[-*•]\s|\(?\d{1,2}[.)]\s))"  # tried from the first blank only
 )
 _ITEM = re.compile(r"\(?(\d{1,2})[.)] ?(?=[A-Z_])")
 _INNER_ITEM = re.compile(rf"(?<=[^\s.;!?]) (?={_ITEM.pattern})")

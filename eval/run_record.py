@@ -14,12 +14,14 @@ from eval.feature_index import INDEX_FILE
 from eval.similar_cases import CASES_FILE
 from vlm import familiarity
 from vlm.checkpoint import fetch_checkpoint
+from vlm.lineage import LINEAGE
 from vlm.shipped import SHIPPED
 from vlm.strict_json import read_json
 
 RUN_FILE = "run.json"
 BESIDE_THE_MODEL = (
     "training_config.json",
+    LINEAGE,
     INDEX_FILE,
     CASES_FILE,
     familiarity.SETTINGS,

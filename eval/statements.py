@@ -27,9 +27,11 @@ from eval.controls import derangement
 from eval.lead_ins import LeadIn, check_statements, lead_ins, which_stated
 from eval.probabilities import ranking_scores
 from eval.progress import Track, progress
+from eval.run_record import checkpoint_hash
 from eval.statement_scores import ask
 from vlm.generator import ReportGenerator
 from vlm.report_format import compose_report
+from vlm.shipped import SHIPPED, told
 
 FIGURES = {
     "auroc": "AUROC",
@@ -42,8 +44,8 @@ FIGURES = {
 class StatementsConfig:
     """Score two statements against each other by a model's own odds of writing them."""
 
-    checkpoint: str
-    """Checkpoint folder (or hub id) of the model."""
+    checkpoint: str = SHIPPED
+    """Checkpoint folder (or hub id) of the model; by default the one that ships with the project."""
     dataset: Path
     """Prepared data set, as `python -m data.prepare` writes it."""
     split: Literal["train", "validation", "test"] = "validation"
@@ -89,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parses, asks the model, tells."""
     config = tyro.cli(StatementsConfig, args=argv, description=__doc__)
     console = Console()
+    console.print(told(config.checkpoint), highlight=False, soft_wrap=True)
     datasets.disable_progress_bars()
     generator = ReportGenerator.from_pretrained(config.checkpoint)
     with progress(console) as track:
@@ -141,6 +144,7 @@ def judge(config: StatementsConfig, generator: ReportGenerator, track: Track) ->
     return {
         "statements": list(config.statements),
         "checkpoint": config.checkpoint,
+        "checkpoint_hash": checkpoint_hash(config.checkpoint),
         "dataset": str(config.dataset),
         "split": config.split,
         "num_studies": len(own),

@@ -18,6 +18,7 @@ from data.study import load_studies
 from train import finetune, loop
 from vlm.checkpoint import load_checkpoint
 from vlm.generator import ReportGenerator
+from vlm.lineage import load_lineage
 from vlm.preprocess import Preprocessing
 from vlm.tokenizer import train_tokenizer
 
@@ -70,6 +71,16 @@ def test_a_run_leaves_a_checkpoint_a_log_a_card_and_a_merged_model(small_dataset
     assert "Not a medical device" in card
     assert "synthetic" in card
     assert "drawn into the boxes" in card
+    assert "only classifies" not in card
+    assert load_checkpoint(output / "best").model.config.writes_reports
+    lineage = load_lineage(output / "merged")
+    assert lineage == load_lineage(output / "best")
+    assert [run.program for run in lineage.runs] == ["train/finetune.py"] * 2
+    assert lineage.runs[1].what == "LoRA of rank 16, epochs: 1 of findings alone, 1 of reports"
+    train, validation = lineage.runs[1].studies
+    assert (train.split, train.source, train.license) == ("train", "synthetic", "Apache-2.0")
+    assert (train.num_studies, validation.num_studies) == (16, 6)
+    assert "Made-up studies of this project" in card
     assert json.loads((output / "best" / "training_config.json").read_text())["num_epochs"] == 2
     image = load_studies(small_dataset)["test"][0]["images"][0]
     [report] = ReportGenerator.from_pretrained(output).generate([image])
@@ -214,6 +225,8 @@ def test_a_data_set_without_reports_trains_the_findings_alone(small_dataset, tmp
     records = [json.loads(line) for line in (tmp_path / "run" / "train_log.jsonl").read_text().splitlines()]
     assert records[-1]["validation"]["report_loss"] is None
     assert records[-1]["validation"]["finding_loss"] > 0
+    assert not load_checkpoint(tmp_path / "run").model.config.writes_reports
+    assert "**It only classifies.**" in (tmp_path / "run" / "best" / "README.md").read_text()
 
 
 def _error(capsys, arguments):

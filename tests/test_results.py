@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from eval import results
+from eval.score_table import SHOWN
 
 ROOT = Path(__file__).parent.parent
 
@@ -11,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 def _document(value, **parts):
     estimate = {"value": value, "low": None if value is None else 0.1, "high": None if value is None else 0.9}
     system = {
-        "metrics": dict.fromkeys(results.SHOWN, estimate),
+        "metrics": dict.fromkeys(SHOWN, estimate),
         "per_finding": [
             {"finding": "Edema", "support": 7, "f1": estimate, "auroc": estimate},
             {"finding": "Fracture", "support": 0, "f1": {"value": None}, "auroc": {"value": None}},
@@ -37,7 +38,7 @@ def test_the_page_shows_verdict_figures_and_origin(tmp_path):
     page = (tmp_path / "page.md").read_text()
     assert "## Made up X-ray test" in page
     assert "**The reports depend on the image.**" in page
-    cells = " | ".join([".420 [.100, .900]"] * len(results.SHOWN))
+    cells = " | ".join([".420 [.100, .900]"] * len(SHOWN))
     assert f"| shuffled images | {cells} | .500 |" in page
     assert "| Edema | 7 | .420 [.100, .900] | .420 [.100, .900] |" in page
     assert "9 of 10" in page

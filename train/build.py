@@ -63,6 +63,7 @@ def build_model(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) ->
             pool=options.pool,
             use_finding_tokens=options.finding_tokens,
             lora=_lora(options) if options.lora else None,
+            writes_reports=False,
         )
     )
 

@@ -1,4 +1,7 @@
-"""The model card: README.md of a checkpoint, written from the run itself, so that no figure in it is by hand."""
+"""The model card: README.md of a checkpoint, written from the run itself, so that no figure in it is by hand.
+
+`eval/model_card.py` writes a fuller one, with scores on studies that chose nothing.
+"""
 
 import json
 from collections import Counter
@@ -7,7 +10,23 @@ from pathlib import Path
 import datasets
 from huggingface_hub import ModelCard, ModelCardData
 
+from data.known_sources import credits_of
+from train.build import LSTM_SIZES
 from train.options import FinetuneOptions
+from train.stages import stage_epochs
+from vlm.checkpoint import fetch_checkpoint
+from vlm.config import ReportModelConfig
+from vlm.lineage import (
+    LearnedStudies,
+    Lineage,
+    TrainingRun,
+    lineage_table,
+    load_lineage,
+    save_lineage,
+    unrecorded,
+)
+from vlm.sizes import DECODER_SIZES, ENCODER_SIZES
+from vlm.strict_json import read_json
 
 _TEMPLATE = """---
 {{ card_data }}
@@ -18,11 +37,13 @@ _TEMPLATE = """---
 **Not a medical device.** It writes drafts for research and teaching; no diagnosis may rest on it.
 
 Encoder `{{ encoder }}`, decoder `{{ decoder }}`, {{ adaptation }}. Trained by `train/finetune.py`
-(`training_config.json` holds every setting).
+(`training_config.json` holds every setting).{{ silence }}
 
 ## Data
 
 {{ data }}
+
+{{ credits }}
 
 ## Scores on validation
 
@@ -37,26 +58,34 @@ It has seen only the data above. On pictures from elsewhere its reports and prob
 sign of it. Attention maps show where the model looked, not why{{ boxes }}. It was given no prior studies.
 """
 
+_SILENCE = """
+
+**It only classifies.** It has learned no reports, so it writes none."""
+
 
 def write_card(folder: Path, options: FinetuneOptions, studies: datasets.DatasetDict) -> None:
     """Writes best/README.md and puts the run's settings beside it."""
     best = folder / "best"
     records = [json.loads(line) for line in (folder / "train_log.jsonl").read_text(encoding="utf-8").splitlines()]
     validations = [record for record in records if "validation" in record]
-    licenses = sorted(set(studies["train"]["license"]) - {""})
+    lineage = Lineage(runs=(*_before(options).runs, _this_run(options, studies)))
+    save_lineage(best, lineage)
+    writes_reports = read_json(best / "config.json", ReportModelConfig).writes_reports
     ModelCard.from_template(
         card_data=ModelCardData(
             library_name="cxrscribe",
             tags=["chest-x-ray", "report-generation", "not-a-medical-device"],
             license="other",
-            license_name="; ".join(licenses) or "unknown",
+            license_name="; ".join(lineage.licenses) or "unknown",
         ),
         template_str=_TEMPLATE,
         encoder=options.start_from or options.encoder,
         decoder=options.start_from or options.decoder,
-        adaptation=f"LoRA of rank {options.lora_settings.rank}" if options.lora else "all weights trained",
+        adaptation=_adaptation(options),
+        silence="" if writes_reports else _SILENCE,
         boxes=_box_note(options, studies),
-        data=_data_table(studies),
+        data=lineage_table(lineage),
+        credits="\n".join(f"- {credit}" for credit in credits_of(lineage.sources)),
         scores=_score_table(validations),
     ).save(str(best / "README.md"))
     settings = folder / "training_config.json"
@@ -70,13 +99,44 @@ def _box_note(options: FinetuneOptions, studies: datasets.DatasetDict) -> str:
     return ""
 
 
-def _data_table(studies: datasets.DatasetDict) -> str:
-    lines = ["| split | source | licence | studies |", "|---|---|---|---|"]
-    for split in ("train", "validation"):
-        columns = studies[split].select_columns(["source", "license"])
-        counts = Counter((row["source"] or "unknown", row["license"] or "unknown") for row in columns)
-        lines += [f"| {split} | {source} | {license} | {count} |" for (source, license), count in counts.most_common()]
-    return "\n".join(lines)
+def _adaptation(options: FinetuneOptions) -> str:
+    return f"LoRA of rank {options.lora_settings.rank}" if options.lora else "all weights trained"
+
+
+def _before(options: FinetuneOptions) -> Lineage:
+    """What the weights that the run started from had learned from."""
+    if options.start_from is not None:
+        return load_lineage(fetch_checkpoint(options.start_from))
+    built_in = {*ENCODER_SIZES, *DECODER_SIZES, *LSTM_SIZES}
+    runs = []
+    for name in dict.fromkeys((options.encoder, options.decoder)):
+        if name not in built_in:
+            runs += (load_lineage(Path(name)) if Path(name).is_dir() else unrecorded(name)).runs
+    return Lineage(runs=tuple(runs))
+
+
+def _this_run(options: FinetuneOptions, studies: datasets.DatasetDict) -> TrainingRun:
+    epochs = ", ".join(f"{len(epochs)} of {stage.value}" for stage, epochs in stage_epochs(options).items())
+    return TrainingRun(
+        program="train/finetune.py",
+        what=f"{_adaptation(options)}, epochs: {epochs}",
+        studies=tuple(learned for split in ("train", "validation") for learned in _learned(split, studies[split])),
+    )
+
+
+def _learned(split: str, studies: datasets.Dataset) -> list[LearnedStudies]:
+    """The studies of a split by source and licence, the most first."""
+    counts, with_report = Counter(), Counter()
+    for row in studies.select_columns(["source", "license", "findings", "impression"]):
+        kind = (row["source"], row["license"])
+        counts[kind] += 1
+        with_report[kind] += bool(row["findings"] or row["impression"])
+    return [
+        LearnedStudies(
+            split=split, source=kind[0], license=kind[1], num_studies=count, num_with_report=with_report[kind]
+        )
+        for kind, count in counts.most_common()
+    ]
 
 
 def _score_table(validations: list[dict]) -> str:

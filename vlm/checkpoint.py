@@ -6,6 +6,7 @@
     tokenizer.json, …          as transformers writes them
     calibration.json           temperature and thresholds
     familiarity.*              what pictures it knows, where training could tell
+    training_data.json         what it learned from (vlm.lineage)
 
 A base that LoRA keeps frozen is named in `config.json`, not copied; `merge_checkpoint` writes a folder that stands
 alone.
@@ -27,6 +28,7 @@ from transformers import PreTrainedTokenizerBase
 from vlm.calibration import Calibration
 from vlm.config import ReportModelConfig
 from vlm.familiarity import Familiarity, load_familiarity, save_familiarity
+from vlm.lineage import LINEAGE
 from vlm.model import ReportModel
 from vlm.shipped import SHIPPED, shipped_checkpoint
 from vlm.strict_json import read_json, to_json
@@ -141,7 +143,7 @@ def merge_checkpoint(folder: Path, output: Path) -> None:
     checkpoint = load_checkpoint(folder)
     merge_adapters(checkpoint.model)
     save_checkpoint(output, checkpoint)
-    for name in ("training_config.json", "README.md"):
+    for name in ("training_config.json", LINEAGE, "README.md"):
         if (folder / name).is_file():
             shutil.copy(folder / name, output / name)
 

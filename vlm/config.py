@@ -107,6 +107,8 @@ class ReportModelConfig:
     use_finding_tokens: bool = True
     """Whether the decoder sees the finding tokens (off only for ablation)."""
     lora: LoraSettings | None = None
+    writes_reports: bool = True
+    """Whether the decoder has learned from any report; one that has not would write noise, so it writes nothing."""
 
     def __post_init__(self):
         for name in ("num_query_heads", "pool"):

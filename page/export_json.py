@@ -7,8 +7,9 @@ model                         name, hash (of weights and settings), program_vers
 edited, reader                whether somebody edited the report, and who ("" where not said)
 indication, findings, impression
 pictures[]                    name, view_position, width, height, sha256 (of size and gray values)
-finding_probabilities[]       all 14: finding, probability and threshold 0..1, called, report_says ("present",
-                              "absent", "possible", "not mentioned"), disagrees
+finding_probabilities[]       those that the model knows: finding, probability and threshold 0..1, called,
+                              report_says ("present", "absent", "possible", "not mentioned"), disagrees
+findings_not_learned[]        the others of the 14: the model's data said nothing of them
 num_calibration_studies       0: the probabilities are not calibrated, and tell an order only
 warnings[]                    why to doubt the study or the report
 identity                      null; where it was asked for and the pictures are DICOM: what their headers say
@@ -65,6 +66,7 @@ def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
             }
             for row in record.finding_rows
         ],
+        "findings_not_learned": list(record.not_learned),
         "num_calibration_studies": record.num_calibration_studies,
         "warnings": list(record.warnings),
         "identity": None if source is None else asdict(source),

@@ -27,7 +27,7 @@ def findings_card(reading: Reading, calibration: Calibration, *, key: str) -> st
         f'<section class="card" data-reading="{key}"><h2>Findings</h2>'
         f'<p class="soft">Choose one to see where the model looked. It is called present from its threshold on, '
         f"the tick on its bar. {_calibration_note(calibration, probabilities)}</p>"
-        f"{_unsure(reading, known)}{_disagreements(reading, known)}"
+        f"{_unsure(reading)}{_disagreements(reading)}"
         '<fieldset class="findings"><legend class="unseen">Heatmap shown on the pictures</legend>'
         '<div class="finding heads" aria-hidden="true"><span></span><span>Finding</span><span>Probability</span>'
         "<span>Threshold</span><span>Called</span><span>In the report</span></div>"
@@ -60,6 +60,8 @@ def _call(reading: Reading, index: int, called: bool) -> str:
 
 
 def _says(reading: Reading, index: int) -> str:
+    if reading.only_classifies:
+        return "–"
     if not reading.is_done:
         return "…"
     said = _SAYS[reading.labels[index]]
@@ -77,8 +79,8 @@ def _unknown_row(index: int) -> str:
     )
 
 
-def _unsure(reading: Reading, known: Sequence[bool]) -> str:
-    if not any(unsure and learned for unsure, learned in zip(reading.unsure, known, strict=True)):
+def _unsure(reading: Reading) -> str:
+    if not any(reading.unsure):
         return ""
     return (
         '<p class="warning">“?” stands where the probability is so close to its threshold that the call is hardly '
@@ -86,8 +88,8 @@ def _unsure(reading: Reading, known: Sequence[bool]) -> str:
     )
 
 
-def _disagreements(reading: Reading, known: Sequence[bool]) -> str:
-    number = sum(disagrees and learned for disagrees, learned in zip(reading.disagrees, known, strict=True))
+def _disagreements(reading: Reading) -> str:
+    number = sum(reading.disagrees)
     if not number:
         return ""
     findings = "one finding" if number == 1 else f"{number} findings"

@@ -38,14 +38,16 @@ class Reading:
     """Why this may be no study for the model, a sentence each."""
     report: StudyReport | None = None
     """None where it is withheld: there are doubts, and nobody asked for it all the same."""
+    only_classifies: bool = False
+    """The model has learned no reports, so that of the study is empty."""
     is_done: bool = False
     sentences: tuple[StatedSentence, ...] = ()
     labels: tuple[int, ...] = (BLANK,) * NUM_FINDINGS
     """What the written report says of the findings, in CheXbert's codes."""
     disagrees: tuple[bool, ...] = (False,) * NUM_FINDINGS
-    """Findings of which the report says another thing than the probability does."""
+    """Findings of which the report says another thing than the probability does; of those that the model knows."""
     unsure: tuple[bool, ...] = (False,) * NUM_FINDINGS
-    """Findings whose probability lies within UNSURE_WITHIN of its threshold."""
+    """Of those, the ones whose probability lies within UNSURE_WITHIN of its threshold."""
     contradictions: tuple[Contradiction, ...] = ()
     prior_sentences: tuple[str, ...] = ()
     """Sentences that speak of a prior study, though none was given."""
@@ -101,7 +103,12 @@ def read_study(
             f"the indication has {len(indication)} characters; shorten it to {MAX_INDICATION_CHARACTERS} at most"
         )
     doubts = find_doubts(pictures, generator) + mixed_studies(pictures)
-    reading = Reading(pictures=tuple(pictures), indication=indication.strip(), doubts=doubts)
+    reading = Reading(
+        pictures=tuple(pictures),
+        indication=indication.strip(),
+        doubts=doubts,
+        only_classifies=not generator.writes_reports,
+    )
     if doubts and not write_anyway:
         yield replace(reading, is_done=True)
         return
@@ -113,13 +120,18 @@ def read_study(
     ):
         reading = replace(reading, report=report)
         yield reading
-    yield complete(reading, generator.thresholds)
+    yield complete(reading, generator.thresholds, generator.calibration.is_known)
 
 
-def complete(reading: Reading, thresholds: Sequence[float]) -> Reading:
-    """With what the finished report says, held against itself and against the probabilities."""
+def complete(
+    reading: Reading, thresholds: Sequence[float], is_known: Sequence[bool] = (True,) * NUM_FINDINGS
+) -> Reading:
+    """With what the finished report says, held against itself and against the probabilities.
+
+    Those of findings of which nobody told the model (`is_known`) mean nothing, and nothing is held against them.
+    """
     text = reading.report.report
-    probabilities = np.array([reading.report.finding_probabilities])
+    probabilities = np.where(is_known, [reading.report.finding_probabilities], np.nan)
     found = consistency([text], [text], probabilities, thresholds)
     return replace(
         reading,

@@ -15,6 +15,7 @@ EMPTY = (
 WITHHELD = (
     '<section class="card"><h2>Report</h2><p class="soft">Not written, because of the doubts above.</p></section>'
 )
+NONE_LEARNED = "This model only classifies: it has learned no reports, so it writes none. See its findings."
 MAX_MAPPED = 40
 """Sentences that have a heatmap; more, and the model goes round in circles."""
 
@@ -33,6 +34,8 @@ def growing_report(written: StudyReport) -> str:
 
 def finished_report(reading: Reading, warnings: Sequence[str], *, key: str) -> str:
     """Sentences to choose from, and under them what is wrong with the report; `warnings` are its own faults."""
+    if reading.only_classifies:
+        return _card(f'<p class="soft">{NONE_LEARNED}</p>', is_done=True, key=key)
     if not reading.report.report.strip():
         return _card('<p class="warning">⚠ The model wrote nothing.</p>', is_done=True, key=key)
     body, section = "", ""

@@ -89,7 +89,7 @@ class StudyRecord:
     findings: str
     impression: str
     finding_rows: tuple[RecordedFinding, ...]
-    """All 14, in the order of vlm.findings.FINDINGS."""
+    """Those that the model knows, in the order of vlm.findings.FINDINGS."""
     num_calibration_studies: int
     """0: the probabilities are not calibrated."""
     warnings: tuple[str, ...]
@@ -105,6 +105,8 @@ class StudyRecord:
     """Who edited the report, if somebody did."""
     is_edited: bool = False
     has_identity: bool = True
+    not_learned: tuple[str, ...] = ()
+    """The other findings: the model's data said nothing of them."""
 
     @property
     def is_calibrated(self) -> bool:
@@ -120,12 +122,15 @@ class StudyRecord:
 
     @property
     def calibration_note(self) -> str:
+        note = "Probabilities are not calibrated: read them as a ranking, not as chances."
         if self.is_calibrated:
-            return (
+            note = (
                 f"Probabilities are calibrated on {self.num_calibration_studies} validation studies of the kind that "
                 "the model was trained on; on other pictures they may be far off."
             )
-        return "Probabilities are not calibrated: read them as a ranking, not as chances."
+        if self.not_learned:
+            note += f" The model has learned nothing of: {', '.join(self.not_learned)}."
+        return note
 
     @property
     def source(self) -> DicomIdentifiers | None:
@@ -199,6 +204,7 @@ def study_record(
         calibration.thresholds,
         reading.labels,
         reading.disagrees,
+        calibration.is_known,
         strict=True,
     )
     return StudyRecord(
@@ -218,7 +224,11 @@ def study_record(
             RecordedFinding(
                 finding=finding, probability=probability, threshold=threshold, stated=stated, disagrees=disagrees
             )
-            for finding, probability, threshold, stated, disagrees in rows
+            for finding, probability, threshold, stated, disagrees, is_known in rows
+            if is_known
+        ),
+        not_learned=tuple(
+            finding for finding, is_known in zip(FINDINGS, calibration.is_known, strict=True) if not is_known
         ),
         num_calibration_studies=calibration.num_studies,
         warnings=tuple(plain_line(warning) for warning in _warnings(reading)),
@@ -274,6 +284,8 @@ def _warnings(reading: Reading) -> list[str]:
         warnings.append(f"The report speaks of a prior study, though none was given: {quoted}")
     if reading.report.is_truncated:
         warnings.append("The report reached its longest length and breaks off.")
-    if not reading.report.report.strip():
+    if reading.only_classifies:
+        warnings.append("This model only classifies: it has learned no reports, so it wrote none.")
+    elif not reading.report.report.strip():
         warnings.append("The model wrote nothing.")
     return warnings

@@ -220,6 +220,18 @@ def test_a_colour_picture_is_preprocessed_like_those_the_model_learned_from(buil
     assert not np.array_equal(np.asarray(expected), np.asarray(gray))
 
 
+def test_a_model_that_learned_no_reports_writes_none_but_classifies(tiny_checkpoint, generator, pictures):
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    checkpoint.model.config = dataclasses.replace(checkpoint.model.config, writes_reports=False)
+    silent = ReportGenerator(checkpoint, device="cpu")
+    [read, other] = silent.generate(pictures[:2], options=SHORT)
+    assert (read.report, read.tokens, read.is_truncated) == ("", (), False)
+    assert read.finding_probabilities == pytest.approx(generator.classify(pictures[0])[0], abs=1e-5)
+    assert read.finding_probabilities != other.finding_probabilities
+    [streamed] = silent.stream(pictures[0], options=SHORT)
+    assert_same(streamed, read)
+
+
 def test_beams_cannot_be_streamed_and_say_so_at_once(generator, pictures):
     with pytest.raises(ValueError, match="a report cannot be streamed with num_beams=2; use 1"):
         generator.stream(pictures[0], options=GenerationOptions(num_beams=2))

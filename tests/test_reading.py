@@ -1,5 +1,7 @@
 """Reading a study: the same report by every way to it, complete at its end, withheld where there is doubt."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_picture import GRAY, dicom  # noqa: F401 (a fixture)
@@ -9,6 +11,7 @@ from data.labeler import label_report
 from page.picture import Picture
 from page.reading import Reading, choose_views, complete, read_files, read_study
 from page.study_files import read_study_files
+from vlm.checkpoint import load_checkpoint
 from vlm.findings import FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 
@@ -101,6 +104,27 @@ def test_the_report_is_held_against_itself_and_the_probabilities():
     [contradiction] = done.contradictions
     assert (contradiction.stated, contradiction.denied) == ("Small left pleural effusion.", "No pleural effusion.")
     assert [sentence.section for sentence in done.sentences] == ["Findings", "Findings", "Impression"]
+
+
+def test_nothing_is_held_against_a_finding_that_nobody_told_the_model_of():
+    probabilities = np.full(NUM_FINDINGS, 0.1)
+    probabilities[FINDING_INDEX["Edema"]], probabilities[FINDING_INDEX["Fracture"]] = 0.9, 0.52
+    reading = Reading(pictures=(), report=written("Findings: The heart is enlarged.", probabilities))
+    known = [finding not in ("Edema", "Fracture") for finding in FINDING_INDEX]
+    done = complete(reading, (0.5,) * NUM_FINDINGS, known)
+    assert {index for index, disagrees in enumerate(done.disagrees) if disagrees} == {FINDING_INDEX["Cardiomegaly"]}
+    assert not any(done.unsure)
+    assert done.report.finding_probabilities == tuple(probabilities)
+
+
+def test_a_model_without_reports_only_classifies(tiny_checkpoint, pictures):
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    checkpoint.model.config = replace(checkpoint.model.config, writes_reports=False)
+    steps = list(read_study(ReportGenerator(checkpoint), [Picture(name="a", image=pictures[0])]))
+    assert all(step.only_classifies and step.report.report == "" for step in steps)
+    assert steps[-1].is_done
+    assert not any(steps[-1].disagrees)
+    assert len(set(steps[-1].report.finding_probabilities)) > 1
 
 
 def test_talk_of_a_prior_study_is_found():

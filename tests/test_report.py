@@ -1,11 +1,13 @@
 """The report on the command line: what the page says, nothing else on standard output, and mistakes by name."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from test_picture import dicom  # noqa: F401 (a fixture)
 
 from page.reading import read_files
+from vlm.checkpoint import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.report import WITHHELD, main
 
@@ -53,6 +55,18 @@ def test_a_doubtful_study_gets_its_report_only_on_request(tiny_checkpoint, dicom
     printed = capfdbinary.readouterr()
     assert printed.out.strip()
     assert b"warning: scan: shows another part of the body" in printed.err
+
+
+def test_a_model_that_only_classifies_prints_no_noise(tiny_checkpoint, picture, tmp_path, capfdbinary):
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    checkpoint.model.config = replace(checkpoint.model.config, writes_reports=False)
+    save_checkpoint(tmp_path / "classifier", checkpoint)
+    with pytest.raises(ValueError, match=r"classifier only classifies, .*; --format text or json gives its findings"):
+        run(tmp_path / "classifier", picture)
+    assert run(tmp_path / "classifier", picture, "--format", "text") == 0
+    printed = capfdbinary.readouterr().out.decode()
+    assert "This model only classifies: it has learned no reports, so it wrote none." in printed
+    assert "FINDINGS BY PROBABILITY" in printed
 
 
 @pytest.mark.parametrize(

@@ -70,5 +70,11 @@ def test_the_cursor_stands_in_the_section_that_is_being_written():
     assert 'aria-busy="true"' in growing_report(REPORT)
 
 
+def test_a_model_that_only_classifies_is_said_to():
+    html = finished_report(replace(reading_of(""), only_classifies=True), [], key="k")
+    assert "This model only classifies: it has learned no reports" in html
+    assert "wrote nothing" not in html
+
+
 def test_an_empty_report_is_said_to_be_empty():
     assert "The model wrote nothing." in finished_report(reading_of(""), [], key="k")

@@ -1,5 +1,6 @@
 """The record of a study: what it takes from a reading, and what leaves it with the identity."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -9,6 +10,7 @@ import pytest
 from page.picture import Picture
 from page.reading import Reading, read_study
 from page.study_record import model_identity, study_record, without_identity
+from page.take_away import take_away
 from vlm.findings import FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator
 
@@ -47,6 +49,32 @@ def test_a_record_holds_what_the_reading_found(reading, generator):
     assert record.model.name.endswith("/tiny")
     assert record.model.name.count("/") == 1
     assert len(record.model.hash) == 16
+
+
+def test_findings_that_the_model_does_not_know_are_not_taken_away(reading, generator, monkeypatch):
+    known = ("Pneumonia", "No Finding")
+    labelled = tuple(100 * (finding in known) for finding in FINDINGS)
+    monkeypatch.setattr(generator, "calibration", replace(generator.calibration, num_labelled=labelled))
+    record = study_record(reading, generator, model_identity(generator), read_at=NOW)
+    assert [row.finding for row in record.finding_rows] == list(known)
+    assert record.not_learned == tuple(finding for finding in FINDINGS if finding not in known)
+    for format in ("text", "pdf", "fhir", "json"):
+        content = take_away(record, format).content
+        if format != "pdf":
+            assert b"Edema" in content  # as one that was not learned
+    rows = json.loads(take_away(record, "json").content)
+    assert [row["finding"] for row in rows["finding_probabilities"]] == list(known)
+    assert len(rows["findings_not_learned"]) == 12
+    text = take_away(record, "text").content.decode()
+    assert "The model has learned nothing of: Enlarged Cardiomediastinum" in text
+    assert not [line for line in text.splitlines() if line.startswith("Edema")]
+
+
+def test_a_record_of_a_model_that_only_classifies_says_so(reading, generator):
+    empty = replace(reading.report, report="", findings="", impression="")
+    reading = replace(reading, report=empty, only_classifies=True)
+    record = study_record(reading, generator, model_identity(generator), read_at=NOW)
+    assert record.warnings[-1] == "This model only classifies: it has learned no reports, so it wrote none."
 
 
 def test_other_weights_are_another_model(generator, build_model, tiny_tokenizer, tmp_path):

@@ -8,7 +8,7 @@ Pictures are PIL images in memory; `data.images.read_image` reads files, DICOM i
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +31,15 @@ from vlm.report_format import split_report
 from vlm.shipped import SHIPPED
 from vlm.tokenizer import TextPieces
 
+_NOTHING = WrittenTokens([], [], is_truncated=False)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyReport:
     """What the model says of one study."""
 
     report: str
-    """"Findings: … Impression: …" as written."""
+    """"Findings: … Impression: …" as written; empty where the model has learned no reports."""
     findings: str
     impression: str
     finding_probabilities: tuple[float, ...]
@@ -58,6 +60,7 @@ class ReportGenerator:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = checkpoint.model.to(self.device).eval()
         self.tokenizer = checkpoint.tokenizer
+        self._ends = {name: getattr(self.tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
         self.calibration: Calibration = checkpoint.calibration
         self.familiarity = checkpoint.familiarity
         self.config = checkpoint.model.config
@@ -77,6 +80,11 @@ class ReportGenerator:
         checkpoint = load_checkpoint(folder)
         merge_adapters(checkpoint.model)  # an adapter that runs beside the weights takes a tenth of the time
         return cls(checkpoint, device=device, name=str(name))
+
+    @property
+    def writes_reports(self) -> bool:
+        """Else it only classifies, and its reports are empty."""
+        return self.config.writes_reports
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -110,13 +118,9 @@ class ReportGenerator:
         inputs = self._inputs(images, view_positions, indications)
         with torch.inference_mode():
             prefix = self.model.prefix(**inputs)
-            written = write_reports(
-                self.model,
-                prefix,
-                bos_token_id=self.tokenizer.bos_token_id,
-                eos_token_id=self.tokenizer.eos_token_id,
-                options=options,
-            )
+            written = [_NOTHING] * len(prefix.mask)
+            if self.writes_reports:
+                written = write_reports(self.model, prefix, **self._ends, options=options)
         seen = self._seen(prefix.findings, inputs["view_mask"])
         return [
             self._study_report(tokens, self._pieces(tokens.token_ids), study)
@@ -147,14 +151,11 @@ class ReportGenerator:
             prefix = self.model.prefix(**inputs)
         [seen] = self._seen(prefix.findings, inputs["view_mask"])
         text, pieces, token_ids, log_probabilities = TextPieces(self.tokenizer), [], [], []
-        yield self._study_report(WrittenTokens([], [], is_truncated=True), [], seen)
-        for _, token, log_probability in write_tokens(
-            self.model,
-            prefix,
-            bos_token_id=self.tokenizer.bos_token_id,
-            eos_token_id=self.tokenizer.eos_token_id,
-            options=options,
-        ):
+        if not self.writes_reports:
+            yield self._study_report(_NOTHING, [], seen)
+            return
+        yield self._study_report(replace(_NOTHING, is_truncated=True), [], seen)
+        for _, token, log_probability in write_tokens(self.model, prefix, **self._ends, options=options):
             has_ended = token == self.tokenizer.eos_token_id
             if not has_ended:
                 token_ids.append(token)

@@ -65,6 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = tyro.cli(ReportOptions, args=argv, description=__doc__)
     print(told(options.checkpoint), file=sys.stderr, flush=True)
     generator = ReportGenerator.from_pretrained(options.checkpoint)
+    if options.format == "report" and not generator.writes_reports:
+        raise ValueError(
+            f"{options.checkpoint} only classifies, for it has learned no reports; --format text or json gives its "
+            "findings, or name another --checkpoint"
+        )
     *_, reading = read_files(
         generator,
         options.images,

@@ -150,6 +150,8 @@ def main(argv: Sequence[str] | None = None):
             predictions, splits, label_report, kinds=config.controls, seed=config.seed, **conventions
         )
         controls += of_text
+        if not generator.writes_reports:
+            notes = [*notes, "the model has learned no reports and writes none: only its probabilities are judged"]
         resampling = {"num_resamples": config.num_resamples, "seed": config.seed}
         systems = score_run(predictions, controls, label_report, **conventions, **resampling)
         document = run_document(

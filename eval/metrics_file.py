@@ -6,8 +6,9 @@ interval can be had (a single patient); num_undefined counts the resamples that 
     program          "eval.batch" (a checkpoint was run) or "eval.score" (somebody's predictions)
     verdict          uses_image: yes | slightly | no | unknown; image: the sentence; basis: the control that decides,
                      "shuffled images" or "shuffled reports" (then it is about the patient, not the picture);
-                     constant: a sentence; facts: plain sentences, most telling first; differences: {control: {metric:
-                     estimate}}; differences_to_shuffled_images: those of basis "shuffled images", else {}
+                     beaten: sentences on controls that do better, or ""; constant: a sentence; facts: plain sentences,
+                     most telling first; differences: {control: {metric: estimate}}; differences_to_shuffled_images:
+                     those of basis "shuffled images", else {}
     run              of eval.batch: the RunRecord; of eval.score: predictions, references, control_reports (path,
                      format, columns, hash each; null where not given)
     studies          given, written (scored), refused; of eval.score also references, without_prediction, and
@@ -54,6 +55,7 @@ def metrics_document(
     verdict: Verdict,
     constant_verdict: str,
     *,
+    beaten: str = "",
     run: dict[str, Any],
     studies: dict[str, int],
     control_reports: dict[str, str],
@@ -79,6 +81,7 @@ def metrics_document(
             "uses_image": verdict.grade,
             "image": verdict.sentence,
             "basis": verdict.basis,
+            "beaten": beaten,
             "constant": constant_verdict,
             "facts": list(facts),
             "differences": {verdict.basis: differences} if differences else {},

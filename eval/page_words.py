@@ -37,20 +37,6 @@ def distinct_tile(document: Document) -> dict[str, str]:
     }
 
 
-def beaten_by(document: Document, metric: str) -> str:
-    """Which controls are plainly better than the model: their intervals lie above its own. "" where none is."""
-    own = model_of(document)["metrics"][metric]
-    better = [
-        f"{name} ({said(estimate)})"
-        for name, system in list(document["systems"].items())[1:]
-        if None not in (own["high"], (estimate := system["metrics"][metric])["low"]) and estimate["low"] > own["high"]
-    ]
-    if not better:
-        return ""
-    verb = "does" if len(better) == 1 else "do"
-    return f"{', '.join(better)} {verb} better than the model ({said(own)}) in {METRICS[metric]}."
-
-
 def tiles(document: Document) -> list[dict[str, str]]:
     """The few figures that a reader should see first."""
     model, studies = model_of(document), document["studies"]

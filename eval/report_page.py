@@ -87,7 +87,7 @@ def _sections(document: dict[str, Any], studies: Sequence[PageStudy]) -> dict[st
         "claim": claim,
         "figures": figures,
         "facts": list(filter(None, verdict.get("facts") or [verdict["constant"]])),
-        "beaten_by": page_words.beaten_by(document, compared[0]) if compared else "",
+        "beaten_by": verdict.get("beaten", ""),
         "tiles": page_words.tiles(document),
         "main_comparison": comparisons[0] if comparisons else None,
         "caution": page_words.limits(document)[0],

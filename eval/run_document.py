@@ -16,7 +16,7 @@ from eval.predictions import Prediction, Refusal
 from eval.run_record import RunRecord
 from eval.scoring import Scores, score_predictions
 from eval.text_controls import CONSTANTS
-from eval.verdict import constant_facts, constant_verdict, image_verdict
+from eval.verdict import beaten_by, constant_facts, constant_verdict, image_verdict
 
 LabelReport = Callable[[str], Sequence[int]]
 
@@ -69,6 +69,7 @@ def run_document(
         list(systems.values()),
         image_verdict(model, systems.get(SHUFFLED), reason),
         constant_verdict(model, systems.get(CONSTANT)),
+        beaten=beaten_by(model, {name: scores for name, scores in systems.items() if name not in ("model", SHUFFLED)}),
         run=asdict(record),
         studies=counts,
         refused=[{"study_id": refusal.study_id, "reason": refusal.reason} for refusal in refusals],

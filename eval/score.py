@@ -35,7 +35,7 @@ from eval.score_table import score_table
 from eval.scoring import Scores, score_predictions
 from eval.study_choice import choose_studies
 from eval.text_controls import CONSTANTS, TextControls, text_controls
-from eval.verdict import SHUFFLED_REPORTS, constant_facts, report_verdict, with_interval
+from eval.verdict import SHUFFLED_REPORTS, beaten_by, constant_facts, report_verdict, with_interval
 
 NUM_NOTES_SHOWN = 12
 _label = lru_cache(maxsize=2**16)(label_report)
@@ -154,6 +154,7 @@ def _document(
         [model, *others.values()],
         verdict,
         "",
+        beaten=beaten_by(model, {name: scores for name, scores in others.items() if name != SHUFFLED_REPORTS}),
         program="eval.score",
         run={},
         studies={
@@ -223,6 +224,8 @@ def _print_verdict(console: Console, document: dict[str, Any]) -> None:
         console.print(f"{name} {with_interval(estimate)} ({figure['note']})", markup=False, highlight=False)
     style = "bold green" if verdict["uses_image"] == "yes" else "bold yellow"
     console.print(verdict["image"], style=style, markup=False, highlight=False)
+    if verdict["beaten"]:
+        console.print(verdict["beaten"], style="bold yellow", markup=False, highlight=False)
     for fact in verdict["facts"]:
         console.print(f"- {fact}", markup=False, highlight=False)
 

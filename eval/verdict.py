@@ -151,6 +151,22 @@ def constant_verdict(model: Scores, constant: Scores | None) -> str:
     return f"The text is not shown to be closer to the references than one constant report: {figures}."
 
 
+def beaten_by(model: Scores, others: Mapping[str, Scores]) -> str:
+    """Which others are better than the model beyond chance in the findings named or in the wording, a sentence each; ""
+    where none is. That the image matters is little if copying a similar study's report does better."""
+    told = []
+    for metric in ("macro_f1", "cider"):
+        for name, scores in others.items():
+            difference = paired_difference(model, scores, metric)
+            if difference.high is not None and difference.high < 0:
+                told.append(
+                    f"The {name} does better than the model in {METRICS[metric]}: "
+                    f"{number(scores.metrics[metric].value)} against {number(model.metrics[metric].value)}, paired "
+                    f"difference {with_interval(difference)}."
+                )
+    return " ".join(told)
+
+
 SAME = 0.005
 """Scores nearer than this are printed as equal."""
 

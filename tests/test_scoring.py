@@ -14,7 +14,15 @@ from eval.clinical import f1_scores
 from eval.predictions import Prediction
 from eval.rouge import rouge_l
 from eval.scoring import METRICS, paired_difference, score_predictions
-from eval.verdict import constant_facts, constant_verdict, image_verdict, number, report_verdict, with_interval
+from eval.verdict import (
+    beaten_by,
+    constant_facts,
+    constant_verdict,
+    image_verdict,
+    number,
+    report_verdict,
+    with_interval,
+)
 from vlm.findings import FINDINGS, UNLABELED_STUDY
 
 NAMES = [finding.lower() for finding in FINDINGS]
@@ -174,6 +182,23 @@ def test_verdict_when_other_patients_images_do_better():
     verdict = image_verdict(SHUFFLED, SCORES)
     assert verdict.grade == "no"
     assert verdict.sentence.endswith("so other patients' images do better.")
+
+
+def test_who_does_better_than_the_model_beyond_chance_is_named():
+    weak = score_predictions(made_up(60, error_rate=0.3), label_by_name)
+    close = score_predictions(made_up(60, error_rate=0.31), label_by_name, name="close one")
+    others = {"close one": close, "nearest neighbour": SCORES, "shuffled images": SHUFFLED}
+    told = beaten_by(weak, others)
+    difference = paired_difference(weak, SCORES, "macro_f1")
+    figures = f"{number(SCORES.metrics['macro_f1'].value)} against {number(weak.metrics['macro_f1'].value)}"
+    assert told.startswith(
+        f"The nearest neighbour does better than the model in macro-F1 (14): {figures}, paired difference "
+        f"{with_interval(difference)}."
+    )
+    assert "in CIDEr" in told
+    assert "close one" not in told
+    assert "shuffled images" not in told
+    assert beaten_by(SCORES, others) == ""
 
 
 def test_verdict_without_reference_reports_goes_by_the_probabilities():

@@ -107,8 +107,13 @@ def judge(config: StatementsConfig, generator: ReportGenerator, track: Track) ->
     """The figures with intervals, what they rest on, and every study's score, ready for JSON.
 
     Raises:
-        ValueError: no report of the split makes one of the statements, or the images cannot be shuffled.
+        ValueError: the model writes no reports, no report of the split makes one of the statements, or the images
+            cannot be shuffled.
     """
+    if not generator.writes_reports:
+        raise ValueError(
+            f"{config.checkpoint} writes no reports, so it has no odds of any statement; it only classifies"
+        )
     studies = load_studies(config.dataset).get(config.split, ())
     if not len(studies):
         raise ValueError(f"{config.dataset} has no studies in its {config.split} split")

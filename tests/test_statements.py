@@ -12,6 +12,8 @@ from eval.lead_ins import LeadIn, lead_ins, which_stated
 from eval.probabilities import ranking_scores
 from eval.statement_scores import ask
 from eval.statements import StatementsConfig, judge, main
+from vlm.calibration import Calibration
+from vlm.checkpoint import Checkpoint, save_checkpoint
 from vlm.generator import ReportGenerator
 
 KINDS = ("bacterial pneumonia", "viral pneumonia")
@@ -185,6 +187,15 @@ def test_a_split_without_such_reports_is_refused(split, message, stating, tiny_c
     statements = ["--statements", "fungal pneumonia", "viral pneumonia"]
     with pytest.raises(ValueError, match=message):
         main(["--checkpoint", str(tiny_checkpoint), "--dataset", str(stating), "--split", split, *statements])
+
+
+def test_a_model_that_writes_no_reports_is_refused(stating, build_model, tiny_tokenizer, tmp_path):
+    model = build_model(writes_reports=False)
+    save_checkpoint(
+        tmp_path / "silent", Checkpoint(model=model, tokenizer=tiny_tokenizer, calibration=Calibration(num_studies=1))
+    )
+    with pytest.raises(ValueError, match="writes no reports, so it has no odds of any statement"):
+        main(["--checkpoint", str(tmp_path / "silent"), "--dataset", str(stating), "--statements", *KINDS])
 
 
 def test_ranking_scores_of_any_numbers_equal_scikit_learns():

@@ -63,13 +63,10 @@ def main(argv: list[str] | None = None) -> None:
     rendering = count_codes(studies)
     print_codes(rendering, console)
     dataset = options.work / "studies"
-    if (dataset / "dataset_dict.json").is_file():
-        console.print(f"1 of 4: the phantoms are drawn already: {dataset}", highlight=False)
-    else:
-        console.print(f"1 of 4: drawing phantoms for {len(studies)} studies", highlight=False)
-        source = PhantomSource(reports=options.reports, size=options.size)
-        # ___ is no word to any score, so a model gains nothing by guessing where a word was taken out.
-        prepare(source, dataset, text_options=TextOptions(placeholders="unify"), seed=options.seed, console=console)
+    console.print(f"1 of 4: a phantom for each of {len(studies)} studies", highlight=False)
+    source = PhantomSource(reports=options.reports, size=options.size)
+    # ___ is no word to any score, so a model gains nothing by guessing where a word was taken out.
+    prepare(source, dataset, text_options=TextOptions(placeholders="unify"), seed=options.seed, console=console)
     console.print("2 of 4: training", highlight=False)
     trained = train(options.training, dataset, options.work, seed=options.seed, console=console)
     console.print("3 of 4: reports for the test studies, and the controls that need none but the data", highlight=False)
@@ -79,6 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         f"--checkpoint={trained.checkpoint}",
         f"--dataset={dataset}",
         f"--output-dir={evaluation}",
+        f"--max-new-tokens={options.training.max_new_tokens}",
         f"--num-resamples={options.num_resamples}",
         f"--seed={options.seed}",
         threads=options.training.threads,

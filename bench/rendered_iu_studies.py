@@ -23,12 +23,13 @@ from data.prepare import Preparation, fill, print_summary
 from data.report_text import TextOptions
 from data.scene import Scene
 from data.splits import split_subjects
-from data.study import MAX_SIDE, Study
+from data.study import MAX_SIDE, PREPARATION_FILE, Study
 from data.view import UNKNOWN_VIEW
 from data.writer import DatasetWriter
 
 MAX_BYTES = 64 * 2**20
-VALIDATION_SHARE = 0.1
+TRAIN_FRACTIONS = (0.9, 0.1, 0.0)
+"""Shares of R2Gen's train for train, validation and test, whose place R2Gen's val takes."""
 _KEYS = {"id": str, "indication": str, "findings": str, "impression": str, "mesh": list, "images": list}
 
 
@@ -92,8 +93,7 @@ class PhantomSource:
     def plan(self, planning: Planning) -> Plan:
         studies = [study for study in read_studies(self.reports) if study.split]
         learned = [study.study_id for study in studies if study.split == "train"]
-        fractions = (1 - VALIDATION_SHARE, VALIDATION_SHARE, 0.0)
-        split_of = split_subjects(learned, fractions=fractions, seed=planning.seed)
+        split_of = split_subjects(learned, fractions=planning.split_fractions, seed=planning.seed)
         drafts = (
             PhantomDraft(
                 study_id=study.study_id,
@@ -124,24 +124,37 @@ def read_studies(path: Path) -> list[IndexedStudy]:
 
 
 def prepare(source: PhantomSource, out: Path, *, text_options: TextOptions, seed: int, console: Console) -> None:
-    """Draws the data set to `out`, or goes on with one that was broken off.
+    """Draws the data set to `out`, goes on with one that was broken off, or finds it there.
 
     Raises:
-        ValueError: as `data.prepare`; a study that is refused, since the comparison is of all or of none.
+        ValueError: as `data.prepare`; or `out` holds another data set, by what it was made from and with.
     """
-    options = Preparation(source=source, out=out, seed=seed, text_options=text_options, num_workers=1)
-    with source.reports.open("rb") as file:
-        contents = hashlib.file_digest(file, "sha256").hexdigest()
-    deciding = {"source_name": "rendered_iu", "reports_sha256": contents} | json.loads(
-        json.dumps(asdict(options), default=str)
+    options = Preparation(
+        source=source, out=out, seed=seed, split_fractions=TRAIN_FRACTIONS, text_options=text_options, num_workers=1
     )
-    for name in ("out", "overwrite", "num_workers"):
-        del deciding[name]
+    deciding = _deciding(options)
+    if (out / PREPARATION_FILE).is_file():
+        saved = json.loads((out / PREPARATION_FILE).read_text(encoding="utf-8"))["options"]
+        differing = [name for name in deciding if saved.get(name) != deciding[name]]
+        if differing:
+            raise ValueError(f"{out} was made with another {', '.join(differing)}; give another --work")
+        console.print(f"{out} is there already", highlight=False)
+        return
     with DatasetWriter(out, options=deciding) as writer:
-        plan = source.plan(Planning(seed=seed, work=writer.work))
+        plan = source.plan(Planning(seed=seed, split_fractions=TRAIN_FRACTIONS, work=writer.work))
         fill(writer, plan, options, console)
         writer.finish()
     print_summary(writer, plan, console)
+
+
+def _deciding(options: Preparation) -> dict[str, Any]:
+    """What decides the data set, as JSON can hold it; the reports by their contents."""
+    with options.source.reports.open("rb") as file:
+        contents = hashlib.file_digest(file, "sha256").hexdigest()
+    values = json.loads(json.dumps(asdict(options), default=str))
+    for name in ("out", "overwrite", "num_workers", "source"):
+        del values[name]
+    return {"source_name": "rendered_iu", "size": options.source.size, "reports_sha256": contents} | values
 
 
 def _studies(path: Path) -> Iterator[IndexedStudy]:

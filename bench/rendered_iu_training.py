@@ -47,7 +47,9 @@ class TrainingOptions:
     """Epochs of LoRA that teach to write what is seen."""
     learning_rate: float = 2e-3
     """Of seeing and of writing; LoRA takes a quarter of it."""
-    batch_size: int = 16
+    batch_size: int = 32
+    max_new_tokens: int = 160
+    """Longest report written, in tokens."""
     precision: str = "bf16"
     threads: int = 1
     """Threads that compute."""
@@ -99,6 +101,7 @@ def train(options: TrainingOptions, dataset: Path, work: Path, *, seed: int, con
             f"--dataset={dataset}",
             f"--output-dir={folder}",
             f"--batch-size={options.batch_size}",
+            f"--max-new-tokens={options.max_new_tokens}",
             f"--precision={options.precision}",
             f"--seed={seed}",
             "--num-workers=0",

@@ -192,16 +192,16 @@ def test_the_whole_program_writes_figures_that_say_what_the_pictures_are(reports
     programs = {"train/finetune.py": finetune.main, "eval/batch.py": eval.batch.main}
 
     def run_here(program, *flags, threads):
-        few = ["--num-validation-reports=2", "--max-new-tokens=8"] if program.startswith("train") else []
-        programs[program]([*flags, *few, *(["--max-new-tokens=8", "--num-page-studies=0"] if not few else [])])
+        few = "--num-validation-reports=2" if program.startswith("train") else "--num-page-studies=0"
+        programs[program]([*flags, few])
         return 1.0
 
     for module in (rendered_iu, rendered_iu_training):
         monkeypatch.setattr(module, "run_program", run_here)
     output = tmp_path / "results" / "figures.json"
     arguments = [f"--reports={reports}", f"--work={tmp_path / 'work'}", f"--output={output}", "--size=64"]
-    arguments += ["--encoder=nano", "--image-size=32", "--vocab-size=300", "--precision=no", "--num-resamples=5"]
-    arguments += ["--findings-epochs=1", "--language-epochs=1", "--report-epochs=1"]
+    arguments += ["--encoder=nano", "--image-size=32", "--vocab-size=300", "--precision=no", "--max-new-tokens=8"]
+    arguments += ["--findings-epochs=1", "--language-epochs=1", "--report-epochs=1", "--num-resamples=5"]
     rendered_iu.main(arguments)
     document = json.loads(output.read_text(encoding="utf-8"))
     assert "phantoms" in document["verdict"]["facts"][0]
@@ -219,5 +219,7 @@ def test_the_whole_program_writes_figures_that_say_what_the_pictures_are(reports
     assert document["studies"]["written"] == 6
     first = output.read_text()
     rendered_iu.main(arguments)
-    assert "drawn already" in capsys.readouterr().out
+    assert "is there already" in capsys.readouterr().out
     assert output.read_text() == first
+    with pytest.raises(ValueError, match="studies was made with another size; give another --work"):
+        rendered_iu.main([*arguments, "--size=80"])

@@ -10,12 +10,13 @@ The JSON, <results>/<group>/<name>.json:
     num_parameters                      of the model that was judged
     evaluations                         {data set's name: {dataset, split, num_studies, flags, verdict, systems: {name:
                                         {metrics, distinct_ratio; the model's also per_finding}}, differences: {other
-                                        experiment: {metric: estimate}}}}; figures as in metrics.json
+                                        experiment: {metric: estimate}}}}; figures as in metrics.json, those that are
+                                        undefined left out, and of the controls the few that tables show
     finished, commit, machine, versions
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +25,11 @@ from typing import Any
 from bench.attempts import GOES_ON, attempts_in, run_step
 from bench.machine import commit, describe_machine, describe_versions
 from bench.run import write_record
+from eval.score_table import SHOWN
 
 ROOT = Path(__file__).parent.parent
-OF_A_FINDING = ("finding", "support", "f1", "auroc", "calibration_error", "accuracy", "sensitivity", "specificity")
+DECIMALS = 5
+OF_A_FINDING = ("f1", "auroc", "calibration_error", "accuracy", "sensitivity", "specificity")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,11 +166,17 @@ def _cost(folder: Path, step: str) -> dict[str, float]:
 def _evaluation(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
     document = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     systems = {
-        name: {"metrics": _defined(system["metrics"]), "distinct_ratio": system["distinct_ratio"]}
+        name: {
+            "metrics": _figures(system["metrics"], None if name == "model" else SHOWN),
+            "distinct_ratio": system["distinct_ratio"],
+        }
         for name, system in document["systems"].items()
     }
     findings = document["systems"]["model"]["per_finding"]
-    systems["model"]["per_finding"] = [{name: finding[name] for name in OF_A_FINDING} for finding in findings]
+    systems["model"]["per_finding"] = [
+        {"finding": finding["finding"], "support": finding["support"]} | _figures(finding, OF_A_FINDING)
+        for finding in findings
+    ]
     return {
         "dataset": str(evaluation.dataset),
         "split": evaluation.split,
@@ -179,8 +188,13 @@ def _evaluation(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
     }
 
 
-def _defined(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: estimate for name, estimate in metrics.items() if estimate["value"] is not None}
+def _figures(estimates: Mapping[str, Any], wanted: Container[str] | None) -> dict[str, Any]:
+    """Those that are defined and wanted, to as many digits as say something."""
+    return {
+        name: {end: None if value is None else round(value, DECIMALS) for end, value in estimate.items()}
+        for name, estimate in estimates.items()
+        if (wanted is None or name in wanted) and estimate["value"] is not None
+    }
 
 
 def _check_same(experiment: Experiment, record: dict[str, Any], path: Path) -> None:

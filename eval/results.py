@@ -1,113 +1,100 @@
-"""Writes docs/RESULTS.md from saved metrics, so that no figure in it is by hand.
+"""Writes docs/RESULTS.md from saved figures, so that none in it is by hand.
 
-    python eval/results.py docs/results/*.json --output docs/RESULTS.md
+    python -m eval.results                                 (all of docs/results, to docs/RESULTS.md)
+    python -m eval.results FILE_OR_FOLDER … --output PAGE
 
-Each file is a `metrics.json` of eval/batch.py or eval/score.py under the name that its section shall bear.
+A file is a `metrics.json` of eval/batch.py or eval/score.py, under the name that its section shall bear, or an
+experiment of bench/ablations.py or bench/growth.py: each group of those becomes one table, and growth a picture, too.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from eval.bootstrap import Estimate
-from eval.page_consistency import consistency_table
-from eval.page_figures import model_of
-from eval.page_grounding import grounding_panel
+from eval.growth_picture import draw_growth
 from eval.page_words import origin
-from eval.score_table import SHOWN
-from eval.verdict import number, with_interval
+from eval.results_experiments import ablation_section, growth_section
+from eval.results_tables import consistency_lines, finding_table, grounding_lines, section_title, system_table
 
 _HEAD = """# Results
 
-Written by `eval/results.py` from `docs/results/*.json`; not edited by hand. Value and 95 % interval (bootstrap over
-patients). Figures on made-up studies say that the machinery works and that the model looks at the image; they say
+Written by `eval/results.py` from the files in `docs/results/`; not edited by hand. Value and 95 % interval (bootstrap
+over patients). Figures on made-up studies say that the machinery works and that the model looks at the image; they say
 nothing about patients.
 """
+GROWTH = "growth"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultsConfig:
     """Writes a page of results."""
 
-    metrics: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Saved metrics.json files."""
+    saved: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("docs/results"),)
+    """JSON files, or folders with all files below them."""
     output: Path = Path("docs/RESULTS.md")
     """The page."""
 
 
 def main(argv: list[str] | None = None) -> None:
     config = tyro.cli(ResultsConfig, args=argv)
-    sections = [results_section(path.stem, json.loads(path.read_text(encoding="utf-8"))) for path in config.metrics]
+    sections = results_sections(_documents(config.saved), config.output.parent)
     config.output.write_text("\n".join([_HEAD, *sections]), encoding="utf-8")
+
+
+def results_sections(documents: Mapping[Path, dict[str, Any]], folder: Path) -> list[str]:
+    """One for each evaluation, then one for each group of experiments. Pictures go into `folder`.
+
+    Raises:
+        ValueError: a document is neither.
+    """
+    sections: list[str] = []
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for path, document in documents.items():
+        if "group" in document:
+            groups.setdefault(document["group"], []).append(document)
+        elif "verdict" in document:
+            sections.append(results_section(path.stem, document))
+        else:
+            raise ValueError(
+                f"{path} is neither a metrics.json of eval/batch.py or eval/score.py nor an experiment of bench/; "
+                "leave it out"
+            )
+    for group, records in groups.items():
+        if group == GROWTH:
+            picture = folder / f"{group}.svg"
+            draw_growth(records, picture)
+            sections.append(growth_section(group, records, picture.name))
+        else:
+            sections.append(ablation_section(group, records))
+    return sections
+
+
+def _documents(saved: Sequence[Path]) -> dict[Path, dict[str, Any]]:
+    paths = [path for given in saved for path in (sorted(given.rglob("*.json")) if given.is_dir() else [given])]
+    return {path: json.loads(path.read_text(encoding="utf-8")) for path in paths}
 
 
 def results_section(name: str, document: dict[str, Any]) -> str:
     """One evaluation as Markdown: verdict, the model beside its controls, the findings, how it was made. Figures that a
     file of an older layout lacks are left out."""
-    title = name.replace("_", " ")
     verdict = document["verdict"]
+    beaten = verdict.get("beaten", "")
     facts = verdict.get("facts") or [verdict["constant"]] * bool(verdict["constant"])
     parts = [
-        [f"## {title[:1].upper()}{title[1:]}"],
-        [f"**{verdict['image']}**", *(f"- {fact}" for fact in facts)],
-        _system_table(document),
-        _finding_table(document),
-        [*_consistency(document), *_grounding(document)],
+        [f"## {section_title(name)}"],
+        [f"**{verdict['image']}**", *(f"- {fact}" for fact in [beaten] * bool(beaten) + facts)],
+        system_table(document),
+        finding_table(document),
+        [*consistency_lines(document), *grounding_lines(document)],
         ["<details><summary>How it was made</summary>"],
         [f"- {term}: {description}" for term, description in origin(document)],
         ["</details>"],
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
-
-
-def _system_table(document: dict[str, Any]) -> list[str]:
-    systems = document["systems"]
-    shown = [metric for metric in SHOWN if any(_has(system, metric) for system in systems.values())]
-    lines = [_row(["", *(SHOWN[metric] for metric in shown), "different reports"]), "|---" * (len(shown) + 2) + "|"]
-    for name, system in systems.items():
-        figures = (with_interval(Estimate(**system["metrics"][metric])) for metric in shown)
-        lines.append(_row([name, *figures, number(system["distinct_ratio"])]))
-    return lines
-
-
-def _finding_table(document: dict[str, Any]) -> list[str]:
-    findings = model_of(document)["per_finding"]
-    defined = [finding for finding in findings if finding["f1"]["value"] is not None]
-    lines = [_row(["finding", "studies with it", "F1 in reports", "AUROC"]), "|---" * 4 + "|"]
-    for finding in defined:
-        figures = (with_interval(Estimate(**finding[score])) for score in ("f1", "auroc"))
-        lines.append(_row([finding["finding"], str(finding["support"]), *figures]))
-    undefined = ", ".join(finding["finding"] for finding in findings if finding not in defined)
-    return lines * bool(defined) + ["", f"No positive case, so undefined: {undefined}."] * bool(undefined)
-
-
-def _consistency(document: dict[str, Any]) -> list[str]:
-    table = consistency_table(document, 0)
-    if table is None:
-        return []
-    rows = (
-        f"- {row['title']}: {row['model']}" + f" (true reports: {row['reference']})" * bool(row["reference"])
-        for row in table["rows"]
-    )
-    return ["Without knowing the truth:", "", *rows]
-
-
-def _grounding(document: dict[str, Any]) -> list[str]:
-    panel = grounding_panel(document)
-    if panel is None:
-        return []
-    return [f"- Findings pointed at in their place: {panel['rows'][0]['told']}; {panel['differences']}"]
-
-
-def _has(system: dict[str, Any], metric: str) -> bool:
-    return metric in system["metrics"] and system["metrics"][metric]["value"] is not None
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -66,6 +66,5 @@ def test_facts_stand_below_the_verdict():
 
 
 def test_the_page_in_the_repository_is_what_the_program_writes(tmp_path):
-    saved = sorted((ROOT / "docs" / "results").glob("*.json"))
-    results.main([*map(str, saved), "--output", str(tmp_path / "page.md")])
+    results.main([str(ROOT / "docs" / "results"), "--output", str(tmp_path / "page.md")])
     assert (tmp_path / "page.md").read_text() == (ROOT / "docs" / "RESULTS.md").read_text()

@@ -1,0 +1,62 @@
+"""Steps that are done once, however often they are asked for, and whose cost is counted over all attempts."""
+
+import os
+import signal
+
+import pytest
+
+from bench import attempts
+from bench.attempts import StepError, attempts_in, run_step
+
+
+def test_a_step_that_was_done_is_not_done_again(tmp_path):
+    mark = tmp_path / "mark"
+    program = ["-c", f"open({str(mark)!r}, 'a').write('x'); print('said'); sum(range(10**7))"]
+    for _ in range(2):
+        run_step(tmp_path / "work", "a step", program, threads=1)
+    assert mark.read_text() == "x"
+    [attempt] = attempts_in(tmp_path / "work")
+    assert (attempt.step, attempt.status) == ("a step", 0)
+    assert 0 < attempt.cpu_seconds <= attempt.wall_seconds + 0.5
+    assert (tmp_path / "work" / "a_step.log").read_text() == "said\n"
+
+
+def test_a_program_is_told_its_number_of_threads(tmp_path):
+    run_step(tmp_path, "ask", ["-c", "import os; print(os.environ['OMP_NUM_THREADS'])"], threads=3)
+    assert (tmp_path / "ask.log").read_text() == "3\n"
+
+
+def test_a_step_that_failed_says_why_and_is_tried_again(tmp_path):
+    mark = tmp_path / "mark"
+    program = ["-c", f"import os, sys; os.path.exists({str(mark)!r}) or sys.exit('no mark')"]
+    with pytest.raises(StepError, match=r"(?s)learn ended with status 1; the end of .*learn.log:\nno mark"):
+        run_step(tmp_path, "learn", program, threads=1)
+    mark.touch()
+    run_step(tmp_path, "learn", [*program, "--resume"], threads=1)
+    assert [attempt.status for attempt in attempts_in(tmp_path)] == [1, 0]
+    run_step(tmp_path, "learn", program, threads=1)  # --resume makes no other step of it
+    assert len(attempts_in(tmp_path)) == 2
+
+
+def test_a_step_that_was_done_otherwise_is_told_and_not_taken(tmp_path):
+    run_step(tmp_path, "learn", ["-c", "pass", "--rate=1"], threads=1)
+    with pytest.raises(ValueError, match=r"'learn' was done with other arguments \(--rate=1, --rate=2\); delete"):
+        run_step(tmp_path, "learn", ["-c", "pass", "--rate=2"], threads=1)
+
+
+def test_who_is_told_to_stop_stops_what_it_runs_and_counts_it(tmp_path, monkeypatch):
+    wait, waited = os.wait4, []
+
+    def interrupted_once(process, options):
+        waited.append(process)
+        if len(waited) == 1:
+            raise KeyboardInterrupt
+        return wait(process, options)
+
+    monkeypatch.setattr(attempts.os, "wait4", interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        run_step(tmp_path, "long", ["-c", "import time; time.sleep(60)"], threads=1)
+    [attempt] = attempts_in(tmp_path)
+    assert attempt.status == -signal.SIGKILL
+    with pytest.raises(ProcessLookupError):
+        os.kill(waited[0], 0)

@@ -9,7 +9,6 @@ Writes docs/results/ablations/<variant>.json, with the paired difference to the 
 makes the table of them. Stop it by Ctrl-C or kill; the same command goes on.
 """
 
-import signal
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from bench.attempts import StepError, run_step
+from bench.attempts import StepError, run_step, stop_when_told
 from bench.differences import add_differences
 from bench.experiment import Evaluation, Experiment, Running, run_experiment
 from bench.recipe import Recipe
@@ -81,7 +80,7 @@ class AblationOptions:
 
 def main(argv: list[str] | None = None) -> None:
     options = tyro.cli(AblationOptions, args=argv, prog="python -m bench.ablations", description=__doc__)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs below is stopped with it
+    stop_when_told()
     if failed := run_ablations(options, Console()):
         sys.exit(f"failed: {', '.join(failed)}; the same command tries them again")
 

@@ -6,6 +6,7 @@ is done when one of its attempts ended with 0.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +36,16 @@ class Attempt:
 
 class StepError(RuntimeError):
     """A step's program ended with an error; the message has the end of what it printed."""
+
+
+def stop_when_told() -> None:
+    """`kill` ends this program as Ctrl-C does, so that it stops what it runs; being told twice changes nothing."""
+
+    def stop(*_) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def attempts_in(folder: Path) -> list[Attempt]:

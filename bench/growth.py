@@ -10,7 +10,6 @@ found among as many studies as were learned. Writes docs/results/growth/<number>
 `python -m eval.results` makes the table and the picture. Stop it by Ctrl-C or kill; the same command goes on.
 """
 
-import signal
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from bench.attempts import StepError
+from bench.attempts import StepError, stop_when_told
 from bench.experiment import Evaluation, Experiment, Running, run_experiment
 from bench.recipe import Recipe
 from data.study import load_studies
@@ -72,7 +71,7 @@ class GrowthOptions:
 
 def main(argv: list[str] | None = None) -> None:
     options = tyro.cli(GrowthOptions, args=argv, prog="python -m bench.growth", description=__doc__)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs below is stopped with it
+    stop_when_told()
     if failed := run_growth(options, Console()):
         sys.exit(f"failed: {', '.join(failed)}; the same command tries them again")
 

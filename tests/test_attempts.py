@@ -2,11 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from bench import attempts
 from bench.attempts import StepError, attempts_in, run_step
+
+LONG = "print('begun', flush=True); import time; time.sleep(60)"
 
 
 def test_a_step_that_was_done_is_not_done_again(tmp_path):
@@ -42,6 +48,23 @@ def test_a_step_that_was_done_otherwise_is_told_and_not_taken(tmp_path):
     run_step(tmp_path, "learn", ["-c", "pass", "--rate=1"], threads=1)
     with pytest.raises(ValueError, match=r"'learn' was done with other arguments \(--rate=1, --rate=2\); delete"):
         run_step(tmp_path, "learn", ["-c", "pass", "--rate=2"], threads=1)
+
+
+def test_a_program_that_is_killed_twice_stops_what_it_runs_first(tmp_path):
+    code = f"""
+import pathlib
+from bench.attempts import run_step, stop_when_told
+stop_when_told()
+run_step(pathlib.Path({str(tmp_path)!r}), "long", ["-c", {LONG!r}], threads=1)
+"""
+    program = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent.parent)
+    log = tmp_path / "long.log"
+    while not (log.is_file() and log.read_text()):
+        time.sleep(0.02)
+    program.send_signal(signal.SIGTERM)
+    program.send_signal(signal.SIGTERM)
+    assert program.wait() == 128 + signal.SIGTERM
+    assert [attempt.status for attempt in attempts_in(tmp_path)] == [-signal.SIGKILL]
 
 
 def test_who_is_told_to_stop_stops_what_it_runs_and_counts_it(tmp_path, monkeypatch):

@@ -284,6 +284,19 @@ def test_after_the_findings_epochs_a_frozen_image_side_rests_and_resumes(small_d
     middle, last = (load_file(output / "states" / f"step-{step:08d}" / "state.safetensors") for step in (4, 8))
     moved = {name for name in middle if name.startswith("model.") and not torch.equal(middle[name], last[name])}
     assert not [name for name in moved if name.startswith(("model.encoder.", "model.finding_queries."))]
+def test_a_start_that_learned_from_pictures_prepared_otherwise_is_warned_of(small_dataset, trained, tmp_path, capsys):
+    shutil.copytree(small_dataset, tmp_path / "studies")
+    switches = {"crop_border": False, "denoise": False, "normalize": "none", "clahe": True}
+    preparation = {"options": {"image_options": {"preprocessing": switches}}}
+    (tmp_path / "studies" / "preparation.json").write_text(json.dumps(preparation))
+    finetune.main(_going_on(tmp_path / "studies", tmp_path / "run", trained, "--num-epochs=1"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"--start-from {trained} learned from pictures prepared otherwise than those of --dataset" in said
+    assert "(clahe False -> True)" in said
+    finetune.main(_going_on(tmp_path / "studies", tmp_path / "again", tmp_path / "run", "--num-epochs=1"))
+    assert "prepared otherwise" not in capsys.readouterr().out
+
+
     assert [name for name in moved if name.startswith("model.decoder.")]
 
     whole = _losses(output)

@@ -9,7 +9,7 @@ is in <output-dir>/best. A killed run goes on with the same command and --resume
 import datetime
 import logging
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import tyro
@@ -32,6 +32,7 @@ from vlm.checkpoint import merge_checkpoint
 from vlm.findings import NUM_FINDINGS
 from vlm.gpt2 import GPT2Decoder
 from vlm.model import ReportModel
+from vlm.preprocess import Preprocessing
 from vlm.report_format import compose_report
 from vlm.tokenizer import MAX_PROMPT_TOKENS, load_tokenizer
 
@@ -89,7 +90,10 @@ def _trainee(options: FinetuneOptions, studies: RunStudies, folder: Path, accele
     accelerator.wait_for_everyone()
     tokenizer = load_tokenizer(folder / "tokenizer")
     model = build_model(options, tokenizer)
-    model.config = replace(model.config, preprocessing=saved_preprocessing(options.dataset))
+    preprocessing = saved_preprocessing(options.dataset)
+    if options.start_from is not None and accelerator.is_main_process:
+        _warn_of_other_preprocessing(options, model.config.preprocessing, preprocessing)
+    model.config = replace(model.config, preprocessing=preprocessing)
     _check_positions(options, model, max(map(len, studies.learned["view_positions"])))
     image = model.config.image
     common = {"tokenizer": tokenizer, "geometry": image, "max_report_tokens": options.max_report_tokens}
@@ -111,6 +115,23 @@ def _trainee(options: FinetuneOptions, studies: RunStudies, folder: Path, accele
         ),
         lengths=[len(report) for report in reports],
     )
+
+
+def _warn_of_other_preprocessing(options: FinetuneOptions, learned: Preprocessing, given: Preprocessing) -> None:
+    """What pictures go through from now on is what the data set says."""
+    changed = [
+        f"{switch.name} {getattr(learned, switch.name)} -> {getattr(given, switch.name)}"
+        for switch in fields(Preprocessing)
+        if getattr(learned, switch.name) != getattr(given, switch.name)
+    ]
+    if changed:
+        console.print(
+            f"[yellow]Warning:[/] --start-from {options.start_from} learned from pictures prepared otherwise than "
+            f"those of --dataset {options.dataset} ({', '.join(changed)}), and the new checkpoint takes the data set's "
+            "way; prepare the data set with the same switches, unless that is meant",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _check_positions(options: FinetuneOptions, model: ReportModel, num_views: int) -> None:

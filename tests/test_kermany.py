@@ -162,6 +162,15 @@ def test_a_prepared_data_set_holds_labels_reports_licence_and_counts(published, 
     assert normal.count(UNLABELED) == 12
 
 
+def test_the_first_studies_are_of_all_kinds_and_in_the_same_order_again(tmp_path):
+    for number in range(40):
+        draw(tmp_path / f"root/NORMAL/IM-{number:04d}-0001.jpeg", number)
+        draw(tmp_path / f"root/PNEUMONIA/person{number}_virus_1.jpeg", number)
+    kept, _ = outcomes(tmp_path / "root", tmp_path)
+    assert 5 < sum(name.startswith("IM") for name in list(kept)[:30]) < 25
+    assert list(outcomes(tmp_path / "root", tmp_path)[0]) == list(kept)
+
+
 def test_reports_can_be_left_out(published, tmp_path):
     kept, _ = outcomes(published, tmp_path, reports=False)
     assert not any(draft.findings or draft.impression for draft in kept.values())

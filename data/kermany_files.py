@@ -5,8 +5,8 @@
 - As published: folders NORMAL and PNEUMONIA, mostly below `train` and `test`, with file names that tell the patient
   (`IM-0115-0001.jpeg`, `NORMAL2-IM-0383-0001.jpeg`, `person1_bacteria_2.jpeg`).
 
-The published numbers of bacterial and viral pneumonia are two series: what the train folder lacks (and leaves to the test
-folder) is 78 to 252 of the bacterial, 1 to 79 of the viral. So person80_bacteria and person80_virus are two patients.
+The published numbers of bacterial and viral pneumonia are two series: what the train folder lacks is 78 to 252 of the
+bacterial and 1 to 79 of the viral. So person80_bacteria and person80_virus are two patients.
 """
 
 import os

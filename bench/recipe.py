@@ -21,7 +21,7 @@ class Recipe:
     decoder: str = "nano"
     image_size: int = 160
     vocab_size: int = 1000
-    batch_size: int = 32
+    batch_size: int = 16
     learning_rate: float = 2e-3
     encoder_learning_rate: float | None = None
     """Of the base; by default `learning_rate`."""

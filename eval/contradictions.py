@@ -9,6 +9,7 @@ cardiopulmonary abnormality" what is acute; beside other findings radiologists w
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from data.labeler import Evidence, explain_report, label_report
 from eval.sentences import report_sentences
@@ -135,8 +136,8 @@ def _mentions(evidence: Sequence[Evidence]) -> tuple[list[_Mention], list[_Menti
             name=words if named else "",
             clause=clause,
             denies=IN_THE_LUNG if is_clear_lung else frozenset({item.finding}),
-            places=frozenset(place for place, pattern in _PLACE_PATTERNS.items() if pattern.search(clause)),
-            restrictions=frozenset(_RESTRICTS.findall(f"{clause} {item.words}")),
+            places=frozenset(place for place, pattern in _PLACE_PATTERNS.items() if _speaks(pattern, clause)),
+            restrictions=_restrictions(clause) | _restrictions(item.words),
         )
         kinds = {POSITIVE: stated, NEGATIVE: denied}
         if item.state in kinds:
@@ -159,14 +160,25 @@ def _clause(sentence: str, start: int, end: int, breaks: Sequence[tuple[int, int
     return sentence[first:last]
 
 
+@lru_cache(maxsize=256)
+def _speaks(pattern: re.Pattern, text: str) -> bool:
+    """Kept, for the mentions of a report that goes round in circles share one long clause."""
+    return pattern.search(text) is not None
+
+
+@lru_cache(maxsize=256)
+def _restrictions(words: str) -> frozenset[str]:
+    return frozenset(_RESTRICTS.findall(words))
+
+
 def _excludes(denial: _Mention, statement: _Mention) -> bool:
     """Whether both cannot be true."""
-    if statement.finding not in denial.denies or _NOT_QUITE_STATED.search(statement.clause):
+    if statement.finding not in denial.denies or _speaks(_NOT_QUITE_STATED, statement.clause):
         return False
-    if _ON_ANOTHER_STUDY.search(denial.sentence.lower()):
+    if _speaks(_ON_ANOTHER_STUDY, denial.sentence.lower()):
         return False
     restrictions = denial.restrictions - statement.restrictions
-    if statement.finding in _FOCAL and not _SPREAD.search(statement.clause):
+    if statement.finding in _FOCAL and not _speaks(_SPREAD, statement.clause):
         restrictions -= {"focal"}
     if restrictions:
         return False

@@ -75,12 +75,17 @@ def test_whoever_names_no_checkpoint_gets_the_one_that_ships(stand_in, pictures)
     assert checkpoint_hash(SHIPPED) == checkpoint_hash(str(stand_in))
 
 
+def far_enough(*arguments):
+    raise ValueError("far enough")
+
+
 def test_programs_read_with_it_and_say_so_first(stand_in, small_dataset, tmp_path, monkeypatch, capfd):
     first_line = f"Model: {SHIPPED}, which ships with the project"
     studies = ["--dataset", str(small_dataset)]
     picture = tmp_path / "chest.png"
     make_study(1, 2, 48).images[0].save(picture)
-    monkeypatch.setattr(app, "serve", lambda page, options: (_ for _ in ()).throw(ValueError("far enough")))
+    monkeypatch.setattr(app, "build_app", far_enough)
+    monkeypatch.setattr(app.signal, "signal", lambda number, handler: None)
     monkeypatch.setenv("GRADIO_TEMP_DIR", "restored after the test")
     with pytest.raises(ValueError, match="far enough"):
         app.main([])

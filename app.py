@@ -12,7 +12,6 @@ All of it runs in this one process, and nothing is fetched from outside. From an
 
 import os
 import signal
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import torch
 import tyro
 
 from data.correction_store import CorrectionStore
+from data.program import run_main
 from page import look, markup
 from page.accounts import Accounts
 from page.examples import folder_examples, made_up_examples
@@ -173,7 +173,4 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    run_main(main)

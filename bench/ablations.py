@@ -20,6 +20,7 @@ from bench.attempts import StepError, run_step, stop_when_told
 from bench.differences import add_differences
 from bench.experiment import Evaluation, Experiment, Running, run_experiment
 from bench.recipe import Recipe
+from data.program import run_main
 
 GROUP, FULL = "ablations", "full"
 QUICK = Recipe(image_size=64, vocab_size=300, findings_epochs=1, language_epochs=1, num_validation_reports=4)
@@ -139,8 +140,4 @@ def _evaluations(options: AblationOptions) -> tuple[Evaluation, ...]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)

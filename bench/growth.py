@@ -20,6 +20,7 @@ from rich.console import Console
 from bench.attempts import StepError, stop_when_told
 from bench.experiment import Evaluation, Experiment, Running, run_experiment
 from bench.recipe import Recipe
+from data.program import run_main
 from data.study import load_studies
 
 GROUP = "growth"
@@ -123,8 +124,4 @@ def _experiment(options: GrowthOptions, name: str) -> Experiment:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)

@@ -10,7 +10,6 @@ depends on a picture, never about patients. Killed, it goes on where it was when
 """
 
 import json
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from bench.rendered_iu_control import UPPER_CONTROLS, upper_controls
 from bench.rendered_iu_studies import IndexedStudy, PhantomSource, prepare, read_studies
 from bench.rendered_iu_training import TrainingOptions, run_program, train
 from data.labeler import label_report
+from data.program import run_main
 from data.report_text import TextOptions
 from data.study import load_studies
 from eval.metrics_file import system_document
@@ -151,9 +151,4 @@ def add_upper_controls(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on where it was")
+    run_main(main, mistakes=(ValueError, RuntimeError), stopped="stopped; the same command goes on where it was")

@@ -8,7 +8,6 @@ tell who somebody is; what was refused. The data set itself is only read. Exits 
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data.audit_document import Track, audit
 from data.audit_page import render_audit
 from data.audit_verdict import judge
+from data.program import run_main
 from data.workers import num_cores
 
 DOCUMENT_FILE, PAGE_FILE = "audit.json", "audit.html"
@@ -93,9 +93,4 @@ def print_verdict(document: dict, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(0 if main() else 1)
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; nothing was written")
+    run_main(lambda: 0 if main() else 1, mistakes=(ValueError, RuntimeError), stopped="stopped; nothing was written")

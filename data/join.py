@@ -14,7 +14,6 @@ warned of stays told in the part.
 import dataclasses
 import itertools
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from rich.progress import track
 
 from data.draft import Plan
 from data.prepare import NO_ROOM, print_summary
+from data.program import run_main
 from data.row import Built
 from data.splits import check_disjoint
 from data.study import FEATURES, PREPARATION_FILE, SPLITS, load_studies, saved_preprocessing
@@ -214,9 +214,4 @@ def _notes(parts: list[Part]) -> list[str]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on where it was")
+    run_main(main, mistakes=(ValueError, RuntimeError), stopped="stopped; the same command goes on where it was")

@@ -14,7 +14,6 @@ A further source is a dataclass of its options with a method `plan`, added to `S
 import dataclasses
 import errno
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +32,7 @@ from data.draft import Draft, ImageOptions, Plan, Planning, Refusal
 from data.kermany import KermanySource
 from data.mimic import MimicSource
 from data.open_i import OpenISource
+from data.program import run_main
 from data.report_text import TextOptions
 from data.row import BuildOptions
 from data.splits import check_fractions
@@ -213,9 +213,4 @@ def print_summary(writer: DatasetWriter, plan: Plan, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on where it was")
+    run_main(main, mistakes=(ValueError, RuntimeError), stopped="stopped; the same command goes on where it was")

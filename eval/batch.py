@@ -9,8 +9,6 @@ was; run again with other controls, it adds them.
 """
 
 import json
-import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ import tyro
 from rich.console import Console
 
 from data.labeler import label_report
+from data.program import run_main
 from data.study import SPLITS, load_studies, saved_preprocessing
 from eval.bootstrap import NUM_RESAMPLES
 from eval.consistency import consistency_lines
@@ -227,9 +226,4 @@ def _print(console: Console, folder: Path, document: dict[str, Any], systems: Se
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING)
-    try:
-        main()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)

@@ -7,7 +7,6 @@ patients, the p-value of paired approximate randomisation, and on how many studi
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.labeler import label_report
+from data.program import run_main
 from eval.bootstrap import NUM_RESAMPLES, Estimate
 from eval.matching import match
 from eval.normalization import DEFAULT_NORMALIZATION, NORMALIZATIONS
@@ -165,8 +165,4 @@ def _print(console: Console, comparison: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)

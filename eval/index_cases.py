@@ -6,8 +6,6 @@ The checkpoint then holds small pictures and reports of these studies: give it t
 dates and the like are taken out of the reports (`data.identity`); the pictures go in as they are.
 """
 
-import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,6 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 from data.identity import remove_identity
+from data.program import run_main
 from data.study import load_studies
 from eval.feature_index import INDEX_FILE
 from eval.progress import progress, start_processes
@@ -105,9 +104,4 @@ def _small_picture(image: Image.Image) -> bytes:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING)
-    try:
-        main()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)

@@ -11,7 +11,6 @@ import json
 import math
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from huggingface_hub import ModelCardData
 from safetensors import safe_open
 
 from data.known_sources import credits_of, limits_of
+from data.program import run_main
 from eval.card_scores import card_scores
 from eval.run_record import checkpoint_hash
 from vlm.calibration import Calibration
@@ -224,7 +224,4 @@ def _read(path: Path, kind: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    run_main(main)

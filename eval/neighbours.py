@@ -7,8 +7,6 @@ Features of the training studies are computed once and kept beside the output (o
 killed run goes on; several processes (`accelerate launch -m eval.neighbours …`) share the work.
 """
 
-import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from data.program import run_main
 from data.study import load_studies
 from eval.controls import NEAREST
 from eval.feature_index import FeatureIndex, nearest
@@ -153,9 +152,4 @@ def _reports(studies: datasets.Dataset) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING)
-    try:
-        main()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)

@@ -11,7 +11,6 @@ reports need not make use of it (`eval.statements` asks those).
 
 import json
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from data.program import run_main
 from data.study import load_studies
 from eval.bootstrap import NUM_RESAMPLES, interval, point_values, resample
 from eval.controls import derangement
@@ -192,9 +192,4 @@ def _probed(config: ProbeConfig, generator: ReportGenerator, studies, split: str
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING)
-    try:
-        main()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)

@@ -9,7 +9,6 @@ and no network. Prints the table and the verdict; writes metrics.json and report
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,6 +17,7 @@ import tyro
 from rich.console import Console
 
 from data.labeler import label_report
+from data.program import run_main
 from eval.also import also_scores, parse_also
 from eval.bootstrap import Estimate
 from eval.groups import study_groups
@@ -231,8 +231,4 @@ def _print_verdict(console: Console, document: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)

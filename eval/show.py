@@ -6,7 +6,6 @@
 Without --study-id the study is chosen by a fixed rule that does not look at the model's answer.
 """
 
-import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.labeler import label_report
+from data.program import run_main
 from data.study import load_studies
 from eval.heat_panel import findings_to_show, heat_panels
 from eval.predictions import Prediction, read_lines
@@ -163,8 +163,4 @@ def _written(path: Path | None) -> dict[str, Prediction] | None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)

@@ -10,7 +10,6 @@ interval over patients, and the same with other patients' images. What it is and
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from data.program import run_main
 from data.study import load_studies
 from eval.bootstrap import NUM_RESAMPLES, interval, point_values, resample
 from eval.controls import derangement
@@ -231,8 +231,4 @@ def _told(estimate: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)

@@ -21,6 +21,8 @@ from typing import Annotated
 
 import tyro
 
+from data.program import run_main
+
 COST, BLOCK, PARALLEL = 2**14, 8, 1
 """16 MiB and some 50 ms of one core for each try."""
 HIGHEST_COST = 2**20
@@ -158,7 +160,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    run_main(main)

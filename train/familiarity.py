@@ -6,7 +6,6 @@ train/finetune.py does it at its end; this program is for a checkpoint that has 
 """
 
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
+from data.program import run_main
 from data.study import load_studies
 from vlm.checkpoint import find_checkpoint
 from vlm.familiarity import Familiarity, fit_familiarity, save_familiarity
@@ -83,9 +83,4 @@ def _features(generator: ReportGenerator, studies: datasets.Dataset) -> Iterator
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING)
-    try:
-        main()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)

@@ -17,6 +17,7 @@ from typing import Literal
 
 import tyro
 
+from data.program import run_main
 from page.reading import MAX_INDICATION_CHARACTERS, Reading, read_files
 from page.study_record import model_identity, study_record
 from page.take_away import take_away
@@ -100,8 +101,4 @@ def _content(reading: Reading, generator: ReportGenerator, options: ReportOption
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main, mistakes=(ValueError, OSError))

@@ -1,12 +1,13 @@
 """Saved evaluations as the scores of a model card: documents in, paragraphs of Markdown out.
 
-A document is a metrics.json (eval/metrics_file.py) or the figures of eval.statements.
+A document is a metrics.json (eval/metrics_file.py) or the figures of eval.statements or eval.probe.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from eval.page_figures import model_of
+from eval.results_statements import statement_lines
 from eval.results_tables import (
     consistency_lines,
     finding_table,
@@ -17,7 +18,6 @@ from eval.results_tables import (
     table,
     told,
 )
-from eval.statements import lines as statement_lines
 from eval.verdict import SHUFFLED_IMAGES
 from vlm.calibration import Calibration
 
@@ -84,8 +84,4 @@ def _evaluation(name: str, document: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _statements(name: str, document: Mapping[str, Any]) -> list[list[str]]:
-    return [
-        [f"### {section_title(name)}"],
-        [f"`{document['dataset']}`, split {document['split']}: which of two statements the decoder finds likelier."],
-        [f"- {line}" for line in statement_lines(document)],
-    ]
+    return [[f"### {section_title(name)}"], statement_lines(document)]

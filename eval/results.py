@@ -3,8 +3,9 @@
     python -m eval.results                                 (all of docs/results, to docs/RESULTS.md)
     python -m eval.results FILE_OR_FOLDER … --output PAGE
 
-A file is a `metrics.json` of eval/batch.py or eval/score.py, under the name that its section shall bear, or an
-experiment of bench/ablations.py or bench/growth.py: each group of those becomes one table, and growth a picture, too.
+A file is a `metrics.json` of eval/batch.py or eval/score.py, or what eval.statements or eval.probe wrote, under the
+name that its section shall bear; or an experiment of bench/ablations.py or bench/growth.py: each group of those becomes
+one table, and growth a picture, too.
 """
 
 import json
@@ -18,6 +19,7 @@ import tyro
 from eval.growth_picture import draw_growth
 from eval.page_words import origin
 from eval.results_experiments import ablation_section, growth_section
+from eval.results_statements import is_of_statements, statement_lines
 from eval.results_tables import consistency_lines, finding_table, grounding_lines, section_title, system_table
 
 _HEAD = """# Results
@@ -58,10 +60,12 @@ def results_sections(documents: Mapping[Path, dict[str, Any]], folder: Path) -> 
             groups.setdefault(document["group"], []).append(document)
         elif "verdict" in document:
             sections.append(results_section(path.stem, document))
+        elif is_of_statements(document):
+            sections.append("\n".join([f"## {section_title(path.stem)}", "", *statement_lines(document)]) + "\n")
         else:
             raise ValueError(
-                f"{path} is neither a metrics.json of eval/batch.py or eval/score.py nor an experiment of bench/; "
-                "leave it out"
+                f"{path} is neither a metrics.json of eval/batch.py or eval/score.py nor figures of eval.statements or "
+                "eval.probe nor an experiment of bench/; leave it out"
             )
     for group, records in groups.items():
         if group == GROWTH:

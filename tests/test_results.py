@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from eval import results
+from eval.results_statements import statement_lines
 from eval.score_table import SHOWN
 
 ROOT = Path(__file__).parent.parent
@@ -68,3 +69,14 @@ def test_facts_stand_below_the_verdict():
 def test_the_page_in_the_repository_is_what_the_program_writes(tmp_path):
     results.main([str(ROOT / "docs" / "results"), "--output", str(tmp_path / "page.md")])
     assert (tmp_path / "page.md").read_text() == (ROOT / "docs" / "RESULTS.md").read_text()
+
+
+def test_statements_and_probes_are_told_with_their_control():
+    figures = {
+        "auroc": {"value": 0.8, "low": 0.7, "high": 0.9},
+        "auroc_shuffled": {"value": 0.5, "low": 0.4, "high": 0.6},
+    }
+    counts = {"dataset": "D", "split": "test", "num_learned": 1200, "num_studies": 30, "num_patients": 20}
+    text = "\n".join(statement_lines({"statements": ["bacterial", "viral"], **counts, **figures}))
+    assert "AUROC .800 [.700, .900]; with another patient's images .500 [.400, .600]" in text
+    assert "learned on 1,200 training studies" in text

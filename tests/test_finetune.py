@@ -16,9 +16,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTModel
 
 from data.study import load_studies
 from train import finetune, loop
+from train.card import main as write_card_again
 from vlm.checkpoint import load_checkpoint
 from vlm.generator import ReportGenerator
-from vlm.lineage import load_lineage
+from vlm.lineage import LINEAGE, load_lineage
 from vlm.preprocess import Preprocessing
 from vlm.tokenizer import train_tokenizer
 
@@ -81,6 +82,12 @@ def test_a_run_leaves_a_checkpoint_a_log_a_card_and_a_merged_model(small_dataset
     assert (train.split, train.source, train.license) == ("train", "synthetic", "Apache-2.0")
     assert (train.num_studies, validation.num_studies) == (16, 6)
     assert "Made-up studies of this project" in card
+
+    (output / "merged" / LINEAGE).unlink()
+    (output / "best" / "README.md").unlink()
+    write_card_again(["--run", str(output)])
+    assert (output / "best" / "README.md").read_text() == card
+    assert load_lineage(output / "merged") == lineage
     assert json.loads((output / "best" / "training_config.json").read_text())["num_epochs"] == 2
     image = load_studies(small_dataset)["test"][0]["images"][0]
     [report] = ReportGenerator.from_pretrained(output).generate([image])
@@ -277,13 +284,6 @@ def test_a_checkpoint_carries_the_preprocessing_of_its_data_set(small_dataset, t
     assert config.preprocessing == Preprocessing(normalize="percentile", clahe=True)
 
 
-def test_after_the_findings_epochs_a_frozen_image_side_rests_and_resumes(small_dataset, tmp_path, monkeypatch):
-    options = ["--num-epochs=2", "--no-lora", "--findings-epochs=1", "--freeze-after-findings", "--state-every=1"]
-    output = tmp_path / "run"
-    finetune.main(_arguments(small_dataset, output, *options, "--keep-states=99"))
-    middle, last = (load_file(output / "states" / f"step-{step:08d}" / "state.safetensors") for step in (4, 8))
-    moved = {name for name in middle if name.startswith("model.") and not torch.equal(middle[name], last[name])}
-    assert not [name for name in moved if name.startswith(("model.encoder.", "model.finding_queries."))]
 def test_a_start_that_learned_from_pictures_prepared_otherwise_is_warned_of(small_dataset, trained, tmp_path, capsys):
     shutil.copytree(small_dataset, tmp_path / "studies")
     switches = {"crop_border": False, "denoise": False, "normalize": "none", "clahe": True}
@@ -297,6 +297,13 @@ def test_a_start_that_learned_from_pictures_prepared_otherwise_is_warned_of(smal
     assert "prepared otherwise" not in capsys.readouterr().out
 
 
+def test_after_the_findings_epochs_a_frozen_image_side_rests_and_resumes(small_dataset, tmp_path, monkeypatch):
+    options = ["--num-epochs=2", "--no-lora", "--findings-epochs=1", "--freeze-after-findings", "--state-every=1"]
+    output = tmp_path / "run"
+    finetune.main(_arguments(small_dataset, output, *options, "--keep-states=99"))
+    middle, last = (load_file(output / "states" / f"step-{step:08d}" / "state.safetensors") for step in (4, 8))
+    moved = {name for name in middle if name.startswith("model.") and not torch.equal(middle[name], last[name])}
+    assert not [name for name in moved if name.startswith(("model.encoder.", "model.finding_queries."))]
     assert [name for name in moved if name.startswith("model.decoder.")]
 
     whole = _losses(output)

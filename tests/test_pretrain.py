@@ -17,6 +17,7 @@ from train import pretrain, pretrain_loop
 from train.build import build_model, build_tokenizer
 from train.options import FinetuneOptions
 from vlm.config import ImageGeometry
+from vlm.lineage import load_lineage
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
@@ -124,6 +125,9 @@ def test_the_folder_says_what_was_learned_under_which_licences_and_how_far(
     assert f"--decoder {decoder_folder}" in (decoder_folder / "README.md").read_text()
     settings = json.loads((decoder_folder / "training_config.json").read_text())
     assert settings["learning_rate"] == 1e-3
+    [run] = load_lineage(encoder_folder).runs
+    assert (run.program, run.studies[1].license) == ("train/pretrain.py", "CC BY 4.0")
+    assert [studies.num_with_report for studies in run.studies if studies.split == "train"] == [16, 14]
     with Image.open(encoder_folder / "reconstruction.png") as sheet:
         assert sheet.width > 3 * 32
         assert sheet.height > 8 * 32

@@ -123,7 +123,7 @@ def test_statements_that_were_weighed_have_a_section(checkpoint, tmp_path):
     path.write_text(json.dumps(document))
     card = write(checkpoint, "--results", path)
     assert "### Bacterial or viral" in card
-    assert "AUROC: .812" in card
+    assert "AUROC: 0.812 [0.700, 0.900]" in card
 
 
 def test_figures_of_another_checkpoint_are_refused(checkpoint, tmp_path):
@@ -143,7 +143,7 @@ def test_figures_of_another_checkpoint_are_refused(checkpoint, tmp_path):
         ("--results", None, "--results .*file does not exist"),
         ("--results", "{", "is not valid JSON"),
         ("--results", "[]", "is no metrics.json of eval/batch.py"),
-        ("--notes", "Its AUROC is .93 there.", r"holds the figure '\.93'; leave it out"),
+        ("--notes", "Its AUROC is .93 there.", r"holds the figure '\.93'"),
         ("--notes", "Right in 93 % of cases.", "holds the figure '93 %'"),
         ("--recipe", "x" * 2**17, "has 131,072 bytes; at most 65,536 are read"),
     ],

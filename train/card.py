@@ -1,30 +1,31 @@
 """The model card: README.md of a checkpoint, written from the run itself, so that no figure in it is by hand.
 
-`eval/model_card.py` writes a fuller one, with scores on studies that chose nothing.
+    python -m train.card --run runs/mine
+
+train/finetune.py does it at its end; this program does it again for a run whose card or `training_data.json` is of
+before. `eval/model_card.py` writes a fuller card, with scores on studies that chose nothing.
 """
 
 import json
-from collections import Counter
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
+import tyro
 from huggingface_hub import ModelCard, ModelCardData
 
 from data.known_sources import credits_of
+from data.program import run_main
 from train.build import LSTM_SIZES
+from train.learned_studies import learned_studies
 from train.options import FinetuneOptions
+from train.run_studies import load_run_studies
 from train.stages import stage_epochs
 from vlm.checkpoint import fetch_checkpoint
 from vlm.config import ReportModelConfig
-from vlm.lineage import (
-    LearnedStudies,
-    Lineage,
-    TrainingRun,
-    lineage_table,
-    load_lineage,
-    save_lineage,
-    unrecorded,
-)
+from vlm.lineage import LINEAGE, Lineage, TrainingRun, lineage_table, load_lineage, save_lineage, unrecorded
 from vlm.sizes import DECODER_SIZES, ENCODER_SIZES
 from vlm.strict_json import read_json
 
@@ -61,6 +62,25 @@ sign of it. Attention maps show where the model looked, not why{{ boxes }}. It w
 _SILENCE = """
 
 **It only classifies.** It has learned no reports, so it writes none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CardOptions:
+    """Write the card of a finished run again."""
+
+    run: Path
+    """Output folder of train/finetune.py, whose data set and start still lie where they were."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parses, reads the run's settings and studies, writes into best/, and into merged/ where that is there."""
+    folder = tyro.cli(CardOptions, args=argv, description=__doc__).run
+    options = read_json(folder / "training_config.json", FinetuneOptions)
+    write_card(folder, options, load_run_studies(options).splits)
+    for name in ("README.md", LINEAGE, "training_config.json"):
+        if (folder / "merged").is_dir():
+            shutil.copy(folder / "best" / name, folder / "merged" / name)
+    print(f"{folder / 'best' / 'README.md'} and {LINEAGE} are written")
 
 
 def write_card(folder: Path, options: FinetuneOptions, studies: datasets.DatasetDict) -> None:
@@ -120,23 +140,8 @@ def _this_run(options: FinetuneOptions, studies: datasets.DatasetDict) -> Traini
     return TrainingRun(
         program="train/finetune.py",
         what=f"{_adaptation(options)}, epochs: {epochs}",
-        studies=tuple(learned for split in ("train", "validation") for learned in _learned(split, studies[split])),
+        studies=learned_studies(studies),
     )
-
-
-def _learned(split: str, studies: datasets.Dataset) -> list[LearnedStudies]:
-    """The studies of a split by source and licence, the most first."""
-    counts, with_report = Counter(), Counter()
-    for row in studies.select_columns(["source", "license", "findings", "impression"]):
-        kind = (row["source"], row["license"])
-        counts[kind] += 1
-        with_report[kind] += bool(row["findings"] or row["impression"])
-    return [
-        LearnedStudies(
-            split=split, source=kind[0], license=kind[1], num_studies=count, num_with_report=with_report[kind]
-        )
-        for kind, count in counts.most_common()
-    ]
 
 
 def _score_table(validations: list[dict]) -> str:
@@ -146,3 +151,7 @@ def _score_table(validations: list[dict]) -> str:
         values = ["" if value is None else f"{value:.3f}" for value in record["validation"].values()]
         lines.append(f"| {record['epoch'] + 1} | {' | '.join(values)} |")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_main(main)

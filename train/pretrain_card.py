@@ -7,7 +7,9 @@ from pathlib import Path
 import datasets
 from huggingface_hub import ModelCard, ModelCardData
 
+from train.learned_studies import learned_studies
 from train.pretrain_options import ImageOptions, PretrainOptions, TextOptions
+from vlm.lineage import Lineage, TrainingRun, save_lineage
 
 _TEMPLATE = """---
 {{ card_data }}
@@ -51,12 +53,17 @@ image tokens."""
 
 
 def write_pretrain_card(folder: Path, options: PretrainOptions, studies: datasets.DatasetDict) -> None:
-    """Writes README.md into the folder of a finished run."""
+    """Writes README.md, and training_data.json for whoever starts from the weights, into a finished run's folder."""
     records = [json.loads(line) for line in (folder / "train_log.jsonl").read_text(encoding="utf-8").splitlines()]
     validations = [record for record in records if "validation" in record]
     best = min(validations, key=lambda record: record["validation"]["loss"])
     licenses = sorted(set(studies["train"]["license"]) - {""})
     title, what, usage, loss = _about(options, folder)
+    learned = "masked autoencoding of pictures" if isinstance(options, ImageOptions) else "reports without images"
+    run = TrainingRun(
+        program="train/pretrain.py", what=f"{learned}, {options.num_epochs} epochs", studies=learned_studies(studies)
+    )
+    save_lineage(folder, Lineage(runs=(run,)))
     ModelCard.from_template(
         card_data=ModelCardData(
             library_name="transformers",

@@ -40,6 +40,8 @@ class GrowthOptions:
     """Built-in sizes of GPT-2."""
     encoders: tuple[str, ...] = ("cnn",)
     """Built-in encoders; with more than one its name is in the experiment's."""
+    epochs: tuple[int, int, int] = (4, 3, 1)
+    """Of the largest set: of findings, of language, of reports."""
     only: tuple[str, ...] = ()
     """Experiments to run; by default all."""
     num_test_studies: int = 400
@@ -103,7 +105,9 @@ def run_growth(options: GrowthOptions, console: Console) -> list[str]:
 def _experiment(options: GrowthOptions, name: str) -> Experiment:
     number, encoder, decoder = options.names[name]
     flags = (f"--num-studies={number}", f"--repeats={max(options.num_studies) // number}")
-    recipe = replace(QUICK if options.quick else Recipe(), encoder=encoder, decoder=decoder, data_flags=flags)
+    findings, language, reports = options.epochs
+    full = replace(Recipe(), findings_epochs=findings, language_epochs=language, report_epochs=reports)
+    recipe = replace(QUICK if options.quick else full, encoder=encoder, decoder=decoder, data_flags=flags)
     judged = ("--controls", "shuffled", "nearest", f"--neighbour-pool={number}")
     return Experiment(
         group=GROUP,

@@ -5,15 +5,12 @@ escaped.
 """
 
 import base64
-import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
 from PIL import Image
 
 from data.audit_counts import NUM_BINS, STATES, WORDS_PER_BIN
@@ -21,8 +18,9 @@ from data.audit_document import RELATIONS
 from data.audit_study import SECTIONS, picture_of, read_report, read_row
 from data.images import ImageRefused
 from data.near_reports import MIN_WORDS
+from data.written_page import render_template
 
-FOLDER = Path(__file__).parent
+TEMPLATE = Path(__file__).with_suffix(".html.j2")
 SAMPLE_SIDE, PAIR_SIDE, WEBP_QUALITY = 150, 260, 70
 SHOWN_PAIRS, SHOWN_NAMES, SHOWN_TEXTS = 8, 12, 4
 KINDS_OF_COPIES = {"identical": "same pixels", "altered": "an altered copy", "alike": "perhaps a copy"}
@@ -41,21 +39,14 @@ CONTENTS = {
 
 def render_audit(document: Mapping[str, Any], *, num_samples: int, seed: int) -> str:
     """The page as one string of HTML; pictures and texts are read from the data set that the document names."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["count"] = lambda number: f"{number:,}"
-    environment.filters["share"] = lambda part, whole: f"{100 * part / whole:.1f} %" if whole else "–"
-    style = (FOLDER / "audit_page.css").read_text(encoding="utf-8")
     folder = document["dataset"]
-    return environment.get_template("audit_page.html.j2").render(
+    return render_template(
+        TEMPLATE,
+        filters={
+            "count": lambda number: f"{number:,}",
+            "share": lambda part, whole: f"{100 * part / whole:.1f} %" if whole else "–",
+        },
         document=document,
-        style=Markup(style),
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         contents=CONTENTS,
         name=Path(folder).name,
         sections=SECTIONS,

@@ -5,15 +5,11 @@ the file, there is no script, its content policy admits nothing from outside, an
 figures a document lacks says why or is left out.
 """
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
+from data.written_page import render_template
 from eval import page_figures, page_words
 from eval.page_consistency import consistency_table
 from eval.page_grounding import grounding_panel
@@ -22,7 +18,7 @@ from eval.study_choice import BEST, BY_LOT, WORST
 from eval.verdict import number
 from vlm.findings import FINDINGS
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATE = Path(__file__).parent / "templates" / "report_page.html.j2"
 KINDS = {
     "agrees": "in both",
     "missed": "missed",
@@ -46,25 +42,16 @@ MAX_EXAMPLES = 5
 
 def render_page(document: dict[str, Any], studies: Sequence[PageStudy]) -> str:
     """The page as one string of HTML; `document` is that of `eval.metrics_file.metrics_document`."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": number,
-        "sentence": lambda text: text[:1].upper() + text[1:],
-        "between": page_figures.between,
-        "percent": lambda probability: f"{min(max(probability, 0.01), 0.99):.0%}".replace("%", " %"),
-    }
-    style = (TEMPLATES / "report_page.css").read_text(encoding="utf-8")
     sections = _sections(document, studies) | {"studies": studies}
-    return environment.get_template("report_page.html.j2").render(
+    return render_template(
+        TEMPLATE,
+        filters={
+            "number": number,
+            "sentence": lambda text: text[:1].upper() + text[1:],
+            "between": page_figures.between,
+            "percent": lambda probability: f"{min(max(probability, 0.01), 0.99):.0%}".replace("%", " %"),
+        },
         document=document,
-        style=Markup(style),
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         kinds=KINDS,
         contents=[(anchor, title) for anchor, title in CONTENTS.items() if sections.get(anchor, True)],
         **sections,

@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
+BASE := vlm/weights/tiny-base
 LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
   --num_cpu_threads_per_process 2
 GENTLE := --augmentation.max-rotation 7 --augmentation.max-shift 0.05 --augmentation.max-zoom 0.05 --augmentation.max-shear 5
@@ -10,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 export HF_DATASETS_DISABLE_PROGRESS_BARS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install demo test lint format app bench clean
+.PHONY: help install demo weights test lint format app bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,18 +26,19 @@ install: .venv/installed  ## make .venv with exact versions
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: install  ## made-up studies, fine-tuning, evaluation with controls, one study shown
+demo: install  ## made-up studies, LoRA from the base that ships, evaluation beside the base with controls, one study shown
 	rm -rf $(RUN)
-	$(BIN)/python -m data.prepare synthetic --num-studies 4200 --seed 7 --out $(RUN)/studies
-	$(LAUNCH) train/finetune.py --dataset $(RUN)/studies --output-dir $(RUN)/base $(GENTLE) --num-workers 0 \
-	  --encoder cnn --decoder nano --no-lora --image-size 112 --vocab-size 800 --learning-rate 2e-3 \
-	  --num-epochs 6 --findings-epochs 3 --language-epochs 3 --num-validation-reports 100
+	$(BIN)/python -m data.prepare synthetic --num-studies 3000 --seed 7 --out $(RUN)/studies
 	$(LAUNCH) train/finetune.py --dataset $(RUN)/studies --output-dir $(RUN)/training $(GENTLE) --num-workers 0 \
-	  --start-from $(RUN)/base --num-epochs 1 --learning-rate 5e-4 --num-validation-reports 100
-	$(BIN)/python eval/batch.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test \
+	  --start-from $(BASE) --lora-settings.dropout 0 --num-epochs 2 --batch-size 8 --learning-rate 1e-3 \
+	  --num-validation-reports 100
+	$(BIN)/python eval/batch.py --checkpoint $(RUN)/training/best --baseline $(BASE) --dataset $(RUN)/studies --split test \
 	  --output-dir $(RUN)/evaluation --neighbour-pool 1500
 	$(BIN)/python eval/show.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test \
 	  --predictions $(RUN)/evaluation/predictions.jsonl --output $(RUN)/study.png
+
+weights: install  ## makes the weights that ship with the project again, and every figure told of them: hours
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh vlm/weights/tiny.sh runs/tiny
 
 test: install  ## all tests
 	$(BIN)/python -m pytest

@@ -43,7 +43,7 @@ _IMAGES = """A ViT (`{encoder}`, {image_size} x {image_size} pixels, gray) that 
 {visible} of {patches} patches of each picture, and a small decoder, since thrown away, filled in the rest. Pictures are
 fitted into the square, the rest is black, and pixels become (x / 255 - 0.5) / 0.25.
 
-![Validation pictures: original, seen by the model, filled in](reconstruction.png)
+![Validation pictures: original, seen, filled in](reconstruction.png)
 
 In the picture, filled-in patches have the mean and the contrast of the true ones, which the model is not asked for."""
 

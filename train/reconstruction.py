@@ -14,7 +14,7 @@ MAX_PICTURES = 8
 GAP = 6
 CAPTION = 16
 HIDDEN_GRAY = 0.35
-COLUMNS = ("original", "seen by the model", "filled in")
+COLUMNS = ("original", "seen", "filled in")
 
 
 def draw_reconstructions(model: MaskedAutoencoder, pictures: PictureDataset, path: Path) -> None:

@@ -10,7 +10,7 @@ run=$1
 launch="accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
   --num_cpu_threads_per_process ${THREADS:-2}"
 training="--dataset $run/studies --extra-dataset $run/pneumonia --precision ${PRECISION:-bf16} --num-workers 0 \
-  --batch-size 32 --image-cache-gib 3 --augmentation.max-rotation 7 --augmentation.max-shift 0.05 \
+  --image-cache-gib 3 --augmentation.max-rotation 7 --augmentation.max-shift 0.05 \
   --augmentation.max-zoom 0.05 --augmentation.max-shear 5 ${RESUME:-}"
 
 # Studies: 22,400 made-up ones, and the real pneumonia X-rays with reports composed from their labels.
@@ -23,12 +23,12 @@ test -d "$run/studies" || python -m data.join --datasets "$run/made_up" "$run/pn
 # The base: the encoder learns to see findings, then the decoder, without pictures, to write what it is told of them.
 test -d "$run/base/best" || $launch train/finetune.py $training --output-dir "$run/base" \
   --encoder cnn --decoder nano --no-lora --image-size 160 --vocab-size 1000 \
-  --learning-rate 2e-3 --num-epochs 7 --findings-epochs 4 --language-epochs 3 --num-validation-reports 300
+  --batch-size 32 --learning-rate 2e-3 --num-epochs 7 --findings-epochs 4 --language-epochs 3 --num-validation-reports 300
 
 # The report model: by LoRA it learns from pictures what labels do not tell, above all where a finding lies.
 test -d "$run/reports/merged" || $launch train/finetune.py $training --output-dir "$run/reports" \
-  --start-from "$run/base/best" --lora-settings.dropout 0 --learning-rate 5e-4 --num-epochs 1 \
-  --num-validation-reports 300 --merge
+  --start-from "$run/base/best" --lora-settings.dropout 0 --batch-size 16 --learning-rate 7e-4 \
+  --num-epochs 1 --num-validation-reports 300 --merge
 
 rm -rf vlm/weights/tiny vlm/weights/tiny-base
 cp -r "$run/reports/merged" vlm/weights/tiny
@@ -43,6 +43,8 @@ for program in statements probe; do
   python -m eval.$program --dataset "$run/pneumonia" --split test --statements bacterial viral \
     --output "docs/results/tiny_bacterial_or_viral_by_$program.json"
 done
+python -m eval.sides "$run/evaluation_made_up/predictions.jsonl" \
+  --shuffled "$run/evaluation_made_up/predictions_shuffled_images.jsonl"
 python -m eval.results
 python -m eval.model_card --checkpoint vlm/weights/tiny --results docs/results/tiny_*.json \
   --recipe vlm/weights/tiny.sh --notes vlm/weights/tiny_notes.md

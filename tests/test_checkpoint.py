@@ -96,16 +96,6 @@ def test_what_is_saved_is_loaded_and_merged_to_the_same(
     assert_same_outputs(model, merged.model, study_batch(), atol=1e-5)
 
 
-def test_a_checkpoint_of_before_places_were_told_writes_as_it_did(tiny_model, tiny_tokenizer, study_batch, tmp_path):
-    save(tmp_path / "saved", tiny_model, tiny_tokenizer)
-    path = tmp_path / "saved" / "model.safetensors"
-    tensors = load_file(path)
-    places = [tensors.pop(name) for name in ("finding_rows", "finding_columns")]
-    assert not any(tensor.any() for tensor in places)
-    save_file(tensors, path, metadata={"format": "pt"})
-    assert_same_outputs(tiny_model, load_checkpoint(tmp_path / "saved").model, study_batch())
-
-
 def tensor_names(path):
     with safe_open(path, framework="pt") as file:
         return set(file.keys())

@@ -192,22 +192,6 @@ def test_what_the_classifier_decided_reaches_the_decoder_and_no_gradient_comes_b
     assert model.finding_presence.grad.abs().max() > 0
 
 
-def test_the_decoder_is_told_in_which_row_and_column_a_finding_was_looked_at(build_model, study_batch):
-    model, batch = build_model(), study_batch(only=[0])
-    rows, columns = model.encoder.grid
-    views = batch["view_indices"].shape[1]
-    torch.nn.init.normal_(model.finding_columns)
-    left, right = torch.zeros(2, 1, NUM_FINDINGS, views, rows, columns)
-    left[..., 0, 0, 0], right[..., 0, 0, -1] = 1, 1
-    kinds = batch["view_indices"][0, 0]
-    for attention, column in ((left, 0), (right, -1)):
-        told = model._places(attention.flatten(3).flatten(2), batch["view_indices"])
-        assert torch.allclose(told[0, 3], model.finding_columns[kinds, column])
-    model(**batch).report_loss_sum.backward()
-    assert model.finding_columns.grad.abs().max() > 0
-    assert model.finding_rows.grad.abs().max() > 0
-
-
 @torch.inference_mode()
 def test_without_finding_tokens_the_decoder_is_not_told_the_findings(build_model, study_batch):
     model, batch = build_model(use_finding_tokens=False), study_batch(only=[0])
@@ -230,8 +214,6 @@ def test_a_frozen_image_side_does_not_learn(build_model, study_batch):
         "decoder",
         "vision_projector",
         "finding_projector",
-        "finding_rows",
-        "finding_columns",
         "finding_presence",
     }
 

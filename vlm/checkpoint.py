@@ -35,8 +35,6 @@ from vlm.strict_json import read_json, to_json
 from vlm.tokenizer import load_tokenizer
 
 WEIGHTS = "model.safetensors"
-_LATER = {"finding_rows", "finding_columns"}
-"""Weights that checkpoints of before have not; their start values, 0, change nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,7 +195,7 @@ def _read_tensors(path: Path, targets: dict[str, Tensor]) -> None:
         raise ValueError(f"{path} cannot be read ({error}); it may be half-written") from error
     with file:
         names = set(file.keys())
-        missing, unknown = sorted(targets.keys() - names - _LATER), sorted(names - targets.keys())
+        missing, unknown = sorted(targets.keys() - names), sorted(names - targets.keys())
         if missing or unknown:
             problem = (
                 f"lacks {missing[0]!r}" if missing else f"holds {unknown[0]!r}, which config.json has no place for"
@@ -206,8 +204,6 @@ def _read_tensors(path: Path, targets: dict[str, Tensor]) -> None:
                 f"{path} {problem} ({len(missing)} missing, {len(unknown)} unknown); it belongs to another model"
             )
         for name, target in targets.items():
-            if name not in names:
-                continue
             shape = tuple(file.get_slice(name).get_shape())
             if shape != tuple(target.shape):
                 raise ValueError(f"{path}: {name!r} has shape {shape} but config.json asks for {tuple(target.shape)}")

@@ -4,7 +4,6 @@ A run that starts from other weights takes over what those learned from, so that
 the way.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,20 +75,16 @@ def unrecorded(name: str) -> Lineage:
 
 
 def lineage_table(lineage: Lineage) -> str:
-    """As Markdown: a row for each source of each split of each run."""
-    rows: list[Sequence[str]] = []
-    for number, run in enumerate(lineage.runs, start=1):
-        name = f"{number}: {run.program or 'weights from elsewhere'}, {run.what}"
-        rows += [
-            (
-                name,
-                studies.split,
-                studies.source or "unknown",
-                studies.license or "unknown",
-                f"{studies.num_studies:,}",
-                f"{studies.num_with_report:,}",
-            )
-            for studies in run.studies
-        ] or [(name, *["–"] * 5)]
-    lines = ["| run | split | source | licence | studies | with a report |", "|---|---|---|---|---|---|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    """As Markdown: the runs as a list, then a row for each source of each split of each run."""
+    runs = [
+        f"{number}. {run.program or 'Weights from elsewhere'}: {run.what}"
+        for number, run in enumerate(lineage.runs, start=1)
+    ]
+    rows = [
+        f"| {number} | {studies.split} | {studies.source or 'unknown'} | {studies.license or 'unknown'} | "
+        f"{studies.num_studies:,} | {studies.num_with_report:,} |"
+        for number, run in enumerate(lineage.runs, start=1)
+        for studies in run.studies
+    ]
+    heads = ["", "| run | split | source | licence | studies | with a report |", "|---|---|---|---|---|---|"]
+    return "\n".join([*runs, *(heads + rows if rows else [])])

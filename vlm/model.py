@@ -65,10 +65,6 @@ class ReportModel(nn.Module):
         self.finding_projector = nn.Linear(width, self.decoder.width)
         nn.init.zeros_(self.finding_projector.weight)  # as the vision projector's
         self.finding_presence = nn.Parameter(torch.randn(NUM_FINDINGS, self.decoder.width) * 0.1)
-        # Silent at first, too: where in a view of each kind a finding was looked at, by rows and columns of patches.
-        rows, columns = self.encoder.grid
-        self.finding_rows = nn.Parameter(torch.zeros(len(VIEW_KINDS), rows, self.decoder.width))
-        self.finding_columns = nn.Parameter(torch.zeros(len(VIEW_KINDS), columns, self.decoder.width))
         if config.lora is not None:
             self.adapt(config.lora)
 
@@ -118,24 +114,17 @@ class ReportModel(nn.Module):
     ) -> Prefix:
         """The embeddings that stand before the text."""
         patches, findings = self.look(pixel_values, view_indices, view_mask)
-        return Prefix(*self._seen(patches, findings, view_indices, view_mask, prompt_ids, prompt_mask), findings)
+        return Prefix(*self._seen(patches, findings, view_mask, prompt_ids, prompt_mask), findings)
 
-    def _seen(self, patches, findings, view_indices, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
+    def _seen(self, patches, findings, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
         """Embeddings and mask of what was seen, and of the prompt.
 
-        The decoder is told outright what the classifier decided, p - (1 - p), and where it looked. Its loss reaches
-        neither logits nor attention by this way, so it can't bend what the findings' loss taught.
+        The decoder is told outright what the classifier decided: p - (1 - p). Its loss does not reach the logits by
+        this way, so it can't bend what the findings' loss taught.
         """
         presence = (findings.logits.detach() / 2).tanh()
-        seen = self.finding_projector(findings.tokens) + self._places(findings.attention.detach(), view_indices)
-        finding_tokens = self._finding_tokens(seen, presence)
+        finding_tokens = self._finding_tokens(self.finding_projector(findings.tokens), presence)
         return self._join(self.vision_projector(patches), finding_tokens, view_mask, prompt_ids, prompt_mask)
-
-    def _places(self, attention, view_indices) -> Tensor:
-        """Where each finding was looked at: the mean of its rows' and its columns' vectors, weighted by attention."""
-        maps = attention.unflatten(-1, (view_indices.shape[1], *self.encoder.grid))
-        rows = torch.einsum("bfvr,bvrw->bfw", maps.sum(dim=4), self.finding_rows[view_indices])
-        return rows + torch.einsum("bfvc,bvcw->bfw", maps.sum(dim=3), self.finding_columns[view_indices])
 
     def _told(self, presence, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
         """Embeddings and mask for a decoder that sees nothing and is told of the findings."""
@@ -200,7 +189,7 @@ class ReportModel(nn.Module):
         box_loss, num_boxed = _box_loss(findings.attention, box_mask)
         report_loss, num_tokens, logits = losses.new_zeros(()), attention_mask[:, 1:].sum(), None
         if num_tokens:
-            prefix = self._seen(patches, findings, view_indices, view_mask, prompt_ids, prompt_mask)
+            prefix = self._seen(patches, findings, view_mask, prompt_ids, prompt_mask)
             report_loss, num_tokens, logits = self._report_loss(prefix, input_ids, attention_mask)
         return ReportModelOutput(
             report_loss_sum=report_loss,

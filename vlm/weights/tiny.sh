@@ -25,9 +25,9 @@ test -d "$run/base/best" || $launch train/finetune.py $training --output-dir "$r
   --encoder cnn --decoder nano --no-lora --image-size 160 --vocab-size 1000 \
   --batch-size 32 --learning-rate 2e-3 --num-epochs 7 --findings-epochs 4 --language-epochs 3 --num-validation-reports 300
 
-# The report model: by LoRA it learns from pictures what labels do not tell, above all where a finding lies.
+# The report model: by LoRA it learns from pictures what labels do not tell: degree, extent, manner of speaking.
 test -d "$run/reports/merged" || $launch train/finetune.py $training --output-dir "$run/reports" \
-  --start-from "$run/base/best" --lora-settings.dropout 0 --batch-size 16 --learning-rate 7e-4 \
+  --start-from "$run/base/best" --lora-settings.dropout 0 --batch-size 32 --learning-rate 5e-4 \
   --num-epochs 1 --num-validation-reports 300 --merge
 
 rm -rf vlm/weights/tiny vlm/weights/tiny-base

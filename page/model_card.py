@@ -24,4 +24,7 @@ def model_card(checkpoint: str | Path) -> str:
         return "<p>This checkpoint has no model card: nothing is known of its data, its licences and its scores.</p>"
     # The page has a first and a second heading of its own.
     html = _MARKDOWN.render(_FRONT_MATTER.sub("", text))
+    # What is wider than the page is scrolled by itself, by keys, too.
+    html = html.replace("<table>", '<div class="wide" role="region" aria-label="Table" tabindex="0"><table>')
+    html = html.replace("</table>", "</table></div>").replace("<pre>", '<pre tabindex="0">')
     return re.sub(r"(</?h)([1-4])>", lambda match: f"{match[1]}{int(match[2]) + 2}>", html)

@@ -16,6 +16,14 @@ def test_the_card_is_shown_without_its_front_matter(tmp_path):
     assert "<td>1</td>" in html
 
 
+def test_what_is_wider_than_the_page_is_scrolled_by_itself_and_by_keys(tmp_path):
+    (tmp_path / "README.md").write_text("| a | b |\n|---|---|\n| 1 | 2 |\n\n```sh\nmake demo\n```\n")
+    html = model_card(tmp_path)
+    assert '<div class="wide" role="region" aria-label="Table" tabindex="0"><table>' in html
+    assert html.count("<div") == html.count("</div>") == 1
+    assert '<pre tabindex="0"><code class="language-sh">make demo' in html
+
+
 def test_html_scripts_and_pictures_of_a_card_are_text_or_nothing(tmp_path):
     text = f"{ATTACK}\n\n![x](https://example.org/x.png) [bad](javascript:alert(1)) [good](https://example.org)"
     (tmp_path / "README.md").write_text(text)

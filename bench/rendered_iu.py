@@ -19,10 +19,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from bench.attempts import run_step, stop_when_told
 from bench.rendered_iu_codes import read_code
 from bench.rendered_iu_control import UPPER_CONTROLS, upper_controls
 from bench.rendered_iu_studies import IndexedStudy, PhantomSource, prepare, read_studies
-from bench.rendered_iu_training import TrainingOptions, run_program, train
+from bench.rendered_iu_training import ROOT, TrainingOptions, train
 from data.labeler import label_report
 from data.program import run_main
 from data.report_text import TextOptions
@@ -59,6 +60,7 @@ class RenderedOptions:
 def main(argv: list[str] | None = None) -> None:
     options = tyro.cli(RenderedOptions, args=argv, prog="python -m bench.rendered_iu", description=__doc__)
     console = Console()
+    stop_when_told()
     studies = [study for study in read_studies(options.reports) if study.split]
     rendering = count_codes(studies)
     print_codes(rendering, console)
@@ -71,16 +73,16 @@ def main(argv: list[str] | None = None) -> None:
     trained = train(options.training, dataset, options.work, seed=options.seed, console=console)
     console.print("3 of 4: reports for the test studies, and the controls that need none but the data", highlight=False)
     evaluation = options.work / "evaluation"
-    run_program(
-        "eval/batch.py",
+    arguments = [
+        str(ROOT / "eval" / "batch.py"),
         f"--checkpoint={trained.checkpoint}",
         f"--dataset={dataset}",
         f"--output-dir={evaluation}",
         f"--max-new-tokens={options.training.max_new_tokens}",
         f"--num-resamples={options.num_resamples}",
         f"--seed={options.seed}",
-        threads=options.training.threads,
-    )
+    ]
+    run_step(options.work, "evaluation", arguments, threads=options.training.threads)
     console.print("4 of 4: how far the codes alone would lead", highlight=False)
     document = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     add_upper_controls(document, evaluation, dataset, num_resamples=options.num_resamples, seed=options.seed)

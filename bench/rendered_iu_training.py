@@ -2,52 +2,45 @@
 write what it is told of them, to write what it sees. A finished step is not run again; one that was killed goes on.
 """
 
-import json
-import os
-import resource
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from bench.attempts import GOES_ON, attempts_in, run_step
+from bench.recipe import GENTLE
+
 ROOT = Path(__file__).parent.parent
-GENTLE = (
-    "--augmentation.max-rotation=7",
-    "--augmentation.max-shift=0.05",
-    "--augmentation.max-zoom=0.05",
-    "--augmentation.max-shear=5",
-)
-FINISHED = "finished.json"
-"""In the folder of a step that ran to its end: its flags, and the CPU seconds it took."""
+SHIPPED_BASE = "vlm/weights/tiny-base"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingOptions:
     """How the model is trained; chosen on the validation part of R2Gen's train."""
 
-    start_from: str = ""
-    """Checkpoint to begin with, such as the one that ships with the project; by default random weights."""
+    start_from: str = SHIPPED_BASE
+    """Checkpoint to begin with, by default the base that ships with the project; "" for random weights."""
     encoder: str = "cnn"
-    """Encoder that begins with random weights."""
+    """Encoder, where it begins with random weights."""
     decoder: str = "nano"
-    """Decoder that begins with random weights."""
+    """Decoder, where it begins with random weights."""
     vocab_size: int = 1500
-    """Tokens of the vocabulary trained on the reports."""
+    """Tokens of the vocabulary trained on the reports, where weights are random."""
     image_size: int = 160
-    """Side in pixels of what the encoder sees."""
-    findings_epochs: int = 10
-    """Epochs that teach to see."""
+    """Side in pixels of what the encoder sees, where weights are random."""
+    findings_epochs: int = 2
+    """Epochs that teach to see; from random weights 10 are not too many."""
     extra_dataset: Path | None = None
     """Prepared made-up studies that are learned beside the real ones while it learns to see, and not after."""
-    language_epochs: int = 12
+    language_epochs: int = 10
     """Epochs that teach to write what is told."""
-    report_epochs: int = 4
+    report_epochs: int = 2
     """Epochs of LoRA that teach to write what is seen."""
-    learning_rate: float = 2e-3
-    """Of seeing and of writing; LoRA takes a quarter of it."""
-    batch_size: int = 32
+    learning_rate: float = 1e-3
+    """Of seeing and of writing."""
+    report_learning_rate: float = 5e-4
+    """Of LoRA."""
+    batch_size: int = 16
     max_new_tokens: int = 160
     """Longest report written, in tokens."""
     precision: str = "bf16"
@@ -64,7 +57,7 @@ class Trained:
 
 
 def steps(options: TrainingOptions) -> dict[str, list[str]]:
-    """The flags of each step that are its own, without data set, folder and start."""
+    """The flags of each step that are its own, without data set, folder and, but for the first, start."""
     fast = f"--learning-rate={options.learning_rate}"
     if options.start_from:
         begin = [f"--start-from={options.start_from}"]
@@ -81,66 +74,41 @@ def steps(options: TrainingOptions) -> dict[str, list[str]]:
     return {
         "seeing": [*begin, "--no-lora", fast, f"--num-epochs={see}", f"--findings-epochs={see}"],
         "writing": ["--no-lora", fast, f"--num-epochs={write}", f"--language-epochs={write}"],
-        "reports": [f"--learning-rate={options.learning_rate / 4}", f"--num-epochs={join}"],
+        "reports": [
+            "--lora-settings.dropout=0",
+            f"--learning-rate={options.report_learning_rate}",
+            f"--num-epochs={join}",
+        ],
     }
 
 
 def train(options: TrainingOptions, dataset: Path, work: Path, *, seed: int, console: Console) -> Trained:
-    """Runs the steps that are not finished yet.
+    """Runs the steps that are not finished yet; what each prints goes to <work>/<step>.log.
 
     Raises:
-        ValueError: the folder of a step holds one of other flags.
-        RuntimeError: a step failed.
+        StepError: a step failed; with the end of what it printed.
+        ValueError: a step was done with other flags.
     """
     checkpoint, told = None, []
     for name, own in steps(options).items():
-        folder = work / name
-        flags = [
+        output = work / name
+        console.print(f"  {name} ({work / name}.log): {' '.join(own)}", highlight=False, soft_wrap=True)
+        arguments = [
+            str(ROOT / "train" / "finetune.py"),
             *own,
             *([f"--start-from={checkpoint}"] if checkpoint else []),
             f"--dataset={dataset}",
-            f"--output-dir={folder}",
+            f"--output-dir={output}",
             f"--batch-size={options.batch_size}",
             f"--max-new-tokens={options.max_new_tokens}",
             f"--precision={options.precision}",
             f"--seed={seed}",
             "--num-workers=0",
             *GENTLE,
+            *([GOES_ON] if (output / "training_config.json").is_file() else []),
         ]
-        console.print(f"  {name}: {' '.join(own)}", highlight=False, soft_wrap=True)
-        seconds = _finished(folder, flags)
-        if seconds is None:
-            resume = ["--resume"] if (folder / "training_config.json").is_file() else []
-            seconds = run_program("train/finetune.py", *flags, *resume, threads=options.threads)
-            finished = {"flags": flags, "cpu_seconds": round(seconds)}
-            (folder / FINISHED).write_text(json.dumps(finished, indent=2) + "\n", encoding="utf-8")
-        checkpoint = folder / "best"
+        run_step(work, name, arguments, threads=options.threads)
+        checkpoint = output / "best"
+        seconds = sum(attempt.cpu_seconds for attempt in attempts_in(work) if attempt.step == name)
         told.append(f"{name} ({' '.join(own)}): {seconds:.0f} CPU seconds")
     return Trained(checkpoint=checkpoint, recipe="; ".join(told))
-
-
-def run_program(program: str, *flags: str, threads: int) -> float:
-    """Runs a program of the project; the CPU seconds it took.
-
-    Raises:
-        RuntimeError: it failed; it has said why.
-    """
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    outcome = subprocess.run([sys.executable, str(ROOT / program), *flags], env=environment, check=False)
-    if outcome.returncode:
-        raise RuntimeError(f"{program} failed, as it says above; the same command goes on once that is mended")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def _finished(folder: Path, flags: list[str]) -> float | None:
-    """The CPU seconds of a step that ran to its end; None where it is still to be run."""
-    path = folder / FINISHED
-    if not path.is_file():
-        return None
-    saved = json.loads(path.read_text(encoding="utf-8"))
-    if saved["flags"] != flags:
-        differing = sorted(set(saved["flags"]) ^ set(flags))
-        raise ValueError(f"{folder} holds a run of other flags ({', '.join(differing)}); give another --work")
-    return saved["cpu_seconds"]

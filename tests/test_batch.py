@@ -62,6 +62,7 @@ def dataset(tmp_path_factory):
 
 
 class FakeGenerator:
+    writes_reports = True
     """Reads the findings off the picture's gray level; refuses level `broken`; stops after `dies_after` batches."""
 
     config = SimpleNamespace(preprocessing=Preprocessing(), image=SimpleNamespace(size=8))

@@ -50,7 +50,7 @@ def test_the_loss_is_that_of_transformers(texts, model):
     batch = texts.collate([texts[0], texts[1]])
     with torch.no_grad():
         mean = model.language_model(**batch).loss
-    assert float(model(**batch)) == pytest.approx(float(mean) * int((batch["labels"] != IGNORED).sum()), rel=1e-5)
+    assert model(**batch).item() == pytest.approx(float(mean) * int((batch["labels"] != IGNORED).sum()), rel=1e-5)
 
 
 def test_a_text_starts_at_a_position_drawn_anew_in_each_epoch(texts):

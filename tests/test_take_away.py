@@ -149,7 +149,15 @@ def test_json_has_version_1s_keys_and_values(recorded_study):
             "reader",
             "indication",
         ),
-        *("findings", "impression", "pictures", "finding_probabilities", "num_calibration_studies", "warnings"),
+        *(
+            "findings",
+            "impression",
+            "pictures",
+            "finding_probabilities",
+            "findings_not_learned",
+            "num_calibration_studies",
+            "warnings",
+        ),
         "identity",
     ]
     assert document["status"] == "preliminary"

@@ -107,7 +107,7 @@ def test_its_last_command_writes_it_again(checkpoint, tmp_path):
 
 
 def last_command(card):
-    [line] = re.findall(r"^python -m eval\.model_card (.+)$", card, flags=re.MULTILINE)
+    line = re.findall(r"^python -m eval\.model_card (.+)$", card, flags=re.MULTILINE)[-1]
     return shlex.split(line)
 
 

@@ -24,6 +24,8 @@ from data.kermany_report import compose_sections, labels_of
 from data.splits import left_out, split_subjects
 
 SOURCE, LICENSE = "kermany", "CC BY 4.0"
+VIEW_POSITION = "AP"
+"""Of every picture: "chest X-ray images (anterior-posterior)" (Kermany et al. 2018)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +61,7 @@ class KermanySource:
             split=split_of[file.subject_id],
             image_root=folder,
             files=(file.file,),
+            view_positions=(VIEW_POSITION,),
             findings=findings,
             impression=impression,
             labels=labels_of(file.picture),

@@ -80,9 +80,10 @@ def test_without_images_a_study_brings_its_text_and_its_findings(small_studies, 
     with_images = collate([dataset[0], dataset[1]])
     dataset.with_images = False
     batch = collate([dataset[0], dataset[1]])
-    assert not batch.keys() & {"pixel_values", "view_indices", "box_mask"}
-    assert torch.equal(batch["input_ids"], with_images["input_ids"])
-    assert torch.equal(batch["view_mask"], with_images["view_mask"])
+    assert "pixel_values" not in batch
+    assert with_images["boxed"].any()
+    for name in ("input_ids", "view_mask", "view_indices", "boxed"):
+        assert torch.equal(batch[name], with_images[name])
     assert torch.equal(batch["told_presence"], told_presence(torch.tensor([rows[0]["labels"], rows[1]["labels"]])))
 
 
@@ -95,14 +96,20 @@ def test_kept_images_equal_read_ones_and_a_small_limit_keeps_none(small_studies,
     assert all(np.array_equal(*pair) for pair in zip(before, dataset[3]["squares"], strict=True))
 
 
-def test_boxes_become_the_patches_they_touch(small_studies, tiny_tokenizer):
+def test_boxes_of_a_finding_share_it_equally_and_each_spreads_evenly(small_studies, tiny_tokenizer):
     dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
     collate = Collator(geometry=ImageGeometry(size=32), grid=(4, 4), pad_token_id=0)
-    study = dataset[0] | {"boxes": [[(3, np.array([9.0, 0.0, 15.0, 17.0])), (3, np.array([31.0, 31.0, 32.0, 32.0]))]]}
+    boxes = [
+        (3, np.array([12.0, 0.0, 20.0, 10.0])),
+        (3, np.array([31.0, 31.0, 32.0, 32.0])),
+        (5, np.array([-9.0, 4.0, -1.0, 9.0])),  # augmentation moved it out of the picture
+    ]
+    study = dataset[0] | {"boxes": [boxes]}
     study |= {"squares": study["squares"][:1], "view_positions": study["view_positions"][:1]}
-    mask = collate([study])["box_mask"][0].view(14, 4, 4)
-    assert mask[3].nonzero().tolist() == [[0, 1], [1, 1], [2, 1], [3, 3]]
-    assert mask.sum() == 4
+    shares = collate([study])["boxed"][0].view(14, 4, 4)
+    assert shares[3, :2, 1:3].tolist() == [pytest.approx([0.2, 0.2]), pytest.approx([0.05, 0.05])]
+    assert shares[3, 3, 3] == pytest.approx(0.5)
+    assert shares.sum() == pytest.approx(1)
 
 
 def test_boxes_lie_on_the_square_as_on_the_picture(small_studies, tiny_tokenizer):

@@ -126,18 +126,20 @@ def test_losses_are_sums_of_cross_entropies(model, study_batch):
 
 
 @torch.inference_mode()
-def test_the_box_loss_is_minus_log_of_the_attention_inside(tiny_model, study_batch):
+def test_the_box_loss_is_the_divergence_of_attention_from_the_boxes(tiny_model, study_batch):
     batch = study_batch()
     attention = tiny_model.look(**{name: batch[name] for name in IMAGES})[1].attention
-    boxes = torch.zeros_like(attention, dtype=torch.bool)
-    boxes[0, 3, [2, 20]] = True
-    boxes[1, 9, 5] = True
-    output = tiny_model(**batch, box_mask=boxes)
-    expected = -(attention[0, 3, 2] + attention[0, 3, 20]).log() - attention[1, 9, 5].log()
-    torch.testing.assert_close(output.box_loss_sum, expected)
+    boxed = torch.zeros_like(attention)
+    boxed[0, 3, [2, 20]] = torch.tensor([0.25, 0.75])
+    boxed[1, 9, 5] = 1.0
+    output = tiny_model(**batch, boxed=boxed)
+    expected = 0.25 * (0.25 / attention[0, 3, 2]).log() + 0.75 * (0.75 / attention[0, 3, 20]).log()
+    torch.testing.assert_close(output.box_loss_sum, expected - attention[1, 9, 5].log())
     assert output.num_boxed == 2
-    for none in (None, torch.zeros_like(boxes)):
-        output = tiny_model(**batch, box_mask=none)
+    boxed[:2] = attention[:2]
+    assert tiny_model(**batch, boxed=boxed).box_loss_sum.item() == pytest.approx(0, abs=1e-5)
+    for none in (None, torch.zeros_like(boxed)):
+        output = tiny_model(**batch, boxed=none)
         assert (output.box_loss_sum, output.num_boxed) == (0, 0)
 
 
@@ -179,6 +181,35 @@ def test_a_study_without_labels_trains_the_report_alone(build_model, study_batch
     assert model.vision_projector.project[0].weight.grad.abs().max() > 0
 
 
+def test_where_a_finding_was_looked_at_reaches_the_decoder_and_no_gradient_comes_back(build_model, study_batch):
+    model, batch = build_model(), study_batch(only=[1])
+    before = model(**batch)
+    with torch.no_grad():
+        model.finding_places.columns[:, 0] += torch.randn(model.decoder.width)
+    after = model(**batch)
+    assert (before.logits - after.logits).abs().max() > 1e-3
+    after.report_loss_sum.backward()
+    assert model.finding_queries.key.weight.grad.abs().max() > 0  # by the tokens, which attention gathers
+    model.zero_grad()
+    torch.nn.init.zeros_(model.finding_projector.weight)
+    torch.nn.init.zeros_(model.vision_projector.project[0].weight)
+    model(**batch).report_loss_sum.backward()
+    assert model.finding_queries.key.weight.grad.abs().max() == 0
+    assert model.finding_places.columns.grad.abs().max() > 0
+
+
+def test_a_finding_has_no_place_as_far_as_it_is_absent(build_model, study_batch):
+    model, batch = build_model(), study_batch(only=[1])
+    for bias, is_told in ((-50.0, False), (50.0, True)):
+        with torch.no_grad():
+            model.finding_queries.finding_bias.fill_(bias)
+            model.finding_places.columns.fill_(0.0)
+        before = model(**batch).logits
+        with torch.no_grad():
+            model.finding_places.columns[:, 0] = torch.randn(model.decoder.width)
+        assert torch.equal(before, model(**batch).logits) != is_told
+
+
 def test_what_the_classifier_decided_reaches_the_decoder_and_no_gradient_comes_back(build_model, study_batch):
     model, batch = build_model(), study_batch(only=[1])
     batch["finding_mask"] = torch.zeros_like(batch["finding_mask"])
@@ -215,6 +246,7 @@ def test_a_frozen_image_side_does_not_learn(build_model, study_batch):
         "vision_projector",
         "finding_projector",
         "finding_presence",
+        "finding_places",
     }
 
 
@@ -238,7 +270,7 @@ def test_shapes_in_signatures_are_checked(tiny_model, study_batch):
 
 
 def _told(batch, presence):
-    return {name: value for name, value in batch.items() if name not in IMAGES[:2]} | {"told_presence": presence}
+    return {name: value for name, value in batch.items() if name != "pixel_values"} | {"told_presence": presence}
 
 
 def test_being_told_of_the_findings_equals_seeing_them_through_projectors_that_are_silent(model, study_batch):
@@ -247,7 +279,8 @@ def test_being_told_of_the_findings_equals_seeing_them_through_projectors_that_a
     torch.nn.init.zeros_(model.finding_projector.weight)
     batch = study_batch()
     seen = model(**batch)
-    told = model(**_told(batch, seen.finding_logits.detach().sigmoid() * 2 - 1))
+    attention = model.look(**{name: batch[name] for name in IMAGES})[1].attention.detach()
+    told = model(**_told(batch, seen.finding_logits.detach().sigmoid() * 2 - 1), boxed=attention)
     torch.testing.assert_close(told.logits, seen.logits)
     torch.testing.assert_close(told.report_loss_sum, seen.report_loss_sum)
     assert told.num_tokens == seen.num_tokens
@@ -261,6 +294,10 @@ def test_a_decoder_that_is_told_teaches_the_image_side_nothing(model, study_batc
     assert (output.finding_loss_sum, output.num_labels, output.box_loss_sum, output.num_boxed) == (0, 0, 0, 0)
     other = model(**_told(study_batch(), presence + 1))
     assert (output.logits - other.logits).abs().max() > 1e-3
+    place = torch.zeros(3, NUM_FINDINGS, 2 * model.encoder.grid[0] * model.encoder.grid[1])
+    place[..., 0] = 1
+    placed = model(**_told(study_batch(), presence + 1), boxed=place)
+    assert (placed.logits - other.logits).abs().max() > 1e-3
     other.report_loss_sum.backward()
     learns = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert not [name for name in learns if name.startswith(("encoder.", "finding_queries.", "view_embedding."))]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -193,9 +194,12 @@ def test_two_processes_learn_as_one_with_batches_twice_as_large(small_dataset, t
     assert _validations(tmp_path / "two") == pytest.approx(_validations(tmp_path / "one"), abs=1e-4)
 
 
-def test_data_sets_are_left_as_they_were(small_dataset, other_dataset, encoder_folder, decoder_folder):
-    for folder in (small_dataset, other_dataset):
-        assert not [path for path in folder.rglob("*") if "cache" in path.name]
+@pytest.mark.parametrize("program", ["images", "text"])
+def test_data_sets_are_left_as_they_were(small_dataset, tmp_path, program):
+    studies = shutil.copytree(small_dataset, tmp_path / "studies")
+    before = sorted(studies.rglob("*"))
+    pretrain.main(_arguments(program, [studies], tmp_path / "run", "--num-epochs=1"))
+    assert sorted(studies.rglob("*")) == before
 
 
 def _error(capsys, arguments):

@@ -10,6 +10,7 @@ from rich.console import Console
 
 import eval.batch
 from bench import rendered_iu, rendered_iu_training
+from bench.attempts import StepError
 from bench.rendered_iu_control import code_items, drawn_items, upper_controls
 from bench.rendered_iu_studies import PhantomDraft, PhantomSource, prepare, read_studies
 from bench.rendered_iu_training import TrainingOptions, steps, train
@@ -148,28 +149,34 @@ def test_a_like_code_counts_for_half():
 
 
 def test_each_step_begins_where_the_one_before_ended_and_is_run_once(tmp_path, monkeypatch):
-    ran = []
-
-    def run(program, *flags, threads):
-        folder = Path(next(flag for flag in flags if flag.startswith("--output-dir")).partition("=")[2])
-        (folder / "best").mkdir(parents=True, exist_ok=True)
-        if "--resume" not in flags and not ran:
-            (folder / "training_config.json").write_text("{}")
-            ran.append("killed")
-            raise RuntimeError("killed")
-        ran.append((folder.name, flags))
-        return 1.0
-
-    monkeypatch.setattr(rendered_iu_training, "run_program", run)
-    options = TrainingOptions(extra_dataset=Path("made_up"))
+    # What finetune.py leaves behind, in a blink: it writes down its flags, and its first run is killed.
+    stand_in = tmp_path / "train" / "finetune.py"
+    stand_in.parent.mkdir()
+    stand_in.write_text(
+        """
+import os, pathlib, sys
+flags = dict(flag.partition("=")[::2] for flag in sys.argv[1:])
+folder = pathlib.Path(flags["--output-dir"])
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "training_config.json").touch()
+if not pathlib.Path("killed").exists():
+    pathlib.Path("killed").touch()
+    os.kill(os.getpid(), 9)
+with open("ran", "a") as file:
+    print(folder.name, *sys.argv[1:], file=file)
+"""
+    )
+    monkeypatch.setattr(rendered_iu_training, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    options = TrainingOptions(start_from="", extra_dataset=Path("made_up"))
 
     def go(options):
         return train(options, Path("studies"), tmp_path, seed=0, console=Console(quiet=True))
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(StepError, match="seeing ended with status -9"):
         go(options)
     trained = go(options)
-    (_, seeing), (_, writing), (_, joining) = ran[1:]
+    (_, *seeing), (_, *writing), (_, *joining) = (line.split() for line in Path("ran").read_text().splitlines())
     assert "--resume" in seeing
     assert {"--encoder=cnn", "--extra-dataset=made_up", "--no-lora"} <= set(seeing)
     assert f"--start-from={tmp_path / 'seeing' / 'best'}" in writing
@@ -177,8 +184,8 @@ def test_each_step_begins_where_the_one_before_ended_and_is_run_once(tmp_path, m
     assert not {"--no-lora", "--extra-dataset=made_up"} & set(joining)
     assert trained.checkpoint == tmp_path / "reports" / "best"
     assert go(options) == trained
-    assert len(ran) == 4
-    with pytest.raises(ValueError, match=r"seeing holds a run of other flags .*--batch-size=8"):
+    assert len(Path("ran").read_text().splitlines()) == 3
+    with pytest.raises(ValueError, match=r"'seeing' was done with other arguments .*--batch-size=8"):
         go(replace(options, batch_size=8))
 
 
@@ -189,18 +196,30 @@ def test_a_checkpoint_to_start_from_brings_its_own_sizes():
 
 
 def test_the_whole_program_writes_figures_that_say_what_the_pictures_are(reports, tmp_path, monkeypatch, capsys):
-    programs = {"train/finetune.py": finetune.main, "eval/batch.py": eval.batch.main}
+    programs = {
+        "finetune.py": (finetune.main, "--num-validation-reports=2"),
+        "batch.py": (eval.batch.main, "--num-page-studies=0"),
+    }
+    done = []
 
-    def run_here(program, *flags, threads):
-        few = "--num-validation-reports=2" if program.startswith("train") else "--num-page-studies=0"
-        programs[program]([*flags, few])
-        return 1.0
+    def run_here(folder, step, arguments, *, threads):
+        if step not in done:
+            main, few = programs[Path(arguments[0]).name]
+            main([*arguments[1:], few])
+            done.append(step)
 
     for module in (rendered_iu, rendered_iu_training):
-        monkeypatch.setattr(module, "run_program", run_here)
+        monkeypatch.setattr(module, "run_step", run_here)
     output = tmp_path / "results" / "figures.json"
     arguments = [f"--reports={reports}", f"--work={tmp_path / 'work'}", f"--output={output}", "--size=64"]
-    arguments += ["--encoder=nano", "--image-size=32", "--vocab-size=300", "--precision=no", "--max-new-tokens=8"]
+    arguments += [
+        "--start-from=",
+        "--encoder=nano",
+        "--image-size=32",
+        "--vocab-size=300",
+        "--precision=no",
+        "--max-new-tokens=8",
+    ]
     arguments += ["--findings-epochs=1", "--language-epochs=1", "--report-epochs=1", "--num-resamples=5"]
     rendered_iu.main(arguments)
     document = json.loads(output.read_text(encoding="utf-8"))

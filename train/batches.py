@@ -4,7 +4,6 @@ Which studies make up which step is planned ahead for a whole epoch, so that a r
 without reading what it has seen. Augmentation draws from (seed, epoch, study), so no worker holds random state.
 """
 
-import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from data.augment import Augmentation, augment_with_boxes
-from vlm.batch import batch_tokens, batch_views, mask_views
+from vlm.batch import batch_tokens, batch_views, index_views
 from vlm.config import ImageGeometry
 from vlm.findings import NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
 from vlm.image import Placement, fit_square, placement
@@ -94,28 +93,27 @@ class StudyDataset(Dataset):
             "report_ids": report_ids,
             "labels": row["labels"],
         }
-        if self.with_images:
-            return text | self._views(index, row)
-        return text | {"view_positions": row["view_positions"]}
-
-    def _views(self, index: int, row: dict[str, Any]) -> dict[str, Any]:
-        squares = self._decode(index) if self.squares is None else self.squares[index]
-        pixels = [square.pixels for square in squares]
-        found = [[box["finding"] for box in row["boxes"] if box["view"] == view] for view in range(len(squares))]
-        boxes = [
-            square.place([box["box"] for box in row["boxes"] if box["view"] == view])
-            for view, square in enumerate(squares)
-        ]
         rng = np.random.default_rng((self.seed, self.epoch, index))
         are_views_hidden = rng.random() < self.view_dropout
-        if self.augmentation is not None:
+        positions = ["UNKNOWN"] * len(row["view_positions"]) if are_views_hidden else row["view_positions"]
+        return text | {"view_positions": positions} | self._views(index, row["boxes"], rng)
+
+    def _views(self, index: int, known_boxes: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
+        """Pixels and boxes of each view; without images, boxes alone."""
+        if not self.with_images and not known_boxes:
+            return {"boxes": []}
+        squares = self._decode(index) if self.squares is None else self.squares[index]
+        pixels = [square.pixels for square in squares]
+        found = [[box["finding"] for box in known_boxes if box["view"] == view] for view in range(len(squares))]
+        boxes = [
+            square.place([box["box"] for box in known_boxes if box["view"] == view])
+            for view, square in enumerate(squares)
+        ]
+        if self.with_images and self.augmentation is not None:
             moved = [augment_with_boxes(*view, self.augmentation, rng) for view in zip(pixels, boxes, strict=True)]
             pixels, boxes = [list(parts) for parts in zip(*moved, strict=True)]
-        return {
-            "squares": pixels,
-            "boxes": [list(zip(*view, strict=True)) for view in zip(found, boxes, strict=True)],
-            "view_positions": ["UNKNOWN"] * len(pixels) if are_views_hidden else row["view_positions"],
-        }
+        boxes = [list(zip(*view, strict=True)) for view in zip(found, boxes, strict=True)]
+        return {"squares": pixels, "boxes": boxes} if self.with_images else {"boxes": boxes}
 
 
 class Collator:
@@ -141,25 +139,26 @@ class Collator:
             "finding_mask": mask,
         }
         positions = [study["view_positions"] for study in studies]
-        if "squares" not in studies[0]:
-            return batch | {"told_presence": told_presence(labels), "view_mask": mask_views(list(map(len, positions)))}
-        views = batch_views([study["squares"] for study in studies], positions, self.geometry)
-        boxes = self._box_mask([study["boxes"] for study in studies], views["view_mask"].shape[1])
-        return batch | views | {"box_mask": boxes}
+        if "squares" in studies[0]:
+            batch |= batch_views([study["squares"] for study in studies], positions, self.geometry)
+        else:
+            batch |= index_views(positions) | {"told_presence": told_presence(labels)}
+        return batch | {"boxed": self._boxed([study["boxes"] for study in studies], batch["view_mask"].shape[1])}
 
-    def _box_mask(self, studies: Sequence[Sequence[list]], num_views: int) -> Tensor:
-        """Which patches a finding's boxes touch, [batch, findings, views * patches]; none where no box is known."""
-        rows, columns = self.grid
-        mask = torch.zeros(len(studies), NUM_FINDINGS, num_views, rows, columns, dtype=torch.bool)
-        patch = np.array([self.geometry.size / columns, self.geometry.size / rows] * 2)
+    def _boxed(self, studies: Sequence[Sequence[list]], num_views: int) -> Tensor:
+        """How a finding lies over the patches, [batch, findings, views * patches]: its boxes have equal shares,
+        whatever their size, and each spreads its own evenly. 0 where no box is known."""
+        boxed = np.zeros((len(studies), NUM_FINDINGS, num_views, *self.grid), dtype=np.float32)
+        patches = [np.arange(number + 1) * self.geometry.size / number for number in self.grid]
         for number, views in enumerate(studies):
             for view, boxes in enumerate(views):
-                for finding, box in boxes:
-                    left, top, right, bottom = box / patch
-                    if right > left and bottom > top:
-                        area = (slice(int(top), math.ceil(bottom)), slice(int(left), math.ceil(right)))
-                        mask[(number, finding, view, *area)] = True
-        return mask.flatten(2)
+                for finding, (left, top, right, bottom) in boxes:
+                    rows = np.diff(patches[0].clip(top, bottom)) if bottom > top else np.zeros(1)
+                    columns = np.diff(patches[1].clip(left, right)) if right > left else np.zeros(1)
+                    if rows.any() and columns.any():
+                        boxed[number, finding, view] += np.outer(rows / rows.sum(), columns / columns.sum())
+        boxed = boxed.reshape(*boxed.shape[:2], -1)
+        return torch.from_numpy(boxed / np.maximum(boxed.sum(axis=-1, keepdims=True), 1e-6))
 
 
 def finding_targets(labels: Tensor, uncertain_labels: str) -> tuple[Tensor, Tensor]:

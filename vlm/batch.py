@@ -58,21 +58,23 @@ def batch_views(
     num_views = max(len(views) for views in pixels)
     shape = (len(pixels), num_views)
     squares = torch.zeros(*shape, geometry.size, geometry.size, dtype=torch.uint8)
-    view_indices = torch.zeros(shape, dtype=torch.long)
-    for row, (views, positions) in enumerate(zip(pixels, view_positions, strict=True)):
-        for column, (square, position) in enumerate(zip(views, positions, strict=True)):
+    for row, views in enumerate(pixels):
+        for column, square in enumerate(views):
             squares[row, column] = torch.from_numpy(np.array(square))
+    return {"pixel_values": normalize_pixels(squares, geometry), **index_views(view_positions)}
+
+
+def index_views(view_positions: Sequence[Sequence[str]]) -> dict[str, Tensor]:
+    """`view_indices` and `view_mask`, [studies, views]: the kind of each view, and which of the padded ones exist."""
+    num_views = list(map(len, view_positions))
+    view_indices = torch.zeros(len(num_views), max(num_views), dtype=torch.long)
+    for row, positions in enumerate(view_positions):
+        for column, position in enumerate(positions):
             view_indices[row, column] = view_index(position)
     return {
-        "pixel_values": normalize_pixels(squares, geometry),
         "view_indices": view_indices,
-        "view_mask": mask_views(list(map(len, pixels))),
+        "view_mask": torch.arange(max(num_views)) < torch.tensor(num_views)[:, None],
     }
-
-
-def mask_views(num_views: Sequence[int]) -> Tensor:
-    """Which of the padded views a study has, [studies, views]."""
-    return torch.arange(max(num_views)) < torch.tensor(num_views)[:, None]
 
 
 def batch_tokens(token_ids: Sequence[Sequence[int]], *, pad_token_id: int) -> tuple[Tensor, Tensor]:

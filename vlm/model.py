@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from vlm.config import LoraSettings, ReportModelConfig
 from vlm.encoder import ImageEncoder
+from vlm.finding_places import FindingPlaces
 from vlm.finding_queries import FindingOutput, FindingQueries
 from vlm.findings import NUM_FINDINGS
 from vlm.gpt2 import GPT2Decoder
@@ -65,6 +66,7 @@ class ReportModel(nn.Module):
         self.finding_projector = nn.Linear(width, self.decoder.width)
         nn.init.zeros_(self.finding_projector.weight)  # as the vision projector's
         self.finding_presence = nn.Parameter(torch.randn(NUM_FINDINGS, self.decoder.width) * 0.1)
+        self.finding_places = FindingPlaces(grid=self.encoder.grid, decoder_width=self.decoder.width)
         if config.lora is not None:
             self.adapt(config.lora)
 
@@ -114,26 +116,31 @@ class ReportModel(nn.Module):
     ) -> Prefix:
         """The embeddings that stand before the text."""
         patches, findings = self.look(pixel_values, view_indices, view_mask)
-        return Prefix(*self._seen(patches, findings, view_mask, prompt_ids, prompt_mask), findings)
+        return Prefix(*self._seen(patches, findings, view_indices, view_mask, prompt_ids, prompt_mask), findings)
 
-    def _seen(self, patches, findings, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
+    def _seen(self, patches, findings, view_indices, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
         """Embeddings and mask of what was seen, and of the prompt.
 
-        The decoder is told outright what the classifier decided: p - (1 - p). Its loss does not reach the logits by
-        this way, so it can't bend what the findings' loss taught.
+        The decoder is told outright what the classifier decided, p - (1 - p), and where each finding was looked at.
+        Its loss does not reach logits and attention by this way, so it can't bend what the findings' losses taught.
         """
         presence = (findings.logits.detach() / 2).tanh()
-        finding_tokens = self._finding_tokens(self.finding_projector(findings.tokens), presence)
+        finding_tokens = self._finding_tokens(
+            self.finding_projector(findings.tokens), presence, findings.attention.detach(), view_indices
+        )
         return self._join(self.vision_projector(patches), finding_tokens, view_mask, prompt_ids, prompt_mask)
 
-    def _told(self, presence, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
+    def _told(self, presence, places, view_indices, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
         """Embeddings and mask for a decoder that sees nothing and is told of the findings."""
         image_tokens = self.vision_projector.without_images(*view_mask.shape)
-        finding_tokens = self._finding_tokens(self.finding_projector.bias, presence)
+        finding_tokens = self._finding_tokens(self.finding_projector.bias, presence, places, view_indices)
         return self._join(image_tokens, finding_tokens, view_mask, prompt_ids, prompt_mask)
 
-    def _finding_tokens(self, seen: Tensor, presence: Tensor) -> Tensor:
-        return seen + presence[..., None] * self.finding_presence
+    def _finding_tokens(self, seen: Tensor, presence: Tensor, places: Tensor, view_indices: Tensor) -> Tensor:
+        """A finding's place counts as far as the finding is there."""
+        probability = (1 + presence[..., None]) / 2
+        place = probability * self.finding_places(places, view_indices)
+        return seen + presence[..., None] * self.finding_presence + place
 
     def _join(self, image_tokens, finding_tokens, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
         embeds = [image_tokens.flatten(1, 2)]
@@ -149,7 +156,7 @@ class ReportModel(nn.Module):
         self,
         *,
         pixel_values: Float[Tensor, "batch views channels height width"] | None = None,
-        view_indices: Int[Tensor, "batch views"] | None = None,
+        view_indices: Int[Tensor, "batch views"],
         told_presence: Float[Tensor, "batch findings"] | None = None,
         view_mask: Bool[Tensor, "batch views"],
         prompt_ids: Int[Tensor, "batch prompt"],
@@ -158,18 +165,24 @@ class ReportModel(nn.Module):
         attention_mask: Int[Tensor, "batch length"],
         finding_targets: Float[Tensor, "batch findings"],
         finding_mask: Bool[Tensor, "batch findings"],
-        box_mask: Bool[Tensor, "batch findings boxed_patches"] | None = None,
+        boxed: Float[Tensor, "batch findings boxed_patches"] | None = None,
     ) -> ReportModelOutput:
         """Losses of a batch: cross-entropy over `input_ids` after the first, and over the findings that are labelled.
 
         `input_ids` begins with the start token; where `attention_mask` is 0 nothing is learned, so a study without a
         report trains the findings alone. Where no study of the batch has one the decoder does not run.
 
-        With `told_presence` (-1 absent to 1 present) no picture is looked at: the decoder is told of the findings in
-        place of what the classifier would see, and the report's loss is the only one.
+        `boxed` says where a finding lies, as a distribution over the patches of all views; of a finding without a box
+        it is 0. The attention of the finding learns to be that distribution.
+
+        With `told_presence` (-1 absent to 1 present) no picture is looked at: the decoder is told of the findings, and
+        by `boxed` of their places, instead of what the finding queries would see. The report's loss is the only one.
         """
         if told_presence is not None:
-            prefix = self._told(told_presence, view_mask, prompt_ids, prompt_mask)
+            if boxed is None:
+                num_patches = view_mask.shape[1] * self.encoder.grid[0] * self.encoder.grid[1]
+                boxed = told_presence.new_zeros(*told_presence.shape, num_patches)
+            prefix = self._told(told_presence, boxed, view_indices, view_mask, prompt_ids, prompt_mask)
             report_loss, num_tokens, logits = self._report_loss(prefix, input_ids, attention_mask)
             none = torch.zeros_like(report_loss)
             return ReportModelOutput(
@@ -186,10 +199,10 @@ class ReportModel(nn.Module):
         losses = functional.binary_cross_entropy_with_logits(
             findings.logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
         )
-        box_loss, num_boxed = _box_loss(findings.attention, box_mask)
+        box_loss, num_boxed = _box_loss(findings.attention, boxed)
         report_loss, num_tokens, logits = losses.new_zeros(()), attention_mask[:, 1:].sum(), None
         if num_tokens:
-            prefix = self._seen(patches, findings, view_mask, prompt_ids, prompt_mask)
+            prefix = self._seen(patches, findings, view_indices, view_mask, prompt_ids, prompt_mask)
             report_loss, num_tokens, logits = self._report_loss(prefix, input_ids, attention_mask)
         return ReportModelOutput(
             report_loss_sum=report_loss,
@@ -221,10 +234,11 @@ class ReportModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters()), trained
 
 
-def _box_loss(attention: Tensor, box_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """-log of the attention that a finding gives to its own boxes, summed over the findings that have one."""
-    if box_mask is None or not box_mask.any():
+def _box_loss(attention: Tensor, boxed: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Kullback-Leibler divergence of the attention from the boxes, summed over the findings that have one."""
+    if boxed is None or not boxed.any():
         return attention.new_zeros(()), torch.zeros((), dtype=torch.long, device=attention.device)
-    boxed = box_mask.any(dim=-1)
-    inside = (attention * box_mask).sum(dim=-1)[boxed]
-    return -inside.float().clamp(min=1e-6).log().sum(), boxed.sum()
+    has_box = boxed.any(dim=-1)
+    place = boxed[has_box]
+    log_attention = attention[has_box].float().clamp(min=1e-6).log()
+    return (torch.special.xlogy(place, place) - place * log_attention).sum(), has_box.sum()

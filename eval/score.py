@@ -35,7 +35,7 @@ from eval.score_table import score_table
 from eval.scoring import Scores, score_predictions
 from eval.study_choice import choose_studies
 from eval.text_controls import CONSTANTS, TextControls, text_controls
-from eval.verdict import SHUFFLED_REPORTS, beaten_by, constant_facts, report_verdict, with_interval
+from eval.verdict import SHUFFLED_REPORTS, beaten_by, constant_facts, report_verdict, side_facts, with_interval
 
 NUM_NOTES_SHOWN = 12
 _label = lru_cache(maxsize=2**16)(label_report)
@@ -165,7 +165,7 @@ def _document(
             "without_prediction": matched.num_missing,
         },
         refused=[{"study_id": refusal.study_id, "reason": refusal.reason} for refusal in matched.refused],
-        facts=constant_facts(model, constants),
+        facts=(*constant_facts(model, constants), *side_facts(model, others.get(SHUFFLED_REPORTS))),
         groups=study_groups(matched.predictions),
         consistency=check_consistency(
             matched.predictions,

@@ -38,6 +38,8 @@ METRICS = {
     "micro_recall_5": "micro recall (5)",
     "state_agreement": "share of findings in the same state (of 4)",
     "state_kappa": "Cohen's kappa of the 4 states",
+    "side_agreement": "findings on the true side (of those stated, whose reference names one)",
+    "side_reversal": "findings on the opposite side (of the same; lower is better)",
     "macro_auroc": "macro AUROC (probabilities)",
     "macro_average_precision": "macro average precision (probabilities)",
     "macro_brier": "macro Brier score (probabilities; lower is better)",

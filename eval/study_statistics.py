@@ -20,6 +20,7 @@ from eval.meteor import meteor
 from eval.predictions import Prediction
 from eval.probabilities import PROBABILITY_SCORES, pooled_calibration_error, probability_scores
 from eval.rouge import rouge_l, stemmed_rouge_l
+from eval.sides import side_counts, side_scores
 
 LabelReport = Callable[[str], Sequence[int]]
 
@@ -74,6 +75,7 @@ class StudyStatistics:
         figures = scores_from_counts(sums["findings"])
         figures |= {f"other {name}": value for name, value in scores_from_counts(sums["other findings"]).items()}
         figures |= state_agreement(sums["states"])
+        figures |= side_scores(sums["sides"])
         if self.probabilities is not None:
             known = self.probabilities, self.labels, weights, self.uncertain_is_positive
             per_finding = probability_scores(*known)
@@ -108,6 +110,11 @@ def study_statistics(
         "findings": confusion_counts(said, labels, uncertain_is_positive),
         "other findings": confusion_counts(said, labels, not uncertain_is_positive),
         "states": state_counts(said, labels),
+        "sides": side_counts(
+            [prediction.report for prediction in predictions],
+            [prediction.reference for prediction in predictions],
+            label_report,
+        ),
     }
     has_text = np.array([bool(reference) for reference in references])
     if has_text.any():

@@ -14,6 +14,7 @@ import numpy as np
 from eval.bootstrap import Estimate
 from eval.clinical import f1_scores
 from eval.scoring import METRICS, Scores, paired_difference
+from eval.sides import SIDE_SCORES
 from vlm.findings import FINDING_INDEX, POSITIVE
 
 SHUFFLED_IMAGES, SHUFFLED_REPORTS = "shuffled images", "shuffled reports"
@@ -169,6 +170,23 @@ def beaten_by(model: Scores, others: Mapping[str, Scores]) -> str:
 
 SAME = 0.005
 """Scores nearer than this are printed as equal."""
+
+
+def side_facts(model: Scores, shuffled: Scores | None) -> tuple[str, ...]:
+    """On which side the findings are put that have one; a report may name the right findings and guess their sides."""
+    agreement, reversal = (model.metrics[score] for score in SIDE_SCORES)
+    if agreement.value is None:
+        return ()
+    num_asked = int(model.statistics.additive["sides"][:, 0].sum())
+    told = (
+        f"Of {num_asked:,} findings stated whose reference names a side, {with_interval(agreement)} are put on that "
+        f"side and {with_interval(reversal)} on the opposite one"
+    )
+    if shuffled is not None and (control := shuffled.metrics[SIDE_SCORES[0]]).value is not None:
+        told += f"; with {shuffled.name} {with_interval(control)} on the true side"
+    if reversal.low is not None and agreement.low <= reversal.high:
+        told += ": which side is written may be a guess"
+    return (f"{told}.",)
 
 
 def _no_finding_fact(model: Scores) -> list[str]:

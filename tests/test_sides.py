@@ -1,55 +1,71 @@
 """On which side reports put what they find."""
 
+import numpy as np
 import pytest
 
-from eval.predictions import Prediction, write_lines
-from eval.sides import ANSWERS, main, sides, stated_sides
-from vlm.findings import FINDING_INDEX
+from data.labeler import label_report
+from eval.predictions import Prediction
+from eval.scoring import score_predictions
+from eval.sides import side_counts, side_scores, stated_sides
+from eval.verdict import side_facts
+from vlm.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS
 
 REFERENCE = "Findings: There is a small left pneumothorax. No right pleural effusion."
 
 
-def predicted(report, number=0, reference=REFERENCE):
-    return Prediction(study_id=f"s{number}", subject_id=f"p{number}", report=report, reference=reference)
-
-
 @pytest.mark.parametrize(
-    ("report", "answer"),
+    ("report", "counts"),
     [
-        ("Findings: Left apical pneumothorax. Right rib fracture.", "same side"),
-        ("Findings: Right apical pneumothorax.", "other side"),
-        ("Findings: Bilateral pneumothoraces.", "both sides"),
-        ("Findings: Left pneumothorax. Impression: Right pneumothorax.", "both sides"),
-        ("Findings: There is a pneumothorax.", "no side"),
+        ("Findings: Left apical pneumothorax. Right rib fracture.", [1, 1, 0]),
+        ("Findings: Right apical pneumothorax.", [1, 0, 1]),
+        ("Findings: Bilateral pneumothoraces.", [1, 0, 0]),
+        ("Findings: Left pneumothorax. Impression: Right pneumothorax.", [1, 0, 0]),
+        ("Findings: There is a pneumothorax.", [1, 0, 0]),
+        ("Findings: The lungs are clear. No left pneumothorax.", [0, 0, 0]),
+        ("", [0, 0, 0]),
     ],
 )
-def test_the_side_is_read_from_the_sentences_that_state_the_finding(report, answer):
-    figures = sides([predicted(report)], num_resamples=10)
-    assert figures["num_asked"] == 1
-    assert {name: figures[name]["value"] for name in ANSWERS} == {name: float(name == answer) for name in ANSWERS}
+def test_the_side_is_read_from_the_sentences_that_state_the_finding(report, counts):
+    assert side_counts([report], [REFERENCE], label_report).tolist() == [counts]
 
 
-def test_a_denied_finding_has_no_side():
-    assert stated_sides(REFERENCE)[FINDING_INDEX["Pleural Effusion"]] == frozenset()
+def test_a_denied_finding_has_no_side_and_one_that_nobody_states_is_not_there():
+    sides = stated_sides(REFERENCE, label_report)
+    assert sides[FINDING_INDEX["Pneumothorax"]] == {"left"}
+    assert sides[FINDING_INDEX["Pleural Effusion"]] is None
+    assert stated_sides("Findings: There is an effusion.", label_report)[FINDING_INDEX["Pleural Effusion"]] == set()
 
 
-def test_what_is_not_stated_by_both_or_is_on_both_sides_in_truth_is_not_asked():
-    asked = predicted("Findings: Left pneumothorax.")
-    others = [
-        predicted("Findings: The lungs are clear.", 1),
-        predicted("Findings: Left pneumothorax.", 2, "Findings: Bilateral pneumothoraces."),
+def test_what_is_on_both_sides_in_truth_is_not_asked():
+    counts = side_counts(["Findings: Left effusion."], ["Findings: Bilateral effusions."], label_report)
+    assert counts.tolist() == [[0, 0, 0]]
+    assert np.isnan(side_scores(counts.sum(axis=0))["side_agreement"])
+
+
+def _scores(reports, name="model"):
+    labels = [1 if finding == "Pneumothorax" else 0 for finding in FINDINGS]
+    assert len(labels) == NUM_FINDINGS
+    predictions = [
+        Prediction(
+            study_id=f"s{number}",
+            subject_id=f"p{number}",
+            report=f"Findings: {report}",
+            reference=REFERENCE,
+            reference_labels=tuple(labels),
+        )
+        for number, report in enumerate(reports)
     ]
-    assert sides([asked, *others], num_resamples=10)["num_asked"] == 1
-    with pytest.raises(ValueError, match="there is nothing to ask"):
-        sides(others)
+    return score_predictions(predictions, label_report, name=name, num_resamples=200)
 
 
-def test_the_program_tells_of_the_control_too(tmp_path, capsys):
-    write_lines(tmp_path / "own.jsonl", [predicted("Findings: Left pneumothorax.", n) for n in range(4)])
-    write_lines(tmp_path / "shuffled.jsonl", [predicted("Findings: Right pneumothorax.", n) for n in range(4)])
-    output = tmp_path / "sides.json"
-    main([str(tmp_path / "own.jsonl"), "--shuffled", str(tmp_path / "shuffled.jsonl"), "--output", str(output)])
-    told = capsys.readouterr().out
-    assert "model: 4 findings asked: same side 1.000" in told
-    assert "shuffled images: 4 findings asked: same side .000" in told
-    assert output.is_file()
+def test_every_evaluation_tells_the_side_and_its_control():
+    right = _scores(["Left pneumothorax."] * 30 + ["Right pneumothorax."] * 2)
+    wrong = _scores(["Left pneumothorax."] * 16 + ["Right pneumothorax."] * 16, name="shuffled images")
+    assert right.metrics["side_agreement"].value == pytest.approx(30 / 32)
+    assert right.metrics["side_reversal"].value == pytest.approx(2 / 32)
+    (fact,) = side_facts(right, wrong)
+    assert fact.startswith("Of 32 findings stated whose reference names a side, .938 [")
+    assert "with shuffled images .500 [" in fact
+    assert "guess" not in fact
+    assert "may be a guess" in side_facts(wrong, None)[0]
+    assert side_facts(_scores(["The lungs are clear."] * 3), wrong) == ()

@@ -41,7 +41,7 @@ weights: install  ## makes the weights that ship with the project again, and eve
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh vlm/weights/tiny.sh runs/tiny
 
 test: install  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --dist loadfile
 
 lint: install  ## style and format
 	$(BIN)/ruff check .

@@ -41,7 +41,7 @@ def label_by_word(report: str) -> tuple[int, ...]:
 
 
 def make_predictions(num_studies: int = 12) -> list[Prediction]:
-    texts = ["There is edema.", "Large effusion. No edge seen.", "A rib fracture. There is edema.", "Clear lungs."]
+    texts = ["There is edema.", "Large left effusion. No edge.", "A rib fracture. There is edema.", "Clear lungs."]
     return [
         Prediction(
             study_id=f"study{number:02d}",

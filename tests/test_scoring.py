@@ -26,6 +26,7 @@ from eval.verdict import (
 from vlm.findings import FINDINGS, UNLABELED_STUDY
 
 NAMES = [finding.lower() for finding in FINDINGS]
+SIDES = ("left", "right")
 
 
 def label_by_name(report: str) -> tuple[int, ...]:
@@ -39,12 +40,18 @@ def made_up(num_studies: int, seed: int = 0, error_rate: float = 0.1) -> list[Pr
     for study in range(num_studies):
         truth = random.random(14) < 0.3
         said = truth ^ (random.random(14) < error_rate)
-        reference = "Findings: " + ". ".join(name for name, present in zip(NAMES, truth, strict=True) if present)
+        sides = [SIDES[side] for side in random.integers(0, 2, 14)]
+        written = [side if random.random() > error_rate else SIDES[side == "left"] for side in sides]
+        reference = "Findings: " + ". ".join(
+            f"{side} {name}" for side, name, present in zip(sides, NAMES, truth, strict=True) if present
+        )
         predictions.append(
             Prediction(
                 study_id=f"study{study}",
                 subject_id=f"subject{study // 2}",
-                report=". ".join(name for name, present in zip(NAMES, said, strict=True) if present),
+                report=". ".join(
+                    f"{side} {name}" for side, name, present in zip(written, NAMES, said, strict=True) if present
+                ),
                 probabilities=tuple(np.clip(truth + random.normal(0, 0.5, 14), 0, 1).tolist()),
                 reference=reference if truth.any() else "Findings: clear lungs",
                 reference_labels=tuple(int(present) for present in truth),

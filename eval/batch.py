@@ -220,8 +220,8 @@ def _print(console: Console, folder: Path, document: dict[str, Any], systems: Se
     console.print(verdict["image"], style="bold green" if verdict["uses_image"] == "yes" else "bold yellow")
     if verdict["beaten"]:
         console.print(verdict["beaten"], style="bold yellow", markup=False, highlight=False)
-    if verdict["constant"]:
-        console.print(verdict["constant"])
+    for fact in verdict["facts"]:
+        console.print(f"- {fact}", markup=False, highlight=False)
     console.print(f"Page: {folder / 'report.html'}   Figures: {folder / 'metrics.json'}")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import datasets
 
-from eval.controls import CONSTANT, MEANINGS, MOST_FREQUENT, SHUFFLED, Control
+from eval.controls import BASELINE, CONSTANT, MEANINGS, MOST_FREQUENT, SHUFFLED, Control
 from eval.generating import boxes_of
 from eval.grounding import Point, usual_places
 from eval.groups import study_groups
@@ -16,7 +16,7 @@ from eval.predictions import Prediction, Refusal
 from eval.run_record import RunRecord
 from eval.scoring import Scores, score_predictions
 from eval.text_controls import CONSTANTS
-from eval.verdict import beaten_by, constant_facts, constant_verdict, image_verdict, side_facts
+from eval.verdict import baseline_facts, beaten_by, constant_facts, constant_verdict, image_verdict, side_facts
 
 LabelReport = Callable[[str], Sequence[int]]
 
@@ -73,7 +73,11 @@ def run_document(
         run=asdict(record),
         studies=counts,
         refused=[{"study_id": refusal.study_id, "reason": refusal.reason} for refusal in refusals],
-        facts=(*constant_facts(model, constants), *side_facts(model, systems.get(SHUFFLED))),
+        facts=(
+            *baseline_facts(model, systems.get(BASELINE)),
+            *constant_facts(model, constants),
+            *side_facts(model, systems.get(SHUFFLED)),
+        ),
         groups=study_groups(predictions),
         consistency=check_consistency(
             predictions, model, uncertain_is_positive=uncertain_is_positive, resampling=resampling

@@ -127,15 +127,28 @@ def constant_facts(model: Scores, constants: Mapping[str, Scores]) -> tuple[str,
     facts = [f"{model.num_distinct_reports} {different} for {num_patients} {patients}{references}."]
     facts += _no_finding_fact(model)
     for metric, constant in constants.items():
-        difference = paired_difference(model, constant, metric)
-        if difference.low is None:
-            continue
-        word = "Better than" if difference.low > 0 else "Worse than" if difference.high < 0 else "No better than"
-        facts.append(
-            f"{word} one report for everybody in {METRICS[metric]}: {with_interval(model.metrics[metric])} against "
-            f"{number(constant.metrics[metric].value)}, paired difference {with_interval(difference)}."
-        )
+        facts += _comparison(model, constant, metric, "one report for everybody")
     return tuple(facts)
+
+
+def baseline_facts(model: Scores, baseline: Scores | None) -> tuple[str, ...]:
+    """What the model gained over the checkpoint it is held against: in findings, their sides, and the wording."""
+    if baseline is None:
+        return ()
+    compared = ("macro_f1", SIDE_SCORES[0], "cider")
+    return tuple(fact for metric in compared for fact in _comparison(model, baseline, metric, f"the {baseline.name}"))
+
+
+def _comparison(model: Scores, other: Scores, metric: str, name: str) -> list[str]:
+    """No sentence where one of the two has no such figure."""
+    difference = paired_difference(model, other, metric)
+    if difference.low is None:
+        return []
+    word = "Better than" if difference.low > 0 else "Worse than" if difference.high < 0 else "No better than"
+    return [
+        f"{word} {name} in {METRICS[metric]}: {with_interval(model.metrics[metric])} against "
+        f"{number(other.metrics[metric].value)}, paired difference {with_interval(difference)}."
+    ]
 
 
 def constant_verdict(model: Scores, constant: Scores | None) -> str:

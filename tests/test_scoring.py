@@ -15,6 +15,7 @@ from eval.predictions import Prediction
 from eval.rouge import rouge_l
 from eval.scoring import METRICS, paired_difference, score_predictions
 from eval.verdict import (
+    baseline_facts,
     beaten_by,
     constant_facts,
     constant_verdict,
@@ -234,6 +235,17 @@ def test_verdict_against_the_constant_sentence():
     scores = score_predictions(constant, label_by_name, name="constant sentence")
     assert constant_verdict(SCORES, scores).startswith("The text is closer to the references than one constant report")
     assert constant_verdict(scores, SCORES).startswith("The text is not shown to be closer")
+
+
+def test_what_was_gained_over_a_baseline_is_told_metric_by_metric():
+    worse = score_predictions(made_up(60, error_rate=0.4), label_by_name, name="baseline")
+    findings, sides, wording = baseline_facts(SCORES, worse)
+    assert findings.startswith("Better than the baseline in macro-F1 (14): ")
+    assert sides.startswith("Better than the baseline in findings on the true side")
+    assert wording.startswith("Better than the baseline in CIDEr: ")
+    assert baseline_facts(worse, dataclasses.replace(SCORES, name="baseline"))[0].startswith("Worse than the baseline")
+    assert baseline_facts(SCORES, dataclasses.replace(SCORES, name="baseline"))[0].startswith("No better than")
+    assert baseline_facts(SCORES, None) == ()
 
 
 def test_numbers_are_printed_as_the_field_does():

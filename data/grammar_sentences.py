@@ -10,6 +10,7 @@ from numpy.random import Generator
 
 from data import grammar_frames as frames
 from data import grammar_phrases as phrases
+from data.department import Department
 from data.scene import SceneFinding
 
 Choice = TypeVar("Choice")
@@ -27,6 +28,9 @@ class NounPhrase:
 
 
 def pick(options: tuple[Choice, ...], rng: Generator) -> Choice:
+    """One of the options; of a `Department`'s own, where it is one that writes."""
+    if isinstance(rng, Department):
+        options = rng.wordings(tuple(options))
     return options[int(rng.integers(len(options)))]
 
 

@@ -6,6 +6,7 @@ parallel and grown later without changing what is there.
 
 import numpy as np
 
+from data.department import Department
 from data.grammar import write_report
 from data.phantom.draw import draw_study
 from data.scene import Scene
@@ -18,14 +19,17 @@ def make_scene(seed: int, index: int) -> Scene:
     return sample_scene(_generators(seed, index)[0])
 
 
-def make_study(seed: int, index: int, size: int = 224) -> Study:
-    """The made-up study number `index` of a series; pictures have `size` pixels a side.
+def make_study(seed: int, index: int, size: int = 224, *, department: int = 0) -> Study:
+    """The made-up study number `index` of a series; pictures have `size` pixels a side. Its report is in the wordings
+    of one `department`, or in all there are (0).
 
     Two studies out of five belong to a subject who has two; they are neighbours in the series.
     """
     scene_rng, picture_rng, report_rng = _generators(seed, index)
     scene = sample_scene(scene_rng)
     images, boxes = draw_study(scene, picture_rng, size)
+    if department:
+        report_rng = Department(report_rng.bit_generator, department)
     written = write_report(scene, report_rng)
     return Study(
         study_id=f"synthetic-{seed}-{index:06d}",

@@ -18,10 +18,11 @@ class SyntheticDraft:
     seed: int
     index: int
     size: int
+    department: int
     files: tuple[str, ...] = ()
 
     def study(self, options: ImageOptions) -> Study:
-        return make_study(self.seed, self.index, self.size)
+        return make_study(self.seed, self.index, self.size, department=self.department)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,10 +33,14 @@ class SyntheticSource:
     """How many."""
     size: int = 224
     """Pixels a side."""
+    department: int = 0
+    """Reports in the wordings of one department, by its number: it has a few of all ways to say a thing. 0: all."""
 
     def __post_init__(self):
         if self.num_studies < 1:
             raise ValueError(f"--num-studies is {self.num_studies}; ask for 1 or more")
+        if self.department < 0:
+            raise ValueError(f"--department is {self.department}; give its number, or 0 for all wordings")
         if not 64 <= self.size <= MAX_SIDE:
             raise ValueError(f"--size is {self.size}; it must lie between 64 and {MAX_SIDE}")
 
@@ -50,6 +55,7 @@ class SyntheticSource:
                 seed=planning.seed,
                 index=index,
                 size=self.size,
+                department=self.department,
             )
             for index, subject in enumerate(subjects)
         )

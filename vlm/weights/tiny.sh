@@ -29,7 +29,8 @@ test -d "$run/base/best" || $launch train/finetune.py $training --output-dir "$r
 
 # The report model: by LoRA it learns from pictures what labels do not tell: degree, extent, manner of speaking.
 test -d "$run/reports/merged" || $launch train/finetune.py $training --output-dir "$run/reports" \
-  --start-from "$run/base/best" --lora-settings.dropout 0 --batch-size 16 --learning-rate 7e-4 --num-epochs 1 --merge
+  --start-from "$run/base/best" --extra-repeats 2 --lora-settings.dropout 0 --batch-size 16 --learning-rate 7e-4 \
+  --num-epochs 1 --merge
 
 rm -rf vlm/weights/tiny vlm/weights/tiny-base
 cp -r "$run/reports/merged" vlm/weights/tiny

@@ -26,11 +26,11 @@ install: .venv/installed  ## make .venv with exact versions
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: install  ## made-up studies, LoRA from the base that ships, evaluation beside the base with controls, one study shown
+demo: install  ## made-up studies of one department, LoRA from the base that ships, judged beside it, one study shown
 	rm -rf $(RUN)
-	$(BIN)/python -m data.prepare synthetic --num-studies 3000 --seed 7 --out $(RUN)/studies
+	$(BIN)/python -m data.prepare synthetic --num-studies 3000 --seed 7 --department 1 --out $(RUN)/studies
 	$(LAUNCH) train/finetune.py --dataset $(RUN)/studies --output-dir $(RUN)/training $(GENTLE) --num-workers 0 \
-	  --start-from $(BASE) --lora-settings.dropout 0 --num-epochs 2 --batch-size 8 --learning-rate 1e-3 \
+	  --start-from $(BASE) --lora-settings.dropout 0 --num-epochs 2 --batch-size 8 --learning-rate 5e-4 \
 	  --num-validation-reports 100
 	$(BIN)/python eval/batch.py --checkpoint $(RUN)/training/best --baseline $(BASE) --dataset $(RUN)/studies --split test \
 	  --output-dir $(RUN)/evaluation --neighbour-pool 1500

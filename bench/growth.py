@@ -41,7 +41,8 @@ class GrowthOptions:
     encoders: tuple[str, ...] = ("cnn",)
     """Built-in encoders; with more than one its name is in the experiment's."""
     epochs: tuple[int, int, int] = (4, 3, 1)
-    """Of the largest set: of findings, of language, of reports."""
+    """Of the largest set: of findings, of language, of reports; without epochs of reports the decoder writes what it is
+    told of the findings and their places."""
     only: tuple[str, ...] = ()
     """Experiments to run; by default all."""
     num_test_studies: int = 400

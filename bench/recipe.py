@@ -29,13 +29,14 @@ class Recipe:
     findings_epochs: int = 4
     language_epochs: int = 3
     report_epochs: int = 1
+    """0: no reports from pictures; the base is all there is."""
     lora: bool = True
     finding_tokens: bool = True
     num_validation_reports: int = 100
     data_flags: tuple[str, ...] = ()
     """Which studies both stages learn."""
 
-    def stages(self) -> tuple[Stage, Stage]:
+    def stages(self) -> tuple[Stage, ...]:
         shared = (
             *self.data_flags,
             *GENTLE,
@@ -60,4 +61,5 @@ class Recipe:
             f"--num-epochs={self.report_epochs}",
             *(() if self.lora else ("--no-lora",)),
         )
-        return Stage(name="base", flags=(*shared, *base)), Stage(name="reports", flags=(*shared, *reports))
+        stages = Stage(name="base", flags=(*shared, *base)), Stage(name="reports", flags=(*shared, *reports))
+        return stages if self.report_epochs else stages[:1]

@@ -19,10 +19,12 @@ from eval.clinical import is_positive
 from eval.contradictions import Contradiction, contradictions
 from eval.normalization import normalize_report
 from eval.sentences import report_sentences
+from eval.sides import crossed_findings
 from vlm.findings import FINDINGS, NUM_FINDINGS
 
 RATES = {
     "contradiction_rate": "reports that state and deny the same finding",
+    "crossed_side_rate": "reports whose impression puts a finding on the other side than their findings do",
     "disagreement_rate": "findings on which report and classifier disagree",
     "prior_report_rate": "reports that speak of a prior study where none was given",
     "prior_sentence_rate": "sentences that speak of a prior study",
@@ -79,7 +81,7 @@ def consistency(
     for name, values in (("references", references), ("entries of prior_given", prior_given)):
         if len(values) != num_studies:
             raise ValueError(f"{num_studies} reports but {len(values)} {name}: give one a study")
-    look_of = {report: _look_at(report) for report in dict.fromkeys(reports)}
+    look_of = {report: _look_at(report, label) for report in dict.fromkeys(reports)}
     looks = [look_of[report] for report in reports]
     no_prior = ~np.asarray(prior_given, dtype=bool)
     num_sentences = np.array([look.num_sentences for look in looks])
@@ -92,6 +94,7 @@ def consistency(
     reference_words = np.array([_num_words(reference) for reference in references], dtype=np.float64)
     parts = {
         "contradiction_rate": [bool(look.contradictions) for look in looks],
+        "crossed_side_rate": [bool(look.crossed) for look in looks],
         "disagreement_rate": (written_only | believed_only).sum(axis=1),
         "prior_report_rate": num_prior > 0,
         "prior_sentence_rate": num_prior,
@@ -100,6 +103,7 @@ def consistency(
     }
     wholes = {
         "contradiction_rate": has_text,
+        "crossed_side_rate": has_text,
         "disagreement_rate": is_compared.sum(axis=1),
         "prior_report_rate": has_text & no_prior,
         "prior_sentence_rate": num_sentences * no_prior,
@@ -180,16 +184,17 @@ def _told(estimate: dict[str, Any], name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Look:
-    """What one report shows by itself. `prior`: sentences that speak of a prior study; `repeated`: those that stood
-    in the report before."""
+    """What one report shows by itself. `crossed`: findings on one side above and on the other below; `prior`:
+    sentences that speak of a prior study; `repeated`: those that stood in the report before."""
 
     num_sentences: int
     contradictions: tuple[Contradiction, ...]
+    crossed: tuple[int, ...]
     prior: tuple[str, ...]
     repeated: tuple[str, ...]
 
 
-def _look_at(report: str) -> _Look:
+def _look_at(report: str, label: Callable[[str], Sequence[int]]) -> _Look:
     sentences = [(sentence, words) for sentence in report_sentences(report) if (words := normalize_report(sentence))]
     seen: set[str] = set()
     repeated = []
@@ -200,6 +205,7 @@ def _look_at(report: str) -> _Look:
     return _Look(
         num_sentences=len(sentences),
         contradictions=contradictions(report),
+        crossed=crossed_findings(report, label),
         prior=tuple(sentence for sentence, _ in sentences if speaks_of_prior(sentence)),
         repeated=tuple(repeated),
     )

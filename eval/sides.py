@@ -5,12 +5,12 @@ written report states as well. A report that guesses is as often on the opposite
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
-from eval.sentences import stated_sentences
+from eval.sentences import StatedSentence, stated_sentences
 from vlm.findings import NUM_FINDINGS
 
 SIDE_SCORES = ("side_agreement", "side_reversal")
@@ -25,8 +25,26 @@ _BOTH = re.compile(r"\bbilateral(?:ly)?\b|\bboth\b|\bbibasilar\b|\bbibasal\b", r
 
 def stated_sides(report: str, label_report: Callable[[str], Sequence[int]]) -> list[frozenset[str] | None]:
     """For each of the 14 findings the sides that the sentences which state it name; None where none states it."""
+    return _sides_of(stated_sentences(report, label_report))
+
+
+def crossed_findings(report: str, label_report: Callable[[str], Sequence[int]]) -> tuple[int, ...]:
+    """Indices of the findings that stand on one side in the findings and on the other in the impression."""
+    sentences = stated_sentences(report, label_report)
+    above, below = (
+        _sides_of([sentence for sentence in sentences if sentence.section == section])
+        for section in ("Findings", "Impression")
+    )
+    return tuple(
+        finding
+        for finding, (one, other) in enumerate(zip(above, below, strict=True))
+        if one and other and len(one) == len(other) == 1 and one != other
+    )
+
+
+def _sides_of(sentences: Iterable[StatedSentence]) -> list[frozenset[str] | None]:
     sides: list[set[str] | None] = [None] * NUM_FINDINGS
-    for sentence in stated_sentences(report, label_report):
+    for sentence in sentences:
         is_both = _BOTH.search(sentence.text) is not None
         named = {side for side, pattern in _SIDES.items() if is_both or pattern.search(sentence.text)}
         for finding in sentence.findings:

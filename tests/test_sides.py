@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from data.labeler import label_report
+from eval.consistency import consistency
 from eval.predictions import Prediction
 from eval.scoring import score_predictions
-from eval.sides import side_counts, side_scores, stated_sides
+from eval.sides import crossed_findings, side_counts, side_scores, stated_sides
 from eval.verdict import side_facts
 from vlm.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS
 
@@ -40,6 +41,23 @@ def test_what_is_on_both_sides_in_truth_is_not_asked():
     counts = side_counts(["Findings: Left effusion."], ["Findings: Bilateral effusions."], label_report)
     assert counts.tolist() == [[0, 0, 0]]
     assert np.isnan(side_scores(counts.sum(axis=0))["side_agreement"])
+
+
+@pytest.mark.parametrize(
+    ("report", "crossed"),
+    [
+        ("Findings: Left pneumothorax. Impression: Right pneumothorax.", ["Pneumothorax"]),
+        ("Findings: Left pneumothorax. Impression: Left pneumothorax.", []),
+        ("Findings: Bilateral effusions. Impression: Right effusion.", []),
+        ("Findings: There is an effusion. Impression: Right effusion.", []),
+        ("Findings: Left effusion. Right rib fracture. Impression: Left rib fracture. Left effusion.", ["Fracture"]),
+        ("Findings: No left effusion. Impression: Right effusion.", []),
+    ],
+)
+def test_an_impression_on_the_other_side_is_seen(report, crossed):
+    assert [FINDINGS[finding] for finding in crossed_findings(report, label_report)] == crossed
+    found = consistency([report], [report])
+    assert found.parts["crossed_side_rate"].tolist() == [bool(crossed)]
 
 
 def _scores(reports, name="model"):

@@ -122,6 +122,7 @@ def visit(browser, address_of):
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(address)
         expect(page.get_by_role("button", name="Write the report")).to_be_visible()
+        expect(page.get_by_text("Loading...")).to_have_count(0)
         return page
 
     yield open_page

@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from data import grammar_frames as frames
 from data import grammar_phrases as phrases
-from data.department import Department
+from data.grammar_department import Department
 from data.scene import SceneFinding
 
 Choice = TypeVar("Choice")

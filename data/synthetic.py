@@ -6,8 +6,8 @@ parallel and grown later without changing what is there.
 
 import numpy as np
 
-from data.department import Department
 from data.grammar import write_report
+from data.grammar_department import Department
 from data.phantom.draw import draw_study
 from data.scene import Scene
 from data.scene_sampling import sample_scene

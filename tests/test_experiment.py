@@ -135,6 +135,11 @@ def test_each_ablation_replaces_its_choice_and_nothing_else():
     assert set(written) == {"no_lora", "lstm", "no_language", "no_finding_tokens", "resnet", "vit", "vit_mae"}
 
 
+def test_without_epochs_of_reports_the_base_is_all_there_is():
+    base, _ = Recipe().stages()
+    assert Recipe(report_epochs=0).stages() == (base,)
+
+
 def test_ablations_learn_the_joined_studies_and_are_judged_on_both(programs, running):
     options = ablation_options(running, only=("full", "lstm"), num_studies=600, num_pneumonia=150)
     assert ablations.run_ablations(options, Console(quiet=True)) == []

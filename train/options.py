@@ -67,9 +67,9 @@ class FinetuneOptions:
     num_query_heads: int = 4
     """Attention heads of the finding queries."""
     finding_tokens: bool = True
-    """Show the decoder the finding queries' tokens and tell it what the classifier decided. --no-finding-tokens, to see
-    what they are worth: the classifier learns as ever, but the decoder reads image and indication alone, and language
-    epochs teach it language in general."""
+    """Show the decoder the finding queries' tokens and tell it what the classifier decided, and where it looked.
+    --no-finding-tokens, to see what they are worth: the classifier learns as ever, but the decoder reads image and
+    indication alone, and language epochs teach it language in general."""
 
     lora: bool = True
     """Adapt the pretrained decoder by LoRA, with it and a pretrained encoder frozen; --no-lora trains all weights. An
@@ -81,8 +81,9 @@ class FinetuneOptions:
     """So many of the first epochs learn the findings alone, without the decoder, which is several times cheaper.
     The learning rate warms up and falls anew when the next stage begins."""
     language_epochs: int = 0
-    """So many epochs after those teach the decoder alone to write what it is told of the findings (by their labels),
-    without pictures: what a decoder that starts from random weights or new LoRA learns most cheaply in this way."""
+    """So many epochs after those teach the decoder alone to write what it is told of the findings (by their labels, and
+    of their places by boxes), without pictures: what a decoder that starts from random weights or new LoRA learns most
+    cheaply in this way."""
     freeze_after_findings: bool = False
     """After the findings epochs the encoder and the finding queries rest, and only the report's side learns."""
     batch_size: int = 16
@@ -99,7 +100,7 @@ class FinetuneOptions:
     finding_weight: float = 1.0
     """Weight of the findings' loss beside the report's loss per token."""
     box_weight: float = 0.3
-    """Weight of the loss that draws a finding's attention into its boxes, for studies that have boxes."""
+    """Weight of the loss by which a finding's attention learns to lie as its boxes do, for studies that have boxes."""
     uncertain_labels: Literal["positive", "negative", "ignore"] = "positive"
     """How the classifier learns from findings that the label leaves open."""
     max_report_tokens: int = 200

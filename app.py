@@ -34,9 +34,8 @@ from page.uploads import OneOrMoreFiles, remove_later
 from page.visit import answer
 from page.worklist_tab import WorklistTab
 from page.zip_archive import MAX_ARCHIVE_BYTES
-from vlm.checkpoint import fetch_checkpoint
+from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, told
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.shipped import SHIPPED, told
 
 UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS = 60, 7200
 """A study's files are removed soon after they were read (page.uploads); whatever else came, after this, for a long

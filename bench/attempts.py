@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vlm.strict_json import from_dict
+from vlm.schema.strict_json import from_dict
 
 GOES_ON = "--resume"
 """Told to a program that goes on with what a kill left; it changes nothing in what is done."""

@@ -27,7 +27,7 @@ from data.study import load_studies
 from data.synthetic import make_study
 from data.workers import num_cores
 from train.batches import Collator, StudyDataset
-from vlm.tokenizer import train_tokenizer
+from vlm.inputs.tokenizer import train_tokenizer
 
 DRAWN_PER_SECOND = 50.0
 """Studies of 224 pixels on one core: what the made-up studies are to reach."""

@@ -127,7 +127,7 @@ def evaluation_folder(folder: Path, name: str) -> Path:
 
 
 def _record(experiment: Experiment, running: Running, checkpoint: Path) -> dict[str, Any]:
-    from vlm.checkpoint import load_checkpoint  # late: hours after the start, as the programs above saw it
+    from vlm.checkpoint.store import load_checkpoint  # late: hours after the start, as the programs above saw it
 
     folder = running.folder(experiment)
     return {

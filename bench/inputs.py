@@ -6,8 +6,7 @@ from torch import Tensor
 from bench.sizes import START_TOKEN, BenchSizes
 from data.synthetic import make_study
 from train.batches import Collator
-from vlm.config import ImageGeometry
-from vlm.sizes import ENCODER_SIZES
+from vlm.config import ENCODER_SIZES, ImageGeometry
 
 
 def geometry(sizes: BenchSizes) -> ImageGeometry:

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.labeler import explain_report, label_report
-from vlm.findings import FINDING_INDEX, FINDINGS, POSITIVE, UNCERTAIN
+from vlm.schema.findings import FINDING_INDEX, FINDINGS, POSITIVE, UNCERTAIN
 
 REPORTS = Path(__file__).parents[1] / "../shared/data/iu_text/reports.jsonl"
 

@@ -10,10 +10,9 @@ from bench.inputs import geometry
 from bench.sizes import START_TOKEN, BenchSizes
 from train.schedule import build_optimizer
 from train.step import training_step
-from vlm.config import DecoderConfig, EncoderConfig, LoraSettings, ReportModelConfig
+from vlm.config import ENCODER_SIZES, DecoderConfig, EncoderConfig, LoraSettings, ReportModelConfig
 from vlm.decoding import GenerationOptions, write_reports
 from vlm.model import ReportModel
-from vlm.sizes import ENCODER_SIZES
 
 INPUTS = ("pixel_values", "view_indices", "view_mask", "prompt_ids", "prompt_mask")
 """What of a batch the prefix is made of."""

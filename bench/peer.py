@@ -18,9 +18,8 @@ from transformers import (
 )
 
 from bench.sizes import START_TOKEN, BenchSizes
-from vlm.config import LoraSettings
-from vlm.lora import add_lora
-from vlm.sizes import ENCODER_SIZES
+from vlm.config import ENCODER_SIZES, LoraSettings
+from vlm.layers.gpt2 import add_lora
 
 CROSS_ATTENTION = ("crossattention.c_attn", "crossattention.q_attn", "crossattention.c_proj")
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from vlm.sizes import DECODER_SIZES
+from vlm.config import DECODER_SIZES
 
 START_TOKEN = 0
 
@@ -13,9 +13,9 @@ class BenchSizes:
     """Both sides take the same; what is not named here is the default of each side."""
 
     encoder: str
-    """A key of vlm.sizes.ENCODER_SIZES."""
+    """A key of vlm.config.ENCODER_SIZES."""
     decoder: str
-    """A key of vlm.sizes.DECODER_SIZES, a GPT-2."""
+    """A key of vlm.config.DECODER_SIZES, a GPT-2."""
     vocab_size: int
     image_size: int
     pool: int

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data.audit_study import SECTIONS, StudyTraits
-from vlm.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
+from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
 
 STATES = {
     POSITIVE: "positive",

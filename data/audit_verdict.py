@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from data.study import SPLITS
-from vlm.findings import FINDINGS
+from vlm.schema.findings import FINDINGS
 
 Severity = Literal["error", "warning", "note"]
 SHOWN_NAMES = 3

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from vlm.findings import FINDING_INDEX, FINDINGS, LABEL_CODES, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
-from vlm.preprocess import Preprocessing
+from vlm.schema.findings import FINDING_INDEX, FINDINGS, LABEL_CODES, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
+from vlm.schema.preprocessing import Preprocessing
 
 MAX_READER_CHARACTERS = 100
 _BESIDE_NO_FINDING = (FINDING_INDEX["No Finding"], FINDING_INDEX["Support Devices"])

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from data.correction import Correction, SavedCorrection
-from vlm.strict_json import from_dict
+from vlm.schema.strict_json import from_dict
 
 STORE_FILE = "corrections.sqlite"
 SCHEMA_VERSION = 1

@@ -22,8 +22,8 @@ from data.draft import FileDraft, FileStudy, ImageOptions, Plan, Planning, Refus
 from data.images import read_image
 from data.labeler import label_report, with_no_finding
 from data.splits import split_subjects
-from vlm.findings import FINDING_INDEX, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
-from vlm.preprocess import Preprocessing
+from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
+from vlm.schema.preprocessing import Preprocessing
 
 SOURCE = "corrections"
 

@@ -13,8 +13,8 @@ import tyro
 
 from data.study import MAX_SIDE, Study
 from data.view import PictureFormat, View, read_view
-from vlm.findings import UNLABELED_STUDY
-from vlm.preprocess import Preprocessing
+from vlm.schema.findings import UNLABELED_STUDY
+from vlm.schema.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

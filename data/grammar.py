@@ -19,8 +19,7 @@ from numpy.random import Generator
 from data import grammar_frames as frames
 from data.grammar_sentences import capitalized, explain_opacity, listed, pick, say_finding, say_pair, say_without
 from data.scene import Scene, SceneFinding
-from vlm.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
-from vlm.views import view_index
+from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, view_index
 
 _LUNG_DISEASE = {"Lung Opacity", "Lung Lesion", "Edema", "Consolidation", "Pneumonia", "Atelectasis"}
 _FORBIDS_DENYING = {

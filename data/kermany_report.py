@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from data import grammar_frames as frames
 from data.grammar_sentences import capitalized
-from vlm.findings import BLANK, FINDING_INDEX, NEGATIVE, POSITIVE, UNLABELED_STUDY
+from vlm.schema.findings import BLANK, FINDING_INDEX, NEGATIVE, POSITIVE, UNLABELED_STUDY
 
 Picture = Literal["normal", "bacterial_pneumonia", "viral_pneumonia", "pneumonia"]
 """What a picture is labelled as; the last where nobody says which kind."""

@@ -27,7 +27,7 @@ from functools import lru_cache
 
 from data.labeler_reader import Mention, read_sentence
 from data.sections import split_sections
-from vlm.findings import BLANK, FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE, UNCERTAIN
+from vlm.schema.findings import BLANK, FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE, UNCERTAIN
 
 _BELIEF = {POSITIVE: 3, UNCERTAIN: 2, NEGATIVE: 1, BLANK: 0}
 _NO_FINDING, _SUPPORT_DEVICES = FINDING_INDEX["No Finding"], FINDING_INDEX["Support Devices"]

@@ -7,7 +7,7 @@ breaks, verbs and prepositions close it; words behind ("… is not seen") go bac
 from dataclasses import dataclass, field
 
 from data.labeler_marks import Mark, marks_of
-from vlm.findings import NEGATIVE, POSITIVE, UNCERTAIN
+from vlm.schema.findings import NEGATIVE, POSITIVE, UNCERTAIN
 
 _IGNORED, _PAST, _EITHER = -1, -2, -3
 """States that only a reader holds: not counted, once happened, and one of two alternatives (in the end uncertain)."""

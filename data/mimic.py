@@ -21,7 +21,7 @@ from data.mimic_reports import MimicReports, study_path
 from data.mimic_tables import MimicIndex, find_tables, read_tables
 from data.sections import split_sections
 from data.splits import later_split, left_out, split_subjects
-from vlm.findings import UNLABELED_STUDY
+from vlm.schema.findings import UNLABELED_STUDY
 
 SOURCE, LICENSE = "mimic_cxr", "PhysioNet Credentialed Health Data License 1.5.0"
 

@@ -14,7 +14,7 @@ from data.splits import later_split
 from data.table_labels import labels_from_columns
 from data.table_rows import Row, read_rows, require_columns
 from data.view import UNKNOWN_VIEW
-from vlm.findings import BLANK, FINDINGS, UNLABELED_STUDY
+from vlm.schema.findings import BLANK, FINDINGS, UNLABELED_STUDY
 
 _TABLE = re.compile(r"(?:mimic-cxr-([\d.]+)-(split|metadata|chexpert|negbio)|cxr-(record)-list)\.csv(?:\.gz)?")
 _SPLITS = {"train": "train", "validate": "validation", "validation": "validation", "test": "test"}

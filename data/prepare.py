@@ -40,7 +40,7 @@ from data.synthetic_source import SyntheticSource
 from data.table import TableSource
 from data.workers import build_rows, num_cores
 from data.writer import REFUSED_FILE, WARNINGS_FILE, DatasetWriter
-from vlm.findings import FINDINGS
+from vlm.schema.findings import FINDINGS
 
 SOURCES = {
     "table": TableSource,

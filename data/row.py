@@ -16,8 +16,8 @@ from data.labeler import label_report
 from data.report_text import TextOptions, prepare_text
 from data.study import FindingBox, Study
 from data.view import View, stored_bytes
-from vlm.findings import UNLABELED_STUDY
-from vlm.preprocess import Preprocessing, content_box, preprocess
+from vlm.schema.findings import UNLABELED_STUDY
+from vlm.schema.preprocessing import Preprocessing, content_box, preprocess
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 import datasets
 from PIL import Image
 
-from vlm.findings import LABEL_CODES, NUM_FINDINGS, UNLABELED_STUDY
-from vlm.preprocess import Preprocessing
-from vlm.report_format import compose_report
-from vlm.strict_json import from_dict
+from vlm.schema.findings import LABEL_CODES, NUM_FINDINGS, UNLABELED_STUDY
+from vlm.schema.preprocessing import Preprocessing
+from vlm.schema.report_format import compose_report
+from vlm.schema.strict_json import from_dict
 
 PREPARATION_FILE = "preparation.json"
 """In the folder of a data set: the options it was made with."""

@@ -23,7 +23,7 @@ from data.table_entry import Entry, Reading, join, read_entry, without_text
 from data.table_labels import read_label_map
 from data.table_rows import TableFile, no_such_column
 from data.table_stored import StoredTable, open_folder, open_hub
-from vlm.findings import FINDINGS
+from vlm.schema.findings import FINDINGS
 
 ROLES = (
     *("image", "study_id", "subject_id", "view_position", "indication", "findings", "impression", "report"),

@@ -7,7 +7,7 @@ from data.sections import split_sections
 from data.table_labels import is_blank, labels_from_codes, labels_from_columns, labels_from_map
 from data.table_rows import Row
 from data.view import UNKNOWN_VIEW
-from vlm.findings import UNLABELED_STUDY
+from vlm.schema.findings import UNLABELED_STUDY
 
 MAX_VIEWS = 16
 _SPLIT_OF_NAME = {

@@ -13,7 +13,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from vlm.findings import (
+from vlm.schema.findings import (
     BLANK,
     FINDING_INDEX,
     FINDINGS,

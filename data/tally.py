@@ -7,7 +7,7 @@ from typing import Any
 from data.draft import Refusal
 from data.row import Built
 from data.study import SPLITS
-from vlm.findings import FINDINGS, POSITIVE, UNLABELED
+from vlm.schema.findings import FINDINGS, POSITIVE, UNLABELED
 
 
 @dataclass(kw_only=True, slots=True)

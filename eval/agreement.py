@@ -8,7 +8,7 @@ habits would share by chance.
 import numpy as np
 
 from eval.clinical import divide, label_array
-from vlm.findings import FINDING_INDEX, LABEL_CODES, UNLABELED
+from vlm.schema.findings import FINDING_INDEX, LABEL_CODES, UNLABELED
 
 NUM_STATES = len(LABEL_CODES - {UNLABELED})
 _COUNTED = [index for finding, index in FINDING_INDEX.items() if finding != "No Finding"]

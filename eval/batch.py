@@ -35,9 +35,8 @@ from eval.run_record import RunRecord, checkpoint_hash, claim_folder, dataset_ha
 from eval.score_table import score_table
 from eval.scoring import Scores
 from eval.split_controls import split_controls
-from vlm.checkpoint import fetch_checkpoint
+from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, told
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.shipped import SHIPPED, told
 
 ControlKind = Literal["shuffled", "blank", "mismatched", "nearest", "random", "constant", "frequent"]
 

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from vlm.config import BaseWeights
-from vlm.pretrained import load_pretrained, read_architecture
+from vlm.layers.pretrained import load_pretrained, read_architecture
 
 
 def load_bert(

@@ -13,7 +13,7 @@ from transformers import BertModel, DistilBertModel, PreTrainedModel, PreTrained
 
 from eval.bert_folder import load_bert
 from eval.learned_scores import LearnedScores, means_over_studies
-from vlm.report_format import report_body
+from vlm.schema.report_format import report_body
 
 BATCH_SIZE = 16
 KINDS = {

@@ -8,7 +8,7 @@ specificity studies without it; balanced accuracy is the mean of the two, and ne
 import numpy as np
 
 from eval.clinical import divide, is_positive, label_array, mean_of_defined
-from vlm.findings import UNLABELED
+from vlm.schema.findings import UNLABELED
 
 DEFAULT_THRESHOLD = 0.5
 CALL_SCORES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")

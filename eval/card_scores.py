@@ -19,7 +19,7 @@ from eval.results_tables import (
     told,
 )
 from eval.verdict import SHUFFLED_IMAGES
-from vlm.calibration import Calibration
+from vlm.uncertainty import Calibration
 
 OVERVIEW = {
     "macro_f1": "macro-F1 of reports",

@@ -15,8 +15,8 @@ from transformers import BertConfig, BertModel, BertPreTrainedModel
 from eval.bert_folder import load_bert
 from eval.clinical import UNCERTAIN_IS_NEGATIVE, UNCERTAIN_IS_POSITIVE, confusion_counts, scores_from_counts
 from eval.learned_scores import LearnedScores
-from vlm.findings import NUM_FINDINGS
-from vlm.report_format import report_body
+from vlm.schema.findings import NUM_FINDINGS
+from vlm.schema.report_format import report_body
 
 BATCH_SIZE = 16
 CONVERT = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlm.findings import CHEXPERT_5, FINDING_INDEX, FINDINGS, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
+from vlm.schema.findings import CHEXPERT_5, FINDING_INDEX, FINDINGS, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
 
 UNCERTAIN_IS_POSITIVE = "uncertain counts as positive"
 UNCERTAIN_IS_NEGATIVE = "uncertain counts as negative"

@@ -20,7 +20,7 @@ from eval.contradictions import Contradiction, contradictions
 from eval.normalization import normalize_report
 from eval.sentences import report_sentences
 from eval.sides import crossed_findings
-from vlm.findings import FINDINGS, NUM_FINDINGS
+from vlm.schema.findings import FINDINGS, NUM_FINDINGS
 
 RATES = {
     "contradiction_rate": "reports that state and deny the same finding",

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from data.labeler import Evidence, explain_report, label_report
 from eval.sentences import report_sentences
-from vlm.findings import FINDING_INDEX, NEGATIVE, POSITIVE
+from vlm.schema.findings import FINDING_INDEX, NEGATIVE, POSITIVE
 
 MAX_MENTIONS = 400
 """A report that mentions findings more often goes round in circles; it is looked at so far."""

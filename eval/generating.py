@@ -16,10 +16,10 @@ from PIL import Image
 
 from eval.predictions import AppendedLines, Prediction, Refusal, read_lines, write_lines
 from eval.progress import Track
+from vlm.explain.attention import attention_peaks
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
-from vlm.heatmap import attention_peaks
-from vlm.report_format import compose_report
-from vlm.views import VIEW_KINDS, view_index
+from vlm.schema.findings import VIEW_KINDS, view_index
+from vlm.schema.report_format import compose_report
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What a stored image that is broken raises while it is decoded."""

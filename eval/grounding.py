@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from eval.bootstrap import NUM_RESAMPLES, interval, point_values, resample
-from vlm.findings import FINDINGS, NUM_FINDINGS, POSITIVE
-from vlm.views import VIEW_KINDS, view_index
+from vlm.schema.findings import FINDINGS, NUM_FINDINGS, POSITIVE, VIEW_KINDS, view_index
 
 Point = tuple[float, float]
 """x and y as fractions of a view's width and height."""

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from eval.sentences import stated_findings
-from vlm.findings import FINDINGS
+from vlm.schema.findings import FINDINGS
 
 MAX_PANELS = 3
 
@@ -43,7 +43,7 @@ def heat_panels(
 ) -> tuple[HeatPanel, ...]:
     """`attention_maps` [14, views, rows, columns] and `heatmaps` (a view each) as the generator gives them; `boxes` as
     a row of the data set holds them."""
-    from vlm.heatmap import overlay_heatmap  # loads torch
+    from vlm.explain.attention import overlay_heatmap  # loads torch
 
     panels = []
     for finding in findings:

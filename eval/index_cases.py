@@ -24,9 +24,9 @@ from eval.progress import progress, start_processes
 from eval.run_record import checkpoint_hash
 from eval.similar_cases import CASES_FILE, save_cases
 from eval.study_features import feature_origin, index_studies
-from vlm.checkpoint import find_checkpoint
+from vlm.checkpoint.store import find_checkpoint
 from vlm.generator import ReportGenerator
-from vlm.report_format import compose_report
+from vlm.schema.report_format import compose_report
 
 PICTURE_SIDE, PICTURE_QUALITY = 256, 80
 SEED = 0

@@ -14,7 +14,7 @@ from eval.predictions import Prediction, Refusal
 from eval.report_entries import ReportEntry
 from eval.report_files import POSITION
 from eval.report_table import ReportTable
-from vlm.findings import UNLABELED_STUDY
+from vlm.schema.findings import UNLABELED_STUDY
 
 MissingPredictions = Literal["leave-out", "empty", "error"]
 

@@ -24,13 +24,12 @@ from data.known_sources import credits_of, limits_of
 from data.program import run_main
 from eval.card_scores import card_scores
 from eval.run_record import checkpoint_hash
-from vlm.calibration import Calibration
-from vlm.checkpoint import WEIGHTS, find_checkpoint
+from vlm.checkpoint.provenance import Lineage, lineage_table, load_lineage
+from vlm.checkpoint.store import SHIPPED, WEIGHTS, find_checkpoint
 from vlm.config import ReportModelConfig
-from vlm.findings import FINDINGS
-from vlm.lineage import Lineage, lineage_table, load_lineage
-from vlm.shipped import SHIPPED
-from vlm.strict_json import read_json
+from vlm.schema.findings import FINDINGS
+from vlm.schema.strict_json import read_json
+from vlm.uncertainty import Calibration
 
 MAX_BYTES = {"results": 64 * 2**20, "recipe": 2**16, "notes": 2**16}
 _FIGURE = re.compile(r"(?<!\w)\d*\.\d+|\d+(?:\.\d+)? ?%")
@@ -139,7 +138,7 @@ def _use(name: str) -> str:
         "```python\nfrom data.images import read_image\nfrom vlm.generator import ReportGenerator\n\n"
         f"generator = ReportGenerator.from_pretrained({argument})\n"
         '[report] = generator.generate([[read_image("frontal.dcm"), read_image("lateral.dcm")]])\n```\n\n'
-        f"or `python -m vlm.report frontal.dcm lateral.dcm{flag}`, or the web page, `python app.py{flag}`."
+        f"or `python -m page.report frontal.dcm lateral.dcm{flag}`, or the web page, `python app.py{flag}`."
     )
 
 

@@ -25,9 +25,9 @@ from eval.predictions import Prediction, write_lines
 from eval.progress import progress, start_processes
 from eval.run_record import checkpoint_hash
 from eval.study_features import feature_origin, index_studies
+from vlm.checkpoint.store import SHIPPED, told
 from vlm.generator import ReportGenerator
-from vlm.report_format import compose_report, split_report
-from vlm.shipped import SHIPPED, told
+from vlm.schema.report_format import compose_report, split_report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ import re
 import string
 from collections.abc import Callable
 
-from vlm.report_format import report_body
+from vlm.schema.report_format import report_body
 
 UNKNOWN_WORD = "<unk>"
 _WORD = re.compile(r"\d+\.\d+|[^\W_]+")

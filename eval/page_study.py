@@ -12,7 +12,7 @@ from eval.heat_panel import HeatPanel
 from eval.predictions import Prediction
 from eval.sentences import StatedSentence, stated_findings, stated_sentences
 from eval.text_difference import Span, differing_spans
-from vlm.findings import FINDINGS, UNLABELED
+from vlm.schema.findings import FINDINGS, UNLABELED
 
 PICTURE_SIDE = 384
 """Longest side of a picture on the page. Real X-rays take 7 kB each: 20 studies with all their heatmaps, 1 MB."""

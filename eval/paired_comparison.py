@@ -13,7 +13,7 @@ from eval.randomization import holm_adjusted, randomization_p_values
 from eval.scoring import METRICS, Scores, paired_difference
 from eval.study_statistics import LabelReport
 from eval.verdict import number
-from vlm.findings import FINDING_INDEX, UNLABELED
+from vlm.schema.findings import FINDING_INDEX, UNLABELED
 
 COMPARED = (
     "macro_f1", "micro_f1", "macro_f1_5", "micro_f1_5", "state_agreement", "macro_auroc", "macro_average_precision",

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from vlm.findings import LABEL_CODES, NUM_FINDINGS, UNLABELED_STUDY
-from vlm.strict_json import from_dict
+from vlm.schema.findings import LABEL_CODES, NUM_FINDINGS, UNLABELED_STUDY
+from vlm.schema.strict_json import from_dict
 
 MAX_LINE_BYTES = 1_000_000
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.clinical import defined, divide, is_positive, label_array, macro_note, mean_of_defined
-from vlm.findings import FINDINGS, NUM_FINDINGS, UNLABELED
+from vlm.schema.findings import FINDINGS, NUM_FINDINGS, UNLABELED
 
 NUM_BINS = 15
 MAX_CURVE_POINTS = 100

@@ -34,9 +34,9 @@ from eval.lead_ins import check_statements, which_stated
 from eval.probabilities import ranking_scores
 from eval.progress import Track, progress
 from eval.run_record import checkpoint_hash
+from vlm.checkpoint.store import SHIPPED, told
 from vlm.generator import ReportGenerator
-from vlm.report_format import compose_report
-from vlm.shipped import SHIPPED, told
+from vlm.schema.report_format import compose_report
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Of the regression's penalty, inverse (`C`); the best over NUM_FOLDS groups of training patients is taken."""

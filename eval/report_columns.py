@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from eval.report_files import POSITION, ReportFile
-from vlm.findings import FINDINGS
+from vlm.schema.findings import FINDINGS
 
 NAMES = {
     "study_id": ("study_id", "id", "uid", "dicom_id", "image_id", "accession", "study", POSITION, "unnamed: 0", ""),

@@ -12,8 +12,8 @@ from data.table_labels import labels_from_columns
 from data.table_rows import Row
 from eval.report_columns import Columns
 from eval.report_files import ReportFile
-from vlm.findings import FINDINGS, LABEL_CODES, NUM_FINDINGS
-from vlm.report_format import compose_report
+from vlm.schema.findings import FINDINGS, LABEL_CODES, NUM_FINDINGS
+from vlm.schema.report_format import compose_report
 
 MAX_REPORT_CHARACTERS = 50_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")

@@ -16,7 +16,7 @@ from eval.page_grounding import grounding_panel
 from eval.page_study import PageStudy
 from eval.study_choice import BEST, BY_LOT, WORST
 from eval.verdict import number
-from vlm.findings import FINDINGS
+from vlm.schema.findings import FINDINGS
 
 TEMPLATE = Path(__file__).parent / "templates" / "report_page.html.j2"
 KINDS = {

@@ -10,7 +10,7 @@ import numpy as np
 from eval.report_columns import KNOWN_COLUMNS, Columns, find_columns
 from eval.report_entries import ReportEntry, read_entries
 from eval.report_files import ReportFile, file_hash, open_report_file
-from vlm.findings import FINDINGS
+from vlm.schema.findings import FINDINGS
 
 MAX_CHARACTERS = 2**29
 """Of all reports of one file together."""

@@ -12,11 +12,10 @@ import datasets
 
 from eval.feature_index import INDEX_FILE
 from eval.similar_cases import CASES_FILE
-from vlm import familiarity
-from vlm.checkpoint import fetch_checkpoint
-from vlm.lineage import LINEAGE
-from vlm.shipped import SHIPPED
-from vlm.strict_json import read_json
+from vlm import uncertainty as familiarity
+from vlm.checkpoint.provenance import LINEAGE
+from vlm.checkpoint.store import SHIPPED, fetch_checkpoint
+from vlm.schema.strict_json import read_json
 
 RUN_FILE = "run.json"
 BESIDE_THE_MODEL = (

@@ -21,7 +21,7 @@ from eval.probabilities import PROBABILITY_SCORES
 from eval.reference_vocabulary import ReferenceVocabulary
 from eval.rouge import ROUGE_NAME, STEMMED_ROUGE_NAME
 from eval.study_statistics import MEAN_TEXT_SCORES, LabelReport, StudyStatistics, study_statistics
-from vlm.findings import FINDINGS, UNLABELED
+from vlm.schema.findings import FINDINGS, UNLABELED
 
 METRICS = {
     "macro_f1": "macro-F1 (14)",

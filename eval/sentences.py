@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from data.sentences import split_sentences
-from vlm.findings import FINDING_INDEX, POSITIVE, UNCERTAIN
-from vlm.report_format import split_report
+from vlm.schema.findings import FINDING_INDEX, POSITIVE, UNCERTAIN
+from vlm.schema.report_format import split_report
 
 _NO_FINDING = FINDING_INDEX["No Finding"]
 

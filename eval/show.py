@@ -25,10 +25,10 @@ from eval.heat_panel import findings_to_show, heat_panels
 from eval.predictions import Prediction, read_lines
 from eval.sentences import stated_findings, stated_sentences
 from eval.study_picture import STATES, StudyPicture, draw_study
-from vlm.findings import BLANK, FINDING_INDEX, FINDINGS, UNLABELED
+from vlm.checkpoint.store import SHIPPED, told
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.report_format import compose_report
-from vlm.shipped import SHIPPED, told
+from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, UNLABELED
+from vlm.schema.report_format import compose_report
 
 RULE = "the first study of the split with at least two findings (Support Devices not counted)"
 STYLES = {(True, True): "green", (True, False): "yellow", (False, True): "red", (False, False): "dim"}

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eval.sentences import StatedSentence, stated_sentences
-from vlm.findings import NUM_FINDINGS
+from vlm.schema.findings import NUM_FINDINGS
 
 SIDE_SCORES = ("side_agreement", "side_reversal")
 """Shares of the findings asked: put on the true side alone; on the opposite side alone. The rest is put on both sides

@@ -21,7 +21,7 @@ from eval.controls import (
 )
 from eval.predictions import Prediction
 from eval.text_controls import CONSTANTS
-from vlm.report_format import compose_report
+from vlm.schema.report_format import compose_report
 
 
 def split_controls(

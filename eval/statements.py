@@ -29,9 +29,9 @@ from eval.probabilities import ranking_scores
 from eval.progress import Track, progress
 from eval.run_record import checkpoint_hash
 from eval.statement_scores import ask
+from vlm.checkpoint.store import SHIPPED, told
 from vlm.generator import ReportGenerator
-from vlm.report_format import compose_report
-from vlm.shipped import SHIPPED, told
+from vlm.schema.report_format import compose_report
 
 FIGURES = {
     "auroc": "AUROC",

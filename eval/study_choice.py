@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from eval.predictions import Prediction
 from eval.sentences import stated_findings
-from vlm.findings import UNLABELED
+from vlm.schema.findings import UNLABELED
 
 WORST, BEST, BY_LOT = "Worst", "Best", "Drawn by lot"
 

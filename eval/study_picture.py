@@ -17,7 +17,7 @@ from PIL import Image
 
 from eval.heat_panel import HeatPanel
 from eval.sentences import StatedSentence
-from vlm.findings import FINDINGS, NEGATIVE, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
+from vlm.schema.findings import FINDINGS, NEGATIVE, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
 
 GROUND, INK, SOFT, TRACK = "#0d1317", "#e7edf2", "#8d9ba8", "#25313a"
 FINDING_COLORS = ("#4cc3d9", "#f2a65a", "#c792ea")

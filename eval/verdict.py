@@ -15,7 +15,7 @@ from eval.bootstrap import Estimate
 from eval.clinical import f1_scores
 from eval.scoring import METRICS, Scores, paired_difference
 from eval.sides import SIDE_SCORES
-from vlm.findings import FINDING_INDEX, POSITIVE
+from vlm.schema.findings import FINDING_INDEX, POSITIVE
 
 SHUFFLED_IMAGES, SHUFFLED_REPORTS = "shuffled images", "shuffled reports"
 SLIGHT_DIFFERENCE = {"macro_f1": 0.1, "cider": 0.1, "macro_auroc": 0.05}

@@ -8,7 +8,7 @@ from html import escape
 
 from page.corrections import Edit
 from page.reading import Reading
-from vlm.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
+from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
 
 MAX_CHARACTERS = 20_000
 """Of all that the form sends."""

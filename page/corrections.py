@@ -15,8 +15,8 @@ from data.correction_store import CorrectionStore
 from data.identity import PLACEHOLDER, remove_identity
 from page.reading import Reading
 from page.study_record import ModelIdentity
-from vlm.findings import UNLABELED_STUDY
 from vlm.generator import ReportGenerator
+from vlm.schema.findings import UNLABELED_STUDY
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

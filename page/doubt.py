@@ -1,7 +1,7 @@
 """Why a picture may be none that the model can read: pictures in, a sentence for each that is doubtful.
 
 First what can be seen without a model, then how far the picture lies from those that the model was trained on, where
-the checkpoint knows them (`vlm.familiarity`).
+the checkpoint knows them (`vlm.uncertainty`).
 """
 
 from collections.abc import Sequence

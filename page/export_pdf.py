@@ -15,7 +15,7 @@ from reportlab.platypus import Flowable, Image, KeepTogether, Paragraph, SimpleD
 from page import pdf_style as style
 from page.export_text import TITLE, by_probability, facts, sections
 from page.study_record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
-from vlm.findings import FINDING_INDEX
+from vlm.schema.findings import FINDING_INDEX
 
 MAX_PICTURE_HEIGHT, MAX_HEATMAP_HEIGHT = 230.0, 150.0
 """In points, 72 to the inch."""

@@ -6,7 +6,7 @@ from html import escape
 
 from page.heat import data_address
 from page.picture import Picture
-from vlm.views import VIEW_KINDS, view_index
+from vlm.schema.findings import VIEW_KINDS, view_index
 
 EMPTY = '<div class="empty views"><p>The pictures will be shown here.</p></div>'
 _KEYS = "Keys: plus and minus zoom, arrows move, i inverts, [ ] and , . set the window, 0 resets, f fills the screen"

@@ -7,7 +7,7 @@ alike; none is for the categories that are CheXpert's own (Lung Opacity, Lung Le
 
 from dataclasses import dataclass
 
-from vlm.findings import FINDING_INDEX
+from vlm.schema.findings import FINDING_INDEX
 
 OWN_SYSTEM = "urn:cxrscribe:report"
 OWN_SCHEME = "99CXRSCRIBE"

@@ -6,8 +6,8 @@ Each row is a radio button that chooses its heatmap (see `page.heat`).
 from collections.abc import Sequence
 
 from page.reading import Reading
-from vlm.calibration import Calibration
-from vlm.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
+from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
+from vlm.uncertainty import Calibration
 
 _SAYS = {POSITIVE: "present", NEGATIVE: "absent", UNCERTAIN: "possible", BLANK: "not named"}
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from vlm.heatmap import heatmaps
+from vlm.explain.attention import heatmaps
 
 LAYER_SIDE = 256
 """Longest side of a heatmap in pixels; attention is far coarser than that."""

@@ -9,7 +9,7 @@ from data.dicom import read_dicom
 from data.dicom_header import check_radiograph
 from data.dicom_identifiers import DicomIdentifiers, dicom_identifiers
 from data.images import ImageRefused, is_dicom, read_bytes, read_image
-from vlm.preprocess import Preprocessing, preprocess
+from vlm.schema.preprocessing import Preprocessing, preprocess
 
 VIEW_CHOICES = {"auto": "", "PA": "PA", "AP": "AP", "lateral": "LATERAL"}
 """What a visitor can choose, and the view position it stands for; auto asks the DICOM header."""

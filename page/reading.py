@@ -19,8 +19,8 @@ from eval.sentences import StatedSentence, stated_sentences
 from page.doubt import find_doubts, mixed_studies
 from page.picture import Picture
 from page.study_files import read_study_files
-from vlm.findings import BLANK, NUM_FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+from vlm.schema.findings import BLANK, NUM_FINDINGS
 
 MAX_INDICATION_CHARACTERS = 1000
 WRITING = GenerationOptions(max_new_tokens=160)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from html import escape
 
 from page.reading import Reading
-from vlm.findings import FINDINGS
 from vlm.generator import StudyReport
+from vlm.schema.findings import FINDINGS
 
 EMPTY = (
     '<section class="card"><h2>Report</h2><p class="soft">Choose pictures and press “Write the report”, '

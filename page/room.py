@@ -22,8 +22,8 @@ from page.study_files import MAX_VIEWS
 from page.study_record import ModelIdentity
 from page.uploads import remove_later
 from page.visit import VIEWS_OF_VISITORS, Visit, read_visit, record_of, sentence_maps, take_in
+from vlm.explain.occlusion import occlude, occlusion_shares
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.occlusion import occlude, occlusion_shares
 
 SHOW_EVERY_SECONDS = 0.05
 """A browser that is sent every token of a fast model lags behind it."""

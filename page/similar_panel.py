@@ -10,7 +10,7 @@ import gradio as gr
 from eval.similar_cases import SimilarCase, SimilarCases, load_similar_cases
 from page import markup
 from page.visit import Visit
-from vlm.checkpoint import fetch_checkpoint
+from vlm.checkpoint.store import fetch_checkpoint
 from vlm.generator import ReportGenerator
 
 NUM_CASES = 3

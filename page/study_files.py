@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from data.images import ImageRefused, read_bytes
 from page.picture import Picture, read_picture
 from page.zip_archive import entries_of, is_zip, open_zip, read_entry
-from vlm.preprocess import Preprocessing
+from vlm.schema.preprocessing import Preprocessing
 
 MAX_VIEWS = 6
 """Pictures of one study; more are no study of the chest but a folder of many."""

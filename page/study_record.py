@@ -20,10 +20,9 @@ from data.identity import remove_identity
 from eval.run_record import checkpoint_hash
 from page.plain_text import plain_line, plain_text
 from page.reading import Reading
-from vlm.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
+from vlm.explain.attention import heatmaps, overlay_heatmap
 from vlm.generator import ReportGenerator
-from vlm.heatmap import heatmaps, overlay_heatmap
-from vlm.views import VIEW_KINDS, view_index
+from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, VIEW_KINDS, view_index
 
 NOT_A_DEVICE = "Not a medical device: for research and teaching; no diagnosis or treatment may rest on it."
 STATE_WORDS = {BLANK: "not mentioned", POSITIVE: "present", NEGATIVE: "absent", UNCERTAIN: "possible"}
@@ -89,7 +88,7 @@ class StudyRecord:
     findings: str
     impression: str
     finding_rows: tuple[RecordedFinding, ...]
-    """Those that the model knows, in the order of vlm.findings.FINDINGS."""
+    """Those that the model knows, in the order of vlm.schema.findings.FINDINGS."""
     num_calibration_studies: int
     """0: the probabilities are not calibrated."""
     warnings: tuple[str, ...]

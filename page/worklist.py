@@ -17,8 +17,8 @@ from page.plain_text import plain_line, plain_text
 from page.reading import WRITING, Reading, read_study
 from page.study_files import MAX_VIEWS
 from page.study_groups import BroughtFile, StudyFiles, brought_files, group_studies
-from vlm.findings import FINDING_INDEX, FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.schema.findings import FINDING_INDEX, FINDINGS
 
 READ, DOUBTED, REFUSED = "read", "doubted", "refused"
 """The states of a row: with a report, without one because of doubts, a file or a study that cannot be used."""

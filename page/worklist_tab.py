@@ -23,8 +23,8 @@ from page.study_groups import MAX_FILES
 from page.study_record import ModelIdentity
 from page.worklist import READ, REFUSED, WorklistRow, most_likely_first, read_worklist
 from page.worklist_table import EMPTY, worklist_csv, worklist_html, worklist_jsonl
-from vlm.findings import FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.schema.findings import FINDINGS
 
 ANY_FINDING = "Any finding"
 SHOW_EVERY_SECONDS = 2.0

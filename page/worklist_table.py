@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from html import escape
 
 from page.worklist import DOUBTED, READ, REFUSED, WorklistRow
-from vlm.findings import FINDINGS
+from vlm.schema.findings import FINDINGS
 
 MAX_SHOWN = 200
 """Rows on the page; the files have all."""

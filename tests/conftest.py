@@ -33,7 +33,7 @@ def same_random_numbers():
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer():
-    from vlm.tokenizer import train_tokenizer
+    from vlm.inputs.tokenizer import train_tokenizer
 
     return train_tokenizer(SENTENCES, vocab_size=300)
 
@@ -116,8 +116,8 @@ def tiny_lstm(build_model):
 @pytest.fixture(scope="session")
 def tiny_checkpoint(build_model, tiny_tokenizer, tmp_path_factory):
     """A checkpoint folder with random weights. Shared by all tests: copy it before changing it."""
-    from vlm.calibration import Calibration
-    from vlm.checkpoint import Checkpoint, save_checkpoint
+    from vlm.checkpoint.store import Checkpoint, save_checkpoint
+    from vlm.uncertainty import Calibration
 
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
     calibration = Calibration(temperature=1.5, num_studies=10)
@@ -142,10 +142,10 @@ def study_batch(tiny_tokenizer, pictures):
     view without a report. `study_batch(only=[0])` has some of them, padded no more than they need."""
     import torch
 
-    from vlm.batch import batch_tokens, batch_views
     from vlm.config import ImageGeometry
-    from vlm.image import fit_square
-    from vlm.tokenizer import encode_prompt, encode_report
+    from vlm.inputs.batch import batch_tokens, batch_views
+    from vlm.inputs.image import fit_square
+    from vlm.inputs.tokenizer import encode_prompt, encode_report
 
     views = [pictures[:2], pictures[2:3], pictures[3:4]]
     positions = [["PA", "LATERAL"], ["AP"], ["UNKNOWN"]]
@@ -281,7 +281,7 @@ def recorded_study(pictures):
 
     from data.dicom_identifiers import DicomIdentifiers
     from page.study_record import ModelIdentity, RecordedFinding, RecordedView, StudyRecord
-    from vlm.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE
+    from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE
 
     def identifiers(number):
         return DicomIdentifiers(

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from eval.agreement import state_agreement, state_counts
-from vlm.findings import FINDING_INDEX
+from vlm.schema.findings import FINDING_INDEX
 
 random = np.random.default_rng(0)
 PREDICTED = random.integers(0, 4, size=(50, 14))

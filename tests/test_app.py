@@ -28,11 +28,11 @@ from page.accounts import write_account
 from page.examples import NUM_MADE_UP
 from page.plain_text import plain_text
 from page.reading import read_files
-from vlm.checkpoint import load_checkpoint, save_checkpoint
-from vlm.findings import FINDINGS
+from page.report import main as report_program
+from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.preprocess import Preprocessing, preprocess
-from vlm.report import main as report_program
+from vlm.schema.findings import FINDINGS
+from vlm.schema.preprocessing import Preprocessing, preprocess
 
 pytestmark = pytest.mark.filterwarnings(
     # Gradio leaves event loops and sockets to the garbage collector, and calls pandas in old ways.

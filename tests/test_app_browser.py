@@ -14,8 +14,8 @@ from test_picture import dicom  # noqa: F401 (a fixture)
 from app import AppOptions, build_app, serve
 from data.correction_store import CorrectionStore
 from data.images import read_image
-from vlm.findings import NUM_FINDINGS
 from vlm.generator import ReportGenerator
+from vlm.schema.findings import NUM_FINDINGS
 
 CHROMIUM = Path("/usr/bin/chromium")
 AXE = Path(__file__).parent.parent / ".venv/node_modules/axe-core/axe.min.js"

@@ -19,7 +19,7 @@ from data.audit_study import study_traits
 from data.audit_verdict import judge
 from data.study import FEATURES
 from data.synthetic import make_study
-from vlm.findings import FINDING_INDEX, UNLABELED_STUDY
+from vlm.schema.findings import FINDING_INDEX, UNLABELED_STUDY
 
 EVIL = '<script>alert("x")</script>'
 LONG_REPORT = " ".join(f"Sentence {number} tells of region {chr(97 + number)} without doubt." for number in range(20))

@@ -23,9 +23,9 @@ import eval.batch
 from data.study import FEATURES
 from eval.generating import GRAY, Job, write_predictions
 from eval.predictions import Prediction, Refusal, read_lines
-from vlm.findings import FINDINGS
 from vlm.generator import GenerationOptions, StudyReport
-from vlm.preprocess import Preprocessing
+from vlm.schema.findings import FINDINGS
+from vlm.schema.preprocessing import Preprocessing
 
 WORDS = {4: "pulmonary edema", 9: "pleural effusion", 11: "rib fracture"}
 

@@ -6,7 +6,7 @@ import torch
 
 from train.batches import Collator, StudyDataset, finding_targets, plan_epoch, told_presence
 from vlm.config import ImageGeometry
-from vlm.report_format import compose_report
+from vlm.schema.report_format import compose_report
 
 PLAN = {"seed": 3, "epoch": 1, "batch_size": 4, "num_batches": 2}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from train.calibrate import calibrate
-from vlm.calibration import Calibration
+from vlm.uncertainty import Calibration
 
 
 def _overconfident(temperature, num_studies=4000):

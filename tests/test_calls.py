@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score
 
 from eval.calls import call_counts, call_scores
-from vlm.findings import FINDING_INDEX, UNLABELED
+from vlm.schema.findings import FINDING_INDEX, UNLABELED
 
 random = np.random.default_rng(0)
 REFERENCE = random.integers(0, 4, size=(60, 14))

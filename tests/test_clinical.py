@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
 from eval.clinical import f1_scores, scores_from_counts
-from vlm.findings import FINDING_INDEX, FINDINGS
+from vlm.schema.findings import FINDING_INDEX, FINDINGS
 
 random = np.random.default_rng(0)
 PREDICTED = random.integers(0, 4, size=(60, 14))

@@ -11,7 +11,7 @@ from eval.paired_comparison import compare, finding_changes
 from eval.predictions import Prediction
 from eval.randomization import holm_adjusted, randomization_p_values
 from eval.scoring import score_predictions
-from vlm.findings import FINDINGS
+from vlm.schema.findings import FINDINGS
 
 NAMES = [finding.lower() for finding in FINDINGS]
 

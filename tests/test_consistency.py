@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eval.consistency import RATES, consistency, consistency_document, consistency_lines
-from vlm.findings import FINDING_INDEX, FINDINGS
+from vlm.schema.findings import FINDING_INDEX, FINDINGS
 
 EFFUSION, EDEMA = FINDING_INDEX["Pleural Effusion"], FINDING_INDEX["Edema"]
 REPORTS = [

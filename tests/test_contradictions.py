@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eval.contradictions import contradictions
-from vlm.report_format import compose_report
+from vlm.schema.report_format import compose_report
 
 REAL_REPORTS = Path(__file__).parents[2] / "shared" / "data" / "iu_text" / "reports.jsonl"
 

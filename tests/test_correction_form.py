@@ -7,7 +7,7 @@ import pytest
 from test_markup import reading_of
 
 from page.correction_form import correction_form, read_form
-from vlm.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
+from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
 
 
 def sent(reading="k", findings=("The heart is normal.",), impression=(), **states):

@@ -14,9 +14,9 @@ from page.study_record import model_identity
 from train import finetune
 from train.batches import Collator, StudyDataset
 from train.validation import validate
-from vlm.findings import FINDINGS, POSITIVE, UNLABELED
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.report_format import compose_report
+from vlm.schema.findings import FINDINGS, POSITIVE, UNLABELED
+from vlm.schema.report_format import compose_report
 
 OPTIONS = ["--batch-size=8", "--max-report-tokens=40", "--num-validation-reports=0", "--num-workers=0"]
 WRITING = GenerationOptions(max_new_tokens=16)

@@ -18,8 +18,8 @@ from data.correction import Correction, picture_hash, study_hash
 from data.correction_store import CorrectionStore, image_file
 from data.correction_table import COLUMNS, SCHEMA_VERSION, STORE_FILE, list_corrections, open_table, read_correction
 from data.images import read_image
-from vlm.findings import FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
-from vlm.preprocess import Preprocessing
+from vlm.schema.findings import FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
+from vlm.schema.preprocessing import Preprocessing
 
 ROOT = Path(__file__).parent.parent
 

@@ -15,8 +15,8 @@ from data.correction_table import STORE_FILE, Entry
 from data.corrections import corrected_labels, link_subjects, newest_by_study
 from data.prepare import main
 from data.study import load_studies
-from vlm.findings import BLANK, FINDING_INDEX, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
-from vlm.preprocess import Preprocessing
+from vlm.schema.findings import BLANK, FINDING_INDEX, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
+from vlm.schema.preprocessing import Preprocessing
 
 EFFUSION = "There is a small left pleural effusion. No pneumothorax."
 

@@ -10,7 +10,7 @@ from fhir.resources.diagnosticreport import DiagnosticReport
 
 from page.export_fhir import export_fhir
 from page.export_text import export_text
-from vlm.findings import FINDINGS
+from vlm.schema.findings import FINDINGS
 
 
 def exported(record, **settings) -> dict:

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 
 from page.export_sr import export_sr
-from vlm.findings import FINDINGS
+from vlm.schema.findings import FINDINGS
 
 
 def opened(record, **settings) -> pydicom.Dataset:

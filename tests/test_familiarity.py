@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from train.familiarity import main, measure_familiarity
-from vlm.checkpoint import load_checkpoint, save_checkpoint
-from vlm.familiarity import NUM_DIRECTIONS, SETTINGS, TENSORS, fit_familiarity, load_familiarity, save_familiarity
+from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import ReportGenerator
+from vlm.uncertainty import NUM_DIRECTIONS, SETTINGS, TENSORS, fit_familiarity, load_familiarity, save_familiarity
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from test_markup import CALIBRATED, REPORT, Tags, reading_of
 
 from page.findings_card import findings_card
 from page.reading import Reading
-from vlm.calibration import Calibration
-from vlm.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS
+from vlm.schema.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS
+from vlm.uncertainty import Calibration
 
 NOTHING = [0.1] * NUM_FINDINGS
 

@@ -17,11 +17,11 @@ from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTModel
 from data.study import load_studies
 from train import finetune, loop
 from train.card import main as write_card_again
-from vlm.checkpoint import load_checkpoint
+from vlm.checkpoint.provenance import LINEAGE, load_lineage
+from vlm.checkpoint.store import load_checkpoint
 from vlm.generator import ReportGenerator
-from vlm.lineage import LINEAGE, load_lineage
-from vlm.preprocess import Preprocessing
-from vlm.tokenizer import train_tokenizer
+from vlm.inputs.tokenizer import train_tokenizer
+from vlm.schema.preprocessing import Preprocessing
 
 ROOT = Path(__file__).parent.parent
 SMALL = [

@@ -9,8 +9,8 @@ from data.grammar import write_report
 from data.labeler import label_report
 from data.scene import KINDS, Scene, SceneFinding
 from data.scene_sampling import sample_scene
-from vlm.findings import FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
-from vlm.report_format import compose_report
+from vlm.schema.findings import FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
+from vlm.schema.report_format import compose_report
 
 KIND_WORDS = {
     "widened mediastinum": r"mediastin\w+.* widen|widen\w+ of the mediastinum|mediastinal widening",

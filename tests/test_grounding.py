@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eval.grounding import MIDDLE, MODEL, USUAL, grounding, grounding_document, usual_places
-from vlm.findings import FINDING_INDEX, FINDINGS
+from vlm.schema.findings import FINDING_INDEX, FINDINGS
 
 EFFUSION, EDEMA = FINDING_INDEX["Pleural Effusion"], FINDING_INDEX["Edema"]
 LEFT_BASE = (0, 0.6, 0.7, 0.9, 0.9)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from page.heat import heat_rules
-from vlm.findings import NUM_FINDINGS
+from vlm.schema.findings import NUM_FINDINGS
 
 
 def layers_of(rules):

@@ -12,7 +12,7 @@ from data.kermany_report import PICTURES, all_wordings, compose_sections, labels
 from data.labeler import label_report
 from data.prepare import main
 from data.study import load_studies
-from vlm.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNLABELED
+from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNLABELED
 
 REAL = Path(__file__).parent.parent / "../shared/data/pneumonia"
 PNEUMONIA, NO_FINDING = FINDING_INDEX["Pneumonia"], FINDING_INDEX["No Finding"]

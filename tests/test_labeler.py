@@ -9,7 +9,7 @@ import pytest
 from bench.labeler_mesh import NARROW, REPORTS, agreement, read_reports
 from data.labeler import Evidence, explain_report, label_report
 from data.labeler_spelling import mend_spelling
-from vlm.findings import FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
+from vlm.schema.findings import FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
 
 P, N, U = POSITIVE, NEGATIVE, UNCERTAIN
 ECM, CARDIO, OPACITY, LESION, EDEMA = FINDINGS[:5]

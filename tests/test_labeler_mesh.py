@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench.labeler_mesh import BROAD, NARROW, IndexedReport, agreement, main
-from vlm.findings import POSITIVE, UNCERTAIN
+from vlm.schema.findings import POSITIVE, UNCERTAIN
 
 
 def report_with(text, *codes):

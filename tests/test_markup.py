@@ -14,9 +14,9 @@ from page.findings_card import findings_card
 from page.picture import Picture
 from page.reading import Reading, complete
 from page.report_card import finished_report, growing_report
-from vlm.calibration import Calibration
-from vlm.findings import NUM_FINDINGS
 from vlm.generator import StudyReport
+from vlm.schema.findings import NUM_FINDINGS
+from vlm.uncertainty import Calibration
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(1)>\" onload='alert(1)"
 REPORT = StudyReport(

@@ -17,7 +17,7 @@ from data.mimic import MimicSource
 from data.mimic_tables import find_tables
 from data.prepare import main
 from data.study import load_studies
-from vlm.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED_STUDY
+from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED_STUDY
 
 REPORT = """                                 FINAL REPORT
  EXAMINATION:  CHEST (PA AND LAT)

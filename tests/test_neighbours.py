@@ -9,7 +9,7 @@ from eval.feature_index import FeatureIndex, load_index
 from eval.neighbours import main, neighbour_predictions
 from eval.predictions import Prediction, read_lines
 from vlm.generator import ReportGenerator
-from vlm.report_format import compose_report
+from vlm.schema.report_format import compose_report
 
 
 def run(tiny_checkpoint, dataset, output, *flags):

@@ -11,8 +11,8 @@ from data.images import read_image
 from page.corrections import Edit, save_correction
 from page.reading import read_files
 from page.study_record import model_identity
-from vlm.findings import NEGATIVE, UNLABELED_STUDY
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.schema.findings import NEGATIVE, UNLABELED_STUDY
 
 STATES = (NEGATIVE, *UNLABELED_STUDY[1:])
 

@@ -5,7 +5,7 @@ import pytest
 
 from data.phantom.draw import draw_study
 from data.scene import KINDS, Scene, SceneFinding
-from vlm.findings import FINDING_INDEX
+from vlm.schema.findings import FINDING_INDEX
 
 SIDED = {
     "Lung Lesion",

@@ -11,7 +11,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 
 from data.images import ImageRefused
 from page.picture import read_picture
-from vlm.preprocess import Preprocessing, preprocess
+from vlm.schema.preprocessing import Preprocessing, preprocess
 
 GRAY = (np.arange(48 * 40).reshape(48, 40) % 200).astype(np.uint8)
 CLAHE = Preprocessing(clahe=True)

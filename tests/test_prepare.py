@@ -25,7 +25,7 @@ from data.study import FindingBox, Study, load_studies, saved_preprocessing
 from data.synthetic import make_study
 from data.workers import build_rows
 from data.writer import DatasetWriter
-from vlm.preprocess import Preprocessing
+from vlm.schema.preprocessing import Preprocessing
 
 PICTURE = np.random.default_rng(0).integers(0, 256, size=(40, 30), dtype=np.uint8)
 

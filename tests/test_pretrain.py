@@ -17,8 +17,8 @@ from data.study import load_studies
 from train import pretrain, pretrain_loop
 from train.build import build_model, build_tokenizer
 from train.options import FinetuneOptions
+from vlm.checkpoint.provenance import load_lineage
 from vlm.config import ImageGeometry
-from vlm.lineage import load_lineage
 
 ROOT = Path(__file__).parent.parent
 SMALL = {

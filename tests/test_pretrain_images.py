@@ -12,7 +12,7 @@ from train.masked_autoencoder import MaskedAutoencoder, wave_positions
 from train.pictures import PictureDataset
 from train.reconstruction import draw_reconstructions
 from vlm.config import ImageGeometry
-from vlm.image import fit_square
+from vlm.inputs.image import fit_square
 
 GEOMETRY = ImageGeometry(size=64)
 NUM_PATCHES = 16

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from train.report_texts import IGNORED, LanguageModel, ReportTexts, reports_of
-from vlm.report_format import compose_report
+from vlm.schema.report_format import compose_report
 
 
 @pytest.fixture

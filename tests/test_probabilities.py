@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from eval.probabilities import auroc, curves, pooled_calibration_error, probability_scores
-from vlm.findings import FINDING_INDEX
+from vlm.schema.findings import FINDING_INDEX
 
 random = np.random.default_rng(0)
 REFERENCE = random.integers(0, 4, size=(60, 14))

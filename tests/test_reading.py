@@ -11,9 +11,9 @@ from data.labeler import label_report
 from page.picture import Picture
 from page.reading import Reading, choose_views, complete, read_files, read_study
 from page.study_files import read_study_files
-from vlm.checkpoint import load_checkpoint
-from vlm.findings import FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE
+from vlm.checkpoint.store import load_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+from vlm.schema.findings import FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE
 
 SHORT = GenerationOptions(max_new_tokens=16)
 

@@ -8,8 +8,8 @@ import pytest
 import app
 from data import audit, prepare
 from eval import batch, compare, score, show
+from page import report
 from train import finetune
-from vlm import report
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = {

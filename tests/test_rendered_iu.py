@@ -19,7 +19,7 @@ from data.report_text import TextOptions
 from data.study import load_studies
 from eval.predictions import Prediction
 from train import finetune
-from vlm.findings import FINDING_INDEX, NEGATIVE, POSITIVE
+from vlm.schema.findings import FINDING_INDEX, NEGATIVE, POSITIVE
 
 CODES = (["normal"], ["Cardiomegaly/mild"], ["Pleural Effusion/left", "Scoliosis"], ["Scoliosis"], ["No Indexing"])
 TEXTS = (

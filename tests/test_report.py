@@ -7,9 +7,9 @@ import pytest
 from test_picture import dicom  # noqa: F401 (a fixture)
 
 from page.reading import read_files
-from vlm.checkpoint import load_checkpoint, save_checkpoint
+from page.report import WITHHELD, main
+from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.report import WITHHELD, main
 
 
 @pytest.fixture

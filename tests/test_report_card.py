@@ -7,7 +7,7 @@ import pytest
 from test_markup import REPORT, Tags, reading_of
 
 from page.report_card import MAX_MAPPED, finished_report, growing_report
-from vlm.findings import FINDING_INDEX, NUM_FINDINGS
+from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS
 
 
 def test_a_finished_report_is_sentences_to_choose_under_their_headings():

@@ -10,7 +10,7 @@ import pytest
 import eval.report_files
 import eval.report_table
 from eval.report_table import read_table
-from vlm.findings import FINDINGS
+from vlm.schema.findings import FINDINGS
 
 REPORTS = {"a": "The heart is large.", "b": "Lungs, clear.", "c": ""}
 

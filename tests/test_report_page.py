@@ -19,7 +19,7 @@ from eval.report_page import render_page
 from eval.scoring import score_predictions
 from eval.study_choice import WORST
 from eval.verdict import constant_verdict, image_verdict, number
-from vlm.findings import FINDINGS
+from vlm.schema.findings import FINDINGS
 
 WORDS = {"edema": 4, "effusion": 9, "fracture": 11}
 

@@ -15,8 +15,8 @@ from page.room import Room
 from page.study_files import MAX_VIEWS
 from page.study_record import model_identity
 from page.visit import LEAVE_OUT, Visit
-from vlm.findings import FINDING_INDEX, FINDINGS, NEGATIVE, NUM_FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.schema.findings import FINDING_INDEX, FINDINGS, NEGATIVE, NUM_FINDINGS
 
 pytestmark = [
     pytest.mark.usefixtures("swept_up_after_gradio"),

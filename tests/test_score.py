@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from eval.score import main
-from vlm.findings import FINDING_INDEX, NUM_FINDINGS
+from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS
 
 SENTENCES = {
     "The heart is enlarged.": "The heart is normal in size.",

@@ -24,7 +24,7 @@ from eval.verdict import (
     report_verdict,
     with_interval,
 )
-from vlm.findings import FINDINGS, UNLABELED_STUDY
+from vlm.schema.findings import FINDINGS, UNLABELED_STUDY
 
 NAMES = [finding.lower() for finding in FINDINGS]
 SIDES = ("left", "right")

@@ -14,11 +14,11 @@ import app
 from data.synthetic import make_study
 from eval import batch, neighbours, show
 from eval.run_record import checkpoint_hash
-from vlm import report, shipped
-from vlm.checkpoint import fetch_checkpoint
-from vlm.findings import FINDING_INDEX, FINDINGS, POSITIVE
+from page import report
+from vlm.checkpoint import store as shipped
+from vlm.checkpoint.store import SHIPPED, SHIPPED_CHECKPOINT, fetch_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.shipped import SHIPPED, SHIPPED_CHECKPOINT
+from vlm.schema.findings import FINDING_INDEX, FINDINGS, POSITIVE
 
 ROOT = Path(__file__).parent.parent
 MAX_BYTES = 20_000_000

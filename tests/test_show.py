@@ -13,8 +13,8 @@ from eval.predictions import Prediction, write_lines
 from eval.sentences import stated_sentences
 from eval.show import choose_study, findings_table
 from eval.study_picture import StudyPicture, draw_study
-from vlm.findings import FINDING_INDEX
 from vlm.generator import StudyReport
+from vlm.schema.findings import FINDING_INDEX
 
 EDEMA, EFFUSION, DEVICES = (FINDING_INDEX[name] for name in ("Edema", "Pleural Effusion", "Support Devices"))
 

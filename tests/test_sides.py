@@ -9,7 +9,7 @@ from eval.predictions import Prediction
 from eval.scoring import score_predictions
 from eval.sides import crossed_findings, side_counts, side_scores, stated_sides
 from eval.verdict import side_facts
-from vlm.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS
+from vlm.schema.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS
 
 REFERENCE = "Findings: There is a small left pneumothorax. No right pleural effusion."
 

@@ -13,7 +13,7 @@ from eval.index_cases import main
 from eval.run_record import checkpoint_hash
 from eval.similar_cases import CASES_FILE, load_similar_cases, save_cases
 from vlm.generator import ReportGenerator
-from vlm.report_format import compose_report
+from vlm.schema.report_format import compose_report
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from data.labeler import label_report
 from eval.sentences import report_sentences, stated_sentences
-from vlm.findings import FINDING_INDEX
+from vlm.schema.findings import FINDING_INDEX
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from eval.lead_ins import LeadIn, lead_ins, which_stated
 from eval.probabilities import ranking_scores
 from eval.statement_scores import ask
 from eval.statements import StatementsConfig, judge, main
-from vlm.calibration import Calibration
-from vlm.checkpoint import Checkpoint, save_checkpoint
+from vlm.checkpoint.store import Checkpoint, save_checkpoint
 from vlm.generator import ReportGenerator
+from vlm.uncertainty import Calibration
 
 KINDS = ("bacterial pneumonia", "viral pneumonia")
 FINDINGS = {

@@ -11,8 +11,8 @@ from page.picture import Picture
 from page.reading import Reading, read_study
 from page.study_record import model_identity, study_record, without_identity
 from page.take_away import take_away
-from vlm.findings import FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.schema.findings import FINDINGS
 
 NOW = datetime(2026, 11, 20, 15, 30, 5, tzinfo=UTC)
 
@@ -78,8 +78,8 @@ def test_a_record_of_a_model_that_only_classifies_says_so(reading, generator):
 
 
 def test_other_weights_are_another_model(generator, build_model, tiny_tokenizer, tmp_path):
-    from vlm.calibration import Calibration
-    from vlm.checkpoint import Checkpoint, save_checkpoint
+    from vlm.checkpoint.store import Checkpoint, save_checkpoint
+    from vlm.uncertainty import Calibration
 
     save_checkpoint(
         tmp_path / "b", Checkpoint(model=build_model(1), tokenizer=tiny_tokenizer, calibration=Calibration())

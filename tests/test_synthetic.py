@@ -8,7 +8,7 @@ import pytest
 from data.scene import KINDS
 from data.scene_sampling import sample_scene
 from data.synthetic import make_scene, make_study
-from vlm.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS, POSITIVE, UNCERTAIN
+from vlm.schema.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS, POSITIVE, UNCERTAIN
 
 NUM_SCENES = 2000
 

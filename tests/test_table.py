@@ -16,7 +16,7 @@ from data.labeler import label_report
 from data.table import TableSource
 from data.table_labels import labels_from_columns
 from data.table_rows import column_names, read_rows
-from vlm.findings import FINDING_INDEX, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
+from vlm.schema.findings import FINDING_INDEX, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
 
 ROWS = [
     {"image": "a.png", "study_id": "s1", "subject_id": "p1", "findings": "Clear lungs.", "impression": ""},

@@ -9,7 +9,7 @@ from test_table import ROWS, csv_of, drafts, jsonl_of
 from data.draft import Refusal
 from data.table import TableSource
 from data.table_labels import read_label_map
-from vlm.findings import FINDING_INDEX, POSITIVE
+from vlm.schema.findings import FINDING_INDEX, POSITIVE
 
 
 def refusals(path: Path, **options) -> list[str]:

@@ -10,7 +10,7 @@ from data.draft import ImageOptions, Planning, Refusal
 from data.prepare import main
 from data.study import load_studies
 from data.table import TableSource
-from vlm.findings import FINDING_INDEX, POSITIVE
+from vlm.schema.findings import FINDING_INDEX, POSITIVE
 
 PICTURES = [
     Image.fromarray(pixels) for pixels in np.random.default_rng(0).integers(0, 256, size=(4, 40, 30), dtype=np.uint8)

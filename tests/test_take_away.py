@@ -18,8 +18,8 @@ from page.export_text import export_text
 from page.reading import read_files
 from page.study_record import model_identity, study_record
 from page.take_away import FORMATS, take_away
-from vlm.findings import FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.schema.findings import FINDINGS
 
 IDENTITY = ("jane", "doe", "pid4711", "acc99", "1956", "20260102", "2026-01-02")
 

@@ -15,9 +15,9 @@ from page.study_record import ModelIdentity
 from page.worklist import DOUBTED, READ, REFUSED, WorklistRow, most_likely_first, read_worklist
 from page.worklist_tab import ANY_FINDING, WorklistTab
 from page.worklist_table import MAX_SHOWN, worklist_csv, worklist_html, worklist_jsonl
-from vlm.calibration import Calibration
-from vlm.findings import FINDINGS
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.schema.findings import FINDINGS
+from vlm.uncertainty import Calibration
 
 pytestmark = [
     pytest.mark.usefixtures("swept_up_after_gradio"),

@@ -13,9 +13,8 @@ from test_markup import Tags
 from eval import model_card as program
 from eval.run_record import checkpoint_hash
 from page.model_card import model_card as shown_card
-from vlm.checkpoint import load_checkpoint, save_checkpoint
-from vlm.lineage import LearnedStudies, Lineage, TrainingRun, load_lineage, save_lineage
-from vlm.shipped import SHIPPED, SHIPPED_CHECKPOINT
+from vlm.checkpoint.provenance import LearnedStudies, Lineage, TrainingRun, load_lineage, save_lineage
+from vlm.checkpoint.store import SHIPPED, SHIPPED_CHECKPOINT, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parent.parent
 MACRO_F1 = {"model": 0.588, "shuffled images": 0.107, "nearest neighbour": 0.673}

@@ -18,12 +18,12 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from data.augment import Augmentation, augment_with_boxes
-from vlm.batch import batch_tokens, batch_views, index_views
 from vlm.config import ImageGeometry
-from vlm.findings import NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
-from vlm.image import Placement, fit_square, placement
-from vlm.report_format import compose_report
-from vlm.tokenizer import encode_prompt, encode_report
+from vlm.inputs.batch import batch_tokens, batch_views, index_views
+from vlm.inputs.image import Placement, fit_square, placement
+from vlm.inputs.tokenizer import encode_prompt, encode_report
+from vlm.schema.findings import NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
+from vlm.schema.report_format import compose_report
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ from huggingface_hub.errors import EntryNotFoundError
 from transformers import PreTrainedTokenizerBase
 
 from train.options import FinetuneOptions
-from vlm.checkpoint import fetch_checkpoint, load_checkpoint, merge_adapters
+from vlm.checkpoint.store import fetch_checkpoint, load_checkpoint, merge_adapters
 from vlm.config import (
+    DECODER_SIZES,
+    ENCODER_SIZES,
     BaseWeights,
     DecoderConfig,
     EncoderConfig,
@@ -19,11 +21,10 @@ from vlm.config import (
     LoraSettings,
     ReportModelConfig,
 )
-from vlm.encoder import resolve_encoder
-from vlm.gpt2 import resolve_gpt2
+from vlm.inputs.tokenizer import load_tokenizer, train_tokenizer
+from vlm.layers.encoder import resolve_encoder
+from vlm.layers.gpt2 import resolve_gpt2
 from vlm.model import ReportModel
-from vlm.sizes import DECODER_SIZES, ENCODER_SIZES
-from vlm.tokenizer import load_tokenizer, train_tokenizer
 
 LSTM_SIZES = {"lstm": "tiny", "lstm-nano": "nano", "lstm-small": "small", "lstm-base": "base"}
 

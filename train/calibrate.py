@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from vlm.calibration import Calibration
-from vlm.findings import NUM_FINDINGS
+from vlm.schema.findings import NUM_FINDINGS
+from vlm.uncertainty import Calibration
 
 MIN_POSITIVES = 5
 """With fewer positive studies a finding keeps the threshold 0.5."""

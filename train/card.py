@@ -23,11 +23,18 @@ from train.learned_studies import learned_studies
 from train.options import FinetuneOptions
 from train.run_studies import load_run_studies
 from train.stages import stage_epochs
-from vlm.checkpoint import fetch_checkpoint
-from vlm.config import ReportModelConfig
-from vlm.lineage import LINEAGE, Lineage, TrainingRun, lineage_table, load_lineage, save_lineage, unrecorded
-from vlm.sizes import DECODER_SIZES, ENCODER_SIZES
-from vlm.strict_json import read_json
+from vlm.checkpoint.provenance import (
+    LINEAGE,
+    Lineage,
+    TrainingRun,
+    lineage_table,
+    load_lineage,
+    save_lineage,
+    unrecorded,
+)
+from vlm.checkpoint.store import fetch_checkpoint
+from vlm.config import DECODER_SIZES, ENCODER_SIZES, ReportModelConfig
+from vlm.schema.strict_json import read_json
 
 _TEMPLATE = """---
 {{ card_data }}

@@ -17,9 +17,9 @@ from PIL import Image
 
 from data.program import run_main
 from data.study import load_studies
-from vlm.checkpoint import find_checkpoint
-from vlm.familiarity import Familiarity, fit_familiarity, save_familiarity
+from vlm.checkpoint.store import find_checkpoint
 from vlm.generator import ReportGenerator
+from vlm.uncertainty import Familiarity, fit_familiarity, save_familiarity
 
 MAX_PICTURES = 1000
 """Of a split, drawn at random; more move the distances by little."""

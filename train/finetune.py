@@ -28,13 +28,13 @@ from train.progress import console, print_summary
 from train.run_folder import open_run
 from train.run_studies import RunStudies, load_run_studies
 from train.stages import stage_epochs
-from vlm.checkpoint import merge_checkpoint
-from vlm.findings import NUM_FINDINGS
-from vlm.gpt2 import GPT2Decoder
+from vlm.checkpoint.store import merge_checkpoint
+from vlm.inputs.tokenizer import MAX_PROMPT_TOKENS, load_tokenizer
+from vlm.layers.gpt2 import GPT2Decoder
 from vlm.model import ReportModel
-from vlm.preprocess import Preprocessing
-from vlm.report_format import compose_report
-from vlm.tokenizer import MAX_PROMPT_TOKENS, load_tokenizer
+from vlm.schema.findings import NUM_FINDINGS
+from vlm.schema.preprocessing import Preprocessing
+from vlm.schema.report_format import compose_report
 
 
 def main(argv: list[str] | None = None) -> None:

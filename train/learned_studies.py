@@ -1,11 +1,11 @@
-"""The studies of a run as `training_data.json` counts them (vlm.lineage)."""
+"""The studies of a run as `training_data.json` counts them (vlm.checkpoint.provenance)."""
 
 from collections import Counter
 from collections.abc import Mapping
 
 import datasets
 
-from vlm.lineage import LearnedStudies
+from vlm.checkpoint.provenance import LearnedStudies
 
 
 def learned_studies(splits: Mapping[str, datasets.Dataset]) -> tuple[LearnedStudies, ...]:

@@ -20,7 +20,7 @@ from train.stages import Stage, stage_epochs, stage_of
 from train.state import Position
 from train.step import loss_sums, time_step, training_step
 from train.validation import FindingPredictions, Validation, validate
-from vlm.checkpoint import Checkpoint, save_checkpoint
+from vlm.checkpoint.store import Checkpoint, save_checkpoint
 from vlm.model import ReportModel
 
 

@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTMAEConfig, ViTMAEForPreTraining, ViTModel
 
-from vlm.config import ImageGeometry
-from vlm.sizes import ENCODER_SIZES
+from vlm.config import ENCODER_SIZES, ImageGeometry
 
 DECODER = {
     "decoder_hidden_size": 128,

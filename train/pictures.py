@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from data.augment import Augmentation, augment
 from vlm.config import ImageGeometry
-from vlm.image import fit_square, normalize_pixels
+from vlm.inputs.image import fit_square, normalize_pixels
 
 
 class PictureDataset(Dataset):

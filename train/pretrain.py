@@ -31,7 +31,7 @@ from train.reconstruction import draw_reconstructions
 from train.report_texts import IGNORED, LanguageModel, ReportTexts, reports_of
 from train.run_folder import open_run, write_whole
 from vlm.config import ImageGeometry
-from vlm.tokenizer import load_tokenizer, train_tokenizer
+from vlm.inputs.tokenizer import load_tokenizer, train_tokenizer
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from train.learned_studies import learned_studies
 from train.pretrain_options import ImageOptions, PretrainOptions, TextOptions
-from vlm.lineage import Lineage, TrainingRun, save_lineage
+from vlm.checkpoint.provenance import Lineage, TrainingRun, save_lineage
 
 _TEMPLATE = """---
 {{ card_data }}

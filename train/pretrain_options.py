@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from data.augment import Augmentation
-from vlm.sizes import DECODER_SIZES, ENCODER_SIZES
-from vlm.tokenizer import MAX_PROMPT_TOKENS
+from vlm.config import DECODER_SIZES, ENCODER_SIZES
+from vlm.inputs.tokenizer import MAX_PROMPT_TOKENS
 
 LIGHT = Augmentation(max_rotation=7.0, max_shift=0.05, max_zoom=0.05, max_shear=5.0)
 """What is masked is drawn anew each epoch, which augments more than any movement (He et al. 2022, section 4)."""

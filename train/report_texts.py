@@ -15,12 +15,11 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import Dataset
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
-from vlm.batch import batch_tokens
-from vlm.config import DecoderConfig
-from vlm.gpt2 import GPT2Decoder
-from vlm.report_format import compose_report
-from vlm.sizes import DECODER_SIZES
-from vlm.tokenizer import encode_prompt, encode_report
+from vlm.config import DECODER_SIZES, DecoderConfig
+from vlm.inputs.batch import batch_tokens
+from vlm.inputs.tokenizer import encode_prompt, encode_report
+from vlm.layers.gpt2 import GPT2Decoder
+from vlm.schema.report_format import compose_report
 
 IGNORED = -100
 """The label of a token that counts in no loss."""

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vlm.strict_json import read_json
+from vlm.schema.strict_json import read_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ from eval.probabilities import auroc
 from train.batches import Collator, StudyDataset
 from vlm.decoding import GenerationOptions, write_reports
 from vlm.model import ReportModel
-from vlm.report_format import compose_report
+from vlm.schema.report_format import compose_report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

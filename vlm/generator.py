@@ -17,19 +17,16 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from vlm.attribution import over_patches, sentence_attention, sentence_spans
-from vlm.batch import Views, batch_pictures
-from vlm.calibration import Calibration
-from vlm.checkpoint import Checkpoint, fetch_checkpoint, load_checkpoint, merge_adapters
-from vlm.decoding import GenerationOptions, WrittenTokens, write_reports, write_tokens
-from vlm.finding_queries import FindingOutput
-from vlm.heatmap import heatmaps
-from vlm.image import to_gray
-from vlm.likelihood import beginning_log_probabilities
-from vlm.preprocess import preprocess
-from vlm.report_format import split_report
-from vlm.shipped import SHIPPED
-from vlm.tokenizer import TextPieces
+from vlm.checkpoint.store import SHIPPED, Checkpoint, fetch_checkpoint, load_checkpoint, merge_adapters
+from vlm.decoding import GenerationOptions, WrittenTokens, beginning_log_probabilities, write_reports, write_tokens
+from vlm.explain.attention import heatmaps, over_patches, sentence_attention, sentence_spans
+from vlm.inputs.batch import Views, batch_pictures
+from vlm.inputs.image import to_gray
+from vlm.inputs.tokenizer import TextPieces
+from vlm.layers.finding_queries import FindingOutput
+from vlm.schema.preprocessing import preprocess
+from vlm.schema.report_format import split_report
+from vlm.uncertainty import Calibration
 
 _NOTHING = WrittenTokens([], [], is_truncated=False)
 
@@ -43,7 +40,7 @@ class StudyReport:
     findings: str
     impression: str
     finding_probabilities: tuple[float, ...]
-    """Of the 14 findings in the order of vlm.findings.FINDINGS; calibrated where the checkpoint says so."""
+    """Of the 14 findings in the order of vlm.schema.findings.FINDINGS; calibrated where the checkpoint says so."""
     attention_maps: np.ndarray
     """Float32 [14, views, rows, columns] over the patches; each finding's sums to 1."""
     tokens: tuple[str, ...]

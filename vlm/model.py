@@ -13,15 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlm.config import LoraSettings, ReportModelConfig
-from vlm.encoder import ImageEncoder
-from vlm.finding_places import FindingPlaces
-from vlm.finding_queries import FindingOutput, FindingQueries
-from vlm.findings import NUM_FINDINGS
-from vlm.gpt2 import GPT2Decoder
-from vlm.lora import add_lora
-from vlm.lstm import LSTMDecoder
-from vlm.projector import VisionProjector
-from vlm.views import VIEW_KINDS
+from vlm.layers.encoder import ImageEncoder
+from vlm.layers.finding_queries import FindingOutput, FindingQueries
+from vlm.layers.gpt2 import GPT2Decoder, add_lora
+from vlm.layers.lstm import LSTMDecoder
+from vlm.layers.projectors import FindingPlaces, VisionProjector
+from vlm.schema.findings import NUM_FINDINGS, VIEW_KINDS
 
 
 @dataclass(frozen=True, slots=True)

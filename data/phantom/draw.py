@@ -30,8 +30,7 @@ from data.phantom.lateral_findings import draw_lateral_finding
 from data.phantom.pleura import draw_effusion, draw_pleural_other, draw_pneumothorax
 from data.scene import KINDS, Scene, SceneFinding
 from data.study import FindingBox
-from vlm.findings import FINDING_INDEX
-from vlm.views import VIEW_KINDS, view_index
+from vlm.schema.findings import FINDING_INDEX, VIEW_KINDS, view_index
 
 Drawn = list[tuple[SceneFinding, np.ndarray]]
 """Findings with outlines of where they lie; a finding on both sides comes twice."""

@@ -1,0 +1,56 @@
+"""Finding queries: attention maps, finding tokens, logits."""
+
+import pytest
+import torch
+
+from vlm.layers.finding_queries import FindingQueries
+from vlm.schema.findings import NUM_FINDINGS
+
+
+@pytest.fixture
+def queries():
+    module = FindingQueries(width=8, num_heads=2).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_()
+    return module
+
+
+@torch.inference_mode()
+def test_attention_sums_to_1_over_present_patches_and_is_0_on_absent_ones(queries):
+    mask = torch.tensor([[True] * 6, [True, False, True, False, False, False]])
+    attention = queries(torch.randn(2, 6, 8), mask).attention
+    assert attention.shape == (2, NUM_FINDINGS, 6)
+    torch.testing.assert_close(attention.sum(dim=2), torch.ones(2, NUM_FINDINGS))
+    assert (attention[1][:, ~mask[1]] == 0).all()
+    assert (attention >= 0).all() and attention.std(dim=2).min() > 0
+
+
+@torch.inference_mode()
+def test_attention_is_that_of_torchs_own_multihead_attention(queries):
+    """The same weights in torch.nn.MultiheadAttention give the same tokens and maps."""
+    reference = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    reference.in_proj_weight.copy_(torch.cat([queries.query.weight, queries.key.weight, queries.value.weight]))
+    reference.in_proj_bias.copy_(torch.cat([queries.query.bias, queries.key.bias, queries.value.bias]))
+    reference.out_proj.load_state_dict(queries.output.state_dict())
+    features, mask = torch.randn(3, 5, 8), torch.tensor([[True] * 5, [True] * 4 + [False], [False, True] * 2 + [True]])
+    patches = queries.patch_norm(features)
+    gathered, attention = reference(queries.queries.expand(3, -1, -1), patches, patches, key_padding_mask=~mask)
+    tokens = queries.queries + gathered
+    tokens = queries.token_norm(tokens + queries.feed_forward(tokens))
+    output = queries(features, mask)
+    torch.testing.assert_close(output.attention, attention)
+    torch.testing.assert_close(output.tokens, tokens)
+    expected = torch.einsum("bfw,fw->bf", tokens, queries.finding_weight) + queries.finding_bias
+    torch.testing.assert_close(output.logits, expected)
+
+
+@torch.inference_mode()
+def test_each_finding_looks_elsewhere(queries):
+    attention = queries(torch.randn(1, 6, 8), torch.ones(1, 6, dtype=torch.bool)).attention[0]
+    assert torch.pdist(attention).min() > 1e-3
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ValueError, match="num_query_heads 3 does not divide the encoder's width 8"):
+        FindingQueries(width=8, num_heads=3)

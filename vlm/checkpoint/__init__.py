@@ -1,0 +1,1 @@
+"""The checkpoint folder: written, read, identified, and what it was trained on."""

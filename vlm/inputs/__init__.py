@@ -1,0 +1,1 @@
+"""From images and text to the tensors of a batch."""

@@ -1,0 +1,102 @@
+"""Studies in memory to the tensors of one batch: views padded and masked, prompts and texts likewise."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from vlm.config import ImageGeometry
+from vlm.inputs.image import fit_square, normalize_pixels
+from vlm.inputs.tokenizer import encode_prompt
+from vlm.schema.findings import view_index
+
+Views = Image.Image | Sequence[Image.Image]
+"""The pictures of a study; one alone needs no list."""
+
+
+def batch_pictures(
+    images: Image.Image | Sequence[Views],
+    view_positions: Sequence[Sequence[str]] | None,
+    indications: Sequence[str] | None,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    geometry: ImageGeometry,
+) -> dict[str, Tensor]:
+    """What `ReportModel.prefix` takes, of studies as users give them.
+
+    Raises:
+        ValueError: no study, a study without a picture, or lists of unequal length.
+        TypeError: an entry is no picture in memory.
+    """
+    studies = _as_studies(images)
+    if view_positions is None:
+        view_positions = [["UNKNOWN"] * len(views) for views in studies]
+    if indications is None:
+        indications = [""] * len(studies)
+    for name, values in (("view_positions", view_positions), ("indications", indications)):
+        if len(values) != len(studies):
+            raise ValueError(f"{name} has {len(values)} entries for {len(studies)} studies")
+    for number, (views, positions) in enumerate(zip(studies, view_positions, strict=True)):
+        if len(views) != len(positions):
+            raise ValueError(f"study {number} has {len(views)} pictures but {len(positions)} view positions")
+    squares = [[fit_square(image, geometry.size) for image in views] for views in studies]
+    prompts = [encode_prompt(tokenizer, indication) for indication in indications]
+    prompt_ids, prompt_mask = batch_tokens(prompts, pad_token_id=tokenizer.pad_token_id)
+    return batch_views(squares, view_positions, geometry) | {"prompt_ids": prompt_ids, "prompt_mask": prompt_mask}
+
+
+def batch_views(
+    pixels: Sequence[Sequence[np.ndarray]], view_positions: Sequence[Sequence[str]], geometry: ImageGeometry
+) -> dict[str, Tensor]:
+    """`pixel_values`, `view_indices` and `view_mask` of studies with unequal numbers of views.
+
+    `pixels` are uint8 squares as `vlm.inputs.image.fit_square` makes them.
+    """
+    num_views = max(len(views) for views in pixels)
+    shape = (len(pixels), num_views)
+    squares = torch.zeros(*shape, geometry.size, geometry.size, dtype=torch.uint8)
+    for row, views in enumerate(pixels):
+        for column, square in enumerate(views):
+            squares[row, column] = torch.from_numpy(np.array(square))
+    return {"pixel_values": normalize_pixels(squares, geometry), **index_views(view_positions)}
+
+
+def index_views(view_positions: Sequence[Sequence[str]]) -> dict[str, Tensor]:
+    """`view_indices` and `view_mask`, [studies, views]: the kind of each view, and which of the padded ones exist."""
+    num_views = list(map(len, view_positions))
+    view_indices = torch.zeros(len(num_views), max(num_views), dtype=torch.long)
+    for row, positions in enumerate(view_positions):
+        for column, position in enumerate(positions):
+            view_indices[row, column] = view_index(position)
+    return {
+        "view_indices": view_indices,
+        "view_mask": torch.arange(max(num_views)) < torch.tensor(num_views)[:, None],
+    }
+
+
+def batch_tokens(token_ids: Sequence[Sequence[int]], *, pad_token_id: int) -> tuple[Tensor, Tensor]:
+    """Token ids padded at the right to the longest, and the mask of what is no padding."""
+    length = max(map(len, token_ids))
+    ids = torch.full((len(token_ids), length), pad_token_id, dtype=torch.long)
+    mask = torch.zeros(len(token_ids), length, dtype=torch.long)
+    for row, tokens in enumerate(token_ids):
+        ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+        mask[row, : len(tokens)] = 1
+    return ids, mask
+
+
+def _as_studies(images: Image.Image | Sequence[Views]) -> list[list[Image.Image]]:
+    entries = [images] if isinstance(images, Image.Image) else list(images)
+    if not entries:
+        raise ValueError("there is no study to report on")
+    studies = [[entry] if isinstance(entry, Image.Image) else list(entry) for entry in entries]
+    for number, views in enumerate(studies):
+        if not views:
+            raise ValueError(f"study {number} has no picture")
+        for image in views:
+            if not isinstance(image, Image.Image):
+                raise TypeError(f"study {number}: expected a PIL image, got {type(image).__name__}; read files first")
+    return studies

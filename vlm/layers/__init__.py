@@ -1,0 +1,1 @@
+"""The layers of the report model: encoder, finding queries, projectors, decoders."""

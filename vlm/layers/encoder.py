@@ -1,0 +1,139 @@
+"""The image encoder: pixel values of single views in, patch features out.
+
+Any vision backbone of transformers that returns a sequence of patches (ViT, DeiT, DINOv2, DINOv3, …) or a feature
+map (ResNet, ConvNeXt, …), by hub id, local folder or built-in size; or the plain CNN of `vlm.layers.encoder`.
+
+A small plain CNN as image encoder: the baseline that a ViT must beat to earn its place.
+"""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+from vlm.config import BaseWeights, EncoderConfig, ImageGeometry
+from vlm.layers.pretrained import build_config, load_pretrained, read_architecture
+
+
+class PlainCNN(nn.Module):
+    """Stages of two 3x3 convolutions with batch normalisation, each stage at half the resolution of the last."""
+
+    def __init__(self, *, num_channels: int, widths: Sequence[int]):
+        super().__init__()
+        layers = []
+        for width in widths:
+            layers += [
+                nn.Conv2d(num_channels, width, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(width, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            ]
+            num_channels = width
+        self.stages = nn.Sequential(*layers)
+
+    def forward(
+        self, pixel_values: Float[Tensor, "num_images channels height width"]
+    ) -> Float[Tensor, "num_images features rows columns"]:
+        return self.stages(pixel_values)
+
+
+class ImageEncoder(nn.Module):
+    """A backbone with one output form: patch features in reading order.
+
+    `width` is their size, `grid` the (rows, columns) of patches.
+    """
+
+    def __init__(self, config: EncoderConfig, image: ImageGeometry):
+        super().__init__()
+        self.backbone = _build_backbone(config, image)
+        if config.patch_stride is not None:
+            _overlap_patches(self.backbone, image.size, config.patch_stride)
+        self.grid, self.width = self._probe(image)
+
+    def forward(
+        self, pixel_values: Float[Tensor, "num_images channels height width"]
+    ) -> Float[Tensor, "num_images patches features"]:
+        features = self._features(pixel_values)
+        if features.ndim == 4:
+            return features.flatten(2).transpose(1, 2)
+        return features[:, features.shape[1] - self.grid[0] * self.grid[1] :]
+
+    def _features(self, pixel_values: Tensor) -> Tensor:
+        output = self.backbone(pixel_values)
+        return output if isinstance(output, Tensor) else output.last_hidden_state
+
+    @torch.no_grad()
+    def _probe(self, image: ImageGeometry) -> tuple[tuple[int, int], int]:
+        """Rows, columns and width of the patch features, from one run on a black picture.
+
+        In every ViT of transformers class and register tokens precede the patches, and are too few to make up
+        another row and column of them.
+        """
+        was_training = self.backbone.training
+        self.backbone.eval()
+        features = self._features(torch.zeros(1, image.num_channels, image.size, image.size))
+        self.backbone.train(was_training)
+        if features.ndim == 4:
+            return (features.shape[2], features.shape[3]), features.shape[1]
+        side = int(features.shape[1] ** 0.5)
+        return (side, side), features.shape[2]
+
+
+def resolve_encoder(name: str, *, revision: str | None) -> dict[str, Any]:
+    """The architecture of a pretrained backbone, as EncoderConfig holds it.
+
+    Raises:
+        ValueError: nothing under that name can be read, or it takes no pictures.
+    """
+    architecture = read_architecture(BaseWeights(name=name, revision=revision))
+    if "num_channels" not in architecture:
+        raise ValueError(f"{name!r} is a {architecture['model_type']}, not an image encoder")
+    return architecture
+
+
+def _build_backbone(config: EncoderConfig, image: ImageGeometry) -> nn.Module:
+    architecture = config.architecture
+    if architecture.get("model_type") == "plain_cnn":
+        if architecture.keys() != {"model_type", "widths"}:
+            raise ValueError(f"architecture of a plain_cnn takes widths and nothing else, got {architecture}")
+        return PlainCNN(num_channels=image.num_channels, widths=architecture["widths"])
+    backbone_config = build_config(architecture | {"num_channels": image.num_channels})
+    if type(backbone_config) not in MODEL_MAPPING:
+        raise ValueError(f"transformers has no image encoder of the type {backbone_config.model_type!r}")
+    if hasattr(backbone_config, "image_size") and "image_size" not in architecture:
+        backbone_config.image_size = image.size
+    model_class = MODEL_MAPPING[type(backbone_config)]
+    # An unused pooler would be a parameter without gradient, which DDP refuses.
+    has_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    options = {"add_pooling_layer": False} if has_pooler else {}
+    if config.base is None:
+        return model_class(backbone_config, **options)
+    return load_pretrained(model_class, config.base, **options)
+
+
+def _overlap_patches(backbone: nn.Module, image_size: int, stride: int) -> None:
+    """Gives a fresh ViT patches that overlap: same patch size, smaller stride, positions to match."""
+    embeddings = getattr(backbone, "embeddings", None)
+    if not hasattr(embeddings, "patch_embeddings") or not hasattr(embeddings, "position_embeddings"):
+        raise ValueError(f"patch_stride needs a ViT with position embeddings, not {type(backbone).__name__}")
+    patches = embeddings.patch_embeddings
+    patch = patches.projection.kernel_size[0]
+    if not 0 < stride <= patch or (patch - stride) % 2 or image_size % stride:
+        raise ValueError(
+            f"patch_stride {stride} does not fit patches of {patch} on {image_size} pixels: it must divide the "
+            "image size and differ from the patch size by an even number"
+        )
+    if stride == patch:
+        return
+    patches.projection.stride = (stride, stride)
+    patches.projection.padding = ((patch - stride) // 2,) * 2
+    _, num_positions, width = embeddings.position_embeddings.shape
+    num_special = num_positions - patches.num_patches
+    patches.num_patches = (image_size // stride) ** 2
+    embeddings.position_embeddings = nn.Parameter(torch.randn(1, num_special + patches.num_patches, width) * 0.02)

@@ -1,0 +1,64 @@
+"""Finding queries: one mechanism that classifies, points, and tells the decoder what to write about.
+
+Each of the 14 findings has a learned query that attends over the patches of all views. What it gathers is the
+finding's token; a linear read-out of the token is its logit; where it looked is its heatmap.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from vlm.schema.findings import NUM_FINDINGS
+
+
+@dataclass(frozen=True, slots=True)
+class FindingOutput:
+    """`attention` is the mean over heads; each finding's sums to 1 over the patches that are present."""
+
+    tokens: Float[Tensor, "batch findings width"]
+    logits: Float[Tensor, "batch findings"]
+    attention: Float[Tensor, "batch findings patches"]
+
+
+class FindingQueries(nn.Module):
+    """Cross-attention of 14 learned queries over patch features, a feed-forward layer, one logit a finding."""
+
+    def __init__(self, *, width: int, num_heads: int):
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f"num_query_heads {num_heads} does not divide the encoder's width {width}")
+        self.num_heads = num_heads
+        self.queries = nn.Parameter(torch.randn(NUM_FINDINGS, width) * 0.02)
+        self.patch_norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.output = nn.Linear(width, width)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+        self.token_norm = nn.LayerNorm(width)
+        self.finding_weight = nn.Parameter(torch.randn(NUM_FINDINGS, width) * width**-0.5)
+        self.finding_bias = nn.Parameter(torch.zeros(NUM_FINDINGS))
+
+    def forward(
+        self,
+        patch_features: Float[Tensor, "batch patches width"],
+        patch_mask: Bool[Tensor, "batch patches"],
+    ) -> FindingOutput:
+        patches = self.patch_norm(patch_features)
+        batch = patches.shape[0]
+        query = self._heads(self.query(self.queries).expand(batch, -1, -1))
+        key, value = self._heads(self.key(patches)), self._heads(self.value(patches))
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+        attention = scores.masked_fill(~patch_mask[:, None, None], float("-inf")).softmax(dim=-1)
+        gathered = (attention @ value).transpose(1, 2).flatten(2)
+        tokens = self.queries + self.output(gathered)
+        tokens = self.token_norm(tokens + self.feed_forward(tokens))
+        logits = (tokens * self.finding_weight).sum(-1) + self.finding_bias
+        return FindingOutput(tokens=tokens, logits=logits, attention=attention.mean(dim=1))
+
+    def _heads(self, vectors: Tensor) -> Tensor:
+        return vectors.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

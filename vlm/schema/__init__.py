@@ -1,0 +1,1 @@
+"""What findings, views, reports and preprocessing are; no torch. The only part of vlm that data sees."""

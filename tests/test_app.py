@@ -19,7 +19,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from test_picture import dicom  # noqa: F401 (a fixture)
+from tests.test_picture import dicom  # noqa: F401 (a fixture)
 
 import app
 from app import AppOptions, build_app, main, serve

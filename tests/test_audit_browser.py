@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
-from test_audit import audited, phantom, row, write
+from tests.test_audit import audited, phantom, row, write
 
 from data.audit_page import render_audit
 

@@ -463,7 +463,7 @@ def test_two_processes_share_the_studies_and_one_merges_them(dataset, tmp_path):
 TWO_PROCESSES = """
 import os, pathlib, sys
 import eval.batch
-from test_batch import FakeGenerator
+from tests.test_batch import FakeGenerator
 generator = FakeGenerator()
 eval.batch.ReportGenerator.from_pretrained = lambda name, device: generator
 eval.batch.main(sys.argv[1:])

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from test_markup import reading_of
+from tests.test_markup import reading_of
 
 from page.correction_form import correction_form, read_form
 from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED

@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 from PIL import Image
-from test_picture import GRAY, dicom  # noqa: F401 (a fixture)
+from tests.test_picture import GRAY, dicom  # noqa: F401 (a fixture)
 
 import page.examples
 from data.synthetic import make_study

@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
-from test_markup import PICTURE
+from tests.test_markup import PICTURE
 
 from page.figures import figures
 

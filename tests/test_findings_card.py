@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from test_markup import CALIBRATED, REPORT, Tags, reading_of
+from tests.test_markup import CALIBRATED, REPORT, Tags, reading_of
 
 from page.findings_card import findings_card
 from page.reading import Reading

@@ -16,7 +16,7 @@ ECM, CARDIO, OPACITY, LESION, EDEMA = FINDINGS[:5]
 CONSOLIDATION, PNEUMONIA, ATELECTASIS, PTX, EFFUSION = FINDINGS[5:10]
 PLEURA, FRACTURE, DEVICES, NO_FINDING = FINDINGS[10:]
 
-TABLES = Path(__file__).parent / "data"
+TABLES = Path(__file__).parent / "files"
 STATES = {"positive": P, "negative": N, "uncertain": U}
 
 

@@ -1,6 +1,6 @@
 """The model card on the page: its words, and nothing that runs or is fetched."""
 
-from test_markup import ATTACK, Tags
+from tests.test_markup import ATTACK, Tags
 
 from page.model_card import MAX_CHARACTERS, model_card
 

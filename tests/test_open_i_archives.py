@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 from PIL import Image
-from test_open_i import annotation, given, pack, packed, picture, report, unpacked
+from tests.test_open_i import annotation, given, pack, packed, picture, report, unpacked
 
 from data.prepare import main
 from data.study import load_studies

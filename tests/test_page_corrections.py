@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_picture import GRAY, dicom  # noqa: F401 (a fixture)
+from tests.test_picture import GRAY, dicom  # noqa: F401 (a fixture)
 
 from data.correction_store import CorrectionStore, image_file
 from data.images import read_image

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_picture import GRAY, dicom  # noqa: F401 (a fixture)
+from tests.test_picture import GRAY, dicom  # noqa: F401 (a fixture)
 
 from data.dicom_identifiers import DicomIdentifiers
 from data.labeler import label_report

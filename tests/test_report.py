@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from test_picture import dicom  # noqa: F401 (a fixture)
+from tests.test_picture import dicom  # noqa: F401 (a fixture)
 
 from page.reading import read_files
 from page.report import WITHHELD, main

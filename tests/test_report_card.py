@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from test_markup import REPORT, Tags, reading_of
+from tests.test_markup import REPORT, Tags, reading_of
 
 from page.report_card import MAX_MAPPED, finished_report, growing_report
 from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS

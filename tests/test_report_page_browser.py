@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
-from test_report_page import EVIL, label_by_word, make_document, make_predictions
+from tests.test_report_page import EVIL, label_by_word, make_document, make_predictions
 
 from eval.heat_panel import HeatPanel
 from eval.page_study import page_study

@@ -5,8 +5,8 @@ import json
 
 import gradio as gr
 import pytest
-from test_correction_form import sent
-from test_picture import dicom  # noqa: F401 (a fixture)
+from tests.test_correction_form import sent
+from tests.test_picture import dicom  # noqa: F401 (a fixture)
 
 import page.room
 from data.correction_store import CorrectionStore

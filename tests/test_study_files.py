@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_zip_archive import png, with_a_directory_too_long, with_a_second_directory, zipped
+from tests.test_zip_archive import png, with_a_directory_too_long, with_a_second_directory, zipped
 
 import page.zip_archive
 from data.images import ImageRefused

@@ -4,7 +4,7 @@ import gzip
 from pathlib import Path
 
 import pytest
-from test_table import ROWS, csv_of, drafts, jsonl_of
+from tests.test_table import ROWS, csv_of, drafts, jsonl_of
 
 from data.draft import Refusal
 from data.table import TableSource

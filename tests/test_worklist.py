@@ -7,8 +7,8 @@ import json
 import gradio as gr
 import pytest
 from PIL import Image
-from test_picture import dicom  # noqa: F401 (a fixture)
-from test_study_groups import zipped
+from tests.test_picture import dicom  # noqa: F401 (a fixture)
+from tests.test_study_groups import zipped
 
 from page.reading import read_files
 from page.study_record import ModelIdentity

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_markup import Tags
+from tests.test_markup import Tags
 
 from eval import model_card as program
 from eval.run_record import checkpoint_hash

@@ -22,8 +22,8 @@ import gradio as gr
 import torch
 import tyro
 
-from data.correction_store import CorrectionStore
-from data.program import run_main
+from data.cli import run_main
+from data.corrections.store import CorrectionStore
 from page import look, markup
 from page.accounts import Accounts
 from page.examples import folder_examples, made_up_examples

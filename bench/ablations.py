@@ -20,7 +20,7 @@ from bench.attempts import StepError, run_step, stop_when_told
 from bench.differences import add_differences
 from bench.experiment import Evaluation, Experiment, Running, run_experiment
 from bench.recipe import Recipe
-from data.program import run_main
+from data.cli import run_main
 
 GROUP, FULL = "ablations", "full"
 QUICK = Recipe(image_size=64, vocab_size=300, findings_epochs=1, language_epochs=1, num_validation_reports=4)

@@ -9,7 +9,7 @@ from PIL import Image
 from pydicom import uid
 
 from bench.sizes import BenchSizes
-from data.synthetic import make_study
+from data.synthetic.source import make_study
 
 ARCHIVE_KINDS = {
     "JPEGs": "as fast as Pillow decoding them whole",

@@ -22,10 +22,10 @@ from bench.comparison import Task, Work
 from bench.inputs import geometry, grid
 from bench.sizes import START_TOKEN, BenchSizes
 from data import prepare
-from data.augment import Augmentation
+from data.pipeline.workers import num_cores
 from data.study import load_studies
-from data.synthetic import make_study
-from data.workers import num_cores
+from data.synthetic.source import make_study
+from train.augment import Augmentation
 from train.batches import Collator, StudyDataset
 from vlm.inputs.tokenizer import train_tokenizer
 

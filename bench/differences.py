@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.experiment import evaluation_folder
 from bench.run import write_record
-from data.labeler import label_report
+from data.reports.labeler.labeler import label_report
 from eval.predictions import Prediction, read_lines
 from eval.scoring import Scores, paired_difference, score_predictions
 

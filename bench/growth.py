@@ -20,7 +20,7 @@ from rich.console import Console
 from bench.attempts import StepError, stop_when_told
 from bench.experiment import Evaluation, Experiment, Running, run_experiment
 from bench.recipe import Recipe
-from data.program import run_main
+from data.cli import run_main
 from data.study import load_studies
 
 GROUP = "growth"

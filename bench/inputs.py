@@ -4,7 +4,7 @@ import numpy as np
 from torch import Tensor
 
 from bench.sizes import START_TOKEN, BenchSizes
-from data.synthetic import make_study
+from data.synthetic.source import make_study
 from train.batches import Collator
 from vlm.config import ENCODER_SIZES, ImageGeometry
 

@@ -20,7 +20,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from data.labeler import explain_report, label_report
+from data.reports.labeler.labeler import explain_report, label_report
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, POSITIVE, UNCERTAIN
 
 REPORTS = Path(__file__).parents[1] / "../shared/data/iu_text/reports.jsonl"

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from data.workers import num_cores
+from data.pipeline.workers import num_cores
 
 VERSIONED = (
     *("torch", "transformers", "peft", "accelerate", "tokenizers", "datasets"),

@@ -24,9 +24,9 @@ from bench.rendered_iu_codes import read_code
 from bench.rendered_iu_control import UPPER_CONTROLS, upper_controls
 from bench.rendered_iu_studies import IndexedStudy, PhantomSource, prepare, read_studies
 from bench.rendered_iu_training import ROOT, TrainingOptions, train
-from data.labeler import label_report
-from data.program import run_main
-from data.report_text import TextOptions
+from data.cli import run_main
+from data.reports.clean import TextOptions
+from data.reports.labeler.labeler import label_report
 from data.study import load_studies
 from eval.metrics_file import system_document
 from eval.predictions import Prediction, read_lines

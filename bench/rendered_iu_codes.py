@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from data.scene import Degree, SceneFinding, Side, Zone
+from data.synthetic.scene import Degree, SceneFinding, Side, Zone
 
 Fate = Literal["drawn", "normal", "no form", "not indexed"]
 

@@ -16,16 +16,15 @@ import numpy as np
 from rich.console import Console
 
 from bench.rendered_iu_codes import scene_findings
-from data.draft import ImageOptions, Plan, Planning
-from data.open_i_reports import study_number, view_position
-from data.phantom.draw import draw_study
+from data.images.read import UNKNOWN_VIEW
+from data.pipeline.draft import ImageOptions, Plan, Planning
+from data.pipeline.writer import DatasetWriter
 from data.prepare import Preparation, fill, print_summary
-from data.report_text import TextOptions
-from data.scene import Scene
-from data.splits import split_subjects
-from data.study import MAX_SIDE, PREPARATION_FILE, Study
-from data.view import UNKNOWN_VIEW
-from data.writer import DatasetWriter
+from data.reports.clean import TextOptions
+from data.sources.open_i_reports import study_number, view_position
+from data.study import MAX_SIDE, PREPARATION_FILE, Study, split_subjects
+from data.synthetic.phantom.draw import draw_study
+from data.synthetic.scene import Scene
 
 MAX_BYTES = 64 * 2**20
 TRAIN_FRACTIONS = (0.9, 0.1, 0.0)

@@ -26,13 +26,12 @@ import tyro
 from rich.console import Console
 from rich.progress import track
 
-from data.draft import Plan
+from data.cli import run_main
+from data.pipeline.draft import Plan
+from data.pipeline.row import Built
+from data.pipeline.writer import DatasetWriter
 from data.prepare import NO_ROOM, print_summary
-from data.program import run_main
-from data.row import Built
-from data.splits import check_disjoint
-from data.study import FEATURES, PREPARATION_FILE, SPLITS, load_studies, saved_preprocessing
-from data.writer import DatasetWriter
+from data.study import FEATURES, PREPARATION_FILE, SPLITS, check_disjoint, load_studies, saved_preprocessing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,8 @@
     python -m data.prepare table labels.csv --image-column image --out runs/studies
     python -m data.prepare table --help
 
-The folder (see `data.writer`) is read with `data.study.load_studies`. No study is lost in silence: those that cannot
+The folder (see `data.pipeline.writer`) is read with `data.study.load_studies`. No study is lost in silence: those
+that cannot
 be used are listed with the reason in `refused.jsonl`, and kept + refused = given. A run that was killed goes on when
 the same command is given again.
 
@@ -26,20 +27,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from data.corrections import CorrectionsSource
-from data.dicom_source import DicomSource
-from data.draft import Draft, ImageOptions, Plan, Planning, Refusal
-from data.kermany import KermanySource
-from data.mimic import MimicSource
-from data.open_i import OpenISource
-from data.program import run_main
-from data.report_text import TextOptions
-from data.row import BuildOptions
-from data.splits import check_fractions
-from data.synthetic_source import SyntheticSource
-from data.table import TableSource
-from data.workers import build_rows, num_cores
-from data.writer import REFUSED_FILE, WARNINGS_FILE, DatasetWriter
+from data.cli import run_main
+from data.pipeline.draft import Draft, ImageOptions, Plan, Planning, Refusal
+from data.pipeline.row import BuildOptions
+from data.pipeline.workers import build_rows, num_cores
+from data.pipeline.writer import REFUSED_FILE, WARNINGS_FILE, DatasetWriter
+from data.reports.clean import TextOptions
+from data.sources.corrections import CorrectionsSource
+from data.sources.dicom_archive import DicomSource
+from data.sources.kermany import KermanySource
+from data.sources.mimic_cxr import MimicSource
+from data.sources.open_i import OpenISource
+from data.sources.table import TableSource
+from data.study import check_fractions
+from data.synthetic.source import SyntheticSource
 from vlm.schema.findings import FINDINGS
 
 SOURCES = {

@@ -18,8 +18,8 @@ import datasets
 import tyro
 from rich.console import Console
 
-from data.labeler import label_report
-from data.program import run_main
+from data.cli import run_main
+from data.reports.labeler.labeler import label_report
 from data.study import SPLITS, load_studies, saved_preprocessing
 from eval.bootstrap import NUM_RESAMPLES
 from eval.consistency import consistency_lines

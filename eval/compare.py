@@ -17,8 +17,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from data.labeler import label_report
-from data.program import run_main
+from data.cli import run_main
+from data.reports.labeler.labeler import label_report
 from eval.bootstrap import NUM_RESAMPLES, Estimate
 from eval.matching import match
 from eval.normalization import DEFAULT_NORMALIZATION, NORMALIZATIONS

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from data.labeler import label_report
-from data.prior_study import speaks_of_prior
+from data.reports.labeler.labeler import label_report
+from data.reports.sentences import speaks_of_prior
 from eval.bootstrap import NUM_RESAMPLES, interval, point_values, resample
 from eval.clinical import is_positive
 from eval.contradictions import Contradiction, contradictions

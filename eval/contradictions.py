@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from data.labeler import Evidence, explain_report, label_report
+from data.reports.labeler.labeler import Evidence, explain_report, label_report
 from eval.sentences import report_sentences
 from vlm.schema.findings import FINDING_INDEX, NEGATIVE, POSITIVE
 

@@ -3,7 +3,7 @@
     python -m eval.index_cases --checkpoint runs/mine/best --dataset studies
 
 The checkpoint then holds small pictures and reports of these studies: give it to nobody who may not have them. Names,
-dates and the like are taken out of the reports (`data.identity`); the pictures go in as they are.
+dates and the like are taken out of the reports (`data.reports.deidentify`); the pictures go in as they are.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ import tyro
 from PIL import Image
 from rich.console import Console
 
-from data.identity import remove_identity
-from data.program import run_main
+from data.cli import run_main
+from data.reports.deidentify import remove_identity
 from data.study import load_studies
 from eval.feature_index import INDEX_FILE
 from eval.progress import progress, start_processes

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from data.labeler import label_report
+from data.reports.labeler.labeler import label_report
 from eval.english import looks_english
 from eval.predictions import Prediction, Refusal
 from eval.report_entries import ReportEntry

@@ -20,8 +20,8 @@ import tyro
 from huggingface_hub import ModelCardData
 from safetensors import safe_open
 
-from data.known_sources import credits_of, limits_of
-from data.program import run_main
+from data.cli import run_main
+from data.sources.credits import credits_of, limits_of
 from eval.card_scores import card_scores
 from eval.run_record import checkpoint_hash
 from vlm.checkpoint.provenance import Lineage, lineage_table, load_lineage
@@ -135,7 +135,7 @@ def _use(name: str) -> str:
     argument = "" if name == SHIPPED else '"FOLDER"'
     flag = "" if name == SHIPPED else " --checkpoint FOLDER"
     return (
-        "```python\nfrom data.images import read_image\nfrom vlm.generator import ReportGenerator\n\n"
+        "```python\nfrom data.images.read import read_image\nfrom vlm.generator import ReportGenerator\n\n"
         f"generator = ReportGenerator.from_pretrained({argument})\n"
         '[report] = generator.generate([[read_image("frontal.dcm"), read_image("lateral.dcm")]])\n```\n\n'
         f"or `python -m page.report frontal.dcm lateral.dcm{flag}`, or the web page, `python app.py{flag}`."

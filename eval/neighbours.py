@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from data.program import run_main
+from data.cli import run_main
 from data.study import load_studies
 from eval.controls import NEAREST
 from eval.feature_index import FeatureIndex, nearest

@@ -65,7 +65,10 @@ def origin(document: Document) -> list[tuple[str, str]]:
     facts += [
         *(("Program", program) for program in [document.get("program")] if program),
         ("Studies", f"{document['studies']['written']} of {document['studies']['given']} scored"),
-        ("Findings of reports", "read by data/labeler.py, and so is the truth of studies without labels"),
+        (
+            "Findings of reports",
+            "read by data/reports/labeler/labeler.py, and so is the truth of studies without labels",
+        ),
         ("Uncertain findings", document["convention"]),
         ("Text compared", f"normalisation “{normalization['name']}”: {normalization['description']}{options}"),
         ("CIDEr", f"as pycocoevalcap; {bootstrap['cider']}"),

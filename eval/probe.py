@@ -25,7 +25,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from data.program import run_main
+from data.cli import run_main
 from data.study import load_studies
 from eval.bootstrap import NUM_RESAMPLES, interval, point_values, resample
 from eval.controls import derangement

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from data.table_labels import labels_from_columns
-from data.table_rows import Row
+from data.tables.labels import labels_from_columns
+from data.tables.rows import Row
 from eval.report_columns import Columns
 from eval.report_files import ReportFile
 from vlm.schema.findings import FINDINGS, LABEL_CODES, NUM_FINDINGS

@@ -1,6 +1,6 @@
 """Files of reports as anybody has them, recognised by content and read as rows of named columns.
 
-- CSV or TSV, JSONL, Parquet: an object a row (`data.table_rows`);
+- CSV or TSV, JSONL, Parquet: an object a row (`data.tables.rows`);
 - JSON: a list of objects or of texts; an object from ids to texts, or to objects (ReXrank's); R2Gen's annotation.json,
   an object from splits to lists;
 - CSV of one column without a header (R2Gen's res.csv and gts.csv), or a JSON list of texts: known by position alone.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.table_rows import DELIMITERS, Row, column_names, read_rows
+from data.tables.rows import DELIMITERS, Row, column_names, read_rows
 
 MAX_FILE_BYTES = 2**28
 """256 MiB: some 200,000 reports."""

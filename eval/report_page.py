@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data.written_page import render_template
+from data.html_page import render_template
 from eval import page_figures, page_words
 from eval.page_consistency import consistency_table
 from eval.page_grounding import grounding_panel

@@ -16,8 +16,8 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from data.labeler import label_report
-from data.program import run_main
+from data.cli import run_main
+from data.reports.labeler.labeler import label_report
 from eval.also import also_scores, parse_also
 from eval.bootstrap import Estimate
 from eval.groups import study_groups

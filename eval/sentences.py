@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from data.sentences import split_sentences
+from data.reports.sentences import split_sentences
 from vlm.schema.findings import FINDING_INDEX, POSITIVE, UNCERTAIN
 from vlm.schema.report_format import split_report
 

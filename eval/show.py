@@ -18,8 +18,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from data.labeler import label_report
-from data.program import run_main
+from data.cli import run_main
+from data.reports.labeler.labeler import label_report
 from data.study import load_studies
 from eval.heat_panel import findings_to_show, heat_panels
 from eval.predictions import Prediction, read_lines

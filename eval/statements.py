@@ -20,7 +20,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from data.program import run_main
+from data.cli import run_main
 from data.study import load_studies
 from eval.bootstrap import NUM_RESAMPLES, interval, point_values, resample
 from eval.controls import derangement

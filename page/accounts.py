@@ -21,7 +21,7 @@ from typing import Annotated
 
 import tyro
 
-from data.program import run_main
+from data.cli import run_main
 
 COST, BLOCK, PARALLEL = 2**14, 8, 1
 """16 MiB and some 50 ms of one core for each try."""

@@ -10,9 +10,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from data.correction import Correction, SavedCorrection
-from data.correction_store import CorrectionStore
-from data.identity import PLACEHOLDER, remove_identity
+from data.corrections.correction import Correction, SavedCorrection
+from data.corrections.store import CorrectionStore
+from data.reports.deidentify import PLACEHOLDER, remove_identity
 from page.reading import Reading
 from page.study_record import ModelIdentity
 from vlm.generator import ReportGenerator

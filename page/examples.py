@@ -4,8 +4,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.images import ImageRefused
-from data.synthetic import make_study
+from data.images.pixels import ImageRefused
+from data.synthetic.source import make_study
 from page.picture import VIEW_CHOICES, read_picture
 
 MADE_UP_SEED, NUM_MADE_UP = 20, 6

@@ -16,7 +16,7 @@ from typing import Any
 
 from fhir.resources.diagnosticreport import DiagnosticReport
 
-from data.dicom_identifiers import DicomIdentifiers, iso_date
+from data.images.dicom_identifiers import DicomIdentifiers, iso_date
 from page.export_pdf import export_pdf
 from page.export_text import TITLE, by_probability, export_text, sections
 from page.finding_codes import OWN_SYSTEM, finding_code, study_loinc

@@ -18,7 +18,7 @@ identity                      null; where it was asked for and the pictures are 
 import json
 from dataclasses import asdict
 
-from data.correction import picture_hash
+from data.corrections.correction import picture_hash
 from page.study_record import NOT_A_DEVICE, STATE_WORDS, StudyRecord, without_identity
 
 SCHEMA, SCHEMA_VERSION = "cxrscribe-report", 1

@@ -31,7 +31,7 @@ from highdicom.sr import (
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
-from data.dicom_identifiers import DicomIdentifiers
+from data.images.dicom_identifiers import DicomIdentifiers
 from page.export_json import export_json
 from page.export_text import by_probability
 from page.finding_codes import OWN_SCHEME, finding_code

@@ -1,6 +1,6 @@
 """A study's report as plain text: a `StudyRecord` in, lines out, the same sections in the same order as the PDF."""
 
-from data.dicom_identifiers import iso_date
+from data.images.dicom_identifiers import iso_date
 from page.study_record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
 
 TITLE = "Chest X-ray report: preliminary draft"

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from data.correction_store import CorrectionStore
+from data.corrections.store import CorrectionStore
 from page import markup
 from page.correction_form import EMPTY, NOT_KEPT, correction_form, read_form
 from page.corrections import save_correction

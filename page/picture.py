@@ -5,10 +5,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from data.dicom import read_dicom
-from data.dicom_header import check_radiograph
-from data.dicom_identifiers import DicomIdentifiers, dicom_identifiers
-from data.images import ImageRefused, is_dicom, read_bytes, read_image
+from data.images.dicom import read_dicom
+from data.images.dicom_header import check_radiograph
+from data.images.dicom_identifiers import DicomIdentifiers, dicom_identifiers
+from data.images.pixels import ImageRefused, is_dicom, read_bytes
+from data.images.read import read_image
 from vlm.schema.preprocessing import Preprocessing, preprocess
 
 VIEW_CHOICES = {"auto": "", "PA": "PA", "AP": "AP", "lateral": "LATERAL"}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.labeler import label_report
+from data.reports.labeler.labeler import label_report
 from eval.consistency import consistency
 from eval.contradictions import Contradiction
 from eval.sentences import StatedSentence, stated_sentences

@@ -17,7 +17,7 @@ from typing import Literal
 
 import tyro
 
-from data.program import run_main
+from data.cli import run_main
 from page.reading import MAX_INDICATION_CHARACTERS, Reading, read_files
 from page.study_record import model_identity, study_record
 from page.take_away import take_away

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from data.correction_store import CorrectionStore
+from data.corrections.store import CorrectionStore
 from page import markup, report_card
 from page.examples import Example
 from page.figures import figures

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
-from data.images import ImageRefused, read_bytes
+from data.images.pixels import ImageRefused, read_bytes
 from page.picture import Picture, read_picture
 from page.zip_archive import entries_of, is_zip, open_zip, read_entry
 from vlm.schema.preprocessing import Preprocessing

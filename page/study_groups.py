@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from data.dicom_identifiers import dicom_identifiers
-from data.images import ImageRefused, read_bytes
+from data.images.dicom_identifiers import dicom_identifiers
+from data.images.pixels import ImageRefused, read_bytes
 from page.plain_text import plain_line
 from page.study_files import MAX_VIEWS
 from page.zip_archive import entries_of, head_of_entry, is_zip, open_zip, read_entry

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.correction import picture_hash, study_hash
-from data.dicom_identifiers import DicomIdentifiers
-from data.identity import remove_identity
+from data.corrections.correction import picture_hash, study_hash
+from data.images.dicom_identifiers import DicomIdentifiers
+from data.reports.deidentify import remove_identity
 from eval.run_record import checkpoint_hash
 from page.plain_text import plain_line, plain_text
 from page.reading import Reading
@@ -247,7 +247,7 @@ def without_identity(record: StudyRecord) -> StudyRecord:
     has the archive can look the patient up by them.
 
     Raises:
-        ValueError: a text is longer than `data.identity` reads.
+        ValueError: a text is longer than `data.reports.deidentify` reads.
     """
     names = {word for view in record.views if view.identifiers for word in view.identifiers.personal_words}
     views = tuple(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.images import ImageRefused
+from data.images.pixels import ImageRefused
 from page.picture import read_picture
 from page.plain_text import plain_line, plain_text
 from page.reading import WRITING, Reading, read_study

@@ -10,7 +10,7 @@ import zlib
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from data.images import MAX_FILE_BYTES, ImageRefused
+from data.images.pixels import MAX_FILE_BYTES, ImageRefused
 
 MAX_ARCHIVE_BYTES = 2**30
 _END, _END_64, _END_BYTES, _MAX_COMMENT = b"PK\x05\x06", b"PK\x06\x07", 22, 65535

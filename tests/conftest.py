@@ -197,7 +197,7 @@ def small_dataset(tmp_path_factory):
     import datasets
 
     from data.study import FEATURES
-    from data.synthetic import make_study
+    from data.synthetic.source import make_study
 
     def rows(start, stop):
         for number in range(start, stop):
@@ -279,7 +279,7 @@ def recorded_study(pictures):
     """A StudyRecord of two DICOM views of one patient, DOE^JANE, who is also named in the indication."""
     from datetime import UTC, datetime
 
-    from data.dicom_identifiers import DicomIdentifiers
+    from data.images.dicom_identifiers import DicomIdentifiers
     from page.study_record import ModelIdentity, RecordedFinding, RecordedView, StudyRecord
     from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE
 

@@ -19,16 +19,16 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from tests.test_picture import dicom  # noqa: F401 (a fixture)
 
 import app
 from app import AppOptions, build_app, main, serve
-from data.images import read_image
+from data.images.read import read_image
 from page.accounts import write_account
 from page.examples import NUM_MADE_UP
 from page.plain_text import plain_text
 from page.reading import read_files
 from page.report import main as report_program
+from tests.test_picture import dicom  # noqa: F401 (a fixture)
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
-from tests.test_app import NUM_TOKENS, free_port, pytestmark, sweep_up_after_gradio  # noqa: F401 (the last two work by name)
-from tests.test_picture import dicom  # noqa: F401 (a fixture)
 
 from app import AppOptions, build_app, serve
-from data.correction_store import CorrectionStore
-from data.images import read_image
+from data.corrections.store import CorrectionStore
+from data.images.read import read_image
+from tests.test_app import NUM_TOKENS, free_port, pytestmark, sweep_up_after_gradio  # noqa: F401 (the last two work by name)
+from tests.test_picture import dicom  # noqa: F401 (a fixture)
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import NUM_FINDINGS
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.augment import Augmentation, affine_matrix, augment, augment_with_boxes
+from train.augment import Augmentation, affine_matrix, augment, augment_with_boxes
 
 NOTHING = {"max_rotation": 0.0, "max_shift": 0.0, "max_zoom": 0.0, "max_shear": 0.0}
 

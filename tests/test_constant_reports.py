@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from data.labeler import label_report
+from data.reports.labeler.labeler import label_report
 from eval.bleu import bleu
 from eval.cider import cider
 from eval.clinical import f1_scores

@@ -4,9 +4,9 @@ import json
 import re
 
 import pytest
-from tests.test_markup import reading_of
 
 from page.correction_form import correction_form, read_form
+from tests.test_markup import reading_of
 from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
 
 

@@ -4,9 +4,9 @@ import pytest
 from accelerate import Accelerator
 
 from data import prepare
-from data.correction_store import CorrectionStore
+from data.corrections.store import CorrectionStore
 from data.study import load_studies
-from data.synthetic import make_study
+from data.synthetic.source import make_study
 from eval.rouge import rouge_l
 from page.corrections import Edit, save_correction
 from page.reading import read_files

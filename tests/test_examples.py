@@ -4,12 +4,12 @@ import logging
 
 import numpy as np
 from PIL import Image
-from tests.test_picture import GRAY, dicom  # noqa: F401 (a fixture)
 
 import page.examples
-from data.synthetic import make_study
+from data.synthetic.source import make_study
 from page.examples import MADE_UP_SEED, NUM_MADE_UP, folder_examples, made_up_examples
 from page.picture import VIEW_CHOICES, read_picture
+from tests.test_picture import GRAY, dicom  # noqa: F401 (a fixture)
 
 
 def test_made_up_examples_are_the_frontal_views_of_fixed_studies(tmp_path):

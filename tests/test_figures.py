@@ -8,9 +8,9 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
-from tests.test_markup import PICTURE
 
 from page.figures import figures
+from tests.test_markup import PICTURE
 
 
 def test_the_picture_is_inside_the_page_with_its_view_said():

@@ -4,10 +4,10 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.test_markup import CALIBRATED, REPORT, Tags, reading_of
 
 from page.findings_card import findings_card
 from page.reading import Reading
+from tests.test_markup import CALIBRATED, REPORT, Tags, reading_of
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS
 from vlm.uncertainty import Calibration
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data.labeler import label_report
+from data.reports.labeler.labeler import label_report
 from eval.bleu import bleu
 from eval.chrf import chrf
 from eval.cider import cider, plain_cider

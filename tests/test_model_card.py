@@ -1,8 +1,7 @@
 """The model card on the page: its words, and nothing that runs or is fetched."""
 
-from tests.test_markup import ATTACK, Tags
-
 from page.model_card import MAX_CHARACTERS, model_card
+from tests.test_markup import ATTACK, Tags
 
 
 def test_the_card_is_shown_without_its_front_matter(tmp_path):

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.test_picture import GRAY, dicom  # noqa: F401 (a fixture)
 
-from data.correction_store import CorrectionStore, image_file
-from data.images import read_image
+from data.corrections.store import CorrectionStore, image_file
+from data.images.read import read_image
 from page.corrections import Edit, save_correction
 from page.reading import read_files
 from page.study_record import model_identity
+from tests.test_picture import GRAY, dicom  # noqa: F401 (a fixture)
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import NEGATIVE, UNLABELED_STUDY
 

@@ -9,7 +9,7 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from data.images import ImageRefused
+from data.images.pixels import ImageRefused
 from page.picture import read_picture
 from vlm.schema.preprocessing import Preprocessing, preprocess
 

@@ -7,7 +7,7 @@ from PIL import Image
 from transformers import ViTModel
 from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_position_embedding
 
-from data.augment import Augmentation
+from train.augment import Augmentation
 from train.masked_autoencoder import MaskedAutoencoder, wave_positions
 from train.pictures import PictureDataset
 from train.reconstruction import draw_reconstructions

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.test_picture import GRAY, dicom  # noqa: F401 (a fixture)
 
-from data.dicom_identifiers import DicomIdentifiers
-from data.labeler import label_report
+from data.images.dicom_identifiers import DicomIdentifiers
+from data.reports.labeler.labeler import label_report
 from page.picture import Picture
 from page.reading import Reading, choose_views, complete, read_files, read_study
 from page.study_files import read_study_files
+from tests.test_picture import GRAY, dicom  # noqa: F401 (a fixture)
 from vlm.checkpoint.store import load_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 from vlm.schema.findings import FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE

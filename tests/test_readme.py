@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import app
-from data import audit, prepare
+from data import prepare
+from data.audit import __main__ as audit
 from eval import batch, compare, score, show
 from page import report
 from train import finetune

@@ -14,8 +14,8 @@ from bench.attempts import StepError
 from bench.rendered_iu_control import code_items, drawn_items, upper_controls
 from bench.rendered_iu_studies import PhantomDraft, PhantomSource, prepare, read_studies
 from bench.rendered_iu_training import TrainingOptions, steps, train
-from data.draft import ImageOptions
-from data.report_text import TextOptions
+from data.pipeline.draft import ImageOptions
+from data.reports.clean import TextOptions
 from data.study import load_studies
 from eval.predictions import Prediction
 from train import finetune

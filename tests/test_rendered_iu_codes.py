@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bench.rendered_iu_codes import _RULES, ReadCode, read_code, scene_findings
-from data.phantom.draw import draw_study
-from data.scene import KINDS, Scene
+from data.synthetic.phantom.draw import draw_study
+from data.synthetic.scene import KINDS, Scene
 
 REPORTS = Path(__file__).parent.parent / "../shared/data/iu_text/reports.jsonl"
 

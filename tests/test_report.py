@@ -4,10 +4,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.test_picture import dicom  # noqa: F401 (a fixture)
 
 from page.reading import read_files
 from page.report import WITHHELD, main
+from tests.test_picture import dicom  # noqa: F401 (a fixture)
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 

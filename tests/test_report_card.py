@@ -4,9 +4,9 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.test_markup import REPORT, Tags, reading_of
 
 from page.report_card import MAX_MAPPED, finished_report, growing_report
+from tests.test_markup import REPORT, Tags, reading_of
 from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS
 
 

@@ -31,7 +31,7 @@ EVIL = '<script>alert("x")</script> & {{ 7 * 7 }}'
 
 
 def label_by_word(report: str) -> tuple[int, ...]:
-    """Stands in for data.labeler: the words of a few findings, uncertain after "possible"."""
+    """Stands in for data.reports.labeler.labeler: the words of a few findings, uncertain after "possible"."""
     labels = [0] * 14
     for word, finding in WORDS.items():
         if word in report.lower():

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
-from tests.test_report_page import EVIL, label_by_word, make_document, make_predictions
 
 from eval.heat_panel import HeatPanel
 from eval.page_study import page_study
 from eval.report_page import render_page
 from eval.study_choice import BEST, WORST
+from tests.test_report_page import EVIL, label_by_word, make_document, make_predictions
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [

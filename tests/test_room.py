@@ -5,16 +5,16 @@ import json
 
 import gradio as gr
 import pytest
-from tests.test_correction_form import sent
-from tests.test_picture import dicom  # noqa: F401 (a fixture)
 
 import page.room
-from data.correction_store import CorrectionStore
+from data.corrections.store import CorrectionStore
 from page.examples import made_up_examples
 from page.room import Room
 from page.study_files import MAX_VIEWS
 from page.study_record import model_identity
 from page.visit import LEAVE_OUT, Visit
+from tests.test_correction_form import sent
+from tests.test_picture import dicom  # noqa: F401 (a fixture)
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, NEGATIVE, NUM_FINDINGS
 

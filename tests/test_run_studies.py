@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data.study import FEATURES, load_studies
-from data.synthetic import make_study
+from data.synthetic.source import make_study
 from train.held_out import studies_with_pictures_of
 from train.options import FinetuneOptions
 from train.run_studies import load_run_studies

@@ -31,7 +31,7 @@ SIDES = ("left", "right")
 
 
 def label_by_name(report: str) -> tuple[int, ...]:
-    """Stands in for data.labeler: a finding is positive where its name is written."""
+    """Stands in for data.reports.labeler.labeler: a finding is positive where its name is written."""
     return tuple(int(name in report.lower()) for name in NAMES)
 
 
@@ -263,7 +263,7 @@ def test_six_hundred_reports_are_scored_with_intervals_in_seconds():
 
 def test_scoring_needs_neither_torch_nor_the_model():
     program = (
-        "import sys, data.labeler, eval.controls, eval.report_page, eval.scoring, eval.verdict; "
+        "import sys, data.reports.labeler.labeler, eval.controls, eval.report_page, eval.scoring, eval.verdict; "
         "print([name for name in ('torch', 'transformers', 'datasets', 'vlm.generator') if name in sys.modules])"
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import app
-from data.synthetic import make_study
+from data.synthetic.source import make_study
 from eval import batch, neighbours, show
 from eval.run_record import checkpoint_hash
 from page import report
@@ -163,7 +163,7 @@ def test_the_probabilities_of_present_findings_stand_above_those_of_absent_ones(
 
 def test_it_calls_and_names_a_pneumothorax(generator):
     """Of made-up studies with one, drawn by their number alone."""
-    from data.labeler import label_report
+    from data.reports.labeler.labeler import label_report
 
     index = FINDING_INDEX["Pneumothorax"]
     drawn = (make_study(990_002, number, 224) for number in range(300))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.labeler import label_report
+from data.reports.labeler.labeler import label_report
 from eval.consistency import consistency
 from eval.predictions import Prediction
 from eval.scoring import score_predictions

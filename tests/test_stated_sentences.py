@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.labeler import label_report
+from data.reports.labeler.labeler import label_report
 from eval.sentences import report_sentences, stated_sentences
 from vlm.schema.findings import FINDING_INDEX
 

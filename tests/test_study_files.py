@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.test_zip_archive import png, with_a_directory_too_long, with_a_second_directory, zipped
 
 import page.zip_archive
-from data.images import ImageRefused
+from data.images.pixels import ImageRefused
 from page.study_files import MAX_VIEWS, read_study_files
+from tests.test_zip_archive import png, with_a_directory_too_long, with_a_second_directory, zipped
 
 
 def test_a_zip_gives_its_pictures_by_name_and_leaves_side_files(tmp_path):

@@ -1,12 +1,12 @@
 """Files of many studies sorted into studies; zips that lie, hide or overflow."""
 
 import pytest
-from tests.test_picture import dicom  # noqa: F401 (a fixture)
-from tests.test_zip_archive import png, with_a_directory_too_long, with_a_second_directory, zipped
 
 import page.study_groups
 import page.zip_archive
 from page.study_groups import BroughtFile, brought_files, group_studies
+from tests.test_picture import dicom  # noqa: F401 (a fixture)
+from tests.test_zip_archive import png, with_a_directory_too_long, with_a_second_directory, zipped
 
 
 def studies_in(*sources):

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from data.labeler import label_report
+from data.reports.labeler.labeler import label_report
 from eval.controls import CONSTANT, CONSTANT_BLEU, CONSTANT_F1, MOST_FREQUENT, RANDOM
 from eval.predictions import Prediction
 from eval.text_controls import text_controls

@@ -7,14 +7,14 @@ import json
 import gradio as gr
 import pytest
 from PIL import Image
-from tests.test_picture import dicom  # noqa: F401 (a fixture)
-from tests.test_study_groups import zipped
 
 from page.reading import read_files
 from page.study_record import ModelIdentity
 from page.worklist import DOUBTED, READ, REFUSED, WorklistRow, most_likely_first, read_worklist
 from page.worklist_tab import ANY_FINDING, WorklistTab
 from page.worklist_table import MAX_SHOWN, worklist_csv, worklist_html, worklist_jsonl
+from tests.test_picture import dicom  # noqa: F401 (a fixture)
+from tests.test_study_groups import zipped
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
 from vlm.uncertainty import Calibration

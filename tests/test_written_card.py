@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.test_markup import Tags
 
 from eval import model_card as program
 from eval.run_record import checkpoint_hash
 from page.model_card import model_card as shown_card
+from tests.test_markup import Tags
 from vlm.checkpoint.provenance import LearnedStudies, Lineage, TrainingRun, load_lineage, save_lineage
 from vlm.checkpoint.store import SHIPPED, SHIPPED_CHECKPOINT, load_checkpoint, save_checkpoint
 

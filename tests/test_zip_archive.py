@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images import ImageRefused
+from data.images.pixels import ImageRefused
 from page.zip_archive import entries_of, is_zip, open_zip, read_entry
 
 

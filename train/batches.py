@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from data.augment import Augmentation, augment_with_boxes
+from train.augment import Augmentation, augment_with_boxes
 from vlm.config import ImageGeometry
 from vlm.inputs.batch import batch_tokens, batch_views, index_views
 from vlm.inputs.image import Placement, fit_square, placement

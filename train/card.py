@@ -16,8 +16,8 @@ import datasets
 import tyro
 from huggingface_hub import ModelCard, ModelCardData
 
-from data.known_sources import credits_of
-from data.program import run_main
+from data.cli import run_main
+from data.sources.credits import credits_of
 from train.build import LSTM_SIZES
 from train.learned_studies import learned_studies
 from train.options import FinetuneOptions

@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from data.program import run_main
+from data.cli import run_main
 from data.study import load_studies
 from vlm.checkpoint.store import find_checkpoint
 from vlm.generator import ReportGenerator

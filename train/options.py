@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from data.augment import Augmentation
+from train.augment import Augmentation
 from vlm.config import LoraSettings
 
 OF_THE_START = (

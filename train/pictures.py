@@ -15,7 +15,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.augment import Augmentation, augment
+from train.augment import Augmentation, augment
 from vlm.config import ImageGeometry
 from vlm.inputs.image import fit_square, normalize_pixels
 

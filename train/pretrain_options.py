@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from data.augment import Augmentation
+from train.augment import Augmentation
 from vlm.config import DECODER_SIZES, ENCODER_SIZES
 from vlm.inputs.tokenizer import MAX_PROMPT_TOKENS
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import datasets
 
-from data.splits import check_disjoint
-from data.study import load_studies, saved_preprocessing
+from data.study import check_disjoint, load_studies, saved_preprocessing
 
 COLUMNS = ("study_id", "images", "view_positions", "indication", "findings", "impression", "source", "license")
 

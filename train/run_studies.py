@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import datasets
 import numpy as np
 
-from data.splits import check_disjoint
-from data.study import FEATURES, load_studies, saved_preprocessing
+from data.study import FEATURES, check_disjoint, load_studies, saved_preprocessing
 from train.held_out import studies_with_pictures_of
 from train.options import FinetuneOptions
 

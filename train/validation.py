@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from data.labeler import label_report
+from data.reports.labeler.labeler import label_report
 from eval.cider import cider
 from eval.clinical import f1_scores
 from eval.probabilities import auroc

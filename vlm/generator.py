@@ -4,7 +4,7 @@
     [report] = generator.generate([Image.open("chest.png")])
     print(report.report)
 
-Pictures are PIL images in memory; `data.images.read_image` reads files, DICOM included.
+Pictures are PIL images in memory; `data.images.read.read_image` reads files, DICOM included.
 """
 
 from collections.abc import Iterator, Sequence

@@ -47,7 +47,7 @@ def to_gray(image: Image.Image) -> Image.Image:
     """
     if image.mode in _MORE_THAN_8_BITS:
         raise ValueError(
-            f"a picture of mode {image.mode!r} has more than 8 bits; read its file with data.images.read_image"
+            f"a picture of mode {image.mode!r} has more than 8 bits; read its file with data.images.read.read_image"
         )
     if 0 in image.size:
         raise ValueError(f"a picture of {image.width} x {image.height} pixels shows nothing")

@@ -2,7 +2,7 @@
 
 import evaluate
 
-from data.labeler import label_report
+from data.reports.labeler.labeler import label_report
 from eval.clinical import AVERAGES, f1_scores
 from eval.metric_module import module_info
 
@@ -12,7 +12,9 @@ class FindingsF1(evaluate.Metric):
     findings and over CheXpert's five (_5), and the convention; an average over no defined finding is None."""
 
     def _info(self):
-        return module_info("precision, recall and F1 of 14 findings, read from both texts by data/labeler.py")
+        return module_info(
+            "precision, recall and F1 of 14 findings, read from both texts by data/reports/labeler/labeler.py"
+        )
 
     def _compute(self, predictions, references, uncertain_is_positive=True):
         labels = ([label_report(report) for report in reports] for reports in (predictions, references))

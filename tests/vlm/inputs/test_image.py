@@ -35,7 +35,7 @@ def test_colour_becomes_gray():
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
 def test_more_than_8_bits_are_refused_rather_than_cut_to_white(mode):
-    with pytest.raises(ValueError, match=f"mode '{mode}' has more than 8 bits; read its file with data.images"):
+    with pytest.raises(ValueError, match=f"mode '{mode}' has more than 8 bits; read its file with data.images.read"):
         fit_square(Image.new(mode, (8, 8)), 8)
 
 

@@ -1,0 +1,1 @@
+"""`python -m data.audit`: what is in a prepared data set, and what is wrong with it."""

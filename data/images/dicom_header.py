@@ -1,0 +1,195 @@
+"""What is taken from a DICOM header besides the picture: what kind of picture it is, and, for an archive, to which
+study and patient the file belongs.
+
+- `RADIOGRAPH_ATTRIBUTES` say whether this is a radiograph of a chest, and from where it was taken.
+- `GROUPING_ATTRIBUTES` hold identities. They group files into studies and join reports, and go no further.
+- `IDENTITY_ATTRIBUTES` hold words that are taken out of the study's report, and go no further.
+
+Nothing of an identity is ever quoted in a message.
+"""
+
+import re
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import pydicom
+from pydicom import uid
+from pydicom.multival import MultiValue
+
+from data.images.pixels import MAX_FILE_BYTES, ImageRefused, is_dicom
+
+RADIOGRAPH_ATTRIBUTES = (
+    *("Modality", "BodyPartExamined", "AnatomicRegionSequence", "BurnedInAnnotation"),
+    *("ViewPosition", "ViewCodeSequence", "PatientOrientation", "SeriesDescription", "ProtocolName"),
+)
+GROUPING_ATTRIBUTES = ("StudyInstanceUID", "SOPInstanceUID", "PatientID", "AccessionNumber")
+IDENTITY_ATTRIBUTES = (
+    *("PatientName", "PatientID", "OtherPatientNames", "OtherPatientIDs", "PatientBirthName", "PatientMotherBirthName"),
+    *("PatientAddress", "PatientTelephoneNumbers", "ResponsiblePerson", "AccessionNumber", "InstitutionName"),
+    *("ReferringPhysicianName", "RequestingPhysician", "PerformingPhysicianName", "NameOfPhysiciansReadingStudy"),
+    *("PhysiciansOfRecord", "OperatorsName"),
+)
+RADIOGRAPH_MODALITIES = ("CR", "DX", "DR", "RG")
+"""Computed and digital radiography, and digitised films; DR is no code of the standard, but is in use."""
+CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "LUNG")
+_NOT_SAID = frozenset({"", "UNKNOWN", "NONE", "NA", "OTHER", "DEFAULT"})
+
+HEAD_BYTES = 4096
+"""The file meta information, which says how the rest is compressed, lies within these."""
+MAX_IDENTITY_CHARACTERS = 200
+
+VIEW_POSITIONS = frozenset({"AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "LATERAL"})
+_VIEW_OF_MEANING = {
+    "antero-posterior": "AP",
+    "postero-anterior": "PA",
+    "left lateral": "LL",
+    "right lateral": "RL",
+    "lateral": "LATERAL",
+}
+_VIEW_OF_WORD = {"PA": "PA", "AP": "AP", "LAT": "LATERAL", "LATERAL": "LATERAL", "LL": "LL", "RL": "RL"}
+_WORD = re.compile(r"[A-Z]+")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileHeader:
+    """To whom and what a file of an archive belongs; all of it identity but `fault`, which says why the file cannot
+    be used, and `is_directory`, the list of files that lies on a disc of DICOM."""
+
+    study_instance_uid: str = ""
+    sop_instance_uid: str = ""
+    patient_id: str = ""
+    accession_number: str = ""
+    is_directory: bool = False
+    fault: str = ""
+
+
+def read_file_header(path: Path) -> FileHeader | None:
+    """The header of a file without its pixels; None of a file that is not DICOM."""
+    try:
+        with path.open("rb") as file:
+            if not path.stat().st_size:
+                return FileHeader(fault="is empty (0 bytes); fetch or export it again")
+            head = file.read(HEAD_BYTES)
+            if not is_dicom(head):
+                return None
+            if path.stat().st_size > MAX_FILE_BYTES:
+                return FileHeader(fault=f"has {path.stat().st_size} bytes; the limit is {MAX_FILE_BYTES}")
+            if uid.DeflatedExplicitVRLittleEndian.encode() in head:
+                return FileHeader(fault="is deflated DICOM, which is not read; export it uncompressed")
+            file.seek(0)
+            return _file_header(read_tags(file, (*GROUPING_ATTRIBUTES, *RADIOGRAPH_ATTRIBUTES)))
+    except OSError as error:
+        return FileHeader(fault=f"cannot be read ({error.strerror})")
+    except Exception:  # pydicom raises whatever it stumbled over, and may quote it
+        return FileHeader(fault="is damaged or cut short DICOM; fetch or export it again")
+
+
+def read_identities(content: bytes, *, name: str) -> tuple[str, ...]:
+    """The words of a file's header that name somebody or something: what must not stand in the report."""
+    try:
+        header = read_tags(BytesIO(content), IDENTITY_ATTRIBUTES)
+        texts = [text for attribute in IDENTITY_ATTRIBUTES for text in _texts(header, attribute)]
+    except Exception as error:
+        # A report must not go on with names in it because they could not be read.
+        raise ImageRefused(f"{name}: the names in its header are damaged DICOM; export it again") from error
+    return tuple(dict.fromkeys(texts))
+
+
+def check_radiograph(modality: str, body_part: str, *, name: str) -> None:
+    """Raises ImageRefused unless this is a radiograph of a chest, or the header leaves that open."""
+    if modality and modality not in RADIOGRAPH_MODALITIES:
+        raise ImageRefused(f"{name}: is no radiograph (Modality {modality}; {', '.join(RADIOGRAPH_MODALITIES)} are)")
+    if body_part not in _NOT_SAID and not any(word in body_part for word in CHEST_WORDS):
+        raise ImageRefused(f"{name}: shows another part of the body than the chest (BodyPartExamined {body_part})")
+
+
+def modality_of(header: pydicom.Dataset) -> str:
+    return " ".join(codes(header, "Modality"))
+
+
+def body_part_of(header: pydicom.Dataset) -> str:
+    """The code of the part of the body; of free text, which might name somebody, only whether it is the chest."""
+    code = " ".join(codes(header, "BodyPartExamined"))
+    if code not in _NOT_SAID:
+        return code
+    text = str(header.get("BodyPartExamined") or "")
+    if text.upper() in _NOT_SAID:
+        regions = header.get("AnatomicRegionSequence") or []
+        text = " ".join(str(region.get("CodeMeaning", "")) for region in regions)
+    if not text.strip() or text.upper() in _NOT_SAID:
+        return ""
+    return "CHEST" if any(word in text.upper() for word in CHEST_WORDS) else "ELSEWHERE"
+
+
+def view_position_of(header: pydicom.Dataset) -> str:
+    """From ViewPosition, its code, the words of the series' description, or the orientation; else "UNKNOWN"."""
+    position = " ".join(codes(header, "ViewPosition"))
+    if position in VIEW_POSITIONS:
+        return position
+    for code in header.get("ViewCodeSequence") or []:
+        meaning = str(code.get("CodeMeaning", "")).strip().lower()
+        if meaning in _VIEW_OF_MEANING:
+            return _VIEW_OF_MEANING[meaning]
+    # Rows that run to the patient's left or right are seen from the front or back.
+    rows = (codes(header, "PatientOrientation") or ("",))[0][:1]
+    oriented = {"L": "FRONTAL", "R": "FRONTAL", "A": "LATERAL", "P": "LATERAL"}.get(rows, "UNKNOWN")
+    for attribute in ("ViewPosition", "SeriesDescription", "ProtocolName"):
+        words = _WORD.findall(str(header.get(attribute) or "").upper())
+        named = {_VIEW_OF_WORD[word] for word in words if word in _VIEW_OF_WORD}
+        # "PA and lateral" names the views of the study, not this one.
+        if len(named) == 1:
+            view = named.pop()
+            is_frontal = view in ("PA", "AP")
+            if oriented == "UNKNOWN" or is_frontal == (oriented == "FRONTAL"):
+                return view
+    return oriented
+
+
+def has_burnt_in_text(header: pydicom.Dataset) -> bool:
+    return codes(header, "BurnedInAnnotation") == ("YES",)
+
+
+def codes(header: pydicom.Dataset, attribute: str) -> tuple[str, ...]:
+    """An attribute's values if they are code strings of DICOM; free text, which might name somebody, is dropped."""
+    value = header.get(attribute)
+    values = [value] if isinstance(value, str) else list(value or [])
+    return tuple(str(text) for text in values if re.fullmatch(r"[A-Z][A-Z0-9_]{0,15}", str(text)))
+
+
+def read_tags(file: BinaryIO, attributes: tuple[str, ...]) -> pydicom.Dataset:
+    # pydicom would warn of odd values by quoting them.
+    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        header = pydicom.dcmread(file, specific_tags=list(attributes), stop_before_pixels=True, force=True)
+        header.decode()
+    return header
+
+
+def _file_header(header: pydicom.Dataset) -> FileHeader:
+    kind = header.file_meta.get("MediaStorageSOPClassUID") if "file_meta" in header.__dict__ else None
+    fault = ""
+    try:
+        check_radiograph(modality_of(header), body_part_of(header), name="it")
+    except ImageRefused as error:
+        fault = str(error).removeprefix("it: ")
+    ids = {attribute: " ".join(_texts(header, attribute)) for attribute in GROUPING_ATTRIBUTES}
+    if not ids["StudyInstanceUID"]:
+        fault = fault or "has no StudyInstanceUID, so it belongs to no study"
+    return FileHeader(
+        study_instance_uid=ids["StudyInstanceUID"],
+        sop_instance_uid=ids["SOPInstanceUID"],
+        patient_id=ids["PatientID"],
+        accession_number=ids["AccessionNumber"],
+        is_directory=kind == uid.MediaStorageDirectoryStorage,
+        fault=fault,
+    )
+
+
+def _texts(header: pydicom.Dataset, attribute: str) -> list[str]:
+    value = header.get(attribute)
+    values = list(value) if isinstance(value, list | tuple | MultiValue) else [] if value is None else [value]
+    texts = [" ".join(str(text).split())[:MAX_IDENTITY_CHARACTERS] for text in values]
+    return [text for text in texts if text]

@@ -1,0 +1,119 @@
+"""To whom and to which study a DICOM picture belongs: content of a file in, its identifiers out.
+
+They are read for one purpose: a report that is taken away, and goes back to the very study it was written for. They are
+held in memory, never shown by `repr`, and go into no data set and no log.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from io import BytesIO
+
+import pydicom
+
+from data.images.dicom_header import HEAD_BYTES, modality_of, read_tags
+from data.images.pixels import MAX_FILE_BYTES, is_dicom
+
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+_PERSONAL = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyDate", "StudyTime")
+_PATTERNS = {
+    **dict.fromkeys(_UIDS, re.compile(r"(?=.{1,64}\Z)[0-2](\.(0|[1-9]\d*))+")),
+    "StudyTime": re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"),
+    "PatientSex": re.compile(r"[MFO]"),
+}
+"""What a value must look like to be taken over; the standard's forms (PS3.5, 6.2)."""
+_DATES = ("PatientBirthDate", "StudyDate")
+_MAX_CHARACTERS = {"PatientName": 194, "AccessionNumber": 16}
+"""Three writings of a name of 64 characters each; 64 for the rest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DicomIdentifiers:
+    """A value is empty where the file has none, or one that the standard does not allow."""
+
+    study_instance_uid: str = field(default="", repr=False)
+    series_instance_uid: str = field(default="", repr=False)
+    sop_instance_uid: str = field(default="", repr=False)
+    sop_class_uid: str = field(default="", repr=False)
+    modality: str = ""
+    patient_id: str = field(default="", repr=False)
+    patient_name: str = field(default="", repr=False)
+    """Parts parted by "^", the family name first."""
+    patient_birth_date: str = field(default="", repr=False)
+    patient_sex: str = field(default="", repr=False)
+    accession_number: str = field(default="", repr=False)
+    study_date: str = field(default="", repr=False)
+    study_time: str = field(default="", repr=False)
+
+    @property
+    def refers_to_an_image(self) -> bool:
+        """Whether the picture can be found in an archive by these."""
+        return all((self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid, self.sop_class_uid))
+
+    @property
+    def personal_words(self) -> tuple[str, ...]:
+        """What must not stand in a text that leaves without identity."""
+        return tuple(filter(None, (self.patient_name, self.patient_id, self.accession_number)))
+
+    def without_person(self) -> "DicomIdentifiers":
+        """Only what points to the picture: its UIDs and kind. Who has the archive can still look them up there."""
+        blank = dict.fromkeys(("patient_id", "patient_name", "patient_birth_date", "patient_sex"), "")
+        return replace(self, **blank, accession_number="", study_date="", study_time="")
+
+
+def iso_date(date: str) -> str:
+    """A date of a header as 2026-11-20; empty stays empty."""
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if date else ""
+
+
+def dicom_identifiers(content: bytes) -> DicomIdentifiers | None:
+    """The identifiers of a file's content; None where it is no DICOM.
+
+    Empty ones where they cannot be read: the picture may still be fit to be seen.
+    """
+    if not is_dicom(content):
+        return None
+    # pydicom would inflate a deflated file at once, whatever its size.
+    if len(content) > MAX_FILE_BYTES or pydicom.uid.DeflatedExplicitVRLittleEndian.encode() in content[:HEAD_BYTES]:
+        return DicomIdentifiers()
+    try:
+        header = read_tags(BytesIO(content), (*_UIDS, *_PERSONAL, "Modality", "SpecificCharacterSet"))
+        values = {attribute: _value(header, attribute) for attribute in (*_UIDS, *_PERSONAL)}
+        modality = modality_of(header)
+    except Exception:  # pydicom raises whatever it stumbled over, and may quote it
+        return DicomIdentifiers()
+    return DicomIdentifiers(
+        study_instance_uid=values["StudyInstanceUID"],
+        series_instance_uid=values["SeriesInstanceUID"],
+        sop_instance_uid=values["SOPInstanceUID"],
+        sop_class_uid=values["SOPClassUID"],
+        modality=modality,
+        patient_id=values["PatientID"],
+        patient_name=values["PatientName"],
+        patient_birth_date=values["PatientBirthDate"],
+        patient_sex=values["PatientSex"],
+        accession_number=values["AccessionNumber"],
+        study_date=values["StudyDate"],
+        study_time=values["StudyTime"],
+    )
+
+
+def _value(header: pydicom.Dataset, attribute: str) -> str:
+    """A single value of the form that the standard allows, else empty: nothing is cut to fit, for a part of an
+    identifier is another one."""
+    text = str(header.get(attribute) or "").strip().strip("\0").strip()
+    if attribute in _DATES:
+        return text if _is_date(text) else ""
+    pattern = _PATTERNS.get(attribute)
+    if pattern is not None:
+        return text if pattern.fullmatch(text) else ""
+    has_controls = "\\" in text or any(unicodedata.category(character)[0] == "C" for character in text)
+    return "" if has_controls or len(text) > _MAX_CHARACTERS.get(attribute, 64) else text
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return len(text) == 8 and text.isascii() and bool(datetime.strptime(text, "%Y%m%d"))
+    except ValueError:
+        return False

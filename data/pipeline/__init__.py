@@ -1,0 +1,1 @@
+"""From raw study to a row on disk: workers, row, writer, shards, staging."""

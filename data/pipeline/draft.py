@@ -1,0 +1,162 @@
+"""A study as its source names it: ids, paths and text, no pixels yet; or why it cannot be used.
+
+A source yields drafts; worker processes make rows of them (`data.pipeline.row`).
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import tyro
+
+from data.images.read import PictureFormat, View, read_view
+from data.study import MAX_SIDE, Study
+from vlm.schema.findings import UNLABELED_STUDY
+from vlm.schema.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageOptions:
+    """How every picture is read, whatever the source."""
+
+    max_side: int = MAX_SIDE
+    """Longest side of a stored picture in pixels; larger ones are shrunk, smaller ones kept."""
+    allow_colour: bool = False
+    """Turn coloured pictures to gray instead of refusing them."""
+    image_format: PictureFormat = "auto"
+    """What pictures are stored as. auto: PNG where every gray value comes from a lossless file; else (after shrinking,
+    or from a JPEG) JPEG of quality 95, which takes a quarter of the time and half the room."""
+    find_burnt_in_text: bool = True
+    """Warn of pictures that seem to have text burnt in; headers that say so are told of in any case."""
+    preprocessing: Annotated[Preprocessing, tyro.conf.OmitArgPrefixes] = field(default_factory=Preprocessing)
+    """Applied to every picture, and saved with the data set."""
+
+    def __post_init__(self):
+        if not 32 <= self.max_side <= MAX_SIDE:
+            raise ValueError(f"--max-side is {self.max_side}; it must lie between 32 and {MAX_SIDE}")
+
+
+class Draft(Protocol):
+    """What a source yields for a study; `study` is called in a worker process, so a draft must be picklable."""
+
+    study_id: str
+    subject_id: str
+    split: str
+
+    @property
+    def files(self) -> tuple[str, ...]: ...
+
+    def study(self, options: ImageOptions) -> Study:
+        """The study with its pixels; labels that are all UNLABELED will be read from its report. Raises ValueError,
+        with the reason in words, when it must be refused."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileStudy(Study):
+    """A study with the views that its pictures were read from, and the pictures that were left out of it."""
+
+    views: tuple[View, ...] = ()
+    is_preprocessed: bool = False
+    """The pictures went through ImageOptions.preprocessing before they were stored."""
+    refused_images: tuple["Refusal", ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """A study (or a picture of a kept one) that was given and not kept. `split` is "" where it never had one."""
+
+    study_id: str
+    reason: str
+    files: tuple[str, ...] = ()
+    split: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a source has to give: how many studies, and one draft (or refusal) for each, in order."""
+
+    num_studies: int
+    drafts: Iterator[Draft | Refusal]
+    notes: tuple[str, ...] = ()
+    """What the user should know before the work starts, a sentence each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planning:
+    """What `data.prepare` gives to a source's `plan`."""
+
+    seed: int = 0
+    split_fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    work: Path
+    """A folder for what the source must keep while the data set is being made: nobody else may read it, it outlasts
+    a kill (the same command again finds it as it was) and goes when the data set is done. It exists."""
+    num_workers: int = 1
+    """Processes the source may use; 1 starts none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileDraft:
+    """A study whose pictures are files below `image_root`.
+
+    `view_positions` is empty where the source does not say (then DICOM headers are asked). `labels` of None are
+    read from the report.
+    """
+
+    study_id: str
+    subject_id: str
+    split: str
+    image_root: Path
+    files: tuple[str, ...]
+    contents: tuple[bytes | None, ...] = ()
+    """The pictures themselves, where `files` are only their names; None for a path among them."""
+    view_positions: tuple[str, ...] = ()
+    indication: str = ""
+    findings: str = ""
+    impression: str = ""
+    labels: tuple[int, ...] | None = None
+    mesh: tuple[str, ...] = ()
+    source: str = ""
+    license: str = ""
+
+    def study(self, options: ImageOptions) -> FileStudy:
+        views = tuple(
+            read_view(
+                content or path_below(self.image_root, file),
+                max_side=options.max_side,
+                allow_colour=options.allow_colour,
+                name=file if content else "",
+            )
+            for file, content in itertools.zip_longest(self.files, self.contents)
+        )
+        return FileStudy(
+            study_id=self.study_id,
+            subject_id=self.subject_id,
+            images=tuple(view.image for view in views),
+            view_positions=self.view_positions or tuple(view.view_position for view in views),
+            indication=self.indication,
+            findings=self.findings,
+            impression=self.impression,
+            labels=self.labels or UNLABELED_STUDY,
+            mesh=self.mesh,
+            source=self.source,
+            license=self.license,
+            views=views,
+        )
+
+
+def path_below(root: Path, file: str) -> Path:
+    """`file` below `root`, links resolved.
+
+    Raises:
+        ValueError: it lies elsewhere ("..", an absolute path or a link out of the folder).
+    """
+    try:
+        path = (root / file).resolve()
+        inside = path.is_relative_to(root.resolve())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"image path {file!r} is no path ({error})") from error
+    if not inside:
+        raise ValueError(f"image path {file} leaves the image folder {root}; name a folder that holds all pictures")
+    return path

@@ -1,0 +1,148 @@
+"""Worker processes that do one thing to each of many: in order, a bounded number at a time.
+
+Workers are started by a fork server (where there is none, spawned), never forked from a process with threads. One
+worker means no process at all. A worker that is killed, or dies of a file, costs nothing but the item that killed it.
+"""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from typing import TypeVar
+
+import cv2
+
+from data.pipeline.draft import Draft, Refusal
+from data.pipeline.row import BuildOptions, Built, build_row
+
+Item, Outcome = TypeVar("Item"), TypeVar("Outcome")
+
+IN_FLIGHT_PER_WORKER = 4
+MAX_LOST = 20
+"""So many items in a row whose worker died mean that it is not the items."""
+
+
+def num_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def build_rows(
+    drafts: Iterable[Draft | Refusal], options: BuildOptions, *, num_workers: int
+) -> Iterator[tuple[Draft | Refusal, Built | Refusal]]:
+    """Each draft with its row or refusal, in the order given; a refusal among the drafts passes through."""
+    build = partial(_build_row, options=options)
+    return map_in_order(build, drafts, num_workers=num_workers, if_lost=_lost_study)
+
+
+def map_in_order(
+    function: Callable[[Item], Outcome],
+    items: Iterable[Item],
+    *,
+    num_workers: int,
+    if_lost: Callable[[Item], Outcome],
+) -> Iterator[tuple[Item, Outcome]]:
+    """Each item with what the function makes of it. `if_lost` says what becomes of an item at which a worker dies
+    although it is alone.
+
+    Raises:
+        RuntimeError: MAX_LOST items in a row were lost.
+    """
+    if num_workers == 1:
+        for item in items:
+            yield item, function(item)
+        return
+    pool = _Pool(function, num_workers)
+    in_flight: deque[tuple[Item, Future]] = deque()
+    num_lost = 0
+    try:
+        for item in _and_end(items):
+            if item is not _END:
+                in_flight.append((item, pool.submit(item)))
+            while in_flight and (item is _END or len(in_flight) >= num_workers * IN_FLIGHT_PER_WORKER):
+                given, future = in_flight.popleft()
+                try:
+                    outcome, num_lost = pool.result(given, future), 0
+                except BrokenProcessPool as error:
+                    outcome, num_lost = if_lost(given), num_lost + 1
+                    if num_lost >= MAX_LOST:
+                        raise RuntimeError(
+                            f"worker processes died {MAX_LOST} times in a row (killed, or out of memory); run again "
+                            "with fewer --num-workers"
+                        ) from error
+                yield given, outcome
+    finally:
+        pool.close()
+
+
+_END = object()
+
+
+def _and_end(items: Iterable[Item]) -> Iterator[Item | object]:
+    yield from items
+    yield _END
+
+
+class _Pool:
+    """A process pool that is replaced when one of its workers dies."""
+
+    def __init__(self, function: Callable[[Item], Outcome], num_workers: int):
+        self._function, self._num_workers = function, num_workers
+        self._executor = self._started(num_workers)
+
+    def submit(self, item: Item) -> Future:
+        try:
+            return self._executor.submit(self._function, item)
+        except BrokenProcessPool:
+            self._executor.shutdown()
+            self._executor = self._started(self._num_workers)
+            return self._executor.submit(self._function, item)
+
+    def result(self, item: Item, future: Future) -> Outcome:
+        """Raises BrokenProcessPool when a worker dies of the item alone."""
+        try:
+            return future.result()
+        except BrokenProcessPool:  # at this item, or at another one in flight
+            with self._started(1) as executor:
+                return executor.submit(self._function, item).result()
+
+    def close(self) -> None:
+        self._executor.shutdown(cancel_futures=True)
+
+    @staticmethod
+    def _started(num_workers: int) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(num_workers, mp_context=_context(), initializer=_begin_worker)
+
+
+def _build_row(draft: Draft | Refusal, *, options: BuildOptions) -> Built | Refusal:
+    return draft if isinstance(draft, Refusal) else build_row(draft, options)
+
+
+def _lost_study(draft: Draft | Refusal) -> Refusal:
+    reason = "the process that read it was killed, or ran out of memory, also when it read nothing else"
+    return Refusal(study_id=draft.study_id, split=draft.split, reason=reason, files=draft.files)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # Imported once in the server instead of in every worker.
+    context.set_forkserver_preload(["data.pipeline.row", "data.images.dicom", "data.synthetic.source"])
+    return context
+
+
+def _begin_worker() -> None:
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Workers of a pool would wait for ever for work from a process that was killed."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

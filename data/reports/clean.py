@@ -1,0 +1,117 @@
+"""Report text made ready for a data set: identities out, placeholders, measurements, lists and prior studies as chosen.
+
+Every change is counted by kind; what is not asked for stays as it was written, but for blanks and line breaks.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from data.reports.deidentify import PLACEHOLDER, check_length, remove_identity
+from data.reports.sentences import speaks_of_prior, split_sentences
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextOptions:
+    """How the text of every report is changed, whatever the source."""
+
+    deidentify: bool = True
+    """Replace names, dates, times, telephone and record numbers, addresses and ages over 89 by ___."""
+    placeholders: Literal["keep", "unify", "drop"] = "keep"
+    """What becomes of words that the source took out (XXXX, ___, [**…**]): unify makes all of them ___."""
+    measurements: Literal["keep", "replace"] = "keep"
+    """Replace the number of a measurement, which a picture without scale cannot tell, by ___ ("___ cm nodule")."""
+    list_numbers: Literal["keep", "drop"] = "keep"
+    """Drop the numbers and dashes before the items of a list."""
+    drop_prior_sentences: bool = False
+    """Leave out sentences of findings and impression that speak of a prior study ("unchanged since …"), from which a
+    model that sees one study learns to invent comparisons. Labels are read before."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedText:
+    """The sections as they go into the data set; `counts`: changes by kind."""
+
+    indication: str
+    findings: str
+    impression: str
+    counts: dict[str, int]
+
+
+def prepare_text(
+    *, indication: str, findings: str, impression: str, options: TextOptions, names: Iterable[str] = ()
+) -> PreparedText:
+    """The sections of a report changed as `options` say; `names` are known ones to take out (see
+    `data.reports.deidentify`).
+
+    Raises:
+        ValueError: a section has more than `data.reports.deidentify.MAX_CHARACTERS`.
+    """
+    names = tuple(names)
+    counts = Counter()
+    sections = {"indication": indication, "findings": findings, "impression": impression}
+    for section, text in sections.items():
+        check_length(text)
+        for change in _changes(options, names, describes=section != "indication"):
+            text, number = change(text)
+            counts.update(number)
+        sections[section] = text
+    return PreparedText(**sections, counts={kind: number for kind, number in counts.items() if number})
+
+
+_Change = Callable[[str], tuple[str, dict[str, int]]]
+
+
+def _changes(options: TextOptions, names: tuple[str, ...], *, describes: bool) -> list[_Change]:
+    """In this order: what is identity must be gone before its context is, and lists end sentences."""
+    changes = []
+    if options.deidentify:
+        changes.append(lambda text: remove_identity(text, names))
+    if options.placeholders != "keep":
+        by = PLACEHOLDER if options.placeholders == "unify" else ""
+        changes.append(lambda text: _substitute("placeholders", _PLACEHOLDERS, by, text))
+    if options.measurements == "replace":
+        changes.append(lambda text: _substitute("measurements", _MEASUREMENT, PLACEHOLDER, text))
+    if options.list_numbers == "drop":
+        changes.append(drop_list_numbers)
+    if options.drop_prior_sentences and describes:
+        changes.append(drop_prior_sentences)
+    changes.append(lambda text: (" ".join(text.split()), {}))
+    return changes
+
+
+_PLACEHOLDERS = re.compile(r"\[\*\*[^\]]{0,80}\*\*\]|(?<![^\W_])(?:X{4,}|_{3,})(?![^\W_])")
+_NUMBER = r"\d+(?:\.\d+)?"
+_MEASUREMENT = re.compile(
+    rf"(?<![\w.]){_NUMBER}(?:\s?(?:-|–|x|X|×|by|to)\s?{_NUMBER}){{0,2}}(?=[\s-]?(?:mm|cm|millimet\w+|centimet\w+)(?!\w))"
+)
+_LIST_NUMBER = re.compile(r"(?:\(?\d{1,2}[.)]|[-*•]) ?(?=[A-Z_])")
+
+
+def _substitute(kind: str, pattern: re.Pattern, by: str, text: str) -> tuple[str, dict[str, int]]:
+    text, number = pattern.subn(by, text)
+    return text, {kind: number}
+
+
+def drop_list_numbers(text: str) -> tuple[str, dict[str, int]]:
+    """ "1. No effusion 2. No edema" becomes "No effusion. No edema", with the count of numbers."""
+    number = 0
+    sentences = []
+    for sentence in split_sentences(text):
+        if match := _LIST_NUMBER.match(sentence):
+            number += 1
+            if sentences and sentences[-1][-1] not in ".;:!?":
+                sentences[-1] += "."
+            sentence = sentence[match.end() :]
+        sentences.append(sentence)
+    return (" ".join(sentences), {"list numbers": number}) if number else (text, {})
+
+
+def drop_prior_sentences(text: str) -> tuple[str, dict[str, int]]:
+    """The text without the sentences that speak of a prior study, and their number."""
+    sentences = split_sentences(text)
+    kept = [sentence for sentence in sentences if not speaks_of_prior(sentence)]
+    number = len(sentences) - len(kept)
+    return (" ".join(kept), {"sentences of a prior study": number}) if number else (text, {})

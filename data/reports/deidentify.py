@@ -1,0 +1,164 @@
+"""Personal names in report text: behind a title, label or signature, before a degree, by a common name, or one that
+the caller knows from a DICOM header or a table.
+
+Takes the identity of persons out of report text: text in, the text with `___` in its place and counts by kind out.
+
+Names, dates, times, telephone and record numbers, e-mail, web and postal addresses, hospitals and ages over 89 (after
+HIPAA's Safe Harbor list). It goes by patterns, so it is no proof; `data.audit` counts what a second look finds. The
+placeholder is MIMIC-CXR's: it is no word, so metrics and labeler pass over it.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+
+from data.reports.deidentify_patterns import (
+    ADDRESSES,
+    AGES,
+    COMMON_NAMES,
+    DATES,
+    DEEDS,
+    DEGREES,
+    EMAILS,
+    HOSPITALS,
+    LABELS,
+    LOWER_TITLES,
+    NOT_NAMES,
+    ORDINARY_SURNAMES,
+    PATIENT_LABELS,
+    PHONES,
+    RECORDS,
+    TIMES,
+    TITLES,
+    URLS,
+)
+
+_UPPER = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĘĚĞİŁŃŇŐŘŚŞŠŤŪŮŰŹŻŽ"
+_ANY_CASE = rf"(?!X{{4}}|(?i:{'|'.join(NOT_NAMES)})(?![\w-]))"
+_GAP = r"(?: | ?\n ?)"
+_PARTICLES = r"(?:(?i:van|von|der|den|de|del|della|di|da|dos|du|la|le|bin|ibn|al|el|ter|st\.?) ){0,2}"
+_DEGREE = rf"(?:{'|'.join(DEGREES)})(?!\w)"
+_INITIAL = rf"[{_UPPER}]\.(?= ?[{_UPPER}])"
+_WORD = rf"(?!{_DEGREE})(?:{_INITIAL}|{_ANY_CASE}[{_UPPER}](?:[\w'’]|-(?=\w)){{0,40}})"
+_LATER = rf"(?:{_GAP}{_PARTICLES}{_WORD}| [{_UPPER}](?![\w'’-])\.?)"
+_NAME = rf"{_PARTICLES}{_WORD}{_LATER}{{0,3}}"
+_INVERTED = rf"{_PARTICLES}{_WORD}(?: {_WORD})?, ?{_WORD}{_LATER}{{0,2}}"
+_NAMES = rf"{_NAME}(?:(?: ?[,/&] ?|{_GAP}(?i:and|or){_GAP}){_NAME}){{0,4}}"
+_LOWER_NAME = rf"{_ANY_CASE}[a-z][a-z'’-]{{1,40}}(?: [a-z]\.)?"
+_NO_EPONYM = r"(?![ -](?i:fracture|sign|line|disease|syndrome|criteri|tube|catheter|drain|valve|procedure|node|rod))"
+_COMMON_NAME = rf"(?i:{'|'.join(COMMON_NAMES)})(?:['’]s)?(?![\w-]){_NO_EPONYM}"
+_END = r"(?= ?(?:[,;(\n]|$))"
+_ORDINARY = frozenset(ORDINARY_SURNAMES) | frozenset(NOT_NAMES)
+_MIN_PART = 3
+"""Letters of a part of a known name that is looked for by itself."""
+
+
+def _after(cues: tuple[str, ...], between: str, name: str) -> str:
+    return rf"(?P<keep>(?<!\w)(?:{'|'.join(cues)}){between}){name}"
+
+
+def _ignoring_case(cues: tuple[str, ...]) -> tuple[str, ...]:
+    return (f"(?i:{'|'.join(cues)})",)
+
+
+NAME_PATTERNS = (
+    _after(TITLES, rf"{_GAP}?", _NAMES),
+    _after(LOWER_TITLES, r" ", _LOWER_NAME),
+    _after(_ignoring_case(LABELS), r" ?[:=] ?", rf"(?i:{_INVERTED}|{_NAME})"),
+    _after(
+        _ignoring_case(PATIENT_LABELS),
+        r" ?[:=] ?",
+        rf"(?:{_INVERTED}|{_WORD}(?: {_WORD}){{1,3}}|{_WORD}{_END})",
+    ),
+    _after(_ignoring_case(DEEDS), rf"(?: ?: ?|{_GAP})", rf"(?:{_INVERTED}(?={_END}|,? {_DEGREE})|{_NAMES})"),
+    rf"(?P<keep>)(?<![\w-]){_NAME}(?=,? {_DEGREE})",
+    rf"(?P<keep>)^{_WORD}(?: {_WORD}){{1,3}}(?=,? (?:is |was )?(?:an? )?\d{{1,3}}[ -]?(?:[MF]\b|[Yy]))",
+    r"(?P<keep>)(?<![\w'’-])[^\W\d_][\w'’-]{0,40}\^[\w'’^ -]{0,60}\w",
+    rf"(?P<keep>)(?<![\w-]){_WORD}, ?(?=[{_UPPER}]){_COMMON_NAME}(?: [{_UPPER}](?:\.|\b))?",
+    rf"(?P<keep>)(?<![\w-])(?:{_WORD} ){{0,2}}(?=[{_UPPER}]){_COMMON_NAME}(?: {_PARTICLES}{_WORD}){{0,2}}",
+)
+"""What `keep` matches stays, the rest of the match is the name."""
+
+
+def known_name_pattern(names: Iterable[str]) -> re.Pattern | None:
+    """Finds the names given ("DOE^JANE", "Jane Doe", an id) in `folded` text, in any case and order and in parts.
+
+    A part that is also a word of a report ("Long", "May"), or of one or two letters, counts only beside another part.
+    """
+    parts = {part for name in names for part in re.split(r"[\W_]+", folded(name)) if part}
+    telling = {part for part in parts if len(part) >= _MIN_PART and part.lower() not in _ORDINARY}
+    if not parts:
+        return None
+    part = "|".join(sorted(map(re.escape, parts), key=len, reverse=True))
+    several = rf"(?:{part})(?:(?:[\s,^_'’-]+|(?<=\b\w)\. ?)(?:{part})\b){{1,8}}"
+    alone = "".join(rf"|{re.escape(part)}" for part in sorted(telling, key=len, reverse=True))
+    return re.compile(rf"(?P<keep>)(?<![^\W_])(?:{several}{alone})(?:['’]s)?(?![^\W_])", re.IGNORECASE)
+
+
+def folded(text: str) -> str:
+    """The text without accents, character for character as long: "Müller" and "Muller" are one name."""
+    return "".join(unicodedata.normalize("NFD", character)[0] for character in text)
+
+
+PLACEHOLDER = "___"
+_BLANKS = re.compile(r"[^\S\n]+")
+MAX_CHARACTERS = 50_000
+"""Of one section of a report; the longest of the Indiana set has 2,000."""
+
+_PATTERNS = tuple(
+    (kind, re.compile(pattern, re.MULTILINE | flags))
+    for kind, patterns, flags in (
+        ("e-mail", EMAILS, 0),
+        ("web address", URLS, 0),
+        ("address", ADDRESSES, 0),
+        ("phone", PHONES, 0),
+        ("date", DATES, re.IGNORECASE),
+        ("record number", RECORDS, 0),
+        ("time", TIMES, re.IGNORECASE),
+        ("age over 89", AGES, re.IGNORECASE),
+        ("hospital", HOSPITALS, 0),
+        ("name", NAME_PATTERNS, 0),
+    )
+    for pattern in patterns
+)
+
+
+def remove_identity(text: str, names: Iterable[str] = ()) -> tuple[str, dict[str, int]]:
+    """The text without what may tell who it is about, and how much of each kind was there.
+
+    Runs of blanks become one, line breaks stay.
+    `names` are known ones, of the patient or of a physician, and ids: in any case, order and form ("DOE^JANE^A").
+
+    Raises:
+        ValueError: the text is longer than MAX_CHARACTERS.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(
+            f"a report has {len(text)} characters; at most {MAX_CHARACTERS} are read, so cut it into studies"
+        )
+    text = _BLANKS.sub(" ", text)
+    counts = Counter()
+    known = known_name_pattern(names)
+    if known:
+        spans = [match.span() for match in known.finditer(folded(text))]
+        counts["name"] += len(spans)
+        for start, end in reversed(spans):
+            text = text[:start] + PLACEHOLDER + text[end:]
+    for kind, pattern in _PATTERNS:
+        text, number = pattern.subn(_replace, text)
+        counts[kind] += number
+    return text, {kind: number for kind, number in counts.items() if number}
+
+
+def check_length(text: str) -> None:
+    """Raises ValueError for a text of more than MAX_CHARACTERS."""
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(
+            f"a text of {len(text)} characters; at most {MAX_CHARACTERS} are read, so give one report each"
+        )
+
+
+def _replace(match: re.Match) -> str:
+    kept = match.groupdict().get("keep") or ""
+    return f"{kept}{PLACEHOLDER}"

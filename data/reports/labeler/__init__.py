@@ -1,0 +1,1 @@
+"""Finding labels from report text by rules."""

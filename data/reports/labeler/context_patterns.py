@@ -1,0 +1,214 @@
+"""What the labeler knows of saying no, saying maybe and changing the subject: tables of regular expressions.
+
+Matched as those of `data.reports.labeler.finding_patterns`. A pre-cue decides what follows it, up to the next break
+or assertion;
+a "later" cue decides what stands before it, back to the last one.
+
+Mends slips of spelling in the words that name findings: "effusoin", "cardiomegally", "atelectsis".
+
+A slip is one letter lost, added, changed or moved, never the first. Only long words are mended: from seven letters on,
+hardly an English word lies that near to another, and the few that do are listed as they are met in reports.
+"""
+
+import re
+from functools import lru_cache
+
+_WORDS = (
+    "atelectasis", "atelectatic", "cardiomegaly", "catheter", "collapse", "congestion", "consolidation",
+    "consolidations", "costophrenic", "effusion", "effusions", "fracture", "fractures", "infection", "infiltrate",
+    "infiltrates", "interstitial", "mediastinal", "mediastinum", "opacification", "opacities", "opacity", "pacemaker",
+    "pleural", "pneumonia", "pneumothoraces", "pneumothorax", "pulmonary", "silhouette", "sternotomy", "thickening",
+)  # fmt: skip
+_SHORT_SLIPS = {
+    "edma": "edema", "eedma": "edema", "odema": "edema", "edemia": "edema", "edeema": "edema", "ededma": "edema",
+    "nodlue": "nodule", "noduel": "nodule", "nodual": "nodule", "noduls": "nodules",
+    "nodlues": "nodules", "haert": "heart", "luings": "lungs", "lugns": "lungs", "nromal": "normal", "norml": "normal",
+}  # fmt: skip
+_NO_SLIPS = frozenset({
+    "atelectases", "catheters", "collapsed", "collapses", "effusive", "fractured", "fracturing", "infections",
+    "infective", "infiltrated", "infiltrating", "infiltration", "injection", "opacifications", "opacified", "opacify",
+    "pacemakers", "pleura", "pneumoniae", "pneumonias", "pneumonic", "plural", "silhouettes",
+})  # fmt: skip
+"""Words of their own, or other forms that the tables of phrases know."""
+_SHORTEST = min(len(word) for word in _WORDS) - 1
+
+
+def _without_one_letter(word: str) -> set[str]:
+    return {word[:position] + word[position + 1 :] for position in range(1, len(word))}
+
+
+_MEANT = {shorter: word for word in _WORDS for shorter in _without_one_letter(word)} | {word: word for word in _WORDS}
+
+
+@lru_cache(maxsize=16384)
+def _mended(word: str) -> str:
+    if word in _SHORT_SLIPS:
+        return _SHORT_SLIPS[word]
+    if len(word) < _SHORTEST or word in _NO_SLIPS or _MEANT.get(word) == word:
+        return word
+    if word in _MEANT:
+        return _MEANT[word]
+    return next((_MEANT[shorter] for shorter in sorted(_without_one_letter(word)) if shorter in _MEANT), word)
+
+
+_WORD = re.compile(r"[a-z]{4,20}")
+
+
+def mend_spelling(sentence: str) -> str:
+    """A sentence in lower case with slips in the names of findings mended."""
+    return _WORD.sub(lambda word: _mended(word.group()), sentence)
+
+
+_SEEN = (
+    r"(?:seen|identified|noted|present|visuali[sz]ed|evident|appreciated|demonstrated|detected|observed|found|apparent|"
+    r"visible|suggested|delineated|shown)"
+)
+_EXCLUDE = r"(?:exclude[ds]?|rule[ds]? out|r/o)"
+_GONE = r"(?:resolved|cleared|disappeared|vanished|gone)"
+_WELL = r"(?:well|clearly|fully|completely|optimally|adequately|reliably)"
+
+NEGATIONS = (
+    r"no longer|no more|nor (?:is|are) there",
+    r"(?:do|does|did)(?: not|n't)(?: \w+)? (?:demonstrate|show|reveal|see|have|identify|suggest|appear|represent)"
+    r"(?: to have)?",
+    r"fail(?:s|ed)? to (?:demonstrate|show|reveal)|(?:can ?not|can't|could not) (?:see|identify|appreciate|detect)",
+    r"(?:no|without|lack of|absence of)(?: \w+){0,4} (?:evidence|signs?|suggestion|findings?|features?|indications?)"
+    r"(?: \w+)? (?:of|for|to suggest|to indicate|suggestive of|suggesting|suspicious for)",
+    r"nothing(?: \w+)? to (?:suggest|indicate)",
+    r"(?:is|are|was|were)n't",
+    r"no|without|w/o|none|nor|neither",
+    r"neg(?:ative)?(?: \w+)? for|free (?:of|from)|clear of|devoid of|absence of|lack of|absent|denies|ruled out for",
+    r"clear(?= (?:focal|air ?-?space))",
+    r"not",
+    r"(?:highly |very )?unlikely(?: to (?:be|represent|reflect)|"
+    r" that \w+(?: \w+)? (?:represents?|reflects?|is|are|has|have))?",
+    r"(?:interval |complete ){0,2}(?:resolution|clearing|clearance|removal|disappearance|evacuation) of",
+    r"(?:resolved|cleared|removed)(?= \w)",
+    r"rather than|instead of",
+)
+
+LATER_NEGATIONS = (
+    rf"(?:(?:is|are|was|were|has been|have been) )?(?:not|no longer)(?: (?!{_WELL}|as)\w+)? {_SEEN}",
+    rf"(?:can ?not|can't|could not) be {_SEEN}",
+    rf"(?:has|have|had|is|are|was|were)(?: now| since| subsequently| been| \w+ly)? {_GONE}",
+    rf"(?:{_GONE}|removed)(?= ?[.,;)]|$| since| from| on| in| with| and| after| following| but)",
+    r"(?:is|are|was|were)(?: considered| felt| thought)? (?:absent|excluded|ruled out|negative|removed|"
+    r"unlikely(?! t(?:o|hat)))",
+    r"(?:unlikely|absent)(?= ?[.,;]|$)",
+    r"(?:has|have)(?: now| since| subsequently)? been(?: \w+ly)? (?:excluded|ruled out|removed|evacuated|extubated)",
+    r"can be (?:excluded|ruled out)",
+    r"removal(?= ?[.,;]|$)",
+    r"rules? out(?= ?[.,;]|$)",
+)
+
+NOT_NEGATIONS = (
+    r"(?:no|without)(?: (?:significant|appreciable|definite|substantial|interval|overall|xxxx|other|major|gross|"
+    r"obvious|further|evidence of)){0,3} (?:changes?|increase|decrease|improvement|worsening|difference|progression|"
+    r"resolution|clearing)(?: (?:in|of|to|from)(?: the)?)?",
+    rf"not (?:yet )?(?:\w+ )?(?:changed|only|improved|increased|decreased|enlarged since|{_GONE}|been removed|larger|"
+    r"smaller|worse|worsened|progressed)",
+    rf"(?:(?:is|are|was|were) )?not (?:\w+ )?{_SEEN} (?:previously|before|(?:on|in) (?:\w+ ){{0,3}}(?:prior|previous|"
+    r"older|earlier|comparison|lateral|frontal|pa|ap)(?: \w+)?)",
+    r"no doubt|if not",
+    r"(?:has |have |had )?(?:near(?:ly)?|almost|partial(?:ly)?|partly|incomplete(?:ly)?)[ -]"
+    r"(?:complete(?:ly)? )?(?:resol\w+|clear\w+)(?: of)?",
+)
+"""They begin like a negation but deny no finding ("no change in the effusion")."""
+
+REVERSALS = (r"no(?: \w+)? (?:evidence|sign|indication|proof) that|not(?: \w+)? (?:clear|certain|sure|proven) that",)
+"""What follows is not denied, even where words behind it deny it ("no evidence that the effusion has resolved")."""
+
+UNCERTAIN_DESPITE_NEGATION = (
+    r"(?:can ?not|can't|could not|unable to|not able to|difficult to|hard to|not possible to|impossible to|does not|"
+    rf"do not|doesn't|did not|would not)(?: \w+){{0,2}} {_EXCLUDE}",
+    rf"not (?:\w+ )?{_EXCLUDE} (?:is|are)",
+    r"(?:not|without)(?: \w+)? (?:excluding|ruling out)",
+    r"(?:to )?(?:exclude|rule out|r/o)(?: the possibility of)?",
+    r"not (?:\w+ )?(?:inconsistent|incompatible) with",
+)
+
+HEDGES = (
+    r"(?:possible|probable|likely|possibly|probably)(?: that)? there (?:is|are)",
+    r"(?:possible|probable|likely|suspect(?:ed)?|question(?:ed)?|doubt(?:ed|ful)?|unclear|uncertain|unsure|unknown)"
+    r"(?: that| whether| if)? (?:this|these|it|they|the \w+)(?: \w+)? (?:represents?|reflects?|is|are|was|were)",
+    r"(?:which|that) would (?:suggest|indicate|be (?:concerning|suspicious|worrisome) for)",
+    r"would be (?:consistent|compatible) with|(?:thought|felt|believed) to (?:be|represent|reflect)",
+    r"(?:(?:most|more|less)[ -])?"
+    r"(?:likely|probably|possibly|perhaps|may|might|could)"
+    r"(?: also| well| still| not){0,2}"
+    r"(?: (?:be|have|represent(?:s|ing)?|reflect(?:s|ing)?|indicat(?:e|es|ing)|suggest(?:s|ing)?|due to|related to|"
+    r"secondary to|is|are|relate to)){1,3}",
+    r"(?:most |more |less )?likely",
+    r"maybe|may|might|could",
+    r"poss?ib(?:le|ly|ility)(?: of)?|probab(?:le|ly)|potential(?:ly)?|presum\w+|perhaps|equivocal",
+    r"questionab(?:le|ly)|suspect(?:s|ed)?|question(?: of)?|query|doubt\w*|either(?! (?:lung|side|base|hemi|costo))",
+    r"(?:suspicious|suspicion|concern(?:s|ing)?|worrisome)(?: \w+)? (?:for|of|about)|worry (?:for|about)",
+    r"raises?(?: the)? (?:possibility|question|concern)(?: \w+)?",
+    r"suggest(?:s|ive of|ive|ing|ion of|ed)?",
+    r"favor(?:s|ed|ing)?(?: to represent)?",
+    r"consider(?! (?:ct|mri|cta|chest|rib|dedicated|oblique|further|additional|follow|repeat|short))",
+    r"if (?:any|present)",
+    r"differential(?: \w+){0,2} (?:includes?|is|are|for)(?: \w+ and includes)?",
+    r"differential",
+)
+
+INFERENCES = (r"to (?:suggest|indicate)",)
+"""What follows something denied is denied with it ("no consolidation is seen to suggest pneumonia"); else a hedge."""
+
+LATER_HEDGES = (
+    rf"(?:can ?not|can't|could not|may not)(?: \w+)? be(?: \w+)? {_EXCLUDE}",
+    rf"(?:(?:is|are|has|have|was|were) )?not(?: been)?(?: \w+)? {_EXCLUDE}"
+    r"(?= ?[.,;)]|$| by| on| in| at| with| and| given)",
+    rf"(?:is |are )?(?:difficult|hard|impossible|not possible) to (?:\w+ )?{_EXCLUDE}(?= ?[.,;]|$)",
+    rf"(?:(?:is|are|was|were) )?(?:not (?:\w+ )?{_WELL}|poorly)[ -]{_SEEN}",
+    r"(?:is|are)(?: also)? (?:possible|suspected|questioned|questionable|likely|probable|suggested|less likely|favored|"
+    r"considered(?! unlikely)|equivocal|doubtful|(?:a )?(?:consideration|possibility|possibilities))",
+    r"(?:should|could|may|might|would) (?:also )?be (?:considered|present|excluded)",
+    r"(?:less likely|not excluded|possible|suspected|questionable)(?= ?[.,;)]|$)",
+    r"if (?:any|present)(?= ?[.,;)]|$| is| are)",
+    r"(?:is|are) in the differential",
+)
+
+ALTERNATIVES = (r"or|and/or|versus|vs",)
+"""Between two findings that are not denied, these leave both open."""
+
+IGNORED_CONTEXTS = (
+    r"(?:with )?(?:a |known |past |previous |prior ){0,3}(?:medical |surgical )?(?:history|hx)(?: of| for)?|h/o",
+    r"(?:evaluat(?:e|ion)|assess|check|indication|eval|screen\w*|work-?up) (?:for|of)",
+    r"follow[- ]?up (?:of|for)",
+    r"(?:correlation|correlate|correlated|recommend\w*|consider)(?: \w+){0,3} (?:for|with)",
+    r"(?:ensure|document)(?:s|ing)? (?:\w+ )?resolution",
+    r"(?:simulat|mimick?)(?:es|ing|s)",
+    r"(?:could|may) obscure|obscures?|limits? (?:evaluation|detection) (?:of|for)",
+    r"(?:if(?! any| present)|unless|should)(?: there)?(?: is| are| be)?"
+    r"(?: (?:clinical|persistent|continued|ongoing|further|any))?"
+    r"(?: (?:concern|suspicion|question|symptoms)(?: \w+)? (?:for|of))?",
+    r"(?:on|in) (?:the |a |an )?(?:prior|previous|earlier|old)(?: \w+){0,3} (?:study|exam|examination|radiograph|scan|"
+    r"ct|film|x-ray)s?(?: dated)?(?: \w+)?,? (?:there )?(?:was|were)(?: an?)?",
+)
+"""What follows is history, a question, a condition or advice, not something seen."""
+
+PAST_EVENTS = (r"status[- ]post|s/p|post(?:operative|-op)? changes (?:of|from)",)
+"""What follows happened once: a disease is not said to be there now, a device is."""
+
+LATER_IGNORED = (r"(?:may|might|could) not be (?:demonstrated|seen|visible|apparent|evident)",)
+
+BREAKS = (
+    r"but|however|although|though|whereas|while|nevertheless|yet|despite",
+    r"except(?: for)?|aside from|apart from|other than|with the exception of|save for",
+)
+RELATIVES = (r"which|that(?= (?:has|have|is|are) (?:now |since )?(?:not|no longer|resol|clear|gone))",)
+COPULAS = (r"is|are|was|were|appears?|remains?",)
+ASSERTIONS = (
+    r"there(?: is|'s| are| has been| have been| was| were)",
+    r"has|have|had|shows?|demonstrates?|reveals?|represents|representing|reflects|reflecting|indicates?|with|containing",
+    r"due to|secondary to|given|related to",
+)
+"""A verb or preposition after which a new thing is asserted: what was denied or hedged before it ends there."""
+
+DEGREES = (
+    r"(?:very )?(?:small|mild(?:ly)?|minimal(?:ly)?|tiny|trace|moderate(?:ly)?|severe|marked|slight|stable|unchanged|"
+    r"left|right|bilateral|bibasilar|biapical|persistent|again|old|chronic|low|scattered|multiple|healed|healing)",
+)
+"""Behind a comma or "and", the start of a new statement rather than one more thing denied."""
+CONJUNCTIONS = (r"and|as well as|plus",)

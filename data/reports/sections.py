@@ -1,0 +1,252 @@
+"""What the sections of a report are called: tables of regular expressions, and whether a name in a text is a heading.
+
+Patterns are in lower case and matched in any case; a blank stands for any blanks within a line.
+
+Splits a report as written into its sections, whatever its headings look like: text in, `Sections` out.
+
+Headings (`data.reports.sections`) may be upper, title or lower case, with or without a colon, on a line of their own or
+inline, joined ("FINDINGS AND IMPRESSION"), marked up ("**Findings:**") or absent. Every word that is no heading
+stands in exactly one section, in the order it was written; runs of blanks become one, line breaks stay.
+
+- "Findings and impression" in one is findings.
+- Where no heading says findings, a paragraph under no heading is findings (as in MIMIC-CXR's older reports), unless
+  it only names the examination. A report without any heading is findings, but for a last paragraph that says it
+  sums up ("In summary, …").
+- An addendum adds to the impression where there is one, else to the findings; headings within it are followed.
+- Technique, examination, signatures and who was told are `other`; so is a preliminary ("wet") read, unless nothing
+  else describes the picture.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+_STUDY = r"(?:this |the )?(?:exam(?:ination)?|study|procedure|visit|request|x-?ray|film|test)s?"
+
+HEADINGS = {
+    "findings": (
+        r"(?:(?:pertinent|radiographic|radiological|radiology|imaging|image|chest|key|cxr|x-?ray) )?findings?"
+        r"(?: (?:in|of) the chest)?",
+        r"imaging (?:notes?|description)|(?:radiology )?report|description|observations?|results?|comments?|body",
+    ),
+    "impression": (
+        r"(?:(?:final|overall|diagnostic|radiographic|radiological|clinical) )?impressions?|pression|impresson|imp",
+        r"conclusions?|opinions?|summary|interpretation|assessment|(?:final |radiological )?diagnos[ie]s",
+        r"recommendations?",
+    ),
+    "indication": (
+        rf"(?:clinical |study )?indications?(?: for {_STUDY})?|reasons?(?: for {_STUDY})?",
+        r"(?:(?:clinical|patient|brief|relevant|medical|past medical|past|present) )?(?:history|hx)"
+        r"(?: of present illness)?",
+        r"clinical (?:information|info|data|details|statement|question|context|background|notes?|problem|diagnosis)",
+        r"(?:chief |presenting )?complaints?|presentation|symptoms?|background|clinical|underlying medical condition",
+        r"(?:admitting|admission|ordering|referral|working) diagnosis",
+    ),
+    "comparison": (
+        r"comparisons?(?: (?:to|with))?(?: (?:stud(?:y|ies)|exam(?:ination)?s?|films?|images?|dates?))?",
+        r"(?:prior|previous|comparative|reference) (?:stud(?:y|ies)|exam(?:ination)?s?|films?|data|imaging|images)",
+        r"priors",
+    ),
+    "other": (
+        r"(?:final|preliminary|provisional|official)(?: radiology)? report|techniques?|views?|projections?|protocol",
+        r"(?:type of |name of )?(?:exam(?:ination)?|procedure|study)(?: (?:type|date|name|description|performed))?",
+        r"notifications?|communication|discussion|limitations?|dose|contrast|dates?(?: of (?:exam|service))?",
+    ),
+    "addendum": (r"(?:end of )?addend(?:um|a)(?: (?:#? ?\d{1,2}|to (?:report|impression|findings)))?",),
+    "preliminary": (r"(?:wet|preliminary|prelim|resident|provisional|stat) (?:read(?:ing)?|findings?|interpretation)",),
+}
+
+CLOSINGS = (
+    r"electronically (?:signed|approved|verified|reviewed)",
+    r"(?:dictated|signed|transcribed|approved|reported|read|reviewed|verified|interpreted|finalized|authenticated)"
+    r"(?: and \w+)?(?: electronically)? (?:by|on)",
+    r"(?:signature|(?:(?:attending|reporting|interpreting|reading) )?radiologist|attending|transcriptionist) ?:",
+    r"end of (?:the )?report|i have (?:personally )?reviewed",
+)
+"""How the signature of a report begins. These are no headings: their words are kept."""
+
+_FRAGMENT = (
+    r"(?:[ap]\.?m\.?|chest|cxr|thorax|pa|ap|lateral|lat|frontal|portable|upright|erect|supine|semi-?upright|semi-?erect|single|one|"
+    r"two|three|views?|x-?rays?|radiographs?|radiography|films?|study|examination|exam|of|the|and|a|an|with|at|on|from|"
+    r"dated?|obtained|performed|images?|\d[\d_:/.-]*+|x{4,})"
+)
+EXAMINATION_NAME = re.compile(rf"[\W_]*+(?:{_FRAGMENT}(?![^\W_])[\W_]*+)*+", re.IGNORECASE)
+"""Fully matches a text that only names the examination: "PORTABLE CHEST, 2 VIEWS". Possessive, for blanks and dots
+could else be shared out in countless ways."""
+
+_SELF_EVIDENT = {"findings", "impression", "indication", "comparison", "technique", "conclusion", "opinion"}
+_SELF_EVIDENT |= {"history", "clinical history", "clinical indication", "clinical information", "examination"}
+"""Upper-case names that are headings with no more than a capital or a number behind them."""
+_NEVER_A_SUBJECT = {"impression", "indication", "technique"}
+"""The same where all the text is upper case: "IMPRESSION NO ACUTE DISEASE", but "FINDINGS SUGGEST PNEUMONIA"."""
+
+_NAME = "|".join(name for names in HEADINGS.values() for name in names)
+_NAME_OF_SECTION = "|".join(f"(?P<{section}>{'|'.join(names)})" for section, names in HEADINGS.items())
+_HEADING = re.compile(
+    rf"(?<![\w-])(?:{_NAME_OF_SECTION})(?:\(s\))?(?P<joined>(?: ?(?:\band\b|&|/|,) ?(?:{_NAME}))*)(?![\w-])",
+    re.IGNORECASE,
+)
+_JOINT = re.compile(r" ?(?:\band\b|&|/|,) ?", re.IGNORECASE)
+_MARK = re.compile(
+    r"(?P<colon>(?: ?\([^()\n]{1,30}\))?[ *_]{0,3}[:：][*_]{0,3})|(?P<line_end>[*_ ]{0,4}$)|(?P<dash> ?[-–—](?= ))|"
+    r"(?P<capital>(?= [A-Z][a-z]| \d{1,2}[.)]))|(?P<capitals>(?= [A-Z]+\b))|(?P<nothing>)",
+    re.MULTILINE,
+)
+_LINE_START = re.compile(r"(?!.*___)[*_#>• ]{0,6}(?:\d{1,2}[.)] ?)?[*_]{0,3}")
+_LONGEST_LINE_START = 13
+"""Characters that _LINE_START can match."""
+_CLOSING = re.compile(rf"(?<!\w)(?:{'|'.join(CLOSINGS)})(?!\w)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heading:
+    """`section` begins at `end`; what lies between `start` and `end` is the heading itself, nothing for a closing."""
+
+    section: str
+    start: int
+    end: int
+
+
+def find_headings(text: str) -> list[Heading]:
+    """The headings and closings of a text whose lines hold single blanks, in order."""
+    found = [heading for match in _HEADING.finditer(text) if (heading := _heading(text, match))]
+    found += [
+        Heading(section="closing", start=match.start(), end=match.start())
+        for match in _CLOSING.finditer(text)
+        if _begins_line(text, match.start()) or _follows_sentence(text, match.start())
+    ]
+    ordered = []
+    for heading in sorted(found, key=lambda heading: heading.start):
+        if not ordered or heading.start >= ordered[-1].end:
+            ordered.append(heading)
+    return ordered
+
+
+def _heading(text: str, match: re.Match) -> Heading | None:
+    begins_line = _begins_line(text, match.start())
+    begins = begins_line or _follows_sentence(text, match.start())
+    name, mark = match.group(), _MARK.match(text, match.end())
+    kind = mark.lastgroup
+    if kind == "colon":
+        is_heading = begins or not name.islower()
+    elif kind in ("line_end", "dash"):
+        is_heading = (begins if kind == "line_end" else begins_line) and not name.islower()
+    else:
+        plain = _SELF_EVIDENT if kind == "capital" else _NEVER_A_SUBJECT if kind == "capitals" else ()
+        is_heading = begins and name.isupper() and name.lower() in plain
+    if not is_heading:
+        return None
+    start = text.rfind("\n", 0, match.start()) + 1 if begins_line else match.start()
+    return Heading(section=_section(match), start=start, end=mark.end())
+
+
+def _begins_line(text: str, position: int) -> bool:
+    start = text.rfind("\n", max(0, position - _LONGEST_LINE_START - 1), position) + 1
+    if position - start > _LONGEST_LINE_START:  # also where the line starts farther back than was looked
+        return False
+    return _LINE_START.fullmatch(text, start, position) is not None
+
+
+def _follows_sentence(text: str, position: int) -> bool:
+    return text[max(0, position - 8) : position].rstrip(" *_#>•")[-1:] in tuple(".;!?)]")
+
+
+def _section(match: re.Match) -> str:
+    """Of joined names, the one that describes the picture decides."""
+    sections = [_first_section(match)]
+    sections += [_first_section(_HEADING.fullmatch(name)) for name in _JOINT.split(match.group("joined"))[1:]]
+    return next((section for section in ("findings", "impression") if section in sections), sections[0])
+
+
+def _first_section(match: re.Match) -> str:
+    return next(section for section in HEADINGS if match.group(section))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sections:
+    """The sections of a report; empty where it has none."""
+
+    indication: str = ""
+    comparison: str = ""
+    findings: str = ""
+    impression: str = ""
+    other: str = ""
+
+
+_SUMS_UP = re.compile(
+    r"\W*(?:(?:in|to) (?:summary|conclusion|short|summari[sz]e|conclude)|overall|impression|conclusion)\b",
+    re.IGNORECASE,
+)
+_RULE = re.compile(r"[_=*~-]{5,}")
+_BLANK_LINES = re.compile(r"\n{2,}")
+_LATER_LINES = re.compile(r"(?<=[.:])\n")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Paragraph:
+    """`section` is "" before the first heading; `is_headed`: the heading stands right before it."""
+
+    section: str
+    is_headed: bool
+    text: str
+
+
+def split_sections(text: str) -> Sections:
+    """The sections of a report written by anybody."""
+    paragraphs = _paragraphs(_clean(text))
+    if not any(paragraph.section == "findings" for paragraph in paragraphs):
+        paragraphs = _find_findings(paragraphs)
+    sections = {paragraph.section for paragraph in paragraphs}
+    places = {name: name for name in Sections.__dataclass_fields__}
+    places["addendum"] = "impression" if "impression" in sections else "findings"
+    places["preliminary"] = "other" if sections & {"findings", "impression"} else "findings"
+    parts = {name: [] for name in Sections.__dataclass_fields__}
+    for paragraph in paragraphs:
+        parts[places.get(paragraph.section, "other")].append(paragraph.text)
+    return Sections(**{name: "\n\n".join(texts) for name, texts in parts.items()})
+
+
+def _clean(text: str) -> str:
+    lines = (" ".join(line.split()) for line in text.replace("\ufeff", "").splitlines())
+    return "\n".join("" if _RULE.fullmatch(line) else line for line in lines)
+
+
+def _paragraphs(text: str) -> list[_Paragraph]:
+    headings = find_headings(text)
+    spans = [("", 0, headings[0].start if headings else len(text))]
+    for number, heading in enumerate(headings):
+        end = headings[number + 1].start if number + 1 < len(headings) else len(text)
+        spans.append((heading.section, heading.end, end))
+    return [
+        _Paragraph(section=section, is_headed=section != "" and number == 0, text=paragraph.strip())
+        for section, start, end in spans
+        for number, paragraph in enumerate(_BLANK_LINES.split(text[start:end].strip()))
+        if paragraph.strip()
+    ]
+
+
+def _find_findings(paragraphs: list[_Paragraph]) -> list[_Paragraph]:
+    """Gives the paragraphs that describe the picture under no heading of their own to the findings."""
+    found, summed_up = [], False
+    for paragraph in paragraphs:
+        section = paragraph.section
+        summed_up = summed_up or section == "impression"
+        claimed = paragraph.is_headed or summed_up or section in ("addendum", "preliminary", "closing")
+        if not claimed and not EXAMINATION_NAME.fullmatch(paragraph.text):
+            section = "findings"
+        found.append(replace(paragraph, section=section))
+    described = [number for number, paragraph in enumerate(found) if paragraph.section == "findings"]
+    if not described and not summed_up:
+        return _after_first_line(found)
+    if not summed_up and len(described) > 1 and _SUMS_UP.match(found[described[-1]].text):
+        found[described[-1]] = replace(found[described[-1]], section="impression")
+    return found
+
+
+def _after_first_line(paragraphs: list[_Paragraph]) -> list[_Paragraph]:
+    """The last resort: "COMPARISON: None." and the description in the lines right below it."""
+    for number, paragraph in reversed(list(enumerate(paragraphs))):
+        lines = _LATER_LINES.split(paragraph.text, maxsplit=1)
+        if paragraph.section in ("indication", "comparison", "other") and len(lines) > 1:
+            pieces = [replace(paragraph, text=lines[0]), _Paragraph(section="findings", is_headed=False, text=lines[1])]
+            return paragraphs[:number] + pieces + paragraphs[number + 1 :]
+    return paragraphs

@@ -1,0 +1,1 @@
+"""Where studies come from: one module a kind of archive, each yields raw studies."""

@@ -1,0 +1,202 @@
+"""Corrections that readers saved through the web page, as a source for `data.prepare`.
+
+    python -m data.prepare corrections --root corrections --split-fractions 1 0 0 --out prepared
+    accelerate launch train/finetune.py --dataset DATA --extra-dataset prepared --start-from CHECKPOINT --output-dir RUN
+
+A study that was corrected several times counts once: each reader's newest correction replaces that reader's earlier
+ones, and of several readers the newest counts (how far they agree is said). The report is the edited one. A finding
+that the reader flipped or confirmed is as the reader set it; the others are read from the edited report. Studies that
+share a picture, or a patient where one is known, lie in one split.
+"""
+
+import dataclasses
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.corrections.correction import Correction, SavedCorrection, picture_hash
+from data.corrections.store import Entry, image_file, list_corrections, open_table, read_correction
+from data.images.read import read_image
+from data.pipeline.draft import FileDraft, FileStudy, ImageOptions, Plan, Planning, Refusal
+from data.reports.labeler.labeler import label_report, with_no_finding
+from data.study import split_subjects
+from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
+from vlm.schema.preprocessing import Preprocessing
+
+SOURCE = "corrections"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorrectionsSource:
+    """Corrections of reports that readers saved through the web page."""
+
+    root: Path
+    """The folder that was given to the web page as --corrections."""
+    license: str = ""
+    """Licence of the pictures, to be kept with each study."""
+
+    def plan(self, planning: Planning) -> Plan:
+        with open_table(self.root) as table:
+            entries = list_corrections(table)
+            if not entries:
+                raise ValueError(f"--root {self.root} holds no correction yet; correct a study on the web page first")
+            newest = newest_by_study(entries)
+            subject_of, notes = _survey(table, newest)
+        splits = split_subjects(subject_of.values(), fractions=planning.split_fractions, seed=planning.seed)
+        names = sorted({entry.reader or "without a name" for entry in entries})
+        return Plan(
+            num_studies=len(newest),
+            drafts=self._drafts(newest, subject_of, splits),
+            notes=(f"corrections: {len(entries)}, of studies: {len(newest)}, by readers: {', '.join(names)}.", *notes),
+        )
+
+    def _drafts(
+        self, newest: Mapping[str, Sequence[Entry]], subject_of: Mapping[str, str], splits: Mapping[str, str]
+    ) -> Iterator["CorrectionDraft | Refusal"]:
+        with open_table(self.root) as table:
+            for study, by_reader in newest.items():
+                study_id = f"correction-{study[:16]}"
+                files, split = (), splits.get(subject_of.get(study, ""), "")
+                try:
+                    saved = read_correction(table, by_reader[-1].number)
+                    correction, files = saved.correction, tuple(map(image_file, saved.images))
+                    if correction.says_nothing:
+                        raise ValueError("its report is empty and no finding is set, so nothing can be learned from it")
+                except ValueError as error:
+                    yield Refusal(study_id=study_id, split=split, reason=str(error), files=files)
+                    continue
+                yield CorrectionDraft(
+                    study_id=study_id,
+                    subject_id=subject_of[study],
+                    split=split,
+                    image_root=self.root,
+                    files=files,
+                    view_positions=correction.view_positions,
+                    indication=correction.indication,
+                    findings=correction.findings,
+                    impression=correction.impression,
+                    labels=corrected_labels(correction),
+                    preprocessing=correction.preprocessing,
+                    source=SOURCE,
+                    license=self.license,
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorrectionDraft(FileDraft):
+    """A corrected study; its pictures are as the model saw them, so nothing more may be done to them."""
+
+    preprocessing: Preprocessing
+
+    def study(self, options: ImageOptions) -> FileStudy:
+        if options.preprocessing != self.preprocessing:
+            raise ValueError(
+                "its pictures are stored as a model saw them that was trained with "
+                f"{_switches(self.preprocessing)}; prepare corrections with just the same"
+            )
+        for file in self.files:
+            path = self.image_root / file
+            if picture_hash(read_image(path)) != path.stem:
+                raise ValueError(f"{path} is not the picture that was corrected; restore it from a copy of the folder")
+        return dataclasses.replace(FileDraft.study(self, options), is_preprocessed=True)
+
+
+def newest_by_study(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Of each study (in the order in which they were first corrected) each reader's newest correction, the newest of
+    all last."""
+    studies: dict[str, dict[str, Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: entry.number):
+        by_reader = studies.setdefault(entry.study, {})
+        by_reader.pop(entry.reader, None)
+        by_reader[entry.reader] = entry
+    return {study: list(by_reader.values()) for study, by_reader in studies.items()}
+
+
+def corrected_labels(correction: Correction) -> tuple[int, ...]:
+    """As the reader set them, else as the edited report states them; No Finding, unless set, follows from both."""
+    text = f"{correction.findings} {correction.impression}"
+    stated = UNLABELED_STUDY if correction.report_is_empty else label_report(text)
+    labels = _with_states(stated, correction.states)
+    no_finding = FINDING_INDEX["No Finding"]
+    if labels == tuple(stated) or correction.states[no_finding] != UNLABELED:
+        return labels
+    followed = with_no_finding(list(labels), text)
+    if correction.report_is_empty and not {POSITIVE, UNCERTAIN} & set(labels):
+        return labels  # nobody said of the other findings that they are absent
+    return followed
+
+
+def link_subjects(marks: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """A subject for each study, the same for studies that share a mark, directly or over others: the first of all
+    their marks."""
+    parents: dict[str, str] = {}
+
+    def first_of(mark: str) -> str:
+        while (parent := parents.setdefault(mark, mark)) != mark:
+            parents[mark] = mark = parents[parent]
+        return mark
+
+    for first, *others in map(list, marks.values()):
+        for mark in others:
+            one, other = sorted((first_of(first), first_of(mark)))
+            parents[other] = one
+    return {study: first_of(next(iter(own))) for study, own in marks.items()}
+
+
+def _survey(table: sqlite3.Connection, newest: Mapping[str, Sequence[Entry]]) -> tuple[dict[str, str], list[str]]:
+    """The subject of each study that can be read, and what to know of them all."""
+    marks, num_contradicted, num_shared, num_agreed = {}, 0, 0, 0
+    for study, by_reader in newest.items():
+        try:
+            saved = [read_correction(table, entry.number) for entry in by_reader]
+        except ValueError:
+            continue  # refused in its turn
+        marks[study] = _marks(saved[-1])
+        num_contradicted += _is_contradicted(saved[-1].correction)
+        if len(saved) > 1:
+            labels = [corrected_labels(each.correction) for each in saved]
+            num_shared += 1
+            num_agreed += sum(len(set(states)) == 1 for states in zip(*labels, strict=True))
+    notes = []
+    if num_contradicted:
+        notes.append(
+            f"studies with a finding set otherwise than the edited report states it: {num_contradicted}; as set it "
+            "counts for the findings, and the report stays as written."
+        )
+    if num_shared:
+        notes.append(
+            f"studies corrected by several readers: {num_shared}, who all give the same state to {num_agreed} of "
+            f"{num_shared * NUM_FINDINGS} findings; the newest correction counts."
+        )
+    return link_subjects(marks), notes
+
+
+def _marks(saved: SavedCorrection) -> list[str]:
+    """What tells whose study this is."""
+    known = [saved.correction.subject_id] if saved.correction.subject_id else []
+    return [*known, *(f"image-{name[:16]}" for name in saved.images)]
+
+
+def _is_contradicted(correction: Correction) -> bool:
+    if correction.report_is_empty:
+        return False
+    stated = label_report(f"{correction.findings} {correction.impression}")
+    return _with_states(stated, correction.states) != stated
+
+
+def _with_states(stated: Sequence[int], states: Sequence[int]) -> tuple[int, ...]:
+    """The states that were set, and what the report states for the others."""
+    pairs = zip(stated, states, strict=True)
+    return tuple(label if state == UNLABELED else state for label, state in pairs)
+
+
+def _switches(preprocessing: Preprocessing) -> str:
+    """As `data.prepare` takes them."""
+    given = dataclasses.asdict(preprocessing)
+    flags = [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+        for name, value in given.items()
+        if value not in (False, "none")
+    ]
+    return " ".join(flags) or "no preprocessing"

@@ -1,0 +1,148 @@
+"""MIMIC-CXR-JPG and MIMIC-CXR (DICOM) as a source for `data.prepare`, in the layout they are published in.
+
+    python -m data.prepare mimic_cxr --root physionet.org/files/mimic-cxr-jpg/2.1.0 --out runs/mimic_cxr
+
+`--root` holds `files/p10/p10000032/s50414267/<dicom_id>.jpg` (or `.dcm`) and the tables `mimic-cxr-<version>-split`,
+`-metadata`, `-chexpert` and `-negbio` (`.csv` or `.csv.gz`). Reports are in `mimic-cxr-reports.zip`, in the folder it
+unpacks to, or beside the studies' folders. MIMIC-CXR itself has no tables but `cxr-record-list.csv.gz`: name the folder
+of the others by `--tables`. Where only a part of the images is there, the other studies are listed as refused.
+
+The texts are access-restricted; so is what is made from them.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from data.pipeline.draft import FileDraft, Plan, Planning, Refusal
+from data.reports.sections import split_sections
+from data.sources.mimic_cxr_tables import MimicIndex, MimicReports, find_tables, read_tables, study_path
+from data.study import later_split, left_out, split_subjects
+from vlm.schema.findings import UNLABELED_STUDY
+
+SOURCE, LICENSE = "mimic_cxr", "PhysioNet Credentialed Health Data License 1.5.0"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MimicSource:
+    """MIMIC-CXR-JPG or MIMIC-CXR (DICOM), as downloaded from PhysioNet."""
+
+    root: Path
+    """Folder with `files/` and, unless they are named apart, the tables and reports."""
+    tables: Path | None = None
+    """Folder with the split, metadata and label tables. By default --root."""
+    reports: Path | None = None
+    """mimic-cxr-reports.zip, or the folder it was unpacked into. By default looked for in --root."""
+    labels: Literal["chexpert", "negbio", "report"] | None = None
+    """Where labels come from; "report" reads them from the text by this project's labeler. By default CheXpert's
+    table, or the reports where there is none."""
+
+    def plan(self, planning: Planning) -> Plan:
+        folder = self.tables or self.root
+        for option, path in (("--root", self.root), ("--tables", folder)):
+            if not path.is_dir():
+                raise ValueError(f"{option} {path} is no folder; name the one with MIMIC-CXR's files")
+        tables = find_tables(folder)
+        labels = self.labels or ("chexpert" if "chexpert" in tables else "report")
+        if labels != "report" and labels not in tables:
+            raise ValueError(f"--labels {labels} needs mimic-cxr-<version>-{labels}.csv(.gz) in {folder}")
+        try:
+            index = read_tables(tables, labels=None if labels == "report" else labels)
+        except LookupError as error:
+            raise ValueError(
+                f"{folder} has none of mimic-cxr-<version>-metadata.csv(.gz), -split.csv(.gz) and "
+                "cxr-record-list.csv(.gz), which list the images; name their folder by --tables"
+            ) from error
+        split_of = _split_subjects(index, planning)
+        reports = MimicReports(self.root, self.reports)
+        num_studies = sum(1 for _ in _studies(index)) + len(index.damaged_rows)
+        drafts = _drafts(self.root, index, split_of, reports)
+        return Plan(num_studies=num_studies, drafts=drafts, notes=_notes(tables, index, labels))
+
+
+def _studies(index: MimicIndex) -> Iterator[tuple[int, int, list[tuple[str, str]]]]:
+    """(patient, study, its DICOM ids with their views) of each study, in order."""
+    for (subject, study), images in itertools.groupby(index.images, key=lambda image: image[:2]):
+        yield subject, study, [(dicom_id, view) for _, _, dicom_id, view in images]
+
+
+def _split_subjects(index: MimicIndex, planning: Planning) -> dict[int, str]:
+    """The split of each patient: the official one, or a seeded one."""
+    if index.splits is None:
+        names = split_subjects(
+            (str(subject) for subject, _, _ in _studies(index)), fractions=planning.split_fractions, seed=planning.seed
+        )
+        return {int(name): split for name, split in names.items()}
+    split_of = {}
+    for subject, study, _ in _studies(index):
+        split_of[subject] = later_split(index.splits.get(study, ""), split_of.get(subject, ""))
+    return split_of
+
+
+def _drafts(
+    root: Path, index: MimicIndex, split_of: dict[int, str], reports: MimicReports
+) -> Iterator[FileDraft | Refusal]:
+    folder = root / "files" if (root / "files").is_dir() else root
+    for which, fault in index.damaged_rows:
+        yield Refusal(study_id=which, reason=fault)
+    for subject, study, images in _studies(index):
+        split = split_of[subject] if index.splits is None else index.splits.get(study, "")
+        path, files = study_path(subject, study), ()
+        try:
+            if study in index.faults:
+                raise ValueError(index.faults[study])
+            if not split:
+                raise ValueError("is in no split of the table of splits")
+            if fault := left_out(str(subject), split, split_of[subject]):
+                raise ValueError(fault)
+            files = _files(folder, path, [dicom_id for dicom_id, _ in images])
+            sections = split_sections(reports.text(subject, study))
+            labels = None
+            if index.labels is not None:
+                labels = tuple(index.labels.get(study, ())) or UNLABELED_STUDY
+            if not sections.findings and not sections.impression and labels in (None, UNLABELED_STUDY):
+                raise ValueError("has neither a report nor labels")
+        except ValueError as error:
+            files = files or tuple(f"{path}/{dicom_id}" for dicom_id, _ in images)
+            yield Refusal(study_id=str(study), reason=str(error), files=files, split=split)
+            continue
+        yield FileDraft(
+            study_id=str(study),
+            subject_id=str(subject),
+            split=split,
+            image_root=folder,
+            files=files,
+            view_positions=tuple(view for _, view in images) if index.has_views else (),
+            indication=" ".join(sections.indication.split()),
+            findings=" ".join(sections.findings.split()),
+            impression=" ".join(sections.impression.split()),
+            labels=labels,
+            source=SOURCE,
+            license=LICENSE,
+        )
+
+
+def _files(folder: Path, path: str, dicom_ids: list[str]) -> tuple[str, ...]:
+    """The images of a study below `folder`, as JPEG or else DICOM. Raises ValueError that names those absent."""
+    files, absent = [], []
+    for dicom_id in dicom_ids:
+        names = (f"{path}/{dicom_id}.jpg", f"{path}/{dicom_id}.dcm")
+        found = next((name for name in names if (folder / name).is_file()), None)
+        (files if found else absent).append(found or names[0])
+    if absent:
+        raise ValueError(f"{len(absent)} of its {len(dicom_ids)} images are not in {folder}: {', '.join(absent)}")
+    return tuple(files)
+
+
+def _notes(tables: dict[str, Path], index: MimicIndex, labels: str) -> tuple[str, ...]:
+    notes = [f"tables used: {', '.join(path.name for path in tables.values())}.", f"labels: {labels}."]
+    notes += [f"{count} rows of {name} name no study: passed over." for name, count in index.passed_over.items()]
+    if index.num_without_images:
+        notes.append(f"{index.num_without_images} studies are in a table, but without an image; they are not counted.")
+    if index.splits is None:
+        notes.append("no table of the official split: a seeded split by patient.")
+    if not index.has_views:
+        notes.append("no metadata table: view positions come from DICOM headers, where there are any.")
+    return tuple(notes)

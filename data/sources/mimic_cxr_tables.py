@@ -1,0 +1,206 @@
+"""The tables of MIMIC-CXR (gzipped or not, of any version): which images there are, their views, splits and labels.
+
+Text is not among them, and pixels are not either, so all of it fits in memory: about 200 MB for 377,110 images.
+
+The reports of MIMIC-CXR: one text file a study, in folders or in the zip archive they are published as.
+"""
+
+import re
+import sys
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data.images.read import UNKNOWN_VIEW
+from data.study import later_split
+from data.tables.labels import labels_from_columns
+from data.tables.rows import Row, read_rows, require_columns
+from vlm.schema.findings import BLANK, FINDINGS, UNLABELED_STUDY
+
+MAX_REPORT_BYTES = 2**20
+ARCHIVE, FOLDER = "mimic-cxr-reports.zip", "mimic-cxr-reports"
+
+
+def study_path(subject: int, study: int) -> str:
+    """Where a study lies below `files`: "p10/p10000032/s50414267"."""
+    return f"p{str(subject)[:2]}/p{subject}/s{study}"
+
+
+class MimicReports:
+    """Reports by patient and study, read when asked for. `where` is the archive or a folder; None looks for both in
+    `root`, where reports may also lie beside the images.
+
+    Raises:
+        ValueError: `where` is neither, or the archive is damaged.
+    """
+
+    def __init__(self, root: Path, where: Path | None):
+        if where is not None and not where.exists():
+            raise ValueError(f"--reports {where} does not exist; name {ARCHIVE}, or the folder it was unpacked into")
+        self._archive, self._members = None, {}
+        archive = where or root / ARCHIVE
+        if archive.is_file():
+            try:
+                self._archive = zipfile.ZipFile(archive)
+            except zipfile.BadZipFile as error:
+                raise ValueError(f"{archive} is damaged or cut short ({error}); download it again") from error
+        places = [where] if where else [root / FOLDER, root]
+        self._folders = [folder for place in places for folder in (place / "files", place) if folder.is_dir()]
+
+    def text(self, subject: int, study: int) -> str:
+        """The report; "" where there is none.
+
+        Raises:
+            ValueError: it is damaged, too large or not UTF-8; names it.
+        """
+        name = study_path(subject, study) + ".txt"
+        try:
+            content = self._content(name)
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+            raise ValueError(f"report {name} cannot be read ({error}); download it again") from error
+        if len(content) > MAX_REPORT_BYTES:
+            raise ValueError(f"report {name} has more than {MAX_REPORT_BYTES} bytes; is it a report?")
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"report {name} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+
+    def _content(self, name: str) -> bytes:
+        for folder in self._folders:
+            try:
+                with (folder / name).open("rb") as file:
+                    return file.read(MAX_REPORT_BYTES + 1)
+            except FileNotFoundError:
+                continue
+        for member in (f"files/{name}", f"{FOLDER}/files/{name}", name) if self._archive else ():
+            try:
+                with self._archive.open(member) as file:
+                    return file.read(MAX_REPORT_BYTES + 1)
+            except KeyError:
+                continue
+        return b""
+
+
+_TABLE = re.compile(r"(?:mimic-cxr-([\d.]+)-(split|metadata|chexpert|negbio)|cxr-(record)-list)\.csv(?:\.gz)?")
+_SPLITS = {"train": "train", "validate": "validation", "validation": "validation", "test": "test"}
+_DICOM_ID = re.compile(r"[0-9a-f-]{1,64}")
+
+
+@dataclass(kw_only=True, slots=True)
+class MimicIndex:
+    """What the tables say of every image and study; studies and patients are numbers."""
+
+    images: list[tuple[int, int, str, str]] = field(default_factory=list)
+    """(patient, study, DICOM id, view position), sorted."""
+    has_views: bool = False
+    splits: dict[int, str] | None = None
+    """Of each study; None without a table of splits."""
+    labels: dict[int, bytes] | None = None
+    """CheXbert's codes of each study; None without a table of labels."""
+    faults: dict[int, str] = field(default_factory=dict)
+    """Studies about which a table says nothing usable."""
+    damaged_rows: list[tuple[str, str]] = field(default_factory=list)
+    """(which, what is wrong) of rows that name no image."""
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """By table, rows that name no study: whose split or labels they hold nobody knows."""
+
+    @property
+    def num_without_images(self) -> int:
+        """Studies that the tables of splits or labels name, and no image."""
+        return len({*(self.splits or ()), *(self.labels or ())} - {study for _, study, _, _ in self.images})
+
+
+def find_tables(folder: Path) -> dict[str, Path]:
+    """ "split", "metadata", "chexpert", "negbio" and "record" tables in a folder; of several versions, the newest."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if match := _TABLE.fullmatch(path.name):
+            version = tuple(int(part) for part in (match[1] or "0").split(".") if part)
+            found.setdefault(match[2] or match[3], []).append((version, path))
+    return {kind: max(versions)[1] for kind, versions in found.items()}
+
+
+def read_tables(tables: dict[str, Path], *, labels: str | None) -> MimicIndex:
+    """The index that they make; `labels` is the kind of table to take them from.
+
+    Raises:
+        LookupError: none lists the images.
+        ValueError: one is damaged or lacks a column; names it.
+    """
+    listing = next((tables[kind] for kind in ("metadata", "split", "record") if kind in tables), None)
+    if listing is None:
+        raise LookupError("no table lists the images")
+    index = MimicIndex(has_views="metadata" in tables)
+    _read_images(listing, index)
+    if "split" in tables:
+        index.splits = _read_splits(tables["split"], index)
+    if labels:
+        index.labels = _read_labels(tables[labels], index)
+    return index
+
+
+def _read_images(table: Path, index: MimicIndex) -> None:
+    needed = ["dicom_id", "subject_id", "study_id"] + ["ViewPosition"] * index.has_views
+    found = set()
+    for row in _rows(table, needed):
+        try:
+            if row.fault:
+                raise ValueError(row.fault)
+            dicom_id, subject, study, *view = (row.values[name].strip() for name in needed)
+            if not _DICOM_ID.fullmatch(dicom_id):
+                raise ValueError(f"row {row.number}: dicom_id is {dicom_id!r}, which is none")
+            position = sys.intern(view[0].upper() or UNKNOWN_VIEW) if view else UNKNOWN_VIEW
+            found.add((_number(subject, "subject_id", row), _number(study, "study_id", row), dicom_id, position))
+        except ValueError as error:
+            index.damaged_rows.append((f"{table.name} row {row.number}", f"{table.name}: {error}"))
+    index.images = sorted(found)
+
+
+def _read_splits(table: Path, index: MimicIndex) -> dict[int, str]:
+    """Every image has a row; a study whose images are in several splits counts to the last."""
+    splits = {}
+    for row, study in _of_studies(table, ["study_id", "split"], index):
+        name = row.values["split"].strip()
+        if name in _SPLITS:
+            splits[study] = later_split(_SPLITS[name], splits.get(study, ""))
+        else:
+            index.faults[study] = f"split {name!r} in {table.name} is none of {', '.join(_SPLITS)}"
+    return splits
+
+
+def _read_labels(table: Path, index: MimicIndex) -> dict[int, bytes]:
+    """A finding left blank was looked for and not mentioned."""
+    labels = {}
+    for row, study in _of_studies(table, ["study_id", *FINDINGS], index):
+        try:
+            codes = labels_from_columns(row.values)
+        except ValueError as error:
+            index.faults[study] = f"{table.name} row {row.number}: {error}"
+            continue
+        codes = bytes([BLANK] * len(FINDINGS) if codes == UNLABELED_STUDY else codes)
+        if labels.setdefault(study, codes) != codes:
+            index.faults[study] = f"{table.name} has it twice, with different labels"
+    return labels
+
+
+def _of_studies(table: Path, needed: list[str], index: MimicIndex) -> Iterator[tuple[Row, int]]:
+    """Rows with the study they are about."""
+    for row in _rows(table, needed):
+        if not row.fault and row.values["study_id"].strip().isdecimal():
+            yield row, int(row.values["study_id"])
+        else:
+            index.passed_over[table.name] += 1
+
+
+def _rows(table: Path, needed: list[str]) -> Iterator[Row]:
+    require_columns(table, needed)
+    yield from read_rows(table)
+
+
+def _number(text: str, name: str, row: Row) -> int:
+    if not text.isdecimal() or len(text) > 12:
+        raise ValueError(f"row {row.number}: {name} is {text!r}, not a number")
+    return int(text)

@@ -1,0 +1,1 @@
+"""Synthetic studies: scenes sampled at random, their images and their reports."""

@@ -1,0 +1,250 @@
+"""The words for what a made-up study shows: places, degrees and names of each kind of finding. Tables only.
+
+`data.synthetic.grammar.sentences` chooses among them. The words of one finding never assert another (an "opacity" is
+only
+ever Lung Opacity, a "consolidation" only Consolidation), and nothing speaks of a prior study. The vocabulary is
+kept plain on purpose: a small decoder has to learn it in minutes.
+"""
+
+from dataclasses import dataclass
+
+PLACES = {
+    "apical": {
+        "one": (("{side} apical",), ("at the {side} apex", "at the {side} lung apex")),
+        "both": (("biapical", "bilateral apical"), ("at both apices", "at both lung apices")),
+        "none": (("apical",), ("at the apex",)),
+    },
+    "upper": {
+        "one": (("{side} upper lobe", "{side} upper lung"), ("in the {side} upper lobe", "in the upper {side} lung")),
+        "both": (("bilateral upper lobe",), ("in both upper lobes", "in the upper lungs bilaterally")),
+        "none": (("upper lung",), ("in the upper lung",)),
+    },
+    "mid": {
+        "one": (("{side} mid lung",), ("in the {side} mid lung", "in the mid {side} lung")),
+        "both": (("bilateral mid lung",), ("in both mid lungs", "in the mid lungs bilaterally")),
+        "none": (("mid lung",), ("in the mid lung",)),
+    },
+    "lower": {
+        "one": (("{side} lower lobe", "{side} lower lung"), ("in the {side} lower lobe", "in the lower {side} lung")),
+        "both": (("bilateral lower lobe",), ("in both lower lobes", "in the lower lungs bilaterally")),
+        "none": (("lower lung",), ("in the lower lung",)),
+    },
+    "basal": {
+        "one": (("{side} basilar", "{side} basal"), ("at the {side} lung base", "at the {side} base")),
+        "both": (("bibasilar", "bilateral basal"), ("at both lung bases", "at the lung bases bilaterally")),
+        "none": (("basilar", "basal"), ("at the lung base",)),
+    },
+    "perihilar": {
+        "one": (("{side} perihilar",), ("in the {side} perihilar region", "around the {side} hilum")),
+        "both": (("bilateral perihilar",), ("in both perihilar regions", "around both hila")),
+        "none": (("perihilar",), ("in the perihilar region",)),
+    },
+    "diffuse": {
+        "one": (("diffuse {side} lung",), ("throughout the {side} lung",)),
+        "both": (("diffuse bilateral",), ("throughout both lungs",)),
+        "none": (("diffuse",), ("throughout the lungs",)),
+    },
+    "": {
+        "one": (("{side}", "{side}-sided"), ("on the {side}",)),
+        "both": (("bilateral",), ("bilaterally", "on both sides")),
+        "none": (("",), ("",)),
+    },
+}
+"""Zone -> for one side, both or none: words before the finding's name, and words after it."""
+
+SIZES = {"minimal": ("tiny", "minimal"), "small": ("small",), "moderate": ("moderate",), "large": ("large",)}
+LESIONS = SIZES | {"moderate": ("moderate-sized",)}
+FLUID = {"minimal": ("trace", "tiny"), "small": ("small",), "moderate": ("moderate",), "large": ("large",)}
+GRADES = {
+    "minimal": ("minimal", "slight"),
+    "small": ("mild",),
+    "moderate": ("moderate",),
+    "large": ("severe", "marked"),
+}
+EXTENTS = {"minimal": ("minimal", "subtle"), "small": ("mild",), "moderate": ("moderate",), "large": ("extensive",)}
+AREAS = {"minimal": ("minimal",), "small": ("small",), "moderate": ("moderate",), "large": ("large", "extensive")}
+COLLAPSES = {"minimal": ("partial",), "small": ("partial",), "moderate": ("partial",), "large": ("complete",)}
+NO_DEGREES = {}
+ADVERBS = {
+    "": ("",),
+    "minimal": ("minimally", "slightly"),
+    "small": ("mildly",),
+    "moderate": ("moderately",),
+    "large": ("severely", "markedly"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Naming:
+    """How one kind of finding is called.
+
+    `names` are (singular, plural); an empty plural marks a mass noun (no article, no plural). `sentences`
+    say it whole; `hedged` the same in doubt. `placed` tells which places make sense: "lung" side and zone,
+    "pleura" side and apex or base, "side" the side alone, "none" neither.
+    """
+
+    names: tuple[tuple[str, str], ...]
+    degrees: dict[str, tuple[str, ...]]
+    placed: str = "lung"
+    sentences: tuple[str, ...] = ()
+    hedged: tuple[str, ...] = ()
+
+
+NAMINGS = {
+    "widened mediastinum": Naming(
+        names=(("widening of the mediastinum", ""), ("mediastinal widening", "")),
+        degrees=GRADES,
+        placed="none",
+        sentences=("The mediastinum is {adverb} widened.", "The mediastinal contour is {adverb} widened."),
+        hedged=("The mediastinum may be {adverb} widened.", "The mediastinal contour is possibly widened."),
+    ),
+    "tortuous aorta": Naming(
+        names=(("widening of the mediastinum from a tortuous aorta", ""),),
+        degrees=GRADES,
+        placed="none",
+        sentences=(
+            "The mediastinal contour is {adverb} widened by a tortuous aorta.",
+            "Tortuous aorta with a {adverb} widened mediastinum.",
+            "The aorta is tortuous and the mediastinum is {adverb} widened.",
+        ),
+        hedged=(
+            "The mediastinum may be widened by a tortuous aorta.",
+            "Possible mediastinal widening from a tortuous aorta.",
+        ),
+    ),
+    "enlarged heart": Naming(
+        names=(("cardiomegaly", ""), ("enlargement of the heart", ""), ("enlargement of the cardiac silhouette", "")),
+        degrees=GRADES,
+        placed="none",
+        sentences=(
+            "The heart is {adverb} enlarged.",
+            "The cardiac silhouette is {adverb} enlarged.",
+            "Heart size is {adverb} enlarged.",
+            "The heart size is {adverb} increased.",
+        ),
+        hedged=(
+            "Heart size is borderline enlarged.",
+            "The cardiac silhouette may be {adverb} enlarged.",
+            "The heart is possibly enlarged.",
+        ),
+    ),
+    "hazy opacity": Naming(
+        names=(
+            ("hazy opacity", "hazy opacities"),
+            ("airspace opacity", "airspace opacities"),
+            ("opacity", "opacities"),
+        ),
+        degrees=EXTENTS,
+    ),
+    "interstitial opacity": Naming(
+        names=(
+            ("interstitial opacity", "interstitial opacities"),
+            ("reticular opacity", "reticular opacities"),
+            ("interstitial opacities", ""),
+        ),
+        degrees=EXTENTS,
+    ),
+    "nodule": Naming(names=(("nodule", "nodules"), ("pulmonary nodule", "pulmonary nodules")), degrees=LESIONS),
+    "mass": Naming(names=(("mass", "masses"), ("lung mass", "lung masses")), degrees=LESIONS),
+    "cavitary lesion": Naming(
+        names=(("cavitary lesion", "cavitary lesions"), ("cavitary mass", "cavitary masses")), degrees=LESIONS
+    ),
+    "interstitial edema": Naming(
+        names=(("interstitial edema", ""), ("interstitial pulmonary edema", ""), ("pulmonary edema", "")),
+        degrees=GRADES,
+    ),
+    "alveolar edema": Naming(
+        names=(("alveolar edema", ""), ("alveolar pulmonary edema", ""), ("pulmonary edema", "")), degrees=GRADES
+    ),
+    "lobar consolidation": Naming(
+        names=(("consolidation", "consolidations"), ("consolidation", ""), ("lobar consolidation", "")), degrees=AREAS
+    ),
+    "bronchopneumonia": Naming(
+        names=(("pneumonia", ""), ("bronchopneumonia", ""), ("patchy pneumonia", "")), degrees=EXTENTS
+    ),
+    "linear atelectasis": Naming(
+        names=(("linear atelectasis", ""), ("platelike atelectasis", ""), ("atelectasis", "")), degrees=EXTENTS
+    ),
+    "lobar collapse": Naming(
+        names=(("collapse", ""), ("lobar collapse", ""), ("lobar atelectasis", "")), degrees=COLLAPSES
+    ),
+    "pneumothorax": Naming(names=(("pneumothorax", "pneumothoraces"),), degrees=SIZES, placed="pleura"),
+    "tension pneumothorax": Naming(
+        names=(("tension pneumothorax", "tension pneumothoraces"),), degrees=SIZES, placed="side"
+    ),
+    "pleural effusion": Naming(
+        names=(("pleural effusion", "pleural effusions"), ("effusion", "effusions"), ("pleural fluid", "")),
+        degrees=FLUID,
+        placed="side",
+        hedged=("Blunting of the {side} costophrenic angle may represent {np}.",),
+    ),
+    "pleural thickening": Naming(names=(("pleural thickening", ""),), degrees=GRADES, placed="pleura"),
+    "calcified plaque": Naming(
+        names=(
+            ("calcified pleural plaque", "calcified pleural plaques"),
+            ("pleural plaque", "pleural plaques"),
+            ("pleural calcification", ""),
+        ),
+        degrees=SIZES,
+        placed="pleura",
+    ),
+    "rib fracture": Naming(
+        names=(("rib fracture", "rib fractures"), ("fracture of a {side} rib", "rib fractures")),
+        degrees=NO_DEGREES,
+        placed="side",
+    ),
+    "clavicle fracture": Naming(
+        names=(("clavicle fracture", "clavicle fractures"), ("fracture of the {side} clavicle", "clavicle fractures")),
+        degrees=NO_DEGREES,
+        placed="side",
+    ),
+    "endotracheal tube": Naming(
+        names=(("endotracheal tube", "endotracheal tubes"),),
+        degrees=NO_DEGREES,
+        placed="none",
+        sentences=(
+            "The endotracheal tube ends above the carina.",
+            "Endotracheal tube tip is above the carina.",
+            "An endotracheal tube is in place.",
+        ),
+    ),
+    "nasogastric tube": Naming(
+        names=(("nasogastric tube", "nasogastric tubes"), ("enteric tube", "enteric tubes")),
+        degrees=NO_DEGREES,
+        placed="none",
+        sentences=("A nasogastric tube ends in the stomach.", "The enteric tube courses below the diaphragm."),
+    ),
+    "central venous catheter": Naming(
+        names=(("central venous catheter", "central venous catheters"), ("central line", "central lines")),
+        degrees=NO_DEGREES,
+        placed="side",
+        sentences=(
+            "{A_sided} central venous catheter ends in the superior vena cava.",
+            "{A_sided} central line has its tip in the SVC.",
+        ),
+    ),
+    "PICC line": Naming(
+        names=(("PICC line", "PICC lines"), ("PICC", "PICCs")),
+        degrees=NO_DEGREES,
+        placed="side",
+        sentences=("{A_sided} PICC line ends in the superior vena cava.", "{A_sided} PICC has its tip in the SVC."),
+    ),
+    "pacemaker": Naming(
+        names=(("pacemaker", "pacemakers"), ("chest wall pacemaker", "chest wall pacemakers")),
+        degrees=NO_DEGREES,
+        placed="side",
+        sentences=("{A_sided} pacemaker with leads over the heart.", "{A_sided} pacemaker is in place."),
+    ),
+    "sternotomy wires": Naming(
+        names=(("sternotomy wires", ""), ("median sternotomy wires", "")),
+        degrees=NO_DEGREES,
+        placed="none",
+        sentences=("Median sternotomy wires are in place.", "Sternotomy wires are intact."),
+    ),
+    "chest tube": Naming(
+        names=(("chest tube", "chest tubes"), ("pleural drain", "pleural drains")),
+        degrees=NO_DEGREES,
+        placed="side",
+        sentences=("{A_sided} chest tube is in place.",),
+    ),
+}

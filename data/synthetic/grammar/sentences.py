@@ -1,0 +1,154 @@
+"""How a made-up report says one finding or two: a SceneFinding in, noun phrase or sentence out.
+
+Stated where the finding is sure, hedged where it is uncertain; side, zone and degree in varied words and order.
+
+The habits of one department's reports: of the many ways to say a thing it uses a few, always the same.
+
+Whoever fine-tunes a model on reports of one house meets such habits. Made-up studies have them, too, when a department
+is named: the same scenes and pictures, told in fewer words.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, TypeVar
+
+from numpy.random import BitGenerator, Generator
+
+from data.synthetic.grammar import frames, phrases
+from data.synthetic.scene import SceneFinding
+
+SHARE = 4
+"""A department uses one way of so many, and at least one."""
+
+
+class Department(Generator):
+    """A random generator that chooses among a department's own wordings (`data.synthetic.grammar.sentences.pick`)."""
+
+    def __init__(self, bit_generator: BitGenerator, number: int):
+        super().__init__(bit_generator)
+        self.number = number
+
+    def wordings(self, options: tuple[Any, ...]) -> tuple[Any, ...]:
+        return _habits(self.number, options)
+
+
+@cache
+def _habits(number: int, options: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The ways that this department has, on every machine the same."""
+    drawn = {option: hashlib.blake2b(f"{number}:{option!r}".encode()).digest() for option in options}
+    return tuple(sorted(drawn, key=drawn.__getitem__)[: -(-len(drawn) // SHARE)])
+
+
+Choice = TypeVar("Choice")
+
+_PLEURAL_ZONES = {"apical": "apical", "upper": "apical", "basal": "basal", "lower": "basal"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NounPhrase:
+    """A finding named with its place and degree ("small left effusion"), the same with its article, its verb."""
+
+    bare: str
+    article: str
+    verb: str
+
+
+def pick(options: tuple[Choice, ...], rng: Generator) -> Choice:
+    """One of the options; of a `Department`'s own, where it is one that writes."""
+    if isinstance(rng, Department):
+        options = rng.wordings(tuple(options))
+    return options[int(rng.integers(len(options)))]
+
+
+def capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def listed(words: list[str], conjunction: str, rng: Generator) -> str:
+    """ "a", "a or b", "a, b or c"; with or without the last comma."""
+    *first, last = words
+    if not first:
+        return last
+    comma = pick((",", ""), rng) if len(first) > 1 else ""
+    return f"{', '.join(first)}{comma} {conjunction} {last}"
+
+
+def _place(item: SceneFinding, placed: str, rng: Generator) -> tuple[str, str]:
+    """Where it lies, as (words before the name, words after it), one of them empty."""
+    if placed == "none":
+        return "", ""
+    zone = {"lung": item.zone, "pleura": _PLEURAL_ZONES.get(item.zone, "")}.get(placed, "")
+    number = {"": "none", "bilateral": "both"}.get(item.side, "one")
+    before, after = phrases.PLACES[zone][number]
+    if rng.random() < 0.55:
+        return pick(before, rng).format(side=item.side), ""
+    return "", pick(after, rng).format(side=item.side)
+
+
+def name_finding(item: SceneFinding, rng: Generator) -> NounPhrase:
+    naming = phrases.NAMINGS[item.kind]
+    singular, plural = pick(naming.names, rng)
+    bilateral = item.side == "bilateral" and naming.placed != "none"
+    before, after = _place(item, naming.placed, rng)
+    if "{side}" in singular and not bilateral:
+        singular = singular.format(side=item.side)
+        before = after = ""
+    noun = plural if bilateral and plural else singular
+    degree = pick(naming.degrees[item.degree], rng) if item.degree in naming.degrees else ""
+    whole_lobe = item.kind == "lobar collapse" and item.zone in ("upper", "lower") and item.side in ("left", "right")
+    if whole_lobe and rng.random() < 0.5:
+        noun, before, after = "collapse", "", f"of the {item.side} {item.zone} lobe"
+    words = " ".join(f"{degree} {before} {noun} {after}".split())
+    counted = bool(plural) and noun == singular
+    article = f"{'an' if words[0] in 'aeiou' else 'a'} {words}" if counted else words
+    many = not counted and (bool(plural) or noun.endswith(("wires", "opacities")))
+    return NounPhrase(bare=words, article=article, verb="are" if many else "is")
+
+
+def say_finding(item: SceneFinding, rng: Generator, *, brief: bool = False) -> str:
+    """One sentence about one finding; `brief` as in an impression."""
+    naming = phrases.NAMINGS[item.kind]
+    name = name_finding(item, rng)
+    wholes = naming.hedged if item.uncertain else naming.sentences
+    if wholes and not brief and item.side != "bilateral" and rng.random() < 0.6:
+        frame = pick(wholes, rng)
+    elif item.uncertain:
+        brief = brief or item.finding == "Support Devices"
+        frame = pick(frames.BRIEFLY_DOUBTED if brief else frames.DOUBTED, rng)
+    else:
+        frame = "{Bare}." if brief else pick(frames.STATED, rng)
+    sided = pick((item.side, f"{item.side}-sided"), rng) if item.side else ""
+    text = frame.format(
+        bare=name.bare,
+        Bare=capitalized(name.bare),
+        np=name.article,
+        **{"is": name.verb},
+        adverb=pick(phrases.ADVERBS[item.degree], rng),
+        side=item.side,
+        A_sided=f"A {sided}",
+    )
+    return " ".join(text.split())
+
+
+def say_pair(first: SceneFinding, second: SceneFinding, rng: Generator) -> str:
+    """One sentence about two findings that are both sure or both uncertain."""
+    names = name_finding(first, rng), name_finding(second, rng)
+    frame = pick(frames.DOUBTED_PAIR if first.uncertain else frames.PAIRED, rng)
+    if "{is}" in frame:
+        return frame.format(first=names[0].article, second=names[1].article, **{"is": names[0].verb})
+    second_words = names[1].bare if first.uncertain else names[1].article
+    return frame.format(first=names[0].bare, First=capitalized(names[0].bare), second=second_words)
+
+
+def explain_opacity(opacity: SceneFinding, cause: SceneFinding, rng: Generator) -> str:
+    """One sentence about an opacity that is sure and the uncertain finding that it may be, at the same place."""
+    name = name_finding(opacity, rng)
+    second = name_finding(replace(cause, side="", zone="", degree=""), rng).bare
+    frame = pick(frames.EXPLAINED, rng)
+    return frame.format(First=capitalized(name.bare), np=name.article, second=second, **{"is": name.verb})
+
+
+def say_without(item: SceneFinding, denied: str, rng: Generator) -> str:
+    """One sentence that states a finding and denies another: "mild cardiomegaly without pulmonary edema"."""
+    return f"{capitalized(name_finding(item, rng).bare)} without {pick(frames.DENIALS[denied], rng)}."

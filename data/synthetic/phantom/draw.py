@@ -1,0 +1,250 @@
+"""Draws made-up chest X-rays: a Scene in, 8-bit gray pictures and the boxes of the drawn findings out.
+
+A phantom is schematic. It shows where a finding lies and what sets it apart from the others (a meniscus, a dark rim
+without vessels, a crisp nodule), so that a model can be trained and judged with known truth; it is no substitute for
+real X-rays, and scores on phantoms say nothing about patients.
+
+The film of a phantom: attenuation to an 8-bit picture, with exposure, scatter, grain, side marker and collimator.
+"""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from data.study import FindingBox
+from data.synthetic.phantom.anatomy import Frontal, Patient, ShapeChange, build_frontal, sample_patient
+from data.synthetic.phantom.bones import draw_bones, draw_breaks, plan_bones
+from data.synthetic.phantom.canvas import Canvas
+from data.synthetic.phantom.devices import DEVICE_DRAWERS
+from data.synthetic.phantom.findings import LUNG_DRAWERS, draw_effusion, draw_pleural_other, draw_pneumothorax
+from data.synthetic.phantom.frontal import (
+    draw_body,
+    draw_lungs,
+    draw_mediastinum,
+    draw_stomach_bubble,
+    draw_tortuous_aorta,
+    draw_vessels,
+)
+from data.synthetic.phantom.lateral import build_lateral, draw_lateral_chest, draw_lateral_finding
+from data.synthetic.scene import KINDS, Scene, SceneFinding
+from vlm.schema.findings import FINDING_INDEX, VIEW_KINDS, view_index
+
+
+def develop(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
+    """The picture of what is on the canvas, uint8 [size, size]; dense things are bright."""
+    size, total = canvas.size, canvas.attenuation
+    small = cv2.resize(total, (size // 4, size // 4), interpolation=cv2.INTER_AREA)
+    scatter = cv2.resize(cv2.blur(small, (9, 9)), (size, size))
+    gray = cv2.addWeighted(total, 0.90, scatter, 0.10, 0)
+    low, high = rng.uniform(0.10, 0.24), rng.uniform(1.45, 1.85)
+    gray = (gray - np.float32(low)) * np.float32(1 / (high - low))
+    np.clip(gray, 0, 1, out=gray)
+    cv2.pow(gray, rng.uniform(0.75, 1.15), dst=gray)
+    gray *= np.float32(rng.uniform(225, 253))
+    grain = rng.integers(0, 256, (2, size, size), dtype=np.uint8)
+    noise = cv2.GaussianBlur(cv2.subtract(grain[0], grain[1], dtype=cv2.CV_32F), (3, 3), 0.6)
+    cv2.scaleAdd(noise, rng.uniform(0.012, 0.05), gray, dst=gray)
+    picture = np.clip(gray, 0, 255, out=gray).astype(np.uint8)
+    _mark_side(picture, rng)
+    _collimate(picture, rng)
+    return picture
+
+
+def _mark_side(picture: np.ndarray, rng: np.random.Generator) -> None:
+    """A lead letter in the upper corner of its side, on half of the films."""
+    size = len(picture)
+    chance, is_left, height = rng.random(), rng.random() < 0.5, rng.uniform(0.07, 0.13)
+    if chance < 0.5:
+        letter, x = ("L", 0.92) if is_left else ("R", 0.03)
+        place = (int(x * size), int(height * size))
+        cv2.putText(picture, letter, place, cv2.FONT_HERSHEY_SIMPLEX, size / 450, 235, max(1, size // 180), cv2.LINE_AA)
+
+
+def _collimate(picture: np.ndarray, rng: np.random.Generator) -> None:
+    """Black borders, on a quarter of the films."""
+    size = len(picture)
+    chance, margins = rng.random(), rng.integers(1, max(2, size // 22), 4)
+    if chance < 0.25:
+        picture[: margins[0]] = 0
+        picture[size - margins[1] :] = 0
+        picture[:, : margins[2]] = 0
+        picture[:, size - margins[3] :] = 0
+
+
+Drawn = list[tuple[SceneFinding, np.ndarray]]
+"""Findings with outlines of where they lie; a finding on both sides comes twice."""
+
+
+def draw_study(
+    scene: Scene, rng: np.random.Generator, size: int = 224
+) -> tuple[tuple[Image.Image, ...], tuple[FindingBox, ...]]:
+    """One picture a view, and a box for each finding in each view that shows it (one a side, if bilateral).
+
+    The same state of `rng` gives the same patient and film whatever the scene's findings are, so that pictures
+    that differ by one finding can be compared.
+    """
+    seed = int(rng.integers(2**63))
+    patient = sample_patient(np.random.default_rng([seed, 0]))
+    findings = _settle(scene.findings, np.random.default_rng([seed, 3]))
+    change = _shape_change(findings)
+    images, boxes = [], []
+    for view, position in enumerate(scene.view_positions):
+        kind = VIEW_KINDS[view_index(position)]
+        view_rng = np.random.default_rng([seed, 1, view])
+        finding_rngs = [np.random.default_rng([seed, 2, view, number]) for number in range(len(findings))]
+        canvas = _aim(view_rng, size, is_ap=kind == "frontal AP")
+        if kind == "lateral":
+            drawn = _draw_lateral(canvas, patient, change, findings, view_rng, finding_rngs)
+        else:
+            anatomy = build_frontal(patient, change, is_ap=kind == "frontal AP")
+            drawn = _draw_frontal(canvas, anatomy, change, findings, view_rng, finding_rngs)
+        cv2.multiply(canvas.attenuation, 1 + 0.03 * canvas.clouds(view_rng, 9), dst=canvas.attenuation)
+        for finding, outline in drawn:
+            box = canvas.box(outline)
+            if box is not None:
+                boxes.append(FindingBox(finding=FINDING_INDEX[finding.finding], view=view, box=box))
+        images.append(Image.fromarray(develop(canvas, view_rng)))
+    return tuple(images), tuple(boxes)
+
+
+_ON_BOTH_SIDES = ("Edema", "Lung Opacity")
+_ON_A_SIDE = (
+    "Lung Lesion",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+)
+
+
+def _settle(findings: tuple[SceneFinding, ...], rng: np.random.Generator) -> tuple[SceneFinding, ...]:
+    """The findings with a side for each that needs one: a scene may leave it open, a picture cannot."""
+    settled = []
+    for finding in findings:
+        if finding.kind not in KINDS.get(finding.finding, ()):
+            raise ValueError(
+                f"scene finding {finding.finding!r}: kind {finding.kind!r} cannot be drawn; "
+                f"use one of {', '.join(KINDS.get(finding.finding, ())) or 'the findings in scene.KINDS'}"
+            )
+        side = finding.side
+        if not side and finding.finding in _ON_BOTH_SIDES:
+            side = "bilateral"
+        elif not side and finding.finding in _ON_A_SIDE:
+            side = "right" if rng.random() < 0.5 else "left"
+        settled.append(replace(finding, side=side))
+    return tuple(settled)
+
+
+def _aim(rng: np.random.Generator, size: int, *, is_ap: bool) -> Canvas:
+    """A canvas that is a little turned, shifted and scaled; more so at the bedside."""
+    unrest = 1.8 if is_ap else 1.0
+    return Canvas(
+        size,
+        zoom=rng.uniform(0.93, 1.05) * (1.03 if is_ap else 1.0),
+        degrees=float(np.clip(rng.normal(0, 1.4 * unrest), -6, 6)),
+        shift=tuple(np.clip(rng.normal(0, 0.011 * unrest, 2), -0.04, 0.04)),
+    )
+
+
+def _shape_change(findings: tuple[SceneFinding, ...]) -> ShapeChange:
+    """How the findings of a scene move the heart, the mediastinum and the diaphragm."""
+    heart = mediastinum = aorta = shift = 0.0
+    dome = {"right": 0.0, "left": 0.0}
+    for finding in findings:
+        faint = 0.65 if finding.uncertain else 1.0
+        amount = {"minimal": 0.55, "small": 0.75, "": 1.0, "moderate": 1.0, "large": 1.35}[finding.degree] * faint
+        away = {"right": 1.0, "left": -1.0}.get(finding.side, 0.0)  # the way the mediastinum is pushed
+        sides = tuple(dome) if finding.side == "bilateral" else (finding.side,)
+        lift = 0.0
+        if finding.finding == "Cardiomegaly":
+            heart = 0.06 + 0.115 * amount
+        elif finding.kind == "widened mediastinum":
+            mediastinum = 0.068 * amount
+        elif finding.kind == "tortuous aorta":
+            aorta = 1.05 * amount
+        elif finding.kind == "tension pneumothorax":
+            shift, lift = shift + 0.07 * away, -0.045
+        elif finding.kind == "lobar collapse":
+            shift, lift = shift - 0.04 * away, 0.035 if finding.zone in ("upper", "apical") else 0.055
+        elif finding.kind == "linear atelectasis":
+            lift = 0.03
+        elif finding.finding == "Pleural Effusion" and finding.degree == "large":
+            shift += 0.03 * away
+        if lift:
+            for side in sides:
+                dome[side] -= lift
+    return ShapeChange(
+        heart_ratio=heart,
+        mediastinum=mediastinum,
+        aorta=aorta,
+        shift=shift,
+        right_dome=dome["right"],
+        left_dome=dome["left"],
+    )
+
+
+def _draw_frontal(
+    canvas: Canvas, anatomy: Frontal, change: ShapeChange, findings: tuple[SceneFinding, ...], rng, finding_rngs: list
+) -> Drawn:
+    """From back to front as far as one thing hides or displaces another; sums of attenuation need no order."""
+    numbered = list(zip(findings, finding_rngs, strict=True))
+    drawn: Drawn = []
+    draw_body(canvas, anatomy)
+    lungs = draw_lungs(canvas, anatomy)
+    draw_stomach_bubble(canvas, anatomy, rng)
+    ribs, clavicles, breaks = plan_bones(anatomy, [pair for pair in numbered if pair[0].finding == "Fracture"])
+    draw_bones(canvas, anatomy, lungs, ribs, clavicles)
+    drawn += [(finding, draw_breaks(canvas, places, is_uncertain=finding.uncertain)) for finding, places in breaks]
+    airy = dict(lungs)
+    for finding, finding_rng in numbered:
+        if finding.finding == "Pneumothorax":
+            drawn += [(finding, o) for o in draw_pneumothorax(canvas, anatomy, airy, finding, finding_rng)]
+    behind_heart = 1 - 0.65 * draw_mediastinum(canvas, anatomy, lungs)  # only part of the lung lies behind the heart
+    airy = {side: mask * behind_heart for side, mask in airy.items()}
+    lungs = {side: mask * behind_heart for side, mask in lungs.items()}
+    for finding, finding_rng in numbered:
+        if finding.finding == "Pleural Effusion":
+            drawn += [(finding, o) for o in draw_effusion(canvas, anatomy, airy, finding, finding_rng)]
+    congestion = 1.3 if any(finding.kind == "interstitial edema" for finding in findings) else 1.0
+    draw_vessels(canvas, anatomy, rng, airy, strength=congestion)
+    if change.aorta:
+        draw_tortuous_aorta(canvas, anatomy, change.aorta)
+    for finding, finding_rng in numbered:
+        drawn += [(finding, o) for o in _draw_finding(canvas, anatomy, lungs, airy, finding, finding_rng)]
+    return drawn
+
+
+def _draw_lateral(
+    canvas: Canvas, patient: Patient, change: ShapeChange, findings: tuple[SceneFinding, ...], rng, finding_rngs: list
+) -> Drawn:
+    anatomy = build_lateral(patient, change)
+    airy = draw_lateral_chest(canvas, anatomy, change, rng)
+    drawn: Drawn = []
+    for finding, finding_rng in zip(findings, finding_rngs, strict=True):
+        outline = draw_lateral_finding(canvas, anatomy, airy, finding, finding_rng)
+        if outline is not None:
+            drawn.append((finding, outline))
+    return drawn
+
+
+def _draw_finding(canvas, anatomy: Frontal, lungs: dict, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+    if finding.finding in LUNG_DRAWERS:
+        return LUNG_DRAWERS[finding.finding](canvas, anatomy, airy, finding, rng)
+    if finding.finding == "Pleural Other":
+        return draw_pleural_other(canvas, anatomy, lungs, finding, rng)
+    if finding.finding == "Support Devices":
+        return DEVICE_DRAWERS[finding.kind](canvas, anatomy, finding, rng)
+    if finding.finding == "Cardiomegaly":
+        low = anatomy.heart[:, 1].max() - 0.09
+        return [np.minimum(anatomy.heart, (1.0, low))]
+    if finding.kind == "tortuous aorta":
+        return [np.concatenate([anatomy.mediastinum[anatomy.mediastinum[:, 1] > 0.2], [(0.09 + anatomy.shift, 0.6)]])]
+    if finding.kind == "widened mediastinum":
+        upper = (anatomy.mediastinum[:, 1] > 0.13) & (anatomy.mediastinum[:, 1] < 0.42)
+        return [anatomy.mediastinum[upper]]
+    return []  # fractures, pneumothorax and effusion are drawn before what they hide or displace

@@ -1,0 +1,311 @@
+"""Findings of the lungs in a frontal phantom: opacity, lesion, edema, consolidation, pneumonia, collapse.
+
+Each drawer adds its attenuation and returns the outlines of what it drew, one a place, for the boxes.
+`airy` holds, by side, the mask of lung that still holds air (a pneumothorax takes its part away).
+
+Findings of the pleural space in a frontal phantom: pneumothorax, effusion, thickening, calcified plaques.
+"""
+
+import numpy as np
+
+from data.synthetic.phantom.anatomy import LEFT, SIDES, Frontal, Lung
+from data.synthetic.phantom.canvas import (
+    Canvas,
+    curve,
+    draw_band,
+    draw_bronchogram,
+    draw_cavity,
+    draw_haze,
+    draw_mass,
+    draw_net,
+    draw_nodule,
+    draw_patches,
+    ellipse,
+    ribbon,
+)
+from data.synthetic.scene import SceneFinding
+
+DEGREES = {"minimal": 0.6, "small": 0.8, "": 1.0, "moderate": 1.0, "large": 1.25}
+ZONES = {
+    "apical": 0.14,
+    "upper": 0.27,
+    "mid": 0.52,
+    "perihilar": 0.5,
+    "": 0.55,
+    "diffuse": 0.55,
+    "lower": 0.76,
+    "basal": 0.88,
+}
+"""How far from apex to diaphragm the middle of a zone lies."""
+
+
+def strength_of(finding: SceneFinding) -> float:
+    """How strongly a finding is drawn: 1 is moderate; uncertain ones are faint."""
+    return DEGREES[finding.degree] * (0.6 if finding.uncertain else 1.0)
+
+
+def extent_of(finding: SceneFinding) -> float:
+    """How large a finding is drawn: 1 is moderate."""
+    return {"minimal": 0.65, "small": 0.8, "": 1.0, "moderate": 1.0, "large": 1.3}[finding.degree]
+
+
+def _middle(anatomy: Frontal, side: int, zone: str, rng: np.random.Generator, *, u: float = 0.5) -> np.ndarray:
+    v = ZONES[zone] + rng.uniform(-0.04, 0.04)
+    inner = 0.3 if side == LEFT and v > 0.6 else 0.0  # the heart covers the inner part there
+    return anatomy.lungs[side].point(max(u + rng.uniform(-0.1, 0.1), inner + 0.25), v)
+
+
+def _draw_opacity(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+    strength, extent = strength_of(finding), extent_of(finding)
+    drawn = []
+    for side in SIDES[finding.side]:
+        centre = _middle(anatomy, side, finding.zone, rng, u=0.55)
+        wide, high = (0.13, 0.24) if finding.zone in ("diffuse", "") else (0.12, 0.115)
+        if finding.kind == "hazy opacity":
+            drawn.append(draw_haze(canvas, airy[side], centre, (wide * extent, high * extent), strength=strength))
+        else:
+            drawn.append(draw_net(canvas, airy[side], rng, centre, (wide * 1.1, high * 1.1), strength=strength))
+    return drawn
+
+
+def _draw_lesion(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+    strength, extent = strength_of(finding) ** 0.5, extent_of(finding)
+    drawn = []
+    for side in SIDES[finding.side]:
+        if finding.kind == "nodule":
+            centre = _middle(anatomy, side, finding.zone, rng, u=rng.uniform(0.35, 0.75))
+            drawn.append(draw_nodule(canvas, rng, centre, rng.uniform(0.028, 0.034) * extent**0.7, strength=strength))
+            continue
+        centre = _middle(anatomy, side, finding.zone, rng, u=rng.uniform(0.4, 0.65))
+        radius = rng.uniform(0.058, 0.068) * extent
+        draw = draw_mass if finding.kind == "mass" else draw_cavity
+        drawn.append(draw(canvas, rng, centre, radius, strength=strength))
+    return drawn
+
+
+def _draw_edema(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+    """Both lungs: thick vessels, haze around the hila and Kerley B lines; bat wings when the alveoli fill."""
+    strength = strength_of(finding)
+    drawn = []
+    for side in SIDES[finding.side]:
+        lung = anatomy.lungs[side]
+        centre = lung.point(0.36, 0.52)
+        if finding.kind == "alveolar edema":
+            wing = (0.085 + 0.02 * strength, 0.15 + 0.02 * strength)
+            draw_haze(canvas, airy[side], centre, wing, strength=1.2 * strength)
+            draw_patches(canvas, airy[side], rng, centre, wing, strength=0.45 * strength)
+            drawn.append(centre + np.array([(-1, -1), (1, 1)]) * wing)
+            continue
+        draw_haze(canvas, airy[side], centre, (0.10, 0.19), strength=0.5 * strength)
+        kerley = []
+        for v in np.arange(0.52, 0.95, 0.032):
+            for depth in (0.0, rng.uniform(0.12, 0.2)):
+                outer = lung.point(0.985 - depth, v)
+                inwards = np.array([-side * rng.uniform(0.03, 0.05), rng.uniform(-0.004, 0.004)])
+                kerley.append(np.array([outer, outer + inwards]))
+        canvas.add(canvas.lines(kerley, width=0.006), 0.26 * strength, within=airy[side])
+        hilum = np.array([side * 0.09 + anatomy.shift, 0.41])
+        streaks = []
+        for angle in np.deg2rad(np.linspace(-75, 80, 12) + rng.uniform(-5, 5, 12)):
+            outwards = np.array([side * np.cos(angle), np.sin(angle)])
+            streaks.append(np.array([hilum + 0.02 * outwards, hilum + rng.uniform(0.12, 0.2) * outwards]))
+        canvas.add(canvas.lines(streaks, width=0.010, soft=0.003), 0.16 * strength, within=airy[side])
+        drawn.append(np.array([(hilum[0], lung.point(0.5, 0.25)[1]), lung.point(1.0, 0.95)]))
+    return drawn
+
+
+def _lobe(anatomy: Frontal, side: int, zone: str) -> np.ndarray:
+    """Outline of what a filled lobe covers, wider than the lung; its inner borders are the fissures."""
+    lung = anatomy.lungs[side]
+    top, height = lung.wall[0, 1], lung.base[:, 1].min() - lung.wall[0, 1]
+    if zone in ("upper", "apical"):
+        points = [(0.0, -0.2), (0.6, -0.2), (0.6, 0.50), (0.25, 0.49), (0.0, 0.50)]
+        if side == LEFT:
+            points[2:] = [(0.6, 0.40), (0.25, 0.47), (0.0, 0.56)]
+    elif zone in ("mid", "perihilar", ""):
+        points = [(0.0, 0.50), (0.25, 0.50), (0.6, 0.49), (0.34, 0.62), (0.22, 0.86), (0.12, 1.1), (0.0, 1.1)]
+    else:
+        points = [(0.0, 0.68), (0.12, 0.65), (0.25, 0.68), (0.6, 0.86), (0.6, 1.5), (0.0, 1.5)]
+    return np.array(points) * (side, height) + (0, top)
+
+
+def _clip_to_lung(anatomy: Frontal, side: int, points: np.ndarray) -> np.ndarray:
+    outline = anatomy.lungs[side].outline
+    return np.clip(points, outline.min(axis=0), outline.max(axis=0))
+
+
+def _draw_consolidation(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+    strength = strength_of(finding)
+    drawn = []
+    for side in SIDES[finding.side]:
+        lung = anatomy.lungs[side]
+        lobe = _lobe(anatomy, side, finding.zone)
+        soft = 0.003 if finding.zone in ("upper", "mid") else 0.010
+        filled = canvas.fill(lobe, soft=soft) * airy[side]
+        if finding.degree in ("minimal", "small"):  # only a segment, at the fissure
+            segment = lung.point(0.55, ZONES[finding.zone] + 0.04), (0.085, 0.085)
+            filled *= canvas.fill(ellipse(*segment), soft=0.015)
+            lobe = ellipse(*segment)
+        canvas.add(filled, 0.52 * strength**0.7)
+        start = lung.point(0.15, ZONES[finding.zone] - 0.06)
+        draw_bronchogram(canvas, filled, rng, start, lung.point(0.8, ZONES[finding.zone] + 0.06), strength=strength)
+        drawn.append(_clip_to_lung(anatomy, side, lobe))
+    return drawn
+
+
+def _draw_pneumonia(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+    strength, extent = strength_of(finding), extent_of(finding)
+    drawn = []
+    for side in SIDES[finding.side]:
+        centre = _middle(anatomy, side, finding.zone, rng, u=0.5)
+        drawn.append(draw_patches(canvas, airy[side], rng, centre, (0.095 * extent, 0.10 * extent), strength=strength))
+    return drawn
+
+
+def _draw_atelectasis(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+    strength = strength_of(finding)
+    drawn = []
+    for side in SIDES[finding.side]:
+        lung = anatomy.lungs[side]
+        if finding.kind == "linear atelectasis":
+            outlines = []
+            for number in range(1 if finding.degree == "minimal" else 2 if finding.degree in ("", "small") else 3):
+                v = ZONES[finding.zone or "lower"] + 0.06 - 0.085 * number + rng.uniform(-0.015, 0.015)
+                start = lung.point(rng.uniform(0.28, 0.4), v + 0.02)
+                end = lung.point(rng.uniform(0.78, 0.95), v + rng.uniform(-0.06, 0.04))
+                bend = rng.uniform(-0.008, 0.012)
+                outlines.append(draw_band(canvas, airy[side], start, end, strength=strength**0.6, bend=bend))
+            drawn.append(np.concatenate(outlines))
+            continue
+        if finding.zone in ("apical", "upper", "mid", "perihilar"):
+            edge = lung.points((-0.2, 0.30), (0.12, 0.40), (0.25, 0.30), (0.5, 0.17), (0.85, 0.10))
+            corners = lung.points((1.1, -0.1), (-0.3, -0.15))
+        else:
+            edge = lung.points((-0.25, 0.36), (0.16, 0.56), (0.40, 0.78), (0.72, 1.02))
+            corners = lung.points((0.5, 1.3), (-0.3, 1.3))
+        wedge = np.concatenate([curve(edge), corners])
+        # airless lung behind the heart shows through it, so its share there is not taken off as for open lung
+        solid = np.minimum(1.4 * airy[side], 1)
+        canvas.add(canvas.fill(wedge, soft=0.003), 0.56 * strength**0.6, within=solid)
+        drawn.append(_clip_to_lung(anatomy, side, wedge))
+    return drawn
+
+
+LUNG_DRAWERS = {
+    "Lung Opacity": _draw_opacity,
+    "Lung Lesion": _draw_lesion,
+    "Edema": _draw_edema,
+    "Consolidation": _draw_consolidation,
+    "Pneumonia": _draw_pneumonia,
+    "Atelectasis": _draw_atelectasis,
+}
+"""By finding; called as drawer(canvas, anatomy, airy, finding, rng)."""
+
+
+def _retracted(lung: Lung, degree: str, is_tension: bool) -> np.ndarray:
+    """Edge of the lung that has come away from the wall, from the midline over the top to the diaphragm."""
+    top, angle = lung.wall[0, 1], lung.wall[-1, 1]
+    height = angle - top
+    if is_tension:
+        points = [(0.05, 0.25), (0.22, 0.27), (0.36, 0.38), (0.40, 0.52), (0.34, 0.66), (0.18, 0.76), (0.02, 0.78)]
+    else:
+        apical, lateral, end = {
+            "minimal": (0.11, 0.07, 0.45), "small": (0.15, 0.10, 0.62), "": (0.22, 0.2, 0.95),
+            "moderate": (0.22, 0.22, 0.95), "large": (0.30, 0.40, 1.0),
+        }[degree]  # fmt: skip
+        points = [(0.08, apical + 0.02), (0.25, apical), (0.45, apical + 0.02)]
+        for v in (0.25, 0.4, 0.6, 0.8):
+            gap = lateral * np.clip((end - v) / 0.3, 0, 1)
+            if v > apical + 0.06:
+                points.append((1.0 - gap, v))
+        points += [(1.03 - lateral * (end == 1.0), 0.96), (0.95 - lateral * (end == 1.0), 1.1)]
+    edge = []
+    for u, v in points:
+        y = top + v * height
+        edge.append((lung.side * (0.03 + u * (lung.wall_x(y) - 0.03)), y))
+    return curve(edge)
+
+
+def draw_pneumothorax(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+    """A dark rim without vessels outside a fine bright line; takes its part out of `airy`."""
+    strength = 0.75 if finding.uncertain else 1.0
+    drawn = []
+    for side in SIDES[finding.side]:
+        lung = anatomy.lungs[side]
+        is_tension = finding.kind == "tension pneumothorax"
+        edge = _retracted(lung, finding.degree, is_tension)
+        bottom = edge[-1, 1] + 0.1 if is_tension or finding.degree == "large" else 1.2
+        collapsed = canvas.fill(np.concatenate([edge, [(0.0, bottom), (0.0, edge[0, 1])]]))
+        whole = airy[side]
+        airy[side] = whole * collapsed
+        canvas.add(whole - airy[side], -0.17 * strength)
+        canvas.add(airy[side], 0.16 if is_tension else 0.10 if finding.degree == "large" else 0.05)
+        canvas.add(canvas.lines([edge], width=0.007), 0.26 * strength, within=whole)
+        if is_tension:
+            drawn.append(lung.outline)
+            continue
+        wall = np.stack([side * lung.wall_x(edge[:, 1]), edge[:, 1]], axis=1)
+        is_apart = (np.abs(wall[:, 0] - edge[:, 0]) > 0.015) & (edge[:, 1] < lung.wall[-1, 1])
+        drawn.append(np.concatenate([edge[is_apart], wall[is_apart], lung.wall[:1]]))
+    return drawn
+
+
+def draw_effusion(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+    """Fluid that hides the diaphragm and climbs the wall in a meniscus; takes its part out of `airy`."""
+    strength = 0.6 if finding.uncertain else 1.0
+    drawn = []
+    for side in SIDES[finding.side]:
+        lung = anatomy.lungs[side]
+        dome, angle, width = lung.base[:, 1].min(), lung.wall[-1, 1], abs(lung.wall[-1, 0])
+        top = lung.wall[0, 1]
+        level, climb = {
+            "minimal": (dome + 0.045, 0.035), "small": (dome - 0.005, 0.06), "": (dome - 0.09, 0.09),
+            "moderate": (dome - 0.10, 0.09), "large": (top + 0.38 * (dome - top), 0.10),
+        }[finding.degree]  # fmt: skip
+        level += rng.uniform(-0.01, 0.01)
+        inner = 0.0 if finding.degree in ("moderate", "large", "") else 0.12 if finding.degree == "small" else 0.45
+        u = np.linspace(0, 1, 14)
+        x = width * (inner + (1.03 - inner) * u)
+        fall = 0.10 * (1 - u) ** 3 if inner else 0.0
+        y = level + 0.25 * climb - climb * u**3.5 - 0.3 * climb * (1 - u) ** 4 * (inner == 0) + fall
+        surface = np.stack([side * x, y], axis=1)
+        fluid = np.concatenate([surface, [(side * width * 1.1, angle + 0.1), (side * width * inner, angle + 0.1)]])
+        filled = canvas.fill(fluid, soft=0.005)
+        canvas.add(filled, 0.66 * strength, within=airy[side])
+        airy[side] = airy[side] * (1 - strength * filled)
+        drawn.append(np.array([(side * width * max(inner, 0.1), max(angle, y.min() + 0.05)), (side * width, y.min())]))
+    return drawn
+
+
+def draw_pleural_other(canvas: Canvas, anatomy: Frontal, lungs: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+    """Thickening: a bright band inside the wall. Plaques: hard-edged patches of chalk."""
+    draw = _draw_thickening if finding.kind == "pleural thickening" else _draw_plaques
+    return [draw(canvas, anatomy.lungs[side], lungs[side], finding, rng) for side in SIDES[finding.side]]
+
+
+def _draw_thickening(canvas: Canvas, lung: Lung, mask: np.ndarray, finding: SceneFinding, rng) -> np.ndarray:
+    is_cap = finding.zone in ("apical", "upper")
+    edge = np.concatenate([lung.medial[9::-1], lung.wall[1:25]]) if is_cap else lung.wall[18:]
+    strength = strength_of(finding)
+    thick = 0.030 + 0.017 * strength + 0.012 * is_cap
+    # overlapping stretches, each of its own thickness, make the inner border wavy
+    starts = range(0, len(edge) - 3, 5)
+    stretches = [canvas.lines([edge[i : i + 7]], width=2 * thick * rng.uniform(0.75, 1.1)) for i in starts]
+    canvas.add(np.maximum.reduce(stretches), 0.50 * strength**0.5, within=mask)
+    return np.concatenate([edge, edge - np.array([lung.side * thick, 0.0])])
+
+
+def _draw_plaques(canvas: Canvas, lung: Lung, mask: np.ndarray, finding: SceneFinding, rng) -> np.ndarray:
+    """Chalk on the chest wall, like holly leaves with a rolled border, and on the diaphragm."""
+    angle = np.linspace(0, 2 * np.pi, 11, endpoint=False)
+    outlines = []
+    for _ in range({"minimal": 2, "small": 3, "large": 6}.get(finding.degree, 4)):
+        reach = rng.uniform(0.35, 1.15, 11) * rng.uniform(0.020, 0.032)
+        leaf = np.stack([1.5 * reach * np.cos(angle), reach * np.sin(angle)], axis=1)
+        outlines.append(lung.point(rng.uniform(0.45, 0.88), rng.uniform(0.45, 0.9)) + leaf)
+    x = np.linspace(0.35, 0.7, 7) * abs(lung.wall[-1, 0])
+    crest = np.stack([lung.side * x, lung.base_y(x) - 0.002], axis=1)
+    outlines.append(ribbon(crest, 0.011 * rng.uniform(0.7, 1.2, 7)))
+    inner = canvas.fill(*(0.75 * outline + 0.25 * outline.mean(axis=0) for outline in outlines))
+    canvas.add(canvas.fill(*outlines) * (1 - 0.4 * inner), 0.37 if finding.uncertain else 0.62)
+    return np.concatenate(outlines)

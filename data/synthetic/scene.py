@@ -1,0 +1,338 @@
+"""Draws what a made-up study shows: findings that go together in life, each with a place of its own.
+
+A study follows one of a few stories (heart failure, infection, intensive care, trauma, ...); each adds its findings
+with some probability, and any finding can also turn up by chance. Findings that would hide one another in the
+picture are put in other zones, or left out.
+
+What a made-up study shows, before it is drawn or written: the findings with side, zone and degree.
+
+The renderer (`data.synthetic.phantom`) and the report grammar (`data.synthetic.grammar.report`) both read a Scene
+and nothing else,
+so a report can say only what the picture shows.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+Side = Literal["", "left", "right", "bilateral"]
+Zone = Literal["", "apical", "upper", "mid", "lower", "basal", "perihilar", "diffuse"]
+Degree = Literal["", "minimal", "small", "moderate", "large"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SceneFinding:
+    """One thing drawn. `kind` says which form of the finding it is (`KINDS`); sides are the patient's:
+    the patient's left lies at the right of a frontal picture. `uncertain` things are drawn faintly."""
+
+    finding: str
+    kind: str = ""
+    side: Side = ""
+    zone: Zone = ""
+    degree: Degree = ""
+    uncertain: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scene:
+    """What the views of one made-up examination show; no entries means a normal chest (devices aside)."""
+
+    findings: tuple[SceneFinding, ...]
+    view_positions: tuple[str, ...]
+
+
+KINDS = {
+    "Enlarged Cardiomediastinum": ("widened mediastinum", "tortuous aorta"),
+    "Cardiomegaly": ("enlarged heart",),
+    "Lung Opacity": ("hazy opacity", "interstitial opacity"),
+    "Lung Lesion": ("nodule", "mass", "cavitary lesion"),
+    "Edema": ("interstitial edema", "alveolar edema"),
+    "Consolidation": ("lobar consolidation",),
+    "Pneumonia": ("bronchopneumonia",),
+    "Atelectasis": ("linear atelectasis", "lobar collapse"),
+    "Pneumothorax": ("pneumothorax", "tension pneumothorax"),
+    "Pleural Effusion": ("pleural effusion",),
+    "Pleural Other": ("pleural thickening", "calcified plaque"),
+    "Fracture": ("rib fracture", "clavicle fracture"),
+    "Support Devices": (
+        "endotracheal tube",
+        "nasogastric tube",
+        "central venous catheter",
+        "PICC line",
+        "pacemaker",
+        "sternotomy wires",
+        "chest tube",
+    ),
+}
+"""Forms of each finding. Each must be recognisable in the picture, and each has words of its own."""
+
+
+_STORIES = {
+    "normal": (0.195, {}),
+    "heart failure": (0.125, {"Cardiomegaly": 0.8, "Edema": 0.92, "Pleural Effusion": 0.55, "Support Devices": 0.2}),
+    "infection": (
+        0.16,
+        {"Pneumonia": 0.55, "Consolidation": 0.5, "Pleural Effusion": 0.2, "Lung Opacity": 0.15, "Atelectasis": 0.1},
+    ),
+    "intensive care": (
+        0.075,
+        {"Support Devices": 1.0, "Edema": 0.35, "Atelectasis": 0.4, "Pleural Effusion": 0.4, "Pneumothorax": 0.25,
+         "Pneumonia": 0.2, "Lung Opacity": 0.2},
+    ),
+    "trauma": (
+        0.105,
+        {"Fracture": 0.85, "Pneumothorax": 0.6, "Enlarged Cardiomediastinum": 0.15, "Support Devices": 0.15,
+         "Lung Opacity": 0.1},
+    ),
+    "tumour": (
+        0.09,
+        {"Lung Lesion": 0.92, "Enlarged Cardiomediastinum": 0.25, "Atelectasis": 0.25, "Pleural Effusion": 0.15},
+    ),
+    "old pleura": (0.10, {"Pleural Other": 0.92, "Lung Lesion": 0.1, "Fracture": 0.2, "Atelectasis": 0.15}),
+    "old heart": (0.085, {"Enlarged Cardiomediastinum": 0.75, "Cardiomegaly": 0.5, "Support Devices": 0.35}),
+    "diffuse lung disease": (0.065, {"Lung Opacity": 0.95, "Pneumothorax": 0.12, "Cardiomegaly": 0.15}),
+}  # fmt: skip
+"""Share of studies, and the chance of each finding in them."""
+
+_BY_CHANCE = {
+    "Enlarged Cardiomediastinum": 0.06,
+    "Cardiomegaly": 0.03,
+    "Lung Opacity": 0.04,
+    "Lung Lesion": 0.04,
+    "Edema": 0.02,
+    "Consolidation": 0.07,
+    "Pneumonia": 0.05,
+    "Atelectasis": 0.11,
+    "Pneumothorax": 0.06,
+    "Pleural Effusion": 0.06,
+    "Pleural Other": 0.05,
+    "Fracture": 0.035,
+    "Support Devices": 0.03,
+}
+"""The chance of a finding that does not belong to the story."""
+
+_UNCERTAIN = 0.18
+_ZONES = ("upper", "mid", "lower")
+
+
+@dataclass
+class _Chest:
+    """Which parts of the lungs are free: pairs of side and zone."""
+
+    free: set = field(default_factory=lambda: {(side, zone) for side in ("right", "left") for zone in _ZONES})
+
+    def take(self, rng, zones=_ZONES, sides=("right", "left"), *, also: int = 0) -> tuple[str, str] | None:
+        """A free place, which is then taken; `also` takes that many zones above it, too."""
+        places = sorted(place for place in self.free if place[1] in zones and place[0] in sides)
+        if not places:
+            return None
+        side, zone = places[rng.integers(len(places))]
+        last = _ZONES.index(zone)
+        self.free -= {(side, taken) for taken in _ZONES[max(0, last - also) : last + 1]}
+        return side, zone
+
+
+def _pick(rng: np.random.Generator, **chances: float) -> str:
+    names = list(chances)
+    weights = np.array([chances[name] for name in names])
+    return names[int(rng.choice(len(names), p=weights / weights.sum()))].replace("_", " ")
+
+
+def _degree(rng: np.random.Generator, **chances: float) -> str:
+    return _pick(rng, **(chances or {"small": 0.25, "moderate": 0.45, "large": 0.3}))
+
+
+def _effusion(chest: _Chest, rng, story: str) -> dict | None:
+    degree = _degree(rng, minimal=0.12, small=0.28, moderate=0.36, large=0.24)
+    both = rng.random() < (0.55 if story in ("heart failure", "intensive care") else 0.12)
+    if both and {("right", "lower"), ("left", "lower")} <= chest.free:
+        degree = "moderate" if degree == "large" else degree
+        covered = ("mid", "lower") if degree == "moderate" else ("lower",)
+        chest.free -= {(side, zone) for side in ("right", "left") for zone in covered}
+        return {"kind": "pleural effusion", "side": "bilateral", "degree": degree}
+    place = chest.take(rng, ("lower",), also={"moderate": 1, "large": 2}.get(degree, 0))
+    return place and {"kind": "pleural effusion", "side": place[0], "degree": degree}
+
+
+def _pneumothorax(chest: _Chest, rng, story: str) -> dict | None:
+    whole = [side for side in ("right", "left") if all((side, zone) in chest.free for zone in _ZONES)]
+    if not whole:
+        return None
+    side = whole[rng.integers(len(whole))]
+    if rng.random() < 0.17:
+        chest.free -= {(side, zone) for zone in _ZONES}
+        return {"kind": "tension pneumothorax", "side": side, "degree": "large", "uncertain": False}
+    degree = _degree(rng, minimal=0.1, small=0.3, moderate=0.35, large=0.25)
+    taken = {"minimal": ("upper",), "small": ("upper",), "moderate": ("upper", "mid"), "large": _ZONES}[degree]
+    chest.free -= {(side, zone) for zone in taken}
+    zone = "apical" if degree in ("minimal", "small") else ""
+    return {"kind": "pneumothorax", "side": side, "zone": zone, "degree": degree}
+
+
+def _consolidation(chest: _Chest, rng, story: str) -> dict | None:
+    place = chest.take(rng)
+    if place == ("left", "mid"):  # there is no middle lobe on the left
+        place = chest.take(rng, ("upper", "lower"))
+    return place and {"kind": "lobar consolidation", "side": place[0], "zone": place[1], "degree": _degree(rng)}
+
+
+def _pneumonia(chest: _Chest, rng, story: str) -> dict | None:
+    if rng.random() < 0.25:
+        zones = [z for z in _ZONES if {("right", z), ("left", z)} <= chest.free]
+        if zones:
+            zone = zones[rng.integers(len(zones))]
+            chest.free -= {("right", zone), ("left", zone)}
+            return {"kind": "bronchopneumonia", "side": "bilateral", "zone": zone, "degree": _degree(rng)}
+    place = chest.take(rng)
+    return place and {"kind": "bronchopneumonia", "side": place[0], "zone": place[1], "degree": _degree(rng)}
+
+
+def _atelectasis(chest: _Chest, rng, story: str) -> dict | None:
+    if rng.random() < 0.58:
+        kind = "linear atelectasis"
+        if rng.random() < 0.3 and {("right", "lower"), ("left", "lower")} <= chest.free:
+            chest.free -= {("right", "lower"), ("left", "lower")}
+            return {"kind": kind, "side": "bilateral", "zone": "basal", "degree": _degree(rng)}
+        place = chest.take(rng, ("lower", "mid"))
+        zone = place and {"lower": "basal" if rng.random() < 0.6 else "lower"}.get(place[1], place[1])
+        return place and {"kind": kind, "side": place[0], "zone": zone, "degree": _degree(rng)}
+    place = chest.take(rng, ("upper", "lower"))
+    return place and {
+        "kind": "lobar collapse",
+        "side": place[0],
+        "zone": place[1],
+        "degree": _degree(rng, moderate=0.5, large=0.5),
+    }
+
+
+def _opacity(chest: _Chest, rng, story: str) -> dict | None:
+    if rng.random() < (0.85 if story == "diffuse lung disease" else 0.35):
+        zone = _pick(rng, diffuse=0.5, lower=0.35, upper=0.15)
+        return {"kind": "interstitial opacity", "side": "bilateral", "zone": zone, "degree": _degree(rng)}
+    place = chest.take(rng)
+    return place and {"kind": "hazy opacity", "side": place[0], "zone": place[1], "degree": _degree(rng)}
+
+
+def _lesion(chest: _Chest, rng, story: str) -> dict | None:
+    kind = _pick(rng, nodule=0.45, mass=0.33, cavitary_lesion=0.22)
+    place = chest.take(rng)
+    degree = _degree(rng, small=0.4, moderate=0.4, large=0.2)
+    return place and {"kind": kind, "side": place[0], "zone": place[1], "degree": degree}
+
+
+def _pleural_other(chest: _Chest, rng, story: str) -> dict | None:
+    if rng.random() < 0.5:
+        side = _pick(rng, right=0.3, left=0.3, bilateral=0.4)
+        return {"kind": "calcified plaque", "side": side, "degree": _degree(rng)}
+    zone = _pick(rng, apical=0.4, lower=0.6)
+    taken = {"apical": ("upper",), "lower": ("mid", "lower")}[zone]
+    sides = [side for side in ("right", "left") if all((side, z) in chest.free for z in taken)]
+    if not sides:
+        return None
+    side = sides[rng.integers(len(sides))]
+    chest.free -= {(side, z) for z in taken}
+    return {"kind": "pleural thickening", "side": side, "zone": zone, "degree": _degree(rng)}
+
+
+def _fracture(chest: _Chest, rng, story: str) -> dict | None:
+    side = _pick(rng, right=0.5, left=0.5)
+    if rng.random() < 0.35:
+        return {"kind": "clavicle fracture", "side": side}
+    return {
+        "kind": "rib fracture",
+        "side": side,
+        "zone": _pick(rng, upper=0.3, mid=0.4, lower=0.3),
+        "degree": _degree(rng),
+    }
+
+
+def _edema(chest: _Chest, rng, story: str) -> dict | None:
+    if rng.random() < 0.5:
+        return {"kind": "interstitial edema", "side": "bilateral", "zone": "diffuse", "degree": _degree(rng)}
+    if len(chest.free) < 5:
+        return None
+    chest.free -= {("right", "mid"), ("left", "mid")}
+    return {
+        "kind": "alveolar edema",
+        "side": "bilateral",
+        "zone": "perihilar",
+        "degree": _degree(rng, moderate=0.5, large=0.5),
+    }
+
+
+def _mediastinum(chest: _Chest, rng, story: str) -> dict | None:
+    tortuous = rng.random() < (0.75 if story == "old heart" else 0.15)
+    return {"kind": "tortuous aorta" if tortuous else "widened mediastinum", "degree": _degree(rng)}
+
+
+_SAMPLERS = {
+    "Pneumothorax": _pneumothorax,
+    "Pleural Effusion": _effusion,
+    "Edema": _edema,
+    "Consolidation": _consolidation,
+    "Pneumonia": _pneumonia,
+    "Lung Lesion": _lesion,
+    "Lung Opacity": _opacity,
+    "Pleural Other": _pleural_other,
+    "Atelectasis": _atelectasis,
+    "Fracture": _fracture,
+    "Enlarged Cardiomediastinum": _mediastinum,
+    "Cardiomegaly": lambda chest, rng, story: {"kind": "enlarged heart", "degree": _degree(rng)},
+}
+"""In the order in which they claim their places: the large ones first."""
+
+
+def _devices(rng: np.random.Generator, story: str, found: list[SceneFinding]) -> list[SceneFinding]:
+    side = _pick(rng, right=0.6, left=0.4)
+    if story == "intensive care":
+        kinds = [
+            kind for kind, chance in (("endotracheal tube", 0.65), ("nasogastric tube", 0.5)) if rng.random() < chance
+        ]
+        if not kinds or rng.random() < 0.6:
+            kinds.append(_pick(rng, central_venous_catheter=0.65, PICC_line=0.35))
+    elif story in ("old heart", "heart failure"):
+        kinds = [_pick(rng, pacemaker=0.55, sternotomy_wires=0.45)]
+    else:
+        kinds = [_pick(rng, central_venous_catheter=0.25, PICC_line=0.25, pacemaker=0.25, sternotomy_wires=0.25)]
+    air = [finding.side for finding in found if finding.finding == "Pneumothorax"]
+    if air and rng.random() < 0.6:
+        kinds = [*kinds, "chest tube"] if story == "intensive care" else ["chest tube"]
+    devices = []
+    for kind in kinds:
+        sided = {"pacemaker": _pick(rng, left=0.85, right=0.15), "chest tube": air[0] if air else side}
+        has_side = kind in ("central venous catheter", "PICC line", *sided)
+        devices.append(
+            SceneFinding(finding="Support Devices", kind=kind, side=sided.get(kind, side) if has_side else "")
+        )
+    return devices
+
+
+def sample_scene(rng: np.random.Generator) -> Scene:
+    """What one made-up study shows; about a fifth of the studies are normal, a tenth of those with devices."""
+    names = list(_STORIES)
+    story = names[int(rng.choice(len(names), p=[_STORIES[name][0] for name in names]))]
+    chances = _STORIES[story][1]
+    chest = _Chest()
+    found: list[SceneFinding] = []
+    for name, sampler in _SAMPLERS.items():
+        chance = 0.0 if story == "normal" else chances.get(name, _BY_CHANCE[name])
+        if rng.random() >= chance:
+            continue
+        details = sampler(chest, rng, story)
+        if details is None:
+            continue
+        uncertain = bool(rng.random() < _UNCERTAIN and details.get("degree") != "large")
+        details = {"uncertain": uncertain, **details}
+        found.append(SceneFinding(finding=name, **details))
+    if story != "normal" and not found and "Support Devices" not in chances:
+        found.append(SceneFinding(finding="Lung Lesion", **_lesion(chest, rng, story)))
+    if rng.random() < (0.10 if story == "normal" else chances.get("Support Devices", _BY_CHANCE["Support Devices"])):
+        found += _devices(rng, story, found)
+    return Scene(findings=tuple(found), view_positions=_views(rng, story))
+
+
+def _views(rng: np.random.Generator, story: str) -> tuple[str, ...]:
+    in_bed = story in ("intensive care", "trauma")
+    frontal = "AP" if rng.random() < (0.85 if in_bed else 0.15) else "PA"
+    return (frontal, "LATERAL") if rng.random() < (0.12 if in_bed else 0.4) else (frontal,)

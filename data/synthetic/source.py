@@ -1,0 +1,115 @@
+"""Made-up studies as a source for `data.prepare`: a seed and a number in, drafts out that are drawn by the workers.
+
+Made-up studies: a scene, its pictures and its report, from a seed and a number alone.
+
+`make_study(seed, index)` gives the same study on every machine and in any order, so that data sets can be made in
+parallel and grown later without changing what is there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.pipeline.draft import ImageOptions, Plan, Planning
+from data.study import MAX_SIDE, Study, split_subjects
+from data.synthetic.grammar.report import write_report
+from data.synthetic.grammar.sentences import Department
+from data.synthetic.phantom.draw import draw_study
+from data.synthetic.scene import Scene, sample_scene
+
+
+def make_scene(seed: int, index: int) -> Scene:
+    """What the study `make_study(seed, index)` shows."""
+    return sample_scene(_generators(seed, index)[0])
+
+
+def make_study(seed: int, index: int, size: int = 224, *, department: int = 0) -> Study:
+    """The made-up study number `index` of a series; pictures have `size` pixels a side. Its report is in the wordings
+    of one `department`, or in all there are (0).
+
+    Two studies out of five belong to a subject who has two; they are neighbours in the series.
+    """
+    scene_rng, picture_rng, report_rng = _generators(seed, index)
+    scene = sample_scene(scene_rng)
+    images, boxes = draw_study(scene, picture_rng, size)
+    if department:
+        report_rng = Department(report_rng.bit_generator, department)
+    written = write_report(scene, report_rng)
+    return Study(
+        study_id=f"synthetic-{seed}-{index:06d}",
+        subject_id=subject_id(seed, index),
+        images=images,
+        view_positions=scene.view_positions,
+        indication=written.indication,
+        findings=written.findings,
+        impression=written.impression,
+        labels=written.labels,
+        boxes=boxes,
+        source="synthetic",
+        license="Apache-2.0",
+    )
+
+
+def _generators(seed: int, index: int) -> list[np.random.Generator]:
+    if seed < 0 or index < 0:
+        raise ValueError(f"a made-up study needs seed and index of 0 or more, got seed {seed} and index {index}")
+    return [np.random.default_rng(child) for child in np.random.SeedSequence([seed, index]).spawn(3)]
+
+
+def subject_id(seed: int, index: int) -> str:
+    first = index - 1 if index % 5 == 4 else index
+    return f"synthetic-{seed}-subject-{first:06d}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyntheticDraft:
+    """A made-up study that is still to be drawn."""
+
+    study_id: str
+    subject_id: str
+    split: str
+    seed: int
+    index: int
+    size: int
+    department: int
+    files: tuple[str, ...] = ()
+
+    def study(self, options: ImageOptions) -> Study:
+        return make_study(self.seed, self.index, self.size, department=self.department)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyntheticSource:
+    """Made-up studies: chest phantoms with findings, and reports of them."""
+
+    num_studies: int = 1000
+    """How many."""
+    size: int = 224
+    """Pixels a side."""
+    department: int = 0
+    """Reports in the wordings of one department, by its number: it has a few of all ways to say a thing. 0: all."""
+
+    def __post_init__(self):
+        if self.num_studies < 1:
+            raise ValueError(f"--num-studies is {self.num_studies}; ask for 1 or more")
+        if self.department < 0:
+            raise ValueError(f"--department is {self.department}; give its number, or 0 for all wordings")
+        if not 64 <= self.size <= MAX_SIDE:
+            raise ValueError(f"--size is {self.size}; it must lie between 64 and {MAX_SIDE}")
+
+    def plan(self, planning: Planning) -> Plan:
+        subjects = [subject_id(planning.seed, index) for index in range(self.num_studies)]
+        split_of = split_subjects(subjects, fractions=planning.split_fractions, seed=planning.seed)
+        drafts = (
+            SyntheticDraft(
+                study_id=f"synthetic-{planning.seed}-{index:06d}",
+                subject_id=subject,
+                split=split_of[subject],
+                seed=planning.seed,
+                index=index,
+                size=self.size,
+                department=self.department,
+            )
+            for index, subject in enumerate(subjects)
+        )
+        return Plan(num_studies=self.num_studies, drafts=drafts)

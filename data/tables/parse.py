@@ -1,0 +1,177 @@
+"""One row of a table, read: its cells in, ids, image paths, clean text and labels out, or what is wrong with it."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from data.images.read import UNKNOWN_VIEW
+from data.reports.sections import split_sections
+from data.tables.labels import is_blank, labels_from_codes, labels_from_columns, labels_from_map
+from data.tables.rows import Row
+from vlm.schema.findings import UNLABELED_STUDY
+
+MAX_VIEWS = 16
+_SPLIT_OF_NAME = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "validate": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+_NO_VIEW = frozenset({"", "?", "NAN", "NONE", "NULL", "UNKNOWN"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """How rows are read: the column of each role, and where labels come from."""
+
+    columns: dict[str, str]
+    image_separator: str | None = None
+    label_map: dict[str, tuple[int, ...]] | None = None
+    finding_columns: tuple[str, ...] = ()
+
+    @property
+    def has_text(self) -> bool:
+        return any(role in self.columns for role in ("findings", "impression", "report"))
+
+    @property
+    def has_labels(self) -> bool:
+        return bool(self.label_map or self.finding_columns or "labels" in self.columns)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A row as it was understood. `fault` says why it cannot be used; then only the ids and paths before it count.
+    `labels` of None are to be read from the report; `view_positions` is empty where the row names none."""
+
+    number: int
+    study_id: str = ""
+    subject_id: str = ""
+    split: str = ""
+    images: tuple[str, ...] = ()
+    view_positions: tuple[str, ...] = ()
+    indication: str = ""
+    findings: str = ""
+    impression: str = ""
+    labels: tuple[int, ...] | None = None
+    source: str = ""
+    license: str = ""
+    fault: str = ""
+    digest: int = 0
+    """Of all that the rows of one study must agree about."""
+
+
+def read_entry(row: Row, reading: Reading) -> Entry:
+    """The row's entry; what is wrong with it becomes its `fault`."""
+    if row.fault:
+        return Entry(number=row.number, fault=row.fault)
+    cells = {role: row.values.get(column) for role, column in reading.columns.items()}
+    entry = Entry(number=row.number)
+    try:
+        entry = replace(entry, study_id=_text(cells.get("study_id"), "study_id"))
+        images = _several(cells["image"], reading.image_separator)
+        # A study without an id of its own goes by its first picture.
+        study_id = entry.study_id or (images[0] if images else "")
+        entry = replace(entry, study_id=study_id, images=images)
+        if not images:
+            raise ValueError(f"row {row.number} names no image")
+        if len(images) > MAX_VIEWS:
+            raise ValueError(f"row {row.number} names {len(images)} images; the limit is {MAX_VIEWS}")
+        return _complete(entry, cells, row, reading)
+    except ValueError as error:
+        return replace(entry, fault=str(error))
+
+
+def join(study: Entry, row: Entry) -> Entry:
+    """A study with one more row of it. Rows that disagree, or are too many, are a fault of the study."""
+    images = study.images + row.images
+    fault = study.fault or row.fault
+    if not fault and study.digest != row.digest:
+        fault = f"row {row.number} differs from row {study.number} of the same study in patient, split, text or labels"
+    if not fault and len(images) > MAX_VIEWS:
+        fault = f"the rows of the study name {len(images)} images; the limit is {MAX_VIEWS}"
+    positions = ()
+    if study.view_positions or row.view_positions:
+        positions = _positions(study) + _positions(row)
+    return replace(study, images=images[: MAX_VIEWS + 1], view_positions=positions[: MAX_VIEWS + 1], fault=fault)
+
+
+def without_text(entry: Entry) -> Entry:
+    """The entry without what takes room."""
+    return replace(entry, indication="", findings="", impression="")
+
+
+def _complete(entry: Entry, cells: dict[str, Any], row: Row, reading: Reading) -> Entry:
+    texts = {
+        role: _text(cells.get(role), reading.columns.get(role, role))
+        for role in ("subject_id", "split", "indication", "findings", "impression", "report", "source", "license")
+    }
+    if texts["report"] and not texts["findings"] and not texts["impression"]:
+        sections = split_sections(str(cells["report"]))  # whose lines tell headings from sentences
+        texts |= {"findings": _line(sections.findings), "impression": _line(sections.impression)}
+        texts["indication"] = texts["indication"] or _line(sections.indication)
+    split = texts["split"].lower()
+    if "split" in reading.columns and split not in _SPLIT_OF_NAME:
+        raise ValueError(f"split {texts['split']!r} is none of {', '.join(_SPLIT_OF_NAME)}")
+    labels = UNLABELED_STUDY
+    if reading.label_map:
+        labels = labels_from_map(cells.get("label"), reading.label_map)
+    elif reading.finding_columns:
+        labels = labels_from_columns(row.values)
+    elif "labels" in reading.columns:
+        labels = labels_from_codes(cells["labels"])
+    has_report = bool(texts["findings"] or texts["impression"])
+    if not has_report and labels == UNLABELED_STUDY and (reading.has_text or reading.has_labels):
+        raise ValueError("has neither a report nor labels")
+    entry = replace(
+        entry,
+        subject_id=texts["subject_id"] or entry.study_id,
+        split=_SPLIT_OF_NAME.get(split, ""),
+        view_positions=_view_positions(entry, cells.get("view_position"), reading.image_separator),
+        indication=texts["indication"],
+        findings=texts["findings"],
+        impression=texts["impression"],
+        labels=None if labels == UNLABELED_STUDY else labels,
+        source=texts["source"],
+        license=texts["license"],
+    )
+    return replace(entry, digest=hash((*texts.values(), labels)))
+
+
+def _view_positions(entry: Entry, value: Any, separator: str | None) -> tuple[str, ...]:
+    named = [position.upper() for position in _several(value, separator, keep_blank=True)]
+    positions = tuple(UNKNOWN_VIEW if position in _NO_VIEW else position for position in named)
+    if set(positions) <= {UNKNOWN_VIEW}:
+        return ()
+    if len(positions) != len(entry.images):
+        raise ValueError(f"row {entry.number} names {len(entry.images)} images but {len(positions)} view positions")
+    return positions
+
+
+def _positions(entry: Entry) -> tuple[str, ...]:
+    return entry.view_positions or (UNKNOWN_VIEW,) * len(entry.images)
+
+
+def _several(value: Any, separator: str | None, *, keep_blank: bool = False) -> tuple[str, ...]:
+    """A cell with one text or several as a tuple."""
+    if isinstance(value, str) and separator:
+        value = value.split(separator)
+    values = value if isinstance(value, list) else [] if is_blank(value) else [value]
+    texts = ["" if part is None else str(part).strip() for part in values]
+    return tuple(text for text in texts if text or keep_blank)
+
+
+def _text(value: Any, column: str) -> str:
+    """A cell as one line of text."""
+    if is_blank(value):
+        return ""
+    if isinstance(value, list | dict):
+        raise ValueError(f"column {column!r} holds a {type(value).__name__}, not a text")
+    return _line(str(value))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,203 @@
+"""Corrections become studies to train on: which ones count, with what labels, in which split, and none lost unsaid."""
+
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.corrections.correction import Correction
+from data.corrections.store import STORE_FILE, CorrectionStore, Entry, image_file
+from data.prepare import main
+from data.sources.corrections import corrected_labels, link_subjects, newest_by_study
+from data.study import load_studies
+from vlm.schema.findings import BLANK, FINDING_INDEX, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
+from vlm.schema.preprocessing import Preprocessing
+
+EFFUSION = "There is a small left pleural effusion. No pneumothorax."
+
+
+def correction(**changes):
+    return replace(
+        Correction(
+            view_positions=("PA",),
+            findings=EFFUSION,
+            probabilities=(0.5,) * 14,
+            thresholds=(0.5,) * 14,
+            states=UNLABELED_STUDY,
+            preprocessing=Preprocessing(),
+            model_name="mine",
+            model_hash="abc",
+        ),
+        **changes,
+    )
+
+
+def states(**by_finding):
+    given = {name.replace("_", " "): state for name, state in by_finding.items()}
+    return tuple(given.get(name, UNLABELED) for name in FINDING_INDEX)
+
+
+def picture(number, side=64):
+    return Image.fromarray(np.random.default_rng(number).integers(0, 256, (side, side), dtype=np.uint8))
+
+
+def prepare(root, out, *more, fractions=("1", "0", "0")):
+    given = ["corrections", "--root", str(root), "--out", str(out), "--num-workers", "1", *more]
+    main([*given, "--split-fractions", *fractions])
+    return load_studies(out)
+
+
+def state_of(labels, finding):
+    return labels[FINDING_INDEX[finding]]
+
+
+def test_the_edited_report_is_what_is_learned(tmp_path):
+    views = [picture(1), picture(2)]
+    edited = correction(
+        view_positions=("PA", "LATERAL"),
+        indication="Cough.",
+        original_findings="The lungs are clear.",
+        impression="Effusion.",
+    )
+    CorrectionStore(tmp_path / "store").save(edited, views)
+    [row] = prepare(tmp_path / "store", tmp_path / "out", "--license", "ours alone")["train"]
+    assert (row["indication"], row["findings"], row["impression"]) == ("Cough.", EFFUSION, "Effusion.")
+    assert row["view_positions"] == ["PA", "LATERAL"]
+    assert (row["source"], row["license"]) == ("corrections", "ours alone")
+    for stored, given in zip(row["images"], views, strict=True):
+        assert np.array_equal(np.asarray(stored), np.asarray(given))
+
+
+def test_a_finding_is_as_the_reader_set_it_and_else_as_the_edited_report_states_it():
+    labels = corrected_labels(correction(states=states(Edema=UNCERTAIN, Fracture=NEGATIVE)))
+    assert state_of(labels, "Edema") == UNCERTAIN
+    assert state_of(labels, "Fracture") == NEGATIVE
+    assert state_of(labels, "Pleural Effusion") == POSITIVE
+    assert state_of(labels, "Pneumothorax") == NEGATIVE
+    assert state_of(labels, "Cardiomegaly") == BLANK
+
+
+@pytest.mark.parametrize(
+    ("findings", "given", "no_finding"),
+    [
+        ("The lungs are clear.", {"Edema": POSITIVE}, BLANK),
+        (EFFUSION, {"Pleural_Effusion": NEGATIVE}, POSITIVE),
+        (EFFUSION, {"No_Finding": NEGATIVE}, NEGATIVE),
+        ("The lungs are clear.", {"Support_Devices": POSITIVE}, POSITIVE),
+        ("", {"Edema": POSITIVE}, BLANK),
+        ("", {"Edema": NEGATIVE}, UNLABELED),
+        ("", {"No_Finding": POSITIVE}, POSITIVE),
+    ],
+)
+def test_no_finding_follows_from_what_was_set_unless_it_was_set_itself(findings, given, no_finding):
+    labels = corrected_labels(correction(findings=findings, states=states(**given)))
+    assert state_of(labels, "No Finding") == no_finding
+
+
+def test_findings_without_a_report_train_what_was_set_and_nothing_else(tmp_path):
+    given = states(Edema=NEGATIVE)
+    CorrectionStore(tmp_path / "store").save(correction(findings="", states=given), [picture(1)])
+    [row] = prepare(tmp_path / "store", tmp_path / "out")["train"]
+    assert tuple(row["labels"]) == given
+    assert row["findings"] == row["impression"] == ""
+
+
+def test_each_readers_newest_correction_counts_and_of_several_readers_the_newest():
+    saved = [("s", "A"), ("s", "B"), ("t", "A"), ("s", "A")]
+    entries = [Entry(number=number, study=study, reader=reader) for number, (study, reader) in enumerate(saved, 1)]
+    newest = newest_by_study(entries)
+    assert {study: [entry.number for entry in by_reader] for study, by_reader in newest.items()} == {
+        "s": [2, 4],
+        "t": [3],
+    }
+
+
+def test_a_study_counts_once_with_the_newest_text_and_the_readers_agreement_is_said(tmp_path, capsys):
+    store = CorrectionStore(tmp_path / "store")
+    store.save(correction(reader="Dr A", findings="Old."), [picture(1)])
+    store.save(correction(reader="Dr A", findings="The lungs are clear."), [picture(1)])
+    store.save(correction(reader="Dr B", states=states(Edema=POSITIVE)), [picture(1)])
+    store.save(correction(), [picture(2)])
+    rows = prepare(tmp_path / "store", tmp_path / "out")["train"]
+    assert sorted(rows["findings"]) == [EFFUSION, EFFUSION]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "corrections: 4, of studies: 2, by readers: Dr A, Dr B, without a name." in said
+    # Lung Opacity, Effusion, Pneumothorax, Edema and No Finding differ.
+    assert "studies corrected by several readers: 1, who all give the same state to 9 of 14 findings" in said
+    assert "a finding set otherwise than the edited report states it: 1" in said
+    assert "given 2 = kept 2 + refused 0" in said
+
+
+def test_studies_that_share_a_picture_or_a_patient_are_one_subject():
+    marks = {
+        "one": ["image-a", "image-b"],
+        "two": ["image-c"],
+        "three": ["image-b", "image-d"],
+        "four": ["subject-x", "image-e"],
+        "five": ["subject-x", "image-f"],
+        "six": ["image-d", "image-0"],
+    }
+    subjects = link_subjects(marks)
+    assert len(set(subjects.values())) == 3
+    assert subjects["one"] == subjects["three"] == subjects["six"] == "image-0"
+    assert subjects["four"] == subjects["five"]
+    assert link_subjects(dict(reversed(marks.items()))) == subjects
+
+
+def test_pictures_that_were_corrected_together_and_apart_stay_in_one_split(tmp_path):
+    store = CorrectionStore(tmp_path / "store")
+    for number in range(0, 20, 2):
+        store.save(correction(), [picture(number)])
+        store.save(correction(view_positions=("PA", "LL")), [picture(number), picture(number + 1)])
+    studies = prepare(tmp_path / "store", tmp_path / "out", fractions=(".5", ".3", ".2"))
+    assert [len(studies[split]) for split in ("train", "validation", "test")] == [10, 6, 4]
+    subjects = [set(rows["subject_id"]) for rows in studies.values()]
+    assert sum(map(len, subjects)) == len(set.union(*subjects)) == 10
+
+
+def test_what_is_missing_or_damaged_is_refused_with_its_reason_and_the_rest_kept(tmp_path, capsys):
+    store = CorrectionStore(tmp_path / "store")
+    lost, swapped, cut, damaged, emptied, _ = [store.save(correction(), [picture(number)]) for number in range(6)]
+    path = {saved.number: tmp_path / "store" / image_file(saved.images[0]) for saved in (lost, swapped, cut)}
+    path[lost.number].unlink()
+    picture(99).save(path[swapped.number])
+    path[cut.number].write_bytes(path[cut.number].read_bytes()[:300])
+    with closing(sqlite3.connect(tmp_path / "store" / STORE_FILE)) as connection, connection:
+        connection.execute("UPDATE corrections SET states = '[' WHERE number = ?", [damaged.number])
+        connection.execute("UPDATE corrections SET findings = '' WHERE number = ?", [emptied.number])
+    assert len(prepare(tmp_path / "store", tmp_path / "out")["train"]) == 1
+    lines = (tmp_path / "out" / "refused.jsonl").read_text().splitlines()
+    reasons = [json.loads(line)["reason"] for line in lines]
+    expected = [
+        "does not exist",
+        "is not the picture that was corrected; restore it from a copy",
+        "is damaged or cut short",
+        "correction 4 is damaged",
+        "its report is empty and no finding is set",
+    ]
+    assert len(reasons) == len(expected)
+    assert all(part in reason for part, reason in zip(expected, reasons, strict=True))
+    assert "given 6 = kept 1 + refused 5" in capsys.readouterr().out
+
+
+def test_pictures_are_not_preprocessed_twice_and_other_switches_are_refused_with_the_right_ones(tmp_path):
+    saved = correction(preprocessing=Preprocessing(clahe=True, normalize="minmax"))
+    CorrectionStore(tmp_path / "store").save(saved, [picture(1)])
+    with pytest.raises(
+        ValueError, match="trained with --normalize minmax --clahe; prepare corrections with just the same"
+    ):
+        prepare(tmp_path / "store", tmp_path / "out")
+    [row] = prepare(tmp_path / "store", tmp_path / "out", "--clahe", "--normalize", "minmax")["train"]
+    assert np.array_equal(np.asarray(row["images"][0]), np.asarray(picture(1)))
+
+
+def test_a_root_without_corrections_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere holds no corrections \(no corrections.sqlite in it\)"):
+        prepare(tmp_path / "nowhere", tmp_path / "out")
+    CorrectionStore(tmp_path / "store")
+    with pytest.raises(ValueError, match=r"holds no correction yet; correct a study on the web page first"):
+        prepare(tmp_path / "store", tmp_path / "out")

@@ -1,0 +1,216 @@
+"""The pneumonia X-rays in both layouts, their splits, and reports that say what the labels say and no more."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.pipeline.draft import Planning, Refusal
+from data.prepare import main
+from data.reports.labeler.labeler import label_report
+from data.sources.kermany import PICTURES, KermanySource, all_wordings, compose_sections, labels_of
+from data.study import load_studies
+from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNLABELED
+
+REAL = Path(__file__).parents[3] / "../shared/data/pneumonia"
+PNEUMONIA, NO_FINDING = FINDING_INDEX["Pneumonia"], FINDING_INDEX["No Finding"]
+
+
+def draw(path: Path, number: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(number).integers(0, 256, size=(40, 40), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Eight patients to learn from, two to test on."""
+    root = tmp_path / "chest_xray"
+    for number in range(4):
+        draw(root / f"train/NORMAL/IM-{number:04d}-0001.jpeg", number)
+        draw(root / f"train/PNEUMONIA/person{80 + number}_virus_{number}.jpeg", 10 + number)
+    draw(root / "val/NORMAL/NORMAL2-IM-1427-0001.jpeg", 30)
+    draw(root / "test/NORMAL/NORMAL2-IM-0007-0001.jpeg", 31)
+    draw(root / "test/PNEUMONIA/person80_bacteria_1.jpeg", 32)
+    return root
+
+
+@pytest.fixture
+def with_table(tmp_path):
+    root = tmp_path / "pneumonia"
+    rows = [("a.webp", "n1", "normal"), ("b.webp", "p1", "bacterial_pneumonia"), ("c.webp", "p1", "viral_pneumonia")]
+    for number, (name, _, _) in enumerate(rows):
+        draw(root / "images" / name, number)
+    (root / "labels.csv").write_text("image,patient,label\n" + "".join(",".join(row) + "\n" for row in rows))
+    return root
+
+
+def outcomes(root, tmp_path, fractions=(0.5, 0.5, 0.0), **options):
+    plan = KermanySource(root=root, **options).plan(Planning(work=tmp_path, split_fractions=fractions))
+    drafts = list(plan.drafts)
+    assert plan.num_studies == len(drafts)
+    kept = {draft.study_id: draft for draft in drafts if not isinstance(draft, Refusal)}
+    return kept, {draft.study_id: draft.reason for draft in drafts if isinstance(draft, Refusal)}
+
+
+def test_their_test_folder_is_the_test_split_and_the_rest_is_divided_by_patient(published, tmp_path):
+    kept, refused = outcomes(published, tmp_path)
+    assert not refused
+    assert {name for name, draft in kept.items() if draft.split == "test"} == {
+        "NORMAL2-IM-0007-0001",
+        "person80_bacteria_1",
+    }
+    assert {draft.split for draft in kept.values()} == {"train", "validation", "test"}
+    assert kept["NORMAL2-IM-1427-0001"].subject_id == "NORMAL2-IM-1427"
+    assert kept["NORMAL2-IM-1427-0001"].split in ("train", "validation")
+    # Bacterial and viral patients are numbered apart: number 80 of the one is not number 80 of the other.
+    assert kept["person80_virus_0"].subject_id == "person80_virus"
+    assert kept["person80_virus_0"].split != "test"
+
+
+def test_both_patients_of_one_number_stay_together_where_the_rest_is_divided(published, tmp_path):
+    for number in range(81, 84):
+        draw(published / f"train/PNEUMONIA/person{number}_bacteria_9.jpeg", number)
+    kept, _ = outcomes(published, tmp_path)
+    for number in range(81, 84):
+        assert kept[f"person{number}_bacteria_9"].split == kept[f"person{number}_virus_{number - 80}"].split
+
+
+def test_a_patient_of_the_test_folder_is_not_learned(published, tmp_path):
+    draw(published / "train/PNEUMONIA/person80_bacteria_2.jpeg")
+    kept, refused = outcomes(published, tmp_path)
+    assert "person80_bacteria is also in the split test" in refused["person80_bacteria_2"]
+    assert "person80_bacteria_2" not in kept
+
+
+def test_without_a_test_folder_all_is_divided_by_the_fractions(published, tmp_path):
+    kept, _ = outcomes(published / "train", tmp_path, fractions=(0.25, 0.25, 0.5))
+    splits = [draft.split for draft in kept.values()]
+    assert [splits.count(name) for name in ("train", "validation", "test")] == [2, 2, 4]
+
+
+def test_a_folder_called_test_alone_is_the_test_split(published, tmp_path):
+    kept, _ = outcomes(published / "test", tmp_path)
+    assert {draft.split for draft in kept.values()} == {"test"}
+
+
+def test_files_that_tell_neither_patient_nor_picture_are_refused_with_the_reason(published, tmp_path):
+    draw(published / "train/PNEUMONIA/scan7.jpeg")
+    draw(published / "train/NORMAL/person3_virus_5.jpeg")
+    (published / "train/NORMAL/Thumbs.db").write_bytes(b"x")
+    (published / "train/NORMAL/.DS_Store").write_bytes(b"x")
+    draw(published / "__MACOSX/train/NORMAL/IM-0001-0001.jpeg")
+    kept, refused = outcomes(published, tmp_path)
+    assert "tells no patient; expected one like person1_bacteria_2.jpeg" in refused["scan7"]
+    assert "tells no patient; expected one like IM-0115-0001.jpeg" in refused["person3_virus_5"]
+    assert "is no picture by its name" in refused["Thumbs"]
+    assert len(kept) == 11 and len(refused) == 3
+
+
+def test_the_table_layout_keeps_its_own_patients(with_table, tmp_path):
+    kept, refused = outcomes(with_table, tmp_path)
+    assert {name: draft.subject_id for name, draft in kept.items()} == {"a": "n1", "b": "p1", "c": "p1"}
+    assert kept["b"].split == kept["c"].split
+    assert not refused
+
+
+def test_rows_of_the_table_that_cannot_be_used_are_refused_with_the_reason(with_table, tmp_path):
+    with (with_table / "labels.csv").open("a") as file:
+        file.write("d.webp,,normal\n,p2,normal\ne.webp,p3,covid\nf.webp,p4\n")
+    kept, refused = outcomes(with_table, tmp_path)
+    assert "row 4 of labels.csv names no patient" in refused["d"]
+    assert "row 5 of labels.csv names no image" in refused["row 5"]
+    assert "the label 'covid', which is none of normal, bacterial_pneumonia" in refused["e"]
+    assert "row 7 has 2 fields, the header has 3" in " ".join(refused.values())
+    assert len(kept) == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: None, "is no folder; name the one with the pneumonia X-rays"),
+        (lambda root: root.mkdir(), r"neither labels.csv with images/ nor pictures in folders NORMAL and PNEUMONIA"),
+        (lambda root: (root.mkdir(), (root / "labels.csv").write_text("x")), "but no folder images"),
+    ],
+)
+def test_a_folder_in_neither_layout_is_refused(make, message, tmp_path):
+    make(tmp_path / "root")
+    with pytest.raises(ValueError, match=message):
+        outcomes(tmp_path / "root", tmp_path)
+
+
+def test_fractions_that_leave_nothing_beside_the_test_folder_are_refused(published, tmp_path):
+    with pytest.raises(ValueError, match="has no share for the rest; give one, for example"):
+        outcomes(published, tmp_path, fractions=(0.0, 0.0, 1.0))
+
+
+def test_a_prepared_data_set_holds_labels_reports_licence_and_counts(published, tmp_path, capsys):
+    (published / "train/NORMAL/IM-0009-0001.jpeg").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    main(["kermany", "--root", str(published), "--out", str(out), "--num-workers", "1"])
+    assert "given 12 = kept 11 + refused 1" in " ".join(capsys.readouterr().out.split())
+    studies = load_studies(out)
+    rows = {row["study_id"]: row for split in studies.values() for row in split}
+    row = rows["person80_bacteria_1"]
+    assert row["labels"][PNEUMONIA] == POSITIVE and row["labels"][NO_FINDING] == BLANK
+    assert "bacterial" in f"{row['findings']} {row['impression']}"
+    assert (row["source"], row["license"]) == ("kermany", "CC BY 4.0")
+    normal = rows["IM-0001-0001"]["labels"]
+    assert normal[PNEUMONIA] == NEGATIVE and normal[NO_FINDING] == POSITIVE
+    assert normal.count(UNLABELED) == 12
+
+
+def test_the_first_studies_are_of_all_kinds_and_in_the_same_order_again(tmp_path):
+    for number in range(40):
+        draw(tmp_path / f"root/NORMAL/IM-{number:04d}-0001.jpeg", number)
+        draw(tmp_path / f"root/PNEUMONIA/person{number}_virus_1.jpeg", number)
+    kept, _ = outcomes(tmp_path / "root", tmp_path)
+    assert 5 < sum(name.startswith("IM") for name in list(kept)[:30]) < 25
+    assert list(outcomes(tmp_path / "root", tmp_path)[0]) == list(kept)
+
+
+def test_reports_can_be_left_out(published, tmp_path):
+    kept, _ = outcomes(published, tmp_path, reports=False)
+    assert not any(draft.findings or draft.impression for draft in kept.values())
+    assert all(draft.labels != (UNLABELED,) * 14 for draft in kept.values())
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_the_labeler_reads_every_wording_as_the_label_and_nothing_else(picture):
+    allowed = {FINDING_INDEX["Lung Opacity"]} if picture == "normal" else set()  # "the lungs are clear"
+    for findings, impression in all_wordings(picture):
+        read = label_report(f"Findings: {findings} Impression: {impression}")
+        for index, (found, label) in enumerate(zip(read, labels_of(picture), strict=True)):
+            if label != UNLABELED:
+                assert found == label, (FINDINGS[index], findings, impression)
+            elif index in allowed:
+                assert found in (BLANK, NEGATIVE)
+            else:
+                assert found == BLANK, (FINDINGS[index], findings, impression)
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_a_report_names_its_own_kind_of_pneumonia_and_no_place(picture):
+    kinds = {kind for kind in ("bacterial", "viral") if picture.startswith(kind)}
+    for findings, impression in all_wordings(picture):
+        text = f"{findings} {impression}".lower()
+        assert {kind for kind in ("bacterial", "viral") if kind in text} == kinds
+        assert not any(word in text for word in ("left", "right", "lobe", "heart", "effusion"))
+
+
+def test_wordings_vary_between_studies_and_are_the_same_again_for_a_study():
+    sections = [compose_sections("viral_pneumonia", f"study {number}", 0) for number in range(200)]
+    assert len(set(sections)) > 40
+    assert sections == [compose_sections("viral_pneumonia", f"study {number}", 0) for number in range(200)]
+    assert sections != [compose_sections("viral_pneumonia", f"study {number}", 1) for number in range(200)]
+    assert len(set(all_wordings("viral_pneumonia"))) == len(set(all_wordings("bacterial_pneumonia"))) > 50
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no real pneumonia X-rays at {REAL}")
+def test_the_real_folder_is_read_whole(tmp_path):
+    kept, refused = outcomes(REAL, tmp_path, fractions=(0.8, 0.2, 0.0))
+    assert len(kept) == 5216 and not refused
+    train = {draft.subject_id for draft in kept.values() if draft.split == "train"}
+    assert not train & {draft.subject_id for draft in kept.values() if draft.split == "validation"}
+    assert sum("viral" in f"{draft.findings} {draft.impression}".lower() for draft in kept.values()) == 1345

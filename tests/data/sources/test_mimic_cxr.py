@@ -1,0 +1,304 @@
+"""MIMIC-CXR's published layout with invented text: tables of all kinds, splits, labels, absent images."""
+
+import csv
+import gzip
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom import uid
+
+from data.pipeline.draft import Planning, Refusal
+from data.prepare import main
+from data.sources.mimic_cxr import MimicSource
+from data.sources.mimic_cxr_tables import find_tables
+from data.study import load_studies
+from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED_STUDY
+
+REPORT = """                                 FINAL REPORT
+ EXAMINATION:  CHEST (PA AND LAT)
+
+ INDICATION:  ___F with cough  // pneumonia?
+
+ COMPARISON:  None.
+
+ FINDINGS:
+
+ The lungs are clear.  There is no
+ effusion.
+
+ IMPRESSION:
+
+ No acute process.
+"""
+
+
+PIXELS = np.arange(40 * 30, dtype=np.uint32).astype(np.uint8).reshape(40, 30)
+
+
+STUDIES = [  # patient, study, split, views
+    (10000032, 50414267, "train", ("PA", "LATERAL")),
+    (10000032, 53189527, "train", ("AP",)),
+    (10000764, 57375967, "validate", ("",)),
+    (10000898, 50771383, "test", ("PA", "LL")),
+]
+
+
+def dicom_id(study: int, view: int) -> str:
+    return f"{study:08x}-{view:08x}-112c0b34-7bc16630-4e384014"
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    content = file.getvalue().encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def labels_row(subject: int, study: int, **values: str) -> dict:
+    blank = dict.fromkeys(sorted(FINDINGS), "")
+    return (
+        {"subject_id": subject, "study_id": study} | blank | {name.replace("_", " "): v for name, v in values.items()}
+    )
+
+
+def write_tables(root: Path, *, version="2.0.0", suffix=".csv", studies=STUDIES) -> None:
+    images = [
+        (dicom_id(study, number), subject, study, view, split)
+        for subject, study, split, views in studies
+        for number, view in enumerate(views)
+    ]
+    rows = [
+        {"dicom_id": name, "subject_id": subject, "study_id": study, "Rows": 3056, "ViewPosition": view}
+        for name, subject, study, view, _ in images
+    ]
+    write_table(root / f"mimic-cxr-{version}-metadata{suffix}", rows)
+    rows = [
+        {"dicom_id": name, "study_id": study, "subject_id": subject, "split": split}
+        for name, subject, study, _, split in images
+    ]
+    write_table(root / f"mimic-cxr-{version}-split{suffix}", rows)
+    rows = [labels_row(subject, study, Edema="1.0", Fracture="-1.0", Pneumonia="0.0") for subject, study, *_ in studies]
+    write_table(root / f"mimic-cxr-{version}-chexpert{suffix}", rows)
+    rows = [labels_row(subject, study, No_Finding="1.0") for subject, study, *_ in studies]
+    write_table(root / f"mimic-cxr-{version}-negbio{suffix}", rows)
+
+
+def study_folder(subject: int, study: int) -> str:
+    return f"files/p{str(subject)[:2]}/p{subject}/s{study}"
+
+
+def write_images(root: Path, studies=STUDIES) -> None:
+    for subject, study, _, views in studies:
+        folder = root / study_folder(subject, study)
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(len(views)):
+            Image.fromarray(PIXELS).save(folder / f"{dicom_id(study, number)}.jpg")
+
+
+def write_reports(root: Path, studies=STUDIES, text: str = REPORT) -> None:
+    for subject, study, *_ in studies:
+        path = root / f"{study_folder(subject, study)}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """MIMIC-CXR-JPG with the reports beside the images."""
+    folder = tmp_path / "mimic"
+    folder.mkdir()
+    write_tables(folder)
+    write_images(folder)
+    write_reports(folder)
+    return folder
+
+
+def given(root: Path, **options):
+    """Drafts and reasons of refusals by study, and the notes."""
+    plan = MimicSource(root=root, **options).plan(Planning(work=root))
+    outcomes = list(plan.drafts)
+    assert len(outcomes) == plan.num_studies
+    refused = {outcome.study_id: outcome.reason for outcome in outcomes if isinstance(outcome, Refusal)}
+    return {draft.study_id: draft for draft in outcomes if not isinstance(draft, Refusal)}, refused, plan.notes
+
+
+def states(labels) -> dict[str, int]:
+    return {name: labels[index] for name, index in FINDING_INDEX.items() if labels[index] != BLANK}
+
+
+def test_the_published_layout_becomes_a_data_set_with_its_official_split(root, tmp_path, capsys):
+    out = tmp_path / "out"
+    main(["mimic_cxr", "--root", str(root), "--out", str(out), "--num-workers", "1"])
+    splits = load_studies(out)
+    assert {split: rows["study_id"][:] for split, rows in splits.items()} == {
+        "train": ["50414267", "53189527"],
+        "validation": ["57375967"],
+        "test": ["50771383"],
+    }
+    row = splits["train"][0]
+    assert (row["subject_id"], row["view_positions"]) == ("10000032", ["PA", "LATERAL"])
+    assert (row["findings"], row["impression"]) == (
+        "The lungs are clear. There is no effusion.",
+        "No acute process.",
+    )
+    assert "cough" in row["indication"]
+    assert states(row["labels"]) == {"Edema": POSITIVE, "Fracture": UNCERTAIN, "Pneumonia": NEGATIVE}
+    assert (row["source"], row["license"]) == ("mimic_cxr", "PhysioNet Credentialed Health Data License 1.5.0")
+    assert row["images"][0].size == (30, 40)
+    assert splits["validation"][0]["view_positions"] == ["UNKNOWN"]
+    assert "given 4 = kept 4 + refused 0" in capsys.readouterr().out
+
+
+def test_gzipped_tables_of_a_newer_version_are_preferred(root):
+    write_tables(root, version="2.1.0", suffix=".csv.gz", studies=STUDIES[:1])
+    kept, refused, notes = given(root)
+    assert list(kept) == ["50414267"] and not refused
+    assert {path.name for path in find_tables(root).values()} == {
+        f"mimic-cxr-2.1.0-{kind}.csv.gz" for kind in ("split", "metadata", "chexpert", "negbio")
+    }
+    assert "mimic-cxr-2.1.0-split.csv.gz" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (None, {"Edema": POSITIVE, "Fracture": UNCERTAIN, "Pneumonia": NEGATIVE}),
+        ("negbio", {"No Finding": POSITIVE}),
+    ],
+)
+def test_labels_come_from_the_table_asked_for(root, labels, expected):
+    kept, *_ = given(root, labels=labels)
+    assert states(kept["50414267"].labels) == expected
+
+
+def test_labels_from_the_report_are_left_to_the_labeler(root):
+    assert given(root, labels="report")[0]["50414267"].labels is None
+    for path in root.glob("*chexpert*"):
+        path.unlink()
+    kept, _, notes = given(root)
+    assert kept["50414267"].labels is None and "labels: report." in notes
+    with pytest.raises(ValueError, match=r"--labels chexpert needs mimic-cxr-<version>-chexpert\.csv\(\.gz\) in "):
+        given(root, labels="chexpert")
+
+
+def test_a_study_whose_labels_are_all_blank_was_looked_at_and_one_without_a_row_was_not(root):
+    rows = [labels_row(10000032, 50414267), labels_row(10000032, 53189527, Edema="1.0")]
+    write_table(root / "mimic-cxr-2.0.0-chexpert.csv", rows)
+    kept, *_ = given(root)
+    assert kept["50414267"].labels == (BLANK,) * len(FINDINGS)
+    assert kept["50771383"].labels == UNLABELED_STUDY
+
+
+def test_images_that_are_absent_refuse_their_studies_by_name(root):
+    for path in (root / study_folder(10000032, 50414267)).iterdir():
+        path.unlink()
+    (root / study_folder(10000898, 50771383) / f"{dicom_id(50771383, 1)}.jpg").unlink()
+    kept, refused, _ = given(root)
+    assert list(kept) == ["53189527", "57375967"]
+    assert refused["50414267"].startswith(f"2 of its 2 images are not in {root}/files: p10/p10000032/s50414267/03")
+    assert re.match(r"1 of its 2 images are not in .*00000001-112c0b34-7bc16630-4e384014\.jpg$", refused["50771383"])
+
+
+def test_dicom_files_with_a_record_list_alone_get_a_seeded_split_and_views_from_their_headers(tmp_path):
+    root = tmp_path / "mimic"
+    root.mkdir()
+    subject, study, *_ = STUDIES[0]
+    folder = root / study_folder(subject, study)
+    folder.mkdir(parents=True)
+    header = pydicom.Dataset()
+    header.file_meta = pydicom.dataset.FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    header.SOPClassUID, header.SOPInstanceUID = uid.DigitalXRayImageStorageForPresentation, uid.generate_uid()
+    header.Modality, header.BodyPartExamined, header.ViewPosition = "DX", "CHEST", "AP"
+    header.SamplesPerPixel, header.PhotometricInterpretation, header.PixelRepresentation = 1, "MONOCHROME2", 0
+    header.Rows, header.Columns, header.BitsAllocated, header.BitsStored, header.HighBit = *PIXELS.shape, 8, 8, 7
+    header.PixelData = PIXELS.tobytes()
+    header["PixelData"].VR = "OB"
+    header.save_as(folder / f"{dicom_id(study, 0)}.dcm", enforce_file_format=True)
+    write_table(
+        root / "cxr-record-list.csv.gz",
+        [{"subject_id": subject, "study_id": study, "dicom_id": dicom_id(study, 0), "path": "files/…"}],
+    )
+    write_reports(root, STUDIES[:1])
+    out = tmp_path / "out"
+    main(
+        ["mimic_cxr", "--root", str(root), "--out", str(out), "--num-workers", "1", "--split-fractions", "1", "0", "0"]
+    )
+    (row,) = load_studies(out)["train"]
+    assert (row["study_id"], row["view_positions"]) == ("50414267", ["AP"])
+    assert "no table of the official split: a seeded split by patient." in given(root)[2]
+
+
+def test_tables_may_lie_elsewhere(root, tmp_path):
+    (tmp_path / "tables").mkdir()
+    for path in root.glob("*.csv"):
+        path.rename(tmp_path / "tables" / path.name)
+    assert len(given(root, tables=tmp_path / "tables")[0]) == len(STUDIES)
+    with pytest.raises(ValueError, match=r"has none of mimic-cxr-<version>-metadata\.csv.*their folder by --tables"):
+        given(root)
+
+
+def test_a_patient_in_two_splits_stays_in_the_one_that_matters_most(root):
+    write_tables(root, studies=[(10000032, 50414267, "train", ("PA", "LL")), (10000032, 53189527, "test", ("AP",))])
+    kept, refused, _ = given(root)
+    assert {study: draft.split for study, draft in kept.items()} == {"53189527": "test"}
+    assert refused["50414267"].startswith(
+        "patient 10000032 is also in the split test, and a patient may be in one only"
+    )
+
+
+def test_rows_that_are_damaged_or_contradict_each_other_are_refused_and_counted(root):
+    metadata = (root / "mimic-cxr-2.0.0-metadata.csv").read_text().splitlines()
+    metadata += ["abc", "../../etc/passwd,10000032,50414267,1,PA", f"{dicom_id(1, 0)},p1,1,1,PA", metadata[1]]
+    (root / "mimic-cxr-2.0.0-metadata.csv").write_text("\n".join(metadata))
+    rows = [labels_row(10000032, 50414267, Edema=value) for value in ("1.0", "0.0")]
+    rows += [labels_row(10000032, 53189527, Edema="2.0"), labels_row(10000032, "", Edema="1.0")]
+    write_table(root / "mimic-cxr-2.0.0-chexpert.csv", [*rows, labels_row(1, 77, Edema="1.0")])
+    split = (root / "mimic-cxr-2.0.0-split.csv").read_text()
+    lines = [line for line in split.splitlines() if "57375967" not in line]
+    (root / "mimic-cxr-2.0.0-split.csv").write_text("\n".join(lines).replace("test", "holdout"))
+    kept, refused, notes = given(root)
+    assert not kept
+    assert "mimic-cxr-2.0.0-metadata.csv: row 7 has 1 fields" in refused["mimic-cxr-2.0.0-metadata.csv row 7"]
+    assert "dicom_id is '../../etc/passwd'" in refused["mimic-cxr-2.0.0-metadata.csv row 8"]
+    assert "subject_id is 'p1', not a number" in refused["mimic-cxr-2.0.0-metadata.csv row 9"]
+    assert refused["50414267"] == "mimic-cxr-2.0.0-chexpert.csv has it twice, with different labels"
+    assert "chexpert.csv row 3: Edema is '2.0'" in refused["53189527"]
+    assert refused["57375967"] == "is in no split of the table of splits"
+    assert refused["50771383"].startswith("split 'holdout' in mimic-cxr-2.0.0-split.csv is none of train, validate")
+    assert "1 rows of mimic-cxr-2.0.0-chexpert.csv name no study: passed over." in notes
+    assert "1 studies are in a table, but without an image; they are not counted." in notes
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"dicom_id,subject_id\n1,2\n", r"lacks the column study_id, ViewPosition; it has dicom_id, subject_id"),
+        ("dicom_id,subject_id\n".encode("utf-16"), r"is UTF-16 text; save it as UTF-8"),
+        (gzip.compress(b"dicom_id,study_id\n")[:-8], r"ends early or is damaged \(.*\); download it again"),
+        (b"", r"is empty"),
+    ],
+    ids=["columns", "utf-16", "gzip", "empty"],
+)
+def test_a_table_that_cannot_be_read_is_an_error_that_names_it(root, content, message):
+    (root / "mimic-cxr-2.0.0-metadata.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"mimic-cxr-2\.0\.0-metadata\.csv " + message):
+        given(root)
+
+
+def test_a_byte_order_mark_is_understood(root):
+    path = root / "mimic-cxr-2.0.0-metadata.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(given(root)[0]) == len(STUDIES)
+
+
+def test_a_root_that_is_no_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"--root .*nowhere is no folder; name the one with MIMIC-CXR's files"):
+        given(tmp_path / "nowhere")

@@ -1,0 +1,301 @@
+"""Open-i from its files as downloaded: unpacked, Kaggle's tables, R2Gen's split, broken XML."""
+
+import csv
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.images.encode import encode_png
+from data.pipeline.draft import Draft, Planning, Refusal
+from data.sources.open_i import OpenISource
+from data.sources.open_i_archives import image_key
+from data.sources.open_i_reports import parse_report, view_position
+
+SAMPLES = Path(__file__).parents[3] / "../shared/data/openi_samples"
+
+
+TEXTS = {"INDICATION": "Cough.", "COMPARISON": "None.", "FINDINGS": "Lungs are clear.", "IMPRESSION": "No disease."}
+
+
+def report(number: int, *, images: tuple[str, ...] | None = None, mesh=("normal",), caption="", **texts: str) -> str:
+    """An XML file as the library writes them, cut to what is read."""
+    images = images if images is not None else (f"CXR{number}_IM-0{number}-1001", f"CXR{number}_IM-0{number}-2001")
+    texts = TEXTS | texts
+    sections = "".join(f'<AbstractText Label="{label}">{text}</AbstractText>' for label, text in texts.items())
+    codes = "".join(f"<major>{code}</major>" for code in mesh)
+    parents = "".join(f'<parentImage id="{name}"><caption>{caption}</caption></parentImage>' for name in images)
+    return (
+        f'<?xml version="1.0" encoding="utf-8"?><eCitation><uId id="CXR{number}"/><MedlineCitation><Article><Abstract>'
+        f"{sections}</Abstract></Article></MedlineCitation><MeSH>{codes}<automatic>opacity</automatic></MeSH>{parents}"
+        "</eCitation>"
+    )
+
+
+def picture(number: int = 0) -> bytes:
+    """Noise, which gzip cannot shrink: a cut through the archive then is a cut through the pictures."""
+    pixels = np.random.default_rng(number).integers(0, 256, size=(40, 30), dtype=np.uint8)
+    return encode_png(Image.fromarray(pixels))
+
+
+def pack(path: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def packed(root: Path, numbers=(1, 2, 3)) -> Path:
+    """The two archives of the library."""
+    root.mkdir(exist_ok=True)
+    pack(root / "NLMCXR_reports.tgz", {f"ecgen-radiology/{number}.xml": report(number).encode() for number in numbers})
+    names = [f"CXR{number}_IM-0{number}-{series}001.png" for number in reversed(numbers) for series in (1, 2)]
+    pack(root / "NLMCXR_png.tgz", {name: picture(index) for index, name in enumerate(names)})
+    return root
+
+
+def unpacked(root: Path, reports: dict[str, str]) -> Path:
+    (root / "ecgen-radiology").mkdir(parents=True)
+    for name, text in reports.items():
+        (root / "ecgen-radiology" / name).write_text(text, encoding="utf-8")
+        for image in re.findall('parentImage id="([^"]*)"', text):
+            (root / f"{image}.png").write_bytes(picture())
+    return root
+
+
+def table(path: Path, rows: list[dict]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def kaggle(root: Path) -> Path:
+    (root / "images" / "images_normalized").mkdir(parents=True)
+    text = {"MeSH": "Opacity/lung/base;Spine/degenerative", "image": "PA and lateral chest", "indication": "Cough."}
+    text |= {"comparison": "", "findings": "Clear.", "impression": ""}
+    table(root / "indiana_reports.csv", [{"uid": 1, **text}, {"uid": 2, **text}])
+    files = ["1_IM-0001-4001.dcm.png", "1_IM-0001-3001.dcm.png"]
+    views = ["Frontal", "Lateral"]
+    rows = [{"uid": 1, "filename": file, "projection": view} for file, view in zip(files, views, strict=True)]
+    table(root / "indiana_projections.csv", rows)
+    for file in files:
+        (root / "images" / "images_normalized" / file).write_bytes(picture())
+    return root
+
+
+def annotation(path: Path, **splits: list[str]) -> Path:
+    entries = {
+        split: [{"id": name, "report": "Clear.", "image_path": [f"{name}/0.png"], "split": split} for name in names]
+        for split, names in splits.items()
+    }
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def given(root: Path, **options) -> tuple[dict[str, Draft], dict[str, str], tuple[str, ...]]:
+    """The drafts and the reasons of refusals by study, and the notes."""
+    work = root.parent / "work"
+    work.mkdir(exist_ok=True)
+    plan = OpenISource(root=root, **options).plan(Planning(work=work))
+    outcomes = list(plan.drafts)
+    assert len(outcomes) == plan.num_studies
+    refused = {outcome.study_id: outcome.reason for outcome in outcomes if isinstance(outcome, Refusal)}
+    return {draft.study_id: draft for draft in outcomes if not isinstance(draft, Refusal)}, refused, plan.notes
+
+
+def test_kaggles_form_has_views_and_mesh_codes(tmp_path):
+    kept, refused, _ = given(kaggle(tmp_path / "root"))
+    draft = kept["CXR1"]
+    assert draft.files == ("1_IM-0001-4001.dcm.png", "1_IM-0001-3001.dcm.png")
+    assert draft.view_positions == ("PA", "LATERAL")
+    assert draft.mesh == ("Opacity/lung/base", "Spine/degenerative")
+    assert (draft.indication, draft.findings) == ("Cough.", "Clear.")
+    assert refused == {"CXR2": "indiana_reports.csv row 2 names no image"}
+
+
+def test_kaggles_projections_beside_the_xml_tell_its_views(tmp_path):
+    root = unpacked(
+        tmp_path / "root", {"1.xml": report(1, images=("CXR1_1_IM-0001-3001", "CXR1_1_IM-0001-4001"), caption="AP")}
+    )
+    rows = [
+        {"uid": 1, "filename": "1_IM-0001-3001.dcm.png", "projection": "Lateral"},
+        {"uid": 1, "filename": "1_IM-0001-4001.dcm.png", "projection": "Frontal"},
+    ]
+    table(root / "indiana_projections.csv", rows)
+    assert given(root)[0]["CXR1"].view_positions == ("LATERAL", "AP")
+
+
+@pytest.mark.parametrize(
+    ("projection", "caption", "expected"),
+    [
+        ("FRONTAL", "Xray Chest PA and Lateral", "PA"),
+        ("FRONTAL", "AP chest", "AP"),
+        ("FRONTAL", "AP and PA views", "FRONTAL"),
+        ("FRONTAL", "2 views of the chest, CAPS", "FRONTAL"),
+        ("LATERAL", "PA and lateral", "LATERAL"),
+        ("", "PA", ""),
+    ],
+)
+def test_a_frontal_view_is_pa_or_ap_where_the_caption_names_one(projection, caption, expected):
+    assert view_position(projection, caption) == expected
+
+
+def test_the_annotations_split_is_followed_and_studies_beyond_it_refused_or_trained_on(tmp_path):
+    root = packed(tmp_path / "root", (1, 2, 3, 4))
+    listed = annotation(tmp_path / "a.json", train=["CXR1_IM-01"], val=["CXR2_IM-02"], test=["CXR3_IM-03"])
+    kept, refused, notes = given(root, annotation=listed)
+    assert [draft.split for draft in kept.values()] == ["train", "validation", "test"]
+    assert list(refused) == ["CXR4"] and "is not in" in refused["CXR4"]
+    assert f"split of {listed}; 1 studies are not in it (--unlisted refuse)." in notes
+    kept, refused, _ = given(root, annotation=listed, unlisted="train")
+    assert (kept["CXR4"].split, refused) == ("train", {})
+
+
+def test_r2gens_own_images_and_texts_serve_where_there_is_nothing_else(tmp_path):
+    root = tmp_path / "root"
+    (root / "images" / "CXR1_IM-01").mkdir(parents=True)
+    (root / "images" / "CXR1_IM-01" / "0.png").write_bytes(picture())
+    listed = annotation(tmp_path / "a.json", train=["CXR1_IM-01"], test=["CXR2_IM-02"])
+    kept, refused, _ = given(root, annotation=listed)
+    assert (kept["CXR1"].files, kept["CXR1"].findings) == (("CXR1_IM-01/0.png",), "Clear.")
+    assert refused == {"CXR2": "a.json names no image, and CXR2_IM-02/0.png does not exist"}
+    unpacked(root / "text", {"1.xml": report(1)})
+    for path in root.glob("text/*.png"):
+        path.unlink()
+    rows = [{"uid": 1, "filename": f"1_IM-01-{name}.dcm.png", "projection": "Frontal"} for name in ("1001", "2001")]
+    table(root / "indiana_projections.csv", rows)
+    draft = given(root, annotation=listed)[0]["CXR1"]
+    assert (draft.files, draft.view_positions) == (("CXR1_IM-01/0.png",), ())
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (report(1)[:-40].encode(), r"^1\.xml is damaged or cut short \(.*\); download it again$"),
+        (report(1, FINDINGS="H\xf6he").encode("latin-1"), r"^1\.xml is damaged or cut short \(not well-formed"),
+        (b"", r"^1\.xml is damaged or cut short"),
+        (b'<?xml version="1.0" encoding="no-such"?><a/>', r"^1\.xml is damaged or cut short"),
+        (b"<eCitation/>", r"^1\.xml has no uId such as CXR12 in it; is it a report of Open-i\?$"),
+        (b"<!DOCTYPE a [<!ENTITY b 'x'>]><a>&b;</a>", r"^1\.xml has a document type or entities"),
+        (b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>', r"^1\.xml has a document type or entities"),
+        (b" " * (2**20 + 1), r"^1\.xml has more than 1048576 bytes; is it a report\?$"),
+        (b"<a>" * 50_000, r"^1\.xml is damaged or cut short"),
+    ],
+)
+def test_an_xml_file_that_is_no_report_is_refused_with_the_reason(content, fault):
+    parsed = parse_report(content, origin="1.xml")
+    assert parsed.study_id == "CXR1"
+    assert re.search(fault, parsed.fault)
+
+
+def test_nested_sections_take_no_longer_than_others():
+    num_sections = 20_000
+    nested = '<AbstractText Label="FINDINGS">' * num_sections + "Clear." + "</AbstractText>" * num_sections
+    parsed = parse_report(f'<a><uId id="CXR1"/><Abstract>{nested}</Abstract></a>'.encode(), origin="1.xml")
+    assert parsed.findings == "Clear."
+
+
+def test_every_report_given_is_kept_or_refused(tmp_path):
+    texts = {
+        "1.xml": report(1),
+        "2.xml": report(2)[:200],
+        "3.xml": report(3, FINDINGS="", IMPRESSION=" "),
+        "4.xml": report(4, images=()),
+        "5.xml": report(5),
+        "7.xml": report(7),
+        "8.xml": report(7, FINDINGS="Another text."),
+    }
+    root = unpacked(tmp_path / "root", texts)
+    (root / "CXR5_IM-05-2001.png").unlink()
+    (root / "CXR6_IM-06-1001.png").write_bytes(picture())
+    kept, refused, _ = given(root)
+    assert list(kept) == ["CXR1"]
+    assert "2.xml is damaged or cut short" in refused["CXR2"]
+    assert refused["CXR3"] == "3.xml has neither findings nor impression"
+    assert refused["CXR4"] == "4.xml names no image"
+    assert refused["CXR5"] == f"image 5_IM-05-2001 of 5.xml is not in {root}"
+    assert refused["CXR6"] == "has images, but no report of it was found"
+    assert refused["CXR7"] == "is given with different texts in 7.xml, 8.xml; keep one"
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("CXR1_1_IM-0001-3001.png", "1_IM-0001-3001"),
+        ("1_IM-0001-3001.dcm.png", "1_IM-0001-3001"),
+        ("NLMCXR_dcm/1/1_IM-0001-3001.dcm", "1_IM-0001-3001"),
+        ("CXR21_IM-0729-1001-0001", "21_IM-0729-1001-0001"),
+        ("IM-0001.png", ""),
+        ("CXR1_IM-0001-3001.png.part", ""),
+    ],
+)
+def test_one_image_has_one_key_under_all_its_names(name, key):
+    assert image_key(name) == key
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, r"holds no reports of Open-i: neither NLMCXR_reports\.tgz nor its XML files, nor Kaggle's"),
+        ({"NLMCXR_reports.tgz": b"<html>not found</html>"}, r"NLMCXR_reports\.tgz ends early or is damaged after 0"),
+        ({"indiana_reports.csv": b"uid,findings\n1,a\n"}, r"needs indiana_projections\.csv, which names the images"),
+        (
+            {"indiana_projections.csv": b"uid,filename\n", "indiana_reports.csv": b"uid\n1\n"},
+            r"indiana_projections\.csv lacks the column projection; it has uid, filename; download it again",
+        ),
+        (
+            {"indiana_projections.csv": "uid,filename,projection\n".encode("utf-16")},
+            r"indiana_projections\.csv is UTF-16 text; save it as UTF-8",
+        ),
+        (
+            {
+                "indiana_projections.csv": b"uid,filename,projection\n1,1_IM-0001-1001.dcm.png,Frontal\n",
+                "indiana_reports.csv": b"uid,findings,impression\n1,H\xf6he,\n",
+            },
+            r"indiana_reports\.csv is not UTF-8 text",
+        ),
+        ({"a.json": b"[]"}, r"a\.json must be an object with the splits train, val and test"),
+        ({"a.json": b'{"train": [{"id": "12"}]}'}, r"a\.json: entry 0 of train: '12' is no study of Open-i"),
+        ({"a.json": b'{"train": [{"id": "CXR1"}]}'}, r"a\.json: entry 0 of train: lacks 'image_path'"),
+        ({"a.json": b'{"train": '}, r"a\.json is not JSON"),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_an_error_that_names_the_file(tmp_path, files, message):
+    (tmp_path / "root").mkdir()
+    for name, content in files.items():
+        (tmp_path / "root" / name).write_bytes(content)
+    listed = tmp_path / "root" / "a.json" if "a.json" in files else None
+    with pytest.raises(ValueError, match=message):
+        given(tmp_path / "root", annotation=listed)
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the real samples are not at ../shared/data/openi_samples")
+def test_the_librarys_and_kaggles_real_files_tell_the_same(tmp_path):
+    def with_images(root, files):
+        root.mkdir()
+        for name in files:
+            (root / name).symlink_to((SAMPLES / name).resolve())
+        for name in re.findall(r"\d+_IM[^,]*\.png", (SAMPLES / "indiana_projections.csv").read_text()):
+            (root / name).write_bytes(picture())
+        return root
+
+    kaggle_studies, *_ = given(with_images(tmp_path / "kaggle", ["indiana_reports.csv", "indiana_projections.csv"]))
+    root = with_images(tmp_path / "library", ["indiana_projections.csv"])
+    pack(
+        root / "NLMCXR_reports.tgz",
+        {f"ecgen-radiology/{path.name}": path.read_bytes() for path in (SAMPLES / "ecgen-radiology").glob("*.xml")},
+    )
+    library_studies, refused, _ = given(root, annotation=SAMPLES / "annotation.json")
+    assert (len(library_studies), len(refused)) == (40, 9)
+    for study_id, draft in library_studies.items():
+        other = kaggle_studies[study_id]
+        assert (draft.findings, draft.impression, draft.mesh) == (other.findings, other.impression, other.mesh)
+        views = dict(zip(draft.files, draft.view_positions, strict=True))
+        assert views == dict(zip(other.files, other.view_positions, strict=True))

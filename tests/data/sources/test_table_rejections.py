@@ -1,0 +1,128 @@
+"""Tables, and rows of them, that cannot be used: refused by name, with the reason."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from data.pipeline.draft import Refusal
+from data.sources.table import TableSource
+from data.tables.labels import read_label_map
+from tests.data.sources.test_table import ROWS, csv_of, drafts, jsonl_of
+from vlm.schema.findings import FINDING_INDEX, POSITIVE
+
+
+def refusals(path: Path, **options) -> list[str]:
+    return [draft.reason for draft in drafts(path, **options) if isinstance(draft, Refusal)]
+
+
+def test_a_row_with_neither_report_nor_labels_is_refused(tmp_path):
+    rows = [{"image": "a.png", "report": "", "Edema": ""}, {"image": "b.png", "report": " ", "Edema": "1"}]
+    refused, kept = drafts(csv_of(tmp_path, rows))
+    assert refused == Refusal(study_id="a.png", reason="has neither a report nor labels", files=("a.png",))
+    assert kept.labels[FINDING_INDEX["Edema"]] == POSITIVE
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"image": ""}, r"row 1 names no image"),
+        ({"image": [f"{n}.png" for n in range(17)]}, r"row 1 names 17 images; the limit is 16"),
+        ({"image": ["a", "b"], "view_position": "PA"}, r"row 1 names 2 images but 1 view positions"),
+        (
+            {"image": "a", "Edema": "maybe"},
+            r"Edema is 'maybe'; use 1 \(positive\), 0 \(negative\), -1 \(unc",
+        ),
+        ({"image": "a", "split": "holdout"}, r"split 'holdout' is none of train, training, validation"),
+        ({"image": "a", "findings": ["Clear."]}, r"column 'findings' holds a list, not a text"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_refused_with_the_reason(tmp_path, row, reason):
+    (draft,) = drafts(jsonl_of(tmp_path, [row]))
+    with pytest.raises(ValueError, match=reason):
+        raise ValueError(draft.reason)
+
+
+def test_a_label_beyond_the_map_is_refused(tmp_path):
+    path = csv_of(tmp_path, [{"image": "a.png", "kind": "odd"}])
+    options = {"label_column": "kind", "label_map": '{"normal": {"No Finding": 1}}'}
+    assert refusals(path, **options) == ["label 'odd' is not in --label-map, which has 'normal'"]
+
+
+def test_rows_of_the_wrong_length_or_no_json_are_refused_and_counted(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("image,findings\na.png,Clear.\nb.png\n\nc.png,Clear.,extra\n")
+    assert refusals(path) == ["row 2 has 1 fields, the header has 2", "row 3 has 3 fields, the header has 2"]
+    path.write_text('{"image": "a.png", "findings": "Clear."}\n{"image": \n[1]\n')
+    assert refusals(path) == ["row 2 is not JSON", "row 3 is JSON, but no object with columns"]
+
+
+def test_a_missing_column_is_named_with_those_there_are_and_the_closest(tmp_path):
+    path = csv_of(tmp_path, ROWS)
+    with pytest.raises(ValueError) as caught:
+        drafts(path, subject_id_column="subjectid")
+    assert str(caught.value) == (
+        f"{path} has no column 'subjectid' (--subject-id-column); did you mean 'subject_id'? "
+        "Its columns are image, study_id, subject_id, findings, impression"
+    )
+    path = csv_of(tmp_path, [{"file": "a.png"}])
+    with pytest.raises(ValueError, match=r"has no column 'image' or 'images'; name the one .* its columns are file"):
+        drafts(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"table is empty"),
+        (b"image,findings\n", r"table has a header, but no rows"),
+        (b"PK\x03\x04", r"table is none of CSV, JSONL and Parquet \(an Excel file\?\); save it as CSV in UTF-8"),
+        ("image,findings\n".encode("utf-16"), r"table is UTF-16 text; save it as UTF-8"),
+        (b"PAR1 and no more", r"table is damaged Parquet"),
+        (b'[{"image": "a"}]', r"table is one JSON list; write JSONL"),
+        (b"image,findings\na.png,\xe4\n", r"table is not UTF-8 text \(invalid continuation byte\); save it as UTF-8"),
+        (b"image,image\na,b\n", r"table has 2 columns named 'image'; rename them"),
+        (
+            b'image,findings\na.png,"never closed\nb.png,x\n',
+            r"table: line 3 is not CSV \(unexpected end of data\)",
+        ),
+        (b"image\n" + b"x" * 2**20, r"table: line 2 has more than 1048576 characters; is it a table\?"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused_by_name(tmp_path, content, message):
+    (tmp_path / "table").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        drafts(tmp_path / "table")
+    with pytest.raises(ValueError, match=r"absent\.csv is no file; name a table in CSV, JSONL or Parquet"):
+        drafts(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"normal": {"No Findings": 1}}', r"'No Findings' is no finding; did you mean 'No Finding'\?"),
+        ('{"normal": {"No Finding": "yes"}}', r"No Finding is 'yes'; use blank, positive, negative, uncertain or CheX"),
+        ('{"normal": 1}', r"must map each label to findings"),
+        ('{"normal": ', r"--label-map is not JSON"),
+        ("absent.json", r"--label-map 'absent\.json' is neither JSON nor a file"),
+    ],
+)
+def test_a_wrong_label_map_is_refused_in_words(text, message):
+    with pytest.raises(ValueError, match=message):
+        read_label_map(text)
+
+
+def test_label_column_and_map_go_together(tmp_path):
+    with pytest.raises(ValueError, match=r"--label-column and --label-map go together; give both, or neither"):
+        TableSource(table=tmp_path, label_column="kind")
+
+
+def test_an_image_folder_that_is_none_is_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match=r"--image-root .*pictures is no folder"):
+        drafts(csv_of(tmp_path, ROWS), image_root=tmp_path / "pictures")
+
+
+def test_a_gzipped_table_that_ends_early_is_refused_by_name(tmp_path):
+    path = csv_of(tmp_path, [{"image": f"{number}.png", "findings": "Clear."} for number in range(99)])
+    path.write_bytes(gzip.compress(path.read_bytes())[:-20])
+    with pytest.raises(ValueError, match=r"table\.csv ends early or is damaged \(.*\); download it again"):
+        drafts(path)

@@ -1,0 +1,63 @@
+"""How programs end: what they say and their exit status."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data.cli import run_main
+
+ROOT = Path(__file__).parents[2]
+
+
+def ending(capsys, main, **options):
+    with pytest.raises(SystemExit) as left:
+        run_main(main, **options)
+    return left.value.code, capsys.readouterr().err
+
+
+def raising(error):
+    def main():
+        raise error
+
+    return main
+
+
+def test_a_users_mistake_is_a_line_and_status_2(capsys):
+    assert ending(capsys, raising(ValueError("no table.csv"))) == (2, "error: no table.csv\n")
+
+
+def test_only_named_exceptions_are_taken_for_mistakes(capsys):
+    lost = raising(RuntimeError("a worker died"))
+    assert ending(capsys, lost, mistakes=(ValueError, RuntimeError)) == (2, "error: a worker died\n")
+    with pytest.raises(RuntimeError):
+        run_main(lost)
+
+
+def test_stopping_a_program_is_no_traceback(capsys):
+    assert ending(capsys, raising(KeyboardInterrupt()), stopped="stopped; go on") == (130, "stopped; go on\n")
+
+
+@pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (3, 3), ({"a": 1}, 0), (True, 0)])
+def test_a_number_that_is_returned_is_the_status(capsys, returned, status):
+    assert ending(capsys, lambda: returned) == (status, "")
+
+
+@pytest.mark.parametrize("module", ["data.audit", "eval.compare", "page.accounts"])
+def test_programs_tell_a_mistake_in_a_line(tmp_path, module):
+    arguments = {"data.audit": ["no_such_folder"], "eval.compare": ["a.jsonl", "b.jsonl", "c.jsonl"]}.get(module)
+    command = [sys.executable, "-m", module, *(arguments or [str(tmp_path / "accounts"), "a:b"])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, input="\n")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_program_words_its_own_ending():
+    """Those that `accelerate launch` starts many times over end in `main` instead."""
+    for path in ROOT.glob("*/*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) and path.parent.name != "tests":
+                assert not any(isinstance(part, ast.Try) for part in ast.walk(node)), path

@@ -1,0 +1,141 @@
+"""Joined data sets: every row as it was, no study twice, no patient in two splits, nothing written when they clash."""
+
+import json
+import shutil
+from pathlib import Path
+
+import datasets
+import pytest
+
+from data import join as join_module
+from data.join import JoinOptions, main
+from data.pipeline import writer
+from data.study import FEATURES, load_studies, saved_preprocessing
+
+
+def renamed(small_studies, folder, prefix, *, change=None):
+    """A copy of the small data set with other ids."""
+
+    def rename(row):
+        row = row | {name: f"{prefix}{row[name]}" for name in ("study_id", "subject_id")}
+        return change(row) if change else row
+
+    studies = small_studies.map(rename, features=FEATURES)
+    studies.save_to_disk(str(folder))
+    return folder
+
+
+@pytest.fixture
+def other(small_studies, tmp_path):
+    return renamed(small_studies, tmp_path / "other", "other-")
+
+
+def raw(studies):
+    """Rows with their pictures as bytes."""
+    return studies.cast_column("images", datasets.List(datasets.Image(decode=False))).to_list()
+
+
+def join(*arguments):
+    main([str(argument) for argument in arguments])
+
+
+def test_every_row_of_each_part_is_there_to_the_byte(small_dataset, other, tmp_path, capsys):
+    join("--datasets", small_dataset, other, "--out", tmp_path / "out")
+    joined, parts = load_studies(tmp_path / "out"), [load_studies(folder) for folder in (small_dataset, other)]
+    for split in ("train", "validation", "test"):
+        assert raw(joined[split]) == [row for part in parts for row in raw(part[split])]
+    assert "given 56 = kept 56 + refused 0" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_parts_are_named_with_their_own_preparation(small_dataset, other, tmp_path):
+    own = {"options": {"image_options": {"preprocessing": {"clahe": True}}}, "counts": 3}
+    copy = shutil.copytree(small_dataset, tmp_path / "copy")
+    for folder in (copy, other):
+        (folder / "preparation.json").write_text(json.dumps(own))
+    join("--datasets", copy, other, "--out", tmp_path / "out")
+    told = json.loads((tmp_path / "out/preparation.json").read_text())
+    assert [part["dataset"] for part in told["options"]["source"]["parts"]] == [str(copy), str(other)]
+    assert [part["preparation"] for part in told["options"]["source"]["parts"]] == [own, own]
+    assert told["counts"]["splits"]["train"]["kept"] == 32
+    assert saved_preprocessing(tmp_path / "out").clahe
+
+
+def test_some_of_a_train_split_are_some_of_more(small_dataset, other, tmp_path):
+    for number in (4, 9):
+        join("--datasets", small_dataset, other, "--take-train", number, "all", "--out", tmp_path / f"out{number}")
+    few, more = (load_studies(tmp_path / f"out{number}") for number in (4, 9))
+    assert (len(few["train"]), len(more["train"]), len(few["test"])) == (20, 25, 12)
+    assert set(few["train"]["study_id"]) < set(more["train"]["study_id"])
+
+
+def test_a_study_id_of_two_parts_is_refused_and_nothing_is_written(small_dataset, tmp_path):
+    copy = shutil.copytree(small_dataset, tmp_path / "copy")
+    with pytest.raises(ValueError, match=r"study id synthetic-0-0000\d\d is in .*small and again in .*copy; if it is"):
+        join("--datasets", small_dataset, copy, "--out", tmp_path / "out")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_patient_in_two_splits_across_parts_is_refused(small_dataset, small_studies, tmp_path):
+    tested = small_studies["test"][0]["subject_id"]
+    clash = renamed(small_studies, tmp_path / "clash", "x-", change=lambda row: row | {"subject_id": tested})
+    datasets.DatasetDict({"train": load_studies(clash)["train"]}).save_to_disk(str(tmp_path / "train_only"))
+    with pytest.raises(ValueError, match=f"subject {tested} is in two splits, train and test"):
+        join("--datasets", small_dataset, tmp_path / "train_only", "--out", tmp_path / "out")
+
+
+def test_a_patient_in_one_split_of_both_parts_is_kept_and_told(small_dataset, small_studies, tmp_path, capsys):
+    other = tmp_path / "other"
+    small_studies.map(lambda row: {"study_id": "x" + row["study_id"]}, features=FEATURES).save_to_disk(str(other))
+    join("--datasets", small_dataset, other, "--out", tmp_path / "out")
+    num_patients = len({name for split in small_studies.values() for name in split["subject_id"]})
+    assert f"{num_patients} patients are in more than one of them" in " ".join(capsys.readouterr().out.split())
+
+
+def test_parts_of_unlike_preprocessing_are_refused(small_dataset, other, tmp_path):
+    (other / "preparation.json").write_text('{"options": {"image_options": {"preprocessing": {"clahe": true}}}}')
+    with pytest.raises(ValueError, match=r"other went through another preprocessing .*clahe=True.* than .*small"):
+        join("--datasets", small_dataset, other, "--out", tmp_path / "out")
+
+
+def test_a_killed_join_goes_on_and_ends_with_the_same_bytes(small_dataset, other, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "COMMIT_STUDIES", 4)
+    arguments = ("--datasets", small_dataset, other, "--out")
+    join(*arguments, tmp_path / "whole")
+    copied, copy = [], join_module._row
+
+    def killed(part, draft):
+        copied.append(draft.study_id)
+        if len(copied) == 30:
+            raise RuntimeError("killed")
+        return copy(part, draft)
+
+    monkeypatch.setattr(join_module, "_row", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        join(*arguments, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    join(*arguments, tmp_path / "again")
+    assert len(copied) == 30 + 28  # what was committed is not copied again
+    for path in (tmp_path / "whole").rglob("*"):
+        if path.is_file():
+            assert (tmp_path / "again" / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"datasets": (Path("a"),)}, "--datasets names 1; give at least two"),
+        ({"datasets": (Path("a"), Path("b/../a"))}, "names one data set twice"),
+        ({"take_train": (3,)}, "has 1 entries for 2 data sets; give one each"),
+        ({"take_train": (-1, "all")}, "--take-train is -1; give 0 or more"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_in_words(options, message):
+    with pytest.raises(ValueError, match=message):
+        JoinOptions(**({"datasets": (Path("a"), Path("b")), "out": Path("c")} | options))
+
+
+def test_what_is_not_there_is_refused_in_words(small_dataset, other, tmp_path):
+    with pytest.raises(ValueError, match=r"--take-train 99: the train split of .*small has only 16"):
+        join("--datasets", small_dataset, other, "--take-train", 99, "all", "--out", tmp_path / "out")
+    with pytest.raises(ValueError, match="is not a prepared data set"):
+        join("--datasets", small_dataset, tmp_path / "none", "--out", tmp_path / "out")

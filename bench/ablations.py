@@ -5,7 +5,8 @@
     python -m bench.ablations … --encoder runs/mae                   (folder of train/pretrain.py images: adds vit_mae)
     python -m bench.ablations … --quick                              (to see that all of it runs; figures mean nothing)
 
-Writes docs/results/ablations/<variant>.json, with the paired difference to the full recipe; `python -m eval.results`
+Writes docs/results/ablations/<variant>.json, with the paired difference to the full recipe; `python -m
+eval.report.results`
 makes the table of them. Stop it by Ctrl-C or kill; the same command goes on.
 """
 

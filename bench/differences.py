@@ -8,8 +8,8 @@ from typing import Any
 from bench.experiment import evaluation_folder
 from bench.run import write_record
 from data.reports.labeler.labeler import label_report
-from eval.predictions import Prediction, read_lines
-from eval.scoring import Scores, paired_difference, score_predictions
+from eval.predictions.prediction import Prediction, read_lines
+from eval.scoring.scores import Scores, paired_difference, score_predictions
 
 COMPARED = ("macro_f1", "cider", "macro_auroc", "pooled_calibration_error")
 

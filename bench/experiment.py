@@ -25,7 +25,7 @@ from typing import Any
 from bench.attempts import GOES_ON, attempts_in, run_step
 from bench.machine import commit, describe_machine, describe_versions
 from bench.run import write_record
-from eval.score_table import SHOWN
+from eval.report.tables import SHOWN
 
 ROOT = Path(__file__).parent.parent
 DECIMALS = 5

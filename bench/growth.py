@@ -7,7 +7,7 @@
 Smaller sets of studies are parts of larger ones and are repeated within an epoch, so that all see as many pictures,
 are validated as often, and go through the same learning rates. Beside each, the report of the nearest training study,
 found among as many studies as were learned. Writes docs/results/growth/<number>-<decoder>.json, of which
-`python -m eval.results` makes the table and the picture. Stop it by Ctrl-C or kill; the same command goes on.
+`python -m eval.report.results` makes the table and the picture. Stop it by Ctrl-C or kill; the same command goes on.
 """
 
 import sys

@@ -28,9 +28,9 @@ from data.cli import run_main
 from data.reports.clean import TextOptions
 from data.reports.labeler.labeler import label_report
 from data.study import load_studies
-from eval.metrics_file import system_document
-from eval.predictions import Prediction, read_lines
-from eval.scoring import score_predictions
+from eval.predictions.prediction import Prediction, read_lines
+from eval.report.document import system_document
+from eval.scoring.scores import score_predictions
 
 STANDS_IN = (
     "The pictures are phantoms, drawn from the indexers' MeSH codes: they stand in for the archive's X-rays, which are "
@@ -47,7 +47,7 @@ class RenderedOptions:
     work: Path = Path("runs/rendered_iu")
     """Folder for the data set, the training and the evaluation."""
     output: Path | None = None
-    """JSON file to save the figures to, for eval/results.py; by default only <work>/metrics.json."""
+    """JSON file to save the figures to, for eval/report/results.py; by default only <work>/metrics.json."""
     size: int = 160
     """Pixels a side of the phantoms."""
     training: Annotated[TrainingOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=TrainingOptions)

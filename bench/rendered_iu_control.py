@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 import datasets
 
 from bench.rendered_iu_codes import scene_findings
-from eval.cider import CiderReferences
-from eval.controls import Control, with_reports
-from eval.normalization import normalize_report
-from eval.predictions import Prediction
-from eval.split_controls import split_reports
+from eval.controls.control import Control, with_reports
+from eval.controls.text import split_reports
+from eval.metrics.cider import CiderReferences
+from eval.metrics.normalization import normalize_report
+from eval.predictions.prediction import Prediction
 
 Codes = tuple[str, ...]
 Items = frozenset[str]

@@ -21,20 +21,19 @@ from rich.console import Console
 from data.cli import run_main
 from data.reports.labeler.labeler import label_report
 from data.study import SPLITS, load_studies, saved_preprocessing
-from eval.bootstrap import NUM_RESAMPLES
-from eval.consistency import consistency_lines
-from eval.generating import Job, Written, write_predictions
-from eval.grounding import grounding_lines
-from eval.model_controls import model_controls
-from eval.page_of_run import page_studies
-from eval.predictions import write_lines
-from eval.progress import progress, start_processes
-from eval.report_page import render_page
-from eval.run_document import run_document, score_run
-from eval.run_record import RunRecord, checkpoint_hash, claim_folder, dataset_hash
-from eval.score_table import score_table
-from eval.scoring import Scores
-from eval.split_controls import split_controls
+from eval.checks.consistency import consistency_lines
+from eval.checks.grounding import grounding_lines
+from eval.controls.images import model_controls
+from eval.controls.text import split_controls
+from eval.metrics.bootstrap import NUM_RESAMPLES
+from eval.predictions.generate import Job, Written, write_predictions
+from eval.predictions.prediction import write_lines
+from eval.predictions.run import RunRecord, checkpoint_hash, claim_folder, dataset_hash, progress, start_processes
+from eval.report.document import run_document, score_run
+from eval.report.page import render_page
+from eval.report.selection import page_studies
+from eval.report.tables import score_table
+from eval.scoring.scores import Scores
 from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, told
 from vlm.generator import GenerationOptions, ReportGenerator
 

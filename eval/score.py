@@ -6,36 +6,85 @@
 
 Reads JSONL, CSV, TSV, Parquet and JSON with any column names, ReXrank's files and R2Gen's; needs no model, no weights
 and no network. Prints the table and the verdict; writes metrics.json and report.html to the output directory.
+
+Options of `python -m eval.score`.
 """
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 
 from data.cli import run_main
 from data.reports.labeler.labeler import label_report
-from eval.also import also_scores, parse_also
-from eval.bootstrap import Estimate
-from eval.groups import study_groups
-from eval.matching import Matched, match
-from eval.metrics_file import metrics_document
-from eval.page_study import page_study
-from eval.prediction_checks import check_consistency, check_grounding
-from eval.predictions import Prediction
-from eval.reference_vocabulary import R2GEN_MAX_WORDS, ReferenceVocabulary
-from eval.report_page import render_page
-from eval.report_table import ReportTable, read_table
-from eval.score_files import read_files
-from eval.score_options import ScoreConfig
-from eval.score_table import score_table
-from eval.scoring import Scores, score_predictions
-from eval.study_choice import choose_studies
-from eval.text_controls import CONSTANTS, TextControls, text_controls
-from eval.verdict import SHUFFLED_REPORTS, beaten_by, constant_facts, report_verdict, side_facts, with_interval
+from eval.controls.text import CONSTANTS, TextControls, text_controls
+from eval.metrics.bootstrap import NUM_RESAMPLES, Estimate
+from eval.metrics.normalization import DEFAULT_NORMALIZATION, NORMALIZATIONS, R2GEN_MAX_WORDS, ReferenceVocabulary
+from eval.predictions.matching import Matched, MissingPredictions, match
+from eval.predictions.prediction import Prediction
+from eval.predictions.tables import Columns, ReportTable, read_files, read_table
+from eval.report.document import check_consistency, check_grounding, metrics_document
+from eval.report.page import render_page
+from eval.report.selection import choose_studies
+from eval.report.study import page_study
+from eval.report.tables import score_table
+from eval.scoring.learned import also_scores, parse_also
+from eval.scoring.scores import Scores, score_predictions, study_groups
+from eval.scoring.verdict import SHUFFLED_REPORTS, beaten_by, constant_facts, report_verdict, side_facts, with_interval
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreConfig:
+    """Judge a file of predicted reports."""
+
+    predictions: Annotated[Path, tyro.conf.Positional]
+    """File of predictions: study ids and reports, with probabilities of findings where there are some."""
+    references: Annotated[Path | None, tyro.conf.Positional] = None
+    """File of references: study ids and true reports, with labels, patients, views where there are some."""
+    output_dir: Path | None = None
+    """Where metrics.json and report.html go; without it, figures are only printed."""
+    columns: tyro.conf.OmitArgPrefixes[Columns] = field(default_factory=Columns)
+    reference_split: str = ""
+    """Only references of this split; of R2Gen's annotation.json, test by itself."""
+    control_reports: Path | None = None
+    """Reports of other studies (training or validation), to choose the controls on."""
+    control_split: str = ""
+    """Only control reports of this split; of annotation.json, val by itself."""
+    control_column: str = ""
+    """Column of the control reports."""
+    reference_vocabulary: Path | None = None
+    """Training reports of a model, to see the references through its vocabulary as most published figures do; read with
+    --reference-id-column and --reference-column."""
+    reference_vocabulary_split: str = ""
+    """Only training reports of this split; of annotation.json, train by itself."""
+    reference_max_words: int = 0
+    """With a reference vocabulary, references are cut after so many words; 0: as R2Gen did, or not."""
+    missing_predictions: MissingPredictions = "leave-out"
+    """What a reference without prediction counts as."""
+    normalization: Literal[tuple(NORMALIZATIONS)] = DEFAULT_NORMALIZATION
+    """What is done to both texts before their words are compared."""
+    uncertain: Literal["positive", "negative"] = "positive"
+    """How an uncertain finding counts in the main figures; the other way is in metrics.json too."""
+    also: tuple[str, ...] = ()
+    """Learned metrics, each as metric=where: chexbert=FOLDER bertscore=FOLDER radgraph=FOLDER …"""
+    num_resamples: int = NUM_RESAMPLES
+    """Bootstrap resamples for the intervals."""
+    seed: int = 0
+    """Of the bootstrap and of the controls."""
+    num_page_studies: int = 12
+    """Studies shown on the page: a third each the worst, the best, and drawn by lot."""
+
+    def __post_init__(self):
+        for name, least in (("num_resamples", 1), ("num_page_studies", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; give at least {least}")
+        parse_also(self.also)
+
 
 NUM_NOTES_SHOWN = 12
 _label = lru_cache(maxsize=2**16)(label_report)

@@ -21,10 +21,10 @@ from rich.table import Table
 from data.cli import run_main
 from data.reports.labeler.labeler import label_report
 from data.study import load_studies
-from eval.heat_panel import findings_to_show, heat_panels
-from eval.predictions import Prediction, read_lines
-from eval.sentences import stated_findings, stated_sentences
-from eval.study_picture import STATES, StudyPicture, draw_study
+from eval.metrics.laterality import stated_findings, stated_sentences
+from eval.predictions.prediction import Prediction, read_lines
+from eval.report.study import findings_to_show, heat_panels
+from eval.report.study_picture import STATES, StudyPicture, draw_study
 from vlm.checkpoint.store import SHIPPED, told
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, UNLABELED

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from data.reports.labeler.labeler import label_report
-from eval.consistency import consistency
-from eval.contradictions import Contradiction
-from eval.sentences import StatedSentence, stated_sentences
+from eval.checks.consistency import consistency
+from eval.checks.contradictions import Contradiction
+from eval.metrics.laterality import StatedSentence, stated_sentences
 from page.doubt import find_doubts, mixed_studies
 from page.picture import Picture
 from page.study_files import read_study_files

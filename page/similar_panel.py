@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from eval.similar_cases import SimilarCase, SimilarCases, load_similar_cases
+from eval.retrieval.similar_cases import SimilarCase, SimilarCases, load_similar_cases
 from page import markup
 from page.visit import Visit
 from vlm.checkpoint.store import fetch_checkpoint
@@ -17,7 +17,8 @@ NUM_CASES = 3
 
 
 class SimilarPanel:
-    """Built inside a gr.Blocks; lays out nothing where the checkpoint has no index (`python -m eval.index_cases`)."""
+    """Built inside a gr.Blocks; lays out nothing where the checkpoint has no index (`python -m
+    eval.retrieval.index_cases`)."""
 
     def __init__(self, visit: gr.State, generator: ReportGenerator):
         self.generator = generator

@@ -17,7 +17,7 @@ from PIL import Image
 from data.corrections.correction import picture_hash, study_hash
 from data.images.dicom_identifiers import DicomIdentifiers
 from data.reports.deidentify import remove_identity
-from eval.run_record import checkpoint_hash
+from eval.predictions.run import checkpoint_hash
 from page.plain_text import plain_line, plain_text
 from page.reading import Reading
 from vlm.explain.attention import heatmaps, overlay_heatmap

@@ -22,20 +22,15 @@ MAY_IMPORT = {
 PROGRAMS = {Path("page/report.py"): {"vlm", "page", "data"}}
 """Programs that stand beside what they show and are imported by nobody: what they may import."""
 METRICS = {
-    "eval.bleu",
-    "eval.bootstrap",
-    "eval.calls",
-    "eval.chrf",
-    "eval.cider",
-    "eval.clinical",
-    "eval.meteor",
-    "eval.ngrams",
-    "eval.normalization",
-    "eval.probabilities",
-    "eval.reference_vocabulary",
-    "eval.rouge",
-    "eval.stemming",
-    "eval.text_scores",
+    "eval.metrics.bleu",
+    "eval.metrics.bootstrap",
+    "eval.metrics.probabilities",
+    "eval.metrics.chrf",
+    "eval.metrics.cider",
+    "eval.metrics.clinical",
+    "eval.metrics.meteor",
+    "eval.metrics.normalization",
+    "eval.metrics.rouge",
 }
 """What train may take from eval: files that turn strings and arrays into scores."""
 

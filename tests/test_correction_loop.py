@@ -7,7 +7,7 @@ from data import prepare
 from data.corrections.store import CorrectionStore
 from data.study import load_studies
 from data.synthetic.source import make_study
-from eval.rouge import rouge_l
+from eval.metrics.rouge import rouge_l
 from page.corrections import Edit, save_correction
 from page.reading import read_files
 from page.study_record import model_identity

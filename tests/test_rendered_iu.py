@@ -17,7 +17,7 @@ from bench.rendered_iu_training import TrainingOptions, steps, train
 from data.pipeline.draft import ImageOptions
 from data.reports.clean import TextOptions
 from data.study import load_studies
-from eval.predictions import Prediction
+from eval.predictions.prediction import Prediction
 from train import finetune
 from vlm.schema.findings import FINDING_INDEX, NEGATIVE, POSITIVE
 

@@ -12,8 +12,9 @@ from PIL import Image
 
 import app
 from data.synthetic.source import make_study
-from eval import batch, neighbours, show
-from eval.run_record import checkpoint_hash
+from eval import batch, show
+from eval.controls import neighbours
+from eval.predictions.run import checkpoint_hash
 from page import report
 from vlm.checkpoint import store as shipped
 from vlm.checkpoint.store import SHIPPED, SHIPPED_CHECKPOINT, fetch_checkpoint

@@ -5,8 +5,8 @@ import shutil
 import gradio as gr
 import pytest
 
-from eval.index_cases import main
-from eval.similar_cases import SimilarCase
+from eval.retrieval.index_cases import main
+from eval.retrieval.similar_cases import SimilarCase
 from page.similar_panel import NUM_CASES, SimilarPanel, similar_html
 from page.visit import Visit, read_visit, take_in
 from vlm.generator import GenerationOptions, ReportGenerator

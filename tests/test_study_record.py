@@ -99,7 +99,7 @@ def test_a_heatmap_is_the_picture_with_color_where_the_finding_looked(reading, g
 
 
 def test_doubts_contradictions_and_a_broken_off_report_are_warnings(reading, generator):
-    from eval.contradictions import Contradiction
+    from eval.checks.contradictions import Contradiction
 
     doubtful = replace(
         reading,

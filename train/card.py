@@ -3,7 +3,7 @@
     python -m train.card --run runs/mine
 
 train/finetune.py does it at its end; this program does it again for a run whose card or `training_data.json` is of
-before. `eval/model_card.py` writes a fuller card, with scores on studies that chose nothing.
+before. `eval/report/model_card.py` writes a fuller card, with scores on studies that chose nothing.
 """
 
 import json

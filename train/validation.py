@@ -11,9 +11,9 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from data.reports.labeler.labeler import label_report
-from eval.cider import cider
-from eval.clinical import f1_scores
-from eval.probabilities import auroc
+from eval.metrics.cider import cider
+from eval.metrics.clinical import f1_scores
+from eval.metrics.probabilities import auroc
 from train.batches import Collator, StudyDataset
 from vlm.decoding import GenerationOptions, write_reports
 from vlm.model import ReportModel

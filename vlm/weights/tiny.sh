@@ -45,6 +45,6 @@ for program in statements probe; do
   python -m eval.$program --dataset "$run/pneumonia" --split test --statements bacterial viral \
     --output "docs/results/tiny_bacterial_or_viral_by_$program.json"
 done
-python -m eval.results
-python -m eval.model_card --checkpoint vlm/weights/tiny --results docs/results/tiny_*.json \
+python -m eval.report.results
+python -m eval.report.model_card --checkpoint vlm/weights/tiny --results docs/results/tiny_*.json \
   --recipe vlm/weights/tiny.sh --notes vlm/weights/tiny_notes.md

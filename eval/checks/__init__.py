@@ -1,0 +1,1 @@
+"""Checks of reports and attention: consistency, contradictions, grounding."""

@@ -1,0 +1,218 @@
+"""Controls: what scores are reached without looking at the image, or by looking at other images. Printed beside every
+score.
+
+One report for all studies, chosen on validation or training reports and never on test, or somebody's at random; which
+need no model. Whose images a study is shown in their stead. `eval.controls.images` and `eval.controls.neighbours`
+ask the model.
+
+The best single report to give to every patient, by each metric: what a system that looks at nothing can reach.
+
+Candidates are real reports; a report that is best by CIDEr is short, by BLEU-4 long, by macro-F1 names many findings,
+so each metric has a constant of its own. Chosen on other reports than those it is scored on.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from eval.metrics.bleu import MAX_ORDER, bleu_from_statistics, ngram_counts
+from eval.metrics.cider import CiderReferences
+from eval.metrics.clinical import is_positive, mean_of_defined
+from eval.metrics.normalization import DEFAULT_NORMALIZATION, normalize_report
+from eval.predictions.prediction import Prediction, Refusal
+
+SHUFFLED, BLANK, MISMATCHED = "shuffled images", "blank images", "mismatched views"
+BASELINE, NEAREST, RANDOM = "baseline", "nearest neighbour", "random report"
+CONSTANT, CONSTANT_BLEU, CONSTANT_F1 = "constant sentence", "constant by BLEU-4", "constant by macro-F1"
+MOST_FREQUENT = "most frequent report"
+MEANINGS = {
+    SHUFFLED: "the model, shown another patient's images",
+    BLANK: "the model, shown gray without any picture; the indication and the number of views remain",
+    MISMATCHED: "the model, shown the right images with the wrong view positions: frontal as lateral, lateral as PA",
+    BASELINE: "another checkpoint on the same studies",
+    NEAREST: "the report of the training study whose features, as the model sees them, are nearest",
+    RANDOM: "each study gets the report of a training study, drawn by lot",
+    CONSTANT: "one validation report for all, the best by CIDEr on validation",
+    CONSTANT_BLEU: "one validation report for all, the best by BLEU-4 on validation",
+    CONSTANT_F1: "one validation report for all, the best by macro-F1 on validation",
+    MOST_FREQUENT: "the most frequent training report for all",
+}
+"""What each control is, in words."""
+MAX_CANDIDATES = 200
+MAX_REFERENCES = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Control:
+    """One control's predictions, for the very studies of the model and in their order; None and the `reason` where
+    that could not be had."""
+
+    name: str
+    predictions: tuple[Prediction, ...] | None
+    reason: str = ""
+    refusals: tuple[Refusal, ...] = ()
+
+
+def with_reports(predictions: Sequence[Prediction], reports: Sequence[str]) -> list[Prediction]:
+    """The predictions with other reports, which come with neither probabilities nor attention."""
+    return [
+        replace(prediction, report=report, probabilities=None, peaks=None)
+        for prediction, report in zip(predictions, reports, strict=True)
+    ]
+
+
+def constant_sentence(validation_references: Sequence[str], seed: int = 0) -> str | None:
+    """The validation report closest to all of them by mean CIDEr; None where there is no report.
+
+    Of large splits, 500 reports and 200 different candidates among them are drawn.
+    """
+    references = [reference for reference in validation_references if normalize_report(reference)]
+    if not references:
+        return None
+    chooser = random.Random(seed)
+    if len(references) > MAX_REFERENCES:
+        references = chooser.sample(references, MAX_REFERENCES)
+    words = [normalize_report(reference).split() for reference in references]
+    # One candidate a wording; sorted, so that ties and the draw depend on nothing but the text.
+    candidates = sorted({tuple(report): number for number, report in enumerate(words)}.items())
+    if len(candidates) > MAX_CANDIDATES:
+        candidates = chooser.sample(candidates, MAX_CANDIDATES)
+    corpus = CiderReferences(words)
+    _, best = max(candidates, key=lambda candidate: corpus.score_against_all(candidate[0]).mean())
+    return references[best]
+
+
+def most_frequent_report(training_references: Sequence[str]) -> str | None:
+    """The most frequent wording, in its first spelling; of several the alphabetically first; None if no report."""
+    wordings: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for reference in training_references:
+        if wording := normalize_report(reference):
+            wordings.setdefault(wording, reference)
+            counts[wording] += 1
+    if not counts:
+        return None
+    return wordings[min(counts, key=lambda wording: (-counts[wording], wording))]
+
+
+def all_different(references: Sequence[str]) -> bool:
+    """Whether no two reports have the same words: then none is more frequent than another."""
+    wordings = [wording for reference in references if (wording := normalize_report(reference))]
+    return len(set(wordings)) == len(wordings)
+
+
+def random_reports(
+    subject_ids: Sequence[str], reports: Sequence[str], report_subject_ids: Sequence[str], seed: int = 0
+) -> list[str] | None:
+    """For each study the report of another patient, drawn by lot; None where that cannot be had for all.
+
+    A report may be drawn several times; empty ones are not.
+    """
+    candidates = [
+        (report, subject)
+        for report, subject in zip(reports, report_subject_ids, strict=True)
+        if normalize_report(report)
+    ]
+    if not candidates:
+        return None
+    chooser = random.Random(seed)
+    drawn = []
+    for subject in subject_ids:
+        report, author = chooser.choice(candidates)
+        if subject and author == subject:
+            of_others = [report for report, author in candidates if author != subject]
+            if not of_others:
+                return None
+            report = chooser.choice(of_others)
+        drawn.append(report)
+    return drawn
+
+
+def derangement(subject_ids: Sequence[str], seed: int = 0) -> list[int]:
+    """For each study the index of the study whose images it gets: a permutation in which nobody's images
+    stay with the same subject.
+
+    Raises:
+        ValueError: impossible, as one subject has more than half of the studies.
+    """
+    studies_of: dict[str, list[int]] = {}
+    for study, subject in enumerate(subject_ids):
+        studies_of.setdefault(subject, []).append(study)
+    largest = max(studies_of, key=lambda subject: len(studies_of[subject]), default="")
+    shift = len(studies_of.get(largest, ()))
+    if 2 * shift > len(subject_ids):
+        raise ValueError(
+            f"images cannot be shuffled between patients: {shift} of {len(subject_ids)} studies "
+            f"are of subject {largest!r}; evaluate studies of more patients"
+        )
+    groups = list(studies_of.values())
+    random.Random(seed).shuffle(groups)
+    order = [study for group in groups for study in group]
+    # With a subject's studies side by side, a shift by the largest group leaves every group.
+    donors = [0] * len(order)
+    for position, study in enumerate(order):
+        donors[study] = order[(position + shift) % len(order)]
+    return donors
+
+
+MAX_REPORTS = 2_000
+LabelReport = Callable[[str], Sequence[int]]
+
+
+def best_constants(
+    reports: Sequence[str],
+    label_report: LabelReport,
+    *,
+    normalization: str = DEFAULT_NORMALIZATION,
+    uncertain_is_positive: bool = True,
+    seed: int = 0,
+) -> dict[str, str]:
+    """For "macro_f1", "cider" and "bleu_4" the report that would score best if it were given to all of `reports`, or to
+    2,000 drawn from them; empty where there is no report."""
+    reports = sorted(report for report in reports if normalize_report(report, normalization))
+    if not reports:
+        return {}
+    if len(reports) > MAX_REPORTS:
+        reports = random.Random(seed).sample(reports, MAX_REPORTS)
+    return {
+        "macro_f1": best_by_macro_f1(reports, label_report, uncertain_is_positive),
+        "cider": constant_sentence(reports, seed),
+        "bleu_4": best_by_bleu_4(reports, normalization),
+    }
+
+
+def best_by_bleu_4(reports: Sequence[str], normalization: str = DEFAULT_NORMALIZATION) -> str:
+    """The report with the highest corpus BLEU-4 against all; of equals the first by its words.
+
+    A constant's matches are the sum over its n-grams of min(its count, the reference's count): of how many references
+    have the n-gram at least once, twice, … So every report is tried against all without comparing pairs.
+    """
+    words = [tuple(normalize_report(report, normalization).split()) for report in reports]
+    having: Counter[tuple[tuple[str, ...], int]] = Counter()
+    for report in words:
+        for ngram, count in ngram_counts(report).items():
+            having.update((ngram, times) for times in range(1, count + 1))
+    num_words = sum(map(len, words))
+    candidates = sorted({report: number for number, report in reversed(list(enumerate(words)))}.items())
+    statistics = np.zeros((len(candidates), 2 * MAX_ORDER + 2))
+    for row, (report, _) in enumerate(candidates):
+        for ngram, count in ngram_counts(report).items():
+            statistics[row, len(ngram) - 1] += sum(having[ngram, times] for times in range(1, count + 1))
+        statistics[row, MAX_ORDER : 2 * MAX_ORDER] = [max(0, len(report) - order) for order in range(MAX_ORDER)]
+        statistics[row, MAX_ORDER : 2 * MAX_ORDER] *= len(words)
+        statistics[row, -2:] = len(report) * len(words), num_words
+    return reports[candidates[int(bleu_from_statistics(statistics)[:, MAX_ORDER - 1].argmax())][1]]
+
+
+def best_by_macro_f1(reports: Sequence[str], label_report: LabelReport, uncertain_is_positive: bool = True) -> str:
+    """The report whose findings, said of every patient, have the highest macro-F1; of equals the first by its text."""
+    candidates = sorted(set(reports))
+    labels_of = {report: label_report(report) for report in candidates}
+    share = is_positive(np.array([labels_of[report] for report in reports]), uncertain_is_positive).mean(axis=0)
+    said = is_positive(np.array([labels_of[report] for report in candidates]), uncertain_is_positive)
+    # Said of all, a finding has precision p and recall 1, where p is the share of patients who have it.
+    f1 = np.where(share > 0, said * 2 * share / (1 + share), np.nan)
+    return candidates[int(np.nan_to_num(mean_of_defined(f1)).argmax())]

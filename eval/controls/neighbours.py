@@ -1,0 +1,154 @@
+"""The nearest neighbour as a writer of reports: each study gets the report of the training study that looks most like
+it to the model. A baseline that any written report has to beat, with the neighbour and its similarity told.
+
+    python -m eval.controls.neighbours --dataset studies --split test --output neighbours.jsonl --checkpoint
+    runs/mine/best
+
+Features of the training studies are computed once and kept beside the output (or at --index), in pieces, so that a
+killed run goes on; several processes (`accelerate launch -m eval.controls.neighbours …`) share the work.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import datasets
+import numpy as np
+import tyro
+from rich.console import Console
+
+from data.cli import run_main
+from data.study import load_studies
+from eval.controls.control import NEAREST
+from eval.predictions.prediction import Prediction, write_lines
+from eval.predictions.run import checkpoint_hash, progress, start_processes
+from eval.retrieval.index import FeatureIndex, feature_origin, index_studies, nearest
+from vlm.checkpoint.store import SHIPPED, told
+from vlm.generator import ReportGenerator
+from vlm.schema.report_format import compose_report, split_report
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NeighboursConfig:
+    """Give each study of a split the report of the training study that looks most like it."""
+
+    checkpoint: str = SHIPPED
+    """Checkpoint folder (or hub id) of the model whose features are compared; by default the one that ships with the
+    project."""
+    dataset: Path
+    """Prepared data set, as `python -m data.prepare` writes it."""
+    output: Path
+    """The file of predictions to write (JSON lines), as eval/batch.py writes them."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Whose studies get reports; a patient's own other studies are never their neighbours."""
+    index: Path | None = None
+    """Where the features of the training studies are kept; by default beside the output. In the checkpoint's folder, as
+    similar_studies.safetensors, they serve whoever looks for similar cases."""
+    batch_size: int = 16
+    """Studies at a time; memory grows with it."""
+
+    def __post_init__(self):
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-size is {self.batch_size}; give at least 1")
+
+
+def main(argv: Sequence[str] | None = None):
+    """Parses, computes features, searches, writes."""
+    config = tyro.cli(NeighboursConfig, args=argv, description=__doc__)
+    processes = start_processes()
+    console = Console(quiet=not processes.is_main_process)
+    console.print(told(config.checkpoint), highlight=False, soft_wrap=True)
+    splits = load_studies(config.dataset)
+    for split in ("train", config.split):
+        if split not in splits or not len(splits[split]):
+            raise ValueError(f"{config.dataset} has no studies in split {split!r}, which neighbours need")
+    generator = ReportGenerator.from_pretrained(config.checkpoint, device=processes.device)
+    checkpoint = checkpoint_hash(config.checkpoint)
+    kept = {"train": config.index or config.output.with_suffix(".train.safetensors")}
+    kept[config.split] = kept.get(config.split, config.output.with_suffix(f".{config.split}.safetensors"))
+    with progress(console) as track:
+        indices = {
+            split: index_studies(
+                generator,
+                splits[split],
+                path,
+                origin=feature_origin(checkpoint, splits[split]),
+                batch_size=config.batch_size,
+                processes=processes,
+                track=track,
+            )
+            for split, path in kept.items()
+        }
+    if not processes.is_main_process:
+        return
+    predictions = neighbour_predictions(splits[config.split], indices[config.split], splits["train"], indices["train"])
+    config.output.parent.mkdir(parents=True, exist_ok=True)
+    write_lines(config.output, predictions)
+    given = len(splits[config.split])
+    console.print(
+        f"{len(predictions)} of {given} studies have a neighbour, {given - len(predictions)} have none: {config.output}"
+    )
+
+
+def neighbour_predictions(
+    studies: datasets.Dataset, index: FeatureIndex, training: datasets.Dataset, training_index: FeatureIndex
+) -> list[Prediction]:
+    """A prediction for each study of `index`: the report of its nearest training study of another patient that has a
+    report. A study without such a neighbour is left out."""
+    reports = _reports(training)
+    training_index = _only(training_index, [bool(reports.get(study_id)) for study_id in training_index.study_ids])
+    found = nearest(
+        training_index,
+        index.features,
+        study_ids=index.study_ids,
+        subject_ids=index.subject_ids,
+    )
+    rows = {row["study_id"]: row for row in studies.remove_columns("images")}
+    predictions = []
+    for study_id, position, similarity in zip(
+        index.study_ids, found.positions[:, 0], found.similarities[:, 0], strict=True
+    ):
+        if position < 0:
+            continue
+        row, neighbour = rows[study_id], training_index.study_ids[position]
+        sections = split_report(reports[neighbour])
+        predictions.append(
+            Prediction(
+                study_id=study_id,
+                subject_id=row["subject_id"],
+                report=reports[neighbour],
+                findings=sections.findings,
+                impression=sections.impression,
+                reference=compose_report(findings=row["findings"], impression=row["impression"]),
+                reference_labels=tuple(row["labels"]),
+                view_positions=tuple(row["view_positions"]),
+                source=row["source"],
+                control=NEAREST,
+                neighbour_study_id=neighbour,
+                similarity=round(float(similarity), 6),
+            )
+        )
+    return predictions
+
+
+def _only(index: FeatureIndex, chosen: Sequence[bool]) -> FeatureIndex:
+    kept = np.flatnonzero(chosen)
+    return FeatureIndex(
+        features=index.features[kept],
+        study_ids=tuple(index.study_ids[position] for position in kept),
+        subject_ids=tuple(index.subject_ids[position] for position in kept),
+        origin=index.origin,
+    )
+
+
+def _reports(studies: datasets.Dataset) -> dict[str, str]:
+    columns = (studies[name][:] for name in ("study_id", "findings", "impression"))
+    return {
+        study_id: compose_report(findings=findings, impression=impression)
+        for study_id, findings, impression in zip(*columns, strict=True)
+    }
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,1 @@
+"""Metrics: strings or label arrays in, scores per study out. No torch."""

@@ -1,0 +1,69 @@
+"""BLEU-1 to 4 (Papineni et al. 2002): words of the prediction that the reference has too, one to four in a row.
+
+Corpus level, cumulative, unsmoothed: the values of pycocoevalcap 1.2's Bleu on the same words.
+
+The n-grams of a report: runs of 1 to 4 words and how often each occurs.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.metrics.normalization import DEFAULT_NORMALIZATION, paired_words
+
+MAX_ORDER = 4
+
+
+def ngram_counts(words: Sequence[str]) -> Counter[tuple[str, ...]]:
+    """Every run of 1 to MAX_ORDER words."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    for order in range(1, MAX_ORDER + 1):
+        # Shifted copies of the list, zipped: the run that starts at each word.
+        counts.update(zip(*(words[start:] for start in range(order)), strict=False))
+    return counts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BleuScore:
+    """`statistics` [studies, 10]: matched n-grams (1 to 4), predicted n-grams (1 to 4), predicted and reference
+    words; their sums make the corpus score. `scores` are BLEU-1 to 4, `per_study` [studies, 4]."""
+
+    statistics: np.ndarray
+    per_study: np.ndarray
+    scores: tuple[float, ...]
+
+
+def bleu(
+    predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
+) -> BleuScore:
+    """BLEU-1 to 4, each of 0 to 1."""
+    pairs = paired_words(predictions, references, normalization)
+    statistics = np.array([_statistics(*pair) for pair in pairs], dtype=np.int64)
+    return BleuScore(
+        statistics=statistics,
+        per_study=bleu_from_statistics(statistics),
+        scores=tuple(float(score) for score in bleu_from_statistics(statistics.sum(axis=0))),
+    )
+
+
+def bleu_from_statistics(statistics: np.ndarray) -> np.ndarray:
+    """BLEU-1 to 4 [..., 4] of sums [..., 10] of `BleuScore.statistics`."""
+    statistics = np.asarray(statistics, dtype=np.float64)
+    matched, predicted = statistics[..., :MAX_ORDER], statistics[..., MAX_ORDER : 2 * MAX_ORDER]
+    # The small constants are pycocoevalcap's: they keep empty predictions at 0 without dividing by 0.
+    precisions = (matched + 1e-15) / (predicted + 1e-9)
+    geometric_means = np.cumprod(precisions, axis=-1) ** (1 / np.arange(1, MAX_ORDER + 1))
+    length_ratio = (statistics[..., -2:-1] + 1e-15) / (statistics[..., -1:] + 1e-9)
+    return geometric_means * np.exp(np.minimum(0.0, 1 - 1 / length_ratio))
+
+
+def _statistics(prediction: list[str], reference: list[str]) -> list[int]:
+    matched = [0] * MAX_ORDER
+    in_reference = ngram_counts(reference)
+    for ngram, count in ngram_counts(prediction).items():
+        if ngram in in_reference:
+            matched[len(ngram) - 1] += min(count, in_reference[ngram])
+    predicted = [max(0, len(prediction) - order) for order in range(MAX_ORDER)]
+    return [*matched, *predicted, len(prediction), len(reference)]

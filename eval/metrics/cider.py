@@ -1,0 +1,126 @@
+"""CIDEr (Vedantam et al. 2015): n-grams that prediction and reference share, the rarer in the references the dearer.
+
+The field's "CIDEr" is pycocoevalcap's, which is line by line its authors' CIDEr-D: counts are clipped and a
+difference in length costs. `cider` is that one; `plain_cider` the paper's CIDEr without either.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from eval.metrics.bleu import MAX_ORDER, ngram_counts
+from eval.metrics.normalization import DEFAULT_NORMALIZATION, MeanScore, mean_score, paired_words
+
+CIDER_NAME = "CIDEr (pycocoevalcap, = CIDEr-D)"
+PLAIN_CIDER_NAME = "CIDEr (paper, unclipped)"
+SIGMA = 6.0
+
+
+def cider(
+    predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
+) -> MeanScore:
+    """CIDEr-D (0 to 10), with document frequencies from these references.
+
+    0 for a single study, whose words are all equally rare.
+    """
+    return both_ciders(predictions, references, normalization)[0]
+
+
+def plain_cider(
+    predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
+) -> MeanScore:
+    """As `cider`, without clipping and length penalty: ten times the mean cosine of the weighed n-grams."""
+    return both_ciders(predictions, references, normalization)[1]
+
+
+def both_ciders(
+    predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
+) -> tuple[MeanScore, MeanScore]:
+    """`cider` and `plain_cider` for the cost of one."""
+    pairs = paired_words(predictions, references, normalization)
+    corpus = CiderReferences([reference for _, reference in pairs])
+    scores = np.array([corpus.scores(words, study) for study, (words, _) in enumerate(pairs)])
+    return mean_score(scores[:, 0]), mean_score(scores[:, 1])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _WeighedReport:
+    """Term frequency times rarity of each n-gram; their norms by order; the number of bigrams (COCO's length)."""
+
+    weights: dict[tuple[str, ...], float]
+    norms: tuple[float, ...]
+    num_bigrams: int
+
+
+class CiderReferences:
+    """References (as words) counted once, to score any prediction against any of them, or against all at once."""
+
+    def __init__(self, references: Sequence[Sequence[str]]):
+        self._references = references
+        frequencies = Counter(ngram for words in references for ngram in ngram_counts(words))
+        log_num_references = math.log(len(references))
+        self._rarity = {ngram: log_num_references - math.log(frequency) for ngram, frequency in frequencies.items()}
+        self._rarity_of_unseen = log_num_references
+
+    def scores(self, prediction: Sequence[str], study: int) -> tuple[float, float]:
+        """CIDEr and plain CIDEr of one prediction (as words) against the reference of `study`."""
+        return _similarities(self._weigh(prediction), self._weigh(self._references[study]))
+
+    def score_against_all(self, prediction: Sequence[str]) -> np.ndarray:
+        """CIDEr of one prediction against each reference, many times faster than one by one."""
+        weighed, totals = self._weigh(prediction), np.zeros(len(self._references))
+        index, num_bigrams = self._index
+        for ngram, weight in weighed.weights.items():
+            if ngram in index and weight > 0:
+                studies, weights, norms = index[ngram]
+                totals[studies] += np.minimum(weight, weights) * weights / (weighed.norms[len(ngram) - 1] * norms)
+        penalties = np.exp(-((len(prediction[1:]) - num_bigrams) ** 2) / (2 * SIGMA**2))
+        return 10 * totals * penalties / MAX_ORDER
+
+    @cached_property
+    def _index(self) -> tuple[dict[tuple[str, ...], tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray]:
+        """For each n-gram the references that have it, its weights there and their norms of its order; the number of
+        bigrams of each reference."""
+        found: dict[tuple[str, ...], list[tuple[int, float, float]]] = {}
+        num_bigrams = np.zeros(len(self._references))
+        for study, words in enumerate(self._references):
+            weighed = self._weigh(words)
+            num_bigrams[study] = weighed.num_bigrams
+            for ngram, weight in weighed.weights.items():
+                if weight > 0:
+                    found.setdefault(ngram, []).append((study, weight, weighed.norms[len(ngram) - 1]))
+        index = {}
+        for ngram, entries in found.items():
+            studies, weights, norms = zip(*entries, strict=True)
+            index[ngram] = np.array(studies), np.array(weights), np.array(norms)
+        return index, num_bigrams
+
+    def _weigh(self, words: Sequence[str]) -> _WeighedReport:
+        weights: dict[tuple[str, ...], float] = {}
+        squares = [0.0] * MAX_ORDER
+        for ngram, count in ngram_counts(words).items():
+            weight = count * self._rarity.get(ngram, self._rarity_of_unseen)
+            weights[ngram] = weight
+            squares[len(ngram) - 1] += weight * weight
+        return _WeighedReport(weights=weights, norms=tuple(map(math.sqrt, squares)), num_bigrams=max(0, len(words) - 1))
+
+
+def _similarities(prediction: _WeighedReport, reference: _WeighedReport) -> tuple[float, float]:
+    clipped, plain = [0.0] * MAX_ORDER, [0.0] * MAX_ORDER
+    for ngram, weight in prediction.weights.items():
+        reference_weight = reference.weights.get(ngram)
+        if reference_weight is not None:
+            order = len(ngram) - 1
+            clipped[order] += min(weight, reference_weight) * reference_weight
+            plain[order] += weight * reference_weight
+    norms = [one * other for one, other in zip(prediction.norms, reference.norms, strict=True)]
+    total, plain_total = (
+        sum(product / norm for product, norm in zip(products, norms, strict=True) if norm > 0)
+        for products in (clipped, plain)
+    )
+    penalty = math.exp(-((prediction.num_bigrams - reference.num_bigrams) ** 2) / (2 * SIGMA**2))
+    return 10 * total * penalty / MAX_ORDER, 10 * plain_total / MAX_ORDER

@@ -1,0 +1,1 @@
+"""The metrics as modules of the `evaluate` library, loaded by path."""

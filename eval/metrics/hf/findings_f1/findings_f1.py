@@ -1,0 +1,23 @@
+"""F1 of CheXpert's findings as the labeler reads them: `evaluate.load("eval/metrics/hf/findings_f1")`."""
+
+import evaluate
+
+from data.reports.labeler.labeler import label_report
+from eval.metrics.clinical import AVERAGES, f1_scores
+from eval.metrics.hf.module import module_info
+
+
+class FindingsF1(evaluate.Metric):
+    """`compute(predictions=, references=, uncertain_is_positive=True)` gives the averages of
+    eval/metrics/clinical.py over 14
+    findings and over CheXpert's five (_5), and the convention; an average over no defined finding is None."""
+
+    def _info(self):
+        return module_info(
+            "precision, recall and F1 of 14 findings, read from both texts by data/reports/labeler/labeler.py"
+        )
+
+    def _compute(self, predictions, references, uncertain_is_positive=True):
+        labels = ([label_report(report) for report in reports] for reports in (predictions, references))
+        scores = f1_scores(*labels, uncertain_is_positive)
+        return {name: getattr(scores, name) for name in AVERAGES} | {"convention": scores.convention}

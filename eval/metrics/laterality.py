@@ -1,0 +1,110 @@
+"""Does a report put a finding on the right side? What the F1 of findings does not ask.
+
+Asked are the findings that the reference report puts on one side, left or right, wherever it states them, and that the
+written report states as well. A report that guesses is as often on the opposite side as on the true one.
+
+The sentences of a report and the findings that each states, to mark them for a reader.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from data.reports.sentences import split_sentences
+from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS, POSITIVE, UNCERTAIN
+from vlm.schema.report_format import split_report
+
+_NO_FINDING = FINDING_INDEX["No Finding"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatedSentence:
+    """`findings`: indices of those the sentence says are present or possible."""
+
+    text: str
+    section: str
+    findings: tuple[int, ...]
+
+
+def report_sentences(report: str) -> list[str]:
+    """The sentences of both sections, in order, headings left out."""
+    sections = split_report(report)
+    return [sentence for text in (sections.findings, sections.impression) for sentence in split_sentences(text)]
+
+
+def stated_sentences(report: str, label_report: Callable[[str], Sequence[int]]) -> list[StatedSentence]:
+    """The report sentence by sentence, in order. No Finding belongs to a whole report and is never among them."""
+    sections = split_report(report)
+    return [
+        StatedSentence(text=sentence, section=section, findings=stated_findings(label_report(sentence)))
+        for section, text in (("Findings", sections.findings), ("Impression", sections.impression))
+        for sentence in split_sentences(text)
+    ]
+
+
+def stated_findings(labels: Collection[int]) -> tuple[int, ...]:
+    """Indices of the findings that labels call positive or uncertain, No Finding left out."""
+    return tuple(index for index, label in enumerate(labels) if label in (POSITIVE, UNCERTAIN) and index != _NO_FINDING)
+
+
+SIDE_SCORES = ("side_agreement", "side_reversal")
+"""Shares of the findings asked: put on the true side alone; on the opposite side alone. The rest is put on both sides
+or on none."""
+_SIDES = {
+    "left": re.compile(r"\bleft(?:ward)?\b|\blingula", re.IGNORECASE),
+    "right": re.compile(r"\bright(?:ward)?\b", re.IGNORECASE),
+}
+_BOTH = re.compile(r"\bbilateral(?:ly)?\b|\bboth\b|\bbibasilar\b|\bbibasal\b", re.IGNORECASE)
+
+
+def stated_sides(report: str, label_report: Callable[[str], Sequence[int]]) -> list[frozenset[str] | None]:
+    """For each of the 14 findings the sides that the sentences which state it name; None where none states it."""
+    return _sides_of(stated_sentences(report, label_report))
+
+
+def crossed_findings(report: str, label_report: Callable[[str], Sequence[int]]) -> tuple[int, ...]:
+    """Indices of the findings that stand on one side in the findings and on the other in the impression."""
+    sentences = stated_sentences(report, label_report)
+    above, below = (
+        _sides_of([sentence for sentence in sentences if sentence.section == section])
+        for section in ("Findings", "Impression")
+    )
+    return tuple(
+        finding
+        for finding, (one, other) in enumerate(zip(above, below, strict=True))
+        if one and other and len(one) == len(other) == 1 and one != other
+    )
+
+
+def _sides_of(sentences: Iterable[StatedSentence]) -> list[frozenset[str] | None]:
+    sides: list[set[str] | None] = [None] * NUM_FINDINGS
+    for sentence in sentences:
+        is_both = _BOTH.search(sentence.text) is not None
+        named = {side for side, pattern in _SIDES.items() if is_both or pattern.search(sentence.text)}
+        for finding in sentence.findings:
+            sides[finding] = (sides[finding] or set()) | named
+    return [None if named is None else frozenset(named) for named in sides]
+
+
+def side_counts(
+    reports: Sequence[str], references: Sequence[str], label_report: Callable[[str], Sequence[int]]
+) -> Float[np.ndarray, "studies 3"]:
+    """How many findings of each study are asked, put on the true side, put on the opposite one."""
+    counts = np.zeros((len(reports), 3))
+    for study, (report, reference) in enumerate(zip(reports, references, strict=True)):
+        true = stated_sides(reference, label_report)
+        if not any(sides is not None and len(sides) == 1 for sides in true):
+            continue
+        for written, sides in zip(stated_sides(report, label_report), true, strict=True):
+            if written is not None and sides is not None and len(sides) == 1:
+                counts[study] += (1, written == sides, len(written) == 1 and written != sides)
+    return counts
+
+
+def side_scores(counts: Float[np.ndarray, "*resamples 3"]) -> dict[str, np.ndarray]:
+    """The shares, of summed counts; NaN where nothing is asked."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {score: counts[..., 1 + number] / counts[..., 0] for number, score in enumerate(SIDE_SCORES)}

@@ -1,0 +1,1 @@
+"""Metrics that need model weights or Java, loaded only when asked for."""

@@ -1,0 +1,226 @@
+"""The words of a report that text metrics compare, under a name that is printed with every score.
+
+Scores move with case, headings and punctuation, so two figures can be held against each other only under the same
+normalisation. `r2gen` is what most published figures on Indiana (IU X-Ray) reports rest on: full stops are words
+there. Many also pass the references through a vocabulary: see eval/metrics/normalization.py.
+
+References as a model with a small vocabulary sees them, which is how most figures on the R2Gen splits were made.
+
+Words that the training reports hold fewer than 3 times become <unk> and long references are cut; both raise scores,
+so this is never done unasked and its description is printed with the result. Predictions are left as they are.
+
+What every text metric takes and gives: two equally long lists of strings in, a score per study and one in all out.
+
+One reference a study. A metric that is no mean over studies keeps additive `statistics`, so that a bootstrap
+resample is a matrix product of weights and statistics.
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlm.schema.report_format import report_body
+
+UNKNOWN_WORD = "<unk>"
+_WORD = re.compile(r"\d+\.\d+|[^\W_]+")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+# R2Gen wrote `:-[` in its set of characters, which also means ;<=>?@ and A to Z. <unk> is no report's but a model's.
+_R2GEN_DROPPED = re.compile(rf"({UNKNOWN_WORD})|[.,?;*!%^&_+():-\[\]{{}}\"/\\']")
+
+
+def _plain(report: str) -> str:
+    return " ".join(_WORD.findall(report_body(report).lower()))
+
+
+def _none(report: str) -> str:
+    return " ".join(report.split())
+
+
+def _lowercase(report: str) -> str:
+    return _none(report.lower())
+
+
+def _no_punctuation(report: str) -> str:
+    return _none(report.lower().translate(_NO_PUNCTUATION))
+
+
+def _r2gen(report: str) -> str:
+    """cuhksz-nlp/R2Gen, modules/tokenizers.py, clean_report_iu_xray; the same for text that went through it before."""
+    given = _none(report)
+    if not given:
+        return ""
+    cleaned = _r2gen_sentences(report)
+    # A report that a model wrote in such words and did not finish has no full stop to be given.
+    return given if f"{given} ." == cleaned and " . " in given else cleaned
+
+
+def _r2gen_mimic(report: str) -> str:
+    """clean_report_mimic_cxr of the same file, which also joins lines, runs of spaces and of underscores."""
+    return _r2gen(re.sub(r" +", " ", re.sub(r"_+", "_", report.replace("\n", " "))))
+
+
+def _r2gen_sentences(report: str) -> str:
+    text = re.sub(r"\.+", ".", report).replace("1. ", "")
+    for before in (". ", " "):
+        for number in "2345":
+            text = text.replace(f"{before}{number}. ", ". ")
+    sentences = [_R2GEN_DROPPED.sub(r"\1", sentence) for sentence in text.strip().lower().split(". ")]
+    return _none(" . ".join(sentences) + " .")
+
+
+NORMALIZATIONS: dict[str, Callable[[str], str]] = {
+    "plain": _plain,
+    "none": _none,
+    "lowercase": _lowercase,
+    "no_punctuation": _no_punctuation,
+    "r2gen": _r2gen,
+    "r2gen_mimic": _r2gen_mimic,
+}
+DESCRIPTIONS = {
+    "plain": "headings dropped, lower case, punctuation and ___ to spaces, decimals kept",
+    "none": "the text as given, split at white space",
+    "lowercase": "lower case, split at white space; headings and punctuation stay",
+    "no_punctuation": "lower case, every ASCII punctuation mark deleted (x-ray becomes xray); headings stay",
+    "r2gen": "as R2Gen for Indiana (IU X-Ray): lower case, list numbers and punctuation but - deleted, "
+    "a full stop is a word",
+    "r2gen_mimic": "as R2Gen for MIMIC-CXR: like r2gen, with line ends and runs of _ and spaces joined first",
+}
+DEFAULT_NORMALIZATION = "plain"
+_ENDS_WITH_FULL_STOP = frozenset({"r2gen", "r2gen_mimic"})
+
+
+def normalize_report(report: str, normalization: str = DEFAULT_NORMALIZATION) -> str:
+    """The report's words with one space between them.
+
+    Raises:
+        ValueError: no normalisation has that name.
+    """
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"normalization {normalization!r} is not known; choose one of {', '.join(NORMALIZATIONS)}")
+    return NORMALIZATIONS[normalization](report)
+
+
+def normalize_prediction(prediction: str, normalization: str = DEFAULT_NORMALIZATION) -> str:
+    """As `normalize_report`, but what a model left unfinished gets no full stop: R2Gen cleans references alone.
+
+    Raises:
+        ValueError: no normalisation has that name.
+    """
+    words = normalize_report(prediction, normalization)
+    is_unfinished = normalization in _ENDS_WITH_FULL_STOP and not prediction.rstrip().endswith(".")
+    return words.removesuffix(" .") if is_unfinished else words
+
+
+R2GEN_MAX_WORDS = {"r2gen": 59, "r2gen_mimic": 99}
+"""R2Gen's --max_seq_length 60 and 100 count the mark at the start of the report."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferenceVocabulary:
+    """`max_words` None: references are not cut. `normalization` is what its words were counted under."""
+
+    words: frozenset[str]
+    normalization: str
+    num_training_reports: int
+    min_count: int
+    max_words: int | None
+
+    @classmethod
+    def from_reports(
+        cls,
+        training_reports: Iterable[str],
+        *,
+        normalization: str = "r2gen",
+        min_count: int = 3,
+        max_words: int | None = None,
+    ) -> "ReferenceVocabulary":
+        """Counts the words of a model's training reports.
+
+        Raises:
+            ValueError: there is no report, no word is that frequent, or a number is below 1.
+        """
+        for name, value in (("min_count", min_count), ("max_words", max_words)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; give at least 1")
+        counts: Counter[str] = Counter()
+        num_training_reports = 0
+        for report in training_reports:
+            counts.update(normalize_report(report, normalization).split())
+            num_training_reports += 1
+        words = frozenset(word for word, count in counts.items() if count >= min_count)
+        if not words:
+            raise ValueError(
+                f"no word occurs {min_count} times in the {num_training_reports} training reports for the reference "
+                "vocabulary; give the reports that the model was trained on"
+            )
+        return cls(
+            words=words,
+            normalization=normalization,
+            num_training_reports=num_training_reports,
+            min_count=min_count,
+            max_words=max_words,
+        )
+
+    @property
+    def description(self) -> str:
+        """What is printed with every score."""
+        cut = "" if self.max_words is None else f", references cut after {self.max_words} words"
+        return (
+            f"references' words seen fewer than {self.min_count} times in {self.num_training_reports} training reports "
+            f"replaced by {UNKNOWN_WORD} ({len(self.words)} words known){cut}"
+        )
+
+    def apply(self, reference: str) -> str:
+        """A reference report normalised, cut, and its unknown words replaced."""
+        words = normalize_report(reference, self.normalization).split()[: self.max_words]
+        return " ".join(word if word in self.words else UNKNOWN_WORD for word in words)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class MeanScore:
+    """A score whose value for the corpus is the mean over studies."""
+
+    per_study: np.ndarray
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CorpusScore:
+    """A score whose value for the corpus follows from `statistics` [studies, k] summed over studies."""
+
+    statistics: np.ndarray
+    per_study: np.ndarray
+    score: float
+
+
+def mean_score(per_study: Sequence[float]) -> MeanScore:
+    """The mean of at least one study's scores."""
+    per_study = np.asarray(per_study, dtype=np.float64)
+    return MeanScore(per_study=per_study, score=float(per_study.mean()))
+
+
+def paired_texts(predictions: Sequence[str], references: Sequence[str], normalization: str) -> list[tuple[str, str]]:
+    """Prediction and reference of each study, normalised.
+
+    Raises:
+        ValueError: the lists are empty or of unequal length, or no normalisation has that name.
+    """
+    if len(predictions) != len(references):
+        raise ValueError(f"{len(predictions)} predictions but {len(references)} references: give one of each a study")
+    if not len(predictions):
+        raise ValueError("0 predictions to score: give at least one study with a reference report")
+    return [
+        (normalize_prediction(prediction, normalization), normalize_report(reference, normalization))
+        for prediction, reference in zip(predictions, references, strict=True)
+    ]
+
+
+def paired_words(
+    predictions: Sequence[str], references: Sequence[str], normalization: str
+) -> list[tuple[list[str], list[str]]]:
+    """As `paired_texts`, split at white space."""
+    return [(one.split(), other.split()) for one, other in paired_texts(predictions, references, normalization)]

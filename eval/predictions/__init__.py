@@ -1,0 +1,1 @@
+"""Predictions: generated, read from files of any kind, matched with references."""

@@ -1,0 +1,112 @@
+"""Which column of a file of reports is what: by the user's word, or by the names in use."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from eval.predictions.files import POSITION, ReportFile
+from vlm.schema.findings import FINDINGS
+
+NAMES = {
+    "study_id": ("study_id", "id", "uid", "dicom_id", "image_id", "accession", "study", POSITION, "unnamed: 0", ""),
+    "prediction": (
+        "model_prediction", "report", "prediction", "predicted_report", "generated_report", "generated", "hypothesis",
+        "candidate", "output", "pred", "res", "report impression", "text", "0",
+    ),
+    "reference": (
+        "reference", "reference_report", "ground_truth", "gt", "gts", "target", "original_report", "report", "reports",
+        "report impression", "text", "0",
+    ),
+    "findings": ("section_findings", "findings"),
+    "impression": ("section_impression", "impression"),
+    "subject_id": ("subject_id", "patient_id", "patient", "subject"),
+    "source": ("source", "dataset"),
+    "view": ("view_positions", "view_position", "view", "projection", "frontal_lateral"),
+    "split": ("split",),
+    "labels": ("reference_labels", "labels"),
+    "probabilities": ("probabilities", "finding_probabilities"),
+}  # fmt: skip
+"""Names looked for when the user names no column, the surest first."""
+KNOWN_COLUMNS = frozenset(name for names in NAMES.values() for name in names if len(name) > 1)
+_PROBABILITY = re.compile(r"(?:prob(?:ability)?|p)[ _.:-]+(?=\S)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """The column of each role; None where there is none. `labels` and `probabilities` map findings to their columns, or
+    "" to one column that holds all 14."""
+
+    study_id: str | None
+    text: str | None
+    findings: str | None
+    impression: str | None
+    subject_id: str | None
+    source: str | None
+    view: str | None
+    split: str | None
+    labels: Mapping[str, str]
+    probabilities: Mapping[str, str]
+
+
+def find_columns(
+    file: ReportFile, role: str, named: Mapping[str, str], *, reads_labels: bool, reads_probabilities: bool
+) -> Columns:
+    """The columns of a file of predictions (`role` "prediction") or references ("reference"). `named` holds what the
+    user chose, by role. Bare columns named after findings are labels where labels are read, else probabilities.
+
+    Raises:
+        ValueError: a named column is not there, or no column can be the study's name or its report.
+    """
+    here = {column.strip().lower(): column for column in file.columns}
+
+    def find(what: str, key: str = "") -> str | None:
+        if wanted := named.get(what):
+            if wanted not in file.columns:
+                near = difflib.get_close_matches(wanted, file.columns, n=1)
+                suggestion = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"{file.path} has no column {wanted!r}, only {_listed(file)}{suggestion}")
+            return wanted
+        return next((here[name] for name in NAMES[key or what] if name in here), None)
+
+    text = find("text", role)
+    sections = {name: find(name) if text is None else None for name in ("findings", "impression")}
+    columns = Columns(
+        study_id=find("study_id"),
+        text=text,
+        **sections,
+        **{name: find(name) for name in ("subject_id", "source", "view", "split")},
+        labels=_finding_columns(file, NAMES["labels"], bare=True) if reads_labels else {},
+        probabilities=_probability_columns(file, bare=not reads_labels) if reads_probabilities else {},
+    )
+    flag = {"prediction": "--report-column", "reference": "--reference-column"}[role]
+    if columns.study_id is None:
+        raise ValueError(
+            f"{file.path}: no column is known to name the study; give --{role}-id-column, of {_listed(file)}"
+        )
+    if columns.text is None and not any(sections.values()):
+        raise ValueError(f"{file.path}: no column is known to hold the {role}; give {flag}, of {_listed(file)}")
+    return columns
+
+
+def _finding_columns(file: ReportFile, whole: tuple[str, ...], *, bare: bool) -> dict[str, str]:
+    """One column with all 14, or those that bear a finding's name."""
+    for column in file.columns:
+        if column.strip().lower() in whole:
+            return {"": column}
+    return _named_after_findings({column: column for column in file.columns}) if bare else {}
+
+
+def _probability_columns(file: ReportFile, *, bare: bool) -> dict[str, str]:
+    """As `_finding_columns`; "probability_Edema", "prob Edema" and "p_Edema" are probabilities beyond doubt."""
+    prefixed = {_PROBABILITY.sub("", column, count=1): column for column in file.columns if _PROBABILITY.match(column)}
+    return _named_after_findings(prefixed) or _finding_columns(file, NAMES["probabilities"], bare=bare)
+
+
+def _named_after_findings(columns: Mapping[str, str]) -> dict[str, str]:
+    here = {name.strip().lower().replace("_", " "): column for name, column in columns.items()}
+    return {finding: here[finding.lower()] for finding in FINDINGS if finding.lower() in here}
+
+
+def _listed(file: ReportFile) -> str:
+    return ", ".join(map(repr, file.columns[:20])) + (" …" if len(file.columns) > 20 else "")

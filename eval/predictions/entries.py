@@ -1,0 +1,202 @@
+"""Rows of a file of reports, read: names, clean text, labels and probabilities out, or what is wrong with the row."""
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from data.tables.labels import labels_from_columns
+from data.tables.rows import Row
+from eval.predictions.columns import Columns
+from eval.predictions.files import ReportFile
+from vlm.schema.findings import FINDINGS, LABEL_CODES, NUM_FINDINGS
+from vlm.schema.report_format import compose_report
+
+MAX_REPORT_CHARACTERS = 50_000
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportEntry:
+    """A row as it was understood. `labels` of None are to be read from the report; NaN among `probabilities` is one
+    that is not given. `thresholds`, `peaks` and `boxes` as in `eval.predictions.prediction.Prediction`."""
+
+    number: int
+    study_id: str = ""
+    report: str = ""
+    subject_id: str = ""
+    source: str = ""
+    view_positions: tuple[str, ...] = ()
+    labels: tuple[int, ...] | None = None
+    probabilities: tuple[float, ...] | None = None
+    thresholds: tuple[float, ...] | None = None
+    peaks: tuple[tuple[float, ...], ...] | None = None
+    boxes: tuple[tuple[float, ...], ...] = ()
+    fault: str = ""
+
+
+def read_entries(file: ReportFile, columns: Columns) -> Iterator[ReportEntry]:
+    """Every row, in order; one that cannot be used says why in its `fault`.
+
+    Raises:
+        ValueError: a label or a probability is none; a wrong number there would spoil every figure.
+    """
+    for row in file.rows():
+        yield _read_entry(file, row, columns)
+
+
+def _read_entry(file: ReportFile, row: Row, columns: Columns) -> ReportEntry:
+    if row.fault:
+        return ReportEntry(number=row.number, fault=row.fault)
+    values, where = row.values, f"{file.path}, row {row.number}"
+    study_id = _name(values.get(columns.study_id))
+    try:
+        if not study_id:
+            raise ValueError(f"row {row.number} names no study")
+        if columns.text is not None:
+            report = _text(values.get(columns.text), row.number)
+        else:
+            sections = {
+                name: _text(values.get(column), row.number)
+                for name, column in (("findings", columns.findings), ("impression", columns.impression))
+            }
+            report = compose_report(**sections)
+    except ValueError as error:
+        return ReportEntry(number=row.number, study_id=study_id, fault=str(error))
+    return ReportEntry(
+        number=row.number,
+        study_id=study_id,
+        report=report,
+        subject_id=_name(values.get(columns.subject_id)),
+        source=_name(values.get(columns.source)),
+        view_positions=_views(values.get(columns.view)),
+        labels=_labels(values, columns.labels, where),
+        probabilities=_probabilities(values, columns.probabilities, f"{where} (study {study_id})"),
+        thresholds=_numbers(values, "thresholds", where),
+        peaks=_points(values, "peaks", where),
+        boxes=_points(values, "boxes", where) or (),
+    )
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _name(value: Any) -> str:
+    """A cell as a name: 50414267 and 50414267.0 are the same study."""
+    if _is_missing(value) or isinstance(value, list | dict):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return _clean(str(value)).strip()
+
+
+def _text(value: Any, number: int) -> str:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]  # pycocoevalcap's way
+    if _is_missing(value):
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f"row {number}: the report is a {type(value).__name__}, not a text")
+    if len(value) > MAX_REPORT_CHARACTERS:
+        raise ValueError(
+            f"row {number}: the report has {len(value):,} characters; the limit is {MAX_REPORT_CHARACTERS:,}"
+        )
+    return _clean(value)
+
+
+def _clean(text: str) -> str:
+    """Without control characters and halves of characters, which no file could be written with."""
+    text = _CONTROL.sub(" ", text)
+    return unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _views(value: Any) -> tuple[str, ...]:
+    values = value if isinstance(value, list | tuple) else [value]
+    return tuple(name for name in map(_name, values) if name)
+
+
+def _labels(values: Mapping[str, Any], columns: Mapping[str, str], where: str) -> tuple[int, ...] | None:
+    if not columns:
+        return None
+    if "" not in columns:
+        try:
+            return labels_from_columns({finding: values.get(column) for finding, column in columns.items()})
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+    codes = _list_of(values.get(columns[""]))
+    if codes is None:
+        return None
+    if len(codes) != NUM_FINDINGS or not all(isinstance(code, int) and code in LABEL_CODES for code in codes):
+        raise ValueError(f"{where}: labels must be {NUM_FINDINGS} codes out of {sorted(LABEL_CODES)}, got {codes}")
+    return tuple(codes)
+
+
+def _probabilities(values: Mapping[str, Any], columns: Mapping[str, str], where: str) -> tuple[float, ...] | None:
+    if not columns:
+        return None
+    if "" in columns:
+        given = values.get(columns[""])
+        given = given if isinstance(given, dict) else _list_of(given)
+        if given is None:
+            return (math.nan,) * NUM_FINDINGS
+        if isinstance(given, list):
+            if len(given) != NUM_FINDINGS:
+                raise ValueError(f"{where}: needs {NUM_FINDINGS} probabilities, one a finding, got {len(given)}")
+            given = dict(zip(FINDINGS, given, strict=True))
+        elif unknown := set(given) - set(FINDINGS):
+            raise ValueError(f"{where}: {sorted(unknown)[0]!r} is no finding; known are {', '.join(FINDINGS)}")
+    else:
+        given = {finding: values.get(column) for finding, column in columns.items()}
+    return tuple(_probability(given.get(finding), finding, where) for finding in FINDINGS)
+
+
+def _probability(value: Any, finding: str, where: str) -> float:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return math.nan
+    try:
+        probability = float(value)
+    except (TypeError, ValueError):
+        probability = math.inf
+    if isinstance(value, bool) or not (0 <= probability <= 1 or math.isnan(probability)):
+        raise ValueError(f"{where}: probability of {finding} is {value!r}; give a number from 0 to 1")
+    return probability
+
+
+def _numbers(values: Mapping[str, Any], name: str, where: str) -> tuple[float, ...] | None:
+    """What `eval/batch.py` writes under that name, which nobody else's file needs to have."""
+    given = _list_of(values.get(name))
+    if given is None:
+        return None
+    if not all(_is_number(value) for value in given):
+        raise ValueError(f"{where}: {name} must be a list of numbers, got {str(given)[:60]}")
+    return tuple(given)
+
+
+def _points(values: Mapping[str, Any], name: str, where: str) -> tuple[tuple[float, ...], ...] | None:
+    given = _list_of(values.get(name))
+    if given is None:
+        return None
+    for point in given:
+        if not isinstance(point, list | tuple) or not all(_is_number(value) for value in point):
+            raise ValueError(f"{where}: {name} must be a list of lists of numbers, got {str(given)[:60]}")
+    return tuple(map(tuple, given))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _list_of(value: Any) -> list | None:
+    """A list, or one written as text in a table; None where there is nothing."""
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return [value]
+    if _is_missing(value) or isinstance(value, str):
+        return None
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,0 +1,214 @@
+"""Reports for the studies of a data set, in batches, resumable: each study is a line on disk as soon as its
+batch is done.
+
+Several processes share the work: each appends to a file of its own (`predictions.rank1.jsonl`), and the main
+one merges them. A study that cannot be read or written about becomes a Refusal; written + refused = given.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets
+from accelerate import PartialState
+from PIL import Image
+
+from eval.predictions.prediction import AppendedLines, Prediction, Refusal, read_lines, write_lines
+from eval.predictions.run import Track
+from vlm.explain.attention import attention_peaks
+from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+from vlm.schema.findings import VIEW_KINDS, view_index
+from vlm.schema.report_format import compose_report
+
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What a stored image that is broken raises while it is decoded."""
+GRAY = 128
+_DECIMALS = 4
+"""Of positions in a picture: below a tenth of a pixel."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """Report on `study`, a row of the data set, from the images of row `images_of`: as they are, blank (gray in place
+    of every view), or mismatched (frontal views announced as lateral, lateral ones as PA)."""
+
+    study: int
+    images_of: int
+    shown: Literal["as they are", "blank", "mismatched"] = "as they are"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """What came of the jobs: predictions by study_id, and the studies without one."""
+
+    predictions: dict[str, Prediction]
+    refusals: list[Refusal]
+
+
+def write_predictions(
+    generator: ReportGenerator,
+    studies: datasets.Dataset,
+    jobs: Sequence[Job],
+    folder: Path,
+    *,
+    control: str = "",
+    options: GenerationOptions,
+    batch_size: int,
+    processes: PartialState,
+    track: Track,
+) -> Written:
+    """Does the jobs that are not yet in the folder and returns all of them, in every process."""
+    name = predictions_name(control)
+    done = _read_all(folder, name, Prediction)
+    if processes.is_main_process:
+        for leftover in folder.glob(f"{name}.refused.rank*.jsonl"):
+            leftover.unlink()  # refused in an attempt that was killed: tried again
+    processes.wait_for_everyone()  # all have read before anyone writes
+
+    study_ids = list(studies["study_id"])
+    pending = [job for job in jobs if not _is_done(done.get(study_ids[job.study]), study_ids[job.images_of])]
+    mine = pending[processes.process_index :: processes.num_processes]
+    alone = processes.num_processes == 1
+    shard = folder / (f"{name}.jsonl" if alone else f"{name}.rank{processes.process_index}.jsonl")
+    refused_shard = folder / f"{name}.refused.rank{processes.process_index}.jsonl"
+    advance = track(len(mine), f"reports from {control}" if control else "reports")
+    with AppendedLines(shard) as predictions, AppendedLines(refused_shard) as refusals:
+        for start in range(0, len(mine), batch_size):
+            batch = mine[start : start + batch_size]
+            for line in _write_batch(generator, studies, batch, options, control):
+                (refusals if isinstance(line, Refusal) else predictions).write(line)
+            advance(len(batch))
+
+    processes.wait_for_everyone()
+    done = _read_all(folder, name, Prediction)
+    refused = list(_read_all(folder, f"{name}.refused", Refusal).values())
+    processes.wait_for_everyone()  # all have read before the main process merges
+    ordered = {study_ids[job.study]: done[study_ids[job.study]] for job in jobs if study_ids[job.study] in done}
+    if processes.is_main_process:
+        write_lines(folder / f"{name}.jsonl", ordered.values())
+        for shard in [*folder.glob(f"{name}.rank*.jsonl"), *folder.glob(f"{name}.refused.rank*.jsonl")]:
+            shard.unlink()
+    return Written(predictions=ordered, refusals=refused)
+
+
+def predictions_name(control: str = "") -> str:
+    """Of the file of predictions, without its ending."""
+    return f"predictions_{control.replace(' ', '_')}" if control else "predictions"
+
+
+def copied(own: Prediction, other: Prediction, control: str, image_study_id: str) -> Prediction:
+    """What the model would write for `own`, where it would read the very same as for `other`."""
+    return replace(
+        other,
+        study_id=own.study_id,
+        subject_id=own.subject_id,
+        reference=own.reference,
+        reference_labels=own.reference_labels,
+        view_positions=own.view_positions,
+        source=own.source,
+        peaks=None,
+        boxes=(),
+        control=control,
+        image_study_id=image_study_id,
+    )
+
+
+def _is_done(prediction: Prediction | None, images_of: str) -> bool:
+    """A control's line counts only if it is about these images: who gets whose may have changed."""
+    return prediction is not None and prediction.image_study_id in ("", images_of)
+
+
+def _write_batch(
+    generator: ReportGenerator,
+    studies: datasets.Dataset,
+    jobs: Sequence[Job],
+    options: GenerationOptions,
+    control: str,
+) -> Iterator[Prediction | Refusal]:
+    texts = studies.remove_columns("images")
+    read: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for job in jobs:
+        try:
+            shown = _blank(texts[job.images_of]) if job.shown == "blank" else studies[job.images_of]
+            read.append((texts[job.study], _mismatched(shown) if job.shown == "mismatched" else shown))
+        except UNREADABLE as error:
+            yield _refusal(texts[job.study]["study_id"], error, control)
+    yield from _write_read(generator, read, options, control)
+
+
+def _blank(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"images": [Image.new("L", (8, 8), GRAY) for _ in row["view_positions"]]}
+
+
+def _mismatched(row: dict[str, Any]) -> dict[str, Any]:
+    lateral = VIEW_KINDS.index("lateral")
+    positions = ["PA" if view_index(position) == lateral else "LATERAL" for position in row["view_positions"]]
+    return row | {"view_positions": positions}
+
+
+def _write_read(generator, read, options, control) -> Iterator[Prediction | Refusal]:
+    if not read:
+        return
+    try:
+        reports = generator.generate(
+            [shown["images"] for _, shown in read],
+            view_positions=[shown["view_positions"] for _, shown in read],
+            indications=[study["indication"] for study, _ in read],
+            options=options,
+        )
+    except UNREADABLE as error:
+        if len(read) == 1:
+            yield _refusal(read[0][0]["study_id"], error, control)
+            return
+        for one in read:  # one study spoils a batch: the others still get their reports
+            yield from _write_read(generator, [one], options, control)
+        return
+    for (study, shown), report in zip(read, reports, strict=True):
+        yield _prediction(generator, study, shown, report, control)
+
+
+def _prediction(
+    generator: ReportGenerator, study: dict[str, Any], shown: dict[str, Any], report: StudyReport, control: str
+) -> Prediction:
+    log_probabilities = report.token_log_probabilities
+    sizes = [image.size for image in shown["images"]]
+    peaks = [] if control else attention_peaks(report.attention_maps, sizes, generator.config.image.size)
+    return Prediction(
+        study_id=study["study_id"],
+        subject_id=study["subject_id"],
+        report=report.report,
+        findings=report.findings,
+        impression=report.impression,
+        probabilities=tuple(float(probability) for probability in report.finding_probabilities),
+        thresholds=tuple(generator.thresholds),
+        peaks=tuple((view, round(x, _DECIMALS), round(y, _DECIMALS)) for view, x, y in peaks) or None,
+        boxes=() if control else boxes_of(study),
+        reference=compose_report(findings=study["findings"], impression=study["impression"]),
+        reference_labels=tuple(study["labels"]),
+        view_positions=tuple(study["view_positions"]),
+        source=study["source"],
+        mean_token_log_probability=float(sum(log_probabilities) / len(log_probabilities))
+        if log_probabilities
+        else None,
+        is_truncated=report.is_truncated,
+        control=control,
+        image_study_id=shown["study_id"] if shown["study_id"] != study["study_id"] else "",
+    )
+
+
+def boxes_of(study: dict[str, Any]) -> tuple[tuple[float, ...], ...]:
+    """The boxes of a row as a prediction carries them."""
+    return tuple(
+        (box["finding"], box["view"], *(round(side, _DECIMALS) for side in box["box"])) for box in study["boxes"]
+    )
+
+
+def _refusal(study_id: str, error: Exception, control: str) -> Refusal:
+    return Refusal(study_id=study_id, reason=str(error) or type(error).__name__, control=control)
+
+
+def _read_all(folder: Path, name: str, line_type: type) -> dict[str, Any]:
+    """Lines by study_id of the merged file and of every process's own."""
+    files = [folder / f"{name}.jsonl", *sorted(folder.glob(f"{name}.rank*.jsonl"))]
+    return {line.study_id: line for file in files for line in read_lines(file, line_type)}

@@ -1,0 +1,195 @@
+"""Predictions and references brought together by study: what can be scored, what cannot and why, and what to say.
+
+Nothing is dropped in silence: rows of predictions = scored - filled in + refused.
+
+Whether a report looks like English at all: findings are read by English rules, which see nothing in other text.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from data.reports.labeler.labeler import label_report
+from eval.predictions.entries import ReportEntry
+from eval.predictions.files import POSITION
+from eval.predictions.prediction import Prediction, Refusal
+from eval.predictions.tables import ReportTable
+from vlm.schema.findings import UNLABELED_STUDY
+
+_WORD = re.compile(r"[^\W\d_]+")
+_ENGLISH = re.compile(
+    r"\b(?:the|is|are|there|have|not|and|or|of|with|without|within|for|this|that|hearts?|lungs?|chest|clear|clearly|"
+    r"enlarged|effusions?|abnormalities|limits|size|bones|disease|evidence|seen|left|right|unchanged|mild|small|large)\b"
+)
+"""Common in English reports, and hardly words of the languages nearest to it."""
+MIN_WORDS = 4
+MIN_SHARE = 0.1
+
+
+def looks_english(report: str) -> bool:
+    """False where less than a tenth of the words are common ones of English reports; a text of under four words gets
+    the benefit of the doubt, if it is in Latin letters."""
+    text = report.lower()
+    num_words = sum(1 for _ in _WORD.finditer(text))
+    if num_words < MIN_WORDS:
+        return all(word.isascii() for word in _WORD.findall(text))
+    return sum(1 for _ in _ENGLISH.finditer(text)) >= MIN_SHARE * num_words
+
+
+MissingPredictions = Literal["leave-out", "empty", "error"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matched:
+    """`predictions` hold their references; `num_filled` of them stand in for predictions that are missing.
+    `num_given` rows of predictions, `num_references` studies with a reference, `num_missing` of them without
+    prediction."""
+
+    predictions: list[Prediction]
+    refused: list[Refusal]
+    num_given: int
+    num_references: int
+    num_missing: int
+    num_filled: int
+    notes: tuple[str, ...]
+
+
+def match(predictions: ReportTable, references: ReportTable, missing: MissingPredictions = "leave-out") -> Matched:
+    """Each prediction with the reference of its study, in the order of the references.
+
+    Raises:
+        ValueError: no study is in both files, a study has two different reports, or (where `missing` is "error") a
+            reference has no prediction.
+    """
+    refused: list[Refusal] = []
+    truths = _by_study(references, [], "reference")
+    given = _by_study(predictions, refused, "prediction")
+    notes = []
+    if not predictions.file.has_names and references.file.has_names:
+        given = _by_position(predictions, references, given, truths)
+        notes.append(f"predictions were matched by position: {predictions.file.path} names no studies")
+    absent = [study_id for study_id in truths if study_id not in given]
+    strangers = [study_id for study_id in given if study_id not in truths]
+    if len(strangers) == len(given):
+        raise ValueError(
+            f"none of {len(given)} predicted studies is among the {len(truths)} references: predictions are of "
+            f"{_first(given)}, references of {_first(truths)}; choose the right columns (--prediction-id-column, "
+            "--reference-id-column) or files"
+        )
+    if absent and missing == "error":
+        raise ValueError(f"{len(absent)} of {len(truths)} references have no prediction, first {_first(absent)}")
+    refused += [Refusal(study_id=study_id, reason="no reference has this study_id") for study_id in strangers]
+    if strangers:
+        notes.append(f"{len(strangers)} predictions have no reference and are not scored, first {_first(strangers)}")
+    if absent:
+        fate = "count as empty" if missing == "empty" else "are left out, which flatters a system that skips hard ones"
+        notes.append(f"{len(absent)} of {len(truths)} references have no prediction and {fate}; first {_first(absent)}")
+    scored, num_filled = [], 0
+    for study_id, truth in truths.items():
+        prediction = given.get(study_id)
+        if prediction is None and missing != "empty":
+            continue
+        if not truth.report.strip() and truth.labels in (None, UNLABELED_STUDY):
+            if prediction is not None:
+                refused.append(Refusal(study_id=study_id, reason="its reference is empty"))
+            continue
+        num_filled += prediction is None
+        scored.append(_scored(study_id, prediction or ReportEntry(number=0, study_id=study_id), truth))
+    if not scored:
+        raise ValueError(f"no study can be scored; the first reason: {refused[0].reason}")
+    return Matched(
+        predictions=scored,
+        refused=refused,
+        num_given=len(predictions.entries),
+        num_references=len(truths),
+        num_missing=len(absent),
+        num_filled=num_filled,
+        notes=(*notes, *_text_notes(scored, refused)),
+    )
+
+
+def _by_study(table: ReportTable, refused: list[Refusal], what: str) -> dict[str, ReportEntry]:
+    """Entries by study, in order. A row that cannot be read, or repeats another, is refused."""
+    entries: dict[str, ReportEntry] = {}
+    conflicts = []
+    for entry in table.entries:
+        if entry.fault:
+            refused.append(Refusal(study_id=entry.study_id, reason=entry.fault))
+        elif entry.study_id not in entries:
+            entries[entry.study_id] = entry
+        elif entries[entry.study_id].report == entry.report:
+            refused.append(Refusal(study_id=entry.study_id, reason=f"row {entry.number} repeats the same {what}"))
+        else:
+            conflicts.append((entry.study_id, entries[entry.study_id].number, entry.number))
+    if conflicts:
+        study_id, first, second = conflicts[0]
+        raise ValueError(
+            f"{table.file.path}: {len(conflicts)} rows give a study a second, different {what}; the first is study "
+            f"{study_id!r} in rows {first} and {second}: keep one of each"
+        )
+    if not entries:
+        raise ValueError(f"{table.file.path}: no row can be used; the first reason: {table.entries[0].fault}")
+    return entries
+
+
+def _by_position(
+    predictions: ReportTable,
+    references: ReportTable,
+    given: Mapping[str, ReportEntry],
+    truths: Mapping[str, ReportEntry],
+) -> dict[str, ReportEntry]:
+    if not len(given) == len(truths) == len(references.entries):
+        raise ValueError(
+            f"{predictions.file.path} names no studies and has {len(given)} reports, but {references.file.path} has "
+            f"{len(references.entries)} rows with {len(truths)} studies; only lists of equal length can be matched by "
+            f"position: give a column with study ids beside {POSITION!r}"
+        )
+    return dict(zip(truths, given.values(), strict=True))
+
+
+def _scored(study_id: str, prediction: ReportEntry, truth: ReportEntry) -> Prediction:
+    labels = truth.labels
+    if labels is None:
+        labels = label_report(truth.report)
+    return Prediction(
+        study_id=study_id,
+        subject_id=truth.subject_id or prediction.subject_id,
+        report=prediction.report,
+        probabilities=prediction.probabilities,
+        thresholds=prediction.thresholds,
+        peaks=prediction.peaks,
+        boxes=truth.boxes or prediction.boxes,
+        reference=truth.report,
+        reference_labels=labels,
+        view_positions=truth.view_positions or prediction.view_positions,
+        source=truth.source or prediction.source,
+    )
+
+
+def _text_notes(scored: Sequence[Prediction], refused: Sequence[Refusal]) -> list[str]:
+    notes = []
+    if len({prediction.probabilities is None for prediction in scored}) == 2:
+        notes.append("studies without prediction have no probabilities, so none are scored")
+    empty = [prediction.study_id for prediction in scored if not re.search(r"\w", prediction.report)]
+    if empty:
+        notes.append(
+            f"{len(empty)} of {len(scored)} predictions are empty (hold no word) and score as such, first "
+            f"{_first(empty)}"
+        )
+    for what in ("report", "reference"):
+        foreign = [prediction.study_id for prediction in scored if not looks_english(getattr(prediction, what))]
+        if foreign:
+            name = {"report": "predictions", "reference": "references"}[what]
+            notes.append(
+                f"{len(foreign)} of {len(scored)} {name} may not be English, first {_first(foreign)}: findings are "
+                "read by English rules, which see nothing in other text"
+            )
+    if refused:
+        notes.append(f"{len(refused)} rows refused, the first ({refused[0].study_id!r}): {refused[0].reason}")
+    return notes
+
+
+def _first(study_ids, number: int = 3) -> str:
+    names = [repr(study_id) for study_id in list(study_ids)[:number]]
+    return ", ".join(names) + (", …" if len(study_ids) > number else "")

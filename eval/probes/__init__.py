@@ -1,0 +1,1 @@
+"""Classification by the decoder or by a probe on features."""

@@ -1,0 +1,1 @@
+"""What an evaluation leaves behind: metrics.json, page, tables, model card."""

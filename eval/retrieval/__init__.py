@@ -1,0 +1,1 @@
+"""Nearest studies by image features."""

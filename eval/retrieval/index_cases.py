@@ -1,0 +1,105 @@
+"""Puts an index of training studies into a checkpoint, so that the web page can show cases similar to a study.
+
+    python -m eval.retrieval.index_cases --checkpoint runs/mine/best --dataset studies
+
+The checkpoint then holds small pictures and reports of these studies: give it to nobody who may not have them. Names,
+dates and the like are taken out of the reports (`data.reports.deidentify`); the pictures go in as they are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import datasets
+import tyro
+from PIL import Image
+from rich.console import Console
+
+from data.cli import run_main
+from data.reports.deidentify import remove_identity
+from data.study import load_studies
+from eval.predictions.run import checkpoint_hash, progress, start_processes
+from eval.retrieval.index import INDEX_FILE, feature_origin, index_studies
+from eval.retrieval.similar_cases import CASES_FILE, save_cases
+from vlm.checkpoint.store import find_checkpoint
+from vlm.generator import ReportGenerator
+from vlm.schema.report_format import compose_report
+
+PICTURE_SIDE, PICTURE_QUALITY = 256, 80
+SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexCasesConfig:
+    """Let the web page show training studies that are similar to the study it reads."""
+
+    checkpoint: Path
+    """Checkpoint folder; it will hold pictures and reports of the studies."""
+    dataset: Path
+    """Prepared data set, whose train split is shown."""
+    num_studies: int = 5000
+    """Most studies to hold, drawn at random; each takes 10 to 30 kB."""
+    batch_size: int = 16
+    """Studies at a time; memory grows with it."""
+
+    def __post_init__(self):
+        for name in ("num_studies", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; give at least 1")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parses, computes features, writes."""
+    config = tyro.cli(IndexCasesConfig, args=argv, description=__doc__)
+    studies = load_studies(config.dataset).get("train", ())
+    if not len(studies):
+        raise ValueError(f"{config.dataset} has no studies in its train split")
+    if len(studies) > config.num_studies:
+        studies = studies.shuffle(seed=SEED).select(range(config.num_studies))
+    folder, processes = find_checkpoint(config.checkpoint), start_processes()
+    console = Console(quiet=not processes.is_main_process)
+    (folder / CASES_FILE).unlink(missing_ok=True)  # it would not belong to the new index
+    with progress(console) as track:
+        index = index_studies(
+            ReportGenerator.from_pretrained(folder, device=processes.device),
+            studies,
+            folder / INDEX_FILE,
+            origin=feature_origin(checkpoint_hash(str(folder)), studies),
+            batch_size=config.batch_size,
+            processes=processes,
+            track=track,
+        )
+    if processes.is_main_process:
+        pictures, reports = _cases(studies, index.study_ids)
+        save_cases(folder, origin=index.origin, pictures=pictures, reports=reports)
+        licenses = ", ".join(sorted(set(studies["license"]) - {""})) or "unknown"
+        console.print(
+            f"{folder} now holds {len(pictures)} training studies, pictures and reports (licence: {licenses}). Give it "
+            f"to nobody who may not have them; without {INDEX_FILE} and {CASES_FILE} it is as before.",
+            highlight=False,
+        )
+
+
+def _cases(studies: datasets.Dataset, study_ids: Sequence[str]) -> tuple[list[bytes], list[str]]:
+    """Picture and report of each of the studies, in that order."""
+    rows = {study_id: row for row, study_id in enumerate(studies["study_id"])}
+    pictures, reports = [], []
+    for study_id in study_ids:
+        study = studies[rows[study_id]]
+        pictures.append(_small_picture(study["images"][0]))
+        report = compose_report(findings=study["findings"], impression=study["impression"])
+        reports.append(remove_identity(report)[0])
+    return pictures, reports
+
+
+def _small_picture(image: Image.Image) -> bytes:
+    small = image.convert("L")
+    small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    content = BytesIO()
+    small.save(content, "WEBP", quality=PICTURE_QUALITY)
+    return content.getvalue()
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,333 @@
+"""All figures of one set of predictions, with 95 % intervals over patients, and differences between two sets.
+
+Findings of written reports are read by a labeler that the caller gives, so that this needs no model.
+
+The model's figures by group of studies: by view, by source, by length of the reference report.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from eval.metrics.bleu import bleu_from_statistics
+from eval.metrics.bootstrap import NUM_RESAMPLES, Estimate, centred, interval, point_values, resample
+from eval.metrics.chrf import CHRF_NAME
+from eval.metrics.cider import PLAIN_CIDER_NAME
+from eval.metrics.clinical import AVERAGES, convention_name, macro_note
+from eval.metrics.meteor import METEOR_NAME
+from eval.metrics.normalization import (
+    DEFAULT_NORMALIZATION,
+    ReferenceVocabulary,
+    normalize_prediction,
+    normalize_report,
+)
+from eval.metrics.probabilities import CALL_SCORES, PROBABILITY_SCORES
+from eval.metrics.rouge import ROUGE_NAME, STEMMED_ROUGE_NAME
+from eval.predictions.prediction import Prediction
+from eval.scoring.statistics import MEAN_TEXT_SCORES, LabelReport, StudyStatistics, study_statistics
+from vlm.schema.findings import FINDINGS, UNLABELED
+
+METRICS = {
+    "macro_f1": "macro-F1 (14)",
+    "micro_f1": "micro-F1 (14)",
+    "macro_f1_5": "macro-F1 (5)",
+    "micro_f1_5": "micro-F1 (5)",
+    "macro_precision": "macro precision",
+    "macro_recall": "macro recall",
+    "micro_precision": "micro precision",
+    "micro_recall": "micro recall",
+    "macro_precision_5": "macro precision (5)",
+    "macro_recall_5": "macro recall (5)",
+    "micro_precision_5": "micro precision (5)",
+    "micro_recall_5": "micro recall (5)",
+    "state_agreement": "share of findings in the same state (of 4)",
+    "state_kappa": "Cohen's kappa of the 4 states",
+    "side_agreement": "findings on the true side (of those stated, whose reference names one)",
+    "side_reversal": "findings on the opposite side (of the same; lower is better)",
+    "macro_auroc": "macro AUROC (probabilities)",
+    "macro_average_precision": "macro average precision (probabilities)",
+    "macro_brier": "macro Brier score (probabilities; lower is better)",
+    "macro_calibration_error": "macro calibration error (probabilities; lower is better)",
+    "pooled_calibration_error": "expected calibration error (all probabilities pooled; lower is better)",
+    "micro_accuracy": "accuracy (calls of the classifier, all findings pooled)",
+    "macro_balanced_accuracy": "macro balanced accuracy (calls of the classifier)",
+    "macro_sensitivity": "macro sensitivity (calls of the classifier)",
+    "macro_specificity": "macro specificity (calls of the classifier)",
+    "cider": "CIDEr",
+    "plain_cider": PLAIN_CIDER_NAME,
+    "rouge_l": ROUGE_NAME,
+    "stemmed_rouge_l": STEMMED_ROUGE_NAME,
+    "meteor": METEOR_NAME,
+    "chrf": CHRF_NAME,
+    "bleu_4": "BLEU-4",
+    "bleu_3": "BLEU-3",
+    "bleu_2": "BLEU-2",
+    "bleu_1": "BLEU-1",
+}
+"""What is scored, most telling first: overlap of phrases comes last, since a constant sentence has much of it. "CIDEr"
+is the field's, pycocoevalcap's, which is CIDEr-D."""
+
+RESAMPLED_TOO_HIGH = frozenset({"calibration_error", "macro_calibration_error", "pooled_calibration_error"})
+"""A resample holds studies twice, which looks like worse calibration."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FindingEstimates:
+    """One finding: `support` positive references, `num_predicted` reports that name it. From `auroc` on it is the
+    classifier that is judged, from `accuracy` on by its calls."""
+
+    finding: str
+    support: int
+    num_predicted: int
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
+    auroc: Estimate
+    average_precision: Estimate
+    brier: Estimate
+    calibration_error: Estimate
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    sensitivity: Estimate
+    specificity: Estimate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """Figures of one system. `metrics` by the keys of METRICS, `other_convention` the F1 averages with uncertain
+    counted the other way; `samples` [resamples] by metric; `per_study` NaN where a study has no reference."""
+
+    name: str
+    study_ids: tuple[str, ...]
+    subject_ids: tuple[str, ...]
+    num_with_reference: int
+    num_with_labels: int
+    num_empty_reports: int
+    num_distinct_reports: int
+    num_distinct_references: int
+    metrics: dict[str, Estimate]
+    other_convention: dict[str, Estimate]
+    per_finding: tuple[FindingEstimates, ...]
+    per_finding_other_convention: tuple[FindingEstimates, ...]
+    samples: dict[str, np.ndarray]
+    per_study: dict[str, np.ndarray]
+    statistics: StudyStatistics
+    convention: str
+    other_convention_name: str
+    normalization: str
+    normalization_options: dict[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def distinct_ratio(self) -> float:
+        """Different reports for each study; compare with the references' own."""
+        return self.num_distinct_reports / len(self.study_ids)
+
+    @property
+    def reference_distinct_ratio(self) -> float | None:
+        return self.num_distinct_references / self.num_with_reference if self.num_with_reference else None
+
+
+def score_predictions(
+    predictions: Sequence[Prediction],
+    label_report: LabelReport,
+    *,
+    name: str = "model",
+    uncertain_is_positive: bool = True,
+    normalization: str = DEFAULT_NORMALIZATION,
+    reference_vocabulary: ReferenceVocabulary | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> Scores:
+    """Scores a system's predictions; a study without reference report or labels is left out of what needs it.
+
+    Raises:
+        ValueError: there are no predictions.
+    """
+    if not predictions:
+        raise ValueError(f"{name}: 0 predictions to score; give at least one study")
+    reports = [normalize_prediction(prediction.report, normalization) for prediction in predictions]
+    if reference_vocabulary is None:
+        references = [normalize_report(prediction.reference, normalization) for prediction in predictions]
+    else:
+        references = [reference_vocabulary.apply(prediction.reference) for prediction in predictions]
+    has_reference = np.array([bool(reference) for reference in references])
+    statistics = study_statistics(
+        predictions, reports, references, label_report, uncertain_is_positive=uncertain_is_positive
+    )
+    # A study without a subject stands for itself.
+    subject_ids = tuple(prediction.subject_id or f"study {prediction.study_id}" for prediction in predictions)
+    values = point_values(statistics.figures, len(predictions))
+    samples = resample(statistics.figures, subject_ids, num_resamples, seed)
+    for score in RESAMPLED_TOO_HIGH & samples.keys():
+        samples[score] = centred(samples[score], values[score])
+    estimates = {metric: interval(values[metric], samples[metric]) for metric in values if values[metric].ndim == 0}
+    return Scores(
+        name=name,
+        study_ids=tuple(prediction.study_id for prediction in predictions),
+        subject_ids=subject_ids,
+        num_with_reference=int(has_reference.sum()),
+        num_with_labels=int((statistics.labels != UNLABELED).any(axis=1).sum()),
+        num_empty_reports=sum(not report for report in reports),
+        num_distinct_reports=len(set(reports)),
+        num_distinct_references=len(set(references) - {""}),
+        metrics={metric: estimates.get(metric, UNDEFINED) for metric in METRICS},
+        other_convention={average: estimates[f"other {average}"] for average in AVERAGES},
+        per_finding=_per_finding(values, samples, statistics.additive["findings"].sum(axis=0), ""),
+        per_finding_other_convention=_per_finding(
+            values, samples, statistics.additive["other findings"].sum(axis=0), "other "
+        ),
+        samples={metric: samples[metric] for metric in METRICS if metric in samples},
+        per_study=_per_study(statistics, has_reference),
+        statistics=statistics,
+        convention=convention_name(uncertain_is_positive),
+        other_convention_name=convention_name(not uncertain_is_positive),
+        normalization=normalization,
+        normalization_options={} if reference_vocabulary is None else {"references": reference_vocabulary.description},
+        notes=tuple(_notes(statistics, subject_ids, has_reference)),
+    )
+
+
+UNDEFINED = Estimate(value=None, low=None, high=None)
+_SCORES_OF_A_FINDING = ("precision", "recall", "f1", *PROBABILITY_SCORES, *CALL_SCORES)
+FEW_SUBJECTS = 20
+"""Below this, a percentile interval is known to be too narrow."""
+
+
+def _per_finding(values, samples, totals: np.ndarray, prefix: str) -> tuple[FindingEstimates, ...]:
+    def estimate(score: str, index: int) -> Estimate:
+        key = f"{prefix}{score}"
+        return interval(values[key][index], samples[key][:, index]) if key in values else UNDEFINED
+
+    return tuple(
+        FindingEstimates(
+            finding=finding,
+            support=int(totals[index, 0] + totals[index, 2]),
+            num_predicted=int(totals[index, 0] + totals[index, 1]),
+            **{score: estimate(score, index) for score in _SCORES_OF_A_FINDING},
+        )
+        for index, finding in enumerate(FINDINGS)
+    )
+
+
+def _per_study(statistics: StudyStatistics, has_reference: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of single studies, NaN for those without a reference report."""
+    if not has_reference.any():
+        return {}
+    columns = {"bleu_4": bleu_from_statistics(statistics.additive["bleu"])[:, 3]}
+    columns |= {score: statistics.additive[score] for score in MEAN_TEXT_SCORES}
+    return {score: np.where(has_reference, column, np.nan) for score, column in columns.items()}
+
+
+def _notes(statistics: StudyStatistics, subject_ids: Sequence[str], has_reference: np.ndarray) -> list[str]:
+    totals = statistics.additive["findings"].sum(axis=0)
+    notes = [macro_note(totals[:, 0] + totals[:, 2] > 0, "a positive reference")]
+    if not has_reference.all():
+        notes.append(
+            f"text scored over {has_reference.sum()} of {len(has_reference)} studies, those with a reference report"
+        )
+    num_subjects = len(set(subject_ids))
+    if num_subjects == 1:
+        notes.append("all studies are of one patient: no interval can be had")
+    elif num_subjects < FEW_SUBJECTS:
+        notes.append(f"only {num_subjects} patients: the intervals are too narrow, and no figure says much")
+    return notes
+
+
+def paired_difference(first: Scores, second: Scores, metric: str) -> Estimate:
+    """The first system's value minus the second's, on the same studies and resamples.
+
+    Raises:
+        ValueError: the two were not scored on the same studies in the same order.
+    """
+    if first.study_ids != second.study_ids:
+        raise ValueError(
+            f"{first.name} ({len(first.study_ids)} studies) and {second.name} ({len(second.study_ids)}) "
+            "were not scored on the same studies; score both on the studies they share"
+        )
+    values = first.metrics[metric].value, second.metrics[metric].value
+    if None in values:
+        return Estimate(value=None, low=None, high=None)
+    return interval(np.float64(values[0] - values[1]), first.samples[metric] - second.samples[metric])
+
+
+GROUP_METRICS = ("macro_f1", "micro_f1", "macro_auroc", "cider", "rouge_l", "bleu_4")
+MAX_GROUPS = 12
+"""Of one kind; the smaller ones become "other"."""
+OTHER, LENGTH = "other", "report length"
+
+
+def scores_by_group(
+    scores: Scores, groups: Mapping[str, Sequence[str]], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> dict[str, list[dict[str, Any]]]:
+    """For each kind of group its groups, the largest first (lengths: the shortest), each with its number of studies and
+    estimates of GROUP_METRICS. A kind with a single group says nothing new and is left out.
+
+    `groups` gives each study's group by kind, in the order of the studies scored.
+    """
+    return {
+        kind: [
+            _group_scores(scores, group, np.array([name == group for name in names]), num_resamples, seed)
+            for group in sorted(set(names), key=_by_length if kind == LENGTH else _by_size(names))
+        ]
+        for kind, names in ((kind, _largest(list(names))) for kind, names in groups.items())
+        if len(set(names)) > 1
+    }
+
+
+def study_groups(predictions: Sequence[Prediction]) -> dict[str, list[str]]:
+    """Each study's group by view, by source and by length of its reference."""
+    return {
+        "view": [" and ".join(sorted(set(prediction.view_positions))) for prediction in predictions],
+        "source": [prediction.source for prediction in predictions],
+        LENGTH: length_groups([prediction.reference for prediction in predictions]),
+    }
+
+
+def length_groups(references: Sequence[str]) -> list[str]:
+    """Thirds of the reference reports by number of words, named by their bounds; "no report" for empty ones."""
+    lengths = np.array([len(reference.split()) for reference in references])
+    if not lengths.any():
+        return ["no report"] * len(lengths)
+    low, high = (int(bound) for bound in np.percentile(lengths[lengths > 0], [100 / 3, 200 / 3]))
+    if low == high:
+        return ["any length" if length else "no report" for length in lengths]
+    names = [f"1 to {low} words", f"{low + 1} to {high} words", f"{high + 1} words and more"]
+    return [names[int(length > low) + int(length > high)] if length else "no report" for length in lengths]
+
+
+def _by_length(name: str) -> int:
+    """Order of the names that `length_groups` gives: by their lower bound."""
+    first = name.split()[0]
+    return int(first) if first.isdigit() else 0
+
+
+def _by_size(names: list[str]):
+    counts = Counter(names)
+    return lambda name: (name == OTHER, -counts[name], name)
+
+
+def _largest(names: list[str]) -> list[str]:
+    named = [name or "not given" for name in names]
+    kept = sorted(set(named), key=lambda name: (-named.count(name), name))
+    if len(kept) > MAX_GROUPS:
+        kept = kept[: MAX_GROUPS - 1]
+    return [name if name in kept else OTHER for name in named]
+
+
+def _group_scores(scores: Scores, group: str, members: np.ndarray, num_resamples: int, seed: int) -> dict[str, Any]:
+    statistics = scores.statistics.take(members)
+    subject_ids = [subject for subject, is_member in zip(scores.subject_ids, members, strict=True) if is_member]
+    values = point_values(statistics.figures, statistics.num_studies)
+    samples = resample(statistics.figures, subject_ids, num_resamples, seed)
+    return {
+        "group": group,
+        "num_studies": statistics.num_studies,
+        "metrics": {
+            metric: asdict(interval(values[metric], samples[metric]) if metric in values else UNDEFINED)
+            for metric in GROUP_METRICS
+        },
+    }

@@ -1,0 +1,131 @@
+"""What a report shows of itself: rates by hand, their intervals, and what is left out of them."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from eval.checks.consistency import RATES, consistency, consistency_document, consistency_lines
+from vlm.schema.findings import FINDING_INDEX, FINDINGS
+
+EFFUSION, EDEMA = FINDING_INDEX["Pleural Effusion"], FINDING_INDEX["Edema"]
+REPORTS = [
+    "No effusion. Small left effusion.",
+    "The lungs are clear. The lungs are clear. The heart is normal.",
+    "Compared to the prior study, the edema has increased. No effusion.",
+    "",
+]
+
+
+def rates(found, weights=None):
+    weights = np.ones((1, len(found.contradictions))) if weights is None else np.array([weights], dtype=float)
+    return {name: values[0] for name, values in found.statistic(weights).items()}
+
+
+def test_rates_are_those_counted_by_hand():
+    found = rates(consistency(REPORTS, ["a b c d e"] * 4))
+    assert found["contradiction_rate"] == pytest.approx(1 / 3)  # the empty report is not asked
+    assert found["prior_report_rate"] == pytest.approx(1 / 3)
+    assert found["prior_sentence_rate"] == pytest.approx(1 / 7)
+    assert found["repeated_sentence_rate"] == pytest.approx(1 / 7)
+    assert found["length_ratio"] == pytest.approx((5 + 12 + 11 + 0) / 20)
+    assert np.isnan(found["disagreement_rate"])
+
+
+def test_the_evidence_stands_study_by_study():
+    found = consistency(REPORTS, REPORTS)
+    assert [len(one) for one in found.contradictions] == [1, 0, 0, 0]
+    assert found.repeated_sentences[1] == ("The lungs are clear.",)
+    assert found.prior_sentences[2] == ("Compared to the prior study, the edema has increased.",)
+
+
+def test_where_a_prior_study_was_given_a_report_may_speak_of_it():
+    found = consistency(REPORTS, REPORTS, prior_given=[False, False, True, False])
+    assert rates(found)["prior_report_rate"] == 0
+    assert rates(found)["prior_sentence_rate"] == 0
+    assert found.prior_sentences == ((), (), (), ())
+    assert np.isnan(rates(consistency(REPORTS, REPORTS, prior_given=[True] * 4))["prior_report_rate"])
+
+
+def test_report_and_classifier_disagree_both_ways():
+    probabilities = np.zeros((3, 14))
+    probabilities[0, EDEMA] = 0.7
+    probabilities[2, EFFUSION] = np.nan
+    probabilities[:, FINDING_INDEX["No Finding"]] = [0.0, 1.0, 0.0]
+    found = consistency(["Left effusion.", "The lungs are clear.", "Left effusion."], [""] * 3, probabilities)
+    assert np.argwhere(found.written_only).tolist() == [[0, EFFUSION]]
+    assert np.argwhere(found.believed_only).tolist() == [[0, EDEMA]]
+    assert found.is_compared.sum() == 3 * 14 - 1
+    assert rates(found)["disagreement_rate"] == pytest.approx(2 / 41)
+    assert rates(found)["disagreement"][EFFUSION] == pytest.approx(1 / 2)
+
+
+def test_thresholds_decide_what_the_classifier_believes():
+    probabilities = np.full((1, 14), 0.3)
+    asked = [["Left effusion."], [""], probabilities]
+    assert consistency(*asked).believed_only.sum() == 0
+    assert consistency(*asked, [0.2] * 14).believed_only.sum() == 13
+    assert consistency(*asked, np.where(np.arange(14) == EDEMA, 0.2, 0.9)[None]).believed_only.sum() == 1
+
+
+def test_what_is_only_possible_counts_by_the_convention():
+    probabilities = np.zeros((1, 14))
+    asked = [["Possible left effusion."], [""], probabilities]
+    assert consistency(*asked).written_only[0, EFFUSION]
+    assert not consistency(*asked, uncertain_is_positive=False).written_only[0, EFFUSION]
+
+
+def test_weights_count_studies_several_times():
+    found = consistency(["No effusion. Left effusion.", "Clear."], ["one two", "one two three four"])
+    weighed = rates(found, [3, 1])
+    assert weighed["contradiction_rate"] == pytest.approx(3 / 4)
+    assert weighed["length_ratio"] == pytest.approx((3 * 4 + 1) / (3 * 2 + 4))
+
+
+def test_without_studies_or_text_everything_is_undefined():
+    for found in (consistency([], []), consistency([""], [""])):
+        assert all(np.isnan(rates(found)[name]) for name in RATES)
+
+
+def test_the_document_is_json_with_intervals_and_examples():
+    found = consistency(REPORTS * 10, ["a b c d e"] * 40)
+    names = [f"study{number}" for number in range(40)]
+    of_references = consistency(["Clear lungs."] * 40, ["Clear lungs."] * 40)
+    document = consistency_document(found, names, names, references=of_references, num_resamples=100)
+    json.dumps(document, allow_nan=False)
+    rate = document["rates"]["contradiction_rate"]
+    assert 0 < rate["low"] < rate["value"] < rate["high"] < 1
+    assert document["rates"]["disagreement_rate"]["value"] is None
+    assert document["contradictions"][1] == {
+        "study_id": "study4",
+        "finding": "Pleural Effusion",
+        "stated": "Small left effusion.",
+        "denied": "No effusion.",
+    }
+    assert len(document["prior_sentences"]) == 10
+    assert [one["finding"] for one in document["per_finding"]] == list(FINDINGS)
+    assert consistency_lines(document)[0].startswith("reports that state and deny the same finding: 33.3% [")
+    assert consistency_lines(document)[0].endswith("; references 0.0% [0.0%, 0.0%]")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"references": ["a"]}, "2 reports but 1 references"),
+        ({"prior_given": [True]}, "2 reports but 1 entries of prior_given"),
+        ({"probabilities": np.zeros((2, 13))}, r"probabilities are \(2, 13\) but must be \(2, 14\)"),
+        ({"probabilities": np.zeros((2, 14)), "thresholds": [0.5] * 3}, r"thresholds are \(3,\) but must be 14"),
+    ],
+)
+def test_lists_that_do_not_fit_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        consistency(**({"reports": ["a", "b"], "references": ["a", "b"]} | arguments))
+
+
+def test_neither_torch_nor_transformers_is_loaded():
+    modules = "eval.checks.consistency, eval.checks.grounding, eval.retrieval.index, eval.controls.control"
+    code = f"import sys, {modules}; print({{'torch', 'transformers'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

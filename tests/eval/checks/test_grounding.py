@@ -1,0 +1,110 @@
+"""The pointing game: what is asked, what is a hit, and what pointing blindly would get."""
+
+import json
+
+import numpy as np
+import pytest
+
+from eval.checks.grounding import MIDDLE, MODEL, USUAL, grounding, grounding_document, usual_places
+from vlm.schema.findings import FINDING_INDEX, FINDINGS
+
+EFFUSION, EDEMA = FINDING_INDEX["Pleural Effusion"], FINDING_INDEX["Edema"]
+LEFT_BASE = (0, 0.6, 0.7, 0.9, 0.9)
+
+
+def labels(*positive):
+    return [int(index in positive) for index in range(14)]
+
+
+def peaks(**points):
+    """Every finding points at the corner of the first view, but for those given."""
+    return [points.get(f"f{index}", (0, 0.0, 0.0)) for index in range(14)]
+
+
+def test_a_peak_in_a_box_of_the_finding_is_a_hit():
+    played = grounding(
+        [peaks(f9=(0, 0.7, 0.8)), peaks(f9=(0, 0.2, 0.8))],
+        [[(EFFUSION, *LEFT_BASE)], [(EFFUSION, *LEFT_BASE)]],
+        [labels(EFFUSION), labels(EFFUSION)],
+    )
+    assert played.is_asked[:, EFFUSION].tolist() == [True, True]
+    assert played.is_asked.sum() == 2
+    assert played.hits[MODEL][:, EFFUSION].tolist() == [True, False]
+
+
+def test_one_of_several_boxes_is_enough_but_another_findings_box_is_not():
+    boxes = [(EFFUSION, 0, 0.1, 0.7, 0.3, 0.9), (EFFUSION, *LEFT_BASE), (EDEMA, 0, 0.0, 0.0, 0.05, 0.05)]
+    played = grounding([peaks(f9=(0, 0.7, 0.8), f4=(0, 0.7, 0.8))], [boxes], [labels(EFFUSION, EDEMA)])
+    assert played.hits[MODEL][0, [EFFUSION, EDEMA]].tolist() == [True, False]
+
+
+def test_the_right_place_in_the_wrong_view_is_no_hit():
+    played = grounding([peaks(f9=(1, 0.7, 0.8))], [[(EFFUSION, *LEFT_BASE)]], [labels(EFFUSION)])
+    assert not played.hits[MODEL].any()
+
+
+def test_only_positive_findings_with_a_box_and_a_peak_are_asked():
+    box = [(EFFUSION, *LEFT_BASE)]
+    uncertain = [3 if index == EFFUSION else 0 for index in range(14)]
+    played = grounding(
+        [peaks(), peaks(), peaks(), None],
+        [box, box, [], box],
+        [labels(EDEMA), uncertain, labels(EFFUSION), labels(EFFUSION)],
+    )
+    assert not played.is_asked.any()
+    assert grounding_document(played, ["a", "b", "c", "d"]) is None
+
+
+def test_the_middle_is_told_the_view_of_the_box():
+    boxes = [[(EDEMA, 1, 0.4, 0.4, 0.6, 0.6)], [(EDEMA, 1, 0.4, 0.4, 0.49, 0.6)]]
+    played = grounding([peaks(), peaks()], boxes, [labels(EDEMA)] * 2)
+    assert played.hits[MIDDLE][:, EDEMA].tolist() == [True, False]
+
+
+def test_the_usual_place_is_in_most_training_boxes_and_not_between_left_and_right():
+    left, right = (EFFUSION, *LEFT_BASE), (EFFUSION, 0, 0.1, 0.7, 0.3, 0.9)
+    lateral = (EFFUSION, 1, 0.0, 0.0, 0.2, 0.2)
+    places = usual_places([[left], [right, lateral], [left]], [["PA"], ["AP", "LATERAL"], ["PA"]])
+    assert places[EFFUSION, False] == pytest.approx((0.75, 0.8), abs=0.02)
+    assert places[EFFUSION, True] == pytest.approx((0.1, 0.1), abs=0.02)
+    played = grounding(
+        [peaks(), peaks(), peaks()],
+        [[left], [right], [lateral]],
+        [labels(EFFUSION)] * 3,
+        view_positions=[["PA"], ["PA"], ["PA", "LL"]],
+        usual=places,
+    )
+    assert played.hits[USUAL][:, EFFUSION].tolist() == [True, False, True]
+
+
+def test_a_finding_never_boxed_in_training_is_sought_in_the_middle():
+    played = grounding(
+        [peaks()], [[(EDEMA, 0, 0.4, 0.4, 0.6, 0.6)]], [labels(EDEMA)], view_positions=[["PA"]], usual={}
+    )
+    assert played.hits[USUAL][0, EDEMA]
+
+
+def test_the_document_has_counts_and_intervals_and_is_json():
+    num_studies = 40
+    points = [peaks(f9=(0, 0.7, 0.8) if study % 4 else (0, 0.2, 0.2)) for study in range(num_studies)]
+    played = grounding(points, [[(EFFUSION, *LEFT_BASE)]] * num_studies, [labels(EFFUSION)] * num_studies)
+    document = grounding_document(played, [f"s{study}" for study in range(num_studies)], num_resamples=200)
+    json.dumps(document, allow_nan=False)
+    effusion = document["per_finding"][EFFUSION]
+    assert (effusion["finding"], effusion["num_asked"], effusion["num_hits"]) == (
+        "Pleural Effusion",
+        40,
+        {MODEL: 30, MIDDLE: 0},
+    )
+    assert effusion["share"][MODEL]["value"] == 0.75
+    assert 0.5 < effusion["share"][MODEL]["low"] < 0.75 < effusion["share"][MODEL]["high"] < 1
+    assert document["all"][MODEL] == effusion["share"][MODEL]
+    assert document["differences"][MIDDLE]["value"] == 0.75
+    assert document["per_finding"][FINDINGS.index("Fracture")]["share"][MODEL]["value"] is None
+
+
+def test_shares_are_of_hits_over_asked_under_any_weights():
+    played = grounding([peaks(f9=(0, 0.7, 0.8)), peaks()], [[(EFFUSION, *LEFT_BASE)]] * 2, [labels(EFFUSION)] * 2)
+    shares = played.statistic(np.array([[1.0, 1.0], [3.0, 1.0], [0.0, 0.0]]))[f"{MODEL}, all"]
+    assert shares[:2].tolist() == [0.5, 0.75]
+    assert np.isnan(shares[2])

@@ -1,0 +1,110 @@
+"""The nearest neighbour as a writer of reports: a tiny model, made-up studies, and what is kept for the next time."""
+
+import datasets
+import numpy as np
+import pytest
+
+from data.study import FEATURES, load_studies
+from eval.controls.neighbours import main, neighbour_predictions
+from eval.predictions.prediction import Prediction, read_lines
+from eval.retrieval.index import FeatureIndex, load_index
+from vlm.generator import ReportGenerator
+from vlm.schema.report_format import compose_report
+
+
+def run(tiny_checkpoint, dataset, output, *flags):
+    main(["--checkpoint", str(tiny_checkpoint), "--dataset", str(dataset), "--output", str(output), *flags])
+    return read_lines(output, Prediction)
+
+
+def test_each_study_gets_the_report_of_the_most_similar_training_study(
+    tiny_checkpoint, small_dataset, small_studies, tmp_path
+):
+    predictions = run(tiny_checkpoint, small_dataset, tmp_path / "out" / "neighbours.jsonl")
+    assert [prediction.study_id for prediction in predictions] == small_studies["test"]["study_id"][:]
+    generator = ReportGenerator.from_pretrained(tiny_checkpoint)
+    train, test = (
+        generator.features(rows["images"][:], view_positions=rows["view_positions"][:])
+        for rows in (small_studies["train"], small_studies["test"])
+    )
+    for prediction, cosines in zip(predictions, test @ train.T, strict=True):
+        row = small_studies["train"][int(cosines.argmax())]
+        assert prediction.neighbour_study_id == row["study_id"]
+        assert prediction.report == compose_report(findings=row["findings"], impression=row["impression"])
+        assert prediction.similarity == pytest.approx(cosines.max(), abs=2e-3)
+        assert prediction.control == "nearest neighbour"
+
+
+def test_features_are_kept_and_used_again_but_not_for_other_studies(
+    tiny_checkpoint, small_dataset, tmp_path, monkeypatch
+):
+    run(tiny_checkpoint, small_dataset, tmp_path / "n.jsonl", "--index", str(tmp_path / "index.safetensors"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.safetensors", "n.jsonl", "n.test.safetensors"]
+    index = load_index(tmp_path / "index.safetensors")
+    assert len(index.study_ids) == 16
+    monkeypatch.setattr(ReportGenerator, "features", lambda *arguments, **options: pytest.fail("computed again"))
+    again = run(tiny_checkpoint, small_dataset, tmp_path / "n.jsonl", "--index", str(tmp_path / "index.safetensors"))
+    assert len(again) == 6
+    monkeypatch.undo()
+    run(tiny_checkpoint, small_dataset, tmp_path / "n.jsonl", "--split", "validation")
+    assert load_index(tmp_path / "n.validation.safetensors").study_ids != index.study_ids
+
+
+def test_a_killed_run_goes_on_with_the_next_piece(tiny_checkpoint, small_dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("eval.retrieval.index.STUDIES_A_PIECE", 6)
+    features, num_computed = ReportGenerator.features, []
+
+    def dying(self, images, **options):
+        if sum(num_computed) >= 12:
+            raise KeyboardInterrupt
+        num_computed.append(len(images))
+        return features(self, images, **options)
+
+    monkeypatch.setattr(ReportGenerator, "features", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_checkpoint, small_dataset, tmp_path / "n.jsonl")
+    num_computed.clear()
+    monkeypatch.setattr(
+        ReportGenerator,
+        "features",
+        lambda self, images, **o: num_computed.append(len(images)) or features(self, images, **o),
+    )
+    killed = run(tiny_checkpoint, small_dataset, tmp_path / "n.jsonl")
+    assert sum(num_computed) == 4 + 6  # what was left of training, and the test studies
+    assert killed == run(tiny_checkpoint, small_dataset, tmp_path / "whole" / "n.jsonl")
+    assert not list(tmp_path.glob("*piece*"))
+
+
+def test_within_training_a_patient_is_never_his_own_neighbour(tiny_checkpoint, small_dataset, tmp_path):
+    predictions = run(tiny_checkpoint, small_dataset, tmp_path / "n.jsonl", "--split", "train")
+    assert len(predictions) == 16
+    assert all(prediction.neighbour_study_id != prediction.study_id for prediction in predictions)
+
+
+def test_a_study_with_a_broken_picture_is_left_out_and_told(tiny_checkpoint, small_studies, tmp_path, caplog):
+    row = small_studies["test"].cast_column("images", datasets.List(datasets.Image(decode=False)))[0]
+    row["images"] = [{"bytes": b"no picture", "path": None}]
+    good = small_studies["train"].select(range(3))
+    splits = {"train": good, "test": datasets.Dataset.from_list([row], features=FEATURES)}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "broken")
+    assert run(tiny_checkpoint, tmp_path / "broken", tmp_path / "n.jsonl") == []
+    assert f"study {row['study_id']} has no features" in caplog.text
+
+
+def test_a_training_study_without_report_is_passed_over(small_studies):
+    training = small_studies["train"].select(range(2))
+    silent = training.map(
+        lambda row, number: {"findings": "", "impression": ""} if number == 0 else {}, with_indices=True
+    )
+    index = FeatureIndex(features=np.eye(2)[:1], study_ids=(small_studies["test"][0]["study_id"],), subject_ids=("x",))
+    pool = FeatureIndex(features=np.eye(2), study_ids=tuple(training["study_id"]), subject_ids=("a", "b"))
+    for rows, expected in ((training, 0), (silent, 1)):
+        [prediction] = neighbour_predictions(small_studies["test"], index, rows, pool)
+        assert prediction.neighbour_study_id == training[expected]["study_id"]
+
+
+def test_a_data_set_without_training_studies_is_refused(tiny_checkpoint, small_dataset, tmp_path):
+    only_test = datasets.DatasetDict({"test": load_studies(small_dataset)["test"]})
+    only_test.save_to_disk(tmp_path / "only")
+    with pytest.raises(ValueError, match=r"only has no studies in split 'train', which neighbours need"):
+        run(tiny_checkpoint, tmp_path / "only", tmp_path / "n.jsonl")

@@ -1,0 +1,65 @@
+"""Controls that need only text: nobody gets a report chosen with the help of his own."""
+
+from collections import Counter
+
+import pytest
+
+from data.reports.labeler.labeler import label_report
+from eval.controls.control import CONSTANT, CONSTANT_BLEU, CONSTANT_F1, MOST_FREQUENT, RANDOM
+from eval.controls.text import text_controls
+from eval.predictions.prediction import Prediction
+from eval.scoring.verdict import SHUFFLED_REPORTS
+
+PREDICTIONS = [
+    Prediction(
+        study_id=f"s{number}",
+        subject_id=f"p{number // 2}",
+        report=f"prediction {number}",
+        reference=f"The heart is large in patient number {number // 2} and so on.",
+        probabilities=(number / 20,) * 14,
+    )
+    for number in range(20)
+]
+
+
+def controls_of(predictions, control_reports=None):
+    return text_controls(predictions, control_reports, label_report, normalization="plain")
+
+
+def number_of(text: str) -> int:
+    return int("".join(filter(str.isdigit, text)))
+
+
+def test_shuffled_reports_are_all_written_and_each_goes_to_another_patient():
+    shuffled = controls_of(PREDICTIONS).predictions[SHUFFLED_REPORTS]
+    assert Counter(one.report for one in shuffled) == Counter(one.report for one in PREDICTIONS)
+    for own, given in zip(PREDICTIONS, shuffled, strict=True):
+        assert (own.study_id, own.reference) == (given.study_id, given.reference)
+        assert number_of(given.report) // 2 != number_of(own.subject_id)
+        assert given.probabilities == (number_of(given.report) / 20,) * 14
+
+
+def test_no_patient_gets_a_reference_of_his_own_as_a_control():
+    controls = controls_of(PREDICTIONS)
+    for name in (RANDOM, CONSTANT, CONSTANT_BLEU, CONSTANT_F1, MOST_FREQUENT):
+        for own, given in zip(PREDICTIONS, controls.predictions[name], strict=True):
+            assert number_of(given.report) != number_of(own.subject_id), name
+            assert given.probabilities is None
+    assert "chosen on the references of other patients, in five groups" in controls.notes[0]
+
+
+def test_given_reports_serve_instead():
+    given = ["Edema is seen.", "Edema is seen.", "The lungs are clear today."]
+    controls = controls_of(PREDICTIONS, given)
+    assert controls.reports[MOST_FREQUENT] == "Edema is seen."
+    assert {one.report for one in controls.predictions[CONSTANT]} == {controls.reports[CONSTANT]}
+    assert {one.report for one in controls.predictions[RANDOM]} <= set(given)
+    assert controls.notes == ()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_single_patient_has_no_controls_and_it_is_said(number):
+    controls = controls_of(PREDICTIONS[:number])
+    assert controls.predictions == {}
+    assert controls.not_shuffled == "reports cannot be shuffled, as one patient has more than half of the studies"
+    assert controls.notes[1].startswith("no controls of one report for everybody")

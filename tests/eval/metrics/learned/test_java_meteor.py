@@ -1,0 +1,75 @@
+"""The original METEOR: its counts and formula against values that pycocoevalcap's wrapper of the jar gave."""
+
+import gzip
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.metrics.learned.java_meteor import meteor_from_statistics
+from eval.metrics.learned.registry import learned_scores
+
+PAIRS = [
+    ("the heart is normal in size", "heart size is normal"),
+    ("no effusions seen", "there is no pleural effusion"),
+    ("the lung is clearing", "the lungs are clear"),
+    ("", "a b"),
+    ("a | b ||| c", "d e f"),
+]
+EXPECTED = [0.42091989633306687, 0.04597701149425287, 0.6749999999999999, 0.0, 0.0]
+EXPECTED_OF_ALL = 0.20311543049038716
+
+needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java")
+
+
+@pytest.fixture
+def quick_jar(tmp_path):
+    """The real jar beside an empty table of paraphrases: its own takes 10 seconds to read, and no pair needs it."""
+    jar = Path(importlib.util.find_spec("pycocoevalcap").submodule_search_locations[0]) / "meteor" / "meteor-1.5.jar"
+    (tmp_path / "data").mkdir()
+    with gzip.open(tmp_path / "data" / "paraphrase-en.gz", "wb"):
+        pass
+    return str(shutil.copy(jar, tmp_path))
+
+
+@needs_java
+def test_meteor_equals_pycocoevalcaps(quick_jar):
+    predictions, references = zip(*PAIRS, strict=True)
+    scores = learned_scores("meteor", quick_jar, predictions, references)
+    np.testing.assert_allclose(scores.per_study["meteor"], EXPECTED, atol=1e-9)
+    assert scores.figures["meteor"] == pytest.approx(EXPECTED_OF_ALL, abs=1e-9)
+
+
+@needs_java
+def test_reports_matched_whole_score_one_accents_and_all(quick_jar):
+    reports = ["no effusion", "épanchement ödem"]
+    scores = learned_scores("meteor", quick_jar, reports, reports)
+    assert scores.per_study["meteor"].tolist() == [1.0, 1.0]
+    assert scores.figures["meteor"] == 1.0
+    assert scores.statistics[1, 0] == 2
+
+
+def test_meteor_follows_from_the_jars_counts():
+    # Of the first pair: 4 of 6 and 4 of 4 words match as they are, one of them a function word, in 3 runs.
+    counts = np.array([6, 4, 3, 1, 3, 3, 1, 1, *[0] * 12, 3, 4, 4], dtype=float)
+    assert meteor_from_statistics(counts) == pytest.approx(EXPECTED[0], abs=1e-12)
+
+
+def test_nothing_matched_scores_nothing():
+    assert meteor_from_statistics(np.zeros(23)) == 0.0
+
+
+def test_without_java_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    with pytest.raises(ValueError, match=r"meteor needs Java, .* install a JRE"):
+        learned_scores("meteor", "pycocoevalcap", ["a"], ["a"])
+
+
+@needs_java
+def test_a_file_that_is_no_meteor_is_refused(tmp_path):
+    jar = tmp_path / "meteor-1.5.jar"
+    jar.write_bytes(b"no jar")
+    with pytest.raises(ValueError, match=r"did not answer as METEOR 1.5 does \(0 of 1 studies\); Java said: Error"):
+        learned_scores("meteor", str(jar), ["a"], ["a"])

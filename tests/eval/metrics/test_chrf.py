@@ -1,0 +1,30 @@
+"""chrF against sacrebleu on the same text."""
+
+import numpy as np
+import pytest
+from sacrebleu.metrics import CHRF
+
+from eval.metrics.chrf import chrf, chrf_from_statistics
+
+
+def test_chrf_equals_sacrebleu(report_pairs):
+    predictions, references = report_pairs
+    score = chrf(predictions, references, normalization="none")
+    assert score.score == pytest.approx(CHRF().corpus_score(predictions, [references]).score / 100, abs=1e-9)
+    expected = [CHRF().sentence_score(one, [other]).score / 100 for one, other in zip(*report_pairs, strict=True)]
+    np.testing.assert_allclose(score.per_study, expected, atol=1e-9)
+
+
+def test_corpus_chrf_is_made_of_the_sums_of_the_studies_statistics(report_pairs):
+    score = chrf(*report_pairs)
+    assert chrf_from_statistics(score.statistics.sum(axis=0)) == pytest.approx(score.score)
+
+
+def test_another_ending_costs_less_than_another_word():
+    near, far = (chrf([prediction], ["effusions"]).score for prediction in ("effusion", "opacity"))
+    assert 0.5 < near < 1
+    assert far < 0.1
+
+
+def test_an_empty_prediction_scores_nothing():
+    assert chrf([""], ["no effusion"]).score == 0.0

@@ -1,0 +1,117 @@
+"""Predictions and references brought together: nothing is lost without a word."""
+
+import json
+
+import pytest
+
+from eval.predictions.matching import looks_english, match
+from eval.predictions.tables import read_table
+
+TRUTH = [{"study_id": name, "report": f"The heart is large in study {name}.", "subject_id": "p"} for name in "abcd"]
+
+
+def table(tmp_path, role: str, rows: list):
+    path = tmp_path / f"{role}.json"
+    path.write_text(json.dumps(rows))
+    return read_table(path, role, {})
+
+
+def matched(tmp_path, rows: list, truth: list = TRUTH, missing="leave-out"):
+    return match(table(tmp_path, "prediction", rows), table(tmp_path, "reference", truth), missing)
+
+
+def predictions(names: str) -> list[dict]:
+    return [{"study_id": name, "report": f"The lungs are clear in {name}."} for name in names]
+
+
+def test_studies_are_matched_by_name_in_the_order_of_the_references(tmp_path):
+    both = matched(tmp_path, predictions("dbca"))
+    assert [prediction.study_id for prediction in both.predictions] == list("abcd")
+    assert both.predictions[1].report == "The lungs are clear in b."
+    assert both.predictions[1].reference == "The heart is large in study b."
+    assert both.predictions[1].subject_id == "p"
+    assert both.predictions[1].reference_labels[1] == 1  # Cardiomegaly, read from the reference
+    assert both.notes == ()
+
+
+def test_what_does_not_match_is_counted_and_named(tmp_path):
+    both = matched(tmp_path, predictions("axyz"))
+    assert [refusal.study_id for refusal in both.refused] == ["x", "y", "z"]
+    assert (both.num_given, len(both.predictions), both.num_missing, both.num_references) == (4, 1, 3, 4)
+    assert "3 predictions have no reference and are not scored, first 'x', 'y', 'z'" in both.notes
+    assert both.notes[1].startswith("3 of 4 references have no prediction and are left out, which flatters")
+
+
+def test_files_without_a_study_in_common_are_refused_with_samples(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"none of 2 predicted studies is among the 4 references: .* of 'x', 'y', .*'a'"
+    ):
+        matched(tmp_path, predictions("xy"))
+
+
+def test_missing_predictions_can_count_as_empty_or_as_an_error(tmp_path):
+    both = matched(tmp_path, predictions("ab"), missing="empty")
+    assert [prediction.report for prediction in both.predictions[2:]] == ["", ""]
+    assert both.num_filled == 2
+    with pytest.raises(ValueError, match="2 of 4 references have no prediction, first 'c', 'd'"):
+        matched(tmp_path, predictions("ab"), missing="error")
+
+
+def test_the_same_report_twice_is_refused_once_and_different_ones_altogether(tmp_path):
+    both = matched(tmp_path, predictions("abcda"))
+    assert [(refusal.study_id, refusal.reason) for refusal in both.refused] == [
+        ("a", "row 5 repeats the same prediction")
+    ]
+    assert both.num_given == len(both.predictions) + len(both.refused)
+    rows = [*predictions("ab"), {"study_id": "a", "report": "Edema."}]
+    message = "1 rows give a study a second, different prediction; the first is study 'a' in rows 1 and 3"
+    with pytest.raises(ValueError, match=message):
+        matched(tmp_path, rows)
+    with pytest.raises(ValueError, match="second, different reference"):
+        matched(tmp_path, predictions("ab"), [*TRUTH, {"study_id": "a", "report": "Other."}])
+
+
+def test_empty_predictions_are_scored_and_said(tmp_path):
+    both = matched(
+        tmp_path, [*predictions("ab"), {"study_id": "c", "report": None}, {"study_id": "d", "report": "..."}]
+    )
+    assert len(both.predictions) == 4
+    assert "2 of 4 predictions are empty (hold no word) and score as such, first 'c', 'd'" in both.notes
+
+
+def test_a_reference_with_nothing_in_it_refuses_its_study(tmp_path):
+    truth = [*TRUTH[:2], {"study_id": "c", "report": " "}]
+    both = matched(tmp_path, predictions("abc"), truth)
+    assert [(refusal.study_id, refusal.reason) for refusal in both.refused] == [("c", "its reference is empty")]
+
+
+def test_lists_are_matched_by_position_only_where_they_are_equally_long(tmp_path):
+    both = matched(tmp_path, ["w x", "y", "z", ""])
+    assert {prediction.study_id: prediction.report for prediction in both.predictions}["b"] == "y"
+    assert both.notes[0].startswith("predictions were matched by position")
+    with pytest.raises(ValueError, match=r"names no studies and has 2 reports, but .* has 4 rows"):
+        matched(tmp_path, ["w x", "y"])
+
+
+def test_foreign_text_is_pointed_out(tmp_path):
+    rows = [*predictions("abc"), {"study_id": "d", "report": "No se observa derrame pleural en el estudio actual."}]
+    assert any(
+        note.startswith("1 of 4 predictions may not be English, first 'd'") for note in matched(tmp_path, rows).notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The lungs are clear.", True),
+        ("lungs clear bilaterally no effusion", True),
+        ("Cardiomegaly.", True),
+        ("", True),
+        ("Kein Pleuraerguss. Herz normal groß, in der Norm.", False),
+        ("Pas d'épanchement pleural. Silhouette cardiaque normale.", False),
+        ("心脏不大。两肺清晰。", False),
+        ("%PDF-1.7 xref trailer startxref endobj obj stream", False),
+    ],
+)
+def test_english_is_told_from_other_text(text, expected):
+    assert looks_english(text) is expected

@@ -1,0 +1,78 @@
+"""The charts: marks at their places, figures told in words, any text kept as text."""
+
+from xml.etree import ElementTree
+
+import pytest
+
+from eval.report.charts import Mark, axis_end, axis_strip, bar_strip, point_strip, reliability_chart, roc_chart
+
+
+def parsed(chart):
+    return ElementTree.fromstring(str(chart))
+
+
+def of_class(chart, name):
+    return [element for element in parsed(chart).iter() if name in element.get("class", "").split()]
+
+
+@pytest.mark.parametrize(
+    ("highest", "end"),
+    [(0.0, 0.1), (0.1, 0.1), (0.11, 0.2), (0.57, 0.6), (1.0, 1.0), (1.2, 1.5), (4.157, 4.5), (37.0, 40.0)],
+)
+def test_an_axis_ends_at_a_round_number_that_holds_all_values(highest, end):
+    assert axis_end([0.05, highest] if highest else []) == pytest.approx(end)
+
+
+def test_points_stand_at_their_share_of_the_axis_with_their_intervals():
+    strip = point_strip([Mark(value=0.3, low=0.2, high=0.5, tone="model")], end=0.6, title="macro-F1")
+    [point], [interval] = of_class(strip, "point"), of_class(strip, "interval")
+    assert point.get("cx") == "50.00%"
+    assert (interval.get("x"), interval.get("width")) == ("33.33%", "50.00%")
+    assert parsed(strip).find("title").text == "macro-F1"
+
+
+def test_a_point_without_interval_has_none():
+    assert of_class(point_strip([Mark(value=0.3)], end=1, title=""), "interval") == []
+
+
+def test_the_band_shows_the_interval_to_compare_with():
+    [band] = of_class(point_strip([], end=1, title="", band=(0.25, 0.75)), "band")
+    assert (band.get("x"), band.get("width")) == ("25.00%", "50.00%")
+
+
+def test_an_axis_tells_its_numbers():
+    assert [text.text for text in parsed(axis_strip(0.6)).iter("text")] == ["0", "0.15", "0.3", "0.45", "0.6"]
+
+
+def test_a_bar_has_its_interval_and_the_control():
+    strip = bar_strip(0.5, 0.4, 0.7, title="F1", tick=0.1)
+    assert of_class(strip, "bar")[0].get("width") == "50.00%"
+    assert of_class(strip, "whisker")[0].get("x") == "40.00%"
+    assert of_class(strip, "tick")[0].get("x1") == "10.00%"
+    assert of_class(bar_strip(0.5, None, None, title="F1"), "whisker") == of_class(
+        bar_strip(0.5, 0.4, 0.7, title=""), "tick"
+    )
+
+
+def test_a_perfect_roc_curve_goes_through_the_upper_left_corner():
+    chart = roc_chart([(0, 0), (0, 1), (1, 1)], title="ROC curve of Edema", description="area 1")
+    [curve], [frame] = of_class(chart, "curve"), of_class(chart, "track")
+    left, top = float(frame.get("x")), float(frame.get("y"))
+    assert curve.get("points").split()[1] == f"{left:.1f},{top:.1f}"
+    assert [parsed(chart).find(name).text for name in ("title", "desc")] == ["ROC curve of Edema", "area 1"]
+
+
+def test_calibrated_bins_lie_on_the_diagonal_and_grow_with_their_studies():
+    bins = [{"mean_probability": p, "observed": p, "num_studies": n} for p, n in ((0.0, 100), (0.5, 4), (1.0, 25))]
+    chart = reliability_chart(bins, title="", description="")
+    [diagonal] = of_class(chart, "diagonal")
+    points = of_class(chart, "point")
+    ends = [(float(diagonal.get(f"x{end}")), float(diagonal.get(f"y{end}"))) for end in (1, 2)]
+    assert [(float(point.get("cx")), float(point.get("cy"))) for point in (points[0], points[2])] == ends
+    assert float(points[0].get("r")) > float(points[2].get("r")) > float(points[1].get("r"))
+
+
+def test_markup_in_a_title_is_text():
+    strip = point_strip([], end=1, title='</title><script>alert("x")</script>')
+    assert "<script" not in strip
+    assert parsed(strip).find("title").text.startswith("</title>")

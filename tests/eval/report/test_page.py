@@ -1,0 +1,294 @@
+"""The page: complete in itself, safe with any text, and true to its figures."""
+
+import base64
+import dataclasses
+import hashlib
+import html.parser
+import re
+
+import pytest
+from PIL import Image
+
+from eval.checks.consistency import consistency, consistency_document
+from eval.checks.grounding import grounding, grounding_document
+from eval.predictions.prediction import Prediction
+from eval.report.document import metrics_document
+from eval.report.page import render_page
+from eval.report.selection import WORST
+from eval.report.study import HeatPanel, page_study
+from eval.scoring.scores import score_predictions
+from eval.scoring.verdict import constant_verdict, image_verdict, number
+from vlm.schema.findings import FINDINGS
+
+WORDS = {"edema": 4, "effusion": 9, "fracture": 11}
+
+
+KNOWN = {"Edema", "Pleural Effusion", "Fracture", "No Finding"}
+
+
+EVIL = '<script>alert("x")</script> & {{ 7 * 7 }}'
+
+
+def label_by_word(report: str) -> tuple[int, ...]:
+    """Stands in for data.reports.labeler.labeler: the words of a few findings, uncertain after "possible"."""
+    labels = [0] * 14
+    for word, finding in WORDS.items():
+        if word in report.lower():
+            labels[finding] = 3 if f"possible {word}" in report.lower() else 1
+    labels[13] = int(not any(labels))
+    return tuple(labels)
+
+
+def make_predictions(num_studies: int = 12) -> list[Prediction]:
+    texts = ["There is edema.", "Large left effusion. No edge.", "A rib fracture. There is edema.", "Clear lungs."]
+    return [
+        Prediction(
+            study_id=f"study{number:02d}",
+            subject_id=f"subject{number:02d}",
+            report=f"Findings: {texts[number % 4]} Impression: {texts[(number + number // 9) % 4]}",
+            probabilities=tuple(0.8 if label else 0.2 for label in label_by_word(texts[number % 4])),
+            reference=f"Findings: {texts[number % 4]}",
+            reference_labels=label_by_word(texts[number % 4]),
+        )
+        for number in range(num_studies)
+    ]
+
+
+def make_document(predictions: list[Prediction], checkpoint: str = "runs/mine", **parts) -> dict:
+    shifted = predictions[1:] + predictions[:1]
+    others = [dataclasses.replace(own, report=other.report) for own, other in zip(predictions, shifted, strict=True)]
+    model = score_predictions(predictions, label_by_word, num_resamples=50)
+    shuffled = score_predictions(others, label_by_word, name="shuffled images", num_resamples=50)
+    return metrics_document(
+        [model, shuffled],
+        image_verdict(model, shuffled),
+        constant_verdict(model, None),
+        run={
+            "checkpoint": checkpoint,
+            "checkpoint_hash": "0123abcd",
+            "dataset": "studies",
+            "dataset_hash": "4567cdef",
+            "split": "test",
+            "num_studies": 0,
+            "max_new_tokens": 128,
+            "num_beams": 1,
+        },
+        studies={"given": 12, "written": 12, "refused": 0},
+        control_reports={"constant sentence": EVIL},
+        bootstrap={"num_resamples": 50, "seed": 0},
+        notes=[],
+        **parts,
+    )
+
+
+@pytest.fixture(scope="module")
+def document():
+    return make_document(make_predictions(), groups={"view": ["PA"] * 6 + ["AP"] * 6})
+
+
+@pytest.fixture(scope="module")
+def page(document):
+    images = [Image.new("L", (600, 300), 90)]
+    panels = [HeatPanel(finding=4, picture=Image.new("RGB", (60, 30)), boxes=((0.5, 0.25, 0.75, 1.0),))]
+    studies = [page_study(images, one, label_by_word, heat_panels=panels, group=WORST) for one in make_predictions(3)]
+    return render_page(document, studies)
+
+
+class Parser(html.parser.HTMLParser):
+    """Collects the text, and every address that a browser would fetch; fails on a tag closed out of order."""
+
+    EMPTY = frozenset({"meta", "img", "br", "link", "input"})
+
+    def __init__(self):
+        super().__init__()
+        self.addresses, self.tags, self.texts, self.open, self.styles = [], [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset", "action")]
+        assert not [name for name, _ in attrs if name == "style" or name.startswith("on")]
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "style":
+            self.styles.append(data)
+        elif self.open and self.open[-1] not in ("title", "desc"):
+            self.texts.append(data)
+
+
+def parse(page: str) -> Parser:
+    parser = Parser()
+    parser.feed(page)
+    assert parser.open == []
+    return parser
+
+
+def text_of(page: str) -> str:
+    return re.sub(r"\s+", " ", " ".join(parse(page).texts))
+
+
+def test_the_page_needs_nothing_from_outside(page):
+    addresses = parse(page).addresses
+    pictures = [address for address in addresses if not address.startswith("#")]
+    assert len(pictures) == 6
+    assert all(address.startswith("data:image/webp;base64,") for address in pictures)
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+def test_every_link_on_the_page_leads_somewhere(page):
+    targets = {address[1:] for address in parse(page).addresses if address.startswith("#")}
+    assert targets >= {"figures", "findings", "limits"}
+    assert all(f'id="{target}"' in page for target in targets)
+
+
+def test_a_section_that_is_left_out_is_not_linked():
+    page = render_page(make_document(make_predictions()), [])
+    targets = {address[1:] for address in parse(page).addresses}
+    assert not targets & {"studies", "groups", "grounding", "consistency"}
+    assert all(f'id="{target}"' in page for target in targets)
+
+
+def test_the_content_policy_admits_no_script_and_this_very_style(page):
+    [policy] = re.findall('Content-Security-Policy" content="([^"]*)"', page)
+    [style] = parse(page).styles
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "script" not in policy
+    assert "script" not in parse(page).tags
+
+
+def test_the_verdict_comes_before_everything_else(page, document):
+    claim = document["verdict"]["image"].split(":")[0]
+    assert f"<h1>{claim}</h1>" in page
+    order = [
+        "<h1>",
+        'id="figures"',
+        "<table",
+        'id="findings"',
+        'id="curves"',
+        'id="groups"',
+        'id="studies"',
+        'id="origin"',
+    ]
+    places = [page.index(mark) for mark in order]
+    assert places == sorted(places)
+
+
+def test_every_figure_is_on_the_page(page, document):
+    text = text_of(page)
+    for system in document["systems"].values():
+        for metric, estimate in system["metrics"].items():
+            if estimate["value"] is not None:
+                assert number(estimate["value"]) in text, metric
+    assert all(finding in text for finding in FINDINGS)
+
+
+def test_a_finding_that_no_study_has_is_said_to_be_undefined(page):
+    text = text_of(page)
+    said = text.split("No positive case, so undefined and out of every macro average: ")[1].split(".")[0]
+    assert said.split(", ") == [name for name in FINDINGS if name not in KNOWN]
+    assert "macro over 4 of 14 findings" in text
+
+
+def test_how_it_was_made_is_said(page):
+    text = text_of(page)
+    for fact in ("0123abcd", "4567cdef", "uncertain counts as positive", "headings dropped, lower case", "50 times"):
+        assert fact in text
+
+
+def test_one_report_for_all_is_seen_at_once():
+    same = [dataclasses.replace(one, report="Findings: There is edema.") for one in make_predictions()]
+    page = render_page(make_document(same), [])
+    assert '<div class="tile bad"><b>1</b><span>report, the same for all studies</span>' in page
+    assert page.index("report, the same for all studies") < page.index("<table")
+
+
+def test_many_different_reports_are_no_alarm(page):
+    assert '<div class="tile bad">' not in page
+
+
+def test_a_control_that_reaches_the_model_is_marked():
+    same = [dataclasses.replace(one, report="Findings: There is edema.") for one in make_predictions()]
+    assert render_page(make_document(same), []).count('class="reached"') > 5
+
+
+def test_a_control_that_beats_the_model_is_named_in_the_verdict():
+    beaten = "The nearest neighbour does better than the model in macro-F1 (14): .700 against .600."
+    page = render_page(make_document(make_predictions(), beaten=beaten), [])
+    assert page.split('<p class="warning">')[1].split("</p>")[0] == beaten
+    assert page.index(beaten) < page.index('<div class="tiles">')
+    assert 'class="warning"' not in render_page(make_document(make_predictions()), [])
+
+
+def test_empty_reports_are_counted():
+    some = make_predictions()
+    some[2] = dataclasses.replace(some[2], report="")
+    assert "1 reports are empty" in text_of(render_page(make_document(some), []))
+
+
+def test_refused_studies_are_listed_with_their_reason():
+    refused = [{"study_id": EVIL, "reason": "broken.png: no picture"}]
+    text = text_of(render_page(make_document(make_predictions(), refused=refused), []))
+    assert f"{EVIL} broken.png: no picture" in text
+
+
+def test_predictions_without_probabilities_have_a_page_that_says_so():
+    plain = [dataclasses.replace(one, probabilities=None) for one in make_predictions()]
+    text = text_of(render_page(make_document(plain), []))
+    assert "the predictions hold no probabilities" in text
+    assert "Left out, as no system has it: all of “Probabilities of the classifier”." in text
+
+
+def test_predictions_without_any_truth_still_have_a_page():
+    nothing = [Prediction(study_id=str(number), report="Clear.") for number in range(4)]
+    text = text_of(render_page(make_document(nothing), [page_study([], nothing[0], label_by_word)]))
+    assert "cannot be said" in text
+    assert "True report this study has no report" in text
+
+
+def test_what_consistency_and_grounding_found_is_told():
+    predictions = make_predictions()
+    subjects = [one.subject_id for one in predictions]
+    played = grounding(
+        [[(0, 0.6, 0.5)] * 14] * 12, [[(4, 0, 0.5, 0.4, 0.9, 0.9)]] * 12, [one.reference_labels for one in predictions]
+    )
+    found = consistency(
+        ["Findings: The heart is enlarged. The heart is not enlarged."] * 12, ["The heart is large."] * 12
+    )
+    text = text_of(
+        render_page(
+            make_document(
+                predictions,
+                grounding=grounding_document(played, subjects, num_resamples=50),
+                consistency=consistency_document(found, subjects, subjects, num_resamples=50),
+            ),
+            [],
+        )
+    )
+    assert "Edema 6 of 6" in text
+    assert "Reports that state and deny the same finding 100.0 %" in text
+    assert "“The heart is enlarged.” – “The heart is not enlarged.”" in text
+
+
+def test_text_from_studies_is_shown_as_text(document):
+    evil = dataclasses.replace(make_predictions(1)[0], study_id=EVIL, report=f"Findings: edema {EVIL}.", reference=EVIL)
+    page = render_page(document, [page_study([Image.new("L", (8, 8))], evil, label_by_word)])
+    parser = parse(page)
+    assert "script" not in parser.tags
+    assert text_of(page).count(EVIL) >= 3
+    assert "49" not in text_of(page).split(EVIL)[1]
+
+
+def test_a_path_with_markup_is_shown_as_text():
+    page = render_page(make_document(make_predictions(), checkpoint="<b>runs</b>"), [])
+    assert "b" not in parse(page).tags[:12]
+    assert "<b>runs</b>" in text_of(page)

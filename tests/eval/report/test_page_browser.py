@@ -1,0 +1,190 @@
+"""The evaluation's page in a real browser, opened from disk: nothing is fetched, nothing overflows, all can be read."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+
+from eval.report.page import render_page
+from eval.report.selection import BEST, WORST
+from eval.report.study import HeatPanel, page_study
+from tests.eval.report.test_page import EVIL, label_by_word, make_document, make_predictions
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+if not CHROMIUM.exists():
+    pytest.skip(f"the page's browser tests need {CHROMIUM}", allow_module_level=True)
+
+CONTRASTS = """() => {
+  const luminance = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const numbers = color => color.match(/[0-9.]+/g).map(Number);
+  const behind = element => {
+    for (; element; element = element.parentElement) {
+      const color = numbers(getComputedStyle(element).backgroundColor);
+      if (color.length == 3 || color[3] == 1) return color;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  for (const element of document.querySelectorAll("main *")) {
+    const text = [...element.childNodes].filter(n => n.nodeType == 3).map(n => n.textContent.trim()).join("");
+    if (!text || !element.checkVisibility() || ["title", "desc"].includes(element.localName)) continue;
+    const style = getComputedStyle(element);
+    const ink = element.localName == "text" ? style.fill : style.color;
+    const [a, b] = [numbers(ink), behind(element)].map(luminance);
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (contrast < 4.5) poor.push(`${contrast.toFixed(2)}: ${text}`);
+  }
+  return poor;
+}"""
+"""Text whose contrast to its ground is below WCAG AA's 4.5."""
+
+OUTSIDE = """() => [...document.querySelectorAll("main *")]
+  .filter(element => !element.closest(".scroll, svg, title") && element.checkVisibility())
+  .filter(element => element.getBoundingClientRect().right > innerWidth + 0.5)
+  .map(element => element.outerHTML.slice(0, 100))"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    predictions = make_predictions()
+    word = "pneumonoultramicroscopicsilicovolcanoconiosis" * 3
+    predictions[1] = dataclasses.replace(predictions[1], report=f"Findings: {EVIL} edema {word}.", study_id=word)
+    document = make_document(
+        predictions, checkpoint=f"runs/{word}", groups={"view": ["PA"] * 6 + ["AP and LATERAL"] * 6}
+    )
+    for number in range(8):
+        document["systems"][f"another control {number}"] = document["systems"]["shuffled images"]
+    images = [Image.new("L", (300, 360), 90), Image.new("L", (300, 360), 40)]
+    panels = [
+        HeatPanel(finding=finding, picture=Image.new("RGB", (300, 360), "orange"), boxes=((0.1, 0.1, 0.5, 0.5),))
+        for finding in (4, 9)
+    ]
+    studies = [
+        page_study(images, one, label_by_word, heat_panels=panels, group=group, reason="F1 of its findings 0.00")
+        for one, group in zip(predictions, (WORST, WORST, BEST), strict=False)
+    ]
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(render_page(document, [*studies, page_study([], predictions[3], label_by_word)]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, report):
+    """`visit(width=…, color_scheme=…)`: the page as opened from disk. Fails for any request, and for anything that the
+    content policy or the browser complains of."""
+    contexts, requests, complaints = [], [], []
+
+    def open_page(*, width=1280, color_scheme="light"):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=color_scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(report.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [url for url in requests if not url.startswith("data:") and url != report.as_uri()] == []
+    assert complaints == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_nothing_is_wider_than_the_window(visit, width):
+    page = visit(width=width)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(OUTSIDE) == []
+
+
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(visit, color_scheme):
+    page = visit(color_scheme=color_scheme)
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, ground.removeprefix("rgb(").removesuffix(")").split(", "))) < 384) == (color_scheme == "dark")
+    assert page.evaluate(CONTRASTS) == []
+
+
+def test_the_verdict_and_its_picture_are_in_the_first_view(visit):
+    page = visit()
+    expect(page.locator("h1")).to_be_in_viewport(ratio=1)
+    expect(page.locator(".verdict svg.points").first).to_be_in_viewport(ratio=1)
+
+
+def test_points_of_the_verdict_stand_in_the_order_of_their_values(visit):
+    page = visit()
+    rows = page.locator(".verdict .forest .row:not(.scale)")
+    assert rows.count() == 10
+    places = rows.locator("circle").evaluate_all("circles => circles.map(c => c.getBoundingClientRect().x)")
+    assert places[0] > places[1] + 50
+
+
+def test_heatmaps_are_chosen_by_radio_buttons_without_a_script(visit):
+    page = visit()
+    study = page.locator(".study").first
+    expect(study.locator("figure.plain")).to_have_count(2)
+    expect(study.locator("figure.plain").first).to_be_visible()
+    expect(study.locator("figure.heat-2")).to_be_hidden()
+    study.get_by_label("Pleural Effusion").check()
+    expect(study.locator("figure.heat-2")).to_be_visible()
+    expect(study.locator("figure.heat-1")).to_be_hidden()
+    expect(study.locator("figure.plain").first).to_be_hidden()
+    expect(page.locator(".study").nth(1).locator("figure.plain").first).to_be_visible()
+    study.get_by_label("none").check()
+    expect(study.locator("figure.plain").first).to_be_visible()
+
+
+def test_a_box_lies_on_its_heatmap(visit):
+    page = visit()
+    study = page.locator(".study").first
+    study.get_by_label("Edema").check()
+    picture, box = (study.locator(f".heat-1 {name}").bounding_box() for name in ("img", "rect"))
+    assert box["x"] - picture["x"] == pytest.approx(0.1 * picture["width"], abs=3)
+    assert box["width"] == pytest.approx(0.4 * picture["width"], abs=4)
+    assert box["height"] == pytest.approx(0.4 * picture["height"], abs=4)
+
+
+def test_on_paper_every_heatmap_is_shown_and_nothing_is_cut(visit):
+    page = visit(width=703, color_scheme="dark")  # A4 less its margins
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    heatmaps = page.locator("figure.heat")
+    assert heatmaps.count() == 6
+    assert all(heatmaps.nth(number).is_visible() for number in range(6))
+    assert page.evaluate("document.documentElement.scrollWidth") == 703
+    assert page.evaluate(CONTRASTS) == []
+
+
+def test_it_prints(visit):
+    assert visit().pdf(format="A4", print_background=True).startswith(b"%PDF")
+
+
+def test_every_chart_has_a_name(visit):
+    page = visit()
+    charts = page.locator("svg[role=img]")
+    assert charts.count() > 20
+    assert charts.evaluate_all("charts => charts.filter(c => !c.querySelector('title')?.textContent).length") == 0
+
+
+def test_markup_in_a_report_is_text(visit):
+    page = visit()
+    assert page.evaluate("document.scripts.length") == 0
+    assert EVIL in page.locator("dd.quote").first.inner_text()

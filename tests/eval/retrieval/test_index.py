@@ -1,0 +1,92 @@
+"""The index of features: exact, the same in pieces, never the same patient, and safe on disk."""
+
+import numpy as np
+import pytest
+
+import eval.retrieval.index
+from eval.retrieval.index import FeatureIndex, load_index, nearest, save_index
+
+RANDOM = np.random.default_rng(0)
+
+
+def make_index(features, subject_ids=None):
+    features = np.asarray(features, dtype=np.float16)
+    study_ids = tuple(f"study{number}" for number in range(len(features)))
+    return FeatureIndex(features=features, study_ids=study_ids, subject_ids=tuple(subject_ids or study_ids), origin="o")
+
+
+def ask(index, queries, subject_ids=None, number=1):
+    queries = np.asarray(queries, dtype=np.float32)
+    ids = [f"query{row}" for row in range(len(queries))]
+    return nearest(index, queries, study_ids=ids, subject_ids=subject_ids or [""] * len(ids), number=number)
+
+
+def test_the_nearest_are_those_of_an_exhaustive_search_however_it_is_cut(monkeypatch):
+    monkeypatch.setattr(eval.retrieval.index, "_QUERIES_AT_ONCE", 3)
+    monkeypatch.setattr(eval.retrieval.index, "_STUDIES_AT_ONCE", 7)
+    index = make_index(RANDOM.normal(size=(40, 5)))
+    queries = RANDOM.normal(size=(10, 5))
+    found = ask(index, queries, number=4)
+    features = index.features.astype(np.float64)
+    cosines = (queries @ features.T) / np.outer(np.linalg.norm(queries, axis=1), np.linalg.norm(features, axis=1))
+    assert found.positions.tolist() == np.argsort(-cosines, axis=1)[:, :4].tolist()
+    assert found.similarities == pytest.approx(-np.sort(-cosines, axis=1)[:, :4], abs=1e-5)
+
+
+def test_of_equally_near_studies_the_first_is_taken_in_every_piece(monkeypatch):
+    monkeypatch.setattr(eval.retrieval.index, "_STUDIES_AT_ONCE", 3)
+    index = make_index([[0, 1], *([[1, 0]] * 9)])
+    found = ask(index, [[2.0, 0.0]], number=5)
+    assert found.positions.tolist() == [[1, 2, 3, 4, 5]]
+    assert found.similarities.tolist() == [[1.0] * 5]
+
+
+def test_a_study_of_the_same_patient_is_never_a_neighbour():
+    index = make_index([[1, 0], [1, 0], [0, 1]], ["anna", "bert", "carl"])
+    assert ask(index, [[1, 0]], ["anna"]).positions.tolist() == [[1]]
+    assert ask(index, [[1, 0]], ["bert"]).positions.tolist() == [[0]]
+
+
+def test_a_study_without_a_subject_is_not_its_own_neighbour():
+    index = make_index([[1, 0], [0, 1]], ["", ""])
+    found = nearest(index, np.array([[1.0, 0.0]]), study_ids=["study0"], subject_ids=[""])
+    assert found.positions.tolist() == [[1]]
+
+
+def test_where_there_are_too_few_other_patients_the_rest_is_empty():
+    found = ask(make_index([[1, 0], [0, 1]], ["anna", "bert"]), [[1, 1]], ["anna"], number=2)
+    assert found.positions.tolist() == [[1, -1]]
+    assert np.isnan(found.similarities[0, 1])
+
+
+def test_queries_of_another_width_are_refused():
+    with pytest.raises(ValueError, match=r"queries are \(1, 3\) but the index has features of width 2"):
+        ask(make_index([[1, 0]]), [[1, 0, 0]])
+
+
+def test_an_index_comes_back_from_its_file(tmp_path):
+    index = make_index(RANDOM.normal(size=(3, 4)), ["ä", "b", ""])
+    save_index(tmp_path / "sub" / "index.safetensors", index)
+    loaded = load_index(tmp_path / "sub" / "index.safetensors")
+    assert (loaded.study_ids, loaded.subject_ids, loaded.origin) == (index.study_ids, ("ä", "b", ""), "o")
+    assert np.array_equal(loaded.features, index.features)
+    assert loaded.features.dtype == np.float16
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["index.safetensors"]
+
+
+def test_a_missing_a_damaged_and_a_foreign_file_are_named(tmp_path):
+    path = tmp_path / "index.safetensors"
+    with pytest.raises(ValueError, match=r"index.safetensors does not exist; make it again"):
+        load_index(path)
+    save_index(path, make_index([[1, 0]]))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"index.safetensors is damaged or no index of features"):
+        load_index(path)
+    eval.retrieval.index.save_file({"weight": np.zeros(2)}, path)
+    with pytest.raises(ValueError, match=r"index.safetensors is damaged or no index of features"):
+        load_index(path)
+
+
+def test_ids_and_features_must_be_equally_many():
+    with pytest.raises(ValueError, match=r"as many features \(1\) as study ids \(2\) and subject ids \(1\)"):
+        FeatureIndex(features=np.zeros((1, 2)), study_ids=("a", "b"), subject_ids=("a",))

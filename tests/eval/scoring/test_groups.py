@@ -1,0 +1,56 @@
+"""Figures by group of studies."""
+
+import numpy as np
+import pytest
+
+from eval.predictions.prediction import Prediction
+from eval.scoring.scores import length_groups, score_predictions, scores_by_group, study_groups
+
+TEXTS = ["edema is seen", "no edema at all in this patient", "fracture of a rib seen", "clear"]
+
+
+def label(report: str) -> tuple[int, ...]:
+    return tuple(
+        int(name in report) for name in ["none"] * 4 + ["edema"] + ["none"] * 6 + ["fracture", "none", "clear"]
+    )
+
+
+PREDICTIONS = [
+    Prediction(
+        study_id=str(number),
+        report=TEXTS[(number + number // 7) % 4],
+        reference=TEXTS[number % 4],
+        reference_labels=label(TEXTS[number % 4]),
+        source=["x", "y", "y"][number % 3],
+        view_positions=("PA", "LATERAL") if number % 2 else ("AP",),
+    )
+    for number in range(24)
+]
+SCORES = score_predictions(PREDICTIONS, label, num_resamples=20)
+
+
+def test_a_groups_figures_are_those_of_its_studies_alone():
+    groups = scores_by_group(SCORES, study_groups(PREDICTIONS), num_resamples=20)
+    assert [(group["group"], group["num_studies"]) for group in groups["source"]] == [("y", 16), ("x", 8)]
+    assert {group["group"] for group in groups["view"]} == {"AP", "LATERAL and PA"}
+    alone = score_predictions([one for one in PREDICTIONS if one.source == "x"], label, num_resamples=20)
+    for metric in ("macro_f1", "micro_f1", "rouge_l", "bleu_4"):
+        assert groups["source"][1]["metrics"][metric]["value"] == pytest.approx(alone.metrics[metric].value)
+
+
+def test_a_kind_with_one_group_is_left_out_and_many_small_ones_are_put_together():
+    groups = scores_by_group(
+        SCORES, {"one": ["a"] * 24, "many": [f"g{number // 1}" for number in range(24)]}, num_resamples=2
+    )
+    assert list(groups) == ["many"]
+    assert len(groups["many"]) == 12
+    assert (groups["many"][-1]["group"], groups["many"][-1]["num_studies"]) == ("other", 13)
+
+
+def test_lengths_are_cut_into_thirds_in_order():
+    names = length_groups(["w " * number for number in range(1, 31)])
+    assert names[0] == "1 to 10 words"
+    assert names[-1] == "21 words and more"
+    assert np.unique(names, return_counts=True)[1].tolist() == [10, 10, 10]
+    assert length_groups(["a b", "c d", ""]) == ["any length", "any length", "no report"]
+    assert length_groups(["", ""]) == ["no report", "no report"]

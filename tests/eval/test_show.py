@@ -1,0 +1,222 @@
+"""The one study that ends a demo: how it is chosen, what is drawn and what the table says."""
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+import eval.show
+from data.study import FEATURES
+from eval.metrics.laterality import stated_sentences
+from eval.predictions.prediction import Prediction, write_lines
+from eval.report.study import HeatPanel, findings_to_show
+from eval.report.study_picture import StudyPicture, draw_study
+from eval.show import choose_study, findings_table
+from vlm.generator import StudyReport
+from vlm.schema.findings import FINDING_INDEX
+
+EDEMA, EFFUSION, DEVICES = (FINDING_INDEX[name] for name in ("Edema", "Pleural Effusion", "Support Devices"))
+
+
+def codes(**states: int) -> list[int]:
+    """Labels with some findings set, such as edema=1."""
+    labels = [0] * 14
+    for name, state in states.items():
+        labels[{"edema": EDEMA, "effusion": EFFUSION, "devices": DEVICES}[name]] = state
+    return labels
+
+
+def make_row(study_id: str, labels: list[int], num_views: int = 1) -> dict:
+    return {
+        "study_id": study_id,
+        "subject_id": study_id,
+        "images": [Image.new("L", (32, 24), 40 * view + 40) for view in range(num_views)],
+        "view_positions": ["PA", "LATERAL"][:num_views],
+        "indication": "Cough for $5 <3 weeks.",
+        "findings": "There is pulmonary edema. There is a pleural effusion.",
+        "impression": "",
+        "labels": labels,
+        "boxes": [{"finding": EFFUSION, "view": 0, "box": [0.5, 0.5, 1.0, 1.0]}],
+        "mesh": [],
+        "source": "",
+        "license": "",
+    }
+
+
+STUDIES = datasets.Dataset.from_list(
+    [
+        make_row("normal", codes()),
+        make_row("device and edema", codes(edema=1, devices=1)),
+        make_row("two", codes(edema=1, effusion=3), num_views=2),
+        make_row("also two", codes(edema=1, effusion=1)),
+    ],
+    features=FEATURES,
+)
+
+
+class FakeGenerator:
+    """Sees effusion in the lower right of the first view, edema in the second; writes of effusion only."""
+
+    thresholds = (0.5,) * 14
+
+    def generate(self, images, view_positions, indications, options):
+        self.num_tokens = options.max_new_tokens
+        maps = np.zeros((14, len(images[0]), 4, 4), np.float32)
+        maps[:, 0, 3, 3] = 1.0
+        maps[EDEMA] = 0
+        maps[EDEMA, -1] = 1 / 16
+        text = "There is a pleural effusion."
+        return [
+            StudyReport(
+                report=f"Findings: {text}",
+                findings=text,
+                impression="",
+                finding_probabilities=tuple(0.9 if finding == EFFUSION else 0.25 for finding in range(14)),
+                attention_maps=maps,
+                tokens=(),
+                token_log_probabilities=(),
+                is_truncated=False,
+            )
+        ]
+
+    def heatmaps(self, report, images):
+        return [np.zeros((14, image.height, image.width), np.float32) for image in images]
+
+
+@pytest.fixture
+def show(tmp_path, monkeypatch):
+    datasets.DatasetDict({"test": STUDIES}).save_to_disk(tmp_path / "studies")
+    generator, drawn = FakeGenerator(), []
+    monkeypatch.setattr(eval.show.ReportGenerator, "from_pretrained", lambda name: generator)
+    monkeypatch.setattr(eval.show, "draw_study", lambda picture, path: drawn.append(picture))
+
+    def run(*flags):
+        argv = ["--checkpoint", "c", "--dataset", str(tmp_path / "studies"), "--output", str(tmp_path / "study.png")]
+        eval.show.main([*argv, *flags])
+        return drawn[-1], generator
+
+    return run
+
+
+def test_the_first_study_with_two_findings_is_chosen_whatever_the_model_says():
+    row, how = choose_study(STUDIES, "", None)
+    assert row["study_id"] == "two"
+    assert how == "the first study of the split with at least two findings (Support Devices not counted)"
+
+
+def test_a_study_can_be_asked_for():
+    row, how = choose_study(STUDIES, "also two", None)
+    assert (row["study_id"], how) == ("also two", "study also two, as asked for")
+
+
+def test_without_a_study_of_two_findings_the_first_is_shown_and_it_is_said():
+    row, how = choose_study(STUDIES.select([0, 1]), "", None)
+    assert (row["study_id"], how) == ("normal", "the first study of the split, as none has two findings")
+
+
+def test_an_unknown_study_is_named():
+    with pytest.raises(ValueError, match="--study-id 'tow' is not among the 4 studies, such as 'normal'"):
+        choose_study(STUDIES, "tow", None)
+
+
+def test_predictions_of_other_studies_are_refused():
+    with pytest.raises(ValueError, match="--predictions is of other studies"):
+        choose_study(STUDIES, "", {"elsewhere": Prediction(study_id="elsewhere", report="")})
+
+
+def test_true_and_named_findings_are_shown_first_then_missed_then_invented():
+    probabilities = [0.1] * 14
+    probabilities[0], probabilities[3] = 0.9, 0.8
+    assert findings_to_show(codes(edema=1, effusion=3), codes(effusion=1, devices=1), probabilities) == [
+        EFFUSION, EDEMA, DEVICES,
+    ]  # fmt: skip
+    assert findings_to_show(codes(), codes(), probabilities) == [0]
+
+
+def test_a_finding_is_shown_on_the_view_where_its_attention_peaks(show):
+    picture, _ = show()
+    assert [panel.finding for panel in picture.panels] == [EFFUSION, EDEMA]
+    effusion, edema = picture.panels
+    assert effusion.picture.getpixel((5, 5))[0] == 40
+    assert edema.picture.getpixel((5, 5))[0] == 80
+    assert effusion.boxes == ((0.5, 0.5, 1.0, 1.0),)
+    assert edema.boxes == ()
+
+
+def test_the_table_says_truth_probability_and_what_the_report_names(show, capsys):
+    show()
+    lines = capsys.readouterr().out.splitlines()
+    cells = {
+        line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:6]] for line in lines if "│" in line
+    }
+    assert cells["Pleural Effusion"] == ["uncertain", "90%", "50%", "present"]
+    assert cells["Edema"] == ["present", "25%", "50%", "–"]
+    assert len(cells) == 14
+    assert any("the first study of the split with at least two findings" in line for line in lines)
+
+
+def test_saved_predictions_give_report_and_probabilities(show, tmp_path):
+    saved = Prediction(study_id="also two", report="Findings: There is pulmonary edema.", probabilities=(0.75,) * 14)
+    write_lines(tmp_path / "predictions.jsonl", [saved])
+    picture, generator = show("--predictions", str(tmp_path / "predictions.jsonl"))
+    assert picture.title.startswith("Study also two")
+    assert [sentence.text for sentence in picture.generated] == ["There is pulmonary edema."]
+    assert picture.probabilities == (0.75,) * 14
+    assert generator.num_tokens == 1
+
+
+def test_a_missing_predictions_file_is_named(show):
+    with pytest.raises(ValueError, match=r"--predictions none.jsonl does not exist; eval/batch.py writes it"):
+        show("--predictions", "none.jsonl")
+
+
+def make_picture(report: str) -> StudyPicture:
+    def label(sentence):
+        return codes(edema=int("edema" in sentence))
+
+    return StudyPicture(
+        title="Study $a$",
+        footer="",
+        image=Image.new("L", (640, 320), 60),
+        panels=(HeatPanel(finding=EDEMA, picture=Image.new("RGB", (640, 320)), boxes=((0.0, 0.0, 0.5, 0.5),)),),
+        probabilities=(0.4,) * 14,
+        thresholds=(0.5,) * 14,
+        labels=tuple(codes(edema=1)),
+        named=tuple(codes()),
+        generated=tuple(stated_sentences(report, label)),
+        reference=(),
+    )
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "",
+        "Findings: Costs $5 and $6. There is edema.",
+        "Findings: " + "very long. " * 400,
+        "Findings: \x06 \x03x �edema 胸水.",
+    ],
+    ids=["empty", "dollars", "long", "undrawable"],
+)
+def test_any_report_is_drawn_at_full_size_without_warnings(report, tmp_path):
+    draw_study(make_picture(report), tmp_path / "new" / "study.png")
+    with Image.open(tmp_path / "new" / "study.png") as drawn:
+        assert drawn.size == (1600, 820)
+
+
+def test_a_finding_has_one_colour_in_heatmap_title_and_text(tmp_path):
+    draw_study(make_picture("Findings: edema edema edema."), tmp_path / "study.png")
+    with Image.open(tmp_path / "study.png") as drawn:
+        pixels = np.asarray(drawn.convert("RGB"))
+    is_finding_color = (pixels == (0x4C, 0xC3, 0xD9)).all(axis=2)
+    title, text = is_finding_color[60:110, 320:620], is_finding_color[430:560, :800]
+    assert title.any()
+    assert text.any()
+    assert not is_finding_color[430:560, 800:].any()
+
+
+def test_the_table_fits_into_eighty_columns():
+    console = Console(width=80, record=True)
+    console.print(findings_table(make_picture("")))
+    assert "Enlarged Cardiomediastinum" in console.export_text()

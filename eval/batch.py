@@ -28,13 +28,13 @@ from eval.controls.text import split_controls
 from eval.metrics.bootstrap import NUM_RESAMPLES
 from eval.predictions.generate import Job, Written, write_predictions
 from eval.predictions.prediction import write_lines
-from eval.predictions.run import RunRecord, checkpoint_hash, claim_folder, dataset_hash, progress, start_processes
+from eval.predictions.run import RunRecord, claim_folder, dataset_hash, progress, start_processes
 from eval.report.document import run_document, score_run
 from eval.report.page import render_page
 from eval.report.selection import page_studies
 from eval.report.tables import score_table
 from eval.scoring.scores import Scores
-from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, told
+from vlm.checkpoint.store import SHIPPED, checkpoint_hash, fetch_checkpoint, told
 from vlm.generator import GenerationOptions, ReportGenerator
 
 ControlKind = Literal["shuffled", "blank", "mismatched", "nearest", "random", "constant", "frequent"]

@@ -17,9 +17,9 @@ from PIL import Image
 from data.corrections.correction import picture_hash, study_hash
 from data.images.dicom_identifiers import DicomIdentifiers
 from data.reports.deidentify import remove_identity
-from eval.predictions.run import checkpoint_hash
 from page.plain_text import plain_line, plain_text
 from page.reading import Reading
+from vlm.checkpoint.store import checkpoint_hash
 from vlm.explain.attention import heatmaps, overlay_heatmap
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, VIEW_KINDS, view_index

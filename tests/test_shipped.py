@@ -14,10 +14,9 @@ import app
 from data.synthetic.source import make_study
 from eval import batch, show
 from eval.controls import neighbours
-from eval.predictions.run import checkpoint_hash
 from page import report
 from vlm.checkpoint import store as shipped
-from vlm.checkpoint.store import SHIPPED, SHIPPED_CHECKPOINT, fetch_checkpoint
+from vlm.checkpoint.store import SHIPPED, SHIPPED_CHECKPOINT, checkpoint_hash, fetch_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, POSITIVE
 

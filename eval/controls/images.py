@@ -20,8 +20,9 @@ from eval.controls.control import BASELINE, BLANK, MISMATCHED, NEAREST, SHUFFLED
 from eval.controls.neighbours import neighbour_predictions
 from eval.predictions.generate import Job, copied, predictions_name, write_predictions
 from eval.predictions.prediction import Prediction, write_lines
-from eval.predictions.run import RunRecord, checkpoint_hash, claim_folder
+from eval.predictions.run import RunRecord, claim_folder
 from eval.retrieval.index import feature_origin, index_studies
+from vlm.checkpoint.store import checkpoint_hash
 from vlm.generator import ReportGenerator
 
 

@@ -22,9 +22,9 @@ from data.cli import run_main
 from data.study import load_studies
 from eval.controls.control import NEAREST
 from eval.predictions.prediction import Prediction, write_lines
-from eval.predictions.run import checkpoint_hash, progress, start_processes
+from eval.predictions.run import progress, start_processes
 from eval.retrieval.index import FeatureIndex, feature_origin, index_studies, nearest
-from vlm.checkpoint.store import SHIPPED, told
+from vlm.checkpoint.store import SHIPPED, checkpoint_hash, told
 from vlm.generator import ReportGenerator
 from vlm.schema.report_format import compose_report, split_report
 

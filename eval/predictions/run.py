@@ -20,11 +20,6 @@ from accelerate.utils import parse_flag_from_env
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from eval.retrieval.index import INDEX_FILE
-from eval.retrieval.similar_cases import CASES_FILE
-from vlm import uncertainty as familiarity
-from vlm.checkpoint.provenance import LINEAGE
-from vlm.checkpoint.store import SHIPPED, fetch_checkpoint
 from vlm.schema.strict_json import read_json
 
 Track = Callable[[int, str], Callable[[int], None]]
@@ -52,15 +47,6 @@ def progress(console: Console) -> Iterator[Track]:
 
 
 RUN_FILE = "run.json"
-BESIDE_THE_MODEL = (
-    "training_config.json",
-    LINEAGE,
-    INDEX_FILE,
-    CASES_FILE,
-    familiarity.SETTINGS,
-    familiarity.TENSORS,
-)
-"""Files of a checkpoint that change nothing in what it writes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,27 +91,14 @@ def claim_folder(folder: Path, record: RunRecord):
         raise ValueError(f"{folder} holds another run: {'; '.join(differences)}; {mend}")
 
 
-def checkpoint_hash(name: str) -> str:
-    """Of all that decides what a checkpoint folder writes: its settings and weights. The name itself for a hub id."""
-    if name != SHIPPED and not Path(name).is_dir():
-        return name
-    folder = fetch_checkpoint(name)
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in (".json", ".safetensors") and path.name not in BESIDE_THE_MODEL:
-            digest.update(path.relative_to(folder).as_posix().encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
-
-
 def dataset_hash(studies: datasets.Dataset) -> str:
-    """Of every text and label of a split, and of how many bytes it takes with its images."""
+    """Identify a split by every text, label and image file of it, in 16 hex digits."""
     digest = hashlib.sha256()
     for rows in studies.remove_columns("images").iter(batch_size=1000):
         digest.update(json.dumps(rows, sort_keys=True).encode())
-    num_bytes = sum(Path(file["filename"]).stat().st_size for file in studies.cache_files)
-    digest.update(str(num_bytes).encode())
+    for table in studies.with_format("arrow").select_columns("images").iter(batch_size=100):
+        for image in table["images"].combine_chunks().flatten().field("bytes"):
+            digest.update(hashlib.sha256(image.as_buffer()).digest())
     return digest.hexdigest()[:16]
 
 

@@ -31,9 +31,9 @@ from eval.controls.control import derangement
 from eval.metrics.bootstrap import NUM_RESAMPLES, interval, point_values, resample
 from eval.metrics.probabilities import ranking_scores
 from eval.predictions.generate import UNREADABLE
-from eval.predictions.run import Track, checkpoint_hash, progress
+from eval.predictions.run import Track, progress
 from eval.probes.prompts import check_statements, which_stated
-from vlm.checkpoint.store import SHIPPED, told
+from vlm.checkpoint.store import SHIPPED, checkpoint_hash, told
 from vlm.generator import ReportGenerator
 from vlm.schema.report_format import compose_report
 

@@ -32,9 +32,9 @@ from eval.metrics.bootstrap import NUM_RESAMPLES, interval, point_values, resamp
 from eval.metrics.probabilities import ranking_scores
 from eval.predictions.generate import UNREADABLE
 from eval.predictions.prediction import Refusal
-from eval.predictions.run import Track, checkpoint_hash, progress
+from eval.predictions.run import Track, progress
 from eval.probes.prompts import LeadIn, check_statements, lead_ins, which_stated
-from vlm.checkpoint.store import SHIPPED, told
+from vlm.checkpoint.store import SHIPPED, checkpoint_hash, told
 from vlm.generator import ReportGenerator
 from vlm.schema.report_format import compose_report
 

@@ -28,7 +28,6 @@ from safetensors import safe_open
 
 from data.cli import run_main
 from data.sources.credits import credits_of, limits_of
-from eval.predictions.run import checkpoint_hash
 from eval.report.figures import model_of
 from eval.report.tables import (
     consistency_lines,
@@ -43,7 +42,7 @@ from eval.report.tables import (
 )
 from eval.scoring.verdict import SHUFFLED_IMAGES
 from vlm.checkpoint.provenance import Lineage, lineage_table, load_lineage
-from vlm.checkpoint.store import SHIPPED, WEIGHTS, find_checkpoint
+from vlm.checkpoint.store import SHIPPED, WEIGHTS, checkpoint_hash, find_checkpoint
 from vlm.config import ReportModelConfig
 from vlm.schema.findings import FINDINGS
 from vlm.schema.strict_json import read_json

@@ -19,10 +19,10 @@ from rich.console import Console
 from data.cli import run_main
 from data.reports.deidentify import remove_identity
 from data.study import load_studies
-from eval.predictions.run import checkpoint_hash, progress, start_processes
+from eval.predictions.run import progress, start_processes
 from eval.retrieval.index import INDEX_FILE, feature_origin, index_studies
 from eval.retrieval.similar_cases import CASES_FILE, save_cases
-from vlm.checkpoint.store import find_checkpoint
+from vlm.checkpoint.store import checkpoint_hash, find_checkpoint
 from vlm.generator import ReportGenerator
 from vlm.schema.report_format import compose_report
 

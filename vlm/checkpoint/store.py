@@ -17,6 +17,7 @@ Whatever reads with a model reads with this one where no other is named; and `--
 `--start-from cxrscribe-tiny` name it. A folder of that name is written with a path: `./cxrscribe-tiny`.
 """
 
+import hashlib
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,6 +62,13 @@ def told(name: str | Path) -> str:
 
 
 WEIGHTS = "model.safetensors"
+IDENTITY_FILES = (
+    *("config.json", "calibration.json", WEIGHTS),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt"),
+    *("adapter/*.json", "adapter/*.safetensors", "encoder_adapter/*.json", "encoder_adapter/*.safetensors"),
+)
+"""Files that decide what a checkpoint writes, as patterns below its folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,6 +163,22 @@ def find_checkpoint(folder: Path) -> Path:
     raise ValueError(
         f"{folder} holds no checkpoint, neither config.json nor best/; a run has one after its first validation"
     )
+
+
+def checkpoint_hash(name: str) -> str:
+    """Identify all files that decide what a checkpoint writes, in 16 hex digits; a hub id stays as it is.
+
+    Only IDENTITY_FILES count: what other files lie in the folder (an index, a training log) changes nothing.
+    """
+    if name != SHIPPED and not Path(name).is_dir():
+        return name
+    folder = fetch_checkpoint(name)
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in IDENTITY_FILES for path in folder.glob(pattern)}):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def merge_checkpoint(folder: Path, output: Path) -> None:

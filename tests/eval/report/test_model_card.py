@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from eval.predictions.run import checkpoint_hash
 from eval.report import model_card as program
 from page.model_card import model_card as shown_card
 from tests.test_markup import Tags
 from vlm.checkpoint.provenance import LearnedStudies, Lineage, TrainingRun, load_lineage, save_lineage
-from vlm.checkpoint.store import SHIPPED, SHIPPED_CHECKPOINT, load_checkpoint, save_checkpoint
+from vlm.checkpoint.store import SHIPPED, SHIPPED_CHECKPOINT, checkpoint_hash, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[3]
 MACRO_F1 = {"model": 0.588, "shuffled images": 0.107, "nearest neighbour": 0.673}

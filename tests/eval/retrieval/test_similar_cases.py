@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from data.study import load_studies
-from eval.predictions.run import checkpoint_hash
 from eval.retrieval.index import INDEX_FILE, FeatureIndex, save_index
 from eval.retrieval.index_cases import main
 from eval.retrieval.similar_cases import CASES_FILE, load_similar_cases, save_cases
+from vlm.checkpoint.store import checkpoint_hash
 from vlm.generator import ReportGenerator
 from vlm.schema.report_format import compose_report
 

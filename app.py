@@ -24,21 +24,21 @@ import tyro
 
 from data.cli import run_main
 from data.corrections.store import CorrectionStore
-from page import look, markup
 from page.accounts import Accounts
-from page.examples import folder_examples, made_up_examples
-from page.model_card import model_card
-from page.room import MODEL, Room
-from page.study_record import model_identity
-from page.uploads import OneOrMoreFiles, remove_later
-from page.visit import answer
-from page.worklist_tab import WorklistTab
-from page.zip_archive import MAX_ARCHIVE_BYTES
+from page.cards import layout as look
+from page.cards import layout as markup
+from page.cards.layout import model_card
+from page.examples import OneOrMoreFiles, folder_examples, made_up_examples, remove_later
+from page.study.files import MAX_ARCHIVE_BYTES
+from page.study.record import model_identity
+from page.tabs.session import answer
+from page.tabs.study import MODEL, Room
+from page.tabs.worklist import WorklistTab
 from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, told
 from vlm.generator import GenerationOptions, ReportGenerator
 
 UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS = 60, 7200
-"""A study's files are removed soon after they were read (page.uploads); whatever else came, after this, for a long
+"""A study's files are removed soon after they were read (page.examples); whatever else came, after this, for a long
 worklist reads its files one by one."""
 MAX_WAITING = 64
 """Studies in the queue; who comes later is told that it is full."""

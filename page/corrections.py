@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from data.corrections.correction import Correction, SavedCorrection
 from data.corrections.store import CorrectionStore
 from data.reports.deidentify import PLACEHOLDER, remove_identity
-from page.reading import Reading
-from page.study_record import ModelIdentity
+from page.study.read import Reading
+from page.study.record import ModelIdentity
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import UNLABELED_STUDY
 

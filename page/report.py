@@ -18,9 +18,9 @@ from typing import Literal
 import tyro
 
 from data.cli import run_main
-from page.reading import MAX_INDICATION_CHARACTERS, Reading, read_files
-from page.study_record import model_identity, study_record
-from page.take_away import take_away
+from page.export.formats import take_away
+from page.study.read import MAX_INDICATION_CHARACTERS, Reading, read_files
+from page.study.record import model_identity, study_record
 from vlm.checkpoint.store import SHIPPED, told
 from vlm.generator import GenerationOptions, ReportGenerator
 

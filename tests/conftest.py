@@ -280,7 +280,7 @@ def recorded_study(pictures):
     from datetime import UTC, datetime
 
     from data.images.dicom_identifiers import DicomIdentifiers
-    from page.study_record import ModelIdentity, RecordedFinding, RecordedView, StudyRecord
+    from page.study.record import ModelIdentity, RecordedFinding, RecordedView, StudyRecord
     from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE
 
     def identifiers(number):

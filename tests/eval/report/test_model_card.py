@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from eval.report import model_card as program
-from page.model_card import model_card as shown_card
-from tests.test_markup import Tags
+from page.cards.layout import model_card as shown_card
+from tests.page.cards.test_layout import Tags
 from vlm.checkpoint.provenance import LearnedStudies, Lineage, TrainingRun, load_lineage, save_lineage
 from vlm.checkpoint.store import SHIPPED, SHIPPED_CHECKPOINT, checkpoint_hash, load_checkpoint, save_checkpoint
 

@@ -1,0 +1,1 @@
+"""Downloads: text, JSON, PDF, FHIR, DICOM SR."""

@@ -1,0 +1,266 @@
+"""A study's report as a FHIR R5 DiagnosticReport: a `StudyRecord` in, one JSON resource out that stands alone.
+
+- `status` preliminary; `category` radiology; `code` LOINC's for a chest X-ray in so many views.
+- `conclusion` is the impression (else the findings), `presentedForm` the whole report as text and as PDF.
+- Contained: the model as a Device, an Observation a finding (called present or not; probability, threshold and what the
+  report says as components), and for DICOM pictures the ImagingStudy with their UIDs.
+- The patient is contained only with identity. UIDs are there without it too; they name nobody, but whoever has the
+  archive can look the patient up by them.
+
+Codes of the findings and of the study for other systems: a finding in, its code in this project's own list and,
+where SNOMED CT has the same notion, there.
+
+A finding of CheXpert is what its labelling rules make it. SNOMED CT's code is given where a radiologist would name both
+alike; none is for the categories that are CheXpert's own (Lung Opacity, Lung Lesion, Pleural Other, …).
+"""
+
+import base64
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from fhir.resources.diagnosticreport import DiagnosticReport
+
+from data.images.dicom_identifiers import DicomIdentifiers, iso_date
+from page.export.pdf import export_pdf
+from page.export.text import TITLE, by_probability, export_text, sections
+from page.study.record import NOT_A_DEVICE, STATE_WORDS, RecordedFinding, StudyRecord, without_identity
+from vlm.schema.findings import FINDING_INDEX
+
+OWN_SYSTEM = "urn:cxrscribe:report"
+OWN_SCHEME = "99CXRSCRIBE"
+"""The same list in DICOM, where names of private lists begin with 99."""
+
+_SNOMED = {
+    "Cardiomegaly": ("8186001", "Cardiomegaly"),
+    "Edema": ("19242006", "Pulmonary edema"),
+    "Consolidation": ("95436008", "Lung consolidation"),
+    "Pneumonia": ("233604007", "Pneumonia"),
+    "Atelectasis": ("46621007", "Atelectasis"),
+    "Pneumothorax": ("36118008", "Pneumothorax"),
+    "Pleural Effusion": ("60046008", "Pleural effusion"),
+    "Fracture": ("125605004", "Fracture of bone"),
+}
+_LOINC_OF_NUM_VIEWS = {1: ("36554-4", "XR Chest Single view"), 2: ("36643-5", "XR Chest 2 Views")}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FindingCode:
+    """`own` is F01 to F14 in CheXpert's order; `snomed` and its words are empty where there is none."""
+
+    own: str
+    snomed: str = ""
+    snomed_display: str = ""
+
+
+def finding_code(finding: str) -> FindingCode:
+    snomed, display = _SNOMED.get(finding, ("", ""))
+    return FindingCode(own=f"F{FINDING_INDEX[finding] + 1:02d}", snomed=snomed, snomed_display=display)
+
+
+def study_loinc(num_views: int) -> tuple[str, str]:
+    """LOINC's code and words for a radiograph of the chest in so many views."""
+    return _LOINC_OF_NUM_VIEWS.get(num_views, ("30745-4", "XR Chest Views"))
+
+
+STUDY_SYSTEM = "urn:cxrscribe:study"
+_LOINC, _SNOMED_SYSTEM, _UCUM = "http://loinc.org", "http://snomed.info/sct", "http://unitsofmeasure.org"
+_DCM = "http://dicom.nema.org/resources/ontology/DCM"
+_HL7 = "http://terminology.hl7.org/CodeSystem"
+_GENDERS = {"M": "male", "F": "female", "O": "other"}
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>&#|~])")
+
+
+def export_fhir(record: StudyRecord, *, include_identity: bool = False, include_pdf: bool = True) -> str:
+    """The resource as JSON, checked against FHIR's own definitions.
+
+    Raises:
+        ValueError: the pictures belong to several studies or patients.
+    """
+    # Asked while the patients are still known.
+    source = record.source
+    record = record if include_identity else without_identity(record)
+    shown = source if include_identity else None
+    text = export_text(record, include_identity=include_identity)
+    forms = [_attachment(record, "text/plain; charset=utf-8", text.encode())]
+    if include_pdf:
+        forms.append(_attachment(record, "application/pdf", export_pdf(record, include_identity=include_identity)))
+    imaging_study = _imaging_study(record, shown)
+    code, display = study_loinc(len(record.views))
+    document = {
+        "resourceType": "DiagnosticReport",
+        "language": "en",
+        "text": {"status": "generated", "div": _narrative(record)},
+        "contained": [
+            _device(record),
+            *filter(None, (_patient(shown), imaging_study)),
+            *(_observation(record, row, shown) for row in by_probability(record)),
+        ],
+        "identifier": [{"system": STUDY_SYSTEM, "value": record.file_stem}],
+        "status": "preliminary",
+        "category": [_concept(f"{_HL7}/v2-0074", "RAD", "Radiology")],
+        "code": _concept(_LOINC, code, display),
+        "subject": _subject(shown),
+        "issued": record.read_at.isoformat(),
+        "result": [{"reference": f"#{_observation_id(row)}"} for row in by_probability(record)],
+        "note": [
+            {"text": _markdown(note)}
+            for note in (f"{record.status} {NOT_A_DEVICE}", record.calibration_note, *record.warnings)
+        ],
+        "presentedForm": forms,
+    }
+    if imaging_study:
+        document["study"] = [{"reference": "#study"}]
+    if shown and shown.study_date:
+        document["effectiveDateTime"] = iso_date(shown.study_date)
+    if record.is_edited and record.reader:
+        document["resultsInterpreter"] = [{"display": record.reader}]
+    if conclusion := record.impression or record.findings:
+        document["conclusion"] = _markdown(conclusion)
+    return DiagnosticReport.model_validate(document).model_dump_json(indent=2) + "\n"
+
+
+def _device(record: StudyRecord) -> dict[str, Any]:
+    model = record.model
+    return {
+        "resourceType": "Device",
+        "id": "model",
+        "displayName": "cxrscribe, a program that writes draft reports",
+        "manufacturer": "cxrscribe",
+        "modelNumber": model.name,
+        "serialNumber": model.hash,
+        "version": [{"value": model.program_version}],
+    }
+
+
+def _patient(source: DicomIdentifiers | None) -> dict[str, Any] | None:
+    if source is None:
+        return None
+    patient: dict[str, Any] = {"resourceType": "Patient", "id": "patient"}
+    if source.patient_id:
+        patient["identifier"] = [{"value": source.patient_id}]
+    # An alphabetic writing comes first, others after "=".
+    family, *given = (part.strip() for part in source.patient_name.split("=")[0].split("^")[:3])
+    name = {"family": family, "given": [part for part in given if part]}
+    if name := {key: value for key, value in name.items() if value}:
+        patient["name"] = [name]
+    if source.patient_birth_date:
+        patient["birthDate"] = iso_date(source.patient_birth_date)
+    if source.patient_sex:
+        patient["gender"] = _GENDERS[source.patient_sex]
+    return patient
+
+
+def _subject(source: DicomIdentifiers | None) -> dict[str, str]:
+    return {"reference": "#patient"} if source else {"display": "Identity withheld"}
+
+
+def _imaging_study(record: StudyRecord, source: DicomIdentifiers | None) -> dict[str, Any] | None:
+    """The pictures that can be found in an archive; None where there are none."""
+    by_series = defaultdict(dict)
+    for view in record.views:
+        if view.identifiers and view.identifiers.refers_to_an_image:
+            by_series[view.identifiers.series_instance_uid][view.identifiers.sop_instance_uid] = view.identifiers
+    if not by_series:
+        return None
+    series = [
+        {
+            "uid": uid,
+            "modality": _concept(_DCM, next(iter(instances.values())).modality or "OT"),
+            "instance": [
+                {
+                    "uid": instance.sop_instance_uid,
+                    "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{instance.sop_class_uid}"},
+                }
+                for instance in instances.values()
+            ],
+        }
+        for uid, instances in by_series.items()
+    ]
+    first = next(iter(next(iter(by_series.values())).values()))
+    identifiers = [{"system": "urn:dicom:uid", "value": f"urn:oid:{first.study_instance_uid}"}]
+    if first.accession_number:
+        identifiers.append({"type": _concept(f"{_HL7}/v2-0203", "ACSN"), "value": first.accession_number})
+    return {
+        "resourceType": "ImagingStudy",
+        "id": "study",
+        "identifier": identifiers,
+        "status": "available",
+        "subject": _subject(source),
+        "series": series,
+    }
+
+
+def _observation(record: StudyRecord, row: RecordedFinding, source: DicomIdentifiers | None) -> dict[str, Any]:
+    code = finding_code(row.finding)
+    codings = [{"system": OWN_SYSTEM, "code": code.own, "display": row.finding}]
+    if code.snomed:
+        codings.append({"system": _SNOMED_SYSTEM, "code": code.snomed, "display": code.snomed_display})
+    called = ("called", "Called present") if row.is_called else ("not-called", "Not called present")
+    stated = STATE_WORDS[row.stated]
+    observation = {
+        "resourceType": "Observation",
+        "id": _observation_id(row),
+        "status": "preliminary",
+        "category": [_concept(f"{_HL7}/observation-category", "imaging", "Imaging")],
+        "code": {"coding": codings, "text": row.finding},
+        "subject": _subject(source),
+        "device": {"reference": "#model"},
+        "valueCodeableConcept": _concept(OWN_SYSTEM, *called),
+        "interpretation": [_concept(f"{_HL7}/v3-ObservationInterpretation", "POS" if row.is_called else "NEG")],
+        "component": [
+            _number("probability", "Probability", row.probability),
+            _number("threshold", "Called present from this probability on", row.threshold),
+            {
+                "code": _concept(OWN_SYSTEM, "report-says", "What the written report says"),
+                "valueCodeableConcept": _concept(OWN_SYSTEM, stated.replace(" ", "-"), stated),
+            },
+        ],
+    }
+    notes = [] if record.is_calibrated else [record.calibration_note]
+    if row.disagrees:
+        notes.append("The written report disagrees with the probability.")
+    if notes:
+        observation["note"] = [{"text": _markdown(note)} for note in notes]
+    return observation
+
+
+def _observation_id(row: RecordedFinding) -> str:
+    return f"finding-{finding_code(row.finding).own}"
+
+
+def _number(code: str, display: str, value: float) -> dict[str, Any]:
+    quantity = {"value": round(value, 6), "unit": "probability", "system": _UCUM, "code": "1"}
+    return {"code": _concept(OWN_SYSTEM, code, display), "valueQuantity": quantity}
+
+
+def _concept(system: str, code: str, display: str = "") -> dict[str, Any]:
+    coding = {"system": system, "code": code}
+    return {"coding": [coding | {"display": display}], "text": display} if display else {"coding": [coding]}
+
+
+def _attachment(record: StudyRecord, content_type: str, content: bytes) -> dict[str, Any]:
+    return {
+        "contentType": content_type,
+        "language": "en",
+        "data": base64.b64encode(content).decode(),
+        "title": TITLE,
+        "creation": record.read_at.isoformat(),
+    }
+
+
+def _narrative(record: StudyRecord) -> str:
+    parts = "".join(
+        f"<h2>{escape(heading)}</h2><p>{escape(text).replace(chr(10), '<br/>')}</p>"
+        for heading, text in sections(record)
+    )
+    parts += "".join(f"<p><b>Warning:</b> {escape(warning)}</p>" for warning in record.warnings)
+    notice = escape(f"{record.status} {NOT_A_DEVICE}")
+    return f'<div xmlns="http://www.w3.org/1999/xhtml"><p><b>{notice}</b></p>{parts}</div>'
+
+
+def _markdown(text: str) -> str:
+    """Plain text in a field that FHIR reads as markdown."""
+    return _MARKDOWN.sub(r"\\\1", text)

@@ -1,0 +1,303 @@
+"""A study's report as a PDF of A4 pages: a `StudyRecord` in, the bytes of the file out.
+
+The pictures, the heatmaps of the findings that are called present, the report, warnings, and all findings with
+probability, threshold and what the report says of them. Each page says that it is a machine's draft. The same record
+always gives the same bytes.
+
+How the PDF looks: fonts, paragraph styles, colours, a probability's bar, and what stands at the foot of each page.
+
+The fonts are DejaVu Sans, which matplotlib brings along: Latin, Greek, Cyrillic and the signs of medicine. Of Chinese,
+Japanese, Korean and most Indian scripts it has no letters; `missing_letters` tells which of a text.
+"""
+
+from functools import cache
+from html import escape
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image as PillowImage
+from reportlab.lib.colors import Color, HexColor
+from reportlab.lib.pagesizes import A4
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.lib.units import mm
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import Flowable, Image, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+
+from page.export.text import TITLE, by_probability, facts, sections
+from page.study.record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
+from vlm.schema.findings import FINDING_INDEX
+
+PAGE_WIDTH, PAGE_HEIGHT = A4
+MARGIN = 18 * mm
+FRAME_PADDING = 6
+"""What reportlab leaves free within the margins by itself."""
+WIDTH = PAGE_WIDTH - 2 * MARGIN
+"""Of the text."""
+INK, SOFT, LINE = HexColor("#16212b"), HexColor("#56636f"), HexColor("#d3dae0")
+ACCENT, ACCENT_LIGHT, EMPTY_BAR = HexColor("#0b7285"), HexColor("#9fc9d1"), HexColor("#eef1f4")
+WARNING, WARNING_GROUND = HexColor("#8a4b00"), HexColor("#fff6e0")
+BODY, BOLD = "DejaVuSans", "DejaVuSans-Bold"
+
+
+@cache
+def load_fonts() -> None:
+    """Makes the fonts known to reportlab, once."""
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    for name in (BODY, BOLD):
+        pdfmetrics.registerFont(TTFont(name, str(folder / f"{name}.ttf")))
+    pdfmetrics.registerFontFamily(BODY, normal=BODY, bold=BOLD, italic=BODY, boldItalic=BOLD)
+
+
+def missing_letters(text: str) -> str:
+    """Those letters of a text that the fonts have not."""
+    load_fonts()
+    known = pdfmetrics.getFont(BODY).face.charToGlyph
+    return "".join(sorted({letter for letter in text if not letter.isspace() and ord(letter) not in known}))
+
+
+def _style(name: str, size: float, *, color: Color = INK, font: str = BODY, **settings) -> ParagraphStyle:
+    return ParagraphStyle(name, fontName=font, fontSize=size, leading=size * 1.4, textColor=color, **settings)
+
+
+TITLE_STYLE = _style("title", 17, font=BOLD)
+HEADING = _style("heading", 11, font=BOLD, color=ACCENT, spaceBefore=9, spaceAfter=2, keepWithNext=1)
+TEXT = _style("text", 9.5)
+SMALL = _style("small", 8)
+SOFT_SMALL = _style("soft", 8, color=SOFT)
+CALLED = _style("called", 8, font=BOLD)
+CAPTION = _style("caption", 7.5, color=SOFT, alignment=1)
+WARNING_TEXT = _style("warning", 8.5, color=WARNING)
+DISAGREES = _style("disagrees", 8, color=WARNING)
+
+
+class ProbabilityBar(Flowable):
+    """A bar from 0 to 1, dark where the finding is called present, with a tick at the threshold."""
+
+    def __init__(self, probability: float, threshold: float, *, is_called: bool, width: float, height: float = 7):
+        super().__init__()
+        self.probability, self.threshold, self.is_called = probability, threshold, is_called
+        self.width, self.height = width, height
+
+    def draw(self) -> None:
+        canvas = self.canv
+        canvas.setFillColor(EMPTY_BAR)
+        canvas.rect(0, 0, self.width, self.height, stroke=0, fill=1)
+        canvas.setFillColor(ACCENT if self.is_called else ACCENT_LIGHT)
+        canvas.rect(0, 0, self.width * self.probability, self.height, stroke=0, fill=1)
+        canvas.setStrokeColor(INK)
+        canvas.setLineWidth(1)
+        tick = self.width * self.threshold
+        canvas.line(tick, -1.5, tick, self.height + 1.5)
+
+
+class NumberedCanvas(Canvas):
+    """A canvas that writes the foot of all pages at the end, when their number is known."""
+
+    foot = ""
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        self._pages = []
+
+    def showPage(self) -> None:  # noqa: N802 (reportlab's name)
+        self._pages.append(dict(self.__dict__))
+        self._startPage()
+
+    def save(self) -> None:
+        for number, page in enumerate(self._pages, start=1):
+            self.__dict__.update(page)
+            self.setFont(BODY, 7)
+            self.setFillColor(SOFT)
+            self.setStrokeColor(LINE)
+            self.line(MARGIN, 13 * mm, PAGE_WIDTH - MARGIN, 13 * mm)
+            self.drawString(MARGIN, 9.5 * mm, self.foot)
+            self.drawRightString(PAGE_WIDTH - MARGIN, 9.5 * mm, f"Page {number} of {len(self._pages)}")
+            super().showPage()
+        super().save()
+
+
+MAX_PICTURE_HEIGHT, MAX_HEATMAP_HEIGHT = 230.0, 150.0
+"""In points, 72 to the inch."""
+PICTURE_PIXELS, HEATMAP_PIXELS = 1024, 512
+"""Longest side as stored."""
+MAX_PICTURES_IN_A_ROW, HEATMAPS_IN_A_ROW = 3, 4
+GAP = 6.0
+
+
+def export_pdf(record: StudyRecord, *, include_identity: bool = False) -> bytes:
+    """The file.
+
+    Raises:
+        ValueError: with identity, the pictures are of several patients.
+    """
+    record = record if include_identity else without_identity(record)
+    load_fonts()
+    buffer = BytesIO()
+    document = SimpleDocTemplate(
+        buffer,
+        pagesize=(PAGE_WIDTH, PAGE_HEIGHT),
+        **dict.fromkeys(("leftMargin", "rightMargin", "topMargin", "bottomMargin"), MARGIN - FRAME_PADDING),
+        title=TITLE,
+        author="cxrscribe",
+        subject=f"{record.status} {NOT_A_DEVICE}",
+        creator=f"cxrscribe {record.model.program_version}",
+        lang="en",
+        invariant=1,
+    )
+
+    def canvas(*arguments, **settings) -> NumberedCanvas:
+        made = NumberedCanvas(*arguments, **settings)
+        made.foot = f"{record.pseudonym} · preliminary, machine-written · not a medical device"
+        return made
+
+    document.build(_story(record), canvasmaker=canvas)
+    return buffer.getvalue()
+
+
+def _story(record: StudyRecord) -> list[Flowable]:
+    story = [Paragraph(TITLE, TITLE_STYLE), Spacer(0, 5), _boxed([record.status + " " + NOT_A_DEVICE])]
+    story += [Spacer(0, 6), _facts(record), Spacer(0, 8), *_pictures(record)]
+    for heading, text in sections(record):
+        story.append(Paragraph(heading, HEADING))
+        story += [Paragraph(escape(line), TEXT) for line in text.split("\n") if line]
+    warnings = [*record.warnings, *_unshown(record)]
+    if warnings:
+        story += [Paragraph("Warnings", HEADING), _boxed(warnings)]
+    story += _heatmaps(record)
+    story += [
+        KeepTogether([Paragraph("Findings by probability", HEADING), _findings(record)]),
+        Spacer(0, 4),
+        Paragraph(
+            f"{escape(record.calibration_note)} The tick on a bar is the threshold from which on a finding is called "
+            "present.",
+            SOFT_SMALL,
+        ),
+    ]
+    return story
+
+
+def _boxed(texts: list[str]) -> Table:
+    """Paragraphs on a tinted ground; one that is long goes on over the page."""
+    rows = [[Paragraph(escape(text), WARNING_TEXT)] for text in texts]
+    ground = [
+        ("BACKGROUND", (0, 0), (-1, -1), WARNING_GROUND),
+        ("LINEBEFORE", (0, 0), (0, -1), 2.5, WARNING),
+        ("LEFTPADDING", (0, 0), (-1, -1), 8),
+        ("TOPPADDING", (0, 0), (-1, -1), 3),
+        ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
+    ]
+    return Table(rows, colWidths=[WIDTH], style=TableStyle(ground), splitInRow=1)
+
+
+def _facts(record: StudyRecord) -> Table:
+    rows = [[Paragraph(label, SOFT_SMALL), Paragraph(escape(text), SMALL)] for label, text in facts(record)]
+    tight = [
+        ("VALIGN", (0, 0), (-1, -1), "TOP"),
+        ("LEFTPADDING", (0, 0), (-1, -1), 0),
+        ("TOPPADDING", (0, 0), (-1, -1), 0),
+        ("BOTTOMPADDING", (0, 0), (-1, -1), 1),
+    ]
+    return Table(rows, colWidths=[62, WIDTH - 62], style=TableStyle(tight))
+
+
+def _pictures(record: StudyRecord) -> list[Flowable]:
+    captions = [
+        f"Picture {number}: {'view position unknown' if view.kind == 'unknown' else view.kind}"
+        for number, view in enumerate(record.views, start=1)
+    ]
+    images = [_stored(view.image, PICTURE_PIXELS) for view in record.views]
+    columns = min(len(images), MAX_PICTURES_IN_A_ROW)
+    return [_grid(images, captions, columns=columns, max_height=MAX_PICTURE_HEIGHT)]
+
+
+def _heatmaps(record: StudyRecord) -> list[Flowable]:
+    """For each finding that is called present, the view with most of its attention."""
+    rows = [row for row in by_probability(record) if row.is_called and row.finding != "No Finding"]
+    if not rows:
+        return []
+    images, captions = [], []
+    for row in rows:
+        attention = record.attention_maps[FINDING_INDEX[row.finding]]
+        view = int(np.argmax(attention.sum(axis=(1, 2))))
+        images.append(_stored(record.heatmap(row.finding, view), HEATMAP_PIXELS))
+        of_view = f", picture {view + 1}" if len(record.views) > 1 else ""
+        captions.append(f"{row.finding} {row.percent}{of_view}")
+    grid = _grid(images, captions, columns=HEATMAPS_IN_A_ROW, max_height=MAX_HEATMAP_HEIGHT)
+    note = "Brightest where the model looked most for a finding; not why, and not how likely the finding is."
+    head = [Paragraph("Where the model looked", HEADING), Paragraph(note, SOFT_SMALL), Spacer(0, 4)]
+    return [KeepTogether([*head, grid])] if len(rows) <= HEATMAPS_IN_A_ROW else [*head, grid]
+
+
+def _grid(images: list[Image], captions: list[str], *, columns: int, max_height: float) -> Table:
+    """Pictures in rows, each with its caption below."""
+    cell = WIDTH / columns
+    rows = []
+    for start in range(0, len(images), columns):
+        part = images[start : start + columns]
+        for image in part:
+            scale = min((cell - GAP) / image.imageWidth, max_height / image.imageHeight)
+            image.drawWidth, image.drawHeight = image.imageWidth * scale, image.imageHeight * scale
+        blank = [""] * (columns - len(part))
+        labels = [Paragraph(escape(text), CAPTION) for text in captions[start : start + columns]]
+        rows += [[*part, *blank], [*labels, *blank]]
+    commands = [
+        ("ALIGN", (0, 0), (-1, -1), "CENTER"),
+        ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
+        ("LEFTPADDING", (0, 0), (-1, -1), GAP / 2),
+        ("RIGHTPADDING", (0, 0), (-1, -1), GAP / 2),
+        ("TOPPADDING", (0, 0), (-1, -1), 0),
+        ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
+    ]
+    # A picture and its caption are not parted by the end of a page.
+    commands += [("NOSPLIT", (0, row), (-1, row + 1)) for row in range(0, len(rows), 2)]
+    return Table(rows, colWidths=[cell] * columns, style=TableStyle(commands))
+
+
+def _stored(picture: PillowImage.Image, max_pixels: int) -> Image:
+    small = picture.copy()
+    small.thumbnail((max_pixels, max_pixels))
+    buffer = BytesIO()
+    small.save(buffer, "jpeg", quality=90)
+    buffer.seek(0)
+    return Image(buffer)
+
+
+def _findings(record: StudyRecord) -> Table:
+    bar = 96.0
+    widths = [131.0, bar + 10, 36.0, 50.0, 38.0]
+    heads = ("Finding", "Probability", "", "Threshold", "Called", "The report says")
+    rows = [[Paragraph(head, SOFT_SMALL) for head in heads]]
+    rows += [_finding(row, bar) for row in by_probability(record)]
+    lines = [
+        ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
+        ("LINEBELOW", (0, 0), (-1, -1), 0.4, LINE),
+        ("LEFTPADDING", (0, 0), (-1, -1), 0),
+        ("TOPPADDING", (0, 0), (-1, -1), 2),
+        ("BOTTOMPADDING", (0, 0), (-1, -1), 2.5),
+    ]
+    return Table(rows, colWidths=[*widths, WIDTH - sum(widths)], style=TableStyle(lines), repeatRows=1)
+
+
+def _finding(row: RecordedFinding, bar_width: float) -> list[Flowable]:
+    text = CALLED if row.is_called else SMALL
+    agreement = f"≠ {row.agreement}" if row.disagrees else row.agreement
+    return [
+        Paragraph(row.finding, text),
+        ProbabilityBar(row.probability, row.threshold, is_called=row.is_called, width=bar_width),
+        Paragraph(escape(row.percent), text),
+        Paragraph(f"{row.threshold:.0%}", SMALL),
+        Paragraph("yes" if row.is_called else "no", text),
+        Paragraph(agreement, DISAGREES if row.disagrees else SMALL),
+    ]
+
+
+def _unshown(record: StudyRecord) -> list[str]:
+    texts = [text for _, text in [*facts(record), *sections(record)]] + list(record.warnings)
+    missing = missing_letters("".join(texts))
+    if not missing:
+        return []
+    return [f"{len(missing)} letters have no shape in this document's font; the text export holds them all."]

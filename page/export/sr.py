@@ -1,0 +1,208 @@
+"""A study's report as a DICOM structured report that goes back into the archive beside its pictures.
+
+A `StudyRecord` in, the bytes of an Enhanced SR out, by template 2000 (Basic Diagnostic Imaging Report): it holds
+numbers beside text, and viewers show it as they show plain reports. It says PARTIAL, UNVERIFIED and PRELIMINARY, and
+its observer is a device.
+
+An SR has no meaning without the study and the pictures that it refers to. So there is none for pictures that are not
+DICOM, and the UIDs are there without identity too; the patient's name, id, sex, dates and the accession number are left
+blank then. Some archives only take what bears their patient's id: ask for identity there.
+"""
+
+from io import BytesIO
+from uuid import NAMESPACE_OID, uuid5
+
+import highdicom
+from highdicom.sr import (
+    CodeContentItem,
+    CodedConcept,
+    ContainerContentItem,
+    ContentItem,
+    ContentSequence,
+    DeviceObserverIdentifyingAttributes,
+    EnhancedSR,
+    ImageContentItem,
+    LanguageOfContentItemAndDescendants,
+    NumContentItem,
+    ObserverContext,
+    RelationshipTypeValues,
+    TextContentItem,
+)
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+
+from data.images.dicom_identifiers import DicomIdentifiers
+from page.export.fhir import OWN_SCHEME, finding_code
+from page.export.text import by_probability, export_json
+from page.study.record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
+
+CONTAINS = RelationshipTypeValues.CONTAINS
+LANGUAGE = CodedConcept(value="en", scheme_designator="RFC5646", meaning="English")
+_WESTERN, _UNICODE = "ISO_IR 100", "ISO_IR 192"
+"""Character sets; many archives know the first alone, so the second is taken only where it must be."""
+_SERIES_NUMBER = 9000
+"""Beyond those of the pictures."""
+
+
+def export_sr(record: StudyRecord, *, include_identity: bool = False) -> bytes:
+    """A DICOM file. The same record gives the same SOP instance, so that sending it twice makes no second report.
+
+    Raises:
+        ValueError: no picture is DICOM with its UIDs, or they belong to several studies or patients.
+    """
+    # Asked while the patients are still known.
+    source = record.source
+    record = record if include_identity else without_identity(record)
+    held = [view.identifiers for view in record.views if view.identifiers]
+    referred = {identifiers.sop_instance_uid: identifiers for identifiers in held if identifiers.refers_to_an_image}
+    if source is None or not referred:
+        raise ValueError(
+            "a DICOM structured report must refer to pictures in an archive, and none of these is DICOM with its "
+            "study, series and instance UIDs; read the DICOM files themselves, or take PDF, FHIR, JSON or text"
+        )
+    document = _document(record, list(referred.values()), export_json(record, include_identity=include_identity))
+    buffer = BytesIO()
+    document.save_as(buffer)
+    return buffer.getvalue()
+
+
+def _document(record: StudyRecord, referred: list[DicomIdentifiers], told: str) -> EnhancedSR:
+    def uid(of: str) -> str:
+        return highdicom.UID.from_uuid(str(uuid5(NAMESPACE_OID, f"cxrscribe {of}")))
+
+    # Nothing else of the record's texts goes into the document.
+    is_western = told.encode("latin-1", "ignore").decode("latin-1") == told
+    document = EnhancedSR(
+        evidence=[_evidence(identifiers) for identifiers in referred],
+        content=_report(record, referred, device_uid=uid(f"device {record.model}")),
+        series_instance_uid=uid(f"series {referred[0].study_instance_uid} {told}"),
+        series_number=_SERIES_NUMBER,
+        sop_instance_uid=uid(f"instance {referred[0].study_instance_uid} {told}"),
+        instance_number=1,
+        series_description="Machine-written draft report",
+        manufacturer="cxrscribe",
+        manufacturer_model_name=record.model.name[-64:],
+        software_versions=record.model.program_version,
+        device_serial_number=record.model.hash[:64],
+        content_date=record.read_at.date(),
+        content_time=record.read_at.time(),
+        specific_character_set=_WESTERN if is_western else _UNICODE,
+        is_complete=False,
+        is_final=False,
+        is_verified=False,
+    )
+    document.TimezoneOffsetFromUTC = f"{record.read_at:%z}"
+    document.InstanceCreationDate, document.InstanceCreationTime = document.ContentDate, document.ContentTime
+    document.SeriesDate, document.SeriesTime = document.ContentDate, document.ContentTime
+    for equipment in document.ContributingEquipmentSequence:
+        equipment.ContributionDateTime = record.read_at
+    return document
+
+
+def _evidence(identifiers: DicomIdentifiers) -> Dataset:
+    """As much of a picture's header as is needed to refer to it."""
+    header = Dataset()
+    header.StudyInstanceUID = identifiers.study_instance_uid
+    header.SeriesInstanceUID = identifiers.series_instance_uid
+    header.SOPInstanceUID = identifiers.sop_instance_uid
+    header.SOPClassUID = identifiers.sop_class_uid
+    header.PatientID = identifiers.patient_id
+    header.PatientName = identifiers.patient_name
+    header.PatientBirthDate = identifiers.patient_birth_date
+    header.PatientSex = identifiers.patient_sex
+    header.AccessionNumber = identifiers.accession_number
+    header.StudyDate = identifiers.study_date
+    header.StudyTime = identifiers.study_time
+    header.StudyID = ""
+    header.ReferringPhysicianName = ""
+    return header
+
+
+def _report(record: StudyRecord, referred: list[DicomIdentifiers], *, device_uid: str) -> ContainerContentItem:
+    """The tree: what it is, by whom; then the sections, each a container with its heading."""
+    headings = codes.cid7001
+    root = ContainerContentItem(
+        name=codes.cid7000.DiagnosticImagingReport, is_content_continuous=False, template_id="2000"
+    )
+    observer = ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=device_uid, name="cxrscribe", manufacturer_name="cxrscribe", model_name=record.model.name
+        ),
+    )
+    notices = [record.status, NOT_A_DEVICE, record.calibration_note, *record.warnings]
+    if len(referred) < len(record.views):
+        verb = "is" if len(referred) == 1 else "are"
+        notices.append(
+            f"Of the {len(record.views)} pictures that were read, {len(referred)} {verb} in DICOM and referred to here."
+        )
+    sections = [
+        _section(headings.Summary, [_text(codes.DCM.Comment, notice) for notice in notices]),
+        _section(headings.IndicationsForProcedure, _paragraphs(codes.DCM.IndicationsForProcedure, record.indication)),
+        _section(headings.CurrentProcedureDescriptions, [_image(identifiers) for identifiers in referred]),
+        _section(headings.Findings, _paragraphs(codes.DCM.Finding, record.findings)),
+        _section(headings.Impressions, _paragraphs(codes.DCM.Impression, record.impression)),
+        _section(
+            CodedConcept(value="PROBABILITIES", scheme_designator=OWN_SCHEME, meaning="Findings by probability"),
+            [_probability(row) for row in by_probability(record)],
+        ),
+    ]
+    items = [*LanguageOfContentItemAndDescendants(LANGUAGE), *observer, *(part for part in sections if part)]
+    root.ContentSequence = ContentSequence(items)
+    return root
+
+
+def _section(heading, items: list[ContentItem]) -> ContainerContentItem | None:
+    if not items:
+        return None
+    section = ContainerContentItem(name=heading, is_content_continuous=False, relationship_type=CONTAINS)
+    section.ContentSequence = ContentSequence(items)
+    return section
+
+
+def _paragraphs(name, text: str) -> list[ContentItem]:
+    return [_text(name, text)] if text else []
+
+
+def _text(name, value: str, relationship=CONTAINS) -> TextContentItem:
+    return TextContentItem(name=name, value=value, relationship_type=relationship)
+
+
+def _image(identifiers: DicomIdentifiers) -> ImageContentItem:
+    return ImageContentItem(
+        name=codes.DCM.SourceImage,
+        referenced_sop_class_uid=identifiers.sop_class_uid,
+        referenced_sop_instance_uid=identifiers.sop_instance_uid,
+        relationship_type=CONTAINS,
+    )
+
+
+def _probability(row: RecordedFinding) -> NumContentItem:
+    """A number that no reader can take for a size: its name says that it is a probability."""
+    code = finding_code(row.finding)
+    item = NumContentItem(
+        name=CodedConcept(
+            value=f"P{code.own[1:]}", scheme_designator=OWN_SCHEME, meaning=f"Probability of {row.finding}"
+        ),
+        value=round(100 * row.probability, 1),
+        unit=codes.UCUM.Percent,
+        relationship_type=CONTAINS,
+    )
+    if code.snomed:
+        finding = CodedConcept(value=code.snomed, scheme_designator="SCT", meaning=code.snomed_display)
+    else:
+        finding = CodedConcept(value=code.own, scheme_designator=OWN_SCHEME, meaning=row.finding)
+    called = "Called present" if row.is_called else "Not called present"
+    item.ContentSequence = ContentSequence(
+        [
+            CodeContentItem(
+                name=codes.DCM.Finding, value=finding, relationship_type=RelationshipTypeValues.HAS_CONCEPT_MOD
+            ),
+            _text(
+                codes.DCM.Comment,
+                f"{called} (from {row.threshold:.0%} on); the report says: {row.agreement}.",
+                RelationshipTypeValues.HAS_PROPERTIES,
+            ),
+        ]
+    )
+    return item

@@ -1,0 +1,41 @@
+/* The form in which a report is corrected: sentences that can be changed, added and deleted, findings that can be set. */
+(() => {
+  const grow = (text) => {
+    text.style.height = "auto";
+    text.style.height = `${text.scrollHeight + 2}px`;
+  };
+  document.addEventListener("input", (event) => {
+    if (event.target.matches?.(".edit-sentence textarea")) grow(event.target);
+  });
+  /* Hidden fields have no height to grow to; a click may have opened their panel. */
+  document.addEventListener("click", () =>
+    requestAnimationFrame(() => document.querySelectorAll(".edit-sentence textarea").forEach(grow)));
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-edit]");
+    if (!button) return;
+    const section = button.closest(".edit-section");
+    if (button.dataset.edit == "delete") {
+      const row = button.closest(".edit-sentence");
+      const next = row.nextElementSibling ?? row.previousElementSibling ?? section.querySelector("[data-edit=add]");
+      row.remove();
+      (next.querySelector?.("textarea") ?? next).focus();
+    }
+    if (button.dataset.edit == "add") {
+      const row = section.querySelector("template").content.firstElementChild.cloneNode(true);
+      section.querySelector(".edit-sentences").append(row);
+      row.querySelector("textarea").focus();
+    }
+  });
+  /* What stands in the form, as page/cards/correction.py reads it. */
+  window.correctionOnPage = () => {
+    const form = document.querySelector("#correction");
+    if (!form) return "";
+    const texts = (section) =>
+      [...form.querySelectorAll(`.edit-section[data-section=${section}] textarea`)].map((text) => text.value);
+    const states = Object.fromEntries(
+      [...form.querySelectorAll("select[data-finding]")].map((choice) => [choice.dataset.finding, choice.value]));
+    return JSON.stringify({
+      reading: form.dataset.form, findings: texts("findings"), impression: texts("impression"), states,
+    });
+  };
+})();

@@ -1,0 +1,1 @@
+"""One study on the page: its files, its reading, its record; many as a worklist."""

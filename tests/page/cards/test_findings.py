@@ -1,0 +1,125 @@
+"""The list of findings: order, numbers, and whether the written report agrees, in words and signs."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from page.cards.findings import findings_card
+from page.study.read import Reading
+from tests.page.cards.test_layout import CALIBRATED, REPORT, Tags, reading_of
+from vlm.schema.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS
+from vlm.uncertainty import Calibration
+
+NOTHING = [0.1] * NUM_FINDINGS
+
+
+def rows_of(html):
+    """(name, probability, threshold, called, chosen) of each finding as shown."""
+    number = '<span class="unseen">{} </span>([0-9]+%)</span>'
+    pattern = (
+        r'id="choose-finding-\d+"( checked)?><span class="name">([^<]+)</span>.*?'
+        + number.format("probability")
+        + ".*?"
+        + number.format("threshold")
+        + ".*?called present: </span>(yes|no)"
+    )
+    return [(name, *values, bool(chosen)) for chosen, name, *values in re.findall(pattern, html)]
+
+
+def said_of(html):
+    names = re.findall(r'<span class="name">([^<]+)</span>', html)
+    return dict(zip(names, re.findall(r"in the report: </span>(.*?)</span>", html), strict=True))
+
+
+def with_probabilities(**values):
+    probabilities = list(NOTHING)
+    for name, value in values.items():
+        probabilities[FINDING_INDEX[name.replace("_", " ")]] = value
+    return probabilities
+
+
+def test_called_findings_come_first_then_by_probability_and_the_first_is_chosen():
+    thresholds = [0.5] * NUM_FINDINGS
+    for name, threshold in (("Edema", 0.6), ("Fracture", 0.25), ("Lung Lesion", 0.8)):
+        thresholds[FINDING_INDEX[name]] = threshold
+    reading = reading_of("", with_probabilities(Edema=0.62, Fracture=0.3, Lung_Lesion=0.7), thresholds)
+    rows = rows_of(findings_card(reading, Calibration(thresholds=tuple(thresholds)), key="k"))
+    assert rows[:3] == [
+        ("Edema", "62%", "60%", "yes", True),
+        ("Fracture", "30%", "25%", "yes", False),
+        ("Lung Lesion", "70%", "80%", "no", False),
+    ]
+    assert sorted(row[0] for row in rows) == sorted(FINDINGS)
+    assert [row[0] for row in rows if row[4]] == ["Edema"]
+
+
+def test_a_probability_at_its_threshold_is_called():
+    assert all(row[3] == "yes" for row in rows_of(findings_card(reading_of(""), Calibration(), key="k")))
+
+
+@pytest.mark.parametrize(
+    ("probability", "shown"), [(0.0, "<1%"), (0.004, "<1%"), (0.006, "1%"), (0.994, "99%"), (0.996, ">99%")]
+)
+def test_no_probability_is_shown_as_certainty(probability, shown):
+    html = findings_card(reading_of("", [probability] * NUM_FINDINGS), Calibration(), key="k")
+    assert Tags(html).text.count(f"probability {shown}threshold") == NUM_FINDINGS
+
+
+def test_no_finding_alone_chooses_no_heatmap():
+    html = findings_card(reading_of("", with_probabilities(No_Finding=0.9)), Calibration(), key="k")
+    assert rows_of(html)[0][:4] == ("No Finding", "90%", "50%", "yes")
+    assert not any(row[4] for row in rows_of(html))
+    assert 'id="choose-none" checked' in html
+
+
+def test_the_page_says_whether_probabilities_are_calibrated():
+    reading = reading_of("")
+    assert "calibrated on 120 validation studies of the kind it was trained on" in findings_card(
+        reading, CALIBRATED, key="k"
+    )
+    assert "Probabilities are not calibrated" in findings_card(reading, Calibration(), key="k")
+
+
+def test_agreement_and_disagreement_are_said_in_words_and_signs():
+    text = "Findings: The heart is enlarged. No pleural effusion. Possible pneumonia."
+    reading = reading_of(text, with_probabilities(Cardiomegaly=0.9, Edema=0.9, Pleural_Effusion=0.8))
+    html = findings_card(reading, CALIBRATED, key="k")
+    said = said_of(html)
+    assert said["Cardiomegaly"] == "✓ present"
+    assert said["Edema"].endswith("≠ not named")
+    assert said["Pleural Effusion"].endswith("≠ absent")
+    assert said["Pneumonia"].endswith("≠ possible")
+    assert said["Fracture"] == "✓ not named"
+    assert "disagree on 3 findings, marked ≠" in Tags(html).text
+
+
+def test_without_disagreement_there_is_no_warning():
+    html = findings_card(
+        reading_of("Findings: The heart is enlarged.", with_probabilities(Cardiomegaly=0.9)), CALIBRATED, key="k"
+    )
+    assert "⚠" not in html
+    assert "≠" not in html
+
+
+def test_while_the_report_is_written_nothing_is_said_of_it():
+    html = findings_card(Reading(pictures=(), report=replace(REPORT)), CALIBRATED, key="k")
+    assert set(said_of(html).values()) == {"…"}
+
+
+def test_a_call_close_to_its_threshold_has_a_question_mark():
+    html = findings_card(reading_of("", with_probabilities(Edema=0.52, Fracture=0.6)), CALIBRATED, key="k")
+    assert re.findall(r'name">([^<]+)</span>(?:(?!name").)*called present: </span>(?:yes|no)\?', html) == ["Edema"]
+    assert "hardly better than a guess" in html
+    sure = findings_card(reading_of("", with_probabilities(Fracture=0.6)), CALIBRATED, key="k")
+    assert "hardly better than a guess" not in sure
+
+
+def test_a_finding_that_the_data_told_nothing_of_has_no_probability():
+    told = [100] * NUM_FINDINGS
+    told[FINDING_INDEX["Edema"]] = 0
+    calibration = Calibration(num_studies=100, num_labelled=tuple(told))
+    html = findings_card(reading_of("", with_probabilities(Edema=0.9)), calibration, key="k")
+    assert "Edema" not in [row[0] for row in rows_of(html)]
+    assert 'Edema</span><span class="unlearned">not learned' in html
+    assert "disagree" not in html

@@ -1,0 +1,98 @@
+"""The PDF: its pages, its pictures, and texts that try to be something else."""
+
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+from pypdf import PdfReader
+
+from page.export.pdf import export_pdf, missing_letters
+
+
+def pages_of(record, **settings):
+    return PdfReader(BytesIO(export_pdf(record, **settings))).pages
+
+
+def text_of(record, **settings) -> str:
+    return " ".join(" ".join(page.extract_text() for page in pages_of(record, **settings)).split())
+
+
+def test_pages_are_a4_numbered_and_each_says_what_it_is(recorded_study):
+    pages = pages_of(replace(recorded_study, findings="\n".join(["A sentence of the report. " * 10] * 40)))
+    assert len(pages) > 2
+    for number, page in enumerate(pages, start=1):
+        assert [round(float(side)) for side in page.mediabox[2:]] == [595, 842]
+        assert f"Page {number} of {len(pages)}" in page.extract_text()
+        assert "preliminary, machine-written · not a medical device" in page.extract_text()
+
+
+def test_a_long_report_is_there_to_its_last_word(recorded_study):
+    sentences = [f"Sentence number {number} of a very long report." for number in range(900)]
+    text = text_of(replace(recorded_study, findings=" ".join(sentences), warnings=(" ".join(sentences[:300]),)))
+    assert text.count("Sentence number 899 ") == 1
+    assert text.count("Sentence number 299 ") == 2
+
+
+def test_one_word_as_long_as_a_page_does_not_break_it(recorded_study):
+    endless = "x" * 20_000
+    record = replace(recorded_study, findings=endless, warnings=(endless,), indication=endless)
+    assert len(pages_of(record)) > 3
+
+
+def test_it_shows_the_pictures_and_a_heatmap_for_each_finding_called_present(recorded_study):
+    images = [image.image for page in pages_of(recorded_study) for image in page.images]
+    sizes = sorted(image.size for image in images)
+    # Two views as they are, and twice the second view, where the attention is.
+    assert sizes == sorted([(40, 32), (32, 40), (32, 40), (32, 40)])
+    colored = [np.ptp(np.asarray(image.convert("RGB"), dtype=int), axis=2).max() > 40 for image in images]
+    assert sorted(colored) == [False, False, True, True]
+
+
+def test_no_finding_has_no_heatmap(recorded_study):
+    rows = tuple(
+        replace(row, probability=0.9 if row.finding == "No Finding" else 0.1) for row in recorded_study.finding_rows
+    )
+    pages = pages_of(replace(recorded_study, finding_rows=rows))
+    assert sum(len(page.images) for page in pages) == 2
+    assert "Where the model looked" not in pages[0].extract_text()
+
+
+def test_large_pictures_are_stored_small(recorded_study):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (2000, 1500), dtype=np.uint8))
+    views = tuple(replace(view, image=noise) for view in recorded_study.views)
+    pages = pages_of(replace(recorded_study, views=views))
+    assert max(max(image.image.size) for page in pages for image in page.images) == 1024
+
+
+@pytest.mark.parametrize("number", [1, 3, 4, 6])
+def test_any_number_of_views_fits(recorded_study, number):
+    views = tuple(recorded_study.views[index % 2] for index in range(number))
+    maps = np.repeat(recorded_study.attention_maps[:, :1], number, axis=1)
+    text = text_of(replace(recorded_study, views=views, attention_maps=maps))
+    assert f"Picture {number}: " in text
+
+
+def test_markup_is_shown_as_text(recorded_study):
+    markup = '<b>bold</b> <img src="/etc/passwd"/> &amp; <para> <a href="x">y</a> 5 < 6'
+    record = replace(
+        recorded_study, findings=markup, indication=markup, warnings=(markup,), is_edited=True, reader=markup
+    )
+    assert text_of(record).count(markup) == 4 + 1
+
+
+def test_letters_beyond_latin_are_shown_and_those_without_a_shape_are_counted(recorded_study):
+    text = text_of(replace(recorded_study, findings="Größe ≥ 5 µm, Ωμέγα, плеврит"))
+    assert "Größe ≥ 5 µm, Ωμέγα, плеврит" in text
+    assert "no shape" not in text
+    assert missing_letters("胸水 胸") == "水胸"
+    assert "2 letters have no shape in this document's font" in text_of(replace(recorded_study, findings="胸水 胸"))
+
+
+def test_its_properties_name_nobody(recorded_study):
+    metadata = PdfReader(BytesIO(export_pdf(recorded_study, include_identity=True))).metadata
+    assert metadata.title == "Chest X-ray report: preliminary draft"
+    assert metadata.author == "cxrscribe"
+    assert "Doe" not in str(metadata)
+    assert str(metadata.creation_date).startswith("2000-01-01")

@@ -1,0 +1,91 @@
+"""Zips of visitors: whole, broken, hostile."""
+
+import io
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.images.pixels import ImageRefused
+from page.study.files import entries_of, is_zip, open_zip, read_entry
+
+
+def png(shade=0):
+    content = io.BytesIO()
+    Image.fromarray(np.full((40, 40), shade, dtype=np.uint8)).save(content, "PNG")
+    return content.getvalue()
+
+
+def zipped(path, entries, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+def with_a_directory_too_long(content):
+    end = content.rfind(b"PK\x05\x06")
+    return content[: end + 12] + struct.pack("<L", 2**31) + content[end + 16 :]
+
+
+def with_a_second_directory(content):
+    end = content.rfind(b"PK\x05\x06")
+    return content[:end] + b"PK\x06\x07" + bytes(16) + content[end:]
+
+
+def opened(content, *, max_files=10):
+    return open_zip(io.BytesIO(content), name="x.zip", max_files=max_files, too_many="more than it may")
+
+
+def test_the_files_come_by_name_without_what_systems_put_beside_them(tmp_path):
+    names = ["b/2.png", "a/1.png", "__MACOSX/a/._1.png", "b/", "DICOMDIR", ".DS_Store", "Thumbs.db"]
+    with opened(zipped(tmp_path / "x.zip", dict.fromkeys(names, b"content")).read_bytes()) as archive:
+        entries = entries_of(archive, name="x.zip")
+        assert [entry.filename for entry in entries] == ["a/1.png", "b/2.png"]
+        assert read_entry(archive, entries[0], name="x.zip") == b"content"
+
+
+@pytest.mark.parametrize("trick", [with_a_directory_too_long, with_a_second_directory])
+def test_a_directory_that_would_fill_the_memory_is_not_opened(tmp_path, monkeypatch, trick):
+    content = trick(zipped(tmp_path / "x.zip", {"a.png": png()}).read_bytes())
+    monkeypatch.setattr(zipfile, "ZipFile", None)  # would raise another error
+    with pytest.raises(ImageRefused, match=r"x\.zip: holds more than it may"):
+        opened(content)
+
+
+def test_more_files_than_it_says_are_counted(tmp_path):
+    content = bytearray(zipped(tmp_path / "x.zip", {f"{number}.png": b"" for number in range(4)}).read_bytes())
+    end = content.rfind(b"PK\x05\x06")
+    content[end + 8 : end + 12] = struct.pack("<HH", 1, 1)
+    with pytest.raises(ImageRefused, match="more than it may"):
+        opened(bytes(content), max_files=3)
+
+
+def test_a_file_without_a_name_is_passed_over():
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("x.png", b"")
+    nameless = content.getvalue().replace(b"x.png", bytes(5))
+    with opened(nameless) as archive, pytest.raises(ImageRefused, match=r"x\.zip: holds no file"):
+        entries_of(archive, name="x.zip")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_any_byte_that_is_wrong_reads_or_is_refused(tmp_path, method):
+    whole = zipped(tmp_path / "x.zip", {"a.png": bytes(range(40))}, method).read_bytes()
+    for place in range(len(whole)):
+        content = whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
+        try:
+            with opened(content) as archive:
+                for entry in entries_of(archive, name="x.zip"):
+                    read_entry(archive, entry, name="x.zip")
+        except ImageRefused as refused:
+            assert "x.zip" in str(refused)
+
+
+def test_a_zip_is_known_by_its_content():
+    assert is_zip(b"PK\x03\x04...")
+    assert is_zip(b"PK\x05\x06...")
+    assert not is_zip(b"PK")

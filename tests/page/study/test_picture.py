@@ -1,0 +1,100 @@
+"""A visitor's file becomes the picture that the model should see, and nothing of its patient."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
+from data.images.pixels import ImageRefused
+from page.study.files import read_picture
+from vlm.schema.preprocessing import Preprocessing, preprocess
+
+GRAY = (np.arange(48 * 40).reshape(48, 40) % 200).astype(np.uint8)
+CLAHE = Preprocessing(clahe=True)
+
+
+@pytest.fixture
+def png(tmp_path):
+    path = tmp_path / "chest.png"
+    Image.fromarray(GRAY).save(path)
+    return path
+
+
+@pytest.fixture
+def dicom(tmp_path):
+    """`dicom(ViewPosition="AP", …)`: the path of a DICOM file of GRAY."""
+
+    def write(**attributes):
+        header = Dataset()
+        header.file_meta = FileMetaDataset()
+        header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        header.SOPClassUID, header.SOPInstanceUID = DigitalXRayImageStorageForPresentation, "1.2.3"
+        header.PatientName, header.Modality, header.BodyPartExamined = "Doe^Jane", "DX", "CHEST"
+        header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
+        header.Rows, header.Columns = GRAY.shape
+        header.BitsAllocated = header.BitsStored = 8
+        header.HighBit, header.PixelRepresentation, header.PixelData = 7, 0, GRAY.tobytes()
+        header["PixelData"].VR = "OB"
+        for attribute, value in attributes.items():
+            setattr(header, attribute, value)
+        content = io.BytesIO()
+        header.save_as(content, enforce_file_format=True)
+        (tmp_path / "scan").write_bytes(content.getvalue())
+        return tmp_path / "scan"
+
+    return write
+
+
+def test_auto_takes_the_view_position_of_the_dicom_header(dicom):
+    assert read_picture(dicom(ViewPosition="AP")).view_position == "AP"
+
+
+def test_a_chosen_view_position_overrules_the_header(dicom):
+    assert read_picture(dicom(ViewPosition="AP"), "lateral").view_position == "LATERAL"
+
+
+def test_the_view_of_a_file_without_a_header_is_unknown(png):
+    assert read_picture(png).view_position == "UNKNOWN"
+
+
+def test_an_unknown_view_is_refused_with_the_choices(png):
+    with pytest.raises(ValueError, match="view position 'oblique' is not known; choose one of auto, PA, AP, lateral"):
+        read_picture(png, "oblique")
+
+
+def test_a_dicom_of_another_body_part_is_read_with_a_warning(dicom):
+    warning = read_picture(dicom(BodyPartExamined="KNEE")).warning
+    assert warning == "scan: shows another part of the body than the chest (BodyPartExamined KNEE)."
+
+
+def test_a_dicom_of_another_modality_is_read_with_a_warning(dicom):
+    assert "is no radiograph (Modality MG; CR, DX" in read_picture(dicom(Modality="MG")).warning
+
+
+@pytest.mark.parametrize("body_part", ["CHEST", "PORT_CHEST", "THORAX", ""])
+def test_a_chest_radiograph_has_no_warning(dicom, body_part):
+    assert read_picture(dicom(BodyPartExamined=body_part)).warning == ""
+
+
+def test_nothing_of_the_patient_is_kept(dicom):
+    path = dicom(ViewPosition="PA")
+    assert dcmread(path).PatientName == "Doe^Jane"
+    picture = read_picture(path)
+    assert "Doe" not in repr([picture, picture.image.info])
+
+
+def test_messages_name_the_file_but_not_where_it_lies(tmp_path):
+    path = tmp_path / "notes.png"
+    path.write_text("no picture")
+    with pytest.raises(ImageRefused, match=r"^notes\.png: its content is none of PNG"):
+        read_picture(path)
+
+
+def test_pictures_are_preprocessed_as_told(png):
+    expected = preprocess(Image.fromarray(GRAY), CLAHE)
+    assert not np.array_equal(np.asarray(expected), GRAY)
+    assert np.array_equal(np.asarray(read_picture(png, "auto", CLAHE).image), np.asarray(expected))

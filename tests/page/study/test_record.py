@@ -1,0 +1,168 @@
+"""The record of a study: what it takes from a reading, and what leaves it with the identity."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from page.export.formats import take_away
+from page.study.files import Picture
+from page.study.read import Reading, read_study
+from page.study.record import model_identity, study_record, without_identity
+from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.schema.findings import FINDINGS
+
+NOW = datetime(2026, 11, 20, 15, 30, 5, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_checkpoint):
+    return ReportGenerator.from_pretrained(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def reading(generator, pictures):
+    views = [
+        Picture(name="a\x00<b>\u202e.png", image=pictures[0], view_position="PA"),
+        Picture(name="b", image=pictures[1]),
+    ]
+    *_, done = read_study(
+        generator, views, indication="Cough\x07 & fever", options=GenerationOptions(max_new_tokens=20)
+    )
+    return done
+
+
+def test_a_record_holds_what_the_reading_found(reading, generator):
+    record = study_record(reading, generator, model_identity(generator), read_at=NOW)
+    report = reading.report
+    assert (record.findings, record.impression) == (report.findings.strip(), report.impression.strip())
+    assert record.indication == "Cough & fever"
+    assert [view.name for view in record.views] == ["a<b>.png", "b"]
+    assert [view.kind for view in record.views] == ["frontal PA", "unknown"]
+    assert [row.finding for row in record.finding_rows] == list(FINDINGS)
+    assert [row.probability for row in record.finding_rows] == list(report.finding_probabilities)
+    assert [row.threshold for row in record.finding_rows] == list(generator.thresholds)
+    assert [row.disagrees for row in record.finding_rows] == list(reading.disagrees)
+    assert record.is_calibrated
+    assert record.model.name.endswith("/tiny")
+    assert record.model.name.count("/") == 1
+    assert len(record.model.hash) == 16
+
+
+def test_findings_that_the_model_does_not_know_are_not_taken_away(reading, generator, monkeypatch):
+    known = ("Pneumonia", "No Finding")
+    labelled = tuple(100 * (finding in known) for finding in FINDINGS)
+    monkeypatch.setattr(generator, "calibration", replace(generator.calibration, num_labelled=labelled))
+    record = study_record(reading, generator, model_identity(generator), read_at=NOW)
+    assert [row.finding for row in record.finding_rows] == list(known)
+    assert record.not_learned == tuple(finding for finding in FINDINGS if finding not in known)
+    for format in ("text", "pdf", "fhir", "json"):
+        content = take_away(record, format).content
+        if format != "pdf":
+            assert b"Edema" in content  # as one that was not learned
+    rows = json.loads(take_away(record, "json").content)
+    assert [row["finding"] for row in rows["finding_probabilities"]] == list(known)
+    assert len(rows["findings_not_learned"]) == 12
+    text = take_away(record, "text").content.decode()
+    assert "The model has learned nothing of: Enlarged Cardiomediastinum" in text
+    assert not [line for line in text.splitlines() if line.startswith("Edema")]
+
+
+def test_a_record_of_a_model_that_only_classifies_says_so(reading, generator):
+    empty = replace(reading.report, report="", findings="", impression="")
+    reading = replace(reading, report=empty, only_classifies=True)
+    record = study_record(reading, generator, model_identity(generator), read_at=NOW)
+    assert record.warnings[-1] == "This model only classifies: it has learned no reports, so it wrote none."
+
+
+def test_other_weights_are_another_model(generator, build_model, tiny_tokenizer, tmp_path):
+    from vlm.checkpoint.store import Checkpoint, save_checkpoint
+    from vlm.uncertainty import Calibration
+
+    save_checkpoint(
+        tmp_path / "b", Checkpoint(model=build_model(1), tokenizer=tiny_tokenizer, calibration=Calibration())
+    )
+    other = ReportGenerator.from_pretrained(tmp_path / "b")
+    assert model_identity(other).hash != model_identity(generator).hash
+
+
+def test_a_heatmap_is_the_picture_with_color_where_the_finding_looked(reading, generator):
+    record = study_record(reading, generator, model_identity(generator), read_at=NOW)
+    heated = record.heatmap("Cardiomegaly", 1)
+    assert heated.size == record.views[1].image.size
+    [expected] = [generator.heatmaps(reading.report, [view.image for view in record.views])[1][1]]
+    colored = np.ptp(np.asarray(heated, dtype=int), axis=2) > 0
+    assert colored[expected > 0.2].mean() > 0.9
+    assert not colored[expected == 0].any()
+
+
+def test_doubts_contradictions_and_a_broken_off_report_are_warnings(reading, generator):
+    from eval.checks.contradictions import Contradiction
+
+    doubtful = replace(
+        reading,
+        doubts=("no chest\x00",),
+        contradictions=(Contradiction(finding="Edema", stated="Edema.", denied="No edema."),),
+        prior_sentences=("Unchanged from prior.",),
+        report=replace(reading.report, is_truncated=True),
+    )
+    record = study_record(doubtful, generator, model_identity(generator), read_at=NOW)
+    assert record.warnings == (
+        "no chest",
+        'The report states and denies Edema: "Edema." / "No edema."',
+        'The report speaks of a prior study, though none was given: "Unchanged from prior."',
+        "The report reached its longest length and breaks off.",
+    )
+
+
+def test_a_report_that_is_not_finished_cannot_be_recorded(reading, generator):
+    identity = model_identity(generator)
+    for unfinished in (replace(reading, is_done=False), Reading(pictures=reading.pictures, is_done=True)):
+        with pytest.raises(ValueError, match="there is no finished report"):
+            study_record(unfinished, generator, identity, read_at=NOW)
+    with pytest.raises(ValueError, match="has no time zone"):
+        study_record(reading, generator, identity, read_at=NOW.replace(tzinfo=None))
+
+
+def test_without_identity_nothing_names_the_patient(recorded_study):
+    doubtful = replace(recorded_study, warnings=("jane_doe_side.dcm: is no radiograph. Doe; PID4711",))
+    nameless = without_identity(doubtful)
+    assert nameless.indication == "Ms. ___ has a cough."
+    assert nameless.warnings == ("picture 2: is no radiograph. ___; ___",)
+    assert [view.name for view in nameless.views] == ["picture 1", "picture 2"]
+    assert nameless.findings == recorded_study.findings
+    assert nameless.source.study_instance_uid == "1.2.3"
+    assert nameless.source.personal_words == ()
+    assert not nameless.has_identity
+
+
+def test_a_log_that_prints_a_record_shows_no_header(recorded_study):
+    assert "PID4711" not in repr(recorded_study)
+    assert "1.2.3" not in repr(recorded_study)
+
+
+def test_pictures_of_two_patients_are_refused(recorded_study):
+    def second_is_of(**other):
+        first, second = recorded_study.views
+        return replace(recorded_study, views=(first, replace(second, identifiers=replace(second.identifiers, **other))))
+
+    with pytest.raises(ValueError, match="belong to 2 studies by their DICOM headers"):
+        _ = second_is_of(study_instance_uid="9.9").source
+    with pytest.raises(ValueError, match="belong to 2 patients"):
+        _ = second_is_of(patient_id="other").source
+    assert second_is_of(patient_id="").source.patient_id == "PID4711"
+
+
+def test_the_pseudonym_follows_from_the_pictures_alone(recorded_study):
+    renamed = replace(recorded_study, views=tuple(replace(view, name="x") for view in reversed(recorded_study.views)))
+    fewer = replace(recorded_study, views=recorded_study.views[:1])
+    assert renamed.pseudonym == recorded_study.pseudonym != fewer.pseudonym
+    assert recorded_study.file_stem == recorded_study.pseudonym + "_20261120T153000"
+
+
+def test_a_probability_is_never_rounded_to_certainty(recorded_study):
+    row = recorded_study.finding_rows[0]
+    shown = [replace(row, probability=value).percent for value in (0.0, 0.0049, 0.005, 0.5, 0.994, 0.995, 1.0)]
+    assert shown == ["<1%", "<1%", "<1%", "50%", "99%", ">99%", ">99%"]

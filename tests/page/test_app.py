@@ -1,0 +1,328 @@
+"""The web page's program: what visitors and programs get from it, and what it refuses, without a browser."""
+
+import asyncio
+import gc
+import hashlib
+import json
+import os
+import signal
+import socket
+import stat
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import gradio as gr
+import httpx
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+import app
+from app import AppOptions, build_app, main, serve
+from data.images.read import read_image
+from page.accounts import write_account
+from page.examples import NUM_MADE_UP
+from page.report import main as report_program
+from page.study.read import read_files
+from page.study.record import plain_text
+from tests.page.study.test_picture import dicom  # noqa: F401 (a fixture)
+from vlm.checkpoint.store import load_checkpoint, save_checkpoint
+from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.schema.findings import FINDINGS
+from vlm.schema.preprocessing import Preprocessing, preprocess
+
+pytestmark = pytest.mark.filterwarnings(
+    # Gradio leaves event loops and sockets to the garbage collector, and calls pandas in old ways.
+    "ignore:unclosed:ResourceWarning",
+    "ignore:'future.no_silent_downcasting' is deprecated",
+    "ignore:The copy keyword is deprecated",
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
+)
+NUM_TOKENS = 24
+WRITING = GenerationOptions(max_new_tokens=NUM_TOKENS)
+UPLOAD_LIMIT = 300_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sweep_up_after_gradio():
+    """Its event loops and sockets go here, not in somebody else's test; so does the program's signal handler."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    asyncio.set_event_loop(None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def options_of(checkpoint, **settings):
+    return AppOptions(checkpoint=str(checkpoint), port=free_port(), max_new_tokens=NUM_TOKENS, **settings)
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_checkpoint):
+    return ReportGenerator.from_pretrained(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def picture_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures") / "chest.png"
+    rng = np.random.default_rng(1)
+    Image.fromarray(rng.integers(0, 256, (6, 5), dtype=np.uint8)).resize((50, 60)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(generator, tmp_path_factory):
+    """The page, served; uploads are limited to UPLOAD_LIMIT bytes."""
+    options = options_of(generator.name)
+    page = build_app(generator, options, tmp_path_factory.mktemp("examples"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "MAX_ARCHIVE_BYTES", UPLOAD_LIMIT)
+        serve(page, options)
+    yield page
+    page.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def client(page, tmp_path_factory):
+    return Client(page.local_url, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+
+
+def test_a_program_gets_the_report_and_findings_that_the_generator_gives(client, generator, picture_file):
+    files = [handle_file(picture_file), handle_file(picture_file)]
+    answer = client.predict(files, "AP, lateral", "cough", api_name="/read")
+    [expected] = generator.generate(
+        [[read_image(picture_file)] * 2], view_positions=[["AP", "LATERAL"]], indications=["cough"], options=WRITING
+    )
+    assert answer["report"] == expected.report != ""
+    assert (answer["findings"], answer["impression"]) == (plain_text(expected.findings), expected.impression)
+    rows = answer["finding_probabilities"]
+    assert [row["finding"] for row in rows] == list(FINDINGS)
+    assert [row["probability"] for row in rows] == pytest.approx(expected.finding_probabilities, abs=1e-6)
+    assert [row["called"] for row in rows] == [row["probability"] >= row["threshold"] for row in rows]
+    assert [view["view_position"] for view in answer["pictures"]] == ["AP", "LATERAL"]
+    assert (answer["is_withheld"], answer["doubts"]) == (False, [])
+    assert "Not a medical device" in answer["notice"]
+
+
+def test_the_command_line_writes_the_same_report(client, generator, picture_file, capsys):
+    answer = client.predict([handle_file(picture_file)], "PA", "cough", api_name="/read")
+    arguments = ["--checkpoint", generator.name, "--indication", "cough", "--view-positions", "PA"]
+    assert report_program([str(picture_file), *arguments, "--max-new-tokens", str(NUM_TOKENS)]) == 0
+    assert capsys.readouterr().out.strip() == answer["report"].strip()
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_views_and_indication_may_be_left_out_and_one_file_stand_alone(client, picture_file, listed):
+    file = handle_file(picture_file)
+    answer = client.predict([file] if listed else file, api_name="/read")
+    assert [view["view_position"] for view in answer["pictures"]] == ["UNKNOWN"]
+
+
+def test_a_doubtful_study_gets_its_report_only_on_request(client, dicom):  # noqa: F811
+    knee = [handle_file(dicom(BodyPartExamined="KNEE"))]
+    withheld = client.predict(knee, api_name="/read")
+    assert (withheld["report"], withheld["is_withheld"]) == ("", True)
+    assert "another part of the body than the chest" in withheld["doubts"][0]
+    assert client.predict(knee, write_anyway=True, api_name="/read")["report"]
+
+
+def test_a_refused_file_is_told_in_words_and_the_page_goes_on(client, picture_file, tmp_path):
+    notes = tmp_path / "notes.png"
+    notes.write_text("no picture")
+    with pytest.raises(AppError, match=r"notes\.png: its content is none of PNG, JPEG, WebP, TIFF and DICOM"):
+        client.predict([handle_file(notes)], api_name="/read")
+    with pytest.raises(AppError, match="No picture yet"):
+        client.predict(None, api_name="/read")
+    assert client.predict([handle_file(picture_file)], api_name="/read")["report"]
+
+
+def test_a_path_on_the_server_is_no_upload(page, picture_file):
+    def read(path):
+        call = f"{page.local_url}gradio_api/call/read"
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        event = httpx.post(call, json={"data": [[file], "auto", "", False]}).json()["event_id"]
+        return httpx.get(f"{call}/{event}", timeout=60).text
+
+    with picture_file.open("rb") as file:
+        [uploaded] = httpx.post(f"{page.local_url}gradio_api/upload", files={"files": file}).json()
+    assert "event: complete" in read(uploaded)
+    refused = read(str(picture_file))
+    assert "event: error" in refused
+    assert "finding_probabilities" not in refused
+
+
+def test_what_a_program_sent_is_removed_after_it_was_read(client, picture_file, monkeypatch):
+    removed = []
+    monkeypatch.setattr(app, "remove_later", removed.extend)
+    client.predict([handle_file(picture_file)], api_name="/read")
+    assert [Path(path).name for path in removed] == ["chest.png"]
+
+
+def test_reading_is_the_only_thing_offered_to_programs(client):
+    endpoints = client.view_api(return_format="dict", print_info=False)
+    assert list(endpoints["named_endpoints"]) == ["/read"]
+    assert endpoints["unnamed_endpoints"] == {}
+
+
+def test_a_file_above_the_limit_is_not_taken(page):
+    def upload(num_bytes):
+        return httpx.post(f"{page.local_url}gradio_api/upload", files={"files": ("scan.dcm", bytes(num_bytes))})
+
+    assert upload(UPLOAD_LIMIT - 10_000).status_code == 200
+    assert upload(UPLOAD_LIMIT + 10_000).status_code == 413
+
+
+def test_nothing_about_visitors_is_kept_or_sent(page):
+    config = httpx.get(f"{page.local_url}config").json()
+    assert config["analytics_enabled"] is False
+    assert config["run_history"] is False
+    assert httpx.get(f"{page.local_url}monitoring").status_code in (403, 404)
+    assert page.delete_cache == (60, 7200)
+    assert page.state_session_capacity == 64
+    assert page.share is False
+
+
+def test_the_page_offers_the_made_up_examples(page):
+    [gallery] = [block for block in page.blocks.values() if isinstance(block, gr.Gallery)]
+    assert len(gallery.value) == NUM_MADE_UP
+
+
+def test_pictures_are_treated_as_the_training_pictures_were(tiny_checkpoint, generator, picture_file, tmp_path):
+    switches = Preprocessing(clahe=True, normalize="minmax")
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    checkpoint.model.config = replace(checkpoint.model.config, preprocessing=switches)
+    save_checkpoint(tmp_path / "best", checkpoint)
+    other = ReportGenerator.from_pretrained(tmp_path / "best")
+    plain = read_image(picture_file)
+    [expected] = generator.classify([[preprocess(plain, switches)]])
+    *_, reading = read_files(other, [picture_file], options=WRITING)
+    assert reading.report.finding_probabilities == pytest.approx(expected, abs=1e-6)
+    assert expected != pytest.approx(generator.classify([[plain]])[0], abs=1e-3)
+
+
+def test_files_of_the_program_and_uploads_of_others_have_no_address_to_guess(page, picture_file, tmp_path):
+    with picture_file.open("rb") as file:
+        [uploaded] = httpx.post(f"{page.local_url}gradio_api/upload", files={"files": file}).json()
+    digest = Path(uploaded).parent.name
+    assert (
+        digest != hashlib.sha256(picture_file.read_bytes()).hexdigest()
+    )  # salted: not to be computed from the picture
+    folder = Path(uploaded).parent.parent
+    for guess in (
+        *("/etc/passwd", str(picture_file), str(Path(app.__file__)), str(folder), f"{folder}/", f"{folder}/*"),
+        str(folder / hashlib.sha256(picture_file.read_bytes()).hexdigest() / "chest.png"),
+        *(f"{uploaded}/../../../etc/passwd", "../app.py", "app.py", "..%2fapp.py"),
+    ):
+        for address in ("gradio_api/file=", "file=", "gradio_api/file/"):
+            answer = httpx.get(f"{page.local_url}{address}{guess}")
+            assert answer.status_code >= 400, guess
+
+
+def test_nobody_but_a_person_of_the_file_gets_in(tiny_checkpoint, picture_file, tmp_path, tmp_path_factory):
+    write_account(tmp_path / "accounts.txt", "anna", "correct horse")
+    options = options_of(tiny_checkpoint, auth=tmp_path / "accounts.txt")
+    page = build_app(ReportGenerator.from_pretrained(tiny_checkpoint), options, tmp_path_factory.mktemp("examples"))
+    serve(page, options)
+    try:
+        with picture_file.open("rb") as file:
+            assert httpx.post(f"{page.local_url}gradio_api/upload", files={"files": file}).status_code == 401
+        config = httpx.get(f"{page.local_url}config")
+        assert config.status_code == 401 or "dependencies" not in config.json()
+        for name, password in (("anna", "wrong horse"), ("bob", "correct horse"), ("", "")):
+            login = httpx.post(f"{page.local_url}login", data={"username": name, "password": password})
+            assert login.status_code in (400, 422)
+        client = Client(page.local_url, auth=("anna", "correct horse"), verbose=False)
+        assert client.predict([handle_file(picture_file)], api_name="/read")["report"]
+    finally:
+        page.close(verbose=False)
+
+
+def test_twenty_people_at_once_are_all_answered_each_with_their_own(page, generator, tmp_path):
+    """Each brings another picture, and gets the report of that picture."""
+    rng = np.random.default_rng(5)
+    paths = []
+    for number in range(20):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(rng.integers(0, 256, (40, 40), dtype=np.uint8)).save(paths[-1])
+    clients = [Client(page.local_url, verbose=False) for _ in range(4)]
+    jobs = [
+        clients[number % 4].submit([handle_file(path)], "PA", f"study {number}", api_name="/read")
+        for number, path in enumerate(paths)
+    ]
+    answers = [job.result(timeout=60) for job in jobs]
+    for number, (path, answer) in enumerate(zip(paths, answers, strict=True)):
+        assert answer["indication"] == f"study {number}"
+        [expected] = generator.classify([[read_image(path)]], view_positions=[["PA"]])
+        given = [row["probability"] for row in answer["finding_probabilities"]]
+        assert given == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_program_serves_the_page_and_leaves_no_upload_behind(tiny_checkpoint, picture_file, monkeypatch, capsys):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "restored after the test")
+    answers = []
+
+    def visit(page):
+        title = httpx.get(f"{page.local_url}config").json()["title"]
+        with picture_file.open("rb") as file:
+            [upload] = httpx.post(f"{page.local_url}gradio_api/upload", files={"files": file}).json()
+        answers.extend([title, Path(upload), Path(os.environ["GRADIO_TEMP_DIR"])])
+        assert answers[1].is_file()
+        assert stat.S_IMODE(answers[2].stat().st_mode) == 0o700
+        page.close(verbose=False)
+
+    monkeypatch.setattr(gr.Blocks, "block_thread", visit)
+    port = free_port()
+    main(["--checkpoint", str(tiny_checkpoint), "--port", str(port)])
+    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    title, upload, folder = answers
+    assert title == "cxrscribe"
+    assert upload.is_relative_to(folder)
+    assert not folder.exists()
+    out = capsys.readouterr().out
+    assert f"cxrscribe is at http://127.0.0.1:{port}/" in out
+    assert "Not a medical device" in out
+
+
+def test_a_port_in_use_is_named(tiny_checkpoint, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "restored after the test")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"--port {port} of --host 127.0.0.1 cannot be used"):
+            main(["--checkpoint", str(tiny_checkpoint), "--port", str(port)])
+
+
+def test_a_checkpoint_that_fails_to_load_names_the_file(tiny_checkpoint, tmp_path):
+    checkpoint = tmp_path / "best"
+    checkpoint.mkdir()
+    config = json.loads((tiny_checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=str(checkpoint / "calibration.json")):
+        main(["--checkpoint", str(checkpoint)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"port": 0}, "--port 0 is no port"),
+        ({"port": 70000}, "--port 70000 is no port"),
+        ({"num_threads": 0}, "--num-threads is 0"),
+        ({"examples": Path("nowhere")}, "--examples nowhere is not a folder"),
+        ({"worklist_folder": Path("nowhere")}, "--worklist-folder nowhere is not a folder"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(settings, problem):
+    with pytest.raises(ValueError, match=problem):
+        AppOptions(checkpoint="x", **settings)

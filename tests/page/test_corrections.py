@@ -1,0 +1,99 @@
+"""What is saved of an edit on the page: original and edit, the pictures as shown, and nobody's identity."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data.corrections.store import CorrectionStore, image_file
+from data.images.read import read_image
+from page.corrections import Edit, save_correction
+from page.study.read import read_files
+from page.study.record import model_identity
+from tests.page.study.test_picture import GRAY, dicom  # noqa: F401 (a fixture)
+from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.schema.findings import NEGATIVE, UNLABELED_STUDY
+
+STATES = (NEGATIVE, *UNLABELED_STUDY[1:])
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_checkpoint):
+    return ReportGenerator.from_pretrained(tiny_checkpoint)
+
+
+@pytest.fixture
+def read(generator):
+    """`read(path, …)`: the complete reading of a study of these files."""
+
+    def read_all(*paths, indication=""):
+        options = GenerationOptions(max_new_tokens=12)
+        *_, reading = read_files(generator, paths, indication=indication, options=options)
+        return reading
+
+    return read_all
+
+
+@pytest.fixture
+def save(generator, tmp_path):
+    """`save(reading, edit)` to the store in tmp_path/store."""
+
+    def save_edit(reading, edit):
+        store = CorrectionStore(tmp_path / "store")
+        return save_correction(store, reading, edit, generator=generator, model=model_identity(generator))
+
+    return save_edit
+
+
+def test_original_and_edit_are_saved_with_the_model_and_what_it_thought(dicom, read, save, generator, tmp_path):  # noqa: F811
+    reading = read(dicom(ViewPosition="AP"), indication="Cough.")
+    edit = Edit(findings="No effusion.", impression="Normal.", states=STATES, reader=" Dr A ")
+    saved = save(reading, edit)
+    correction = saved.correction.correction
+    assert (correction.findings, correction.impression, correction.states) == ("No effusion.", "Normal.", STATES)
+    assert correction.original_findings == " ".join(reading.report.findings.split())
+    assert correction.original_impression == " ".join(reading.report.impression.split())
+    assert (correction.indication, correction.reader, correction.view_positions) == ("Cough.", "Dr A", ("AP",))
+    assert correction.probabilities == pytest.approx(reading.report.finding_probabilities)
+    assert correction.thresholds == generator.thresholds
+    assert correction.model_hash == model_identity(generator).hash != ""
+    assert correction.preprocessing == generator.config.preprocessing
+    [picture] = saved.correction.images
+    assert np.array_equal(np.asarray(read_image(tmp_path / "store" / image_file(picture))), GRAY)
+    assert (saved.warning, saved.replaced) == ("", {})
+
+
+def test_no_identity_of_header_file_name_or_typed_text_reaches_the_folder(dicom, read, save, tmp_path):  # noqa: F811
+    path = dicom(PatientID="HOSP-4711", PatientName="Quux^Ludmilla", AccessionNumber="ACC998877")
+    path = path.rename(path.with_name("quux_ludmilla.dcm"))
+    reading = read(path, indication="Ludmilla Quux, seen on 03/04/2019.")
+    saved = save(
+        reading, Edit(findings="Effusion in Ms. Quux (HOSP-4711). Call 555-123-4567.", impression="See ACC998877.")
+    )
+    stored = b"".join(file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file()).lower()
+    for word in (b"quux", b"ludmilla", b"4711", b"acc998877", b"03/04/2019", b"555-123"):
+        assert word not in stored
+    assert saved.correction.correction.findings.startswith("Effusion in")
+    assert saved.replaced["name"] >= 3
+    assert saved.warning.startswith("Before saving, what looked like a person's identity was replaced by ___: ")
+    assert "date (1)" in saved.warning
+
+
+def test_studies_of_one_patient_bear_one_pseudonym(dicom, read, save, tmp_path):  # noqa: F811
+    edit = Edit(findings="No effusion.")
+    first = save(read(dicom(PatientID="HOSP-4711")), edit).correction.correction.subject_id
+    again = save(read(dicom(PatientID="HOSP-4711", ViewPosition="AP")), edit).correction.correction.subject_id
+    other = save(read(dicom(PatientID="HOSP-4712")), edit).correction.correction.subject_id
+    unknown = save(read(dicom(PatientID="")), edit).correction.correction.subject_id
+    assert first == again != other
+    assert unknown == ""
+    assert CorrectionStore(tmp_path / "elsewhere").subject_id("HOSP-4711") != first
+
+
+def test_only_a_finished_report_can_be_corrected_and_an_empty_edit_is_refused(dicom, read, save, tmp_path):  # noqa: F811
+    reading = read(dicom())
+    for unfinished in (replace(reading, is_done=False), replace(reading, report=None)):
+        with pytest.raises(ValueError, match="no finished report to correct yet: have it written first"):
+            save(unfinished, Edit(findings="No effusion."))
+    with pytest.raises(ValueError, match="the report is empty and no finding is set"):
+        save(reading, Edit(findings="  "))

@@ -1,0 +1,55 @@
+"""Examples to click on: the same made-up studies each time, and a user's folder without its headers."""
+
+import logging
+
+import numpy as np
+from PIL import Image
+
+import page.examples
+from data.synthetic.source import make_study
+from page.examples import MADE_UP_SEED, NUM_MADE_UP, folder_examples, made_up_examples
+from page.study.files import VIEW_CHOICES, read_picture
+from tests.page.study.test_picture import GRAY, dicom  # noqa: F401 (a fixture)
+
+
+def test_made_up_examples_are_the_frontal_views_of_fixed_studies(tmp_path):
+    examples = made_up_examples(tmp_path)
+    assert len(examples) == NUM_MADE_UP
+    for index, example in enumerate(examples):
+        study = make_study(MADE_UP_SEED, index)
+        assert np.array_equal(np.asarray(Image.open(example.path)), np.asarray(study.images[0]))
+        assert (VIEW_CHOICES[example.view], example.indication) == (study.view_positions[0], study.indication)
+
+
+def test_a_folder_gives_its_readable_pictures_and_logs_the_others(tmp_path, dicom, caplog):  # noqa: F811
+    source, out = tmp_path / "mine", tmp_path / "out"
+    (source / "more").mkdir(parents=True)
+    out.mkdir()
+    dicom(ViewPosition="PA").rename(source / "b")
+    Image.fromarray(GRAY).save(source / "a.png")
+    (source / "c.txt").write_text("notes")
+    with caplog.at_level(logging.WARNING):
+        examples = folder_examples(source, out)
+    assert [(example.caption, example.view) for example in examples] == [("a", "auto"), ("b", "PA")]
+    assert "c.txt: its content is none of PNG" in caplog.text
+
+
+def test_examples_carry_no_header(tmp_path, dicom):  # noqa: F811
+    source, out = tmp_path / "mine", tmp_path / "out"
+    source.mkdir()
+    out.mkdir()
+    dicom().rename(source / "scan")
+    [example] = folder_examples(source, out)
+    assert b"Doe" in (source / "scan").read_bytes()
+    assert b"Doe" not in example.path.read_bytes()
+    assert np.array_equal(np.asarray(read_picture(example.path).image), GRAY)
+
+
+def test_a_large_folder_is_not_read_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(page.examples, "MAX_FOLDER_EXAMPLES", 2)
+    source, out = tmp_path / "mine", tmp_path / "out"
+    source.mkdir()
+    out.mkdir()
+    for name in "abc":
+        Image.fromarray(GRAY).save(source / f"{name}.png")
+    assert [example.caption for example in folder_examples(source, out)] == ["a", "b"]

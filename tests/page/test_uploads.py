@@ -1,0 +1,44 @@
+"""Uploads: gone some time after they were read, unless somebody sent the same again; one or many."""
+
+import time
+
+import pytest
+from gradio.data_classes import FileData
+
+from page.examples import OneOrMoreFiles, remove_later
+
+FILE = {"path": "/tmp/chest.png", "meta": {"_type": "gradio.FileData"}}
+
+
+def wait_until_gone(path, seconds=5):
+    end = time.monotonic() + seconds
+    while path.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    return not path.exists()
+
+
+def test_a_file_that_was_read_is_removed_after_a_while(tmp_path):
+    path = tmp_path / "chest.png"
+    path.write_bytes(b"x")
+    remove_later([str(path), tmp_path / "gone before"], 0.2)
+    assert path.exists()
+    assert wait_until_gone(path)
+
+
+def test_a_file_that_was_sent_again_stays_for_who_sent_it(tmp_path):
+    path = tmp_path / "chest.png"
+    path.write_bytes(b"x")
+    remove_later([path], 0.4)
+    time.sleep(0.2)
+    path.touch()
+    time.sleep(0.4)
+    assert path.exists()
+    remove_later([path], 0.1)
+    assert wait_until_gone(path)
+
+
+@pytest.mark.parametrize("sent", [FILE, [FILE]])
+def test_a_lone_file_is_a_list_of_one(sent):
+    [file] = OneOrMoreFiles.model_validate(sent).root
+    assert isinstance(file, FileData)
+    assert file.path == "/tmp/chest.png"

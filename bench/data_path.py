@@ -26,7 +26,7 @@ from data.pipeline.workers import num_cores
 from data.study import load_studies
 from data.synthetic.source import make_study
 from train.augment import Augmentation
-from train.batches import Collator, StudyDataset
+from train.studies.dataset import Collator, StudyDataset
 from vlm.inputs.tokenizer import train_tokenizer
 
 DRAWN_PER_SECOND = 50.0

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from bench.sizes import START_TOKEN, BenchSizes
 from data.synthetic.source import make_study
-from train.batches import Collator
+from train.studies.dataset import Collator
 from vlm.config import ENCODER_SIZES, ImageGeometry
 
 

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from bench.inputs import geometry
 from bench.sizes import START_TOKEN, BenchSizes
-from train.schedule import build_optimizer
-from train.step import training_step
+from train.loop.step import build_optimizer, training_step
 from vlm.config import ENCODER_SIZES, DecoderConfig, EncoderConfig, LoraSettings, ReportModelConfig
 from vlm.decoding import GenerationOptions, write_reports
 from vlm.model import ReportModel

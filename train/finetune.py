@@ -17,17 +17,16 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 
 from data.study import saved_preprocessing
-from train.batches import Collator, StudyDataset
 from train.build import build_model, build_tokenizer
 from train.card import write_card
-from train.familiarity import measure_familiarity
-from train.loop import Trainee, Trainer
+from train.fit_ood import measure_familiarity
+from train.loop.step import mixed_precision
+from train.loop.trainer import Trainee, Trainer, stage_epochs
 from train.options import FinetuneOptions
-from train.precision import mixed_precision
-from train.progress import console, print_summary
-from train.run_folder import open_run
-from train.run_studies import RunStudies, load_run_studies
-from train.stages import stage_epochs
+from train.run.folder import open_run
+from train.run.progress import console, print_summary
+from train.studies.dataset import Collator, StudyDataset
+from train.studies.select import RunStudies, load_run_studies
 from vlm.checkpoint.store import merge_checkpoint
 from vlm.inputs.tokenizer import MAX_PROMPT_TOKENS, load_tokenizer
 from vlm.layers.gpt2 import GPT2Decoder

@@ -19,17 +19,16 @@ from accelerate.utils import set_seed
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from train.masked_autoencoder import MaskedAutoencoder
-from train.pictures import PictureDataset
-from train.precision import mixed_precision
-from train.pretrain_card import write_pretrain_card
-from train.pretrain_loop import Pretrainee, Pretrainer
-from train.pretrain_options import ImageOptions, PretrainOptions, TextOptions
-from train.pretrain_studies import load_pretraining_studies
-from train.progress import console, print_summary
-from train.reconstruction import draw_reconstructions
-from train.report_texts import IGNORED, LanguageModel, ReportTexts, reports_of
-from train.run_folder import open_run, write_whole
+from train.card import write_pretrain_card
+from train.loop.step import mixed_precision
+from train.loop.trainer import Pretrainee, Pretrainer
+from train.options import ImageOptions, PretrainOptions, TextOptions
+from train.pretraining.images import PictureDataset
+from train.pretraining.masked_autoencoder import MaskedAutoencoder, draw_reconstructions
+from train.pretraining.texts import IGNORED, LanguageModel, ReportTexts, reports_of
+from train.run.folder import open_run, write_whole
+from train.run.progress import console, print_summary
+from train.studies.select import load_pretraining_studies
 from vlm.config import ImageGeometry
 from vlm.inputs.tokenizer import load_tokenizer, train_tokenizer
 

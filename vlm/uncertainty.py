@@ -9,7 +9,7 @@ they find, and what others do not.
 From logits to probabilities that mean what they say, and to a yes or no for each finding.
 
 Temperature scaling, p = sigmoid(logit / T) (Guo et al. 2017, "On Calibration of Modern Neural Networks"), and one
-threshold a finding. Both are chosen on validation studies by `train.calibrate`.
+threshold a finding. Both are chosen on validation studies by `train.loop.validation`.
 """
 
 from collections.abc import Sequence
@@ -178,7 +178,7 @@ def load_familiarity(folder: Path) -> Familiarity | None:
     if not (folder / SETTINGS).is_file():
         return None
     settings, path = read_json(folder / SETTINGS, FamiliaritySettings), folder / TENSORS
-    mend = f"run python -m train.familiarity --checkpoint {folder} again"
+    mend = f"run python -m train.fit_ood --checkpoint {folder} again"
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in TENSOR_NAMES}

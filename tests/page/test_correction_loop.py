@@ -12,8 +12,8 @@ from page.corrections import Edit, save_correction
 from page.study.read import read_files
 from page.study.record import model_identity
 from train import finetune
-from train.batches import Collator, StudyDataset
-from train.validation import validate
+from train.loop.validation import validate
+from train.studies.dataset import Collator, StudyDataset
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS, POSITIVE, UNLABELED
 from vlm.schema.report_format import compose_report

@@ -1,0 +1,71 @@
+"""Temperature and thresholds against values known in advance."""
+
+import pytest
+import torch
+
+from train.loop.validation import calibrate
+from vlm.uncertainty import Calibration
+
+
+def _overconfident(temperature, num_studies=4000):
+    generator = torch.Generator().manual_seed(0)
+    honest = torch.randn(num_studies, 14, generator=generator) * 1.5 - 0.5
+    targets = (torch.rand(num_studies, 14, generator=generator) < honest.sigmoid()).float()
+    return honest * temperature, targets
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_that_made_logits_overconfident_is_found_again(temperature):
+    logits, targets = _overconfident(temperature)
+    assert calibrate(logits, targets, torch.ones_like(targets).bool()).temperature == pytest.approx(
+        temperature, rel=0.04
+    )
+
+
+def test_masked_labels_change_nothing():
+    logits, targets = _overconfident(2.0, 300)
+    mask = torch.ones_like(targets).bool()
+    mask[200:] = False
+    spoiled = targets.clone()
+    spoiled[200:] = 1 - spoiled[200:]
+    assert calibrate(logits, spoiled, mask).temperature == calibrate(logits, targets, mask).temperature
+    assert calibrate(logits, spoiled, mask).num_studies == 200
+
+
+def test_the_threshold_separates_where_separation_is_possible():
+    probabilities = torch.linspace(0.01, 0.99, 99).repeat(14, 1).T
+    targets = (probabilities > 0.705).float()
+    calibration = calibrate(probabilities.logit(), targets, torch.ones_like(targets).bool())
+    scaled = (probabilities.logit() / calibration.temperature).sigmoid()
+    assert torch.equal((scaled >= calibration.thresholds[0]).float(), targets)
+
+
+def test_a_finding_with_few_positives_keeps_one_half_and_no_labels_mean_not_calibrated():
+    logits, targets = _overconfident(1.0, 200)
+    targets[:, 3] = 0.0
+    assert calibrate(logits, targets, torch.ones_like(targets).bool()).thresholds[3] == 0.5
+    nothing = calibrate(logits, targets, torch.zeros_like(targets).bool())
+    assert not nothing.is_calibrated
+    assert nothing.temperature == 1.0
+
+
+def test_findings_that_no_study_tells_of_are_unknown():
+    mask = torch.zeros(20, 14, dtype=torch.bool)
+    mask[:, 6], mask[:5, 7] = True, True
+    found = calibrate(torch.randn(20, 14), torch.ones(20, 14), mask)
+    assert found.num_labelled == (0,) * 6 + (20, 5) + (0,) * 6
+    assert [index for index, known in enumerate(found.is_known) if known] == [6, 7]
+    assert not any(calibrate(torch.randn(20, 14), torch.ones(20, 14), torch.zeros_like(mask)).is_known)
+    assert Calibration().is_known == (True,) * 14
+    with pytest.raises(ValueError, match="counts labels of 14 findings, got 3"):
+        Calibration(num_labelled=(1, 2, 3))
+
+
+def test_the_errors_to_expect_are_those_that_happen_when_probabilities_are_right():
+    logits, targets = _overconfident(1.0, 4000)
+    calibration = Calibration(thresholds=(0.3,) * 14, num_labelled=(1,) * 13 + (0,))
+    probabilities = logits.sigmoid()
+    wrong = ((probabilities >= 0.3).float() != targets)[:, :13].sum(dim=1).float().mean()
+    expected = [calibration.expected_errors(row) for row in probabilities.tolist()]
+    assert sum(expected) / len(expected) == pytest.approx(float(wrong), rel=0.02)
+    assert calibration.expected_errors([0.9, 0.2] + [0.0] * 11 + [0.5]) == pytest.approx(0.1 + 0.2)

@@ -1,0 +1,76 @@
+"""One optimiser step: how batches are cut changes nothing."""
+
+import copy
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from train.loop.step import training_step
+
+OPTIONS = {"finding_weight": 1.0, "box_weight": 0.5, "max_gradient_norm": 1e9}
+
+
+def _batch(model, lengths):
+    torch.manual_seed(0)
+    size, rows, longest = model.config.image.size, len(lengths), max(lengths)
+    attention_mask = torch.tensor([[1] * length + [0] * (longest - length) for length in lengths])
+    finding_mask = torch.rand(rows, 14) > 0.4
+    return {
+        "pixel_values": torch.randn(rows, 1, model.config.image.num_channels, size, size),
+        "view_indices": torch.ones(rows, 1, dtype=torch.long),
+        "view_mask": torch.ones(rows, 1, dtype=torch.bool),
+        "prompt_ids": torch.zeros(rows, 0, dtype=torch.long),
+        "prompt_mask": torch.zeros(rows, 0, dtype=torch.long),
+        "input_ids": torch.randint(1, 50, (rows, longest)),
+        "attention_mask": attention_mask,
+        "finding_targets": torch.randint(0, 2, (rows, 14)).float(),
+        "finding_mask": finding_mask,
+        "boxed": (torch.rand(rows, 14, 16) * (torch.rand(rows, 14, 1) > 0.5)).softmax(-1),
+    }
+
+
+def _rows(batch, rows):
+    return {name: value[rows] for name, value in batch.items()}
+
+
+@pytest.fixture
+def still_model(tiny_model):
+    """Without dropout, so that batches can be compared."""
+    model = copy.deepcopy(tiny_model)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def _stepped(model, batches):
+    model = copy.deepcopy(model).train()
+    optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.1)
+    losses = training_step(model, optimizer, batches, Accelerator(cpu=True), **OPTIONS)
+    return losses, dict(model.named_parameters())
+
+
+def test_four_batches_of_one_equal_one_batch_of_four_with_unequal_reports(still_model):
+    batch = _batch(still_model, [12, 3, 7, 1])
+    whole_losses, whole = _stepped(still_model, [batch])
+    parts_losses, parts = _stepped(still_model, [_rows(batch, slice(n, n + 1)) for n in range(4)])
+    assert parts_losses.loss == pytest.approx(whole_losses.loss, abs=1e-5)
+    assert parts_losses.num_studies == whole_losses.num_studies == 4
+    for name, parameter in whole.items():
+        torch.testing.assert_close(parts[name], parameter, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_the_report_loss_is_the_mean_over_all_tokens_not_over_batches(still_model):
+    batch = _batch(still_model, [12, 3])
+    outputs = [still_model.train()(**_rows(batch, slice(n, n + 1))) for n in range(2)]
+    losses, _ = _stepped(still_model, [_rows(batch, slice(n, n + 1)) for n in range(2)])
+    expected = sum(output.report_loss_sum.item() for output in outputs) / 13
+    assert losses.report_loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_says_the_mend(tiny_model):
+    batch = _batch(tiny_model, [4, 4])
+    batch["pixel_values"][:] = float("nan")
+    with pytest.raises(FloatingPointError, match="lower --learning-rate"):
+        _stepped(tiny_model, [batch])

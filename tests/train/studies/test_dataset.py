@@ -1,0 +1,138 @@
+"""Which studies make up which step, and what a batch of them holds."""
+
+import numpy as np
+import pytest
+import torch
+
+from train.studies.dataset import Collator, StudyDataset, finding_targets, plan_epoch, told_presence
+from vlm.config import ImageGeometry
+from vlm.schema.report_format import compose_report
+
+PLAN = {"seed": 3, "epoch": 1, "batch_size": 4, "num_batches": 2}
+
+
+def _studies(plan):
+    return [number for step in plan for batch in step for number in batch]
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 3])
+@pytest.mark.parametrize("num_studies", [1, 7, 25, 100])
+def test_every_study_is_in_one_batch_of_one_process(num_studies, num_processes):
+    lengths = list(range(num_studies))
+    plans = [plan_epoch(lengths, **PLAN, rank=rank, num_processes=num_processes) for rank in range(num_processes)]
+    assert sorted(number for plan in plans for number in _studies(plan)) == lengths
+    assert len({len(plan) for plan in plans}) == 1
+    assert all(len(batch) <= 5 for plan in plans for step in plan for batch in step)
+
+
+def test_the_plan_is_the_same_for_the_same_epoch_and_differs_between_epochs():
+    lengths = [1] * 50
+    assert plan_epoch(lengths, **PLAN) == plan_epoch(lengths, **PLAN)
+    assert plan_epoch(lengths, **PLAN) != plan_epoch(lengths, **(PLAN | {"epoch": 2}))
+
+
+def test_studies_of_like_length_share_a_batch():
+    lengths = np.random.default_rng(0).integers(10, 400, 256)
+    spread = [np.ptp(lengths[batch]) for step in plan_epoch(lengths, **PLAN) for batch in step]
+    assert np.mean(spread) < 0.5 * np.mean([np.ptp(lengths[i : i + 4]) for i in range(0, 256, 4)])
+
+
+def test_targets_follow_the_choice_for_uncertain_labels():
+    labels = torch.tensor([[0, 1, 2, 3, -100]])
+    for choice, target, mask in [
+        ("positive", [0, 1, 0, 1, 0], [1, 1, 1, 1, 0]),
+        ("negative", [0, 1, 0, 0, 0], [1, 1, 1, 1, 0]),
+        ("ignore", [0, 1, 0, 0, 0], [1, 1, 1, 0, 0]),
+    ]:
+        targets, counted = finding_targets(labels, choice)
+        assert targets.tolist() == [target]
+        assert counted.int().tolist() == [mask]
+
+
+def test_a_batch_holds_the_reports_tokens_and_masks_what_pads(small_studies, tiny_tokenizer):
+    rows = small_studies["train"]
+    dataset = StudyDataset(rows, tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
+    collate = Collator(geometry=ImageGeometry(size=32), grid=(4, 4), pad_token_id=0)
+    batch = collate([dataset[0], dataset[1]])
+    for place in (0, 1):
+        ids = batch["input_ids"][place][batch["attention_mask"][place].bool()].tolist()
+        report = compose_report(findings=rows[place]["findings"], impression=rows[place]["impression"])
+        assert ids[0] == tiny_tokenizer.bos_token_id
+        assert ids[-1] == tiny_tokenizer.eos_token_id
+        assert tiny_tokenizer.decode(ids[1:-1]) == report
+
+
+def test_without_reports_a_study_brings_the_start_token_alone(small_studies, tiny_tokenizer):
+    dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
+    dataset.with_reports = False
+    assert dataset[0]["report_ids"] == [tiny_tokenizer.bos_token_id]
+    assert dataset[0]["prompt_ids"] == []
+
+
+def test_what_a_decoder_is_told_follows_the_labels():
+    assert told_presence(torch.tensor([[0, 1, 2, 3, -100]])).tolist() == [[-1, 1, -1, pytest.approx(0.3), 0]]
+
+
+def test_without_images_a_study_brings_its_text_and_its_findings(small_studies, tiny_tokenizer):
+    rows = small_studies["train"]
+    dataset = StudyDataset(rows, tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
+    collate = Collator(geometry=ImageGeometry(size=32), grid=(4, 4), pad_token_id=0)
+    with_images = collate([dataset[0], dataset[1]])
+    dataset.with_images = False
+    batch = collate([dataset[0], dataset[1]])
+    assert "pixel_values" not in batch
+    assert with_images["boxed"].any()
+    for name in ("input_ids", "view_mask", "view_indices", "boxed"):
+        assert torch.equal(batch[name], with_images[name])
+    assert torch.equal(batch["told_presence"], told_presence(torch.tensor([rows[0]["labels"], rows[1]["labels"]])))
+
+
+def test_kept_images_equal_read_ones_and_a_small_limit_keeps_none(small_studies, tiny_tokenizer):
+    dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
+    before = [square.copy() for square in dataset[3]["squares"]]
+    assert not dataset.keep_images(1000)
+    assert dataset.squares is None
+    assert dataset.keep_images(10**9)
+    assert all(np.array_equal(*pair) for pair in zip(before, dataset[3]["squares"], strict=True))
+
+
+def test_boxes_of_a_finding_share_it_equally_and_each_spreads_evenly(small_studies, tiny_tokenizer):
+    dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
+    collate = Collator(geometry=ImageGeometry(size=32), grid=(4, 4), pad_token_id=0)
+    boxes = [
+        (3, np.array([12.0, 0.0, 20.0, 10.0])),
+        (3, np.array([31.0, 31.0, 32.0, 32.0])),
+        (5, np.array([-9.0, 4.0, -1.0, 9.0])),  # augmentation moved it out of the picture
+    ]
+    study = dataset[0] | {"boxes": [boxes]}
+    study |= {"squares": study["squares"][:1], "view_positions": study["view_positions"][:1]}
+    shares = collate([study])["boxed"][0].view(14, 4, 4)
+    assert shares[3, :2, 1:3].tolist() == [pytest.approx([0.2, 0.2]), pytest.approx([0.05, 0.05])]
+    assert shares[3, 3, 3] == pytest.approx(0.5)
+    assert shares.sum() == pytest.approx(1)
+
+
+def test_boxes_lie_on_the_square_as_on_the_picture(small_studies, tiny_tokenizer):
+    row = next(row for row in small_studies["train"] if row["boxes"])
+    number = small_studies["train"]["study_id"][:].index(row["study_id"])
+    dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=96), max_report_tokens=500)
+    views = dataset[number]["boxes"]
+    first = row["boxes"][0]
+    finding, box = views[first["view"]][0]
+    assert finding == first["finding"]
+    assert box == pytest.approx(np.array(first["box"]) * 96, abs=1e-3)
+
+
+def test_view_positions_are_hidden_for_the_asked_part_of_the_studies(small_studies, tiny_tokenizer):
+    rows = small_studies["train"]
+    common = {"max_report_tokens": 500, "seed": 1}
+    for part, expected in ((0.0, range(1)), (1.0, range(160, 161)), (0.5, range(50, 111))):
+        dataset = StudyDataset(rows, tiny_tokenizer, ImageGeometry(size=16), view_dropout=part, **common)
+        hidden = 0
+        for epoch in range(10):
+            dataset.epoch = epoch
+            for number in range(len(rows)):
+                positions = dataset[number]["view_positions"]
+                assert positions in (rows[number]["view_positions"], ["UNKNOWN"] * len(positions))
+                hidden += positions[0] == "UNKNOWN"
+        assert hidden in expected

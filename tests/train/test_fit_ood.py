@@ -1,0 +1,132 @@
+"""What pictures a model knows: distances against an independent formula, the limit, the files, the program."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from train.fit_ood import main, measure_familiarity
+from vlm.checkpoint.store import load_checkpoint, save_checkpoint
+from vlm.generator import ReportGenerator
+from vlm.uncertainty import NUM_DIRECTIONS, SETTINGS, TENSORS, fit_familiarity, load_familiarity, save_familiarity
+
+
+@pytest.fixture(scope="module")
+def features():
+    """800 training and 400 validation pictures in 50 features of which 20 move together."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(1200, 20)) @ rng.normal(size=(20, 50)) + 0.3 * rng.normal(size=(1200, 50)) + 5
+    return values[:800], values[800:]
+
+
+def test_the_distance_is_mahalanobis_under_probabilistic_pca(features):
+    training, validation = features
+    fitted = fit_familiarity(training, validation)
+    standardised = (training - training.mean(0)) / training.std(0)
+    values, vectors = np.linalg.eigh(np.cov(standardised.T))
+    rest = values[:-25].mean()  # 25 of 50 directions are kept
+    covariance = (vectors[:, -25:] * (values[-25:] - rest)) @ vectors[:, -25:].T + rest * np.eye(50)
+    offsets = (validation - training.mean(0)) / training.std(0)
+    expected = np.sqrt(np.einsum("ij,jk,ik->i", offsets, np.linalg.inv(covariance), offsets))
+    np.testing.assert_allclose(fitted.distances(validation) * fitted.settings.limit, expected, rtol=1e-8)
+
+
+def test_one_in_a_hundred_validation_pictures_lies_beyond_the_limit(features):
+    fitted = fit_familiarity(*features)
+    assert (fitted.distances(features[1]) > 1).sum() == 4
+
+
+def test_what_no_training_picture_has_lies_far_off(features):
+    training, validation = features
+    fitted = fit_familiarity(training, validation)
+    _, _, directions = np.linalg.svd((training - training.mean(0)) / training.std(0))
+    turned = training.mean(0) + training.std(0) * directions[-1] * 5  # small, but where nothing ever moves
+    far, none = fitted.distances(np.array([turned, training.mean(0)]))
+    assert far > 1
+    assert none == pytest.approx(0, abs=1e-6)
+
+
+def test_features_that_never_moved_do_not_count_for_everything():
+    rng = np.random.default_rng(0)
+    training, validation = (np.hstack([rng.normal(size=(n, 9)), np.full((n, 1), 3.0)]) for n in (200, 100))
+    fitted = fit_familiarity(training, validation)
+    validation[:, 9] += 1e-3
+    assert (fitted.distances(validation) > 1).sum() <= 2
+
+
+def test_it_is_the_same_when_read_back(features, tmp_path):
+    fitted = fit_familiarity(*features)
+    assert load_familiarity(tmp_path) is None
+    save_familiarity(tmp_path, fitted)
+    again = load_familiarity(tmp_path)
+    assert again.settings == fitted.settings
+    np.testing.assert_allclose(again.distances(features[1]), fitted.distances(features[1]), rtol=1e-4)
+    assert len(again.directions) <= NUM_DIRECTIONS
+
+
+@pytest.mark.parametrize(
+    ("num_training", "num_validation", "problem"),
+    [(19, 40, "19 training pictures are too few"), (40, 0, "0 validation pictures are too few")],
+)
+def test_too_few_pictures_tell_nothing(features, num_training, num_validation, problem):
+    with pytest.raises(ValueError, match=problem):
+        fit_familiarity(features[0][:num_training], features[1][:num_validation])
+
+
+def test_pictures_all_alike_tell_nothing():
+    with pytest.raises(ValueError, match="all alike"):
+        fit_familiarity(np.ones((30, 5)), np.ones((30, 5)))
+
+
+def test_features_of_another_model_are_refused(features):
+    with pytest.raises(ValueError, match=r"features are \(2, 7\) but those of training pictures have 50"):
+        fit_familiarity(*features).distances(np.zeros((2, 7)))
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "negative", "not finite"])
+def test_damaged_files_are_named_with_the_mend(features, tmp_path, damage):
+    fitted = fit_familiarity(*features)
+    if damage == "not finite":
+        fitted.mean[0] = np.nan
+    save_familiarity(tmp_path, fitted)
+    if damage == "cut":
+        (tmp_path / TENSORS).write_bytes((tmp_path / TENSORS).read_bytes()[:-8])
+    elif damage == "gone":
+        (tmp_path / TENSORS).unlink()
+    elif damage == "negative":
+        text = (tmp_path / SETTINGS).read_text()
+        (tmp_path / SETTINGS).write_text(text.replace('"limit": ', '"limit": -'))
+    with pytest.raises(ValueError, match="limit must be above 0" if damage == "negative" else r"familiarity.*again"):
+        load_familiarity(tmp_path)
+
+
+def test_the_program_measures_a_checkpoint_and_the_generator_has_it(tiny_checkpoint, small_dataset, tmp_path, capsys):
+    from data.study import load_studies
+
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    assert ReportGenerator.from_pretrained(folder).familiarity is None
+    with pytest.raises(ValueError, match="validation pictures are too few to tell what is usual"):
+        main(["--checkpoint", str(folder), "--dataset", str(small_dataset)])
+    studies = load_studies(small_dataset)
+    studies["validation"] = studies["train"]
+    settings = measure_familiarity(folder, studies).settings
+    num_pictures = sum(map(len, studies["train"]["images"]))
+    assert (settings.num_training_pictures, settings.num_validation_pictures) == (num_pictures, num_pictures)
+    generator = ReportGenerator.from_pretrained(folder)
+    known = generator.picture_features(studies["train"][0]["images"])
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8))
+    assert generator.familiarity.distances(known).max() < generator.familiarity.distances(
+        generator.picture_features([noise])
+    )
+    save_checkpoint(tmp_path / "copy", load_checkpoint(folder))
+    assert ReportGenerator.from_pretrained(tmp_path / "copy").familiarity.settings == settings
+
+
+def test_features_of_a_picture_do_not_depend_on_the_others(tiny_checkpoint, pictures):
+    generator = ReportGenerator.from_pretrained(tiny_checkpoint)
+    together = generator.picture_features(pictures[:3])
+    assert together.shape == (3, 2 * 16 + 16 * 16)
+    np.testing.assert_allclose(together[1], generator.picture_features(pictures[1:2])[0], atol=1e-5)
+    assert np.abs(together[0] - together[1]).max() > 0.1

@@ -1,0 +1,1 @@
+"""Pretraining: masked autoencoder on images, language model on texts."""

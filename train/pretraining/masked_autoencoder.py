@@ -1,0 +1,141 @@
+"""Masked autoencoding: a ViT sees a quarter of the patches, a small decoder draws the others from what it says.
+
+He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners". The decoder is thrown away afterwards.
+
+What masked autoencoding learned, to look at: some pictures whole, as the model saw them, and as it filled them.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+from transformers import ViTConfig, ViTMAEConfig, ViTMAEForPreTraining, ViTModel
+
+from train.pretraining.images import PictureDataset
+from vlm.config import ENCODER_SIZES, ImageGeometry
+
+DECODER = {
+    "decoder_hidden_size": 128,
+    "decoder_num_hidden_layers": 2,
+    "decoder_num_attention_heads": 4,
+    "decoder_intermediate_size": 512,
+}
+
+
+class MaskedAutoencoder(nn.Module):
+    """transformers' ViTMAEForPreTraining around a built-in ViT. Its target is each patch's pixels less their mean,
+    divided by their deviation."""
+
+    def __init__(self, encoder: str, geometry: ImageGeometry, *, mask_ratio: float):
+        super().__init__()
+        size = {key: value for key, value in ENCODER_SIZES[encoder].items() if key != "model_type"}
+        self.architecture = size | {"image_size": geometry.size, "num_channels": geometry.num_channels}
+        self.autoencoder = ViTMAEForPreTraining(
+            ViTMAEConfig(**self.architecture, **DECODER, mask_ratio=mask_ratio, norm_pix_loss=True)
+        )
+        self._draw_weights()
+
+    def forward(
+        self,
+        pixel_values: Float[Tensor, "pictures channels height width"],
+        noise: Float[Tensor, "pictures patches"],
+    ) -> Float[Tensor, ""]:
+        """The squared error of a hidden pixel, summed over pictures. The patches with the largest noise are hidden."""
+        return self.autoencoder(pixel_values, noise=noise).loss * len(pixel_values)
+
+    @torch.no_grad()
+    def reconstruct(
+        self,
+        pixel_values: Float[Tensor, "pictures channels height width"],
+        noise: Float[Tensor, "pictures patches"],
+    ) -> tuple[Float[Tensor, "pictures channels height width"], Float[Tensor, "pictures channels height width"]]:
+        """The pictures with the hidden patches drawn by the model, and 1 where they are.
+
+        The model draws a patch without its mean and its deviation, which are taken from the true patch.
+        """
+        output = self.autoencoder(pixel_values, noise=noise)
+        patches = self.autoencoder.patchify(pixel_values)
+        mean, variance = patches.mean(dim=-1, keepdim=True), patches.var(dim=-1, keepdim=True)
+        hidden = output.mask[..., None].expand_as(patches)
+        drawn = torch.where(hidden > 0, output.logits.float() * (variance + 1e-6) ** 0.5 + mean, patches)
+        return self.autoencoder.unpatchify(drawn), self.autoencoder.unpatchify(hidden)
+
+    def save_encoder(self, folder: Path, geometry: ImageGeometry) -> None:
+        """Writes the ViT in Hugging Face format, and how a picture becomes its input."""
+        vit = ViTModel(ViTConfig(**self.architecture), add_pooling_layer=False)
+        vit.load_state_dict(self.autoencoder.vit.state_dict())
+        vit.save_pretrained(folder)
+        side = {"height": geometry.size, "width": geometry.size}
+        processor = {
+            "image_processor_type": "ViTImageProcessor",
+            "do_resize": True,
+            "size": side,
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": geometry.mean,
+            "image_std": geometry.std,
+        }
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")
+
+    @torch.no_grad()
+    def _draw_weights(self) -> None:
+        """As the paper has it. transformers 5.23 leaves the fixed positions of both halves at 0, with which nothing can
+        be learned of where a patch lies."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        embeddings, decoder = self.autoencoder.vit.embeddings, self.autoencoder.decoder
+        nn.init.xavier_uniform_(embeddings.patch_embeddings.projection.weight.flatten(1))
+        side = round(embeddings.patch_embeddings.num_patches**0.5)
+        for positions in (embeddings.position_embeddings, decoder.decoder_pos_embed):
+            positions[0, 1:] = wave_positions(side, positions.shape[-1])
+        for token in (embeddings.cls_token, decoder.mask_token):
+            nn.init.normal_(token, std=0.02)
+
+
+def wave_positions(side: int, width: int) -> Float[Tensor, "patches width"]:
+    """Fixed positions of a square of patches in reading order: sines and cosines of the column in the first half, of
+    the row in the second, of wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017)."""
+    frequencies = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    angles = torch.arange(side, dtype=torch.float64)[:, None] * frequencies
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    return torch.cat([waves[columns.flatten()], waves[rows.flatten()]], dim=1).float()
+
+
+MAX_PICTURES = 8
+GAP = 6
+CAPTION = 16
+HIDDEN_GRAY = 0.35
+COLUMNS = ("original", "seen", "filled in")
+
+
+def draw_reconstructions(model: MaskedAutoencoder, pictures: PictureDataset, path: Path) -> None:
+    """Writes a PNG: a row for each of up to MAX_PICTURES pictures, spread evenly over the data."""
+    numbers = np.linspace(0, len(pictures) - 1, min(MAX_PICTURES, len(pictures))).round().astype(int)
+    batch = pictures.collate([pictures[int(number)] for number in numbers])
+    device = next(model.parameters()).device
+    pixel_values = batch["pixel_values"].to(device)
+    filled, hidden = model.eval().reconstruct(pixel_values, batch["noise"].to(device))
+    whole, filled = (_gray(values, pictures.geometry) for values in (pixel_values, filled))
+    seen = np.where(hidden[:, 0].cpu().numpy() > 0, HIDDEN_GRAY, whole)
+    size = pictures.geometry.size
+    width, height = len(COLUMNS) * (size + GAP) + GAP, len(numbers) * (size + GAP) + GAP + CAPTION
+    sheet = Image.new("L", (width, height), 255)
+    for column, (caption, squares) in enumerate(zip(COLUMNS, (whole, seen, filled), strict=True)):
+        left = GAP + column * (size + GAP)
+        ImageDraw.Draw(sheet).text((left, 2), caption, fill=0)
+        for row, square in enumerate(squares):
+            sheet.paste(Image.fromarray((square * 255).round().astype(np.uint8)), (left, CAPTION + row * (size + GAP)))
+    sheet.save(path)
+
+
+def _gray(values: torch.Tensor, geometry: ImageGeometry) -> np.ndarray:
+    """Pixel values back to 0..1."""
+    return (values[:, 0].float().cpu().numpy() * geometry.std[0] + geometry.mean[0]).clip(0, 1)

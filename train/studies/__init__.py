@@ -1,0 +1,1 @@
+"""Which studies are trained on, and how they become batches."""

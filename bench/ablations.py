@@ -17,10 +17,9 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from bench.attempts import StepError, run_step, stop_when_told
-from bench.differences import add_differences
-from bench.experiment import Evaluation, Experiment, Running, run_experiment
-from bench.recipe import Recipe
+from bench.experiment.attempts import StepError, run_step, stop_when_told
+from bench.experiment.experiment import Evaluation, Experiment, Running, run_experiment
+from bench.experiment.recipe import Recipe, add_differences
 from data.cli import run_main
 
 GROUP, FULL = "ablations", "full"

@@ -21,8 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 # What imports torch is imported in the functions that need it: worker processes of data.prepare import this file.
-from bench.comparison import Comparison, compare
-from bench.sizes import FULL, QUICK
+from bench.speed.compare import Comparison, compare
+from bench.speed.sizes import FULL, QUICK
 
 RESULTS = Path(__file__).parent / "results"
 FORMAT = 1
@@ -42,8 +42,8 @@ class BenchOptions:
 
 def main(argv: list[str] | None = None) -> None:
     options = tyro.cli(BenchOptions, args=argv, prog="python -m bench.run", description=__doc__)
-    from bench.against_peer import work_of_both
-    from bench.machine import commit, describe_machine, describe_versions, load_average
+    from bench.speed.compare import commit, describe_machine, describe_versions, load_average
+    from bench.speed.models import work_of_both
 
     sizes = QUICK if options.quick else FULL
     started, start, load_before = datetime.now(UTC), time.perf_counter(), load_average()
@@ -68,9 +68,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def measure(*, quick: bool) -> list[Comparison]:
     """Everything, one after the other, under a progress bar."""
-    from bench.against_peer import peer_tasks
-    from bench.data_path import data_tasks
-    from bench.memory import ACTIVITIES, compare_memory
+    from bench.speed.data_path import data_tasks
+    from bench.speed.memory import ACTIVITIES, compare_memory
+    from bench.speed.models import peer_tasks
 
     sizes = QUICK if quick else FULL
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

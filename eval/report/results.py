@@ -1,4 +1,4 @@
-"""Experiments as Markdown: the JSON files of bench/experiment.py in, a table with a row an experiment out.
+"""Experiments as Markdown: the JSON files of bench/experiment/experiment.py in, a table with a row an experiment out.
 
 Growth as a picture: macro-F1 and CIDEr over the number of training studies, with intervals, beside the report of the
 nearest training study.
@@ -12,7 +12,8 @@ Writes docs/RESULTS.md from saved figures, so that none in it is by hand.
 
 A file is a `metrics.json` of eval/batch.py or eval/score.py, or what eval.probes.statements or
 eval.probes.linear_probe wrote, under the
-name that its section shall bear; or an experiment of bench/ablations.py or bench/growth.py: each group of those becomes
+name that its section shall bear; or an experiment of bench/ablations.py or bench/data_scaling.py: each group of
+those becomes
 one table, and growth a picture, too.
 """
 

@@ -1,6 +1,6 @@
-"""Real report language without the archive's pictures: the Indiana reports, with phantoms drawn from their MeSH codes.
+r"""Real report language without the archive's pictures: the Indiana reports, with phantoms drawn from their MeSH codes.
 
-    python -m bench.rendered_iu --reports ../shared/data/iu_text/reports.jsonl --work runs/rendered_iu \\
+    python -m bench.rendered_iu --reports ../shared/data/iu_text/reports.jsonl --work runs/rendered_iu \
         --output docs/results/rendered_iu.json
 
 Makes the data set (R2Gen's train, a tenth of it held out to choose on; R2Gen's val is the test), trains in three steps
@@ -19,11 +19,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from bench.attempts import run_step, stop_when_told
-from bench.rendered_iu_codes import read_code
-from bench.rendered_iu_control import UPPER_CONTROLS, upper_controls
-from bench.rendered_iu_studies import IndexedStudy, PhantomSource, prepare, read_studies
-from bench.rendered_iu_training import ROOT, TrainingOptions, train
+from bench.experiment.attempts import run_step, stop_when_told
+from bench.rendered_iu.codes import read_code
+from bench.rendered_iu.studies import IndexedStudy, PhantomSource, prepare, read_studies
+from bench.rendered_iu.training import ROOT, UPPER_CONTROLS, TrainingOptions, train, upper_controls
 from data.cli import run_main
 from data.reports.clean import TextOptions
 from data.reports.labeler.labeler import label_report

@@ -1,7 +1,8 @@
 """One experiment: a model trained in stages and judged on one or several data sets, told in one JSON file.
 
 Every stage, and every evaluation, is a program of its own (train/finetune.py, eval/batch.py), so an experiment is what
-a user could have typed. A finished experiment is skipped; one that was killed goes on where it was (`bench.attempts`).
+a user could have typed. A finished experiment is skipped; one that was killed goes on where it was
+(`bench.experiment.attempts`).
 
 The JSON, <results>/<group>/<name>.json:
 
@@ -22,9 +23,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.attempts import GOES_ON, attempts_in, run_step
-from bench.machine import commit, describe_machine, describe_versions
+from bench.experiment.attempts import GOES_ON, attempts_in, run_step
 from bench.run import write_record
+from bench.speed.compare import commit, describe_machine, describe_versions
 from eval.report.tables import SHOWN
 
 ROOT = Path(__file__).parent.parent

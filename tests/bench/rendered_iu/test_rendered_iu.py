@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 import eval.batch
-from bench import rendered_iu, rendered_iu_training
-from bench.attempts import StepError
-from bench.rendered_iu_control import code_items, drawn_items, upper_controls
-from bench.rendered_iu_studies import PhantomDraft, PhantomSource, prepare, read_studies
-from bench.rendered_iu_training import TrainingOptions, steps, train
+from bench.experiment.attempts import StepError
+from bench.rendered_iu import __main__ as rendered_iu
+from bench.rendered_iu import training as rendered_iu_training
+from bench.rendered_iu.studies import PhantomDraft, PhantomSource, prepare, read_studies
+from bench.rendered_iu.training import TrainingOptions, code_items, drawn_items, steps, train, upper_controls
 from data.pipeline.draft import ImageOptions
 from data.reports.clean import TextOptions
 from data.study import load_studies

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.differences import add_differences
+from bench.experiment.recipe import add_differences
 from eval.predictions.prediction import Prediction, write_lines
 
 TRUE = ("The heart is enlarged.", "There is a left pleural effusion.", "Right pneumothorax.", "The lungs are clear.")

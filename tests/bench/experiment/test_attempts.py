@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import attempts
-from bench.attempts import StepError, attempts_in, run_step
+from bench.experiment import attempts
+from bench.experiment.attempts import StepError, attempts_in, run_step
 
 LONG = "print('begun', flush=True); import time; time.sleep(60)"
 
@@ -57,7 +57,7 @@ from bench.attempts import run_step, stop_when_told
 stop_when_told()
 run_step(pathlib.Path({str(tmp_path)!r}), "long", ["-c", {LONG!r}], threads=1)
 """
-    program = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent.parent)
+    program = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3])
     log = tmp_path / "long.log"
     while not (log.is_file() and log.read_text()):
         time.sleep(0.02)

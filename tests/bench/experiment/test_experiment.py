@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench import ablations, experiment, growth
-from bench.attempts import Attempt, StepError
-from bench.experiment import Evaluation, Experiment, Running, Stage, run_experiment
-from bench.recipe import Recipe
+from bench import ablations
+from bench import data_scaling as growth
+from bench.experiment import experiment
+from bench.experiment.attempts import Attempt, StepError
+from bench.experiment.experiment import Evaluation, Experiment, Running, Stage, run_experiment
+from bench.experiment.recipe import Recipe
 
 ESTIMATE = {"value": 0.123456789, "low": None, "high": None, "num_undefined": 0}
 SYSTEM = {

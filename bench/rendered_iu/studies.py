@@ -1,7 +1,7 @@
 """The Indiana reports with phantoms in place of their pictures: `reports.jsonl` in, one data set on disk out.
 
 Each study keeps its own text, its own codes and its own projections; its pictures are drawn from the codes alone
-(`bench.rendered_iu_codes`), its labels read from its text. R2Gen's split: `val` becomes test, and `train` is divided by
+(`bench.rendered_iu.codes`), its labels read from its text. R2Gen's split: `val` becomes test, and `train` is divided by
 patient into train and validation, on which everything is chosen. Reports without a split are left out.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from bench.rendered_iu_codes import scene_findings
+from bench.rendered_iu.codes import scene_findings
 from data.images.read import UNKNOWN_VIEW
 from data.pipeline.draft import ImageOptions, Plan, Planning
 from data.pipeline.writer import DatasetWriter

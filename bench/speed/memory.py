@@ -1,6 +1,6 @@
 """The most memory that one side takes, in a process of its own, so that neither hides the other.
 
-    python -m bench.memory ours write
+    python -m bench.speed.memory ours write
 
 prints the gibibytes that the process held at most: of the libraries alone, and in all.
 """
@@ -16,8 +16,8 @@ from typing import Literal, get_args
 
 import tyro
 
-from bench.comparison import Comparison
-from bench.sizes import FULL, QUICK, BenchSizes
+from bench.speed.compare import Comparison
+from bench.speed.sizes import FULL, QUICK, BenchSizes
 
 Side = Literal["ours", "peer"]
 Activity = Literal["write", "train"]
@@ -37,8 +37,8 @@ class MemoryOptions:
 
 
 def main(argv: list[str] | None = None) -> None:
-    options = tyro.cli(MemoryOptions, args=argv, prog="python -m bench.memory", description=__doc__)
-    from bench import against_peer  # late: whoever only starts these processes needs none of it
+    options = tyro.cli(MemoryOptions, args=argv, prog="python -m bench.speed.memory", description=__doc__)
+    from bench.speed import models as against_peer  # late: whoever only starts these processes needs none of it
 
     sizes = QUICK if options.quick else FULL
     libraries = peak_memory_gib()
@@ -56,7 +56,7 @@ def compare_memory(activity: Activity, sizes: BenchSizes, *, quick: bool, on_ste
     """Both sides, each in its own process."""
     peaks = {}
     for side in ("ours", "peer"):
-        command = [sys.executable, "-m", "bench.memory", side, activity, *(["--quick"] if quick else [])]
+        command = [sys.executable, "-m", "bench.speed.memory", side, activity, *(["--quick"] if quick else [])]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")

@@ -1,8 +1,8 @@
 """How the model grows: made-up studies in number, and the decoder's size, at an equal number of steps.
 
-    python -m bench.growth --made-up runs/made_up --work runs/growth
-    python -m bench.growth … --only 500-nano 2000-nano          (others later; what is done is not done again)
-    python -m bench.growth … --quick                            (to see that all of it runs; figures mean nothing)
+    python -m bench.data_scaling --made-up runs/made_up --work runs/growth
+    python -m bench.data_scaling … --only 500-nano 2000-nano          (others later; what is done is not done again)
+    python -m bench.data_scaling … --quick                            (to see that all of it runs; figures mean nothing)
 
 Smaller sets of studies are parts of larger ones and are repeated within an epoch, so that all see as many pictures,
 are validated as often, and go through the same learning rates. Beside each, the report of the nearest training study,
@@ -17,9 +17,9 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from bench.attempts import StepError, stop_when_told
-from bench.experiment import Evaluation, Experiment, Running, run_experiment
-from bench.recipe import Recipe
+from bench.experiment.attempts import StepError, stop_when_told
+from bench.experiment.experiment import Evaluation, Experiment, Running, run_experiment
+from bench.experiment.recipe import Recipe
 from data.cli import run_main
 from data.study import load_studies
 
@@ -74,7 +74,7 @@ class GrowthOptions:
 
 
 def main(argv: list[str] | None = None) -> None:
-    options = tyro.cli(GrowthOptions, args=argv, prog="python -m bench.growth", description=__doc__)
+    options = tyro.cli(GrowthOptions, args=argv, prog="python -m bench.data_scaling", description=__doc__)
     stop_when_told()
     if failed := run_growth(options, Console()):
         sys.exit(f"failed: {', '.join(failed)}; the same command tries them again")

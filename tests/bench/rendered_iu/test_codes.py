@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.rendered_iu_codes import _RULES, ReadCode, read_code, scene_findings
+from bench.rendered_iu.codes import _RULES, ReadCode, read_code, scene_findings
 from data.synthetic.phantom.draw import draw_study
 from data.synthetic.scene import KINDS, Scene
 
-REPORTS = Path(__file__).parent.parent / "../shared/data/iu_text/reports.jsonl"
+REPORTS = Path(__file__).parents[3] / "../shared/data/iu_text/reports.jsonl"
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from bench import memory, ours, peer, run
-from bench.against_peer import LEARNING_RATE, num_reports, work_of_both
-from bench.comparison import Comparison, Task, compare
-from bench.inputs import make_batch
-from bench.sizes import FULL, QUICK
+from bench import run
+from bench.speed import memory
+from bench.speed import models as ours
+from bench.speed import models as peer
+from bench.speed.compare import Comparison, Task, compare
+from bench.speed.models import LEARNING_RATE, num_reports, work_of_both
+from bench.speed.sizes import FULL, QUICK, make_batch
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +156,7 @@ def test_less_memory_is_a_ratio_above_one():
 
 def test_the_peak_memory_of_a_process_is_its_own_and_not_that_of_its_parent():
     held = np.ones(60_000_000)  # 0.45 GiB
-    program = "from bench.memory import peak_memory_gib; print(peak_memory_gib())"
+    program = "from bench.speed.memory import peak_memory_gib; print(peak_memory_gib())"
     done = subprocess.run([sys.executable, "-c", program], cwd=memory.ROOT, capture_output=True, text=True, check=True)
     assert memory.peak_memory_gib() > held.nbytes / 2**30
     assert float(done.stdout) < 0.4
@@ -162,7 +164,7 @@ def test_the_peak_memory_of_a_process_is_its_own_and_not_that_of_its_parent():
 
 def test_a_measuring_process_that_fails_says_why(monkeypatch):
     monkeypatch.setattr(memory.sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match=r"bench.memory ours write --quick failed"):
+    with pytest.raises(RuntimeError, match=r"bench.speed.memory ours write --quick failed"):
         memory.compare_memory("write", QUICK, quick=True, on_step=lambda: None)
 
 

@@ -1,0 +1,1 @@
+"""Experiments that repeat training with one thing changed."""

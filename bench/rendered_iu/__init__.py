@@ -1,0 +1,1 @@
+"""Real report language on synthetic images."""

@@ -28,7 +28,7 @@ from bench.run import write_record
 from bench.speed.compare import commit, describe_machine, describe_versions
 from eval.report.tables import SHOWN
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DECIMALS = 5
 OF_A_FINDING = ("f1", "auroc", "calibration_error", "accuracy", "sensitivity", "specificity")
 

@@ -96,7 +96,7 @@ class _Typical:
         return self._reports[best]
 
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SHIPPED_BASE = "vlm/weights/tiny-base"
 
 

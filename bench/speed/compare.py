@@ -49,7 +49,7 @@ def load_average() -> float:
 
 def commit() -> str:
     """Of the repository, with "+" where tracked files differ from it; "" outside one."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],

@@ -23,7 +23,7 @@ Side = Literal["ours", "peer"]
 Activity = Literal["write", "train"]
 
 ACTIVITIES: tuple[Activity, ...] = get_args(Activity)
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

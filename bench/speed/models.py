@@ -26,8 +26,6 @@ from transformers import (
     ViTModel,
 )
 
-from bench.speed import models as ours
-from bench.speed import models as peer
 from bench.speed.compare import Task, Work
 from bench.speed.sizes import START_TOKEN, BenchSizes, geometry, make_batch
 from train.loop.step import build_optimizer, training_step
@@ -174,25 +172,25 @@ def training(sizes: BenchSizes) -> tuple[Work, Work]:
 
 
 def ours_writing(sizes: BenchSizes, num_studies: int, *, lora: bool = False) -> Work:
-    model, batch = ours.build_ours(sizes, lora=lora), make_batch(sizes, num_studies)
-    return lambda: num_reports(ours.write(model, batch, sizes.num_new_tokens), sizes)
+    model, batch = build_ours(sizes, lora=lora), make_batch(sizes, num_studies)
+    return lambda: num_reports(write_ours(model, batch, sizes.num_new_tokens), sizes)
 
 
 def peer_writing(sizes: BenchSizes, num_studies: int) -> Work:
-    model, pixel_values = peer.build_peer(sizes, lora=False), make_batch(sizes, num_studies)["pixel_values"][:, 0]
-    return lambda: num_reports(peer.write(model, pixel_values, sizes.num_new_tokens), sizes)
+    model, pixel_values = build_peer(sizes, lora=False), make_batch(sizes, num_studies)["pixel_values"][:, 0]
+    return lambda: num_reports(write_peer(model, pixel_values, sizes.num_new_tokens), sizes)
 
 
 def ours_training(sizes: BenchSizes) -> Work:
     batch = make_batch(sizes, sizes.train_batch_size)
-    step = ours.make_training_step(ours.build_ours(sizes, lora=True), batch, learning_rate=LEARNING_RATE)
+    step = make_our_step(build_ours(sizes, lora=True), batch, learning_rate=LEARNING_RATE)
     return lambda: (step(), sizes.train_batch_size)[1]
 
 
 def peer_training(sizes: BenchSizes) -> Work:
     batch = make_batch(sizes, sizes.train_batch_size)
     pixel_values, labels = batch["pixel_values"][:, 0], batch["input_ids"][:, 1:]
-    step = peer.make_training_step(peer.build_peer(sizes, lora=True), pixel_values, labels, learning_rate=LEARNING_RATE)
+    step = make_peer_step(build_peer(sizes, lora=True), pixel_values, labels, learning_rate=LEARNING_RATE)
     return lambda: (step(), sizes.train_batch_size)[1]
 
 
@@ -204,9 +202,9 @@ def num_reports(reports: list[list[int]], sizes: BenchSizes) -> int:
 
 def work_of_both(sizes: BenchSizes) -> dict[str, dict[str, int]]:
     """What shows that the work is equal, and where it is not."""
-    model, other = ours.build_ours(sizes, lora=True), peer.build_peer(sizes, lora=True)
+    model, other = build_ours(sizes, lora=True), build_peer(sizes, lora=True)
     batch = make_batch(sizes, 1)
-    prefix = model.prefix(**{name: batch[name] for name in ours.INPUTS})
+    prefix = model.prefix(**{name: batch[name] for name in INPUTS})
     rows, columns = model.encoder.grid
     trained, other_trained = (
         sum(parameter.numel() for parameter in each.parameters() if parameter.requires_grad) for each in (model, other)

@@ -10,9 +10,7 @@ import pytest
 import torch
 
 from bench import run
-from bench.speed import memory
-from bench.speed import models as ours
-from bench.speed import models as peer
+from bench.speed import memory, models
 from bench.speed.compare import Comparison, Task, compare
 from bench.speed.models import LEARNING_RATE, num_reports, work_of_both
 from bench.speed.sizes import FULL, QUICK, make_batch
@@ -77,15 +75,15 @@ def test_both_sides_see_the_same_patches_and_write_the_same_number_of_tokens(rec
 
 def test_reports_have_their_full_length_on_both_sides():
     batch = make_batch(QUICK, 3)
-    written = ours.write(ours.build_ours(QUICK, lora=False), batch, 7)
-    theirs = peer.write(peer.build_peer(QUICK, lora=False), batch["pixel_values"][:, 0], 7)
+    written = models.write_ours(models.build_ours(QUICK, lora=False), batch, 7)
+    theirs = models.write_peer(models.build_peer(QUICK, lora=False), batch["pixel_values"][:, 0], 7)
     assert [len(report) for report in written + theirs] == [7] * 6
     with pytest.raises(AssertionError):
         num_reports(written, QUICK)
 
 
 def test_encoder_and_gpt2_are_of_equal_size_on_both_sides():
-    model, other = ours.build_ours(QUICK, lora=False), peer.build_peer(QUICK, lora=False)
+    model, other = models.build_ours(QUICK, lora=False), models.build_peer(QUICK, lora=False)
 
     def shapes(module):
         return sorted(tuple(p.shape) for name, p in module.named_parameters() if "cross" not in name)
@@ -95,7 +93,7 @@ def test_encoder_and_gpt2_are_of_equal_size_on_both_sides():
 
 
 def test_the_peer_trains_adapters_alone_and_on_every_projection_of_its_decoder():
-    model = peer.build_peer(QUICK, lora=True)
+    model = models.build_peer(QUICK, lora=True)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert all(".lora_" in name for name in trained)
     assert len(trained) == 3 * 7 * 2  # layers, projections (three of them of the cross-attention), A and B
@@ -107,8 +105,8 @@ def test_a_training_step_learns_the_same_reports_on_both_sides():
     assert batch["attention_mask"].all()
     pixel_values, labels = batch["pixel_values"][:, 0], batch["input_ids"][:, 1:]
     steps = [
-        ours.make_training_step(ours.build_ours(QUICK, lora=True), batch, learning_rate=LEARNING_RATE),
-        peer.make_training_step(peer.build_peer(QUICK, lora=True), pixel_values, labels, learning_rate=LEARNING_RATE),
+        models.make_our_step(models.build_ours(QUICK, lora=True), batch, learning_rate=LEARNING_RATE),
+        models.make_peer_step(models.build_peer(QUICK, lora=True), pixel_values, labels, learning_rate=LEARNING_RATE),
     ]
     for step in steps:
         losses = [step() for _ in range(8)]

@@ -7,7 +7,6 @@ Prints a table of ratios and writes them with everything they depend on to bench
 that ours is the faster (or takes less memory) in the median of interleaved repetitions; its spread is beside it.
 """
 
-import json
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from rich.table import Table
 # What imports torch is imported in the functions that need it: worker processes of data.prepare import this file.
 from bench.speed.compare import Comparison, compare
 from bench.speed.sizes import FULL, QUICK
+from vlm.schema.atomic import write_json
 
 RESULTS = Path(__file__).parent / "results"
 FORMAT = 1
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         "comparisons": [comparison.as_json() for comparison in comparisons],
     }
     output = options.output or RESULTS / f"{started:%Y-%m-%dT%H%M%SZ}{'-quick' if options.quick else ''}.json"
-    write_record(output, record)
+    write_json(output, record, indent=1)
     print_record(record, output)
 
 
@@ -91,14 +91,6 @@ def measure(*, quick: bool) -> list[Comparison]:
             comparisons.append(compare(task, on_step=lambda: progress.advance(bar)))
         progress.update(bar, description="done")
     return comparisons
-
-
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(path)
 
 
 def print_record(record: dict[str, Any], path: Path) -> None:

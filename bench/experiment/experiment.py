@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.experiment.attempts import GOES_ON, attempts_in, run_step
-from bench.run import write_record
 from bench.speed.compare import commit, describe_machine, describe_versions
 from eval.report.tables import SHOWN
+from vlm.schema.atomic import write_json
 
 ROOT = Path(__file__).parents[2]
 DECIMALS = 5
@@ -118,7 +118,7 @@ def run_experiment(experiment: Experiment, running: Running, say: Callable[[str]
         program = [str(ROOT / "eval" / "batch.py"), *arguments]
         run_step(folder, f"judge {evaluation.name}", program, threads=running.threads)
     record = _record(experiment, running, checkpoint)
-    write_record(path, record)
+    write_json(path, record, indent=1)
     return record
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.experiment.experiment import Stage, evaluation_folder
-from bench.run import write_record
 from data.reports.labeler.labeler import label_report
 from eval.predictions.prediction import Prediction, read_lines
 from eval.scoring.scores import Scores, paired_difference, score_predictions
+from vlm.schema.atomic import write_json
 
 COMPARED = ("macro_f1", "cider", "macro_auroc", "pooled_calibration_error")
 
@@ -33,7 +33,7 @@ def add_differences(records: list[Path], work: Path, to: str) -> None:
             if name not in base:
                 base[name] = _scores(files[1])
             evaluation["differences"][to] = _differences(own, base[name])
-            write_record(path, record)
+            write_json(path, record, indent=1)
 
 
 def _scores(predictions: Path) -> Scores:

@@ -14,7 +14,6 @@ from typing import Any
 
 from data.html_page import render_template
 from eval.report import figures as page_figures
-from eval.report import page as page_words
 from eval.report.figures import Document, consistency_table, grounding_panel, model_of, said
 from eval.report.selection import BEST, BY_LOT, WORST
 from eval.report.study import PageStudy
@@ -214,9 +213,9 @@ def _sections(document: dict[str, Any], studies: Sequence[PageStudy]) -> dict[st
         "figures": figures,
         "facts": list(filter(None, verdict.get("facts") or [verdict["constant"]])),
         "beaten_by": verdict.get("beaten", ""),
-        "tiles": page_words.tiles(document),
+        "tiles": tiles(document),
         "main_comparison": comparisons[0] if comparisons else None,
-        "caution": page_words.limits(document)[0],
+        "caution": limits(document)[0],
         "comparisons": comparisons[1:],
         "table": page_figures.figure_table(document),
         "undefined_metrics": f"Left out, as no system has it: {', '.join(undefined)}." if undefined else "",
@@ -228,13 +227,13 @@ def _sections(document: dict[str, Any], studies: Sequence[PageStudy]) -> dict[st
         ],
         "finding_table": page_figures.finding_table(document),
         "curves": pairs,
-        "no_curves": page_words.no_curves(document),
+        "no_curves": no_curves(document),
         "curves_left_out": [name for name in FINDINGS if name not in {pair["finding"] for pair in pairs}],
         "grounding": grounding_panel(document),
         "groups": page_figures.group_panels(document),
         "studies_lead": _studies_lead(studies),
-        "origin": page_words.origin(document),
-        "limits": page_words.limits(document),
+        "origin": origin(document),
+        "limits": limits(document),
         "refused": document.get("refused") or [],
     }
 

@@ -7,11 +7,12 @@ answer depends on, at the price of one run of the encoder for each place.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageStat
 
-from vlm.generator import ReportGenerator
+from vlm.config import ReportModelConfig
 from vlm.inputs.image import fit_square, placement
 from vlm.schema.findings import NUM_FINDINGS
 
@@ -32,9 +33,17 @@ class Occlusion:
     drops: np.ndarray | None = None
 
 
-def occlude(
-    generator: ReportGenerator, images: Sequence[Image.Image], view_positions: Sequence[str]
-) -> Iterator[Occlusion]:
+class Classifier(Protocol):
+    """What occlusion asks; `vlm.generator.ReportGenerator` is one."""
+
+    config: ReportModelConfig
+
+    def classify(
+        self, studies: Sequence[Sequence[Image.Image]], *, view_positions: Sequence[Sequence[str]]
+    ) -> np.ndarray: ...
+
+
+def occlude(generator: Classifier, images: Sequence[Image.Image], view_positions: Sequence[str]) -> Iterator[Occlusion]:
     """Covers every place of every view in turn; the last item holds the result. Who stops early pays no more."""
     side = generator.config.image.size
     squares = [fit_square(image, side) for image in images]

@@ -53,7 +53,7 @@ def test_a_step_that_was_done_otherwise_is_told_and_not_taken(tmp_path):
 def test_a_program_that_is_killed_twice_stops_what_it_runs_first(tmp_path):
     code = f"""
 import pathlib
-from bench.attempts import run_step, stop_when_told
+from bench.experiment.attempts import run_step, stop_when_told
 stop_when_told()
 run_step(pathlib.Path({str(tmp_path)!r}), "long", ["-c", {LONG!r}], threads=1)
 """

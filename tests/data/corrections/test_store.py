@@ -136,10 +136,10 @@ import os, resource, signal, sys, time
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from data.correction import Correction
-from data.correction_store import CorrectionStore
-from vlm.findings import UNLABELED_STUDY
-from vlm.preprocess import Preprocessing
+from data.corrections.correction import Correction
+from data.corrections.store import CorrectionStore
+from vlm.schema.findings import UNLABELED_STUDY
+from vlm.schema.preprocessing import Preprocessing
 
 def save(store, seed, side=200, findings="The lungs are clear."):
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side + 3), dtype=np.uint8)

@@ -1,0 +1,68 @@
+"""Atomic writing: after a kill or on a full disk, a file or folder is there as it was before or as it is now."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PARTIAL = ".partial"
+"""Suffix of what is not finished; what a kill left under it can be deleted."""
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file or folder is written before it gets its name."""
+    return path.with_name(path.name + PARTIAL)
+
+
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Write a file whole or not at all; text as UTF-8. `durable`: it is on disk, not in a cache, when this returns."""
+    with atomic_file(path) as partial, partial.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    if durable:
+        folder = os.open(path.parent, os.O_RDONLY)  # the new name is on disk only with its folder
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
+    """Write a value as a JSON file, atomically; the folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(value, indent=indent) + "\n")
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """The path to write to; it becomes `path` at the end, and is removed after an exception."""
+    partial = partial_path(path)
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to write to; it replaces `folder` at the end, and is removed after an exception."""
+    partial, old = partial_path(folder), folder.with_name(folder.name + ".old")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

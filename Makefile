@@ -26,7 +26,7 @@ install: .venv/installed  ## make .venv with exact versions
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: install  ## made-up studies of one department, LoRA from the base that ships, judged beside it, one study shown
+demo: install  ## synthetic studies of one department, LoRA from the base that ships, judged beside it, one study shown
 	rm -rf $(RUN)
 	$(BIN)/python -m data.prepare synthetic --num-studies 3000 --seed 7 --department 1 --out $(RUN)/studies
 	$(LAUNCH) train/finetune.py --dataset $(RUN)/studies --output-dir $(RUN)/training $(GENTLE) --num-workers 0 \

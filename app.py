@@ -1,7 +1,7 @@
 """The web page: a chest X-ray in; out come its report as it is written, its findings, and where the model looked.
 
     python app.py
-    python app.py --checkpoint DIR --port 7860 --host 127.0.0.1 --examples FOLDER_OF_PICTURES
+    python app.py --checkpoint DIR --port 7860 --host 127.0.0.1 --examples FOLDER_OF_IMAGES
 
 All of it runs in this one process, and nothing is fetched from outside. From another program:
 
@@ -28,7 +28,7 @@ from page.accounts import Accounts
 from page.cards import layout as look
 from page.cards import layout as markup
 from page.cards.layout import model_card
-from page.examples import OneOrMoreFiles, folder_examples, made_up_examples, remove_later
+from page.examples import OneOrMoreFiles, folder_examples, remove_later, synthetic_examples
 from page.study.files import MAX_ARCHIVE_BYTES
 from page.study.record import model_identity
 from page.tabs.session import answer
@@ -57,7 +57,7 @@ class AppOptions:
     port: int = 7860
     """Port to listen on."""
     examples: Path | None = None
-    """Folder of pictures (DICOM too) to offer beside the made-up examples."""
+    """Folder of images (DICOM too) to offer beside the synthetic examples."""
     auth: Path | None = None
     """File of people and hashed passwords, made by `python -m page.accounts`; none: nobody is asked who they are."""
     corrections: Path | None = None
@@ -76,7 +76,7 @@ class AppOptions:
             raise ValueError(f"--num-threads is {self.num_threads}; give 1 or more")
         for flag, folder in (("examples", self.examples), ("worklist-folder", self.worklist_folder)):
             if folder is not None and not folder.is_dir():
-                raise ValueError(f"--{flag} {folder} is not a folder; name one that holds pictures")
+                raise ValueError(f"--{flag} {folder} is not a folder; name one that holds images")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -127,7 +127,7 @@ def serve(page: gr.Blocks, options: AppOptions) -> None:
 
 def build_app(generator: ReportGenerator, options: AppOptions, example_folder: Path) -> gr.Blocks:
     """The page. Examples are written to `example_folder`, which must live as long as the page does."""
-    examples = made_up_examples(example_folder)
+    examples = synthetic_examples(example_folder)
     if options.examples is not None:
         examples += folder_examples(options.examples, example_folder)
     writing = GenerationOptions(max_new_tokens=options.max_new_tokens)
@@ -135,8 +135,8 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
     store = CorrectionStore(options.corrections) if options.corrections is not None else None
 
     def read(files: list[str] | None, views: str, indication: str, write_anyway: bool) -> dict[str, Any]:
-        """Reads one study: pictures (PNG, JPEG, WebP, TIFF, DICOM) or a zip of them. `views` names auto, PA, AP or
-        lateral for all pictures, or, parted by commas, for each. A study that the model may not be able to read gets
+        """Reads one study: images (PNG, JPEG, WebP, TIFF, DICOM) or a zip of them. `views` names auto, PA, AP or
+        lateral for all images, or, parted by commas, for each. A study that the model may not be able to read gets
         no report but its reasons in `doubts`, unless `write_anyway`."""
         try:
             return answer(files, views, indication, write_anyway, generator, model, writing)

@@ -1,6 +1,6 @@
 """What each choice of the design is worth: the recipe, and it with one choice replaced, trained and judged alike.
 
-    python -m bench.ablations --made-up runs/made_up --pneumonia runs/kermany --work runs/ablations
+    python -m bench.ablations --synthetic runs/synthetic --pneumonia runs/kermany --work runs/ablations
     python -m bench.ablations … --only full lstm                     (others later; what is done is not done again)
     python -m bench.ablations … --encoder runs/mae                   (folder of train/pretrain.py images: adds vit_mae)
     python -m bench.ablations … --quick                              (to see that all of it runs; figures mean nothing)
@@ -37,7 +37,7 @@ def variants(recipe: Recipe, encoder: str | None) -> dict[str, tuple[str, Recipe
         "no_lora": ("reports learned with all weights", replace(recipe, lora=False)),
         "lstm": ("LSTM instead of GPT-2, all weights", replace(recipe, decoder="lstm-nano", lora=False)),
         "no_language": (
-            "no language epochs: the decoder learns from pictures alone, all weights",
+            "no language epochs: the decoder learns from images alone, all weights",
             replace(recipe, language_epochs=0, lora=False),
         ),
         "no_finding_tokens": ("the decoder is not told of the findings", replace(recipe, finding_tokens=False)),
@@ -53,21 +53,21 @@ def variants(recipe: Recipe, encoder: str | None) -> dict[str, tuple[str, Recipe
 class AblationOptions:
     """Train and judge the variants."""
 
-    made_up: Path
-    """Prepared data set of made-up studies."""
+    synthetic: Path
+    """Prepared data set of synthetic studies."""
     pneumonia: Path | None = None
-    """Prepared data set of `data.prepare kermany`, learned and judged beside it; none: made-up studies alone."""
+    """Prepared data set of `data.prepare kermany`, learned and judged beside it; none: synthetic studies alone."""
     running: tyro.conf.OmitArgPrefixes[Running]
     encoder: str | None = None
     """Folder of a pretrained ViT (train/pretrain.py images); adds the variant vit_mae."""
     only: tuple[str, ...] = ()
     """Variants to run; by default all."""
     num_studies: int = 4000
-    """Made-up studies that are learned."""
+    """Synthetic studies that are learned."""
     num_pneumonia: int = 1500
     """Pneumonia X-rays that are learned beside them."""
     num_test_studies: int = 400
-    """Made-up studies that are judged on; of the pneumonia X-rays the whole test split is."""
+    """Synthetic studies that are judged on; of the pneumonia X-rays the whole test split is."""
     quick: bool = False
     """A few studies at 64 pixels and one epoch each, into the folder results of --work."""
 
@@ -119,9 +119,9 @@ def _data(options: AblationOptions, running: Running) -> tuple[Path, tuple[str, 
     """The data set to learn, and the flags that choose from it."""
     number = NUM_QUICK_STUDIES if options.quick else options.num_studies
     if options.pneumonia is None:
-        return options.made_up, (f"--num-studies={number}",)
+        return options.synthetic, (f"--num-studies={number}",)
     joined = running.work / "studies"
-    parts = [str(options.made_up), str(options.pneumonia)]
+    parts = [str(options.synthetic), str(options.pneumonia)]
     take = [str(number), str(number if options.quick else options.num_pneumonia)]
     arguments = ["-m", "data.join", "--datasets", *parts, "--take-train", *take, f"--out={joined}"]
     run_step(running.work, "join", arguments, threads=running.threads)
@@ -132,11 +132,11 @@ def _evaluations(options: AblationOptions) -> tuple[Evaluation, ...]:
     quick = ("--num-resamples=20",) if options.quick else ()
     flags = ("--controls", "shuffled", "constant", *quick)
     number = NUM_QUICK_TEST_STUDIES if options.quick else options.num_test_studies
-    made_up = Evaluation(name="made-up", dataset=options.made_up, num_studies=number, flags=flags)
+    synthetic = Evaluation(name="synthetic", dataset=options.synthetic, num_studies=number, flags=flags)
     if options.pneumonia is None:
-        return (made_up,)
+        return (synthetic,)
     number = NUM_QUICK_TEST_STUDIES if options.quick else 0
-    return made_up, Evaluation(name="pneumonia", dataset=options.pneumonia, num_studies=number, flags=flags)
+    return synthetic, Evaluation(name="pneumonia", dataset=options.pneumonia, num_studies=number, flags=flags)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""How the model grows: made-up studies in number, and the decoder's size, at an equal number of steps.
+"""How the model grows: synthetic studies in number, and the decoder's size, at an equal number of steps.
 
-    python -m bench.data_scaling --made-up runs/made_up --work runs/growth
+    python -m bench.data_scaling --synthetic runs/synthetic --work runs/growth
     python -m bench.data_scaling … --only 500-nano 2000-nano          (others later; what is done is not done again)
     python -m bench.data_scaling … --quick                            (to see that all of it runs; figures mean nothing)
 
-Smaller sets of studies are parts of larger ones and are repeated within an epoch, so that all see as many pictures,
+Smaller sets of studies are parts of larger ones and are repeated within an epoch, so that all see as many images,
 are validated as often, and go through the same learning rates. Beside each, the report of the nearest training study,
 found among as many studies as were learned. Writes docs/results/growth/<number>-<decoder>.json, of which
-`python -m eval.report.results` makes the table and the picture. Stop it by Ctrl-C or kill; the same command goes on.
+`python -m eval.report.results` makes the table and the image. Stop it by Ctrl-C or kill; the same command goes on.
 """
 
 import sys
@@ -31,8 +31,8 @@ QUICK = Recipe(image_size=64, vocab_size=300, findings_epochs=1, language_epochs
 class GrowthOptions:
     """Train and judge on more and more studies."""
 
-    made_up: Path
-    """Prepared data set of made-up studies."""
+    synthetic: Path
+    """Prepared data set of synthetic studies."""
     running: tyro.conf.OmitArgPrefixes[Running]
     num_studies: tuple[int, ...] = (500, 2000, 5000, 20_000)
     """Training studies; the largest makes an epoch, and the others divide it."""
@@ -46,7 +46,7 @@ class GrowthOptions:
     only: tuple[str, ...] = ()
     """Experiments to run; by default all."""
     num_test_studies: int = 400
-    """Made-up studies that are judged on."""
+    """Synthetic studies that are judged on."""
     quick: bool = False
     """A few studies at 64 pixels and one epoch each, into the folder results of --work."""
 
@@ -87,11 +87,11 @@ def run_growth(options: GrowthOptions, console: Console) -> list[str]:
         ValueError: the data set has fewer studies than are to be learned.
     """
     running = replace(options.running, results=options.running.work / "results") if options.quick else options.running
-    there = len(load_studies(options.made_up)["train"])
+    there = len(load_studies(options.synthetic)["train"])
     if max(options.num_studies) > there:
         raise ValueError(
-            f"--num-studies {max(options.num_studies)}: {options.made_up} has only {there} studies to learn; make more "
-            "(python -m data.prepare synthetic) or give smaller numbers"
+            f"--num-studies {max(options.num_studies)}: {options.synthetic} has only {there} studies to learn; make "
+            "more (python -m data.prepare synthetic) or give smaller numbers"
         )
     failed = []
     for name in options.only or options.names:
@@ -115,12 +115,12 @@ def _experiment(options: GrowthOptions, name: str) -> Experiment:
         name=name,
         description=f"{number:,} studies, encoder {encoder}, decoder {decoder}",
         about={"num_studies": number, "encoder": encoder, "decoder": decoder},
-        dataset=options.made_up,
+        dataset=options.synthetic,
         stages=recipe.stages(),
         evaluations=(
             Evaluation(
-                name="made-up",
-                dataset=options.made_up,
+                name="synthetic",
+                dataset=options.synthetic,
                 num_studies=12 if options.quick else options.num_test_studies,
                 flags=(*judged, "--num-resamples=20") if options.quick else judged,
             ),

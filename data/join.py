@@ -1,13 +1,13 @@
 """Joins prepared data sets into one, split by split: train to train, validation to validation, test to test.
 
-    python -m data.join --datasets runs/made_up runs/kermany --out runs/both
-    python -m data.join --datasets runs/made_up runs/kermany --take-train 2000 all --out runs/smaller
+    python -m data.join --datasets runs/synthetic runs/kermany --out runs/both
+    python -m data.join --datasets runs/synthetic runs/kermany --take-train 2000 all --out runs/smaller
 
-Rows go over as they are, pictures to the byte, one after the other: memory does not grow with the data sets. All must
+Rows go over as they are, images to the byte, one after the other: memory does not grow with the data sets. All must
 have gone through the same preprocessing. A study id that two of them have, or a patient who would be in two splits, is
-refused before anything is written. A join that was killed goes on when the same command is given again.
+rejected before anything is written. A join that was killed goes on when the same command is given again.
 
-Beside the rows there is a `preparation.json` with the parts, each with the one of its own; what a part once refused or
+Beside the rows there is a `preparation.json` with the parts, each with the one of its own; what a part once rejected or
 warned of stays told in the part.
 """
 
@@ -195,7 +195,7 @@ def _drafts(parts: list[Part]) -> Iterator[JoinedDraft]:
 def _row(part: Part, draft: JoinedDraft) -> dict[str, Any]:
     row = part.splits[draft.split][draft.row]
     if not all(image["bytes"] for image in row["images"]):
-        raise ValueError(f"study {draft.study_id} of {part.folder} names a picture that is not in the data set")
+        raise ValueError(f"study {draft.study_id} of {part.folder} names an image that is not in the data set")
     return {"mesh": []} | row
 
 

@@ -6,7 +6,7 @@
 
 The folder (see `data.pipeline.writer`) is read with `data.study.load_studies`. No study is lost in silence: those
 that cannot
-be used are listed with the reason in `refused.jsonl`, and kept + refused = given. A run that was killed goes on when
+be used are listed with the reason in `rejected.jsonl`, and kept + rejected = given. A run that was killed goes on when
 the same command is given again.
 
 A further source is a dataclass of its options with a method `plan`, added to `SOURCES`.
@@ -28,10 +28,10 @@ from rich.table import Table
 from rich.text import Text
 
 from data.cli import run_main
-from data.pipeline.draft import Draft, ImageOptions, Plan, Planning, Refusal
+from data.pipeline.draft import Draft, ImageOptions, Plan, Planning, Rejection
 from data.pipeline.row import BuildOptions
 from data.pipeline.workers import build_rows, num_cores
-from data.pipeline.writer import REFUSED_FILE, WARNINGS_FILE, DatasetWriter
+from data.pipeline.writer import REJECTED_FILE, WARNINGS_FILE, DatasetWriter
 from data.reports.clean import TextOptions
 from data.sources.corrections import CorrectionsSource
 from data.sources.dicom_archive import DicomSource
@@ -67,11 +67,11 @@ class Preparation:
     overwrite: bool = False
     """Replace a data set that is already in --out, and an unfinished one of other options beside it."""
     seed: int = 0
-    """Decides the split by subject, and the made-up studies."""
+    """Decides the split by subject, and the synthetic studies."""
     split_fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Shares of the subjects for train, validation and test, where the source has no split of its own."""
     num_workers: int = field(default_factory=num_cores)
-    """Processes that read pictures; 1 starts none."""
+    """Processes that read images; 1 starts none."""
     image_options: Annotated[ImageOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ImageOptions)
 
     text_options: Annotated[TextOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=TextOptions)
@@ -128,7 +128,7 @@ def check_links_apart(options: Preparation) -> None:
 
 
 def fill(writer: DatasetWriter, plan: Plan, options: Preparation, console: Console) -> None:
-    """Take every draft of the plan to a row or a refusal."""
+    """Take every draft of the plan to a row or a rejection."""
     with Progress(
         TextColumn("Preparing"),
         BarColumn(),
@@ -138,22 +138,22 @@ def fill(writer: DatasetWriter, plan: Plan, options: Preparation, console: Conso
         console=console,
     ) as progress:
         task = progress.add_task("", total=plan.num_studies, completed=writer.num_done)
-        drafts = writer.remaining(refuse_duplicates(plan.drafts))
+        drafts = writer.remaining(reject_duplicates(plan.drafts))
         build_options = BuildOptions(images=options.image_options, text=options.text_options)
         for draft, outcome in build_rows(drafts, build_options, num_workers=options.num_workers):
             writer.add(draft, outcome)
             progress.advance(task)
 
 
-def refuse_duplicates(drafts: Iterator[Draft | Refusal]) -> Iterator[Draft | Refusal]:
-    """The same drafts; of several with one study id, the second and later ones become refusals."""
+def reject_duplicates(drafts: Iterator[Draft | Rejection]) -> Iterator[Draft | Rejection]:
+    """The same drafts; of several with one study id, the second and later ones become rejections."""
     seen = set()
     for draft in drafts:
-        if isinstance(draft, Refusal):
+        if isinstance(draft, Rejection):
             yield draft
         elif draft.study_id in seen:
             reason = f"study id {draft.study_id} occurs before; each study needs an id of its own"
-            yield Refusal(study_id=draft.study_id, split=draft.split, reason=reason, files=draft.files)
+            yield Rejection(study_id=draft.study_id, split=draft.split, reason=reason, files=draft.files)
         else:
             seen.add(draft.study_id)
             yield draft
@@ -183,7 +183,7 @@ def deciding_options(options: Preparation) -> tuple[dict[str, Any], dict[str, An
 
 
 def print_summary(writer: DatasetWriter, plan: Plan, console: Console) -> None:
-    """Counts per split and finding, and what was refused."""
+    """Counts per split and finding, and what was rejected."""
     table = Table(title=f"{writer.out}")
     table.add_column("")
     for split in writer.tally.splits:
@@ -203,14 +203,14 @@ def print_summary(writer: DatasetWriter, plan: Plan, console: Console) -> None:
         changes = ", ".join(f"{kind} {count}" for kind, count in tally.text_changes.most_common())
         console.print(f"Changed in texts: {changes}.", highlight=False)
     if tally.warnings:
-        console.print(f"Warnings of {tally.warnings} pictures: see {writer.out / WARNINGS_FILE}.", highlight=False)
-    if tally.refused_images:
-        console.print(f"{tally.refused_images} pictures were left out of studies that were kept.", highlight=False)
-    console.print(f"given {plan.num_studies} = kept {tally.kept} + refused {tally.refused}", highlight=False)
-    for refusal in writer.first_refusals:
-        console.print(f"  refused {refusal.study_id}: {refusal.reason}", highlight=False, markup=False)
-    if tally.refused or tally.refused_images:
-        console.print(f"All refusals are listed in {writer.out / REFUSED_FILE}.", highlight=False)
+        console.print(f"Warnings of {tally.warnings} images: see {writer.out / WARNINGS_FILE}.", highlight=False)
+    if tally.rejected_images:
+        console.print(f"{tally.rejected_images} images were left out of studies that were kept.", highlight=False)
+    console.print(f"given {plan.num_studies} = kept {tally.kept} + rejected {tally.rejected}", highlight=False)
+    for rejection in writer.first_rejections:
+        console.print(f"  rejected {rejection.study_id}: {rejection.reason}", highlight=False, markup=False)
+    if tally.rejected or tally.rejected_images:
+        console.print(f"All rejections are listed in {writer.out / REJECTED_FILE}.", highlight=False)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def load_studies(folder: Path | str) -> datasets.DatasetDict:
 
 
 def saved_preprocessing(folder: Path | str) -> Preprocessing:
-    """What the pictures of a data set went through; nothing, for one that `data.prepare` did not make.
+    """What the images of a data set went through; nothing, for one that `data.prepare` did not make.
 
     Raises:
         ValueError: its `preparation.json` does not say; names it.
@@ -136,7 +136,7 @@ def saved_preprocessing(folder: Path | str) -> Preprocessing:
     try:
         switches = json.loads(path.read_text(encoding="utf-8"))["options"]["image_options"]["preprocessing"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} does not say how pictures were preprocessed ({error}); prepare it again") from error
+        raise ValueError(f"{path} does not say how images were preprocessed ({error}); prepare it again") from error
     return from_dict(switches, Preprocessing, where=str(path))
 
 
@@ -166,7 +166,7 @@ def later_split(one: str, other: str) -> str:
 
 
 def left_out(subject_id: str, split: str, kept: str) -> str:
-    """Why a study of `split` is refused whose patient has another in the split `kept`; "" where they are one."""
+    """Why a study of `split` is rejected whose patient has another in the split `kept`; "" where they are one."""
     if split in ("", kept):
         return ""
     return (

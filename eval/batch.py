@@ -4,7 +4,7 @@
     accelerate launch --num_processes 4 eval/batch.py …          (each process takes its share of the studies)
 
 Writes to the output directory: predictions.jsonl (a line a study, as soon as it is done), a predictions_….jsonl for
-each control that asks the model, refused.jsonl, metrics.json, report.html. Run again after a kill, it goes on where it
+each control that asks the model, rejected.jsonl, metrics.json, report.html. Run again after a kill, it goes on where it
 was; run again with other controls, it adds them.
 """
 
@@ -134,12 +134,12 @@ def main(argv: Sequence[str] | None = None):
         )
     if not processes.is_main_process:
         return
-    refusals = [*written.refusals, *(refusal for control in controls for refusal in control.refusals)]
-    write_lines(config.output_dir / "refused.jsonl", refusals)
+    rejections = [*written.rejections, *(rejection for control in controls for rejection in control.rejections)]
+    write_lines(config.output_dir / "rejected.jsonl", rejections)
     counts = _counted(studies, written)
-    console.print(f"{counts['written']} of {counts['given']} studies reported, {counts['refused']} refused")
+    console.print(f"{counts['written']} of {counts['given']} studies reported, {counts['rejected']} rejected")
     if not written.predictions:
-        raise ValueError(f"no study could be reported on; {config.output_dir / 'refused.jsonl'} says why")
+        raise ValueError(f"no study could be reported on; {config.output_dir / 'rejected.jsonl'} says why")
     predictions = list(written.predictions.values())
     with console.status("scoring"):
         conventions = {"uncertain_is_positive": config.uncertain == "positive"}
@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None):
             splits.get("train"),
             record=record,
             counts=counts,
-            refusals=written.refusals,
+            rejections=written.rejections,
             notes=notes,
             resampling=resampling,
             **conventions,
@@ -193,15 +193,15 @@ def _warn_of_other_preprocessing(config: BatchConfig, generator: ReportGenerator
     given, learned = saved_preprocessing(config.dataset), generator.config.preprocessing
     if given != learned:
         console.print(
-            f"[yellow]Warning:[/] the data set's pictures went through {given}, but the model learned from pictures "
+            f"[yellow]Warning:[/] the data set's images went through {given}, but the model learned from images "
             f"that went through {learned}; prepare the data set with the same switches",
             highlight=False,
         )
 
 
 def _counted(studies: datasets.Dataset, written: Written) -> dict[str, int]:
-    counts = {"given": len(studies), "written": len(written.predictions), "refused": len(written.refusals)}
-    if counts["written"] + counts["refused"] != counts["given"]:
+    counts = {"given": len(studies), "written": len(written.predictions), "rejected": len(written.rejections)}
+    if counts["written"] + counts["rejected"] != counts["given"]:
         raise RuntimeError(f"studies were lost: {counts}")  # pragma: no cover
     return counts
 

@@ -209,11 +209,11 @@ def _document(
         studies={
             "given": matched.num_given,
             "written": len(matched.predictions) - matched.num_filled,
-            "refused": len(matched.refused),
+            "rejected": len(matched.rejected),
             "references": matched.num_references,
             "without_prediction": matched.num_missing,
         },
-        refused=[{"study_id": refusal.study_id, "reason": refusal.reason} for refusal in matched.refused],
+        rejected=[{"study_id": rejection.study_id, "reason": rejection.reason} for rejection in matched.rejected],
         facts=(*constant_facts(model, constants), *side_facts(model, others.get(SHUFFLED_REPORTS))),
         groups=study_groups(matched.predictions),
         consistency=check_consistency(
@@ -262,7 +262,7 @@ def _said(table: ReportTable) -> str:
 def _print_verdict(console: Console, document: dict[str, Any]) -> None:
     studies, verdict = document["studies"], document["verdict"]
     console.print(
-        f"{studies['given']} predictions given = {studies['written']} scored + {studies['refused']} refused; "
+        f"{studies['given']} predictions given = {studies['written']} scored + {studies['rejected']} rejected; "
         f"{studies['without_prediction']} of {studies['references']} references without prediction",
         highlight=False,
     )

@@ -1,4 +1,4 @@
-"""One study to look at: a picture (X-ray, heatmaps, both reports) and a table of its findings in the terminal.
+"""One study to look at: an image (X-ray, heatmaps, both reports) and a table of its findings in the terminal.
 
     python eval/show.py --dataset studies --output study.png --checkpoint runs/mine/best
     python eval/show.py … --study-id synthetic-0-000017
@@ -24,7 +24,7 @@ from data.study import load_studies
 from eval.metrics.laterality import stated_findings, stated_sentences
 from eval.predictions.prediction import Prediction, read_lines
 from eval.report.study import findings_to_show, heat_panels
-from eval.report.study_picture import STATES, StudyPicture, draw_study
+from eval.report.study_image import STATES, StudyImage, draw_study
 from vlm.checkpoint.store import SHIPPED, told
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, UNLABELED
@@ -34,7 +34,7 @@ RULE = "the first study of the split with at least two findings (Support Devices
 STYLES = {(True, True): "green", (True, False): "yellow", (False, True): "red", (False, False): "dim"}
 """Of a table's row, by whether the finding is true and whether the report names it."""
 DRAWN_SIDE = 640
-"""Small pictures are enlarged to this before the heat is laid over them."""
+"""Small images are enlarged to this before the heat is laid over them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,7 @@ class ShowConfig:
     dataset: Path
     """Prepared data set, as `python -m data.prepare` writes it."""
     output: Path
-    """The picture to write (PNG)."""
+    """The image to write (PNG)."""
     split: Literal["train", "validation", "test"] = "test"
     """The study's split."""
     study_id: str = ""
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None):
     probabilities = (prediction and prediction.probabilities) or seen.finding_probabilities
     named, labels = tuple(label_report(report)), tuple(row["labels"])
     shown = findings_to_show(labels, named, probabilities)
-    picture = StudyPicture(
+    figure = StudyImage(
         title=title_of(row),
         footer=f"{how[0].upper()}{how[1:]}.  Dashed: where the finding truly is.  Machine-written, not for diagnosis.",
         image=images[0],
@@ -90,9 +90,9 @@ def main(argv: Sequence[str] | None = None):
             stated_sentences(compose_report(findings=row["findings"], impression=row["impression"]), label_report)
         ),
     )
-    draw_study(picture, config.output)
-    console.print(findings_table(picture))
-    console.print(f"Shown: {how}.  Picture: {config.output}", soft_wrap=True)
+    draw_study(figure, config.output)
+    console.print(findings_table(figure))
+    console.print(f"Shown: {how}.  Image: {config.output}", soft_wrap=True)
 
 
 def choose_study(
@@ -128,7 +128,7 @@ def title_of(row: dict[str, Any]) -> str:
     return f"Study {row['study_id']}" + (f"   Indication: {indication}" if indication else "")
 
 
-def findings_table(study: StudyPicture) -> Table:
+def findings_table(study: StudyImage) -> Table:
     """Truth, probability and threshold of the 14 findings, and whether the written report names them."""
     table = Table(title=study.title)
     for column in ("finding", "truth", "prob.", "threshold", "report"):

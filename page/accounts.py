@@ -58,7 +58,7 @@ class Accounts:
         self._turn = asyncio.Lock()
 
     async def admit(self, name: str, password: str) -> bool:
-        """Whether that is the person's password; a name that is not there takes as long to refuse."""
+        """Whether that is the person's password; a name that is not there takes as long to reject."""
         hashed = self.passwords.get(name, self._nobody)
         async with self._turn:
             matches = await asyncio.to_thread(hashed.matches, password[:MAX_PASSWORD_CHARACTERS])

@@ -58,7 +58,7 @@ def save_correction(
     """
     if reading.report is None or not reading.is_done:
         raise ValueError("There is no finished report to correct yet: have it written first.")
-    identifiers = [picture.identifiers for picture in reading.pictures if picture.identifiers]
+    identifiers = [image.identifiers for image in reading.images if image.identifiers]
     names = [word for each in identifiers for word in each.personal_words]
     replaced = Counter()
     texts = {
@@ -74,7 +74,7 @@ def save_correction(
             replaced.update(counts)
     correction = Correction(
         **texts,
-        view_positions=tuple(picture.view_position for picture in reading.pictures),
+        view_positions=tuple(image.view_position for image in reading.images),
         probabilities=tuple(reading.report.finding_probabilities),
         thresholds=tuple(generator.thresholds),
         states=tuple(edit.states),
@@ -84,5 +84,5 @@ def save_correction(
         reader=edit.reader.strip(),
         subject_id=store.subject_id(next((each.patient_id for each in identifiers if each.patient_id), "")),
     )
-    saved = store.save(correction, [picture.image for picture in reading.pictures])
+    saved = store.save(correction, [image.image for image in reading.images])
     return Saved(correction=saved, replaced=dict(replaced))

@@ -1,4 +1,4 @@
-"""Pictures to click on: a few made-up studies, so that the page works without data, and a folder of the user's.
+"""Images to click on: a few synthetic studies, so that the page works without data, and a folder of the user's.
 
 What visitors send: one file or several, and how long it stays on the server's disk.
 """
@@ -14,16 +14,16 @@ from typing import Any
 from gradio.data_classes import ListFiles
 from pydantic import model_validator
 
-from data.images.pixels import ImageRefused
+from data.images.pixels import ImageRejected
 from data.synthetic.source import make_study
-from page.study.files import VIEW_CHOICES, read_picture
+from page.study.files import VIEW_CHOICES, read_upload
 
 SECONDS = 300.0
 """Uploads of the same content share one file, so who comes while others wait must still find theirs."""
 
 
 class OneOrMoreFiles(ListFiles):
-    """A lone file from a program is a list of one; Gradio itself would refuse it without a word."""
+    """A lone file from a program is a list of one; Gradio itself would reject it without a word."""
 
     @model_validator(mode="before")
     @classmethod
@@ -45,7 +45,7 @@ def _remove(files: Sequence[Path], seconds: float) -> None:
             file.unlink(missing_ok=True)
 
 
-MADE_UP_SEED, NUM_MADE_UP = 20, 6
+SYNTHETIC_SEED, NUM_SYNTHETIC = 20, 6
 MAX_FOLDER_EXAMPLES = 24
 
 logger = logging.getLogger(__name__)
@@ -61,17 +61,17 @@ class Example:
     indication: str = ""
 
 
-def made_up_examples(folder: Path) -> list[Example]:
-    """The same NUM_MADE_UP studies each time, their first views written to `folder`."""
+def synthetic_examples(folder: Path) -> list[Example]:
+    """The same NUM_SYNTHETIC studies each time, their first views written to `folder`."""
     examples = []
-    for index in range(NUM_MADE_UP):
-        study = make_study(MADE_UP_SEED, index)
-        path = folder / f"made-up-{index + 1}.png"
+    for index in range(NUM_SYNTHETIC):
+        study = make_study(SYNTHETIC_SEED, index)
+        path = folder / f"synthetic-{index + 1}.png"
         study.images[0].save(path)
         examples.append(
             Example(
                 path=path,
-                caption=f"made-up {index + 1}",
+                caption=f"synthetic {index + 1}",
                 view=_choice_for(study.view_positions[0]),
                 indication=study.indication,
             )
@@ -80,7 +80,7 @@ def made_up_examples(folder: Path) -> list[Example]:
 
 
 def folder_examples(source: Path, folder: Path) -> list[Example]:
-    """The first MAX_FOLDER_EXAMPLES pictures of `source` that can be read, copied to `folder`; the others are logged.
+    """The first MAX_FOLDER_EXAMPLES images of `source` that can be read, copied to `folder`; the others are logged.
 
     Copies, because every visitor is handed them, and a DICOM header is for nobody.
     """
@@ -91,13 +91,13 @@ def folder_examples(source: Path, folder: Path) -> list[Example]:
         if path.is_dir():
             continue
         try:
-            picture = read_picture(path)
-        except ImageRefused as error:
+            image = read_upload(path)
+        except ImageRejected as error:
             logger.warning("left out of the examples: %s", error)
             continue
         copy = folder / f"{path.name}.png"
-        picture.image.save(copy)
-        examples.append(Example(path=copy, caption=path.stem, view=_choice_for(picture.view_position)))
+        image.image.save(copy)
+        examples.append(Example(path=copy, caption=path.stem, view=_choice_for(image.view_position)))
     return examples
 
 

@@ -3,7 +3,7 @@
     python -m page.report frontal.dcm lateral.dcm --indication "Cough and fever."
     python -m page.report study.zip --checkpoint runs/mine/best --format json > report.json
 
-Pictures of one study (PNG, JPEG, WebP, TIFF, DICOM, or a zip of them) in; the report to standard output; which model
+Images of one study (PNG, JPEG, WebP, TIFF, DICOM, or a zip of them) in; the report to standard output; which model
 read them, and warnings, to standard error. Exit status 2: a mistake in what was given; 3: there are doubts whether the
 model can read the study, so that the report is only written with --write-anyway.
 """
@@ -32,13 +32,13 @@ class ReportOptions:
     """Write the report of one study."""
 
     images: tyro.conf.Positional[tuple[Path, ...]]
-    """Pictures of one study, or a zip of them."""
+    """Images of one study, or a zip of them."""
     checkpoint: str = SHIPPED
     """Checkpoint folder (or hub id); by default the one that ships with the project."""
     indication: str = ""
-    """Why the pictures were taken."""
+    """Why the images were taken."""
     view_positions: tuple[Literal["auto", "PA", "AP", "lateral"], ...] = ()
-    """One for each picture, or one for all; auto, the default, asks the DICOM header."""
+    """One for each image, or one for all; auto, the default, asks the DICOM header."""
     format: Literal["report", "text", "json", "pdf", "fhir", "sr"] = "report"
     """report: what the model wrote and nothing else; the others are the files that the web page offers."""
     output: Path | None = None
@@ -52,7 +52,7 @@ class ReportOptions:
 
     def __post_init__(self):
         if not self.images:
-            raise ValueError("no picture is given; name the files of one study")
+            raise ValueError("no image is given; name the files of one study")
         if len(self.indication) > MAX_INDICATION_CHARACTERS:
             raise ValueError(
                 f"--indication has {len(self.indication)} characters; shorten it to {MAX_INDICATION_CHARACTERS} at most"

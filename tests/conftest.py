@@ -1,4 +1,4 @@
-"""Shared fixtures: a tiny report model with random weights, its checkpoint folder, and made-up pictures.
+"""Shared fixtures: a tiny report model with random weights, its checkpoint folder, and synthetic images.
 
 Weights are drawn wide (0.3 rather than 0.02) so that an untrained model answers differently to different input.
 """
@@ -126,8 +126,8 @@ def tiny_checkpoint(build_model, tiny_tokenizer, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def pictures():
-    """Six gray pictures, no two alike and none square."""
+def images():
+    """Six gray images, no two alike and none square."""
     rng = np.random.default_rng(0)
     sizes = [(40, 32), (32, 40), (50, 45), (20, 64), (33, 32), (90, 30)]
     return [
@@ -137,7 +137,7 @@ def pictures():
 
 
 @pytest.fixture(scope="session")
-def study_batch(tiny_tokenizer, pictures):
+def study_batch(tiny_tokenizer, images):
     """Arguments of ReportModel.forward for three studies: two views and a report, one view and a longer report, one
     view without a report. `study_batch(only=[0])` has some of them, padded no more than they need."""
     import torch
@@ -147,7 +147,7 @@ def study_batch(tiny_tokenizer, pictures):
     from vlm.inputs.image import fit_square
     from vlm.inputs.tokenizer import encode_prompt, encode_report
 
-    views = [pictures[:2], pictures[2:3], pictures[3:4]]
+    views = [images[:2], images[2:3], images[3:4]]
     positions = [["PA", "LATERAL"], ["AP"], ["UNKNOWN"]]
     indications = ["cough", "", "chest pain for days"]
     reports = [SENTENCES[0][:30], SENTENCES[1][:60], ""]
@@ -160,7 +160,7 @@ def study_batch(tiny_tokenizer, pictures):
             encode_report(tiny_tokenizer, reports[n], max_tokens=40) if reports[n] else [tiny_tokenizer.bos_token_id]
             for n in only
         ]
-        squares = [[fit_square(picture, 32) for picture in views[n]] for n in only]
+        squares = [[fit_square(image, 32) for image in views[n]] for n in only]
         prompt_ids, prompt_mask = batch_tokens(
             [encode_prompt(tiny_tokenizer, indications[n]) for n in only], pad_token_id=pad
         )
@@ -193,7 +193,7 @@ def study_prefix(study_batch):
 
 @pytest.fixture(scope="session")
 def small_dataset(tmp_path_factory):
-    """Folder of a prepared data set of made-up studies, 48 pixels: 16 to train on, 6 to validate, 6 to test."""
+    """Folder of a prepared data set of synthetic studies, 48 pixels: 16 to train on, 6 to validate, 6 to test."""
     import datasets
 
     from data.study import FEATURES
@@ -275,7 +275,7 @@ def tiny_bert(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def recorded_study(pictures):
+def recorded_study(images):
     """A StudyRecord of two DICOM views of one patient, DOE^JANE, who is also named in the indication."""
     from datetime import UTC, datetime
 
@@ -316,7 +316,7 @@ def recorded_study(pictures):
     attention[FINDINGS.index("Pleural Effusion")] = attention[0].swapaxes(1, 2)
     return StudyRecord(
         views=tuple(
-            RecordedView(name=name, image=pictures[number], view_position=view, identifiers=identifiers(number))
+            RecordedView(name=name, image=images[number], view_position=view, identifiers=identifiers(number))
             for number, (name, view) in enumerate(views)
         ),
         indication="Ms. Jane Doe has a cough.",

@@ -24,7 +24,7 @@ ROOMS = {
         generator
     """,
     "data": """
-        study cli html_page number_format
+        study cli html_page
         reports
         images
         tables corrections pipeline
@@ -56,7 +56,8 @@ ROOMS = {
         tabs
     """,
     "bench": """
-        speed experiment
+        speed
+        experiment
         rendered_iu
         run ablations data_scaling labeler_mesh
     """,

@@ -46,7 +46,7 @@ def generator(weights):
 
 @pytest.fixture(scope="module")
 def studies():
-    """Twelve made-up studies that no training has seen."""
+    """Twelve synthetic studies that no training has seen."""
     return [make_study(990_001, number, 224) for number in range(12)]
 
 
@@ -65,12 +65,12 @@ def write(generator, studies, images_of=None):
     )
 
 
-def test_whoever_names_no_checkpoint_gets_the_one_that_ships(stand_in, pictures):
+def test_whoever_names_no_checkpoint_gets_the_one_that_ships(stand_in, images):
     generator = ReportGenerator.from_pretrained()
     assert generator.name == SHIPPED
     short = GenerationOptions(max_new_tokens=8)
-    [read] = generator.generate(pictures[0], options=short)
-    [expected] = ReportGenerator.from_pretrained(stand_in).generate(pictures[0], options=short)
+    [read] = generator.generate(images[0], options=short)
+    [expected] = ReportGenerator.from_pretrained(stand_in).generate(images[0], options=short)
     assert read.report == expected.report
     assert checkpoint_hash(SHIPPED) == checkpoint_hash(str(stand_in))
 
@@ -82,8 +82,8 @@ def far_enough(*arguments):
 def test_programs_read_with_it_and_say_so_first(stand_in, small_dataset, tmp_path, monkeypatch, capfd):
     first_line = f"Model: {SHIPPED}, which ships with the project"
     studies = ["--dataset", str(small_dataset)]
-    picture = tmp_path / "chest.png"
-    make_study(1, 2, 48).images[0].save(picture)
+    image = tmp_path / "chest.png"
+    make_study(1, 2, 48).images[0].save(image)
     monkeypatch.setattr(app, "build_app", far_enough)
     monkeypatch.setattr(app.signal, "signal", lambda number, handler: None)
     monkeypatch.setenv("GRADIO_TEMP_DIR", "restored after the test")
@@ -98,7 +98,7 @@ def test_programs_read_with_it_and_say_so_first(stand_in, small_dataset, tmp_pat
     assert capfd.readouterr().out.splitlines()[0] == first_line
     neighbours.main([*studies, "--output", str(tmp_path / "neighbours.jsonl")])
     assert capfd.readouterr().out.splitlines()[0] == first_line
-    report.main([str(picture), "--max-new-tokens", "4", "--write-anyway"])
+    report.main([str(image), "--max-new-tokens", "4", "--write-anyway"])
     assert capfd.readouterr().err.splitlines()[0] == first_line
 
 
@@ -133,7 +133,7 @@ def test_it_is_small_safe_and_stands_alone(weights):
     assert not list(weights.glob("*adapter*"))
 
 
-def test_it_knows_its_pictures_and_its_probabilities_are_calibrated(generator):
+def test_it_knows_its_images_and_its_probabilities_are_calibrated(generator):
     assert generator.familiarity is not None
     assert generator.calibration.num_studies >= 200
     assert all(generator.calibration.is_known)
@@ -162,7 +162,7 @@ def test_the_probabilities_of_present_findings_stand_above_those_of_absent_ones(
 
 
 def test_it_calls_and_names_a_pneumothorax(generator):
-    """Of made-up studies with one, drawn by their number alone."""
+    """Of synthetic studies with one, drawn by their number alone."""
     from data.reports.labeler.labeler import label_report
 
     index = FINDING_INDEX["Pneumothorax"]
@@ -174,10 +174,10 @@ def test_it_calls_and_names_a_pneumothorax(generator):
     assert sum(label_report(one.report)[index] == POSITIVE for one in called) >= 6
 
 
-def test_noise_is_doubted_and_a_made_up_chest_is_not(generator, studies):
+def test_noise_is_doubted_and_a_synthetic_chest_is_not(generator, studies):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224), dtype=np.uint8))
     chest = generator.preprocess(studies[0].images[0])
-    far, near = generator.familiarity.distances(generator.picture_features([noise, chest]))
+    far, near = generator.familiarity.distances(generator.image_features([noise, chest]))
     assert far > 1 > near
 
 

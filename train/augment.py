@@ -1,7 +1,7 @@
 """Augmentation for training: one random affine draw an image (rotation, shift, zoom, shear), edges replicated.
 
-In goes an 8-bit gray picture as an array and a numpy generator, out comes one of the same shape. The same
-generator state gives the same picture.
+In goes an 8-bit gray image as an array and a numpy generator, out comes one of the same shape. The same
+generator state gives the same image.
 
 There is no horizontal flip, on purpose: it would move the heart to the patient's right, which is a disease of its
 own (situs inversus), and it would swap left and right under a report that still names the old sides.
@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation:
-    """How far a training picture may be moved; every amount is drawn uniformly from -limit to +limit."""
+    """How far a training image may be moved; every amount is drawn uniformly from -limit to +limit."""
 
     max_rotation: float = 15.0
     """Degrees, about the centre."""
@@ -30,7 +30,7 @@ class Augmentation:
     max_brightness: float = 0.0
     """Added to the gray values, as a fraction of the full range; 0 is off."""
     max_contrast: float = 0.0
-    """Fraction by which the distance to the picture's mean gray is stretched or shrunk; 0 is off."""
+    """Fraction by which the distance to the image's mean gray is stretched or shrunk; 0 is off."""
 
     def __post_init__(self):
         limits = {
@@ -52,7 +52,7 @@ def affine_matrix(
 ) -> np.ndarray:
     """The 2 x 3 matrix from source to target pixels: shear, then zoom, then rotation about the centre, then shift.
 
-    `rotation` and `shear` are in degrees (a positive rotation turns the picture counter-clockwise as seen),
+    `rotation` and `shear` are in degrees (a positive rotation turns the image counter-clockwise as seen),
     `shift` in pixels to the right and down, `zoom` a factor.
     """
     angle = math.radians(rotation)
@@ -65,7 +65,7 @@ def affine_matrix(
 def augment(
     pixels: UInt8[np.ndarray, "height width"], options: Augmentation, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "height width"]:
-    """The picture moved by one draw from `rng`; what comes in from outside repeats the nearest edge pixel."""
+    """The image moved by one draw from `rng`; what comes in from outside repeats the nearest edge pixel."""
     return augment_with_boxes(pixels, np.zeros((0, 4)), options, rng)[0]
 
 
@@ -76,7 +76,7 @@ def augment_with_boxes(
     rng: np.random.Generator,
 ) -> tuple[UInt8[np.ndarray, "height width"], Float[np.ndarray, "boxes 4"]]:
     """As `augment`, and boxes (left, top, right, bottom in pixels) moved along: each becomes the upright box around
-    its moved corners, cut at the picture's edges."""
+    its moved corners, cut at the image's edges."""
     height, width = pixels.shape
     # Always the same number of draws, so that switching one kind off leaves the others as they were.
     rotation, shift_x, shift_y, zoom, shear, brightness, contrast = rng.uniform(-1.0, 1.0, size=7)

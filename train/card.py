@@ -93,12 +93,12 @@ The weights are those of epoch {{ best }}, the lowest on validation.
 """
 
 _IMAGES = """A ViT (`{encoder}`, {image_size} x {image_size} pixels, gray) that learned by masked autoencoding: it saw
-{visible} of {patches} patches of each picture, and a small decoder, since thrown away, filled in the rest. Pictures are
+{visible} of {patches} patches of each image, and a small decoder, since thrown away, filled in the rest. Images are
 fitted into the square, the rest is black, and pixels become (x / 255 - 0.5) / 0.25.
 
-![Validation pictures: original, seen, filled in](reconstruction.png)
+![Validation images: original, seen, filled in](reconstruction.png)
 
-In the picture, filled-in patches have the mean and the contrast of the true ones, which the model is not asked for."""
+In the image, filled-in patches have the mean and the contrast of the true ones, which the model is not asked for."""
 
 _TEXT = """A GPT-2 (`{decoder}`, {vocab_size:,} tokens of its own) that learned to write reports after their
 indications, without images. Texts began at positions 0 to {max_position_shift}, since in fine-tuning they stand behind
@@ -112,7 +112,7 @@ def write_pretrain_card(folder: Path, options: PretrainOptions, studies: dataset
     best = min(validations, key=lambda record: record["validation"]["loss"])
     licenses = sorted(set(studies["train"]["license"]) - {""})
     title, what, usage, loss = _about(options, folder)
-    learned = "masked autoencoding of pictures" if isinstance(options, ImageOptions) else "reports without images"
+    learned = "masked autoencoding of images" if isinstance(options, ImageOptions) else "reports without images"
     run = TrainingRun(
         program="train/pretrain.py", what=f"{learned}, {options.num_epochs} epochs", studies=learned_studies(studies)
     )
@@ -154,17 +154,17 @@ def _about(options: PretrainOptions, folder: Path) -> tuple[str, str, str, str]:
 
 
 def _data_table(studies: datasets.DatasetDict) -> str:
-    lines = ["| split | source | licence | studies | pictures | reports |", "|---|---|---|---|---|---|"]
+    lines = ["| split | source | licence | studies | images | reports |", "|---|---|---|---|---|---|"]
     for split, rows in studies.items():
         numbers: Counter[tuple[str, str]] = Counter()
-        pictures, reports = numbers.copy(), numbers.copy()
+        images, reports = numbers.copy(), numbers.copy()
         for row in rows.select_columns(["source", "license", "view_positions", "findings", "impression"]):
             kind = (row["source"] or "unknown", row["license"] or "unknown")
             numbers[kind] += 1
-            pictures[kind] += len(row["view_positions"])
+            images[kind] += len(row["view_positions"])
             reports[kind] += bool(row["findings"] or row["impression"])
         lines += [
-            f"| {split} | {' | '.join(kind)} | {number:,} | {pictures[kind]:,} | {reports[kind]:,} |"
+            f"| {split} | {' | '.join(kind)} | {number:,} | {images[kind]:,} | {reports[kind]:,} |"
             for kind, number in numbers.most_common()
         ]
     return "\n".join(lines)
@@ -211,7 +211,7 @@ chose nothing come from `eval/batch.py --split test`.
 
 ## Limits
 
-It has seen only the data above. On pictures from elsewhere its reports and probabilities may be wrong without any
+It has seen only the data above. On images from elsewhere its reports and probabilities may be wrong without any
 sign of it. Attention maps show where the model looked, not why{{ boxes }}. It was given no prior studies.
 """
 

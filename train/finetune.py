@@ -117,7 +117,7 @@ def _trainee(options: FinetuneOptions, studies: RunStudies, folder: Path, accele
 
 
 def _warn_of_other_preprocessing(options: FinetuneOptions, learned: Preprocessing, given: Preprocessing) -> None:
-    """What pictures go through from now on is what the data set says."""
+    """What images go through from now on is what the data set says."""
     changed = [
         f"{switch.name} {getattr(learned, switch.name)} -> {getattr(given, switch.name)}"
         for switch in fields(Preprocessing)
@@ -125,7 +125,7 @@ def _warn_of_other_preprocessing(options: FinetuneOptions, learned: Preprocessin
     ]
     if changed:
         console.print(
-            f"[yellow]Warning:[/] --start-from {options.start_from} learned from pictures prepared otherwise than "
+            f"[yellow]Warning:[/] --start-from {options.start_from} learned from images prepared otherwise than "
             f"those of --dataset {options.dataset} ({', '.join(changed)}), and the new checkpoint takes the data set's "
             "way; prepare the data set with the same switches, unless that is meant",
             highlight=False,
@@ -178,8 +178,8 @@ def _familiarity(checkpoint: Path, studies, accelerator: Accelerator) -> str:
     try:
         settings = measure_familiarity(checkpoint, studies, device=str(accelerator.device)).settings
     except ValueError as error:
-        return f"Note: the checkpoint cannot tell which pictures it knows ({error})."
-    return f"what pictures it knows: measured on {settings.num_training_pictures} training pictures"
+        return f"Note: the checkpoint cannot tell which images it knows ({error})."
+    return f"what images it knows: measured on {settings.num_training_images} training images"
 
 
 if __name__ == "__main__":

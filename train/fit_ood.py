@@ -1,4 +1,4 @@
-"""What pictures a checkpoint knows: measured on the studies it was trained on, and written into its folder.
+"""What images a checkpoint knows: measured on the studies it was trained on, and written into its folder.
 
     python -m train.fit_ood --checkpoint runs/mine/best --dataset studies
 
@@ -21,9 +21,9 @@ from vlm.checkpoint.store import find_checkpoint
 from vlm.generator import ReportGenerator
 from vlm.uncertainty import Familiarity, fit_familiarity, save_familiarity
 
-MAX_PICTURES = 1000
+MAX_IMAGES = 1000
 """Of a split, drawn at random; more move the distances by little."""
-PICTURES_AT_ONCE = 32
+IMAGES_AT_ONCE = 32
 SEED = 0
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FamiliarityOptions:
-    """Measure what pictures a checkpoint knows."""
+    """Measure what images a checkpoint knows."""
 
     checkpoint: Path
     """Checkpoint folder, to which two small files are added."""
@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = tyro.cli(FamiliarityOptions, args=argv, description=__doc__)
     settings = measure_familiarity(options.checkpoint, load_studies(options.dataset)).settings
     print(
-        f"{options.checkpoint}: measured on {settings.num_training_pictures} training and "
-        f"{settings.num_validation_pictures} validation pictures"
+        f"{options.checkpoint}: measured on {settings.num_training_images} training and "
+        f"{settings.num_validation_images} validation images"
     )
 
 
@@ -53,7 +53,7 @@ def measure_familiarity(checkpoint: Path, studies: datasets.DatasetDict, *, devi
     """Measures and writes it into the checkpoint's folder.
 
     Raises:
-        ValueError: the data set has too few pictures in its train or validation split.
+        ValueError: the data set has too few images in its train or validation split.
     """
     folder = find_checkpoint(checkpoint)
     generator = ReportGenerator.from_pretrained(folder, device=device)
@@ -67,19 +67,19 @@ def measure_familiarity(checkpoint: Path, studies: datasets.DatasetDict, *, devi
 
 
 def _features(generator: ReportGenerator, studies: datasets.Dataset) -> Iterator[np.ndarray]:
-    """Of MAX_PICTURES of the studies' pictures, a few at a time."""
-    pictures: list[Image.Image] = []
-    num_left = MAX_PICTURES
+    """Of MAX_IMAGES of the studies' images, a few at a time."""
+    images: list[Image.Image] = []
+    num_left = MAX_IMAGES
     for number in np.random.default_rng(SEED).permutation(len(studies)).tolist():
-        pictures += studies[number]["images"][: num_left - len(pictures)]
-        if len(pictures) >= min(PICTURES_AT_ONCE, num_left):
-            num_left -= len(pictures)
-            yield generator.picture_features(pictures)
-            pictures = []
+        images += studies[number]["images"][: num_left - len(images)]
+        if len(images) >= min(IMAGES_AT_ONCE, num_left):
+            num_left -= len(images)
+            yield generator.image_features(images)
+            images = []
         if not num_left:
             return
-    if pictures:
-        yield generator.picture_features(pictures)
+    if images:
+        yield generator.image_features(images)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class PretrainOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageOptions(PretrainOptions):
-    """Masked autoencoding (He et al. 2022) of a ViT on the pictures alone: most patches are hidden, and the ViT learns
+    """Masked autoencoding (He et al. 2022) of a ViT on the images alone: most patches are hidden, and the ViT learns
     by filling them in. Writes a folder for `train/finetune.py --encoder`."""
 
     encoder: Literal["nano", "tiny", "small", "base"] = "tiny"
@@ -81,7 +81,7 @@ class ImageOptions(PretrainOptions):
     augmentation: Augmentation = field(default_factory=lambda: LIGHT)
     use_augmentation: bool = True
     image_cache_gib: float = 1.0
-    """Pictures are decoded once and kept in memory if, at the size the model sees, all fit in this; else they are read
+    """Images are decoded once and kept in memory if, at the size the model sees, all fit in this; else they are read
     from disk as they are needed."""
 
     def __post_init__(self):
@@ -172,7 +172,7 @@ class FinetuneOptions:
     """How often an epoch has each of these studies: 500 studies 40 times make as many steps as 20,000 once."""
     extra_dataset: str | None = None
     """Another prepared data set, of corrections say, whose train split is learned beside that of --dataset. Validation
-    stays with --dataset; studies that show one of its held-out pictures are left out."""
+    stays with --dataset; studies that show one of its held-out images are left out."""
     extra_repeats: int = 1
     """How often an epoch has each study of --extra-dataset: a few corrections are lost among thousands of studies."""
 
@@ -216,7 +216,7 @@ class FinetuneOptions:
     The learning rate warms up and falls anew when the next stage begins."""
     language_epochs: int = 0
     """So many epochs after those teach the decoder alone to write what it is told of the findings (by their labels, and
-    of their places by boxes), without pictures: what a decoder that starts from random weights or new LoRA learns most
+    of their places by boxes), without images: what a decoder that starts from random weights or new LoRA learns most
     cheaply in this way."""
     freeze_after_findings: bool = False
     """After the findings epochs the encoder and the finding queries rest, and only the report's side learns."""

@@ -1,4 +1,4 @@
-"""Pretrain one half of a report model: the encoder on pictures without text, or the decoder on reports without images.
+"""Pretrain one half of a report model: the encoder on images without text, or the decoder on reports without images.
 
     accelerate launch train/pretrain.py images --datasets data/mine data/more --output-dir runs/encoder
     accelerate launch train/pretrain.py text --datasets data/mine --output-dir runs/decoder
@@ -23,7 +23,7 @@ from train.card import write_pretrain_card
 from train.loop.step import mixed_precision
 from train.loop.trainer import Pretrainee, Pretrainer
 from train.options import ImageOptions, PretrainOptions, TextOptions
-from train.pretraining.images import PictureDataset
+from train.pretraining.images import ImageDataset
 from train.pretraining.masked_autoencoder import MaskedAutoencoder, draw_reconstructions
 from train.pretraining.texts import IGNORED, LanguageModel, ReportTexts, reports_of
 from train.run.folder import open_run, write_whole
@@ -56,14 +56,14 @@ def run(options: PretrainOptions) -> Path:
     folder = Path(options.output_dir)
     set_seed(options.seed)
     if isinstance(options, ImageOptions):
-        pretrainee, about = _pictures(options, studies.splits)
+        pretrainee, about = _images(options, studies.splits)
     else:
         pretrainee, about = _reports(options, studies.splits, folder, accelerator)
     trainer = Pretrainer(options, pretrainee, accelerator, folder)
     if options.resume:
         trainer.resume()
     if accelerator.is_main_process:
-        about["refused"] = f"{studies.num_refused:,} studies, when the data was prepared (refused.jsonl says why)"
+        about["rejected"] = f"{studies.num_rejected:,} studies, when the data was prepared (rejected.jsonl says why)"
         print_summary(about | _about_run(trainer), title="Pretraining")
     trainer.run()
     if accelerator.is_main_process:
@@ -73,15 +73,15 @@ def run(options: PretrainOptions) -> Path:
     return folder
 
 
-def _pictures(options: ImageOptions, studies: datasets.DatasetDict) -> tuple[Pretrainee, dict[str, str]]:
+def _images(options: ImageOptions, studies: datasets.DatasetDict) -> tuple[Pretrainee, dict[str, str]]:
     """What is trained, and what to tell the user of it."""
     geometry = ImageGeometry(size=options.image_size)
     model = MaskedAutoencoder(options.encoder, geometry, mask_ratio=options.mask_ratio)
     common = {"geometry": geometry, "num_patches": options.num_patches, "seed": options.seed}
     augmentation = options.augmentation if options.use_augmentation else None
-    training = PictureDataset(studies["train"], augmentation=augmentation, **common)
-    validation = PictureDataset(studies["validation"], **common)
-    is_kept = [pictures.keep_images(round(options.image_cache_gib * 2**30)) for pictures in (training, validation)]
+    training = ImageDataset(studies["train"], augmentation=augmentation, **common)
+    validation = ImageDataset(studies["validation"], **common)
+    is_kept = [images.keep_images(round(options.image_cache_gib * 2**30)) for images in (training, validation)]
 
     def save(folder: Path) -> None:
         model.save_encoder(folder, geometry)
@@ -94,10 +94,10 @@ def _pictures(options: ImageOptions, studies: datasets.DatasetDict) -> tuple[Pre
         lengths=None,
         count=lambda batch: len(batch["pixel_values"]),
         save=save,
-        unit="pictures",
+        unit="images",
     )
     return pretrainee, {
-        "pictures": f"train {len(training):,}, validation {len(validation):,}; every view of "
+        "images": f"train {len(training):,}, validation {len(validation):,}; every view of "
         f"{len(studies['train']):,} and {len(studies['validation']):,} studies; "
         + ("kept in memory" if is_kept[0] else "read from disk as needed"),
         "encoder": f"{options.encoder}, {options.num_visible} of {options.num_patches} patches seen",
@@ -154,7 +154,7 @@ def _check_reports(studies: datasets.DatasetDict) -> None:
     for split, rows in studies.items():
         if not reports_of(rows)[0]:
             raise ValueError(
-                f"--datasets: no study of the {split} splits has a report; text needs reports, pictures alone go "
+                f"--datasets: no study of the {split} splits has a report; text needs reports, images alone go "
                 "into `images`"
             )
 

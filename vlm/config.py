@@ -79,12 +79,12 @@ class BaseWeights:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageGeometry:
-    """How a picture becomes numbers: fitted into a square, edges padded black, then (x / 255 - mean) / std."""
+    """How an image becomes numbers: fitted into a square, edges padded black, then (x / 255 - mean) / std."""
 
     size: int = 224
     """Side of the square in pixels."""
     num_channels: int = 1
-    """1, or 3 with the gray picture repeated, for backbones pretrained on colour."""
+    """1, or 3 with the gray image repeated, for backbones pretrained on color."""
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
 
@@ -158,7 +158,7 @@ class ReportModelConfig:
     decoder: DecoderConfig
     image: ImageGeometry = field(default_factory=ImageGeometry)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    """What the pictures went through before they came to the model; see `ReportGenerator.preprocess`."""
+    """What the images went through before they came to the model; see `ReportGenerator.preprocess`."""
     num_query_heads: int = 4
     """Attention heads of the finding queries; the encoder's width must be a multiple."""
     pool: int = 2

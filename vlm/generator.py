@@ -1,10 +1,10 @@
-"""From pictures to report: all that a user of a trained model needs.
+"""From images to report: all that a user of a trained model needs.
 
     generator = ReportGenerator.from_pretrained()  # what ships with the project; or ("runs/mine/best")
     [report] = generator.generate([Image.open("chest.png")])
     print(report.report)
 
-Pictures are PIL images in memory; `data.images.read.read_image` reads files, DICOM included.
+Images are PIL images in memory; `data.images.read.read_image` reads files, DICOM included.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from torch.nn import functional
 from vlm.checkpoint.store import SHIPPED, Checkpoint, fetch_checkpoint, load_checkpoint, merge_adapters
 from vlm.decoding import GenerationOptions, WrittenTokens, beginning_log_probabilities, write_reports, write_tokens
 from vlm.explain.attention import heatmaps, over_patches, sentence_attention, sentence_spans
-from vlm.inputs.batch import Views, batch_pictures
+from vlm.inputs.batch import Views, batch_images
 from vlm.inputs.image import to_gray
 from vlm.inputs.tokenizer import TextPieces
 from vlm.layers.finding_queries import FindingOutput
@@ -88,9 +88,9 @@ class ReportGenerator:
         return self.calibration.thresholds
 
     def preprocess(self, image: Image.Image) -> Image.Image:
-        """A picture as it comes from a file, treated like those the model learned from.
+        """An image as it comes from a file, treated like those the model learned from.
 
-        Not for pictures of a prepared data set, which have been through it.
+        Not for images of a prepared data set, which have been through it.
         """
         return preprocess(to_gray(image), self.config.preprocessing)
 
@@ -104,12 +104,12 @@ class ReportGenerator:
     ) -> list[StudyReport]:
         """One report a study, in order.
 
-        `images` has one entry a study: a picture, or the pictures of its views; a lone picture is one study. They are
+        `images` has one entry a study: an image, or the images of its views; a lone image is one study. They are
         run as one batch, so memory grows with their number.
 
         Raises:
-            ValueError: no study, a study without a picture, or lists of unequal length.
-            TypeError: an entry is no picture in memory.
+            ValueError: no study, a study without an image, or lists of unequal length.
+            TypeError: an entry is no image in memory.
         """
         options = options or GenerationOptions()
         inputs = self._inputs(images, view_positions, indications)
@@ -184,10 +184,10 @@ class ReportGenerator:
         features = functional.normalize(findings.tokens.float().flatten(1), dim=1)
         return features.cpu().numpy()
 
-    def picture_features(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """What tells whether pictures are of the kind the model learned from: float32 [pictures, width].
+    def image_features(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """What tells whether images are of the kind the model learned from: float32 [images, width].
 
-        Mean and deviation of the encoder's patches, and the picture in 16 x 16 pixels: of all that was tried they tell
+        Mean and deviation of the encoder's patches, and the image in 16 x 16 pixels: of all that was tried they tell
         best, and unlike `features` not from what the findings' training kept (docs/LOG.md).
         """
         inputs = self._inputs([[image] for image in images], None, None)
@@ -216,7 +216,7 @@ class ReportGenerator:
         return values.cpu().numpy()
 
     def heatmaps(self, report: StudyReport, images: Views) -> list[np.ndarray]:
-        """For each view, heat 0..1 of the 14 findings in the picture's own pixels: [14, height, width]."""
+        """For each view, heat 0..1 of the 14 findings in the image's own pixels: [14, height, width]."""
         views = [images] if isinstance(images, Image.Image) else list(images)
         return heatmaps(report.attention_maps, [image.size for image in views], self.config.image.size)
 
@@ -250,9 +250,7 @@ class ReportGenerator:
         return maps.float().cpu().numpy()
 
     def _inputs(self, images, view_positions, indications) -> dict[str, Tensor]:
-        inputs = batch_pictures(
-            images, view_positions, indications, tokenizer=self.tokenizer, geometry=self.config.image
-        )
+        inputs = batch_images(images, view_positions, indications, tokenizer=self.tokenizer, geometry=self.config.image)
         return {key: value.to(self.device) for key, value in inputs.items()}
 
     def _seen(self, findings: FindingOutput, view_mask: Tensor) -> list[tuple[tuple[float, ...], np.ndarray]]:

@@ -41,7 +41,7 @@ class ReportModelOutput:
     box_loss_sum: Float[Tensor, ""]
     num_boxed: Int[Tensor, ""]
     finding_logits: Float[Tensor, "batch findings"] | None
-    """None where no picture was looked at."""
+    """None where no image was looked at."""
     logits: Float[Tensor, "batch length vocabulary"] | None
 
 
@@ -172,7 +172,7 @@ class ReportModel(nn.Module):
         `boxed` says where a finding lies, as a distribution over the patches of all views; of a finding without a box
         it is 0. The attention of the finding learns to be that distribution.
 
-        With `told_presence` (-1 absent to 1 present) no picture is looked at: the decoder is told of the findings, and
+        With `told_presence` (-1 absent to 1 present) no image is looked at: the decoder is told of the findings, and
         by `boxed` of their places, instead of what the finding queries would see. The report's loss is the only one.
         """
         if told_presence is not None:

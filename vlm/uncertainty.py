@@ -1,9 +1,9 @@
-"""How far a picture lies from those a model was trained on: features of pictures in, a distance out, and a limit.
+"""How far an image lies from those a model was trained on: features of images in, a distance out, and a limit.
 
 Probabilistic PCA (Tipping and Bishop 1999): standardised features are taken as normally distributed, with a variance
 of its own along each of the leading directions and one along all others. The distance is Mahalanobis's under that, so
-it grows with what is unusual among training pictures and with what none of them has. The limit is a quantile of the
-distances of validation pictures. The features are those of `ReportGenerator.picture_features`; docs/LOG.md has what
+it grows with what is unusual among training images and with what none of them has. The limit is a quantile of the
+distances of validation images. The features are those of `ReportGenerator.image_features`; docs/LOG.md has what
 they find, and what others do not.
 
 From logits to probabilities that mean what they say, and to a yes or no for each finding.
@@ -71,7 +71,7 @@ NUM_DIRECTIONS = 32
 QUANTILE = 0.99
 SMALLEST_SCALE = 0.05
 """Of the median deviation: features that hardly move in training would else count for everything."""
-MIN_PICTURES = 20
+MIN_IMAGES = 20
 """Fewer of either split tell nothing about what is usual."""
 
 
@@ -82,9 +82,9 @@ class FamiliaritySettings:
     rest_variance: float
     """Along each of the directions that are not stored."""
     limit: float
-    """A picture whose distance lies above is unlike those the model was trained on."""
-    num_training_pictures: int
-    num_validation_pictures: int
+    """An image whose distance lies above is unlike those the model was trained on."""
+    num_training_images: int
+    num_validation_images: int
 
     def __post_init__(self):
         for name in ("rest_variance", "limit"):
@@ -94,7 +94,7 @@ class FamiliaritySettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Familiarity:
-    """What pictures a model knows: `mean` and `scale` [width] of the features, `directions` [number, width] of the
+    """What images a model knows: `mean` and `scale` [width] of the features, `directions` [number, width] of the
     standardised ones and their `variances` [number]."""
 
     settings: FamiliaritySettings
@@ -114,13 +114,13 @@ class Familiarity:
             raise ValueError("scale and variances must be above 0")
 
     def distances(self, features: np.ndarray) -> np.ndarray:
-        """Of each picture, in multiples of the limit: above 1 it is unlike the training pictures.
+        """Of each image, in multiples of the limit: above 1 it is unlike the training images.
 
         Raises:
             ValueError: the features are of another width.
         """
         if features.shape[1:] != self.mean.shape:
-            raise ValueError(f"features are {features.shape} but those of training pictures have {len(self.mean)}")
+            raise ValueError(f"features are {features.shape} but those of training images have {len(self.mean)}")
         offsets = (features.astype(np.float64) - self.mean) / self.scale
         along = offsets @ self.directions.T
         rest = (offsets**2).sum(axis=1) - (along**2).sum(axis=1)
@@ -129,18 +129,18 @@ class Familiarity:
 
 
 def fit_familiarity(training: np.ndarray, validation: np.ndarray) -> Familiarity:
-    """From the features [pictures, width] of training pictures, with the limit from validation pictures.
+    """From the features [images, width] of training images, with the limit from validation images.
 
     Raises:
-        ValueError: a split has fewer than MIN_PICTURES, or its pictures are all alike.
+        ValueError: a split has fewer than MIN_IMAGES, or its images are all alike.
     """
     for split, features in (("training", training), ("validation", validation)):
-        if len(features) < MIN_PICTURES:
-            raise ValueError(f"{len(features)} {split} pictures are too few to tell what is usual; {MIN_PICTURES} do")
+        if len(features) < MIN_IMAGES:
+            raise ValueError(f"{len(features)} {split} images are too few to tell what is usual; {MIN_IMAGES} do")
     mean, scale = training.mean(axis=0, dtype=np.float64), training.std(axis=0, dtype=np.float64)
     scale = np.maximum(scale, SMALLEST_SCALE * np.median(scale))
     if not (scale > 0).all():
-        raise ValueError("the training pictures are all alike to the model; nothing can be told from them")
+        raise ValueError("the training images are all alike to the model; nothing can be told from them")
     _, lengths, directions = np.linalg.svd((training - mean) / scale, full_matrices=False)
     variances = lengths**2 / (len(training) - 1)
     # Half of the directions at most, so that the others have something to vary by.
@@ -149,8 +149,8 @@ def fit_familiarity(training: np.ndarray, validation: np.ndarray) -> Familiarity
         settings=FamiliaritySettings(
             rest_variance=float(variances[number:].sum() / (training.shape[1] - number)),
             limit=1.0,
-            num_training_pictures=len(training),
-            num_validation_pictures=len(validation),
+            num_training_images=len(training),
+            num_validation_images=len(validation),
         ),
         mean=mean,
         scale=scale,

@@ -70,7 +70,7 @@ class Recipe:
     findings_epochs: int = 4
     language_epochs: int = 3
     report_epochs: int = 1
-    """0: no reports from pictures; the base is all there is."""
+    """0: no reports from images; the base is all there is."""
     lora: bool = True
     finding_tokens: bool = True
     num_validation_reports: int = 100

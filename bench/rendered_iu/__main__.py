@@ -1,4 +1,4 @@
-r"""Real report language without the archive's pictures: the Indiana reports, with phantoms drawn from their MeSH codes.
+r"""Real report language without the archive's images: the Indiana reports, with phantoms drawn from their MeSH codes.
 
     python -m bench.rendered_iu --reports ../shared/data/iu_text/reports.jsonl --work runs/rendered_iu \
         --output docs/results/rendered_iu.json
@@ -6,7 +6,7 @@ r"""Real report language without the archive's pictures: the Indiana reports, wi
 Makes the data set (R2Gen's train, a tenth of it held out to choose on; R2Gen's val is the test), trains in three steps
 (to see, to write, to write what is seen), writes reports for the test studies with all controls, and adds how far the
 codes alone would lead. A phantom shows what was coded and what has a form, so the figures are about language that
-depends on a picture, never about patients. Killed, it goes on where it was when the same command is given again.
+depends on an image, never about patients. Killed, it goes on where it was when the same command is given again.
 """
 
 import json
@@ -32,7 +32,7 @@ from eval.report.document import system_document
 from eval.scoring.scores import score_predictions
 
 STANDS_IN = (
-    "The pictures are phantoms, drawn from the indexers' MeSH codes: they stand in for the archive's X-rays, which are "
+    "The images are phantoms, drawn from the indexers' MeSH codes: they stand in for the archive's X-rays, which are "
     "not here. The reports are real. No figure says anything about reading a real X-ray."
 )
 

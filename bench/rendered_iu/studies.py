@@ -1,6 +1,6 @@
-"""The Indiana reports with phantoms in place of their pictures: `reports.jsonl` in, one data set on disk out.
+"""The Indiana reports with phantoms in place of their images: `reports.jsonl` in, one data set on disk out.
 
-Each study keeps its own text, its own codes and its own projections; its pictures are drawn from the codes alone
+Each study keeps its own text, its own codes and its own projections; its images are drawn from the codes alone
 (`bench.rendered_iu.codes`), its labels read from its text. R2Gen's split: `val` becomes test, and `train` is divided by
 patient into train and validation, on which everything is chosen. Reports without a split are left out.
 """
@@ -34,7 +34,7 @@ _KEYS = {"id": str, "indication": str, "findings": str, "impression": str, "mesh
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexedStudy:
-    """A report with its codes and the projections of the pictures that are not here."""
+    """A report with its codes and the projections of the images that are not here."""
 
     study_id: str
     split: str
@@ -71,7 +71,7 @@ class PhantomDraft:
             impression=given.impression,
             boxes=boxes,
             mesh=given.codes,
-            source="Indiana reports, phantoms for pictures",
+            source="Indiana reports, phantoms for images",
             license="CC BY-NC-ND 4.0",
         )
 

@@ -117,7 +117,7 @@ class TrainingOptions:
     findings_epochs: int = 2
     """Epochs that teach to see; from random weights 10 are not too many."""
     extra_dataset: Path | None = None
-    """Prepared made-up studies that are learned beside the real ones while it learns to see, and not after."""
+    """Prepared synthetic studies that are learned beside the real ones while it learns to see, and not after."""
     language_epochs: int = 10
     """Epochs that teach to write what is told."""
     report_epochs: int = 2

@@ -1,8 +1,8 @@
-"""What is measured of the data path: drawing made-up studies, preparing data sets, loading them for training.
+"""What is measured of the data path: drawing synthetic studies, preparing data sets, loading them for training.
 
-The references are the least that could do the work: drawing alone, or decoding the same pictures and nothing else.
+The references are the least that could do the work: drawing alone, or decoding the same images and nothing else.
 
-Pictures as archives hold them, made up: JPEG, PNG and DICOM files of full size with the noise of a detector.
+Images as archives hold them, made up: JPEG, PNG and DICOM files of full size with the noise of a detector.
 """
 
 import contextlib
@@ -48,9 +48,9 @@ def write_archive(kind: str, sizes: BenchSizes, folder: Path) -> tuple[Path, lis
     studies = [make_study(1, number, sizes.archive_side // 2) for number in range(NUM_FILES)]
     files = [folder / f"{number}.{_SUFFIX[kind]}" for number in range(NUM_FILES)]
     for number, (study, file) in enumerate(zip(studies, files, strict=True)):
-        picture = study.images[0].resize((sizes.archive_side, sizes.archive_side), Image.Resampling.BICUBIC)
+        image = study.images[0].resize((sizes.archive_side, sizes.archive_side), Image.Resampling.BICUBIC)
         noise = np.random.default_rng(number).normal(0, NOISE, (sizes.archive_side, sizes.archive_side))
-        _save(np.clip(np.asarray(picture) + noise, 0, 255), file)
+        _save(np.clip(np.asarray(image) + noise, 0, 255), file)
     table = folder / "studies.csv"
     with table.open("w", encoding="utf-8", newline="") as opened:
         writer = csv.writer(opened)
@@ -79,7 +79,7 @@ def _save(pixels: np.ndarray, file: Path) -> None:
 
 
 DRAWN_PER_SECOND = 50.0
-"""Studies of 224 pixels on one core: what the made-up studies are to reach."""
+"""Studies of 224 pixels on one core: what the synthetic studies are to reach."""
 BATCH_SIZE = 8
 
 
@@ -88,16 +88,16 @@ def data_tasks(sizes: BenchSizes, folder: Path) -> list[Task]:
     side = sizes.file_side
     tasks = [
         Task(
-            name=f"made-up studies drawn, {sizes.image_size} pixels",
+            name=f"synthetic studies drawn, {sizes.image_size} pixels",
             one_means=f"{DRAWN_PER_SECOND:g} studies a second of one core's time",
             prepare=lambda: (lambda: draw(sizes), DRAWN_PER_SECOND),
             repetitions=sizes.repetitions,
             clock=time.process_time,
         ),
         Task(
-            name="made-up studies prepared, one process",
+            name="synthetic studies prepared, one process",
             one_means="as fast as drawing them and keeping nothing",
-            prepare=lambda: (lambda: prepare_made_up(sizes, folder, num_workers=1), lambda: draw(sizes)),
+            prepare=lambda: (lambda: prepare_synthetic(sizes, folder, num_workers=1), lambda: draw(sizes)),
             repetitions=sizes.many_repetitions,
         ),
     ]
@@ -114,11 +114,11 @@ def data_tasks(sizes: BenchSizes, folder: Path) -> list[Task]:
     if num_cores() > 1:
         tasks.append(
             Task(
-                name=f"made-up studies prepared, {num_cores()} processes",
+                name=f"synthetic studies prepared, {num_cores()} processes",
                 one_means="as fast as with one process",
                 prepare=lambda: (
-                    lambda: prepare_made_up(sizes, folder, num_workers=num_cores()),
-                    lambda: prepare_made_up(sizes, folder, num_workers=1),
+                    lambda: prepare_synthetic(sizes, folder, num_workers=num_cores()),
+                    lambda: prepare_synthetic(sizes, folder, num_workers=1),
                 ),
                 repetitions=sizes.many_repetitions,
             )
@@ -143,15 +143,15 @@ def data_tasks(sizes: BenchSizes, folder: Path) -> list[Task]:
 
 
 def draw(sizes: BenchSizes) -> int:
-    for number in range(sizes.num_made_up):
+    for number in range(sizes.num_synthetic):
         make_study(0, number, sizes.image_size)
-    return sizes.num_made_up
+    return sizes.num_synthetic
 
 
-def prepare_made_up(sizes: BenchSizes, folder: Path, *, num_workers: int) -> int:
-    source = ["synthetic", f"--num-studies={sizes.num_made_up}", f"--size={sizes.image_size}"]
-    run_prepare([*source, f"--num-workers={num_workers}"], folder / "made-up")
-    return sizes.num_made_up
+def prepare_synthetic(sizes: BenchSizes, folder: Path, *, num_workers: int) -> int:
+    source = ["synthetic", f"--num-studies={sizes.num_synthetic}", f"--size={sizes.image_size}"]
+    run_prepare([*source, f"--num-workers={num_workers}"], folder / "synthetic")
+    return sizes.num_synthetic
 
 
 def prepare_table(table: Path, sizes: BenchSizes, out: Path) -> int:
@@ -167,7 +167,7 @@ def run_prepare(arguments: list[str], out: Path) -> None:
 
 
 def archive_work(kind: str, sizes: BenchSizes, folder: Path) -> tuple[Work, Work]:
-    """Pictures of an archive prepared as studies with reports, and nothing but their decoding."""
+    """Images of an archive prepared as studies with reports, and nothing but their decoding."""
     table, files = write_archive(kind, sizes, folder / kind)
 
     def ours() -> int:
@@ -178,12 +178,12 @@ def archive_work(kind: str, sizes: BenchSizes, folder: Path) -> tuple[Work, Work
 
 
 def table_files(sizes: BenchSizes, folder: Path) -> list[Path]:
-    """The picture of each row of the table."""
+    """The image of each row of the table."""
     return [folder / f"{row % sizes.num_files}.png" for row in range(sizes.num_rows)]
 
 
 def write_table(sizes: BenchSizes, folder: Path) -> Path:
-    """A table of made-up frontal studies and their pictures, all for training; written once."""
+    """A table of synthetic frontal studies and their images, all for training; written once."""
     table = folder / "studies.csv"
     if table.exists():
         return table
@@ -200,17 +200,17 @@ def write_table(sizes: BenchSizes, folder: Path) -> Path:
 
 
 def decode(files: Iterable[Path]) -> int:
-    """Pillow, or pydicom with its look-up tables, alone; returns how many pictures that were."""
-    num_pictures = 0
+    """Pillow, or pydicom with its look-up tables, alone; returns how many images that were."""
+    num_images = 0
     for file in files:
         if file.suffix == ".dcm":
             header = pydicom.dcmread(file)
             apply_voi_lut(apply_modality_lut(header.pixel_array, header), header)
         else:
-            with Image.open(file) as picture:
-                picture.load()
-        num_pictures += 1
-    return num_pictures
+            with Image.open(file) as image:
+                image.load()
+        num_images += 1
+    return num_images
 
 
 def loading_of(

@@ -1,7 +1,7 @@
 """What is measured against the peer: writing reports and learning to, at equal sizes and with equal work.
 
-Equal are the pictures (already as tensors), the number of patches, the widths and depths of ViT and GPT-2, the
-vocabulary, and the number of tokens of every report, which none ends earlier. How the pictures reach the text
+Equal are the images (already as tensors), the number of patches, the widths and depths of ViT and GPT-2, the
+vocabulary, and the number of tokens of every report, which none ends earlier. How the images reach the text
 differs: here as a prefix of pooled patches and finding tokens, in the peer by cross-attention.
 
 Our side: the report model at the measured size, with random weights, writing and learning as users have it do.
@@ -77,7 +77,7 @@ CROSS_ATTENTION = ("crossattention.c_attn", "crossattention.q_attn", "crossatten
 
 def build_peer(sizes: BenchSizes, *, lora: bool) -> VisionEncoderDecoderModel:
     """`lora`: adapters as on our side, on the same projections and on those of the cross-attention, by which alone
-    the pictures reach the text; all else is frozen."""
+    the images reach the text; all else is frozen."""
     torch.manual_seed(0)
     vit = ENCODER_SIZES[sizes.encoder] | {"image_size": sizes.image_size, "num_channels": 3}
     encoder = ViTModel(ViTConfig(**vit), add_pooling_layer=False)
@@ -210,7 +210,7 @@ def work_of_both(sizes: BenchSizes) -> dict[str, dict[str, int]]:
         sum(parameter.numel() for parameter in each.parameters() if parameter.requires_grad) for each in (model, other)
     )
     return {
-        "patches_of_a_picture": {
+        "patches_of_a_image": {
             "ours": rows * columns,
             "peer": other.encoder.embeddings.patch_embeddings.num_patches,
         },

@@ -1,6 +1,6 @@
 """How large the measured models and data sets are, and how often each measurement is repeated.
 
-What both sides get: made-up studies of one view, as tensors, with reports of random tokens.
+What both sides get: synthetic studies of one view, as tensors, with reports of random tokens.
 """
 
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ class BenchSizes:
     """Of everything but the reports of many studies at once and memory."""
     many_repetitions: int
     """Of the reports of many studies at once."""
-    num_made_up: int
-    """Made-up studies that are drawn, and prepared."""
+    num_synthetic: int
+    """Synthetic studies that are drawn, and prepared."""
     num_files: int
     """PNG files that a table names."""
     file_side: int
@@ -46,7 +46,7 @@ class BenchSizes:
     num_rows: int
     """Studies of that table; each names one of the files, and several may name the same."""
     archive_side: int
-    """Pixels a side of the pictures of archives, larger than what is stored."""
+    """Pixels a side of the images of archives, larger than what is stored."""
     num_archive_rows: int
     """Studies of each archive; they share a few files."""
 
@@ -68,7 +68,7 @@ FULL = BenchSizes(
     train_batch_size=4,
     repetitions=5,
     many_repetitions=3,
-    num_made_up=300,
+    num_synthetic=300,
     num_files=24,
     file_side=1024,
     num_rows=48,
@@ -88,7 +88,7 @@ QUICK = BenchSizes(
     train_batch_size=2,
     repetitions=2,
     many_repetitions=2,
-    num_made_up=6,
+    num_synthetic=6,
     num_files=3,
     file_side=64,
     num_rows=6,

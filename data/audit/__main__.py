@@ -3,8 +3,8 @@
     python -m data.audit runs/studies
 
 writes `audit.json` and `audit.html` (one file, opens offline) to runs/studies_audit: counts per split, source, licence,
-view and finding; patients, pictures and reports that are in more than one split; damaged and blank pictures; what may
-tell who somebody is; what was refused. The data set itself is only read. Exits with 1 when it is not fit to train on.
+view and finding; patients, images and reports that are in more than one split; damaged and blank images; what may
+tell who somebody is; what was rejected. The data set itself is only read. Exits with 1 when it is not fit to train on.
 """
 
 import json
@@ -37,7 +37,7 @@ class Audit:
     num_workers: int = field(default_factory=num_cores)
     """Processes that look at studies; 1 starts none."""
     num_samples: int = 24
-    """Pictures of each split on the contact sheet."""
+    """Images of each split on the contact sheet."""
     seed: int = 0
     """Draws the contact sheet."""
 

@@ -2,7 +2,7 @@
 
 Texts that tell who somebody is are counted by kind and go nowhere.
 
-Counts of an audit: what each split holds, and what was noticed in its texts, labels and pictures.
+Counts of an audit: what each split holds, and what was noticed in its texts, labels and images.
 """
 
 import hashlib
@@ -16,10 +16,10 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from data.images.burned_in import burnt_in_text
+from data.images.burned_in import burned_in_text
 from data.images.duplicates import is_flat, perceptual_hash, thumbnail
-from data.images.pixels import ImageRefused
-from data.images.read import read_picture
+from data.images.pixels import ImageRejected
+from data.images.read import read_image
 from data.reports.deidentify import MAX_CHARACTERS, remove_identity
 from data.reports.labeler.labeler import label_report
 from data.reports.near_duplicates import MIN_WORDS, signature, text_digest, words_of
@@ -31,8 +31,8 @@ SECTIONS = ("indication", "findings", "impression")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PictureTraits:
-    """One picture. `damage` says why it cannot be read; then all else is empty. `digest` is of the pixels."""
+class ImageTraits:
+    """One image. `damage` says why it cannot be read; then all else is empty. `digest` is of the pixels."""
 
     damage: str = ""
     size: tuple[int, int] = (0, 0)
@@ -40,7 +40,7 @@ class PictureTraits:
     hash: int = 0
     is_flat: bool = False
     thumbnail: bytes = b""
-    burnt_in: str = ""
+    burned_in: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +67,7 @@ class StudyTraits:
     labels: tuple[int, ...]
     sections: tuple[str, ...]
     """Those of SECTIONS that hold text."""
-    pictures: tuple[PictureTraits, ...]
+    images: tuple[ImageTraits, ...]
     report: ReportTraits | None
     identities: Mapping[str, int]
 
@@ -78,7 +78,7 @@ def look_at_study(place: tuple[str, int], *, folder: str) -> StudyTraits:
 
 
 def read_row(folder: str, split: str, row: int) -> dict[str, Any]:
-    """A study as it is stored: its pictures are not decoded, so a damaged one spoils nothing."""
+    """A study as it is stored: its images are not decoded, so a damaged one spoils nothing."""
     return _rows(folder)[split][row].to_pylist()[0]
 
 
@@ -88,8 +88,8 @@ def read_report(folder: str, split: str, row: int) -> str:
     return _report(texts)
 
 
-def picture_of(folder: str, place: tuple[str, int], view: int) -> Image.Image:
-    """A picture that is known to be readable."""
+def image_of(folder: str, place: tuple[str, int], view: int) -> Image.Image:
+    """An image that is known to be readable."""
     return _decoded(read_row(folder, *place)["images"][view])
 
 
@@ -109,7 +109,7 @@ def study_traits(row: Mapping[str, Any]) -> StudyTraits:
         view_positions=tuple(row["view_positions"]),
         labels=tuple(row["labels"]),
         sections=tuple(section for section, text in texts.items() if text.strip()),
-        pictures=tuple(_picture_traits(image) for image in row["images"]),
+        images=tuple(_image_traits(image) for image in row["images"]),
         report=_report_traits(report) if report else None,
         identities=identities,
     )
@@ -119,27 +119,27 @@ def _report(texts: Mapping[str, str | None]) -> str:
     return f"{texts['findings'] or ''} {texts['impression'] or ''}".strip()[:MAX_CHARACTERS]
 
 
-def _picture_traits(stored: Mapping[str, Any] | None) -> PictureTraits:
+def _image_traits(stored: Mapping[str, Any] | None) -> ImageTraits:
     try:
         image = _decoded(stored)
-    except ImageRefused as error:
-        return PictureTraits(damage=str(error))
+    except ImageRejected as error:
+        return ImageTraits(damage=str(error))
     pixels = np.asarray(image)
-    return PictureTraits(
+    return ImageTraits(
         size=image.size,
         digest=hashlib.sha256(repr(image.size).encode() + pixels.tobytes()).digest()[:16],
         hash=perceptual_hash(pixels),
         is_flat=is_flat(pixels),
         thumbnail=thumbnail(pixels).tobytes(),
-        burnt_in=burnt_in_text(image),
+        burned_in=burned_in_text(image),
     )
 
 
 def _decoded(stored: Mapping[str, Any] | None) -> Image.Image:
     content = (stored or {}).get("bytes")
     if content is None:
-        raise ImageRefused("the picture: is not inside the data set (only a path to it, or nothing); prepare it again")
-    return read_picture(content, max_side=MAX_SIDE, allow_colour=True, name="the picture").image
+        raise ImageRejected("the image: is not inside the data set (only a path to it, or nothing); prepare it again")
+    return read_image(content, max_side=MAX_SIDE, allow_color=True, name="the image").image
 
 
 def _report_traits(report: str) -> ReportTraits:
@@ -193,12 +193,12 @@ class SplitCounts:
 
     def add(self, traits: StudyTraits) -> None:
         self.studies += 1
-        self.images += len(traits.pictures)
+        self.images += len(traits.images)
         self.subjects.add(traits.subject_id)
         self.labelled += any(code != UNLABELED for code in traits.labels)
         self.views.update(view or "UNKNOWN" for view in traits.view_positions)
-        self.images_per_study[len(traits.pictures)] += 1
-        self.longest_sides.update(max(picture.size) for picture in traits.pictures if not picture.damage)
+        self.images_per_study[len(traits.images)] += 1
+        self.longest_sides.update(max(image.size) for image in traits.images if not image.damage)
         self.sections.update(traits.sections)
         for finding, code in zip(FINDINGS, traits.labels, strict=False):
             self.findings[finding][STATES.get(code, "no known code")] += 1

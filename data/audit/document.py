@@ -1,7 +1,7 @@
 """What an audit finds in a prepared data set, as a document that JSON can hold (`audit.json`); `data.audit.verdict`
 judges it and `data.audit.page` shows it.
 
-Lists of studies and pictures are cut at MAX_LISTED entries, beside the full count.
+Lists of studies and images are cut at MAX_LISTED entries, beside the full count.
 """
 
 from collections import Counter, defaultdict
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from data.audit.collect import LabelAgreement, SplitCounts, StudyTraits, look_at_study, read_report
-from data.audit.duplicates import Copies, PictureIndex
-from data.audit.rejected import refusals, warnings
+from data.audit.duplicates import Copies, ImageIndex
+from data.audit.rejected import rejections, warnings
 from data.images.duplicates import ALIKE_BOUND, SAME_BOUND
 from data.pipeline.workers import map_in_order
 from data.reports.near_duplicates import MIN_WORDS, near_report_pairs
@@ -43,8 +43,8 @@ def audit(folder: Path, *, num_workers: int, track: Track) -> dict[str, Any]:
     """
     splits = {split: len(rows) for split, rows in load_studies(folder).items()}
     places = [(split, row) for split, number in splits.items() for row in range(number)]
-    with PictureIndex() as pictures:
-        collection = _Collection(folder, places, list(splits), pictures)
+    with ImageIndex() as images:
+        collection = _Collection(folder, places, list(splits), images)
         advance = track(len(places), "Looking at studies")
         look = partial(look_at_study, folder=str(folder))
         workers = num_workers if len(places) > FEW else 1
@@ -57,15 +57,15 @@ def audit(folder: Path, *, num_workers: int, track: Track) -> dict[str, Any]:
 class _Collection:
     """What is noted of all studies, in their order."""
 
-    def __init__(self, folder: Path, places: Sequence[tuple[str, int]], splits: Sequence[str], pictures: PictureIndex):
+    def __init__(self, folder: Path, places: Sequence[tuple[str, int]], splits: Sequence[str], images: ImageIndex):
         self._folder, self._places = folder, places
         self._splits = {split: SplitCounts() for split in splits}
         self._agreement = LabelAgreement()
         self._sources: dict[tuple[str, str], Counter] = defaultdict(Counter)
         self._study_ids: list[str] = []
         self._subject_ids: list[str] = []
-        self._pictures = pictures
-        self._damaged, self._flat, self._burnt_in = _Listed(), _Listed(), _Listed()
+        self._images = images
+        self._damaged, self._flat, self._burned_in = _Listed(), _Listed(), _Listed()
         self._identities, self._identity_kinds = _Listed(), Counter()
         self._reports: dict[bytes, list[int]] = defaultdict(list)
         self._signatures: dict[bytes, Any] = {}
@@ -80,16 +80,16 @@ class _Collection:
         self._splits[place[0]].add(traits)
         self._sources[traits.source, traits.license][place[0]] += 1
         self._agreement.add(traits)
-        for view, picture in enumerate(traits.pictures):
+        for view, image in enumerate(traits.images):
             shown = self._named(number) | {"view": view + 1}
-            if picture.damage:
-                self._damaged.add(shown | {"reason": picture.damage})
-            elif picture.is_flat:
+            if image.damage:
+                self._damaged.add(shown | {"reason": image.damage})
+            elif image.is_flat:
                 self._flat.add(shown)
             else:
-                self._pictures.add(number, view, picture)
-            if picture.burnt_in:
-                self._burnt_in.add(shown | {"seen": picture.burnt_in})
+                self._images.add(number, view, image)
+            if image.burned_in:
+                self._burned_in.add(shown | {"seen": image.burned_in})
         if traits.identities:
             self._identities.add(self._named(number) | {"kinds": dict(traits.identities)})
             self._identity_kinds.update(traits.identities)
@@ -99,7 +99,7 @@ class _Collection:
                 self._signatures[traits.report.digest] = traits.report.signature
 
     def document(self, *, num_workers: int, track: Track) -> dict[str, Any]:
-        copies = self._pictures.copies(str(self._folder), self._places, num_workers=num_workers, track=track)
+        copies = self._images.copies(str(self._folder), self._places, num_workers=num_workers, track=track)
         return {
             "format": FORMAT,
             "dataset": str(self._folder),
@@ -112,16 +112,16 @@ class _Collection:
             "repeated_study_ids": _listing(
                 [{"study_id": study_id, "times": times} for study_id, times in _repeated(self._study_ids)]
             ),
-            "pictures": {
+            "images": {
                 "damaged": self._damaged.as_json(),
                 "flat": self._flat.as_json(),
-                "burnt_in": self._burnt_in.as_json(),
+                "burned_in": self._burned_in.as_json(),
                 **self._copies(copies),
             },
             "reports": self._equal_reports() | {"near": self._near_reports()},
             "identities": self._identities.as_json() | {"kinds": dict(self._identity_kinds.most_common())},
             "labels_against_reports": self._agreement.as_json(),
-            "refused": refusals(self._folder),
+            "rejected": rejections(self._folder),
             "warnings": warnings(self._folder),
         }
 
@@ -139,11 +139,11 @@ class _Collection:
         )
 
     def _copies(self, copies: Copies) -> dict[str, Any]:
-        owners = self._pictures.owners
+        owners = self._images.owners
         identical = [
             {
                 "relation": self._relation([owners[number][0] for number in group]),
-                "pictures": [self._named(owners[n][0]) | {"view": owners[n][1] + 1} for n in self._spread(group)],
+                "images": [self._named(owners[n][0]) | {"view": owners[n][1] + 1} for n in self._spread(group)],
                 "count": len(group),
             }
             for group in copies.identical
@@ -151,7 +151,7 @@ class _Collection:
         altered = [
             {
                 "relation": self._relation([owners[one][0], owners[other][0]]),
-                "pictures": [self._named(owners[n][0]) | {"view": owners[n][1] + 1} for n in (one, other)],
+                "images": [self._named(owners[n][0]) | {"view": owners[n][1] + 1} for n in (one, other)],
                 "similarity": similarity,
             }
             for one, other, similarity in copies.altered
@@ -215,8 +215,8 @@ class _Collection:
         return SAME_PATIENT if len(set(studies)) > 1 else SAME_STUDY
 
     def _spread(self, group: Sequence[int]) -> list[int]:
-        """Up to ten pictures of a group, of as many splits as it has."""
-        split_of = [self._places[self._pictures.owners[number][0]][0] for number in group]
+        """Up to ten images of a group, of as many splits as it has."""
+        split_of = [self._places[self._images.owners[number][0]][0] for number in group]
         firsts = sorted(split_of.index(split) for split in set(split_of))
         return [group[place] for place in (firsts + [n for n in range(len(group)) if n not in firsts])[:10]]
 

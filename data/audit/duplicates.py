@@ -1,6 +1,6 @@
-"""The pictures of an audited data set: those that are there twice, with the same pixels or as altered copies.
+"""The images of an audited data set: those that are there twice, with the same pixels or as altered copies.
 
-Pixels are compared by digest; altered copies by perceptual hash, then by thumbnails, then by the pictures
+Pixels are compared by digest; altered copies by perceptual hash, then by thumbnails, then by the images
 themselves, fewer each time. Thumbnails lie in a nameless file, so that memory stays small.
 """
 
@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from data.audit.collect import PictureTraits, picture_of
+from data.audit.collect import ImageTraits, image_of
 from data.images.duplicates import (
     ALIKE_BOUND,
     THUMBNAIL_SIDE,
@@ -23,16 +23,16 @@ from data.images.duplicates import (
 )
 from data.pipeline.workers import map_in_order
 
-COMPARED_PER_PICTURE, LEAST_COMPARED = 1, 2000
-"""So many candidates for each picture, and so many in any case, are compared by their thumbnails, the likeliest of all
-first: copies lead that order, and schematic pictures would have all of theirs compared."""
+COMPARED_PER_IMAGE, LEAST_COMPARED = 1, 2000
+"""So many candidates for each image, and so many in any case, are compared by their thumbnails, the likeliest of all
+first: copies lead that order, and schematic images would have all of theirs compared."""
 _LEAST_ALIKE = 0.8
 _PAIRS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Copies:
-    """`identical`: groups of numbers of pictures with the same pixels; `altered`: (one, other, similarity) from
+    """`identical`: groups of numbers of images with the same pixels; `altered`: (one, other, similarity) from
     ALIKE_BOUND on, most alike first, each group of identical ones represented by its first. `search` says how they were
     sought."""
 
@@ -41,8 +41,8 @@ class Copies:
     search: dict[str, int | float | bool]
 
 
-class PictureIndex:
-    """Collects pictures as they are looked at; a picture's number is its place in `owners`, (study, view). Use as a
+class ImageIndex:
+    """Collects images as they are looked at; an image's number is its place in `owners`, (study, view). Use as a
     context manager."""
 
     def __init__(self):
@@ -57,8 +57,8 @@ class PictureIndex:
     def __exit__(self, *exception):
         self._thumbnails.close()
 
-    def add(self, study: int, view: int, traits: PictureTraits) -> None:
-        """A picture that can be read and shows something."""
+    def add(self, study: int, view: int, traits: ImageTraits) -> None:
+        """An image that can be read and shows something."""
         self.owners.append((study, view))
         self._digests.append(traits.digest)
         self._hashes.append(traits.hash)
@@ -79,17 +79,17 @@ class PictureIndex:
         identical = [group for group in groups.values() if len(group) > 1]
         different = np.array([group[0] for group in groups.values()], dtype=np.int64)
         if len(different) < 2:
-            return Copies(identical=identical, altered=[], search={"pictures": len(different)})
+            return Copies(identical=identical, altered=[], search={"images": len(different)})
         thumbnails = self._thumbnail_array()
         candidates = near_pairs(np.array(self._hashes, dtype=np.uint64)[different])
         pairs = different[candidates.pairs]
         alike = coarse_similarity(thumbnails, pairs)
-        num_compared = max(LEAST_COMPARED, COMPARED_PER_PICTURE * len(different))
+        num_compared = max(LEAST_COMPARED, COMPARED_PER_IMAGE * len(different))
         likeliest = np.argsort(-alike, kind="stable")[:num_compared]
         compared = pairs[likeliest[alike[likeliest] >= _LEAST_ALIKE]]
         advance = track(len(compared), "Comparing thumbnails")
         agreeing = list(_agreeing(thumbnails, compared, num_workers=num_workers, advance=advance))
-        advance = track(len(agreeing), "Comparing pictures")
+        advance = track(len(agreeing), "Comparing images")
         altered = []
         compare = partial(_compare, folder=folder)
         items = [tuple((places[self.owners[n][0]], self.owners[n][1]) for n in pair) for pair in agreeing]
@@ -100,7 +100,7 @@ class PictureIndex:
             if similarity >= ALIKE_BOUND:
                 altered.append((int(one), int(other), round(similarity, 3)))
         search = {
-            "pictures": len(different),
+            "images": len(different),
             "max_hash_distance": candidates.max_distance,
             "candidates": len(pairs),
             "candidates_cut": candidates.is_cut,
@@ -133,4 +133,4 @@ def _agree(item: tuple[np.ndarray, np.ndarray]) -> list[bool]:
 
 
 def _compare(pair: tuple[tuple[tuple[str, int], int], ...], *, folder: str) -> float:
-    return fine_similarity(*(np.asarray(picture_of(folder, place, view)) for place, view in pair))
+    return fine_similarity(*(np.asarray(image_of(folder, place, view)) for place, view in pair))

@@ -1,6 +1,6 @@
 """`audit.html`: the document of an audit as a page that opens offline and prints.
 
-Pictures are inside the file, there is no script, its content policy admits nothing from outside, and every text is
+Images are inside the file, there is no script, its content policy admits nothing from outside, and every text is
 escaped.
 """
 
@@ -13,10 +13,10 @@ from typing import Any
 
 from PIL import Image
 
-from data.audit.collect import NUM_BINS, SECTIONS, STATES, WORDS_PER_BIN, picture_of, read_report, read_row
+from data.audit.collect import NUM_BINS, SECTIONS, STATES, WORDS_PER_BIN, image_of, read_report, read_row
 from data.audit.document import RELATIONS
 from data.html_page import render_template
-from data.images.pixels import ImageRefused
+from data.images.pixels import ImageRejected
 from data.reports.near_duplicates import MIN_WORDS
 
 TEMPLATE = Path(__file__).with_suffix(".html.j2")
@@ -27,17 +27,17 @@ CONTENTS = {
     "splits": "Splits",
     "findings": "Findings",
     "reports": "Reports",
-    "pictures": "Pictures",
+    "images": "Images",
     "copies": "Copies",
     "labels": "Labels",
-    "refused": "Refused",
+    "rejected": "Rejected",
     "sheet": "Contact sheet",
     "limits": "Limits",
 }
 
 
 def render_audit(document: Mapping[str, Any], *, num_samples: int, seed: int) -> str:
-    """The page as one string of HTML; pictures and texts are read from the data set that the document names."""
+    """The page as one string of HTML; images and texts are read from the data set that the document names."""
     folder = document["dataset"]
     return render_template(
         TEMPLATE,
@@ -54,7 +54,7 @@ def render_audit(document: Mapping[str, Any], *, num_samples: int, seed: int) ->
         histograms=_histograms(document["splits"]),
         views=_totals(document["splits"], "views"),
         images_per_study=_totals(document["splits"], "images_per_study"),
-        copies=_copies(document["pictures"], folder),
+        copies=_copies(document["images"], folder),
         copied_reports=_copied_reports(document["reports"], folder),
         samples=_samples(document["splits"], folder, num_samples=num_samples, seed=seed),
         min_words=MIN_WORDS,
@@ -63,7 +63,7 @@ def render_audit(document: Mapping[str, Any], *, num_samples: int, seed: int) ->
 
 
 def data_uri(image: Image.Image, side: int) -> str:
-    """A small WebP of the picture inside a URI."""
+    """A small WebP of the image inside a URI."""
     small = image.copy()
     small.thumbnail((side, side))
     file = BytesIO()
@@ -116,16 +116,16 @@ def _totals(splits: Mapping[str, Any], key: str) -> list[tuple[Any, dict[str, in
     return [(value, {split: counts[key].get(value, 0) for split, counts in splits.items()}) for value in values]
 
 
-def _copies(pictures: Mapping[str, Any], folder: str) -> list[dict[str, Any]]:
-    """The worst copies with two of their pictures: as many of each kind as there is room for, across splits first."""
+def _copies(images: Mapping[str, Any], folder: str) -> list[dict[str, Any]]:
+    """The worst copies with two of their images: as many of each kind as there is room for, across splits first."""
     shown = []
     for kind, meaning in KINDS_OF_COPIES.items():
-        for entry in pictures[kind]["listed"][:SHOWN_PAIRS]:
+        for entry in images[kind]["listed"][:SHOWN_PAIRS]:
             two = []
-            for owner in entry["pictures"][:2]:
-                image = picture_of(folder, (owner["split"], owner["row"]), owner["view"] - 1)
+            for owner in entry["images"][:2]:
+                image = image_of(folder, (owner["split"], owner["row"]), owner["view"] - 1)
                 two.append({**owner, "uri": data_uri(image, PAIR_SIDE)})
-            shown.append({**entry, "pictures": two, "meaning": meaning, "more": entry.get("count", 2) - 2})
+            shown.append({**entry, "images": two, "meaning": meaning, "more": entry.get("count", 2) - 2})
     return _worst_first(shown)
 
 
@@ -146,7 +146,7 @@ def _worst_first(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _samples(
     splits: Mapping[str, Any], folder: str, *, num_samples: int, seed: int
 ) -> list[tuple[str, Sequence[dict[str, Any]]]]:
-    """A picture of each of some studies drawn by lot, for each split."""
+    """An image of each of some studies drawn by lot, for each split."""
     sheet = []
     for split, counts in splits.items():
         rows = random.Random(f"{seed} {split}").sample(range(counts["studies"]), min(num_samples, counts["studies"]))
@@ -154,8 +154,8 @@ def _samples(
         for row in sorted(rows):
             study = read_row(folder, split, row)
             try:
-                uri = data_uri(picture_of(folder, (split, row), 0), SAMPLE_SIDE)
-            except (ImageRefused, IndexError):
+                uri = data_uri(image_of(folder, (split, row), 0), SAMPLE_SIDE)
+            except (ImageRejected, IndexError):
                 uri = ""
             view = (study["view_positions"] or ["UNKNOWN"])[0]
             shown.append({"study_id": study["study_id"], "view": view, "uri": uri})

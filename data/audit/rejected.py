@@ -1,4 +1,4 @@
-"""What `data.prepare` refused and warned of, counted by reason from the files that it left in the data set."""
+"""What `data.prepare` rejected and warned of, counted by reason from the files that it left in the data set."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.pipeline.writer import REFUSED_FILE, WARNINGS_FILE
+from data.pipeline.writer import REJECTED_FILE, WARNINGS_FILE
 
 MAX_LINE = 2**20
 NUM_EXAMPLES = 3
@@ -15,14 +15,14 @@ MAX_REASONS = 1000
 OTHER_REASONS = "other reasons"
 
 
-def refusals(folder: Path) -> dict[str, Any]:
-    """Studies and single pictures refused, with kinds of reasons, most frequent first, and a few examples of each."""
+def rejections(folder: Path) -> dict[str, Any]:
+    """Studies and single images rejected, with kinds of reasons, most frequent first, and a few examples of each."""
     counts, reasons, examples = Counter(), Counter(), {}
-    for entry in _entries(folder / REFUSED_FILE):
+    for entry in _entries(folder / REJECTED_FILE):
         if entry is None:
             counts["unreadable lines"] += 1
             continue
-        what = "images" if entry.get("refused") == "image" else "studies"
+        what = "images" if entry.get("rejected") == "image" else "studies"
         counts[what] += 1
         kind = _known((what, kind_of_reason(entry)), reasons)
         reasons[kind] += 1
@@ -33,7 +33,7 @@ def refusals(folder: Path) -> dict[str, Any]:
         "images": counts["images"],
         "unreadable_lines": counts["unreadable lines"],
         "reasons": [
-            {"refused": what, "kind": kind, "count": count, "examples": examples[what, kind]}
+            {"rejected": what, "kind": kind, "count": count, "examples": examples[what, kind]}
             for (what, kind), count in reasons.most_common()
         ],
     }

@@ -12,7 +12,7 @@ from vlm.schema.findings import FINDINGS
 
 Severity = Literal["error", "warning", "note"]
 SHOWN_NAMES = 3
-PRIOR_SHARE, REFUSED_SHARE, LABEL_F1 = 0.02, 0.05, 0.8
+PRIOR_SHARE, REJECTED_SHARE, LABEL_F1 = 0.02, 0.05, 0.8
 """From which shares (and below which F1) there is a warning."""
 _ACROSS = "across splits"
 _REMOVE = "remove them from all splits but one"
@@ -33,7 +33,7 @@ def judge(document: dict[str, Any]) -> dict[str, Any]:
     problems = [
         *_splits(document),
         *_copies(document),
-        *_pictures(document),
+        *_images(document),
         *_reports(document),
         *_labels(document),
     ]
@@ -82,16 +82,16 @@ def _splits(document: dict[str, Any]):
             mend=f"So {purpose[split]}. Prepare again with --split-fractions that leave something for it.",
             anchor="splits",
         )
-    refused, kept = document["refused"], sum(split["studies"] for split in document["splits"].values())
-    if refused["studies"] or refused["images"]:
-        share = refused["studies"] / (kept + refused["studies"])
-        studies = _number(refused["studies"], "study", "studies")
-        images = f" and {_number(refused['images'], 'single picture')}" if refused["images"] else ""
+    rejected, kept = document["rejected"], sum(split["studies"] for split in document["splits"].values())
+    if rejected["studies"] or rejected["images"]:
+        share = rejected["studies"] / (kept + rejected["studies"])
+        studies = _number(rejected["studies"], "study", "studies")
+        images = f" and {_number(rejected['images'], 'single image')}" if rejected["images"] else ""
         yield Problem(
-            severity="warning" if share >= REFUSED_SHARE else "note",
-            text=f"{studies}{images} refused when it was prepared",
+            severity="warning" if share >= REJECTED_SHARE else "note",
+            text=f"{studies}{images} rejected when it was prepared",
             mend="The reasons are listed below; what can be mended at its source can be prepared again.",
-            anchor="refused",
+            anchor="rejected",
         )
     if any(not entry["license"] for entry in document["sources"]):
         yield Problem(
@@ -102,8 +102,8 @@ def _splits(document: dict[str, Any]):
         )
 
 
-def _pictures(document: dict[str, Any]):
-    pictures = document["pictures"]
+def _images(document: dict[str, Any]):
+    images = document["images"]
     for kind, severity, text, mend in (
         (
             "damaged",
@@ -113,23 +113,23 @@ def _pictures(document: dict[str, Any]):
         ),
         ("flat", "warning", "blank", "They show nothing; leave the studies out."),
         (
-            "burnt_in",
+            "burned_in",
             "warning",
-            "perhaps with text burnt in",
+            "perhaps with text burned in",
             "Look at them: a name must not go into a data set, and a model may learn the writing. The detector errs.",
         ),
     ):
-        if count := pictures[kind]["count"]:
-            yield Problem(severity=severity, text=f"{_number(count, 'picture')} {text}", mend=mend, anchor=kind)
+        if count := images[kind]["count"]:
+            yield Problem(severity=severity, text=f"{_number(count, 'image')} {text}", mend=mend, anchor=kind)
 
 
 def _copies(document: dict[str, Any]):
-    pictures = document["pictures"]
-    identical, altered, alike = (pictures[kind]["count"] for kind in ("identical", "altered", "alike"))
+    images = document["images"]
+    identical, altered, alike = (images[kind]["count"] for kind in ("identical", "altered", "alike"))
     if identical[_ACROSS]:
         yield Problem(
             severity="error",
-            text=f"{_number(identical[_ACROSS], 'picture')} in more than one split, pixel for pixel",
+            text=f"{_number(identical[_ACROSS], 'image')} in more than one split, pixel for pixel",
             mend=f"The test would ask for what was learned by heart; {_REMOVE}.",
             anchor="copies",
         )
@@ -137,14 +137,14 @@ def _copies(document: dict[str, Any]):
         yield Problem(
             severity="warning",
             text=f"{_number(altered[_ACROSS], 'pair')} of altered copies across splits",
-            mend=f"The same picture encoded anew, resized or cropped. Look at them; where it is so, {_REMOVE}.",
+            mend=f"The same image encoded anew, resized or cropped. Look at them; where it is so, {_REMOVE}.",
             anchor="copies",
         )
     patients = identical["different patients"] + altered["different patients"]
     if patients:
         yield Problem(
             severity="warning",
-            text=f"{_number(patients, 'picture')} with copies under another patient's id",
+            text=f"{_number(patients, 'image')} with copies under another patient's id",
             mend="One patient under two ids, or a file taken twice: a later split may put them apart.",
             anchor="copies",
         )
@@ -152,15 +152,15 @@ def _copies(document: dict[str, Any]):
     if own:
         yield Problem(
             severity="note",
-            text=f"{_number(own, 'picture')} with copies under the same patient's id",
+            text=f"{_number(own, 'image')} with copies under the same patient's id",
             mend="They count more than others in training; remove all but one where that matters.",
             anchor="copies",
         )
     if total := sum(alike.values()):
         yield Problem(
             severity="note",
-            text=f"{_number(total, 'pair')} of pictures so alike that they may be copies",
-            mend=f"{alike[_ACROSS]} of them across splits. Schematic pictures and films of one patient can be so too.",
+            text=f"{_number(total, 'pair')} of images so alike that they may be copies",
+            mend=f"{alike[_ACROSS]} of them across splits. Schematic images and films of one patient can be so too.",
             anchor="copies",
         )
 

@@ -1,4 +1,4 @@
-"""A correction: what a model wrote of a study and what a reader made of it; and the hashes its pictures go by."""
+"""A correction: what a model wrote of a study and what a reader made of it; and the hashes its images go by."""
 
 import hashlib
 from collections.abc import Iterable
@@ -32,13 +32,13 @@ class Correction:
     states: tuple[int, ...]
     """CheXbert's code of each finding that the reader flipped or confirmed, UNLABELED where the reader said nothing."""
     preprocessing: Preprocessing
-    """What the pictures have been through."""
+    """What the images have been through."""
     model_name: str
     model_hash: str
     reader: str = ""
     """A name of the reader's choosing; may be empty."""
     subject_id: str = ""
-    """Pseudonym of the patient, where one is known; studies that share it, or a picture, stay in one split."""
+    """Pseudonym of the patient, where one is known; studies that share it, or an image, stay in one split."""
 
     def __post_init__(self):
         for name in ("probabilities", "thresholds", "states"):
@@ -70,7 +70,7 @@ class Correction:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedCorrection:
-    """A correction as the store has it. `number` rises in the order of saving; `images` are the hashes of the pictures,
+    """A correction as the store has it. `number` rises in the order of saving; `images` are the hashes of the images,
     each the name of a file; `saved_at` is UTC."""
 
     number: int
@@ -84,11 +84,11 @@ class SavedCorrection:
         return study_hash(self.images)
 
 
-def picture_hash(image: Image.Image) -> str:
-    """SHA-256 of a gray picture's size and pixels: the same however its file was compressed."""
+def image_hash(image: Image.Image) -> str:
+    """SHA-256 of a gray image's size and pixels: the same however its file was compressed."""
     return hashlib.sha256(f"{image.width} x {image.height}\n".encode() + image.tobytes()).hexdigest()
 
 
 def study_hash(images: Iterable[str]) -> str:
-    """What a study goes by: the hashes of its pictures, in any order."""
+    """What a study goes by: the hashes of its images, in any order."""
     return hashlib.sha256("\n".join(sorted(images)).encode()).hexdigest()

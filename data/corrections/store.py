@@ -2,9 +2,9 @@
 
     corrections.sqlite     a row a correction, oldest first; nothing is ever changed or deleted
     pseudonym.key          what makes a patient's id into the pseudonym that is kept
-    images/<hash>.png      the pictures as the model was shown them, 8-bit gray without metadata; hash: of the pixels
+    images/<hash>.png      the images as the model was shown them, 8-bit gray without metadata; hash: of the pixels
 
-Any number of people and programs may save and read at once. A picture is on the disk before the row that names it, and
+Any number of people and programs may save and read at once. An image is on the disk before the row that names it, and
 a row is one transaction, so a kill loses at most the correction that was being saved. Of file names nothing is kept,
 and of DICOM headers the view position. The folder is readable to its owner alone; it must lie on a local disk, for
 SQLite's write-ahead log is not made for network drives.
@@ -28,7 +28,7 @@ from pathlib import Path
 from filelock import FileLock
 from PIL import Image
 
-from data.corrections.correction import Correction, SavedCorrection, picture_hash, study_hash
+from data.corrections.correction import Correction, SavedCorrection, image_hash, study_hash
 from data.images.encode import encode_png
 from data.reports.pseudonyms import passing_key, pseudonym
 from data.study import MAX_SIDE
@@ -105,7 +105,7 @@ def read_correction(table: sqlite3.Connection, number: int) -> SavedCorrection:
         raise ValueError(f"{where} is damaged ({error})") from error
     images = lists.pop("images")
     if not isinstance(images, list) or not images or not all(map(_is_hash, images)):
-        raise ValueError(f"{where} is damaged (it names no pictures)")
+        raise ValueError(f"{where} is damaged (it names no images)")
     correction = from_dict({name: values[name] for name in TEXTS} | lists, Correction, where=where)
     described = {name: values[name] for name in ("number", "saved_at", "program_version")}
     return SavedCorrection(**described, images=tuple(images), correction=correction)
@@ -159,11 +159,11 @@ def failures_of(folder: Path) -> Iterator[None]:
 
 IMAGE_FOLDER = "images"
 LEFTOVER_SECONDS = 3600.0
-"""A half-written picture of this age is of a program that was killed."""
+"""A half-written image of this age is of a program that was killed."""
 
 
 def image_file(name: str) -> str:
-    """Where the picture of that hash lies below the folder."""
+    """Where the image of that hash lies below the folder."""
     return f"{IMAGE_FOLDER}/{name}.png"
 
 
@@ -190,24 +190,24 @@ class CorrectionStore:
                 if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
                     path.unlink(missing_ok=True)
 
-    def save(self, correction: Correction, pictures: Sequence[Image.Image]) -> SavedCorrection:
+    def save(self, correction: Correction, images: Sequence[Image.Image]) -> SavedCorrection:
         """When this returns, the correction is on the disk, whatever happens next.
 
         Raises:
-            ValueError: it says nothing, its pictures are not such, or the folder has no room or cannot be written to;
+            ValueError: it says nothing, its images are not such, or the folder has no room or cannot be written to;
                 then nothing was saved.
         """
         if correction.says_nothing:
             raise ValueError("the report is empty and no finding is set; write or set what you see, then save again")
-        _check_pictures(correction, pictures)
-        images = tuple(map(picture_hash, pictures))
+        _check_images(correction, images)
+        hashes = tuple(map(image_hash, images))
         saved_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        values = {"saved_at": saved_at, "program_version": version("cxrscribe"), "study": study_hash(images)}
-        values |= {"images": json.dumps(images)} | {name: getattr(correction, name) for name in TEXTS}
+        values = {"saved_at": saved_at, "program_version": version("cxrscribe"), "study": study_hash(hashes)}
+        values |= {"images": json.dumps(hashes)} | {name: getattr(correction, name) for name in TEXTS}
         cells = dataclasses.asdict(correction)
         values |= {name: json.dumps(cells[name]) for name in LISTS}
         with failures_of(self.folder):
-            for image, name in zip(pictures, images, strict=True):
+            for image, name in zip(images, hashes, strict=True):
                 _write_whole(self.folder / image_file(name), encode_png(image))
             with closing(self._connect()) as connection, connection:
                 places = ", ".join(f":{name}" for name in values)
@@ -217,7 +217,7 @@ class CorrectionStore:
             number=number,
             saved_at=saved_at,
             program_version=values["program_version"],
-            images=images,
+            images=hashes,
             correction=correction,
         )
 
@@ -225,9 +225,9 @@ class CorrectionStore:
         """The pseudonym of a patient, the same for all corrections of this folder; "" for none."""
         return pseudonym(self._key, "patient", patient_id) if patient_id else ""
 
-    def history(self, pictures: Sequence[Image.Image]) -> list[SavedCorrection]:
-        """All corrections of the study with these pictures, oldest first."""
-        study = study_hash(map(picture_hash, pictures))
+    def history(self, images: Sequence[Image.Image]) -> list[SavedCorrection]:
+        """All corrections of the study with these images, oldest first."""
+        study = study_hash(map(image_hash, images))
         with open_table(self.folder) as table:
             return [read_correction(table, entry.number) for entry in list_corrections(table) if entry.study == study]
 
@@ -237,13 +237,13 @@ class CorrectionStore:
         return connection
 
 
-def _check_pictures(correction: Correction, pictures: Sequence[Image.Image]) -> None:
-    if not pictures or len(pictures) != len(correction.view_positions):
-        raise ValueError(f"{len(pictures)} pictures but {len(correction.view_positions)} view positions")
-    for picture in pictures:
-        if picture.mode != "L" or max(picture.size) > MAX_SIDE:
+def _check_images(correction: Correction, images: Sequence[Image.Image]) -> None:
+    if not images or len(images) != len(correction.view_positions):
+        raise ValueError(f"{len(images)} images but {len(correction.view_positions)} view positions")
+    for image in images:
+        if image.mode != "L" or max(image.size) > MAX_SIDE:
             raise ValueError(
-                f"a picture of mode {picture.mode} and {picture.width} x {picture.height} pixels; corrections keep "
+                f"an image of mode {image.mode} and {image.width} x {image.height} pixels; corrections keep "
                 f"8-bit gray (L) of at most {MAX_SIDE} a side"
             )
 

@@ -1,4 +1,4 @@
-"""Whether a picture seems to have text burnt in (a name, a date, an institution), beyond the usual side marker.
+"""Whether an image seems to have text burned in (a name, a date, an institution), beyond the usual side marker.
 
 No reading of letters: rows of small bright shapes of like height on one line, as letters are and anatomy is not. A
 warning, not a proof; docs/LOG.md says how often it is right.
@@ -13,7 +13,7 @@ from PIL import Image
 MIN_LETTERS = 5
 """In one row; side markers ("R", "L", "AP", "PORT") have fewer."""
 _SMALLEST_SIDE, _LARGEST_SIDE = 768, 1024
-"""Pictures are looked at with their longest side between these."""
+"""Images are looked at with their longest side between these."""
 _LETTER_HEIGHTS = (6, 48)
 _WIDEST, _LEAST_FILLED, _LEAST_AREA = 1.6, 0.15, 8
 _KERNEL = cv2.getStructuringElement(cv2.MORPH_RECT, (11, 11))
@@ -22,19 +22,19 @@ _CONTRASTS = (60, 30)
 """Gray levels by which strokes stand out from what is around them: small letters part at the higher, white letters on a
 bright shoulder show at the lower."""
 _MOST_MARKED = 0.1
-"""Of the picture; where more stands out it is noise or print, whose countless shapes would take seconds to sort."""
+"""Of the image; where more stands out it is noise or print, whose countless shapes would take seconds to sort."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
-    """A row of letter-like shapes: how many, and its place (left, top, right, bottom) in fractions of the picture."""
+    """A row of letter-like shapes: how many, and its place (left, top, right, bottom) in fractions of the image."""
 
     num_letters: int
     box: tuple[float, float, float, float]
 
 
-def burnt_in_text(image: Image.Image) -> str:
-    """What in an 8-bit gray picture looks like text ("a row of 9 letters at the top left"); "" for nothing."""
+def burned_in_text(image: Image.Image) -> str:
+    """What in an 8-bit gray image looks like text ("a row of 9 letters at the top left"); "" for nothing."""
     rows = [row for row in _rows(np.asarray(image)) if row.num_letters >= MIN_LETTERS]
     if not rows:
         return ""
@@ -69,7 +69,7 @@ def _letters(mask: np.ndarray) -> np.ndarray:
     """Boxes (left, top, right, bottom) of a mask's shapes that are as large and dense as letters, from the left."""
     if cv2.countNonZero(mask) > _MOST_MARKED * mask.size:
         return np.empty((0, 4), dtype=int)
-    # Most pictures have few shapes of the height of letters, which their outlines tell in a tenth of the time.
+    # Most images have few shapes of the height of letters, which their outlines tell in a tenth of the time.
     outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     outlined = (cv2.boundingRect(outline)[3] for outline in outlines)
     if sum(_LETTER_HEIGHTS[0] <= height <= _LETTER_HEIGHTS[1] for height in outlined) < MIN_LETTERS:

@@ -3,7 +3,7 @@
 Gray values come from `data.images.dicom_pixels`; pixels that are not square are made square.
 
 Only the attributes in `READ_ATTRIBUTES` are read from a file: nothing of the patient's identity is ever parsed, nor
-quoted in a message. What cannot be used raises `ImageRefused`.
+quoted in a message. What cannot be used raises `ImageRejected`.
 """
 
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from data.images.dicom_header import (
     RADIOGRAPH_ATTRIBUTES,
     body_part_of,
     codes,
-    has_burnt_in_text,
+    has_burned_in_text,
     modality_of,
     view_position_of,
 )
-from data.images.dicom_pixels import first_value, picture_size, rle_sizes, to_8_bits
+from data.images.dicom_pixels import first_value, image_size, rle_sizes, to_8_bits
 from data.images.jpeg_lossless import decode_jpeg_lossless
-from data.images.pixels import ImageRefused, check_size, fitted_size, read_bytes, shrunk
+from data.images.pixels import ImageRejected, check_size, fitted_size, read_bytes, shrunk
 from data.study import MAX_SIDE
 
 READ_ATTRIBUTES = (
@@ -60,7 +60,7 @@ LOSSY = frozenset({uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLo
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DicomImage:
     """What is taken from a DICOM file. `view_position` is "UNKNOWN" where the header does not say;
-    `patient_orientation` is (direction of the rows, of the columns), as in ("L", "F"); the picture is as stored."""
+    `patient_orientation` is (direction of the rows, of the columns), as in ("L", "F"); the image is as stored."""
 
     image: Image.Image
     view_position: str
@@ -69,71 +69,71 @@ class DicomImage:
     body_part: str
     is_exact: bool
     """Neither compressed with loss nor shrunk."""
-    has_burnt_in_text: bool
+    has_burned_in_text: bool
 
 
 def read_dicom(source: Path | str | bytes, *, max_side: int = MAX_SIDE, name: str = "") -> DicomImage:
-    """The picture, its longest side at most `max_side`, and its few facts.
+    """The image, its longest side at most `max_side`, and its few facts.
 
     Raises:
-        ImageRefused: damaged, without pixels, of several frames, coloured, or too large.
+        ImageRejected: damaged, without pixels, of several frames, colored, or too large.
     """
-    name = name or ("the picture" if isinstance(source, bytes) else str(source))
+    name = name or ("the image" if isinstance(source, bytes) else str(source))
     content = source if isinstance(source, bytes) else read_bytes(Path(source), name=name)
     try:
         # Validation would warn of odd values by quoting them.
         with pydicom.config.disable_value_validation():
             return _read(content, max_side=max_side, name=name)
-    except ImageRefused:
+    except ImageRejected:
         raise
     except Exception as error:  # pydicom and its codecs raise whatever they stumbled over
         # The cause is not quoted: it may hold values from the header.
-        raise ImageRefused(f"{name}: is damaged or cut short DICOM; fetch or export it again") from error
+        raise ImageRejected(f"{name}: is damaged or cut short DICOM; fetch or export it again") from error
 
 
 def check_header(header: pydicom.Dataset, name: str) -> None:
-    """Raises ImageRefused unless the header describes one gray frame of a size and depth that can be read."""
+    """Raises ImageRejected unless the header describes one gray frame of a size and depth that can be read."""
     if "PixelData" not in header:
-        raise ImageRefused(f"{name}: is DICOM without pixels (no PixelData); name the files of the pictures")
+        raise ImageRejected(f"{name}: is DICOM without pixels (no PixelData); name the files of the images")
     num_frames = _number(header, "NumberOfFrames", default=1)
     if num_frames != 1:
-        raise ImageRefused(f"{name}: holds {num_frames} frames; export the one to be read")
+        raise ImageRejected(f"{name}: holds {num_frames} frames; export the one to be read")
     photometric = " ".join(codes(header, "PhotometricInterpretation")) or "missing"
     if _number(header, "SamplesPerPixel", default=1) != 1 or not photometric.startswith("MONOCHROME"):
-        raise ImageRefused(f"{name}: is a colour picture (PhotometricInterpretation {photometric}), not a radiograph")
+        raise ImageRejected(f"{name}: is a color image (PhotometricInterpretation {photometric}), not a radiograph")
     check_size(_number(header, "Columns"), _number(header, "Rows"), name=name)
     allocated, stored = _number(header, "BitsAllocated"), _number(header, "BitsStored")
     if allocated not in (8, 16) or not 1 < stored <= allocated:
-        raise ImageRefused(f"{name}: has {stored} bits a pixel in {allocated}; 8 to 16 bits in 8 or 16 can be read")
+        raise ImageRejected(f"{name}: has {stored} bits a pixel in {allocated}; 8 to 16 bits in 8 or 16 can be read")
 
 
 def check_pixel_data(header: pydicom.Dataset, name: str) -> None:
-    """Raises ImageRefused unless the stored pixels are of the size that the header says, before they are decoded."""
+    """Raises ImageRejected unless the stored pixels are of the size that the header says, before they are decoded."""
     rows, columns, num_bytes = header.Rows, header.Columns, header.BitsAllocated // 8
     syntax = header.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated:
         expected, length = rows * columns * num_bytes, len(header.PixelData)
         if length not in (expected, expected + expected % 2):
-            raise ImageRefused(
+            raise ImageRejected(
                 f"{name}: PixelData has {length} bytes, {columns} x {rows} pixels need {expected}; "
                 "it is cut short, or the header is wrong: export it again"
             )
         return
     if syntax not in DECODERS or (syntax == uid.JPEGExtended12Bit and header.BitsStored > 8):
-        raise ImageRefused(f"{name}: is compressed as {syntax.name}, which cannot be read; export it uncompressed")
+        raise ImageRejected(f"{name}: is compressed as {syntax.name}, which cannot be read; export it uncompressed")
     frame = get_frame(header.PixelData, 0, number_of_frames=1)
     if syntax == uid.RLELossless:
         fits = all(size <= rows * columns + 1 for size in rle_sizes(frame))
     else:
-        fits = picture_size(frame) == (columns, rows, 1)
+        fits = image_size(frame) == (columns, rows, 1)
     if not fits:
-        raise ImageRefused(f"{name}: its compressed pixels are not the {columns} x {rows} gray ones the header says")
+        raise ImageRejected(f"{name}: its compressed pixels are not the {columns} x {rows} gray ones the header says")
 
 
 def _read(content: bytes, *, max_side: int, name: str) -> DicomImage:
     if uid.DeflatedExplicitVRLittleEndian.encode() in content:
         # pydicom would inflate all of it at once, whatever its size.
-        raise ImageRefused(f"{name}: is deflated DICOM, which is not read; export it uncompressed")
+        raise ImageRejected(f"{name}: is deflated DICOM, which is not read; export it uncompressed")
     header = pydicom.dcmread(BytesIO(content), specific_tags=list(READ_ATTRIBUTES), force=True)
     if "TransferSyntaxUID" not in header.file_meta:
         header.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
@@ -148,7 +148,7 @@ def _read(content: bytes, *, max_side: int, name: str) -> DicomImage:
         modality=modality_of(header),
         body_part=body_part_of(header),
         is_exact=size == image.size and header.file_meta.TransferSyntaxUID not in LOSSY,
-        has_burnt_in_text=has_burnt_in_text(header),
+        has_burned_in_text=has_burned_in_text(header),
     )
 
 

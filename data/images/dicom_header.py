@@ -1,4 +1,4 @@
-"""What is taken from a DICOM header besides the picture: what kind of picture it is, and, for an archive, to which
+"""What is taken from a DICOM header besides the image: what kind of image it is, and, for an archive, to which
 study and patient the file belongs.
 
 - `RADIOGRAPH_ATTRIBUTES` say whether this is a radiograph of a chest, and from where it was taken.
@@ -19,7 +19,7 @@ import pydicom
 from pydicom import uid
 from pydicom.multival import MultiValue
 
-from data.images.pixels import MAX_FILE_BYTES, ImageRefused, is_dicom
+from data.images.pixels import MAX_FILE_BYTES, ImageRejected, is_dicom
 
 RADIOGRAPH_ATTRIBUTES = (
     *("Modality", "BodyPartExamined", "AnatomicRegionSequence", "BurnedInAnnotation"),
@@ -94,16 +94,16 @@ def read_identities(content: bytes, *, name: str) -> tuple[str, ...]:
         texts = [text for attribute in IDENTITY_ATTRIBUTES for text in _texts(header, attribute)]
     except Exception as error:
         # A report must not go on with names in it because they could not be read.
-        raise ImageRefused(f"{name}: the names in its header are damaged DICOM; export it again") from error
+        raise ImageRejected(f"{name}: the names in its header are damaged DICOM; export it again") from error
     return tuple(dict.fromkeys(texts))
 
 
 def check_radiograph(modality: str, body_part: str, *, name: str) -> None:
-    """Raises ImageRefused unless this is a radiograph of a chest, or the header leaves that open."""
+    """Raises ImageRejected unless this is a radiograph of a chest, or the header leaves that open."""
     if modality and modality not in RADIOGRAPH_MODALITIES:
-        raise ImageRefused(f"{name}: is no radiograph (Modality {modality}; {', '.join(RADIOGRAPH_MODALITIES)} are)")
+        raise ImageRejected(f"{name}: is no radiograph (Modality {modality}; {', '.join(RADIOGRAPH_MODALITIES)} are)")
     if body_part not in _NOT_SAID and not any(word in body_part for word in CHEST_WORDS):
-        raise ImageRefused(f"{name}: shows another part of the body than the chest (BodyPartExamined {body_part})")
+        raise ImageRejected(f"{name}: shows another part of the body than the chest (BodyPartExamined {body_part})")
 
 
 def modality_of(header: pydicom.Dataset) -> str:
@@ -148,7 +148,7 @@ def view_position_of(header: pydicom.Dataset) -> str:
     return oriented
 
 
-def has_burnt_in_text(header: pydicom.Dataset) -> bool:
+def has_burned_in_text(header: pydicom.Dataset) -> bool:
     return codes(header, "BurnedInAnnotation") == ("YES",)
 
 
@@ -173,7 +173,7 @@ def _file_header(header: pydicom.Dataset) -> FileHeader:
     fault = ""
     try:
         check_radiograph(modality_of(header), body_part_of(header), name="it")
-    except ImageRefused as error:
+    except ImageRejected as error:
         fault = str(error).removeprefix("it: ")
     ids = {attribute: " ".join(_texts(header, attribute)) for attribute in GROUPING_ATTRIBUTES}
     if not ids["StudyInstanceUID"]:

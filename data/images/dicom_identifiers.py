@@ -1,4 +1,4 @@
-"""To whom and to which study a DICOM picture belongs: content of a file in, its identifiers out.
+"""To whom and to which study a DICOM image belongs: content of a file in, its identifiers out.
 
 They are read for one purpose: a report that is taken away, and goes back to the very study it was written for. They are
 held in memory, never shown by `repr`, and go into no data set and no log.
@@ -48,7 +48,7 @@ class DicomIdentifiers:
 
     @property
     def refers_to_an_image(self) -> bool:
-        """Whether the picture can be found in an archive by these."""
+        """Whether the image can be found in an archive by these."""
         return all((self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid, self.sop_class_uid))
 
     @property
@@ -57,7 +57,7 @@ class DicomIdentifiers:
         return tuple(filter(None, (self.patient_name, self.patient_id, self.accession_number)))
 
     def without_person(self) -> "DicomIdentifiers":
-        """Only what points to the picture: its UIDs and kind. Who has the archive can still look them up there."""
+        """Only what points to the image: its UIDs and kind. Who has the archive can still look them up there."""
         blank = dict.fromkeys(("patient_id", "patient_name", "patient_birth_date", "patient_sex"), "")
         return replace(self, **blank, accession_number="", study_date="", study_time="")
 
@@ -70,7 +70,7 @@ def iso_date(date: str) -> str:
 def dicom_identifiers(content: bytes) -> DicomIdentifiers | None:
     """The identifiers of a file's content; None where it is no DICOM.
 
-    Empty ones where they cannot be read: the picture may still be fit to be seen.
+    Empty ones where they cannot be read: the image may still be fit to be seen.
     """
     if not is_dicom(content):
         return None

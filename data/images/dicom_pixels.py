@@ -1,10 +1,10 @@
 """From the values stored in DICOM to 8-bit gray as the maker meant it to be seen (PS3.3, C.7.6.3, C.11.1, C.11.2).
 
 Stored values go through the modality LUT or rescale, then the VOI LUT or the first window; where there is neither,
-8 bits stay as they are and more are stretched between the picture's 0.5th and 99.5th percentile. MONOCHROME1 is
+8 bits stay as they are and more are stretched between the image's 0.5th and 99.5th percentile. MONOCHROME1 is
 inverted; padding is black.
 
-The size that a compressed picture inside DICOM claims for itself, read from its first bytes.
+The size that a compressed image inside DICOM claims for itself, read from its first bytes.
 
 A decoder makes room for this size, not for the one in DICOM's header: it must be known before decoding.
 """
@@ -23,8 +23,8 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 """Start-of-frame markers of JPEG (ITU T.81, table B.1) and of JPEG-LS (ITU T.87)."""
 
 
-def picture_size(codestream: bytes) -> tuple[int, int, int]:
-    """(width, height, components) of a JPEG, JPEG-LS or JPEG 2000 picture.
+def image_size(codestream: bytes) -> tuple[int, int, int]:
+    """(width, height, components) of a JPEG, JPEG-LS or JPEG 2000 image.
 
     Raises:
         ValueError: it is none of these.
@@ -36,7 +36,7 @@ def picture_size(codestream: bytes) -> tuple[int, int, int]:
     if codestream[:4] == b"\xff\x4f\xff\x51" and len(codestream) >= 42:
         right, bottom, left, top = struct.unpack(">4I", codestream[8:24])
         return right - left, bottom - top, struct.unpack(">H", codestream[40:42])[0]
-    raise ValueError("no JPEG, JPEG-LS or JPEG 2000 picture")
+    raise ValueError("no JPEG, JPEG-LS or JPEG 2000 image")
 
 
 def rle_sizes(frame: bytes) -> list[int]:
@@ -59,7 +59,7 @@ def _jpeg_size(codestream: bytes) -> tuple[int, int, int]:
             return width, height, components
         else:
             position += 2 + struct.unpack(">H", codestream[position + 2 : position + 4])[0]
-    raise ValueError("a JPEG picture without a frame header")
+    raise ValueError("a JPEG image without a frame header")
 
 
 def _expanded(segment: bytes) -> int:
@@ -90,7 +90,7 @@ def to_8_bits(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray:
     shown = _apply_voi(modality, header)
     if shown is None and header.BitsStored == 8 and header.PixelRepresentation == 0:
         shown = levels.astype(np.uint8)
-    # A window beside all that occurs shows nothing: such a header is wrong, and the picture's own range is better.
+    # A window beside all that occurs shows nothing: such a header is wrong, and the image's own range is better.
     if shown is None or (shown.min() == shown.max() and lowest < highest):
         seen = sampled(index) if padding is None else sampled(index)[~sampled(padding)]
         shown = stretch_to_8_bits(modality, *own_range(modality[seen]))
@@ -118,7 +118,7 @@ def _apply_voi(modality: np.ndarray, header: pydicom.Dataset) -> np.ndarray | No
 
 
 def _is_padding(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray | None:
-    """Where the picture is filled up by a value that is no measurement; None where it nowhere is."""
+    """Where the image is filled up by a value that is no measurement; None where it nowhere is."""
     value = first_value(header, "PixelPaddingValue")
     if not isinstance(value, int):
         return None

@@ -1,12 +1,12 @@
-"""Whether two pictures are one: encoded anew, resized, cropped a little, turned a little, brightened, or unrelated.
+"""Whether two images are one: encoded anew, resized, cropped a little, turned a little, brightened, or unrelated.
 
 All chest X-rays look alike from afar, so what decides is fine structure: both are laid over each other (an affine map
 found by ECC, Evangelidis and Psarakis 2008), what is coarser than about a fiftieth of the side is taken out, and the
 rest is correlated. docs/LOG.md has the figures behind the bounds.
 
-A 64-bit hash by which pictures that look alike are near each other, and the search for near pairs among many.
+A 64-bit hash by which images that look alike are near each other, and the search for near pairs among many.
 
-The hash is the signs of a picture's 8 x 8 lowest cosine frequencies about their median (the "pHash" of Zauner 2010). Of
+The hash is the signs of an image's 8 x 8 lowest cosine frequencies about their median (the "pHash" of Zauner 2010). Of
 chest X-rays it finds candidates and proves nothing: different patients are as near as copies (docs/LOG.md), so
 `data.images.duplicates` has the last word.
 """
@@ -20,14 +20,14 @@ SIDE, KEPT = 32, 8
 MAX_DISTANCE = 12
 """Differing bits up to which a pair is a candidate: 91 % of copies cropped by up to 5 % a side lie within, nearly all
 copies that were encoded anew, resized or brightened."""
-CANDIDATES_PER_PICTURE = 30
-"""Where there are more, the distance is lowered: candidates grow with the square of the pictures."""
+CANDIDATES_PER_IMAGE = 30
+"""Where there are more, the distance is lowered: candidates grow with the square of the images."""
 _ROWS = 512
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
-    """Pairs of pictures, [pairs, 2] with the lower index first, that differ in at most `max_distance` bits; `is_cut`:
+    """Pairs of images, [pairs, 2] with the lower index first, that differ in at most `max_distance` bits; `is_cut`:
     there are more such pairs."""
 
     pairs: np.ndarray
@@ -36,7 +36,7 @@ class Candidates:
 
 
 def perceptual_hash(pixels: np.ndarray) -> int:
-    """The hash of an 8-bit gray picture of any size."""
+    """The hash of an 8-bit gray image of any size."""
     small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     frequencies = cv2.dct(small)[:KEPT, :KEPT].ravel()
     signs = frequencies > np.median(frequencies[1:])  # the first is the brightness of all
@@ -45,10 +45,10 @@ def perceptual_hash(pixels: np.ndarray) -> int:
 
 def near_pairs(hashes: np.ndarray, *, max_distance: int = MAX_DISTANCE, max_pairs: int | None = None) -> Candidates:
     """All pairs that differ in at most `max_distance` bits; fewer bits, where that would be more than `max_pairs`
-    (by default CANDIDATES_PER_PICTURE each). Every pair is compared, by blocks: 10,000 hashes take 0.2 s, 400,000 some
+    (by default CANDIDATES_PER_IMAGE each). Every pair is compared, by blocks: 10,000 hashes take 0.2 s, 400,000 some
     minutes, in a few megabytes."""
     hashes = np.asarray(hashes, dtype=np.uint64)
-    max_pairs = CANDIDATES_PER_PICTURE * len(hashes) if max_pairs is None else max_pairs
+    max_pairs = CANDIDATES_PER_IMAGE * len(hashes) if max_pairs is None else max_pairs
     counts = np.zeros(max_distance + 1, dtype=np.int64)
     for _, distances in _blocks(hashes):
         counts += np.bincount(distances[distances <= max_distance], minlength=max_distance + 1)
@@ -78,17 +78,17 @@ THUMBNAIL_SIDE, FINE_SIDE = 64, 128
 FIRST_BOUND = 0.90
 """Correlation at THUMBNAIL_SIDE below which a pair is not looked at more closely."""
 SAME_BOUND, ALIKE_BOUND = 0.94, 0.88
-"""Correlation at FINE_SIDE from which two pictures are called one, and from which somebody should look."""
+"""Correlation at FINE_SIDE from which two images are called one, and from which somebody should look."""
 _THUMBNAIL_BLUR, _FINE_BLUR = 4.0, 2.0
 _STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
 _LEAST_OVERLAP = 0.6
 _CHUNK = 4096
 FLAT_LEVELS = 4.0
-"""A picture whose gray values deviate by less shows nothing."""
+"""An image whose gray values deviate by less shows nothing."""
 
 
 def thumbnail(pixels: np.ndarray, side: int = THUMBNAIL_SIDE) -> np.ndarray:
-    """The picture as a square of that side, whatever its aspect."""
+    """The image as a square of that side, whatever its aspect."""
     return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
 
 
@@ -108,15 +108,15 @@ def coarse_similarity(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def thumbnails_agree(pair: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Whether two thumbnails are alike enough to compare their pictures."""
+    """Whether two thumbnails are alike enough to compare their images."""
     return _aligned_correlation(*pair, blur=_THUMBNAIL_BLUR, start=None)[0] >= FIRST_BOUND
 
 
 def fine_similarity(one: np.ndarray, other: np.ndarray) -> float:
-    """Correlation of the fine structure of two pictures, -1..1, to be held against the bounds."""
+    """Correlation of the fine structure of two images, -1..1, to be held against the bounds."""
     _, coarse = _aligned_correlation(thumbnail(one), thumbnail(other), blur=_THUMBNAIL_BLUR, start=None)
     coarse[:, 2] *= FINE_SIDE / THUMBNAIL_SIDE
-    fine = (thumbnail(picture, FINE_SIDE) for picture in (one, other))
+    fine = (thumbnail(image, FINE_SIDE) for image in (one, other))
     return _aligned_correlation(*fine, blur=_FINE_BLUR, start=coarse)[0]
 
 

@@ -1,4 +1,4 @@
-"""The bytes a picture is stored as: PNG or JPEG with gray pixels and nothing else in them.
+"""The bytes an image is stored as: PNG or JPEG with gray pixels and nothing else in them.
 
 A file that already is what would be stored goes in as it is, without its metadata: nothing is lost, and encoding, the
 most expensive part after decoding, is saved.
@@ -26,12 +26,12 @@ _KEPT_SEGMENTS = frozenset({0xC0, 0xC1, 0xC2, 0xC4, 0xDB, 0xDD, _START_OF_SCAN})
 
 
 def encode_png(image: Image.Image) -> bytes:
-    """An 8-bit gray picture as PNG; lossless, and nothing but pixels is in it."""
+    """An 8-bit gray image as PNG; lossless, and nothing but pixels is in it."""
     return cv2.imencode(".png", np.asarray(image), _PNG_OPTIONS)[1].tobytes()
 
 
 def encode_jpeg(image: Image.Image) -> bytes:
-    """An 8-bit gray picture as JPEG of JPEG_QUALITY; nothing but pixels is in it."""
+    """An 8-bit gray image as JPEG of JPEG_QUALITY; nothing but pixels is in it."""
     file = BytesIO()
     image.save(file, "JPEG", quality=JPEG_QUALITY)  # the bytes of OpenCV, which would want the pixels copied first
     return file.getvalue()
@@ -42,8 +42,8 @@ def is_jpeg(content: bytes) -> bool:
 
 
 def bare_file(content: bytes) -> bytes | None:
-    """The same picture in the same pixels without any metadata; None where the file is no plain 8-bit gray PNG or
-    JPEG of a single scan. The content must be of a picture that could be decoded."""
+    """The same image in the same pixels without any metadata; None where the file is no plain 8-bit gray PNG or
+    JPEG of a single scan. The content must be of an image that could be decoded."""
     if content.startswith(PNG_START):
         return _bare_png(content)
     return _bare_jpeg(content) if is_jpeg(content) else None

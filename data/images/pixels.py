@@ -1,4 +1,4 @@
-"""Limits and gray values that every image reader shares: sizes of files and pictures, and how pixels become 8 bits."""
+"""Limits and gray values that every image reader shares: sizes of files and images, and how pixels become 8 bits."""
 
 import math
 import stat
@@ -18,29 +18,29 @@ MAX_PIXELS = 40_000_000
 MIN_SIDE = 16
 
 
-class ImageRefused(ValueError):  # noqa: N818 (it names what happened to the picture)
-    """A picture that cannot be used; the message names the file and says why."""
+class ImageRejected(ValueError):  # noqa: N818 (it names what happened to the image)
+    """An image that cannot be used; the message names the file and says why."""
 
 
 def read_bytes(path: Path, *, name: str = "") -> bytes:
     """The content of a regular file of at most MAX_FILE_BYTES.
 
     Raises:
-        ImageRefused: absent, unreadable, not a regular file, or larger.
+        ImageRejected: absent, unreadable, not a regular file, or larger.
     """
     name = name or str(path)
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ImageRefused(f"{name}: is not a file")
+            raise ImageRejected(f"{name}: is not a file")
         if status.st_size > MAX_FILE_BYTES:
-            raise ImageRefused(f"{name}: has {status.st_size} bytes; the limit is {MAX_FILE_BYTES}")
+            raise ImageRejected(f"{name}: has {status.st_size} bytes; the limit is {MAX_FILE_BYTES}")
         with path.open("rb") as file:
             return file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        raise ImageRefused(f"{name}: does not exist") from error
+        raise ImageRejected(f"{name}: does not exist") from error
     except OSError as error:
-        raise ImageRefused(f"{name}: cannot be read ({error.strerror})") from error
+        raise ImageRejected(f"{name}: cannot be read ({error.strerror})") from error
 
 
 def is_dicom(content: bytes) -> bool:
@@ -49,13 +49,13 @@ def is_dicom(content: bytes) -> bool:
 
 
 def check_size(width: int, height: int, *, name: str) -> None:
-    """Raises ImageRefused for more pixels than MAX_PIXELS, or a side below MIN_SIDE."""
+    """Raises ImageRejected for more pixels than MAX_PIXELS, or a side below MIN_SIDE."""
     if width * height > MAX_PIXELS:
-        raise ImageRefused(
-            f"{name}: {width} x {height} pixels are more than the limit of {MAX_PIXELS:,}; shrink the picture first"
+        raise ImageRejected(
+            f"{name}: {width} x {height} pixels are more than the limit of {MAX_PIXELS:,}; shrink the image first"
         )
     if min(width, height) < MIN_SIDE:
-        raise ImageRefused(f"{name}: {width} x {height} pixels are too few to show a chest")
+        raise ImageRejected(f"{name}: {width} x {height} pixels are too few to show a chest")
 
 
 def fitted_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
@@ -64,12 +64,12 @@ def fitted_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def shrunk(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture at that size: each new pixel is the mean of those it covers, which is 3 to 70 times as fast as
+def shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The image at that size: each new pixel is the mean of those it covers, which is 3 to 70 times as fast as
     Pillow's Lanczos."""
-    if picture.size == size:
-        return picture
-    return Image.fromarray(cv2.resize(np.asarray(picture), size, interpolation=cv2.INTER_AREA))
+    if image.size == size:
+        return image
+    return Image.fromarray(cv2.resize(np.asarray(image), size, interpolation=cv2.INTER_AREA))
 
 
 def stretch_to_8_bits(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -81,12 +81,12 @@ def stretch_to_8_bits(values: np.ndarray, low: float, high: float) -> np.ndarray
 
 
 def own_range(pixels: np.ndarray) -> tuple[float, float]:
-    """The 0.5th and 99.5th percentile: what a picture without a window is shown in."""
+    """The 0.5th and 99.5th percentile: what an image without a window is shown in."""
     low, high = np.percentile(pixels, [0.5, 99.5])
     return float(low), float(high)
 
 
 def sampled(pixels: np.ndarray) -> np.ndarray:
-    """Evenly spaced pixels, about a million at most; all of them in a picture of up to a million."""
+    """Evenly spaced pixels, about a million at most; all of them in an image of up to a million."""
     step = math.ceil(math.sqrt(pixels.size / 1e6))
     return pixels[::step, ::step]

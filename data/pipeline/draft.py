@@ -11,7 +11,7 @@ from typing import Annotated, Protocol
 
 import tyro
 
-from data.images.read import PictureFormat, View, read_view
+from data.images.read import ImageFormat, View, read_view
 from data.study import MAX_SIDE, Study
 from vlm.schema.findings import UNLABELED_STUDY
 from vlm.schema.preprocessing import Preprocessing
@@ -19,19 +19,19 @@ from vlm.schema.preprocessing import Preprocessing
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageOptions:
-    """How every picture is read, whatever the source."""
+    """How every image is read, whatever the source."""
 
     max_side: int = MAX_SIDE
-    """Longest side of a stored picture in pixels; larger ones are shrunk, smaller ones kept."""
-    allow_colour: bool = False
-    """Turn coloured pictures to gray instead of refusing them."""
-    image_format: PictureFormat = "auto"
-    """What pictures are stored as. auto: PNG where every gray value comes from a lossless file; else (after shrinking,
+    """Longest side of a stored image in pixels; larger ones are shrunk, smaller ones kept."""
+    allow_color: bool = False
+    """Turn colored images to gray instead of rejecting them."""
+    image_format: ImageFormat = "auto"
+    """What images are stored as. auto: PNG where every gray value comes from a lossless file; else (after shrinking,
     or from a JPEG) JPEG of quality 95, which takes a quarter of the time and half the room."""
-    find_burnt_in_text: bool = True
-    """Warn of pictures that seem to have text burnt in; headers that say so are told of in any case."""
+    find_burned_in_text: bool = True
+    """Warn of images that seem to have text burned in; headers that say so are told of in any case."""
     preprocessing: Annotated[Preprocessing, tyro.conf.OmitArgPrefixes] = field(default_factory=Preprocessing)
-    """Applied to every picture, and saved with the data set."""
+    """Applied to every image, and saved with the data set."""
 
     def __post_init__(self):
         if not 32 <= self.max_side <= MAX_SIDE:
@@ -50,22 +50,22 @@ class Draft(Protocol):
 
     def study(self, options: ImageOptions) -> Study:
         """The study with its pixels; labels that are all UNLABELED will be read from its report. Raises ValueError,
-        with the reason in words, when it must be refused."""
+        with the reason in words, when it must be rejected."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileStudy(Study):
-    """A study with the views that its pictures were read from, and the pictures that were left out of it."""
+    """A study with the views that its images were read from, and the images that were left out of it."""
 
     views: tuple[View, ...] = ()
     is_preprocessed: bool = False
-    """The pictures went through ImageOptions.preprocessing before they were stored."""
-    refused_images: tuple["Refusal", ...] = ()
+    """The images went through ImageOptions.preprocessing before they were stored."""
+    rejected_images: tuple["Rejection", ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refusal:
-    """A study (or a picture of a kept one) that was given and not kept. `split` is "" where it never had one."""
+class Rejection:
+    """A study (or an image of a kept one) that was given and not kept. `split` is "" where it never had one."""
 
     study_id: str
     reason: str
@@ -75,10 +75,10 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a source has to give: how many studies, and one draft (or refusal) for each, in order."""
+    """What a source has to give: how many studies, and one draft (or rejection) for each, in order."""
 
     num_studies: int
-    drafts: Iterator[Draft | Refusal]
+    drafts: Iterator[Draft | Rejection]
     notes: tuple[str, ...] = ()
     """What the user should know before the work starts, a sentence each."""
 
@@ -98,7 +98,7 @@ class Planning:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileDraft:
-    """A study whose pictures are files below `image_root`.
+    """A study whose images are files below `image_root`.
 
     `view_positions` is empty where the source does not say (then DICOM headers are asked). `labels` of None are
     read from the report.
@@ -110,7 +110,7 @@ class FileDraft:
     image_root: Path
     files: tuple[str, ...]
     contents: tuple[bytes | None, ...] = ()
-    """The pictures themselves, where `files` are only their names; None for a path among them."""
+    """The images themselves, where `files` are only their names; None for a path among them."""
     view_positions: tuple[str, ...] = ()
     indication: str = ""
     findings: str = ""
@@ -125,7 +125,7 @@ class FileDraft:
             read_view(
                 content or path_below(self.image_root, file),
                 max_side=options.max_side,
-                allow_colour=options.allow_colour,
+                allow_color=options.allow_color,
                 name=file if content else "",
             )
             for file, content in itertools.zip_longest(self.files, self.contents)
@@ -158,5 +158,5 @@ def path_below(root: Path, file: str) -> Path:
     except (OSError, ValueError) as error:
         raise ValueError(f"image path {file!r} is no path ({error})") from error
     if not inside:
-        raise ValueError(f"image path {file} leaves the image folder {root}; name a folder that holds all pictures")
+        raise ValueError(f"image path {file} leaves the image folder {root}; name a folder that holds all images")
     return path

@@ -1,6 +1,6 @@
-"""From a draft to a row of a data set: pictures read and encoded, text put in order, labels where there are none.
+"""From a draft to a row of a data set: images read and encoded, text put in order, labels where there are none.
 
-What comes out is in the form of `data.study.FEATURES`, with what is to be told of its making; or a `Refusal`.
+What comes out is in the form of `data.study.FEATURES`, with what is to be told of its making; or a `Rejection`.
 """
 
 import dataclasses
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from data.images.burned_in import burnt_in_text
+from data.images.burned_in import burned_in_text
 from data.images.read import View, stored_bytes
-from data.pipeline.draft import Draft, FileStudy, ImageOptions, Refusal
+from data.pipeline.draft import Draft, FileStudy, ImageOptions, Rejection
 from data.reports.clean import TextOptions, prepare_text
 from data.reports.labeler.labeler import label_report
 from data.study import FindingBox, Study
@@ -30,7 +30,7 @@ class BuildOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Warned:
-    """What somebody should look at in a kept study; `view` is the picture's number in the study, from 1."""
+    """What somebody should look at in a kept study; `view` is the image's number in the study, from 1."""
 
     text: str
     view: int
@@ -38,15 +38,15 @@ class Warned:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Built:
-    """A row of FEATURES, its pictures encoded, with what is to be told of its making."""
+    """A row of FEATURES, its images encoded, with what is to be told of its making."""
 
     row: dict[str, Any]
-    refused_images: tuple[Refusal, ...] = ()
+    rejected_images: tuple[Rejection, ...] = ()
     warnings: tuple[Warned, ...] = ()
     text_changes: Mapping[str, int] = field(default_factory=dict)
 
 
-def build_row(draft: Draft, options: BuildOptions) -> Built | Refusal:
+def build_row(draft: Draft, options: BuildOptions) -> Built | Rejection:
     """The row that a draft becomes, or why it does not."""
     try:
         study = draft.study(options.images)
@@ -57,7 +57,7 @@ def build_row(draft: Draft, options: BuildOptions) -> Built | Refusal:
         row = {column.name: getattr(study, column.name) for column in dataclasses.fields(Study)}
         check_text(row)
     except ValueError as error:
-        return Refusal(study_id=draft.study_id, split=draft.split, reason=str(error), files=draft.files)
+        return Rejection(study_id=draft.study_id, split=draft.split, reason=str(error), files=draft.files)
     except Exception as error:
         error.add_note(f"while study {draft.study_id} was prepared")
         raise
@@ -68,8 +68,8 @@ def build_row(draft: Draft, options: BuildOptions) -> Built | Refusal:
     row["boxes"] = [dataclasses.asdict(box) for box in study.boxes]
     return Built(
         row=row,
-        refused_images=study.refused_images if isinstance(study, FileStudy) else (),
-        warnings=burnt_in_warnings(views, options.images),
+        rejected_images=study.rejected_images if isinstance(study, FileStudy) else (),
+        warnings=burned_in_warnings(views, options.images),
         text_changes=text_changes,
     )
 
@@ -84,7 +84,7 @@ def with_prepared_text(study: Study, options: TextOptions) -> tuple[Study, Mappi
     if labels == UNLABELED_STUDY and study.report:
         labels_text = prepared
         if options.drop_prior_sentences:
-            # Such sentences speak of this picture too: "unchanged effusion" is an effusion.
+            # Such sentences speak of this image too: "unchanged effusion" is an effusion.
             labels_text = prepare_text(
                 **texts, options=dataclasses.replace(options, drop_prior_sentences=False), names=names
             )
@@ -93,15 +93,15 @@ def with_prepared_text(study: Study, options: TextOptions) -> tuple[Study, Mappi
     return dataclasses.replace(study, labels=labels, **prepared_texts), prepared.counts
 
 
-def burnt_in_warnings(views: tuple[View | None, ...], options: ImageOptions) -> tuple[Warned, ...]:
+def burned_in_warnings(views: tuple[View | None, ...], options: ImageOptions) -> tuple[Warned, ...]:
     warnings = []
     for number, view in enumerate(views, start=1):
         if view is None:
             continue
-        if view.has_burnt_in_text:
-            warnings.append(Warned(text="its DICOM header says that annotations are burnt in", view=number))
-        elif options.find_burnt_in_text and (seen := burnt_in_text(view.image)):
-            warnings.append(Warned(text=f"seems to have text burnt in ({seen})", view=number))
+        if view.has_burned_in_text:
+            warnings.append(Warned(text="its DICOM header says that annotations are burned in", view=number))
+        elif options.find_burned_in_text and (seen := burned_in_text(view.image)):
+            warnings.append(Warned(text=f"seems to have text burned in ({seen})", view=number))
     return tuple(warnings)
 
 
@@ -116,7 +116,7 @@ def check_text(row: Mapping[str, Any]) -> None:
 
 
 def preprocess_study(study: Study, options: Preprocessing) -> Study:
-    """The study with its pictures preprocessed; boxes move with a cropped border, and go when nothing is left."""
+    """The study with its images preprocessed; boxes move with a cropped border, and go when nothing is left."""
     images = tuple(preprocess(image, options) for image in study.images)
     boxes = study.boxes
     if options.crop_border and boxes:

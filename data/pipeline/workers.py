@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import cv2
 
-from data.pipeline.draft import Draft, Refusal
+from data.pipeline.draft import Draft, Rejection
 from data.pipeline.row import BuildOptions, Built, build_row
 
 Item, Outcome = TypeVar("Item"), TypeVar("Outcome")
@@ -33,9 +33,9 @@ def num_cores() -> int:
 
 
 def build_rows(
-    drafts: Iterable[Draft | Refusal], options: BuildOptions, *, num_workers: int
-) -> Iterator[tuple[Draft | Refusal, Built | Refusal]]:
-    """Each draft with its row or refusal, in the order given; a refusal among the drafts passes through."""
+    drafts: Iterable[Draft | Rejection], options: BuildOptions, *, num_workers: int
+) -> Iterator[tuple[Draft | Rejection, Built | Rejection]]:
+    """Each draft with its row or rejection, in the order given; a rejection among the drafts passes through."""
     build = partial(_build_row, options=options)
     return map_in_order(build, drafts, num_workers=num_workers, if_lost=_lost_study)
 
@@ -119,13 +119,13 @@ class _Pool:
         return ProcessPoolExecutor(num_workers, mp_context=_context(), initializer=_begin_worker)
 
 
-def _build_row(draft: Draft | Refusal, *, options: BuildOptions) -> Built | Refusal:
-    return draft if isinstance(draft, Refusal) else build_row(draft, options)
+def _build_row(draft: Draft | Rejection, *, options: BuildOptions) -> Built | Rejection:
+    return draft if isinstance(draft, Rejection) else build_row(draft, options)
 
 
-def _lost_study(draft: Draft | Refusal) -> Refusal:
+def _lost_study(draft: Draft | Rejection) -> Rejection:
     reason = "the process that read it was killed, or ran out of memory, also when it read nothing else"
-    return Refusal(study_id=draft.study_id, split=draft.split, reason=reason, files=draft.files)
+    return Rejection(study_id=draft.study_id, split=draft.split, reason=reason, files=draft.files)
 
 
 def _context() -> multiprocessing.context.BaseContext:

@@ -1,15 +1,15 @@
 """Writes what became of each study to a new data set folder; it appears whole or not at all, and a kill costs little.
 
 - `dataset_dict.json` and a folder a split, as `datasets` saves them (`data.study.load_studies` reads them);
-- `refused.jsonl`: study_id, split, reason and files of every study that was not kept, one a line; and of pictures left
-  out of a study that was kept, told apart by `"refused": "image"` where studies have `"study"`;
+- `rejected.jsonl`: study_id, split, reason and files of every study that was not kept, one a line; and of images left
+  out of a study that was kept, told apart by `"rejected": "image"` where studies have `"study"`;
 - `warnings.jsonl`: what to know about a kept study: study_id, split, warning and the number of the view, from 1;
 - `preparation.json`: options, counts and versions.
 
 All is made in OUT.partial, whose journal lets the next run go on where one was broken off; the result is the same to
 the byte.
 
-Counts of a preparation: what was kept and refused in each split, and what was changed in texts.
+Counts of a preparation: what was kept and rejected in each split, and what was changed in texts.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from data.pipeline.draft import Draft, Refusal
+from data.pipeline.draft import Draft, Rejection
 from data.pipeline.row import Built
 from data.pipeline.shards import Journal, append_rows, write_frame
 from data.pipeline.staging import UnfinishedFolder
@@ -37,10 +37,10 @@ class SplitTally:
     """What one split holds."""
 
     kept: int = 0
-    refused: int = 0
+    rejected: int = 0
     images: int = 0
-    refused_images: int = 0
-    """Pictures left out of studies that were kept."""
+    rejected_images: int = 0
+    """Images left out of studies that were kept."""
     warnings: int = 0
     reports: int = 0
     labelled: int = 0
@@ -51,7 +51,7 @@ class SplitTally:
     def add(self, built: Built) -> None:
         self.kept += 1
         self.images += len(built.row["images"])
-        self.refused_images += len(built.refused_images)
+        self.rejected_images += len(built.rejected_images)
         self.warnings += len(built.warnings)
         self.reports += bool(built.row["findings"].strip() or built.row["impression"].strip())
         self.labelled += any(code != UNLABELED for code in built.row["labels"])
@@ -60,11 +60,11 @@ class SplitTally:
 
 
 class Tally:
-    """The counts of all splits; `refused` also counts what never had a split."""
+    """The counts of all splits; `rejected` also counts what never had a split."""
 
     def __init__(self):
         self.splits = {split: SplitTally() for split in SPLITS}
-        self.refused = 0
+        self.rejected = 0
         self.text_changes: Counter = Counter()
         """How often each kind of change was made to a text."""
         self.sources: Counter = Counter()
@@ -75,18 +75,18 @@ class Tally:
         return self._total("kept")
 
     @property
-    def refused_images(self) -> int:
-        return self._total("refused_images")
+    def rejected_images(self) -> int:
+        return self._total("rejected_images")
 
     @property
     def warnings(self) -> int:
         return self._total("warnings")
 
-    def add(self, split: str, outcome: Built | Refusal) -> None:
-        if isinstance(outcome, Refusal):
-            self.refused += 1
+    def add(self, split: str, outcome: Built | Rejection) -> None:
+        if isinstance(outcome, Rejection):
+            self.rejected += 1
             if split in self.splits:
-                self.splits[split].refused += 1
+                self.splits[split].rejected += 1
         else:
             self.splits[split].add(outcome)
             self.text_changes.update(outcome.text_changes)
@@ -97,14 +97,14 @@ class Tally:
             split: asdict(counts) | {"positives": {finding: counts.positives[finding] for finding in FINDINGS}}
             for split, counts in self.splits.items()
         }
-        totals = {name: getattr(self, name) for name in ("kept", "refused", "refused_images", "warnings")}
+        totals = {name: getattr(self, name) for name in ("kept", "rejected", "rejected_images", "warnings")}
         changes = dict(sorted(self.text_changes.items()))
         sources = [
             {"source": source, "license": license_name, "kept": count}
             for (source, license_name), count in sorted(self.sources.items())
         ]
         return {
-            "given": self.kept + self.refused,
+            "given": self.kept + self.rejected,
             **totals,
             "text_changes": changes,
             "sources": sources,
@@ -114,7 +114,7 @@ class Tally:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Tally":
         tally = cls()
-        tally.refused = values["refused"]
+        tally.rejected = values["rejected"]
         tally.text_changes.update(values["text_changes"])
         tally.sources.update({(entry["source"], entry["license"]): entry["kept"] for entry in values["sources"]})
         for split, counts in values["splits"].items():
@@ -125,10 +125,10 @@ class Tally:
         return sum(getattr(counts, name) for counts in self.splits.values())
 
 
-REFUSED_FILE, WARNINGS_FILE = "refused.jsonl", "warnings.jsonl"
+REJECTED_FILE, WARNINGS_FILE = "rejected.jsonl", "warnings.jsonl"
 COMMIT_STUDIES, COMMIT_BYTES = 64, 32 * 2**20
-"""So many studies, or so much of their pictures, are held in memory, and are lost by a kill."""
-SHOWN_REFUSALS = 3
+"""So many studies, or so much of their images, are held in memory, and are lost by a kill."""
+SHOWN_REJECTIONS = 3
 VERSIONED = ("datasets", "numpy", "opencv-python-headless", "pillow", "pydicom")
 
 
@@ -158,9 +158,9 @@ class DatasetWriter:
         self._journal = Journal(self._folder.path)
         state = self._journal.state or {"num_done": 0, "digest": "", "tally": Tally().as_json()}
         self.num_done, self._digest, self.tally = state["num_done"], state["digest"], Tally.from_json(state["tally"])
-        self.first_refusals: list[Refusal] = []
+        self.first_rejections: list[Rejection] = []
         self._rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-        self._entries: dict[str, list[dict[str, Any]]] = {REFUSED_FILE: [], WARNINGS_FILE: []}
+        self._entries: dict[str, list[dict[str, Any]]] = {REJECTED_FILE: [], WARNINGS_FILE: []}
         self._num_pending = self._pending_bytes = 0
         self._subjects: dict[str, set[str]] = {split: set() for split in SPLITS}
 
@@ -172,7 +172,7 @@ class DatasetWriter:
             self._folder.discard()
         self._folder.release()
 
-    def remaining(self, drafts: Iterable[Draft | Refusal]) -> Iterator[Draft | Refusal]:
+    def remaining(self, drafts: Iterable[Draft | Rejection]) -> Iterator[Draft | Rejection]:
         """The drafts that no earlier run has done.
 
         Raises:
@@ -191,17 +191,19 @@ class DatasetWriter:
             self._note_subject(draft)
             yield draft
 
-    def add(self, draft: Draft | Refusal, outcome: Built | Refusal) -> None:
+    def add(self, draft: Draft | Rejection, outcome: Built | Rejection) -> None:
         """A draft and what became of it; in the order of the drafts."""
         self.tally.add(draft.split, outcome)
-        if isinstance(outcome, Refusal):
-            self._entries[REFUSED_FILE].append(_refusal_entry("study", outcome))
-            if len(self.first_refusals) < SHOWN_REFUSALS:
-                self.first_refusals.append(outcome)
+        if isinstance(outcome, Rejection):
+            self._entries[REJECTED_FILE].append(_rejection_entry("study", outcome))
+            if len(self.first_rejections) < SHOWN_REJECTIONS:
+                self.first_rejections.append(outcome)
         else:
             self._rows[draft.split].append(outcome.row)
             self._pending_bytes += sum(len(image["bytes"]) for image in outcome.row["images"])
-            self._entries[REFUSED_FILE] += [_refusal_entry("image", refusal) for refusal in outcome.refused_images]
+            self._entries[REJECTED_FILE] += [
+                _rejection_entry("image", rejection) for rejection in outcome.rejected_images
+            ]
             self._entries[WARNINGS_FILE] += [
                 {"study_id": draft.study_id, "split": draft.split, "warning": warning.text, "view": warning.view}
                 for warning in outcome.warnings
@@ -244,15 +246,15 @@ class DatasetWriter:
 
     def _check(self) -> None:
         if not self.tally.kept:
-            reasons = "; ".join(refusal.reason for refusal in self.first_refusals)
+            reasons = "; ".join(rejection.reason for rejection in self.first_rejections)
             raise ValueError(
-                f"no study was kept of {self.num_done}, so nothing was written to {self.out}; the first were refused "
+                f"no study was kept of {self.num_done}, so nothing was written to {self.out}; the first were rejected "
                 f"because: {reasons}"
             )
         check_disjoint(self._subjects)
 
-    def _note_subject(self, draft: Draft | Refusal) -> None:
-        if not isinstance(draft, Refusal):
+    def _note_subject(self, draft: Draft | Rejection) -> None:
+        if not isinstance(draft, Rejection):
             self._subjects[draft.split].add(draft.subject_id)
 
     def _commit(self) -> None:
@@ -267,19 +269,19 @@ class DatasetWriter:
         self._num_pending = self._pending_bytes = 0
 
 
-def _refusal_entry(what: str, refusal: Refusal) -> dict[str, Any]:
+def _rejection_entry(what: str, rejection: Rejection) -> dict[str, Any]:
     return {
-        "refused": what,
-        "study_id": refusal.study_id,
-        "split": refusal.split,
-        "reason": refusal.reason,
-        "files": list(refusal.files),
+        "rejected": what,
+        "study_id": rejection.study_id,
+        "split": rejection.split,
+        "reason": rejection.reason,
+        "files": list(rejection.files),
     }
 
 
-def _chained(digest: str, draft: Draft | Refusal) -> str:
+def _chained(digest: str, draft: Draft | Rejection) -> str:
     """A digest of all drafts so far and this one."""
-    subject_id = "" if isinstance(draft, Refusal) else draft.subject_id
+    subject_id = "" if isinstance(draft, Rejection) else draft.subject_id
     told = json.dumps([digest, draft.study_id, subject_id, draft.split, *draft.files])
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 

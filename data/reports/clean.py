@@ -22,7 +22,7 @@ class TextOptions:
     placeholders: Literal["keep", "unify", "drop"] = "keep"
     """What becomes of words that the source took out (XXXX, ___, [**…**]): unify makes all of them ___."""
     measurements: Literal["keep", "replace"] = "keep"
-    """Replace the number of a measurement, which a picture without scale cannot tell, by ___ ("___ cm nodule")."""
+    """Replace the number of a measurement, which an image without scale cannot tell, by ___ ("___ cm nodule")."""
     list_numbers: Literal["keep", "drop"] = "keep"
     """Drop the numbers and dashes before the items of a list."""
     drop_prior_sentences: bool = False

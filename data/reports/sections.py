@@ -14,7 +14,7 @@ stands in exactly one section, in the order it was written; runs of blanks becom
   sums up ("In summary, …").
 - An addendum adds to the impression where there is one, else to the findings; headings within it are followed.
 - Technique, examination, signatures and who was told are `other`; so is a preliminary ("wet") read, unless nothing
-  else describes the picture.
+  else describes the image.
 """
 
 import re
@@ -151,7 +151,7 @@ def _follows_sentence(text: str, position: int) -> bool:
 
 
 def _section(match: re.Match) -> str:
-    """Of joined names, the one that describes the picture decides."""
+    """Of joined names, the one that describes the image decides."""
     sections = [_first_section(match)]
     sections += [_first_section(_HEADING.fullmatch(name)) for name in _JOINT.split(match.group("joined"))[1:]]
     return next((section for section in ("findings", "impression") if section in sections), sections[0])
@@ -225,7 +225,7 @@ def _paragraphs(text: str) -> list[_Paragraph]:
 
 
 def _find_findings(paragraphs: list[_Paragraph]) -> list[_Paragraph]:
-    """Gives the paragraphs that describe the picture under no heading of their own to the findings."""
+    """Gives the paragraphs that describe the image under no heading of their own to the findings."""
     found, summed_up = [], False
     for paragraph in paragraphs:
         section = paragraph.section

@@ -6,7 +6,7 @@
 A study that was corrected several times counts once: each reader's newest correction replaces that reader's earlier
 ones, and of several readers the newest counts (how far they agree is said). The report is the edited one. A finding
 that the reader flipped or confirmed is as the reader set it; the others are read from the edited report. Studies that
-share a picture, or a patient where one is known, lie in one split.
+share an image, or a patient where one is known, lie in one split.
 """
 
 import dataclasses
@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.corrections.correction import Correction, SavedCorrection, picture_hash
+from data.corrections.correction import Correction, SavedCorrection, image_hash
 from data.corrections.store import Entry, image_file, list_corrections, open_table, read_correction
 from data.images.read import read_image
-from data.pipeline.draft import FileDraft, FileStudy, ImageOptions, Plan, Planning, Refusal
+from data.pipeline.draft import FileDraft, FileStudy, ImageOptions, Plan, Planning, Rejection
 from data.reports.labeler.labeler import label_report, with_no_finding
 from data.study import split_subjects
 from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
@@ -34,7 +34,7 @@ class CorrectionsSource:
     root: Path
     """The folder that was given to the web page as --corrections."""
     license: str = ""
-    """Licence of the pictures, to be kept with each study."""
+    """Licence of the images, to be kept with each study."""
 
     def plan(self, planning: Planning) -> Plan:
         with open_table(self.root) as table:
@@ -53,7 +53,7 @@ class CorrectionsSource:
 
     def _drafts(
         self, newest: Mapping[str, Sequence[Entry]], subject_of: Mapping[str, str], splits: Mapping[str, str]
-    ) -> Iterator["CorrectionDraft | Refusal"]:
+    ) -> Iterator["CorrectionDraft | Rejection"]:
         with open_table(self.root) as table:
             for study, by_reader in newest.items():
                 study_id = f"correction-{study[:16]}"
@@ -64,7 +64,7 @@ class CorrectionsSource:
                     if correction.says_nothing:
                         raise ValueError("its report is empty and no finding is set, so nothing can be learned from it")
                 except ValueError as error:
-                    yield Refusal(study_id=study_id, split=split, reason=str(error), files=files)
+                    yield Rejection(study_id=study_id, split=split, reason=str(error), files=files)
                     continue
                 yield CorrectionDraft(
                     study_id=study_id,
@@ -85,20 +85,20 @@ class CorrectionsSource:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorrectionDraft(FileDraft):
-    """A corrected study; its pictures are as the model saw them, so nothing more may be done to them."""
+    """A corrected study; its images are as the model saw them, so nothing more may be done to them."""
 
     preprocessing: Preprocessing
 
     def study(self, options: ImageOptions) -> FileStudy:
         if options.preprocessing != self.preprocessing:
             raise ValueError(
-                "its pictures are stored as a model saw them that was trained with "
+                "its images are stored as a model saw them that was trained with "
                 f"{_switches(self.preprocessing)}; prepare corrections with just the same"
             )
         for file in self.files:
             path = self.image_root / file
-            if picture_hash(read_image(path)) != path.stem:
-                raise ValueError(f"{path} is not the picture that was corrected; restore it from a copy of the folder")
+            if image_hash(read_image(path)) != path.stem:
+                raise ValueError(f"{path} is not the image that was corrected; restore it from a copy of the folder")
         return dataclasses.replace(FileDraft.study(self, options), is_preprocessed=True)
 
 
@@ -151,7 +151,7 @@ def _survey(table: sqlite3.Connection, newest: Mapping[str, Sequence[Entry]]) ->
         try:
             saved = [read_correction(table, entry.number) for entry in by_reader]
         except ValueError:
-            continue  # refused in its turn
+            continue  # rejected in its turn
         marks[study] = _marks(saved[-1])
         num_contradicted += _is_contradicted(saved[-1].correction)
         if len(saved) > 1:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownSource:
-    """None of these holds reports that radiologists wrote on pictures of adults."""
+    """None of these holds reports that radiologists wrote on images of adults."""
 
     credit: str
     limit: str
@@ -18,8 +18,8 @@ class KnownSource:
 
 KNOWN_SOURCES = {
     "synthetic": KnownSource(
-        credit="Made-up studies of this project (`python -m data.prepare synthetic`), Apache-2.0.",
-        limit="The made-up studies are schematic phantoms with reports from a grammar. Figures on them say that the "
+        credit="Synthetic studies of this project (`python -m data.prepare synthetic`), Apache-2.0.",
+        limit="The synthetic studies are schematic phantoms with reports from a grammar. Figures on them say that the "
         "machinery works and that the model looks at the image; they say nothing about patients.",
     ),
     "kermany": KnownSource(
@@ -29,7 +29,7 @@ KNOWN_SOURCES = {
         "gray and small; the reports beside them are not theirs.",
         limit="The pneumonia X-rays are of children of one hospital, chosen so that most are ill. Of each it was known "
         "whether there is pneumonia, and of which kind, and nothing else; the reports that the model learned on them "
-        "were composed from these labels, in the made-up studies' language. No radiologist wrote them.",
+        "were composed from these labels, in the synthetic studies' language. No radiologist wrote them.",
     ),
     "hannover": KnownSource(
         credit="Hinrich B. Winther et al.: “COVID-19 Image Repository”, Hannover Medical School, figshare, 2020, "

@@ -7,11 +7,11 @@ r"""A folder tree of DICOM files as a source for `data.prepare`: studies by thei
 Studies and patients get pseudonyms, and files are spoken of by number, because paths often hold names; `--link-file`
 and `--show-paths` tell what is what. Files that are not DICOM are left out and counted.
 
-Refused, each with its reason: a study of two patients, or with two different reports; a study none of whose pictures
-is a chest radiograph that can be read; a file that belongs to no study. Pictures that cannot be used are left out of
+Rejected, each with its reason: a study of two patients, or with two different reports; a study none of whose images
+is a chest radiograph that can be read; a file that belongs to no study. Images that cannot be used are left out of
 studies that have others, and listed.
 
-A study of DICOM files, still to be read: its good pictures make the study, the others are listed as left out.
+A study of DICOM files, still to be read: its good images make the study, the others are listed as left out.
 """
 
 import json
@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from data.images.dicom_header import FileHeader, read_file_header
-from data.images.pixels import ImageRefused
+from data.images.pixels import ImageRejected
 from data.images.read import View, read_view
-from data.pipeline.draft import FileStudy, ImageOptions, Plan, Planning, Refusal
+from data.pipeline.draft import FileStudy, ImageOptions, Plan, Planning, Rejection
 from data.pipeline.workers import map_in_order
 from data.reports.pseudonyms import passing_key, pseudonym, read_key
 from data.sources.dicom_index import ArchiveIndex, ArchiveStudy, FoundFile, StudyFile, file_label, find_files
@@ -47,7 +47,7 @@ class DicomFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DicomDraft:
-    """A study whose pictures lie in several DICOM files; ids are pseudonyms."""
+    """A study whose images lie in several DICOM files; ids are pseudonyms."""
 
     study_id: str
     subject_id: str
@@ -65,20 +65,20 @@ class DicomDraft:
 
     def study(self, options: ImageOptions) -> FileStudy:
         views: list[View] = []
-        refused: list[Refusal] = []
+        rejected: list[Rejection] = []
         for file in self.dicom_files:
             try:
                 if file.fault:
-                    raise ImageRefused(f"{file.label}: {file.fault}")
+                    raise ImageRejected(f"{file.label}: {file.fault}")
                 if len(views) == MAX_VIEWS:
-                    raise ImageRefused(f"{file.label}: is one of more than {MAX_VIEWS} pictures of the study")
+                    raise ImageRejected(f"{file.label}: is one of more than {MAX_VIEWS} images of the study")
                 views.append(read_view(file.path, max_side=options.max_side, name=file.label))
-            except ImageRefused as error:
-                refused.append(
-                    Refusal(study_id=self.study_id, split=self.split, reason=str(error), files=(file.label,))
+            except ImageRejected as error:
+                rejected.append(
+                    Rejection(study_id=self.study_id, split=self.split, reason=str(error), files=(file.label,))
                 )
         if not views:
-            raise ValueError(_reasons(refused))
+            raise ValueError(_reasons(rejected))
         return FileStudy(
             study_id=self.study_id,
             subject_id=self.subject_id,
@@ -90,15 +90,15 @@ class DicomDraft:
             source=self.source,
             license=self.license,
             views=tuple(views),
-            refused_images=tuple(refused),
+            rejected_images=tuple(rejected),
         )
 
 
-def _reasons(refused: list[Refusal]) -> str:
+def _reasons(rejected: list[Rejection]) -> str:
     """Each different reason once, with how many files it holds for."""
-    reasons = Counter(refusal.reason.removeprefix(f"{refusal.files[0]}: ") for refusal in refused)
-    if len(refused) == 1:
-        return refused[0].reason
+    reasons = Counter(rejection.reason.removeprefix(f"{rejection.files[0]}: ") for rejection in rejected)
+    if len(rejected) == 1:
+        return rejected[0].reason
     return "; ".join(f"{count} files: {reason}" for reason, count in reasons.items())
 
 
@@ -116,7 +116,7 @@ class DicomSource:
     root: Path
     """Folder with the files, in any folders and under any names."""
     reports: Path | None = None
-    """Table (CSV, JSONL or Parquet) with a report a row. Without it the studies have pictures alone."""
+    """Table (CSV, JSONL or Parquet) with a report a row. Without it the studies have images alone."""
     accession_column: str | None = None
     """Column of --reports with AccessionNumber. By default accession_number or accession."""
     study_uid_column: str | None = None
@@ -133,7 +133,7 @@ class DicomSource:
     """File to write, a line a study, which pseudonym stands for which patient and files. Keep it apart from the data
     set; it is not written unless asked for."""
     show_paths: bool = False
-    """Name files by path instead of number in refused.jsonl and messages, although paths may hold names."""
+    """Name files by path instead of number in rejected.jsonl and messages, although paths may hold names."""
     source_name: str = "dicom"
     license: str = ""
 
@@ -168,13 +168,13 @@ class _Archive:
     key: bytes
     split_of: dict[str, str]
 
-    def drafts(self) -> Iterator[DicomDraft | Refusal]:
+    def drafts(self) -> Iterator[DicomDraft | Rejection]:
         """Each study, then each file that belongs to none."""
         for study in self.index.studies(self._study_id):
             yield self._draft(study)
         for file in self.index.lone_files():
             label = self._label(file)
-            yield Refusal(study_id=file_label(file.number), reason=f"{label}: {file.fault}", files=(label,))
+            yield Rejection(study_id=file_label(file.number), reason=f"{label}: {file.fault}", files=(label,))
 
     def write_links(self, path: Path) -> None:
         """Which pseudonym and which number stand for whom and for what; readable to its owner alone."""
@@ -200,7 +200,7 @@ class _Archive:
         for file in self.index.lone_files():
             yield {"files": {file_label(file.number): _shown(file.path)}}
 
-    def _draft(self, study: ArchiveStudy) -> DicomDraft | Refusal:
+    def _draft(self, study: ArchiveStudy) -> DicomDraft | Rejection:
         study_id, split = self._study_id(study.study_instance_uid), self.split_of[study.subject]
         reports = self.index.reports_of(study)
         fault = ""
@@ -209,7 +209,7 @@ class _Archive:
         elif len(reports) > 1:
             fault = f"the table has {len(reports)} different reports of it"
         if fault:
-            return Refusal(study_id=study_id, split=split, reason=fault, files=tuple(map(self._label, study.files)))
+            return Rejection(study_id=study_id, split=split, reason=fault, files=tuple(map(self._label, study.files)))
         indication, findings, impression = reports[0] if reports else ("", "", "")
         return DicomDraft(
             study_id=study_id,
@@ -231,7 +231,7 @@ class _Archive:
             if file.sop_instance_uid and not fault:
                 first = seen.setdefault(file.sop_instance_uid, label)
                 if first != label:
-                    fault = f"is the picture of {first} once more (SOPInstanceUID)"
+                    fault = f"is the image of {first} once more (SOPInstanceUID)"
             yield DicomFile(path=root / file.path, label=label, fault=fault)
 
     def _label(self, file: StudyFile) -> str:
@@ -297,7 +297,7 @@ def _index_reports(table: Path, columns: dict[str, str], index: ArchiveIndex) ->
 def _notes(source: DicomSource, index: ArchiveIndex) -> list[str]:
     notes = [
         f"{index.num_studies()} studies in the archive; {index.num_lone_files()} files belong to none of them and "
-        "are refused."
+        "are rejected."
     ]
     if source.reports:
         notes.append(f"{index.num_studies_without_report()} studies have no report in the table.")

@@ -5,24 +5,24 @@ reports composed from their labels.
 
 `--root` is the folder as published (`train/NORMAL/IM-0115-0001.jpeg`, `test/PNEUMONIA/person1_virus_6.jpeg`), or one
 with `labels.csv` and `images/` (see `data.sources.kermany`). In all 5,856 X-rays of children, normal or with bacterial
-or viral pneumonia; each is a study. They come without text: reports are composed in the made-up reports' language and
+or viral pneumonia; each is a study. They come without text: reports are composed in the synthetic reports' language and
 say what the label says (`data.sources.kermany`).
 
 The published test folder is the test split, and the rest is divided into train and validation by patient; where there
-is none, all is divided. Refused, each with its reason: a file whose name or row does not tell label and patient, or
-that is no picture; a picture given twice; one of a patient who is also in the test folder.
+is none, all is divided. Rejected, each with its reason: a file whose name or row does not tell label and patient, or
+that is no image; an image given twice; one of a patient who is also in the test folder.
 
-Composes a report for a labelled pneumonia X-ray, in the language of the made-up reports
+Composes a report for a labelled pneumonia X-ray, in the language of the synthetic reports
 (`data.synthetic.grammar.report`).
 
-A report says what the label says and no more: a normal picture has clear lungs and no pneumonia, an ill one has
+A report says what the label says and no more: a normal image has clear lungs and no pneumonia, an ill one has
 pneumonia, with its kind where that is known. Side, zone, degree, heart, pleura and bones, of which the label tells
 nothing, are left out; "the lungs are clear" denies no other finding by name.
 
-The labelled pneumonia X-rays in a folder, in either of two layouts: every picture with its label, patient and split.
+The labelled pneumonia X-rays in a folder, in either of two layouts: every image with its label, patient and split.
 
 - A table `labels.csv` with the columns image, patient and label (normal, bacterial_pneumonia, viral_pneumonia, or
-  pneumonia of no known kind), and the pictures in `images/`.
+  pneumonia of no known kind), and the images in `images/`.
 - As published: folders NORMAL and PNEUMONIA, mostly below `train` and `test`, with file names that tell the patient
   (`IM-0115-0001.jpeg`, `NORMAL2-IM-0383-0001.jpeg`, `person1_bacteria_2.jpeg`).
 
@@ -41,40 +41,40 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
-from data.pipeline.draft import FileDraft, Plan, Planning, Refusal
+from data.pipeline.draft import FileDraft, Plan, Planning, Rejection
 from data.study import left_out, split_subjects
 from data.synthetic.grammar import frames
 from data.synthetic.grammar.sentences import capitalized
 from data.tables.rows import read_rows, require_columns
 from vlm.schema.findings import BLANK, FINDING_INDEX, NEGATIVE, POSITIVE, UNLABELED_STUDY
 
-Picture = Literal["normal", "bacterial_pneumonia", "viral_pneumonia", "pneumonia"]
-"""What a picture is labelled as; the last where nobody says which kind."""
-PICTURES = get_args(Picture)
+ImageClass = Literal["normal", "bacterial_pneumonia", "viral_pneumonia", "pneumonia"]
+"""What an image is labelled as; the last where nobody says which kind."""
+IMAGE_CLASSES = get_args(ImageClass)
 
 _FINDING_NAMES = ("{kind} pneumonia", "pneumonia of {kind} origin")
 
 
-def labels_of(picture: Picture) -> tuple[int, ...]:
+def labels_of(image_class: ImageClass) -> tuple[int, ...]:
     """The 14 codes: Pneumonia and No Finding as the grammar codes them; nobody looked for the others."""
     labels = list(UNLABELED_STUDY)
-    is_normal = picture == "normal"
+    is_normal = image_class == "normal"
     labels[FINDING_INDEX["Pneumonia"]] = NEGATIVE if is_normal else POSITIVE
     labels[FINDING_INDEX["No Finding"]] = POSITIVE if is_normal else BLANK
     return tuple(labels)
 
 
-def compose_sections(picture: Picture, study_id: str, seed: int) -> tuple[str, str]:
+def compose_sections(image_class: ImageClass, study_id: str, seed: int) -> tuple[str, str]:
     """Findings and impression; study and seed choose the wording, on every machine the same."""
-    wordings = all_wordings(picture)
+    wordings = all_wordings(image_class)
     drawn = hashlib.blake2b(f"{seed}:{study_id}".encode(), digest_size=8).digest()
     return wordings[int.from_bytes(drawn) % len(wordings)]
 
 
 @cache
-def all_wordings(picture: Picture) -> tuple[tuple[str, str], ...]:
-    """Every (findings, impression) that a picture may get; all are equally likely, and some stand there twice."""
-    return tuple(_normal() if picture == "normal" else _pneumonia(picture.removesuffix("pneumonia").strip("_")))
+def all_wordings(image_class: ImageClass) -> tuple[tuple[str, str], ...]:
+    """Every (findings, impression) that an image may get; all are equally likely, and some stand there twice."""
+    return tuple(_normal() if image_class == "normal" else _pneumonia(image_class.removesuffix("pneumonia").strip("_")))
 
 
 def _normal() -> list[tuple[str, str]]:
@@ -112,7 +112,7 @@ def _brief(name: str) -> list[str]:
 TABLE, IMAGES = "labels.csv", "images"
 _SUFFIXES = {".jpeg", ".jpg", ".png", ".webp"}
 _PARTS = {"train": "train", "val": "train", "test": "test"}
-"""Published folders: of `val` there are but 16 pictures, which count to those that are divided by patient."""
+"""Published folders: of `val` there are but 16 images, which count to those that are divided by patient."""
 _NAMES = {
     "NORMAL": re.compile(r"((?:NORMAL2-)?IM-\d+)(?:-\d+)*"),
     "PNEUMONIA": re.compile(r"(person\d+_(bacteria|virus))(?:_\d+)*"),
@@ -124,14 +124,14 @@ _NUMBER = re.compile(r"person(\d+)")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabeledFile:
-    """A picture as the folder has it. `part` is train or test where the folder says so, else ""; `fault` tells why it
+    """An image as the folder has it. `part` is train or test where the folder says so, else ""; `fault` tells why it
     cannot be used."""
 
     file: str
-    """From the folder that holds all pictures."""
+    """From the folder that holds all images."""
     study_id: str
     subject_id: str = ""
-    picture: Picture = "normal"
+    image_class: ImageClass = "normal"
     part: str = ""
     fault: str = ""
 
@@ -152,12 +152,12 @@ def read_files(root: Path) -> tuple[Path, list[LabeledFile]]:
         raise ValueError(f"--root {root} is no folder; name the one with the pneumonia X-rays")
     if (root / TABLE).is_file():
         if not (root / IMAGES).is_dir():
-            raise ValueError(f"{root} has {TABLE}, but no folder {IMAGES} with its pictures")
+            raise ValueError(f"{root} has {TABLE}, but no folder {IMAGES} with its images")
         return root / IMAGES, list(_from_table(root / TABLE))
     files = list(_from_folders(root))
     if not files:
         raise ValueError(
-            f"--root {root} has neither {TABLE} with {IMAGES}/ nor pictures in folders {' and '.join(_NAMES)}; name "
+            f"--root {root} has neither {TABLE} with {IMAGES}/ nor images in folders {' and '.join(_NAMES)}; name "
             "the folder that holds them (chest_xray, as published)"
         )
     return root, files
@@ -175,11 +175,13 @@ def _from_table(table: Path) -> Iterator[LabeledFile]:
             fault = (
                 f"row {row.number} of {table.name} names no patient; without one it cannot be kept out of two splits"
             )
-        elif not fault and label not in PICTURES:
-            fault = f"row {row.number} of {table.name} has the label {label!r}, which is none of {', '.join(PICTURES)}"
+        elif not fault and label not in IMAGE_CLASSES:
+            fault = (
+                f"row {row.number} of {table.name} has the label {label!r}, which is none of {', '.join(IMAGE_CLASSES)}"
+            )
         study_id = Path(file).stem or f"row {row.number}"
         yield LabeledFile(
-            file=file, study_id=study_id, subject_id=patient, picture="normal" if fault else label, fault=fault
+            file=file, study_id=study_id, subject_id=patient, image_class="normal" if fault else label, fault=fault
         )
 
 
@@ -197,18 +199,18 @@ def _from_folders(root: Path) -> Iterator[LabeledFile]:
 def _from_name(path: Path, root: Path, kind: str, part: str) -> LabeledFile:
     file, match = str(path.relative_to(root)), _NAMES[kind].fullmatch(path.stem)
     if path.suffix.lower() not in _SUFFIXES:
-        fault = f"{file} is no picture by its name ({', '.join(sorted(_SUFFIXES))})"
+        fault = f"{file} is no image by its name ({', '.join(sorted(_SUFFIXES))})"
     elif not match:
         fault = f"the name of {file} tells no patient; expected one like {_EXAMPLES[kind]}"
     else:
-        picture = "normal" if kind == "NORMAL" else _KINDS[match[2]]
-        return LabeledFile(file=file, study_id=path.stem, subject_id=match[1], picture=picture, part=part)
+        image_class = "normal" if kind == "NORMAL" else _KINDS[match[2]]
+        return LabeledFile(file=file, study_id=path.stem, subject_id=match[1], image_class=image_class, part=part)
     return LabeledFile(file=file, study_id=path.stem, part=part, fault=fault)
 
 
 SOURCE, LICENSE = "kermany", "CC BY 4.0"
 VIEW_POSITION = "AP"
-"""Of every picture: "chest X-ray images (anterior-posterior)" (Kermany et al. 2018)."""
+"""Of every image: "chest X-ray images (anterior-posterior)" (Kermany et al. 2018)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,13 +233,13 @@ class KermanySource:
 
     def _draft(
         self, file: LabeledFile, folder: Path, tested: set[str], split_of: dict[str, str], seed: int
-    ) -> FileDraft | Refusal:
+    ) -> FileDraft | Rejection:
         fault = file.fault
         if not fault and file.subject_id in tested:
             fault = left_out(file.subject_id, file.part or "train", "test")
         if fault:
-            return Refusal(study_id=file.study_id, reason=fault, files=(file.file,), split=file.part)
-        findings, impression = compose_sections(file.picture, file.study_id, seed) if self.reports else ("", "")
+            return Rejection(study_id=file.study_id, reason=fault, files=(file.file,), split=file.part)
+        findings, impression = compose_sections(file.image_class, file.study_id, seed) if self.reports else ("", "")
         return FileDraft(
             study_id=file.study_id,
             subject_id=file.subject_id,
@@ -247,7 +249,7 @@ class KermanySource:
             view_positions=(VIEW_POSITION,),
             findings=findings,
             impression=impression,
-            labels=labels_of(file.picture),
+            labels=labels_of(file.image_class),
             source=SOURCE,
             license=LICENSE,
         )
@@ -274,10 +276,10 @@ def _split_subjects(files: list[LabeledFile], tested: set[str], planning: Planni
 
 
 def _notes(files: list[LabeledFile], tested: set[str]) -> tuple[str, ...]:
-    counts = Counter(file.picture for file in files if not file.fault)
-    labels = ", ".join(f"{count} {picture.replace('_', ' ')}" for picture, count in sorted(counts.items()))
+    counts = Counter(file.image_class for file in files if not file.fault)
+    labels = ", ".join(f"{count} {image_class.replace('_', ' ')}" for image_class, count in sorted(counts.items()))
     patients = len({file.subject_id for file in files if not file.fault})
-    notes = [f"{labels or 'no pictures with a label'}, of {patients} patients."]
+    notes = [f"{labels or 'no images with a label'}, of {patients} patients."]
     if tested:
         notes.append(f"the published test folder is the test split ({len(tested)} patients).")
     return tuple(notes)

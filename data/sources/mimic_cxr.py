@@ -5,7 +5,7 @@
 `--root` holds `files/p10/p10000032/s50414267/<dicom_id>.jpg` (or `.dcm`) and the tables `mimic-cxr-<version>-split`,
 `-metadata`, `-chexpert` and `-negbio` (`.csv` or `.csv.gz`). Reports are in `mimic-cxr-reports.zip`, in the folder it
 unpacks to, or beside the studies' folders. MIMIC-CXR itself has no tables but `cxr-record-list.csv.gz`: name the folder
-of the others by `--tables`. Where only a part of the images is there, the other studies are listed as refused.
+of the others by `--tables`. Where only a part of the images is there, the other studies are listed as rejected.
 
 The texts are access-restricted; so is what is made from them.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.pipeline.draft import FileDraft, Plan, Planning, Refusal
+from data.pipeline.draft import FileDraft, Plan, Planning, Rejection
 from data.reports.sections import split_sections
 from data.sources.mimic_cxr_tables import MimicIndex, MimicReports, find_tables, read_tables, study_path
 from data.study import later_split, left_out, split_subjects
@@ -83,10 +83,10 @@ def _split_subjects(index: MimicIndex, planning: Planning) -> dict[int, str]:
 
 def _drafts(
     root: Path, index: MimicIndex, split_of: dict[int, str], reports: MimicReports
-) -> Iterator[FileDraft | Refusal]:
+) -> Iterator[FileDraft | Rejection]:
     folder = root / "files" if (root / "files").is_dir() else root
     for which, fault in index.damaged_rows:
-        yield Refusal(study_id=which, reason=fault)
+        yield Rejection(study_id=which, reason=fault)
     for subject, study, images in _studies(index):
         split = split_of[subject] if index.splits is None else index.splits.get(study, "")
         path, files = study_path(subject, study), ()
@@ -106,7 +106,7 @@ def _drafts(
                 raise ValueError("has neither a report nor labels")
         except ValueError as error:
             files = files or tuple(f"{path}/{dicom_id}" for dicom_id, _ in images)
-            yield Refusal(study_id=str(study), reason=str(error), files=files, split=split)
+            yield Rejection(study_id=str(study), reason=str(error), files=files, split=split)
             continue
         yield FileDraft(
             study_id=str(study),

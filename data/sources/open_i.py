@@ -9,7 +9,7 @@
   also tells which of their images are frontal and which lateral: the XML does not;
 - R2Gen's images, with its `annotation.json` named by `--annotation`.
 
-A study is a patient ("CXR12"). Refused, each with its reason: a report that cannot be read, has neither findings nor
+A study is a patient ("CXR12"). Rejected, each with its reason: a report that cannot be read, has neither findings nor
 impression, or names no image; a study given twice with different texts; one whose images are absent; one that is
 not in the annotation whose split is followed.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.images.read import UNKNOWN_VIEW
-from data.pipeline.draft import FileDraft, Plan, Planning, Refusal
+from data.pipeline.draft import FileDraft, Plan, Planning, Rejection
 from data.sources.open_i_archives import OpenIImages, files_below
 from data.sources.open_i_reports import (
     PROJECTIONS_TABLE,
@@ -48,7 +48,7 @@ class OpenISource:
     """Folder with the archives, packed or unpacked, or with Kaggle's files."""
     annotation: Path | None = None
     """R2Gen's annotation.json, whose split is then followed. Without it, a seeded split by patient."""
-    unlisted: Literal["refuse", "train"] = "refuse"
+    unlisted: Literal["reject", "train"] = "reject"
     """What becomes of studies that --annotation does not name."""
 
     def plan(self, planning: Planning) -> Plan:
@@ -56,7 +56,7 @@ class OpenISource:
             raise ValueError(f"--root {self.root} is no folder; name the one with Open-i's files")
         contents = _read(self)
         images = OpenIImages(self.root, contents.files, folder=planning.work, wanted=contents.image_keys)
-        reports = _refuse_contradictions(contents.reports) + _unreported(contents, images)
+        reports = _reject_contradictions(contents.reports) + _unreported(contents, images)
         reports.sort(key=lambda report: (len(report.study_id), report.study_id))
         split_of = {f"CXR{number}": entry.split for number, entry in contents.annotated.items()}
         if not split_of:
@@ -67,7 +67,7 @@ class OpenISource:
 
     def _draft(
         self, report: OpenIReport, contents: "_Contents", images: OpenIImages, split_of: dict[str, str]
-    ) -> FileDraft | Refusal:
+    ) -> FileDraft | Rejection:
         split = split_of.get(report.study_id, "train" if self.unlisted == "train" else "")
         try:
             if report.fault:
@@ -80,7 +80,7 @@ class OpenISource:
             others = entry.files if entry else ()
             folder, files = images.find(report.images, others=others, origin=report.origin)
         except ValueError as error:
-            return Refusal(study_id=report.study_id, reason=str(error), files=report.images, split=split)
+            return Rejection(study_id=report.study_id, reason=str(error), files=report.images, split=split)
         named = report.images if files != others else ()  # R2Gen's files do not tell which view they are
         projections = [contents.projections.get(key, "") for key in named]
         positions = tuple(view_position(word, report.caption) or UNKNOWN_VIEW for word in projections)
@@ -137,7 +137,7 @@ def _read(source: OpenISource) -> _Contents:
     return _Contents(files=files, reports=reports, annotated=annotated, projections=projections, faults=faults)
 
 
-def _refuse_contradictions(reports: list[OpenIReport]) -> list[OpenIReport]:
+def _reject_contradictions(reports: list[OpenIReport]) -> list[OpenIReport]:
     """A study that is given with different texts gets a fault each time: which is the right one nobody knows."""
     texts, origins = defaultdict(set), defaultdict(list)
     for report in reports:

@@ -4,10 +4,10 @@ r"""A table of studies as a source for `data.prepare`: CSV, JSONL, Parquet or a 
         --label-column label --label-map '{"normal": {"No Finding": "positive"}}' --out runs/studies
 
 A row is a study; its image column holds a path, or several (a list, or a text with --image-separator), or, in a Hugging
-Face data set, the pictures themselves. With --group-rows each row is a view, and rows with one study id make one study.
+Face data set, the images themselves. With --group-rows each row is a view, and rows with one study id make one study.
 
-Refused, each with its reason: a row without image; more than MAX_VIEWS of them; a study with neither report nor
-labels (unless the table has neither: then the pictures alone are kept); a study of a patient who is also in a split
+Rejected, each with its reason: a row without image; more than MAX_VIEWS of them; a study with neither report nor
+labels (unless the table has neither: then the images alone are kept); a study of a patient who is also in a split
 that matters more (test before validation before train), so that what is tested was never learned.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tyro
 
-from data.pipeline.draft import FileDraft, Plan, Planning, Refusal
+from data.pipeline.draft import FileDraft, Plan, Planning, Rejection
 from data.study import later_split, left_out, split_subjects
 from data.tables.huggingface import StoredTable, open_folder, open_hub
 from data.tables.labels import read_label_map
@@ -175,8 +175,8 @@ def survey_table(source: TableSource, table: TableFile | StoredTable, reading: R
 
 def drafts_of(
     source: TableSource, table: TableFile | StoredTable, reading: Reading, survey: Survey
-) -> Iterator[FileDraft | Refusal]:
-    """The second pass: a draft or a refusal for each study, in the order of the table."""
+) -> Iterator[FileDraft | Rejection]:
+    """The second pass: a draft or a rejection for each study, in the order of the table."""
     image_root = source.image_root
     if image_root is None:
         image_root = source.table.parent if source.table and source.table.is_file() else source.table or Path()
@@ -194,7 +194,7 @@ def drafts_of(
         fault = entry.fault or left_out(entry.subject_id, entry.split, split)
         if fault:
             study_id = entry.study_id or f"row {entry.number}"
-            yield Refusal(study_id=study_id, reason=fault, files=entry.images, split=entry.split)
+            yield Rejection(study_id=study_id, reason=fault, files=entry.images, split=entry.split)
             continue
         yield FileDraft(
             study_id=entry.study_id,

@@ -1,14 +1,14 @@
-"""Draws what a made-up study shows: findings that go together in life, each with a place of its own.
+"""Draws what a synthetic study shows: findings that go together in life, each with a place of its own.
 
 A study follows one of a few stories (heart failure, infection, intensive care, trauma, ...); each adds its findings
 with some probability, and any finding can also turn up by chance. Findings that would hide one another in the
-picture are put in other zones, or left out.
+image are put in other zones, or left out.
 
-What a made-up study shows, before it is drawn or written: the findings with side, zone and degree.
+What a synthetic study shows, before it is drawn or written: the findings with side, zone and degree.
 
 The renderer (`data.synthetic.phantom`) and the report grammar (`data.synthetic.grammar.report`) both read a Scene
 and nothing else,
-so a report can say only what the picture shows.
+so a report can say only what the image shows.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ Degree = Literal["", "minimal", "small", "moderate", "large"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SceneFinding:
     """One thing drawn. `kind` says which form of the finding it is (`KINDS`); sides are the patient's:
-    the patient's left lies at the right of a frontal picture. `uncertain` things are drawn faintly."""
+    the patient's left lies at the right of a frontal image. `uncertain` things are drawn faintly."""
 
     finding: str
     kind: str = ""
@@ -36,7 +36,7 @@ class SceneFinding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
-    """What the views of one made-up examination show; no entries means a normal chest (devices aside)."""
+    """What the views of one synthetic examination show; no entries means a normal chest (devices aside)."""
 
     findings: tuple[SceneFinding, ...]
     view_positions: tuple[str, ...]
@@ -65,7 +65,7 @@ KINDS = {
         "chest tube",
     ),
 }
-"""Forms of each finding. Each must be recognisable in the picture, and each has words of its own."""
+"""Forms of each finding. Each must be recognisable in the image, and each has words of its own."""
 
 
 _STORIES = {
@@ -309,7 +309,7 @@ def _devices(rng: np.random.Generator, story: str, found: list[SceneFinding]) ->
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """What one made-up study shows; about a fifth of the studies are normal, a tenth of those with devices."""
+    """What one synthetic study shows; about a fifth of the studies are normal, a tenth of those with devices."""
     names = list(_STORIES)
     story = names[int(rng.choice(len(names), p=[_STORIES[name][0] for name in names]))]
     chances = _STORIES[story][1]

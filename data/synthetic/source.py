@@ -1,6 +1,6 @@
-"""Made-up studies as a source for `data.prepare`: a seed and a number in, drafts out that are drawn by the workers.
+"""Synthetic studies as a source for `data.prepare`: a seed and a number in, drafts out that are drawn by the workers.
 
-Made-up studies: a scene, its pictures and its report, from a seed and a number alone.
+Synthetic studies: a scene, its images and its report, from a seed and a number alone.
 
 `make_study(seed, index)` gives the same study on every machine and in any order, so that data sets can be made in
 parallel and grown later without changing what is there.
@@ -24,14 +24,14 @@ def make_scene(seed: int, index: int) -> Scene:
 
 
 def make_study(seed: int, index: int, size: int = 224, *, department: int = 0) -> Study:
-    """The made-up study number `index` of a series; pictures have `size` pixels a side. Its report is in the wordings
+    """The synthetic study number `index` of a series; images have `size` pixels a side. Its report is in the wordings
     of one `department`, or in all there are (0).
 
     Two studies out of five belong to a subject who has two; they are neighbours in the series.
     """
-    scene_rng, picture_rng, report_rng = _generators(seed, index)
+    scene_rng, image_rng, report_rng = _generators(seed, index)
     scene = sample_scene(scene_rng)
-    images, boxes = draw_study(scene, picture_rng, size)
+    images, boxes = draw_study(scene, image_rng, size)
     if department:
         report_rng = Department(report_rng.bit_generator, department)
     written = write_report(scene, report_rng)
@@ -52,7 +52,7 @@ def make_study(seed: int, index: int, size: int = 224, *, department: int = 0) -
 
 def _generators(seed: int, index: int) -> list[np.random.Generator]:
     if seed < 0 or index < 0:
-        raise ValueError(f"a made-up study needs seed and index of 0 or more, got seed {seed} and index {index}")
+        raise ValueError(f"a synthetic study needs seed and index of 0 or more, got seed {seed} and index {index}")
     return [np.random.default_rng(child) for child in np.random.SeedSequence([seed, index]).spawn(3)]
 
 
@@ -63,7 +63,7 @@ def subject_id(seed: int, index: int) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyntheticDraft:
-    """A made-up study that is still to be drawn."""
+    """A synthetic study that is still to be drawn."""
 
     study_id: str
     subject_id: str
@@ -80,7 +80,7 @@ class SyntheticDraft:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyntheticSource:
-    """Made-up studies: chest phantoms with findings, and reports of them."""
+    """Synthetic studies: chest phantoms with findings, and reports of them."""
 
     num_studies: int = 1000
     """How many."""

@@ -1,6 +1,6 @@
 """A Hugging Face data set as a table: a folder that `save_to_disk` wrote, a folder of Parquet files, or a hub id.
 
-Its pictures may be inside. A cell then holds a name for each, "train[17]" or "train[17][0]", by which `content` finds
+Its images may be inside. A cell then holds a name for each, "train[17]" or "train[17][0]", by which `content` finds
 the bytes; all else is read without them.
 """
 
@@ -19,7 +19,7 @@ from data.tables.rows import Row
 
 BATCH_ROWS = 32
 SPLIT_COLUMN = "split"
-_PICTURE = re.compile(r"(\w+)\[(\d+)\](?:\[(\d+)\])?")
+_IMAGE = re.compile(r"(\w+)\[(\d+)\](?:\[(\d+)\])?")
 _FAILURES = (OSError, ValueError, TypeError, KeyError, DatasetGenerationError, pyarrow.ArrowException)
 """What `datasets` raises over files that it cannot make sense of."""
 
@@ -41,21 +41,21 @@ class StoredTable:
     def rows(self) -> Iterator[Row]:
         number = 0
         for split, rows in self.splits.items():
-            pictures = [field.name for field in rows.data.schema if _holds_pictures(field.type)]
+            images = [field.name for field in rows.data.schema if _holds_images(field.type)]
             words = {name: kind.names for name, kind in rows.features.items() if isinstance(kind, datasets.ClassLabel)}
             given = {SPLIT_COLUMN: split} if len(self.splits) > 1 else {}
             for start in range(0, len(rows), BATCH_ROWS):
                 batch = rows.with_format("arrow")[start : start + BATCH_ROWS]
-                cells = {name: _picture_names(batch[name], split, start) for name in pictures}
-                for index, values in enumerate(batch.drop_columns(pictures).to_pylist()):
+                cells = {name: _image_names(batch[name], split, start) for name in images}
+                for index, values in enumerate(batch.drop_columns(images).to_pylist()):
                     number += 1
                     for name, names in words.items():
                         values[name] = names[values[name]] if values[name] in range(len(names)) else None
-                    yield Row(number=number, values=given | values | {name: cells[name][index] for name in pictures})
+                    yield Row(number=number, values=given | values | {name: cells[name][index] for name in images})
 
     def content(self, column: str, name: str) -> bytes | None:
-        """The bytes of the picture of that name in a column; None where the name is a path."""
-        match = _PICTURE.fullmatch(name)
+        """The bytes of the image of that name in a column; None where the name is a path."""
+        match = _IMAGE.fullmatch(name)
         if match is None or match[1] not in self.splits:
             return None
         row = int(match[2])
@@ -106,8 +106,8 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error.__cause__ or error).split()) or type(error).__name__
 
 
-def _holds_pictures(kind: pyarrow.DataType) -> bool:
-    """Whether cells are what `datasets` stores pictures as: bytes and path, or a list of such."""
+def _holds_images(kind: pyarrow.DataType) -> bool:
+    """Whether cells are what `datasets` stores images as: bytes and path, or a list of such."""
     if _is_list(kind):
         kind = kind.value_type
     return pyarrow.types.is_struct(kind) and {part.name for part in kind} == {"bytes", "path"}
@@ -117,14 +117,14 @@ def _is_list(kind: pyarrow.DataType) -> bool:
     return pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind) or pyarrow.types.is_fixed_size_list(kind)
 
 
-def _picture_names(cells: pyarrow.ChunkedArray, split: str, start: int) -> list[Any]:
-    """Of each cell the name of its picture, or a list of names: the path where there are no bytes."""
+def _image_names(cells: pyarrow.ChunkedArray, split: str, start: int) -> list[Any]:
+    """Of each cell the name of its image, or a list of names: the path where there are no bytes."""
     names = []
     for chunk in cells.chunks:
         is_list = _is_list(chunk.type)
-        pictures = chunk.flatten() if is_list else chunk
-        inside = pyarrow.compute.struct_field(pictures, "bytes").is_valid().to_pylist()
-        stored = iter(zip(inside, pyarrow.compute.struct_field(pictures, "path").to_pylist(), strict=True))
+        images = chunk.flatten() if is_list else chunk
+        inside = pyarrow.compute.struct_field(images, "bytes").is_valid().to_pylist()
+        stored = iter(zip(inside, pyarrow.compute.struct_field(images, "path").to_pylist(), strict=True))
         lengths = pyarrow.compute.list_value_length(chunk).to_pylist() if is_list else [1] * len(chunk)
         for length in lengths:
             cell = f"{split}[{start + len(names)}]"

@@ -73,7 +73,7 @@ def read_entry(row: Row, reading: Reading) -> Entry:
     try:
         entry = replace(entry, study_id=_text(cells.get("study_id"), "study_id"))
         images = _several(cells["image"], reading.image_separator)
-        # A study without an id of its own goes by its first picture.
+        # A study without an id of its own goes by its first image.
         study_id = entry.study_id or (images[0] if images else "")
         entry = replace(entry, study_id=study_id, images=images)
         if not images:

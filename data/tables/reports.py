@@ -1,4 +1,4 @@
-"""A table of reports without pictures, for archives that hold pictures without reports: rows in, texts with the
+"""A table of reports without images, for archives that hold images without reports: rows in, texts with the
 numbers they are joined by out.
 """
 

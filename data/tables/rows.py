@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableFile:
-    """A table in a file, whose pictures are files of their own."""
+    """A table in a file, whose images are files of their own."""
 
     path: Path
     license: str = ""

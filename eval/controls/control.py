@@ -22,7 +22,7 @@ from eval.metrics.bleu import MAX_ORDER, bleu_from_statistics, ngram_counts
 from eval.metrics.cider import CiderReferences
 from eval.metrics.clinical import is_positive, mean_of_defined
 from eval.metrics.normalization import DEFAULT_NORMALIZATION, normalize_report
-from eval.predictions.prediction import Prediction, Refusal
+from eval.predictions.prediction import Prediction, Rejection
 
 SHUFFLED, BLANK, MISMATCHED = "shuffled images", "blank images", "mismatched views"
 BASELINE, NEAREST, RANDOM = "baseline", "nearest neighbour", "random report"
@@ -30,7 +30,7 @@ CONSTANT, CONSTANT_BLEU, CONSTANT_F1 = "constant sentence", "constant by BLEU-4"
 MOST_FREQUENT = "most frequent report"
 MEANINGS = {
     SHUFFLED: "the model, shown another patient's images",
-    BLANK: "the model, shown gray without any picture; the indication and the number of views remain",
+    BLANK: "the model, shown gray without any image; the indication and the number of views remain",
     MISMATCHED: "the model, shown the right images with the wrong view positions: frontal as lateral, lateral as PA",
     BASELINE: "another checkpoint on the same studies",
     NEAREST: "the report of the training study whose features, as the model sees them, are nearest",
@@ -53,7 +53,7 @@ class Control:
     name: str
     predictions: tuple[Prediction, ...] | None
     reason: str = ""
-    refusals: tuple[Refusal, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
 
 
 def with_reports(predictions: Sequence[Prediction], reports: Sequence[str]) -> list[Prediction]:

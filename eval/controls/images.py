@@ -100,8 +100,8 @@ def _asked(
     if shared["processes"].is_main_process:
         write_lines(folder / f"{predictions_name(name)}.jsonl", ordered)
     if len(ordered) < len(own):
-        reason = f"{len(own) - len(ordered)} studies were refused with {name}, see refused.jsonl"
-        return Control(name=name, predictions=None, reason=reason, refusals=tuple(written.refusals))
+        reason = f"{len(own) - len(ordered)} studies were rejected with {name}, see rejected.jsonl"
+        return Control(name=name, predictions=None, reason=reason, rejections=tuple(written.rejections))
     return Control(name=name, predictions=tuple(ordered))
 
 

@@ -2,7 +2,7 @@
 batch is done.
 
 Several processes share the work: each appends to a file of its own (`predictions.rank1.jsonl`), and the main
-one merges them. A study that cannot be read or written about becomes a Refusal; written + refused = given.
+one merges them. A study that cannot be read or written about becomes a Rejection; written + rejected = given.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ import datasets
 from accelerate import PartialState
 from PIL import Image
 
-from eval.predictions.prediction import AppendedLines, Prediction, Refusal, read_lines, write_lines
+from eval.predictions.prediction import AppendedLines, Prediction, Rejection, read_lines, write_lines
 from eval.predictions.run import Track
 from vlm.explain.attention import attention_peaks
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
@@ -25,7 +25,7 @@ UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What a stored image that is broken raises while it is decoded."""
 GRAY = 128
 _DECIMALS = 4
-"""Of positions in a picture: below a tenth of a pixel."""
+"""Of positions in an image: below a tenth of a pixel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,7 @@ class Written:
     """What came of the jobs: predictions by study_id, and the studies without one."""
 
     predictions: dict[str, Prediction]
-    refusals: list[Refusal]
+    rejections: list[Rejection]
 
 
 def write_predictions(
@@ -62,8 +62,8 @@ def write_predictions(
     name = predictions_name(control)
     done = _read_all(folder, name, Prediction)
     if processes.is_main_process:
-        for leftover in folder.glob(f"{name}.refused.rank*.jsonl"):
-            leftover.unlink()  # refused in an attempt that was killed: tried again
+        for leftover in folder.glob(f"{name}.rejected.rank*.jsonl"):
+            leftover.unlink()  # rejected in an attempt that was killed: tried again
     processes.wait_for_everyone()  # all have read before anyone writes
 
     study_ids = list(studies["study_id"])
@@ -71,25 +71,25 @@ def write_predictions(
     mine = pending[processes.process_index :: processes.num_processes]
     alone = processes.num_processes == 1
     shard = folder / (f"{name}.jsonl" if alone else f"{name}.rank{processes.process_index}.jsonl")
-    refused_shard = folder / f"{name}.refused.rank{processes.process_index}.jsonl"
+    rejected_shard = folder / f"{name}.rejected.rank{processes.process_index}.jsonl"
     advance = track(len(mine), f"reports from {control}" if control else "reports")
-    with AppendedLines(shard) as predictions, AppendedLines(refused_shard) as refusals:
+    with AppendedLines(shard) as predictions, AppendedLines(rejected_shard) as rejections:
         for start in range(0, len(mine), batch_size):
             batch = mine[start : start + batch_size]
             for line in _write_batch(generator, studies, batch, options, control):
-                (refusals if isinstance(line, Refusal) else predictions).write(line)
+                (rejections if isinstance(line, Rejection) else predictions).write(line)
             advance(len(batch))
 
     processes.wait_for_everyone()
     done = _read_all(folder, name, Prediction)
-    refused = list(_read_all(folder, f"{name}.refused", Refusal).values())
+    rejected = list(_read_all(folder, f"{name}.rejected", Rejection).values())
     processes.wait_for_everyone()  # all have read before the main process merges
     ordered = {study_ids[job.study]: done[study_ids[job.study]] for job in jobs if study_ids[job.study] in done}
     if processes.is_main_process:
         write_lines(folder / f"{name}.jsonl", ordered.values())
-        for shard in [*folder.glob(f"{name}.rank*.jsonl"), *folder.glob(f"{name}.refused.rank*.jsonl")]:
+        for shard in [*folder.glob(f"{name}.rank*.jsonl"), *folder.glob(f"{name}.rejected.rank*.jsonl")]:
             shard.unlink()
-    return Written(predictions=ordered, refusals=refused)
+    return Written(predictions=ordered, rejections=rejected)
 
 
 def predictions_name(control: str = "") -> str:
@@ -125,7 +125,7 @@ def _write_batch(
     jobs: Sequence[Job],
     options: GenerationOptions,
     control: str,
-) -> Iterator[Prediction | Refusal]:
+) -> Iterator[Prediction | Rejection]:
     texts = studies.remove_columns("images")
     read: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for job in jobs:
@@ -133,7 +133,7 @@ def _write_batch(
             shown = _blank(texts[job.images_of]) if job.shown == "blank" else studies[job.images_of]
             read.append((texts[job.study], _mismatched(shown) if job.shown == "mismatched" else shown))
         except UNREADABLE as error:
-            yield _refusal(texts[job.study]["study_id"], error, control)
+            yield _rejection(texts[job.study]["study_id"], error, control)
     yield from _write_read(generator, read, options, control)
 
 
@@ -147,7 +147,7 @@ def _mismatched(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"view_positions": positions}
 
 
-def _write_read(generator, read, options, control) -> Iterator[Prediction | Refusal]:
+def _write_read(generator, read, options, control) -> Iterator[Prediction | Rejection]:
     if not read:
         return
     try:
@@ -159,7 +159,7 @@ def _write_read(generator, read, options, control) -> Iterator[Prediction | Refu
         )
     except UNREADABLE as error:
         if len(read) == 1:
-            yield _refusal(read[0][0]["study_id"], error, control)
+            yield _rejection(read[0][0]["study_id"], error, control)
             return
         for one in read:  # one study spoils a batch: the others still get their reports
             yield from _write_read(generator, [one], options, control)
@@ -204,8 +204,8 @@ def boxes_of(study: dict[str, Any]) -> tuple[tuple[float, ...], ...]:
     )
 
 
-def _refusal(study_id: str, error: Exception, control: str) -> Refusal:
-    return Refusal(study_id=study_id, reason=str(error) or type(error).__name__, control=control)
+def _rejection(study_id: str, error: Exception, control: str) -> Rejection:
+    return Rejection(study_id=study_id, reason=str(error) or type(error).__name__, control=control)
 
 
 def _read_all(folder: Path, name: str, line_type: type) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Predictions and references brought together by study: what can be scored, what cannot and why, and what to say.
 
-Nothing is dropped in silence: rows of predictions = scored - filled in + refused.
+Nothing is dropped in silence: rows of predictions = scored - filled in + rejected.
 
 Whether a report looks like English at all: findings are read by English rules, which see nothing in other text.
 """
@@ -13,7 +13,7 @@ from typing import Literal
 from data.reports.labeler.labeler import label_report
 from eval.predictions.entries import ReportEntry
 from eval.predictions.files import POSITION
-from eval.predictions.prediction import Prediction, Refusal
+from eval.predictions.prediction import Prediction, Rejection
 from eval.predictions.tables import ReportTable
 from vlm.schema.findings import UNLABELED_STUDY
 
@@ -47,7 +47,7 @@ class Matched:
     prediction."""
 
     predictions: list[Prediction]
-    refused: list[Refusal]
+    rejected: list[Rejection]
     num_given: int
     num_references: int
     num_missing: int
@@ -62,9 +62,9 @@ def match(predictions: ReportTable, references: ReportTable, missing: MissingPre
         ValueError: no study is in both files, a study has two different reports, or (where `missing` is "error") a
             reference has no prediction.
     """
-    refused: list[Refusal] = []
+    rejected: list[Rejection] = []
     truths = _by_study(references, [], "reference")
-    given = _by_study(predictions, refused, "prediction")
+    given = _by_study(predictions, rejected, "prediction")
     notes = []
     if not predictions.file.has_names and references.file.has_names:
         given = _by_position(predictions, references, given, truths)
@@ -79,7 +79,7 @@ def match(predictions: ReportTable, references: ReportTable, missing: MissingPre
         )
     if absent and missing == "error":
         raise ValueError(f"{len(absent)} of {len(truths)} references have no prediction, first {_first(absent)}")
-    refused += [Refusal(study_id=study_id, reason="no reference has this study_id") for study_id in strangers]
+    rejected += [Rejection(study_id=study_id, reason="no reference has this study_id") for study_id in strangers]
     if strangers:
         notes.append(f"{len(strangers)} predictions have no reference and are not scored, first {_first(strangers)}")
     if absent:
@@ -92,34 +92,34 @@ def match(predictions: ReportTable, references: ReportTable, missing: MissingPre
             continue
         if not truth.report.strip() and truth.labels in (None, UNLABELED_STUDY):
             if prediction is not None:
-                refused.append(Refusal(study_id=study_id, reason="its reference is empty"))
+                rejected.append(Rejection(study_id=study_id, reason="its reference is empty"))
             continue
         num_filled += prediction is None
         scored.append(_scored(study_id, prediction or ReportEntry(number=0, study_id=study_id), truth))
     if not scored:
-        raise ValueError(f"no study can be scored; the first reason: {refused[0].reason}")
+        raise ValueError(f"no study can be scored; the first reason: {rejected[0].reason}")
     return Matched(
         predictions=scored,
-        refused=refused,
+        rejected=rejected,
         num_given=len(predictions.entries),
         num_references=len(truths),
         num_missing=len(absent),
         num_filled=num_filled,
-        notes=(*notes, *_text_notes(scored, refused)),
+        notes=(*notes, *_text_notes(scored, rejected)),
     )
 
 
-def _by_study(table: ReportTable, refused: list[Refusal], what: str) -> dict[str, ReportEntry]:
-    """Entries by study, in order. A row that cannot be read, or repeats another, is refused."""
+def _by_study(table: ReportTable, rejected: list[Rejection], what: str) -> dict[str, ReportEntry]:
+    """Entries by study, in order. A row that cannot be read, or repeats another, is rejected."""
     entries: dict[str, ReportEntry] = {}
     conflicts = []
     for entry in table.entries:
         if entry.fault:
-            refused.append(Refusal(study_id=entry.study_id, reason=entry.fault))
+            rejected.append(Rejection(study_id=entry.study_id, reason=entry.fault))
         elif entry.study_id not in entries:
             entries[entry.study_id] = entry
         elif entries[entry.study_id].report == entry.report:
-            refused.append(Refusal(study_id=entry.study_id, reason=f"row {entry.number} repeats the same {what}"))
+            rejected.append(Rejection(study_id=entry.study_id, reason=f"row {entry.number} repeats the same {what}"))
         else:
             conflicts.append((entry.study_id, entries[entry.study_id].number, entry.number))
     if conflicts:
@@ -167,7 +167,7 @@ def _scored(study_id: str, prediction: ReportEntry, truth: ReportEntry) -> Predi
     )
 
 
-def _text_notes(scored: Sequence[Prediction], refused: Sequence[Refusal]) -> list[str]:
+def _text_notes(scored: Sequence[Prediction], rejected: Sequence[Rejection]) -> list[str]:
     notes = []
     if len({prediction.probabilities is None for prediction in scored}) == 2:
         notes.append("studies without prediction have no probabilities, so none are scored")
@@ -185,8 +185,8 @@ def _text_notes(scored: Sequence[Prediction], refused: Sequence[Refusal]) -> lis
                 f"{len(foreign)} of {len(scored)} {name} may not be English, first {_first(foreign)}: findings are "
                 "read by English rules, which see nothing in other text"
             )
-    if refused:
-        notes.append(f"{len(refused)} rows refused, the first ({refused[0].study_id!r}): {refused[0].reason}")
+    if rejected:
+        notes.append(f"{len(rejected)} rows rejected, the first ({rejected[0].study_id!r}): {rejected[0].reason}")
     return notes
 
 

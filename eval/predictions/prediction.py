@@ -74,7 +74,7 @@ class Prediction:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Refusal:
+class Rejection:
     """A study that got no report, and why. `control` as in Prediction."""
 
     study_id: str
@@ -90,7 +90,7 @@ class AppendedLines:
         _mend_last_line(path)
         self._file = path.open("a", encoding="utf-8")
 
-    def write(self, line: Prediction | Refusal):
+    def write(self, line: Prediction | Rejection):
         self._file.write(_encode(line))
         self._file.flush()
 
@@ -128,7 +128,7 @@ def read_lines(path: Path, line_type: type[Line]) -> list[Line]:
     return list(lines.values())
 
 
-def write_lines(path: Path, lines: Iterable[Prediction | Refusal]):
+def write_lines(path: Path, lines: Iterable[Prediction | Rejection]):
     """A whole file at once: either the old one stands or the new one."""
     unfinished = path.with_name(f"{path.name}.unfinished")
     with unfinished.open("w", encoding="utf-8") as file:
@@ -136,7 +136,7 @@ def write_lines(path: Path, lines: Iterable[Prediction | Refusal]):
     unfinished.replace(path)
 
 
-def _encode(line: Prediction | Refusal) -> str:
+def _encode(line: Prediction | Rejection) -> str:
     return json.dumps(dataclasses.asdict(line), ensure_ascii=False) + "\n"
 
 

@@ -77,7 +77,7 @@ class Probed:
     is_first: np.ndarray
     study_ids: list[str]
     patients: list[str]
-    num_refused: int
+    num_rejected: int
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -140,7 +140,7 @@ def probe(config: ProbeConfig, generator: ReportGenerator, track: Track) -> dict
         "num_learned": len(learned.features),
         "num_studies": len(scores),
         "num_patients": len(set(judged.patients)),
-        "num_refused": learned.num_refused + judged.num_refused,
+        "num_rejected": learned.num_rejected + judged.num_rejected,
         "inverse_penalty": search.best_params_["logisticregression__C"],
         "auroc_of_folds": float(search.best_score_),
         **{name: asdict(interval(values[name], samples[name])) for name in values},
@@ -173,11 +173,11 @@ def _probed(config: ProbeConfig, generator: ReportGenerator, studies, split: str
     features, kept = [], []
     for row in stating:
         try:
-            pictures = generator.picture_features(rows[row]["images"])
+            images = generator.image_features(rows[row]["images"])
         except UNREADABLE as error:
             logger.warning("study %s is left out: %s", rows.select_columns("study_id")[row]["study_id"], error)
         else:
-            features.append(pictures[:, : 2 * generator.model.encoder.width].mean(axis=0))
+            features.append(images[:, : 2 * generator.model.encoder.width].mean(axis=0))
             kept.append(row)
         advance(1)
     study_ids, subjects = rows["study_id"][:], rows["subject_id"][:]
@@ -186,7 +186,7 @@ def _probed(config: ProbeConfig, generator: ReportGenerator, studies, split: str
         is_first=np.array([truths[row] == 0 for row in kept]),
         study_ids=[study_ids[row] for row in kept],
         patients=[subjects[row] or study_ids[row] for row in kept],
-        num_refused=len(stating) - len(kept),
+        num_rejected=len(stating) - len(kept),
     )
 
 

@@ -11,7 +11,7 @@ interval over patients, and the same with other patients' images. What it is and
 A report model asked which of two statements fits: log-probabilities of beginning a report with texts that make it.
 
 Every (indication, images) is asked once, however many studies it stands for; a study whose images cannot be read
-becomes a Refusal.
+becomes a Rejection.
 """
 
 import json
@@ -31,7 +31,7 @@ from eval.controls.control import derangement
 from eval.metrics.bootstrap import NUM_RESAMPLES, interval, point_values, resample
 from eval.metrics.probabilities import ranking_scores
 from eval.predictions.generate import UNREADABLE
-from eval.predictions.prediction import Refusal
+from eval.predictions.prediction import Rejection
 from eval.predictions.run import Track, progress
 from eval.probes.prompts import LeadIn, check_statements, lead_ins, which_stated
 from vlm.checkpoint.store import SHIPPED, checkpoint_hash, told
@@ -50,14 +50,14 @@ def ask(
     *,
     batch_size: int,
     advance: Callable[[int], None],
-) -> tuple[dict[Question, np.ndarray], list[Refusal]]:
+) -> tuple[dict[Question, np.ndarray], list[Rejection]]:
     """For each question the log-probability of each of two statements: of beginning the report with any of the texts
     that make it, none of which may begin with another."""
     questions = list(dict.fromkeys(questions))
-    answers, refusals = {}, []
+    answers, rejections = {}, []
     for start in range(0, len(questions), batch_size):
         batch = questions[start : start + batch_size]
-        read = list(_read(studies, batch, refusals))
+        read = list(_read(studies, batch, rejections))
         if read:
             values = generator.log_probabilities(
                 [study["images"] for _, study in read],
@@ -70,16 +70,16 @@ def ask(
             )
             answers |= {question: row for (question, _), row in zip(read, sums, strict=True)}
         advance(len(batch))
-    return answers, refusals
+    return answers, rejections
 
 
-def _read(studies: datasets.Dataset, questions: Sequence[Question], refusals: list[Refusal]) -> Iterator:
+def _read(studies: datasets.Dataset, questions: Sequence[Question], rejections: list[Rejection]) -> Iterator:
     for question in questions:
         try:
             yield question, studies[question[1]]
         except UNREADABLE as error:
             study_id = studies.select_columns("study_id")[question[1]]["study_id"]
-            refusals.append(Refusal(study_id=study_id, reason=str(error) or type(error).__name__, control=""))
+            rejections.append(Rejection(study_id=study_id, reason=str(error) or type(error).__name__, control=""))
 
 
 FIGURES = {
@@ -175,7 +175,7 @@ def judge(config: StatementsConfig, generator: ReportGenerator, track: Track) ->
     asking = {"texts": texts, "batch_size": config.batch_size}
 
     own = [(indications[row], row) for row in judged.rows]
-    answers, refusals = ask(generator, studies, own, **asking, advance=track(len(own), "own images"))
+    answers, rejections = ask(generator, studies, own, **asking, advance=track(len(own), "own images"))
     kept = [number for number, question in enumerate(own) if question in answers]
     own, truths = [own[number] for number in kept], np.array([judged.truths[number] for number in kept])
     subjects, study_ids = studies["subject_id"][:], studies["study_id"][:]
@@ -205,7 +205,7 @@ def judge(config: StatementsConfig, generator: ReportGenerator, track: Track) ->
         "num_patients": len(set(subject_ids)),
         "num_stating": [int((truths == number).sum()) for number in (0, 1)],
         "num_left_out": judged.num_left_out,
-        "refused": [asdict(refusal) for refusal in refusals],
+        "rejected": [asdict(rejection) for rejection in rejections],
         "seed": config.seed,
         **{name: asdict(interval(values[name], samples[name])) for name in FIGURES},
         "lead_ins": [lead_in.text for lead_in in judged.lead_ins],
@@ -262,9 +262,9 @@ def lines(document: dict[str, Any]) -> list[str]:
         f"{len(document['lead_ins'])} lead-ins, which {document['share_of_reports']:.0%} of these reports use; the "
         f"model begins {document['mean_probability_of_either']:.0%} of its reports with one of them and a statement",
     ]
-    if document["refused"]:
-        first = document["refused"][0]
-        told.append(f"{len(document['refused'])} studies were refused, first {first['study_id']}: {first['reason']}")
+    if document["rejected"]:
+        first = document["rejected"][0]
+        told.append(f"{len(document['rejected'])} studies were rejected, first {first['study_id']}: {first['reason']}")
     return told
 
 

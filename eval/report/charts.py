@@ -1,6 +1,6 @@
 """The page's charts as inline SVG: points with intervals, bars, ROC curves, reliability curves.
 
-Positions in strips are percentages, so that they fill any width while their marks keep their size. Colours are
+Positions in strips are percentages, so that they fill any width while their marks keep their size. Colors are
 classes of the page's stylesheet, which knows light, dark and print. Every chart has a title, and a description where
 its figures do not stand beside it as text.
 """

@@ -5,14 +5,14 @@ interval can be had (a single patient); num_undefined counts the resamples that 
 
     program          "eval.batch" (a checkpoint was run) or "eval.score" (somebody's predictions)
     verdict          uses_image: yes | slightly | no | unknown; image: the sentence; basis: the control that decides,
-                     "shuffled images" or "shuffled reports" (then it is about the patient, not the picture);
+                     "shuffled images" or "shuffled reports" (then it is about the patient, not the image);
                      beaten: sentences on controls that do better, or ""; constant: a sentence; facts: plain sentences,
                      most telling first; differences: {control: {metric: estimate}}; differences_to_shuffled_images:
                      those of basis "shuffled images", else {}
     run              of eval.batch: the RunRecord; of eval.score: predictions, references, control_reports (path,
                      format, columns, hash each; null where not given)
-    studies          given, written (scored), refused; of eval.score also references, without_prediction, and
-    refused          [{study_id, reason}], the first 100
+    studies          given, written (scored), rejected; of eval.score also references, without_prediction, and
+    rejected          [{study_id, reason}], the first 100
     convention       how uncertain counts; other_convention: the other way
     normalization    name, description, options ({} or what goes beyond the single text)
     bootstrap        num_resamples, seed, interval, cider
@@ -53,7 +53,7 @@ from eval.controls.text import CONSTANTS
 from eval.metrics.normalization import DESCRIPTIONS
 from eval.metrics.probabilities import curves
 from eval.predictions.generate import boxes_of
-from eval.predictions.prediction import Prediction, Refusal
+from eval.predictions.prediction import Prediction, Rejection
 from eval.predictions.run import RunRecord
 from eval.scoring.scores import Scores, score_predictions, scores_by_group, study_groups
 from eval.scoring.verdict import (
@@ -106,7 +106,7 @@ def check_grounding(
 
 
 PACKAGES = ("cxrscribe", "torch", "transformers", "peft", "datasets", "numpy")
-MAX_REFUSED = 100
+MAX_REJECTED = 100
 
 
 def metrics_document(
@@ -122,7 +122,7 @@ def metrics_document(
     notes: Sequence[str],
     facts: Sequence[str] = (),
     program: str = "eval.batch",
-    refused: Sequence[dict[str, str]] = (),
+    rejected: Sequence[dict[str, str]] = (),
     groups: Mapping[str, Sequence[str]] | None = None,
     consistency: dict[str, Any] | None = None,
     grounding: dict[str, Any] | None = None,
@@ -148,7 +148,7 @@ def metrics_document(
         },
         "run": run,
         "studies": studies,
-        "refused": list(refused[:MAX_REFUSED]),
+        "rejected": list(rejected[:MAX_REJECTED]),
         "convention": model.convention,
         "other_convention": model.other_convention_name,
         "normalization": {
@@ -257,7 +257,7 @@ def run_document(
     *,
     record: RunRecord,
     counts: dict[str, int],
-    refusals: Sequence[Refusal],
+    rejections: Sequence[Rejection],
     notes: Sequence[str],
     resampling: dict[str, int],
     uncertain_is_positive: bool,
@@ -274,7 +274,7 @@ def run_document(
         beaten=beaten_by(model, {name: scores for name, scores in systems.items() if name not in ("model", SHUFFLED)}),
         run=asdict(record),
         studies=counts,
-        refused=[{"study_id": refusal.study_id, "reason": refusal.reason} for refusal in refusals],
+        rejected=[{"study_id": rejection.study_id, "reason": rejection.reason} for rejection in rejections],
         facts=(
             *baseline_facts(model, systems.get(BASELINE)),
             *constant_facts(model, constants),

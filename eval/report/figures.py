@@ -275,7 +275,7 @@ def _percent(share: float) -> str:
 
 
 TONES = ("model", "control", "other")
-"""Of the model, the middle of the picture and the finding's usual place, in the order of the document."""
+"""Of the model, the middle of the image and the finding's usual place, in the order of the document."""
 
 
 def grounding_panel(document: Document) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@
 
 `--results` are metrics.json of eval/batch.py and figures of eval.probes.statements, under the names that their
 sections shall
-bear; those of another checkpoint are refused. No figure is by hand: `--notes`, more Markdown for what the model cannot
+bear; those of another checkpoint are rejected. No figure is by hand: `--notes`, more Markdown for what the model cannot
 do, may hold none. The card ends with the command that writes it.
 
 Saved evaluations as the scores of a model card: documents in, paragraphs of Markdown out.
@@ -229,13 +229,13 @@ def _limits(model: ReportModelConfig, calibration: Calibration, lineage: Lineage
     unknown = [finding for finding, is_known in zip(FINDINGS, calibration.is_known, strict=True) if not is_known]
     boxes = ""
     if _setting(folder, "box_weight"):
-        boxes = "; in training it was drawn into the boxes that made-up studies give for findings"
+        boxes = "; in training it was drawn into the boxes that synthetic studies give for findings"
     return [
         *limits_of(lineage.sources),
         *(["It writes no reports."] if not model.writes_reports else []),
         *([f"It has learned nothing of: {', '.join(unknown)}."] if unknown else []),
-        "On pictures from elsewhere its reports and probabilities may be wrong without any sign of it. A picture "
-        "unlike those it learned from is doubted aloud, but not every such picture is noticed.",
+        "On images from elsewhere its reports and probabilities may be wrong without any sign of it. An image "
+        "unlike those it learned from is doubted aloud, but not every such image is noticed.",
         "Its probabilities are calibrated on validation studies of the sources above, in their mixture, and on nothing "
         "else; where a finding is more or less common they are off.",
         f"Attention maps show where the model looked, not why{boxes}.",

@@ -1,6 +1,6 @@
 """`report.html`: the evaluation as a page of its own, which opens offline and prints.
 
-Made from the content of `metrics.json` (layout: eval/report/document.py) and a few studies. Styles and pictures are
+Made from the content of `metrics.json` (layout: eval/report/document.py) and a few studies. Styles and images are
 inside
 the file, there is no script, its content policy admits nothing from outside, and every text is escaped. A section whose
 figures a document lacks says why or is left out.
@@ -61,8 +61,8 @@ def tiles(document: Document) -> list[dict[str, str]]:
         if estimate["value"] is not None:
             interval = "" if estimate["low"] is None else f"{number(estimate['low'])} to {number(estimate['high'])}"
             shown.append(_tile(number(estimate["value"]), METRICS[metric].replace(" (probabilities)", ""), interval))
-    refused = f"{studies['refused']} refused" if studies["refused"] else "none refused"
-    shown.append(_tile(str(studies["written"]), f"of {studies['given']} studies scored", refused))
+    rejected = f"{studies['rejected']} rejected" if studies["rejected"] else "none rejected"
+    shown.append(_tile(str(studies["written"]), f"of {studies['given']} studies scored", rejected))
     if model["num_empty_reports"]:
         shown.append(_tile(str(model["num_empty_reports"]), "reports are empty", "scored as such", "bad"))
     return shown
@@ -234,7 +234,7 @@ def _sections(document: dict[str, Any], studies: Sequence[PageStudy]) -> dict[st
         "studies_lead": _studies_lead(studies),
         "origin": origin(document),
         "limits": limits(document),
-        "refused": document.get("refused") or [],
+        "rejected": document.get("rejected") or [],
     }
 
 

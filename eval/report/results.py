@@ -1,6 +1,6 @@
 """Experiments as Markdown: the JSON files of bench/experiment/experiment.py in, a table with a row an experiment out.
 
-Growth as a picture: macro-F1 and CIDEr over the number of training studies, with intervals, beside the report of the
+Growth as an image: macro-F1 and CIDEr over the number of training studies, with intervals, beside the report of the
 nearest training study.
 
 The same records give the same file to the byte.
@@ -14,7 +14,7 @@ A file is a `metrics.json` of eval/batch.py or eval/score.py, or what eval.probe
 eval.probes.linear_probe wrote, under the
 name that its section shall bear; or an experiment of bench/ablations.py or bench/data_scaling.py: each group of
 those becomes
-one table, and growth a picture, too.
+one table, and growth an image, too.
 """
 
 import json
@@ -46,7 +46,7 @@ from eval.report.tables import (
 
 Record = Mapping[str, Any]
 
-MADE_UP, PNEUMONIA = "made-up", "pneumonia"
+SYNTHETIC, PNEUMONIA = "synthetic", "pneumonia"
 FULL = "full"
 """The ablation that all others are held against."""
 DIFFERENCES = {
@@ -62,7 +62,7 @@ thread(s) on {processor}."""
 _GROWTH = """As many steps for all: fewer studies are repeated within an epoch. Beside each, the report of the nearest
 training study among as many as were learned, and the model itself on other patients' images.
 
-![Macro-F1 and CIDEr by number of training studies, with intervals]({picture})"""
+![Macro-F1 and CIDEr by number of training studies, with intervals]({image})"""
 
 
 def ablation_section(group: str, records: Sequence[Record]) -> str:
@@ -74,7 +74,7 @@ def ablation_section(group: str, records: Sequence[Record]) -> str:
     heads = ["variant", "macro-F1", "macro-F1, shuffled images", "true side", "CIDEr", "AUROC", "calibration error"]
     heads += ["pneumonia: AUROC", "accuracy", "calibration error"] * has_pneumonia
     rows = [
-        [record["name"], *_made_up(record), *_pneumonia(record) * has_pneumonia, *_cost(record)] for record in records
+        [record["name"], *_synthetic(record), *_pneumonia(record) * has_pneumonia, *_cost(record)] for record in records
     ]
     parts = [
         [f"## {section_title(group)}"],
@@ -87,8 +87,8 @@ def ablation_section(group: str, records: Sequence[Record]) -> str:
     return _joined(parts)
 
 
-def growth_section(group: str, records: Sequence[Record], picture: str) -> str:
-    """By number of studies and size; `picture` is where the curves lie."""
+def growth_section(group: str, records: Sequence[Record], image: str) -> str:
+    """By number of studies and size; `image` is where the curves lie."""
     records = sorted(records, key=lambda record: (record["about"]["decoder"], record["about"]["num_studies"]))
     heads = ["studies", "encoder", "decoder", "macro-F1", "nearest neighbour", "shuffled images"]
     heads += ["true side", "CIDEr", "nearest neighbour", "AUROC", "parameters", "CPU seconds"]
@@ -97,15 +97,15 @@ def growth_section(group: str, records: Sequence[Record], picture: str) -> str:
             f"{record['about']['num_studies']:,}",
             record["about"]["encoder"],
             record["about"]["decoder"],
-            *(figure(record, MADE_UP, "macro_f1", system) for system in ("model", NEAREST, SHUFFLED)),
-            figure(record, MADE_UP, "side_agreement"),
-            *(figure(record, MADE_UP, "cider", system) for system in ("model", NEAREST)),
-            figure(record, MADE_UP, "macro_auroc"),
+            *(figure(record, SYNTHETIC, "macro_f1", system) for system in ("model", NEAREST, SHUFFLED)),
+            figure(record, SYNTHETIC, "side_agreement"),
+            *(figure(record, SYNTHETIC, "cider", system) for system in ("model", NEAREST)),
+            figure(record, SYNTHETIC, "macro_auroc"),
             *_cost(record),
         ]
         for record in records
     ]
-    text = [_GROWTH.format(picture=picture)]
+    text = [_GROWTH.format(image=image)]
     return _joined([[f"## {section_title(group)}"], text, table(heads, rows), *_origin(records)])
 
 
@@ -119,13 +119,13 @@ def metrics_of(record: Record, dataset: str, system: str = "model") -> Mapping[s
     return record["evaluations"].get(dataset, {}).get("systems", {}).get(system, {}).get("metrics", {})
 
 
-def _made_up(record: Record) -> list[str]:
-    shuffled = figure(record, MADE_UP, "macro_f1", SHUFFLED)
+def _synthetic(record: Record) -> list[str]:
+    shuffled = figure(record, SYNTHETIC, "macro_f1", SHUFFLED)
     of_model = ("side_agreement", "cider", "macro_auroc", "pooled_calibration_error")
     return [
-        figure(record, MADE_UP, "macro_f1"),
+        figure(record, SYNTHETIC, "macro_f1"),
         shuffled,
-        *(figure(record, MADE_UP, metric) for metric in of_model),
+        *(figure(record, SYNTHETIC, metric) for metric in of_model),
     ]
 
 
@@ -142,7 +142,7 @@ def _cost(record: Record) -> list[str]:
 
 
 def _difference_table(records: Sequence[Record]) -> list[str]:
-    """Paired differences to the full recipe, of the made-up studies and of the pneumonia X-rays."""
+    """Paired differences to the full recipe, of the synthetic studies and of the pneumonia X-rays."""
     rows = []
     for record in records:
         for dataset, evaluation in record["evaluations"].items():
@@ -170,7 +170,7 @@ def _origin(records: Sequence[Record]) -> list[list[str]]:
 
 
 def _sort_value(record: Record) -> float:
-    value = metrics_of(record, MADE_UP).get("macro_f1", {}).get("value")
+    value = metrics_of(record, SYNTHETIC).get("macro_f1", {}).get("value")
     return -1.0 if value is None else value
 
 
@@ -210,9 +210,9 @@ def _lines(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 def _draw(axes: Axes, line: Sequence[Record], metric: str, system: str, label: str, color: str) -> None:
     points = [
-        (record["about"]["num_studies"], metrics_of(record, MADE_UP, system)[metric])
+        (record["about"]["num_studies"], metrics_of(record, SYNTHETIC, system)[metric])
         for record in line
-        if metric in metrics_of(record, MADE_UP, system)
+        if metric in metrics_of(record, SYNTHETIC, system)
     ]
     if not points:
         return
@@ -240,7 +240,8 @@ _HEAD = """# Results
 
 Written by `eval/report/results.py` from the files in `docs/results/`; not edited by hand. Value and 95 % interval
 (bootstrap
-over patients). Figures on made-up studies say that the machinery works and that the model looks at the image; they say
+over patients). Figures on synthetic studies say that the machinery works and that the model looks at the image; they
+say
 nothing about patients.
 """
 GROWTH = "growth"
@@ -263,7 +264,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def results_sections(documents: Mapping[Path, dict[str, Any]], folder: Path) -> list[str]:
-    """One for each evaluation, then one for each group of experiments. Pictures go into `folder`.
+    """One for each evaluation, then one for each group of experiments. Images go into `folder`.
 
     Raises:
         ValueError: a document is neither.
@@ -284,9 +285,9 @@ def results_sections(documents: Mapping[Path, dict[str, Any]], folder: Path) -> 
             )
     for group, records in groups.items():
         if group == GROWTH:
-            picture = folder / f"{group}.svg"
-            draw_growth(records, picture)
-            sections.append(growth_section(group, records, picture.name))
+            image = folder / f"{group}.svg"
+            draw_growth(records, image)
+            sections.append(growth_section(group, records, image.name))
         else:
             sections.append(ablation_section(group, records))
     return sections

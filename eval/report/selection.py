@@ -1,4 +1,4 @@
-"""The studies that the page of a run shows, with their pictures and where the model looked.
+"""The studies that the page of a run shows, with their images and where the model looked.
 
 Which studies the page shows: the worst, the best and some drawn by lot, so that nobody picks them.
 

@@ -1,4 +1,4 @@
-"""A study as the evaluation's page shows it: pictures, findings and both reports, marked by what agrees.
+"""A study as the evaluation's page shows it: images, findings and both reports, marked by what agrees.
 
 Heatmaps of a study's findings, each over the view where the finding's attention has its peak.
 
@@ -35,7 +35,7 @@ class HeatPanel:
     """One finding's heatmap laid over its view; `boxes` as in data.study.FindingBox."""
 
     finding: int
-    picture: Image.Image
+    image: Image.Image
     boxes: tuple[tuple[float, float, float, float], ...] = ()
 
 
@@ -63,8 +63,8 @@ def heat_panels(
     for finding in findings:
         view = int(attention_maps[finding].max(axis=(1, 2)).argmax())
         inside = (tuple(box["box"]) for box in boxes if box["finding"] == finding and box["view"] == view)
-        picture = overlay_heatmap(images[view], heatmaps[view][finding])
-        panels.append(HeatPanel(finding=finding, picture=picture, boxes=tuple(inside)))
+        image = overlay_heatmap(images[view], heatmaps[view][finding])
+        panels.append(HeatPanel(finding=finding, image=image, boxes=tuple(inside)))
     return tuple(panels)
 
 
@@ -116,14 +116,14 @@ def _keys(sentence: str) -> list[str]:
     return ["".join(_LETTERS.findall(word)).casefold() for word in sentence.split()]
 
 
-PICTURE_SIDE = 384
-"""Longest side of a picture on the page. Real X-rays take 7 kB each: 20 studies with all their heatmaps, 1 MB."""
+IMAGE_SIDE = 384
+"""Longest side of an image on the page. Real X-rays take 7 kB each: 20 studies with all their heatmaps, 1 MB."""
 MAX_REPORT_CHARACTERS = 6_000
 """Of each report; the longest of 3,365 Indiana reports has 1,500."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
+class EmbeddedImage:
     """`source` is a data URI; `boxes` are (left, top, width, height) in percent."""
 
     source: str
@@ -164,8 +164,8 @@ class PageStudy:
     """One study as the page shows it. `group` is the heading that it stands under, `reason` why it was chosen."""
 
     prediction: Prediction
-    pictures: tuple[Picture, ...]
-    heatmaps: tuple[Picture, ...]
+    images: tuple[EmbeddedImage, ...]
+    heatmaps: tuple[EmbeddedImage, ...]
     findings: tuple[MarkedFinding, ...]
     generated: MarkedReport
     reference: MarkedReport
@@ -192,8 +192,9 @@ def page_study(
     reference, reference_left_out = _sentences(prediction.reference, label_report)
     return PageStudy(
         prediction=prediction,
-        pictures=tuple(
-            Picture(source=_data_uri(image), title=_view_name(prediction, view)) for view, image in enumerate(images)
+        images=tuple(
+            EmbeddedImage(source=_data_uri(image), title=_view_name(prediction, view))
+            for view, image in enumerate(images)
         ),
         heatmaps=tuple(_heatmap(panel) for panel in heat_panels),
         findings=tuple(
@@ -253,9 +254,9 @@ def _view_name(prediction: Prediction, view: int) -> str:
     return known[0] if known and known[0] != "UNKNOWN" else f"view {view + 1}"
 
 
-def _heatmap(panel: HeatPanel) -> Picture:
-    return Picture(
-        source=_data_uri(panel.picture),
+def _heatmap(panel: HeatPanel) -> EmbeddedImage:
+    return EmbeddedImage(
+        source=_data_uri(panel.image),
         title=FINDINGS[panel.finding],
         boxes=tuple(
             (100 * left, 100 * top, 100 * (right - left), 100 * (bottom - top))
@@ -265,8 +266,8 @@ def _heatmap(panel: HeatPanel) -> Picture:
 
 
 def _data_uri(image: Image.Image) -> str:
-    picture = image.convert("RGB" if image.mode == "RGB" else "L")
-    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    small = image.convert("RGB" if image.mode == "RGB" else "L")
+    small.thumbnail((IMAGE_SIDE, IMAGE_SIDE))
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=80)
+    small.save(buffer, "WEBP", quality=80)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

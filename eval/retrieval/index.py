@@ -6,7 +6,7 @@ data set.
 
 Features of all studies of a data set, as an index on disk: computed once, in pieces, resumable, shared by processes.
 
-A generator and studies in, `eval.retrieval.index.FeatureIndex` out. A study whose pictures cannot be read is left
+A generator and studies in, `eval.retrieval.index.FeatureIndex` out. A study whose images cannot be read is left
 out and
 logged.
 """
@@ -236,7 +236,7 @@ def _features(
             try:
                 study = studies[row]
                 if not study["images"]:
-                    raise ValueError("it has no picture")
+                    raise ValueError("it has no image")
                 read.append(study)
             except UNREADABLE as error:
                 logger.warning("study %s has no features: %s", texts[row]["study_id"], error)

@@ -2,8 +2,8 @@
 
     python -m eval.retrieval.index_cases --checkpoint runs/mine/best --dataset studies
 
-The checkpoint then holds small pictures and reports of these studies: give it to nobody who may not have them. Names,
-dates and the like are taken out of the reports (`data.reports.deidentify`); the pictures go in as they are.
+The checkpoint then holds small images and reports of these studies: give it to nobody who may not have them. Names,
+dates and the like are taken out of the reports (`data.reports.deidentify`); the images go in as they are.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from vlm.checkpoint.store import checkpoint_hash, find_checkpoint
 from vlm.generator import ReportGenerator
 from vlm.schema.report_format import compose_report
 
-PICTURE_SIDE, PICTURE_QUALITY = 256, 80
+IMAGE_SIDE, IMAGE_QUALITY = 256, 80
 SEED = 0
 
 
@@ -35,7 +35,7 @@ class IndexCasesConfig:
     """Let the web page show training studies that are similar to the study it reads."""
 
     checkpoint: Path
-    """Checkpoint folder; it will hold pictures and reports of the studies."""
+    """Checkpoint folder; it will hold images and reports of the studies."""
     dataset: Path
     """Prepared data set, whose train split is shown."""
     num_studies: int = 5000
@@ -71,33 +71,33 @@ def main(argv: Sequence[str] | None = None) -> None:
             track=track,
         )
     if processes.is_main_process:
-        pictures, reports = _cases(studies, index.study_ids)
-        save_cases(folder, origin=index.origin, pictures=pictures, reports=reports)
+        images, reports = _cases(studies, index.study_ids)
+        save_cases(folder, origin=index.origin, images=images, reports=reports)
         licenses = ", ".join(sorted(set(studies["license"]) - {""})) or "unknown"
         console.print(
-            f"{folder} now holds {len(pictures)} training studies, pictures and reports (licence: {licenses}). Give it "
+            f"{folder} now holds {len(images)} training studies, images and reports (licence: {licenses}). Give it "
             f"to nobody who may not have them; without {INDEX_FILE} and {CASES_FILE} it is as before.",
             highlight=False,
         )
 
 
 def _cases(studies: datasets.Dataset, study_ids: Sequence[str]) -> tuple[list[bytes], list[str]]:
-    """Picture and report of each of the studies, in that order."""
+    """Image and report of each of the studies, in that order."""
     rows = {study_id: row for row, study_id in enumerate(studies["study_id"])}
-    pictures, reports = [], []
+    images, reports = [], []
     for study_id in study_ids:
         study = studies[rows[study_id]]
-        pictures.append(_small_picture(study["images"][0]))
+        images.append(_small_image(study["images"][0]))
         report = compose_report(findings=study["findings"], impression=study["impression"])
         reports.append(remove_identity(report)[0])
-    return pictures, reports
+    return images, reports
 
 
-def _small_picture(image: Image.Image) -> bytes:
+def _small_image(image: Image.Image) -> bytes:
     small = image.convert("L")
-    small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    small.thumbnail((IMAGE_SIDE, IMAGE_SIDE))
     content = BytesIO()
-    small.save(content, "WEBP", quality=PICTURE_QUALITY)
+    small.save(content, "WEBP", quality=IMAGE_QUALITY)
     return content.getvalue()
 
 

@@ -1,9 +1,9 @@
-"""Similar cases to show: from the features of a study to the training studies most like it, with picture and report.
+"""Similar cases to show: from the features of a study to the training studies most like it, with image and report.
 
     cases = load_similar_cases(checkpoint_folder)        # None where the checkpoint has none
     for case in cases.find(generator.features([images], view_positions=[positions])[0], number=3): …
 
-The features lie in the index of `eval.retrieval.index`; pictures and reports beside them in one safetensors file, of
+The features lie in the index of `eval.retrieval.index`; images and reports beside them in one safetensors file, of
 which only what is shown is read. `python -m eval.retrieval.index_cases` writes both: they hold training data.
 """
 
@@ -21,7 +21,7 @@ from eval.retrieval.index import INDEX_FILE, FeatureIndex, load_index, nearest
 CASES_FILE = "similar_cases.safetensors"
 """Beside the index in a checkpoint folder; no part of the model either."""
 MAX_CASE_BYTES = 2**20
-_COLUMNS = ("pictures", "reports")
+_COLUMNS = ("images", "reports")
 _MEND = "make it again by python -m eval.retrieval.index_cases"
 
 
@@ -33,13 +33,13 @@ class SimilarCase:
     similarity: float
     report: str
     """"Findings: … Impression: …"; empty where the study has none."""
-    picture: bytes = field(repr=False)
+    image: bytes = field(repr=False)
     """Its first view, small, as WebP."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimilarCases:
-    """The index, and where in the file each study's picture and report end."""
+    """The index, and where in the file each study's image and report end."""
 
     index: FeatureIndex
     path: Path
@@ -63,10 +63,10 @@ class SimilarCases:
                 study_id=self.index.study_ids[position],
                 similarity=float(similarity),
                 report=report.decode(),
-                picture=picture,
+                image=image,
             )
-            for position, similarity, picture, report in zip(
-                positions, found.similarities[0], parts["pictures"], parts["reports"], strict=False
+            for position, similarity, image, report in zip(
+                positions, found.similarities[0], parts["images"], parts["reports"], strict=False
             )
         ]
 
@@ -77,11 +77,11 @@ class SimilarCases:
         return file.get_slice(name)[start:end].tobytes()
 
 
-def save_cases(folder: Path, *, origin: str, pictures: Sequence[bytes], reports: Sequence[str]) -> None:
-    """Writes pictures and reports in the order of the index of that origin; either the old file stands or the new."""
+def save_cases(folder: Path, *, origin: str, images: Sequence[bytes], reports: Sequence[str]) -> None:
+    """Writes images and reports in the order of the index of that origin; either the old file stands or the new."""
     path = folder / CASES_FILE
     tensors = {}
-    for name, parts in zip(_COLUMNS, (pictures, [report.encode() for report in reports]), strict=True):
+    for name, parts in zip(_COLUMNS, (images, [report.encode() for report in reports]), strict=True):
         tensors[name] = np.frombuffer(b"".join(parts), dtype=np.uint8)
         tensors[f"{name}_end"] = np.cumsum([len(part) for part in parts], dtype=np.int64)
     unfinished = path.with_name(f"{path.name}.unfinished")

@@ -21,14 +21,14 @@ def findings_card(reading: Reading, calibration: Calibration, *, key: str) -> st
         key=lambda index: (probabilities[index] < calibration.thresholds[index], -probabilities[index]),
     )
     called = [index for index in rows if probabilities[index] >= calibration.thresholds[index]]
-    # No Finding has no place in the picture; what it attends to says little to begin with.
+    # No Finding has no place in the image; what it attends to says little to begin with.
     first = next((index for index in called if FINDINGS[index] != "No Finding"), None)
     return (
         f'<section class="card" data-reading="{key}"><h2>Findings</h2>'
         f'<p class="soft">Choose one to see where the model looked. It is called present from its threshold on, '
         f"the tick on its bar. {_calibration_note(calibration, probabilities)}</p>"
         f"{_unsure(reading)}{_disagreements(reading)}"
-        '<fieldset class="findings"><legend class="unseen">Heatmap shown on the pictures</legend>'
+        '<fieldset class="findings"><legend class="unseen">Heatmap shown on the images</legend>'
         '<div class="finding heads" aria-hidden="true"><span></span><span>Finding</span><span>Probability</span>'
         "<span>Threshold</span><span>Called</span><span>In the report</span></div>"
         + "".join(_row(reading, calibration.thresholds, index, is_chosen=index == first) for index in rows)
@@ -95,7 +95,7 @@ def _disagreements(reading: Reading) -> str:
     findings = "one finding" if number == 1 else f"{number} findings"
     return (
         f'<p class="warning">⚠ The report and the probabilities disagree on {findings}, marked ≠. '
-        "One of the two is wrong: look at the picture.</p>"
+        "One of the two is wrong: look at the image.</p>"
     )
 
 
@@ -111,7 +111,7 @@ def _calibration_note(calibration: Calibration, probabilities: Sequence[float]) 
         return (
             f"Probabilities are calibrated on {calibration.num_studies} validation studies of the kind it was trained "
             "on: of studies as unsure as this one, "
-            f"{calibration.expected_errors(probabilities):.1f} of these calls are wrong on average. On other pictures "
+            f"{calibration.expected_errors(probabilities):.1f} of these calls are wrong on average. On other images "
             "they may be far off."
         )
     return "Probabilities are not calibrated: read them as a ranking, not as chances."

@@ -1,9 +1,9 @@
-"""Heat over the pictures: attention over patches in, a style sheet out that lays it on the views while it is chosen.
+"""Heat over the images: attention over patches in, a style sheet out that lays it on the views while it is chosen.
 
-Every map is sent once, as a small translucent picture in a rule of its own; which one shows is a matter of which radio
+Every map is sent once, as a small translucent image in a rule of its own; which one shows is a matter of which radio
 button is chosen, so looking through findings and sentences asks nothing of the server.
 
-The pictures of a study as HTML: each with the heat that is laid over it and with tools to look at it (viewer.js).
+The images of a study as HTML: each with the heat that is laid over it and with tools to look at it (viewer.js).
 """
 
 import base64
@@ -16,14 +16,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from page.study.files import Picture
+from page.study.files import UploadedImage
 from vlm.explain.attention import heatmaps
 from vlm.schema.findings import VIEW_KINDS, view_index
 
 LAYER_SIDE = 256
 """Longest side of a heatmap in pixels; attention is far coarser than that."""
 COLDEST_COLOR = 110
-"""Where heat begins on the colour scale of 0..255."""
+"""Where heat begins on the color scale of 0..255."""
 SET_OPACITY = "(percent) => { document.body.style.setProperty('--heat-opacity', percent / 100); }"
 
 
@@ -48,16 +48,16 @@ def heat_rules(
 
 
 def heat_layer(degrees: np.ndarray) -> Image.Image:
-    """Heat 0..1 [height, width] as colour, the more opaque the hotter."""
+    """Heat 0..1 [height, width] as color, the more opaque the hotter."""
     degrees = degrees.clip(0, 1)
-    # The colour scale's dark end would look like shadows on the lungs.
+    # The color scale's dark end would look like shadows on the lungs.
     level = np.rint(COLDEST_COLOR + degrees * (255 - COLDEST_COLOR)).astype(np.uint8)
     color = cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     return Image.fromarray(np.dstack([color, np.rint(degrees * 255).astype(np.uint8)]))
 
 
 def data_address(image: Image.Image, format: str, *, quality: int) -> str:
-    """The picture inside the page itself: as a file it would have an address that others could try."""
+    """The image inside the page itself: as a file it would have an address that others could try."""
     buffer = BytesIO()
     image.save(buffer, format, quality=quality)
     return f"data:image/{format};base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -68,7 +68,7 @@ def _layer_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-EMPTY = '<div class="empty views"><p>The pictures will be shown here.</p></div>'
+EMPTY = '<div class="empty views"><p>The images will be shown here.</p></div>'
 _KEYS = "Keys: plus and minus zoom, arrows move, i inverts, [ ] and , . set the window, 0 resets, f fills the screen"
 _BUTTONS = (
     ("data-act", "out", "−", "Zoom out"),
@@ -80,19 +80,19 @@ _BUTTONS = (
 )
 
 
-def figures(pictures: Sequence[Picture]) -> str:
+def figures(images: Sequence[UploadedImage]) -> str:
     """All views, side by side where there is room. File names are shown, as text."""
-    if not pictures:
+    if not images:
         return EMPTY
-    return f'<div class="views">{"".join(_figure(number, one) for number, one in enumerate(pictures))}</div>'
+    return f'<div class="views">{"".join(_figure(number, one) for number, one in enumerate(images))}</div>'
 
 
-def view_name(picture: Picture) -> str:
-    kind = VIEW_KINDS[view_index(picture.view_position)]
+def view_name(image: UploadedImage) -> str:
+    kind = VIEW_KINDS[view_index(image.view_position)]
     return "view position unknown" if kind == "unknown" else kind
 
 
-def _figure(number: int, shown: Picture) -> str:
+def _figure(number: int, shown: UploadedImage) -> str:
     width, height = shown.image.size
     name, view = escape(shown.name), view_name(shown)
     key = f"{number}-{hashlib.sha256(shown.image.tobytes()).hexdigest()[:16]}"
@@ -106,10 +106,10 @@ def _figure(number: int, shown: Picture) -> str:
         f'<figure class="view" data-key="{key}" style="--ratio: {width} / {height}">'
         f'<svg width="0" height="0" aria-hidden="true"><filter id="window-{number}" '
         f'color-interpolation-filters="sRGB"><feComponentTransfer>{ramps}</feComponentTransfer></filter></svg>'
-        f'<div class="pane" tabindex="0" role="group" aria-label="Picture {number + 1}, {view}. {_KEYS}.">'
+        f'<div class="pane" tabindex="0" role="group" aria-label="Image {number + 1}, {view}. {_KEYS}.">'
         f'<div class="zoomed"><img class="xray" alt="Chest X-ray, {view}: {name}" draggable="false" '
         f'src="{data_address(shown.image, "webp", quality=95)}"><div class="heat heat-{number}"></div></div></div>'
-        f'<div class="tools" role="toolbar" aria-label="Tools for picture {number + 1}">{tools}'
+        f'<div class="tools" role="toolbar" aria-label="Tools for image {number + 1}">{tools}'
         '<details class="window"><summary>Window</summary>'
         '<label>Level <input type="range" data-slider="level" min="0" max="100" value="50"></label>'
         '<label>Width <input type="range" data-slider="width" min="2" max="100" value="100"></label></details>'

@@ -1,10 +1,10 @@
-"""What frames the page, as HTML: header, notices, refusals, doubts. Every text from elsewhere is escaped.
+"""What frames the page, as HTML: header, notices, rejections, doubts. Every text from elsewhere is escaped.
 
 The page's look and behaviour beyond Gradio's own: theme, style sheet and scripts, all of them inside the page.
 
 The model card of a checkpoint as HTML: what data it saw, its licences, its scores and limits.
 
-A checkpoint may come from anywhere, so its card is shown without any HTML of its own and without pictures, which would
+A checkpoint may come from anywhere, so its card is shown without any HTML of its own and without images, which would
 be fetched from elsewhere.
 """
 
@@ -86,10 +86,10 @@ def header(checkpoint: str, model_card: str = "") -> str:
     )
 
 
-def refusal(message: str) -> str:
+def rejection(message: str) -> str:
     """What went wrong, where the report would be; the page goes on."""
     return (
-        '<section class="card"><h2>Report</h2><div class="refusal" role="alert"><strong>No report.</strong> '
+        '<section class="card"><h2>Report</h2><div class="rejection" role="alert"><strong>No report.</strong> '
         f"{escape(message)}</div></section>"
     )
 
@@ -105,14 +105,14 @@ def doubts(reasons: Sequence[str], *, is_withheld: bool) -> str:
         else "You asked for the report all the same: it and the findings may mean nothing."
     )
     return (
-        '<section class="warning doubts" role="alert"><h2>⚠ This may be no picture for this model</h2>'
+        '<section class="warning doubts" role="alert"><h2>⚠ This may be no image for this model</h2>'
         f"<ul>{listed}</ul><p>{consequence}</p></section>"
     )
 
 
-def saved(message: str, *, is_refused: bool = False) -> str:
+def saved(message: str, *, is_rejected: bool = False) -> str:
     """The answer to a visitor's wish to save or to take away."""
     if not message:
         return ""
-    kind, role = ("refusal", "alert") if is_refused else ("done", "status")
+    kind, role = ("rejection", "alert") if is_rejected else ("done", "status")
     return f'<div class="{kind}" role="{role}">{escape(message)}</div>'

@@ -1,5 +1,5 @@
 """The report as HTML: text with a cursor while it is written; then sentence by sentence, each to be chosen to see on
-the pictures where it comes from (see `page.cards.images`).
+the images where it comes from (see `page.cards.images`).
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from vlm.generator import StudyReport
 from vlm.schema.findings import FINDINGS
 
 EMPTY = (
-    '<section class="card"><h2>Report</h2><p class="soft">Choose pictures and press “Write the report”, '
+    '<section class="card"><h2>Report</h2><p class="soft">Choose images and press “Write the report”, '
     "or click an example.</p></section>"
 )
 WITHHELD = (

@@ -1,6 +1,6 @@
 """A worklist as files and as HTML: rows in; CSV, JSON lines, or a table to look at out.
 
-Columns of the CSV and keys of the JSON lines: rank, study, files, state (read, doubted, refused), reason,
+Columns of the CSV and keys of the JSON lines: rank, study, files, state (read, doubted, rejected), reason,
 study_instance_uid, view_positions, any_finding, most_probable, called, expected_errors, findings, impression, report, a
 probability for each of the 14 findings, model.
 """
@@ -11,12 +11,12 @@ import json
 from collections.abc import Sequence
 from html import escape
 
-from page.study.worklist import DOUBTED, READ, REFUSED, WorklistRow
+from page.study.worklist import DOUBTED, READ, REJECTED, WorklistRow
 from vlm.schema.findings import FINDINGS
 
 MAX_SHOWN = 200
 """Rows on the page; the files have all."""
-STATES = {READ: "", DOUBTED: "doubted", REFUSED: "not read"}
+STATES = {READ: "", DOUBTED: "doubted", REJECTED: "not read"}
 EMPTY = '<p class="soft">The worklist will be shown here.</p>'
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

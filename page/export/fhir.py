@@ -3,7 +3,7 @@
 - `status` preliminary; `category` radiology; `code` LOINC's for a chest X-ray in so many views.
 - `conclusion` is the impression (else the findings), `presentedForm` the whole report as text and as PDF.
 - Contained: the model as a Device, an Observation a finding (called present or not; probability, threshold and what the
-  report says as components), and for DICOM pictures the ImagingStudy with their UIDs.
+  report says as components), and for DICOM images the ImagingStudy with their UIDs.
 - The patient is contained only with identity. UIDs are there without it too; they name nobody, but whoever has the
   archive can look the patient up by them.
 
@@ -77,7 +77,7 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False, include_
     """The resource as JSON, checked against FHIR's own definitions.
 
     Raises:
-        ValueError: the pictures belong to several studies or patients.
+        ValueError: the images belong to several studies or patients.
     """
     # Asked while the patients are still known.
     source = record.source
@@ -158,7 +158,7 @@ def _subject(source: DicomIdentifiers | None) -> dict[str, str]:
 
 
 def _imaging_study(record: StudyRecord, source: DicomIdentifiers | None) -> dict[str, Any] | None:
-    """The pictures that can be found in an archive; None where there are none."""
+    """The images that can be found in an archive; None where there are none."""
     by_series = defaultdict(dict)
     for view in record.views:
         if view.identifiers and view.identifiers.refers_to_an_image:

@@ -40,7 +40,7 @@ FORMATS = {
 IDENTITY_NOTE = (
     "Without identity, file names and patient are left out, and names, dates and numbers in the texts become ___. The "
     "structured report and FHIR still hold the UIDs of the DICOM study that they refer to: whoever has the archive can "
-    "look the patient up by them. Letters that are part of a picture stay in the PDF either way."
+    "look the patient up by them. Letters that are part of an image stay in the PDF either way."
 )
 """What to tell whoever is asked."""
 

@@ -1,10 +1,10 @@
 """A study's report as a PDF of A4 pages: a `StudyRecord` in, the bytes of the file out.
 
-The pictures, the heatmaps of the findings that are called present, the report, warnings, and all findings with
+The images, the heatmaps of the findings that are called present, the report, warnings, and all findings with
 probability, threshold and what the report says of them. Each page says that it is a machine's draft. The same record
 always gives the same bytes.
 
-How the PDF looks: fonts, paragraph styles, colours, a probability's bar, and what stands at the foot of each page.
+How the PDF looks: fonts, paragraph styles, colors, a probability's bar, and what stands at the foot of each page.
 
 The fonts are DejaVu Sans, which matplotlib brings along: Latin, Greek, Cyrillic and the signs of medicine. Of Chinese,
 Japanese, Korean and most Indian scripts it has no letters; `missing_letters` tells which of a text.
@@ -120,11 +120,11 @@ class NumberedCanvas(Canvas):
         super().save()
 
 
-MAX_PICTURE_HEIGHT, MAX_HEATMAP_HEIGHT = 230.0, 150.0
+MAX_IMAGE_HEIGHT, MAX_HEATMAP_HEIGHT = 230.0, 150.0
 """In points, 72 to the inch."""
-PICTURE_PIXELS, HEATMAP_PIXELS = 1024, 512
+IMAGE_PIXELS, HEATMAP_PIXELS = 1024, 512
 """Longest side as stored."""
-MAX_PICTURES_IN_A_ROW, HEATMAPS_IN_A_ROW = 3, 4
+MAX_IMAGES_IN_A_ROW, HEATMAPS_IN_A_ROW = 3, 4
 GAP = 6.0
 
 
@@ -132,7 +132,7 @@ def export_pdf(record: StudyRecord, *, include_identity: bool = False) -> bytes:
     """The file.
 
     Raises:
-        ValueError: with identity, the pictures are of several patients.
+        ValueError: with identity, the images are of several patients.
     """
     record = record if include_identity else without_identity(record)
     load_fonts()
@@ -160,7 +160,7 @@ def export_pdf(record: StudyRecord, *, include_identity: bool = False) -> bytes:
 
 def _story(record: StudyRecord) -> list[Flowable]:
     story = [Paragraph(TITLE, TITLE_STYLE), Spacer(0, 5), _boxed([record.status + " " + NOT_A_DEVICE])]
-    story += [Spacer(0, 6), _facts(record), Spacer(0, 8), *_pictures(record)]
+    story += [Spacer(0, 6), _facts(record), Spacer(0, 8), *_images(record)]
     for heading, text in sections(record):
         story.append(Paragraph(heading, HEADING))
         story += [Paragraph(escape(line), TEXT) for line in text.split("\n") if line]
@@ -204,14 +204,14 @@ def _facts(record: StudyRecord) -> Table:
     return Table(rows, colWidths=[62, WIDTH - 62], style=TableStyle(tight))
 
 
-def _pictures(record: StudyRecord) -> list[Flowable]:
+def _images(record: StudyRecord) -> list[Flowable]:
     captions = [
-        f"Picture {number}: {'view position unknown' if view.kind == 'unknown' else view.kind}"
+        f"Image {number}: {'view position unknown' if view.kind == 'unknown' else view.kind}"
         for number, view in enumerate(record.views, start=1)
     ]
-    images = [_stored(view.image, PICTURE_PIXELS) for view in record.views]
-    columns = min(len(images), MAX_PICTURES_IN_A_ROW)
-    return [_grid(images, captions, columns=columns, max_height=MAX_PICTURE_HEIGHT)]
+    images = [_stored(view.image, IMAGE_PIXELS) for view in record.views]
+    columns = min(len(images), MAX_IMAGES_IN_A_ROW)
+    return [_grid(images, captions, columns=columns, max_height=MAX_IMAGE_HEIGHT)]
 
 
 def _heatmaps(record: StudyRecord) -> list[Flowable]:
@@ -224,7 +224,7 @@ def _heatmaps(record: StudyRecord) -> list[Flowable]:
         attention = record.attention_maps[FINDING_INDEX[row.finding]]
         view = int(np.argmax(attention.sum(axis=(1, 2))))
         images.append(_stored(record.heatmap(row.finding, view), HEATMAP_PIXELS))
-        of_view = f", picture {view + 1}" if len(record.views) > 1 else ""
+        of_view = f", image {view + 1}" if len(record.views) > 1 else ""
         captions.append(f"{row.finding} {row.percent}{of_view}")
     grid = _grid(images, captions, columns=HEATMAPS_IN_A_ROW, max_height=MAX_HEATMAP_HEIGHT)
     note = "Brightest where the model looked most for a finding; not why, and not how likely the finding is."
@@ -233,7 +233,7 @@ def _heatmaps(record: StudyRecord) -> list[Flowable]:
 
 
 def _grid(images: list[Image], captions: list[str], *, columns: int, max_height: float) -> Table:
-    """Pictures in rows, each with its caption below."""
+    """Images in rows, each with its caption below."""
     cell = WIDTH / columns
     rows = []
     for start in range(0, len(images), columns):
@@ -252,13 +252,13 @@ def _grid(images: list[Image], captions: list[str], *, columns: int, max_height:
         ("TOPPADDING", (0, 0), (-1, -1), 0),
         ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
     ]
-    # A picture and its caption are not parted by the end of a page.
+    # An image and its caption are not parted by the end of a page.
     commands += [("NOSPLIT", (0, row), (-1, row + 1)) for row in range(0, len(rows), 2)]
     return Table(rows, colWidths=[cell] * columns, style=TableStyle(commands))
 
 
-def _stored(picture: PillowImage.Image, max_pixels: int) -> Image:
-    small = picture.copy()
+def _stored(image: PillowImage.Image, max_pixels: int) -> Image:
+    small = image.copy()
     small.thumbnail((max_pixels, max_pixels))
     buffer = BytesIO()
     small.save(buffer, "jpeg", quality=90)

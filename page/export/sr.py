@@ -1,10 +1,10 @@
-"""A study's report as a DICOM structured report that goes back into the archive beside its pictures.
+"""A study's report as a DICOM structured report that goes back into the archive beside its images.
 
 A `StudyRecord` in, the bytes of an Enhanced SR out, by template 2000 (Basic Diagnostic Imaging Report): it holds
 numbers beside text, and viewers show it as they show plain reports. It says PARTIAL, UNVERIFIED and PRELIMINARY, and
 its observer is a device.
 
-An SR has no meaning without the study and the pictures that it refers to. So there is none for pictures that are not
+An SR has no meaning without the study and the images that it refers to. So there is none for images that are not
 DICOM, and the UIDs are there without identity too; the patient's name, id, sex, dates and the accession number are left
 blank then. Some archives only take what bears their patient's id: ask for identity there.
 """
@@ -41,14 +41,14 @@ LANGUAGE = CodedConcept(value="en", scheme_designator="RFC5646", meaning="Englis
 _WESTERN, _UNICODE = "ISO_IR 100", "ISO_IR 192"
 """Character sets; many archives know the first alone, so the second is taken only where it must be."""
 _SERIES_NUMBER = 9000
-"""Beyond those of the pictures."""
+"""Beyond those of the images."""
 
 
 def export_sr(record: StudyRecord, *, include_identity: bool = False) -> bytes:
     """A DICOM file. The same record gives the same SOP instance, so that sending it twice makes no second report.
 
     Raises:
-        ValueError: no picture is DICOM with its UIDs, or they belong to several studies or patients.
+        ValueError: no image is DICOM with its UIDs, or they belong to several studies or patients.
     """
     # Asked while the patients are still known.
     source = record.source
@@ -57,7 +57,7 @@ def export_sr(record: StudyRecord, *, include_identity: bool = False) -> bytes:
     referred = {identifiers.sop_instance_uid: identifiers for identifiers in held if identifiers.refers_to_an_image}
     if source is None or not referred:
         raise ValueError(
-            "a DICOM structured report must refer to pictures in an archive, and none of these is DICOM with its "
+            "a DICOM structured report must refer to images in an archive, and none of these is DICOM with its "
             "study, series and instance UIDs; read the DICOM files themselves, or take PDF, FHIR, JSON or text"
         )
     document = _document(record, list(referred.values()), export_json(record, include_identity=include_identity))
@@ -100,7 +100,7 @@ def _document(record: StudyRecord, referred: list[DicomIdentifiers], told: str) 
 
 
 def _evidence(identifiers: DicomIdentifiers) -> Dataset:
-    """As much of a picture's header as is needed to refer to it."""
+    """As much of an image's header as is needed to refer to it."""
     header = Dataset()
     header.StudyInstanceUID = identifiers.study_instance_uid
     header.SeriesInstanceUID = identifiers.series_instance_uid
@@ -134,7 +134,7 @@ def _report(record: StudyRecord, referred: list[DicomIdentifiers], *, device_uid
     if len(referred) < len(record.views):
         verb = "is" if len(referred) == 1 else "are"
         notices.append(
-            f"Of the {len(record.views)} pictures that were read, {len(referred)} {verb} in DICOM and referred to here."
+            f"Of the {len(record.views)} images that were read, {len(referred)} {verb} in DICOM and referred to here."
         )
     sections = [
         _section(headings.Summary, [_text(codes.DCM.Comment, notice) for notice in notices]),

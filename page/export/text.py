@@ -4,23 +4,23 @@ A study's report as JSON, version 1: a `StudyRecord` in, one document out, witho
 
 schema, schema_version        "cxrscribe-report", 1; a later version may add keys, and counts up when one changes
 status, notice                always "preliminary"; what it is and is not
-study, read_at                a name that follows from the pictures; time with zone (ISO 8601)
+study, read_at                a name that follows from the images; time with zone (ISO 8601)
 model                         name, hash (of weights and settings), program_version
 edited, reader                whether somebody edited the report, and who ("" where not said)
 indication, findings, impression
-pictures[]                    name, view_position, width, height, sha256 (of size and gray values)
+images[]                    name, view_position, width, height, sha256 (of size and gray values)
 finding_probabilities[]       those that the model knows: finding, probability and threshold 0..1, called,
                               report_says ("present", "absent", "possible", "not mentioned"), disagrees
 findings_not_learned[]        the others of the 14: the model's data said nothing of them
 num_calibration_studies       0: the probabilities are not calibrated, and tell an order only
 warnings[]                    why to doubt the study or the report
-identity                      null; where it was asked for and the pictures are DICOM: what their headers say
+identity                      null; where it was asked for and the images are DICOM: what their headers say
 """
 
 import json
 from dataclasses import asdict
 
-from data.corrections.correction import picture_hash
+from data.corrections.correction import image_hash
 from data.images.dicom_identifiers import iso_date
 from page.study.record import NOT_A_DEVICE, STATE_WORDS, RecordedFinding, StudyRecord, without_identity
 
@@ -31,7 +31,7 @@ def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
     """The document, indented.
 
     Raises:
-        ValueError: with identity, the pictures are of several patients.
+        ValueError: with identity, the images are of several patients.
     """
     record = record if include_identity else without_identity(record)
     source = record.source if include_identity else None
@@ -48,13 +48,13 @@ def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
         "indication": record.indication,
         "findings": record.findings,
         "impression": record.impression,
-        "pictures": [
+        "images": [
             {
                 "name": view.name,
                 "view_position": view.view_position,
                 "width": view.image.width,
                 "height": view.image.height,
-                "sha256": picture_hash(view.image),
+                "sha256": image_hash(view.image),
             }
             for view in record.views
         ],
@@ -84,7 +84,7 @@ def export_text(record: StudyRecord, *, include_identity: bool = False) -> str:
     """The report with its findings and warnings, each paragraph on one line.
 
     Raises:
-        ValueError: with identity, the pictures are of several patients.
+        ValueError: with identity, the images are of several patients.
     """
     record = record if include_identity else without_identity(record)
     lines = [TITLE.upper(), record.status, NOT_A_DEVICE, ""]
@@ -117,7 +117,7 @@ def facts(record: StudyRecord) -> list[tuple[str, str]]:
     for number, view in enumerate(record.views, start=1):
         name = f" ({view.name})" if record.has_identity else ""
         kind = "view position unknown" if view.kind == "unknown" else view.kind
-        rows.append((f"Picture {number}", f"{kind}, {view.image.width} x {view.image.height} pixels{name}"))
+        rows.append((f"Image {number}", f"{kind}, {view.image.width} x {view.image.height} pixels{name}"))
     model = record.model
     rows += [
         ("Read at", f"{record.read_at:%Y-%m-%d %H:%M %Z}"),

@@ -1,5 +1,5 @@
-/* Looking at pictures: zoom, pan, window and level, invert; by mouse, touch, buttons and keys. No library.
-   A figure's state is kept by its data-key, so that a picture that is sent again looks as it was left. */
+/* Looking at images: zoom, pan, window and level, invert; by mouse, touch, buttons and keys. No library.
+   A figure's state is kept by its data-key, so that an image that is sent again looks as it was left. */
 (() => {
   const states = new Map();
   const fresh = () => ({ zoom: 1, x: 0, y: 0, level: 50, width: 100, inverted: false, windowing: false });
@@ -99,7 +99,7 @@
   });
   document.addEventListener("wheel", (event) => {
     const pane = event.target.closest?.(".view .pane");
-    // Wheeling out of a whole picture scrolls the page on.
+    // Wheeling out of a whole image scrolls the page on.
     if (!pane || (event.deltaY > 0 && stateOf(pane.closest(".view")).zoom == 1)) return;
     event.preventDefault();
     const box = pane.getBoundingClientRect();

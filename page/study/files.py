@@ -3,9 +3,9 @@
 What a zip says of itself is never believed: neither how many files it holds, nor how large they are. Nothing is
 unpacked to a disk, and paths inside serve as names only.
 
-A visitor's file as a picture for the model: read, and treated as the pictures that the model learned from.
+A visitor's file as an image for the model: read, and treated as the images that the model learned from.
 
-The files of one study as a visitor brings them, pictures or a zip of them: files in, pictures out.
+The files of one study as a visitor brings them, images or a zip of them: files in, images out.
 
 What lies in a zip is unpacked in memory, one file at a time, and never written to a disk; its paths serve as names
 only.
@@ -25,7 +25,7 @@ from PIL import Image
 from data.images.dicom import read_dicom
 from data.images.dicom_header import check_radiograph
 from data.images.dicom_identifiers import DicomIdentifiers, dicom_identifiers
-from data.images.pixels import MAX_FILE_BYTES, ImageRefused, is_dicom, read_bytes
+from data.images.pixels import MAX_FILE_BYTES, ImageRejected, is_dicom, read_bytes
 from data.images.read import read_image
 from vlm.schema.preprocessing import Preprocessing, preprocess
 
@@ -34,8 +34,8 @@ VIEW_CHOICES = {"auto": "", "PA": "PA", "AP": "AP", "lateral": "LATERAL"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """A picture as the model gets it. `said_position` is what its file says; `warning` is empty unless the file says
+class UploadedImage:
+    """An image as the model gets it. `said_position` is what its file says; `warning` is empty unless the file says
     that it is no chest X-ray. `identifiers` are there for DICOM alone, and only for exports to go back to its study."""
 
     name: str
@@ -45,8 +45,8 @@ class Picture:
     warning: str = ""
     identifiers: DicomIdentifiers | None = field(default=None, repr=False)
 
-    def viewed_as(self, view: str) -> "Picture":
-        """The same picture from the view position of that name.
+    def viewed_as(self, view: str) -> "Image":
+        """The same image from the view position of that name.
 
         Raises:
             ValueError: `view` is none of VIEW_CHOICES.
@@ -56,34 +56,34 @@ class Picture:
         return replace(self, view_position=VIEW_CHOICES[view] or self.said_position)
 
 
-def read_picture(
+def read_upload(
     source: Path | bytes, view: str = "auto", preprocessing: Preprocessing | None = None, *, name: str = ""
-) -> Picture:
-    """The picture of a file or of its bytes; messages call it `name`, by default the file's name without its folder.
+) -> UploadedImage:
+    """The image of a file or of its bytes; messages call it `name`, by default the file's name without its folder.
 
     Raises:
-        ImageRefused: it cannot be read or is no radiograph; names the file and the reason.
+        ImageRejected: it cannot be read or is no radiograph; names the file and the reason.
         ValueError: `view` is none of VIEW_CHOICES.
     """
-    name = name or ("the picture" if isinstance(source, bytes) else source.name)
+    name = name or ("the image" if isinstance(source, bytes) else source.name)
     content, said, warning = source if isinstance(source, bytes) else read_bytes(source, name=name), "UNKNOWN", ""
     if is_dicom(content):
         dicom = read_dicom(content, name=name)
         image, said = dicom.image, dicom.view_position
         try:
             check_radiograph(dicom.modality, dicom.body_part, name=name)
-        except ImageRefused as error:
+        except ImageRejected as error:
             warning = f"{error}."
     else:
         image = read_image(content, name=name)
-    picture = Picture(
+    upload = UploadedImage(
         name=name,
         image=preprocess(image, preprocessing or Preprocessing()),
         said_position=said,
         warning=warning,
         identifiers=dicom_identifiers(content),
     )
-    return picture.viewed_as(view)
+    return upload.viewed_as(view)
 
 
 MAX_ARCHIVE_BYTES = 2**30
@@ -106,28 +106,28 @@ def open_zip(file: BinaryIO, *, name: str, max_files: int, too_many: str) -> zip
     …") are what messages say of it.
 
     Raises:
-        ImageRefused: it is damaged, too large, or holds more than `max_files`, side files and folders included.
+        ImageRejected: it is damaged, too large, or holds more than `max_files`, side files and folders included.
     """
     _check_directory(file, name=name, max_files=max_files, too_many=too_many)
     try:
         archive = zipfile.ZipFile(file)
     except _DAMAGED as error:
-        raise ImageRefused(f"{name}: is a damaged zip, or one of a kind that is not read ({error})") from error
+        raise ImageRejected(f"{name}: is a damaged zip, or one of a kind that is not read ({error})") from error
     if len(archive.infolist()) > max_files:
         archive.close()
-        raise ImageRefused(f"{name}: holds {too_many}")
+        raise ImageRejected(f"{name}: holds {too_many}")
     return archive
 
 
 def entries_of(archive: zipfile.ZipFile, *, name: str) -> list[zipfile.ZipInfo]:
-    """The files by name, without those that systems and DICOM discs put beside pictures.
+    """The files by name, without those that systems and DICOM discs put beside images.
 
     Raises:
-        ImageRefused: there are none.
+        ImageRejected: there are none.
     """
     entries = sorted((entry for entry in archive.infolist() if not _is_side_file(entry)), key=lambda e: e.filename)
     if not entries:
-        raise ImageRefused(f"{name}: holds no file")
+        raise ImageRejected(f"{name}: holds no file")
     return entries
 
 
@@ -135,17 +135,17 @@ def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, name: str) -
     """Content of one file of a zip, of at most MAX_FILE_BYTES unpacked.
 
     Raises:
-        ImageRefused: it is encrypted, damaged, too large, or a zip itself; names the zip and the file.
+        ImageRejected: it is encrypted, damaged, too large, or a zip itself; names the zip and the file.
     """
     where = f"{PurePosixPath(entry.filename).name} in {name}"
     if entry.file_size > MAX_FILE_BYTES:
-        raise ImageRefused(f"{where}: has {entry.file_size} bytes; the limit is {MAX_FILE_BYTES}")
+        raise ImageRejected(f"{where}: has {entry.file_size} bytes; the limit is {MAX_FILE_BYTES}")
     # What the zip says of its sizes need not be so.
     content = head_of_entry(archive, entry, MAX_FILE_BYTES + 1, name=name)
     if len(content) > MAX_FILE_BYTES:
-        raise ImageRefused(f"{where}: has more than {MAX_FILE_BYTES} bytes unpacked")
+        raise ImageRejected(f"{where}: has more than {MAX_FILE_BYTES} bytes unpacked")
     if is_zip(content):
-        raise ImageRefused(f"{where}: is a zip within a zip; unpack it first")
+        raise ImageRejected(f"{where}: is a zip within a zip; unpack it first")
     return content
 
 
@@ -153,18 +153,18 @@ def head_of_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, num_bytes: i
     """The first bytes of one file of a zip.
 
     Raises:
-        ImageRefused: it is encrypted or damaged; names the zip and the file.
+        ImageRejected: it is encrypted or damaged; names the zip and the file.
     """
     where = f"{PurePosixPath(entry.filename).name} in {name}"
     if entry.flag_bits & 1:
-        raise ImageRefused(f"{where}: is encrypted; unpack it and bring the pictures themselves")
+        raise ImageRejected(f"{where}: is encrypted; unpack it and bring the images themselves")
     if entry.compress_type not in _METHODS:
-        raise ImageRefused(f"{where}: is packed by an unusual method; unpack it and bring the pictures themselves")
+        raise ImageRejected(f"{where}: is packed by an unusual method; unpack it and bring the images themselves")
     try:
         with archive.open(entry) as file:
             return file.read(num_bytes)
     except _DAMAGED as error:
-        raise ImageRefused(f"{where}: is damaged within its zip ({error}); fetch or export it again") from error
+        raise ImageRejected(f"{where}: is damaged within its zip ({error}); fetch or export it again") from error
 
 
 def _is_side_file(entry: zipfile.ZipInfo) -> bool:
@@ -182,53 +182,53 @@ def _check_directory(file: BinaryIO, *, name: str, max_files: int, too_many: str
     """Before Python's zipfile holds the whole directory of a zip in memory: it must be of a size that can be true."""
     size = file.seek(0, 2)
     if size > MAX_ARCHIVE_BYTES:
-        raise ImageRefused(f"{name}: has {size} bytes; the limit is {MAX_ARCHIVE_BYTES}")
+        raise ImageRejected(f"{name}: has {size} bytes; the limit is {MAX_ARCHIVE_BYTES}")
     file.seek(max(0, size - _MAX_COMMENT - _END_BYTES - _LOCATOR_64_BYTES))
     tail = file.read()
     end = tail.rfind(_END)
     if end < 0 or end + _END_BYTES > len(tail):
-        raise ImageRefused(f"{name}: is a damaged zip: its end is missing; fetch or export it again")
+        raise ImageRejected(f"{name}: is a damaged zip: its end is missing; fetch or export it again")
     num_files, directory_bytes = struct.unpack_from("<HL", tail, end + 10)
     # A second directory, for more than 65,535 files, would be believed instead.
     has_second = _END_64 in tail[max(0, end - _LOCATOR_64_BYTES) : end]
     if num_files > max_files or directory_bytes > max_files * _DIRECTORY_BYTES_OF_A_FILE or has_second:
-        raise ImageRefused(f"{name}: holds {too_many}")
+        raise ImageRejected(f"{name}: holds {too_many}")
     file.seek(0)
 
 
 MAX_VIEWS = 6
-"""Pictures of one study; more are no study of the chest but a folder of many."""
+"""Images of one study; more are no study of the chest but a folder of many."""
 MAX_ENTRIES = 200
 """Entries of the zip of one study, side files and folders included."""
-_TOO_MANY = f"are more pictures than the {MAX_VIEWS} that one study may have; bring one study at a time"
+_TOO_MANY = f"are more images than the {MAX_VIEWS} that one study may have; bring one study at a time"
 
 
-def read_study_files(files: Sequence[Path], preprocessing: Preprocessing | None = None) -> list[Picture]:
-    """The pictures of a study in the order given, those of a zip in the order of their names.
+def read_study_files(files: Sequence[Path], preprocessing: Preprocessing | None = None) -> list[UploadedImage]:
+    """The images of a study in the order given, those of a zip in the order of their names.
 
     Raises:
-        ImageRefused: a file cannot be used, or there are too many; names it and the reason.
+        ImageRejected: a file cannot be used, or there are too many; names it and the reason.
         ValueError: no file is given.
     """
     if not files:
-        raise ValueError("No picture yet: choose a file or click an example first.")
-    pictures = []
+        raise ValueError("No image yet: choose a file or click an example first.")
+    images = []
     for path in files:
         content = read_bytes(path, name=path.name)
         parts = _unpacked(content, path.name) if is_zip(content) else [(path.name, content)]
         for name, part in parts:
-            if len(pictures) == MAX_VIEWS:
-                raise ImageRefused(f"{path.name}: with it there {_TOO_MANY}")
-            pictures.append(read_picture(part, "auto", preprocessing, name=name))
-    return pictures
+            if len(images) == MAX_VIEWS:
+                raise ImageRejected(f"{path.name}: with it there {_TOO_MANY}")
+            images.append(read_upload(part, "auto", preprocessing, name=name))
+    return images
 
 
 def _unpacked(content: bytes, name: str) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each picture in a zip."""
-    too_many = f"more than the {MAX_ENTRIES} files that the zip of one study may have; bring the pictures alone"
+    """Name and content of each image in a zip."""
+    too_many = f"more than the {MAX_ENTRIES} files that the zip of one study may have; bring the images alone"
     with open_zip(BytesIO(content), name=name, max_files=MAX_ENTRIES, too_many=too_many) as archive:
         entries = entries_of(archive, name=name)
         if len(entries) > MAX_VIEWS:
-            raise ImageRefused(f"{name}: holds {len(entries)} files, which {_TOO_MANY}")
+            raise ImageRejected(f"{name}: holds {len(entries)} files, which {_TOO_MANY}")
         for entry in entries:
             yield PurePosixPath(entry.filename).name, read_entry(archive, entry, name=name)

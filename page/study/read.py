@@ -5,9 +5,9 @@
 
 Files in; a `Reading` that grows while the report is written out; the last of them is complete.
 
-Why a picture may be none that the model can read: pictures in, a sentence for each that is doubtful.
+Why an image may be none that the model can read: images in, a sentence for each that is doubtful.
 
-First what can be seen without a model, then how far the picture lies from those that the model was trained on, where
+First what can be seen without a model, then how far the image lies from those that the model was trained on, where
 the checkpoint knows them (`vlm.uncertainty`).
 """
 
@@ -22,7 +22,7 @@ from data.reports.labeler.labeler import label_report
 from eval.checks.consistency import consistency
 from eval.checks.contradictions import Contradiction
 from eval.metrics.laterality import StatedSentence, stated_sentences
-from page.study.files import Picture, read_study_files
+from page.study.files import UploadedImage, read_study_files
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 from vlm.schema.findings import BLANK, NUM_FINDINGS
 
@@ -33,37 +33,37 @@ WHITE_LEVEL, PAPER_SHARE, INK_LEVEL = 235, 0.6, 100
 """A page: so much of it is whiter than that, its median is white, and there is ink on it."""
 
 
-def find_doubts(pictures: Sequence[Picture], generator: ReportGenerator) -> tuple[str, ...]:
-    """The most telling reason for each picture that has one."""
-    plain = [picture.warning or plain_doubt(picture.image, name=picture.name) for picture in pictures]
+def find_doubts(images: Sequence[UploadedImage], generator: ReportGenerator) -> tuple[str, ...]:
+    """The most telling reason for each image that has one."""
+    plain = [image.warning or plain_doubt(image.image, name=image.name) for image in images]
     unseen = [number for number, doubt in enumerate(plain) if not doubt]
     if generator.familiarity is None or not unseen:
         return tuple(filter(None, plain))
-    features = generator.picture_features([pictures[number].image for number in unseen])
+    features = generator.image_features([images[number].image for number in unseen])
     for number, distance in zip(unseen, generator.familiarity.distances(features), strict=True):
         if distance > 1:
             plain[number] = (
-                f"{pictures[number].name}: is unlike the pictures that the model was trained on. It lies "
-                f"{distance:.1f} times as far from them as the limit, within which 99 of 100 pictures of their kind "
+                f"{images[number].name}: is unlike the images that the model was trained on. It lies "
+                f"{distance:.1f} times as far from them as the limit, within which 99 of 100 images of their kind "
                 "lie: it may show no chest, be turned or inverted, or come from another kind of patient or machine."
             )
     return tuple(filter(None, plain))
 
 
-def mixed_studies(pictures: Sequence[Picture]) -> tuple[str, ...]:
-    """One sentence where DICOM headers say that the pictures are not of one study; who they are of is not told."""
+def mixed_studies(images: Sequence[UploadedImage]) -> tuple[str, ...]:
+    """One sentence where DICOM headers say that the images are not of one study; who they are of is not told."""
     studies = {
-        picture.identifiers.study_instance_uid
-        for picture in pictures
-        if picture.identifiers and picture.identifiers.study_instance_uid
+        image.identifiers.study_instance_uid
+        for image in images
+        if image.identifiers and image.identifiers.study_instance_uid
     }
     if len(studies) < 2:
         return ()
-    return (f"The pictures are of {len(studies)} different DICOM studies, perhaps of different patients.",)
+    return (f"The images are of {len(studies)} different DICOM studies, perhaps of different patients.",)
 
 
 def plain_doubt(image: Image.Image, *, name: str) -> str:
-    """Why this gray picture is no radiograph, by its pixels alone; empty where nothing speaks against it."""
+    """Why this gray image is no radiograph, by its pixels alone; empty where nothing speaks against it."""
     pixels = np.asarray(image)
     if pixels.std() < FLAT_LEVELS:
         return f"{name}: is blank, all in about one gray level."
@@ -85,7 +85,7 @@ UNSURE_WITHIN = 0.05
 class Reading:
     """What is known of a study so far; what stands below `is_done` only comes with the last one."""
 
-    pictures: tuple[Picture, ...]
+    images: tuple[UploadedImage, ...]
     indication: str = ""
     doubts: tuple[str, ...] = ()
     """Why this may be no study for the model, a sentence each."""
@@ -113,32 +113,32 @@ class Reading:
 def read_files(
     generator: ReportGenerator, files: Sequence[Path], *, views: Sequence[str] = (), **settings
 ) -> Iterator[Reading]:
-    """Reads the study in these files (pictures, or a zip of them); `views` names a choice of VIEW_CHOICES for each
-    picture, or for all at once, or none. `settings` as of `read_study`.
+    """Reads the study in these files (images, or a zip of them); `views` names a choice of VIEW_CHOICES for each
+    image, or for all at once, or none. `settings` as of `read_study`.
 
     Raises:
         ValueError: a file cannot be used, or `views` is of another length; says which and why.
     """
-    pictures = read_study_files(files, generator.config.preprocessing)
-    return read_study(generator, choose_views(pictures, views), **settings)
+    images = read_study_files(files, generator.config.preprocessing)
+    return read_study(generator, choose_views(images, views), **settings)
 
 
-def choose_views(pictures: Sequence[Picture], views: Sequence[str]) -> list[Picture]:
-    """The pictures seen from the chosen positions: none, one for all, or one each.
+def choose_views(images: Sequence[UploadedImage], views: Sequence[str]) -> list[UploadedImage]:
+    """The images seen from the chosen positions: none, one for all, or one each.
 
     Raises:
         ValueError: there are more or fewer, or one is not known.
     """
     views = list(views) or ["auto"]
-    if len(views) not in (1, len(pictures)):
-        raise ValueError(f"{len(views)} view positions for {len(pictures)} pictures; give one each, or one for all")
-    views = views * len(pictures) if len(views) == 1 else views
-    return [picture.viewed_as(view) for picture, view in zip(pictures, views, strict=True)]
+    if len(views) not in (1, len(images)):
+        raise ValueError(f"{len(views)} view positions for {len(images)} images; give one each, or one for all")
+    views = views * len(images) if len(views) == 1 else views
+    return [image.viewed_as(view) for image, view in zip(images, views, strict=True)]
 
 
 def read_study(
     generator: ReportGenerator,
-    pictures: Sequence[Picture],
+    images: Sequence[UploadedImage],
     *,
     indication: str = "",
     options: GenerationOptions = WRITING,
@@ -147,17 +147,17 @@ def read_study(
     """Reads one study; where there are doubts about it, the report is only written with `write_anyway`.
 
     Raises:
-        ValueError: no picture, an indication that is too long, or more of both than the model can take.
+        ValueError: no image, an indication that is too long, or more of both than the model can take.
     """
-    if not pictures:
-        raise ValueError("No picture is left to read: choose a file, or take one in again.")
+    if not images:
+        raise ValueError("No image is left to read: choose a file, or take one in again.")
     if len(indication) > MAX_INDICATION_CHARACTERS:
         raise ValueError(
             f"the indication has {len(indication)} characters; shorten it to {MAX_INDICATION_CHARACTERS} at most"
         )
-    doubts = find_doubts(pictures, generator) + mixed_studies(pictures)
+    doubts = find_doubts(images, generator) + mixed_studies(images)
     reading = Reading(
-        pictures=tuple(pictures),
+        images=tuple(images),
         indication=indication.strip(),
         doubts=doubts,
         only_classifies=not generator.writes_reports,
@@ -166,8 +166,8 @@ def read_study(
         yield replace(reading, is_done=True)
         return
     for report in generator.stream(
-        [picture.image for picture in pictures],
-        view_positions=[picture.view_position for picture in pictures],
+        [image.image for image in images],
+        view_positions=[image.view_position for image in images],
         indication=reading.indication,
         options=options,
     ):

@@ -3,7 +3,7 @@
     record = study_record(reading, generator, model_identity(generator), read_at=datetime.now(UTC))
     without_identity(record)       # what leaves the house unless somebody asks for more
 
-Its texts are plain text (see `page.study.record`). The DICOM identifiers of the pictures are held in memory alone.
+Its texts are plain text (see `page.study.record`). The DICOM identifiers of the images are held in memory alone.
 
 Text from files, visitors and the model as plain text: any string in, one out that no format can stumble over.
 
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.corrections.correction import picture_hash, study_hash
+from data.corrections.correction import image_hash, study_hash
 from data.images.dicom_identifiers import DicomIdentifiers
 from data.reports.deidentify import remove_identity
 from page.study.read import Reading
@@ -66,7 +66,7 @@ class ModelIdentity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedView:
-    """A picture as the model was shown it, 8-bit gray."""
+    """An image as the model was shown it, 8-bit gray."""
 
     name: str
     """Of its file; may name the patient."""
@@ -151,7 +151,7 @@ class StudyRecord:
         if self.is_calibrated:
             note = (
                 f"Probabilities are calibrated on {self.num_calibration_studies} validation studies of the kind that "
-                "the model was trained on; on other pictures they may be far off."
+                "the model was trained on; on other images they may be far off."
             )
         if self.not_learned:
             note += f" The model has learned nothing of: {', '.join(self.not_learned)}."
@@ -159,10 +159,10 @@ class StudyRecord:
 
     @property
     def source(self) -> DicomIdentifiers | None:
-        """The identifiers of the study: those of its first DICOM picture.
+        """The identifiers of the study: those of its first DICOM image.
 
         Raises:
-            ValueError: the pictures belong to several studies or patients.
+            ValueError: the images belong to several studies or patients.
         """
         held = [view.identifiers for view in self.views if view.identifiers]
         for what in ("study_instance_uid", "patient_id"):
@@ -170,15 +170,15 @@ class StudyRecord:
             if number > 1:
                 owners = "studies" if what == "study_instance_uid" else "patients"
                 raise ValueError(
-                    f"the pictures belong to {number} {owners} by their DICOM headers; read each by itself, "
+                    f"the images belong to {number} {owners} by their DICOM headers; read each by itself, "
                     "so that no report goes to the wrong one"
                 )
         return held[0] if held else None
 
     @property
     def pseudonym(self) -> str:
-        """A name for the study that follows from its pictures alone."""
-        return "study-" + study_hash(picture_hash(view.image) for view in self.views)[:12]
+        """A name for the study that follows from its images alone."""
+        return "study-" + study_hash(image_hash(view.image) for view in self.views)[:12]
 
     @property
     def file_stem(self) -> str:
@@ -186,7 +186,7 @@ class StudyRecord:
         return f"{self.pseudonym}_{self.read_at:%Y%m%dT%H%M%S}"
 
     def heatmap(self, finding: str, view: int) -> Image.Image:
-        """The picture of that view with the finding's heat laid over it."""
+        """The image of that view with the finding's heat laid over it."""
         index = FINDINGS.index(finding)
         sizes = [view.image.size for view in self.views]
         heat = heatmaps(self.attention_maps[index : index + 1], sizes, self.square)[view][0]
@@ -235,12 +235,12 @@ def study_record(
     return StudyRecord(
         views=tuple(
             RecordedView(
-                name=plain_line(picture.name),
-                image=picture.image,
-                view_position=picture.view_position,
-                identifiers=picture.identifiers,
+                name=plain_line(image.name),
+                image=image.image,
+                view_position=image.view_position,
+                identifiers=image.identifiers,
             )
-            for picture in reading.pictures
+            for image in reading.images
         ),
         indication=plain_text(reading.indication),
         findings=plain_text(report.findings),
@@ -269,7 +269,7 @@ def study_record(
 def without_identity(record: StudyRecord) -> StudyRecord:
     """The record without file names and patient; names, dates and numbers in its texts become ___.
 
-    The UIDs of DICOM pictures stay: a report that refers to its study cannot do without. They name nobody, but whoever
+    The UIDs of DICOM images stay: a report that refers to its study cannot do without. They name nobody, but whoever
     has the archive can look the patient up by them.
 
     Raises:
@@ -277,7 +277,7 @@ def without_identity(record: StudyRecord) -> StudyRecord:
     """
     names = {word for view in record.views if view.identifiers for word in view.identifiers.personal_words}
     views = tuple(
-        replace(view, name=f"picture {number}", identifiers=view.identifiers and view.identifiers.without_person())
+        replace(view, name=f"image {number}", identifiers=view.identifiers and view.identifiers.without_person())
         for number, view in enumerate(record.views, start=1)
     )
 

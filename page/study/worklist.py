@@ -1,6 +1,6 @@
 """The files of many studies, as a visitor brings them or a server's folder holds them, sorted into studies.
 
-    with brought_files([Path("month.zip")]) as (files, refusals):
+    with brought_files([Path("month.zip")]) as (files, rejections):
         studies = group_studies(files)
 
 DICOM files of one StudyInstanceUID are a study, whatever they are called. In a zip or a folder, the other files of one
@@ -14,7 +14,7 @@ Many studies read one after the other, into a worklist: files in, rows out, a ba
 
 Each study is read by `page.study.read`, so its report is the one that it gets alone. Only rows are kept: of a study
 that
-was read, no picture stays in memory.
+was read, no image stays in memory.
 """
 
 import zipfile
@@ -26,8 +26,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from data.images.dicom_identifiers import dicom_identifiers
-from data.images.pixels import ImageRefused, read_bytes
-from page.study.files import MAX_VIEWS, entries_of, head_of_entry, is_zip, open_zip, read_entry, read_picture
+from data.images.pixels import ImageRejected, read_bytes
+from page.study.files import MAX_VIEWS, entries_of, head_of_entry, is_zip, open_zip, read_entry, read_upload
 from page.study.read import WRITING, Reading, read_study
 from page.study.record import plain_line, plain_text
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -48,7 +48,7 @@ class BroughtFile:
     folder: str
     study_uid: str
     read: Callable[[], bytes]
-    """Raises ImageRefused."""
+    """Raises ImageRejected."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,22 +61,22 @@ class StudyFiles:
 
 
 @contextmanager
-def brought_files(sources: Sequence[Path]) -> Iterator[tuple[list[BroughtFile], list[ImageRefused]]]:
+def brought_files(sources: Sequence[Path]) -> Iterator[tuple[list[BroughtFile], list[ImageRejected]]]:
     """The files in these files, zips and folders, readable until the end of the context; and what cannot be used.
 
     Raises:
         ValueError: there are too many.
     """
     with ExitStack() as stack:
-        files, refusals = [], []
+        files, rejections = [], []
         for source in sources:
             try:
                 files += _from_folder(source) if source.is_dir() else _from_file(source, stack)
-            except ImageRefused as refused:
-                refusals.append(refused)
+            except ImageRejected as rejected:
+                rejections.append(rejected)
             if len(files) > MAX_FILES:
                 raise ValueError(f"There are {_TOO_MANY}.")
-        yield files, refusals
+        yield files, rejections
 
 
 def group_studies(files: Sequence[BroughtFile]) -> list[StudyFiles]:
@@ -147,16 +147,16 @@ def _readable(path: Path):
     try:
         return path.open("rb")
     except FileNotFoundError as error:
-        raise ImageRefused(f"{path.name}: is no longer there; bring it again") from error
+        raise ImageRejected(f"{path.name}: is no longer there; bring it again") from error
     except OSError as error:
-        raise ImageRefused(f"{path.name}: cannot be read ({error.strerror})") from error
+        raise ImageRejected(f"{path.name}: cannot be read ({error.strerror})") from error
 
 
 def _uid_in_zip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> str:
     """Empty also where the entry cannot be read: that is told when its turn comes."""
     try:
         return _study_uid(head_of_entry(archive, entry, _HEAD_BYTES, name=name))
-    except ImageRefused:
+    except ImageRejected:
         return ""
 
 
@@ -183,7 +183,7 @@ def _below_common(folders: Sequence[PurePosixPath]) -> list[str]:
     return [plain_line("/".join(folder.parts[num_common:])) for folder in folders]
 
 
-READ, DOUBTED, REFUSED = "read", "doubted", "refused"
+READ, DOUBTED, REJECTED = "read", "doubted", "rejected"
 """The states of a row: with a report, without one because of doubts, a file or a study that cannot be used."""
 PATHOLOGIES = tuple(finding for finding in FINDINGS if finding not in ("No Finding", "Support Devices"))
 
@@ -222,7 +222,7 @@ class WorklistRow:
     def sort_value(self, finding: str) -> float:
         """For a list with the most probable first, by `finding` or, if it is "", by any; what was not read is last."""
         value = self.probabilities.get(finding) if finding else self.any_finding
-        return {READ: -1.0, DOUBTED: -2.0, REFUSED: -3.0}[self.state] if value is None else value
+        return {READ: -1.0, DOUBTED: -2.0, REJECTED: -3.0}[self.state] if value is None else value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -248,18 +248,18 @@ def read_worklist(
     """
     if not sources:
         raise ValueError("Nothing to read yet: bring a zip, a folder, or several files first.")
-    with brought_files(sources) as (files, refusals):
+    with brought_files(sources) as (files, rejections):
         studies = group_studies(files)
         yield WorklistStep(row=None, num_done=0, num_studies=len(studies))
-        for refused in refusals:
-            yield WorklistStep(row=_refused_file(str(refused)), num_done=0, num_studies=len(studies))
+        for rejected in rejections:
+            yield WorklistStep(row=_rejected_file(str(rejected)), num_done=0, num_studies=len(studies))
         for number, study in enumerate(studies, start=1):
             for row in _read_study(generator, study, options, write_anyway):
                 yield WorklistStep(row=row, num_done=number, num_studies=len(studies))
 
 
 def most_likely_first(rows: Sequence[WorklistRow], finding: str = "") -> list[WorklistRow]:
-    """By the probability of `finding`, or of any; then doubted studies, then what was refused.
+    """By the probability of `finding`, or of any; then doubted studies, then what was rejected.
 
     Raises:
         ValueError: there is no such finding.
@@ -274,31 +274,31 @@ def _read_study(
 ) -> Iterator[WorklistRow]:
     """A row for each file that cannot be used, and one for the rest."""
     if len(study.files) > MAX_VIEWS:
-        reason = f"has {len(study.files)} pictures, more than the {MAX_VIEWS} that one study may have"
+        reason = f"has {len(study.files)} images, more than the {MAX_VIEWS} that one study may have"
         names = tuple(file.name for file in study.files)
-        yield WorklistRow(study=study.name, files=names, state=REFUSED, reason=reason, study_uid=study.study_uid)
+        yield WorklistRow(study=study.name, files=names, state=REJECTED, reason=reason, study_uid=study.study_uid)
         return
-    pictures, read = [], []
+    images, read = [], []
     for file in study.files:
         try:
-            pictures.append(read_picture(file.read(), "auto", generator.config.preprocessing, name=file.name))
+            images.append(read_upload(file.read(), "auto", generator.config.preprocessing, name=file.name))
             read.append(file)
-        except ImageRefused as refused:
-            yield _refused_file(str(refused), file)
-    if not pictures:
+        except ImageRejected as rejected:
+            yield _rejected_file(str(rejected), file)
+    if not images:
         return
     about = {"study": study.name, "files": tuple(file.name for file in read), "study_uid": study.study_uid}
     try:
-        *_, reading = read_study(generator, pictures, options=options, write_anyway=write_anyway)
+        *_, reading = read_study(generator, images, options=options, write_anyway=write_anyway)
     except ValueError as error:
-        yield WorklistRow(state=REFUSED, reason=plain_line(str(error)), **about)
+        yield WorklistRow(state=REJECTED, reason=plain_line(str(error)), **about)
         return
     yield _row(reading, generator, about)
 
 
 def _row(reading: Reading, generator: ReportGenerator, about: dict) -> WorklistRow:
     about |= {
-        "view_positions": tuple(picture.view_position for picture in reading.pictures),
+        "view_positions": tuple(image.view_position for image in reading.images),
         "reason": plain_line(" ".join(reading.doubts)),
     }
     report = reading.report
@@ -323,8 +323,8 @@ def _row(reading: Reading, generator: ReportGenerator, about: dict) -> WorklistR
     )
 
 
-def _refused_file(reason: str, file: BroughtFile | None = None) -> WorklistRow:
+def _rejected_file(reason: str, file: BroughtFile | None = None) -> WorklistRow:
     name = file.name if file else plain_line(reason.split(": ")[0])
     return WorklistRow(
-        study=name, files=(name,), state=REFUSED, reason=plain_line(reason), study_uid=file.study_uid if file else ""
+        study=name, files=(name,), state=REJECTED, reason=plain_line(reason), study_uid=file.study_uid if file else ""
     )

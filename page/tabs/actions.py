@@ -50,30 +50,30 @@ class SimilarPanel:
     def show(self, visit: Visit) -> str:
         """The nearest cases as HTML, or a word on why there are none."""
         if not visit.is_read:
-            return markup.saved("Have a report written first.", is_refused=True)
-        pictures = visit.reading.pictures
+            return markup.saved("Have a report written first.", is_rejected=True)
+        images = visit.reading.images
         [features] = self.generator.features(
-            [[picture.image for picture in pictures]],
-            view_positions=[[picture.view_position for picture in pictures]],
+            [[image.image for image in images]],
+            view_positions=[[image.view_position for image in images]],
         )
         try:
             return similar_html(self.cases.find(features, number=NUM_CASES))
         except ValueError as error:
-            return markup.saved(str(error), is_refused=True)
+            return markup.saved(str(error), is_rejected=True)
 
 
 def similar_html(cases: Sequence[SimilarCase]) -> str:
-    """Picture, similarity and report of each."""
+    """Image, similarity and report of each."""
     shown = "".join(
         f'<li><img alt="Chest X-ray of training study {escape(case.study_id)}" '
-        f'src="data:image/webp;base64,{base64.b64encode(case.picture).decode()}"><div>'
+        f'src="data:image/webp;base64,{base64.b64encode(case.image).decode()}"><div>'
         f'<p class="soft">{escape(case.study_id)}, similarity {case.similarity:.2f}</p>'
         f"<p>{escape(case.report) or 'It has no report.'}</p></div></li>"
         for case in cases
     )
     return (
         '<p class="soft">Of the studies that the model was trained on, those that look most alike to it. A similarity '
-        "of 1 would be the same picture. These reports are not about this patient.</p>"
+        "of 1 would be the same image. These reports are not about this patient.</p>"
         f'<ol class="similar">{shown}</ol>'
     )
 
@@ -132,7 +132,7 @@ class Outcome:
             edit = read_form(sent, key=visit.key, reader=reader)
             done = save_correction(self.store, visit.reading, edit, generator=self.generator, model=self.model)
         except ValueError as error:
-            return markup.saved(str(error), is_refused=True)
+            return markup.saved(str(error), is_rejected=True)
         return markup.saved(f"The correction is saved. {done.warning}")
 
     def export(self, format: str, visit: Visit, include_identity: bool) -> tuple[dict[str, str] | None, str]:
@@ -140,7 +140,7 @@ class Outcome:
         try:
             file = take_away(record_of(visit, self.generator, self.model), format, include_identity=include_identity)
         except ValueError as error:
-            return None, markup.saved(str(error), is_refused=True)
+            return None, markup.saved(str(error), is_rejected=True)
         content = base64.b64encode(file.content).decode()
         told = markup.saved(f"{file.name} is in your downloads.")
         return {"name": file.name, "kind": file.media_type, "content": content}, told

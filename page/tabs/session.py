@@ -1,4 +1,4 @@
-"""What the page remembers of one visitor: the pictures of a study, what was read in them, and what can be taken away.
+"""What the page remembers of one visitor: the images of a study, what was read in them, and what can be taken away.
 
 Held in the server's memory and nowhere else, and forgotten two hours after it last changed.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from page.cards.report import MAX_MAPPED
 from page.export.formats import take_away
-from page.study.files import MAX_VIEWS, VIEW_CHOICES, Picture, read_study_files
+from page.study.files import MAX_VIEWS, VIEW_CHOICES, UploadedImage, read_study_files
 from page.study.read import Reading, read_files, read_study
 from page.study.record import ModelIdentity, StudyRecord, study_record
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -28,7 +28,7 @@ VIEWS_OF_VISITORS = (*VIEW_CHOICES, LEAVE_OUT)
 class Visit:
     """`key` is of this reading alone: parts of the page that bear another are of an earlier one."""
 
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[UploadedImage, ...] = ()
     reading: Reading | None = None
     read_at: datetime | None = None
     key: str = ""
@@ -39,18 +39,18 @@ class Visit:
 
 
 def take_in(visit: Visit, files: Sequence[Path], generator: ReportGenerator) -> Visit:
-    """With the pictures of these files beside those that are there; once a study was read, they are of a new one.
+    """With the images of these files beside those that are there; once a study was read, they are of a new one.
 
     Raises:
-        ValueError: a file cannot be used, or there are too many pictures; says which and why.
+        ValueError: a file cannot be used, or there are too many images; says which and why.
     """
-    before = () if visit.reading is not None else visit.pictures
-    pictures = (*before, *read_study_files(files, generator.config.preprocessing))
-    if len(pictures) > MAX_VIEWS:
+    before = () if visit.reading is not None else visit.images
+    images = (*before, *read_study_files(files, generator.config.preprocessing))
+    if len(images) > MAX_VIEWS:
         raise ValueError(
-            f"{len(pictures)} pictures are more than the {MAX_VIEWS} that one study may have; press “New study” first"
+            f"{len(images)} images are more than the {MAX_VIEWS} that one study may have; press “New study” first"
         )
-    return Visit(pictures=pictures)
+    return Visit(images=images)
 
 
 def read_visit(
@@ -62,18 +62,16 @@ def read_visit(
     options: GenerationOptions,
     write_anyway: bool = False,
 ) -> Iterator[Visit]:
-    """The visit as its report is written; `views` are choices of VIEWS_OF_VISITORS for the pictures, more are ignored.
+    """The visit as its report is written; `views` are choices of VIEWS_OF_VISITORS for the images, more are ignored.
 
     Raises:
         ValueError: there is nothing to read, or the model cannot take it; says why.
     """
-    if not visit.pictures:
-        raise ValueError("No picture yet: choose a file or click an example first.")
-    pictures = [
-        picture.viewed_as(view) for picture, view in zip(visit.pictures, views, strict=False) if view != LEAVE_OUT
-    ]
+    if not visit.images:
+        raise ValueError("No image yet: choose a file or click an example first.")
+    images = [image.viewed_as(view) for image, view in zip(visit.images, views, strict=False) if view != LEAVE_OUT]
     visit = replace(visit, key=uuid4().hex[:12], read_at=datetime.now(UTC))
-    for reading in read_study(generator, pictures, indication=indication, options=options, write_anyway=write_anyway):
+    for reading in read_study(generator, images, indication=indication, options=options, write_anyway=write_anyway):
         yield replace(visit, reading=reading)
 
 
@@ -83,8 +81,8 @@ def sentence_maps(visit: Visit, generator: ReportGenerator) -> np.ndarray:
     return generator.sentence_maps(
         reading.report.report,
         [sentence.text for sentence in reading.sentences[:MAX_MAPPED]],
-        [picture.image for picture in reading.pictures],
-        view_positions=[picture.view_position for picture in reading.pictures],
+        [image.image for image in reading.images],
+        view_positions=[image.view_position for image in reading.images],
         indication=reading.indication,
     )
 

@@ -58,7 +58,7 @@ class Room:
             with gr.Column(scale=2, min_width=270):
                 self._lay_out_inputs()
             with gr.Column(scale=5, min_width=320):
-                self._lay_out_pictures()
+                self._lay_out_images()
             with gr.Column(scale=4, min_width=320):
                 self._lay_out_results(store)
         self._wire()
@@ -87,8 +87,8 @@ class Room:
             elem_id="examples",
         )
 
-    def _lay_out_pictures(self) -> None:
-        self.pictures = gr.HTML(figures(()), apply_default_css=False, elem_id="pictures")
+    def _lay_out_images(self) -> None:
+        self.images = gr.HTML(figures(()), apply_default_css=False, elem_id="images")
         self.heat = gr.HTML(apply_default_css=False, elem_id="heat")
         self.occlusion_heat = gr.HTML(apply_default_css=False)
         opacity = gr.Slider(0, 100, value=60, step=5, label="Heatmap opacity (%)", buttons=[])
@@ -109,7 +109,7 @@ class Room:
 
     def _wire(self) -> None:
         study = [self.visit, self.indication, *self.views]
-        shown = [self.visit, self.upload, *self.views, self.pictures, self.heat, self.occlusion_heat, self.method]
+        shown = [self.visit, self.upload, *self.views, self.images, self.heat, self.occlusion_heat, self.method]
         shown += [self.explain, self.progress, self.doubts, self.anyway, self.report, self.findings]
         shown += self.outcome.parts
         private = {"api_visibility": "private"}
@@ -120,7 +120,7 @@ class Room:
             [self.visit, self.upload],
             shown,
             show_progress="minimal",
-            show_progress_on=self.pictures,
+            show_progress_on=self.images,
             **private,
         )
         writing = [
@@ -150,13 +150,16 @@ class Room:
         )
 
     def bring(self, visit: Visit, files: list[str] | None) -> Changes:
-        """Takes the files in and shows their pictures; the drop zone is then free for more."""
+        """Takes the files in and shows their images; the drop zone is then free for more."""
         if not files:
             return {self.upload: None}
         try:
             visit = take_in(visit, [Path(file) for file in files], self.generator)
         except ValueError as error:
-            return {**self._blank(visit if visit.reading is None else Visit()), self.report: markup.refusal(str(error))}
+            return {
+                **self._blank(visit if visit.reading is None else Visit()),
+                self.report: markup.rejection(str(error)),
+            }
         finally:
             remove_later(files)
         return self._blank(visit)
@@ -166,12 +169,12 @@ class Room:
         example = self.examples[event.index]
         changes = self._blank(take_in(Visit(), [example.path], self.generator))
         changes[self.views[0]] = gr.update(
-            value=example.view, visible=True, label=f"View of {changes[self.visit].pictures[0].name}"
+            value=example.view, visible=True, label=f"View of {changes[self.visit].images[0].name}"
         )
         return {**changes, self.indication: example.indication}
 
     def write_report(self, visit: Visit, indication: str, *views: str, write_anyway: bool = False) -> Iterator[Changes]:
-        """Pictures, findings and heat once, for they are known first; then the growing report alone."""
+        """Images, findings and heat once, for they are known first; then the growing report alone."""
         shown_at = None
         try:
             for now in read_visit(
@@ -194,16 +197,16 @@ class Room:
                     yield {self.report: report_card.growing_report(now.reading.report)}
                     shown_at = time.monotonic()
         except ValueError as error:
-            yield {**self._blank(visit), self.report: markup.refusal(str(error))}
+            yield {**self._blank(visit), self.report: markup.rejection(str(error))}
 
     def compute_occlusion(self, visit: Visit) -> Iterator[Changes]:
-        """Covers the pictures bit by bit, telling how far it is, and then shows what the findings depend on."""
+        """Covers the images bit by bit, telling how far it is, and then shows what the findings depend on."""
         if not visit.is_read:
-            yield {self.progress: markup.saved("Have a report written first.", is_refused=True)}
+            yield {self.progress: markup.saved("Have a report written first.", is_rejected=True)}
             return
-        pictures = visit.reading.pictures
-        images = [picture.image for picture in pictures]
-        for step in occlude(self.generator, images, [picture.view_position for picture in pictures]):
+        uploads = visit.reading.images
+        images = [upload.image for upload in uploads]
+        for step in occlude(self.generator, images, [upload.view_position for upload in uploads]):
             told = f"{step.num_done} of {step.num_places} places covered"
             yield {
                 self.progress: f'<p class="soft" role="status"><progress aria-label="Occlusion" '
@@ -216,12 +219,12 @@ class Room:
         yield {self.occlusion_heat: f"<style>{rules}</style>", self.method: WITH_OCCLUSION, self.progress: note}
 
     def _blank(self, visit: Visit) -> Changes:
-        """The page with the pictures of a visit before anything is read in them."""
+        """The page with the images of a visit before anything is read in them."""
         return {
             self.visit: visit,
             self.upload: None,
             **{radio: _view_choice(visit, number) for number, radio in enumerate(self.views)},
-            self.pictures: figures(visit.pictures),
+            self.images: figures(visit.images),
             **dict.fromkeys((self.heat, self.findings, self.doubts), ""),
             **self._nothing_after(),
             self.report: report_card.EMPTY,
@@ -241,7 +244,7 @@ class Room:
         return {
             **self._nothing_after(),
             self.visit: visit,
-            self.pictures: figures(visit.reading.pictures),
+            self.images: figures(visit.reading.images),
             self.heat: "",
             self.findings: "",
             self.doubts: markup.doubts(visit.reading.doubts, is_withheld=True),
@@ -255,7 +258,7 @@ class Room:
         return {
             **self._nothing_after(),
             self.visit: visit,
-            self.pictures: figures(reading.pictures),
+            self.images: figures(reading.images),
             self.heat: f"<style>{rules}</style>",
             self.doubts: markup.doubts(reading.doubts, is_withheld=False),
             self.findings: findings_card(reading, self.generator.calibration, key=visit.key),
@@ -277,11 +280,11 @@ class Room:
         }
 
     def _rules(self, kind: str, maps, visit: Visit, *, method: str = "") -> str:
-        sizes = [picture.image.size for picture in visit.reading.pictures]
+        sizes = [image.image.size for image in visit.reading.images]
         return heat_rules(kind, maps, sizes, self.generator.config.image.size, method=method)
 
 
 def _view_choice(visit: Visit, number: int) -> dict[str, Any]:
-    if number >= len(visit.pictures):
+    if number >= len(visit.images):
         return gr.update(visible=False, value="auto")
-    return gr.update(visible=True, label=f"View of {visit.pictures[number].name}")
+    return gr.update(visible=True, label=f"View of {visit.images[number].name}")

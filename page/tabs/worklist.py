@@ -21,7 +21,7 @@ from page.cards import layout as markup
 from page.cards.worklist import EMPTY, worklist_csv, worklist_html, worklist_jsonl
 from page.study.files import MAX_VIEWS
 from page.study.record import ModelIdentity
-from page.study.worklist import MAX_FILES, READ, REFUSED, WorklistRow, most_likely_first, read_worklist
+from page.study.worklist import MAX_FILES, READ, REJECTED, WorklistRow, most_likely_first, read_worklist
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
 
@@ -30,7 +30,7 @@ SHOW_EVERY_SECONDS = 2.0
 FORGOTTEN_SECONDS = 3600
 RULES = (
     f'<p class="soft">Bring a zip, a folder, or several files, {MAX_FILES:,} at most. DICOM files of one study '
-    "(StudyInstanceUID) are read together. In a zip, the other pictures of one sub-folder are a study if they are no "
+    "(StudyInstanceUID) are read together. In a zip, the other images of one sub-folder are a study if they are no "
     f"more than {MAX_VIEWS}; the folder that everything lies in does not count. All else is a study each. What cannot "
     "be read is a row with its reason. The list is sorted by the probability of the most probable finding "
     "(Support Devices not counted); file names are kept in it and in its files.</p>"
@@ -101,7 +101,7 @@ class WorklistTab:
     def export(self, rows: Sequence[WorklistRow], sort_by: str, format: str) -> tuple[dict[str, str] | None, str]:
         """The file for take_away.js, or a word on why there is none."""
         if not rows:
-            return None, markup.saved("There is no worklist yet: have one read first.", is_refused=True)
+            return None, markup.saved("There is no worklist yet: have one read first.", is_rejected=True)
         write, kind = {"csv": (worklist_csv, "text/csv"), "jsonl": (worklist_jsonl, "application/x-ndjson")}[format]
         content = write(most_likely_first(rows, _finding(sort_by)), model=f"{self.model.name} [{self.model.hash}]")
         name = f"worklist_{time.strftime('%Y%m%dT%H%M%S')}.{format}"
@@ -123,7 +123,7 @@ class WorklistTab:
                     shown_at = now
                 yield told
         except ValueError as error:
-            yield {self.progress: markup.saved(str(error), is_refused=True), self.rows: tuple(rows)}
+            yield {self.progress: markup.saved(str(error), is_rejected=True), self.rows: tuple(rows)}
             return
         yield {
             self.rows: tuple(rows),
@@ -154,12 +154,12 @@ def _finding(sort_by: str) -> str:
 
 def _counts(rows: Sequence[WorklistRow]) -> str:
     num_read = sum(row.state == READ for row in rows)
-    num_refused = sum(row.state == REFUSED for row in rows)
+    num_rejected = sum(row.state == REJECTED for row in rows)
     told = [f"{num_read} read"]
-    if num_doubted := len(rows) - num_read - num_refused:
+    if num_doubted := len(rows) - num_read - num_rejected:
         told.append(f"{num_doubted} without a report because of doubts")
-    if num_refused:
-        told.append(f"{num_refused} could not be read")
+    if num_rejected:
+        told.append(f"{num_rejected} could not be read")
     return ", ".join(told) + "."
 
 

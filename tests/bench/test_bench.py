@@ -44,8 +44,8 @@ def test_the_record_says_what_was_measured_where_and_with_what(record):
         "reports, 3 studies",
         "training with LoRA",
         "LoRA not merged",
-        "made-up studies drawn",
-        "made-up studies prepared, one process",
+        "synthetic studies drawn",
+        "synthetic studies prepared, one process",
         "JPEGs prepared",
         "PNGs prepared",
         "DICOM files of 12 bits prepared",
@@ -68,7 +68,7 @@ def test_every_ratio_is_that_of_its_own_repetition(record):
 
 def test_both_sides_see_the_same_patches_and_write_the_same_number_of_tokens(record):
     work = record["work"]
-    assert work["patches_of_a_picture"] == {"ours": 16, "peer": 16}
+    assert work["patches_of_a_image"] == {"ours": 16, "peer": 16}
     assert work["new_tokens_of_a_report"] == {"ours": 6, "peer": 6}
     assert work["decoder_positions_before_the_text"]["ours"] == 4 + 14  # 4 x 4 patches pooled by 2, and the findings
 

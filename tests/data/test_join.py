@@ -31,7 +31,7 @@ def other(small_studies, tmp_path):
 
 
 def raw(studies):
-    """Rows with their pictures as bytes."""
+    """Rows with their images as bytes."""
     return studies.cast_column("images", datasets.List(datasets.Image(decode=False))).to_list()
 
 
@@ -44,7 +44,7 @@ def test_every_row_of_each_part_is_there_to_the_byte(small_dataset, other, tmp_p
     joined, parts = load_studies(tmp_path / "out"), [load_studies(folder) for folder in (small_dataset, other)]
     for split in ("train", "validation", "test"):
         assert raw(joined[split]) == [row for part in parts for row in raw(part[split])]
-    assert "given 56 = kept 56 + refused 0" in " ".join(capsys.readouterr().out.split())
+    assert "given 56 = kept 56 + rejected 0" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_parts_are_named_with_their_own_preparation(small_dataset, other, tmp_path):
@@ -68,14 +68,14 @@ def test_some_of_a_train_split_are_some_of_more(small_dataset, other, tmp_path):
     assert set(few["train"]["study_id"]) < set(more["train"]["study_id"])
 
 
-def test_a_study_id_of_two_parts_is_refused_and_nothing_is_written(small_dataset, tmp_path):
+def test_a_study_id_of_two_parts_is_rejected_and_nothing_is_written(small_dataset, tmp_path):
     copy = shutil.copytree(small_dataset, tmp_path / "copy")
     with pytest.raises(ValueError, match=r"study id synthetic-0-0000\d\d is in .*small and again in .*copy; if it is"):
         join("--datasets", small_dataset, copy, "--out", tmp_path / "out")
     assert not list(tmp_path.glob("out*"))
 
 
-def test_a_patient_in_two_splits_across_parts_is_refused(small_dataset, small_studies, tmp_path):
+def test_a_patient_in_two_splits_across_parts_is_rejected(small_dataset, small_studies, tmp_path):
     tested = small_studies["test"][0]["subject_id"]
     clash = renamed(small_studies, tmp_path / "clash", "x-", change=lambda row: row | {"subject_id": tested})
     datasets.DatasetDict({"train": load_studies(clash)["train"]}).save_to_disk(str(tmp_path / "train_only"))
@@ -91,7 +91,7 @@ def test_a_patient_in_one_split_of_both_parts_is_kept_and_told(small_dataset, sm
     assert f"{num_patients} patients are in more than one of them" in " ".join(capsys.readouterr().out.split())
 
 
-def test_parts_of_unlike_preprocessing_are_refused(small_dataset, other, tmp_path):
+def test_parts_of_unlike_preprocessing_are_rejected(small_dataset, other, tmp_path):
     (other / "preparation.json").write_text('{"options": {"image_options": {"preprocessing": {"clahe": true}}}}')
     with pytest.raises(ValueError, match=r"other went through another preprocessing .*clahe=True.* than .*small"):
         join("--datasets", small_dataset, other, "--out", tmp_path / "out")
@@ -129,12 +129,12 @@ def test_a_killed_join_goes_on_and_ends_with_the_same_bytes(small_dataset, other
         ({"take_train": (-1, "all")}, "--take-train is -1; give 0 or more"),
     ],
 )
-def test_options_that_make_no_sense_are_refused_in_words(options, message):
+def test_options_that_make_no_sense_are_rejected_in_words(options, message):
     with pytest.raises(ValueError, match=message):
         JoinOptions(**({"datasets": (Path("a"), Path("b")), "out": Path("c")} | options))
 
 
-def test_what_is_not_there_is_refused_in_words(small_dataset, other, tmp_path):
+def test_what_is_not_there_is_rejected_in_words(small_dataset, other, tmp_path):
     with pytest.raises(ValueError, match=r"--take-train 99: the train split of .*small has only 16"):
         join("--datasets", small_dataset, other, "--take-train", 99, "all", "--out", tmp_path / "out")
     with pytest.raises(ValueError, match="is not a prepared data set"):

@@ -17,7 +17,7 @@ from PIL import Image
 from pydicom import uid
 
 from data.images.encode import encode_png
-from data.pipeline.draft import Draft, FileDraft, ImageOptions, Refusal, path_below
+from data.pipeline.draft import Draft, FileDraft, ImageOptions, Rejection, path_below
 from data.pipeline.row import BuildOptions, build_row, preprocess_study
 from data.pipeline.workers import build_rows
 from data.pipeline.writer import DatasetWriter
@@ -27,10 +27,10 @@ from data.study import FindingBox, Study, load_studies, saved_preprocessing
 from data.synthetic.source import make_study
 from vlm.schema.preprocessing import Preprocessing
 
-PICTURE = np.random.default_rng(0).integers(0, 256, size=(40, 30), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, size=(40, 30), dtype=np.uint8)
 
 
-def save_picture(path: Path, pixels: np.ndarray = PICTURE) -> str:
+def save_image(path: Path, pixels: np.ndarray = IMAGE) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_png(Image.fromarray(pixels)))
     return path.name
@@ -43,8 +43,8 @@ def save_dicom(path: Path, **attributes) -> str:
     header.SOPClassUID, header.SOPInstanceUID = uid.DigitalXRayImageStorageForPresentation, uid.generate_uid()
     header.PatientName, header.ViewPosition = "Doe^Jane", "AP"
     header.SamplesPerPixel, header.PhotometricInterpretation, header.PixelRepresentation = 1, "MONOCHROME1", 0
-    header.Rows, header.Columns, header.BitsAllocated, header.BitsStored, header.HighBit = *PICTURE.shape, 8, 8, 7
-    header.PixelData = PICTURE.tobytes()
+    header.Rows, header.Columns, header.BitsAllocated, header.BitsStored, header.HighBit = *IMAGE.shape, 8, 8, 7
+    header.PixelData = IMAGE.tobytes()
     for attribute, value in attributes.items():
         setattr(header, attribute, value)
     header["PixelData"].VR = "OB"
@@ -62,8 +62,8 @@ def prepare(table: Path, out: Path, *options: str) -> None:
     main(["table", str(table), "--out", str(out), "--num-workers", "1", *options])
 
 
-def refused(out: Path) -> dict[str, str]:
-    lines = (out / "refused.jsonl").read_text().splitlines()
+def rejected(out: Path) -> dict[str, str]:
+    lines = (out / "rejected.jsonl").read_text().splitlines()
     return {entry["study_id"]: entry["reason"] for entry in map(json.loads, lines)}
 
 
@@ -71,7 +71,7 @@ def preparation(out: Path) -> dict:
     return json.loads((out / "preparation.json").read_text())
 
 
-def test_made_up_studies_are_read_back_as_they_were_made(tmp_path, capsys):
+def test_synthetic_studies_are_read_back_as_they_were_made(tmp_path, capsys):
     out = tmp_path / "studies"
     options = ["--num-studies", "12", "--size", "64", "--seed", "3", "--split-fractions", "0.5", "0.25", "0.25"]
     main(["synthetic", "--out", str(out), "--num-workers", "1", *options])
@@ -93,9 +93,9 @@ def test_made_up_studies_are_read_back_as_they_were_made(tmp_path, capsys):
     subjects = {split: set(studies[split]["subject_id"]) for split in studies}
     assert not subjects["train"] & (subjects["validation"] | subjects["test"])
     printed = capsys.readouterr().out
-    assert "given 12 = kept 12 + refused 0" in printed and "Pleural Effusion" in printed
+    assert "given 12 = kept 12 + rejected 0" in printed and "Pleural Effusion" in printed
     counts = preparation(out)["counts"]
-    assert (counts["given"], counts["kept"], counts["refused"]) == (12, 12, 0)
+    assert (counts["given"], counts["kept"], counts["rejected"]) == (12, 12, 0)
     assert sum(split["positives"]["Edema"] for split in counts["splits"].values()) == sum(
         study.labels[4] == 1 for study in made.values()
     )
@@ -112,31 +112,31 @@ def test_several_workers_give_the_same_data_set_as_one(tmp_path):
 
 
 def test_a_table_becomes_a_data_set_with_labels_from_its_reports(tmp_path):
-    save_picture(tmp_path / "images" / "a.png")
+    save_image(tmp_path / "images" / "a.png")
     save_dicom(tmp_path / "images" / "b.dcm")
     text = "Findings: The heart is enlarged. There is a large left pleural effusion. Impression: No pneumothorax."
     rows = [{"study_id": "s", "image": ["a.png", "b.dcm"], "report": text, "indication": "Cough.", "split": "val"}]
     out = tmp_path / "out"
     prepare(save_table(tmp_path, rows), out, "--image-root", str(tmp_path / "images"))
     (row,) = load_studies(out)["validation"]
-    assert np.array_equal(np.asarray(row["images"][0]), PICTURE)
-    assert np.array_equal(np.asarray(row["images"][1]), 255 - PICTURE)
+    assert np.array_equal(np.asarray(row["images"][0]), IMAGE)
+    assert np.array_equal(np.asarray(row["images"][1]), 255 - IMAGE)
     assert row["view_positions"] == ["UNKNOWN", "AP"]
     assert (row["indication"], row["impression"]) == ("Cough.", "No pneumothorax.")
     assert tuple(row["labels"]) == label_report(text)
     assert all(b"Jane" not in path.read_bytes() for path in out.rglob("*") if path.is_file())
 
 
-def test_every_study_given_is_kept_or_refused_with_its_reason(tmp_path, capsys):
+def test_every_study_given_is_kept_or_rejected_with_its_reason(tmp_path, capsys):
     images = tmp_path / "images"
-    whole = encode_png(Image.fromarray(PICTURE))
-    save_picture(images / "good.png")
-    save_picture(tmp_path / "outside.png")
+    whole = encode_png(Image.fromarray(IMAGE))
+    save_image(images / "good.png")
+    save_image(tmp_path / "outside.png")
     (images / "link.png").symlink_to(tmp_path / "outside.png")
     (images / "cut.png").write_bytes(whole[: len(whole) // 2])
     (images / "empty.png").touch()
-    (images / "text.png").write_text("no picture")
-    save_dicom(images / "film.dcm", NumberOfFrames=2, PixelData=PICTURE.tobytes() * 2)
+    (images / "text.png").write_text("no image")
+    save_dicom(images / "film.dcm", NumberOfFrames=2, PixelData=IMAGE.tobytes() * 2)
     save_dicom(images / "rgb.dcm", SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
     bomb = bytearray(whole)
     bomb[16:24] = (20_000).to_bytes(4, "big") * 2
@@ -151,17 +151,17 @@ def test_every_study_given_is_kept_or_refused_with_its_reason(tmp_path, capsys):
     rows += [{"study_id": "good.png", "image": "good.png", "findings": "Once more."}]
     out = tmp_path / "out"
     prepare(save_table(tmp_path, rows), out, "--image-root", str(images))
-    reasons = refused(out)
+    reasons = rejected(out)
     assert preparation(out)["counts"]["given"] == len(rows) == 1 + len(reasons)
     printed = capsys.readouterr().out
-    assert "given 13 = kept 1 + refused 12" in printed
-    assert "refused cut.png:" in printed and "All refusals are listed in" in printed
+    assert "given 13 = kept 1 + rejected 12" in printed
+    assert "rejected cut.png:" in printed and "All rejections are listed in" in printed
     for study, words in {
         "cut.png": "cut.png: is damaged or cut short",
         "empty.png": "empty.png: is empty (0 bytes)",
         "text.png": "text.png: its content is none of PNG, JPEG, WebP, TIFF and DICOM",
         "film.dcm": "film.dcm: holds 2 frames",
-        "rgb.dcm": "rgb.dcm: is a colour picture (PhotometricInterpretation RGB)",
+        "rgb.dcm": "rgb.dcm: is a color image (PhotometricInterpretation RGB)",
         "bomb.png": "bomb.png: 20000 x 20000 pixels are more than the limit",
         "absent.png": "absent.png: does not exist",
         "up": f"image path ../outside.png leaves the image folder {images}",
@@ -173,7 +173,7 @@ def test_every_study_given_is_kept_or_refused_with_its_reason(tmp_path, capsys):
         assert words in reasons[study]
 
 
-def test_dicom_of_a_table_is_refused_unless_it_is_a_radiograph_of_a_chest(tmp_path):
+def test_dicom_of_a_table_is_rejected_unless_it_is_a_radiograph_of_a_chest(tmp_path):
     save_dicom(tmp_path / "ct", Modality="CT")
     save_dicom(tmp_path / "hand", Modality="DX", BodyPartExamined="HAND")
     save_dicom(tmp_path / "chest", Modality="CR", BodyPartExamined="CHEST")
@@ -182,7 +182,7 @@ def test_dicom_of_a_table_is_refused_unless_it_is_a_radiograph_of_a_chest(tmp_pa
     ]
     out = tmp_path / "out"
     prepare(save_table(tmp_path, rows), out)
-    reasons = refused(out)
+    reasons = rejected(out)
     assert "is no radiograph (Modality CT; CR, DX, DR, RG are)" in reasons["ct"]
     assert "shows another part of the body than the chest (BodyPartExamined HAND)" in reasons["hand"]
     (row,) = [row for split in load_studies(out).values() for row in split]
@@ -191,7 +191,7 @@ def test_dicom_of_a_table_is_refused_unless_it_is_a_radiograph_of_a_chest(tmp_pa
 
 
 def test_an_absolute_path_inside_the_image_folder_is_allowed(tmp_path):
-    save_picture(tmp_path / "a.png")
+    save_image(tmp_path / "a.png")
     assert path_below(tmp_path, str(tmp_path / "a.png")) == (tmp_path / "a.png").resolve()
     with pytest.raises(ValueError, match=r"image path 'a\\x00b' is no path"):
         path_below(tmp_path, "a\0b")
@@ -199,7 +199,7 @@ def test_an_absolute_path_inside_the_image_folder_is_allowed(tmp_path):
 
 def test_a_patient_in_two_splits_never_reaches_training(tmp_path):
     for name in "ab":
-        save_picture(tmp_path / f"{name}.png")
+        save_image(tmp_path / f"{name}.png")
     rows = [
         {"image": "a.png", "subject_id": "p1", "split": "train", "findings": "Clear."},
         {"image": "b.png", "subject_id": "p1", "split": "test", "findings": "Clear."},
@@ -210,12 +210,12 @@ def test_a_patient_in_two_splits_never_reaches_training(tmp_path):
         "validation": [],
         "test": ["b.png"],
     }
-    (reason,) = refused(tmp_path / "out").values()
+    (reason,) = rejected(tmp_path / "out").values()
     assert reason.startswith("patient p1 is also in the split test, and a patient may be in one only; this study of t")
 
 
 def test_preprocessing_is_applied_and_saved_with_the_data_set(tmp_path):
-    save_picture(tmp_path / "a.png", PICTURE // 4 + 100)
+    save_image(tmp_path / "a.png", IMAGE // 4 + 100)
     table = save_table(tmp_path, [{"image": "a.png"}])
     options = ["--normalize", "minmax", "--max-side", "32", "--image-format", "png"]
     prepare(table, tmp_path / "out", *options, "--split-fractions", "1", "0", "0")
@@ -225,13 +225,13 @@ def test_preprocessing_is_applied_and_saved_with_the_data_set(tmp_path):
     assert saved_preprocessing(tmp_path / "out") == Preprocessing(normalize="minmax")
     assert saved_preprocessing(tmp_path) == Preprocessing()
     (tmp_path / "preparation.json").write_text('{"options": {}}')
-    with pytest.raises(ValueError, match=r"preparation\.json does not say how pictures were preprocessed"):
+    with pytest.raises(ValueError, match=r"preparation\.json does not say how images were preprocessed"):
         saved_preprocessing(tmp_path)
 
 
 def test_boxes_move_with_a_cropped_border():
     framed = np.zeros((100, 80), dtype=np.uint8)
-    framed[20:80, 10:70] = cv2.resize(PICTURE, (60, 60))
+    framed[20:80, 10:70] = cv2.resize(IMAGE, (60, 60))
     boxes = tuple(FindingBox(finding=1, view=0, box=box) for box in [(0.125, 0.2, 0.5, 0.5), (0, 0, 0.1, 0.1)])
     study = Study(study_id="s", subject_id="p", images=(Image.fromarray(framed),), view_positions=("PA",), boxes=boxes)
     cropped = preprocess_study(study, Preprocessing(crop_border=True))
@@ -241,8 +241,8 @@ def test_boxes_move_with_a_cropped_border():
     assert preprocess_study(study, Preprocessing(clahe=True)).boxes == boxes
 
 
-def test_a_folder_in_use_is_refused_unless_it_may_be_overwritten(tmp_path):
-    save_picture(tmp_path / "a.png")
+def test_a_folder_in_use_is_rejected_unless_it_may_be_overwritten(tmp_path):
+    save_image(tmp_path / "a.png")
     table, out = save_table(tmp_path, [{"image": "a.png"}]), tmp_path / "out"
     prepare(table, out)
     with pytest.raises(ValueError, match=r"out exists and is not empty; name another folder, or add --overwrite"):
@@ -268,7 +268,7 @@ def test_when_nothing_is_kept_nothing_is_written_and_the_reasons_are_told(tmp_pa
 
 def test_a_run_that_breaks_off_leaves_the_older_data_set_alone(tmp_path, monkeypatch):
     out = tmp_path / "out"
-    save_picture(tmp_path / "a.png")
+    save_image(tmp_path / "a.png")
     table = save_table(tmp_path, [{"image": "a.png"}])
     prepare(table, out)
     before = (out / "preparation.json").read_bytes()
@@ -279,9 +279,9 @@ def test_a_run_that_breaks_off_leaves_the_older_data_set_alone(tmp_path, monkeyp
     assert not (tmp_path / "out.partial").exists()
 
 
-def test_the_writer_refuses_a_subject_in_two_splits(tmp_path):
+def test_the_writer_rejects_a_subject_in_two_splits(tmp_path):
     draft = FileDraft(
-        study_id="s", subject_id="p", split="train", image_root=tmp_path, files=(save_picture(tmp_path / "a.png"),)
+        study_id="s", subject_id="p", split="train", image_root=tmp_path, files=(save_image(tmp_path / "a.png"),)
     )
     drafts = [draft, replace(draft, study_id="other", split="test")]
     with (
@@ -308,8 +308,8 @@ class FaultyDraft:
         raise KeyError(self.fault)
 
 
-def faulty(fault: str) -> Iterator[Draft | Refusal]:
-    yield Refusal(study_id="given up before", reason="…")
+def faulty(fault: str) -> Iterator[Draft | Rejection]:
+    yield Rejection(study_id="given up before", reason="…")
     yield FaultyDraft(study_id=f"study that {fault}", fault=fault)
 
 
@@ -331,7 +331,7 @@ def test_an_unforeseen_error_names_the_study(num_workers):
         (["--num-studdies", "5"], "Perhaps you meant: --num-studies"),
     ],
 )
-def test_options_out_of_range_are_refused_by_name(tmp_path, capsys, options, message):
+def test_options_out_of_range_are_rejected_by_name(tmp_path, capsys, options, message):
     with pytest.raises(SystemExit) as exit_:
         main(["synthetic", "--out", str(tmp_path / "out"), *options])
     assert exit_.value.code == 2
@@ -346,10 +346,10 @@ def test_on_the_command_line_a_mistake_is_one_line_without_a_traceback(tmp_path)
     assert done.stderr == "error: absent.csv is no file; name a table in CSV, JSONL or Parquet\n"
 
 
-def test_stored_pictures_are_plain_png():
-    with Image.open(io.BytesIO(encode_png(Image.fromarray(PICTURE)))) as image:
+def test_stored_images_are_plain_png():
+    with Image.open(io.BytesIO(encode_png(Image.fromarray(IMAGE)))) as image:
         assert (image.format, image.mode, image.info) == ("PNG", "L", {})
-        assert np.array_equal(np.asarray(image), PICTURE)
+        assert np.array_equal(np.asarray(image), IMAGE)
 
 
 def test_a_draft_with_labels_keeps_them_whatever_the_report_says(tmp_path):
@@ -359,7 +359,7 @@ def test_a_draft_with_labels_keeps_them_whatever_the_report_says(tmp_path):
         subject_id="p",
         split="train",
         image_root=tmp_path,
-        files=(save_picture(tmp_path / "a.png"),),
+        files=(save_image(tmp_path / "a.png"),),
         findings="No enlarged cardiomediastinum.",
         labels=labels,
     )

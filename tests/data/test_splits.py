@@ -42,7 +42,7 @@ def test_a_fraction_of_zero_leaves_the_split_empty():
 
 
 @pytest.mark.parametrize("fractions", [(0.8, 0.1, 0.2), (1.2, -0.1, -0.1)])
-def test_fractions_that_do_not_add_up_are_refused(fractions):
+def test_fractions_that_do_not_add_up_are_rejected(fractions):
     with pytest.raises(ValueError, match=r"split fractions are .+; give 3 numbers from 0 to 1 for train"):
         split_subjects(SUBJECTS, fractions=fractions, seed=0)
 

@@ -21,6 +21,6 @@ def test_a_data_set_from_before_mesh_codes_still_loads(small_dataset, tmp_path):
     assert "mesh" not in load_studies(without(small_dataset, "mesh", tmp_path))["train"].column_names
 
 
-def test_a_data_set_without_a_column_that_is_needed_is_refused_by_name(small_dataset, tmp_path):
+def test_a_data_set_without_a_column_that_is_needed_is_rejected_by_name(small_dataset, tmp_path):
     with pytest.raises(ValueError, match=r"older: split train lacks the columns labels; prepare it again"):
         load_studies(without(small_dataset, "labels", tmp_path))

@@ -1,4 +1,4 @@
-"""The batch evaluation end to end on tiny studies, with a fake generator that reads the answer off the picture.
+"""The batch evaluation end to end on tiny studies, with a fake generator that reads the answer off the image.
 
 The fake has the signature of vlm.generator.ReportGenerator.generate; it stands in because what is tested here is
 what happens to the reports, in seconds.
@@ -22,7 +22,7 @@ from PIL import Image
 import eval.batch
 from data.study import FEATURES
 from eval.predictions.generate import GRAY, Job, write_predictions
-from eval.predictions.prediction import Prediction, Refusal, read_lines
+from eval.predictions.prediction import Prediction, Rejection, read_lines
 from vlm.generator import GenerationOptions, StudyReport
 from vlm.schema.findings import FINDINGS
 from vlm.schema.preprocessing import Preprocessing
@@ -31,7 +31,7 @@ WORDS = {4: "pulmonary edema", 9: "pleural effusion", 11: "rib fracture"}
 
 
 def make_row(number: int, split: str) -> dict:
-    """A study whose three findings are the bits of its number, which is also the gray level of its picture."""
+    """A study whose three findings are the bits of its number, which is also the gray level of its image."""
     findings = [finding for bit, finding in enumerate(WORDS) if number >> bit & 1]
     text = " ".join(f"There is {WORDS[finding]}." for finding in findings) or "The lungs are clear."
     return {
@@ -63,7 +63,7 @@ def dataset(tmp_path_factory):
 
 class FakeGenerator:
     writes_reports = True
-    """Reads the findings off the picture's gray level; refuses level `broken`; stops after `dies_after` batches."""
+    """Reads the findings off the image's gray level; rejects level `broken`; stops after `dies_after` batches."""
 
     config = SimpleNamespace(preprocessing=Preprocessing(), image=SimpleNamespace(size=8))
     thresholds = (0.5,) * 14
@@ -78,7 +78,7 @@ class FakeGenerator:
         if options.max_new_tokens == 1:  # the page asks for the attention alone
             return [self._report(make_row(level, "test")) for level in levels]
         if any(level in self.broken for level in levels):
-            raise ValueError("the picture is not a chest X-ray")
+            raise ValueError("the image is not a chest X-ray")
         if self.dies_after == 0:
             raise KeyboardInterrupt
         self.dies_after -= 1
@@ -201,7 +201,7 @@ def test_the_constant_sentence_is_a_validation_report_and_the_frequent_one_of_tr
     assert tuple(reports) == names
 
 
-def test_without_a_picture_the_model_is_asked_once_for_each_indication_and_number_of_views(run):
+def test_without_an_image_the_model_is_asked_once_for_each_indication_and_number_of_views(run):
     generator = FakeGenerator()
     folder = run("--controls", "blank", generator=generator)
     blank = read_lines(folder / "predictions_blank_images.jsonl", Prediction)
@@ -215,7 +215,7 @@ def test_without_a_picture_the_model_is_asked_once_for_each_indication_and_numbe
     assert metrics(folder)["systems"]["blank images"]["distinct_ratio"] == 1 / 16
 
 
-def test_mismatched_views_are_the_same_pictures_under_the_other_kinds_position(run):
+def test_mismatched_views_are_the_same_images_under_the_other_kinds_position(run):
     generator = FakeGenerator()
     folder = run("--controls", "mismatched", generator=generator)
     assert generator.seen[16:32] == list(range(16))
@@ -334,17 +334,17 @@ def test_a_resumed_run_ends_with_the_same_figures(run):
     assert killed == whole
 
 
-def test_a_refused_study_is_listed_with_its_reason_and_the_others_are_reported(run):
+def test_a_rejected_study_is_listed_with_its_reason_and_the_others_are_reported(run):
     folder = run(generator=FakeGenerator(broken=(5,)))
-    assert read_lines(folder / "refused.jsonl", Refusal) == [
-        Refusal(study_id="test05", reason="the picture is not a chest X-ray")
+    assert read_lines(folder / "rejected.jsonl", Rejection) == [
+        Rejection(study_id="test05", reason="the image is not a chest X-ray")
     ]
-    assert metrics(folder)["studies"] == {"given": 16, "written": 15, "refused": 1}
+    assert metrics(folder)["studies"] == {"given": 16, "written": 15, "rejected": 1}
     assert len(read_lines(folder / "predictions.jsonl", Prediction)) == 15
 
 
-def test_if_every_study_is_refused_the_reasons_are_pointed_to(run):
-    with pytest.raises(ValueError, match=r"no study could be reported on; .*refused.jsonl says why"):
+def test_if_every_study_is_rejected_the_reasons_are_pointed_to(run):
+    with pytest.raises(ValueError, match=r"no study could be reported on; .*rejected.jsonl says why"):
         run(generator=FakeGenerator(broken=range(16)))
 
 
@@ -360,7 +360,7 @@ def test_without_the_shuffled_control_the_verdict_says_so(run):
     assert "shuffled images" not in document["systems"]
 
 
-def test_an_output_directory_of_another_checkpoint_is_refused(run, tmp_path):
+def test_an_output_directory_of_another_checkpoint_is_rejected(run, tmp_path):
     run()
     other = tmp_path / "other"
     other.mkdir()
@@ -377,7 +377,7 @@ def test_a_checkpoint_that_was_only_moved_is_the_same_run(run, tmp_path):
     run(checkpoint=tmp_path / "moved")
 
 
-def test_an_output_directory_of_another_data_set_or_split_is_refused(run, dataset, tmp_path):
+def test_an_output_directory_of_another_data_set_or_split_is_rejected(run, dataset, tmp_path):
     run()
     with pytest.raises(ValueError, match=r"holds another run: split test \(asked for: validation\); give another"):
         run("--split", "validation")
@@ -456,7 +456,7 @@ def test_two_processes_share_the_studies_and_one_merges_them(dataset, tmp_path):
     assert first == second
     assert generators[0].seen == list(range(0, 16, 2))
     assert list(first.predictions) == [f"test{number:02d}" for number in range(16) if number != 3]
-    assert [refusal.study_id for refusal in first.refusals] == ["test03"]
+    assert [rejection.study_id for rejection in first.rejections] == ["test03"]
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.jsonl"]
 
 
@@ -485,11 +485,11 @@ def test_launched_as_two_processes_each_does_its_share(dataset, tmp_path):
     )
     assert launched.returncode == 0, launched.stderr[-2000:]
     assert [(tmp_path / f"seen{rank}").read_text() for rank in (0, 1)] == ["8", "8"]
-    assert launched.stdout.count("16 of 16 studies reported, 0 refused") == 1
+    assert launched.stdout.count("16 of 16 studies reported, 0 rejected") == 1
     assert len(read_lines(tmp_path / "out" / "predictions.jsonl", Prediction)) == 16
 
 
-def test_pictures_treated_otherwise_than_the_training_pictures_bring_a_warning(run, capsys):
+def test_images_treated_otherwise_than_the_training_images_bring_a_warning(run, capsys):
     generator = FakeGenerator()
     generator.config = SimpleNamespace(preprocessing=Preprocessing(clahe=True), image=FakeGenerator.config.image)
     run(generator=generator)

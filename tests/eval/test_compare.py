@@ -19,7 +19,9 @@ def label_by_name(report: str) -> tuple[int, ...]:
     return tuple(int(name in report.lower()) for name in NAMES)
 
 
-def made_up(error_rate: float, seed: int, num_studies: int = 60, with_probabilities: bool = False) -> list[Prediction]:
+def synthetic(
+    error_rate: float, seed: int, num_studies: int = 60, with_probabilities: bool = False
+) -> list[Prediction]:
     truths = np.random.default_rng(0).random((num_studies, 14)) < 0.3
     errors = np.random.default_rng(seed)
     return [
@@ -47,19 +49,19 @@ def p_value(first, second, metric: str = "macro_f1", num_swaps: int = 200, seed:
 
 
 def test_a_system_compared_with_itself_is_no_different():
-    scores = scored(made_up(0.1, 1))
+    scores = scored(synthetic(0.1, 1))
     for metric in ("macro_f1", "bleu_4", "cider", "chrf"):
         assert p_value(scores, scores, metric) == 1.0
 
 
 def test_a_clear_difference_has_the_smallest_p_value_that_the_swaps_allow():
-    better, worse = scored(made_up(0.02, 1)), scored(made_up(0.3, 2))
+    better, worse = scored(synthetic(0.02, 1)), scored(synthetic(0.3, 2))
     for metric in ("macro_f1", "micro_f1", "bleu_4", "cider", "rouge_l"):
         assert p_value(better, worse, metric) == pytest.approx(1 / 201)
 
 
 def test_the_p_value_of_a_mean_is_that_of_all_sign_flips():
-    first, second = scored(made_up(0.1, 1, num_studies=12)), scored(made_up(0.25, 2, num_studies=12))
+    first, second = scored(synthetic(0.1, 1, num_studies=12)), scored(synthetic(0.25, 2, num_studies=12))
     differences = (first.per_study["rouge_l"] - second.per_study["rouge_l"]).reshape(6, 2).sum(axis=1)
     signs = np.array(np.meshgrid(*[[1, -1]] * 6)).reshape(6, -1)
     exact = (np.abs(differences @ signs) >= abs(differences.sum()) - 1e-12).mean()
@@ -68,21 +70,21 @@ def test_the_p_value_of_a_mean_is_that_of_all_sign_flips():
 
 def test_equally_good_systems_are_rarely_called_different():
     p_values = [
-        p_value(scored(made_up(0.2, seed)), scored(made_up(0.2, seed + 100)), seed=seed) for seed in range(1, 21)
+        p_value(scored(synthetic(0.2, seed)), scored(synthetic(0.2, seed + 100)), seed=seed) for seed in range(1, 21)
     ]
     assert sum(value <= 0.05 for value in p_values) <= 4
     assert 0.25 < np.mean(p_values) < 0.75
 
 
 def test_probabilities_are_swapped_as_well():
-    first, second = (scored(made_up(0.1, seed, with_probabilities=True)) for seed in (1, 2))
+    first, second = (scored(synthetic(0.1, seed, with_probabilities=True)) for seed in (1, 2))
     assert 1 / 201 <= p_value(first, second, "macro_auroc") <= 1
-    blind = [dataclasses.replace(one, probabilities=(0.5,) * 14) for one in made_up(0.1, 1, with_probabilities=True)]
+    blind = [dataclasses.replace(one, probabilities=(0.5,) * 14) for one in synthetic(0.1, 1, with_probabilities=True)]
     assert p_value(first, scored(blind), "macro_auroc") == pytest.approx(1 / 201)
 
 
 def test_an_undefined_metric_has_no_p_value():
-    scores = scored(made_up(0.1, 1))
+    scores = scored(synthetic(0.1, 1))
     assert p_value(scores, scores, "macro_auroc") is None
 
 
@@ -93,7 +95,7 @@ def test_holms_adjustment_by_hand():
 
 
 def test_a_comparison_says_who_is_better_where_and_by_how_much():
-    first, second = scored(made_up(0.02, 1)), scored(made_up(0.3, 2), "B")
+    first, second = scored(synthetic(0.02, 1)), scored(synthetic(0.3, 2), "B")
     comparison = compare(first, second, 200)
     macro = comparison["metrics"]["macro_f1"]
     assert macro["difference"]["value"] == pytest.approx(macro["a"]["value"] - macro["b"]["value"])

@@ -20,14 +20,14 @@ CONSTANT = "The heart is normal in size. The lungs are clear. No pleural effusio
 NUM_STUDIES = 40
 
 
-def made_up(seed: int) -> list[str]:
+def synthetic(seed: int) -> list[str]:
     chooser = random.Random(seed)
     return [
         " ".join(ill if chooser.random() < 0.3 else well for ill, well in SENTENCES.items()) for _ in range(NUM_STUDIES)
     ]
 
 
-TRUTH = made_up(0)
+TRUTH = synthetic(0)
 
 
 def write_jsonl(path, reports: list[str], **columns: list):
@@ -58,7 +58,7 @@ def test_a_constant_is_called_one_at_a_glance(score, tmp_path, capsys):
     assert any("no more than saying “no finding” of everybody would" in fact for fact in document["verdict"]["facts"])
     printed = " ".join(capsys.readouterr().out.split())
     assert "One and the same report for all 40 patients" in printed
-    assert "40 predictions given = 40 scored + 0 refused" in printed
+    assert "40 predictions given = 40 scored + 0 rejected" in printed
     page = (tmp_path / "out" / "report.html").read_text()
     assert "One and the same report for all 40 patients" in page
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == document
@@ -72,7 +72,7 @@ def test_a_few_reports_in_turn_are_called_few_and_unrelated(score):
 
 
 def test_random_reports_are_not_taken_for_good_ones(score):
-    document = score(made_up(5))
+    document = score(synthetic(5))
     assert document["verdict"]["uses_image"] == "no"
     model, shuffled = (document["systems"][name]["metrics"]["macro_f1"] for name in ("model", "shuffled reports"))
     assert abs(model["value"] - shuffled["value"]) < 0.2
@@ -110,7 +110,7 @@ def test_the_table_names_every_system_in_80_columns(score, capsys, monkeypatch):
 
 
 def test_controls_are_chosen_on_reports_given_for_it_but_never_on_those_scored(score, tmp_path):
-    others = [{"study_id": f"t{number}", "report": report} for number, report in enumerate(made_up(9))]
+    others = [{"study_id": f"t{number}", "report": report} for number, report in enumerate(synthetic(9))]
     path = tmp_path / "train.json"
     path.write_text(json.dumps(others))
     document = score(TRUTH, "--control-reports", str(path))

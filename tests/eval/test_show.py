@@ -11,7 +11,7 @@ from data.study import FEATURES
 from eval.metrics.laterality import stated_sentences
 from eval.predictions.prediction import Prediction, write_lines
 from eval.report.study import HeatPanel, findings_to_show
-from eval.report.study_picture import StudyPicture, draw_study
+from eval.report.study_image import StudyImage, draw_study
 from eval.show import choose_study, findings_table
 from vlm.generator import StudyReport
 from vlm.schema.findings import FINDING_INDEX
@@ -89,7 +89,7 @@ def show(tmp_path, monkeypatch):
     datasets.DatasetDict({"test": STUDIES}).save_to_disk(tmp_path / "studies")
     generator, drawn = FakeGenerator(), []
     monkeypatch.setattr(eval.show.ReportGenerator, "from_pretrained", lambda name: generator)
-    monkeypatch.setattr(eval.show, "draw_study", lambda picture, path: drawn.append(picture))
+    monkeypatch.setattr(eval.show, "draw_study", lambda image, path: drawn.append(image))
 
     def run(*flags):
         argv = ["--checkpoint", "c", "--dataset", str(tmp_path / "studies"), "--output", str(tmp_path / "study.png")]
@@ -120,7 +120,7 @@ def test_an_unknown_study_is_named():
         choose_study(STUDIES, "tow", None)
 
 
-def test_predictions_of_other_studies_are_refused():
+def test_predictions_of_other_studies_are_rejected():
     with pytest.raises(ValueError, match="--predictions is of other studies"):
         choose_study(STUDIES, "", {"elsewhere": Prediction(study_id="elsewhere", report="")})
 
@@ -135,11 +135,11 @@ def test_true_and_named_findings_are_shown_first_then_missed_then_invented():
 
 
 def test_a_finding_is_shown_on_the_view_where_its_attention_peaks(show):
-    picture, _ = show()
-    assert [panel.finding for panel in picture.panels] == [EFFUSION, EDEMA]
-    effusion, edema = picture.panels
-    assert effusion.picture.getpixel((5, 5))[0] == 40
-    assert edema.picture.getpixel((5, 5))[0] == 80
+    image, _ = show()
+    assert [panel.finding for panel in image.panels] == [EFFUSION, EDEMA]
+    effusion, edema = image.panels
+    assert effusion.image.getpixel((5, 5))[0] == 40
+    assert edema.image.getpixel((5, 5))[0] == 80
     assert effusion.boxes == ((0.5, 0.5, 1.0, 1.0),)
     assert edema.boxes == ()
 
@@ -159,10 +159,10 @@ def test_the_table_says_truth_probability_and_what_the_report_names(show, capsys
 def test_saved_predictions_give_report_and_probabilities(show, tmp_path):
     saved = Prediction(study_id="also two", report="Findings: There is pulmonary edema.", probabilities=(0.75,) * 14)
     write_lines(tmp_path / "predictions.jsonl", [saved])
-    picture, generator = show("--predictions", str(tmp_path / "predictions.jsonl"))
-    assert picture.title.startswith("Study also two")
-    assert [sentence.text for sentence in picture.generated] == ["There is pulmonary edema."]
-    assert picture.probabilities == (0.75,) * 14
+    image, generator = show("--predictions", str(tmp_path / "predictions.jsonl"))
+    assert image.title.startswith("Study also two")
+    assert [sentence.text for sentence in image.generated] == ["There is pulmonary edema."]
+    assert image.probabilities == (0.75,) * 14
     assert generator.num_tokens == 1
 
 
@@ -171,15 +171,15 @@ def test_a_missing_predictions_file_is_named(show):
         show("--predictions", "none.jsonl")
 
 
-def make_picture(report: str) -> StudyPicture:
+def make_image(report: str) -> StudyImage:
     def label(sentence):
         return codes(edema=int("edema" in sentence))
 
-    return StudyPicture(
+    return StudyImage(
         title="Study $a$",
         footer="",
         image=Image.new("L", (640, 320), 60),
-        panels=(HeatPanel(finding=EDEMA, picture=Image.new("RGB", (640, 320)), boxes=((0.0, 0.0, 0.5, 0.5),)),),
+        panels=(HeatPanel(finding=EDEMA, image=Image.new("RGB", (640, 320)), boxes=((0.0, 0.0, 0.5, 0.5),)),),
         probabilities=(0.4,) * 14,
         thresholds=(0.5,) * 14,
         labels=tuple(codes(edema=1)),
@@ -200,13 +200,13 @@ def make_picture(report: str) -> StudyPicture:
     ids=["empty", "dollars", "long", "undrawable"],
 )
 def test_any_report_is_drawn_at_full_size_without_warnings(report, tmp_path):
-    draw_study(make_picture(report), tmp_path / "new" / "study.png")
+    draw_study(make_image(report), tmp_path / "new" / "study.png")
     with Image.open(tmp_path / "new" / "study.png") as drawn:
         assert drawn.size == (1600, 820)
 
 
-def test_a_finding_has_one_colour_in_heatmap_title_and_text(tmp_path):
-    draw_study(make_picture("Findings: edema edema edema."), tmp_path / "study.png")
+def test_a_finding_has_one_color_in_heatmap_title_and_text(tmp_path):
+    draw_study(make_image("Findings: edema edema edema."), tmp_path / "study.png")
     with Image.open(tmp_path / "study.png") as drawn:
         pixels = np.asarray(drawn.convert("RGB"))
     is_finding_color = (pixels == (0x4C, 0xC3, 0xD9)).all(axis=2)
@@ -218,5 +218,5 @@ def test_a_finding_has_one_colour_in_heatmap_title_and_text(tmp_path):
 
 def test_the_table_fits_into_eighty_columns():
     console = Console(width=80, record=True)
-    console.print(findings_table(make_picture("")))
+    console.print(findings_table(make_image("")))
     assert "Enlarged Cardiomediastinum" in console.export_text()

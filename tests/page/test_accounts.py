@@ -1,4 +1,4 @@
-"""Accounts: hashed, changed and asked; what cannot be is refused by name."""
+"""Accounts: hashed, changed and asked; what cannot be is rejected by name."""
 
 import asyncio
 import io
@@ -61,7 +61,7 @@ def test_the_command_reads_the_password_from_standard_input(tmp_path, monkeypatc
         ("anna", "short", "has 5 characters; give 8 to 1000"),
     ],
 )
-def test_names_and_passwords_that_cannot_be_are_refused(tmp_path, name, password, problem):
+def test_names_and_passwords_that_cannot_be_are_rejected(tmp_path, name, password, problem):
     with pytest.raises(ValueError, match=problem):
         write_account(tmp_path / "accounts.txt", name, password)
     assert not (tmp_path / "accounts.txt").exists()
@@ -76,7 +76,7 @@ def test_names_and_passwords_that_cannot_be_are_refused(tmp_path, name, password
         ("anna:scrypt:99999999:8:1:00:00\n", "line 1 of"),
     ],
 )
-def test_a_file_that_is_none_of_accounts_is_refused(tmp_path, content, problem):
+def test_a_file_that_is_none_of_accounts_is_rejected(tmp_path, content, problem):
     (tmp_path / "accounts.txt").write_text(content)
     with pytest.raises(ValueError, match=problem):
         Accounts(tmp_path / "accounts.txt")

@@ -1,4 +1,4 @@
-"""The web page's program: what visitors and programs get from it, and what it refuses, without a browser."""
+"""The web page's program: what visitors and programs get from it, and what it rejects, without a browser."""
 
 import asyncio
 import gc
@@ -24,11 +24,11 @@ import app
 from app import AppOptions, build_app, main, serve
 from data.images.read import read_image
 from page.accounts import write_account
-from page.examples import NUM_MADE_UP
+from page.examples import NUM_SYNTHETIC
 from page.report import main as report_program
 from page.study.read import read_files
 from page.study.record import plain_text
-from tests.page.study.test_picture import dicom  # noqa: F401 (a fixture)
+from tests.page.study.test_image import dicom  # noqa: F401 (a fixture)
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
@@ -74,8 +74,8 @@ def generator(tiny_checkpoint):
 
 
 @pytest.fixture(scope="module")
-def picture_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pictures") / "chest.png"
+def image_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images") / "chest.png"
     rng = np.random.default_rng(1)
     Image.fromarray(rng.integers(0, 256, (6, 5), dtype=np.uint8)).resize((50, 60)).save(path)
     return path
@@ -98,11 +98,11 @@ def client(page, tmp_path_factory):
     return Client(page.local_url, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
 
 
-def test_a_program_gets_the_report_and_findings_that_the_generator_gives(client, generator, picture_file):
-    files = [handle_file(picture_file), handle_file(picture_file)]
+def test_a_program_gets_the_report_and_findings_that_the_generator_gives(client, generator, image_file):
+    files = [handle_file(image_file), handle_file(image_file)]
     answer = client.predict(files, "AP, lateral", "cough", api_name="/read")
     [expected] = generator.generate(
-        [[read_image(picture_file)] * 2], view_positions=[["AP", "LATERAL"]], indications=["cough"], options=WRITING
+        [[read_image(image_file)] * 2], view_positions=[["AP", "LATERAL"]], indications=["cough"], options=WRITING
     )
     assert answer["report"] == expected.report != ""
     assert (answer["findings"], answer["impression"]) == (plain_text(expected.findings), expected.impression)
@@ -110,23 +110,23 @@ def test_a_program_gets_the_report_and_findings_that_the_generator_gives(client,
     assert [row["finding"] for row in rows] == list(FINDINGS)
     assert [row["probability"] for row in rows] == pytest.approx(expected.finding_probabilities, abs=1e-6)
     assert [row["called"] for row in rows] == [row["probability"] >= row["threshold"] for row in rows]
-    assert [view["view_position"] for view in answer["pictures"]] == ["AP", "LATERAL"]
+    assert [view["view_position"] for view in answer["images"]] == ["AP", "LATERAL"]
     assert (answer["is_withheld"], answer["doubts"]) == (False, [])
     assert "Not a medical device" in answer["notice"]
 
 
-def test_the_command_line_writes_the_same_report(client, generator, picture_file, capsys):
-    answer = client.predict([handle_file(picture_file)], "PA", "cough", api_name="/read")
+def test_the_command_line_writes_the_same_report(client, generator, image_file, capsys):
+    answer = client.predict([handle_file(image_file)], "PA", "cough", api_name="/read")
     arguments = ["--checkpoint", generator.name, "--indication", "cough", "--view-positions", "PA"]
-    assert report_program([str(picture_file), *arguments, "--max-new-tokens", str(NUM_TOKENS)]) == 0
+    assert report_program([str(image_file), *arguments, "--max-new-tokens", str(NUM_TOKENS)]) == 0
     assert capsys.readouterr().out.strip() == answer["report"].strip()
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_views_and_indication_may_be_left_out_and_one_file_stand_alone(client, picture_file, listed):
-    file = handle_file(picture_file)
+def test_views_and_indication_may_be_left_out_and_one_file_stand_alone(client, image_file, listed):
+    file = handle_file(image_file)
     answer = client.predict([file] if listed else file, api_name="/read")
-    assert [view["view_position"] for view in answer["pictures"]] == ["UNKNOWN"]
+    assert [view["view_position"] for view in answer["images"]] == ["UNKNOWN"]
 
 
 def test_a_doubtful_study_gets_its_report_only_on_request(client, dicom):  # noqa: F811
@@ -137,35 +137,35 @@ def test_a_doubtful_study_gets_its_report_only_on_request(client, dicom):  # noq
     assert client.predict(knee, write_anyway=True, api_name="/read")["report"]
 
 
-def test_a_refused_file_is_told_in_words_and_the_page_goes_on(client, picture_file, tmp_path):
+def test_a_rejected_file_is_told_in_words_and_the_page_goes_on(client, image_file, tmp_path):
     notes = tmp_path / "notes.png"
-    notes.write_text("no picture")
+    notes.write_text("no image")
     with pytest.raises(AppError, match=r"notes\.png: its content is none of PNG, JPEG, WebP, TIFF and DICOM"):
         client.predict([handle_file(notes)], api_name="/read")
-    with pytest.raises(AppError, match="No picture yet"):
+    with pytest.raises(AppError, match="No image yet"):
         client.predict(None, api_name="/read")
-    assert client.predict([handle_file(picture_file)], api_name="/read")["report"]
+    assert client.predict([handle_file(image_file)], api_name="/read")["report"]
 
 
-def test_a_path_on_the_server_is_no_upload(page, picture_file):
+def test_a_path_on_the_server_is_no_upload(page, image_file):
     def read(path):
         call = f"{page.local_url}gradio_api/call/read"
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
         event = httpx.post(call, json={"data": [[file], "auto", "", False]}).json()["event_id"]
         return httpx.get(f"{call}/{event}", timeout=60).text
 
-    with picture_file.open("rb") as file:
+    with image_file.open("rb") as file:
         [uploaded] = httpx.post(f"{page.local_url}gradio_api/upload", files={"files": file}).json()
     assert "event: complete" in read(uploaded)
-    refused = read(str(picture_file))
-    assert "event: error" in refused
-    assert "finding_probabilities" not in refused
+    rejected = read(str(image_file))
+    assert "event: error" in rejected
+    assert "finding_probabilities" not in rejected
 
 
-def test_what_a_program_sent_is_removed_after_it_was_read(client, picture_file, monkeypatch):
+def test_what_a_program_sent_is_removed_after_it_was_read(client, image_file, monkeypatch):
     removed = []
     monkeypatch.setattr(app, "remove_later", removed.extend)
-    client.predict([handle_file(picture_file)], api_name="/read")
+    client.predict([handle_file(image_file)], api_name="/read")
     assert [Path(path).name for path in removed] == ["chest.png"]
 
 
@@ -193,35 +193,33 @@ def test_nothing_about_visitors_is_kept_or_sent(page):
     assert page.share is False
 
 
-def test_the_page_offers_the_made_up_examples(page):
+def test_the_page_offers_the_synthetic_examples(page):
     [gallery] = [block for block in page.blocks.values() if isinstance(block, gr.Gallery)]
-    assert len(gallery.value) == NUM_MADE_UP
+    assert len(gallery.value) == NUM_SYNTHETIC
 
 
-def test_pictures_are_treated_as_the_training_pictures_were(tiny_checkpoint, generator, picture_file, tmp_path):
+def test_images_are_treated_as_the_training_images_were(tiny_checkpoint, generator, image_file, tmp_path):
     switches = Preprocessing(clahe=True, normalize="minmax")
     checkpoint = load_checkpoint(tiny_checkpoint)
     checkpoint.model.config = replace(checkpoint.model.config, preprocessing=switches)
     save_checkpoint(tmp_path / "best", checkpoint)
     other = ReportGenerator.from_pretrained(tmp_path / "best")
-    plain = read_image(picture_file)
+    plain = read_image(image_file)
     [expected] = generator.classify([[preprocess(plain, switches)]])
-    *_, reading = read_files(other, [picture_file], options=WRITING)
+    *_, reading = read_files(other, [image_file], options=WRITING)
     assert reading.report.finding_probabilities == pytest.approx(expected, abs=1e-6)
     assert expected != pytest.approx(generator.classify([[plain]])[0], abs=1e-3)
 
 
-def test_files_of_the_program_and_uploads_of_others_have_no_address_to_guess(page, picture_file, tmp_path):
-    with picture_file.open("rb") as file:
+def test_files_of_the_program_and_uploads_of_others_have_no_address_to_guess(page, image_file, tmp_path):
+    with image_file.open("rb") as file:
         [uploaded] = httpx.post(f"{page.local_url}gradio_api/upload", files={"files": file}).json()
     digest = Path(uploaded).parent.name
-    assert (
-        digest != hashlib.sha256(picture_file.read_bytes()).hexdigest()
-    )  # salted: not to be computed from the picture
+    assert digest != hashlib.sha256(image_file.read_bytes()).hexdigest()  # salted: not to be computed from the image
     folder = Path(uploaded).parent.parent
     for guess in (
-        *("/etc/passwd", str(picture_file), str(Path(app.__file__)), str(folder), f"{folder}/", f"{folder}/*"),
-        str(folder / hashlib.sha256(picture_file.read_bytes()).hexdigest() / "chest.png"),
+        *("/etc/passwd", str(image_file), str(Path(app.__file__)), str(folder), f"{folder}/", f"{folder}/*"),
+        str(folder / hashlib.sha256(image_file.read_bytes()).hexdigest() / "chest.png"),
         *(f"{uploaded}/../../../etc/passwd", "../app.py", "app.py", "..%2fapp.py"),
     ):
         for address in ("gradio_api/file=", "file=", "gradio_api/file/"):
@@ -229,13 +227,13 @@ def test_files_of_the_program_and_uploads_of_others_have_no_address_to_guess(pag
             assert answer.status_code >= 400, guess
 
 
-def test_nobody_but_a_person_of_the_file_gets_in(tiny_checkpoint, picture_file, tmp_path, tmp_path_factory):
+def test_nobody_but_a_person_of_the_file_gets_in(tiny_checkpoint, image_file, tmp_path, tmp_path_factory):
     write_account(tmp_path / "accounts.txt", "anna", "correct horse")
     options = options_of(tiny_checkpoint, auth=tmp_path / "accounts.txt")
     page = build_app(ReportGenerator.from_pretrained(tiny_checkpoint), options, tmp_path_factory.mktemp("examples"))
     serve(page, options)
     try:
-        with picture_file.open("rb") as file:
+        with image_file.open("rb") as file:
             assert httpx.post(f"{page.local_url}gradio_api/upload", files={"files": file}).status_code == 401
         config = httpx.get(f"{page.local_url}config")
         assert config.status_code == 401 or "dependencies" not in config.json()
@@ -243,13 +241,13 @@ def test_nobody_but_a_person_of_the_file_gets_in(tiny_checkpoint, picture_file, 
             login = httpx.post(f"{page.local_url}login", data={"username": name, "password": password})
             assert login.status_code in (400, 422)
         client = Client(page.local_url, auth=("anna", "correct horse"), verbose=False)
-        assert client.predict([handle_file(picture_file)], api_name="/read")["report"]
+        assert client.predict([handle_file(image_file)], api_name="/read")["report"]
     finally:
         page.close(verbose=False)
 
 
 def test_twenty_people_at_once_are_all_answered_each_with_their_own(page, generator, tmp_path):
-    """Each brings another picture, and gets the report of that picture."""
+    """Each brings another image, and gets the report of that image."""
     rng = np.random.default_rng(5)
     paths = []
     for number in range(20):
@@ -268,13 +266,13 @@ def test_twenty_people_at_once_are_all_answered_each_with_their_own(page, genera
         assert given == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_program_serves_the_page_and_leaves_no_upload_behind(tiny_checkpoint, picture_file, monkeypatch, capsys):
+def test_the_program_serves_the_page_and_leaves_no_upload_behind(tiny_checkpoint, image_file, monkeypatch, capsys):
     monkeypatch.setenv("GRADIO_TEMP_DIR", "restored after the test")
     answers = []
 
     def visit(page):
         title = httpx.get(f"{page.local_url}config").json()["title"]
-        with picture_file.open("rb") as file:
+        with image_file.open("rb") as file:
             [upload] = httpx.post(f"{page.local_url}gradio_api/upload", files={"files": file}).json()
         answers.extend([title, Path(upload), Path(os.environ["GRADIO_TEMP_DIR"])])
         assert answers[1].is_file()
@@ -323,6 +321,6 @@ def test_a_checkpoint_that_fails_to_load_names_the_file(tiny_checkpoint, tmp_pat
         ({"worklist_folder": Path("nowhere")}, "--worklist-folder nowhere is not a folder"),
     ],
 )
-def test_options_that_cannot_be_are_refused(settings, problem):
+def test_options_that_cannot_be_are_rejected(settings, problem):
     with pytest.raises(ValueError, match=problem):
         AppOptions(checkpoint="x", **settings)

@@ -12,7 +12,7 @@ from playwright.sync_api import expect, sync_playwright
 from app import AppOptions, build_app, serve
 from data.corrections.store import CorrectionStore
 from data.images.read import read_image
-from tests.page.study.test_picture import dicom  # noqa: F401 (a fixture)
+from tests.page.study.test_image import dicom  # noqa: F401 (a fixture)
 from tests.page.test_app import NUM_TOKENS, free_port, pytestmark, sweep_up_after_gradio  # noqa: F401 (the last two work by name)
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import NUM_FINDINGS
@@ -133,8 +133,8 @@ def visit(browser, address_of):
 
 
 @pytest.fixture(scope="module")
-def tall_picture(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pictures") / "tall.png"
+def tall_image(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images") / "tall.png"
     rng = np.random.default_rng(2)
     Image.fromarray(rng.integers(0, 256, (12, 4), dtype=np.uint8)).resize((200, 600)).save(path)
     return path
@@ -146,7 +146,7 @@ def upload(page, paths):
 
 def read(page, *paths):
     upload(page, paths)
-    expect(page.locator("#pictures .xray")).to_have_count(len(paths))
+    expect(page.locator("#images .xray")).to_have_count(len(paths))
     page.get_by_role("button", name="Write the report").click()
     expect(page.locator("#report [data-reading]")).to_be_visible()
 
@@ -162,21 +162,21 @@ def shown_heat(page):
 
 
 def seen(page):
-    """How the first picture is seen: transform of its layers and filter of its gray values."""
+    """How the first image is seen: transform of its layers and filter of its gray values."""
     return page.evaluate(
         """() => [document.querySelector(".zoomed").style.transform, document.querySelector(".xray").style.filter,
           document.querySelector(".ramp").getAttribute("slope"), document.querySelector(".said").textContent]"""
     )
 
 
-def test_a_visitor_brings_two_views_reads_the_report_and_looks_at_findings_and_sentences(visit, tall_picture):
+def test_a_visitor_brings_two_views_reads_the_report_and_looks_at_findings_and_sentences(visit, tall_image):
     page = visit()
     notices = page.locator(".notice")
     expect(notices).to_have_count(2)
     assert all("Not a medical device" in text for text in notices.all_inner_texts())
 
-    upload(page, [tall_picture, tall_picture])
-    expect(page.locator("#pictures .xray")).to_have_count(2)
+    upload(page, [tall_image, tall_image])
+    expect(page.locator("#images .xray")).to_have_count(2)
     expect(page.locator(".view-choice:visible")).to_have_count(2)
     assert page.locator("#findings label").count() == 0
     page.locator(".view-choice").nth(1).get_by_label("lateral").check()
@@ -187,7 +187,7 @@ def test_a_visitor_brings_two_views_reads_the_report_and_looks_at_findings_and_s
     expect(page.locator("#findings label")).to_have_count(NUM_FINDINGS + 1)
     assert "lateral" in page.locator("figcaption").nth(1).inner_text()
 
-    box = page.locator("#pictures .xray").first.bounding_box()
+    box = page.locator("#images .xray").first.bounding_box()
     assert box["height"] / box["width"] == pytest.approx(3, rel=0.02)
     assert box["height"] <= 900
 
@@ -205,9 +205,9 @@ def test_a_visitor_brings_two_views_reads_the_report_and_looks_at_findings_and_s
     assert page.locator("#findings input").nth(1).is_checked()
 
 
-def test_pictures_are_zoomed_moved_and_windowed_by_mouse_buttons_and_keys(visit, tall_picture):
+def test_images_are_zoomed_moved_and_windowed_by_mouse_buttons_and_keys(visit, tall_image):
     page = visit()
-    upload(page, [tall_picture])
+    upload(page, [tall_image])
     pane = page.locator(".pane")
     expect(pane).to_be_visible()
     assert seen(page) == ["translate(0px, 0px) scale(1)", "", "1", "100 %"]
@@ -246,7 +246,7 @@ def test_an_example_is_read_at_a_click(visit):
     page = visit()
     page.locator("#examples button").nth(2).click()
     expect(page.locator("#report [data-reading]")).to_be_visible()
-    assert "made-up-3.png" in page.locator("figcaption").inner_text()
+    assert "synthetic-3.png" in page.locator("figcaption").inner_text()
     expect(page.get_by_label("Indication")).not_to_have_value("")
     expect(page.locator("#findings label")).to_have_count(NUM_FINDINGS + 1)
 
@@ -257,10 +257,10 @@ def test_dicom_is_read_and_its_view_position_shown(visit, dicom):  # noqa: F811
     assert "frontal AP" in page.locator("figcaption").inner_text()
 
 
-def test_a_doubtful_picture_is_read_only_on_request(visit, dicom):  # noqa: F811
+def test_a_doubtful_image_is_read_only_on_request(visit, dicom):  # noqa: F811
     page = visit()
     upload(page, [dicom(BodyPartExamined="KNEE")])
-    expect(page.locator("#pictures .xray")).to_be_visible()
+    expect(page.locator("#images .xray")).to_be_visible()
     page.get_by_role("button", name="Write the report").click()
     expect(page.locator("#doubts [role=alert]")).to_contain_text("BodyPartExamined KNEE")
     assert page.locator("#findings label").count() == 0
@@ -269,9 +269,9 @@ def test_a_doubtful_picture_is_read_only_on_request(visit, dicom):  # noqa: F811
     expect(page.locator("#doubts [role=alert]")).to_contain_text("You asked for the report all the same")
 
 
-def test_what_a_finding_depends_on_is_computed_on_request(visit, tall_picture):
+def test_what_a_finding_depends_on_is_computed_on_request(visit, tall_image):
     page = visit()
-    read(page, tall_picture)
+    read(page, tall_image)
     expect(page.locator("#method-occlusion")).to_be_disabled()
     page.get_by_role("button", name="Compute what it depends on").click()
     expect(page.locator("#method-occlusion")).to_be_checked()
@@ -280,9 +280,9 @@ def test_what_a_finding_depends_on_is_computed_on_request(visit, tall_picture):
     assert shown_heat(page) == [0.6]
 
 
-def test_a_report_is_corrected_and_taken_away(visit, tall_picture, corrections):
+def test_a_report_is_corrected_and_taken_away(visit, tall_image, corrections):
     page = visit()
-    read(page, tall_picture)
+    read(page, tall_image)
     page.get_by_role("button", name="Correct this report").click()
     first = page.locator("#correction textarea").first
     first.fill("The heart is enlarged.")
@@ -293,7 +293,7 @@ def test_a_report_is_corrected_and_taken_away(visit, tall_picture, corrections):
     page.get_by_label("Your name").fill("Dr A")
     page.get_by_role("button", name="Save the correction").click()
     expect(page.get_by_role("status").filter(has_text="The correction is saved.")).to_be_visible()
-    [saved] = CorrectionStore(corrections).history([read_image(tall_picture)])
+    [saved] = CorrectionStore(corrections).history([read_image(tall_image)])
     assert saved.correction.findings.startswith("The heart is enlarged.")
     assert saved.correction.impression.endswith("Cardiomegaly.")
     assert saved.correction.reader == "Dr A"
@@ -307,27 +307,27 @@ def test_a_report_is_corrected_and_taken_away(visit, tall_picture, corrections):
     assert "tall.png" not in content
 
 
-def test_a_refused_file_is_explained_and_the_page_goes_on(visit, tall_picture, tmp_path):
+def test_a_rejected_file_is_explained_and_the_page_goes_on(visit, tall_image, tmp_path):
     notes = tmp_path / "<b>notes.png"
-    notes.write_text("no picture")
+    notes.write_text("no image")
     page = visit()
     upload(page, [notes])
     alert = page.locator("#report [role=alert]")
     expect(alert).to_contain_text("notes.png: its content is none of PNG, JPEG, WebP, TIFF and DICOM")
     assert alert.locator("b").count() == 0
     page.get_by_role("button", name="Write the report").click()
-    expect(alert).to_contain_text("No picture yet")
-    read(page, tall_picture)
+    expect(alert).to_contain_text("No image yet")
+    read(page, tall_image)
     expect(alert).to_have_count(0)
     page.get_by_role("button", name="New study").click()
-    expect(page.locator("#pictures .xray")).to_have_count(0)
+    expect(page.locator("#images .xray")).to_have_count(0)
     expect(page.locator("#findings label")).to_have_count(0)
 
 
-def test_what_a_model_writes_is_text_and_never_runs(visit, tall_picture):
+def test_what_a_model_writes_is_text_and_never_runs(visit, tall_image):
     page = visit(kind=Attacked)
-    upload(page, [tall_picture])
-    expect(page.locator("#pictures .xray")).to_be_visible()
+    upload(page, [tall_image])
+    expect(page.locator("#images .xray")).to_be_visible()
     page.get_by_role("button", name="Write the report").click()
     expect(page.locator("#report [data-reading]")).to_be_visible()
     assert "<script>hacked = 1</script>" in page.locator("#report").inner_text()
@@ -335,21 +335,21 @@ def test_what_a_model_writes_is_text_and_never_runs(visit, tall_picture):
     assert page.evaluate("typeof hacked") == "undefined"
 
 
-def test_a_second_visitor_sees_nothing_of_the_first(visit, tall_picture):
+def test_a_second_visitor_sees_nothing_of_the_first(visit, tall_image):
     first, second = visit(), visit()
-    read(first, tall_picture)
+    read(first, tall_image)
     second.reload()
     expect(second.get_by_role("button", name="Write the report")).to_be_visible()
     second.get_by_role("button", name="Write the report").click()
-    expect(second.locator("#report [role=alert]")).to_contain_text("No picture yet")
-    assert second.locator("#pictures .xray").count() == 0
+    expect(second.locator("#report [role=alert]")).to_contain_text("No image yet")
+    assert second.locator("#images .xray").count() == 0
 
 
-def test_who_waits_sees_their_place_and_a_closed_browser_frees_its_own(visit, tall_picture):
+def test_who_waits_sees_their_place_and_a_closed_browser_frees_its_own(visit, tall_image):
     visitors = [visit(kind=Slow) for _ in range(3)]
     for visitor in visitors:
-        upload(visitor, [tall_picture])
-        expect(visitor.locator("#pictures .xray")).to_be_visible()
+        upload(visitor, [tall_image])
+        expect(visitor.locator("#images .xray")).to_be_visible()
     first, second, third = visitors
     first.get_by_role("button", name="Write the report").click()
     expect(first.locator("#report [aria-busy=true]")).to_be_visible()
@@ -365,26 +365,26 @@ def test_who_waits_sees_their_place_and_a_closed_browser_frees_its_own(visit, ta
 
 
 @pytest.mark.parametrize("width", [360, 1024])
-def test_nothing_overflows(visit, tall_picture, width):
+def test_nothing_overflows(visit, tall_image, width):
     page = visit(width=width)
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    read(page, tall_picture)
+    read(page, tall_image)
     for name in ("Correct this report", "Take it away"):
         page.get_by_role("button", name=name).click()
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate(OVERFLOWING) == []
 
 
-def test_on_a_phone_the_picture_stays_in_sight(visit, tall_picture):
+def test_on_a_phone_the_image_stays_in_sight(visit, tall_image):
     page = visit(width=360)
-    read(page, tall_picture)
+    read(page, tall_image)
     page.get_by_text("No heatmap", exact=True).click()
-    expect(page.locator("#pictures .xray")).to_be_in_viewport(ratio=0.95)
+    expect(page.locator("#images .xray")).to_be_in_viewport(ratio=0.95)
     expect(page.get_by_text("No heatmap", exact=True)).to_be_in_viewport()
 
 
 @pytest.mark.parametrize(("color_scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360)])
-def test_the_page_is_accessible_by_wcag_aa(visit, tall_picture, color_scheme, width):
+def test_the_page_is_accessible_by_wcag_aa(visit, tall_image, color_scheme, width):
     if not AXE.is_file():
         pytest.skip(f"axe-core is not at {AXE}; .ci/run puts it there")
     page = visit(color_scheme=color_scheme, width=width)
@@ -392,7 +392,7 @@ def test_the_page_is_accessible_by_wcag_aa(visit, tall_picture, color_scheme, wi
     assert (sum(map(int, ground.removeprefix("rgb(").removesuffix(")").split(", "))) < 384) == (color_scheme == "dark")
     page.evaluate(AXE.read_text(encoding="utf-8"))
     assert page.evaluate(VIOLATIONS) == []
-    read(page, tall_picture)
+    read(page, tall_image)
     for name in ("Correct this report", "Take it away"):
         page.get_by_role("button", name=name).click()
     page.locator(".model-card summary").click()

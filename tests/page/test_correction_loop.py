@@ -22,7 +22,7 @@ OPTIONS = ["--batch-size=8", "--max-report-tokens=40", "--num-validation-reports
 WRITING = GenerationOptions(max_new_tokens=16)
 NUM_CORRECTED = 10
 SAID = (("A rib is broken.", "Fracture"), ("Clear chest, nothing acute.", "No Finding"))
-"""What the reader says of every other study: words that the made-up reports do not use, so that nothing but the
+"""What the reader says of every other study: words that the synthetic reports do not use, so that nothing but the
 corrections can teach them."""
 
 

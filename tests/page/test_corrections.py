@@ -1,4 +1,4 @@
-"""What is saved of an edit on the page: original and edit, the pictures as shown, and nobody's identity."""
+"""What is saved of an edit on the page: original and edit, the images as shown, and nobody's identity."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from data.images.read import read_image
 from page.corrections import Edit, save_correction
 from page.study.read import read_files
 from page.study.record import model_identity
-from tests.page.study.test_picture import GRAY, dicom  # noqa: F401 (a fixture)
+from tests.page.study.test_image import GRAY, dicom  # noqa: F401 (a fixture)
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import NEGATIVE, UNLABELED_STUDY
 
@@ -58,8 +58,8 @@ def test_original_and_edit_are_saved_with_the_model_and_what_it_thought(dicom, r
     assert correction.thresholds == generator.thresholds
     assert correction.model_hash == model_identity(generator).hash != ""
     assert correction.preprocessing == generator.config.preprocessing
-    [picture] = saved.correction.images
-    assert np.array_equal(np.asarray(read_image(tmp_path / "store" / image_file(picture))), GRAY)
+    [image] = saved.correction.images
+    assert np.array_equal(np.asarray(read_image(tmp_path / "store" / image_file(image))), GRAY)
     assert (saved.warning, saved.replaced) == ("", {})
 
 
@@ -90,7 +90,7 @@ def test_studies_of_one_patient_bear_one_pseudonym(dicom, read, save, tmp_path):
     assert CorrectionStore(tmp_path / "elsewhere").subject_id("HOSP-4711") != first
 
 
-def test_only_a_finished_report_can_be_corrected_and_an_empty_edit_is_refused(dicom, read, save, tmp_path):  # noqa: F811
+def test_only_a_finished_report_can_be_corrected_and_an_empty_edit_is_rejected(dicom, read, save, tmp_path):  # noqa: F811
     reading = read(dicom())
     for unfinished in (replace(reading, is_done=False), replace(reading, report=None)):
         with pytest.raises(ValueError, match="no finished report to correct yet: have it written first"):

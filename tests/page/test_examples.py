@@ -1,4 +1,4 @@
-"""Examples to click on: the same made-up studies each time, and a user's folder without its headers."""
+"""Examples to click on: the same synthetic studies each time, and a user's folder without its headers."""
 
 import logging
 
@@ -7,21 +7,21 @@ from PIL import Image
 
 import page.examples
 from data.synthetic.source import make_study
-from page.examples import MADE_UP_SEED, NUM_MADE_UP, folder_examples, made_up_examples
-from page.study.files import VIEW_CHOICES, read_picture
-from tests.page.study.test_picture import GRAY, dicom  # noqa: F401 (a fixture)
+from page.examples import NUM_SYNTHETIC, SYNTHETIC_SEED, folder_examples, synthetic_examples
+from page.study.files import VIEW_CHOICES, read_upload
+from tests.page.study.test_image import GRAY, dicom  # noqa: F401 (a fixture)
 
 
-def test_made_up_examples_are_the_frontal_views_of_fixed_studies(tmp_path):
-    examples = made_up_examples(tmp_path)
-    assert len(examples) == NUM_MADE_UP
+def test_synthetic_examples_are_the_frontal_views_of_fixed_studies(tmp_path):
+    examples = synthetic_examples(tmp_path)
+    assert len(examples) == NUM_SYNTHETIC
     for index, example in enumerate(examples):
-        study = make_study(MADE_UP_SEED, index)
+        study = make_study(SYNTHETIC_SEED, index)
         assert np.array_equal(np.asarray(Image.open(example.path)), np.asarray(study.images[0]))
         assert (VIEW_CHOICES[example.view], example.indication) == (study.view_positions[0], study.indication)
 
 
-def test_a_folder_gives_its_readable_pictures_and_logs_the_others(tmp_path, dicom, caplog):  # noqa: F811
+def test_a_folder_gives_its_readable_images_and_logs_the_others(tmp_path, dicom, caplog):  # noqa: F811
     source, out = tmp_path / "mine", tmp_path / "out"
     (source / "more").mkdir(parents=True)
     out.mkdir()
@@ -42,7 +42,7 @@ def test_examples_carry_no_header(tmp_path, dicom):  # noqa: F811
     [example] = folder_examples(source, out)
     assert b"Doe" in (source / "scan").read_bytes()
     assert b"Doe" not in example.path.read_bytes()
-    assert np.array_equal(np.asarray(read_picture(example.path).image), GRAY)
+    assert np.array_equal(np.asarray(read_upload(example.path).image), GRAY)
 
 
 def test_a_large_folder_is_not_read_to_its_end(tmp_path, monkeypatch):

@@ -7,15 +7,15 @@ import pytest
 
 from page.report import WITHHELD, main
 from page.study.read import read_files
-from tests.page.study.test_picture import dicom  # noqa: F401 (a fixture)
+from tests.page.study.test_image import dicom  # noqa: F401 (a fixture)
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 
 
 @pytest.fixture
-def picture(tmp_path, pictures):
+def image(tmp_path, images):
     path = tmp_path / "chest.png"
-    pictures[0].save(path)
+    images[0].save(path)
     return path
 
 
@@ -23,25 +23,25 @@ def run(checkpoint, *arguments):
     return main([*map(str, arguments), "--checkpoint", str(checkpoint), "--max-new-tokens", "12"])
 
 
-def test_the_report_is_the_one_that_the_page_writes(tiny_checkpoint, picture, capfdbinary):
-    arguments = (picture, "--indication", "cough", "--view-positions", "PA")
+def test_the_report_is_the_one_that_the_page_writes(tiny_checkpoint, image, capfdbinary):
+    arguments = (image, "--indication", "cough", "--view-positions", "PA")
     assert run(tiny_checkpoint, *arguments) == 0
     generator, options = ReportGenerator.from_pretrained(tiny_checkpoint), GenerationOptions(max_new_tokens=12)
-    *_, reading = read_files(generator, [picture], views=["PA"], indication="cough", options=options)
+    *_, reading = read_files(generator, [image], views=["PA"], indication="cough", options=options)
     printed = capfdbinary.readouterr()
     assert printed.out.decode() == f"{reading.report.report}\n"
     assert reading.report.report.strip()
     assert printed.err.decode() == f"Model: {tiny_checkpoint}\n"
 
 
-def test_other_formats_are_the_files_of_the_page(tiny_checkpoint, picture, tmp_path):
+def test_other_formats_are_the_files_of_the_page(tiny_checkpoint, image, tmp_path):
     output = tmp_path / "report.json"
-    assert run(tiny_checkpoint, picture, picture, "--format", "json", "--output", output) == 0
+    assert run(tiny_checkpoint, image, image, "--format", "json", "--output", output) == 0
     document = json.loads(output.read_text(encoding="utf-8"))
     assert document["schema"] == "cxrscribe-report"
-    assert [picture["name"] for picture in document["pictures"]] == ["picture 1", "picture 2"]
-    assert run(tiny_checkpoint, picture, "--format", "json", "--include-identity", "--output", output) == 0
-    assert json.loads(output.read_text(encoding="utf-8"))["pictures"][0]["name"] == "chest.png"
+    assert [image["name"] for image in document["images"]] == ["image 1", "image 2"]
+    assert run(tiny_checkpoint, image, "--format", "json", "--include-identity", "--output", output) == 0
+    assert json.loads(output.read_text(encoding="utf-8"))["images"][0]["name"] == "chest.png"
 
 
 def test_a_doubtful_study_gets_its_report_only_on_request(tiny_checkpoint, dicom, capfdbinary):  # noqa: F811
@@ -57,13 +57,13 @@ def test_a_doubtful_study_gets_its_report_only_on_request(tiny_checkpoint, dicom
     assert b"warning: scan: shows another part of the body" in printed.err
 
 
-def test_a_model_that_only_classifies_prints_no_noise(tiny_checkpoint, picture, tmp_path, capfdbinary):
+def test_a_model_that_only_classifies_prints_no_noise(tiny_checkpoint, image, tmp_path, capfdbinary):
     checkpoint = load_checkpoint(tiny_checkpoint)
     checkpoint.model.config = replace(checkpoint.model.config, writes_reports=False)
     save_checkpoint(tmp_path / "classifier", checkpoint)
     with pytest.raises(ValueError, match=r"classifier only classifies, .*; --format text or json gives its findings"):
-        run(tmp_path / "classifier", picture)
-    assert run(tmp_path / "classifier", picture, "--format", "text") == 0
+        run(tmp_path / "classifier", image)
+    assert run(tmp_path / "classifier", image, "--format", "text") == 0
     printed = capfdbinary.readouterr().out.decode()
     assert "This model only classifies: it has learned no reports, so it wrote none." in printed
     assert "FINDINGS BY PROBABILITY" in printed
@@ -73,20 +73,20 @@ def test_a_model_that_only_classifies_prints_no_noise(tiny_checkpoint, picture, 
     ("arguments", "message"),
     [
         (["nowhere.png"], "nowhere.png: does not exist"),
-        (["chest.png", "chest.png", "--view-positions", "PA", "AP", "PA"], "3 view positions for 2 pictures"),
+        (["chest.png", "chest.png", "--view-positions", "PA", "AP", "PA"], "3 view positions for 2 images"),
     ],
 )
-def test_mistakes_are_named(tiny_checkpoint, picture, monkeypatch, arguments, message):
-    monkeypatch.chdir(picture.parent)
+def test_mistakes_are_named(tiny_checkpoint, image, monkeypatch, arguments, message):
+    monkeypatch.chdir(image.parent)
     with pytest.raises(ValueError, match=message):
         run(tiny_checkpoint, *arguments)
 
 
-def test_no_picture_and_an_endless_indication_are_refused_before_the_model_is_loaded(capsys):
+def test_no_image_and_an_endless_indication_are_rejected_before_the_model_is_loaded(capsys):
     with pytest.raises(SystemExit):
         main([])
     with pytest.raises(SystemExit):
         main(["chest.png", "--indication", "x" * 1001])
     printed = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert "no picture is given; name the files of one study" in printed
+    assert "no image is given; name the files of one study" in printed
     assert "--indication has 1001 characters; shorten it to 1000 at most" in printed

@@ -1,4 +1,4 @@
-"""Augmentation: what the draws do to a picture, and what they must never do."""
+"""Augmentation: what the draws do to an image, and what they must never do."""
 
 import cv2
 import numpy as np
@@ -9,29 +9,29 @@ from train.augment import Augmentation, affine_matrix, augment, augment_with_box
 NOTHING = {"max_rotation": 0.0, "max_shift": 0.0, "max_zoom": 0.0, "max_shear": 0.0}
 
 
-def picture(height: int = 60, width: int = 40) -> np.ndarray:
+def image(height: int = 60, width: int = 40) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, size=(height, width), dtype=np.uint8)
 
 
 def test_all_limits_at_zero_return_the_same_pixels():
-    pixels = picture()
+    pixels = image()
     assert np.array_equal(augment(pixels, Augmentation(**NOTHING), np.random.default_rng(1)), pixels)
 
 
-def test_the_same_generator_state_gives_the_same_picture_and_another_state_another():
-    first, again, other = (augment(picture(), Augmentation(), np.random.default_rng(seed)) for seed in (3, 3, 4))
+def test_the_same_generator_state_gives_the_same_image_and_another_state_another():
+    first, again, other = (augment(image(), Augmentation(), np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_the_source_picture_is_left_as_it_was():
-    pixels = picture()
+def test_the_source_image_is_left_as_it_was():
+    pixels = image()
     augment(pixels, Augmentation(max_brightness=0.2, max_contrast=0.2), np.random.default_rng(1))
-    assert np.array_equal(pixels, picture())
+    assert np.array_equal(pixels, image())
 
 
 def test_a_shift_by_whole_pixels_repeats_the_edge():
-    pixels = picture(5, 6)
+    pixels = image(5, 6)
     matrix = affine_matrix(width=6, height=5, rotation=0, shift=(2, 1), zoom=1, shear=0)
     moved = cv2.warpAffine(pixels, matrix, (6, 5), borderMode=cv2.BORDER_REPLICATE)
     expected = np.pad(pixels, ((1, 0), (2, 0)), mode="edge")[:5, :6]
@@ -39,7 +39,7 @@ def test_a_shift_by_whole_pixels_repeats_the_edge():
 
 
 def test_a_quarter_turn_about_the_centre_is_exact_and_counter_clockwise():
-    pixels = picture(7, 7)
+    pixels = image(7, 7)
     matrix = affine_matrix(width=7, height=7, rotation=90, shift=(0, 0), zoom=1, shear=0)
     assert np.array_equal(cv2.warpAffine(pixels, matrix, (7, 7)), np.rot90(pixels))
 
@@ -58,7 +58,7 @@ def test_draws_stay_within_the_limits_and_reach_towards_them(monkeypatch):
     )
     rng = np.random.default_rng(0)
     for _ in range(300):
-        augment(picture(21, 21), Augmentation(max_shear=0), rng)
+        augment(image(21, 21), Augmentation(max_shear=0), rng)
     linear = np.array(matrices)[:, :, :2]
     angles = np.degrees(np.arctan2(linear[:, 0, 1], linear[:, 0, 0]))
     zooms = np.sqrt(np.linalg.det(linear))
@@ -68,7 +68,7 @@ def test_draws_stay_within_the_limits_and_reach_towards_them(monkeypatch):
     assert 2 < np.abs(shifts).max() <= 2.1 + 1e-9
 
 
-def test_a_picture_is_never_mirrored():
+def test_an_image_is_never_mirrored():
     pixels = np.zeros((64, 64), dtype=np.uint8)
     pixels[:, 48:] = 255
     rng = np.random.default_rng(0)
@@ -77,7 +77,7 @@ def test_a_picture_is_never_mirrored():
         assert moved[:, 32:].sum() > 2 * moved[:, :32].sum()
 
 
-def test_edges_are_filled_from_the_picture_not_with_black():
+def test_edges_are_filled_from_the_image_not_with_black():
     rng = np.random.default_rng(0)
     for _ in range(20):
         assert augment(np.full((32, 32), 90, np.uint8), Augmentation(), rng).min() == 90
@@ -99,7 +99,7 @@ def test_a_limit_out_of_range_is_named():
         Augmentation(max_shift=-0.1)
 
 
-def test_boxes_move_with_the_picture():
+def test_boxes_move_with_the_image():
     pixels = np.zeros((100, 80), dtype=np.uint8)
     pixels[30:40, 50:60] = 255
     options = Augmentation(max_rotation=10, max_shift=0.1, max_zoom=0.1, max_shear=5)
@@ -112,7 +112,7 @@ def test_boxes_move_with_the_picture():
         assert boxes[0] == pytest.approx(tight, abs=3)
 
 
-def test_a_box_is_cut_at_the_edges_of_the_picture():
+def test_a_box_is_cut_at_the_edges_of_the_image():
     options = Augmentation(max_rotation=0, max_shift=0.5, max_zoom=0, max_shear=0)
     for seed in range(10):
         _, boxes = augment_with_boxes(

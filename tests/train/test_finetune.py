@@ -1,4 +1,4 @@
-"""The program train/finetune.py, as a user runs it: whole runs on a few small made-up studies."""
+"""The program train/finetune.py, as a user runs it: whole runs on a few small synthetic studies."""
 
 import json
 import os
@@ -82,7 +82,7 @@ def test_a_run_leaves_a_checkpoint_a_log_a_card_and_a_merged_model(small_dataset
     train, validation = lineage.runs[1].studies
     assert (train.split, train.source, train.license) == ("train", "synthetic", "Apache-2.0")
     assert (train.num_studies, validation.num_studies) == (16, 6)
-    assert "Made-up studies of this project" in card
+    assert "Synthetic studies of this project" in card
 
     (output / "merged" / LINEAGE).unlink()
     (output / "best" / "README.md").unlink()
@@ -244,7 +244,7 @@ def _error(capsys, arguments):
     return " ".join((printed.out + printed.err).split())
 
 
-def test_an_output_folder_of_a_different_run_is_refused(small_dataset, tmp_path, capsys):
+def test_an_output_folder_of_a_different_run_is_rejected(small_dataset, tmp_path, capsys):
     output = tmp_path / "run"
     finetune.main(_arguments(small_dataset, output, "--num-epochs=1", "--no-lora"))
     message = _error(capsys, _arguments(small_dataset, output, "--num-epochs=1", "--no-lora"))
@@ -285,14 +285,14 @@ def test_a_checkpoint_carries_the_preprocessing_of_its_data_set(small_dataset, t
     assert config.preprocessing == Preprocessing(normalize="percentile", clahe=True)
 
 
-def test_a_start_that_learned_from_pictures_prepared_otherwise_is_warned_of(small_dataset, trained, tmp_path, capsys):
+def test_a_start_that_learned_from_images_prepared_otherwise_is_warned_of(small_dataset, trained, tmp_path, capsys):
     shutil.copytree(small_dataset, tmp_path / "studies")
     switches = {"crop_border": False, "denoise": False, "normalize": "none", "clahe": True}
     preparation = {"options": {"image_options": {"preprocessing": switches}}}
     (tmp_path / "studies" / "preparation.json").write_text(json.dumps(preparation))
     finetune.main(_going_on(tmp_path / "studies", tmp_path / "run", trained, "--num-epochs=1"))
     said = " ".join(capsys.readouterr().out.split())
-    assert f"--start-from {trained} learned from pictures prepared otherwise than those of --dataset" in said
+    assert f"--start-from {trained} learned from images prepared otherwise than those of --dataset" in said
     assert "(clahe False -> True)" in said
     finetune.main(_going_on(tmp_path / "studies", tmp_path / "again", tmp_path / "run", "--num-epochs=1"))
     assert "prepared otherwise" not in capsys.readouterr().out
@@ -314,7 +314,7 @@ def test_after_the_findings_epochs_a_frozen_image_side_rests_and_resumes(small_d
     assert _losses(output) == whole
 
 
-def test_language_epochs_teach_the_decoder_without_pictures_and_resume(small_dataset, tmp_path):
+def test_language_epochs_teach_the_decoder_without_images_and_resume(small_dataset, tmp_path):
     options = ["--num-epochs=3", "--no-lora", "--findings-epochs=1", "--language-epochs=1", "--state-every=2"]
     output = tmp_path / "run"
     finetune.main(_arguments(small_dataset, output, *options, "--keep-states=99"))
@@ -353,7 +353,7 @@ def test_without_finding_tokens_language_is_learned_and_the_decoder_stays_untold
 
 
 @pytest.mark.parametrize("asked", ["--freeze-after-findings", "--language-epochs=1"])
-def test_epochs_that_need_reports_are_refused_without_any(small_dataset, tmp_path, capsys, asked):
+def test_epochs_that_need_reports_are_rejected_without_any(small_dataset, tmp_path, capsys, asked):
     studies = load_studies(small_dataset).map(lambda row: {"findings": "", "impression": ""})
     studies.save_to_disk(str(tmp_path / "silent"))
     arguments = _arguments(tmp_path / "silent", tmp_path / "run", "--num-epochs=2", "--findings-epochs=1", "--no-lora")

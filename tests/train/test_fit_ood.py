@@ -1,4 +1,4 @@
-"""What pictures a model knows: distances against an independent formula, the limit, the files, the program."""
+"""What images a model knows: distances against an independent formula, the limit, the files, the program."""
 
 import shutil
 
@@ -14,7 +14,7 @@ from vlm.uncertainty import NUM_DIRECTIONS, SETTINGS, TENSORS, fit_familiarity, 
 
 @pytest.fixture(scope="module")
 def features():
-    """800 training and 400 validation pictures in 50 features of which 20 move together."""
+    """800 training and 400 validation images in 50 features of which 20 move together."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=(1200, 20)) @ rng.normal(size=(20, 50)) + 0.3 * rng.normal(size=(1200, 50)) + 5
     return values[:800], values[800:]
@@ -32,12 +32,12 @@ def test_the_distance_is_mahalanobis_under_probabilistic_pca(features):
     np.testing.assert_allclose(fitted.distances(validation) * fitted.settings.limit, expected, rtol=1e-8)
 
 
-def test_one_in_a_hundred_validation_pictures_lies_beyond_the_limit(features):
+def test_one_in_a_hundred_validation_images_lies_beyond_the_limit(features):
     fitted = fit_familiarity(*features)
     assert (fitted.distances(features[1]) > 1).sum() == 4
 
 
-def test_what_no_training_picture_has_lies_far_off(features):
+def test_what_no_training_image_has_lies_far_off(features):
     training, validation = features
     fitted = fit_familiarity(training, validation)
     _, _, directions = np.linalg.svd((training - training.mean(0)) / training.std(0))
@@ -67,20 +67,20 @@ def test_it_is_the_same_when_read_back(features, tmp_path):
 
 @pytest.mark.parametrize(
     ("num_training", "num_validation", "problem"),
-    [(19, 40, "19 training pictures are too few"), (40, 0, "0 validation pictures are too few")],
+    [(19, 40, "19 training images are too few"), (40, 0, "0 validation images are too few")],
 )
-def test_too_few_pictures_tell_nothing(features, num_training, num_validation, problem):
+def test_too_few_images_tell_nothing(features, num_training, num_validation, problem):
     with pytest.raises(ValueError, match=problem):
         fit_familiarity(features[0][:num_training], features[1][:num_validation])
 
 
-def test_pictures_all_alike_tell_nothing():
+def test_images_all_alike_tell_nothing():
     with pytest.raises(ValueError, match="all alike"):
         fit_familiarity(np.ones((30, 5)), np.ones((30, 5)))
 
 
-def test_features_of_another_model_are_refused(features):
-    with pytest.raises(ValueError, match=r"features are \(2, 7\) but those of training pictures have 50"):
+def test_features_of_another_model_are_rejected(features):
+    with pytest.raises(ValueError, match=r"features are \(2, 7\) but those of training images have 50"):
         fit_familiarity(*features).distances(np.zeros((2, 7)))
 
 
@@ -107,26 +107,26 @@ def test_the_program_measures_a_checkpoint_and_the_generator_has_it(tiny_checkpo
     folder = tmp_path / "checkpoint"
     shutil.copytree(tiny_checkpoint, folder)
     assert ReportGenerator.from_pretrained(folder).familiarity is None
-    with pytest.raises(ValueError, match="validation pictures are too few to tell what is usual"):
+    with pytest.raises(ValueError, match="validation images are too few to tell what is usual"):
         main(["--checkpoint", str(folder), "--dataset", str(small_dataset)])
     studies = load_studies(small_dataset)
     studies["validation"] = studies["train"]
     settings = measure_familiarity(folder, studies).settings
-    num_pictures = sum(map(len, studies["train"]["images"]))
-    assert (settings.num_training_pictures, settings.num_validation_pictures) == (num_pictures, num_pictures)
+    num_images = sum(map(len, studies["train"]["images"]))
+    assert (settings.num_training_images, settings.num_validation_images) == (num_images, num_images)
     generator = ReportGenerator.from_pretrained(folder)
-    known = generator.picture_features(studies["train"][0]["images"])
+    known = generator.image_features(studies["train"][0]["images"])
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8))
     assert generator.familiarity.distances(known).max() < generator.familiarity.distances(
-        generator.picture_features([noise])
+        generator.image_features([noise])
     )
     save_checkpoint(tmp_path / "copy", load_checkpoint(folder))
     assert ReportGenerator.from_pretrained(tmp_path / "copy").familiarity.settings == settings
 
 
-def test_features_of_a_picture_do_not_depend_on_the_others(tiny_checkpoint, pictures):
+def test_features_of_an_image_do_not_depend_on_the_others(tiny_checkpoint, images):
     generator = ReportGenerator.from_pretrained(tiny_checkpoint)
-    together = generator.picture_features(pictures[:3])
+    together = generator.image_features(images[:3])
     assert together.shape == (3, 2 * 16 + 16 * 16)
-    np.testing.assert_allclose(together[1], generator.picture_features(pictures[1:2])[0], atol=1e-5)
+    np.testing.assert_allclose(together[1], generator.image_features(images[1:2])[0], atol=1e-5)
     assert np.abs(together[0] - together[1]).max() > 0.1

@@ -1,4 +1,4 @@
-"""The program train/pretrain.py, as a user runs it: whole runs on a few small made-up studies."""
+"""The program train/pretrain.py, as a user runs it: whole runs on a few small synthetic studies."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def _validations(folder):
 
 @pytest.fixture(scope="module")
 def other_dataset(small_dataset, tmp_path_factory):
-    """The same pictures under other patients' names and another licence, two of its studies without a report."""
+    """The same images under other patients' names and another licence, two of its studies without a report."""
     folder = tmp_path_factory.mktemp("other") / "other"
     load_studies(small_dataset).map(
         lambda row, number: {
@@ -61,7 +61,7 @@ def other_dataset(small_dataset, tmp_path_factory):
         with_indices=True,
         keep_in_memory=True,
     ).save_to_disk(str(folder))
-    (folder / "refused.jsonl").write_text('{"study_id": "1"}\n{"study_id": "2"}\n')
+    (folder / "rejected.jsonl").write_text('{"study_id": "1"}\n{"study_id": "2"}\n')
     return folder
 
 
@@ -114,9 +114,9 @@ def test_the_folder_says_what_was_learned_under_which_licences_and_how_far(
     small_studies, encoder_folder, decoder_folder
 ):
     card = (encoder_folder / "README.md").read_text()
-    num_pictures = sum(map(len, small_studies["train"]["view_positions"]))
-    assert f"| train | synthetic | Apache-2.0 | 16 | {num_pictures} | 16 |" in card
-    assert f"| train | elsewhere | CC BY 4.0 | 16 | {num_pictures} | 14 |" in card
+    num_images = sum(map(len, small_studies["train"]["view_positions"]))
+    assert f"| train | synthetic | Apache-2.0 | 16 | {num_images} | 16 |" in card
+    assert f"| train | elsewhere | CC BY 4.0 | 16 | {num_images} | 14 |" in card
     assert "license_name: Apache-2.0; CC BY 4.0" in card
     losses = [loss for _, loss in _losses(encoder_folder)]
     for epoch, loss in enumerate(_validations(encoder_folder)):
@@ -134,7 +134,7 @@ def test_the_folder_says_what_was_learned_under_which_licences_and_how_far(
         assert sheet.height > 8 * 32
 
 
-def test_the_summary_counts_pictures_reports_and_what_was_refused(small_dataset, other_dataset, tmp_path, capsys):
+def test_the_summary_counts_images_reports_and_what_was_rejected(small_dataset, other_dataset, tmp_path, capsys):
     pretrain.main(_arguments("text", [small_dataset, other_dataset], tmp_path / "run", "--num-epochs=1"))
     printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "train 30, validation 10; without one 2 and 2 studies" in printed
@@ -229,7 +229,7 @@ def test_mistakes_are_named(small_dataset, encoder_folder, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_data_without_reports_is_refused_for_text_and_good_for_pictures(small_dataset, tmp_path, capsys):
+def test_data_without_reports_is_rejected_for_text_and_good_for_images(small_dataset, tmp_path, capsys):
     studies = load_studies(small_dataset).map(lambda row: {"findings": "", "impression": ""}, keep_in_memory=True)
     studies.save_to_disk(str(tmp_path / "silent"))
     message = _error(capsys, _arguments("text", [tmp_path / "silent"], tmp_path / "run"))

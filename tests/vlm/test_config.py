@@ -86,7 +86,7 @@ def test_whole_numbers_are_read_as_floats_where_floats_belong():
     ],
     ids=["missing", "half", "binary", "deep", "list", "large"],
 )
-def test_a_damaged_settings_file_is_refused_by_name(content, message, tmp_path):
+def test_a_damaged_settings_file_is_rejected_by_name(content, message, tmp_path):
     if content is not None:
         (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ValueError, match=message):
@@ -116,6 +116,6 @@ def test_a_damaged_settings_file_is_refused_by_name(content, message, tmp_path):
         ),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(build, message):
+def test_settings_that_make_no_sense_are_rejected(build, message):
     with pytest.raises(ValueError, match=message):
         build()

@@ -255,6 +255,6 @@ def test_more_text_than_positions_is_an_error_in_words(tiny_model, study_prefix)
         ({"top_p": 1.5}, r"top_p must lie in \(0, 1\], got 1.5"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options, message):
+def test_options_that_make_no_sense_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         GenerationOptions(**options)

@@ -1,4 +1,4 @@
-"""ReportGenerator: pictures in, reports with findings and maps out, whole or as they are written."""
+"""ReportGenerator: images in, reports with findings and maps out, whole or as they are written."""
 
 import dataclasses
 import itertools
@@ -64,24 +64,24 @@ def assert_same(report, other):
             assert one == two, field.name
 
 
-def test_a_lone_picture_a_list_and_a_list_of_lists_are_studies(generator, pictures):
-    [lone] = generator.generate(pictures[0], options=SHORT)
-    [listed] = generator.generate([pictures[0]], options=SHORT)
-    [nested] = generator.generate([[pictures[0]]], options=SHORT)
+def test_a_lone_image_a_list_and_a_list_of_lists_are_studies(generator, images):
+    [lone] = generator.generate(images[0], options=SHORT)
+    [listed] = generator.generate([images[0]], options=SHORT)
+    [nested] = generator.generate([[images[0]]], options=SHORT)
     assert_same(lone, listed)
     assert_same(lone, nested)
-    one, two = generator.generate(pictures[:2], options=SHORT)
+    one, two = generator.generate(images[:2], options=SHORT)
     assert_same(one, lone)
     assert one.attention_maps.shape == two.attention_maps.shape == (14, 1, 4, 4)
-    [both] = generator.generate([pictures[:2]], options=SHORT)
+    [both] = generator.generate([images[:2]], options=SHORT)
     assert both.attention_maps.shape == (14, 2, 4, 4)
     assert both.finding_probabilities != one.finding_probabilities
 
 
 @pytest.mark.parametrize("num_beams", [1, 3])
-def test_studies_with_unequal_numbers_of_views_get_in_a_batch_what_they_get_alone(num_beams, generator, pictures):
+def test_studies_with_unequal_numbers_of_views_get_in_a_batch_what_they_get_alone(num_beams, generator, images):
     options = GenerationOptions(max_new_tokens=12, num_beams=num_beams)
-    studies = [pictures[:3], pictures[3], pictures[4:]]
+    studies = [images[:3], images[3], images[4:]]
     positions = [["PA", "LATERAL", "AP"], ["UNKNOWN"], ["AP", "LL"]]
     indications = ["cough", "", "pain in the chest"]
     together = generator.generate(studies, view_positions=positions, indications=indications, options=options)
@@ -96,8 +96,8 @@ def test_studies_with_unequal_numbers_of_views_get_in_a_batch_what_they_get_alon
         assert_same(report, alone)
 
 
-def test_a_report_holds_together(generator, pictures, tiny_checkpoint):
-    [report] = generator.generate([pictures[:2]], view_positions=[["PA", "LATERAL"]], options=SHORT)
+def test_a_report_holds_together(generator, images, tiny_checkpoint):
+    [report] = generator.generate([images[:2]], view_positions=[["PA", "LATERAL"]], options=SHORT)
     assert report.report == "".join(report.tokens)
     assert len(report.tokens) == len(report.token_log_probabilities) == 12
     assert all(score <= 0 for score in report.token_log_probabilities)
@@ -106,27 +106,27 @@ def test_a_report_holds_together(generator, pictures, tiny_checkpoint):
     assert (report.findings, report.impression) == (sections.findings, sections.impression)
     np.testing.assert_allclose(report.attention_maps.sum(axis=(1, 2, 3)), 1, atol=1e-5)
     model = load_checkpoint(tiny_checkpoint).model
-    squares = [[fit_square(picture, 32) for picture in pictures[:2]]]
+    squares = [[fit_square(image, 32) for image in images[:2]]]
     with torch.inference_mode():
         _, findings = model.look(**batch_views(squares, [["PA", "LATERAL"]], model.config.image))
     expected = (findings.logits[0] / 1.5).sigmoid()  # the temperature of tiny_checkpoint
     assert report.finding_probabilities == pytest.approx(expected.tolist(), abs=1e-6)
-    [probabilities] = generator.classify([pictures[:2]], view_positions=[["PA", "LATERAL"]])
+    [probabilities] = generator.classify([images[:2]], view_positions=[["PA", "LATERAL"]])
     assert probabilities == pytest.approx(report.finding_probabilities, abs=1e-6)
 
 
-def test_view_positions_and_indication_count(generator, pictures):
-    [plain] = generator.generate(pictures[0], options=SHORT)
-    [lateral] = generator.generate(pictures[0], view_positions=[["LATERAL"]], options=SHORT)
-    [asked] = generator.generate(pictures[0], indications=["cough"], options=SHORT)
+def test_view_positions_and_indication_count(generator, images):
+    [plain] = generator.generate(images[0], options=SHORT)
+    [lateral] = generator.generate(images[0], view_positions=[["LATERAL"]], options=SHORT)
+    [asked] = generator.generate(images[0], indications=["cough"], options=SHORT)
     assert lateral.finding_probabilities != plain.finding_probabilities
     assert asked.finding_probabilities == pytest.approx(plain.finding_probabilities)
     assert asked.token_log_probabilities != plain.token_log_probabilities
 
 
 @pytest.mark.parametrize("options", [SHORT, GenerationOptions(max_new_tokens=12, do_sample=True, seed=4)])
-def test_the_last_of_the_stream_is_what_generate_gives(options, generator, pictures):
-    views, positions = pictures[:2], ["PA", "LATERAL"]
+def test_the_last_of_the_stream_is_what_generate_gives(options, generator, images):
+    views, positions = images[:2], ["PA", "LATERAL"]
     stream = list(generator.stream(views, view_positions=positions, indication="cough", options=options))
     [report] = generator.generate([views], view_positions=[positions], indications=["cough"], options=options)
     assert_same(stream[-1], report)
@@ -136,40 +136,40 @@ def test_the_last_of_the_stream_is_what_generate_gives(options, generator, pictu
         assert after.report.startswith(before.report)
 
 
-def test_a_report_that_ends_is_streamed_to_its_end_in_whole_characters(memorized, pictures):
+def test_a_report_that_ends_is_streamed_to_its_end_in_whole_characters(memorized, images):
     generator, text = memorized
     options = GenerationOptions(max_new_tokens=80)
-    [report] = generator.generate(pictures[0], options=options)
+    [report] = generator.generate(images[0], options=options)
     assert report.report == text == "".join(report.tokens)
     assert (report.findings, report.impression) == ("Größe ≥ 5 °C 肺炎 🫁.", "ok.")
     assert not report.is_truncated
     assert len(report.tokens) == len(report.token_log_probabilities)
-    *writing, last = generator.stream(pictures[0], options=options)
+    *writing, last = generator.stream(images[0], options=options)
     assert_same(last, report)
     assert all(part.is_truncated and text.startswith(part.report) for part in writing)
     assert not any("\ufffd" in part.report for part in writing)
 
 
-def test_a_character_that_the_length_limit_cuts_is_marked(memorized, pictures):
+def test_a_character_that_the_length_limit_cuts_is_marked(memorized, images):
     generator, _ = memorized
     num_tokens = len(generator.tokenizer.encode("Findings: Größe ≥ 5 °C 肺")) - 1
     options = GenerationOptions(max_new_tokens=num_tokens)
-    [report] = generator.generate(pictures[0], options=options)
+    [report] = generator.generate(images[0], options=options)
     assert report.report == "Findings: Größe ≥ 5 °C \ufffd" == "".join(report.tokens)
-    assert_same(list(generator.stream(pictures[0], options=options))[-1], report)
+    assert_same(list(generator.stream(images[0], options=options))[-1], report)
 
 
-def test_features_have_length_1_and_depend_on_the_picture_alone_not_on_the_batch(generator, pictures):
-    together = generator.features([pictures[:2], pictures[2]], view_positions=[["PA", "LATERAL"], ["AP"]])
-    alone = generator.features([pictures[2]], view_positions=[["AP"]])
+def test_features_have_length_1_and_depend_on_the_image_alone_not_on_the_batch(generator, images):
+    together = generator.features([images[:2], images[2]], view_positions=[["PA", "LATERAL"], ["AP"]])
+    alone = generator.features([images[2]], view_positions=[["AP"]])
     assert together.dtype == np.float32
     assert np.linalg.norm(together, axis=1) == pytest.approx([1.0, 1.0])
     assert together[1] == pytest.approx(alone[0], abs=1e-5)
     assert np.abs(together[0] - together[1]).max() > 1e-3
 
 
-def test_heatmaps_lie_on_the_pictures(generator, pictures):
-    views = pictures[:2]
+def test_heatmaps_lie_on_the_images(generator, images):
+    views = images[:2]
     [report] = generator.generate([views], options=SHORT)
     first, second = generator.heatmaps(report, views)
     assert first.shape == (14, views[0].height, views[0].width)
@@ -179,7 +179,7 @@ def test_heatmaps_lie_on_the_pictures(generator, pictures):
         strongest = [view.max() for view in report.attention_maps[finding]]
         assert np.argmax(hottest) == np.argmax(strongest)
         assert 0 <= max(hottest) <= 1 + 1e-6
-    with pytest.raises(ValueError, match="attention over 2 views does not fit 1 pictures"):
+    with pytest.raises(ValueError, match="attention over 2 views does not fit 1 images"):
         generator.heatmaps(report, views[0])
 
 
@@ -187,7 +187,7 @@ def test_heatmaps_lie_on_the_pictures(generator, pictures):
     "arguments, error, message",
     [
         ({"images": []}, ValueError, "there is no study to report on"),
-        ({"images": [[]]}, ValueError, "study 0 has no picture"),
+        ({"images": [[]]}, ValueError, "study 0 has no image"),
         ({"images": ["chest.png"]}, TypeError, "study 0: expected a PIL image, got str; read files first"),
         ({"images": [np.zeros((4, 4))]}, TypeError, "study 0: expected a PIL image, got ndarray"),
         ({"images": "one", "indications": []}, ValueError, "indications has 0 entries for 1 studies"),
@@ -195,14 +195,14 @@ def test_heatmaps_lie_on_the_pictures(generator, pictures):
         (
             {"images": "one", "view_positions": [["PA", "LATERAL"]]},
             ValueError,
-            "study 0 has 1 pictures but 2 view positions",
+            "study 0 has 1 images but 2 view positions",
         ),
         ({"images": Image.new("I;16", (8, 8))}, ValueError, "mode 'I;16' has more than 8 bits"),
     ],
 )
-def test_what_cannot_be_reported_on_is_said(arguments, error, message, generator, pictures):
+def test_what_cannot_be_reported_on_is_said(arguments, error, message, generator, images):
     if arguments["images"] == "one":
-        arguments = arguments | {"images": pictures[0]}
+        arguments = arguments | {"images": images[0]}
     jaxtyping.config.update("jaxtyping_disable", True)  # users run without the checks of these tests
     try:
         with pytest.raises(error, match=message):
@@ -211,7 +211,7 @@ def test_what_cannot_be_reported_on_is_said(arguments, error, message, generator
         jaxtyping.config.update("jaxtyping_disable", False)
 
 
-def test_a_colour_picture_is_preprocessed_like_those_the_model_learned_from(build_model, tiny_tokenizer):
+def test_a_color_image_is_preprocessed_like_those_the_model_learned_from(build_model, tiny_tokenizer):
     model = build_model(preprocessing=Preprocessing(normalize="minmax", clahe=True))
     generator = ReportGenerator(Checkpoint(model=model, tokenizer=tiny_tokenizer, calibration=Calibration()))
     gray = Image.fromarray(np.arange(50, 178, dtype=np.uint8).reshape(8, 16))
@@ -220,49 +220,49 @@ def test_a_colour_picture_is_preprocessed_like_those_the_model_learned_from(buil
     assert not np.array_equal(np.asarray(expected), np.asarray(gray))
 
 
-def test_a_model_that_learned_no_reports_writes_none_but_classifies(tiny_checkpoint, generator, pictures):
+def test_a_model_that_learned_no_reports_writes_none_but_classifies(tiny_checkpoint, generator, images):
     checkpoint = load_checkpoint(tiny_checkpoint)
     checkpoint.model.config = dataclasses.replace(checkpoint.model.config, writes_reports=False)
     silent = ReportGenerator(checkpoint, device="cpu")
-    [read, other] = silent.generate(pictures[:2], options=SHORT)
+    [read, other] = silent.generate(images[:2], options=SHORT)
     assert (read.report, read.tokens, read.is_truncated) == ("", (), False)
-    assert read.finding_probabilities == pytest.approx(generator.classify(pictures[0])[0], abs=1e-5)
+    assert read.finding_probabilities == pytest.approx(generator.classify(images[0])[0], abs=1e-5)
     assert read.finding_probabilities != other.finding_probabilities
-    [streamed] = silent.stream(pictures[0], options=SHORT)
+    [streamed] = silent.stream(images[0], options=SHORT)
     assert_same(streamed, read)
 
 
-def test_beams_cannot_be_streamed_and_say_so_at_once(generator, pictures):
+def test_beams_cannot_be_streamed_and_say_so_at_once(generator, images):
     with pytest.raises(ValueError, match="a report cannot be streamed with num_beams=2; use 1"):
-        generator.stream(pictures[0], options=GenerationOptions(num_beams=2))
+        generator.stream(images[0], options=GenerationOptions(num_beams=2))
 
 
-def test_the_folder_of_a_run_gives_its_best(tiny_checkpoint, generator, pictures, tmp_path):
+def test_the_folder_of_a_run_gives_its_best(tiny_checkpoint, generator, images, tmp_path):
     shutil.copytree(tiny_checkpoint, tmp_path / "run/best")
     of_run = ReportGenerator.from_pretrained(tmp_path / "run", device="cpu")
-    [report] = of_run.generate(pictures[0], options=SHORT)
-    assert_same(report, generator.generate(pictures[0], options=SHORT)[0])
+    [report] = of_run.generate(images[0], options=SHORT)
+    assert_same(report, generator.generate(images[0], options=SHORT)[0])
 
 
-def test_a_name_that_is_neither_folder_nor_repository_is_refused():
+def test_a_name_that_is_neither_folder_nor_repository_is_rejected():
     with pytest.raises(ValueError, match="nowhere/at/all is neither a checkpoint folder nor a hub repository"):
         ReportGenerator.from_pretrained("nowhere/at/all")
     with pytest.raises(ValueError, match="nobody/has-this is neither a checkpoint folder nor a hub repository"):
         ReportGenerator.from_pretrained("nobody/has-this")
 
 
-def test_an_lstm_reports_too(build_model, tiny_tokenizer, pictures, tmp_path):
+def test_an_lstm_reports_too(build_model, tiny_tokenizer, images, tmp_path):
     save_checkpoint(
         tmp_path / "lstm",
         Checkpoint(model=build_model(kind="lstm"), tokenizer=tiny_tokenizer, calibration=Calibration()),
     )
     generator = ReportGenerator.from_pretrained(tmp_path / "lstm", device="cpu")
-    [report] = generator.generate([pictures[:2]], options=SHORT)
+    [report] = generator.generate([images[:2]], options=SHORT)
     assert len(report.tokens) == 12
     assert not generator.calibration.is_calibrated
 
 
-def test_a_loaded_generator_has_its_adapter_merged_and_writes_the_same(build_model, tiny_tokenizer, pictures, tmp_path):
+def test_a_loaded_generator_has_its_adapter_merged_and_writes_the_same(build_model, tiny_tokenizer, images, tmp_path):
     model = build_model(lora=LoraSettings(rank=2, dropout=0.0))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -272,7 +272,7 @@ def test_a_loaded_generator_has_its_adapter_merged_and_writes_the_same(build_mod
     save_checkpoint(tmp_path / "adapted", checkpoint)
     merged = ReportGenerator.from_pretrained(tmp_path / "adapted", device="cpu")
     assert not any(".lora_" in name for name, _ in merged.model.named_parameters())
-    [report] = merged.generate(pictures[0], options=SHORT)
-    [expected] = ReportGenerator(checkpoint, device="cpu").generate(pictures[0], options=SHORT)
+    [report] = merged.generate(images[0], options=SHORT)
+    [expected] = ReportGenerator(checkpoint, device="cpu").generate(images[0], options=SHORT)
     assert report.tokens == expected.tokens
     assert report.token_log_probabilities == pytest.approx(expected.token_log_probabilities, abs=1e-4)

@@ -51,9 +51,9 @@ def test_probabilities_of_all_first_tokens_add_up_to_one(model, study_batch, tin
     assert values.exp().sum(dim=1).tolist() == pytest.approx([1.0, 1.0], abs=1e-4)
 
 
-def test_a_longer_text_is_never_likelier_than_its_beginning(tiny_checkpoint, pictures):
+def test_a_longer_text_is_never_likelier_than_its_beginning(tiny_checkpoint, images):
     generator = ReportGenerator.from_pretrained(tiny_checkpoint)
     texts = ["Findings:", "Findings: The heart", "Findings: The heart is enlarged."]
-    values = generator.log_probabilities(pictures[:3], texts)
+    values = generator.log_probabilities(images[:3], texts)
     assert values.shape == (3, 3)
     assert (np.diff(values, axis=1) < 0).all()

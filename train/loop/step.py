@@ -1,6 +1,6 @@
 """One optimiser step over one or more batches, weighted so that how they are cut changes nothing.
 
-Each loss is divided by what it counts (tokens, labels, pictures) over all batches of the step and all processes,
+Each loss is divided by what it counts (tokens, labels, images) over all batches of the step and all processes,
 before the backward pass; a mean of batch means would favour short reports.
 
 The arithmetic of a run: which precision its --precision means on the device at hand.

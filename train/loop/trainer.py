@@ -5,7 +5,7 @@ The loop of pretraining: one loss, a validation after each epoch, states on the 
 The stages of a run, each with a learning-rate schedule of its own.
 
 First the two halves of the model learn apart: the image side to see findings, without the decoder; the decoder to
-write what it is told of them, without pictures. Then the decoder learns from pictures. The halves are several times
+write what it is told of them, without images. Then the decoder learns from images. The halves are several times
 cheaper to train than the whole.
 """
 

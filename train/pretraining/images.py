@@ -1,6 +1,6 @@
 """Every view of the studies as a sample of its own: the square that a ViT sees, and the noise that hides its patches.
 
-Augmentation and noise draw from (seed, epoch, picture), so no worker holds random state and a resumed run sees the
+Augmentation and noise draw from (seed, epoch, image), so no worker holds random state and a resumed run sees the
 same.
 """
 
@@ -20,8 +20,8 @@ from vlm.config import ImageGeometry
 from vlm.inputs.image import fit_square, normalize_pixels
 
 
-class PictureDataset(Dataset):
-    """Pictures are read from disk one by one, unless `keep_images` found room for all."""
+class ImageDataset(Dataset):
+    """Images are read from disk one by one, unless `keep_images` found room for all."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class PictureDataset(Dataset):
         return len(self.places)
 
     def keep_images(self, max_bytes: int) -> bool:
-        """Decodes every picture once and keeps it as the model sees it, if all fit; workers share the memory."""
+        """Decodes every image once and keeps it as the model sees it, if all fit; workers share the memory."""
         size = self.geometry.size
         if len(self) * size**2 > max_bytes:
             return False
@@ -56,14 +56,14 @@ class PictureDataset(Dataset):
         self.squares = squares
         return True
 
-    def picture(self, index: int) -> np.ndarray:
+    def image(self, index: int) -> np.ndarray:
         """As the model sees it, not augmented: uint8 [size, size]."""
         return self._decode(index) if self.squares is None else self.squares[index]
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng((self.seed, self.epoch, index))
         noise = rng.random(self.num_patches, dtype=np.float32)
-        pixels = self.picture(index)
+        pixels = self.image(index)
         return (pixels if self.augmentation is None else augment(pixels, self.augmentation, rng)), noise
 
     def collate(self, samples: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]:
@@ -78,5 +78,5 @@ class PictureDataset(Dataset):
             image = datasets.Image().decode_example(study["images"][0][view].as_py())
             return fit_square(image, self.geometry.size)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
-            name = f"picture {view + 1} of study {study['study_id'][0]}"
+            name = f"image {view + 1} of study {study['study_id'][0]}"
             raise ValueError(f"{name} cannot be read ({error}); prepare its data set again") from error

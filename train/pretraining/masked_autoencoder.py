@@ -2,7 +2,7 @@
 
 He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners". The decoder is thrown away afterwards.
 
-What masked autoencoding learned, to look at: some pictures whole, as the model saw them, and as it filled them.
+What masked autoencoding learned, to look at: some images whole, as the model saw them, and as it filled them.
 """
 
 import json
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTMAEConfig, ViTMAEForPreTraining, ViTModel
 
-from train.pretraining.images import PictureDataset
+from train.pretraining.images import ImageDataset
 from vlm.config import ENCODER_SIZES, ImageGeometry
 
 DECODER = {
@@ -41,19 +41,19 @@ class MaskedAutoencoder(nn.Module):
 
     def forward(
         self,
-        pixel_values: Float[Tensor, "pictures channels height width"],
-        noise: Float[Tensor, "pictures patches"],
+        pixel_values: Float[Tensor, "images channels height width"],
+        noise: Float[Tensor, "images patches"],
     ) -> Float[Tensor, ""]:
-        """The squared error of a hidden pixel, summed over pictures. The patches with the largest noise are hidden."""
+        """The squared error of a hidden pixel, summed over images. The patches with the largest noise are hidden."""
         return self.autoencoder(pixel_values, noise=noise).loss * len(pixel_values)
 
     @torch.no_grad()
     def reconstruct(
         self,
-        pixel_values: Float[Tensor, "pictures channels height width"],
-        noise: Float[Tensor, "pictures patches"],
-    ) -> tuple[Float[Tensor, "pictures channels height width"], Float[Tensor, "pictures channels height width"]]:
-        """The pictures with the hidden patches drawn by the model, and 1 where they are.
+        pixel_values: Float[Tensor, "images channels height width"],
+        noise: Float[Tensor, "images patches"],
+    ) -> tuple[Float[Tensor, "images channels height width"], Float[Tensor, "images channels height width"]]:
+        """The images with the hidden patches drawn by the model, and 1 where they are.
 
         The model draws a patch without its mean and its deviation, which are taken from the true patch.
         """
@@ -65,7 +65,7 @@ class MaskedAutoencoder(nn.Module):
         return self.autoencoder.unpatchify(drawn), self.autoencoder.unpatchify(hidden)
 
     def save_encoder(self, folder: Path, geometry: ImageGeometry) -> None:
-        """Writes the ViT in Hugging Face format, and how a picture becomes its input."""
+        """Writes the ViT in Hugging Face format, and how an image becomes its input."""
         vit = ViTModel(ViTConfig(**self.architecture), add_pooling_layer=False)
         vit.load_state_dict(self.autoencoder.vit.state_dict())
         vit.save_pretrained(folder)
@@ -109,23 +109,23 @@ def wave_positions(side: int, width: int) -> Float[Tensor, "patches width"]:
     return torch.cat([waves[columns.flatten()], waves[rows.flatten()]], dim=1).float()
 
 
-MAX_PICTURES = 8
+MAX_IMAGES = 8
 GAP = 6
 CAPTION = 16
 HIDDEN_GRAY = 0.35
 COLUMNS = ("original", "seen", "filled in")
 
 
-def draw_reconstructions(model: MaskedAutoencoder, pictures: PictureDataset, path: Path) -> None:
-    """Writes a PNG: a row for each of up to MAX_PICTURES pictures, spread evenly over the data."""
-    numbers = np.linspace(0, len(pictures) - 1, min(MAX_PICTURES, len(pictures))).round().astype(int)
-    batch = pictures.collate([pictures[int(number)] for number in numbers])
+def draw_reconstructions(model: MaskedAutoencoder, images: ImageDataset, path: Path) -> None:
+    """Writes a PNG: a row for each of up to MAX_IMAGES images, spread evenly over the data."""
+    numbers = np.linspace(0, len(images) - 1, min(MAX_IMAGES, len(images))).round().astype(int)
+    batch = images.collate([images[int(number)] for number in numbers])
     device = next(model.parameters()).device
     pixel_values = batch["pixel_values"].to(device)
     filled, hidden = model.eval().reconstruct(pixel_values, batch["noise"].to(device))
-    whole, filled = (_gray(values, pictures.geometry) for values in (pixel_values, filled))
+    whole, filled = (_gray(values, images.geometry) for values in (pixel_values, filled))
     seen = np.where(hidden[:, 0].cpu().numpy() > 0, HIDDEN_GRAY, whole)
-    size = pictures.geometry.size
+    size = images.geometry.size
     width, height = len(COLUMNS) * (size + GAP) + GAP, len(numbers) * (size + GAP) + GAP + CAPTION
     sheet = Image.new("L", (width, height), 255)
     for column, (caption, squares) in enumerate(zip(COLUMNS, (whole, seen, filled), strict=True)):

@@ -28,13 +28,13 @@ from vlm.schema.report_format import compose_report
 
 @dataclass(frozen=True, slots=True)
 class _Square:
-    """A view as the model sees it, and where the picture lies in it."""
+    """A view as the model sees it, and where the image lies in it."""
 
     pixels: np.ndarray
     placement: Placement
 
     def place(self, boxes: list[list[float]]) -> np.ndarray:
-        """Boxes given as fractions of the picture, in pixels of the square: [boxes, 4]."""
+        """Boxes given as fractions of the image, in pixels of the square: [boxes, 4]."""
         scale = [self.placement.width, self.placement.height] * 2
         offset = [self.placement.left, self.placement.top] * 2
         return np.array(boxes, dtype=float).reshape(-1, 4) * scale + offset
@@ -117,7 +117,7 @@ class StudyDataset(Dataset):
 
 
 class Collator:
-    """Studies to the arguments of `ReportModel.forward`; studies without pictures are told of the findings."""
+    """Studies to the arguments of `ReportModel.forward`; studies without images are told of the findings."""
 
     def __init__(
         self, *, geometry: ImageGeometry, grid: tuple[int, int], pad_token_id: int, uncertain_labels: str = "positive"
@@ -175,7 +175,7 @@ def finding_targets(labels: Tensor, uncertain_labels: str) -> tuple[Tensor, Tens
 
 
 def told_presence(labels: Tensor) -> Tensor:
-    """What a decoder that sees no picture is told of each finding, as `ReportModel` tells a classifier's probability p:
+    """What a decoder that sees no image is told of each finding, as `ReportModel` tells a classifier's probability p:
     2 p - 1. A hedged finding is told as a probability of .65, so that middling ones are hedged; -100 as .5."""
     told = torch.full(labels.shape, -1.0)
     return (

@@ -3,9 +3,9 @@
 The second (`--extra-dataset`, corrections say) lends its train split alone: the checkpoint is still chosen on what the
 first holds out, so that learning the one is seen not to forget the other.
 
-Which studies show a picture that is held out, whatever they are called: what is tested must not be learned.
+Which studies show an image that is held out, whatever they are called: what is tested must not be learned.
 
-Pictures are compared small, so that one that was stored as JPEG, shrunk, or saved again is still told.
+Images are compared small, so that one that was stored as JPEG, shrunk, or saved again is still told.
 
 The studies of a pretraining run: the train and the validation splits of several prepared data sets, put together.
 """
@@ -26,12 +26,12 @@ from train.options import FinetuneOptions
 
 THUMBNAIL_SIDE = 32
 SAME_LEVELS = 2.0
-"""Pictures whose thumbnails differ by less than this many gray levels on average are the same one (docs/LOG.md)."""
+"""Images whose thumbnails differ by less than this many gray levels on average are the same one (docs/LOG.md)."""
 CHUNK = 256
 
 
-def studies_with_pictures_of(rows: datasets.Dataset, held_out: Iterable[datasets.Dataset]) -> list[int]:
-    """The numbers of the rows with a picture that is also in one of the data sets."""
+def studies_with_images_of(rows: datasets.Dataset, held_out: Iterable[datasets.Dataset]) -> list[int]:
+    """The numbers of the rows with an image that is also in one of the data sets."""
     numbers, thumbnails = _thumbnails(rows)
     found = np.zeros(len(thumbnails), dtype=bool)
     for other in held_out:
@@ -43,7 +43,7 @@ def studies_with_pictures_of(rows: datasets.Dataset, held_out: Iterable[datasets
 
 
 def _thumbnails(rows: datasets.Dataset) -> tuple[list[int], np.ndarray]:
-    """A thumbnail a picture, [pictures, pixels], and the number of the row that each is of."""
+    """A thumbnail an image, [images, pixels], and the number of the row that each is of."""
     with ThreadPoolExecutor() as pool:
         studies = list(
             pool.map(lambda number: [_thumbnail(image) for image in rows[number]["images"]], range(len(rows)))
@@ -66,8 +66,8 @@ class PretrainingStudies:
     """`splits` has train and validation."""
 
     splits: datasets.DatasetDict
-    num_refused: int
-    """Studies that `data.prepare` could not use, as the data sets' refused.jsonl say."""
+    num_rejected: int
+    """Studies that `data.prepare` could not use, as the data sets' rejected.jsonl say."""
 
 
 def load_pretraining_studies(folders: Sequence[str]) -> PretrainingStudies:
@@ -94,7 +94,7 @@ def load_pretraining_studies(folders: Sequence[str]) -> PretrainingStudies:
                 for split in ("train", "validation")
             }
         ),
-        num_refused=sum(_num_refused(folder) for folder in folders),
+        num_rejected=sum(_num_rejected(folder) for folder in folders),
     )
 
 
@@ -117,8 +117,8 @@ def _check_subjects(loaded: dict[str, datasets.DatasetDict]) -> None:
             check_disjoint({f"train of {name}": studies["train"]["subject_id"][:], split: subjects})
 
 
-def _num_refused(folder: str) -> int:
-    path = Path(folder) / "refused.jsonl"
+def _num_rejected(folder: str) -> int:
+    path = Path(folder) / "rejected.jsonl"
     if not path.is_file():
         return 0
     with path.open("rb") as lines:
@@ -195,12 +195,12 @@ def _extra_studies(options: FinetuneOptions, studies: datasets.DatasetDict) -> t
         check_disjoint({f"train of {options.extra_dataset}": extra["subject_id"][:]} | subjects)
     except ValueError as error:
         raise ValueError(f"{name} beside --dataset {options.dataset}: {error}") from error
-    seen = set(studies_with_pictures_of(extra, held_out.values()))
+    seen = set(studies_with_images_of(extra, held_out.values()))
     kept = [number for number in range(len(extra)) if number not in seen]
     notes = [f"{name}: learned {len(kept)}, each {options.extra_repeats} times an epoch."]
     if seen:
         notes.append(
-            f"{name}: not learned {len(seen)} of {len(extra)}, which show pictures that --dataset holds out for "
+            f"{name}: not learned {len(seen)} of {len(extra)}, which show images that --dataset holds out for "
             "validation or test."
         )
     unused = sum(len(rows) for split, rows in loaded.items() if split != "train")
@@ -208,7 +208,7 @@ def _extra_studies(options: FinetuneOptions, studies: datasets.DatasetDict) -> t
         notes.append(f"{name}: not used {unused}, which lie outside its train split.")
     if not kept:
         raise ValueError(
-            f"{name}: all {len(extra)} studies show pictures that --dataset {options.dataset} holds out for "
+            f"{name}: all {len(extra)} studies show images that --dataset {options.dataset} holds out for "
             "validation or test; correct others, for what is tested must not be learned"
         )
     return extra.select(kept), tuple(notes)

@@ -1,11 +1,11 @@
 """The checkpoint folder: written whole or not at all, read back strictly, safetensors only.
 
-    config.json                what to build, how a picture becomes pixel values
+    config.json                what to build, how an image becomes pixel values
     model.safetensors          all weights that are in no base
     adapter/, encoder_adapter/ LoRA, in peft's own format
     tokenizer.json, …          as transformers writes them
     calibration.json           temperature and thresholds
-    familiarity.*              what pictures it knows, where training could tell
+    familiarity.*              what images it knows, where training could tell
     training_data.json         what it learned from (vlm.checkpoint.provenance)
 
 A base that LoRA keeps frozen is named in `config.json`, not copied; `merge_checkpoint` writes a folder that stands

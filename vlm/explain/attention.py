@@ -1,8 +1,8 @@
-"""A finding's attention map as a picture: laid over the X-ray, in its own coordinates.
+"""A finding's attention map as an image: laid over the X-ray, in its own coordinates.
 
 Where a sentence of a report comes from: what the decoder attended to while it wrote it, over patches of the views.
 
-The decoder sees the picture by two ways, and both are followed back: image tokens stand for squares of patches, and
+The decoder sees the image by two ways, and both are followed back: image tokens stand for squares of patches, and
 finding tokens for what a finding's query gathered, so the attention that they get goes to where that query looked.
 The mean over heads and layers points as well as anything else that was tried (docs/LOG.md).
 """
@@ -90,14 +90,14 @@ CLEAR_PEAK = 4.0
 
 
 def heatmaps(attention_maps: np.ndarray, image_sizes: Sequence[tuple[int, int]], square: int) -> list[np.ndarray]:
-    """For each view, heat 0..1 of each finding in the picture's own pixels: float32 [findings, height, width].
+    """For each view, heat 0..1 of each finding in the image's own pixels: float32 [findings, height, width].
 
     `attention_maps` are [findings, views, rows, columns], each finding's with the sum 1. Only what lies above an even
     share is heat: attention that is spread over everything points nowhere and stays dark. A finding's peak over all
     views is 1, or less where it has less than CLEAR_PEAK even shares.
     """
     if attention_maps.shape[1] != len(image_sizes):
-        raise ValueError(f"attention over {attention_maps.shape[1]} views does not fit {len(image_sizes)} pictures")
+        raise ValueError(f"attention over {attention_maps.shape[1]} views does not fit {len(image_sizes)} images")
     even_share = 1 / np.prod(attention_maps.shape[1:])
     above = (attention_maps - even_share).clip(min=0)
     views = [align_to_image(above[:, view], size, square) for view, size in enumerate(image_sizes)]
@@ -109,7 +109,7 @@ def attention_peaks(
     attention_maps: np.ndarray, image_sizes: Sequence[tuple[int, int]], square: int
 ) -> list[tuple[int, float, float]]:
     """For each finding the view and the middle of the patch with the most attention, as fractions of the view's width
-    and height; beyond 0..1 where that patch lies outside the picture."""
+    and height; beyond 0..1 where that patch lies outside the image."""
     _, _, rows, columns = attention_maps.shape
     peaks = []
     for views in attention_maps:
@@ -122,7 +122,7 @@ def attention_peaks(
 
 
 def align_to_image(attention: np.ndarray, image_size: tuple[int, int], square: int) -> np.ndarray:
-    """Attention over a view's patches, [findings, rows, columns], laid over the picture: [findings, height, width].
+    """Attention over a view's patches, [findings, rows, columns], laid over the image: [findings, height, width].
 
     Undoes the fitting into the model's square; between patches it is interpolated.
     """
@@ -137,9 +137,9 @@ def align_to_image(attention: np.ndarray, image_size: tuple[int, int], square: i
 
 
 def overlay_heatmap(image: Image.Image, heat: np.ndarray, *, opacity: float = 0.5) -> Image.Image:
-    """The picture with heat 0..1 of the same size laid over it; cold places stay as they are."""
+    """The image with heat 0..1 of the same size laid over it; cold places stay as they are."""
     if heat.shape != (image.height, image.width):
-        raise ValueError(f"the heatmap is {heat.shape[::-1]} pixels, the picture {image.size}; align it first")
+        raise ValueError(f"the heatmap is {heat.shape[::-1]} pixels, the image {image.size}; align it first")
     gray = np.asarray(image.convert("L"), dtype=np.float32)[:, :, None].repeat(3, axis=2)
     level = (np.clip(heat, 0, 1) * 255).astype(np.uint8)
     color = cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB).astype(np.float32)

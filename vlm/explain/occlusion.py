@@ -1,4 +1,4 @@
-"""Occlusion sensitivity: how much less likely a finding becomes when a part of the picture is covered.
+"""Occlusion sensitivity: how much less likely a finding becomes when a part of the image is covered.
 
 A gray square slides over each view; what a finding's probability loses is charged to the patches under it (Zeiler and
 Fergus 2014, "Visualizing and Understanding Convolutional Networks", section 4.2). Unlike attention it says what the
@@ -26,7 +26,7 @@ BATCH = 12
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Occlusion:
     """Progress, and at the end `drops` [findings, views, STEPS, STEPS]: the mean loss of probability, -1..1, where the
-    square was covered; 0 outside the picture."""
+    square was covered; 0 outside the image."""
 
     num_done: int
     num_places: int
@@ -52,7 +52,7 @@ def occlude(generator: Classifier, images: Sequence[Image.Image], view_positions
         for view, image in enumerate(images)
         for row in range(STEPS)
         for column in range(STEPS)
-        if _shows_picture(image.size, side, row, column)
+        if _shows_image(image.size, side, row, column)
     ]
     fills = [round(ImageStat.Stat(image.convert("L")).mean[0]) for image in images]
     [whole] = generator.classify([list(map(Image.fromarray, squares))], view_positions=[view_positions])
@@ -97,8 +97,8 @@ def _covered(square: np.ndarray, row: int, column: int, fill: int) -> np.ndarray
     return covered
 
 
-def _shows_picture(image_size: tuple[int, int], side: int, row: int, column: int) -> bool:
-    """Whether the middle of a place lies in the picture and not in the margin that makes it square."""
+def _shows_image(image_size: tuple[int, int], side: int, row: int, column: int) -> bool:
+    """Whether the middle of a place lies in the image and not in the margin that makes it square."""
     place = placement(image_size, side)
     x, y = (column + 0.5) / STEPS * side, (row + 0.5) / STEPS * side
     return place.left <= x < place.left + place.width and place.top <= y < place.top + place.height

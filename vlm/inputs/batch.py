@@ -14,10 +14,10 @@ from vlm.inputs.tokenizer import encode_prompt
 from vlm.schema.findings import view_index
 
 Views = Image.Image | Sequence[Image.Image]
-"""The pictures of a study; one alone needs no list."""
+"""The images of a study; one alone needs no list."""
 
 
-def batch_pictures(
+def batch_images(
     images: Image.Image | Sequence[Views],
     view_positions: Sequence[Sequence[str]] | None,
     indications: Sequence[str] | None,
@@ -28,8 +28,8 @@ def batch_pictures(
     """What `ReportModel.prefix` takes, of studies as users give them.
 
     Raises:
-        ValueError: no study, a study without a picture, or lists of unequal length.
-        TypeError: an entry is no picture in memory.
+        ValueError: no study, a study without an image, or lists of unequal length.
+        TypeError: an entry is no image in memory.
     """
     studies = _as_studies(images)
     if view_positions is None:
@@ -41,7 +41,7 @@ def batch_pictures(
             raise ValueError(f"{name} has {len(values)} entries for {len(studies)} studies")
     for number, (views, positions) in enumerate(zip(studies, view_positions, strict=True)):
         if len(views) != len(positions):
-            raise ValueError(f"study {number} has {len(views)} pictures but {len(positions)} view positions")
+            raise ValueError(f"study {number} has {len(views)} images but {len(positions)} view positions")
     squares = [[fit_square(image, geometry.size) for image in views] for views in studies]
     prompts = [encode_prompt(tokenizer, indication) for indication in indications]
     prompt_ids, prompt_mask = batch_tokens(prompts, pad_token_id=tokenizer.pad_token_id)
@@ -95,7 +95,7 @@ def _as_studies(images: Image.Image | Sequence[Views]) -> list[list[Image.Image]
     studies = [[entry] if isinstance(entry, Image.Image) else list(entry) for entry in entries]
     for number, views in enumerate(studies):
         if not views:
-            raise ValueError(f"study {number} has no picture")
+            raise ValueError(f"study {number} has no image")
         for image in views:
             if not isinstance(image, Image.Image):
                 raise TypeError(f"study {number}: expected a PIL image, got {type(image).__name__}; read files first")

@@ -1,6 +1,6 @@
-"""From a picture to the model's pixel values, and back from the model's square to the picture.
+"""From an image to the model's pixel values, and back from the model's square to the image.
 
-The picture keeps its aspect: it is fitted into the square and the rest is black, like the air around a patient.
+The image keeps its aspect: it is fitted into the square and the rest is black, like the air around a patient.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _MORE_THAN_8_BITS = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placement:
-    """Where a picture lies in the square, in pixels of the square."""
+    """Where an image lies in the square, in pixels of the square."""
 
     left: int
     top: int
@@ -27,7 +27,7 @@ class Placement:
 
 
 def placement(image_size: tuple[int, int], square: int) -> Placement:
-    """Where a picture of (width, height) lies in a square of that side."""
+    """Where an image of (width, height) lies in a square of that side."""
     width, height = image_size
     scale = square / max(width, height)
     fitted_width, fitted_height = max(1, round(width * scale)), max(1, round(height * scale))
@@ -40,22 +40,22 @@ def placement(image_size: tuple[int, int], square: int) -> Placement:
 
 
 def to_gray(image: Image.Image) -> Image.Image:
-    """The picture as 8-bit gray.
+    """The image as 8-bit gray.
 
     Raises:
-        ValueError: the picture has more than 8 bits, whose range is for who reads the file to know, or no pixel.
+        ValueError: the image has more than 8 bits, whose range is for who reads the file to know, or no pixel.
     """
     if image.mode in _MORE_THAN_8_BITS:
         raise ValueError(
-            f"a picture of mode {image.mode!r} has more than 8 bits; read its file with data.images.read.read_image"
+            f"an image of mode {image.mode!r} has more than 8 bits; read its file with data.images.read.read_image"
         )
     if 0 in image.size:
-        raise ValueError(f"a picture of {image.width} x {image.height} pixels shows nothing")
+        raise ValueError(f"an image of {image.width} x {image.height} pixels shows nothing")
     return image if image.mode == "L" else image.convert("L")
 
 
 def fit_square(image: Image.Image, square: int) -> np.ndarray:
-    """The picture as 8-bit gray, fitted into the square: uint8 [square, square].
+    """The image as 8-bit gray, fitted into the square: uint8 [square, square].
 
     Raises:
         ValueError: as `to_gray`.

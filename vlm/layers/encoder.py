@@ -70,7 +70,7 @@ class ImageEncoder(nn.Module):
 
     @torch.no_grad()
     def _probe(self, image: ImageGeometry) -> tuple[tuple[int, int], int]:
-        """Rows, columns and width of the patch features, from one run on a black picture.
+        """Rows, columns and width of the patch features, from one run on a black image.
 
         In every ViT of transformers class and register tokens precede the patches, and are too few to make up
         another row and column of them.
@@ -89,7 +89,7 @@ def resolve_encoder(name: str, *, revision: str | None) -> dict[str, Any]:
     """The architecture of a pretrained backbone, as EncoderConfig holds it.
 
     Raises:
-        ValueError: nothing under that name can be read, or it takes no pictures.
+        ValueError: nothing under that name can be read, or it takes no images.
     """
     architecture = read_architecture(BaseWeights(name=name, revision=revision))
     if "num_channels" not in architecture:
@@ -109,7 +109,7 @@ def _build_backbone(config: EncoderConfig, image: ImageGeometry) -> nn.Module:
     if hasattr(backbone_config, "image_size") and "image_size" not in architecture:
         backbone_config.image_size = image.size
     model_class = MODEL_MAPPING[type(backbone_config)]
-    # An unused pooler would be a parameter without gradient, which DDP refuses.
+    # An unused pooler would be a parameter without gradient, which DDP rejects.
     has_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
     options = {"add_pooling_layer": False} if has_pooler else {}
     if config.base is None:

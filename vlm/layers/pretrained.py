@@ -1,6 +1,6 @@
 """Pretrained models in Hugging Face format, by folder or hub id: their architecture as plain data, and their weights.
 
-Only safetensors are read and no code of theirs is run; weights that are not all there are refused, not made up.
+Only safetensors are read and no code of theirs is run; weights that are not all there are rejected, not made up.
 """
 
 import difflib
@@ -20,7 +20,7 @@ _NOT_ARCHITECTURE = {"transformers_version", "architectures", "dtype"}
 
 def read_architecture(base: BaseWeights) -> dict[str, Any]:
     """What EncoderConfig and DecoderConfig hold: the configuration with its `model_type`. Of a model that joins
-    pictures and text it is the part for pictures.
+    images and text it is the part for images.
 
     Raises:
         ValueError: nothing under that name can be read.

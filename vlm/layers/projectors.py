@@ -48,7 +48,7 @@ class VisionProjector(nn.Module):
         self.project = nn.Sequential(
             nn.Linear(width * pool * pool, decoder_width), nn.GELU(), nn.Linear(decoder_width, decoder_width)
         )
-        # Silent at first (ControlNet, Zhang et al. 2023): pictures join in from where `without_images` left off.
+        # Silent at first (ControlNet, Zhang et al. 2023): images join in from where `without_images` left off.
         nn.init.zeros_(self.project[-1].weight)
 
     def forward(
@@ -62,5 +62,5 @@ class VisionProjector(nn.Module):
         return self.project(squares)
 
     def without_images(self, batch: int, views: int) -> Float[Tensor, "batch views tokens decoder_width"]:
-        """What stands in the place of the image tokens where no picture is looked at."""
+        """What stands in the place of the image tokens where no image is looked at."""
         return self.project[-1].bias.expand(batch, views, self.num_tokens, -1)

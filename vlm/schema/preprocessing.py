@@ -1,6 +1,6 @@
-"""Preprocessing a picture: border crop, denoising, range, local contrast; each a switch.
+"""Preprocessing an image: border crop, denoising, range, local contrast; each a switch.
 
-`data.prepare` applies it to what goes into a data set; the model's configuration carries the switches, because pictures
+`data.prepare` applies it to what goes into a data set; the model's configuration carries the switches, because images
 that come from elsewhere must be treated like those it learned from.
 """
 
@@ -22,12 +22,12 @@ BORDER_SPREAD = 12
 BORDER_DARKEST, BORDER_BRIGHTEST = 40, 215
 """… and its median is darker or brighter than these: blades and film edges are black or white, lungs are not flat."""
 MIN_KEPT = 0.3
-"""A crop that would leave less than this fraction of a side is no border but a dark picture: nothing is cropped."""
+"""A crop that would leave less than this fraction of a side is no border but a dark image: nothing is cropped."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessing:
-    """What is done to every picture, in this order; the default leaves it as it is."""
+    """What is done to every image, in this order; the default leaves it as it is."""
 
     crop_border: bool = False
     """Cut off flat black or white borders (collimator blades, film edges)."""
@@ -40,7 +40,7 @@ class Preprocessing:
 
 
 def preprocess(image: Image.Image, options: Preprocessing) -> Image.Image:
-    """The 8-bit gray picture with the chosen steps applied; only `crop_border` changes its size."""
+    """The 8-bit gray image with the chosen steps applied; only `crop_border` changes its size."""
     if options == Preprocessing():
         return image
     pixels = np.asarray(image)
@@ -69,7 +69,7 @@ def content_box(pixels: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """`low` to black and `high` to white, linearly, 8 bits; a flat picture stays as it is."""
+    """`low` to black and `high` to white, linearly, 8 bits; a flat image stays as it is."""
     if high <= low:
         return pixels
     levels = np.clip(np.rint((np.arange(256) - low) * 255 / (high - low)), 0, 255).astype(np.uint8)

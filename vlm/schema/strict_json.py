@@ -11,7 +11,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MAX_BYTES = 16 * 2**20
-"""A settings file beyond this is refused unread."""
+"""A settings file beyond this is rejected unread."""
+
+
+def formerly(name: str) -> dict[str, str]:
+    """Metadata of a field that had another name: files written under that name are still read."""
+    return {"formerly": name}
 
 
 def to_json(settings: Any) -> str:
@@ -42,6 +47,8 @@ def from_dict(values: Any, settings_type: type[T], *, where: str) -> T:
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected an object for {settings_type.__name__}, got {type(values).__name__}")
     hints = typing.get_type_hints(settings_type)
+    current = {field.metadata.get("formerly"): field.name for field in dataclasses.fields(settings_type)}
+    values = {current.get(key, key): value for key, value in values.items()}
     for key in values:
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=1)

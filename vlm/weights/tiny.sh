@@ -14,20 +14,20 @@ training="--dataset $run/studies --extra-dataset $run/pneumonia --precision ${PR
   --augmentation.max-shear 5 --augmentation.max-brightness 0.1 --augmentation.max-contrast 0.2 --view-dropout 0.2 \
   --num-validation-reports 300 ${RESUME:-}"
 
-# Studies: 22,400 made-up ones, and the real pneumonia X-rays with reports composed from their labels.
-test -d "$run/made_up" || python -m data.prepare synthetic --num-studies 22400 --seed 11 \
-  --split-fractions 0.9 0.05 0.05 --out "$run/made_up"
+# Studies: 22,400 synthetic ones, and the real pneumonia X-rays with reports composed from their labels.
+test -d "$run/synthetic" || python -m data.prepare synthetic --num-studies 22400 --seed 11 \
+  --split-fractions 0.9 0.05 0.05 --out "$run/synthetic"
 test -d "$run/pneumonia" || python -m data.prepare kermany --root "$PNEUMONIA" \
   --split-fractions 0.8 0.08 0.12 --out "$run/pneumonia"
-test -d "$run/studies" || python -m data.join --datasets "$run/made_up" "$run/pneumonia" --out "$run/studies"
+test -d "$run/studies" || python -m data.join --datasets "$run/synthetic" "$run/pneumonia" --out "$run/studies"
 
-# The base: the encoder learns to see findings and their places, then the decoder, without pictures, to write what it is
+# The base: the encoder learns to see findings and their places, then the decoder, without images, to write what it is
 # told of them.
 test -d "$run/base/best" || $launch train/finetune.py $training --output-dir "$run/base" \
   --encoder cnn --decoder nano --no-lora --image-size 160 --vocab-size 1000 \
   --batch-size 32 --learning-rate 2e-3 --num-epochs 7 --findings-epochs 4 --language-epochs 3
 
-# The report model: by LoRA it learns from pictures what labels do not tell: degree, extent, manner of speaking.
+# The report model: by LoRA it learns from images what labels do not tell: degree, extent, manner of speaking.
 test -d "$run/reports/merged" || $launch train/finetune.py $training --output-dir "$run/reports" \
   --start-from "$run/base/best" --extra-repeats 2 --lora-settings.dropout 0 --batch-size 16 --learning-rate 7e-4 \
   --num-epochs 1 --merge
@@ -37,9 +37,9 @@ cp -r "$run/reports/merged" vlm/weights/tiny
 cp -r "$run/base/best" vlm/weights/tiny-base
 
 # What it is worth, on test splits that chose nothing.
-python eval/batch.py --dataset "$run/made_up" --split test --output-dir "$run/evaluation_made_up"
+python eval/batch.py --dataset "$run/synthetic" --split test --output-dir "$run/evaluation_synthetic"
 python eval/batch.py --dataset "$run/pneumonia" --split test --output-dir "$run/evaluation_pneumonia"
-cp "$run/evaluation_made_up/metrics.json" docs/results/tiny_on_made-up_studies.json
+cp "$run/evaluation_synthetic/metrics.json" docs/results/tiny_on_made-up_studies.json
 cp "$run/evaluation_pneumonia/metrics.json" docs/results/tiny_on_real_pneumonia_X-rays.json
 for program in statements probe; do
   python -m eval.$program --dataset "$run/pneumonia" --split test --statements bacterial viral \

@@ -97,7 +97,7 @@ _MAY_HAVE_HEADINGS = re.compile(r"[:：–—]|- |\b(?!X+\b)[A-Z]{3,}|[^.,;!?\s]
 
 
 def _described(text: str) -> list[str]:
-    """The parts of a report that describe the picture."""
+    """The parts of a report that describe the image."""
     if not _MAY_HAVE_HEADINGS.search(text):
         return [text]
     sections = split_sections(text)
@@ -113,7 +113,7 @@ def _described(text: str) -> list[str]:
 
 
 def _sentences(text: str) -> Iterator[str]:
-    """The sentences that describe the picture, spaces made single."""
+    """The sentences that describe the image, spaces made single."""
     for section in _described(text):
         for sentence in _SENTENCE_END.split(section):
             if sentence.strip():

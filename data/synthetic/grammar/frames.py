@@ -1,4 +1,4 @@
-"""The sentences around the findings of a made-up report: frames, denials, what is normal, impressions, indications.
+"""The sentences around the findings of a synthetic report: frames, denials, what is normal, impressions, indications.
 
 Tables only; `data.synthetic.grammar.report` and `data.synthetic.grammar.sentences` choose among them. In frames,
 {np} is the finding with its

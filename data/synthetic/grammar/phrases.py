@@ -1,4 +1,4 @@
-"""The words for what a made-up study shows: places, degrees and names of each kind of finding. Tables only.
+"""The words for what a synthetic study shows: places, degrees and names of each kind of finding. Tables only.
 
 `data.synthetic.grammar.sentences` chooses among them. The words of one finding never assert another (an "opacity" is
 only

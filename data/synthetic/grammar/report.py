@@ -1,4 +1,4 @@
-"""Writes the report of a made-up study: a Scene in, indication, findings, impression and their labels out.
+"""Writes the report of a synthetic study: a Scene in, indication, findings, impression and their labels out.
 
 Only what the Scene holds is stated (positive, or hedged where drawn faintly), only what it lacks is denied, so
 the labels say what the text says: positive where stated, uncertain where hedged, negative where denied, blank
@@ -66,7 +66,7 @@ _ORDERS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenReport:
-    """The sections of a made-up report; `labels` are CheXbert's codes in the order of FINDINGS."""
+    """The sections of a synthetic report; `labels` are CheXbert's codes in the order of FINDINGS."""
 
     indication: str
     findings: str
@@ -238,7 +238,7 @@ def _technique(scene: Scene, rng: Generator) -> str:
 
 
 def _indication(draft: _Draft) -> str:
-    """Why the picture was taken: plausible for the findings, never telling them."""
+    """Why the image was taken: plausible for the findings, never telling them."""
     if draft.chance(0.1):
         return ""
     leaning = [finding for finding in sorted(draft.present) if finding in frames.LEANINGS]

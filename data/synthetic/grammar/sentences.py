@@ -1,11 +1,12 @@
-"""How a made-up report says one finding or two: a SceneFinding in, noun phrase or sentence out.
+"""How a synthetic report says one finding or two: a SceneFinding in, noun phrase or sentence out.
 
 Stated where the finding is sure, hedged where it is uncertain; side, zone and degree in varied words and order.
 
 The habits of one department's reports: of the many ways to say a thing it uses a few, always the same.
 
-Whoever fine-tunes a model on reports of one house meets such habits. Made-up studies have them, too, when a department
-is named: the same scenes and pictures, told in fewer words.
+Whoever fine-tunes a model on reports of one house meets such habits. Synthetic studies have them, too, when a
+department
+is named: the same scenes and images, told in fewer words.
 """
 
 import hashlib

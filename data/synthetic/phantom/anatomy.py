@@ -11,13 +11,13 @@ import numpy as np
 from data.synthetic.phantom.canvas import curve
 
 RIGHT, LEFT = -1, 1
-"""Sign of x of the patient's sides in a frontal picture."""
+"""Sign of x of the patient's sides in a frontal image."""
 SIDES = {"right": (RIGHT,), "left": (LEFT,), "bilateral": (RIGHT, LEFT)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patient:
-    """Build of a patient, the same in all views; lengths are fractions of the picture."""
+    """Build of a patient, the same in all views; lengths are fractions of the image."""
 
     is_female: bool
     half_width: float

@@ -1,7 +1,7 @@
 """The sheet that phantoms are drawn on: a square map of X-ray attenuation, drawn to in anatomical coordinates.
 
-Attenuations of things that overlap are summed, as along a ray; `develop` turns the sum into an 8-bit picture.
-Coordinates are fractions of the picture: x from the midline (positive to the picture's right, which is the
+Attenuations of things that overlap are summed, as along a ray; `develop` turns the sum into an 8-bit image.
+Coordinates are fractions of the image: x from the midline (positive to the image's right, which is the
 patient's left in a frontal view), y downwards from the top edge; habitus, rotation and shift are applied here.
 
 How disease of the lung looks in a phantom, whatever the view: haze, patches, nets, nodules, bands.
@@ -92,7 +92,7 @@ class Canvas:
         self.y = inverse[1, 0] * dx + inverse[1, 1] * dy
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """Anatomical coordinates as fractions of the picture's width and height."""
+        """Anatomical coordinates as fractions of the image's width and height."""
         return np.asarray(points) @ self._linear.T + self._offset
 
     def _fixed(self, lines: Sequence[np.ndarray], size: int) -> list[np.ndarray]:
@@ -140,7 +140,7 @@ class Canvas:
         return cv2.warpAffine(_BLOB, matrix, (self.size, self.size), flags=cv2.INTER_LINEAR)
 
     def clouds(self, rng: np.random.Generator, cells: int) -> np.ndarray:
-        """Smooth random texture in about -1..1 with `cells` hills across the picture."""
+        """Smooth random texture in about -1..1 with `cells` hills across the image."""
         coarse = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
         return cv2.resize(coarse, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
 
@@ -152,7 +152,7 @@ class Canvas:
             cv2.add(self.attenuation, cv2.multiply(mask, within, scale=weight), dst=self.attenuation)
 
     def box(self, points: np.ndarray) -> tuple[float, float, float, float] | None:
-        """Bounding box of anatomical points as fractions of the picture; None where next to nothing is inside it."""
+        """Bounding box of anatomical points as fractions of the image; None where next to nothing is inside it."""
         placed = self.place(points)
         left, top = np.clip(placed.min(axis=0), 0, 1)
         right, bottom = np.clip(placed.max(axis=0), 0, 1)

@@ -1,10 +1,10 @@
-"""Draws made-up chest X-rays: a Scene in, 8-bit gray pictures and the boxes of the drawn findings out.
+"""Draws synthetic chest X-rays: a Scene in, 8-bit gray images and the boxes of the drawn findings out.
 
 A phantom is schematic. It shows where a finding lies and what sets it apart from the others (a meniscus, a dark rim
 without vessels, a crisp nodule), so that a model can be trained and judged with known truth; it is no substitute for
 real X-rays, and scores on phantoms say nothing about patients.
 
-The film of a phantom: attenuation to an 8-bit picture, with exposure, scatter, grain, side marker and collimator.
+The film of a phantom: attenuation to an 8-bit image, with exposure, scatter, grain, side marker and collimator.
 """
 
 from dataclasses import replace
@@ -33,7 +33,7 @@ from vlm.schema.findings import FINDING_INDEX, VIEW_KINDS, view_index
 
 
 def develop(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
-    """The picture of what is on the canvas, uint8 [size, size]; dense things are bright."""
+    """The image of what is on the canvas, uint8 [size, size]; dense things are bright."""
     size, total = canvas.size, canvas.attenuation
     small = cv2.resize(total, (size // 4, size // 4), interpolation=cv2.INTER_AREA)
     scatter = cv2.resize(cv2.blur(small, (9, 9)), (size, size))
@@ -46,31 +46,31 @@ def develop(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
     grain = rng.integers(0, 256, (2, size, size), dtype=np.uint8)
     noise = cv2.GaussianBlur(cv2.subtract(grain[0], grain[1], dtype=cv2.CV_32F), (3, 3), 0.6)
     cv2.scaleAdd(noise, rng.uniform(0.012, 0.05), gray, dst=gray)
-    picture = np.clip(gray, 0, 255, out=gray).astype(np.uint8)
-    _mark_side(picture, rng)
-    _collimate(picture, rng)
-    return picture
+    image = np.clip(gray, 0, 255, out=gray).astype(np.uint8)
+    _mark_side(image, rng)
+    _collimate(image, rng)
+    return image
 
 
-def _mark_side(picture: np.ndarray, rng: np.random.Generator) -> None:
+def _mark_side(image: np.ndarray, rng: np.random.Generator) -> None:
     """A lead letter in the upper corner of its side, on half of the films."""
-    size = len(picture)
+    size = len(image)
     chance, is_left, height = rng.random(), rng.random() < 0.5, rng.uniform(0.07, 0.13)
     if chance < 0.5:
         letter, x = ("L", 0.92) if is_left else ("R", 0.03)
         place = (int(x * size), int(height * size))
-        cv2.putText(picture, letter, place, cv2.FONT_HERSHEY_SIMPLEX, size / 450, 235, max(1, size // 180), cv2.LINE_AA)
+        cv2.putText(image, letter, place, cv2.FONT_HERSHEY_SIMPLEX, size / 450, 235, max(1, size // 180), cv2.LINE_AA)
 
 
-def _collimate(picture: np.ndarray, rng: np.random.Generator) -> None:
+def _collimate(image: np.ndarray, rng: np.random.Generator) -> None:
     """Black borders, on a quarter of the films."""
-    size = len(picture)
+    size = len(image)
     chance, margins = rng.random(), rng.integers(1, max(2, size // 22), 4)
     if chance < 0.25:
-        picture[: margins[0]] = 0
-        picture[size - margins[1] :] = 0
-        picture[:, : margins[2]] = 0
-        picture[:, size - margins[3] :] = 0
+        image[: margins[0]] = 0
+        image[size - margins[1] :] = 0
+        image[:, : margins[2]] = 0
+        image[:, size - margins[3] :] = 0
 
 
 Drawn = list[tuple[SceneFinding, np.ndarray]]
@@ -80,9 +80,9 @@ Drawn = list[tuple[SceneFinding, np.ndarray]]
 def draw_study(
     scene: Scene, rng: np.random.Generator, size: int = 224
 ) -> tuple[tuple[Image.Image, ...], tuple[FindingBox, ...]]:
-    """One picture a view, and a box for each finding in each view that shows it (one a side, if bilateral).
+    """One image a view, and a box for each finding in each view that shows it (one a side, if bilateral).
 
-    The same state of `rng` gives the same patient and film whatever the scene's findings are, so that pictures
+    The same state of `rng` gives the same patient and film whatever the scene's findings are, so that images
     that differ by one finding can be compared.
     """
     seed = int(rng.integers(2**63))
@@ -123,7 +123,7 @@ _ON_A_SIDE = (
 
 
 def _settle(findings: tuple[SceneFinding, ...], rng: np.random.Generator) -> tuple[SceneFinding, ...]:
-    """The findings with a side for each that needs one: a scene may leave it open, a picture cannot."""
+    """The findings with a side for each that needs one: a scene may leave it open, an image cannot."""
     settled = []
     for finding in findings:
         if finding.kind not in KINDS.get(finding.finding, ()):

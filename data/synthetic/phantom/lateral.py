@@ -1,6 +1,6 @@
 """Findings in the lateral view of a phantom; both sides lie on one another, so each finding is drawn once.
 
-The lateral view of a phantom: breastbone at the picture's left, spine at its right, both lungs on one another.
+The lateral view of a phantom: breastbone at the image's left, spine at its right, both lungs on one another.
 """
 
 from dataclasses import dataclass

@@ -25,7 +25,7 @@ def experiments(tmp_path):
             folder.mkdir(parents=True)
             write_lines(folder / "predictions.jsonl", lines)
             path = tmp_path / f"{name}.json"
-            path.write_text(json.dumps({"name": name, "evaluations": {"made-up": {"differences": {}}}}))
+            path.write_text(json.dumps({"name": name, "evaluations": {"synthetic": {"differences": {}}}}))
             paths.append(path)
         return paths
 
@@ -33,7 +33,7 @@ def experiments(tmp_path):
 
 
 def differences_in(path):
-    return json.loads(path.read_text())["evaluations"]["made-up"]["differences"]
+    return json.loads(path.read_text())["evaluations"]["synthetic"]["differences"]
 
 
 def test_each_experiment_is_told_its_paired_difference_to_the_full_one(experiments, tmp_path):
@@ -50,6 +50,6 @@ def test_differences_need_the_predictions_of_both_and_stay_once_told(experiments
     full, other = experiments(full=TRUE, other=TRUE)
     add_differences([other], tmp_path / "work", "absent")
     assert differences_in(other) == {}
-    other.write_text(json.dumps({"name": "other", "evaluations": {"made-up": {"differences": {"full": "told"}}}}))
+    other.write_text(json.dumps({"name": "other", "evaluations": {"synthetic": {"differences": {"full": "told"}}}}))
     add_differences([full, other], tmp_path / "work", "full")
     assert differences_in(other) == {"full": "told"}

@@ -62,7 +62,7 @@ def trial(**settings):
         "description": "a trial",
         "dataset": Path("runs/data"),
         "stages": (Stage(name="base", flags=("--no-lora",)), Stage(name="reports", flags=("--num-epochs=1",))),
-        "evaluations": (Evaluation(name="made-up", dataset=Path("runs/made_up"), num_studies=9),),
+        "evaluations": (Evaluation(name="synthetic", dataset=Path("runs/synthetic"), num_studies=9),),
     }
     return Experiment(**given | settings)
 
@@ -74,13 +74,13 @@ def running(tmp_path):
 
 def test_stages_start_from_each_other_and_the_last_is_judged(programs, running):
     run_experiment(trial(), running)
-    assert [step for step, _ in programs] == ["base", "reports", "judge made-up"]
+    assert [step for step, _ in programs] == ["base", "reports", "judge synthetic"]
     base, reports, judged = (arguments for _, arguments in programs)
     assert not [argument for argument in base if argument.startswith(("--start-from", "--resume"))]
     assert {"--no-lora", "--dataset=runs/data", "--precision=bf16", "--num-workers=0"} <= set(base)
     assert f"--start-from={running.work}/first/base" in reports
     assert f"--checkpoint={running.work}/first/reports/best" in judged
-    assert {"--dataset=runs/made_up", "--split=test", "--num-studies=9"} <= set(judged)
+    assert {"--dataset=runs/synthetic", "--split=test", "--num-studies=9"} <= set(judged)
 
 
 def test_the_file_tells_figures_cost_and_size(programs, running):
@@ -89,7 +89,7 @@ def test_the_file_tells_figures_cost_and_size(programs, running):
     base = record["training"]["stages"][0]
     assert (base["flags"], base["cpu_seconds"], base["num_attempts"]) == (["--no-lora"], 20, 2)
     assert record["num_parameters"] > 1000
-    judged = record["evaluations"]["made-up"]
+    judged = record["evaluations"]["synthetic"]
     rounded = ESTIMATE | {"value": 0.12346}
     assert judged["systems"]["model"]["metrics"] == {"macro_f1": rounded, "micro_accuracy": rounded}
     assert judged["systems"]["shuffled images"]["metrics"] == {"macro_f1": rounded}
@@ -105,7 +105,7 @@ def test_a_stage_that_was_begun_is_resumed(programs, running):
     assert "--resume" not in programs[1][1]
 
 
-def test_a_finished_experiment_is_skipped_and_another_of_its_name_refused(programs, running):
+def test_a_finished_experiment_is_skipped_and_another_of_its_name_rejected(programs, running):
     record = run_experiment(trial(), running)
     programs.clear()
     assert run_experiment(trial(), running) == json.loads(json.dumps(record))
@@ -116,7 +116,7 @@ def test_a_finished_experiment_is_skipped_and_another_of_its_name_refused(progra
 
 
 def ablation_options(running, **settings):
-    given = {"made_up": Path("runs/made_up"), "pneumonia": Path("runs/kermany"), "running": running}
+    given = {"synthetic": Path("runs/synthetic"), "pneumonia": Path("runs/kermany"), "running": running}
     return ablations.AblationOptions(**given | settings)
 
 
@@ -148,16 +148,16 @@ def test_ablations_learn_the_joined_studies_and_are_judged_on_both(programs, run
     join = programs[0][1]
     assert join[join.index("--take-train") + 1 :][:2] == ["600", "150"]
     assert f"--dataset={running.work}/studies" in programs[1][1]
-    of_a_variant = ["base", "reports", "judge made-up", "judge pneumonia"]
+    of_a_variant = ["base", "reports", "judge synthetic", "judge pneumonia"]
     assert [step for step, _ in programs] == ["join", *of_a_variant, *of_a_variant]
     assert sorted(path.stem for path in running.results.rglob("*.json")) == ["full", "lstm"]
 
 
-def test_without_pneumonia_x_rays_made_up_studies_are_learned_and_judged_alone(programs, running):
+def test_without_pneumonia_x_rays_synthetic_studies_are_learned_and_judged_alone(programs, running):
     options = ablation_options(running, pneumonia=None, only=("full",), num_studies=600)
     ablations.run_ablations(options, Console(quiet=True))
-    assert [step for step, _ in programs] == ["base", "reports", "judge made-up"]
-    assert {"--dataset=runs/made_up", "--num-studies=600"} <= set(programs[0][1])
+    assert [step for step, _ in programs] == ["base", "reports", "judge synthetic"]
+    assert {"--dataset=runs/synthetic", "--num-studies=600"} <= set(programs[0][1])
 
 
 def test_a_variant_that_fails_is_named_and_the_others_go_on(programs, running):
@@ -166,28 +166,28 @@ def test_a_variant_that_fails_is_named_and_the_others_go_on(programs, running):
     assert ablations.run_ablations(options, Console(quiet=True)) == ["full", "lstm"]
 
 
-def test_a_variant_that_is_not_there_is_refused_by_name(running):
+def test_a_variant_that_is_not_there_is_rejected_by_name(running):
     with pytest.raises(ValueError, match=r"--only vit_mae is no variant; .* vit_mae needs --encoder"):
         ablation_options(running, only=("vit_mae",))
 
 
 def test_growth_makes_the_same_number_of_steps_whatever_the_number_of_studies(programs, running, small_dataset):
-    options = growth.GrowthOptions(made_up=small_dataset, running=running, num_studies=(4, 16), decoders=("nano",))
+    options = growth.GrowthOptions(synthetic=small_dataset, running=running, num_studies=(4, 16), decoders=("nano",))
     assert growth.run_growth(options, Console(quiet=True)) == []
     bases = [arguments for step, arguments in programs if step == "base"]
     assert {"--num-studies=4", "--repeats=4"} <= set(bases[0])
     assert {"--num-studies=16", "--repeats=1"} <= set(bases[1])
-    judged = next(arguments for step, arguments in programs if step == "judge made-up")
+    judged = next(arguments for step, arguments in programs if step == "judge synthetic")
     assert "--neighbour-pool=4" in judged
     record = json.loads((running.results / "growth" / "4-nano.json").read_text())
     assert record["about"] == {"num_studies": 4, "encoder": "cnn", "decoder": "nano"}
 
 
-def test_growth_refuses_numbers_that_cannot_make_equal_steps_or_are_not_there(running, small_dataset):
+def test_growth_rejects_numbers_that_cannot_make_equal_steps_or_are_not_there(running, small_dataset):
     with pytest.raises(ValueError, match="--num-studies 3 does not divide 16"):
-        growth.GrowthOptions(made_up=small_dataset, running=running, num_studies=(3, 16))
+        growth.GrowthOptions(synthetic=small_dataset, running=running, num_studies=(3, 16))
     with pytest.raises(ValueError, match=r"--only 5-nano is no experiment; choose among 4-nano, 16-nano, 4-tiny"):
-        growth.GrowthOptions(made_up=small_dataset, running=running, num_studies=(4, 16), only=("5-nano",))
-    options = growth.GrowthOptions(made_up=small_dataset, running=running, num_studies=(17,))
+        growth.GrowthOptions(synthetic=small_dataset, running=running, num_studies=(4, 16), only=("5-nano",))
+    options = growth.GrowthOptions(synthetic=small_dataset, running=running, num_studies=(17,))
     with pytest.raises(ValueError, match=r"--num-studies 17: .* has only 16 studies to learn"):
         growth.run_growth(options, Console(quiet=True))

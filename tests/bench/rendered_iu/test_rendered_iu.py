@@ -168,7 +168,7 @@ with open("ran", "a") as file:
     )
     monkeypatch.setattr(rendered_iu_training, "ROOT", tmp_path)
     monkeypatch.chdir(tmp_path)
-    options = TrainingOptions(start_from="", extra_dataset=Path("made_up"))
+    options = TrainingOptions(start_from="", extra_dataset=Path("synthetic"))
 
     def go(options):
         return train(options, Path("studies"), tmp_path, seed=0, console=Console(quiet=True))
@@ -178,10 +178,10 @@ with open("ran", "a") as file:
     trained = go(options)
     (_, *seeing), (_, *writing), (_, *joining) = (line.split() for line in Path("ran").read_text().splitlines())
     assert "--resume" in seeing
-    assert {"--encoder=cnn", "--extra-dataset=made_up", "--no-lora"} <= set(seeing)
+    assert {"--encoder=cnn", "--extra-dataset=synthetic", "--no-lora"} <= set(seeing)
     assert f"--start-from={tmp_path / 'seeing' / 'best'}" in writing
     assert f"--start-from={tmp_path / 'writing' / 'best'}" in joining
-    assert not {"--no-lora", "--extra-dataset=made_up"} & set(joining)
+    assert not {"--no-lora", "--extra-dataset=synthetic"} & set(joining)
     assert trained.checkpoint == tmp_path / "reports" / "best"
     assert go(options) == trained
     assert len(Path("ran").read_text().splitlines()) == 3
@@ -195,7 +195,7 @@ def test_a_checkpoint_to_start_from_brings_its_own_sizes():
     assert not [flag for flag in own if flag.startswith(("--encoder", "--decoder", "--vocab-size", "--image-size"))]
 
 
-def test_the_whole_program_writes_figures_that_say_what_the_pictures_are(reports, tmp_path, monkeypatch, capsys):
+def test_the_whole_program_writes_figures_that_say_what_the_images_are(reports, tmp_path, monkeypatch, capsys):
     programs = {
         "finetune.py": (finetune.main, "--num-validation-reports=2"),
         "batch.py": (eval.batch.main, "--num-page-studies=0"),

@@ -15,7 +15,7 @@ from data.audit.__main__ import main
 from data.audit.collect import study_traits
 from data.audit.document import audit
 from data.audit.page import render_audit
-from data.audit.rejected import kind_of_reason, refusals
+from data.audit.rejected import kind_of_reason, rejections
 from data.audit.verdict import judge
 from data.study import FEATURES
 from data.synthetic.source import make_study
@@ -93,13 +93,13 @@ def bad(tmp_path_factory):
         row(22, Image.fromarray(altered)),
     ]
     write(folder, train=train, test=test)
-    refused = [
-        {"refused": "study", "study_id": "a1", "reason": "x/a1.png: is empty (0 bytes)", "files": ["x/a1.png"]},
-        {"refused": "study", "study_id": "a2", "reason": "x/a2.png: is empty (10 bytes)", "files": ["x/a2.png"]},
-        {"refused": "image", "study_id": "a3", "reason": "too small", "files": []},
+    rejected = [
+        {"rejected": "study", "study_id": "a1", "reason": "x/a1.png: is empty (0 bytes)", "files": ["x/a1.png"]},
+        {"rejected": "study", "study_id": "a2", "reason": "x/a2.png: is empty (10 bytes)", "files": ["x/a2.png"]},
+        {"rejected": "image", "study_id": "a3", "reason": "too small", "files": []},
     ]
-    lines = [*map(json.dumps, refused), "{not json", ""]
-    (folder / "refused.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    lines = [*map(json.dumps, rejected), "{not json", ""]
+    (folder / "rejected.jsonl").write_text("\n".join(lines), encoding="utf-8")
     return folder
 
 
@@ -124,27 +124,27 @@ def test_a_patient_in_two_splits_is_the_first_error(document):
 
 
 def test_the_same_pixels_in_two_splits_are_an_error(document):
-    [group] = document["pictures"]["identical"]["listed"]
+    [group] = document["images"]["identical"]["listed"]
     assert group["relation"] == "across splits"
-    assert [one["study_id"] for one in group["pictures"]] == ["study-0", "study-21"]
-    assert "1 picture in more than one split, pixel for pixel" in texts(document, "error")
+    assert [one["study_id"] for one in group["images"]] == ["study-0", "study-21"]
+    assert "1 image in more than one split, pixel for pixel" in texts(document, "error")
 
 
 def test_a_copy_that_was_cropped_shrunk_and_darkened_is_found_across_splits(document):
-    [pair] = [*document["pictures"]["altered"]["listed"], *document["pictures"]["alike"]["listed"]]
+    [pair] = [*document["images"]["altered"]["listed"], *document["images"]["alike"]["listed"]]
     assert pair["relation"] == "across splits"
-    assert [one["study_id"] for one in pair["pictures"]] == ["study-2", "study-22"]
+    assert [one["study_id"] for one in pair["images"]] == ["study-2", "study-22"]
 
 
-def test_a_damaged_picture_is_told_and_the_rest_goes_on(document):
-    assert ids(document["pictures"]["damaged"]) == ["study-4"]
-    assert "damaged or cut short" in document["pictures"]["damaged"]["listed"][0]["reason"]
+def test_a_damaged_image_is_told_and_the_rest_goes_on(document):
+    assert ids(document["images"]["damaged"]) == ["study-4"]
+    assert "damaged or cut short" in document["images"]["damaged"]["listed"][0]["reason"]
     assert document["splits"]["train"]["studies"] == 9
 
 
-def test_blank_pictures_and_written_ones_are_listed(document):
-    assert ids(document["pictures"]["flat"]) == ["study-5"]
-    assert ids(document["pictures"]["burnt_in"]) == ["study-3"]
+def test_blank_images_and_written_ones_are_listed(document):
+    assert ids(document["images"]["flat"]) == ["study-5"]
+    assert ids(document["images"]["burned_in"]) == ["study-3"]
 
 
 def test_identity_in_text_is_told_by_kind_and_never_repeated(document, bad):
@@ -180,10 +180,10 @@ def test_no_validation_split_is_a_warning(document):
     assert "the split validation is empty" in texts(document, "warning")
 
 
-def test_refusals_are_counted_by_kind_and_half_a_line_spoils_nothing(document):
-    refused = document["refused"]
-    assert (refused["studies"], refused["images"], refused["unreadable_lines"]) == (2, 1, 1)
-    assert [(one["kind"], one["count"]) for one in refused["reasons"]] == [
+def test_rejections_are_counted_by_kind_and_half_a_line_spoils_nothing(document):
+    rejected = document["rejected"]
+    assert (rejected["studies"], rejected["images"], rejected["unreadable_lines"]) == (2, 1, 1)
+    assert [(one["kind"], one["count"]) for one in rejected["reasons"]] == [
         ("…: is empty (# bytes)", 2),
         ("too small", 1),
     ]
@@ -194,7 +194,7 @@ def test_a_good_data_set_is_ready_and_has_no_copies(small_dataset):
     assert document["verdict"]["ready"]
     assert not document["verdict"]["headline"].startswith("Not")
     for kind in ("identical", "altered"):
-        assert sum(document["pictures"][kind]["count"].values()) == 0
+        assert sum(document["images"][kind]["count"].values()) == 0
     counts = document["splits"]["train"]
     assert (counts["studies"], counts["reports"], counts["subjects"]) == (16, 16, 13)
     assert sum(counts["report_words"]["histogram"]) == 16
@@ -221,10 +221,10 @@ def test_labels_of_the_source_are_held_against_the_report(tmp_path):
     assert agreement["micro_f1"] == 0.6667
 
 
-def test_a_picture_outside_the_data_set_is_damage_and_is_not_read():
+def test_an_image_outside_the_data_set_is_damage_and_is_not_read():
     outside = row(0, phantom(0), images=[{"bytes": None, "path": "/etc/passwd"}, None])
-    for picture in study_traits(outside).pictures:
-        assert "not inside the data set" in picture.damage
+    for image in study_traits(outside).images:
+        assert "not inside the data set" in image.damage
 
 
 def test_the_program_writes_both_files_beside_the_data_set_and_says_unfit(bad, capsys):
@@ -237,7 +237,7 @@ def test_the_program_writes_both_files_beside_the_data_set_and_says_unfit(bad, c
     assert sorted(path.name for path in bad.rglob("*")) == before
 
 
-def test_a_folder_that_is_no_data_set_is_refused_by_name(tmp_path):
+def test_a_folder_that_is_no_data_set_is_rejected_by_name(tmp_path):
     with pytest.raises(ValueError, match="is not a prepared data set"):
         main([str(tmp_path)])
     (tmp_path / "file").touch()
@@ -270,5 +270,5 @@ def test_reasons_of_one_kind_are_one_kind():
     assert kind_of_reason(entry) == "study …: … has # bytes"
 
 
-def test_a_data_set_without_list_of_refusals_has_none(tmp_path):
-    assert refusals(tmp_path) == {"studies": 0, "images": 0, "unreadable_lines": 0, "reasons": []}
+def test_a_data_set_without_list_of_rejections_has_none(tmp_path):
+    assert rejections(tmp_path) == {"studies": 0, "images": 0, "unreadable_lines": 0, "reasons": []}

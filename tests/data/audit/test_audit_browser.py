@@ -1,4 +1,4 @@
-"""The audit's page in a real browser, opened from disk: nothing is fetched, nothing overflows, every picture shows."""
+"""The audit's page in a real browser, opened from disk: nothing is fetched, nothing overflows, every image shows."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def page_file(tmp_path_factory):
     return path
 
 
-def test_it_opens_offline_fits_every_width_and_shows_every_picture(page_file):
+def test_it_opens_offline_fits_every_width_and_shows_every_image(page_file):
     requests, complaints = [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -37,9 +37,9 @@ def test_it_opens_offline_fits_every_width_and_shows_every_picture(page_file):
             page.on("console", lambda message: complaints.append(message.text))
             page.goto(page_file.as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") == width
-            pictures = page.locator("img")
-            assert pictures.count() == 2 + 5
-            assert pictures.evaluate_all("all => all.every(one => one.complete && one.naturalWidth > 50)")
+            images = page.locator("img")
+            assert images.count() == 2 + 5
+            assert images.evaluate_all("all => all.every(one => one.complete && one.naturalWidth > 50)")
             assert page.locator("h1").is_visible()
             page.close()
         browser.close()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.corrections.correction import Correction, picture_hash, study_hash
+from data.corrections.correction import Correction, image_hash, study_hash
 from data.corrections.store import (
     COLUMNS,
     SCHEMA_VERSION,
@@ -59,7 +59,7 @@ def states(**by_finding):
     return tuple(set_states)
 
 
-def picture(number=0, side=40):
+def gray_image(number=0, side=40):
     return Image.fromarray(np.random.default_rng(number).integers(0, 256, (side, side + 3), dtype=np.uint8))
 
 
@@ -69,26 +69,26 @@ def saved_in(folder):
 
 
 def check_whole(folder):
-    """The database is sound, and every picture that it names is there."""
+    """The database is sound, and every image that it names is there."""
     with closing(sqlite3.connect(folder / STORE_FILE)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     for saved in saved_in(folder):
         for name in saved.images:
-            assert picture_hash(read_image(folder / image_file(name))) == name
+            assert image_hash(read_image(folder / image_file(name))) == name
 
 
 def test_a_correction_comes_back_as_it_was_saved(tmp_path):
     given = correction(view_positions=("PA", "LATERAL"), states=states(Edema=NEGATIVE, Fracture=UNCERTAIN))
-    saved = CorrectionStore(tmp_path / "new" / "store").save(given, [picture(0), picture(1)])
+    saved = CorrectionStore(tmp_path / "new" / "store").save(given, [gray_image(0), gray_image(1)])
     assert saved_in(tmp_path / "new" / "store") == [saved]
     assert saved.correction == given
-    assert saved.images == (picture_hash(picture(0)), picture_hash(picture(1)))
+    assert saved.images == (image_hash(gray_image(0)), image_hash(gray_image(1)))
     assert datetime.now(UTC) - datetime.fromisoformat(saved.saved_at) < timedelta(minutes=1)
     check_whole(tmp_path / "new" / "store")
 
 
-def test_the_folder_is_its_owners_alone_and_pictures_have_no_metadata(tmp_path):
-    image = picture()
+def test_the_folder_is_its_owners_alone_and_images_have_no_metadata(tmp_path):
+    image = gray_image()
     image.info["Comment"] = "DOE^JANE"
     saved = CorrectionStore(tmp_path / "store").save(correction(), [image])
     assert (tmp_path / "store").stat().st_mode & 0o077 == 0
@@ -100,17 +100,17 @@ def test_the_folder_is_its_owners_alone_and_pictures_have_no_metadata(tmp_path):
 
 def test_nothing_that_was_saved_is_ever_replaced(tmp_path):
     store = CorrectionStore(tmp_path)
-    first = store.save(correction(), [picture()])
-    second = store.save(correction(findings="No effusion."), [picture()])
-    other = store.save(correction(), [picture(1)])
-    assert store.history([picture()]) == [first, second]
+    first = store.save(correction(), [gray_image()])
+    second = store.save(correction(findings="No effusion."), [gray_image()])
+    other = store.save(correction(), [gray_image(1)])
+    assert store.history([gray_image()]) == [first, second]
     assert [saved.number for saved in (first, second, other)] == [1, 2, 3]
 
 
 def test_a_study_goes_by_its_pixels_in_any_order():
-    one, other = picture_hash(picture(0)), picture_hash(picture(1))
+    one, other = image_hash(gray_image(0)), image_hash(gray_image(1))
     assert study_hash([one, other]) == study_hash([other, one]) != study_hash([one])
-    assert picture_hash(Image.new("L", (20, 30))) != picture_hash(Image.new("L", (30, 20)))
+    assert image_hash(Image.new("L", (20, 30))) != image_hash(Image.new("L", (30, 20)))
 
 
 def test_the_columns_are_those_of_this_version_of_the_schema():
@@ -204,7 +204,7 @@ def test_a_kill_during_a_save_loses_nothing_that_was_acknowledged(tmp_path):
     assert len(acknowledged) >= 12
     assert acknowledged <= numbers
     check_whole(tmp_path)
-    assert CorrectionStore(tmp_path).save(correction(), [picture()]).number > max(numbers)
+    assert CorrectionStore(tmp_path).save(correction(), [gray_image()]).number > max(numbers)
 
 
 def test_several_programs_that_save_at_once_lose_nothing(tmp_path):
@@ -214,10 +214,10 @@ def test_several_programs_that_save_at_once_lose_nothing(tmp_path):
     check_whole(tmp_path / "new")
 
 
-@pytest.mark.parametrize(("room", "side"), [(2_000, 300), (60_000, 40)], ids=["for the picture", "for the row"])
+@pytest.mark.parametrize(("room", "side"), [(2_000, 300), (60_000, 40)], ids=["for the image", "for the row"])
 def test_a_disk_that_fills_is_said_and_what_was_saved_before_stays(tmp_path, room, side):
     """The system's limit on a file's size stands for the disk's."""
-    before = CorrectionStore(tmp_path).save(correction(), [picture()])
+    before = CorrectionStore(tmp_path).save(correction(), [gray_image()])
     [said] = said_by(start(FULL_DISK, tmp_path, room, side))
     assert str(tmp_path) in said
     assert "was not saved; make room" in said or "is full or fails" in said
@@ -225,19 +225,19 @@ def test_a_disk_that_fills_is_said_and_what_was_saved_before_stays(tmp_path, roo
     assert saved_in(tmp_path) == [before]
     assert not list(tmp_path.glob("images/*.partial"))
     check_whole(tmp_path)
-    CorrectionStore(tmp_path).save(correction(), [picture(7, side)])
+    CorrectionStore(tmp_path).save(correction(), [gray_image(7, side)])
 
 
-def test_what_cannot_be_a_correction_is_refused_in_words(tmp_path):
+def test_what_cannot_be_a_correction_is_rejected_in_words(tmp_path):
     store = CorrectionStore(tmp_path / "store")
     with pytest.raises(ValueError, match="the report is empty and no finding is set; write or set what you see"):
-        store.save(correction(findings=" ", impression=""), [picture()])
-    with pytest.raises(ValueError, match="2 pictures but 1 view positions"):
-        store.save(correction(), [picture(), picture(1)])
+        store.save(correction(findings=" ", impression=""), [gray_image()])
+    with pytest.raises(ValueError, match="2 images but 1 view positions"):
+        store.save(correction(), [gray_image(), gray_image(1)])
     with pytest.raises(ValueError, match="mode RGB and 43 x 40 pixels"):
-        store.save(correction(), [picture().convert("RGB")])
+        store.save(correction(), [gray_image().convert("RGB")])
     with pytest.raises(ValueError, match="mode L and 1103 x 1100 pixels"):
-        store.save(correction(), [picture(0, 1100)])
+        store.save(correction(), [gray_image(0, 1100)])
     with pytest.raises(ValueError, match="No Finding cannot be present beside Edema; take one of them back"):
         correction(states=states(No_Finding=POSITIVE, Edema=UNCERTAIN))
     with pytest.raises(ValueError, match="reader's name has 101 characters"):
@@ -282,27 +282,27 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path):
         ("states", "[1, 2", "correction 1 is damaged"),
         ("states", json.dumps([9] * 14), "correction 1: states has 9"),
         ("probabilities", '["high"]', "correction 1: probabilities: expected float"),
-        ("images", '["../../etc/passwd"]', r"correction 1 is damaged \(it names no pictures\)"),
+        ("images", '["../../etc/passwd"]', r"correction 1 is damaged \(it names no images\)"),
     ],
 )
 def test_a_damaged_row_is_named_and_its_images_cannot_lead_out_of_the_folder(tmp_path, column, value, message):
-    CorrectionStore(tmp_path).save(correction(), [picture()])
+    CorrectionStore(tmp_path).save(correction(), [gray_image()])
     with closing(sqlite3.connect(tmp_path / STORE_FILE)) as connection, connection:
         connection.execute(f"UPDATE corrections SET {column} = ?", [value])
     with pytest.raises(ValueError, match=message):
         saved_in(tmp_path)
 
 
-def test_a_picture_that_was_lost_is_written_anew_and_leftovers_of_kills_go(tmp_path):
+def test_an_image_that_was_lost_is_written_anew_and_leftovers_of_kills_go(tmp_path):
     store = CorrectionStore(tmp_path)
-    saved = store.save(correction(), [picture()])
+    saved = store.save(correction(), [gray_image()])
     path = tmp_path / image_file(saved.images[0])
     path.write_bytes(path.read_bytes()[:50])
     old, new = tmp_path / "images" / "old.partial", tmp_path / "images" / "new.partial"
     for leftover in (old, new):
         leftover.write_bytes(b"half")
     os.utime(old, (0, 0))
-    CorrectionStore(tmp_path).save(correction(), [picture()])
+    CorrectionStore(tmp_path).save(correction(), [gray_image()])
     check_whole(tmp_path)
     assert (old.exists(), new.exists()) == (False, True)
 

@@ -1,4 +1,4 @@
-"""Text drawn into pictures is told of, side markers and anatomy are not."""
+"""Text drawn into images is told of, side markers and anatomy are not."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from data.images.burned_in import burnt_in_text
+from data.images.burned_in import burned_in_text
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "pneumonia" / "images"
 
@@ -33,33 +33,33 @@ def written(text, place=(12, 10), size=18, fill=255, side=512):
 
 def test_a_radiograph_without_text_is_passed():
     for side in (224, 512, 1024):
-        assert burnt_in_text(radiograph(side)) == ""
+        assert burned_in_text(radiograph(side)) == ""
 
 
 @pytest.mark.parametrize("text", ["DOE, JANE 03/04/1950", "MRN 00123456", "2019-03-04 14:22", "St Mary Hospital"])
 @pytest.mark.parametrize("size", [14, 20, 36])
 def test_names_dates_and_numbers_are_told_of(text, size):
-    assert "letters at the top " in burnt_in_text(written(text, size=size))
+    assert "letters at the top " in burned_in_text(written(text, size=size))
 
 
 def test_the_place_is_told_and_never_the_text():
-    assert burnt_in_text(written("JANE DOE 1950", place=(330, 485))).endswith("at the bottom right")
-    assert "JANE" not in burnt_in_text(written("JANE DOE 1950"))
+    assert burned_in_text(written("JANE DOE 1950", place=(330, 485))).endswith("at the bottom right")
+    assert "JANE" not in burned_in_text(written("JANE DOE 1950"))
 
 
 @pytest.mark.parametrize("marker", ["R", "L", "AP", "PA", "PORT"])
 def test_side_markers_are_no_text(marker):
-    assert burnt_in_text(written(marker, size=36)) == ""
+    assert burned_in_text(written(marker, size=36)) == ""
 
 
-def test_gray_and_large_pictures_are_read_too():
-    assert burnt_in_text(written("DOE, JANE 1950", fill=200))
-    assert burnt_in_text(written("DOE, JANE 1950", size=40, side=1024))
+def test_gray_and_large_images_are_read_too():
+    assert burned_in_text(written("DOE, JANE 1950", fill=200))
+    assert burned_in_text(written("DOE, JANE 1950", size=40, side=1024))
 
 
-def test_pictures_of_one_gray_and_of_one_line_are_passed():
-    assert burnt_in_text(Image.new("L", (300, 200), 255)) == ""
-    assert burnt_in_text(Image.new("L", (1000, 16), 0)) == ""
+def test_images_of_one_gray_and_of_one_line_are_passed():
+    assert burned_in_text(Image.new("L", (300, 200), 255)) == ""
+    assert burned_in_text(Image.new("L", (1000, 16), 0)) == ""
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real X-rays in ../shared/data/pneumonia")
@@ -67,5 +67,5 @@ def test_real_radiographs_without_text_raise_no_alarm():
     alarms = []
     for path in sorted(REAL.iterdir())[::130]:
         with Image.open(path) as image:
-            alarms.append(burnt_in_text(image.convert("L")) != "")
+            alarms.append(burned_in_text(image.convert("L")) != "")
     assert sum(alarms) <= 1

@@ -14,7 +14,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_windowing
 
 from data.images.dicom import read_dicom
-from data.images.pixels import ImageRefused
+from data.images.pixels import ImageRejected
 from data.images.read import read_image
 
 RNG = np.random.default_rng(0)
@@ -129,11 +129,11 @@ def test_jpeg_lossless_gives_the_same_gray_values(tmp_path):
     )
 
 
-def test_a_frame_that_kills_its_decoder_is_refused_and_nothing_else_happens(tmp_path, monkeypatch):
+def test_a_frame_that_kills_its_decoder_is_rejected_and_nothing_else_happens(tmp_path, monkeypatch):
     content = jpeg_lossless(tmp_path, DEEP, BitsStored=12, HighBit=11)
     (tmp_path / "dies.py").write_text("import os; os.abort()")
     monkeypatch.setattr("data.images.jpeg_lossless.__file__", str(tmp_path / "dies.py"))
-    with pytest.raises(ImageRefused, match=r"scan\.dcm: is damaged or cut short DICOM; fetch or export it again"):
+    with pytest.raises(ImageRejected, match=r"scan\.dcm: is damaged or cut short DICOM; fetch or export it again"):
         read_dicom(content, name="scan.dcm")
 
 
@@ -194,7 +194,7 @@ def test_a_modality_lut_is_applied_before_the_window():
 @pytest.mark.parametrize(
     "window", [{}, {"WindowCenter": 60_000, "WindowWidth": 10}, {"WindowCenter": 5, "WindowWidth": 0}]
 )
-def test_without_a_usable_window_the_picture_is_stretched_over_its_own_range(window):
+def test_without_a_usable_window_the_image_is_stretched_over_its_own_range(window):
     content = content_of(DEEP, BitsStored=12, HighBit=11, **window)
     assert np.array_equal(gray_of(content), linear(DEEP, *np.percentile(DEEP, [0.5, 99.5])))
 

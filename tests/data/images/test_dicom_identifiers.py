@@ -97,7 +97,7 @@ def test_a_deflated_file_is_not_inflated():
     assert dicom_identifiers(packed + deflate.flush()) == DicomIdentifiers()
 
 
-def test_without_person_only_what_points_to_the_picture_is_left():
+def test_without_person_only_what_points_to_the_image_is_left():
     nameless = dicom_identifiers(content_of()).without_person()
     assert nameless == DicomIdentifiers(
         study_instance_uid="1.2.3",

@@ -1,4 +1,4 @@
-"""Copies of a picture are told from pictures of other patients; the hash's search finds every near pair."""
+"""Copies of an image are told from images of other patients; the hash's search finds every near pair."""
 
 from io import BytesIO
 
@@ -21,7 +21,7 @@ from data.images.duplicates import (
 from data.synthetic.source import make_study
 
 
-def picture(number, size=224):
+def image(number, size=224):
     return np.asarray(make_study(11, number, size).images[0])
 
 
@@ -42,33 +42,33 @@ COPIES = {
 
 
 @pytest.mark.parametrize("kind", COPIES)
-def test_an_altered_copy_is_the_same_picture(kind):
-    pixels = picture(0)
+def test_an_altered_copy_is_the_same_image(kind):
+    pixels = image(0)
     assert fine_similarity(pixels, COPIES[kind](pixels)) >= SAME_BOUND
     assert thumbnails_agree((thumbnail(pixels), thumbnail(COPIES[kind](pixels))))
     assert (perceptual_hash(pixels) ^ perceptual_hash(COPIES[kind](pixels))).bit_count() <= 12
 
 
-def test_other_patients_are_not_the_same_picture_however_alike():
-    pixels = [picture(number) for number in range(12)]
+def test_other_patients_are_not_the_same_image_however_alike():
+    pixels = [image(number) for number in range(12)]
     highest = max(fine_similarity(pixels[one], pixels[other]) for one in range(12) for other in range(one))
     assert highest < ALIKE_BOUND
 
 
-def test_a_picture_is_itself():
-    assert fine_similarity(picture(0), picture(0)) == pytest.approx(1, abs=1e-3)
+def test_an_image_is_itself():
+    assert fine_similarity(image(0), image(0)) == pytest.approx(1, abs=1e-3)
 
 
-def test_flat_pictures_compare_to_nothing_and_break_nothing():
+def test_flat_images_compare_to_nothing_and_break_nothing():
     flat = np.full((50, 60), 90, dtype=np.uint8)
     assert is_flat(flat)
-    assert not is_flat(picture(0))
+    assert not is_flat(image(0))
     assert fine_similarity(flat, flat) < ALIKE_BOUND
-    assert fine_similarity(flat, picture(0)) < ALIKE_BOUND
+    assert fine_similarity(flat, image(0)) < ALIKE_BOUND
 
 
 def test_the_hash_is_64_bits_that_brightness_leaves_alone():
-    pixels = picture(1)
+    pixels = image(1)
     assert 0 < perceptual_hash(pixels) < 2**64
     assert (
         perceptual_hash(pixels) == perceptual_hash(pixels // 2 + 40)
@@ -77,7 +77,7 @@ def test_the_hash_is_64_bits_that_brightness_leaves_alone():
 
 
 def test_coarse_similarity_is_the_correlation_of_halved_thumbnails():
-    thumbnails = np.stack([thumbnail(picture(number)) for number in range(3)])
+    thumbnails = np.stack([thumbnail(image(number)) for number in range(3)])
     pairs = np.array([[0, 1], [1, 2], [0, 0]])
     halved = thumbnails.reshape(3, 32, 2, 32, 2).mean(axis=(2, 4)).reshape(3, -1)
     expected = [np.corrcoef(halved[one], halved[other])[0, 1] for one, other in pairs]
@@ -112,5 +112,5 @@ def test_many_equal_hashes_are_cut_and_said_to_be():
     assert (len(cut.pairs), cut.max_distance, cut.is_cut) == (100, 0, True)
 
 
-def test_one_picture_has_no_pairs():
+def test_one_image_has_no_pairs():
     assert near_pairs(np.array([5], dtype=np.uint64)).pairs.shape == (0, 2)

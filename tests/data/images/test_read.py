@@ -1,4 +1,4 @@
-"""Reading pictures: every kind comes out as 8-bit gray with the right values; everything else is refused in words."""
+"""Reading images: every kind comes out as 8-bit gray with the right values; everything else is rejected in words."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images.pixels import MAX_FILE_BYTES, ImageRefused, fitted_size, stretch_to_8_bits
+from data.images.pixels import MAX_FILE_BYTES, ImageRejected, fitted_size, stretch_to_8_bits
 from data.images.read import read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, size=(24, 32), dtype=np.uint8)
@@ -62,12 +62,12 @@ def test_sixteen_bits_are_stretched_over_their_own_range_not_the_full_one(kind):
     assert (image[0, 0], image[-1, -1]) == (0, 255)
 
 
-def test_floating_point_tiff_is_read_and_one_with_nan_is_refused():
+def test_floating_point_tiff_is_read_and_one_with_nan_is_rejected():
     values = np.linspace(-3.0, 5.0, 40 * 40, dtype=np.float32).reshape(40, 40)
     image = np.asarray(read_image(encoded(Image.fromarray(values), "TIFF")))
     assert (image.min(), image.max()) == (0, 255)
     values[3, 3] = np.nan
-    with pytest.raises(ImageRefused, match=r"odd\.tif: has pixels that are not numbers"):
+    with pytest.raises(ImageRejected, match=r"odd\.tif: has pixels that are not numbers"):
         read_image(encoded(Image.fromarray(values), "TIFF"), name="odd.tif")
 
 
@@ -83,7 +83,7 @@ def test_transparent_parts_become_black():
 
 def test_exif_orientation_is_applied():
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: the picture must be turned clockwise to stand upright
+    exif[0x0112] = 6  # the camera was turned: the image must be turned clockwise to stand upright
     gradient = Image.fromarray(np.tile(np.arange(0, 250, 5, dtype=np.uint8), (30, 1)))
     upright = np.asarray(read_image(encoded(gradient, "JPEG", quality=95, exif=exif)))
     assert upright.shape == (50, 30)
@@ -106,7 +106,7 @@ def test_the_longest_side_is_bounded_and_the_aspect_kept(kind):
     assert np.abs(np.asarray(image) - expected).max() <= 3
 
 
-def test_a_small_picture_is_not_enlarged():
+def test_a_small_image_is_not_enlarged():
     assert read_image(encoded(Image.fromarray(PIXELS), "PNG"), max_side=500).size == (32, 24)
     assert fitted_size((3000, 10), 100) == (100, 1)
 
@@ -119,91 +119,91 @@ def test_a_path_is_read_by_content_whatever_its_name(tmp_path):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.9])
-def test_a_truncated_picture_is_refused_and_named(tmp_path, kind, part):
+def test_a_truncated_image_is_rejected_and_named(tmp_path, kind, part):
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, size=(200, 200), dtype=np.uint8))
     content = encoded(noise, kind)
     path = tmp_path / f"cut.{kind.lower()}"
     path.write_bytes(content[: int(len(content) * part)])
-    with pytest.raises(ImageRefused, match=rf"cut\.{kind.lower()}: is damaged or cut short \(.+\); fetch or export"):
+    with pytest.raises(ImageRejected, match=rf"cut\.{kind.lower()}: is damaged or cut short \(.+\); fetch or export"):
         read_image(path)
 
 
-def test_an_empty_file_is_refused(tmp_path):
+def test_an_empty_file_is_rejected(tmp_path):
     (tmp_path / "empty.png").touch()
-    with pytest.raises(ImageRefused, match=r"empty\.png: is empty \(0 bytes\)"):
+    with pytest.raises(ImageRejected, match=r"empty\.png: is empty \(0 bytes\)"):
         read_image(tmp_path / "empty.png")
 
 
-def test_a_text_file_named_png_is_refused_without_its_text(tmp_path):
+def test_a_text_file_named_png_is_rejected_without_its_text(tmp_path):
     (tmp_path / "report.png").write_text("Jane Doe has a cough")
     with pytest.raises(
-        ImageRefused, match=r"report\.png: its content is none of PNG, JPEG, WebP, TIFF and D"
+        ImageRejected, match=r"report\.png: its content is none of PNG, JPEG, WebP, TIFF and D"
     ) as caught:
         read_image(tmp_path / "report.png")
     assert "Jane" not in str(caught.value)
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_pixel_bomb_is_refused_by_its_header_in_little_memory():
+def test_a_pixel_bomb_is_rejected_by_its_header_in_little_memory():
     webp = bytearray(encoded(Image.new("RGB", (16, 16)), "WEBP", lossless=True))
     webp[21:25] = (16_382 | 16_382 << 14).to_bytes(4, "little")
     bombs = [png_header_only(20_000, 20_000), bytes(webp)]
     sizes = ["20000 x 20000", "16383 x 16383"]
     tracemalloc.start()
     for bomb, size in zip(bombs, sizes, strict=True):
-        with pytest.raises(ImageRefused, match=rf"bomb: {size} pixels are more than the limit of 40,000,000"):
+        with pytest.raises(ImageRejected, match=rf"bomb: {size} pixels are more than the limit of 40,000,000"):
             read_image(bomb, name="bomb")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * 2**20
 
 
-def test_a_tiff_with_a_giant_tile_is_refused():
+def test_a_tiff_with_a_giant_tile_is_rejected():
     # Pillow writes no tiles: two private tags are renamed to TileWidth and TileLength.
     content = encoded(Image.fromarray(PIXELS), "TIFF", tiffinfo={65_000: 20_000, 65_001: 20_000})
     for private, tile in ((65_000, 322), (65_001, 323)):
         content = content.replace(private.to_bytes(2, "little"), tile.to_bytes(2, "little"))
-    with pytest.raises(ImageRefused, match=r"scan: has tiles of 20000 x 20000 pixels"):
+    with pytest.raises(ImageRejected, match=r"scan: has tiles of 20000 x 20000 pixels"):
         read_image(content, name="scan")
 
 
-def test_a_file_beyond_the_byte_limit_is_refused_unread(tmp_path):
+def test_a_file_beyond_the_byte_limit_is_rejected_unread(tmp_path):
     path = tmp_path / "long.png"
     with path.open("wb") as file:
         file.truncate(MAX_FILE_BYTES + 1)
-    with pytest.raises(ImageRefused, match=rf"long\.png: has {MAX_FILE_BYTES + 1} bytes; the limit"):
+    with pytest.raises(ImageRejected, match=rf"long\.png: has {MAX_FILE_BYTES + 1} bytes; the limit"):
         read_image(path)
 
 
-def test_a_tiny_picture_a_missing_one_and_a_folder_are_refused(tmp_path):
-    with pytest.raises(ImageRefused, match=r"dot: 8 x 3 pixels are too few to show a chest"):
+def test_a_tiny_image_a_missing_one_and_a_folder_are_rejected(tmp_path):
+    with pytest.raises(ImageRejected, match=r"dot: 8 x 3 pixels are too few to show a chest"):
         read_image(encoded(Image.new("L", (8, 3)), "PNG"), name="dot")
-    with pytest.raises(ImageRefused, match=r"absent\.png: does not exist"):
+    with pytest.raises(ImageRejected, match=r"absent\.png: does not exist"):
         read_image(tmp_path / "absent.png")
-    with pytest.raises(ImageRefused, match=r"is not a file"):
+    with pytest.raises(ImageRejected, match=r"is not a file"):
         read_image(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_an_animated_or_paged_picture_is_refused_with_its_number(kind):
+def test_an_animated_or_paged_image_is_rejected_with_its_number(kind):
     frames = [Image.fromarray(np.roll(PIXELS, shift)) for shift in range(3)]
     content = encoded(
         frames[0].convert("RGB"), kind, save_all=True, append_images=[f.convert("RGB") for f in frames[1:]]
     )
-    with pytest.raises(ImageRefused, match=r"film: holds 3 pictures \(animated or paged\)"):
+    with pytest.raises(ImageRejected, match=r"film: holds 3 images \(animated or paged\)"):
         read_image(content, name="film")
 
 
-def test_a_colour_picture_is_refused_unless_allowed():
-    colours = np.random.default_rng(2).integers(0, 256, size=(40, 40, 3), dtype=np.uint8)
-    content = encoded(Image.fromarray(colours), "PNG")
-    with pytest.raises(ImageRefused, match=r"cat\.png: is a colour picture, not a radiograph; if it is one, allow col"):
+def test_a_color_image_is_rejected_unless_allowed():
+    colors = np.random.default_rng(2).integers(0, 256, size=(40, 40, 3), dtype=np.uint8)
+    content = encoded(Image.fromarray(colors), "PNG")
+    with pytest.raises(ImageRejected, match=r"cat\.png: is a color image, not a radiograph; if it is one, allow col"):
         read_image(content, name="cat.png")
-    allowed = read_image(content, allow_colour=True)
-    assert np.array_equal(np.asarray(allowed), np.asarray(Image.fromarray(colours).convert("L")))
+    allowed = read_image(content, allow_color=True)
+    assert np.array_equal(np.asarray(allowed), np.asarray(Image.fromarray(colors).convert("L")))
 
 
-def test_a_radiograph_with_a_coloured_arrow_is_accepted():
+def test_a_radiograph_with_a_colored_arrow_is_accepted():
     rgb = np.repeat(PIXELS[:, :, None], 3, axis=2)
     rgb[2:6, 2:8] = (255, 0, 0)
     assert read_image(encoded(Image.fromarray(rgb), "PNG")).mode == "L"

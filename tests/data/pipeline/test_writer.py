@@ -26,7 +26,7 @@ NUM_STUDIES = 30
 
 @pytest.fixture
 def table(tmp_path):
-    """Studies of which every seventh is refused."""
+    """Studies of which every seventh is rejected."""
     folder = tmp_path / "source"
     folder.mkdir()
     with (folder / "studies.csv").open("w", newline="") as file:
@@ -46,7 +46,7 @@ def small_commits(monkeypatch):
 
 
 def prepare(table: Path, out: Path, *options: str) -> None:
-    main(["table", str(table), "--out", str(out), "--num-workers", "1", "--no-find-burnt-in-text", *options])
+    main(["table", str(table), "--out", str(out), "--num-workers", "1", "--no-find-burned-in-text", *options])
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -73,7 +73,7 @@ def break_off(monkeypatch, after: int, error: Exception) -> None:
 def test_the_folder_holds_the_data_set_and_nothing_of_its_making(tmp_path, table):
     prepare(table, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        *("dataset_dict.json", "preparation.json", "refused.jsonl"),
+        *("dataset_dict.json", "preparation.json", "rejected.jsonl"),
         *("test", "train", "validation", "warnings.jsonl"),
     ]
     assert sorted(path.name for path in (tmp_path / "out" / "train").iterdir()) == [
@@ -94,7 +94,7 @@ def test_a_run_broken_off_anywhere_ends_with_the_same_bytes(tmp_path, table, mon
     told = " ".join(capsys.readouterr().out.split())
     done = after // 4 * 4
     assert (f"broken off: {done} of {NUM_STUDIES} are done." in told) == bool(done)
-    assert f"given {NUM_STUDIES} = kept 25 + refused 5" in told
+    assert f"given {NUM_STUDIES} = kept 25 + rejected 5" in told
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
 
 
@@ -144,7 +144,7 @@ def test_a_process_killed_in_the_middle_is_gone_on_with(tmp_path):
     assert "Going on with a run that was broken off: 64 of 100 are done." in " ".join(done.stdout.split())
     main(["synthetic", "--num-studies=100", "--size=96", "--num-workers=1", "--out", str(tmp_path / "whole")])
     counts = json.loads((tmp_path / "out" / "preparation.json").read_text())["counts"]
-    assert (counts["given"], counts["kept"], counts["refused"]) == (100, 100, 0)
+    assert (counts["given"], counts["kept"], counts["rejected"]) == (100, 100, 0)
     made = {split: rows["study_id"] for split, rows in load_studies(tmp_path / "out").items()}
     whole = {split: rows["study_id"] for split, rows in load_studies(tmp_path / "whole").items()}
     assert {split: list(ids) for split, ids in made.items()} == {split: list(ids) for split, ids in whole.items()}

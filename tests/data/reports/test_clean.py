@@ -108,7 +108,7 @@ def test_the_labeler_reads_the_placeholder_as_it_reads_the_sources():
     assert label_report(prepared(text, placeholders="unify").findings) == label_report(text)
 
 
-def test_a_section_too_long_is_refused():
+def test_a_section_too_long_is_rejected():
     with pytest.raises(ValueError, match="characters; at most"):
         prepared("a" * (MAX_CHARACTERS + 1))
     with pytest.raises(ValueError, match="characters; at most"):

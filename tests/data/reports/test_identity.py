@@ -224,7 +224,7 @@ def test_line_breaks_stay_and_blanks_become_one():
     assert remove_identity("a  b\tc\n d") == ("a b c\n d", {})
 
 
-def test_a_text_too_long_is_refused_with_its_length():
+def test_a_text_too_long_is_rejected_with_its_length():
     with pytest.raises(ValueError, match=f"{MAX_CHARACTERS + 1} characters; at most {MAX_CHARACTERS}"):
         remove_identity("a" * (MAX_CHARACTERS + 1))
 

@@ -41,7 +41,7 @@ def states(**by_finding):
     return tuple(given.get(name, UNLABELED) for name in FINDING_INDEX)
 
 
-def picture(number, side=64):
+def image(number, side=64):
     return Image.fromarray(np.random.default_rng(number).integers(0, 256, (side, side), dtype=np.uint8))
 
 
@@ -56,7 +56,7 @@ def state_of(labels, finding):
 
 
 def test_the_edited_report_is_what_is_learned(tmp_path):
-    views = [picture(1), picture(2)]
+    views = [image(1), image(2)]
     edited = correction(
         view_positions=("PA", "LATERAL"),
         indication="Cough.",
@@ -100,7 +100,7 @@ def test_no_finding_follows_from_what_was_set_unless_it_was_set_itself(findings,
 
 def test_findings_without_a_report_train_what_was_set_and_nothing_else(tmp_path):
     given = states(Edema=NEGATIVE)
-    CorrectionStore(tmp_path / "store").save(correction(findings="", states=given), [picture(1)])
+    CorrectionStore(tmp_path / "store").save(correction(findings="", states=given), [image(1)])
     [row] = prepare(tmp_path / "store", tmp_path / "out")["train"]
     assert tuple(row["labels"]) == given
     assert row["findings"] == row["impression"] == ""
@@ -118,10 +118,10 @@ def test_each_readers_newest_correction_counts_and_of_several_readers_the_newest
 
 def test_a_study_counts_once_with_the_newest_text_and_the_readers_agreement_is_said(tmp_path, capsys):
     store = CorrectionStore(tmp_path / "store")
-    store.save(correction(reader="Dr A", findings="Old."), [picture(1)])
-    store.save(correction(reader="Dr A", findings="The lungs are clear."), [picture(1)])
-    store.save(correction(reader="Dr B", states=states(Edema=POSITIVE)), [picture(1)])
-    store.save(correction(), [picture(2)])
+    store.save(correction(reader="Dr A", findings="Old."), [image(1)])
+    store.save(correction(reader="Dr A", findings="The lungs are clear."), [image(1)])
+    store.save(correction(reader="Dr B", states=states(Edema=POSITIVE)), [image(1)])
+    store.save(correction(), [image(2)])
     rows = prepare(tmp_path / "store", tmp_path / "out")["train"]
     assert sorted(rows["findings"]) == [EFFUSION, EFFUSION]
     said = " ".join(capsys.readouterr().out.split())
@@ -129,10 +129,10 @@ def test_a_study_counts_once_with_the_newest_text_and_the_readers_agreement_is_s
     # Lung Opacity, Effusion, Pneumothorax, Edema and No Finding differ.
     assert "studies corrected by several readers: 1, who all give the same state to 9 of 14 findings" in said
     assert "a finding set otherwise than the edited report states it: 1" in said
-    assert "given 2 = kept 2 + refused 0" in said
+    assert "given 2 = kept 2 + rejected 0" in said
 
 
-def test_studies_that_share_a_picture_or_a_patient_are_one_subject():
+def test_studies_that_share_an_image_or_a_patient_are_one_subject():
     marks = {
         "one": ["image-a", "image-b"],
         "two": ["image-c"],
@@ -148,51 +148,51 @@ def test_studies_that_share_a_picture_or_a_patient_are_one_subject():
     assert link_subjects(dict(reversed(marks.items()))) == subjects
 
 
-def test_pictures_that_were_corrected_together_and_apart_stay_in_one_split(tmp_path):
+def test_images_that_were_corrected_together_and_apart_stay_in_one_split(tmp_path):
     store = CorrectionStore(tmp_path / "store")
     for number in range(0, 20, 2):
-        store.save(correction(), [picture(number)])
-        store.save(correction(view_positions=("PA", "LL")), [picture(number), picture(number + 1)])
+        store.save(correction(), [image(number)])
+        store.save(correction(view_positions=("PA", "LL")), [image(number), image(number + 1)])
     studies = prepare(tmp_path / "store", tmp_path / "out", fractions=(".5", ".3", ".2"))
     assert [len(studies[split]) for split in ("train", "validation", "test")] == [10, 6, 4]
     subjects = [set(rows["subject_id"]) for rows in studies.values()]
     assert sum(map(len, subjects)) == len(set.union(*subjects)) == 10
 
 
-def test_what_is_missing_or_damaged_is_refused_with_its_reason_and_the_rest_kept(tmp_path, capsys):
+def test_what_is_missing_or_damaged_is_rejected_with_its_reason_and_the_rest_kept(tmp_path, capsys):
     store = CorrectionStore(tmp_path / "store")
-    lost, swapped, cut, damaged, emptied, _ = [store.save(correction(), [picture(number)]) for number in range(6)]
+    lost, swapped, cut, damaged, emptied, _ = [store.save(correction(), [image(number)]) for number in range(6)]
     path = {saved.number: tmp_path / "store" / image_file(saved.images[0]) for saved in (lost, swapped, cut)}
     path[lost.number].unlink()
-    picture(99).save(path[swapped.number])
+    image(99).save(path[swapped.number])
     path[cut.number].write_bytes(path[cut.number].read_bytes()[:300])
     with closing(sqlite3.connect(tmp_path / "store" / STORE_FILE)) as connection, connection:
         connection.execute("UPDATE corrections SET states = '[' WHERE number = ?", [damaged.number])
         connection.execute("UPDATE corrections SET findings = '' WHERE number = ?", [emptied.number])
     assert len(prepare(tmp_path / "store", tmp_path / "out")["train"]) == 1
-    lines = (tmp_path / "out" / "refused.jsonl").read_text().splitlines()
+    lines = (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
     reasons = [json.loads(line)["reason"] for line in lines]
     expected = [
         "does not exist",
-        "is not the picture that was corrected; restore it from a copy",
+        "is not the image that was corrected; restore it from a copy",
         "is damaged or cut short",
         "correction 4 is damaged",
         "its report is empty and no finding is set",
     ]
     assert len(reasons) == len(expected)
     assert all(part in reason for part, reason in zip(expected, reasons, strict=True))
-    assert "given 6 = kept 1 + refused 5" in capsys.readouterr().out
+    assert "given 6 = kept 1 + rejected 5" in capsys.readouterr().out
 
 
-def test_pictures_are_not_preprocessed_twice_and_other_switches_are_refused_with_the_right_ones(tmp_path):
+def test_images_are_not_preprocessed_twice_and_other_switches_are_rejected_with_the_right_ones(tmp_path):
     saved = correction(preprocessing=Preprocessing(clahe=True, normalize="minmax"))
-    CorrectionStore(tmp_path / "store").save(saved, [picture(1)])
+    CorrectionStore(tmp_path / "store").save(saved, [image(1)])
     with pytest.raises(
         ValueError, match="trained with --normalize minmax --clahe; prepare corrections with just the same"
     ):
         prepare(tmp_path / "store", tmp_path / "out")
     [row] = prepare(tmp_path / "store", tmp_path / "out", "--clahe", "--normalize", "minmax")["train"]
-    assert np.array_equal(np.asarray(row["images"][0]), np.asarray(picture(1)))
+    assert np.array_equal(np.asarray(row["images"][0]), np.asarray(image(1)))
 
 
 def test_a_root_without_corrections_is_named(tmp_path):

@@ -60,7 +60,7 @@ def printed(capsys) -> str:
 def test_files_of_one_study_uid_make_one_study_wherever_they_lie(tmp_path, capsys):
     root = tmp_path / "archive"
     save_dicom(root / "a" / "IM1", study="1.1", ViewPosition="PA")
-    save_dicom(root / "b" / "picture.txt", study="1.1", ViewPosition="LL")
+    save_dicom(root / "b" / "image.txt", study="1.1", ViewPosition="LL")
     save_dicom(root / "b" / "IM2", study="1.2", ViewPosition="AP")
     (root / "README.md").write_text("Mercy Hospital")
     (root / ".DS_Store").write_text("hidden")
@@ -68,10 +68,10 @@ def test_files_of_one_study_uid_make_one_study_wherever_they_lie(tmp_path, capsy
     assert sorted(sorted(row["view_positions"]) for row in rows_of(tmp_path / "out")) == [["AP"], ["LL", "PA"]]
     told = printed(capsys)
     assert "1 files are not DICOM and were left out." in told
-    assert "given 2 = kept 2 + refused 0" in told
+    assert "given 2 = kept 2 + rejected 0" in told
 
 
-def test_a_study_keeps_its_good_pictures_and_lists_the_others(tmp_path, capsys):
+def test_a_study_keeps_its_good_images_and_lists_the_others(tmp_path, capsys):
     root = tmp_path / "archive"
     save_dicom(root / "1", study="1.1")
     save_dicom(root / "2", study="1.1", Modality="CT")
@@ -87,13 +87,13 @@ def test_a_study_keeps_its_good_pictures_and_lists_the_others(tmp_path, capsys):
     save_dicom(root / "b", study="")
     out = tmp_path / "out"
     prepare(root, out)
-    entries = lines(out / "refused.jsonl")
-    images = [entry["reason"] for entry in entries if entry["refused"] == "image"]
+    entries = lines(out / "rejected.jsonl")
+    images = [entry["reason"] for entry in entries if entry["rejected"] == "image"]
     assert images == [
         "file-0000002: is no radiograph (Modality CT; CR, DX, DR, RG are)",
-        "file-0000003: is the picture of file-0000001 once more (SOPInstanceUID)",
+        "file-0000003: is the image of file-0000001 once more (SOPInstanceUID)",
     ]
-    studies = [entry["reason"] for entry in entries if entry["refused"] == "study"]
+    studies = [entry["reason"] for entry in entries if entry["rejected"] == "study"]
     assert studies[0].startswith("1 files: shows another part of the body than the chest (BodyPartExamined HAND); 1 f")
     for number, words in enumerate(
         [
@@ -107,13 +107,13 @@ def test_a_study_keeps_its_good_pictures_and_lists_the_others(tmp_path, capsys):
         start=1,
     ):
         assert re.match(f"file-{number + 5:07d}: ({words})", studies[number])
-    assert "JANE" not in (out / "refused.jsonl").read_text()
+    assert "JANE" not in (out / "rejected.jsonl").read_text()
     (row,) = rows_of(out)
     assert np.array_equal(np.asarray(row["images"][0]), PIXELS)
     told = printed(capsys)
-    assert "given 8 = kept 1 + refused 7" in told and "2 pictures were left out of studies that were kept." in told
+    assert "given 8 = kept 1 + rejected 7" in told and "2 images were left out of studies that were kept." in told
     counts = json.loads((out / "preparation.json").read_text())["counts"]
-    assert (counts["given"], counts["kept"], counts["refused"], counts["refused_images"]) == (8, 1, 7, 2)
+    assert (counts["given"], counts["kept"], counts["rejected"], counts["rejected_images"]) == (8, 1, 7, 2)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_reports_are_joined_by_accession_number_or_study_uid_and_the_rest_is_cou
         "1 studies have no report in the table.",
         "1 rows of the table name no study of the archive.",
         "1 rows of the reports cannot be used: row 6 names no study.",
-        "given 4 = kept 3 + refused 1",
+        "given 4 = kept 3 + rejected 1",
         "the table has 2 different reports of it",
     ):
         assert words in told
@@ -199,12 +199,12 @@ def test_a_table_that_cannot_be_joined_is_told_with_its_columns(tmp_path):
     assert not (tmp_path / "out.partial").exists()
 
 
-def test_burnt_in_text_is_warned_of_by_header_and_by_sight(tmp_path, capsys):
+def test_burned_in_text_is_warned_of_by_header_and_by_sight(tmp_path, capsys):
     root = tmp_path / "archive"
     save_dicom(root / "1", study="1.1", BurnedInAnnotation="YES")
     save_dicom(root / "2", study="1.2", BurnedInAnnotation="NO")
     prepare(root, tmp_path / "out")
     (warning,) = lines(tmp_path / "out" / "warnings.jsonl")
-    assert warning["warning"] == "its DICOM header says that annotations are burnt in"
+    assert warning["warning"] == "its DICOM header says that annotations are burned in"
     assert warning["view"] == 1 and warning["study_id"].startswith("study-")
-    assert "Warnings of 1 pictures: see" in printed(capsys)
+    assert "Warnings of 1 images: see" in printed(capsys)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.pipeline.draft import Planning, Refusal
+from data.pipeline.draft import Planning, Rejection
 from data.prepare import main
 from data.reports.labeler.labeler import label_report
-from data.sources.kermany import PICTURES, KermanySource, all_wordings, compose_sections, labels_of
+from data.sources.kermany import IMAGE_CLASSES, KermanySource, all_wordings, compose_sections, labels_of
 from data.study import load_studies
 from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNLABELED
 
@@ -50,13 +50,13 @@ def outcomes(root, tmp_path, fractions=(0.5, 0.5, 0.0), **options):
     plan = KermanySource(root=root, **options).plan(Planning(work=tmp_path, split_fractions=fractions))
     drafts = list(plan.drafts)
     assert plan.num_studies == len(drafts)
-    kept = {draft.study_id: draft for draft in drafts if not isinstance(draft, Refusal)}
-    return kept, {draft.study_id: draft.reason for draft in drafts if isinstance(draft, Refusal)}
+    kept = {draft.study_id: draft for draft in drafts if not isinstance(draft, Rejection)}
+    return kept, {draft.study_id: draft.reason for draft in drafts if isinstance(draft, Rejection)}
 
 
 def test_their_test_folder_is_the_test_split_and_the_rest_is_divided_by_patient(published, tmp_path):
-    kept, refused = outcomes(published, tmp_path)
-    assert not refused
+    kept, rejected = outcomes(published, tmp_path)
+    assert not rejected
     assert {name for name, draft in kept.items() if draft.split == "test"} == {
         "NORMAL2-IM-0007-0001",
         "person80_bacteria_1",
@@ -79,8 +79,8 @@ def test_both_patients_of_one_number_stay_together_where_the_rest_is_divided(pub
 
 def test_a_patient_of_the_test_folder_is_not_learned(published, tmp_path):
     draw(published / "train/PNEUMONIA/person80_bacteria_2.jpeg")
-    kept, refused = outcomes(published, tmp_path)
-    assert "person80_bacteria is also in the split test" in refused["person80_bacteria_2"]
+    kept, rejected = outcomes(published, tmp_path)
+    assert "person80_bacteria is also in the split test" in rejected["person80_bacteria_2"]
     assert "person80_bacteria_2" not in kept
 
 
@@ -95,34 +95,34 @@ def test_a_folder_called_test_alone_is_the_test_split(published, tmp_path):
     assert {draft.split for draft in kept.values()} == {"test"}
 
 
-def test_files_that_tell_neither_patient_nor_picture_are_refused_with_the_reason(published, tmp_path):
+def test_files_that_tell_neither_patient_nor_image_are_rejected_with_the_reason(published, tmp_path):
     draw(published / "train/PNEUMONIA/scan7.jpeg")
     draw(published / "train/NORMAL/person3_virus_5.jpeg")
     (published / "train/NORMAL/Thumbs.db").write_bytes(b"x")
     (published / "train/NORMAL/.DS_Store").write_bytes(b"x")
     draw(published / "__MACOSX/train/NORMAL/IM-0001-0001.jpeg")
-    kept, refused = outcomes(published, tmp_path)
-    assert "tells no patient; expected one like person1_bacteria_2.jpeg" in refused["scan7"]
-    assert "tells no patient; expected one like IM-0115-0001.jpeg" in refused["person3_virus_5"]
-    assert "is no picture by its name" in refused["Thumbs"]
-    assert len(kept) == 11 and len(refused) == 3
+    kept, rejected = outcomes(published, tmp_path)
+    assert "tells no patient; expected one like person1_bacteria_2.jpeg" in rejected["scan7"]
+    assert "tells no patient; expected one like IM-0115-0001.jpeg" in rejected["person3_virus_5"]
+    assert "is no image by its name" in rejected["Thumbs"]
+    assert len(kept) == 11 and len(rejected) == 3
 
 
 def test_the_table_layout_keeps_its_own_patients(with_table, tmp_path):
-    kept, refused = outcomes(with_table, tmp_path)
+    kept, rejected = outcomes(with_table, tmp_path)
     assert {name: draft.subject_id for name, draft in kept.items()} == {"a": "n1", "b": "p1", "c": "p1"}
     assert kept["b"].split == kept["c"].split
-    assert not refused
+    assert not rejected
 
 
-def test_rows_of_the_table_that_cannot_be_used_are_refused_with_the_reason(with_table, tmp_path):
+def test_rows_of_the_table_that_cannot_be_used_are_rejected_with_the_reason(with_table, tmp_path):
     with (with_table / "labels.csv").open("a") as file:
         file.write("d.webp,,normal\n,p2,normal\ne.webp,p3,covid\nf.webp,p4\n")
-    kept, refused = outcomes(with_table, tmp_path)
-    assert "row 4 of labels.csv names no patient" in refused["d"]
-    assert "row 5 of labels.csv names no image" in refused["row 5"]
-    assert "the label 'covid', which is none of normal, bacterial_pneumonia" in refused["e"]
-    assert "row 7 has 2 fields, the header has 3" in " ".join(refused.values())
+    kept, rejected = outcomes(with_table, tmp_path)
+    assert "row 4 of labels.csv names no patient" in rejected["d"]
+    assert "row 5 of labels.csv names no image" in rejected["row 5"]
+    assert "the label 'covid', which is none of normal, bacterial_pneumonia" in rejected["e"]
+    assert "row 7 has 2 fields, the header has 3" in " ".join(rejected.values())
     assert len(kept) == 3
 
 
@@ -130,26 +130,26 @@ def test_rows_of_the_table_that_cannot_be_used_are_refused_with_the_reason(with_
     ("make", "message"),
     [
         (lambda root: None, "is no folder; name the one with the pneumonia X-rays"),
-        (lambda root: root.mkdir(), r"neither labels.csv with images/ nor pictures in folders NORMAL and PNEUMONIA"),
+        (lambda root: root.mkdir(), r"neither labels.csv with images/ nor images in folders NORMAL and PNEUMONIA"),
         (lambda root: (root.mkdir(), (root / "labels.csv").write_text("x")), "but no folder images"),
     ],
 )
-def test_a_folder_in_neither_layout_is_refused(make, message, tmp_path):
+def test_a_folder_in_neither_layout_is_rejected(make, message, tmp_path):
     make(tmp_path / "root")
     with pytest.raises(ValueError, match=message):
         outcomes(tmp_path / "root", tmp_path)
 
 
-def test_fractions_that_leave_nothing_beside_the_test_folder_are_refused(published, tmp_path):
+def test_fractions_that_leave_nothing_beside_the_test_folder_are_rejected(published, tmp_path):
     with pytest.raises(ValueError, match="has no share for the rest; give one, for example"):
         outcomes(published, tmp_path, fractions=(0.0, 0.0, 1.0))
 
 
 def test_a_prepared_data_set_holds_labels_reports_licence_and_counts(published, tmp_path, capsys):
-    (published / "train/NORMAL/IM-0009-0001.jpeg").write_bytes(b"no picture")
+    (published / "train/NORMAL/IM-0009-0001.jpeg").write_bytes(b"no image")
     out = tmp_path / "out"
     main(["kermany", "--root", str(published), "--out", str(out), "--num-workers", "1"])
-    assert "given 12 = kept 11 + refused 1" in " ".join(capsys.readouterr().out.split())
+    assert "given 12 = kept 11 + rejected 1" in " ".join(capsys.readouterr().out.split())
     studies = load_studies(out)
     rows = {row["study_id"]: row for split in studies.values() for row in split}
     row = rows["person80_bacteria_1"]
@@ -176,12 +176,12 @@ def test_reports_can_be_left_out(published, tmp_path):
     assert all(draft.labels != (UNLABELED,) * 14 for draft in kept.values())
 
 
-@pytest.mark.parametrize("picture", PICTURES)
-def test_the_labeler_reads_every_wording_as_the_label_and_nothing_else(picture):
-    allowed = {FINDING_INDEX["Lung Opacity"]} if picture == "normal" else set()  # "the lungs are clear"
-    for findings, impression in all_wordings(picture):
+@pytest.mark.parametrize("image", IMAGE_CLASSES)
+def test_the_labeler_reads_every_wording_as_the_label_and_nothing_else(image_class):
+    allowed = {FINDING_INDEX["Lung Opacity"]} if image_class == "normal" else set()  # "the lungs are clear"
+    for findings, impression in all_wordings(image_class):
         read = label_report(f"Findings: {findings} Impression: {impression}")
-        for index, (found, label) in enumerate(zip(read, labels_of(picture), strict=True)):
+        for index, (found, label) in enumerate(zip(read, labels_of(image_class), strict=True)):
             if label != UNLABELED:
                 assert found == label, (FINDINGS[index], findings, impression)
             elif index in allowed:
@@ -190,10 +190,10 @@ def test_the_labeler_reads_every_wording_as_the_label_and_nothing_else(picture):
                 assert found == BLANK, (FINDINGS[index], findings, impression)
 
 
-@pytest.mark.parametrize("picture", PICTURES)
-def test_a_report_names_its_own_kind_of_pneumonia_and_no_place(picture):
-    kinds = {kind for kind in ("bacterial", "viral") if picture.startswith(kind)}
-    for findings, impression in all_wordings(picture):
+@pytest.mark.parametrize("image", IMAGE_CLASSES)
+def test_a_report_names_its_own_kind_of_pneumonia_and_no_place(image_class):
+    kinds = {kind for kind in ("bacterial", "viral") if image_class.startswith(kind)}
+    for findings, impression in all_wordings(image_class):
         text = f"{findings} {impression}".lower()
         assert {kind for kind in ("bacterial", "viral") if kind in text} == kinds
         assert not any(word in text for word in ("left", "right", "lobe", "heart", "effusion"))
@@ -209,8 +209,8 @@ def test_wordings_vary_between_studies_and_are_the_same_again_for_a_study():
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real pneumonia X-rays at {REAL}")
 def test_the_real_folder_is_read_whole(tmp_path):
-    kept, refused = outcomes(REAL, tmp_path, fractions=(0.8, 0.2, 0.0))
-    assert len(kept) == 5216 and not refused
+    kept, rejected = outcomes(REAL, tmp_path, fractions=(0.8, 0.2, 0.0))
+    assert len(kept) == 5216 and not rejected
     train = {draft.subject_id for draft in kept.values() if draft.split == "train"}
     assert not train & {draft.subject_id for draft in kept.values() if draft.split == "validation"}
     assert sum("viral" in f"{draft.findings} {draft.impression}".lower() for draft in kept.values()) == 1345

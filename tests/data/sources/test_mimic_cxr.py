@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pydicom import uid
 
-from data.pipeline.draft import Planning, Refusal
+from data.pipeline.draft import Planning, Rejection
 from data.prepare import main
 from data.sources.mimic_cxr import MimicSource
 from data.sources.mimic_cxr_tables import find_tables
@@ -121,12 +121,12 @@ def root(tmp_path):
 
 
 def given(root: Path, **options):
-    """Drafts and reasons of refusals by study, and the notes."""
+    """Drafts and reasons of rejections by study, and the notes."""
     plan = MimicSource(root=root, **options).plan(Planning(work=root))
     outcomes = list(plan.drafts)
     assert len(outcomes) == plan.num_studies
-    refused = {outcome.study_id: outcome.reason for outcome in outcomes if isinstance(outcome, Refusal)}
-    return {draft.study_id: draft for draft in outcomes if not isinstance(draft, Refusal)}, refused, plan.notes
+    rejected = {outcome.study_id: outcome.reason for outcome in outcomes if isinstance(outcome, Rejection)}
+    return {draft.study_id: draft for draft in outcomes if not isinstance(draft, Rejection)}, rejected, plan.notes
 
 
 def states(labels) -> dict[str, int]:
@@ -153,13 +153,13 @@ def test_the_published_layout_becomes_a_data_set_with_its_official_split(root, t
     assert (row["source"], row["license"]) == ("mimic_cxr", "PhysioNet Credentialed Health Data License 1.5.0")
     assert row["images"][0].size == (30, 40)
     assert splits["validation"][0]["view_positions"] == ["UNKNOWN"]
-    assert "given 4 = kept 4 + refused 0" in capsys.readouterr().out
+    assert "given 4 = kept 4 + rejected 0" in capsys.readouterr().out
 
 
 def test_gzipped_tables_of_a_newer_version_are_preferred(root):
     write_tables(root, version="2.1.0", suffix=".csv.gz", studies=STUDIES[:1])
-    kept, refused, notes = given(root)
-    assert list(kept) == ["50414267"] and not refused
+    kept, rejected, notes = given(root)
+    assert list(kept) == ["50414267"] and not rejected
     assert {path.name for path in find_tables(root).values()} == {
         f"mimic-cxr-2.1.0-{kind}.csv.gz" for kind in ("split", "metadata", "chexpert", "negbio")
     }
@@ -196,14 +196,14 @@ def test_a_study_whose_labels_are_all_blank_was_looked_at_and_one_without_a_row_
     assert kept["50771383"].labels == UNLABELED_STUDY
 
 
-def test_images_that_are_absent_refuse_their_studies_by_name(root):
+def test_images_that_are_absent_reject_their_studies_by_name(root):
     for path in (root / study_folder(10000032, 50414267)).iterdir():
         path.unlink()
     (root / study_folder(10000898, 50771383) / f"{dicom_id(50771383, 1)}.jpg").unlink()
-    kept, refused, _ = given(root)
+    kept, rejected, _ = given(root)
     assert list(kept) == ["53189527", "57375967"]
-    assert refused["50414267"].startswith(f"2 of its 2 images are not in {root}/files: p10/p10000032/s50414267/03")
-    assert re.match(r"1 of its 2 images are not in .*00000001-112c0b34-7bc16630-4e384014\.jpg$", refused["50771383"])
+    assert rejected["50414267"].startswith(f"2 of its 2 images are not in {root}/files: p10/p10000032/s50414267/03")
+    assert re.match(r"1 of its 2 images are not in .*00000001-112c0b34-7bc16630-4e384014\.jpg$", rejected["50771383"])
 
 
 def test_dicom_files_with_a_record_list_alone_get_a_seeded_split_and_views_from_their_headers(tmp_path):
@@ -247,14 +247,14 @@ def test_tables_may_lie_elsewhere(root, tmp_path):
 
 def test_a_patient_in_two_splits_stays_in_the_one_that_matters_most(root):
     write_tables(root, studies=[(10000032, 50414267, "train", ("PA", "LL")), (10000032, 53189527, "test", ("AP",))])
-    kept, refused, _ = given(root)
+    kept, rejected, _ = given(root)
     assert {study: draft.split for study, draft in kept.items()} == {"53189527": "test"}
-    assert refused["50414267"].startswith(
+    assert rejected["50414267"].startswith(
         "patient 10000032 is also in the split test, and a patient may be in one only"
     )
 
 
-def test_rows_that_are_damaged_or_contradict_each_other_are_refused_and_counted(root):
+def test_rows_that_are_damaged_or_contradict_each_other_are_rejected_and_counted(root):
     metadata = (root / "mimic-cxr-2.0.0-metadata.csv").read_text().splitlines()
     metadata += ["abc", "../../etc/passwd,10000032,50414267,1,PA", f"{dicom_id(1, 0)},p1,1,1,PA", metadata[1]]
     (root / "mimic-cxr-2.0.0-metadata.csv").write_text("\n".join(metadata))
@@ -264,15 +264,15 @@ def test_rows_that_are_damaged_or_contradict_each_other_are_refused_and_counted(
     split = (root / "mimic-cxr-2.0.0-split.csv").read_text()
     lines = [line for line in split.splitlines() if "57375967" not in line]
     (root / "mimic-cxr-2.0.0-split.csv").write_text("\n".join(lines).replace("test", "holdout"))
-    kept, refused, notes = given(root)
+    kept, rejected, notes = given(root)
     assert not kept
-    assert "mimic-cxr-2.0.0-metadata.csv: row 7 has 1 fields" in refused["mimic-cxr-2.0.0-metadata.csv row 7"]
-    assert "dicom_id is '../../etc/passwd'" in refused["mimic-cxr-2.0.0-metadata.csv row 8"]
-    assert "subject_id is 'p1', not a number" in refused["mimic-cxr-2.0.0-metadata.csv row 9"]
-    assert refused["50414267"] == "mimic-cxr-2.0.0-chexpert.csv has it twice, with different labels"
-    assert "chexpert.csv row 3: Edema is '2.0'" in refused["53189527"]
-    assert refused["57375967"] == "is in no split of the table of splits"
-    assert refused["50771383"].startswith("split 'holdout' in mimic-cxr-2.0.0-split.csv is none of train, validate")
+    assert "mimic-cxr-2.0.0-metadata.csv: row 7 has 1 fields" in rejected["mimic-cxr-2.0.0-metadata.csv row 7"]
+    assert "dicom_id is '../../etc/passwd'" in rejected["mimic-cxr-2.0.0-metadata.csv row 8"]
+    assert "subject_id is 'p1', not a number" in rejected["mimic-cxr-2.0.0-metadata.csv row 9"]
+    assert rejected["50414267"] == "mimic-cxr-2.0.0-chexpert.csv has it twice, with different labels"
+    assert "chexpert.csv row 3: Edema is '2.0'" in rejected["53189527"]
+    assert rejected["57375967"] == "is in no split of the table of splits"
+    assert rejected["50771383"].startswith("split 'holdout' in mimic-cxr-2.0.0-split.csv is none of train, validate")
     assert "1 rows of mimic-cxr-2.0.0-chexpert.csv name no study: passed over." in notes
     assert "1 studies are in a table, but without an image; they are not counted." in notes
 
@@ -299,6 +299,6 @@ def test_a_byte_order_mark_is_understood(root):
     assert len(given(root)[0]) == len(STUDIES)
 
 
-def test_a_root_that_is_no_folder_is_refused(tmp_path):
+def test_a_root_that_is_no_folder_is_rejected(tmp_path):
     with pytest.raises(ValueError, match=r"--root .*nowhere is no folder; name the one with MIMIC-CXR's files"):
         given(tmp_path / "nowhere")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from data.images.encode import encode_png
-from data.pipeline.draft import Draft, Planning, Refusal
+from data.pipeline.draft import Draft, Planning, Rejection
 from data.sources.open_i import OpenISource
 from data.sources.open_i_archives import image_key
 from data.sources.open_i_reports import parse_report, view_position
@@ -37,8 +37,8 @@ def report(number: int, *, images: tuple[str, ...] | None = None, mesh=("normal"
     )
 
 
-def picture(number: int = 0) -> bytes:
-    """Noise, which gzip cannot shrink: a cut through the archive then is a cut through the pictures."""
+def image_bytes(number: int = 0) -> bytes:
+    """Noise, which gzip cannot shrink: a cut through the archive then is a cut through the images."""
     pixels = np.random.default_rng(number).integers(0, 256, size=(40, 30), dtype=np.uint8)
     return encode_png(Image.fromarray(pixels))
 
@@ -56,7 +56,7 @@ def packed(root: Path, numbers=(1, 2, 3)) -> Path:
     root.mkdir(exist_ok=True)
     pack(root / "NLMCXR_reports.tgz", {f"ecgen-radiology/{number}.xml": report(number).encode() for number in numbers})
     names = [f"CXR{number}_IM-0{number}-{series}001.png" for number in reversed(numbers) for series in (1, 2)]
-    pack(root / "NLMCXR_png.tgz", {name: picture(index) for index, name in enumerate(names)})
+    pack(root / "NLMCXR_png.tgz", {name: image_bytes(index) for index, name in enumerate(names)})
     return root
 
 
@@ -65,7 +65,7 @@ def unpacked(root: Path, reports: dict[str, str]) -> Path:
     for name, text in reports.items():
         (root / "ecgen-radiology" / name).write_text(text, encoding="utf-8")
         for image in re.findall('parentImage id="([^"]*)"', text):
-            (root / f"{image}.png").write_bytes(picture())
+            (root / f"{image}.png").write_bytes(image_bytes())
     return root
 
 
@@ -86,7 +86,7 @@ def kaggle(root: Path) -> Path:
     rows = [{"uid": 1, "filename": file, "projection": view} for file, view in zip(files, views, strict=True)]
     table(root / "indiana_projections.csv", rows)
     for file in files:
-        (root / "images" / "images_normalized" / file).write_bytes(picture())
+        (root / "images" / "images_normalized" / file).write_bytes(image_bytes())
     return root
 
 
@@ -100,24 +100,24 @@ def annotation(path: Path, **splits: list[str]) -> Path:
 
 
 def given(root: Path, **options) -> tuple[dict[str, Draft], dict[str, str], tuple[str, ...]]:
-    """The drafts and the reasons of refusals by study, and the notes."""
+    """The drafts and the reasons of rejections by study, and the notes."""
     work = root.parent / "work"
     work.mkdir(exist_ok=True)
     plan = OpenISource(root=root, **options).plan(Planning(work=work))
     outcomes = list(plan.drafts)
     assert len(outcomes) == plan.num_studies
-    refused = {outcome.study_id: outcome.reason for outcome in outcomes if isinstance(outcome, Refusal)}
-    return {draft.study_id: draft for draft in outcomes if not isinstance(draft, Refusal)}, refused, plan.notes
+    rejected = {outcome.study_id: outcome.reason for outcome in outcomes if isinstance(outcome, Rejection)}
+    return {draft.study_id: draft for draft in outcomes if not isinstance(draft, Rejection)}, rejected, plan.notes
 
 
 def test_kaggles_form_has_views_and_mesh_codes(tmp_path):
-    kept, refused, _ = given(kaggle(tmp_path / "root"))
+    kept, rejected, _ = given(kaggle(tmp_path / "root"))
     draft = kept["CXR1"]
     assert draft.files == ("1_IM-0001-4001.dcm.png", "1_IM-0001-3001.dcm.png")
     assert draft.view_positions == ("PA", "LATERAL")
     assert draft.mesh == ("Opacity/lung/base", "Spine/degenerative")
     assert (draft.indication, draft.findings) == ("Cough.", "Clear.")
-    assert refused == {"CXR2": "indiana_reports.csv row 2 names no image"}
+    assert rejected == {"CXR2": "indiana_reports.csv row 2 names no image"}
 
 
 def test_kaggles_projections_beside_the_xml_tell_its_views(tmp_path):
@@ -147,25 +147,25 @@ def test_a_frontal_view_is_pa_or_ap_where_the_caption_names_one(projection, capt
     assert view_position(projection, caption) == expected
 
 
-def test_the_annotations_split_is_followed_and_studies_beyond_it_refused_or_trained_on(tmp_path):
+def test_the_annotations_split_is_followed_and_studies_beyond_it_rejected_or_trained_on(tmp_path):
     root = packed(tmp_path / "root", (1, 2, 3, 4))
     listed = annotation(tmp_path / "a.json", train=["CXR1_IM-01"], val=["CXR2_IM-02"], test=["CXR3_IM-03"])
-    kept, refused, notes = given(root, annotation=listed)
+    kept, rejected, notes = given(root, annotation=listed)
     assert [draft.split for draft in kept.values()] == ["train", "validation", "test"]
-    assert list(refused) == ["CXR4"] and "is not in" in refused["CXR4"]
-    assert f"split of {listed}; 1 studies are not in it (--unlisted refuse)." in notes
-    kept, refused, _ = given(root, annotation=listed, unlisted="train")
-    assert (kept["CXR4"].split, refused) == ("train", {})
+    assert list(rejected) == ["CXR4"] and "is not in" in rejected["CXR4"]
+    assert f"split of {listed}; 1 studies are not in it (--unlisted reject)." in notes
+    kept, rejected, _ = given(root, annotation=listed, unlisted="train")
+    assert (kept["CXR4"].split, rejected) == ("train", {})
 
 
 def test_r2gens_own_images_and_texts_serve_where_there_is_nothing_else(tmp_path):
     root = tmp_path / "root"
     (root / "images" / "CXR1_IM-01").mkdir(parents=True)
-    (root / "images" / "CXR1_IM-01" / "0.png").write_bytes(picture())
+    (root / "images" / "CXR1_IM-01" / "0.png").write_bytes(image_bytes())
     listed = annotation(tmp_path / "a.json", train=["CXR1_IM-01"], test=["CXR2_IM-02"])
-    kept, refused, _ = given(root, annotation=listed)
+    kept, rejected, _ = given(root, annotation=listed)
     assert (kept["CXR1"].files, kept["CXR1"].findings) == (("CXR1_IM-01/0.png",), "Clear.")
-    assert refused == {"CXR2": "a.json names no image, and CXR2_IM-02/0.png does not exist"}
+    assert rejected == {"CXR2": "a.json names no image, and CXR2_IM-02/0.png does not exist"}
     unpacked(root / "text", {"1.xml": report(1)})
     for path in root.glob("text/*.png"):
         path.unlink()
@@ -189,7 +189,7 @@ def test_r2gens_own_images_and_texts_serve_where_there_is_nothing_else(tmp_path)
         (b"<a>" * 50_000, r"^1\.xml is damaged or cut short"),
     ],
 )
-def test_an_xml_file_that_is_no_report_is_refused_with_the_reason(content, fault):
+def test_an_xml_file_that_is_no_report_is_rejected_with_the_reason(content, fault):
     parsed = parse_report(content, origin="1.xml")
     assert parsed.study_id == "CXR1"
     assert re.search(fault, parsed.fault)
@@ -202,7 +202,7 @@ def test_nested_sections_take_no_longer_than_others():
     assert parsed.findings == "Clear."
 
 
-def test_every_report_given_is_kept_or_refused(tmp_path):
+def test_every_report_given_is_kept_or_rejected(tmp_path):
     texts = {
         "1.xml": report(1),
         "2.xml": report(2)[:200],
@@ -214,15 +214,15 @@ def test_every_report_given_is_kept_or_refused(tmp_path):
     }
     root = unpacked(tmp_path / "root", texts)
     (root / "CXR5_IM-05-2001.png").unlink()
-    (root / "CXR6_IM-06-1001.png").write_bytes(picture())
-    kept, refused, _ = given(root)
+    (root / "CXR6_IM-06-1001.png").write_bytes(image_bytes())
+    kept, rejected, _ = given(root)
     assert list(kept) == ["CXR1"]
-    assert "2.xml is damaged or cut short" in refused["CXR2"]
-    assert refused["CXR3"] == "3.xml has neither findings nor impression"
-    assert refused["CXR4"] == "4.xml names no image"
-    assert refused["CXR5"] == f"image 5_IM-05-2001 of 5.xml is not in {root}"
-    assert refused["CXR6"] == "has images, but no report of it was found"
-    assert refused["CXR7"] == "is given with different texts in 7.xml, 8.xml; keep one"
+    assert "2.xml is damaged or cut short" in rejected["CXR2"]
+    assert rejected["CXR3"] == "3.xml has neither findings nor impression"
+    assert rejected["CXR4"] == "4.xml names no image"
+    assert rejected["CXR5"] == f"image 5_IM-05-2001 of 5.xml is not in {root}"
+    assert rejected["CXR6"] == "has images, but no report of it was found"
+    assert rejected["CXR7"] == "is given with different texts in 7.xml, 8.xml; keep one"
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_the_librarys_and_kaggles_real_files_tell_the_same(tmp_path):
         for name in files:
             (root / name).symlink_to((SAMPLES / name).resolve())
         for name in re.findall(r"\d+_IM[^,]*\.png", (SAMPLES / "indiana_projections.csv").read_text()):
-            (root / name).write_bytes(picture())
+            (root / name).write_bytes(image_bytes())
         return root
 
     kaggle_studies, *_ = given(with_images(tmp_path / "kaggle", ["indiana_reports.csv", "indiana_projections.csv"]))
@@ -292,8 +292,8 @@ def test_the_librarys_and_kaggles_real_files_tell_the_same(tmp_path):
         root / "NLMCXR_reports.tgz",
         {f"ecgen-radiology/{path.name}": path.read_bytes() for path in (SAMPLES / "ecgen-radiology").glob("*.xml")},
     )
-    library_studies, refused, _ = given(root, annotation=SAMPLES / "annotation.json")
-    assert (len(library_studies), len(refused)) == (40, 9)
+    library_studies, rejected, _ = given(root, annotation=SAMPLES / "annotation.json")
+    assert (len(library_studies), len(rejected)) == (40, 9)
     for study_id, draft in library_studies.items():
         other = kaggle_studies[study_id]
         assert (draft.findings, draft.impression, draft.mesh) == (other.findings, other.impression, other.mesh)

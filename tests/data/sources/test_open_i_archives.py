@@ -8,7 +8,7 @@ from PIL import Image
 
 from data.prepare import main
 from data.study import load_studies
-from tests.data.sources.test_open_i import annotation, given, pack, packed, picture, report, unpacked
+from tests.data.sources.test_open_i import annotation, given, image_bytes, pack, packed, report, unpacked
 
 
 def test_packed_archives_become_a_data_set(tmp_path, capsys):
@@ -17,7 +17,7 @@ def test_packed_archives_become_a_data_set(tmp_path, capsys):
     main(["open_i", "--root", str(root), "--out", str(out), "--num-workers", "1", "--split-fractions", "1", "0", "0"])
     rows = load_studies(out)["train"]
     assert rows["study_id"] == rows["subject_id"] == ["CXR1", "CXR2", "CXR3"]
-    expected = [np.asarray(Image.open(io.BytesIO(picture(index)))) for index in (4, 5)]
+    expected = [np.asarray(Image.open(io.BytesIO(image_bytes(index)))) for index in (4, 5)]
     assert all(np.array_equal(np.asarray(a), b) for a, b in zip(rows[0]["images"], expected, strict=True))
     assert (rows[0]["indication"], rows[0]["findings"], rows[0]["impression"]) == (
         "Cough.",
@@ -26,7 +26,7 @@ def test_packed_archives_become_a_data_set(tmp_path, capsys):
     )
     assert (rows[0]["mesh"], rows[0]["view_positions"]) == (["normal"], ["UNKNOWN", "UNKNOWN"])
     assert (rows[0]["source"], rows[0]["license"]) == ("open_i", "CC BY-NC-ND 4.0")
-    assert "given 3 = kept 3 + refused 0" in capsys.readouterr().out
+    assert "given 3 = kept 3 + rejected 0" in capsys.readouterr().out
     assert sorted(path.name for path in root.iterdir()) == ["NLMCXR_png.tgz", "NLMCXR_reports.tgz"]
 
 
@@ -46,20 +46,20 @@ def test_what_was_unpacked_before_a_kill_is_not_unpacked_again(tmp_path):
     root = packed(tmp_path / "root")
     before, *_ = given(root)
     (root / "NLMCXR_png.tgz").write_bytes(b"gone")
-    after, refused, _ = given(root)
-    assert before == after and not refused
+    after, rejected, _ = given(root)
+    assert before == after and not rejected
 
 
-def test_an_image_archive_that_ends_early_keeps_what_was_readable_and_refuses_the_rest_by_name(tmp_path):
+def test_an_image_archive_that_ends_early_keeps_what_was_readable_and_rejects_the_rest_by_name(tmp_path):
     root = packed(tmp_path / "root")
     content = (root / "NLMCXR_png.tgz").read_bytes()
     (root / "NLMCXR_png.tgz").write_bytes(content[: len(content) // 2])  # CXR3 is whole, CXR2 is cut
-    kept, refused, _ = given(root)
+    kept, rejected, _ = given(root)
     assert list(kept) == ["CXR3"]
-    assert list(refused) == ["CXR1", "CXR2"]
+    assert list(rejected) == ["CXR1", "CXR2"]
     ends_early = r"NLMCXR_png\.tgz ends early or is damaged after \d files \(.*\); download it again"
-    assert re.fullmatch(rf"image 1_IM-01-1001, 1_IM-01-2001 of 1\.xml is not in .*root; {ends_early}", refused["CXR1"])
-    assert re.search(rf"\.png is cut off where NLMCXR_png\.tgz ends early; {ends_early}$", refused["CXR2"])
+    assert re.fullmatch(rf"image 1_IM-01-1001, 1_IM-01-2001 of 1\.xml is not in .*root; {ends_early}", rejected["CXR1"])
+    assert re.search(rf"\.png is cut off where NLMCXR_png\.tgz ends early; {ends_early}$", rejected["CXR2"])
     packed(root)
     assert list(given(root)[0]) == ["CXR1", "CXR2", "CXR3"]
 
@@ -72,17 +72,17 @@ def test_a_report_archive_that_ends_early_says_so_and_names_what_is_known_of_the
     content = (root / "NLMCXR_reports.tgz").read_bytes()
     (root / "NLMCXR_reports.tgz").write_bytes(content[: len(content) // 2])
     listed = annotation(tmp_path / "annotation.json", train=["CXR1_IM-01", "CXR3_IM-03"])
-    kept, refused, notes = given(root, annotation=listed)
+    kept, rejected, notes = given(root, annotation=listed)
     assert list(kept) == ["CXR1"]
-    assert refused["CXR2"] == "2.xml is cut off where NLMCXR_reports.tgz ends early"
-    assert "is in the annotation, but no report of it was found; NLMCXR_reports.tgz ends early" in refused["CXR3"]
+    assert rejected["CXR2"] == "2.xml is cut off where NLMCXR_reports.tgz ends early"
+    assert "is in the annotation, but no report of it was found; NLMCXR_reports.tgz ends early" in rejected["CXR3"]
     assert any("ends early" in note and "download it again" in note for note in notes)
 
 
 def test_paths_in_an_archive_lead_nowhere(tmp_path):
     root = packed(tmp_path / "root", (1,))
     names = ["../../../CXR1_IM-01-1001.png", "/CXR1_IM-01-2001.png", "../../outside.png"]
-    pack(root / "NLMCXR_png.tgz", {name: picture() for name in names})
+    pack(root / "NLMCXR_png.tgz", {name: image_bytes() for name in names})
     kept, *_ = given(root)
     assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["1_IM-01-1001.png", "1_IM-01-2001.png"]
     assert kept["CXR1"].image_root == tmp_path / "work"

@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from data.pipeline.draft import FileDraft, Planning, Refusal
+from data.pipeline.draft import FileDraft, Planning, Rejection
 from data.reports.labeler.labeler import label_report
 from data.sources.table import TableSource
 from data.tables.labels import labels_from_columns
@@ -46,7 +46,7 @@ def parquet_of(folder: Path, rows: list[dict]) -> Path:
     return path
 
 
-def drafts(path: Path, **options) -> list[FileDraft | Refusal]:
+def drafts(path: Path, **options) -> list[FileDraft | Rejection]:
     plan = TableSource(table=path, **options).plan(Planning(work=path.parent))
     given = list(plan.drafts)
     assert len(given) == plan.num_studies
@@ -146,7 +146,7 @@ def test_without_labels_they_are_read_from_the_report(tmp_path):
     assert label_report("Findings: Large left pleural effusion.")[FINDING_INDEX["Pleural Effusion"]] == POSITIVE
 
 
-def test_a_table_of_pictures_alone_is_kept_for_pretraining(tmp_path):
+def test_a_table_of_images_alone_is_kept_for_pretraining(tmp_path):
     (draft,) = drafts(csv_of(tmp_path, [{"image": "a.png"}]))
     assert isinstance(draft, FileDraft)
 
@@ -165,7 +165,7 @@ def test_a_patient_in_two_splits_stays_in_the_one_that_matters_most(tmp_path):
     ]
     given = drafts(csv_of(tmp_path, rows))
     assert [draft.split for draft in given if isinstance(draft, FileDraft)] == ["test", "train"]
-    assert [draft.reason for draft in given if isinstance(draft, Refusal)] == [
+    assert [draft.reason for draft in given if isinstance(draft, Rejection)] == [
         "patient p1 is also in the split test, and a patient may be in one only; this study of train is left out",
         "patient p1 is also in the split test, and a patient may be in one only; this study of validation is left out",
     ]
@@ -189,15 +189,15 @@ def test_group_rows_joins_the_views_of_a_study_wherever_they_stand(tmp_path):
     assert (second.study_id, second.files, second.findings) == ("b", ("b1.png",), "Effusion.")
 
 
-def test_group_rows_refuses_a_study_whose_rows_disagree(tmp_path):
+def test_group_rows_rejects_a_study_whose_rows_disagree(tmp_path):
     rows = [
         {"image": "a1.png", "study_id": "a", "report": "Clear lungs."},
         {"image": "a2.png", "study_id": "a", "report": "Effusion."},
         {"image": "b.png", "study_id": "b", "report": "Effusion."},
     ]
-    refused, kept = drafts(csv_of(tmp_path, rows), group_rows=True)
-    assert refused.reason == "row 2 differs from row 1 of the same study in patient, split, text or labels"
-    assert refused.files == ("a1.png", "a2.png")
+    rejected, kept = drafts(csv_of(tmp_path, rows), group_rows=True)
+    assert rejected.reason == "row 2 differs from row 1 of the same study in patient, split, text or labels"
+    assert rejected.files == ("a1.png", "a2.png")
     assert kept.study_id == "b"
     with pytest.raises(ValueError, match=r"--group-rows needs the column of study ids; .+table\.csv has image, report"):
         drafts(csv_of(tmp_path, [{"image": "a", "report": "Clear."}]), group_rows=True)

@@ -1,25 +1,25 @@
-"""Tables, and rows of them, that cannot be used: refused by name, with the reason."""
+"""Tables, and rows of them, that cannot be used: rejected by name, with the reason."""
 
 import gzip
 from pathlib import Path
 
 import pytest
 
-from data.pipeline.draft import Refusal
+from data.pipeline.draft import Rejection
 from data.sources.table import TableSource
 from data.tables.labels import read_label_map
 from tests.data.sources.test_table import ROWS, csv_of, drafts, jsonl_of
 from vlm.schema.findings import FINDING_INDEX, POSITIVE
 
 
-def refusals(path: Path, **options) -> list[str]:
-    return [draft.reason for draft in drafts(path, **options) if isinstance(draft, Refusal)]
+def rejections(path: Path, **options) -> list[str]:
+    return [draft.reason for draft in drafts(path, **options) if isinstance(draft, Rejection)]
 
 
-def test_a_row_with_neither_report_nor_labels_is_refused(tmp_path):
+def test_a_row_with_neither_report_nor_labels_is_rejected(tmp_path):
     rows = [{"image": "a.png", "report": "", "Edema": ""}, {"image": "b.png", "report": " ", "Edema": "1"}]
-    refused, kept = drafts(csv_of(tmp_path, rows))
-    assert refused == Refusal(study_id="a.png", reason="has neither a report nor labels", files=("a.png",))
+    rejected, kept = drafts(csv_of(tmp_path, rows))
+    assert rejected == Rejection(study_id="a.png", reason="has neither a report nor labels", files=("a.png",))
     assert kept.labels[FINDING_INDEX["Edema"]] == POSITIVE
 
 
@@ -37,24 +37,24 @@ def test_a_row_with_neither_report_nor_labels_is_refused(tmp_path):
         ({"image": "a", "findings": ["Clear."]}, r"column 'findings' holds a list, not a text"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_refused_with_the_reason(tmp_path, row, reason):
+def test_a_row_that_cannot_be_used_is_rejected_with_the_reason(tmp_path, row, reason):
     (draft,) = drafts(jsonl_of(tmp_path, [row]))
     with pytest.raises(ValueError, match=reason):
         raise ValueError(draft.reason)
 
 
-def test_a_label_beyond_the_map_is_refused(tmp_path):
+def test_a_label_beyond_the_map_is_rejected(tmp_path):
     path = csv_of(tmp_path, [{"image": "a.png", "kind": "odd"}])
     options = {"label_column": "kind", "label_map": '{"normal": {"No Finding": 1}}'}
-    assert refusals(path, **options) == ["label 'odd' is not in --label-map, which has 'normal'"]
+    assert rejections(path, **options) == ["label 'odd' is not in --label-map, which has 'normal'"]
 
 
-def test_rows_of_the_wrong_length_or_no_json_are_refused_and_counted(tmp_path):
+def test_rows_of_the_wrong_length_or_no_json_are_rejected_and_counted(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("image,findings\na.png,Clear.\nb.png\n\nc.png,Clear.,extra\n")
-    assert refusals(path) == ["row 2 has 1 fields, the header has 2", "row 3 has 3 fields, the header has 2"]
+    assert rejections(path) == ["row 2 has 1 fields, the header has 2", "row 3 has 3 fields, the header has 2"]
     path.write_text('{"image": "a.png", "findings": "Clear."}\n{"image": \n[1]\n')
-    assert refusals(path) == ["row 2 is not JSON", "row 3 is JSON, but no object with columns"]
+    assert rejections(path) == ["row 2 is not JSON", "row 3 is JSON, but no object with columns"]
 
 
 def test_a_missing_column_is_named_with_those_there_are_and_the_closest(tmp_path):
@@ -88,7 +88,7 @@ def test_a_missing_column_is_named_with_those_there_are_and_the_closest(tmp_path
         (b"image\n" + b"x" * 2**20, r"table: line 2 has more than 1048576 characters; is it a table\?"),
     ],
 )
-def test_a_file_that_is_no_table_is_refused_by_name(tmp_path, content, message):
+def test_a_file_that_is_no_table_is_rejected_by_name(tmp_path, content, message):
     (tmp_path / "table").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         drafts(tmp_path / "table")
@@ -106,7 +106,7 @@ def test_a_file_that_is_no_table_is_refused_by_name(tmp_path, content, message):
         ("absent.json", r"--label-map 'absent\.json' is neither JSON nor a file"),
     ],
 )
-def test_a_wrong_label_map_is_refused_in_words(text, message):
+def test_a_wrong_label_map_is_rejected_in_words(text, message):
     with pytest.raises(ValueError, match=message):
         read_label_map(text)
 
@@ -116,12 +116,12 @@ def test_label_column_and_map_go_together(tmp_path):
         TableSource(table=tmp_path, label_column="kind")
 
 
-def test_an_image_folder_that_is_none_is_refused_at_once(tmp_path):
-    with pytest.raises(ValueError, match=r"--image-root .*pictures is no folder"):
-        drafts(csv_of(tmp_path, ROWS), image_root=tmp_path / "pictures")
+def test_an_image_folder_that_is_none_is_rejected_at_once(tmp_path):
+    with pytest.raises(ValueError, match=r"--image-root .*images is no folder"):
+        drafts(csv_of(tmp_path, ROWS), image_root=tmp_path / "images")
 
 
-def test_a_gzipped_table_that_ends_early_is_refused_by_name(tmp_path):
+def test_a_gzipped_table_that_ends_early_is_rejected_by_name(tmp_path):
     path = csv_of(tmp_path, [{"image": f"{number}.png", "findings": "Clear."} for number in range(99)])
     path.write_bytes(gzip.compress(path.read_bytes())[:-20])
     with pytest.raises(ValueError, match=r"table\.csv ends early or is damaged \(.*\); download it again"):

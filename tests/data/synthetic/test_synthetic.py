@@ -1,4 +1,4 @@
-"""Made-up studies: the same from the same seed and number, plausible in what they show, right in how they are told."""
+"""Synthetic studies: the same from the same seed and number, plausible images, correct reports."""
 
 from collections import Counter
 
@@ -42,7 +42,7 @@ def test_subjects_have_one_or_two_studies():
 
 
 @pytest.mark.parametrize(("seed", "index"), [(-1, 0), (0, -1)])
-def test_negative_numbers_are_refused(seed, index):
+def test_negative_numbers_are_rejected(seed, index):
     with pytest.raises(ValueError, match=f"0 or more, got seed {seed} and index {index}"):
         make_study(seed, index)
 

@@ -1,4 +1,4 @@
-"""Hugging Face data sets as tables: on disk or as Parquet, pictures inside or as paths, splits and class names."""
+"""Hugging Face data sets as tables: on disk or as Parquet, images inside or as paths, splits and class names."""
 
 import datasets
 import numpy as np
@@ -6,13 +6,13 @@ import pytest
 from datasets.table import embed_table_storage
 from PIL import Image
 
-from data.pipeline.draft import ImageOptions, Planning, Refusal
+from data.pipeline.draft import ImageOptions, Planning, Rejection
 from data.prepare import main
 from data.sources.table import TableSource
 from data.study import load_studies
 from vlm.schema.findings import FINDING_INDEX, POSITIVE
 
-PICTURES = [
+IMAGES = [
     Image.fromarray(pixels) for pixels in np.random.default_rng(0).integers(0, 256, size=(4, 40, 30), dtype=np.uint8)
 ]
 FEATURES = datasets.Features(
@@ -30,8 +30,8 @@ def rows(start: int, stop: int) -> datasets.Dataset:
     made = [
         {
             "patient": f"p{number}",
-            "image": PICTURES[number % 4],
-            "views": [PICTURES[number % 4], PICTURES[(number + 1) % 4]],
+            "image": IMAGES[number % 4],
+            "views": [IMAGES[number % 4], IMAGES[(number + 1) % 4]],
             "report": "Findings: Edema.",
             "kind": number % 2,
         }
@@ -58,13 +58,13 @@ def given(folder, **options):
 
 
 def same(image: Image.Image, number: int) -> bool:
-    return np.array_equal(np.asarray(image), np.asarray(PICTURES[number % 4]))
+    return np.array_equal(np.asarray(image), np.asarray(IMAGES[number % 4]))
 
 
 def test_a_saved_data_set_becomes_studies_with_its_own_splits(on_disk, tmp_path, capsys):
     out = tmp_path / "out"
     main(["table", str(on_disk), "--subject-id-column", "patient", "--out", str(out), "--num-workers", "1"])
-    assert "given 74 = kept 74 + refused 0" in capsys.readouterr().out
+    assert "given 74 = kept 74 + rejected 0" in capsys.readouterr().out
     splits = load_studies(out)
     assert {split: len(rows) for split, rows in splits.items()} == {"train": 70, "validation": 2, "test": 2}
     for number in (0, 33, 69):
@@ -73,7 +73,7 @@ def test_a_saved_data_set_becomes_studies_with_its_own_splits(on_disk, tmp_path,
         assert same(row["images"][0], number)
 
 
-def test_a_list_of_pictures_is_a_study_of_several_views(on_disk):
+def test_a_list_of_images_is_a_study_of_several_views(on_disk):
     draft = given(on_disk, image_column="views")[71]
     assert (draft.files, draft.split) == (("validation[1][0]", "validation[1][1]"), "validation")
     images = draft.study(ImageOptions()).images
@@ -115,18 +115,18 @@ def test_a_prepared_data_set_can_be_prepared_again(small_dataset):
     assert len(outcomes[0].contents) == len(prepared["images"])
 
 
-def test_pictures_that_are_paths_or_absent_are_told_apart_from_those_inside(tmp_path):
-    PICTURES[1].save(tmp_path / "a.png")
-    cells = [{"bytes": None, "path": "a.png"}, None, {"bytes": b"no picture", "path": "b.png"}]
+def test_images_that_are_paths_or_absent_are_told_apart_from_those_inside(tmp_path):
+    IMAGES[1].save(tmp_path / "a.png")
+    cells = [{"bytes": None, "path": "a.png"}, None, {"bytes": b"no image", "path": "b.png"}]
     datasets.Dataset.from_dict({"image": cells, "report": ["Clear."] * 3}).save_to_disk(str(tmp_path / "stored"))
     path, absent, inside = given(tmp_path / "stored", image_root=tmp_path)
     assert same(path.study(ImageOptions()).images[0], 1)
-    assert absent == Refusal(study_id="row 2", reason="row 2 names no image")
+    assert absent == Rejection(study_id="row 2", reason="row 2 names no image")
     with pytest.raises(ValueError, match=r"^train\[2\]: its content is none of PNG, JPEG"):
         inside.study(ImageOptions())
 
 
-def test_a_folder_that_is_no_data_set_or_a_damaged_one_is_refused_by_name(on_disk, tmp_path):
+def test_a_folder_that_is_no_data_set_or_a_damaged_one_is_rejected_by_name(on_disk, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty is a folder, but no Hugging Face data set \(it has no dataset_dict"):
         given(tmp_path / "empty")

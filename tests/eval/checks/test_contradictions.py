@@ -89,7 +89,7 @@ def test_real_reports_seldom_contradict_themselves():
     assert sum(bool(contradictions(report)) for report in reports) < 0.02 * len(reports)
 
 
-def test_made_up_reports_never_do(small_studies):
+def test_synthetic_reports_never_do(small_studies):
     for split in small_studies.values():
         for findings, impression in zip(split["findings"], split["impression"], strict=True):
             assert contradictions(compose_report(findings=findings, impression=impression)) == ()

@@ -22,28 +22,28 @@ SENTENCES = (
 )
 
 
-def made_up_reports(seed: int, number: int = 25) -> list[str]:
+def synthetic_reports(seed: int, number: int = 25) -> list[str]:
     chooser = random.Random(seed)
     return [" ".join(chooser.choices(SENTENCES, k=chooser.randint(1, 5))) for _ in range(number)]
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_constant_by_bleu_is_the_best_of_all_reports(seed):
-    reports = made_up_reports(seed)
+    reports = synthetic_reports(seed)
     scores = {report: bleu([report] * len(reports), reports).scores[3] for report in reports}
     assert scores[best_by_bleu_4(reports)] == pytest.approx(max(scores.values()))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_constant_by_macro_f1_is_the_best_of_all_reports(seed):
-    reports = made_up_reports(seed)
+    reports = synthetic_reports(seed)
     truth = [label_report(report) for report in reports]
     scores = {report: f1_scores([label_report(report)] * len(reports), truth).macro_f1 for report in reports}
     assert scores[best_by_macro_f1(reports, label_report)] == pytest.approx(max(scores.values()))
 
 
 def test_each_constant_is_the_best_of_the_three_at_its_own_metric():
-    reports = made_up_reports(7, 40)
+    reports = synthetic_reports(7, 40)
     constants = best_constants(reports, label_report)
     truth = [label_report(report) for report in reports]
     for metric, score in {
@@ -60,6 +60,6 @@ def test_without_reports_there_are_no_constants():
 
 
 def test_the_choice_does_not_depend_on_the_order():
-    reports = made_up_reports(3)
+    reports = synthetic_reports(3)
     assert best_constants(reports, label_report) == best_constants(reports[::-1], label_report)
     assert np.unique(reports).size > 10

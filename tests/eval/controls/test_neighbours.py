@@ -1,4 +1,4 @@
-"""The nearest neighbour as a writer of reports: a tiny model, made-up studies, and what is kept for the next time."""
+"""The nearest neighbour as a writer of reports: a tiny model, synthetic studies, and what is kept for the next time."""
 
 import datasets
 import numpy as np
@@ -81,9 +81,9 @@ def test_within_training_a_patient_is_never_his_own_neighbour(tiny_checkpoint, s
     assert all(prediction.neighbour_study_id != prediction.study_id for prediction in predictions)
 
 
-def test_a_study_with_a_broken_picture_is_left_out_and_told(tiny_checkpoint, small_studies, tmp_path, caplog):
+def test_a_study_with_a_broken_image_is_left_out_and_told(tiny_checkpoint, small_studies, tmp_path, caplog):
     row = small_studies["test"].cast_column("images", datasets.List(datasets.Image(decode=False)))[0]
-    row["images"] = [{"bytes": b"no picture", "path": None}]
+    row["images"] = [{"bytes": b"no image", "path": None}]
     good = small_studies["train"].select(range(3))
     splits = {"train": good, "test": datasets.Dataset.from_list([row], features=FEATURES)}
     datasets.DatasetDict(splits).save_to_disk(tmp_path / "broken")
@@ -103,7 +103,7 @@ def test_a_training_study_without_report_is_passed_over(small_studies):
         assert prediction.neighbour_study_id == training[expected]["study_id"]
 
 
-def test_a_data_set_without_training_studies_is_refused(tiny_checkpoint, small_dataset, tmp_path):
+def test_a_data_set_without_training_studies_is_rejected(tiny_checkpoint, small_dataset, tmp_path):
     only_test = datasets.DatasetDict({"test": load_studies(small_dataset)["test"]})
     only_test.save_to_disk(tmp_path / "only")
     with pytest.raises(ValueError, match=r"only has no studies in split 'train', which neighbours need"):

@@ -67,7 +67,7 @@ def test_one_patient_cannot_be_resampled():
     assert np.isnan(samples).all()
 
 
-def test_no_resamples_is_refused():
+def test_no_resamples_is_rejected():
     with pytest.raises(ValueError, match="num_resamples is 0; give at least 1"):
         next(resample_weights(["a"], num_resamples=0))
 

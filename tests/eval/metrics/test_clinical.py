@@ -95,6 +95,6 @@ def test_counts_of_several_resamples_are_scored_at_once():
     np.testing.assert_allclose(scores_from_counts(both)["macro_f1"], expected)
 
 
-def test_labels_of_another_width_are_refused():
+def test_labels_of_another_width_are_rejected():
     with pytest.raises(ValueError, match=r"predicted labels must be \[studies, 14\] .* got shape \(60, 13\)"):
         f1_scores(PREDICTED[:, :13], REFERENCE)

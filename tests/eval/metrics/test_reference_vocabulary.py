@@ -38,13 +38,13 @@ def test_its_description_says_all_that_moves_the_scores():
     )
 
 
-def test_a_vocabulary_of_nothing_is_refused():
+def test_a_vocabulary_of_nothing_is_rejected():
     with pytest.raises(ValueError, match="no word occurs 3 times in the 1 training reports for the reference vocab"):
         ReferenceVocabulary.from_reports(["clear lungs"])
 
 
 @pytest.mark.parametrize("name", ["min_count", "max_words"])
-def test_numbers_below_one_are_refused(name):
+def test_numbers_below_one_are_rejected(name):
     with pytest.raises(ValueError, match=f"{name} is 0; give at least 1"):
         ReferenceVocabulary.from_reports(TRAINING, **{name: 0})
 

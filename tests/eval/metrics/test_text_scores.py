@@ -15,13 +15,13 @@ METRICS = [bleu, chrf, cider, meteor, plain_cider, rouge_l, stemmed_rouge_l]
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_unequal_numbers_of_reports_are_refused(metric):
+def test_unequal_numbers_of_reports_are_rejected(metric):
     with pytest.raises(ValueError, match="1 predictions but 2 references"):
         metric(["a"], ["a", "b"])
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_nothing_to_score_is_refused(metric):
+def test_nothing_to_score_is_rejected(metric):
     with pytest.raises(ValueError, match="0 predictions to score"):
         metric([], [])
 

@@ -1,4 +1,4 @@
-"""Files of reports: every format people have, recognised by content, and every broken one refused in words."""
+"""Files of reports: every format people have, recognised by content, and every broken one rejected in words."""
 
 import json
 import math
@@ -135,7 +135,7 @@ def test_a_row_that_is_no_report_says_why(tmp_path, report, fault):
         (b"PAR1 not really", "damaged Parquet"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_refused_in_words(tmp_path, content, message):
+def test_a_file_that_cannot_be_read_is_rejected_in_words(tmp_path, content, message):
     path = tmp_path / "broken"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as error:
@@ -143,7 +143,7 @@ def test_a_file_that_cannot_be_read_is_refused_in_words(tmp_path, content, messa
     assert str(path) in str(error.value)
 
 
-def test_a_missing_or_too_large_file_is_refused(tmp_path, monkeypatch):
+def test_a_missing_or_too_large_file_is_rejected(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="is no file"):
         read(tmp_path / "nothing")
     path = write(tmp_path, "x.json", REPORTS)
@@ -152,7 +152,7 @@ def test_a_missing_or_too_large_file_is_refused(tmp_path, monkeypatch):
         read(path)
 
 
-def test_too_much_text_in_a_small_file_is_refused(tmp_path, monkeypatch):
+def test_too_much_text_in_a_small_file_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(eval.predictions.tables, "MAX_CHARACTERS", 20)
     with pytest.raises(ValueError, match="more than 20 characters"):
         read(write(tmp_path, "x.json", REPORTS))
@@ -177,13 +177,13 @@ def test_probabilities_come_as_a_list_by_name_or_in_columns(tmp_path):
 
 
 @pytest.mark.parametrize(("value", "shown"), [(1.2, "1.2"), ("high", "'high'"), (True, "True"), (-0.1, "-0.1")])
-def test_what_is_no_probability_is_refused_by_study_and_finding(tmp_path, value, shown):
+def test_what_is_no_probability_is_rejected_by_study_and_finding(tmp_path, value, shown):
     message = rf"row 1 \(study a\): probability of Edema is {shown}; give a number from 0 to 1"
     with pytest.raises(ValueError, match=message):
         table_with(tmp_path, {"study_id": ["a"], "report": ["x"], "Edema": [value]})
 
 
-def test_a_probability_given_for_some_studies_only_is_refused(tmp_path):
+def test_a_probability_given_for_some_studies_only_is_rejected(tmp_path):
     columns = {"study_id": ["a", "b"], "report": ["x", "y"], "Edema": [0.5, math.nan]}
     with pytest.raises(ValueError, match=r"row 2 \(study b\): probability of Edema is missing or NaN, as 1 of 2 are"):
         table_with(tmp_path, columns)

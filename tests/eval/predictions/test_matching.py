@@ -36,13 +36,13 @@ def test_studies_are_matched_by_name_in_the_order_of_the_references(tmp_path):
 
 def test_what_does_not_match_is_counted_and_named(tmp_path):
     both = matched(tmp_path, predictions("axyz"))
-    assert [refusal.study_id for refusal in both.refused] == ["x", "y", "z"]
+    assert [rejection.study_id for rejection in both.rejected] == ["x", "y", "z"]
     assert (both.num_given, len(both.predictions), both.num_missing, both.num_references) == (4, 1, 3, 4)
     assert "3 predictions have no reference and are not scored, first 'x', 'y', 'z'" in both.notes
     assert both.notes[1].startswith("3 of 4 references have no prediction and are left out, which flatters")
 
 
-def test_files_without_a_study_in_common_are_refused_with_samples(tmp_path):
+def test_files_without_a_study_in_common_are_rejected_with_samples(tmp_path):
     with pytest.raises(
         ValueError, match=r"none of 2 predicted studies is among the 4 references: .* of 'x', 'y', .*'a'"
     ):
@@ -57,12 +57,12 @@ def test_missing_predictions_can_count_as_empty_or_as_an_error(tmp_path):
         matched(tmp_path, predictions("ab"), missing="error")
 
 
-def test_the_same_report_twice_is_refused_once_and_different_ones_altogether(tmp_path):
+def test_the_same_report_twice_is_rejected_once_and_different_ones_altogether(tmp_path):
     both = matched(tmp_path, predictions("abcda"))
-    assert [(refusal.study_id, refusal.reason) for refusal in both.refused] == [
+    assert [(rejection.study_id, rejection.reason) for rejection in both.rejected] == [
         ("a", "row 5 repeats the same prediction")
     ]
-    assert both.num_given == len(both.predictions) + len(both.refused)
+    assert both.num_given == len(both.predictions) + len(both.rejected)
     rows = [*predictions("ab"), {"study_id": "a", "report": "Edema."}]
     message = "1 rows give a study a second, different prediction; the first is study 'a' in rows 1 and 3"
     with pytest.raises(ValueError, match=message):
@@ -79,10 +79,10 @@ def test_empty_predictions_are_scored_and_said(tmp_path):
     assert "2 of 4 predictions are empty (hold no word) and score as such, first 'c', 'd'" in both.notes
 
 
-def test_a_reference_with_nothing_in_it_refuses_its_study(tmp_path):
+def test_a_reference_with_nothing_in_it_rejects_its_study(tmp_path):
     truth = [*TRUTH[:2], {"study_id": "c", "report": " "}]
     both = matched(tmp_path, predictions("abc"), truth)
-    assert [(refusal.study_id, refusal.reason) for refusal in both.refused] == [("c", "its reference is empty")]
+    assert [(rejection.study_id, rejection.reason) for rejection in both.rejected] == [("c", "its reference is empty")]
 
 
 def test_lists_are_matched_by_position_only_where_they_are_equally_long(tmp_path):

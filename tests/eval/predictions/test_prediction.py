@@ -1,8 +1,8 @@
-"""The file of predictions: what survives a kill, and what is refused."""
+"""The file of predictions: what survives a kill, and what is rejected."""
 
 import pytest
 
-from eval.predictions.prediction import AppendedLines, Prediction, Refusal, read_lines, write_lines
+from eval.predictions.prediction import AppendedLines, Prediction, Rejection, read_lines, write_lines
 
 FIRST = Prediction(
     study_id="a", report="Findings: große Ergüsse.", probabilities=(0.5,) * 14, reference_labels=(1,) * 14
@@ -49,7 +49,7 @@ def test_a_kill_just_before_the_line_break_loses_nothing(path):
 
 
 def test_a_missing_file_has_no_lines(tmp_path):
-    assert read_lines(tmp_path / "none.jsonl", Refusal) == []
+    assert read_lines(tmp_path / "none.jsonl", Rejection) == []
 
 
 def test_a_broken_line_in_the_middle_is_named(path):
@@ -64,7 +64,7 @@ def test_an_unknown_key_is_named(path):
         read_lines(path, Prediction)
 
 
-def test_an_endless_line_is_refused_without_being_read_whole(tmp_path):
+def test_an_endless_line_is_rejected_without_being_read_whole(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_bytes(b"x" * 3_000_000)
     with pytest.raises(ValueError, match="line 1: longer than 1000000 bytes"):

@@ -19,7 +19,7 @@ def generator(tiny_checkpoint):
 
 @pytest.fixture(scope="module")
 def studies(small_studies, tmp_path_factory):
-    """Pictures of bacterial pneumonia are bright, of viral ones dark; of one study nothing is said."""
+    """Images of bacterial pneumonia are bright, of viral ones dark; of one study nothing is said."""
     pool = [*small_studies["train"]]
 
     def split(name, number):

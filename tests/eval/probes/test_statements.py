@@ -135,13 +135,13 @@ def test_a_question_that_several_studies_share_is_asked_once(small_studies, tiny
         lambda images, *rest, **named: asked.extend(images) or answer(images, *rest, **named),
     )
     questions = [("", 0), ("", 1), ("", 0), ("Cough.", 0)]
-    answers, refusals = ask(
+    answers, rejections = ask(
         generator, small_studies["train"], questions, (["F"], ["I"]), batch_size=2, advance=lambda amount: None
     )
-    assert len(asked) == len(answers) == 3 and not refusals
+    assert len(asked) == len(answers) == 3 and not rejections
 
 
-def test_a_study_whose_picture_is_broken_is_refused_and_the_others_are_judged(
+def test_a_study_whose_image_is_broken_is_rejected_and_the_others_are_judged(
     stating, tiny_checkpoint, tmp_path, capsys
 ):
     plain = datasets.load_from_disk(str(stating))["validation"].cast_column(
@@ -156,9 +156,9 @@ def test_a_study_whose_picture_is_broken_is_refused_and_the_others_are_judged(
     main(["--checkpoint", str(tiny_checkpoint), *options, "--num-resamples", "20"])
     told = json.loads(output.read_text())
     assert told["num_studies"] == 7
-    assert [refusal["study_id"] for refusal in told["refused"]] == [rows[0]["study_id"]]
+    assert [rejection["study_id"] for rejection in told["rejected"]] == [rows[0]["study_id"]]
     printed = " ".join(capsys.readouterr().out.split())
-    assert f"1 studies were refused, first {rows[0]['study_id']}" in printed
+    assert f"1 studies were rejected, first {rows[0]['study_id']}" in printed
     assert "'bacterial pneumonia' (3 studies) against 'viral pneumonia' (4)" in printed
 
 
@@ -170,7 +170,7 @@ def test_a_study_whose_picture_is_broken_is_refused_and_the_others_are_judged(
         (("", "viral"), "--statements has an empty one"),
     ],
 )
-def test_statements_that_cannot_be_told_apart_are_refused(statements, message):
+def test_statements_that_cannot_be_told_apart_are_rejected(statements, message):
     with pytest.raises(ValueError, match=message):
         StatementsConfig(checkpoint="c", dataset="d", statements=statements)
 
@@ -182,13 +182,13 @@ def test_statements_that_cannot_be_told_apart_are_refused(statements, message):
         ("test", "has no studies in its test split"),
     ],
 )
-def test_a_split_without_such_reports_is_refused(split, message, stating, tiny_checkpoint):
+def test_a_split_without_such_reports_is_rejected(split, message, stating, tiny_checkpoint):
     statements = ["--statements", "fungal pneumonia", "viral pneumonia"]
     with pytest.raises(ValueError, match=message):
         main(["--checkpoint", str(tiny_checkpoint), "--dataset", str(stating), "--split", split, *statements])
 
 
-def test_a_model_that_writes_no_reports_is_refused(stating, build_model, tiny_tokenizer, tmp_path):
+def test_a_model_that_writes_no_reports_is_rejected(stating, build_model, tiny_tokenizer, tmp_path):
     model = build_model(writes_reports=False)
     save_checkpoint(
         tmp_path / "silent", Checkpoint(model=model, tokenizer=tiny_tokenizer, calibration=Calibration(num_studies=1))

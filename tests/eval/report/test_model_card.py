@@ -36,7 +36,7 @@ def system(value):
 DOCUMENT = {
     "verdict": {"image": "The reports depend on the image.", "facts": ["391 different reports for 336 patients."]},
     "run": {"dataset": "runs/studies", "split": "test"},
-    "studies": {"given": 430, "written": 427, "refused": 3},
+    "studies": {"given": 430, "written": 427, "rejected": 3},
     "convention": "uncertain counts as positive",
     "systems": {name: system(value) for name, value in MACRO_F1.items()},
 }
@@ -46,8 +46,8 @@ def learned(source, license, number=10, split="train"):
     return LearnedStudies(split=split, source=source, license=license, num_studies=number, num_with_report=number)
 
 
-MADE_UP, KERMANY = learned("synthetic", "Apache-2.0", 3000), learned("kermany", "CC BY 4.0", 4100)
-BASE = TrainingRun(program="train/finetune.py", what="all weights trained, epochs: 4 of reports", studies=(MADE_UP,))
+SYNTHETIC, KERMANY = learned("synthetic", "Apache-2.0", 3000), learned("kermany", "CC BY 4.0", 4100)
+BASE = TrainingRun(program="train/finetune.py", what="all weights trained, epochs: 4 of reports", studies=(SYNTHETIC,))
 LAST = TrainingRun(program="train/finetune.py", what="LoRA of rank 16, epochs: 1 of reports", studies=(KERMANY,))
 
 
@@ -76,7 +76,7 @@ def test_the_card_tells_data_licences_scores_limits_and_commands(checkpoint, tmp
     recipe = tmp_path / "rebuild.sh"
     recipe.write_text("python -m data.prepare synthetic --out x\n")
     notes = tmp_path / "notes.md"
-    notes.write_text("- It cannot read 2 patients on one picture.\n")
+    notes.write_text("- It cannot read 2 patients on one image.\n")
     card = write(checkpoint, "--results", results, "--recipe", recipe, "--notes", notes)
     assert f"# {SHIPPED}" in card
     assert "license_name: Apache-2.0; CC BY 4.0" in card
@@ -84,7 +84,7 @@ def test_the_card_tells_data_licences_scores_limits_and_commands(checkpoint, tmp
     assert "| 2 | train | kermany | CC BY 4.0 | 4,100 | 4,100 |" in card
     assert "Daniel Kermany, Kang Zhang, Michael Goldbaum" in card
     assert "It has seen no adult reports with real images" in card
-    assert "### Made-up test studies" in card
+    assert "### Synthetic test studies" in card
     assert "427 of 430 studies" in card
     assert "**The reports depend on the image.**\n\n- 391 different reports for 336 patients." in card
     assert "| model | .588 [.538, .638] |" in card
@@ -92,12 +92,12 @@ def test_the_card_tells_data_licences_scores_limits_and_commands(checkpoint, tmp
     assert "| nearest neighbour | .673 [.623, .723] |" in card
     assert "| Pneumothorax | 57 | .588 [.538, .638] | .588 [.538, .638] |" in card
     assert "python -m data.prepare synthetic --out x" in card
-    assert "- It cannot read 2 patients on one picture." in card
+    assert "- It cannot read 2 patients on one image." in card
     assert "sigmoid(logit / 1.500), a temperature that 10 validation studies chose" in card
 
 
 def test_its_last_command_writes_it_again(checkpoint, tmp_path):
-    results = evaluation(checkpoint, tmp_path / "made-up studies.json")
+    results = evaluation(checkpoint, tmp_path / "synthetic studies.json")
     card = write(checkpoint, "--results", results)
     again = tmp_path / "again.md"
     program.main([*last_command(card), "--output", str(again)])
@@ -128,7 +128,7 @@ def test_statements_that_were_weighed_have_a_section(checkpoint, tmp_path):
         "num_patients": 11,
         "num_stating": [8, 4],
         "num_left_out": 3,
-        "refused": [],
+        "rejected": [],
         **dict.fromkeys(("auroc", "auroc_shuffled", "difference"), estimate(0.8123)),
         "lead_ins": ["Findings: There is"],
         "share_of_reports": 1.0,
@@ -141,7 +141,7 @@ def test_statements_that_were_weighed_have_a_section(checkpoint, tmp_path):
     assert "AUROC: 0.812 [0.762, 0.862]" in card
 
 
-def test_figures_of_another_checkpoint_are_refused(checkpoint, tmp_path):
+def test_figures_of_another_checkpoint_are_rejected(checkpoint, tmp_path):
     path = evaluation(checkpoint, tmp_path / "other.json")
     document = json.loads(path.read_text())
     document["run"]["checkpoint_hash"] = "0123456789abcdef"
@@ -172,7 +172,7 @@ def test_what_cannot_be_used_is_named(checkpoint, tmp_path, flag, content, messa
 
 
 def test_what_a_source_that_is_not_known_lacks_is_not_claimed(checkpoint):
-    save_lineage(checkpoint, Lineage(runs=(replace(LAST, studies=(MADE_UP, learned("our hospital", ""))),)))
+    save_lineage(checkpoint, Lineage(runs=(replace(LAST, studies=(SYNTHETIC, learned("our hospital", ""))),)))
     card = write(checkpoint)
     assert "no adult reports with real images" not in card
     assert "our hospital: as its licence asks." in card
@@ -199,7 +199,7 @@ def test_the_record_of_the_data_changes_nothing_of_what_the_checkpoint_is(checkp
 
 
 def test_the_page_shows_the_card_whole(checkpoint, tmp_path):
-    write(checkpoint, "--results", evaluation(checkpoint, tmp_path / "made-up.json"))
+    write(checkpoint, "--results", evaluation(checkpoint, tmp_path / "synthetic.json"))
     html = shown_card(checkpoint)
     assert "<h4>What it cannot do</h4>" in html
     assert html.count("<table>") == 4

@@ -73,7 +73,7 @@ def make_document(predictions: list[Prediction], checkpoint: str = "runs/mine", 
             "max_new_tokens": 128,
             "num_beams": 1,
         },
-        studies={"given": 12, "written": 12, "refused": 0},
+        studies={"given": 12, "written": 12, "rejected": 0},
         control_reports={"constant sentence": EVIL},
         bootstrap={"num_resamples": 50, "seed": 0},
         notes=[],
@@ -89,7 +89,7 @@ def document():
 @pytest.fixture(scope="module")
 def page(document):
     images = [Image.new("L", (600, 300), 90)]
-    panels = [HeatPanel(finding=4, picture=Image.new("RGB", (60, 30)), boxes=((0.5, 0.25, 0.75, 1.0),))]
+    panels = [HeatPanel(finding=4, image=Image.new("RGB", (60, 30)), boxes=((0.5, 0.25, 0.75, 1.0),))]
     studies = [page_study(images, one, label_by_word, heat_panels=panels, group=WORST) for one in make_predictions(3)]
     return render_page(document, studies)
 
@@ -136,9 +136,9 @@ def text_of(page: str) -> str:
 
 def test_the_page_needs_nothing_from_outside(page):
     addresses = parse(page).addresses
-    pictures = [address for address in addresses if not address.startswith("#")]
-    assert len(pictures) == 6
-    assert all(address.startswith("data:image/webp;base64,") for address in pictures)
+    images = [address for address in addresses if not address.startswith("#")]
+    assert len(images) == 6
+    assert all(address.startswith("data:image/webp;base64,") for address in images)
     assert "@import" not in page
     assert "url(" not in page
 
@@ -235,10 +235,10 @@ def test_empty_reports_are_counted():
     assert "1 reports are empty" in text_of(render_page(make_document(some), []))
 
 
-def test_refused_studies_are_listed_with_their_reason():
-    refused = [{"study_id": EVIL, "reason": "broken.png: no picture"}]
-    text = text_of(render_page(make_document(make_predictions(), refused=refused), []))
-    assert f"{EVIL} broken.png: no picture" in text
+def test_rejected_studies_are_listed_with_their_reason():
+    rejected = [{"study_id": EVIL, "reason": "broken.png: no image"}]
+    text = text_of(render_page(make_document(make_predictions(), rejected=rejected), []))
+    assert f"{EVIL} broken.png: no image" in text
 
 
 def test_predictions_without_probabilities_have_a_page_that_says_so():

@@ -65,7 +65,7 @@ def report(tmp_path_factory):
         document["systems"][f"another control {number}"] = document["systems"]["shuffled images"]
     images = [Image.new("L", (300, 360), 90), Image.new("L", (300, 360), 40)]
     panels = [
-        HeatPanel(finding=finding, picture=Image.new("RGB", (300, 360), "orange"), boxes=((0.1, 0.1, 0.5, 0.5),))
+        HeatPanel(finding=finding, image=Image.new("RGB", (300, 360), "orange"), boxes=((0.1, 0.1, 0.5, 0.5),))
         for finding in (4, 9)
     ]
     studies = [
@@ -123,7 +123,7 @@ def test_text_stands_out_from_its_ground(visit, color_scheme):
     assert page.evaluate(CONTRASTS) == []
 
 
-def test_the_verdict_and_its_picture_are_in_the_first_view(visit):
+def test_the_verdict_and_its_image_are_in_the_first_view(visit):
     page = visit()
     expect(page.locator("h1")).to_be_in_viewport(ratio=1)
     expect(page.locator(".verdict svg.points").first).to_be_in_viewport(ratio=1)
@@ -156,10 +156,10 @@ def test_a_box_lies_on_its_heatmap(visit):
     page = visit()
     study = page.locator(".study").first
     study.get_by_label("Edema").check()
-    picture, box = (study.locator(f".heat-1 {name}").bounding_box() for name in ("img", "rect"))
-    assert box["x"] - picture["x"] == pytest.approx(0.1 * picture["width"], abs=3)
-    assert box["width"] == pytest.approx(0.4 * picture["width"], abs=4)
-    assert box["height"] == pytest.approx(0.4 * picture["height"], abs=4)
+    image, box = (study.locator(f".heat-1 {name}").bounding_box() for name in ("img", "rect"))
+    assert box["x"] - image["x"] == pytest.approx(0.1 * image["width"], abs=3)
+    assert box["width"] == pytest.approx(0.4 * image["width"], abs=4)
+    assert box["height"] == pytest.approx(0.4 * image["height"], abs=4)
 
 
 def test_on_paper_every_heatmap_is_shown_and_nothing_is_cut(visit):

@@ -19,8 +19,8 @@ def _record(name, value, *, group="ablations", pneumonia=False, differences=None
         "shuffled images": {"metrics": {"macro_f1": _estimate(0.12)}},
         "nearest neighbour": {"metrics": {"macro_f1": _estimate(0.3), "cider": _estimate(0.31)}},
     }
-    judged = {"dataset": "runs/made_up", "split": "test", "num_studies": 400, "systems": systems}
-    evaluations = {"made-up": judged | {"differences": {"full": differences} if differences else {}}}
+    judged = {"dataset": "runs/synthetic", "split": "test", "num_studies": 400, "systems": systems}
+    evaluations = {"synthetic": judged | {"differences": {"full": differences} if differences else {}}}
     if pneumonia:
         found = {"finding": "Pneumonia", "auroc": _estimate(0.97), "accuracy": _estimate(0.9)}
         systems = {"model": {"metrics": {}, "per_finding": [{"finding": "Edema"}, found]}}
@@ -67,7 +67,7 @@ def test_without_pneumonia_x_rays_there_are_no_columns_of_them():
 
 def test_paired_differences_to_the_full_recipe_have_a_table():
     records = [_record("full", 0.6), _record("lstm", 0.5, differences={"macro_f1": _estimate(-0.2)})]
-    assert "| lstm | made-up | -.200 [-.300, -.100] | – | – | – |" in ablation_section("ablations", records)
+    assert "| lstm | synthetic | -.200 [-.300, -.100] | – | – | – |" in ablation_section("ablations", records)
 
 
 def test_growth_is_told_by_size_and_number_beside_the_nearest_neighbour():
@@ -82,7 +82,7 @@ def test_growth_is_told_by_size_and_number_beside_the_nearest_neighbour():
     assert "(growth.svg)" in page
 
 
-def test_a_folder_of_experiments_becomes_tables_and_a_picture_that_is_the_same_each_time(tmp_path):
+def test_a_folder_of_experiments_becomes_tables_and_an_image_that_is_the_same_each_time(tmp_path):
     records = [
         _record(f"{number}-nano", 0.4, group="growth", num_studies=number, encoder="cnn", decoder="nano")
         for number in (500, 2000)
@@ -91,16 +91,16 @@ def test_a_folder_of_experiments_becomes_tables_and_a_picture_that_is_the_same_e
         path = tmp_path / "saved" / record["group"] / f"{record['name']}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(record))
-    pictures = []
+    images = []
     for _ in range(2):
         results.main([str(tmp_path / "saved"), "--output", str(tmp_path / "page.md")])
-        pictures.append((tmp_path / "growth.svg").read_bytes())
+        images.append((tmp_path / "growth.svg").read_bytes())
     page = (tmp_path / "page.md").read_text()
     assert page.index("## Ablations") < page.index("## Growth")
-    assert pictures[0] == pictures[1]
-    picture = pictures[0].decode()
-    assert "GPT-2 nano: nearest training study" in picture
-    assert "2,000" in picture
+    assert images[0] == images[1]
+    image = images[0].decode()
+    assert "GPT-2 nano: nearest training study" in image
+    assert "2,000" in image
 
 
 def test_a_file_of_another_kind_is_named(tmp_path):

@@ -59,7 +59,7 @@ def test_where_there_are_too_few_other_patients_the_rest_is_empty():
     assert np.isnan(found.similarities[0, 1])
 
 
-def test_queries_of_another_width_are_refused():
+def test_queries_of_another_width_are_rejected():
     with pytest.raises(ValueError, match=r"queries are \(1, 3\) but the index has features of width 2"):
         ask(make_index([[1, 0]]), [[1, 0, 0]])
 

@@ -26,19 +26,19 @@ def write(folder, *, origin="o", num_cases=4):
     ids = ("a", "b", "c", "d")
     save_index(folder / INDEX_FILE, FeatureIndex(features=features, study_ids=ids, subject_ids=ids, origin="o"))
     reports = ["", "Impression: Ödem.", "third", "fourth"][:num_cases]
-    save_cases(folder, origin=origin, pictures=[b"1", b"22", b"", b"4444"][:num_cases], reports=reports)
+    save_cases(folder, origin=origin, images=[b"1", b"22", b"", b"4444"][:num_cases], reports=reports)
 
 
-def test_the_nearest_studies_come_first_with_their_own_picture_and_report(tmp_path):
+def test_the_nearest_studies_come_first_with_their_own_image_and_report(tmp_path):
     write(tmp_path)
     found = load_similar_cases(tmp_path).find(np.array([0.0, 4.0, 0.0, 3.0]), number=2)
-    assert [(case.study_id, case.report, case.picture) for case in found] == [
+    assert [(case.study_id, case.report, case.image) for case in found] == [
         ("b", "Impression: Ödem.", b"22"),
         ("d", "fourth", b"4444"),
     ]
     assert [case.similarity for case in found] == pytest.approx([0.8, 0.6], abs=1e-3)
     everything = load_similar_cases(tmp_path).find(np.array([1.0, 0.5, 0.25, 0.1]), number=9)
-    assert [(case.study_id, case.report, case.picture) for case in everything[::2]] == [
+    assert [(case.study_id, case.report, case.image) for case in everything[::2]] == [
         ("a", "", b"1"),
         ("c", "third", b""),
     ]
@@ -57,9 +57,9 @@ def test_the_program_puts_training_studies_into_the_checkpoint(checkpoint, small
     assert case.study_id == study["study_id"]
     assert case.similarity == pytest.approx(1, abs=1e-3)
     assert case.report == compose_report(findings=study["findings"], impression=study["impression"])
-    picture = Image.open(io.BytesIO(case.picture))
-    assert (picture.format, picture.size) == ("WEBP", study["images"][0].size)
-    difference = np.abs(np.asarray(picture.convert("L"), float) - np.asarray(study["images"][0], float))
+    image = Image.open(io.BytesIO(case.image))
+    assert (image.format, image.size) == ("WEBP", study["images"][0].size)
+    difference = np.abs(np.asarray(image.convert("L"), float) - np.asarray(study["images"][0], float))
     assert difference.mean() < 12
 
 
@@ -76,7 +76,7 @@ def test_fewer_studies_are_drawn_and_identities_taken_out(checkpoint, small_data
 
 
 @pytest.mark.parametrize("wrong", [{"origin": "another"}, {"num_cases": 3}])
-def test_files_that_do_not_belong_together_are_refused(tmp_path, wrong):
+def test_files_that_do_not_belong_together_are_rejected(tmp_path, wrong):
     write(tmp_path, **wrong)
     with pytest.raises(ValueError, match=r"similar_cases\.safetensors does not belong to .*again by python -m"):
         load_similar_cases(tmp_path)
@@ -92,7 +92,7 @@ def test_damaged_files_are_named(tmp_path):
         load_similar_cases(tmp_path)
 
 
-def test_features_of_another_model_are_refused(tmp_path):
+def test_features_of_another_model_are_rejected(tmp_path):
     write(tmp_path)
     with pytest.raises(ValueError, match="index has features of width 4"):
         load_similar_cases(tmp_path).find(np.ones(7))

@@ -35,7 +35,7 @@ def label_by_name(report: str) -> tuple[int, ...]:
     return tuple(int(name in report.lower()) for name in NAMES)
 
 
-def made_up(num_studies: int, seed: int = 0, error_rate: float = 0.1) -> list[Prediction]:
+def synthetic(num_studies: int, seed: int = 0, error_rate: float = 0.1) -> list[Prediction]:
     random = np.random.default_rng(seed)
     predictions = []
     for study in range(num_studies):
@@ -66,7 +66,7 @@ def of_other_patients(predictions: list[Prediction]) -> list[Prediction]:
     return [dataclasses.replace(own, report=other.report) for own, other in zip(predictions, others, strict=True)]
 
 
-PREDICTIONS = made_up(60)
+PREDICTIONS = synthetic(60)
 SCORES = score_predictions(PREDICTIONS, label_by_name)
 SHUFFLED = score_predictions(of_other_patients(PREDICTIONS), label_by_name, name="shuffled images")
 
@@ -138,13 +138,13 @@ def test_distinct_and_empty_reports_are_counted():
     assert scores.reference_distinct_ratio == 0.25
 
 
-def test_nothing_to_score_is_refused():
+def test_nothing_to_score_is_rejected():
     with pytest.raises(ValueError, match="model: 0 predictions to score"):
         score_predictions([], label_by_name)
 
 
 def test_the_paired_difference_is_narrower_than_the_two_intervals():
-    worse = score_predictions(made_up(60, error_rate=0.12), label_by_name)
+    worse = score_predictions(synthetic(60, error_rate=0.12), label_by_name)
     difference = paired_difference(SCORES, worse, "macro_f1")
     first, second = SCORES.metrics["macro_f1"], worse.metrics["macro_f1"]
     assert difference.value == pytest.approx(first.value - second.value)
@@ -168,7 +168,7 @@ def test_verdict_on_reports_that_depend_on_the_image():
 def test_verdict_on_reports_that_hardly_depend_on_the_image():
     nearly_constant = [
         prediction if number % 12 == 0 else dataclasses.replace(prediction, report="edema. fracture. pneumonia")
-        for number, prediction in enumerate(made_up(400))
+        for number, prediction in enumerate(synthetic(400))
     ]
     scores = score_predictions(nearly_constant, label_by_name)
     shuffled = score_predictions(of_other_patients(nearly_constant), label_by_name, name="shuffled images")
@@ -193,8 +193,8 @@ def test_verdict_when_other_patients_images_do_better():
 
 
 def test_who_does_better_than_the_model_beyond_chance_is_named():
-    weak = score_predictions(made_up(60, error_rate=0.3), label_by_name)
-    close = score_predictions(made_up(60, error_rate=0.31), label_by_name, name="close one")
+    weak = score_predictions(synthetic(60, error_rate=0.3), label_by_name)
+    close = score_predictions(synthetic(60, error_rate=0.31), label_by_name, name="close one")
     others = {"close one": close, "nearest neighbour": SCORES, "shuffled images": SHUFFLED}
     told = beaten_by(weak, others)
     difference = paired_difference(weak, SCORES, "macro_f1")
@@ -238,7 +238,7 @@ def test_verdict_against_the_constant_sentence():
 
 
 def test_what_was_gained_over_a_baseline_is_told_metric_by_metric():
-    worse = score_predictions(made_up(60, error_rate=0.4), label_by_name, name="baseline")
+    worse = score_predictions(synthetic(60, error_rate=0.4), label_by_name, name="baseline")
     findings, sides, wording = baseline_facts(SCORES, worse)
     assert findings.startswith("Better than the baseline in macro-F1 (14): ")
     assert sides.startswith("Better than the baseline in findings on the true side")
@@ -257,7 +257,7 @@ def test_numbers_are_printed_as_the_field_does():
 
 def test_six_hundred_reports_are_scored_with_intervals_in_seconds():
     started = time.process_time()
-    score_predictions(made_up(600), label_by_name)
+    score_predictions(synthetic(600), label_by_name)
     assert time.process_time() - started < 10
 
 

@@ -55,16 +55,16 @@ def test_what_is_sent_becomes_an_edit():
     "broken",
     ["", "null", "[]", "{}", '{"findings": "x"}', sent(Edema="perhaps"), sent(findings=[1])],
 )
-def test_what_is_no_form_is_refused_in_words(broken):
+def test_what_is_no_form_is_rejected_in_words(broken):
     with pytest.raises(ValueError, match="There is no correction to save yet"):
         read_form(broken, key="k", reader="")
 
 
-def test_a_form_of_another_report_is_refused():
+def test_a_form_of_another_report_is_rejected():
     with pytest.raises(ValueError, match="The form is of another report"):
         read_form(sent(reading="old"), key="k", reader="")
 
 
-def test_a_form_without_end_is_refused():
+def test_a_form_without_end_is_rejected():
     with pytest.raises(ValueError, match="more than 20000 characters"):
         read_form(sent(findings=["x" * 20_001]), key="k", reader="")

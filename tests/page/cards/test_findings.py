@@ -103,7 +103,7 @@ def test_without_disagreement_there_is_no_warning():
 
 
 def test_while_the_report_is_written_nothing_is_said_of_it():
-    html = findings_card(Reading(pictures=(), report=replace(REPORT)), CALIBRATED, key="k")
+    html = findings_card(Reading(images=(), report=replace(REPORT)), CALIBRATED, key="k")
     assert set(said_of(html).values()) == {"…"}
 
 

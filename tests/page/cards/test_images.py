@@ -1,4 +1,4 @@
-"""Heat over pictures: it lies where the attention is, and shows while its button is chosen."""
+"""Heat over images: it lies where the attention is, and shows while its button is chosen."""
 
 import base64
 import re

@@ -12,7 +12,7 @@ from page.cards.correction import correction_form
 from page.cards.findings import findings_card
 from page.cards.images import figures
 from page.cards.report import finished_report, growing_report
-from page.study.files import Picture
+from page.study.files import UploadedImage
 from page.study.read import Reading, complete
 from vlm.generator import StudyReport
 from vlm.schema.findings import NUM_FINDINGS
@@ -29,14 +29,14 @@ REPORT = StudyReport(
     token_log_probabilities=(),
     is_truncated=False,
 )
-PICTURE = Picture(name="chest.png", image=Image.new("L", (40, 30), 90), view_position="AP")
+IMAGE = UploadedImage(name="chest.png", image=Image.new("L", (40, 30), 90), view_position="AP")
 CALIBRATED = Calibration(num_studies=120)
 
 
 def reading_of(text, probabilities=(0.5,) * NUM_FINDINGS, thresholds=(0.5,) * NUM_FINDINGS):
-    """A finished reading of PICTURE with such a report."""
+    """A finished reading of IMAGE with such a report."""
     report = replace(REPORT, report=text, finding_probabilities=tuple(probabilities))
-    return complete(Reading(pictures=(PICTURE,), report=report), thresholds)
+    return complete(Reading(images=(IMAGE,), report=report), thresholds)
 
 
 class Tags(HTMLParser):
@@ -59,10 +59,10 @@ class Tags(HTMLParser):
     ("harmless", "attacked"),
     [
         (markup.header("runs/best"), markup.header(ATTACK)),
-        (markup.refusal("too small"), markup.refusal(ATTACK)),
+        (markup.rejection("too small"), markup.rejection(ATTACK)),
         (markup.doubts(["a knee"], is_withheld=True), markup.doubts([ATTACK], is_withheld=True)),
         (markup.saved("done"), markup.saved(ATTACK)),
-        (figures([PICTURE]), figures([replace(PICTURE, name=ATTACK)])),
+        (figures([IMAGE]), figures([replace(IMAGE, name=ATTACK)])),
         (growing_report(REPORT), growing_report(replace(REPORT, findings=ATTACK, impression=ATTACK))),
         (
             finished_report(reading_of("Findings: Clear."), ["long"], key="k"),
@@ -98,9 +98,9 @@ def test_a_model_card_is_one_click_away():
     assert '<details class="model-card"><summary>Model card</summary><p>data</p></details>' in html
 
 
-def test_a_refusal_is_announced():
-    assert 'role="alert"' in markup.refusal("too small")
-    assert 'role="alert"' in markup.saved("no", is_refused=True)
+def test_a_rejection_is_announced():
+    assert 'role="alert"' in markup.rejection("too small")
+    assert 'role="alert"' in markup.saved("no", is_rejected=True)
     assert 'role="status"' in markup.saved("yes")
 
 

@@ -23,7 +23,7 @@ def test_what_is_wider_than_the_page_is_scrolled_by_itself_and_by_keys(tmp_path)
     assert '<pre tabindex="0"><code class="language-sh">make demo' in html
 
 
-def test_html_scripts_and_pictures_of_a_card_are_text_or_nothing(tmp_path):
+def test_html_scripts_and_images_of_a_card_are_text_or_nothing(tmp_path):
     text = f"{ATTACK}\n\n![x](https://example.org/x.png) [bad](javascript:alert(1)) [good](https://example.org)"
     (tmp_path / "README.md").write_text(text)
     tags = Tags(model_card(tmp_path))

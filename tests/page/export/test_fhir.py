@@ -115,7 +115,7 @@ def test_the_patient_is_there_with_identity_alone_and_the_study_always(recorded_
     assert "effectiveDateTime" not in nameless
 
 
-def test_pictures_that_are_not_dicom_need_no_study(recorded_study):
+def test_images_that_are_not_dicom_need_no_study(recorded_study):
     views = tuple(replace(view, identifiers=None) for view in recorded_study.views)
     document = exported(replace(recorded_study, views=views), include_identity=True)
     assert not contained(document, "ImagingStudy")
@@ -135,7 +135,7 @@ def test_who_edited_it_is_named_as_interpreter(recorded_study):
     assert document["resultsInterpreter"] == [{"display": "Dr. Z"}]
 
 
-def test_pictures_of_two_studies_are_refused(recorded_study):
+def test_images_of_two_studies_are_rejected(recorded_study):
     first, second = recorded_study.views
     other = replace(second, identifiers=replace(second.identifiers, study_instance_uid="9.9"))
     with pytest.raises(ValueError, match="belong to 2 studies"):

@@ -80,7 +80,7 @@ def test_an_edited_report_says_by_whom(recorded_study):
         assert "checked by nobody" not in text, format
 
 
-def test_a_format_that_there_is_not_is_refused_by_name(recorded_study):
+def test_a_format_that_there_is_not_is_rejected_by_name(recorded_study):
     with pytest.raises(ValueError, match="no export 'docx'; choose one of text, json, pdf, fhir, sr"):
         take_away(recorded_study, "docx")
 
@@ -94,8 +94,8 @@ def test_the_text_is_laid_out_like_this(recorded_study):
         "Not a medical device: for research and teaching; no diagnosis or treatment may rest on it.\n"
         "\n"
         f"Study:       {recorded_study.pseudonym}\n"
-        "Picture 1:   frontal PA, 40 x 32 pixels\n"
-        "Picture 2:   lateral, 32 x 40 pixels\n"
+        "Image 1:   frontal PA, 40 x 32 pixels\n"
+        "Image 2:   lateral, 32 x 40 pixels\n"
         "Read at:     2026-11-20 15:30 UTC\n"
         "Model:       training/best [0123456789abcdef], cxrscribe 0.1.0\n"
         "\nINDICATION\nMs. ___ has a cough.\n"
@@ -115,7 +115,7 @@ def test_the_text_is_laid_out_like_this(recorded_study):
 def test_the_text_with_identity_has_the_header_first(recorded_study):
     text = export_text(recorded_study, include_identity=True)
     assert "Patient:     DOE, JANE\nPatient ID:  PID4711\nBorn:        1956-07-12\nSex:         F\n" in text
-    assert "Picture 1:   frontal PA, 40 x 32 pixels (jane_doe_front.dcm)\n" in text
+    assert "Image 1:   frontal PA, 40 x 32 pixels (jane_doe_front.dcm)\n" in text
 
 
 def test_probabilities_that_are_not_calibrated_are_not_shown_as_chances(recorded_study):
@@ -151,7 +151,7 @@ def test_json_has_version_1s_keys_and_values(recorded_study):
         *(
             "findings",
             "impression",
-            "pictures",
+            "images",
             "finding_probabilities",
             "findings_not_learned",
             "num_calibration_studies",
@@ -162,7 +162,7 @@ def test_json_has_version_1s_keys_and_values(recorded_study):
     assert document["status"] == "preliminary"
     assert document["read_at"] == "2026-11-20T15:30:00+00:00"
     assert document["model"] == {"name": "training/best", "hash": "0123456789abcdef", "program_version": "0.1.0"}
-    assert document["pictures"][1]["view_position"] == "LL"
+    assert document["images"][1]["view_position"] == "LL"
     assert document["finding_probabilities"][9] == {
         "finding": "Pleural Effusion",
         "probability": 0.9,

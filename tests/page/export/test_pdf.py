@@ -1,4 +1,4 @@
-"""The PDF: its pages, its pictures, and texts that try to be something else."""
+"""The PDF: its pages, its images, and texts that try to be something else."""
 
 from dataclasses import replace
 from io import BytesIO
@@ -41,7 +41,7 @@ def test_one_word_as_long_as_a_page_does_not_break_it(recorded_study):
     assert len(pages_of(record)) > 3
 
 
-def test_it_shows_the_pictures_and_a_heatmap_for_each_finding_called_present(recorded_study):
+def test_it_shows_the_images_and_a_heatmap_for_each_finding_called_present(recorded_study):
     images = [image.image for page in pages_of(recorded_study) for image in page.images]
     sizes = sorted(image.size for image in images)
     # Two views as they are, and twice the second view, where the attention is.
@@ -59,7 +59,7 @@ def test_no_finding_has_no_heatmap(recorded_study):
     assert "Where the model looked" not in pages[0].extract_text()
 
 
-def test_large_pictures_are_stored_small(recorded_study):
+def test_large_images_are_stored_small(recorded_study):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (2000, 1500), dtype=np.uint8))
     views = tuple(replace(view, image=noise) for view in recorded_study.views)
     pages = pages_of(replace(recorded_study, views=views))
@@ -71,7 +71,7 @@ def test_any_number_of_views_fits(recorded_study, number):
     views = tuple(recorded_study.views[index % 2] for index in range(number))
     maps = np.repeat(recorded_study.attention_maps[:, :1], number, axis=1)
     text = text_of(replace(recorded_study, views=views, attention_maps=maps))
-    assert f"Picture {number}: " in text
+    assert f"Image {number}: " in text
 
 
 def test_markup_is_shown_as_text(recorded_study):

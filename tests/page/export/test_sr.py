@@ -1,4 +1,4 @@
-"""The structured report: opened by pydicom and by dcmtk's dsrdump, true to the record, and refused where it must be."""
+"""The structured report: opened by pydicom and dcmtk's dsrdump, equal to the record, rejected where it must be."""
 
 import shutil
 import subprocess
@@ -58,7 +58,7 @@ def test_dsrdump_opens_western_letters_markup_and_backslashes(recorded_study, tm
     assert lines.count(hostile) == 2
 
 
-def test_it_refers_to_the_studys_pictures_by_their_uids(recorded_study):
+def test_it_refers_to_the_studys_images_by_their_uids(recorded_study):
     report = opened(recorded_study)
     assert report.StudyInstanceUID == "1.2.3"
     [study] = report.CurrentRequestedProcedureEvidenceSequence
@@ -116,21 +116,21 @@ def test_sent_twice_it_is_the_same_instance_and_another_text_is_another(recorded
     assert opened(recorded_study, include_identity=True).SOPInstanceUID != first.SOPInstanceUID
 
 
-def test_pictures_that_are_not_dicom_get_no_structured_report(recorded_study):
+def test_images_that_are_not_dicom_get_no_structured_report(recorded_study):
     views = tuple(replace(view, identifiers=None) for view in recorded_study.views)
-    with pytest.raises(ValueError, match="must refer to pictures in an archive, and none of these is DICOM"):
+    with pytest.raises(ValueError, match="must refer to images in an archive, and none of these is DICOM"):
         export_sr(replace(recorded_study, views=views))
 
 
-def test_a_picture_whose_header_lacks_a_uid_is_not_referred_to_and_that_is_said(recorded_study):
+def test_an_image_whose_header_lacks_a_uid_is_not_referred_to_and_that_is_said(recorded_study):
     first, second = recorded_study.views
     lost = replace(second, identifiers=replace(second.identifiers, sop_instance_uid=""))
     report = opened(replace(recorded_study, views=(first, lost)))
     assert len([item for item in items(report) if item.ValueType == "IMAGE"]) == 1
-    assert "Of the 2 pictures that were read, 1 is in DICOM and referred to here." in texts_of(report)
+    assert "Of the 2 images that were read, 1 is in DICOM and referred to here." in texts_of(report)
 
 
-def test_pictures_of_two_patients_get_no_structured_report(recorded_study):
+def test_images_of_two_patients_get_no_structured_report(recorded_study):
     first, second = recorded_study.views
     other = replace(second, identifiers=replace(second.identifiers, patient_id="another"))
     with pytest.raises(ValueError, match="belong to 2 patients by their DICOM headers"):

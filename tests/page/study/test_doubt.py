@@ -1,4 +1,4 @@
-"""Doubts about a picture: what can be seen without a model, what the checkpoint knows, and one reason a picture."""
+"""Doubts about an image: what can be seen without a model, what the checkpoint knows, and one reason an image."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from page.study.files import Picture
+from page.study.files import UploadedImage
 from page.study.read import find_doubts, plain_doubt
 
 
@@ -26,7 +26,7 @@ def written_page():
 
 @dataclass
 class FakeFamiliarity:
-    """Knows how far each picture lies by its first pixel."""
+    """Knows how far each image lies by its first pixel."""
 
     def distances(self, features):
         return features[:, 0]
@@ -36,7 +36,7 @@ class FakeGenerator:
     def __init__(self, familiarity=None):
         self.familiarity = familiarity
 
-    def picture_features(self, images):
+    def image_features(self, images):
         return np.array([[image.getpixel((0, 0)) / 100] for image in images])
 
 
@@ -55,21 +55,21 @@ def test_what_is_no_radiograph_at_first_sight_is_told_by_its_reason(image, reaso
     assert bool(found) == bool(reason)
 
 
-def test_a_picture_beyond_the_limit_is_doubted_with_its_distance():
+def test_an_image_beyond_the_limit_is_doubted_with_its_distance():
     near, far = radiograph(), radiograph()
     near.putpixel((0, 0), 99)
     far.putpixel((0, 0), 250)
-    pictures = [Picture(name="near.png", image=near), Picture(name="far.png", image=far)]
-    [doubt] = find_doubts(pictures, FakeGenerator(FakeFamiliarity()))
-    assert doubt.startswith("far.png: is unlike the pictures that the model was trained on. It lies 2.5 times as far")
-    assert find_doubts(pictures, FakeGenerator()) == ()
+    images = [UploadedImage(name="near.png", image=near), UploadedImage(name="far.png", image=far)]
+    [doubt] = find_doubts(images, FakeGenerator(FakeFamiliarity()))
+    assert doubt.startswith("far.png: is unlike the images that the model was trained on. It lies 2.5 times as far")
+    assert find_doubts(images, FakeGenerator()) == ()
 
 
-def test_each_picture_has_one_reason_the_plainest():
+def test_each_image_has_one_reason_the_plainest():
     blank = Image.new("L", (64, 64), 250)
-    pictures = [
-        Picture(name="blank.png", image=blank),
-        Picture(name="knee.dcm", image=blank, warning="knee.dcm: shows a knee."),
+    images = [
+        UploadedImage(name="blank.png", image=blank),
+        UploadedImage(name="knee.dcm", image=blank, warning="knee.dcm: shows a knee."),
     ]
-    doubts = find_doubts(pictures, FakeGenerator(FakeFamiliarity()))
+    doubts = find_doubts(images, FakeGenerator(FakeFamiliarity()))
     assert doubts == ("blank.png: is blank, all in about one gray level.", "knee.dcm: shows a knee.")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images.pixels import ImageRefused
+from data.images.pixels import ImageRejected
 from page.study.files import entries_of, is_zip, open_zip, read_entry
 
 
@@ -51,7 +51,7 @@ def test_the_files_come_by_name_without_what_systems_put_beside_them(tmp_path):
 def test_a_directory_that_would_fill_the_memory_is_not_opened(tmp_path, monkeypatch, trick):
     content = trick(zipped(tmp_path / "x.zip", {"a.png": png()}).read_bytes())
     monkeypatch.setattr(zipfile, "ZipFile", None)  # would raise another error
-    with pytest.raises(ImageRefused, match=r"x\.zip: holds more than it may"):
+    with pytest.raises(ImageRejected, match=r"x\.zip: holds more than it may"):
         opened(content)
 
 
@@ -59,7 +59,7 @@ def test_more_files_than_it_says_are_counted(tmp_path):
     content = bytearray(zipped(tmp_path / "x.zip", {f"{number}.png": b"" for number in range(4)}).read_bytes())
     end = content.rfind(b"PK\x05\x06")
     content[end + 8 : end + 12] = struct.pack("<HH", 1, 1)
-    with pytest.raises(ImageRefused, match="more than it may"):
+    with pytest.raises(ImageRejected, match="more than it may"):
         opened(bytes(content), max_files=3)
 
 
@@ -68,12 +68,12 @@ def test_a_file_without_a_name_is_passed_over():
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("x.png", b"")
     nameless = content.getvalue().replace(b"x.png", bytes(5))
-    with opened(nameless) as archive, pytest.raises(ImageRefused, match=r"x\.zip: holds no file"):
+    with opened(nameless) as archive, pytest.raises(ImageRejected, match=r"x\.zip: holds no file"):
         entries_of(archive, name="x.zip")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_any_byte_that_is_wrong_reads_or_is_refused(tmp_path, method):
+def test_any_byte_that_is_wrong_reads_or_is_rejected(tmp_path, method):
     whole = zipped(tmp_path / "x.zip", {"a.png": bytes(range(40))}, method).read_bytes()
     for place in range(len(whole)):
         content = whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
@@ -81,8 +81,8 @@ def test_any_byte_that_is_wrong_reads_or_is_refused(tmp_path, method):
             with opened(content) as archive:
                 for entry in entries_of(archive, name="x.zip"):
                     read_entry(archive, entry, name="x.zip")
-        except ImageRefused as refused:
-            assert "x.zip" in str(refused)
+        except ImageRejected as rejected:
+            assert "x.zip" in str(rejected)
 
 
 def test_a_zip_is_known_by_its_content():

@@ -7,9 +7,9 @@ import pytest
 
 from data.images.dicom_identifiers import DicomIdentifiers
 from data.reports.labeler.labeler import label_report
-from page.study.files import Picture, read_study_files
+from page.study.files import UploadedImage, read_study_files
 from page.study.read import Reading, choose_views, complete, read_files, read_study
-from tests.page.study.test_picture import GRAY, dicom  # noqa: F401 (a fixture)
+from tests.page.study.test_image import GRAY, dicom  # noqa: F401 (a fixture)
 from vlm.checkpoint.store import load_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 from vlm.schema.findings import FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE
@@ -23,10 +23,10 @@ def generator(tiny_checkpoint):
 
 
 @pytest.fixture
-def two_files(tmp_path, pictures):
+def two_files(tmp_path, images):
     paths = [tmp_path / "frontal.png", tmp_path / "side.png"]
-    for path, picture in zip(paths, pictures, strict=False):
-        picture.save(path)
+    for path, image in zip(paths, images, strict=False):
+        image.save(path)
     return paths
 
 
@@ -43,25 +43,25 @@ def written(text, probabilities):
     )
 
 
-def test_a_reading_grows_to_what_the_generator_says_of_all_views(generator, two_files, pictures):
+def test_a_reading_grows_to_what_the_generator_says_of_all_views(generator, two_files, images):
     *growing, last = read_files(generator, two_files, views=["PA", "lateral"], indication="cough", options=SHORT)
     [expected] = generator.generate(
-        [pictures[:2]], view_positions=[["PA", "LATERAL"]], indications=["cough"], options=SHORT
+        [images[:2]], view_positions=[["PA", "LATERAL"]], indications=["cough"], options=SHORT
     )
     assert not any(reading.is_done for reading in growing)
     assert len(growing) >= 2
     assert last.is_done
     assert last.report.report == expected.report != ""
     assert last.report.finding_probabilities == pytest.approx(expected.finding_probabilities, abs=1e-6)
-    assert [picture.name for picture in last.pictures] == ["frontal.png", "side.png"]
+    assert [image.name for image in last.images] == ["frontal.png", "side.png"]
 
 
-def test_a_chosen_view_serves_one_picture_each_or_all(pictures, two_files):
+def test_a_chosen_view_serves_one_image_each_or_all(images, two_files):
     read = read_study_files(two_files)
-    assert [picture.view_position for picture in choose_views(read, ["AP", "lateral"])] == ["AP", "LATERAL"]
-    assert [picture.view_position for picture in choose_views(read, ["AP"])] == ["AP", "AP"]
-    assert [picture.view_position for picture in choose_views(read, [])] == ["UNKNOWN", "UNKNOWN"]
-    with pytest.raises(ValueError, match="3 view positions for 2 pictures; give one each, or one for all"):
+    assert [image.view_position for image in choose_views(read, ["AP", "lateral"])] == ["AP", "LATERAL"]
+    assert [image.view_position for image in choose_views(read, ["AP"])] == ["AP", "AP"]
+    assert [image.view_position for image in choose_views(read, [])] == ["UNKNOWN", "UNKNOWN"]
+    with pytest.raises(ValueError, match="3 view positions for 2 images; give one each, or one for all"):
         choose_views(read, ["AP"] * 3)
 
 
@@ -80,14 +80,14 @@ def test_what_no_chest_radiograph_is_gets_its_report_only_on_request(generator, 
 @pytest.mark.parametrize(
     ("uids", "is_doubted"), [(("1.2.3", "1.2.4"), True), (("1.2.3", "1.2.3"), False), (("1.2.3", ""), False)]
 )
-def test_pictures_of_two_dicom_studies_are_not_read_as_one_unasked(generator, pictures, uids, is_doubted):
+def test_images_of_two_dicom_studies_are_not_read_as_one_unasked(generator, images, uids, is_doubted):
     views = [
-        Picture(name=f"{number}.dcm", image=picture, identifiers=DicomIdentifiers(study_instance_uid=uid))
-        for number, (picture, uid) in enumerate(zip(pictures, uids, strict=False))
+        UploadedImage(name=f"{number}.dcm", image=image, identifiers=DicomIdentifiers(study_instance_uid=uid))
+        for number, (image, uid) in enumerate(zip(images, uids, strict=False))
     ]
     *_, last = read_study(generator, views, options=SHORT)
     assert last.is_withheld == is_doubted
-    assert ("The pictures are of 2 different DICOM studies" in " ".join(last.doubts)) == is_doubted
+    assert ("The images are of 2 different DICOM studies" in " ".join(last.doubts)) == is_doubted
     assert "1.2.4" not in " ".join(last.doubts)
 
 
@@ -95,7 +95,7 @@ def test_the_report_is_held_against_itself_and_the_probabilities():
     text = "Findings: Small left pleural effusion. The heart is enlarged. Impression: No pleural effusion."
     probabilities = np.full(NUM_FINDINGS, 0.1)
     probabilities[FINDING_INDEX["Cardiomegaly"]] = probabilities[FINDING_INDEX["Edema"]] = 0.9
-    done = complete(Reading(pictures=(), report=written(text, probabilities)), (0.5,) * NUM_FINDINGS)
+    done = complete(Reading(images=(), report=written(text, probabilities)), (0.5,) * NUM_FINDINGS)
     assert done.labels == label_report(text)
     assert done.labels[FINDING_INDEX["Cardiomegaly"]] == POSITIVE != NEGATIVE
     disagreeing = {index for index, disagrees in enumerate(done.disagrees) if disagrees}
@@ -108,7 +108,7 @@ def test_the_report_is_held_against_itself_and_the_probabilities():
 def test_nothing_is_held_against_a_finding_that_nobody_told_the_model_of():
     probabilities = np.full(NUM_FINDINGS, 0.1)
     probabilities[FINDING_INDEX["Edema"]], probabilities[FINDING_INDEX["Fracture"]] = 0.9, 0.52
-    reading = Reading(pictures=(), report=written("Findings: The heart is enlarged.", probabilities))
+    reading = Reading(images=(), report=written("Findings: The heart is enlarged.", probabilities))
     known = [finding not in ("Edema", "Fracture") for finding in FINDING_INDEX]
     done = complete(reading, (0.5,) * NUM_FINDINGS, known)
     assert {index for index, disagrees in enumerate(done.disagrees) if disagrees} == {FINDING_INDEX["Cardiomegaly"]}
@@ -116,10 +116,10 @@ def test_nothing_is_held_against_a_finding_that_nobody_told_the_model_of():
     assert done.report.finding_probabilities == tuple(probabilities)
 
 
-def test_a_model_without_reports_only_classifies(tiny_checkpoint, pictures):
+def test_a_model_without_reports_only_classifies(tiny_checkpoint, images):
     checkpoint = load_checkpoint(tiny_checkpoint)
     checkpoint.model.config = replace(checkpoint.model.config, writes_reports=False)
-    steps = list(read_study(ReportGenerator(checkpoint), [Picture(name="a", image=pictures[0])]))
+    steps = list(read_study(ReportGenerator(checkpoint), [UploadedImage(name="a", image=images[0])]))
     assert all(step.only_classifies and step.report.report == "" for step in steps)
     assert steps[-1].is_done
     assert not any(steps[-1].disagrees)
@@ -128,23 +128,23 @@ def test_a_model_without_reports_only_classifies(tiny_checkpoint, pictures):
 
 def test_talk_of_a_prior_study_is_found():
     text = "Findings: The heart is unchanged compared to the prior study."
-    done = complete(Reading(pictures=(), report=written(text, [0.1] * NUM_FINDINGS)), (0.5,) * NUM_FINDINGS)
+    done = complete(Reading(images=(), report=written(text, [0.1] * NUM_FINDINGS)), (0.5,) * NUM_FINDINGS)
     assert done.prior_sentences == ("The heart is unchanged compared to the prior study.",)
 
 
 def test_a_report_without_a_word_says_nothing_of_any_finding():
-    done = complete(Reading(pictures=(), report=written("", [0.9] * NUM_FINDINGS)), (0.5,) * NUM_FINDINGS)
+    done = complete(Reading(images=(), report=written("", [0.9] * NUM_FINDINGS)), (0.5,) * NUM_FINDINGS)
     assert set(done.labels) == {0}
     assert not any(done.disagrees)
     assert done.sentences == ()
 
 
-def test_an_endless_indication_is_refused(generator, two_files):
+def test_an_endless_indication_is_rejected(generator, two_files):
     with pytest.raises(ValueError, match="the indication has 1001 characters; shorten it to 1000"):
         list(read_files(generator, two_files, indication="x" * 1001))
 
 
-def test_without_a_picture_it_says_what_to_do(generator):
+def test_without_an_image_it_says_what_to_do(generator):
     with pytest.raises(ValueError, match="choose a file"):
         list(read_study(generator, []))
     with pytest.raises(ValueError, match="choose a file"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from page.export.formats import take_away
-from page.study.files import Picture
+from page.study.files import UploadedImage
 from page.study.read import Reading, read_study
 from page.study.record import model_identity, study_record, without_identity
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -23,10 +23,10 @@ def generator(tiny_checkpoint):
 
 
 @pytest.fixture(scope="module")
-def reading(generator, pictures):
+def reading(generator, images):
     views = [
-        Picture(name="a\x00<b>\u202e.png", image=pictures[0], view_position="PA"),
-        Picture(name="b", image=pictures[1]),
+        UploadedImage(name="a\x00<b>\u202e.png", image=images[0], view_position="PA"),
+        UploadedImage(name="b", image=images[1]),
     ]
     *_, done = read_study(
         generator, views, indication="Cough\x07 & fever", options=GenerationOptions(max_new_tokens=20)
@@ -88,7 +88,7 @@ def test_other_weights_are_another_model(generator, build_model, tiny_tokenizer,
     assert model_identity(other).hash != model_identity(generator).hash
 
 
-def test_a_heatmap_is_the_picture_with_color_where_the_finding_looked(reading, generator):
+def test_a_heatmap_is_the_image_with_color_where_the_finding_looked(reading, generator):
     record = study_record(reading, generator, model_identity(generator), read_at=NOW)
     heated = record.heatmap("Cardiomegaly", 1)
     assert heated.size == record.views[1].image.size
@@ -119,7 +119,7 @@ def test_doubts_contradictions_and_a_broken_off_report_are_warnings(reading, gen
 
 def test_a_report_that_is_not_finished_cannot_be_recorded(reading, generator):
     identity = model_identity(generator)
-    for unfinished in (replace(reading, is_done=False), Reading(pictures=reading.pictures, is_done=True)):
+    for unfinished in (replace(reading, is_done=False), Reading(images=reading.images, is_done=True)):
         with pytest.raises(ValueError, match="there is no finished report"):
             study_record(unfinished, generator, identity, read_at=NOW)
     with pytest.raises(ValueError, match="has no time zone"):
@@ -130,8 +130,8 @@ def test_without_identity_nothing_names_the_patient(recorded_study):
     doubtful = replace(recorded_study, warnings=("jane_doe_side.dcm: is no radiograph. Doe; PID4711",))
     nameless = without_identity(doubtful)
     assert nameless.indication == "Ms. ___ has a cough."
-    assert nameless.warnings == ("picture 2: is no radiograph. ___; ___",)
-    assert [view.name for view in nameless.views] == ["picture 1", "picture 2"]
+    assert nameless.warnings == ("image 2: is no radiograph. ___; ___",)
+    assert [view.name for view in nameless.views] == ["image 1", "image 2"]
     assert nameless.findings == recorded_study.findings
     assert nameless.source.study_instance_uid == "1.2.3"
     assert nameless.source.personal_words == ()
@@ -143,7 +143,7 @@ def test_a_log_that_prints_a_record_shows_no_header(recorded_study):
     assert "1.2.3" not in repr(recorded_study)
 
 
-def test_pictures_of_two_patients_are_refused(recorded_study):
+def test_images_of_two_patients_are_rejected(recorded_study):
     def second_is_of(**other):
         first, second = recorded_study.views
         return replace(recorded_study, views=(first, replace(second, identifiers=replace(second.identifiers, **other))))
@@ -155,7 +155,7 @@ def test_pictures_of_two_patients_are_refused(recorded_study):
     assert second_is_of(patient_id="").source.patient_id == "PID4711"
 
 
-def test_the_pseudonym_follows_from_the_pictures_alone(recorded_study):
+def test_the_pseudonym_follows_from_the_images_alone(recorded_study):
     renamed = replace(recorded_study, views=tuple(replace(view, name="x") for view in reversed(recorded_study.views)))
     fewer = replace(recorded_study, views=recorded_study.views[:1])
     assert renamed.pseudonym == recorded_study.pseudonym != fewer.pseudonym

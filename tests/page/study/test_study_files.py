@@ -1,30 +1,30 @@
-"""The files of a study: pictures and zips of them, whole, broken and hostile."""
+"""The files of a study: images and zips of them, whole, broken and hostile."""
 
 import numpy as np
 import pytest
 
 import page.study.files
-from data.images.pixels import ImageRefused
+from data.images.pixels import ImageRejected
 from page.study.files import MAX_VIEWS, read_study_files
 from tests.page.study.test_files import png, with_a_directory_too_long, with_a_second_directory, zipped
 
 
-def test_a_zip_gives_its_pictures_by_name_and_leaves_side_files(tmp_path):
+def test_a_zip_gives_its_images_by_name_and_leaves_side_files(tmp_path):
     entries = {"b/side.png": png(5), "a/front.png": png(), "__MACOSX/a/._front.png": b"x", "b/": b"", "DICOMDIR": b"x"}
-    pictures = read_study_files([zipped(tmp_path / "study.zip", entries)])
-    assert [picture.name for picture in pictures] == ["front.png", "side.png"]
-    assert np.asarray(pictures[1].image).max() == 5
+    images = read_study_files([zipped(tmp_path / "study.zip", entries)])
+    assert [image.name for image in images] == ["front.png", "side.png"]
+    assert np.asarray(images[1].image).max() == 5
 
 
-def test_pictures_keep_their_order_beside_a_zip(tmp_path):
+def test_images_keep_their_order_beside_a_zip(tmp_path):
     (tmp_path / "z.png").write_bytes(png())
     paths = [tmp_path / "z.png", zipped(tmp_path / "a.zip", {"a.png": png()})]
-    assert [picture.name for picture in read_study_files(paths)] == ["z.png", "a.png"]
+    assert [image.name for image in read_study_files(paths)] == ["z.png", "a.png"]
 
 
 def test_names_that_climb_out_of_a_zip_are_names_only(tmp_path):
-    [picture] = read_study_files([zipped(tmp_path / "study.zip", {"../../etc/chest.png": png()})])
-    assert picture.name == "chest.png"
+    [image] = read_study_files([zipped(tmp_path / "study.zip", {"../../etc/chest.png": png()})])
+    assert image.name == "chest.png"
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["study.zip"]
 
 
@@ -37,23 +37,23 @@ def test_names_that_climb_out_of_a_zip_are_names_only(tmp_path):
             {f"{number}.txt": b"" for number in range(201)},
             "study.zip: holds more than the 200 files that the zip of one study may have",
         ),
-        ({"notes.txt": b"no picture"}, "notes.txt: its content is none of PNG"),
+        ({"notes.txt": b"no image"}, "notes.txt: its content is none of PNG"),
         ({"inner.zip": b"PK\x03\x04"}, "inner.zip in study.zip: is a zip within a zip; unpack it first"),
         ({"bomb.png": bytes(3000)}, "bomb.png in study.zip: has 3000 bytes; the limit is 2000"),
     ],
 )
-def test_zips_that_cannot_be_used_are_refused_by_name(tmp_path, monkeypatch, entries, problem):
+def test_zips_that_cannot_be_used_are_rejected_by_name(tmp_path, monkeypatch, entries, problem):
     monkeypatch.setattr(page.study.files, "MAX_FILE_BYTES", 2000)
-    with pytest.raises(ImageRefused) as refused:
+    with pytest.raises(ImageRejected) as rejected:
         read_study_files([zipped(tmp_path / "study.zip", entries)])
-    assert str(refused.value).startswith(problem)
+    assert str(rejected.value).startswith(problem)
 
 
 def test_a_zip_that_understates_its_sizes_is_not_unpacked_whole(tmp_path, monkeypatch):
     path = zipped(tmp_path / "study.zip", {"bomb.png": bytes(50_000)})
     content = path.read_bytes()
     path.write_bytes(content.replace((50_000).to_bytes(4, "little"), (900).to_bytes(4, "little")))
-    with pytest.raises(ImageRefused, match=r"bomb\.png|study\.zip"):
+    with pytest.raises(ImageRejected, match=r"bomb\.png|study\.zip"):
         read_study_files([path])
 
 
@@ -63,7 +63,7 @@ def test_an_encrypted_zip_says_what_to_do(tmp_path):
     for start, offset in ((content.find(b"PK\x03\x04"), 6), (content.find(b"PK\x01\x02"), 8)):
         content[start + offset] |= 1
     path.write_bytes(content)
-    with pytest.raises(ImageRefused, match=r"chest\.png in study\.zip: is encrypted; unpack it"):
+    with pytest.raises(ImageRejected, match=r"chest\.png in study\.zip: is encrypted; unpack it"):
         read_study_files([path])
 
 
@@ -71,7 +71,7 @@ def test_an_encrypted_zip_says_what_to_do(tmp_path):
 def test_a_damaged_zip_is_named(tmp_path, damage):
     path = zipped(tmp_path / "study.zip", {"chest.png": png()})
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ImageRefused, match=r"study\.zip: is a damaged zip"):
+    with pytest.raises(ImageRejected, match=r"study\.zip: is a damaged zip"):
         read_study_files([path])
 
 
@@ -80,11 +80,11 @@ def test_a_directory_that_would_fill_the_memory_is_not_opened(tmp_path, monkeypa
     path = zipped(tmp_path / "study.zip", {"chest.png": png()})
     path.write_bytes(trick(path.read_bytes()))
     monkeypatch.setattr(page.study.files.zipfile, "ZipFile", None)  # would raise another error
-    with pytest.raises(ImageRefused, match=r"study\.zip: holds more than the 200 files"):
+    with pytest.raises(ImageRejected, match=r"study\.zip: holds more than the 200 files"):
         read_study_files([path])
 
 
 def test_too_many_files_are_no_study(tmp_path):
     (tmp_path / "chest.png").write_bytes(png())
-    with pytest.raises(ImageRefused, match="more pictures than the 6 that one study may have"):
+    with pytest.raises(ImageRejected, match="more images than the 6 that one study may have"):
         read_study_files([tmp_path / "chest.png"] * 7)

@@ -6,25 +6,25 @@ import page.study.files
 import page.study.worklist
 from page.study.worklist import BroughtFile, brought_files, group_studies
 from tests.page.study.test_files import png, with_a_directory_too_long, with_a_second_directory, zipped
-from tests.page.study.test_picture import dicom  # noqa: F401 (a fixture)
+from tests.page.study.test_image import dicom  # noqa: F401 (a fixture)
 
 
 def studies_in(*sources):
-    with brought_files(sources) as (files, refusals):
+    with brought_files(sources) as (files, rejections):
         return [(study.name, [file.name for file in study.files]) for study in group_studies(files)], [
-            str(refused) for refused in refusals
+            str(rejected) for rejected in rejections
         ]
 
 
-def test_pictures_of_a_sub_folder_are_a_study_and_what_holds_everything_does_not_count(tmp_path):
+def test_images_of_a_sub_folder_are_a_study_and_what_holds_everything_does_not_count(tmp_path):
     names = ["out/a/1.png", "out/a/2.png", "out/b/c/1.png", "out/top.png", "__MACOSX/out/._top.png", "out/.DS_Store"]
-    studies, refusals = studies_in(zipped(tmp_path / "x.zip", dict.fromkeys(names, png())))
+    studies, rejections = studies_in(zipped(tmp_path / "x.zip", dict.fromkeys(names, png())))
     assert studies == [
         ("a", ["out/a/1.png", "out/a/2.png"]),
         ("out/b/c/1.png", ["out/b/c/1.png"]),
         ("out/top.png", ["out/top.png"]),
     ]
-    assert refusals == []
+    assert rejections == []
 
 
 def test_a_zip_of_one_folder_and_a_folder_of_many_hold_a_study_each_file(tmp_path):
@@ -67,21 +67,21 @@ def test_equal_names_in_two_zips_are_two_studies(tmp_path):
 
 def test_what_cannot_be_used_is_named_and_the_others_are_kept(tmp_path):
     (tmp_path / "broken.zip").write_bytes(zipped(tmp_path / "whole.zip", {"a.png": png()}).read_bytes()[:40])
-    studies, refusals = studies_in(
+    studies, rejections = studies_in(
         tmp_path / "broken.zip",
         tmp_path / "gone.png",
         zipped(tmp_path / "none.zip", {"d/": b""}),
         tmp_path / "whole.zip",
     )
     assert [name for name, _ in studies] == ["a.png"]
-    assert refusals == [
+    assert rejections == [
         "broken.zip: is a damaged zip: its end is missing; fetch or export it again",
         "gone.png: is no longer there; bring it again",
         "none.zip: holds no file",
     ]
 
 
-def test_too_many_files_are_refused_before_any_is_read(tmp_path, monkeypatch):
+def test_too_many_files_are_rejected_before_any_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(page.study.worklist, "MAX_FILES", 3)
     four = zipped(tmp_path / "four.zip", {f"{number}.png": png() for number in range(4)})
     assert studies_in(four) == (

@@ -11,9 +11,9 @@ from PIL import Image
 from page.cards.worklist import MAX_SHOWN, worklist_csv, worklist_html, worklist_jsonl
 from page.study.read import read_files
 from page.study.record import ModelIdentity
-from page.study.worklist import DOUBTED, READ, REFUSED, WorklistRow, most_likely_first, read_worklist
+from page.study.worklist import DOUBTED, READ, REJECTED, WorklistRow, most_likely_first, read_worklist
 from page.tabs.worklist import ANY_FINDING, WorklistTab
-from tests.page.study.test_picture import dicom  # noqa: F401 (a fixture)
+from tests.page.study.test_image import dicom  # noqa: F401 (a fixture)
 from tests.page.study.test_study_groups import zipped
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
@@ -34,9 +34,9 @@ def generator(tiny_checkpoint):
     return ReportGenerator.from_pretrained(tiny_checkpoint)
 
 
-def as_png(picture):
+def as_png(image):
     content = io.BytesIO()
-    picture.save(content, "PNG")
+    image.save(content, "PNG")
     return content.getvalue()
 
 
@@ -44,21 +44,21 @@ def rows_of(generator, *sources, **settings):
     return [step.row for step in read_worklist(generator, sources, options=SHORT, **settings) if step.row is not None]
 
 
-def made_up(study="s", state=READ, **probabilities):
+def synthetic(study="s", state=READ, **probabilities):
     told = {name.replace("_", " "): value for name, value in probabilities.items()}
     called = tuple(name for name, value in told.items() if value >= 0.5)
     return WorklistRow(study=study, files=(study,), state=state, probabilities=told, called=called, report=f"R {study}")
 
 
-def test_each_study_gets_the_report_that_it_gets_alone(generator, pictures, tmp_path):
+def test_each_study_gets_the_report_that_it_gets_alone(generator, images, tmp_path):
     archive = zipped(
         tmp_path / "x.zip",
-        {"a/1.png": as_png(pictures[0]), "a/2.png": as_png(pictures[1]), "b.png": as_png(pictures[2])},
+        {"a/1.png": as_png(images[0]), "a/2.png": as_png(images[1]), "b.png": as_png(images[2])},
     )
     paths = []
     for number in range(3):
         paths.append(tmp_path / f"{number}.png")
-        pictures[number].save(paths[-1])
+        images[number].save(paths[-1])
     pair, single = rows_of(generator, archive)
     for row, files in ((pair, paths[:2]), (single, paths[2:])):
         *_, reading = read_files(generator, files, options=SHORT)
@@ -69,18 +69,18 @@ def test_each_study_gets_the_report_that_it_gets_alone(generator, pictures, tmp_
     assert pair.files == ("a/1.png", "a/2.png")
 
 
-def test_a_bad_file_is_a_row_and_costs_nobody_else_a_report(generator, pictures, tmp_path):
+def test_a_bad_file_is_a_row_and_costs_nobody_else_a_report(generator, images, tmp_path):
     entries = {
-        "a/good.png": as_png(pictures[0]),
-        "a/notes.txt": b"no picture",
+        "a/good.png": as_png(images[0]),
+        "a/notes.txt": b"no image",
         "inner.zip": b"PK\x03\x04",
-        "cut.png": as_png(pictures[1])[:60],
+        "cut.png": as_png(images[1])[:60],
         "blank.png": as_png(Image.new("L", (40, 40), 90)),
     }
     rows = {row.study: row for row in rows_of(generator, zipped(tmp_path / "x.zip", entries), tmp_path / "gone.zip")}
     assert {study: row.state for study, row in rows.items()} == {
-        "a": READ, "a/notes.txt": REFUSED, "inner.zip": REFUSED, "cut.png": REFUSED, "blank.png": DOUBTED,
-        "gone.zip": REFUSED,
+        "a": READ, "a/notes.txt": REJECTED, "inner.zip": REJECTED, "cut.png": REJECTED, "blank.png": DOUBTED,
+        "gone.zip": REJECTED,
     }  # fmt: skip
     assert rows["a"].files == ("a/good.png",)
     assert "its content is none of PNG" in rows["a/notes.txt"].reason
@@ -90,13 +90,13 @@ def test_a_bad_file_is_a_row_and_costs_nobody_else_a_report(generator, pictures,
     assert not rows["blank.png"].report
 
 
-def test_a_broken_entry_of_a_zip_is_a_row(generator, pictures, tmp_path):
-    path = zipped(tmp_path / "x.zip", {"a.png": as_png(pictures[0]), "b.png": as_png(pictures[1])})
+def test_a_broken_entry_of_a_zip_is_a_row(generator, images, tmp_path):
+    path = zipped(tmp_path / "x.zip", {"a.png": as_png(images[0]), "b.png": as_png(images[1])})
     content = bytearray(path.read_bytes())
     content[60:70] = bytes(10)
     path.write_bytes(content)
     broken, whole = rows_of(generator, path)
-    assert (broken.study, broken.state) == ("a.png", REFUSED)
+    assert (broken.study, broken.state) == ("a.png", REJECTED)
     assert "a.png" in broken.reason
     assert (whole.study, whole.state) == ("b.png", READ)
 
@@ -111,12 +111,12 @@ def test_doubted_studies_are_read_on_request(generator, tmp_path):
 def test_a_series_of_slices_is_no_study(generator, tmp_path, dicom):  # noqa: F811
     slices = {str(number): dicom(StudyInstanceUID="1.2.3").read_bytes() for number in range(7)}
     [row] = rows_of(generator, zipped(tmp_path / "x.zip", slices))
-    assert (row.state, row.study_uid, len(row.files)) == (REFUSED, "1.2.3", 7)
-    assert row.reason == "has 7 pictures, more than the 6 that one study may have"
+    assert (row.state, row.study_uid, len(row.files)) == (REJECTED, "1.2.3", 7)
+    assert row.reason == "has 7 images, more than the 6 that one study may have"
 
 
-def test_steps_say_how_far_it_is(generator, pictures, tmp_path):
-    archive = zipped(tmp_path / "x.zip", {"1.png": as_png(pictures[0]), "2.png": as_png(pictures[1])})
+def test_steps_say_how_far_it_is(generator, images, tmp_path):
+    archive = zipped(tmp_path / "x.zip", {"1.png": as_png(images[0]), "2.png": as_png(images[1])})
     steps = list(read_worklist(generator, [archive], options=SHORT))
     assert [(step.num_done, step.num_studies, step.row is None) for step in steps] == [
         (0, 2, True),
@@ -129,21 +129,21 @@ def test_steps_say_how_far_it_is(generator, pictures, tmp_path):
 
 def test_the_list_begins_with_the_most_probable_finding():
     rows = [
-        made_up("devices", Support_Devices=0.9, No_Finding=0.8, Edema=0.1),
-        made_up("refused", state=REFUSED),
-        made_up("ill", Edema=0.2, Pneumothorax=0.7),
-        made_up("doubted", state=DOUBTED),
-        made_up("unsure", Edema=0.4),
+        synthetic("devices", Support_Devices=0.9, No_Finding=0.8, Edema=0.1),
+        synthetic("rejected", state=REJECTED),
+        synthetic("ill", Edema=0.2, Pneumothorax=0.7),
+        synthetic("doubted", state=DOUBTED),
+        synthetic("unsure", Edema=0.4),
     ]
-    assert [row.study for row in most_likely_first(rows)] == ["ill", "unsure", "devices", "doubted", "refused"]
+    assert [row.study for row in most_likely_first(rows)] == ["ill", "unsure", "devices", "doubted", "rejected"]
     assert [row.study for row in most_likely_first(rows, "Edema")][:3] == ["unsure", "ill", "devices"]
     assert rows[2].most_probable == "Pneumothorax"
     with pytest.raises(ValueError, match="there is no finding 'Gout'"):
         most_likely_first(rows, "Gout")
 
 
-def test_findings_that_the_model_never_learned_do_not_count(generator, pictures, tmp_path, monkeypatch):
-    pictures[0].save(tmp_path / "a.png")
+def test_findings_that_the_model_never_learned_do_not_count(generator, images, tmp_path, monkeypatch):
+    images[0].save(tmp_path / "a.png")
     labelled = tuple(int(finding == "Pneumonia") * 9 for finding in FINDINGS)
     monkeypatch.setattr(generator, "calibration", Calibration(num_labelled=labelled, thresholds=(0.0001,) * 14))
     [row] = rows_of(generator, tmp_path / "a.png")
@@ -152,8 +152,8 @@ def test_findings_that_the_model_never_learned_do_not_count(generator, pictures,
 
 def test_the_csv_holds_every_row_and_no_formula():
     rows = [
-        made_up("=HYPERLINK(1)", Edema=0.91),
-        WorklistRow(study="@a", files=("+a", "-b"), state=REFUSED, reason='-x, "quoted"'),
+        synthetic("=HYPERLINK(1)", Edema=0.91),
+        WorklistRow(study="@a", files=("+a", "-b"), state=REJECTED, reason='-x, "quoted"'),
     ]
     read = list(csv.DictReader(io.StringIO(worklist_csv(rows, model="m [1]"))))
     assert [row["study"] for row in read] == ["'=HYPERLINK(1)", "'@a"]
@@ -164,19 +164,20 @@ def test_the_csv_holds_every_row_and_no_formula():
 
 def test_json_lines_hold_the_same_in_its_own_types():
     first, second = (
-        json.loads(line) for line in worklist_jsonl([made_up("=é", Edema=0.9), made_up("b")], model="m").splitlines()
+        json.loads(line)
+        for line in worklist_jsonl([synthetic("=é", Edema=0.9), synthetic("b")], model="m").splitlines()
     )
     assert (first["rank"], first["study"], first["Edema"], first["Fracture"]) == (1, "=é", 0.9, None)
     assert (first["called"], second["any_finding"]) == (["Edema"], None)
 
 
 def test_text_from_files_is_text_on_the_page():
-    row = WorklistRow(study="<img src=x>", files=("a",), state=REFUSED, reason="<b>bad</b>")
-    html = worklist_html([row, made_up("<i>", Edema=0.5)])
+    row = WorklistRow(study="<img src=x>", files=("a",), state=REJECTED, reason="<b>bad</b>")
+    html = worklist_html([row, synthetic("<i>", Edema=0.5)])
     assert "<img src=x>" not in html
     assert "<b>bad" not in html
     assert "&lt;img src=x&gt;" in html
-    many = worklist_html([made_up(Edema=0.5)] * (MAX_SHOWN + 3))
+    many = worklist_html([synthetic(Edema=0.5)] * (MAX_SHOWN + 3))
     assert many.count('scope="row"') == MAX_SHOWN
     assert "3 more rows are in the files" in many
 
@@ -189,9 +190,9 @@ def tab(generator, tmp_path):
         return WorklistTab(generator, model, SHORT, folder=tmp_path)
 
 
-def test_the_tab_shows_rows_while_it_reads_and_counts_at_its_end(tab, pictures, tmp_path):
+def test_the_tab_shows_rows_while_it_reads_and_counts_at_its_end(tab, images, tmp_path):
     for number in range(3):
-        pictures[number].save(tmp_path / f"{number}.png")
+        images[number].save(tmp_path / f"{number}.png")
     (tmp_path / "notes.txt").write_text("x")
     *growing, last = tab.read([str(path) for path in sorted(tmp_path.iterdir())], False, ANY_FINDING)
     assert "0 of 4 studies" in growing[0][tab.progress]
@@ -205,17 +206,17 @@ def test_the_tab_shows_rows_while_it_reads_and_counts_at_its_end(tab, pictures, 
     assert file["name"] in told
 
 
-def test_uploads_that_are_removed_meanwhile_are_read_all_the_same(tab, pictures, tmp_path):
+def test_uploads_that_are_removed_meanwhile_are_read_all_the_same(tab, images, tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(2)]
-    for path, picture in zip(paths, pictures, strict=False):
-        picture.save(path)
+    for path, image in zip(paths, images, strict=False):
+        image.save(path)
     steps = tab.read([*map(str, paths), str(tmp_path / "gone.png")], False, ANY_FINDING)
     next(steps)
     for path in paths:
         path.unlink()
     *_, last = steps
     assert [(row.study, row.state) for row in last[tab.rows]] == [
-        ("gone.png", REFUSED),
+        ("gone.png", REJECTED),
         ("0.png", READ),
         ("1.png", READ),
     ]
@@ -230,8 +231,8 @@ def test_the_tab_says_what_is_missing_and_never_reads_a_path_it_was_not_started_
     assert "Nothing to read yet" in told[tab.progress]
 
 
-def test_a_reading_that_is_left_closes_its_files(generator, pictures, tmp_path):
-    archive = zipped(tmp_path / "x.zip", {f"{n}.png": as_png(pictures[n]) for n in range(3)})
+def test_a_reading_that_is_left_closes_its_files(generator, images, tmp_path):
+    archive = zipped(tmp_path / "x.zip", {f"{n}.png": as_png(images[n]) for n in range(3)})
     steps = read_worklist(generator, [archive], options=SHORT)
     next(steps)
     next(steps)

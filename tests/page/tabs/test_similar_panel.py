@@ -1,4 +1,4 @@
-"""Similar cases on the page: shown for a finished report alone, as text and pictures that have no address."""
+"""Similar cases on the page: shown for a finished report alone, as text and images that have no address."""
 
 import shutil
 
@@ -47,9 +47,9 @@ def test_the_nearest_training_studies_are_shown_for_a_finished_report(
 
 
 def test_reports_of_others_are_text_on_the_page():
-    case = SimilarCase(study_id='"><script>', similarity=0.954, report="<b>", picture=b"x")
+    case = SimilarCase(study_id='"><script>', similarity=0.954, report="<b>", image=b"x")
     shown = similar_html([case])
     assert "<script>" not in shown
     assert "<b>" not in shown
     assert "similarity 0.95" in shown
-    assert "It has no report." in similar_html([SimilarCase(study_id="a", similarity=1.0, report="", picture=b"")])
+    assert "It has no report." in similar_html([SimilarCase(study_id="a", similarity=1.0, report="", image=b"")])

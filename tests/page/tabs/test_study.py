@@ -8,13 +8,13 @@ import pytest
 
 import page.tabs.study
 from data.corrections.store import CorrectionStore
-from page.examples import made_up_examples
+from page.examples import synthetic_examples
 from page.study.files import MAX_VIEWS
 from page.study.record import model_identity
 from page.tabs.session import LEAVE_OUT, Visit
 from page.tabs.study import Room
 from tests.page.cards.test_correction import sent
-from tests.page.study.test_picture import dicom  # noqa: F401 (a fixture)
+from tests.page.study.test_image import dicom  # noqa: F401 (a fixture)
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, NEGATIVE, NUM_FINDINGS
 
@@ -41,16 +41,16 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def room(generator, store, tmp_path_factory):
-    examples = made_up_examples(tmp_path_factory.mktemp("examples"))
+    examples = synthetic_examples(tmp_path_factory.mktemp("examples"))
     with gr.Blocks(analytics_enabled=False):
         return Room(generator, model_identity(generator), WRITING, examples, store)
 
 
 @pytest.fixture
-def files(tmp_path, pictures):
+def files(tmp_path, images):
     paths = [tmp_path / "front.png", tmp_path / "side.png", tmp_path / "third.png"]
-    for path, picture in zip(paths, pictures, strict=False):
-        picture.save(path)
+    for path, image in zip(paths, images, strict=False):
+        image.save(path)
     return [str(path) for path in paths]
 
 
@@ -61,13 +61,13 @@ def brought(room, files):
 
 @pytest.fixture
 def read(room, brought):
-    """The answers to having two pictures read."""
+    """The answers to having two images read."""
     return list(room.write_report(brought, "cough", "PA", "lateral", *AUTO[2:]))
 
 
-def test_pictures_are_shown_and_their_views_asked_before_anything_is_read(room, files):
+def test_images_are_shown_and_their_views_asked_before_anything_is_read(room, files):
     changes = room.bring(Visit(), files[:2])
-    assert changes[room.pictures].count('class="xray"') == 2
+    assert changes[room.images].count('class="xray"') == 2
     shown = [changes[radio] for radio in room.views]
     assert [choice["visible"] for choice in shown] == [True, True, False, False, False, False]
     assert shown[1]["label"] == "View of side.png"
@@ -75,7 +75,7 @@ def test_pictures_are_shown_and_their_views_asked_before_anything_is_read(room, 
     assert changes[room.findings] == ""
 
 
-def test_files_are_removed_after_they_were_read_or_refused(room, files, tmp_path, monkeypatch):
+def test_files_are_removed_after_they_were_read_or_rejected(room, files, tmp_path, monkeypatch):
     removed = []
     monkeypatch.setattr(page.tabs.study, "remove_later", removed.extend)
     (tmp_path / "empty.dcm").touch()
@@ -84,36 +84,36 @@ def test_files_are_removed_after_they_were_read_or_refused(room, files, tmp_path
     assert removed == [files[0], str(tmp_path / "empty.dcm")]
 
 
-def test_more_pictures_join_the_study_until_it_was_read(room, brought, read, files):
+def test_more_images_join_the_study_until_it_was_read(room, brought, read, files):
     joined = room.bring(brought, files[2:])[room.visit]
-    assert [picture.name for picture in joined.pictures] == ["front.png", "side.png", "third.png"]
+    assert [image.name for image in joined.images] == ["front.png", "side.png", "third.png"]
     after = room.bring(read[-1][room.visit], files[2:])[room.visit]
-    assert [picture.name for picture in after.pictures] == ["third.png"]
+    assert [image.name for image in after.images] == ["third.png"]
 
 
-def test_too_many_pictures_are_refused_and_the_others_stay(room, brought, files):
+def test_too_many_images_are_rejected_and_the_others_stay(room, brought, files):
     changes = room.bring(brought, files[:1] * 5)
-    assert "7 pictures are more than the 6 that one study may have" in changes[room.report]
+    assert "7 images are more than the 6 that one study may have" in changes[room.report]
     assert changes[room.visit] == brought
 
 
-def test_a_refused_file_says_why_and_the_study_stays(room, brought, tmp_path):
+def test_a_rejected_file_says_why_and_the_study_stays(room, brought, tmp_path):
     (tmp_path / "empty.dcm").touch()
     changes = room.bring(brought, [str(tmp_path / "empty.dcm")])
     assert "empty.dcm: is empty (0 bytes); fetch or export it again" in changes[room.report]
     assert 'role="alert"' in changes[room.report]
-    assert changes[room.pictures].count('class="xray"') == 2
+    assert changes[room.images].count('class="xray"') == 2
 
 
-def test_pictures_findings_and_heat_come_once_and_the_report_grows(room, brought, generator, monkeypatch):
+def test_images_findings_and_heat_come_once_and_the_report_grows(room, brought, generator, monkeypatch):
     monkeypatch.setattr(page.tabs.study, "SHOW_EVERY_SECONDS", 0)
     first, *growing, last = room.write_report(brought, "cough", "PA", "lateral", *AUTO[2:])
-    images = [picture.image for picture in brought.pictures]
+    images = [image.image for image in brought.images]
     [expected] = generator.generate(
         [images], view_positions=[["PA", "LATERAL"]], indications=["cough"], options=WRITING
     )
-    assert first[room.pictures].count('class="xray"') == 2
-    assert "lateral" in first[room.pictures]
+    assert first[room.images].count('class="xray"') == 2
+    assert "lateral" in first[room.images]
     assert first[room.findings].count("called present: ") == NUM_FINDINGS
     assert ".heat-1" in first[room.heat]
     assert [set(changes) for changes in growing] == [{room.report}] * len(expected.tokens)
@@ -128,16 +128,16 @@ def test_a_fast_model_does_not_flood_the_browser(room, brought, monkeypatch):
     assert len(list(room.write_report(brought, "", *AUTO))) == 2
 
 
-def test_a_picture_that_is_left_out_is_not_read(room, brought):
+def test_an_image_that_is_left_out_is_not_read(room, brought):
     *_, last = room.write_report(brought, "", "AP", LEAVE_OUT, *AUTO[2:])
-    assert [picture.name for picture in last[room.visit].reading.pictures] == ["front.png"]
+    assert [image.name for image in last[room.visit].reading.images] == ["front.png"]
     [changes] = room.write_report(brought, "", *[LEAVE_OUT] * MAX_VIEWS)
-    assert "No picture is left to read" in changes[room.report]
+    assert "No image is left to read" in changes[room.report]
 
 
-def test_pressing_the_button_without_a_picture_says_what_to_do(room):
+def test_pressing_the_button_without_an_image_says_what_to_do(room):
     [changes] = room.write_report(Visit(), "", *AUTO)
-    assert "No picture yet: choose a file or click an example first." in changes[room.report]
+    assert "No image yet: choose a file or click an example first." in changes[room.report]
 
 
 def test_a_doubtful_study_is_withheld_with_its_reason_and_written_on_request(room, dicom):  # noqa: F811
@@ -162,13 +162,13 @@ def test_occlusion_tells_how_far_it_is_and_ends_with_heat(room, read):
     assert all("<progress" in changes[room.progress] for changes in progress)
     assert "checked" in last[room.method].split("method-occlusion")[1]
     assert "<style>" in last[room.occlusion_heat]
-    [refused] = room.compute_occlusion(Visit())
-    assert "Have a report written first." in refused[room.progress]
+    [rejected] = room.compute_occlusion(Visit())
+    assert "Have a report written first." in rejected[room.progress]
 
 
 def test_a_correction_is_kept_with_what_was_changed(room, read, store):
     visit = read[-1][room.visit]
-    images = [picture.image for picture in visit.reading.pictures]
+    images = [image.image for image in visit.reading.images]
     told = room.outcome.correct(visit, sent(reading=visit.key, Edema="absent"), "Dr A")
     assert "The correction is saved." in told
     [kept] = store.history(images)

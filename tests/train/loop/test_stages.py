@@ -25,6 +25,6 @@ def test_a_stage_without_epochs_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("language_epochs", [-1, 5])
-def test_more_language_epochs_than_there_are_left_are_refused(tmp_path, language_epochs):
+def test_more_language_epochs_than_there_are_left_are_rejected(tmp_path, language_epochs):
     with pytest.raises(ValueError, match=r"--language-epochs must lie in 0\.\.4"):
         options(tmp_path, findings_epochs=2, language_epochs=language_epochs, num_epochs=6)

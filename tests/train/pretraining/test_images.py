@@ -1,4 +1,4 @@
-"""Masked autoencoding: which patches are hidden, what is written, how pictures come to the model."""
+"""Masked autoencoding: which patches are hidden, what is written, how images come to the model."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from transformers import ViTModel
 from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_position_embedding
 
 from train.augment import Augmentation
-from train.pretraining.images import PictureDataset
+from train.pretraining.images import ImageDataset
 from train.pretraining.masked_autoencoder import MaskedAutoencoder, draw_reconstructions, wave_positions
 from vlm.config import ImageGeometry
 from vlm.inputs.image import fit_square
@@ -24,12 +24,12 @@ def model():
 
 
 @pytest.fixture
-def pictures(small_studies):
-    return PictureDataset(small_studies["train"], GEOMETRY, num_patches=NUM_PATCHES)
+def images(small_studies):
+    return ImageDataset(small_studies["train"], GEOMETRY, num_patches=NUM_PATCHES)
 
 
 def _patches(squares):
-    """[pictures, patches, pixels] of squares [pictures, 64, 64]."""
+    """[images, patches, pixels] of squares [images, 64, 64]."""
     return squares.reshape(-1, 4, 16, 4, 16).swapaxes(2, 3).reshape(-1, NUM_PATCHES, 256)
 
 
@@ -43,8 +43,8 @@ def test_positions_are_those_of_the_paper_and_stay_fixed(model):
         assert len(torch.unique(positions[0], dim=0)) == NUM_PATCHES + 1
 
 
-def test_the_patches_with_the_largest_noise_are_hidden_and_only_they_are_drawn(model, pictures):
-    batch = pictures.collate([pictures[0], pictures[1]])
+def test_the_patches_with_the_largest_noise_are_hidden_and_only_they_are_drawn(model, images):
+    batch = images.collate([images[0], images[1]])
     filled, hidden = model.reconstruct(**batch)
     hidden_patches = _patches(hidden[:, 0]).all(dim=-1)
     assert (hidden_patches.sum(dim=-1) == 12).all()
@@ -54,8 +54,8 @@ def test_the_patches_with_the_largest_noise_are_hidden_and_only_they_are_drawn(m
     assert not torch.allclose(filled[hidden > 0], batch["pixel_values"][hidden > 0])
 
 
-def test_what_is_hidden_changes_nothing_in_what_is_drawn_elsewhere(model, pictures):
-    batch = pictures.collate([pictures[0]])
+def test_what_is_hidden_changes_nothing_in_what_is_drawn_elsewhere(model, images):
+    batch = images.collate([images[0]])
     _, hidden = model.reconstruct(**batch)
     changed = batch | {"pixel_values": torch.where(hidden > 0, torch.randn(1, 1, 64, 64), batch["pixel_values"])}
     with torch.no_grad():
@@ -64,8 +64,8 @@ def test_what_is_hidden_changes_nothing_in_what_is_drawn_elsewhere(model, pictur
     assert model(**batch) != model(**changed)
 
 
-def test_the_loss_is_the_squared_error_of_normalised_hidden_pixels_summed_over_pictures(model, pictures):
-    batch = pictures.collate([pictures[number] for number in range(3)])
+def test_the_loss_is_the_squared_error_of_normalised_hidden_pixels_summed_over_images(model, images):
+    batch = images.collate([images[number] for number in range(3)])
     with torch.no_grad():
         drawn = model.autoencoder(**batch).logits.numpy()
         loss = float(model(**batch))
@@ -76,10 +76,10 @@ def test_the_loss_is_the_squared_error_of_normalised_hidden_pixels_summed_over_p
     assert loss == pytest.approx(3 * errors.mean(), rel=1e-4)
 
 
-def test_the_written_encoder_sees_what_the_autoencoders_own_does(model, pictures, tmp_path):
+def test_the_written_encoder_sees_what_the_autoencoders_own_does(model, images, tmp_path):
     model.save_encoder(tmp_path, GEOMETRY)
     vit = ViTModel.from_pretrained(tmp_path, add_pooling_layer=False).eval()
-    pixel_values = pictures.collate([pictures[0]])["pixel_values"]
+    pixel_values = images.collate([images[0]])["pixel_values"]
     own = model.autoencoder.vit
     mask_ratio, own.config.mask_ratio = own.config.mask_ratio, 0.0
     with torch.no_grad():
@@ -88,10 +88,10 @@ def test_the_written_encoder_sees_what_the_autoencoders_own_does(model, pictures
     own.config.mask_ratio = mask_ratio
 
 
-def test_it_learns_to_fill_in(pictures):
+def test_it_learns_to_fill_in(images):
     torch.manual_seed(0)
     model = MaskedAutoencoder("nano", ImageGeometry(size=32), mask_ratio=0.5)
-    samples = PictureDataset(pictures_rows(pictures), ImageGeometry(size=32), num_patches=4)
+    samples = ImageDataset(images_rows(images), ImageGeometry(size=32), num_patches=4)
     batch = samples.collate([samples[number] for number in range(4)])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
@@ -104,23 +104,23 @@ def test_it_learns_to_fill_in(pictures):
     assert losses[-1] < 0.5 * losses[0]
 
 
-def pictures_rows(pictures):
+def images_rows(images):
     """The rows again, as a data set hands them out."""
-    rows = pictures.rows.with_format(None)
+    rows = images.rows.with_format(None)
     return rows.add_column("view_positions", [["UNKNOWN"] * len(row["images"]) for row in rows])
 
 
-def test_every_view_is_a_sample_as_the_report_model_will_see_it(small_studies, pictures):
+def test_every_view_is_a_sample_as_the_report_model_will_see_it(small_studies, images):
     rows = small_studies["train"]
     expected = [fit_square(image, 64) for row in rows for image in row["images"]]
-    assert len(pictures) == len(expected) > len(rows)
+    assert len(images) == len(expected) > len(rows)
     for number, square in enumerate(expected):
-        assert np.array_equal(pictures[number][0], square)
+        assert np.array_equal(images[number][0], square)
 
 
-def test_pictures_read_from_disk_and_kept_in_memory_are_the_same(small_studies):
+def test_images_read_from_disk_and_kept_in_memory_are_the_same(small_studies):
     def build():
-        return PictureDataset(small_studies["train"], GEOMETRY, num_patches=4, augmentation=Augmentation(), seed=5)
+        return ImageDataset(small_studies["train"], GEOMETRY, num_patches=4, augmentation=Augmentation(), seed=5)
 
     from_disk, in_memory = build(), build()
     assert not from_disk.keep_images(len(from_disk) * 64**2 - 1)
@@ -131,28 +131,28 @@ def test_pictures_read_from_disk_and_kept_in_memory_are_the_same(small_studies):
 
 
 def test_noise_and_movement_are_new_in_each_epoch_and_the_same_for_the_same_seed(small_studies):
-    pictures = PictureDataset(small_studies["train"], GEOMETRY, num_patches=4, augmentation=Augmentation(), seed=5)
-    first = pictures[3]
-    assert all(np.array_equal(one, other) for one, other in zip(first, pictures[3], strict=True))
-    pictures.epoch = 1
-    assert not any(np.array_equal(one, other) for one, other in zip(first, pictures[3], strict=True))
+    images = ImageDataset(small_studies["train"], GEOMETRY, num_patches=4, augmentation=Augmentation(), seed=5)
+    first = images[3]
+    assert all(np.array_equal(one, other) for one, other in zip(first, images[3], strict=True))
+    images.epoch = 1
+    assert not any(np.array_equal(one, other) for one, other in zip(first, images[3], strict=True))
 
 
-def test_a_picture_that_cannot_be_read_is_named(small_studies):
-    pictures = PictureDataset(small_studies["train"], GEOMETRY, num_patches=4)
-    pictures.rows = pictures.rows.with_format(None).map(
-        lambda row: {"images": [{"bytes": b"no picture", "path": None}] * len(row["images"])}, keep_in_memory=True
+def test_an_image_that_cannot_be_read_is_named(small_studies):
+    images = ImageDataset(small_studies["train"], GEOMETRY, num_patches=4)
+    images.rows = images.rows.with_format(None).map(
+        lambda row: {"images": [{"bytes": b"no image", "path": None}] * len(row["images"])}, keep_in_memory=True
     )
-    pictures.rows = pictures.rows.with_format("arrow")
-    with pytest.raises(ValueError, match=r"picture 1 of study \S+ cannot be read .* prepare its data set again"):
-        pictures[0]
+    images.rows = images.rows.with_format("arrow")
+    with pytest.raises(ValueError, match=r"image 1 of study \S+ cannot be read .* prepare its data set again"):
+        images[0]
 
 
-def test_the_sheet_shows_the_pictures_hidden_and_filled_in(model, pictures, tmp_path):
-    draw_reconstructions(model, pictures, tmp_path / "sheet.png")
+def test_the_sheet_shows_the_images_hidden_and_filled_in(model, images, tmp_path):
+    draw_reconstructions(model, images, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         shown = np.asarray(sheet)
-    first = pictures.picture(0).astype(int)
+    first = images.image(0).astype(int)
     original, seen, filled = (
         shown[16 : 16 + 64, 6 + column * 70 : 70 + column * 70].astype(int) for column in range(3)
     )

@@ -75,7 +75,7 @@ def test_only_the_newest_states_are_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
 
 
-def test_a_state_of_another_model_is_refused_by_name(tmp_path):
+def test_a_state_of_another_model_is_rejected_by_name(tmp_path):
     model = _model()
     folder = state_folder(tmp_path, 1)
     _save(folder, model, _optimizer(model), Position(step=1))
@@ -84,7 +84,7 @@ def test_a_state_of_another_model_is_refused_by_name(tmp_path):
         load_state(folder, other, _optimizer(other))
 
 
-def test_a_state_of_fewer_processes_is_refused(tmp_path):
+def test_a_state_of_fewer_processes_is_rejected(tmp_path):
     model = _model()
     folder = state_folder(tmp_path, 1)
     _save(folder, model, _optimizer(model), Position(step=1))

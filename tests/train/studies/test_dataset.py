@@ -102,7 +102,7 @@ def test_boxes_of_a_finding_share_it_equally_and_each_spreads_evenly(small_studi
     boxes = [
         (3, np.array([12.0, 0.0, 20.0, 10.0])),
         (3, np.array([31.0, 31.0, 32.0, 32.0])),
-        (5, np.array([-9.0, 4.0, -1.0, 9.0])),  # augmentation moved it out of the picture
+        (5, np.array([-9.0, 4.0, -1.0, 9.0])),  # augmentation moved it out of the image
     ]
     study = dataset[0] | {"boxes": [boxes]}
     study |= {"squares": study["squares"][:1], "view_positions": study["view_positions"][:1]}
@@ -112,7 +112,7 @@ def test_boxes_of_a_finding_share_it_equally_and_each_spreads_evenly(small_studi
     assert shares.sum() == pytest.approx(1)
 
 
-def test_boxes_lie_on_the_square_as_on_the_picture(small_studies, tiny_tokenizer):
+def test_boxes_lie_on_the_square_as_on_the_image(small_studies, tiny_tokenizer):
     row = next(row for row in small_studies["train"] if row["boxes"])
     number = small_studies["train"]["study_id"][:].index(row["study_id"])
     dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=96), max_report_tokens=500)

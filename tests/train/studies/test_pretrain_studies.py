@@ -15,14 +15,14 @@ def _renamed(folder, target, change):
 
 def test_train_and_validation_are_put_together_and_test_stays_out(small_dataset, tmp_path):
     other = _renamed(small_dataset, tmp_path / "other", lambda row: {"subject_id": f"other-{row['subject_id']}"})
-    (tmp_path / "other" / "refused.jsonl").write_text('{"study_id": "x"}\n\n')
+    (tmp_path / "other" / "rejected.jsonl").write_text('{"study_id": "x"}\n\n')
     studies = load_pretraining_studies([str(small_dataset), other])
     assert {split: len(rows) for split, rows in studies.splits.items()} == {"train": 32, "validation": 12}
-    assert studies.num_refused == 1
+    assert studies.num_rejected == 1
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_patient_whom_another_data_set_holds_out_is_refused(small_dataset, tmp_path, order):
+def test_a_patient_whom_another_data_set_holds_out_is_rejected(small_dataset, tmp_path, order):
     held_out = load_studies(small_dataset)["test"][0]["subject_id"]
     other = _renamed(
         small_dataset, tmp_path / "other", lambda row: {"subject_id": "new" if row["study_id"] else held_out}

@@ -1,4 +1,4 @@
-"""Which studies a run learns: one data set, or a second one beside it, and never a picture that is held out."""
+"""Which studies a run learns: one data set, or a second one beside it, and never an image that is held out."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from PIL import Image
 from data.study import FEATURES, load_studies
 from data.synthetic.source import make_study
 from train.options import FinetuneOptions
-from train.studies.select import load_run_studies, studies_with_pictures_of
+from train.studies.select import load_run_studies, studies_with_images_of
 
 
 def rows_of(studies):
@@ -56,7 +56,7 @@ def test_a_data_set_prepared_before_a_column_was_added_takes_extra_studies(small
     assert len(load(tmp_path / "older", extra).learned) == 16 + 3
 
 
-def test_an_extra_study_with_a_held_out_picture_is_not_learned_whatever_it_is_called(
+def test_an_extra_study_with_a_held_out_image_is_not_learned_whatever_it_is_called(
     small_dataset, small_studies, tmp_path
 ):
     def renamed(row, name, images):
@@ -80,7 +80,7 @@ def test_an_extra_study_with_a_held_out_picture_is_not_learned_whatever_it_is_ca
         load(small_dataset, tmp_path / "tested")
 
 
-def test_a_picture_is_told_again_after_jpeg_and_shrinking(small_studies):
+def test_an_image_is_told_again_after_jpeg_and_shrinking(small_studies):
     row = small_studies["test"][1]
     views = [image.resize((image.width * 4, image.height * 4)) for image in row["images"]]
     held_out = datasets.Dataset.from_list([row | {"images": views}], features=FEATURES)
@@ -90,13 +90,13 @@ def test_a_picture_is_told_again_after_jpeg_and_shrinking(small_studies):
         view.resize((view.width // 2, view.height // 2), Image.Resampling.BOX).save(file, "JPEG", quality=90)
         again.append(Image.open(file))
     shown = datasets.Dataset.from_list([row | {"images": again}], features=FEATURES)
-    assert studies_with_pictures_of(shown, [held_out]) == [0]
+    assert studies_with_images_of(shown, [held_out]) == [0]
     darker = [Image.fromarray((np.asarray(view) * 0.5).astype(np.uint8)) for view in views]
     other = datasets.Dataset.from_list([row | {"images": darker}], features=FEATURES)
-    assert studies_with_pictures_of(other, [held_out]) == []
+    assert studies_with_images_of(other, [held_out]) == []
 
 
-def test_a_patient_of_the_held_out_splits_is_refused_by_name(small_dataset, small_studies, tmp_path):
+def test_a_patient_of_the_held_out_splits_is_rejected_by_name(small_dataset, small_studies, tmp_path):
     row = small_studies["train"][0] | {"subject_id": small_studies["validation"][0]["subject_id"]}
     train = datasets.Dataset.from_list([row], features=FEATURES)
     datasets.DatasetDict({"train": train}).save_to_disk(str(tmp_path / "extra"))

@@ -243,7 +243,7 @@ def cut(path):
         ),
     ],
 )
-def test_a_damaged_checkpoint_is_refused_by_the_name_of_what_is_wrong(damage, message, tiny_checkpoint, tmp_path):
+def test_a_damaged_checkpoint_is_rejected_by_the_name_of_what_is_wrong(damage, message, tiny_checkpoint, tmp_path):
     folder = tmp_path / "damaged"
     shutil.copytree(tiny_checkpoint, folder)
     damage(folder)

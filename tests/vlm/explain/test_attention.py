@@ -1,4 +1,4 @@
-"""Attention maps as heat on the picture."""
+"""Attention maps as heat on the image."""
 
 import numpy as np
 import pytest
@@ -26,12 +26,12 @@ def centre(heat):
     "size, row, column, expected",
     [
         ((64, 64), 1, 2, (0.625, 0.375)),
-        # Twice as wide as high: the square's middle half shows the picture, row 1 of 4 is its upper half.
+        # Twice as wide as high: the square's middle half shows the image, row 1 of 4 is its upper half.
         ((128, 64), 1, 2, (0.625, 0.25)),
         ((100, 200), 2, 1, (0.25, 0.625)),
     ],
 )
-def test_heat_lies_where_the_patch_lay_in_the_picture(size, row, column, expected):
+def test_heat_lies_where_the_patch_lay_in_the_image(size, row, column, expected):
     [heat] = align_to_image(attention((0, row, column, 1.0))[:, 0], size, 64)
     assert heat.shape == (size[1], size[0])
     assert (heat >= 0).all()
@@ -65,12 +65,12 @@ def test_attention_spread_over_everything_stays_dark():
     assert 0.2 < heatmaps(nearly, [(32, 32)], 32)[0].max() < 0.5
 
 
-def test_maps_and_pictures_must_be_as_many():
-    with pytest.raises(ValueError, match="attention over 2 views does not fit 1 pictures"):
+def test_maps_and_images_must_be_as_many():
+    with pytest.raises(ValueError, match="attention over 2 views does not fit 1 images"):
         heatmaps(attention((0, 0, 0, 1.0), num_views=2), [(40, 40)], 32)
 
 
-def test_an_overlay_leaves_cold_places_as_they_are_and_colours_hot_ones():
+def test_an_overlay_leaves_cold_places_as_they_are_and_colors_hot_ones():
     heat = np.zeros((8, 10), dtype=np.float32)
     heat[:, 5:] = 1
     overlay = np.asarray(overlay_heatmap(Image.new("L", (10, 8), 100), heat))
@@ -78,7 +78,7 @@ def test_an_overlay_leaves_cold_places_as_they_are_and_colours_hot_ones():
     assert (overlay[:, :5] == 100).all()
     hot = overlay[0, 7].astype(int)
     assert hot[0] > hot[2] + 20  # the hot end of "inferno" is yellow
-    with pytest.raises(ValueError, match=r"the heatmap is \(10, 8\) pixels, the picture \(9, 8\); align it first"):
+    with pytest.raises(ValueError, match=r"the heatmap is \(10, 8\) pixels, the image \(9, 8\); align it first"):
         overlay_heatmap(Image.new("L", (9, 8)), heat)
 
 
@@ -92,6 +92,6 @@ def test_the_peak_is_where_the_heat_is(size):
         assert heat[min(int(y * size[1]), size[1] - 1), min(int(x * size[0]), size[0] - 1)] > 0.9 * heat.max()
 
 
-def test_a_peak_in_the_black_margin_lies_outside_the_picture():
+def test_a_peak_in_the_black_margin_lies_outside_the_image():
     [(_, x, y)] = attention_peaks(attention((0, 0, 0, 1.0)), [(128, 64)], 64)
     assert (x, y) == (0.125, -0.25)

@@ -28,41 +28,41 @@ def test_a_sentence_that_comes_twice_is_found_twice():
     assert sentence_spans("Clear. Clear.", ["Clear.", "Clear."]) == [(0, 6), (7, 13)]
 
 
-def test_each_sentence_has_a_map_of_its_own_over_all_views(generator, pictures):
-    maps = generator.sentence_maps(REPORT, SENTENCES, pictures[:2], view_positions=["PA", "LATERAL"])
+def test_each_sentence_has_a_map_of_its_own_over_all_views(generator, images):
+    maps = generator.sentence_maps(REPORT, SENTENCES, images[:2], view_positions=["PA", "LATERAL"])
     assert maps.shape == (3, 2, 4, 4)
     assert maps.sum(axis=(1, 2, 3)) == pytest.approx(1, abs=1e-5)
     assert (maps >= 0).all()
     assert not np.allclose(maps[0], maps[1], atol=1e-6)
 
 
-def test_other_pictures_give_other_maps_and_the_same_ones_the_same(generator, pictures):
+def test_other_images_give_other_maps_and_the_same_ones_the_same(generator, images):
     first, again, other = (
-        generator.sentence_maps(REPORT, SENTENCES, image) for image in (pictures[0], pictures[0], pictures[2])
+        generator.sentence_maps(REPORT, SENTENCES, image) for image in (images[0], images[0], images[2])
     )
     assert np.array_equal(first, again)
     assert not np.allclose(first, other, atol=1e-4)
 
 
-def test_looking_back_changes_nothing_of_what_is_written(generator, pictures):
+def test_looking_back_changes_nothing_of_what_is_written(generator, images):
     options = GenerationOptions(max_new_tokens=12)
-    [before] = generator.generate([pictures[0]], options=options)
-    generator.sentence_maps(REPORT, SENTENCES, pictures[0])
-    [after] = generator.generate([pictures[0]], options=options)
+    [before] = generator.generate([images[0]], options=options)
+    generator.sentence_maps(REPORT, SENTENCES, images[0])
+    [after] = generator.generate([images[0]], options=options)
     assert after.report == before.report
     assert after.token_log_probabilities == before.token_log_probabilities
 
 
 @pytest.mark.parametrize(("report", "sentences"), [("", []), ("", ["Clear."]), ("Findings: x", [])])
-def test_without_text_there_is_nothing_to_follow_back(generator, pictures, report, sentences):
-    maps = generator.sentence_maps(report, sentences, pictures[0])
+def test_without_text_there_is_nothing_to_follow_back(generator, images, report, sentences):
+    maps = generator.sentence_maps(report, sentences, images[0])
     assert maps.shape == (len(sentences), 1, 4, 4)
     assert not maps.any()
 
 
-def test_of_a_text_beyond_the_last_position_only_what_fits_is_followed_back(generator, pictures):
+def test_of_a_text_beyond_the_last_position_only_what_fits_is_followed_back(generator, images):
     sentences = ["The heart is enlarged."] * 12
-    maps = generator.sentence_maps("Findings: " + " ".join(sentences), sentences, pictures[0])
+    maps = generator.sentence_maps("Findings: " + " ".join(sentences), sentences, images[0])
     has_map = maps.any(axis=(1, 2, 3)).tolist()
     is_bounded = generator.model.decoder.num_positions is not None
     assert has_map == sorted(has_map, reverse=True)

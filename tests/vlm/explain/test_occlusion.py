@@ -37,7 +37,7 @@ def test_the_loss_lies_where_the_evidence_is():
     assert last.drops[3, 1, 6:, 6:].max() == pytest.approx(0, abs=1e-7)
 
 
-def test_margins_beside_a_tall_picture_are_not_covered():
+def test_margins_beside_a_tall_image_are_not_covered():
     *_, last = occlude(BrightSpot(), [Image.new("L", (24, 48)), Image.new("L", (24, 48))], ["PA", "LATERAL"])
     assert last.num_places == 2 * STEPS * STEPS // 2
 
@@ -52,8 +52,8 @@ def test_shares_sum_to_one_and_little_loss_is_none():
     assert not shares[1:].any()
 
 
-def test_a_real_model_is_asked_place_by_place(tiny_checkpoint, pictures):
+def test_a_real_model_is_asked_place_by_place(tiny_checkpoint, images):
     generator = ReportGenerator.from_pretrained(tiny_checkpoint)
-    *_, last = occlude(generator, [pictures[0]], ["PA"])
+    *_, last = occlude(generator, [images[0]], ["PA"])
     assert np.isfinite(last.drops).all()
     assert last.drops.std() > 0

@@ -58,7 +58,7 @@ def test_gpt2s_own_vocabulary_gives_its_known_ids(tmp_path):
     assert load_tokenizer(tmp_path).encode("Hello world") == [15496, 995]
 
 
-def test_folders_without_a_whole_tokenizer_are_refused(tiny_tokenizer, tmp_path):
+def test_folders_without_a_whole_tokenizer_are_rejected(tiny_tokenizer, tmp_path):
     with pytest.raises(ValueError, match=r"tokenizer.json is missing; the folder has no tokenizer"):
         load_tokenizer(tmp_path)
     (tmp_path / "vocab.json").write_text("{}")

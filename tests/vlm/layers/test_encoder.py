@@ -67,7 +67,7 @@ def test_a_classifier_lends_its_backbone(tmp_path):
 
 
 @torch.inference_mode()
-def test_a_model_of_pictures_and_text_lends_its_part_for_pictures(tmp_path):
+def test_a_model_of_images_and_text_lends_its_part_for_images(tmp_path):
     vision = {**SIZE, "image_size": 64, "patch_size": 16}
     reference = CLIPModel(CLIPConfig(vision_config=vision, text_config={**SIZE, "vocab_size": 30})).eval()
     reference.save_pretrained(tmp_path)
@@ -76,7 +76,7 @@ def test_a_model_of_pictures_and_text_lends_its_part_for_pictures(tmp_path):
     torch.testing.assert_close(load(tmp_path)(pixels), expected, atol=1e-5, rtol=0)
 
 
-def test_what_is_no_image_encoder_is_refused(tmp_path):
+def test_what_is_no_image_encoder_is_rejected(tmp_path):
     GPT2Config().save_pretrained(tmp_path / "gpt2")
     with pytest.raises(ValueError, match="gpt2' is a gpt2, not an image encoder"):
         resolve_encoder(str(tmp_path / "gpt2"), revision=None)
@@ -116,7 +116,7 @@ def test_a_stride_of_half_the_patch_gives_four_times_the_patches_in_reading_orde
     assert changed.nonzero().tolist() == [[1, 5], [1, 6], [2, 5], [2, 6]]
 
 
-def test_a_stride_that_does_not_fit_is_refused():
+def test_a_stride_that_does_not_fit_is_rejected():
     with pytest.raises(ValueError, match="patch_stride 20 does not fit patches of 16 on 64 pixels"):
         build(stride=20)
     with pytest.raises(ValueError, match="patch_stride 12 does not fit"):

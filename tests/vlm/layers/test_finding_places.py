@@ -1,4 +1,4 @@
-"""What the decoder is told of the findings, outright and without pictures: that they are there, and where."""
+"""What the decoder is told of the findings, outright and without images: that they are there, and where."""
 
 import copy
 

@@ -51,6 +51,6 @@ def test_each_finding_looks_elsewhere(queries):
     assert torch.pdist(attention).min() > 1e-3
 
 
-def test_heads_that_do_not_divide_the_width_are_refused():
+def test_heads_that_do_not_divide_the_width_are_rejected():
     with pytest.raises(ValueError, match="num_query_heads 3 does not divide the encoder's width 8"):
         FindingQueries(width=8, num_heads=3)

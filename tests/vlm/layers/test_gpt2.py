@@ -87,7 +87,7 @@ def test_sharded_weights_are_loaded_whole(reference, tmp_path):
     assert all(torch.equal(loaded[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_pickled_weights_are_refused(reference, tmp_path):
+def test_pickled_weights_are_rejected(reference, tmp_path):
     model, folder = reference
     shutil.copy(folder / "config.json", tmp_path)
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
@@ -105,7 +105,7 @@ def test_a_weight_that_is_missing_is_named(reference, tmp_path):
         load(tmp_path)
 
 
-def test_weights_that_are_cut_short_are_refused_by_name(reference, tmp_path):
+def test_weights_that_are_cut_short_are_rejected_by_name(reference, tmp_path):
     _, folder = reference
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     whole = (folder / "model.safetensors").read_bytes()
@@ -114,7 +114,7 @@ def test_weights_that_are_cut_short_are_refused_by_name(reference, tmp_path):
         load(tmp_path)
 
 
-def test_a_decoder_that_is_no_gpt2_or_not_there_is_refused(tmp_path):
+def test_a_decoder_that_is_no_gpt2_or_not_there_is_rejected(tmp_path):
     with pytest.raises(ValueError, match="no model can be read from 'nobody/has-this'"):
         resolve_gpt2("nobody/has-this", revision=None)
     vit = ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, image_size=16)
@@ -123,7 +123,7 @@ def test_a_decoder_that_is_no_gpt2_or_not_there_is_refused(tmp_path):
         resolve_gpt2(str(tmp_path), revision=None)
 
 
-def test_an_unknown_key_of_the_architecture_is_refused():
+def test_an_unknown_key_of_the_architecture_is_rejected():
     with pytest.raises(ValueError, match="unknown key 'n_layers'; did you mean 'n_layer'"):
         GPT2Decoder(DecoderConfig(architecture={"n_layers": 3}))
     with pytest.raises(ValueError, match=r"architecture of a gpt2: .*n_layer"):

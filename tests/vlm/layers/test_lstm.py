@@ -52,6 +52,6 @@ def test_the_prefix_decides_what_is_written(decoder):
         {"vocab_size": 11, "n_embd": 6, "n_layer": 2, "dropout": 0.1, "n_head": 2},
     ],
 )
-def test_an_architecture_with_more_or_less_is_refused(architecture):
+def test_an_architecture_with_more_or_less_is_rejected(architecture):
     with pytest.raises(ValueError, match="an LSTM's architecture is vocab_size, n_embd, n_layer and dropout"):
         LSTMDecoder(DecoderConfig(kind="lstm", architecture=architecture))

@@ -51,7 +51,7 @@ def test_views_do_not_mix():
     torch.testing.assert_close(projector(features)[1, 2], projector(features[1:, 2:])[0, 0])
 
 
-def test_a_new_projector_says_what_stands_where_no_picture_is_looked_at():
+def test_a_new_projector_says_what_stands_where_no_image_is_looked_at():
     projector = VisionProjector(grid=(4, 4), width=4, decoder_width=6, pool=2)
     torch.nn.init.normal_(projector.project[-1].bias)
     tokens = projector(torch.randn(2, 3, 16, 4))

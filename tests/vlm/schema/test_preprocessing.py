@@ -7,13 +7,13 @@ from PIL import Image
 from vlm.schema.preprocessing import Preprocessing, content_box, preprocess
 
 
-def picture(height: int = 64, width: int = 80, low: int = 60, high: int = 200) -> Image.Image:
+def gray_image(height: int = 64, width: int = 80, low: int = 60, high: int = 200) -> Image.Image:
     pixels = np.random.default_rng(0).integers(low, high + 1, size=(height, width), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
-def test_the_default_leaves_the_picture_as_it_is():
-    image = picture()
+def test_the_default_leaves_the_image_as_it_is():
+    image = gray_image()
     assert preprocess(image, Preprocessing()) is image
 
 
@@ -34,7 +34,7 @@ def test_percentile_ignores_a_few_extreme_pixels_where_minmax_does_not():
 
 
 @pytest.mark.parametrize("normalize", ["minmax", "percentile"])
-def test_a_flat_picture_survives_normalisation(normalize):
+def test_a_flat_image_survives_normalisation(normalize):
     image = Image.new("L", (8, 8), 77)
     assert np.asarray(preprocess(image, Preprocessing(normalize=normalize))).tolist() == [[77] * 8] * 8
 
@@ -43,22 +43,22 @@ def test_a_flat_picture_survives_normalisation(normalize):
 def test_crop_border_cuts_noisy_black_or_white_borders_exactly(shade):
     rng = np.random.default_rng(1)
     framed = np.clip(shade + rng.integers(-4, 5, size=(100, 90)), 0, 255).astype(np.uint8)
-    content = np.asarray(picture(70, 60))
+    content = np.asarray(gray_image(70, 60))
     framed[10:80, 25:85] = content
     cropped = preprocess(Image.fromarray(framed), Preprocessing(crop_border=True))
     assert np.array_equal(np.asarray(cropped), content)
     assert content_box(framed) == (25, 10, 85, 80)
 
 
-def test_crop_border_leaves_a_picture_without_border_and_one_that_is_all_border():
-    image = picture()
+def test_crop_border_leaves_an_image_without_border_and_one_that_is_all_border():
+    image = gray_image()
     assert preprocess(image, Preprocessing(crop_border=True)).size == image.size
     assert preprocess(Image.new("L", (40, 30), 0), Preprocessing(crop_border=True)).size == (40, 30)
 
 
 def test_crop_border_does_not_cut_flat_mid_gray():
     framed = np.full((60, 60), 128, dtype=np.uint8)
-    framed[20:40, 20:40] = np.asarray(picture(20, 20))
+    framed[20:40, 20:40] = np.asarray(gray_image(20, 20))
     assert content_box(framed) == (0, 0, 60, 60)
 
 
@@ -81,7 +81,7 @@ def test_clahe_raises_local_contrast():
 
 def test_steps_run_in_order_crop_before_normalisation():
     framed = np.zeros((100, 100), dtype=np.uint8)
-    framed[10:90, 10:90] = np.asarray(picture(80, 80, low=100, high=150))
+    framed[10:90, 10:90] = np.asarray(gray_image(80, 80, low=100, high=150))
     both = np.asarray(preprocess(Image.fromarray(framed), Preprocessing(crop_border=True, normalize="minmax")))
     assert both.shape == (80, 80)
     assert (both.min(), both.max()) == (0, 255)

@@ -94,7 +94,7 @@ def test_a_text_that_says_nothing_is_all_blank(text):
     assert explain_report(text) == []
 
 
-def test_headings_are_tolerated_and_only_what_describes_the_picture_is_read():
+def test_headings_are_tolerated_and_only_what_describes_the_image_is_read():
     report = (
         "INDICATION: Pneumonia, effusion?\nCOMPARISON: None.\nFINDINGS: Small right effusion.\n"
         "IMPRESSION: No pneumothorax."

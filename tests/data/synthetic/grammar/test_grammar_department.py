@@ -22,7 +22,7 @@ def of_one():
     return _studies(1)
 
 
-def test_a_department_tells_the_same_pictures_in_fewer_sentences(of_all, of_one):
+def test_a_department_tells_the_same_images_in_fewer_sentences(of_all, of_one):
     for own, other in zip(of_one, of_all, strict=True):
         assert own.images[0].tobytes() == other.images[0].tobytes()
         assert own.boxes == other.boxes

@@ -1,4 +1,4 @@
-"""The made-up reports' language: labels that say what the text says, sides and kinds named, wide and short enough."""
+"""The synthetic reports' language: labels that say what the text says, sides and kinds named, wide and short enough."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The phantoms: what a scene says is in the picture, at its side, inside its box, and nothing else moves."""
+"""The phantoms: what a scene says is in the image, at its side, inside its box, and nothing else moves."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_two_normal_patients_look_different():
     assert np.abs(first - second).mean() > 3
 
 
-def test_pictures_are_square_gray_bytes_one_a_view():
+def test_images_are_square_gray_bytes_one_a_view():
     scene = Scene(findings=(), view_positions=("PA", "LATERAL"))
     images, boxes = draw_study(scene, np.random.default_rng(0), 96)
     assert [(image.mode, image.size) for image in images] == [("L", (96, 96))] * 2
@@ -64,7 +64,7 @@ def test_pictures_are_square_gray_bytes_one_a_view():
 
 
 @pytest.mark.parametrize(("finding", "kind"), KIND_PAIRS, ids=[kind for _, kind in KIND_PAIRS])
-def test_a_finding_changes_the_picture_inside_its_box(finding, kind):
+def test_a_finding_changes_the_image_inside_its_box(finding, kind):
     inside, outside = [], []
     for seed in range(2):
         (with_it,), boxes = draw(finding_of(finding, kind), seed=seed)
@@ -80,7 +80,7 @@ def test_a_finding_changes_the_picture_inside_its_box(finding, kind):
 
 @pytest.mark.parametrize(("finding", "kind"), KIND_PAIRS, ids=[kind for _, kind in KIND_PAIRS])
 @pytest.mark.parametrize("side", ["left", "bilateral"])
-def test_boxes_lie_inside_the_picture_and_hold_something(finding, kind, side):
+def test_boxes_lie_inside_the_image_and_hold_something(finding, kind, side):
     _, boxes = draw(finding_of(finding, kind, side=side), views=("AP", "LATERAL"), seed=1, size=48)
     assert any(box.view == 0 for box in boxes)
     for box in boxes:
@@ -89,7 +89,7 @@ def test_boxes_lie_inside_the_picture_and_hold_something(finding, kind, side):
         assert 0 <= top < bottom <= 1
 
 
-def test_a_right_effusion_brightens_the_lower_lung_at_the_pictures_left():
+def test_a_right_effusion_brightens_the_lower_lung_at_the_images_left():
     for seed in range(3):
         (with_it,), boxes = draw(finding_of("Pleural Effusion", "pleural effusion"), seed=seed)
         (without,), _ = draw(seed=seed)
@@ -102,7 +102,7 @@ def test_a_right_effusion_brightens_the_lower_lung_at_the_pictures_left():
 
 
 @pytest.mark.parametrize("finding", sorted(SIDED))
-def test_the_patients_left_is_the_pictures_right(finding):
+def test_the_patients_left_is_the_images_right(finding):
     for side, is_right_half in (("left", True), ("right", False)):
         _, boxes = draw(finding_of(finding, KINDS[finding][0], side=side))
         middles = [(box.box[0] + box.box[2]) / 2 for box in boxes]
@@ -116,12 +116,12 @@ def test_a_finding_on_both_sides_has_a_box_on_each():
     assert middles[0] < 0.5 < middles[1]
 
 
-def test_the_apex_of_the_heart_points_to_the_pictures_right():
+def test_the_apex_of_the_heart_points_to_the_images_right():
     for seed in range(3):
-        (picture,), boxes = draw(finding_of("Cardiomegaly", "enlarged heart"), seed=seed)
+        (image,), boxes = draw(finding_of("Cardiomegaly", "enlarged heart"), seed=seed)
         left, _, right, bottom = boxes[0].box
         assert right - 0.5 > 1.3 * (0.5 - left)
-        row = picture[int((bottom - 0.06) * len(picture))]
+        row = image[int((bottom - 0.06) * len(image))]
         assert row[int(0.62 * len(row))] > row[int(0.32 * len(row))]
 
 
@@ -135,8 +135,8 @@ def test_a_pneumothorax_darkens_the_apex():
 
 def test_a_larger_effusion_hides_more():
     def brightness(degree):
-        (picture,), _ = draw(finding_of("Pleural Effusion", "pleural effusion", degree=degree), seed=4)
-        return picture.mean()
+        (image,), _ = draw(finding_of("Pleural Effusion", "pleural effusion", degree=degree), seed=4)
+        return image.mean()
 
     levels = [brightness(degree) for degree in ("minimal", "small", "moderate", "large")]
     assert levels == sorted(levels)
@@ -172,6 +172,6 @@ def test_an_open_side_is_settled_for_all_views_at_once():
     assert sides == {True, False}
 
 
-def test_an_unknown_kind_is_refused_with_the_kinds_there_are():
+def test_an_unknown_kind_is_rejected_with_the_kinds_there_are():
     with pytest.raises(ValueError, match=r"'Fracture'.*'broken heart'.*rib fracture, clavicle fracture"):
         draw(SceneFinding(finding="Fracture", kind="broken heart"))

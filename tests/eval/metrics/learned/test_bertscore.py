@@ -74,13 +74,13 @@ def test_a_roberta_reads_the_first_word_as_any_other(tmp_path):
     assert scores.per_study["bertscore_f1"][1] == pytest.approx(1.0, abs=1e-6)
 
 
-def test_pickled_weights_are_refused(tiny_bert):
+def test_pickled_weights_are_rejected(tiny_bert):
     (tiny_bert / "pytorch_model.bin").write_bytes(b"weights")
     with pytest.raises(ValueError, match=r"bertscore=.*can run code when it is opened, so none is\. Give a folder"):
         learned_scores("bertscore", str(tiny_bert), ["clear"], ["clear"])
 
 
-def test_a_model_of_another_kind_is_refused(bert, tiny_bert):
+def test_a_model_of_another_kind_is_rejected(bert, tiny_bert):
     GPT2Config().save_pretrained(tiny_bert)
     with pytest.raises(ValueError, match="this is a gpt2, not one of bert, distilbert, roberta"):
         learned_scores("bertscore", str(tiny_bert), ["clear"], ["clear"])

@@ -71,18 +71,18 @@ def test_f1_is_that_of_the_labels_under_both_conventions(chexbert):
     assert "uncertain counts as positive" in scores.note
 
 
-def test_the_original_file_is_refused_and_the_told_conversion_works(tiny_bert, state):
+def test_the_original_file_is_rejected_and_the_told_conversion_works(tiny_bert, state):
     torch.save(
         {"model_state_dict": {f"module.{name}": value for name, value in state.items()}}, tiny_bert / "chexbert.pth"
     )
-    with pytest.raises(ValueError, match="can run code when it is opened") as refusal:
+    with pytest.raises(ValueError, match="can run code when it is opened") as rejection:
         learned_scores("chexbert", str(tiny_bert), REPORTS, REPORTS)
-    assert f'python -c "{CONVERT}"' in str(refusal.value)
+    assert f'python -c "{CONVERT}"' in str(rejection.value)
     subprocess.run([sys.executable, "-c", CONVERT], cwd=tiny_bert, env=os.environ, check=True)
     assert label_with_chexbert(str(tiny_bert), REPORTS).shape == (6, 14)
 
 
-def test_weights_without_a_head_are_refused(tiny_bert, state):
+def test_weights_without_a_head_are_rejected(tiny_bert, state):
     del state["linear_heads.13.bias"]
     save_file(state, tiny_bert / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"lack 'linear_heads.13.bias' \(1 missing\)\. Give a folder"):

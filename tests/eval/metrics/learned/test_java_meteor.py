@@ -68,7 +68,7 @@ def test_without_java_it_says_what_to_install(monkeypatch):
 
 
 @needs_java
-def test_a_file_that_is_no_meteor_is_refused(tmp_path):
+def test_a_file_that_is_no_meteor_is_rejected(tmp_path):
     jar = tmp_path / "meteor-1.5.jar"
     jar.write_bytes(b"no jar")
     with pytest.raises(ValueError, match=r"did not answer as METEOR 1.5 does \(0 of 1 studies\); Java said: Error"):

@@ -31,7 +31,7 @@ def test_what_is_not_there_is_said_with_its_mend(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", LEARNED)
-def test_unequal_and_absent_reports_are_refused(name):
+def test_unequal_and_absent_reports_are_rejected(name):
     with pytest.raises(ValueError, match="2 predictions but 1 references"):
         learned_scores(name, "somewhere", REPORTS, REPORTS[:1])
     with pytest.raises(ValueError, match=f"0 predictions for {name} to score"):

@@ -1,6 +1,6 @@
-"""One study as a picture: the X-ray, where the model sees its findings, how sure it is, and both reports.
+"""One study as an image: the X-ray, where the model sees its findings, how sure it is, and both reports.
 
-A finding has one colour throughout: its heatmap's title, its bar and the sentences that state it.
+A finding has one color throughout: its heatmap's title, its bar and the sentences that state it.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ STATES = {POSITIVE: "present", UNCERTAIN: "uncertain", NEGATIVE: "absent", UNLAB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StudyPicture:
+class StudyImage:
     """All that is drawn; `named` are the codes read from the generated report, `labels` the truth."""
 
     title: str
@@ -44,8 +44,8 @@ class StudyPicture:
     reference: tuple[StatedSentence, ...]
 
 
-def draw_study(study: StudyPicture, path: Path):
-    """Writes the picture, 1600 x 820 pixels, as PNG."""
+def draw_study(study: StudyImage, path: Path):
+    """Writes the image, 1600 x 820 pixels, as PNG."""
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=100, facecolor=GROUND)
     FigureCanvasAgg(figure)
     colors = {panel.finding: color for panel, color in zip(study.panels, FINDING_COLORS, strict=False)}
@@ -53,9 +53,9 @@ def draw_study(study: StudyPicture, path: Path):
     _panel(figure, 0, study.image, "X-ray", "", INK)
     for column, panel in enumerate(study.panels, start=1):
         name = f"{FINDINGS[panel.finding]}  {study.probabilities[panel.finding]:.0%}"
-        axes = _panel(figure, column, panel.picture, name, _standing(study, panel.finding), colors[panel.finding])
+        axes = _panel(figure, column, panel.image, name, _standing(study, panel.finding), colors[panel.finding])
         for left, top, right, bottom in panel.boxes:
-            width, height = panel.picture.size
+            width, height = panel.image.size
             corner, size = (left * width, top * height), ((right - left) * width, (bottom - top) * height)
             axes.add_patch(
                 Rectangle(corner, *size, fill=False, edgecolor="white", linewidth=1.4, linestyle=(0, (4, 3)))
@@ -74,19 +74,19 @@ def draw_study(study: StudyPicture, path: Path):
     figure.savefig(path, format="png", facecolor=GROUND)
 
 
-def _standing(study: StudyPicture, finding: int) -> str:
+def _standing(study: StudyImage, finding: int) -> str:
     named = "named" if study.named[finding] in (POSITIVE, UNCERTAIN) else "not named"
     return f"{named} in the report; truth: {STATES.get(study.labels[finding], 'absent')}"
 
 
-def _panel(figure: Figure, column: int, picture: Image.Image, title: str, subtitle: str, color: str):
+def _panel(figure: Figure, column: int, image: Image.Image, title: str, subtitle: str, color: str):
     left, bottom = MARGIN + column * (PANEL + GAP), HEIGHT - 1.3 - PANEL
     axes = figure.add_axes((left / WIDTH, bottom / HEIGHT, PANEL / WIDTH, PANEL / HEIGHT), facecolor="black")
     # Shown in its own shape inside a square panel, so that every panel stands on the same line.
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="bilinear", aspect="equal")
-    longest = max(picture.size)
-    axes.set_xlim(picture.width / 2 - longest / 2 - 0.5, picture.width / 2 + longest / 2 - 0.5)
-    axes.set_ylim(picture.height / 2 + longest / 2 - 0.5, picture.height / 2 - longest / 2 - 0.5)
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear", aspect="equal")
+    longest = max(image.size)
+    axes.set_xlim(image.width / 2 - longest / 2 - 0.5, image.width / 2 + longest / 2 - 0.5)
+    axes.set_ylim(image.height / 2 + longest / 2 - 0.5, image.height / 2 - longest / 2 - 0.5)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     _write(figure, left, HEIGHT - 0.98, title, size=12, weight="bold", color=color)
@@ -94,7 +94,7 @@ def _panel(figure: Figure, column: int, picture: Image.Image, title: str, subtit
     return axes
 
 
-def _probability_bars(figure: Figure, study: StudyPicture, colors: dict[int, str]):
+def _probability_bars(figure: Figure, study: StudyImage, colors: dict[int, str]):
     """Probability of each finding with its threshold; true findings have a dot before their name."""
     left = MARGIN + (1 + len(study.panels)) * (PANEL + GAP) + 2.15
     width, bottom = WIDTH - MARGIN - 0.35 - left, HEIGHT - 1.3 - PANEL
@@ -116,7 +116,7 @@ def _probability_bars(figure: Figure, study: StudyPicture, colors: dict[int, str
 
 
 def _words(sentences: Sequence[StatedSentence], colors: dict[int, str]) -> list[tuple[str, str, bool]]:
-    """(word, colour, bold); the word "\\n" ends a section. A sentence takes the colour of a finding it states."""
+    """(word, color, bold); the word "\\n" ends a section. A sentence takes the color of a finding it states."""
     words, section = [], None
     for sentence in sentences:
         if sentence.section != section:

@@ -1,4 +1,4 @@
-"""A visitor's file becomes the picture that the model should see, and nothing of its patient."""
+"""A visitor's file becomes the image that the model should see, and nothing of its patient."""
 
 import io
 
@@ -9,8 +9,8 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from data.images.pixels import ImageRefused
-from page.study.files import read_picture
+from data.images.pixels import ImageRejected
+from page.study.files import read_upload
 from vlm.schema.preprocessing import Preprocessing, preprocess
 
 GRAY = (np.arange(48 * 40).reshape(48, 40) % 200).astype(np.uint8)
@@ -50,51 +50,51 @@ def dicom(tmp_path):
 
 
 def test_auto_takes_the_view_position_of_the_dicom_header(dicom):
-    assert read_picture(dicom(ViewPosition="AP")).view_position == "AP"
+    assert read_upload(dicom(ViewPosition="AP")).view_position == "AP"
 
 
 def test_a_chosen_view_position_overrules_the_header(dicom):
-    assert read_picture(dicom(ViewPosition="AP"), "lateral").view_position == "LATERAL"
+    assert read_upload(dicom(ViewPosition="AP"), "lateral").view_position == "LATERAL"
 
 
 def test_the_view_of_a_file_without_a_header_is_unknown(png):
-    assert read_picture(png).view_position == "UNKNOWN"
+    assert read_upload(png).view_position == "UNKNOWN"
 
 
-def test_an_unknown_view_is_refused_with_the_choices(png):
+def test_an_unknown_view_is_rejected_with_the_choices(png):
     with pytest.raises(ValueError, match="view position 'oblique' is not known; choose one of auto, PA, AP, lateral"):
-        read_picture(png, "oblique")
+        read_upload(png, "oblique")
 
 
 def test_a_dicom_of_another_body_part_is_read_with_a_warning(dicom):
-    warning = read_picture(dicom(BodyPartExamined="KNEE")).warning
+    warning = read_upload(dicom(BodyPartExamined="KNEE")).warning
     assert warning == "scan: shows another part of the body than the chest (BodyPartExamined KNEE)."
 
 
 def test_a_dicom_of_another_modality_is_read_with_a_warning(dicom):
-    assert "is no radiograph (Modality MG; CR, DX" in read_picture(dicom(Modality="MG")).warning
+    assert "is no radiograph (Modality MG; CR, DX" in read_upload(dicom(Modality="MG")).warning
 
 
 @pytest.mark.parametrize("body_part", ["CHEST", "PORT_CHEST", "THORAX", ""])
 def test_a_chest_radiograph_has_no_warning(dicom, body_part):
-    assert read_picture(dicom(BodyPartExamined=body_part)).warning == ""
+    assert read_upload(dicom(BodyPartExamined=body_part)).warning == ""
 
 
 def test_nothing_of_the_patient_is_kept(dicom):
     path = dicom(ViewPosition="PA")
     assert dcmread(path).PatientName == "Doe^Jane"
-    picture = read_picture(path)
-    assert "Doe" not in repr([picture, picture.image.info])
+    image = read_upload(path)
+    assert "Doe" not in repr([image, image.image.info])
 
 
 def test_messages_name_the_file_but_not_where_it_lies(tmp_path):
     path = tmp_path / "notes.png"
-    path.write_text("no picture")
-    with pytest.raises(ImageRefused, match=r"^notes\.png: its content is none of PNG"):
-        read_picture(path)
+    path.write_text("no image")
+    with pytest.raises(ImageRejected, match=r"^notes\.png: its content is none of PNG"):
+        read_upload(path)
 
 
-def test_pictures_are_preprocessed_as_told(png):
+def test_images_are_preprocessed_as_told(png):
     expected = preprocess(Image.fromarray(GRAY), CLAHE)
     assert not np.array_equal(np.asarray(expected), GRAY)
-    assert np.array_equal(np.asarray(read_picture(png, "auto", CLAHE).image), np.asarray(expected))
+    assert np.array_equal(np.asarray(read_upload(png, "auto", CLAHE).image), np.asarray(expected))

@@ -28,9 +28,9 @@ install: .venv/installed  ## make .venv with exact versions
 
 demo: install  ## synthetic studies of one department, LoRA from the base that ships, judged beside it, one study shown
 	rm -rf $(RUN)
-	$(BIN)/python -m data.prepare synthetic --num-studies 3000 --seed 7 --department 1 --out $(RUN)/studies
+	$(BIN)/python -m data.prepare synthetic --num-studies 3000 --seed 7 --report-style 1 --out $(RUN)/studies
 	$(LAUNCH) train/finetune.py --dataset $(RUN)/studies --output-dir $(RUN)/training $(GENTLE) --num-workers 0 \
-	  --start-from $(BASE) --lora-settings.dropout 0 --num-epochs 2 --batch-size 8 --learning-rate 5e-4 \
+	  --init-from $(BASE) --lora-settings.dropout 0 --num-epochs 2 --batch-size 8 --learning-rate 5e-4 \
 	  --num-validation-reports 100
 	$(BIN)/python eval/batch.py --checkpoint $(RUN)/training/best --baseline $(BASE) --dataset $(RUN)/studies --split test \
 	  --output-dir $(RUN)/evaluation --neighbour-pool 1500

@@ -23,7 +23,7 @@ from bench.experiment.recipe import Recipe, add_differences
 from data.cli import run_main
 
 GROUP, FULL = "ablations", "full"
-QUICK = Recipe(image_size=64, vocab_size=300, findings_epochs=1, language_epochs=1, num_validation_reports=4)
+QUICK = Recipe(image_size=64, vocab_size=300, findings_epochs=1, text_only_epochs=1, num_validation_reports=4)
 OF_A_VIT = {"encoder_learning_rate": 1e-3}
 """The CNN's rate is too high for a ViT; this is what docs/LOG.md found to be best for one."""
 NUM_QUICK_STUDIES, NUM_QUICK_TEST_STUDIES = 60, 12
@@ -38,7 +38,7 @@ def variants(recipe: Recipe, encoder: str | None) -> dict[str, tuple[str, Recipe
         "lstm": ("LSTM instead of GPT-2, all weights", replace(recipe, decoder="lstm-nano", lora=False)),
         "no_language": (
             "no language epochs: the decoder learns from images alone, all weights",
-            replace(recipe, language_epochs=0, lora=False),
+            replace(recipe, text_only_epochs=0, lora=False),
         ),
         "no_finding_tokens": ("the decoder is not told of the findings", replace(recipe, finding_tokens=False)),
         "resnet": ("ResNet instead of the CNN", replace(recipe, encoder="resnet")),

@@ -24,7 +24,7 @@ from data.cli import run_main
 from data.study import load_studies
 
 GROUP = "growth"
-QUICK = Recipe(image_size=64, vocab_size=300, findings_epochs=1, language_epochs=1, num_validation_reports=4)
+QUICK = Recipe(image_size=64, vocab_size=300, findings_epochs=1, text_only_epochs=1, num_validation_reports=4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +107,7 @@ def _experiment(options: GrowthOptions, name: str) -> Experiment:
     number, encoder, decoder = options.names[name]
     flags = (f"--num-studies={number}", f"--repeats={max(options.num_studies) // number}")
     findings, language, reports = options.epochs
-    full = replace(Recipe(), findings_epochs=findings, language_epochs=language, report_epochs=reports)
+    full = replace(Recipe(), findings_epochs=findings, text_only_epochs=language, report_epochs=reports)
     recipe = replace(QUICK if options.quick else full, encoder=encoder, decoder=decoder, data_flags=flags)
     judged = ("--controls", "shuffled", "nearest", f"--neighbour-pool={number}")
     return Experiment(

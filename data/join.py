@@ -196,7 +196,7 @@ def _row(part: Part, draft: JoinedDraft) -> dict[str, Any]:
     row = part.splits[draft.split][draft.row]
     if not all(image["bytes"] for image in row["images"]):
         raise ValueError(f"study {draft.study_id} of {part.folder} names an image that is not in the data set")
-    return {"mesh": []} | row
+    return {"mesh_terms": []} | row
 
 
 def _notes(parts: list[Part]) -> list[str]:

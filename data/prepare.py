@@ -31,7 +31,7 @@ from data.cli import run_main
 from data.pipeline.draft import Draft, ImageOptions, Plan, Planning, Rejection
 from data.pipeline.row import BuildOptions
 from data.pipeline.workers import build_rows, num_cores
-from data.pipeline.writer import REJECTED_FILE, WARNINGS_FILE, DatasetWriter
+from data.pipeline.writer import WARNINGS_FILE, DatasetWriter
 from data.reports.clean import TextOptions
 from data.sources.corrections import CorrectionsSource
 from data.sources.dicom_archive import DicomSource
@@ -39,7 +39,7 @@ from data.sources.kermany import KermanySource
 from data.sources.mimic_cxr import MimicSource
 from data.sources.open_i import OpenISource
 from data.sources.table import TableSource
-from data.study import check_fractions
+from data.study import REJECTED_FILE, check_fractions
 from data.synthetic.source import SyntheticSource
 from vlm.schema.findings import FINDINGS
 
@@ -122,9 +122,11 @@ def main(argv: list[str] | None = None) -> None:
 
 def check_links_apart(options: Preparation) -> None:
     """Raises ValueError when what undoes the pseudonyms would go where the data set goes."""
-    link_file = getattr(options.source, "link_file", None)
-    if link_file and link_file.resolve().is_relative_to(options.out.resolve()):
-        raise ValueError(f"--link-file {link_file} lies in the data set; keep it apart, it tells who the patients are")
+    pseudonym_map = getattr(options.source, "pseudonym_map", None)
+    if pseudonym_map and pseudonym_map.resolve().is_relative_to(options.out.resolve()):
+        raise ValueError(
+            f"--pseudonym-map {pseudonym_map} lies in the data set; keep it apart, it tells who the patients are"
+        )
 
 
 def fill(writer: DatasetWriter, plan: Plan, options: Preparation, console: Console) -> None:

@@ -46,12 +46,16 @@ FEATURES = datasets.Features(
                 "box": datasets.List(datasets.Value("float32"), length=4),
             }
         ),
-        "mesh": datasets.List(datasets.Value("string")),
+        "mesh_terms": datasets.List(datasets.Value("string")),
         "source": datasets.Value("string"),
         "license": datasets.Value("string"),
     }
 )
-_LATER_COLUMNS = {"mesh"}
+_OLD_COLUMNS = {"mesh": "mesh_terms"}
+"""Names of columns before version 0.2.0; such data sets are still read."""
+REJECTED_FILE, OLD_REJECTED_FILE = "rejected.jsonl", "refused.jsonl"
+"""What `data.prepare` did not keep; the second is the name before version 0.2.0."""
+_LATER_COLUMNS = {"mesh_terms"}
 """Nothing that is learned or scored needs them: a data set prepared before there were any still loads."""
 
 
@@ -78,7 +82,7 @@ class Study:
     impression: str = ""
     labels: tuple[int, ...] = UNLABELED_STUDY
     boxes: tuple[FindingBox, ...] = ()
-    mesh: tuple[str, ...] = ()
+    mesh_terms: tuple[str, ...] = ()
     """What human indexers found, where the source has it, in its words: "Opacity/lung/base/left", "normal"."""
     source: str = ""
     license: str = ""
@@ -117,6 +121,13 @@ def load_studies(folder: Path | str) -> datasets.DatasetDict:
         studies = datasets.load_from_disk(str(folder))
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{folder} is damaged or cut short ({error}); prepare or copy it again") from error
+    for old, name in _OLD_COLUMNS.items():
+        studies = datasets.DatasetDict(
+            {
+                split: rows.rename_column(old, name) if old in rows.column_names else rows
+                for split, rows in studies.items()
+            }
+        )
     for split, rows in studies.items():
         missing = [column for column in FEATURES if column not in {*rows.column_names, *_LATER_COLUMNS}]
         if missing:
@@ -138,6 +149,12 @@ def saved_preprocessing(folder: Path | str) -> Preprocessing:
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not say how images were preprocessed ({error}); prepare it again") from error
     return from_dict(switches, Preprocessing, where=str(path))
+
+
+def rejected_file(folder: Path) -> Path:
+    """The list of rejected studies of a prepared data set, under its name or the one before version 0.2.0."""
+    old = folder / OLD_REJECTED_FILE
+    return old if old.is_file() else folder / REJECTED_FILE
 
 
 def check_fractions(fractions: tuple[float, float, float]) -> None:

@@ -144,7 +144,7 @@ def study_batch(tiny_tokenizer, images):
 
     from vlm.config import ImageGeometry
     from vlm.inputs.batch import batch_tokens, batch_views
-    from vlm.inputs.image import fit_square
+    from vlm.inputs.image import letterbox
     from vlm.inputs.tokenizer import encode_prompt, encode_report
 
     views = [images[:2], images[2:3], images[3:4]]
@@ -160,7 +160,7 @@ def study_batch(tiny_tokenizer, images):
             encode_report(tiny_tokenizer, reports[n], max_tokens=40) if reports[n] else [tiny_tokenizer.bos_token_id]
             for n in only
         ]
-        squares = [[fit_square(image, 32) for image in views[n]] for n in only]
+        squares = [[letterbox(image, 32) for image in views[n]] for n in only]
         prompt_ids, prompt_mask = batch_tokens(
             [encode_prompt(tiny_tokenizer, indications[n]) for n in only], pad_token_id=pad
         )

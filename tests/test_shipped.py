@@ -134,7 +134,7 @@ def test_it_is_small_safe_and_stands_alone(weights):
 
 
 def test_it_knows_its_images_and_its_probabilities_are_calibrated(generator):
-    assert generator.familiarity is not None
+    assert generator.ood_detector is not None
     assert generator.calibration.num_studies >= 200
     assert all(generator.calibration.is_known)
 
@@ -177,7 +177,7 @@ def test_it_calls_and_names_a_pneumothorax(generator):
 def test_noise_is_doubted_and_a_synthetic_chest_is_not(generator, studies):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224), dtype=np.uint8))
     chest = generator.preprocess(studies[0].images[0])
-    far, near = generator.familiarity.distances(generator.image_features([noise, chest]))
+    far, near = generator.ood_detector.distances(generator.image_features([noise, chest]))
     assert far > 1 > near
 
 

@@ -32,8 +32,8 @@ LSTM_SIZES = {"lstm": "tiny", "lstm-nano": "nano", "lstm-small": "small", "lstm-
 def build_tokenizer(options: FinetuneOptions, reports: Iterable[str]) -> PreTrainedTokenizerBase:
     """The tokenizer of the checkpoint to start from, else the one named, else the pretrained decoder's, else one
     trained on the reports."""
-    if options.start_from is not None:
-        return load_tokenizer(fetch_checkpoint(options.start_from))
+    if options.init_from is not None:
+        return load_tokenizer(fetch_checkpoint(options.init_from))
     if options.tokenizer is not None:
         return load_tokenizer(options.tokenizer)
     if options.decoder not in DECODER_SIZES and options.decoder not in LSTM_SIZES:
@@ -47,8 +47,8 @@ def build_model(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) ->
     Raises:
         ValueError: a name is neither built in nor readable, or its parts do not fit together.
     """
-    if options.start_from is not None:
-        model = load_checkpoint(fetch_checkpoint(options.start_from)).model
+    if options.init_from is not None:
+        model = load_checkpoint(fetch_checkpoint(options.init_from)).model
         merge_adapters(model)
         model.requires_grad_(True)
         if options.lora:
@@ -73,7 +73,7 @@ def _lora(options: FinetuneOptions) -> LoraSettings:
     if options.decoder in DECODER_SIZES or options.decoder in LSTM_SIZES:
         raise ValueError(
             f"LoRA adapts pretrained weights, but the decoder {options.decoder!r} starts from random ones; give "
-            "--start-from a checkpoint, a pretrained --decoder, or --no-lora to train all weights"
+            "--init-from a checkpoint, a pretrained --decoder, or --no-lora to train all weights"
         )
     is_random = options.encoder in ENCODER_SIZES
     return replace(options.lora_settings, train_encoder=is_random or options.lora_settings.train_encoder)

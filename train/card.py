@@ -28,13 +28,13 @@ from train.loop.trainer import stage_epochs
 from train.options import FinetuneOptions, ImageOptions, PretrainOptions, TextOptions
 from train.studies.select import load_run_studies
 from vlm.checkpoint.provenance import (
-    LINEAGE,
+    PROVENANCE_FILE,
     LearnedStudies,
-    Lineage,
+    Provenance,
     TrainingRun,
-    lineage_table,
-    load_lineage,
-    save_lineage,
+    load_provenance,
+    provenance_table,
+    save_provenance,
     unrecorded,
 )
 from vlm.checkpoint.store import fetch_checkpoint
@@ -116,7 +116,7 @@ def write_pretrain_card(folder: Path, options: PretrainOptions, studies: dataset
     run = TrainingRun(
         program="train/pretrain.py", what=f"{learned}, {options.num_epochs} epochs", studies=learned_studies(studies)
     )
-    save_lineage(folder, Lineage(runs=(run,)))
+    save_provenance(folder, Provenance(runs=(run,)))
     ModelCard.from_template(
         card_data=ModelCardData(
             library_name="transformers",
@@ -233,10 +233,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = tyro.cli(CardOptions, args=argv, description=__doc__).run
     options = read_json(folder / "training_config.json", FinetuneOptions)
     write_card(folder, options, load_run_studies(options).splits)
-    for name in ("README.md", LINEAGE, "training_config.json"):
+    for name in ("README.md", PROVENANCE_FILE, "training_config.json"):
         if (folder / "merged").is_dir():
             shutil.copy(folder / "best" / name, folder / "merged" / name)
-    print(f"{folder / 'best' / 'README.md'} and {LINEAGE} are written")
+    print(f"{folder / 'best' / 'README.md'} and {PROVENANCE_FILE} are written")
 
 
 def write_card(folder: Path, options: FinetuneOptions, studies: datasets.DatasetDict) -> None:
@@ -244,24 +244,24 @@ def write_card(folder: Path, options: FinetuneOptions, studies: datasets.Dataset
     best = folder / "best"
     records = [json.loads(line) for line in (folder / "train_log.jsonl").read_text(encoding="utf-8").splitlines()]
     validations = [record for record in records if "validation" in record]
-    lineage = Lineage(runs=(*_before(options).runs, _this_run(options, studies)))
-    save_lineage(best, lineage)
+    provenance = Provenance(runs=(*_before(options).runs, _this_run(options, studies)))
+    save_provenance(best, provenance)
     writes_reports = read_json(best / "config.json", ReportModelConfig).writes_reports
     ModelCard.from_template(
         card_data=ModelCardData(
             library_name="cxrscribe",
             tags=["chest-x-ray", "report-generation", "not-a-medical-device"],
             license="other",
-            license_name="; ".join(lineage.licenses) or "unknown",
+            license_name="; ".join(provenance.licenses) or "unknown",
         ),
         template_str=_TEMPLATE,
-        encoder=options.start_from or options.encoder,
-        decoder=options.start_from or options.decoder,
+        encoder=options.init_from or options.encoder,
+        decoder=options.init_from or options.decoder,
         adaptation=_adaptation(options),
         silence="" if writes_reports else _SILENCE,
         boxes=_box_note(options, studies),
-        data=lineage_table(lineage),
-        credits="\n".join(f"- {credit}" for credit in credits_of(lineage.sources)),
+        data=provenance_table(provenance),
+        credits="\n".join(f"- {credit}" for credit in credits_of(provenance.sources)),
         scores=_score_table(validations),
     ).save(str(best / "README.md"))
     settings = folder / "training_config.json"
@@ -279,16 +279,16 @@ def _adaptation(options: FinetuneOptions) -> str:
     return f"LoRA of rank {options.lora_settings.rank}" if options.lora else "all weights trained"
 
 
-def _before(options: FinetuneOptions) -> Lineage:
+def _before(options: FinetuneOptions) -> Provenance:
     """What the weights that the run started from had learned from."""
-    if options.start_from is not None:
-        return load_lineage(fetch_checkpoint(options.start_from))
+    if options.init_from is not None:
+        return load_provenance(fetch_checkpoint(options.init_from))
     built_in = {*ENCODER_SIZES, *DECODER_SIZES, *LSTM_SIZES}
     runs = []
     for name in dict.fromkeys((options.encoder, options.decoder)):
         if name not in built_in:
-            runs += (load_lineage(Path(name)) if Path(name).is_dir() else unrecorded(name)).runs
-    return Lineage(runs=tuple(runs))
+            runs += (load_provenance(Path(name)) if Path(name).is_dir() else unrecorded(name)).runs
+    return Provenance(runs=tuple(runs))
 
 
 def _this_run(options: FinetuneOptions, studies: datasets.DatasetDict) -> TrainingRun:

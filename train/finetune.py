@@ -19,7 +19,7 @@ from accelerate.utils import set_seed
 from data.study import saved_preprocessing
 from train.build import build_model, build_tokenizer
 from train.card import write_card
-from train.fit_ood import measure_familiarity
+from train.fit_ood import fit_ood_detector
 from train.loop.step import mixed_precision
 from train.loop.trainer import Trainee, Trainer, stage_epochs
 from train.options import FinetuneOptions
@@ -70,7 +70,7 @@ def run(options: FinetuneOptions) -> Path:
     trainer.run()
     if accelerator.is_main_process:
         write_card(folder, options, studies.splits)
-        console.print(_familiarity(folder / "best", studies.splits, accelerator), highlight=False)
+        console.print(_fit_ood(folder / "best", studies.splits, accelerator), highlight=False)
         if options.merge:
             merge_checkpoint(folder / "best", folder / "merged")
         console.print(f"best checkpoint, of epoch {trainer.position.best_epoch + 1}: {folder / 'best'}")
@@ -90,7 +90,7 @@ def _trainee(options: FinetuneOptions, studies: RunStudies, folder: Path, accele
     tokenizer = load_tokenizer(folder / "tokenizer")
     model = build_model(options, tokenizer)
     preprocessing = saved_preprocessing(options.dataset)
-    if options.start_from is not None and accelerator.is_main_process:
+    if options.init_from is not None and accelerator.is_main_process:
         _warn_of_other_preprocessing(options, model.config.preprocessing, preprocessing)
     model.config = replace(model.config, preprocessing=preprocessing)
     _check_positions(options, model, max(map(len, studies.learned["view_positions"])))
@@ -125,7 +125,7 @@ def _warn_of_other_preprocessing(options: FinetuneOptions, learned: Preprocessin
     ]
     if changed:
         console.print(
-            f"[yellow]Warning:[/] --start-from {options.start_from} learned from images prepared otherwise than "
+            f"[yellow]Warning:[/] --init-from {options.init_from} learned from images prepared otherwise than "
             f"those of --dataset {options.dataset} ({', '.join(changed)}), and the new checkpoint takes the data set's "
             "way; prepare the data set with the same switches, unless that is meant",
             highlight=False,
@@ -160,8 +160,8 @@ def _summary(trainer: Trainer, studies) -> dict[str, str]:
     return {
         "studies": ", ".join(f"{split} {len(rows):,}" for split, rows in studies.items() if split != "test"),
         "with a report": f"{sum(map(bool, reports)):,} of train; {num_cut} cut at {options.max_report_tokens} tokens",
-        "encoder": f"{options.start_from or options.encoder}, {'{} x {}'.format(*model.encoder.grid)} patches",
-        "decoder": f"{options.start_from or options.decoder}, {len(tokenizer):,} tokens, "
+        "encoder": f"{options.init_from or options.encoder}, {'{} x {}'.format(*model.encoder.grid)} patches",
+        "decoder": f"{options.init_from or options.decoder}, {len(tokenizer):,} tokens, "
         + (f"LoRA of rank {options.lora_settings.rank}" if options.lora else "all weights trained"),
         "parameters": f"{total:,}, of them trained {trained:,} ({trained / total:.1%})",
         "steps": f"{remaining:,} of {trainer.num_steps:,}; epochs: "
@@ -173,10 +173,10 @@ def _summary(trainer: Trainer, studies) -> dict[str, str]:
     }
 
 
-def _familiarity(checkpoint: Path, studies, accelerator: Accelerator) -> str:
+def _fit_ood(checkpoint: Path, studies, accelerator: Accelerator) -> str:
     """Measured last, since only the best checkpoint needs it; a data set too small for it spoils no run."""
     try:
-        settings = measure_familiarity(checkpoint, studies, device=str(accelerator.device)).settings
+        settings = fit_ood_detector(checkpoint, studies, device=str(accelerator.device)).settings
     except ValueError as error:
         return f"Note: the checkpoint cannot tell which images it knows ({error})."
     return f"what images it knows: measured on {settings.num_training_images} training images"

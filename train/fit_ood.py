@@ -19,7 +19,7 @@ from data.cli import run_main
 from data.study import load_studies
 from vlm.checkpoint.store import find_checkpoint
 from vlm.generator import ReportGenerator
-from vlm.uncertainty import Familiarity, fit_familiarity, save_familiarity
+from vlm.uncertainty import OodDetector, fit_detector, save_ood_detector
 
 MAX_IMAGES = 1000
 """Of a split, drawn at random; more move the distances by little."""
@@ -42,14 +42,14 @@ class FamiliarityOptions:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, measures, writes."""
     options = tyro.cli(FamiliarityOptions, args=argv, description=__doc__)
-    settings = measure_familiarity(options.checkpoint, load_studies(options.dataset)).settings
+    settings = fit_ood_detector(options.checkpoint, load_studies(options.dataset)).settings
     print(
         f"{options.checkpoint}: measured on {settings.num_training_images} training and "
         f"{settings.num_validation_images} validation images"
     )
 
 
-def measure_familiarity(checkpoint: Path, studies: datasets.DatasetDict, *, device: str | None = None) -> Familiarity:
+def fit_ood_detector(checkpoint: Path, studies: datasets.DatasetDict, *, device: str | None = None) -> OodDetector:
     """Measures and writes it into the checkpoint's folder.
 
     Raises:
@@ -61,9 +61,9 @@ def measure_familiarity(checkpoint: Path, studies: datasets.DatasetDict, *, devi
         np.concatenate(list(_features(generator, studies[split]))) if len(studies.get(split, ())) else np.zeros((0, 0))
         for split in ("train", "validation")
     ]
-    familiarity = fit_familiarity(*features)
-    save_familiarity(folder, familiarity)
-    return familiarity
+    ood_detector = fit_detector(*features)
+    save_ood_detector(folder, ood_detector)
+    return ood_detector
 
 
 def _features(generator: ReportGenerator, studies: datasets.Dataset) -> Iterator[np.ndarray]:

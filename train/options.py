@@ -34,11 +34,11 @@ class PretrainOptions:
     weight_decay: float = 0.05
     warmup_fraction: float = 0.05
     """Part of the steps in which the learning rate rises; then it falls to 0 along a cosine."""
-    max_gradient_norm: float = 1.0
+    max_grad_norm: float = 1.0
 
-    state_every: int = 200
+    save_steps: int = 200
     """Optimiser steps between full states; a killed run loses at most these."""
-    keep_states: int = 2
+    save_total_limit: int = 2
     resume: bool = False
     """Go on from the last state in the output folder."""
     precision: Literal["auto", "bf16", "no"] = "auto"
@@ -48,7 +48,7 @@ class PretrainOptions:
     seed: int = 0
 
     def __post_init__(self):
-        at_least_one = ("num_epochs", "batch_size", "gradient_accumulation_steps", "state_every", "keep_states")
+        at_least_one = ("num_epochs", "batch_size", "gradient_accumulation_steps", "save_steps", "save_total_limit")
         for name in at_least_one:
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
@@ -176,7 +176,7 @@ class FinetuneOptions:
     extra_repeats: int = 1
     """How often an epoch has each study of --extra-dataset: a few corrections are lost among thousands of studies."""
 
-    start_from: str | None = None
+    init_from: str | None = None
     """Checkpoint folder (or run, or hub id) of a report model to go on from: with its encoder, decoder, tokenizer and
     image size, which are then not given."""
     encoder: str = "tiny"
@@ -214,7 +214,7 @@ class FinetuneOptions:
     findings_epochs: int = 0
     """So many of the first epochs learn the findings alone, without the decoder, which is several times cheaper.
     The learning rate warms up and falls anew when the next stage begins."""
-    language_epochs: int = 0
+    text_only_epochs: int = 0
     """So many epochs after those teach the decoder alone to write what it is told of the findings (by their labels, and
     of their places by boxes), without images: what a decoder that starts from random weights or new LoRA learns most
     cheaply in this way."""
@@ -230,7 +230,7 @@ class FinetuneOptions:
     weight_decay: float = 0.05
     warmup_fraction: float = 0.05
     """Part of a stage's steps in which the learning rate rises; then it falls to 0 along a cosine."""
-    max_gradient_norm: float = 1.0
+    max_grad_norm: float = 1.0
     finding_weight: float = 1.0
     """Weight of the findings' loss beside the report's loss per token."""
     box_weight: float = 0.3
@@ -250,9 +250,9 @@ class FinetuneOptions:
     """Reports generated on validation after each epoch, the first so many studies."""
     max_new_tokens: int = 128
     """Length limit of those reports."""
-    state_every: int = 200
+    save_steps: int = 200
     """Optimiser steps between full states; a killed run loses at most these."""
-    keep_states: int = 2
+    save_total_limit: int = 2
     resume: bool = False
     """Go on from the last state in the output folder."""
     merge: bool = False
@@ -266,7 +266,7 @@ class FinetuneOptions:
     seed: int = 0
 
     def __post_init__(self):
-        at_least_one = ("num_epochs", "batch_size", "gradient_accumulation_steps", "state_every", "keep_states")
+        at_least_one = ("num_epochs", "batch_size", "gradient_accumulation_steps", "save_steps", "save_total_limit")
         for name in (*at_least_one, "repeats", "extra_repeats"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
@@ -274,10 +274,10 @@ class FinetuneOptions:
             raise ValueError(f"--num-studies must be at least 1, or 0 for all, got {self.num_studies}")
         if not 0 <= self.findings_epochs <= self.num_epochs:
             raise ValueError(f"--findings-epochs must lie in 0..{self.num_epochs} epochs, got {self.findings_epochs}")
-        if not 0 <= self.language_epochs <= self.num_epochs - self.findings_epochs:
+        if not 0 <= self.text_only_epochs <= self.num_epochs - self.findings_epochs:
             raise ValueError(
-                f"--language-epochs must lie in 0..{self.num_epochs - self.findings_epochs}, the epochs that "
-                f"--findings-epochs leave, got {self.language_epochs}"
+                f"--text-only-epochs must lie in 0..{self.num_epochs - self.findings_epochs}, the epochs that "
+                f"--findings-epochs leave, got {self.text_only_epochs}"
             )
         if self.freeze_after_findings and not 0 < self.findings_epochs < self.num_epochs:
             raise ValueError(
@@ -290,12 +290,12 @@ class FinetuneOptions:
             raise ValueError(f"--view-dropout must lie in [0, 1], got {self.view_dropout}")
         if self.learning_rate <= 0:
             raise ValueError(f"--learning-rate must be above 0, got {self.learning_rate}")
-        if self.start_from is not None:
+        if self.init_from is not None:
             for name in OF_THE_START:
                 if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                     flag = f"--{name.replace('_', '-')}"
                     raise ValueError(
-                        f"{flag} cannot be given with --start-from, whose checkpoint has its own; leave it out"
+                        f"{flag} cannot be given with --init-from, whose checkpoint has its own; leave it out"
                     )
         if self.extra_dataset is None and self.extra_repeats != 1:
             raise ValueError(f"--extra-repeats {self.extra_repeats} needs --extra-dataset; give both or none")

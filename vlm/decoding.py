@@ -77,7 +77,7 @@ class GenerationOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenTokens:
+class GeneratedTokens:
     """The tokens of one report without the end token, the log-probability of each, and whether it was cut."""
 
     token_ids: list[int]
@@ -85,7 +85,7 @@ class WrittenTokens:
     is_truncated: bool
 
 
-class _Writer:
+class _DecoderSession:
     """The decoder with its cache: hands out next-token log-probabilities, takes the chosen tokens."""
 
     def __init__(self, model: ReportModel, prefix: Prefix, bos_token_id: int):
@@ -109,15 +109,15 @@ class _Writer:
 
 
 @torch.inference_mode()
-def write_reports(
+def generate_reports(
     model: ReportModel, prefix: Prefix, *, bos_token_id: int, eos_token_id: int, options: GenerationOptions
-) -> list[WrittenTokens]:
+) -> list[GeneratedTokens]:
     """One report for each row of the prefix."""
     if options.num_beams > 1:
         return _beam_search(model, prefix, bos_token_id, eos_token_id, options)
     reports = [([], []) for _ in prefix.mask]
     ended = [False] * len(reports)
-    for row, token, log_probability in write_tokens(
+    for row, token, log_probability in generate_tokens(
         model, prefix, bos_token_id=bos_token_id, eos_token_id=eos_token_id, options=options
     ):
         if token == eos_token_id:
@@ -125,16 +125,16 @@ def write_reports(
         else:
             reports[row][0].append(token)
             reports[row][1].append(log_probability)
-    return [WrittenTokens(*report, is_truncated=not end) for report, end in zip(reports, ended, strict=True)]
+    return [GeneratedTokens(*report, is_truncated=not end) for report, end in zip(reports, ended, strict=True)]
 
 
 @torch.inference_mode()
-def write_tokens(
+def generate_tokens(
     model: ReportModel, prefix: Prefix, *, bos_token_id: int, eos_token_id: int, options: GenerationOptions
 ) -> Iterator[tuple[int, int, float]]:
     """(row, token, log-probability) as they are chosen, greedily or by sampling; a row's last is the end token
     unless it was cut."""
-    writer = _Writer(model, prefix, bos_token_id)
+    writer = _DecoderSession(model, prefix, bos_token_id)
     generator = torch.Generator().manual_seed(options.seed)
     rows = list(range(len(prefix.mask)))
     for step in range(options.max_new_tokens):
@@ -189,7 +189,7 @@ class _StudySearch:
     def __init__(self, options: GenerationOptions, eos_token_id: int):
         self.options, self.eos_token_id = options, eos_token_id
         self.going = [_Beam([], [], 0.0)]
-        self.ended: list[tuple[float, WrittenTokens]] = []
+        self.ended: list[tuple[float, GeneratedTokens]] = []
         self.is_done = False
 
     def step(self, length: int, tokens: list[list[int]], log_probabilities: list[list[float]]) -> list[int]:
@@ -208,7 +208,7 @@ class _StudySearch:
             if not has_ended:
                 beam = beam.followed_by(token, log_probability)
             if (has_ended or is_last) and rank < num_beams:
-                written = WrittenTokens(beam.token_ids, beam.log_probabilities, is_truncated=not has_ended)
+                written = GeneratedTokens(beam.token_ids, beam.log_probabilities, is_truncated=not has_ended)
                 self.ended.append((total / length**self.options.length_penalty, written))
             if not has_ended and len(going) < num_beams:
                 going.append(beam)
@@ -223,11 +223,11 @@ class _StudySearch:
 
 def _beam_search(
     model: ReportModel, prefix: Prefix, bos_token_id: int, eos_token_id: int, options: GenerationOptions
-) -> list[WrittenTokens]:
+) -> list[GeneratedTokens]:
     """The rules are those of transformers' `generate` (early_stopping False): a study is done when `num_beams` texts
     have ended and the best that goes on scores no better now than the worst of these; at the length limit texts that
     have not ended compete as they are."""
-    writer = _Writer(model, prefix, bos_token_id)
+    writer = _DecoderSession(model, prefix, bos_token_id)
     searches = [_StudySearch(options, eos_token_id) for _ in prefix.mask]
     active = searches
     for length in range(1, options.max_new_tokens + 1):

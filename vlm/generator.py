@@ -18,7 +18,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlm.checkpoint.store import SHIPPED, Checkpoint, fetch_checkpoint, load_checkpoint, merge_adapters
-from vlm.decoding import GenerationOptions, WrittenTokens, beginning_log_probabilities, write_reports, write_tokens
+from vlm.decoding import (
+    GeneratedTokens,
+    GenerationOptions,
+    beginning_log_probabilities,
+    generate_reports,
+    generate_tokens,
+)
 from vlm.explain.attention import heatmaps, over_patches, sentence_attention, sentence_spans
 from vlm.inputs.batch import Views, batch_images
 from vlm.inputs.image import to_gray
@@ -28,7 +34,7 @@ from vlm.schema.preprocessing import preprocess
 from vlm.schema.report_format import split_report
 from vlm.uncertainty import Calibration
 
-_NOTHING = WrittenTokens([], [], is_truncated=False)
+_NOTHING = GeneratedTokens([], [], is_truncated=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +65,7 @@ class ReportGenerator:
         self.tokenizer = checkpoint.tokenizer
         self._ends = {name: getattr(self.tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
         self.calibration: Calibration = checkpoint.calibration
-        self.familiarity = checkpoint.familiarity
+        self.ood_detector = checkpoint.ood_detector
         self.config = checkpoint.model.config
         self.name = name
 
@@ -117,7 +123,7 @@ class ReportGenerator:
             prefix = self.model.prefix(**inputs)
             written = [_NOTHING] * len(prefix.mask)
             if self.writes_reports:
-                written = write_reports(self.model, prefix, **self._ends, options=options)
+                written = generate_reports(self.model, prefix, **self._ends, options=options)
         seen = self._seen(prefix.findings, inputs["view_mask"])
         return [
             self._study_report(tokens, self._pieces(tokens.token_ids), study)
@@ -152,7 +158,7 @@ class ReportGenerator:
             yield self._study_report(_NOTHING, [], seen)
             return
         yield self._study_report(replace(_NOTHING, is_truncated=True), [], seen)
-        for _, token, log_probability in write_tokens(self.model, prefix, **self._ends, options=options):
+        for _, token, log_probability in generate_tokens(self.model, prefix, **self._ends, options=options):
             has_ended = token == self.tokenizer.eos_token_id
             if not has_ended:
                 token_ids.append(token)
@@ -160,7 +166,7 @@ class ReportGenerator:
                 pieces.append(text.add(token))
             if pieces and (has_ended or len(pieces) == options.max_new_tokens):
                 pieces[-1] += text.finish()
-            yield self._study_report(WrittenTokens(token_ids, log_probabilities, not has_ended), pieces, seen)
+            yield self._study_report(GeneratedTokens(token_ids, log_probabilities, not has_ended), pieces, seen)
 
     def classify(
         self, images: Image.Image | Sequence[Views], *, view_positions: Sequence[Sequence[str]] | None = None
@@ -168,7 +174,7 @@ class ReportGenerator:
         """Probabilities of the 14 findings of each study, without writing a report."""
         inputs = self._inputs(images, view_positions, None)
         with torch.inference_mode():
-            _, findings = self.model.look(inputs["pixel_values"], inputs["view_indices"], inputs["view_mask"])
+            _, findings = self.model.encode_images(inputs["pixel_values"], inputs["view_indices"], inputs["view_mask"])
         return [probabilities for probabilities, _ in self._seen(findings, inputs["view_mask"])]
 
     def features(
@@ -180,7 +186,7 @@ class ReportGenerator:
         """
         inputs = self._inputs(images, view_positions, None)
         with torch.inference_mode():
-            _, findings = self.model.look(inputs["pixel_values"], inputs["view_indices"], inputs["view_mask"])
+            _, findings = self.model.encode_images(inputs["pixel_values"], inputs["view_indices"], inputs["view_mask"])
         features = functional.normalize(findings.tokens.float().flatten(1), dim=1)
         return features.cpu().numpy()
 
@@ -269,7 +275,7 @@ class ReportGenerator:
         return pieces
 
     def _study_report(
-        self, written: WrittenTokens, pieces: Sequence[str], seen: tuple[tuple[float, ...], np.ndarray]
+        self, written: GeneratedTokens, pieces: Sequence[str], seen: tuple[tuple[float, ...], np.ndarray]
     ) -> StudyReport:
         report = "".join(pieces)
         sections = split_report(report)

@@ -17,7 +17,7 @@ from vlm.layers.encoder import ImageEncoder
 from vlm.layers.finding_queries import FindingOutput, FindingQueries
 from vlm.layers.gpt2 import GPT2Decoder, add_lora
 from vlm.layers.lstm import LSTMDecoder
-from vlm.layers.projectors import FindingPlaces, VisionProjector
+from vlm.layers.projectors import FindingLocationEmbedding, VisionProjector
 from vlm.schema.findings import NUM_FINDINGS, VIEW_KINDS
 
 
@@ -39,7 +39,7 @@ class ReportModelOutput:
     finding_loss_sum: Float[Tensor, ""]
     num_labels: Int[Tensor, ""]
     box_loss_sum: Float[Tensor, ""]
-    num_boxed: Int[Tensor, ""]
+    num_box_targets: Int[Tensor, ""]
     finding_logits: Float[Tensor, "batch findings"] | None
     """None where no image was looked at."""
     logits: Float[Tensor, "batch length vocabulary"] | None
@@ -63,7 +63,7 @@ class ReportModel(nn.Module):
         self.finding_projector = nn.Linear(width, self.decoder.width)
         nn.init.zeros_(self.finding_projector.weight)  # as the vision projector's
         self.finding_presence = nn.Parameter(torch.randn(NUM_FINDINGS, self.decoder.width) * 0.1)
-        self.finding_places = FindingPlaces(grid=self.encoder.grid, decoder_width=self.decoder.width)
+        self.finding_places = FindingLocationEmbedding(grid=self.encoder.grid, decoder_width=self.decoder.width)
         if config.lora is not None:
             self.adapt(config.lora)
 
@@ -89,7 +89,7 @@ class ReportModel(nn.Module):
             self.encoder.eval()
         return self
 
-    def look(
+    def encode_images(
         self,
         pixel_values: Float[Tensor, "batch views channels height width"],
         view_indices: Int[Tensor, "batch views"],
@@ -112,7 +112,7 @@ class ReportModel(nn.Module):
         prompt_mask: Int[Tensor, "batch prompt"],
     ) -> Prefix:
         """The embeddings that stand before the text."""
-        patches, findings = self.look(pixel_values, view_indices, view_mask)
+        patches, findings = self.encode_images(pixel_values, view_indices, view_mask)
         return Prefix(*self._seen(patches, findings, view_indices, view_mask, prompt_ids, prompt_mask), findings)
 
     def _seen(self, patches, findings, view_indices, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
@@ -154,7 +154,7 @@ class ReportModel(nn.Module):
         *,
         pixel_values: Float[Tensor, "batch views channels height width"] | None = None,
         view_indices: Int[Tensor, "batch views"],
-        told_presence: Float[Tensor, "batch findings"] | None = None,
+        finding_condition: Float[Tensor, "batch findings"] | None = None,
         view_mask: Bool[Tensor, "batch views"],
         prompt_ids: Int[Tensor, "batch prompt"],
         prompt_mask: Int[Tensor, "batch prompt"],
@@ -162,7 +162,7 @@ class ReportModel(nn.Module):
         attention_mask: Int[Tensor, "batch length"],
         finding_targets: Float[Tensor, "batch findings"],
         finding_mask: Bool[Tensor, "batch findings"],
-        boxed: Float[Tensor, "batch findings boxed_patches"] | None = None,
+        box_targets: Float[Tensor, "batch findings boxed_patches"] | None = None,
     ) -> ReportModelOutput:
         """Losses of a batch: cross-entropy over `input_ids` after the first, and over the findings that are labelled.
 
@@ -172,14 +172,14 @@ class ReportModel(nn.Module):
         `boxed` says where a finding lies, as a distribution over the patches of all views; of a finding without a box
         it is 0. The attention of the finding learns to be that distribution.
 
-        With `told_presence` (-1 absent to 1 present) no image is looked at: the decoder is told of the findings, and
+        With `finding_condition` (-1 absent to 1 present) no image is looked at: the decoder is told of the findings, and
         by `boxed` of their places, instead of what the finding queries would see. The report's loss is the only one.
         """
-        if told_presence is not None:
-            if boxed is None:
+        if finding_condition is not None:
+            if box_targets is None:
                 num_patches = view_mask.shape[1] * self.encoder.grid[0] * self.encoder.grid[1]
-                boxed = told_presence.new_zeros(*told_presence.shape, num_patches)
-            prefix = self._told(told_presence, boxed, view_indices, view_mask, prompt_ids, prompt_mask)
+                box_targets = finding_condition.new_zeros(*finding_condition.shape, num_patches)
+            prefix = self._told(finding_condition, box_targets, view_indices, view_mask, prompt_ids, prompt_mask)
             report_loss, num_tokens, logits = self._report_loss(prefix, input_ids, attention_mask)
             none = torch.zeros_like(report_loss)
             return ReportModelOutput(
@@ -188,15 +188,15 @@ class ReportModel(nn.Module):
                 finding_loss_sum=none,
                 num_labels=none.long(),
                 box_loss_sum=none,
-                num_boxed=none.long(),
+                num_box_targets=none.long(),
                 finding_logits=None,
                 logits=logits,
             )
-        patches, findings = self.look(pixel_values, view_indices, view_mask)
+        patches, findings = self.encode_images(pixel_values, view_indices, view_mask)
         losses = functional.binary_cross_entropy_with_logits(
             findings.logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
         )
-        box_loss, num_boxed = _box_loss(findings.attention, boxed)
+        box_loss, num_box_targets = _box_loss(findings.attention, box_targets)
         report_loss, num_tokens, logits = losses.new_zeros(()), attention_mask[:, 1:].sum(), None
         if num_tokens:
             prefix = self._seen(patches, findings, view_indices, view_mask, prompt_ids, prompt_mask)
@@ -207,7 +207,7 @@ class ReportModel(nn.Module):
             finding_loss_sum=losses.sum(),
             num_labels=finding_mask.sum(),
             box_loss_sum=box_loss,
-            num_boxed=num_boxed,
+            num_box_targets=num_box_targets,
             finding_logits=findings.logits,
             logits=logits,
         )
@@ -231,11 +231,11 @@ class ReportModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters()), trained
 
 
-def _box_loss(attention: Tensor, boxed: Tensor | None) -> tuple[Tensor, Tensor]:
+def _box_loss(attention: Tensor, box_targets: Tensor | None) -> tuple[Tensor, Tensor]:
     """Kullback-Leibler divergence of the attention from the boxes, summed over the findings that have one."""
-    if boxed is None or not boxed.any():
+    if box_targets is None or not box_targets.any():
         return attention.new_zeros(()), torch.zeros((), dtype=torch.long, device=attention.device)
-    has_box = boxed.any(dim=-1)
-    place = boxed[has_box]
+    has_box = box_targets.any(dim=-1)
+    place = box_targets[has_box]
     log_attention = attention[has_box].float().clamp(min=1e-6).log()
     return (torch.special.xlogy(place, place) - place * log_attention).sum(), has_box.sum()

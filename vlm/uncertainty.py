@@ -13,7 +13,7 @@ threshold a finding. Both are chosen on validation studies by `train.loop.valida
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from vlm.schema.findings import NUM_FINDINGS
-from vlm.schema.strict_json import read_json, to_json
+from vlm.schema.strict_json import formerly, read_json, to_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,8 +64,10 @@ class Calibration:
         )
 
 
-SETTINGS, TENSORS = "familiarity.json", "familiarity.safetensors"
-"""Its files in a checkpoint folder; they change no report, only whether it is doubted."""
+SETTINGS, TENSORS = "ood.json", "ood.safetensors"
+"""Files of the out-of-distribution check in a checkpoint folder."""
+OLD_SETTINGS, OLD_TENSORS = "familiarity.json", "familiarity.safetensors"
+"""Their names before version 0.2.0; still read."""
 TENSOR_NAMES = ("mean", "scale", "directions", "variances")
 NUM_DIRECTIONS = 32
 QUANTILE = 0.99
@@ -76,15 +78,15 @@ MIN_IMAGES = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FamiliaritySettings:
-    """What `familiarity.json` holds."""
+class OodSettings:
+    """The content of `ood.json`."""
 
     rest_variance: float
     """Along each of the directions that are not stored."""
     limit: float
     """An image whose distance lies above is unlike those the model was trained on."""
-    num_training_images: int
-    num_validation_images: int
+    num_training_images: int = field(metadata=formerly("num_training_pictures"))
+    num_validation_images: int = field(metadata=formerly("num_validation_pictures"))
 
     def __post_init__(self):
         for name in ("rest_variance", "limit"):
@@ -93,11 +95,11 @@ class FamiliaritySettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Familiarity:
+class OodDetector:
     """What images a model knows: `mean` and `scale` [width] of the features, `directions` [number, width] of the
     standardised ones and their `variances` [number]."""
 
-    settings: FamiliaritySettings
+    settings: OodSettings
     mean: np.ndarray
     scale: np.ndarray
     directions: np.ndarray
@@ -128,7 +130,7 @@ class Familiarity:
         return np.sqrt(squares) / self.settings.limit
 
 
-def fit_familiarity(training: np.ndarray, validation: np.ndarray) -> Familiarity:
+def fit_detector(training: np.ndarray, validation: np.ndarray) -> OodDetector:
     """From the features [images, width] of training images, with the limit from validation images.
 
     Raises:
@@ -145,8 +147,8 @@ def fit_familiarity(training: np.ndarray, validation: np.ndarray) -> Familiarity
     variances = lengths**2 / (len(training) - 1)
     # Half of the directions at most, so that the others have something to vary by.
     number = min(NUM_DIRECTIONS, len(variances) // 2)
-    unscaled = Familiarity(
-        settings=FamiliaritySettings(
+    unscaled = OodDetector(
+        settings=OodSettings(
             rest_variance=float(variances[number:].sum() / (training.shape[1] - number)),
             limit=1.0,
             num_training_images=len(training),
@@ -161,27 +163,30 @@ def fit_familiarity(training: np.ndarray, validation: np.ndarray) -> Familiarity
     return replace(unscaled, settings=replace(unscaled.settings, limit=limit))
 
 
-def save_familiarity(folder: Path, familiarity: Familiarity) -> None:
+def save_ood_detector(folder: Path, ood_detector: OodDetector) -> None:
     """Writes both files into the checkpoint folder; the settings last, by which it is known to be whole."""
     (folder / SETTINGS).unlink(missing_ok=True)
-    tensors = {name: np.ascontiguousarray(getattr(familiarity, name), dtype=np.float32) for name in TENSOR_NAMES}
+    tensors = {name: np.ascontiguousarray(getattr(ood_detector, name), dtype=np.float32) for name in TENSOR_NAMES}
     save_file(tensors, folder / TENSORS)
-    (folder / SETTINGS).write_text(to_json(familiarity.settings), encoding="utf-8")
+    (folder / SETTINGS).write_text(to_json(ood_detector.settings), encoding="utf-8")
 
 
-def load_familiarity(folder: Path) -> Familiarity | None:
-    """What `save_familiarity` wrote; None where the checkpoint has none.
+def load_ood_detector(folder: Path) -> OodDetector | None:
+    """What `save_ood_detector` wrote; None where the checkpoint has none.
 
     Raises:
         ValueError: a file is missing or damaged; names it.
     """
-    if not (folder / SETTINGS).is_file():
+    names = [(SETTINGS, TENSORS), (OLD_SETTINGS, OLD_TENSORS)]
+    found = [(folder / settings, folder / tensors) for settings, tensors in names if (folder / settings).is_file()]
+    if not found:
         return None
-    settings, path = read_json(folder / SETTINGS, FamiliaritySettings), folder / TENSORS
+    settings_path, path = found[0]
+    settings = read_json(settings_path, OodSettings)
     mend = f"run python -m train.fit_ood --checkpoint {folder} again"
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in TENSOR_NAMES}
-        return Familiarity(settings=settings, **tensors)
+        return OodDetector(settings=settings, **tensors)
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{path} is missing or damaged ({error}); {mend}") from error

@@ -103,7 +103,7 @@ def run_experiment(experiment: Experiment, running: Running, say: Callable[[str]
     for stage in experiment.stages:
         say(f"{experiment.name}: {stage.name}")
         output = folder / stage.name
-        start = [f"--start-from={previous}"] if previous else []
+        start = [f"--init-from={previous}"] if previous else []
         resume = [GOES_ON] if (output / "training_config.json").is_file() else []
         arguments = [f"--dataset={experiment.dataset}", f"--output-dir={output}", "--num-workers=0", *start, *resume]
         program = [str(ROOT / "train" / "finetune.py"), *arguments, f"--precision={running.precision}", *stage.flags]

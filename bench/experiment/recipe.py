@@ -68,7 +68,7 @@ class Recipe:
     """Of the base; by default `learning_rate`."""
     report_learning_rate: float = 5e-4
     findings_epochs: int = 4
-    language_epochs: int = 3
+    text_only_epochs: int = 3
     report_epochs: int = 1
     """0: no reports from images; the base is all there is."""
     lora: bool = True
@@ -93,9 +93,9 @@ class Recipe:
             *(() if self.finding_tokens else ("--no-finding-tokens",)),
             f"--learning-rate={self.learning_rate}",
             *((f"--encoder-learning-rate={self.encoder_learning_rate}",) if self.encoder_learning_rate else ()),
-            f"--num-epochs={self.findings_epochs + self.language_epochs}",
+            f"--num-epochs={self.findings_epochs + self.text_only_epochs}",
             f"--findings-epochs={self.findings_epochs}",
-            f"--language-epochs={self.language_epochs}",
+            f"--text-only-epochs={self.text_only_epochs}",
         )
         reports = (
             f"--learning-rate={self.report_learning_rate}",

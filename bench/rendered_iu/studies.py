@@ -70,7 +70,7 @@ class PhantomDraft:
             findings=given.findings,
             impression=given.impression,
             boxes=boxes,
-            mesh=given.codes,
+            mesh_terms=given.codes,
             source="Indiana reports, phantoms for images",
             license="CC BY-NC-ND 4.0",
         )

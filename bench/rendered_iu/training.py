@@ -57,8 +57,8 @@ UPPER_CONTROLS: dict[str, tuple[Callable[[Codes], Items], str]] = {
 
 def upper_controls(predictions: Sequence[Prediction], splits: datasets.DatasetDict) -> list[Control]:
     """The controls for the test studies predicted, from the training studies alone."""
-    codes_of = dict(zip(splits["test"]["study_id"], map(tuple, splits["test"]["mesh"]), strict=True))
-    pairs = zip(map(tuple, splits["train"]["mesh"]), split_reports(splits, "train"), strict=True)
+    codes_of = dict(zip(splits["test"]["study_id"], map(tuple, splits["test"]["mesh_terms"]), strict=True))
+    pairs = zip(map(tuple, splits["train"]["mesh_terms"]), split_reports(splits, "train"), strict=True)
     training = [(codes, report) for codes, report in pairs if normalize_report(report)]
     typical = _Typical([report for _, report in training])
     controls = []
@@ -104,7 +104,7 @@ SHIPPED_BASE = "vlm/weights/tiny-base"
 class TrainingOptions:
     """How the model is trained; chosen on the validation part of R2Gen's train."""
 
-    start_from: str = SHIPPED_BASE
+    init_from: str = SHIPPED_BASE
     """Checkpoint to begin with, by default the base that ships with the project; "" for random weights."""
     encoder: str = "cnn"
     """Encoder, where it begins with random weights."""
@@ -118,7 +118,7 @@ class TrainingOptions:
     """Epochs that teach to see; from random weights 10 are not too many."""
     extra_dataset: Path | None = None
     """Prepared synthetic studies that are learned beside the real ones while it learns to see, and not after."""
-    language_epochs: int = 10
+    text_only_epochs: int = 10
     """Epochs that teach to write what is told."""
     report_epochs: int = 2
     """Epochs of LoRA that teach to write what is seen."""
@@ -145,8 +145,8 @@ class Trained:
 def steps(options: TrainingOptions) -> dict[str, list[str]]:
     """The flags of each step that are its own, without data set, folder and, but for the first, start."""
     fast = f"--learning-rate={options.learning_rate}"
-    if options.start_from:
-        begin = [f"--start-from={options.start_from}"]
+    if options.init_from:
+        begin = [f"--init-from={options.init_from}"]
     else:
         begin = [
             f"--encoder={options.encoder}",
@@ -156,10 +156,10 @@ def steps(options: TrainingOptions) -> dict[str, list[str]]:
         ]
     if options.extra_dataset:
         begin.append(f"--extra-dataset={options.extra_dataset}")
-    see, write, join = options.findings_epochs, options.language_epochs, options.report_epochs
+    see, write, join = options.findings_epochs, options.text_only_epochs, options.report_epochs
     return {
         "seeing": [*begin, "--no-lora", fast, f"--num-epochs={see}", f"--findings-epochs={see}"],
-        "writing": ["--no-lora", fast, f"--num-epochs={write}", f"--language-epochs={write}"],
+        "writing": ["--no-lora", fast, f"--num-epochs={write}", f"--text-only-epochs={write}"],
         "reports": [
             "--lora-settings.dropout=0",
             f"--learning-rate={options.report_learning_rate}",
@@ -182,7 +182,7 @@ def train(options: TrainingOptions, dataset: Path, work: Path, *, seed: int, con
         arguments = [
             str(ROOT / "train" / "finetune.py"),
             *own,
-            *([f"--start-from={checkpoint}"] if checkpoint else []),
+            *([f"--init-from={checkpoint}"] if checkpoint else []),
             f"--dataset={dataset}",
             f"--output-dir={output}",
             f"--batch-size={options.batch_size}",

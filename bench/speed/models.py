@@ -30,7 +30,7 @@ from bench.speed.compare import Task, Work
 from bench.speed.sizes import START_TOKEN, BenchSizes, geometry, make_batch
 from train.loop.step import build_optimizer, training_step
 from vlm.config import ENCODER_SIZES, DecoderConfig, EncoderConfig, LoraSettings, ReportModelConfig
-from vlm.decoding import GenerationOptions, write_reports
+from vlm.decoding import GenerationOptions, generate_reports
 from vlm.layers.gpt2 import add_lora
 from vlm.model import ReportModel
 
@@ -59,7 +59,7 @@ def write_ours(model: ReportModel, batch: dict[str, Tensor], num_new_tokens: int
     with torch.inference_mode():
         prefix = model.prefix(**{name: batch[name] for name in INPUTS})
         options = GenerationOptions(max_new_tokens=num_new_tokens)
-        written = write_reports(model, prefix, bos_token_id=START_TOKEN, eos_token_id=NO_TOKEN, options=options)
+        written = generate_reports(model, prefix, bos_token_id=START_TOKEN, eos_token_id=NO_TOKEN, options=options)
     return [report.token_ids for report in written]
 
 
@@ -68,7 +68,7 @@ def make_our_step(model: ReportModel, batch: dict[str, Tensor], *, learning_rate
     accelerator = Accelerator(cpu=True)
     optimizer = build_optimizer(model, learning_rate=learning_rate, encoder_learning_rate=None, weight_decay=0.05)
     model, optimizer = accelerator.prepare(model.train(), optimizer)
-    weights = {"finding_weight": 1.0, "box_weight": 0.3, "max_gradient_norm": 1.0}
+    weights = {"finding_weight": 1.0, "box_weight": 0.3, "max_grad_norm": 1.0}
     return lambda: training_step(model, optimizer, [batch], accelerator, **weights).report_loss
 
 

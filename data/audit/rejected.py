@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.pipeline.writer import REJECTED_FILE, WARNINGS_FILE
+from data.pipeline.writer import WARNINGS_FILE
+from data.study import rejected_file
 
 MAX_LINE = 2**20
 NUM_EXAMPLES = 3
@@ -18,11 +19,11 @@ OTHER_REASONS = "other reasons"
 def rejections(folder: Path) -> dict[str, Any]:
     """Studies and single images rejected, with kinds of reasons, most frequent first, and a few examples of each."""
     counts, reasons, examples = Counter(), Counter(), {}
-    for entry in _entries(folder / REJECTED_FILE):
+    for entry in _entries(rejected_file(folder)):
         if entry is None:
             counts["unreadable lines"] += 1
             continue
-        what = "images" if entry.get("rejected") == "image" else "studies"
+        what = "images" if entry.get("rejected", entry.get("refused")) == "image" else "studies"
         counts[what] += 1
         kind = _known((what, kind_of_reason(entry)), reasons)
         reasons[kind] += 1

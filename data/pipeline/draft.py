@@ -116,7 +116,7 @@ class FileDraft:
     findings: str = ""
     impression: str = ""
     labels: tuple[int, ...] | None = None
-    mesh: tuple[str, ...] = ()
+    mesh_terms: tuple[str, ...] = ()
     source: str = ""
     license: str = ""
 
@@ -139,7 +139,7 @@ class FileDraft:
             findings=self.findings,
             impression=self.impression,
             labels=self.labels or UNLABELED_STUDY,
-            mesh=self.mesh,
+            mesh_terms=self.mesh_terms,
             source=self.source,
             license=self.license,
             views=views,

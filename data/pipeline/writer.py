@@ -28,7 +28,7 @@ from data.pipeline.draft import Draft, Rejection
 from data.pipeline.row import Built
 from data.pipeline.shards import Journal, append_rows, write_frame
 from data.pipeline.staging import UnfinishedFolder
-from data.study import PREPARATION_FILE, SPLITS, check_disjoint
+from data.study import PREPARATION_FILE, REJECTED_FILE, SPLITS, check_disjoint
 from vlm.schema.findings import FINDINGS, POSITIVE, UNLABELED
 
 
@@ -125,7 +125,7 @@ class Tally:
         return sum(getattr(counts, name) for counts in self.splits.values())
 
 
-REJECTED_FILE, WARNINGS_FILE = "rejected.jsonl", "warnings.jsonl"
+WARNINGS_FILE = "warnings.jsonl"
 COMMIT_STUDIES, COMMIT_BYTES = 64, 32 * 2**20
 """So many studies, or so much of their images, are held in memory, and are lost by a kill."""
 SHOWN_REJECTIONS = 3

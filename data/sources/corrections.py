@@ -1,7 +1,7 @@
 """Corrections that readers saved through the web page, as a source for `data.prepare`.
 
     python -m data.prepare corrections --root corrections --split-fractions 1 0 0 --out prepared
-    accelerate launch train/finetune.py --dataset DATA --extra-dataset prepared --start-from CHECKPOINT --output-dir RUN
+    accelerate launch train/finetune.py --dataset DATA --extra-dataset prepared --init-from CHECKPOINT --output-dir RUN
 
 A study that was corrected several times counts once: each reader's newest correction replaces that reader's earlier
 ones, and of several readers the newest counts (how far they agree is said). The report is the edited one. A finding

@@ -2,9 +2,9 @@ r"""A folder tree of DICOM files as a source for `data.prepare`: studies by thei
 
     python -m data.prepare dicom --root ARCHIVE --out runs/studies
     python -m data.prepare dicom --root ARCHIVE --reports reports.csv --accession-column acc --report-column text \
-        --link-file secret/links.jsonl --out runs/studies
+        --pseudonym-map secret/links.jsonl --out runs/studies
 
-Studies and patients get pseudonyms, and files are spoken of by number, because paths often hold names; `--link-file`
+Studies and patients get pseudonyms, and files are spoken of by number, because paths often hold names; `--pseudonym-map`
 and `--show-paths` tell what is what. Files that are not DICOM are left out and counted.
 
 Rejected, each with its reason: a study of two patients, or with two different reports; a study none of whose images
@@ -111,7 +111,7 @@ SHOWN_FAULTS = 3
 class DicomSource:
     """DICOM files as an archive or a disc holds them."""
 
-    PRIVATE_OPTIONS: ClassVar[tuple[str, ...]] = ("root", "reports", "pseudonym_key", "link_file")
+    PRIVATE_OPTIONS: ClassVar[tuple[str, ...]] = ("root", "reports", "pseudonym_key", "pseudonym_map")
 
     root: Path
     """Folder with the files, in any folders and under any names."""
@@ -129,7 +129,7 @@ class DicomSource:
     pseudonym_key: Path | None = None
     """File with a secret of your own (head -c 32 /dev/urandom > FILE): the same key gives the same pseudonyms. Without
     it they are made by a key that is thrown away, and nobody can undo them."""
-    link_file: Path | None = None
+    pseudonym_map: Path | None = None
     """File to write, a line a study, which pseudonym stands for which patient and files. Keep it apart from the data
     set; it is not written unless asked for."""
     show_paths: bool = False
@@ -153,9 +153,9 @@ class DicomSource:
         notes += _notes(self, index)
         split_of = split_subjects(index.subjects(), fractions=planning.split_fractions, seed=planning.seed)
         archive = _Archive(source=self, index=index, key=key, split_of=split_of)
-        if self.link_file:
-            _check_new(self.link_file, planning.work)
-            archive.write_links(self.link_file)
+        if self.pseudonym_map:
+            _check_new(self.pseudonym_map, planning.work)
+            archive.write_links(self.pseudonym_map)
         return Plan(num_studies=num_studies, drafts=archive.drafts(), notes=tuple(notes))
 
 
@@ -185,7 +185,7 @@ class _Archive:
                     file.write(json.dumps(entry).encode() + b"\n")
             unfinished.replace(path)
         except OSError as error:
-            raise ValueError(f"--link-file {path} cannot be written ({error.strerror})") from error
+            raise ValueError(f"--pseudonym-map {path} cannot be written ({error.strerror})") from error
 
     def _links(self) -> Iterator[dict]:
         for study in self.index.studies(self._study_id):
@@ -244,11 +244,13 @@ class _Archive:
         return pseudonym(self.key, "patient", study.subject)
 
 
-def _check_new(link_file: Path, work: Path) -> None:
+def _check_new(pseudonym_map: Path, work: Path) -> None:
     """Raises ValueError for the links of another data set, which may be all that is left to tell who is who in it."""
     ours = work / "links"
-    if link_file.exists() and not ours.exists():
-        raise ValueError(f"--link-file {link_file} exists; it may belong to another data set, so name another file")
+    if pseudonym_map.exists() and not ours.exists():
+        raise ValueError(
+            f"--pseudonym-map {pseudonym_map} exists; it may belong to another data set, so name another file"
+        )
     ours.touch()
 
 

@@ -94,7 +94,7 @@ class OpenISource:
             indication=report.indication,
             findings=report.findings,
             impression=report.impression,
-            mesh=report.mesh,
+            mesh_terms=report.mesh_terms,
             source=SOURCE,
             license=LICENSE,
         )

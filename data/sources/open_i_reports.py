@@ -40,7 +40,7 @@ class OpenIReport:
     indication: str = ""
     findings: str = ""
     impression: str = ""
-    mesh: tuple[str, ...] = ()
+    mesh_terms: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     caption: str = ""
     """How the examination was taken: "PA and lateral chest"."""
@@ -110,7 +110,7 @@ def parse_report(content: bytes, *, origin: str) -> OpenIReport:
         indication=sections.get("indication", ""),
         findings=sections.get("findings", ""),
         impression=sections.get("impression", ""),
-        mesh=tuple(filter(None, (_line(code) for code in tree.iterfind("MeSH/major")))),
+        mesh_terms=tuple(filter(None, (_line(code) for code in tree.iterfind("MeSH/major")))),
         images=tuple(dict.fromkeys(image_key(image) or image for image in images)),
         caption=" ".join(dict.fromkeys(_line(caption) for caption in tree.iterfind("parentImage/caption"))),
     )
@@ -141,7 +141,7 @@ def read_kaggle_reports(table: Path, projections: dict[str, str]) -> Iterator[Op
             indication=cells.get("indication", ""),
             findings=cells["findings"],
             impression=cells["impression"],
-            mesh=tuple(filter(None, (code.strip() for code in cells.get("MeSH", "").split(";")))),
+            mesh_terms=tuple(filter(None, (code.strip() for code in cells.get("MeSH", "").split(";")))),
             images=tuple(images.get(int(cells["uid"]), ())),
             caption=cells.get("image", ""),
         )

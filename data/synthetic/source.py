@@ -23,17 +23,17 @@ def make_scene(seed: int, index: int) -> Scene:
     return sample_scene(_generators(seed, index)[0])
 
 
-def make_study(seed: int, index: int, size: int = 224, *, department: int = 0) -> Study:
+def make_study(seed: int, index: int, size: int = 224, *, report_style: int = 0) -> Study:
     """The synthetic study number `index` of a series; images have `size` pixels a side. Its report is in the wordings
-    of one `department`, or in all there are (0).
+    of one `report_style`, or in all there are (0).
 
     Two studies out of five belong to a subject who has two; they are neighbours in the series.
     """
     scene_rng, image_rng, report_rng = _generators(seed, index)
     scene = sample_scene(scene_rng)
     images, boxes = draw_study(scene, image_rng, size)
-    if department:
-        report_rng = Department(report_rng.bit_generator, department)
+    if report_style:
+        report_rng = Department(report_rng.bit_generator, report_style)
     written = write_report(scene, report_rng)
     return Study(
         study_id=f"synthetic-{seed}-{index:06d}",
@@ -71,11 +71,11 @@ class SyntheticDraft:
     seed: int
     index: int
     size: int
-    department: int
+    report_style: int
     files: tuple[str, ...] = ()
 
     def study(self, options: ImageOptions) -> Study:
-        return make_study(self.seed, self.index, self.size, department=self.department)
+        return make_study(self.seed, self.index, self.size, report_style=self.report_style)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,14 +86,14 @@ class SyntheticSource:
     """How many."""
     size: int = 224
     """Pixels a side."""
-    department: int = 0
+    report_style: int = 0
     """Reports in the wordings of one department, by its number: it has a few of all ways to say a thing. 0: all."""
 
     def __post_init__(self):
         if self.num_studies < 1:
             raise ValueError(f"--num-studies is {self.num_studies}; ask for 1 or more")
-        if self.department < 0:
-            raise ValueError(f"--department is {self.department}; give its number, or 0 for all wordings")
+        if self.report_style < 0:
+            raise ValueError(f"--report-style is {self.report_style}; give its number, or 0 for all wordings")
         if not 64 <= self.size <= MAX_SIDE:
             raise ValueError(f"--size is {self.size}; it must lie between 64 and {MAX_SIDE}")
 
@@ -108,7 +108,7 @@ class SyntheticSource:
                 seed=planning.seed,
                 index=index,
                 size=self.size,
-                department=self.department,
+                report_style=self.report_style,
             )
             for index, subject in enumerate(subjects)
         )

@@ -41,7 +41,7 @@ from eval.report.tables import (
     told,
 )
 from eval.scoring.verdict import SHUFFLED_IMAGES
-from vlm.checkpoint.provenance import Lineage, lineage_table, load_lineage
+from vlm.checkpoint.provenance import Provenance, load_provenance, provenance_table
 from vlm.checkpoint.store import SHIPPED, WEIGHTS, checkpoint_hash, find_checkpoint
 from vlm.config import ReportModelConfig
 from vlm.schema.findings import FINDINGS
@@ -154,26 +154,26 @@ def model_card_text(config: ModelCardConfig, folder: Path) -> str:
     documents = {path.stem: _evaluation(path, folder) for path in config.results}
     model = read_json(folder / "config.json", ReportModelConfig)
     calibration = read_json(folder / "calibration.json", Calibration)
-    lineage = load_lineage(folder)
+    provenance = load_provenance(folder)
     sections = [
-        _front_matter(lineage),
+        _front_matter(provenance),
         f"# {config.name}",
         "**Not a medical device.** It writes drafts for research and teaching; no diagnosis or treatment may rest on "
         "it.",
         _what_it_is(model, folder),
         _use(config.name),
         "## What it was trained on",
-        lineage_table(lineage),
+        provenance_table(provenance),
         "Validation studies chose weights, temperature and thresholds. No test study was learned from or chose "
         "anything.",
-        "\n".join(f"- {credit}" for credit in credits_of(lineage.sources)),
+        "\n".join(f"- {credit}" for credit in credits_of(provenance.sources)),
         "## How good it is",
         "Value and 95 % interval (bootstrap over patients), beside controls: the same model with other patients' "
         "images or blank ones, the report of the nearest training study, one report for everybody. Figures on a "
         "validation split flatter, for it chose the weights.",
         *card_scores(documents, calibration),
         "## What it cannot do",
-        "\n".join(f"- {limit}" for limit in _limits(model, calibration, lineage, folder)),
+        "\n".join(f"- {limit}" for limit in _limits(model, calibration, provenance, folder)),
         _notes(config.notes),
         "## How it was made",
         _recipe(config.recipe),
@@ -183,12 +183,12 @@ def model_card_text(config: ModelCardConfig, folder: Path) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _front_matter(lineage: Lineage) -> str:
+def _front_matter(provenance: Provenance) -> str:
     data = ModelCardData(
         library_name="cxrscribe",
         tags=["chest-x-ray", "report-generation", "not-a-medical-device"],
         license="other",
-        license_name="; ".join(lineage.licenses) or "unknown",
+        license_name="; ".join(provenance.licenses) or "unknown",
     )
     return f"---\n{data}\n---"
 
@@ -225,13 +225,13 @@ def _use(name: str) -> str:
     )
 
 
-def _limits(model: ReportModelConfig, calibration: Calibration, lineage: Lineage, folder: Path) -> list[str]:
+def _limits(model: ReportModelConfig, calibration: Calibration, provenance: Provenance, folder: Path) -> list[str]:
     unknown = [finding for finding, is_known in zip(FINDINGS, calibration.is_known, strict=True) if not is_known]
     boxes = ""
     if _setting(folder, "box_weight"):
         boxes = "; in training it was drawn into the boxes that synthetic studies give for findings"
     return [
-        *limits_of(lineage.sources),
+        *limits_of(provenance.sources),
         *(["It writes no reports."] if not model.writes_reports else []),
         *([f"It has learned nothing of: {', '.join(unknown)}."] if unknown else []),
         "On images from elsewhere its reports and probabilities may be wrong without any sign of it. An image "

@@ -37,10 +37,10 @@ def find_doubts(images: Sequence[UploadedImage], generator: ReportGenerator) -> 
     """The most telling reason for each image that has one."""
     plain = [image.warning or plain_doubt(image.image, name=image.name) for image in images]
     unseen = [number for number, doubt in enumerate(plain) if not doubt]
-    if generator.familiarity is None or not unseen:
+    if generator.ood_detector is None or not unseen:
         return tuple(filter(None, plain))
     features = generator.image_features([images[number].image for number in unseen])
-    for number, distance in zip(unseen, generator.familiarity.distances(features), strict=True):
+    for number, distance in zip(unseen, generator.ood_detector.distances(features), strict=True):
         if distance > 1:
             plain[number] = (
                 f"{images[number].name}: is unlike the images that the model was trained on. It lies "

@@ -99,7 +99,7 @@ def test_synthetic_studies_are_read_back_as_they_were_made(tmp_path, capsys):
     assert sum(split["positives"]["Edema"] for split in counts["splits"].values()) == sum(
         study.labels[4] == 1 for study in made.values()
     )
-    assert preparation(out)["options"]["source"] == {"num_studies": 12, "size": 64, "department": 0}
+    assert preparation(out)["options"]["source"] == {"num_studies": 12, "size": 64, "report_style": 0}
 
 
 def test_several_workers_give_the_same_data_set_as_one(tmp_path):

@@ -14,11 +14,11 @@ def without(folder, column, tmp_path):
 
 def test_the_columns_are_the_documented_ones(small_studies):
     assert small_studies["train"].column_names == list(FEATURES)
-    assert small_studies["train"][0]["mesh"] == []
+    assert small_studies["train"][0]["mesh_terms"] == []
 
 
 def test_a_data_set_from_before_mesh_codes_still_loads(small_dataset, tmp_path):
-    assert "mesh" not in load_studies(without(small_dataset, "mesh", tmp_path))["train"].column_names
+    assert "mesh_terms" not in load_studies(without(small_dataset, "mesh", tmp_path))["train"].column_names
 
 
 def test_a_data_set_without_a_column_that_is_needed_is_rejected_by_name(small_dataset, tmp_path):

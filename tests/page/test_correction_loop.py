@@ -76,7 +76,7 @@ def judge(checkpoint, rows):
 def test_after_ten_corrections_the_model_has_moved_toward_them_and_forgotten_nothing(
     start, corrected, small_dataset, small_studies, tmp_path
 ):
-    extra = [f"--extra-dataset={corrected}", "--extra-repeats=24", f"--start-from={start}"]
+    extra = [f"--extra-dataset={corrected}", "--extra-repeats=24", f"--init-from={start}"]
     arguments = [f"--dataset={small_dataset}", f"--output-dir={tmp_path / 'run'}", *extra, *OPTIONS]
     finetune.main([*arguments, "--num-epochs=1", "--learning-rate=1e-2"])
     rows = load_studies(corrected)["train"]

@@ -18,7 +18,7 @@ from data.study import load_studies
 from train import finetune
 from train.card import main as write_card_again
 from train.loop import trainer as loop
-from vlm.checkpoint.provenance import LINEAGE, load_lineage
+from vlm.checkpoint.provenance import PROVENANCE_FILE, load_provenance
 from vlm.checkpoint.store import load_checkpoint
 from vlm.generator import ReportGenerator
 from vlm.inputs.tokenizer import train_tokenizer
@@ -52,7 +52,7 @@ def trained(small_dataset, tmp_path_factory):
 def _going_on(dataset, output, start, *more):
     own = ("--image-size", "--encoder", "--decoder", "--vocab-size")
     arguments = [argument for argument in _arguments(dataset, output, *more) if not argument.startswith(own)]
-    return [*arguments, f"--start-from={start}"]
+    return [*arguments, f"--init-from={start}"]
 
 
 def _validations(output):
@@ -75,20 +75,20 @@ def test_a_run_leaves_a_checkpoint_a_log_a_card_and_a_merged_model(small_dataset
     assert "drawn into the boxes" in card
     assert "only classifies" not in card
     assert load_checkpoint(output / "best").model.config.writes_reports
-    lineage = load_lineage(output / "merged")
-    assert lineage == load_lineage(output / "best")
-    assert [run.program for run in lineage.runs] == ["train/finetune.py"] * 2
-    assert lineage.runs[1].what == "LoRA of rank 16, epochs: 1 of findings alone, 1 of reports"
-    train, validation = lineage.runs[1].studies
+    provenance = load_provenance(output / "merged")
+    assert provenance == load_provenance(output / "best")
+    assert [run.program for run in provenance.runs] == ["train/finetune.py"] * 2
+    assert provenance.runs[1].what == "LoRA of rank 16, epochs: 1 of findings alone, 1 of reports"
+    train, validation = provenance.runs[1].studies
     assert (train.split, train.source, train.license) == ("train", "synthetic", "Apache-2.0")
     assert (train.num_studies, validation.num_studies) == (16, 6)
     assert "Synthetic studies of this project" in card
 
-    (output / "merged" / LINEAGE).unlink()
+    (output / "merged" / PROVENANCE_FILE).unlink()
     (output / "best" / "README.md").unlink()
     write_card_again(["--run", str(output)])
     assert (output / "best" / "README.md").read_text() == card
-    assert load_lineage(output / "merged") == lineage
+    assert load_provenance(output / "merged") == provenance
     assert json.loads((output / "best" / "training_config.json").read_text())["num_epochs"] == 2
     image = load_studies(small_dataset)["test"][0]["images"][0]
     [report] = ReportGenerator.from_pretrained(output).generate([image])
@@ -140,7 +140,7 @@ def test_pretrained_folders_train_by_lora_and_are_named_not_copied(small_dataset
 
 
 def test_an_interrupted_run_resumes_to_the_same_losses(small_dataset, tmp_path, monkeypatch):
-    options = ["--num-epochs=3", "--no-lora", "--state-every=3"]
+    options = ["--num-epochs=3", "--no-lora", "--save-steps=3"]
     finetune.main(_arguments(small_dataset, tmp_path / "whole", *options))
 
     true_step, calls = loop.training_step, []
@@ -190,7 +190,7 @@ def test_a_killed_launch_resumes_to_the_same_losses(small_dataset, tmp_path):
 
     def launch(*more):
         command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=1"]
-        arguments = _arguments(small_dataset, tmp_path / "run", "--num-epochs=8", "--no-lora", "--state-every=2", *more)
+        arguments = _arguments(small_dataset, tmp_path / "run", "--num-epochs=8", "--no-lora", "--save-steps=2", *more)
         return subprocess.Popen(
             [*command, "train/finetune.py", *arguments],
             cwd=ROOT,
@@ -269,8 +269,8 @@ def test_mistakes_are_named(small_dataset, tmp_path, capsys):
     assert "give --max-report-tokens at most" in message
     message = _error(capsys, _arguments(small_dataset, tmp_path / "run2"))
     assert "LoRA adapts pretrained weights, but the decoder 'nano' starts from random ones" in message
-    message = _error(capsys, [*_arguments(small_dataset, tmp_path / "run3"), "--start-from=/no/such/run"])
-    assert "--encoder cannot be given with --start-from" in message
+    message = _error(capsys, [*_arguments(small_dataset, tmp_path / "run3"), "--init-from=/no/such/run"])
+    assert "--encoder cannot be given with --init-from" in message
     message = _error(capsys, _going_on(small_dataset, tmp_path / "run4", "/no/such/run"))
     assert "/no/such/run is neither a checkpoint folder nor a hub repository" in message
 
@@ -292,16 +292,16 @@ def test_a_start_that_learned_from_images_prepared_otherwise_is_warned_of(small_
     (tmp_path / "studies" / "preparation.json").write_text(json.dumps(preparation))
     finetune.main(_going_on(tmp_path / "studies", tmp_path / "run", trained, "--num-epochs=1"))
     said = " ".join(capsys.readouterr().out.split())
-    assert f"--start-from {trained} learned from images prepared otherwise than those of --dataset" in said
+    assert f"--init-from {trained} learned from images prepared otherwise than those of --dataset" in said
     assert "(clahe False -> True)" in said
     finetune.main(_going_on(tmp_path / "studies", tmp_path / "again", tmp_path / "run", "--num-epochs=1"))
     assert "prepared otherwise" not in capsys.readouterr().out
 
 
 def test_after_the_findings_epochs_a_frozen_image_side_rests_and_resumes(small_dataset, tmp_path, monkeypatch):
-    options = ["--num-epochs=2", "--no-lora", "--findings-epochs=1", "--freeze-after-findings", "--state-every=1"]
+    options = ["--num-epochs=2", "--no-lora", "--findings-epochs=1", "--freeze-after-findings", "--save-steps=1"]
     output = tmp_path / "run"
-    finetune.main(_arguments(small_dataset, output, *options, "--keep-states=99"))
+    finetune.main(_arguments(small_dataset, output, *options, "--save-total-limit=99"))
     middle, last = (load_file(output / "states" / f"step-{step:08d}" / "state.safetensors") for step in (4, 8))
     moved = {name for name in middle if name.startswith("model.") and not torch.equal(middle[name], last[name])}
     assert not [name for name in moved if name.startswith(("model.encoder.", "model.finding_queries."))]
@@ -310,14 +310,14 @@ def test_after_the_findings_epochs_a_frozen_image_side_rests_and_resumes(small_d
     whole = _losses(output)
     for step in (6, 7, 8):
         shutil.rmtree(output / "states" / f"step-{step:08d}")
-    finetune.main(_arguments(small_dataset, output, *options, "--keep-states=99", "--resume"))
+    finetune.main(_arguments(small_dataset, output, *options, "--save-total-limit=99", "--resume"))
     assert _losses(output) == whole
 
 
-def test_language_epochs_teach_the_decoder_without_images_and_resume(small_dataset, tmp_path):
-    options = ["--num-epochs=3", "--no-lora", "--findings-epochs=1", "--language-epochs=1", "--state-every=2"]
+def test_text_only_epochs_teach_the_decoder_without_images_and_resume(small_dataset, tmp_path):
+    options = ["--num-epochs=3", "--no-lora", "--findings-epochs=1", "--text-only-epochs=1", "--save-steps=2"]
     output = tmp_path / "run"
-    finetune.main(_arguments(small_dataset, output, *options, "--keep-states=99"))
+    finetune.main(_arguments(small_dataset, output, *options, "--save-total-limit=99"))
     before, after, last = (
         load_file(output / "states" / f"step-{step:08d}" / "state.safetensors") for step in (4, 8, 12)
     )
@@ -334,14 +334,14 @@ def test_language_epochs_teach_the_decoder_without_images_and_resume(small_datas
     whole = _losses(output)
     for step in (8, 10, 12):
         shutil.rmtree(output / "states" / f"step-{step:08d}")
-    finetune.main(_arguments(small_dataset, output, *options, "--keep-states=99", "--resume"))
+    finetune.main(_arguments(small_dataset, output, *options, "--save-total-limit=99", "--resume"))
     assert _losses(output) == whole
 
 
 def test_without_finding_tokens_language_is_learned_and_the_decoder_stays_untold(small_dataset, tmp_path, capsys):
     output = tmp_path / "run"
-    options = ["--num-epochs=3", "--no-lora", "--findings-epochs=1", "--language-epochs=1", "--no-finding-tokens"]
-    finetune.main(_arguments(small_dataset, output, *options, "--state-every=4", "--keep-states=99"))
+    options = ["--num-epochs=3", "--no-lora", "--findings-epochs=1", "--text-only-epochs=1", "--no-finding-tokens"]
+    finetune.main(_arguments(small_dataset, output, *options, "--save-steps=4", "--save-total-limit=99"))
     before, after = (load_file(output / "states" / f"step-{step:08d}" / "state.safetensors") for step in (4, 12))
     assert torch.equal(before["model.finding_presence"], after["model.finding_presence"])
     assert not torch.equal(before["model.finding_queries.queries"], after["model.finding_queries.queries"])
@@ -352,7 +352,7 @@ def test_without_finding_tokens_language_is_learned_and_the_decoder_stays_untold
     assert "--finding-tokens cannot be given with" in message
 
 
-@pytest.mark.parametrize("asked", ["--freeze-after-findings", "--language-epochs=1"])
+@pytest.mark.parametrize("asked", ["--freeze-after-findings", "--text-only-epochs=1"])
 def test_epochs_that_need_reports_are_rejected_without_any(small_dataset, tmp_path, capsys, asked):
     studies = load_studies(small_dataset).map(lambda row: {"findings": "", "impression": ""})
     studies.save_to_disk(str(tmp_path / "silent"))

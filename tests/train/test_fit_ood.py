@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.fit_ood import main, measure_familiarity
+from train.fit_ood import fit_ood_detector, main
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import ReportGenerator
-from vlm.uncertainty import NUM_DIRECTIONS, SETTINGS, TENSORS, fit_familiarity, load_familiarity, save_familiarity
+from vlm.uncertainty import NUM_DIRECTIONS, SETTINGS, TENSORS, fit_detector, load_ood_detector, save_ood_detector
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def features():
 
 def test_the_distance_is_mahalanobis_under_probabilistic_pca(features):
     training, validation = features
-    fitted = fit_familiarity(training, validation)
+    fitted = fit_detector(training, validation)
     standardised = (training - training.mean(0)) / training.std(0)
     values, vectors = np.linalg.eigh(np.cov(standardised.T))
     rest = values[:-25].mean()  # 25 of 50 directions are kept
@@ -33,13 +33,13 @@ def test_the_distance_is_mahalanobis_under_probabilistic_pca(features):
 
 
 def test_one_in_a_hundred_validation_images_lies_beyond_the_limit(features):
-    fitted = fit_familiarity(*features)
+    fitted = fit_detector(*features)
     assert (fitted.distances(features[1]) > 1).sum() == 4
 
 
 def test_what_no_training_image_has_lies_far_off(features):
     training, validation = features
-    fitted = fit_familiarity(training, validation)
+    fitted = fit_detector(training, validation)
     _, _, directions = np.linalg.svd((training - training.mean(0)) / training.std(0))
     turned = training.mean(0) + training.std(0) * directions[-1] * 5  # small, but where nothing ever moves
     far, none = fitted.distances(np.array([turned, training.mean(0)]))
@@ -50,16 +50,16 @@ def test_what_no_training_image_has_lies_far_off(features):
 def test_features_that_never_moved_do_not_count_for_everything():
     rng = np.random.default_rng(0)
     training, validation = (np.hstack([rng.normal(size=(n, 9)), np.full((n, 1), 3.0)]) for n in (200, 100))
-    fitted = fit_familiarity(training, validation)
+    fitted = fit_detector(training, validation)
     validation[:, 9] += 1e-3
     assert (fitted.distances(validation) > 1).sum() <= 2
 
 
 def test_it_is_the_same_when_read_back(features, tmp_path):
-    fitted = fit_familiarity(*features)
-    assert load_familiarity(tmp_path) is None
-    save_familiarity(tmp_path, fitted)
-    again = load_familiarity(tmp_path)
+    fitted = fit_detector(*features)
+    assert load_ood_detector(tmp_path) is None
+    save_ood_detector(tmp_path, fitted)
+    again = load_ood_detector(tmp_path)
     assert again.settings == fitted.settings
     np.testing.assert_allclose(again.distances(features[1]), fitted.distances(features[1]), rtol=1e-4)
     assert len(again.directions) <= NUM_DIRECTIONS
@@ -71,25 +71,25 @@ def test_it_is_the_same_when_read_back(features, tmp_path):
 )
 def test_too_few_images_tell_nothing(features, num_training, num_validation, problem):
     with pytest.raises(ValueError, match=problem):
-        fit_familiarity(features[0][:num_training], features[1][:num_validation])
+        fit_detector(features[0][:num_training], features[1][:num_validation])
 
 
 def test_images_all_alike_tell_nothing():
     with pytest.raises(ValueError, match="all alike"):
-        fit_familiarity(np.ones((30, 5)), np.ones((30, 5)))
+        fit_detector(np.ones((30, 5)), np.ones((30, 5)))
 
 
 def test_features_of_another_model_are_rejected(features):
     with pytest.raises(ValueError, match=r"features are \(2, 7\) but those of training images have 50"):
-        fit_familiarity(*features).distances(np.zeros((2, 7)))
+        fit_detector(*features).distances(np.zeros((2, 7)))
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "negative", "not finite"])
 def test_damaged_files_are_named_with_the_mend(features, tmp_path, damage):
-    fitted = fit_familiarity(*features)
+    fitted = fit_detector(*features)
     if damage == "not finite":
         fitted.mean[0] = np.nan
-    save_familiarity(tmp_path, fitted)
+    save_ood_detector(tmp_path, fitted)
     if damage == "cut":
         (tmp_path / TENSORS).write_bytes((tmp_path / TENSORS).read_bytes()[:-8])
     elif damage == "gone":
@@ -97,8 +97,8 @@ def test_damaged_files_are_named_with_the_mend(features, tmp_path, damage):
     elif damage == "negative":
         text = (tmp_path / SETTINGS).read_text()
         (tmp_path / SETTINGS).write_text(text.replace('"limit": ', '"limit": -'))
-    with pytest.raises(ValueError, match="limit must be above 0" if damage == "negative" else r"familiarity.*again"):
-        load_familiarity(tmp_path)
+    with pytest.raises(ValueError, match="limit must be above 0" if damage == "negative" else r"ood.*again"):
+        load_ood_detector(tmp_path)
 
 
 def test_the_program_measures_a_checkpoint_and_the_generator_has_it(tiny_checkpoint, small_dataset, tmp_path, capsys):
@@ -106,22 +106,22 @@ def test_the_program_measures_a_checkpoint_and_the_generator_has_it(tiny_checkpo
 
     folder = tmp_path / "checkpoint"
     shutil.copytree(tiny_checkpoint, folder)
-    assert ReportGenerator.from_pretrained(folder).familiarity is None
+    assert ReportGenerator.from_pretrained(folder).ood_detector is None
     with pytest.raises(ValueError, match="validation images are too few to tell what is usual"):
         main(["--checkpoint", str(folder), "--dataset", str(small_dataset)])
     studies = load_studies(small_dataset)
     studies["validation"] = studies["train"]
-    settings = measure_familiarity(folder, studies).settings
+    settings = fit_ood_detector(folder, studies).settings
     num_images = sum(map(len, studies["train"]["images"]))
     assert (settings.num_training_images, settings.num_validation_images) == (num_images, num_images)
     generator = ReportGenerator.from_pretrained(folder)
     known = generator.image_features(studies["train"][0]["images"])
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8))
-    assert generator.familiarity.distances(known).max() < generator.familiarity.distances(
+    assert generator.ood_detector.distances(known).max() < generator.ood_detector.distances(
         generator.image_features([noise])
     )
     save_checkpoint(tmp_path / "copy", load_checkpoint(folder))
-    assert ReportGenerator.from_pretrained(tmp_path / "copy").familiarity.settings == settings
+    assert ReportGenerator.from_pretrained(tmp_path / "copy").ood_detector.settings == settings
 
 
 def test_features_of_an_image_do_not_depend_on_the_others(tiny_checkpoint, images):

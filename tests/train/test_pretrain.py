@@ -18,7 +18,7 @@ from train import pretrain
 from train.build import build_model, build_tokenizer
 from train.loop import trainer as pretrain_loop
 from train.options import FinetuneOptions
-from vlm.checkpoint.provenance import load_lineage
+from vlm.checkpoint.provenance import load_provenance
 from vlm.config import ImageGeometry
 
 ROOT = Path(__file__).parents[2]
@@ -126,7 +126,7 @@ def test_the_folder_says_what_was_learned_under_which_licences_and_how_far(
     assert f"--decoder {decoder_folder}" in (decoder_folder / "README.md").read_text()
     settings = json.loads((decoder_folder / "training_config.json").read_text())
     assert settings["learning_rate"] == 1e-3
-    [run] = load_lineage(encoder_folder).runs
+    [run] = load_provenance(encoder_folder).runs
     assert (run.program, run.studies[1].license) == ("train/pretrain.py", "CC BY 4.0")
     assert [studies.num_with_report for studies in run.studies if studies.split == "train"] == [16, 14]
     with Image.open(encoder_folder / "reconstruction.png") as sheet:
@@ -156,7 +156,7 @@ def test_the_weights_kept_are_those_of_the_best_validation(small_dataset, tmp_pa
 
 @pytest.mark.parametrize("program", ["images", "text"])
 def test_an_interrupted_run_resumes_to_the_same_losses(small_dataset, tmp_path, monkeypatch, program):
-    options = ["--state-every=2", "--seed=3"]
+    options = ["--save-steps=2", "--seed=3"]
     pretrain.main(_arguments(program, [small_dataset], tmp_path / "whole", *options))
     true_step, calls = pretrain_loop.optimizer_step, []
 

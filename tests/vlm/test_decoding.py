@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from vlm.decoding import GenerationOptions, WrittenTokens, _beam_search, write_reports, write_tokens
+from vlm.decoding import GeneratedTokens, GenerationOptions, _beam_search, generate_reports, generate_tokens
 from vlm.model import Prefix
 
 BOS, NEVER = 0, 10**6
@@ -13,7 +13,7 @@ BOS, NEVER = 0, 10**6
 
 
 def write(model, prefix, *, eos=NEVER, **options):
-    return write_reports(model, prefix, bos_token_id=BOS, eos_token_id=eos, options=GenerationOptions(**options))
+    return generate_reports(model, prefix, bos_token_id=BOS, eos_token_id=eos, options=GenerationOptions(**options))
 
 
 def rows_of(prefix, rows):
@@ -137,7 +137,7 @@ def test_as_many_beams_as_tokens_find_the_likeliest_of_all_pairs(build_model, st
     assert max(gains) > 1e-2, f"greedy found the best too ({gains}): other seeds must tell them apart"
 
 
-def assert_same(one: WrittenTokens, other: WrittenTokens):
+def assert_same(one: GeneratedTokens, other: GeneratedTokens):
     assert (one.token_ids, one.is_truncated) == (other.token_ids, other.is_truncated)
     assert one.log_probabilities == pytest.approx(other.log_probabilities, abs=1e-5)
 
@@ -210,7 +210,7 @@ def test_tokens_come_one_by_one_and_end_with_the_end_token(tiny_model, study_pre
     prefix = rows_of(study_prefix(tiny_model), [0])
     eos = write(tiny_model, prefix, max_new_tokens=12)[0].token_ids[3]
     stream = list(
-        write_tokens(
+        generate_tokens(
             tiny_model, prefix, bos_token_id=BOS, eos_token_id=eos, options=GenerationOptions(max_new_tokens=12)
         )
     )

@@ -14,7 +14,7 @@ from vlm.checkpoint.store import Checkpoint, load_checkpoint, save_checkpoint
 from vlm.config import LoraSettings
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.inputs.batch import batch_views
-from vlm.inputs.image import fit_square
+from vlm.inputs.image import letterbox
 from vlm.inputs.tokenizer import encode_report
 from vlm.schema.preprocessing import Preprocessing, preprocess
 from vlm.schema.report_format import split_report
@@ -106,9 +106,9 @@ def test_a_report_holds_together(generator, images, tiny_checkpoint):
     assert (report.findings, report.impression) == (sections.findings, sections.impression)
     np.testing.assert_allclose(report.attention_maps.sum(axis=(1, 2, 3)), 1, atol=1e-5)
     model = load_checkpoint(tiny_checkpoint).model
-    squares = [[fit_square(image, 32) for image in images[:2]]]
+    squares = [[letterbox(image, 32) for image in images[:2]]]
     with torch.inference_mode():
-        _, findings = model.look(**batch_views(squares, [["PA", "LATERAL"]], model.config.image))
+        _, findings = model.encode_images(**batch_views(squares, [["PA", "LATERAL"]], model.config.image))
     expected = (findings.logits[0] / 1.5).sigmoid()  # the temperature of tiny_checkpoint
     assert report.finding_probabilities == pytest.approx(expected.tolist(), abs=1e-6)
     [probabilities] = generator.classify([images[:2]], view_positions=[["PA", "LATERAL"]])

@@ -86,8 +86,8 @@ def test_what_stands_in_absent_views_and_padding_changes_nothing(model, study_ba
 @torch.inference_mode()
 def test_swapping_two_views_swaps_their_maps_and_leaves_the_findings(tiny_model, study_batch):
     batch = {name: study_batch(only=[0])[name] for name in IMAGES}
-    _, findings = tiny_model.look(**batch)
-    _, swapped = tiny_model.look(**{name: value.flip(1) for name, value in batch.items()})
+    _, findings = tiny_model.encode_images(**batch)
+    _, swapped = tiny_model.encode_images(**{name: value.flip(1) for name, value in batch.items()})
     torch.testing.assert_close(findings.logits, swapped.logits, atol=1e-5, rtol=1e-5)
     views, swapped_views = (output.attention.unflatten(2, (2, 16)) for output in (findings, swapped))
     torch.testing.assert_close(views, swapped_views.flip(2), atol=1e-6, rtol=1e-5)
@@ -97,7 +97,7 @@ def test_swapping_two_views_swaps_their_maps_and_leaves_the_findings(tiny_model,
 @torch.inference_mode()
 def test_attention_sums_to_1_over_the_views_that_are_there(tiny_model, study_batch):
     batch = study_batch()
-    _, findings = tiny_model.look(**{name: batch[name] for name in IMAGES})
+    _, findings = tiny_model.encode_images(**{name: batch[name] for name in IMAGES})
     views = findings.attention.unflatten(2, (2, 16))
     torch.testing.assert_close(views.sum(dim=(2, 3)), torch.ones(3, NUM_FINDINGS))
     assert (views[1:, :, 1] == 0).all() and (views[:, :, 0] > 0).all()
@@ -126,19 +126,19 @@ def test_losses_are_sums_of_cross_entropies(model, study_batch):
 @torch.inference_mode()
 def test_the_box_loss_is_the_divergence_of_attention_from_the_boxes(tiny_model, study_batch):
     batch = study_batch()
-    attention = tiny_model.look(**{name: batch[name] for name in IMAGES})[1].attention
-    boxed = torch.zeros_like(attention)
-    boxed[0, 3, [2, 20]] = torch.tensor([0.25, 0.75])
-    boxed[1, 9, 5] = 1.0
-    output = tiny_model(**batch, boxed=boxed)
+    attention = tiny_model.encode_images(**{name: batch[name] for name in IMAGES})[1].attention
+    box_targets = torch.zeros_like(attention)
+    box_targets[0, 3, [2, 20]] = torch.tensor([0.25, 0.75])
+    box_targets[1, 9, 5] = 1.0
+    output = tiny_model(**batch, box_targets=box_targets)
     expected = 0.25 * (0.25 / attention[0, 3, 2]).log() + 0.75 * (0.75 / attention[0, 3, 20]).log()
     torch.testing.assert_close(output.box_loss_sum, expected - attention[1, 9, 5].log())
-    assert output.num_boxed == 2
-    boxed[:2] = attention[:2]
-    assert tiny_model(**batch, boxed=boxed).box_loss_sum.item() == pytest.approx(0, abs=1e-5)
-    for none in (None, torch.zeros_like(boxed)):
-        output = tiny_model(**batch, boxed=none)
-        assert (output.box_loss_sum, output.num_boxed) == (0, 0)
+    assert output.num_box_targets == 2
+    box_targets[:2] = attention[:2]
+    assert tiny_model(**batch, box_targets=box_targets).box_loss_sum.item() == pytest.approx(0, abs=1e-5)
+    for none in (None, torch.zeros_like(box_targets)):
+        output = tiny_model(**batch, box_targets=none)
+        assert (output.box_loss_sum, output.num_box_targets) == (0, 0)
 
 
 @torch.inference_mode()

@@ -89,7 +89,7 @@ def training_step(
     *,
     finding_weight: float,
     box_weight: float,
-    max_gradient_norm: float,
+    max_grad_norm: float,
 ) -> StepLosses:
     """Moves the weights of a report model once; raises as `optimizer_step`."""
     loss, means, counts = optimizer_step(
@@ -100,7 +100,7 @@ def training_step(
         count=_counts,
         loss_sums=loss_sums,
         weights=(1.0, finding_weight, box_weight),
-        max_gradient_norm=max_gradient_norm,
+        max_grad_norm=max_grad_norm,
     )
     return StepLosses(loss, *means, num_studies=int(counts[-1]))
 
@@ -114,7 +114,7 @@ def optimizer_step(
     count: Callable[[Batch], Sequence[Any]],
     loss_sums: Callable[[Any], Sequence[Tensor]],
     weights: Sequence[float],
-    max_gradient_norm: float,
+    max_grad_norm: float,
 ) -> tuple[float, list[float], list[float]]:
     """Moves the weights once; returns the weighted loss, the mean of each loss, and the counts.
 
@@ -140,7 +140,7 @@ def optimizer_step(
     loss = sum(weight * mean for weight, mean in zip(weights, means, strict=True))
     if loss != loss or loss in (float("inf"), float("-inf")):
         raise FloatingPointError(f"the loss became {loss}; lower --learning-rate, or go back to a state and --resume")
-    accelerator.clip_grad_norm_(model.parameters(), max_gradient_norm)
+    accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss, means, counts

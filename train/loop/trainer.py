@@ -76,7 +76,7 @@ class Pretrainer:
         self.num_epoch_steps = len(self._plan(0))
         self.num_steps = options.num_epochs * self.num_epoch_steps
         self.position = Position()
-        self.states = RunStates(folder, pretrainee.model, optimizer, accelerator, keep=options.keep_states)
+        self.states = RunStates(folder, pretrainee.model, optimizer, accelerator, keep=options.save_total_limit)
         self.log = TrainLog(folder)
 
     def resume(self) -> None:
@@ -137,7 +137,7 @@ class Pretrainer:
                 count=lambda batch: (self.pretrainee.count(batch), len(next(iter(batch.values())))),
                 loss_sums=_loss_sums,
                 weights=(1.0,),
-                max_gradient_norm=options.max_gradient_norm,
+                max_grad_norm=options.max_grad_norm,
             )
             self.position = replace(
                 self.position, step=self.position.step + 1, epoch=epoch, epoch_step=self.position.epoch_step + 1
@@ -147,7 +147,7 @@ class Pretrainer:
                 rate = self.optimizer.param_groups[0]["lr"]
                 self.log.write(step=self.position.step, epoch=epoch, loss=loss, learning_rate=rate)
                 board.add_scalar("train/loss", loss, self.position.step)
-            if self.position.step % options.state_every == 0:
+            if self.position.step % options.save_steps == 0:
                 self.states.save(self.position)
 
     @torch.inference_mode()
@@ -206,7 +206,7 @@ class Stage(Enum):
 
 def stage_epochs(options: FinetuneOptions) -> dict[Stage, range]:
     """The epochs of each stage, in their order; stages without epochs are left out."""
-    findings, language = options.findings_epochs, options.findings_epochs + options.language_epochs
+    findings, language = options.findings_epochs, options.findings_epochs + options.text_only_epochs
     stages = {
         Stage.FINDINGS: range(findings),
         Stage.LANGUAGE: range(findings, language),
@@ -247,11 +247,11 @@ class Trainer:
         self.epoch_steps = [len(self._plan(epoch)) for epoch in range(options.num_epochs)]
         if not all(self.epoch_steps):
             raise ValueError(
-                "--language-epochs or --freeze-after-findings leave nothing to learn: no training study has a report"
+                "--text-only-epochs or --freeze-after-findings leave nothing to learn: no training study has a report"
             )
         self.num_steps = sum(self.epoch_steps)
         self.position = Position()
-        self.states = RunStates(folder, trainee.model, optimizer, accelerator, keep=options.keep_states)
+        self.states = RunStates(folder, trainee.model, optimizer, accelerator, keep=options.save_total_limit)
         self.log = TrainLog(folder)
 
     def resume(self) -> None:
@@ -320,7 +320,7 @@ class Trainer:
                 self.accelerator,
                 finding_weight=options.finding_weight,
                 box_weight=options.box_weight,
-                max_gradient_norm=options.max_gradient_norm,
+                max_grad_norm=options.max_grad_norm,
             )
             self.position = replace(
                 self.position, step=self.position.step + 1, epoch=epoch, epoch_step=self.position.epoch_step + 1
@@ -340,7 +340,7 @@ class Trainer:
                 board.add_scalar("train/report_loss", losses.report_loss, self.position.step)
                 board.add_scalar("train/finding_loss", losses.finding_loss, self.position.step)
                 board.add_scalar("train/box_loss", losses.box_loss, self.position.step)
-            if self.position.step % options.state_every == 0:
+            if self.position.step % options.save_steps == 0:
                 self.states.save(self.position)
 
     def _validate(self, epoch: int) -> tuple[Validation, FindingPredictions]:

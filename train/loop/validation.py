@@ -23,7 +23,7 @@ from eval.metrics.cider import cider
 from eval.metrics.clinical import f1_scores
 from eval.metrics.probabilities import auroc
 from train.studies.dataset import Collator, StudyDataset
-from vlm.decoding import GenerationOptions, write_reports
+from vlm.decoding import GenerationOptions, generate_reports
 from vlm.model import ReportModel
 from vlm.schema.findings import NUM_FINDINGS
 from vlm.schema.report_format import compose_report
@@ -180,7 +180,7 @@ def _write(
     written: list[str | None] = [None] * len(numbers)
     if wanted and studies.with_reports:
         names = ("pixel_values", "view_indices", "view_mask", "prompt_ids", "prompt_mask")
-        tokens = write_reports(
+        tokens = generate_reports(
             model,
             model.prefix(**{name: batch[name][wanted] for name in names}),
             bos_token_id=studies.tokenizer.bos_token_id,

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from train.augment import Augmentation, augment
 from vlm.config import ImageGeometry
-from vlm.inputs.image import fit_square, normalize_pixels
+from vlm.inputs.image import letterbox, normalize_pixels
 
 
 class ImageDataset(Dataset):
@@ -76,7 +76,7 @@ class ImageDataset(Dataset):
         study = self.rows[row]
         try:
             image = datasets.Image().decode_example(study["images"][0][view].as_py())
-            return fit_square(image, self.geometry.size)
+            return letterbox(image, self.geometry.size)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             name = f"image {view + 1} of study {study['study_id'][0]}"
             raise ValueError(f"{name} cannot be read ({error}); prepare its data set again") from error

@@ -31,7 +31,7 @@ from train.run.state import (
 
 RunOptions = FinetuneOptions | PretrainOptions
 
-MAY_CHANGE = {"resume", "num_workers", "state_every", "keep_states", "output_dir", "merge", "image_cache_gib"}
+MAY_CHANGE = {"resume", "num_workers", "save_steps", "save_total_limit", "output_dir", "merge", "image_cache_gib"}
 """Settings that a resumed run may give differently: they change nothing in what is learned."""
 
 

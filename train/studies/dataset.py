@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from train.augment import Augmentation, augment_with_boxes
 from vlm.config import ImageGeometry
 from vlm.inputs.batch import batch_tokens, batch_views, index_views
-from vlm.inputs.image import Placement, fit_square, placement
+from vlm.inputs.image import Letterbox, letterbox, letterbox_geometry
 from vlm.inputs.tokenizer import encode_prompt, encode_report
 from vlm.schema.findings import NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
 from vlm.schema.report_format import compose_report
@@ -31,12 +31,12 @@ class _Square:
     """A view as the model sees it, and where the image lies in it."""
 
     pixels: np.ndarray
-    placement: Placement
+    letterbox_geometry: Letterbox
 
     def place(self, boxes: list[list[float]]) -> np.ndarray:
         """Boxes given as fractions of the image, in pixels of the square: [boxes, 4]."""
-        scale = [self.placement.width, self.placement.height] * 2
-        offset = [self.placement.left, self.placement.top] * 2
+        scale = [self.letterbox_geometry.width, self.letterbox_geometry.height] * 2
+        offset = [self.letterbox_geometry.left, self.letterbox_geometry.top] * 2
         return np.array(boxes, dtype=float).reshape(-1, 4) * scale + offset
 
 
@@ -80,7 +80,7 @@ class StudyDataset(Dataset):
     def _decode(self, index: int) -> list["_Square"]:
         size = self.geometry.size
         images = self.rows[index]["images"]
-        return [_Square(fit_square(image, size), placement(image.size, size)) for image in images]
+        return [_Square(letterbox(image, size), letterbox_geometry(image.size, size)) for image in images]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.text_rows[index]
@@ -142,13 +142,13 @@ class Collator:
         if "squares" in studies[0]:
             batch |= batch_views([study["squares"] for study in studies], positions, self.geometry)
         else:
-            batch |= index_views(positions) | {"told_presence": told_presence(labels)}
+            batch |= index_views(positions) | {"finding_condition": finding_condition(labels)}
         return batch | {"boxed": self._boxed([study["boxes"] for study in studies], batch["view_mask"].shape[1])}
 
     def _boxed(self, studies: Sequence[Sequence[list]], num_views: int) -> Tensor:
         """How a finding lies over the patches, [batch, findings, views * patches]: its boxes have equal shares,
         whatever their size, and each spreads its own evenly. 0 where no box is known."""
-        boxed = np.zeros((len(studies), NUM_FINDINGS, num_views, *self.grid), dtype=np.float32)
+        box_targets = np.zeros((len(studies), NUM_FINDINGS, num_views, *self.grid), dtype=np.float32)
         patches = [np.arange(number + 1) * self.geometry.size / number for number in self.grid]
         for number, views in enumerate(studies):
             for view, boxes in enumerate(views):
@@ -156,9 +156,9 @@ class Collator:
                     rows = np.diff(patches[0].clip(top, bottom)) if bottom > top else np.zeros(1)
                     columns = np.diff(patches[1].clip(left, right)) if right > left else np.zeros(1)
                     if rows.any() and columns.any():
-                        boxed[number, finding, view] += np.outer(rows / rows.sum(), columns / columns.sum())
-        boxed = boxed.reshape(*boxed.shape[:2], -1)
-        return torch.from_numpy(boxed / np.maximum(boxed.sum(axis=-1, keepdims=True), 1e-6))
+                        box_targets[number, finding, view] += np.outer(rows / rows.sum(), columns / columns.sum())
+        box_targets = box_targets.reshape(*box_targets.shape[:2], -1)
+        return torch.from_numpy(box_targets / np.maximum(box_targets.sum(axis=-1, keepdims=True), 1e-6))
 
 
 def finding_targets(labels: Tensor, uncertain_labels: str) -> tuple[Tensor, Tensor]:
@@ -174,7 +174,7 @@ def finding_targets(labels: Tensor, uncertain_labels: str) -> tuple[Tensor, Tens
     return positive.float(), mask
 
 
-def told_presence(labels: Tensor) -> Tensor:
+def finding_condition(labels: Tensor) -> Tensor:
     """What a decoder that sees no image is told of each finding, as `ReportModel` tells a classifier's probability p:
     2 p - 1. A hedged finding is told as a probability of .65, so that middling ones are hedged; -100 as .5."""
     told = torch.full(labels.shape, -1.0)

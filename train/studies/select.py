@@ -21,7 +21,7 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from data.study import FEATURES, check_disjoint, load_studies, saved_preprocessing
+from data.study import FEATURES, check_disjoint, load_studies, rejected_file, saved_preprocessing
 from train.options import FinetuneOptions
 
 THUMBNAIL_SIDE = 32
@@ -118,7 +118,7 @@ def _check_subjects(loaded: dict[str, datasets.DatasetDict]) -> None:
 
 
 def _num_rejected(folder: str) -> int:
-    path = Path(folder) / "rejected.jsonl"
+    path = rejected_file(Path(folder))
     if not path.is_file():
         return 0
     with path.open("rb") as lines:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vlm.schema.strict_json import read_json, to_json
 
-LINEAGE = "training_data.json"
+PROVENANCE_FILE = "training_data.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ class TrainingRun:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lineage:
+class Provenance:
     """All runs, the first one first."""
 
     runs: tuple[TrainingRun, ...] = ()
@@ -54,36 +54,36 @@ class Lineage:
         return tuple(dict.fromkeys(studies.source for studies in self.studies))
 
 
-def save_lineage(folder: Path, lineage: Lineage) -> None:
-    (folder / LINEAGE).write_text(to_json(lineage), encoding="utf-8")
+def save_provenance(folder: Path, provenance: Provenance) -> None:
+    (folder / PROVENANCE_FILE).write_text(to_json(provenance), encoding="utf-8")
 
 
-def load_lineage(folder: Path) -> Lineage:
+def load_provenance(folder: Path) -> Provenance:
     """Of a folder of weights; one without a record says so.
 
     Raises:
         ValueError: the file is damaged.
     """
-    if (folder / LINEAGE).is_file():
-        return read_json(folder / LINEAGE, Lineage)
+    if (folder / PROVENANCE_FILE).is_file():
+        return read_json(folder / PROVENANCE_FILE, Provenance)
     return unrecorded(folder.name)
 
 
-def unrecorded(name: str) -> Lineage:
+def unrecorded(name: str) -> Provenance:
     """Of weights that came from elsewhere."""
-    return Lineage(runs=(TrainingRun(program="", what=f"{name}, of which no record of its data came along"),))
+    return Provenance(runs=(TrainingRun(program="", what=f"{name}, of which no record of its data came along"),))
 
 
-def lineage_table(lineage: Lineage) -> str:
+def provenance_table(provenance: Provenance) -> str:
     """As Markdown: the runs as a list, then a row for each source of each split of each run."""
     runs = [
         f"{number}. {run.program or 'Weights from elsewhere'}: {run.what}"
-        for number, run in enumerate(lineage.runs, start=1)
+        for number, run in enumerate(provenance.runs, start=1)
     ]
     rows = [
         f"| {number} | {studies.split} | {studies.source or 'unknown'} | {studies.license or 'unknown'} | "
         f"{studies.num_studies:,} | {studies.num_with_report:,} |"
-        for number, run in enumerate(lineage.runs, start=1)
+        for number, run in enumerate(provenance.runs, start=1)
         for studies in run.studies
     ]
     heads = ["", "| run | split | source | licence | studies | with a report |", "|---|---|---|---|---|---|"]

@@ -5,7 +5,7 @@
     adapter/, encoder_adapter/ LoRA, in peft's own format
     tokenizer.json, …          as transformers writes them
     calibration.json           temperature and thresholds
-    familiarity.*              what images it knows, where training could tell
+    ood.*                      what images it knows, where training could tell
     training_data.json         what it learned from (vlm.checkpoint.provenance)
 
 A base that LoRA keeps frozen is named in `config.json`, not copied; `merge_checkpoint` writes a folder that stands
@@ -14,7 +14,7 @@ alone.
 The checkpoint that ships with the project, by a name that means the same on every machine.
 
 Whatever reads with a model reads with this one where no other is named; and `--checkpoint cxrscribe-tiny`,
-`--start-from cxrscribe-tiny` name it. A folder of that name is written with a path: `./cxrscribe-tiny`.
+`--init-from cxrscribe-tiny` name it. A folder of that name is written with a path: `./cxrscribe-tiny`.
 """
 
 import hashlib
@@ -31,12 +31,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from vlm.checkpoint.provenance import LINEAGE
+from vlm.checkpoint.provenance import PROVENANCE_FILE
 from vlm.config import ReportModelConfig
 from vlm.inputs.tokenizer import load_tokenizer
 from vlm.model import ReportModel
 from vlm.schema.strict_json import read_json, to_json
-from vlm.uncertainty import Calibration, Familiarity, load_familiarity, save_familiarity
+from vlm.uncertainty import Calibration, OodDetector, load_ood_detector, save_ood_detector
 
 SHIPPED = "cxrscribe-tiny"
 SHIPPED_CHECKPOINT = Path(__file__).parents[1] / "weights" / "tiny"
@@ -78,7 +78,7 @@ class Checkpoint:
     model: ReportModel
     tokenizer: PreTrainedTokenizerBase
     calibration: Calibration
-    familiarity: Familiarity | None = None
+    ood_detector: OodDetector | None = None
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -100,8 +100,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         getattr(parent, attribute).save_pretrained(str(partial / name), save_embedding_layers=False)
         (partial / name / "README.md").unlink(missing_ok=True)
     checkpoint.tokenizer.save_pretrained(str(partial))
-    if checkpoint.familiarity is not None:
-        save_familiarity(partial, checkpoint.familiarity)
+    if checkpoint.ood_detector is not None:
+        save_ood_detector(partial, checkpoint.ood_detector)
     _replace_folder(partial, folder)
 
 
@@ -126,7 +126,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         targets = {key.replace(".default.", "."): tensor for key, tensor in adapter if ".lora_" in key}
         _read_tensors(folder / name / "adapter_model.safetensors", targets)
     return Checkpoint(
-        model=model.eval(), tokenizer=tokenizer, calibration=calibration, familiarity=load_familiarity(folder)
+        model=model.eval(), tokenizer=tokenizer, calibration=calibration, ood_detector=load_ood_detector(folder)
     )
 
 
@@ -193,7 +193,7 @@ def merge_checkpoint(folder: Path, output: Path) -> None:
     checkpoint = load_checkpoint(folder)
     merge_adapters(checkpoint.model)
     save_checkpoint(output, checkpoint)
-    for name in ("training_config.json", LINEAGE, "README.md"):
+    for name in ("training_config.json", PROVENANCE_FILE, "README.md"):
         if (folder / name).is_file():
             shutil.copy(folder / name, output / name)
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from vlm.inputs.image import placement
+from vlm.inputs.image import letterbox_geometry
 from vlm.model import Prefix, ReportModel
 from vlm.schema.findings import NUM_FINDINGS
 
@@ -114,7 +114,7 @@ def attention_peaks(
     peaks = []
     for views in attention_maps:
         view, row, column = (int(index) for index in np.unravel_index(views.argmax(), views.shape))
-        place = placement(image_sizes[view], square)
+        place = letterbox_geometry(image_sizes[view], square)
         x = ((column + 0.5) / columns * square - place.left) / place.width
         y = ((row + 0.5) / rows * square - place.top) / place.height
         peaks.append((view, x, y))
@@ -126,7 +126,7 @@ def align_to_image(attention: np.ndarray, image_size: tuple[int, int], square: i
 
     Undoes the fitting into the model's square; between patches it is interpolated.
     """
-    place = placement(image_size, square)
+    place = letterbox_geometry(image_size, square)
     aligned = np.empty((len(attention), image_size[1], image_size[0]), dtype=np.float32)
     for index, patches in enumerate(attention):
         whole = cv2.resize(patches.astype(np.float32), (square, square), interpolation=cv2.INTER_CUBIC)

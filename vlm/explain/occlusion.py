@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageStat
 
 from vlm.config import ReportModelConfig
-from vlm.inputs.image import fit_square, placement
+from vlm.inputs.image import letterbox, letterbox_geometry
 from vlm.schema.findings import NUM_FINDINGS
 
 STEPS = 12
@@ -46,7 +46,7 @@ class Classifier(Protocol):
 def occlude(generator: Classifier, images: Sequence[Image.Image], view_positions: Sequence[str]) -> Iterator[Occlusion]:
     """Covers every place of every view in turn; the last item holds the result. Who stops early pays no more."""
     side = generator.config.image.size
-    squares = [fit_square(image, side) for image in images]
+    squares = [letterbox(image, side) for image in images]
     places = [
         (view, row, column)
         for view, image in enumerate(images)
@@ -99,6 +99,6 @@ def _covered(square: np.ndarray, row: int, column: int, fill: int) -> np.ndarray
 
 def _shows_image(image_size: tuple[int, int], side: int, row: int, column: int) -> bool:
     """Whether the middle of a place lies in the image and not in the margin that makes it square."""
-    place = placement(image_size, side)
+    place = letterbox_geometry(image_size, side)
     x, y = (column + 0.5) / STEPS * side, (row + 0.5) / STEPS * side
     return place.left <= x < place.left + place.width and place.top <= y < place.top + place.height

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from vlm.config import ImageGeometry
-from vlm.inputs.image import fit_square, normalize_pixels
+from vlm.inputs.image import letterbox, normalize_pixels
 from vlm.inputs.tokenizer import encode_prompt
 from vlm.schema.findings import view_index
 
@@ -42,7 +42,7 @@ def batch_images(
     for number, (views, positions) in enumerate(zip(studies, view_positions, strict=True)):
         if len(views) != len(positions):
             raise ValueError(f"study {number} has {len(views)} images but {len(positions)} view positions")
-    squares = [[fit_square(image, geometry.size) for image in views] for views in studies]
+    squares = [[letterbox(image, geometry.size) for image in views] for views in studies]
     prompts = [encode_prompt(tokenizer, indication) for indication in indications]
     prompt_ids, prompt_mask = batch_tokens(prompts, pad_token_id=tokenizer.pad_token_id)
     return batch_views(squares, view_positions, geometry) | {"prompt_ids": prompt_ids, "prompt_mask": prompt_mask}
@@ -53,7 +53,7 @@ def batch_views(
 ) -> dict[str, Tensor]:
     """`pixel_values`, `view_indices` and `view_mask` of studies with unequal numbers of views.
 
-    `pixels` are uint8 squares as `vlm.inputs.image.fit_square` makes them.
+    `pixels` are uint8 squares as `vlm.inputs.image.letterbox` makes them.
     """
     num_views = max(len(views) for views in pixels)
     shape = (len(pixels), num_views)

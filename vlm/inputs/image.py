@@ -17,7 +17,7 @@ _MORE_THAN_8_BITS = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Placement:
+class Letterbox:
     """Where an image lies in the square, in pixels of the square."""
 
     left: int
@@ -26,12 +26,12 @@ class Placement:
     height: int
 
 
-def placement(image_size: tuple[int, int], square: int) -> Placement:
+def letterbox_geometry(image_size: tuple[int, int], square: int) -> Letterbox:
     """Where an image of (width, height) lies in a square of that side."""
     width, height = image_size
     scale = square / max(width, height)
     fitted_width, fitted_height = max(1, round(width * scale)), max(1, round(height * scale))
-    return Placement(
+    return Letterbox(
         left=(square - fitted_width) // 2,
         top=(square - fitted_height) // 2,
         width=fitted_width,
@@ -54,7 +54,7 @@ def to_gray(image: Image.Image) -> Image.Image:
     return image if image.mode == "L" else image.convert("L")
 
 
-def fit_square(image: Image.Image, square: int) -> np.ndarray:
+def letterbox(image: Image.Image, square: int) -> np.ndarray:
     """The image as 8-bit gray, fitted into the square: uint8 [square, square].
 
     Raises:
@@ -63,7 +63,7 @@ def fit_square(image: Image.Image, square: int) -> np.ndarray:
     gray = to_gray(image)
     if gray.size == (square, square):
         return np.asarray(gray)
-    place = placement(gray.size, square)
+    place = letterbox_geometry(gray.size, square)
     fitted = gray.resize((place.width, place.height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     canvas = np.zeros((square, square), dtype=np.uint8)
     canvas[place.top : place.top + place.height, place.left : place.left + place.width] = np.asarray(fitted)

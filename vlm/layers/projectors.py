@@ -15,7 +15,7 @@ from torch.nn import functional
 from vlm.schema.findings import VIEW_KINDS
 
 
-class FindingPlaces(nn.Module):
+class FindingLocationEmbedding(nn.Module):
     """From shares of patches to vectors in the decoder's space; the same vectors for all findings."""
 
     def __init__(self, *, grid: tuple[int, int], decoder_width: int):

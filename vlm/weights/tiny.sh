@@ -25,11 +25,11 @@ test -d "$run/studies" || python -m data.join --datasets "$run/synthetic" "$run/
 # told of them.
 test -d "$run/base/best" || $launch train/finetune.py $training --output-dir "$run/base" \
   --encoder cnn --decoder nano --no-lora --image-size 160 --vocab-size 1000 \
-  --batch-size 32 --learning-rate 2e-3 --num-epochs 7 --findings-epochs 4 --language-epochs 3
+  --batch-size 32 --learning-rate 2e-3 --num-epochs 7 --findings-epochs 4 --text-only-epochs 3
 
 # The report model: by LoRA it learns from images what labels do not tell: degree, extent, manner of speaking.
 test -d "$run/reports/merged" || $launch train/finetune.py $training --output-dir "$run/reports" \
-  --start-from "$run/base/best" --extra-repeats 2 --lora-settings.dropout 0 --batch-size 16 --learning-rate 7e-4 \
+  --init-from "$run/base/best" --extra-repeats 2 --lora-settings.dropout 0 --batch-size 16 --learning-rate 7e-4 \
   --num-epochs 1 --merge
 
 rm -rf vlm/weights/tiny vlm/weights/tiny-base

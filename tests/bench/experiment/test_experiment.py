@@ -76,9 +76,9 @@ def test_stages_start_from_each_other_and_the_last_is_judged(programs, running):
     run_experiment(trial(), running)
     assert [step for step, _ in programs] == ["base", "reports", "judge synthetic"]
     base, reports, judged = (arguments for _, arguments in programs)
-    assert not [argument for argument in base if argument.startswith(("--start-from", "--resume"))]
+    assert not [argument for argument in base if argument.startswith(("--init-from", "--resume"))]
     assert {"--no-lora", "--dataset=runs/data", "--precision=bf16", "--num-workers=0"} <= set(base)
-    assert f"--start-from={running.work}/first/base" in reports
+    assert f"--init-from={running.work}/first/base" in reports
     assert f"--checkpoint={running.work}/first/reports/best" in judged
     assert {"--dataset=runs/synthetic", "--split=test", "--num-studies=9"} <= set(judged)
 
@@ -132,7 +132,7 @@ def test_each_ablation_replaces_its_choice_and_nothing_else():
     assert changed("no_finding_tokens") == [{"--no-finding-tokens"}, set()]
     assert changed("resnet") == [{"--encoder=cnn", "--encoder=resnet"}, set()]
     assert changed("vit_mae")[0] - changed("vit")[0] == {"--encoder=runs/mae"}
-    epochs = {"--num-epochs=7", "--language-epochs=3", "--num-epochs=4", "--language-epochs=0"}
+    epochs = {"--num-epochs=7", "--text-only-epochs=3", "--num-epochs=4", "--text-only-epochs=0"}
     assert changed("no_language") == [epochs, {"--no-lora"}]
     assert set(written) == {"no_lora", "lstm", "no_language", "no_finding_tokens", "resnet", "vit", "vit_mae"}
 

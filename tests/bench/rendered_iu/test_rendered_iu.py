@@ -75,7 +75,7 @@ def test_text_is_real_labels_are_its_own_and_views_are_the_studys(dataset):
     rows = {row["study_id"]: row for split in load_studies(dataset).values() for row in split}
     enlarged = rows["CXR31"]
     assert enlarged["findings"] == "The heart is mildly enlarged. No ___ effusion."
-    assert enlarged["mesh"] == ["Cardiomegaly/mild"]
+    assert enlarged["mesh_terms"] == ["Cardiomegaly/mild"]
     assert enlarged["view_positions"] == ["PA", "LATERAL"]
     assert rows["CXR32"]["view_positions"] == ["PA"]
     assert enlarged["labels"][FINDING_INDEX["Cardiomegaly"]] == POSITIVE
@@ -128,14 +128,14 @@ def test_upper_controls_copy_the_report_of_the_same_codes(dataset):
     splits = load_studies(dataset)
     predictions = [Prediction(study_id=study_id, report="") for study_id in splits["test"]["study_id"]]
     by_codes, by_drawing = upper_controls(predictions, splits)
-    for prediction, codes in zip(by_codes.predictions, splits["test"]["mesh"], strict=True):
+    for prediction, codes in zip(by_codes.predictions, splits["test"]["mesh_terms"], strict=True):
         expected = TEXTS[CODES.index(codes)].replace("XXXX", "___")
         assert prediction.report.startswith(f"Findings: {expected}")
     # Scoliosis has no form, so that phantom is as empty as a normal one: told apart by the codes alone.
     normal, curved = (
         next(
             prediction.report
-            for prediction, codes in zip(by_drawing.predictions, splits["test"]["mesh"], strict=True)
+            for prediction, codes in zip(by_drawing.predictions, splits["test"]["mesh_terms"], strict=True)
             if codes == wanted
         )
         for wanted in (["normal"], ["Scoliosis"])
@@ -168,7 +168,7 @@ with open("ran", "a") as file:
     )
     monkeypatch.setattr(rendered_iu_training, "ROOT", tmp_path)
     monkeypatch.chdir(tmp_path)
-    options = TrainingOptions(start_from="", extra_dataset=Path("synthetic"))
+    options = TrainingOptions(init_from="", extra_dataset=Path("synthetic"))
 
     def go(options):
         return train(options, Path("studies"), tmp_path, seed=0, console=Console(quiet=True))
@@ -179,8 +179,8 @@ with open("ran", "a") as file:
     (_, *seeing), (_, *writing), (_, *joining) = (line.split() for line in Path("ran").read_text().splitlines())
     assert "--resume" in seeing
     assert {"--encoder=cnn", "--extra-dataset=synthetic", "--no-lora"} <= set(seeing)
-    assert f"--start-from={tmp_path / 'seeing' / 'best'}" in writing
-    assert f"--start-from={tmp_path / 'writing' / 'best'}" in joining
+    assert f"--init-from={tmp_path / 'seeing' / 'best'}" in writing
+    assert f"--init-from={tmp_path / 'writing' / 'best'}" in joining
     assert not {"--no-lora", "--extra-dataset=synthetic"} & set(joining)
     assert trained.checkpoint == tmp_path / "reports" / "best"
     assert go(options) == trained
@@ -190,8 +190,8 @@ with open("ran", "a") as file:
 
 
 def test_a_checkpoint_to_start_from_brings_its_own_sizes():
-    own = steps(TrainingOptions(start_from="weights"))["seeing"]
-    assert "--start-from=weights" in own
+    own = steps(TrainingOptions(init_from="weights"))["seeing"]
+    assert "--init-from=weights" in own
     assert not [flag for flag in own if flag.startswith(("--encoder", "--decoder", "--vocab-size", "--image-size"))]
 
 
@@ -213,14 +213,14 @@ def test_the_whole_program_writes_figures_that_say_what_the_images_are(reports, 
     output = tmp_path / "results" / "figures.json"
     arguments = [f"--reports={reports}", f"--work={tmp_path / 'work'}", f"--output={output}", "--size=64"]
     arguments += [
-        "--start-from=",
+        "--init-from=",
         "--encoder=nano",
         "--image-size=32",
         "--vocab-size=300",
         "--precision=no",
         "--max-new-tokens=8",
     ]
-    arguments += ["--findings-epochs=1", "--language-epochs=1", "--report-epochs=1", "--num-resamples=5"]
+    arguments += ["--findings-epochs=1", "--text-only-epochs=1", "--report-epochs=1", "--num-resamples=5"]
     rendered_iu.main(arguments)
     document = json.loads(output.read_text(encoding="utf-8"))
     assert "phantoms" in document["verdict"]["facts"][0]

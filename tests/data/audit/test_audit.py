@@ -47,7 +47,7 @@ def row(number, image, **changes):
         "impression": "",
         "labels": list(UNLABELED_STUDY),
         "boxes": [],
-        "mesh": [],
+        "mesh_terms": [],
         "source": "made up",
         "license": "CC0",
     } | changes

@@ -141,7 +141,7 @@ def test_a_patient_is_in_one_split_by_the_seed(tmp_path):
         save_dicom(root / str(number), study=f"1.{number}", PatientID=f"P{number // 2}")
     splits = []
     for out, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        prepare(root, tmp_path / out, "--link-file", str(tmp_path / f"{out}.jsonl"), "--seed", seed)
+        prepare(root, tmp_path / out, "--pseudonym-map", str(tmp_path / f"{out}.jsonl"), "--seed", seed)
         uids = {link["study_id"]: link["study_instance_uid"] for link in lines(tmp_path / f"{out}.jsonl")}
         studies = load_studies(tmp_path / out)
         splits.append({uids[row["study_id"]]: split for split in studies for row in studies[split]})

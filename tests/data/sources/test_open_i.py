@@ -23,12 +23,14 @@ SAMPLES = Path(__file__).parents[3] / "../shared/data/openi_samples"
 TEXTS = {"INDICATION": "Cough.", "COMPARISON": "None.", "FINDINGS": "Lungs are clear.", "IMPRESSION": "No disease."}
 
 
-def report(number: int, *, images: tuple[str, ...] | None = None, mesh=("normal",), caption="", **texts: str) -> str:
+def report(
+    number: int, *, images: tuple[str, ...] | None = None, mesh_terms=("normal",), caption="", **texts: str
+) -> str:
     """An XML file as the library writes them, cut to what is read."""
     images = images if images is not None else (f"CXR{number}_IM-0{number}-1001", f"CXR{number}_IM-0{number}-2001")
     texts = TEXTS | texts
     sections = "".join(f'<AbstractText Label="{label}">{text}</AbstractText>' for label, text in texts.items())
-    codes = "".join(f"<major>{code}</major>" for code in mesh)
+    codes = "".join(f"<major>{code}</major>" for code in mesh_terms)
     parents = "".join(f'<parentImage id="{name}"><caption>{caption}</caption></parentImage>' for name in images)
     return (
         f'<?xml version="1.0" encoding="utf-8"?><eCitation><uId id="CXR{number}"/><MedlineCitation><Article><Abstract>'
@@ -115,7 +117,7 @@ def test_kaggles_form_has_views_and_mesh_codes(tmp_path):
     draft = kept["CXR1"]
     assert draft.files == ("1_IM-0001-4001.dcm.png", "1_IM-0001-3001.dcm.png")
     assert draft.view_positions == ("PA", "LATERAL")
-    assert draft.mesh == ("Opacity/lung/base", "Spine/degenerative")
+    assert draft.mesh_terms == ("Opacity/lung/base", "Spine/degenerative")
     assert (draft.indication, draft.findings) == ("Cough.", "Clear.")
     assert rejected == {"CXR2": "indiana_reports.csv row 2 names no image"}
 
@@ -296,6 +298,10 @@ def test_the_librarys_and_kaggles_real_files_tell_the_same(tmp_path):
     assert (len(library_studies), len(rejected)) == (40, 9)
     for study_id, draft in library_studies.items():
         other = kaggle_studies[study_id]
-        assert (draft.findings, draft.impression, draft.mesh) == (other.findings, other.impression, other.mesh)
+        assert (draft.findings, draft.impression, draft.mesh_terms) == (
+            other.findings,
+            other.impression,
+            other.mesh_terms,
+        )
         views = dict(zip(draft.files, draft.view_positions, strict=True))
         assert views == dict(zip(other.files, other.view_positions, strict=True))

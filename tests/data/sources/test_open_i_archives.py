@@ -24,7 +24,7 @@ def test_packed_archives_become_a_data_set(tmp_path, capsys):
         "Lungs are clear.",
         "No disease.",
     )
-    assert (rows[0]["mesh"], rows[0]["view_positions"]) == (["normal"], ["UNKNOWN", "UNKNOWN"])
+    assert (rows[0]["mesh_terms"], rows[0]["view_positions"]) == (["normal"], ["UNKNOWN", "UNKNOWN"])
     assert (rows[0]["source"], rows[0]["license"]) == ("open_i", "CC BY-NC-ND 4.0")
     assert "given 3 = kept 3 + rejected 0" in capsys.readouterr().out
     assert sorted(path.name for path in root.iterdir()) == ["NLMCXR_png.tgz", "NLMCXR_reports.tgz"]
@@ -33,7 +33,14 @@ def test_packed_archives_become_a_data_set(tmp_path, capsys):
 def test_unpacked_files_give_the_same_studies_as_the_archives(tmp_path):
     def told(drafts):
         return {
-            study_id: (draft.split, draft.indication, draft.findings, draft.impression, draft.mesh, len(draft.files))
+            study_id: (
+                draft.split,
+                draft.indication,
+                draft.findings,
+                draft.impression,
+                draft.mesh_terms,
+                len(draft.files),
+            )
             for study_id, draft in drafts.items()
         }
 

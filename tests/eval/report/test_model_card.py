@@ -12,7 +12,7 @@ import pytest
 from eval.report import model_card as program
 from page.cards.layout import model_card as shown_card
 from tests.page.cards.test_layout import Tags
-from vlm.checkpoint.provenance import LearnedStudies, Lineage, TrainingRun, load_lineage, save_lineage
+from vlm.checkpoint.provenance import LearnedStudies, Provenance, TrainingRun, load_provenance, save_provenance
 from vlm.checkpoint.store import SHIPPED, SHIPPED_CHECKPOINT, checkpoint_hash, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[3]
@@ -55,7 +55,7 @@ LAST = TrainingRun(program="train/finetune.py", what="LoRA of rank 16, epochs: 1
 def checkpoint(tiny_checkpoint, tmp_path):
     """A copy that has learned from both sources, one after the other."""
     folder = shutil.copytree(tiny_checkpoint, tmp_path / "tiny")
-    save_lineage(folder, Lineage(runs=(BASE, LAST)))
+    save_provenance(folder, Provenance(runs=(BASE, LAST)))
     return folder
 
 
@@ -172,7 +172,7 @@ def test_what_cannot_be_used_is_named(checkpoint, tmp_path, flag, content, messa
 
 
 def test_what_a_source_that_is_not_known_lacks_is_not_claimed(checkpoint):
-    save_lineage(checkpoint, Lineage(runs=(replace(LAST, studies=(SYNTHETIC, learned("our hospital", ""))),)))
+    save_provenance(checkpoint, Provenance(runs=(replace(LAST, studies=(SYNTHETIC, learned("our hospital", ""))),)))
     card = write(checkpoint)
     assert "no adult reports with real images" not in card
     assert "our hospital: as its licence asks." in card
@@ -182,7 +182,7 @@ def test_what_a_source_that_is_not_known_lacks_is_not_claimed(checkpoint):
 def test_weights_without_a_record_say_so(tiny_checkpoint, tmp_path):
     folder = shutil.copytree(tiny_checkpoint, tmp_path / "found")
     assert "found, of which no record of its data came along" in write(folder)
-    assert load_lineage(folder).studies == ()
+    assert load_provenance(folder).studies == ()
 
 
 def test_a_model_that_only_classifies_says_so(checkpoint, tmp_path):

@@ -33,8 +33,8 @@ class FakeFamiliarity:
 
 
 class FakeGenerator:
-    def __init__(self, familiarity=None):
-        self.familiarity = familiarity
+    def __init__(self, ood_detector=None):
+        self.ood_detector = ood_detector
 
     def image_features(self, images):
         return np.array([[image.getpixel((0, 0)) / 100] for image in images])

@@ -11,7 +11,7 @@ def options(tmp_path, **epochs):
 
 
 def test_findings_come_before_language_and_language_before_reports(tmp_path):
-    run = options(tmp_path, findings_epochs=2, language_epochs=1, num_epochs=6)
+    run = options(tmp_path, findings_epochs=2, text_only_epochs=1, num_epochs=6)
     assert [stage_of(epoch, run) for epoch in range(6)] == [
         *[Stage.FINDINGS] * 2,
         Stage.LANGUAGE,
@@ -24,7 +24,7 @@ def test_a_stage_without_epochs_is_left_out(tmp_path):
     assert stage_epochs(options(tmp_path, findings_epochs=3, num_epochs=3)) == {Stage.FINDINGS: range(3)}
 
 
-@pytest.mark.parametrize("language_epochs", [-1, 5])
-def test_more_language_epochs_than_there_are_left_are_rejected(tmp_path, language_epochs):
-    with pytest.raises(ValueError, match=r"--language-epochs must lie in 0\.\.4"):
-        options(tmp_path, findings_epochs=2, language_epochs=language_epochs, num_epochs=6)
+@pytest.mark.parametrize("text_only_epochs", [-1, 5])
+def test_more_text_only_epochs_than_there_are_left_are_rejected(tmp_path, text_only_epochs):
+    with pytest.raises(ValueError, match=r"--text-only-epochs must lie in 0\.\.4"):
+        options(tmp_path, findings_epochs=2, text_only_epochs=text_only_epochs, num_epochs=6)

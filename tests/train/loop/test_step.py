@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from train.loop.step import training_step
 
-OPTIONS = {"finding_weight": 1.0, "box_weight": 0.5, "max_gradient_norm": 1e9}
+OPTIONS = {"finding_weight": 1.0, "box_weight": 0.5, "max_grad_norm": 1e9}
 
 
 def _batch(model, lengths):

@@ -11,7 +11,7 @@ from train.augment import Augmentation
 from train.pretraining.images import ImageDataset
 from train.pretraining.masked_autoencoder import MaskedAutoencoder, draw_reconstructions, wave_positions
 from vlm.config import ImageGeometry
-from vlm.inputs.image import fit_square
+from vlm.inputs.image import letterbox
 
 GEOMETRY = ImageGeometry(size=64)
 NUM_PATCHES = 16
@@ -112,7 +112,7 @@ def images_rows(images):
 
 def test_every_view_is_a_sample_as_the_report_model_will_see_it(small_studies, images):
     rows = small_studies["train"]
-    expected = [fit_square(image, 64) for row in rows for image in row["images"]]
+    expected = [letterbox(image, 64) for row in rows for image in row["images"]]
     assert len(images) == len(expected) > len(rows)
     for number, square in enumerate(expected):
         assert np.array_equal(images[number][0], square)

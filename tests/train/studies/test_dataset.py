@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.studies.dataset import Collator, StudyDataset, finding_targets, plan_epoch, told_presence
+from train.studies.dataset import Collator, StudyDataset, finding_condition, finding_targets, plan_epoch
 from vlm.config import ImageGeometry
 from vlm.schema.report_format import compose_report
 
@@ -70,7 +70,7 @@ def test_without_reports_a_study_brings_the_start_token_alone(small_studies, tin
 
 
 def test_what_a_decoder_is_told_follows_the_labels():
-    assert told_presence(torch.tensor([[0, 1, 2, 3, -100]])).tolist() == [[-1, 1, -1, pytest.approx(0.3), 0]]
+    assert finding_condition(torch.tensor([[0, 1, 2, 3, -100]])).tolist() == [[-1, 1, -1, pytest.approx(0.3), 0]]
 
 
 def test_without_images_a_study_brings_its_text_and_its_findings(small_studies, tiny_tokenizer):
@@ -84,7 +84,9 @@ def test_without_images_a_study_brings_its_text_and_its_findings(small_studies, 
     assert with_images["boxed"].any()
     for name in ("input_ids", "view_mask", "view_indices", "boxed"):
         assert torch.equal(batch[name], with_images[name])
-    assert torch.equal(batch["told_presence"], told_presence(torch.tensor([rows[0]["labels"], rows[1]["labels"]])))
+    assert torch.equal(
+        batch["finding_condition"], finding_condition(torch.tensor([rows[0]["labels"], rows[1]["labels"]]))
+    )
 
 
 def test_kept_images_equal_read_ones_and_a_small_limit_keeps_none(small_studies, tiny_tokenizer):

@@ -52,7 +52,7 @@ def test_the_user_is_told_what_is_learned_and_what_lies_unused(small_dataset, ex
 
 
 def test_a_data_set_prepared_before_a_column_was_added_takes_extra_studies(small_studies, extra, tmp_path):
-    small_studies.remove_columns("mesh").save_to_disk(str(tmp_path / "older"))
+    small_studies.remove_columns("mesh_terms").save_to_disk(str(tmp_path / "older"))
     assert len(load(tmp_path / "older", extra).learned) == 16 + 3
 
 

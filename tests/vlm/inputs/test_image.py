@@ -7,17 +7,17 @@ from PIL import Image
 
 from vlm.config import ImageGeometry
 from vlm.inputs.batch import batch_tokens, batch_views
-from vlm.inputs.image import Placement, fit_square, normalize_pixels, placement
+from vlm.inputs.image import Letterbox, letterbox, letterbox_geometry, normalize_pixels
 
 
 def test_an_image_keeps_its_aspect_in_the_middle_of_the_square():
-    assert placement((200, 100), 50) == Placement(left=0, top=12, width=50, height=25)
-    assert placement((100, 200), 50) == Placement(left=12, top=0, width=25, height=50)
-    assert placement((3000, 1), 50) == Placement(left=0, top=24, width=50, height=1)
+    assert letterbox_geometry((200, 100), 50) == Letterbox(left=0, top=12, width=50, height=25)
+    assert letterbox_geometry((100, 200), 50) == Letterbox(left=12, top=0, width=25, height=50)
+    assert letterbox_geometry((3000, 1), 50) == Letterbox(left=0, top=24, width=50, height=1)
 
 
 def test_what_the_image_does_not_cover_is_black():
-    square = fit_square(Image.new("L", (20, 10), 200), 40)
+    square = letterbox(Image.new("L", (20, 10), 200), 40)
     assert square.shape == (40, 40) and square.dtype == np.uint8
     assert (square[10:30] == 200).all()
     assert (square[:10] == 0).all() and (square[30:] == 0).all()
@@ -25,23 +25,23 @@ def test_what_the_image_does_not_cover_is_black():
 
 def test_an_image_that_fits_already_is_left_as_it_is():
     pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    assert np.array_equal(fit_square(Image.fromarray(pixels), 8), pixels)
+    assert np.array_equal(letterbox(Image.fromarray(pixels), 8), pixels)
 
 
 def test_color_becomes_gray():
-    assert (fit_square(Image.new("RGB", (8, 8), (90, 90, 90)), 8) == 90).all()
-    assert (fit_square(Image.new("RGBA", (8, 8), (90, 90, 90, 255)), 8) == 90).all()
+    assert (letterbox(Image.new("RGB", (8, 8), (90, 90, 90)), 8) == 90).all()
+    assert (letterbox(Image.new("RGBA", (8, 8), (90, 90, 90, 255)), 8) == 90).all()
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
 def test_more_than_8_bits_are_rejected_rather_than_cut_to_white(mode):
     with pytest.raises(ValueError, match=f"mode '{mode}' has more than 8 bits; read its file with data.images.read"):
-        fit_square(Image.new(mode, (8, 8)), 8)
+        letterbox(Image.new(mode, (8, 8)), 8)
 
 
 def test_an_image_without_pixels_is_rejected():
     with pytest.raises(ValueError, match="an image of 0 x 5 pixels shows nothing"):
-        fit_square(Image.new("L", (0, 5)), 8)
+        letterbox(Image.new("L", (0, 5)), 8)
 
 
 def test_pixel_values_are_normalised_per_channel():

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from vlm.layers.projectors import FindingPlaces
+from vlm.layers.projectors import FindingLocationEmbedding
 from vlm.schema.findings import NUM_FINDINGS
 
 IMAGES = ("pixel_values", "view_indices", "view_mask")
@@ -17,7 +17,7 @@ def model(request):
 
 
 def test_a_place_is_the_mean_of_its_rows_and_columns_in_the_kind_of_its_view():
-    places = FindingPlaces(grid=(2, 3), decoder_width=5)
+    places = FindingLocationEmbedding(grid=(2, 3), decoder_width=5)
     shares = torch.zeros(1, NUM_FINDINGS, 2, 2, 3)
     shares[0, 4, 0, 1, 2] = 1.0
     shares[0, 7, 0, 0, 0], shares[0, 7, 1, 1, 1] = 0.25, 0.75
@@ -58,7 +58,7 @@ def test_a_finding_has_no_place_as_far_as_it_is_absent(build_model, study_batch)
 
 
 def _told(batch, presence):
-    return {name: value for name, value in batch.items() if name != "pixel_values"} | {"told_presence": presence}
+    return {name: value for name, value in batch.items() if name != "pixel_values"} | {"finding_condition": presence}
 
 
 def test_being_told_of_the_findings_equals_seeing_them_through_projectors_that_are_silent(model, study_batch):
@@ -67,8 +67,8 @@ def test_being_told_of_the_findings_equals_seeing_them_through_projectors_that_a
     torch.nn.init.zeros_(model.finding_projector.weight)
     batch = study_batch()
     seen = model(**batch)
-    attention = model.look(**{name: batch[name] for name in IMAGES})[1].attention.detach()
-    told = model(**_told(batch, seen.finding_logits.detach().sigmoid() * 2 - 1), boxed=attention)
+    attention = model.encode_images(**{name: batch[name] for name in IMAGES})[1].attention.detach()
+    told = model(**_told(batch, seen.finding_logits.detach().sigmoid() * 2 - 1), box_targets=attention)
     torch.testing.assert_close(told.logits, seen.logits)
     torch.testing.assert_close(told.report_loss_sum, seen.report_loss_sum)
     assert told.num_tokens == seen.num_tokens
@@ -79,12 +79,12 @@ def test_a_decoder_that_is_told_teaches_the_image_side_nothing(model, study_batc
     presence = torch.zeros(3, NUM_FINDINGS)
     output = model(**_told(study_batch(), presence))
     assert output.finding_logits is None
-    assert (output.finding_loss_sum, output.num_labels, output.box_loss_sum, output.num_boxed) == (0, 0, 0, 0)
+    assert (output.finding_loss_sum, output.num_labels, output.box_loss_sum, output.num_box_targets) == (0, 0, 0, 0)
     other = model(**_told(study_batch(), presence + 1))
     assert (output.logits - other.logits).abs().max() > 1e-3
     place = torch.zeros(3, NUM_FINDINGS, 2 * model.encoder.grid[0] * model.encoder.grid[1])
     place[..., 0] = 1
-    placed = model(**_told(study_batch(), presence + 1), boxed=place)
+    placed = model(**_told(study_batch(), presence + 1), box_targets=place)
     assert (placed.logits - other.logits).abs().max() > 1e-3
     other.report_loss_sum.backward()
     learns = {name for name, parameter in model.named_parameters() if parameter.grad is not None}

@@ -8,8 +8,8 @@ from data.study import load_studies
 from data.synthetic.source import make_study
 
 
-def _studies(department, num_studies=150):
-    return [make_study(4, index, 32, department=department) for index in range(num_studies)]
+def _studies(report_style, num_studies=150):
+    return [make_study(4, index, 32, report_style=report_style) for index in range(num_studies)]
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +43,13 @@ def test_its_reports_say_what_their_labels_say(of_one):
 
 
 def test_a_data_set_can_be_of_one_department(tmp_path, capsys):
-    arguments = ["synthetic", "--num-studies", "8", "--size", "64", "--num-workers", "1", "--department", "1"]
+    arguments = ["synthetic", "--num-studies", "8", "--size", "64", "--num-workers", "1", "--report-style", "1"]
     main([*arguments, "--out", str(tmp_path / "studies")])
     studies = load_studies(tmp_path / "studies")
     rows = {row["study_id"]: row for split in studies.values() for row in split}
     for index in range(8):
-        study = make_study(0, index, 64, department=1)
+        study = make_study(0, index, 64, report_style=1)
         assert rows[study.study_id]["findings"] == study.findings
     with pytest.raises(SystemExit):
         main([*arguments[:-1], "-1", "--out", str(tmp_path / "none")])
-    assert "--department is -1; give its number, or 0" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "--report-style is -1; give its number, or 0" in " ".join(capsys.readouterr().err.replace("│", " ").split())

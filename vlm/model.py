@@ -169,11 +169,14 @@ class ReportModel(nn.Module):
         `input_ids` begins with the start token; where `attention_mask` is 0 nothing is learned, so a study without a
         report trains the findings alone. Where no study of the batch has one the decoder does not run.
 
-        `boxed` says where a finding lies, as a distribution over the patches of all views; of a finding without a box
+        `box_targets` says where a finding lies, as a distribution over the patches of all views; of a finding
+        without a box
         it is 0. The attention of the finding learns to be that distribution.
 
-        With `finding_condition` (-1 absent to 1 present) no image is looked at: the decoder is told of the findings, and
-        by `boxed` of their places, instead of what the finding queries would see. The report's loss is the only one.
+        With `finding_condition` (-1 absent to 1 present) no image is looked at: the decoder is told of the findings,
+        and
+        by `box_targets` of their places, instead of what the finding queries would see. The report's loss is the
+        only one.
         """
         if finding_condition is not None:
             if box_targets is None:

@@ -4,7 +4,8 @@ r"""A folder tree of DICOM files as a source for `data.prepare`: studies by thei
     python -m data.prepare dicom --root ARCHIVE --reports reports.csv --accession-column acc --report-column text \
         --pseudonym-map secret/links.jsonl --out runs/studies
 
-Studies and patients get pseudonyms, and files are spoken of by number, because paths often hold names; `--pseudonym-map`
+Studies and patients get pseudonyms, and files are spoken of by number, because paths often hold names;
+`--pseudonym-map`
 and `--show-paths` tell what is what. Files that are not DICOM are left out and counted.
 
 Rejected, each with its reason: a study of two patients, or with two different reports; a study none of whose images

@@ -170,7 +170,7 @@ def _counts(batch: Batch) -> list[Any]:
     return [
         batch["attention_mask"][:, 1:].sum(),
         batch["finding_mask"].sum(),
-        batch["boxed"].any(dim=-1).sum() if "boxed" in batch else 0,
+        batch["box_targets"].any(dim=-1).sum() if "box_targets" in batch else 0,
         len(batch["input_ids"]),
     ]
 

@@ -143,7 +143,7 @@ class Collator:
             batch |= batch_views([study["squares"] for study in studies], positions, self.geometry)
         else:
             batch |= index_views(positions) | {"finding_condition": finding_condition(labels)}
-        return batch | {"boxed": self._boxed([study["boxes"] for study in studies], batch["view_mask"].shape[1])}
+        return batch | {"box_targets": self._boxed([study["boxes"] for study in studies], batch["view_mask"].shape[1])}
 
     def _boxed(self, studies: Sequence[Sequence[list]], num_views: int) -> Tensor:
         """How a finding lies over the patches, [batch, findings, views * patches]: its boxes have equal shares,

@@ -7,7 +7,7 @@ answer depends on, at the price of one run of the encoder for each place.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image, ImageStat
@@ -33,6 +33,7 @@ class Occlusion:
     drops: np.ndarray | None = None
 
 
+@runtime_checkable
 class Classifier(Protocol):
     """What occlusion asks; `vlm.generator.ReportGenerator` is one."""
 

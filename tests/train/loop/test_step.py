@@ -26,7 +26,7 @@ def _batch(model, lengths):
         "attention_mask": attention_mask,
         "finding_targets": torch.randint(0, 2, (rows, 14)).float(),
         "finding_mask": finding_mask,
-        "boxed": (torch.rand(rows, 14, 16) * (torch.rand(rows, 14, 1) > 0.5)).softmax(-1),
+        "box_targets": (torch.rand(rows, 14, 16) * (torch.rand(rows, 14, 1) > 0.5)).softmax(-1),
     }
 
 

@@ -81,8 +81,8 @@ def test_without_images_a_study_brings_its_text_and_its_findings(small_studies, 
     dataset.with_images = False
     batch = collate([dataset[0], dataset[1]])
     assert "pixel_values" not in batch
-    assert with_images["boxed"].any()
-    for name in ("input_ids", "view_mask", "view_indices", "boxed"):
+    assert with_images["box_targets"].any()
+    for name in ("input_ids", "view_mask", "view_indices", "box_targets"):
         assert torch.equal(batch[name], with_images[name])
     assert torch.equal(
         batch["finding_condition"], finding_condition(torch.tensor([rows[0]["labels"], rows[1]["labels"]]))
@@ -108,7 +108,7 @@ def test_boxes_of_a_finding_share_it_equally_and_each_spreads_evenly(small_studi
     ]
     study = dataset[0] | {"boxes": [boxes]}
     study |= {"squares": study["squares"][:1], "view_positions": study["view_positions"][:1]}
-    shares = collate([study])["boxed"][0].view(14, 4, 4)
+    shares = collate([study])["box_targets"][0].view(14, 4, 4)
     assert shares[3, :2, 1:3].tolist() == [pytest.approx([0.2, 0.2]), pytest.approx([0.05, 0.05])]
     assert shares[3, 3, 3] == pytest.approx(0.5)
     assert shares.sum() == pytest.approx(1)

@@ -15,39 +15,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import datasets
-import numpy as np
 import pytest
-from PIL import Image
 
 import eval.batch
 from data.study import FEATURES
 from eval.predictions.generate import GRAY, Job, write_predictions
 from eval.predictions.prediction import Prediction, Rejection, read_lines
-from vlm.generator import GenerationOptions, StudyReport
+from tests.helpers.fake_generator import FakeGenerator, make_row
+from vlm.generator import GenerationOptions
 from vlm.schema.findings import FINDINGS
 from vlm.schema.preprocessing import Preprocessing
-
-WORDS = {4: "pulmonary edema", 9: "pleural effusion", 11: "rib fracture"}
-
-
-def make_row(number: int, split: str) -> dict:
-    """A study whose three findings are the bits of its number, which is also the gray level of its image."""
-    findings = [finding for bit, finding in enumerate(WORDS) if number >> bit & 1]
-    text = " ".join(f"There is {WORDS[finding]}." for finding in findings) or "The lungs are clear."
-    return {
-        "study_id": f"{split}{number:02d}",
-        "subject_id": f"{split}-subject{number // 2}",
-        "images": [Image.new("L", (8, 8), number)] * (1 + number % 2),
-        "view_positions": ["PA", "LATERAL"][: 1 + number % 2],
-        "indication": "cough" if number % 3 == 0 else "",
-        "findings": text,
-        "impression": "Seen on this study." if number % 4 == 0 else "",
-        "labels": [int(index in findings) for index in range(13)] + [int(not findings)],
-        "boxes": [],
-        "mesh_terms": [],
-        "source": "test",
-        "license": "",
-    }
 
 
 @pytest.fixture(scope="module")
@@ -59,54 +36,6 @@ def dataset(tmp_path_factory):
     }
     datasets.DatasetDict(splits).save_to_disk(folder)
     return folder
-
-
-class FakeGenerator:
-    writes_reports = True
-    """Reads the findings off the image's gray level; rejects level `broken`; stops after `dies_after` batches."""
-
-    config = SimpleNamespace(preprocessing=Preprocessing(), image=SimpleNamespace(size=8))
-    thresholds = (0.5,) * 14
-    device = "cpu"
-
-    def __init__(self, broken=(), dies_after=10**9):
-        self.broken, self.dies_after = broken, dies_after
-        self.seen, self.indications, self.positions, self.num_features = [], [], [], 0
-
-    def generate(self, images, view_positions=None, indications=None, options=None):
-        levels = [views[0].getpixel((0, 0)) for views in images]
-        if options.max_new_tokens == 1:  # the page asks for the attention alone
-            return [self._report(make_row(level, "test")) for level in levels]
-        if any(level in self.broken for level in levels):
-            raise ValueError("the image is not a chest X-ray")
-        if self.dies_after == 0:
-            raise KeyboardInterrupt
-        self.dies_after -= 1
-        self.seen += levels
-        self.indications += indications
-        self.positions += view_positions
-        assert [len(views) for views in images] == [len(positions) for positions in view_positions]
-        return [self._report(make_row(level, "test")) for level in levels]
-
-    def heatmaps(self, report, images):
-        return [np.zeros((14, image.height, image.width), np.float32) for image in images]
-
-    def features(self, images, view_positions=None):
-        self.num_features += len(images)
-        levels = np.array([views[0].getpixel((0, 0)) for views in images])
-        return np.stack([np.ones(len(levels)), *(levels >> bit & 1 for bit in range(3))], axis=1).astype(np.float32)
-
-    def _report(self, row):
-        return StudyReport(
-            report=f"Findings: {row['findings']}",
-            findings=row["findings"],
-            impression="",
-            finding_probabilities=tuple(0.9 if label else 0.1 for label in row["labels"]),
-            attention_maps=np.full((14, len(row["images"]), 2, 2), 0.25, np.float32),
-            tokens=("x",) * 2,
-            token_log_probabilities=(-0.5, -1.5),
-            is_truncated=False,
-        )
 
 
 @pytest.fixture
@@ -463,7 +392,7 @@ def test_two_processes_share_the_studies_and_one_merges_them(dataset, tmp_path):
 TWO_PROCESSES = """
 import os, pathlib, sys
 import eval.batch
-from tests.eval.test_batch import FakeGenerator
+from tests.helpers.fake_generator import FakeGenerator
 generator = FakeGenerator()
 eval.batch.ReportGenerator.from_pretrained = lambda name, device: generator
 eval.batch.main(sys.argv[1:])

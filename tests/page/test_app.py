@@ -1,14 +1,11 @@
 """The web page's program: what visitors and programs get from it, and what it rejects, without a browser."""
 
-import asyncio
-import gc
 import hashlib
 import json
 import os
 import signal
 import socket
 import stat
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,40 +25,14 @@ from page.examples import NUM_SYNTHETIC
 from page.report import main as report_program
 from page.study.read import read_files
 from page.study.record import plain_text
-from tests.page.study.test_image import dicom  # noqa: F401 (a fixture)
+from tests.helpers.web_server import NUM_TOKENS, free_port
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
 from vlm.schema.preprocessing import Preprocessing, preprocess
 
-pytestmark = pytest.mark.filterwarnings(
-    # Gradio leaves event loops and sockets to the garbage collector, and calls pandas in old ways.
-    "ignore:unclosed:ResourceWarning",
-    "ignore:'future.no_silent_downcasting' is deprecated",
-    "ignore:The copy keyword is deprecated",
-    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
-)
-NUM_TOKENS = 24
 WRITING = GenerationOptions(max_new_tokens=NUM_TOKENS)
 UPLOAD_LIMIT = 300_000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sweep_up_after_gradio():
-    """Its event loops and sockets go here, not in somebody else's test; so does the program's signal handler."""
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, handler)
-    asyncio.set_event_loop(None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 def options_of(checkpoint, **settings):
@@ -129,7 +100,7 @@ def test_views_and_indication_may_be_left_out_and_one_file_stand_alone(client, i
     assert [view["view_position"] for view in answer["images"]] == ["UNKNOWN"]
 
 
-def test_a_doubtful_study_gets_its_report_only_on_request(client, dicom):  # noqa: F811
+def test_a_doubtful_study_gets_its_report_only_on_request(client, dicom):
     knee = [handle_file(dicom(BodyPartExamined="KNEE"))]
     withheld = client.predict(knee, api_name="/read")
     assert (withheld["report"], withheld["is_withheld"]) == ("", True)

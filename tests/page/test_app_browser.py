@@ -12,8 +12,7 @@ from playwright.sync_api import expect, sync_playwright
 from app import AppOptions, build_app, serve
 from data.corrections.store import CorrectionStore
 from data.images.read import read_image
-from tests.page.study.test_image import dicom  # noqa: F401 (a fixture)
-from tests.page.test_app import NUM_TOKENS, free_port, pytestmark, sweep_up_after_gradio  # noqa: F401 (the last two work by name)
+from tests.helpers.web_server import NUM_TOKENS, free_port, pytestmark, sweep_up_after_gradio  # noqa: F401 (the last two work by name)
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import NUM_FINDINGS
 
@@ -251,13 +250,13 @@ def test_an_example_is_read_at_a_click(visit):
     expect(page.locator("#findings label")).to_have_count(NUM_FINDINGS + 1)
 
 
-def test_dicom_is_read_and_its_view_position_shown(visit, dicom):  # noqa: F811
+def test_dicom_is_read_and_its_view_position_shown(visit, dicom):
     page = visit()
     read(page, dicom(ViewPosition="AP"))
     assert "frontal AP" in page.locator("figcaption").inner_text()
 
 
-def test_a_doubtful_image_is_read_only_on_request(visit, dicom):  # noqa: F811
+def test_a_doubtful_image_is_read_only_on_request(visit, dicom):
     page = visit()
     upload(page, [dicom(BodyPartExamined="KNEE")])
     expect(page.locator("#images .xray")).to_be_visible()

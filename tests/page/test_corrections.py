@@ -10,7 +10,7 @@ from data.images.read import read_image
 from page.corrections import Edit, save_correction
 from page.study.read import read_files
 from page.study.record import model_identity
-from tests.page.study.test_image import GRAY, dicom  # noqa: F401 (a fixture)
+from tests.helpers.dicom_files import GRAY
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import NEGATIVE, UNLABELED_STUDY
 
@@ -45,7 +45,7 @@ def save(generator, tmp_path):
     return save_edit
 
 
-def test_original_and_edit_are_saved_with_the_model_and_what_it_thought(dicom, read, save, generator, tmp_path):  # noqa: F811
+def test_original_and_edit_are_saved_with_the_model_and_what_it_thought(dicom, read, save, generator, tmp_path):
     reading = read(dicom(ViewPosition="AP"), indication="Cough.")
     edit = Edit(findings="No effusion.", impression="Normal.", states=STATES, reader=" Dr A ")
     saved = save(reading, edit)
@@ -63,7 +63,7 @@ def test_original_and_edit_are_saved_with_the_model_and_what_it_thought(dicom, r
     assert (saved.warning, saved.replaced) == ("", {})
 
 
-def test_no_identity_of_header_file_name_or_typed_text_reaches_the_folder(dicom, read, save, tmp_path):  # noqa: F811
+def test_no_identity_of_header_file_name_or_typed_text_reaches_the_folder(dicom, read, save, tmp_path):
     path = dicom(PatientID="HOSP-4711", PatientName="Quux^Ludmilla", AccessionNumber="ACC998877")
     path = path.rename(path.with_name("quux_ludmilla.dcm"))
     reading = read(path, indication="Ludmilla Quux, seen on 03/04/2019.")
@@ -79,7 +79,7 @@ def test_no_identity_of_header_file_name_or_typed_text_reaches_the_folder(dicom,
     assert "date (1)" in saved.warning
 
 
-def test_studies_of_one_patient_bear_one_pseudonym(dicom, read, save, tmp_path):  # noqa: F811
+def test_studies_of_one_patient_bear_one_pseudonym(dicom, read, save, tmp_path):
     edit = Edit(findings="No effusion.")
     first = save(read(dicom(PatientID="HOSP-4711")), edit).correction.correction.subject_id
     again = save(read(dicom(PatientID="HOSP-4711", ViewPosition="AP")), edit).correction.correction.subject_id
@@ -90,7 +90,7 @@ def test_studies_of_one_patient_bear_one_pseudonym(dicom, read, save, tmp_path):
     assert CorrectionStore(tmp_path / "elsewhere").subject_id("HOSP-4711") != first
 
 
-def test_only_a_finished_report_can_be_corrected_and_an_empty_edit_is_rejected(dicom, read, save, tmp_path):  # noqa: F811
+def test_only_a_finished_report_can_be_corrected_and_an_empty_edit_is_rejected(dicom, read, save, tmp_path):
     reading = read(dicom())
     for unfinished in (replace(reading, is_done=False), replace(reading, report=None)):
         with pytest.raises(ValueError, match="no finished report to correct yet: have it written first"):

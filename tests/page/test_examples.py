@@ -9,7 +9,7 @@ import page.examples
 from data.synthetic.source import make_study
 from page.examples import NUM_SYNTHETIC, SYNTHETIC_SEED, folder_examples, synthetic_examples
 from page.study.files import VIEW_CHOICES, read_upload
-from tests.page.study.test_image import GRAY, dicom  # noqa: F401 (a fixture)
+from tests.helpers.dicom_files import GRAY
 
 
 def test_synthetic_examples_are_the_frontal_views_of_fixed_studies(tmp_path):
@@ -21,7 +21,7 @@ def test_synthetic_examples_are_the_frontal_views_of_fixed_studies(tmp_path):
         assert (VIEW_CHOICES[example.view], example.indication) == (study.view_positions[0], study.indication)
 
 
-def test_a_folder_gives_its_readable_images_and_logs_the_others(tmp_path, dicom, caplog):  # noqa: F811
+def test_a_folder_gives_its_readable_images_and_logs_the_others(tmp_path, dicom, caplog):
     source, out = tmp_path / "mine", tmp_path / "out"
     (source / "more").mkdir(parents=True)
     out.mkdir()
@@ -34,7 +34,7 @@ def test_a_folder_gives_its_readable_images_and_logs_the_others(tmp_path, dicom,
     assert "c.txt: its content is none of PNG" in caplog.text
 
 
-def test_examples_carry_no_header(tmp_path, dicom):  # noqa: F811
+def test_examples_carry_no_header(tmp_path, dicom):
     source, out = tmp_path / "mine", tmp_path / "out"
     source.mkdir()
     out.mkdir()

@@ -7,7 +7,6 @@ import pytest
 
 from page.report import WITHHELD, main
 from page.study.read import read_files
-from tests.page.study.test_image import dicom  # noqa: F401 (a fixture)
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 
@@ -44,7 +43,7 @@ def test_other_formats_are_the_files_of_the_page(tiny_checkpoint, image, tmp_pat
     assert json.loads(output.read_text(encoding="utf-8"))["images"][0]["name"] == "chest.png"
 
 
-def test_a_doubtful_study_gets_its_report_only_on_request(tiny_checkpoint, dicom, capfdbinary):  # noqa: F811
+def test_a_doubtful_study_gets_its_report_only_on_request(tiny_checkpoint, dicom, capfdbinary):
     knee = dicom(BodyPartExamined="KNEE")
     assert run(tiny_checkpoint, knee) == WITHHELD
     printed = capfdbinary.readouterr()

@@ -1,12 +1,6 @@
-"""The training loop: epochs of planned steps, validation after each, states on the way, the best checkpoint kept.
+"""The training loops of fine-tuning and pretraining: epochs of planned steps, validation, saved states, the best kept.
 
-The loop of pretraining: one loss, a validation after each epoch, states on the way, the best weights kept.
-
-The stages of a run, each with a learning-rate schedule of its own.
-
-First the two halves of the model learn apart: the image side to see findings, without the decoder; the decoder to
-write what it is told of them, without images. Then the decoder learns from images. The halves are several times
-cheaper to train than the whole.
+Fine-tuning has stages, each with its own learning-rate schedule: findings alone, text alone, then both.
 """
 
 import copy

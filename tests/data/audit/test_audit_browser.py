@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from data.audit.page import render_audit
-from tests.data.audit.test_audit import audited, phantom, row, write
+from tests.helpers.audited import audited, phantom, row, write
 
 CHROMIUM = Path("/usr/bin/chromium")
 if not CHROMIUM.exists():

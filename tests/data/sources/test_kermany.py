@@ -176,7 +176,7 @@ def test_reports_can_be_left_out(published, tmp_path):
     assert all(draft.labels != (UNLABELED,) * 14 for draft in kept.values())
 
 
-@pytest.mark.parametrize("image", IMAGE_CLASSES)
+@pytest.mark.parametrize("image_class", IMAGE_CLASSES)
 def test_the_labeler_reads_every_wording_as_the_label_and_nothing_else(image_class):
     allowed = {FINDING_INDEX["Lung Opacity"]} if image_class == "normal" else set()  # "the lungs are clear"
     for findings, impression in all_wordings(image_class):
@@ -190,7 +190,7 @@ def test_the_labeler_reads_every_wording_as_the_label_and_nothing_else(image_cla
                 assert found == BLANK, (FINDINGS[index], findings, impression)
 
 
-@pytest.mark.parametrize("image", IMAGE_CLASSES)
+@pytest.mark.parametrize("image_class", IMAGE_CLASSES)
 def test_a_report_names_its_own_kind_of_pneumonia_and_no_place(image_class):
     kinds = {kind for kind in ("bacterial", "viral") if image_class.startswith(kind)}
     for findings, impression in all_wordings(image_class):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from data.prepare import main
 from data.study import load_studies
-from tests.data.sources.test_open_i import annotation, given, image_bytes, pack, packed, report, unpacked
+from tests.helpers.open_i_archive import annotation, given, image_bytes, pack, packed, report, unpacked
 
 
 def test_packed_archives_become_a_data_set(tmp_path, capsys):

@@ -1,8 +1,6 @@
 """Tables as a source: what each column becomes."""
 
-import csv
 import gzip
-import io
 import json
 from collections import Counter
 from pathlib import Path
@@ -16,41 +14,14 @@ from data.reports.labeler.labeler import label_report
 from data.sources.table import TableSource
 from data.tables.labels import labels_from_columns
 from data.tables.rows import column_names, read_rows
+from tests.helpers.study_tables import ROWS, csv_of, drafts, jsonl_of
 from vlm.schema.findings import FINDING_INDEX, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
-
-ROWS = [
-    {"image": "a.png", "study_id": "s1", "subject_id": "p1", "findings": "Clear lungs.", "impression": ""},
-    {"image": "b.png", "study_id": "s2", "subject_id": "p2", "findings": "", "impression": "Small left effusion."},
-    {"image": "c.png", "study_id": "s3", "subject_id": "p2", "findings": "Large heart.", "impression": "Cardiomegaly."},
-]
-
-
-def csv_of(folder: Path, rows: list[dict], name: str = "table.csv", delimiter: str = ",") -> Path:
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
-    writer.writeheader()
-    writer.writerows(rows)
-    (folder / name).write_text(file.getvalue(), encoding="utf-8")
-    return folder / name
-
-
-def jsonl_of(folder: Path, rows: list[dict]) -> Path:
-    path = folder / "table.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def parquet_of(folder: Path, rows: list[dict]) -> Path:
     path = folder / "table.parquet"
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     return path
-
-
-def drafts(path: Path, **options) -> list[FileDraft | Rejection]:
-    plan = TableSource(table=path, **options).plan(Planning(work=path.parent))
-    given = list(plan.drafts)
-    assert len(given) == plan.num_studies
-    return given
 
 
 @pytest.mark.parametrize("write", [csv_of, jsonl_of, parquet_of])

@@ -8,7 +8,7 @@ import pytest
 from data.pipeline.draft import Rejection
 from data.sources.table import TableSource
 from data.tables.labels import read_label_map
-from tests.data.sources.test_table import ROWS, csv_of, drafts, jsonl_of
+from tests.helpers.study_tables import ROWS, csv_of, drafts, jsonl_of
 from vlm.schema.findings import FINDING_INDEX, POSITIVE
 
 

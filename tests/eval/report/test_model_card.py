@@ -11,7 +11,7 @@ import pytest
 
 from eval.report import model_card as program
 from page.cards.layout import model_card as shown_card
-from tests.page.cards.test_layout import Tags
+from tests.helpers.html import Tags
 from vlm.checkpoint.provenance import LearnedStudies, Provenance, TrainingRun, load_provenance, save_provenance
 from vlm.checkpoint.store import SHIPPED, SHIPPED_CHECKPOINT, checkpoint_hash, load_checkpoint, save_checkpoint
 

@@ -10,7 +10,7 @@ from playwright.sync_api import expect, sync_playwright
 from eval.report.page import render_page
 from eval.report.selection import BEST, WORST
 from eval.report.study import HeatPanel, page_study
-from tests.eval.report.test_page import EVIL, label_by_word, make_document, make_predictions
+from tests.helpers.evaluations import EVIL, label_by_word, make_document, make_predictions
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [

@@ -1,25 +1,13 @@
 """The form of a correction: what is in it, and what is made of what the browser sends."""
 
-import json
 import re
 
 import pytest
 
 from page.cards.correction import correction_form, read_form
-from tests.page.cards.test_layout import reading_of
+from tests.helpers.correction_forms import sent
+from tests.helpers.html import reading_of
 from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
-
-
-def sent(reading="k", findings=("The heart is normal.",), impression=(), **states):
-    states = {finding.replace("_", " "): state for finding, state in states.items()}
-    return json.dumps(
-        {
-            "reading": reading,
-            "findings": list(findings),
-            "impression": list(impression),
-            "states": dict.fromkeys(FINDINGS, "as the text") | states,
-        }
-    )
 
 
 def test_each_sentence_and_each_finding_has_a_field():

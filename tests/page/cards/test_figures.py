@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from page.cards.images import figures
-from tests.page.cards.test_layout import IMAGE
+from tests.helpers.html import IMAGE
 
 
 def test_the_image_is_inside_the_page_with_its_view_said():

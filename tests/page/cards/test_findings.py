@@ -7,7 +7,7 @@ import pytest
 
 from page.cards.findings import findings_card
 from page.study.read import Reading
-from tests.page.cards.test_layout import CALIBRATED, REPORT, Tags, reading_of
+from tests.helpers.html import CALIBRATED, REPORT, Tags, reading_of
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS
 from vlm.uncertainty import Calibration
 

@@ -1,7 +1,7 @@
 """The model card on the page: its words, and nothing that runs or is fetched."""
 
 from page.cards.layout import MAX_CHARACTERS, model_card
-from tests.page.cards.test_layout import ATTACK, Tags
+from tests.helpers.html import ATTACK, Tags
 
 
 def test_the_card_is_shown_without_its_front_matter(tmp_path):

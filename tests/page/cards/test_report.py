@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from page.cards.report import MAX_MAPPED, finished_report, growing_report
-from tests.page.cards.test_layout import REPORT, Tags, reading_of
+from tests.helpers.html import REPORT, Tags, reading_of
 from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS
 
 

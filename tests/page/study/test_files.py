@@ -4,35 +4,11 @@ import io
 import struct
 import zipfile
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from data.images.pixels import ImageRejected
 from page.study.files import entries_of, is_zip, open_zip, read_entry
-
-
-def png(shade=0):
-    content = io.BytesIO()
-    Image.fromarray(np.full((40, 40), shade, dtype=np.uint8)).save(content, "PNG")
-    return content.getvalue()
-
-
-def zipped(path, entries, compression=zipfile.ZIP_DEFLATED):
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return path
-
-
-def with_a_directory_too_long(content):
-    end = content.rfind(b"PK\x05\x06")
-    return content[: end + 12] + struct.pack("<L", 2**31) + content[end + 16 :]
-
-
-def with_a_second_directory(content):
-    end = content.rfind(b"PK\x05\x06")
-    return content[:end] + b"PK\x06\x07" + bytes(16) + content[end:]
+from tests.helpers.zip_files import png, with_a_directory_too_long, with_a_second_directory, zipped
 
 
 def opened(content, *, max_files=10):

@@ -1,19 +1,15 @@
 """A visitor's file becomes the image that the model should see, and nothing of its patient."""
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom import Dataset, dcmread
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pydicom import dcmread
 
 from data.images.pixels import ImageRejected
 from page.study.files import read_upload
+from tests.helpers.dicom_files import GRAY
 from vlm.schema.preprocessing import Preprocessing, preprocess
 
-GRAY = (np.arange(48 * 40).reshape(48, 40) % 200).astype(np.uint8)
 CLAHE = Preprocessing(clahe=True)
 
 
@@ -22,31 +18,6 @@ def png(tmp_path):
     path = tmp_path / "chest.png"
     Image.fromarray(GRAY).save(path)
     return path
-
-
-@pytest.fixture
-def dicom(tmp_path):
-    """`dicom(ViewPosition="AP", …)`: the path of a DICOM file of GRAY."""
-
-    def write(**attributes):
-        header = Dataset()
-        header.file_meta = FileMetaDataset()
-        header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        header.SOPClassUID, header.SOPInstanceUID = DigitalXRayImageStorageForPresentation, "1.2.3"
-        header.PatientName, header.Modality, header.BodyPartExamined = "Doe^Jane", "DX", "CHEST"
-        header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
-        header.Rows, header.Columns = GRAY.shape
-        header.BitsAllocated = header.BitsStored = 8
-        header.HighBit, header.PixelRepresentation, header.PixelData = 7, 0, GRAY.tobytes()
-        header["PixelData"].VR = "OB"
-        for attribute, value in attributes.items():
-            setattr(header, attribute, value)
-        content = io.BytesIO()
-        header.save_as(content, enforce_file_format=True)
-        (tmp_path / "scan").write_bytes(content.getvalue())
-        return tmp_path / "scan"
-
-    return write
 
 
 def test_auto_takes_the_view_position_of_the_dicom_header(dicom):

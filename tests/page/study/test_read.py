@@ -9,7 +9,6 @@ from data.images.dicom_identifiers import DicomIdentifiers
 from data.reports.labeler.labeler import label_report
 from page.study.files import UploadedImage, read_study_files
 from page.study.read import Reading, choose_views, complete, read_files, read_study
-from tests.page.study.test_image import GRAY, dicom  # noqa: F401 (a fixture)
 from vlm.checkpoint.store import load_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 from vlm.schema.findings import FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE
@@ -65,7 +64,7 @@ def test_a_chosen_view_serves_one_image_each_or_all(images, two_files):
         choose_views(read, ["AP"] * 3)
 
 
-def test_what_no_chest_radiograph_is_gets_its_report_only_on_request(generator, dicom):  # noqa: F811
+def test_what_no_chest_radiograph_is_gets_its_report_only_on_request(generator, dicom):
     path = dicom(BodyPartExamined="KNEE")
     [withheld] = read_files(generator, [path], options=SHORT)
     assert withheld.is_withheld

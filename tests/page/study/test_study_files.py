@@ -6,7 +6,7 @@ import pytest
 import page.study.files
 from data.images.pixels import ImageRejected
 from page.study.files import MAX_VIEWS, read_study_files
-from tests.page.study.test_files import png, with_a_directory_too_long, with_a_second_directory, zipped
+from tests.helpers.zip_files import png, with_a_directory_too_long, with_a_second_directory, zipped
 
 
 def test_a_zip_gives_its_images_by_name_and_leaves_side_files(tmp_path):

@@ -5,8 +5,7 @@ import pytest
 import page.study.files
 import page.study.worklist
 from page.study.worklist import BroughtFile, brought_files, group_studies
-from tests.page.study.test_files import png, with_a_directory_too_long, with_a_second_directory, zipped
-from tests.page.study.test_image import dicom  # noqa: F401 (a fixture)
+from tests.helpers.zip_files import png, with_a_directory_too_long, with_a_second_directory, zipped
 
 
 def studies_in(*sources):
@@ -34,7 +33,7 @@ def test_a_zip_of_one_folder_and_a_folder_of_many_hold_a_study_each_file(tmp_pat
     assert sorted(len(files) for _, files in studies_in(zipped(tmp_path / "many.zip", many))[0]) == [1] * 7 + [2]
 
 
-def test_dicom_files_go_by_their_study_wherever_they_lie(tmp_path, dicom):  # noqa: F811
+def test_dicom_files_go_by_their_study_wherever_they_lie(tmp_path, dicom):
     content = {uid: dicom(StudyInstanceUID=uid).read_bytes() for uid in ("1.2.3", "1.2.4")}
     loose = tmp_path / "loose"
     loose.write_bytes(content["1.2.3"])

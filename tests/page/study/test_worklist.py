@@ -13,8 +13,7 @@ from page.study.read import read_files
 from page.study.record import ModelIdentity
 from page.study.worklist import DOUBTED, READ, REJECTED, WorklistRow, most_likely_first, read_worklist
 from page.tabs.worklist import ANY_FINDING, WorklistTab
-from tests.page.study.test_image import dicom  # noqa: F401 (a fixture)
-from tests.page.study.test_study_groups import zipped
+from tests.helpers.zip_files import zipped
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
 from vlm.uncertainty import Calibration
@@ -108,7 +107,7 @@ def test_doubted_studies_are_read_on_request(generator, tmp_path):
     assert row.reason.startswith("blank.png: is blank")
 
 
-def test_a_series_of_slices_is_no_study(generator, tmp_path, dicom):  # noqa: F811
+def test_a_series_of_slices_is_no_study(generator, tmp_path, dicom):
     slices = {str(number): dicom(StudyInstanceUID="1.2.3").read_bytes() for number in range(7)}
     [row] = rows_of(generator, zipped(tmp_path / "x.zip", slices))
     assert (row.state, row.study_uid, len(row.files)) == (REJECTED, "1.2.3", 7)

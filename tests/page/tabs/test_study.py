@@ -13,8 +13,7 @@ from page.study.files import MAX_VIEWS
 from page.study.record import model_identity
 from page.tabs.session import LEAVE_OUT, Visit
 from page.tabs.study import Room
-from tests.page.cards.test_correction import sent
-from tests.page.study.test_image import dicom  # noqa: F401 (a fixture)
+from tests.helpers.correction_forms import sent
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, NEGATIVE, NUM_FINDINGS
 
@@ -140,7 +139,7 @@ def test_pressing_the_button_without_an_image_says_what_to_do(room):
     assert "No image yet: choose a file or click an example first." in changes[room.report]
 
 
-def test_a_doubtful_study_is_withheld_with_its_reason_and_written_on_request(room, dicom):  # noqa: F811
+def test_a_doubtful_study_is_withheld_with_its_reason_and_written_on_request(room, dicom):
     visit = room.bring(Visit(), [str(dicom(BodyPartExamined="KNEE"))])[room.visit]
     [withheld] = room.write_report(visit, "", *AUTO)
     assert "another part of the body than the chest" in withheld[room.doubts]

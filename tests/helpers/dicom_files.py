@@ -1,0 +1,36 @@
+"""A DICOM file as a scanner writes it, and the gray values it shows."""
+
+import io
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
+GRAY = (np.arange(48 * 40).reshape(48, 40) % 200).astype(np.uint8)
+
+
+@pytest.fixture
+def dicom(tmp_path):
+    """`dicom(ViewPosition="AP", …)`: the path of a DICOM file of GRAY."""
+
+    def write(**attributes):
+        header = Dataset()
+        header.file_meta = FileMetaDataset()
+        header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        header.SOPClassUID, header.SOPInstanceUID = DigitalXRayImageStorageForPresentation, "1.2.3"
+        header.PatientName, header.Modality, header.BodyPartExamined = "Doe^Jane", "DX", "CHEST"
+        header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
+        header.Rows, header.Columns = GRAY.shape
+        header.BitsAllocated = header.BitsStored = 8
+        header.HighBit, header.PixelRepresentation, header.PixelData = 7, 0, GRAY.tobytes()
+        header["PixelData"].VR = "OB"
+        for attribute, value in attributes.items():
+            setattr(header, attribute, value)
+        content = io.BytesIO()
+        header.save_as(content, enforce_file_format=True)
+        (tmp_path / "scan").write_bytes(content.getvalue())
+        return tmp_path / "scan"
+
+    return write

@@ -1,0 +1,37 @@
+"""Tables of studies as files."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from data.pipeline.draft import FileDraft, Planning, Rejection
+from data.sources.table import TableSource
+
+ROWS = [
+    {"image": "a.png", "study_id": "s1", "subject_id": "p1", "findings": "Clear lungs.", "impression": ""},
+    {"image": "b.png", "study_id": "s2", "subject_id": "p2", "findings": "", "impression": "Small left effusion."},
+    {"image": "c.png", "study_id": "s3", "subject_id": "p2", "findings": "Large heart.", "impression": "Cardiomegaly."},
+]
+
+
+def csv_of(folder: Path, rows: list[dict], name: str = "table.csv", delimiter: str = ",") -> Path:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    (folder / name).write_text(file.getvalue(), encoding="utf-8")
+    return folder / name
+
+
+def jsonl_of(folder: Path, rows: list[dict]) -> Path:
+    path = folder / "table.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def drafts(path: Path, **options) -> list[FileDraft | Rejection]:
+    plan = TableSource(table=path, **options).plan(Planning(work=path.parent))
+    given = list(plan.drafts)
+    assert len(given) == plan.num_studies
+    return given

@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.progress import track
 
 from data.cli import run_main
-from data.pipeline.draft import Plan
-from data.pipeline.row import Built
+from data.pipeline.raw_study import SourcePlan
+from data.pipeline.row import PreparedRow
 from data.pipeline.writer import DatasetWriter
 from data.prepare import NO_ROOM, print_summary
 from data.study import FEATURES, PREPARATION_FILE, SPLITS, check_disjoint, load_studies, saved_preprocessing
@@ -77,8 +77,8 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class JoinedDraft:
-    """A row that is still to be copied: what the writer asks of a draft."""
+class RawJoinedStudy:
+    """A row that is still to be copied: what the writer asks of a raw study."""
 
     study_id: str
     subject_id: str
@@ -113,17 +113,17 @@ def join(options: JoinOptions, console: Console) -> list[str]:
     num_studies = sum(len(rows) for part in parts for rows in part.splits.values())
     told = _told_options(options, preprocessing)
     with DatasetWriter(options.out, options=told, overwrite=options.overwrite) as writer:
-        remaining = writer.remaining(_drafts(parts))
+        remaining = writer.remaining(_raw_studies(parts))
         left = num_studies - writer.num_done
         try:
-            for draft in track(remaining, "Joining", total=left, console=console):
-                writer.add(draft, Built(row=_row(parts[draft.part], draft)))
+            for raw_study in track(remaining, "Joining", total=left, console=console):
+                writer.add(raw_study, PreparedRow(row=_row(parts[raw_study.part], raw_study)))
             writer.finish()
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
             raise ValueError(writer.room_wanted(num_studies)) from error
-    print_summary(writer, Plan(num_studies=num_studies, drafts=iter(())), console)
+    print_summary(writer, SourcePlan(num_studies=num_studies, raw_studies=iter(())), console)
     return _notes(parts)
 
 
@@ -184,18 +184,18 @@ def _preparation(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _drafts(parts: list[Part]) -> Iterator[JoinedDraft]:
+def _raw_studies(parts: list[Part]) -> Iterator[RawJoinedStudy]:
     for number, part in enumerate(parts):
         for split in SPLITS:
             ids = zip(part.ids(split, "study_id"), part.ids(split, "subject_id"), strict=True)
             for row, (study_id, subject_id) in enumerate(ids):
-                yield JoinedDraft(study_id=study_id, subject_id=subject_id, split=split, part=number, row=row)
+                yield RawJoinedStudy(study_id=study_id, subject_id=subject_id, split=split, part=number, row=row)
 
 
-def _row(part: Part, draft: JoinedDraft) -> dict[str, Any]:
-    row = part.splits[draft.split][draft.row]
+def _row(part: Part, raw_study: RawJoinedStudy) -> dict[str, Any]:
+    row = part.splits[raw_study.split][raw_study.row]
     if not all(image["bytes"] for image in row["images"]):
-        raise ValueError(f"study {draft.study_id} of {part.folder} names an image that is not in the data set")
+        raise ValueError(f"study {raw_study.study_id} of {part.folder} names an image that is not in the data set")
     return {"mesh_terms": []} | row
 
 

@@ -28,7 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data.cli import run_main
-from data.pipeline.draft import Draft, ImageOptions, Plan, Planning, Rejection
+from data.pipeline.raw_study import ImageOptions, PlanContext, RawStudy, Rejection, SourcePlan
 from data.pipeline.row import BuildOptions
 from data.pipeline.workers import build_rows, num_cores
 from data.pipeline.writer import WARNINGS_FILE, DatasetWriter
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
     deciding, saved = deciding_options(options)
     with DatasetWriter(options.out, options=deciding, saved_options=saved, overwrite=options.overwrite) as writer:
         plan = options.source.plan(
-            Planning(
+            PlanContext(
                 seed=options.seed,
                 split_fractions=options.split_fractions,
                 work=writer.work,
@@ -129,8 +129,8 @@ def check_links_apart(options: Preparation) -> None:
         )
 
 
-def fill(writer: DatasetWriter, plan: Plan, options: Preparation, console: Console) -> None:
-    """Take every draft of the plan to a row or a rejection."""
+def fill(writer: DatasetWriter, plan: SourcePlan, options: Preparation, console: Console) -> None:
+    """Take every raw study of the plan to a row or a rejection."""
     with Progress(
         TextColumn("Preparing"),
         BarColumn(),
@@ -140,25 +140,25 @@ def fill(writer: DatasetWriter, plan: Plan, options: Preparation, console: Conso
         console=console,
     ) as progress:
         task = progress.add_task("", total=plan.num_studies, completed=writer.num_done)
-        drafts = writer.remaining(reject_duplicates(plan.drafts))
+        raw_studies = writer.remaining(reject_duplicates(plan.raw_studies))
         build_options = BuildOptions(images=options.image_options, text=options.text_options)
-        for draft, outcome in build_rows(drafts, build_options, num_workers=options.num_workers):
-            writer.add(draft, outcome)
+        for raw_study, outcome in build_rows(raw_studies, build_options, num_workers=options.num_workers):
+            writer.add(raw_study, outcome)
             progress.advance(task)
 
 
-def reject_duplicates(drafts: Iterator[Draft | Rejection]) -> Iterator[Draft | Rejection]:
-    """The same drafts; of several with one study id, the second and later ones become rejections."""
+def reject_duplicates(raw_studies: Iterator[RawStudy | Rejection]) -> Iterator[RawStudy | Rejection]:
+    """The same raw studies; of several with one study id, the second and later ones become rejections."""
     seen = set()
-    for draft in drafts:
-        if isinstance(draft, Rejection):
-            yield draft
-        elif draft.study_id in seen:
-            reason = f"study id {draft.study_id} occurs before; each study needs an id of its own"
-            yield Rejection(study_id=draft.study_id, split=draft.split, reason=reason, files=draft.files)
+    for raw_study in raw_studies:
+        if isinstance(raw_study, Rejection):
+            yield raw_study
+        elif raw_study.study_id in seen:
+            reason = f"study id {raw_study.study_id} occurs before; each study needs an id of its own"
+            yield Rejection(study_id=raw_study.study_id, split=raw_study.split, reason=reason, files=raw_study.files)
         else:
-            seen.add(draft.study_id)
-            yield draft
+            seen.add(raw_study.study_id)
+            yield raw_study
 
 
 class StudiesPerSecond(ProgressColumn):
@@ -184,13 +184,13 @@ def deciding_options(options: Preparation) -> tuple[dict[str, Any], dict[str, An
     return values, values | {"source": values["source"] | hidden}
 
 
-def print_summary(writer: DatasetWriter, plan: Plan, console: Console) -> None:
+def print_summary(writer: DatasetWriter, plan: SourcePlan, console: Console) -> None:
     """Counts per split and finding, and what was rejected."""
     table = Table(title=f"{writer.out}")
     table.add_column("")
-    for split in writer.tally.splits:
+    for split in writer.stats.splits:
         table.add_column(split, justify="right")
-    splits = writer.tally.splits
+    splits = writer.stats.splits
     for name in ("kept", "images", "reports", "labelled"):
         table.add_row(name, *(str(getattr(counts, name)) for counts in splits.values()))
     table.add_section()
@@ -200,18 +200,18 @@ def print_summary(writer: DatasetWriter, plan: Plan, console: Console) -> None:
     for split, counts in splits.items():
         if not counts.kept:
             console.print(f"Note: the split {split} is empty.")
-    tally = writer.tally
-    if tally.text_changes:
-        changes = ", ".join(f"{kind} {count}" for kind, count in tally.text_changes.most_common())
+    stats = writer.stats
+    if stats.text_changes:
+        changes = ", ".join(f"{kind} {count}" for kind, count in stats.text_changes.most_common())
         console.print(f"Changed in texts: {changes}.", highlight=False)
-    if tally.warnings:
-        console.print(f"Warnings of {tally.warnings} images: see {writer.out / WARNINGS_FILE}.", highlight=False)
-    if tally.rejected_images:
-        console.print(f"{tally.rejected_images} images were left out of studies that were kept.", highlight=False)
-    console.print(f"given {plan.num_studies} = kept {tally.kept} + rejected {tally.rejected}", highlight=False)
+    if stats.warnings:
+        console.print(f"Warnings of {stats.warnings} images: see {writer.out / WARNINGS_FILE}.", highlight=False)
+    if stats.rejected_images:
+        console.print(f"{stats.rejected_images} images were left out of studies that were kept.", highlight=False)
+    console.print(f"given {plan.num_studies} = kept {stats.kept} + rejected {stats.rejected}", highlight=False)
     for rejection in writer.first_rejections:
         console.print(f"  rejected {rejection.study_id}: {rejection.reason}", highlight=False, markup=False)
-    if tally.rejected or tally.rejected_images:
+    if stats.rejected or stats.rejected_images:
         console.print(f"All rejections are listed in {writer.out / REJECTED_FILE}.", highlight=False)
 
 

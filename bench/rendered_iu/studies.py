@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bench.rendered_iu.codes import scene_findings
 from data.images.read import UNKNOWN_VIEW
-from data.pipeline.draft import ImageOptions, Plan, Planning
+from data.pipeline.raw_study import ImageOptions, PlanContext, SourcePlan
 from data.pipeline.writer import DatasetWriter
 from data.prepare import Preparation, fill, print_summary
 from data.reports.clean import TextOptions
@@ -47,7 +47,7 @@ class IndexedStudy:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PhantomDraft:
+class RawPhantomStudy:
     """A study whose phantom is still to be drawn."""
 
     study_id: str
@@ -89,12 +89,12 @@ class PhantomSource:
         if not 64 <= self.size <= MAX_SIDE:
             raise ValueError(f"--size is {self.size}; it must lie between 64 and {MAX_SIDE}")
 
-    def plan(self, planning: Planning) -> Plan:
+    def plan(self, context: PlanContext) -> SourcePlan:
         studies = [study for study in read_studies(self.reports) if study.split]
         learned = [study.study_id for study in studies if study.split == "train"]
-        split_of = split_subjects(learned, fractions=planning.split_fractions, seed=planning.seed)
-        drafts = (
-            PhantomDraft(
+        split_of = split_subjects(learned, fractions=context.split_fractions, seed=context.seed)
+        raw_studies = (
+            RawPhantomStudy(
                 study_id=study.study_id,
                 subject_id=study.study_id,
                 split=split_of.get(study.study_id, "test"),
@@ -103,7 +103,7 @@ class PhantomSource:
             )
             for study in studies
         )
-        return Plan(num_studies=len(studies), drafts=drafts)
+        return SourcePlan(num_studies=len(studies), raw_studies=raw_studies)
 
 
 def read_studies(path: Path) -> list[IndexedStudy]:
@@ -140,7 +140,7 @@ def prepare(source: PhantomSource, out: Path, *, text_options: TextOptions, seed
         console.print(f"{out} is there already", highlight=False)
         return
     with DatasetWriter(out, options=deciding) as writer:
-        plan = source.plan(Planning(seed=seed, split_fractions=TRAIN_FRACTIONS, work=writer.work))
+        plan = source.plan(PlanContext(seed=seed, split_fractions=TRAIN_FRACTIONS, work=writer.work))
         fill(writer, plan, options, console)
         writer.finish()
     print_summary(writer, plan, console)

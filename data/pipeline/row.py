@@ -1,4 +1,4 @@
-"""From a draft to a row of a data set: images read and encoded, text put in order, labels where there are none.
+"""From a raw study to a row of a data set: images read and encoded, text put in order, labels where there are none.
 
 What comes out is in the form of `data.study.FEATURES`, with what is to be told of its making; or a `Rejection`.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from data.images.burned_in import burned_in_text
 from data.images.read import View, stored_bytes
-from data.pipeline.draft import Draft, FileStudy, ImageOptions, Rejection
+from data.pipeline.raw_study import FileStudy, ImageOptions, RawStudy, Rejection
 from data.reports.clean import TextOptions, prepare_text
 from data.reports.labeler.labeler import label_report
 from data.study import FindingBox, Study
@@ -37,7 +37,7 @@ class Warned:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Built:
+class PreparedRow:
     """A row of FEATURES, its images encoded, with what is to be told of its making."""
 
     row: dict[str, Any]
@@ -46,10 +46,10 @@ class Built:
     text_changes: Mapping[str, int] = field(default_factory=dict)
 
 
-def build_row(draft: Draft, options: BuildOptions) -> Built | Rejection:
-    """The row that a draft becomes, or why it does not."""
+def build_row(raw_study: RawStudy, options: BuildOptions) -> PreparedRow | Rejection:
+    """The row that a raw study becomes, or why it does not."""
     try:
-        study = draft.study(options.images)
+        study = raw_study.study(options.images)
         views = study.views if isinstance(study, FileStudy) else (None,) * len(study.images)
         study, text_changes = with_prepared_text(study, options.text)
         if not (isinstance(study, FileStudy) and study.is_preprocessed):
@@ -57,16 +57,16 @@ def build_row(draft: Draft, options: BuildOptions) -> Built | Rejection:
         row = {column.name: getattr(study, column.name) for column in dataclasses.fields(Study)}
         check_text(row)
     except ValueError as error:
-        return Rejection(study_id=draft.study_id, split=draft.split, reason=str(error), files=draft.files)
+        return Rejection(study_id=raw_study.study_id, split=raw_study.split, reason=str(error), files=raw_study.files)
     except Exception as error:
-        error.add_note(f"while study {draft.study_id} was prepared")
+        error.add_note(f"while study {raw_study.study_id} was prepared")
         raise
     row["images"] = [
         {"bytes": stored_bytes(image, view, options.images.image_format), "path": None}
         for image, view in zip(study.images, views, strict=True)
     ]
     row["boxes"] = [dataclasses.asdict(box) for box in study.boxes]
-    return Built(
+    return PreparedRow(
         row=row,
         rejected_images=study.rejected_images if isinstance(study, FileStudy) else (),
         warnings=burned_in_warnings(views, options.images),

@@ -20,7 +20,7 @@ from data.study import PREPARATION_FILE
 RUN_FILE, LOCK_FILE, WORK_FOLDER = "run.json", "lock", "work"
 
 
-class UnfinishedFolder:
+class StagingFolder:
     """Takes the folder, empty or as an earlier run with the same options left it.
 
     Raises:

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 import cv2
 
-from data.pipeline.draft import Draft, Rejection
-from data.pipeline.row import BuildOptions, Built, build_row
+from data.pipeline.raw_study import RawStudy, Rejection
+from data.pipeline.row import BuildOptions, PreparedRow, build_row
 
 Item, Outcome = TypeVar("Item"), TypeVar("Outcome")
 
@@ -33,11 +33,11 @@ def num_cores() -> int:
 
 
 def build_rows(
-    drafts: Iterable[Draft | Rejection], options: BuildOptions, *, num_workers: int
-) -> Iterator[tuple[Draft | Rejection, Built | Rejection]]:
-    """Each draft with its row or rejection, in the order given; a rejection among the drafts passes through."""
+    raw_studies: Iterable[RawStudy | Rejection], options: BuildOptions, *, num_workers: int
+) -> Iterator[tuple[RawStudy | Rejection, PreparedRow | Rejection]]:
+    """Each raw study with its row or rejection, in the given order. Rejections pass through."""
     build = partial(_build_row, options=options)
-    return map_in_order(build, drafts, num_workers=num_workers, if_lost=_lost_study)
+    return map_in_order(build, raw_studies, num_workers=num_workers, if_lost=_lost_study)
 
 
 def map_in_order(
@@ -119,13 +119,13 @@ class _Pool:
         return ProcessPoolExecutor(num_workers, mp_context=_context(), initializer=_begin_worker)
 
 
-def _build_row(draft: Draft | Rejection, *, options: BuildOptions) -> Built | Rejection:
-    return draft if isinstance(draft, Rejection) else build_row(draft, options)
+def _build_row(raw_study: RawStudy | Rejection, *, options: BuildOptions) -> PreparedRow | Rejection:
+    return raw_study if isinstance(raw_study, Rejection) else build_row(raw_study, options)
 
 
-def _lost_study(draft: Draft | Rejection) -> Rejection:
+def _lost_study(raw_study: RawStudy | Rejection) -> Rejection:
     reason = "the process that read it was killed, or ran out of memory, also when it read nothing else"
-    return Rejection(study_id=draft.study_id, split=draft.split, reason=reason, files=draft.files)
+    return Rejection(study_id=raw_study.study_id, split=raw_study.split, reason=reason, files=raw_study.files)
 
 
 def _context() -> multiprocessing.context.BaseContext:

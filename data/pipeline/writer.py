@@ -24,16 +24,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from data.pipeline.draft import Draft, Rejection
-from data.pipeline.row import Built
+from data.pipeline.raw_study import RawStudy, Rejection
+from data.pipeline.row import PreparedRow
 from data.pipeline.shards import Journal, append_rows, write_frame
-from data.pipeline.staging import UnfinishedFolder
+from data.pipeline.staging import StagingFolder
 from data.study import PREPARATION_FILE, REJECTED_FILE, SPLITS, check_disjoint
 from vlm.schema.findings import FINDINGS, POSITIVE, UNLABELED
 
 
 @dataclass(kw_only=True, slots=True)
-class SplitTally:
+class SplitStats:
     """What one split holds."""
 
     kept: int = 0
@@ -48,7 +48,7 @@ class SplitTally:
     positives: Counter = field(default_factory=Counter)
     """Studies in which each finding is positive."""
 
-    def add(self, built: Built) -> None:
+    def add(self, built: PreparedRow) -> None:
         self.kept += 1
         self.images += len(built.row["images"])
         self.rejected_images += len(built.rejected_images)
@@ -59,11 +59,11 @@ class SplitTally:
         self.positives.update(finding for finding, code in codes if code == POSITIVE)
 
 
-class Tally:
+class Stats:
     """The counts of all splits; `rejected` also counts what never had a split."""
 
     def __init__(self):
-        self.splits = {split: SplitTally() for split in SPLITS}
+        self.splits = {split: SplitStats() for split in SPLITS}
         self.rejected = 0
         self.text_changes: Counter = Counter()
         """How often each kind of change was made to a text."""
@@ -82,7 +82,7 @@ class Tally:
     def warnings(self) -> int:
         return self._total("warnings")
 
-    def add(self, split: str, outcome: Built | Rejection) -> None:
+    def add(self, split: str, outcome: PreparedRow | Rejection) -> None:
         if isinstance(outcome, Rejection):
             self.rejected += 1
             if split in self.splits:
@@ -112,14 +112,14 @@ class Tally:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Tally":
-        tally = cls()
-        tally.rejected = values["rejected"]
-        tally.text_changes.update(values["text_changes"])
-        tally.sources.update({(entry["source"], entry["license"]): entry["kept"] for entry in values["sources"]})
+    def from_json(cls, values: dict[str, Any]) -> "Stats":
+        stats = cls()
+        stats.rejected = values["rejected"]
+        stats.text_changes.update(values["text_changes"])
+        stats.sources.update({(entry["source"], entry["license"]): entry["kept"] for entry in values["sources"]})
         for split, counts in values["splits"].items():
-            tally.splits[split] = SplitTally(**counts | {"positives": Counter(counts["positives"])})
-        return tally
+            stats.splits[split] = SplitStats(**counts | {"positives": Counter(counts["positives"])})
+        return stats
 
     def _total(self, name: str) -> int:
         return sum(getattr(counts, name) for counts in self.splits.values())
@@ -140,7 +140,7 @@ class DatasetWriter:
     `work` is the source's.
 
     Raises:
-        ValueError: as `UnfinishedFolder`.
+        ValueError: as `StagingFolder`.
     """
 
     def __init__(
@@ -153,11 +153,11 @@ class DatasetWriter:
     ):
         self.out = out
         self._saved_options, self._versions = saved_options if saved_options is not None else options, _versions()
-        self._folder = UnfinishedFolder(out, options=options | {"versions": self._versions}, overwrite=overwrite)
+        self._folder = StagingFolder(out, options=options | {"versions": self._versions}, overwrite=overwrite)
         self.work = self._folder.source_work
         self._journal = Journal(self._folder.path)
-        state = self._journal.state or {"num_done": 0, "digest": "", "tally": Tally().as_json()}
-        self.num_done, self._digest, self.tally = state["num_done"], state["digest"], Tally.from_json(state["tally"])
+        state = self._journal.state or {"num_done": 0, "digest": "", "stats": Stats().as_json()}
+        self.num_done, self._digest, self.stats = state["num_done"], state["digest"], Stats.from_json(state["stats"])
         self.first_rejections: list[Rejection] = []
         self._rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
         self._entries: dict[str, list[dict[str, Any]]] = {REJECTED_FILE: [], WARNINGS_FILE: []}
@@ -172,43 +172,48 @@ class DatasetWriter:
             self._folder.discard()
         self._folder.release()
 
-    def remaining(self, drafts: Iterable[Draft | Rejection]) -> Iterator[Draft | Rejection]:
-        """The drafts that no earlier run has done.
+    def remaining(self, raw_studies: Iterable[RawStudy | Rejection]) -> Iterator[RawStudy | Rejection]:
+        """The raw studies that no earlier run has done.
 
         Raises:
             ValueError: those that it has done are no longer the same.
         """
-        drafts, digest = iter(drafts), ""
-        for draft in islice(drafts, self.num_done):
-            self._note_subject(draft)
-            digest = _chained(digest, draft)
+        raw_studies, digest = iter(raw_studies), ""
+        for raw_study in islice(raw_studies, self.num_done):
+            self._note_subject(raw_study)
+            digest = _chained(digest, raw_study)
         if digest != self._digest:
             raise ValueError(
                 f"what the source gives has changed since {self._folder.path} was begun; delete that folder, and begin "
                 "anew"
             )
-        for draft in drafts:
-            self._note_subject(draft)
-            yield draft
+        for raw_study in raw_studies:
+            self._note_subject(raw_study)
+            yield raw_study
 
-    def add(self, draft: Draft | Rejection, outcome: Built | Rejection) -> None:
-        """A draft and what became of it; in the order of the drafts."""
-        self.tally.add(draft.split, outcome)
+    def add(self, raw_study: RawStudy | Rejection, outcome: PreparedRow | Rejection) -> None:
+        """A raw study and what became of it; in the order of the raw studies."""
+        self.stats.add(raw_study.split, outcome)
         if isinstance(outcome, Rejection):
             self._entries[REJECTED_FILE].append(_rejection_entry("study", outcome))
             if len(self.first_rejections) < SHOWN_REJECTIONS:
                 self.first_rejections.append(outcome)
         else:
-            self._rows[draft.split].append(outcome.row)
+            self._rows[raw_study.split].append(outcome.row)
             self._pending_bytes += sum(len(image["bytes"]) for image in outcome.row["images"])
             self._entries[REJECTED_FILE] += [
                 _rejection_entry("image", rejection) for rejection in outcome.rejected_images
             ]
             self._entries[WARNINGS_FILE] += [
-                {"study_id": draft.study_id, "split": draft.split, "warning": warning.text, "view": warning.view}
+                {
+                    "study_id": raw_study.study_id,
+                    "split": raw_study.split,
+                    "warning": warning.text,
+                    "view": warning.view,
+                }
                 for warning in outcome.warnings
             ]
-        self._digest = _chained(self._digest, draft)
+        self._digest = _chained(self._digest, raw_study)
         self.num_done += 1
         self._num_pending += 1
         if self._num_pending >= COMMIT_STUDIES or self._pending_bytes >= COMMIT_BYTES:
@@ -227,7 +232,7 @@ class DatasetWriter:
             self._folder.discard()
             raise
         write_frame(self._journal, self._folder.work, fingerprint=self._digest)
-        preparation = {"options": self._saved_options, "counts": self.tally.as_json(), "versions": self._versions}
+        preparation = {"options": self._saved_options, "counts": self.stats.as_json(), "versions": self._versions}
         written = self._folder.work / PREPARATION_FILE
         written.write_text(json.dumps(preparation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         written.replace(self._folder.path / PREPARATION_FILE)
@@ -245,7 +250,7 @@ class DatasetWriter:
         )
 
     def _check(self) -> None:
-        if not self.tally.kept:
+        if not self.stats.kept:
             reasons = "; ".join(rejection.reason for rejection in self.first_rejections)
             raise ValueError(
                 f"no study was kept of {self.num_done}, so nothing was written to {self.out}; the first were rejected "
@@ -253,9 +258,9 @@ class DatasetWriter:
             )
         check_disjoint(self._subjects)
 
-    def _note_subject(self, draft: Draft | Rejection) -> None:
-        if not isinstance(draft, Rejection):
-            self._subjects[draft.split].add(draft.subject_id)
+    def _note_subject(self, raw_study: RawStudy | Rejection) -> None:
+        if not isinstance(raw_study, Rejection):
+            self._subjects[raw_study.split].add(raw_study.subject_id)
 
     def _commit(self) -> None:
         for split, rows in self._rows.items():
@@ -263,7 +268,7 @@ class DatasetWriter:
         for name, entries in self._entries.items():
             lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
             self._journal.append(name, lines.encode(errors="backslashreplace"))  # as JSON writes half a character
-        self._journal.commit({"num_done": self.num_done, "digest": self._digest, "tally": self.tally.as_json()})
+        self._journal.commit({"num_done": self.num_done, "digest": self._digest, "stats": self.stats.as_json()})
         for pending in (*self._rows.values(), *self._entries.values()):
             pending.clear()
         self._num_pending = self._pending_bytes = 0
@@ -279,10 +284,10 @@ def _rejection_entry(what: str, rejection: Rejection) -> dict[str, Any]:
     }
 
 
-def _chained(digest: str, draft: Draft | Rejection) -> str:
-    """A digest of all drafts so far and this one."""
-    subject_id = "" if isinstance(draft, Rejection) else draft.subject_id
-    told = json.dumps([digest, draft.study_id, subject_id, draft.split, *draft.files])
+def _chained(digest: str, raw_study: RawStudy | Rejection) -> str:
+    """A digest of all raw studies so far and this one."""
+    subject_id = "" if isinstance(raw_study, Rejection) else raw_study.subject_id
+    told = json.dumps([digest, raw_study.study_id, subject_id, raw_study.split, *raw_study.files])
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from data.corrections.correction import Correction, SavedCorrection, image_hash
 from data.corrections.store import Entry, image_file, list_corrections, open_table, read_correction
 from data.images.read import read_image
-from data.pipeline.draft import FileDraft, FileStudy, ImageOptions, Plan, Planning, Rejection
+from data.pipeline.raw_study import FileStudy, ImageOptions, PlanContext, RawFileStudy, Rejection, SourcePlan
 from data.reports.labeler.labeler import label_report, with_no_finding
 from data.study import split_subjects
 from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
@@ -36,24 +36,24 @@ class CorrectionsSource:
     license: str = ""
     """Licence of the images, to be kept with each study."""
 
-    def plan(self, planning: Planning) -> Plan:
+    def plan(self, context: PlanContext) -> SourcePlan:
         with open_table(self.root) as table:
             entries = list_corrections(table)
             if not entries:
                 raise ValueError(f"--root {self.root} holds no correction yet; correct a study on the web page first")
             newest = newest_by_study(entries)
             subject_of, notes = _survey(table, newest)
-        splits = split_subjects(subject_of.values(), fractions=planning.split_fractions, seed=planning.seed)
+        splits = split_subjects(subject_of.values(), fractions=context.split_fractions, seed=context.seed)
         names = sorted({entry.reader or "without a name" for entry in entries})
-        return Plan(
+        return SourcePlan(
             num_studies=len(newest),
-            drafts=self._drafts(newest, subject_of, splits),
+            raw_studies=self._raw_studies(newest, subject_of, splits),
             notes=(f"corrections: {len(entries)}, of studies: {len(newest)}, by readers: {', '.join(names)}.", *notes),
         )
 
-    def _drafts(
+    def _raw_studies(
         self, newest: Mapping[str, Sequence[Entry]], subject_of: Mapping[str, str], splits: Mapping[str, str]
-    ) -> Iterator["CorrectionDraft | Rejection"]:
+    ) -> Iterator["RawCorrectedStudy | Rejection"]:
         with open_table(self.root) as table:
             for study, by_reader in newest.items():
                 study_id = f"correction-{study[:16]}"
@@ -66,7 +66,7 @@ class CorrectionsSource:
                 except ValueError as error:
                     yield Rejection(study_id=study_id, split=split, reason=str(error), files=files)
                     continue
-                yield CorrectionDraft(
+                yield RawCorrectedStudy(
                     study_id=study_id,
                     subject_id=subject_of[study],
                     split=split,
@@ -84,7 +84,7 @@ class CorrectionsSource:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CorrectionDraft(FileDraft):
+class RawCorrectedStudy(RawFileStudy):
     """A corrected study; its images are as the model saw them, so nothing more may be done to them."""
 
     preprocessing: Preprocessing
@@ -99,7 +99,7 @@ class CorrectionDraft(FileDraft):
             path = self.image_root / file
             if image_hash(read_image(path)) != path.stem:
                 raise ValueError(f"{path} is not the image that was corrected; restore it from a copy of the folder")
-        return dataclasses.replace(FileDraft.study(self, options), is_preprocessed=True)
+        return dataclasses.replace(RawFileStudy.study(self, options), is_preprocessed=True)
 
 
 def newest_by_study(entries: Iterable[Entry]) -> dict[str, list[Entry]]:

@@ -28,7 +28,7 @@ from typing import ClassVar
 from data.images.dicom_header import FileHeader, read_file_header
 from data.images.pixels import ImageRejected
 from data.images.read import View, read_view
-from data.pipeline.draft import FileStudy, ImageOptions, Plan, Planning, Rejection
+from data.pipeline.raw_study import FileStudy, ImageOptions, PlanContext, Rejection, SourcePlan
 from data.pipeline.workers import map_in_order
 from data.reports.pseudonyms import passing_key, pseudonym, read_key
 from data.sources.dicom_index import ArchiveIndex, ArchiveStudy, FoundFile, StudyFile, file_label, find_files
@@ -47,7 +47,7 @@ class DicomFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DicomDraft:
+class RawDicomStudy:
     """A study whose images lie in several DICOM files; ids are pseudonyms."""
 
     study_id: str
@@ -138,13 +138,13 @@ class DicomSource:
     source_name: str = "dicom"
     license: str = ""
 
-    def plan(self, planning: Planning) -> Plan:
+    def plan(self, context: PlanContext) -> SourcePlan:
         if not self.root.is_dir():
             raise ValueError(f"--root {self.root} is no folder; name the one with the DICOM files")
         columns = find_columns(self.reports, _asked(self)) if self.reports else {}
-        key = read_key(self.pseudonym_key) if self.pseudonym_key else passing_key(planning.work)
+        key = read_key(self.pseudonym_key) if self.pseudonym_key else passing_key(context.work)
         index, notes = ArchiveIndex(), []
-        notes += _index_files(self.root, index, num_workers=planning.num_workers)
+        notes += _index_files(self.root, index, num_workers=context.num_workers)
         if self.reports:
             notes += _index_reports(self.reports, columns, index)
         index.complete()
@@ -152,12 +152,12 @@ class DicomSource:
         if not num_studies:
             raise ValueError(f"--root {self.root} holds no DICOM file")
         notes += _notes(self, index)
-        split_of = split_subjects(index.subjects(), fractions=planning.split_fractions, seed=planning.seed)
+        split_of = split_subjects(index.subjects(), fractions=context.split_fractions, seed=context.seed)
         archive = _Archive(source=self, index=index, key=key, split_of=split_of)
         if self.pseudonym_map:
-            _check_new(self.pseudonym_map, planning.work)
+            _check_new(self.pseudonym_map, context.work)
             archive.write_links(self.pseudonym_map)
-        return Plan(num_studies=num_studies, drafts=archive.drafts(), notes=tuple(notes))
+        return SourcePlan(num_studies=num_studies, raw_studies=archive.raw_studies(), notes=tuple(notes))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,10 +169,10 @@ class _Archive:
     key: bytes
     split_of: dict[str, str]
 
-    def drafts(self) -> Iterator[DicomDraft | Rejection]:
+    def raw_studies(self) -> Iterator[RawDicomStudy | Rejection]:
         """Each study, then each file that belongs to none."""
         for study in self.index.studies(self._study_id):
-            yield self._draft(study)
+            yield self._raw_study(study)
         for file in self.index.lone_files():
             label = self._label(file)
             yield Rejection(study_id=file_label(file.number), reason=f"{label}: {file.fault}", files=(label,))
@@ -201,7 +201,7 @@ class _Archive:
         for file in self.index.lone_files():
             yield {"files": {file_label(file.number): _shown(file.path)}}
 
-    def _draft(self, study: ArchiveStudy) -> DicomDraft | Rejection:
+    def _raw_study(self, study: ArchiveStudy) -> RawDicomStudy | Rejection:
         study_id, split = self._study_id(study.study_instance_uid), self.split_of[study.subject]
         reports = self.index.reports_of(study)
         fault = ""
@@ -212,7 +212,7 @@ class _Archive:
         if fault:
             return Rejection(study_id=study_id, split=split, reason=fault, files=tuple(map(self._label, study.files)))
         indication, findings, impression = reports[0] if reports else ("", "", "")
-        return DicomDraft(
+        return RawDicomStudy(
             study_id=study_id,
             subject_id=self._subject_id(study),
             split=split,

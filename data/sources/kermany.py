@@ -41,7 +41,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
-from data.pipeline.draft import FileDraft, Plan, Planning, Rejection
+from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection, SourcePlan
 from data.study import left_out, split_subjects
 from data.synthetic.grammar import frames
 from data.synthetic.grammar.sentences import capitalized
@@ -222,25 +222,25 @@ class KermanySource:
     reports: bool = True
     """Compose a report from each label. Without them, the studies train the findings alone."""
 
-    def plan(self, planning: Planning) -> Plan:
+    def plan(self, context: PlanContext) -> SourcePlan:
         folder, files = read_files(self.root)
         # Mixed, for the folder has all normal ones first, and whoever looks at some studies looks at the first.
         files.sort(key=lambda file: hashlib.blake2b(file.study_id.encode()).digest())
         tested = {file.subject_id for file in files if file.part == "test" and not file.fault}
-        split_of = _split_subjects(files, tested, planning)
-        drafts = (self._draft(file, folder, tested, split_of, planning.seed) for file in files)
-        return Plan(num_studies=len(files), drafts=drafts, notes=_notes(files, tested))
+        split_of = _split_subjects(files, tested, context)
+        raw_studies = (self._raw_study(file, folder, tested, split_of, context.seed) for file in files)
+        return SourcePlan(num_studies=len(files), raw_studies=raw_studies, notes=_notes(files, tested))
 
-    def _draft(
+    def _raw_study(
         self, file: LabeledFile, folder: Path, tested: set[str], split_of: dict[str, str], seed: int
-    ) -> FileDraft | Rejection:
+    ) -> RawFileStudy | Rejection:
         fault = file.fault
         if not fault and file.subject_id in tested:
             fault = left_out(file.subject_id, file.part or "train", "test")
         if fault:
             return Rejection(study_id=file.study_id, reason=fault, files=(file.file,), split=file.part)
         findings, impression = compose_sections(file.image_class, file.study_id, seed) if self.reports else ("", "")
-        return FileDraft(
+        return RawFileStudy(
             study_id=file.study_id,
             subject_id=file.subject_id,
             split=split_of[file.subject_id],
@@ -255,14 +255,14 @@ class KermanySource:
         )
 
 
-def _split_subjects(files: list[LabeledFile], tested: set[str], planning: Planning) -> dict[str, str]:
+def _split_subjects(files: list[LabeledFile], tested: set[str], context: PlanContext) -> dict[str, str]:
     """The split of each patient: the published test folder, or a seeded one.
 
     Raises:
         ValueError: there is a test folder, and no share for train and validation to divide the rest by.
     """
     divided = [file for file in files if not file.fault and file.subject_id not in tested]
-    fractions = planning.split_fractions
+    fractions = context.split_fractions
     if tested and divided:
         train, validation, _ = fractions
         if not train + validation:
@@ -271,7 +271,7 @@ def _split_subjects(files: list[LabeledFile], tested: set[str], planning: Planni
                 "one, for example 0.9 0.1 0"
             )
         fractions = (train / (train + validation), validation / (train + validation), 0.0)
-    together = split_subjects((file.kept_together for file in divided), fractions=fractions, seed=planning.seed)
+    together = split_subjects((file.kept_together for file in divided), fractions=fractions, seed=context.seed)
     return {file.subject_id: together[file.kept_together] for file in divided} | dict.fromkeys(tested, "test")
 
 

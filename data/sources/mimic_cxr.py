@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.pipeline.draft import FileDraft, Plan, Planning, Rejection
+from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection, SourcePlan
 from data.reports.sections import split_sections
 from data.sources.mimic_cxr_tables import MimicIndex, MimicReports, find_tables, read_tables, study_path
 from data.study import later_split, left_out, split_subjects
@@ -39,7 +39,7 @@ class MimicSource:
     """Where labels come from; "report" reads them from the text by this project's labeler. By default CheXpert's
     table, or the reports where there is none."""
 
-    def plan(self, planning: Planning) -> Plan:
+    def plan(self, context: PlanContext) -> SourcePlan:
         folder = self.tables or self.root
         for option, path in (("--root", self.root), ("--tables", folder)):
             if not path.is_dir():
@@ -55,11 +55,11 @@ class MimicSource:
                 f"{folder} has none of mimic-cxr-<version>-metadata.csv(.gz), -split.csv(.gz) and "
                 "cxr-record-list.csv(.gz), which list the images; name their folder by --tables"
             ) from error
-        split_of = _split_subjects(index, planning)
+        split_of = _split_subjects(index, context)
         reports = MimicReports(self.root, self.reports)
         num_studies = sum(1 for _ in _studies(index)) + len(index.damaged_rows)
-        drafts = _drafts(self.root, index, split_of, reports)
-        return Plan(num_studies=num_studies, drafts=drafts, notes=_notes(tables, index, labels))
+        raw_studies = _raw_studies(self.root, index, split_of, reports)
+        return SourcePlan(num_studies=num_studies, raw_studies=raw_studies, notes=_notes(tables, index, labels))
 
 
 def _studies(index: MimicIndex) -> Iterator[tuple[int, int, list[tuple[str, str]]]]:
@@ -68,11 +68,11 @@ def _studies(index: MimicIndex) -> Iterator[tuple[int, int, list[tuple[str, str]
         yield subject, study, [(dicom_id, view) for _, _, dicom_id, view in images]
 
 
-def _split_subjects(index: MimicIndex, planning: Planning) -> dict[int, str]:
+def _split_subjects(index: MimicIndex, context: PlanContext) -> dict[int, str]:
     """The split of each patient: the official one, or a seeded one."""
     if index.splits is None:
         names = split_subjects(
-            (str(subject) for subject, _, _ in _studies(index)), fractions=planning.split_fractions, seed=planning.seed
+            (str(subject) for subject, _, _ in _studies(index)), fractions=context.split_fractions, seed=context.seed
         )
         return {int(name): split for name, split in names.items()}
     split_of = {}
@@ -81,9 +81,9 @@ def _split_subjects(index: MimicIndex, planning: Planning) -> dict[int, str]:
     return split_of
 
 
-def _drafts(
+def _raw_studies(
     root: Path, index: MimicIndex, split_of: dict[int, str], reports: MimicReports
-) -> Iterator[FileDraft | Rejection]:
+) -> Iterator[RawFileStudy | Rejection]:
     folder = root / "files" if (root / "files").is_dir() else root
     for which, fault in index.damaged_rows:
         yield Rejection(study_id=which, reason=fault)
@@ -108,7 +108,7 @@ def _drafts(
             files = files or tuple(f"{path}/{dicom_id}" for dicom_id, _ in images)
             yield Rejection(study_id=str(study), reason=str(error), files=files, split=split)
             continue
-        yield FileDraft(
+        yield RawFileStudy(
             study_id=str(study),
             subject_id=str(subject),
             split=split,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.images.read import UNKNOWN_VIEW
-from data.pipeline.draft import FileDraft, Plan, Planning, Rejection
+from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection, SourcePlan
 from data.sources.open_i_archives import OpenIImages, files_below
 from data.sources.open_i_reports import (
     PROJECTIONS_TABLE,
@@ -51,23 +51,23 @@ class OpenISource:
     unlisted: Literal["reject", "train"] = "reject"
     """What becomes of studies that --annotation does not name."""
 
-    def plan(self, planning: Planning) -> Plan:
+    def plan(self, context: PlanContext) -> SourcePlan:
         if not self.root.is_dir():
             raise ValueError(f"--root {self.root} is no folder; name the one with Open-i's files")
         contents = _read(self)
-        images = OpenIImages(self.root, contents.files, folder=planning.work, wanted=contents.image_keys)
+        images = OpenIImages(self.root, contents.files, folder=context.work, wanted=contents.image_keys)
         reports = _reject_contradictions(contents.reports) + _unreported(contents, images)
         reports.sort(key=lambda report: (len(report.study_id), report.study_id))
         split_of = {f"CXR{number}": entry.split for number, entry in contents.annotated.items()}
         if not split_of:
             usable = (report.study_id for report in reports if report.has_text and not report.fault)
-            split_of = split_subjects(usable, fractions=planning.split_fractions, seed=planning.seed)
-        drafts = (self._draft(report, contents, images, split_of) for report in reports)
-        return Plan(num_studies=len(reports), drafts=drafts, notes=_notes(self, contents, reports))
+            split_of = split_subjects(usable, fractions=context.split_fractions, seed=context.seed)
+        raw_studies = (self._raw_study(report, contents, images, split_of) for report in reports)
+        return SourcePlan(num_studies=len(reports), raw_studies=raw_studies, notes=_notes(self, contents, reports))
 
-    def _draft(
+    def _raw_study(
         self, report: OpenIReport, contents: "_Contents", images: OpenIImages, split_of: dict[str, str]
-    ) -> FileDraft | Rejection:
+    ) -> RawFileStudy | Rejection:
         split = split_of.get(report.study_id, "train" if self.unlisted == "train" else "")
         try:
             if report.fault:
@@ -84,7 +84,7 @@ class OpenISource:
         named = report.images if files != others else ()  # R2Gen's files do not tell which view they are
         projections = [contents.projections.get(key, "") for key in named]
         positions = tuple(view_position(word, report.caption) or UNKNOWN_VIEW for word in projections)
-        return FileDraft(
+        return RawFileStudy(
             study_id=report.study_id,
             subject_id=report.study_id,
             split=split,

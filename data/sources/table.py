@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tyro
 
-from data.pipeline.draft import FileDraft, Plan, Planning, Rejection
+from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection, SourcePlan
 from data.study import later_split, left_out, split_subjects
 from data.tables.huggingface import StoredTable, open_folder, open_hub
 from data.tables.labels import read_label_map
@@ -92,18 +92,18 @@ class TableSource:
     def name(self) -> str:
         return self.hub_id or str(self.table)
 
-    def plan(self, planning: Planning) -> Plan:
+    def plan(self, context: PlanContext) -> SourcePlan:
         if self.image_root is not None and not self.image_root.is_dir():
             raise ValueError(f"--image-root {self.image_root} is no folder")
-        table = open_table(self, work=planning.work)
+        table = open_table(self, work=context.work)
         reading = resolve_columns(self, table)
         survey = survey_table(self, table, reading)
         if not survey.num_studies:
             raise ValueError(f"{self.name} has a header, but no rows")
         if "split" not in reading.columns:
-            survey.split_of = split_subjects(survey.split_of, fractions=planning.split_fractions, seed=planning.seed)
-        drafts = drafts_of(self, table, reading, survey)
-        return Plan(num_studies=survey.num_studies, drafts=drafts, notes=_notes(reading, survey))
+            survey.split_of = split_subjects(survey.split_of, fractions=context.split_fractions, seed=context.seed)
+        raw_studies = raw_studies_of(self, table, reading, survey)
+        return SourcePlan(num_studies=survey.num_studies, raw_studies=raw_studies, notes=_notes(reading, survey))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -173,10 +173,10 @@ def survey_table(source: TableSource, table: TableFile | StoredTable, reading: R
     return survey
 
 
-def drafts_of(
+def raw_studies_of(
     source: TableSource, table: TableFile | StoredTable, reading: Reading, survey: Survey
-) -> Iterator[FileDraft | Rejection]:
-    """The second pass: a draft or a rejection for each study, in the order of the table."""
+) -> Iterator[RawFileStudy | Rejection]:
+    """The second pass: a raw study or a rejection for each study, in the order of the table."""
     image_root = source.image_root
     if image_root is None:
         image_root = source.table.parent if source.table and source.table.is_file() else source.table or Path()
@@ -196,7 +196,7 @@ def drafts_of(
             study_id = entry.study_id or f"row {entry.number}"
             yield Rejection(study_id=study_id, reason=fault, files=entry.images, split=entry.split)
             continue
-        yield FileDraft(
+        yield RawFileStudy(
             study_id=entry.study_id,
             subject_id=entry.subject_id,
             split=split,

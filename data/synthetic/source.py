@@ -1,4 +1,4 @@
-"""Synthetic studies as a source for `data.prepare`: a seed and a number in, drafts out that are drawn by the workers.
+"""Synthetic studies as a source for `data.prepare`.
 
 Synthetic studies: a scene, its images and its report, from a seed and a number alone.
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.pipeline.draft import ImageOptions, Plan, Planning
+from data.pipeline.raw_study import ImageOptions, PlanContext, SourcePlan
 from data.study import MAX_SIDE, Study, split_subjects
 from data.synthetic.grammar.report import write_report
 from data.synthetic.grammar.sentences import Department
@@ -62,7 +62,7 @@ def subject_id(seed: int, index: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SyntheticDraft:
+class RawSyntheticStudy:
     """A synthetic study that is still to be drawn."""
 
     study_id: str
@@ -97,19 +97,19 @@ class SyntheticSource:
         if not 64 <= self.size <= MAX_SIDE:
             raise ValueError(f"--size is {self.size}; it must lie between 64 and {MAX_SIDE}")
 
-    def plan(self, planning: Planning) -> Plan:
-        subjects = [subject_id(planning.seed, index) for index in range(self.num_studies)]
-        split_of = split_subjects(subjects, fractions=planning.split_fractions, seed=planning.seed)
-        drafts = (
-            SyntheticDraft(
-                study_id=f"synthetic-{planning.seed}-{index:06d}",
+    def plan(self, context: PlanContext) -> SourcePlan:
+        subjects = [subject_id(context.seed, index) for index in range(self.num_studies)]
+        split_of = split_subjects(subjects, fractions=context.split_fractions, seed=context.seed)
+        raw_studies = (
+            RawSyntheticStudy(
+                study_id=f"synthetic-{context.seed}-{index:06d}",
                 subject_id=subject,
                 split=split_of[subject],
-                seed=planning.seed,
+                seed=context.seed,
                 index=index,
                 size=self.size,
                 report_style=self.report_style,
             )
             for index, subject in enumerate(subjects)
         )
-        return Plan(num_studies=self.num_studies, drafts=drafts)
+        return SourcePlan(num_studies=self.num_studies, raw_studies=raw_studies)

@@ -103,11 +103,11 @@ def test_a_killed_join_goes_on_and_ends_with_the_same_bytes(small_dataset, other
     join(*arguments, tmp_path / "whole")
     copied, copy = [], join_module._row
 
-    def killed(part, draft):
-        copied.append(draft.study_id)
+    def killed(part, raw_study):
+        copied.append(raw_study.study_id)
         if len(copied) == 30:
             raise RuntimeError("killed")
-        return copy(part, draft)
+        return copy(part, raw_study)
 
     monkeypatch.setattr(join_module, "_row", killed)
     with pytest.raises(RuntimeError, match="killed"):

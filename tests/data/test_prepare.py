@@ -17,7 +17,7 @@ from PIL import Image
 from pydicom import uid
 
 from data.images.encode import encode_png
-from data.pipeline.draft import Draft, FileDraft, ImageOptions, Rejection, path_below
+from data.pipeline.raw_study import ImageOptions, RawFileStudy, RawStudy, Rejection, path_below
 from data.pipeline.row import BuildOptions, build_row, preprocess_study
 from data.pipeline.workers import build_rows
 from data.pipeline.writer import DatasetWriter
@@ -280,23 +280,23 @@ def test_a_run_that_breaks_off_leaves_the_older_data_set_alone(tmp_path, monkeyp
 
 
 def test_the_writer_rejects_a_subject_in_two_splits(tmp_path):
-    draft = FileDraft(
+    raw_study = RawFileStudy(
         study_id="s", subject_id="p", split="train", image_root=tmp_path, files=(save_image(tmp_path / "a.png"),)
     )
-    drafts = [draft, replace(draft, study_id="other", split="test")]
+    raw_studies = [raw_study, replace(raw_study, study_id="other", split="test")]
     with (
         pytest.raises(ValueError, match="subject p is in two splits, train and test"),
         DatasetWriter(tmp_path / "o", options={}) as writer,
     ):
-        for each in writer.remaining(drafts):
+        for each in writer.remaining(raw_studies):
             writer.add(each, build_row(each, BuildOptions()))
         writer.finish()
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FaultyDraft:
-    """A draft that goes wrong in a worker."""
+class FaultyRawStudy:
+    """A raw study that goes wrong in a worker."""
 
     study_id: str
     fault: str
@@ -308,9 +308,9 @@ class FaultyDraft:
         raise KeyError(self.fault)
 
 
-def faulty(fault: str) -> Iterator[Draft | Rejection]:
+def faulty(fault: str) -> Iterator[RawStudy | Rejection]:
     yield Rejection(study_id="given up before", reason="…")
-    yield FaultyDraft(study_id=f"study that {fault}", fault=fault)
+    yield FaultyRawStudy(study_id=f"study that {fault}", fault=fault)
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -352,9 +352,9 @@ def test_stored_images_are_plain_png():
         assert np.array_equal(np.asarray(image), IMAGE)
 
 
-def test_a_draft_with_labels_keeps_them_whatever_the_report_says(tmp_path):
+def test_a_raw_study_with_labels_keeps_them_whatever_the_report_says(tmp_path):
     labels = (1,) + (-100,) * 13
-    draft = FileDraft(
+    raw_study = RawFileStudy(
         study_id="s",
         subject_id="p",
         split="train",
@@ -363,5 +363,5 @@ def test_a_draft_with_labels_keeps_them_whatever_the_report_says(tmp_path):
         findings="No enlarged cardiomediastinum.",
         labels=labels,
     )
-    assert build_row(draft, BuildOptions()).row["labels"] == labels
-    assert build_row(replace(draft, labels=None, findings=""), BuildOptions()).row["labels"] == (-100,) * 14
+    assert build_row(raw_study, BuildOptions()).row["labels"] == labels
+    assert build_row(replace(raw_study, labels=None, findings=""), BuildOptions()).row["labels"] == (-100,) * 14

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from data.images.encode import encode_png
-from data.pipeline.draft import Draft, Planning, Rejection
+from data.pipeline.raw_study import PlanContext, RawStudy, Rejection
 from data.sources.open_i import OpenISource
 
 TEXTS = {"INDICATION": "Cough.", "COMPARISON": "None.", "FINDINGS": "Lungs are clear.", "IMPRESSION": "No disease."}
@@ -73,12 +73,16 @@ def annotation(path: Path, **splits: list[str]) -> Path:
     return path
 
 
-def given(root: Path, **options) -> tuple[dict[str, Draft], dict[str, str], tuple[str, ...]]:
-    """The drafts and the reasons of rejections by study, and the notes."""
+def given(root: Path, **options) -> tuple[dict[str, RawStudy], dict[str, str], tuple[str, ...]]:
+    """The raw studies and the reasons of rejections by study, and the notes."""
     work = root.parent / "work"
     work.mkdir(exist_ok=True)
-    plan = OpenISource(root=root, **options).plan(Planning(work=work))
-    outcomes = list(plan.drafts)
+    plan = OpenISource(root=root, **options).plan(PlanContext(work=work))
+    outcomes = list(plan.raw_studies)
     assert len(outcomes) == plan.num_studies
     rejected = {outcome.study_id: outcome.reason for outcome in outcomes if isinstance(outcome, Rejection)}
-    return {draft.study_id: draft for draft in outcomes if not isinstance(draft, Rejection)}, rejected, plan.notes
+    return (
+        {raw_study.study_id: raw_study for raw_study in outcomes if not isinstance(raw_study, Rejection)},
+        rejected,
+        plan.notes,
+    )

@@ -5,7 +5,7 @@ import io
 import json
 from pathlib import Path
 
-from data.pipeline.draft import FileDraft, Planning, Rejection
+from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection
 from data.sources.table import TableSource
 
 ROWS = [
@@ -30,8 +30,8 @@ def jsonl_of(folder: Path, rows: list[dict]) -> Path:
     return path
 
 
-def drafts(path: Path, **options) -> list[FileDraft | Rejection]:
-    plan = TableSource(table=path, **options).plan(Planning(work=path.parent))
-    given = list(plan.drafts)
+def raw_studies(path: Path, **options) -> list[RawFileStudy | Rejection]:
+    plan = TableSource(table=path, **options).plan(PlanContext(work=path.parent))
+    given = list(plan.raw_studies)
     assert len(given) == plan.num_studies
     return given

@@ -12,9 +12,9 @@ import eval.batch
 from bench.experiment.attempts import StepError
 from bench.rendered_iu import __main__ as rendered_iu
 from bench.rendered_iu import training as rendered_iu_training
-from bench.rendered_iu.studies import PhantomDraft, PhantomSource, prepare, read_studies
+from bench.rendered_iu.studies import PhantomSource, RawPhantomStudy, prepare, read_studies
 from bench.rendered_iu.training import TrainingOptions, code_items, drawn_items, steps, train, upper_controls
-from data.pipeline.draft import ImageOptions
+from data.pipeline.raw_study import ImageOptions
 from data.reports.clean import TextOptions
 from data.study import load_studies
 from eval.predictions.prediction import Prediction
@@ -87,10 +87,10 @@ def test_a_phantom_knows_the_codes_and_never_the_text(reports):
     given = next(study for study in read_studies(reports) if study.study_id == "CXR31")
 
     def drawn(**changed):
-        draft = PhantomDraft(
+        raw_study = RawPhantomStudy(
             study_id="CXR31", subject_id="CXR31", split="test", given=replace(given, **changed), size=64
         )
-        return [np.asarray(image) for image in draft.study(ImageOptions()).images]
+        return [np.asarray(image) for image in raw_study.study(ImageOptions()).images]
 
     own, other_text = drawn(), drawn(findings="Large pneumothorax.", impression="", indication="")
     assert all(np.array_equal(*pair) for pair in zip(own, other_text, strict=True))

@@ -62,10 +62,10 @@ def break_off(monkeypatch, after: int, error: Exception) -> None:
     """The next run ends with the error after so many studies."""
     add = writer.DatasetWriter.add
 
-    def failing(self, draft, outcome):
+    def failing(self, raw_study, outcome):
         if self.num_done == after:
             raise error
-        add(self, draft, outcome)
+        add(self, raw_study, outcome)
 
     monkeypatch.setattr(writer.DatasetWriter, "add", failing)
 
@@ -226,7 +226,7 @@ def test_a_file_that_may_not_grow_stops_the_run_and_loses_nothing(tmp_path, tabl
 def test_a_run_killed_at_its_very_last_step_is_completed_by_the_next(tmp_path, table, monkeypatch):
     prepare(table, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("data.pipeline.staging.UnfinishedFolder.publish", lambda self: 1 / 0)
+        patch.setattr("data.pipeline.staging.StagingFolder.publish", lambda self: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prepare(table, tmp_path / "out")
     with pytest.raises(ValueError, match=r"an earlier run was all but done: .*out is complete now"):

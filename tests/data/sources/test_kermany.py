@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.pipeline.draft import Planning, Rejection
+from data.pipeline.raw_study import PlanContext, Rejection
 from data.prepare import main
 from data.reports.labeler.labeler import label_report
 from data.sources.kermany import IMAGE_CLASSES, KermanySource, all_wordings, compose_sections, labels_of
@@ -47,21 +47,21 @@ def with_table(tmp_path):
 
 
 def outcomes(root, tmp_path, fractions=(0.5, 0.5, 0.0), **options):
-    plan = KermanySource(root=root, **options).plan(Planning(work=tmp_path, split_fractions=fractions))
-    drafts = list(plan.drafts)
-    assert plan.num_studies == len(drafts)
-    kept = {draft.study_id: draft for draft in drafts if not isinstance(draft, Rejection)}
-    return kept, {draft.study_id: draft.reason for draft in drafts if isinstance(draft, Rejection)}
+    plan = KermanySource(root=root, **options).plan(PlanContext(work=tmp_path, split_fractions=fractions))
+    raw_studies = list(plan.raw_studies)
+    assert plan.num_studies == len(raw_studies)
+    kept = {raw_study.study_id: raw_study for raw_study in raw_studies if not isinstance(raw_study, Rejection)}
+    return kept, {raw_study.study_id: raw_study.reason for raw_study in raw_studies if isinstance(raw_study, Rejection)}
 
 
 def test_their_test_folder_is_the_test_split_and_the_rest_is_divided_by_patient(published, tmp_path):
     kept, rejected = outcomes(published, tmp_path)
     assert not rejected
-    assert {name for name, draft in kept.items() if draft.split == "test"} == {
+    assert {name for name, raw_study in kept.items() if raw_study.split == "test"} == {
         "NORMAL2-IM-0007-0001",
         "person80_bacteria_1",
     }
-    assert {draft.split for draft in kept.values()} == {"train", "validation", "test"}
+    assert {raw_study.split for raw_study in kept.values()} == {"train", "validation", "test"}
     assert kept["NORMAL2-IM-1427-0001"].subject_id == "NORMAL2-IM-1427"
     assert kept["NORMAL2-IM-1427-0001"].split in ("train", "validation")
     # Bacterial and viral patients are numbered apart: number 80 of the one is not number 80 of the other.
@@ -86,13 +86,13 @@ def test_a_patient_of_the_test_folder_is_not_learned(published, tmp_path):
 
 def test_without_a_test_folder_all_is_divided_by_the_fractions(published, tmp_path):
     kept, _ = outcomes(published / "train", tmp_path, fractions=(0.25, 0.25, 0.5))
-    splits = [draft.split for draft in kept.values()]
+    splits = [raw_study.split for raw_study in kept.values()]
     assert [splits.count(name) for name in ("train", "validation", "test")] == [2, 2, 4]
 
 
 def test_a_folder_called_test_alone_is_the_test_split(published, tmp_path):
     kept, _ = outcomes(published / "test", tmp_path)
-    assert {draft.split for draft in kept.values()} == {"test"}
+    assert {raw_study.split for raw_study in kept.values()} == {"test"}
 
 
 def test_files_that_tell_neither_patient_nor_image_are_rejected_with_the_reason(published, tmp_path):
@@ -110,7 +110,7 @@ def test_files_that_tell_neither_patient_nor_image_are_rejected_with_the_reason(
 
 def test_the_table_layout_keeps_its_own_patients(with_table, tmp_path):
     kept, rejected = outcomes(with_table, tmp_path)
-    assert {name: draft.subject_id for name, draft in kept.items()} == {"a": "n1", "b": "p1", "c": "p1"}
+    assert {name: raw_study.subject_id for name, raw_study in kept.items()} == {"a": "n1", "b": "p1", "c": "p1"}
     assert kept["b"].split == kept["c"].split
     assert not rejected
 
@@ -172,8 +172,8 @@ def test_the_first_studies_are_of_all_kinds_and_in_the_same_order_again(tmp_path
 
 def test_reports_can_be_left_out(published, tmp_path):
     kept, _ = outcomes(published, tmp_path, reports=False)
-    assert not any(draft.findings or draft.impression for draft in kept.values())
-    assert all(draft.labels != (UNLABELED,) * 14 for draft in kept.values())
+    assert not any(raw_study.findings or raw_study.impression for raw_study in kept.values())
+    assert all(raw_study.labels != (UNLABELED,) * 14 for raw_study in kept.values())
 
 
 @pytest.mark.parametrize("image_class", IMAGE_CLASSES)
@@ -211,6 +211,6 @@ def test_wordings_vary_between_studies_and_are_the_same_again_for_a_study():
 def test_the_real_folder_is_read_whole(tmp_path):
     kept, rejected = outcomes(REAL, tmp_path, fractions=(0.8, 0.2, 0.0))
     assert len(kept) == 5216 and not rejected
-    train = {draft.subject_id for draft in kept.values() if draft.split == "train"}
-    assert not train & {draft.subject_id for draft in kept.values() if draft.split == "validation"}
-    assert sum("viral" in f"{draft.findings} {draft.impression}".lower() for draft in kept.values()) == 1345
+    train = {raw_study.subject_id for raw_study in kept.values() if raw_study.split == "train"}
+    assert not train & {raw_study.subject_id for raw_study in kept.values() if raw_study.split == "validation"}
+    assert sum("viral" in f"{raw_study.findings} {raw_study.impression}".lower() for raw_study in kept.values()) == 1345

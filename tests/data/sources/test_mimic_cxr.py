@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pydicom import uid
 
-from data.pipeline.draft import Planning, Rejection
+from data.pipeline.raw_study import PlanContext, Rejection
 from data.prepare import main
 from data.sources.mimic_cxr import MimicSource
 from data.sources.mimic_cxr_tables import find_tables
@@ -121,12 +121,16 @@ def root(tmp_path):
 
 
 def given(root: Path, **options):
-    """Drafts and reasons of rejections by study, and the notes."""
-    plan = MimicSource(root=root, **options).plan(Planning(work=root))
-    outcomes = list(plan.drafts)
+    """Raw studies and reasons of rejections by study, and the notes."""
+    plan = MimicSource(root=root, **options).plan(PlanContext(work=root))
+    outcomes = list(plan.raw_studies)
     assert len(outcomes) == plan.num_studies
     rejected = {outcome.study_id: outcome.reason for outcome in outcomes if isinstance(outcome, Rejection)}
-    return {draft.study_id: draft for draft in outcomes if not isinstance(draft, Rejection)}, rejected, plan.notes
+    return (
+        {raw_study.study_id: raw_study for raw_study in outcomes if not isinstance(raw_study, Rejection)},
+        rejected,
+        plan.notes,
+    )
 
 
 def states(labels) -> dict[str, int]:
@@ -248,7 +252,7 @@ def test_tables_may_lie_elsewhere(root, tmp_path):
 def test_a_patient_in_two_splits_stays_in_the_one_that_matters_most(root):
     write_tables(root, studies=[(10000032, 50414267, "train", ("PA", "LL")), (10000032, 53189527, "test", ("AP",))])
     kept, rejected, _ = given(root)
-    assert {study: draft.split for study, draft in kept.items()} == {"53189527": "test"}
+    assert {study: raw_study.split for study, raw_study in kept.items()} == {"53189527": "test"}
     assert rejected["50414267"].startswith(
         "patient 10000032 is also in the split test, and a patient may be in one only"
     )

@@ -36,11 +36,11 @@ def kaggle(root: Path) -> Path:
 
 def test_kaggles_form_has_views_and_mesh_codes(tmp_path):
     kept, rejected, _ = given(kaggle(tmp_path / "root"))
-    draft = kept["CXR1"]
-    assert draft.files == ("1_IM-0001-4001.dcm.png", "1_IM-0001-3001.dcm.png")
-    assert draft.view_positions == ("PA", "LATERAL")
-    assert draft.mesh_terms == ("Opacity/lung/base", "Spine/degenerative")
-    assert (draft.indication, draft.findings) == ("Cough.", "Clear.")
+    raw_study = kept["CXR1"]
+    assert raw_study.files == ("1_IM-0001-4001.dcm.png", "1_IM-0001-3001.dcm.png")
+    assert raw_study.view_positions == ("PA", "LATERAL")
+    assert raw_study.mesh_terms == ("Opacity/lung/base", "Spine/degenerative")
+    assert (raw_study.indication, raw_study.findings) == ("Cough.", "Clear.")
     assert rejected == {"CXR2": "indiana_reports.csv row 2 names no image"}
 
 
@@ -75,7 +75,7 @@ def test_the_annotations_split_is_followed_and_studies_beyond_it_rejected_or_tra
     root = packed(tmp_path / "root", (1, 2, 3, 4))
     listed = annotation(tmp_path / "a.json", train=["CXR1_IM-01"], val=["CXR2_IM-02"], test=["CXR3_IM-03"])
     kept, rejected, notes = given(root, annotation=listed)
-    assert [draft.split for draft in kept.values()] == ["train", "validation", "test"]
+    assert [raw_study.split for raw_study in kept.values()] == ["train", "validation", "test"]
     assert list(rejected) == ["CXR4"] and "is not in" in rejected["CXR4"]
     assert f"split of {listed}; 1 studies are not in it (--unlisted reject)." in notes
     kept, rejected, _ = given(root, annotation=listed, unlisted="train")
@@ -95,8 +95,8 @@ def test_r2gens_own_images_and_texts_serve_where_there_is_nothing_else(tmp_path)
         path.unlink()
     rows = [{"uid": 1, "filename": f"1_IM-01-{name}.dcm.png", "projection": "Frontal"} for name in ("1001", "2001")]
     table(root / "indiana_projections.csv", rows)
-    draft = given(root, annotation=listed)[0]["CXR1"]
-    assert (draft.files, draft.view_positions) == (("CXR1_IM-01/0.png",), ())
+    raw_study = given(root, annotation=listed)[0]["CXR1"]
+    assert (raw_study.files, raw_study.view_positions) == (("CXR1_IM-01/0.png",), ())
 
 
 @pytest.mark.parametrize(
@@ -218,12 +218,12 @@ def test_the_librarys_and_kaggles_real_files_tell_the_same(tmp_path):
     )
     library_studies, rejected, _ = given(root, annotation=SAMPLES / "annotation.json")
     assert (len(library_studies), len(rejected)) == (40, 9)
-    for study_id, draft in library_studies.items():
+    for study_id, raw_study in library_studies.items():
         other = kaggle_studies[study_id]
-        assert (draft.findings, draft.impression, draft.mesh_terms) == (
+        assert (raw_study.findings, raw_study.impression, raw_study.mesh_terms) == (
             other.findings,
             other.impression,
             other.mesh_terms,
         )
-        views = dict(zip(draft.files, draft.view_positions, strict=True))
+        views = dict(zip(raw_study.files, raw_study.view_positions, strict=True))
         assert views == dict(zip(other.files, other.view_positions, strict=True))

@@ -31,17 +31,17 @@ def test_packed_archives_become_a_data_set(tmp_path, capsys):
 
 
 def test_unpacked_files_give_the_same_studies_as_the_archives(tmp_path):
-    def told(drafts):
+    def told(raw_studies):
         return {
             study_id: (
-                draft.split,
-                draft.indication,
-                draft.findings,
-                draft.impression,
-                draft.mesh_terms,
-                len(draft.files),
+                raw_study.split,
+                raw_study.indication,
+                raw_study.findings,
+                raw_study.impression,
+                raw_study.mesh_terms,
+                len(raw_study.files),
             )
-            for study_id, draft in drafts.items()
+            for study_id, raw_study in raw_studies.items()
         }
 
     from_archives, *_ = given(packed(tmp_path / "packed"))

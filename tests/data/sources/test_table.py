@@ -9,12 +9,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from data.pipeline.draft import FileDraft, Planning, Rejection
+from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection
 from data.reports.labeler.labeler import label_report
 from data.sources.table import TableSource
 from data.tables.labels import labels_from_columns
 from data.tables.rows import column_names, read_rows
-from tests.helpers.study_tables import ROWS, csv_of, drafts, jsonl_of
+from tests.helpers.study_tables import ROWS, csv_of, jsonl_of, raw_studies
 from vlm.schema.findings import FINDING_INDEX, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
 
 
@@ -26,10 +26,10 @@ def parquet_of(folder: Path, rows: list[dict]) -> Path:
 
 @pytest.mark.parametrize("write", [csv_of, jsonl_of, parquet_of])
 def test_the_three_kinds_of_table_give_the_same_studies(tmp_path, write):
-    given = drafts(write(tmp_path, ROWS))
-    assert [draft.study_id for draft in given] == ["s1", "s2", "s3"]
-    assert [draft.subject_id for draft in given] == ["p1", "p2", "p2"]
-    assert [draft.files for draft in given] == [("a.png",), ("b.png",), ("c.png",)]
+    given = raw_studies(write(tmp_path, ROWS))
+    assert [raw_study.study_id for raw_study in given] == ["s1", "s2", "s3"]
+    assert [raw_study.subject_id for raw_study in given] == ["p1", "p2", "p2"]
+    assert [raw_study.files for raw_study in given] == [("a.png",), ("b.png",), ("c.png",)]
     assert (given[2].findings, given[2].impression) == ("Large heart.", "Cardiomegaly.")
     assert given[1].split == given[2].split
     assert given[0].image_root == tmp_path
@@ -41,7 +41,7 @@ def test_semicolons_and_tabs_and_a_byte_order_mark_are_understood(tmp_path, deli
     path = csv_of(tmp_path, ROWS, delimiter=delimiter)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert column_names(path) == list(ROWS[0])
-    assert [draft.study_id for draft in drafts(path)] == ["s1", "s2", "s3"]
+    assert [raw_study.study_id for raw_study in raw_studies(path)] == ["s1", "s2", "s3"]
 
 
 def test_columns_of_any_name_are_mapped_and_text_becomes_one_line(tmp_path):
@@ -57,32 +57,35 @@ def test_columns_of_any_name_are_mapped_and_text_becomes_one_line(tmp_path):
         "license": "CC0",
         "source_name": "clinic",
     }
-    (draft,) = drafts(jsonl_of(tmp_path, rows), **options)
-    assert (draft.study_id, draft.subject_id, draft.view_positions) == ("7", "p", ("PA",))
-    assert (draft.findings, draft.impression) == ("Clear lungs.", "Normal.")
-    assert (draft.license, draft.source) == ("CC0", "clinic")
+    (raw_study,) = raw_studies(jsonl_of(tmp_path, rows), **options)
+    assert (raw_study.study_id, raw_study.subject_id, raw_study.view_positions) == ("7", "p", ("PA",))
+    assert (raw_study.findings, raw_study.impression) == ("Clear lungs.", "Normal.")
+    assert (raw_study.license, raw_study.source) == ("CC0", "clinic")
 
 
 def test_without_ids_a_study_goes_by_its_first_image_and_is_a_patient_of_its_own(tmp_path):
     path = csv_of(tmp_path, [{"image": "x/a.png", "findings": "Clear."}, {"image": "b.png", "findings": "Clear."}])
-    plan = TableSource(table=path).plan(Planning(split_fractions=(1, 0, 0), work=path.parent))
-    assert [(draft.study_id, draft.subject_id) for draft in plan.drafts] == [("x/a.png", "x/a.png"), ("b.png", "b.png")]
+    plan = TableSource(table=path).plan(PlanContext(split_fractions=(1, 0, 0), work=path.parent))
+    assert [(raw_study.study_id, raw_study.subject_id) for raw_study in plan.raw_studies] == [
+        ("x/a.png", "x/a.png"),
+        ("b.png", "b.png"),
+    ]
     assert "2 rows name no patient; each of these studies counts as a patient of its own." in plan.notes
 
 
 def test_several_images_come_as_a_list_or_separated(tmp_path):
     rows = [{"images": ["a.png", "b.png"], "view_position": ["PA", "?"], "findings": "Clear."}]
-    (listed,) = drafts(jsonl_of(tmp_path, rows))
+    (listed,) = raw_studies(jsonl_of(tmp_path, rows))
     rows = [{"images": "a.png | b.png", "view_position": "PA|", "findings": "Clear."}]
-    (separated,) = drafts(csv_of(tmp_path, rows), image_separator="|")
-    for draft in (listed, separated):
-        assert draft.files == ("a.png", "b.png")
-        assert draft.view_positions == ("PA", "UNKNOWN")
+    (separated,) = raw_studies(csv_of(tmp_path, rows), image_separator="|")
+    for raw_study in (listed, separated):
+        assert raw_study.files == ("a.png", "b.png")
+        assert raw_study.view_positions == ("PA", "UNKNOWN")
 
 
 def test_view_positions_that_are_all_unknown_are_left_to_the_dicom_headers(tmp_path):
-    (draft,) = drafts(jsonl_of(tmp_path, [{"image": "a.dcm", "view_position": [""], "findings": "Clear."}]))
-    assert draft.view_positions == ()
+    (raw_study,) = raw_studies(jsonl_of(tmp_path, [{"image": "a.dcm", "view_position": [""], "findings": "Clear."}]))
+    assert raw_study.view_positions == ()
 
 
 def test_columns_named_after_findings_are_read_as_chexperts_values(tmp_path):
@@ -90,7 +93,7 @@ def test_columns_named_after_findings_are_read_as_chexperts_values(tmp_path):
         {"image": "a.png", "Edema": "1.0", "Pneumonia": "0", "Fracture": "-1", "No Finding": ""},
         {"image": "b.png", "Edema": "", "Pneumonia": "", "Fracture": "", "No Finding": "1"},
     ]
-    first, second = drafts(csv_of(tmp_path, rows))
+    first, second = raw_studies(csv_of(tmp_path, rows))
     expected = dict.fromkeys(FINDING_INDEX, UNLABELED)
     expected |= {"Edema": POSITIVE, "Pneumonia": NEGATIVE, "Fracture": UNCERTAIN, "No Finding": 0}
     assert dict(zip(FINDING_INDEX, first.labels, strict=True)) == expected
@@ -106,25 +109,25 @@ def test_one_label_column_is_mapped_in_words_or_codes(tmp_path):
     label_map = {"normal": {"No Finding": 1, "Pneumonia": "negative"}, "viral": {"Pneumonia": "positive"}}
     (tmp_path / "map.json").write_text(json.dumps(label_map))
     for given in (json.dumps(label_map), str(tmp_path / "map.json")):
-        normal, viral = drafts(csv_of(tmp_path, rows), label_column="kind", label_map=given)
+        normal, viral = raw_studies(csv_of(tmp_path, rows), label_column="kind", label_map=given)
         assert (normal.labels[6], normal.labels[13], normal.labels.count(UNLABELED)) == (NEGATIVE, POSITIVE, 12)
         assert (viral.labels[6], viral.labels.count(UNLABELED)) == (POSITIVE, 13)
 
 
 def test_without_labels_they_are_read_from_the_report(tmp_path):
-    (draft,) = drafts(csv_of(tmp_path, [{"image": "a.png", "report": "Large left pleural effusion."}]))
-    assert draft.labels is None and draft.findings == "Large left pleural effusion."
+    (raw_study,) = raw_studies(csv_of(tmp_path, [{"image": "a.png", "report": "Large left pleural effusion."}]))
+    assert raw_study.labels is None and raw_study.findings == "Large left pleural effusion."
     assert label_report("Findings: Large left pleural effusion.")[FINDING_INDEX["Pleural Effusion"]] == POSITIVE
 
 
 def test_a_table_of_images_alone_is_kept_for_pretraining(tmp_path):
-    (draft,) = drafts(csv_of(tmp_path, [{"image": "a.png"}]))
-    assert isinstance(draft, FileDraft)
+    (raw_study,) = raw_studies(csv_of(tmp_path, [{"image": "a.png"}]))
+    assert isinstance(raw_study, RawFileStudy)
 
 
 def test_a_split_column_is_followed(tmp_path):
     rows = [{"image": f"{name}.png", "split": name} for name in ("train", "val", "TEST")]
-    assert [draft.split for draft in drafts(csv_of(tmp_path, rows))] == ["train", "validation", "test"]
+    assert [raw_study.split for raw_study in raw_studies(csv_of(tmp_path, rows))] == ["train", "validation", "test"]
 
 
 def test_a_patient_in_two_splits_stays_in_the_one_that_matters_most(tmp_path):
@@ -134,9 +137,9 @@ def test_a_patient_in_two_splits_stays_in_the_one_that_matters_most(tmp_path):
         {"image": "c.png", "subject_id": "p2", "split": "train"},
         {"image": "d.png", "subject_id": "p1", "split": "val"},
     ]
-    given = drafts(csv_of(tmp_path, rows))
-    assert [draft.split for draft in given if isinstance(draft, FileDraft)] == ["test", "train"]
-    assert [draft.reason for draft in given if isinstance(draft, Rejection)] == [
+    given = raw_studies(csv_of(tmp_path, rows))
+    assert [raw_study.split for raw_study in given if isinstance(raw_study, RawFileStudy)] == ["test", "train"]
+    assert [raw_study.reason for raw_study in given if isinstance(raw_study, Rejection)] == [
         "patient p1 is also in the split test, and a patient may be in one only; this study of train is left out",
         "patient p1 is also in the split test, and a patient may be in one only; this study of validation is left out",
     ]
@@ -144,9 +147,9 @@ def test_a_patient_in_two_splits_stays_in_the_one_that_matters_most(tmp_path):
 
 def test_a_seeded_split_keeps_patients_together(tmp_path):
     rows = [{"image": f"{number}.png", "subject_id": f"p{number % 20}"} for number in range(60)]
-    given = drafts(csv_of(tmp_path, rows))
-    assert len({(draft.subject_id, draft.split) for draft in given}) == 20
-    assert Counter(draft.split for draft in given) == {"train": 48, "validation": 6, "test": 6}
+    given = raw_studies(csv_of(tmp_path, rows))
+    assert len({(raw_study.subject_id, raw_study.split) for raw_study in given}) == 20
+    assert Counter(raw_study.split for raw_study in given) == {"train": 48, "validation": 6, "test": 6}
 
 
 def test_group_rows_joins_the_views_of_a_study_wherever_they_stand(tmp_path):
@@ -155,7 +158,7 @@ def test_group_rows_joins_the_views_of_a_study_wherever_they_stand(tmp_path):
         {"image": "b1.png", "study_id": "b", "view_position": "", "report": "Effusion."},
         {"image": "a2.png", "study_id": "a", "view_position": "LATERAL", "report": "Clear lungs."},
     ]
-    first, second = drafts(csv_of(tmp_path, rows), group_rows=True)
+    first, second = raw_studies(csv_of(tmp_path, rows), group_rows=True)
     assert (first.study_id, first.files, first.view_positions) == ("a", ("a1.png", "a2.png"), ("PA", "LATERAL"))
     assert (second.study_id, second.files, second.findings) == ("b", ("b1.png",), "Effusion.")
 
@@ -166,12 +169,12 @@ def test_group_rows_rejects_a_study_whose_rows_disagree(tmp_path):
         {"image": "a2.png", "study_id": "a", "report": "Effusion."},
         {"image": "b.png", "study_id": "b", "report": "Effusion."},
     ]
-    rejected, kept = drafts(csv_of(tmp_path, rows), group_rows=True)
+    rejected, kept = raw_studies(csv_of(tmp_path, rows), group_rows=True)
     assert rejected.reason == "row 2 differs from row 1 of the same study in patient, split, text or labels"
     assert rejected.files == ("a1.png", "a2.png")
     assert kept.study_id == "b"
     with pytest.raises(ValueError, match=r"--group-rows needs the column of study ids; .+table\.csv has image, report"):
-        drafts(csv_of(tmp_path, [{"image": "a", "report": "Clear."}]), group_rows=True)
+        raw_studies(csv_of(tmp_path, [{"image": "a", "report": "Clear."}]), group_rows=True)
 
 
 def test_rows_are_read_one_by_one(tmp_path):
@@ -184,14 +187,14 @@ def test_rows_are_read_one_by_one(tmp_path):
 @pytest.mark.parametrize("write", [csv_of, jsonl_of])
 def test_a_gzipped_table_is_read_as_it_is(tmp_path, write):
     path = write(tmp_path, ROWS)
-    plain = drafts(path)
+    plain = raw_studies(path)
     path.write_bytes(gzip.compress(path.read_bytes()))
-    assert drafts(path) == plain
+    assert raw_studies(path) == plain
 
 
 def test_a_report_in_one_column_is_split_by_its_headings(tmp_path):
     text = "CHEST PA\n\nHISTORY: Cough.\n\nFINDINGS\nThe lungs are clear.\n\nCONCLUSION:\nNormal."
-    first, second = drafts(
+    first, second = raw_studies(
         jsonl_of(tmp_path, [{"image": "a", "report": text}, {"image": "b", "report": text, "indication": "Fever."}])
     )
     assert (first.indication, first.findings, first.impression) == ("Cough.", "The lungs are clear.", "Normal.")
@@ -201,7 +204,7 @@ def test_a_report_in_one_column_is_split_by_its_headings(tmp_path):
 def test_codes_in_a_column_are_taken_as_labels_when_it_is_named(tmp_path):
     codes = [1, 0, 2, 3, -100] + [0] * 9
     path = jsonl_of(tmp_path, [{"image": "a", "codes": codes}, {"image": "b", "codes": [1]}, {"image": "c"}])
-    kept, wrong, absent = drafts(path, labels_column="codes")
+    kept, wrong, absent = raw_studies(path, labels_column="codes")
     assert kept.labels == tuple(codes)
     assert wrong.reason == "labels are [1]; give 14 codes out of [-100, 0, 1, 2, 3]"
     assert absent.reason == "has neither a report nor labels"

@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from data.pipeline.draft import Rejection
+from data.pipeline.raw_study import Rejection
 from data.sources.table import TableSource
 from data.tables.labels import read_label_map
-from tests.helpers.study_tables import ROWS, csv_of, drafts, jsonl_of
+from tests.helpers.study_tables import ROWS, csv_of, jsonl_of, raw_studies
 from vlm.schema.findings import FINDING_INDEX, POSITIVE
 
 
 def rejections(path: Path, **options) -> list[str]:
-    return [draft.reason for draft in drafts(path, **options) if isinstance(draft, Rejection)]
+    return [raw_study.reason for raw_study in raw_studies(path, **options) if isinstance(raw_study, Rejection)]
 
 
 def test_a_row_with_neither_report_nor_labels_is_rejected(tmp_path):
     rows = [{"image": "a.png", "report": "", "Edema": ""}, {"image": "b.png", "report": " ", "Edema": "1"}]
-    rejected, kept = drafts(csv_of(tmp_path, rows))
+    rejected, kept = raw_studies(csv_of(tmp_path, rows))
     assert rejected == Rejection(study_id="a.png", reason="has neither a report nor labels", files=("a.png",))
     assert kept.labels[FINDING_INDEX["Edema"]] == POSITIVE
 
@@ -38,9 +38,9 @@ def test_a_row_with_neither_report_nor_labels_is_rejected(tmp_path):
     ],
 )
 def test_a_row_that_cannot_be_used_is_rejected_with_the_reason(tmp_path, row, reason):
-    (draft,) = drafts(jsonl_of(tmp_path, [row]))
+    (raw_study,) = raw_studies(jsonl_of(tmp_path, [row]))
     with pytest.raises(ValueError, match=reason):
-        raise ValueError(draft.reason)
+        raise ValueError(raw_study.reason)
 
 
 def test_a_label_beyond_the_map_is_rejected(tmp_path):
@@ -60,14 +60,14 @@ def test_rows_of_the_wrong_length_or_no_json_are_rejected_and_counted(tmp_path):
 def test_a_missing_column_is_named_with_those_there_are_and_the_closest(tmp_path):
     path = csv_of(tmp_path, ROWS)
     with pytest.raises(ValueError) as caught:
-        drafts(path, subject_id_column="subjectid")
+        raw_studies(path, subject_id_column="subjectid")
     assert str(caught.value) == (
         f"{path} has no column 'subjectid' (--subject-id-column); did you mean 'subject_id'? "
         "Its columns are image, study_id, subject_id, findings, impression"
     )
     path = csv_of(tmp_path, [{"file": "a.png"}])
     with pytest.raises(ValueError, match=r"has no column 'image' or 'images'; name the one .* its columns are file"):
-        drafts(path)
+        raw_studies(path)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_a_missing_column_is_named_with_those_there_are_and_the_closest(tmp_path
 def test_a_file_that_is_no_table_is_rejected_by_name(tmp_path, content, message):
     (tmp_path / "table").write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        drafts(tmp_path / "table")
+        raw_studies(tmp_path / "table")
     with pytest.raises(ValueError, match=r"absent\.csv is no file; name a table in CSV, JSONL or Parquet"):
-        drafts(tmp_path / "absent.csv")
+        raw_studies(tmp_path / "absent.csv")
 
 
 @pytest.mark.parametrize(
@@ -118,11 +118,11 @@ def test_label_column_and_map_go_together(tmp_path):
 
 def test_an_image_folder_that_is_none_is_rejected_at_once(tmp_path):
     with pytest.raises(ValueError, match=r"--image-root .*images is no folder"):
-        drafts(csv_of(tmp_path, ROWS), image_root=tmp_path / "images")
+        raw_studies(csv_of(tmp_path, ROWS), image_root=tmp_path / "images")
 
 
 def test_a_gzipped_table_that_ends_early_is_rejected_by_name(tmp_path):
     path = csv_of(tmp_path, [{"image": f"{number}.png", "findings": "Clear."} for number in range(99)])
     path.write_bytes(gzip.compress(path.read_bytes())[:-20])
     with pytest.raises(ValueError, match=r"table\.csv ends early or is damaged \(.*\); download it again"):
-        drafts(path)
+        raw_studies(path)

@@ -6,7 +6,7 @@ import pytest
 from datasets.table import embed_table_storage
 from PIL import Image
 
-from data.pipeline.draft import ImageOptions, Planning, Rejection
+from data.pipeline.raw_study import ImageOptions, PlanContext, Rejection
 from data.prepare import main
 from data.sources.table import TableSource
 from data.study import load_studies
@@ -51,8 +51,8 @@ def on_disk(tmp_path):
 def given(folder, **options):
     work = folder.parent / "work"
     work.mkdir(exist_ok=True)
-    plan = TableSource(table=folder, **options).plan(Planning(work=work))
-    outcomes = list(plan.drafts)
+    plan = TableSource(table=folder, **options).plan(PlanContext(work=work))
+    outcomes = list(plan.raw_studies)
     assert len(outcomes) == plan.num_studies
     return outcomes
 
@@ -74,9 +74,9 @@ def test_a_saved_data_set_becomes_studies_with_its_own_splits(on_disk, tmp_path,
 
 
 def test_a_list_of_images_is_a_study_of_several_views(on_disk):
-    draft = given(on_disk, image_column="views")[71]
-    assert (draft.files, draft.split) == (("validation[1][0]", "validation[1][1]"), "validation")
-    images = draft.study(ImageOptions()).images
+    raw_study = given(on_disk, image_column="views")[71]
+    assert (raw_study.files, raw_study.split) == (("validation[1][0]", "validation[1][1]"), "validation")
+    images = raw_study.study(ImageOptions()).images
     assert same(images[0], 71) and same(images[1], 72)
 
 
@@ -87,8 +87,12 @@ def test_parquet_files_as_the_hub_has_them_give_the_same_studies(on_disk, tmp_pa
         embedded.to_parquet(str(tmp_path / "hub" / "data" / f"{split}-00000-of-00001.parquet"))
     before = sorted(path.name for path in (tmp_path / "hub").rglob("*"))
     of_parquet = given(tmp_path / "hub", image_column="views")
-    for draft, other in zip(of_parquet, given(on_disk, image_column="views"), strict=True):
-        assert (draft.study_id, draft.split, draft.contents) == (other.study_id, other.split, other.contents)
+    for raw_study, other in zip(of_parquet, given(on_disk, image_column="views"), strict=True):
+        assert (raw_study.study_id, raw_study.split, raw_study.contents) == (
+            other.study_id,
+            other.split,
+            other.contents,
+        )
     assert sorted(path.name for path in (tmp_path / "hub").rglob("*")) == before
 
 
@@ -97,9 +101,9 @@ def test_a_data_set_without_splits_gets_a_seeded_one_and_keeps_its_license(tmp_p
     part.info.license = "CC0"
     part.save_to_disk(str(tmp_path / "one"))
     outcomes = given(tmp_path / "one")
-    assert {draft.split for draft in outcomes} == {"train", "validation", "test"}
-    assert {draft.license for draft in outcomes} == {"CC0"}
-    assert {draft.source for draft in outcomes} == {"one"}
+    assert {raw_study.split for raw_study in outcomes} == {"train", "validation", "test"}
+    assert {raw_study.license for raw_study in outcomes} == {"CC0"}
+    assert {raw_study.source for raw_study in outcomes} == {"one"}
 
 
 def test_class_labels_are_mapped_by_their_names(on_disk):
@@ -143,7 +147,7 @@ def test_a_folder_that_is_no_data_set_or_a_damaged_one_is_rejected_by_name(on_di
 def test_a_data_set_of_the_hub_that_cannot_be_had_is_an_error_that_says_why(tmp_path):
     source = TableSource(hub_id="nobody/nothing")
     with pytest.raises(ValueError, match=r"--hub-id nobody/nothing cannot be loaded: .*[Oo]ffline"):
-        source.plan(Planning(work=tmp_path))
+        source.plan(PlanContext(work=tmp_path))
 
 
 @pytest.mark.parametrize("options", [{}, {"hub_id": "a/b", "table": "c.csv"}])

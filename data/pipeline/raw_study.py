@@ -1,6 +1,6 @@
 """A study as its source names it: ids, paths and text, no pixels yet; or why it cannot be used.
 
-A source yields drafts; worker processes make rows of them (`data.pipeline.row`).
+A source yields raw_studies; worker processes make rows of them (`data.pipeline.row`).
 """
 
 import itertools
@@ -38,8 +38,8 @@ class ImageOptions:
             raise ValueError(f"--max-side is {self.max_side}; it must lie between 32 and {MAX_SIDE}")
 
 
-class Draft(Protocol):
-    """What a source yields for a study; `study` is called in a worker process, so a draft must be picklable."""
+class RawStudy(Protocol):
+    """What a source yields for a study; `study` is called in a worker process, so a raw study must be picklable."""
 
     study_id: str
     subject_id: str
@@ -74,17 +74,17 @@ class Rejection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What a source has to give: how many studies, and one draft (or rejection) for each, in order."""
+class SourcePlan:
+    """What a source has to give: how many studies, and one raw study (or rejection) for each, in order."""
 
     num_studies: int
-    drafts: Iterator[Draft | Rejection]
+    raw_studies: Iterator[RawStudy | Rejection]
     notes: tuple[str, ...] = ()
     """What the user should know before the work starts, a sentence each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Planning:
+class PlanContext:
     """What `data.prepare` gives to a source's `plan`."""
 
     seed: int = 0
@@ -97,7 +97,7 @@ class Planning:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FileDraft:
+class RawFileStudy:
     """A study whose images are files below `image_root`.
 
     `view_positions` is empty where the source does not say (then DICOM headers are asked). `labels` of None are

@@ -1,4 +1,4 @@
-# The front door. `make demo` and `make test` install what they need into .venv first.
+# All commands of the project. `make demo` and `make test` install what they need into .venv first.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,19 +6,19 @@ RUN := runs/demo
 BASE := vlm/weights/tiny-base
 LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
   --num_cpu_threads_per_process 2
-GENTLE := --augmentation.max-rotation 7 --augmentation.max-shift 0.05 --augmentation.max-zoom 0.05 --augmentation.max-shear 5
+SMALL_AUGMENTATION := --augmentation.max-rotation 7 --augmentation.max-shift 0.05 --augmentation.max-zoom 0.05 --augmentation.max-shear 5
 export HF_HUB_OFFLINE ?= 1
 export HF_DATASETS_DISABLE_PROGRESS_BARS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install demo weights test lint format app bench clean
+.PHONY: help install demo weights test wheel-test lint format app bench clean
 
-help:  ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-install: .venv/installed  ## make .venv with exact versions
+install: .venv/installed  ## create .venv with exact versions
 
-# torch comes first and by its exact version: other requests fetch builds with gigabytes of GPU libraries.
+# Install torch first and by its exact version: other requests download gigabytes of GPU libraries.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
@@ -26,10 +26,10 @@ install: .venv/installed  ## make .venv with exact versions
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: install  ## synthetic studies of one department, LoRA from the base that ships, judged beside it, one study shown
+demo: install  ## prepare synthetic studies, fine-tune with LoRA, evaluate with controls, show one study
 	rm -rf $(RUN)
 	$(BIN)/python -m data.prepare synthetic --num-studies 3000 --seed 7 --report-style 1 --out $(RUN)/studies
-	$(LAUNCH) train/finetune.py --dataset $(RUN)/studies --output-dir $(RUN)/training $(GENTLE) --num-workers 0 \
+	$(LAUNCH) train/finetune.py --dataset $(RUN)/studies --output-dir $(RUN)/training $(SMALL_AUGMENTATION) --num-workers 0 \
 	  --init-from $(BASE) --lora-settings.dropout 0 --num-epochs 2 --batch-size 8 --learning-rate 5e-4 \
 	  --num-validation-reports 100
 	$(BIN)/python eval/batch.py --checkpoint $(RUN)/training/best --baseline $(BASE) --dataset $(RUN)/studies --split test \
@@ -37,25 +37,28 @@ demo: install  ## synthetic studies of one department, LoRA from the base that s
 	$(BIN)/python eval/show.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test \
 	  --predictions $(RUN)/evaluation/predictions.jsonl --output $(RUN)/study.png
 
-weights: install  ## makes the weights that ship with the project again, and every figure told of them: hours
+weights: install  ## train the weights that ship with the project again (hours)
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh vlm/weights/tiny.sh runs/tiny
 
-test: install  ## all tests
+test: install  ## run all tests
 	$(BIN)/python -m pytest --numprocesses logical --dist loadfile
 
-lint: install  ## style and format
+wheel-test: install  ## build the wheel, install it into a fresh environment and start its programs there
+	PYTHON="$(PYTHON)" .ci/wheel-test
+
+lint: install  ## check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: install  ## mend style and format
+format: install  ## fix style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-app: install  ## the web page, on the checkpoint that ships with the project
+app: install  ## start the web page with the checkpoint that ships with the project
 	$(BIN)/python app.py
 
-bench: install  ## speed, as ratios against transformers' VisionEncoderDecoderModel
+bench: install  ## measure speed as ratios against transformers' VisionEncoderDecoderModel
 	$(BIN)/python -m bench.run
 
-clean:  ## remove runs and .venv
-	rm -rf runs .venv
+clean:  ## remove runs, builds and .venv
+	rm -rf runs build .venv

@@ -21,7 +21,7 @@ PROGRAMS = {
     r"eval/show\.py": show,
     r"python -m eval\.score": score,
     r"python -m eval\.compare": compare,
-    r"python -m vlm\.report": report,
+    r"python -m page\.report": report,
     r"python app\.py": app,
 }
 

@@ -19,7 +19,7 @@ from PIL import Image
 from data.images.burned_in import burned_in_text
 from data.images.duplicates import is_flat, perceptual_hash, thumbnail
 from data.images.pixels import ImageRejected
-from data.images.read import read_image
+from data.images.read import decode_image
 from data.reports.deidentify import MAX_CHARACTERS, remove_identity
 from data.reports.labeler.labeler import label_report
 from data.reports.near_duplicates import MIN_WORDS, signature, text_digest, words_of
@@ -139,7 +139,7 @@ def _decoded(stored: Mapping[str, Any] | None) -> Image.Image:
     content = (stored or {}).get("bytes")
     if content is None:
         raise ImageRejected("the image: is not inside the data set (only a path to it, or nothing); prepare it again")
-    return read_image(content, max_side=MAX_SIDE, allow_color=True, name="the image").image
+    return decode_image(content, max_side=MAX_SIDE, allow_color=True, name="the image").image
 
 
 def _report_traits(report: str) -> ReportTraits:

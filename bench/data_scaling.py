@@ -1,12 +1,12 @@
 """How the model grows: synthetic studies in number, and the decoder's size, at an equal number of steps.
 
-    python -m bench.data_scaling --synthetic runs/synthetic --work runs/growth
+    python -m bench.data_scaling --synthetic runs/synthetic --work runs/data_scaling
     python -m bench.data_scaling … --only 500-nano 2000-nano          (others later; what is done is not done again)
     python -m bench.data_scaling … --quick                            (to see that all of it runs; figures mean nothing)
 
 Smaller sets of studies are parts of larger ones and are repeated within an epoch, so that all see as many images,
 are validated as often, and go through the same learning rates. Beside each, the report of the nearest training study,
-found among as many studies as were learned. Writes docs/results/growth/<number>-<decoder>.json, of which
+found among as many studies as were learned. Writes docs/results/data_scaling/<number>-<decoder>.json, of which
 `python -m eval.report.results` makes the table and the image. Stop it by Ctrl-C or kill; the same command goes on.
 """
 
@@ -23,7 +23,7 @@ from bench.experiment.recipe import Recipe
 from data.cli import run_main
 from data.study import load_studies
 
-GROUP = "growth"
+GROUP = "data_scaling"
 QUICK = Recipe(image_size=64, vocab_size=300, findings_epochs=1, text_only_epochs=1, num_validation_reports=4)
 
 

@@ -216,8 +216,8 @@ def _print(console: Console, folder: Path, document: dict[str, Any], systems: Se
             console.print(f"[yellow]Note:[/] {note}", highlight=False)
     verdict = document["verdict"]
     console.print(verdict["image"], style="bold green" if verdict["uses_image"] == "yes" else "bold yellow")
-    if verdict["beaten"]:
-        console.print(verdict["beaten"], style="bold yellow", markup=False, highlight=False)
+    if verdict["outperformed_by"]:
+        console.print(verdict["outperformed_by"], style="bold yellow", markup=False, highlight=False)
     for fact in verdict["facts"]:
         console.print(f"- {fact}", markup=False, highlight=False)
     console.print(f"Page: {folder / 'report.html'}   Figures: {folder / 'metrics.json'}")

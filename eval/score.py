@@ -268,13 +268,13 @@ def _print_verdict(console: Console, document: dict[str, Any]) -> None:
     )
     for note in document["notes"][:NUM_NOTES_SHOWN]:
         console.print(f"Note: {note}", style="yellow", markup=False, highlight=False)
-    for name, figure in document["also"].items():
+    for name, figure in document["extra_metrics"].items():
         estimate = Estimate(**{key: value for key, value in figure.items() if key != "note"})
         console.print(f"{name} {with_interval(estimate)} ({figure['note']})", markup=False, highlight=False)
     style = "bold green" if verdict["uses_image"] == "yes" else "bold yellow"
     console.print(verdict["image"], style=style, markup=False, highlight=False)
-    if verdict["beaten"]:
-        console.print(verdict["beaten"], style="bold yellow", markup=False, highlight=False)
+    if verdict["outperformed_by"]:
+        console.print(verdict["outperformed_by"], style="bold yellow", markup=False, highlight=False)
     for fact in verdict["facts"]:
         console.print(f"- {fact}", markup=False, highlight=False)
 

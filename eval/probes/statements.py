@@ -208,7 +208,7 @@ def judge(config: StatementsConfig, generator: ReportGenerator, track: Track) ->
         "rejected": [asdict(rejection) for rejection in rejections],
         "seed": config.seed,
         **{name: asdict(interval(values[name], samples[name])) for name in FIGURES},
-        "lead_ins": [lead_in.text for lead_in in judged.lead_ins],
+        "prompts": [lead_in.text for lead_in in judged.lead_ins],
         "share_of_reports": judged.share_of_reports,
         "mean_probability_of_either": float(np.exp(np.logaddexp.reduce(log_probabilities, axis=1)).mean()),
         "studies": [
@@ -259,7 +259,7 @@ def lines(document: dict[str, Any]) -> list[str]:
         f"{one!r} ({stating} studies) against {other!r} ({other_stating}), {document['num_patients']} patients; "
         f"{document['num_left_out']} studies state neither or both",
         *(f"{words}: {_told(document[name])}" for name, words in FIGURES.items()),
-        f"{len(document['lead_ins'])} lead-ins, which {document['share_of_reports']:.0%} of these reports use; the "
+        f"{len(document['prompts'])} lead-ins, which {document['share_of_reports']:.0%} of these reports use; the "
         f"model begins {document['mean_probability_of_either']:.0%} of its reports with one of them and a statement",
     ]
     if document["rejected"]:

@@ -91,7 +91,7 @@ def _calibration(calibration: Calibration) -> str:
 
 def _evaluation_section(name: str, document: Mapping[str, Any]) -> list[list[str]]:
     run, verdict = document["run"], document["verdict"]
-    told_first = [verdict.get("beaten", ""), *verdict.get("facts", ())]
+    told_first = [verdict.get("outperformed_by", ""), *verdict.get("facts", ())]
     by_source = group_table(document, "source")
     return [
         [f"### {section_title(name)}"],

@@ -212,7 +212,7 @@ def _sections(document: dict[str, Any], studies: Sequence[PageStudy]) -> dict[st
         "claim": claim,
         "figures": figures,
         "facts": list(filter(None, verdict.get("facts") or [verdict["constant"]])),
-        "beaten_by": verdict.get("beaten", ""),
+        "beaten_by": verdict.get("outperformed_by", ""),
         "tiles": tiles(document),
         "main_comparison": comparisons[0] if comparisons else None,
         "caution": limits(document)[0],

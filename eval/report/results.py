@@ -59,8 +59,8 @@ _ABLATIONS = """One choice of the recipe replaced at a time, all trained on the 
 ones. True side: share of the findings stated, whose reference names a side, that are put there. Calibration error:
 expected, all probabilities pooled, 15 bins of equal width. CPU seconds: of training, all stages, with {threads}
 thread(s) on {processor}."""
-_GROWTH = """As many steps for all: fewer studies are repeated within an epoch. Beside each, the report of the nearest
-training study among as many as were learned, and the model itself on other patients' images.
+_DATA_SCALING = """All runs have the same number of training steps, so a smaller set is repeated within an epoch. The
+controls: the report of the nearest training study in the same training set, and the model with other patients' images.
 
 ![Macro-F1 and CIDEr by number of training studies, with intervals]({image})"""
 
@@ -87,7 +87,7 @@ def ablation_section(group: str, records: Sequence[Record]) -> str:
     return _joined(parts)
 
 
-def growth_section(group: str, records: Sequence[Record], image: str) -> str:
+def data_scaling_section(group: str, records: Sequence[Record], image: str) -> str:
     """By number of studies and size; `image` is where the curves lie."""
     records = sorted(records, key=lambda record: (record["about"]["decoder"], record["about"]["num_studies"]))
     heads = ["studies", "encoder", "decoder", "macro-F1", "nearest neighbour", "shuffled images"]
@@ -105,7 +105,7 @@ def growth_section(group: str, records: Sequence[Record], image: str) -> str:
         ]
         for record in records
     ]
-    text = [_GROWTH.format(image=image)]
+    text = [_DATA_SCALING.format(image=image)]
     return _joined([[f"## {section_title(group)}"], text, table(heads, rows), *_origin(records)])
 
 
@@ -182,7 +182,7 @@ PANELS = {"macro_f1": "macro-F1 (14) of the reports", "cider": "CIDEr of the rep
 COLORS = ("#0b7285", "#d9480f", "#6741d9", "#2b8a3e")
 
 
-def draw_growth(records: Sequence[Record], path: Path) -> None:
+def draw_data_scaling(records: Sequence[Record], path: Path) -> None:
     """Writes an SVG: a line a size, its 95 % interval as a band, and dashed the nearest neighbour by the same model's
     features."""
     figure = Figure(figsize=(10, 4.2), layout="constrained", facecolor="white")
@@ -193,7 +193,7 @@ def draw_growth(records: Sequence[Record], path: Path) -> None:
             _draw(axes, line, metric, NEAREST, f"{name}: nearest training study", color)
         _finish(axes, title, sorted({record["about"]["num_studies"] for record in records}))
     figure.axes[0].legend(frameon=False, fontsize=8)
-    with matplotlib.rc_context({"svg.hashsalt": "growth", "svg.fonttype": "none"}):
+    with matplotlib.rc_context({"svg.hashsalt": "data_scaling", "svg.fonttype": "none"}):
         FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
 
 
@@ -244,7 +244,7 @@ over patients). Figures on synthetic studies say that the machinery works and th
 say
 nothing about patients.
 """
-GROWTH = "growth"
+DATA_SCALING = "data_scaling"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -284,10 +284,10 @@ def results_sections(documents: Mapping[Path, dict[str, Any]], folder: Path) -> 
                 "eval.probes.statements or eval.probes.linear_probe nor an experiment of bench/; leave it out"
             )
     for group, records in groups.items():
-        if group == GROWTH:
+        if group == DATA_SCALING:
             image = folder / f"{group}.svg"
-            draw_growth(records, image)
-            sections.append(growth_section(group, records, image.name))
+            draw_data_scaling(records, image)
+            sections.append(data_scaling_section(group, records, image.name))
         else:
             sections.append(ablation_section(group, records))
     return sections
@@ -302,7 +302,7 @@ def results_section(name: str, document: dict[str, Any]) -> str:
     """One evaluation as Markdown: verdict, the model beside its controls, the findings, how it was made. Figures that a
     file of an older layout lacks are left out."""
     verdict = document["verdict"]
-    beaten = verdict.get("beaten", "")
+    beaten = verdict.get("outperformed_by", "")
     facts = verdict.get("facts") or [verdict["constant"]] * bool(verdict["constant"])
     parts = [
         [f"## {section_title(name)}"],

@@ -28,7 +28,7 @@ def is_of_statements(document: Mapping[str, Any]) -> bool:
 def statement_lines(document: Mapping[str, Any]) -> list[str]:
     """What was asked and of what, then a figure a line."""
     about = f"`{document['dataset']}`, split {document['split']}: "
-    if "lead_ins" in document:
+    if "prompts" in document:
         told = [f"- {line}" for line in lines(dict(document))]
         return [f"{about}which of two statements the decoder finds likelier in front of the images.", "", *told]
     one, other = document["statements"]

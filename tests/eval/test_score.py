@@ -209,7 +209,7 @@ def test_references_seen_through_a_vocabulary_are_said_to_be(score, tmp_path):
 
 def test_a_learned_metric_that_is_not_there_is_said_and_the_rest_scored(score, capsys):
     document = score(TRUTH, "--also", "meteor=/nowhere")
-    assert document["also"] == {}
+    assert document["extra_metrics"] == {}
     assert any(note.startswith("meteor was not scored: ") for note in document["notes"])
     assert document["systems"]["model"]["metrics"]["macro_f1"]["value"] == 1.0
     with pytest.raises(SystemExit):

@@ -39,11 +39,11 @@ cp -r "$run/base/best" vlm/weights/tiny-base
 # What it is worth, on test splits that chose nothing.
 python eval/batch.py --dataset "$run/synthetic" --split test --output-dir "$run/evaluation_synthetic"
 python eval/batch.py --dataset "$run/pneumonia" --split test --output-dir "$run/evaluation_pneumonia"
-cp "$run/evaluation_synthetic/metrics.json" docs/results/tiny_on_made-up_studies.json
+cp "$run/evaluation_synthetic/metrics.json" docs/results/tiny_on_synthetic_studies.json
 cp "$run/evaluation_pneumonia/metrics.json" docs/results/tiny_on_real_pneumonia_X-rays.json
-for program in statements probe; do
-  python -m eval.$program --dataset "$run/pneumonia" --split test --statements bacterial viral \
-    --output "docs/results/tiny_bacterial_or_viral_by_$program.json"
+for program in statements linear_probe; do
+  python -m eval.probes.$program --dataset "$run/pneumonia" --split test --statements bacterial viral \
+    --output "docs/results/tiny_bacterial_vs_viral_$program.json"
 done
 python -m eval.report.results
 python -m eval.report.model_card --checkpoint vlm/weights/tiny --results docs/results/tiny_*.json \

@@ -78,7 +78,7 @@ def test_lead_ins_end_before_the_first_statement_and_keep_its_capital():
 
 
 def test_scores_are_the_log_odds_over_all_lead_ins_by_hand(stating, tiny_checkpoint, document):
-    assert document["lead_ins"] == ["Findings: There is ", "Findings: "]
+    assert document["prompts"] == ["Findings: There is ", "Findings: "]
     generator = ReportGenerator.from_pretrained(tiny_checkpoint)
     rows = {row["study_id"]: row for row in datasets.load_from_disk(str(stating))["validation"]}
     for study in document["studies"]:

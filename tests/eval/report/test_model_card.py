@@ -72,7 +72,7 @@ def write(folder, *arguments):
 
 
 def test_the_card_tells_data_licences_scores_limits_and_commands(checkpoint, tmp_path):
-    results = evaluation(checkpoint, tmp_path / "made-up_test_studies.json")
+    results = evaluation(checkpoint, tmp_path / "synthetic_test_studies.json")
     recipe = tmp_path / "rebuild.sh"
     recipe.write_text("python -m data.prepare synthetic --out x\n")
     notes = tmp_path / "notes.md"
@@ -105,7 +105,7 @@ def test_its_last_command_writes_it_again(checkpoint, tmp_path):
 
 
 def last_command(card):
-    line = re.findall(r"^python -m eval\.model_card (.+)$", card, flags=re.MULTILINE)[-1]
+    line = re.findall(r"^python -m eval\.report\.model_card (.+)$", card, flags=re.MULTILINE)[-1]
     return shlex.split(line)
 
 
@@ -130,7 +130,7 @@ def test_statements_that_were_weighed_have_a_section(checkpoint, tmp_path):
         "num_left_out": 3,
         "rejected": [],
         **dict.fromkeys(("auroc", "auroc_shuffled", "difference"), estimate(0.8123)),
-        "lead_ins": ["Findings: There is"],
+        "prompts": ["Findings: There is"],
         "share_of_reports": 1.0,
         "mean_probability_of_either": 0.9,
     }

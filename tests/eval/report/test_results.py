@@ -36,7 +36,7 @@ def test_the_page_shows_verdict_figures_and_origin(tmp_path):
     (tmp_path / "synthetic_X-ray_test.json").write_text(json.dumps(_document(0.42)))
     results.main([str(tmp_path / "synthetic_X-ray_test.json"), "--output", str(tmp_path / "page.md")])
     page = (tmp_path / "page.md").read_text()
-    assert "## Made up X-ray test" in page
+    assert "## Synthetic X-ray test" in page
     assert "**The reports depend on the image.**" in page
     cells = " | ".join([".420 [.100, .900]"] * len(SHOWN))
     assert f"| shuffled images | {cells} | .500 |" in page

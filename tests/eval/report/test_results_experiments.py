@@ -5,7 +5,7 @@ import json
 import pytest
 
 from eval.report import results
-from eval.report.results import ablation_section, growth_section
+from eval.report.results import ablation_section, data_scaling_section
 
 
 def _estimate(value):
@@ -70,21 +70,21 @@ def test_paired_differences_to_the_full_recipe_have_a_table():
     assert "| lstm | synthetic | -.200 [-.300, -.100] | – | – | – |" in ablation_section("ablations", records)
 
 
-def test_growth_is_told_by_size_and_number_beside_the_nearest_neighbour():
+def test_data_scaling_is_told_by_size_and_number_beside_the_nearest_neighbour():
     records = [
-        _record("2000-nano", 0.5, group="growth", num_studies=2000, encoder="cnn", decoder="nano"),
-        _record("500-nano", 0.4, group="growth", num_studies=500, encoder="cnn", decoder="nano"),
+        _record("2000-nano", 0.5, group="data_scaling", num_studies=2000, encoder="cnn", decoder="nano"),
+        _record("500-nano", 0.4, group="data_scaling", num_studies=500, encoder="cnn", decoder="nano"),
     ]
-    page = growth_section("growth", records, "growth.svg")
+    page = data_scaling_section("data_scaling", records, "data_scaling.svg")
     rows = [line for line in page.splitlines() if line.startswith(("| 500", "| 2,000"))]
     assert rows[0].startswith("| 500 | cnn | nano | .400 [.300, .500] | .300 [.200, .400] | .120 [.020, .220] |")
     assert rows[1].startswith("| 2,000 |")
-    assert "(growth.svg)" in page
+    assert "(data_scaling.svg)" in page
 
 
 def test_a_folder_of_experiments_becomes_tables_and_an_image_that_is_the_same_each_time(tmp_path):
     records = [
-        _record(f"{number}-nano", 0.4, group="growth", num_studies=number, encoder="cnn", decoder="nano")
+        _record(f"{number}-nano", 0.4, group="data_scaling", num_studies=number, encoder="cnn", decoder="nano")
         for number in (500, 2000)
     ]
     for record in [*records, _record("full", 0.6)]:
@@ -94,9 +94,9 @@ def test_a_folder_of_experiments_becomes_tables_and_an_image_that_is_the_same_ea
     images = []
     for _ in range(2):
         results.main([str(tmp_path / "saved"), "--output", str(tmp_path / "page.md")])
-        images.append((tmp_path / "growth.svg").read_bytes())
+        images.append((tmp_path / "data_scaling.svg").read_bytes())
     page = (tmp_path / "page.md").read_text()
-    assert page.index("## Ablations") < page.index("## Growth")
+    assert page.index("## Ablations") < page.index("## Data scaling")
     assert images[0] == images[1]
     image = images[0].decode()
     assert "GPT-2 nano: nearest training study" in image

@@ -1,13 +1,11 @@
-"""Data sets for the audit."""
+"""Data sets for tests of the audit."""
 
-import json
 from io import BytesIO
+from pathlib import Path
+from typing import Any
 
-import cv2
 import datasets
-import numpy as np
-import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from data.audit.document import audit
 from data.audit.verdict import judge
@@ -18,20 +16,17 @@ from vlm.schema.findings import UNLABELED_STUDY
 EVIL = '<script>alert("x")</script>'
 
 
-LONG_REPORT = " ".join(f"Sentence {number} tells of region {chr(97 + number)} without doubt." for number in range(20))
-
-
-def png(image):
+def png(image: Image.Image) -> bytes:
     file = BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
 
 
-def phantom(number, size=128):
+def phantom(number: int, size: int = 128) -> Image.Image:
     return make_study(5, number, size).images[0]
 
 
-def row(number, image, **changes):
+def row(number: int, image: Image.Image | bytes, **changes: Any) -> dict[str, Any]:
     content = image if isinstance(image, bytes) else png(image)
     return {
         "study_id": f"study-{number}",
@@ -49,56 +44,16 @@ def row(number, image, **changes):
     } | changes
 
 
-def write(folder, **splits):
+def write(folder: Path, **splits: list[dict[str, Any]]) -> Path:
     rows = {split: datasets.Dataset.from_list(rows, features=FEATURES) for split, rows in splits.items()}
     datasets.DatasetDict(rows).save_to_disk(str(folder))
     return folder
 
 
-def silent(total, description):
+def no_progress(total: int, description: str):
     return lambda amount: None
 
 
-def audited(folder):
-    document = audit(folder, num_workers=1, track=silent)
+def audited(folder: Path) -> dict[str, Any]:
+    document = audit(folder, num_workers=1, track=no_progress)
     return document | {"verdict": judge(document)}
-
-
-@pytest.fixture(scope="module")
-def bad(tmp_path_factory):
-    """A folder in which everything is wrong once."""
-    copy = np.asarray(phantom(2))
-    altered = cv2.convertScaleAbs(cv2.resize(copy[2:-1, 1:-2], (100, 100), interpolation=cv2.INTER_AREA), alpha=0.9)
-    written = phantom(3, 512)
-    ImageDraw.Draw(written).text((20, 20), "DOE JANE 1950", fill=255, font_size=24)
-    folder = tmp_path_factory.mktemp("audit") / "bad"
-    train = [
-        row(0, phantom(0)),
-        row(1, phantom(1), subject_id="crossing"),
-        row(2, phantom(2), findings=LONG_REPORT),
-        row(3, written, findings="Seen by Dr. Jane Doe on 03/04/2019. No effusion."),
-        row(4, png(phantom(4))[:400]),
-        row(5, Image.new("L", (64, 64), 7)),
-        row(6, phantom(6), findings="", impression="The effusion is unchanged since the prior study."),
-        row(7, phantom(7), study_id=EVIL),
-        row(8, phantom(8), study_id=EVIL, license=""),
-    ]
-    test = [
-        row(20, phantom(20), subject_id="crossing"),
-        row(21, phantom(0), findings=LONG_REPORT.replace("region a", "region z")),
-        row(22, Image.fromarray(altered)),
-    ]
-    write(folder, train=train, test=test)
-    rejected = [
-        {"rejected": "study", "study_id": "a1", "reason": "x/a1.png: is empty (0 bytes)", "files": ["x/a1.png"]},
-        {"rejected": "study", "study_id": "a2", "reason": "x/a2.png: is empty (10 bytes)", "files": ["x/a2.png"]},
-        {"rejected": "image", "study_id": "a3", "reason": "too small", "files": []},
-    ]
-    lines = [*map(json.dumps, rejected), "{not json", ""]
-    (folder / "rejected.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def document(bad):
-    return audited(bad)

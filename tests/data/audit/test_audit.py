@@ -11,7 +11,7 @@ from data.audit.collect import study_traits
 from data.audit.document import audit
 from data.audit.page import render_audit
 from data.audit.rejected import kind_of_reason, rejections
-from tests.helpers.audited import EVIL, audited, phantom, row, silent, write
+from tests.helpers.audited import EVIL, audited, no_progress, phantom, row, write
 from vlm.schema.findings import FINDING_INDEX, UNLABELED_STUDY
 
 
@@ -110,7 +110,9 @@ def test_a_good_data_set_is_ready_and_has_no_copies(small_dataset):
 
 def test_workers_find_what_one_process_finds(bad, document, monkeypatch):
     monkeypatch.setattr("data.audit.document.FEW", 0)
-    assert audit(bad, num_workers=2, track=silent) == {name: document[name] for name in document if name != "verdict"}
+    assert audit(bad, num_workers=2, track=no_progress) == {
+        name: document[name] for name in document if name != "verdict"
+    }
 
 
 def test_labels_of_the_source_are_held_against_the_report(tmp_path):

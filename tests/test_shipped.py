@@ -1,5 +1,4 @@
-"""The checkpoint that ships: read where no other is named, and worth shipping. What must hold of the real weights is
-skipped while they are not there."""
+"""The checkpoint that ships with the project is the default, and its weights do what the model card says."""
 
 import json
 import re
@@ -27,7 +26,7 @@ SECTIONS = ("What it was trained on", "How good it is", "What it cannot do", "Ho
 
 @pytest.fixture
 def stand_in(tiny_checkpoint, monkeypatch):
-    """Another checkpoint in the place of the one that ships."""
+    """Replace the shipped checkpoint by a tiny one."""
     monkeypatch.setattr(shipped, "SHIPPED_CHECKPOINT", tiny_checkpoint)
     return tiny_checkpoint
 
@@ -35,7 +34,7 @@ def stand_in(tiny_checkpoint, monkeypatch):
 @pytest.fixture(scope="module")
 def weights():
     if not SHIPPED_CHECKPOINT.is_dir():
-        pytest.skip(f"{SHIPPED_CHECKPOINT} is not there yet")
+        pytest.skip(f"{SHIPPED_CHECKPOINT} is missing")
     return SHIPPED_CHECKPOINT
 
 
@@ -46,12 +45,12 @@ def generator(weights):
 
 @pytest.fixture(scope="module")
 def studies():
-    """Twelve synthetic studies that no training has seen."""
+    """Twelve synthetic studies that were not used in training."""
     return [make_study(990_001, number, 224) for number in range(12)]
 
 
 @pytest.fixture(scope="module")
-def written(generator, studies):
+def reports(generator, studies):
     return write(generator, studies)
 
 
@@ -65,7 +64,7 @@ def write(generator, studies, images_of=None):
     )
 
 
-def test_whoever_names_no_checkpoint_gets_the_one_that_ships(stand_in, images):
+def test_the_shipped_checkpoint_is_the_default(stand_in, images):
     generator = ReportGenerator.from_pretrained()
     assert generator.name == SHIPPED
     short = GenerationOptions(max_new_tokens=8)
@@ -79,7 +78,7 @@ def far_enough(*arguments):
     raise ValueError("far enough")
 
 
-def test_programs_read_with_it_and_say_so_first(stand_in, small_dataset, tmp_path, monkeypatch, capfd):
+def test_programs_use_it_and_name_it_in_their_first_line(stand_in, small_dataset, tmp_path, monkeypatch, capfd):
     first_line = f"Model: {SHIPPED}, which ships with the project"
     studies = ["--dataset", str(small_dataset)]
     image = tmp_path / "chest.png"
@@ -102,13 +101,13 @@ def test_programs_read_with_it_and_say_so_first(stand_in, small_dataset, tmp_pat
     assert capfd.readouterr().err.splitlines()[0] == first_line
 
 
-def test_a_copy_without_its_weights_says_what_to_do(tmp_path, monkeypatch):
+def test_missing_weights_give_an_error_with_the_fix(tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "SHIPPED_CHECKPOINT", tmp_path / "tiny")
     with pytest.raises(ValueError, match=r"cxrscribe-tiny, .*, is not in .*tiny; fetch the project again"):
         fetch_checkpoint(SHIPPED)
 
 
-def test_a_folder_of_the_same_name_is_taken_by_its_path_alone(stand_in, tiny_checkpoint, tmp_path, monkeypatch):
+def test_a_folder_with_the_same_name_is_used_only_if_given_as_a_path(stand_in, tiny_checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own = tmp_path / SHIPPED
     own.symlink_to(tiny_checkpoint)
@@ -117,13 +116,13 @@ def test_a_folder_of_the_same_name_is_taken_by_its_path_alone(stand_in, tiny_che
     assert fetch_checkpoint(Path(SHIPPED)) == Path(SHIPPED)
 
 
-def test_an_installed_package_holds_the_weights():
+def test_the_installed_package_includes_the_weights():
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["vlm"]
     packed = {path for pattern in patterns for path in (ROOT / "vlm").glob(pattern) if path.is_file()}
     assert packed == {path for path in (ROOT / "vlm/weights").rglob("*") if path.is_file()}
 
 
-def test_it_is_small_safe_and_stands_alone(weights):
+def test_it_is_small_uses_safetensors_and_needs_no_base(weights):
     files = [path for path in weights.rglob("*") if path.is_file()]
     in_all = [path for path in (ROOT / "vlm/weights").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in in_all) <= MAX_BYTES
@@ -133,60 +132,59 @@ def test_it_is_small_safe_and_stands_alone(weights):
     assert not list(weights.glob("*adapter*"))
 
 
-def test_it_knows_its_images_and_its_probabilities_are_calibrated(generator):
+def test_it_has_an_ood_detector_and_calibrated_probabilities(generator):
     assert generator.ood_detector is not None
     assert generator.calibration.num_studies >= 200
     assert all(generator.calibration.is_known)
 
 
-def test_different_studies_get_different_reports(written):
-    assert len({one.report for one in written}) >= 10
-    assert not any(one.is_truncated for one in written)
-    assert all(one.findings and one.impression for one in written)
+def test_different_studies_get_different_reports(reports):
+    assert len({one.report for one in reports}) >= 10
+    assert not any(one.is_truncated for one in reports)
+    assert all(one.findings and one.impression for one in reports)
 
 
-def test_another_patients_image_gets_another_report(generator, studies, written):
+def test_another_image_gets_another_report(generator, studies, reports):
     shuffled = write(generator, studies, images_of=[*studies[1:], studies[0]])
-    assert sum(one.report != other.report for one, other in zip(written, shuffled, strict=True)) >= 10
+    assert sum(one.report != other.report for one, other in zip(reports, shuffled, strict=True)) >= 10
 
 
-def test_a_report_is_the_same_each_time_and_beside_others(generator, studies, written):
-    assert [one.report for one in write(generator, studies[:3])] == [one.report for one in written[:3]]
+def test_reports_are_deterministic_and_do_not_depend_on_the_batch(generator, studies, reports):
+    assert [one.report for one in write(generator, studies[:3])] == [one.report for one in reports[:3]]
 
 
-def test_the_probabilities_of_present_findings_stand_above_those_of_absent_ones(studies, written):
+def test_probabilities_are_high_for_present_and_low_for_absent_findings(studies, reports):
     labels = np.array([study.labels for study in studies])
-    probabilities = np.array([one.finding_probabilities for one in written])
+    probabilities = np.array([one.finding_probabilities for one in reports])
     assert probabilities[labels == POSITIVE].mean() > 0.5
     assert probabilities[(labels == 0) | (labels == 2)].mean() < 0.2
 
 
-def test_it_calls_and_names_a_pneumothorax(generator):
-    """Of synthetic studies with one, drawn by their number alone."""
+def test_it_predicts_and_reports_a_pneumothorax(generator):
     from data.reports.labeler.labeler import label_report
 
     index = FINDING_INDEX["Pneumothorax"]
-    drawn = (make_study(990_002, number, 224) for number in range(300))
-    ill = [study for study in drawn if study.labels[index] == POSITIVE][:8]
-    called = write(generator, ill)
+    candidates = (make_study(990_002, number, 224) for number in range(300))
+    with_pneumothorax = [study for study in candidates if study.labels[index] == POSITIVE][:8]
+    predicted = write(generator, with_pneumothorax)
     threshold = generator.thresholds[index]
-    assert sum(one.finding_probabilities[index] >= threshold for one in called) >= 6
-    assert sum(label_report(one.report)[index] == POSITIVE for one in called) >= 6
+    assert sum(one.finding_probabilities[index] >= threshold for one in predicted) >= 6
+    assert sum(label_report(one.report)[index] == POSITIVE for one in predicted) >= 6
 
 
-def test_noise_is_doubted_and_a_synthetic_chest_is_not(generator, studies):
+def test_noise_is_out_of_distribution_and_a_synthetic_chest_is_not(generator, studies):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224), dtype=np.uint8))
     chest = generator.preprocess(studies[0].images[0])
     far, near = generator.ood_detector.distances(generator.image_features([noise, chest]))
     assert far > 1 > near
 
 
-def test_its_card_tells_what_must_be_known(weights):
+def test_its_model_card_states_data_scores_and_limits(weights):
     card = (weights / "README.md").read_text(encoding="utf-8")
     headings = re.findall(r"^## (.+)$", card, flags=re.MULTILINE)
     assert [heading for heading in SECTIONS if heading not in headings] == []
     flat = " ".join(card.split())
-    for said in ("Not a medical device", "no adult reports with real images", "CC BY 4.0", "Kermany", "children"):
-        assert said in flat, said
+    for fact in ("Not a medical device", "no adult reports with real images", "CC BY 4.0", "Kermany", "children"):
+        assert fact in flat, fact
     assert all(f"| {finding} |" in card for finding in FINDINGS)
     assert "shuffled images" in card

@@ -34,7 +34,7 @@ from page.study.record import model_identity
 from page.tabs.session import answer
 from page.tabs.study import MODEL, Room
 from page.tabs.worklist import WorklistTab
-from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, told
+from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 
 UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS = 60, 7200
@@ -82,7 +82,7 @@ class AppOptions:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, loads the model, serves until it is stopped."""
     options = tyro.cli(AppOptions, args=argv, description=__doc__)
-    print(told(options.checkpoint), flush=True)
+    print(model_line(options.checkpoint), flush=True)
     torch.set_num_threads(min(options.num_threads, torch.get_num_threads()))
     generator = ReportGenerator.from_pretrained(options.checkpoint)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by a service manager, it also cleans up

@@ -34,7 +34,7 @@ from eval.report.page import render_page
 from eval.report.selection import page_studies
 from eval.report.tables import score_table
 from eval.scoring.scores import Scores
-from vlm.checkpoint.store import SHIPPED, checkpoint_hash, fetch_checkpoint, told
+from vlm.checkpoint.store import SHIPPED, checkpoint_hash, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 
 ControlKind = Literal["shuffled", "blank", "mismatched", "nearest", "random", "constant", "frequent"]
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None):
     config = tyro.cli(BatchConfig, args=argv, description=__doc__)
     processes = start_processes()
     console = Console(quiet=not processes.is_main_process)
-    console.print(told(config.checkpoint), highlight=False, soft_wrap=True)
+    console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
     studies, splits = _chosen_studies(config)
     if config.baseline:
         fetch_checkpoint(config.baseline)  # a wrong name is told before hours of work

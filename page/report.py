@@ -21,7 +21,7 @@ from data.cli import run_main
 from page.export.formats import take_away
 from page.study.read import MAX_INDICATION_CHARACTERS, Reading, read_files
 from page.study.record import model_identity, study_record
-from vlm.checkpoint.store import SHIPPED, told
+from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 
 WITHHELD = 3
@@ -64,7 +64,7 @@ class ReportOptions:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses, reads, prints; returns the exit status."""
     options = tyro.cli(ReportOptions, args=argv, description=__doc__)
-    print(told(options.checkpoint), file=sys.stderr, flush=True)
+    print(model_line(options.checkpoint), file=sys.stderr, flush=True)
     generator = ReportGenerator.from_pretrained(options.checkpoint)
     if options.format == "report" and not generator.writes_reports:
         raise ValueError(

@@ -79,7 +79,7 @@ def far_enough(*arguments):
 
 
 def test_programs_use_it_and_name_it_in_their_first_line(stand_in, small_dataset, tmp_path, monkeypatch, capfd):
-    first_line = f"Model: {SHIPPED}, which ships with the project"
+    first_line = f"Model: {SHIPPED}, the shipped checkpoint"
     studies = ["--dataset", str(small_dataset)]
     image = tmp_path / "chest.png"
     make_study(1, 2, 48).images[0].save(image)
@@ -103,7 +103,7 @@ def test_programs_use_it_and_name_it_in_their_first_line(stand_in, small_dataset
 
 def test_missing_weights_give_an_error_with_the_fix(tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "SHIPPED_CHECKPOINT", tmp_path / "tiny")
-    with pytest.raises(ValueError, match=r"cxrscribe-tiny, .*, is not in .*tiny; fetch the project again"):
+    with pytest.raises(ValueError, match=r"cxrscribe-tiny, .*, is not in .*tiny; download the project again"):
         fetch_checkpoint(SHIPPED)
 
 

@@ -1,6 +1,6 @@
-"""From images to report: all that a user of a trained model needs.
+"""From images to report: the interface to a trained model.
 
-    generator = ReportGenerator.from_pretrained()  # what ships with the project; or ("runs/mine/best")
+    generator = ReportGenerator.from_pretrained()  # the shipped checkpoint; or ("runs/mine/best")
     [report] = generator.generate([Image.open("chest.png")])
     print(report.report)
 
@@ -34,36 +34,36 @@ from vlm.schema.preprocessing import preprocess
 from vlm.schema.report_format import split_report
 from vlm.uncertainty import Calibration
 
-_NOTHING = GeneratedTokens([], [], is_truncated=False)
+_NO_TOKENS = GeneratedTokens([], [], is_truncated=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyReport:
-    """What the model says of one study."""
+    """The output of the model for one study."""
 
     report: str
-    """"Findings: … Impression: …" as written; empty where the model has learned no reports."""
+    """"Findings: … Impression: …" as generated; empty if the model was not trained on reports."""
     findings: str
     impression: str
     finding_probabilities: tuple[float, ...]
-    """Of the 14 findings in the order of vlm.schema.findings.FINDINGS; calibrated where the checkpoint says so."""
+    """In the order of vlm.schema.findings.FINDINGS; calibrated if the checkpoint is."""
     attention_maps: np.ndarray
     """Float32 [14, views, rows, columns] over the patches; each finding's sums to 1."""
     tokens: tuple[str, ...]
     """Pieces of text that join to `report`."""
     token_log_probabilities: tuple[float, ...]
     is_truncated: bool
-    """The report reached max_new_tokens and ends in the middle; while streaming, it is still being written."""
+    """The report reached max_new_tokens and was cut; while streaming, it is not finished."""
 
 
 class ReportGenerator:
-    """A report model ready to read studies."""
+    """A report model with everything it needs for inference."""
 
     def __init__(self, checkpoint: Checkpoint, *, device: str | torch.device | None = None, name: str = ""):
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = checkpoint.model.to(self.device).eval()
         self.tokenizer = checkpoint.tokenizer
-        self._ends = {name: getattr(self.tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
+        self._special_ids = {name: getattr(self.tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
         self.calibration: Calibration = checkpoint.calibration
         self.ood_detector = checkpoint.ood_detector
         self.config = checkpoint.model.config
@@ -73,20 +73,19 @@ class ReportGenerator:
     def from_pretrained(
         cls, name: str | Path = SHIPPED, *, revision: str | None = None, device: str | torch.device | None = None
     ) -> "ReportGenerator":
-        """The generator of a checkpoint folder, or of a hub repository that holds one; else of the one that ships with
-        the project.
+        """Load a checkpoint folder or hub repository, by default the shipped checkpoint.
 
         Raises:
-            ValueError: nothing is there, or a file of it is missing, damaged or of another model; names the file.
+            ValueError: there is no checkpoint, or a file is missing, damaged or of another model; names the file.
         """
         folder = fetch_checkpoint(name, revision=revision)
         checkpoint = load_checkpoint(folder)
-        merge_adapters(checkpoint.model)  # an adapter that runs beside the weights takes a tenth of the time
+        merge_adapters(checkpoint.model)  # an unmerged adapter costs a tenth of the time
         return cls(checkpoint, device=device, name=str(name))
 
     @property
     def writes_reports(self) -> bool:
-        """Else it only classifies, and its reports are empty."""
+        """False: the model only classifies, and its reports are empty."""
         return self.config.writes_reports
 
     @property
@@ -94,9 +93,9 @@ class ReportGenerator:
         return self.calibration.thresholds
 
     def preprocess(self, image: Image.Image) -> Image.Image:
-        """An image as it comes from a file, treated like those the model learned from.
+        """Preprocess an image from a file like the training images.
 
-        Not for images of a prepared data set, which have been through it.
+        Images of a prepared data set are preprocessed already.
         """
         return preprocess(to_gray(image), self.config.preprocessing)
 
@@ -108,26 +107,26 @@ class ReportGenerator:
         indications: Sequence[str] | None = None,
         options: GenerationOptions | None = None,
     ) -> list[StudyReport]:
-        """One report a study, in order.
+        """One report per study, in order.
 
-        `images` has one entry a study: an image, or the images of its views; a lone image is one study. They are
-        run as one batch, so memory grows with their number.
+        `images` has one entry per study: an image, or the images of its views. A single image is one study. All
+        studies run as one batch, so memory grows with their number.
 
         Raises:
             ValueError: no study, a study without an image, or lists of unequal length.
-            TypeError: an entry is no image in memory.
+            TypeError: an entry is not a PIL image.
         """
         options = options or GenerationOptions()
         inputs = self._inputs(images, view_positions, indications)
         with torch.inference_mode():
             prefix = self.model.prefix(**inputs)
-            written = [_NOTHING] * len(prefix.mask)
+            generated = [_NO_TOKENS] * len(prefix.mask)
             if self.writes_reports:
-                written = generate_reports(self.model, prefix, **self._ends, options=options)
-        seen = self._seen(prefix.findings, inputs["view_mask"])
+                generated = generate_reports(self.model, prefix, **self._special_ids, options=options)
+        outputs = self._finding_outputs(prefix.findings, inputs["view_mask"])
         return [
-            self._study_report(tokens, self._pieces(tokens.token_ids), study)
-            for tokens, study in zip(written, seen, strict=True)
+            _study_report(tokens, self._pieces(tokens.token_ids), *output)
+            for tokens, output in zip(generated, outputs, strict=True)
         ]
 
     def stream(
@@ -138,10 +137,10 @@ class ReportGenerator:
         indication: str = "",
         options: GenerationOptions | None = None,
     ) -> Iterator[StudyReport]:
-        """The report of one study as it is written, one token at a time; the last is what `generate` returns.
+        """The report of one study after each token; the last one equals the result of `generate`.
 
         Raises:
-            ValueError: beam search, whose text is not known before its end.
+            ValueError: beam search, which has no text before its end.
         """
         options = options or GenerationOptions()
         if options.num_beams > 1:
@@ -152,13 +151,13 @@ class ReportGenerator:
     def _stream(self, inputs: dict[str, Tensor], options: GenerationOptions) -> Iterator[StudyReport]:
         with torch.inference_mode():
             prefix = self.model.prefix(**inputs)
-        [seen] = self._seen(prefix.findings, inputs["view_mask"])
+        [output] = self._finding_outputs(prefix.findings, inputs["view_mask"])
         text, pieces, token_ids, log_probabilities = TextPieces(self.tokenizer), [], [], []
         if not self.writes_reports:
-            yield self._study_report(_NOTHING, [], seen)
+            yield _study_report(_NO_TOKENS, [], *output)
             return
-        yield self._study_report(replace(_NOTHING, is_truncated=True), [], seen)
-        for _, token, log_probability in generate_tokens(self.model, prefix, **self._ends, options=options):
+        yield _study_report(replace(_NO_TOKENS, is_truncated=True), [], *output)
+        for _, token, log_probability in generate_tokens(self.model, prefix, **self._special_ids, options=options):
             has_ended = token == self.tokenizer.eos_token_id
             if not has_ended:
                 token_ids.append(token)
@@ -166,35 +165,31 @@ class ReportGenerator:
                 pieces.append(text.add(token))
             if pieces and (has_ended or len(pieces) == options.max_new_tokens):
                 pieces[-1] += text.finish()
-            yield self._study_report(GeneratedTokens(token_ids, log_probabilities, not has_ended), pieces, seen)
+            yield _study_report(GeneratedTokens(token_ids, log_probabilities, not has_ended), pieces, *output)
 
     def classify(
         self, images: Image.Image | Sequence[Views], *, view_positions: Sequence[Sequence[str]] | None = None
     ) -> list[tuple[float, ...]]:
-        """Probabilities of the 14 findings of each study, without writing a report."""
-        inputs = self._inputs(images, view_positions, None)
-        with torch.inference_mode():
-            _, findings = self.model.encode_images(inputs["pixel_values"], inputs["view_indices"], inputs["view_mask"])
-        return [probabilities for probabilities, _ in self._seen(findings, inputs["view_mask"])]
+        """Probabilities of the 14 findings of each study, without a report."""
+        findings, view_mask = self._encode(images, view_positions)
+        return [probabilities for probabilities, _ in self._finding_outputs(findings, view_mask)]
 
     def features(
         self, images: Image.Image | Sequence[Views], *, view_positions: Sequence[Sequence[str]] | None = None
     ) -> np.ndarray:
-        """What finds similar studies: float32 [studies, width], each of length 1, so that a product is a cosine.
+        """Features for the retrieval of similar studies: float32 [studies, width], each of length 1.
 
-        The tokens of the 14 findings side by side; of all that the model computes, they retrieve best (docs/LOG.md).
+        They are the concatenated finding tokens, which retrieve better than other features of the model (docs/LOG.md).
         """
-        inputs = self._inputs(images, view_positions, None)
-        with torch.inference_mode():
-            _, findings = self.model.encode_images(inputs["pixel_values"], inputs["view_indices"], inputs["view_mask"])
+        findings, _ = self._encode(images, view_positions)
         features = functional.normalize(findings.tokens.float().flatten(1), dim=1)
         return features.cpu().numpy()
 
     def image_features(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """What tells whether images are of the kind the model learned from: float32 [images, width].
+        """Features for the out-of-distribution check: float32 [images, width].
 
-        Mean and deviation of the encoder's patches, and the image in 16 x 16 pixels: of all that was tried they tell
-        best, and unlike `features` not from what the findings' training kept (docs/LOG.md).
+        Mean and standard deviation of the patch features, and the image in 16 x 16 pixels. They detect
+        out-of-distribution images better than all other features that were tried, `features` included (docs/LOG.md).
         """
         inputs = self._inputs([[image] for image in images], None, None)
         pixel_values = inputs["pixel_values"][inputs["view_mask"]]
@@ -212,8 +207,10 @@ class ReportGenerator:
         view_positions: Sequence[Sequence[str]] | None = None,
         indications: Sequence[str] | None = None,
     ) -> np.ndarray:
-        """How likely each study's report is to begin with each of the texts: natural logarithms, float32 [studies,
-        texts]. A text should end where a word does, and begin as reports do ("Findings: …")."""
+        """Log-probability that each study's report begins with each text: float32 [studies, texts].
+
+        A text should start like a report ("Findings: …") and end at the end of a word.
+        """
         inputs = self._inputs(images, view_positions, indications)
         token_ids = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
         with torch.inference_mode():
@@ -222,7 +219,7 @@ class ReportGenerator:
         return values.cpu().numpy()
 
     def heatmaps(self, report: StudyReport, images: Views) -> list[np.ndarray]:
-        """For each view, heat 0..1 of the 14 findings in the image's own pixels: [14, height, width]."""
+        """For each view, heat 0..1 of the 14 findings in the pixels of the image: [14, height, width]."""
         views = [images] if isinstance(images, Image.Image) else list(images)
         return heatmaps(report.attention_maps, [image.size for image in views], self.config.image.size)
 
@@ -235,8 +232,10 @@ class ReportGenerator:
         view_positions: Sequence[str] | None = None,
         indication: str = "",
     ) -> np.ndarray:
-        """Where each of a report's sentences comes from: float32 [sentences, views, rows, columns] over the patches,
-        each with the sum 1, or 0 where the sentence is not in the report. Takes one more run over the whole report."""
+        """Attention of each sentence of a report over the patches: float32 [sentences, views, rows, columns].
+
+        Each map sums to 1, or to 0 if the sentence is not in the report. Runs the model once over the whole report.
+        """
         inputs = self._inputs([images], None if view_positions is None else [view_positions], [indication])
         encoded = self.tokenizer(report, add_special_tokens=False, return_offsets_mapping=True)
         num_views = inputs["view_mask"].shape[1]
@@ -259,8 +258,16 @@ class ReportGenerator:
         inputs = batch_images(images, view_positions, indications, tokenizer=self.tokenizer, geometry=self.config.image)
         return {key: value.to(self.device) for key, value in inputs.items()}
 
-    def _seen(self, findings: FindingOutput, view_mask: Tensor) -> list[tuple[tuple[float, ...], np.ndarray]]:
-        """Probabilities and attention maps of each study, its absent views left out."""
+    def _encode(self, images, view_positions) -> tuple[FindingOutput, Tensor]:
+        inputs = self._inputs(images, view_positions, None)
+        with torch.inference_mode():
+            _, findings = self.model.encode_images(inputs["pixel_values"], inputs["view_indices"], inputs["view_mask"])
+        return findings, inputs["view_mask"]
+
+    def _finding_outputs(
+        self, findings: FindingOutput, view_mask: Tensor
+    ) -> list[tuple[tuple[float, ...], np.ndarray]]:
+        """Probabilities and attention maps of each study, without its padded views."""
         probabilities = (findings.logits.float() / self.calibration.temperature).sigmoid().tolist()
         grid = self.model.encoder.grid
         maps = findings.attention.float().unflatten(2, (view_mask.shape[1], *grid)).cpu().numpy()
@@ -274,19 +281,19 @@ class ReportGenerator:
             pieces[-1] += text.finish()
         return pieces
 
-    def _study_report(
-        self, written: GeneratedTokens, pieces: Sequence[str], seen: tuple[tuple[float, ...], np.ndarray]
-    ) -> StudyReport:
-        report = "".join(pieces)
-        sections = split_report(report)
-        probabilities, attention_maps = seen
-        return StudyReport(
-            report=report,
-            findings=sections.findings,
-            impression=sections.impression,
-            finding_probabilities=probabilities,
-            attention_maps=attention_maps,
-            tokens=tuple(pieces),
-            token_log_probabilities=tuple(written.log_probabilities),
-            is_truncated=written.is_truncated,
-        )
+
+def _study_report(
+    generated: GeneratedTokens, pieces: Sequence[str], probabilities: tuple[float, ...], attention_maps: np.ndarray
+) -> StudyReport:
+    report = "".join(pieces)
+    sections = split_report(report)
+    return StudyReport(
+        report=report,
+        findings=sections.findings,
+        impression=sections.impression,
+        finding_probabilities=probabilities,
+        attention_maps=attention_maps,
+        tokens=tuple(pieces),
+        token_log_probabilities=tuple(generated.log_probabilities),
+        is_truncated=generated.is_truncated,
+    )

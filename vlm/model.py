@@ -1,4 +1,4 @@
-"""The report model: views of a study in; finding logits, attention maps and a written report out.
+"""The report model: the views of a study in; finding logits, attention maps and a generated report out.
 
 pixel values -> patch features -> finding queries -> finding tokens, logits, attention maps
                               \\-> vision projector -> image tokens
@@ -23,7 +23,7 @@ from vlm.schema.findings import NUM_FINDINGS, VIEW_KINDS
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What the decoder reads before the text, and what the finding queries saw on the way."""
+    """What the decoder reads before the text, and the output of the finding queries."""
 
     embeds: Float[Tensor, "batch prefix width"]
     mask: Int[Tensor, "batch prefix"]
@@ -31,8 +31,18 @@ class Prefix:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixInputs:
+    """What every prefix needs, with images or without."""
+
+    view_indices: Int[Tensor, "batch views"]
+    view_mask: Bool[Tensor, "batch views"]
+    prompt_ids: Int[Tensor, "batch prompt"]
+    prompt_mask: Int[Tensor, "batch prompt"]
+
+
+@dataclass(frozen=True, slots=True)
 class ReportModelOutput:
-    """Sums rather than means, so that batches of unequal size can be weighted exactly by who adds them up."""
+    """The losses are sums, not means, so that the caller can weight batches of unequal size exactly."""
 
     report_loss_sum: Float[Tensor, ""]
     num_tokens: Int[Tensor, ""]
@@ -41,12 +51,12 @@ class ReportModelOutput:
     box_loss_sum: Float[Tensor, ""]
     num_box_targets: Int[Tensor, ""]
     finding_logits: Float[Tensor, "batch findings"] | None
-    """None where no image was looked at."""
+    """None if no image was encoded."""
     logits: Float[Tensor, "batch length vocabulary"] | None
 
 
 class ReportModel(nn.Module):
-    """Encoder, finding queries, projector and decoder of one configuration."""
+    """Encoder, finding queries, projectors and decoder of one configuration."""
 
     def __init__(self, config: ReportModelConfig):
         super().__init__()
@@ -61,14 +71,14 @@ class ReportModel(nn.Module):
             grid=self.encoder.grid, width=width, decoder_width=self.decoder.width, pool=config.pool
         )
         self.finding_projector = nn.Linear(width, self.decoder.width)
-        nn.init.zeros_(self.finding_projector.weight)  # as the vision projector's
+        nn.init.zeros_(self.finding_projector.weight)  # like the vision projector
         self.finding_presence = nn.Parameter(torch.randn(NUM_FINDINGS, self.decoder.width) * 0.1)
-        self.finding_places = FindingLocationEmbedding(grid=self.encoder.grid, decoder_width=self.decoder.width)
+        self.finding_locations = FindingLocationEmbedding(grid=self.encoder.grid, decoder_width=self.decoder.width)
         if config.lora is not None:
             self.adapt(config.lora)
 
     def adapt(self, lora: LoraSettings) -> None:
-        """Freezes the decoder, and the encoder unless it is to be trained, and puts adapters on them."""
+        """Add adapters to the decoder and the encoder; freeze the decoder, and the encoder unless it is trained."""
         self.config = replace(self.config, lora=lora)
         self.decoder.requires_grad_(False)
         self.encoder.requires_grad_(lora.train_encoder)
@@ -77,13 +87,13 @@ class ReportModel(nn.Module):
         if lora.encoder_projections:
             self.encoder.backbone = add_lora(self.encoder.backbone, lora, lora.encoder_projections)
 
-    def freeze_image_side(self) -> None:
-        """From now on only what lies behind the findings learns: projectors and decoder."""
+    def freeze_image_encoder(self) -> None:
+        """Train only the projectors and the decoder from now on."""
         for part in (self.encoder, self.view_embedding, self.finding_queries):
             part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "ReportModel":
-        """A frozen encoder stays in evaluation mode: no dropout in it, and no running statistics that move."""
+        """Set training mode; a frozen encoder stays in evaluation mode (no dropout, fixed running statistics)."""
         super().train(mode)
         if not any(parameter.requires_grad for parameter in self.encoder.parameters()):
             self.encoder.eval()
@@ -95,7 +105,7 @@ class ReportModel(nn.Module):
         view_indices: Int[Tensor, "batch views"],
         view_mask: Bool[Tensor, "batch views"],
     ) -> tuple[Float[Tensor, "batch views patches features"], FindingOutput]:
-        """Patch features of each view, and the findings. Absent views cost nothing and change nothing."""
+        """Patch features of each view, and the findings. Padded views are not computed and change nothing."""
         present = self.encoder(pixel_values[view_mask])
         patches = present.new_zeros(*view_mask.shape, *present.shape[1:])
         patches[view_mask] = present
@@ -111,41 +121,44 @@ class ReportModel(nn.Module):
         prompt_ids: Int[Tensor, "batch prompt"],
         prompt_mask: Int[Tensor, "batch prompt"],
     ) -> Prefix:
-        """The embeddings that stand before the text."""
+        """The embeddings that come before the text."""
         patches, findings = self.encode_images(pixel_values, view_indices, view_mask)
-        return Prefix(*self._seen(patches, findings, view_indices, view_mask, prompt_ids, prompt_mask), findings)
+        inputs = PrefixInputs(view_indices, view_mask, prompt_ids, prompt_mask)
+        return Prefix(*self._image_prefix(patches, findings, inputs), findings)
 
-    def _seen(self, patches, findings, view_indices, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
-        """Embeddings and mask of what was seen, and of the prompt.
+    def _image_prefix(self, patches: Tensor, findings: FindingOutput, inputs: PrefixInputs) -> tuple[Tensor, Tensor]:
+        """Embeddings and mask of a prefix from images.
 
-        The decoder is told outright what the classifier decided, p - (1 - p), and where each finding was looked at.
-        Its loss does not reach logits and attention by this way, so it can't bend what the findings' losses taught.
+        The decoder is conditioned on the classifier's output, p - (1 - p), and on each finding's attention. Both are
+        detached: the report loss has no gradient to logits and attention here, so it cannot change what the finding
+        losses have taught.
         """
         presence = (findings.logits.detach() / 2).tanh()
         finding_tokens = self._finding_tokens(
-            self.finding_projector(findings.tokens), presence, findings.attention.detach(), view_indices
+            self.finding_projector(findings.tokens), presence, findings.attention.detach(), inputs
         )
-        return self._join(self.vision_projector(patches), finding_tokens, view_mask, prompt_ids, prompt_mask)
+        return self._join(self.vision_projector(patches), finding_tokens, inputs)
 
-    def _told(self, presence, places, view_indices, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
-        """Embeddings and mask for a decoder that sees nothing and is told of the findings."""
-        image_tokens = self.vision_projector.without_images(*view_mask.shape)
-        finding_tokens = self._finding_tokens(self.finding_projector.bias, presence, places, view_indices)
-        return self._join(image_tokens, finding_tokens, view_mask, prompt_ids, prompt_mask)
+    def _label_prefix(self, presence: Tensor, locations: Tensor, inputs: PrefixInputs) -> tuple[Tensor, Tensor]:
+        """Embeddings and mask of a prefix from finding labels and boxes, without images."""
+        image_tokens = self.vision_projector.without_images(*inputs.view_mask.shape)
+        finding_tokens = self._finding_tokens(self.finding_projector.bias, presence, locations, inputs)
+        return self._join(image_tokens, finding_tokens, inputs)
 
-    def _finding_tokens(self, seen: Tensor, presence: Tensor, places: Tensor, view_indices: Tensor) -> Tensor:
-        """A finding's place counts as far as the finding is there."""
+    def _finding_tokens(self, tokens: Tensor, presence: Tensor, locations: Tensor, inputs: PrefixInputs) -> Tensor:
+        """Add presence and location; the location is weighted by the probability of the finding."""
         probability = (1 + presence[..., None]) / 2
-        place = probability * self.finding_places(places, view_indices)
-        return seen + presence[..., None] * self.finding_presence + place
+        location = probability * self.finding_locations(locations, inputs.view_indices)
+        return tokens + presence[..., None] * self.finding_presence + location
 
-    def _join(self, image_tokens, finding_tokens, view_mask, prompt_ids, prompt_mask) -> tuple[Tensor, Tensor]:
+    def _join(self, image_tokens: Tensor, finding_tokens: Tensor, inputs: PrefixInputs) -> tuple[Tensor, Tensor]:
+        view_mask, prompt_mask = inputs.view_mask, inputs.prompt_mask
         embeds = [image_tokens.flatten(1, 2)]
         mask = [view_mask[:, :, None].expand(-1, -1, image_tokens.shape[2]).flatten(1, 2).to(prompt_mask.dtype)]
         if self.config.use_finding_tokens:
             embeds.append(finding_tokens)
             mask.append(prompt_mask.new_ones(len(view_mask), NUM_FINDINGS))
-        prompt = self.decoder.embed(prompt_ids)
+        prompt = self.decoder.embed(inputs.prompt_ids)
         embeds = torch.cat([*[part.to(prompt.dtype) for part in embeds], prompt], dim=1)
         return embeds, torch.cat([*mask, prompt_mask], dim=1)
 
@@ -164,34 +177,33 @@ class ReportModel(nn.Module):
         finding_mask: Bool[Tensor, "batch findings"],
         box_targets: Float[Tensor, "batch findings boxed_patches"] | None = None,
     ) -> ReportModelOutput:
-        """Losses of a batch: cross-entropy over `input_ids` after the first, and over the findings that are labelled.
+        """Losses of a batch: cross-entropy over `input_ids` after the first, and over the labeled findings.
 
-        `input_ids` begins with the start token; where `attention_mask` is 0 nothing is learned, so a study without a
-        report trains the findings alone. Where no study of the batch has one the decoder does not run.
+        `input_ids` begins with the start token. Positions with `attention_mask` 0 have no loss, so a study without a
+        report trains only the findings. If no study of the batch has a report, the decoder does not run.
 
-        `box_targets` says where a finding lies, as a distribution over the patches of all views; of a finding
-        without a box
-        it is 0. The attention of the finding learns to be that distribution.
+        `box_targets` is the location of each finding: a distribution over the patches of all views, 0 for a finding
+        without a box. The attention of a finding is trained to match it.
 
-        With `finding_condition` (-1 absent to 1 present) no image is looked at: the decoder is told of the findings,
-        and
-        by `box_targets` of their places, instead of what the finding queries would see. The report's loss is the
-        only one.
+        With `finding_condition` (-1 absent to 1 present) no image is encoded: the decoder is conditioned on these
+        findings and on the locations in `box_targets` instead of the output of the finding queries. Only the report
+        has a loss then.
         """
+        inputs = PrefixInputs(view_indices, view_mask, prompt_ids, prompt_mask)
         if finding_condition is not None:
             if box_targets is None:
                 num_patches = view_mask.shape[1] * self.encoder.grid[0] * self.encoder.grid[1]
                 box_targets = finding_condition.new_zeros(*finding_condition.shape, num_patches)
-            prefix = self._told(finding_condition, box_targets, view_indices, view_mask, prompt_ids, prompt_mask)
+            prefix = self._label_prefix(finding_condition, box_targets, inputs)
             report_loss, num_tokens, logits = self._report_loss(prefix, input_ids, attention_mask)
-            none = torch.zeros_like(report_loss)
+            zero = torch.zeros_like(report_loss)
             return ReportModelOutput(
                 report_loss_sum=report_loss,
                 num_tokens=num_tokens,
-                finding_loss_sum=none,
-                num_labels=none.long(),
-                box_loss_sum=none,
-                num_box_targets=none.long(),
+                finding_loss_sum=zero,
+                num_labels=zero.long(),
+                box_loss_sum=zero,
+                num_box_targets=zero.long(),
                 finding_logits=None,
                 logits=logits,
             )
@@ -202,7 +214,7 @@ class ReportModel(nn.Module):
         box_loss, num_box_targets = _box_loss(findings.attention, box_targets)
         report_loss, num_tokens, logits = losses.new_zeros(()), attention_mask[:, 1:].sum(), None
         if num_tokens:
-            prefix = self._seen(patches, findings, view_indices, view_mask, prompt_ids, prompt_mask)
+            prefix = self._image_prefix(patches, findings, inputs)
             report_loss, num_tokens, logits = self._report_loss(prefix, input_ids, attention_mask)
         return ReportModelOutput(
             report_loss_sum=report_loss,
@@ -215,7 +227,9 @@ class ReportModel(nn.Module):
             logits=logits,
         )
 
-    def _report_loss(self, prefix: tuple[Tensor, Tensor], input_ids, attention_mask) -> tuple[Tensor, Tensor, Tensor]:
+    def _report_loss(
+        self, prefix: tuple[Tensor, Tensor], input_ids: Tensor, attention_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Sum of the cross-entropies, number of tokens, logits."""
         embeds, mask = prefix
         logits, _ = self.decoder(
@@ -229,16 +243,16 @@ class ReportModel(nn.Module):
         return loss, target_mask.sum(), logits
 
     def num_parameters(self) -> tuple[int, int]:
-        """All parameters, and those that are trained."""
+        """The number of all parameters, and of those that are trained."""
         trained = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
         return sum(parameter.numel() for parameter in self.parameters()), trained
 
 
 def _box_loss(attention: Tensor, box_targets: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Kullback-Leibler divergence of the attention from the boxes, summed over the findings that have one."""
+    """Kullback-Leibler divergence of the attention from the boxes, summed over the findings that have a box."""
     if box_targets is None or not box_targets.any():
         return attention.new_zeros(()), torch.zeros((), dtype=torch.long, device=attention.device)
     has_box = box_targets.any(dim=-1)
-    place = box_targets[has_box]
+    target = box_targets[has_box]
     log_attention = attention[has_box].float().clamp(min=1e-6).log()
-    return (torch.special.xlogy(place, place) - place * log_attention).sum(), has_box.sum()
+    return (torch.special.xlogy(target, target) - target * log_attention).sum(), has_box.sum()

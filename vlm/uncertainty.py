@@ -1,15 +1,13 @@
-"""How far an image lies from those a model was trained on: features of images in, a distance out, and a limit.
+"""How far an output of the model can be trusted: calibrated probabilities, and the out-of-distribution check.
 
-Probabilistic PCA (Tipping and Bishop 1999): standardised features are taken as normally distributed, with a variance
-of its own along each of the leading directions and one along all others. The distance is Mahalanobis's under that, so
-it grows with what is unusual among training images and with what none of them has. The limit is a quantile of the
-distances of validation images. The features are those of `ReportGenerator.image_features`; docs/LOG.md has what
-they find, and what others do not.
+Calibration turns logits into probabilities by temperature scaling, p = sigmoid(logit / T) (Guo et al. 2017, "On
+Calibration of Modern Neural Networks"), and into decisions by one threshold per finding. `train.loop.validation`
+chooses both on validation studies.
 
-From logits to probabilities that mean what they say, and to a yes or no for each finding.
-
-Temperature scaling, p = sigmoid(logit / T) (Guo et al. 2017, "On Calibration of Modern Neural Networks"), and one
-threshold a finding. Both are chosen on validation studies by `train.loop.validation`.
+The out-of-distribution check is probabilistic PCA (Tipping and Bishop 1999) of `ReportGenerator.image_features`.
+Standardized features are modeled as normally distributed, with a variance for each of the leading directions and one
+for all other directions. An image is flagged if its Mahalanobis distance under this model is above a quantile of the
+distances of validation images. docs/LOG.md compares it with other methods.
 """
 
 from collections.abc import Sequence
@@ -26,15 +24,15 @@ from vlm.schema.strict_json import formerly, read_json, to_json
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """What turns finding logits into probabilities and decisions."""
+    """Temperature and thresholds for the finding logits."""
 
     temperature: float = 1.0
     thresholds: tuple[float, ...] = (0.5,) * NUM_FINDINGS
-    """A finding is called present from this probability on."""
+    """A finding is predicted positive from this probability on."""
     num_studies: int = 0
-    """Validation studies it was chosen on; 0: it was not chosen, the probabilities are not calibrated."""
+    """Number of validation studies used; 0: not calibrated."""
     num_labelled: tuple[int, ...] = ()
-    """Of these, the studies of which each finding was known; empty where nobody counted."""
+    """Number of these studies with a label of each finding; empty if they were not counted."""
 
     def __post_init__(self):
         if self.temperature <= 0:
@@ -50,12 +48,11 @@ class Calibration:
 
     @property
     def is_known(self) -> tuple[bool, ...]:
-        """Whether the data told anything of each finding; else its probability means nothing."""
+        """Whether the data had labels of each finding; without labels its probability has no meaning."""
         return tuple(number > 0 for number in self.num_labelled) or (True,) * NUM_FINDINGS
 
     def expected_errors(self, probabilities: Sequence[float]) -> float:
-        """How many of the calls (present or not, by threshold) of the known findings are wrong on average, where the
-        probabilities of a study are right."""
+        """Expected number of wrong predictions of a study among the known findings, if its probabilities are right."""
         rows = zip(probabilities, self.thresholds, self.is_known, strict=True)
         return sum(
             1 - probability if probability >= threshold else probability
@@ -67,14 +64,14 @@ class Calibration:
 SETTINGS, TENSORS = "ood.json", "ood.safetensors"
 """Files of the out-of-distribution check in a checkpoint folder."""
 OLD_SETTINGS, OLD_TENSORS = "familiarity.json", "familiarity.safetensors"
-"""Their names before version 0.2.0; still read."""
+"""Their names before version 0.2.0; they are still read."""
 TENSOR_NAMES = ("mean", "scale", "directions", "variances")
 NUM_DIRECTIONS = 32
 QUANTILE = 0.99
 SMALLEST_SCALE = 0.05
-"""Of the median deviation: features that hardly move in training would else count for everything."""
+"""Lower limit of a feature's scale, as a fraction of the median scale: else nearly constant features would dominate."""
 MIN_IMAGES = 20
-"""Fewer of either split tell nothing about what is usual."""
+"""Minimum number of training images, and of validation images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,9 +79,9 @@ class OodSettings:
     """The content of `ood.json`."""
 
     rest_variance: float
-    """Along each of the directions that are not stored."""
+    """Variance along each direction that is not stored."""
     limit: float
-    """An image whose distance lies above is unlike those the model was trained on."""
+    """An image with a larger distance is out of distribution."""
     num_training_images: int = field(metadata=formerly("num_training_pictures"))
     num_validation_images: int = field(metadata=formerly("num_validation_pictures"))
 
@@ -96,8 +93,8 @@ class OodSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OodDetector:
-    """What images a model knows: `mean` and `scale` [width] of the features, `directions` [number, width] of the
-    standardised ones and their `variances` [number]."""
+    """The distribution of training images: `mean` and `scale` [width] of the features; `directions` [number, width]
+    of the standardized features, and their `variances` [number]."""
 
     settings: OodSettings
     mean: np.ndarray
@@ -116,10 +113,10 @@ class OodDetector:
             raise ValueError("scale and variances must be above 0")
 
     def distances(self, features: np.ndarray) -> np.ndarray:
-        """Of each image, in multiples of the limit: above 1 it is unlike the training images.
+        """The distance of each image in multiples of the limit: above 1 it is out of distribution.
 
         Raises:
-            ValueError: the features are of another width.
+            ValueError: the features have another width.
         """
         if features.shape[1:] != self.mean.shape:
             raise ValueError(f"features are {features.shape} but those of training images have {len(self.mean)}")
@@ -131,21 +128,21 @@ class OodDetector:
 
 
 def fit_detector(training: np.ndarray, validation: np.ndarray) -> OodDetector:
-    """From the features [images, width] of training images, with the limit from validation images.
+    """Fit the distribution to features [images, width] of training images, and the limit to validation images.
 
     Raises:
-        ValueError: a split has fewer than MIN_IMAGES, or its images are all alike.
+        ValueError: a split has fewer than MIN_IMAGES, or the training images are all the same to the model.
     """
     for split, features in (("training", training), ("validation", validation)):
         if len(features) < MIN_IMAGES:
-            raise ValueError(f"{len(features)} {split} images are too few to tell what is usual; {MIN_IMAGES} do")
+            raise ValueError(f"the OOD check needs at least {MIN_IMAGES} {split} images, found {len(features)}")
     mean, scale = training.mean(axis=0, dtype=np.float64), training.std(axis=0, dtype=np.float64)
     scale = np.maximum(scale, SMALLEST_SCALE * np.median(scale))
     if not (scale > 0).all():
-        raise ValueError("the training images are all alike to the model; nothing can be told from them")
+        raise ValueError("the training images are all the same to the model")
     _, lengths, directions = np.linalg.svd((training - mean) / scale, full_matrices=False)
     variances = lengths**2 / (len(training) - 1)
-    # Half of the directions at most, so that the others have something to vary by.
+    # At most half of the directions, so that some variance is left for the others.
     number = min(NUM_DIRECTIONS, len(variances) // 2)
     unscaled = OodDetector(
         settings=OodSettings(
@@ -164,7 +161,7 @@ def fit_detector(training: np.ndarray, validation: np.ndarray) -> OodDetector:
 
 
 def save_ood_detector(folder: Path, ood_detector: OodDetector) -> None:
-    """Writes both files into the checkpoint folder; the settings last, by which it is known to be whole."""
+    """Write both files into the checkpoint folder; the settings come last, because they mark the pair as complete."""
     (folder / SETTINGS).unlink(missing_ok=True)
     tensors = {name: np.ascontiguousarray(getattr(ood_detector, name), dtype=np.float32) for name in TENSOR_NAMES}
     save_file(tensors, folder / TENSORS)
@@ -172,7 +169,7 @@ def save_ood_detector(folder: Path, ood_detector: OodDetector) -> None:
 
 
 def load_ood_detector(folder: Path) -> OodDetector | None:
-    """What `save_ood_detector` wrote; None where the checkpoint has none.
+    """Read the detector of a checkpoint folder; None if it has none.
 
     Raises:
         ValueError: a file is missing or damaged; names it.
@@ -183,10 +180,11 @@ def load_ood_detector(folder: Path) -> OodDetector | None:
         return None
     settings_path, path = found[0]
     settings = read_json(settings_path, OodSettings)
-    mend = f"run python -m train.fit_ood --checkpoint {folder} again"
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in TENSOR_NAMES}
         return OodDetector(settings=settings, **tensors)
     except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is missing or damaged ({error}); {mend}") from error
+        raise ValueError(
+            f"{path} is missing or damaged ({error}); run python -m train.fit_ood --checkpoint {folder} again"
+        ) from error

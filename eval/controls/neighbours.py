@@ -24,7 +24,7 @@ from eval.controls.control import NEAREST
 from eval.predictions.prediction import Prediction, write_lines
 from eval.predictions.run import progress, start_processes
 from eval.retrieval.index import FeatureIndex, feature_origin, index_studies, nearest
-from vlm.checkpoint.store import SHIPPED, checkpoint_hash, told
+from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
 from vlm.generator import ReportGenerator
 from vlm.schema.report_format import compose_report, split_report
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None):
     config = tyro.cli(NeighboursConfig, args=argv, description=__doc__)
     processes = start_processes()
     console = Console(quiet=not processes.is_main_process)
-    console.print(told(config.checkpoint), highlight=False, soft_wrap=True)
+    console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
     splits = load_studies(config.dataset)
     for split in ("train", config.split):
         if split not in splits or not len(splits[split]):

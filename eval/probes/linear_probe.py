@@ -33,7 +33,7 @@ from eval.metrics.probabilities import ranking_scores
 from eval.predictions.generate import UNREADABLE
 from eval.predictions.run import Track, progress
 from eval.probes.prompts import check_statements, which_stated
-from vlm.checkpoint.store import SHIPPED, checkpoint_hash, told
+from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
 from vlm.generator import ReportGenerator
 from vlm.schema.report_format import compose_report
 
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parses, learns the probe, judges it, tells."""
     config = tyro.cli(ProbeConfig, args=argv, description=__doc__)
     console = Console()
-    console.print(told(config.checkpoint), highlight=False, soft_wrap=True)
+    console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
     datasets.disable_progress_bars()
     generator = ReportGenerator.from_pretrained(config.checkpoint)
     with progress(console) as track:

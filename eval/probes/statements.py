@@ -34,7 +34,7 @@ from eval.predictions.generate import UNREADABLE
 from eval.predictions.prediction import Rejection
 from eval.predictions.run import Track, progress
 from eval.probes.prompts import LeadIn, check_statements, lead_ins, which_stated
-from vlm.checkpoint.store import SHIPPED, checkpoint_hash, told
+from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
 from vlm.generator import ReportGenerator
 from vlm.schema.report_format import compose_report
 
@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parses, asks the model, tells."""
     config = tyro.cli(StatementsConfig, args=argv, description=__doc__)
     console = Console()
-    console.print(told(config.checkpoint), highlight=False, soft_wrap=True)
+    console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
     datasets.disable_progress_bars()
     generator = ReportGenerator.from_pretrained(config.checkpoint)
     with progress(console) as track:

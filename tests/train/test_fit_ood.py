@@ -67,7 +67,7 @@ def test_it_is_the_same_when_read_back(features, tmp_path):
 
 @pytest.mark.parametrize(
     ("num_training", "num_validation", "problem"),
-    [(19, 40, "19 training images are too few"), (40, 0, "0 validation images are too few")],
+    [(19, 40, "needs at least 20 training images, found 19"), (40, 0, "needs at least 20 validation images, found 0")],
 )
 def test_too_few_images_tell_nothing(features, num_training, num_validation, problem):
     with pytest.raises(ValueError, match=problem):
@@ -75,7 +75,7 @@ def test_too_few_images_tell_nothing(features, num_training, num_validation, pro
 
 
 def test_images_all_alike_tell_nothing():
-    with pytest.raises(ValueError, match="all alike"):
+    with pytest.raises(ValueError, match="all the same to the model"):
         fit_detector(np.ones((30, 5)), np.ones((30, 5)))
 
 
@@ -107,7 +107,7 @@ def test_the_program_measures_a_checkpoint_and_the_generator_has_it(tiny_checkpo
     folder = tmp_path / "checkpoint"
     shutil.copytree(tiny_checkpoint, folder)
     assert ReportGenerator.from_pretrained(folder).ood_detector is None
-    with pytest.raises(ValueError, match="validation images are too few to tell what is usual"):
+    with pytest.raises(ValueError, match="OOD check needs at least 20 validation images, found 6"):
         main(["--checkpoint", str(folder), "--dataset", str(small_dataset)])
     studies = load_studies(small_dataset)
     studies["validation"] = studies["train"]

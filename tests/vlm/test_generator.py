@@ -124,11 +124,10 @@ def test_view_positions_and_indication_count(generator, images):
     assert asked.token_log_probabilities != plain.token_log_probabilities
 
 
-@pytest.mark.parametrize("options", [SHORT, GenerationOptions(max_new_tokens=12, do_sample=True, seed=4)])
-def test_the_last_of_the_stream_is_what_generate_gives(options, generator, images):
+def test_the_last_of_the_stream_is_what_generate_gives(generator, images):
     views, positions = images[:2], ["PA", "LATERAL"]
-    stream = list(generator.stream(views, view_positions=positions, indication="cough", options=options))
-    [report] = generator.generate([views], view_positions=[positions], indications=["cough"], options=options)
+    stream = list(generator.stream(views, view_positions=positions, indication="cough", options=SHORT))
+    [report] = generator.generate([views], view_positions=[positions], indications=["cough"], options=SHORT)
     assert_same(stream[-1], report)
     assert stream[0].report == "" and stream[0].finding_probabilities == pytest.approx(report.finding_probabilities)
     assert len(stream) == 13

@@ -205,7 +205,7 @@ def test_without_finding_tokens_the_decoder_is_not_told_the_findings(build_model
 
 def test_a_frozen_image_side_does_not_learn(build_model, study_batch):
     model = build_model()
-    model.freeze_image_side()
+    model.freeze_image_encoder()
     model.train()
     assert not model.encoder.training and model.decoder.training
     output = model(**study_batch())
@@ -215,7 +215,7 @@ def test_a_frozen_image_side_does_not_learn(build_model, study_batch):
         "vision_projector",
         "finding_projector",
         "finding_presence",
-        "finding_places",
+        "finding_locations",
     }
 
 

@@ -302,7 +302,7 @@ class Trainer:
         plan = self._plan(epoch)[self.position.epoch_step :]
         self._enter(epoch)
         if self._is_frozen(epoch):
-            self.trainee.model.freeze_image_side()
+            self.trainee.model.freeze_image_encoder()
         self.model.train()
         loader = iter(self._loader([batch for step in plan for batch in step]))
         for step in plan:

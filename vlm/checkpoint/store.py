@@ -1,20 +1,19 @@
-"""The checkpoint folder: written whole or not at all, read back strictly, safetensors only.
+"""The checkpoint folder: written atomically, read strictly, safetensors only.
 
-    config.json                what to build, how an image becomes pixel values
-    model.safetensors          all weights that are in no base
-    adapter/, encoder_adapter/ LoRA, in peft's own format
-    tokenizer.json, …          as transformers writes them
+    config.json                the architecture and the image geometry
+    model.safetensors          all weights that are not in a base
+    adapter/, encoder_adapter/ LoRA, in peft's format
+    tokenizer.json, …          in transformers' format
     calibration.json           temperature and thresholds
-    ood.*                      what images it knows, where training could tell
-    training_data.json         what it learned from (vlm.checkpoint.provenance)
+    ood.*                      the out-of-distribution check, if there were enough images to fit it
+    training_data.json         the data it was trained on (vlm.checkpoint.provenance)
 
-A base that LoRA keeps frozen is named in `config.json`, not copied; `merge_checkpoint` writes a folder that stands
-alone.
+A base that LoRA keeps frozen is named in `config.json`, not copied; `merge_checkpoint` writes a folder that needs no
+base.
 
-The checkpoint that ships with the project, by a name that means the same on every machine.
-
-Whatever reads with a model reads with this one where no other is named; and `--checkpoint cxrscribe-tiny`,
-`--init-from cxrscribe-tiny` name it. A folder of that name is written with a path: `./cxrscribe-tiny`.
+The project ships one checkpoint, `cxrscribe-tiny`. It is the default of every program that needs a model, and
+`--checkpoint cxrscribe-tiny` and `--init-from cxrscribe-tiny` name it. A local folder with this name needs a path:
+`./cxrscribe-tiny`.
 """
 
 import hashlib
@@ -35,6 +34,7 @@ from vlm.checkpoint.provenance import PROVENANCE_FILE
 from vlm.config import ReportModelConfig
 from vlm.inputs.tokenizer import load_tokenizer
 from vlm.model import ReportModel
+from vlm.schema.atomic import atomic_folder
 from vlm.schema.strict_json import read_json, to_json
 from vlm.uncertainty import Calibration, OodDetector, load_ood_detector, save_ood_detector
 
@@ -43,22 +43,22 @@ SHIPPED_CHECKPOINT = Path(__file__).parents[1] / "weights" / "tiny"
 
 
 def shipped_checkpoint() -> Path:
-    """Its folder.
+    """The folder of the shipped checkpoint.
 
     Raises:
-        ValueError: it is not there, as in a copy of the code without its weights.
+        ValueError: it is missing, as in a copy of the code without the weights.
     """
     if not (SHIPPED_CHECKPOINT / "config.json").is_file():
         raise ValueError(
-            f"{SHIPPED}, the checkpoint that ships with the project, is not in {SHIPPED_CHECKPOINT}; "
-            "fetch the project again with its weights, or name a checkpoint folder of your own"
+            f"{SHIPPED}, the shipped checkpoint, is not in {SHIPPED_CHECKPOINT}; "
+            "download the project again with its weights, or name another checkpoint folder"
         )
     return SHIPPED_CHECKPOINT
 
 
-def told(name: str | Path) -> str:
-    """The line by which a program says which model it reads with."""
-    return f"Model: {name}" + (", which ships with the project" if name == SHIPPED else "")
+def model_line(name: str | Path) -> str:
+    """The line in which a program reports its model."""
+    return f"Model: {name}" + (", the shipped checkpoint" if name == SHIPPED else "")
 
 
 WEIGHTS = "model.safetensors"
@@ -68,12 +68,14 @@ IDENTITY_FILES = (
     *("vocab.json", "merges.txt"),
     *("adapter/*.json", "adapter/*.safetensors", "encoder_adapter/*.json", "encoder_adapter/*.safetensors"),
 )
-"""Files that decide what a checkpoint writes, as patterns below its folder."""
+"""Files that decide the output of a checkpoint, as patterns below its folder."""
+OLD_TENSOR_NAMES = {"finding_places.": "finding_locations."}
+"""Prefixes of tensor names before version 0.2.0 -> their names now; weights with the old names are still read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """A report model with all that belongs to it."""
+    """A report model with its tokenizer, calibration and out-of-distribution check."""
 
     model: ReportModel
     tokenizer: PreTrainedTokenizerBase
@@ -82,31 +84,28 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Writes the folder beside its place and then puts it there, so that a killed run leaves no half of one.
+    """Write the folder atomically.
 
-    A base that LoRA does not keep frozen was trained, so it is saved whole and no longer named.
+    A base that LoRA does not keep frozen was trained, so its weights are saved and it is no longer named.
     """
     model = checkpoint.model
     config = _without_trained_bases(model.config)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / "config.json").write_text(to_json(config), encoding="utf-8")
-    (partial / "calibration.json").write_text(to_json(checkpoint.calibration), encoding="utf-8")
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _own_tensors(model, config).items()}
-    save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
-    for name, (parent, attribute) in _adapters(model).items():
-        # "auto" would ask the hub about the base.
-        getattr(parent, attribute).save_pretrained(str(partial / name), save_embedding_layers=False)
-        (partial / name / "README.md").unlink(missing_ok=True)
-    checkpoint.tokenizer.save_pretrained(str(partial))
-    if checkpoint.ood_detector is not None:
-        save_ood_detector(partial, checkpoint.ood_detector)
-    _replace_folder(partial, folder)
+    with atomic_folder(folder) as partial:
+        (partial / "config.json").write_text(to_json(config), encoding="utf-8")
+        (partial / "calibration.json").write_text(to_json(checkpoint.calibration), encoding="utf-8")
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _own_tensors(model, config).items()}
+        save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
+        for name, (parent, attribute) in _adapters(model).items():
+            # "auto" would ask the hub about the base.
+            getattr(parent, attribute).save_pretrained(str(partial / name), save_embedding_layers=False)
+            (partial / name / "README.md").unlink(missing_ok=True)
+        checkpoint.tokenizer.save_pretrained(str(partial))
+        if checkpoint.ood_detector is not None:
+            save_ood_detector(partial, checkpoint.ood_detector)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """The model, tokenizer and calibration of a folder that `save_checkpoint` wrote, or of the best of a run.
+    """Load a checkpoint folder, or the best checkpoint of a run.
 
     Raises:
         ValueError: the folder, a file, a key or a tensor is missing, unknown or of the wrong shape; names it.
@@ -131,10 +130,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def fetch_checkpoint(name: str | Path, *, revision: str | None = None) -> Path:
-    """The folder of that name, the one that ships with the project, or the files of the hub repository of that name.
+    """The folder of a checkpoint: the shipped one, a local folder, or a downloaded hub repository.
 
     Raises:
-        ValueError: there is none of them.
+        ValueError: there is none with this name.
     """
     if name == SHIPPED:
         return shipped_checkpoint()
@@ -149,10 +148,10 @@ def fetch_checkpoint(name: str | Path, *, revision: str | None = None) -> Path:
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """The folder itself, or best/ in it where it is the output folder of a run.
+    """The folder itself, or best/ in it if it is the output folder of a run.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: there is no checkpoint in it.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; give the checkpoint folder that train/finetune.py wrote")
@@ -161,14 +160,14 @@ def find_checkpoint(folder: Path) -> Path:
     if (folder / "best").is_dir():
         return folder / "best"
     raise ValueError(
-        f"{folder} holds no checkpoint, neither config.json nor best/; a run has one after its first validation"
+        f"{folder} has no checkpoint: no config.json and no best/; a run has one after its first validation"
     )
 
 
 def checkpoint_hash(name: str) -> str:
-    """Identify all files that decide what a checkpoint writes, in 16 hex digits; a hub id stays as it is.
+    """Hash of all files that decide the output of a checkpoint, 16 hex digits; a hub id is returned unchanged.
 
-    Only IDENTITY_FILES count: what other files lie in the folder (an index, a training log) changes nothing.
+    Only IDENTITY_FILES count; other files in the folder (an index, a training log) do not change the hash.
     """
     if name != SHIPPED and not Path(name).is_dir():
         return name
@@ -182,7 +181,7 @@ def checkpoint_hash(name: str) -> str:
 
 
 def merge_checkpoint(folder: Path, output: Path) -> None:
-    """Writes a checkpoint equal to `folder` that needs no base and no adapter.
+    """Write a checkpoint with the outputs of `folder` that needs no base and no adapter.
 
     Raises:
         ValueError: as `load_checkpoint`, or `output` exists.
@@ -199,22 +198,22 @@ def merge_checkpoint(folder: Path, output: Path) -> None:
 
 
 def merge_adapters(model: ReportModel) -> None:
-    """Adds each adapter to the weights it adapts; the model then has no LoRA and needs no base."""
+    """Add each adapter to the weights it adapts; after this the model has no LoRA and needs no base."""
     for parent, attribute in _adapters(model).values():
         setattr(parent, attribute, getattr(parent, attribute).merge_and_unload())
     model.config = _without_trained_bases(replace(model.config, lora=None))
 
 
 def _adapters(model: ReportModel) -> dict[str, tuple[nn.Module, str]]:
-    """Where the model has LoRA, by the name of its folder: the parent module and the attribute that is adapted."""
-    places = {"adapter": (model.decoder, "language_model"), "encoder_adapter": (model.encoder, "backbone")}
-    return {name: place for name, place in places.items() if isinstance(getattr(*place, None), PeftModel)}
+    """The parts of the model with LoRA: folder name -> parent module and attribute that is adapted."""
+    parts = {"adapter": (model.decoder, "language_model"), "encoder_adapter": (model.encoder, "backbone")}
+    return {name: part for name, part in parts.items() if isinstance(getattr(*part, None), PeftModel)}
 
 
 def _own_tensors(model: ReportModel, config: ReportModelConfig) -> dict[str, Tensor]:
-    """The tensors that `model.safetensors` holds, by the names they would have without LoRA.
+    """The tensors of `model.safetensors`, with the names they have without LoRA.
 
-    All but adapters and named bases; a tensor under two names (GPT-2's tied read-out) once.
+    These are all but adapters and named bases; a tensor with two names (GPT-2's tied output layer) is saved once.
     """
     bases = {"encoder.backbone.": config.encoder.base, "decoder.language_model.": config.decoder.base}
     elsewhere = tuple(prefix for prefix, base in bases.items() if base is not None)
@@ -236,7 +235,7 @@ def _without_trained_bases(config: ReportModelConfig) -> ReportModelConfig:
 
 
 def _read_tensors(path: Path, targets: dict[str, Tensor]) -> None:
-    """Fills the targets from a safetensors file that holds them all and nothing else."""
+    """Fill the targets from a safetensors file that has exactly these tensors."""
     if not path.is_file():
         raise ValueError(f"{path} is missing; the checkpoint is incomplete")
     try:
@@ -244,27 +243,24 @@ def _read_tensors(path: Path, targets: dict[str, Tensor]) -> None:
     except SafetensorError as error:
         raise ValueError(f"{path} cannot be read ({error}); it may be half-written") from error
     with file:
-        names = set(file.keys())
-        missing, unknown = sorted(targets.keys() - names), sorted(names - targets.keys())
+        names = file.keys()
+        saved_names = {_current_name(name): name for name in names}
+        missing, unknown = sorted(targets.keys() - saved_names), sorted(saved_names.keys() - targets.keys())
         if missing or unknown:
-            problem = (
-                f"lacks {missing[0]!r}" if missing else f"holds {unknown[0]!r}, which config.json has no place for"
-            )
+            problem = f"lacks {missing[0]!r}" if missing else f"holds {unknown[0]!r}, which config.json does not have"
             raise ValueError(
                 f"{path} {problem} ({len(missing)} missing, {len(unknown)} unknown); it belongs to another model"
             )
         for name, target in targets.items():
-            shape = tuple(file.get_slice(name).get_shape())
+            shape = tuple(file.get_slice(saved_names[name]).get_shape())
             if shape != tuple(target.shape):
-                raise ValueError(f"{path}: {name!r} has shape {shape} but config.json asks for {tuple(target.shape)}")
+                raise ValueError(f"{path}: {name!r} has shape {shape} but config.json needs {tuple(target.shape)}")
             with torch.no_grad():
-                target.copy_(file.get_tensor(name))
+                target.copy_(file.get_tensor(saved_names[name]))
 
 
-def _replace_folder(partial: Path, folder: Path) -> None:
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+def _current_name(name: str) -> str:
+    for old, new in OLD_TENSOR_NAMES.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name

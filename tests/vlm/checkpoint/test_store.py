@@ -114,7 +114,7 @@ def test_a_frozen_base_is_named_and_not_copied(build_model, bases, tiny_tokenize
 
 def test_a_base_that_was_trained_is_saved_whole_and_not_named(build_model, bases, tiny_tokenizer, tmp_path):
     model = trained(build_model(**bases))
-    model.freeze_image_side()  # the second stage of training: the encoder was trained in the first
+    model.freeze_image_encoder()  # the second stage of training: the encoder was trained in the first
     save(tmp_path / "whole", model, tiny_tokenizer)
     config = json.loads((tmp_path / "whole/config.json").read_text())
     assert config["encoder"]["base"] is None and config["decoder"]["base"] is None
@@ -203,7 +203,7 @@ def cut(path):
     "damage, message",
     [
         (lambda folder: shutil.rmtree(folder), "is not a folder; give the checkpoint folder"),
-        (lambda folder: (folder / "config.json").unlink(), "holds no checkpoint, neither config.json nor best/"),
+        (lambda folder: (folder / "config.json").unlink(), "has no checkpoint: no config.json and no best/"),
         (lambda folder: (folder / "calibration.json").unlink(), "calibration.json is missing"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
         (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
@@ -211,7 +211,7 @@ def cut(path):
         (lambda folder: cut(folder / "model.safetensors"), r"model.safetensors cannot be read .*half-written"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b""), "model.safetensors cannot be read"),
         (drop_tensor, r"model.safetensors lacks 'finding_queries.finding_bias' \(1 missing, 0 unknown\)"),
-        (add_tensor, r"model.safetensors holds 'surplus', which config.json has no place for"),
+        (add_tensor, r"model.safetensors holds 'surplus', which config.json does not have"),
         (
             lambda folder: edit(folder / "config.json", lambda config: config.update(pol=1)),
             r"config.json: unknown key 'pol'; did you mean 'pool'\?",
@@ -231,7 +231,7 @@ def cut(path):
                 folder / "config.json", lambda config: config["decoder"]["architecture"].update(n_positions=95)
             ),
             r"model.safetensors: 'decoder.language_model.transformer.wpe.weight' has shape \(96, 16\) but config.json "
-            r"asks for \(95, 16\)",
+            r"needs \(95, 16\)",
         ),
         (
             lambda folder: edit(folder / "calibration.json", lambda values: values.update(temperature=0)),

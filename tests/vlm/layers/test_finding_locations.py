@@ -32,7 +32,7 @@ def test_where_a_finding_was_looked_at_reaches_the_decoder_and_no_gradient_comes
     model, batch = build_model(), study_batch(only=[1])
     before = model(**batch)
     with torch.no_grad():
-        model.finding_places.columns[:, 0] += torch.randn(model.decoder.width)
+        model.finding_locations.columns[:, 0] += torch.randn(model.decoder.width)
     after = model(**batch)
     assert (before.logits - after.logits).abs().max() > 1e-3
     after.report_loss_sum.backward()
@@ -42,7 +42,7 @@ def test_where_a_finding_was_looked_at_reaches_the_decoder_and_no_gradient_comes
     torch.nn.init.zeros_(model.vision_projector.project[0].weight)
     model(**batch).report_loss_sum.backward()
     assert model.finding_queries.key.weight.grad.abs().max() == 0
-    assert model.finding_places.columns.grad.abs().max() > 0
+    assert model.finding_locations.columns.grad.abs().max() > 0
 
 
 def test_a_finding_has_no_place_as_far_as_it_is_absent(build_model, study_batch):
@@ -50,10 +50,10 @@ def test_a_finding_has_no_place_as_far_as_it_is_absent(build_model, study_batch)
     for bias, is_told in ((-50.0, False), (50.0, True)):
         with torch.no_grad():
             model.finding_queries.finding_bias.fill_(bias)
-            model.finding_places.columns.fill_(0.0)
+            model.finding_locations.columns.fill_(0.0)
         before = model(**batch).logits
         with torch.no_grad():
-            model.finding_places.columns[:, 0] = torch.randn(model.decoder.width)
+            model.finding_locations.columns[:, 0] = torch.randn(model.decoder.width)
         assert torch.equal(before, model(**batch).logits) != is_told
 
 

@@ -107,7 +107,7 @@ def test_the_program_measures_a_checkpoint_and_the_generator_has_it(tiny_checkpo
     folder = tmp_path / "checkpoint"
     shutil.copytree(tiny_checkpoint, folder)
     assert ReportGenerator.from_pretrained(folder).ood_detector is None
-    with pytest.raises(ValueError, match="OOD check needs at least 20 validation images, found 6"):
+    with pytest.raises(ValueError, match="OOD check needs at least 20 validation images, found 7"):
         main(["--checkpoint", str(folder), "--dataset", str(small_dataset)])
     studies = load_studies(small_dataset)
     studies["validation"] = studies["train"]

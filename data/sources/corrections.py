@@ -1,12 +1,11 @@
-"""Corrections that readers saved through the web page, as a source for `data.prepare`.
+"""Source `corrections` of `data.prepare`: corrections that readers saved on the web page.
 
     python -m data.prepare corrections --root corrections --split-fractions 1 0 0 --out prepared
     accelerate launch train/finetune.py --dataset DATA --extra-dataset prepared --init-from CHECKPOINT --output-dir RUN
 
-A study that was corrected several times counts once: each reader's newest correction replaces that reader's earlier
-ones, and of several readers the newest counts (how far they agree is said). The report is the edited one. A finding
-that the reader flipped or confirmed is as the reader set it; the others are read from the edited report. Studies that
-share an image, or a patient where one is known, lie in one split.
+Each study counts once, with its newest correction. If several readers corrected a study, a note says how often their
+newest corrections agree. The report is the edited one. The label of a finding is the one the reader set or confirmed;
+labels of other findings come from the edited report. Studies that share an image or a patient are in the same split.
 """
 
 import dataclasses
@@ -29,12 +28,12 @@ SOURCE = "corrections"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorrectionsSource:
-    """Corrections of reports that readers saved through the web page."""
+    """Corrected reports that readers saved on the web page."""
 
     root: Path
-    """The folder that was given to the web page as --corrections."""
+    """Folder that the web page was started with as --corrections."""
     license: str = ""
-    """Licence of the images, to be kept with each study."""
+    """License of the images, saved with each study."""
 
     def plan(self, context: PlanContext) -> SourcePlan:
         with open_table(self.root) as table:
@@ -43,21 +42,21 @@ class CorrectionsSource:
                 raise ValueError(f"--root {self.root} holds no correction yet; correct a study on the web page first")
             newest = newest_by_study(entries)
             subject_of, notes = _survey(table, newest)
-        splits = split_subjects(subject_of.values(), fractions=context.split_fractions, seed=context.seed)
+        split_of = split_subjects(subject_of.values(), fractions=context.split_fractions, seed=context.seed)
         names = sorted({entry.reader or "without a name" for entry in entries})
         return SourcePlan(
             num_studies=len(newest),
-            raw_studies=self._raw_studies(newest, subject_of, splits),
-            notes=(f"corrections: {len(entries)}, of studies: {len(newest)}, by readers: {', '.join(names)}.", *notes),
+            raw_studies=self._raw_studies(newest, subject_of, split_of),
+            notes=(f"corrections: {len(entries)}, studies: {len(newest)}, readers: {', '.join(names)}.", *notes),
         )
 
     def _raw_studies(
-        self, newest: Mapping[str, Sequence[Entry]], subject_of: Mapping[str, str], splits: Mapping[str, str]
+        self, newest: Mapping[str, Sequence[Entry]], subject_of: Mapping[str, str], split_of: Mapping[str, str]
     ) -> Iterator["RawCorrectedStudy | Rejection"]:
         with open_table(self.root) as table:
             for study, by_reader in newest.items():
                 study_id = f"correction-{study[:16]}"
-                files, split = (), splits.get(subject_of.get(study, ""), "")
+                files, split = (), split_of.get(subject_of.get(study, ""), "")
                 try:
                     saved = read_correction(table, by_reader[-1].number)
                     correction, files = saved.correction, tuple(map(image_file, saved.images))
@@ -85,15 +84,15 @@ class CorrectionsSource:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawCorrectedStudy(RawFileStudy):
-    """A corrected study; its images are as the model saw them, so nothing more may be done to them."""
+    """A corrected study. Its images are stored after the model's preprocessing, so they must not be processed again."""
 
     preprocessing: Preprocessing
 
     def study(self, options: ImageOptions) -> FileStudy:
         if options.preprocessing != self.preprocessing:
             raise ValueError(
-                "its images are stored as a model saw them that was trained with "
-                f"{_switches(self.preprocessing)}; prepare corrections with just the same"
+                "its images were saved for a model that was trained with "
+                f"{_flags(self.preprocessing)}; prepare corrections with the same options"
             )
         for file in self.files:
             path = self.image_root / file
@@ -103,8 +102,7 @@ class RawCorrectedStudy(RawFileStudy):
 
 
 def newest_by_study(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Of each study (in the order in which they were first corrected) each reader's newest correction, the newest of
-    all last."""
+    """Each reader's newest correction of each study, oldest first. Studies are ordered by their first correction."""
     studies: dict[str, dict[str, Entry]] = {}
     for entry in sorted(entries, key=lambda entry: entry.number):
         by_reader = studies.setdefault(entry.study, {})
@@ -114,22 +112,23 @@ def newest_by_study(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 
 
 def corrected_labels(correction: Correction) -> tuple[int, ...]:
-    """As the reader set them, else as the edited report states them; No Finding, unless set, follows from both."""
+    """The labels that the reader set, and those of the edited report for other findings. No Finding follows from both,
+    unless the reader set it."""
     text = f"{correction.findings} {correction.impression}"
     stated = UNLABELED_STUDY if correction.report_is_empty else label_report(text)
     labels = _with_states(stated, correction.states)
-    no_finding = FINDING_INDEX["No Finding"]
-    if labels == tuple(stated) or correction.states[no_finding] != UNLABELED:
+    if labels == tuple(stated) or correction.states[FINDING_INDEX["No Finding"]] != UNLABELED:
         return labels
-    followed = with_no_finding(list(labels), text)
     if correction.report_is_empty and not {POSITIVE, UNCERTAIN} & set(labels):
-        return labels  # nobody said of the other findings that they are absent
-    return followed
+        return labels  # the other findings are not labeled, so they may be present
+    return with_no_finding(list(labels), text)
 
 
 def link_subjects(marks: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """A subject for each study, the same for studies that share a mark, directly or over others: the first of all
-    their marks."""
+    """A subject for each study, given the marks (image or patient ids) of each study.
+
+    Studies that share a mark, directly or through other studies, get the same subject: the first of all their marks.
+    """
     parents: dict[str, str] = {}
 
     def first_of(mark: str) -> str:
@@ -145,13 +144,13 @@ def link_subjects(marks: Mapping[str, Iterable[str]]) -> dict[str, str]:
 
 
 def _survey(table: sqlite3.Connection, newest: Mapping[str, Sequence[Entry]]) -> tuple[dict[str, str], list[str]]:
-    """The subject of each study that can be read, and what to know of them all."""
+    """The subject of each readable study, and notes about all of them."""
     marks, num_contradicted, num_shared, num_agreed = {}, 0, 0, 0
     for study, by_reader in newest.items():
         try:
             saved = [read_correction(table, entry.number) for entry in by_reader]
         except ValueError:
-            continue  # rejected in its turn
+            continue  # it is rejected later, with the reason
         marks[study] = _marks(saved[-1])
         num_contradicted += _is_contradicted(saved[-1].correction)
         if len(saved) > 1:
@@ -161,19 +160,19 @@ def _survey(table: sqlite3.Connection, newest: Mapping[str, Sequence[Entry]]) ->
     notes = []
     if num_contradicted:
         notes.append(
-            f"studies with a finding set otherwise than the edited report states it: {num_contradicted}; as set it "
-            "counts for the findings, and the report stays as written."
+            f"studies with a finding that was set differently from the edited report: {num_contradicted}; the label is "
+            "as set, and the report stays as edited."
         )
     if num_shared:
         notes.append(
-            f"studies corrected by several readers: {num_shared}, who all give the same state to {num_agreed} of "
+            f"studies corrected by several readers: {num_shared}; all readers agree on {num_agreed} of "
             f"{num_shared * NUM_FINDINGS} findings; the newest correction counts."
         )
     return link_subjects(marks), notes
 
 
 def _marks(saved: SavedCorrection) -> list[str]:
-    """What tells whose study this is."""
+    """Identifiers of the patient: the subject id, if known, and the images."""
     known = [saved.correction.subject_id] if saved.correction.subject_id else []
     return [*known, *(f"image-{name[:16]}" for name in saved.images)]
 
@@ -186,17 +185,16 @@ def _is_contradicted(correction: Correction) -> bool:
 
 
 def _with_states(stated: Sequence[int], states: Sequence[int]) -> tuple[int, ...]:
-    """The states that were set, and what the report states for the others."""
+    """The states that were set, and those of the report for the other findings."""
     pairs = zip(stated, states, strict=True)
     return tuple(label if state == UNLABELED else state for label, state in pairs)
 
 
-def _switches(preprocessing: Preprocessing) -> str:
-    """As `data.prepare` takes them."""
-    given = dataclasses.asdict(preprocessing)
+def _flags(preprocessing: Preprocessing) -> str:
+    """The preprocessing as command-line flags of `data.prepare`."""
     flags = [
         f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
-        for name, value in given.items()
+        for name, value in dataclasses.asdict(preprocessing).items()
         if value not in (False, "none")
     ]
     return " ".join(flags) or "no preprocessing"

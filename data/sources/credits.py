@@ -1,7 +1,6 @@
-"""The sources that shipped weights learn from, by the name they have in a data set: whom to name for them, and what
-they cannot teach.
+"""Credits and limits of the data sources that the shipped weights were trained on.
 
-Licences of the CC BY kind ask for the makers' names, the licence, and a word on what was changed.
+CC BY licenses require the names of the authors, the license, and a note on what was changed.
 """
 
 from collections.abc import Iterable
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownSource:
-    """None of these holds reports that radiologists wrote on images of adults."""
+    """A source without reports that radiologists wrote for images of adults."""
 
     credit: str
     limit: str
@@ -19,37 +18,37 @@ class KnownSource:
 KNOWN_SOURCES = {
     "synthetic": KnownSource(
         credit="Synthetic studies of this project (`python -m data.prepare synthetic`), Apache-2.0.",
-        limit="The synthetic studies are schematic phantoms with reports from a grammar. Figures on them say that the "
-        "machinery works and that the model looks at the image; they say nothing about patients.",
+        limit="The synthetic studies are schematic phantoms with reports from a grammar. Results on them show that the "
+        "code works and that the model uses the image; they say nothing about patients.",
     ),
     "kermany": KnownSource(
         credit="Daniel Kermany, Kang Zhang, Michael Goldbaum: “Labeled Optical Coherence Tomography (OCT) and Chest "
         "X-Ray Images for Classification”, Mendeley Data, 2018, doi:10.17632/rscbjbr9sj, CC BY 4.0 "
-        "(https://creativecommons.org/licenses/by/4.0/); described in Kermany et al., Cell 172, 2018. Changed: made "
-        "gray and small; the reports beside them are not theirs.",
-        limit="The pneumonia X-rays are of children of one hospital, chosen so that most are ill. Of each it was known "
-        "whether there is pneumonia, and of which kind, and nothing else; the reports that the model learned on them "
-        "were composed from these labels, in the synthetic studies' language. No radiologist wrote them.",
+        "(https://creativecommons.org/licenses/by/4.0/); described in Kermany et al., Cell 172, 2018. Changed: "
+        "converted to grayscale and downscaled. The reports beside the images are not from this data set.",
+        limit="The pneumonia X-rays show children of one hospital, and most of them are ill. The only labels are "
+        "whether there is pneumonia, and of which kind. The reports that the model was trained on were composed from "
+        "these labels, in the language of the synthetic studies. No radiologist wrote them.",
     ),
     "hannover": KnownSource(
         credit="Hinrich B. Winther et al.: “COVID-19 Image Repository”, Hannover Medical School, figshare, 2020, "
-        "doi:10.6084/m9.figshare.12275009, CC BY 3.0 (https://creativecommons.org/licenses/by/3.0/). Changed: made "
-        "gray and small.",
-        limit="The X-rays of Hannover came without any text.",
+        "doi:10.6084/m9.figshare.12275009, CC BY 3.0 (https://creativecommons.org/licenses/by/3.0/). Changed: "
+        "converted to grayscale and downscaled.",
+        limit="The X-rays from Hannover have no reports.",
     ),
 }
 
 
 def credits_of(sources: Iterable[str]) -> list[str]:
-    """A line a source; one that is not known here is sent to its own licence."""
-    known = {source: KNOWN_SOURCES[source].credit for source in KNOWN_SOURCES}
-    return [known.get(source, f"{source or 'a source without a name'}: as its licence asks.") for source in sources]
+    """A line for each source; an unknown source gets a pointer to its own license."""
+    known = {name: source.credit for name, source in KNOWN_SOURCES.items()}
+    return [known.get(name, f"{name or 'a source without a name'}: see its own license.") for name in sources]
 
 
 def limits_of(sources: Iterable[str]) -> list[str]:
-    """What a model that learned from these alone cannot know, the most important first; nothing is said of a source
-    that is not known here."""
+    """What a model trained on these sources cannot know, the most important first. Unknown sources are skipped."""
     sources = list(sources)
-    lacking = "It has seen no adult reports with real images, so nothing is known of what it writes on adults."
-    told = [lacking] if sources and set(sources) <= set(KNOWN_SOURCES) else []
-    return told + [KNOWN_SOURCES[source].limit for source in sources if source in KNOWN_SOURCES]
+    limits = [KNOWN_SOURCES[name].limit for name in sources if name in KNOWN_SOURCES]
+    if sources and len(limits) == len(sources):
+        limits.insert(0, "It was not trained on adult images with real reports, so its reports on adults are untested.")
+    return limits

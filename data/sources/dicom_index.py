@@ -1,13 +1,10 @@
-"""Which files of a DICOM archive make up which study, and which report belongs to it.
+"""Index of a DICOM archive: which files belong to which study, and which report belongs to it.
 
-The headers and reports lie in a temporary SQLite database: a file without a name (in the folder that TMPDIR names),
-which the system deletes when the process ends, however it ends, because all of it is identity. So memory does not
-grow with the archive.
+`find_files` walks the folder tree and numbers every file. Names and suffixes are only used for sorting. Messages use
+the number, because paths in archives often contain patient names.
 
-The files of a DICOM archive: a folder tree in, each file with its number out, links and what cannot be opened as
-faults. Names and suffixes mean nothing; they are only sorted by.
-
-The number is how a file is spoken of: paths of archives often hold names of patients.
+`ArchiveIndex` keeps headers and reports in a temporary SQLite database, so memory does not grow with the archive. The
+database is a file without a name (in the folder TMPDIR), which the system deletes when the process ends in any way.
 """
 
 import os
@@ -21,27 +18,30 @@ from pathlib import Path
 from data.images.dicom_header import FileHeader
 from data.tables.reports import ReportRow
 
-FOLDER_LINK = "is a link to a folder, which is not followed; name that folder as --root of a run of its own"
+FOLDER_LINK = "is a link to a folder, which is not followed; prepare that folder separately, as --root"
+_CACHE_KIB = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FoundFile:
-    """`path` starts below the root; `fault` says why the file cannot be used."""
+class ArchiveFile:
+    """A file with its path below the root; `error` says why it cannot be used."""
 
     number: int
     path: str
-    fault: str = ""
+    error: str = ""
+    sop_instance_uid: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name of the file in messages."""
+        return f"file-{self.number:07d}"
 
 
-def file_label(number: int) -> str:
-    return f"file-{number:07d}"
-
-
-def find_files(root: Path) -> Iterator[FoundFile]:
-    """Every file below `root` in the order of paths. Hidden files and folders are left out."""
+def find_files(root: Path) -> Iterator[ArchiveFile]:
+    """Every file below `root` in the order of paths, without hidden files and folders."""
     root = root.resolve()
-    for number, (path, fault) in enumerate(_walk(root), start=1):
-        yield FoundFile(number=number, path=str(path.relative_to(root)), fault=fault)
+    for number, (path, error) in enumerate(_walk(root), start=1):
+        yield ArchiveFile(number=number, path=str(path.relative_to(root)), error=error)
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, str]]:
@@ -50,9 +50,8 @@ def _walk(root: Path) -> Iterator[tuple[Path, str]]:
         folder = waiting.pop()
         try:
             with os.scandir(folder) as found:
-                entries = sorted(
-                    (entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name
-                )
+                visible = (entry for entry in found if not entry.name.startswith("."))
+                entries = sorted(visible, key=lambda entry: entry.name)
         except OSError as error:
             yield folder, f"is a folder that cannot be opened ({error.strerror})"
             continue
@@ -60,7 +59,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, str]]:
         for entry in entries:
             path = folder / entry.name
             if entry.is_symlink():
-                yield path, _link_fault(path, root)
+                yield path, _link_error(path, root)
             elif entry.is_dir():
                 folders.append(path)
             else:
@@ -68,21 +67,21 @@ def _walk(root: Path) -> Iterator[tuple[Path, str]]:
         waiting += reversed(folders)
 
 
-def _link_fault(path: Path, root: Path) -> str:
+def _link_error(path: Path, root: Path) -> str:
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):
-        return "is a link that leads nowhere, or in a circle"
+        return "is a broken or circular link"
     if target.is_dir():
         return FOLDER_LINK
     if not target.is_relative_to(root):
-        return "is a link that leaves the archive, which is not followed; copy the file into the archive"
+        return "is a link to a file outside the archive, which is not followed; copy the file into the archive"
     return "" if target.is_file() else "is no regular file"
 
 
 _TABLES = """
 CREATE TABLE files (
-    number INTEGER PRIMARY KEY, path BLOB, fault TEXT, study TEXT, sop TEXT, patient TEXT, accession TEXT);
+    number INTEGER PRIMARY KEY, path BLOB, error TEXT, study TEXT, sop TEXT, patient TEXT, accession TEXT);
 CREATE TABLE reports (
     number INTEGER PRIMARY KEY, study TEXT, accession TEXT, indication TEXT, findings TEXT, impression TEXT);
 """
@@ -92,48 +91,37 @@ CREATE INDEX files_by_accession ON files (accession);
 CREATE INDEX reports_by_study ON reports (study) WHERE study != '';
 CREATE INDEX reports_by_accession ON reports (accession) WHERE accession != '';
 """
-_CACHE_KIB = 64 * 1024
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StudyFile:
-    """`path` is below the root."""
-
-    number: int
-    path: str
-    fault: str
-    sop_instance_uid: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchiveStudy:
-    """The files with one StudyInstanceUID. Ids of all its files; more than one patient is a fault of the archive."""
+    """The files with one StudyInstanceUID, and the ids in all their headers. More than one patient id is an error."""
 
     study_instance_uid: str
     patient_ids: tuple[str, ...]
     accession_numbers: tuple[str, ...]
-    files: tuple[StudyFile, ...]
+    files: tuple[ArchiveFile, ...]
 
     @property
     def subject(self) -> str:
-        """The patient; a study that names none counts as a patient of its own."""
+        """The patient id. A study without one counts as a patient of its own."""
         return max(self.patient_ids, default=self.study_instance_uid)
 
 
 class ArchiveIndex:
-    """Filled by `add_file` and `add_report`, then closed by `complete` and asked."""
+    """Index of headers and reports. Call `add_file` and `add_report`, then `complete`, then the other methods."""
 
     def __init__(self):
         self._database = sqlite3.connect("")
         self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._database.executescript(_TABLES)
 
-    def add_file(self, found: FoundFile, header: FileHeader) -> None:
+    def add_file(self, file: ArchiveFile, header: FileHeader) -> None:
         self._database.execute(
             "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                found.number,
-                os.fsencode(found.path),  # which need not be text
+                file.number,
+                os.fsencode(file.path),  # a path may not be valid text
                 header.fault,
                 header.study_instance_uid,
                 header.sop_instance_uid,
@@ -155,8 +143,7 @@ class ArchiveIndex:
     def num_studies(self) -> int:
         return self._count("SELECT count(DISTINCT study) FROM files WHERE study != ''")
 
-    def num_lone_files(self) -> int:
-        """Files that belong to no study."""
+    def num_files_without_study(self) -> int:
         return self._count("SELECT count(*) FROM files WHERE study = ''")
 
     def num_reports_without_study(self) -> int:
@@ -179,24 +166,22 @@ class ArchiveIndex:
         )
 
     def subjects(self) -> Iterator[str]:
-        """What stands for each patient, as in `ArchiveStudy.subject`."""
+        """Every different `ArchiveStudy.subject`."""
         patients = "SELECT max(patient) AS patient, study FROM files WHERE study != '' GROUP BY study"
-        for (subject,) in self._database.execute(
-            f"SELECT DISTINCT iif(patient = '', study, patient) FROM ({patients})"
-        ):
-            yield subject
+        query = f"SELECT DISTINCT iif(patient = '', study, patient) FROM ({patients})"
+        yield from (subject for (subject,) in self._database.execute(query))
 
-    def studies(self, position: Callable[[str], str]) -> Iterator[ArchiveStudy]:
-        """In the order of `position`, which is given the UID; the files of each in the order of the tree."""
-        self._database.create_function("position", 1, position, deterministic=True)
+    def studies(self, sort_key: Callable[[str], str]) -> Iterator[ArchiveStudy]:
+        """Every study, sorted by `sort_key` of its UID; its files are in the order of `find_files`."""
+        self._database.create_function("sort_key", 1, sort_key, deterministic=True)
         rows = self._database.execute(
-            "SELECT study, number, path, fault, sop, patient, accession FROM files WHERE study != ''"
-            " ORDER BY position(study), number"
+            "SELECT study, number, path, error, sop, patient, accession FROM files WHERE study != ''"
+            " ORDER BY sort_key(study), number"
         )
-        for study, of_study in groupby(rows, key=itemgetter(0)):
+        for study, study_rows in groupby(rows, key=itemgetter(0)):
             files, patients, accessions = [], {}, {}
-            for _, number, path, fault, sop, patient, accession in of_study:
-                files.append(StudyFile(number=number, path=os.fsdecode(path), fault=fault, sop_instance_uid=sop))
+            for _, number, path, error, sop, patient, accession in study_rows:
+                files.append(ArchiveFile(number=number, path=os.fsdecode(path), error=error, sop_instance_uid=sop))
                 patients[patient] = accessions[accession] = None
             yield ArchiveStudy(
                 study_instance_uid=study,
@@ -205,14 +190,14 @@ class ArchiveIndex:
                 files=tuple(files),
             )
 
-    def lone_files(self) -> Iterator[StudyFile]:
-        rows = self._database.execute("SELECT number, path, fault FROM files WHERE study = '' ORDER BY number")
-        for number, path, fault in rows:
-            yield StudyFile(number=number, path=os.fsdecode(path), fault=fault, sop_instance_uid="")
+    def files_without_study(self) -> Iterator[ArchiveFile]:
+        rows = self._database.execute("SELECT number, path, error FROM files WHERE study = '' ORDER BY number")
+        for number, path, error in rows:
+            yield ArchiveFile(number=number, path=os.fsdecode(path), error=error)
 
     def reports_of(self, study: ArchiveStudy) -> list[tuple[str, str, str]]:
-        """The different (indication, findings, impression) that rows give for a study; those of its UID, or, where
-        there are none, of its accession numbers."""
+        """The different (indication, findings, impression) of a study: rows with its UID or, if there are none, rows
+        with its accession numbers."""
         columns = "SELECT DISTINCT indication, findings, impression FROM reports WHERE"
         by_study = self._all(f"{columns} study = ? AND study != ''", [study.study_instance_uid])
         if by_study or not study.accession_numbers:

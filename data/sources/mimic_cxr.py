@@ -1,13 +1,13 @@
-"""MIMIC-CXR-JPG and MIMIC-CXR (DICOM) as a source for `data.prepare`, in the layout they are published in.
+"""Source `mimic_cxr` of `data.prepare`: MIMIC-CXR-JPG and MIMIC-CXR (DICOM), in the published layout.
 
     python -m data.prepare mimic_cxr --root physionet.org/files/mimic-cxr-jpg/2.1.0 --out runs/mimic_cxr
 
 `--root` holds `files/p10/p10000032/s50414267/<dicom_id>.jpg` (or `.dcm`) and the tables `mimic-cxr-<version>-split`,
-`-metadata`, `-chexpert` and `-negbio` (`.csv` or `.csv.gz`). Reports are in `mimic-cxr-reports.zip`, in the folder it
-unpacks to, or beside the studies' folders. MIMIC-CXR itself has no tables but `cxr-record-list.csv.gz`: name the folder
-of the others by `--tables`. Where only a part of the images is there, the other studies are listed as rejected.
+`-metadata`, `-chexpert` and `-negbio` (`.csv` or `.csv.gz`). Reports are in `mimic-cxr-reports.zip`, in its unpacked
+folder, or beside the study folders. MIMIC-CXR itself has only the table `cxr-record-list.csv.gz`; pass the folder with
+the other tables as `--tables`. If only a part of the images was downloaded, the other studies are rejected.
 
-The texts are access-restricted; so is what is made from them.
+Access to the texts is restricted, and so is access to everything made from them.
 """
 
 import itertools
@@ -30,14 +30,14 @@ class MimicSource:
     """MIMIC-CXR-JPG or MIMIC-CXR (DICOM), as downloaded from PhysioNet."""
 
     root: Path
-    """Folder with `files/` and, unless they are named apart, the tables and reports."""
+    """Folder with `files/` and, by default, the tables and the reports."""
     tables: Path | None = None
-    """Folder with the split, metadata and label tables. By default --root."""
+    """Folder with the split, metadata and label tables. Default: --root."""
     reports: Path | None = None
-    """mimic-cxr-reports.zip, or the folder it was unpacked into. By default looked for in --root."""
+    """mimic-cxr-reports.zip, or its unpacked folder. Default: searched for in --root."""
     labels: Literal["chexpert", "negbio", "report"] | None = None
-    """Where labels come from; "report" reads them from the text by this project's labeler. By default CheXpert's
-    table, or the reports where there is none."""
+    """Where labels come from; "report" runs this project's labeler on the reports. Default: the CheXpert table, or the
+    reports if there is no such table."""
 
     def plan(self, context: PlanContext) -> SourcePlan:
         folder = self.tables or self.root
@@ -53,7 +53,7 @@ class MimicSource:
         except LookupError as error:
             raise ValueError(
                 f"{folder} has none of mimic-cxr-<version>-metadata.csv(.gz), -split.csv(.gz) and "
-                "cxr-record-list.csv(.gz), which list the images; name their folder by --tables"
+                "cxr-record-list.csv(.gz), which list the images; pass their folder as --tables"
             ) from error
         split_of = _split_subjects(index, context)
         reports = MimicReports(self.root, self.reports)
@@ -63,17 +63,16 @@ class MimicSource:
 
 
 def _studies(index: MimicIndex) -> Iterator[tuple[int, int, list[tuple[str, str]]]]:
-    """(patient, study, its DICOM ids with their views) of each study, in order."""
+    """Yield (patient, study, [(DICOM id, view), …]) for each study, in order."""
     for (subject, study), images in itertools.groupby(index.images, key=lambda image: image[:2]):
         yield subject, study, [(dicom_id, view) for _, _, dicom_id, view in images]
 
 
 def _split_subjects(index: MimicIndex, context: PlanContext) -> dict[int, str]:
-    """The split of each patient: the official one, or a seeded one."""
+    """The split of each patient: the official one or, without a table of splits, a random one."""
     if index.splits is None:
-        names = split_subjects(
-            (str(subject) for subject, _, _ in _studies(index)), fractions=context.split_fractions, seed=context.seed
-        )
+        subjects = (str(subject) for subject, _, _ in _studies(index))
+        names = split_subjects(subjects, fractions=context.split_fractions, seed=context.seed)
         return {int(name): split for name, split in names.items()}
     split_of = {}
     for subject, study, _ in _studies(index):
@@ -85,18 +84,18 @@ def _raw_studies(
     root: Path, index: MimicIndex, split_of: dict[int, str], reports: MimicReports
 ) -> Iterator[RawFileStudy | Rejection]:
     folder = root / "files" if (root / "files").is_dir() else root
-    for which, fault in index.damaged_rows:
-        yield Rejection(study_id=which, reason=fault)
+    for row, error in index.damaged_rows:
+        yield Rejection(study_id=row, reason=error)
     for subject, study, images in _studies(index):
         split = split_of[subject] if index.splits is None else index.splits.get(study, "")
         path, files = study_path(subject, study), ()
         try:
-            if study in index.faults:
-                raise ValueError(index.faults[study])
+            if study in index.errors:
+                raise ValueError(index.errors[study])
             if not split:
                 raise ValueError("is in no split of the table of splits")
-            if fault := left_out(str(subject), split, split_of[subject]):
-                raise ValueError(fault)
+            if reason := left_out(str(subject), split, split_of[subject]):
+                raise ValueError(reason)
             files = _files(folder, path, [dicom_id for dicom_id, _ in images])
             sections = split_sections(reports.text(subject, study))
             labels = None
@@ -125,24 +124,24 @@ def _raw_studies(
 
 
 def _files(folder: Path, path: str, dicom_ids: list[str]) -> tuple[str, ...]:
-    """The images of a study below `folder`, as JPEG or else DICOM. Raises ValueError that names those absent."""
-    files, absent = [], []
+    """The JPEG (or else DICOM) files of a study, as paths below `folder`. Raises ValueError that names missing ones."""
+    files, missing = [], []
     for dicom_id in dicom_ids:
         names = (f"{path}/{dicom_id}.jpg", f"{path}/{dicom_id}.dcm")
         found = next((name for name in names if (folder / name).is_file()), None)
-        (files if found else absent).append(found or names[0])
-    if absent:
-        raise ValueError(f"{len(absent)} of its {len(dicom_ids)} images are not in {folder}: {', '.join(absent)}")
+        (files if found else missing).append(found or names[0])
+    if missing:
+        raise ValueError(f"{len(missing)} of its {len(dicom_ids)} images are not in {folder}: {', '.join(missing)}")
     return tuple(files)
 
 
 def _notes(tables: dict[str, Path], index: MimicIndex, labels: str) -> tuple[str, ...]:
     notes = [f"tables used: {', '.join(path.name for path in tables.values())}.", f"labels: {labels}."]
-    notes += [f"{count} rows of {name} name no study: passed over." for name, count in index.passed_over.items()]
+    notes += [f"{count} rows of {name} were skipped: they name no study." for name, count in index.skipped_rows.items()]
     if index.num_without_images:
-        notes.append(f"{index.num_without_images} studies are in a table, but without an image; they are not counted.")
+        notes.append(f"{index.num_without_images} studies in the tables have no image; they are not counted.")
     if index.splits is None:
-        notes.append("no table of the official split: a seeded split by patient.")
+        notes.append("no table of the official split: patients are split at random.")
     if not index.has_views:
-        notes.append("no metadata table: view positions come from DICOM headers, where there are any.")
+        notes.append("no metadata table: view positions are read from DICOM headers, if there are any.")
     return tuple(notes)

@@ -1,8 +1,7 @@
-"""The tables of MIMIC-CXR (gzipped or not, of any version): which images there are, their views, splits and labels.
+"""Tables and reports of MIMIC-CXR.
 
-Text is not among them, and pixels are not either, so all of it fits in memory: about 200 MB for 377,110 images.
-
-The reports of MIMIC-CXR: one text file a study, in folders or in the zip archive they are published as.
+The tables (gzipped or not, any version) list the images with their views, splits and labels. They are kept in memory:
+about 200 MB for all 377,110 images. The reports are text files, one per study, in folders or in the published archive.
 """
 
 import re
@@ -22,25 +21,29 @@ from vlm.schema.findings import BLANK, FINDINGS, UNLABELED_STUDY
 
 MAX_REPORT_BYTES = 2**20
 ARCHIVE, FOLDER = "mimic-cxr-reports.zip", "mimic-cxr-reports"
+_TABLE = re.compile(r"(?:mimic-cxr-([\d.]+)-(split|metadata|chexpert|negbio)|cxr-(record)-list)\.csv(?:\.gz)?")
+_SPLITS = {"train": "train", "validate": "validation", "validation": "validation", "test": "test"}
+_DICOM_ID = re.compile(r"[0-9a-f-]{1,64}")
 
 
 def study_path(subject: int, study: int) -> str:
-    """Where a study lies below `files`: "p10/p10000032/s50414267"."""
+    """The folder of a study below `files`: "p10/p10000032/s50414267"."""
     return f"p{str(subject)[:2]}/p{subject}/s{study}"
 
 
 class MimicReports:
-    """Reports by patient and study, read when asked for. `where` is the archive or a folder; None looks for both in
-    `root`, where reports may also lie beside the images.
+    """Reads reports on demand from `where`, the zip archive or a folder.
+
+    If `where` is None, both are searched for in `root`, and reports may also be beside the images.
 
     Raises:
-        ValueError: `where` is neither, or the archive is damaged.
+        ValueError: `where` does not exist, or the archive is damaged.
     """
 
     def __init__(self, root: Path, where: Path | None):
         if where is not None and not where.exists():
             raise ValueError(f"--reports {where} does not exist; name {ARCHIVE}, or the folder it was unpacked into")
-        self._archive, self._members = None, {}
+        self._archive = None
         archive = where or root / ARCHIVE
         if archive.is_file():
             try:
@@ -51,10 +54,10 @@ class MimicReports:
         self._folders = [folder for place in places for folder in (place / "files", place) if folder.is_dir()]
 
     def text(self, subject: int, study: int) -> str:
-        """The report; "" where there is none.
+        """The report of a study, or "" if there is none.
 
         Raises:
-            ValueError: it is damaged, too large or not UTF-8; names it.
+            ValueError: the report is damaged, too large or not UTF-8.
         """
         name = study_path(subject, study) + ".txt"
         try:
@@ -84,37 +87,32 @@ class MimicReports:
         return b""
 
 
-_TABLE = re.compile(r"(?:mimic-cxr-([\d.]+)-(split|metadata|chexpert|negbio)|cxr-(record)-list)\.csv(?:\.gz)?")
-_SPLITS = {"train": "train", "validate": "validation", "validation": "validation", "test": "test"}
-_DICOM_ID = re.compile(r"[0-9a-f-]{1,64}")
-
-
 @dataclass(kw_only=True, slots=True)
 class MimicIndex:
-    """What the tables say of every image and study; studies and patients are numbers."""
+    """What the tables say about each image and study. Studies and patients are numbers."""
 
     images: list[tuple[int, int, str, str]] = field(default_factory=list)
     """(patient, study, DICOM id, view position), sorted."""
     has_views: bool = False
     splits: dict[int, str] | None = None
-    """Of each study; None without a table of splits."""
+    """The split of each study; None without a table of splits."""
     labels: dict[int, bytes] | None = None
-    """CheXbert's codes of each study; None without a table of labels."""
-    faults: dict[int, str] = field(default_factory=dict)
-    """Studies about which a table says nothing usable."""
+    """CheXbert's codes for each study; None without a table of labels."""
+    errors: dict[int, str] = field(default_factory=dict)
+    """Studies whose split or labels cannot be used, with the reason."""
     damaged_rows: list[tuple[str, str]] = field(default_factory=list)
-    """(which, what is wrong) of rows that name no image."""
-    passed_over: Counter[str] = field(default_factory=Counter)
-    """By table, rows that name no study: whose split or labels they hold nobody knows."""
+    """(row, error) for each row that names no image."""
+    skipped_rows: Counter[str] = field(default_factory=Counter)
+    """Number of rows in each table that name no study, so that their split or labels cannot be used."""
 
     @property
     def num_without_images(self) -> int:
-        """Studies that the tables of splits or labels name, and no image."""
+        """Studies in the tables of splits or labels that have no image."""
         return len({*(self.splits or ()), *(self.labels or ())} - {study for _, study, _, _ in self.images})
 
 
 def find_tables(folder: Path) -> dict[str, Path]:
-    """ "split", "metadata", "chexpert", "negbio" and "record" tables in a folder; of several versions, the newest."""
+    """The newest "split", "metadata", "chexpert", "negbio" and "record" tables in a folder, by kind."""
     found = {}
     for path in sorted(folder.iterdir()):
         if match := _TABLE.fullmatch(path.name):
@@ -124,11 +122,11 @@ def find_tables(folder: Path) -> dict[str, Path]:
 
 
 def read_tables(tables: dict[str, Path], *, labels: str | None) -> MimicIndex:
-    """The index that they make; `labels` is the kind of table to take them from.
+    """Read the tables into an index; `labels` is the kind of table with the labels.
 
     Raises:
-        LookupError: none lists the images.
-        ValueError: one is damaged or lacks a column; names it.
+        LookupError: no table lists the images.
+        ValueError: a table is damaged or lacks a column.
     """
     listing = next((tables[kind] for kind in ("metadata", "split", "record") if kind in tables), None)
     if listing is None:
@@ -144,14 +142,15 @@ def read_tables(tables: dict[str, Path], *, labels: str | None) -> MimicIndex:
 
 def _read_images(table: Path, index: MimicIndex) -> None:
     needed = ["dicom_id", "subject_id", "study_id"] + ["ViewPosition"] * index.has_views
+    require_columns(table, needed)
     found = set()
-    for row in _rows(table, needed):
+    for row in read_rows(table):
         try:
             if row.fault:
                 raise ValueError(row.fault)
             dicom_id, subject, study, *view = (row.values[name].strip() for name in needed)
             if not _DICOM_ID.fullmatch(dicom_id):
-                raise ValueError(f"row {row.number}: dicom_id is {dicom_id!r}, which is none")
+                raise ValueError(f"row {row.number}: dicom_id is {dicom_id!r}, which is not a DICOM id")
             position = sys.intern(view[0].upper() or UNKNOWN_VIEW) if view else UNKNOWN_VIEW
             found.add((_number(subject, "subject_id", row), _number(study, "study_id", row), dicom_id, position))
         except ValueError as error:
@@ -160,44 +159,40 @@ def _read_images(table: Path, index: MimicIndex) -> None:
 
 
 def _read_splits(table: Path, index: MimicIndex) -> dict[int, str]:
-    """Every image has a row; a study whose images are in several splits counts to the last."""
+    """The split of each study. The table has a row per image; a study in several splits counts for the later one."""
     splits = {}
-    for row, study in _of_studies(table, ["study_id", "split"], index):
+    for row, study in _study_rows(table, ["study_id", "split"], index):
         name = row.values["split"].strip()
         if name in _SPLITS:
             splits[study] = later_split(_SPLITS[name], splits.get(study, ""))
         else:
-            index.faults[study] = f"split {name!r} in {table.name} is none of {', '.join(_SPLITS)}"
+            index.errors[study] = f"split {name!r} in {table.name} is none of {', '.join(_SPLITS)}"
     return splits
 
 
 def _read_labels(table: Path, index: MimicIndex) -> dict[int, bytes]:
-    """A finding left blank was looked for and not mentioned."""
+    """The labels of each study. A blank cell means that the report does not mention the finding."""
     labels = {}
-    for row, study in _of_studies(table, ["study_id", *FINDINGS], index):
+    for row, study in _study_rows(table, ["study_id", *FINDINGS], index):
         try:
             codes = labels_from_columns(row.values)
         except ValueError as error:
-            index.faults[study] = f"{table.name} row {row.number}: {error}"
+            index.errors[study] = f"{table.name} row {row.number}: {error}"
             continue
         codes = bytes([BLANK] * len(FINDINGS) if codes == UNLABELED_STUDY else codes)
         if labels.setdefault(study, codes) != codes:
-            index.faults[study] = f"{table.name} has it twice, with different labels"
+            index.errors[study] = f"{table.name} has it twice, with different labels"
     return labels
 
 
-def _of_studies(table: Path, needed: list[str], index: MimicIndex) -> Iterator[tuple[Row, int]]:
-    """Rows with the study they are about."""
-    for row in _rows(table, needed):
+def _study_rows(table: Path, needed: list[str], index: MimicIndex) -> Iterator[tuple[Row, int]]:
+    """Yield each row with its study number; rows without one are counted and skipped."""
+    require_columns(table, needed)
+    for row in read_rows(table):
         if not row.fault and row.values["study_id"].strip().isdecimal():
             yield row, int(row.values["study_id"])
         else:
-            index.passed_over[table.name] += 1
-
-
-def _rows(table: Path, needed: list[str]) -> Iterator[Row]:
-    require_columns(table, needed)
-    yield from read_rows(table)
+            index.skipped_rows[table.name] += 1
 
 
 def _number(text: str, name: str, row: Row) -> int:

@@ -1,12 +1,9 @@
-"""The images of Open-i wherever a user has them: files below the folder, under any of their published names, or
-still in the archive, from which they are unpacked as they are needed.
+"""Images of Open-i: loose files under any of their published names, or members of tar archives, unpacked on demand.
 
-One image has several names: `CXR1_1_IM-0001-3001.png` (the library's archive), `1_IM-0001-3001.dcm` (its DICOM one),
-`1_IM-0001-3001.dcm.png` (Kaggle's). `image_key` is what they share.
+One image has several names: `CXR1_1_IM-0001-3001.png` (NLM's PNG archive), `1_IM-0001-3001.dcm` (NLM's DICOM archive),
+`1_IM-0001-3001.dcm.png` (Kaggle). `image_key` returns the same key for all of them.
 
-Files of a tar archive (gzipped or not), read once from front to back: nothing is unpacked, no path is followed.
-
-An archive that ends early gives what was readable, then raises `ArchiveCutShort`.
+A tar archive (gzipped or not) is read once, from start to end, and the paths in it are never used as paths on disk.
 """
 
 import gzip
@@ -20,60 +17,63 @@ from pathlib import Path
 from typing import BinaryIO
 
 from data.images.pixels import MAX_FILE_BYTES
+from vlm.schema.atomic import write_atomically
 
 SUFFIXES = (".tgz", ".tar.gz", ".tar")
+_NAME = re.compile(r"(?:CXR)?(\d{1,6})(?:_\d+)?_(IM-\d[\d-]*?)((?:\.dcm)?(?:\.(?:png|jpe?g))?)", re.IGNORECASE)
 
 
-class ArchiveCutShort(ValueError):  # noqa: N818 (it names what happened to the archive)
-    """The rest of the archive cannot be read; the message says from where on, and what to do."""
+class TruncatedArchiveError(ValueError):
+    """An archive ends early or is damaged. The message says after how many files, and how to fix it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """A file of an archive: its path there, and its content, or the `fault` for which there is none."""
+    """A file in an archive: its path there, and its content or the `error` that made it unreadable."""
 
     name: str
     content: bytes = b""
-    fault: str = ""
+    error: str = ""
 
 
 def read_members(archive: Path, *, wanted: Callable[[str], bool], max_bytes: int) -> Iterator[Member]:
-    """Every regular file whose path is `wanted`, in the archive's order; one of more than `max_bytes` has a fault.
+    """Yield each regular file that is `wanted`, by its path; a file larger than `max_bytes` gets an error.
 
     Raises:
-        ArchiveCutShort: the archive ends early or is damaged. The file that is cut has come out with a fault.
-        ValueError: it cannot be opened, or is no such archive.
+        TruncatedArchiveError: the archive ends early or is damaged. All readable files were yielded before.
+        ValueError: the archive cannot be opened.
     """
     num_read, current = 0, ""
     try:
         with archive.open("rb") as file:
             is_gzip = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            stream = _Gunzipped(file) if is_gzip else file
-            with tarfile.open(fileobj=stream, mode="r|") as tar:
+            with tarfile.open(fileobj=_GzipStream(file) if is_gzip else file, mode="r|") as tar:
                 while (member := tar.next()) is not None:
-                    tar.members.clear()  # else it keeps a record of every member
+                    tar.members.clear()  # otherwise tarfile keeps a record of every member
                     if not member.isfile() or not wanted(member.name):
                         continue
                     current = member.name
                     if member.size > max_bytes:
-                        yield Member(name=current, fault=f"has {member.size} bytes; the limit is {max_bytes}")
+                        yield Member(name=current, error=f"has {member.size} bytes; the limit is {max_bytes}")
                     else:
                         yield Member(name=current, content=_content(tar, member))
                     num_read, current = num_read + 1, ""
     except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
         if current:
-            yield Member(name=current, fault=f"is cut off where {archive.name} ends early")
-        raise ArchiveCutShort(
+            yield Member(name=current, error=f"is cut off where {archive.name} ends early")
+        raise TruncatedArchiveError(
             f"{archive.name} ends early or is damaged after {num_read} files ({error}); download it again"
         ) from error
     except OSError as error:
         raise ValueError(f"{archive} cannot be read ({error.strerror or error})") from error
 
 
-class _Gunzipped:
-    """A gzip stream that gives the last bytes before an early end, and only then raises EOFError: tarfile's own takes
-    it for the end, and `GzipFile.read` raises before those bytes are out."""
+class _GzipStream:
+    """A gzip stream that returns all bytes before an early end and then raises EOFError.
+
+    tarfile's own stream takes an early end for the end, and `GzipFile.read` raises before it returns the last bytes.
+    """
 
     def __init__(self, file: BinaryIO):
         self._file = gzip.GzipFile(fileobj=file)
@@ -89,112 +89,90 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return content
 
 
-_NAME = re.compile(r"(?:CXR)?(\d{1,6})(?:_\d+)?_(IM-\d[\d-]*?)((?:\.dcm)?(?:\.(?:png|jpe?g))?)", re.IGNORECASE)
-
-
 def image_key(name: str) -> str:
-    """ "1_IM-0001-3001" of any name of that image, whatever folder it is in; "" for what is no such name."""
+    """The key of an image, such as "1_IM-0001-3001", from its file name or path; "" for any other name."""
     match = _NAME.fullmatch(name.rpartition("/")[2])
     return f"{int(match[1])}_{match[2].upper()}" if match else ""
 
 
 def files_below(root: Path) -> Iterator[Path]:
-    """Every file in the folder and those below it, in a fixed order; hidden ones and links to folders are left out."""
+    """Every file in a folder and its subfolders, in a fixed order, without hidden files and linked folders."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
 
 
 class OpenIImages:
-    """Every place where images may be: loose below `root`, R2Gen's folders, and archives in `root`, which are unpacked
-    into `folder` as images `wanted` are asked for."""
+    """Finds images among the loose `files` and in the archives in `root`.
+
+    Archives are unpacked into `folder`, one member after another, until the requested image is there. Only images with
+    keys in `wanted` are unpacked, under names made from the keys. Files in `folder` from an earlier run are used again.
+    """
 
     def __init__(self, root: Path, files: list[Path], *, folder: Path, wanted: set[str]):
-        self._root = root
+        self._root, self._folder, self._wanted = root, folder, wanted
         self.loose = {key: path for path in reversed(files) if (key := image_key(path.name))}
-        self._packed = PackedImages(_image_archives(root), folder, wanted)
+        self._unpacked = {key: path for path in files_below(folder) if (key := image_key(path.name))}
+        self._members = self._read_archives()
+        self._archive_errors: list[str] = []
+        self._image_errors: dict[str, str] = {}
 
-    def find(self, keys: tuple[str, ...], *, others: tuple[str, ...], origin: str) -> tuple[Path, tuple[str, ...]]:
-        """A folder and paths in it: the images `keys`, or else R2Gen's files `others`. `origin` named them.
+    def find(self, keys: tuple[str, ...], *, r2gen_files: tuple[str, ...], origin: str) -> tuple[Path, tuple[str, ...]]:
+        """A folder and file paths below it: the images with these `keys`, or else R2Gen's files.
 
         Raises:
-            ValueError: they are not all there; says which are absent.
+            ValueError: images are missing. The message names them, and `origin`, the file that lists them.
         """
-        paths = [self.loose.get(key) or self._packed.find(key) for key in keys]
+        paths = [self.loose.get(key) or self._unpack(key) for key in keys]
         if keys and all(paths):
             folder = Path(os.path.commonpath([path.parent for path in paths]))
             return folder, tuple(str(path.relative_to(folder)) for path in paths)
         for folder in (self._root / "images", self._root):
-            if others and all((folder / file).is_file() for file in others):
-                return folder, others
+            if r2gen_files and all((folder / file).is_file() for file in r2gen_files):
+                return folder, r2gen_files
         if not keys:
-            raise ValueError(f"{origin} names no image" + (f", and {others[0]} does not exist" if others else ""))
-        absent = ", ".join(key for key, path in zip(keys, paths, strict=True) if path is None)
-        because = "".join(f"; {fault}" for fault in self._packed.why_absent(keys))
-        raise ValueError(f"image {absent} of {origin} is not in {self._root}{because}")
+            missing = f", and {r2gen_files[0]} does not exist" if r2gen_files else ""
+            raise ValueError(f"{origin} names no image{missing}")
+        missing = ", ".join(key for key, path in zip(keys, paths, strict=True) if path is None)
+        errors = [self._image_errors[key] for key in keys if key in self._image_errors] + self._archive_errors
+        raise ValueError("; ".join([f"image {missing} of {origin} is not in {self._root}", *errors]))
 
-
-class PackedImages:
-    """Images in archives, unpacked one after another until the one that is asked for is there.
-
-    `folder` may hold what an earlier run unpacked. `wanted` are the keys that will be asked for; no others are kept.
-    Files are named by their keys, so a path in an archive leads nowhere.
-    """
-
-    def __init__(self, archives: list[Path], folder: Path, wanted: set[str]):
-        self._folder, self._wanted = folder, wanted
-        self._found = {key: path for path in files_below(folder) if (key := image_key(path.name))}
-        self._members = self._read(archives)
-        self._faults, self._faults_of = [], {}
-
-    def find(self, key: str) -> Path | None:
-        """The file of an image; None where no archive has it.
-
-        Raises:
-            ValueError: it cannot be written.
-        """
-        while key not in self._found:
+    def _unpack(self, key: str) -> Path | None:
+        """The unpacked file of an image; None if it is in no archive. Raises ValueError if it cannot be written."""
+        while key not in self._unpacked:
             member = next(self._members, None)
             if member is None:
                 return None
-            self._keep(member)
-        return self._found[key]
+            member_key = image_key(member.name)
+            if member.error:
+                self._image_errors[member_key] = f"{member.name} {member.error}"
+                continue
+            suffix = _NAME.fullmatch(member.name.rpartition("/")[2])[3].lower()
+            path = self._folder / (member_key + suffix)
+            try:
+                write_atomically(path, member.content)
+            except OSError as error:
+                raise ValueError(
+                    f"{member.name} cannot be unpacked into {self._folder} ({error.strerror}); free some disk space, "
+                    "or unpack the archive yourself and pass that folder as --root"
+                ) from error
+            self._unpacked[member_key] = path
+        return self._unpacked[key]
 
-    def why_absent(self, keys: tuple[str, ...]) -> list[str]:
-        """What is wrong with these images, and with the archives as far as they have been read."""
-        return [self._faults_of[key] for key in keys if key in self._faults_of] + self._faults
-
-    def _read(self, archives: list[Path]) -> Iterator[Member]:
-        for archive in archives:
+    def _read_archives(self) -> Iterator[Member]:
+        for archive in _image_archives(self._root):
             try:
                 yield from read_members(archive, wanted=self._is_missing, max_bytes=MAX_FILE_BYTES)
-            except ArchiveCutShort as error:
-                self._faults.append(str(error))
+            except TruncatedArchiveError as error:
+                self._archive_errors.append(str(error))
 
     def _is_missing(self, name: str) -> bool:
         key = image_key(name)
-        return key in self._wanted and key not in self._found
-
-    def _keep(self, member: Member) -> None:
-        key = image_key(member.name)
-        if member.fault:
-            self._faults_of[key] = f"{member.name} {member.fault}"
-            return
-        path = self._folder / (key + _NAME.fullmatch(member.name.rpartition("/")[2])[3].lower())
-        part = self._folder / ".part"
-        try:
-            part.write_bytes(member.content)
-            part.replace(path)  # a file under its own name is whole, also after a kill
-        except OSError as error:
-            raise ValueError(
-                f"{member.name} cannot be unpacked into {self._folder} ({error.strerror}); make room there, or unpack "
-                "the archive elsewhere yourself and name that folder by --root"
-            ) from error
-        self._found[key] = path
+        return key in self._wanted and key not in self._unpacked
 
 
 def _image_archives(root: Path) -> list[Path]:
-    """The tar archives of images; DICOM's, which is 60 times as large, last."""
+    """The image archives in a folder; the DICOM archive is last because it is 60 times larger than the PNG one."""
     archives = [path for path in root.iterdir() if path.name.lower().endswith(SUFFIXES) and path.is_file()]
     images = [path for path in archives if "report" not in path.name.lower()]
     return sorted(images, key=lambda path: ("dcm" in path.name.lower(), path.name))

@@ -1,12 +1,10 @@
-"""The reports of Open-i: the library's XML files (loose or packed), Kaggle's table, or R2Gen's annotation in; what each
-says out, with the images it names.
+"""Reports of Open-i, with the images each one names, from any of three forms.
 
-XML is read without document types, so without entities, and only up to MAX_XML_BYTES of it.
-
-R2Gen's `annotation.json` of Open-i: the split that published systems are compared on, with texts and image paths.
-
-Chen et al. 2020, "Generating Radiology Reports via Memory-driven Transformer": {"train": [{"id": "CXR12_IM-0001",
-"report": "…", "image_path": ["CXR12_IM-0001/0.png", …]}, …], "val": […], "test": […]}.
+- NLM's XML files, loose or in a tar archive. At most MAX_XML_BYTES are read; document types and entities are rejected.
+- Kaggle's `indiana_reports.csv`, with `indiana_projections.csv` for the images.
+- R2Gen's `annotation.json` (Chen et al. 2020, "Generating Radiology Reports via Memory-driven Transformer"), with the
+  split that most papers use: {"train": [{"id": "CXR12_IM-0001", "report": "…", "image_path": ["CXR12_IM-0001/0.png",
+  …]}, …], "val": […], "test": […]}.
 """
 
 import json
@@ -19,22 +17,23 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from data.sources.open_i_archives import SUFFIXES, ArchiveCutShort, image_key, read_members
+from data.sources.open_i_archives import SUFFIXES, TruncatedArchiveError, image_key, read_members
 from data.study import later_split
 from data.tables.rows import read_rows, require_columns
 
 MAX_XML_BYTES = 2**20
+MAX_ANNOTATION_BYTES = 64 * 2**20
 REPORTS_TABLE, PROJECTIONS_TABLE = "indiana_reports.csv", "indiana_projections.csv"
 _STUDY_ID = re.compile(r"CXR(\d{1,6})")
+_SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenIReport:
-    """A report, or the `fault` for which there is none. `images` are keys
-    (`data.sources.open_i_archives.image_key`)."""
+    """A report, or the `error` that made it unreadable. `images` are keys (`open_i_archives.image_key`)."""
 
     study_id: str
-    """ "CXR12": the library's uId, which is a patient's as well."""
+    """NLM's uId, such as "CXR12". It also identifies the patient."""
     origin: str
     """The file it was read from."""
     indication: str = ""
@@ -43,8 +42,8 @@ class OpenIReport:
     mesh_terms: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     caption: str = ""
-    """How the examination was taken: "PA and lateral chest"."""
-    fault: str = ""
+    """Which views were taken, such as "PA and lateral chest"."""
+    error: str = ""
 
     @property
     def has_text(self) -> bool:
@@ -52,75 +51,76 @@ class OpenIReport:
 
 
 def study_number(study_id: str) -> int:
-    """12 of "CXR12" and of R2Gen's "CXR12_IM-0001". Raises ValueError for what is no such id."""
+    """The number in "CXR12" or in R2Gen's "CXR12_IM-0001". Raises ValueError for any other id."""
     match = _STUDY_ID.match(study_id)
     if match is None:
-        raise ValueError(f"{study_id!r} is no study of Open-i, which are called CXR1, CXR2, …")
+        raise ValueError(f"{study_id!r} is no study of Open-i; their ids are CXR1, CXR2, …")
     return int(match[1])
 
 
-def read_xml_reports(files: list[Path], root: Path, faults: list[str]) -> Iterator[OpenIReport]:
-    """Every report among `files`, then those in archives of reports in `root` that are not loose as well. An archive
-    that ends early is added to `faults`."""
+def read_xml_reports(files: list[Path], root: Path, archive_errors: list[str]) -> Iterator[OpenIReport]:
+    """Yield the XML reports in `files`, then those in report archives in `root` that are not also loose files.
+
+    Appends a message to `archive_errors` for each archive that ends early.
+    """
     loose = [path for path in files if path.suffix.lower() == ".xml"]
     for path in loose:
         with path.open("rb") as file:
             yield parse_report(file.read(MAX_XML_BYTES + 1), origin=path.name)
     names = {path.name for path in loose}
+
+    def is_new_report(member: str) -> bool:
+        name = Path(member).name
+        return name.lower().endswith(".xml") and not name.startswith(".") and name not in names
+
     for archive in sorted(root.iterdir()):
         if "report" not in archive.name.lower() or not archive.name.lower().endswith(SUFFIXES):
             continue
-        members = read_members(
-            archive, wanted=lambda name: _is_report(name) and Path(name).name not in names, max_bytes=MAX_XML_BYTES
-        )
         try:
-            for member in members:
+            for member in read_members(archive, wanted=is_new_report, max_bytes=MAX_XML_BYTES):
                 name = Path(member.name).name
-                yield (
-                    _faulty(name, f"{name} {member.fault}")
-                    if member.fault
-                    else parse_report(member.content, origin=name)
-                )
-        except ArchiveCutShort as error:
-            faults.append(str(error))
+                if member.error:
+                    yield _unreadable(name, f"{name} {member.error}")
+                else:
+                    yield parse_report(member.content, origin=name)
+        except TruncatedArchiveError as error:
+            archive_errors.append(str(error))
 
 
 def parse_report(content: bytes, *, origin: str) -> OpenIReport:
-    """What one XML file says; what is wrong with it becomes its `fault`."""
+    """Parse one XML file. Problems go into the report's `error`."""
     if len(content) > MAX_XML_BYTES:
-        return _faulty(origin, f"{origin} has more than {MAX_XML_BYTES} bytes; is it a report?")
+        return _unreadable(origin, f"{origin} has more than {MAX_XML_BYTES} bytes; is it a report?")
     try:
         tree = fromstring(content, forbid_dtd=True)
     except DefusedXmlException:
-        return _faulty(origin, f"{origin} has a document type or entities, which reports have no need of")
+        return _unreadable(origin, f"{origin} has a document type or entities, which reports do not need")
     except (ParseError, LookupError, ValueError) as error:
-        return _faulty(origin, f"{origin} is damaged or cut short ({error}); download it again")
+        return _unreadable(origin, f"{origin} is damaged or cut short ({error}); download it again")
     identity = tree.find("uId")
     study_id = "" if identity is None else identity.get("id", "")
     if not _STUDY_ID.fullmatch(study_id):
-        return _faulty(origin, f"{origin} has no uId such as CXR12 in it; is it a report of Open-i?")
+        return _unreadable(origin, f"{origin} has no uId such as CXR12; is it a report of Open-i?")
     sections = {}
     for section in tree.iterfind(".//Abstract/AbstractText"):
         label = section.get("Label", "").lower()
-        sections[label] = f"{sections.get(label, '')} {_line(section)}".strip()
+        sections[label] = f"{sections.get(label, '')} {_text(section)}".strip()
     images = (image.get("id", "") for image in tree.iterfind("parentImage"))
     return OpenIReport(
         study_id=study_id,
         origin=origin,
-        indication=sections.get("indication", ""),
-        findings=sections.get("findings", ""),
-        impression=sections.get("impression", ""),
-        mesh_terms=tuple(filter(None, (_line(code) for code in tree.iterfind("MeSH/major")))),
+        **{name: sections.get(name, "") for name in ("indication", "findings", "impression")},
+        mesh_terms=tuple(filter(None, (_text(code) for code in tree.iterfind("MeSH/major")))),
         images=tuple(dict.fromkeys(image_key(image) or image for image in images)),
-        caption=" ".join(dict.fromkeys(_line(caption) for caption in tree.iterfind("parentImage/caption"))),
+        caption=" ".join(dict.fromkeys(_text(caption) for caption in tree.iterfind("parentImage/caption"))),
     )
 
 
 def read_kaggle_reports(table: Path, projections: dict[str, str]) -> Iterator[OpenIReport]:
-    """Every row of Kaggle's `indiana_reports.csv`, with the images of it that `projections` has.
+    """Yield each row of Kaggle's `indiana_reports.csv`, with the images that `projections` lists for it.
 
     Raises:
-        ValueError: the table is damaged, or lacks a column; names both.
+        ValueError: the table is damaged or lacks a column.
     """
     require_columns(table, ("uid", "findings", "impression"))
     images = {}
@@ -129,18 +129,16 @@ def read_kaggle_reports(table: Path, projections: dict[str, str]) -> Iterator[Op
     for row in read_rows(table):
         origin = f"{table.name} row {row.number}"
         if row.fault:
-            yield _faulty(origin, f"{table.name}: {row.fault}")
+            yield _unreadable(origin, f"{table.name}: {row.fault}")
             continue
         cells = {name: " ".join(str(value or "").split()) for name, value in row.values.items()}
         if not cells["uid"].isascii() or not cells["uid"].isdigit():
-            yield _faulty(origin, f"{origin}: uid is {cells['uid']!r}, not a number")
+            yield _unreadable(origin, f"{origin}: uid is {cells['uid']!r}, not a number")
             continue
         yield OpenIReport(
             study_id=f"CXR{int(cells['uid'])}",
             origin=origin,
-            indication=cells.get("indication", ""),
-            findings=cells["findings"],
-            impression=cells["impression"],
+            **{name: cells.get(name, "") for name in ("indication", "findings", "impression")},
             mesh_terms=tuple(filter(None, (code.strip() for code in cells.get("MeSH", "").split(";")))),
             images=tuple(images.get(int(cells["uid"]), ())),
             caption=cells.get("image", ""),
@@ -148,10 +146,10 @@ def read_kaggle_reports(table: Path, projections: dict[str, str]) -> Iterator[Op
 
 
 def read_projections(table: Path) -> dict[str, str]:
-    """ "FRONTAL" or "LATERAL" for each image key of Kaggle's `indiana_projections.csv`; "" for another word.
+    """The view of each image key in Kaggle's `indiana_projections.csv`: "FRONTAL", "LATERAL" or "" (any other word).
 
     Raises:
-        ValueError: the table is damaged, or lacks a column; names both.
+        ValueError: the table is damaged or lacks a column.
     """
     require_columns(table, ("uid", "filename", "projection"))
     words = {"frontal": "FRONTAL", "lateral": "LATERAL"}
@@ -164,49 +162,40 @@ def read_projections(table: Path) -> dict[str, str]:
 
 
 def view_position(projection: str, caption: str) -> str:
-    """A frontal view is PA or AP where the caption names one of the two alone."""
+    """PA or AP for a frontal view if the caption names exactly one of them; otherwise the projection."""
     named = {word for word in ("PA", "AP") if re.search(rf"\b{word}\b", caption)}
     return named.pop() if projection == "FRONTAL" and len(named) == 1 else projection
 
 
-def _faulty(origin: str, fault: str) -> OpenIReport:
-    """Of the study, only what its file's name tells is known."""
+def _unreadable(origin: str, error: str) -> OpenIReport:
+    """A report with an error. Its study id comes from the file name, if that is a number."""
     number = re.fullmatch(r"(\d{1,6})\.xml", origin, re.IGNORECASE)
-    return OpenIReport(study_id=f"CXR{number[1]}" if number else origin, origin=origin, fault=fault)
+    return OpenIReport(study_id=f"CXR{number[1]}" if number else origin, origin=origin, error=error)
 
 
-def _is_report(name: str) -> bool:
-    file = Path(name).name
-    return file.lower().endswith(".xml") and not file.startswith(".")
-
-
-def _line(element: Element) -> str:
+def _text(element: Element) -> str:
     return " ".join("".join(element.itertext()).split())
 
 
-MAX_BYTES = 64 * 2**20
-_SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Annotated:
-    """What the annotation says of a study. `files` are paths below the folder of R2Gen's images."""
+class AnnotatedStudy:
+    """A study in R2Gen's annotation. `files` are paths below the folder with R2Gen's images."""
 
     split: str
     report: str
     files: tuple[str, ...]
 
 
-def read_annotation(path: Path) -> dict[int, Annotated]:
-    """By study number. A study that is in two splits counts to the one that must stay unlearned.
+def read_annotation(path: Path) -> dict[int, AnnotatedStudy]:
+    """R2Gen's studies by study number. A study in two splits counts for the later one (`later_split`).
 
     Raises:
-        ValueError: the file is absent, too large, no JSON or no annotation; says where.
+        ValueError: the file is missing, too large, not JSON or no annotation; the message names the entry.
     """
     if not path.is_file():
         raise ValueError(f"--annotation {path} is no file; name R2Gen's annotation.json")
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"--annotation {path} has {path.stat().st_size} bytes; the limit is {MAX_BYTES}")
+    if path.stat().st_size > MAX_ANNOTATION_BYTES:
+        raise ValueError(f"--annotation {path} has {path.stat().st_size} bytes; the limit is {MAX_ANNOTATION_BYTES}")
     try:
         splits = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -226,13 +215,5 @@ def read_annotation(path: Path) -> dict[int, Annotated]:
             split = _SPLITS[name]
             if number in annotated:
                 split = later_split(split, annotated[number].split)
-            annotated[number] = Annotated(split=split, report=report, files=files)
+            annotated[number] = AnnotatedStudy(split=split, report=report, files=files)
     return annotated
-
-
-def annotated_reports(annotated: dict[int, Annotated], *, origin: str) -> list[OpenIReport]:
-    """The annotation's own texts, where no other reports are: findings alone, as R2Gen took them."""
-    return [
-        OpenIReport(study_id=f"CXR{number}", origin=origin, findings=entry.report)
-        for number, entry in annotated.items()
-    ]

@@ -1,4 +1,4 @@
-"""An Open-i archive as downloaded."""
+"""Files of Open-i as downloaded."""
 
 import io
 import json
@@ -19,7 +19,7 @@ TEXTS = {"INDICATION": "Cough.", "COMPARISON": "None.", "FINDINGS": "Lungs are c
 def report(
     number: int, *, images: tuple[str, ...] | None = None, mesh_terms=("normal",), caption="", **texts: str
 ) -> str:
-    """An XML file as the library writes them, cut to what is read."""
+    """An XML report with only the elements that are read."""
     images = images if images is not None else (f"CXR{number}_IM-0{number}-1001", f"CXR{number}_IM-0{number}-2001")
     texts = TEXTS | texts
     sections = "".join(f'<AbstractText Label="{label}">{text}</AbstractText>' for label, text in texts.items())
@@ -33,7 +33,7 @@ def report(
 
 
 def image_bytes(number: int = 0) -> bytes:
-    """Noise, which gzip cannot shrink: a cut through the archive then is a cut through the images."""
+    """A noise image, which gzip cannot compress, so that cutting the archive cuts the images."""
     pixels = np.random.default_rng(number).integers(0, 256, size=(40, 30), dtype=np.uint8)
     return encode_png(Image.fromarray(pixels))
 
@@ -47,7 +47,7 @@ def pack(path: Path, files: dict[str, bytes]) -> None:
 
 
 def packed(root: Path, numbers=(1, 2, 3)) -> Path:
-    """The two archives of the library."""
+    """NLM's two archives."""
     root.mkdir(exist_ok=True)
     pack(root / "NLMCXR_reports.tgz", {f"ecgen-radiology/{number}.xml": report(number).encode() for number in numbers})
     names = [f"CXR{number}_IM-0{number}-{series}001.png" for number in reversed(numbers) for series in (1, 2)]

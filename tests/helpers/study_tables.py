@@ -1,4 +1,4 @@
-"""Tables of studies as files."""
+"""Tables of studies as files, and the source that reads them."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection
-from data.sources.table import TableSource
+from data.sources.table import HubOptions, TableColumns, TableSource
 
 ROWS = [
     {"image": "a.png", "study_id": "s1", "subject_id": "p1", "findings": "Clear lungs.", "impression": ""},
@@ -30,8 +30,15 @@ def jsonl_of(folder: Path, rows: list[dict]) -> Path:
     return path
 
 
+def table_source(table: Path | None = None, **options) -> TableSource:
+    """The source with `options` by the names of their flags."""
+    columns = {name: options.pop(name) for name in list(options) if name.endswith("_column")}
+    hub = {name: options.pop(name) for name in list(options) if name.startswith("hub_")}
+    return TableSource(table=table, columns=TableColumns(**columns), hub=HubOptions(**hub), **options)
+
+
 def raw_studies(path: Path, **options) -> list[RawFileStudy | Rejection]:
-    plan = TableSource(table=path, **options).plan(PlanContext(work=path.parent))
+    plan = table_source(path, **options).plan(PlanContext(work=path.parent))
     given = list(plan.raw_studies)
     assert len(given) == plan.num_studies
     return given

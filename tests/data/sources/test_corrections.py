@@ -1,4 +1,4 @@
-"""Corrections become studies to train on: which ones count, with what labels, in which split, and none lost unsaid."""
+"""Source `corrections`: which corrections count, their labels, splits and rejections."""
 
 import json
 import sqlite3
@@ -55,7 +55,7 @@ def state_of(labels, finding):
     return labels[FINDING_INDEX[finding]]
 
 
-def test_the_edited_report_is_what_is_learned(tmp_path):
+def test_edited_report_is_saved(tmp_path):
     views = [image(1), image(2)]
     edited = correction(
         view_positions=("PA", "LATERAL"),
@@ -72,7 +72,7 @@ def test_the_edited_report_is_what_is_learned(tmp_path):
         assert np.array_equal(np.asarray(stored), np.asarray(given))
 
 
-def test_a_finding_is_as_the_reader_set_it_and_else_as_the_edited_report_states_it():
+def test_labels_come_from_the_reader_and_then_from_the_edited_report():
     labels = corrected_labels(correction(states=states(Edema=UNCERTAIN, Fracture=NEGATIVE)))
     assert state_of(labels, "Edema") == UNCERTAIN
     assert state_of(labels, "Fracture") == NEGATIVE
@@ -93,12 +93,12 @@ def test_a_finding_is_as_the_reader_set_it_and_else_as_the_edited_report_states_
         ("", {"No_Finding": POSITIVE}, POSITIVE),
     ],
 )
-def test_no_finding_follows_from_what_was_set_unless_it_was_set_itself(findings, given, no_finding):
+def test_no_finding_follows_from_other_labels_unless_it_was_set(findings, given, no_finding):
     labels = corrected_labels(correction(findings=findings, states=states(**given)))
     assert state_of(labels, "No Finding") == no_finding
 
 
-def test_findings_without_a_report_train_what_was_set_and_nothing_else(tmp_path):
+def test_without_a_report_only_set_findings_are_labeled(tmp_path):
     given = states(Edema=NEGATIVE)
     CorrectionStore(tmp_path / "store").save(correction(findings="", states=given), [image(1)])
     [row] = prepare(tmp_path / "store", tmp_path / "out")["train"]
@@ -106,7 +106,7 @@ def test_findings_without_a_report_train_what_was_set_and_nothing_else(tmp_path)
     assert row["findings"] == row["impression"] == ""
 
 
-def test_each_readers_newest_correction_counts_and_of_several_readers_the_newest():
+def test_newest_correction_of_each_reader_counts():
     saved = [("s", "A"), ("s", "B"), ("t", "A"), ("s", "A")]
     entries = [Entry(number=number, study=study, reader=reader) for number, (study, reader) in enumerate(saved, 1)]
     newest = newest_by_study(entries)
@@ -116,7 +116,7 @@ def test_each_readers_newest_correction_counts_and_of_several_readers_the_newest
     }
 
 
-def test_a_study_counts_once_with_the_newest_text_and_the_readers_agreement_is_said(tmp_path, capsys):
+def test_study_counts_once_and_reader_agreement_is_reported(tmp_path, capsys):
     store = CorrectionStore(tmp_path / "store")
     store.save(correction(reader="Dr A", findings="Old."), [image(1)])
     store.save(correction(reader="Dr A", findings="The lungs are clear."), [image(1)])
@@ -124,15 +124,15 @@ def test_a_study_counts_once_with_the_newest_text_and_the_readers_agreement_is_s
     store.save(correction(), [image(2)])
     rows = prepare(tmp_path / "store", tmp_path / "out")["train"]
     assert sorted(rows["findings"]) == [EFFUSION, EFFUSION]
-    said = " ".join(capsys.readouterr().out.split())
-    assert "corrections: 4, of studies: 2, by readers: Dr A, Dr B, without a name." in said
+    output = " ".join(capsys.readouterr().out.split())
+    assert "corrections: 4, studies: 2, readers: Dr A, Dr B, without a name." in output
     # Lung Opacity, Effusion, Pneumothorax, Edema and No Finding differ.
-    assert "studies corrected by several readers: 1, who all give the same state to 9 of 14 findings" in said
-    assert "a finding set otherwise than the edited report states it: 1" in said
-    assert "given 2 = kept 2 + rejected 0" in said
+    assert "studies corrected by several readers: 1; all readers agree on 9 of 14 findings" in output
+    assert "a finding that was set differently from the edited report: 1" in output
+    assert "given 2 = kept 2 + rejected 0" in output
 
 
-def test_studies_that_share_an_image_or_a_patient_are_one_subject():
+def test_studies_that_share_an_image_or_a_patient_have_one_subject():
     marks = {
         "one": ["image-a", "image-b"],
         "two": ["image-c"],
@@ -148,7 +148,7 @@ def test_studies_that_share_an_image_or_a_patient_are_one_subject():
     assert link_subjects(dict(reversed(marks.items()))) == subjects
 
 
-def test_images_that_were_corrected_together_and_apart_stay_in_one_split(tmp_path):
+def test_studies_with_a_common_image_are_in_one_split(tmp_path):
     store = CorrectionStore(tmp_path / "store")
     for number in range(0, 20, 2):
         store.save(correction(), [image(number)])
@@ -159,7 +159,7 @@ def test_images_that_were_corrected_together_and_apart_stay_in_one_split(tmp_pat
     assert sum(map(len, subjects)) == len(set.union(*subjects)) == 10
 
 
-def test_what_is_missing_or_damaged_is_rejected_with_its_reason_and_the_rest_kept(tmp_path, capsys):
+def test_missing_or_damaged_corrections_are_rejected_and_the_rest_kept(tmp_path, capsys):
     store = CorrectionStore(tmp_path / "store")
     lost, swapped, cut, damaged, emptied, _ = [store.save(correction(), [image(number)]) for number in range(6)]
     path = {saved.number: tmp_path / "store" / image_file(saved.images[0]) for saved in (lost, swapped, cut)}
@@ -184,18 +184,18 @@ def test_what_is_missing_or_damaged_is_rejected_with_its_reason_and_the_rest_kep
     assert "given 6 = kept 1 + rejected 5" in capsys.readouterr().out
 
 
-def test_images_are_not_preprocessed_twice_and_other_switches_are_rejected_with_the_right_ones(tmp_path):
+def test_images_are_not_preprocessed_twice_and_other_options_are_rejected(tmp_path):
     saved = correction(preprocessing=Preprocessing(clahe=True, normalize="minmax"))
     CorrectionStore(tmp_path / "store").save(saved, [image(1)])
     with pytest.raises(
-        ValueError, match="trained with --normalize minmax --clahe; prepare corrections with just the same"
+        ValueError, match="trained with --normalize minmax --clahe; prepare corrections with the same options"
     ):
         prepare(tmp_path / "store", tmp_path / "out")
     [row] = prepare(tmp_path / "store", tmp_path / "out", "--clahe", "--normalize", "minmax")["train"]
     assert np.array_equal(np.asarray(row["images"][0]), np.asarray(image(1)))
 
 
-def test_a_root_without_corrections_is_named(tmp_path):
+def test_root_without_corrections_is_rejected(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere holds no corrections \(no corrections.sqlite in it\)"):
         prepare(tmp_path / "nowhere", tmp_path / "out")
     CorrectionStore(tmp_path / "store")

@@ -1,4 +1,4 @@
-"""A DICOM archive becomes a data set: grouped by headers, joined with reports."""
+"""Source `dicom`: files are grouped by headers and joined with reports."""
 
 import csv
 import json
@@ -57,7 +57,7 @@ def printed(capsys) -> str:
     return " ".join(capsys.readouterr().out.split())
 
 
-def test_files_of_one_study_uid_make_one_study_wherever_they_lie(tmp_path, capsys):
+def test_files_with_one_study_uid_make_one_study(tmp_path, capsys):
     root = tmp_path / "archive"
     save_dicom(root / "a" / "IM1", study="1.1", ViewPosition="PA")
     save_dicom(root / "b" / "image.txt", study="1.1", ViewPosition="LL")
@@ -66,12 +66,12 @@ def test_files_of_one_study_uid_make_one_study_wherever_they_lie(tmp_path, capsy
     (root / ".DS_Store").write_text("hidden")
     prepare(root, tmp_path / "out")
     assert sorted(sorted(row["view_positions"]) for row in rows_of(tmp_path / "out")) == [["AP"], ["LL", "PA"]]
-    told = printed(capsys)
-    assert "1 files are not DICOM and were left out." in told
-    assert "given 2 = kept 2 + rejected 0" in told
+    output = printed(capsys)
+    assert "1 files are not DICOM and were left out." in output
+    assert "given 2 = kept 2 + rejected 0" in output
 
 
-def test_a_study_keeps_its_good_images_and_lists_the_others(tmp_path, capsys):
+def test_study_keeps_readable_images_and_lists_the_others(tmp_path, capsys):
     root = tmp_path / "archive"
     save_dicom(root / "1", study="1.1")
     save_dicom(root / "2", study="1.1", Modality="CT")
@@ -91,7 +91,7 @@ def test_a_study_keeps_its_good_images_and_lists_the_others(tmp_path, capsys):
     images = [entry["reason"] for entry in entries if entry["rejected"] == "image"]
     assert images == [
         "file-0000002: is no radiograph (Modality CT; CR, DX, DR, RG are)",
-        "file-0000003: is the image of file-0000001 once more (SOPInstanceUID)",
+        "file-0000003: is the same image as file-0000001 (SOPInstanceUID)",
     ]
     studies = [entry["reason"] for entry in entries if entry["rejected"] == "study"]
     assert studies[0].startswith("1 files: shows another part of the body than the chest (BodyPartExamined HAND); 1 f")
@@ -99,9 +99,9 @@ def test_a_study_keeps_its_good_images_and_lists_the_others(tmp_path, capsys):
         [
             "is empty",
             "has no StudyInstanceUID|is damaged",
-            "is a link that leads nowhere",
+            "is a broken or circular link",
             "is a link to a folder",
-            "is a link that leaves the archive",
+            "is a link to a file outside the archive",
             "has no StudyInstanceUID, so it belongs to no study",
         ],
         start=1,
@@ -110,8 +110,8 @@ def test_a_study_keeps_its_good_images_and_lists_the_others(tmp_path, capsys):
     assert "JANE" not in (out / "rejected.jsonl").read_text()
     (row,) = rows_of(out)
     assert np.array_equal(np.asarray(row["images"][0]), PIXELS)
-    told = printed(capsys)
-    assert "given 8 = kept 1 + rejected 7" in told and "2 images were left out of studies that were kept." in told
+    output = printed(capsys)
+    assert "given 8 = kept 1 + rejected 7" in output and "2 images were left out of studies that were kept." in output
     counts = json.loads((out / "preparation.json").read_text())["counts"]
     assert (counts["given"], counts["kept"], counts["rejected"], counts["rejected_images"]) == (8, 1, 7, 2)
 
@@ -129,27 +129,27 @@ def test_a_study_keeps_its_good_images_and_lists_the_others(tmp_path, capsys):
         ({"SeriesDescription": "Patrick Lateran"}, "UNKNOWN"),
     ],
 )
-def test_views_come_from_the_header_in_this_order(tmp_path, attributes, position):
+def test_view_position_is_read_from_the_header(tmp_path, attributes, position):
     save_dicom(tmp_path / "archive" / "1", **attributes)
     prepare(tmp_path / "archive", tmp_path / "out")
     assert rows_of(tmp_path / "out")[0]["view_positions"] == [position]
 
 
-def test_a_patient_is_in_one_split_by_the_seed(tmp_path):
+def test_patient_is_in_one_split_that_depends_on_the_seed(tmp_path):
     root = tmp_path / "archive"
     for number in range(24):
         save_dicom(root / str(number), study=f"1.{number}", PatientID=f"P{number // 2}")
     splits = []
     for out, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         prepare(root, tmp_path / out, "--pseudonym-map", str(tmp_path / f"{out}.jsonl"), "--seed", seed)
-        uids = {link["study_id"]: link["study_instance_uid"] for link in lines(tmp_path / f"{out}.jsonl")}
+        uids = {entry["study_id"]: entry["study_instance_uid"] for entry in lines(tmp_path / f"{out}.jsonl")}
         studies = load_studies(tmp_path / out)
         splits.append({uids[row["study_id"]]: split for split in studies for row in studies[split]})
         assert all(splits[-1][f"1.{number}"] == splits[-1][f"1.{number + 1}"] for number in range(0, 24, 2))
     assert splits[0] == splits[1] != splits[2]
 
 
-def test_reports_are_joined_by_accession_number_or_study_uid_and_the_rest_is_counted(tmp_path, capsys):
+def test_reports_are_joined_by_accession_number_or_study_uid(tmp_path, capsys):
     root = tmp_path / "archive"
     save_dicom(root / "1", study="1.1", AccessionNumber="A1")
     save_dicom(root / "2", study="1.2", AccessionNumber="A2")
@@ -172,7 +172,7 @@ def test_reports_are_joined_by_accession_number_or_study_uid_and_the_rest_is_cou
     assert rows == [("", ""), ("Large left pleural effusion.", "Cough."), ("The lungs are clear.", "")]
     labels = {row["findings"]: row["labels"] for row in rows_of(tmp_path / "out")}
     assert labels["Large left pleural effusion."][9] == 1 and set(labels[""]) == {-100}
-    told = printed(capsys)
+    output = printed(capsys)
     for words in (
         "1 studies have no report in the table.",
         "1 rows of the table name no study of the archive.",
@@ -180,10 +180,10 @@ def test_reports_are_joined_by_accession_number_or_study_uid_and_the_rest_is_cou
         "given 4 = kept 3 + rejected 1",
         "the table has 2 different reports of it",
     ):
-        assert words in told
+        assert words in output
 
 
-def test_a_table_that_cannot_be_joined_is_told_with_its_columns(tmp_path):
+def test_table_without_the_needed_columns_is_rejected(tmp_path):
     save_dicom(tmp_path / "archive" / "1")
     table = save_table(tmp_path / "reports.csv", [{"acc": "1", "text": "x"}])
     for options, words in (
@@ -199,7 +199,7 @@ def test_a_table_that_cannot_be_joined_is_told_with_its_columns(tmp_path):
     assert not (tmp_path / "out.partial").exists()
 
 
-def test_burned_in_text_is_warned_of_by_header_and_by_sight(tmp_path, capsys):
+def test_burned_in_text_in_the_header_gives_a_warning(tmp_path, capsys):
     root = tmp_path / "archive"
     save_dicom(root / "1", study="1.1", BurnedInAnnotation="YES")
     save_dicom(root / "2", study="1.2", BurnedInAnnotation="NO")

@@ -1,4 +1,4 @@
-"""The pneumonia X-rays in both layouts, their splits, and reports that say what the labels say and no more."""
+"""Source `kermany`: both layouts, splits, and reports that match the labels."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def draw(path: Path, number: int = 0) -> None:
 
 @pytest.fixture
 def published(tmp_path):
-    """Eight patients to learn from, two to test on."""
+    """Eight training patients and two test patients."""
     root = tmp_path / "chest_xray"
     for number in range(4):
         draw(root / f"train/NORMAL/IM-{number:04d}-0001.jpeg", number)
@@ -54,7 +54,7 @@ def outcomes(root, tmp_path, fractions=(0.5, 0.5, 0.0), **options):
     return kept, {raw_study.study_id: raw_study.reason for raw_study in raw_studies if isinstance(raw_study, Rejection)}
 
 
-def test_their_test_folder_is_the_test_split_and_the_rest_is_divided_by_patient(published, tmp_path):
+def test_test_folder_is_the_test_split_and_other_patients_are_split(published, tmp_path):
     kept, rejected = outcomes(published, tmp_path)
     assert not rejected
     assert {name for name, raw_study in kept.items() if raw_study.split == "test"} == {
@@ -64,12 +64,12 @@ def test_their_test_folder_is_the_test_split_and_the_rest_is_divided_by_patient(
     assert {raw_study.split for raw_study in kept.values()} == {"train", "validation", "test"}
     assert kept["NORMAL2-IM-1427-0001"].subject_id == "NORMAL2-IM-1427"
     assert kept["NORMAL2-IM-1427-0001"].split in ("train", "validation")
-    # Bacterial and viral patients are numbered apart: number 80 of the one is not number 80 of the other.
+    # Bacterial and viral patients are numbered separately: both have a number 80.
     assert kept["person80_virus_0"].subject_id == "person80_virus"
     assert kept["person80_virus_0"].split != "test"
 
 
-def test_both_patients_of_one_number_stay_together_where_the_rest_is_divided(published, tmp_path):
+def test_patients_with_the_same_number_are_in_one_split(published, tmp_path):
     for number in range(81, 84):
         draw(published / f"train/PNEUMONIA/person{number}_bacteria_9.jpeg", number)
     kept, _ = outcomes(published, tmp_path)
@@ -77,45 +77,45 @@ def test_both_patients_of_one_number_stay_together_where_the_rest_is_divided(pub
         assert kept[f"person{number}_bacteria_9"].split == kept[f"person{number}_virus_{number - 80}"].split
 
 
-def test_a_patient_of_the_test_folder_is_not_learned(published, tmp_path):
+def test_patient_in_the_test_folder_is_not_in_train(published, tmp_path):
     draw(published / "train/PNEUMONIA/person80_bacteria_2.jpeg")
     kept, rejected = outcomes(published, tmp_path)
     assert "person80_bacteria is also in the split test" in rejected["person80_bacteria_2"]
     assert "person80_bacteria_2" not in kept
 
 
-def test_without_a_test_folder_all_is_divided_by_the_fractions(published, tmp_path):
+def test_without_a_test_folder_all_patients_are_split_by_fractions(published, tmp_path):
     kept, _ = outcomes(published / "train", tmp_path, fractions=(0.25, 0.25, 0.5))
     splits = [raw_study.split for raw_study in kept.values()]
     assert [splits.count(name) for name in ("train", "validation", "test")] == [2, 2, 4]
 
 
-def test_a_folder_called_test_alone_is_the_test_split(published, tmp_path):
+def test_test_folder_alone_is_the_test_split(published, tmp_path):
     kept, _ = outcomes(published / "test", tmp_path)
     assert {raw_study.split for raw_study in kept.values()} == {"test"}
 
 
-def test_files_that_tell_neither_patient_nor_image_are_rejected_with_the_reason(published, tmp_path):
+def test_files_without_patient_or_image_name_are_rejected(published, tmp_path):
     draw(published / "train/PNEUMONIA/scan7.jpeg")
     draw(published / "train/NORMAL/person3_virus_5.jpeg")
     (published / "train/NORMAL/Thumbs.db").write_bytes(b"x")
     (published / "train/NORMAL/.DS_Store").write_bytes(b"x")
     draw(published / "__MACOSX/train/NORMAL/IM-0001-0001.jpeg")
     kept, rejected = outcomes(published, tmp_path)
-    assert "tells no patient; expected one like person1_bacteria_2.jpeg" in rejected["scan7"]
-    assert "tells no patient; expected one like IM-0115-0001.jpeg" in rejected["person3_virus_5"]
-    assert "is no image by its name" in rejected["Thumbs"]
+    assert "contains no patient; expected a name like person1_bacteria_2.jpeg" in rejected["scan7"]
+    assert "contains no patient; expected a name like IM-0115-0001.jpeg" in rejected["person3_virus_5"]
+    assert "does not have the name of an image" in rejected["Thumbs"]
     assert len(kept) == 11 and len(rejected) == 3
 
 
-def test_the_table_layout_keeps_its_own_patients(with_table, tmp_path):
+def test_table_layout_uses_its_patient_column(with_table, tmp_path):
     kept, rejected = outcomes(with_table, tmp_path)
     assert {name: raw_study.subject_id for name, raw_study in kept.items()} == {"a": "n1", "b": "p1", "c": "p1"}
     assert kept["b"].split == kept["c"].split
     assert not rejected
 
 
-def test_rows_of_the_table_that_cannot_be_used_are_rejected_with_the_reason(with_table, tmp_path):
+def test_invalid_table_rows_are_rejected_with_the_reason(with_table, tmp_path):
     with (with_table / "labels.csv").open("a") as file:
         file.write("d.webp,,normal\n,p2,normal\ne.webp,p3,covid\nf.webp,p4\n")
     kept, rejected = outcomes(with_table, tmp_path)
@@ -134,18 +134,18 @@ def test_rows_of_the_table_that_cannot_be_used_are_rejected_with_the_reason(with
         (lambda root: (root.mkdir(), (root / "labels.csv").write_text("x")), "but no folder images"),
     ],
 )
-def test_a_folder_in_neither_layout_is_rejected(make, message, tmp_path):
+def test_folder_with_neither_layout_is_rejected(make, message, tmp_path):
     make(tmp_path / "root")
     with pytest.raises(ValueError, match=message):
         outcomes(tmp_path / "root", tmp_path)
 
 
-def test_fractions_that_leave_nothing_beside_the_test_folder_are_rejected(published, tmp_path):
+def test_fractions_without_share_for_train_and_validation_are_rejected(published, tmp_path):
     with pytest.raises(ValueError, match="has no share for the rest; give one, for example"):
         outcomes(published, tmp_path, fractions=(0.0, 0.0, 1.0))
 
 
-def test_a_prepared_data_set_holds_labels_reports_licence_and_counts(published, tmp_path, capsys):
+def test_prepared_data_set_has_labels_reports_and_license(published, tmp_path, capsys):
     (published / "train/NORMAL/IM-0009-0001.jpeg").write_bytes(b"no image")
     out = tmp_path / "out"
     main(["kermany", "--root", str(published), "--out", str(out), "--num-workers", "1"])
@@ -161,7 +161,7 @@ def test_a_prepared_data_set_holds_labels_reports_licence_and_counts(published, 
     assert normal.count(UNLABELED) == 12
 
 
-def test_the_first_studies_are_of_all_kinds_and_in_the_same_order_again(tmp_path):
+def test_studies_are_shuffled_in_a_fixed_order(tmp_path):
     for number in range(40):
         draw(tmp_path / f"root/NORMAL/IM-{number:04d}-0001.jpeg", number)
         draw(tmp_path / f"root/PNEUMONIA/person{number}_virus_1.jpeg", number)
@@ -170,14 +170,14 @@ def test_the_first_studies_are_of_all_kinds_and_in_the_same_order_again(tmp_path
     assert list(outcomes(tmp_path / "root", tmp_path)[0]) == list(kept)
 
 
-def test_reports_can_be_left_out(published, tmp_path):
+def test_reports_can_be_disabled(published, tmp_path):
     kept, _ = outcomes(published, tmp_path, reports=False)
     assert not any(raw_study.findings or raw_study.impression for raw_study in kept.values())
     assert all(raw_study.labels != (UNLABELED,) * 14 for raw_study in kept.values())
 
 
 @pytest.mark.parametrize("image_class", IMAGE_CLASSES)
-def test_the_labeler_reads_every_wording_as_the_label_and_nothing_else(image_class):
+def test_labeler_reads_every_wording_as_its_label(image_class):
     allowed = {FINDING_INDEX["Lung Opacity"]} if image_class == "normal" else set()  # "the lungs are clear"
     for findings, impression in all_wordings(image_class):
         read = label_report(f"Findings: {findings} Impression: {impression}")
@@ -191,7 +191,7 @@ def test_the_labeler_reads_every_wording_as_the_label_and_nothing_else(image_cla
 
 
 @pytest.mark.parametrize("image_class", IMAGE_CLASSES)
-def test_a_report_names_its_own_kind_of_pneumonia_and_no_place(image_class):
+def test_report_names_the_kind_of_pneumonia_and_no_location(image_class):
     kinds = {kind for kind in ("bacterial", "viral") if image_class.startswith(kind)}
     for findings, impression in all_wordings(image_class):
         text = f"{findings} {impression}".lower()
@@ -199,7 +199,7 @@ def test_a_report_names_its_own_kind_of_pneumonia_and_no_place(image_class):
         assert not any(word in text for word in ("left", "right", "lobe", "heart", "effusion"))
 
 
-def test_wordings_vary_between_studies_and_are_the_same_again_for_a_study():
+def test_wordings_vary_between_studies_and_are_reproducible():
     sections = [compose_sections("viral_pneumonia", f"study {number}", 0) for number in range(200)]
     assert len(set(sections)) > 40
     assert sections == [compose_sections("viral_pneumonia", f"study {number}", 0) for number in range(200)]
@@ -208,7 +208,7 @@ def test_wordings_vary_between_studies_and_are_the_same_again_for_a_study():
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real pneumonia X-rays at {REAL}")
-def test_the_real_folder_is_read_whole(tmp_path):
+def test_real_folder_is_read_completely(tmp_path):
     kept, rejected = outcomes(REAL, tmp_path, fractions=(0.8, 0.2, 0.0))
     assert len(kept) == 5216 and not rejected
     train = {raw_study.subject_id for raw_study in kept.values() if raw_study.split == "train"}

@@ -1,4 +1,4 @@
-"""MIMIC-CXR's published layout with invented text: tables of all kinds, splits, labels, absent images."""
+"""Source `mimic_cxr`: tables, splits, labels and missing images, in the published layout with invented text."""
 
 import csv
 import gzip
@@ -137,7 +137,7 @@ def states(labels) -> dict[str, int]:
     return {name: labels[index] for name, index in FINDING_INDEX.items() if labels[index] != BLANK}
 
 
-def test_the_published_layout_becomes_a_data_set_with_its_official_split(root, tmp_path, capsys):
+def test_published_layout_gives_a_data_set_with_the_official_split(root, tmp_path, capsys):
     out = tmp_path / "out"
     main(["mimic_cxr", "--root", str(root), "--out", str(out), "--num-workers", "1"])
     splits = load_studies(out)
@@ -160,7 +160,7 @@ def test_the_published_layout_becomes_a_data_set_with_its_official_split(root, t
     assert "given 4 = kept 4 + rejected 0" in capsys.readouterr().out
 
 
-def test_gzipped_tables_of_a_newer_version_are_preferred(root):
+def test_newest_gzipped_tables_are_used(root):
     write_tables(root, version="2.1.0", suffix=".csv.gz", studies=STUDIES[:1])
     kept, rejected, notes = given(root)
     assert list(kept) == ["50414267"] and not rejected
@@ -177,12 +177,12 @@ def test_gzipped_tables_of_a_newer_version_are_preferred(root):
         ("negbio", {"No Finding": POSITIVE}),
     ],
 )
-def test_labels_come_from_the_table_asked_for(root, labels, expected):
+def test_labels_come_from_the_requested_table(root, labels, expected):
     kept, *_ = given(root, labels=labels)
     assert states(kept["50414267"].labels) == expected
 
 
-def test_labels_from_the_report_are_left_to_the_labeler(root):
+def test_labels_from_the_report_are_none_until_the_labeler_runs(root):
     assert given(root, labels="report")[0]["50414267"].labels is None
     for path in root.glob("*chexpert*"):
         path.unlink()
@@ -192,7 +192,7 @@ def test_labels_from_the_report_are_left_to_the_labeler(root):
         given(root, labels="chexpert")
 
 
-def test_a_study_whose_labels_are_all_blank_was_looked_at_and_one_without_a_row_was_not(root):
+def test_blank_labels_are_blank_and_missing_rows_are_not_labeled(root):
     rows = [labels_row(10000032, 50414267), labels_row(10000032, 53189527, Edema="1.0")]
     write_table(root / "mimic-cxr-2.0.0-chexpert.csv", rows)
     kept, *_ = given(root)
@@ -200,7 +200,7 @@ def test_a_study_whose_labels_are_all_blank_was_looked_at_and_one_without_a_row_
     assert kept["50771383"].labels == UNLABELED_STUDY
 
 
-def test_images_that_are_absent_reject_their_studies_by_name(root):
+def test_studies_with_missing_images_are_rejected(root):
     for path in (root / study_folder(10000032, 50414267)).iterdir():
         path.unlink()
     (root / study_folder(10000898, 50771383) / f"{dicom_id(50771383, 1)}.jpg").unlink()
@@ -210,7 +210,7 @@ def test_images_that_are_absent_reject_their_studies_by_name(root):
     assert re.match(r"1 of its 2 images are not in .*00000001-112c0b34-7bc16630-4e384014\.jpg$", rejected["50771383"])
 
 
-def test_dicom_files_with_a_record_list_alone_get_a_seeded_split_and_views_from_their_headers(tmp_path):
+def test_dicom_files_with_a_record_list_get_a_random_split_and_views_from_headers(tmp_path):
     root = tmp_path / "mimic"
     root.mkdir()
     subject, study, *_ = STUDIES[0]
@@ -237,19 +237,19 @@ def test_dicom_files_with_a_record_list_alone_get_a_seeded_split_and_views_from_
     )
     (row,) = load_studies(out)["train"]
     assert (row["study_id"], row["view_positions"]) == ("50414267", ["AP"])
-    assert "no table of the official split: a seeded split by patient." in given(root)[2]
+    assert "no table of the official split: patients are split at random." in given(root)[2]
 
 
-def test_tables_may_lie_elsewhere(root, tmp_path):
+def test_tables_can_be_in_another_folder(root, tmp_path):
     (tmp_path / "tables").mkdir()
     for path in root.glob("*.csv"):
         path.rename(tmp_path / "tables" / path.name)
     assert len(given(root, tables=tmp_path / "tables")[0]) == len(STUDIES)
-    with pytest.raises(ValueError, match=r"has none of mimic-cxr-<version>-metadata\.csv.*their folder by --tables"):
+    with pytest.raises(ValueError, match=r"has none of mimic-cxr-<version>-metadata\.csv.*their folder as --tables"):
         given(root)
 
 
-def test_a_patient_in_two_splits_stays_in_the_one_that_matters_most(root):
+def test_patient_in_two_splits_stays_in_the_later_one(root):
     write_tables(root, studies=[(10000032, 50414267, "train", ("PA", "LL")), (10000032, 53189527, "test", ("AP",))])
     kept, rejected, _ = given(root)
     assert {study: raw_study.split for study, raw_study in kept.items()} == {"53189527": "test"}
@@ -258,7 +258,7 @@ def test_a_patient_in_two_splits_stays_in_the_one_that_matters_most(root):
     )
 
 
-def test_rows_that_are_damaged_or_contradict_each_other_are_rejected_and_counted(root):
+def test_damaged_and_contradicting_rows_are_rejected(root):
     metadata = (root / "mimic-cxr-2.0.0-metadata.csv").read_text().splitlines()
     metadata += ["abc", "../../etc/passwd,10000032,50414267,1,PA", f"{dicom_id(1, 0)},p1,1,1,PA", metadata[1]]
     (root / "mimic-cxr-2.0.0-metadata.csv").write_text("\n".join(metadata))
@@ -277,8 +277,8 @@ def test_rows_that_are_damaged_or_contradict_each_other_are_rejected_and_counted
     assert "chexpert.csv row 3: Edema is '2.0'" in rejected["53189527"]
     assert rejected["57375967"] == "is in no split of the table of splits"
     assert rejected["50771383"].startswith("split 'holdout' in mimic-cxr-2.0.0-split.csv is none of train, validate")
-    assert "1 rows of mimic-cxr-2.0.0-chexpert.csv name no study: passed over." in notes
-    assert "1 studies are in a table, but without an image; they are not counted." in notes
+    assert "1 rows of mimic-cxr-2.0.0-chexpert.csv were skipped: they name no study." in notes
+    assert "1 studies in the tables have no image; they are not counted." in notes
 
 
 @pytest.mark.parametrize(
@@ -291,18 +291,18 @@ def test_rows_that_are_damaged_or_contradict_each_other_are_rejected_and_counted
     ],
     ids=["columns", "utf-16", "gzip", "empty"],
 )
-def test_a_table_that_cannot_be_read_is_an_error_that_names_it(root, content, message):
+def test_unreadable_table_is_named_in_the_error(root, content, message):
     (root / "mimic-cxr-2.0.0-metadata.csv").write_bytes(content)
     with pytest.raises(ValueError, match=r"mimic-cxr-2\.0\.0-metadata\.csv " + message):
         given(root)
 
 
-def test_a_byte_order_mark_is_understood(root):
+def test_byte_order_mark_is_ignored(root):
     path = root / "mimic-cxr-2.0.0-metadata.csv"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert len(given(root)[0]) == len(STUDIES)
 
 
-def test_a_root_that_is_no_folder_is_rejected(tmp_path):
+def test_root_that_is_no_folder_is_rejected(tmp_path):
     with pytest.raises(ValueError, match=r"--root .*nowhere is no folder; name the one with MIMIC-CXR's files"):
         given(tmp_path / "nowhere")

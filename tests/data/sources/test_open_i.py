@@ -1,4 +1,4 @@
-"""Open-i from its files as downloaded: unpacked, Kaggle's tables, R2Gen's split, broken XML."""
+"""Source `open_i` with unpacked files, Kaggle's tables, R2Gen's split and broken XML."""
 
 import csv
 import re
@@ -34,7 +34,7 @@ def kaggle(root: Path) -> Path:
     return root
 
 
-def test_kaggles_form_has_views_and_mesh_codes(tmp_path):
+def test_kaggle_files_have_views_and_mesh_terms(tmp_path):
     kept, rejected, _ = given(kaggle(tmp_path / "root"))
     raw_study = kept["CXR1"]
     assert raw_study.files == ("1_IM-0001-4001.dcm.png", "1_IM-0001-3001.dcm.png")
@@ -44,7 +44,7 @@ def test_kaggles_form_has_views_and_mesh_codes(tmp_path):
     assert rejected == {"CXR2": "indiana_reports.csv row 2 names no image"}
 
 
-def test_kaggles_projections_beside_the_xml_tell_its_views(tmp_path):
+def test_kaggle_projections_give_views_for_xml_reports(tmp_path):
     root = unpacked(
         tmp_path / "root", {"1.xml": report(1, images=("CXR1_1_IM-0001-3001", "CXR1_1_IM-0001-4001"), caption="AP")}
     )
@@ -67,11 +67,11 @@ def test_kaggles_projections_beside_the_xml_tell_its_views(tmp_path):
         ("", "PA", ""),
     ],
 )
-def test_a_frontal_view_is_pa_or_ap_where_the_caption_names_one(projection, caption, expected):
+def test_frontal_view_is_pa_or_ap_if_the_caption_names_one(projection, caption, expected):
     assert view_position(projection, caption) == expected
 
 
-def test_the_annotations_split_is_followed_and_studies_beyond_it_rejected_or_trained_on(tmp_path):
+def test_annotation_split_is_used_and_unlisted_studies_are_rejected_or_trained_on(tmp_path):
     root = packed(tmp_path / "root", (1, 2, 3, 4))
     listed = annotation(tmp_path / "a.json", train=["CXR1_IM-01"], val=["CXR2_IM-02"], test=["CXR3_IM-03"])
     kept, rejected, notes = given(root, annotation=listed)
@@ -82,7 +82,7 @@ def test_the_annotations_split_is_followed_and_studies_beyond_it_rejected_or_tra
     assert (kept["CXR4"].split, rejected) == ("train", {})
 
 
-def test_r2gens_own_images_and_texts_serve_where_there_is_nothing_else(tmp_path):
+def test_r2gen_images_and_texts_are_used_if_there_are_no_others(tmp_path):
     root = tmp_path / "root"
     (root / "images" / "CXR1_IM-01").mkdir(parents=True)
     (root / "images" / "CXR1_IM-01" / "0.png").write_bytes(image_bytes())
@@ -100,33 +100,33 @@ def test_r2gens_own_images_and_texts_serve_where_there_is_nothing_else(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("content", "fault"),
+    ("content", "message"),
     [
         (report(1)[:-40].encode(), r"^1\.xml is damaged or cut short \(.*\); download it again$"),
         (report(1, FINDINGS="H\xf6he").encode("latin-1"), r"^1\.xml is damaged or cut short \(not well-formed"),
         (b"", r"^1\.xml is damaged or cut short"),
         (b'<?xml version="1.0" encoding="no-such"?><a/>', r"^1\.xml is damaged or cut short"),
-        (b"<eCitation/>", r"^1\.xml has no uId such as CXR12 in it; is it a report of Open-i\?$"),
+        (b"<eCitation/>", r"^1\.xml has no uId such as CXR12; is it a report of Open-i\?$"),
         (b"<!DOCTYPE a [<!ENTITY b 'x'>]><a>&b;</a>", r"^1\.xml has a document type or entities"),
         (b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>', r"^1\.xml has a document type or entities"),
         (b" " * (2**20 + 1), r"^1\.xml has more than 1048576 bytes; is it a report\?$"),
         (b"<a>" * 50_000, r"^1\.xml is damaged or cut short"),
     ],
 )
-def test_an_xml_file_that_is_no_report_is_rejected_with_the_reason(content, fault):
+def test_invalid_xml_report_is_rejected_with_the_reason(content, message):
     parsed = parse_report(content, origin="1.xml")
     assert parsed.study_id == "CXR1"
-    assert re.search(fault, parsed.fault)
+    assert re.search(message, parsed.error)
 
 
-def test_nested_sections_take_no_longer_than_others():
+def test_deeply_nested_sections_are_parsed_fast():
     num_sections = 20_000
     nested = '<AbstractText Label="FINDINGS">' * num_sections + "Clear." + "</AbstractText>" * num_sections
     parsed = parse_report(f'<a><uId id="CXR1"/><Abstract>{nested}</Abstract></a>'.encode(), origin="1.xml")
     assert parsed.findings == "Clear."
 
 
-def test_every_report_given_is_kept_or_rejected(tmp_path):
+def test_every_report_is_kept_or_rejected(tmp_path):
     texts = {
         "1.xml": report(1),
         "2.xml": report(2)[:200],
@@ -146,7 +146,7 @@ def test_every_report_given_is_kept_or_rejected(tmp_path):
     assert rejected["CXR4"] == "4.xml names no image"
     assert rejected["CXR5"] == f"image 5_IM-05-2001 of 5.xml is not in {root}"
     assert rejected["CXR6"] == "has images, but no report of it was found"
-    assert rejected["CXR7"] == "is given with different texts in 7.xml, 8.xml; keep one"
+    assert rejected["CXR7"] == "occurs with different texts in 7.xml, 8.xml; keep one"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_every_report_given_is_kept_or_rejected(tmp_path):
         ("CXR1_IM-0001-3001.png.part", ""),
     ],
 )
-def test_one_image_has_one_key_under_all_its_names(name, key):
+def test_image_has_one_key_for_all_its_names(name, key):
     assert image_key(name) == key
 
 
@@ -191,7 +191,7 @@ def test_one_image_has_one_key_under_all_its_names(name, key):
         ({"a.json": b'{"train": '}, r"a\.json is not JSON"),
     ],
 )
-def test_a_folder_that_cannot_be_read_is_an_error_that_names_the_file(tmp_path, files, message):
+def test_unreadable_file_is_named_in_the_error(tmp_path, files, message):
     (tmp_path / "root").mkdir()
     for name, content in files.items():
         (tmp_path / "root" / name).write_bytes(content)
@@ -201,7 +201,7 @@ def test_a_folder_that_cannot_be_read_is_an_error_that_names_the_file(tmp_path, 
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the real samples are not at ../shared/data/openi_samples")
-def test_the_librarys_and_kaggles_real_files_tell_the_same(tmp_path):
+def test_real_files_of_nlm_and_kaggle_give_the_same_studies(tmp_path):
     def with_images(root, files):
         root.mkdir()
         for name in files:

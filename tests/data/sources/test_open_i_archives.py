@@ -1,4 +1,4 @@
-"""The Indiana collection in its packed archives: whole, cut short, hostile."""
+"""Source `open_i` with packed archives: complete, truncated and malicious ones."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from data.study import load_studies
 from tests.helpers.open_i_archive import annotation, given, image_bytes, pack, packed, report, unpacked
 
 
-def test_packed_archives_become_a_data_set(tmp_path, capsys):
+def test_packed_archives_give_a_data_set(tmp_path, capsys):
     root = packed(tmp_path / "root")
     out = tmp_path / "out"
     main(["open_i", "--root", str(root), "--out", str(out), "--num-workers", "1", "--split-fractions", "1", "0", "0"])
@@ -30,8 +30,8 @@ def test_packed_archives_become_a_data_set(tmp_path, capsys):
     assert sorted(path.name for path in root.iterdir()) == ["NLMCXR_png.tgz", "NLMCXR_reports.tgz"]
 
 
-def test_unpacked_files_give_the_same_studies_as_the_archives(tmp_path):
-    def told(raw_studies):
+def test_unpacked_files_give_the_same_studies_as_archives(tmp_path):
+    def contents(raw_studies):
         return {
             study_id: (
                 raw_study.split,
@@ -46,10 +46,10 @@ def test_unpacked_files_give_the_same_studies_as_the_archives(tmp_path):
 
     from_archives, *_ = given(packed(tmp_path / "packed"))
     from_files, *_ = given(unpacked(tmp_path / "loose", {f"{number}.xml": report(number) for number in (1, 2, 3)}))
-    assert told(from_archives) == told(from_files)
+    assert contents(from_archives) == contents(from_files)
 
 
-def test_what_was_unpacked_before_a_kill_is_not_unpacked_again(tmp_path):
+def test_unpacked_images_are_used_again_after_a_kill(tmp_path):
     root = packed(tmp_path / "root")
     before, *_ = given(root)
     (root / "NLMCXR_png.tgz").write_bytes(b"gone")
@@ -57,7 +57,7 @@ def test_what_was_unpacked_before_a_kill_is_not_unpacked_again(tmp_path):
     assert before == after and not rejected
 
 
-def test_an_image_archive_that_ends_early_keeps_what_was_readable_and_rejects_the_rest_by_name(tmp_path):
+def test_truncated_image_archive_keeps_readable_images_and_rejects_the_rest(tmp_path):
     root = packed(tmp_path / "root")
     content = (root / "NLMCXR_png.tgz").read_bytes()
     (root / "NLMCXR_png.tgz").write_bytes(content[: len(content) // 2])  # CXR3 is whole, CXR2 is cut
@@ -71,7 +71,7 @@ def test_an_image_archive_that_ends_early_keeps_what_was_readable_and_rejects_th
     assert list(given(root)[0]) == ["CXR1", "CXR2", "CXR3"]
 
 
-def test_a_report_archive_that_ends_early_says_so_and_names_what_is_known_of_the_rest(tmp_path):
+def test_truncated_report_archive_is_reported_and_known_studies_are_named(tmp_path):
     root = packed(tmp_path / "root")
     letters = np.random.default_rng(0).integers(97, 123, size=(4, 9000), dtype=np.uint8)  # gzip halves them at most
     texts = {f"{n}.xml": report(n, FINDINGS=letters[n].tobytes().decode()).encode() for n in (1, 2, 3)}
@@ -86,7 +86,7 @@ def test_a_report_archive_that_ends_early_says_so_and_names_what_is_known_of_the
     assert any("ends early" in note and "download it again" in note for note in notes)
 
 
-def test_paths_in_an_archive_lead_nowhere(tmp_path):
+def test_paths_in_an_archive_are_not_followed(tmp_path):
     root = packed(tmp_path / "root", (1,))
     names = ["../../../CXR1_IM-01-1001.png", "/CXR1_IM-01-2001.png", "../../outside.png"]
     pack(root / "NLMCXR_png.tgz", {name: image_bytes() for name in names})

@@ -1,4 +1,4 @@
-"""Tables as a source: what each column becomes."""
+"""Source `table`: columns, labels, splits and groups of rows."""
 
 import gzip
 import json
@@ -11,10 +11,9 @@ import pytest
 
 from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection
 from data.reports.labeler.labeler import label_report
-from data.sources.table import TableSource
 from data.tables.labels import labels_from_columns
 from data.tables.rows import column_names, read_rows
-from tests.helpers.study_tables import ROWS, csv_of, jsonl_of, raw_studies
+from tests.helpers.study_tables import ROWS, csv_of, jsonl_of, raw_studies, table_source
 from vlm.schema.findings import FINDING_INDEX, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
 
 
@@ -25,7 +24,7 @@ def parquet_of(folder: Path, rows: list[dict]) -> Path:
 
 
 @pytest.mark.parametrize("write", [csv_of, jsonl_of, parquet_of])
-def test_the_three_kinds_of_table_give_the_same_studies(tmp_path, write):
+def test_csv_jsonl_and_parquet_give_the_same_studies(tmp_path, write):
     given = raw_studies(write(tmp_path, ROWS))
     assert [raw_study.study_id for raw_study in given] == ["s1", "s2", "s3"]
     assert [raw_study.subject_id for raw_study in given] == ["p1", "p2", "p2"]
@@ -37,14 +36,14 @@ def test_the_three_kinds_of_table_give_the_same_studies(tmp_path, write):
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
-def test_semicolons_and_tabs_and_a_byte_order_mark_are_understood(tmp_path, delimiter):
+def test_semicolons_tabs_and_byte_order_marks_are_supported(tmp_path, delimiter):
     path = csv_of(tmp_path, ROWS, delimiter=delimiter)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert column_names(path) == list(ROWS[0])
     assert [raw_study.study_id for raw_study in raw_studies(path)] == ["s1", "s2", "s3"]
 
 
-def test_columns_of_any_name_are_mapped_and_text_becomes_one_line(tmp_path):
+def test_columns_with_other_names_are_mapped_and_text_becomes_one_line(tmp_path):
     rows = [
         {"Path": "a.png", "Akte": 7, "Pat": "p", "Text": "FINDINGS: Clear\n lungs. IMPRESSION: Normal.", "View": "pa"}
     ]
@@ -63,9 +62,9 @@ def test_columns_of_any_name_are_mapped_and_text_becomes_one_line(tmp_path):
     assert (raw_study.license, raw_study.source) == ("CC0", "clinic")
 
 
-def test_without_ids_a_study_goes_by_its_first_image_and_is_a_patient_of_its_own(tmp_path):
+def test_without_ids_the_first_image_is_the_id_of_study_and_patient(tmp_path):
     path = csv_of(tmp_path, [{"image": "x/a.png", "findings": "Clear."}, {"image": "b.png", "findings": "Clear."}])
-    plan = TableSource(table=path).plan(PlanContext(split_fractions=(1, 0, 0), work=path.parent))
+    plan = table_source(path).plan(PlanContext(split_fractions=(1, 0, 0), work=path.parent))
     assert [(raw_study.study_id, raw_study.subject_id) for raw_study in plan.raw_studies] == [
         ("x/a.png", "x/a.png"),
         ("b.png", "b.png"),
@@ -73,7 +72,7 @@ def test_without_ids_a_study_goes_by_its_first_image_and_is_a_patient_of_its_own
     assert "2 rows name no patient; each of these studies counts as a patient of its own." in plan.notes
 
 
-def test_several_images_come_as_a_list_or_separated(tmp_path):
+def test_several_images_can_be_a_list_or_a_separated_text(tmp_path):
     rows = [{"images": ["a.png", "b.png"], "view_position": ["PA", "?"], "findings": "Clear."}]
     (listed,) = raw_studies(jsonl_of(tmp_path, rows))
     rows = [{"images": "a.png | b.png", "view_position": "PA|", "findings": "Clear."}]
@@ -83,12 +82,12 @@ def test_several_images_come_as_a_list_or_separated(tmp_path):
         assert raw_study.view_positions == ("PA", "UNKNOWN")
 
 
-def test_view_positions_that_are_all_unknown_are_left_to_the_dicom_headers(tmp_path):
+def test_unknown_view_positions_are_left_to_dicom_headers(tmp_path):
     (raw_study,) = raw_studies(jsonl_of(tmp_path, [{"image": "a.dcm", "view_position": [""], "findings": "Clear."}]))
     assert raw_study.view_positions == ()
 
 
-def test_columns_named_after_findings_are_read_as_chexperts_values(tmp_path):
+def test_finding_columns_use_chexpert_values(tmp_path):
     rows = [
         {"image": "a.png", "Edema": "1.0", "Pneumonia": "0", "Fracture": "-1", "No Finding": ""},
         {"image": "b.png", "Edema": "", "Pneumonia": "", "Fracture": "", "No Finding": "1"},
@@ -100,11 +99,11 @@ def test_columns_named_after_findings_are_read_as_chexperts_values(tmp_path):
     assert second.labels[FINDING_INDEX["No Finding"]] == POSITIVE
 
 
-def test_a_row_with_nothing_in_the_finding_columns_is_unlabelled():
+def test_row_with_blank_finding_columns_is_not_labeled():
     assert labels_from_columns({"Edema": "", "Pneumonia": None, "Fracture": float("nan")}) == UNLABELED_STUDY
 
 
-def test_one_label_column_is_mapped_in_words_or_codes(tmp_path):
+def test_label_column_is_mapped_with_words_or_codes(tmp_path):
     rows = [{"image": "a.png", "kind": "normal"}, {"image": "b.png", "kind": "viral"}]
     label_map = {"normal": {"No Finding": 1, "Pneumonia": "negative"}, "viral": {"Pneumonia": "positive"}}
     (tmp_path / "map.json").write_text(json.dumps(label_map))
@@ -114,23 +113,23 @@ def test_one_label_column_is_mapped_in_words_or_codes(tmp_path):
         assert (viral.labels[6], viral.labels.count(UNLABELED)) == (POSITIVE, 13)
 
 
-def test_without_labels_they_are_read_from_the_report(tmp_path):
+def test_labels_come_from_the_report_if_the_table_has_none(tmp_path):
     (raw_study,) = raw_studies(csv_of(tmp_path, [{"image": "a.png", "report": "Large left pleural effusion."}]))
     assert raw_study.labels is None and raw_study.findings == "Large left pleural effusion."
     assert label_report("Findings: Large left pleural effusion.")[FINDING_INDEX["Pleural Effusion"]] == POSITIVE
 
 
-def test_a_table_of_images_alone_is_kept_for_pretraining(tmp_path):
+def test_table_with_images_only_is_kept(tmp_path):
     (raw_study,) = raw_studies(csv_of(tmp_path, [{"image": "a.png"}]))
     assert isinstance(raw_study, RawFileStudy)
 
 
-def test_a_split_column_is_followed(tmp_path):
+def test_split_column_is_used(tmp_path):
     rows = [{"image": f"{name}.png", "split": name} for name in ("train", "val", "TEST")]
     assert [raw_study.split for raw_study in raw_studies(csv_of(tmp_path, rows))] == ["train", "validation", "test"]
 
 
-def test_a_patient_in_two_splits_stays_in_the_one_that_matters_most(tmp_path):
+def test_patient_in_two_splits_stays_in_the_later_one(tmp_path):
     rows = [
         {"image": "a.png", "subject_id": "p1", "split": "train"},
         {"image": "b.png", "subject_id": "p1", "split": "test"},
@@ -145,14 +144,14 @@ def test_a_patient_in_two_splits_stays_in_the_one_that_matters_most(tmp_path):
     ]
 
 
-def test_a_seeded_split_keeps_patients_together(tmp_path):
+def test_random_split_keeps_patients_together(tmp_path):
     rows = [{"image": f"{number}.png", "subject_id": f"p{number % 20}"} for number in range(60)]
     given = raw_studies(csv_of(tmp_path, rows))
     assert len({(raw_study.subject_id, raw_study.split) for raw_study in given}) == 20
     assert Counter(raw_study.split for raw_study in given) == {"train": 48, "validation": 6, "test": 6}
 
 
-def test_group_rows_joins_the_views_of_a_study_wherever_they_stand(tmp_path):
+def test_group_rows_joins_all_views_of_a_study(tmp_path):
     rows = [
         {"image": "a1.png", "study_id": "a", "view_position": "PA", "report": "Clear lungs."},
         {"image": "b1.png", "study_id": "b", "view_position": "", "report": "Effusion."},
@@ -163,7 +162,7 @@ def test_group_rows_joins_the_views_of_a_study_wherever_they_stand(tmp_path):
     assert (second.study_id, second.files, second.findings) == ("b", ("b1.png",), "Effusion.")
 
 
-def test_group_rows_rejects_a_study_whose_rows_disagree(tmp_path):
+def test_group_rows_rejects_a_study_with_contradicting_rows(tmp_path):
     rows = [
         {"image": "a1.png", "study_id": "a", "report": "Clear lungs."},
         {"image": "a2.png", "study_id": "a", "report": "Effusion."},
@@ -177,7 +176,7 @@ def test_group_rows_rejects_a_study_whose_rows_disagree(tmp_path):
         raw_studies(csv_of(tmp_path, [{"image": "a", "report": "Clear."}]), group_rows=True)
 
 
-def test_rows_are_read_one_by_one(tmp_path):
+def test_rows_are_read_one_at_a_time(tmp_path):
     path = csv_of(tmp_path, ROWS)
     rows = read_rows(path)
     assert next(rows).values["study_id"] == "s1"
@@ -185,14 +184,14 @@ def test_rows_are_read_one_by_one(tmp_path):
 
 
 @pytest.mark.parametrize("write", [csv_of, jsonl_of])
-def test_a_gzipped_table_is_read_as_it_is(tmp_path, write):
+def test_gzipped_table_is_read(tmp_path, write):
     path = write(tmp_path, ROWS)
     plain = raw_studies(path)
     path.write_bytes(gzip.compress(path.read_bytes()))
     assert raw_studies(path) == plain
 
 
-def test_a_report_in_one_column_is_split_by_its_headings(tmp_path):
+def test_report_column_is_split_at_headings(tmp_path):
     text = "CHEST PA\n\nHISTORY: Cough.\n\nFINDINGS\nThe lungs are clear.\n\nCONCLUSION:\nNormal."
     first, second = raw_studies(
         jsonl_of(tmp_path, [{"image": "a", "report": text}, {"image": "b", "report": text, "indication": "Fever."}])
@@ -201,7 +200,7 @@ def test_a_report_in_one_column_is_split_by_its_headings(tmp_path):
     assert second.indication == "Fever."
 
 
-def test_codes_in_a_column_are_taken_as_labels_when_it_is_named(tmp_path):
+def test_labels_column_holds_label_codes(tmp_path):
     codes = [1, 0, 2, 3, -100] + [0] * 9
     path = jsonl_of(tmp_path, [{"image": "a", "codes": codes}, {"image": "b", "codes": [1]}, {"image": "c"}])
     kept, wrong, absent = raw_studies(path, labels_column="codes")

@@ -1,4 +1,4 @@
-"""Tables, and rows of them, that cannot be used: rejected by name, with the reason."""
+"""Tables and rows that are rejected, and the messages."""
 
 import gzip
 from pathlib import Path
@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from data.pipeline.raw_study import Rejection
-from data.sources.table import TableSource
 from data.tables.labels import read_label_map
-from tests.helpers.study_tables import ROWS, csv_of, jsonl_of, raw_studies
+from tests.helpers.study_tables import ROWS, csv_of, jsonl_of, raw_studies, table_source
 from vlm.schema.findings import FINDING_INDEX, POSITIVE
 
 
@@ -16,7 +15,7 @@ def rejections(path: Path, **options) -> list[str]:
     return [raw_study.reason for raw_study in raw_studies(path, **options) if isinstance(raw_study, Rejection)]
 
 
-def test_a_row_with_neither_report_nor_labels_is_rejected(tmp_path):
+def test_row_without_report_and_labels_is_rejected(tmp_path):
     rows = [{"image": "a.png", "report": "", "Edema": ""}, {"image": "b.png", "report": " ", "Edema": "1"}]
     rejected, kept = raw_studies(csv_of(tmp_path, rows))
     assert rejected == Rejection(study_id="a.png", reason="has neither a report nor labels", files=("a.png",))
@@ -37,19 +36,19 @@ def test_a_row_with_neither_report_nor_labels_is_rejected(tmp_path):
         ({"image": "a", "findings": ["Clear."]}, r"column 'findings' holds a list, not a text"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_rejected_with_the_reason(tmp_path, row, reason):
+def test_invalid_row_is_rejected_with_the_reason(tmp_path, row, reason):
     (raw_study,) = raw_studies(jsonl_of(tmp_path, [row]))
     with pytest.raises(ValueError, match=reason):
         raise ValueError(raw_study.reason)
 
 
-def test_a_label_beyond_the_map_is_rejected(tmp_path):
+def test_label_that_is_not_in_the_map_is_rejected(tmp_path):
     path = csv_of(tmp_path, [{"image": "a.png", "kind": "odd"}])
     options = {"label_column": "kind", "label_map": '{"normal": {"No Finding": 1}}'}
     assert rejections(path, **options) == ["label 'odd' is not in --label-map, which has 'normal'"]
 
 
-def test_rows_of_the_wrong_length_or_no_json_are_rejected_and_counted(tmp_path):
+def test_rows_with_wrong_length_or_invalid_json_are_rejected(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("image,findings\na.png,Clear.\nb.png\n\nc.png,Clear.,extra\n")
     assert rejections(path) == ["row 2 has 1 fields, the header has 2", "row 3 has 3 fields, the header has 2"]
@@ -57,7 +56,7 @@ def test_rows_of_the_wrong_length_or_no_json_are_rejected_and_counted(tmp_path):
     assert rejections(path) == ["row 2 is not JSON", "row 3 is JSON, but no object with columns"]
 
 
-def test_a_missing_column_is_named_with_those_there_are_and_the_closest(tmp_path):
+def test_missing_column_error_suggests_the_closest_column(tmp_path):
     path = csv_of(tmp_path, ROWS)
     with pytest.raises(ValueError) as caught:
         raw_studies(path, subject_id_column="subjectid")
@@ -88,7 +87,7 @@ def test_a_missing_column_is_named_with_those_there_are_and_the_closest(tmp_path
         (b"image\n" + b"x" * 2**20, r"table: line 2 has more than 1048576 characters; is it a table\?"),
     ],
 )
-def test_a_file_that_is_no_table_is_rejected_by_name(tmp_path, content, message):
+def test_file_that_is_no_table_is_named_in_the_error(tmp_path, content, message):
     (tmp_path / "table").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         raw_studies(tmp_path / "table")
@@ -106,22 +105,22 @@ def test_a_file_that_is_no_table_is_rejected_by_name(tmp_path, content, message)
         ("absent.json", r"--label-map 'absent\.json' is neither JSON nor a file"),
     ],
 )
-def test_a_wrong_label_map_is_rejected_in_words(text, message):
+def test_invalid_label_map_is_rejected(text, message):
     with pytest.raises(ValueError, match=message):
         read_label_map(text)
 
 
 def test_label_column_and_map_go_together(tmp_path):
     with pytest.raises(ValueError, match=r"--label-column and --label-map go together; give both, or neither"):
-        TableSource(table=tmp_path, label_column="kind")
+        table_source(tmp_path, label_column="kind")
 
 
-def test_an_image_folder_that_is_none_is_rejected_at_once(tmp_path):
+def test_missing_image_folder_is_rejected(tmp_path):
     with pytest.raises(ValueError, match=r"--image-root .*images is no folder"):
         raw_studies(csv_of(tmp_path, ROWS), image_root=tmp_path / "images")
 
 
-def test_a_gzipped_table_that_ends_early_is_rejected_by_name(tmp_path):
+def test_truncated_gzipped_table_is_rejected(tmp_path):
     path = csv_of(tmp_path, [{"image": f"{number}.png", "findings": "Clear."} for number in range(99)])
     path.write_bytes(gzip.compress(path.read_bytes())[:-20])
     with pytest.raises(ValueError, match=r"table\.csv ends early or is damaged \(.*\); download it again"):

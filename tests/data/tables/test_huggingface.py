@@ -8,8 +8,8 @@ from PIL import Image
 
 from data.pipeline.raw_study import ImageOptions, PlanContext, Rejection
 from data.prepare import main
-from data.sources.table import TableSource
 from data.study import load_studies
+from tests.helpers.study_tables import table_source
 from vlm.schema.findings import FINDING_INDEX, POSITIVE
 
 IMAGES = [
@@ -51,7 +51,7 @@ def on_disk(tmp_path):
 def given(folder, **options):
     work = folder.parent / "work"
     work.mkdir(exist_ok=True)
-    plan = TableSource(table=folder, **options).plan(PlanContext(work=work))
+    plan = table_source(folder, **options).plan(PlanContext(work=work))
     outcomes = list(plan.raw_studies)
     assert len(outcomes) == plan.num_studies
     return outcomes
@@ -145,7 +145,7 @@ def test_a_folder_that_is_no_data_set_or_a_damaged_one_is_rejected_by_name(on_di
 
 
 def test_a_data_set_of_the_hub_that_cannot_be_had_is_an_error_that_says_why(tmp_path):
-    source = TableSource(hub_id="nobody/nothing")
+    source = table_source(hub_id="nobody/nothing")
     with pytest.raises(ValueError, match=r"--hub-id nobody/nothing cannot be loaded: .*[Oo]ffline"):
         source.plan(PlanContext(work=tmp_path))
 
@@ -153,4 +153,4 @@ def test_a_data_set_of_the_hub_that_cannot_be_had_is_an_error_that_says_why(tmp_
 @pytest.mark.parametrize("options", [{}, {"hub_id": "a/b", "table": "c.csv"}])
 def test_exactly_one_table_is_named(options):
     with pytest.raises(ValueError, match=r"name one table: a file, a folder, or a data set of the hub by --hub-id"):
-        TableSource(**options)
+        table_source(**options)

@@ -83,7 +83,7 @@ def test_the_card_tells_data_licences_scores_limits_and_commands(checkpoint, tmp
     assert "\n2. train/finetune.py: LoRA of rank 16, epochs: 1 of reports\n" in card
     assert "| 2 | train | kermany | CC BY 4.0 | 4,100 | 4,100 |" in card
     assert "Daniel Kermany, Kang Zhang, Michael Goldbaum" in card
-    assert "It has seen no adult reports with real images" in card
+    assert "It was not trained on adult images with real reports" in card
     assert "### Synthetic test studies" in card
     assert "427 of 430 studies" in card
     assert "**The reports depend on the image.**\n\n- 391 different reports for 336 patients." in card
@@ -175,7 +175,7 @@ def test_what_a_source_that_is_not_known_lacks_is_not_claimed(checkpoint):
     save_provenance(checkpoint, Provenance(runs=(replace(LAST, studies=(SYNTHETIC, learned("our hospital", ""))),)))
     card = write(checkpoint)
     assert "no adult reports with real images" not in card
-    assert "our hospital: as its licence asks." in card
+    assert "our hospital: see its own license." in card
     assert "It has not been evaluated." in card
 
 

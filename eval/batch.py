@@ -19,7 +19,6 @@ import tyro
 from rich.console import Console
 
 from data.cli import run_main
-from data.reports.labeler.labeler import label_report
 from data.study import SPLITS, load_studies, saved_preprocessing
 from eval.checks.consistency import consistency_lines
 from eval.checks.grounding import grounding_lines
@@ -143,14 +142,12 @@ def main(argv: Sequence[str] | None = None):
     predictions = list(written.predictions.values())
     with console.status("scoring"):
         conventions = {"uncertain_is_positive": config.uncertain == "positive"}
-        of_text, notes = split_controls(
-            predictions, splits, label_report, kinds=config.controls, seed=config.seed, **conventions
-        )
+        of_text, notes = split_controls(predictions, splits, kinds=config.controls, seed=config.seed, **conventions)
         controls += of_text
         if not generator.writes_reports:
             notes = [*notes, "the model has learned no reports and writes none: only its probabilities are judged"]
         resampling = {"num_resamples": config.num_resamples, "seed": config.seed}
-        systems = score_run(predictions, controls, label_report, **conventions, **resampling)
+        systems = score_run(predictions, controls, **conventions, **resampling)
         document = run_document(
             systems,
             predictions,
@@ -168,7 +165,6 @@ def main(argv: Sequence[str] | None = None):
             studies,
             predictions,
             systems["model"],
-            label_report,
             number=config.num_page_studies,
             seed=config.seed,
         )

@@ -12,7 +12,6 @@ and what it means study by study and finding by finding.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,9 +30,8 @@ from eval.predictions.prediction import Prediction
 from eval.predictions.tables import Columns, read_files
 from eval.scoring.randomization import holm_adjusted, randomization_p_values
 from eval.scoring.scores import METRICS, Scores, paired_difference, score_predictions
-from eval.scoring.statistics import LabelReport
-from eval.scoring.verdict import number, with_interval
 from vlm.schema.findings import FINDING_INDEX, UNLABELED
+from vlm.schema.number_format import format_number
 
 COMPARED = (
     "macro_f1", "micro_f1", "macro_f1_5", "micro_f1_5", "state_agreement", "macro_auroc", "macro_average_precision",
@@ -77,7 +75,6 @@ def compare(first: Scores, second: Scores, num_swaps: int, seed: int = 0) -> dic
 def finding_changes(
     first: Sequence[Prediction],
     second: Sequence[Prediction],
-    label_report: LabelReport,
     uncertain_is_positive: bool = True,
 ) -> dict[str, int]:
     """True findings that only one of the systems names, and false ones, over all studies; No Finding left out."""
@@ -127,8 +124,8 @@ def _verdict(metrics: dict[str, Any]) -> str:
         better, worse = ("A", "B") if difference["value"] > 0 else ("B", "A")
         claim = f"{better} is better than {worse}"
     return (
-        f"{claim} in {METRICS[metric]}: {number(figures['a']['value'])} against {number(figures['b']['value'])}, "
-        f"p = {p_value_text(figures['p_value'])}."
+        f"{claim} in {METRICS[metric]}: {format_number(figures['a']['value'])} against "
+        f"{format_number(figures['b']['value'])}, p = {p_value_text(figures['p_value'])}."
     )
 
 
@@ -171,11 +168,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     config = tyro.cli(CompareConfig, args=argv, description=__doc__)
     console = Console()
     first, second, notes = shared_predictions(config)
-    label = cache(label_report)
     first_scores, second_scores = (
         score_predictions(
             predictions,
-            label,
             name=name,
             uncertain_is_positive=config.uncertain == "positive",
             normalization=config.normalization,
@@ -186,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     )
     comparison = compare(first_scores, second_scores, config.num_resamples, config.seed)
     comparison |= {
-        "findings": finding_changes(first, second, label, config.uncertain == "positive"),
+        "findings": finding_changes(first, second, config.uncertain == "positive"),
         "a": str(config.predictions_a),
         "b": str(config.predictions_b),
         "references": str(config.references),
@@ -252,9 +247,9 @@ def _print(console: Console, comparison: dict[str, Any]) -> None:
         studies = figures["studies"]
         table.add_row(
             METRICS[metric],
-            number(figures["a"]["value"]),
-            number(figures["b"]["value"]),
-            with_interval(Estimate(**figures["difference"])),
+            format_number(figures["a"]["value"]),
+            format_number(figures["b"]["value"]),
+            str(Estimate(**figures["difference"])),
             p_value_text(figures["p_value"]),
             p_value_text(figures["p_value_all_metrics"]),
             "" if studies is None else " / ".join(map(str, studies.values())),

@@ -13,7 +13,6 @@ Options of `python -m eval.score`.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +20,6 @@ import tyro
 from rich.console import Console
 
 from data.cli import run_main
-from data.reports.labeler.labeler import label_report
 from eval.controls.text import CONSTANTS, TextControls, text_controls
 from eval.metrics.bootstrap import NUM_RESAMPLES, Estimate
 from eval.metrics.normalization import DEFAULT_NORMALIZATION, NORMALIZATIONS, R2GEN_MAX_WORDS, ReferenceVocabulary
@@ -33,9 +31,9 @@ from eval.report.page import render_page
 from eval.report.selection import choose_studies
 from eval.report.study import page_study
 from eval.report.tables import score_table
-from eval.scoring.learned import also_scores, parse_also
+from eval.scoring.learned import extra_metric_scores, parse_extra_metrics
 from eval.scoring.scores import Scores, score_predictions, study_groups
-from eval.scoring.verdict import SHUFFLED_REPORTS, beaten_by, constant_facts, report_verdict, side_facts, with_interval
+from eval.scoring.verdict import SHUFFLED_REPORTS, constant_facts, laterality_facts, outperformed_by, report_verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +68,7 @@ class ScoreConfig:
     """What is done to both texts before their words are compared."""
     uncertain: Literal["positive", "negative"] = "positive"
     """How an uncertain finding counts in the main figures; the other way is in metrics.json too."""
-    also: tuple[str, ...] = ()
+    extra_metrics: tuple[str, ...] = ()
     """Learned metrics, each as metric=where: chexbert=FOLDER bertscore=FOLDER radgraph=FOLDER …"""
     num_resamples: int = NUM_RESAMPLES
     """Bootstrap resamples for the intervals."""
@@ -83,12 +81,10 @@ class ScoreConfig:
         for name, least in (("num_resamples", 1), ("num_page_studies", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; give at least {least}")
-        parse_also(self.also)
+        parse_extra_metrics(self.extra_metrics)
 
 
 NUM_NOTES_SHOWN = 12
-_label = lru_cache(maxsize=2**16)(label_report)
-"""The controls repeat reports."""
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -159,7 +155,6 @@ def _controls(config: ScoreConfig, matched: Matched, table: ReportTable | None) 
     return text_controls(
         matched.predictions,
         reports,
-        _label,
         normalization=config.normalization,
         uncertain_is_positive=config.uncertain == "positive",
         seed=config.seed,
@@ -171,7 +166,6 @@ def _score(
 ) -> Scores:
     return score_predictions(
         predictions,
-        _label,
         name=name,
         uncertain_is_positive=config.uncertain == "positive",
         normalization=config.normalization,
@@ -192,8 +186,8 @@ def _document(
     verdict = report_verdict(model, others.get(SHUFFLED_REPORTS), controls.not_shuffled)
     constants = {metric: others[name] for metric, name in CONSTANTS.items() if name in others}
     resampling = {"num_resamples": config.num_resamples, "seed": config.seed}
-    also, failures = also_scores(
-        parse_also(config.also),
+    extra_metrics, failures = extra_metric_scores(
+        parse_extra_metrics(config.extra_metrics),
         matched.predictions,
         normalization=config.normalization,
         reference_vocabulary=vocabulary,
@@ -203,7 +197,9 @@ def _document(
         [model, *others.values()],
         verdict,
         "",
-        beaten=beaten_by(model, {name: scores for name, scores in others.items() if name != SHUFFLED_REPORTS}),
+        outperformed=outperformed_by(
+            model, {name: scores for name, scores in others.items() if name != SHUFFLED_REPORTS}
+        ),
         program="eval.score",
         run={},
         studies={
@@ -214,7 +210,7 @@ def _document(
             "without_prediction": matched.num_missing,
         },
         rejected=[{"study_id": rejection.study_id, "reason": rejection.reason} for rejection in matched.rejected],
-        facts=(*constant_facts(model, constants), *side_facts(model, others.get(SHUFFLED_REPORTS))),
+        facts=(*constant_facts(model, constants), *laterality_facts(model, others.get(SHUFFLED_REPORTS))),
         groups=study_groups(matched.predictions),
         consistency=check_consistency(
             matched.predictions,
@@ -223,7 +219,7 @@ def _document(
             resampling=resampling,
         ),
         grounding=check_grounding(matched.predictions, model, resampling=resampling),
-        also=also,
+        extra_metrics=extra_metrics,
         control_reports=controls.reports,
         bootstrap=resampling,
         notes=[*failures, *matched.notes, *controls.notes],
@@ -238,15 +234,12 @@ def _write(config: ScoreConfig, document: dict[str, Any], matched: Matched, mode
     likeness = model.per_study.get("rouge_l", [float("nan")] * len(by_name))
     choices = choose_studies(
         matched.predictions,
-        _label,
         likeness,
         config.num_page_studies,
         likeness_name="ROUGE-L",
         seed=config.seed,
     )
-    studies = [
-        page_study([], by_name[choice.study_id], _label, group=choice.group, reason=choice.reason) for choice in choices
-    ]
+    studies = [page_study([], by_name[choice.study_id], group=choice.group, reason=choice.reason) for choice in choices]
     (config.output_dir / "report.html").write_text(render_page(document, studies), encoding="utf-8")
 
 
@@ -270,7 +263,7 @@ def _print_verdict(console: Console, document: dict[str, Any]) -> None:
         console.print(f"Note: {note}", style="yellow", markup=False, highlight=False)
     for name, figure in document["extra_metrics"].items():
         estimate = Estimate(**{key: value for key, value in figure.items() if key != "note"})
-        console.print(f"{name} {with_interval(estimate)} ({figure['note']})", markup=False, highlight=False)
+        console.print(f"{name} {estimate} ({figure['note']})", markup=False, highlight=False)
     style = "bold green" if verdict["uses_image"] == "yes" else "bold yellow"
     console.print(verdict["image"], style=style, markup=False, highlight=False)
     if verdict["outperformed_by"]:

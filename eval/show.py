@@ -85,10 +85,8 @@ def main(argv: Sequence[str] | None = None):
         thresholds=tuple(generator.thresholds),
         labels=labels,
         named=named,
-        generated=tuple(stated_sentences(report, label_report)),
-        reference=tuple(
-            stated_sentences(compose_report(findings=row["findings"], impression=row["impression"]), label_report)
-        ),
+        generated=tuple(stated_sentences(report)),
+        reference=tuple(stated_sentences(compose_report(findings=row["findings"], impression=row["impression"]))),
     )
     draw_study(figure, config.output)
     console.print(findings_table(figure))

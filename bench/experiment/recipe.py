@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.experiment.experiment import Stage, evaluation_folder
-from data.reports.labeler.labeler import label_report
 from eval.predictions.prediction import Prediction, read_lines
 from eval.scoring.scores import Scores, paired_difference, score_predictions
 from vlm.schema.atomic import write_json
@@ -37,7 +36,7 @@ def add_differences(records: list[Path], work: Path, to: str) -> None:
 
 
 def _scores(predictions: Path) -> Scores:
-    return score_predictions(read_lines(predictions, Prediction), label_report)
+    return score_predictions(read_lines(predictions, Prediction))
 
 
 def _differences(own: Scores, base: Scores) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from bench.rendered_iu.studies import IndexedStudy, PhantomSource, prepare, read
 from bench.rendered_iu.training import ROOT, UPPER_CONTROLS, TrainingOptions, train, upper_controls
 from data.cli import run_main
 from data.reports.clean import TextOptions
-from data.reports.labeler.labeler import label_report
 from data.study import load_studies
 from eval.predictions.prediction import Prediction, read_lines
 from eval.report.document import system_document
@@ -144,9 +143,7 @@ def add_upper_controls(
     """Scores the upper controls on the predictions of an evaluation, and adds them to its document."""
     predictions = read_lines(evaluation / "predictions.jsonl", Prediction)
     for control in upper_controls(predictions, load_studies(dataset)):
-        scores = score_predictions(
-            control.predictions, label_report, name=control.name, num_resamples=num_resamples, seed=seed
-        )
+        scores = score_predictions(control.predictions, name=control.name, num_resamples=num_resamples, seed=seed)
         document["systems"][control.name] = system_document(scores)
         document["notes"].append(f"'{control.name}': {UPPER_CONTROLS[control.name][1]}; told the codes, not the image")
 

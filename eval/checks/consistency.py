@@ -6,7 +6,7 @@ so that the caller's bootstrap weights give its interval. Real reports are not f
 rates against those of the references.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,13 +17,13 @@ from data.reports.sentences import speaks_of_prior
 from eval.checks.contradictions import Contradiction, contradictions
 from eval.metrics.bootstrap import NUM_RESAMPLES, interval, point_values, resample
 from eval.metrics.clinical import is_positive
-from eval.metrics.laterality import crossed_findings, report_sentences
+from eval.metrics.laterality import laterality_conflicts, report_sentences
 from eval.metrics.normalization import normalize_report
 from vlm.schema.findings import FINDINGS, NUM_FINDINGS
 
 RATES = {
     "contradiction_rate": "reports that state and deny the same finding",
-    "crossed_side_rate": "reports whose impression puts a finding on the other side than their findings do",
+    "laterality_conflict_rate": "reports whose impression puts a finding on the other side than their findings do",
     "disagreement_rate": "findings on which report and classifier disagree",
     "prior_report_rate": "reports that speak of a prior study where none was given",
     "prior_sentence_rate": "sentences that speak of a prior study",
@@ -35,15 +35,15 @@ MAX_EXAMPLES = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Consistency:
-    """What was found, study by study. `written_only` and `believed_only` [studies, 14]: the report names what the
+    """What was found, study by study. `report_only` and `classifier_only` [studies, 14]: the report names what the
     classifier calls absent, and the reverse; `is_compared` [studies, 14] where there is a probability.
     `parts` and `wholes` [studies]: what each rate of RATES sums."""
 
     contradictions: tuple[tuple[Contradiction, ...], ...]
     prior_sentences: tuple[tuple[str, ...], ...]
     repeated_sentences: tuple[tuple[str, ...], ...]
-    written_only: np.ndarray
-    believed_only: np.ndarray
+    report_only: np.ndarray
+    classifier_only: np.ndarray
     is_compared: np.ndarray
     parts: dict[str, np.ndarray]
     wholes: dict[str, np.ndarray]
@@ -52,7 +52,7 @@ class Consistency:
         """Each rate [resamples] under weights [resamples, studies], and "disagreement" [resamples, 14]; NaN where
         undefined."""
         rates = {name: _ratio(weights @ self.parts[name], weights @ self.wholes[name]) for name in RATES}
-        disagreeing = (self.written_only | self.believed_only).astype(np.float64)
+        disagreeing = (self.report_only | self.classifier_only).astype(np.float64)
         rates["disagreement"] = _ratio(weights @ disagreeing, weights @ self.is_compared.astype(np.float64))
         return rates
 
@@ -65,7 +65,6 @@ def consistency(
     prior_given: Sequence[bool] | None = None,
     *,
     uncertain_is_positive: bool = True,
-    label: Callable[[str], Sequence[int]] = label_report,
 ) -> Consistency:
     """Looks at each report. An empty report has no sentence and counts in no rate but that of the length.
 
@@ -80,21 +79,19 @@ def consistency(
     for name, values in (("references", references), ("entries of prior_given", prior_given)):
         if len(values) != num_studies:
             raise ValueError(f"{num_studies} reports but {len(values)} {name}: give one a study")
-    look_of = {report: _look_at(report, label) for report in dict.fromkeys(reports)}
+    look_of = {report: _look_at(report) for report in dict.fromkeys(reports)}
     looks = [look_of[report] for report in reports]
     no_prior = ~np.asarray(prior_given, dtype=bool)
     num_sentences = np.array([look.num_sentences for look in looks])
     num_prior = np.array([len(look.prior) for look in looks]) * no_prior
     has_text = num_sentences > 0
-    written_only, believed_only, is_compared = _disagreement(
-        reports, probabilities, thresholds, uncertain_is_positive, label
-    )
+    report_only, classifier_only, is_compared = _disagreement(reports, probabilities, thresholds, uncertain_is_positive)
     num_words = np.array([_num_words(report) for report in reports], dtype=np.float64)
     reference_words = np.array([_num_words(reference) for reference in references], dtype=np.float64)
     parts = {
         "contradiction_rate": [bool(look.contradictions) for look in looks],
-        "crossed_side_rate": [bool(look.crossed) for look in looks],
-        "disagreement_rate": (written_only | believed_only).sum(axis=1),
+        "laterality_conflict_rate": [bool(look.crossed) for look in looks],
+        "disagreement_rate": (report_only | classifier_only).sum(axis=1),
         "prior_report_rate": num_prior > 0,
         "prior_sentence_rate": num_prior,
         "repeated_sentence_rate": [len(look.repeated) for look in looks],
@@ -102,7 +99,7 @@ def consistency(
     }
     wholes = {
         "contradiction_rate": has_text,
-        "crossed_side_rate": has_text,
+        "laterality_conflict_rate": has_text,
         "disagreement_rate": is_compared.sum(axis=1),
         "prior_report_rate": has_text & no_prior,
         "prior_sentence_rate": num_sentences * no_prior,
@@ -113,8 +110,8 @@ def consistency(
         contradictions=tuple(look.contradictions for look in looks),
         prior_sentences=tuple(look.prior if counted else () for look, counted in zip(looks, no_prior, strict=True)),
         repeated_sentences=tuple(look.repeated for look in looks),
-        written_only=written_only,
-        believed_only=believed_only,
+        report_only=report_only,
+        classifier_only=classifier_only,
         is_compared=is_compared,
         parts={name: np.asarray(values, dtype=np.float64) for name, values in parts.items()},
         wholes={name: np.asarray(values, dtype=np.float64) for name, values in wholes.items()},
@@ -142,8 +139,8 @@ def consistency_document(
             {
                 "finding": finding,
                 "num_compared": int(found.is_compared[:, index].sum()),
-                "written_only": int(found.written_only[:, index].sum()),
-                "believed_only": int(found.believed_only[:, index].sum()),
+                "report_only": int(found.report_only[:, index].sum()),
+                "classifier_only": int(found.classifier_only[:, index].sum()),
             }
             for index, finding in enumerate(FINDINGS)
         ],
@@ -193,7 +190,7 @@ class _Look:
     repeated: tuple[str, ...]
 
 
-def _look_at(report: str, label: Callable[[str], Sequence[int]]) -> _Look:
+def _look_at(report: str) -> _Look:
     sentences = [(sentence, words) for sentence in report_sentences(report) if (words := normalize_report(sentence))]
     seen: set[str] = set()
     repeated = []
@@ -204,13 +201,13 @@ def _look_at(report: str, label: Callable[[str], Sequence[int]]) -> _Look:
     return _Look(
         num_sentences=len(sentences),
         contradictions=contradictions(report),
-        crossed=crossed_findings(report, label),
+        crossed=laterality_conflicts(report),
         prior=tuple(sentence for sentence, _ in sentences if speaks_of_prior(sentence)),
         repeated=tuple(repeated),
     )
 
 
-def _disagreement(reports, probabilities, thresholds, uncertain_is_positive, label) -> tuple[np.ndarray, ...]:
+def _disagreement(reports, probabilities, thresholds, uncertain_is_positive) -> tuple[np.ndarray, ...]:
     """Written and not believed, believed and not written, compared: bool [studies, 14] each."""
     shape = (len(reports), NUM_FINDINGS)
     if probabilities is None:
@@ -221,7 +218,7 @@ def _disagreement(reports, probabilities, thresholds, uncertain_is_positive, lab
     thresholds = np.asarray(0.5 if thresholds is None else thresholds, dtype=np.float64)
     if thresholds.shape not in ((), (NUM_FINDINGS,), shape):
         raise ValueError(f"thresholds are {thresholds.shape} but must be {NUM_FINDINGS}, one a finding, or {shape}")
-    label_of = {report: label(report) for report in dict.fromkeys(reports)}
+    label_of = {report: label_report(report) for report in dict.fromkeys(reports)}
     labels = np.array([label_of[report] for report in reports]).reshape(shape)
     written = is_positive(labels, uncertain_is_positive)
     has_text = np.array([bool(normalize_report(report)) for report in reports], dtype=bool)

@@ -1,8 +1,8 @@
 """The pointing game (Zhang et al. 2016): does a finding's attention peak inside a box of that finding?
 
 Peaks, boxes and labels of each study in; hits first, rates second. Asked only where a finding is truly positive and
-boxed. Two controls point without looking, each told the right view: the middle of the view, and the usual place, which
-is the point that lies in the most boxes of the finding in the training studies.
+boxed. Two controls point without looking, each given the right view: the center of the view,
+and the most frequent location, which is the point that lies in the most boxes of the finding in the training studies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,27 +17,27 @@ from vlm.schema.findings import FINDINGS, NUM_FINDINGS, POSITIVE, VIEW_KINDS, vi
 Point = tuple[float, float]
 """x and y as fractions of a view's width and height."""
 
-MODEL, MIDDLE, USUAL = "model", "middle of the view", "usual place"
-MIDDLE_POINT: Point = (0.5, 0.5)
+MODEL, CENTER, FREQUENT = "model", "center of the view", "most frequent location"
+CENTER_POINT: Point = (0.5, 0.5)
 GRID = 50
-"""The usual place is looked for on so many by so many points."""
+"""The frequent place is looked for on so many by so many points."""
 _LATERAL = VIEW_KINDS.index("lateral")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grounding:
-    """`is_asked` [studies, 14]; `hits` [studies, 14] of the model and of each control, by name."""
+    """`is_scored` [studies, 14]; `hits` [studies, 14] of the model and of each control, by name."""
 
-    is_asked: np.ndarray
+    is_scored: np.ndarray
     hits: dict[str, np.ndarray]
 
     def statistic(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """By name the share of hits [resamples, 14], as "name, all" over all findings [resamples]; NaN where nothing
         is asked. Weights are [resamples, studies]."""
-        asked = weights @ self.is_asked.astype(np.float64)
+        asked = weights @ self.is_scored.astype(np.float64)
         values = {}
         for name, hits in self.hits.items():
-            hit = weights @ (hits & self.is_asked).astype(np.float64)
+            hit = weights @ (hits & self.is_scored).astype(np.float64)
             values[name] = _ratio(hit, asked)
             values[f"{name}, all"] = _ratio(hit.sum(axis=1), asked.sum(axis=1))
         for name in self.hits.keys() - {MODEL}:
@@ -51,14 +51,14 @@ def grounding(
     reference_labels: Sequence[Sequence[int]],
     *,
     view_positions: Sequence[Sequence[str]] | None = None,
-    usual: Mapping[tuple[int, bool], Point] | None = None,
+    frequent: Mapping[tuple[int, bool], Point] | None = None,
 ) -> Grounding:
     """Plays the game for studies with peaks (view, x, y a finding) and boxes (finding, view, left, top, right, bottom).
 
-    `usual` is what `usual_places` found in training studies; it needs `view_positions`.
+    `frequent` is what `frequent_locations` found in training studies; it needs `view_positions`.
     """
-    is_asked = np.zeros((len(peaks), NUM_FINDINGS), dtype=bool)
-    hits = {name: is_asked.copy() for name in (MODEL, MIDDLE, *([USUAL] if usual is not None else []))}
+    is_scored = np.zeros((len(peaks), NUM_FINDINGS), dtype=bool)
+    hits = {name: is_scored.copy() for name in (MODEL, CENTER, *([FREQUENT] if frequent is not None else []))}
     for study, (points, study_boxes, labels) in enumerate(zip(peaks, boxes, reference_labels, strict=True)):
         of_finding: dict[int, list[Sequence[float]]] = {}
         for finding, *box in study_boxes:
@@ -66,18 +66,18 @@ def grounding(
         for finding, found in of_finding.items():
             if points is None or labels[finding] != POSITIVE:
                 continue
-            is_asked[study, finding] = True
+            is_scored[study, finding] = True
             told_view = int(found[0][0])
-            pointed = {MODEL: tuple(points[finding]), MIDDLE: (told_view, *MIDDLE_POINT)}
-            if usual is not None:
+            pointed = {MODEL: tuple(points[finding]), CENTER: (told_view, *CENTER_POINT)}
+            if frequent is not None:
                 kind = (finding, _is_lateral(view_positions[study], told_view))
-                pointed[USUAL] = (told_view, *usual.get(kind, MIDDLE_POINT))
+                pointed[FREQUENT] = (told_view, *frequent.get(kind, CENTER_POINT))
             for name, point in pointed.items():
                 hits[name][study, finding] = any(_is_inside(point, box) for box in found)
-    return Grounding(is_asked=is_asked, hits=hits)
+    return Grounding(is_scored=is_scored, hits=hits)
 
 
-def usual_places(
+def frequent_locations(
     boxes: Sequence[Sequence[Sequence[float]]], view_positions: Sequence[Sequence[str]]
 ) -> dict[tuple[int, bool], Point]:
     """For each finding on frontal and on lateral views the point that lies in most of its boxes.
@@ -104,7 +104,7 @@ def grounding_document(
     played: Grounding, subject_ids: Sequence[str], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> dict[str, Any] | None:
     """Shares of hits with intervals, over all and finding by finding, ready for JSON; None where nothing is asked."""
-    if not played.is_asked.any():
+    if not played.is_scored.any():
         return None
     values = point_values(played.statistic, len(subject_ids))
     samples = resample(played.statistic, subject_ids, num_resamples, seed)
@@ -114,14 +114,16 @@ def grounding_document(
 
     return {
         "systems": list(played.hits),
-        "num_asked": int(played.is_asked.sum()),
+        "num_scored": int(played.is_scored.sum()),
         "all": {name: estimate(f"{name}, all") for name in played.hits},
         "differences": {name: estimate(f"difference to {name}") for name in played.hits if name != MODEL},
         "per_finding": [
             {
                 "finding": finding,
-                "num_asked": int(played.is_asked[:, index].sum()),
-                "num_hits": {name: int((hits & played.is_asked)[:, index].sum()) for name, hits in played.hits.items()},
+                "num_scored": int(played.is_scored[:, index].sum()),
+                "num_hits": {
+                    name: int((hits & played.is_scored)[:, index].sum()) for name, hits in played.hits.items()
+                },
                 "share": {name: asdict(interval(values[name][index], samples[name][:, index])) for name in played.hits},
             }
             for index, finding in enumerate(FINDINGS)
@@ -140,7 +142,7 @@ def grounding_lines(document: dict[str, Any] | None) -> list[str]:
         f"{name} {share['value']:.1%}" + ("" if share["low"] is None else f" [{share['low']:.1%}, {share['high']:.1%}]")
         for name, share in document["all"].items()
     ]
-    return [f"peaks of attention in a box of the finding, {document['num_asked']} asked: {', '.join(shares)}"]
+    return [f"peaks of attention in a box of the finding, {document['num_scored']} asked: {', '.join(shares)}"]
 
 
 def _is_inside(point: Sequence[float], box: Sequence[float]) -> bool:

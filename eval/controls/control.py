@@ -13,11 +13,12 @@ so each metric has a constant of its own. Chosen on other reports than those it 
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data.reports.labeler.labeler import label_report
 from eval.metrics.bleu import MAX_ORDER, bleu_from_statistics, ngram_counts
 from eval.metrics.cider import CiderReferences
 from eval.metrics.clinical import is_positive, mean_of_defined
@@ -159,12 +160,10 @@ def derangement(subject_ids: Sequence[str], seed: int = 0) -> list[int]:
 
 
 MAX_REPORTS = 2_000
-LabelReport = Callable[[str], Sequence[int]]
 
 
 def best_constants(
     reports: Sequence[str],
-    label_report: LabelReport,
     *,
     normalization: str = DEFAULT_NORMALIZATION,
     uncertain_is_positive: bool = True,
@@ -178,7 +177,7 @@ def best_constants(
     if len(reports) > MAX_REPORTS:
         reports = random.Random(seed).sample(reports, MAX_REPORTS)
     return {
-        "macro_f1": best_by_macro_f1(reports, label_report, uncertain_is_positive),
+        "macro_f1": best_by_macro_f1(reports, uncertain_is_positive),
         "cider": constant_sentence(reports, seed),
         "bleu_4": best_by_bleu_4(reports, normalization),
     }
@@ -207,7 +206,7 @@ def best_by_bleu_4(reports: Sequence[str], normalization: str = DEFAULT_NORMALIZ
     return reports[candidates[int(bleu_from_statistics(statistics)[:, MAX_ORDER - 1].argmax())][1]]
 
 
-def best_by_macro_f1(reports: Sequence[str], label_report: LabelReport, uncertain_is_positive: bool = True) -> str:
+def best_by_macro_f1(reports: Sequence[str], uncertain_is_positive: bool = True) -> str:
     """The report whose findings, said of every patient, have the highest macro-F1; of equals the first by its text."""
     candidates = sorted(set(reports))
     labels_of = {report: label_report(report) for report in candidates}

@@ -27,7 +27,6 @@ from eval.controls.control import (
     MOST_FREQUENT,
     RANDOM,
     Control,
-    LabelReport,
     all_different,
     best_constants,
     derangement,
@@ -36,6 +35,7 @@ from eval.controls.control import (
     with_reports,
 )
 from eval.predictions.prediction import Prediction
+from eval.scoring.statistics import subjects_of
 from eval.scoring.verdict import SHUFFLED_REPORTS
 from vlm.schema.report_format import compose_report
 
@@ -58,7 +58,6 @@ class TextControls:
 def text_controls(
     predictions: Sequence[Prediction],
     control_reports: Sequence[str] | None,
-    label_report: LabelReport,
     *,
     normalization: str,
     uncertain_is_positive: bool = True,
@@ -68,7 +67,7 @@ def text_controls(
 
     `control_reports` are reports of studies that are not scored here; None where there are none.
     """
-    subject_ids = [prediction.subject_id or f"study {prediction.study_id}" for prediction in predictions]
+    subject_ids = subjects_of(predictions)
     controls: dict[str, list[Prediction]] = {}
     notes: list[str] = []
     not_shuffled = ""
@@ -92,7 +91,6 @@ def text_controls(
     def choose(reports: Sequence[str]) -> dict[str, str]:
         constants = best_constants(
             reports,
-            label_report,
             normalization=normalization,
             uncertain_is_positive=uncertain_is_positive,
             seed=seed,
@@ -140,7 +138,6 @@ def _crossed(
 def split_controls(
     predictions: Sequence[Prediction],
     splits: datasets.DatasetDict,
-    label_report: LabelReport,
     *,
     kinds: Collection[str],
     uncertain_is_positive: bool = True,
@@ -159,7 +156,7 @@ def split_controls(
         )
         controls.append(_control(RANDOM, predictions, drawn, f"{no_training} of other patients"))
     if "constant" in kinds:
-        best = best_constants(validation, label_report, uncertain_is_positive=uncertain_is_positive, seed=seed)
+        best = best_constants(validation, uncertain_is_positive=uncertain_is_positive, seed=seed)
         for metric, name in CONSTANTS.items():
             reports = [best[metric]] * len(predictions) if metric in best else None
             controls.append(_control(name, predictions, reports, "the validation split has no reports"))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vlm.schema.number_format import format_interval
+
 NUM_RESAMPLES = 1000
 _MAX_WEIGHTS_AT_ONCE = 2_000_000
 """Bounds the memory of one block of weights to 16 MB."""
@@ -30,6 +32,9 @@ class Estimate:
     low: float | None
     high: float | None
     num_undefined: int = 0
+
+    def __str__(self) -> str:
+        return format_interval(self.value, self.low, self.high)
 
 
 def resample(

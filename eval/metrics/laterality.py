@@ -7,12 +7,13 @@ The sentences of a report and the findings that each states, to mark them for a 
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
+from data.reports.labeler.labeler import label_report
 from data.reports.sentences import split_sentences
 from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS, POSITIVE, UNCERTAIN
 from vlm.schema.report_format import split_report
@@ -35,7 +36,7 @@ def report_sentences(report: str) -> list[str]:
     return [sentence for text in (sections.findings, sections.impression) for sentence in split_sentences(text)]
 
 
-def stated_sentences(report: str, label_report: Callable[[str], Sequence[int]]) -> list[StatedSentence]:
+def stated_sentences(report: str) -> list[StatedSentence]:
     """The report sentence by sentence, in order. No Finding belongs to a whole report and is never among them."""
     sections = split_report(report)
     return [
@@ -50,7 +51,7 @@ def stated_findings(labels: Collection[int]) -> tuple[int, ...]:
     return tuple(index for index, label in enumerate(labels) if label in (POSITIVE, UNCERTAIN) and index != _NO_FINDING)
 
 
-SIDE_SCORES = ("side_agreement", "side_reversal")
+LATERALITY_SCORES = ("laterality_agreement", "laterality_reversal")
 """Shares of the findings asked: put on the true side alone; on the opposite side alone. The rest is put on both sides
 or on none."""
 _SIDES = {
@@ -60,14 +61,14 @@ _SIDES = {
 _BOTH = re.compile(r"\bbilateral(?:ly)?\b|\bboth\b|\bbibasilar\b|\bbibasal\b", re.IGNORECASE)
 
 
-def stated_sides(report: str, label_report: Callable[[str], Sequence[int]]) -> list[frozenset[str] | None]:
+def stated_laterality(report: str) -> list[frozenset[str] | None]:
     """For each of the 14 findings the sides that the sentences which state it name; None where none states it."""
-    return _sides_of(stated_sentences(report, label_report))
+    return _sides_of(stated_sentences(report))
 
 
-def crossed_findings(report: str, label_report: Callable[[str], Sequence[int]]) -> tuple[int, ...]:
+def laterality_conflicts(report: str) -> tuple[int, ...]:
     """Indices of the findings that stand on one side in the findings and on the other in the impression."""
-    sentences = stated_sentences(report, label_report)
+    sentences = stated_sentences(report)
     above, below = (
         _sides_of([sentence for sentence in sentences if sentence.section == section])
         for section in ("Findings", "Impression")
@@ -89,22 +90,20 @@ def _sides_of(sentences: Iterable[StatedSentence]) -> list[frozenset[str] | None
     return [None if named is None else frozenset(named) for named in sides]
 
 
-def side_counts(
-    reports: Sequence[str], references: Sequence[str], label_report: Callable[[str], Sequence[int]]
-) -> Float[np.ndarray, "studies 3"]:
+def laterality_counts(reports: Sequence[str], references: Sequence[str]) -> Float[np.ndarray, "studies 3"]:
     """How many findings of each study are asked, put on the true side, put on the opposite one."""
     counts = np.zeros((len(reports), 3))
     for study, (report, reference) in enumerate(zip(reports, references, strict=True)):
-        true = stated_sides(reference, label_report)
+        true = stated_laterality(reference)
         if not any(sides is not None and len(sides) == 1 for sides in true):
             continue
-        for written, sides in zip(stated_sides(report, label_report), true, strict=True):
+        for written, sides in zip(stated_laterality(report), true, strict=True):
             if written is not None and sides is not None and len(sides) == 1:
                 counts[study] += (1, written == sides, len(written) == 1 and written != sides)
     return counts
 
 
-def side_scores(counts: Float[np.ndarray, "*resamples 3"]) -> dict[str, np.ndarray]:
+def laterality_scores(counts: Float[np.ndarray, "*resamples 3"]) -> dict[str, np.ndarray]:
     """The shares, of summed counts; NaN where nothing is asked."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return {score: counts[..., 1 + number] / counts[..., 0] for number, score in enumerate(SIDE_SCORES)}
+        return {score: counts[..., 1 + number] / counts[..., 0] for number, score in enumerate(LATERALITY_SCORES)}

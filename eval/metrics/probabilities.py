@@ -22,10 +22,10 @@ from eval.metrics.clinical import defined, divide, is_positive, label_array, mac
 from vlm.schema.findings import FINDINGS, NUM_FINDINGS, UNLABELED
 
 DEFAULT_THRESHOLD = 0.5
-CALL_SCORES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
+DECISION_SCORES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
 
 
-def call_counts(probabilities, reference_labels, thresholds=None, uncertain_is_positive: bool = True) -> np.ndarray:
+def decision_counts(probabilities, reference_labels, thresholds=None, uncertain_is_positive: bool = True) -> np.ndarray:
     """`thresholds` [14] or [studies, 14]; 0.5 where not given.
 
     Raises:
@@ -44,9 +44,11 @@ def call_counts(probabilities, reference_labels, thresholds=None, uncertain_is_p
     return np.stack([kind & counts for kind in kinds], axis=-1).astype(np.int64)
 
 
-def call_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Of counts [..., 14, 4] summed over studies: CALL_SCORES [..., 14], each one's mean over findings as "macro_…",
-    and `micro_accuracy`, of all calls pooled [...]. NaN where undefined."""
+def decision_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """DECISION_SCORES [..., 14] of counts [..., 14, 4] summed over studies, NaN where undefined.
+
+    Also each mean over findings as "macro_…", and `micro_accuracy` of all decisions pooled [...].
+    """
     counts = np.asarray(counts, dtype=np.float64)
     true_positive, false_positive, false_negative, true_negative = np.moveaxis(counts, -1, 0)
     sensitivity = divide(true_positive, true_positive + false_negative)

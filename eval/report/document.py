@@ -6,9 +6,9 @@ interval can be had (a single patient); num_undefined counts the resamples that 
     program          "eval.batch" (a checkpoint was run) or "eval.score" (somebody's predictions)
     verdict          uses_image: yes | slightly | no | unknown; image: the sentence; basis: the control that decides,
                      "shuffled images" or "shuffled reports" (then it is about the patient, not the image);
-                     beaten: sentences on controls that do better, or ""; constant: a sentence; facts: plain sentences,
-                     most telling first; differences: {control: {metric: estimate}}; differences_to_shuffled_images:
-                     those of basis "shuffled images", else {}
+                     outperformed_by: sentences on controls that do better, or ""; constant: a sentence; facts: plain
+                     sentences, most telling first; differences: {control: {metric: estimate}};
+                     differences_to_shuffled_images: those of basis "shuffled images", else {}
     run              of eval.batch: the RunRecord; of eval.score: predictions, references, control_reports (path,
                      format, columns, hash each; null where not given)
     studies          given, written (scored), rejected; of eval.score also references, without_prediction, and
@@ -29,7 +29,7 @@ interval can be had (a single patient); num_undefined counts the resamples that 
                      estimate}}]}
     consistency      eval.checks.consistency's, or null
     grounding        eval.checks.grounding's, or null
-    also             figures of learned metrics that were asked for: {name: an estimate's keys and note}
+    extra_metrics    figures of learned metrics that were asked for: {name: an estimate's keys and note}
     control_reports  {control: the one text it gives every study}
     notes            what a reader must know; versions of packages
 
@@ -40,14 +40,14 @@ The document of a run: model and controls scored, consistency and grounding look
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import datasets
 
 from eval.checks.consistency import consistency, consistency_document
-from eval.checks.grounding import Point, grounding, grounding_document, usual_places
+from eval.checks.grounding import Point, frequent_locations, grounding, grounding_document
 from eval.controls.control import BASELINE, CONSTANT, MEANINGS, MOST_FREQUENT, SHUFFLED, Control
 from eval.controls.text import CONSTANTS
 from eval.metrics.normalization import DESCRIPTIONS
@@ -60,11 +60,11 @@ from eval.scoring.verdict import (
     SHUFFLED_IMAGES,
     Verdict,
     baseline_facts,
-    beaten_by,
     constant_facts,
     constant_verdict,
     image_verdict,
-    side_facts,
+    laterality_facts,
+    outperformed_by,
 )
 
 
@@ -89,7 +89,7 @@ def check_grounding(
     predictions: Sequence[Prediction],
     model: Scores,
     *,
-    usual: Mapping[tuple[int, bool], Point] | None = None,
+    frequent: Mapping[tuple[int, bool], Point] | None = None,
     resampling: dict[str, int],
 ) -> dict[str, Any] | None:
     """The document of `eval.checks.grounding`, None where no study has peaks and boxes; `usual` places of findings
@@ -100,7 +100,7 @@ def check_grounding(
         [prediction.boxes for prediction in predictions],
         [prediction.reference_labels for prediction in predictions],
         view_positions=[prediction.view_positions for prediction in predictions],
-        usual=usual,
+        frequent=frequent,
     )
     return grounding_document(played, model.subject_ids, **resampling)
 
@@ -114,7 +114,7 @@ def metrics_document(
     verdict: Verdict,
     constant_verdict: str,
     *,
-    beaten: str = "",
+    outperformed: str = "",
     run: dict[str, Any],
     studies: dict[str, int],
     control_reports: dict[str, str],
@@ -126,7 +126,7 @@ def metrics_document(
     groups: Mapping[str, Sequence[str]] | None = None,
     consistency: dict[str, Any] | None = None,
     grounding: dict[str, Any] | None = None,
-    also: dict[str, Any] | None = None,
+    extra_metrics: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What is saved as JSON and shown on the page; the first of `systems` is the model, undefined figures are null.
 
@@ -140,7 +140,7 @@ def metrics_document(
             "uses_image": verdict.grade,
             "image": verdict.sentence,
             "basis": verdict.basis,
-            "outperformed_by": beaten,
+            "outperformed_by": outperformed,
             "constant": constant_verdict,
             "facts": list(facts),
             "differences": {verdict.basis: differences} if differences else {},
@@ -166,7 +166,7 @@ def metrics_document(
         "by_group": scores_by_group(model, groups or {}, **bootstrap),
         "consistency": consistency,
         "grounding": grounding,
-        "extra_metrics": also or {},
+        "extra_metrics": extra_metrics or {},
         "control_reports": control_reports,
         "notes": list(dict.fromkeys([*model.notes, *notes])),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
@@ -220,13 +220,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-LabelReport = Callable[[str], Sequence[int]]
-
-
 def score_run(
     predictions: Sequence[Prediction],
     controls: Sequence[Control],
-    label_report: LabelReport,
     *,
     uncertain_is_positive: bool,
     num_resamples: int,
@@ -239,7 +235,6 @@ def score_run(
     return {
         name: score_predictions(
             given,
-            label_report,
             name=name,
             uncertain_is_positive=uncertain_is_positive,
             num_resamples=num_resamples,
@@ -271,32 +266,34 @@ def run_document(
         list(systems.values()),
         image_verdict(model, systems.get(SHUFFLED), reason),
         constant_verdict(model, systems.get(CONSTANT)),
-        beaten=beaten_by(model, {name: scores for name, scores in systems.items() if name not in ("model", SHUFFLED)}),
+        outperformed=outperformed_by(
+            model, {name: scores for name, scores in systems.items() if name not in ("model", SHUFFLED)}
+        ),
         run=asdict(record),
         studies=counts,
         rejected=[{"study_id": rejection.study_id, "reason": rejection.reason} for rejection in rejections],
         facts=(
             *baseline_facts(model, systems.get(BASELINE)),
             *constant_facts(model, constants),
-            *side_facts(model, systems.get(SHUFFLED)),
+            *laterality_facts(model, systems.get(SHUFFLED)),
         ),
         groups=study_groups(predictions),
         consistency=check_consistency(
             predictions, model, uncertain_is_positive=uncertain_is_positive, resampling=resampling
         ),
-        grounding=check_grounding(predictions, model, usual=_usual(training), resampling=resampling),
+        grounding=check_grounding(predictions, model, frequent=_frequent(training), resampling=resampling),
         control_reports=_texts(controls),
         bootstrap=resampling,
         notes=[*notes, *missing, *(f"'{name}': {MEANINGS[name]}" for name in systems if name in MEANINGS)],
     )
 
 
-def _usual(training: datasets.Dataset | None) -> dict[tuple[int, bool], Point] | None:
+def _frequent(training: datasets.Dataset | None) -> dict[tuple[int, bool], Point] | None:
     """Where findings lie in the training studies; None where no box is known."""
     if training is None:
         return None
     rows = training.select_columns(["boxes", "view_positions"])
-    return usual_places([boxes_of(row) for row in rows], rows["view_positions"][:]) or None
+    return frequent_locations([boxes_of(row) for row in rows], rows["view_positions"][:]) or None
 
 
 def _texts(controls: Sequence[Control]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from eval.report.charts import Mark, axis_end, axis_strip, bar_strip, point_strip, reliability_chart, roc_chart
 from eval.scoring.scores import METRICS
-from eval.scoring.verdict import number
+from vlm.schema.number_format import format_number
 
 COMPARED = {
     "macro_f1": "Are the findings of this patient named?",
@@ -157,12 +157,14 @@ def said(estimate: Mapping[str, float | None]) -> str:
     """An estimate in words."""
     if estimate["value"] is None:
         return "undefined"
-    return number(estimate["value"]) + ("" if estimate["low"] is None else f", 95 % interval {between(estimate)}")
+    return format_number(estimate["value"]) + (
+        "" if estimate["low"] is None else f", 95 % interval {between(estimate)}"
+    )
 
 
 def between(estimate: Mapping[str, float | None]) -> str:
     """An interval's two ends."""
-    return f"{number(estimate['low'])} to {number(estimate['high'])}"
+    return f"{format_number(estimate['low'])} to {format_number(estimate['high'])}"
 
 
 _UNDEFINED = {"value": None, "low": None, "high": None}
@@ -235,8 +237,8 @@ def consistency_table(document: Document, max_examples: int) -> dict[str, Any] |
     if not found:
         return None
     references = found.get("references")
-    disagreements = [one for one in found["per_finding"] if one["written_only"] + one["believed_only"]]
-    disagreements.sort(key=lambda one: -(one["written_only"] + one["believed_only"]) / one["num_compared"])
+    disagreements = [one for one in found["per_finding"] if one["report_only"] + one["classifier_only"]]
+    disagreements.sort(key=lambda one: -(one["report_only"] + one["classifier_only"]) / one["num_compared"])
     return {
         "rows": [
             {
@@ -259,7 +261,7 @@ def consistency_table(document: Document, max_examples: int) -> dict[str, Any] |
 def _told(estimate: dict[str, float | None], name: str) -> str:
     if estimate["value"] is None:
         return "–"
-    return number(estimate["value"]) if name in RATIOS else _percent(estimate["value"])
+    return format_number(estimate["value"]) if name in RATIOS else _percent(estimate["value"])
 
 
 def _interval(estimate: dict[str, float | None], name: str) -> str:
@@ -283,16 +285,16 @@ def grounding_panel(document: Document) -> dict[str, Any] | None:
     played = document.get("grounding")
     if not played:
         return None
-    asked = [finding for finding in played["per_finding"] if finding["num_asked"]]
+    asked = [finding for finding in played["per_finding"] if finding["num_scored"]]
     model = played["systems"][0]
     rows = [
         _grounding_row(
-            "All findings", played["num_asked"], played["all"], f"{100 * played['all'][model]['value']:.1f} %"
+            "All findings", played["num_scored"], played["all"], f"{100 * played['all'][model]['value']:.1f} %"
         )
     ]
     rows += [
         _grounding_row(
-            one["finding"], one["num_asked"], one["share"], f"{one['num_hits'][model]} of {one['num_asked']}"
+            one["finding"], one["num_scored"], one["share"], f"{one['num_hits'][model]} of {one['num_scored']}"
         )
         for one in asked
     ]
@@ -311,14 +313,14 @@ def grounding_panel(document: Document) -> dict[str, Any] | None:
     }
 
 
-def _grounding_row(name: str, num_asked: int, shares: dict[str, dict], told: str) -> dict[str, Any]:
+def _grounding_row(name: str, num_scored: int, shares: dict[str, dict], told: str) -> dict[str, Any]:
     marks = [
         # Only the model's interval: three on one line cannot be told apart.
         Mark(value=share["value"], low=share["low"] if tone == "model" else None, high=share["high"], tone=tone)
         for tone, share in reversed(list(zip(TONES, shares.values(), strict=False)))
         if share["value"] is not None
     ]
-    title = f"{name}, {num_asked} asked: " + "; ".join(f"{system} {said(share)}" for system, share in shares.items())
+    title = f"{name}, {num_scored} asked: " + "; ".join(f"{system} {said(share)}" for system, share in shares.items())
     return {"name": name, "told": told, "strip": point_strip(marks, end=1.0, title=title)}
 
 

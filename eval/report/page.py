@@ -15,11 +15,10 @@ from typing import Any
 from data.html_page import render_template
 from eval.report import figures as page_figures
 from eval.report.figures import Document, consistency_table, grounding_panel, model_of, said
-from eval.report.selection import BEST, BY_LOT, WORST
-from eval.report.study import PageStudy
+from eval.report.study import BEST, BY_LOT, WORST, PageStudy
 from eval.scoring.scores import METRICS
-from eval.scoring.verdict import number
 from vlm.schema.findings import FINDINGS
+from vlm.schema.number_format import format_number
 
 TERMS = {
     "checkpoint": "Checkpoint",
@@ -59,8 +58,9 @@ def tiles(document: Document) -> list[dict[str, str]]:
     for metric in ("macro_f1", "macro_auroc", "cider"):
         estimate = model["metrics"][metric]
         if estimate["value"] is not None:
-            interval = "" if estimate["low"] is None else f"{number(estimate['low'])} to {number(estimate['high'])}"
-            shown.append(_tile(number(estimate["value"]), METRICS[metric].replace(" (probabilities)", ""), interval))
+            interval = "" if estimate["low"] is None else page_figures.between(estimate)
+            name = METRICS[metric].replace(" (probabilities)", "")
+            shown.append(_tile(format_number(estimate["value"]), name, interval))
     rejected = f"{studies['rejected']} rejected" if studies["rejected"] else "none rejected"
     shown.append(_tile(str(studies["written"]), f"of {studies['given']} studies scored", rejected))
     if model["num_empty_reports"]:
@@ -184,7 +184,7 @@ def render_page(document: dict[str, Any], studies: Sequence[PageStudy]) -> str:
     return render_template(
         TEMPLATE,
         filters={
-            "number": number,
+            "number": format_number,
             "sentence": lambda text: text[:1].upper() + text[1:],
             "between": page_figures.between,
             "percent": lambda probability: f"{min(max(probability, 0.01), 0.99):.0%}".replace("%", " %"),
@@ -212,7 +212,7 @@ def _sections(document: dict[str, Any], studies: Sequence[PageStudy]) -> dict[st
         "claim": claim,
         "figures": figures,
         "facts": list(filter(None, verdict.get("facts") or [verdict["constant"]])),
-        "beaten_by": verdict.get("outperformed_by", ""),
+        "outperformed_by": verdict.get("outperformed_by", ""),
         "tiles": tiles(document),
         "main_comparison": comparisons[0] if comparisons else None,
         "caution": limits(document)[0],

@@ -98,7 +98,7 @@ def data_scaling_section(group: str, records: Sequence[Record], image: str) -> s
             record["about"]["encoder"],
             record["about"]["decoder"],
             *(figure(record, SYNTHETIC, "macro_f1", system) for system in ("model", NEAREST, SHUFFLED)),
-            figure(record, SYNTHETIC, "side_agreement"),
+            figure(record, SYNTHETIC, "laterality_agreement"),
             *(figure(record, SYNTHETIC, "cider", system) for system in ("model", NEAREST)),
             figure(record, SYNTHETIC, "macro_auroc"),
             *_cost(record),
@@ -121,7 +121,7 @@ def metrics_of(record: Record, dataset: str, system: str = "model") -> Mapping[s
 
 def _synthetic(record: Record) -> list[str]:
     shuffled = figure(record, SYNTHETIC, "macro_f1", SHUFFLED)
-    of_model = ("side_agreement", "cider", "macro_auroc", "pooled_calibration_error")
+    of_model = ("laterality_agreement", "cider", "macro_auroc", "pooled_calibration_error")
     return [
         figure(record, SYNTHETIC, "macro_f1"),
         shuffled,
@@ -302,11 +302,11 @@ def results_section(name: str, document: dict[str, Any]) -> str:
     """One evaluation as Markdown: verdict, the model beside its controls, the findings, how it was made. Figures that a
     file of an older layout lacks are left out."""
     verdict = document["verdict"]
-    beaten = verdict.get("outperformed_by", "")
+    outperformed_by = verdict.get("outperformed_by", "")
     facts = verdict.get("facts") or [verdict["constant"]] * bool(verdict["constant"])
     parts = [
         [f"## {section_title(name)}"],
-        [f"**{verdict['image']}**", *(f"- {fact}" for fact in [beaten] * bool(beaten) + facts)],
+        [f"**{verdict['image']}**", *(f"- {fact}" for fact in [outperformed_by] * bool(outperformed_by) + facts)],
         system_table(document),
         finding_table(document),
         [*consistency_lines(document), *grounding_lines(document)],

@@ -9,20 +9,19 @@ best nor worst, and may be drawn.
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import datasets
 
+from data.reports.labeler.labeler import label_report
 from eval.metrics.laterality import stated_findings
 from eval.predictions.prediction import Prediction
-from eval.report.study import PageStudy, findings_to_show, heat_panels, page_study
+from eval.report.study import BEST, BY_LOT, WORST, PageStudy, findings_to_show, heat_panels, page_study
 from eval.scoring.scores import Scores
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import UNLABELED
-
-WORST, BEST, BY_LOT = "Worst", "Best", "Drawn by lot"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +35,6 @@ class StudyChoice:
 
 def choose_studies(
     predictions: Sequence[Prediction],
-    label_report: Callable[[str], Sequence[int]],
     likeness: Sequence[float],
     number: int,
     *,
@@ -45,7 +43,7 @@ def choose_studies(
 ) -> list[StudyChoice]:
     """At most `number` studies, a third of each group. `likeness` is a text score of each prediction, NaN where there
     is no reference; it alone ranks where no study has labels."""
-    f1 = {prediction.study_id: _f1(prediction, label_report) for prediction in predictions}
+    f1 = {prediction.study_id: _f1(prediction) for prediction in predictions}
     closeness = {prediction.study_id: value for prediction, value in zip(predictions, likeness, strict=True)}
     ranked = [name for name, value in f1.items() if value is not None]
     ranked = ranked or [name for name, value in closeness.items() if not math.isnan(value)]
@@ -63,14 +61,11 @@ def choose_studies(
     return [StudyChoice(study_id=name, group=group, reason=reason(name)) for group, names in groups for name in names]
 
 
-def _f1(prediction: Prediction, label_report: Callable[[str], Sequence[int]]) -> float | None:
+def _f1(prediction: Prediction) -> float | None:
     labels = prediction.reference_labels
     named = {finding for finding in stated_findings(label_report(prediction.report)) if labels[finding] != UNLABELED}
     true = set(stated_findings(labels))
     return 2 * len(named & true) / (len(named) + len(true)) if named or true else None
-
-
-LabelReport = Callable[[str], Sequence[int]]
 
 
 def page_studies(
@@ -78,7 +73,6 @@ def page_studies(
     studies: datasets.Dataset,
     predictions: Sequence[Prediction],
     model: Scores,
-    label_report: LabelReport,
     *,
     number: int,
     seed: int,
@@ -88,14 +82,13 @@ def page_studies(
     prediction_of = {prediction.study_id: prediction for prediction in predictions}
     choices = choose_studies(
         predictions,
-        label_report,
         model.per_study.get("rouge_l", [math.nan] * len(predictions)),
         number,
         likeness_name="ROUGE-L",
         seed=seed,
     )
     return [
-        _page_study(generator, studies[row_of[choice.study_id]], prediction_of[choice.study_id], choice, label_report)
+        _page_study(generator, studies[row_of[choice.study_id]], prediction_of[choice.study_id], choice)
         for choice in choices
     ]
 
@@ -105,7 +98,6 @@ def _page_study(
     row: dict[str, Any],
     prediction: Prediction,
     choice: StudyChoice,
-    label_report: LabelReport,
 ) -> PageStudy:
     images = row["images"]
     # One token is enough to have the attention maps.
@@ -117,4 +109,4 @@ def _page_study(
     )
     shown = findings_to_show(row["labels"], label_report(prediction.report), seen.finding_probabilities)
     panels = heat_panels(shown, images, seen.attention_maps, generator.heatmaps(seen, images), row["boxes"])
-    return page_study(images, prediction, label_report, heat_panels=panels, group=choice.group, reason=choice.reason)
+    return page_study(images, prediction, heat_panels=panels, group=choice.group, reason=choice.reason)

@@ -15,7 +15,7 @@ import difflib
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -23,11 +23,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data.reports.labeler.labeler import label_report
 from eval.metrics.laterality import StatedSentence, stated_findings, stated_sentences
 from eval.predictions.prediction import Prediction
 from vlm.schema.findings import FINDINGS, UNLABELED
 
 MAX_PANELS = 3
+
+WORST, BEST, BY_LOT = "Worst", "Best", "Drawn by lot"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,7 +164,7 @@ class MarkedReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PageStudy:
-    """One study as the page shows it. `group` is the heading that it stands under, `reason` why it was chosen."""
+    """One study as the page shows it. `group` is WORST, BEST or BY_LOT, `reason` says why the study was chosen."""
 
     prediction: Prediction
     images: tuple[EmbeddedImage, ...]
@@ -176,7 +179,6 @@ class PageStudy:
 def page_study(
     images: Sequence[Image.Image],
     prediction: Prediction,
-    label_report: Callable[[str], Sequence[int]],
     *,
     heat_panels: Sequence[HeatPanel] = (),
     group: str = "",
@@ -185,11 +187,11 @@ def page_study(
     """What the page needs of a study; the truth is the study's labels, or else its reference report."""
     labels = prediction.reference_labels
     if set(labels) == {UNLABELED} and prediction.reference:
-        labels = tuple(label_report(prediction.reference))
+        labels = label_report(prediction.reference)
     named, true = set(stated_findings(label_report(prediction.report))), set(stated_findings(labels))
     unlabelled = {index for index, label in enumerate(labels) if label == UNLABELED}
-    generated, generated_left_out = _sentences(prediction.report, label_report)
-    reference, reference_left_out = _sentences(prediction.reference, label_report)
+    generated, generated_left_out = _sentences(prediction.report)
+    reference, reference_left_out = _sentences(prediction.reference)
     return PageStudy(
         prediction=prediction,
         images=tuple(
@@ -216,8 +218,8 @@ def page_study(
     )
 
 
-def _sentences(report: str, label_report) -> tuple[list[StatedSentence], int]:
-    return stated_sentences(report[:MAX_REPORT_CHARACTERS], label_report), max(0, len(report) - MAX_REPORT_CHARACTERS)
+def _sentences(report: str) -> tuple[list[StatedSentence], int]:
+    return stated_sentences(report[:MAX_REPORT_CHARACTERS]), max(0, len(report) - MAX_REPORT_CHARACTERS)
 
 
 def _marked(

@@ -17,7 +17,7 @@ from eval.metrics.bootstrap import Estimate
 from eval.probes.statements import lines
 from eval.report.figures import Document, consistency_table, grounding_panel, model_of
 from eval.scoring.scores import Scores
-from eval.scoring.verdict import number, with_interval
+from vlm.schema.number_format import format_number
 
 
 def is_of_statements(document: Mapping[str, Any]) -> bool:
@@ -32,7 +32,7 @@ def statement_lines(document: Mapping[str, Any]) -> list[str]:
         told = [f"- {line}" for line in lines(dict(document))]
         return [f"{about}which of two statements the decoder finds likelier in front of the images.", "", *told]
     one, other = document["statements"]
-    auroc, shuffled = (with_interval(Estimate(**document[name])) for name in ("auroc", "auroc_shuffled"))
+    auroc, shuffled = (str(Estimate(**document[name])) for name in ("auroc", "auroc_shuffled"))
     return [
         f"{about}which of two statements fits, by a linear probe on the encoder's features (no output of the model), "
         f"learned on {document['num_learned']:,} training studies.",
@@ -56,7 +56,7 @@ def score_table(systems: Sequence[Scores]) -> Table:
     """Values with their 95 % intervals; metrics that no system has are left out."""
     model = systems[0]
     shown = [metric for metric in SHOWN if any(scores.metrics[metric].value is not None for scores in systems)]
-    ratio = number(model.reference_distinct_ratio)
+    ratio = format_number(model.reference_distinct_ratio)
     table = Table(
         title=f"{len(model.study_ids)} studies: value and 95 % interval",
         caption=f"macro-F1, micro-F1: 14 findings in the written reports, {model.convention}; text normalised: "
@@ -70,15 +70,18 @@ def score_table(systems: Sequence[Scores]) -> Table:
     table.add_column("different", justify="right", no_wrap=True)
     for scores in systems:
         figures = (_cell(scores.metrics[metric]) for metric in shown)
-        table.add_row(scores.name, *figures, number(scores.distinct_ratio), style="bold" if scores is model else "")
+        table.add_row(
+            scores.name, *figures, format_number(scores.distinct_ratio), style="bold" if scores is model else ""
+        )
     return table
 
 
 def _cell(estimate: Estimate) -> str:
     """The interval under its value."""
     if estimate.low is None:
-        return number(estimate.value)
-    return f"{number(estimate.value)}\n[dim not bold]{number(estimate.low)}–{number(estimate.high)}[/]"
+        return format_number(estimate.value)
+    low, high = format_number(estimate.low), format_number(estimate.high)
+    return f"{format_number(estimate.value)}\n[dim not bold]{low}–{high}[/]"
 
 
 def section_title(name: str) -> str:
@@ -98,7 +101,7 @@ def system_table(document: Document, metrics: Mapping[str, str] = SHOWN) -> list
     systems = document["systems"]
     shown = [metric for metric in metrics if any(_has(system, metric) for system in systems.values())]
     rows = (
-        [name, *(told(system["metrics"], metric) for metric in shown), number(system["distinct_ratio"])]
+        [name, *(told(system["metrics"], metric) for metric in shown), format_number(system["distinct_ratio"])]
         for name, system in systems.items()
     )
     return table(["", *(metrics[metric] for metric in shown), "different reports"], rows)
@@ -150,7 +153,7 @@ def grounding_lines(document: Document) -> list[str]:
 
 def told(figures: Mapping[str, Any], name: str) -> str:
     """A figure with its interval; "–" where it is undefined or not there."""
-    return with_interval(Estimate(**figures[name])) if name in figures else "–"
+    return str(Estimate(**figures[name])) if name in figures else "–"
 
 
 def _has(holder: Mapping[str, Any], metric: str) -> bool:

@@ -1,5 +1,6 @@
-"""Learned metrics that were asked for (`--also chexbert=FOLDER`), with intervals; one that cannot be had says why and
-the rest is scored.
+"""Learned metrics (`--extra-metrics chexbert=FOLDER`) with intervals.
+
+If a metric fails, a note says why and the other metrics are scored.
 """
 
 from collections.abc import Sequence
@@ -8,28 +9,29 @@ from typing import Any
 
 from eval.metrics.bootstrap import NUM_RESAMPLES, interval, point_values, resample
 from eval.metrics.learned.registry import LEARNED, TAKES_NORMALIZED, WHERE, learned_scores
-from eval.metrics.normalization import ReferenceVocabulary, normalize_prediction, normalize_report
+from eval.metrics.normalization import ReferenceVocabulary
 from eval.predictions.prediction import Prediction
+from eval.scoring.statistics import normalized_texts, subjects_of
 
 
-def parse_also(asked: Sequence[str]) -> dict[str, str]:
-    """Metric and where to find what it needs, from "metric=where".
+def parse_extra_metrics(requested: Sequence[str]) -> dict[str, str]:
+    """Metric names and where to find their files, from "metric=where".
 
     Raises:
         ValueError: there is no "=", or no metric of that name.
     """
     parsed = {}
-    for text in asked:
+    for text in requested:
         name, _, where = text.partition("=")
         if name not in LEARNED or not where:
             known = "; ".join(f"{name}=… ({what})" for name, what in WHERE.items())
-            raise ValueError(f"--also {text!r} is not understood; give one of {known}")
+            raise ValueError(f"--extra-metrics {text!r} is not valid; give one of {known}")
         parsed[name] = where
     return parsed
 
 
-def also_scores(
-    asked: dict[str, str],
+def extra_metric_scores(
+    requested: dict[str, str],
     predictions: Sequence[Prediction],
     *,
     normalization: str,
@@ -37,20 +39,16 @@ def also_scores(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Each figure of the metrics asked, an estimate and a note, ready for JSON; and notes on metrics that failed."""
+    """Estimates and a note for each figure of the requested metrics, ready for JSON; and notes on failed metrics."""
     scored = [prediction for prediction in predictions if prediction.reference.strip()]
-    subject_ids = [prediction.subject_id or f"study {prediction.study_id}" for prediction in scored]
     document, failures = {}, []
-    for name, where in asked.items():
-        reports, references = ([getattr(one, what) for one in scored] for what in ("report", "reference"))
+    for name, where in requested.items():
         if name in TAKES_NORMALIZED:
-            reports = [normalize_prediction(text, normalization) for text in reports]
-            if reference_vocabulary is None:
-                references = [normalize_report(text, normalization) for text in references]
-            else:
-                references = [reference_vocabulary.apply(text) for text in references]
+            texts = normalized_texts(scored, normalization, reference_vocabulary)
+        else:
+            texts = ([getattr(one, what) for one in scored] for what in ("report", "reference"))
         try:
-            scores = learned_scores(name, where, reports, references)
+            scores = learned_scores(name, where, *texts)
         except ValueError as error:
             failures.append(f"{name} was not scored: {error}")
             continue
@@ -59,7 +57,7 @@ def also_scores(
             return scores.figures_of(weights @ scores.statistics)
 
         values = point_values(statistic, len(scored))
-        samples = resample(statistic, subject_ids, num_resamples, seed)
+        samples = resample(statistic, subjects_of(scored), num_resamples, seed)
         for figure in values:
             estimate = interval(values[figure], samples[figure])
             document[f"{name}: {figure}"] = asdict(estimate) | {"note": scores.note}

@@ -1,7 +1,5 @@
 """All figures of one set of predictions, with 95 % intervals over patients, and differences between two sets.
 
-Findings of written reports are read by a labeler that the caller gives, so that this needs no model.
-
 The model's figures by group of studies: by view, by source, by length of the reference report.
 """
 
@@ -21,13 +19,11 @@ from eval.metrics.meteor import METEOR_NAME
 from eval.metrics.normalization import (
     DEFAULT_NORMALIZATION,
     ReferenceVocabulary,
-    normalize_prediction,
-    normalize_report,
 )
-from eval.metrics.probabilities import CALL_SCORES, PROBABILITY_SCORES
+from eval.metrics.probabilities import DECISION_SCORES, PROBABILITY_SCORES
 from eval.metrics.rouge import ROUGE_NAME, STEMMED_ROUGE_NAME
 from eval.predictions.prediction import Prediction
-from eval.scoring.statistics import MEAN_TEXT_SCORES, LabelReport, StudyStatistics, study_statistics
+from eval.scoring.statistics import MEAN_TEXT_SCORES, StudyStatistics, normalized_texts, study_statistics, subjects_of
 from vlm.schema.findings import FINDINGS, UNLABELED
 
 METRICS = {
@@ -45,17 +41,17 @@ METRICS = {
     "micro_recall_5": "micro recall (5)",
     "state_agreement": "share of findings in the same state (of 4)",
     "state_kappa": "Cohen's kappa of the 4 states",
-    "side_agreement": "findings on the true side (of those stated, whose reference names one)",
-    "side_reversal": "findings on the opposite side (of the same; lower is better)",
+    "laterality_agreement": "laterality agreement (of stated findings with a left or right reference)",
+    "laterality_reversal": "laterality reversal (of the same findings; lower is better)",
     "macro_auroc": "macro AUROC (probabilities)",
     "macro_average_precision": "macro average precision (probabilities)",
     "macro_brier": "macro Brier score (probabilities; lower is better)",
     "macro_calibration_error": "macro calibration error (probabilities; lower is better)",
     "pooled_calibration_error": "expected calibration error (all probabilities pooled; lower is better)",
-    "micro_accuracy": "accuracy (calls of the classifier, all findings pooled)",
-    "macro_balanced_accuracy": "macro balanced accuracy (calls of the classifier)",
-    "macro_sensitivity": "macro sensitivity (calls of the classifier)",
-    "macro_specificity": "macro specificity (calls of the classifier)",
+    "micro_accuracy": "accuracy (classifier decisions, all findings pooled)",
+    "macro_balanced_accuracy": "macro balanced accuracy (classifier decisions)",
+    "macro_sensitivity": "macro sensitivity (classifier decisions)",
+    "macro_specificity": "macro specificity (classifier decisions)",
     "cider": "CIDEr",
     "plain_cider": PLAIN_CIDER_NAME,
     "rouge_l": ROUGE_NAME,
@@ -133,7 +129,6 @@ class Scores:
 
 def score_predictions(
     predictions: Sequence[Prediction],
-    label_report: LabelReport,
     *,
     name: str = "model",
     uncertain_is_positive: bool = True,
@@ -149,17 +144,10 @@ def score_predictions(
     """
     if not predictions:
         raise ValueError(f"{name}: 0 predictions to score; give at least one study")
-    reports = [normalize_prediction(prediction.report, normalization) for prediction in predictions]
-    if reference_vocabulary is None:
-        references = [normalize_report(prediction.reference, normalization) for prediction in predictions]
-    else:
-        references = [reference_vocabulary.apply(prediction.reference) for prediction in predictions]
+    reports, references = normalized_texts(predictions, normalization, reference_vocabulary)
     has_reference = np.array([bool(reference) for reference in references])
-    statistics = study_statistics(
-        predictions, reports, references, label_report, uncertain_is_positive=uncertain_is_positive
-    )
-    # A study without a subject stands for itself.
-    subject_ids = tuple(prediction.subject_id or f"study {prediction.study_id}" for prediction in predictions)
+    statistics = study_statistics(predictions, reports, references, uncertain_is_positive=uncertain_is_positive)
+    subject_ids = subjects_of(predictions)
     values = point_values(statistics.figures, len(predictions))
     samples = resample(statistics.figures, subject_ids, num_resamples, seed)
     for score in RESAMPLED_TOO_HIGH & samples.keys():
@@ -192,7 +180,7 @@ def score_predictions(
 
 
 UNDEFINED = Estimate(value=None, low=None, high=None)
-_SCORES_OF_A_FINDING = ("precision", "recall", "f1", *PROBABILITY_SCORES, *CALL_SCORES)
+_SCORES_OF_A_FINDING = ("precision", "recall", "f1", *PROBABILITY_SCORES, *DECISION_SCORES)
 FEW_SUBJECTS = 20
 """Below this, a percentile interval is known to be too narrow."""
 

@@ -1,15 +1,16 @@
-"""What each study adds to the figures. Every figure is a function of how often each study is counted, so a bootstrap
-resample, a group of studies and a swap of two systems' outputs are all the same thing: other weights.
+"""Per-study statistics. Every figure is a function of how often each study is counted, so a bootstrap resample, a group
+of studies, and a swap of two systems' outputs are the same operation with different weights.
 
-Text scores and finding counts are sums over studies; ranking and calibration of probabilities are computed from the
-weights themselves. CIDEr's document frequencies come from all references and stay fixed.
+Text scores and finding counts are sums over studies. Ranking and calibration scores are computed from the weights
+directly. CIDEr's document frequencies come from all references and stay fixed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from data.reports.labeler.labeler import label_report
 from eval.metrics.bleu import bleu, bleu_from_statistics
 from eval.metrics.chrf import chrf, chrf_from_statistics
 from eval.metrics.cider import both_ciders
@@ -21,28 +22,26 @@ from eval.metrics.clinical import (
     state_agreement,
     state_counts,
 )
-from eval.metrics.laterality import side_counts, side_scores
+from eval.metrics.laterality import laterality_counts, laterality_scores
 from eval.metrics.meteor import meteor
+from eval.metrics.normalization import ReferenceVocabulary, normalize_prediction, normalize_report
 from eval.metrics.probabilities import (
     PROBABILITY_SCORES,
-    call_counts,
-    call_scores,
+    decision_counts,
+    decision_scores,
     pooled_calibration_error,
     probability_scores,
 )
 from eval.metrics.rouge import rouge_l, stemmed_rouge_l
 from eval.predictions.prediction import Prediction
 
-LabelReport = Callable[[str], Sequence[int]]
-
 MEAN_TEXT_SCORES = ("cider", "plain_cider", "rouge_l", "stemmed_rouge_l", "meteor")
-"""Text scores whose value for a corpus is the mean over its studies; of BLEU and chrF the sums are kept."""
+"""Text scores averaged over studies. BLEU and chrF are computed from sums of counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StudyStatistics:
-    """`additive`: arrays [studies, …] by name, summed over studies; `labels` and `probabilities` (or None) in
-    [studies, 14]."""
+    """`additive`: arrays [studies, …] by name, to be summed; `labels` and `probabilities` (or None): [studies, 14]."""
 
     additive: dict[str, np.ndarray]
     labels: np.ndarray
@@ -54,7 +53,7 @@ class StudyStatistics:
         return len(self.labels)
 
     def take(self, studies: np.ndarray) -> "StudyStatistics":
-        """Those of some studies, by index or mask."""
+        """Select studies by index or mask."""
         return StudyStatistics(
             additive={name: values[studies] for name, values in self.additive.items()},
             labels=self.labels[studies],
@@ -63,7 +62,7 @@ class StudyStatistics:
         )
 
     def followed_by(self, other: "StudyStatistics") -> "StudyStatistics":
-        """These studies and then the other's; what only one of the two has is left out."""
+        """Concatenate two sets of studies; statistics that only one of them has are left out."""
         shared = [name for name in self.additive if name in other.additive]
         both_have_probabilities = self.probabilities is not None and other.probabilities is not None
         return StudyStatistics(
@@ -76,9 +75,11 @@ class StudyStatistics:
         )
 
     def figures(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Figures [resamples, …] of weights [resamples, studies], NaN where undefined: by the keys of METRICS; per
-        finding `precision`, `recall`, `f1`, PROBABILITY_SCORES and CALL_SCORES [resamples, 14]; averages and findings
-        of reports under the other convention for uncertain with "other " before their names."""
+        """Figures [resamples, …] under weights [resamples, studies], by the keys of METRICS; NaN where undefined.
+
+        Per finding [resamples, 14]: `precision`, `recall`, `f1`, PROBABILITY_SCORES and DECISION_SCORES. Scores of
+        reports under the other convention for uncertain have the prefix "other ".
+        """
         sums = {
             name: (weights @ values.reshape(len(values), -1)).reshape(len(weights), *values.shape[1:])
             for name, values in self.additive.items()
@@ -86,18 +87,18 @@ class StudyStatistics:
         figures = scores_from_counts(sums["findings"])
         figures |= {f"other {name}": value for name, value in scores_from_counts(sums["other findings"]).items()}
         figures |= state_agreement(sums["states"])
-        figures |= side_scores(sums["sides"])
+        figures |= laterality_scores(sums["laterality"])
         if self.probabilities is not None:
             known = self.probabilities, self.labels, weights, self.uncertain_is_positive
             per_finding = probability_scores(*known)
             figures |= per_finding
             figures |= {f"macro_{score}": mean_of_defined(per_finding[score]) for score in PROBABILITY_SCORES}
             figures["pooled_calibration_error"] = pooled_calibration_error(*known)
-        if "calls" in sums:
-            figures |= call_scores(sums["calls"])
+        if "decisions" in sums:
+            figures |= decision_scores(sums["decisions"])
         if "bleu" in sums:
             num_with_text = sums["has text"]
-            # A resample that drew no study with a reference says nothing about the text.
+            # Text scores are undefined in a resample without a reference report.
             defined = np.where(num_with_text > 0, 1.0, np.nan)[:, None]
             bleus = bleu_from_statistics(sums["bleu"]) * defined
             figures["chrf"] = chrf_from_statistics(sums["chrf"]) * defined[:, 0]
@@ -106,39 +107,51 @@ class StudyStatistics:
         return figures
 
 
+def subjects_of(predictions: Sequence[Prediction]) -> tuple[str, ...]:
+    """The subject of each study; a study without a subject id counts as its own subject."""
+    return tuple(prediction.subject_id or f"study {prediction.study_id}" for prediction in predictions)
+
+
+def normalized_texts(
+    predictions: Sequence[Prediction], normalization: str, reference_vocabulary: ReferenceVocabulary | None = None
+) -> tuple[list[str], list[str]]:
+    """Normalized reports and references; a vocabulary is applied to the references only."""
+    reports = [normalize_prediction(prediction.report, normalization) for prediction in predictions]
+    if reference_vocabulary is None:
+        return reports, [normalize_report(prediction.reference, normalization) for prediction in predictions]
+    return reports, [reference_vocabulary.apply(prediction.reference) for prediction in predictions]
+
+
 def study_statistics(
     predictions: Sequence[Prediction],
     reports: Sequence[str],
     references: Sequence[str],
-    label_report: LabelReport,
     *,
     uncertain_is_positive: bool = True,
 ) -> StudyStatistics:
-    """Of predictions and their normalised texts; studies without a reference text count in no text score."""
+    """Statistics of predictions and their normalized texts. Text scores skip studies without a reference text."""
     labels = np.array([prediction.reference_labels for prediction in predictions])
-    said = _label_all([prediction.report for prediction in predictions], label_report)
+    originals = [prediction.report for prediction in predictions]
+    labels_of = {report: label_report(report) for report in dict.fromkeys(originals)}
+    report_labels = np.array([labels_of[report] for report in originals])
     additive = {
-        "findings": confusion_counts(said, labels, uncertain_is_positive),
-        "other findings": confusion_counts(said, labels, not uncertain_is_positive),
-        "states": state_counts(said, labels),
-        "sides": side_counts(
-            [prediction.report for prediction in predictions],
-            [prediction.reference for prediction in predictions],
-            label_report,
-        ),
+        "findings": confusion_counts(report_labels, labels, uncertain_is_positive),
+        "other findings": confusion_counts(report_labels, labels, not uncertain_is_positive),
+        "states": state_counts(report_labels, labels),
+        "laterality": laterality_counts(originals, [prediction.reference for prediction in predictions]),
     }
     has_text = np.array([bool(reference) for reference in references])
     if has_text.any():
         scored = np.flatnonzero(has_text)
         pair = [reports[study] for study in scored], [references[study] for study in scored], "none"
-        of_text = {score.__name__: score(*pair).statistics for score in (bleu, chrf)}
-        of_text |= {score.__name__: score(*pair).per_study for score in (rouge_l, stemmed_rouge_l, meteor)}
-        of_text["cider"], of_text["plain_cider"] = (score.per_study for score in both_ciders(*pair))
-        additive |= {name: _spread(values, has_text) for name, values in of_text.items()} | {"has text": has_text}
-    probabilities = _of_all([prediction.probabilities for prediction in predictions])
+        text_scores = {score.__name__: score(*pair).statistics for score in (bleu, chrf)}
+        text_scores |= {score.__name__: score(*pair).per_study for score in (rouge_l, stemmed_rouge_l, meteor)}
+        text_scores["cider"], text_scores["plain_cider"] = (score.per_study for score in both_ciders(*pair))
+        additive |= {name: _spread(values, has_text) for name, values in text_scores.items()} | {"has text": has_text}
+    probabilities = _stacked([prediction.probabilities for prediction in predictions])
     if probabilities is not None:
-        thresholds = _of_all([prediction.thresholds for prediction in predictions])
-        additive["calls"] = call_counts(probabilities, labels, thresholds, uncertain_is_positive)
+        thresholds = _stacked([prediction.thresholds for prediction in predictions])
+        additive["decisions"] = decision_counts(probabilities, labels, thresholds, uncertain_is_positive)
     return StudyStatistics(
         additive={name: np.asarray(values, dtype=np.float64) for name, values in additive.items()},
         labels=labels,
@@ -147,18 +160,13 @@ def study_statistics(
     )
 
 
-def _of_all(rows: Sequence[Sequence[float] | None]) -> np.ndarray | None:
-    """None unless every study has its row."""
+def _stacked(rows: Sequence[Sequence[float] | None]) -> np.ndarray | None:
+    """None unless every study has a row."""
     return None if any(row is None for row in rows) else np.array(rows, dtype=np.float64)
 
 
-def _label_all(reports: list[str], label_report: LabelReport) -> np.ndarray:
-    labels_of = {report: tuple(label_report(report)) for report in dict.fromkeys(reports)}
-    return np.array([labels_of[report] for report in reports])
-
-
 def _spread(values: np.ndarray, has_text: np.ndarray) -> np.ndarray:
-    """Rows of the studies that have a text, 0 for the others."""
+    """The rows of the studies with a text; 0 for the others."""
     spread = np.zeros((len(has_text), *values.shape[1:]))
     spread[has_text] = values
     return spread

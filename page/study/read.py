@@ -189,9 +189,9 @@ def complete(
     return replace(
         reading,
         is_done=True,
-        sentences=tuple(stated_sentences(text, label_report)),
+        sentences=tuple(stated_sentences(text)),
         labels=tuple(label_report(text)) if text.strip() else (BLANK,) * NUM_FINDINGS,
-        disagrees=tuple((found.written_only[0] | found.believed_only[0]).tolist()),
+        disagrees=tuple((found.report_only[0] | found.classifier_only[0]).tolist()),
         unsure=tuple((np.abs(probabilities[0] - thresholds) < UNSURE_WITHIN).tolist()),
         contradictions=found.contradictions[0],
         prior_sentences=found.prior_sentences[0],

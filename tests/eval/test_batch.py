@@ -240,8 +240,8 @@ def test_pointing_is_scored_where_there_are_boxes(run, tmp_path):
         }
     ).save_to_disk(tmp_path / "boxed")
     played = metrics(run("--controls", dataset=tmp_path / "boxed"))["grounding"]
-    assert played["num_asked"] == 8
-    assert played["per_finding"][4]["num_hits"] == {"model": 4, "middle of the view": 4, "usual place": 4}
+    assert played["num_scored"] == 8
+    assert played["per_finding"][4]["num_hits"] == {"model": 4, "center of the view": 4, "most frequent location": 4}
 
 
 def test_a_killed_run_goes_on_where_it_was(run):
@@ -284,7 +284,7 @@ def test_only_the_first_studies_are_taken_when_asked(run):
 def test_without_the_shuffled_control_the_verdict_says_so(run):
     document = metrics(run("--controls"))
     assert document["verdict"]["image"] == (
-        "Whether the reports depend on the image cannot be said: the control was switched off."
+        "It is unknown whether the reports depend on the image: the control was switched off."
     )
     assert "shuffled images" not in document["systems"]
 

@@ -15,10 +15,6 @@ from vlm.schema.findings import FINDINGS
 NAMES = [finding.lower() for finding in FINDINGS]
 
 
-def label_by_name(report: str) -> tuple[int, ...]:
-    return tuple(int(name in report.lower()) for name in NAMES)
-
-
 def synthetic(
     error_rate: float, seed: int, num_studies: int = 60, with_probabilities: bool = False
 ) -> list[Prediction]:
@@ -40,7 +36,7 @@ def synthetic(
 
 
 def scored(predictions: list[Prediction], name: str = "A"):
-    return score_predictions(predictions, label_by_name, name=name, num_resamples=20)
+    return score_predictions(predictions, name=name, num_resamples=20)
 
 
 def p_value(first, second, metric: str = "macro_f1", num_swaps: int = 200, seed: int = 0) -> float:
@@ -113,7 +109,7 @@ def test_findings_gained_and_lost_are_counted_by_hand():
     base = Prediction(study_id="a", report="", reference_labels=truth)
     first = [dataclasses.replace(base, report="edema. fracture"), dataclasses.replace(base, report="edema")]
     second = [dataclasses.replace(base, report="edema. cardiomegaly"), dataclasses.replace(base, report="pneumonia")]
-    assert finding_changes(first, second, label_by_name) == {
+    assert finding_changes(first, second) == {
         "true": 4,
         "true_found_by_both": 1,
         "true_found_by_a_only": 1,

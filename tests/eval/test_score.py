@@ -52,15 +52,17 @@ def score(tmp_path):
 def test_a_constant_is_called_one_at_a_glance(score, tmp_path, capsys):
     document = score([CONSTANT] * NUM_STUDIES)
     assert document["verdict"]["uses_image"] == "no"
-    assert document["verdict"]["image"].startswith("One and the same report for all 40 patients: macro-F1 (14) ")
+    assert document["verdict"]["image"].startswith("The same report for all 40 patients: macro-F1 (14) ")
     assert document["verdict"]["basis"] == "shuffled reports"
     assert document["verdict"]["facts"][0].startswith("1 report for 40 patients (the references: ")
-    assert any("no more than saying “no finding” of everybody would" in fact for fact in document["verdict"]["facts"])
+    assert any(
+        "no higher than reporting “no finding” for every patient" in fact for fact in document["verdict"]["facts"]
+    )
     printed = " ".join(capsys.readouterr().out.split())
-    assert "One and the same report for all 40 patients" in printed
+    assert "The same report for all 40 patients" in printed
     assert "40 predictions given = 40 scored + 0 rejected" in printed
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "One and the same report for all 40 patients" in page
+    assert "The same report for all 40 patients" in page
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == document
 
 
@@ -86,8 +88,7 @@ def test_true_reports_are_seen_to_depend_on_the_patient_but_nothing_is_said_of_t
     assert document["verdict"]["differences"]["shuffled reports"]["macro_f1"]["low"] > 0
     for metric in ("macro-F1 (14)", "CIDEr", "BLEU-4"):
         assert any(
-            fact.startswith(f"Better than one report for everybody in {metric}")
-            for fact in document["verdict"]["facts"]
+            fact.startswith(f"Better than one constant report in {metric}") for fact in document["verdict"]["facts"]
         )
 
 
@@ -130,8 +131,8 @@ def test_probabilities_views_and_sources_give_curves_and_groups(score):
     }
     document = score(TRUTH, columns=columns)
     edema = next(finding for finding in document["systems"]["model"]["per_finding"] if finding["finding"] == "Edema")
-    of_calls = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
-    for figure in ("auroc", "average_precision", "brier", "calibration_error", *of_calls):
+    of_decisions = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
+    for figure in ("auroc", "average_precision", "brier", "calibration_error", *of_decisions):
         assert edema[figure]["low"] <= edema[figure]["value"] <= edema[figure]["high"]
     metrics = document["systems"]["model"]["metrics"]
     for metric, of_edema in (("pooled_calibration_error", "calibration_error"), ("micro_accuracy", "accuracy")):
@@ -157,8 +158,8 @@ def test_thresholds_peaks_and_boxes_as_batch_writes_them_are_used(score, tmp_pat
     document = score(TRUTH, columns=columns)
     enlarged = sum("heart is enlarged" in report for report in TRUTH)
     disagreement = document["consistency"]["per_finding"][cardiomegaly]
-    assert (disagreement["written_only"], disagreement["believed_only"]) == (0, NUM_STUDIES - enlarged)
-    assert document["grounding"]["num_asked"] == enlarged
+    assert (disagreement["report_only"], disagreement["classifier_only"]) == (0, NUM_STUDIES - enlarged)
+    assert document["grounding"]["num_scored"] == enlarged
     assert document["grounding"]["all"]["model"]["value"] == 1
 
     given = write_jsonl(tmp_path / "broken.jsonl", TRUTH, peaks=[[["left"] * 3]] * NUM_STUDIES)
@@ -208,12 +209,12 @@ def test_references_seen_through_a_vocabulary_are_said_to_be(score, tmp_path):
 
 
 def test_a_learned_metric_that_is_not_there_is_said_and_the_rest_scored(score, capsys):
-    document = score(TRUTH, "--also", "meteor=/nowhere")
+    document = score(TRUTH, "--extra-metrics", "meteor=/nowhere")
     assert document["extra_metrics"] == {}
     assert any(note.startswith("meteor was not scored: ") for note in document["notes"])
     assert document["systems"]["model"]["metrics"]["macro_f1"]["value"] == 1.0
     with pytest.raises(SystemExit):
-        score(TRUTH, "--also", "blue=x")
+        score(TRUTH, "--extra-metrics", "blue=x")
     assert "'blue=x'" in capsys.readouterr().err
 
 

@@ -184,7 +184,7 @@ def make_image(report: str) -> StudyImage:
         thresholds=(0.5,) * 14,
         labels=tuple(codes(edema=1)),
         named=tuple(codes()),
-        generated=tuple(stated_sentences(report, label)),
+        generated=tuple(stated_sentences(report)),
         reference=(),
     )
 

@@ -41,8 +41,8 @@ def make_predictions(num_studies: int = 12) -> list[Prediction]:
 def make_document(predictions: list[Prediction], checkpoint: str = "runs/mine", **parts) -> dict:
     shifted = predictions[1:] + predictions[:1]
     others = [dataclasses.replace(own, report=other.report) for own, other in zip(predictions, shifted, strict=True)]
-    model = score_predictions(predictions, label_by_word, num_resamples=50)
-    shuffled = score_predictions(others, label_by_word, name="shuffled images", num_resamples=50)
+    model = score_predictions(predictions, num_resamples=50)
+    shuffled = score_predictions(others, name="shuffled images", num_resamples=50)
     return metrics_document(
         [model, shuffled],
         image_verdict(model, shuffled),

@@ -55,8 +55,8 @@ def test_report_and_classifier_disagree_both_ways():
     probabilities[2, EFFUSION] = np.nan
     probabilities[:, FINDING_INDEX["No Finding"]] = [0.0, 1.0, 0.0]
     found = consistency(["Left effusion.", "The lungs are clear.", "Left effusion."], [""] * 3, probabilities)
-    assert np.argwhere(found.written_only).tolist() == [[0, EFFUSION]]
-    assert np.argwhere(found.believed_only).tolist() == [[0, EDEMA]]
+    assert np.argwhere(found.report_only).tolist() == [[0, EFFUSION]]
+    assert np.argwhere(found.classifier_only).tolist() == [[0, EDEMA]]
     assert found.is_compared.sum() == 3 * 14 - 1
     assert rates(found)["disagreement_rate"] == pytest.approx(2 / 41)
     assert rates(found)["disagreement"][EFFUSION] == pytest.approx(1 / 2)
@@ -65,16 +65,16 @@ def test_report_and_classifier_disagree_both_ways():
 def test_thresholds_decide_what_the_classifier_believes():
     probabilities = np.full((1, 14), 0.3)
     asked = [["Left effusion."], [""], probabilities]
-    assert consistency(*asked).believed_only.sum() == 0
-    assert consistency(*asked, [0.2] * 14).believed_only.sum() == 13
-    assert consistency(*asked, np.where(np.arange(14) == EDEMA, 0.2, 0.9)[None]).believed_only.sum() == 1
+    assert consistency(*asked).classifier_only.sum() == 0
+    assert consistency(*asked, [0.2] * 14).classifier_only.sum() == 13
+    assert consistency(*asked, np.where(np.arange(14) == EDEMA, 0.2, 0.9)[None]).classifier_only.sum() == 1
 
 
 def test_what_is_only_possible_counts_by_the_convention():
     probabilities = np.zeros((1, 14))
     asked = [["Possible left effusion."], [""], probabilities]
-    assert consistency(*asked).written_only[0, EFFUSION]
-    assert not consistency(*asked, uncertain_is_positive=False).written_only[0, EFFUSION]
+    assert consistency(*asked).report_only[0, EFFUSION]
+    assert not consistency(*asked, uncertain_is_positive=False).report_only[0, EFFUSION]
 
 
 def test_weights_count_studies_several_times():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from eval.checks.grounding import MIDDLE, MODEL, USUAL, grounding, grounding_document, usual_places
+from eval.checks.grounding import CENTER, FREQUENT, MODEL, frequent_locations, grounding, grounding_document
 from vlm.schema.findings import FINDING_INDEX, FINDINGS
 
 EFFUSION, EDEMA = FINDING_INDEX["Pleural Effusion"], FINDING_INDEX["Edema"]
@@ -27,8 +27,8 @@ def test_a_peak_in_a_box_of_the_finding_is_a_hit():
         [[(EFFUSION, *LEFT_BASE)], [(EFFUSION, *LEFT_BASE)]],
         [labels(EFFUSION), labels(EFFUSION)],
     )
-    assert played.is_asked[:, EFFUSION].tolist() == [True, True]
-    assert played.is_asked.sum() == 2
+    assert played.is_scored[:, EFFUSION].tolist() == [True, True]
+    assert played.is_scored.sum() == 2
     assert played.hits[MODEL][:, EFFUSION].tolist() == [True, False]
 
 
@@ -51,20 +51,20 @@ def test_only_positive_findings_with_a_box_and_a_peak_are_asked():
         [box, box, [], box],
         [labels(EDEMA), uncertain, labels(EFFUSION), labels(EFFUSION)],
     )
-    assert not played.is_asked.any()
+    assert not played.is_scored.any()
     assert grounding_document(played, ["a", "b", "c", "d"]) is None
 
 
 def test_the_middle_is_told_the_view_of_the_box():
     boxes = [[(EDEMA, 1, 0.4, 0.4, 0.6, 0.6)], [(EDEMA, 1, 0.4, 0.4, 0.49, 0.6)]]
     played = grounding([peaks(), peaks()], boxes, [labels(EDEMA)] * 2)
-    assert played.hits[MIDDLE][:, EDEMA].tolist() == [True, False]
+    assert played.hits[CENTER][:, EDEMA].tolist() == [True, False]
 
 
 def test_the_usual_place_is_in_most_training_boxes_and_not_between_left_and_right():
     left, right = (EFFUSION, *LEFT_BASE), (EFFUSION, 0, 0.1, 0.7, 0.3, 0.9)
     lateral = (EFFUSION, 1, 0.0, 0.0, 0.2, 0.2)
-    places = usual_places([[left], [right, lateral], [left]], [["PA"], ["AP", "LATERAL"], ["PA"]])
+    places = frequent_locations([[left], [right, lateral], [left]], [["PA"], ["AP", "LATERAL"], ["PA"]])
     assert places[EFFUSION, False] == pytest.approx((0.75, 0.8), abs=0.02)
     assert places[EFFUSION, True] == pytest.approx((0.1, 0.1), abs=0.02)
     played = grounding(
@@ -72,16 +72,16 @@ def test_the_usual_place_is_in_most_training_boxes_and_not_between_left_and_righ
         [[left], [right], [lateral]],
         [labels(EFFUSION)] * 3,
         view_positions=[["PA"], ["PA"], ["PA", "LL"]],
-        usual=places,
+        frequent=places,
     )
-    assert played.hits[USUAL][:, EFFUSION].tolist() == [True, False, True]
+    assert played.hits[FREQUENT][:, EFFUSION].tolist() == [True, False, True]
 
 
 def test_a_finding_never_boxed_in_training_is_sought_in_the_middle():
     played = grounding(
-        [peaks()], [[(EDEMA, 0, 0.4, 0.4, 0.6, 0.6)]], [labels(EDEMA)], view_positions=[["PA"]], usual={}
+        [peaks()], [[(EDEMA, 0, 0.4, 0.4, 0.6, 0.6)]], [labels(EDEMA)], view_positions=[["PA"]], frequent={}
     )
-    assert played.hits[USUAL][0, EDEMA]
+    assert played.hits[FREQUENT][0, EDEMA]
 
 
 def test_the_document_has_counts_and_intervals_and_is_json():
@@ -91,15 +91,15 @@ def test_the_document_has_counts_and_intervals_and_is_json():
     document = grounding_document(played, [f"s{study}" for study in range(num_studies)], num_resamples=200)
     json.dumps(document, allow_nan=False)
     effusion = document["per_finding"][EFFUSION]
-    assert (effusion["finding"], effusion["num_asked"], effusion["num_hits"]) == (
+    assert (effusion["finding"], effusion["num_scored"], effusion["num_hits"]) == (
         "Pleural Effusion",
         40,
-        {MODEL: 30, MIDDLE: 0},
+        {MODEL: 30, CENTER: 0},
     )
     assert effusion["share"][MODEL]["value"] == 0.75
     assert 0.5 < effusion["share"][MODEL]["low"] < 0.75 < effusion["share"][MODEL]["high"] < 1
     assert document["all"][MODEL] == effusion["share"][MODEL]
-    assert document["differences"][MIDDLE]["value"] == 0.75
+    assert document["differences"][CENTER]["value"] == 0.75
     assert document["per_finding"][FINDINGS.index("Fracture")]["share"][MODEL]["value"] is None
 
 

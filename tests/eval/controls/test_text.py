@@ -4,7 +4,6 @@ from collections import Counter
 
 import pytest
 
-from data.reports.labeler.labeler import label_report
 from eval.controls.control import CONSTANT, CONSTANT_BLEU, CONSTANT_F1, MOST_FREQUENT, RANDOM
 from eval.controls.text import text_controls
 from eval.predictions.prediction import Prediction
@@ -23,7 +22,7 @@ PREDICTIONS = [
 
 
 def controls_of(predictions, control_reports=None):
-    return text_controls(predictions, control_reports, label_report, normalization="plain")
+    return text_controls(predictions, control_reports, normalization="plain")
 
 
 def number_of(text: str) -> int:

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from data.reports.labeler.labeler import label_report
 from eval.checks.consistency import consistency
-from eval.metrics.laterality import crossed_findings, side_counts, side_scores, stated_sides
+from eval.metrics.laterality import laterality_conflicts, laterality_counts, laterality_scores, stated_laterality
 from eval.predictions.prediction import Prediction
 from eval.scoring.scores import score_predictions
-from eval.scoring.verdict import side_facts
+from eval.scoring.verdict import laterality_facts
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS
 
 REFERENCE = "Findings: There is a small left pneumothorax. No right pleural effusion."
@@ -27,20 +26,20 @@ REFERENCE = "Findings: There is a small left pneumothorax. No right pleural effu
     ],
 )
 def test_the_side_is_read_from_the_sentences_that_state_the_finding(report, counts):
-    assert side_counts([report], [REFERENCE], label_report).tolist() == [counts]
+    assert laterality_counts([report], [REFERENCE]).tolist() == [counts]
 
 
 def test_a_denied_finding_has_no_side_and_one_that_nobody_states_is_not_there():
-    sides = stated_sides(REFERENCE, label_report)
+    sides = stated_laterality(REFERENCE)
     assert sides[FINDING_INDEX["Pneumothorax"]] == {"left"}
     assert sides[FINDING_INDEX["Pleural Effusion"]] is None
-    assert stated_sides("Findings: There is an effusion.", label_report)[FINDING_INDEX["Pleural Effusion"]] == set()
+    assert stated_laterality("Findings: There is an effusion.")[FINDING_INDEX["Pleural Effusion"]] == set()
 
 
 def test_what_is_on_both_sides_in_truth_is_not_asked():
-    counts = side_counts(["Findings: Left effusion."], ["Findings: Bilateral effusions."], label_report)
+    counts = laterality_counts(["Findings: Left effusion."], ["Findings: Bilateral effusions."])
     assert counts.tolist() == [[0, 0, 0]]
-    assert np.isnan(side_scores(counts.sum(axis=0))["side_agreement"])
+    assert np.isnan(laterality_scores(counts.sum(axis=0))["laterality_agreement"])
 
 
 @pytest.mark.parametrize(
@@ -55,9 +54,9 @@ def test_what_is_on_both_sides_in_truth_is_not_asked():
     ],
 )
 def test_an_impression_on_the_other_side_is_seen(report, crossed):
-    assert [FINDINGS[finding] for finding in crossed_findings(report, label_report)] == crossed
+    assert [FINDINGS[finding] for finding in laterality_conflicts(report)] == crossed
     found = consistency([report], [report])
-    assert found.parts["crossed_side_rate"].tolist() == [bool(crossed)]
+    assert found.parts["laterality_conflict_rate"].tolist() == [bool(crossed)]
 
 
 def _scores(reports, name="model"):
@@ -73,17 +72,17 @@ def _scores(reports, name="model"):
         )
         for number, report in enumerate(reports)
     ]
-    return score_predictions(predictions, label_report, name=name, num_resamples=200)
+    return score_predictions(predictions, name=name, num_resamples=200)
 
 
 def test_every_evaluation_tells_the_side_and_its_control():
     right = _scores(["Left pneumothorax."] * 30 + ["Right pneumothorax."] * 2)
     wrong = _scores(["Left pneumothorax."] * 16 + ["Right pneumothorax."] * 16, name="shuffled images")
-    assert right.metrics["side_agreement"].value == pytest.approx(30 / 32)
-    assert right.metrics["side_reversal"].value == pytest.approx(2 / 32)
-    (fact,) = side_facts(right, wrong)
-    assert fact.startswith("Of 32 findings stated whose reference names a side, .938 [")
+    assert right.metrics["laterality_agreement"].value == pytest.approx(30 / 32)
+    assert right.metrics["laterality_reversal"].value == pytest.approx(2 / 32)
+    (fact,) = laterality_facts(right, wrong)
+    assert fact.startswith("Laterality (left or right) of 32 stated findings: .938 [")
     assert "with shuffled images .500 [" in fact
     assert "guess" not in fact
-    assert "may be a guess" in side_facts(wrong, None)[0]
-    assert side_facts(_scores(["The lungs are clear."] * 3), wrong) == ()
+    assert "may be guesses" in laterality_facts(wrong, None)[0]
+    assert laterality_facts(_scores(["The lungs are clear."] * 3), wrong) == ()

@@ -2,7 +2,6 @@
 
 import pytest
 
-from data.reports.labeler.labeler import label_report
 from eval.metrics.laterality import report_sentences, stated_sentences
 from vlm.schema.findings import FINDING_INDEX
 
@@ -23,7 +22,7 @@ def test_full_stops_that_are_words_end_sentences_too():
 
 
 def test_each_sentence_carries_its_section_and_the_findings_it_states():
-    sentences = stated_sentences("Findings: The heart is large. No effusion. Impression: Cardiomegaly.", label_report)
+    sentences = stated_sentences("Findings: The heart is large. No effusion. Impression: Cardiomegaly.")
     assert [sentence.section for sentence in sentences] == ["Findings", "Findings", "Impression"]
     cardiomegaly = (FINDING_INDEX["Cardiomegaly"],)
     assert [sentence.findings for sentence in sentences] == [cardiomegaly, (), cardiomegaly]

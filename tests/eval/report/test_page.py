@@ -15,9 +15,9 @@ from eval.predictions.prediction import Prediction
 from eval.report.page import render_page
 from eval.report.selection import WORST
 from eval.report.study import HeatPanel, page_study
-from eval.scoring.verdict import number
-from tests.helpers.evaluations import EVIL, label_by_word, make_document, make_predictions
+from tests.helpers.evaluations import EVIL, make_document, make_predictions
 from vlm.schema.findings import FINDINGS
+from vlm.schema.number_format import format_number
 
 KNOWN = {"Edema", "Pleural Effusion", "Fracture", "No Finding"}
 
@@ -31,7 +31,7 @@ def document():
 def page(document):
     images = [Image.new("L", (600, 300), 90)]
     panels = [HeatPanel(finding=4, image=Image.new("RGB", (60, 30)), boxes=((0.5, 0.25, 0.75, 1.0),))]
-    studies = [page_study(images, one, label_by_word, heat_panels=panels, group=WORST) for one in make_predictions(3)]
+    studies = [page_study(images, one, heat_panels=panels, group=WORST) for one in make_predictions(3)]
     return render_page(document, studies)
 
 
@@ -129,7 +129,7 @@ def test_every_figure_is_on_the_page(page, document):
     for system in document["systems"].values():
         for metric, estimate in system["metrics"].items():
             if estimate["value"] is not None:
-                assert number(estimate["value"]) in text, metric
+                assert format_number(estimate["value"]) in text, metric
     assert all(finding in text for finding in FINDINGS)
 
 
@@ -163,10 +163,10 @@ def test_a_control_that_reaches_the_model_is_marked():
 
 
 def test_a_control_that_beats_the_model_is_named_in_the_verdict():
-    beaten = "The nearest neighbour does better than the model in macro-F1 (14): .700 against .600."
-    page = render_page(make_document(make_predictions(), beaten=beaten), [])
-    assert page.split('<p class="warning">')[1].split("</p>")[0] == beaten
-    assert page.index(beaten) < page.index('<div class="tiles">')
+    warning = "The nearest neighbour does better than the model in macro-F1 (14): .700 against .600."
+    page = render_page(make_document(make_predictions(), outperformed=warning), [])
+    assert page.split('<p class="warning">')[1].split("</p>")[0] == warning
+    assert page.index(warning) < page.index('<div class="tiles">')
     assert 'class="warning"' not in render_page(make_document(make_predictions()), [])
 
 
@@ -191,8 +191,8 @@ def test_predictions_without_probabilities_have_a_page_that_says_so():
 
 def test_predictions_without_any_truth_still_have_a_page():
     nothing = [Prediction(study_id=str(number), report="Clear.") for number in range(4)]
-    text = text_of(render_page(make_document(nothing), [page_study([], nothing[0], label_by_word)]))
-    assert "cannot be said" in text
+    text = text_of(render_page(make_document(nothing), [page_study([], nothing[0])]))
+    assert "It is unknown whether the reports depend on the image" in text
     assert "True report this study has no report" in text
 
 
@@ -222,7 +222,7 @@ def test_what_consistency_and_grounding_found_is_told():
 
 def test_text_from_studies_is_shown_as_text(document):
     evil = dataclasses.replace(make_predictions(1)[0], study_id=EVIL, report=f"Findings: edema {EVIL}.", reference=EVIL)
-    page = render_page(document, [page_study([Image.new("L", (8, 8))], evil, label_by_word)])
+    page = render_page(document, [page_study([Image.new("L", (8, 8))], evil)])
     parser = parse(page)
     assert "script" not in parser.tags
     assert text_of(page).count(EVIL) >= 3

@@ -10,7 +10,7 @@ from playwright.sync_api import expect, sync_playwright
 from eval.report.page import render_page
 from eval.report.selection import BEST, WORST
 from eval.report.study import HeatPanel, page_study
-from tests.helpers.evaluations import EVIL, label_by_word, make_document, make_predictions
+from tests.helpers.evaluations import EVIL, make_document, make_predictions
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -69,11 +69,11 @@ def report(tmp_path_factory):
         for finding in (4, 9)
     ]
     studies = [
-        page_study(images, one, label_by_word, heat_panels=panels, group=group, reason="F1 of its findings 0.00")
+        page_study(images, one, heat_panels=panels, group=group, reason="F1 of its findings 0.00")
         for one, group in zip(predictions, (WORST, WORST, BEST), strict=False)
     ]
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render_page(document, [*studies, page_study([], predictions[3], label_by_word)]), encoding="utf-8")
+    path.write_text(render_page(document, [*studies, page_study([], predictions[3])]), encoding="utf-8")
     return path
 
 

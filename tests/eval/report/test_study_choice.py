@@ -25,7 +25,7 @@ ALL = NORMAL + RIGHT + WRONG + HALF
 
 def choose(predictions, number, likeness=None, seed=0):
     likeness = likeness or [0.5] * len(predictions)
-    return choose_studies(predictions, label_by_word, likeness, number, likeness_name="ROUGE-L", seed=seed)
+    return choose_studies(predictions, likeness, number, likeness_name="ROUGE-L", seed=seed)
 
 
 def names(choices, group):

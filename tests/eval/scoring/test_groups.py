@@ -26,14 +26,14 @@ PREDICTIONS = [
     )
     for number in range(24)
 ]
-SCORES = score_predictions(PREDICTIONS, label, num_resamples=20)
+SCORES = score_predictions(PREDICTIONS, num_resamples=20)
 
 
 def test_a_groups_figures_are_those_of_its_studies_alone():
     groups = scores_by_group(SCORES, study_groups(PREDICTIONS), num_resamples=20)
     assert [(group["group"], group["num_studies"]) for group in groups["source"]] == [("y", 16), ("x", 8)]
     assert {group["group"] for group in groups["view"]} == {"AP", "LATERAL and PA"}
-    alone = score_predictions([one for one in PREDICTIONS if one.source == "x"], label, num_resamples=20)
+    alone = score_predictions([one for one in PREDICTIONS if one.source == "x"], num_resamples=20)
     for metric in ("macro_f1", "micro_f1", "rouge_l", "bleu_4"):
         assert groups["source"][1]["metrics"][metric]["value"] == pytest.approx(alone.metrics[metric].value)
 

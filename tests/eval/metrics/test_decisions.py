@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score
 
-from eval.metrics.probabilities import call_counts, call_scores
+from eval.metrics.probabilities import decision_counts, decision_scores
 from vlm.schema.findings import FINDING_INDEX, UNLABELED
 
 random = np.random.default_rng(0)
@@ -22,8 +22,8 @@ def only_edema(states, probabilities):
 
 @pytest.mark.parametrize("uncertain_is_positive", [True, False])
 def test_scores_equal_scikit_learn_under_both_conventions_for_uncertain(uncertain_is_positive):
-    counts = call_counts(PROBABILITIES, REFERENCE, THRESHOLDS, uncertain_is_positive)
-    scores = call_scores(counts.sum(axis=0))
+    counts = decision_counts(PROBABILITIES, REFERENCE, THRESHOLDS, uncertain_is_positive)
+    scores = decision_scores(counts.sum(axis=0))
     truth = np.isin(REFERENCE, [1, 3] if uncertain_is_positive else [1])
     called = PROBABILITIES >= THRESHOLDS
     for finding in range(14):
@@ -38,30 +38,30 @@ def test_scores_equal_scikit_learn_under_both_conventions_for_uncertain(uncertai
 
 def test_a_finding_is_called_from_its_threshold_on_and_from_a_half_where_none_is_given():
     probabilities, labels = only_edema([1, 1], [0.5, 0.49])
-    assert call_counts(probabilities, labels)[:, EDEMA].tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
+    assert decision_counts(probabilities, labels)[:, EDEMA].tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
     by_study = np.array([[0.6] * 14, [0.4] * 14])
-    assert call_counts(probabilities, labels, by_study)[:, EDEMA].tolist() == [[0, 0, 1, 0], [1, 0, 0, 0]]
+    assert decision_counts(probabilities, labels, by_study)[:, EDEMA].tolist() == [[0, 0, 1, 0], [1, 0, 0, 0]]
 
 
 def test_what_nobody_looked_at_or_no_probability_was_given_for_counts_as_nothing():
     probabilities, labels = only_edema([1, 0, 2], [0.9, 0.9, np.nan])
-    counts = call_counts(probabilities, labels)
+    counts = decision_counts(probabilities, labels)
     assert counts[:, EDEMA].sum(axis=0).tolist() == [1, 1, 0, 0]
     assert np.delete(counts, EDEMA, axis=1).sum() == 0
-    scores = call_scores(counts.sum(axis=0))
+    scores = decision_scores(counts.sum(axis=0))
     assert np.isnan(np.delete(scores["accuracy"], EDEMA)).all()
     assert scores["macro_accuracy"] == scores["micro_accuracy"] == 0.5
 
 
 def test_one_kind_of_reference_leaves_the_other_rate_and_the_balance_undefined():
     probabilities, labels = only_edema([1, 1], [0.9, 0.1])
-    scores = call_scores(call_counts(probabilities, labels).sum(axis=0))
+    scores = decision_scores(decision_counts(probabilities, labels).sum(axis=0))
     assert scores["sensitivity"][EDEMA] == scores["accuracy"][EDEMA] == 0.5
     assert np.isnan(scores["specificity"][EDEMA]) and np.isnan(scores["balanced_accuracy"][EDEMA])
 
 
 def test_arrays_that_do_not_fit_are_rejected():
     with pytest.raises(ValueError, match=r"probabilities are \(60, 14\) but reference labels \(59, 14\)"):
-        call_counts(PROBABILITIES, REFERENCE[1:])
+        decision_counts(PROBABILITIES, REFERENCE[1:])
     with pytest.raises(ValueError, match=r"thresholds are \(3,\) but must be one a finding, or \(60, 14\)"):
-        call_counts(PROBABILITIES, REFERENCE, [0.5] * 3)
+        decision_counts(PROBABILITIES, REFERENCE, [0.5] * 3)

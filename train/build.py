@@ -83,7 +83,7 @@ def _encoder_config(options: FinetuneOptions, geometry: ImageGeometry) -> Encode
     if options.encoder in ENCODER_SIZES:
         return EncoderConfig(architecture=ENCODER_SIZES[options.encoder], patch_stride=options.patch_stride)
     if options.patch_stride is not None:
-        raise ValueError("--patch-stride needs a built-in encoder; pretrained patches keep their stride")
+        raise ValueError("--patch-stride needs a built-in encoder; the stride of pretrained patches is fixed")
     return EncoderConfig(
         architecture=resolve_encoder(options.encoder, revision=options.encoder_revision),
         base=BaseWeights(name=_absolute(options.encoder), revision=options.encoder_revision),

@@ -1,4 +1,4 @@
-"""The model: chest X-ray views in, probabilities of 14 findings and a written report out.
+"""The model: chest X-ray views in, probabilities of 14 findings and a generated report out.
 
-`vlm` knows tensors, images in memory and text; it knows no files of studies and no datasets.
+`vlm` handles tensors, images in memory and text; it does not read study files or data sets.
 """

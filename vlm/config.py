@@ -1,8 +1,7 @@
-"""The shape of a report model: everything that is needed to build it, as `config.json` of a checkpoint holds it.
+"""The configuration of a report model (`config.json` of a checkpoint), and the built-in architectures.
 
-Built-in sizes: architectures with random weights, for training from nothing and as baselines.
-
-Any ViT-like backbone and any GPT-2 can be named by hub id or folder instead (`vlm.layers.encoder`, `vlm.decoder`).
+Built-in architectures have random weights; they are for training from scratch and for baselines. Any ViT-like backbone
+and any GPT-2 can be named by hub id or folder instead (`vlm.layers.encoder`, `vlm.layers.gpt2`).
 """
 
 from dataclasses import dataclass, field
@@ -11,22 +10,16 @@ from typing import Any, Literal
 from vlm.schema.preprocessing import Preprocessing
 
 
-def _vit(width: int, layers: int, heads: int, patch: int) -> dict[str, Any]:
-    return {
-        "model_type": "vit",
-        "hidden_size": width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "intermediate_size": 4 * width,
-        "patch_size": patch,
-    }
+def _vit(width: int, layers: int, heads: int) -> dict[str, Any]:
+    depth = {"num_hidden_layers": layers, "num_attention_heads": heads}
+    return {"model_type": "vit", "hidden_size": width, **depth, "intermediate_size": 4 * width, "patch_size": 16}
 
 
 ENCODER_SIZES: dict[str, dict[str, Any]] = {
-    "nano": _vit(128, 4, 4, 16),
-    "tiny": _vit(192, 12, 3, 16),
-    "small": _vit(384, 12, 6, 16),
-    "base": _vit(768, 12, 12, 16),
+    "nano": _vit(128, 4, 4),
+    "tiny": _vit(192, 12, 3),
+    "small": _vit(384, 12, 6),
+    "base": _vit(768, 12, 12),
     "cnn": {"model_type": "plain_cnn", "widths": [24, 48, 96, 160]},
     "resnet": {
         "model_type": "resnet",
@@ -37,21 +30,13 @@ ENCODER_SIZES: dict[str, dict[str, Any]] = {
     },
     "convnext": {"model_type": "convnext", "hidden_sizes": [48, 96, 192, 384], "depths": [2, 2, 4, 2]},
 }
-"""Encoders by name; `image_size` and `num_channels` are filled in from the image geometry."""
+"""Encoders by name; `image_size` and `num_channels` come from the image geometry."""
 
 
 def _gpt2(width: int, layers: int, heads: int, *, positions: int, dropout: float, deviation: float) -> dict[str, Any]:
-    return {
-        "model_type": "gpt2",
-        "n_embd": width,
-        "n_layer": layers,
-        "n_head": heads,
-        "n_positions": positions,
-        "resid_pdrop": dropout,
-        "embd_pdrop": dropout,
-        "attn_pdrop": dropout,
-        "initializer_range": deviation,
-    }
+    size = {"n_embd": width, "n_layer": layers, "n_head": heads, "n_positions": positions}
+    dropouts = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout)
+    return {"model_type": "gpt2", **size, **dropouts, "initializer_range": deviation}
 
 
 DECODER_SIZES: dict[str, dict[str, Any]] = {
@@ -60,8 +45,8 @@ DECODER_SIZES: dict[str, dict[str, Any]] = {
     "small": _gpt2(512, 8, 8, positions=1024, dropout=0.1, deviation=0.04),
     "base": _gpt2(768, 12, 12, positions=1024, dropout=0.1, deviation=0.02),
 }
-"""GPT-2 by name; `vocab_size` is filled in from the tokenizer. The LSTM takes its width from the same. Narrow ones
-start with wider weights (about 1 / sqrt(width)): GPT-2's own 0.02 cost `nano` a third of its first epoch's progress."""
+"""GPT-2 by name; `vocab_size` comes from the tokenizer. The LSTM uses the same widths. Narrow models have a larger
+initializer range (about 1 / sqrt(width)): with GPT-2's 0.02, `nano` made a third less progress in the first epoch."""
 
 
 DecoderKind = Literal["gpt2", "lstm"]
@@ -69,7 +54,7 @@ DecoderKind = Literal["gpt2", "lstm"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BaseWeights:
-    """Pretrained weights that a checkpoint builds on and does not copy."""
+    """Pretrained weights that a checkpoint uses but does not copy."""
 
     name: str
     """Hub id or local folder in Hugging Face format."""
@@ -79,12 +64,12 @@ class BaseWeights:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageGeometry:
-    """How an image becomes numbers: fitted into a square, edges padded black, then (x / 255 - mean) / std."""
+    """From image to pixel values: resized to fit a square, padded with black, then (x / 255 - mean) / std."""
 
     size: int = 224
     """Side of the square in pixels."""
     num_channels: int = 1
-    """1, or 3 with the gray image repeated, for backbones pretrained on color."""
+    """1, or 3 for backbones pretrained on color images; the gray image is repeated."""
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
 
@@ -104,17 +89,17 @@ class EncoderConfig:
     architecture: dict[str, Any]
     """A transformers configuration as a dictionary with its `model_type`, or {"model_type": "plain_cnn", …}."""
     patch_stride: int | None = None
-    """Distance of neighbouring patches in pixels, where ViT patches overlap; None: the patch size."""
+    """Distance of neighboring patches in pixels, for a ViT with overlapping patches; None: the patch size."""
     base: BaseWeights | None = None
 
     def __post_init__(self):
         if self.patch_stride is not None and self.base is not None:
-            raise ValueError("patch_stride needs an encoder without a base; pretrained patches keep their stride")
+            raise ValueError("patch_stride needs an encoder without a base; the stride of pretrained patches is fixed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecoderConfig:
-    """The report writer."""
+    """The text decoder."""
 
     kind: DecoderKind = "gpt2"
     architecture: dict[str, Any]
@@ -123,27 +108,26 @@ class DecoderConfig:
 
     def __post_init__(self):
         if self.kind == "lstm" and self.base is not None:
-            raise ValueError("an LSTM has no base weights; it is trained from nothing")
+            raise ValueError("an LSTM has no base weights; it is trained from scratch")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoraSettings:
-    """Low-rank adaptation, W + alpha / rank * B A (Hu et al. 2021), of chosen projections; the rest is frozen."""
+    """LoRA, W + alpha / rank * B A (Hu et al. 2021), for chosen projections; the rest is frozen."""
 
     rank: int = 16
     alpha: int = 32
     dropout: float = 0.05
     decoder_projections: tuple[str, ...] = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-    """GPT-2's projections that are adapted."""
+    """Projections of GPT-2 to adapt."""
     encoder_projections: tuple[str, ...] = ()
-    """The encoder's, such as q_proj, v_proj; none: the encoder is frozen whole (or trained whole, see train)."""
-
+    """Projections of the encoder to adapt, for example q_proj and v_proj; none: see train_encoder."""
     train_encoder: bool = False
-    """Train the encoder whole instead of freezing it: what an encoder without pretrained weights needs."""
+    """Train all weights of the encoder instead of freezing it; needed without pretrained weights."""
 
     def __post_init__(self):
         if self.train_encoder and self.encoder_projections:
-            raise ValueError("LoRA on the encoder and training it whole exclude each other; choose one")
+            raise ValueError("encoder_projections and train_encoder exclude each other; choose one")
         if self.rank < 1:
             raise ValueError(f"LoRA rank must be at least 1, got {self.rank}; use --no-lora to train without it")
         if not self.decoder_projections and not self.encoder_projections:
@@ -152,22 +136,22 @@ class LoraSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportModelConfig:
-    """A whole report model."""
+    """The configuration of a report model."""
 
     encoder: EncoderConfig
     decoder: DecoderConfig
     image: ImageGeometry = field(default_factory=ImageGeometry)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    """What the images went through before they came to the model; see `ReportGenerator.preprocess`."""
+    """Preprocessing of the training images; see `ReportGenerator.preprocess`."""
     num_query_heads: int = 4
-    """Attention heads of the finding queries; the encoder's width must be a multiple."""
+    """Attention heads of the finding queries; must divide the width of the encoder."""
     pool: int = 2
-    """Side of the square of patches that is joined into one image token."""
+    """Side of the square of patches that is merged into one image token."""
     use_finding_tokens: bool = True
-    """Whether the decoder sees the finding tokens (off only for ablation)."""
+    """Whether the decoder gets the finding tokens (off only for ablation)."""
     lora: LoraSettings | None = None
     writes_reports: bool = True
-    """Whether the decoder has learned from any report; one that has not would write noise, so it writes nothing."""
+    """Whether the decoder was trained on reports; if not, no reports are generated, because they would be noise."""
 
     def __post_init__(self):
         for name in ("num_query_heads", "pool"):

@@ -124,10 +124,8 @@ class ReportGenerator:
             if self.writes_reports:
                 generated = generate_reports(self.model, prefix, **self._special_ids, options=options)
         outputs = self._finding_outputs(prefix.findings, inputs["view_mask"])
-        return [
-            _study_report(tokens, self._pieces(tokens.token_ids), *output)
-            for tokens, output in zip(generated, outputs, strict=True)
-        ]
+        pairs = zip(generated, outputs, strict=True)
+        return [_study_report(tokens, self._pieces(tokens.token_ids), *output) for tokens, output in pairs]
 
     def stream(
         self,

@@ -196,34 +196,27 @@ class ReportModel(nn.Module):
                 box_targets = finding_condition.new_zeros(*finding_condition.shape, num_patches)
             prefix = self._label_prefix(finding_condition, box_targets, inputs)
             report_loss, num_tokens, logits = self._report_loss(prefix, input_ids, attention_mask)
-            zero = torch.zeros_like(report_loss)
-            return ReportModelOutput(
-                report_loss_sum=report_loss,
-                num_tokens=num_tokens,
-                finding_loss_sum=zero,
-                num_labels=zero.long(),
-                box_loss_sum=zero,
-                num_box_targets=zero.long(),
-                finding_logits=None,
-                logits=logits,
-            )
-        patches, findings = self.encode_images(pixel_values, view_indices, view_mask)
-        losses = functional.binary_cross_entropy_with_logits(
-            findings.logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
-        )
-        box_loss, num_box_targets = _box_loss(findings.attention, box_targets)
-        report_loss, num_tokens, logits = losses.new_zeros(()), attention_mask[:, 1:].sum(), None
-        if num_tokens:
-            prefix = self._image_prefix(patches, findings, inputs)
-            report_loss, num_tokens, logits = self._report_loss(prefix, input_ids, attention_mask)
+            finding_logits, finding_loss, box_loss = None, torch.zeros_like(report_loss), torch.zeros_like(report_loss)
+            num_labels, num_box_targets = torch.zeros_like(num_tokens), torch.zeros_like(num_tokens)
+        else:
+            patches, findings = self.encode_images(pixel_values, view_indices, view_mask)
+            finding_logits, num_labels = findings.logits, finding_mask.sum()
+            finding_loss = functional.binary_cross_entropy_with_logits(
+                finding_logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
+            ).sum()
+            box_loss, num_box_targets = _box_loss(findings.attention, box_targets)
+            report_loss, num_tokens, logits = torch.zeros_like(finding_loss), attention_mask[:, 1:].sum(), None
+            if num_tokens:
+                prefix = self._image_prefix(patches, findings, inputs)
+                report_loss, num_tokens, logits = self._report_loss(prefix, input_ids, attention_mask)
         return ReportModelOutput(
             report_loss_sum=report_loss,
             num_tokens=num_tokens,
-            finding_loss_sum=losses.sum(),
-            num_labels=finding_mask.sum(),
+            finding_loss_sum=finding_loss,
+            num_labels=num_labels,
             box_loss_sum=box_loss,
             num_box_targets=num_box_targets,
-            finding_logits=findings.logits,
+            finding_logits=finding_logits,
             logits=logits,
         )
 

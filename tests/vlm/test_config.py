@@ -103,7 +103,7 @@ def test_a_damaged_settings_file_is_rejected_by_name(content, message, tmp_path)
         (lambda: LoraSettings(decoder_projections=()), "LoRA needs at least one projection"),
         (
             lambda: LoraSettings(encoder_projections=("q_proj",), train_encoder=True),
-            "LoRA on the encoder and training it whole exclude each other",
+            "encoder_projections and train_encoder exclude each other",
         ),
         (lambda: dataclasses.replace(CONFIG, pool=0), "pool must be at least 1, got 0"),
         (

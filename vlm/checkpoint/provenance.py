@@ -1,7 +1,6 @@
-"""What a checkpoint learned from, run after run: `training_data.json` beside its weights.
+"""The training data of a checkpoint: `training_data.json` beside its weights.
 
-A run that starts from other weights takes over what those learned from, so that no source and no licence is lost on
-the way.
+A run that starts from other weights copies their record, so that every source and license is listed.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ PROVENANCE_FILE = "training_data.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearnedStudies:
-    """Studies of one source in one split of a run: `train` was learned, by `validation` the weights were chosen."""
+    """Studies of one source in one split of a run; the weights were chosen on `validation`."""
 
     split: str
     source: str
@@ -28,15 +27,15 @@ class TrainingRun:
     """One program run on some studies."""
 
     program: str
-    """Empty where weights came without a record; `what` then names them."""
+    """Empty for weights without a record; `what` names them."""
     what: str
-    """What was learned and which weights were trained, in words."""
+    """Description of what was learned and which weights were trained."""
     studies: tuple[LearnedStudies, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
-    """All runs, the first one first."""
+    """All runs, in order."""
 
     runs: tuple[TrainingRun, ...] = ()
 
@@ -50,7 +49,7 @@ class Provenance:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """In the order in which they were first learned from."""
+        """In the order of their first use."""
         return tuple(dict.fromkeys(studies.source for studies in self.studies))
 
 
@@ -59,7 +58,7 @@ def save_provenance(folder: Path, provenance: Provenance) -> None:
 
 
 def load_provenance(folder: Path) -> Provenance:
-    """Of a folder of weights; one without a record says so.
+    """The record of a folder of weights; without a file, it states that there is none.
 
     Raises:
         ValueError: the file is damaged.
@@ -70,14 +69,14 @@ def load_provenance(folder: Path) -> Provenance:
 
 
 def unrecorded(name: str) -> Provenance:
-    """Of weights that came from elsewhere."""
-    return Provenance(runs=(TrainingRun(program="", what=f"{name}, of which no record of its data came along"),))
+    """The provenance of weights without a record."""
+    return Provenance(runs=(TrainingRun(program="", what=f"{name}, without a record of its training data"),))
 
 
 def provenance_table(provenance: Provenance) -> str:
-    """As Markdown: the runs as a list, then a row for each source of each split of each run."""
+    """Markdown: the list of runs, then a table with one row per source, split and run."""
     runs = [
-        f"{number}. {run.program or 'Weights from elsewhere'}: {run.what}"
+        f"{number}. {run.program or 'External weights'}: {run.what}"
         for number, run in enumerate(provenance.runs, start=1)
     ]
     rows = [

@@ -42,20 +42,6 @@ SHIPPED = "cxrscribe-tiny"
 SHIPPED_CHECKPOINT = Path(__file__).parents[1] / "weights" / "tiny"
 
 
-def shipped_checkpoint() -> Path:
-    """The folder of the shipped checkpoint.
-
-    Raises:
-        ValueError: it is missing, as in a copy of the code without the weights.
-    """
-    if not (SHIPPED_CHECKPOINT / "config.json").is_file():
-        raise ValueError(
-            f"{SHIPPED}, the shipped checkpoint, is not in {SHIPPED_CHECKPOINT}; "
-            "download the project again with its weights, or name another checkpoint folder"
-        )
-    return SHIPPED_CHECKPOINT
-
-
 def model_line(name: str | Path) -> str:
     """The line in which a program reports its model."""
     return f"Model: {name}" + (", the shipped checkpoint" if name == SHIPPED else "")
@@ -69,8 +55,8 @@ IDENTITY_FILES = (
     *("adapter/*.json", "adapter/*.safetensors", "encoder_adapter/*.json", "encoder_adapter/*.safetensors"),
 )
 """Files that decide the output of a checkpoint, as patterns below its folder."""
-OLD_TENSOR_NAMES = {"finding_places.": "finding_locations."}
-"""Prefixes of tensor names before version 0.2.0 -> their names now; weights with the old names are still read."""
+OLD_MODULE_NAMES = {"finding_places": "finding_locations"}
+"""Name of a module before version 0.2.0 -> its name now; weights with the old names are still read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +122,12 @@ def fetch_checkpoint(name: str | Path, *, revision: str | None = None) -> Path:
         ValueError: there is none with this name.
     """
     if name == SHIPPED:
-        return shipped_checkpoint()
+        if not (SHIPPED_CHECKPOINT / "config.json").is_file():
+            raise ValueError(
+                f"{SHIPPED}, the shipped checkpoint, is not in {SHIPPED_CHECKPOINT}; "
+                "download the project again with its weights, or name another checkpoint folder"
+            )
+        return SHIPPED_CHECKPOINT
     folder = Path(name)
     if folder.is_dir():
         return find_checkpoint(folder)
@@ -260,7 +251,5 @@ def _read_tensors(path: Path, targets: dict[str, Tensor]) -> None:
 
 
 def _current_name(name: str) -> str:
-    for old, new in OLD_TENSOR_NAMES.items():
-        if name.startswith(old):
-            return new + name.removeprefix(old)
-    return name
+    module, dot, rest = name.partition(".")
+    return OLD_MODULE_NAMES.get(module, module) + dot + rest

@@ -1,1 +1,1 @@
-"""Where the model looked: attention maps and occlusion sensitivity."""
+"""Explanations: attention maps and occlusion sensitivity."""

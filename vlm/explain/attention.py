@@ -1,10 +1,9 @@
-"""A finding's attention map as an image: laid over the X-ray, in its own coordinates.
+"""Attention maps of findings and of report sentences, as heatmaps over the image.
 
-Where a sentence of a report comes from: what the decoder attended to while it wrote it, over patches of the views.
-
-The decoder sees the image by two ways, and both are followed back: image tokens stand for squares of patches, and
-finding tokens for what a finding's query gathered, so the attention that they get goes to where that query looked.
-The mean over heads and layers points as well as anything else that was tried (docs/LOG.md).
+The map of a sentence is the decoder's attention while it generated the sentence, traced back to the patches. The image
+reaches the decoder in two ways: an image token stands for a square of patches, and a finding token for the patches that
+its query attended to. The mean over heads and layers localizes as well as all alternatives that were tried
+(docs/LOG.md).
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from vlm.schema.findings import NUM_FINDINGS
 
 
 def sentence_spans(report: str, sentences: Sequence[str]) -> list[tuple[int, int]]:
-    """Where each sentence stands in the report, whatever blanks are between its words; (0, 0) where it does not."""
+    """Start and end of each sentence in the report; blanks may differ. (0, 0) for a sentence that is not in it."""
     spans, position = [], 0
     for sentence in sentences:
         start, end = position, position
@@ -49,12 +48,12 @@ def sentence_attention(
 ) -> Float[Tensor, "sentences prefix"]:
     """Attention of each sentence to each position of the prefix of one study.
 
-    `token_ids` are the whole report's, `token_spans` their characters in it, `spans` those of the sentences. What
-    decided on a token is the position before it.
+    `token_ids` are the tokens of the whole report, `token_spans` their characters, `spans` the characters of the
+    sentences. A token is predicted at the position before it.
     """
     device, num_prefix = prefix.embeds.device, prefix.mask.shape[1]
     if model.decoder.num_positions is not None:
-        # Text that is encoded again may take more tokens than it was written in.
+        # Text may take more tokens when it is encoded again than when it was generated.
         token_ids = token_ids[: model.decoder.num_positions - num_prefix]
         token_spans = token_spans[: len(token_ids)]
     text = model.decoder.embed(torch.tensor([[bos_token_id, *token_ids[:-1]]], device=device))
@@ -72,7 +71,7 @@ def over_patches(
     finding_attention: Float[Tensor, "findings patches"],
     num_views: int,
 ) -> Float[Tensor, "sentences views rows columns"]:
-    """Attention to the prefix of one study followed back to the patches; each map has the sum 1, or 0 for nothing."""
+    """Trace attention to the prefix of one study back to the patches; each map sums to 1, or to 0 without attention."""
     rows, columns = model.encoder.grid
     pool = model.config.pool
     num_tokens = model.vision_projector.num_tokens
@@ -86,15 +85,15 @@ def over_patches(
 
 
 CLEAR_PEAK = 4.0
-"""From so many times the even share on, attention is shown at full heat."""
+"""Attention of this many times the uniform share, or more, is shown as full heat."""
 
 
 def heatmaps(attention_maps: np.ndarray, image_sizes: Sequence[tuple[int, int]], square: int) -> list[np.ndarray]:
-    """For each view, heat 0..1 of each finding in the image's own pixels: float32 [findings, height, width].
+    """For each view, heat 0..1 of each finding in the pixels of the image: float32 [findings, height, width].
 
-    `attention_maps` are [findings, views, rows, columns], each finding's with the sum 1. Only what lies above an even
-    share is heat: attention that is spread over everything points nowhere and stays dark. A finding's peak over all
-    views is 1, or less where it has less than CLEAR_PEAK even shares.
+    `attention_maps` are [findings, views, rows, columns]; the map of each finding sums to 1. Only attention above the
+    uniform share is heat, so attention that is spread over everything stays dark. The peak of a finding over all
+    views is 1, or less if its attention is below CLEAR_PEAK uniform shares.
     """
     if attention_maps.shape[1] != len(image_sizes):
         raise ValueError(f"attention over {attention_maps.shape[1]} views does not fit {len(image_sizes)} images")
@@ -108,8 +107,8 @@ def heatmaps(attention_maps: np.ndarray, image_sizes: Sequence[tuple[int, int]],
 def attention_peaks(
     attention_maps: np.ndarray, image_sizes: Sequence[tuple[int, int]], square: int
 ) -> list[tuple[int, float, float]]:
-    """For each finding the view and the middle of the patch with the most attention, as fractions of the view's width
-    and height; beyond 0..1 where that patch lies outside the image."""
+    """For each finding, the view and the center of the patch with the most attention, as fractions of the view's
+    width and height; outside 0..1 if the patch is in the padding."""
     _, _, rows, columns = attention_maps.shape
     peaks = []
     for views in attention_maps:
@@ -122,9 +121,9 @@ def attention_peaks(
 
 
 def align_to_image(attention: np.ndarray, image_size: tuple[int, int], square: int) -> np.ndarray:
-    """Attention over a view's patches, [findings, rows, columns], laid over the image: [findings, height, width].
+    """Map attention over patches, [findings, rows, columns], to image pixels: [findings, height, width].
 
-    Undoes the fitting into the model's square; between patches it is interpolated.
+    Undoes the letterbox; values between patches are interpolated.
     """
     place = letterbox_geometry(image_size, square)
     aligned = np.empty((len(attention), image_size[1], image_size[0]), dtype=np.float32)
@@ -132,16 +131,16 @@ def align_to_image(attention: np.ndarray, image_size: tuple[int, int], square: i
         whole = cv2.resize(patches.astype(np.float32), (square, square), interpolation=cv2.INTER_CUBIC)
         part = whole[place.top : place.top + place.height, place.left : place.left + place.width]
         aligned[index] = cv2.resize(part, image_size, interpolation=cv2.INTER_LINEAR)
-    # Cubic interpolation swings below zero beside a peak.
+    # Cubic interpolation can be negative beside a peak.
     return aligned.clip(min=0)
 
 
-def overlay_heatmap(image: Image.Image, heat: np.ndarray, *, opacity: float = 0.5) -> Image.Image:
-    """The image with heat 0..1 of the same size laid over it; cold places stay as they are."""
+def overlay_heatmap(image: Image.Image, heat: np.ndarray) -> Image.Image:
+    """Overlay heat 0..1 of the same size on the image; pixels without heat are not changed."""
     if heat.shape != (image.height, image.width):
         raise ValueError(f"the heatmap is {heat.shape[::-1]} pixels, the image {image.size}; align it first")
     gray = np.asarray(image.convert("L"), dtype=np.float32)[:, :, None].repeat(3, axis=2)
     level = (np.clip(heat, 0, 1) * 255).astype(np.uint8)
     color = cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB).astype(np.float32)
-    weight = (opacity * np.clip(heat * 1.5, 0, 1))[:, :, None]
+    weight = (0.5 * np.clip(heat * 1.5, 0, 1))[:, :, None]
     return Image.fromarray(np.clip(gray * (1 - weight) + color * weight, 0, 255).astype(np.uint8))

@@ -1,1 +1,1 @@
-"""From images and text to the tensors of a batch."""
+"""Images and text to the tensors of a batch."""

@@ -1,4 +1,4 @@
-"""Studies in memory to the tensors of one batch: views padded and masked, prompts and texts likewise."""
+"""Studies in memory to the tensors of one batch: views, prompts and texts are padded and masked."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from vlm.inputs.tokenizer import encode_prompt
 from vlm.schema.findings import view_index
 
 Views = Image.Image | Sequence[Image.Image]
-"""The images of a study; one alone needs no list."""
+"""The images of a study; a single image needs no list."""
 
 
 def batch_images(
@@ -25,11 +25,11 @@ def batch_images(
     tokenizer: PreTrainedTokenizerBase,
     geometry: ImageGeometry,
 ) -> dict[str, Tensor]:
-    """What `ReportModel.prefix` takes, of studies as users give them.
+    """The arguments of `ReportModel.prefix`.
 
     Raises:
         ValueError: no study, a study without an image, or lists of unequal length.
-        TypeError: an entry is no image in memory.
+        TypeError: an entry is not a PIL image.
     """
     studies = _as_studies(images)
     if view_positions is None:
@@ -53,10 +53,9 @@ def batch_views(
 ) -> dict[str, Tensor]:
     """`pixel_values`, `view_indices` and `view_mask` of studies with unequal numbers of views.
 
-    `pixels` are uint8 squares as `vlm.inputs.image.letterbox` makes them.
+    `pixels` are uint8 squares from `vlm.inputs.image.letterbox`.
     """
-    num_views = max(len(views) for views in pixels)
-    shape = (len(pixels), num_views)
+    shape = (len(pixels), max(map(len, pixels)))
     squares = torch.zeros(*shape, geometry.size, geometry.size, dtype=torch.uint8)
     for row, views in enumerate(pixels):
         for column, square in enumerate(views):
@@ -65,27 +64,18 @@ def batch_views(
 
 
 def index_views(view_positions: Sequence[Sequence[str]]) -> dict[str, Tensor]:
-    """`view_indices` and `view_mask`, [studies, views]: the kind of each view, and which of the padded ones exist."""
-    num_views = list(map(len, view_positions))
-    view_indices = torch.zeros(len(num_views), max(num_views), dtype=torch.long)
-    for row, positions in enumerate(view_positions):
-        for column, position in enumerate(positions):
-            view_indices[row, column] = view_index(position)
-    return {
-        "view_indices": view_indices,
-        "view_mask": torch.arange(max(num_views)) < torch.tensor(num_views)[:, None],
-    }
+    """`view_indices` and `view_mask`, [studies, views]: the kind of each view, and whether it is not padding."""
+    indices = [list(map(view_index, positions)) for positions in view_positions]
+    view_indices, view_mask = batch_tokens(indices, pad_token_id=0)
+    return {"view_indices": view_indices, "view_mask": view_mask.bool()}
 
 
 def batch_tokens(token_ids: Sequence[Sequence[int]], *, pad_token_id: int) -> tuple[Tensor, Tensor]:
-    """Token ids padded at the right to the longest, and the mask of what is no padding."""
-    length = max(map(len, token_ids))
-    ids = torch.full((len(token_ids), length), pad_token_id, dtype=torch.long)
-    mask = torch.zeros(len(token_ids), length, dtype=torch.long)
-    for row, tokens in enumerate(token_ids):
-        ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
-        mask[row, : len(tokens)] = 1
-    return ids, mask
+    """Token ids padded on the right to the longest, and their mask."""
+    lengths = list(map(len, token_ids))
+    padded = [[*tokens, *[pad_token_id] * (max(lengths) - len(tokens))] for tokens in token_ids]
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    return torch.tensor(padded, dtype=torch.long), mask.long()
 
 
 def _as_studies(images: Image.Image | Sequence[Views]) -> list[list[Image.Image]]:

@@ -1,6 +1,6 @@
-"""From an image to the model's pixel values, and back from the model's square to the image.
+"""From an image to pixel values, and the position of the image in the model's square.
 
-The image keeps its aspect: it is fitted into the square and the rest is black, like the air around a patient.
+The image keeps its aspect ratio: it is resized to fit the square, and the rest is black, like air in an X-ray.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _MORE_THAN_8_BITS = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Letterbox:
-    """Where an image lies in the square, in pixels of the square."""
+    """The position of an image in the square, in pixels of the square."""
 
     left: int
     top: int
@@ -27,38 +27,34 @@ class Letterbox:
 
 
 def letterbox_geometry(image_size: tuple[int, int], square: int) -> Letterbox:
-    """Where an image of (width, height) lies in a square of that side."""
+    """The position of an image of (width, height) in a square of that side."""
     width, height = image_size
     scale = square / max(width, height)
     fitted_width, fitted_height = max(1, round(width * scale)), max(1, round(height * scale))
-    return Letterbox(
-        left=(square - fitted_width) // 2,
-        top=(square - fitted_height) // 2,
-        width=fitted_width,
-        height=fitted_height,
-    )
+    left, top = (square - fitted_width) // 2, (square - fitted_height) // 2
+    return Letterbox(left=left, top=top, width=fitted_width, height=fitted_height)
 
 
 def to_gray(image: Image.Image) -> Image.Image:
     """The image as 8-bit gray.
 
     Raises:
-        ValueError: the image has more than 8 bits, whose range is for who reads the file to know, or no pixel.
+        ValueError: the image has more than 8 bits (only the reader of the file knows their range), or no pixels.
     """
     if image.mode in _MORE_THAN_8_BITS:
         raise ValueError(
             f"an image of mode {image.mode!r} has more than 8 bits; read its file with data.images.read.read_image"
         )
     if 0 in image.size:
-        raise ValueError(f"an image of {image.width} x {image.height} pixels shows nothing")
+        raise ValueError(f"an image of {image.width} x {image.height} pixels is empty")
     return image if image.mode == "L" else image.convert("L")
 
 
 def letterbox(image: Image.Image, square: int) -> np.ndarray:
-    """The image as 8-bit gray, fitted into the square: uint8 [square, square].
+    """The image as 8-bit gray, padded to the square: uint8 [square, square].
 
     Raises:
-        ValueError: as `to_gray`.
+        ValueError: like `to_gray`.
     """
     gray = to_gray(image)
     if gray.size == (square, square):
@@ -73,7 +69,7 @@ def letterbox(image: Image.Image, square: int) -> np.ndarray:
 def normalize_pixels(
     pixels: UInt8[Tensor, "*views height width"], geometry: ImageGeometry
 ) -> Float[Tensor, "*views channels height width"]:
-    """Pixel values as the encoder takes them: (x / 255 - mean) / std, gray repeated over the channels."""
+    """Pixel values for the encoder: (x / 255 - mean) / std, repeated over the channels."""
     mean = torch.tensor(geometry.mean, device=pixels.device).view(-1, 1, 1)
     std = torch.tensor(geometry.std, device=pixels.device).view(-1, 1, 1)
     return (pixels.unsqueeze(-3).float() / 255 - mean) / std

@@ -1,9 +1,7 @@
 """The image encoder: pixel values of single views in, patch features out.
 
-Any vision backbone of transformers that returns a sequence of patches (ViT, DeiT, DINOv2, DINOv3, …) or a feature
-map (ResNet, ConvNeXt, …), by hub id, local folder or built-in size; or the plain CNN of `vlm.layers.encoder`.
-
-A small plain CNN as image encoder: the baseline that a ViT must beat to earn its place.
+It is any vision backbone of transformers that returns a sequence of patches (ViT, DeiT, DINOv2, DINOv3, …) or a feature
+map (ResNet, ConvNeXt, …), by hub id, local folder or built-in size; or a small plain CNN, the baseline for a ViT.
 """
 
 import inspect
@@ -20,7 +18,7 @@ from vlm.layers.pretrained import build_config, load_pretrained, read_architectu
 
 
 class PlainCNN(nn.Module):
-    """Stages of two 3x3 convolutions with batch normalisation, each stage at half the resolution of the last."""
+    """Stages of two 3x3 convolutions with batch normalization; each stage halves the resolution."""
 
     def __init__(self, *, num_channels: int, widths: Sequence[int]):
         super().__init__()
@@ -44,9 +42,9 @@ class PlainCNN(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """A backbone with one output form: patch features in reading order.
+    """A backbone whose output is patch features in row-major order.
 
-    `width` is their size, `grid` the (rows, columns) of patches.
+    `width` is the size of a feature vector, `grid` the (rows, columns) of patches.
     """
 
     def __init__(self, config: EncoderConfig, image: ImageGeometry):
@@ -70,10 +68,10 @@ class ImageEncoder(nn.Module):
 
     @torch.no_grad()
     def _probe(self, image: ImageGeometry) -> tuple[tuple[int, int], int]:
-        """Rows, columns and width of the patch features, from one run on a black image.
+        """Grid and width of the patch features, from one run on a black image.
 
-        In every ViT of transformers class and register tokens precede the patches, and are too few to make up
-        another row and column of them.
+        In every ViT of transformers, the class and register tokens come before the patches, and they are fewer than
+        one more row and column of patches.
         """
         was_training = self.backbone.training
         self.backbone.eval()
@@ -86,10 +84,10 @@ class ImageEncoder(nn.Module):
 
 
 def resolve_encoder(name: str, *, revision: str | None) -> dict[str, Any]:
-    """The architecture of a pretrained backbone, as EncoderConfig holds it.
+    """The architecture of a pretrained backbone, for EncoderConfig.
 
     Raises:
-        ValueError: nothing under that name can be read, or it takes no images.
+        ValueError: it cannot be read, or it is not an image encoder.
     """
     architecture = read_architecture(BaseWeights(name=name, revision=revision))
     if "num_channels" not in architecture:
@@ -109,7 +107,7 @@ def _build_backbone(config: EncoderConfig, image: ImageGeometry) -> nn.Module:
     if hasattr(backbone_config, "image_size") and "image_size" not in architecture:
         backbone_config.image_size = image.size
     model_class = MODEL_MAPPING[type(backbone_config)]
-    # An unused pooler would be a parameter without gradient, which DDP rejects.
+    # An unused pooler has parameters without gradient, which DDP rejects.
     has_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
     options = {"add_pooling_layer": False} if has_pooler else {}
     if config.base is None:
@@ -118,7 +116,7 @@ def _build_backbone(config: EncoderConfig, image: ImageGeometry) -> nn.Module:
 
 
 def _overlap_patches(backbone: nn.Module, image_size: int, stride: int) -> None:
-    """Gives a fresh ViT patches that overlap: same patch size, smaller stride, positions to match."""
+    """Make the patches of a new ViT overlap: same patch size, smaller stride, more position embeddings."""
     embeddings = getattr(backbone, "embeddings", None)
     if not hasattr(embeddings, "patch_embeddings") or not hasattr(embeddings, "position_embeddings"):
         raise ValueError(f"patch_stride needs a ViT with position embeddings, not {type(backbone).__name__}")

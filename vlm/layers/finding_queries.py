@@ -1,7 +1,7 @@
-"""Finding queries: one mechanism that classifies, points, and tells the decoder what to write about.
+"""Finding queries: classification, localization, and input of the decoder in one mechanism.
 
-Each of the 14 findings has a learned query that attends over the patches of all views. What it gathers is the
-finding's token; a linear read-out of the token is its logit; where it looked is its heatmap.
+Each of the 14 findings has a learned query that attends over the patches of all views. The result is the finding's
+token, a linear layer on the token gives its logit, and the attention is its heatmap.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from vlm.schema.findings import NUM_FINDINGS
 
 @dataclass(frozen=True, slots=True)
 class FindingOutput:
-    """`attention` is the mean over heads; each finding's sums to 1 over the patches that are present."""
+    """`attention` is the mean over heads; for each finding it sums to 1 over the patches of all views."""
 
     tokens: Float[Tensor, "batch findings width"]
     logits: Float[Tensor, "batch findings"]
@@ -23,7 +23,7 @@ class FindingOutput:
 
 
 class FindingQueries(nn.Module):
-    """Cross-attention of 14 learned queries over patch features, a feed-forward layer, one logit a finding."""
+    """Cross-attention of 14 learned queries over patch features, a feed-forward layer, one logit per finding."""
 
     def __init__(self, *, width: int, num_heads: int):
         super().__init__()
@@ -44,9 +44,7 @@ class FindingQueries(nn.Module):
         self.finding_bias = nn.Parameter(torch.zeros(NUM_FINDINGS))
 
     def forward(
-        self,
-        patch_features: Float[Tensor, "batch patches width"],
-        patch_mask: Bool[Tensor, "batch patches"],
+        self, patch_features: Float[Tensor, "batch patches width"], patch_mask: Bool[Tensor, "batch patches"]
     ) -> FindingOutput:
         patches = self.patch_norm(patch_features)
         batch = patches.shape[0]

@@ -1,11 +1,10 @@
-"""The report writer: a GPT-2 that reads the prefix as if it were words, whole, with LoRA or trained entirely.
+"""The GPT-2 decoder, trained with LoRA or with all weights.
 
-Takes embeddings rather than token ids, so that image tokens and finding tokens stand before the text. Positions
-count only what the attention mask lets through, so padding anywhere changes nothing.
+It takes embeddings instead of token ids, so that image tokens and finding tokens can come before the text. Masked
+positions are not counted, so padding anywhere changes nothing.
 
-LoRA on chosen projections, by peft: y = W x + (alpha / rank) B A x, with W frozen and B zero at the start.
-
-Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
+LoRA by peft: y = W x + (alpha / rank) B A x, with W frozen and B initialized with zeros (Hu et al. 2021, "LoRA:
+Low-Rank Adaptation of Large Language Models").
 """
 
 import re
@@ -24,16 +23,16 @@ from vlm.layers.pretrained import build_config, load_pretrained, read_architectu
 
 
 def add_lora(module: nn.Module, settings: LoraSettings, projections: Sequence[str]) -> PeftModel:
-    """The module with an adapter on each projection whose name ends as one of `projections`; all else is frozen.
+    """Add an adapter to each projection whose name ends with one of `projections`, and freeze the rest.
 
     Raises:
-        ValueError: a projection is not in the module; names those that are.
+        ValueError: the module has no such projection; lists those that it has.
     """
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear | Conv1D)}
     for projection in projections:
         if not any(name.endswith(f".{projection}") for name in layers):
             known = sorted({re.sub(r"^.*\d+\.", "", name) for name in layers if re.search(r"\d+\.", name)})
-            raise ValueError(f"no projection {projection!r} to adapt; there are: {', '.join(known)}")
+            raise ValueError(f"no projection {projection!r} to adapt; known projections: {', '.join(known)}")
     pattern = rf".*\.({'|'.join(map(re.escape, projections))})"
     adapted = [layer for name, layer in layers.items() if re.fullmatch(pattern, name)]
     config = LoraConfig(
@@ -47,7 +46,7 @@ def add_lora(module: nn.Module, settings: LoraSettings, projections: Sequence[st
 
 
 class GPT2Decoder(nn.Module):
-    """`language_model` is transformers' GPT2LMHeadModel, or a peft model around it."""
+    """`language_model` is a GPT2LMHeadModel of transformers, or a peft model around it."""
 
     def __init__(self, config: DecoderConfig):
         super().__init__()
@@ -56,7 +55,7 @@ class GPT2Decoder(nn.Module):
         else:
             self.language_model = GPT2LMHeadModel(build_config({"model_type": "gpt2"} | config.architecture))
         if self.language_model.config.activation_function == "gelu_new":
-            # The same function in one step instead of eight.
+            # The same function as one operation instead of eight.
             for block in self.language_model.transformer.h:
                 block.mlp.act = nn.GELU(approximate="tanh")
         self.width = self.language_model.config.n_embd
@@ -75,10 +74,10 @@ class GPT2Decoder(nn.Module):
     ) -> tuple[Float[Tensor, "batch kept vocabulary"], Any]:
         """Logits of all but the first `num_prefix` new positions, and the cache for the next call.
 
-        `attention_mask` covers what the cache holds and then what is new.
+        `attention_mask` covers the cached positions and then the new ones.
 
         Raises:
-            ValueError: more positions than the model was built for.
+            ValueError: there are more positions than the model has.
         """
         num_new = inputs_embeds.shape[1]
         position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, -num_new:]
@@ -93,20 +92,17 @@ class GPT2Decoder(nn.Module):
             position_ids=position_ids,
             past_key_values=cache,
             use_cache=not self.training,
-            # Indices rather than a number: a plain slice is not contiguous, and would be read out row by row.
+            # Indices, not a number: a slice is not contiguous, so the output layer would process it row by row.
             logits_to_keep=torch.arange(num_prefix, num_new, device=inputs_embeds.device),
         )
         return output.logits, output.past_key_values
 
     def prefix_attention(
-        self,
-        inputs_embeds: Float[Tensor, "batch new width"],
-        attention_mask: Int[Tensor, "batch new"],
-        num_prefix: int,
+        self, inputs_embeds: Float[Tensor, "batch new width"], attention_mask: Int[Tensor, "batch new"], num_prefix: int
     ) -> Float[Tensor, "batch text prefix"]:
-        """How much each position behind the prefix attends to each of the prefix: mean over heads and layers."""
+        """Attention of each position after the prefix to each position of the prefix: mean over heads and layers."""
         implementation = self.language_model.config._attn_implementation
-        self.language_model.set_attn_implementation("eager")  # the others return no attention
+        self.language_model.set_attn_implementation("eager")  # other implementations return no attention
         try:
             attentions = self.language_model(
                 inputs_embeds=inputs_embeds,
@@ -121,16 +117,16 @@ class GPT2Decoder(nn.Module):
         return torch.stack([layer[:, :, num_prefix:, :num_prefix].mean(dim=1) for layer in attentions]).mean(dim=0)
 
     def select(self, cache: Any, rows: Int[Tensor, " selected"]) -> Any:
-        """The cache of those rows of the batch, in that order."""
+        """The cache of these rows of the batch, in this order."""
         cache.batch_select_indices(rows)
         return cache
 
 
 def resolve_gpt2(name: str, *, revision: str | None) -> dict[str, Any]:
-    """The architecture of a pretrained GPT-2, as DecoderConfig holds it.
+    """The architecture of a pretrained GPT-2, for DecoderConfig.
 
     Raises:
-        ValueError: nothing under that name can be read, or it is no GPT-2.
+        ValueError: it cannot be read, or it is not a GPT-2.
     """
     architecture = read_architecture(BaseWeights(name=name, revision=revision))
     if architecture["model_type"] != "gpt2":

@@ -1,7 +1,7 @@
-"""The baseline to beat: an LSTM that attends over the same prefix, with the call signature of the GPT-2 decoder.
+"""The baseline decoder: an LSTM that attends over the same prefix, with the interface of the GPT-2 decoder.
 
-Global attention after the recurrence, h' = tanh(W [h; context]) (Luong et al. 2015, equations 5 to 8, "general"),
-which lets training run over whole reports at once. The first state comes from the mean of the prefix.
+Global attention comes after the recurrence, h' = tanh(W [h; context]) (Luong et al. 2015, equations 5 to 8,
+"general"), so training can process whole reports at once. The initial state is computed from the mean of the prefix.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from vlm.config import DecoderConfig
 
 @dataclass(frozen=True, slots=True)
 class LSTMState:
-    """What a later call needs: the prefix it attends over and the recurrent state."""
+    """The cache: the prefix to attend over and the recurrent state."""
 
     memory: Float[Tensor, "batch prefix width"]
     memory_mask: Int[Tensor, "batch prefix"]
@@ -24,10 +24,10 @@ class LSTMState:
 
 
 class LSTMDecoder(nn.Module):
-    """Word embedding, LSTM, attention over the prefix, tied read-out."""
+    """Token embedding, LSTM, attention over the prefix, tied output layer."""
 
     num_positions = None
-    """No text is too long for it."""
+    """There is no length limit."""
 
     def __init__(self, config: DecoderConfig):
         super().__init__()
@@ -57,7 +57,7 @@ class LSTMDecoder(nn.Module):
         num_prefix: int,
         cache: LSTMState | None = None,
     ) -> tuple[Float[Tensor, "batch kept vocabulary"], LSTMState]:
-        """As `GPT2Decoder.forward`; the first call must bring a prefix."""
+        """Like `GPT2Decoder.forward`; the first call needs a prefix."""
         if cache is None:
             cache = self._start(inputs_embeds[:, :num_prefix], attention_mask[:, :num_prefix])
         hidden, (last_hidden, last_cell) = self.recurrence(
@@ -69,12 +69,9 @@ class LSTMDecoder(nn.Module):
         return logits, LSTMState(cache.memory, cache.memory_mask, last_hidden, last_cell)
 
     def prefix_attention(
-        self,
-        inputs_embeds: Float[Tensor, "batch new width"],
-        attention_mask: Int[Tensor, "batch new"],
-        num_prefix: int,
+        self, inputs_embeds: Float[Tensor, "batch new width"], attention_mask: Int[Tensor, "batch new"], num_prefix: int
     ) -> Float[Tensor, "batch text prefix"]:
-        """As `GPT2Decoder.prefix_attention`."""
+        """Like `GPT2Decoder.prefix_attention`."""
         start = self._start(inputs_embeds[:, :num_prefix], attention_mask[:, :num_prefix])
         hidden, _ = self.recurrence(inputs_embeds[:, num_prefix:], (start.hidden, start.cell))
         return self._attend(hidden, start)

@@ -1,9 +1,8 @@
 """Pretrained models in Hugging Face format, by folder or hub id: their architecture as plain data, and their weights.
 
-Only safetensors are read and no code of theirs is run; weights that are not all there are rejected, not made up.
+Only safetensors are read, and no remote code is run. Missing weights are an error; they are not initialized at random.
 """
 
-import difflib
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from vlm.config import BaseWeights
+from vlm.schema.strict_json import did_you_mean
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -19,11 +19,12 @@ _NOT_ARCHITECTURE = {"transformers_version", "architectures", "dtype"}
 
 
 def read_architecture(base: BaseWeights) -> dict[str, Any]:
-    """What EncoderConfig and DecoderConfig hold: the configuration with its `model_type`. Of a model that joins
-    images and text it is the part for images.
+    """The configuration with its `model_type`, for EncoderConfig and DecoderConfig.
+
+    For a model of images and text, this is the configuration of its vision part.
 
     Raises:
-        ValueError: nothing under that name can be read.
+        ValueError: it cannot be read.
     """
     config = _read_config(base)
     known = type(config)().to_dict().keys() - _NOT_ARCHITECTURE
@@ -34,20 +35,16 @@ def build_config(architecture: dict[str, Any]) -> PreTrainedConfig:
     """The transformers configuration that `architecture` describes.
 
     Raises:
-        ValueError: its `model_type`, a key or a value is not known.
+        ValueError: the `model_type`, a key or a value is unknown.
     """
     model_type = architecture.get("model_type")
     if model_type not in CONFIG_MAPPING:
-        raise ValueError(f"architecture: model_type {model_type!r} is not one that transformers knows")
+        raise ValueError(f"architecture: model_type {model_type!r} is unknown to transformers")
     config_class = CONFIG_MAPPING[model_type]
     known = config_class().to_dict()
     for key in architecture:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            raise ValueError(
-                f"architecture of a {model_type}: unknown key {key!r}"
-                + (f"; did you mean {near[0]!r}?" if near else "")
-            )
+            raise ValueError(f"architecture of a {model_type}: unknown key {key!r}{did_you_mean(key, known)}")
     try:
         return config_class(**{key: value for key, value in architecture.items() if key != "model_type"})
     except (StrictDataclassError, TypeError, ValueError) as error:
@@ -55,10 +52,10 @@ def build_config(architecture: dict[str, Any]) -> PreTrainedConfig:
 
 
 def load_pretrained(model_class: type[Model], base: BaseWeights, **options: Any) -> Model:
-    """The model with the base's weights, in float32; `options` go to its constructor.
+    """The model with the pretrained weights in float32; `options` go to its constructor.
 
     Raises:
-        ValueError: there are no safetensors, they cannot be read, or they lack a weight.
+        ValueError: there are no safetensors, they cannot be read, or a weight is missing.
     """
     try:
         model, loading = model_class.from_pretrained(

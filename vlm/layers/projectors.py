@@ -1,10 +1,8 @@
-"""The vision projector: patch features to image tokens in the decoder's space, one for each square of patches.
+"""From image features to the embedding space of the decoder: image tokens, and the locations of findings.
 
-Tells the decoder where each finding lies: the rows and columns of patches, in each kind of view.
-
-A finding's token gathers what the patches hold, and patch features hardly know their own place, so a decoder that has
-tokens alone puts a finding on either side by chance. Here each row and each column of patches has a vector for each
-kind of view, and a finding's place is their mean by how much of it lies there.
+The vision projector makes one image token of each square of patches. The location embedding gives the decoder the
+location of each finding. It is needed because patch features contain little information about their position: with
+finding tokens alone, the decoder chooses left or right by chance.
 """
 
 import torch
@@ -16,7 +14,10 @@ from vlm.schema.findings import VIEW_KINDS
 
 
 class FindingLocationEmbedding(nn.Module):
-    """From shares of patches to vectors in the decoder's space; the same vectors for all findings."""
+    """One learned vector for each row and each column of patches, per kind of view; the same for all findings.
+
+    The embedding of a finding is their mean, weighted by the distribution of the finding over the patches.
+    """
 
     def __init__(self, *, grid: tuple[int, int], decoder_width: int):
         super().__init__()
@@ -25,20 +26,24 @@ class FindingLocationEmbedding(nn.Module):
         self.columns = nn.Parameter(torch.randn(len(VIEW_KINDS), grid[1], decoder_width) * 0.1)
 
     def forward(
-        self, places: Float[Tensor, "batch findings places"], view_indices: Int[Tensor, "batch views"]
+        self, locations: Float[Tensor, "batch findings patches"], view_indices: Int[Tensor, "batch views"]
     ) -> Float[Tensor, "batch findings decoder_width"]:
-        """`places` are shares over the patches of all views, in reading order: a finding's attention, or its boxes.
-        They sum to 1, or to 0 where the place is not known, and are 0 in absent views."""
+        """`locations` are distributions over the patches of all views, in row-major order: attention, or boxes.
+
+        Each sums to 1, or to 0 if the location is unknown, and is 0 in padded views.
+        """
         num_views = view_indices.shape[1]
-        shares = places.to(self.rows.dtype).unflatten(2, (num_views, *self.grid))
+        shares = locations.to(self.rows.dtype).unflatten(2, (num_views, *self.grid))
         kinds = functional.one_hot(view_indices, len(VIEW_KINDS)).to(shares.dtype)
         rows = torch.einsum("bfvr,bvk,krd->bfd", shares.sum(-1), kinds, self.rows)
         return rows + torch.einsum("bfvc,bvk,kcd->bfd", shares.sum(-2), kinds, self.columns)
 
 
 class VisionProjector(nn.Module):
-    """Joins pool x pool neighbouring patches into one vector (pixel shuffle, Shi et al. 2016, reversed), then two
-    linear layers. A grid that `pool` does not divide is padded with zeros at its right and lower edge."""
+    """Concatenate pool x pool neighboring patches (inverse pixel shuffle, Shi et al. 2016), then two linear layers.
+
+    If `pool` does not divide the grid, it is padded with zeros at the right and at the bottom.
+    """
 
     def __init__(self, *, grid: tuple[int, int], width: int, decoder_width: int, pool: int):
         super().__init__()
@@ -48,7 +53,7 @@ class VisionProjector(nn.Module):
         self.project = nn.Sequential(
             nn.Linear(width * pool * pool, decoder_width), nn.GELU(), nn.Linear(decoder_width, decoder_width)
         )
-        # Silent at first (ControlNet, Zhang et al. 2023): images join in from where `without_images` left off.
+        # Zero at the start (ControlNet, Zhang et al. 2023), so the first output equals `without_images`.
         nn.init.zeros_(self.project[-1].weight)
 
     def forward(
@@ -62,5 +67,5 @@ class VisionProjector(nn.Module):
         return self.project(squares)
 
     def without_images(self, batch: int, views: int) -> Float[Tensor, "batch views tokens decoder_width"]:
-        """What stands in the place of the image tokens where no image is looked at."""
+        """The image tokens of a prefix without images."""
         return self.project[-1].bias.expand(batch, views, self.num_tokens, -1)

@@ -1,1 +1,1 @@
-"""What findings, views, reports and preprocessing are; no torch. The only part of vlm that data sees."""
+"""Findings, views, report format, preprocessing, and file formats; no torch. `data` imports no other part of vlm."""

@@ -1,4 +1,4 @@
-"""Atomic writing: after a kill or on a full disk, a file or folder is there as it was before or as it is now."""
+"""Atomic writes: after a kill or on a full disk, a file or folder has its old content or its new content."""
 
 import json
 import os
@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial"
-"""Suffix of what is not finished; what a kill left under it can be deleted."""
+"""Suffix of unfinished files and folders; those that a killed process left can be deleted."""
 
 
 def partial_path(path: Path) -> Path:
-    """Where a file or folder is written before it gets its name."""
+    """The path of an unfinished file or folder."""
     return path.with_name(path.name + PARTIAL)
 
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Write a file whole or not at all; text as UTF-8. `durable`: it is on disk, not in a cache, when this returns."""
+    """Write a file atomically, text as UTF-8. `durable`: return only when it is on disk and not only in a cache."""
     with atomic_file(path) as partial, partial.open("wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
         if durable:
@@ -33,14 +33,14 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = False)
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
-    """Write a value as a JSON file, atomically; the folder is made where it is missing."""
+    """Write a JSON file atomically; create its folder if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(value, indent=indent) + "\n")
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """The path to write to; it becomes `path` at the end, and is removed after an exception."""
+    """Yield a path to write to. It is renamed to `path` at the end, and deleted after an exception."""
     partial = partial_path(path)
     try:
         yield partial
@@ -52,7 +52,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder to write to; it replaces `folder` at the end, and is removed after an exception."""
+    """Yield an empty folder to write to. It replaces `folder` at the end, and is deleted after an exception."""
     partial, old = partial_path(folder), folder.with_name(folder.name + ".old")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -1,9 +1,7 @@
-"""The vocabulary of findings: CheXpert's 14, in their order, and CheXbert's codes for their states.
+"""The 14 findings of CheXpert, CheXbert's label codes, and view positions.
 
 Irvin et al. 2019, "CheXpert: A Large Chest Radiograph Dataset with Uncertainty Labels", table 1;
 Smit et al. 2020, "CheXbert", section 3.1 for the codes.
-
-View positions: the names that sources use, and the few kinds of view that the model tells apart.
 """
 
 VIEW_KINDS = ("unknown", "frontal PA", "frontal AP", "lateral")
@@ -26,7 +24,7 @@ _KIND_OF_POSITION = {
 
 
 def view_index(view_position: str) -> int:
-    """Index in VIEW_KINDS of a view position as sources name it; 0 for names not known."""
+    """Index in VIEW_KINDS of a view position; 0 for unknown names."""
     return _KIND_OF_POSITION.get(view_position.strip().upper(), 0)
 
 
@@ -50,13 +48,13 @@ NUM_FINDINGS = len(FINDINGS)
 FINDING_INDEX = {finding: index for index, finding in enumerate(FINDINGS)}
 
 CHEXPERT_5 = ("Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Pleural Effusion")
-"""The five findings of CheXpert's competition, over which "macro-F1 (5)" is averaged."""
+"""The five findings of the CheXpert competition; "macro-F1 (5)" is the average over them."""
 
 BLANK, POSITIVE, NEGATIVE, UNCERTAIN = 0, 1, 2, 3
-"""State of a finding in a report: not mentioned, present, denied, left open."""
+"""Label of a finding in a report: not mentioned, present, absent, uncertain."""
 
 UNLABELED = -100
-"""Nobody looked: masked in every loss and every score."""
+"""Not labeled: masked in every loss and every score."""
 
 LABEL_CODES = frozenset({BLANK, POSITIVE, NEGATIVE, UNCERTAIN, UNLABELED})
 UNLABELED_STUDY = (UNLABELED,) * NUM_FINDINGS

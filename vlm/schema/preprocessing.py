@@ -1,7 +1,7 @@
-"""Preprocessing an image: border crop, denoising, range, local contrast; each a switch.
+"""Image preprocessing: border crop, denoising, gray range, local contrast; each step is optional.
 
-`data.prepare` applies it to what goes into a data set; the model's configuration carries the switches, because images
-that come from elsewhere must be treated like those it learned from.
+`data.prepare` applies it to the images of a data set. The model's configuration stores the options, so that images
+from other sources are preprocessed like the training images.
 """
 
 from dataclasses import dataclass
@@ -12,35 +12,35 @@ import numpy as np
 from PIL import Image
 
 DENOISE_STRENGTH = 5
-"""`h` of non-local means, in gray levels: about twice the noise it removes."""
+"""`h` of non-local means, in gray levels; about twice the standard deviation of the noise that it removes."""
 CLAHE_CLIP_LIMIT = 2.0
 CLAHE_TILES = 8
 PERCENTILES = (1.0, 99.0)
 
 BORDER_SPREAD = 12
-"""A line is border when 98 % of its pixels lie within this many gray levels of each other …"""
+"""A line is a border if 98% of its pixels are within this range of gray levels …"""
 BORDER_DARKEST, BORDER_BRIGHTEST = 40, 215
-"""… and its median is darker or brighter than these: blades and film edges are black or white, lungs are not flat."""
+"""… and its median is darker or brighter than these: collimator blades and film edges are uniform black or white."""
 MIN_KEPT = 0.3
-"""A crop that would leave less than this fraction of a side is no border but a dark image: nothing is cropped."""
+"""If a crop would leave less than this fraction of a side, the image is dark and has no border: nothing is cropped."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessing:
-    """What is done to every image, in this order; the default leaves it as it is."""
+    """Preprocessing steps, applied in this order; the default changes nothing."""
 
     crop_border: bool = False
-    """Cut off flat black or white borders (collimator blades, film edges)."""
+    """Crop uniform black or white borders (collimator blades, film edges)."""
     denoise: bool = False
     """Non-local means; slow (about half a second for 512 x 512 on one core)."""
     normalize: Literal["none", "minmax", "percentile"] = "none"
     """Stretch the gray values to the full range: from darkest to brightest, or between the 1st and 99th percentile."""
     clahe: bool = False
-    """Contrast-limited adaptive histogram equalisation, 8 x 8 tiles, clip limit 2."""
+    """Contrast-limited adaptive histogram equalization, 8 x 8 tiles, clip limit 2."""
 
 
 def preprocess(image: Image.Image, options: Preprocessing) -> Image.Image:
-    """The 8-bit gray image with the chosen steps applied; only `crop_border` changes its size."""
+    """Apply the steps to an 8-bit gray image; only `crop_border` changes its size."""
     if options == Preprocessing():
         return image
     pixels = np.asarray(image)
@@ -59,7 +59,7 @@ def preprocess(image: Image.Image, options: Preprocessing) -> Image.Image:
 
 
 def content_box(pixels: np.ndarray) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) in pixels of what lies inside the flat borders; all of it if there are none."""
+    """(left, top, right, bottom) of the image without its borders, in pixels; the whole image if it has none."""
     height, width = pixels.shape
     top, bottom = _inside(_is_border(pixels))
     left, right = _inside(_is_border(pixels[top:bottom].T)) if bottom > top else (0, 0)
@@ -69,7 +69,7 @@ def content_box(pixels: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """`low` to black and `high` to white, linearly, 8 bits; a flat image stays as it is."""
+    """Map `low` to black and `high` to white, linearly, in 8 bits; a uniform image is not changed."""
     if high <= low:
         return pixels
     levels = np.clip(np.rint((np.arange(256) - low) * 255 / (high - low)), 0, 255).astype(np.uint8)

@@ -1,7 +1,4 @@
-"""A report's text: two sections written as one string, and read back from it.
-
-The model learns and writes "Findings: … Impression: …"; a section that is empty is left out.
-"""
+"""The format of a report: "Findings: … Impression: …" as one string; an empty section is left out."""
 
 import re
 from dataclasses import dataclass
@@ -11,24 +8,20 @@ _HEADING = re.compile(r"\b(findings|impression)\s*:\s*", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportSections:
-    """The two sections of a report; empty where the report has none."""
+    """The two sections of a report; a missing section is empty."""
 
     findings: str = ""
     impression: str = ""
 
 
 def compose_report(*, findings: str = "", impression: str = "") -> str:
-    """One string of the sections, each after its heading; "" when both are blank."""
-    parts = []
-    if findings.strip():
-        parts.append(f"Findings: {findings.strip()}")
-    if impression.strip():
-        parts.append(f"Impression: {impression.strip()}")
-    return " ".join(parts)
+    """Join the sections, each after its heading; "" if both are blank."""
+    sections = {"Findings": findings.strip(), "Impression": impression.strip()}
+    return " ".join(f"{heading}: {text}" for heading, text in sections.items() if text)
 
 
 def split_report(report: str) -> ReportSections:
-    """The sections of a string that `compose_report` or a model wrote; text before any heading is findings."""
+    """Split a report of `compose_report` or of a model; text before the first heading belongs to the findings."""
     sections = {"findings": [], "impression": []}
     current, start = "findings", 0
     for heading in _HEADING.finditer(report):
@@ -39,6 +32,6 @@ def split_report(report: str) -> ReportSections:
 
 
 def report_body(report: str) -> str:
-    """The report without its headings: what text metrics compare."""
+    """The report without its headings, for text metrics."""
     sections = split_report(report)
     return f"{sections.findings} {sections.impression}".strip()

@@ -1,38 +1,39 @@
-"""Frozen dataclasses to JSON and back, strictly: an unknown key or a value of another type is an error."""
+"""Frozen dataclasses to JSON and back; an unknown key or a value of another type is an error."""
 
 import dataclasses
 import difflib
 import json
 import types
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 MAX_BYTES = 16 * 2**20
-"""A settings file beyond this is rejected unread."""
+"""A larger settings file is rejected without reading it."""
 
 
 def formerly(name: str) -> dict[str, str]:
-    """Metadata of a field that had another name: files written under that name are still read."""
+    """Metadata of a renamed field; files with the old name are still read."""
     return {"formerly": name}
 
 
 def to_json(settings: Any) -> str:
-    """The dataclass, nested ones included, as indented JSON."""
+    """The dataclass as indented JSON, with nested dataclasses."""
     return json.dumps(dataclasses.asdict(settings), indent=2) + "\n"
 
 
 def read_json(path: Path, settings_type: type[T]) -> T:
-    """The dataclass that `to_json` wrote to `path`.
+    """Read a file that `to_json` wrote.
 
     Raises:
-        ValueError: the file is absent, is no JSON, or has a key or a value the dataclass does not take;
-            names the file and the key.
+        ValueError: the file is missing or not valid JSON, or a key or value does not fit the dataclass; names the
+            file and the key.
     """
     if not path.is_file():
-        raise ValueError(f"{path} is missing; the folder is incomplete, write it again or fetch all of it")
+        raise ValueError(f"{path} is missing; the folder is incomplete, write or download it again")
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path} has {path.stat().st_size:,} bytes; settings take at most {MAX_BYTES:,}")
     try:
@@ -43,7 +44,7 @@ def read_json(path: Path, settings_type: type[T]) -> T:
 
 
 def from_dict(values: Any, settings_type: type[T], *, where: str) -> T:
-    """The dataclass from a dictionary; `where` names its origin in messages."""
+    """Build the dataclass from a dictionary; `where` names the source in messages."""
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected an object for {settings_type.__name__}, got {type(values).__name__}")
     hints = typing.get_type_hints(settings_type)
@@ -51,8 +52,7 @@ def from_dict(values: Any, settings_type: type[T], *, where: str) -> T:
     values = {current.get(key, key): value for key, value in values.items()}
     for key in values:
         if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=1)
-            suggestion = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(hints)}"
+            suggestion = did_you_mean(key, hints) or f"; known keys: {', '.join(hints)}"
             raise ValueError(f"{where}: unknown key {key!r}{suggestion}")
     for field in dataclasses.fields(settings_type):
         has_default = (field.default, field.default_factory) != (dataclasses.MISSING, dataclasses.MISSING)
@@ -65,8 +65,13 @@ def from_dict(values: Any, settings_type: type[T], *, where: str) -> T:
         raise ValueError(f"{where}: {error}") from error
 
 
+def did_you_mean(key: str, known: Iterable[str]) -> str:
+    """The end of a message that suggests the most similar known key; "" if none is similar."""
+    return "".join(f"; did you mean {near!r}?" for near in difflib.get_close_matches(key, known, n=1))
+
+
 def _convert(value: Any, hint: Any, *, where: str) -> Any:
-    """`value` as the type that the annotation names; unions are those with None only."""
+    """Convert a value to the annotated type; the only unions are those with None."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value

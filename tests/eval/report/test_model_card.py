@@ -181,7 +181,7 @@ def test_what_a_source_that_is_not_known_lacks_is_not_claimed(checkpoint):
 
 def test_weights_without_a_record_say_so(tiny_checkpoint, tmp_path):
     folder = shutil.copytree(tiny_checkpoint, tmp_path / "found")
-    assert "found, of which no record of its data came along" in write(folder)
+    assert "found, without a record of its training data" in write(folder)
     assert load_provenance(folder).studies == ()
 
 

@@ -40,7 +40,7 @@ def test_more_than_8_bits_are_rejected_rather_than_cut_to_white(mode):
 
 
 def test_an_image_without_pixels_is_rejected():
-    with pytest.raises(ValueError, match="an image of 0 x 5 pixels shows nothing"):
+    with pytest.raises(ValueError, match="an image of 0 x 5 pixels is empty"):
         letterbox(Image.new("L", (0, 5)), 8)
 
 

@@ -82,7 +82,7 @@ def test_what_is_no_image_encoder_is_rejected(tmp_path):
         resolve_encoder(str(tmp_path / "gpt2"), revision=None)
     with pytest.raises(ValueError, match="no model can be read from 'nobody/has-this'"):
         resolve_encoder("nobody/has-this", revision=None)
-    with pytest.raises(ValueError, match="model_type 'vti' is not one that transformers knows"):
+    with pytest.raises(ValueError, match="model_type 'vti' is unknown to transformers"):
         ImageEncoder(EncoderConfig(architecture={"model_type": "vti"}), COLOR)
     with pytest.raises(ValueError, match="unknown key 'num_layers'; did you mean 'num_hidden_layers'"):
         ImageEncoder(EncoderConfig(architecture={"model_type": "vit", "num_layers": 2}), COLOR)
@@ -123,7 +123,7 @@ def test_a_stride_that_does_not_fit_is_rejected():
         build(stride=12)
     with pytest.raises(ValueError, match="patch_stride needs a ViT with position embeddings, not PlainCNN"):
         ImageEncoder(EncoderConfig(architecture={"model_type": "plain_cnn", "widths": [4]}, patch_stride=8), COLOR)
-    with pytest.raises(ValueError, match="pretrained patches keep their stride"):
+    with pytest.raises(ValueError, match="the stride of pretrained patches is fixed"):
         EncoderConfig(architecture={"model_type": "vit"}, patch_stride=8, base=BaseWeights(name="somewhere"))
 
 

@@ -80,12 +80,12 @@ def test_an_adapter_adds_alpha_over_rank_times_b_a(build_model):
 
 def test_a_projection_that_is_not_there_is_named_with_those_that_are(build_model):
     with pytest.raises(
-        ValueError, match=r"no projection 'attn.q' to adapt; there are: attn.c_attn, attn.c_proj, mlp.c_"
+        ValueError, match=r"no projection 'attn.q' to adapt; known projections: attn.c_attn, attn.c_proj, mlp.c_"
     ):
         build_model(lora=LoraSettings(decoder_projections=("attn.q",)))
-    with pytest.raises(ValueError, match=r"no projection 'c_attn' to adapt; there are: .*attention.q_proj"):
+    with pytest.raises(ValueError, match=r"no projection 'c_attn' to adapt; known projections: .*attention.q_proj"):
         build_model(lora=LoraSettings(encoder_projections=("c_attn",)))
-    with pytest.raises(ValueError, match=r"no projection 'proj' to adapt; there are: $"):
+    with pytest.raises(ValueError, match=r"no projection 'proj' to adapt; known projections: $"):
         add_lora(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1)), BOTH, ["proj"])
 
 

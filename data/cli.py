@@ -1,4 +1,4 @@
-"""How a program ends: with a line instead of a traceback where the user can mend it, and a status for scripts.
+"""The end of every program: an error message instead of a traceback for a user's mistake, and an exit status.
 
 if __name__ == "__main__":
     run_main(main)
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 MISTAKE, STOPPED = 2, 130
-"""Exit statuses: a user's mistake, as for a wrong option; Ctrl+C, as shells have it."""
+"""Exit statuses: a user's mistake, as for a wrong option; Ctrl+C, as in shells."""
 
 
 def run_main(
@@ -19,8 +19,8 @@ def run_main(
     mistakes: tuple[type[Exception], ...] = (ValueError,),
     stopped: str = "stopped",
 ) -> NoReturn:
-    """Runs `main` and exits, with the status that it returns if that is a number. Of `mistakes` the message is told;
-    other exceptions are the program's own faults and keep their traceback."""
+    """Run `main` and exit with the status it returns, or 0. For exceptions in `mistakes`, only the message is printed;
+    other exceptions are bugs and keep their traceback."""
     logging.basicConfig(level=logging.WARNING)
     try:
         status = main()

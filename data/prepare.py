@@ -1,19 +1,16 @@
-"""Prepares a data set: studies of a source in, a folder with train, validation and test out.
+"""Prepare a data set: read the studies of a source, and write a folder with train, validation and test.
 
     python -m data.prepare synthetic --num-studies 1000 --out runs/studies
     python -m data.prepare table labels.csv --image-column image --out runs/studies
     python -m data.prepare table --help
 
-The folder (see `data.pipeline.writer`) is read with `data.study.load_studies`. No study is lost in silence: those
-that cannot
-be used are listed with the reason in `rejected.jsonl`, and kept + rejected = given. A run that was killed goes on when
-the same command is given again.
-
-A further source is a dataclass of its options with a method `plan`, added to `SOURCES`.
+`data.study.load_studies` reads the folder. Studies that cannot be used are listed with the reason in rejected.jsonl;
+kept + rejected = given. An interrupted run resumes when the same command is run again.
 """
 
+# To add a source: write a dataclass with its options and a method `plan`, and add it to SOURCES.
+
 import dataclasses
-import errno
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -54,26 +51,25 @@ SOURCES = {
 }
 Source = Union[tuple(Annotated[source, tyro.conf.subcommand(name)] for name, source in SOURCES.items())]  # noqa: UP007
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+STOPPED_MESSAGE = "stopped; run the same command again to resume"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preparation:
-    """Turns a source into a data set on disk."""
+    """Source, output folder and splits."""
 
     source: Source
     out: Path
-    """Folder to write the data set to; it must not exist, or be empty."""
+    """Folder to write the data set to. It must be new or empty."""
     overwrite: bool = False
-    """Replace a data set that is already in --out, and an unfinished one of other options beside it."""
+    """Replace a data set that is already in --out, and an unfinished run with other options."""
     seed: int = 0
-    """Decides the split by subject, and the synthetic studies."""
+    """Random seed of the split by subject, and of synthetic studies."""
     split_fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    """Shares of the subjects for train, validation and test, where the source has no split of its own."""
+    """Fractions of the subjects for train, validation and test, if the source has no split of its own."""
     num_workers: int = field(default_factory=num_cores)
-    """Processes that read images; 1 starts none."""
+    """Number of processes that read images. 1 reads them in the main process."""
     image_options: Annotated[ImageOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ImageOptions)
-
     text_options: Annotated[TextOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=TextOptions)
 
     def __post_init__(self):
@@ -83,8 +79,8 @@ class Preparation:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Raises ValueError for what the user can mend: options, the table, an output folder in use, a full disk, nothing
-    kept."""
+    """Raises ValueError for what the user can fix: options, the source, an output folder in use, a full disk, or no
+    usable study."""
     options = tyro.cli(
         Preparation,
         args=argv,
@@ -92,11 +88,13 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__,
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.CascadeSubcommandArgs),
     )
-    check_links_apart(options)
+    check_pseudonym_map(options)
     console = Console()
     datasets.disable_progress_bars()
-    deciding, saved = deciding_options(options)
-    with DatasetWriter(options.out, options=deciding, saved_options=saved, overwrite=options.overwrite) as writer:
+    all_options, saved_options = resolved_options(options)
+    with DatasetWriter(
+        options.out, options=all_options, saved_options=saved_options, overwrite=options.overwrite
+    ) as writer:
         plan = options.source.plan(
             PlanContext(
                 seed=options.seed,
@@ -108,29 +106,24 @@ def main(argv: list[str] | None = None) -> None:
         for note in plan.notes:
             console.print(f"Note: {note}", highlight=False)
         if writer.num_done:
-            console.print(f"Going on with a run that was broken off: {writer.num_done} of {plan.num_studies} are done.")
-        try:
-            fill(writer, plan, options, console)
-            with console.status("Saving"):
-                writer.finish()
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            raise ValueError(writer.room_wanted(plan.num_studies)) from error
-    print_summary(writer, plan, console)
+            console.print(f"Resuming an interrupted run: {writer.num_done} of {plan.num_studies} studies are done.")
+        fill(writer, plan, options, console)
+        with console.status("Saving"):
+            writer.finish()
+    print_summary(writer, console)
 
 
-def check_links_apart(options: Preparation) -> None:
-    """Raises ValueError when what undoes the pseudonyms would go where the data set goes."""
+def check_pseudonym_map(options: Preparation) -> None:
+    """Raises ValueError if the file that reverses the pseudonyms would be part of the data set."""
     pseudonym_map = getattr(options.source, "pseudonym_map", None)
     if pseudonym_map and pseudonym_map.resolve().is_relative_to(options.out.resolve()):
         raise ValueError(
-            f"--pseudonym-map {pseudonym_map} lies in the data set; keep it apart, it tells who the patients are"
+            f"--pseudonym-map {pseudonym_map} is inside --out; keep it elsewhere, because it identifies the patients"
         )
 
 
 def fill(writer: DatasetWriter, plan: SourcePlan, options: Preparation, console: Console) -> None:
-    """Take every raw study of the plan to a row or a rejection."""
+    """Turn every raw study of the plan into a row or a rejection."""
     with Progress(
         TextColumn("Preparing"),
         BarColumn(),
@@ -140,7 +133,7 @@ def fill(writer: DatasetWriter, plan: SourcePlan, options: Preparation, console:
         console=console,
     ) as progress:
         task = progress.add_task("", total=plan.num_studies, completed=writer.num_done)
-        raw_studies = writer.remaining(reject_duplicates(plan.raw_studies))
+        raw_studies = writer.remaining(reject_duplicates(plan.raw_studies), num_studies=plan.num_studies)
         build_options = BuildOptions(images=options.image_options, text=options.text_options)
         for raw_study, outcome in build_rows(raw_studies, build_options, num_workers=options.num_workers):
             writer.add(raw_study, outcome)
@@ -148,13 +141,13 @@ def fill(writer: DatasetWriter, plan: SourcePlan, options: Preparation, console:
 
 
 def reject_duplicates(raw_studies: Iterator[RawStudy | Rejection]) -> Iterator[RawStudy | Rejection]:
-    """The same raw studies; of several with one study id, the second and later ones become rejections."""
+    """Replace raw studies with a study id that occurred before by rejections."""
     seen = set()
     for raw_study in raw_studies:
         if isinstance(raw_study, Rejection):
             yield raw_study
         elif raw_study.study_id in seen:
-            reason = f"study id {raw_study.study_id} occurs before; each study needs an id of its own"
+            reason = f"study id {raw_study.study_id} occurs before; each study needs its own id"
             yield Rejection(study_id=raw_study.study_id, split=raw_study.split, reason=reason, files=raw_study.files)
         else:
             seen.add(raw_study.study_id)
@@ -162,7 +155,7 @@ def reject_duplicates(raw_studies: Iterator[RawStudy | Rejection]) -> Iterator[R
 
 
 class StudiesPerSecond(ProgressColumn):
-    """The rate of this run, for the progress bar."""
+    """Progress bar column with the speed of this run."""
 
     def __init__(self, *, done_before: int):
         super().__init__()
@@ -173,47 +166,46 @@ class StudiesPerSecond(ProgressColumn):
         return Text(f"{rate:.0f} studies/s")
 
 
-def deciding_options(options: Preparation) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The resolved options that decide what comes out, as JSON can hold them, the source with its name; and the same
-    as they are saved, without what a source calls private."""
+def resolved_options(options: Preparation) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that determine the result, as JSON values, with the name of the source; and the same without private
+    options, as they are saved."""
     values = json.loads(json.dumps(dataclasses.asdict(options), default=str))
     for name in ("out", "overwrite", "num_workers"):
         del values[name]
     values = {"source_name": next(name for name, kind in SOURCES.items() if type(options.source) is kind), **values}
-    hidden = dict.fromkeys(getattr(options.source, "PRIVATE_OPTIONS", ()), "not saved: a path may name somebody")
+    hidden = dict.fromkeys(getattr(options.source, "PRIVATE_OPTIONS", ()), "not saved: a path may name a person")
     return values, values | {"source": values["source"] | hidden}
 
 
-def print_summary(writer: DatasetWriter, plan: SourcePlan, console: Console) -> None:
-    """Counts per split and finding, and what was rejected."""
-    table = Table(title=f"{writer.out}")
-    table.add_column("")
-    for split in writer.stats.splits:
+def print_summary(writer: DatasetWriter, console: Console) -> None:
+    """Print counts per split and finding, and what was rejected."""
+    stats = writer.stats
+    table = Table("", title=f"{writer.out}")
+    for split in stats.splits:
         table.add_column(split, justify="right")
-    splits = writer.stats.splits
-    for name in ("kept", "images", "reports", "labelled"):
-        table.add_row(name, *(str(getattr(counts, name)) for counts in splits.values()))
+    for name in ("kept", "images", "reports", "labeled"):
+        table.add_row(name, *(str(getattr(counts, name)) for counts in stats.splits.values()))
     table.add_section()
     for finding in FINDINGS:
-        table.add_row(finding, *(str(counts.positives[finding]) for counts in splits.values()))
+        table.add_row(finding, *(str(counts.positives[finding]) for counts in stats.splits.values()))
     console.print(table)
-    for split, counts in splits.items():
+    for split, counts in stats.splits.items():
         if not counts.kept:
             console.print(f"Note: the split {split} is empty.")
-    stats = writer.stats
+    kept, rejected_images, warnings = map(stats.total, ("kept", "rejected_images", "warnings"))
     if stats.text_changes:
         changes = ", ".join(f"{kind} {count}" for kind, count in stats.text_changes.most_common())
-        console.print(f"Changed in texts: {changes}.", highlight=False)
-    if stats.warnings:
-        console.print(f"Warnings of {stats.warnings} images: see {writer.out / WARNINGS_FILE}.", highlight=False)
-    if stats.rejected_images:
-        console.print(f"{stats.rejected_images} images were left out of studies that were kept.", highlight=False)
-    console.print(f"given {plan.num_studies} = kept {stats.kept} + rejected {stats.rejected}", highlight=False)
+        console.print(f"Changes to texts: {changes}.", highlight=False)
+    if warnings:
+        console.print(f"Warnings about {warnings} images: see {writer.out / WARNINGS_FILE}.", highlight=False)
+    if rejected_images:
+        console.print(f"{rejected_images} images were left out of kept studies.", highlight=False)
+    console.print(f"given {writer.num_studies} = kept {kept} + rejected {stats.rejected}", highlight=False)
     for rejection in writer.first_rejections:
         console.print(f"  rejected {rejection.study_id}: {rejection.reason}", highlight=False, markup=False)
-    if stats.rejected or stats.rejected_images:
+    if stats.rejected or rejected_images:
         console.print(f"All rejections are listed in {writer.out / REJECTED_FILE}.", highlight=False)
 
 
 if __name__ == "__main__":
-    run_main(main, mistakes=(ValueError, RuntimeError), stopped="stopped; the same command goes on where it was")
+    run_main(main, mistakes=(ValueError, RuntimeError), stopped=STOPPED_MESSAGE)

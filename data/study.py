@@ -1,16 +1,16 @@
-"""A study: the views of one examination with what is known of them, and its form on disk.
+"""A study, its form on disk, and splits.
 
-On disk a data set is a `datasets.DatasetDict` (train, validation, test), one row a study, saved with
-`save_to_disk`; the pixels are inside, so the folder can be moved.
+A study is one examination of a patient: one or more images (views), a report and labels. On disk a data set is a
+`datasets.DatasetDict` (train, validation, test) saved with `save_to_disk`, one row per study. The images are stored in
+the rows, so the folder can be moved.
 
-Splits by subject: every study of a patient lies in one split, so that nothing of a test patient is learned.
-
-The order of subjects is a hash of seed and name: the same on every machine, whatever the order of the table.
+Studies are split by subject: all studies of a patient are in one split. The order of subjects is a hash of seed and
+subject id, so a split does not depend on the machine or on the order of the table.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from vlm.schema.report_format import compose_report
 from vlm.schema.strict_json import from_dict
 
 PREPARATION_FILE = "preparation.json"
-"""In the folder of a data set: the options it was made with."""
+"""The options that a data set was prepared with, in its folder."""
 
 SPLITS = ("train", "validation", "test")
 MAX_SIDE = 1024
@@ -39,6 +39,7 @@ FEATURES = datasets.Features(
         "findings": datasets.Value("string"),
         "impression": datasets.Value("string"),
         "labels": datasets.List(datasets.Value("int8"), length=NUM_FINDINGS),
+        "label_source": datasets.Value("string"),
         "boxes": datasets.List(
             {
                 "finding": datasets.Value("int8"),
@@ -52,16 +53,17 @@ FEATURES = datasets.Features(
     }
 )
 _OLD_COLUMNS = {"mesh": "mesh_terms"}
-"""Names of columns before version 0.2.0; such data sets are still read."""
+"""Column names before version 0.2.0. These data sets can still be read."""
 REJECTED_FILE, OLD_REJECTED_FILE = "rejected.jsonl", "refused.jsonl"
-"""What `data.prepare` did not keep; the second is the name before version 0.2.0."""
-_LATER_COLUMNS = {"mesh_terms"}
-"""Nothing that is learned or scored needs them: a data set prepared before there were any still loads."""
+"""List of rejected studies; the second is its name before version 0.2.0."""
+_LATER_COLUMNS = {"mesh_terms", "label_source"}
+"""Data sets prepared before these columns existed still load; training and evaluation do not need them."""
+LABEL_SOURCES = ("source", "report", "none")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FindingBox:
-    """Where a finding lies: (left, top, right, bottom) as fractions 0..1 of its view's width and height."""
+    """Location of a finding: (left, top, right, bottom) as fractions 0..1 of the width and height of its view."""
 
     finding: int
     view: int
@@ -70,8 +72,8 @@ class FindingBox:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
-    """One examination. `images` are 8-bit gray with the longest side at most MAX_SIDE; `labels` are
-    CheXbert's codes in the order of FINDINGS, UNLABELED where nobody looked."""
+    """One examination. `images` are 8-bit gray, with a longest side of at most MAX_SIDE pixels. `labels` are the codes
+    of CheXbert in the order of FINDINGS; UNLABELED means not labeled."""
 
     study_id: str
     subject_id: str
@@ -81,9 +83,11 @@ class Study:
     findings: str = ""
     impression: str = ""
     labels: tuple[int, ...] = UNLABELED_STUDY
+    label_source: str = "none"
+    """"source": the labels come with the data; "report": our labeler read them from the report; "none": unlabeled."""
     boxes: tuple[FindingBox, ...] = ()
     mesh_terms: tuple[str, ...] = ()
-    """What human indexers found, where the source has it, in its words: "Opacity/lung/base/left", "normal"."""
+    """Findings indexed by humans, as the source writes them ("Opacity/lung/base/left", "normal"); often empty."""
     source: str = ""
     license: str = ""
 
@@ -99,6 +103,10 @@ class Study:
                 f"study {self.study_id}: labels must be {NUM_FINDINGS} codes out of {sorted(LABEL_CODES)}, "
                 f"got {self.labels}"
             )
+        if self.label_source not in LABEL_SOURCES:
+            raise ValueError(
+                f"study {self.study_id}: label_source is {self.label_source!r}; it must be one of {LABEL_SOURCES}"
+            )
 
     @property
     def report(self) -> str:
@@ -107,20 +115,20 @@ class Study:
 
 
 def load_studies(folder: Path | str) -> datasets.DatasetDict:
-    """The data set that `data.prepare` wrote to `folder`.
+    """Load a data set that `data.prepare` wrote. Columns of older versions get their new names.
 
     Raises:
-        ValueError: the folder is not such a data set, is damaged, or lacks a column; says which.
+        ValueError: the folder is not a prepared data set, is damaged, or lacks a column.
     """
     folder = Path(folder)
     if not (folder / "dataset_dict.json").is_file():
         raise ValueError(
-            f"{folder} is not a prepared data set (no dataset_dict.json in it); make one with `python -m data.prepare`"
+            f"{folder} is not a prepared data set (it has no dataset_dict.json); make one with `python -m data.prepare`"
         )
     try:
         studies = datasets.load_from_disk(str(folder))
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder} is damaged or cut short ({error}); prepare or copy it again") from error
+        raise ValueError(f"{folder} is damaged or incomplete ({error}); prepare or copy it again") from error
     for old, name in _OLD_COLUMNS.items():
         studies = datasets.DatasetDict(
             {
@@ -136,29 +144,45 @@ def load_studies(folder: Path | str) -> datasets.DatasetDict:
 
 
 def saved_preprocessing(folder: Path | str) -> Preprocessing:
-    """What the images of a data set went through; nothing, for one that `data.prepare` did not make.
+    """How the images of a data set were preprocessed; not at all if `data.prepare` did not make it.
 
     Raises:
-        ValueError: its `preparation.json` does not say; names it.
+        ValueError: its `preparation.json` does not say.
     """
     path = Path(folder) / PREPARATION_FILE
     if not path.is_file():
         return Preprocessing()
     try:
-        switches = json.loads(path.read_text(encoding="utf-8"))["options"]["image_options"]["preprocessing"]
+        options = json.loads(path.read_text(encoding="utf-8"))["options"]["image_options"]["preprocessing"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not say how images were preprocessed ({error}); prepare it again") from error
-    return from_dict(switches, Preprocessing, where=str(path))
+    return from_dict(options, Preprocessing, where=str(path))
+
+
+def shared_preprocessing(folders: Sequence[Path | str]) -> Preprocessing:
+    """The preprocessing of all these data sets.
+
+    Raises:
+        ValueError: they were preprocessed differently.
+    """
+    first, *others = ((folder, saved_preprocessing(folder)) for folder in folders)
+    for folder, preprocessing in others:
+        if preprocessing != first[1]:
+            raise ValueError(
+                f"{folder} was prepared with another preprocessing ({preprocessing}) than {first[0]} ({first[1]}); "
+                "prepare both with the same options"
+            )
+    return first[1]
 
 
 def rejected_file(folder: Path) -> Path:
-    """The list of rejected studies of a prepared data set, under its name or the one before version 0.2.0."""
+    """The list of rejected studies of a prepared data set, under its present or its old name."""
     old = folder / OLD_REJECTED_FILE
     return old if old.is_file() else folder / REJECTED_FILE
 
 
 def check_fractions(fractions: tuple[float, float, float]) -> None:
-    """Raises ValueError unless there is one fraction for each of train, validation, test, and their sum is 1."""
+    """Raises ValueError unless there is one fraction for each split and they add up to 1."""
     if len(fractions) != len(SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(
             f"split fractions are {' '.join(f'{part:g}' for part in fractions)}; give {len(SPLITS)} numbers from 0 to "
@@ -167,8 +191,8 @@ def check_fractions(fractions: tuple[float, float, float]) -> None:
 
 
 def split_subjects(subject_ids: Iterable[str], *, fractions: tuple[float, float, float], seed: int) -> dict[str, str]:
-    """The split of each subject. Sizes are as near to the fractions as whole subjects allow; where there are enough
-    subjects, each split with a fraction above 0 gets at least one."""
+    """Assign each subject to a split. Sizes are as close to the fractions as possible. If there are enough subjects,
+    each split with a fraction above 0 gets at least one."""
     check_fractions(fractions)
     ordered = sorted(set(subject_ids), key=lambda subject: (_position(subject, seed), subject))
     sizes = _sizes(len(ordered), fractions)
@@ -177,31 +201,31 @@ def split_subjects(subject_ids: Iterable[str], *, fractions: tuple[float, float,
 
 
 def later_split(one: str, other: str) -> str:
-    """Of two splits that a subject is in, the one that counts, so that what is tested was never learned: test before
-    validation before train before none ("")."""
+    """The split that counts for a subject in two splits: test before validation before train before none (""). So no
+    test patient is in the training data."""
     return max(one, other, key=("", *SPLITS).index)
 
 
 def left_out(subject_id: str, split: str, kept: str) -> str:
-    """Why a study of `split` is rejected whose patient has another in the split `kept`; "" where they are one."""
+    """The reason to reject a study of `split` whose patient is kept in the split `kept`; "" if both are the same."""
     if split in ("", kept):
         return ""
     return (
-        f"patient {subject_id} is also in the split {kept}, and a patient may be in one only; "
+        f"patient {subject_id} is also in the split {kept}, and a patient may be in one split only; "
         f"this study of {split} is left out"
     )
 
 
 def check_disjoint(subjects_by_split: Mapping[str, Iterable[str]]) -> None:
-    """Raises ValueError that names a subject found in two splits, and the splits."""
+    """Raises ValueError if a subject is in two splits."""
     split_of = {}
     for split, subjects in subjects_by_split.items():
         for subject in set(subjects):
             other = split_of.setdefault(subject, split)
             if other != split:
                 raise ValueError(
-                    f"subject {subject} is in two splits, {other} and {split}; a patient may be in one only, "
-                    "else what is learned from one study is tested on the next"
+                    f"subject {subject} is in two splits, {other} and {split}; a patient may be in one split only, "
+                    "so that no patient is used for both training and testing"
                 )
 
 

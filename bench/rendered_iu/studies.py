@@ -56,6 +56,7 @@ class RawPhantomStudy:
     given: IndexedStudy
     size: int
     files: tuple[str, ...] = ()
+    images: tuple[()] = ()
 
     def study(self, options: ImageOptions) -> Study:
         given = self.given
@@ -69,6 +70,7 @@ class RawPhantomStudy:
             indication=given.indication,
             findings=given.findings,
             impression=given.impression,
+            label_source="report",
             boxes=boxes,
             mesh_terms=given.codes,
             source="Indiana reports, phantoms for images",
@@ -143,7 +145,7 @@ def prepare(source: PhantomSource, out: Path, *, text_options: TextOptions, seed
         plan = source.plan(PlanContext(seed=seed, split_fractions=TRAIN_FRACTIONS, work=writer.work))
         fill(writer, plan, options, console)
         writer.finish()
-    print_summary(writer, plan, console)
+    print_summary(writer, console)
 
 
 def _deciding(options: Preparation) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""A study as its source names it: ids, paths and text, no pixels yet; or why it cannot be used.
+"""A study as its source describes it, before its images are read: ids, file names and texts; or why it is rejected.
 
-A source yields raw_studies; worker processes make rows of them (`data.pipeline.row`).
+A source yields raw studies. Worker processes turn them into rows (`data.pipeline.row`).
 """
 
+import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,53 +20,60 @@ from vlm.schema.preprocessing import Preprocessing
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageOptions:
-    """How every image is read, whatever the source."""
+    """Images: size, file format and preprocessing."""
 
     max_side: int = MAX_SIDE
-    """Longest side of a stored image in pixels; larger ones are shrunk, smaller ones kept."""
+    """Longest side of a stored image in pixels. Larger images are scaled down, smaller ones are kept as they are."""
     allow_color: bool = False
-    """Turn colored images to gray instead of rejecting them."""
+    """Convert color images to gray instead of rejecting them."""
     image_format: ImageFormat = "auto"
-    """What images are stored as. auto: PNG where every gray value comes from a lossless file; else (after shrinking,
-    or from a JPEG) JPEG of quality 95, which takes a quarter of the time and half the room."""
+    """File format of the stored images. "auto" uses PNG for images from lossless files, and JPEG of quality 95 for
+    images that were scaled down or come from a JPEG file."""
     find_burned_in_text: bool = True
-    """Warn of images that seem to have text burned in; headers that say so are told of in any case."""
+    """Search the pixels for burned-in text and warn about it. Warnings from DICOM headers are always on."""
     preprocessing: Annotated[Preprocessing, tyro.conf.OmitArgPrefixes] = field(default_factory=Preprocessing)
-    """Applied to every image, and saved with the data set."""
 
     def __post_init__(self):
         if not 32 <= self.max_side <= MAX_SIDE:
-            raise ValueError(f"--max-side is {self.max_side}; it must lie between 32 and {MAX_SIDE}")
+            raise ValueError(f"--max-side is {self.max_side}; it must be between 32 and {MAX_SIDE}")
 
 
 class RawStudy(Protocol):
-    """What a source yields for a study; `study` is called in a worker process, so a raw study must be picklable."""
+    """What a source yields for a study. It must be picklable, because `study` runs in a worker process."""
 
     study_id: str
     subject_id: str
     split: str
 
     @property
-    def files(self) -> tuple[str, ...]: ...
+    def files(self) -> tuple[str, ...]:
+        """Names of the images, for messages and rejected.jsonl."""
+
+    @property
+    def images(self) -> tuple[Path | bytes, ...]:
+        """Image files, or their contents; empty if the images are generated."""
 
     def study(self, options: ImageOptions) -> Study:
-        """The study with its pixels; labels that are all UNLABELED will be read from its report. Raises ValueError,
-        with the reason in words, when it must be rejected."""
+        """The study with its pixels. `label_source` is "report" if its labels are still to be read from its report.
+
+        Raises:
+            ValueError: the study must be rejected; the message is the reason.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileStudy(Study):
-    """A study with the views that its images were read from, and the images that were left out of it."""
+    """A study with the views that its images were read from."""
 
     views: tuple[View, ...] = ()
     is_preprocessed: bool = False
-    """The images went through ImageOptions.preprocessing before they were stored."""
+    """The images were preprocessed with ImageOptions.preprocessing before they were stored in the source."""
     rejected_images: tuple["Rejection", ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rejection:
-    """A study (or an image of a kept one) that was given and not kept. `split` is "" where it never had one."""
+    """A study (or one image of a kept study) that is not kept. `split` is "" if it has none."""
 
     study_id: str
     reason: str
@@ -75,61 +83,65 @@ class Rejection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourcePlan:
-    """What a source has to give: how many studies, and one raw study (or rejection) for each, in order."""
+    """What a source provides: one raw study or rejection for each of `num_studies`, in order."""
 
     num_studies: int
     raw_studies: Iterator[RawStudy | Rejection]
     notes: tuple[str, ...] = ()
-    """What the user should know before the work starts, a sentence each."""
+    """Sentences to show to the user before the work starts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanContext:
-    """What `data.prepare` gives to a source's `plan`."""
+    """What `data.prepare` passes to the `plan` method of a source."""
 
     seed: int = 0
     split_fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     work: Path
-    """A folder for what the source must keep while the data set is being made: nobody else may read it, it outlasts
-    a kill (the same command again finds it as it was) and goes when the data set is done. It exists."""
+    """An existing folder for files that the source needs during the run. Only the user can read it. A resumed run
+    finds its content unchanged; it is deleted when the data set is complete."""
     num_workers: int = 1
-    """Processes the source may use; 1 starts none."""
+    """Number of processes the source may use; 1 starts none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawFileStudy:
-    """A study whose images are files below `image_root`.
-
-    `view_positions` is empty where the source does not say (then DICOM headers are asked). `labels` of None are
-    read from the report.
-    """
+    """A study whose images are files below `image_root`."""
 
     study_id: str
     subject_id: str
     split: str
     image_root: Path
     files: tuple[str, ...]
-    contents: tuple[bytes | None, ...] = ()
-    """The images themselves, where `files` are only their names; None for a path among them."""
+    contents: tuple[bytes | None, ...] = field(default=(), repr=False)
+    """The images themselves if `files` are only names; None for an image that is a file."""
     view_positions: tuple[str, ...] = ()
+    """If empty, they are read from DICOM headers."""
     indication: str = ""
     findings: str = ""
     impression: str = ""
     labels: tuple[int, ...] | None = None
+    """None: to be read from the report. UNLABELED_STUDY: the source labels studies, but not this one."""
     mesh_terms: tuple[str, ...] = ()
     source: str = ""
     license: str = ""
 
+    @property
+    def images(self) -> tuple[Path | bytes, ...]:
+        named = itertools.zip_longest(self.files, self.contents)
+        return tuple(content or self.image_root / file for file, content in named)
+
     def study(self, options: ImageOptions) -> FileStudy:
         views = tuple(
             read_view(
-                content or path_below(self.image_root, file),
+                image if isinstance(image, bytes) else path_below(self.image_root, file),
                 max_side=options.max_side,
                 allow_color=options.allow_color,
-                name=file if content else "",
+                name=file if isinstance(image, bytes) else "",
             )
-            for file, content in itertools.zip_longest(self.files, self.contents)
+            for file, image in zip(self.files, self.images, strict=True)
         )
+        label_source = "report" if self.labels is None else "none" if self.labels == UNLABELED_STUDY else "source"
         return FileStudy(
             study_id=self.study_id,
             subject_id=self.subject_id,
@@ -138,7 +150,8 @@ class RawFileStudy:
             indication=self.indication,
             findings=self.findings,
             impression=self.impression,
-            labels=self.labels or UNLABELED_STUDY,
+            labels=UNLABELED_STUDY if self.labels is None else self.labels,
+            label_source=label_source,
             mesh_terms=self.mesh_terms,
             source=self.source,
             license=self.license,
@@ -146,17 +159,34 @@ class RawFileStudy:
         )
 
 
+def source_digest(previous: str, raw_study: RawStudy | Rejection) -> str:
+    """A digest of this raw study and all before it: ids, texts, labels and views, with the size and modification time
+    of each image file. An interrupted run resumes only if it is unchanged."""
+    digest = hashlib.sha256(f"{previous} {raw_study!r}".encode(errors="backslashreplace"))
+    for image in () if isinstance(raw_study, Rejection) else raw_study.images:
+        digest.update(image if isinstance(image, bytes) else _file_version(image))
+    return digest.hexdigest()[:32]
+
+
+def _file_version(path: Path) -> bytes:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # rejected later, with the reason
+        return b"absent"
+    return f"{status.st_size} {status.st_mtime_ns}".encode()
+
+
 def path_below(root: Path, file: str) -> Path:
-    """`file` below `root`, links resolved.
+    """The resolved path of `file` below `root`.
 
     Raises:
-        ValueError: it lies elsewhere ("..", an absolute path or a link out of the folder).
+        ValueError: the path leads out of the folder ("..", an absolute path or a link).
     """
     try:
         path = (root / file).resolve()
         inside = path.is_relative_to(root.resolve())
     except (OSError, ValueError) as error:
-        raise ValueError(f"image path {file!r} is no path ({error})") from error
+        raise ValueError(f"image path {file!r} is not a valid path ({error})") from error
     if not inside:
         raise ValueError(f"image path {file} leaves the image folder {root}; name a folder that holds all images")
     return path

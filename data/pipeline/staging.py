@@ -1,9 +1,9 @@
-"""OUT.partial: where a data set is made until it is whole, for one run at a time, and for the same options only.
+"""OUT.partial, the folder in which a data set is written until it is complete. It contains:
 
-- `lock`: held by the run that writes; the system lets it go when that run ends, however it ends;
-- `run.json`: a hash of each option (a hash, because options may hold what must not lie about), to tell whether a new
-  run goes on with the same;
-- `work/`: what is needed on the way; `work/source` is for the source, readable to nobody else.
+- `lock`: held by the running process; the system releases it when the process ends;
+- `run.json`: a hash of each option, to check whether a new run may resume this one (options may be private, so only
+  hashes are stored);
+- `work/`: temporary files; `work/source` is for the source, and only the user can read it.
 """
 
 import hashlib
@@ -16,28 +16,28 @@ from filelock import FileLock, Timeout
 
 from data.pipeline.shards import JOURNAL_FILE
 from data.study import PREPARATION_FILE
+from vlm.schema.atomic import partial_path
 
 RUN_FILE, LOCK_FILE, WORK_FOLDER = "run.json", "lock", "work"
 
 
 class StagingFolder:
-    """Takes the folder, empty or as an earlier run with the same options left it.
+    """The locked folder: empty, or with the work of an interrupted run with the same options.
 
     Raises:
-        ValueError: `out` exists and is not empty, and `overwrite` was not asked for or would delete something else
-            than a prepared data set; another run is writing to it; or the folder is of a run with other options, and
-            `overwrite` was not asked for.
+        ValueError: `out` is not empty, and `overwrite` is off or `out` is not a prepared data set; another run is
+            writing to it; or the folder belongs to a run with other options and `overwrite` is off.
     """
 
     def __init__(self, out: Path, *, options: dict[str, Any], overwrite: bool):
         check_out(out, overwrite=overwrite)
-        self.out, self.path = out, out.with_name(out.name + ".partial")
+        self.out, self.path = out, partial_path(out)
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.path / LOCK_FILE, timeout=0)
         try:
             self._lock.acquire()
         except Timeout as error:
-            raise ValueError(f"another run is writing to {out} (it holds {self.path}); let it end") from error
+            raise ValueError(f"another run is writing to {out} (it holds {self.path}); wait for it to end") from error
         try:
             self._begin(_hashes(options), overwrite=overwrite)
         except BaseException:
@@ -48,7 +48,7 @@ class StagingFolder:
         self.source_work.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def publish(self) -> None:
-        """Gives the folder its name, once PREPARATION_FILE in it says that it is whole."""
+        """Rename the folder to `out`. PREPARATION_FILE must be in it: it marks the data set as complete."""
         for name in (JOURNAL_FILE, RUN_FILE):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / WORK_FOLDER, ignore_errors=True)
@@ -61,13 +61,12 @@ class StagingFolder:
         shutil.rmtree(self.path)
 
     def release(self) -> None:
-        """Lets other runs in."""
         self._lock.release()
 
     def _begin(self, hashes: dict[str, str], *, overwrite: bool) -> None:
         if (self.path / PREPARATION_FILE).exists():  # a run was killed just before its last step
             self.publish()
-            raise ValueError(f"an earlier run was all but done: {self.out} is complete now")
+            raise ValueError(f"an earlier run was killed at its last step; {self.out} is complete now")
         run_file = self.path / RUN_FILE
         if run_file.exists():
             earlier = json.loads(run_file.read_text(encoding="utf-8"))
@@ -76,8 +75,8 @@ class StagingFolder:
             if not overwrite:
                 other = sorted(name for name in earlier | hashes if earlier.get(name) != hashes.get(name))
                 raise ValueError(
-                    f"{self.path} holds an unfinished run with other options ({', '.join(other)}): give the same to "
-                    "go on with it, or add --overwrite to begin anew"
+                    f"{self.path} holds an unfinished run with other options ({', '.join(other)}): use the same "
+                    "options to resume it, or add --overwrite to start again"
                 )
         for path in self.path.iterdir():
             if path.is_dir():
@@ -88,7 +87,7 @@ class StagingFolder:
 
 
 def check_out(out: Path, *, overwrite: bool) -> None:
-    """Raises ValueError when `out` may not be written to."""
+    """Raises ValueError if `out` must not be written to."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; name a folder")
     if out.is_dir() and any(out.iterdir()):
@@ -96,8 +95,8 @@ def check_out(out: Path, *, overwrite: bool) -> None:
             raise ValueError(f"--out {out} exists and is not empty; name another folder, or add --overwrite")
         if not (out / PREPARATION_FILE).is_file():
             raise ValueError(
-                f"--out {out} holds something else than a prepared data set (no {PREPARATION_FILE}), "
-                "which --overwrite will not delete; name another folder"
+                f"--out {out} is not a prepared data set (no {PREPARATION_FILE}), so --overwrite will not delete it; "
+                "name another folder"
             )
 
 

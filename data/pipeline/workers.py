@@ -1,7 +1,7 @@
-"""Worker processes that do one thing to each of many: in order, a bounded number at a time.
+"""Apply a function to many items in worker processes, in order, with a bounded number of items in flight.
 
-Workers are started by a fork server (where there is none, spawned), never forked from a process with threads. One
-worker means no process at all. A worker that is killed, or dies of a file, costs nothing but the item that killed it.
+Workers are started by a fork server (or spawned where there is none), because forking a process with threads is not
+safe. With one worker no process is started. If a worker is killed or crashes, only the item that it crashes on is lost.
 """
 
 import multiprocessing
@@ -24,11 +24,11 @@ Item, Outcome = TypeVar("Item"), TypeVar("Outcome")
 
 IN_FLIGHT_PER_WORKER = 4
 MAX_LOST = 20
-"""So many items in a row whose worker died mean that it is not the items."""
+"""If this many items in a row crash their worker, the items are not the cause."""
 
 
 def num_cores() -> int:
-    """Cores this process may use."""
+    """Number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -47,8 +47,8 @@ def map_in_order(
     num_workers: int,
     if_lost: Callable[[Item], Outcome],
 ) -> Iterator[tuple[Item, Outcome]]:
-    """Each item with what the function makes of it. `if_lost` says what becomes of an item at which a worker dies
-    although it is alone.
+    """Each item with the result of the function. `if_lost` gives the result for an item that crashes its worker even
+    when it is processed alone.
 
     Raises:
         RuntimeError: MAX_LOST items in a row were lost.
@@ -89,52 +89,39 @@ def _and_end(items: Iterable[Item]) -> Iterator[Item | object]:
 
 
 class _Pool:
-    """A process pool that is replaced when one of its workers dies."""
+    """A process pool that is replaced if one of its workers dies."""
 
     def __init__(self, function: Callable[[Item], Outcome], num_workers: int):
         self._function, self._num_workers = function, num_workers
-        self._executor = self._started(num_workers)
+        self._executor = _start(num_workers)
 
     def submit(self, item: Item) -> Future:
         try:
             return self._executor.submit(self._function, item)
         except BrokenProcessPool:
             self._executor.shutdown()
-            self._executor = self._started(self._num_workers)
+            self._executor = _start(self._num_workers)
             return self._executor.submit(self._function, item)
 
     def result(self, item: Item, future: Future) -> Outcome:
-        """Raises BrokenProcessPool when a worker dies of the item alone."""
+        """Raises BrokenProcessPool if a worker dies when it processes the item alone."""
         try:
             return future.result()
         except BrokenProcessPool:  # at this item, or at another one in flight
-            with self._started(1) as executor:
+            with _start(1) as executor:
                 return executor.submit(self._function, item).result()
 
     def close(self) -> None:
         self._executor.shutdown(cancel_futures=True)
 
-    @staticmethod
-    def _started(num_workers: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(num_workers, mp_context=_context(), initializer=_begin_worker)
 
-
-def _build_row(raw_study: RawStudy | Rejection, *, options: BuildOptions) -> PreparedRow | Rejection:
-    return raw_study if isinstance(raw_study, Rejection) else build_row(raw_study, options)
-
-
-def _lost_study(raw_study: RawStudy | Rejection) -> Rejection:
-    reason = "the process that read it was killed, or ran out of memory, also when it read nothing else"
-    return Rejection(study_id=raw_study.study_id, split=raw_study.split, reason=reason, files=raw_study.files)
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    # Imported once in the server instead of in every worker.
-    context.set_forkserver_preload(["data.pipeline.row", "data.images.dicom", "data.synthetic.source"])
-    return context
+def _start(num_workers: int) -> ProcessPoolExecutor:
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        # Imported once in the server instead of in every worker.
+        context.set_forkserver_preload(["data.pipeline.row", "data.images.dicom", "data.synthetic.source"])
+    return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_worker)
 
 
 def _begin_worker() -> None:
@@ -143,6 +130,15 @@ def _begin_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """Workers of a pool would wait for ever for work from a process that was killed."""
+    """End this worker if its parent process was killed; it would wait for work forever."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
+
+
+def _build_row(raw_study: RawStudy | Rejection, *, options: BuildOptions) -> PreparedRow | Rejection:
+    return raw_study if isinstance(raw_study, Rejection) else build_row(raw_study, options)
+
+
+def _lost_study(raw_study: RawStudy | Rejection) -> Rejection:
+    reason = "the process that read it was killed or ran out of memory, also when it read this study alone"
+    return Rejection(study_id=raw_study.study_id, split=raw_study.split, reason=reason, files=raw_study.files)

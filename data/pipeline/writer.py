@@ -1,18 +1,16 @@
-"""Writes what became of each study to a new data set folder; it appears whole or not at all, and a kill costs little.
+"""Write the outcome of each study to a new data set folder. The folder appears complete or not at all. It contains:
 
-- `dataset_dict.json` and a folder a split, as `datasets` saves them (`data.study.load_studies` reads them);
-- `rejected.jsonl`: study_id, split, reason and files of every study that was not kept, one a line; and of images left
-  out of a study that was kept, told apart by `"rejected": "image"` where studies have `"study"`;
-- `warnings.jsonl`: what to know about a kept study: study_id, split, warning and the number of the view, from 1;
+- `dataset_dict.json` and one folder per split, as `datasets` saves them (`data.study.load_studies` reads them);
+- `rejected.jsonl`: study_id, split, reason and files of each study that was not kept (`"rejected": "study"`), and of
+  each image that was left out of a kept study (`"rejected": "image"`);
+- `warnings.jsonl`: study_id, split, warning and number of the view (from 1) for what to check in kept studies;
 - `preparation.json`: options, counts and versions.
 
-All is made in OUT.partial, whose journal lets the next run go on where one was broken off; the result is the same to
-the byte.
-
-Counts of a preparation: what was kept and rejected in each split, and what was changed in texts.
+Everything is written in OUT.partial. If a run is interrupted, the next run with the same options resumes it, and the
+result is the same to the byte.
 """
 
-import hashlib
+import errno
 import json
 import platform
 import shutil
@@ -24,63 +22,63 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from data.pipeline.raw_study import RawStudy, Rejection
+from data.pipeline.raw_study import RawStudy, Rejection, source_digest
 from data.pipeline.row import PreparedRow
-from data.pipeline.shards import Journal, append_rows, write_frame
+from data.pipeline.shards import Journal, append_rows, write_metadata
 from data.pipeline.staging import StagingFolder
 from data.study import PREPARATION_FILE, REJECTED_FILE, SPLITS, check_disjoint
+from vlm.schema.atomic import write_atomically
 from vlm.schema.findings import FINDINGS, POSITIVE, UNLABELED
+
+WARNINGS_FILE = "warnings.jsonl"
+COMMIT_STUDIES, COMMIT_BYTES = 64, 32 * 2**20
+"""Rows are committed after this many studies or image bytes; a kill loses at most these."""
+SHOWN_REJECTIONS = 3
+VERSIONED = ("datasets", "numpy", "opencv-python-headless", "pillow", "pydicom")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(kw_only=True, slots=True)
 class SplitStats:
-    """What one split holds."""
+    """Counts of one split."""
 
     kept: int = 0
     rejected: int = 0
     images: int = 0
     rejected_images: int = 0
-    """Images left out of studies that were kept."""
+    """Images that were left out of kept studies."""
     warnings: int = 0
     reports: int = 0
-    labelled: int = 0
-    """Studies with at least one finding that somebody looked for."""
+    labeled: int = 0
+    """Studies with at least one labeled finding."""
     positives: Counter = field(default_factory=Counter)
-    """Studies in which each finding is positive."""
+    """Number of studies in which each finding is positive."""
 
-    def add(self, built: PreparedRow) -> None:
+    def add(self, prepared: PreparedRow) -> None:
         self.kept += 1
-        self.images += len(built.row["images"])
-        self.rejected_images += len(built.rejected_images)
-        self.warnings += len(built.warnings)
-        self.reports += bool(built.row["findings"].strip() or built.row["impression"].strip())
-        self.labelled += any(code != UNLABELED for code in built.row["labels"])
-        codes = zip(FINDINGS, built.row["labels"], strict=True)
+        self.images += len(prepared.row["images"])
+        self.rejected_images += len(prepared.rejected_images)
+        self.warnings += len(prepared.warnings)
+        self.reports += bool(prepared.row["findings"].strip() or prepared.row["impression"].strip())
+        self.labeled += any(code != UNLABELED for code in prepared.row["labels"])
+        codes = zip(FINDINGS, prepared.row["labels"], strict=True)
         self.positives.update(finding for finding, code in codes if code == POSITIVE)
 
 
 class Stats:
-    """The counts of all splits; `rejected` also counts what never had a split."""
+    """Counts of the whole data set. `rejected` also counts studies without a split."""
 
     def __init__(self):
         self.splits = {split: SplitStats() for split in SPLITS}
         self.rejected = 0
         self.text_changes: Counter = Counter()
-        """How often each kind of change was made to a text."""
+        """Number of changes to texts, by kind."""
         self.sources: Counter = Counter()
-        """Kept studies by (source, licence)."""
+        """Number of kept studies, by (source, license)."""
 
-    @property
-    def kept(self) -> int:
-        return self._total("kept")
-
-    @property
-    def rejected_images(self) -> int:
-        return self._total("rejected_images")
-
-    @property
-    def warnings(self) -> int:
-        return self._total("warnings")
+    def total(self, name: str) -> int:
+        """The sum of a count over the splits."""
+        return sum(getattr(counts, name) for counts in self.splits.values())
 
     def add(self, split: str, outcome: PreparedRow | Rejection) -> None:
         if isinstance(outcome, Rejection):
@@ -93,22 +91,21 @@ class Stats:
             self.sources[outcome.row["source"], outcome.row["license"]] += 1
 
     def as_json(self) -> dict[str, Any]:
-        splits = {
-            split: asdict(counts) | {"positives": {finding: counts.positives[finding] for finding in FINDINGS}}
-            for split, counts in self.splits.items()
-        }
-        totals = {name: getattr(self, name) for name in ("kept", "rejected", "rejected_images", "warnings")}
-        changes = dict(sorted(self.text_changes.items()))
-        sources = [
-            {"source": source, "license": license_name, "kept": count}
-            for (source, license_name), count in sorted(self.sources.items())
-        ]
         return {
-            "given": self.kept + self.rejected,
-            **totals,
-            "text_changes": changes,
-            "sources": sources,
-            "splits": splits,
+            "given": self.total("kept") + self.rejected,
+            "kept": self.total("kept"),
+            "rejected": self.rejected,
+            "rejected_images": self.total("rejected_images"),
+            "warnings": self.total("warnings"),
+            "text_changes": dict(sorted(self.text_changes.items())),
+            "sources": [
+                {"source": source, "license": license_name, "kept": count}
+                for (source, license_name), count in sorted(self.sources.items())
+            ],
+            "splits": {
+                split: asdict(counts) | {"positives": {finding: counts.positives[finding] for finding in FINDINGS}}
+                for split, counts in self.splits.items()
+            },
         }
 
     @classmethod
@@ -121,26 +118,16 @@ class Stats:
             stats.splits[split] = SplitStats(**counts | {"positives": Counter(counts["positives"])})
         return stats
 
-    def _total(self, name: str) -> int:
-        return sum(getattr(counts, name) for counts in self.splits.values())
-
-
-WARNINGS_FILE = "warnings.jsonl"
-COMMIT_STUDIES, COMMIT_BYTES = 64, 32 * 2**20
-"""So many studies, or so much of their images, are held in memory, and are lost by a kill."""
-SHOWN_REJECTIONS = 3
-VERSIONED = ("datasets", "numpy", "opencv-python-headless", "pillow", "pydicom")
-
 
 class DatasetWriter:
-    """Collects the outcome of one run, or of one that was broken off: `num_done` studies are done already. Use as a
-    context manager: leaving it without `finish` keeps what was committed in OUT.partial.
+    """Collects the outcomes of a run, new or resumed: the first `num_done` studies were done by earlier runs. Use it as
+    a context manager. If the block ends without `finish`, OUT.partial keeps what was committed.
 
-    `options` are those that decide what comes out; `saved_options` is what the data set tells of them, by default all.
-    `work` is the source's.
+    `options` are the options that determine the result; `saved_options` are saved with the data set (default: the
+    same). `work` is a folder for the source.
 
     Raises:
-        ValueError: as `StagingFolder`.
+        ValueError: as `StagingFolder`; or, at the end of the block, the disk is full.
     """
 
     def __init__(
@@ -152,12 +139,15 @@ class DatasetWriter:
         overwrite: bool = False,
     ):
         self.out = out
-        self._saved_options, self._versions = saved_options if saved_options is not None else options, _versions()
+        self._saved_options = saved_options if saved_options is not None else options
+        self._versions = {"python": platform.python_version()} | {package: version(package) for package in VERSIONED}
         self._folder = StagingFolder(out, options=options | {"versions": self._versions}, overwrite=overwrite)
         self.work = self._folder.source_work
         self._journal = Journal(self._folder.path)
         state = self._journal.state or {"num_done": 0, "digest": "", "stats": Stats().as_json()}
         self.num_done, self._digest, self.stats = state["num_done"], state["digest"], Stats.from_json(state["stats"])
+        self.num_studies = 0
+        """Number of studies that the source provides."""
         self.first_rejections: list[Rejection] = []
         self._rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
         self._entries: dict[str, list[dict[str, Any]]] = {REJECTED_FILE: [], WARNINGS_FILE: []}
@@ -167,32 +157,39 @@ class DatasetWriter:
     def __enter__(self):
         return self
 
-    def __exit__(self, *exception):
-        if self._folder.path.exists() and not self._journal.state:
-            self._folder.discard()
-        self._folder.release()
+    def __exit__(self, kind, error, traceback):
+        try:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise ValueError(self._disk_full_message()) from error
+        finally:
+            if self._folder.path.exists() and not self._journal.state:
+                self._folder.discard()
+            self._folder.release()
 
-    def remaining(self, raw_studies: Iterable[RawStudy | Rejection]) -> Iterator[RawStudy | Rejection]:
+    def remaining(
+        self, raw_studies: Iterable[RawStudy | Rejection], *, num_studies: int
+    ) -> Iterator[RawStudy | Rejection]:
         """The raw studies that no earlier run has done.
 
         Raises:
-            ValueError: those that it has done are no longer the same.
+            ValueError: the source no longer provides the same studies, texts, labels or image files.
         """
+        self.num_studies = num_studies
         raw_studies, digest = iter(raw_studies), ""
         for raw_study in islice(raw_studies, self.num_done):
             self._note_subject(raw_study)
-            digest = _chained(digest, raw_study)
+            digest = source_digest(digest, raw_study)
         if digest != self._digest:
             raise ValueError(
-                f"what the source gives has changed since {self._folder.path} was begun; delete that folder, and begin "
-                "anew"
+                f"the source has changed since {self._folder.path} was started (its studies, texts, labels or image "
+                "files); delete that folder, and start again"
             )
         for raw_study in raw_studies:
             self._note_subject(raw_study)
             yield raw_study
 
     def add(self, raw_study: RawStudy | Rejection, outcome: PreparedRow | Rejection) -> None:
-        """A raw study and what became of it; in the order of the raw studies."""
+        """Add a raw study and its outcome, in the order of the source."""
         self.stats.add(raw_study.split, outcome)
         if isinstance(outcome, Rejection):
             self._entries[REJECTED_FILE].append(_rejection_entry("study", outcome))
@@ -204,26 +201,21 @@ class DatasetWriter:
             self._entries[REJECTED_FILE] += [
                 _rejection_entry("image", rejection) for rejection in outcome.rejected_images
             ]
+            ids = {"study_id": raw_study.study_id, "split": raw_study.split}
             self._entries[WARNINGS_FILE] += [
-                {
-                    "study_id": raw_study.study_id,
-                    "split": raw_study.split,
-                    "warning": warning.text,
-                    "view": warning.view,
-                }
-                for warning in outcome.warnings
+                ids | {"warning": warning.text, "view": warning.view} for warning in outcome.warnings
             ]
-        self._digest = _chained(self._digest, raw_study)
+        self._digest = source_digest(self._digest, raw_study)
         self.num_done += 1
         self._num_pending += 1
         if self._num_pending >= COMMIT_STUDIES or self._pending_bytes >= COMMIT_BYTES:
             self._commit()
 
     def finish(self) -> None:
-        """Save what was kept and give the folder its name.
+        """Save everything and rename the folder to `out`.
 
         Raises:
-            ValueError: nothing was kept, or a subject is in two splits; then the folder is removed.
+            ValueError: no study was kept, or a subject is in two splits; then the folder is deleted.
         """
         self._commit()
         try:
@@ -231,32 +223,30 @@ class DatasetWriter:
         except ValueError:
             self._folder.discard()
             raise
-        write_frame(self._journal, self._folder.work, fingerprint=self._digest)
+        write_metadata(self._journal, self._folder.work)
         preparation = {"options": self._saved_options, "counts": self.stats.as_json(), "versions": self._versions}
-        written = self._folder.work / PREPARATION_FILE
-        written.write_text(json.dumps(preparation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        written.replace(self._folder.path / PREPARATION_FILE)
+        content = json.dumps(preparation, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(self._folder.path / PREPARATION_FILE, content)
         self._folder.publish()
 
-    def room_wanted(self, num_given: int) -> str:
-        """What to tell when the disk is full."""
+    def _check(self) -> None:
+        if not self.stats.total("kept"):
+            reasons = "; ".join(rejection.reason for rejection in self.first_rejections)
+            raise ValueError(
+                f"all {self.num_done} studies were rejected, so nothing was written to {self.out}; the first reasons "
+                f"are: {reasons}"
+            )
+        check_disjoint(self._subjects)
+
+    def _disk_full_message(self) -> str:
         used, free = sum(self._journal.lengths.values()), shutil.disk_usage(self._folder.path).free
         more = ""
         if used and self.num_done:
-            more = f", about {_size(used * (num_given - self.num_done) / self.num_done)} more are needed"
+            more = f", about {_size(used * (self.num_studies - self.num_done) / self.num_done)} more are needed"
         return (
-            f"there is no room left in {self.out.parent}: {_size(used)} are written{more}, and {_size(free)} are free. "
-            "Nothing is lost: make room and give the same command again; it goes on where it stopped"
+            f"the disk of {self.out.parent} is full: {_size(used)} are written{more}, {_size(free)} are free. Nothing "
+            "is lost: free some space and run the same command again; it resumes where it stopped"
         )
-
-    def _check(self) -> None:
-        if not self.stats.kept:
-            reasons = "; ".join(rejection.reason for rejection in self.first_rejections)
-            raise ValueError(
-                f"no study was kept of {self.num_done}, so nothing was written to {self.out}; the first were rejected "
-                f"because: {reasons}"
-            )
-        check_disjoint(self._subjects)
 
     def _note_subject(self, raw_study: RawStudy | Rejection) -> None:
         if not isinstance(raw_study, Rejection):
@@ -267,7 +257,7 @@ class DatasetWriter:
             append_rows(self._journal, split, rows)
         for name, entries in self._entries.items():
             lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-            self._journal.append(name, lines.encode(errors="backslashreplace"))  # as JSON writes half a character
+            self._journal.append(name, lines.encode(errors="backslashreplace"))  # JSON escapes lone surrogates alike
         self._journal.commit({"num_done": self.num_done, "digest": self._digest, "stats": self.stats.as_json()})
         for pending in (*self._rows.values(), *self._entries.values()):
             pending.clear()
@@ -284,16 +274,5 @@ def _rejection_entry(what: str, rejection: Rejection) -> dict[str, Any]:
     }
 
 
-def _chained(digest: str, raw_study: RawStudy | Rejection) -> str:
-    """A digest of all raw studies so far and this one."""
-    subject_id = "" if isinstance(raw_study, Rejection) else raw_study.subject_id
-    told = json.dumps([digest, raw_study.study_id, subject_id, raw_study.split, *raw_study.files])
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
-
-
 def _size(num_bytes: float) -> str:
     return f"{num_bytes / 2**30:.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.1f} MiB"
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {package: version(package) for package in VERSIONED}

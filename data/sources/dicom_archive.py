@@ -66,6 +66,10 @@ class RawDicomStudy:
     def files(self) -> tuple[str, ...]:
         return tuple(file.label for file in self.dicom_files)
 
+    @property
+    def images(self) -> tuple[Path, ...]:
+        return tuple(file.path for file in self.dicom_files)
+
     def study(self, options: ImageOptions) -> FileStudy:
         views: list[View] = []
         rejected: list[Rejection] = []
@@ -90,6 +94,7 @@ class RawDicomStudy:
             indication=self.indication,
             findings=self.findings,
             impression=self.impression,
+            label_source="report",
             source=self.source,
             license=self.license,
             views=tuple(views),

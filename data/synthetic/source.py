@@ -44,6 +44,7 @@ def make_study(seed: int, index: int, size: int = 224, *, report_style: int = 0)
         findings=written.findings,
         impression=written.impression,
         labels=written.labels,
+        label_source="source",
         boxes=boxes,
         source="synthetic",
         license="Apache-2.0",
@@ -73,6 +74,7 @@ class RawSyntheticStudy:
     size: int
     report_style: int
     files: tuple[str, ...] = ()
+    images: tuple[()] = ()
 
     def study(self, options: ImageOptions) -> Study:
         return make_study(self.seed, self.index, self.size, report_style=self.report_style)

@@ -1,4 +1,4 @@
-"""Joined data sets: every row as it was, no study twice, no patient in two splits, nothing written when they clash."""
+"""Joined data sets have unchanged rows, no study twice and no patient in two splits."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def join(*arguments):
     main([str(argument) for argument in arguments])
 
 
-def test_every_row_of_each_part_is_there_to_the_byte(small_dataset, other, tmp_path, capsys):
+def test_rows_are_copied_unchanged(small_dataset, other, tmp_path, capsys):
     join("--datasets", small_dataset, other, "--out", tmp_path / "out")
     joined, parts = load_studies(tmp_path / "out"), [load_studies(folder) for folder in (small_dataset, other)]
     for split in ("train", "validation", "test"):
@@ -47,20 +47,46 @@ def test_every_row_of_each_part_is_there_to_the_byte(small_dataset, other, tmp_p
     assert "given 56 = kept 56 + rejected 0" in " ".join(capsys.readouterr().out.split())
 
 
-def test_the_parts_are_named_with_their_own_preparation(small_dataset, other, tmp_path):
+def test_the_preparation_of_each_part_is_saved(small_dataset, other, tmp_path):
     own = {"options": {"image_options": {"preprocessing": {"clahe": True}}}, "counts": 3}
     copy = shutil.copytree(small_dataset, tmp_path / "copy")
     for folder in (copy, other):
         (folder / "preparation.json").write_text(json.dumps(own))
     join("--datasets", copy, other, "--out", tmp_path / "out")
-    told = json.loads((tmp_path / "out/preparation.json").read_text())
-    assert [part["dataset"] for part in told["options"]["source"]["parts"]] == [str(copy), str(other)]
-    assert [part["preparation"] for part in told["options"]["source"]["parts"]] == [own, own]
-    assert told["counts"]["splits"]["train"]["kept"] == 32
+    saved = json.loads((tmp_path / "out/preparation.json").read_text())
+    assert [part["dataset"] for part in saved["options"]["source"]["parts"]] == [str(copy), str(other)]
+    assert [part["preparation"] for part in saved["options"]["source"]["parts"]] == [own, own]
+    assert saved["counts"]["splits"]["train"]["kept"] == 32
     assert saved_preprocessing(tmp_path / "out").clahe
 
 
-def test_some_of_a_train_split_are_some_of_more(small_dataset, other, tmp_path):
+def test_parts_with_and_without_label_source_are_joined(small_dataset, other, tmp_path):
+    splits = {split: rows.remove_columns("label_source") for split, rows in load_studies(other).items()}
+    datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "older"))
+    for name, parts in {
+        "new_first": (small_dataset, tmp_path / "older"),
+        "old_first": (tmp_path / "older", small_dataset),
+    }.items():
+        join("--datasets", *parts, "--out", tmp_path / name)
+        rows = load_studies(tmp_path / name)["test"]
+        joined = dict(zip(rows["study_id"], rows["label_source"], strict=True))
+        assert {joined[study_id] for study_id in splits["test"]["study_id"]} == {""}
+        assert {joined[study_id] for study_id in load_studies(small_dataset)["test"]["study_id"]} == {"source"}
+
+
+def test_a_join_is_not_resumed_after_a_part_changed(small_dataset, small_studies, other, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "COMMIT_STUDIES", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.DatasetWriter, "finish", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            join("--datasets", small_dataset, other, "--out", tmp_path / "out")
+    shutil.rmtree(other)
+    renamed(small_studies, other, "other-", change=lambda row: row | {"findings": "Changed."})
+    with pytest.raises(ValueError, match=r"the source has changed since .*out\.partial was started"):
+        join("--datasets", small_dataset, other, "--out", tmp_path / "out")
+
+
+def test_a_smaller_sample_of_a_train_split_is_part_of_a_larger_one(small_dataset, other, tmp_path):
     for number in (4, 9):
         join("--datasets", small_dataset, other, "--take-train", number, "all", "--out", tmp_path / f"out{number}")
     few, more = (load_studies(tmp_path / f"out{number}") for number in (4, 9))
@@ -68,7 +94,7 @@ def test_some_of_a_train_split_are_some_of_more(small_dataset, other, tmp_path):
     assert set(few["train"]["study_id"]) < set(more["train"]["study_id"])
 
 
-def test_a_study_id_of_two_parts_is_rejected_and_nothing_is_written(small_dataset, tmp_path):
+def test_a_study_id_in_two_parts_is_rejected_and_nothing_is_written(small_dataset, tmp_path):
     copy = shutil.copytree(small_dataset, tmp_path / "copy")
     with pytest.raises(ValueError, match=r"study id synthetic-0-0000\d\d is in .*small and again in .*copy; if it is"):
         join("--datasets", small_dataset, copy, "--out", tmp_path / "out")
@@ -83,21 +109,21 @@ def test_a_patient_in_two_splits_across_parts_is_rejected(small_dataset, small_s
         join("--datasets", small_dataset, tmp_path / "train_only", "--out", tmp_path / "out")
 
 
-def test_a_patient_in_one_split_of_both_parts_is_kept_and_told(small_dataset, small_studies, tmp_path, capsys):
+def test_a_patient_in_the_same_split_of_both_parts_is_kept_and_reported(small_dataset, small_studies, tmp_path, capsys):
     other = tmp_path / "other"
     small_studies.map(lambda row: {"study_id": "x" + row["study_id"]}, features=FEATURES).save_to_disk(str(other))
     join("--datasets", small_dataset, other, "--out", tmp_path / "out")
     num_patients = len({name for split in small_studies.values() for name in split["subject_id"]})
-    assert f"{num_patients} patients are in more than one of them" in " ".join(capsys.readouterr().out.split())
+    assert f"{num_patients} patient ids are in more than one data set" in " ".join(capsys.readouterr().out.split())
 
 
-def test_parts_of_unlike_preprocessing_are_rejected(small_dataset, other, tmp_path):
+def test_parts_with_different_preprocessing_are_rejected(small_dataset, other, tmp_path):
     (other / "preparation.json").write_text('{"options": {"image_options": {"preprocessing": {"clahe": true}}}}')
-    with pytest.raises(ValueError, match=r"other went through another preprocessing .*clahe=True.* than .*small"):
+    with pytest.raises(ValueError, match=r"other was prepared with another preprocessing .*clahe=True.* than .*small"):
         join("--datasets", small_dataset, other, "--out", tmp_path / "out")
 
 
-def test_a_killed_join_goes_on_and_ends_with_the_same_bytes(small_dataset, other, tmp_path, monkeypatch):
+def test_a_killed_join_resumes_and_writes_the_same_bytes(small_dataset, other, tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "COMMIT_STUDIES", 4)
     arguments = ("--datasets", small_dataset, other, "--out")
     join(*arguments, tmp_path / "whole")
@@ -129,12 +155,12 @@ def test_a_killed_join_goes_on_and_ends_with_the_same_bytes(small_dataset, other
         ({"take_train": (-1, "all")}, "--take-train is -1; give 0 or more"),
     ],
 )
-def test_options_that_make_no_sense_are_rejected_in_words(options, message):
+def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         JoinOptions(**({"datasets": (Path("a"), Path("b")), "out": Path("c")} | options))
 
 
-def test_what_is_not_there_is_rejected_in_words(small_dataset, other, tmp_path):
+def test_missing_studies_and_data_sets_are_reported(small_dataset, other, tmp_path):
     with pytest.raises(ValueError, match=r"--take-train 99: the train split of .*small has only 16"):
         join("--datasets", small_dataset, other, "--take-train", 99, "all", "--out", tmp_path / "out")
     with pytest.raises(ValueError, match="is not a prepared data set"):

@@ -87,6 +87,7 @@ def test_synthetic_studies_are_read_back_as_they_were_made(tmp_path, capsys):
         assert {image.mode for image in row["images"]} == {"L"}
         for name in ("subject_id", "indication", "findings", "impression", "source", "license"):
             assert row[name] == getattr(study, name)
+        assert row["label_source"] == "source"
         assert tuple(row["labels"]) == study.labels and tuple(row["view_positions"]) == study.view_positions
         assert [(box["finding"], box["view"]) for box in row["boxes"]] == [(b.finding, b.view) for b in study.boxes]
         assert np.allclose([box["box"] for box in row["boxes"]], [box.box for box in study.boxes], atol=1e-6)
@@ -123,7 +124,7 @@ def test_a_table_becomes_a_data_set_with_labels_from_its_reports(tmp_path):
     assert np.array_equal(np.asarray(row["images"][1]), 255 - IMAGE)
     assert row["view_positions"] == ["UNKNOWN", "AP"]
     assert (row["indication"], row["impression"]) == ("Cough.", "No pneumothorax.")
-    assert tuple(row["labels"]) == label_report(text)
+    assert tuple(row["labels"]) == label_report(text) and row["label_source"] == "report"
     assert all(b"Jane" not in path.read_bytes() for path in out.rglob("*") if path.is_file())
 
 
@@ -168,7 +169,7 @@ def test_every_study_given_is_kept_or_rejected_with_its_reason(tmp_path, capsys)
         "absolute": f"image path {tmp_path / 'outside.png'} leaves the image folder",
         "link": "image path link.png leaves the image folder",
         "silent": "has neither a report nor labels",
-        "good.png": "study id good.png occurs before; each study needs an id of its own",
+        "good.png": "study id good.png occurs before; each study needs its own id",
     }.items():
         assert words in reasons[study]
 
@@ -193,7 +194,7 @@ def test_dicom_of_a_table_is_rejected_unless_it_is_a_radiograph_of_a_chest(tmp_p
 def test_an_absolute_path_inside_the_image_folder_is_allowed(tmp_path):
     save_image(tmp_path / "a.png")
     assert path_below(tmp_path, str(tmp_path / "a.png")) == (tmp_path / "a.png").resolve()
-    with pytest.raises(ValueError, match=r"image path 'a\\x00b' is no path"):
+    with pytest.raises(ValueError, match=r"image path 'a\\x00b' is not a valid path"):
         path_below(tmp_path, "a\0b")
 
 
@@ -211,7 +212,7 @@ def test_a_patient_in_two_splits_never_reaches_training(tmp_path):
         "test": ["b.png"],
     }
     (reason,) = rejected(tmp_path / "out").values()
-    assert reason.startswith("patient p1 is also in the split test, and a patient may be in one only; this study of t")
+    assert reason.startswith("patient p1 is also in the split test, and a patient may be in one split only; this st")
 
 
 def test_preprocessing_is_applied_and_saved_with_the_data_set(tmp_path):
@@ -251,7 +252,7 @@ def test_a_folder_in_use_is_rejected_unless_it_may_be_overwritten(tmp_path):
     assert preparation(out)["options"]["seed"] == 7
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "mine.txt").touch()
-    with pytest.raises(ValueError, match=r"letters holds something else than a prepared data set .* will not delete"):
+    with pytest.raises(ValueError, match=r"letters is not a prepared data set .* will not delete"):
         prepare(table, tmp_path / "letters", "--overwrite")
     with pytest.raises(ValueError, match=r"mine\.txt is a file; name a folder"):
         prepare(table, tmp_path / "letters" / "mine.txt")
@@ -260,7 +261,7 @@ def test_a_folder_in_use_is_rejected_unless_it_may_be_overwritten(tmp_path):
 def test_when_nothing_is_kept_nothing_is_written_and_the_reasons_are_told(tmp_path):
     table = save_table(tmp_path, [{"image": "absent.png"}, {"image": ""}])
     with pytest.raises(
-        ValueError, match=r"no study was kept of 2, .*absent\.png: does not exist; row 2 names no image"
+        ValueError, match=r"all 2 studies were rejected, .*absent\.png: does not exist; row 2 names no image"
     ):
         prepare(table, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["studies.jsonl"]
@@ -288,7 +289,7 @@ def test_the_writer_rejects_a_subject_in_two_splits(tmp_path):
         pytest.raises(ValueError, match="subject p is in two splits, train and test"),
         DatasetWriter(tmp_path / "o", options={}) as writer,
     ):
-        for each in writer.remaining(raw_studies):
+        for each in writer.remaining(raw_studies, num_studies=2):
             writer.add(each, build_row(each, BuildOptions()))
         writer.finish()
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
@@ -303,6 +304,7 @@ class FaultyRawStudy:
     subject_id: str = "p"
     split: str = "train"
     files: tuple[str, ...] = ()
+    images: tuple[()] = ()
 
     def study(self, options: ImageOptions) -> Study:
         raise KeyError(self.fault)
@@ -323,7 +325,7 @@ def test_an_unforeseen_error_names_the_study(num_workers):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--max-side", "5000"], "--max-side is 5000; it must lie between 32 and 1024"),
+        (["--max-side", "5000"], "--max-side is 5000; it must be between 32 and 1024"),
         (["--num-workers", "0"], "--num-workers is 0; give 1 or more"),
         (["--num-studies", "0"], "--num-studies is 0; ask for 1 or more"),
         (["--size", "7"], "--size is 7; it must lie between 64 and 1024"),
@@ -352,8 +354,8 @@ def test_stored_images_are_plain_png():
         assert np.array_equal(np.asarray(image), IMAGE)
 
 
-def test_a_raw_study_with_labels_keeps_them_whatever_the_report_says(tmp_path):
-    labels = (1,) + (-100,) * 13
+def test_labels_of_the_source_are_kept_and_others_are_read_from_the_report(tmp_path):
+    labels, unlabeled = (1,) + (-100,) * 13, (-100,) * 14
     raw_study = RawFileStudy(
         study_id="s",
         subject_id="p",
@@ -363,5 +365,12 @@ def test_a_raw_study_with_labels_keeps_them_whatever_the_report_says(tmp_path):
         findings="No enlarged cardiomediastinum.",
         labels=labels,
     )
-    assert build_row(raw_study, BuildOptions()).row["labels"] == labels
-    assert build_row(replace(raw_study, labels=None, findings=""), BuildOptions()).row["labels"] == (-100,) * 14
+
+    def labels_of(**changes):
+        row = build_row(replace(raw_study, **changes), BuildOptions()).row
+        return row["labels"], row["label_source"]
+
+    assert labels_of() == (labels, "source")
+    assert labels_of(labels=unlabeled) == (unlabeled, "none")
+    assert labels_of(labels=None) == (label_report("No enlarged cardiomediastinum."), "report")
+    assert labels_of(labels=None, findings="") == (unlabeled, "none")

@@ -1,9 +1,10 @@
-"""The columns of a data set on disk: what must be there, and what may be absent from an older one."""
+"""The columns of a data set on disk: which are required, and which an older data set may lack."""
 
 import datasets
 import pytest
+from PIL import Image
 
-from data.study import FEATURES, load_studies
+from data.study import FEATURES, Study, load_studies
 
 
 def without(folder, column, tmp_path):
@@ -17,10 +18,28 @@ def test_the_columns_are_the_documented_ones(small_studies):
     assert small_studies["train"][0]["mesh_terms"] == []
 
 
-def test_a_data_set_from_before_mesh_codes_still_loads(small_dataset, tmp_path):
-    assert "mesh_terms" not in load_studies(without(small_dataset, "mesh", tmp_path))["train"].column_names
+@pytest.mark.parametrize("column", ["mesh_terms", "label_source"])
+def test_a_data_set_from_before_a_later_column_still_loads(small_dataset, tmp_path, column):
+    assert column not in load_studies(without(small_dataset, column, tmp_path))["train"].column_names
 
 
-def test_a_data_set_without_a_column_that_is_needed_is_rejected_by_name(small_dataset, tmp_path):
+def test_a_data_set_with_the_old_column_name_loads(small_dataset, tmp_path):
+    splits = datasets.load_from_disk(str(small_dataset)).rename_column("mesh_terms", "mesh")
+    splits.save_to_disk(str(tmp_path / "older"))
+    assert load_studies(tmp_path / "older")["train"].column_names == list(FEATURES)
+
+
+def test_an_unknown_label_source_is_rejected():
+    with pytest.raises(ValueError, match="study s: label_source is 'guess'; it must be one of"):
+        Study(
+            study_id="s",
+            subject_id="p",
+            images=(Image.new("L", (8, 8)),),
+            view_positions=("PA",),
+            label_source="guess",
+        )
+
+
+def test_a_data_set_without_a_required_column_is_rejected(small_dataset, tmp_path):
     with pytest.raises(ValueError, match=r"older: split train lacks the columns labels; prepare it again"):
         load_studies(without(small_dataset, "labels", tmp_path))

@@ -21,7 +21,7 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from data.study import FEATURES, check_disjoint, load_studies, rejected_file, saved_preprocessing
+from data.study import FEATURES, check_disjoint, load_studies, rejected_file, shared_preprocessing
 from train.options import FinetuneOptions
 
 THUMBNAIL_SIDE = 32
@@ -83,7 +83,7 @@ def load_pretraining_studies(folders: Sequence[str]) -> PretrainingStudies:
                 raise ValueError(
                     f"--datasets {folder} has no studies in its {split} split; prepare it with some (--split-fractions)"
                 )
-    _check_preprocessing(folders)
+    shared_preprocessing(folders)
     _check_subjects(loaded)
     return PretrainingStudies(
         splits=datasets.DatasetDict(
@@ -96,16 +96,6 @@ def load_pretraining_studies(folders: Sequence[str]) -> PretrainingStudies:
         ),
         num_rejected=sum(_num_rejected(folder) for folder in folders),
     )
-
-
-def _check_preprocessing(folders: Sequence[str]) -> None:
-    first, *others = [(folder, saved_preprocessing(folder)) for folder in folders]
-    for folder, preprocessing in others:
-        if preprocessing != first[1]:
-            raise ValueError(
-                f"--datasets {folder} went through another preprocessing ({preprocessing}) than {first[0]} "
-                f"({first[1]}); prepare both with the same switches"
-            )
 
 
 def _check_subjects(loaded: dict[str, datasets.DatasetDict]) -> None:
@@ -183,12 +173,7 @@ def _extra_studies(options: FinetuneOptions, studies: datasets.DatasetDict) -> t
     extra = loaded.get("train", ())
     if not len(extra):
         raise ValueError(f"{name} has no studies in its train split; prepare it with --split-fractions 1 0 0")
-    own, other = (saved_preprocessing(folder) for folder in (options.dataset, options.extra_dataset))
-    if own != other:
-        raise ValueError(
-            f"{name} went through another preprocessing ({other}) than --dataset {options.dataset} ({own}); prepare "
-            "both with the same switches"
-        )
+    shared_preprocessing([options.dataset, options.extra_dataset])
     held_out = {split: rows for split, rows in studies.items() if split != "train"}
     try:
         subjects = {split: rows["subject_id"][:] for split, rows in held_out.items()}

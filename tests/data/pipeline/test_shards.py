@@ -1,4 +1,4 @@
-"""A folder filled piece by piece: what was committed survives, what was not never counts, damage is cut off."""
+"""The journal keeps what was committed, and cuts off what was not committed or is damaged."""
 
 import json
 
@@ -9,7 +9,7 @@ from data.pipeline.shards import JOURNAL_FILE, Journal
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two commits to two files, and something appended after them."""
+    """Two commits to two files, then uncommitted data."""
     journal = Journal(tmp_path)
     for number, (rows, lines) in enumerate([(b"aaaa", b"x"), (b"bb", b"")], start=1):
         journal.append("rows/0", rows)
@@ -25,14 +25,14 @@ def contents(folder):
     return {name: (folder / name).read_bytes() for name in ("rows/0", "lines")}
 
 
-def test_opening_again_cuts_back_to_the_last_commit(folder):
+def test_reopening_cuts_back_to_the_last_commit(folder):
     journal = Journal(folder)
     assert journal.state == {"num_done": 2}
     assert contents(folder) == {"rows/0": b"aaaabb", "lines": b"x"}
     assert journal.lengths == {"rows/0": 6, "lines": 1}
 
 
-def test_what_is_appended_later_follows_what_was_committed(folder):
+def test_appending_after_reopening_continues_from_the_last_commit(folder):
     journal = Journal(folder)
     journal.append("rows/0", b"cc")
     journal.append("rows/1", b"new")
@@ -53,7 +53,7 @@ def test_what_is_appended_later_follows_what_was_committed(folder):
         ("lines", None, None),
     ],
 )
-def test_a_damaged_piece_and_all_after_it_are_discarded(folder, name, damaged, num_done):
+def test_a_damaged_commit_and_all_later_ones_are_discarded(folder, name, damaged, num_done):
     (folder / name).unlink() if damaged is None else (folder / name).write_bytes(damaged)
     journal = Journal(folder)
     assert journal.state == (num_done and {"num_done": num_done})
@@ -65,10 +65,10 @@ def test_a_damaged_piece_and_all_after_it_are_discarded(folder, name, damaged, n
 
 
 @pytest.mark.parametrize("length", range(1, 40, 7))
-def test_a_line_of_the_journal_that_was_cut_off_does_not_count(folder, length):
+def test_an_incomplete_journal_line_is_discarded(folder, length):
     path = folder / JOURNAL_FILE
     first, second = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(first + second[:length])
     assert Journal(folder).state == {"num_done": 1}
     assert path.read_bytes() == first
-    assert json.loads(first)["gained"]["rows/0"][0] == 4
+    assert json.loads(first)["appended"]["rows/0"][0] == 4

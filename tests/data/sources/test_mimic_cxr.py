@@ -13,6 +13,7 @@ from PIL import Image
 from pydicom import uid
 
 from data.pipeline.raw_study import PlanContext, Rejection
+from data.pipeline.row import BuildOptions, build_row
 from data.prepare import main
 from data.sources.mimic_cxr import MimicSource
 from data.sources.mimic_cxr_tables import find_tables
@@ -200,6 +201,15 @@ def test_blank_labels_are_blank_and_missing_rows_are_not_labeled(root):
     assert kept["50771383"].labels == UNLABELED_STUDY
 
 
+def test_a_study_without_a_row_of_labels_gets_none_from_its_report(root):
+    write_table(root / "mimic-cxr-2.0.0-chexpert.csv", [labels_row(10000032, 50414267, Edema="1.0")])
+    kept, *_ = given(root)
+    labeled, unlabeled = (build_row(kept[study], BuildOptions()).row for study in ("50414267", "50771383"))
+    assert labeled["label_source"] == "source" and states(labeled["labels"])["Edema"] == POSITIVE
+    assert unlabeled["findings"] or unlabeled["impression"]
+    assert (unlabeled["labels"], unlabeled["label_source"]) == (UNLABELED_STUDY, "none")
+
+
 def test_studies_with_missing_images_are_rejected(root):
     for path in (root / study_folder(10000032, 50414267)).iterdir():
         path.unlink()
@@ -254,7 +264,7 @@ def test_patient_in_two_splits_stays_in_the_later_one(root):
     kept, rejected, _ = given(root)
     assert {study: raw_study.split for study, raw_study in kept.items()} == {"53189527": "test"}
     assert rejected["50414267"].startswith(
-        "patient 10000032 is also in the split test, and a patient may be in one only"
+        "patient 10000032 is also in the split test, and a patient may be in one split only"
     )
 
 

@@ -39,7 +39,7 @@ def test_data_sets_of_other_preprocessing_do_not_mix(small_dataset, tmp_path):
     switches = {"crop_border": False, "denoise": False, "normalize": "none", "clahe": True}
     preparation = {"options": {"image_options": {"preprocessing": switches}}}
     (tmp_path / "other" / "preparation.json").write_text(json.dumps(preparation))
-    with pytest.raises(ValueError, match=r"other went through another preprocessing .*same switches"):
+    with pytest.raises(ValueError, match=r"other was prepared with another preprocessing .*same options"):
         load_pretraining_studies([str(small_dataset), other])
 
 

@@ -139,8 +139,9 @@ def test_patient_in_two_splits_stays_in_the_later_one(tmp_path):
     given = raw_studies(csv_of(tmp_path, rows))
     assert [raw_study.split for raw_study in given if isinstance(raw_study, RawFileStudy)] == ["test", "train"]
     assert [raw_study.reason for raw_study in given if isinstance(raw_study, Rejection)] == [
-        "patient p1 is also in the split test, and a patient may be in one split only; this study of train is left out",
-        "patient p1 is also in the split test, and a patient may be in one split only; this study of validation is left out",
+        "patient p1 is also in the split test, and a patient may be in one split only; this study of "
+        f"{split} is left out"
+        for split in ("train", "validation")
     ]
 
 

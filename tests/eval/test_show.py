@@ -38,6 +38,7 @@ def make_row(study_id: str, labels: list[int], num_views: int = 1) -> dict:
         "impression": "",
         "labels": labels,
         "boxes": [{"finding": EFFUSION, "view": 0, "box": [0.5, 0.5, 1.0, 1.0]}],
+        "label_source": "source",
         "mesh_terms": [],
         "source": "",
         "license": "",

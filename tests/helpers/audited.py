@@ -38,6 +38,7 @@ def row(number: int, image: Image.Image | bytes, **changes: Any) -> dict[str, An
         "impression": "",
         "labels": list(UNLABELED_STUDY),
         "boxes": [],
+        "label_source": "source",
         "mesh_terms": [],
         "source": "made up",
         "license": "CC0",

@@ -25,6 +25,7 @@ def make_row(number: int, split: str) -> dict:
         "impression": "Seen on this study." if number % 4 == 0 else "",
         "labels": [int(index in findings) for index in range(13)] + [int(not findings)],
         "boxes": [],
+        "label_source": "source",
         "mesh_terms": [],
         "source": "test",
         "license": "",

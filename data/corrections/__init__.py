@@ -1,1 +1,1 @@
-"""Corrections that readers made on the web page: one record, and the store of all."""
+"""Corrections that readers made on the web page: the record of one, and the store of all."""

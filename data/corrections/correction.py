@@ -1,4 +1,4 @@
-"""A correction: what a model wrote of a study and what a reader made of it; and the hashes its images go by."""
+"""A correction: the report that a model wrote for a study and the version that a reader saved; hashes of images."""
 
 import hashlib
 from collections.abc import Iterable
@@ -15,10 +15,11 @@ _BESIDE_NO_FINDING = (FINDING_INDEX["No Finding"], FINDING_INDEX["Support Device
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Correction:
-    """Original and edit of one study. `original_` is what the model wrote, the texts without it what the reader left.
+    """Generated and corrected report of one study. The model wrote `original_findings` and `original_impression`, the
+    reader saved `findings` and `impression`.
 
     Raises:
-        ValueError: a reader's name that is too long or no line of text, or states that contradict each other.
+        ValueError: the name of the reader is not one short line of text, or the states contradict each other.
     """
 
     view_positions: tuple[str, ...]
@@ -30,48 +31,47 @@ class Correction:
     probabilities: tuple[float, ...]
     thresholds: tuple[float, ...]
     states: tuple[int, ...]
-    """CheXbert's code of each finding that the reader flipped or confirmed, UNLABELED where the reader said nothing."""
+    """CheXbert's code of each finding that the reader changed or confirmed; UNLABELED for the others."""
     preprocessing: Preprocessing
-    """What the images have been through."""
+    """How the images were preprocessed."""
     model_name: str
     model_hash: str
     reader: str = ""
-    """A name of the reader's choosing; may be empty."""
+    """Name that the reader chose; may be empty."""
     subject_id: str = ""
-    """Pseudonym of the patient, where one is known; studies that share it, or an image, stay in one split."""
+    """Pseudonym of the patient, if known; studies that share it, or an image, stay in the same split."""
 
     def __post_init__(self):
         for name in ("probabilities", "thresholds", "states"):
             if len(getattr(self, name)) != NUM_FINDINGS:
-                raise ValueError(
-                    f"{name} has {len(getattr(self, name))} values; one for each of {NUM_FINDINGS} findings"
-                )
+                found = len(getattr(self, name))
+                raise ValueError(f"{name} has {found} values; give one for each of the {NUM_FINDINGS} findings")
         if unknown := sorted(set(self.states) - LABEL_CODES):
-            raise ValueError(f"states has {unknown[0]}; a finding's state is one of {sorted(LABEL_CODES)}")
+            raise ValueError(f"states has {unknown[0]}; the state of a finding is one of {sorted(LABEL_CODES)}")
         if len(self.reader) > MAX_READER_CHARACTERS or not self.reader.isprintable():
             raise ValueError(
-                f"the reader's name has {len(self.reader)} characters or signs that cannot be shown; give one line of "
-                f"{MAX_READER_CHARACTERS} characters at most"
+                f"the reader's name has {len(self.reader)} characters, or characters that cannot be printed; give one "
+                f"line of at most {MAX_READER_CHARACTERS} characters"
             )
         if self.states[FINDING_INDEX["No Finding"]] == POSITIVE:
             for index, state in enumerate(self.states):
                 if index not in _BESIDE_NO_FINDING and state in (POSITIVE, UNCERTAIN):
-                    raise ValueError(f"No Finding cannot be present beside {FINDINGS[index]}; take one of them back")
+                    raise ValueError(f"No Finding contradicts {FINDINGS[index]}; clear one of them")
 
     @property
     def report_is_empty(self) -> bool:
         return not self.findings.strip() and not self.impression.strip()
 
     @property
-    def says_nothing(self) -> bool:
-        """Neither a report nor a finding is left to learn from."""
+    def is_empty(self) -> bool:
+        """Whether it has neither a report nor a finding."""
         return self.report_is_empty and set(self.states) == {UNLABELED}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedCorrection:
-    """A correction as the store has it. `number` rises in the order of saving; `images` are the hashes of the images,
-    each the name of a file; `saved_at` is UTC."""
+    """A correction in the store. `number` rises in the order of saving, `saved_at` is UTC, and `images` are the hashes
+    of the images, which are also their file names."""
 
     number: int
     saved_at: str
@@ -85,10 +85,10 @@ class SavedCorrection:
 
 
 def image_hash(image: Image.Image) -> str:
-    """SHA-256 of a gray image's size and pixels: the same however its file was compressed."""
+    """SHA-256 of the size and pixels of a gray image; it does not depend on the compression of the file."""
     return hashlib.sha256(f"{image.width} x {image.height}\n".encode() + image.tobytes()).hexdigest()
 
 
 def study_hash(images: Iterable[str]) -> str:
-    """What a study goes by: the hashes of its images, in any order."""
+    """Hash that identifies a study: made from the hashes of its images, in any order."""
     return hashlib.sha256("\n".join(sorted(images)).encode()).hexdigest()

@@ -1,46 +1,45 @@
-"""Corrections in a folder: readers save them through the web page, `data.prepare corrections` reads them.
+"""Store of corrections: a folder that the web page writes to and `data.prepare corrections` reads.
 
-    corrections.sqlite     a row a correction, oldest first; nothing is ever changed or deleted
-    pseudonym.key          what makes a patient's id into the pseudonym that is kept
-    images/<hash>.png      the images as the model was shown them, 8-bit gray without metadata; hash: of the pixels
+    corrections.sqlite     one row per correction, oldest first; rows are never changed or deleted
+    pseudonym.key          the secret key for the pseudonyms of patients
+    images/<hash>.png      the images as the model saw them, 8-bit gray without metadata; the hash is of the pixels
+    lock                   held by the process that creates the store or writes images
 
-Any number of people and programs may save and read at once. An image is on the disk before the row that names it, and
-a row is one transaction, so a kill loses at most the correction that was being saved. Of file names nothing is kept,
-and of DICOM headers the view position. The folder is readable to its owner alone; it must lie on a local disk, for
-SQLite's write-ahead log is not made for network drives.
-
-The table of corrections: a SQLite file in a folder; rows out as `SavedCorrection`. Reading it writes nothing.
+Several processes and threads may save and read at the same time. Images are on disk before the row that names them,
+and each row is one transaction, so a kill loses at most the correction that is being saved. File names are not stored;
+of DICOM headers only the view position is. Only the owner can read the folder. It must be on a local disk, because
+SQLite's write-ahead log does not work on network drives.
 """
 
 import dataclasses
 import errno
 import json
-import os
+import re
 import sqlite3
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from data.corrections.correction import Correction, SavedCorrection, image_hash, study_hash
 from data.images.encode import encode_png
-from data.reports.pseudonyms import passing_key, pseudonym
+from data.reports.pseudonyms import stored_key, pseudonym
 from data.study import MAX_SIDE
+from vlm.schema.atomic import PARTIAL, write_atomically
 from vlm.schema.strict_json import from_dict
 
 STORE_FILE = "corrections.sqlite"
+IMAGE_FOLDER = "images"
 SCHEMA_VERSION = 1
-"""Rises with every change to the fields of Correction, which are the columns."""
+"""Raise it with every change to the fields of Correction, because they are the columns."""
 BUSY_SECONDS = 30.0
-"""How long one waits for others to end theirs."""
+"""How long to wait for other processes."""
 MAX_CELL_BYTES = 4 * 2**20
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 TEXTS = tuple(field.name for field in dataclasses.fields(Correction) if field.type is str)
 LISTS = tuple(field.name for field in dataclasses.fields(Correction) if field.name not in TEXTS)
@@ -56,7 +55,7 @@ PRAGMA user_version = {SCHEMA_VERSION};
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """Which study a correction is of, and by whom."""
+    """The study and the reader of a correction."""
 
     number: int
     study: str
@@ -65,33 +64,31 @@ class Entry:
 
 @contextmanager
 def open_table(folder: Path) -> Iterator[sqlite3.Connection]:
-    """The table in a folder, to read from only.
+    """Open the table in a folder, read-only.
 
     Raises:
-        ValueError: the folder has no corrections, or its file is damaged or of another program; says which.
+        ValueError: the folder has no corrections, or its file is damaged or belongs to another program.
     """
     path = folder / STORE_FILE
     if not path.is_file():
-        raise ValueError(
-            f"{folder} holds no corrections (no {STORE_FILE} in it); name the folder given to the web page"
-        )
+        raise ValueError(f"{folder} has no corrections (no {STORE_FILE} in it); name the --corrections of the web page")
     address = f"{path.resolve().as_uri()}?mode=ro"
-    with failures_of(folder), closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as table:
+    with _plain_errors(folder), closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as table:
         table.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_CELL_BYTES)
         table.execute("PRAGMA trusted_schema = OFF")
         table.row_factory = sqlite3.Row
-        check_schema(table, folder)
+        _check_schema(table, folder)
         yield table
 
 
 def list_corrections(table: sqlite3.Connection) -> list[Entry]:
-    """All that was saved, oldest first."""
+    """All corrections, oldest first."""
     rows = table.execute("SELECT number, study, reader FROM corrections ORDER BY number").fetchall()
     return [Entry(**row) for row in rows]
 
 
 def read_correction(table: sqlite3.Connection, number: int) -> SavedCorrection:
-    """The correction of that number, which must be there.
+    """The correction with this number, which must exist.
 
     Raises:
         ValueError: its row is damaged.
@@ -104,101 +101,92 @@ def read_correction(table: sqlite3.Connection, number: int) -> SavedCorrection:
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{where} is damaged ({error})") from error
     images = lists.pop("images")
-    if not isinstance(images, list) or not images or not all(map(_is_hash, images)):
+    if not isinstance(images, list) or not images or not all(re.fullmatch("[0-9a-f]{64}", str(name)) for name in images):
         raise ValueError(f"{where} is damaged (it names no images)")
     correction = from_dict({name: values[name] for name in TEXTS} | lists, Correction, where=where)
     described = {name: values[name] for name in ("number", "saved_at", "program_version")}
     return SavedCorrection(**described, images=tuple(images), correction=correction)
 
 
-def check_schema(connection: sqlite3.Connection, folder: Path) -> None:
-    found = schema_version(connection)
+def image_file(name: str) -> str:
+    """Path below the folder of the image with this hash."""
+    return f"{IMAGE_FOLDER}/{name}.png"
+
+
+def _check_schema(connection: sqlite3.Connection, folder: Path) -> None:
+    found = _schema_version(connection)
     if found != SCHEMA_VERSION:
         raise ValueError(
-            f"{folder / STORE_FILE} has schema {found}, and this program knows {SCHEMA_VERSION}: it is of another "
-            "version or program; name another folder"
+            f"{folder / STORE_FILE} has schema {found}, and this program knows {SCHEMA_VERSION}: another version or "
+            "program wrote it; name another folder"
         )
 
 
-def schema_version(connection: sqlite3.Connection) -> int:
-    """0 for a file that is still empty; -1 where somebody else's tables are in it."""
+def _schema_version(connection: sqlite3.Connection) -> int:
+    """0 for an empty file, -1 for a file with the tables of another program."""
     [found] = connection.execute("PRAGMA user_version").fetchone()
     [num_tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     return -1 if num_tables and not found else found
 
 
-def _is_hash(name: object) -> bool:
-    return isinstance(name, str) and len(name) == 64 and set(name) <= set("0123456789abcdef")
-
-
 @contextmanager
-def failures_of(folder: Path) -> Iterator[None]:
-    """What disk and database say, in the user's words."""
-    no_room = f"there is no room left in {folder}, so the correction was not saved; make room and save again"
+def _plain_errors(folder: Path) -> Iterator[None]:
+    """Turn errors of the disk and the database into ValueErrors for the user."""
+    disk_full = f"{folder} has no space left, so the correction was not saved; free some space and save again"
+    busy = f"{folder} was busy for {BUSY_SECONDS:.0f} s; nothing was saved, try again"
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            raise ValueError(no_room) from error
-        if code == sqlite3.SQLITE_IOERR:
-            raise ValueError(
-                f"the disk of {folder} is full or fails ({error}), so nothing was saved; mend it"
-            ) from error
-        if code == sqlite3.SQLITE_BUSY:
-            raise ValueError(f"{folder} was busy for {BUSY_SECONDS:.0f} s; nothing was saved, try again") from error
-        raise ValueError(f"{folder / STORE_FILE} cannot be used ({error}); name another folder or mend it") from error
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise ValueError(no_room) from error
+        message = {
+            sqlite3.SQLITE_FULL: disk_full,
+            sqlite3.SQLITE_IOERR: f"the disk of {folder} is full or fails ({error}), so nothing was saved; fix it",
+            sqlite3.SQLITE_BUSY: busy,
+        }.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
         raise ValueError(
-            f"{folder} cannot be used for corrections ({error.strerror or error}); name a folder on a local disk that "
-            "you may write to"
+            message or f"{folder / STORE_FILE} cannot be used ({error}); name another folder or fix it"
+        ) from error
+    except Timeout as error:
+        raise ValueError(busy) from error
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise ValueError(disk_full) from error
+        raise ValueError(
+            f"{folder} cannot be used for corrections ({error.strerror or error}); name a folder on a local disk where "
+            "you may write"
         ) from error
 
 
-IMAGE_FOLDER = "images"
-LEFTOVER_SECONDS = 3600.0
-"""A half-written image of this age is of a program that was killed."""
-
-
-def image_file(name: str) -> str:
-    """Where the image of that hash lies below the folder."""
-    return f"{IMAGE_FOLDER}/{name}.png"
-
-
 class CorrectionStore:
-    """The corrections in a folder, which is made where it is not there; safe to share among threads.
+    """The corrections in a folder, which is created if it is missing. Safe to share among threads.
 
     Raises:
-        ValueError: the folder cannot be used; says why.
+        ValueError: the folder cannot be used; the message says why.
     """
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
-        with failures_of(self.folder):
+        with _plain_errors(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self.folder / IMAGE_FOLDER).mkdir(mode=0o700, exist_ok=True)
-            # SQLite does not wait for others while it turns the write-ahead log on.
-            with FileLock(self.folder / "lock", timeout=BUSY_SECONDS), closing(self._connect()) as connection:
-                if not schema_version(connection):
+            # SQLite does not wait for other processes while it turns the write-ahead log on.
+            with self._lock(), closing(self._connect()) as connection:
+                if not _schema_version(connection):
                     connection.execute("PRAGMA journal_mode = WAL")
                     connection.executescript(f"BEGIN;{SCHEMA}COMMIT;")
-                check_schema(connection, self.folder)
-                self._key = passing_key(self.folder)
-            for path in (self.folder / IMAGE_FOLDER).glob("*.partial"):
-                if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
-                    path.unlink(missing_ok=True)
+                _check_schema(connection, self.folder)
+                self._key = stored_key(self.folder)
+                for path in (self.folder / IMAGE_FOLDER).glob(f"*{PARTIAL}"):  # left by a killed process
+                    path.unlink()
 
     def save(self, correction: Correction, images: Sequence[Image.Image]) -> SavedCorrection:
-        """When this returns, the correction is on the disk, whatever happens next.
+        """Save a correction; it is on disk when this returns.
 
         Raises:
-            ValueError: it says nothing, its images are not such, or the folder has no room or cannot be written to;
+            ValueError: the correction is empty, the images do not fit, or the folder is full or not writable;
                 then nothing was saved.
         """
-        if correction.says_nothing:
-            raise ValueError("the report is empty and no finding is set; write or set what you see, then save again")
+        if correction.is_empty:
+            raise ValueError("the report is empty and no finding is set; write a report or set a finding, then save again")
         _check_images(correction, images)
         hashes = tuple(map(image_hash, images))
         saved_at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -206,9 +194,12 @@ class CorrectionStore:
         values |= {"images": json.dumps(hashes)} | {name: getattr(correction, name) for name in TEXTS}
         cells = dataclasses.asdict(correction)
         values |= {name: json.dumps(cells[name]) for name in LISTS}
-        with failures_of(self.folder):
-            for image, name in zip(images, hashes, strict=True):
-                _write_whole(self.folder / image_file(name), encode_png(image))
+        with _plain_errors(self.folder):
+            with self._lock():
+                for image, name in zip(images, hashes, strict=True):
+                    path, content = self.folder / image_file(name), encode_png(image)
+                    if not path.is_file() or path.read_bytes() != content:
+                        write_atomically(path, content, durable=True)
             with closing(self._connect()) as connection, connection:
                 places = ", ".join(f":{name}" for name in values)
                 statement = f"INSERT INTO corrections ({', '.join(values)}) VALUES ({places})"
@@ -222,14 +213,11 @@ class CorrectionStore:
         )
 
     def subject_id(self, patient_id: str) -> str:
-        """The pseudonym of a patient, the same for all corrections of this folder; "" for none."""
+        """The pseudonym of a patient, the same for all corrections in this folder; "" for no patient."""
         return pseudonym(self._key, "patient", patient_id) if patient_id else ""
 
-    def history(self, images: Sequence[Image.Image]) -> list[SavedCorrection]:
-        """All corrections of the study with these images, oldest first."""
-        study = study_hash(map(image_hash, images))
-        with open_table(self.folder) as table:
-            return [read_correction(table, entry.number) for entry in list_corrections(table) if entry.study == study]
+    def _lock(self) -> FileLock:
+        return FileLock(self.folder / "lock", timeout=BUSY_SECONDS)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.folder / STORE_FILE, timeout=BUSY_SECONDS)
@@ -243,27 +231,6 @@ def _check_images(correction: Correction, images: Sequence[Image.Image]) -> None
     for image in images:
         if image.mode != "L" or max(image.size) > MAX_SIDE:
             raise ValueError(
-                f"an image of mode {image.mode} and {image.width} x {image.height} pixels; corrections keep "
-                f"8-bit gray (L) of at most {MAX_SIDE} a side"
+                f"an image has mode {image.mode} and {image.width} x {image.height} pixels; corrections need 8-bit gray "
+                f"(mode L) of at most {MAX_SIDE} pixels per side"
             )
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Puts a file in its place, on the disk, unless it is there already."""
-    if path.is_file() and path.read_bytes() == content:
-        return
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

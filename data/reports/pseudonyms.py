@@ -1,54 +1,54 @@
-"""Pseudonyms: names for studies and patients that cannot be turned back without the key (HMAC-SHA256).
+"""Pseudonyms for studies and patients, which cannot be reversed without the key (HMAC-SHA256).
 
-The key is drawn anew for each data set and thrown away when that is done, so that nobody can undo them, unless the
-user keeps one in a file, to get the same pseudonyms again.
+By default each data set gets a new random key, which is deleted when the data set is complete, so nobody can reverse
+the pseudonyms. Users who need the same pseudonyms again keep a key of their own in a file.
 """
 
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
+
+from vlm.schema.atomic import atomic_file
 
 KEY_FILE = "pseudonym.key"
 MIN_KEY_BYTES, MAX_KEY_BYTES = 16, 4096
 DIGITS = 20
-"""80 bits in hexadecimal: among a million studies two are alike with a chance of one in 10^12."""
+"""80 bits in hexadecimal: the chance of a collision among a million studies is one in 10^12."""
 
 
 def read_key(path: Path) -> bytes:
-    """The user's key.
+    """The key of the user.
 
     Raises:
-        ValueError: the file is absent, too short to be a secret, or too long to be a key.
+        ValueError: the file is missing, too short to be a secret, or too long to be a key.
     """
     try:
         with path.open("rb") as file:
             key = file.read(MAX_KEY_BYTES + 1)
     except OSError as error:
         raise ValueError(
-            f"--pseudonym-key {path} cannot be read ({error.strerror}); make one by: head -c 32 /dev/urandom > {path}"
+            f"--pseudonym-key {path} cannot be read ({error.strerror}); create one: head -c 32 /dev/urandom > {path}"
         ) from error
     if not MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
         raise ValueError(
-            f"--pseudonym-key {path} has {len(key)} bytes; a key has {MIN_KEY_BYTES} to {MAX_KEY_BYTES}, by chance: "
+            f"--pseudonym-key {path} has {len(key)} bytes; a key has {MIN_KEY_BYTES} to {MAX_KEY_BYTES} random bytes: "
             "head -c 32 /dev/urandom"
         )
     return key
 
 
-def passing_key(work: Path) -> bytes:
-    """A key by chance that lasts as long as the folder does."""
-    path = work / KEY_FILE
+def stored_key(folder: Path) -> bytes:
+    """The key in a folder; a random one is created if it is missing."""
+    path = folder / KEY_FILE
     if not path.exists():
-        unfinished = path.with_suffix(".tmp")
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
-        unfinished.replace(path)
+        with atomic_file(path) as partial:
+            partial.touch(mode=0o600)
+            partial.write_bytes(secrets.token_bytes(32))
     return path.read_bytes()
 
 
 def pseudonym(key: bytes, kind: str, identity: str) -> str:
-    """ "study-3f…" for the identity of a study: one for each kind, key and identity."""
+    """A pseudonym such as "study-3f…"; equal for equal key, kind and identity."""
     digest = hmac.new(key, f"{kind}:{identity}".encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
     return f"{kind}-{digest[:DIGITS]}"

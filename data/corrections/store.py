@@ -27,7 +27,7 @@ from PIL import Image
 
 from data.corrections.correction import Correction, SavedCorrection, image_hash, study_hash
 from data.images.encode import encode_png
-from data.reports.pseudonyms import stored_key, pseudonym
+from data.reports.pseudonyms import pseudonym, stored_key
 from data.study import MAX_SIDE
 from vlm.schema.atomic import PARTIAL, write_atomically
 from vlm.schema.strict_json import from_dict
@@ -54,7 +54,7 @@ PRAGMA user_version = {SCHEMA_VERSION};
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class CorrectionKey:
     """The study and the reader of a correction."""
 
     number: int
@@ -81,10 +81,10 @@ def open_table(folder: Path) -> Iterator[sqlite3.Connection]:
         yield table
 
 
-def list_corrections(table: sqlite3.Connection) -> list[Entry]:
+def list_corrections(table: sqlite3.Connection) -> list[CorrectionKey]:
     """All corrections, oldest first."""
     rows = table.execute("SELECT number, study, reader FROM corrections ORDER BY number").fetchall()
-    return [Entry(**row) for row in rows]
+    return [CorrectionKey(**row) for row in rows]
 
 
 def read_correction(table: sqlite3.Connection, number: int) -> SavedCorrection:
@@ -101,7 +101,11 @@ def read_correction(table: sqlite3.Connection, number: int) -> SavedCorrection:
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{where} is damaged ({error})") from error
     images = lists.pop("images")
-    if not isinstance(images, list) or not images or not all(re.fullmatch("[0-9a-f]{64}", str(name)) for name in images):
+    if (
+        not isinstance(images, list)
+        or not images
+        or not all(re.fullmatch("[0-9a-f]{64}", str(name)) for name in images)
+    ):
         raise ValueError(f"{where} is damaged (it names no images)")
     correction = from_dict({name: values[name] for name in TEXTS} | lists, Correction, where=where)
     described = {name: values[name] for name in ("number", "saved_at", "program_version")}
@@ -186,7 +190,9 @@ class CorrectionStore:
                 then nothing was saved.
         """
         if correction.is_empty:
-            raise ValueError("the report is empty and no finding is set; write a report or set a finding, then save again")
+            raise ValueError(
+                "the report is empty and no finding is set; write a report or set a finding, then save again"
+            )
         _check_images(correction, images)
         hashes = tuple(map(image_hash, images))
         saved_at = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.corrections.correction import Correction, SavedCorrection, image_hash
-from data.corrections.store import Entry, image_file, list_corrections, open_table, read_correction
+from data.corrections.store import CorrectionKey, image_file, list_corrections, open_table, read_correction
 from data.images.read import read_image
 from data.pipeline.raw_study import FileStudy, ImageOptions, PlanContext, RawFileStudy, Rejection, SourcePlan
 from data.reports.labeler.labeler import label_report, with_no_finding
@@ -51,7 +51,10 @@ class CorrectionsSource:
         )
 
     def _raw_studies(
-        self, newest: Mapping[str, Sequence[Entry]], subject_of: Mapping[str, str], split_of: Mapping[str, str]
+        self,
+        newest: Mapping[str, Sequence[CorrectionKey]],
+        subject_of: Mapping[str, str],
+        split_of: Mapping[str, str],
     ) -> Iterator["RawCorrectedStudy | Rejection"]:
         with open_table(self.root) as table:
             for study, by_reader in newest.items():
@@ -60,7 +63,7 @@ class CorrectionsSource:
                 try:
                     saved = read_correction(table, by_reader[-1].number)
                     correction, files = saved.correction, tuple(map(image_file, saved.images))
-                    if correction.says_nothing:
+                    if correction.is_empty:
                         raise ValueError("its report is empty and no finding is set, so nothing can be learned from it")
                 except ValueError as error:
                     yield Rejection(study_id=study_id, split=split, reason=str(error), files=files)
@@ -101,9 +104,9 @@ class RawCorrectedStudy(RawFileStudy):
         return dataclasses.replace(RawFileStudy.study(self, options), is_preprocessed=True)
 
 
-def newest_by_study(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+def newest_by_study(entries: Iterable[CorrectionKey]) -> dict[str, list[CorrectionKey]]:
     """Each reader's newest correction of each study, oldest first. Studies are ordered by their first correction."""
-    studies: dict[str, dict[str, Entry]] = {}
+    studies: dict[str, dict[str, CorrectionKey]] = {}
     for entry in sorted(entries, key=lambda entry: entry.number):
         by_reader = studies.setdefault(entry.study, {})
         by_reader.pop(entry.reader, None)
@@ -143,7 +146,9 @@ def link_subjects(marks: Mapping[str, Iterable[str]]) -> dict[str, str]:
     return {study: first_of(next(iter(own))) for study, own in marks.items()}
 
 
-def _survey(table: sqlite3.Connection, newest: Mapping[str, Sequence[Entry]]) -> tuple[dict[str, str], list[str]]:
+def _survey(
+    table: sqlite3.Connection, newest: Mapping[str, Sequence[CorrectionKey]]
+) -> tuple[dict[str, str], list[str]]:
     """The subject of each readable study, and notes about all of them."""
     marks, num_contradicted, num_shared, num_agreed = {}, 0, 0, 0
     for study, by_reader in newest.items():

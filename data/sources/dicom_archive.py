@@ -27,7 +27,7 @@ from data.images.pixels import ImageRejected
 from data.images.read import View, read_view
 from data.pipeline.raw_study import FileStudy, ImageOptions, PlanContext, Rejection, SourcePlan
 from data.pipeline.workers import map_in_order
-from data.reports.pseudonyms import passing_key, pseudonym, read_key
+from data.reports.pseudonyms import pseudonym, read_key, stored_key
 from data.sources.dicom_index import ArchiveFile, ArchiveIndex, ArchiveStudy, find_files
 from data.study import split_subjects
 from data.tables.parse import MAX_VIEWS
@@ -150,7 +150,7 @@ class DicomSource:
         roles = ("accession", "study_uid", "report", "indication", "findings", "impression")
         requested = {role: getattr(self, f"{role}_column") for role in roles}
         columns = find_columns(self.reports, requested) if self.reports else {}
-        key = read_key(self.pseudonym_key) if self.pseudonym_key else passing_key(context.work)
+        key = read_key(self.pseudonym_key) if self.pseudonym_key else stored_key(context.work)
         index = ArchiveIndex()
         notes = _index_files(self.root, index, num_workers=context.num_workers)
         if self.reports:
@@ -297,8 +297,8 @@ def _index_reports(table: Path, columns: dict[str, str], index: ArchiveIndex) ->
     """Add the reports to the index; returns a note about unusable rows."""
     errors = []
     for row in read_reports(table, columns):
-        if row.fault:
-            errors.append(row.fault)
+        if row.error:
+            errors.append(row.error)
         else:
             index.add_report(row)
     if not errors:

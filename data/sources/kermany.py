@@ -146,7 +146,7 @@ def _from_table(table: Path) -> Iterator[LabeledFile]:
     require_columns(table, needed)
     for row in read_rows(table):
         file, patient, label = (str(row.values.get(name) or "").strip() for name in needed)
-        where, error = f"row {row.number} of {table.name}", row.fault
+        where, error = f"row {row.number} of {table.name}", row.error
         if not error and not file:
             error = f"{where} names no image"
         elif not error and not patient:

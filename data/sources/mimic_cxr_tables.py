@@ -146,8 +146,8 @@ def _read_images(table: Path, index: MimicIndex) -> None:
     found = set()
     for row in read_rows(table):
         try:
-            if row.fault:
-                raise ValueError(row.fault)
+            if row.error:
+                raise ValueError(row.error)
             dicom_id, subject, study, *view = (row.values[name].strip() for name in needed)
             if not _DICOM_ID.fullmatch(dicom_id):
                 raise ValueError(f"row {row.number}: dicom_id is {dicom_id!r}, which is not a DICOM id")
@@ -189,7 +189,7 @@ def _study_rows(table: Path, needed: list[str], index: MimicIndex) -> Iterator[t
     """Yield each row with its study number; rows without one are counted and skipped."""
     require_columns(table, needed)
     for row in read_rows(table):
-        if not row.fault and row.values["study_id"].strip().isdecimal():
+        if not row.error and row.values["study_id"].strip().isdecimal():
             yield row, int(row.values["study_id"])
         else:
             index.skipped_rows[table.name] += 1

@@ -128,8 +128,8 @@ def read_kaggle_reports(table: Path, projections: dict[str, str]) -> Iterator[Op
         images.setdefault(int(key.partition("_")[0]), []).append(key)
     for row in read_rows(table):
         origin = f"{table.name} row {row.number}"
-        if row.fault:
-            yield _unreadable(origin, f"{table.name}: {row.fault}")
+        if row.error:
+            yield _unreadable(origin, f"{table.name}: {row.error}")
             continue
         cells = {name: " ".join(str(value or "").split()) for name, value in row.values.items()}
         if not cells["uid"].isascii() or not cells["uid"].isdigit():
@@ -155,8 +155,8 @@ def read_projections(table: Path) -> dict[str, str]:
     words = {"frontal": "FRONTAL", "lateral": "LATERAL"}
     found = {}
     for row in read_rows(table):
-        if row.fault or not (key := image_key(str(row.values["filename"]).strip())):
-            raise ValueError(f"{table}: {row.fault or f'row {row.number} names no image of Open-i'}; download it again")
+        if row.error or not (key := image_key(str(row.values["filename"]).strip())):
+            raise ValueError(f"{table}: {row.error or f'row {row.number} names no image of Open-i'}; download it again")
         found[key] = words.get(str(row.values["projection"]).strip().lower(), "")
     return found
 

@@ -23,7 +23,7 @@ from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection, Source
 from data.study import later_split, left_out, split_subjects
 from data.tables.huggingface import StoredTable, open_folder, open_hub
 from data.tables.labels import read_label_map
-from data.tables.parse import Entry, Reading, join, read_entry, without_text
+from data.tables.parse import ParsedRow, TableSpec, join, parse_row, without_text
 from data.tables.rows import TableFile, no_such_column
 from vlm.schema.findings import FINDINGS
 
@@ -114,16 +114,16 @@ class TableSource:
         else:
             is_folder = self.table.is_dir()
             table = open_folder(self.table, work=context.work) if is_folder else TableFile(path=self.table)
-        reading = self._resolve_columns(table.column_names())
-        survey = self._survey(table, reading)
+        spec = self._resolve_columns(table.column_names())
+        survey = self._survey(table, spec)
         if not survey.num_studies:
             raise ValueError(f"{self.name} has a header, but no rows")
-        if "split" not in reading.columns:
+        if "split" not in spec.columns:
             survey.split_of = split_subjects(survey.split_of, fractions=context.split_fractions, seed=context.seed)
-        raw_studies = self._raw_studies(table, reading, survey)
-        return SourcePlan(num_studies=survey.num_studies, raw_studies=raw_studies, notes=_notes(reading, survey))
+        raw_studies = self._raw_studies(table, spec, survey)
+        return SourcePlan(num_studies=survey.num_studies, raw_studies=raw_studies, notes=_notes(spec, survey))
 
-    def _resolve_columns(self, available: list[str]) -> Reading:
+    def _resolve_columns(self, available: list[str]) -> TableSpec:
         """Choose the column of each role.
 
         Raises:
@@ -144,32 +144,32 @@ class TableSource:
         if self.group_rows and "study_id" not in columns:
             raise ValueError(f"--group-rows needs the column of study ids; {self.name} has {', '.join(available)}")
         has_labels = self.label_map or self.columns.labels_column
-        return Reading(
+        return TableSpec(
             columns=columns,
             image_separator=self.image_separator,
             label_map=read_label_map(self.label_map) if self.label_map else None,
             finding_columns=() if has_labels else tuple(finding for finding in FINDINGS if finding in available),
         )
 
-    def _survey(self, table: TableFile | StoredTable, reading: Reading) -> "_Survey":
+    def _survey(self, table: TableFile | StoredTable, spec: TableSpec) -> "_Survey":
         """First pass over the table: the split of each subject, and the rows of each study."""
         survey = _Survey()
         for row in table.rows():
-            entry = read_entry(row, reading)
+            entry = parse_row(row, spec)
             if self.group_rows and entry.study_id:
                 joined = survey.groups.get(entry.study_id)
                 survey.groups[entry.study_id] = join(joined, entry) if joined else without_text(entry)
                 survey.num_studies += joined is None
             else:
                 survey.num_studies += 1
-            if not entry.fault:
+            if not entry.error:
                 survey.num_without_subject += entry.subject_id == entry.study_id
                 other = survey.split_of.get(entry.subject_id, "")
                 survey.split_of[entry.subject_id] = later_split(entry.split, other)
         return survey
 
     def _raw_studies(
-        self, table: TableFile | StoredTable, reading: Reading, survey: "_Survey"
+        self, table: TableFile | StoredTable, spec: TableSpec, survey: "_Survey"
     ) -> Iterator[RawFileStudy | Rejection]:
         """Second pass: a raw study or a rejection for each study, in the order of the table."""
         image_root = self.image_root
@@ -177,16 +177,16 @@ class TableSource:
             image_root = self.table.parent if self.table and self.table.is_file() else self.table or Path()
         source_name = self.source_name or self.hub.hub_id or self.table.stem
         for row in table.rows():
-            entry = read_entry(row, reading)
+            entry = parse_row(row, spec)
             if self.group_rows and entry.study_id:
                 joined = survey.groups.pop(entry.study_id, None)
                 if joined is None:  # a later row of a study
                     continue
                 entry = replace(
-                    entry, images=joined.images, view_positions=joined.view_positions, fault=entry.fault or joined.fault
+                    entry, images=joined.images, view_positions=joined.view_positions, error=entry.error or joined.error
                 )
             split = survey.split_of.get(entry.subject_id, "")
-            if reason := entry.fault or left_out(entry.subject_id, entry.split, split):
+            if reason := entry.error or left_out(entry.subject_id, entry.split, split):
                 study_id = entry.study_id or f"row {entry.number}"
                 yield Rejection(study_id=study_id, reason=reason, files=entry.images, split=entry.split)
                 continue
@@ -196,7 +196,7 @@ class TableSource:
                 split=split,
                 image_root=image_root,
                 files=entry.images,
-                contents=tuple(table.content(reading.columns["image"], name) for name in entry.images),
+                contents=tuple(table.content(spec.columns["image"], name) for name in entry.images),
                 view_positions=entry.view_positions,
                 indication=entry.indication,
                 findings=entry.findings,
@@ -215,16 +215,16 @@ class _Survey:
     num_without_subject: int = 0
     split_of: dict[str, str] = field(default_factory=dict)
     """The latest split (`later_split`) among the rows of each subject."""
-    groups: dict[str, Entry] = field(default_factory=dict)
+    groups: dict[str, ParsedRow] = field(default_factory=dict)
     """With --group-rows, the joined rows of each study, without their text."""
 
 
-def _notes(reading: Reading, survey: _Survey) -> tuple[str, ...]:
-    used = ", ".join(f"{role} from {column!r}" for role, column in reading.columns.items())
+def _notes(spec: TableSpec, survey: _Survey) -> tuple[str, ...]:
+    used = ", ".join(f"{role} from {column!r}" for role, column in spec.columns.items())
     notes = [f"columns used: {used}."]
-    if reading.finding_columns:
-        notes.append(f"labels from the columns {', '.join(reading.finding_columns)}.")
-    elif not reading.has_labels and reading.has_text:
+    if spec.finding_columns:
+        notes.append(f"labels from the columns {', '.join(spec.finding_columns)}.")
+    elif not spec.has_labels and spec.has_text:
         notes.append("no labels in the table: the labeler reads them from the reports.")
     if survey.num_without_subject:
         notes.append(

@@ -25,7 +25,7 @@ _NO_VIEW = frozenset({"", "?", "NAN", "NONE", "NULL", "UNKNOWN"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
+class TableSpec:
     """How rows are read: the column of each role, and where labels come from."""
 
     columns: dict[str, str]
@@ -43,8 +43,8 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """A row as it was understood. `fault` says why it cannot be used; then only the ids and paths before it count.
+class ParsedRow:
+    """A row as it was understood. `error` says why it cannot be used; then only the ids and paths before it count.
     `labels` of None are to be read from the report; `view_positions` is empty where the row names none."""
 
     number: int
@@ -59,20 +59,20 @@ class Entry:
     labels: tuple[int, ...] | None = None
     source: str = ""
     license: str = ""
-    fault: str = ""
+    error: str = ""
     digest: int = 0
     """Of all that the rows of one study must agree about."""
 
 
-def read_entry(row: Row, reading: Reading) -> Entry:
-    """The row's entry; what is wrong with it becomes its `fault`."""
-    if row.fault:
-        return Entry(number=row.number, fault=row.fault)
-    cells = {role: row.values.get(column) for role, column in reading.columns.items()}
-    entry = Entry(number=row.number)
+def parse_row(row: Row, spec: TableSpec) -> ParsedRow:
+    """The row's entry; what is wrong with it becomes its `error`."""
+    if row.error:
+        return ParsedRow(number=row.number, error=row.error)
+    cells = {role: row.values.get(column) for role, column in spec.columns.items()}
+    entry = ParsedRow(number=row.number)
     try:
         entry = replace(entry, study_id=_text(cells.get("study_id"), "study_id"))
-        images = _several(cells["image"], reading.image_separator)
+        images = _several(cells["image"], spec.image_separator)
         # A study without an id of its own goes by its first image.
         study_id = entry.study_id or (images[0] if images else "")
         entry = replace(entry, study_id=study_id, images=images)
@@ -80,33 +80,33 @@ def read_entry(row: Row, reading: Reading) -> Entry:
             raise ValueError(f"row {row.number} names no image")
         if len(images) > MAX_VIEWS:
             raise ValueError(f"row {row.number} names {len(images)} images; the limit is {MAX_VIEWS}")
-        return _complete(entry, cells, row, reading)
+        return _complete(entry, cells, row, spec)
     except ValueError as error:
-        return replace(entry, fault=str(error))
+        return replace(entry, error=str(error))
 
 
-def join(study: Entry, row: Entry) -> Entry:
-    """A study with one more row of it. Rows that disagree, or are too many, are a fault of the study."""
+def join(study: ParsedRow, row: ParsedRow) -> ParsedRow:
+    """A study with one more row of it. Rows that disagree, or are too many, are an error of the study."""
     images = study.images + row.images
-    fault = study.fault or row.fault
-    if not fault and study.digest != row.digest:
-        fault = f"row {row.number} differs from row {study.number} of the same study in patient, split, text or labels"
-    if not fault and len(images) > MAX_VIEWS:
-        fault = f"the rows of the study name {len(images)} images; the limit is {MAX_VIEWS}"
+    error = study.error or row.error
+    if not error and study.digest != row.digest:
+        error = f"row {row.number} differs from row {study.number} of the same study in patient, split, text or labels"
+    if not error and len(images) > MAX_VIEWS:
+        error = f"the rows of the study name {len(images)} images; the limit is {MAX_VIEWS}"
     positions = ()
     if study.view_positions or row.view_positions:
         positions = _positions(study) + _positions(row)
-    return replace(study, images=images[: MAX_VIEWS + 1], view_positions=positions[: MAX_VIEWS + 1], fault=fault)
+    return replace(study, images=images[: MAX_VIEWS + 1], view_positions=positions[: MAX_VIEWS + 1], error=error)
 
 
-def without_text(entry: Entry) -> Entry:
+def without_text(entry: ParsedRow) -> ParsedRow:
     """The entry without what takes room."""
     return replace(entry, indication="", findings="", impression="")
 
 
-def _complete(entry: Entry, cells: dict[str, Any], row: Row, reading: Reading) -> Entry:
+def _complete(entry: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpec) -> ParsedRow:
     texts = {
-        role: _text(cells.get(role), reading.columns.get(role, role))
+        role: _text(cells.get(role), spec.columns.get(role, role))
         for role in ("subject_id", "split", "indication", "findings", "impression", "report", "source", "license")
     }
     if texts["report"] and not texts["findings"] and not texts["impression"]:
@@ -114,23 +114,23 @@ def _complete(entry: Entry, cells: dict[str, Any], row: Row, reading: Reading) -
         texts |= {"findings": _line(sections.findings), "impression": _line(sections.impression)}
         texts["indication"] = texts["indication"] or _line(sections.indication)
     split = texts["split"].lower()
-    if "split" in reading.columns and split not in _SPLIT_OF_NAME:
+    if "split" in spec.columns and split not in _SPLIT_OF_NAME:
         raise ValueError(f"split {texts['split']!r} is none of {', '.join(_SPLIT_OF_NAME)}")
     labels = UNLABELED_STUDY
-    if reading.label_map:
-        labels = labels_from_map(cells.get("label"), reading.label_map)
-    elif reading.finding_columns:
+    if spec.label_map:
+        labels = labels_from_map(cells.get("label"), spec.label_map)
+    elif spec.finding_columns:
         labels = labels_from_columns(row.values)
-    elif "labels" in reading.columns:
+    elif "labels" in spec.columns:
         labels = labels_from_codes(cells["labels"])
     has_report = bool(texts["findings"] or texts["impression"])
-    if not has_report and labels == UNLABELED_STUDY and (reading.has_text or reading.has_labels):
+    if not has_report and labels == UNLABELED_STUDY and (spec.has_text or spec.has_labels):
         raise ValueError("has neither a report nor labels")
     entry = replace(
         entry,
         subject_id=texts["subject_id"] or entry.study_id,
         split=_SPLIT_OF_NAME.get(split, ""),
-        view_positions=_view_positions(entry, cells.get("view_position"), reading.image_separator),
+        view_positions=_view_positions(entry, cells.get("view_position"), spec.image_separator),
         indication=texts["indication"],
         findings=texts["findings"],
         impression=texts["impression"],
@@ -141,7 +141,7 @@ def _complete(entry: Entry, cells: dict[str, Any], row: Row, reading: Reading) -
     return replace(entry, digest=hash((*texts.values(), labels)))
 
 
-def _view_positions(entry: Entry, value: Any, separator: str | None) -> tuple[str, ...]:
+def _view_positions(entry: ParsedRow, value: Any, separator: str | None) -> tuple[str, ...]:
     named = [position.upper() for position in _several(value, separator, keep_blank=True)]
     positions = tuple(UNKNOWN_VIEW if position in _NO_VIEW else position for position in named)
     if set(positions) <= {UNKNOWN_VIEW}:
@@ -151,7 +151,7 @@ def _view_positions(entry: Entry, value: Any, separator: str | None) -> tuple[st
     return positions
 
 
-def _positions(entry: Entry) -> tuple[str, ...]:
+def _positions(entry: ParsedRow) -> tuple[str, ...]:
     return entry.view_positions or (UNKNOWN_VIEW,) * len(entry.images)
 
 

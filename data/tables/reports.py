@@ -22,7 +22,7 @@ _USUAL_COLUMNS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportRow:
-    """A row by its number; `fault` says why it cannot be used."""
+    """A row by its number; `error` says why it cannot be used."""
 
     number: int
     accession_number: str = ""
@@ -30,7 +30,7 @@ class ReportRow:
     indication: str = ""
     findings: str = ""
     impression: str = ""
-    fault: str = ""
+    error: str = ""
 
 
 def find_columns(table: Path, asked: dict[str, str | None]) -> dict[str, str]:
@@ -64,8 +64,8 @@ def read_reports(table: Path, columns: dict[str, str]) -> Iterator[ReportRow]:
     """Every row of the table; a whole report is split into its sections where a row has none of its own."""
     for row in read_rows(table):
         texts = {role: _text(row.values.get(column)) for role, column in columns.items()}
-        if row.fault or not (texts.get("accession") or texts.get("study_uid")):
-            yield ReportRow(number=row.number, fault=row.fault or f"row {row.number} names no study")
+        if row.error or not (texts.get("accession") or texts.get("study_uid")):
+            yield ReportRow(number=row.number, error=row.error or f"row {row.number} names no study")
             continue
         sections = {name: texts.get(name, "") for name in ("indication", "findings", "impression")}
         if texts.get("report") and not sections["findings"] and not sections["impression"]:

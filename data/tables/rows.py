@@ -1,7 +1,7 @@
 """Rows of a table of studies: CSV (comma, semicolon or tab) or JSONL, gzipped or not, or Parquet, told apart by content
 and read one by one.
 
-A row that cannot be read comes out with a `fault` in words instead of values, so that it can be counted and listed;
+A row that cannot be read comes out with an `error` instead of values, so that it can be counted and listed;
 a file that cannot be read is a ValueError.
 """
 
@@ -32,7 +32,7 @@ class Row:
 
     number: int
     values: dict[str, Any] = field(default_factory=dict)
-    fault: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,8 +175,8 @@ def _csv_rows(path: Path) -> Iterator[Row]:
                 if len(fields) == len(names):
                     yield Row(number=number, values=dict(zip(names, fields, strict=True)))
                 else:
-                    fault = f"row {number} has {len(fields)} fields, the header has {len(names)}"
-                    yield Row(number=number, fault=fault)
+                    error = f"row {number} has {len(fields)} fields, the header has {len(names)}"
+                    yield Row(number=number, error=error)
         except csv.Error as error:
             raise ValueError(f"{path}: line {reader.line_num} is not CSV ({error}); look at its quotes") from error
 
@@ -191,12 +191,12 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
             try:
                 values = json.loads(line)
             except (ValueError, RecursionError):  # also a number of thousands of digits
-                yield Row(number=number, fault=f"row {number} is not JSON")
+                yield Row(number=number, error=f"row {number} is not JSON")
                 continue
             if isinstance(values, dict):
                 yield Row(number=number, values=values)
             else:
-                yield Row(number=number, fault=f"row {number} is JSON, but no object with columns")
+                yield Row(number=number, error=f"row {number} is JSON, but no object with columns")
 
 
 def _parquet(path: Path) -> pyarrow.parquet.ParquetFile:

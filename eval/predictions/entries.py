@@ -35,11 +35,11 @@ class ReportEntry:
     thresholds: tuple[float, ...] | None = None
     peaks: tuple[tuple[float, ...], ...] | None = None
     boxes: tuple[tuple[float, ...], ...] = ()
-    fault: str = ""
+    error: str = ""
 
 
 def read_entries(file: ReportFile, columns: Columns) -> Iterator[ReportEntry]:
-    """Every row, in order; one that cannot be used says why in its `fault`.
+    """Every row, in order; one that cannot be used says why in its `error`.
 
     Raises:
         ValueError: a label or a probability is none; a wrong number there would spoil every figure.
@@ -49,8 +49,8 @@ def read_entries(file: ReportFile, columns: Columns) -> Iterator[ReportEntry]:
 
 
 def _read_entry(file: ReportFile, row: Row, columns: Columns) -> ReportEntry:
-    if row.fault:
-        return ReportEntry(number=row.number, fault=row.fault)
+    if row.error:
+        return ReportEntry(number=row.number, error=row.error)
     values, where = row.values, f"{file.path}, row {row.number}"
     study_id = _name(values.get(columns.study_id))
     try:
@@ -65,7 +65,7 @@ def _read_entry(file: ReportFile, row: Row, columns: Columns) -> ReportEntry:
             }
             report = compose_report(**sections)
     except ValueError as error:
-        return ReportEntry(number=row.number, study_id=study_id, fault=str(error))
+        return ReportEntry(number=row.number, study_id=study_id, error=str(error))
     return ReportEntry(
         number=row.number,
         study_id=study_id,

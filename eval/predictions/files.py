@@ -5,7 +5,7 @@
   an object from splits to lists;
 - CSV of one column without a header (R2Gen's res.csv and gts.csv), or a JSON list of texts: known by position alone.
 
-A row that cannot be read carries its `fault`; a file that cannot be read is a ValueError.
+A row that cannot be read carries its `error`; a file that cannot be read is a ValueError.
 """
 
 import csv
@@ -138,7 +138,7 @@ def _numbered(items: list) -> list[Row]:
     return [
         Row(number=number, values=item)
         if isinstance(item, dict)
-        else Row(number=number, fault=f"entry {number} is a {type(item).__name__}, not an object")
+        else Row(number=number, error=f"entry {number} is a {type(item).__name__}, not an object")
         for number, item in enumerate(items, start=1)
     ]
 
@@ -163,8 +163,8 @@ def _headerless_rows(path: Path) -> Iterator[Row]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for number, fields in enumerate(csv.reader(file, strict=True), start=1):
                 if len(fields) > 1:
-                    fault = f"row {number} has {len(fields)} fields, the first has 1"
-                    yield Row(number=number, fault=fault)
+                    error = f"row {number} has {len(fields)} fields, the first has 1"
+                    yield Row(number=number, error=error)
                 else:
                     yield Row(number=number, values={POSITION: number, TEXT: fields[0] if fields else ""})
     except UnicodeDecodeError as error:

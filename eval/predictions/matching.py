@@ -114,8 +114,8 @@ def _by_study(table: ReportTable, rejected: list[Rejection], what: str) -> dict[
     entries: dict[str, ReportEntry] = {}
     conflicts = []
     for entry in table.entries:
-        if entry.fault:
-            rejected.append(Rejection(study_id=entry.study_id, reason=entry.fault))
+        if entry.error:
+            rejected.append(Rejection(study_id=entry.study_id, reason=entry.error))
         elif entry.study_id not in entries:
             entries[entry.study_id] = entry
         elif entries[entry.study_id].report == entry.report:
@@ -129,7 +129,7 @@ def _by_study(table: ReportTable, rejected: list[Rejection], what: str) -> dict[
             f"{study_id!r} in rows {first} and {second}: keep one of each"
         )
     if not entries:
-        raise ValueError(f"{table.file.path}: no row can be used; the first reason: {table.entries[0].fault}")
+        raise ValueError(f"{table.file.path}: no row can be used; the first reason: {table.entries[0].error}")
     return entries
 
 

@@ -76,12 +76,12 @@ def _of_split(file: ReportFile, columns: Columns, split: str) -> ReportFile:
     """The file with the rows of one split only."""
     if columns.split is None:
         raise ValueError(f"{file.path} has no column 'split', so none can be chosen")
-    splits = {str(row.values.get(columns.split)) for row in file.rows() if not row.fault}
+    splits = {str(row.values.get(columns.split)) for row in file.rows() if not row.error}
     if split not in splits:
         raise ValueError(f"{file.path} has no split {split!r}; choose --reference-split of {', '.join(sorted(splits))}")
 
     def rows():
-        return (row for row in file.rows() if row.fault or str(row.values.get(columns.split)) == split)
+        return (row for row in file.rows() if row.error or str(row.values.get(columns.split)) == split)
 
     return ReportFile(path=file.path, format=file.format, columns=file.columns, rows=rows)
 

@@ -10,8 +10,8 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from app import AppOptions, build_app, serve
-from data.corrections.store import CorrectionStore
 from data.images.read import read_image
+from tests.helpers.corrections import corrections_of
 from tests.helpers.web_server import NUM_TOKENS, free_port, pytestmark, sweep_up_after_gradio  # noqa: F401 (the last two work by name)
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import NUM_FINDINGS
@@ -292,7 +292,7 @@ def test_a_report_is_corrected_and_taken_away(visit, tall_image, corrections):
     page.get_by_label("Your name").fill("Dr A")
     page.get_by_role("button", name="Save the correction").click()
     expect(page.get_by_role("status").filter(has_text="The correction is saved.")).to_be_visible()
-    [saved] = CorrectionStore(corrections).history([read_image(tall_image)])
+    [saved] = corrections_of(corrections, [read_image(tall_image)])
     assert saved.correction.findings.startswith("The heart is enlarged.")
     assert saved.correction.impression.endswith("Cardiomegaly.")
     assert saved.correction.reader == "Dr A"

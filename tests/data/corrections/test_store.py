@@ -1,7 +1,6 @@
-"""Corrections are whole or not there, whoever saves at once and whenever the program is killed."""
+"""The store of corrections: saving is atomic, whatever else saves at the same time and whenever a process is killed."""
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -21,11 +20,9 @@ from data.corrections.store import (
     STORE_FILE,
     CorrectionStore,
     image_file,
-    list_corrections,
-    open_table,
-    read_correction,
 )
 from data.images.read import read_image
+from tests.helpers.corrections import corrections_of, saved_corrections
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
 from vlm.schema.preprocessing import Preprocessing
 
@@ -63,31 +60,26 @@ def gray_image(number=0, side=40):
     return Image.fromarray(np.random.default_rng(number).integers(0, 256, (side, side + 3), dtype=np.uint8))
 
 
-def saved_in(folder):
-    with open_table(folder) as table:
-        return [read_correction(table, entry.number) for entry in list_corrections(table)]
-
-
-def check_whole(folder):
-    """The database is sound, and every image that it names is there."""
+def check_store(folder):
+    """Check that the database is valid and has every image that it names."""
     with closing(sqlite3.connect(folder / STORE_FILE)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    for saved in saved_in(folder):
+    for saved in saved_corrections(folder):
         for name in saved.images:
             assert image_hash(read_image(folder / image_file(name))) == name
 
 
-def test_a_correction_comes_back_as_it_was_saved(tmp_path):
+def test_saved_correction_is_read_back_unchanged(tmp_path):
     given = correction(view_positions=("PA", "LATERAL"), states=states(Edema=NEGATIVE, Fracture=UNCERTAIN))
     saved = CorrectionStore(tmp_path / "new" / "store").save(given, [gray_image(0), gray_image(1)])
-    assert saved_in(tmp_path / "new" / "store") == [saved]
+    assert saved_corrections(tmp_path / "new" / "store") == [saved]
     assert saved.correction == given
     assert saved.images == (image_hash(gray_image(0)), image_hash(gray_image(1)))
     assert datetime.now(UTC) - datetime.fromisoformat(saved.saved_at) < timedelta(minutes=1)
-    check_whole(tmp_path / "new" / "store")
+    check_store(tmp_path / "new" / "store")
 
 
-def test_the_folder_is_its_owners_alone_and_images_have_no_metadata(tmp_path):
+def test_folder_is_private_and_images_have_no_metadata(tmp_path):
     image = gray_image()
     image.info["Comment"] = "DOE^JANE"
     saved = CorrectionStore(tmp_path / "store").save(correction(), [image])
@@ -98,23 +90,23 @@ def test_the_folder_is_its_owners_alone_and_images_have_no_metadata(tmp_path):
     assert not {b"tEXt", b"iTXt", b"eXIf", b"zTXt"} & {content[i : i + 4] for i in range(len(content))}
 
 
-def test_nothing_that_was_saved_is_ever_replaced(tmp_path):
+def test_later_corrections_do_not_replace_earlier_ones(tmp_path):
     store = CorrectionStore(tmp_path)
     first = store.save(correction(), [gray_image()])
     second = store.save(correction(findings="No effusion."), [gray_image()])
     other = store.save(correction(), [gray_image(1)])
-    assert store.history([gray_image()]) == [first, second]
+    assert corrections_of(tmp_path, [gray_image()]) == [first, second]
     assert [saved.number for saved in (first, second, other)] == [1, 2, 3]
 
 
-def test_a_study_goes_by_its_pixels_in_any_order():
+def test_study_hash_depends_on_pixels_and_not_on_image_order():
     one, other = image_hash(gray_image(0)), image_hash(gray_image(1))
     assert study_hash([one, other]) == study_hash([other, one]) != study_hash([one])
     assert image_hash(Image.new("L", (20, 30))) != image_hash(Image.new("L", (30, 20)))
 
 
-def test_the_columns_are_those_of_this_version_of_the_schema():
-    """Whoever changes them must raise SCHEMA_VERSION, or older files would be misread."""
+def test_columns_match_the_schema_version():
+    """A change of the columns needs a new SCHEMA_VERSION; without it older files would be misread."""
     assert SCHEMA_VERSION == 1
     assert set(COLUMNS) == {
         *("number", "saved_at", "program_version", "study", "images", "view_positions", "indication"),
@@ -152,7 +144,7 @@ def save(store, seed, side=200, findings="The lungs are clear."):
 folder, *numbers = Path(sys.argv[1]), *map(int, sys.argv[2:])
 """
 
-KILLED_AGAIN_AND_AGAIN = """
+KILLED_REPEATEDLY = """
 for number in range(12):
     reader, writer = os.pipe()
     child = os.fork()
@@ -161,13 +153,13 @@ for number in range(12):
         for seed in range(10_000 * number, 10_000 * (number + 1)):
             os.write(writer, b"%d\\n" % save(store, seed))
     os.close(writer)
-    said = os.read(reader, 100)
-    time.sleep(0.003 * number)  # so that kills fall on different moments of a save
+    output = os.read(reader, 100)
+    time.sleep(0.003 * number)  # so that each kill happens at another moment of a save
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     while more := os.read(reader, 100):
-        said += more
-    print(said.decode(), end="")
+        output += more
+    print(output.decode(), end="")
 """
 
 SAVES = """
@@ -192,45 +184,45 @@ def start(program, folder, *numbers):
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def said_by(running):
+def output_of(running):
     lines = running.communicate()[0].splitlines()
     assert running.returncode == 0
     return lines
 
 
-def test_a_kill_during_a_save_loses_nothing_that_was_acknowledged(tmp_path):
-    acknowledged = {int(line) for line in said_by(start(KILLED_AGAIN_AND_AGAIN, tmp_path))}
-    numbers = {saved.number for saved in saved_in(tmp_path)}
+def test_kill_during_save_loses_no_acknowledged_correction(tmp_path):
+    acknowledged = {int(line) for line in output_of(start(KILLED_REPEATEDLY, tmp_path))}
+    numbers = {saved.number for saved in saved_corrections(tmp_path)}
     assert len(acknowledged) >= 12
     assert acknowledged <= numbers
-    check_whole(tmp_path)
+    check_store(tmp_path)
     assert CorrectionStore(tmp_path).save(correction(), [gray_image()]).number > max(numbers)
 
 
-def test_several_programs_that_save_at_once_lose_nothing(tmp_path):
+def test_concurrent_processes_lose_no_correction(tmp_path):
     programs = [start(SAVES, tmp_path / "new", 100 * number, 100 * number + 6) for number in range(3)]
-    numbers = [int(line) for program in programs for line in said_by(program)]
+    numbers = [int(line) for program in programs for line in output_of(program)]
     assert sorted(numbers) == list(range(1, 19))
-    check_whole(tmp_path / "new")
+    check_store(tmp_path / "new")
 
 
 @pytest.mark.parametrize(("room", "side"), [(2_000, 300), (60_000, 40)], ids=["for the image", "for the row"])
-def test_a_disk_that_fills_is_said_and_what_was_saved_before_stays(tmp_path, room, side):
-    """The system's limit on a file's size stands for the disk's."""
+def test_full_disk_is_reported_and_earlier_corrections_stay(tmp_path, room, side):
+    """A limit on the file size stands in for a full disk."""
     before = CorrectionStore(tmp_path).save(correction(), [gray_image()])
-    [said] = said_by(start(FULL_DISK, tmp_path, room, side))
-    assert str(tmp_path) in said
-    assert "was not saved; make room" in said or "is full or fails" in said
-    assert "saved" in said
-    assert saved_in(tmp_path) == [before]
+    [message] = output_of(start(FULL_DISK, tmp_path, room, side))
+    assert str(tmp_path) in message
+    assert "was not saved; free some space" in message or "is full or fails" in message
+    assert "saved" in message
+    assert saved_corrections(tmp_path) == [before]
     assert not list(tmp_path.glob("images/*.partial"))
-    check_whole(tmp_path)
+    check_store(tmp_path)
     CorrectionStore(tmp_path).save(correction(), [gray_image(7, side)])
 
 
-def test_what_cannot_be_a_correction_is_rejected_in_words(tmp_path):
+def test_invalid_corrections_are_rejected_with_the_reason(tmp_path):
     store = CorrectionStore(tmp_path / "store")
-    with pytest.raises(ValueError, match="the report is empty and no finding is set; write or set what you see"):
+    with pytest.raises(ValueError, match="the report is empty and no finding is set; write a report or set a finding"):
         store.save(correction(findings=" ", impression=""), [gray_image()])
     with pytest.raises(ValueError, match="2 images but 1 view positions"):
         store.save(correction(), [gray_image(), gray_image(1)])
@@ -238,40 +230,38 @@ def test_what_cannot_be_a_correction_is_rejected_in_words(tmp_path):
         store.save(correction(), [gray_image().convert("RGB")])
     with pytest.raises(ValueError, match="mode L and 1103 x 1100 pixels"):
         store.save(correction(), [gray_image(0, 1100)])
-    with pytest.raises(ValueError, match="No Finding cannot be present beside Edema; take one of them back"):
+    with pytest.raises(ValueError, match="No Finding contradicts Edema; clear one of them"):
         correction(states=states(No_Finding=POSITIVE, Edema=UNCERTAIN))
     with pytest.raises(ValueError, match="reader's name has 101 characters"):
         correction(reader="x" * 101)
-    with pytest.raises(ValueError, match="signs that cannot be shown; give one line"):
+    with pytest.raises(ValueError, match="characters that cannot be printed; give one line"):
         correction(reader="Dr\nA")
-    with pytest.raises(ValueError, match=r"states has 7; a finding's state is one of"):
+    with pytest.raises(ValueError, match=r"states has 7; the state of a finding is one of"):
         correction(states=(7,) * 14)
-    with pytest.raises(ValueError, match="thresholds has 3 values; one for each of 14 findings"):
+    with pytest.raises(ValueError, match="thresholds has 3 values; give one for each of the 14 findings"):
         correction(thresholds=(0.5,) * 3)
-    assert not saved_in(tmp_path / "store")
+    assert not saved_corrections(tmp_path / "store")
 
 
-def test_no_finding_goes_with_devices_and_with_what_is_denied():
+def test_no_finding_is_compatible_with_devices_and_negative_findings():
     given = states(No_Finding=POSITIVE, Support_Devices=POSITIVE, Edema=NEGATIVE)
     assert correction(states=given).states == given
 
 
-def test_a_folder_that_cannot_be_used_is_named(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"empty holds no corrections \(no corrections.sqlite in it\); name the folder"
-    ):
-        saved_in(tmp_path / "empty")
+def test_unusable_folder_is_named_in_the_error(tmp_path):
+    with pytest.raises(ValueError, match=r"empty has no corrections \(no corrections.sqlite in it\); name the"):
+        saved_corrections(tmp_path / "empty")
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match=r"file cannot be used for corrections \(.*\); name a folder"):
         CorrectionStore(tmp_path / "file")
     (tmp_path / "other").mkdir()
     with closing(sqlite3.connect(tmp_path / "other" / STORE_FILE)) as connection:
         connection.execute("CREATE TABLE recipes (cake TEXT)")
-    with pytest.raises(ValueError, match="it is of another version or program; name another folder"):
+    with pytest.raises(ValueError, match="another version or program wrote it; name another folder"):
         CorrectionStore(tmp_path / "other")
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / STORE_FILE).write_bytes(b"no database at all" * 100)
-    for opened in (CorrectionStore, saved_in):
+    for opened in (CorrectionStore, saved_corrections):
         with pytest.raises(ValueError, match=r"corrections.sqlite cannot be used \(file is not a database\)"):
             opened(tmp_path / "damaged")
 
@@ -285,27 +275,25 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path):
         ("images", '["../../etc/passwd"]', r"correction 1 is damaged \(it names no images\)"),
     ],
 )
-def test_a_damaged_row_is_named_and_its_images_cannot_lead_out_of_the_folder(tmp_path, column, value, message):
+def test_damaged_row_is_named_and_cannot_point_outside_the_folder(tmp_path, column, value, message):
     CorrectionStore(tmp_path).save(correction(), [gray_image()])
     with closing(sqlite3.connect(tmp_path / STORE_FILE)) as connection, connection:
         connection.execute(f"UPDATE corrections SET {column} = ?", [value])
     with pytest.raises(ValueError, match=message):
-        saved_in(tmp_path)
+        saved_corrections(tmp_path)
 
 
-def test_an_image_that_was_lost_is_written_anew_and_leftovers_of_kills_go(tmp_path):
+def test_damaged_image_is_rewritten_and_leftovers_of_kills_are_deleted(tmp_path):
     store = CorrectionStore(tmp_path)
     saved = store.save(correction(), [gray_image()])
     path = tmp_path / image_file(saved.images[0])
     path.write_bytes(path.read_bytes()[:50])
-    old, new = tmp_path / "images" / "old.partial", tmp_path / "images" / "new.partial"
-    for leftover in (old, new):
-        leftover.write_bytes(b"half")
-    os.utime(old, (0, 0))
+    leftover = tmp_path / "images" / "old.png.partial"
+    leftover.write_bytes(b"half")
     CorrectionStore(tmp_path).save(correction(), [gray_image()])
-    check_whole(tmp_path)
-    assert (old.exists(), new.exists()) == (False, True)
+    check_store(tmp_path)
+    assert not leftover.exists()
 
 
-def test_findings_not_touched_are_unlabeled_and_every_finding_has_a_place():
+def test_untouched_findings_are_unlabeled():
     assert correction().states == (UNLABELED,) * len(FINDINGS)

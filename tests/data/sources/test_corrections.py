@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data.corrections.correction import Correction
-from data.corrections.store import STORE_FILE, CorrectionStore, Entry, image_file
+from data.corrections.store import STORE_FILE, CorrectionKey, CorrectionStore, image_file
 from data.prepare import main
 from data.sources.corrections import corrected_labels, link_subjects, newest_by_study
 from data.study import load_studies
@@ -108,7 +108,9 @@ def test_without_a_report_only_set_findings_are_labeled(tmp_path):
 
 def test_newest_correction_of_each_reader_counts():
     saved = [("s", "A"), ("s", "B"), ("t", "A"), ("s", "A")]
-    entries = [Entry(number=number, study=study, reader=reader) for number, (study, reader) in enumerate(saved, 1)]
+    entries = [
+        CorrectionKey(number=number, study=study, reader=reader) for number, (study, reader) in enumerate(saved, 1)
+    ]
     newest = newest_by_study(entries)
     assert {study: [entry.number for entry in by_reader] for study, by_reader in newest.items()} == {
         "s": [2, 4],
@@ -196,7 +198,7 @@ def test_images_are_not_preprocessed_twice_and_other_options_are_rejected(tmp_pa
 
 
 def test_root_without_corrections_is_rejected(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere holds no corrections \(no corrections.sqlite in it\)"):
+    with pytest.raises(ValueError, match=r"nowhere has no corrections \(no corrections.sqlite in it\)"):
         prepare(tmp_path / "nowhere", tmp_path / "out")
     CorrectionStore(tmp_path / "store")
     with pytest.raises(ValueError, match=r"holds no correction yet; correct a study on the web page first"):

@@ -115,7 +115,7 @@ def test_text_that_no_file_could_hold_is_made_safe(tmp_path):
 def test_a_row_that_is_no_report_says_why(tmp_path, report, fault):
     path = write(tmp_path, "x.json", [{"study_id": "a", "report": report}, {"study_id": "b", "report": "y"}])
     first, second = read_table(path, "prediction", {}).entries
-    assert first.fault.startswith(fault)
+    assert first.error.startswith(fault)
     assert second.report == "y"
 
 

@@ -14,6 +14,7 @@ from page.study.record import model_identity
 from page.tabs.session import LEAVE_OUT, Visit
 from page.tabs.study import Room
 from tests.helpers.correction_forms import sent
+from tests.helpers.corrections import corrections_of
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, NEGATIVE, NUM_FINDINGS
 
@@ -170,7 +171,7 @@ def test_a_correction_is_kept_with_what_was_changed(room, read, store):
     images = [image.image for image in visit.reading.images]
     told = room.outcome.correct(visit, sent(reading=visit.key, Edema="absent"), "Dr A")
     assert "The correction is saved." in told
-    [kept] = store.history(images)
+    [kept] = corrections_of(store.folder, images)
     assert (kept.correction.findings, kept.correction.reader) == ("The heart is normal.", "Dr A")
     assert kept.correction.states[FINDING_INDEX["Edema"]] == NEGATIVE
     assert kept.correction.model_hash == room.model.hash

@@ -101,15 +101,15 @@ def read_correction(table: sqlite3.Connection, number: int) -> SavedCorrection:
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{where} is damaged ({error})") from error
     images = lists.pop("images")
-    if (
-        not isinstance(images, list)
-        or not images
-        or not all(re.fullmatch("[0-9a-f]{64}", str(name)) for name in images)
-    ):
+    if not isinstance(images, list) or not images or not all(map(_is_hash, images)):
         raise ValueError(f"{where} is damaged (it names no images)")
     correction = from_dict({name: values[name] for name in TEXTS} | lists, Correction, where=where)
     described = {name: values[name] for name in ("number", "saved_at", "program_version")}
     return SavedCorrection(**described, images=tuple(images), correction=correction)
+
+
+def _is_hash(name: object) -> bool:
+    return isinstance(name, str) and re.fullmatch("[0-9a-f]{64}", name) is not None
 
 
 def image_file(name: str) -> str:
@@ -190,9 +190,7 @@ class CorrectionStore:
                 then nothing was saved.
         """
         if correction.is_empty:
-            raise ValueError(
-                "the report is empty and no finding is set; write a report or set a finding, then save again"
-            )
+            raise ValueError("the report is empty and no finding is set; write a report or set a finding")
         _check_images(correction, images)
         hashes = tuple(map(image_hash, images))
         saved_at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -237,6 +235,6 @@ def _check_images(correction: Correction, images: Sequence[Image.Image]) -> None
     for image in images:
         if image.mode != "L" or max(image.size) > MAX_SIDE:
             raise ValueError(
-                f"an image has mode {image.mode} and {image.width} x {image.height} pixels; corrections need 8-bit gray "
-                f"(mode L) of at most {MAX_SIDE} pixels per side"
+                f"an image has mode {image.mode} and {image.width} x {image.height} pixels; corrections need 8-bit "
+                f"gray (mode L) of at most {MAX_SIDE} pixels per side"
             )

@@ -1,16 +1,11 @@
-"""What an audit notes of one study: a row of a prepared data set in, its traits out, without pixels or text.
-
-Texts that tell who somebody is are counted by kind and go nowhere.
-
-Counts of an audit: what each split holds, and what was noticed in its texts, labels and images.
-"""
+"""Facts about each study in an audit, without pixels or text, and counts over all studies of a split."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import datasets
 import numpy as np
@@ -20,6 +15,7 @@ from data.images.burned_in import burned_in_text
 from data.images.duplicates import is_flat, perceptual_hash, thumbnail
 from data.images.pixels import ImageRejected
 from data.images.read import decode_image
+from data.pipeline.workers import map_in_order
 from data.reports.deidentify import MAX_CHARACTERS, remove_identity
 from data.reports.labeler.labeler import label_report
 from data.reports.near_duplicates import MIN_WORDS, signature, text_digest, words_of
@@ -28,24 +24,66 @@ from data.study import MAX_SIDE, load_studies
 from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
 
 SECTIONS = ("indication", "findings", "impression")
+STATES = {
+    POSITIVE: "positive",
+    UNCERTAIN: "uncertain",
+    NEGATIVE: "negative",
+    BLANK: "blank",
+    UNLABELED: "not labeled",
+}
+WORDS_PER_BIN, NUM_BINS = 10, 13
+"""Histogram of report lengths; the last bin holds all longer reports."""
+
+Place = tuple[str, int]
+"""Split and row of a study."""
+Track = Callable[[int, str], Callable[[int], None]]
+"""`track(total, description)` starts a progress bar and returns the function that advances it."""
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditContext:
+    """The data set in `folder` with the place of each study, and how work on it is run and displayed."""
+
+    folder: str
+    places: Sequence[Place]
+    num_workers: int
+    track: Track
+
+    def map(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        total: int,
+        description: str,
+        min_parallel: int,
+        if_lost: Callable[[Item], Result],
+    ) -> Iterator[tuple[Item, Result]]:
+        """Yield (item, result) in order. Fewer than `min_parallel` items are processed without worker processes."""
+        advance = self.track(total, description)
+        num_workers = self.num_workers if total >= min_parallel else 1
+        for item, result in map_in_order(function, items, num_workers=num_workers, if_lost=if_lost):
+            yield item, result
+            advance(1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageTraits:
-    """One image. `damage` says why it cannot be read; then all else is empty. `digest` is of the pixels."""
+    """Facts about an image. If it cannot be read, `error` says why and the rest is empty. `digest` is of the pixels."""
 
-    damage: str = ""
+    error: str = ""
     size: tuple[int, int] = (0, 0)
     digest: bytes = b""
     hash: int = 0
-    is_flat: bool = False
+    is_blank: bool = False
     thumbnail: bytes = b""
     burned_in: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportTraits:
-    """The text of a study. `signature` is there from MIN_WORDS on; `labels` are what the labeler reads."""
+    """Facts about a report. `signature` is None below MIN_WORDS words; `labels` are those of the labeler."""
 
     num_words: int
     digest: bytes
@@ -57,7 +95,7 @@ class ReportTraits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyTraits:
-    """`report` is None where there is none. `identities` counts what in any section looks like somebody's identity."""
+    """Facts about a study. `identifiers` counts possible personal identifiers in all sections, by kind."""
 
     study_id: str
     subject_id: str
@@ -66,40 +104,42 @@ class StudyTraits:
     view_positions: tuple[str, ...]
     labels: tuple[int, ...]
     sections: tuple[str, ...]
-    """Those of SECTIONS that hold text."""
+    """The SECTIONS that hold text."""
     images: tuple[ImageTraits, ...]
     report: ReportTraits | None
-    identities: Mapping[str, int]
+    identifiers: Mapping[str, int]
 
 
-def look_at_study(place: tuple[str, int], *, folder: str) -> StudyTraits:
-    """The traits of the study at (split, row) of the data set in `folder`."""
-    return study_traits(read_row(folder, *place))
+def read_traits(place: Place, *, folder: str) -> StudyTraits:
+    """The facts about one study of the data set in `folder`."""
+    return study_traits(read_row(folder, place))
 
 
-def read_row(folder: str, split: str, row: int) -> dict[str, Any]:
-    """A study as it is stored: its images are not decoded, so a damaged one spoils nothing."""
+def read_row(folder: str, place: Place) -> dict[str, Any]:
+    """A study as stored. Images are not decoded, so damaged images do no harm."""
+    split, row = place
     return _rows(folder)[split][row].to_pylist()[0]
 
 
-def read_report(folder: str, split: str, row: int) -> str:
+def read_report(folder: str, place: Place) -> str:
     """Findings and impression of a study, as they are compared."""
+    split, row = place
     [texts] = _rows(folder)[split].select_columns(["findings", "impression"])[row].to_pylist()
     return _report(texts)
 
 
-def image_of(folder: str, place: tuple[str, int], view: int) -> Image.Image:
-    """An image that is known to be readable."""
-    return _decoded(read_row(folder, *place)["images"][view])
+def read_stored_image(folder: str, place: Place, view: int) -> Image.Image:
+    """An image of the data set. Raises ImageRejected if it cannot be read."""
+    return _decode(read_row(folder, place)["images"][view])
 
 
 def study_traits(row: Mapping[str, Any]) -> StudyTraits:
+    """The facts about a study as stored."""
     texts = {section: row[section] or "" for section in SECTIONS}
-    identities: dict[str, int] = {}
+    identifiers = Counter()
     for text in texts.values():
-        # The writer takes no longer ones; a data set made elsewhere may hold them.
-        for kind, number in remove_identity(text[:MAX_CHARACTERS])[1].items():
-            identities[kind] = identities.get(kind, 0) + number
+        # Texts that data.prepare wrote are shorter, but other data sets may have longer ones.
+        identifiers.update(remove_identity(text[:MAX_CHARACTERS])[1])
     report = _report(texts)
     return StudyTraits(
         study_id=row["study_id"],
@@ -111,7 +151,7 @@ def study_traits(row: Mapping[str, Any]) -> StudyTraits:
         sections=tuple(section for section, text in texts.items() if text.strip()),
         images=tuple(_image_traits(image) for image in row["images"]),
         report=_report_traits(report) if report else None,
-        identities=identities,
+        identifiers=identifiers,
     )
 
 
@@ -121,21 +161,21 @@ def _report(texts: Mapping[str, str | None]) -> str:
 
 def _image_traits(stored: Mapping[str, Any] | None) -> ImageTraits:
     try:
-        image = _decoded(stored)
+        image = _decode(stored)
     except ImageRejected as error:
-        return ImageTraits(damage=str(error))
+        return ImageTraits(error=str(error))
     pixels = np.asarray(image)
     return ImageTraits(
         size=image.size,
         digest=hashlib.sha256(repr(image.size).encode() + pixels.tobytes()).digest()[:16],
         hash=perceptual_hash(pixels),
-        is_flat=is_flat(pixels),
+        is_blank=is_flat(pixels),
         thumbnail=thumbnail(pixels).tobytes(),
         burned_in=burned_in_text(image),
     )
 
 
-def _decoded(stored: Mapping[str, Any] | None) -> Image.Image:
+def _decode(stored: Mapping[str, Any] | None) -> Image.Image:
     content = (stored or {}).get("bytes")
     if content is None:
         raise ImageRejected("the image: is not inside the data set (only a path to it, or nothing); prepare it again")
@@ -160,26 +200,11 @@ def _rows(folder: str) -> Mapping[str, Sequence[Any]]:
     return {split: rows.with_format("arrow") for split, rows in load_studies(folder).items()}
 
 
-STATES = {
-    POSITIVE: "positive",
-    UNCERTAIN: "uncertain",
-    NEGATIVE: "negative",
-    BLANK: "blank",
-    UNLABELED: "nobody looked",
-}
-WORDS_PER_BIN, NUM_BINS = 10, 13
-"""Of the histogram of report lengths; the last bin holds all longer ones."""
-
-
 @dataclass(kw_only=True, slots=True)
 class SplitCounts:
-    """What one split holds."""
+    """Counts over the studies of a split. `totals` holds studies, images, reports and so on by name."""
 
-    studies: int = 0
-    images: int = 0
-    reports: int = 0
-    labelled: int = 0
-    """Studies with at least one finding that somebody looked for."""
+    totals: Counter = field(default_factory=Counter)
     subjects: set[str] = field(default_factory=set)
     views: Counter = field(default_factory=Counter)
     images_per_study: Counter = field(default_factory=Counter)
@@ -187,60 +212,55 @@ class SplitCounts:
     sections: Counter = field(default_factory=Counter)
     findings: dict[str, Counter] = field(default_factory=lambda: {finding: Counter() for finding in FINDINGS})
     report_words: Counter = field(default_factory=Counter)
-    sentences: int = 0
-    prior_sentences: int = 0
-    reports_with_prior: int = 0
 
     def add(self, traits: StudyTraits) -> None:
-        self.studies += 1
-        self.images += len(traits.images)
+        is_labeled = any(code != UNLABELED for code in traits.labels)
+        self.totals.update(studies=1, images=len(traits.images), labeled=int(is_labeled))
         self.subjects.add(traits.subject_id)
-        self.labelled += any(code != UNLABELED for code in traits.labels)
         self.views.update(view or "UNKNOWN" for view in traits.view_positions)
         self.images_per_study[len(traits.images)] += 1
-        self.longest_sides.update(max(image.size) for image in traits.images if not image.damage)
+        self.longest_sides.update(max(image.size) for image in traits.images if not image.error)
         self.sections.update(traits.sections)
         for finding, code in zip(FINDINGS, traits.labels, strict=False):
-            self.findings[finding][STATES.get(code, "no known code")] += 1
+            self.findings[finding][STATES.get(code, "unknown code")] += 1
         if report := traits.report:
-            self.reports += 1
+            self.totals.update(
+                reports=1,
+                sentences=report.num_sentences,
+                prior_sentences=report.num_prior_sentences,
+                reports_with_prior=int(report.num_prior_sentences > 0),
+            )
             self.report_words[report.num_words] += 1
-            self.sentences += report.num_sentences
-            self.prior_sentences += report.num_prior_sentences
-            self.reports_with_prior += report.num_prior_sentences > 0
 
     def as_json(self) -> dict[str, Any]:
+        names = ("studies", "images", "reports", "labeled", "sentences", "prior_sentences", "reports_with_prior")
         bins = [0] * NUM_BINS
         for words, count in self.report_words.items():
             bins[min(words // WORDS_PER_BIN, NUM_BINS - 1)] += count
         return {
-            "studies": self.studies,
+            **{name: self.totals[name] for name in names},
             "subjects": len(self.subjects),
-            "images": self.images,
-            "reports": self.reports,
-            "labelled": self.labelled,
-            "missing_sections": {section: self.studies - self.sections[section] for section in SECTIONS},
+            "missing_sections": {section: self.totals["studies"] - self.sections[section] for section in SECTIONS},
             "views": dict(self.views.most_common()),
             "images_per_study": dict(sorted(self.images_per_study.items())),
             "longest_side": _quantiles(self.longest_sides),
             "findings": {
-                finding: {state: counts[state] for state in [*STATES.values(), *sorted({*counts} - {*STATES.values()})]}
+                finding: {state: counts[state] for state in dict.fromkeys([*STATES.values(), *sorted(counts)])}
                 for finding, counts in self.findings.items()
             },
             "report_words": _quantiles(self.report_words) | {"words_per_bin": WORDS_PER_BIN, "histogram": bins},
-            "sentences": self.sentences,
-            "prior_sentences": self.prior_sentences,
-            "reports_with_prior": self.reports_with_prior,
         }
 
 
 class LabelAgreement:
-    """Labels of the data set against what the labeler reads in the report beside them; found is positive or uncertain,
-    and what nobody looked for is left out."""
+    """Agreement of the labels with those that the labeler reads in the reports.
+
+    A finding is found if it is positive or uncertain. Findings that are not labeled are left out.
+    """
 
     def __init__(self):
         self.studies = self.equal = 0
-        self._both, self._label_only, self._report_only = Counter(), Counter(), Counter()
+        self._counts = {finding: Counter(both=0, label_only=0, report_only=0) for finding in FINDINGS}
 
     def add(self, traits: StudyTraits) -> None:
         if traits.report is None or all(code == UNLABELED for code in traits.labels):
@@ -248,33 +268,20 @@ class LabelAgreement:
         self.studies += 1
         self.equal += traits.labels == traits.report.labels
         for finding, label, read in zip(FINDINGS, traits.labels, traits.report.labels, strict=False):
-            if label == UNLABELED:
-                continue
-            label_found, report_found = (code in (POSITIVE, UNCERTAIN) for code in (label, read))
-            self._both[finding] += label_found and report_found
-            self._label_only[finding] += label_found and not report_found
-            self._report_only[finding] += report_found and not label_found
+            in_label, in_report = (code in (POSITIVE, UNCERTAIN) for code in (label, read))
+            if label != UNLABELED and (in_label or in_report):
+                kind = "both" if in_label and in_report else "label_only" if in_label else "report_only"
+                self._counts[finding][kind] += 1
 
     def as_json(self) -> dict[str, Any]:
-        """`f1` is None where neither finds anything."""
-        return {
-            "studies": self.studies,
-            "equal": self.equal,
-            "micro_f1": _f1(*(counts.total() for counts in (self._both, self._label_only, self._report_only))),
-            "findings": {
-                finding: {
-                    "both": self._both[finding],
-                    "label_only": self._label_only[finding],
-                    "report_only": self._report_only[finding],
-                    "f1": _f1(self._both[finding], self._label_only[finding], self._report_only[finding]),
-                }
-                for finding in FINDINGS
-            },
-        }
+        total = sum(self._counts.values(), Counter())
+        findings = {finding: {**counts, "f1": _f1(counts)} for finding, counts in self._counts.items()}
+        return {"studies": self.studies, "equal": self.equal, "micro_f1": _f1(total), "findings": findings}
 
 
-def _f1(both: int, one: int, other: int) -> float | None:
-    return round(2 * both / (2 * both + one + other), 4) if both + one + other else None
+def _f1(counts: Counter) -> float | None:
+    """F1 of label and report; None if neither finds anything."""
+    return round(2 * counts["both"] / (counts["both"] + counts.total()), 4) if counts.total() else None
 
 
 def _quantiles(counts: Counter) -> dict[str, int | None]:

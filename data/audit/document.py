@@ -1,251 +1,230 @@
-"""What an audit finds in a prepared data set, as a document that JSON can hold (`audit.json`); `data.audit.verdict`
-judges it and `data.audit.page` shows it.
+"""The findings of an audit, as a document for `audit.json`. `data.audit.verdict` judges it, `data.audit.page` shows it.
 
-Lists of studies and images are cut at MAX_LISTED entries, beside the full count.
+Lists of studies and images have a full count and at most MAX_LISTED entries.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data.audit.collect import LabelAgreement, SplitCounts, StudyTraits, look_at_study, read_report
+from data.audit.collect import (
+    AuditContext,
+    LabelAgreement,
+    Place,
+    SplitCounts,
+    StudyTraits,
+    Track,
+    read_report,
+    read_traits,
+)
 from data.audit.duplicates import Copies, ImageIndex
 from data.audit.rejected import rejections, warnings
 from data.images.duplicates import ALIKE_BOUND, SAME_BOUND
-from data.pipeline.workers import map_in_order
 from data.reports.near_duplicates import MIN_WORDS, near_report_pairs
 from data.study import load_studies
 
-FORMAT = 1
+FORMAT = 2
 MAX_LISTED = 1000
-FEW = 200
-"""Studies that are not worth the start of worker processes."""
-ACROSS_SPLITS, OTHER_PATIENTS, SAME_PATIENT, SAME_STUDY = (
+MIN_PARALLEL = 201
+"""Number of studies from which worker processes are started."""
+ACROSS_SPLITS, OTHER_PATIENTS, SAME_PATIENT, SAME_STUDY = RELATIONS = (
     "across splits",
     "different patients",
     "same patient",
     "same study",
 )
-RELATIONS = (ACROSS_SPLITS, OTHER_PATIENTS, SAME_PATIENT, SAME_STUDY)
-"""How those that are alike belong together, the worst first."""
-
-Track = Callable[[int, str], Callable[[int], None]]
-"""`track(total, description)` starts a display and returns what advances it."""
+"""How copies are related, the worst first."""
 
 
 def audit(folder: Path, *, num_workers: int, track: Track) -> dict[str, Any]:
-    """The document, without verdict.
+    """The document without the verdict.
 
     Raises:
         ValueError: `folder` is no prepared data set.
     """
     splits = {split: len(rows) for split, rows in load_studies(folder).items()}
     places = [(split, row) for split, number in splits.items() for row in range(number)]
+    context = AuditContext(folder=str(folder), places=places, num_workers=num_workers, track=track)
     with ImageIndex() as images:
-        collection = _Collection(folder, places, list(splits), images)
-        advance = track(len(places), "Looking at studies")
-        look = partial(look_at_study, folder=str(folder))
-        workers = num_workers if len(places) > FEW else 1
-        for place, traits in map_in_order(look, places, num_workers=workers, if_lost=lambda _: None):
+        collection = _Collection(context, list(splits), images)
+        for place, traits in context.map(
+            partial(read_traits, folder=context.folder),
+            places,
+            total=len(places),
+            description="Reading studies",
+            min_parallel=MIN_PARALLEL,
+            if_lost=lambda _: None,
+        ):
             collection.add(place, traits)
-            advance(1)
-        return collection.document(num_workers=num_workers, track=track)
+        return collection.document()
+
+
+class _Listing:
+    """The number of entries, and the first MAX_LISTED of them."""
+
+    def __init__(self, entries: Iterable[dict[str, Any]] = ()):
+        self._count, self._listed = 0, []
+        for entry in entries:
+            self.add(entry)
+
+    def add(self, entry: dict[str, Any]) -> None:
+        self._count += 1
+        if len(self._listed) < MAX_LISTED:
+            self._listed.append(entry)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"count": self._count, "listed": self._listed}
 
 
 class _Collection:
-    """What is noted of all studies, in their order."""
+    """Facts about all studies. A study's number is its index in the places."""
 
-    def __init__(self, folder: Path, places: Sequence[tuple[str, int]], splits: Sequence[str], images: ImageIndex):
-        self._folder, self._places = folder, places
+    def __init__(self, context: AuditContext, splits: Sequence[str], images: ImageIndex):
+        self._context, self._images = context, images
         self._splits = {split: SplitCounts() for split in splits}
         self._agreement = LabelAgreement()
         self._sources: dict[tuple[str, str], Counter] = defaultdict(Counter)
         self._study_ids: list[str] = []
         self._subject_ids: list[str] = []
-        self._images = images
-        self._damaged, self._flat, self._burned_in = _Listed(), _Listed(), _Listed()
-        self._identities, self._identity_kinds = _Listed(), Counter()
+        self._image_problems = {kind: _Listing() for kind in ("damaged", "blank", "burned_in")}
+        self._identifiers, self._identifier_kinds = _Listing(), Counter()
         self._reports: dict[bytes, list[int]] = defaultdict(list)
         self._signatures: dict[bytes, Any] = {}
 
-    def add(self, place: tuple[str, int], traits: StudyTraits | None) -> None:
+    def add(self, place: Place, traits: StudyTraits | None) -> None:
+        """Add a study; None if the process that read it crashed."""
         number = len(self._study_ids)
         self._study_ids.append(traits.study_id if traits else f"row {place[1]}")
         self._subject_ids.append(traits.subject_id if traits else "")
+        problems = self._image_problems
         if traits is None:
-            self._damaged.add(self._named(number) | {"view": 1, "reason": "the process that read it died"})
+            problems["damaged"].add(self._named(number, view=1) | {"reason": "the process that read it crashed"})
             return
         self._splits[place[0]].add(traits)
         self._sources[traits.source, traits.license][place[0]] += 1
         self._agreement.add(traits)
         for view, image in enumerate(traits.images):
-            shown = self._named(number) | {"view": view + 1}
-            if image.damage:
-                self._damaged.add(shown | {"reason": image.damage})
-            elif image.is_flat:
-                self._flat.add(shown)
+            named = self._named(number, view=view + 1)
+            if image.error:
+                problems["damaged"].add(named | {"reason": image.error})
+            elif image.is_blank:
+                problems["blank"].add(named)
             else:
                 self._images.add(number, view, image)
             if image.burned_in:
-                self._burned_in.add(shown | {"seen": image.burned_in})
-        if traits.identities:
-            self._identities.add(self._named(number) | {"kinds": dict(traits.identities)})
-            self._identity_kinds.update(traits.identities)
+                problems["burned_in"].add(named | {"text": image.burned_in})
+        if traits.identifiers:
+            self._identifiers.add(self._named(number) | {"kinds": dict(traits.identifiers)})
+            self._identifier_kinds.update(traits.identifiers)
         if traits.report:
             self._reports[traits.report.digest].append(number)
             if traits.report.signature is not None:
                 self._signatures[traits.report.digest] = traits.report.signature
 
-    def document(self, *, num_workers: int, track: Track) -> dict[str, Any]:
-        copies = self._images.copies(str(self._folder), self._places, num_workers=num_workers, track=track)
+    def document(self) -> dict[str, Any]:
+        folder = Path(self._context.folder)
+        image_problems = {kind: listing.as_json() for kind, listing in self._image_problems.items()}
+        repeated = ((study_id, count) for study_id, count in Counter(self._study_ids).items() if count > 1)
         return {
             "format": FORMAT,
-            "dataset": str(self._folder),
+            "dataset": self._context.folder,
             "splits": {split: counts.as_json() for split, counts in self._splits.items()},
             "sources": [
                 {"source": source, "license": license_name, "studies": dict(counts)}
                 for (source, license_name), counts in sorted(self._sources.items())
             ],
             "subjects_across_splits": self._subjects_across_splits(),
-            "repeated_study_ids": _listing(
-                [{"study_id": study_id, "times": times} for study_id, times in _repeated(self._study_ids)]
-            ),
-            "images": {
-                "damaged": self._damaged.as_json(),
-                "flat": self._flat.as_json(),
-                "burned_in": self._burned_in.as_json(),
-                **self._copies(copies),
-            },
+            "repeated_study_ids": _Listing({"study_id": name, "count": count} for name, count in repeated).as_json(),
+            "images": image_problems | self._copies(self._images.find_copies(self._context)),
             "reports": self._equal_reports() | {"near": self._near_reports()},
-            "identities": self._identities.as_json() | {"kinds": dict(self._identity_kinds.most_common())},
-            "labels_against_reports": self._agreement.as_json(),
-            "rejected": rejections(self._folder),
-            "warnings": warnings(self._folder),
+            "identifiers": self._identifiers.as_json() | {"kinds": dict(self._identifier_kinds.most_common())},
+            "label_agreement": self._agreement.as_json(),
+            "rejected": rejections(folder),
+            "warnings": warnings(folder),
         }
 
     def _subjects_across_splits(self) -> dict[str, Any]:
         splits_of: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-        for number, subject in enumerate(self._subject_ids):
+        for (split, _), subject, study_id in zip(self._context.places, self._subject_ids, self._study_ids, strict=True):
             if subject:
-                splits_of[subject][self._places[number][0]].append(self._study_ids[number])
-        return _listing(
-            [
-                {"subject_id": subject, "studies": dict(splits)}
-                for subject, splits in splits_of.items()
-                if len(splits) > 1
-            ]
-        )
+                splits_of[subject][split].append(study_id)
+        return _Listing(
+            {"subject_id": subject, "studies": dict(splits)} for subject, splits in splits_of.items() if len(splits) > 1
+        ).as_json()
 
     def _copies(self, copies: Copies) -> dict[str, Any]:
         owners = self._images.owners
-        identical = [
-            {
-                "relation": self._relation([owners[number][0] for number in group]),
-                "images": [self._named(owners[n][0]) | {"view": owners[n][1] + 1} for n in self._spread(group)],
-                "count": len(group),
-            }
-            for group in copies.identical
-        ]
-        altered = [
-            {
-                "relation": self._relation([owners[one][0], owners[other][0]]),
-                "images": [self._named(owners[n][0]) | {"view": owners[n][1] + 1} for n in (one, other)],
-                "similarity": similarity,
-            }
-            for one, other, similarity in copies.altered
-        ]
+
+        def entry(group: Sequence[int], shown: Sequence[int], **more: Any) -> dict[str, Any]:
+            images = [self._named(owners[number][0], view=owners[number][1] + 1) for number in shown]
+            return {"relation": self._relation([owners[number][0] for number in group]), "images": images, **more}
+
+        altered = [entry(pair, pair, similarity=similarity) for *pair, similarity in copies.altered]
         return {
-            "identical": _related(identical),
-            "altered": _related([pair for pair in altered if pair["similarity"] >= SAME_BOUND]),
-            "alike": _related([pair for pair in altered if pair["similarity"] < SAME_BOUND]),
-            "search": copies.search | {"same_from": SAME_BOUND, "alike_from": ALIKE_BOUND},
+            "identical": _by_relation(
+                entry(group, self._spread(group), count=len(group)) for group in copies.identical
+            ),
+            "altered": _by_relation(pair for pair in altered if pair["similarity"] >= SAME_BOUND),
+            "similar": _by_relation(pair for pair in altered if pair["similarity"] < SAME_BOUND),
+            "search": copies.search | {"altered_from": SAME_BOUND, "similar_from": ALIKE_BOUND},
         }
 
     def _equal_reports(self) -> dict[str, Any]:
-        """Groups of equal reports; `equal` lists only those long enough to be copies."""
+        """Groups of equal reports; `equal` lists only those that are long enough to be copies."""
         groups = {digest: numbers for digest, numbers in self._reports.items() if len(numbers) > 1}
-        long = [
+        long = (
             {"relation": self._relation(group), "studies": [self._named(n) for n in group[:10]], "count": len(group)}
             for digest, group in groups.items()
             if digest in self._signatures
-        ]
+        )
         return {
             "different": len(self._reports),
             "in_equal_groups": sum(map(len, groups.values())),
             "equal_groups": len(groups),
             "copy_from_words": MIN_WORDS,
-            "equal": _related(long),
+            "equal": _by_relation(long),
         }
 
     def _near_reports(self) -> dict[str, Any]:
-        digests = list(self._signatures)
-        first = [self._reports[digest][0] for digest in digests]
+        """Pairs of long reports with nearly the same words."""
+        first = [self._reports[digest][0] for digest in self._signatures]
 
-        def text_of(number: int) -> str:
-            return read_report(str(self._folder), *self._places[first[number]])
+        def text_of(index: int) -> str:
+            return read_report(self._context.folder, self._context.places[first[index]])
 
-        pairs = near_report_pairs([self._signatures[digest] for digest in digests], text_of) if digests else []
-        return _related(
-            [
-                {
-                    "relation": self._relation([first[one], first[other]]),
-                    "studies": [self._named(first[one]), self._named(first[other])],
-                    "similarity": round(similarity, 3),
-                }
-                for one, other, similarity in pairs
-            ]
+        pairs = near_report_pairs(list(self._signatures.values()), text_of) if first else []
+        return _by_relation(
+            {
+                "relation": self._relation([first[one], first[other]]),
+                "studies": [self._named(first[one]), self._named(first[other])],
+                "similarity": round(similarity, 3),
+            }
+            for one, other, similarity in pairs
         )
 
-    def _named(self, number: int) -> dict[str, Any]:
-        split, row = self._places[number]
-        return {
-            "split": split,
-            "row": row,
-            "study_id": self._study_ids[number],
-            "subject_id": self._subject_ids[number],
-        }
+    def _named(self, number: int, **more: Any) -> dict[str, Any]:
+        split, row = self._context.places[number]
+        study_id, subject_id = self._study_ids[number], self._subject_ids[number]
+        return {"split": split, "row": row, "study_id": study_id, "subject_id": subject_id, **more}
 
     def _relation(self, studies: Sequence[int]) -> str:
-        if len({self._places[study][0] for study in studies}) > 1:
+        if len({self._context.places[study][0] for study in studies}) > 1:
             return ACROSS_SPLITS
         if len({self._subject_ids[study] for study in studies}) > 1:
             return OTHER_PATIENTS
         return SAME_PATIENT if len(set(studies)) > 1 else SAME_STUDY
 
     def _spread(self, group: Sequence[int]) -> list[int]:
-        """Up to ten images of a group, of as many splits as it has."""
-        split_of = [self._places[self._images.owners[number][0]][0] for number in group]
+        """Up to ten images of a group, the first one of each split first."""
+        split_of = [self._context.places[self._images.owners[number][0]][0] for number in group]
         firsts = sorted(split_of.index(split) for split in set(split_of))
-        return [group[place] for place in (firsts + [n for n in range(len(group)) if n not in firsts])[:10]]
+        return [group[index] for index in (firsts + [n for n in range(len(group)) if n not in firsts])[:10]]
 
 
-class _Listed:
-    """Entries, of which only the first are kept, and their number."""
-
-    def __init__(self):
-        self.count, self._entries = 0, []
-
-    def add(self, entry: dict[str, Any]) -> None:
-        self.count += 1
-        if len(self._entries) < MAX_LISTED:
-            self._entries.append(entry)
-
-    def as_json(self) -> dict[str, Any]:
-        return {"count": self.count, "listed": self._entries}
-
-
-def _listing(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {"count": len(entries), "listed": list(entries[:MAX_LISTED])}
-
-
-def _related(entries: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Entries counted by relation, the worst relation first."""
+def _by_relation(entries: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The number of entries with each relation, and the first entries, the worst relation first."""
     entries = sorted(entries, key=lambda entry: RELATIONS.index(entry["relation"]))
     counts = Counter(entry["relation"] for entry in entries)
     return {"count": {relation: counts[relation] for relation in RELATIONS}, "listed": entries[:MAX_LISTED]}
-
-
-def _repeated(names: Iterable[str]) -> list[tuple[str, int]]:
-    return [(name, times) for name, times in Counter(names).items() if times > 1]

@@ -1,18 +1,17 @@
-"""The images of an audited data set: those that are there twice, with the same pixels or as altered copies.
+"""Duplicate images in an audited data set: images with the same pixels, and altered copies.
 
-Pixels are compared by digest; altered copies by perceptual hash, then by thumbnails, then by the images
-themselves, fewer each time. Thumbnails lie in a nameless file, so that memory stays small.
+Equal pixels have equal digests. For altered copies, candidates are compared in three steps with the functions of
+`data.images.duplicates`: perceptual hashes, then thumbnails, then the images. Each step leaves fewer pairs.
 """
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from data.audit.collect import ImageTraits, image_of
+from data.audit.collect import AuditContext, ImageTraits, Place, read_stored_image
 from data.images.duplicates import (
     ALIKE_BOUND,
     THUMBNAIL_SIDE,
@@ -21,20 +20,21 @@ from data.images.duplicates import (
     near_pairs,
     thumbnails_agree,
 )
-from data.pipeline.workers import map_in_order
 
-COMPARED_PER_IMAGE, LEAST_COMPARED = 1, 2000
-"""So many candidates for each image, and so many in any case, are compared by their thumbnails, the likeliest of all
-first: copies lead that order, and schematic images would have all of theirs compared."""
-_LEAST_ALIKE = 0.8
-_PAIRS_AT_ONCE = 64
+COMPARED_PER_IMAGE, MIN_COMPARED = 1, 2000
+"""Pairs of thumbnails to compare: one per image, and at least 2,000. The most similar ones come first, so copies are
+among them, and in a data set of similar phantoms not every pair is compared."""
+_MIN_COARSE_SIMILARITY = 0.8
+_PAIRS_PER_CHUNK = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Copies:
-    """`identical`: groups of numbers of images with the same pixels; `altered`: (one, other, similarity) from
-    ALIKE_BOUND on, most alike first, each group of identical ones represented by its first. `search` says how they were
-    sought."""
+    """Images that occur more than once, by number.
+
+    `identical` are groups of images with the same pixels. `altered` are (one, other, similarity), from ALIKE_BOUND on,
+    the most similar first; each identical group is represented by its first image. `search` describes the search.
+    """
 
     identical: list[list[int]]
     altered: list[tuple[int, int, float]]
@@ -42,8 +42,10 @@ class Copies:
 
 
 class ImageIndex:
-    """Collects images as they are looked at; an image's number is its place in `owners`, (study, view). Use as a
-    context manager."""
+    """Collects images and finds copies. The number of an image is its index in `owners`, a list of (study, view).
+
+    It is a context manager. Thumbnails are in a temporary file, so memory use is low.
+    """
 
     def __init__(self):
         self.owners: list[tuple[int, int]] = []
@@ -58,21 +60,13 @@ class ImageIndex:
         self._thumbnails.close()
 
     def add(self, study: int, view: int, traits: ImageTraits) -> None:
-        """An image that can be read and shows something."""
+        """Add an image that can be read and is not blank."""
         self.owners.append((study, view))
         self._digests.append(traits.digest)
         self._hashes.append(traits.hash)
         self._thumbnails.write(traits.thumbnail)
 
-    def copies(
-        self,
-        folder: str,
-        places: Sequence[tuple[str, int]],
-        *,
-        num_workers: int,
-        track: Callable[[int, str], Callable[[int], None]],
-    ) -> Copies:
-        """`places` are (split, row) of the studies in `folder`; `track` as in `data.audit`."""
+    def find_copies(self, context: AuditContext) -> Copies:
         groups = defaultdict(list)
         for number, digest in enumerate(self._digests):
             groups[digest].append(number)
@@ -80,25 +74,15 @@ class ImageIndex:
         different = np.array([group[0] for group in groups.values()], dtype=np.int64)
         if len(different) < 2:
             return Copies(identical=identical, altered=[], search={"images": len(different)})
-        thumbnails = self._thumbnail_array()
+        self._thumbnails.flush()
+        shape = (len(self.owners), THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+        thumbnails = np.memmap(self._thumbnails, dtype=np.uint8, mode="r", shape=shape)
         candidates = near_pairs(np.array(self._hashes, dtype=np.uint64)[different])
         pairs = different[candidates.pairs]
-        alike = coarse_similarity(thumbnails, pairs)
-        num_compared = max(LEAST_COMPARED, COMPARED_PER_IMAGE * len(different))
-        likeliest = np.argsort(-alike, kind="stable")[:num_compared]
-        compared = pairs[likeliest[alike[likeliest] >= _LEAST_ALIKE]]
-        advance = track(len(compared), "Comparing thumbnails")
-        agreeing = list(_agreeing(thumbnails, compared, num_workers=num_workers, advance=advance))
-        advance = track(len(agreeing), "Comparing images")
-        altered = []
-        compare = partial(_compare, folder=folder)
-        items = [tuple((places[self.owners[n][0]], self.owners[n][1]) for n in pair) for pair in agreeing]
-        workers = num_workers if len(items) > 50 else 1
-        outcomes = map_in_order(compare, items, num_workers=workers, if_lost=lambda _: 0.0)
-        for (one, other), (_, similarity) in zip(agreeing, outcomes, strict=True):
-            advance(1)
-            if similarity >= ALIKE_BOUND:
-                altered.append((int(one), int(other), round(similarity, 3)))
+        similarity = coarse_similarity(thumbnails, pairs)
+        most_similar = np.argsort(-similarity, kind="stable")[: max(MIN_COMPARED, COMPARED_PER_IMAGE * len(different))]
+        compared = pairs[most_similar[similarity[most_similar] >= _MIN_COARSE_SIMILARITY]]
+        agreeing = _pairs_with_similar_thumbnails(thumbnails, compared, context)
         search = {
             "images": len(different),
             "max_hash_distance": candidates.max_distance,
@@ -107,30 +91,45 @@ class ImageIndex:
             "compared_by_thumbnail": len(compared),
             "compared_in_full": len(agreeing),
         }
-        return Copies(identical=identical, altered=sorted(altered, key=lambda pair: -pair[2]), search=search)
+        return Copies(identical=identical, altered=self._altered(agreeing, context), search=search)
 
-    def _thumbnail_array(self) -> np.ndarray:
-        self._thumbnails.flush()
-        shape = (len(self.owners), THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-        return np.memmap(self._thumbnails, dtype=np.uint8, mode="r", shape=shape)
+    def _altered(self, pairs: list[tuple[int, int]], context: AuditContext) -> list[tuple[int, int, float]]:
+        """The pairs whose images are similar, as (one, other, similarity), the most similar first."""
+        stored = [tuple((context.places[self.owners[n][0]], self.owners[n][1]) for n in pair) for pair in pairs]
+        results = context.map(
+            partial(_compare_images, folder=context.folder),
+            stored,
+            total=len(pairs),
+            description="Comparing images",
+            min_parallel=51,
+            if_lost=lambda _: 0.0,
+        )
+        altered = [
+            (*pair, round(similarity, 3))
+            for pair, (_, similarity) in zip(pairs, results, strict=True)
+            if similarity >= ALIKE_BOUND
+        ]
+        return sorted(altered, key=lambda pair: -pair[2])
 
 
-def _agreeing(
-    thumbnails: np.ndarray, pairs: np.ndarray, *, num_workers: int, advance: Callable[[int], None]
-) -> Iterator[np.ndarray]:
-    """The pairs whose thumbnails agree."""
-    chunks = (pairs[start : start + _PAIRS_AT_ONCE] for start in range(0, len(pairs), _PAIRS_AT_ONCE))
-    workers = num_workers if len(pairs) > 10 * _PAIRS_AT_ONCE else 1
-    items = ((chunk, thumbnails[chunk]) for chunk in chunks)
-    lost = lambda item: [False] * len(item[0])  # noqa: E731
-    for (chunk, _), agree in map_in_order(_agree, items, num_workers=workers, if_lost=lost):
-        yield from chunk[agree]
-        advance(len(chunk))
+def _pairs_with_similar_thumbnails(
+    thumbnails: np.ndarray, pairs: np.ndarray, context: AuditContext
+) -> list[tuple[int, int]]:
+    chunks = [pairs[start : start + _PAIRS_PER_CHUNK] for start in range(0, len(pairs), _PAIRS_PER_CHUNK)]
+    results = context.map(
+        _compare_thumbnails,
+        ((chunk, thumbnails[chunk]) for chunk in chunks),
+        total=len(chunks),
+        description="Comparing thumbnails",
+        min_parallel=11,
+        if_lost=lambda item: [False] * len(item[0]),
+    )
+    return [(int(one), int(other)) for (chunk, _), agree in results for one, other in chunk[agree]]
 
 
-def _agree(item: tuple[np.ndarray, np.ndarray]) -> list[bool]:
+def _compare_thumbnails(item: tuple[np.ndarray, np.ndarray]) -> list[bool]:
     return [thumbnails_agree((one, other)) for one, other in item[1]]
 
 
-def _compare(pair: tuple[tuple[tuple[str, int], int], ...], *, folder: str) -> float:
-    return fine_similarity(*(np.asarray(image_of(folder, place, view)) for place, view in pair))
+def _compare_images(pair: tuple[tuple[Place, int], ...], *, folder: str) -> float:
+    return fine_similarity(*(np.asarray(read_stored_image(folder, place, view)) for place, view in pair))

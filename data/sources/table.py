@@ -40,8 +40,11 @@ class TableColumns:
     report_column: str | None = None
     """The whole report, used if a row has neither findings nor impression."""
     findings_column: str | None = None
+    """The findings section."""
     impression_column: str | None = None
+    """The impression section."""
     indication_column: str | None = None
+    """The indication section."""
     label_column: str | None = None
     """A word for the labels; needs --label-map. Without it, columns with the names of the 14 findings are used, with
     CheXpert's values: 1 positive, 0 negative, -1 uncertain, blank not mentioned."""
@@ -56,7 +59,9 @@ class TableColumns:
     labels_column: str | None = None
     """The 14 label codes, as in prepared data sets."""
     source_column: str | None = None
+    """The name of the source."""
     license_column: str | None = None
+    """The license of the study."""
 
 
 ROLES = tuple(name.removesuffix("_column") for name in TableColumns.__dataclass_fields__)

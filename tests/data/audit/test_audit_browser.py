@@ -1,4 +1,4 @@
-"""The audit's page in a real browser, opened from disk: nothing is fetched, nothing overflows, every image shows."""
+"""The page of the audit in a real browser: nothing is fetched, nothing overflows, and every image is shown."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def page_file(tmp_path_factory):
     return path
 
 
-def test_it_opens_offline_fits_every_width_and_shows_every_image(page_file):
+def test_page_opens_offline_fits_every_width_and_shows_every_image(page_file):
     requests, complaints = [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

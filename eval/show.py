@@ -1,9 +1,9 @@
-"""One study to look at: an image (X-ray, heatmaps, both reports) and a table of its findings in the terminal.
+"""Show one study: a figure (X-ray, heatmaps, both reports) and a table of its findings in the terminal.
 
     python eval/show.py --dataset studies --output study.png --checkpoint runs/mine/best
     python eval/show.py … --study-id synthetic-0-000017
 
-Without --study-id the study is chosen by a fixed rule that does not look at the model's answer.
+Without --study-id, a fixed rule selects the study; it does not use the output of the model.
 """
 
 import textwrap
@@ -23,125 +23,132 @@ from data.reports.labeler.labeler import label_report
 from data.study import load_studies
 from eval.metrics.laterality import stated_findings, stated_sentences
 from eval.predictions.prediction import Prediction, read_lines
-from eval.report.study import findings_to_show, heat_panels
-from eval.report.study_image import STATES, StudyImage, draw_study
-from vlm.checkpoint.store import SHIPPED, model_line
+from eval.report.heatmaps import findings_to_show, heat_panels
+from eval.report.study_figure import STATES, StudyFigure, draw_study
+from vlm.checkpoint.store import SHIPPED, told
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, UNLABELED
+from vlm.schema.number_format import format_probability
 from vlm.schema.report_format import compose_report
 
 RULE = "the first study of the split with at least two findings (Support Devices not counted)"
 STYLES = {(True, True): "green", (True, False): "yellow", (False, True): "red", (False, False): "dim"}
-"""Of a table's row, by whether the finding is true and whether the report names it."""
+"""Style of a table row by (the finding is true, the report names it)."""
 DRAWN_SIDE = 640
-"""Small images are enlarged to this before the heat is laid over them."""
+"""Smaller images are enlarged to this side before the heatmap is drawn over them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShowConfig:
-    """Show one study: what the model sees and writes, beside the truth."""
+    """Show one study: the output of the model and the truth."""
 
     checkpoint: str = SHIPPED
-    """Checkpoint folder (or hub id) of the model; by default the one that ships with the project."""
+    """Checkpoint folder or Hugging Face hub id; by default the checkpoint that ships with the project."""
     dataset: Path
-    """Prepared data set, as `python -m data.prepare` writes it."""
+    """Prepared data set, as written by `python -m data.prepare`."""
     output: Path
-    """The image to write (PNG)."""
+    """PNG file to write."""
     split: Literal["train", "validation", "test"] = "test"
-    """The study's split."""
+    """Split of the study."""
     study_id: str = ""
-    """Which study; empty: the first of the split with at least two findings."""
+    """The study to show; by default the first of the split with at least two findings."""
     predictions: Path | None = None
-    """A predictions.jsonl of eval/batch.py: its report and probabilities are shown, and only its studies."""
+    """A predictions.jsonl of eval/batch.py; its reports and probabilities are shown, and only its studies."""
     max_new_tokens: int = 128
-    """Longest report, in tokens."""
+    """Maximum length of a report in tokens."""
 
 
-def main(argv: Sequence[str] | None = None):
-    """Parses, generates, draws, prints."""
+def main(argv: Sequence[str] | None = None) -> None:
     config = tyro.cli(ShowConfig, args=argv, description=__doc__)
     console = Console()
-    console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
-    written = _written(config.predictions)
-    row, how = choose_study(load_studies(config.dataset)[config.split], config.study_id, written)
+    console.print(told(config.checkpoint), highlight=False, soft_wrap=True)
+    predictions = _read_predictions(config.predictions)
+    row, how = choose_study(load_studies(config.dataset)[config.split], config.study_id, predictions)
     generator = ReportGenerator.from_pretrained(config.checkpoint)
-    prediction = None if written is None else written[row["study_id"]]
-    images = [_enlarged(image) for image in row["images"]]
-    # With the report already written, one token is enough to have the attention maps.
-    options = GenerationOptions(max_new_tokens=config.max_new_tokens if prediction is None else 1)
-    [seen] = generator.generate(
-        [images], view_positions=[row["view_positions"]], indications=[row["indication"]], options=options
-    )
-    report = seen.report if prediction is None else prediction.report
-    probabilities = (prediction and prediction.probabilities) or seen.finding_probabilities
-    named, labels = tuple(label_report(report)), tuple(row["labels"])
-    shown = findings_to_show(labels, named, probabilities)
-    figure = StudyImage(
-        title=title_of(row),
-        footer=f"{how[0].upper()}{how[1:]}.  Dashed: where the finding truly is.  Machine-written, not for diagnosis.",
-        image=images[0],
-        panels=heat_panels(shown, images, seen.attention_maps, generator.heatmaps(seen, images), row["boxes"]),
-        probabilities=tuple(probabilities),
-        thresholds=tuple(generator.thresholds),
-        labels=labels,
-        named=named,
-        generated=tuple(stated_sentences(report)),
-        reference=tuple(stated_sentences(compose_report(findings=row["findings"], impression=row["impression"]))),
-    )
+    prediction = None if predictions is None else predictions[row["study_id"]]
+    figure = study_figure(generator, row, how, prediction, config.max_new_tokens)
     draw_study(figure, config.output)
     console.print(findings_table(figure))
     console.print(f"Shown: {how}.  Image: {config.output}", soft_wrap=True)
 
 
+def study_figure(
+    generator: ReportGenerator, row: dict[str, Any], how: str, prediction: Prediction | None, max_new_tokens: int
+) -> StudyFigure:
+    """Ask the model about a study; a saved `prediction` gives report and probabilities instead."""
+    images = [_enlarged(image) for image in row["images"]]
+    # If the report exists already, one token is enough to get the attention maps.
+    options = GenerationOptions(max_new_tokens=max_new_tokens if prediction is None else 1)
+    [output] = generator.generate(
+        [images], view_positions=[row["view_positions"]], indications=[row["indication"]], options=options
+    )
+    report = output.report if prediction is None else prediction.report
+    probabilities = (prediction and prediction.probabilities) or output.finding_probabilities
+    named, labels = tuple(label_report(report)), tuple(row["labels"])
+    reference = compose_report(findings=row["findings"], impression=row["impression"])
+    shown = findings_to_show(labels, named, probabilities)
+    return StudyFigure(
+        title=figure_title(row),
+        footer=f"{how[0].upper()}{how[1:]}.  Dashed: reference box.  Written by a program, not for diagnosis.",
+        image=images[0],
+        panels=heat_panels(generator, output, images, shown, row["boxes"]),
+        probabilities=tuple(probabilities),
+        thresholds=tuple(generator.thresholds),
+        labels=labels,
+        named=named,
+        generated=tuple(stated_sentences(report)),
+        reference=tuple(stated_sentences(reference)),
+    )
+
+
 def choose_study(
-    studies: datasets.Dataset, study_id: str, written: dict[str, Prediction] | None
+    studies: datasets.Dataset, study_id: str, predictions: dict[str, Prediction] | None
 ) -> tuple[dict[str, Any], str]:
-    """The row to show and, in words, how it was chosen.
+    """Return the row to show and, in words, how it was chosen.
 
     Raises:
-        ValueError: no study has that id, or none of the split is among the predictions.
+        ValueError: no study has that id, or no study of the split has a prediction.
     """
     rows = {identity: number for number, identity in enumerate(studies["study_id"])}
-    if written is not None:
-        rows = {identity: number for identity, number in rows.items() if identity in written}
+    if predictions is not None:
+        rows = {identity: number for identity, number in rows.items() if identity in predictions}
     if study_id:
         if study_id not in rows:
             raise ValueError(
                 f"--study-id {study_id!r} is not among the {len(rows)} studies, such as {next(iter(rows), '–')!r}"
             )
-        return studies[rows[study_id]], f"study {study_id}, as asked for"
+        return studies[rows[study_id]], f"study {study_id}, as requested"
     if not rows:
-        raise ValueError("there is no study to show: the split is empty, or --predictions is of other studies")
+        raise ValueError("there is no study to show: the split is empty, or --predictions has other studies")
     devices = FINDING_INDEX["Support Devices"]
     labels = studies["labels"]
     for number in rows.values():
         if len(set(stated_findings(labels[number])) - {devices}) >= 2:
             return studies[number], RULE
-    return studies[next(iter(rows.values()))], "the first study of the split, as none has two findings"
+    return studies[next(iter(rows.values()))], "the first study of the split, because no study has two findings"
 
 
-def title_of(row: dict[str, Any]) -> str:
-    """Which study, and what was asked, in one line."""
+def figure_title(row: dict[str, Any]) -> str:
     indication = textwrap.shorten(row["indication"], 90, placeholder=" …")
     return f"Study {row['study_id']}" + (f"   Indication: {indication}" if indication else "")
 
 
-def findings_table(study: StudyImage) -> Table:
-    """Truth, probability and threshold of the 14 findings, and whether the written report names them."""
+def findings_table(study: StudyFigure) -> Table:
+    """Truth, probability and threshold of the 14 findings, and whether the generated report names them."""
     table = Table(title=study.title)
     for column in ("finding", "truth", "prob.", "threshold", "report"):
         table.add_column(column, justify="right" if column in ("prob.", "threshold") else "left", no_wrap=True)
-    true, said = set(stated_findings(study.labels)), set(stated_findings(study.named))
+    true, named = set(stated_findings(study.labels)), set(stated_findings(study.named))
     for index, finding in enumerate(FINDINGS):
         table.add_row(
             finding,
             STATES.get(study.labels[index], "–"),
-            f"{study.probabilities[index]:.0%}",
-            f"{study.thresholds[index]:.0%}",
+            format_probability(study.probabilities[index]),
+            format_probability(study.thresholds[index]),
             "–" if study.named[index] == BLANK else STATES[study.named[index]],
-            style="" if study.labels[index] == UNLABELED else STYLES[index in true, index in said],
+            style="" if study.labels[index] == UNLABELED else STYLES[index in true, index in named],
         )
-    table.caption = "green: true and named, yellow: missed, red: named without being true"
+    table.caption = "green: true and named, yellow: missed, red: named but not true"
     return table
 
 
@@ -152,7 +159,7 @@ def _enlarged(image: Image.Image) -> Image.Image:
     return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
 
 
-def _written(path: Path | None) -> dict[str, Prediction] | None:
+def _read_predictions(path: Path | None) -> dict[str, Prediction] | None:
     if path is None:
         return None
     if not path.is_file():

@@ -1,18 +1,35 @@
-"""Which of two statements a report makes, and after which words reports come to make either: text only, no model.
+"""What the two probes share: which of two statements a report makes, the prompts before it, and the AUROC with control.
 
-A statement is found by its words, whatever their case: "viral pneumonia" in "Viral pneumonia is seen." Whether the
-report denies or doubts it is not looked at, so statements must be worded such that they exclude each other.
+A statement is found by its words, in any case: "viral pneumonia" in "Viral pneumonia is seen." The program does not
+check whether the report denies it, so the two statements must exclude each other by their words.
 """
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from data.study import load_studies
+from eval.metrics.bootstrap import interval, point_values, resample
+from eval.metrics.probabilities import ranking_scores
+from vlm.schema.number_format import format_interval
+from vlm.schema.report_format import compose_report
+
+SCORES = {
+    "auroc": "AUROC",
+    "auroc_shuffled": "AUROC with another patient's images",
+    "difference": "difference",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeadIn:
-    """The text of a report up to its first statement, and whether the statement begins with a capital there."""
+class Prompt:
+    """The text of a report before its first statement, and whether the statement starts with a capital letter there."""
 
     text: str
     is_capitalized: bool
@@ -21,37 +38,100 @@ class LeadIn:
         return self.text + (statement[:1].upper() + statement[1:] if self.is_capitalized else statement)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatingStudies:
+    """A split with its reports and, for each row, the statement in the report: 0, 1 or None (neither or both)."""
+
+    studies: datasets.Dataset
+    reports: list[str]
+    truths: list[int | None]
+
+    @property
+    def rows(self) -> list[int]:
+        """The rows that state exactly one of the two."""
+        return [row for row, truth in enumerate(self.truths) if truth is not None]
+
+
 def check_statements(statements: Sequence[str]) -> None:
-    """Raises ValueError unless there are two, neither of which begins with the other: then writing the one would be
-    writing the other."""
+    """Raise ValueError if a statement is empty or starts with the other: writing one would be writing the other."""
     one, other = (" ".join(statement.lower().split()) for statement in statements)
     if not one or not other:
-        raise ValueError("--statements has an empty one; give two, in the words of the reports")
+        raise ValueError("--statements has an empty statement; give two, in the words of the reports")
     if f"{one} ".startswith(f"{other} ") or f"{other} ".startswith(f"{one} "):
         raise ValueError(
-            f"--statements {statements[0]!r} {statements[1]!r}: the one begins with the other; give two that part at "
-            "their first words, as in 'bacterial pneumonia' 'viral pneumonia'"
+            f"--statements {statements[0]!r} {statements[1]!r}: one starts with the other; give two that differ in "
+            "their first words, such as 'bacterial pneumonia' 'viral pneumonia'"
         )
 
 
+def read_stating_studies(dataset: Path, split: str, statements: Sequence[str], limit: int = 0) -> StatingStudies:
+    """Read a split; with a `limit`, only the first studies that state one of the two are used.
+
+    Raises:
+        ValueError: the split is empty, or no report makes one of the statements.
+    """
+    studies = load_studies(dataset).get(split, ())
+    if not len(studies):
+        raise ValueError(f"{dataset} has no studies in its {split} split")
+    sections = zip(studies["findings"][:], studies["impression"][:], strict=True)
+    reports = [compose_report(findings=findings, impression=impression) for findings, impression in sections]
+    stating = StatingStudies(
+        studies=studies, reports=reports, truths=[which_stated(report, statements) for report in reports]
+    )
+    used = {stating.truths[row] for row in stating.rows[: limit or None]}
+    for number, statement in enumerate(statements):
+        if number not in used:
+            raise ValueError(
+                f"no report of the {split} split of {dataset} makes the statement {statement!r} without the other, so "
+                "there is nothing to compare; give --statements in the words of the reports"
+            )
+    return stating
+
+
 def which_stated(report: str, statements: Sequence[str]) -> int | None:
-    """The number of the one statement that the report makes, 0 or 1; None where it makes both or neither."""
+    """The index of the one statement that the report makes, 0 or 1; None if it makes both or neither."""
     made = {match.lastgroup for match in _pattern(statements).finditer(report)}
     return int(made.pop().removeprefix("statement")) if len(made) == 1 else None
 
 
-def lead_ins(reports: Sequence[str], statements: Sequence[str]) -> Counter[LeadIn]:
-    """How many of the reports come to either statement after each lead-in; those that make neither are not counted."""
+def count_prompts(reports: Sequence[str], statements: Sequence[str]) -> Counter[Prompt]:
+    """How many reports have each prompt before either statement; reports without a statement are not counted."""
     pattern, counts = _pattern(statements), Counter()
     for report in reports:
         if match := pattern.search(report):
-            counts[LeadIn(text=report[: match.start()], is_capitalized=match[0][0].isupper())] += 1
+            counts[Prompt(text=report[: match.start()], is_capitalized=match[0][0].isupper())] += 1
     return counts
 
 
 def _pattern(statements: Sequence[str]) -> re.Pattern[str]:
-    """Where both match, the longer one does: "no pneumonia" is not "pneumonia"."""
+    """If both match, the longer one wins: "no pneumonia" is not "pneumonia"."""
     order = sorted(range(len(statements)), key=lambda number: -len(statements[number]))
     words = {number: r"\s+".join(map(re.escape, statements[number].split())) for number in order}
     alternatives = "|".join(f"(?P<statement{number}>{words[number]})" for number in order)
     return re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)", re.IGNORECASE)
+
+
+def auroc_with_control(
+    scores: np.ndarray,
+    shuffled_scores: np.ndarray,
+    is_first: np.ndarray,
+    subject_ids: Sequence[str],
+    num_resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """The estimates of SCORES: how well the scores rank the first statement above the second, and the control."""
+
+    def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
+        own, control = (ranking_scores(one, is_first, weights)["auroc"] for one in (scores, shuffled_scores))
+        return {"auroc": own, "auroc_shuffled": control, "difference": own - control}
+
+    values = point_values(statistic, len(scores))
+    samples = resample(statistic, subject_ids, num_resamples, seed)
+    return {name: asdict(interval(values[name], samples[name])) for name in SCORES}
+
+
+def auroc_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """The estimates in words; "–" for an undefined one, no brackets without an interval."""
+    for name, title in SCORES.items():
+        estimate = document[name]
+        yield f"{title}: {format_interval(estimate['value'], estimate['low'], estimate['high'])}"

@@ -1,61 +1,53 @@
-"""`metrics.json`: every figure with its interval, its controls, and what it takes to read and repeat it.
+"""`metrics.json`: all scores of an evaluation with intervals and controls, and what is needed to repeat it.
 
-An estimate is {value, low, high, num_undefined}: all three null where undefined; low and high alone are null where no
-interval can be had (a single patient); num_undefined counts the resamples that had to be left out.
+An estimate is {value, low, high, num_undefined}. All three are null if the score is undefined; only low and high are
+null if there is no interval (a single patient). num_undefined counts the resamples in which the score is undefined.
 
-    program          "eval.batch" (a checkpoint was run) or "eval.score" (somebody's predictions)
-    verdict          uses_image: yes | slightly | no | unknown; image: the sentence; basis: the control that decides,
+    program          "eval.batch" (it ran a checkpoint) or "eval.score" (it read a file of predictions)
+    verdict          uses_image: yes | slightly | no | unknown; image: the sentence; basis: the control it rests on,
                      "shuffled images" or "shuffled reports" (then it is about the patient, not the image);
                      outperformed_by: sentences on controls that do better, or ""; constant: a sentence; facts: plain
-                     sentences, most telling first; differences: {control: {metric: estimate}};
-                     differences_to_shuffled_images: those of basis "shuffled images", else {}
-    run              of eval.batch: the RunRecord; of eval.score: predictions, references, control_reports (path,
-                     format, columns, hash each; null where not given)
-    studies          given, written (scored), rejected; of eval.score also references, without_prediction, and
-    rejected          [{study_id, reason}], the first 100
-    convention       how uncertain counts; other_convention: the other way
-    normalization    name, description, options ({} or what goes beyond the single text)
+                     sentences, the most important first; differences: {control: {metric: estimate}};
+                     differences_to_shuffled_images: the same if basis is "shuffled images", else {}
+    run              eval.batch: the RunRecord; eval.score: predictions, references, control_reports (path, format,
+                     columns, hash of each; null if not given)
+    studies          given, written (scored), rejected; eval.score also references, without_prediction
+    rejected         [{study_id, reason}], the first 100
+    convention       how an uncertain finding counts; other_convention: the other way
+    normalization    name, description, options ({} or what was done beyond normalizing each text)
     bootstrap        num_resamples, seed, interval, cider
-    systems          {name: system}, the model first. A system: metrics {name of eval.scoring.scores.METRICS: estimate},
+    systems          {name: system}, the model first. A system: metrics {name in eval.scoring.scores.METRICS: estimate},
                      other_convention (the F1 averages), per_finding [{finding, support, num_predicted, precision,
-                     recall, f1, auroc, average_precision, brier, calibration_error, and of the classifier's calls at
-                     its thresholds accuracy, balanced_accuracy, sensitivity, specificity}] and
-                     per_finding_other_convention (up to f1), state_agreement {share, kappa: estimates; confusion
-                     [reference state][predicted state] in the order blank, positive, negative, uncertain}, num_*
-                     counts, distinct ratios
+                     recall, f1, auroc, average_precision, brier, calibration_error, and at the classifier's thresholds
+                     accuracy, balanced_accuracy, sensitivity, specificity}] and per_finding_other_convention (up to
+                     f1), state_agreement {share, kappa: estimates; confusion [reference state][predicted state] in
+                     the order blank, positive, negative, uncertain}, num_* counts, distinct ratios
     curves           of the model: {finding: {roc: [[false positive rate, true positive rate]], reliability:
                      [{mean_probability, observed, num_studies}]}}; {} without probabilities
     by_group         of the model: {"view" | "source" | "report length": [{group, num_studies, metrics: {name:
                      estimate}}]}
-    consistency      eval.checks.consistency's, or null
-    grounding        eval.checks.grounding's, or null
-    extra_metrics    figures of learned metrics that were asked for: {name: an estimate's keys and note}
-    control_reports  {control: the one text it gives every study}
-    notes            what a reader must know; versions of packages
-
-What predictions show beside their scores: whether reports hold together, and whether attention lies in the boxes.
-
-The document of a run: model and controls scored, consistency and grounding looked at; what metrics.json holds.
+    consistency      see eval.checks.consistency; or null
+    grounding        see eval.checks.grounding; or null
+    extra_metrics    learned metrics that the user asked for: {name: the keys of an estimate, and note}
+    control_reports  {control: the one report that it gives to every study}
+    notes            what a reader must know
+    versions         versions of packages
 """
 
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import datasets
-
 from eval.checks.consistency import consistency, consistency_document
-from eval.checks.grounding import Point, frequent_locations, grounding, grounding_document
+from eval.checks.grounding import Point, grounding, grounding_document
 from eval.controls.control import BASELINE, CONSTANT, MEANINGS, MOST_FREQUENT, SHUFFLED, Control
 from eval.controls.text import CONSTANTS
 from eval.metrics.normalization import DESCRIPTIONS
 from eval.metrics.probabilities import curves
-from eval.predictions.generate import boxes_of
 from eval.predictions.prediction import Prediction, Rejection
-from eval.predictions.run import RunRecord
-from eval.scoring.scores import Scores, score_predictions, scores_by_group, study_groups
+from eval.scoring.scores import Scores, scores_by_group, study_groups
 from eval.scoring.verdict import (
     SHUFFLED_IMAGES,
     Verdict,
@@ -67,88 +59,59 @@ from eval.scoring.verdict import (
     outperformed_by,
 )
 
-
-def check_consistency(
-    predictions: Sequence[Prediction], model: Scores, *, uncertain_is_positive: bool, resampling: dict[str, int]
-) -> dict[str, Any]:
-    """The document of `eval.checks.consistency`; the classifier is asked where it gave a probability."""
-    references = [prediction.reference for prediction in predictions]
-    has_thresholds = all(prediction.thresholds is not None for prediction in predictions)
-    found = consistency(
-        [prediction.report for prediction in predictions],
-        references,
-        model.statistics.probabilities,
-        [prediction.thresholds for prediction in predictions] if has_thresholds else None,
-        uncertain_is_positive=uncertain_is_positive,
-    )
-    of_references = consistency(references, references) if any(references) else None
-    return consistency_document(found, model.study_ids, model.subject_ids, references=of_references, **resampling)
-
-
-def check_grounding(
-    predictions: Sequence[Prediction],
-    model: Scores,
-    *,
-    frequent: Mapping[tuple[int, bool], Point] | None = None,
-    resampling: dict[str, int],
-) -> dict[str, Any] | None:
-    """The document of `eval.checks.grounding`, None where no study has peaks and boxes; `usual` places of findings
-    are those
-    of training studies."""
-    played = grounding(
-        [prediction.peaks for prediction in predictions],
-        [prediction.boxes for prediction in predictions],
-        [prediction.reference_labels for prediction in predictions],
-        view_positions=[prediction.view_positions for prediction in predictions],
-        frequent=frequent,
-    )
-    return grounding_document(played, model.subject_ids, **resampling)
-
-
 PACKAGES = ("cxrscribe", "torch", "transformers", "peft", "datasets", "numpy")
 MAX_REJECTED = 100
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """What was evaluated: the program with its record of inputs, counts of studies, rejected studies, and notes."""
+
+    program: str
+    run: dict[str, Any]
+    studies: dict[str, int]
+    rejected: Sequence[Rejection] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conclusions:
+    """The sentences shown first. `outperformed_by`: controls better than the model; `constant`: the model compared with
+    one report for all."""
+
+    verdict: Verdict
+    outperformed_by: str = ""
+    constant: str = ""
+    facts: Sequence[str] = ()
+
+
 def metrics_document(
-    systems: Sequence[Scores],
-    verdict: Verdict,
-    constant_verdict: str,
+    predictions: Sequence[Prediction],
+    systems: Mapping[str, Scores],
+    conclusions: Conclusions,
+    source: Source,
     *,
-    outperformed: str = "",
-    run: dict[str, Any],
-    studies: dict[str, int],
+    resampling: dict[str, int],
     control_reports: dict[str, str],
-    bootstrap: dict[str, int],
-    notes: Sequence[str],
-    facts: Sequence[str] = (),
-    program: str = "eval.batch",
-    rejected: Sequence[dict[str, str]] = (),
-    groups: Mapping[str, Sequence[str]] | None = None,
-    consistency: dict[str, Any] | None = None,
-    grounding: dict[str, Any] | None = None,
+    frequent_locations: Mapping[tuple[int, bool], Point] | None = None,
     extra_metrics: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What is saved as JSON and shown on the page; the first of `systems` is the model, undefined figures are null.
+    """Return the content of metrics.json.
 
-    `groups` names each study's group, by kind ("view", "source", …), for `by_group`.
+    `systems` starts with the model, whose `predictions` are checked for consistency and grounding. `resampling` holds
+    num_resamples and seed; `frequent_locations` are those of each finding in the training studies.
     """
-    model = systems[0]
-    differences = {name: asdict(value) for name, value in verdict.differences.items()}
+    model = next(iter(systems.values()))
+    statistics = model.statistics
+    has_curves = statistics.probabilities is not None
     return {
-        "program": program,
-        "verdict": {
-            "uses_image": verdict.grade,
-            "image": verdict.sentence,
-            "basis": verdict.basis,
-            "outperformed_by": outperformed,
-            "constant": constant_verdict,
-            "facts": list(facts),
-            "differences": {verdict.basis: differences} if differences else {},
-            "differences_to_shuffled_images": differences if verdict.basis == SHUFFLED_IMAGES else {},
-        },
-        "run": run,
-        "studies": studies,
-        "rejected": list(rejected[:MAX_REJECTED]),
+        "program": source.program,
+        "verdict": _verdict_document(conclusions),
+        "run": source.run,
+        "studies": source.studies,
+        "rejected": [
+            {"study_id": rejection.study_id, "reason": rejection.reason} for rejection in source.rejected[:MAX_REJECTED]
+        ],
         "convention": model.convention,
         "other_convention": model.other_convention_name,
         "normalization": {
@@ -157,39 +120,75 @@ def metrics_document(
             "options": model.normalization_options,
         },
         "bootstrap": {
-            **bootstrap,
-            "interval": "95 % percentile, resampled over subjects",
+            **resampling,
+            "interval": "95% percentile, resampled over subjects",
             "cider": "document frequencies are fixed from the references scored",
         },
-        "systems": {scores.name: system_document(scores) for scores in systems},
-        "curves": model_curves(model),
-        "by_group": scores_by_group(model, groups or {}, **bootstrap),
-        "consistency": consistency,
-        "grounding": grounding,
+        "systems": {scores.name: system_document(scores) for scores in systems.values()},
+        "curves": curves(statistics.probabilities, statistics.labels, statistics.uncertain_is_positive)
+        if has_curves
+        else {},
+        "by_group": scores_by_group(model, study_groups(predictions), **resampling),
+        "consistency": _check_consistency(predictions, model, resampling),
+        "grounding": _check_grounding(predictions, model, frequent_locations, resampling),
         "extra_metrics": extra_metrics or {},
         "control_reports": control_reports,
-        "notes": list(dict.fromkeys([*model.notes, *notes])),
+        "notes": list(dict.fromkeys([*model.notes, *source.notes])),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
     }
 
 
+def batch_document(
+    predictions: Sequence[Prediction],
+    systems: Mapping[str, Scores],
+    controls: Sequence[Control],
+    source: Source,
+    *,
+    resampling: dict[str, int],
+    frequent_locations: Mapping[tuple[int, bool], Point] | None,
+) -> dict[str, Any]:
+    """Return the content of metrics.json for eval.batch: the conclusions come from the controls."""
+    model, shuffled = systems["model"], systems.get(SHUFFLED)
+    reason = next((control.reason for control in controls if control.name == SHUFFLED), "the control was switched off")
+    others = {name: scores for name, scores in systems.items() if name not in ("model", SHUFFLED)}
+    constants = {metric: systems[name] for metric, name in CONSTANTS.items() if name in systems}
+    missing = [f"no control '{control.name}': {control.reason}" for control in controls if control.predictions is None]
+    meanings = [f"'{name}': {MEANINGS[name]}" for name in systems if name in MEANINGS]
+    return metrics_document(
+        predictions,
+        systems,
+        Conclusions(
+            verdict=image_verdict(model, shuffled, reason),
+            outperformed_by=outperformed_by(model, others),
+            constant=constant_verdict(model, systems.get(CONSTANT)),
+            facts=(
+                *baseline_facts(model, systems.get(BASELINE)),
+                *constant_facts(model, constants),
+                *laterality_facts(model, shuffled),
+            ),
+        ),
+        Source(
+            program=source.program,
+            run=source.run,
+            studies=source.studies,
+            rejected=source.rejected,
+            notes=(*source.notes, *missing, *meanings),
+        ),
+        resampling=resampling,
+        control_reports=_constant_reports(controls),
+        frequent_locations=frequent_locations,
+    )
+
+
 def system_document(scores: Scores) -> dict[str, Any]:
-    """One system's figures."""
+    """Return the scores of one system."""
+    names = ("finding", "support", "num_predicted", "precision", "recall", "f1")
+    other_convention = [asdict(finding) for finding in scores.per_finding_other_convention]
     return {
         "metrics": {name: asdict(estimate) for name, estimate in scores.metrics.items()},
         "other_convention": {name: asdict(estimate) for name, estimate in scores.other_convention.items()},
         "per_finding": [asdict(finding) for finding in scores.per_finding],
-        "per_finding_other_convention": [
-            {
-                "finding": finding.finding,
-                "support": finding.support,
-                "num_predicted": finding.num_predicted,
-                "precision": asdict(finding.precision),
-                "recall": asdict(finding.recall),
-                "f1": asdict(finding.f1),
-            }
-            for finding in scores.per_finding_other_convention
-        ],
+        "per_finding_other_convention": [{name: finding[name] for name in names} for finding in other_convention],
         "state_agreement": {
             "share": asdict(scores.metrics["state_agreement"]),
             "kappa": asdict(scores.metrics["state_kappa"]),
@@ -205,12 +204,60 @@ def system_document(scores: Scores) -> dict[str, Any]:
     }
 
 
-def model_curves(scores: Scores) -> dict[str, Any]:
-    """ROC and reliability of each finding; nothing where there are no probabilities."""
-    statistics = scores.statistics
-    if statistics.probabilities is None:
-        return {}
-    return curves(statistics.probabilities, statistics.labels, statistics.uncertain_is_positive)
+def _verdict_document(conclusions: Conclusions) -> dict[str, Any]:
+    verdict = conclusions.verdict
+    differences = {name: asdict(value) for name, value in verdict.differences.items()}
+    return {
+        "uses_image": verdict.grade,
+        "image": verdict.sentence,
+        "basis": verdict.basis,
+        "outperformed_by": conclusions.outperformed_by,
+        "constant": conclusions.constant,
+        "facts": list(conclusions.facts),
+        "differences": {verdict.basis: differences} if differences else {},
+        "differences_to_shuffled_images": differences if verdict.basis == SHUFFLED_IMAGES else {},
+    }
+
+
+def _check_consistency(predictions: Sequence[Prediction], model: Scores, resampling: dict[str, int]) -> dict[str, Any]:
+    references = [prediction.reference for prediction in predictions]
+    has_thresholds = all(prediction.thresholds is not None for prediction in predictions)
+    found = consistency(
+        [prediction.report for prediction in predictions],
+        references,
+        model.statistics.probabilities,
+        [prediction.thresholds for prediction in predictions] if has_thresholds else None,
+        uncertain_is_positive=model.statistics.uncertain_is_positive,
+    )
+    of_references = consistency(references, references) if any(references) else None
+    return consistency_document(found, model.study_ids, model.subject_ids, references=of_references, **resampling)
+
+
+def _check_grounding(
+    predictions: Sequence[Prediction],
+    model: Scores,
+    frequent_locations: Mapping[tuple[int, bool], Point] | None,
+    resampling: dict[str, int],
+) -> dict[str, Any] | None:
+    """Play the pointing game; None if no study has both attention peaks and boxes."""
+    played = grounding(
+        [prediction.peaks for prediction in predictions],
+        [prediction.boxes for prediction in predictions],
+        [prediction.reference_labels for prediction in predictions],
+        view_positions=[prediction.view_positions for prediction in predictions],
+        frequent=frequent_locations,
+    )
+    return grounding_document(played, model.subject_ids, **resampling)
+
+
+def _constant_reports(controls: Sequence[Control]) -> dict[str, str]:
+    """The report of each control that gives the same one to all studies."""
+    texts = {}
+    for control in controls:
+        reports = {prediction.report for prediction in control.predictions or ()}
+        if control.name in (*CONSTANTS.values(), MOST_FREQUENT) and len(reports) == 1:
+            texts[control.name] = reports.pop()
+    return texts
 
 
 def _version(package: str) -> str | None:
@@ -218,89 +265,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def score_run(
-    predictions: Sequence[Prediction],
-    controls: Sequence[Control],
-    *,
-    uncertain_is_positive: bool,
-    num_resamples: int,
-    seed: int,
-) -> dict[str, Scores]:
-    """Scores of the model, first, and of each control that could be had, by name."""
-    systems = {"model": predictions} | {
-        control.name: control.predictions for control in controls if control.predictions is not None
-    }
-    return {
-        name: score_predictions(
-            given,
-            name=name,
-            uncertain_is_positive=uncertain_is_positive,
-            num_resamples=num_resamples,
-            seed=seed,
-        )
-        for name, given in systems.items()
-    }
-
-
-def run_document(
-    systems: dict[str, Scores],
-    predictions: Sequence[Prediction],
-    controls: Sequence[Control],
-    training: datasets.Dataset | None,
-    *,
-    record: RunRecord,
-    counts: dict[str, int],
-    rejections: Sequence[Rejection],
-    notes: Sequence[str],
-    resampling: dict[str, int],
-    uncertain_is_positive: bool,
-) -> dict[str, Any]:
-    """What is saved as metrics.json and shown on the page. `training` studies say where findings usually are."""
-    model = systems["model"]
-    reason = next((control.reason for control in controls if control.name == SHUFFLED), "the control was switched off")
-    constants = {metric: systems[name] for metric, name in CONSTANTS.items() if name in systems}
-    missing = [f"no control '{control.name}': {control.reason}" for control in controls if control.predictions is None]
-    return metrics_document(
-        list(systems.values()),
-        image_verdict(model, systems.get(SHUFFLED), reason),
-        constant_verdict(model, systems.get(CONSTANT)),
-        outperformed=outperformed_by(
-            model, {name: scores for name, scores in systems.items() if name not in ("model", SHUFFLED)}
-        ),
-        run=asdict(record),
-        studies=counts,
-        rejected=[{"study_id": rejection.study_id, "reason": rejection.reason} for rejection in rejections],
-        facts=(
-            *baseline_facts(model, systems.get(BASELINE)),
-            *constant_facts(model, constants),
-            *laterality_facts(model, systems.get(SHUFFLED)),
-        ),
-        groups=study_groups(predictions),
-        consistency=check_consistency(
-            predictions, model, uncertain_is_positive=uncertain_is_positive, resampling=resampling
-        ),
-        grounding=check_grounding(predictions, model, frequent=_frequent(training), resampling=resampling),
-        control_reports=_texts(controls),
-        bootstrap=resampling,
-        notes=[*notes, *missing, *(f"'{name}': {MEANINGS[name]}" for name in systems if name in MEANINGS)],
-    )
-
-
-def _frequent(training: datasets.Dataset | None) -> dict[tuple[int, bool], Point] | None:
-    """Where findings lie in the training studies; None where no box is known."""
-    if training is None:
-        return None
-    rows = training.select_columns(["boxes", "view_positions"])
-    return frequent_locations([boxes_of(row) for row in rows], rows["view_positions"][:]) or None
-
-
-def _texts(controls: Sequence[Control]) -> dict[str, str]:
-    """The one report that a control gives to all, by its name."""
-    texts = {}
-    for control in controls:
-        reports = {prediction.report for prediction in control.predictions or ()}
-        if control.name in (*CONSTANTS.values(), MOST_FREQUENT) and len(reports) == 1:
-            texts[control.name] = reports.pop()
-    return texts

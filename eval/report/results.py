@@ -1,20 +1,12 @@
-"""Experiments as Markdown: the JSON files of bench/experiment/experiment.py in, a table with a row an experiment out.
-
-Growth as an image: macro-F1 and CIDEr over the number of training studies, with intervals, beside the report of the
-nearest training study.
-
-The same records give the same file to the byte.
-
-Writes docs/RESULTS.md from saved figures, so that none in it is by hand.
+"""Write docs/RESULTS.md from saved results, so that no number in it is typed by hand.
 
     python -m eval.report.results                                 (all of docs/results, to docs/RESULTS.md)
     python -m eval.report.results FILE_OR_FOLDER … --output PAGE
 
-A file is a `metrics.json` of eval/batch.py or eval/score.py, or what eval.probes.statements or
-eval.probes.linear_probe wrote, under the
-name that its section shall bear; or an experiment of bench/ablations.py or bench/data_scaling.py: each group of
-those becomes
-one table, and growth an image, too.
+A file is a metrics.json of eval/batch.py or eval/score.py, or a result of eval.probes.statements or
+eval.probes.linear_probe; its name becomes the title of its section. Or it is an experiment of bench/ablations.py or
+bench/data_scaling.py: each group of experiments becomes one table, and data scaling also a chart, an SVG beside the
+page. The same files give the same page and chart, to the byte.
 """
 
 import json
@@ -30,241 +22,73 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from data.cli import run_main
 from eval.controls.control import NEAREST, SHUFFLED
 from eval.report.page import origin
 from eval.report.tables import (
+    cell,
     consistency_lines,
     finding_table,
     grounding_lines,
-    is_of_statements,
+    is_probe,
+    markdown_document,
+    markdown_table,
+    probe_lines,
     section_title,
-    statement_lines,
     system_table,
-    table,
-    told,
 )
+from vlm.schema.atomic import write_atomically
 
 Record = Mapping[str, Any]
+"""The saved JSON of one experiment."""
 
+HEAD = """# Results
+
+Written by `eval/report/results.py` from the files in `docs/results/`; do not edit by hand. Each value has its 95%
+interval (bootstrap over patients). Scores on synthetic studies show that the software works and that the model uses the
+image; they say nothing about patients.
+"""
 SYNTHETIC, PNEUMONIA = "synthetic", "pneumonia"
+DATA_SCALING = "data_scaling"
 FULL = "full"
-"""The ablation that all others are held against."""
+"""The ablation that all others are compared with."""
 DIFFERENCES = {
     "macro_f1": "macro-F1",
     "cider": "CIDEr",
     "macro_auroc": "AUROC",
     "pooled_calibration_error": "calibration error",
 }
-_ABLATIONS = """One choice of the recipe replaced at a time, all trained on the same studies and judged on the same
-ones. True side: share of the findings stated, whose reference names a side, that are put there. Calibration error:
-expected, all probabilities pooled, 15 bins of equal width. CPU seconds: of training, all stages, with {threads}
-thread(s) on {processor}."""
-_DATA_SCALING = """All runs have the same number of training steps, so a smaller set is repeated within an epoch. The
-controls: the report of the nearest training study in the same training set, and the model with other patients' images.
+ABLATIONS_LEAD = """Each variant changes one choice of the recipe. All are trained on the same studies and evaluated
+on the same studies. Laterality: share of the stated findings with a left or right reference that agree with it.
+Calibration error: expected calibration error over all probabilities, 15 bins of equal width. CPU seconds: training, all
+stages, with {threads} thread(s) on {processor}."""
+DATA_SCALING_LEAD = """All runs have the same number of training steps, so a smaller set is repeated within an epoch.
+The controls are the report of the nearest training study in the same training set, and the model with another patient's
+images.
 
 ![Macro-F1 and CIDEr by number of training studies, with intervals]({image})"""
-
-
-def ablation_section(group: str, records: Sequence[Record]) -> str:
-    """The variants with their figures, and by how much each differs from the full recipe on the same studies."""
-    records = sorted(records, key=lambda record: (record["name"] != FULL, -_sort_value(record)))
-    first = records[0]
-    machine = {"threads": first["training"]["threads"], "processor": first["machine"]["processor"]}
-    has_pneumonia = any(PNEUMONIA in record["evaluations"] for record in records)
-    heads = ["variant", "macro-F1", "macro-F1, shuffled images", "true side", "CIDEr", "AUROC", "calibration error"]
-    heads += ["pneumonia: AUROC", "accuracy", "calibration error"] * has_pneumonia
-    rows = [
-        [record["name"], *_synthetic(record), *_pneumonia(record) * has_pneumonia, *_cost(record)] for record in records
-    ]
-    parts = [
-        [f"## {section_title(group)}"],
-        [_ABLATIONS.format(**machine)],
-        table([*heads, "parameters", "CPU seconds"], rows),
-        [f"- {record['name']}: {record['description']}" for record in records],
-        _difference_table(records),
-        *_origin(records),
-    ]
-    return _joined(parts)
-
-
-def data_scaling_section(group: str, records: Sequence[Record], image: str) -> str:
-    """By number of studies and size; `image` is where the curves lie."""
-    records = sorted(records, key=lambda record: (record["about"]["decoder"], record["about"]["num_studies"]))
-    heads = ["studies", "encoder", "decoder", "macro-F1", "nearest neighbour", "shuffled images"]
-    heads += ["true side", "CIDEr", "nearest neighbour", "AUROC", "parameters", "CPU seconds"]
-    rows = [
-        [
-            f"{record['about']['num_studies']:,}",
-            record["about"]["encoder"],
-            record["about"]["decoder"],
-            *(figure(record, SYNTHETIC, "macro_f1", system) for system in ("model", NEAREST, SHUFFLED)),
-            figure(record, SYNTHETIC, "laterality_agreement"),
-            *(figure(record, SYNTHETIC, "cider", system) for system in ("model", NEAREST)),
-            figure(record, SYNTHETIC, "macro_auroc"),
-            *_cost(record),
-        ]
-        for record in records
-    ]
-    text = [_DATA_SCALING.format(image=image)]
-    return _joined([[f"## {section_title(group)}"], text, table(heads, rows), *_origin(records)])
-
-
-def figure(record: Record, dataset: str, metric: str, system: str = "model") -> str:
-    """With its interval; "–" where it was not measured."""
-    return told(metrics_of(record, dataset, system), metric)
-
-
-def metrics_of(record: Record, dataset: str, system: str = "model") -> Mapping[str, Any]:
-    """Estimates by metric; none where the system was not judged on that data set."""
-    return record["evaluations"].get(dataset, {}).get("systems", {}).get(system, {}).get("metrics", {})
-
-
-def _synthetic(record: Record) -> list[str]:
-    shuffled = figure(record, SYNTHETIC, "macro_f1", SHUFFLED)
-    of_model = ("laterality_agreement", "cider", "macro_auroc", "pooled_calibration_error")
-    return [
-        figure(record, SYNTHETIC, "macro_f1"),
-        shuffled,
-        *(figure(record, SYNTHETIC, metric) for metric in of_model),
-    ]
-
-
-def _pneumonia(record: Record) -> list[str]:
-    """Of the finding itself: the only one that is labelled throughout."""
-    findings = record["evaluations"].get(PNEUMONIA, {}).get("systems", {}).get("model", {}).get("per_finding", [])
-    pneumonia = next((finding for finding in findings if finding["finding"] == "Pneumonia"), {})
-    return [told(pneumonia, "auroc"), told(pneumonia, "accuracy"), told(pneumonia, "calibration_error")]
-
-
-def _cost(record: Record) -> list[str]:
-    seconds = sum(stage["cpu_seconds"] for stage in record["training"]["stages"])
-    return [f"{record['num_parameters']:,}", f"{seconds:,.0f}"]
-
-
-def _difference_table(records: Sequence[Record]) -> list[str]:
-    """Paired differences to the full recipe, of the synthetic studies and of the pneumonia X-rays."""
-    rows = []
-    for record in records:
-        for dataset, evaluation in record["evaluations"].items():
-            if differences := evaluation["differences"].get(FULL):
-                rows.append([record["name"], dataset, *(told(differences, metric) for metric in DIFFERENCES)])
-    lines = table(["variant", "on", *DIFFERENCES.values()], rows)
-    return [f"Paired differences to {FULL}, on the same studies (above 0: the variant has more):", "", *lines] * bool(
-        rows
-    )
-
-
-def _origin(records: Sequence[Record]) -> list[list[str]]:
-    told_of = []
-    for record in records:
-        stages = "; ".join(f"{stage['name']}: `{' '.join(stage['flags'])}`" for stage in record["training"]["stages"])
-        judged = ", ".join(
-            f"{evaluation['num_studies']} studies of {evaluation['dataset']} ({evaluation['split']})"
-            for evaluation in record["evaluations"].values()
-        )
-        told_of.append(
-            f"- {record['name']}: learned {record['training']['dataset']}; {stages}; judged on {judged}; "
-            f"commit {record['commit']}"
-        )
-    return [["<details><summary>How they were made</summary>"], told_of, ["</details>"]]
-
-
-def _sort_value(record: Record) -> float:
-    value = metrics_of(record, SYNTHETIC).get("macro_f1", {}).get("value")
-    return -1.0 if value is None else value
-
-
-def _joined(parts: Sequence[Sequence[str]]) -> str:
-    return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
-
-
 PANELS = {"macro_f1": "macro-F1 (14) of the reports", "cider": "CIDEr of the reports"}
 COLORS = ("#0b7285", "#d9480f", "#6741d9", "#2b8a3e")
 
 
-def draw_data_scaling(records: Sequence[Record], path: Path) -> None:
-    """Writes an SVG: a line a size, its 95 % interval as a band, and dashed the nearest neighbour by the same model's
-    features."""
-    figure = Figure(figsize=(10, 4.2), layout="constrained", facecolor="white")
-    lines = _lines(records)
-    for axes, (metric, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
-        for (name, line), color in zip(lines.items(), COLORS * len(lines), strict=False):
-            _draw(axes, line, metric, "model", name, color)
-            _draw(axes, line, metric, NEAREST, f"{name}: nearest training study", color)
-        _finish(axes, title, sorted({record["about"]["num_studies"] for record in records}))
-    figure.axes[0].legend(frameon=False, fontsize=8)
-    with matplotlib.rc_context({"svg.hashsalt": "data_scaling", "svg.fonttype": "none"}):
-        FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
-
-
-def _lines(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Records of one size in order of their number of studies, by the size's name."""
-    several = len({record["about"]["encoder"] for record in records}) > 1
-    lines: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda record: (record["about"]["decoder"], record["about"]["num_studies"])):
-        about = record["about"]
-        name = f"GPT-2 {about['decoder']}" + f", {about['encoder']}" * several
-        lines.setdefault(name, []).append(record)
-    return lines
-
-
-def _draw(axes: Axes, line: Sequence[Record], metric: str, system: str, label: str, color: str) -> None:
-    points = [
-        (record["about"]["num_studies"], metrics_of(record, SYNTHETIC, system)[metric])
-        for record in line
-        if metric in metrics_of(record, SYNTHETIC, system)
-    ]
-    if not points:
-        return
-    numbers = [number for number, _ in points]
-    values, lows, highs = ([estimate[end] for _, estimate in points] for end in ("value", "low", "high"))
-    is_model = system == "model"
-    axes.plot(numbers, values, "o-" if is_model else ".--", color=color, label=label, alpha=1.0 if is_model else 0.6)
-    if is_model and None not in lows:
-        axes.fill_between(numbers, lows, highs, color=color, alpha=0.18, linewidth=0)
-
-
-def _finish(axes: Axes, title: str, numbers: Sequence[int]) -> None:
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel("training studies", fontsize=9)
-    axes.set_xscale("log")
-    axes.set_xticks(numbers, [f"{number:,}" for number in numbers], fontsize=8)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.tick_params(axis="y", labelsize=8)
-    axes.set_ylim(bottom=0)
-    axes.grid(axis="y", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-_HEAD = """# Results
-
-Written by `eval/report/results.py` from the files in `docs/results/`; not edited by hand. Value and 95 % interval
-(bootstrap
-over patients). Figures on synthetic studies say that the machinery works and that the model looks at the image; they
-say
-nothing about patients.
-"""
-DATA_SCALING = "data_scaling"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultsConfig:
-    """Writes a page of results."""
+    """Write the page of results."""
 
     saved: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("docs/results"),)
-    """JSON files, or folders with all files below them."""
+    """JSON files, or folders with JSON files at any depth."""
     output: Path = Path("docs/RESULTS.md")
-    """The page."""
+    """The page to write."""
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     config = tyro.cli(ResultsConfig, args=argv)
     sections = results_sections(_documents(config.saved), config.output.parent)
-    config.output.write_text("\n".join([_HEAD, *sections]), encoding="utf-8")
+    write_atomically(config.output, "\n".join([HEAD, *sections]))
 
 
 def results_sections(documents: Mapping[Path, dict[str, Any]], folder: Path) -> list[str]:
-    """One for each evaluation, then one for each group of experiments. Images go into `folder`.
+    """A section for each evaluation, then one for each group of experiments. Charts are written to `folder`.
 
     Raises:
         ValueError: a document is neither.
@@ -275,12 +99,12 @@ def results_sections(documents: Mapping[Path, dict[str, Any]], folder: Path) -> 
         if "group" in document:
             groups.setdefault(document["group"], []).append(document)
         elif "verdict" in document:
-            sections.append(results_section(path.stem, document))
-        elif is_of_statements(document):
-            sections.append("\n".join([f"## {section_title(path.stem)}", "", *statement_lines(document)]) + "\n")
+            sections.append(evaluation_section(path.stem, document))
+        elif is_probe(document):
+            sections.append(markdown_document([[f"## {section_title(path.stem)}"], probe_lines(document)]))
         else:
             raise ValueError(
-                f"{path} is neither a metrics.json of eval/batch.py or eval/score.py nor figures of "
+                f"{path} is neither a metrics.json of eval/batch.py or eval/score.py nor a result of "
                 "eval.probes.statements or eval.probes.linear_probe nor an experiment of bench/; leave it out"
             )
     for group, records in groups.items():
@@ -298,24 +122,185 @@ def _documents(saved: Sequence[Path]) -> dict[Path, dict[str, Any]]:
     return {path: json.loads(path.read_text(encoding="utf-8")) for path in paths}
 
 
-def results_section(name: str, document: dict[str, Any]) -> str:
-    """One evaluation as Markdown: verdict, the model beside its controls, the findings, how it was made. Figures that a
-    file of an older layout lacks are left out."""
+def evaluation_section(name: str, document: dict[str, Any]) -> str:
+    """One evaluation: the verdict, the model and its controls, the findings, how it was made."""
     verdict = document["verdict"]
-    outperformed_by = verdict.get("outperformed_by", "")
-    facts = verdict.get("facts") or [verdict["constant"]] * bool(verdict["constant"])
-    parts = [
-        [f"## {section_title(name)}"],
-        [f"**{verdict['image']}**", *(f"- {fact}" for fact in [outperformed_by] * bool(outperformed_by) + facts)],
-        system_table(document),
-        finding_table(document),
-        [*consistency_lines(document), *grounding_lines(document)],
-        ["<details><summary>How it was made</summary>"],
-        [f"- {term}: {description}" for term, description in origin(document)],
-        ["</details>"],
+    facts = [verdict.get("outperformed_by", ""), *(verdict.get("facts") or [verdict["constant"]])]
+    return markdown_document(
+        [
+            [f"## {section_title(name)}"],
+            [f"**{verdict['image']}**", *(f"- {fact}" for fact in facts if fact)],
+            system_table(document),
+            finding_table(document),
+            [*consistency_lines(document), *grounding_lines(document)],
+            *_details([f"- {term}: {description}" for term, description in origin(document)]),
+        ]
+    )
+
+
+def _details(lines: list[str]) -> list[list[str]]:
+    return [["<details><summary>How it was made</summary>"], lines, ["</details>"]]
+
+
+def ablation_section(group: str, records: Sequence[Record]) -> str:
+    """The variants with their scores, and their differences to the full recipe on the same studies."""
+    records = sorted(records, key=lambda record: (record["name"] != FULL, -_sort_value(record)))
+    first = records[0]
+    has_pneumonia = any(PNEUMONIA in record["evaluations"] for record in records)
+    titles = ["variant", "macro-F1", "macro-F1, shuffled images", "laterality", "CIDEr", "AUROC", "calibration error"]
+    titles += ["pneumonia: AUROC", "accuracy", "calibration error"] * has_pneumonia
+    metrics = ("laterality_agreement", "cider", "macro_auroc", "pooled_calibration_error")
+    rows = [
+        [
+            record["name"],
+            score(record, "macro_f1"),
+            score(record, "macro_f1", SHUFFLED),
+            *(score(record, metric) for metric in metrics),
+            *_pneumonia(record) * has_pneumonia,
+            *_cost(record),
+        ]
+        for record in records
     ]
-    return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
+    lead = ABLATIONS_LEAD.format(threads=first["training"]["threads"], processor=first["machine"]["processor"])
+    return markdown_document(
+        [
+            [f"## {section_title(group)}"],
+            [lead],
+            markdown_table([*titles, "parameters", "CPU seconds"], rows),
+            [f"- {record['name']}: {record['description']}" for record in records],
+            _difference_table(records),
+            *_details([_origin_line(record) for record in records]),
+        ]
+    )
+
+
+def data_scaling_section(group: str, records: Sequence[Record], image: str) -> str:
+    """By size of the decoder and number of studies; `image` is the file of the chart."""
+    records = _by_size(records)
+    titles = ["studies", "encoder", "decoder", "macro-F1", "nearest neighbour", "shuffled images"]
+    titles += ["laterality", "CIDEr", "nearest neighbour", "AUROC", "parameters", "CPU seconds"]
+    rows = [
+        [
+            f"{record['about']['num_studies']:,}",
+            record["about"]["encoder"],
+            record["about"]["decoder"],
+            *(score(record, "macro_f1", system) for system in ("model", NEAREST, SHUFFLED)),
+            score(record, "laterality_agreement"),
+            *(score(record, "cider", system) for system in ("model", NEAREST)),
+            score(record, "macro_auroc"),
+            *_cost(record),
+        ]
+        for record in records
+    ]
+    return markdown_document(
+        [
+            [f"## {section_title(group)}"],
+            [DATA_SCALING_LEAD.format(image=image)],
+            markdown_table(titles, rows),
+            *_details([_origin_line(record) for record in records]),
+        ]
+    )
+
+
+def score(record: Record, metric: str, system: str = "model") -> str:
+    """A score on the synthetic studies with its interval; "–" if it was not measured."""
+    return cell(metrics_of(record, system), metric)
+
+
+def metrics_of(record: Record, system: str = "model", dataset: str = SYNTHETIC) -> Mapping[str, Any]:
+    """Estimates by metric; empty if the system was not evaluated on that data set."""
+    return record["evaluations"].get(dataset, {}).get("systems", {}).get(system, {}).get("metrics", {})
+
+
+def _by_size(records: Sequence[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: (record["about"]["decoder"], record["about"]["num_studies"]))
+
+
+def _sort_value(record: Record) -> float:
+    value = metrics_of(record).get("macro_f1", {}).get("value")
+    return -1.0 if value is None else value
+
+
+def _pneumonia(record: Record) -> list[str]:
+    """Scores of Pneumonia, the only finding that is labeled in all of these X-rays."""
+    findings = record["evaluations"].get(PNEUMONIA, {}).get("systems", {}).get("model", {}).get("per_finding", [])
+    pneumonia = next((finding for finding in findings if finding["finding"] == "Pneumonia"), {})
+    return [cell(pneumonia, metric) for metric in ("auroc", "accuracy", "calibration_error")]
+
+
+def _cost(record: Record) -> list[str]:
+    seconds = sum(stage["cpu_seconds"] for stage in record["training"]["stages"])
+    return [f"{record['num_parameters']:,}", f"{seconds:,.0f}"]
+
+
+def _difference_table(records: Sequence[Record]) -> list[str]:
+    """Paired differences to the full recipe, on each data set."""
+    rows = [
+        [record["name"], dataset, *(cell(differences, metric) for metric in DIFFERENCES)]
+        for record in records
+        for dataset, evaluation in record["evaluations"].items()
+        if (differences := evaluation["differences"].get(FULL))
+    ]
+    lines = markdown_table(["variant", "on", *DIFFERENCES.values()], rows)
+    lead = f"Paired differences to {FULL} on the same studies (above 0: the value of the variant is higher):"
+    return [lead, "", *lines] * bool(rows)
+
+
+def _origin_line(record: Record) -> str:
+    stages = "; ".join(f"{stage['name']}: `{' '.join(stage['flags'])}`" for stage in record["training"]["stages"])
+    evaluated = ", ".join(
+        f"{evaluation['num_studies']} studies of {evaluation['dataset']} ({evaluation['split']})"
+        for evaluation in record["evaluations"].values()
+    )
+    return (
+        f"- {record['name']}: trained on {record['training']['dataset']}; {stages}; evaluated on {evaluated}; "
+        f"commit {record['commit']}"
+    )
+
+
+def draw_data_scaling(records: Sequence[Record], path: Path) -> None:
+    """Write an SVG: a line with its 95% interval for each model size, and a dashed line for its nearest neighbour."""
+    figure = Figure(figsize=(10, 4.2), layout="constrained", facecolor="white")
+    several_encoders = len({record["about"]["encoder"] for record in records}) > 1
+    lines: dict[str, list[Record]] = {}
+    for record in _by_size(records):
+        about = record["about"]
+        name = f"GPT-2 {about['decoder']}" + f", {about['encoder']}" * several_encoders
+        lines.setdefault(name, []).append(record)
+    for axes, (metric, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+        for (name, line), color in zip(lines.items(), COLORS * len(lines), strict=False):
+            _draw_line(axes, line, metric, "model", name, color)
+            _draw_line(axes, line, metric, NEAREST, f"{name}: nearest training study", color)
+        _format_axes(axes, title, sorted({record["about"]["num_studies"] for record in records}))
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    with matplotlib.rc_context({"svg.hashsalt": DATA_SCALING, "svg.fonttype": "none"}):
+        FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
+
+
+def _draw_line(axes: Axes, line: Sequence[Record], metric: str, system: str, label: str, color: str) -> None:
+    measured = [record for record in line if metric in metrics_of(record, system)]
+    if not measured:
+        return
+    numbers = [record["about"]["num_studies"] for record in measured]
+    estimates = [metrics_of(record, system)[metric] for record in measured]
+    values, lows, highs = ([estimate[end] for estimate in estimates] for end in ("value", "low", "high"))
+    is_model = system == "model"
+    axes.plot(numbers, values, "o-" if is_model else ".--", color=color, label=label, alpha=1.0 if is_model else 0.6)
+    if is_model and None not in lows:
+        axes.fill_between(numbers, lows, highs, color=color, alpha=0.18, linewidth=0)
+
+
+def _format_axes(axes: Axes, title: str, numbers: Sequence[int]) -> None:
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel("training studies", fontsize=9)
+    axes.set_xscale("log")
+    axes.set_xticks(numbers, [f"{number:,}" for number in numbers], fontsize=8)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.tick_params(axis="y", labelsize=8)
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -1,13 +1,8 @@
-"""A study as the evaluation's page shows it: images, findings and both reports, marked by what agrees.
+"""A study as the evaluation page shows it: images, findings and both reports, with marks for what agrees.
 
-Heatmaps of a study's findings, each over the view where the finding's attention has its peak.
-
-Importing this loads no torch: the page of scores without a model has the type, and nothing to draw with it.
-
-Which words of a report the other one does not have, whatever order the two tell things in.
-
-Each sentence is held against that sentence of the other report which is most like it; the words that the two do not
-share differ. Case and punctuation do not count.
+The words of a report that differ from the other report are marked as well, whatever the order of the sentences: each
+sentence is compared with the most similar sentence of the other report. Case and punctuation do not count. This file
+needs no torch; eval/report/heatmaps.py makes the heatmaps.
 """
 
 import base64
@@ -18,9 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from data.reports.labeler.labeler import label_report
@@ -28,101 +21,31 @@ from eval.metrics.laterality import StatedSentence, stated_findings, stated_sent
 from eval.predictions.prediction import Prediction
 from vlm.schema.findings import FINDINGS, UNLABELED
 
-MAX_PANELS = 3
-
-WORST, BEST, BY_LOT = "Worst", "Best", "Drawn by lot"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HeatPanel:
-    """One finding's heatmap laid over its view; `boxes` as in data.study.FindingBox."""
-
-    finding: int
-    image: Image.Image
-    boxes: tuple[tuple[float, float, float, float], ...] = ()
-
-
-def findings_to_show(labels: Sequence[int], named: Sequence[int], probabilities: Sequence[float]) -> list[int]:
-    """Up to three findings: true and named first, then missed, then named without being true; else the likeliest."""
-    true, said = set(stated_findings(labels)), set(stated_findings(named))
-    ranked = sorted(range(len(FINDINGS)), key=lambda finding: -probabilities[finding])
-    order = [finding for group in (true & said, true - said, said - true) for finding in ranked if finding in group]
-    likeliest = [finding for finding in ranked if FINDINGS[finding] != "No Finding"][:1]
-    return order[:MAX_PANELS] or likeliest
-
-
-def heat_panels(
-    findings: Sequence[int],
-    images: Sequence[Image.Image],
-    attention_maps: np.ndarray,
-    heatmaps: Sequence[np.ndarray],
-    boxes: Sequence[dict[str, Any]],
-) -> tuple[HeatPanel, ...]:
-    """`attention_maps` [14, views, rows, columns] and `heatmaps` (a view each) as the generator gives them; `boxes` as
-    a row of the data set holds them."""
-    from vlm.explain.attention import overlay_heatmap  # loads torch
-
-    panels = []
-    for finding in findings:
-        view = int(attention_maps[finding].max(axis=(1, 2)).argmax())
-        inside = (tuple(box["box"]) for box in boxes if box["finding"] == finding and box["view"] == view)
-        image = overlay_heatmap(images[view], heatmaps[view][finding])
-        panels.append(HeatPanel(finding=finding, image=image, boxes=tuple(inside)))
-    return tuple(panels)
-
-
-LEAST_LIKENESS = 0.3
-"""A sentence less like every other than this (Dice coefficient of the words) has no counterpart: all of it differs."""
-
+Box = tuple[float, float, float, float]
+IMAGE_SIDE = 384
+"""Longest side of an image on the page. Real X-rays take 7 kB each: 20 studies with all heatmaps take 1 MB."""
+MAX_REPORT_CHARACTERS = 6_000
+"""Of each report; the longest of 3,365 Indiana reports has 1,500."""
+MIN_SIMILARITY = 0.3
+"""Dice coefficient of the words. A sentence that is less similar to every other has no counterpart: it all differs."""
 _LETTERS = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HeatPanel:
+    """The heatmap of one finding over its view; `boxes` as in data.study.FindingBox."""
+
+    finding: int
+    image: Image.Image
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """Consecutive words of a sentence that all differ from its counterpart, or all do not."""
+    """Consecutive words of a sentence; either all or none of them differ from its counterpart."""
 
     text: str
     differs: bool
-
-
-def differing_spans(sentences: Sequence[str], others: Sequence[str]) -> list[tuple[Span, ...]]:
-    """Each sentence in spans; joined by a space they are the sentence's words. Without `others` nothing differs."""
-    counterparts = [_keys(other) for other in others]
-    bags = [Counter(keys) for keys in counterparts]
-    return [_spans(sentence, counterparts, bags) for sentence in sentences]
-
-
-def _spans(sentence: str, counterparts: list[list[str]], bags: list[Counter]) -> tuple[Span, ...]:
-    words, keys = sentence.split(), _keys(sentence)
-    shared = [not counterparts or not key for key in keys]  # punctuation alone never differs
-    if counterparts:
-        bag = Counter(keys)
-        likeness, best = max(
-            (2 * (bag & other).total() / max(1, bag.total() + other.total()), -number)
-            for number, other in enumerate(bags)
-        )
-        if likeness >= LEAST_LIKENESS:
-            matcher = difflib.SequenceMatcher(a=keys, b=counterparts[-best], autojunk=False)
-            for block in matcher.get_matching_blocks():
-                shared[block.a : block.a + block.size] = [True] * block.size
-    spans: list[Span] = []
-    for word, is_shared in zip(words, shared, strict=True):
-        if spans and spans[-1].differs != is_shared:
-            spans[-1] = Span(text=f"{spans[-1].text} {word}", differs=not is_shared)
-        else:
-            spans.append(Span(text=word, differs=not is_shared))
-    return tuple(spans)
-
-
-def _keys(sentence: str) -> list[str]:
-    """What each word is compared by; "" for punctuation that stands alone."""
-    return ["".join(_LETTERS.findall(word)).casefold() for word in sentence.split()]
-
-
-IMAGE_SIDE = 384
-"""Longest side of an image on the page. Real X-rays take 7 kB each: 20 studies with all their heatmaps, 1 MB."""
-MAX_REPORT_CHARACTERS = 6_000
-"""Of each report; the longest of 3,365 Indiana reports has 1,500."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,12 +54,12 @@ class EmbeddedImage:
 
     source: str
     title: str
-    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    boxes: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MarkedFinding:
-    """`kind` as in MarkedSentence, never ""; `probability` is the classifier's."""
+    """`kind` as in MarkedSentence, never ""; `probability` of the classifier."""
 
     name: str
     kind: str
@@ -145,8 +68,8 @@ class MarkedFinding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MarkedSentence:
-    """`kind` is "agrees", "missed" (only in the truth), "extra" (only in the generated report), "unlabelled" (named,
-    and nobody looked for it) or "" (states no finding)."""
+    """`kind` is "agrees", "missed" (only in the reference), "extra" (only in the generated report), "unlabeled" (named,
+    but the reference has no label for it) or "" (states no finding)."""
 
     spans: tuple[Span, ...]
     kind: str
@@ -155,8 +78,7 @@ class MarkedSentence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MarkedReport:
-    """Sections in their order, each a heading with its sentences; none where the report is empty. `num_left_out` counts
-    characters too many for the page."""
+    """Sections as (heading, sentences); none if the report is empty. `num_left_out` counts characters not shown."""
 
     sections: tuple[tuple[str, tuple[MarkedSentence, ...]], ...]
     num_left_out: int
@@ -164,7 +86,7 @@ class MarkedReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PageStudy:
-    """One study as the page shows it. `group` is WORST, BEST or BY_LOT, `reason` says why the study was chosen."""
+    """One study on the page. `group` is the heading above it, `reason` why it was selected."""
 
     prediction: Prediction
     images: tuple[EmbeddedImage, ...]
@@ -184,14 +106,15 @@ def page_study(
     group: str = "",
     reason: str = "",
 ) -> PageStudy:
-    """What the page needs of a study; the truth is the study's labels, or else its reference report."""
+    """Prepare a study for the page; the truth is the labels of the study, or else its reference report."""
     labels = prediction.reference_labels
     if set(labels) == {UNLABELED} and prediction.reference:
-        labels = label_report(prediction.reference)
+        labels = tuple(label_report(prediction.reference))
     named, true = set(stated_findings(label_report(prediction.report))), set(stated_findings(labels))
-    unlabelled = {index for index, label in enumerate(labels) if label == UNLABELED}
-    generated, generated_left_out = _sentences(prediction.report)
-    reference, reference_left_out = _sentences(prediction.reference)
+    unlabeled = {index for index, label in enumerate(labels) if label == UNLABELED}
+    generated, reference = (
+        stated_sentences(report[:MAX_REPORT_CHARACTERS]) for report in (prediction.report, prediction.reference)
+    )
     return PageStudy(
         prediction=prediction,
         images=tuple(
@@ -202,28 +125,30 @@ def page_study(
         findings=tuple(
             MarkedFinding(
                 name=FINDINGS[index],
-                kind=_kind({index}, named & true, unlabelled, "missed" if index in true else "extra"),
+                kind=_kind({index}, named & true, unlabeled, "missed" if index in true else "extra"),
                 probability=prediction.probabilities[index] if prediction.probabilities else None,
             )
             for index in sorted(named | true)
         ),
         generated=MarkedReport(
-            sections=_marked(generated, reference, true, unlabelled, "extra"), num_left_out=generated_left_out
+            sections=_marked(generated, reference, true, unlabeled, "extra"),
+            num_left_out=max(0, len(prediction.report) - MAX_REPORT_CHARACTERS),
         ),
         reference=MarkedReport(
-            sections=_marked(reference, generated, named, set(), "missed"), num_left_out=reference_left_out
+            sections=_marked(reference, generated, named, set(), "missed"),
+            num_left_out=max(0, len(prediction.reference) - MAX_REPORT_CHARACTERS),
         ),
         group=group,
         reason=reason,
     )
 
 
-def _sentences(report: str) -> tuple[list[StatedSentence], int]:
-    return stated_sentences(report[:MAX_REPORT_CHARACTERS]), max(0, len(report) - MAX_REPORT_CHARACTERS)
-
-
 def _marked(
-    sentences: list[StatedSentence], others: list[StatedSentence], agreeing: set[int], unknown: set[int], otherwise: str
+    sentences: list[StatedSentence],
+    others: list[StatedSentence],
+    agreeing: set[int],
+    unlabeled: set[int],
+    otherwise: str,
 ) -> tuple[tuple[str, tuple[MarkedSentence, ...]], ...]:
     differences = differing_spans([sentence.text for sentence in sentences], [other.text for other in others])
     pairs = zip(sentences, differences, strict=True)
@@ -233,7 +158,7 @@ def _marked(
             tuple(
                 MarkedSentence(
                     spans=spans,
-                    kind=_kind(set(sentence.findings), agreeing, unknown, otherwise),
+                    kind=_kind(set(sentence.findings), agreeing, unlabeled, otherwise),
                     findings=tuple(FINDINGS[index] for index in sentence.findings),
                 )
                 for sentence, spans in group
@@ -243,12 +168,12 @@ def _marked(
     )
 
 
-def _kind(findings: set[int], agreeing: set[int], unknown: set[int], otherwise: str) -> str:
+def _kind(findings: set[int], agreeing: set[int], unlabeled: set[int], otherwise: str) -> str:
     if not findings:
         return ""
-    if findings - agreeing - unknown:
+    if findings - agreeing - unlabeled:
         return otherwise
-    return "agrees" if findings & agreeing else "unlabelled"
+    return "agrees" if findings & agreeing else "unlabeled"
 
 
 def _view_name(prediction: Prediction, view: int) -> str:
@@ -273,3 +198,32 @@ def _data_uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=80)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def differing_spans(sentences: Sequence[str], others: Sequence[str]) -> list[tuple[Span, ...]]:
+    """Split each sentence into spans; joined by a space they give its words. Without `others` nothing differs."""
+    counterparts = [_keys(other) for other in others]
+    bags = [Counter(keys) for keys in counterparts]
+    return [_spans(sentence, counterparts, bags) for sentence in sentences]
+
+
+def _spans(sentence: str, counterparts: list[list[str]], bags: list[Counter]) -> tuple[Span, ...]:
+    words, keys = sentence.split(), _keys(sentence)
+    shared = [not counterparts or not key for key in keys]  # punctuation alone never differs
+    if counterparts:
+        bag = Counter(keys)
+        similarity, best = max(
+            (2 * (bag & other).total() / max(1, bag.total() + other.total()), -number)
+            for number, other in enumerate(bags)
+        )
+        if similarity >= MIN_SIMILARITY:
+            matcher = difflib.SequenceMatcher(a=keys, b=counterparts[-best], autojunk=False)
+            for block in matcher.get_matching_blocks():
+                shared[block.a : block.a + block.size] = [True] * block.size
+    groups = groupby(zip(words, shared, strict=True), key=lambda pair: pair[1])
+    return tuple(Span(text=" ".join(word for word, _ in pairs), differs=not is_shared) for is_shared, pairs in groups)
+
+
+def _keys(sentence: str) -> list[str]:
+    """What each word is compared by; "" for a word of punctuation only."""
+    return ["".join(_LETTERS.findall(word)).casefold() for word in sentence.split()]

@@ -35,7 +35,7 @@ from eval.report.page import write_evaluation
 from eval.report.selection import select_studies
 from eval.report.tables import print_verdict, score_table
 from eval.scoring.scores import Scores, score_predictions
-from vlm.checkpoint.store import SHIPPED, checkpoint_hash, fetch_checkpoint, told
+from vlm.checkpoint.store import SHIPPED, checkpoint_hash, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 
 ControlKind = Literal["shuffled", "blank", "mismatched", "nearest", "random", "constant", "frequent"]
@@ -82,10 +82,10 @@ class BatchConfig:
     batch_size: int = 16
     """Studies per batch; memory grows with it."""
     controls: tuple[ControlKind, ...] = ("shuffled", "blank", "nearest", "random", "constant", "frequent")
-    """Controls to compare the model with; give no value for none. "shuffled" (another patient's images; it shows whether
-    the image is used) and "mismatched" (wrong view positions) take as long as the reports themselves; "blank" (no image)
-    takes less; "nearest" (the report of the most similar training study) encodes the training studies; the others
-    are fast."""
+    """Controls to compare the model with; give no value for none. "shuffled" (another patient's images; it shows if the
+    image is used) and "mismatched" (wrong view positions) take as long as the reports themselves; "blank" (no image)
+    takes less; "nearest" (the report of the most similar training study) encodes the training studies; the others are
+    fast."""
     baseline: str = ""
     """Another checkpoint, such as an LSTM model, to evaluate on the same studies; it takes as long as the model."""
     decoding: GROUPED[DecodingOptions] = field(default_factory=DecodingOptions)
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = tyro.cli(BatchConfig, args=argv, description=__doc__)
     processes = start_processes()
     console = Console(quiet=not processes.is_main_process)
-    console.print(told(config.checkpoint), highlight=False, soft_wrap=True)
+    console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
     studies, splits = _load_studies(config)
     if config.baseline:
         fetch_checkpoint(config.baseline)  # a wrong name must fail before hours of work

@@ -25,7 +25,7 @@ from eval.metrics.laterality import stated_findings, stated_sentences
 from eval.predictions.prediction import Prediction, read_lines
 from eval.report.heatmaps import findings_to_show, heat_panels
 from eval.report.study_figure import STATES, StudyFigure, draw_study
-from vlm.checkpoint.store import SHIPPED, told
+from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, UNLABELED
 from vlm.schema.number_format import format_probability
@@ -61,7 +61,7 @@ class ShowConfig:
 def main(argv: Sequence[str] | None = None) -> None:
     config = tyro.cli(ShowConfig, args=argv, description=__doc__)
     console = Console()
-    console.print(told(config.checkpoint), highlight=False, soft_wrap=True)
+    console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
     predictions = _read_predictions(config.predictions)
     row, how = choose_study(load_studies(config.dataset)[config.split], config.study_id, predictions)
     generator = ReportGenerator.from_pretrained(config.checkpoint)

@@ -15,10 +15,9 @@ report of another patient drawn by lot for each. For somebody's bare file of pre
 """
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import datasets
+from typing import Any
 
 from eval.controls.control import (
     CONSTANT,
@@ -137,7 +136,7 @@ def _crossed(
 
 def split_controls(
     predictions: Sequence[Prediction],
-    splits: datasets.DatasetDict,
+    splits: Mapping[str, Any],
     *,
     kinds: Collection[str],
     uncertain_is_positive: bool = True,
@@ -171,7 +170,7 @@ def split_controls(
     return controls, notes
 
 
-def split_reports(splits: datasets.DatasetDict, split: str) -> list[str]:
+def split_reports(splits: Mapping[str, Any], split: str) -> list[str]:
     """The reports of a split, in order, "" for a study without one; none where there is no such split."""
     if split not in splits:
         return []

@@ -26,12 +26,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from data.cli import run_main
+from data.study import load_studies
 from eval.controls.control import derangement
 from eval.metrics.bootstrap import NUM_RESAMPLES
 from eval.predictions.generate import UNREADABLE
 from eval.predictions.run import Track, progress
-from eval.probes.prompts import auroc_lines, auroc_with_control, check_statements, read_stating_studies
-from vlm.checkpoint.store import SHIPPED, checkpoint_hash, told
+from eval.probes.prompts import auroc_lines, auroc_with_control, check_statements, find_statements
+from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
 from vlm.generator import ReportGenerator
 from vlm.schema.atomic import write_json
 
@@ -81,7 +82,7 @@ class ProbeStudies:
 def main(argv: Sequence[str] | None = None) -> None:
     config = tyro.cli(ProbeConfig, args=argv, description=__doc__)
     console = Console()
-    console.print(told(config.checkpoint), highlight=False, soft_wrap=True)
+    console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
     datasets.disable_progress_bars()
     generator = ReportGenerator.from_pretrained(config.checkpoint)
     with progress(console) as track:
@@ -98,7 +99,8 @@ def probe(config: ProbeConfig, generator: ReportGenerator, track: Track) -> dict
     Raises:
         ValueError: too few training patients, or no study of the evaluated split, make one of the statements.
     """
-    trained, evaluated = (_read(config, generator, split, track) for split in ("train", config.split))
+    splits = load_studies(config.dataset)
+    trained, evaluated = (_features(config, generator, splits, split, track) for split in ("train", config.split))
     num_patients = min(len(set(np.array(trained.patients)[trained.is_first == kind])) for kind in (True, False))
     if num_patients < NUM_FOLDS:
         raise ValueError(
@@ -146,8 +148,10 @@ def figure_lines(document: dict[str, Any]) -> list[str]:
     return [f"{one!r} versus {other!r}: {counts}", *auroc_lines(document)]
 
 
-def _read(config: ProbeConfig, generator: ReportGenerator, split: str, track: Track) -> ProbeStudies:
-    stating = read_stating_studies(config.dataset, split, config.statements)
+def _features(
+    config: ProbeConfig, generator: ReportGenerator, splits: datasets.DatasetDict, split: str, track: Track
+) -> ProbeStudies:
+    stating = find_statements(splits, split, config.statements, dataset=config.dataset)
     studies = stating.studies
     advance = track(len(stating.rows), f"features of {split}")
     study_ids, subjects = studies["study_id"][:], studies["subject_id"][:]

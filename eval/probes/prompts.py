@@ -11,10 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 
-from data.study import load_studies
 from eval.metrics.bootstrap import interval, point_values, resample
 from eval.metrics.probabilities import ranking_scores
 from vlm.schema.number_format import format_interval
@@ -42,7 +40,7 @@ class Prompt:
 class StatingStudies:
     """A split with its reports and, for each row, the statement in the report: 0, 1 or None (neither or both)."""
 
-    studies: datasets.Dataset
+    studies: Any
     reports: list[str]
     truths: list[int | None]
 
@@ -64,13 +62,15 @@ def check_statements(statements: Sequence[str]) -> None:
         )
 
 
-def read_stating_studies(dataset: Path, split: str, statements: Sequence[str], limit: int = 0) -> StatingStudies:
-    """Read a split; with a `limit`, only the first studies that state one of the two are used.
+def find_statements(
+    splits: Mapping[str, Any], split: str, statements: Sequence[str], *, dataset: Path, limit: int = 0
+) -> StatingStudies:
+    """Find the statements in a split of a data set; with a `limit`, both must be among its first stating studies.
 
     Raises:
         ValueError: the split is empty, or no report makes one of the statements.
     """
-    studies = load_studies(dataset).get(split, ())
+    studies = splits.get(split, ())
     if not len(studies):
         raise ValueError(f"{dataset} has no studies in its {split} split")
     sections = zip(studies["findings"][:], studies["impression"][:], strict=True)
@@ -135,3 +135,20 @@ def auroc_lines(document: Mapping[str, Any]) -> Iterator[str]:
     for name, title in SCORES.items():
         estimate = document[name]
         yield f"{title}: {format_interval(estimate['value'], estimate['low'], estimate['high'])}"
+
+
+def statement_lines(document: Mapping[str, Any]) -> list[str]:
+    """The result of eval.probes.statements in words."""
+    one, other = document["statements"]
+    stating, other_stating = document["num_stating"]
+    lines = [
+        f"{one!r} ({stating} studies) versus {other!r} ({other_stating} studies), {document['num_patients']} patients; "
+        f"{document['num_left_out']} studies state neither or both",
+        *auroc_lines(document),
+        f"{len(document['prompts'])} prompts, used in {document['share_of_reports']:.0%} of these reports; the model "
+        f"begins {document['mean_probability_of_either']:.0%} of its reports with a prompt and a statement",
+    ]
+    if document["rejected"]:
+        first = document["rejected"][0]
+        lines.append(f"{len(document['rejected'])} studies were rejected, first {first['study_id']}: {first['reason']}")
+    return lines

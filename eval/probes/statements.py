@@ -9,7 +9,7 @@ and the first statement, and not with a prompt and the second. The program print
 interval over patients, and the AUROC with another patient's images. docs/METRICS.md explains what this shows.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,13 +20,14 @@ import tyro
 from rich.console import Console
 
 from data.cli import run_main
+from data.study import load_studies
 from eval.controls.control import derangement
 from eval.metrics.bootstrap import NUM_RESAMPLES
 from eval.predictions.generate import UNREADABLE
 from eval.predictions.prediction import Rejection
 from eval.predictions.run import Track, progress
-from eval.probes.prompts import auroc_lines, auroc_with_control, check_statements, count_prompts, read_stating_studies
-from vlm.checkpoint.store import SHIPPED, checkpoint_hash, told
+from eval.probes.prompts import auroc_with_control, check_statements, count_prompts, find_statements, statement_lines
+from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
 from vlm.generator import ReportGenerator
 from vlm.schema.atomic import write_json
 
@@ -71,14 +72,14 @@ class StatementsConfig:
 def main(argv: Sequence[str] | None = None) -> None:
     config = tyro.cli(StatementsConfig, args=argv, description=__doc__)
     console = Console()
-    console.print(told(config.checkpoint), highlight=False, soft_wrap=True)
+    console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
     datasets.disable_progress_bars()
     generator = ReportGenerator.from_pretrained(config.checkpoint)
     with progress(console) as track:
         document = evaluate_statements(config, generator, track)
     if config.output is not None:
         write_json(config.output, document)
-    for line in figure_lines(document):
+    for line in statement_lines(document):
         console.print(line, highlight=False)
 
 
@@ -93,7 +94,8 @@ def evaluate_statements(config: StatementsConfig, generator: ReportGenerator, tr
         raise ValueError(
             f"{config.checkpoint} writes no reports, so it has no probability of a statement; it only classifies"
         )
-    stating = read_stating_studies(config.dataset, config.split, config.statements, config.num_studies)
+    splits = load_studies(config.dataset)
+    stating = find_statements(splits, config.split, config.statements, dataset=config.dataset, limit=config.num_studies)
     studies, rows = stating.studies, stating.rows[: config.num_studies or None]
     counts = count_prompts([stating.reports[row] for row in rows], config.statements)
     prompts = counts.most_common(config.num_prompts)
@@ -188,23 +190,6 @@ def _read(studies: datasets.Dataset, queries: Sequence[Query], rejections: list[
         except UNREADABLE as error:
             study_id = studies.select_columns("study_id")[query[1]]["study_id"]
             rejections.append(Rejection(study_id=study_id, reason=str(error) or type(error).__name__, control=""))
-
-
-def figure_lines(document: Mapping[str, Any]) -> list[str]:
-    """The result in words."""
-    one, other = document["statements"]
-    stating, other_stating = document["num_stating"]
-    lines = [
-        f"{one!r} ({stating} studies) versus {other!r} ({other_stating} studies), {document['num_patients']} patients; "
-        f"{document['num_left_out']} studies state neither or both",
-        *auroc_lines(document),
-        f"{len(document['prompts'])} prompts, used in {document['share_of_reports']:.0%} of these reports; the model "
-        f"begins {document['mean_probability_of_either']:.0%} of its reports with a prompt and a statement",
-    ]
-    if document["rejected"]:
-        first = document["rejected"][0]
-        lines.append(f"{len(document['rejected'])} studies were rejected, first {first['study_id']}: {first['reason']}")
-    return lines
 
 
 def _log_odds(log_probabilities: np.ndarray) -> np.ndarray:

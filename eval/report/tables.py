@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eval.metrics.bootstrap import Estimate
-from eval.probes.statements import figure_lines
+from eval.probes.prompts import statement_lines
 from eval.report.figures import Document, consistency_table, estimate_text, grounding_panel, is_defined, model_of
 from eval.scoring.scores import Scores
 from vlm.schema.number_format import format_number
@@ -145,7 +145,7 @@ def probe_lines(document: Mapping[str, Any]) -> list[str]:
     """The result of eval.probes.statements or eval.probes.linear_probe."""
     about = f"`{document['dataset']}`, split {document['split']}: "
     if "prompts" in document:
-        lines = [f"- {line}" for line in figure_lines(document)]
+        lines = [f"- {line}" for line in statement_lines(document)]
         return [f"{about}which of two statements the decoder finds more likely, given the images.", "", *lines]
     one, other = document["statements"]
     return [

@@ -1,7 +1,6 @@
-"""The batch evaluation end to end on tiny studies, with a fake generator that reads the answer off the image.
+"""The batch evaluation end to end on tiny studies, with a fake generator that reads the answer from the image.
 
-The fake has the signature of vlm.generator.ReportGenerator.generate; it stands in because what is tested here is
-what happens to the reports, in seconds.
+The fake has the signature of vlm.generator.ReportGenerator.generate; the tests are about what happens to the reports.
 """
 
 import dataclasses
@@ -62,7 +61,7 @@ def metrics(folder):
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
-def test_each_study_becomes_a_line_with_all_that_scoring_needs(run):
+def test_each_study_is_a_line_with_all_that_scoring_needs(run):
     predictions = read_lines(run() / "predictions.jsonl", Prediction)
     assert [prediction.study_id for prediction in predictions] == [f"test{number:02d}" for number in range(16)]
     assert predictions[12] == Prediction(
@@ -81,7 +80,7 @@ def test_each_study_becomes_a_line_with_all_that_scoring_needs(run):
     )
 
 
-def test_a_model_that_reads_the_image_scores_full_and_the_shuffled_one_does_not(run, capsys):
+def test_model_that_reads_the_image_is_perfect_and_the_shuffled_control_is_not(run, capsys):
     document = metrics(run())
     assert document["systems"]["model"]["metrics"]["macro_f1"]["value"] == 1.0
     assert document["systems"]["model"]["metrics"]["macro_auroc"]["value"] == 1.0
@@ -123,14 +122,14 @@ def test_shuffled_studies_get_other_patients_images_and_keep_their_own_indicatio
     assert asked_again == [rows[number]["indication"] for number in regenerated]
 
 
-def test_the_constant_sentence_is_a_validation_report_and_the_frequent_one_of_training(run, dataset):
+def test_constant_controls_come_from_validation_and_training_reports(run, dataset):
     reports = metrics(run())["control_reports"]
     assert reports["constant sentence"].removeprefix("Findings: ").startswith(("There is", "The lungs"))
     names = ("constant by macro-F1", "constant sentence", "constant by BLEU-4", "most frequent report")
     assert tuple(reports) == names
 
 
-def test_without_an_image_the_model_is_asked_once_for_each_indication_and_number_of_views(run):
+def test_blank_images_run_once_per_indication_and_number_of_views(run):
     generator = FakeGenerator()
     folder = run("--controls", "blank", generator=generator)
     blank = read_lines(folder / "predictions_blank_images.jsonl", Prediction)
@@ -144,7 +143,7 @@ def test_without_an_image_the_model_is_asked_once_for_each_indication_and_number
     assert metrics(folder)["systems"]["blank images"]["distinct_ratio"] == 1 / 16
 
 
-def test_mismatched_views_are_the_same_images_under_the_other_kinds_position(run):
+def test_mismatched_views_are_the_same_images_with_wrong_positions(run):
     generator = FakeGenerator()
     folder = run("--controls", "mismatched", generator=generator)
     assert generator.seen[16:32] == list(range(16))
@@ -154,7 +153,7 @@ def test_mismatched_views_are_the_same_images_under_the_other_kinds_position(run
     assert (first.control, first.image_study_id, first.view_positions) == ("mismatched views", "", ("PA",))
 
 
-def test_the_nearest_neighbour_is_a_training_study_and_features_are_computed_once(run):
+def test_nearest_neighbour_is_a_training_study_and_features_are_computed_once(run):
     generator = FakeGenerator()
     folder = run("--controls", "nearest", generator=generator)
     nearest = read_lines(folder / "predictions_nearest_neighbour.jsonl", Prediction)
@@ -171,13 +170,13 @@ def test_the_nearest_neighbour_is_a_training_study_and_features_are_computed_onc
     assert names == ["features_pool.safetensors", "features_test.safetensors"]
 
 
-def test_the_neighbour_is_looked_for_among_as_many_as_asked(run):
+def test_neighbour_pool_limits_the_training_studies(run):
     generator = FakeGenerator()
     run("--controls", "nearest", "--neighbour-pool", "2", generator=generator)
     assert generator.num_features == 16 + 2
 
 
-def test_another_checkpoint_is_a_control_on_the_same_studies(run, tmp_path, monkeypatch):
+def test_baseline_checkpoint_is_a_control_on_the_same_studies(run, tmp_path, monkeypatch):
     baseline = tmp_path / "lstm"
     baseline.mkdir()
     (baseline / "config.json").write_text("{}")
@@ -194,7 +193,7 @@ def test_another_checkpoint_is_a_control_on_the_same_studies(run, tmp_path, monk
         run("--controls", "--baseline", str(baseline), generator=FakeGenerator(broken=(2,)), baseline=other)
 
 
-def test_a_baseline_that_is_not_there_is_told_before_any_report_is_written(run, tmp_path):
+def test_missing_baseline_is_rejected_before_any_report_is_generated(run, tmp_path):
     generator = FakeGenerator()
     with pytest.raises(ValueError, match="nowhere is neither a checkpoint folder nor a hub repository"):
         run("--baseline", str(tmp_path / "nowhere"), generator=generator)
@@ -202,13 +201,13 @@ def test_a_baseline_that_is_not_there_is_told_before_any_report_is_written(run, 
     assert not (tmp_path / "out").exists()
 
 
-def test_an_index_of_similar_studies_does_not_make_another_checkpoint(run, tmp_path):
+def test_index_of_similar_studies_does_not_change_the_checkpoint(run, tmp_path):
     run("--controls")
     (tmp_path / "checkpoint" / "similar_studies.safetensors").write_bytes(b"features")
     run("--controls")
 
 
-def test_controls_are_added_to_a_run_that_is_done(run):
+def test_controls_are_added_to_a_finished_run(run):
     run("--controls")
     generator = FakeGenerator()
     folder = run("--controls", "shuffled", "constant", generator=generator)
@@ -217,7 +216,7 @@ def test_controls_are_added_to_a_run_that_is_done(run):
     assert len(metrics(folder)["systems"]) == 5
 
 
-def test_consistency_is_told_beside_that_of_the_references(run, capsys):
+def test_consistency_is_reported_with_that_of_the_references(run, capsys):
     found = metrics(run("--controls"))["consistency"]
     assert found["rates"]["contradiction_rate"]["value"] == 0.0
     assert found["rates"]["disagreement_rate"]["value"] == 0.0
@@ -227,7 +226,7 @@ def test_consistency_is_told_beside_that_of_the_references(run, capsys):
     )
 
 
-def test_pointing_is_scored_where_there_are_boxes(run, tmp_path):
+def test_pointing_game_is_scored_if_there_are_boxes(run, tmp_path):
     def boxed(number, split):
         box = [{"finding": 4, "view": 0, "box": [0.0, 0.0, 0.5, 0.5] if number % 4 == 1 else [0.6, 0.6, 1.0, 1.0]}]
         return make_row(number, split) | {"boxes": box if number % 2 else []}
@@ -244,7 +243,7 @@ def test_pointing_is_scored_where_there_are_boxes(run, tmp_path):
     assert played["per_finding"][4]["num_hits"] == {"model": 4, "center of the view": 4, "most frequent location": 4}
 
 
-def test_a_killed_run_goes_on_where_it_was(run):
+def test_killed_run_is_resumed(run):
     with pytest.raises(KeyboardInterrupt):
         run(generator=FakeGenerator(dies_after=3))
     generator = FakeGenerator()
@@ -256,14 +255,14 @@ def test_a_killed_run_goes_on_where_it_was(run):
     assert again.seen == []
 
 
-def test_a_resumed_run_ends_with_the_same_figures(run):
+def test_resumed_run_has_the_same_scores(run):
     with pytest.raises(KeyboardInterrupt):
         run(generator=FakeGenerator(dies_after=7), output="killed")
     killed, whole = metrics(run(output="killed")), metrics(run(output="whole"))
     assert killed == whole
 
 
-def test_a_rejected_study_is_listed_with_its_reason_and_the_others_are_reported(run):
+def test_rejected_study_is_listed_with_its_reason_and_the_others_are_reported(run):
     folder = run(generator=FakeGenerator(broken=(5,)))
     assert read_lines(folder / "rejected.jsonl", Rejection) == [
         Rejection(study_id="test05", reason="the image is not a chest X-ray")
@@ -272,16 +271,16 @@ def test_a_rejected_study_is_listed_with_its_reason_and_the_others_are_reported(
     assert len(read_lines(folder / "predictions.jsonl", Prediction)) == 15
 
 
-def test_if_every_study_is_rejected_the_reasons_are_pointed_to(run):
+def test_error_names_the_file_of_reasons_if_every_study_is_rejected(run):
     with pytest.raises(ValueError, match=r"no study could be reported on; .*rejected.jsonl says why"):
         run(generator=FakeGenerator(broken=range(16)))
 
 
-def test_only_the_first_studies_are_taken_when_asked(run):
+def test_num_studies_limits_the_studies(run):
     assert metrics(run("--num-studies", "4"))["studies"]["given"] == 4
 
 
-def test_without_the_shuffled_control_the_verdict_says_so(run):
+def test_verdict_is_unknown_without_the_shuffled_control(run):
     document = metrics(run("--controls"))
     assert document["verdict"]["image"] == (
         "It is unknown whether the reports depend on the image: the control was switched off."
@@ -289,7 +288,7 @@ def test_without_the_shuffled_control_the_verdict_says_so(run):
     assert "shuffled images" not in document["systems"]
 
 
-def test_an_output_directory_of_another_checkpoint_is_rejected(run, tmp_path):
+def test_output_directory_of_another_checkpoint_is_rejected(run, tmp_path):
     run()
     other = tmp_path / "other"
     other.mkdir()
@@ -300,13 +299,13 @@ def test_an_output_directory_of_another_checkpoint_is_rejected(run, tmp_path):
         run(checkpoint=other)
 
 
-def test_a_checkpoint_that_was_only_moved_is_the_same_run(run, tmp_path):
+def test_moved_checkpoint_is_the_same_run(run, tmp_path):
     run()
     (tmp_path / "checkpoint").rename(tmp_path / "moved")
     run(checkpoint=tmp_path / "moved")
 
 
-def test_an_output_directory_of_another_data_set_or_split_is_rejected(run, dataset, tmp_path):
+def test_output_directory_of_another_data_set_or_split_is_rejected(run, dataset, tmp_path):
     run()
     with pytest.raises(ValueError, match=r"holds another run: split test \(asked for: validation\); give another"):
         run("--split", "validation")
@@ -318,21 +317,21 @@ def test_an_output_directory_of_another_data_set_or_split_is_rejected(run, datas
         run(dataset=tmp_path / "fewer")
 
 
-def test_predictions_of_unknown_origin_are_not_added_to(run, tmp_path):
+def test_predictions_without_a_run_record_are_rejected(run, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "predictions.jsonl").write_text("")
     with pytest.raises(ValueError, match=r"holds predictions but no run.json that says of which run; give another"):
         run()
 
 
-def test_a_split_without_studies_names_those_there_are(run, tmp_path):
+def test_error_for_an_empty_split_names_the_others(run, tmp_path):
     splits = {"validation": datasets.Dataset.from_list([make_row(1, "validation")], features=FEATURES)}
     datasets.DatasetDict(splits).save_to_disk(tmp_path / "small")
     with pytest.raises(ValueError, match=r"has no studies in split 'test'; choose --split of: validation"):
         run(dataset=tmp_path / "small")
 
 
-def test_studies_without_reports_or_labels_are_reported_and_not_scored(run, tmp_path):
+def test_studies_without_references_are_reported_and_not_scored(run, tmp_path):
     bare = [make_row(number, "test") | {"findings": "", "impression": "", "labels": [-100] * 14} for number in range(4)]
     datasets.DatasetDict({"test": datasets.Dataset.from_list(bare, features=FEATURES)}).save_to_disk(tmp_path / "bare")
     document = metrics(run(dataset=tmp_path / "bare"))
@@ -342,14 +341,14 @@ def test_studies_without_reports_or_labels_are_reported_and_not_scored(run, tmp_
     assert "no control 'constant sentence': the validation split has no reports" in document["notes"]
 
 
-def test_a_flag_out_of_range_is_named(run):
+def test_flag_out_of_range_is_rejected(run):
     with pytest.raises(ValueError, match="--batch-size is 0; give at least 1"):
         eval.batch.BatchConfig(checkpoint="c", dataset="d", output_dir="o", batch_size=0)
 
 
 @dataclasses.dataclass
 class OneOfTwo:
-    """One of two processes, as a thread: stands in for accelerate's PartialState, with a true barrier."""
+    """One of two processes, as a thread: a fake of accelerate's PartialState with a real barrier."""
 
     process_index: int
     barrier: threading.Barrier
@@ -400,7 +399,7 @@ pathlib.Path(__file__).with_name("seen" + os.environ["RANK"]).write_text(str(len
 """
 
 
-def test_launched_as_two_processes_each_does_its_share(dataset, tmp_path):
+def test_two_launched_processes_share_the_studies(dataset, tmp_path):
     (tmp_path / "script.py").write_text(TWO_PROCESSES)
     paths = [str(Path(__file__).parents[2])]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -418,14 +417,14 @@ def test_launched_as_two_processes_each_does_its_share(dataset, tmp_path):
     assert len(read_lines(tmp_path / "out" / "predictions.jsonl", Prediction)) == 16
 
 
-def test_images_treated_otherwise_than_the_training_images_bring_a_warning(run, capsys):
+def test_different_preprocessing_gives_a_warning(run, capsys):
     generator = FakeGenerator()
     generator.config = SimpleNamespace(preprocessing=Preprocessing(clahe=True), image=FakeGenerator.config.image)
     run(generator=generator)
-    assert "prepare the data set with the same switches" in " ".join(capsys.readouterr().out.split())
+    assert "prepare the data set with the same options" in " ".join(capsys.readouterr().out.split())
 
 
-def test_the_page_is_written_beside_the_figures(run):
+def test_page_is_written(run):
     page = (run() / "report.html").read_text(encoding="utf-8")
     assert "The reports depend on the image" in page
     assert all(finding in page for finding in FINDINGS)

@@ -1,4 +1,4 @@
-"""Two systems compared: p-values that hold what they promise, differences, and what they mean."""
+"""Comparison of two systems: p-values, differences and counts of findings."""
 
 import dataclasses
 import json
@@ -44,19 +44,19 @@ def p_value(first, second, metric: str = "macro_f1", num_swaps: int = 200, seed:
     return randomization_p_values(first.statistics, second.statistics, subjects, [metric], num_swaps, seed)[metric]
 
 
-def test_a_system_compared_with_itself_is_no_different():
+def test_system_does_not_differ_from_itself():
     scores = scored(synthetic(0.1, 1))
     for metric in ("macro_f1", "bleu_4", "cider", "chrf"):
         assert p_value(scores, scores, metric) == 1.0
 
 
-def test_a_clear_difference_has_the_smallest_p_value_that_the_swaps_allow():
+def test_clear_difference_has_the_smallest_possible_p_value():
     better, worse = scored(synthetic(0.02, 1)), scored(synthetic(0.3, 2))
     for metric in ("macro_f1", "micro_f1", "bleu_4", "cider", "rouge_l"):
         assert p_value(better, worse, metric) == pytest.approx(1 / 201)
 
 
-def test_the_p_value_of_a_mean_is_that_of_all_sign_flips():
+def test_p_value_of_a_mean_matches_all_sign_flips():
     first, second = scored(synthetic(0.1, 1, num_studies=12)), scored(synthetic(0.25, 2, num_studies=12))
     differences = (first.per_study["rouge_l"] - second.per_study["rouge_l"]).reshape(6, 2).sum(axis=1)
     signs = np.array(np.meshgrid(*[[1, -1]] * 6)).reshape(6, -1)
@@ -64,7 +64,7 @@ def test_the_p_value_of_a_mean_is_that_of_all_sign_flips():
     assert p_value(first, second, "rouge_l", num_swaps=4000) == pytest.approx(exact, abs=0.03)
 
 
-def test_equally_good_systems_are_rarely_called_different():
+def test_equal_systems_are_rarely_significantly_different():
     p_values = [
         p_value(scored(synthetic(0.2, seed)), scored(synthetic(0.2, seed + 100)), seed=seed) for seed in range(1, 21)
     ]
@@ -72,25 +72,25 @@ def test_equally_good_systems_are_rarely_called_different():
     assert 0.25 < np.mean(p_values) < 0.75
 
 
-def test_probabilities_are_swapped_as_well():
+def test_probabilities_are_swapped():
     first, second = (scored(synthetic(0.1, seed, with_probabilities=True)) for seed in (1, 2))
     assert 1 / 201 <= p_value(first, second, "macro_auroc") <= 1
     blind = [dataclasses.replace(one, probabilities=(0.5,) * 14) for one in synthetic(0.1, 1, with_probabilities=True)]
     assert p_value(first, scored(blind), "macro_auroc") == pytest.approx(1 / 201)
 
 
-def test_an_undefined_metric_has_no_p_value():
+def test_undefined_metric_has_no_p_value():
     scores = scored(synthetic(0.1, 1))
     assert p_value(scores, scores, "macro_auroc") is None
 
 
-def test_holms_adjustment_by_hand():
+def test_holm_adjustment():
     assert holm_adjusted([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm_adjusted([0.9, 0.8]) == [1.0, 1.0]
     assert holm_adjusted([]) == []
 
 
-def test_a_comparison_says_who_is_better_where_and_by_how_much():
+def test_comparison_shows_which_system_is_better_and_by_how_much():
     first, second = scored(synthetic(0.02, 1)), scored(synthetic(0.3, 2), "B")
     comparison = compare(first, second, 200)
     macro = comparison["metrics"]["macro_f1"]
@@ -104,7 +104,7 @@ def test_a_comparison_says_who_is_better_where_and_by_how_much():
     assert compare(first, first, 50)["verdict"].startswith("Neither system is shown to be better in macro-F1")
 
 
-def test_findings_gained_and_lost_are_counted_by_hand():
+def test_finding_changes_are_counted():
     truth = (0, 1, 0, 0, 1) + (0,) * 9
     base = Prediction(study_id="a", report="", reference_labels=truth)
     first = [dataclasses.replace(base, report="edema. fracture"), dataclasses.replace(base, report="edema")]
@@ -119,7 +119,7 @@ def test_findings_gained_and_lost_are_counted_by_hand():
     }
 
 
-def test_the_program_compares_the_studies_that_both_have(tmp_path, capsys):
+def test_program_compares_the_studies_in_both(tmp_path, capsys):
     paths = {}
     for name, texts in {
         "a": ["The heart is enlarged.", "Lungs are clear.", "There is edema.", "The heart is normal."],
@@ -137,8 +137,8 @@ def test_the_program_compares_the_studies_that_both_have(tmp_path, capsys):
     assert comparison["findings"]["true_found_by_a_only"] == 2
     assert comparison["p_value_resolution"] == pytest.approx(0.01)
     printed = " ".join(capsys.readouterr().out.split())
-    assert "no finer than 0.01" in printed
-    assert "Of 2 true findings A alone names 2, B alone 0, both 0" in printed
+    assert "resolution 0.01" in printed
+    assert "True findings (2): only A names 2, only B 0, both 0" in printed
     with pytest.raises(SystemExit):
         main([*arguments, "--num-resamples", "0"])
     assert "--num-resamples is 0; give at least 1" in capsys.readouterr().err

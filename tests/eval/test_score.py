@@ -1,4 +1,4 @@
-"""`python -m eval.score` as its users run it: on anybody's files, from any folder, without a model."""
+"""`python -m eval.score` as users run it: on any files, from any folder, without a model."""
 
 import json
 import random
@@ -49,7 +49,7 @@ def score(tmp_path):
     return run
 
 
-def test_a_constant_is_called_one_at_a_glance(score, tmp_path, capsys):
+def test_constant_report_is_recognized_in_the_verdict(score, tmp_path, capsys):
     document = score([CONSTANT] * NUM_STUDIES)
     assert document["verdict"]["uses_image"] == "no"
     assert document["verdict"]["image"].startswith("The same report for all 40 patients: macro-F1 (14) ")
@@ -66,21 +66,21 @@ def test_a_constant_is_called_one_at_a_glance(score, tmp_path, capsys):
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == document
 
 
-def test_a_few_reports_in_turn_are_called_few_and_unrelated(score):
+def test_few_alternating_reports_are_recognized_in_the_verdict(score):
     document = score([f"{CONSTANT} No edema." if number % 2 else CONSTANT for number in range(NUM_STUDIES)])
     assert document["verdict"]["image"].startswith(
         "Only 2 different reports for 40 patients. There is no sign that the reports depend on the patient: "
     )
 
 
-def test_random_reports_are_not_taken_for_good_ones(score):
+def test_random_reports_do_not_depend_on_the_patient(score):
     document = score(synthetic(5))
     assert document["verdict"]["uses_image"] == "no"
     model, shuffled = (document["systems"][name]["metrics"]["macro_f1"] for name in ("model", "shuffled reports"))
     assert abs(model["value"] - shuffled["value"]) < 0.2
 
 
-def test_true_reports_are_seen_to_depend_on_the_patient_but_nothing_is_said_of_the_image(score):
+def test_reference_reports_depend_on_the_patient_without_a_claim_about_the_image(score):
     document = score(TRUTH)
     assert document["verdict"]["uses_image"] == "yes"
     assert document["verdict"]["image"].startswith("The reports depend on the patient: macro-F1 (14) 1.000 against ")
@@ -92,7 +92,7 @@ def test_true_reports_are_seen_to_depend_on_the_patient_but_nothing_is_said_of_t
         )
 
 
-def test_all_controls_stand_beside_the_predictions(score):
+def test_all_controls_are_scored(score):
     document = score(TRUTH)
     assert list(document["systems"]) == [
         "model", "shuffled reports", "random report", "constant by macro-F1", "constant sentence",
@@ -101,7 +101,7 @@ def test_all_controls_stand_beside_the_predictions(score):
     assert any("chosen on the references of other patients" in note for note in document["notes"])
 
 
-def test_the_table_names_every_system_in_80_columns(score, capsys, monkeypatch):
+def test_table_fits_into_80_columns(score, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     score(TRUTH, columns={"Edema": [0.123] * NUM_STUDIES})
     printed = capsys.readouterr().out
@@ -110,7 +110,7 @@ def test_the_table_names_every_system_in_80_columns(score, capsys, monkeypatch):
     assert "…" not in printed.split("Note")[0]
 
 
-def test_controls_are_chosen_on_reports_given_for_it_but_never_on_those_scored(score, tmp_path):
+def test_controls_are_chosen_on_control_reports_and_never_on_scored_ones(score, tmp_path):
     others = [{"study_id": f"t{number}", "report": report} for number, report in enumerate(synthetic(9))]
     path = tmp_path / "train.json"
     path.write_text(json.dumps(others))
@@ -118,7 +118,7 @@ def test_controls_are_chosen_on_reports_given_for_it_but_never_on_those_scored(s
     assert document["control_reports"]["constant sentence"] in {row["report"] for row in others}
     assert document["run"]["control_reports"]["num_rows"] == NUM_STUDIES
     path.write_text(json.dumps([{"study_id": "s3", "report": "x"}]))
-    with pytest.raises(ValueError, match="1 studies to choose controls on are scored as well, first 's3'"):
+    with pytest.raises(ValueError, match="1 studies of the control reports are also scored, the first is 's3'"):
         score(TRUTH, "--control-reports", str(path))
 
 
@@ -135,8 +135,8 @@ def test_probabilities_views_and_sources_give_curves_and_groups(score):
     for figure in ("auroc", "average_precision", "brier", "calibration_error", *of_decisions):
         assert edema[figure]["low"] <= edema[figure]["value"] <= edema[figure]["high"]
     metrics = document["systems"]["model"]["metrics"]
-    for metric, of_edema in (("pooled_calibration_error", "calibration_error"), ("micro_accuracy", "accuracy")):
-        assert metrics[metric] == pytest.approx(edema[of_edema])
+    for metric, edema_score in (("pooled_calibration_error", "calibration_error"), ("micro_accuracy", "accuracy")):
+        assert metrics[metric] == pytest.approx(edema[edema_score])
     assert list(document["curves"]) == ["Edema"]
     groups = document["by_group"]
     assert {kind: [group["group"] for group in groups[kind]] for kind in ("view", "source")} == {
@@ -147,7 +147,7 @@ def test_probabilities_views_and_sources_give_curves_and_groups(score):
     assert sum(group["num_studies"] for group in groups["report length"]) == NUM_STUDIES
 
 
-def test_thresholds_peaks_and_boxes_as_batch_writes_them_are_used(score, tmp_path, capsys):
+def test_thresholds_peaks_and_boxes_of_eval_batch_are_used(score, tmp_path, capsys):
     cardiomegaly = FINDING_INDEX["Cardiomegaly"]
     columns = {
         "probabilities": [[0.4] * NUM_FINDINGS] * NUM_STUDIES,
@@ -167,7 +167,7 @@ def test_thresholds_peaks_and_boxes_as_batch_writes_them_are_used(score, tmp_pat
         main([str(given), str(tmp_path / "references.jsonl")])
 
 
-def test_a_single_report_has_figures_but_no_interval_and_no_verdict(tmp_path):
+def test_single_report_has_scores_but_no_interval_and_no_verdict(tmp_path):
     given = write_jsonl(tmp_path / "one.jsonl", TRUTH[:1])
     truth = write_jsonl(tmp_path / "truth.jsonl", TRUTH[:1])
     document = main([str(given), str(truth), "--output-dir", str(tmp_path / "out")])
@@ -178,13 +178,13 @@ def test_a_single_report_has_figures_but_no_interval_and_no_verdict(tmp_path):
     assert (tmp_path / "out" / "report.html").stat().st_size > 1000
 
 
-def test_findings_nobody_has_are_null_not_nought(score):
+def test_finding_without_a_positive_case_is_null_and_not_zero(score):
     findings = score(TRUTH)["systems"]["model"]["per_finding"]
     fracture = next(finding for finding in findings if finding["finding"] == "Fracture")
     assert (fracture["support"], fracture["f1"]["value"], fracture["recall"]["value"]) == (0, None, None)
 
 
-def test_one_file_may_hold_both(tmp_path):
+def test_one_file_can_hold_predictions_and_references(tmp_path):
     path = tmp_path / "both.json"
     studies = {
         f"s{number}": {"model_prediction": report, "section_findings": report, "section_impression": float("nan")}
@@ -199,7 +199,7 @@ def test_one_file_may_hold_both(tmp_path):
         main([str(path)])
 
 
-def test_references_seen_through_a_vocabulary_are_said_to_be(score, tmp_path):
+def test_reference_vocabulary_is_recorded(score, tmp_path):
     training = tmp_path / "annotation.json"
     rows = [{"id": f"t{number}", "report": "the heart is normal in size ."} for number in range(5)]
     training.write_text(json.dumps({"train": rows, "val": [], "test": []}))
@@ -208,7 +208,7 @@ def test_references_seen_through_a_vocabulary_are_said_to_be(score, tmp_path):
     assert "in 5 training reports replaced by <unk>" in document["normalization"]["options"]["references"]
 
 
-def test_a_learned_metric_that_is_not_there_is_said_and_the_rest_scored(score, capsys):
+def test_missing_learned_metric_gives_a_note_and_the_rest_is_scored(score, capsys):
     document = score(TRUTH, "--extra-metrics", "meteor=/nowhere")
     assert document["extra_metrics"] == {}
     assert any(note.startswith("meteor was not scored: ") for note in document["notes"])
@@ -218,7 +218,7 @@ def test_a_learned_metric_that_is_not_there_is_said_and_the_rest_scored(score, c
     assert "'blue=x'" in capsys.readouterr().err
 
 
-def test_ids_with_brackets_are_printed_as_they_are(tmp_path, capsys):
+def test_ids_with_brackets_are_printed_unchanged(tmp_path, capsys):
     rows = [{"study_id": f"[/red]{number}", "report": ""} for number in range(3)]
     path = tmp_path / "x.json"
     path.write_text(json.dumps(rows))
@@ -228,7 +228,7 @@ def test_ids_with_brackets_are_printed_as_they_are(tmp_path, capsys):
     assert "'[/red]0'" in capsys.readouterr().out
 
 
-def test_it_runs_from_any_folder_and_loads_neither_torch_nor_a_model(tmp_path):
+def test_program_runs_from_any_folder_without_loading_torch(tmp_path):
     write_jsonl(tmp_path / "p.jsonl", TRUTH)
     write_jsonl(tmp_path / "r.jsonl", TRUTH)
     program = (
@@ -241,7 +241,7 @@ def test_it_runs_from_any_folder_and_loads_neither_torch_nor_a_model(tmp_path):
     assert (tmp_path / "out" / "metrics.json").is_file()
 
 
-def test_a_users_mistake_is_told_in_a_line(tmp_path):
+def test_user_error_is_one_line(tmp_path):
     command = [sys.executable, "-m", "eval.score", "nothing.jsonl", "nothing.jsonl"]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert ran.returncode == 2

@@ -1,8 +1,9 @@
-"""The one study that ends a demo: how it is chosen, what is drawn and what the table says."""
+"""eval/show.py: how the study is chosen, what is drawn, and the table."""
 
 import datasets
 import numpy as np
 import pytest
+from eval.report.study_image import StudyFigure, draw_study
 from PIL import Image
 from rich.console import Console
 
@@ -11,7 +12,6 @@ from data.study import FEATURES
 from eval.metrics.laterality import stated_sentences
 from eval.predictions.prediction import Prediction, write_lines
 from eval.report.study import HeatPanel, findings_to_show
-from eval.report.study_image import StudyImage, draw_study
 from eval.show import choose_study, findings_table
 from vlm.generator import StudyReport
 from vlm.schema.findings import FINDING_INDEX
@@ -57,7 +57,7 @@ STUDIES = datasets.Dataset.from_list(
 
 
 class FakeGenerator:
-    """Sees effusion in the lower right of the first view, edema in the second; writes of effusion only."""
+    """Its attention finds effusion in the lower right of the first view and edema in the second; it reports effusion."""
 
     thresholds = (0.5,) * 14
 
@@ -90,7 +90,7 @@ def show(tmp_path, monkeypatch):
     datasets.DatasetDict({"test": STUDIES}).save_to_disk(tmp_path / "studies")
     generator, drawn = FakeGenerator(), []
     monkeypatch.setattr(eval.show.ReportGenerator, "from_pretrained", lambda name: generator)
-    monkeypatch.setattr(eval.show, "draw_study", lambda image, path: drawn.append(image))
+    monkeypatch.setattr(eval.show, "draw_study", lambda figure, path: drawn.append(figure))
 
     def run(*flags):
         argv = ["--checkpoint", "c", "--dataset", str(tmp_path / "studies"), "--output", str(tmp_path / "study.png")]
@@ -100,33 +100,33 @@ def show(tmp_path, monkeypatch):
     return run
 
 
-def test_the_first_study_with_two_findings_is_chosen_whatever_the_model_says():
+def test_first_study_with_two_findings_is_chosen():
     row, how = choose_study(STUDIES, "", None)
     assert row["study_id"] == "two"
     assert how == "the first study of the split with at least two findings (Support Devices not counted)"
 
 
-def test_a_study_can_be_asked_for():
+def test_study_can_be_requested():
     row, how = choose_study(STUDIES, "also two", None)
-    assert (row["study_id"], how) == ("also two", "study also two, as asked for")
+    assert (row["study_id"], how) == ("also two", "study also two, as requested")
 
 
-def test_without_a_study_of_two_findings_the_first_is_shown_and_it_is_said():
+def test_first_study_is_shown_if_none_has_two_findings():
     row, how = choose_study(STUDIES.select([0, 1]), "", None)
-    assert (row["study_id"], how) == ("normal", "the first study of the split, as none has two findings")
+    assert (row["study_id"], how) == ("normal", "the first study of the split, because no study has two findings")
 
 
-def test_an_unknown_study_is_named():
+def test_unknown_study_is_rejected():
     with pytest.raises(ValueError, match="--study-id 'tow' is not among the 4 studies, such as 'normal'"):
         choose_study(STUDIES, "tow", None)
 
 
 def test_predictions_of_other_studies_are_rejected():
-    with pytest.raises(ValueError, match="--predictions is of other studies"):
+    with pytest.raises(ValueError, match="--predictions has other studies"):
         choose_study(STUDIES, "", {"elsewhere": Prediction(study_id="elsewhere", report="")})
 
 
-def test_true_and_named_findings_are_shown_first_then_missed_then_invented():
+def test_agreeing_findings_are_shown_first_then_missed_then_added():
     probabilities = [0.1] * 14
     probabilities[0], probabilities[3] = 0.9, 0.8
     assert findings_to_show(codes(edema=1, effusion=3), codes(effusion=1, devices=1), probabilities) == [
@@ -135,7 +135,7 @@ def test_true_and_named_findings_are_shown_first_then_missed_then_invented():
     assert findings_to_show(codes(), codes(), probabilities) == [0]
 
 
-def test_a_finding_is_shown_on_the_view_where_its_attention_peaks(show):
+def test_heatmap_is_on_the_view_with_the_attention_peak(show):
     image, _ = show()
     assert [panel.finding for panel in image.panels] == [EFFUSION, EDEMA]
     effusion, edema = image.panels
@@ -145,7 +145,7 @@ def test_a_finding_is_shown_on_the_view_where_its_attention_peaks(show):
     assert edema.boxes == ()
 
 
-def test_the_table_says_truth_probability_and_what_the_report_names(show, capsys):
+def test_table_shows_truth_probability_and_report(show, capsys):
     show()
     lines = capsys.readouterr().out.splitlines()
     cells = {
@@ -167,16 +167,16 @@ def test_saved_predictions_give_report_and_probabilities(show, tmp_path):
     assert generator.num_tokens == 1
 
 
-def test_a_missing_predictions_file_is_named(show):
+def test_missing_predictions_file_is_rejected(show):
     with pytest.raises(ValueError, match=r"--predictions none.jsonl does not exist; eval/batch.py writes it"):
         show("--predictions", "none.jsonl")
 
 
-def make_image(report: str) -> StudyImage:
+def make_figure(report: str) -> StudyFigure:
     def label(sentence):
         return codes(edema=int("edema" in sentence))
 
-    return StudyImage(
+    return StudyFigure(
         title="Study $a$",
         footer="",
         image=Image.new("L", (640, 320), 60),
@@ -201,13 +201,13 @@ def make_image(report: str) -> StudyImage:
     ids=["empty", "dollars", "long", "undrawable"],
 )
 def test_any_report_is_drawn_at_full_size_without_warnings(report, tmp_path):
-    draw_study(make_image(report), tmp_path / "new" / "study.png")
+    draw_study(make_figure(report), tmp_path / "new" / "study.png")
     with Image.open(tmp_path / "new" / "study.png") as drawn:
         assert drawn.size == (1600, 820)
 
 
-def test_a_finding_has_one_color_in_heatmap_title_and_text(tmp_path):
-    draw_study(make_image("Findings: edema edema edema."), tmp_path / "study.png")
+def test_finding_has_the_same_color_in_heatmap_title_and_text(tmp_path):
+    draw_study(make_figure("Findings: edema edema edema."), tmp_path / "study.png")
     with Image.open(tmp_path / "study.png") as drawn:
         pixels = np.asarray(drawn.convert("RGB"))
     is_finding_color = (pixels == (0x4C, 0xC3, 0xD9)).all(axis=2)
@@ -217,7 +217,7 @@ def test_a_finding_has_one_color_in_heatmap_title_and_text(tmp_path):
     assert not is_finding_color[430:560, 800:].any()
 
 
-def test_the_table_fits_into_eighty_columns():
+def test_table_fits_into_80_columns():
     console = Console(width=80, record=True)
-    console.print(findings_table(make_image("")))
+    console.print(findings_table(make_figure("")))
     assert "Enlarged Cardiomediastinum" in console.export_text()

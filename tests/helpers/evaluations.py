@@ -3,18 +3,16 @@
 import dataclasses
 
 from eval.predictions.prediction import Prediction
-from eval.report.document import metrics_document
-from eval.scoring.scores import score_predictions
-from eval.scoring.verdict import constant_verdict, image_verdict
+from eval.report.document import Conclusions, Source, metrics_document
+from eval.scoring.scores import score_predictions, scores_by_group
+from eval.scoring.verdict import image_verdict
 
 WORDS = {"edema": 4, "effusion": 9, "fracture": 11}
-
-
 EVIL = '<script>alert("x")</script> & {{ 7 * 7 }}'
 
 
 def label_by_word(report: str) -> tuple[int, ...]:
-    """Stands in for data.reports.labeler.labeler: the words of a few findings, uncertain after "possible"."""
+    """A fake labeler: the words of a few findings, uncertain after "possible"."""
     labels = [0] * 14
     for word, finding in WORDS.items():
         if word in report.lower():
@@ -38,28 +36,42 @@ def make_predictions(num_studies: int = 12) -> list[Prediction]:
     ]
 
 
-def make_document(predictions: list[Prediction], checkpoint: str = "runs/mine", **parts) -> dict:
+def make_document(
+    predictions: list[Prediction],
+    checkpoint: str = "runs/mine",
+    *,
+    groups=None,
+    outperformed_by="",
+    rejected=(),
+    **parts,
+) -> dict:
+    """The content of metrics.json; consistency, grounding and groups are left out unless they are given."""
     shifted = predictions[1:] + predictions[:1]
     others = [dataclasses.replace(own, report=other.report) for own, other in zip(predictions, shifted, strict=True)]
-    model = score_predictions(predictions, num_resamples=50)
-    shuffled = score_predictions(others, name="shuffled images", num_resamples=50)
-    return metrics_document(
-        [model, shuffled],
-        image_verdict(model, shuffled),
-        constant_verdict(model, None),
-        run={
-            "checkpoint": checkpoint,
-            "checkpoint_hash": "0123abcd",
-            "dataset": "studies",
-            "dataset_hash": "4567cdef",
-            "split": "test",
-            "num_studies": 0,
-            "max_new_tokens": 128,
-            "num_beams": 1,
-        },
-        studies={"given": 12, "written": 12, "rejected": 0},
+    resampling = {"num_resamples": 50, "seed": 0}
+    model = score_predictions(predictions, **resampling)
+    shuffled = score_predictions(others, name="shuffled images", **resampling)
+    document = metrics_document(
+        predictions,
+        {"model": model, "shuffled images": shuffled},
+        Conclusions(verdict=image_verdict(model, shuffled), outperformed_by=outperformed_by),
+        Source(
+            program="eval.batch",
+            run={
+                "checkpoint": checkpoint,
+                "checkpoint_hash": "0123abcd",
+                "dataset": "studies",
+                "dataset_hash": "4567cdef",
+                "split": "test",
+                "num_studies": 0,
+                "max_new_tokens": 128,
+                "num_beams": 1,
+            },
+            studies={"given": 12, "written": 12, "rejected": 0},
+            rejected=rejected,
+        ),
+        resampling=resampling,
         control_reports={"constant sentence": EVIL},
-        bootstrap={"num_resamples": 50, "seed": 0},
-        notes=[],
-        **parts,
     )
+    by_group = scores_by_group(model, groups or {}, **resampling)
+    return document | {"consistency": None, "grounding": None, "by_group": by_group} | parts

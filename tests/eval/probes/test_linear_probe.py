@@ -1,4 +1,4 @@
-"""A linear probe: features that tell two statements apart are found to, on other patients; noise is not."""
+"""The linear probe: it separates two statements on new patients if the features do."""
 
 import datasets
 import numpy as np
@@ -19,7 +19,7 @@ def generator(tiny_checkpoint):
 
 @pytest.fixture(scope="module")
 def studies(small_studies, tmp_path_factory):
-    """Images of bacterial pneumonia are bright, of viral ones dark; of one study nothing is said."""
+    """Images of bacterial pneumonia are bright, those of viral pneumonia dark; one study makes no statement."""
     pool = [*small_studies["train"]]
 
     def split(name, number):
@@ -49,38 +49,38 @@ def document(studies, generator, tiny_checkpoint):
     return probe(config, generator, quietly)
 
 
-def test_what_the_features_know_is_found_on_other_patients_and_gone_with_their_images(document):
+def test_separable_features_give_a_high_auroc_only_with_own_images(document):
     assert document["auroc"]["value"] == 1
     assert document["auroc_shuffled"]["value"] < 0.9
     assert (document["num_learned"], document["num_studies"]) == (23, 11)
 
 
-def test_the_figure_is_the_auroc_of_the_scores_told(document):
+def test_auroc_is_that_of_the_saved_scores(document):
     scores = np.array([study["log_odds"] for study in document["studies"]])
     is_first = np.array([study["stated"] == KINDS[0] for study in document["studies"]])
     assert ranking_scores(scores, is_first, np.ones((1, len(scores))))["auroc"][0] == document["auroc"]["value"]
 
 
-def test_the_order_of_the_statements_turns_the_scores_alone(document, studies, generator, tiny_checkpoint):
+def test_swapped_statements_negate_the_scores(document, studies, generator, tiny_checkpoint):
     config = ProbeConfig(checkpoint=str(tiny_checkpoint), dataset=studies, statements=KINDS[::-1], num_resamples=50)
-    turned = probe(config, generator, quietly)
-    assert turned["auroc"]["value"] == document["auroc"]["value"]
+    swapped = probe(config, generator, quietly)
+    assert swapped["auroc"]["value"] == document["auroc"]["value"]
     assert np.allclose(
-        [study["log_odds"] for study in turned["studies"]],
+        [study["log_odds"] for study in swapped["studies"]],
         [-study["log_odds"] for study in document["studies"]],
         atol=0.01,
     )
 
 
-def test_what_no_report_says_cannot_be_asked(studies, generator):
+def test_statement_that_no_report_makes_is_rejected(studies, generator):
     config = ProbeConfig(dataset=studies, statements=("bacterial pneumonia", "fungal pneumonia"))
     with pytest.raises(ValueError, match=r"no report of the train split .* makes the statement 'fungal pneumonia'"):
         probe(config, generator, quietly)
 
 
-def test_the_program_tells_and_writes(studies, tiny_checkpoint, tmp_path, capsys):
+def test_program_prints_and_writes_the_result(studies, tiny_checkpoint, tmp_path, capsys):
     output = tmp_path / "made" / "probe.json"
     flags = ["--checkpoint", str(tiny_checkpoint), "--dataset", str(studies), "--num-resamples", "20"]
     main([*flags, "--statements", *KINDS, "--output", str(output)])
-    assert "auroc: 1.000" in capsys.readouterr().out
+    assert "AUROC: 1.000" in capsys.readouterr().out
     assert '"auroc_shuffled"' in output.read_text(encoding="utf-8")

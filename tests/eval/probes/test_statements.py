@@ -1,4 +1,4 @@
-"""Which of two statements fits: found in reports, scored by the decoder, ranked against other patients' images."""
+"""The statements probe: found in reports, scored by the decoder, compared with other patients' images."""
 
 import json
 
@@ -9,8 +9,8 @@ from scipy.special import logsumexp
 
 from data.study import FEATURES
 from eval.metrics.probabilities import ranking_scores
-from eval.probes.prompts import LeadIn, lead_ins, which_stated
-from eval.probes.statements import StatementsConfig, ask, judge, main
+from eval.probes.prompts import Prompt, count_prompts, which_stated
+from eval.probes.statements import StatementsConfig, evaluate_statements, log_probabilities, main
 from vlm.checkpoint.store import Checkpoint, save_checkpoint
 from vlm.generator import ReportGenerator
 from vlm.uncertainty import Calibration
@@ -39,7 +39,9 @@ def stating(small_studies, tmp_path_factory):
 @pytest.fixture(scope="module")
 def document(stating, tiny_checkpoint):
     config = StatementsConfig(checkpoint=str(tiny_checkpoint), dataset=stating, statements=KINDS, batch_size=3)
-    return judge(config, ReportGenerator.from_pretrained(tiny_checkpoint), lambda total, words: lambda amount: None)
+    return evaluate_statements(
+        config, ReportGenerator.from_pretrained(tiny_checkpoint), lambda total, words: lambda amount: None
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,31 +55,31 @@ def document(stating, tiny_checkpoint):
         ("", None),
     ],
 )
-def test_a_report_states_what_it_says_in_words(report, stated):
+def test_statement_is_found_by_its_words(report, stated):
     assert which_stated(report, KINDS) == stated
 
 
-def test_the_longer_of_two_statements_at_one_place_is_meant():
+def test_longer_of_two_matching_statements_wins():
     assert which_stated("Findings: No pneumonia.", ("pneumonia", "no pneumonia")) == 1
 
 
-def test_lead_ins_end_before_the_first_statement_and_keep_its_capital():
+def test_prompt_ends_before_the_first_statement_and_keeps_its_capital():
     reports = [
         "Findings: There is viral pneumonia. Impression: Viral pneumonia.",
         "Findings: Bacterial pneumonia.",
         "x",
     ]
-    counts = lead_ins([*reports, reports[0]], KINDS)
+    counts = count_prompts([*reports, reports[0]], KINDS)
     there, heading = (
-        LeadIn(text="Findings: There is ", is_capitalized=False),
-        LeadIn(text="Findings: ", is_capitalized=True),
+        Prompt(text="Findings: There is ", is_capitalized=False),
+        Prompt(text="Findings: ", is_capitalized=True),
     )
     assert counts == {there: 2, heading: 1}
     assert there.followed_by(KINDS[0]) == "Findings: There is bacterial pneumonia"
     assert heading.followed_by(KINDS[0]) == "Findings: Bacterial pneumonia"
 
 
-def test_scores_are_the_log_odds_over_all_lead_ins_by_hand(stating, tiny_checkpoint, document):
+def test_scores_are_the_log_odds_over_all_prompts(stating, tiny_checkpoint, document):
     assert document["prompts"] == ["Findings: There is ", "Findings: "]
     generator = ReportGenerator.from_pretrained(tiny_checkpoint)
     rows = {row["study_id"]: row for row in datasets.load_from_disk(str(stating))["validation"]}
@@ -99,7 +101,7 @@ def test_scores_are_the_log_odds_over_all_lead_ins_by_hand(stating, tiny_checkpo
             assert study[key] == pytest.approx(of_kind[0] - of_kind[1], abs=1e-3)
 
 
-def test_only_studies_that_state_one_of_the_two_are_judged(document):
+def test_only_studies_that_state_one_of_the_two_are_used(document):
     assert document["num_studies"] == len(document["studies"]) == 8
     assert document["num_stating"] == [4, 4]
     assert document["num_left_out"] == 4
@@ -117,16 +119,16 @@ def test_auroc_ranks_the_first_statement_above_the_second(document):
     )
 
 
-def test_the_order_of_the_statements_turns_the_scores_round(stating, tiny_checkpoint, document):
+def test_swapped_statements_negate_the_scores(stating, tiny_checkpoint, document):
     config = StatementsConfig(checkpoint=str(tiny_checkpoint), dataset=stating, statements=KINDS[::-1])
     generator = ReportGenerator.from_pretrained(tiny_checkpoint)
-    turned = judge(config, generator, lambda total, words: lambda amount: None)
+    swapped = evaluate_statements(config, generator, lambda total, words: lambda amount: None)
     odds = [study["log_odds"] for study in document["studies"]]
-    assert [-study["log_odds"] for study in turned["studies"]] == pytest.approx(odds, abs=1e-3)
-    assert turned["auroc"]["value"] == pytest.approx(document["auroc"]["value"])
+    assert [-study["log_odds"] for study in swapped["studies"]] == pytest.approx(odds, abs=1e-3)
+    assert swapped["auroc"]["value"] == pytest.approx(document["auroc"]["value"])
 
 
-def test_a_question_that_several_studies_share_is_asked_once(small_studies, tiny_checkpoint, monkeypatch):
+def test_shared_query_is_computed_once(small_studies, tiny_checkpoint, monkeypatch):
     generator, asked = ReportGenerator.from_pretrained(tiny_checkpoint), []
     answer = generator.log_probabilities
     monkeypatch.setattr(
@@ -134,16 +136,14 @@ def test_a_question_that_several_studies_share_is_asked_once(small_studies, tiny
         "log_probabilities",
         lambda images, *rest, **named: asked.extend(images) or answer(images, *rest, **named),
     )
-    questions = [("", 0), ("", 1), ("", 0), ("Cough.", 0)]
-    answers, rejections = ask(
-        generator, small_studies["train"], questions, (["F"], ["I"]), batch_size=2, advance=lambda amount: None
+    queries = [("", 0), ("", 1), ("", 0), ("Cough.", 0)]
+    answers, rejections = log_probabilities(
+        generator, small_studies["train"], queries, (["F"], ["I"]), batch_size=2, advance=lambda amount: None
     )
     assert len(asked) == len(answers) == 3 and not rejections
 
 
-def test_a_study_whose_image_is_broken_is_rejected_and_the_others_are_judged(
-    stating, tiny_checkpoint, tmp_path, capsys
-):
+def test_study_with_a_broken_image_is_rejected_and_the_others_are_used(stating, tiny_checkpoint, tmp_path, capsys):
     plain = datasets.load_from_disk(str(stating))["validation"].cast_column(
         "images", datasets.List(datasets.Image(decode=False))
     )
@@ -154,23 +154,23 @@ def test_a_study_whose_image_is_broken_is_rejected_and_the_others_are_judged(
     output = tmp_path / "new" / "statements.json"
     options = ["--dataset", str(tmp_path / "broken"), "--statements", *KINDS, "--output", str(output)]
     main(["--checkpoint", str(tiny_checkpoint), *options, "--num-resamples", "20"])
-    told = json.loads(output.read_text())
-    assert told["num_studies"] == 7
-    assert [rejection["study_id"] for rejection in told["rejected"]] == [rows[0]["study_id"]]
+    saved = json.loads(output.read_text())
+    assert saved["num_studies"] == 7
+    assert [rejection["study_id"] for rejection in saved["rejected"]] == [rows[0]["study_id"]]
     printed = " ".join(capsys.readouterr().out.split())
     assert f"1 studies were rejected, first {rows[0]['study_id']}" in printed
-    assert "'bacterial pneumonia' (3 studies) against 'viral pneumonia' (4)" in printed
+    assert "'bacterial pneumonia' (3 studies) versus 'viral pneumonia' (4 studies)" in printed
 
 
 @pytest.mark.parametrize(
     ("statements", "message"),
     [
-        (("pneumonia", "pneumonia of the left lung"), "the one begins with the other; give two that part at"),
-        (("Viral", "viral"), "the one begins with the other"),
-        (("", "viral"), "--statements has an empty one"),
+        (("pneumonia", "pneumonia of the left lung"), "one starts with the other; give two that differ in"),
+        (("Viral", "viral"), "one starts with the other"),
+        (("", "viral"), "--statements has an empty statement"),
     ],
 )
-def test_statements_that_cannot_be_told_apart_are_rejected(statements, message):
+def test_statements_that_cannot_be_distinguished_are_rejected(statements, message):
     with pytest.raises(ValueError, match=message):
         StatementsConfig(checkpoint="c", dataset="d", statements=statements)
 
@@ -182,22 +182,22 @@ def test_statements_that_cannot_be_told_apart_are_rejected(statements, message):
         ("test", "has no studies in its test split"),
     ],
 )
-def test_a_split_without_such_reports_is_rejected(split, message, stating, tiny_checkpoint):
+def test_split_without_the_statement_is_rejected(split, message, stating, tiny_checkpoint):
     statements = ["--statements", "fungal pneumonia", "viral pneumonia"]
     with pytest.raises(ValueError, match=message):
         main(["--checkpoint", str(tiny_checkpoint), "--dataset", str(stating), "--split", split, *statements])
 
 
-def test_a_model_that_writes_no_reports_is_rejected(stating, build_model, tiny_tokenizer, tmp_path):
+def test_model_that_writes_no_reports_is_rejected(stating, build_model, tiny_tokenizer, tmp_path):
     model = build_model(writes_reports=False)
     save_checkpoint(
         tmp_path / "silent", Checkpoint(model=model, tokenizer=tiny_tokenizer, calibration=Calibration(num_studies=1))
     )
-    with pytest.raises(ValueError, match="writes no reports, so it has no odds of any statement"):
+    with pytest.raises(ValueError, match="writes no reports, so it has no probability of a statement"):
         main(["--checkpoint", str(tmp_path / "silent"), "--dataset", str(stating), "--statements", *KINDS])
 
 
-def test_ranking_scores_of_any_numbers_equal_scikit_learns():
+def test_ranking_scores_equal_scikit_learn():
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The charts: marks at their places, figures told in words, any text kept as text."""
+"""The charts: positions of the marks, titles, escaped text."""
 
 from xml.etree import ElementTree
 
@@ -19,11 +19,11 @@ def of_class(chart, name):
     ("highest", "end"),
     [(0.0, 0.1), (0.1, 0.1), (0.11, 0.2), (0.57, 0.6), (1.0, 1.0), (1.2, 1.5), (4.157, 4.5), (37.0, 40.0)],
 )
-def test_an_axis_ends_at_a_round_number_that_holds_all_values(highest, end):
+def test_axis_ends_at_a_round_number_above_all_values(highest, end):
     assert axis_end([0.05, highest] if highest else []) == pytest.approx(end)
 
 
-def test_points_stand_at_their_share_of_the_axis_with_their_intervals():
+def test_points_and_intervals_have_the_right_positions():
     strip = point_strip([Mark(value=0.3, low=0.2, high=0.5, tone="model")], end=0.6, title="macro-F1")
     [point], [interval] = of_class(strip, "point"), of_class(strip, "interval")
     assert point.get("cx") == "50.00%"
@@ -31,20 +31,20 @@ def test_points_stand_at_their_share_of_the_axis_with_their_intervals():
     assert parsed(strip).find("title").text == "macro-F1"
 
 
-def test_a_point_without_interval_has_none():
+def test_point_without_interval():
     assert of_class(point_strip([Mark(value=0.3)], end=1, title=""), "interval") == []
 
 
-def test_the_band_shows_the_interval_to_compare_with():
+def test_band_has_the_position_of_the_interval():
     [band] = of_class(point_strip([], end=1, title="", band=(0.25, 0.75)), "band")
     assert (band.get("x"), band.get("width")) == ("25.00%", "50.00%")
 
 
-def test_an_axis_tells_its_numbers():
+def test_axis_shows_its_numbers():
     assert [text.text for text in parsed(axis_strip(0.6)).iter("text")] == ["0", "0.15", "0.3", "0.45", "0.6"]
 
 
-def test_a_bar_has_its_interval_and_the_control():
+def test_bar_has_interval_and_tick():
     strip = bar_strip(0.5, 0.4, 0.7, title="F1", tick=0.1)
     assert of_class(strip, "bar")[0].get("width") == "50.00%"
     assert of_class(strip, "whisker")[0].get("x") == "40.00%"
@@ -54,7 +54,7 @@ def test_a_bar_has_its_interval_and_the_control():
     )
 
 
-def test_a_perfect_roc_curve_goes_through_the_upper_left_corner():
+def test_perfect_roc_curve_goes_through_the_upper_left_corner():
     chart = roc_chart([(0, 0), (0, 1), (1, 1)], title="ROC curve of Edema", description="area 1")
     [curve], [frame] = of_class(chart, "curve"), of_class(chart, "track")
     left, top = float(frame.get("x")), float(frame.get("y"))
@@ -62,7 +62,7 @@ def test_a_perfect_roc_curve_goes_through_the_upper_left_corner():
     assert [parsed(chart).find(name).text for name in ("title", "desc")] == ["ROC curve of Edema", "area 1"]
 
 
-def test_calibrated_bins_lie_on_the_diagonal_and_grow_with_their_studies():
+def test_calibrated_bins_are_on_the_diagonal_and_grow_with_their_studies():
     bins = [{"mean_probability": p, "observed": p, "num_studies": n} for p, n in ((0.0, 100), (0.5, 4), (1.0, 25))]
     chart = reliability_chart(bins, title="", description="")
     [diagonal] = of_class(chart, "diagonal")
@@ -72,7 +72,7 @@ def test_calibrated_bins_lie_on_the_diagonal_and_grow_with_their_studies():
     assert float(points[0].get("r")) > float(points[2].get("r")) > float(points[1].get("r"))
 
 
-def test_markup_in_a_title_is_text():
+def test_markup_in_a_title_is_escaped():
     strip = point_strip([], end=1, title='</title><script>alert("x")</script>')
     assert "<script" not in strip
     assert parsed(strip).find("title").text.startswith("</title>")

@@ -1,4 +1,4 @@
-"""The model card that eval/report/model_card.py writes: all of it from files, and of one checkpoint alone."""
+"""The model card: written from files only, for one checkpoint."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def estimate(value):
 
 
 def system(value):
-    """A model or a control with that value in every figure."""
+    """A model or a control with the same value for every score."""
     finding = {"support": 57, "f1": estimate(value), "auroc": estimate(value)}
     return {
         "metrics": dict.fromkeys(("macro_f1", "macro_auroc", "micro_accuracy", "cider"), estimate(value)),
@@ -53,14 +53,14 @@ LAST = TrainingRun(program="train/finetune.py", what="LoRA of rank 16, epochs: 1
 
 @pytest.fixture
 def checkpoint(tiny_checkpoint, tmp_path):
-    """A copy that has learned from both sources, one after the other."""
+    """A copy with a record of training on both sources, one after the other."""
     folder = shutil.copytree(tiny_checkpoint, tmp_path / "tiny")
     save_provenance(folder, Provenance(runs=(BASE, LAST)))
     return folder
 
 
 def evaluation(folder, path, **parts):
-    """A saved evaluation that says it is of that checkpoint."""
+    """A saved evaluation of that checkpoint."""
     run = DOCUMENT["run"] | {"checkpoint_hash": checkpoint_hash(str(folder))}
     path.write_text(json.dumps(DOCUMENT | {"run": run} | parts), encoding="utf-8")
     return path
@@ -71,7 +71,7 @@ def write(folder, *arguments):
     return (folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_card_tells_data_licences_scores_limits_and_commands(checkpoint, tmp_path):
+def test_card_has_data_licenses_scores_limits_and_commands(checkpoint, tmp_path):
     results = evaluation(checkpoint, tmp_path / "synthetic_test_studies.json")
     recipe = tmp_path / "rebuild.sh"
     recipe.write_text("python -m data.prepare synthetic --out x\n")
@@ -93,10 +93,13 @@ def test_the_card_tells_data_licences_scores_limits_and_commands(checkpoint, tmp
     assert "| Pneumothorax | 57 | .588 [.538, .638] | .588 [.538, .638] |" in card
     assert "python -m data.prepare synthetic --out x" in card
     assert "- It cannot read 2 patients on one image." in card
-    assert "sigmoid(logit / 1.500), a temperature that 10 validation studies chose" in card
+    assert (
+        "sigmoid(logit / 1.500). The temperature and the threshold of each finding were fitted on 10 validation studies"
+        in card
+    )
 
 
-def test_its_last_command_writes_it_again(checkpoint, tmp_path):
+def test_last_command_writes_the_card_again(checkpoint, tmp_path):
     results = evaluation(checkpoint, tmp_path / "synthetic studies.json")
     card = write(checkpoint, "--results", results)
     again = tmp_path / "again.md"
@@ -109,7 +112,7 @@ def last_command(card):
     return shlex.split(line)
 
 
-def test_sources_have_rows_of_their_own(checkpoint, tmp_path):
+def test_each_source_has_a_row(checkpoint, tmp_path):
     metrics = {"macro_f1": estimate(0.588)}
     groups = [{"group": name, "num_studies": 7, "metrics": metrics} for name in ("synthetic", "kermany")]
     results = evaluation(checkpoint, tmp_path / "both.json", by_group={"source": groups})
@@ -118,7 +121,7 @@ def test_sources_have_rows_of_their_own(checkpoint, tmp_path):
     assert "| kermany | 7 | .588 [.538, .638] |" in card
 
 
-def test_statements_that_were_weighed_have_a_section(checkpoint, tmp_path):
+def test_statement_probe_has_a_section(checkpoint, tmp_path):
     document = {
         "statements": ["bacterial", "viral"],
         "checkpoint_hash": checkpoint_hash(str(checkpoint)),
@@ -138,16 +141,16 @@ def test_statements_that_were_weighed_have_a_section(checkpoint, tmp_path):
     path.write_text(json.dumps(document))
     card = write(checkpoint, "--results", path)
     assert "### Bacterial or viral" in card
-    assert "AUROC: 0.812 [0.762, 0.862]" in card
+    assert "AUROC: .812 [.762, .862]" in card
 
 
-def test_figures_of_another_checkpoint_are_rejected(checkpoint, tmp_path):
+def test_results_of_another_checkpoint_are_rejected(checkpoint, tmp_path):
     path = evaluation(checkpoint, tmp_path / "other.json")
     document = json.loads(path.read_text())
     document["run"]["checkpoint_hash"] = "0123456789abcdef"
     path.write_text(json.dumps(document))
     with pytest.raises(
-        ValueError, match=r"other\.json judges the checkpoint of content 0123456789abcdef, but .*tiny is"
+        ValueError, match=r"other\.json is an evaluation of the checkpoint with hash 0123456789abcdef, but .*tiny has"
     ):
         write(checkpoint, "--results", path)
 
@@ -157,13 +160,13 @@ def test_figures_of_another_checkpoint_are_rejected(checkpoint, tmp_path):
     [
         ("--results", None, "--results .*file does not exist"),
         ("--results", "{", "is not valid JSON"),
-        ("--results", "[]", "is no metrics.json of eval/batch.py"),
-        ("--notes", "Its AUROC is .93 there.", r"holds the figure '\.93'"),
-        ("--notes", "Right in 93 % of cases.", "holds the figure '93 %'"),
-        ("--recipe", "x" * 2**17, "has 131,072 bytes; at most 65,536 are read"),
+        ("--results", "[]", "is neither a metrics.json of eval/batch.py"),
+        ("--notes", "Its AUROC is .93 there.", r"holds the number '\.93'"),
+        ("--notes", "Right in 93 % of cases.", "holds the number '93 %'"),
+        ("--recipe", "x" * 2**17, "has 131,072 bytes; the maximum is 65,536"),
     ],
 )
-def test_what_cannot_be_used_is_named(checkpoint, tmp_path, flag, content, message):
+def test_unusable_file_is_rejected(checkpoint, tmp_path, flag, content, message):
     path = tmp_path / "file"
     if content is not None:
         path.write_text(content)
@@ -171,37 +174,37 @@ def test_what_cannot_be_used_is_named(checkpoint, tmp_path, flag, content, messa
         write(checkpoint, flag, path)
 
 
-def test_what_a_source_that_is_not_known_lacks_is_not_claimed(checkpoint):
+def test_no_limits_are_claimed_for_an_unknown_source(checkpoint):
     save_provenance(checkpoint, Provenance(runs=(replace(LAST, studies=(SYNTHETIC, learned("our hospital", ""))),)))
     card = write(checkpoint)
     assert "no adult reports with real images" not in card
     assert "our hospital: see its own license." in card
-    assert "It has not been evaluated." in card
+    assert "The model has not been evaluated." in card
 
 
-def test_weights_without_a_record_say_so(tiny_checkpoint, tmp_path):
+def test_card_of_weights_without_provenance(tiny_checkpoint, tmp_path):
     folder = shutil.copytree(tiny_checkpoint, tmp_path / "found")
     assert "found, without a record of its training data" in write(folder)
     assert load_provenance(folder).studies == ()
 
 
-def test_a_model_that_only_classifies_says_so(checkpoint, tmp_path):
+def test_card_of_a_model_that_only_classifies(checkpoint, tmp_path):
     loaded = load_checkpoint(checkpoint)
     loaded.model.config = replace(loaded.model.config, writes_reports=False)
     save_checkpoint(tmp_path / "silent", loaded)
     card = write(tmp_path / "silent")
-    assert "it has learned no reports and writes none" in card
+    assert "it was not trained on reports and writes none" in card
     assert "- It writes no reports." in card
 
 
-def test_the_record_of_the_data_changes_nothing_of_what_the_checkpoint_is(checkpoint, tiny_checkpoint):
+def test_provenance_does_not_change_the_checkpoint_hash(checkpoint, tiny_checkpoint):
     assert checkpoint_hash(str(checkpoint)) == checkpoint_hash(str(tiny_checkpoint))
 
 
-def test_the_page_shows_the_card_whole(checkpoint, tmp_path):
+def test_web_page_shows_the_whole_card(checkpoint, tmp_path):
     write(checkpoint, "--results", evaluation(checkpoint, tmp_path / "synthetic.json"))
     html = shown_card(checkpoint)
-    assert "<h4>What it cannot do</h4>" in html
+    assert "<h4>Limits</h4>" in html
     assert html.count("<table>") == 4
     assert Tags(html).text.count("|") == 0
 

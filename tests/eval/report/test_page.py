@@ -1,4 +1,4 @@
-"""The page: complete in itself, safe with any text, and true to its figures."""
+"""The page: self-contained, safe with any text, and with all scores."""
 
 import base64
 import dataclasses
@@ -11,7 +11,7 @@ from PIL import Image
 
 from eval.checks.consistency import consistency, consistency_document
 from eval.checks.grounding import grounding, grounding_document
-from eval.predictions.prediction import Prediction
+from eval.predictions.prediction import Prediction, Rejection
 from eval.report.page import render_page
 from eval.report.selection import WORST
 from eval.report.study import HeatPanel, page_study
@@ -36,7 +36,7 @@ def page(document):
 
 
 class Parser(html.parser.HTMLParser):
-    """Collects the text, and every address that a browser would fetch; fails on a tag closed out of order."""
+    """Collect the text and every address that a browser would fetch; fail on a tag closed out of order."""
 
     EMPTY = frozenset({"meta", "img", "br", "link", "input"})
 
@@ -75,7 +75,7 @@ def text_of(page: str) -> str:
     return re.sub(r"\s+", " ", " ".join(parse(page).texts))
 
 
-def test_the_page_needs_nothing_from_outside(page):
+def test_page_is_self_contained(page):
     addresses = parse(page).addresses
     images = [address for address in addresses if not address.startswith("#")]
     assert len(images) == 6
@@ -84,20 +84,20 @@ def test_the_page_needs_nothing_from_outside(page):
     assert "url(" not in page
 
 
-def test_every_link_on_the_page_leads_somewhere(page):
+def test_every_link_has_a_target(page):
     targets = {address[1:] for address in parse(page).addresses if address.startswith("#")}
     assert targets >= {"figures", "findings", "limits"}
     assert all(f'id="{target}"' in page for target in targets)
 
 
-def test_a_section_that_is_left_out_is_not_linked():
+def test_missing_section_is_not_linked():
     page = render_page(make_document(make_predictions()), [])
     targets = {address[1:] for address in parse(page).addresses}
     assert not targets & {"studies", "groups", "grounding", "consistency"}
     assert all(f'id="{target}"' in page for target in targets)
 
 
-def test_the_content_policy_admits_no_script_and_this_very_style(page):
+def test_content_policy_allows_only_the_style_of_the_page(page):
     [policy] = re.findall('Content-Security-Policy" content="([^"]*)"', page)
     [style] = parse(page).styles
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -107,7 +107,7 @@ def test_the_content_policy_admits_no_script_and_this_very_style(page):
     assert "script" not in parse(page).tags
 
 
-def test_the_verdict_comes_before_everything_else(page, document):
+def test_verdict_comes_first(page, document):
     claim = document["verdict"]["image"].split(":")[0]
     assert f"<h1>{claim}</h1>" in page
     order = [
@@ -124,7 +124,7 @@ def test_the_verdict_comes_before_everything_else(page, document):
     assert places == sorted(places)
 
 
-def test_every_figure_is_on_the_page(page, document):
+def test_every_score_is_on_the_page(page, document):
     text = text_of(page)
     for system in document["systems"].values():
         for metric, estimate in system["metrics"].items():
@@ -133,38 +133,46 @@ def test_every_figure_is_on_the_page(page, document):
     assert all(finding in text for finding in FINDINGS)
 
 
-def test_a_finding_that_no_study_has_is_said_to_be_undefined(page):
+def test_finding_without_a_positive_case_is_listed_as_undefined(page):
     text = text_of(page)
-    said = text.split("No positive case, so undefined and out of every macro average: ")[1].split(".")[0]
-    assert said.split(", ") == [name for name in FINDINGS if name not in KNOWN]
+    listed = text.split("No positive case, so the scores are undefined and not in the macro averages: ")[1].split(".")[
+        0
+    ]
+    assert listed.split(", ") == [name for name in FINDINGS if name not in KNOWN]
     assert "macro over 4 of 14 findings" in text
 
 
-def test_how_it_was_made_is_said(page):
+def test_page_shows_how_the_evaluation_was_made(page):
     text = text_of(page)
-    for fact in ("0123abcd", "4567cdef", "uncertain counts as positive", "headings dropped, lower case", "50 times"):
+    for fact in (
+        "0123abcd",
+        "4567cdef",
+        "uncertain counts as positive",
+        "headings dropped, lower case",
+        "50 resamples",
+    ):
         assert fact in text
 
 
-def test_one_report_for_all_is_seen_at_once():
+def test_one_report_for_all_is_shown_first():
     same = [dataclasses.replace(one, report="Findings: There is edema.") for one in make_predictions()]
     page = render_page(make_document(same), [])
     assert '<div class="tile bad"><b>1</b><span>report, the same for all studies</span>' in page
     assert page.index("report, the same for all studies") < page.index("<table")
 
 
-def test_many_different_reports_are_no_alarm(page):
+def test_many_different_reports_give_no_warning(page):
     assert '<div class="tile bad">' not in page
 
 
-def test_a_control_that_reaches_the_model_is_marked():
+def test_control_as_good_as_the_model_is_marked():
     same = [dataclasses.replace(one, report="Findings: There is edema.") for one in make_predictions()]
     assert render_page(make_document(same), []).count('class="reached"') > 5
 
 
-def test_a_control_that_beats_the_model_is_named_in_the_verdict():
+def test_control_better_than_the_model_is_named_in_the_verdict():
     warning = "The nearest neighbour does better than the model in macro-F1 (14): .700 against .600."
-    page = render_page(make_document(make_predictions(), outperformed=warning), [])
+    page = render_page(make_document(make_predictions(), outperformed_by=warning), [])
     assert page.split('<p class="warning">')[1].split("</p>")[0] == warning
     assert page.index(warning) < page.index('<div class="tiles">')
     assert 'class="warning"' not in render_page(make_document(make_predictions()), [])
@@ -177,26 +185,26 @@ def test_empty_reports_are_counted():
 
 
 def test_rejected_studies_are_listed_with_their_reason():
-    rejected = [{"study_id": EVIL, "reason": "broken.png: no image"}]
+    rejected = [Rejection(study_id=EVIL, reason="broken.png: no image")]
     text = text_of(render_page(make_document(make_predictions(), rejected=rejected), []))
     assert f"{EVIL} broken.png: no image" in text
 
 
-def test_predictions_without_probabilities_have_a_page_that_says_so():
+def test_page_says_that_there_are_no_probabilities():
     plain = [dataclasses.replace(one, probabilities=None) for one in make_predictions()]
     text = text_of(render_page(make_document(plain), []))
-    assert "the predictions hold no probabilities" in text
-    assert "Left out, as no system has it: all of “Probabilities of the classifier”." in text
+    assert "the predictions have no probabilities" in text
+    assert "Undefined for all systems and left out: all of “Probabilities of the classifier”." in text
 
 
-def test_predictions_without_any_truth_still_have_a_page():
+def test_predictions_without_references_get_a_page():
     nothing = [Prediction(study_id=str(number), report="Clear.") for number in range(4)]
     text = text_of(render_page(make_document(nothing), [page_study([], nothing[0])]))
     assert "It is unknown whether the reports depend on the image" in text
-    assert "True report this study has no report" in text
+    assert "Reference report this study has no report" in text
 
 
-def test_what_consistency_and_grounding_found_is_told():
+def test_page_shows_consistency_and_grounding():
     predictions = make_predictions()
     subjects = [one.subject_id for one in predictions]
     played = grounding(
@@ -216,11 +224,11 @@ def test_what_consistency_and_grounding_found_is_told():
         )
     )
     assert "Edema 6 of 6" in text
-    assert "Reports that state and deny the same finding 100.0 %" in text
+    assert "Reports that state and deny the same finding 100.0%" in text
     assert "“The heart is enlarged.” – “The heart is not enlarged.”" in text
 
 
-def test_text_from_studies_is_shown_as_text(document):
+def test_text_of_studies_is_escaped(document):
     evil = dataclasses.replace(make_predictions(1)[0], study_id=EVIL, report=f"Findings: edema {EVIL}.", reference=EVIL)
     page = render_page(document, [page_study([Image.new("L", (8, 8))], evil)])
     parser = parse(page)
@@ -229,7 +237,7 @@ def test_text_from_studies_is_shown_as_text(document):
     assert "49" not in text_of(page).split(EVIL)[1]
 
 
-def test_a_path_with_markup_is_shown_as_text():
+def test_path_with_markup_is_escaped():
     page = render_page(make_document(make_predictions(), checkpoint="<b>runs</b>"), [])
     assert "b" not in parse(page).tags[:12]
     assert "<b>runs</b>" in text_of(page)

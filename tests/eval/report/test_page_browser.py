@@ -1,4 +1,4 @@
-"""The evaluation's page in a real browser, opened from disk: nothing is fetched, nothing overflows, all can be read."""
+"""The page in a real browser, opened from disk: no requests, no overflow, enough contrast."""
 
 import dataclasses
 from pathlib import Path
@@ -45,7 +45,7 @@ CONTRASTS = """() => {
   }
   return poor;
 }"""
-"""Text whose contrast to its ground is below WCAG AA's 4.5."""
+"""Text with a contrast below 4.5, the minimum of WCAG AA."""
 
 OUTSIDE = """() => [...document.querySelectorAll("main *")]
   .filter(element => !element.closest(".scroll, svg, title") && element.checkVisibility())
@@ -87,17 +87,16 @@ def browser():
 
 @pytest.fixture
 def visit(browser, report):
-    """`visit(width=…, color_scheme=…)`: the page as opened from disk. Fails for any request, and for anything that the
-    content policy or the browser complains of."""
-    contexts, requests, complaints = [], [], []
+    """`visit(width=…, color_scheme=…)` opens the page from disk; any request, error or warning fails."""
+    contexts, requests, messages = [], [], []
 
     def open_page(*, width=1280, color_scheme="light"):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=color_scheme)
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: requests.append(request.url))
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
         page.goto(report.as_uri())
         return page
 
@@ -105,7 +104,7 @@ def visit(browser, report):
     for context in contexts:
         context.close()
     assert [url for url in requests if not url.startswith("data:") and url != report.as_uri()] == []
-    assert complaints == []
+    assert messages == []
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
@@ -116,20 +115,22 @@ def test_nothing_is_wider_than_the_window(visit, width):
 
 
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(visit, color_scheme):
+def test_text_has_enough_contrast(visit, color_scheme):
     page = visit(color_scheme=color_scheme)
-    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (sum(map(int, ground.removeprefix("rgb(").removesuffix(")").split(", "))) < 384) == (color_scheme == "dark")
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, background.removeprefix("rgb(").removesuffix(")").split(", "))) < 384) == (
+        color_scheme == "dark"
+    )
     assert page.evaluate(CONTRASTS) == []
 
 
-def test_the_verdict_and_its_image_are_in_the_first_view(visit):
+def test_verdict_and_its_chart_are_visible_without_scrolling(visit):
     page = visit()
     expect(page.locator("h1")).to_be_in_viewport(ratio=1)
     expect(page.locator(".verdict svg.points").first).to_be_in_viewport(ratio=1)
 
 
-def test_points_of_the_verdict_stand_in_the_order_of_their_values(visit):
+def test_points_are_ordered_by_value(visit):
     page = visit()
     rows = page.locator(".verdict .forest .row:not(.scale)")
     assert rows.count() == 10
@@ -137,7 +138,7 @@ def test_points_of_the_verdict_stand_in_the_order_of_their_values(visit):
     assert places[0] > places[1] + 50
 
 
-def test_heatmaps_are_chosen_by_radio_buttons_without_a_script(visit):
+def test_radio_buttons_select_heatmaps_without_script(visit):
     page = visit()
     study = page.locator(".study").first
     expect(study.locator("figure.plain")).to_have_count(2)
@@ -152,7 +153,7 @@ def test_heatmaps_are_chosen_by_radio_buttons_without_a_script(visit):
     expect(study.locator("figure.plain").first).to_be_visible()
 
 
-def test_a_box_lies_on_its_heatmap(visit):
+def test_box_is_drawn_on_its_heatmap(visit):
     page = visit()
     study = page.locator(".study").first
     study.get_by_label("Edema").check()
@@ -162,7 +163,7 @@ def test_a_box_lies_on_its_heatmap(visit):
     assert box["height"] == pytest.approx(0.4 * image["height"], abs=4)
 
 
-def test_on_paper_every_heatmap_is_shown_and_nothing_is_cut(visit):
+def test_printed_page_shows_every_heatmap_without_overflow(visit):
     page = visit(width=703, color_scheme="dark")  # A4 less its margins
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
@@ -173,18 +174,18 @@ def test_on_paper_every_heatmap_is_shown_and_nothing_is_cut(visit):
     assert page.evaluate(CONTRASTS) == []
 
 
-def test_it_prints(visit):
+def test_page_prints(visit):
     assert visit().pdf(format="A4", print_background=True).startswith(b"%PDF")
 
 
-def test_every_chart_has_a_name(visit):
+def test_every_chart_has_a_title(visit):
     page = visit()
     charts = page.locator("svg[role=img]")
     assert charts.count() > 20
     assert charts.evaluate_all("charts => charts.filter(c => !c.querySelector('title')?.textContent).length") == 0
 
 
-def test_markup_in_a_report_is_text(visit):
+def test_markup_in_a_report_is_escaped(visit):
     page = visit()
     assert page.evaluate("document.scripts.length") == 0
     assert EVIL in page.locator("dd.quote").first.inner_text()

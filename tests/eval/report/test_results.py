@@ -1,10 +1,10 @@
-"""The page of results: what is in it comes from the files."""
+"""The page of results is written from the saved files."""
 
 import json
 from pathlib import Path
 
 from eval.report import results
-from eval.report.tables import SHOWN, statement_lines
+from eval.report.tables import SHOWN, probe_lines
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,7 +32,7 @@ def _document(value, **parts):
     } | parts
 
 
-def test_the_page_shows_verdict_figures_and_origin(tmp_path):
+def test_page_shows_verdict_scores_and_origin(tmp_path):
     (tmp_path / "synthetic_X-ray_test.json").write_text(json.dumps(_document(0.42)))
     results.main([str(tmp_path / "synthetic_X-ray_test.json"), "--output", str(tmp_path / "page.md")])
     page = (tmp_path / "page.md").read_text()
@@ -42,25 +42,25 @@ def test_the_page_shows_verdict_figures_and_origin(tmp_path):
     assert f"| shuffled images | {cells} | .500 |" in page
     assert "| Edema | 7 | .420 [.100, .900] | .420 [.100, .900] |" in page
     assert "9 of 10" in page
-    assert "- Checkpoint: runs/x (content 0123)" in page
+    assert "- Checkpoint: runs/x (hash 0123)" in page
 
 
-def test_a_finding_without_a_positive_case_is_named_as_undefined():
-    page = results.results_section("x", _document(0.42))
+def test_finding_without_a_positive_case_is_listed_as_undefined():
+    page = results.evaluation_section("x", _document(0.42))
     assert "No positive case, so undefined: Fracture." in page
     assert "| Fracture" not in page
 
 
-def test_a_metric_that_no_system_has_has_no_column():
+def test_undefined_metric_has_no_column():
     document = _document(0.42)
     for system in document["systems"].values():
         system["metrics"] = {"cider": system["metrics"]["cider"]}
-    assert "|  | CIDEr | different reports |" in results.results_section("x", document)
+    assert "|  | CIDEr | different reports |" in results.evaluation_section("x", document)
 
 
-def test_facts_stand_below_the_verdict():
+def test_facts_are_below_the_verdict():
     verdict = {"image": "It does.", "constant": "", "facts": ["4 different reports for 590 patients."]}
-    assert "**It does.**\n- 4 different reports for 590 patients." in results.results_section(
+    assert "**It does.**\n- 4 different reports for 590 patients." in results.evaluation_section(
         "x", _document(0.42, verdict=verdict)
     )
 
@@ -70,12 +70,12 @@ def test_the_page_in_the_repository_is_what_the_program_writes(tmp_path):
     assert (tmp_path / "page.md").read_text() == (ROOT / "docs" / "RESULTS.md").read_text()
 
 
-def test_statements_and_probes_are_told_with_their_control():
+def test_probe_is_shown_with_its_control():
     figures = {
         "auroc": {"value": 0.8, "low": 0.7, "high": 0.9},
         "auroc_shuffled": {"value": 0.5, "low": 0.4, "high": 0.6},
     }
     counts = {"dataset": "D", "split": "test", "num_learned": 1200, "num_studies": 30, "num_patients": 20}
-    text = "\n".join(statement_lines({"statements": ["bacterial", "viral"], **counts, **figures}))
+    text = "\n".join(probe_lines({"statements": ["bacterial", "viral"], **counts, **figures}))
     assert "AUROC .800 [.700, .900]; with another patient's images .500 [.400, .600]" in text
-    assert "learned on 1,200 training studies" in text
+    assert "trained on 1,200 training studies" in text

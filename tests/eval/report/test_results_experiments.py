@@ -1,4 +1,4 @@
-"""Experiments on the page of results: a row each, in tables whose figures come from their files."""
+"""Experiments on the page of results: one table row for each saved file."""
 
 import json
 
@@ -19,16 +19,16 @@ def _record(name, value, *, group="ablations", pneumonia=False, differences=None
         "shuffled images": {"metrics": {"macro_f1": _estimate(0.12)}},
         "nearest neighbour": {"metrics": {"macro_f1": _estimate(0.3), "cider": _estimate(0.31)}},
     }
-    judged = {"dataset": "runs/synthetic", "split": "test", "num_studies": 400, "systems": systems}
-    evaluations = {"synthetic": judged | {"differences": {"full": differences} if differences else {}}}
+    evaluated = {"dataset": "runs/synthetic", "split": "test", "num_studies": 400, "systems": systems}
+    evaluations = {"synthetic": evaluated | {"differences": {"full": differences} if differences else {}}}
     if pneumonia:
         found = {"finding": "Pneumonia", "auroc": _estimate(0.97), "accuracy": _estimate(0.9)}
         systems = {"model": {"metrics": {}, "per_finding": [{"finding": "Edema"}, found]}}
-        evaluations["pneumonia"] = judged | {"systems": systems, "differences": {}}
+        evaluations["pneumonia"] = evaluated | {"systems": systems, "differences": {}}
     return {
         "group": group,
         "name": name,
-        "description": f"what {name} is",
+        "description": f"description of {name}",
         "about": about,
         "training": {
             "dataset": "runs/both",
@@ -45,7 +45,7 @@ def _record(name, value, *, group="ablations", pneumonia=False, differences=None
     }
 
 
-def test_ablations_have_a_row_each_the_full_recipe_first_then_the_best():
+def test_ablation_rows_start_with_the_full_recipe_then_the_best():
     records = [_record("vit", 0.4), _record("no_lora", 0.7), _record("full", 0.6, pneumonia=True)]
     page = ablation_section("ablations", records)
     rows = [line for line in page.splitlines() if line.startswith(("| full", "| vit", "| no_lora"))]
@@ -55,22 +55,22 @@ def test_ablations_have_a_row_each_the_full_recipe_first_then_the_best():
         "| .150 [.050, .250] | .970 [.870, 1.070] | .900 [.800, 1.000] | – | 1,661,478 | 1,234 |"
     )
     assert rows[1].endswith("| – | – | – | 1,661,478 | 1,234 |")
-    assert "- vit: what vit is" in page
+    assert "- vit: description of vit" in page
     assert "base: `--encoder=cnn`" in page
     assert "Paired differences" not in page
 
 
-def test_without_pneumonia_x_rays_there_are_no_columns_of_them():
+def test_no_pneumonia_columns_without_pneumonia_x_rays():
     page = ablation_section("ablations", [_record("full", 0.6)])
     assert "pneumonia" not in page
 
 
-def test_paired_differences_to_the_full_recipe_have_a_table():
+def test_paired_differences_to_the_full_recipe():
     records = [_record("full", 0.6), _record("lstm", 0.5, differences={"macro_f1": _estimate(-0.2)})]
     assert "| lstm | synthetic | -.200 [-.300, -.100] | – | – | – |" in ablation_section("ablations", records)
 
 
-def test_data_scaling_is_told_by_size_and_number_beside_the_nearest_neighbour():
+def test_data_scaling_rows_by_number_of_studies_with_the_nearest_neighbour():
     records = [
         _record("2000-nano", 0.5, group="data_scaling", num_studies=2000, encoder="cnn", decoder="nano"),
         _record("500-nano", 0.4, group="data_scaling", num_studies=500, encoder="cnn", decoder="nano"),
@@ -82,7 +82,7 @@ def test_data_scaling_is_told_by_size_and_number_beside_the_nearest_neighbour():
     assert "(data_scaling.svg)" in page
 
 
-def test_a_folder_of_experiments_becomes_tables_and_an_image_that_is_the_same_each_time(tmp_path):
+def test_folder_of_experiments_gives_tables_and_a_reproducible_chart(tmp_path):
     records = [
         _record(f"{number}-nano", 0.4, group="data_scaling", num_studies=number, encoder="cnn", decoder="nano")
         for number in (500, 2000)
@@ -103,7 +103,7 @@ def test_a_folder_of_experiments_becomes_tables_and_an_image_that_is_the_same_ea
     assert "2,000" in image
 
 
-def test_a_file_of_another_kind_is_named(tmp_path):
+def test_unknown_file_is_rejected(tmp_path):
     (tmp_path / "odd.json").write_text("{}")
     with pytest.raises(ValueError, match=r"odd.json is neither a metrics.json .* leave it out"):
         results.main([str(tmp_path), "--output", str(tmp_path / "page.md")])

@@ -3,7 +3,6 @@
 import datasets
 import numpy as np
 import pytest
-from eval.report.study_image import StudyFigure, draw_study
 from PIL import Image
 from rich.console import Console
 
@@ -11,7 +10,9 @@ import eval.show
 from data.study import FEATURES
 from eval.metrics.laterality import stated_sentences
 from eval.predictions.prediction import Prediction, write_lines
-from eval.report.study import HeatPanel, findings_to_show
+from eval.report.heatmaps import findings_to_show
+from eval.report.study import HeatPanel
+from eval.report.study_figure import StudyFigure, draw_study
 from eval.show import choose_study, findings_table
 from vlm.generator import StudyReport
 from vlm.schema.findings import FINDING_INDEX
@@ -57,7 +58,7 @@ STUDIES = datasets.Dataset.from_list(
 
 
 class FakeGenerator:
-    """Its attention finds effusion in the lower right of the first view and edema in the second; it reports effusion."""
+    """The attention peak of effusion is in the lower right of the first view, that of edema in the second view."""
 
     thresholds = (0.5,) * 14
 

@@ -1,8 +1,8 @@
-"""Pages that are written to a file and open offline: a template and content in, one string of HTML out.
+"""Self-contained HTML pages: a jinja2 template and its content become one string of HTML that opens offline.
 
-They share a look (`written_page.css`), to which the style beside a template, of the same name, adds. Every text is
-escaped; there is no script, and the page's content policy (`style_hash`) admits no other style and nothing from
-outside.
+All pages share a style (`html_page.css`); the CSS file beside a template, with the same name, adds to it. All text is
+escaped. Pages have no script, and their content security policy (`style_hash`) allows no other style and no external
+content.
 """
 
 import base64
@@ -18,7 +18,7 @@ SHARED_STYLE = Path(__file__).with_suffix(".css")
 
 
 def render_template(template: Path, *, filters: Mapping[str, Callable], **content: Any) -> str:
-    """The template NAME.html.j2 filled in, with the style of all pages and that of NAME.css as `style`."""
+    """Render NAME.html.j2. `style` holds the shared style and NAME.css."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template.parent),
         autoescape=True,

@@ -1,7 +1,7 @@
-"""Whether an image seems to have text burned in (a name, a date, an institution), beyond the usual side marker.
+"""Find text that is burned into an image (a name, a date, an institution), beyond the usual laterality marker.
 
-No reading of letters: rows of small bright shapes of like height on one line, as letters are and anatomy is not. A
-warning, not a proof; docs/LOG.md says how often it is right.
+The detector does not read letters. It looks for rows of small bright shapes of similar height on one line; anatomy does
+not form such rows. The result is a warning, not a proof; docs/LOG.md has its precision.
 """
 
 from dataclasses import dataclass
@@ -11,30 +11,30 @@ import numpy as np
 from PIL import Image
 
 MIN_LETTERS = 5
-"""In one row; side markers ("R", "L", "AP", "PORT") have fewer."""
+"""Letters in one row; markers ("R", "L", "AP", "PORT") have fewer."""
 _SMALLEST_SIDE, _LARGEST_SIDE = 768, 1024
-"""Images are looked at with their longest side between these."""
+"""Images are resized so that their longest side is between these."""
 _LETTER_HEIGHTS = (6, 48)
 _WIDEST, _LEAST_FILLED, _LEAST_AREA = 1.6, 0.15, 8
 _KERNEL = cv2.getStructuringElement(cv2.MORPH_RECT, (11, 11))
-"""Wider than the stroke of a letter."""
+"""Must be wider than the stroke of a letter."""
 _CONTRASTS = (60, 30)
-"""Gray levels by which strokes stand out from what is around them: small letters part at the higher, white letters on a
-bright shoulder show at the lower."""
+"""Contrast of strokes in gray levels. The higher threshold separates small letters; the lower one finds white letters
+on a bright shoulder."""
 _MOST_MARKED = 0.1
-"""Of the image; where more stands out it is noise or print, whose countless shapes would take seconds to sort."""
+"""Fraction of the image. More bright pixels are noise or print, and sorting their shapes would take seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
-    """A row of letter-like shapes: how many, and its place (left, top, right, bottom) in fractions of the image."""
+    """A row of letter-like shapes; `box` is (left, top, right, bottom) in fractions of the image."""
 
     num_letters: int
     box: tuple[float, float, float, float]
 
 
 def burned_in_text(image: Image.Image) -> str:
-    """What in an 8-bit gray image looks like text ("a row of 9 letters at the top left"); "" for nothing."""
+    """Describe what looks like text in an 8-bit gray image ("a row of 9 letters at the top left"); "" for nothing."""
     rows = [row for row in _rows(np.asarray(image)) if row.num_letters >= MIN_LETTERS]
     if not rows:
         return ""
@@ -66,15 +66,15 @@ def _rows(pixels: np.ndarray) -> list[_Row]:
 
 
 def _letters(mask: np.ndarray) -> np.ndarray:
-    """Boxes (left, top, right, bottom) of a mask's shapes that are as large and dense as letters, from the left."""
+    """Boxes (left, top, right, bottom) of the shapes with the size and density of letters, sorted from the left."""
     if cv2.countNonZero(mask) > _MOST_MARKED * mask.size:
         return np.empty((0, 4), dtype=int)
-    # Most images have few shapes of the height of letters, which their outlines tell in a tenth of the time.
+    # Most images have few shapes of this height; outlines show this ten times faster.
     outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     outlined = (cv2.boundingRect(outline)[3] for outline in outlines)
     if sum(_LETTER_HEIGHTS[0] <= height <= _LETTER_HEIGHTS[1] for height in outlined) < MIN_LETTERS:
         return np.empty((0, 4), dtype=int)
-    # The same shapes as by the default algorithm, in a third of the time.
+    # Same result as the default algorithm, three times faster.
     _, _, shapes, _ = cv2.connectedComponentsWithStatsWithAlgorithm(mask, 8, cv2.CV_32S, cv2.CCL_BBDT)
     left, top, widths, heights, areas = (shapes[1:, column] for column in range(5))
     filled = areas / (widths * heights)
@@ -85,7 +85,7 @@ def _letters(mask: np.ndarray) -> np.ndarray:
 
 
 def _group(boxes: np.ndarray) -> list[np.ndarray]:
-    """Boxes, sorted by their left edges, put into rows: like height, one line, no wide gap."""
+    """Group boxes, sorted by their left edge, into rows: similar height, one line, no wide gap."""
     rows: list[list[list[int]]] = []
     for box in boxes.tolist():
         left, top, _, bottom = box

@@ -1,9 +1,9 @@
-"""Reading a radiograph from DICOM: one gray frame of 8 to 16 bits to 8-bit gray, as the maker meant it to be seen.
+"""Read a radiograph from DICOM: one gray frame of 8 to 16 bits becomes an 8-bit gray image.
 
-Gray values come from `data.images.dicom_pixels`; pixels that are not square are made square.
+`data.images.dicom_pixels` converts the gray values. Images with non-square pixels are resized.
 
-Only the attributes in `READ_ATTRIBUTES` are read from a file: nothing of the patient's identity is ever parsed, nor
-quoted in a message. What cannot be used raises `ImageRejected`.
+Only the attributes in `READ_ATTRIBUTES` are read. They do not identify the patient, and messages never quote other
+attributes. Unusable files raise `ImageRejected`.
 """
 
 from dataclasses import dataclass
@@ -51,16 +51,15 @@ DECODERS = {
     uid.JPEG2000Lossless: "pylibjpeg",
     uid.JPEG2000: "pylibjpeg",
 }
-"""Compressed transfer syntaxes that are read, and by which of pydicom's plug-ins; "" is `data.images.jpeg_lossless`.
-Left to
-itself pydicom would take gdcm for more of them, which ends the whole process at damaged frames."""
+"""The pydicom plug-in for each supported compressed transfer syntax; "" is `data.images.jpeg_lossless`. By default,
+pydicom would use gdcm for more of them, but damaged frames make gdcm crash the whole process."""
 LOSSY = frozenset({uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DicomImage:
-    """What is taken from a DICOM file. `view_position` is "UNKNOWN" where the header does not say;
-    `patient_orientation` is (direction of the rows, of the columns), as in ("L", "F"); the image is as stored."""
+    """An image with some attributes of its header. `view_position` is "UNKNOWN" if the header does not say.
+    `patient_orientation` is (direction of the rows, direction of the columns), for example ("L", "F")."""
 
     image: Image.Image
     view_position: str
@@ -68,31 +67,31 @@ class DicomImage:
     modality: str
     body_part: str
     is_exact: bool
-    """Neither compressed with loss nor shrunk."""
+    """Neither lossy compression nor scaling changed the gray values."""
     has_burned_in_text: bool
 
 
 def read_dicom(source: Path | str | bytes, *, max_side: int = MAX_SIDE, name: str = "") -> DicomImage:
-    """The image, its longest side at most `max_side`, and its few facts.
+    """Read the image, with a longest side of at most `max_side` pixels.
 
     Raises:
-        ImageRejected: damaged, without pixels, of several frames, colored, or too large.
+        ImageRejected: the file is damaged, has no pixels, several frames or colors, or is too large.
     """
     name = name or ("the image" if isinstance(source, bytes) else str(source))
     content = source if isinstance(source, bytes) else read_bytes(Path(source), name=name)
     try:
-        # Validation would warn of odd values by quoting them.
+        # Validation would quote unusual values in warnings.
         with pydicom.config.disable_value_validation():
             return _read(content, max_side=max_side, name=name)
     except ImageRejected:
         raise
-    except Exception as error:  # pydicom and its codecs raise whatever they stumbled over
+    except Exception as error:  # pydicom and its codecs raise many types
         # The cause is not quoted: it may hold values from the header.
         raise ImageRejected(f"{name}: is damaged or cut short DICOM; fetch or export it again") from error
 
 
 def check_header(header: pydicom.Dataset, name: str) -> None:
-    """Raises ImageRejected unless the header describes one gray frame of a size and depth that can be read."""
+    """Raises ImageRejected unless the header describes one gray frame of a supported size and bit depth."""
     if "PixelData" not in header:
         raise ImageRejected(f"{name}: is DICOM without pixels (no PixelData); name the files of the images")
     num_frames = _number(header, "NumberOfFrames", default=1)
@@ -108,7 +107,7 @@ def check_header(header: pydicom.Dataset, name: str) -> None:
 
 
 def check_pixel_data(header: pydicom.Dataset, name: str) -> None:
-    """Raises ImageRejected unless the stored pixels are of the size that the header says, before they are decoded."""
+    """Raises ImageRejected unless the stored pixels have the size in the header. Nothing is decoded for this."""
     rows, columns, num_bytes = header.Rows, header.Columns, header.BitsAllocated // 8
     syntax = header.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated:
@@ -132,7 +131,7 @@ def check_pixel_data(header: pydicom.Dataset, name: str) -> None:
 
 def _read(content: bytes, *, max_side: int, name: str) -> DicomImage:
     if uid.DeflatedExplicitVRLittleEndian.encode() in content:
-        # pydicom would inflate all of it at once, whatever its size.
+        # pydicom would decompress all of it at once, whatever its size.
         raise ImageRejected(f"{name}: is deflated DICOM, which is not read; export it uncompressed")
     header = pydicom.dcmread(BytesIO(content), specific_tags=list(READ_ATTRIBUTES), force=True)
     if "TransferSyntaxUID" not in header.file_meta:
@@ -160,7 +159,7 @@ def _stored_values(header: pydicom.Dataset) -> np.ndarray:
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     assert values.shape == (header.Rows, header.Columns), values.shape
     if not syntax.is_encapsulated:
-        # Bits beyond the stored ones may hold an overlay; shifting them out also extends the sign.
+        # Unused bits may hold an overlay. Shifting removes them, and extends the sign.
         allocated, stored = header.BitsAllocated, header.BitsStored
         high = _number(header, "HighBit", default=stored - 1)
         values = values << (allocated - 1 - high) >> (allocated - stored)
@@ -183,12 +182,12 @@ def _jpeg_lossless_values(header: pydicom.Dataset) -> np.ndarray:
 
 
 def _square_size(header: pydicom.Dataset) -> tuple[int, int]:
-    """(width, height) that makes the pixels square, by shrinking the denser side; spacings beyond MAX_PIXEL_RATIO
-    of each other are taken for a mistake."""
+    """(width, height) with square pixels; the denser direction is scaled down. A ratio above MAX_PIXEL_RATIO is
+    considered an error in the header and ignored."""
     for attribute in ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"):
         spacing = header.get(attribute)
         if spacing and len(spacing) == 2 and min(spacing) > 0:
-            ratio = float(spacing[0]) / float(spacing[1])  # of the distance between rows to that between columns
+            ratio = float(spacing[0]) / float(spacing[1])  # row spacing / column spacing
             if 1.01 < max(ratio, 1 / ratio) <= MAX_PIXEL_RATIO:
                 return round(header.Columns * min(1, 1 / ratio)), round(header.Rows * min(1, ratio))
             break

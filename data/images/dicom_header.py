@@ -1,11 +1,10 @@
-"""What is taken from a DICOM header besides the image: what kind of image it is, and, for an archive, to which
-study and patient the file belongs.
+"""Attributes of a DICOM header: kind of image, view position, and ids that group files into studies.
 
-- `RADIOGRAPH_ATTRIBUTES` say whether this is a radiograph of a chest, and from where it was taken.
-- `GROUPING_ATTRIBUTES` hold identities. They group files into studies and join reports, and go no further.
-- `IDENTITY_ATTRIBUTES` hold words that are taken out of the study's report, and go no further.
+- `RADIOGRAPH_ATTRIBUTES`: whether this is a chest radiograph, and its view position.
+- `GROUPING_ATTRIBUTES`: ids. They group files into studies and match reports, and are used for nothing else.
+- `IDENTITY_ATTRIBUTES`: words that are removed from the report of the study, and are used for nothing else.
 
-Nothing of an identity is ever quoted in a message.
+Messages never quote identifying values.
 """
 
 import re
@@ -33,12 +32,12 @@ IDENTITY_ATTRIBUTES = (
     *("PhysiciansOfRecord", "OperatorsName"),
 )
 RADIOGRAPH_MODALITIES = ("CR", "DX", "DR", "RG")
-"""Computed and digital radiography, and digitised films; DR is no code of the standard, but is in use."""
+"""Computed and digital radiography, and digitized films. DR is not in the standard, but is in use."""
 CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "LUNG")
 _NOT_SAID = frozenset({"", "UNKNOWN", "NONE", "NA", "OTHER", "DEFAULT"})
 
 HEAD_BYTES = 4096
-"""The file meta information, which says how the rest is compressed, lies within these."""
+"""The file meta information, with the transfer syntax, is within the first bytes."""
 MAX_IDENTITY_CHARACTERS = 200
 
 VIEW_POSITIONS = frozenset({"AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "LATERAL"})
@@ -55,8 +54,8 @@ _WORD = re.compile(r"[A-Z]+")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileHeader:
-    """To whom and what a file of an archive belongs; all of it identity but `fault`, which says why the file cannot
-    be used, and `is_directory`, the list of files that lies on a disc of DICOM."""
+    """Ids of a file in an archive. `fault` is the reason why the file cannot be used; `is_directory` marks the list of
+    files on a DICOM disc. All other fields identify the patient or study."""
 
     study_instance_uid: str = ""
     sop_instance_uid: str = ""
@@ -67,7 +66,7 @@ class FileHeader:
 
 
 def read_file_header(path: Path) -> FileHeader | None:
-    """The header of a file without its pixels; None of a file that is not DICOM."""
+    """Read the header of a file without its pixels; None for a file that is not DICOM."""
     try:
         with path.open("rb") as file:
             if not path.stat().st_size:
@@ -83,23 +82,23 @@ def read_file_header(path: Path) -> FileHeader | None:
             return _file_header(read_tags(file, (*GROUPING_ATTRIBUTES, *RADIOGRAPH_ATTRIBUTES)))
     except OSError as error:
         return FileHeader(fault=f"cannot be read ({error.strerror})")
-    except Exception:  # pydicom raises whatever it stumbled over, and may quote it
+    except Exception:  # pydicom raises many types, and may quote values
         return FileHeader(fault="is damaged or cut short DICOM; fetch or export it again")
 
 
 def read_identities(content: bytes, *, name: str) -> tuple[str, ...]:
-    """The words of a file's header that name somebody or something: what must not stand in the report."""
+    """Read names and ids from the header; they are removed from the report."""
     try:
         header = read_tags(BytesIO(content), IDENTITY_ATTRIBUTES)
         texts = [text for attribute in IDENTITY_ATTRIBUTES for text in _texts(header, attribute)]
     except Exception as error:
-        # A report must not go on with names in it because they could not be read.
+        # Unreadable names could not be removed from the report.
         raise ImageRejected(f"{name}: the names in its header are damaged DICOM; export it again") from error
     return tuple(dict.fromkeys(texts))
 
 
 def check_radiograph(modality: str, body_part: str, *, name: str) -> None:
-    """Raises ImageRejected unless this is a radiograph of a chest, or the header leaves that open."""
+    """Raises ImageRejected if the header says that this is not a chest radiograph."""
     if modality and modality not in RADIOGRAPH_MODALITIES:
         raise ImageRejected(f"{name}: is no radiograph (Modality {modality}; {', '.join(RADIOGRAPH_MODALITIES)} are)")
     if body_part not in _NOT_SAID and not any(word in body_part for word in CHEST_WORDS):
@@ -111,7 +110,7 @@ def modality_of(header: pydicom.Dataset) -> str:
 
 
 def body_part_of(header: pydicom.Dataset) -> str:
-    """The code of the part of the body; of free text, which might name somebody, only whether it is the chest."""
+    """The body part as a code. Free text might name a person, so only "CHEST" or "ELSEWHERE" is returned for it."""
     code = " ".join(codes(header, "BodyPartExamined"))
     if code not in _NOT_SAID:
         return code
@@ -125,7 +124,7 @@ def body_part_of(header: pydicom.Dataset) -> str:
 
 
 def view_position_of(header: pydicom.Dataset) -> str:
-    """From ViewPosition, its code, the words of the series' description, or the orientation; else "UNKNOWN"."""
+    """The view from ViewPosition, ViewCodeSequence, descriptions or PatientOrientation; "UNKNOWN" if none says."""
     position = " ".join(codes(header, "ViewPosition"))
     if position in VIEW_POSITIONS:
         return position
@@ -133,13 +132,13 @@ def view_position_of(header: pydicom.Dataset) -> str:
         meaning = str(code.get("CodeMeaning", "")).strip().lower()
         if meaning in _VIEW_OF_MEANING:
             return _VIEW_OF_MEANING[meaning]
-    # Rows that run to the patient's left or right are seen from the front or back.
+    # If rows run to the left or right of the patient, the view is frontal.
     rows = (codes(header, "PatientOrientation") or ("",))[0][:1]
     oriented = {"L": "FRONTAL", "R": "FRONTAL", "A": "LATERAL", "P": "LATERAL"}.get(rows, "UNKNOWN")
     for attribute in ("ViewPosition", "SeriesDescription", "ProtocolName"):
         words = _WORD.findall(str(header.get(attribute) or "").upper())
         named = {_VIEW_OF_WORD[word] for word in words if word in _VIEW_OF_WORD}
-        # "PA and lateral" names the views of the study, not this one.
+        # "PA and lateral" names the views of the study, not of this image.
         if len(named) == 1:
             view = named.pop()
             is_frontal = view in ("PA", "AP")
@@ -153,14 +152,14 @@ def has_burned_in_text(header: pydicom.Dataset) -> bool:
 
 
 def codes(header: pydicom.Dataset, attribute: str) -> tuple[str, ...]:
-    """An attribute's values if they are code strings of DICOM; free text, which might name somebody, is dropped."""
+    """The values of an attribute that are DICOM code strings. Free text might name a person, so it is dropped."""
     value = header.get(attribute)
     values = [value] if isinstance(value, str) else list(value or [])
     return tuple(str(text) for text in values if re.fullmatch(r"[A-Z][A-Z0-9_]{0,15}", str(text)))
 
 
 def read_tags(file: BinaryIO, attributes: tuple[str, ...]) -> pydicom.Dataset:
-    # pydicom would warn of odd values by quoting them.
+    # pydicom would quote unusual values in warnings.
     with pydicom.config.disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         header = pydicom.dcmread(file, specific_tags=list(attributes), stop_before_pixels=True, force=True)

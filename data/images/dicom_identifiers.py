@@ -1,7 +1,7 @@
-"""To whom and to which study a DICOM image belongs: content of a file in, its identifiers out.
+"""Read the identifiers of the patient and the study from a DICOM file.
 
-They are read for one purpose: a report that is taken away, and goes back to the very study it was written for. They are
-held in memory, never shown by `repr`, and go into no data set and no log.
+They are used for one purpose: an exported report must belong to the study it was written for. They are kept in memory,
+`repr` does not show them, and they are not written to data sets or logs.
 """
 
 import re
@@ -22,15 +22,15 @@ _PATTERNS = {
     "StudyTime": re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"),
     "PatientSex": re.compile(r"[MFO]"),
 }
-"""What a value must look like to be taken over; the standard's forms (PS3.5, 6.2)."""
+"""The format of valid values in the standard (PS3.5, 6.2)."""
 _DATES = ("PatientBirthDate", "StudyDate")
 _MAX_CHARACTERS = {"PatientName": 194, "AccessionNumber": 16}
-"""Three writings of a name of 64 characters each; 64 for the rest."""
+"""Maximum lengths. A name has up to three representations of 64 characters; the default is 64."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DicomIdentifiers:
-    """A value is empty where the file has none, or one that the standard does not allow."""
+    """A value is empty if the file has none, or if it does not follow the standard."""
 
     study_instance_uid: str = field(default="", repr=False)
     series_instance_uid: str = field(default="", repr=False)
@@ -39,7 +39,7 @@ class DicomIdentifiers:
     modality: str = ""
     patient_id: str = field(default="", repr=False)
     patient_name: str = field(default="", repr=False)
-    """Parts parted by "^", the family name first."""
+    """Parts separated by "^", family name first."""
     patient_birth_date: str = field(default="", repr=False)
     patient_sex: str = field(default="", repr=False)
     accession_number: str = field(default="", repr=False)
@@ -48,40 +48,38 @@ class DicomIdentifiers:
 
     @property
     def refers_to_an_image(self) -> bool:
-        """Whether the image can be found in an archive by these."""
+        """Whether these identifiers are enough to find the image in an archive."""
         return all((self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid, self.sop_class_uid))
 
     @property
     def personal_words(self) -> tuple[str, ...]:
-        """What must not stand in a text that leaves without identity."""
+        """Words that must not be in a de-identified text."""
         return tuple(filter(None, (self.patient_name, self.patient_id, self.accession_number)))
 
     def without_person(self) -> "DicomIdentifiers":
-        """Only what points to the image: its UIDs and kind. Who has the archive can still look them up there."""
+        """Only the UIDs and the modality. People with access to the archive can still find the patient there."""
         blank = dict.fromkeys(("patient_id", "patient_name", "patient_birth_date", "patient_sex"), "")
         return replace(self, **blank, accession_number="", study_date="", study_time="")
 
 
 def iso_date(date: str) -> str:
-    """A date of a header as 2026-11-20; empty stays empty."""
+    """Convert a date in a header to the form 2026-11-20; empty stays empty."""
     return f"{date[:4]}-{date[4:6]}-{date[6:]}" if date else ""
 
 
 def dicom_identifiers(content: bytes) -> DicomIdentifiers | None:
-    """The identifiers of a file's content; None where it is no DICOM.
-
-    Empty ones where they cannot be read: the image may still be fit to be seen.
-    """
+    """The identifiers in the content of a file; None if it is not DICOM. If they cannot be read, all are empty, because
+    the image may still be readable."""
     if not is_dicom(content):
         return None
-    # pydicom would inflate a deflated file at once, whatever its size.
+    # pydicom would decompress a deflated file at once, whatever its size.
     if len(content) > MAX_FILE_BYTES or pydicom.uid.DeflatedExplicitVRLittleEndian.encode() in content[:HEAD_BYTES]:
         return DicomIdentifiers()
     try:
         header = read_tags(BytesIO(content), (*_UIDS, *_PERSONAL, "Modality", "SpecificCharacterSet"))
         values = {attribute: _value(header, attribute) for attribute in (*_UIDS, *_PERSONAL)}
         modality = modality_of(header)
-    except Exception:  # pydicom raises whatever it stumbled over, and may quote it
+    except Exception:  # pydicom raises many types, and may quote values
         return DicomIdentifiers()
     return DicomIdentifiers(
         study_instance_uid=values["StudyInstanceUID"],
@@ -100,8 +98,7 @@ def dicom_identifiers(content: bytes) -> DicomIdentifiers | None:
 
 
 def _value(header: pydicom.Dataset, attribute: str) -> str:
-    """A single value of the form that the standard allows, else empty: nothing is cut to fit, for a part of an
-    identifier is another one."""
+    """A single valid value, else "". Long values are not shortened, because that would make another identifier."""
     text = str(header.get(attribute) or "").strip().strip("\0").strip()
     if attribute in _DATES:
         return text if _is_date(text) else ""

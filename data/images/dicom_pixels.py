@@ -1,12 +1,11 @@
-"""From the values stored in DICOM to 8-bit gray as the maker meant it to be seen (PS3.3, C.7.6.3, C.11.1, C.11.2).
+"""Convert the values stored in DICOM to 8-bit gray, as the manufacturer intended (PS3.3, C.7.6.3, C.11.1, C.11.2).
 
-Stored values go through the modality LUT or rescale, then the VOI LUT or the first window; where there is neither,
-8 bits stay as they are and more are stretched between the image's 0.5th and 99.5th percentile. MONOCHROME1 is
-inverted; padding is black.
+The modality LUT or rescale is applied first, then the VOI LUT or the first window. Without both, 8-bit values are kept,
+and deeper ones are stretched between the 0.5th and 99.5th percentile of the image. MONOCHROME1 is inverted; padding
+becomes black.
 
-The size that a compressed image inside DICOM claims for itself, read from its first bytes.
-
-A decoder makes room for this size, not for the one in DICOM's header: it must be known before decoding.
+`image_size` and `rle_sizes` read the size of a compressed image from its own first bytes. A decoder allocates memory
+for this size, not for the size in the DICOM header, so it is checked before decoding.
 """
 
 import struct
@@ -27,7 +26,7 @@ def image_size(codestream: bytes) -> tuple[int, int, int]:
     """(width, height, components) of a JPEG, JPEG-LS or JPEG 2000 image.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is another format.
     """
     if codestream[:2] == b"\xff\xd8":
         return _jpeg_size(codestream)
@@ -40,7 +39,7 @@ def image_size(codestream: bytes) -> tuple[int, int, int]:
 
 
 def rle_sizes(frame: bytes) -> list[int]:
-    """How many bytes each segment of an RLE frame expands to (DICOM PS3.5, annex G)."""
+    """Decompressed size in bytes of each segment of an RLE frame (DICOM PS3.5, annex G)."""
     if len(frame) < 64:
         raise ValueError("the RLE header is cut short")
     num_segments, *offsets = struct.unpack("<16I", frame[:64])
@@ -78,10 +77,7 @@ def _expanded(segment: bytes) -> int:
 
 
 def to_8_bits(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray:
-    """Stored values to gray values as they are meant to be shown.
-
-    Everything is computed for each level that occurs, not for each pixel, and looked up.
-    """
+    """Convert stored values to 8-bit gray values. Each gray level is computed once and looked up for the pixels."""
     padding = _is_padding(stored, header)
     lowest, highest = int(stored.min()), int(stored.max())
     index = stored.view(f"u{stored.itemsize}") - np.array(lowest).astype(f"u{stored.itemsize}")
@@ -90,7 +86,7 @@ def to_8_bits(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray:
     shown = _apply_voi(modality, header)
     if shown is None and header.BitsStored == 8 and header.PixelRepresentation == 0:
         shown = levels.astype(np.uint8)
-    # A window beside all that occurs shows nothing: such a header is wrong, and the image's own range is better.
+    # A window outside of all values shows nothing: the header is wrong, so the range of the image is used.
     if shown is None or (shown.min() == shown.max() and lowest < highest):
         seen = sampled(index) if padding is None else sampled(index)[~sampled(padding)]
         shown = stretch_to_8_bits(modality, *own_range(modality[seen]))
@@ -103,7 +99,7 @@ def to_8_bits(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray:
 
 
 def _apply_voi(modality: np.ndarray, header: pydicom.Dataset) -> np.ndarray | None:
-    """8-bit gray values by VOI LUT or window; None where the header has neither, or one that cannot be used."""
+    """8-bit gray values after the VOI LUT or window; None if the header has no usable one."""
     if header.get("VOILUTSequence"):
         shown = apply_voi(np.rint(modality).astype(np.int64), header)
         num_entries, first_level, _ = header.VOILUTSequence[0].LUTDescriptor
@@ -111,14 +107,14 @@ def _apply_voi(modality: np.ndarray, header: pydicom.Dataset) -> np.ndarray | No
         return stretch_to_8_bits(shown, int(table.min()), int(table.max()))
     if first_value(header, "WindowCenter") is None or not (first_value(header, "WindowWidth") or 0) >= 1:
         return None
-    # Two levels far outside the window tell the range of the result.
+    # Two levels far outside the window show the range of the result.
     center, width = float(first_value(header, "WindowCenter")), float(first_value(header, "WindowWidth"))
     shown = apply_windowing(np.append(modality, [center - 100 * width, center + 100 * width]), header)
     return stretch_to_8_bits(shown[:-2], shown[-2], shown[-1])
 
 
 def _is_padding(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray | None:
-    """Where the image is filled up by a value that is no measurement; None where it nowhere is."""
+    """Mask of padding pixels; None if there are none."""
     value = first_value(header, "PixelPaddingValue")
     if not isinstance(value, int):
         return None
@@ -129,6 +125,6 @@ def _is_padding(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray | Non
 
 
 def first_value(header: pydicom.Dataset, attribute: str) -> Any:
-    """The value, the first one of several, or None."""
+    """The value, the first of several values, or None."""
     value = header.get(attribute)
     return value[0] if isinstance(value, MultiValue) and value else value

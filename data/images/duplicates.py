@@ -1,14 +1,11 @@
-"""Whether two images are one: encoded anew, resized, cropped a little, turned a little, brightened, or unrelated.
+"""Find copies of an image: re-encoded, resized, brightened, or slightly cropped or rotated.
 
-All chest X-rays look alike from afar, so what decides is fine structure: both are laid over each other (an affine map
-found by ECC, Evangelidis and Psarakis 2008), what is coarser than about a fiftieth of the side is taken out, and the
-rest is correlated. docs/LOG.md has the figures behind the bounds.
-
-A 64-bit hash by which images that look alike are near each other, and the search for near pairs among many.
-
-The hash is the signs of an image's 8 x 8 lowest cosine frequencies about their median (the "pHash" of Zauner 2010). Of
-chest X-rays it finds candidates and proves nothing: different patients are as near as copies (docs/LOG.md), so
-`data.images.duplicates` has the last word.
+1. `perceptual_hash`: a 64-bit hash, the signs of the 8 x 8 lowest DCT frequencies about their median ("pHash", Zauner
+   2010). `near_pairs` finds candidates. Different patients can be as close as copies (docs/LOG.md), so candidates are
+   compared further.
+2. `fine_similarity`: all chest X-rays look similar at low resolution, so fine structure decides. Both images are
+   aligned (affine map by ECC, Evangelidis and Psarakis 2008), structure coarser than about a fiftieth of the side is
+   removed, and the rest is correlated. docs/LOG.md has the figures behind the bounds.
 """
 
 from dataclasses import dataclass
@@ -18,17 +15,17 @@ import numpy as np
 
 SIDE, KEPT = 32, 8
 MAX_DISTANCE = 12
-"""Differing bits up to which a pair is a candidate: 91 % of copies cropped by up to 5 % a side lie within, nearly all
-copies that were encoded anew, resized or brightened."""
+"""Maximum number of different bits of a candidate pair. It includes 91% of copies cropped by up to 5% per side, and
+nearly all copies that were re-encoded, resized or brightened."""
 CANDIDATES_PER_IMAGE = 30
-"""Where there are more, the distance is lowered: candidates grow with the square of the images."""
+"""With more candidates, the distance is lowered, because their number grows with the square of the images."""
 _ROWS = 512
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
-    """Pairs of images, [pairs, 2] with the lower index first, that differ in at most `max_distance` bits; `is_cut`:
-    there are more such pairs."""
+    """Pairs of images that differ in at most `max_distance` bits: [pairs, 2], lower index first. `is_cut`: there are
+    more pairs."""
 
     pairs: np.ndarray
     max_distance: int
@@ -36,17 +33,17 @@ class Candidates:
 
 
 def perceptual_hash(pixels: np.ndarray) -> int:
-    """The hash of an 8-bit gray image of any size."""
+    """Hash of an 8-bit gray image of any size."""
     small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     frequencies = cv2.dct(small)[:KEPT, :KEPT].ravel()
-    signs = frequencies > np.median(frequencies[1:])  # the first is the brightness of all
+    signs = frequencies > np.median(frequencies[1:])  # the first is the mean brightness
     return int.from_bytes(np.packbits(signs).tobytes())
 
 
 def near_pairs(hashes: np.ndarray, *, max_distance: int = MAX_DISTANCE, max_pairs: int | None = None) -> Candidates:
-    """All pairs that differ in at most `max_distance` bits; fewer bits, where that would be more than `max_pairs`
-    (by default CANDIDATES_PER_IMAGE each). Every pair is compared, by blocks: 10,000 hashes take 0.2 s, 400,000 some
-    minutes, in a few megabytes."""
+    """All pairs that differ in at most `max_distance` bits. The distance is lowered if there are more than `max_pairs`
+    (default: CANDIDATES_PER_IMAGE for each image). All pairs are compared in blocks: 10,000 hashes take 0.2 s, 400,000
+    a few minutes, with little memory."""
     hashes = np.asarray(hashes, dtype=np.uint64)
     max_pairs = CANDIDATES_PER_IMAGE * len(hashes) if max_pairs is None else max_pairs
     counts = np.zeros(max_distance + 1, dtype=np.int64)
@@ -66,7 +63,7 @@ def near_pairs(hashes: np.ndarray, *, max_distance: int = MAX_DISTANCE, max_pair
 
 
 def _blocks(hashes: np.ndarray):
-    """(first row, distances): some rows against themselves and all later ones; what is no pair is at distance 255."""
+    """(first row, distances of some rows to themselves and all later rows); 255 marks entries that are not a pair."""
     for start in range(0, len(hashes), _ROWS):
         distances = np.bitwise_count(hashes[start : start + _ROWS, None] ^ hashes[None, start:])
         rows = np.arange(len(distances))
@@ -76,29 +73,29 @@ def _blocks(hashes: np.ndarray):
 
 THUMBNAIL_SIDE, FINE_SIDE = 64, 128
 FIRST_BOUND = 0.90
-"""Correlation at THUMBNAIL_SIDE below which a pair is not looked at more closely."""
+"""Minimum correlation at THUMBNAIL_SIDE for a closer comparison."""
 SAME_BOUND, ALIKE_BOUND = 0.94, 0.88
-"""Correlation at FINE_SIDE from which two images are called one, and from which somebody should look."""
+"""Minimum correlation at FINE_SIDE of copies, and of pairs that a person should check."""
 _THUMBNAIL_BLUR, _FINE_BLUR = 4.0, 2.0
 _STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
 _LEAST_OVERLAP = 0.6
 _CHUNK = 4096
 FLAT_LEVELS = 4.0
-"""An image whose gray values deviate by less shows nothing."""
+"""An image with a lower standard deviation shows nothing."""
 
 
 def thumbnail(pixels: np.ndarray, side: int = THUMBNAIL_SIDE) -> np.ndarray:
-    """The image as a square of that side, whatever its aspect."""
+    """The image resized to a square, without keeping its aspect ratio."""
     return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def is_flat(pixels: np.ndarray) -> bool:
-    """Whether there is nothing to see, so that nothing can be compared."""
+    """Whether the image shows nothing that can be compared."""
     return float(thumbnail(pixels).std()) < FLAT_LEVELS
 
 
 def coarse_similarity(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Correlation of each pair's thumbnails as they are, at half their side: cheap, and good to rank pairs by."""
+    """Correlation of the thumbnails of each pair at half their side, without alignment. Cheap; used to rank pairs."""
     similarity = np.empty(len(pairs), dtype=np.float32)
     for start in range(0, len(pairs), _CHUNK):
         chunk = pairs[start : start + _CHUNK]
@@ -108,12 +105,12 @@ def coarse_similarity(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def thumbnails_agree(pair: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Whether two thumbnails are alike enough to compare their images."""
+    """Whether two thumbnails are similar enough to compare their images."""
     return _aligned_correlation(*pair, blur=_THUMBNAIL_BLUR, start=None)[0] >= FIRST_BOUND
 
 
 def fine_similarity(one: np.ndarray, other: np.ndarray) -> float:
-    """Correlation of the fine structure of two images, -1..1, to be held against the bounds."""
+    """Correlation of the fine structure of two images, -1..1; compare it with SAME_BOUND and ALIKE_BOUND."""
     _, coarse = _aligned_correlation(thumbnail(one), thumbnail(other), blur=_THUMBNAIL_BLUR, start=None)
     coarse[:, 2] *= FINE_SIDE / THUMBNAIL_SIDE
     fine = (thumbnail(image, FINE_SIDE) for image in (one, other))
@@ -121,7 +118,7 @@ def fine_similarity(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _halved(thumbnails: np.ndarray) -> np.ndarray:
-    """Means of 2 x 2 pixels in rows of length 1 and mean 0."""
+    """Means of 2 x 2 pixels, flattened and normalized to length 1 and mean 0."""
     number, side = len(thumbnails), thumbnails.shape[1] // 2
     halved = thumbnails.reshape(number, side, 2, side, 2).mean(axis=(2, 4), dtype=np.float32).reshape(number, -1)
     halved -= halved.mean(axis=1, keepdims=True)
@@ -131,13 +128,13 @@ def _halved(thumbnails: np.ndarray) -> np.ndarray:
 def _aligned_correlation(
     one: np.ndarray, other: np.ndarray, *, blur: float, start: np.ndarray | None
 ) -> tuple[float, np.ndarray]:
-    """The higher of the correlations with and without laying `other` over `one`, and the map that does so."""
+    """The higher correlation, with or without aligning `other` to `one`, and the affine map."""
     one, other = one.astype(np.float32), other.astype(np.float32)
     warp = np.eye(2, 3, dtype=np.float32) if start is None else start.astype(np.float32)
     as_they_are = _correlation(_structure(one, blur), _structure(other, blur))
     try:
         _, warp = cv2.findTransformECC(one, other, warp, cv2.MOTION_AFFINE, _STEPS, None, 5)
-    except cv2.error:  # nothing to hold on to: not alike
+    except cv2.error:  # no common structure: not similar
         return as_they_are, warp
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     laid_over = cv2.warpAffine(other, warp, one.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)

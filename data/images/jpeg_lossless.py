@@ -1,8 +1,8 @@
-"""JPEG lossless frames of DICOM, decoded by gdcm in a process of its own (60 ms to start).
+"""Decode JPEG lossless frames of DICOM with gdcm, in a separate process (60 ms to start).
 
-gdcm is the only free decoder of them, and a damaged frame makes it end the process it runs in, or worse. So this file
-is also the program of that process, `python jpeg_lossless.py WIDTH HEIGHT ALLOCATED STORED SIGNED SYNTAX`, with the
-frame on standard input and the pixels on standard output. It imports nothing of the project.
+gdcm is the only free decoder for them, but a damaged frame can crash its process. So this file is also the program of
+that process: `python jpeg_lossless.py WIDTH HEIGHT ALLOCATED STORED SIGNED SYNTAX` reads the frame from standard input
+and writes the pixels to standard output. It imports nothing of the project.
 """
 
 import subprocess
@@ -14,13 +14,13 @@ SECONDS = 60
 def decode_jpeg_lossless(
     frame: bytes, *, width: int, height: int, bits_allocated: int, bits_stored: int, signed: bool, syntax: str
 ) -> bytes:
-    """The pixels, little-endian, row by row; `syntax` is the transfer syntax' UID.
+    """The pixels, little-endian, row by row. `syntax` is the UID of the transfer syntax.
 
     Raises:
         ValueError: the frame is damaged.
     """
     numbers = (width, height, bits_allocated, bits_stored, int(signed))
-    # -I: no folder of ours on the module path, where data/ might hide a library.
+    # -I: keep this folder off the module path, so that none of its files hides a library.
     command = [sys.executable, "-I", __file__, *map(str, numbers), syntax]
     try:
         done = subprocess.run(command, input=frame, capture_output=True, timeout=SECONDS, check=False)
@@ -48,7 +48,7 @@ def _decode(width: str, height: str, allocated: str, stored: str, signed: str, s
     image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(monochrome))
     image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
     image.SetPixelFormat(gdcm.PixelFormat(1, int(allocated), int(stored), int(stored) - 1, int(signed)))
-    # gdcm gives bytes as text.
+    # gdcm returns bytes as text.
     sys.stdout.buffer.write(image.GetBuffer().encode("utf-8", "surrogateescape"))
 
 

@@ -1,4 +1,4 @@
-"""Limits and gray values that every image reader shares: sizes of files and images, and how pixels become 8 bits."""
+"""Shared by all image readers: size limits, resizing, and conversion to 8 bits."""
 
 import math
 import stat
@@ -9,24 +9,20 @@ import numpy as np
 from PIL import Image
 
 MAX_FILE_BYTES = 100 * 2**20
-
-
 MAX_PIXELS = 40_000_000
-"""Twice the largest detectors in use; 16 bits a pixel still fit MAX_FILE_BYTES uncompressed."""
-
-
+"""Twice the size of the largest detectors. With 16 bits per pixel, it fits into MAX_FILE_BYTES uncompressed."""
 MIN_SIDE = 16
 
 
-class ImageRejected(ValueError):  # noqa: N818 (it names what happened to the image)
-    """An image that cannot be used; the message names the file and says why."""
+class ImageRejected(ValueError):  # noqa: N818 (named after what happened)
+    """An image cannot be used; the message names the file and the reason."""
 
 
 def read_bytes(path: Path, *, name: str = "") -> bytes:
-    """The content of a regular file of at most MAX_FILE_BYTES.
+    """Read a regular file of at most MAX_FILE_BYTES.
 
     Raises:
-        ImageRejected: absent, unreadable, not a regular file, or larger.
+        ImageRejected: the file is missing, unreadable, too large, or not a regular file.
     """
     name = name or str(path)
     try:
@@ -49,7 +45,7 @@ def is_dicom(content: bytes) -> bool:
 
 
 def check_size(width: int, height: int, *, name: str) -> None:
-    """Raises ImageRejected for more pixels than MAX_PIXELS, or a side below MIN_SIDE."""
+    """Raises ImageRejected for more than MAX_PIXELS pixels, or a side shorter than MIN_SIDE."""
     if width * height > MAX_PIXELS:
         raise ImageRejected(
             f"{name}: {width} x {height} pixels are more than the limit of {MAX_PIXELS:,}; shrink the image first"
@@ -59,21 +55,20 @@ def check_size(width: int, height: int, *, name: str) -> None:
 
 
 def fitted_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
-    """(width, height) with the longest side at most `max_side`, aspect kept; never enlarged."""
+    """(width, height) with a longest side of at most `max_side` and the same aspect ratio; never larger than `size`."""
     scale = min(1.0, max_side / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The image at that size: each new pixel is the mean of those it covers, which is 3 to 70 times as fast as
-    Pillow's Lanczos."""
+    """The image scaled down by area averaging, 3 to 70 times faster than Lanczos in Pillow."""
     if image.size == size:
         return image
     return Image.fromarray(cv2.resize(np.asarray(image), size, interpolation=cv2.INTER_AREA))
 
 
 def stretch_to_8_bits(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """`low` to 0 and `high` to 255, linearly; all 0 where there is no range."""
+    """Map `low` to 0 and `high` to 255 linearly; all 0 if the range is empty."""
     if high <= low:
         return np.zeros(values.shape, dtype=np.uint8)
     scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
@@ -81,12 +76,12 @@ def stretch_to_8_bits(values: np.ndarray, low: float, high: float) -> np.ndarray
 
 
 def own_range(pixels: np.ndarray) -> tuple[float, float]:
-    """The 0.5th and 99.5th percentile: what an image without a window is shown in."""
+    """The 0.5th and 99.5th percentile, the range in which an image without a window is shown."""
     low, high = np.percentile(pixels, [0.5, 99.5])
     return float(low), float(high)
 
 
 def sampled(pixels: np.ndarray) -> np.ndarray:
-    """Evenly spaced pixels, about a million at most; all of them in an image of up to a million."""
+    """At most about a million evenly spaced pixels; all pixels of a smaller image."""
     step = math.ceil(math.sqrt(pixels.size / 1e6))
     return pixels[::step, ::step]

@@ -1,14 +1,12 @@
-"""Reading a radiograph from a file or from bytes: PNG, JPEG, WebP, TIFF or DICOM to 8-bit gray, aspect kept.
+"""Read a radiograph from a file or bytes: PNG, JPEG, WebP, TIFF or DICOM becomes 8-bit gray with the same aspect ratio.
 
-The kind of file is told from its content, never from its name. Size limits are checked on the file and on the header
-before anything is decoded. What cannot be read or is no gray image raises `ImageRejected`, which names the file.
+The format is detected from the content, not from the name. Size limits are checked on the file and its header before
+decoding. Unreadable or unsuitable images raise `ImageRejected`, which names the file.
 
-- 16 and 32 bits per pixel are stretched between the 0.5th and 99.5th percentile of the image itself: many
-  16-bit files hold 10 or 12 bits, and would come out black at full range.
-- Transparent parts become black, as the air around a patient is. EXIF orientation is applied.
-- Equal (or nearly equal) channels are gray; a colored image is rejected unless `allow_color`.
-
-One image of a study as its file has it: gray pixels, what the file tells of them, how they are to be stored.
+- Images of 16 or 32 bits per pixel are stretched between their 0.5th and 99.5th percentile, because many 16-bit files
+  use only 10 or 12 bits and would be black at full range.
+- Transparent pixels become black, like the air around a patient. EXIF orientation is applied.
+- An image with (nearly) equal channels is gray; a color image is rejected unless `allow_color`.
 """
 
 from dataclasses import dataclass
@@ -38,8 +36,8 @@ from data.images.pixels import (
 from data.study import MAX_SIDE
 
 COLOR_LEVELS, COLOR_FRACTION = 48, 0.10
-"""Colored: more than this fraction of the pixels have channels further apart than this many levels. Burned-in arrows
-and JPEG's traces stay below it."""
+"""In a color image, the channels differ by more than this many levels in more than this fraction of the pixels. Arrows
+and JPEG artifacts stay below."""
 
 _OPENERS = {
     b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
@@ -51,25 +49,36 @@ _OPENERS = {
 }
 
 
+UNKNOWN_VIEW = "UNKNOWN"
+ImageFormat = Literal["auto", "png", "jpeg"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DecodedImage:
-    """An image with where it comes from. `is_exact`: each of its gray values is that of a lossless file. `bare` is
-    its own file without metadata, where that shows just `image` (see `data.images.encode`)."""
+class View:
+    """An image that was read from a file.
+
+    `is_exact`: each gray value equals that of a lossless file. `bare`: its own file without metadata, if that shows
+    exactly `image`. `has_burned_in_text`: from the DICOM header. `identities`: names in the DICOM header, which are
+    removed from the report and not stored.
+    """
 
     image: Image.Image
-    is_exact: bool
-    bare: bytes | None
+    view_position: str = UNKNOWN_VIEW
+    is_exact: bool = True
+    bare: bytes | None = None
+    has_burned_in_text: bool = False
+    identities: tuple[str, ...] = ()
 
 
 def read_image(
     source: Path | str | bytes, *, max_side: int = MAX_SIDE, allow_color: bool = False, name: str = ""
 ) -> Image.Image:
-    """The image as 8-bit gray (mode L) without any metadata, its longest side at most `max_side`.
+    """The image as 8-bit gray (mode L) without metadata, with a longest side of at most `max_side` pixels.
 
-    `name` is what messages call it; by default the path.
+    `name` is used in messages (default: the path).
 
     Raises:
-        ImageRejected: not such a file, damaged, too large, too small, animated, or colored.
+        ImageRejected: the file is in another format, damaged, too large, too small, animated, or in color.
     """
     name = name or ("the image" if isinstance(source, bytes) else str(source))
     content = source if isinstance(source, bytes) else read_bytes(Path(source), name=name)
@@ -78,8 +87,8 @@ def read_image(
     return decode_image(content, max_side=max_side, allow_color=allow_color, name=name).image
 
 
-def decode_image(content: bytes, *, max_side: int, allow_color: bool, name: str) -> DecodedImage:
-    """The image in a file of any kind but DICOM. Raises ImageRejected as `read_image`."""
+def decode_image(content: bytes, *, max_side: int, allow_color: bool, name: str) -> View:
+    """Read an image in any format but DICOM. Raises ImageRejected as `read_image`."""
     if not content:
         raise ImageRejected(f"{name}: is empty (0 bytes); fetch or export it again")
     if len(content) > MAX_FILE_BYTES:
@@ -90,21 +99,21 @@ def decode_image(content: bytes, *, max_side: int, allow_color: bool, name: str)
         _load(decoded, max_side=max_side)
         is_plain = decoded.mode == "L" and decoded.size == size and "transparency" not in decoded.info
         image = _to_gray(decoded, max_side=max_side, allow_color=allow_color, name=name)
-        return DecodedImage(
+        return View(
             image=image,
             is_exact=max(size) <= max_side and not _is_lossy(decoded, content),
             bare=bare_file(content) if is_plain and image.size == size else None,
         )
     except ImageRejected:
         raise
-    except Exception as error:  # codecs raise whatever they stumbled over
+    except Exception as error:  # codecs raise many types
         reason = str(error) or type(error).__name__
         raise ImageRejected(f"{name}: is damaged or cut short ({reason}); fetch or export it again") from error
 
 
 def _open(content: bytes, *, name: str) -> Image.Image:
-    """The image, not yet decoded. Pillow's classes are called directly: `Image.open` would try other formats and
-    warn of large sizes by a global setting, where `check_size` rejects them."""
+    """The image before decoding. Pillow's classes are called directly, because `Image.open` would try other formats and
+    only warn about sizes that `check_size` rejects."""
     opener = next((opener for start, opener in _OPENERS.items() if content.startswith(start)), None)
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         opener = WebPImagePlugin.WebPImageFile
@@ -123,15 +132,15 @@ def _open(content: bytes, *, name: str) -> Image.Image:
 
 
 def _load(image: Image.Image, *, max_side: int) -> None:
-    """Decodes the image and turns it upright."""
-    # Lets libjpeg decode at a half, a quarter or an eighth, which is faster than decoding all and shrinking.
+    """Decode the image and apply its EXIF orientation."""
+    # libjpeg can decode at 1/2, 1/4 or 1/8 of the size, which is faster than decoding and resizing.
     image.draft(None, fitted_size(image.size, max_side))
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
 
 
 def _is_lossy(image: Image.Image, content: bytes) -> bool:
-    """Whether the file's own compression has lost something; WebP has it both ways."""
+    """Whether the compression of the file is lossy; WebP supports both."""
     if isinstance(image, WebPImagePlugin.WebPImageFile):
         return content[12:16] != b"VP8L"
     return isinstance(image, JpegImagePlugin.JpegImageFile)
@@ -159,37 +168,18 @@ def _to_gray(image: Image.Image, *, max_side: int, allow_color: bool, name: str)
 
 
 def is_colored(image: Image.Image) -> bool:
-    """Whether an RGB image is a colored one, by COLOR_LEVELS and COLOR_FRACTION."""
+    """Whether an RGB image is a color image, by COLOR_LEVELS and COLOR_FRACTION."""
     small = image.reduce(max(1, max(image.size) // 128))
     red, green, blue = (np.asarray(channel) for channel in small.split())
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return bool((spread > COLOR_LEVELS).mean() > COLOR_FRACTION)
 
 
-UNKNOWN_VIEW = "UNKNOWN"
-
-ImageFormat = Literal["auto", "png", "jpeg"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class View:
-    """`is_exact`: every gray value is as in a lossless file. `bare` is the image's own file without metadata, where
-    that is what shows `image`. `has_burned_in_text` is what the DICOM header says; `identities` are words of it that
-    name somebody, to be taken out of the report and kept nowhere."""
-
-    image: Image.Image
-    view_position: str = UNKNOWN_VIEW
-    is_exact: bool = True
-    bare: bytes | None = None
-    has_burned_in_text: bool = False
-    identities: tuple[str, ...] = ()
-
-
 def read_view(source: Path | bytes, *, max_side: int, allow_color: bool = False, name: str = "") -> View:
-    """The image in a file of any kind, or in its bytes.
+    """Read an image for a data set.
 
     Raises:
-        ImageRejected: as `read_image`; or DICOM that is no radiograph of a chest.
+        ImageRejected: as `read_image`; or a DICOM file is not a chest radiograph.
     """
     name = name or ("the image" if isinstance(source, bytes) else str(source))
     content = source if isinstance(source, bytes) else read_bytes(source, name=name)
@@ -203,14 +193,13 @@ def read_view(source: Path | bytes, *, max_side: int, allow_color: bool = False,
             has_burned_in_text=dicom.has_burned_in_text,
             identities=read_identities(content, name=name),
         )
-    image = decode_image(content, max_side=max_side, allow_color=allow_color, name=name)
-    return View(image=image.image, is_exact=image.is_exact, bare=image.bare)
+    return decode_image(content, max_side=max_side, allow_color=allow_color, name=name)
 
 
 def stored_bytes(image: Image.Image, view: View | None, image_format: ImageFormat) -> bytes:
-    """The file that an image is stored as; `view` is what it was read from, if it was read.
+    """The stored file of an image; `view` is the view it was read from, if any.
 
-    "auto" loses nothing of what is exact, and takes JPEG for what is not (it was shrunk, or lossy before).
+    "auto" uses PNG for exact images, and JPEG for images that were scaled down or lossy before.
     """
     unchanged = view is not None and image is view.image
     if image_format == "auto":

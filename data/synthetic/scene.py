@@ -1,14 +1,11 @@
-"""Draws what a synthetic study shows: findings that go together in life, each with a place of its own.
+"""Sample what a synthetic study shows, before it is drawn or described: findings with side, zone and degree.
 
-A study follows one of a few stories (heart failure, infection, intensive care, trauma, ...); each adds its findings
-with some probability, and any finding can also turn up by chance. Findings that would hide one another in the
-image are put in other zones, or left out.
+A study follows one of a few stories (heart failure, infection, intensive care, trauma, ...). Each story adds its
+findings with some probability, and any finding can also occur by chance. Findings that would hide each other in the
+image are placed in other zones, or left out.
 
-What a synthetic study shows, before it is drawn or written: the findings with side, zone and degree.
-
-The renderer (`data.synthetic.phantom`) and the report grammar (`data.synthetic.grammar.report`) both read a Scene
-and nothing else,
-so a report can say only what the image shows.
+The renderer (`data.synthetic.phantom`) and the report grammar (`data.synthetic.grammar.report`) read only the Scene, so
+a report can only state what the image shows.
 """
 
 from dataclasses import dataclass, field
@@ -23,8 +20,8 @@ Degree = Literal["", "minimal", "small", "moderate", "large"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SceneFinding:
-    """One thing drawn. `kind` says which form of the finding it is (`KINDS`); sides are the patient's:
-    the patient's left lies at the right of a frontal image. `uncertain` things are drawn faintly."""
+    """A finding to draw. `kind` is its form (`KINDS`). `side` is the side of the patient: the patient's left is on the
+    right of a frontal image. Uncertain findings are drawn faintly."""
 
     finding: str
     kind: str = ""
@@ -36,7 +33,7 @@ class SceneFinding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
-    """What the views of one synthetic examination show; no entries means a normal chest (devices aside)."""
+    """What the views of one synthetic study show. Without findings, the chest is normal."""
 
     findings: tuple[SceneFinding, ...]
     view_positions: tuple[str, ...]
@@ -65,7 +62,7 @@ KINDS = {
         "chest tube",
     ),
 }
-"""Forms of each finding. Each must be recognisable in the image, and each has words of its own."""
+"""Forms of each finding. Each is recognizable in the image, and has its own words."""
 
 
 _STORIES = {
@@ -93,7 +90,7 @@ _STORIES = {
     "old heart": (0.085, {"Enlarged Cardiomediastinum": 0.75, "Cardiomegaly": 0.5, "Support Devices": 0.35}),
     "diffuse lung disease": (0.065, {"Lung Opacity": 0.95, "Pneumothorax": 0.12, "Cardiomegaly": 0.15}),
 }  # fmt: skip
-"""Share of studies, and the chance of each finding in them."""
+"""For each story: the fraction of studies, and the probability of each finding."""
 
 _BY_CHANCE = {
     "Enlarged Cardiomediastinum": 0.06,
@@ -110,7 +107,7 @@ _BY_CHANCE = {
     "Fracture": 0.035,
     "Support Devices": 0.03,
 }
-"""The chance of a finding that does not belong to the story."""
+"""Probability of a finding that is not part of the story."""
 
 _UNCERTAIN = 0.18
 _ZONES = ("upper", "mid", "lower")
@@ -118,12 +115,12 @@ _ZONES = ("upper", "mid", "lower")
 
 @dataclass
 class _Chest:
-    """Which parts of the lungs are free: pairs of side and zone."""
+    """The free parts of the lungs: pairs of side and zone."""
 
     free: set = field(default_factory=lambda: {(side, zone) for side in ("right", "left") for zone in _ZONES})
 
     def take(self, rng, zones=_ZONES, sides=("right", "left"), *, also: int = 0) -> tuple[str, str] | None:
-        """A free place, which is then taken; `also` takes that many zones above it, too."""
+        """Take a free place at random, and `also` this many zones above it. None if no place is free."""
         places = sorted(place for place in self.free if place[1] in zones and place[0] in sides)
         if not places:
             return None
@@ -280,7 +277,7 @@ _SAMPLERS = {
     "Enlarged Cardiomediastinum": _mediastinum,
     "Cardiomegaly": lambda chest, rng, story: {"kind": "enlarged heart", "degree": _degree(rng)},
 }
-"""In the order in which they claim their places: the large ones first."""
+"""In the order in which they take their places: large findings first."""
 
 
 def _devices(rng: np.random.Generator, story: str, found: list[SceneFinding]) -> list[SceneFinding]:
@@ -309,7 +306,7 @@ def _devices(rng: np.random.Generator, story: str, found: list[SceneFinding]) ->
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """What one synthetic study shows; about a fifth of the studies are normal, a tenth of those with devices."""
+    """Sample one synthetic study. About a fifth are normal; a tenth of these have devices."""
     names = list(_STORIES)
     story = names[int(rng.choice(len(names), p=[_STORIES[name][0] for name in names]))]
     chances = _STORIES[story][1]

@@ -1,9 +1,7 @@
-"""Synthetic studies as a source for `data.prepare`.
+"""Synthetic studies as a source for `data.prepare`: a scene, its images and its report for each seed and index.
 
-Synthetic studies: a scene, its images and its report, from a seed and a number alone.
-
-`make_study(seed, index)` gives the same study on every machine and in any order, so that data sets can be made in
-parallel and grown later without changing what is there.
+`make_study(seed, index)` gives the same study on every machine and in any order. So data sets can be generated in
+parallel, and enlarged later without a change to existing studies.
 """
 
 from dataclasses import dataclass
@@ -19,15 +17,15 @@ from data.synthetic.scene import Scene, sample_scene
 
 
 def make_scene(seed: int, index: int) -> Scene:
-    """What the study `make_study(seed, index)` shows."""
+    """The scene of `make_study(seed, index)`."""
     return sample_scene(_generators(seed, index)[0])
 
 
 def make_study(seed: int, index: int, size: int = 224, *, report_style: int = 0) -> Study:
-    """The synthetic study number `index` of a series; images have `size` pixels a side. Its report is in the wordings
-    of one `report_style`, or in all there are (0).
+    """Synthetic study number `index` of the series `seed`, with images of `size` x `size` pixels. The report uses the
+    wordings of one report style, or all wordings (0).
 
-    Two studies out of five belong to a subject who has two; they are neighbours in the series.
+    Two of five studies belong to a subject with two studies; their indices are adjacent.
     """
     scene_rng, image_rng, report_rng = _generators(seed, index)
     scene = sample_scene(scene_rng)
@@ -64,7 +62,7 @@ def subject_id(seed: int, index: int) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawSyntheticStudy:
-    """A synthetic study that is still to be drawn."""
+    """A synthetic study, before its images and report are generated."""
 
     study_id: str
     subject_id: str
@@ -82,14 +80,14 @@ class RawSyntheticStudy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyntheticSource:
-    """Synthetic studies: chest phantoms with findings, and reports of them."""
+    """Synthetic studies: phantom images with findings, and their reports."""
 
     num_studies: int = 1000
-    """How many."""
+    """Number of studies."""
     size: int = 224
-    """Pixels a side."""
+    """Width and height of the images in pixels."""
     report_style: int = 0
-    """Reports in the wordings of one department, by its number: it has a few of all ways to say a thing. 0: all."""
+    """Number of a report style. Each style uses only some of all wordings, like one department. 0: all wordings."""
 
     def __post_init__(self):
         if self.num_studies < 1:
@@ -97,7 +95,7 @@ class SyntheticSource:
         if self.report_style < 0:
             raise ValueError(f"--report-style is {self.report_style}; give its number, or 0 for all wordings")
         if not 64 <= self.size <= MAX_SIDE:
-            raise ValueError(f"--size is {self.size}; it must lie between 64 and {MAX_SIDE}")
+            raise ValueError(f"--size is {self.size}; it must be between 64 and {MAX_SIDE}")
 
     def plan(self, context: PlanContext) -> SourcePlan:
         subjects = [subject_id(context.seed, index) for index in range(self.num_studies)]

@@ -1,8 +1,8 @@
-"""The sentences around the findings of a synthetic report: frames, denials, what is normal, impressions, indications.
+"""Sentence templates of synthetic reports: statements, denials, normal structures, impressions and indications.
 
-Tables only; `data.synthetic.grammar.report` and `data.synthetic.grammar.sentences` choose among them. In frames,
-{np} is the finding with its
-article ("a small nodule"), {bare} without and {Bare} at the start of a sentence, {is} its verb.
+Tables only; `data.synthetic.grammar.report` and `data.synthetic.grammar.sentences` choose from them. In templates, {np}
+is the finding with its article ("a small nodule"), {bare} without it, {Bare} at the start of a sentence, and {is} its
+verb.
 """
 
 STATED = (
@@ -29,7 +29,7 @@ BRIEFLY_DOUBTED = ("Possible {bare}.", "Probable {bare}.", "Likely {bare}.", "{B
 PAIRED = ("There {is} {first} and {second}.", "{First} and {second}.", "{First} with {second}.")
 DOUBTED_PAIR = ("Possible {first} or {second}.", "{First} or {second} cannot be excluded.")
 EXPLAINED = ("{First} may represent {second}.", "{First}, possibly {second}.", "There {is} {np}, likely {second}.")
-"""An opacity that is there, and what it could be."""
+"""A certain opacity, and its possible cause."""
 WITHOUT = {
     "Cardiomegaly": ("Edema",),
     "Pleural Effusion": ("Pneumothorax",),
@@ -38,7 +38,7 @@ WITHOUT = {
     "Pneumothorax": ("Pleural Effusion",),
     "Lung Lesion": ("Pleural Effusion",),
 }
-"""What is worth denying in one breath with a finding: "mild cardiomegaly without pulmonary edema"."""
+"""Findings that may be denied in the same sentence: "mild cardiomegaly without pulmonary edema"."""
 
 DENIALS = {
     "Consolidation": ("focal consolidation", "consolidation", "airspace consolidation"),
@@ -62,7 +62,7 @@ DENIAL_WEIGHTS = {
     "Fracture": 0.2,
     "Atelectasis": 0.05,
 }
-"""How often a finding that is absent is also denied."""
+"""How often an absent finding is denied."""
 DENYING = (
     "No {list}.",
     "There is no {list}.",
@@ -99,9 +99,9 @@ OTHERWISE_CLEAR_LUNGS = ("The lungs are otherwise clear.", "Otherwise, the lungs
 SHARP_ANGLES = ("The costophrenic angles are sharp.", "Costophrenic angles are clear.", "The pleural spaces are clear.")
 NORMAL_BONES = ("The osseous structures are intact.", "The bones are intact.", "The bones are unremarkable.")
 PLAIN_BONES = ("No acute bony abnormality.", "No acute osseous abnormality.")
-"""Says nothing of fractures by name."""
+"""Does not mention fractures."""
 NORMAL_VESSELS = ("Pulmonary vascularity is normal.", "The pulmonary vasculature is within normal limits.")
-"""Says nothing of any of the findings."""
+"""Does not mention any of the findings."""
 
 NORMAL_IMPRESSIONS = (
     "No acute cardiopulmonary abnormality.",
@@ -144,4 +144,4 @@ LEANINGS = {
     "Fracture": ("fall", "trauma", "chest pain"),
     "Support Devices": ("line placement", "altered mental status", "hypoxia"),
 }
-"""Complaints that a finding makes more likely; every one of them is also met without it."""
+"""Complaints that are more likely with a finding; all of them also occur without it."""

@@ -1,9 +1,8 @@
-"""The words for what a synthetic study shows: places, degrees and names of each kind of finding. Tables only.
+"""Words for what a synthetic study shows: places, degrees and names of each kind of finding. Tables only.
 
-`data.synthetic.grammar.sentences` chooses among them. The words of one finding never assert another (an "opacity" is
-only
-ever Lung Opacity, a "consolidation" only Consolidation), and nothing speaks of a prior study. The vocabulary is
-kept plain on purpose: a small decoder has to learn it in minutes.
+`data.synthetic.grammar.sentences` chooses from them. The words of one finding never state another: "opacity" is used
+only for Lung Opacity, "consolidation" only for Consolidation. Nothing mentions a prior study. The vocabulary is small,
+so that a small decoder can learn it in minutes.
 """
 
 from dataclasses import dataclass
@@ -50,7 +49,7 @@ PLACES = {
         "none": (("",), ("",)),
     },
 }
-"""Zone -> for one side, both or none: words before the finding's name, and words after it."""
+"""Zone -> one side, both or none: (words before the name of the finding, words after it)."""
 
 SIZES = {"minimal": ("tiny", "minimal"), "small": ("small",), "moderate": ("moderate",), "large": ("large",)}
 LESIONS = SIZES | {"moderate": ("moderate-sized",)}
@@ -76,11 +75,11 @@ ADVERBS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Naming:
-    """How one kind of finding is called.
+    """The words for one kind of finding.
 
-    `names` are (singular, plural); an empty plural marks a mass noun (no article, no plural). `sentences`
-    say it whole; `hedged` the same in doubt. `placed` tells which places make sense: "lung" side and zone,
-    "pleura" side and apex or base, "side" the side alone, "none" neither.
+    `names` are (singular, plural); an empty plural marks a mass noun (no article, no plural). `sentences` are whole
+    sentences for certain findings, `hedged` for uncertain ones. `placed` is the kind of place: "lung" (side and zone),
+    "pleura" (side, and apex or base), "side" (side only) or "none".
     """
 
     names: tuple[tuple[str, str], ...]

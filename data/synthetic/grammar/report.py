@@ -1,16 +1,15 @@
-"""Writes the report of a synthetic study: a Scene in, indication, findings, impression and their labels out.
+"""Write the report of a synthetic study: indication, findings and impression of a Scene, with their labels.
 
-Only what the Scene holds is stated (positive, or hedged where drawn faintly), only what it lacks is denied, so
-the labels say what the text says: positive where stated, uncertain where hedged, negative where denied, blank
-where not mentioned. Conventions, after CheXpert and shared with `data.reports.labeler.labeler` (which reads on its
-own):
+Only findings of the Scene are stated (hedged if uncertain), and only absent findings are denied. So the labels match
+the text: positive if stated, uncertain if hedged, negative if denied, blank if not mentioned. Conventions, after
+CheXpert and the same as in `data.reports.labeler.labeler` (which is independent of this module):
 
 - "heart size is normal" denies Cardiomegaly, "mediastinal contours are normal" Enlarged Cardiomediastinum,
   "cardiomediastinal silhouette is normal" both;
-- "lungs are clear" denies Lung Opacity and no other finding by name;
+- "lungs are clear" denies Lung Opacity, and no other finding by name;
 - "costophrenic angles are sharp" denies Pleural Effusion, "bones are intact" Fracture;
 - "no acute cardiopulmonary abnormality" and "no acute bony abnormality" name no finding;
-- No Finding is positive when nothing but Support Devices is positive or uncertain, else blank.
+- No Finding is positive if nothing except Support Devices is positive or uncertain, else blank.
 """
 
 from dataclasses import dataclass, field
@@ -39,7 +38,7 @@ _FORBIDS_DENYING = {
     "Lung Lesion": {"Lung Lesion", "Consolidation", "Lung Opacity"},
     "Atelectasis": {"Atelectasis", "Consolidation", "Lung Opacity"},
 }
-"""A denial is not written beside these, true or not: a reader would take it for a contradiction."""
+"""For each finding, the findings with which it is not denied, because readers would see a contradiction."""
 _SHIFTS_MEDIASTINUM = {"tension pneumothorax", "lobar collapse"}
 _URGENCY = (
     "Pneumothorax", "Edema", "Pneumonia", "Consolidation", "Pleural Effusion", "Lung Lesion", "Lung Opacity",
@@ -66,7 +65,7 @@ _ORDERS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenReport:
-    """The sections of a synthetic report; `labels` are CheXbert's codes in the order of FINDINGS."""
+    """The sections of a synthetic report. `labels` are the codes of CheXbert in the order of FINDINGS."""
 
     indication: str
     findings: str
@@ -75,15 +74,15 @@ class WrittenReport:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Draft:
-    """A report as it grows: sentences per organ system, and what they deny."""
+class _ReportState:
+    """A report while it is written: sentences per organ system, and the findings they deny."""
 
     present: frozenset[str]
     shifted: bool
-    """The mediastinum is pushed or drawn aside, so it is not called normal."""
+    """The mediastinum is displaced, so it is not described as normal."""
     rng: Generator
     wordiness: float
-    """How much room is left for what is normal: full reports of ill chests keep short about the rest."""
+    """How much is said about normal structures; less if there are many findings."""
     denied: set[str] = field(default_factory=set)
     systems: dict[str, list[str]] = field(
         default_factory=lambda: {"heart": [], "lungs": [], "pleura": [], "bones": [], "devices": []}
@@ -97,113 +96,113 @@ class _Draft:
 
 
 def write_report(scene: Scene, rng: Generator) -> WrittenReport:
-    """A report of the scene in one of very many wordings; the same scene and generator state give the same."""
+    """Write a report of the scene. The same scene and generator state give the same report."""
     wordiness = {0: 1.0, 1: 1.0, 2: 0.95, 3: 0.8}.get(len(scene.findings), 0.5)
-    draft = _Draft(
+    state = _ReportState(
         present=frozenset(item.finding for item in scene.findings),
         shifted=any(item.kind in _SHIFTS_MEDIASTINUM for item in scene.findings),
         rng=rng,
         wordiness=wordiness,
     )
-    _state_findings(draft, scene)
-    _mention_normal_structures(draft)
-    _deny(draft)
-    sentences = [_technique(scene, rng)] if draft.chance(0.15) else []
+    _state_findings(state, scene)
+    _mention_normal_structures(state)
+    _deny(state)
+    sentences = [_technique(scene, rng)] if state.chance(0.15) else []
     for system in pick(_ORDERS, rng):
-        sentences += draft.systems[system]
+        sentences += state.systems[system]
     return WrittenReport(
-        indication=_indication(draft),
+        indication=_indication(state),
         findings=" ".join(filter(None, sentences)),
-        impression=_impression(draft, scene),
-        labels=_labels(draft, scene),
+        impression=_impression(state, scene),
+        labels=_labels(state, scene),
     )
 
 
-def _labels(draft: _Draft, scene: Scene) -> tuple[int, ...]:
-    labels = [NEGATIVE if finding in draft.denied else BLANK for finding in FINDINGS]
+def _labels(state: _ReportState, scene: Scene) -> tuple[int, ...]:
+    labels = [NEGATIVE if finding in state.denied else BLANK for finding in FINDINGS]
     for item in sorted(scene.findings, key=lambda item: item.uncertain, reverse=True):
         labels[FINDING_INDEX[item.finding]] = UNCERTAIN if item.uncertain else POSITIVE
-    diseased = draft.present - {"Support Devices"}
+    diseased = state.present - {"Support Devices"}
     labels[FINDING_INDEX["No Finding"]] = BLANK if diseased else POSITIVE
     return tuple(labels)
 
 
-def _state_findings(draft: _Draft, scene: Scene) -> None:
-    """Every finding in a sentence; now and then two of one organ system share one."""
+def _state_findings(state: _ReportState, scene: Scene) -> None:
+    """Write a sentence for each finding; sometimes one for two findings of an organ system."""
     waiting: dict[tuple[str, bool], SceneFinding] = {}
-    items = [scene.findings[int(index)] for index in draft.rng.permutation(len(scene.findings))]
-    items = _explain_opacities(draft, items)
+    items = [scene.findings[int(index)] for index in state.rng.permutation(len(scene.findings))]
+    items = _explain_opacities(state, items)
     for item in items:
         system = _SYSTEM_OF.get(item.finding, "lungs")
-        sentences = draft.systems[system]
+        sentences = state.systems[system]
         key = (system, item.uncertain)
-        denied = [finding for finding in frames.WITHOUT.get(item.finding, ()) if draft.may_deny(finding)]
+        denied = [finding for finding in frames.WITHOUT.get(item.finding, ()) if state.may_deny(finding)]
         if key in waiting:
-            sentences.append(say_pair(waiting.pop(key), item, draft.rng))
-        elif draft.chance(0.4):
+            sentences.append(say_pair(waiting.pop(key), item, state.rng))
+        elif state.chance(0.4):
             waiting[key] = item
-        elif denied and not item.uncertain and draft.chance(0.15):
-            denial = pick(denied, draft.rng)
-            sentences.append(say_without(item, denial, draft.rng))
-            draft.denied.add(denial)
+        elif denied and not item.uncertain and state.chance(0.15):
+            denial = pick(denied, state.rng)
+            sentences.append(say_without(item, denial, state.rng))
+            state.denied.add(denial)
         else:
-            sentences.append(say_finding(item, draft.rng))
+            sentences.append(say_finding(item, state.rng))
     for (system, _), item in waiting.items():
-        draft.systems[system].append(say_finding(item, draft.rng))
+        state.systems[system].append(say_finding(item, state.rng))
 
 
-def _explain_opacities(draft: _Draft, items: list[SceneFinding]) -> list[SceneFinding]:
-    """Writes of an opacity together with what it may be, where both lie on the same side; returns the rest."""
+def _explain_opacities(state: _ReportState, items: list[SceneFinding]) -> list[SceneFinding]:
+    """Write one sentence about an opacity and its possible cause on the same side; returns the other findings."""
     for opacity in items:
         for cause in items:
             together = cause.side == opacity.side and cause.uncertain and cause.finding in ("Pneumonia", "Atelectasis")
-            if opacity.finding == "Lung Opacity" and not opacity.uncertain and together and draft.chance(0.5):
-                draft.systems["lungs"].append(explain_opacity(opacity, cause, draft.rng))
+            if opacity.finding == "Lung Opacity" and not opacity.uncertain and together and state.chance(0.5):
+                state.systems["lungs"].append(explain_opacity(opacity, cause, state.rng))
                 return [item for item in items if item is not opacity and item is not cause]
     return items
 
 
-def _mention_normal_structures(draft: _Draft) -> None:
+def _mention_normal_structures(state: _ReportState) -> None:
     def mention(system: str, sentences: tuple[str, ...], findings: set[str], probability: float) -> None:
-        if not findings & draft.present and draft.chance(probability * draft.wordiness):
-            draft.systems[system].append(pick(sentences, draft.rng))
-            draft.denied.update(findings)
+        if not findings & state.present and state.chance(probability * state.wordiness):
+            state.systems[system].append(pick(sentences, state.rng))
+            state.denied.update(findings)
 
-    if draft.shifted or draft.chance(0.5):
+    if state.shifted or state.chance(0.5):
         mention("heart", frames.NORMAL_HEART, {"Cardiomegaly"}, 0.95)
-        if not draft.shifted:
+        if not state.shifted:
             mention("heart", frames.NORMAL_MEDIASTINUM, {"Enlarged Cardiomediastinum"}, 0.6)
     else:
         mention("heart", frames.NORMAL_BOTH, {"Cardiomegaly", "Enlarged Cardiomediastinum"}, 0.95)
-    if not draft.present & {"Edema", "Cardiomegaly", "Lung Opacity"}:
+    if not state.present & {"Edema", "Cardiomegaly", "Lung Opacity"}:
         mention("heart", frames.NORMAL_VESSELS, set(), 0.25)
-    if not draft.present & _LUNG_DISEASE:
+    if not state.present & _LUNG_DISEASE:
         mention("lungs", frames.CLEAR_LUNGS, {"Lung Opacity"}, 0.75)
-    elif draft.present & _LUNG_DISEASE <= {"Lung Lesion", "Atelectasis"}:
+    elif state.present & _LUNG_DISEASE <= {"Lung Lesion", "Atelectasis"}:
         mention("lungs", frames.OTHERWISE_CLEAR_LUNGS, {"Lung Opacity"}, 0.3)
-    if "Pleural Other" not in draft.present:
+    if "Pleural Other" not in state.present:
         mention("pleura", frames.SHARP_ANGLES, {"Pleural Effusion"}, 0.15)
-    if draft.chance(0.6):
+    if state.chance(0.6):
         mention("bones", frames.NORMAL_BONES, {"Fracture"}, 0.45)
-    elif "Fracture" not in draft.present and draft.chance(0.4 * draft.wordiness):
-        draft.systems["bones"].append(pick(frames.PLAIN_BONES, draft.rng))
+    elif "Fracture" not in state.present and state.chance(0.4 * state.wordiness):
+        state.systems["bones"].append(pick(frames.PLAIN_BONES, state.rng))
 
 
-def _deny(draft: _Draft) -> None:
-    """Denies some of what is absent, in lists as radiologists do."""
+def _deny(state: _ReportState) -> None:
+    """Deny some of the absent findings, in lists as radiologists do."""
     absent = [
         finding
         for finding, weight in frames.DENIAL_WEIGHTS.items()
-        if draft.may_deny(finding)
-        and finding not in draft.denied
-        and draft.chance(weight * (0.5 + 0.5 * draft.wordiness))
+        if state.may_deny(finding)
+        and finding not in state.denied
+        and state.chance(weight * (0.5 + 0.5 * state.wordiness))
     ]
-    draft.rng.shuffle(absent)
+    state.rng.shuffle(absent)
     while absent:
-        number = int(draft.rng.integers(1, 4))
+        number = int(state.rng.integers(1, 4))
         together, absent = absent[:number], absent[number:]
-        draft.systems[_SYSTEM_OF.get(together[0], "lungs")].append(_denial(together, draft.rng))
-        draft.denied.update(together)
+        state.systems[_SYSTEM_OF.get(together[0], "lungs")].append(_denial(together, state.rng))
+        state.denied.update(together)
 
 
 def _denial(findings: list[str], rng: Generator) -> str:
@@ -211,20 +210,20 @@ def _denial(findings: list[str], rng: Generator) -> str:
     return pick(frames.DENYING, rng).format(list=listed(words, "or", rng))
 
 
-def _impression(draft: _Draft, scene: Scene) -> str:
+def _impression(state: _ReportState, scene: Scene) -> str:
     items = sorted(scene.findings, key=lambda item: (item.uncertain, _URGENCY.index(item.finding)))
     diseases = [item for item in items if item.finding != "Support Devices"]
     if not diseases:
         certain = any(not item.uncertain for item in items)
-        return pick(frames.DEVICE_IMPRESSIONS if certain else frames.NORMAL_IMPRESSIONS, draft.rng)
-    number = int(draft.rng.integers(2, 4))
-    sentences = [say_finding(item, draft.rng, brief=True) for item in diseases[:number]]
-    if {item.finding for item in diseases} <= _CHRONIC and draft.chance(0.6):
-        sentences.append(pick(frames.NOTHING_ACUTE, draft.rng))
-    elif draft.chance(0.25):
-        denied = [finding for finding in _URGENCY[:5] if finding in draft.denied]
-        sentences += [_denial([pick(denied, draft.rng)], draft.rng)] if denied else []
-    if len(sentences) > 1 and draft.chance(0.4):
+        return pick(frames.DEVICE_IMPRESSIONS if certain else frames.NORMAL_IMPRESSIONS, state.rng)
+    number = int(state.rng.integers(2, 4))
+    sentences = [say_finding(item, state.rng, brief=True) for item in diseases[:number]]
+    if {item.finding for item in diseases} <= _CHRONIC and state.chance(0.6):
+        sentences.append(pick(frames.NOTHING_ACUTE, state.rng))
+    elif state.chance(0.25):
+        denied = [finding for finding in _URGENCY[:5] if finding in state.denied]
+        sentences += [_denial([pick(denied, state.rng)], state.rng)] if denied else []
+    if len(sentences) > 1 and state.chance(0.4):
         sentences = [f"{position}. {sentence}" for position, sentence in enumerate(sentences, start=1)]
     return " ".join(sentences)
 
@@ -237,16 +236,16 @@ def _technique(scene: Scene, rng: Generator) -> str:
     return pick(sentences, rng) if sentences else ""
 
 
-def _indication(draft: _Draft) -> str:
-    """Why the image was taken: plausible for the findings, never telling them."""
-    if draft.chance(0.1):
+def _indication(state: _ReportState) -> str:
+    """A reason for the examination that is plausible for the findings, but does not name them."""
+    if state.chance(0.1):
         return ""
-    leaning = [finding for finding in sorted(draft.present) if finding in frames.LEANINGS]
-    if leaning and draft.chance(0.5):
-        complaint = pick(frames.LEANINGS[pick(leaning, draft.rng)], draft.rng)
+    leaning = [finding for finding in sorted(state.present) if finding in frames.LEANINGS]
+    if leaning and state.chance(0.5):
+        complaint = pick(frames.LEANINGS[pick(leaning, state.rng)], state.rng)
     else:
-        complaint = pick(frames.COMPLAINTS, draft.rng)
-    if draft.chance(0.3):
-        who = pick(("man", "woman", "patient"), draft.rng)
-        return f"{int(draft.rng.integers(19, 90))}-year-old {who} with {complaint}."
+        complaint = pick(frames.COMPLAINTS, state.rng)
+    if state.chance(0.3):
+        who = pick(("man", "woman", "patient"), state.rng)
+        return f"{int(state.rng.integers(19, 90))}-year-old {who} with {complaint}."
     return f"{capitalized(complaint)}."

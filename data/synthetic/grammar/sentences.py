@@ -1,12 +1,9 @@
-"""How a synthetic report says one finding or two: a SceneFinding in, noun phrase or sentence out.
+"""Write one or two findings of a synthetic report as a noun phrase or sentence.
 
-Stated where the finding is sure, hedged where it is uncertain; side, zone and degree in varied words and order.
+Certain findings are stated, uncertain ones are hedged. Side, zone and degree vary in words and order.
 
-The habits of one department's reports: of the many ways to say a thing it uses a few, always the same.
-
-Whoever fine-tunes a model on reports of one house meets such habits. Synthetic studies have them, too, when a
-department
-is named: the same scenes and images, told in fewer words.
+A report style stands for the habits of one department: of all wordings it uses only a few. Models that are fine-tuned
+on real reports of one department meet such habits. The scenes and images do not depend on the style.
 """
 
 import hashlib
@@ -20,11 +17,11 @@ from data.synthetic.grammar import frames, phrases
 from data.synthetic.scene import SceneFinding
 
 SHARE = 4
-"""A department uses one way of so many, and at least one."""
+"""A department uses one in this many wordings, and at least one."""
 
 
 class Department(Generator):
-    """A random generator that chooses among a department's own wordings (`data.synthetic.grammar.sentences.pick`)."""
+    """A random generator for `pick` that knows the wordings of one department."""
 
     def __init__(self, bit_generator: BitGenerator, number: int):
         super().__init__(bit_generator)
@@ -36,7 +33,7 @@ class Department(Generator):
 
 @cache
 def _habits(number: int, options: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The ways that this department has, on every machine the same."""
+    """The wordings of this department, the same on every machine."""
     drawn = {option: hashlib.blake2b(f"{number}:{option!r}".encode()).digest() for option in options}
     return tuple(sorted(drawn, key=drawn.__getitem__)[: -(-len(drawn) // SHARE)])
 
@@ -48,7 +45,7 @@ _PLEURAL_ZONES = {"apical": "apical", "upper": "apical", "basal": "basal", "lowe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NounPhrase:
-    """A finding named with its place and degree ("small left effusion"), the same with its article, its verb."""
+    """The name of a finding with place and degree ("small left effusion"), the same with its article, and its verb."""
 
     bare: str
     article: str
@@ -56,7 +53,7 @@ class NounPhrase:
 
 
 def pick(options: tuple[Choice, ...], rng: Generator) -> Choice:
-    """One of the options; of a `Department`'s own, where it is one that writes."""
+    """Choose one of the options; for a `Department`, one of its own wordings."""
     if isinstance(rng, Department):
         options = rng.wordings(tuple(options))
     return options[int(rng.integers(len(options)))]
@@ -76,7 +73,7 @@ def listed(words: list[str], conjunction: str, rng: Generator) -> str:
 
 
 def _place(item: SceneFinding, placed: str, rng: Generator) -> tuple[str, str]:
-    """Where it lies, as (words before the name, words after it), one of them empty."""
+    """The place of the finding as (words before the name, words after it); one of them is empty."""
     if placed == "none":
         return "", ""
     zone = {"lung": item.zone, "pleura": _PLEURAL_ZONES.get(item.zone, "")}.get(placed, "")
@@ -108,7 +105,7 @@ def name_finding(item: SceneFinding, rng: Generator) -> NounPhrase:
 
 
 def say_finding(item: SceneFinding, rng: Generator, *, brief: bool = False) -> str:
-    """One sentence about one finding; `brief` as in an impression."""
+    """Write one sentence about one finding; `brief`: as in an impression."""
     naming = phrases.NAMINGS[item.kind]
     name = name_finding(item, rng)
     wholes = naming.hedged if item.uncertain else naming.sentences
@@ -133,7 +130,7 @@ def say_finding(item: SceneFinding, rng: Generator, *, brief: bool = False) -> s
 
 
 def say_pair(first: SceneFinding, second: SceneFinding, rng: Generator) -> str:
-    """One sentence about two findings that are both sure or both uncertain."""
+    """Write one sentence about two findings that are both certain or both uncertain."""
     names = name_finding(first, rng), name_finding(second, rng)
     frame = pick(frames.DOUBTED_PAIR if first.uncertain else frames.PAIRED, rng)
     if "{is}" in frame:
@@ -143,7 +140,7 @@ def say_pair(first: SceneFinding, second: SceneFinding, rng: Generator) -> str:
 
 
 def explain_opacity(opacity: SceneFinding, cause: SceneFinding, rng: Generator) -> str:
-    """One sentence about an opacity that is sure and the uncertain finding that it may be, at the same place."""
+    """Write one sentence about a certain opacity and an uncertain finding that may be its cause."""
     name = name_finding(opacity, rng)
     second = name_finding(replace(cause, side="", zone="", degree=""), rng).bare
     frame = pick(frames.EXPLAINED, rng)
@@ -151,5 +148,5 @@ def explain_opacity(opacity: SceneFinding, cause: SceneFinding, rng: Generator) 
 
 
 def say_without(item: SceneFinding, denied: str, rng: Generator) -> str:
-    """One sentence that states a finding and denies another: "mild cardiomegaly without pulmonary edema"."""
+    """Write one sentence that states a finding and denies another: "mild cardiomegaly without pulmonary edema"."""
     return f"{capitalized(name_finding(item, rng).bare)} without {pick(frames.DENIALS[denied], rng)}."

@@ -11,13 +11,13 @@ import numpy as np
 from data.synthetic.phantom.canvas import curve
 
 RIGHT, LEFT = -1, 1
-"""Sign of x of the patient's sides in a frontal image."""
+"""Sign of x for the sides of the patient in a frontal image."""
 SIDES = {"right": (RIGHT,), "left": (LEFT,), "bilateral": (RIGHT, LEFT)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patient:
-    """Build of a patient, the same in all views; lengths are fractions of the image."""
+    """The build of a patient, the same in all views. Lengths are fractions of the image."""
 
     is_female: bool
     half_width: float
@@ -49,7 +49,7 @@ def sample_patient(rng: np.random.Generator) -> Patient:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShapeChange:
-    """What the findings do to the shapes, beside what they add."""
+    """How findings change the shapes of normal structures."""
 
     heart_ratio: float = 0.0
     mediastinum: float = 0.0
@@ -61,7 +61,7 @@ class ShapeChange:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lung:
-    """One lung field: `outline` closed; `wall` from apex to costophrenic angle; `base` from there to the heart."""
+    """One lung field: closed `outline`, `wall` from apex to costophrenic angle, `base` from there to the heart."""
 
     side: int
     outline: np.ndarray
@@ -78,13 +78,13 @@ class Lung:
         return np.interp(np.abs(x), np.abs(self.base[::-1, 0]), self.base[::-1, 1])
 
     def point(self, u: float, v: float) -> np.ndarray:
-        """The place u of the way from the midline's edge to the wall and v of the way from apex to diaphragm."""
+        """The point at fraction u from the medial border to the wall, and v from apex to diaphragm."""
         top, inner = self.wall[0, 1], abs(self.medial[-1, 0])
         y = top + v * (self.base_y(inner + u * (abs(self.wall[-1, 0]) - inner)) - top)
         return np.array([self.side * (inner + u * (self.wall_x(y) - inner)), y])
 
     def points(self, *places: tuple[float, float]) -> np.ndarray:
-        """`point` of each of the places (u, v)."""
+        """`point` for each of the (u, v)."""
         return np.array([self.point(u, v) for u, v in places])
 
 
@@ -133,7 +133,7 @@ def _build_lung(side: int, width: float, apex: float, dome: float) -> Lung:
 
 
 def build_frontal(patient: Patient, change: ShapeChange, *, is_ap: bool) -> Frontal:
-    """The outlines of this patient's frontal view; AP views come with a shallower breath and a larger heart."""
+    """The outlines of a frontal view. In AP views, the lungs are smaller and the heart is larger."""
     width, apex = patient.half_width, patient.apex
     dome = patient.dome - (0.035 if is_ap else 0.0)
     domes = {RIGHT: dome - 0.015 + change.right_dome, LEFT: dome + 0.012 + change.left_dome}
@@ -151,7 +151,7 @@ def build_frontal(patient: Patient, change: ShapeChange, *, is_ap: bool) -> Fron
 
 
 def _build_heart(diameter: float, dome: float) -> np.ndarray:
-    """A third of the transverse diameter lies to the patient's right; the lower border is under the diaphragm."""
+    """A third of the transverse diameter is on the patient's right; the lower border is below the diaphragm."""
     right, left = 0.335 * diameter, 0.665 * diameter
     top, low = 0.40, dome - 0.005
     middle = top + 0.6 * (low - top)

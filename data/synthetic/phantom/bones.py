@@ -1,4 +1,4 @@
-"""Bones of a frontal phantom: ribs, clavicles, spine, shoulder blades; and their fractures."""
+"""Draw the bones of a frontal phantom (ribs, clavicles, spine, scapulae) and their fractures."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -13,13 +13,13 @@ _LEVELS = np.arange(-0.02, 1.05, 0.062)
 _DISCS = [np.array([(-0.036, y), (0.036, y + 0.002)]) for y in _LEVELS]
 _PROCESSES = [ellipse((x, y + 0.028), (0.008, 0.011), num_points=10) for y in _LEVELS for x in (-0.024, 0.024)]
 _PROCESSES += [ellipse((0.0, y + 0.045), (0.006, 0.012), num_points=10) for y in _LEVELS]
-"""The gaps between the vertebrae and the bony processes on them, the same in all patients."""
+"""The gaps between the vertebrae, and their processes; the same in all patients."""
 
 _RIB_OF_ZONE = {"apical": 2, "upper": 3, "mid": 5, "lower": 6, "basal": 7}
 
 
 def _rib_centrelines(anatomy: Frontal) -> dict[tuple[int, int], np.ndarray]:
-    """The posterior ribs, by side and number from the top; each from the spine to the chest wall."""
+    """The posterior ribs by side and number from the top, each from the spine to the chest wall."""
     t = np.linspace(0, 1, 12)
     ribs = {}
     for side, lung in anatomy.lungs.items():
@@ -63,14 +63,14 @@ def _clavicle_centreline(anatomy: Frontal, side: int) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Break:
-    """A broken place: its middle, and the two ends of bone that lead to it."""
+    """A fracture: its center, and the two ends of the bone."""
 
     place: np.ndarray
     ends: tuple[np.ndarray, np.ndarray]
 
 
 def _break(bone: np.ndarray, at: float, gap: float, step: np.ndarray) -> tuple[list[np.ndarray], Break]:
-    """Two pieces of a bone, parted at the fraction `at` of its length, the outer one displaced by `step`."""
+    """Split a bone at the fraction `at` of its length, and displace the outer piece by `step`."""
     along = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(bone, axis=0).T))])
     cut, end = at * along[-1], 0.045
 
@@ -85,7 +85,7 @@ def _break(bone: np.ndarray, at: float, gap: float, step: np.ndarray) -> tuple[l
 
 
 def plan_bones(anatomy: Frontal, fractures: list[tuple[SceneFinding, np.random.Generator]]):
-    """Ribs and clavicles, the broken ones in pieces; and for each fracture its finding and the places of its breaks."""
+    """Ribs and clavicles, with broken ones in pieces; and each fracture finding with its breaks."""
     ribs = {key: [bone] for key, bone in _rib_centrelines(anatomy).items()}
     clavicles = {side: [_clavicle_centreline(anatomy, side)] for side in (RIGHT, LEFT)}
     breaks = []
@@ -109,7 +109,7 @@ def plan_bones(anatomy: Frontal, fractures: list[tuple[SceneFinding, np.random.G
 
 
 def draw_breaks(canvas: Canvas, breaks: list[Break], *, is_uncertain: bool) -> np.ndarray:
-    """Dense splintered ends around each gap; returns the outline of them all."""
+    """Draw dense splintered ends around each gap; returns the outline of all."""
     ends = [end for one in breaks for end in one.ends]
     strength = 0.6 if is_uncertain else 1.0
     canvas.add(canvas.fill(*(ribbon(end, 0.028) for end in ends), soft=0.003), 0.16 * strength)
@@ -118,7 +118,7 @@ def draw_breaks(canvas: Canvas, breaks: list[Break], *, is_uncertain: bool) -> n
 
 
 def draw_bones(canvas: Canvas, anatomy: Frontal, lungs: dict, ribs: list, clavicles: list) -> None:
-    """Spine, ribs, clavicles, shoulder blades and upper arms; broken bones come as several pieces."""
+    """Draw spine, ribs, clavicles, scapulae and upper arms."""
     bone, width = anatomy.patient.bone, anatomy.patient.half_width
     over_lung = 0.45 + 0.55 * (lungs[RIGHT] + lungs[LEFT])
     rib = canvas.fill(*(ribbon(rib, 0.027) for rib in ribs))

@@ -1,13 +1,11 @@
-"""The sheet that phantoms are drawn on: a square map of X-ray attenuation, drawn to in anatomical coordinates.
+"""The canvas that phantoms are drawn on: a square map of X-ray attenuation, in anatomical coordinates.
 
-Attenuations of things that overlap are summed, as along a ray; `develop` turns the sum into an 8-bit image.
-Coordinates are fractions of the image: x from the midline (positive to the image's right, which is the
-patient's left in a frontal view), y downwards from the top edge; habitus, rotation and shift are applied here.
+Attenuations of overlapping structures are added, as along an X-ray; `draw.develop` turns the sum into an 8-bit image.
+Coordinates are fractions of the image: x from the midline (positive towards the right of the image, the patient's left
+in a frontal view), y downwards from the top. The canvas applies zoom, rotation and shift.
 
-How disease of the lung looks in a phantom, whatever the view: haze, patches, nets, nodules, bands.
-
-Each function adds attenuation around a place on the canvas, inside the mask `within` (the lung that holds air),
-and returns the outline of what it drew. `strength` 1 is conspicuous.
+The `draw_*` functions draw lung disease in any view. Each adds attenuation at a place, usually inside the mask `within`
+(the air-filled lung), and returns the outline of what it drew. `strength` 1 is conspicuous.
 """
 
 from collections.abc import Sequence
@@ -17,7 +15,7 @@ from itertools import accumulate
 import cv2
 import numpy as np
 
-# The renderer runs in worker processes, one a core: OpenCV's own threads would compete and do not survive a fork.
+# The renderer runs in one worker process per core: OpenCV threads would compete, and do not survive a fork.
 cv2.setNumThreads(0)
 
 _FRACTION_BITS = 4  # cv2 draws with coordinates in sixteenths of a pixel
@@ -28,7 +26,7 @@ _BLOB = np.exp(-0.5 * (_axis[:, None] ** 2 + _axis[None, :] ** 2)).astype(np.flo
 
 @lru_cache(maxsize=64)
 def _spline_basis(num_points: int, per_segment: int, closed: bool) -> np.ndarray:
-    """Matrix that takes control points to points on the Catmull-Rom spline through them."""
+    """Matrix from control points to points on the Catmull-Rom spline through them."""
     num_segments = num_points if closed else num_points - 1
     t = np.arange(per_segment) / per_segment
     weights = 0.5 * np.stack(
@@ -74,7 +72,7 @@ def ellipse(
 
 
 class Canvas:
-    """Attenuation under way, [size, size]; masks handed out are float32 in 0..1 of the same shape."""
+    """The attenuation so far, [size, size]. Masks have the same shape and are float32 in 0..1."""
 
     def __init__(self, size: int, *, zoom: float = 1.0, degrees: float = 0.0, shift: tuple[float, float] = (0, 0)):
         self.size = size
@@ -92,11 +90,11 @@ class Canvas:
         self.y = inverse[1, 0] * dx + inverse[1, 1] * dy
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """Anatomical coordinates as fractions of the image's width and height."""
+        """Convert anatomical coordinates to fractions of the width and height of the image."""
         return np.asarray(points) @ self._linear.T + self._offset
 
     def _fixed(self, lines: Sequence[np.ndarray], size: int) -> list[np.ndarray]:
-        """Points of each line in the fixed-point pixels that cv2 draws with; one product for all, for speed."""
+        """The points of each line in fixed-point pixels for cv2, computed with one product for speed."""
         pixels = np.concatenate(lines) @ (self._linear.T * size) + (self._offset * size - 0.5)
         fixed = np.rint(pixels.clip(-4 * size, 5 * size) * (1 << _FRACTION_BITS)).astype(np.int32)
         ends = list(accumulate(len(line) for line in lines))
@@ -108,13 +106,13 @@ class Canvas:
         shrink = 4 if sigma >= 6 else 2 if sigma >= 2.5 else 1
         size = self.size // shrink
         mask = np.zeros((size, size), np.uint8)
-        for outline in self._fixed(outlines, size):  # one by one: cv2 leaves out what two of one call share
+        for outline in self._fixed(outlines, size):  # one by one: in one call, cv2 omits overlaps
             cv2.fillPoly(mask, [outline], 255, cv2.LINE_AA, _FRACTION_BITS)
         mask = np.multiply(mask, np.float32(1 / 255), dtype=np.float32)
         return self._soften(mask, sigma / shrink)
 
     def lines(self, centrelines: Sequence[np.ndarray], *, width: float, soft: float = 0.0) -> np.ndarray:
-        """Mask of thin lines of about `width`; lines thinner than a pixel come out fainter instead."""
+        """Mask of thin lines of about `width`. Lines thinner than a pixel become fainter."""
         pixels = width * self._zoom * self.size
         thickness = max(1, round(pixels))
         mask = np.zeros((self.size, self.size), np.uint8)
@@ -130,7 +128,7 @@ class Canvas:
         return mask
 
     def blob(self, centre: Sequence[float], radii: Sequence[float], *, degrees: float = 0.0) -> np.ndarray:
-        """A Gaussian hill of height 1 with standard deviations `radii`."""
+        """A Gaussian of height 1 with standard deviations `radii`."""
         turn = np.deg2rad(degrees)
         scale = 6 / (_BLOB_SIZE - 1)
         shape = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * np.asarray(radii) * scale
@@ -140,7 +138,7 @@ class Canvas:
         return cv2.warpAffine(_BLOB, matrix, (self.size, self.size), flags=cv2.INTER_LINEAR)
 
     def clouds(self, rng: np.random.Generator, cells: int) -> np.ndarray:
-        """Smooth random texture in about -1..1 with `cells` hills across the image."""
+        """Smooth random texture of about -1..1, with `cells` cells across the image."""
         coarse = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
         return cv2.resize(coarse, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
 
@@ -152,7 +150,7 @@ class Canvas:
             cv2.add(self.attenuation, cv2.multiply(mask, within, scale=weight), dst=self.attenuation)
 
     def box(self, points: np.ndarray) -> tuple[float, float, float, float] | None:
-        """Bounding box of anatomical points as fractions of the image; None where next to nothing is inside it."""
+        """Bounding box of anatomical points as fractions of the image; None if almost nothing is visible."""
         placed = self.place(points)
         left, top = np.clip(placed.min(axis=0), 0, 1)
         right, bottom = np.clip(placed.max(axis=0), 0, 1)
@@ -162,7 +160,7 @@ class Canvas:
 
 
 def draw_haze(canvas: Canvas, within: np.ndarray, centre, radii, *, strength: float) -> np.ndarray:
-    """Smooth ground glass: a veil through which vessels and ribs stay visible."""
+    """Ground-glass opacity; vessels and ribs stay visible."""
     canvas.add(canvas.fill(ellipse(centre, radii), soft=0.4 * min(radii)), 0.30 * strength, within=within)
     return ellipse(centre, np.asarray(radii) * 1.05)
 
@@ -170,10 +168,10 @@ def draw_haze(canvas: Canvas, within: np.ndarray, centre, radii, *, strength: fl
 def draw_patches(
     canvas: Canvas, within: np.ndarray, rng: np.random.Generator, centre, radii, *, strength: float
 ) -> np.ndarray:
-    """Many ill-defined fluffy patches that run together here and there: bronchopneumonia."""
+    """Many ill-defined patches, partly confluent: bronchopneumonia."""
     centre, radii = np.asarray(centre), np.asarray(radii)
     patches = []
-    for turn in np.arange(9) * 2.4 + rng.uniform(0, 6):  # the golden angle spreads them evenly, as in a sunflower
+    for turn in np.arange(9) * 2.4 + rng.uniform(0, 6):  # the golden angle spreads them evenly
         distance = 0.85 * np.sqrt((len(patches) + 0.5) / 9)
         place = centre + radii * distance * np.array([np.cos(turn), np.sin(turn)]) + rng.normal(0, 0.012, 2)
         patches.append(_lobulated(rng, place, rng.choice([0.011, 0.018, 0.026, 0.034])))
@@ -185,7 +183,7 @@ def draw_patches(
 def draw_net(
     canvas: Canvas, within: np.ndarray, rng: np.random.Generator, centre, radii, *, strength: float
 ) -> np.ndarray:
-    """A net of fine lines: interstitial disease."""
+    """A network of fine lines: interstitial disease."""
     centre, radii = np.asarray(centre), np.asarray(radii)
     spacing = 0.024
     lines = []
@@ -202,7 +200,7 @@ def draw_net(
 
 
 def draw_nodule(canvas: Canvas, rng: np.random.Generator, centre, radius: float, *, strength: float) -> np.ndarray:
-    """A round dense spot with a crisp edge."""
+    """A round dense spot with a sharp edge."""
     outline = ellipse(centre, (radius * rng.uniform(0.92, 1.08), radius), degrees=rng.uniform(0, 180))
     canvas.add(canvas.fill(outline, soft=0.0025), 0.42 * strength)
     return outline
@@ -215,7 +213,7 @@ def _lobulated(rng: np.random.Generator, centre, radius: float) -> np.ndarray:
 
 
 def draw_mass(canvas: Canvas, rng: np.random.Generator, centre, radius: float, *, strength: float) -> np.ndarray:
-    """A large dense lump with lobes and, often, short spikes."""
+    """A large dense mass with lobes and, often, short spikes."""
     outline = _lobulated(rng, centre, radius)
     canvas.add(canvas.fill(outline, soft=0.004), 0.55 * strength)
     if rng.random() < 0.6:
@@ -243,7 +241,7 @@ def draw_cavity(canvas: Canvas, rng: np.random.Generator, centre, radius: float,
 
 
 def draw_band(canvas: Canvas, within: np.ndarray, start, end, *, strength: float, bend: float = 0.0) -> np.ndarray:
-    """A plate of collapsed lung: one straight or slightly bent band."""
+    """Plate atelectasis: one straight or slightly curved band."""
     start, end = np.asarray(start), np.asarray(end)
     line = curve([start, (start + end) / 2 + np.array([0.0, bend]), end])
     outline = ribbon(line, 0.020 * np.sin(np.pi * np.linspace(0.04, 0.96, len(line))) ** 0.5)

@@ -1,4 +1,4 @@
-"""Devices in a frontal phantom: tubes, lines, pacemakers, wires."""
+"""Draw devices in a frontal phantom: tubes, lines, pacemakers and wires."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from data.synthetic.scene import SceneFinding
 
 
 def _draw_tube(canvas: Canvas, line: np.ndarray) -> np.ndarray:
-    """A plastic tube: two bright walls, less in between."""
+    """A plastic tube: two bright walls, darker between them."""
     edges = ribbon(line, 0.021)
     canvas.add(canvas.fill(ribbon(line, 0.023)), 0.15)
     canvas.add(canvas.lines([edges[: len(line)], edges[len(line) :]], width=0.0055), 0.42)
@@ -72,7 +72,7 @@ def _draw_pacemaker(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng
     turn = np.deg2rad(rng.uniform(-25, 25))
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     corners = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    corners = np.sign(corners) * np.abs(corners) ** 0.5 * (0.055, 0.042)  # a circle squared: a rounded box
+    corners = np.sign(corners) * np.abs(corners) ** 0.5 * (0.055, 0.042)  # a rounded box
     box = np.array([x, y]) + corners @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     canvas.add(canvas.fill(box), 0.70)
     canvas.add(canvas.fill(0.6 * box + 0.4 * np.array([x, y])), 0.30)
@@ -123,4 +123,4 @@ DEVICE_DRAWERS = {
     "sternotomy wires": _draw_wires,
     "chest tube": _draw_chest_tube,
 }
-"""By kind; called as drawer(canvas, anatomy, finding, rng)."""
+"""The drawer for each kind: drawer(canvas, anatomy, finding, rng)."""

@@ -1,10 +1,10 @@
-"""Draws synthetic chest X-rays: a Scene in, 8-bit gray images and the boxes of the drawn findings out.
+"""Draw synthetic chest X-rays: 8-bit gray images of a Scene, and boxes of the drawn findings.
 
-A phantom is schematic. It shows where a finding lies and what sets it apart from the others (a meniscus, a dark rim
-without vessels, a crisp nodule), so that a model can be trained and judged with known truth; it is no substitute for
-real X-rays, and scores on phantoms say nothing about patients.
+A phantom is schematic. It shows where a finding is and what distinguishes it from others (a meniscus, a dark rim
+without vessels, a sharp nodule), so that a model can be trained and evaluated with known ground truth. It does not
+replace real X-rays, and scores on phantoms say nothing about patients.
 
-The film of a phantom: attenuation to an 8-bit image, with exposure, scatter, grain, side marker and collimator.
+`develop` turns attenuation into an image, with exposure, scatter, noise, laterality marker and collimation.
 """
 
 from dataclasses import replace
@@ -33,7 +33,7 @@ from vlm.schema.findings import FINDING_INDEX, VIEW_KINDS, view_index
 
 
 def develop(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
-    """The image of what is on the canvas, uint8 [size, size]; dense things are bright."""
+    """The image of the canvas, uint8 [size, size]; dense structures are bright."""
     size, total = canvas.size, canvas.attenuation
     small = cv2.resize(total, (size // 4, size // 4), interpolation=cv2.INTER_AREA)
     scatter = cv2.resize(cv2.blur(small, (9, 9)), (size, size))
@@ -53,7 +53,7 @@ def develop(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
 
 
 def _mark_side(image: np.ndarray, rng: np.random.Generator) -> None:
-    """A lead letter in the upper corner of its side, on half of the films."""
+    """Draw a laterality marker in the upper corner of its side, on half of the images."""
     size = len(image)
     chance, is_left, height = rng.random(), rng.random() < 0.5, rng.uniform(0.07, 0.13)
     if chance < 0.5:
@@ -63,7 +63,7 @@ def _mark_side(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _collimate(image: np.ndarray, rng: np.random.Generator) -> None:
-    """Black borders, on a quarter of the films."""
+    """Draw black borders, on a quarter of the images."""
     size = len(image)
     chance, margins = rng.random(), rng.integers(1, max(2, size // 22), 4)
     if chance < 0.25:
@@ -74,16 +74,16 @@ def _collimate(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 Drawn = list[tuple[SceneFinding, np.ndarray]]
-"""Findings with outlines of where they lie; a finding on both sides comes twice."""
+"""Findings with their outlines; a bilateral finding occurs twice."""
 
 
 def draw_study(
     scene: Scene, rng: np.random.Generator, size: int = 224
 ) -> tuple[tuple[Image.Image, ...], tuple[FindingBox, ...]]:
-    """One image a view, and a box for each finding in each view that shows it (one a side, if bilateral).
+    """Draw one image per view, and a box for each finding in each view that shows it (one per side if bilateral).
 
-    The same state of `rng` gives the same patient and film whatever the scene's findings are, so that images
-    that differ by one finding can be compared.
+    The same state of `rng` gives the same patient and exposure for any findings, so that images that differ in one
+    finding can be compared.
     """
     seed = int(rng.integers(2**63))
     patient = sample_patient(np.random.default_rng([seed, 0]))
@@ -123,7 +123,7 @@ _ON_A_SIDE = (
 
 
 def _settle(findings: tuple[SceneFinding, ...], rng: np.random.Generator) -> tuple[SceneFinding, ...]:
-    """The findings with a side for each that needs one: a scene may leave it open, an image cannot."""
+    """Choose a side for each finding that needs one and has none."""
     settled = []
     for finding in findings:
         if finding.kind not in KINDS.get(finding.finding, ()):
@@ -141,7 +141,7 @@ def _settle(findings: tuple[SceneFinding, ...], rng: np.random.Generator) -> tup
 
 
 def _aim(rng: np.random.Generator, size: int, *, is_ap: bool) -> Canvas:
-    """A canvas that is a little turned, shifted and scaled; more so at the bedside."""
+    """A canvas with a small rotation, shift and zoom; larger for AP views, which are taken at the bedside."""
     unrest = 1.8 if is_ap else 1.0
     return Canvas(
         size,
@@ -152,13 +152,13 @@ def _aim(rng: np.random.Generator, size: int, *, is_ap: bool) -> Canvas:
 
 
 def _shape_change(findings: tuple[SceneFinding, ...]) -> ShapeChange:
-    """How the findings of a scene move the heart, the mediastinum and the diaphragm."""
+    """How the findings change the heart, the mediastinum and the diaphragm."""
     heart = mediastinum = aorta = shift = 0.0
     dome = {"right": 0.0, "left": 0.0}
     for finding in findings:
         faint = 0.65 if finding.uncertain else 1.0
         amount = {"minimal": 0.55, "small": 0.75, "": 1.0, "moderate": 1.0, "large": 1.35}[finding.degree] * faint
-        away = {"right": 1.0, "left": -1.0}.get(finding.side, 0.0)  # the way the mediastinum is pushed
+        away = {"right": 1.0, "left": -1.0}.get(finding.side, 0.0)  # direction in which the mediastinum is pushed
         sides = tuple(dome) if finding.side == "bilateral" else (finding.side,)
         lift = 0.0
         if finding.finding == "Cardiomegaly":
@@ -191,7 +191,7 @@ def _shape_change(findings: tuple[SceneFinding, ...]) -> ShapeChange:
 def _draw_frontal(
     canvas: Canvas, anatomy: Frontal, change: ShapeChange, findings: tuple[SceneFinding, ...], rng, finding_rngs: list
 ) -> Drawn:
-    """From back to front as far as one thing hides or displaces another; sums of attenuation need no order."""
+    """Draw from back to front where one structure hides or displaces another; otherwise the order does not matter."""
     numbered = list(zip(findings, finding_rngs, strict=True))
     drawn: Drawn = []
     draw_body(canvas, anatomy)
@@ -204,7 +204,7 @@ def _draw_frontal(
     for finding, finding_rng in numbered:
         if finding.finding == "Pneumothorax":
             drawn += [(finding, o) for o in draw_pneumothorax(canvas, anatomy, airy, finding, finding_rng)]
-    behind_heart = 1 - 0.65 * draw_mediastinum(canvas, anatomy, lungs)  # only part of the lung lies behind the heart
+    behind_heart = 1 - 0.65 * draw_mediastinum(canvas, anatomy, lungs)  # only part of the lung is behind the heart
     airy = {side: mask * behind_heart for side, mask in airy.items()}
     lungs = {side: mask * behind_heart for side, mask in lungs.items()}
     for finding, finding_rng in numbered:
@@ -247,4 +247,4 @@ def _draw_finding(canvas, anatomy: Frontal, lungs: dict, airy: dict, finding: Sc
     if finding.kind == "widened mediastinum":
         upper = (anatomy.mediastinum[:, 1] > 0.13) & (anatomy.mediastinum[:, 1] < 0.42)
         return [anatomy.mediastinum[upper]]
-    return []  # fractures, pneumothorax and effusion are drawn before what they hide or displace
+    return []  # fractures, pneumothorax and effusion were drawn before

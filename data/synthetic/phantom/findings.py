@@ -1,9 +1,7 @@
-"""Findings of the lungs in a frontal phantom: opacity, lesion, edema, consolidation, pneumonia, collapse.
+"""Draw findings of the lungs and the pleura in a frontal phantom.
 
-Each drawer adds its attenuation and returns the outlines of what it drew, one a place, for the boxes.
-`airy` holds, by side, the mask of lung that still holds air (a pneumothorax takes its part away).
-
-Findings of the pleural space in a frontal phantom: pneumothorax, effusion, thickening, calcified plaques.
+Each drawer adds its attenuation, and returns the outlines of what it drew, one per place, for the boxes. `airy` is the
+mask of air-filled lung by side; a pneumothorax or effusion removes its part.
 """
 
 import numpy as np
@@ -36,22 +34,22 @@ ZONES = {
     "lower": 0.76,
     "basal": 0.88,
 }
-"""How far from apex to diaphragm the middle of a zone lies."""
+"""Center of each zone as a fraction of the way from apex to diaphragm."""
 
 
 def strength_of(finding: SceneFinding) -> float:
-    """How strongly a finding is drawn: 1 is moderate; uncertain ones are faint."""
+    """Contrast of a finding: 1 is moderate; uncertain findings are faint."""
     return DEGREES[finding.degree] * (0.6 if finding.uncertain else 1.0)
 
 
 def extent_of(finding: SceneFinding) -> float:
-    """How large a finding is drawn: 1 is moderate."""
+    """Size of a finding: 1 is moderate."""
     return {"minimal": 0.65, "small": 0.8, "": 1.0, "moderate": 1.0, "large": 1.3}[finding.degree]
 
 
 def _middle(anatomy: Frontal, side: int, zone: str, rng: np.random.Generator, *, u: float = 0.5) -> np.ndarray:
     v = ZONES[zone] + rng.uniform(-0.04, 0.04)
-    inner = 0.3 if side == LEFT and v > 0.6 else 0.0  # the heart covers the inner part there
+    inner = 0.3 if side == LEFT and v > 0.6 else 0.0  # the heart covers the medial part
     return anatomy.lungs[side].point(max(u + rng.uniform(-0.1, 0.1), inner + 0.25), v)
 
 
@@ -84,7 +82,7 @@ def _draw_lesion(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFin
 
 
 def _draw_edema(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
-    """Both lungs: thick vessels, haze around the hila and Kerley B lines; bat wings when the alveoli fill."""
+    """Draw perihilar haze and Kerley B lines, or bat-wing opacities for alveolar edema."""
     strength = strength_of(finding)
     drawn = []
     for side in SIDES[finding.side]:
@@ -115,7 +113,7 @@ def _draw_edema(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFind
 
 
 def _lobe(anatomy: Frontal, side: int, zone: str) -> np.ndarray:
-    """Outline of what a filled lobe covers, wider than the lung; its inner borders are the fissures."""
+    """Outline of a filled lobe, wider than the lung; its inner borders are the fissures."""
     lung = anatomy.lungs[side]
     top, height = lung.wall[0, 1], lung.base[:, 1].min() - lung.wall[0, 1]
     if zone in ("upper", "apical"):
@@ -184,7 +182,7 @@ def _draw_atelectasis(canvas: Canvas, anatomy: Frontal, airy: dict, finding: Sce
             edge = lung.points((-0.25, 0.36), (0.16, 0.56), (0.40, 0.78), (0.72, 1.02))
             corners = lung.points((0.5, 1.3), (-0.3, 1.3))
         wedge = np.concatenate([curve(edge), corners])
-        # airless lung behind the heart shows through it, so its share there is not taken off as for open lung
+        # airless lung is visible through the heart, so it is not reduced there like air-filled lung
         solid = np.minimum(1.4 * airy[side], 1)
         canvas.add(canvas.fill(wedge, soft=0.003), 0.56 * strength**0.6, within=solid)
         drawn.append(_clip_to_lung(anatomy, side, wedge))
@@ -199,11 +197,11 @@ LUNG_DRAWERS = {
     "Pneumonia": _draw_pneumonia,
     "Atelectasis": _draw_atelectasis,
 }
-"""By finding; called as drawer(canvas, anatomy, airy, finding, rng)."""
+"""The drawer for each finding: drawer(canvas, anatomy, airy, finding, rng)."""
 
 
 def _retracted(lung: Lung, degree: str, is_tension: bool) -> np.ndarray:
-    """Edge of the lung that has come away from the wall, from the midline over the top to the diaphragm."""
+    """Edge of a lung that is separated from the wall, from the midline over the top to the diaphragm."""
     top, angle = lung.wall[0, 1], lung.wall[-1, 1]
     height = angle - top
     if is_tension:
@@ -227,7 +225,7 @@ def _retracted(lung: Lung, degree: str, is_tension: bool) -> np.ndarray:
 
 
 def draw_pneumothorax(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
-    """A dark rim without vessels outside a fine bright line; takes its part out of `airy`."""
+    """Draw a dark rim without vessels outside a fine bright line; removes it from `airy`."""
     strength = 0.75 if finding.uncertain else 1.0
     drawn = []
     for side in SIDES[finding.side]:
@@ -251,7 +249,7 @@ def draw_pneumothorax(canvas: Canvas, anatomy: Frontal, airy: dict, finding: Sce
 
 
 def draw_effusion(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
-    """Fluid that hides the diaphragm and climbs the wall in a meniscus; takes its part out of `airy`."""
+    """Draw fluid that hides the diaphragm and rises along the wall in a meniscus; removes it from `airy`."""
     strength = 0.6 if finding.uncertain else 1.0
     drawn = []
     for side in SIDES[finding.side]:
@@ -278,7 +276,7 @@ def draw_effusion(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFi
 
 
 def draw_pleural_other(canvas: Canvas, anatomy: Frontal, lungs: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
-    """Thickening: a bright band inside the wall. Plaques: hard-edged patches of chalk."""
+    """Draw pleural thickening (a bright band inside the wall) or plaques (sharp calcified patches)."""
     draw = _draw_thickening if finding.kind == "pleural thickening" else _draw_plaques
     return [draw(canvas, anatomy.lungs[side], lungs[side], finding, rng) for side in SIDES[finding.side]]
 
@@ -288,7 +286,7 @@ def _draw_thickening(canvas: Canvas, lung: Lung, mask: np.ndarray, finding: Scen
     edge = np.concatenate([lung.medial[9::-1], lung.wall[1:25]]) if is_cap else lung.wall[18:]
     strength = strength_of(finding)
     thick = 0.030 + 0.017 * strength + 0.012 * is_cap
-    # overlapping stretches, each of its own thickness, make the inner border wavy
+    # overlapping pieces of different thickness make the inner border wavy
     starts = range(0, len(edge) - 3, 5)
     stretches = [canvas.lines([edge[i : i + 7]], width=2 * thick * rng.uniform(0.75, 1.1)) for i in starts]
     canvas.add(np.maximum.reduce(stretches), 0.50 * strength**0.5, within=mask)
@@ -296,7 +294,7 @@ def _draw_thickening(canvas: Canvas, lung: Lung, mask: np.ndarray, finding: Scen
 
 
 def _draw_plaques(canvas: Canvas, lung: Lung, mask: np.ndarray, finding: SceneFinding, rng) -> np.ndarray:
-    """Chalk on the chest wall, like holly leaves with a rolled border, and on the diaphragm."""
+    """Draw calcified plaques with dense borders on the chest wall, and on the diaphragm."""
     angle = np.linspace(0, 2 * np.pi, 11, endpoint=False)
     outlines = []
     for _ in range({"minimal": 2, "small": 3, "large": 6}.get(finding.degree, 4)):

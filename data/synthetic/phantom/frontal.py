@@ -1,4 +1,4 @@
-"""Draws the normal frontal chest of a phantom: soft tissue, lungs, heart, vessels, stomach bubble."""
+"""Draw the normal frontal chest of a phantom: soft tissue, lungs, heart, vessels and stomach bubble."""
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def draw_body(canvas: Canvas, anatomy: Frontal) -> None:
 
 
 def draw_lungs(canvas: Canvas, anatomy: Frontal) -> dict[int, np.ndarray]:
-    """Takes the lungs' air out of the soft tissue, adds the abdomen below; the masks of the lungs by side."""
+    """Remove the air of the lungs from the soft tissue, and add the abdomen; returns the lung masks by side."""
     lungs = {side: canvas.fill(lung.outline) for side, lung in anatomy.lungs.items()}
     both = lungs[RIGHT] + lungs[LEFT]
     deep = canvas.fill(*(lung.outline for lung in anatomy.lungs.values()), soft=0.03)
@@ -62,7 +62,7 @@ def draw_lungs(canvas: Canvas, anatomy: Frontal) -> dict[int, np.ndarray]:
 
 
 def draw_mediastinum(canvas: Canvas, anatomy: Frontal, lungs: dict) -> np.ndarray:
-    """Heart, great vessels, windpipe; returns the mask of what the heart and the vessels cover."""
+    """Draw heart, great vessels and trachea; returns the mask of heart and vessels."""
     both = lungs[RIGHT] + lungs[LEFT]
     heart = canvas.fill(anatomy.heart, soft=0.0035)
     vessels = canvas.fill(anatomy.mediastinum, soft=0.0035)
@@ -82,7 +82,7 @@ def draw_mediastinum(canvas: Canvas, anatomy: Frontal, lungs: dict) -> np.ndarra
 def draw_vessels(
     canvas: Canvas, anatomy: Frontal, rng: np.random.Generator, within: dict[int, np.ndarray], *, strength: float = 1.0
 ) -> None:
-    """Hila and the vessels that branch from them, inside the masks `within`."""
+    """Draw the hila and their branching vessels, inside the masks `within`."""
     t = np.linspace(0, 1, 6)
     forks, turns = np.array([1, 2, 3, 3]), np.array([0.55, -0.6, 0.5, -0.55])
     strength *= anatomy.patient.vessels
@@ -104,14 +104,14 @@ def draw_vessels(
 
 
 def _walk(start: np.ndarray, direction: np.ndarray, length: np.ndarray, side: int) -> np.ndarray:
-    """Paths [..., step, xy] from `start` in the directions of their steps (0 is away from the midline)."""
+    """Paths [..., step, xy] from `start`, with a direction for each step (0 is away from the midline)."""
     steps = np.stack([side * np.cos(direction), np.sin(direction)], axis=-1) * (length[..., None, None] / 5)
     steps[..., 0, :] = 0
     return start[..., None, :] + np.cumsum(steps, axis=-2)
 
 
 def draw_stomach_bubble(canvas: Canvas, anatomy: Frontal, rng: np.random.Generator) -> None:
-    """Air in the stomach under the left dome, in about half of the patients."""
+    """Draw air in the stomach below the left diaphragm, in about half of the patients."""
     is_filled, x = rng.random() < 0.5, rng.uniform(0.4, 0.6) * anatomy.patient.half_width
     width, height, darkness = rng.uniform(0.05, 0.09), rng.uniform(0.025, 0.05), rng.uniform(0.2, 0.38)
     if not is_filled:
@@ -121,7 +121,8 @@ def draw_stomach_bubble(canvas: Canvas, anatomy: Frontal, rng: np.random.Generat
 
 
 def draw_tortuous_aorta(canvas: Canvas, anatomy: Frontal, amount: float) -> None:
-    """The descending aorta as a bent band left of the spine, chalk in the arch, a bulge of the ascending part."""
+    """Draw the descending aorta as a curved band left of the spine, calcification in the arch, and a wide ascending
+    aorta."""
     shift = anatomy.shift
     descent = [(0.065, 0.30), (0.085 + 0.02 * amount, 0.42), (0.075 + 0.015 * amount, 0.55), (0.03, 0.72)]
     canvas.add(canvas.fill(ribbon(curve(descent) + np.array([shift, 0.0]), 0.06), soft=0.003), 0.16)

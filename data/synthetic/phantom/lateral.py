@@ -1,6 +1,6 @@
-"""Findings in the lateral view of a phantom; both sides lie on one another, so each finding is drawn once.
+"""Draw the lateral view of a phantom: sternum on the left of the image, spine on the right.
 
-The lateral view of a phantom: breastbone at the image's left, spine at its right, both lungs on one another.
+Both lungs overlap in this view, so each finding is drawn once.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ _HILUM = np.array([0.045, 0.41])
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lateral:
-    """Outlines of a lateral chest; `dome` is the height of the diaphragm's front part."""
+    """Outlines of a lateral chest; `dome` is the height of the anterior diaphragm."""
 
     patient: Patient
     dome: float
@@ -51,7 +51,7 @@ class Lateral:
 
 
 def build_lateral(patient: Patient, change: ShapeChange) -> Lateral:
-    """The outlines of this patient's lateral view."""
+    """The outlines of the lateral view of a patient."""
     dome, top = patient.dome - 0.01, patient.apex + 0.03
     front = [(0.07, top), (-0.04, top + 0.045), (-0.13, 0.25), (-0.20, 0.38), (-0.245, 0.53), (-0.262, dome + 0.045)]
     base = [front[-1], (-0.20, dome), (-0.09, dome - 0.012), (0.06, dome + 0.025), (0.19, dome + 0.095)]
@@ -82,7 +82,7 @@ def build_lateral(patient: Patient, change: ShapeChange) -> Lateral:
 
 
 def draw_lateral_chest(canvas: Canvas, anatomy: Lateral, change: ShapeChange, rng: np.random.Generator) -> np.ndarray:
-    """The normal chest; returns the mask of lung that holds air, weaker where the heart lies between the lungs."""
+    """Draw the normal chest; returns the mask of air-filled lung, weaker where the heart is between the lungs."""
     patient = anatomy.patient
     _draw_body(canvas, patient)
     lung = canvas.fill(anatomy.lung)
@@ -153,7 +153,7 @@ _CENTRES = {
     "diffuse": (0.05, 0.50),
     "": (0.05, 0.50),
 }
-"""Where the zones of a frontal view lie in the lateral one; the middle zone is the middle lobe's, in front."""
+"""Centers of the zones of a frontal view in the lateral view. The mid zone is the middle lobe, in front."""
 
 _LINES = {
     "endotracheal tube": [(0.02, -0.1), (0.033, 0.1), (0.05, 0.26)],
@@ -167,7 +167,7 @@ _LINES = {
 def draw_lateral_finding(
     canvas: Canvas, anatomy: Lateral, airy: np.ndarray, finding: SceneFinding, rng: np.random.Generator
 ) -> np.ndarray | None:
-    """Draws a finding; returns its outline, or None for one that a lateral view does not show."""
+    """Draw a finding; returns its outline, or None if a lateral view does not show it."""
     if finding.finding == "Cardiomegaly":
         return np.minimum(anatomy.heart, (1.0, anatomy.dome + 0.02))
     if finding.finding == "Enlarged Cardiomediastinum":
@@ -218,7 +218,7 @@ def _draw_lung_finding(canvas, anatomy: Lateral, airy: np.ndarray, finding: Scen
 
 
 def _draw_lobe(canvas: Canvas, anatomy: Lateral, airy: np.ndarray, finding: SceneFinding) -> np.ndarray:
-    """The lung in front of, or behind, the fissures; a collapsed lobe is a narrow wedge there."""
+    """A filled lobe, in front of or behind the fissures; a collapsed lobe is a narrow wedge."""
     dome, is_collapse = anatomy.dome, finding.kind == "lobar collapse"
     if finding.zone in ("upper", "apical"):
         area = [(-0.3, 0.05), (-0.3, 0.46), (0.0, 0.46), (0.14, 0.33), (0.20, 0.22), (0.2, 0.05)]
@@ -240,7 +240,7 @@ def _draw_lobe(canvas: Canvas, anatomy: Lateral, airy: np.ndarray, finding: Scen
 
 
 def _draw_effusion(canvas: Canvas, anatomy: Lateral, airy: np.ndarray, finding: SceneFinding) -> np.ndarray:
-    """Fluid gathers behind first, and climbs the back wall."""
+    """Fluid collects in the posterior angle first, and rises along the posterior wall."""
     dome = anatomy.dome
     level = dome + {"minimal": 0.085, "small": 0.04, "": -0.06, "moderate": -0.06, "large": -0.22}[finding.degree]
     inner = {"minimal": 0.12, "small": 0.0}.get(finding.degree, -0.3)

@@ -1,1 +1,1 @@
-"""Speed and memory of cxrscribe, measured beside what else would do the work (`python -m bench.run`)."""
+"""Benchmarks of speed and memory (`python -m bench.run`), and experiments."""

@@ -1,13 +1,12 @@
-"""What each choice of the design is worth: the recipe, and it with one choice replaced, trained and judged alike.
+"""Ablations: the full recipe, and variants with one choice replaced, trained and evaluated in the same way.
 
     python -m bench.ablations --synthetic runs/synthetic --pneumonia runs/kermany --work runs/ablations
-    python -m bench.ablations … --only full lstm                     (others later; what is done is not done again)
-    python -m bench.ablations … --encoder runs/mae                   (folder of train/pretrain.py images: adds vit_mae)
-    python -m bench.ablations … --quick                              (to see that all of it runs; figures mean nothing)
+    python -m bench.ablations … --only full lstm           (run the others later; finished variants are not repeated)
+    python -m bench.ablations … --encoder runs/mae         (folder of train/pretrain.py images: adds vit_mae)
+    python -m bench.ablations … --quick                    (a test of the program; its figures are meaningless)
 
 Writes docs/results/ablations/<variant>.json, with the paired difference to the full recipe; `python -m
-eval.report.results`
-makes the table of them. Stop it by Ctrl-C or kill; the same command goes on.
+eval.report.results` makes a table of these files. Stop it with Ctrl-C or kill; the same command resumes it.
 """
 
 import sys
@@ -17,87 +16,84 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from bench.experiment.attempts import StepError, run_step, stop_when_told
-from bench.experiment.experiment import Evaluation, Experiment, Running, run_experiment
-from bench.experiment.recipe import Recipe, add_differences
+from bench.experiment.attempts import exit_on_sigterm, run_step
+from bench.experiment.experiment import Evaluation, Experiment, Running, run_experiments
+from bench.experiment.recipe import QUICK, Recipe, add_differences
 from data.cli import run_main
 
 GROUP, FULL = "ablations", "full"
-QUICK = Recipe(image_size=64, vocab_size=300, findings_epochs=1, text_only_epochs=1, num_validation_reports=4)
-OF_A_VIT = {"encoder_learning_rate": 1e-3}
-"""The CNN's rate is too high for a ViT; this is what docs/LOG.md found to be best for one."""
+VIT_SETTINGS = {"encoder_learning_rate": 1e-3}
+"""The learning rate of the CNN is too high for a ViT; this one was the best in docs/LOG.md."""
 NUM_QUICK_STUDIES, NUM_QUICK_TEST_STUDIES = 60, 12
 
 
 def variants(recipe: Recipe, encoder: str | None) -> dict[str, tuple[str, Recipe]]:
-    """By name: what it is in words, and its recipe. A random decoder or an LSTM cannot have LoRA: compare those with
+    """Name -> description and recipe. A decoder with random weights or an LSTM cannot have LoRA: compare these with
     no_lora."""
-    written = {
-        FULL: ("the recipe: CNN, finding queries, GPT-2 with LoRA after language epochs", recipe),
-        "no_lora": ("reports learned with all weights", replace(recipe, lora=False)),
+    found = {
+        FULL: ("the recipe: CNN, finding queries, GPT-2 with LoRA after text-only epochs", recipe),
+        "no_lora": ("all weights trained on the reports", replace(recipe, lora=False)),
         "lstm": ("LSTM instead of GPT-2, all weights", replace(recipe, decoder="lstm-nano", lora=False)),
         "no_language": (
-            "no language epochs: the decoder learns from images alone, all weights",
+            "no text-only epochs: the decoder learns only from images, all weights",
             replace(recipe, text_only_epochs=0, lora=False),
         ),
-        "no_finding_tokens": ("the decoder is not told of the findings", replace(recipe, finding_tokens=False)),
+        "no_finding_tokens": ("no finding tokens for the decoder", replace(recipe, finding_tokens=False)),
         "resnet": ("ResNet instead of the CNN", replace(recipe, encoder="resnet")),
-        "vit": ("ViT-Ti/16 from nothing instead of the CNN", replace(recipe, encoder="tiny", **OF_A_VIT)),
+        "vit": ("ViT-Ti/16 from scratch instead of the CNN", replace(recipe, encoder="tiny", **VIT_SETTINGS)),
     }
     if encoder is not None:
-        written["vit_mae"] = ("ViT pretrained as a masked autoencoder", replace(recipe, encoder=encoder, **OF_A_VIT))
-    return written
+        recipe = replace(recipe, encoder=encoder, **VIT_SETTINGS)
+        found["vit_mae"] = ("ViT pretrained as a masked autoencoder", recipe)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AblationOptions:
-    """Train and judge the variants."""
+    """Train and evaluate the variants."""
 
     synthetic: Path
     """Prepared data set of synthetic studies."""
     pneumonia: Path | None = None
-    """Prepared data set of `data.prepare kermany`, learned and judged beside it; none: synthetic studies alone."""
+    """Prepared data set of `data.prepare kermany`, also for training and evaluation; by default none."""
     running: tyro.conf.OmitArgPrefixes[Running]
     encoder: str | None = None
-    """Folder of a pretrained ViT (train/pretrain.py images); adds the variant vit_mae."""
+    """Folder of a pretrained ViT from train/pretrain.py images; adds the variant vit_mae."""
     only: tuple[str, ...] = ()
     """Variants to run; by default all."""
     num_studies: int = 4000
-    """Synthetic studies that are learned."""
+    """Number of synthetic studies for training."""
     num_pneumonia: int = 1500
-    """Pneumonia X-rays that are learned beside them."""
+    """Number of pneumonia X-rays for training."""
     num_test_studies: int = 400
-    """Synthetic studies that are judged on; of the pneumonia X-rays the whole test split is."""
+    """Number of synthetic test studies; all pneumonia X-rays of the test split are used."""
     quick: bool = False
-    """A few studies at 64 pixels and one epoch each, into the folder results of --work."""
+    """Use a few studies of 64 pixels and one epoch each; results go to the folder results in --work."""
 
     def __post_init__(self):
         known = variants(Recipe(), self.encoder)
         for name in self.only:
             if name not in known:
                 hint = "; vit_mae needs --encoder" if name == "vit_mae" else ""
-                raise ValueError(f"--only {name} is no variant; choose among {', '.join(known)}{hint}")
+                raise ValueError(f"--only {name} is not a variant; choose from {', '.join(known)}{hint}")
 
 
 def main(argv: list[str] | None = None) -> None:
     options = tyro.cli(AblationOptions, args=argv, prog="python -m bench.ablations", description=__doc__)
-    stop_when_told()
+    exit_on_sigterm()
     if failed := run_ablations(options, Console()):
-        sys.exit(f"failed: {', '.join(failed)}; the same command tries them again")
+        sys.exit(f"failed: {', '.join(failed)}; the same command runs them again")
 
 
 def run_ablations(options: AblationOptions, console: Console) -> list[str]:
-    """Runs one variant after the other; returns the names of those that failed."""
+    """Run the variants one by one; return the names of failed variants."""
     running = options.running
     if options.quick:
         running = replace(running, results=running.work / "results")
     dataset, data_flags = _data(options, running)
     recipe = replace(QUICK if options.quick else Recipe(), data_flags=data_flags)
-    failed, records = [], []
-    for name, (description, varied) in variants(recipe, options.encoder).items():
-        if options.only and name not in options.only:
-            continue
-        experiment = Experiment(
+    experiments = [
+        Experiment(
             group=GROUP,
             name=name,
             description=description,
@@ -105,18 +101,17 @@ def run_ablations(options: AblationOptions, console: Console) -> list[str]:
             stages=varied.stages(),
             evaluations=_evaluations(options),
         )
-        try:
-            run_experiment(experiment, running, lambda line: console.print(line, highlight=False))
-            records.append(running.record(experiment))
-        except StepError as error:
-            console.print(f"[red]{name}:[/] {error}", highlight=False)
-            failed.append(name)
-    add_differences(records, running.work, FULL)
+        for name, (description, varied) in variants(recipe, options.encoder).items()
+        if not options.only or name in options.only
+    ]
+    failed = run_experiments(experiments, running, console)
+    finished = [experiment for experiment in experiments if experiment.name not in failed]
+    add_differences([running.record(experiment) for experiment in finished], running.work, FULL)
     return failed
 
 
 def _data(options: AblationOptions, running: Running) -> tuple[Path, tuple[str, ...]]:
-    """The data set to learn, and the flags that choose from it."""
+    """The training data set, and the flags that select studies from it."""
     number = NUM_QUICK_STUDIES if options.quick else options.num_studies
     if options.pneumonia is None:
         return options.synthetic, (f"--num-studies={number}",)

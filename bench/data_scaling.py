@@ -1,13 +1,14 @@
-"""How the model grows: synthetic studies in number, and the decoder's size, at an equal number of steps.
+"""Data scaling: performance by number of synthetic studies and by decoder size, for an equal number of steps.
 
     python -m bench.data_scaling --synthetic runs/synthetic --work runs/data_scaling
-    python -m bench.data_scaling … --only 500-nano 2000-nano          (others later; what is done is not done again)
-    python -m bench.data_scaling … --quick                            (to see that all of it runs; figures mean nothing)
+    python -m bench.data_scaling … --only 500-nano 2000-nano     (run the others later; finished ones are not repeated)
+    python -m bench.data_scaling … --quick                       (a test of the program; its figures are meaningless)
 
-Smaller sets of studies are parts of larger ones and are repeated within an epoch, so that all see as many images,
-are validated as often, and go through the same learning rates. Beside each, the report of the nearest training study,
-found among as many studies as were learned. Writes docs/results/data_scaling/<number>-<decoder>.json, of which
-`python -m eval.report.results` makes the table and the image. Stop it by Ctrl-C or kill; the same command goes on.
+Smaller training sets are subsets of larger ones and are repeated within an epoch, so that all experiments have the same
+number of images, validations and learning rate steps. A control copies the report of the nearest training study, from
+as many studies as were used for training. Writes docs/results/data_scaling/<number>-<decoder>.json, of which
+`python -m eval.report.results` makes the table and the image. Stop it with Ctrl-C or kill; the same command
+resumes it.
 """
 
 import sys
@@ -17,56 +18,55 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from bench.experiment.attempts import StepError, stop_when_told
-from bench.experiment.experiment import Evaluation, Experiment, Running, run_experiment
-from bench.experiment.recipe import Recipe
+from bench.experiment.attempts import exit_on_sigterm
+from bench.experiment.experiment import Evaluation, Experiment, Running, run_experiments
+from bench.experiment.recipe import QUICK, Recipe
 from data.cli import run_main
 from data.study import load_studies
 
 GROUP = "data_scaling"
-QUICK = Recipe(image_size=64, vocab_size=300, findings_epochs=1, text_only_epochs=1, num_validation_reports=4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GrowthOptions:
-    """Train and judge on more and more studies."""
+class DataScalingOptions:
+    """Train and evaluate with different numbers of studies."""
 
     synthetic: Path
     """Prepared data set of synthetic studies."""
     running: tyro.conf.OmitArgPrefixes[Running]
     num_studies: tuple[int, ...] = (500, 2000, 5000, 20_000)
-    """Training studies; the largest makes an epoch, and the others divide it."""
+    """Numbers of training studies; each must divide the largest, which is one epoch."""
     decoders: tuple[str, ...] = ("nano", "tiny")
     """Built-in sizes of GPT-2."""
     encoders: tuple[str, ...] = ("cnn",)
-    """Built-in encoders; with more than one its name is in the experiment's."""
+    """Built-in encoders; if there are several, the names of the experiments contain them."""
     epochs: tuple[int, int, int] = (4, 3, 1)
-    """Of the largest set: of findings, of language, of reports; without epochs of reports the decoder writes what it is
-    told of the findings and their places."""
+    """Epochs of findings, of text only, and of reports, for the largest set; without report epochs, the decoder is
+    trained only on findings and their locations."""
     only: tuple[str, ...] = ()
     """Experiments to run; by default all."""
     num_test_studies: int = 400
-    """Synthetic studies that are judged on."""
+    """Number of synthetic test studies."""
     quick: bool = False
-    """A few studies at 64 pixels and one epoch each, into the folder results of --work."""
+    """Use a few studies of 64 pixels and one epoch each; results go to the folder results in --work."""
 
     def __post_init__(self):
         for number in self.num_studies:
             if number < 1 or max(self.num_studies) % number:
                 raise ValueError(
-                    f"--num-studies {number} does not divide {max(self.num_studies)}; for equal steps each number must "
-                    "go into the largest without remainder"
+                    f"--num-studies {number} does not divide {max(self.num_studies)}; for equal numbers of "
+                    "steps, each number must divide the largest"
                 )
         for name in self.only:
             if name not in self.names:
-                raise ValueError(f"--only {name} is no experiment; choose among {', '.join(self.names)}")
+                raise ValueError(f"--only {name} is not an experiment; choose from {', '.join(self.names)}")
 
     @property
     def names(self) -> dict[str, tuple[int, str, str]]:
         """Number of studies, encoder and decoder of each experiment."""
-        many = len(self.encoders) > 1
+        has_several = len(self.encoders) > 1
         return {
-            f"{number}-{decoder}" + f"-{encoder}" * many: (number, encoder, decoder)
+            f"{number}-{decoder}" + f"-{encoder}" * has_several: (number, encoder, decoder)
             for encoder in self.encoders
             for decoder in self.decoders
             for number in sorted(self.num_studies)
@@ -74,42 +74,35 @@ class GrowthOptions:
 
 
 def main(argv: list[str] | None = None) -> None:
-    options = tyro.cli(GrowthOptions, args=argv, prog="python -m bench.data_scaling", description=__doc__)
-    stop_when_told()
-    if failed := run_growth(options, Console()):
-        sys.exit(f"failed: {', '.join(failed)}; the same command tries them again")
+    options = tyro.cli(DataScalingOptions, args=argv, prog="python -m bench.data_scaling", description=__doc__)
+    exit_on_sigterm()
+    if failed := run_data_scaling(options, Console()):
+        sys.exit(f"failed: {', '.join(failed)}; the same command runs them again")
 
 
-def run_growth(options: GrowthOptions, console: Console) -> list[str]:
-    """Runs one experiment after the other; returns the names of those that failed.
+def run_data_scaling(options: DataScalingOptions, console: Console) -> list[str]:
+    """Run the experiments one by one; return the names of failed experiments.
 
     Raises:
-        ValueError: the data set has fewer studies than are to be learned.
+        ValueError: the data set has too few training studies.
     """
     running = replace(options.running, results=options.running.work / "results") if options.quick else options.running
-    there = len(load_studies(options.synthetic)["train"])
-    if max(options.num_studies) > there:
+    available = len(load_studies(options.synthetic)["train"])
+    if max(options.num_studies) > available:
         raise ValueError(
-            f"--num-studies {max(options.num_studies)}: {options.synthetic} has only {there} studies to learn; make "
-            "more (python -m data.prepare synthetic) or give smaller numbers"
+            f"--num-studies {max(options.num_studies)}: {options.synthetic} has only {available} training studies; "
+            "make more (python -m data.prepare synthetic) or give smaller numbers"
         )
-    failed = []
-    for name in options.only or options.names:
-        try:
-            run_experiment(_experiment(options, name), running, lambda line: console.print(line, highlight=False))
-        except StepError as error:
-            console.print(f"[red]{name}:[/] {error}", highlight=False)
-            failed.append(name)
-    return failed
+    return run_experiments([_experiment(options, name) for name in options.only or options.names], running, console)
 
 
-def _experiment(options: GrowthOptions, name: str) -> Experiment:
+def _experiment(options: DataScalingOptions, name: str) -> Experiment:
     number, encoder, decoder = options.names[name]
     flags = (f"--num-studies={number}", f"--repeats={max(options.num_studies) // number}")
-    findings, language, reports = options.epochs
-    full = replace(Recipe(), findings_epochs=findings, text_only_epochs=language, report_epochs=reports)
+    findings, text_only, reports = options.epochs
+    full = Recipe(findings_epochs=findings, text_only_epochs=text_only, report_epochs=reports)
     recipe = replace(QUICK if options.quick else full, encoder=encoder, decoder=decoder, data_flags=flags)
-    judged = ("--controls", "shuffled", "nearest", f"--neighbour-pool={number}")
+    evaluation_flags = ("--controls", "shuffled", "nearest", f"--neighbour-pool={number}")
     return Experiment(
         group=GROUP,
         name=name,
@@ -122,7 +115,7 @@ def _experiment(options: GrowthOptions, name: str) -> Experiment:
                 name="synthetic",
                 dataset=options.synthetic,
                 num_studies=12 if options.quick else options.num_test_studies,
-                flags=(*judged, "--num-resamples=20") if options.quick else judged,
+                flags=(*evaluation_flags, "--num-resamples=20") if options.quick else evaluation_flags,
             ),
         ),
     )

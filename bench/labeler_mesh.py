@@ -1,11 +1,11 @@
-"""Holds the labeler against the MeSH codes that indexers gave the Indiana reports.
+"""Compare the labeler with the MeSH codes that human indexers assigned to the Indiana reports.
 
-    python -m bench.labeler_mesh                        all splits, each reading of the codes; speed of one core
-    python -m bench.labeler_mesh --show Pneumonia       the reports of train on which labeler and codes disagree
+    python -m bench.labeler_mesh                        all splits, each reading of the codes; speed on one core
+    python -m bench.labeler_mesh --show Pneumonia       train reports on which labeler and codes disagree
 
-Codes are no labels: an indexer may leave out what a report hedges, and code a calcified nodule as "Calcinosis". So
-codes are read in two ways, `NARROW` (codes that bear a finding's name) and `BROAD` (their neighbours too), and
-"uncertain" counts once as found, once as not found. Reports marked "No Indexing" are left out.
+The codes are not labels: an indexer may omit an uncertain finding, or code a calcified nodule as "Calcinosis". So
+codes are read in two ways, `NARROW` (codes with the name of a finding) and `BROAD` (also related codes), and
+"uncertain" counts once as found and once as not found. Reports marked "No Indexing" are left out.
 """
 
 import json
@@ -39,7 +39,7 @@ NARROW = {
     "Fracture": r"fractures, bone",
     "Support Devices": r"catheters, indwelling|implanted medical device|medical device|tube, inserted",
 }
-"""Finding to the start of its codes (`Finding/place/side/degree`), in lower case."""
+"""Finding -> pattern for the start of its codes (`Finding/place/side/degree`), in lower case."""
 
 BROAD = {
     **NARROW,
@@ -60,7 +60,7 @@ class MeshOptions:
     """Agreement of the labeler with MeSH codes."""
 
     reports: Path = REPORTS
-    """The Indiana reports, one JSON object a line."""
+    """The Indiana reports, one JSON object per line."""
     show: Literal[FINDINGS[:-1]] | None = None
     """Print the train reports on which codes and labeler disagree about this finding, instead of the tables."""
     reading: Literal["narrow", "broad"] = "narrow"
@@ -69,7 +69,7 @@ class MeshOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexedReport:
-    """A report's text with its codes in lower case."""
+    """The text of a report and its codes in lower case."""
 
     study_id: str
     split: str
@@ -77,7 +77,7 @@ class IndexedReport:
     codes: tuple[str, ...]
 
     def coded(self, reading: dict[str, str]) -> frozenset[str]:
-        """Findings that the codes name; No Finding where they name none but devices."""
+        """The findings of the codes; No Finding if there are none but devices."""
         findings = {
             finding for finding, pattern in reading.items() for code in self.codes if re.match(rf"(?:{pattern})", code)
         }
@@ -100,31 +100,31 @@ def read_reports(path: Path) -> Iterator[IndexedReport]:
 
 @dataclass(slots=True)
 class Counts:
-    """Hits, false alarms and misses of one finding."""
+    """True positives, false positives and false negatives of one finding."""
 
-    hits: int = 0
-    false_alarms: int = 0
-    misses: int = 0
+    true_positives: int = 0
+    false_positives: int = 0
+    false_negatives: int = 0
 
     def add(self, found: bool, coded: bool) -> None:
-        self.hits += found and coded
-        self.false_alarms += found and not coded
-        self.misses += coded and not found
+        self.true_positives += found and coded
+        self.false_positives += found and not coded
+        self.false_negatives += coded and not found
 
     def scores(self) -> tuple[float, float, float]:
-        """Precision, recall and F1; 0 where nothing is there to divide by."""
-        found, coded = self.hits + self.false_alarms, self.hits + self.misses
+        """Precision, recall and F1; 0 if undefined."""
+        found, coded = self.true_positives + self.false_positives, self.true_positives + self.false_negatives
         return (
-            self.hits / found if found else 0.0,
-            self.hits / coded if coded else 0.0,
-            2 * self.hits / (found + coded) if found + coded else 0.0,
+            self.true_positives / found if found else 0.0,
+            self.true_positives / coded if coded else 0.0,
+            2 * self.true_positives / (found + coded) if found + coded else 0.0,
         )
 
 
 def agreement(
     reports: list[IndexedReport], reading: dict[str, str], found_states: tuple[int, ...]
 ) -> dict[str, Counts]:
-    """Counts per finding of the reading, "micro" over them, and No Finding, which micro leaves out."""
+    """Counts per finding, "micro" for all of them together, and No Finding, which is not part of micro."""
     counts = {finding: Counts() for finding in (*reading, "micro", "No Finding")}
     for report in reports:
         labels, coded = label_report(report.text), report.coded(reading)
@@ -137,7 +137,7 @@ def agreement(
 
 
 def table_of(reports: list[IndexedReport], title: str) -> Table:
-    """Precision, recall and F1 of every finding under each reading and convention."""
+    """Precision, recall and F1 of every finding for each reading of codes and of uncertain labels."""
     table = Table(title=title, title_justify="left")
     table.add_column("precision / recall / F1")
     columns = []
@@ -149,7 +149,7 @@ def table_of(reports: list[IndexedReport], title: str) -> Table:
         rows = [column.get(finding) for column in columns]
         if any(rows):
             cells = ["" if row is None else "{:.3f} {:.3f} {:.3f}".format(*row.scores()) for row in rows]
-            support = "/".join(str(row.hits + row.misses) for row in (rows[0], rows[2]) if row)
+            support = "/".join(str(row.true_positives + row.false_negatives) for row in (rows[0], rows[2]) if row)
             table.add_row(f"{finding} ({support})", *cells)
     macros = [
         [row.scores()[2] for name, row in column.items() if name not in ("micro", "No Finding")] for column in columns
@@ -159,7 +159,7 @@ def table_of(reports: list[IndexedReport], title: str) -> Table:
 
 
 def show_disagreements(reports: list[IndexedReport], finding: str, reading: dict[str, str], console: Console) -> None:
-    """Report, codes and the labeler's evidence, where only one of the two has the finding."""
+    """Print report, codes and the labeler's evidence if only one of the two has the finding."""
     for report in reports:
         found = label_report(report.text)[FINDING_INDEX[finding]] in (POSITIVE, UNCERTAIN)
         if found != (finding in report.coded(reading)):
@@ -181,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.show:
         show_disagreements(train, options.show, READINGS[options.reading], console)
         return 0
-    # First of all, before sentences are in the labeler's cache.
+    # This comes first, while the labeler's cache of sentences is empty.
     start = time.process_time()
     for report in reports:
         label_report(report.text)

@@ -1,10 +1,10 @@
-"""Measures speed and memory beside transformers' VisionEncoderDecoderModel, and the data path beside Pillow.
+"""Speed and memory compared with transformers' VisionEncoderDecoderModel, and the data path compared with Pillow.
 
-    python -m bench.run            full size, for figures: a machine with nothing else to do, under 10 minutes
-    python -m bench.run --quick    small sizes, to see that all of it runs
+    python -m bench.run            full size: needs an idle machine and less than 10 minutes
+    python -m bench.run --quick    small sizes: a test of the program
 
-Prints a table of ratios and writes them with everything they depend on to bench/results/. A ratio above 1 means
-that ours is the faster (or takes less memory) in the median of interleaved repetitions; its spread is beside it.
+Prints a table of ratios, and writes them with all settings and versions to bench/results/. A ratio above 1 means that
+our side is faster (or needs less memory) in the median of interleaved repetitions; the table also shows the spread.
 """
 
 import tempfile
@@ -19,15 +19,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-# What imports torch is imported in the functions that need it: worker processes of data.prepare import this file.
+# Modules that import torch are imported in functions, because worker processes of data.prepare import this file.
 from bench.speed.compare import Comparison, compare
 from bench.speed.sizes import FULL, QUICK
 from vlm.schema.atomic import write_json
 
 RESULTS = Path(__file__).parent / "results"
-FORMAT = 1
+FORMAT = 2
 BUSY = 0.75
-"""A load average above this share of the cores is told beside the figures."""
+"""A load average above this fraction of the cores is reported with the figures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,9 +35,9 @@ class BenchOptions:
     """Measure speed and memory."""
 
     quick: bool = False
-    """Small models and few repetitions; the figures mean nothing."""
+    """Use small models and few repetitions; the figures are meaningless."""
     output: Path | None = None
-    """JSON file to write; by default one under bench/results/ named after the time."""
+    """JSON file to write; by default bench/results/<time>.json."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -67,21 +67,21 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def measure(*, quick: bool) -> list[Comparison]:
-    """Everything, one after the other, under a progress bar."""
+    """Run all measurements with a progress bar."""
     from bench.speed.data_path import data_tasks
     from bench.speed.memory import ACTIVITIES, compare_memory
-    from bench.speed.models import peer_tasks
+    from bench.speed.models import model_tasks
 
     sizes = QUICK if quick else FULL
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     comparisons = []
     with (
         tempfile.TemporaryDirectory(prefix="cxrscribe-bench-") as folder,
-        # On stderr, because what data.prepare prints on stdout is caught.
+        # On stderr, because the stdout of data.prepare is captured.
         Progress(*columns, console=Console(stderr=True)) as progress,
     ):
-        # The models come last: processes that data.prepare and the loader start should not begin with their memory.
-        memory, tasks = ACTIVITIES, [*data_tasks(sizes, Path(folder)), *peer_tasks(sizes)]
+        # The models come last, so that child processes of data.prepare and the loader do not inherit their memory.
+        memory, tasks = ACTIVITIES, [*data_tasks(sizes, Path(folder)), *model_tasks(sizes)]
         bar = progress.add_task("", total=2 * len(memory) + sum(task.num_steps for task in tasks))
         for activity in memory:
             progress.update(bar, description=f"memory: {activity}")
@@ -94,13 +94,13 @@ def measure(*, quick: bool) -> list[Comparison]:
 
 
 def print_record(record: dict[str, Any], path: Path) -> None:
-    """The table a person reads; all of it is in the record."""
+    """Print the record as a table."""
     console = Console()
-    table = Table(title="Above 1: ours is faster, or takes less memory", title_justify="left")
+    table = Table(title="Above 1: ours is faster, or needs less memory", title_justify="left")
     table.add_column("ratio", justify="right")
     table.add_column("least to most", no_wrap=True)
-    table.add_column("what")
-    table.add_column("1.0 would be")
+    table.add_column("measurement")
+    table.add_column("1.0 means")
     for row in record["comparisons"]:
         ratio = row["ratio"]
         spread = f"{ratio['least']:.2f} to {ratio['most']:.2f}"
@@ -110,11 +110,11 @@ def print_record(record: dict[str, Any], path: Path) -> None:
     console.print(f"{machine['processor']}, {machine['cores']} cores; {record['seconds']:.0f} s; written to {path}")
     if load["before"] > BUSY * machine["cores"]:
         console.print(
-            f"The machine was busy before this began (load average {load['before']} on {machine['cores']} cores): "
-            "ratios are less sure than their spread says."
+            f"The machine was busy at the start (load average {load['before']} on {machine['cores']} cores): "
+            "the ratios are less certain than their spread suggests."
         )
     if record["quick"]:
-        console.print("Small sizes: these figures mean nothing; run without --quick.")
+        console.print("Small sizes: these figures are meaningless; run without --quick.")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Long work as separate programs, each done once: what a kill left is gone on with, and what it cost is counted whole.
+"""Long steps as separate programs: each is run until it succeeds once, and the cost of all attempts is recorded.
 
-A folder's `attempts.jsonl` has a line an attempt: step, arguments, exit status, seconds of wall time and of CPU. A step
-is done when one of its attempts ended with 0.
+The file `attempts.jsonl` of a folder has one line per attempt: step, arguments, exit status, seconds of wall time and
+CPU time. A step is done if one of its attempts ended with status 0.
 """
 
 import json
@@ -16,30 +16,30 @@ from pathlib import Path
 
 from vlm.schema.strict_json import from_dict
 
-GOES_ON = "--resume"
-"""Told to a program that goes on with what a kill left; it changes nothing in what is done."""
-TOLD_OF_A_FAILURE = 2000
-"""Characters of its output."""
+RESUME = "--resume"
+"""Argument that makes a killed program resume; it does not change the result."""
+NUM_LOG_CHARACTERS = 2000
+"""The end of the log that an error message shows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One run of a step's program."""
+    """One run of the program of a step."""
 
     step: str
     arguments: tuple[str, ...]
     status: int
-    """0: it was done; below 0: killed by that signal."""
+    """0: success; below 0: killed by this signal."""
     cpu_seconds: float
     wall_seconds: float
 
 
 class StepError(RuntimeError):
-    """A step's program ended with an error; the message has the end of what it printed."""
+    """The program of a step failed; the message has the end of its output."""
 
 
-def stop_when_told() -> None:
-    """`kill` ends this program as Ctrl-C does, so that it stops what it runs; being told twice changes nothing."""
+def exit_on_sigterm() -> None:
+    """Make `kill` end this program like Ctrl-C does, so that it stops its child process; a second signal is ignored."""
 
     def stop(*_) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -49,7 +49,7 @@ def stop_when_told() -> None:
 
 
 def attempts_in(folder: Path) -> list[Attempt]:
-    """All attempts, in their order; none where nothing was tried."""
+    """All attempts, in order."""
     path = folder / "attempts.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [
@@ -58,11 +58,10 @@ def attempts_in(folder: Path) -> list[Attempt]:
 
 
 def run_step(folder: Path, step: str, arguments: Sequence[str], *, threads: int) -> None:
-    """Runs `python ARGUMENTS` unless the step is done; what it prints goes to <step>.log. When this program is told to
-    stop, that one stops with it.
+    """Run `python ARGUMENTS` unless the step is done; its output goes to <step>.log. It ends when this program ends.
 
     Raises:
-        StepError: it ended with an error.
+        StepError: it failed.
         ValueError: the step was done with other arguments.
     """
     if done := [attempt for attempt in attempts_in(folder) if attempt.step == step and attempt.status == 0]:
@@ -92,15 +91,15 @@ def run_step(folder: Path, step: str, arguments: Sequence[str], *, threads: int)
         with (folder / "attempts.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(attempt)) + "\n")
     if process.returncode != 0:
-        printed = log.read_bytes()[-TOLD_OF_A_FAILURE:].decode("utf-8", "replace")
+        printed = log.read_bytes()[-NUM_LOG_CHARACTERS:].decode("utf-8", "replace")
         raise StepError(f"{step} ended with status {process.returncode}; the end of {log}:\n{printed}")
 
 
-def _check_same(folder: Path, step: str, held: Sequence[str], given: Sequence[str]) -> None:
-    held, given = ([argument for argument in arguments if argument != GOES_ON] for arguments in (held, given))
-    if held != given:
-        odd = sorted(set(held) ^ set(given))
+def _check_same(folder: Path, step: str, saved: Sequence[str], given: Sequence[str]) -> None:
+    saved, given = ([argument for argument in arguments if argument != RESUME] for arguments in (saved, given))
+    if saved != given:
+        odd = sorted(set(saved) ^ set(given))
         raise ValueError(
             f"{folder / 'attempts.jsonl'}: {step!r} was done with other arguments ({', '.join(odd)}); delete {folder} "
-            "to do it anew, or give another --work"
+            "to run it again, or give another --work"
         )

@@ -1,41 +1,42 @@
-"""One experiment: a model trained in stages and judged on one or several data sets, told in one JSON file.
+"""One experiment: a model is trained in stages and evaluated on data sets, and one JSON file has the results.
 
-Every stage, and every evaluation, is a program of its own (train/finetune.py, eval/batch.py), so an experiment is what
-a user could have typed. A finished experiment is skipped; one that was killed goes on where it was
-(`bench.experiment.attempts`).
+Every stage and every evaluation is a run of train/finetune.py or eval/batch.py that a user could start by hand. A
+finished experiment is skipped; a killed one is resumed (`bench.experiment.attempts`).
 
-The JSON, <results>/<group>/<name>.json:
+The JSON file, <results>/<group>/<name>.json:
 
-    group, name, description, about     whose experiment it is; `about` is what the group wants to know of it (numbers)
-    training                            dataset, threads, and by stage its name, flags, cpu_seconds, wall_seconds
-    num_parameters                      of the model that was judged
-    evaluations                         {data set's name: {dataset, split, num_studies, flags, verdict, systems: {name:
-                                        {metrics, distinct_ratio; the model's also per_finding}}, differences: {other
-                                        experiment: {metric: estimate}}}}; figures as in metrics.json, those that are
-                                        undefined left out, and of the controls the few that tables show
+    group, name, description, about     `about` has the numbers that the group varies
+    training                            dataset, threads, and for each stage name, flags, cpu_seconds, wall_seconds
+    num_parameters                      of the evaluated model
+    evaluations                         {data set: {dataset, split, num_studies, flags, verdict, systems: {name:
+                                        {metrics, distinct_ratio; for the model also per_finding}}, differences:
+                                        {other experiment: {metric: estimate}}}}; metrics as in metrics.json without
+                                        undefined ones, and for controls only those that tables show
     finished, commit, machine, versions
 """
 
 import json
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.experiment.attempts import GOES_ON, attempts_in, run_step
+from rich.console import Console
+
+from bench.experiment.attempts import RESUME, StepError, attempts_in, run_step
 from bench.speed.compare import commit, describe_machine, describe_versions
 from eval.report.tables import SHOWN
 from vlm.schema.atomic import write_json
 
 ROOT = Path(__file__).parents[2]
 DECIMALS = 5
-OF_A_FINDING = ("f1", "auroc", "calibration_error", "accuracy", "sensitivity", "specificity")
+FINDING_METRICS = ("f1", "auroc", "calibration_error", "accuracy", "sensitivity", "specificity")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """A run of train/finetune.py, from the checkpoint of the stage before it."""
+    """A run of train/finetune.py that starts from the checkpoint of the previous stage."""
 
     name: str
     flags: tuple[str, ...]
@@ -43,19 +44,19 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """A run of eval/batch.py on the last stage's checkpoint."""
+    """A run of eval/batch.py with the checkpoint of the last stage."""
 
     name: str
     dataset: Path
     split: str = "test"
     num_studies: int = 0
-    """The first so many; 0: all."""
+    """Number of studies from the start of the split; 0: all."""
     flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Experiment:
-    """What is tried. Its name is its folder's and its file's."""
+    """An experiment; its folder and its file have its name."""
 
     group: str
     name: str
@@ -68,16 +69,16 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Running:
-    """Where experiments run, and with what."""
+    """Where and how experiments run."""
 
     work: Path
-    """Folder for checkpoints, predictions and logs; what was done there is not done again."""
+    """Folder for checkpoints, predictions and logs; finished steps in it are not repeated."""
     results: Path = Path("docs/results")
-    """Folder for the JSON files, one an experiment."""
+    """Folder for the JSON files, one per experiment."""
     threads: int = 1
-    """Of each program that trains or evaluates."""
+    """Number of threads of each training and evaluation."""
     precision: str = "bf16"
-    """Of training: bf16 is 2 to 3 times faster where the processor computes in it."""
+    """Precision of training; bf16 is 2 to 3 times faster if the processor supports it."""
 
     def folder(self, experiment: Experiment) -> Path:
         return self.work / experiment.name
@@ -86,32 +87,44 @@ class Running:
         return self.results / experiment.group / f"{experiment.name}.json"
 
 
+def run_experiments(experiments: Iterable[Experiment], running: Running, console: Console) -> list[str]:
+    """Run experiments one by one; return the names of failed experiments."""
+    failed = []
+    for experiment in experiments:
+        try:
+            run_experiment(experiment, running, lambda line: console.print(line, highlight=False))
+        except StepError as error:
+            console.print(f"[red]{experiment.name}:[/] {error}", highlight=False)
+            failed.append(experiment.name)
+    return failed
+
+
 def run_experiment(experiment: Experiment, running: Running, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Trains and judges what is not yet trained and judged; returns the content of the JSON.
+    """Run the missing steps of an experiment; return the content of its JSON file.
 
     Raises:
-        StepError: one of its programs ended with an error.
-        ValueError: the JSON is there already, of an experiment with other settings.
+        StepError: one of its programs failed.
+        ValueError: the JSON file is from an experiment with other settings.
     """
     path, folder = running.record(experiment), running.folder(experiment)
     if path.is_file():
         record = json.loads(path.read_text(encoding="utf-8"))
         _check_same(experiment, record, path)
-        say(f"{experiment.name}: done before, {path}")
+        say(f"{experiment.name}: already done, {path}")
         return record
     previous = None
     for stage in experiment.stages:
         say(f"{experiment.name}: {stage.name}")
         output = folder / stage.name
         start = [f"--init-from={previous}"] if previous else []
-        resume = [GOES_ON] if (output / "training_config.json").is_file() else []
+        resume = [RESUME] if (output / "training_config.json").is_file() else []
         arguments = [f"--dataset={experiment.dataset}", f"--output-dir={output}", "--num-workers=0", *start, *resume]
         program = [str(ROOT / "train" / "finetune.py"), *arguments, f"--precision={running.precision}", *stage.flags]
         run_step(folder, stage.name, program, threads=running.threads)
         previous = output
     checkpoint = previous / "best"
     for evaluation in experiment.evaluations:
-        say(f"{experiment.name}: judged on {evaluation.name}")
+        say(f"{experiment.name}: evaluation on {evaluation.name}")
         arguments = [f"--checkpoint={checkpoint}", f"--output-dir={evaluation_folder(folder, evaluation.name)}"]
         arguments += [f"--dataset={evaluation.dataset}", f"--split={evaluation.split}", "--num-page-studies=0"]
         arguments += [f"--num-studies={evaluation.num_studies}", *evaluation.flags]
@@ -123,12 +136,12 @@ def run_experiment(experiment: Experiment, running: Running, say: Callable[[str]
 
 
 def evaluation_folder(folder: Path, name: str) -> Path:
-    """Of the predictions and figures on one data set."""
+    """Folder of the predictions and metrics on one data set."""
     return folder / f"on_{name.replace(' ', '_')}"
 
 
 def _record(experiment: Experiment, running: Running, checkpoint: Path) -> dict[str, Any]:
-    from vlm.checkpoint.store import load_checkpoint  # late: hours after the start, as the programs above saw it
+    from vlm.checkpoint.store import load_checkpoint  # late: this runs hours after the start, like the programs above
 
     folder = running.folder(experiment)
     return {
@@ -175,7 +188,7 @@ def _evaluation(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
     }
     findings = document["systems"]["model"]["per_finding"]
     systems["model"]["per_finding"] = [
-        {"finding": finding["finding"], "support": finding["support"]} | _figures(finding, OF_A_FINDING)
+        {"finding": finding["finding"], "support": finding["support"]} | _figures(finding, FINDING_METRICS)
         for finding in findings
     ]
     return {
@@ -190,7 +203,7 @@ def _evaluation(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
 
 
 def _figures(estimates: Mapping[str, Any], wanted: Container[str] | None) -> dict[str, Any]:
-    """Those that are defined and wanted, to as many digits as say something."""
+    """The selected metrics that are defined, rounded."""
     return {
         name: {end: None if value is None else round(value, DECIMALS) for end, value in estimate.items()}
         for name, estimate in estimates.items()
@@ -199,20 +212,20 @@ def _figures(estimates: Mapping[str, Any], wanted: Container[str] | None) -> dic
 
 
 def _check_same(experiment: Experiment, record: dict[str, Any], path: Path) -> None:
-    """Compares what decides the figures; where the files lie may change."""
+    """Compare the settings that decide the figures; paths may differ."""
     given = {
         **_identity(experiment),
         "stages": {stage.name: list(stage.flags) for stage in experiment.stages},
         "evaluations": {one.name: [one.split, list(one.flags)] for one in experiment.evaluations},
     }
-    held = {
+    saved = {
         **{name: record[name] for name in _identity(experiment)},
         "stages": {stage["name"]: stage["flags"] for stage in record["training"]["stages"]},
         "evaluations": {name: [one["split"], one["flags"]] for name, one in record["evaluations"].items()},
     }
     for name, value in given.items():
-        if value != held[name]:
+        if value != saved[name]:
             raise ValueError(
-                f"{path} is of another experiment: {name} {held[name]!r}, now {value!r}; delete it and its folder to "
-                "run it anew, or give another --results and --work"
+                f"{path} is of another experiment: {name} {saved[name]!r}, now {value!r}; delete it and its folder to "
+                "run it again, or give another --results and --work"
             )

@@ -1,6 +1,7 @@
-"""The recipe that ablations and growth vary: a base learns findings and language, then reports are learned by LoRA.
+"""The recipe of ablations and data scaling, and paired differences between experiments on the same studies.
 
-Paired differences between experiments that were judged on the same studies, from their saved predictions.
+First a base is trained on findings and on text only, then on reports with LoRA. Differences are computed from saved
+predictions.
 """
 
 import json
@@ -17,8 +18,10 @@ COMPARED = ("macro_f1", "cider", "macro_auroc", "pooled_calibration_error")
 
 
 def add_differences(records: list[Path], work: Path, to: str) -> None:
-    """Writes into each record by how much it differs from the experiment `to`, on each data set that both were judged
-    on, where the predictions of both are still in `work`. Differences that are there already stay."""
+    """Add to each record its differences from the experiment `to`, if `work` has the predictions of both.
+
+    This is done for each data set. Existing differences are kept.
+    """
     base: dict[str, Scores] = {}
     for path in records:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -50,12 +53,12 @@ GENTLE = (
     "--augmentation.max-zoom=0.05",
     "--augmentation.max-shear=5",
 )
-"""As the Makefile's: what children and phantoms bear without becoming other patients."""
+"""As in the Makefile: small enough for images of children and for phantoms."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """Each field is one choice; an ablation replaces one or two."""
+    """Training choices; an ablation replaces one or two of them."""
 
     encoder: str = "cnn"
     decoder: str = "nano"
@@ -64,17 +67,17 @@ class Recipe:
     batch_size: int = 16
     learning_rate: float = 2e-3
     encoder_learning_rate: float | None = None
-    """Of the base; by default `learning_rate`."""
+    """Learning rate of the encoder in the base stage; by default `learning_rate`."""
     report_learning_rate: float = 5e-4
     findings_epochs: int = 4
     text_only_epochs: int = 3
     report_epochs: int = 1
-    """0: no reports from images; the base is all there is."""
+    """0: only the base stage, without reports from images."""
     lora: bool = True
     finding_tokens: bool = True
     num_validation_reports: int = 100
     data_flags: tuple[str, ...] = ()
-    """Which studies both stages learn."""
+    """Flags that select the training studies of both stages."""
 
     def stages(self) -> tuple[Stage, ...]:
         shared = (
@@ -103,3 +106,7 @@ class Recipe:
         )
         stages = Stage(name="base", flags=(*shared, *base)), Stage(name="reports", flags=(*shared, *reports))
         return stages if self.report_epochs else stages[:1]
+
+
+QUICK = Recipe(image_size=64, vocab_size=300, findings_epochs=1, text_only_epochs=1, num_validation_reports=4)
+"""For tests of the programs; its figures are meaningless."""

@@ -1,9 +1,9 @@
-"""What a phantom can show of a study's MeSH codes: codes of the Indiana reports in, a scene and each code's fate out.
+"""From MeSH codes of the Indiana reports to findings that a phantom can show, with the status of each code.
 
-A code is "Finding/place/side/degree": "Opacity/lung/base/left", "Cardiomegaly/mild", "normal". The renderer has some
-25 forms of findings, the indexers some 120 headings, so neighbours share a form (a calcified granuloma and a calcified
-lymph node are small nodules, a scar is a band), and what has no form at all (a spine, a diaphragm, calcified vessels,
-the depth of a breath) is told as such. Nothing but the codes is read: never the report.
+A code is "Finding/place/side/degree": "Opacity/lung/base/left", "Cardiomegaly/mild", "normal". The renderer has about
+25 kinds of findings and the indexers use about 120 headings, so related headings share a kind (a calcified granuloma
+and a calcified lymph node are small nodules, a scar is a band). Headings without a kind (spine, diaphragm, calcified
+vessels, inspiration) get the status "no form". Only the codes are used, never the report.
 """
 
 import re
@@ -28,7 +28,7 @@ _PLACES: tuple[tuple[str, Zone], ...] = (
     ("mediastinum", "perihilar"),
     ("paratracheal", "perihilar"),
 )
-"""Part of a code -> zone; the first that a code has. "apex" of the heart meets no rule that has zones."""
+"""Part of a code -> zone; the first match counts. The "apex" of the heart matches no rule with zones."""
 _LEFT_BY_ITSELF = {"lingula", "retrocardiac"}
 _DEGREES: dict[str, Degree] = {
     "borderline": "minimal",
@@ -105,12 +105,12 @@ _RULES: tuple[tuple[str, tuple[SceneFinding, ...]], ...] = (
     (rf"{_IN_THE_CHEST}implanted medical device(?!/pulmonary)", (_found("Support Devices", "pacemaker"),)),
     (r"surgical instruments(?:$|/mediastinum|/heart|/thorax$)|sutures/sternum", (_WIRES,)),
 )
-"""Start of a code, in lower case -> what is drawn for it; the first that fits."""
+"""Pattern for the start of a code, in lower case -> findings to draw; the first match counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadCode:
-    """A code, what became of it, and what is drawn for it."""
+    """A code, its status, and the findings to draw."""
 
     code: str
     fate: Fate
@@ -118,12 +118,12 @@ class ReadCode:
 
     @property
     def heading(self) -> str:
-        """What stands before the first "/"."""
+        """The part before the first "/"."""
         return self.code.partition("/")[0]
 
 
 def read_code(code: str) -> ReadCode:
-    """What is drawn for one code, at the side, zone and degree that the code names."""
+    """The findings to draw for one code, with its side, zone and degree."""
     lowered = " ".join(code.lower().split())
     if lowered in ("normal", "no indexing"):
         return ReadCode(code=code, fate="normal" if lowered == "normal" else "not indexed")
@@ -134,7 +134,7 @@ def read_code(code: str) -> ReadCode:
 
 
 def scene_findings(codes: tuple[str, ...]) -> tuple[SceneFinding, ...]:
-    """What a study's phantom shows: each finding once, in the order of the codes."""
+    """The findings of a phantom: each finding once, in the order of the codes."""
     return tuple(dict.fromkeys(finding for code in codes for finding in read_code(code).findings))
 
 

@@ -1,8 +1,8 @@
-"""The Indiana reports with phantoms in place of their images: `reports.jsonl` in, one data set on disk out.
+"""The Indiana reports with phantoms instead of their images: `reports.jsonl` in, one data set on disk out.
 
-Each study keeps its own text, its own codes and its own projections; its images are drawn from the codes alone
-(`bench.rendered_iu.codes`), its labels read from its text. R2Gen's split: `val` becomes test, and `train` is divided by
-patient into train and validation, on which everything is chosen. Reports without a split are left out.
+Each study keeps its text, codes and projections. Its images are drawn from the codes alone (`bench.rendered_iu.codes`);
+its labels come from the text. The splits are R2Gen's: `val` becomes test, and `train` is divided by patient into train
+and validation. Reports without a split are left out.
 """
 
 import hashlib
@@ -28,17 +28,17 @@ from data.synthetic.scene import Scene
 
 MAX_BYTES = 64 * 2**20
 TRAIN_FRACTIONS = (0.9, 0.1, 0.0)
-"""Shares of R2Gen's train for train, validation and test, whose place R2Gen's val takes."""
+"""Fractions of R2Gen's train split for train, validation and test; R2Gen's val split is the test split."""
 _KEYS = {"id": str, "indication": str, "findings": str, "impression": str, "mesh": list, "images": list}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexedStudy:
-    """A report with its codes and the projections of the images that are not here."""
+    """A report with its codes and the projections of its images."""
 
     study_id: str
     split: str
-    """R2Gen's: "train", "val", or "" for none."""
+    """R2Gen's split: "train", "val", or ""."""
     indication: str
     findings: str
     impression: str
@@ -48,7 +48,7 @@ class IndexedStudy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawPhantomStudy:
-    """A study whose phantom is still to be drawn."""
+    """A study before its phantom is drawn."""
 
     study_id: str
     subject_id: str
@@ -80,12 +80,12 @@ class RawPhantomStudy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhantomSource:
-    """The Indiana reports with a split, each with a phantom of its codes."""
+    """The Indiana reports that have a split, with phantoms."""
 
     reports: Path
-    """The Indiana reports, one JSON object a line."""
+    """The Indiana reports, one JSON object per line."""
     size: int = 224
-    """Pixels a side."""
+    """Side of the phantoms in pixels."""
 
     def __post_init__(self):
         if not 64 <= self.size <= MAX_SIDE:
@@ -109,10 +109,10 @@ class PhantomSource:
 
 
 def read_studies(path: Path) -> list[IndexedStudy]:
-    """Every study of the file, those without a split too.
+    """Read all studies, also those without a split.
 
     Raises:
-        ValueError: the file is absent, too large or no such file; names the line.
+        ValueError: the file is missing, too large or invalid; names the line.
     """
     if not path.is_file():
         raise ValueError(f"--reports {path}: no such file; the Indiana reports are not part of the project")
@@ -120,15 +120,15 @@ def read_studies(path: Path) -> list[IndexedStudy]:
         raise ValueError(f"--reports {path} has {path.stat().st_size} bytes; the limit is {MAX_BYTES}")
     studies = list(_studies(path))
     if not {"train", "val"} <= {study.split for study in studies}:
-        raise ValueError(f'--reports {path} has no studies of the split "train", or none of "val"; give the whole file')
+        raise ValueError(f'--reports {path} has no studies of the split "train" or "val"; give the complete file')
     return studies
 
 
 def prepare(source: PhantomSource, out: Path, *, text_options: TextOptions, seed: int, console: Console) -> None:
-    """Draws the data set to `out`, goes on with one that was broken off, or finds it there.
+    """Prepare the data set in `out`, unless it is complete; resume an interrupted preparation.
 
     Raises:
-        ValueError: as `data.prepare`; or `out` holds another data set, by what it was made from and with.
+        ValueError: as in `data.prepare`, or `out` has a data set with other settings.
     """
     options = Preparation(
         source=source, out=out, seed=seed, split_fractions=TRAIN_FRACTIONS, text_options=text_options, num_workers=1
@@ -138,8 +138,8 @@ def prepare(source: PhantomSource, out: Path, *, text_options: TextOptions, seed
         saved = json.loads((out / PREPARATION_FILE).read_text(encoding="utf-8"))["options"]
         differing = [name for name in deciding if saved.get(name) != deciding[name]]
         if differing:
-            raise ValueError(f"{out} was made with another {', '.join(differing)}; give another --work")
-        console.print(f"{out} is there already", highlight=False)
+            raise ValueError(f"{out} was prepared with another {', '.join(differing)}; give another --work")
+        console.print(f"{out} exists already", highlight=False)
         return
     with DatasetWriter(out, options=deciding) as writer:
         plan = source.plan(PlanContext(seed=seed, split_fractions=TRAIN_FRACTIONS, work=writer.work))
@@ -149,7 +149,7 @@ def prepare(source: PhantomSource, out: Path, *, text_options: TextOptions, seed
 
 
 def _deciding(options: Preparation) -> dict[str, Any]:
-    """What decides the data set, as JSON can hold it; the reports by their contents."""
+    """The settings that decide the data set, as JSON values; for the reports, a hash."""
     with options.source.reports.open("rb") as file:
         contents = hashlib.file_digest(file, "sha256").hexdigest()
     values = json.loads(json.dumps(asdict(options), default=str))

@@ -1,11 +1,12 @@
-"""Trains a report model on a prepared data set in three steps, each a run of train/finetune.py: to see the findings, to
-write what it is told of them, to write what it sees. A finished step is not run again; one that was killed goes on.
+"""Training in three steps, and upper controls that know the MeSH codes.
 
-How far codes alone lead: each study gets the report of a training study with the same codes, or the most alike ones.
+Each step is a run of train/finetune.py: findings, text from finding labels, reports from images. A finished step is not
+repeated; a killed step is resumed.
 
-These controls are told what the model has to see, so they stand above a perfect reader who copies: what a report says
-beyond its codes cannot be known from a phantom. Of several training studies that are equally alike the most typical
-report is taken, the one nearest to the others by CIDEr, since any of them could be meant.
+An upper control gives each test study the report of the training study with the most similar codes. It knows what the
+model has to recognize, so it is an upper bound for a model that copies reports: other content of a report is not
+visible in a phantom. If several training studies are equally similar, it takes the most typical report: the one with
+the highest mean CIDEr to the others.
 """
 
 import random
@@ -16,7 +17,7 @@ from pathlib import Path
 import datasets
 from rich.console import Console
 
-from bench.experiment.attempts import GOES_ON, attempts_in, run_step
+from bench.experiment.attempts import RESUME, attempts_in, run_step
 from bench.experiment.recipe import GENTLE
 from bench.rendered_iu.codes import scene_findings
 from eval.controls.control import Control, with_reports
@@ -28,16 +29,16 @@ from eval.predictions.prediction import Prediction
 Codes = tuple[str, ...]
 Items = frozenset[str]
 MAX_CANDIDATES = 100
-"""Of more equally alike reports so many are drawn by lot."""
+"""If more reports are equally similar, a random sample of this size is used."""
 
 
 def code_items(codes: Codes) -> Items:
-    """A study's codes, each also by its heading alone, so that a like code counts for half."""
+    """The codes and their headings, so that two codes with the same heading match by half."""
     return frozenset(item for code in codes for item in (code.lower(), code.lower().partition("/")[0]))
 
 
 def drawn_items(codes: Codes) -> Items:
-    """What the phantom shows: each kind, and each kind with its side, zone and degree."""
+    """The drawn findings: each kind, and each kind with its side, zone and degree."""
     return frozenset(
         item
         for finding in scene_findings(codes)
@@ -46,17 +47,17 @@ def drawn_items(codes: Codes) -> Items:
 
 
 UPPER_CONTROLS: dict[str, tuple[Callable[[Codes], Items], str]] = {
-    "same codes": (code_items, "the most typical report of the training studies whose MeSH codes are most alike"),
+    "same codes": (code_items, "the most typical report of the training studies with the most similar MeSH codes"),
     "same drawn findings": (
         drawn_items,
-        "the most typical report of the training studies whose phantoms show most alike findings",
+        "the most typical report of the training studies with the most similar drawn findings",
     ),
 }
-"""Name -> what is compared, and what the control is in words."""
+"""Name -> items to compare, and description."""
 
 
 def upper_controls(predictions: Sequence[Prediction], splits: datasets.DatasetDict) -> list[Control]:
-    """The controls for the test studies predicted, from the training studies alone."""
+    """The controls for the predicted test studies, made from training studies only."""
     codes_of = dict(zip(splits["test"]["study_id"], map(tuple, splits["test"]["mesh_terms"]), strict=True))
     pairs = zip(map(tuple, splits["train"]["mesh_terms"]), split_reports(splits, "train"), strict=True)
     training = [(codes, report) for codes, report in pairs if normalize_report(report)]
@@ -65,7 +66,7 @@ def upper_controls(predictions: Sequence[Prediction], splits: datasets.DatasetDi
     for name, (items_of, _) in UPPER_CONTROLS.items():
         known = [items_of(codes) for codes, _ in training]
         chosen = {
-            items: typical.of(_most_alike(items, known))
+            items: typical.of(_most_similar(items, known))
             for items in {items_of(codes_of[prediction.study_id]) for prediction in predictions}
         }
         reports = [chosen[items_of(codes_of[prediction.study_id])] for prediction in predictions]
@@ -73,15 +74,15 @@ def upper_controls(predictions: Sequence[Prediction], splits: datasets.DatasetDi
     return controls
 
 
-def _most_alike(items: Items, known: Sequence[Items]) -> list[int]:
-    """Positions of the sets with the largest overlap by Jaccard; two empty sets are the same."""
+def _most_similar(items: Items, known: Sequence[Items]) -> list[int]:
+    """Indices of the sets with the largest Jaccard similarity; two empty sets are equal."""
     shares = [len(items & other) / len(items | other) if items | other else 1.0 for other in known]
     most = max(shares)
     return [position for position, share in enumerate(shares) if share == most]
 
 
 class _Typical:
-    """Reports, counted once, of which the most typical of any group can be asked for."""
+    """Finds the most typical report of a group; words are counted once for all groups."""
 
     def __init__(self, reports: Sequence[str]):
         self._reports = reports
@@ -102,48 +103,48 @@ SHIPPED_BASE = "vlm/weights/tiny-base"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingOptions:
-    """How the model is trained; chosen on the validation part of R2Gen's train."""
+    """Training options; the defaults were chosen on the validation split."""
 
     init_from: str = SHIPPED_BASE
-    """Checkpoint to begin with, by default the base that ships with the project; "" for random weights."""
+    """Checkpoint to start from, by default the shipped base; "" for random weights."""
     encoder: str = "cnn"
-    """Encoder, where it begins with random weights."""
+    """Encoder, for random weights."""
     decoder: str = "nano"
-    """Decoder, where it begins with random weights."""
+    """Decoder, for random weights."""
     vocab_size: int = 1500
-    """Tokens of the vocabulary trained on the reports, where weights are random."""
+    """Size of the vocabulary, for random weights."""
     image_size: int = 160
-    """Side in pixels of what the encoder sees, where weights are random."""
+    """Side of the encoder's input in pixels, for random weights."""
     findings_epochs: int = 2
-    """Epochs that teach to see; from random weights 10 are not too many."""
+    """Epochs on findings; random weights need about 10."""
     extra_dataset: Path | None = None
-    """Prepared synthetic studies that are learned beside the real ones while it learns to see, and not after."""
+    """Prepared data set of synthetic studies to add in the first step (findings) only."""
     text_only_epochs: int = 10
-    """Epochs that teach to write what is told."""
+    """Epochs on text from finding labels, without images."""
     report_epochs: int = 2
-    """Epochs of LoRA that teach to write what is seen."""
+    """Epochs of LoRA on reports from images."""
     learning_rate: float = 1e-3
-    """Of seeing and of writing."""
+    """Learning rate of the first two steps."""
     report_learning_rate: float = 5e-4
-    """Of LoRA."""
+    """Learning rate of LoRA."""
     batch_size: int = 16
     max_new_tokens: int = 160
-    """Longest report written, in tokens."""
+    """Maximum length of a report in tokens."""
     precision: str = "bf16"
     threads: int = 1
-    """Threads that compute."""
+    """Number of threads."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    """The checkpoint at the end, and how it came about in words."""
+    """The final checkpoint, and a description of its training."""
 
     checkpoint: Path
     recipe: str
 
 
 def steps(options: TrainingOptions) -> dict[str, list[str]]:
-    """The flags of each step that are its own, without data set, folder and, but for the first, start."""
+    """The flags of each step, without those that all steps share."""
     fast = f"--learning-rate={options.learning_rate}"
     if options.init_from:
         begin = [f"--init-from={options.init_from}"]
@@ -169,13 +170,13 @@ def steps(options: TrainingOptions) -> dict[str, list[str]]:
 
 
 def train(options: TrainingOptions, dataset: Path, work: Path, *, seed: int, console: Console) -> Trained:
-    """Runs the steps that are not finished yet; what each prints goes to <work>/<step>.log.
+    """Run the steps that are not finished; their output goes to <work>/<step>.log.
 
     Raises:
-        StepError: a step failed; with the end of what it printed.
+        StepError: a step failed; the message has the end of its output.
         ValueError: a step was done with other flags.
     """
-    checkpoint, told = None, []
+    checkpoint, descriptions = None, []
     for name, own in steps(options).items():
         output = work / name
         console.print(f"  {name} ({work / name}.log): {' '.join(own)}", highlight=False, soft_wrap=True)
@@ -191,10 +192,10 @@ def train(options: TrainingOptions, dataset: Path, work: Path, *, seed: int, con
             f"--seed={seed}",
             "--num-workers=0",
             *GENTLE,
-            *([GOES_ON] if (output / "training_config.json").is_file() else []),
+            *([RESUME] if (output / "training_config.json").is_file() else []),
         ]
         run_step(work, name, arguments, threads=options.threads)
         checkpoint = output / "best"
         seconds = sum(attempt.cpu_seconds for attempt in attempts_in(work) if attempt.step == name)
-        told.append(f"{name} ({' '.join(own)}): {seconds:.0f} CPU seconds")
-    return Trained(checkpoint=checkpoint, recipe="; ".join(told))
+        descriptions.append(f"{name} ({' '.join(own)}): {seconds:.0f} CPU seconds")
+    return Trained(checkpoint=checkpoint, recipe="; ".join(descriptions))

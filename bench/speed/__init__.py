@@ -1,1 +1,1 @@
-"""Speed and memory as ratios against named peers."""
+"""Speed and memory as ratios to named references."""

@@ -1,9 +1,7 @@
-"""Two ways to do the same work, run in turns, and the ratio of their speeds.
+"""Compare the speed of two implementations of the same work; describe the machine, the versions and the commit.
 
-Ours and the reference alternate, and each repetition of ours is compared with the one of the reference right after
-it, so that whatever else the machine does meanwhile weighs on both.
-
-Where figures were taken: the machine, how busy it was, the versions, and the commit.
+Ours and the reference alternate, and each repetition of ours is compared with the next one of the reference, so that
+other load on the machine affects both.
 """
 
 import os
@@ -26,7 +24,6 @@ VERSIONED = (
 
 
 def describe_machine() -> dict[str, Any]:
-    """Absolute times mean nothing without it, and little with it."""
     import torch  # late: see bench.run
 
     return {
@@ -43,12 +40,12 @@ def describe_versions() -> dict[str, str]:
 
 
 def load_average() -> float:
-    """Of the last minute: how many processes wanted a core. This one counts too, once it has run for a while."""
+    """Mean number of running or waiting processes in the last minute, this process included."""
     return round(os.getloadavg()[0], 2)
 
 
 def commit() -> str:
-    """Of the repository, with "+" where tracked files differ from it; "" outside one."""
+    """Commit of the repository, with "+" if tracked files differ from it; "" outside a repository."""
     root = Path(__file__).parents[2]
     try:
         found = subprocess.run(
@@ -72,42 +69,42 @@ def processor_name() -> str:
 
 
 Work = Callable[[], int]
-"""Does its work once and returns for how many studies."""
+"""Process some studies once and return their number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """What is to be measured."""
+    """One measurement."""
 
     name: str
     one_means: str
-    """What it would mean if the ratio were 1.0."""
+    """The meaning of a ratio of 1.0."""
     prepare: Callable[[], tuple[Work, Work | float]]
-    """Makes ours and the reference ready; the reference may be a number, the studies a second to be reached."""
+    """Prepare ours and the reference; the reference may be a target number of studies per second."""
     repetitions: int
     clock: Callable[[], float] = time.perf_counter
-    """In seconds."""
+    """Time in seconds."""
 
     @property
     def num_steps(self) -> int:
-        """How often `compare` calls `on_step`."""
+        """Number of calls of `on_step` by `compare`."""
         return 2 * (1 + self.repetitions)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """What came out: `ours` and `reference` hold one value a repetition, in the order of measurement."""
+    """The result: `ours` and `reference` have one value per repetition."""
 
     name: str
     one_means: str
     unit: str
-    """Of the values: studies/s, where more is better, or GiB, where less is."""
+    """Unit of the values: studies/s (more is better) or GiB (less is better)."""
     ours: tuple[float, ...]
     reference: tuple[float, ...]
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """One a repetition; above 1 where ours is the better."""
+        """One ratio per repetition; above 1 if ours is better."""
         pairs = zip(self.ours, self.reference, strict=True)
         return tuple(reference / ours if self.unit == "GiB" else ours / reference for ours, reference in pairs)
 
@@ -123,7 +120,7 @@ class Comparison:
 
 
 def compare(task: Task, *, on_step: Callable[[], None]) -> Comparison:
-    """Runs both sides in turns, after one run of each that does not count; `on_step` is called after every run."""
+    """Run both sides alternately, after one warm-up run of each; `on_step` is called after every run."""
     sides = dict(zip(("ours", "reference"), task.prepare(), strict=True))
     speeds = {name: [] for name in sides}
     for repetition in range(1 + task.repetitions):
@@ -142,7 +139,7 @@ def compare(task: Task, *, on_step: Callable[[], None]) -> Comparison:
 
 
 def summary(values: tuple[float, ...]) -> dict[str, Any]:
-    """Median and spread (least and most) of the repetitions, and the repetitions themselves."""
+    """Median, minimum and maximum of the repetitions, and all values."""
     return {"median": statistics.median(values), "least": min(values), "most": max(values), "values": list(values)}
 
 

@@ -1,8 +1,7 @@
-"""What is measured of the data path: drawing synthetic studies, preparing data sets, loading them for training.
+"""Measurements of the data path: draw synthetic studies, prepare data sets, load them for training.
 
-The references are the least that could do the work: drawing alone, or decoding the same images and nothing else.
-
-Images as archives hold them, made up: JPEG, PNG and DICOM files of full size with the noise of a detector.
+The references are the minimum for the work: drawing alone, or decoding the same images alone. Synthetic archives have
+JPEG, PNG and DICOM files of full size with detector noise.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ from bench.speed.compare import Task, Work
 from bench.speed.sizes import START_TOKEN, BenchSizes, geometry, grid
 from data import prepare
 from data.pipeline.workers import num_cores
-from data.study import load_studies
+from data.study import Study, load_studies
 from data.synthetic.source import make_study
 from train.augment import Augmentation
 from train.studies.dataset import Collator, StudyDataset
@@ -38,12 +37,12 @@ ARCHIVE_KINDS = {
 }
 NUM_FILES = 4
 NOISE = 4.0
-"""Standard deviation in gray levels of 8 bits; without it files would be far smaller than real ones."""
+"""Standard deviation in 8-bit gray levels; without noise, files would be much smaller than real ones."""
 _SUFFIX = {"JPEGs": "jpg", "PNGs": "png", "DICOM files of 12 bits": "dcm"}
 
 
 def write_archive(kind: str, sizes: BenchSizes, folder: Path) -> tuple[Path, list[Path]]:
-    """A table of studies with reports, all for training, and the files that its rows name in turn."""
+    """Write a table of training studies with reports, and the image files that its rows use in turn."""
     folder.mkdir()
     studies = [make_study(1, number, sizes.archive_side // 2) for number in range(NUM_FILES)]
     files = [folder / f"{number}.{_SUFFIX[kind]}" for number in range(NUM_FILES)]
@@ -51,14 +50,18 @@ def write_archive(kind: str, sizes: BenchSizes, folder: Path) -> tuple[Path, lis
         image = study.images[0].resize((sizes.archive_side, sizes.archive_side), Image.Resampling.BICUBIC)
         noise = np.random.default_rng(number).normal(0, NOISE, (sizes.archive_side, sizes.archive_side))
         _save(np.clip(np.asarray(image) + noise, 0, 255), file)
-    table = folder / "studies.csv"
-    with table.open("w", encoding="utf-8", newline="") as opened:
-        writer = csv.writer(opened)
+    pairs = islice(cycle(zip(studies, files, strict=True)), sizes.num_archive_rows)
+    return save_table(folder / "studies.csv", pairs), files
+
+
+def save_table(table: Path, rows: Iterable[tuple[Study, Path]]) -> Path:
+    """Write a table of training studies and their images."""
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
         writer.writerow(("study_id", "image", "split", "indication", "findings", "impression"))
-        for row in range(sizes.num_archive_rows):
-            study, file = studies[row % NUM_FILES], files[row % NUM_FILES]
-            writer.writerow([row, file.name, "train", study.indication, study.findings, study.impression])
-    return table, files
+        for number, (study, path) in enumerate(rows):
+            writer.writerow([number, path.name, "train", study.indication, study.findings, study.impression])
+    return table
 
 
 def _save(pixels: np.ndarray, file: Path) -> None:
@@ -79,24 +82,24 @@ def _save(pixels: np.ndarray, file: Path) -> None:
 
 
 DRAWN_PER_SECOND = 50.0
-"""Studies of 224 pixels on one core: what the synthetic studies are to reach."""
+"""Target for synthetic studies of 224 pixels on one core."""
 BATCH_SIZE = 8
 
 
 def data_tasks(sizes: BenchSizes, folder: Path) -> list[Task]:
-    """`folder` is for files that are made on the way."""
+    """All measurements; `folder` is for temporary files."""
     side = sizes.file_side
     tasks = [
         Task(
             name=f"synthetic studies drawn, {sizes.image_size} pixels",
-            one_means=f"{DRAWN_PER_SECOND:g} studies a second of one core's time",
+            one_means=f"{DRAWN_PER_SECOND:g} studies a second on one core",
             prepare=lambda: (lambda: draw(sizes), DRAWN_PER_SECOND),
             repetitions=sizes.repetitions,
             clock=time.process_time,
         ),
         Task(
             name="synthetic studies prepared, one process",
-            one_means="as fast as drawing them and keeping nothing",
+            one_means="as fast as drawing them without saving",
             prepare=lambda: (lambda: prepare_synthetic(sizes, folder, num_workers=1), lambda: draw(sizes)),
             repetitions=sizes.many_repetitions,
         ),
@@ -154,20 +157,15 @@ def prepare_synthetic(sizes: BenchSizes, folder: Path, *, num_workers: int) -> i
     return sizes.num_synthetic
 
 
-def prepare_table(table: Path, sizes: BenchSizes, out: Path) -> int:
-    run_prepare(["table", str(table), "--num-workers=1"], out)
-    return sizes.num_rows
-
-
 def run_prepare(arguments: list[str], out: Path) -> None:
-    """`python -m data.prepare` without what it prints."""
+    """Run `python -m data.prepare` without its output."""
     shutil.rmtree(out, ignore_errors=True)
     with contextlib.redirect_stdout(io.StringIO()):
         prepare.main([*arguments, "--out", str(out)])
 
 
 def archive_work(kind: str, sizes: BenchSizes, folder: Path) -> tuple[Work, Work]:
-    """Images of an archive prepared as studies with reports, and nothing but their decoding."""
+    """Preparation of an archive, and decoding of its images alone."""
     table, files = write_archive(kind, sizes, folder / kind)
 
     def ours() -> int:
@@ -183,24 +181,20 @@ def table_files(sizes: BenchSizes, folder: Path) -> list[Path]:
 
 
 def write_table(sizes: BenchSizes, folder: Path) -> Path:
-    """A table of synthetic frontal studies and their images, all for training; written once."""
-    table = folder / "studies.csv"
+    """Write a table of synthetic frontal training studies and their images, once."""
+    table, rows = folder / "studies.csv", []
     if table.exists():
         return table
-    columns = ("study_id", "image", "split", "indication", "findings", "impression")
-    with table.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        for row, path in enumerate(table_files(sizes, folder)):
-            study = make_study(1, row, sizes.file_side if not path.exists() else 64)
-            if not path.exists():
-                study.images[0].save(path)
-            writer.writerow([row, path.name, "train", study.indication, study.findings, study.impression])
-    return table
+    for number, path in enumerate(table_files(sizes, folder)):
+        study = make_study(1, number, sizes.file_side if not path.exists() else 64)
+        if not path.exists():
+            study.images[0].save(path)
+        rows.append((study, path))
+    return save_table(table, rows)
 
 
 def decode(files: Iterable[Path]) -> int:
-    """Pillow, or pydicom with its look-up tables, alone; returns how many images that were."""
+    """Decode with Pillow, or with pydicom and its look-up tables; return the number of images."""
     num_images = 0
     for file in files:
         if file.suffix == ".dcm":
@@ -216,17 +210,17 @@ def decode(files: Iterable[Path]) -> int:
 def loading_of(
     sizes: BenchSizes, folder: Path, *, augmentation: Augmentation | None = None, in_memory: bool = False
 ) -> Work:
-    """An epoch over the table's studies as train/finetune.py reads them: resized, augmented, tokenised, collated."""
+    """An epoch as in train/finetune.py: images are resized and augmented, texts tokenized, batches collated."""
     out = folder / "loaded"
     if not out.exists():
-        prepare_table(write_table(sizes, folder), sizes, out)
+        run_prepare(["table", str(write_table(sizes, folder)), "--num-workers=1"], out)
     rows = load_studies(out)["train"]
     tokenizer = train_tokenizer(rows["findings"], vocab_size=1000)
     studies = StudyDataset(rows, tokenizer, geometry(sizes), max_report_tokens=200, augmentation=augmentation)
     num_epochs = 1
     if in_memory:
         studies.keep_images(2**30)
-        num_epochs = 20  # a single one is over before the worker has started
+        num_epochs = 20  # one epoch would end before the worker has started
     collator = Collator(geometry=geometry(sizes), grid=grid(sizes), pad_token_id=START_TOKEN)
     numbers = list(range(len(rows))) * num_epochs
     batches = [numbers[start : start + BATCH_SIZE] for start in range(0, len(numbers), BATCH_SIZE)]

@@ -1,8 +1,8 @@
-"""The most memory that one side takes, in a process of its own, so that neither hides the other.
+"""Peak memory of one side, measured in a separate process.
 
-    python -m bench.speed.memory ours write
+    python -m bench.speed.memory ours generate
 
-prints the gibibytes that the process held at most: of the libraries alone, and in all.
+prints the peak memory of the process in GiB: of the imported libraries alone, and in total.
 """
 
 import json
@@ -19,8 +19,8 @@ import tyro
 from bench.speed.compare import Comparison
 from bench.speed.sizes import FULL, QUICK, BenchSizes
 
-Side = Literal["ours", "peer"]
-Activity = Literal["write", "train"]
+Side = Literal["ours", "hf_baseline"]
+Activity = Literal["generate", "train"]
 
 ACTIVITIES: tuple[Activity, ...] = get_args(Activity)
 ROOT = Path(__file__).parents[2]
@@ -28,34 +28,34 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryOptions:
-    """Does one thing on one side and prints how much memory it took."""
+    """Run one activity of one side and print its memory."""
 
     side: tyro.conf.Positional[Side]
     activity: tyro.conf.Positional[Activity]
     quick: bool = False
-    """Small sizes, as of `bench.run --quick`."""
+    """Use the small sizes of `bench.run --quick`."""
 
 
 def main(argv: list[str] | None = None) -> None:
     options = tyro.cli(MemoryOptions, args=argv, prog="python -m bench.speed.memory", description=__doc__)
-    from bench.speed import models as against_peer  # late: whoever only starts these processes needs none of it
+    from bench.speed import models  # late: the parent process does not need it
 
     sizes = QUICK if options.quick else FULL
     libraries = peak_memory_gib()
     if options.activity == "train":
-        work = against_peer.ours_training(sizes) if options.side == "ours" else against_peer.peer_training(sizes)
+        work = models.ours_training(sizes) if options.side == "ours" else models.hf_training(sizes)
     else:
-        make = against_peer.ours_writing if options.side == "ours" else against_peer.peer_writing
+        make = models.ours_generation if options.side == "ours" else models.hf_generation
         work = make(sizes, sizes.num_studies)
-    for _ in range(2):  # the optimiser's own memory comes with the first step and stays for the second
+    for _ in range(2):  # the first step allocates the optimizer state, the second one runs with it
         work()
     print(json.dumps({"libraries": libraries, "peak": peak_memory_gib()}))
 
 
 def compare_memory(activity: Activity, sizes: BenchSizes, *, quick: bool, on_step: Callable[[], None]) -> Comparison:
-    """Both sides, each in its own process."""
+    """Measure both sides, each in its own process."""
     peaks = {}
-    for side in ("ours", "peer"):
+    for side in get_args(Side):
         command = [sys.executable, "-m", "bench.speed.memory", side, activity, *(["--quick"] if quick else [])]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
@@ -63,7 +63,7 @@ def compare_memory(activity: Activity, sizes: BenchSizes, *, quick: bool, on_ste
         peaks[side] = json.loads(done.stdout.splitlines()[-1])["peak"]
         on_step()
     doing = {
-        "write": f"reports of {sizes.num_studies} studies at a time",
+        "generate": f"reports of {sizes.num_studies} studies at a time",
         "train": f"training with LoRA, batches of {sizes.train_batch_size}",
     }
     return Comparison(
@@ -71,14 +71,14 @@ def compare_memory(activity: Activity, sizes: BenchSizes, *, quick: bool, on_ste
         one_means="as much as VisionEncoderDecoderModel, libraries included",
         unit="GiB",
         ours=(peaks["ours"],),
-        reference=(peaks["peer"],),
+        reference=(peaks["hf_baseline"],),
     )
 
 
 def peak_memory_gib() -> float:
-    """The most main memory that this process has held so far.
+    """Peak memory of this process so far.
 
-    On Linux not by `getrusage`: there a child starts from the peak of the process that started it.
+    `getrusage` is not used on Linux, because there a child process starts with the peak of its parent.
     """
     status = Path("/proc/self/status")
     if status.is_file():

@@ -1,6 +1,6 @@
-"""How large the measured models and data sets are, and how often each measurement is repeated.
+"""Sizes of the measured models and data sets, numbers of repetitions, and the batch that both sides get.
 
-What both sides get: synthetic studies of one view, as tensors, with reports of random tokens.
+The batch has synthetic studies of one view, as tensors, with reports of random tokens.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ START_TOKEN = 0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchSizes:
-    """Both sides take the same; what is not named here is the default of each side."""
+    """Settings of both sides; all other settings are the defaults of each side."""
 
     encoder: str
     """A key of vlm.config.ENCODER_SIZES."""
@@ -27,32 +27,32 @@ class BenchSizes:
     vocab_size: int
     image_size: int
     pool: int
-    """Side of the square of patches that becomes one image token; the peer knows no such thing."""
+    """Side of the square of patches that becomes one image token; the Hugging Face baseline has no pooling."""
     num_new_tokens: int
-    """Of every report, written and learned; no report ends earlier."""
+    """Length of every report, in generation and training; no report ends earlier."""
     num_studies: int
-    """Written about at once, beside the one that is always measured."""
+    """Batch size of generation, in addition to batches of one study."""
     train_batch_size: int
     repetitions: int
-    """Of everything but the reports of many studies at once and memory."""
+    """Repetitions of short measurements."""
     many_repetitions: int
-    """Of the reports of many studies at once."""
+    """Repetitions of long measurements."""
     num_synthetic: int
-    """Synthetic studies that are drawn, and prepared."""
+    """Number of synthetic studies to draw and prepare."""
     num_files: int
-    """PNG files that a table names."""
+    """Number of PNG files of a table."""
     file_side: int
-    """Their pixels a side."""
+    """Side of these files in pixels."""
     num_rows: int
-    """Studies of that table; each names one of the files, and several may name the same."""
+    """Number of studies of this table; several studies may share a file."""
     archive_side: int
-    """Pixels a side of the images of archives, larger than what is stored."""
+    """Side of archive images in pixels; larger than stored images."""
     num_archive_rows: int
-    """Studies of each archive; they share a few files."""
+    """Number of studies of each archive; they share a few files."""
 
     @property
     def decoder_architecture(self) -> dict[str, Any]:
-        """GPT-2's configuration for both sides; no token ends a report."""
+        """The GPT-2 configuration of both sides; no token ends a report."""
         special = {"bos_token_id": START_TOKEN, "eos_token_id": None}
         return DECODER_SIZES[self.decoder] | {"vocab_size": self.vocab_size} | special
 
@@ -75,7 +75,7 @@ FULL = BenchSizes(
     archive_side=2048,
     num_archive_rows=150,
 )
-"""ViT-B/16 and GPT-2 (124 M) at 224 pixels: what the figures under bench/results/ are about."""
+"""ViT-B/16 and GPT-2 (124 M) at 224 pixels, for the figures in bench/results/."""
 
 QUICK = BenchSizes(
     encoder="nano",
@@ -95,11 +95,11 @@ QUICK = BenchSizes(
     archive_side=96,
     num_archive_rows=6,
 )
-"""To see that everything runs; its figures mean nothing."""
+"""For tests of the program; its figures are meaningless."""
 
 
 def geometry(sizes: BenchSizes) -> ImageGeometry:
-    """Three channels, as the peer's ViT has by default."""
+    """Three channels, the default of the baseline's ViT."""
     return ImageGeometry(size=sizes.image_size, num_channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
@@ -110,7 +110,7 @@ def grid(sizes: BenchSizes) -> tuple[int, int]:
 
 
 def make_batch(sizes: BenchSizes, num_studies: int) -> dict[str, Tensor]:
-    """Arguments of `ReportModel.forward`; every report has a start token and then `num_new_tokens`."""
+    """Arguments of `ReportModel.forward`; every report has a start token and then `num_new_tokens` tokens."""
     rng = np.random.default_rng(0)
     items = []
     for number in range(num_studies):

@@ -1,4 +1,4 @@
-"""The benchmark: equal work on both sides, ratios that point the right way, a record that can be read. No speeds."""
+"""The benchmark: equal work on both sides, the direction of ratios, the record. Speeds are not tested."""
 
 import json
 import subprocess
@@ -12,13 +12,13 @@ import torch
 from bench import run
 from bench.speed import memory, models
 from bench.speed.compare import Comparison, Task, compare
-from bench.speed.models import LEARNING_RATE, num_reports, work_of_both
+from bench.speed.models import num_reports, work_of_both
 from bench.speed.sizes import FULL, QUICK, make_batch
 
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
-    """What the program writes at small sizes; memory is measured for one activity only, to save a dozen seconds."""
+    """The record of the program at small sizes; memory is measured for one activity only, to save a dozen seconds."""
     output = tmp_path_factory.mktemp("bench") / "results" / "quick.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "ACTIVITIES", ("train",))
@@ -27,11 +27,11 @@ def record(tmp_path_factory):
     return json.loads(output.read_text())
 
 
-# The loader forks its worker, which Python 3.12 warns of once torch has threads.
+# The loader forks its worker; Python 3.12 warns about that if torch has threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
 
-def test_the_record_says_what_was_measured_where_and_with_what(record):
+def test_record_has_measurements_machine_and_versions(record):
     assert record["quick"] is True
     assert record["machine"]["cores"] >= 1
     assert record["machine"]["torch_threads"] == torch.get_num_threads()
@@ -56,7 +56,7 @@ def test_the_record_says_what_was_measured_where_and_with_what(record):
         assert measured in names
 
 
-def test_every_ratio_is_that_of_its_own_repetition(record):
+def test_each_ratio_belongs_to_its_repetition(record):
     for row in record["comparisons"]:
         assert row["one_means"]
         pairs = zip(row["ours"]["values"], row["reference"]["values"], strict=True)
@@ -66,47 +66,47 @@ def test_every_ratio_is_that_of_its_own_repetition(record):
         assert all(value > 0 for value in ratios)
 
 
-def test_both_sides_see_the_same_patches_and_write_the_same_number_of_tokens(record):
+def test_both_sides_have_the_same_patches_and_number_of_tokens(record):
     work = record["work"]
-    assert work["patches_of_a_image"] == {"ours": 16, "peer": 16}
-    assert work["new_tokens_of_a_report"] == {"ours": 6, "peer": 6}
+    assert work["patches_of_an_image"] == {"ours": 16, "hf_baseline": 16}
+    assert work["new_tokens_of_a_report"] == {"ours": 6, "hf_baseline": 6}
     assert work["decoder_positions_before_the_text"]["ours"] == 4 + 14  # 4 x 4 patches pooled by 2, and the findings
 
 
-def test_reports_have_their_full_length_on_both_sides():
+def test_reports_have_full_length_on_both_sides():
     batch = make_batch(QUICK, 3)
-    written = models.write_ours(models.build_ours(QUICK, lora=False), batch, 7)
-    theirs = models.write_peer(models.build_peer(QUICK, lora=False), batch["pixel_values"][:, 0], 7)
-    assert [len(report) for report in written + theirs] == [7] * 6
+    ours = models.generate_ours(models.build_ours(QUICK, lora=False), batch, 7)
+    baseline = models.generate_hf(models.build_hf(QUICK, lora=False), batch["pixel_values"][:, 0], 7)
+    assert [len(report) for report in ours + baseline] == [7] * 6
     with pytest.raises(AssertionError):
-        num_reports(written, QUICK)
+        num_reports(ours, QUICK)
 
 
-def test_encoder_and_gpt2_are_of_equal_size_on_both_sides():
-    model, other = models.build_ours(QUICK, lora=False), models.build_peer(QUICK, lora=False)
+def test_encoder_and_gpt2_have_equal_sizes_on_both_sides():
+    model, baseline = models.build_ours(QUICK, lora=False), models.build_hf(QUICK, lora=False)
 
     def shapes(module):
         return sorted(tuple(p.shape) for name, p in module.named_parameters() if "cross" not in name)
 
-    assert shapes(model.encoder.backbone) == shapes(other.encoder)
-    assert shapes(model.decoder.language_model) == shapes(other.decoder)
+    assert shapes(model.encoder.backbone) == shapes(baseline.encoder)
+    assert shapes(model.decoder.language_model) == shapes(baseline.decoder)
 
 
-def test_the_peer_trains_adapters_alone_and_on_every_projection_of_its_decoder():
-    model = models.build_peer(QUICK, lora=True)
+def test_hf_baseline_trains_only_adapters_on_all_projections_of_its_decoder():
+    model = models.build_hf(QUICK, lora=True)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert all(".lora_" in name for name in trained)
     assert len(trained) == 3 * 7 * 2  # layers, projections (three of them of the cross-attention), A and B
 
 
-def test_a_training_step_learns_the_same_reports_on_both_sides():
+def test_training_steps_learn_the_same_reports_on_both_sides():
     batch = make_batch(QUICK, 2)
     assert batch["input_ids"].shape == (2, 1 + QUICK.num_new_tokens)
     assert batch["attention_mask"].all()
     pixel_values, labels = batch["pixel_values"][:, 0], batch["input_ids"][:, 1:]
     steps = [
-        models.make_our_step(models.build_ours(QUICK, lora=True), batch, learning_rate=LEARNING_RATE),
-        models.make_peer_step(models.build_peer(QUICK, lora=True), pixel_values, labels, learning_rate=LEARNING_RATE),
+        models.make_our_step(models.build_ours(QUICK, lora=True), batch),
+        models.make_hf_step(models.build_hf(QUICK, lora=True), pixel_values, labels),
     ]
     for step in steps:
         losses = [step() for _ in range(8)]
@@ -114,13 +114,13 @@ def test_a_training_step_learns_the_same_reports_on_both_sides():
         assert losses[-1] < losses[0]
 
 
-def test_the_full_size_is_vit_b16_with_gpt2_124m():
+def test_full_size_is_vit_b16_with_gpt2_124m():
     assert FULL.decoder_architecture["n_embd"] == 768
     assert FULL.decoder_architecture["n_layer"] == 12
     assert (FULL.vocab_size, FULL.image_size, FULL.num_new_tokens, FULL.num_studies) == (50257, 224, 60, 16)
 
 
-def test_sides_alternate_and_the_first_run_of_each_does_not_count():
+def test_sides_alternate_after_a_warm_up_run_of_each():
     calls, now = [], iter(range(1000))
 
     def side(name, num_studies):
@@ -141,7 +141,7 @@ def test_sides_alternate_and_the_first_run_of_each_does_not_count():
     assert len(steps) == task.num_steps
 
 
-def test_a_speed_to_be_reached_can_be_the_reference():
+def test_reference_can_be_a_target_speed():
     now = iter(range(1000))
     task = Task(name="x", one_means="50/s", prepare=lambda: (lambda: 75, 50.0), repetitions=3, clock=lambda: next(now))
     assert compare(task, on_step=lambda: None).ratios == (1.5, 1.5, 1.5)
@@ -152,7 +152,7 @@ def test_less_memory_is_a_ratio_above_one():
     assert comparison.ratios == (1.5,)
 
 
-def test_the_peak_memory_of_a_process_is_its_own_and_not_that_of_its_parent():
+def test_peak_memory_of_a_process_does_not_include_its_parent():
     held = np.ones(60_000_000)  # 0.45 GiB
     program = "from bench.speed.memory import peak_memory_gib; print(peak_memory_gib())"
     done = subprocess.run([sys.executable, "-c", program], cwd=memory.ROOT, capture_output=True, text=True, check=True)
@@ -160,12 +160,12 @@ def test_the_peak_memory_of_a_process_is_its_own_and_not_that_of_its_parent():
     assert float(done.stdout) < 0.4
 
 
-def test_a_measuring_process_that_fails_says_why(monkeypatch):
+def test_failed_memory_process_is_reported(monkeypatch):
     monkeypatch.setattr(memory.sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match=r"bench.speed.memory ours write --quick failed"):
-        memory.compare_memory("write", QUICK, quick=True, on_step=lambda: None)
+    with pytest.raises(RuntimeError, match=r"bench.speed.memory ours generate --quick failed"):
+        memory.compare_memory("generate", QUICK, quick=True, on_step=lambda: None)
 
 
-def test_work_that_differs_would_show():
+def test_unequal_work_is_visible():
     pooled = work_of_both(replace(QUICK, pool=4))
     assert pooled["decoder_positions_before_the_text"]["ours"] == 1 + 14

@@ -1,4 +1,4 @@
-"""Codes of the Indiana reports as labels: what they are read as, and what comes out of a comparison."""
+"""Findings of the codes of the Indiana reports, and agreement with the labeler."""
 
 import json
 
@@ -12,7 +12,7 @@ def report_with(text, *codes):
     return IndexedReport(study_id="CXR1", split="train", text=text, codes=codes)
 
 
-def test_codes_are_read_narrowly_or_broadly():
+def test_codes_have_a_narrow_and_a_broad_reading():
     report = report_with("", "pulmonary congestion/mild", "nodule/lung/left", "surgical instruments/abdomen")
     assert report.coded(NARROW) == {"Lung Lesion"}
     assert report.coded(BROAD) == {"Lung Lesion", "Edema", "Support Devices"}
@@ -20,7 +20,7 @@ def test_codes_are_read_narrowly_or_broadly():
     assert report_with("", "normal").coded(NARROW) == {"No Finding"}
 
 
-def test_hits_false_alarms_and_misses_are_counted():
+def test_true_and_false_predictions_are_counted():
     reports = [
         report_with("Small effusion.", "pleural effusion/left"),
         report_with("Possible effusion.", "normal"),
@@ -31,7 +31,7 @@ def test_hits_false_alarms_and_misses_are_counted():
     assert agreement(reports, reading, (POSITIVE,))["micro"].scores() == (1.0, 0.5, 2 / 3)
 
 
-def test_a_table_of_agreement_and_the_disagreements_are_printed(tmp_path, capsys):
+def test_agreement_and_disagreements_are_printed(tmp_path, capsys):
     given = [
         {"id": "CXR1", "split": "train", "findings": "Small effusion.", "impression": "", "mesh": ["normal"]},
         {"id": "CXR2", "split": "val", "findings": "No effusion.", "impression": "", "mesh": ["normal"]},
@@ -47,6 +47,6 @@ def test_a_table_of_agreement_and_the_disagreements_are_printed(tmp_path, capsys
     assert "Small effusion." in shown
 
 
-def test_reports_that_are_not_there_are_named(tmp_path):
+def test_missing_reports_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"missing\.jsonl: no such file"):
         main(["--reports", str(tmp_path / "missing.jsonl")])

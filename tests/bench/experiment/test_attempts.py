@@ -1,4 +1,4 @@
-"""Steps that are done once, however often they are asked for, and whose cost is counted over all attempts."""
+"""Steps are run until they succeed once, and the cost of all attempts is recorded."""
 
 import os
 import signal
@@ -12,10 +12,10 @@ import pytest
 from bench.experiment import attempts
 from bench.experiment.attempts import StepError, attempts_in, run_step
 
-LONG = "print('begun', flush=True); import time; time.sleep(60)"
+LONG = "print('started', flush=True); import time; time.sleep(60)"
 
 
-def test_a_step_that_was_done_is_not_done_again(tmp_path):
+def test_finished_step_is_not_repeated(tmp_path):
     mark = tmp_path / "mark"
     program = ["-c", f"open({str(mark)!r}, 'a').write('x'); print('said'); sum(range(10**7))"]
     for _ in range(2):
@@ -27,12 +27,12 @@ def test_a_step_that_was_done_is_not_done_again(tmp_path):
     assert (tmp_path / "work" / "a_step.log").read_text() == "said\n"
 
 
-def test_a_program_is_told_its_number_of_threads(tmp_path):
+def test_step_runs_with_its_number_of_threads(tmp_path):
     run_step(tmp_path, "ask", ["-c", "import os; print(os.environ['OMP_NUM_THREADS'])"], threads=3)
     assert (tmp_path / "ask.log").read_text() == "3\n"
 
 
-def test_a_step_that_failed_says_why_and_is_tried_again(tmp_path):
+def test_failed_step_is_reported_and_run_again(tmp_path):
     mark = tmp_path / "mark"
     program = ["-c", f"import os, sys; os.path.exists({str(mark)!r}) or sys.exit('no mark')"]
     with pytest.raises(StepError, match=r"(?s)learn ended with status 1; the end of .*learn.log:\nno mark"):
@@ -40,21 +40,21 @@ def test_a_step_that_failed_says_why_and_is_tried_again(tmp_path):
     mark.touch()
     run_step(tmp_path, "learn", [*program, "--resume"], threads=1)
     assert [attempt.status for attempt in attempts_in(tmp_path)] == [1, 0]
-    run_step(tmp_path, "learn", program, threads=1)  # --resume makes no other step of it
+    run_step(tmp_path, "learn", program, threads=1)  # --resume does not make it another step
     assert len(attempts_in(tmp_path)) == 2
 
 
-def test_a_step_that_was_done_otherwise_is_told_and_not_taken(tmp_path):
+def test_step_with_other_arguments_is_rejected(tmp_path):
     run_step(tmp_path, "learn", ["-c", "pass", "--rate=1"], threads=1)
     with pytest.raises(ValueError, match=r"'learn' was done with other arguments \(--rate=1, --rate=2\); delete"):
         run_step(tmp_path, "learn", ["-c", "pass", "--rate=2"], threads=1)
 
 
-def test_a_program_that_is_killed_twice_stops_what_it_runs_first(tmp_path):
+def test_program_that_is_killed_twice_stops_its_child_process_first(tmp_path):
     code = f"""
 import pathlib
-from bench.experiment.attempts import run_step, stop_when_told
-stop_when_told()
+from bench.experiment.attempts import run_step, exit_on_sigterm
+exit_on_sigterm()
 run_step(pathlib.Path({str(tmp_path)!r}), "long", ["-c", {LONG!r}], threads=1)
 """
     program = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3])
@@ -67,7 +67,7 @@ run_step(pathlib.Path({str(tmp_path)!r}), "long", ["-c", {LONG!r}], threads=1)
     assert [attempt.status for attempt in attempts_in(tmp_path)] == [-signal.SIGKILL]
 
 
-def test_who_is_told_to_stop_stops_what_it_runs_and_counts_it(tmp_path, monkeypatch):
+def test_interrupted_step_stops_its_process_and_is_recorded(tmp_path, monkeypatch):
     wait, waited = os.wait4, []
 
     def interrupted_once(process, options):

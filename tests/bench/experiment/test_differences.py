@@ -1,4 +1,4 @@
-"""By how much experiments differ on the same studies, from their saved predictions."""
+"""Paired differences between experiments from their saved predictions."""
 
 import json
 
@@ -21,7 +21,7 @@ def experiments(tmp_path):
                 Prediction(study_id=f"s{number}", report=report, reference=TRUE[number], reference_labels=(0,) * 14)
                 for number, report in enumerate(written)
             ]
-            folder = tmp_path / "work" / name / "on_made-up"
+            folder = tmp_path / "work" / name / "on_synthetic"
             folder.mkdir(parents=True)
             write_lines(folder / "predictions.jsonl", lines)
             path = tmp_path / f"{name}.json"
@@ -36,7 +36,7 @@ def differences_in(path):
     return json.loads(path.read_text())["evaluations"]["synthetic"]["differences"]
 
 
-def test_each_experiment_is_told_its_paired_difference_to_the_full_one(experiments, tmp_path):
+def test_record_gets_its_paired_difference_to_the_full_experiment(experiments, tmp_path):
     worse = ("Normal.", "Normal.", "Normal.", TRUE[3])
     full, same, other = experiments(full=TRUE, same=TRUE, other=worse)
     add_differences([full, same, other], tmp_path / "work", "full")
@@ -46,10 +46,10 @@ def test_each_experiment_is_told_its_paired_difference_to_the_full_one(experimen
     assert "macro_auroc" not in differences_in(other)["full"]
 
 
-def test_differences_need_the_predictions_of_both_and_stay_once_told(experiments, tmp_path):
+def test_differences_need_predictions_of_both_and_are_kept(experiments, tmp_path):
     full, other = experiments(full=TRUE, other=TRUE)
     add_differences([other], tmp_path / "work", "absent")
     assert differences_in(other) == {}
-    other.write_text(json.dumps({"name": "other", "evaluations": {"synthetic": {"differences": {"full": "told"}}}}))
+    other.write_text(json.dumps({"name": "other", "evaluations": {"synthetic": {"differences": {"full": "saved"}}}}))
     add_differences([full, other], tmp_path / "work", "full")
-    assert differences_in(other) == {"full": "told"}
+    assert differences_in(other) == {"full": "saved"}

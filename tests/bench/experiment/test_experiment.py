@@ -1,4 +1,4 @@
-"""Experiments: which programs they run and what they tell; the programs themselves are played by fakes."""
+"""Experiments: the programs that they run, replaced by fakes, and their records."""
 
 import json
 import shutil
@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench import ablations
-from bench import data_scaling as growth
+from bench import ablations, data_scaling
 from bench.experiment import experiment
 from bench.experiment.attempts import Attempt, StepError
 from bench.experiment.experiment import Evaluation, Experiment, Running, Stage, run_experiment
@@ -24,7 +23,7 @@ SYSTEM = {
 
 @pytest.fixture
 def programs(monkeypatch, tiny_checkpoint):
-    """What was run: (step, arguments), in place of running it. A step in `.failing` ends with an error."""
+    """Records (step, arguments) instead of running steps. A step in `.failing` fails."""
 
     class Programs(list):
         failing = ()
@@ -72,7 +71,7 @@ def running(tmp_path):
     return Running(work=tmp_path / "work", results=tmp_path / "results")
 
 
-def test_stages_start_from_each_other_and_the_last_is_judged(programs, running):
+def test_stages_start_from_each_other_and_the_last_is_evaluated(programs, running):
     run_experiment(trial(), running)
     assert [step for step, _ in programs] == ["base", "reports", "judge synthetic"]
     base, reports, judged = (arguments for _, arguments in programs)
@@ -83,20 +82,20 @@ def test_stages_start_from_each_other_and_the_last_is_judged(programs, running):
     assert {"--dataset=runs/synthetic", "--split=test", "--num-studies=9"} <= set(judged)
 
 
-def test_the_file_tells_figures_cost_and_size(programs, running):
+def test_record_has_metrics_cost_and_size(programs, running):
     run_experiment(trial(), running)
     record = json.loads((running.results / "trials" / "first.json").read_text())
     base = record["training"]["stages"][0]
     assert (base["flags"], base["cpu_seconds"], base["num_attempts"]) == (["--no-lora"], 20, 2)
     assert record["num_parameters"] > 1000
-    judged = record["evaluations"]["synthetic"]
+    evaluation = record["evaluations"]["synthetic"]
     rounded = ESTIMATE | {"value": 0.12346}
-    assert judged["systems"]["model"]["metrics"] == {"macro_f1": rounded, "micro_accuracy": rounded}
-    assert judged["systems"]["shuffled images"]["metrics"] == {"macro_f1": rounded}
-    assert judged["systems"]["model"]["per_finding"] == [{"finding": "Edema", "support": 7, "auroc": rounded}]
+    assert evaluation["systems"]["model"]["metrics"] == {"macro_f1": rounded, "micro_accuracy": rounded}
+    assert evaluation["systems"]["shuffled images"]["metrics"] == {"macro_f1": rounded}
+    assert evaluation["systems"]["model"]["per_finding"] == [{"finding": "Edema", "support": 7, "auroc": rounded}]
 
 
-def test_a_stage_that_was_begun_is_resumed(programs, running):
+def test_started_stage_is_resumed(programs, running):
     begun = running.work / "first" / "base"
     begun.mkdir(parents=True)
     (begun / "training_config.json").write_text("{}")
@@ -105,7 +104,7 @@ def test_a_stage_that_was_begun_is_resumed(programs, running):
     assert "--resume" not in programs[1][1]
 
 
-def test_a_finished_experiment_is_skipped_and_another_of_its_name_rejected(programs, running):
+def test_finished_experiment_is_skipped_and_another_with_its_name_is_rejected(programs, running):
     record = run_experiment(trial(), running)
     programs.clear()
     assert run_experiment(trial(), running) == json.loads(json.dumps(record))
@@ -120,7 +119,7 @@ def ablation_options(running, **settings):
     return ablations.AblationOptions(**given | settings)
 
 
-def test_each_ablation_replaces_its_choice_and_nothing_else():
+def test_each_ablation_replaces_only_its_choice():
     written = {name: recipe.stages() for name, (_, recipe) in ablations.variants(Recipe(), "runs/mae").items()}
     full = written.pop("full")
 
@@ -137,12 +136,12 @@ def test_each_ablation_replaces_its_choice_and_nothing_else():
     assert set(written) == {"no_lora", "lstm", "no_language", "no_finding_tokens", "resnet", "vit", "vit_mae"}
 
 
-def test_without_epochs_of_reports_the_base_is_all_there_is():
+def test_without_report_epochs_there_is_only_the_base():
     base, _ = Recipe().stages()
     assert Recipe(report_epochs=0).stages() == (base,)
 
 
-def test_ablations_learn_the_joined_studies_and_are_judged_on_both(programs, running):
+def test_ablations_train_on_joined_studies_and_are_evaluated_on_both(programs, running):
     options = ablation_options(running, only=("full", "lstm"), num_studies=600, num_pneumonia=150)
     assert ablations.run_ablations(options, Console(quiet=True)) == []
     join = programs[0][1]
@@ -153,27 +152,29 @@ def test_ablations_learn_the_joined_studies_and_are_judged_on_both(programs, run
     assert sorted(path.stem for path in running.results.rglob("*.json")) == ["full", "lstm"]
 
 
-def test_without_pneumonia_x_rays_synthetic_studies_are_learned_and_judged_alone(programs, running):
+def test_without_pneumonia_x_rays_only_synthetic_studies_are_used(programs, running):
     options = ablation_options(running, pneumonia=None, only=("full",), num_studies=600)
     ablations.run_ablations(options, Console(quiet=True))
     assert [step for step, _ in programs] == ["base", "reports", "judge synthetic"]
     assert {"--dataset=runs/synthetic", "--num-studies=600"} <= set(programs[0][1])
 
 
-def test_a_variant_that_fails_is_named_and_the_others_go_on(programs, running):
+def test_failed_variant_is_reported_and_the_others_run(programs, running):
     programs.failing = ("judge pneumonia",)
     options = ablation_options(running, only=("full", "lstm"))
     assert ablations.run_ablations(options, Console(quiet=True)) == ["full", "lstm"]
 
 
-def test_a_variant_that_is_not_there_is_rejected_by_name(running):
-    with pytest.raises(ValueError, match=r"--only vit_mae is no variant; .* vit_mae needs --encoder"):
+def test_unknown_variant_is_rejected(running):
+    with pytest.raises(ValueError, match=r"--only vit_mae is not a variant; .* vit_mae needs --encoder"):
         ablation_options(running, only=("vit_mae",))
 
 
-def test_growth_makes_the_same_number_of_steps_whatever_the_number_of_studies(programs, running, small_dataset):
-    options = growth.GrowthOptions(synthetic=small_dataset, running=running, num_studies=(4, 16), decoders=("nano",))
-    assert growth.run_growth(options, Console(quiet=True)) == []
+def test_data_scaling_has_the_same_number_of_steps_for_all_numbers_of_studies(programs, running, small_dataset):
+    options = data_scaling.DataScalingOptions(
+        synthetic=small_dataset, running=running, num_studies=(4, 16), decoders=("nano",)
+    )
+    assert data_scaling.run_data_scaling(options, Console(quiet=True)) == []
     bases = [arguments for step, arguments in programs if step == "base"]
     assert {"--num-studies=4", "--repeats=4"} <= set(bases[0])
     assert {"--num-studies=16", "--repeats=1"} <= set(bases[1])
@@ -183,11 +184,11 @@ def test_growth_makes_the_same_number_of_steps_whatever_the_number_of_studies(pr
     assert record["about"] == {"num_studies": 4, "encoder": "cnn", "decoder": "nano"}
 
 
-def test_growth_rejects_numbers_that_cannot_make_equal_steps_or_are_not_there(running, small_dataset):
+def test_data_scaling_rejects_numbers_without_equal_steps_or_enough_studies(running, small_dataset):
     with pytest.raises(ValueError, match="--num-studies 3 does not divide 16"):
-        growth.GrowthOptions(synthetic=small_dataset, running=running, num_studies=(3, 16))
-    with pytest.raises(ValueError, match=r"--only 5-nano is no experiment; choose among 4-nano, 16-nano, 4-tiny"):
-        growth.GrowthOptions(synthetic=small_dataset, running=running, num_studies=(4, 16), only=("5-nano",))
-    options = growth.GrowthOptions(synthetic=small_dataset, running=running, num_studies=(17,))
-    with pytest.raises(ValueError, match=r"--num-studies 17: .* has only 16 studies to learn"):
-        growth.run_growth(options, Console(quiet=True))
+        data_scaling.DataScalingOptions(synthetic=small_dataset, running=running, num_studies=(3, 16))
+    with pytest.raises(ValueError, match=r"--only 5-nano is not an experiment; choose from 4-nano, 16-nano, 4-tiny"):
+        data_scaling.DataScalingOptions(synthetic=small_dataset, running=running, num_studies=(4, 16), only=("5-nano",))
+    options = data_scaling.DataScalingOptions(synthetic=small_dataset, running=running, num_studies=(17,))
+    with pytest.raises(ValueError, match=r"--num-studies 17: .* has only 16 training studies"):
+        data_scaling.run_data_scaling(options, Console(quiet=True))

@@ -1,4 +1,4 @@
-"""What a MeSH code of the Indiana reports becomes in a phantom, and what has no form there."""
+"""Findings that are drawn for MeSH codes of the Indiana reports, and codes that cannot be drawn."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ REPORTS = Path(__file__).parents[3] / "../shared/data/iu_text/reports.jsonl"
         ("Tube, Inserted/thorax/left", ["chest tube/left//"]),
     ],
 )
-def test_a_code_is_drawn_at_its_side_zone_and_degree(code, drawn):
+def test_code_is_drawn_with_its_side_zone_and_degree(code, drawn):
     read = read_code(code)
     assert read.fate == "drawn"
     assert [f"{found.kind}/{found.side}/{found.zone}/{found.degree}" for found in read.findings] == drawn
@@ -72,28 +72,28 @@ def test_a_code_is_drawn_at_its_side_zone_and_degree(code, drawn):
         "Medical Device",
     ],
 )
-def test_what_has_no_form_is_told_and_not_drawn_as_something_else(code):
+def test_code_without_a_form_is_not_drawn(code):
     assert read_code(code) == ReadCode(code=code, fate="no form")
 
 
-def test_codes_without_findings_are_told_apart():
+def test_codes_without_findings_have_their_own_status():
     assert read_code("normal").fate == "normal"
     assert read_code("No Indexing").fate == "not indexed"
     assert scene_findings(("normal",)) == ()
 
 
-def test_like_codes_are_drawn_once():
+def test_equal_findings_are_drawn_once():
     found = scene_findings(("Pulmonary Congestion", "Scoliosis", "Pulmonary Congestion", "Cardiomegaly"))
     assert [finding.kind for finding in found] == ["interstitial edema", "enlarged heart"]
 
 
-def test_every_rule_names_a_form_that_the_renderer_draws():
+def test_every_rule_has_a_kind_of_the_renderer():
     for _, findings in _RULES:
         for finding in findings:
             assert finding.kind in KINDS[finding.finding]
 
 
-def test_whatever_the_codes_of_the_archive_name_can_be_drawn():
+def test_all_findings_of_the_archive_can_be_drawn():
     if not REPORTS.exists():
         pytest.skip("needs the Indiana reports, which are not part of the project")
     reports = [json.loads(line) for line in REPORTS.read_text(encoding="utf-8").splitlines()]

@@ -1,4 +1,4 @@
-"""Real report language on phantoms: the data set, the upper controls, the training's steps, the whole program."""
+"""Real report language on phantoms: the data set, upper controls, training steps, and the whole program."""
 
 import json
 from dataclasses import replace
@@ -65,13 +65,13 @@ def dataset(reports, tmp_path_factory):
     return out
 
 
-def test_val_becomes_test_and_a_tenth_of_train_is_held_out(dataset):
+def test_val_becomes_test_and_a_tenth_of_train_becomes_validation(dataset):
     splits = load_studies(dataset)
     assert {split: len(rows) for split, rows in splits.items()} == {"train": 27, "validation": 3, "test": 6}
     assert splits["test"]["study_id"][:] == [f"CXR{number}" for number in range(31, 37)]
 
 
-def test_text_is_real_labels_are_its_own_and_views_are_the_studys(dataset):
+def test_study_has_its_text_labels_and_views(dataset):
     rows = {row["study_id"]: row for split in load_studies(dataset).values() for row in split}
     enlarged = rows["CXR31"]
     assert enlarged["findings"] == "The heart is mildly enlarged. No ___ effusion."
@@ -83,7 +83,7 @@ def test_text_is_real_labels_are_its_own_and_views_are_the_studys(dataset):
     assert {box["finding"] for box in enlarged["boxes"]} == {FINDING_INDEX["Cardiomegaly"]}
 
 
-def test_a_phantom_knows_the_codes_and_never_the_text(reports):
+def test_phantom_depends_on_the_codes_and_not_on_the_text(reports):
     given = next(study for study in read_studies(reports) if study.study_id == "CXR31")
 
     def drawn(**changed):
@@ -98,7 +98,7 @@ def test_a_phantom_knows_the_codes_and_never_the_text(reports):
     assert np.array_equal(drawn(codes=("normal",))[0], drawn(codes=("Scoliosis",))[0])
 
 
-def test_studies_without_projections_get_a_frontal_view(reports):
+def test_study_without_projections_gets_a_frontal_view(reports):
     assert read_studies(reports)[-1].view_positions == ("FRONTAL",)
 
 
@@ -109,29 +109,29 @@ def test_studies_without_projections_get_a_frontal_view(reports):
         (json.dumps(report_of(1, "val", mesh="normal")), "line 2: mesh is 'normal', not a list"),
         (json.dumps({"id": "CXR1"}), "line 2: lacks 'indication'"),
         (json.dumps(report_of(1, "val", id="X1")), "line 2: 'X1' is no study of Open-i"),
-        (json.dumps(report_of(2, "train")), 'no studies of the split "train", or none of "val"'),
+        (json.dumps(report_of(2, "train")), 'no studies of the split "train" or "val"'),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named_with_its_line(tmp_path, line, message):
+def test_invalid_file_is_named_with_its_line(tmp_path, line, message):
     path = tmp_path / "reports.jsonl"
     path.write_text(f"{json.dumps(report_of(1, 'train'))}\n{line}\n", encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         read_studies(path)
 
 
-def test_reports_that_are_not_there_are_named(tmp_path):
+def test_missing_reports_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"missing\.jsonl: no such file"):
         read_studies(tmp_path / "missing.jsonl")
 
 
-def test_upper_controls_copy_the_report_of_the_same_codes(dataset):
+def test_upper_controls_copy_a_report_with_the_same_codes(dataset):
     splits = load_studies(dataset)
     predictions = [Prediction(study_id=study_id, report="") for study_id in splits["test"]["study_id"]]
     by_codes, by_drawing = upper_controls(predictions, splits)
     for prediction, codes in zip(by_codes.predictions, splits["test"]["mesh_terms"], strict=True):
         expected = TEXTS[CODES.index(codes)].replace("XXXX", "___")
         assert prediction.report.startswith(f"Findings: {expected}")
-    # Scoliosis has no form, so that phantom is as empty as a normal one: told apart by the codes alone.
+    # Scoliosis is not drawn, so its phantom is normal: only the codes differ.
     normal, curved = (
         next(
             prediction.report
@@ -143,13 +143,13 @@ def test_upper_controls_copy_the_report_of_the_same_codes(dataset):
     assert normal == curved
 
 
-def test_a_like_code_counts_for_half():
+def test_codes_with_the_same_heading_match_by_half():
     assert code_items(("Opacity/lung/left",)) & code_items(("Opacity/lung/right",)) == {"opacity"}
     assert drawn_items(("normal", "Scoliosis")) == frozenset()
 
 
-def test_each_step_begins_where_the_one_before_ended_and_is_run_once(tmp_path, monkeypatch):
-    # What finetune.py leaves behind, in a blink: it writes down its flags, and its first run is killed.
+def test_each_step_starts_from_the_previous_one_and_runs_once(tmp_path, monkeypatch):
+    # A fake finetune.py that records its flags; its first run is killed.
     stand_in = tmp_path / "train" / "finetune.py"
     stand_in.parent.mkdir()
     stand_in.write_text(
@@ -189,13 +189,13 @@ with open("ran", "a") as file:
         go(replace(options, batch_size=8))
 
 
-def test_a_checkpoint_to_start_from_brings_its_own_sizes():
+def test_checkpoint_to_start_from_has_its_own_sizes():
     own = steps(TrainingOptions(init_from="weights"))["seeing"]
     assert "--init-from=weights" in own
     assert not [flag for flag in own if flag.startswith(("--encoder", "--decoder", "--vocab-size", "--image-size"))]
 
 
-def test_the_whole_program_writes_figures_that_say_what_the_images_are(reports, tmp_path, monkeypatch, capsys):
+def test_program_writes_figures_and_describes_the_images(reports, tmp_path, monkeypatch, capsys):
     programs = {
         "finetune.py": (finetune.main, "--num-validation-reports=2"),
         "batch.py": (eval.batch.main, "--num-page-studies=0"),
@@ -224,7 +224,7 @@ def test_the_whole_program_writes_figures_that_say_what_the_images_are(reports, 
     rendered_iu.main(arguments)
     document = json.loads(output.read_text(encoding="utf-8"))
     assert "phantoms" in document["verdict"]["facts"][0]
-    assert "Of 29 codes of findings 15 could be drawn." in document["verdict"]["facts"][1]
+    assert "15 of 29 codes of findings could be drawn." in document["verdict"]["facts"][1]
     assert document["rendering"]["studies"] == {
         "normal": 7,
         "drawn whole": 8,
@@ -238,7 +238,7 @@ def test_the_whole_program_writes_figures_that_say_what_the_images_are(reports, 
     assert document["studies"]["written"] == 6
     first = output.read_text()
     rendered_iu.main(arguments)
-    assert "is there already" in " ".join(capsys.readouterr().out.split())
+    assert "exists already" in " ".join(capsys.readouterr().out.split())
     assert output.read_text() == first
-    with pytest.raises(ValueError, match="studies was made with another size; give another --work"):
+    with pytest.raises(ValueError, match="studies was prepared with another size; give another --work"):
         rendered_iu.main([*arguments, "--size=80"])

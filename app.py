@@ -1,9 +1,9 @@
-"""The web page: a chest X-ray in; out come its report as it is written, its findings, and where the model looked.
+"""The web page: upload a chest X-ray, get its report, its findings, and heatmaps of where the model looked.
 
     python app.py
     python app.py --checkpoint DIR --port 7860 --host 127.0.0.1 --examples FOLDER_OF_IMAGES
 
-All of it runs in this one process, and nothing is fetched from outside. From another program:
+Everything runs in this process, and nothing is fetched from outside. From another program:
 
     from gradio_client import Client, handle_file
     page = Client("http://127.0.0.1:7860")
@@ -14,9 +14,9 @@ import os
 import signal
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import gradio as gr
 import torch
@@ -25,80 +25,87 @@ import tyro
 from data.cli import run_main
 from data.corrections.store import CorrectionStore
 from page.accounts import Accounts
-from page.cards import layout as look
-from page.cards import layout as markup
-from page.cards.layout import model_card
+from page.cards import layout
 from page.examples import OneOrMoreFiles, folder_examples, remove_later, synthetic_examples
-from page.study.files import MAX_ARCHIVE_BYTES
-from page.study.record import model_identity
+from page.study.record import NOT_A_DEVICE, model_identity
+from page.study.zip_archive import MAX_ARCHIVE_BYTES
 from page.tabs.session import answer
-from page.tabs.study import MODEL, Room
+from page.tabs.study import MODEL, StudyTab
 from page.tabs.worklist import WorklistTab
 from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 
 UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS = 60, 7200
-"""A study's files are removed soon after they were read (page.examples); whatever else came, after this, for a long
-worklist reads its files one by one."""
+"""The files of a study are removed soon after they are read (page.examples). All other uploads are removed after this
+time, because a long worklist reads its files one after another."""
 MAX_WAITING = 64
-"""Studies in the queue; who comes later is told that it is full."""
-MAX_VISITORS = 64
-"""Whose study is remembered; of more, the one that was away longest is forgotten."""
+"""Most studies in the queue; later ones get the message that it is full."""
+MAX_SESSIONS = 64
+"""Most sessions in memory; the one that was idle longest is removed first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelOptions:
+    """Report length and processor use."""
+
+    max_new_tokens: int = 160
+    """Maximum length of a report, in tokens."""
+    num_threads: int = 2
+    """Maximum number of processor cores for the model."""
+
+    def __post_init__(self):
+        if self.num_threads < 1:
+            raise ValueError(f"--num-threads is {self.num_threads}; give 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AppOptions:
-    """The web page: reads chest X-rays with a trained model."""
+    """Start the web page, which reads chest X-rays with a trained model."""
 
     checkpoint: str = SHIPPED
-    """Checkpoint folder (or hub id); by default the one that ships with the project."""
+    """Checkpoint folder or hub id; the default is included in the project."""
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets other machines in, and without --auth everybody on them."""
+    """Address to listen on; 0.0.0.0 lets other machines connect, without a password unless --auth is given."""
     port: int = 7860
     """Port to listen on."""
     examples: Path | None = None
-    """Folder of images (DICOM too) to offer beside the synthetic examples."""
+    """Folder of images (DICOM too) to show next to the synthetic examples."""
     auth: Path | None = None
-    """File of people and hashed passwords, made by `python -m page.accounts`; none: nobody is asked who they are."""
+    """File of names and hashed passwords, written by `python -m page.accounts`. Without it, no password is needed."""
     corrections: Path | None = None
-    """Folder in which corrections of reports are kept; none: they cannot be saved."""
+    """Folder for corrected reports. Without it, corrections cannot be saved."""
     worklist_folder: Path | None = None
-    """Folder of studies on this machine that every visitor may have read as a worklist."""
-    max_new_tokens: int = 160
-    """Longest report, in tokens."""
-    num_threads: int = 2
-    """Most processor cores that the model uses."""
+    """Folder of studies on this machine that every user may read as a worklist."""
+    model: Annotated[ModelOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ModelOptions)
 
     def __post_init__(self):
         if not 0 < self.port < 65536:
-            raise ValueError(f"--port {self.port} is no port; give one from 1 to 65535")
-        if self.num_threads < 1:
-            raise ValueError(f"--num-threads is {self.num_threads}; give 1 or more")
+            raise ValueError(f"--port {self.port} is not a port; give a number from 1 to 65535")
         for flag, folder in (("examples", self.examples), ("worklist-folder", self.worklist_folder)):
             if folder is not None and not folder.is_dir():
-                raise ValueError(f"--{flag} {folder} is not a folder; name one that holds images")
+                raise ValueError(f"--{flag} {folder} is not a folder; name a folder of images")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parses, loads the model, serves until it is stopped."""
+    """Parse the options, load the model, and serve the page until it is stopped."""
     options = tyro.cli(AppOptions, args=argv, description=__doc__)
     print(model_line(options.checkpoint), flush=True)
-    torch.set_num_threads(min(options.num_threads, torch.get_num_threads()))
+    torch.set_num_threads(min(options.model.num_threads, torch.get_num_threads()))
     generator = ReportGenerator.from_pretrained(options.checkpoint)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by a service manager, it also cleans up
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up when a service manager stops it, too
     with tempfile.TemporaryDirectory(prefix="cxrscribe-") as folder:
-        # Else uploads would lie where all users of the machine can read them, and stay.
+        # By default, uploads would be readable by all users of the machine and stay there.
         os.environ["GRADIO_TEMP_DIR"] = folder
         page = build_app(generator, options, Path(folder))
         serve(page, options)
         if options.auth is None and options.host not in ("127.0.0.1", "localhost", "::1"):
-            print(f"Whoever reaches {options.host} can use it; --auth FILE asks for a password.", flush=True)
-        print(f"cxrscribe is at {page.local_url} (Ctrl+C stops it). {markup.NOTICE}", flush=True)
+            print(f"Anyone who can reach {options.host} can use the page; set a password with --auth FILE.", flush=True)
+        print(f"cxrscribe runs at {page.local_url} (Ctrl+C stops it). {NOT_A_DEVICE}", flush=True)
         page.block_thread()
 
 
 def serve(page: gr.Blocks, options: AppOptions) -> None:
-    """Starts the page and returns; nothing about its visitors is kept or sent.
+    """Start the page and return. No user data is stored or sent.
 
     Raises:
         ValueError: the address cannot be used.
@@ -107,13 +114,13 @@ def serve(page: gr.Blocks, options: AppOptions) -> None:
         page.queue(max_size=MAX_WAITING).launch(
             server_name=options.host,
             server_port=options.port,
-            theme=look.theme(),
-            head=look.head(),
+            theme=layout.theme(),
+            head=layout.head(),
             max_file_size=MAX_ARCHIVE_BYTES,
             footer_links=["api", "settings"],
-            state_session_capacity=MAX_VISITORS,
-            auth=Accounts(options.auth).admit if options.auth is not None else None,
-            auth_message=f"<strong>{markup.NOTICE}</strong>",
+            state_session_capacity=MAX_SESSIONS,
+            auth=Accounts(options.auth).check if options.auth is not None else None,
+            auth_message=f"<strong>{NOT_A_DEVICE}</strong>",
             run_history=False,
             enable_monitoring=False,
             share=False,
@@ -126,20 +133,20 @@ def serve(page: gr.Blocks, options: AppOptions) -> None:
 
 
 def build_app(generator: ReportGenerator, options: AppOptions, example_folder: Path) -> gr.Blocks:
-    """The page. Examples are written to `example_folder`, which must live as long as the page does."""
+    """The page. Examples are written to `example_folder`, which must exist as long as the page."""
     examples = synthetic_examples(example_folder)
     if options.examples is not None:
         examples += folder_examples(options.examples, example_folder)
-    writing = GenerationOptions(max_new_tokens=options.max_new_tokens)
+    generation = GenerationOptions(max_new_tokens=options.model.max_new_tokens)
     model = model_identity(generator)
     store = CorrectionStore(options.corrections) if options.corrections is not None else None
 
     def read(files: list[str] | None, views: str, indication: str, write_anyway: bool) -> dict[str, Any]:
-        """Reads one study: images (PNG, JPEG, WebP, TIFF, DICOM) or a zip of them. `views` names auto, PA, AP or
-        lateral for all images, or, parted by commas, for each. A study that the model may not be able to read gets
-        no report but its reasons in `doubts`, unless `write_anyway`."""
+        """Read one study: images (PNG, JPEG, WebP, TIFF, DICOM) or a zip of them. `views` is auto, PA, AP or lateral
+        for all images, or one per image, separated by commas. A study that the model may not be able to read gets no
+        report (`is_blocked`) but the reasons in `image_warnings`, unless `write_anyway` is set."""
         try:
-            return answer(files, views, indication, write_anyway, generator, model, writing)
+            return answer(files, views, indication, write_anyway, generator, model, generation)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
         finally:
@@ -151,9 +158,10 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         fill_width=True,
         delete_cache=(UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS),
     ) as page:
-        gr.HTML(markup.header(generator.name, model_card(fetch_checkpoint(generator.name))), apply_default_css=False)
-        # gr.api would take the path of any file on this machine; a File component takes uploads only. It comes first,
-        # for a private event of the same name would take the name from it.
+        card = layout.model_card(fetch_checkpoint(generator.name))
+        gr.HTML(layout.header(generator.name, card), apply_default_css=False)
+        # gr.api would accept the path of any file on this machine; a File component only accepts uploads. This event
+        # comes first, because a private event with the same name would take the name.
         files = gr.File(file_count="multiple", type="filepath", visible=False, label="files")
         files.data_model = OneOrMoreFiles
         inputs = [
@@ -164,10 +172,10 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         ]
         gr.Button(visible=False).click(read, inputs, gr.JSON(visible=False), api_name="read", **MODEL)
         with gr.Tab("One study"):
-            Room(generator, model, writing, examples, store)
-        with gr.Tab("Many at once"):
-            WorklistTab(generator, model, writing, folder=options.worklist_folder)
-        gr.HTML(markup.FOOTER, apply_default_css=False)
+            StudyTab(generator, model, generation, examples, store)
+        with gr.Tab("Worklist"):
+            WorklistTab(generator, model, generation, folder=options.worklist_folder)
+        gr.HTML(layout.footer(), apply_default_css=False)
     return page
 
 

@@ -1,1 +1,1 @@
-"""Parts of the web page (app.py): reading what a visitor brings, examples, and HTML for what the model says."""
+"""Parts of the web page (app.py): reading studies, HTML cards, exports, corrections, accounts and examples."""

@@ -1,10 +1,10 @@
-"""What a reader makes of a report on the page: an edit in, a correction in the store out, without anybody's identity.
+"""Save a user's correction of a report, without any patient identity.
 
     store = CorrectionStore(Path("corrections"))
     edit = Edit(findings="…", impression="…", reader="Dr A")
     saved = save_correction(store, reading, edit, generator=generator, model=model_identity(generator))
 
-`saved.warning` tells the reader what looked like somebody's identity and was replaced.
+`saved.warning` tells the user what looked like a person's identity and was replaced.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from data.corrections.correction import Correction, SavedCorrection
 from data.corrections.store import CorrectionStore
 from data.reports.deidentify import PLACEHOLDER, remove_identity
-from page.study.read import Reading
+from page.study.read import StudyReading
 from page.study.record import ModelIdentity
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import UNLABELED_STUDY
@@ -21,43 +21,42 @@ from vlm.schema.findings import UNLABELED_STUDY
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Edit:
-    """What the reader left of the report, and the findings that the reader set."""
+    """The edited report, and the findings that the user set."""
 
     findings: str = ""
     impression: str = ""
     states: tuple[int, ...] = UNLABELED_STUDY
-    """CheXbert's code of each finding the reader flipped or confirmed; UNLABELED for those not touched, whose state is
-    then read from the edited report."""
+    """CheXbert labels that the user set; UNLABELED for the others, which are labeled from the edited report."""
     reader: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Saved:
-    """What was saved, and how much of each kind of identity was taken out of its texts first."""
+    """The saved correction, and how many parts of each kind of identity were replaced in its texts."""
 
     correction: SavedCorrection
     replaced: dict[str, int]
 
     @property
     def warning(self) -> str:
-        """For the reader, "" where nothing was replaced."""
+        """For the user; "" if nothing was replaced."""
         if not self.replaced:
             return ""
         kinds = ", ".join(f"{kind} ({count})" for kind, count in self.replaced.items())
-        return f"Before saving, what looked like a person's identity was replaced by {PLACEHOLDER}: {kinds}."
+        return f"Before saving, text that looked like a person's identity was replaced by {PLACEHOLDER}: {kinds}."
 
 
 def save_correction(
-    store: CorrectionStore, reading: Reading, edit: Edit, *, generator: ReportGenerator, model: ModelIdentity
+    store: CorrectionStore, reading: StudyReading, edit: Edit, *, generator: ReportGenerator, model: ModelIdentity
 ) -> Saved:
-    """Saves the edit of a complete reading (the reading as the model left it); when this returns, it is on the disk.
+    """Save the edit of a complete reading; it is on disk when this returns.
 
     Raises:
-        ValueError: there is no report to correct, the edit says nothing or contradicts itself, or the folder cannot be
-            written to; a message for the reader.
+        ValueError: there is no report to correct, the edit is empty or contradicts itself, or the folder is not
+            writable; the message is for the user.
     """
     if reading.report is None or not reading.is_done:
-        raise ValueError("There is no finished report to correct yet: have it written first.")
+        raise ValueError("There is no finished report to correct yet: write one first.")
     identifiers = [image.identifiers for image in reading.images if image.identifiers]
     names = [word for each in identifiers for word in each.personal_words]
     replaced = Counter()

@@ -1,7 +1,4 @@
-"""Images to click on: a few synthetic studies, so that the page works without data, and a folder of the user's.
-
-What visitors send: one file or several, and how long it stays on the server's disk.
-"""
+"""Images to click on (synthetic studies and a folder of the user's), and when uploaded files are removed."""
 
 import logging
 import threading
@@ -14,25 +11,29 @@ from typing import Any
 from gradio.data_classes import ListFiles
 from pydantic import model_validator
 
-from data.images.pixels import ImageRejected
+from data.images.pixels import ImageRejected, read_bytes
 from data.synthetic.source import make_study
-from page.study.files import VIEW_CHOICES, read_upload
+from page.study.upload import VIEW_CHOICES, read_upload
 
-SECONDS = 300.0
-"""Uploads of the same content share one file, so who comes while others wait must still find theirs."""
+REMOVE_SECONDS = 300.0
+"""Uploads with the same content share one file, so it must stay for other users who are still waiting."""
+SYNTHETIC_SEED, NUM_SYNTHETIC = 20, 6
+MAX_FOLDER_EXAMPLES = 24
+
+logger = logging.getLogger(__name__)
 
 
 class OneOrMoreFiles(ListFiles):
-    """A lone file from a program is a list of one; Gradio itself would reject it without a word."""
+    """Also accepts a single file from a program; Gradio itself rejects it without a message."""
 
     @model_validator(mode="before")
     @classmethod
-    def _listed(cls, value: Any) -> Any:
+    def _as_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict) else value
 
 
-def remove_later(files: Sequence[str | Path], seconds: float = SECONDS) -> None:
-    """Removes files that were read, unless somebody sends the same again in the meantime."""
+def remove_later(files: Sequence[str | Path], seconds: float = REMOVE_SECONDS) -> None:
+    """Remove files after a delay, unless someone uploads the same content again in the meantime."""
     timer = threading.Timer(seconds, _remove, [[Path(file) for file in files], seconds])
     timer.daemon = True
     timer.start()
@@ -40,20 +41,14 @@ def remove_later(files: Sequence[str | Path], seconds: float = SECONDS) -> None:
 
 def _remove(files: Sequence[Path], seconds: float) -> None:
     for file in files:
-        # Whoever sent it again has a timer of their own.
+        # A newer upload of the same content has its own timer.
         if file.exists() and time.time() - file.stat().st_ctime >= seconds:
             file.unlink(missing_ok=True)
 
 
-SYNTHETIC_SEED, NUM_SYNTHETIC = 20, 6
-MAX_FOLDER_EXAMPLES = 24
-
-logger = logging.getLogger(__name__)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
-    """A PNG without any metadata, with what is filled in when it is clicked."""
+    """A PNG without metadata, and the inputs that are filled in when it is clicked."""
 
     path: Path
     caption: str
@@ -62,44 +57,37 @@ class Example:
 
 
 def synthetic_examples(folder: Path) -> list[Example]:
-    """The same NUM_SYNTHETIC studies each time, their first views written to `folder`."""
+    """NUM_SYNTHETIC fixed studies; their first views are written to `folder`."""
     examples = []
     for index in range(NUM_SYNTHETIC):
         study = make_study(SYNTHETIC_SEED, index)
         path = folder / f"synthetic-{index + 1}.png"
         study.images[0].save(path)
-        examples.append(
-            Example(
-                path=path,
-                caption=f"synthetic {index + 1}",
-                view=_choice_for(study.view_positions[0]),
-                indication=study.indication,
-            )
-        )
+        view = _view_choice(study.view_positions[0])
+        caption = f"synthetic {index + 1}"
+        examples.append(Example(path=path, caption=caption, view=view, indication=study.indication))
     return examples
 
 
 def folder_examples(source: Path, folder: Path) -> list[Example]:
-    """The first MAX_FOLDER_EXAMPLES images of `source` that can be read, copied to `folder`; the others are logged.
+    """The first MAX_FOLDER_EXAMPLES readable images of `source`, copied to `folder`; the others are logged.
 
-    Copies, because every visitor is handed them, and a DICOM header is for nobody.
+    They are copied as PNG, because every user gets them, and DICOM headers must stay private.
     """
     examples = []
-    for path in sorted(source.iterdir()):
+    for path in sorted(path for path in source.iterdir() if not path.is_dir()):
         if len(examples) == MAX_FOLDER_EXAMPLES:
             break
-        if path.is_dir():
-            continue
         try:
-            image = read_upload(path)
+            upload = read_upload(read_bytes(path, name=path.name), path.name)
         except ImageRejected as error:
             logger.warning("left out of the examples: %s", error)
             continue
         copy = folder / f"{path.name}.png"
-        image.image.save(copy)
-        examples.append(Example(path=copy, caption=path.stem, view=_choice_for(image.view_position)))
+        upload.image.save(copy)
+        examples.append(Example(path=copy, caption=path.stem, view=_view_choice(upload.view_position)))
     return examples
 
 
-def _choice_for(view_position: str) -> str:
+def _view_choice(view_position: str) -> str:
     return next((view for view, position in VIEW_CHOICES.items() if position == view_position), "auto")

@@ -306,7 +306,7 @@ def recorded_study(images):
             finding=finding,
             probability=0.9 if finding in ("Cardiomegaly", "Pleural Effusion") else 0.001,
             threshold=0.25,
-            stated=stated.get(finding, BLANK),
+            label=stated.get(finding, BLANK),
             disagrees=finding == "Pleural Effusion",
         )
         for finding in FINDINGS
@@ -324,7 +324,7 @@ def recorded_study(images):
         impression="Cardiomegaly.",
         finding_rows=tuple(rows),
         num_calibration_studies=40,
-        warnings=('The report states and denies Edema: "Edema." / "No edema."',),
+        warnings=('The report both states and denies Edema: "Edema." / "No edema."',),
         attention_maps=attention,
         square=32,
         model=ModelIdentity(name="training/best", hash="0123456789abcdef", program_version="0.1.0"),

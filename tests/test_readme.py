@@ -49,5 +49,5 @@ def test_every_flag_of_a_documented_command_exists(program, subcommand, flags, c
         assert re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", explained), f"{program.__name__} knows no {flag}"
 
 
-def test_there_are_commands_of_every_program():
+def test_every_program_has_a_documented_command():
     assert {program for program, _, _ in _commands()} == set(PROGRAMS.values())

@@ -1,1 +1,1 @@
-"""HTML of the parts of the page."""
+"""The parts of the page as HTML, from jinja2 templates."""

@@ -1,27 +1,49 @@
-"""What frames the page, as HTML: header, notices, rejections, doubts. Every text from elsewhere is escaped.
+"""The frame of the page as HTML: theme, style, scripts, header, model card, warnings and messages.
 
-The page's look and behaviour beyond Gradio's own: theme, style sheet and scripts, all of them inside the page.
-
-The model card of a checkpoint as HTML: what data it saw, its licences, its scores and limits.
-
-A checkpoint may come from anywhere, so its card is shown without any HTML of its own and without images, which would
-be fetched from elsewhere.
+All HTML of the page comes from `templates/NAME.html.j2` through `render`, which escapes every text.
 """
 
+import base64
 import re
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+import jinja2
 from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from page.study.record import NOT_A_DEVICE
+from vlm.schema.number_format import format_percent, format_probability
 
 _STATIC = Path(__file__).parents[1] / "static"
-_SCRIPTS = ("viewer.js", "correction_form.js", "take_away.js", "accessible_names.js")
+_SCRIPTS = ("viewer.js", "correction_form.js", "download.js", "accessible_names.js")
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters |= {
+    "percent": format_percent,
+    "probability": format_probability,
+    "base64": lambda content: base64.b64encode(content).decode(),
+}
+MAX_CHARACTERS = 100_000
+"""Longest model card that is shown; the rest is cut."""
+_FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+
+
+def render(template: str, **content: Any) -> str:
+    """HTML of the template with this name; every text in `content` is escaped."""
+    return _ENVIRONMENT.get_template(f"{template}.html.j2").render(content).strip()
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's plainest look in the system's own fonts, with a button whose text stands out enough."""
+    """Gradio's plainest theme with system fonts and WCAG AA contrast."""
     return gr.themes.Base(
         primary_hue="cyan",
         neutral_hue="slate",
@@ -43,76 +65,51 @@ def theme() -> gr.themes.Base:
 
 
 def head() -> str:
-    """Style and scripts for the page's head; Gradio's own css= drops container queries and rewrites the rest."""
+    """Style and scripts for the page's head. (Gradio's own css= drops container queries and rewrites the rest.)"""
     style = (_STATIC / "style.css").read_text(encoding="utf-8")
     scripts = "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     return f"<style>{style}</style><script>{scripts}</script>"
 
 
-MAX_CHARACTERS = 100_000
-_FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+def header(checkpoint: str, model_card: str = "") -> str:
+    """Title, model name and model card (HTML from `model_card`), and the notice that this is not a medical device."""
+    return render("header", checkpoint=checkpoint, model_card=Markup(model_card), notice=NOT_A_DEVICE)
+
+
+def footer() -> str:
+    return render("footer", notice=NOT_A_DEVICE)
 
 
 def model_card(checkpoint: str | Path) -> str:
-    """The card of a checkpoint folder; a word on its absence where it has none."""
+    """HTML of a checkpoint's model card.
+
+    A checkpoint can come from anyone, so raw HTML in its card is escaped, and images are removed, because they would be
+    fetched from outside.
+    """
     path = Path(checkpoint) / "README.md"
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             text = file.read(MAX_CHARACTERS)
     except OSError:
-        return "<p>This checkpoint has no model card: nothing is known of its data, its licences and its scores.</p>"
-    # The page has a first and a second heading of its own.
+        return "<p>This checkpoint has no model card: its data, licenses and scores are unknown.</p>"
     html = _MARKDOWN.render(_FRONT_MATTER.sub("", text))
-    # What is wider than the page is scrolled by itself, by keys, too.
+    # Wide tables and code scroll on their own, also by keyboard.
     html = html.replace("<table>", '<div class="wide" role="region" aria-label="Table" tabindex="0"><table>')
     html = html.replace("</table>", "</table></div>").replace("<pre>", '<pre tabindex="0">')
+    # The page already has headings of levels 1 and 2.
     return re.sub(r"(</?h)([1-4])>", lambda match: f"{match[1]}{int(match[2]) + 2}>", html)
 
 
-NOTICE = "Not a medical device. For research and teaching; no diagnosis or treatment may rest on it."
-EXAMPLES_HEADING = '<p class="soft">Examples: click one to have its report written.</p>'
-FOOTER = f'<footer class="notice" role="note">{NOTICE}</footer>'
+def image_warnings(warnings: Sequence[str], *, is_blocked: bool) -> str:
+    """The reasons why the model may not be able to read the study; "" without one."""
+    return render("image_warnings", warnings=warnings, is_blocked=is_blocked) if warnings else ""
 
 
-def header(checkpoint: str, model_card: str = "") -> str:
-    """`model_card` is HTML; see page.cards.layout."""
-    card = f'<details class="model-card"><summary>Model card</summary>{model_card}</details>' if model_card else ""
-    return (
-        '<header class="top"><h1>cxrscribe</h1>'
-        "<p>Reads a chest X-ray, says which findings it sees and how sure it is, and writes the report.</p>"
-        f'<p class="soft">Model: {escape(checkpoint)}</p>{card}</header>'
-        f'<div class="notice" role="note"><strong>{NOTICE}</strong></div>'
-    )
+def message(text: str, *, is_error: bool = False) -> str:
+    """The result of a user's action, such as saving or exporting."""
+    return render("message", text=text, is_error=is_error) if text else ""
 
 
-def rejection(message: str) -> str:
-    """What went wrong, where the report would be; the page goes on."""
-    return (
-        '<section class="card"><h2>Report</h2><div class="rejection" role="alert"><strong>No report.</strong> '
-        f"{escape(message)}</div></section>"
-    )
-
-
-def doubts(reasons: Sequence[str], *, is_withheld: bool) -> str:
-    """Why this may be no study for the model; "" without a reason."""
-    if not reasons:
-        return ""
-    listed = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
-    consequence = (
-        "So no report was written. You can have it all the same; it may then mean nothing."
-        if is_withheld
-        else "You asked for the report all the same: it and the findings may mean nothing."
-    )
-    return (
-        '<section class="warning doubts" role="alert"><h2>⚠ This may be no image for this model</h2>'
-        f"<ul>{listed}</ul><p>{consequence}</p></section>"
-    )
-
-
-def saved(message: str, *, is_rejected: bool = False) -> str:
-    """The answer to a visitor's wish to save or to take away."""
-    if not message:
-        return ""
-    kind, role = ("rejection", "alert") if is_rejected else ("done", "status")
-    return f'<div class="{kind}" role="{role}">{escape(message)}</div>'
+def progress(label: str, text: str, num_done: int, num_total: int) -> str:
+    """A progress bar with a text beside it."""
+    return render("progress", label=label, text=text, num_done=num_done, num_total=max(1, num_total))

@@ -1,1 +1,1 @@
-"""Downloads: text, JSON, PDF, FHIR, DICOM SR."""
+"""Exports: text, JSON, PDF, FHIR, DICOM SR."""

@@ -1,17 +1,14 @@
-"""A study's report as a FHIR R5 DiagnosticReport: a `StudyRecord` in, one JSON resource out that stands alone.
+"""A study's report as one self-contained FHIR R5 DiagnosticReport in JSON.
 
-- `status` preliminary; `category` radiology; `code` LOINC's for a chest X-ray in so many views.
-- `conclusion` is the impression (else the findings), `presentedForm` the whole report as text and as PDF.
-- Contained: the model as a Device, an Observation a finding (called present or not; probability, threshold and what the
-  report says as components), and for DICOM images the ImagingStudy with their UIDs.
-- The patient is contained only with identity. UIDs are there without it too; they name nobody, but whoever has the
-  archive can look the patient up by them.
+- `status` is preliminary, `category` radiology, `code` the LOINC code for a chest X-ray with this number of views.
+- `conclusion` is the impression (or the findings), `presentedForm` the whole report as text and as PDF.
+- Contained: the model as a Device; one Observation per finding, with the prediction as its value, and probability,
+  threshold and the report's statement as components; for DICOM images the ImagingStudy with their UIDs.
+- The patient is only contained with identity. UIDs are always contained; they do not name a person, but someone with
+  access to the archive can use them to find the patient.
 
-Codes of the findings and of the study for other systems: a finding in, its code in this project's own list and,
-where SNOMED CT has the same notion, there.
-
-A finding of CheXpert is what its labelling rules make it. SNOMED CT's code is given where a radiologist would name both
-alike; none is for the categories that are CheXpert's own (Lung Opacity, Lung Lesion, Pleural Other, …).
+Findings have a code in this project's own list, and a SNOMED CT code if a radiologist would use both names for the same
+thing. CheXpert's own categories (Lung Opacity, Lung Lesion, Pleural Other, …) have no SNOMED CT code.
 """
 
 import base64
@@ -31,7 +28,7 @@ from vlm.schema.findings import FINDING_INDEX
 
 OWN_SYSTEM = "urn:cxrscribe:report"
 OWN_SCHEME = "99CXRSCRIBE"
-"""The same list in DICOM, where names of private lists begin with 99."""
+"""The same list in DICOM, where names of private lists start with 99."""
 
 _SNOMED = {
     "Cardiomegaly": ("8186001", "Cardiomegaly"),
@@ -43,12 +40,19 @@ _SNOMED = {
     "Pleural Effusion": ("60046008", "Pleural effusion"),
     "Fracture": ("125605004", "Fracture of bone"),
 }
-_LOINC_OF_NUM_VIEWS = {1: ("36554-4", "XR Chest Single view"), 2: ("36643-5", "XR Chest 2 Views")}
+_LOINC_BY_NUM_VIEWS = {1: ("36554-4", "XR Chest Single view"), 2: ("36643-5", "XR Chest 2 Views")}
+_LOINC_ANY_VIEWS = ("30745-4", "XR Chest Views")
+STUDY_SYSTEM = "urn:cxrscribe:study"
+_LOINC, _SNOMED_SYSTEM, _UCUM = "http://loinc.org", "http://snomed.info/sct", "http://unitsofmeasure.org"
+_DCM = "http://dicom.nema.org/resources/ontology/DCM"
+_HL7 = "http://terminology.hl7.org/CodeSystem"
+_GENDERS = {"M": "male", "F": "female", "O": "other"}
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>&#|~])")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FindingCode:
-    """`own` is F01 to F14 in CheXpert's order; `snomed` and its words are empty where there is none."""
+    """`own` is F01 to F14 in CheXpert's order; the SNOMED CT code and its text are empty if there is none."""
 
     own: str
     snomed: str = ""
@@ -60,26 +64,13 @@ def finding_code(finding: str) -> FindingCode:
     return FindingCode(own=f"F{FINDING_INDEX[finding] + 1:02d}", snomed=snomed, snomed_display=display)
 
 
-def study_loinc(num_views: int) -> tuple[str, str]:
-    """LOINC's code and words for a radiograph of the chest in so many views."""
-    return _LOINC_OF_NUM_VIEWS.get(num_views, ("30745-4", "XR Chest Views"))
-
-
-STUDY_SYSTEM = "urn:cxrscribe:study"
-_LOINC, _SNOMED_SYSTEM, _UCUM = "http://loinc.org", "http://snomed.info/sct", "http://unitsofmeasure.org"
-_DCM = "http://dicom.nema.org/resources/ontology/DCM"
-_HL7 = "http://terminology.hl7.org/CodeSystem"
-_GENDERS = {"M": "male", "F": "female", "O": "other"}
-_MARKDOWN = re.compile(r"([\\`*_\[\]<>&#|~])")
-
-
 def export_fhir(record: StudyRecord, *, include_identity: bool = False, include_pdf: bool = True) -> str:
-    """The resource as JSON, checked against FHIR's own definitions.
+    """The resource as JSON, validated against the FHIR definitions.
 
     Raises:
         ValueError: the images belong to several studies or patients.
     """
-    # Asked while the patients are still known.
+    # Before the patient IDs are removed: this rejects images of several patients.
     source = record.source
     record = record if include_identity else without_identity(record)
     shown = source if include_identity else None
@@ -88,7 +79,7 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False, include_
     if include_pdf:
         forms.append(_attachment(record, "application/pdf", export_pdf(record, include_identity=include_identity)))
     imaging_study = _imaging_study(record, shown)
-    code, display = study_loinc(len(record.views))
+    code, display = _LOINC_BY_NUM_VIEWS.get(len(record.views), _LOINC_ANY_VIEWS)
     document = {
         "resourceType": "DiagnosticReport",
         "language": "en",
@@ -141,7 +132,7 @@ def _patient(source: DicomIdentifiers | None) -> dict[str, Any] | None:
     patient: dict[str, Any] = {"resourceType": "Patient", "id": "patient"}
     if source.patient_id:
         patient["identifier"] = [{"value": source.patient_id}]
-    # An alphabetic writing comes first, others after "=".
+    # The alphabetic spelling comes first, others after "=".
     family, *given = (part.strip() for part in source.patient_name.split("=")[0].split("^")[:3])
     name = {"family": family, "given": [part for part in given if part]}
     if name := {key: value for key, value in name.items() if value}:
@@ -154,11 +145,11 @@ def _patient(source: DicomIdentifiers | None) -> dict[str, Any] | None:
 
 
 def _subject(source: DicomIdentifiers | None) -> dict[str, str]:
-    return {"reference": "#patient"} if source else {"display": "Identity withheld"}
+    return {"reference": "#patient"} if source else {"display": "Identity removed"}
 
 
 def _imaging_study(record: StudyRecord, source: DicomIdentifiers | None) -> dict[str, Any] | None:
-    """The images that can be found in an archive; None where there are none."""
+    """The images that an archive can find by their UIDs; None without one."""
     by_series = defaultdict(dict)
     for view in record.views:
         if view.identifiers and view.identifiers.refers_to_an_image:
@@ -198,8 +189,8 @@ def _observation(record: StudyRecord, row: RecordedFinding, source: DicomIdentif
     codings = [{"system": OWN_SYSTEM, "code": code.own, "display": row.finding}]
     if code.snomed:
         codings.append({"system": _SNOMED_SYSTEM, "code": code.snomed, "display": code.snomed_display})
-    called = ("called", "Called present") if row.is_called else ("not-called", "Not called present")
-    stated = STATE_WORDS[row.stated]
+    prediction = ("positive", "Predicted positive") if row.is_positive else ("negative", "Predicted negative")
+    stated = STATE_WORDS[row.label]
     observation = {
         "resourceType": "Observation",
         "id": _observation_id(row),
@@ -208,11 +199,11 @@ def _observation(record: StudyRecord, row: RecordedFinding, source: DicomIdentif
         "code": {"coding": codings, "text": row.finding},
         "subject": _subject(source),
         "device": {"reference": "#model"},
-        "valueCodeableConcept": _concept(OWN_SYSTEM, *called),
-        "interpretation": [_concept(f"{_HL7}/v3-ObservationInterpretation", "POS" if row.is_called else "NEG")],
+        "valueCodeableConcept": _concept(OWN_SYSTEM, *prediction),
+        "interpretation": [_concept(f"{_HL7}/v3-ObservationInterpretation", "POS" if row.is_positive else "NEG")],
         "component": [
             _number("probability", "Probability", row.probability),
-            _number("threshold", "Called present from this probability on", row.threshold),
+            _number("threshold", "Predicted positive from this probability on", row.threshold),
             {
                 "code": _concept(OWN_SYSTEM, "report-says", "What the written report says"),
                 "valueCodeableConcept": _concept(OWN_SYSTEM, stated.replace(" ", "-"), stated),
@@ -262,5 +253,5 @@ def _narrative(record: StudyRecord) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Plain text in a field that FHIR reads as markdown."""
+    """Escape plain text for a field that FHIR reads as markdown."""
     return _MARKDOWN.sub(r"\\\1", text)

@@ -1,13 +1,11 @@
-"""A study's report as a PDF of A4 pages: a `StudyRecord` in, the bytes of the file out.
+"""A study's report as a PDF with A4 pages.
 
-The images, the heatmaps of the findings that are called present, the report, warnings, and all findings with
-probability, threshold and what the report says of them. Each page says that it is a machine's draft. The same record
-always gives the same bytes.
+It shows the images, the report, its warnings, heatmaps of the findings that are predicted positive, and all findings
+with probability, threshold and the report's statement. Every page says that it is a machine-written draft. The same
+record always gives the same bytes.
 
-How the PDF looks: fonts, paragraph styles, colors, a probability's bar, and what stands at the foot of each page.
-
-The fonts are DejaVu Sans, which matplotlib brings along: Latin, Greek, Cyrillic and the signs of medicine. Of Chinese,
-Japanese, Korean and most Indian scripts it has no letters; `missing_letters` tells which of a text.
+The font is DejaVu Sans, which matplotlib includes: Latin, Greek, Cyrillic and medical symbols. It has no Chinese,
+Japanese, Korean and most Indian characters; `missing_characters` finds them in a text.
 """
 
 from functools import cache
@@ -34,9 +32,8 @@ from vlm.schema.findings import FINDING_INDEX
 PAGE_WIDTH, PAGE_HEIGHT = A4
 MARGIN = 18 * mm
 FRAME_PADDING = 6
-"""What reportlab leaves free within the margins by itself."""
-WIDTH = PAGE_WIDTH - 2 * MARGIN
-"""Of the text."""
+"""Padding that reportlab adds inside the margins."""
+TEXT_WIDTH = PAGE_WIDTH - 2 * MARGIN
 INK, SOFT, LINE = HexColor("#16212b"), HexColor("#56636f"), HexColor("#d3dae0")
 ACCENT, ACCENT_LIGHT, EMPTY_BAR = HexColor("#0b7285"), HexColor("#9fc9d1"), HexColor("#eef1f4")
 WARNING, WARNING_GROUND = HexColor("#8a4b00"), HexColor("#fff6e0")
@@ -45,18 +42,18 @@ BODY, BOLD = "DejaVuSans", "DejaVuSans-Bold"
 
 @cache
 def load_fonts() -> None:
-    """Makes the fonts known to reportlab, once."""
+    """Register the fonts with reportlab, once."""
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     for name in (BODY, BOLD):
         pdfmetrics.registerFont(TTFont(name, str(folder / f"{name}.ttf")))
     pdfmetrics.registerFontFamily(BODY, normal=BODY, bold=BOLD, italic=BODY, boldItalic=BOLD)
 
 
-def missing_letters(text: str) -> str:
-    """Those letters of a text that the fonts have not."""
+def missing_characters(text: str) -> str:
+    """The characters of a text that the font does not have."""
     load_fonts()
     known = pdfmetrics.getFont(BODY).face.charToGlyph
-    return "".join(sorted({letter for letter in text if not letter.isspace() and ord(letter) not in known}))
+    return "".join(sorted({character for character in text if not character.isspace() and ord(character) not in known}))
 
 
 def _style(name: str, size: float, *, color: Color = INK, font: str = BODY, **settings) -> ParagraphStyle:
@@ -68,36 +65,35 @@ HEADING = _style("heading", 11, font=BOLD, color=ACCENT, spaceBefore=9, spaceAft
 TEXT = _style("text", 9.5)
 SMALL = _style("small", 8)
 SOFT_SMALL = _style("soft", 8, color=SOFT)
-CALLED = _style("called", 8, font=BOLD)
+POSITIVE = _style("positive", 8, font=BOLD)
 CAPTION = _style("caption", 7.5, color=SOFT, alignment=1)
 WARNING_TEXT = _style("warning", 8.5, color=WARNING)
 DISAGREES = _style("disagrees", 8, color=WARNING)
 
 
 class ProbabilityBar(Flowable):
-    """A bar from 0 to 1, dark where the finding is called present, with a tick at the threshold."""
+    """A bar from 0 to 1, dark if the finding is predicted positive, with a tick at the threshold."""
 
-    def __init__(self, probability: float, threshold: float, *, is_called: bool, width: float, height: float = 7):
+    def __init__(self, row: RecordedFinding, *, width: float):
         super().__init__()
-        self.probability, self.threshold, self.is_called = probability, threshold, is_called
-        self.width, self.height = width, height
+        self.row, self.width, self.height = row, width, 7
 
     def draw(self) -> None:
         canvas = self.canv
         canvas.setFillColor(EMPTY_BAR)
         canvas.rect(0, 0, self.width, self.height, stroke=0, fill=1)
-        canvas.setFillColor(ACCENT if self.is_called else ACCENT_LIGHT)
-        canvas.rect(0, 0, self.width * self.probability, self.height, stroke=0, fill=1)
+        canvas.setFillColor(ACCENT if self.row.is_positive else ACCENT_LIGHT)
+        canvas.rect(0, 0, self.width * self.row.probability, self.height, stroke=0, fill=1)
         canvas.setStrokeColor(INK)
         canvas.setLineWidth(1)
-        tick = self.width * self.threshold
+        tick = self.width * self.row.threshold
         canvas.line(tick, -1.5, tick, self.height + 1.5)
 
 
 class NumberedCanvas(Canvas):
-    """A canvas that writes the foot of all pages at the end, when their number is known."""
+    """A canvas that writes the footers at the end, when the number of pages is known."""
 
-    foot = ""
+    footer = ""
 
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
@@ -114,25 +110,25 @@ class NumberedCanvas(Canvas):
             self.setFillColor(SOFT)
             self.setStrokeColor(LINE)
             self.line(MARGIN, 13 * mm, PAGE_WIDTH - MARGIN, 13 * mm)
-            self.drawString(MARGIN, 9.5 * mm, self.foot)
+            self.drawString(MARGIN, 9.5 * mm, self.footer)
             self.drawRightString(PAGE_WIDTH - MARGIN, 9.5 * mm, f"Page {number} of {len(self._pages)}")
             super().showPage()
         super().save()
 
 
 MAX_IMAGE_HEIGHT, MAX_HEATMAP_HEIGHT = 230.0, 150.0
-"""In points, 72 to the inch."""
+"""In points (1/72 inch)."""
 IMAGE_PIXELS, HEATMAP_PIXELS = 1024, 512
-"""Longest side as stored."""
-MAX_IMAGES_IN_A_ROW, HEATMAPS_IN_A_ROW = 3, 4
+"""Longest side in the file."""
+MAX_IMAGES_PER_ROW, HEATMAPS_PER_ROW = 3, 4
 GAP = 6.0
 
 
 def export_pdf(record: StudyRecord, *, include_identity: bool = False) -> bytes:
-    """The file.
+    """The bytes of the file.
 
     Raises:
-        ValueError: with identity, the images are of several patients.
+        ValueError: with identity, the images belong to several patients.
     """
     record = record if include_identity else without_identity(record)
     load_fonts()
@@ -151,7 +147,7 @@ def export_pdf(record: StudyRecord, *, include_identity: bool = False) -> bytes:
 
     def canvas(*arguments, **settings) -> NumberedCanvas:
         made = NumberedCanvas(*arguments, **settings)
-        made.foot = f"{record.pseudonym} · preliminary, machine-written · not a medical device"
+        made.footer = f"{record.pseudonym} · preliminary, machine-written · not a medical device"
         return made
 
     document.build(_story(record), canvasmaker=canvas)
@@ -164,7 +160,7 @@ def _story(record: StudyRecord) -> list[Flowable]:
     for heading, text in sections(record):
         story.append(Paragraph(heading, HEADING))
         story += [Paragraph(escape(line), TEXT) for line in text.split("\n") if line]
-    warnings = [*record.warnings, *_unshown(record)]
+    warnings = [*record.warnings, *_font_warning(record)]
     if warnings:
         story += [Paragraph("Warnings", HEADING), _boxed(warnings)]
     story += _heatmaps(record)
@@ -172,8 +168,8 @@ def _story(record: StudyRecord) -> list[Flowable]:
         KeepTogether([Paragraph("Findings by probability", HEADING), _findings(record)]),
         Spacer(0, 4),
         Paragraph(
-            f"{escape(record.calibration_note)} The tick on a bar is the threshold from which on a finding is called "
-            "present.",
+            f"{escape(record.calibration_note)} A finding is predicted positive if its probability reaches the "
+            "threshold, the tick on its bar.",
             SOFT_SMALL,
         ),
     ]
@@ -181,7 +177,7 @@ def _story(record: StudyRecord) -> list[Flowable]:
 
 
 def _boxed(texts: list[str]) -> Table:
-    """Paragraphs on a tinted ground; one that is long goes on over the page."""
+    """Paragraphs on a colored background; a long one continues on the next page."""
     rows = [[Paragraph(escape(text), WARNING_TEXT)] for text in texts]
     ground = [
         ("BACKGROUND", (0, 0), (-1, -1), WARNING_GROUND),
@@ -190,7 +186,7 @@ def _boxed(texts: list[str]) -> Table:
         ("TOPPADDING", (0, 0), (-1, -1), 3),
         ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
     ]
-    return Table(rows, colWidths=[WIDTH], style=TableStyle(ground), splitInRow=1)
+    return Table(rows, colWidths=[TEXT_WIDTH], style=TableStyle(ground), splitInRow=1)
 
 
 def _facts(record: StudyRecord) -> Table:
@@ -201,22 +197,19 @@ def _facts(record: StudyRecord) -> Table:
         ("TOPPADDING", (0, 0), (-1, -1), 0),
         ("BOTTOMPADDING", (0, 0), (-1, -1), 1),
     ]
-    return Table(rows, colWidths=[62, WIDTH - 62], style=TableStyle(tight))
+    return Table(rows, colWidths=[62, TEXT_WIDTH - 62], style=TableStyle(tight))
 
 
 def _images(record: StudyRecord) -> list[Flowable]:
-    captions = [
-        f"Image {number}: {'view position unknown' if view.kind == 'unknown' else view.kind}"
-        for number, view in enumerate(record.views, start=1)
-    ]
+    captions = [f"Image {number}: {view.kind_text}" for number, view in enumerate(record.views, start=1)]
     images = [_stored(view.image, IMAGE_PIXELS) for view in record.views]
-    columns = min(len(images), MAX_IMAGES_IN_A_ROW)
+    columns = min(len(images), MAX_IMAGES_PER_ROW)
     return [_grid(images, captions, columns=columns, max_height=MAX_IMAGE_HEIGHT)]
 
 
 def _heatmaps(record: StudyRecord) -> list[Flowable]:
-    """For each finding that is called present, the view with most of its attention."""
-    rows = [row for row in by_probability(record) if row.is_called and row.finding != "No Finding"]
+    """For each positive prediction, the view with most of its attention."""
+    rows = [row for row in by_probability(record) if row.is_positive and row.finding != "No Finding"]
     if not rows:
         return []
     images, captions = [], []
@@ -226,15 +219,15 @@ def _heatmaps(record: StudyRecord) -> list[Flowable]:
         images.append(_stored(record.heatmap(row.finding, view), HEATMAP_PIXELS))
         of_view = f", image {view + 1}" if len(record.views) > 1 else ""
         captions.append(f"{row.finding} {row.percent}{of_view}")
-    grid = _grid(images, captions, columns=HEATMAPS_IN_A_ROW, max_height=MAX_HEATMAP_HEIGHT)
-    note = "Brightest where the model looked most for a finding; not why, and not how likely the finding is."
+    grid = _grid(images, captions, columns=HEATMAPS_PER_ROW, max_height=MAX_HEATMAP_HEIGHT)
+    note = "Brightest where the model looked most for a finding. This is not why, and not how likely the finding is."
     head = [Paragraph("Where the model looked", HEADING), Paragraph(note, SOFT_SMALL), Spacer(0, 4)]
-    return [KeepTogether([*head, grid])] if len(rows) <= HEATMAPS_IN_A_ROW else [*head, grid]
+    return [KeepTogether([*head, grid])] if len(rows) <= HEATMAPS_PER_ROW else [*head, grid]
 
 
 def _grid(images: list[Image], captions: list[str], *, columns: int, max_height: float) -> Table:
-    """Images in rows, each with its caption below."""
-    cell = WIDTH / columns
+    """Rows of images, each with its caption below."""
+    cell = TEXT_WIDTH / columns
     rows = []
     for start in range(0, len(images), columns):
         part = images[start : start + columns]
@@ -252,7 +245,7 @@ def _grid(images: list[Image], captions: list[str], *, columns: int, max_height:
         ("TOPPADDING", (0, 0), (-1, -1), 0),
         ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
     ]
-    # An image and its caption are not parted by the end of a page.
+    # Keep an image and its caption on the same page.
     commands += [("NOSPLIT", (0, row), (-1, row + 1)) for row in range(0, len(rows), 2)]
     return Table(rows, colWidths=[cell] * columns, style=TableStyle(commands))
 
@@ -268,8 +261,8 @@ def _stored(image: PillowImage.Image, max_pixels: int) -> Image:
 
 def _findings(record: StudyRecord) -> Table:
     bar = 96.0
-    widths = [131.0, bar + 10, 36.0, 50.0, 38.0]
-    heads = ("Finding", "Probability", "", "Threshold", "Called", "The report says")
+    widths = [131.0, bar + 10, 36.0, 50.0, 50.0]
+    heads = ("Finding", "Probability", "", "Threshold", "Prediction", "The report says")
     rows = [[Paragraph(head, SOFT_SMALL) for head in heads]]
     rows += [_finding(row, bar) for row in by_probability(record)]
     lines = [
@@ -279,25 +272,25 @@ def _findings(record: StudyRecord) -> Table:
         ("TOPPADDING", (0, 0), (-1, -1), 2),
         ("BOTTOMPADDING", (0, 0), (-1, -1), 2.5),
     ]
-    return Table(rows, colWidths=[*widths, WIDTH - sum(widths)], style=TableStyle(lines), repeatRows=1)
+    return Table(rows, colWidths=[*widths, TEXT_WIDTH - sum(widths)], style=TableStyle(lines), repeatRows=1)
 
 
 def _finding(row: RecordedFinding, bar_width: float) -> list[Flowable]:
-    text = CALLED if row.is_called else SMALL
-    agreement = f"≠ {row.agreement}" if row.disagrees else row.agreement
+    text = POSITIVE if row.is_positive else SMALL
+    statement = f"≠ {row.statement}" if row.disagrees else row.statement
     return [
         Paragraph(row.finding, text),
-        ProbabilityBar(row.probability, row.threshold, is_called=row.is_called, width=bar_width),
+        ProbabilityBar(row, width=bar_width),
         Paragraph(escape(row.percent), text),
         Paragraph(f"{row.threshold:.0%}", SMALL),
-        Paragraph("yes" if row.is_called else "no", text),
-        Paragraph(agreement, DISAGREES if row.disagrees else SMALL),
+        Paragraph("positive" if row.is_positive else "negative", text),
+        Paragraph(statement, DISAGREES if row.disagrees else SMALL),
     ]
 
 
-def _unshown(record: StudyRecord) -> list[str]:
+def _font_warning(record: StudyRecord) -> list[str]:
     texts = [text for _, text in [*facts(record), *sections(record)]] + list(record.warnings)
-    missing = missing_letters("".join(texts))
+    missing = missing_characters("".join(texts))
     if not missing:
         return []
-    return [f"{len(missing)} letters have no shape in this document's font; the text export holds them all."]
+    return [f"{len(missing)} characters are missing in the font of this document; the text export shows them all."]

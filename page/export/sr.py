@@ -1,12 +1,11 @@
-"""A study's report as a DICOM structured report that goes back into the archive beside its images.
+"""A study's report as a DICOM structured report (SR), which an archive can store next to the images.
 
-A `StudyRecord` in, the bytes of an Enhanced SR out, by template 2000 (Basic Diagnostic Imaging Report): it holds
-numbers beside text, and viewers show it as they show plain reports. It says PARTIAL, UNVERIFIED and PRELIMINARY, and
-its observer is a device.
+It is an Enhanced SR by template 2000 (Basic Diagnostic Imaging Report), which can hold numbers as well as text, and
+which viewers show like a plain report. It is marked PARTIAL, UNVERIFIED and PRELIMINARY, and its observer is a device.
 
-An SR has no meaning without the study and the images that it refers to. So there is none for images that are not
-DICOM, and the UIDs are there without identity too; the patient's name, id, sex, dates and the accession number are left
-blank then. Some archives only take what bears their patient's id: ask for identity there.
+An SR must refer to a study and its images. Therefore it is only possible for DICOM images, and the UIDs are included
+even without identity; the patient's name, ID, sex, dates and the accession number are then blank. Some archives only
+accept files with the patient's ID: export with identity for these.
 """
 
 from io import BytesIO
@@ -39,18 +38,18 @@ from page.study.record import NOT_A_DEVICE, RecordedFinding, StudyRecord, withou
 CONTAINS = RelationshipTypeValues.CONTAINS
 LANGUAGE = CodedConcept(value="en", scheme_designator="RFC5646", meaning="English")
 _WESTERN, _UNICODE = "ISO_IR 100", "ISO_IR 192"
-"""Character sets; many archives know the first alone, so the second is taken only where it must be."""
+"""Character sets; many archives only support the first, so the second is used only if necessary."""
 _SERIES_NUMBER = 9000
-"""Beyond those of the images."""
+"""Higher than those of the images."""
 
 
 def export_sr(record: StudyRecord, *, include_identity: bool = False) -> bytes:
-    """A DICOM file. The same record gives the same SOP instance, so that sending it twice makes no second report.
+    """A DICOM file. The same record gives the same SOP instance, so sending it twice does not add a second report.
 
     Raises:
         ValueError: no image is DICOM with its UIDs, or they belong to several studies or patients.
     """
-    # Asked while the patients are still known.
+    # Before the patient IDs are removed: this rejects images of several patients.
     source = record.source
     record = record if include_identity else without_identity(record)
     held = [view.identifiers for view in record.views if view.identifiers]
@@ -58,7 +57,7 @@ def export_sr(record: StudyRecord, *, include_identity: bool = False) -> bytes:
     if source is None or not referred:
         raise ValueError(
             "a DICOM structured report must refer to images in an archive, and none of these is DICOM with its "
-            "study, series and instance UIDs; read the DICOM files themselves, or take PDF, FHIR, JSON or text"
+            "study, series and instance UIDs; read the original DICOM files, or export as PDF, FHIR, JSON or text"
         )
     document = _document(record, list(referred.values()), export_json(record, include_identity=include_identity))
     buffer = BytesIO()
@@ -66,18 +65,18 @@ def export_sr(record: StudyRecord, *, include_identity: bool = False) -> bytes:
     return buffer.getvalue()
 
 
-def _document(record: StudyRecord, referred: list[DicomIdentifiers], told: str) -> EnhancedSR:
+def _document(record: StudyRecord, referred: list[DicomIdentifiers], content_key: str) -> EnhancedSR:
     def uid(of: str) -> str:
         return highdicom.UID.from_uuid(str(uuid5(NAMESPACE_OID, f"cxrscribe {of}")))
 
-    # Nothing else of the record's texts goes into the document.
-    is_western = told.encode("latin-1", "ignore").decode("latin-1") == told
+    # The key is the JSON export, which has all texts of the document.
+    is_western = content_key.encode("latin-1", "ignore").decode("latin-1") == content_key
     document = EnhancedSR(
         evidence=[_evidence(identifiers) for identifiers in referred],
         content=_report(record, referred, device_uid=uid(f"device {record.model}")),
-        series_instance_uid=uid(f"series {referred[0].study_instance_uid} {told}"),
+        series_instance_uid=uid(f"series {referred[0].study_instance_uid} {content_key}"),
         series_number=_SERIES_NUMBER,
-        sop_instance_uid=uid(f"instance {referred[0].study_instance_uid} {told}"),
+        sop_instance_uid=uid(f"instance {referred[0].study_instance_uid} {content_key}"),
         instance_number=1,
         series_description="Machine-written draft report",
         manufacturer="cxrscribe",
@@ -100,7 +99,7 @@ def _document(record: StudyRecord, referred: list[DicomIdentifiers], told: str) 
 
 
 def _evidence(identifiers: DicomIdentifiers) -> Dataset:
-    """As much of an image's header as is needed to refer to it."""
+    """The part of an image's header that a reference to it needs."""
     header = Dataset()
     header.StudyInstanceUID = identifiers.study_instance_uid
     header.SeriesInstanceUID = identifiers.series_instance_uid
@@ -119,7 +118,7 @@ def _evidence(identifiers: DicomIdentifiers) -> Dataset:
 
 
 def _report(record: StudyRecord, referred: list[DicomIdentifiers], *, device_uid: str) -> ContainerContentItem:
-    """The tree: what it is, by whom; then the sections, each a container with its heading."""
+    """The document tree: type and observer, then the sections, each a container with a heading."""
     headings = codes.cid7001
     root = ContainerContentItem(
         name=codes.cid7000.DiagnosticImagingReport, is_content_continuous=False, template_id="2000"
@@ -134,7 +133,7 @@ def _report(record: StudyRecord, referred: list[DicomIdentifiers], *, device_uid
     if len(referred) < len(record.views):
         verb = "is" if len(referred) == 1 else "are"
         notices.append(
-            f"Of the {len(record.views)} images that were read, {len(referred)} {verb} in DICOM and referred to here."
+            f"The model read {len(record.views)} images; {len(referred)} of them {verb} DICOM and referenced here."
         )
     sections = [
         _section(headings.Summary, [_text(codes.DCM.Comment, notice) for notice in notices]),
@@ -178,7 +177,7 @@ def _image(identifiers: DicomIdentifiers) -> ImageContentItem:
 
 
 def _probability(row: RecordedFinding) -> NumContentItem:
-    """A number that no reader can take for a size: its name says that it is a probability."""
+    """A number with "probability" in its name, so that it is not mistaken for a measurement."""
     code = finding_code(row.finding)
     item = NumContentItem(
         name=CodedConcept(
@@ -192,7 +191,7 @@ def _probability(row: RecordedFinding) -> NumContentItem:
         finding = CodedConcept(value=code.snomed, scheme_designator="SCT", meaning=code.snomed_display)
     else:
         finding = CodedConcept(value=code.own, scheme_designator=OWN_SCHEME, meaning=row.finding)
-    called = "Called present" if row.is_called else "Not called present"
+    prediction = "Predicted positive" if row.is_positive else "Predicted negative"
     item.ContentSequence = ContentSequence(
         [
             CodeContentItem(
@@ -200,7 +199,7 @@ def _probability(row: RecordedFinding) -> NumContentItem:
             ),
             _text(
                 codes.DCM.Comment,
-                f"{called} (from {row.threshold:.0%} on); the report says: {row.agreement}.",
+                f"{prediction} (threshold {row.threshold:.0%}); the report says: {row.statement}.",
                 RelationshipTypeValues.HAS_PROPERTIES,
             ),
         ]

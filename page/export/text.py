@@ -1,20 +1,23 @@
-"""A study's report as plain text: a `StudyRecord` in, lines out, the same sections in the same order as the PDF.
+"""A study's report as plain text, and as JSON.
 
-A study's report as JSON, version 1: a `StudyRecord` in, one document out, without pixels.
+The text has the same sections in the same order as the PDF. The JSON has no pixels; its keys, version 2:
 
-schema, schema_version        "cxrscribe-report", 1; a later version may add keys, and counts up when one changes
-status, notice                always "preliminary"; what it is and is not
-study, read_at                a name that follows from the images; time with zone (ISO 8601)
+schema, schema_version        "cxrscribe-report", 2; a later version may add keys, and the number increases when one
+                              changes (1 to 2: called became predicted_positive, findings_not_learned became
+                              untrained_findings)
+status, notice                always "preliminary"; what the report is and is not
+study, read_at                a name that only depends on the images; time with time zone (ISO 8601)
 model                         name, hash (of weights and settings), program_version
-edited, reader                whether somebody edited the report, and who ("" where not said)
+edited, reader                whether someone edited the report, and who ("" if unknown)
 indication, findings, impression
-images[]                    name, view_position, width, height, sha256 (of size and gray values)
-finding_probabilities[]       those that the model knows: finding, probability and threshold 0..1, called,
-                              report_says ("present", "absent", "possible", "not mentioned"), disagrees
-findings_not_learned[]        the others of the 14: the model's data said nothing of them
-num_calibration_studies       0: the probabilities are not calibrated, and tell an order only
-warnings[]                    why to doubt the study or the report
-identity                      null; where it was asked for and the images are DICOM: what their headers say
+images[]                      name, view_position, width, height, sha256 (of size and gray values)
+finding_probabilities[]       for findings with training labels: finding, probability and threshold from 0 to 1,
+                              predicted_positive, report_says ("present", "absent", "possible", "not mentioned"),
+                              disagrees
+untrained_findings[]          the others of the 14, without training labels
+num_calibration_studies       0: the probabilities are not calibrated and only rank findings
+warnings[]                    reasons to distrust the study or the report
+identity                      null; with identity and for DICOM images: the patient data of their headers
 """
 
 import json
@@ -24,14 +27,15 @@ from data.corrections.correction import image_hash
 from data.images.dicom_identifiers import iso_date
 from page.study.record import NOT_A_DEVICE, STATE_WORDS, RecordedFinding, StudyRecord, without_identity
 
-SCHEMA, SCHEMA_VERSION = "cxrscribe-report", 1
+SCHEMA, SCHEMA_VERSION = "cxrscribe-report", 2
+TITLE = "Chest X-ray report: preliminary draft"
 
 
 def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
     """The document, indented.
 
     Raises:
-        ValueError: with identity, the images are of several patients.
+        ValueError: with identity, the images belong to several patients.
     """
     record = record if include_identity else without_identity(record)
     source = record.source if include_identity else None
@@ -63,13 +67,13 @@ def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
                 "finding": row.finding,
                 "probability": round(row.probability, 6),
                 "threshold": round(row.threshold, 6),
-                "called": row.is_called,
-                "report_says": STATE_WORDS[row.stated],
+                "predicted_positive": row.is_positive,
+                "report_says": STATE_WORDS[row.label],
                 "disagrees": row.disagrees,
             }
             for row in record.finding_rows
         ],
-        "findings_not_learned": list(record.not_learned),
+        "untrained_findings": list(record.untrained_findings),
         "num_calibration_studies": record.num_calibration_studies,
         "warnings": list(record.warnings),
         "identity": None if source is None else asdict(source),
@@ -77,14 +81,11 @@ def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
     return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 
-TITLE = "Chest X-ray report: preliminary draft"
-
-
 def export_text(record: StudyRecord, *, include_identity: bool = False) -> str:
-    """The report with its findings and warnings, each paragraph on one line.
+    """The report with its findings and warnings; each paragraph is one line.
 
     Raises:
-        ValueError: with identity, the images are of several patients.
+        ValueError: with identity, the images belong to several patients.
     """
     record = record if include_identity else without_identity(record)
     lines = [TITLE.upper(), record.status, NOT_A_DEVICE, ""]
@@ -94,15 +95,15 @@ def export_text(record: StudyRecord, *, include_identity: bool = False) -> str:
     if record.warnings:
         lines += ["", "WARNINGS", *(f"- {warning}" for warning in record.warnings)]
     lines += ["", "FINDINGS BY PROBABILITY", record.calibration_note]
-    lines.append(f"{'Finding':<28}{'Probability':>11}{'Threshold':>11}{'Called':>8}  Report says")
+    lines.append(f"{'Finding':<28}{'Probability':>11}{'Threshold':>11}{'Prediction':>12}  Report says")
     for row in by_probability(record):
-        called = "yes" if row.is_called else "no"
-        lines.append(f"{row.finding:<28}{row.percent:>11}{row.threshold:>11.0%}{called:>8}  {row.agreement}")
+        prediction = "positive" if row.is_positive else "negative"
+        lines.append(f"{row.finding:<28}{row.percent:>11}{row.threshold:>11.0%}{prediction:>12}  {row.statement}")
     return "\n".join(lines) + "\n"
 
 
 def facts(record: StudyRecord) -> list[tuple[str, str]]:
-    """Label and value of what stands at the head of a report; who it is about only where the record has identity."""
+    """Label and value of the facts about the study; with the patient if the record has identity."""
     rows = [("Study", record.pseudonym)]
     if record.has_identity and (source := record.source):
         rows += [
@@ -116,8 +117,7 @@ def facts(record: StudyRecord) -> list[tuple[str, str]]:
         ]
     for number, view in enumerate(record.views, start=1):
         name = f" ({view.name})" if record.has_identity else ""
-        kind = "view position unknown" if view.kind == "unknown" else view.kind
-        rows.append((f"Image {number}", f"{kind}, {view.image.width} x {view.image.height} pixels{name}"))
+        rows.append((f"Image {number}", f"{view.kind_text}, {view.image.width} x {view.image.height} pixels{name}"))
     model = record.model
     rows += [
         ("Read at", f"{record.read_at:%Y-%m-%d %H:%M %Z}"),
@@ -135,12 +135,12 @@ def sections(record: StudyRecord) -> list[tuple[str, str]]:
 
 
 def by_probability(record: StudyRecord) -> list[RecordedFinding]:
-    """Those called present first, the more probable before the less."""
-    return sorted(record.finding_rows, key=lambda row: (not row.is_called, -row.probability))
+    """Positive predictions first, then by probability."""
+    return sorted(record.finding_rows, key=lambda row: (not row.is_positive, -row.probability))
 
 
 def _name(dicom_name: str) -> str:
-    """Family name first, as a header has it; other writings of it (after "=") follow in brackets."""
-    writings = [[part.strip() for part in writing.split("^")] for writing in dicom_name.split("=")]
-    first, *others = [", ".join(filter(None, parts)) for parts in writings]
+    """Family name first, as in the header; other spellings (after "=") follow in brackets."""
+    spellings = [[part.strip() for part in spelling.split("^")] for spelling in dicom_name.split("=")]
+    first, *others = [", ".join(filter(None, parts)) for parts in spellings]
     return " ".join(filter(None, [first, *(f"({other})" for other in others if other)]))

@@ -1,9 +1,9 @@
-/* Gradio names its drop zone and an example's button otherwise than they read ("Thumbnail 1 of 6"), which who speaks
-   to a browser or listens to it cannot follow: their own text shall name them (WCAG 2.5.3). */
+/* Gradio gives its upload area and the examples labels that differ from their visible text ("Thumbnail 1 of 6").
+   Screen readers and speech control need the visible text as the name (WCAG 2.5.3), so these labels are removed. */
 (() => {
-  const unname = () => {
-    const named = ["button.thumbnail-item", "button.upload-container"].map((button) => `${button}[aria-label]`);
-    for (const button of document.querySelectorAll(named)) button.removeAttribute("aria-label");
+  const removeLabels = () => {
+    const labeled = ["button.thumbnail-item", "button.upload-container"].map((button) => `${button}[aria-label]`);
+    for (const button of document.querySelectorAll(labeled)) button.removeAttribute("aria-label");
   };
-  new MutationObserver(unname).observe(document, { childList: true, subtree: true });
+  new MutationObserver(removeLabels).observe(document, { childList: true, subtree: true });
 })();

@@ -1,4 +1,4 @@
-/* The form in which a report is corrected: sentences that can be changed, added and deleted, findings that can be set. */
+/* The correction form: sentences can be changed, added and deleted, and findings can be set. */
 (() => {
   const grow = (text) => {
     text.style.height = "auto";
@@ -7,7 +7,7 @@
   document.addEventListener("input", (event) => {
     if (event.target.matches?.(".edit-sentence textarea")) grow(event.target);
   });
-  /* Hidden fields have no height to grow to; a click may have opened their panel. */
+  /* Hidden fields have no height, so they are resized after a click, which may have opened their panel. */
   document.addEventListener("click", () =>
     requestAnimationFrame(() => document.querySelectorAll(".edit-sentence textarea").forEach(grow)));
   document.addEventListener("click", (event) => {
@@ -26,8 +26,8 @@
       row.querySelector("textarea").focus();
     }
   });
-  /* What stands in the form, as page/cards/correction.py reads it. */
-  window.correctionOnPage = () => {
+  /* The content of the form, as page/cards/correction.py reads it. */
+  window.readCorrectionForm = () => {
     const form = document.querySelector("#correction");
     if (!form) return "";
     const texts = (section) =>

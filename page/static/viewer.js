@@ -1,5 +1,5 @@
-/* Looking at images: zoom, pan, window and level, invert; by mouse, touch, buttons and keys. No library.
-   A figure's state is kept by its data-key, so that an image that is sent again looks as it was left. */
+/* Image viewer: zoom, pan, window and level, invert, by mouse, touch, buttons and keys. No library.
+   The state of a figure is stored under its data-key, so an image that is sent again keeps its zoom and window. */
 (() => {
   const states = new Map();
   const fresh = () => ({ zoom: 1, x: 0, y: 0, level: 50, width: 100, inverted: false, windowing: false });
@@ -18,7 +18,7 @@
     view.querySelector(".zoomed").style.transform = `translate(${state.x}px, ${state.y}px) scale(${state.zoom})`;
     pane.style.touchAction = state.zoom > 1 || state.windowing ? "none" : "pan-y";
     pane.classList.toggle("zoomed-in", state.zoom > 1);
-    // What lies between level - width / 2 and level + width / 2 is spread from black to white.
+    // Gray values from level - width / 2 to level + width / 2 are stretched from black to white.
     const slope = (state.inverted ? -100 : 100) / state.width;
     const intercept = 0.5 - (slope * state.level) / 100;
     for (const ramp of view.querySelectorAll(".ramp")) {
@@ -30,12 +30,12 @@
     for (const slider of view.querySelectorAll("[data-slider]")) slider.value = state[slider.dataset.slider];
     for (const toggle of view.querySelectorAll("[data-toggle]"))
       toggle.setAttribute("aria-pressed", state[toggle.dataset.toggle]);
-    view.querySelector(".said").textContent =
-      `${Math.round(state.zoom * 100)} %` + (plain ? "" : ` · level ${state.level}, width ${state.width}`) +
+    view.querySelector(".view-status").textContent =
+      `${Math.round(state.zoom * 100)}%` + (plain ? "" : ` · level ${state.level}, width ${state.width}`) +
       (state.inverted ? ", inverted" : "");
   }
 
-  /* Zooms about a point of the pane, by default its middle. */
+  /* Zoom around a point of the pane, by default its center. */
   function zoom(view, factor, x, y) {
     const state = stateOf(view), pane = view.querySelector(".pane");
     x ??= pane.clientWidth / 2;
@@ -99,7 +99,7 @@
   });
   document.addEventListener("wheel", (event) => {
     const pane = event.target.closest?.(".view .pane");
-    // Wheeling out of a whole image scrolls the page on.
+    // At zoom 1, turning the wheel down scrolls the page.
     if (!pane || (event.deltaY > 0 && stateOf(pane.closest(".view")).zoom == 1)) return;
     event.preventDefault();
     const box = pane.getBoundingClientRect();
@@ -133,13 +133,13 @@
     if (event.target.closest?.(".view")) event.preventDefault();
   });
 
-  /* Parts of the page are replaced whole as results come in: what was chosen in them stays chosen. */
+  /* Results replace whole parts of the page, so the selected radio button is selected again. */
   let chosen = {};
   document.addEventListener("change", (event) => {
     const reading = event.target.name == "heatmap" && event.target.closest("[data-reading]");
     if (reading) chosen = { reading: reading.dataset.reading, id: event.target.id };
   });
-  const look = () => {
+  const prepare = () => {
     for (const view of document.querySelectorAll(".view:not([data-ready])")) {
       view.dataset.ready = "";
       show(view);
@@ -150,6 +150,6 @@
       if (again) again.checked = true;
     }
   };
-  new MutationObserver(look).observe(document, { childList: true, subtree: true });
+  new MutationObserver(prepare).observe(document, { childList: true, subtree: true });
   addEventListener("resize", () => document.querySelectorAll(".view").forEach(show));
 })();

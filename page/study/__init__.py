@@ -1,1 +1,1 @@
-"""One study on the page: its files, its reading, its record; many as a worklist."""
+"""One study on the page: its files, its reading and its record; many studies as a worklist."""

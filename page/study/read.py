@@ -1,14 +1,11 @@
-"""Reading one study: the one way by which page, API, command line and batch get a report, so that all get the same.
+"""Read one study: the page, the API, the command line and the worklist all get their reports from here.
 
     *_, reading = read_files(generator, [Path("frontal.dcm"), Path("lateral.png")], indication="Cough.")
     print(reading.report.report)
 
-Files in; a `Reading` that grows while the report is written out; the last of them is complete.
-
-Why an image may be none that the model can read: images in, a sentence for each that is doubtful.
-
-First what can be seen without a model, then how far the image lies from those that the model was trained on, where
-the checkpoint knows them (`vlm.uncertainty`).
+Yields a `StudyReading` for each new token of the report; the last one is complete. Before that, each image is checked
+for signs that the model cannot read it: by its DICOM header, its pixels, and the out-of-distribution (OOD) check of the
+checkpoint (`vlm.uncertainty`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,118 +19,73 @@ from data.reports.labeler.labeler import label_report
 from eval.checks.consistency import consistency
 from eval.checks.contradictions import Contradiction
 from eval.metrics.laterality import StatedSentence, stated_sentences
-from page.study.files import UploadedImage, read_study_files
+from page.study.upload import UploadedImage, read_study_files
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 from vlm.schema.findings import BLANK, NUM_FINDINGS
 
-FLAT_LEVELS = 4.0
-"""Standard deviation of the gray levels below which nothing can be seen."""
-LONGEST_ASPECT = 3.5
+MIN_GRAY_STD = 4.0
+"""An image with a lower standard deviation of its gray levels is blank."""
+MAX_ASPECT_RATIO = 3.5
 WHITE_LEVEL, PAPER_SHARE, INK_LEVEL = 235, 0.6, 100
-"""A page: so much of it is whiter than that, its median is white, and there is ink on it."""
-
-
-def find_doubts(images: Sequence[UploadedImage], generator: ReportGenerator) -> tuple[str, ...]:
-    """The most telling reason for each image that has one."""
-    plain = [image.warning or plain_doubt(image.image, name=image.name) for image in images]
-    unseen = [number for number, doubt in enumerate(plain) if not doubt]
-    if generator.ood_detector is None or not unseen:
-        return tuple(filter(None, plain))
-    features = generator.image_features([images[number].image for number in unseen])
-    for number, distance in zip(unseen, generator.ood_detector.distances(features), strict=True):
-        if distance > 1:
-            plain[number] = (
-                f"{images[number].name}: is unlike the images that the model was trained on. It lies "
-                f"{distance:.1f} times as far from them as the limit, within which 99 of 100 images of their kind "
-                "lie: it may show no chest, be turned or inverted, or come from another kind of patient or machine."
-            )
-    return tuple(filter(None, plain))
-
-
-def mixed_studies(images: Sequence[UploadedImage]) -> tuple[str, ...]:
-    """One sentence where DICOM headers say that the images are not of one study; who they are of is not told."""
-    studies = {
-        image.identifiers.study_instance_uid
-        for image in images
-        if image.identifiers and image.identifiers.study_instance_uid
-    }
-    if len(studies) < 2:
-        return ()
-    return (f"The images are of {len(studies)} different DICOM studies, perhaps of different patients.",)
-
-
-def plain_doubt(image: Image.Image, *, name: str) -> str:
-    """Why this gray image is no radiograph, by its pixels alone; empty where nothing speaks against it."""
-    pixels = np.asarray(image)
-    if pixels.std() < FLAT_LEVELS:
-        return f"{name}: is blank, all in about one gray level."
-    aspect = max(image.size) / min(image.size)
-    if aspect > LONGEST_ASPECT:
-        return f"{name}: is {aspect:.1f} times as long as it is wide; no view of the chest is."
-    if (pixels >= WHITE_LEVEL).mean() > PAPER_SHARE and (pixels <= INK_LEVEL).any():
-        return f"{name}: looks like a page or a drawing, dark on white; if it is a radiograph, invert it."
-    return ""
-
-
+"""An image is a page of paper if more than PAPER_SHARE of its pixels are white and some are as dark as ink."""
 MAX_INDICATION_CHARACTERS = 1000
-WRITING = GenerationOptions(max_new_tokens=160)
-UNSURE_WITHIN = 0.05
-"""Six in ten calls as close to their threshold are right, and 19 in 20 of the others (docs/LOG.md)."""
+DEFAULT_GENERATION = GenerationOptions(max_new_tokens=160)
+LOW_CONFIDENCE_MARGIN = 0.05
+"""60% of the predictions this close to their threshold are right, and 95% of the others (docs/LOG.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
-    """What is known of a study so far; what stands below `is_done` only comes with the last one."""
+class StudyReading:
+    """What is known about a study so far; the fields below `is_done` are only set in the last one."""
 
     images: tuple[UploadedImage, ...]
     indication: str = ""
-    doubts: tuple[str, ...] = ()
-    """Why this may be no study for the model, a sentence each."""
+    image_warnings: tuple[str, ...] = ()
+    """Why the model may not be able to read the study, one sentence each."""
     report: StudyReport | None = None
-    """None where it is withheld: there are doubts, and nobody asked for it all the same."""
+    """None if the report is blocked: there are image warnings, and the user did not ask for the report anyway."""
     only_classifies: bool = False
-    """The model has learned no reports, so that of the study is empty."""
+    """The model was not trained on reports, so the report is empty."""
     is_done: bool = False
     sentences: tuple[StatedSentence, ...] = ()
     labels: tuple[int, ...] = (BLANK,) * NUM_FINDINGS
-    """What the written report says of the findings, in CheXbert's codes."""
+    """CheXbert labels of the written report."""
     disagrees: tuple[bool, ...] = (False,) * NUM_FINDINGS
-    """Findings of which the report says another thing than the probability does; of those that the model knows."""
-    unsure: tuple[bool, ...] = (False,) * NUM_FINDINGS
-    """Of those, the ones whose probability lies within UNSURE_WITHIN of its threshold."""
+    """Findings for which the report and the probability disagree."""
+    low_confidence: tuple[bool, ...] = (False,) * NUM_FINDINGS
+    """Findings with a probability within LOW_CONFIDENCE_MARGIN of the threshold."""
     contradictions: tuple[Contradiction, ...] = ()
     prior_sentences: tuple[str, ...] = ()
-    """Sentences that speak of a prior study, though none was given."""
+    """Sentences that mention a prior study, although none was given."""
 
     @property
-    def is_withheld(self) -> bool:
+    def is_blocked(self) -> bool:
         return self.is_done and self.report is None
 
 
 def read_files(
     generator: ReportGenerator, files: Sequence[Path], *, views: Sequence[str] = (), **settings
-) -> Iterator[Reading]:
-    """Reads the study in these files (images, or a zip of them); `views` names a choice of VIEW_CHOICES for each
-    image, or for all at once, or none. `settings` as of `read_study`.
+) -> Iterator[StudyReading]:
+    """Read the study in these files (images, or a zip of them); see `choose_views` and `read_study`.
 
     Raises:
-        ValueError: a file cannot be used, or `views` is of another length; says which and why.
+        ValueError: a file cannot be used, or the number of `views` is wrong; gives the reason.
     """
     images = read_study_files(files, generator.config.preprocessing)
     return read_study(generator, choose_views(images, views), **settings)
 
 
 def choose_views(images: Sequence[UploadedImage], views: Sequence[str]) -> list[UploadedImage]:
-    """The images seen from the chosen positions: none, one for all, or one each.
+    """The images with view positions of VIEW_CHOICES: none, one for all, or one per image.
 
     Raises:
-        ValueError: there are more or fewer, or one is not known.
+        ValueError: another number of views, or an unknown view.
     """
     views = list(views) or ["auto"]
     if len(views) not in (1, len(images)):
-        raise ValueError(f"{len(views)} view positions for {len(images)} images; give one each, or one for all")
+        raise ValueError(f"{len(views)} view positions for {len(images)} images; give one per image, or one for all")
     views = views * len(images) if len(views) == 1 else views
-    return [image.viewed_as(view) for image, view in zip(images, views, strict=True)]
+    return [image.with_view(view) for image, view in zip(images, views, strict=True)]
 
 
 def read_study(
@@ -141,28 +93,27 @@ def read_study(
     images: Sequence[UploadedImage],
     *,
     indication: str = "",
-    options: GenerationOptions = WRITING,
+    options: GenerationOptions = DEFAULT_GENERATION,
     write_anyway: bool = False,
-) -> Iterator[Reading]:
-    """Reads one study; where there are doubts about it, the report is only written with `write_anyway`.
+) -> Iterator[StudyReading]:
+    """Read one study; if there are image warnings, the report is only written with `write_anyway`.
 
     Raises:
-        ValueError: no image, an indication that is too long, or more of both than the model can take.
+        ValueError: there is no image, the indication is too long, or the input is too long for the model.
     """
     if not images:
-        raise ValueError("No image is left to read: choose a file, or take one in again.")
+        raise ValueError("No image is left to read: choose a file, or include an image again.")
     if len(indication) > MAX_INDICATION_CHARACTERS:
         raise ValueError(
             f"the indication has {len(indication)} characters; shorten it to {MAX_INDICATION_CHARACTERS} at most"
         )
-    doubts = find_doubts(images, generator) + mixed_studies(images)
-    reading = Reading(
+    reading = StudyReading(
         images=tuple(images),
         indication=indication.strip(),
-        doubts=doubts,
+        image_warnings=find_image_warnings(images, generator) + _mixed_study_warnings(images),
         only_classifies=not generator.writes_reports,
     )
-    if doubts and not write_anyway:
+    if reading.image_warnings and not write_anyway:
         yield replace(reading, is_done=True)
         return
     for report in generator.stream(
@@ -177,11 +128,11 @@ def read_study(
 
 
 def complete(
-    reading: Reading, thresholds: Sequence[float], is_known: Sequence[bool] = (True,) * NUM_FINDINGS
-) -> Reading:
-    """With what the finished report says, held against itself and against the probabilities.
+    reading: StudyReading, thresholds: Sequence[float], is_known: Sequence[bool] = (True,) * NUM_FINDINGS
+) -> StudyReading:
+    """Compare the finished report with itself and with the probabilities.
 
-    Those of findings of which nobody told the model (`is_known`) mean nothing, and nothing is held against them.
+    Findings without training labels (`is_known` is false) are not compared: their probabilities mean nothing.
     """
     text = reading.report.report
     probabilities = np.where(is_known, [reading.report.finding_probabilities], np.nan)
@@ -192,7 +143,45 @@ def complete(
         sentences=tuple(stated_sentences(text)),
         labels=tuple(label_report(text)) if text.strip() else (BLANK,) * NUM_FINDINGS,
         disagrees=tuple((found.report_only[0] | found.classifier_only[0]).tolist()),
-        unsure=tuple((np.abs(probabilities[0] - thresholds) < UNSURE_WITHIN).tolist()),
+        low_confidence=tuple((np.abs(probabilities[0] - thresholds) < LOW_CONFIDENCE_MARGIN).tolist()),
         contradictions=found.contradictions[0],
         prior_sentences=found.prior_sentences[0],
     )
+
+
+def find_image_warnings(images: Sequence[UploadedImage], generator: ReportGenerator) -> tuple[str, ...]:
+    """One warning for each image that the model may not be able to read: header first, then pixels, then OOD check."""
+    warnings = [image.warning or pixel_warning(image.image, name=image.name) for image in images]
+    unchecked = [number for number, warning in enumerate(warnings) if not warning]
+    if generator.ood_detector is not None and unchecked:
+        features = generator.image_features([images[number].image for number in unchecked])
+        for number, distance in zip(unchecked, generator.ood_detector.distances(features), strict=True):
+            if distance > 1:
+                warnings[number] = (
+                    f"{images[number].name}: This image looks different from the images the model was trained on. Its "
+                    f"distance from them is {distance:.1f} times the limit; 99% of the training images are within the "
+                    "limit. It may not show a chest, be rotated or inverted, or come from another kind of patient or "
+                    "machine."
+                )
+    return tuple(filter(None, warnings))
+
+
+def _mixed_study_warnings(images: Sequence[UploadedImage]) -> tuple[str, ...]:
+    """A warning if the DICOM headers name more than one study; it does not name patients."""
+    studies = {image.identifiers.study_instance_uid for image in images if image.identifiers} - {""}
+    if len(studies) < 2:
+        return ()
+    return (f"The images belong to {len(studies)} different DICOM studies, possibly of different patients.",)
+
+
+def pixel_warning(image: Image.Image, *, name: str) -> str:
+    """Why the pixels of this gray image do not look like a radiograph; empty if they do."""
+    pixels = np.asarray(image)
+    if pixels.std() < MIN_GRAY_STD:
+        return f"{name}: The image is blank; all pixels have about the same gray level."
+    aspect = max(image.size) / min(image.size)
+    if aspect > MAX_ASPECT_RATIO:
+        return f"{name}: The image is {aspect:.1f} times as long as it is wide; a chest X-ray is not."
+    if (pixels >= WHITE_LEVEL).mean() > PAPER_SHARE and (pixels <= INK_LEVEL).any():
+        return f"{name}: The image looks like a page or a drawing, dark on white. If it is a radiograph, invert it."
+    return ""

@@ -1,1 +1,1 @@
-"""The tabs of the page and what their buttons do."""
+"""The tabs of the page and the events of their buttons."""

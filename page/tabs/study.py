@@ -1,6 +1,6 @@
-"""The reading room: where one study is brought, read and doubted. Layout and events.
+"""The tab for one study: upload images, write the report, look at findings and heatmaps.
 
-Every event's answer names the parts of the page that change; what it does not name stays as it is.
+The answer of every event names the parts of the page that change; all other parts stay as they are.
 """
 
 import time
@@ -12,36 +12,30 @@ from typing import Any
 import gradio as gr
 
 from data.corrections.store import CorrectionStore
-from page.cards import layout as markup
+from page.cards import layout
 from page.cards import report as report_card
 from page.cards.findings import findings_card
-from page.cards.images import SET_OPACITY, figures, heat_rules
+from page.cards.images import heat_rules, image_cards
 from page.examples import Example, remove_later
-from page.study.files import MAX_VIEWS
 from page.study.record import ModelIdentity
-from page.tabs.actions import Outcome
-from page.tabs.session import VIEWS_OF_VISITORS, Visit, read_visit, record_of, sentence_maps, take_in
+from page.study.upload import MAX_VIEWS
+from page.tabs.actions import PRIVATE, ReportActions
+from page.tabs.session import SESSION_VIEWS, Session, add_images, read_session, record_of, sentence_maps
 from vlm.explain.occlusion import occlude, occlusion_shares
 from vlm.generator import GenerationOptions, ReportGenerator
 
 SHOW_EVERY_SECONDS = 0.05
-"""A browser that is sent every token of a fast model lags behind it."""
-VISIT_SECONDS = 7200
-"""A visitor's study is forgotten so long after it last changed."""
-METHODS = (
-    '<fieldset class="methods"><legend>Heatmap of a finding shows</legend>'
-    '<label><input type="radio" name="method" id="method-attention" checked> where the model looked</label>'
-    '<label><input type="radio" name="method" id="method-occlusion"{state}> what it depends on{note}</label></fieldset>'
-)
-NO_OCCLUSION = METHODS.format(state=" disabled", note=" (compute it first)")
-WITH_OCCLUSION = METHODS.format(state=" checked", note="").replace('attention" checked', 'attention"')
+"""A browser cannot keep up with every token of a fast model."""
+SESSION_SECONDS = 7200
+"""A session is forgotten this long after its last change."""
+SET_OPACITY = "(percent) => { document.body.style.setProperty('--heat-opacity', percent / 100); }"
 MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
-"""The model answers one visitor at a time, in order."""
+"""The model serves one user at a time, in order."""
 Changes = dict[Any, Any]
 
 
-class Room:
-    """The tab for one study. Built inside a gr.Blocks; `store` is None where corrections are not kept."""
+class StudyTab:
+    """Created inside a gr.Blocks; `store` is None if corrections cannot be saved."""
 
     def __init__(
         self,
@@ -53,27 +47,27 @@ class Room:
     ):
         self.generator, self.model, self.options = generator, model, options
         self.examples = examples
-        self.visit = gr.State(Visit(), time_to_live=VISIT_SECONDS)
-        with gr.Row(elem_id="room"):
+        self.session = gr.State(Session(), time_to_live=SESSION_SECONDS)
+        with gr.Row(elem_id="study-tab"):
             with gr.Column(scale=2, min_width=270):
                 self._lay_out_inputs()
             with gr.Column(scale=5, min_width=320):
                 self._lay_out_images()
             with gr.Column(scale=4, min_width=320):
                 self._lay_out_results(store)
-        self._wire()
+        self._connect_events()
 
     def _lay_out_inputs(self) -> None:
-        # No file_types: DICOM files often have no ending, and the content decides anyway.
+        # No file_types: DICOM files often have no suffix, and the content decides anyway.
         self.upload = gr.File(label="X-rays of one study", file_count="multiple", type="filepath", height=160)
         self.views = [
-            gr.Radio(list(VIEWS_OF_VISITORS), value="auto", visible=False, elem_classes="view-choice", label="View")
+            gr.Radio(list(SESSION_VIEWS), value="auto", visible=False, elem_classes="view-choice", label="View")
             for _ in range(MAX_VIEWS)
         ]
-        self.indication = gr.Textbox("", label="Indication", placeholder="Why was it taken?", max_length=300)
+        self.indication = gr.Textbox("", label="Indication", placeholder="Reason for the X-ray", max_length=300)
         self.write = gr.Button("Write the report", variant="primary")
         self.clear = gr.Button("New study", variant="secondary")
-        gr.HTML(markup.EXAMPLES_HEADING, apply_default_css=False)
+        gr.HTML(layout.render("note", text="Click an example to write its report."), apply_default_css=False)
         self.gallery = gr.Gallery(
             [(str(example.path), example.caption) for example in self.examples],
             label="Examples",
@@ -88,203 +82,203 @@ class Room:
         )
 
     def _lay_out_images(self) -> None:
-        self.images = gr.HTML(figures(()), apply_default_css=False, elem_id="images")
+        self.images = gr.HTML(image_cards(()), apply_default_css=False, elem_id="images")
         self.heat = gr.HTML(apply_default_css=False, elem_id="heat")
         self.occlusion_heat = gr.HTML(apply_default_css=False)
         opacity = gr.Slider(0, 100, value=60, step=5, label="Heatmap opacity (%)", buttons=[])
-        opacity.input(None, opacity, js=SET_OPACITY, api_visibility="private")
+        opacity.input(None, opacity, js=SET_OPACITY, **PRIVATE)
         with gr.Column(visible=False) as self.explain:
-            self.method = gr.HTML(NO_OCCLUSION, apply_default_css=False)
+            self.method = gr.HTML(_method_choice(), apply_default_css=False)
             with gr.Row():
-                self.occlude = gr.Button("Compute what it depends on", size="sm")
+                self.occlude = gr.Button("Compute what predictions depend on", size="sm")
                 self.stop = gr.Button("Stop", size="sm")
             self.progress = gr.HTML(apply_default_css=False)
 
     def _lay_out_results(self, store: CorrectionStore | None) -> None:
-        self.doubts = gr.HTML(apply_default_css=False, elem_id="doubts")
+        self.warnings = gr.HTML(apply_default_css=False, elem_id="image-warnings")
         self.anyway = gr.Button("Write it anyway", visible=False)
         self.report = gr.HTML(report_card.EMPTY, apply_default_css=False, elem_id="report")
         self.findings = gr.HTML(apply_default_css=False, elem_id="findings")
-        self.outcome = Outcome(self.visit, self.generator, self.model, store)
+        self.actions = ReportActions(self.session, self.generator, self.model, store)
 
-    def _wire(self) -> None:
-        study = [self.visit, self.indication, *self.views]
-        shown = [self.visit, self.upload, *self.views, self.images, self.heat, self.occlusion_heat, self.method]
-        shown += [self.explain, self.progress, self.doubts, self.anyway, self.report, self.findings]
-        shown += self.outcome.parts
-        private = {"api_visibility": "private"}
-        while_writing = {"show_progress": "minimal", "show_progress_on": self.report, **private}
+    def _connect_events(self) -> None:
+        study = [self.session, self.indication, *self.views]
+        shown = [self.session, self.upload, *self.views, self.images, self.heat, self.occlusion_heat, self.method]
+        shown += [self.explain, self.progress, self.warnings, self.anyway, self.report, self.findings]
+        shown += self.actions.parts
+        while_writing = {"show_progress": "minimal", "show_progress_on": self.report, **PRIVATE, **MODEL}
 
         self.upload.upload(
-            self.bring,
-            [self.visit, self.upload],
+            self.add_files,
+            [self.session, self.upload],
             shown,
             show_progress="minimal",
             show_progress_on=self.images,
-            **private,
+            **PRIVATE,
+        )
+        write_anyway = partial(self.write_report, write_anyway=True)
+        example = self.gallery.select(
+            self.choose_example, None, [*shown, self.indication], show_progress="hidden", **PRIVATE
         )
         writing = [
-            gr.on(
-                [self.write.click, self.indication.submit], self.write_report, study, shown, **while_writing, **MODEL
-            ),
-            self.anyway.click(partial(self.write_report, write_anyway=True), study, shown, **while_writing, **MODEL),
+            gr.on([self.write.click, self.indication.submit], self.write_report, study, shown, **while_writing),
+            self.anyway.click(write_anyway, study, shown, **while_writing),
+            example.then(self.write_report, study, shown, **while_writing),
         ]
-        chosen = self.gallery.select(self.choose, None, [*shown, self.indication], show_progress="hidden", **private)
-        writing.append(chosen.then(self.write_report, study, shown, **while_writing, **MODEL))
         occluding = self.occlude.click(
             self.compute_occlusion,
-            self.visit,
+            self.session,
             [self.occlusion_heat, self.method, self.progress],
             show_progress="minimal",
             show_progress_on=self.progress,
-            **private,
+            **PRIVATE,
             **MODEL,
         )
-        self.stop.click(lambda: "", None, self.progress, cancels=[occluding], **private)
+        self.stop.click(lambda: "", None, self.progress, cancels=[occluding], **PRIVATE)
         self.clear.click(
-            lambda: {**self._blank(Visit()), self.indication: ""},
+            lambda: {**self._unread(Session()), self.indication: ""},
             None,
             [*shown, self.indication],
             cancels=[*writing, occluding],
-            **private,
+            **PRIVATE,
         )
 
-    def bring(self, visit: Visit, files: list[str] | None) -> Changes:
-        """Takes the files in and shows their images; the drop zone is then free for more."""
+    def add_files(self, session: Session, files: list[str] | None) -> Changes:
+        """Show the images of the files; the upload area is then free for more."""
         if not files:
             return {self.upload: None}
         try:
-            visit = take_in(visit, [Path(file) for file in files], self.generator)
+            session = add_images(session, [Path(file) for file in files], self.generator)
         except ValueError as error:
-            return {
-                **self._blank(visit if visit.reading is None else Visit()),
-                self.report: markup.rejection(str(error)),
-            }
+            unchanged = session if session.reading is None else Session()
+            return {**self._unread(unchanged), self.report: report_card.rejected_report(str(error))}
         finally:
             remove_later(files)
-        return self._blank(visit)
+        return self._unread(session)
 
-    def choose(self, event: gr.SelectData) -> Changes:
-        """An example in place of the study that was there."""
+    def choose_example(self, event: gr.SelectData) -> Changes:
+        """Replace the study by an example."""
         example = self.examples[event.index]
-        changes = self._blank(take_in(Visit(), [example.path], self.generator))
-        changes[self.views[0]] = gr.update(
-            value=example.view, visible=True, label=f"View of {changes[self.visit].images[0].name}"
-        )
+        changes = self._unread(add_images(Session(), [example.path], self.generator))
+        changes[self.views[0]]["value"] = example.view
         return {**changes, self.indication: example.indication}
 
-    def write_report(self, visit: Visit, indication: str, *views: str, write_anyway: bool = False) -> Iterator[Changes]:
-        """Images, findings and heat once, for they are known first; then the growing report alone."""
+    def write_report(
+        self, session: Session, indication: str, *views: str, write_anyway: bool = False
+    ) -> Iterator[Changes]:
+        """First images, findings and heatmaps, which are known at once; then only the growing report."""
         shown_at = None
         try:
-            for now in read_visit(
-                visit,
+            for now in read_session(
+                session,
                 self.generator,
                 views=views,
                 indication=indication,
                 options=self.options,
                 write_anyway=write_anyway,
             ):
-                if now.reading.is_withheld:
-                    yield self._withhold(now)
+                if now.reading.is_blocked:
+                    yield self._blocked(now)
                     return
                 if now.reading.is_done:
-                    yield self._finish(now)
+                    yield self._finished(now)
                 elif shown_at is None:
-                    yield self._start(now)
+                    yield self._started(now)
                     shown_at = time.monotonic()
                 elif time.monotonic() - shown_at >= SHOW_EVERY_SECONDS:
                     yield {self.report: report_card.growing_report(now.reading.report)}
                     shown_at = time.monotonic()
         except ValueError as error:
-            yield {**self._blank(visit), self.report: markup.rejection(str(error))}
+            yield {**self._unread(session), self.report: report_card.rejected_report(str(error))}
 
-    def compute_occlusion(self, visit: Visit) -> Iterator[Changes]:
-        """Covers the images bit by bit, telling how far it is, and then shows what the findings depend on."""
-        if not visit.is_read:
-            yield {self.progress: markup.saved("Have a report written first.", is_rejected=True)}
+    def compute_occlusion(self, session: Session) -> Iterator[Changes]:
+        """Cover the images patch by patch, with a progress bar, then show what each prediction depends on."""
+        if not session.is_read:
+            yield {self.progress: layout.message("Write a report first.", is_error=True)}
             return
-        uploads = visit.reading.images
-        images = [upload.image for upload in uploads]
-        for step in occlude(self.generator, images, [upload.view_position for upload in uploads]):
-            told = f"{step.num_done} of {step.num_places} places covered"
-            yield {
-                self.progress: f'<p class="soft" role="status"><progress aria-label="Occlusion" '
-                f'value="{step.num_done}" max="{step.num_places}"></progress> {told}</p>'
-            }
-        rules = self._rules("finding", occlusion_shares(step.drops), visit, method="occlusion")
-        note = markup.saved(
-            "Brightest: covering it takes most from the finding's probability. Dark throughout: nothing takes 2 points."
+        uploads = session.reading.images
+        for step in occlude(
+            self.generator, [upload.image for upload in uploads], [upload.view_position for upload in uploads]
+        ):
+            text = f"{step.num_done} of {step.num_places} places covered"
+            yield {self.progress: layout.progress("Occlusion", text, step.num_done, step.num_places)}
+        note = layout.message(
+            "Brightest: covering this place lowers the probability of the finding most. Dark everywhere: no place "
+            "lowers it by 2 percentage points."
         )
-        yield {self.occlusion_heat: f"<style>{rules}</style>", self.method: WITH_OCCLUSION, self.progress: note}
+        yield {
+            self.occlusion_heat: self._style("finding", occlusion_shares(step.drops), session, method="occlusion"),
+            self.method: _method_choice(has_occlusion=True),
+            self.progress: note,
+        }
 
-    def _blank(self, visit: Visit) -> Changes:
-        """The page with the images of a visit before anything is read in them."""
+    def _unread(self, session: Session) -> Changes:
+        """The page with the images of a session before they are read."""
         return {
-            self.visit: visit,
+            **self._no_results(),
+            self.session: session,
             self.upload: None,
-            **{radio: _view_choice(visit, number) for number, radio in enumerate(self.views)},
-            self.images: figures(visit.images),
-            **dict.fromkeys((self.heat, self.findings, self.doubts), ""),
-            **self._nothing_after(),
+            **{radio: _view_choice(session, number) for number, radio in enumerate(self.views)},
+            self.images: image_cards(session.images),
             self.report: report_card.EMPTY,
         }
 
-    def _nothing_after(self) -> Changes:
+    def _no_results(self) -> Changes:
         return {
+            **dict.fromkeys((self.heat, self.findings, self.warnings, self.occlusion_heat, self.progress), ""),
             self.anyway: gr.update(visible=False),
             self.explain: gr.update(visible=False),
-            self.occlusion_heat: "",
-            self.progress: "",
-            self.method: NO_OCCLUSION,
-            **self.outcome.hide(),
+            self.method: _method_choice(),
+            **self.actions.hide(),
         }
 
-    def _withhold(self, visit: Visit) -> Changes:
+    def _blocked(self, session: Session) -> Changes:
         return {
-            **self._nothing_after(),
-            self.visit: visit,
-            self.images: figures(visit.reading.images),
-            self.heat: "",
-            self.findings: "",
-            self.doubts: markup.doubts(visit.reading.doubts, is_withheld=True),
+            **self._no_results(),
+            self.session: session,
+            self.images: image_cards(session.reading.images),
+            self.warnings: layout.image_warnings(session.reading.image_warnings, is_blocked=True),
             self.anyway: gr.update(visible=True),
-            self.report: report_card.WITHHELD,
+            self.report: report_card.BLOCKED,
         }
 
-    def _start(self, visit: Visit) -> Changes:
-        reading = visit.reading
-        rules = self._rules("finding", reading.report.attention_maps, visit, method="attention")
+    def _started(self, session: Session) -> Changes:
+        reading = session.reading
         return {
-            **self._nothing_after(),
-            self.visit: visit,
-            self.images: figures(reading.images),
-            self.heat: f"<style>{rules}</style>",
-            self.doubts: markup.doubts(reading.doubts, is_withheld=False),
-            self.findings: findings_card(reading, self.generator.calibration, key=visit.key),
+            **self._no_results(),
+            self.session: session,
+            self.images: image_cards(reading.images),
+            self.heat: self._style("finding", reading.report.attention_maps, session, method="attention"),
+            self.warnings: layout.image_warnings(reading.image_warnings, is_blocked=False),
+            self.findings: findings_card(reading, self.generator.calibration, key=session.key),
             self.report: report_card.growing_report(reading.report),
         }
 
-    def _finish(self, visit: Visit) -> Changes:
-        reading = visit.reading
-        rules = self._rules("finding", reading.report.attention_maps, visit, method="attention")
-        rules += "\n" + self._rules("sentence", sentence_maps(visit, self.generator), visit)
-        warnings = record_of(visit, self.generator, self.model).warnings[len(reading.doubts) :]
+    def _finished(self, session: Session) -> Changes:
+        reading = session.reading
+        heat = self._style("finding", reading.report.attention_maps, session, method="attention")
+        heat += self._style("sentence", sentence_maps(session, self.generator), session)
+        warnings = record_of(session, self.generator, self.model).warnings[len(reading.image_warnings) :]
         return {
-            self.visit: visit,
-            self.heat: f"<style>{rules}</style>",
-            self.report: report_card.finished_report(reading, warnings, key=visit.key),
-            self.findings: findings_card(reading, self.generator.calibration, key=visit.key),
+            self.session: session,
+            self.heat: heat,
+            self.report: report_card.finished_report(reading, warnings, key=session.key),
+            self.findings: findings_card(reading, self.generator.calibration, key=session.key),
             self.explain: gr.update(visible=True),
-            **self.outcome.show(visit),
+            **self.actions.show(session),
         }
 
-    def _rules(self, kind: str, maps, visit: Visit, *, method: str = "") -> str:
-        sizes = [image.image.size for image in visit.reading.images]
-        return heat_rules(kind, maps, sizes, self.generator.config.image.size, method=method)
+    def _style(self, kind: str, maps, session: Session, *, method: str = "") -> str:
+        sizes = [image.image.size for image in session.reading.images]
+        rules = heat_rules(kind, maps, sizes, self.generator.config.image.size, method=method)
+        return f"<style>{rules}</style>"
 
 
-def _view_choice(visit: Visit, number: int) -> dict[str, Any]:
-    if number >= len(visit.images):
+def _method_choice(*, has_occlusion: bool = False) -> str:
+    return layout.render("heatmap_method", has_occlusion=has_occlusion)
+
+
+def _view_choice(session: Session, number: int) -> dict[str, Any]:
+    if number >= len(session.images):
         return gr.update(visible=False, value="auto")
-    return gr.update(visible=True, label=f"View of {visit.images[number].name}")
+    return gr.update(visible=True, label=f"View of {session.images[number].name}")

@@ -12,6 +12,6 @@ def sent(reading="k", findings=("The heart is normal.",), impression=(), **state
             "reading": reading,
             "findings": list(findings),
             "impression": list(impression),
-            "states": dict.fromkeys(FINDINGS, "as the text") | states,
+            "states": dict.fromkeys(FINDINGS, "from the text") | states,
         }
     )

@@ -1,4 +1,4 @@
-"""A DICOM file as a scanner writes it, and the gray values it shows."""
+"""A DICOM file like those of a scanner, and its gray values."""
 
 import io
 

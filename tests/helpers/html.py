@@ -1,4 +1,4 @@
-"""Reading the HTML of cards, and a study reading to fill them."""
+"""Parse the HTML of cards; a study reading to fill them."""
 
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from page.study.files import UploadedImage
-from page.study.read import Reading, complete
+from page.study.read import StudyReading, complete
+from page.study.upload import UploadedImage
 from vlm.generator import StudyReport
 from vlm.schema.findings import NUM_FINDINGS
 from vlm.uncertainty import Calibration
@@ -34,18 +34,19 @@ CALIBRATED = Calibration(num_studies=120)
 
 
 def reading_of(text, probabilities=(0.5,) * NUM_FINDINGS, thresholds=(0.5,) * NUM_FINDINGS):
-    """A finished reading of IMAGE with such a report."""
+    """A finished reading of IMAGE with this report."""
     report = replace(REPORT, report=text, finding_probabilities=tuple(probabilities))
-    return complete(Reading(images=(IMAGE,), report=report), thresholds)
+    return complete(StudyReading(images=(IMAGE,), report=report), thresholds)
 
 
 class Tags(HTMLParser):
-    """Names of tags and attributes, and all text."""
+    """Names of all tags and attributes, and the text with single blanks."""
 
     def __init__(self, html):
         super().__init__()
         self.tags, self.attributes, self.text = set(), set(), ""
         self.feed(html)
+        self.text = " ".join(self.text.split())
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)

@@ -1,4 +1,4 @@
-"""What tests of a running page share."""
+"""Shared by the tests of a running page."""
 
 import asyncio
 import gc
@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.dicom_files import dicom  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.filterwarnings(
-    # Gradio leaves event loops and sockets to the garbage collector, and calls pandas in old ways.
+    # Gradio leaves event loops and sockets to the garbage collector, and uses deprecated pandas calls.
     "ignore:unclosed:ResourceWarning",
     "ignore:'future.no_silent_downcasting' is deprecated",
     "ignore:The copy keyword is deprecated",
@@ -23,8 +23,8 @@ NUM_TOKENS = 24
 
 
 @pytest.fixture(scope="module", autouse=True)
-def sweep_up_after_gradio():
-    """Its event loops and sockets go here, not in somebody else's test; so does the program's signal handler."""
+def clean_up_after_gradio():
+    """Close its event loops and sockets, and restore the signal handler, before the next test module."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, handler)

@@ -21,11 +21,11 @@ def zipped(path, entries, compression=zipfile.ZIP_DEFLATED):
     return path
 
 
-def with_a_directory_too_long(content):
+def with_oversized_directory(content):
     end = content.rfind(b"PK\x05\x06")
     return content[: end + 12] + struct.pack("<L", 2**31) + content[end + 16 :]
 
 
-def with_a_second_directory(content):
+def with_second_directory(content):
     end = content.rfind(b"PK\x05\x06")
     return content[:end] + b"PK\x06\x07" + bytes(16) + content[end:]

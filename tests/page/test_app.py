@@ -1,4 +1,4 @@
-"""The web page's program: what visitors and programs get from it, and what it rejects, without a browser."""
+"""The web page without a browser: its API, its uploads, its accounts and its options."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 import app
-from app import AppOptions, build_app, main, serve
+from app import AppOptions, ModelOptions, build_app, main, serve
 from data.images.read import read_image
 from page.accounts import write_account
 from page.examples import NUM_SYNTHETIC
@@ -36,7 +36,9 @@ UPLOAD_LIMIT = 300_000
 
 
 def options_of(checkpoint, **settings):
-    return AppOptions(checkpoint=str(checkpoint), port=free_port(), max_new_tokens=NUM_TOKENS, **settings)
+    return AppOptions(
+        checkpoint=str(checkpoint), port=free_port(), model=ModelOptions(max_new_tokens=NUM_TOKENS), **settings
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def client(page, tmp_path_factory):
     return Client(page.local_url, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
 
 
-def test_a_program_gets_the_report_and_findings_that_the_generator_gives(client, generator, image_file):
+def test_api_returns_the_report_and_findings_of_the_generator(client, generator, image_file):
     files = [handle_file(image_file), handle_file(image_file)]
     answer = client.predict(files, "AP, lateral", "cough", api_name="/read")
     [expected] = generator.generate(
@@ -80,9 +82,9 @@ def test_a_program_gets_the_report_and_findings_that_the_generator_gives(client,
     rows = answer["finding_probabilities"]
     assert [row["finding"] for row in rows] == list(FINDINGS)
     assert [row["probability"] for row in rows] == pytest.approx(expected.finding_probabilities, abs=1e-6)
-    assert [row["called"] for row in rows] == [row["probability"] >= row["threshold"] for row in rows]
+    assert [row["predicted_positive"] for row in rows] == [row["probability"] >= row["threshold"] for row in rows]
     assert [view["view_position"] for view in answer["images"]] == ["AP", "LATERAL"]
-    assert (answer["is_withheld"], answer["doubts"]) == (False, [])
+    assert (answer["is_blocked"], answer["image_warnings"]) == (False, [])
     assert "Not a medical device" in answer["notice"]
 
 
@@ -94,21 +96,21 @@ def test_the_command_line_writes_the_same_report(client, generator, image_file, 
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_views_and_indication_may_be_left_out_and_one_file_stand_alone(client, image_file, listed):
+def test_api_accepts_one_file_without_views_and_indication(client, image_file, listed):
     file = handle_file(image_file)
     answer = client.predict([file] if listed else file, api_name="/read")
     assert [view["view_position"] for view in answer["images"]] == ["UNKNOWN"]
 
 
-def test_a_doubtful_study_gets_its_report_only_on_request(client, dicom):
+def test_study_with_image_warnings_gets_its_report_only_on_request(client, dicom):
     knee = [handle_file(dicom(BodyPartExamined="KNEE"))]
-    withheld = client.predict(knee, api_name="/read")
-    assert (withheld["report"], withheld["is_withheld"]) == ("", True)
-    assert "another part of the body than the chest" in withheld["doubts"][0]
+    blocked = client.predict(knee, api_name="/read")
+    assert (blocked["report"], blocked["is_blocked"]) == ("", True)
+    assert "another part of the body than the chest" in blocked["image_warnings"][0]
     assert client.predict(knee, write_anyway=True, api_name="/read")["report"]
 
 
-def test_a_rejected_file_is_told_in_words_and_the_page_goes_on(client, image_file, tmp_path):
+def test_api_explains_a_rejected_file_and_continues(client, image_file, tmp_path):
     notes = tmp_path / "notes.png"
     notes.write_text("no image")
     with pytest.raises(AppError, match=r"notes\.png: its content is none of PNG, JPEG, WebP, TIFF and DICOM"):
@@ -118,7 +120,7 @@ def test_a_rejected_file_is_told_in_words_and_the_page_goes_on(client, image_fil
     assert client.predict([handle_file(image_file)], api_name="/read")["report"]
 
 
-def test_a_path_on_the_server_is_no_upload(page, image_file):
+def test_api_rejects_a_path_on_the_server(page, image_file):
     def read(path):
         call = f"{page.local_url}gradio_api/call/read"
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
@@ -133,20 +135,20 @@ def test_a_path_on_the_server_is_no_upload(page, image_file):
     assert "finding_probabilities" not in rejected
 
 
-def test_what_a_program_sent_is_removed_after_it_was_read(client, image_file, monkeypatch):
+def test_api_uploads_are_removed_after_reading(client, image_file, monkeypatch):
     removed = []
     monkeypatch.setattr(app, "remove_later", removed.extend)
     client.predict([handle_file(image_file)], api_name="/read")
     assert [Path(path).name for path in removed] == ["chest.png"]
 
 
-def test_reading_is_the_only_thing_offered_to_programs(client):
+def test_read_is_the_only_api_endpoint(client):
     endpoints = client.view_api(return_format="dict", print_info=False)
     assert list(endpoints["named_endpoints"]) == ["/read"]
     assert endpoints["unnamed_endpoints"] == {}
 
 
-def test_a_file_above_the_limit_is_not_taken(page):
+def test_file_above_the_size_limit_is_rejected(page):
     def upload(num_bytes):
         return httpx.post(f"{page.local_url}gradio_api/upload", files={"files": ("scan.dcm", bytes(num_bytes))})
 
@@ -154,7 +156,7 @@ def test_a_file_above_the_limit_is_not_taken(page):
     assert upload(UPLOAD_LIMIT + 10_000).status_code == 413
 
 
-def test_nothing_about_visitors_is_kept_or_sent(page):
+def test_no_user_data_is_stored_or_sent(page):
     config = httpx.get(f"{page.local_url}config").json()
     assert config["analytics_enabled"] is False
     assert config["run_history"] is False
@@ -164,12 +166,12 @@ def test_nothing_about_visitors_is_kept_or_sent(page):
     assert page.share is False
 
 
-def test_the_page_offers_the_synthetic_examples(page):
+def test_page_shows_the_synthetic_examples(page):
     [gallery] = [block for block in page.blocks.values() if isinstance(block, gr.Gallery)]
     assert len(gallery.value) == NUM_SYNTHETIC
 
 
-def test_images_are_treated_as_the_training_images_were(tiny_checkpoint, generator, image_file, tmp_path):
+def test_images_are_preprocessed_like_the_training_images(tiny_checkpoint, generator, image_file, tmp_path):
     switches = Preprocessing(clahe=True, normalize="minmax")
     checkpoint = load_checkpoint(tiny_checkpoint)
     checkpoint.model.config = replace(checkpoint.model.config, preprocessing=switches)
@@ -182,11 +184,11 @@ def test_images_are_treated_as_the_training_images_were(tiny_checkpoint, generat
     assert expected != pytest.approx(generator.classify([[plain]])[0], abs=1e-3)
 
 
-def test_files_of_the_program_and_uploads_of_others_have_no_address_to_guess(page, image_file, tmp_path):
+def test_program_files_and_other_uploads_have_no_guessable_url(page, image_file, tmp_path):
     with image_file.open("rb") as file:
         [uploaded] = httpx.post(f"{page.local_url}gradio_api/upload", files={"files": file}).json()
     digest = Path(uploaded).parent.name
-    assert digest != hashlib.sha256(image_file.read_bytes()).hexdigest()  # salted: not to be computed from the image
+    assert digest != hashlib.sha256(image_file.read_bytes()).hexdigest()  # salted: cannot be computed from the image
     folder = Path(uploaded).parent.parent
     for guess in (
         *("/etc/passwd", str(image_file), str(Path(app.__file__)), str(folder), f"{folder}/", f"{folder}/*"),
@@ -198,7 +200,7 @@ def test_files_of_the_program_and_uploads_of_others_have_no_address_to_guess(pag
             assert answer.status_code >= 400, guess
 
 
-def test_nobody_but_a_person_of_the_file_gets_in(tiny_checkpoint, image_file, tmp_path, tmp_path_factory):
+def test_only_accounts_of_the_file_can_log_in(tiny_checkpoint, image_file, tmp_path, tmp_path_factory):
     write_account(tmp_path / "accounts.txt", "anna", "correct horse")
     options = options_of(tiny_checkpoint, auth=tmp_path / "accounts.txt")
     page = build_app(ReportGenerator.from_pretrained(tiny_checkpoint), options, tmp_path_factory.mktemp("examples"))
@@ -217,8 +219,8 @@ def test_nobody_but_a_person_of_the_file_gets_in(tiny_checkpoint, image_file, tm
         page.close(verbose=False)
 
 
-def test_twenty_people_at_once_are_all_answered_each_with_their_own(page, generator, tmp_path):
-    """Each brings another image, and gets the report of that image."""
+def test_twenty_parallel_requests_each_get_their_own_answer(page, generator, tmp_path):
+    """Each request has another image and gets the report of that image."""
     rng = np.random.default_rng(5)
     paths = []
     for number in range(20):
@@ -237,11 +239,11 @@ def test_twenty_people_at_once_are_all_answered_each_with_their_own(page, genera
         assert given == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_program_serves_the_page_and_leaves_no_upload_behind(tiny_checkpoint, image_file, monkeypatch, capsys):
+def test_program_serves_the_page_and_deletes_all_uploads(tiny_checkpoint, image_file, monkeypatch, capsys):
     monkeypatch.setenv("GRADIO_TEMP_DIR", "restored after the test")
     answers = []
 
-    def visit(page):
+    def use(page):
         title = httpx.get(f"{page.local_url}config").json()["title"]
         with image_file.open("rb") as file:
             [upload] = httpx.post(f"{page.local_url}gradio_api/upload", files={"files": file}).json()
@@ -250,7 +252,7 @@ def test_the_program_serves_the_page_and_leaves_no_upload_behind(tiny_checkpoint
         assert stat.S_IMODE(answers[2].stat().st_mode) == 0o700
         page.close(verbose=False)
 
-    monkeypatch.setattr(gr.Blocks, "block_thread", visit)
+    monkeypatch.setattr(gr.Blocks, "block_thread", use)
     port = free_port()
     main(["--checkpoint", str(tiny_checkpoint), "--port", str(port)])
     assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
@@ -259,11 +261,11 @@ def test_the_program_serves_the_page_and_leaves_no_upload_behind(tiny_checkpoint
     assert upload.is_relative_to(folder)
     assert not folder.exists()
     out = capsys.readouterr().out
-    assert f"cxrscribe is at http://127.0.0.1:{port}/" in out
+    assert f"cxrscribe runs at http://127.0.0.1:{port}/" in out
     assert "Not a medical device" in out
 
 
-def test_a_port_in_use_is_named(tiny_checkpoint, monkeypatch):
+def test_error_names_a_port_in_use(tiny_checkpoint, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", "restored after the test")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -273,7 +275,7 @@ def test_a_port_in_use_is_named(tiny_checkpoint, monkeypatch):
             main(["--checkpoint", str(tiny_checkpoint), "--port", str(port)])
 
 
-def test_a_checkpoint_that_fails_to_load_names_the_file(tiny_checkpoint, tmp_path):
+def test_error_names_the_missing_file_of_a_checkpoint(tiny_checkpoint, tmp_path):
     checkpoint = tmp_path / "best"
     checkpoint.mkdir()
     config = json.loads((tiny_checkpoint / "config.json").read_text())
@@ -282,16 +284,20 @@ def test_a_checkpoint_that_fails_to_load_names_the_file(tiny_checkpoint, tmp_pat
         main(["--checkpoint", str(checkpoint)])
 
 
+def test_invalid_number_of_threads_is_rejected():
+    with pytest.raises(ValueError, match="--num-threads is 0"):
+        ModelOptions(num_threads=0)
+
+
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"port": 0}, "--port 0 is no port"),
-        ({"port": 70000}, "--port 70000 is no port"),
-        ({"num_threads": 0}, "--num-threads is 0"),
+        ({"port": 0}, "--port 0 is not a port"),
+        ({"port": 70000}, "--port 70000 is not a port"),
         ({"examples": Path("nowhere")}, "--examples nowhere is not a folder"),
         ({"worklist_folder": Path("nowhere")}, "--worklist-folder nowhere is not a folder"),
     ],
 )
-def test_options_that_cannot_be_are_rejected(settings, problem):
+def test_invalid_options_are_rejected(settings, problem):
     with pytest.raises(ValueError, match=problem):
         AppOptions(checkpoint="x", **settings)

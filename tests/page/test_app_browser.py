@@ -1,4 +1,4 @@
-"""The web page in a real browser: a visitor's way through it, with every request to elsewhere recorded."""
+"""The web page in a real browser; every request to another server is recorded."""
 
 import time
 from dataclasses import replace
@@ -9,22 +9,21 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from app import AppOptions, build_app, serve
+from app import AppOptions, ModelOptions, build_app, serve
 from data.images.read import read_image
-from tests.helpers.corrections import corrections_of
-from tests.helpers.web_server import NUM_TOKENS, free_port, pytestmark, sweep_up_after_gradio  # noqa: F401 (the last two work by name)
+from tests.helpers.web_server import NUM_TOKENS, clean_up_after_gradio, free_port, pytestmark  # noqa: F401 (the last two work by name)
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import NUM_FINDINGS
 
 CHROMIUM = Path("/usr/bin/chromium")
 AXE = Path(__file__).parents[2] / ".venv/node_modules/axe-core/axe.min.js"
-"""Checks for accessibility; .ci/run puts it there."""
+"""Accessibility checks; .ci/run installs them."""
 ARGUMENTS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
-PATIENCE = 60_000
-"""Milliseconds: on a busy machine a browser is slow."""
+TIMEOUT = 60_000
+"""Milliseconds; a browser is slow on a busy machine."""
 
 if not CHROMIUM.exists():
     pytest.skip(f"the page's browser tests need {CHROMIUM}", allow_module_level=True)
@@ -34,16 +33,16 @@ VIOLATIONS = """async () => {
   return found.violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) =>
     `${id}: ${html.slice(0, 200)} ${failureSummary.slice(0, 200)}`));
 }"""
-"""What axe finds against WCAG 2.1 AA, part by part."""
+"""All violations of WCAG 2.1 AA that axe finds."""
 
-OVERFLOWING = """() => [...document.querySelectorAll(".card *:not(.unseen)")]
+OVERFLOWING = """() => [...document.querySelectorAll(".card *:not(.visually-hidden)")]
   .filter(element => element.scrollWidth > element.clientWidth + 1 && element.clientWidth > 0
     || element.getBoundingClientRect().right > element.closest(".card").getBoundingClientRect().right)
   .map(element => element.innerText)"""
 
 
-class Attacked(ReportGenerator):
-    """A model that has learned to write what no page may run."""
+class Attacker(ReportGenerator):
+    """A model that writes scripts."""
 
     text = "<script>hacked = 1</script><img src=x onerror='hacked = 1'> ${hacked = 1} {{hacked = 1}} {@html 'hacked'}"
 
@@ -53,7 +52,7 @@ class Attacked(ReportGenerator):
 
 
 class Slow(ReportGenerator):
-    """A model that takes its time; counts how often it began."""
+    """A slow model that counts its runs."""
 
     num_started = 0
 
@@ -79,13 +78,16 @@ def corrections(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address_of(tmp_path_factory, tiny_checkpoint, corrections):
-    """`address_of(ReportGenerator)`: where a page with such a generator is served."""
+    """`address_of(ReportGenerator)`: URL of a page with this kind of generator."""
     pages = {}
 
     def start(kind):
         if kind not in pages:
             options = AppOptions(
-                checkpoint=str(tiny_checkpoint), port=free_port(), max_new_tokens=NUM_TOKENS, corrections=corrections
+                checkpoint=str(tiny_checkpoint),
+                port=free_port(),
+                corrections=corrections,
+                model=ModelOptions(max_new_tokens=NUM_TOKENS),
             )
             pages[kind] = build_app(kind.from_pretrained(tiny_checkpoint), options, tmp_path_factory.mktemp("examples"))
             serve(pages[kind], options)
@@ -97,23 +99,23 @@ def address_of(tmp_path_factory, tiny_checkpoint, corrections):
 
 
 @pytest.fixture
-def visit(browser, address_of):
-    """`visit(width=…, color_scheme=…)`: the page as opened by a new visitor. Fails for a request to elsewhere and
-    for an error in the page's scripts."""
-    contexts, elsewhere, errors = [], [], []
+def open_page(browser, address_of):
+    """`open_page(width=…, color_scheme=…)`: the page in a new session. Fails after a request to another server or a
+    script error."""
+    contexts, foreign, errors = [], [], []
 
-    def open_page(*, width=1280, color_scheme="light", kind=ReportGenerator):
+    def start(*, width=1280, color_scheme="light", kind=ReportGenerator):
         address = address_of(kind)
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=color_scheme)
         contexts.append(context)
-        context.set_default_timeout(PATIENCE)
-        expect.set_options(timeout=PATIENCE)
+        context.set_default_timeout(TIMEOUT)
+        expect.set_options(timeout=TIMEOUT)
 
         def admit(route):
             if route.request.url.startswith((address, "data:", "blob:")):
                 route.continue_()
             else:
-                elsewhere.append(route.request.url)
+                foreign.append(route.request.url)
                 route.abort()
 
         context.route("**/*", admit)
@@ -124,10 +126,10 @@ def visit(browser, address_of):
         expect(page.get_by_text("Loading...")).to_have_count(0)
         return page
 
-    yield open_page
+    yield start
     for context in contexts:
         context.close()
-    assert elsewhere == []
+    assert foreign == []
     assert errors == []
 
 
@@ -150,8 +152,8 @@ def read(page, *paths):
     expect(page.locator("#report [data-reading]")).to_be_visible()
 
 
-def shown_heat(page):
-    """Whether each view has heat, and how opaque."""
+def heat_opacities(page):
+    """Opacity of the heatmap of each view; 0 without one."""
     return page.evaluate(
         """() => [...document.querySelectorAll(".heat")].map((heat) => {
           const style = getComputedStyle(heat);
@@ -160,16 +162,16 @@ def shown_heat(page):
     )
 
 
-def seen(page):
-    """How the first image is seen: transform of its layers and filter of its gray values."""
+def viewer_state(page):
+    """Transform of the first image, filter of its gray values, and the status text."""
     return page.evaluate(
         """() => [document.querySelector(".zoomed").style.transform, document.querySelector(".xray").style.filter,
-          document.querySelector(".ramp").getAttribute("slope"), document.querySelector(".said").textContent]"""
+          document.querySelector(".ramp").getAttribute("slope"), document.querySelector(".view-status").textContent]"""
     )
 
 
-def test_a_visitor_brings_two_views_reads_the_report_and_looks_at_findings_and_sentences(visit, tall_image):
-    page = visit()
+def test_user_uploads_two_views_and_browses_findings_and_sentences(open_page, tall_image):
+    page = open_page()
     notices = page.locator(".notice")
     expect(notices).to_have_count(2)
     assert all("Not a medical device" in text for text in notices.all_inner_texts())
@@ -191,58 +193,58 @@ def test_a_visitor_brings_two_views_reads_the_report_and_looks_at_findings_and_s
     assert box["height"] <= 900
 
     page.locator("#findings .name", has_text="Edema").click()
-    assert shown_heat(page) == [0.6, 0.6]
+    assert heat_opacities(page) == [0.6, 0.6]
     page.locator("input[type=range][aria-label*=pacity], .gradio-slider input[type=range]").last.fill("20")
-    assert shown_heat(page) == [0.2, 0.2]
+    assert heat_opacities(page) == [0.2, 0.2]
     page.locator("#choose-none").check()
-    assert shown_heat(page) == [0, 0]
+    assert heat_opacities(page) == [0, 0]
     page.locator(".sentence").first.click()
-    assert max(shown_heat(page)) == 0.2
+    assert max(heat_opacities(page)) == 0.2
     page.locator("#findings input").first.focus()
     page.keyboard.press("Space")
     page.keyboard.press("ArrowDown")
     assert page.locator("#findings input").nth(1).is_checked()
 
 
-def test_images_are_zoomed_moved_and_windowed_by_mouse_buttons_and_keys(visit, tall_image):
-    page = visit()
+def test_viewer_zooms_pans_and_windows_by_mouse_buttons_and_keys(open_page, tall_image):
+    page = open_page()
     upload(page, [tall_image])
     pane = page.locator(".pane")
     expect(pane).to_be_visible()
-    assert seen(page) == ["translate(0px, 0px) scale(1)", "", "1", "100 %"]
+    assert viewer_state(page) == ["translate(0px, 0px) scale(1)", "", "1", "100%"]
 
     page.get_by_role("button", name="Zoom in").click()
-    transform, _, _, said = seen(page)
+    transform, _, _, said = viewer_state(page)
     assert "scale(1.3)" in transform
-    assert said == "130 %"
+    assert said == "130%"
     box = pane.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x - 20, y - 30)
     page.mouse.up()
-    assert seen(page)[0] != transform
+    assert viewer_state(page)[0] != transform
     page.mouse.wheel(0, -300)
-    expect(page.locator(".said")).to_have_text("260 %")
+    expect(page.locator(".view-status")).to_have_text("260%")
 
     pane.focus()
     page.keyboard.press("0")
     page.keyboard.press("i")
-    _, filtered, slope, said = seen(page)
+    _, filtered, slope, said = viewer_state(page)
     assert "#window-0" in filtered
-    assert (slope, said) == ("-1", "100 % · level 50, width 100, inverted")
+    assert (slope, said) == ("-1", "100% · level 50, width 100, inverted")
     page.get_by_role("button", name="Reset").click()
     page.locator(".window summary").click()
     page.get_by_role("slider", name="Width").fill("50")
     page.get_by_role("slider", name="Level").fill("40")
-    assert seen(page)[2:] == ["2", "100 % · level 40, width 50"]
+    assert viewer_state(page)[2:] == ["2", "100% · level 40, width 50"]
     page.get_by_role("button", name="Write the report").click()
     expect(page.locator("#report [data-reading]")).to_be_visible()
-    assert seen(page)[2:] == ["2", "100 % · level 40, width 50"]  # reading changes nothing of how one looks
+    assert viewer_state(page)[2:] == ["2", "100% · level 40, width 50"]  # reading keeps the viewer state
 
 
-def test_an_example_is_read_at_a_click(visit):
-    page = visit()
+def test_click_on_an_example_writes_its_report(open_page):
+    page = open_page()
     page.locator("#examples button").nth(2).click()
     expect(page.locator("#report [data-reading]")).to_be_visible()
     assert "synthetic-3.png" in page.locator("figcaption").inner_text()
@@ -250,37 +252,37 @@ def test_an_example_is_read_at_a_click(visit):
     expect(page.locator("#findings label")).to_have_count(NUM_FINDINGS + 1)
 
 
-def test_dicom_is_read_and_its_view_position_shown(visit, dicom):
-    page = visit()
+def test_view_position_of_a_dicom_file_is_shown(open_page, dicom):
+    page = open_page()
     read(page, dicom(ViewPosition="AP"))
     assert "frontal AP" in page.locator("figcaption").inner_text()
 
 
-def test_a_doubtful_image_is_read_only_on_request(visit, dicom):
-    page = visit()
+def test_image_with_a_warning_is_read_only_on_request(open_page, dicom):
+    page = open_page()
     upload(page, [dicom(BodyPartExamined="KNEE")])
     expect(page.locator("#images .xray")).to_be_visible()
     page.get_by_role("button", name="Write the report").click()
-    expect(page.locator("#doubts [role=alert]")).to_contain_text("BodyPartExamined KNEE")
+    expect(page.locator("#image-warnings [role=alert]")).to_contain_text("BodyPartExamined KNEE")
     assert page.locator("#findings label").count() == 0
     page.get_by_role("button", name="Write it anyway").click()
     expect(page.locator("#report [data-reading]")).to_be_visible()
-    expect(page.locator("#doubts [role=alert]")).to_contain_text("You asked for the report all the same")
+    expect(page.locator("#image-warnings [role=alert]")).to_contain_text("You requested the report anyway")
 
 
-def test_what_a_finding_depends_on_is_computed_on_request(visit, tall_image):
-    page = visit()
+def test_occlusion_is_computed_on_request(open_page, tall_image):
+    page = open_page()
     read(page, tall_image)
     expect(page.locator("#method-occlusion")).to_be_disabled()
-    page.get_by_role("button", name="Compute what it depends on").click()
+    page.get_by_role("button", name="Compute what predictions depend on").click()
     expect(page.locator("#method-occlusion")).to_be_checked()
     page.locator("#method-attention").check()
     page.locator("#findings .name", has_text="Edema").click()
-    assert shown_heat(page) == [0.6]
+    assert heat_opacities(page) == [0.6]
 
 
-def test_a_report_is_corrected_and_taken_away(visit, tall_image, corrections):
-    page = visit()
+def test_report_is_corrected_and_downloaded(open_page, tall_image, corrections):
+    page = open_page()
     read(page, tall_image)
     page.get_by_role("button", name="Correct this report").click()
     first = page.locator("#correction textarea").first
@@ -297,7 +299,7 @@ def test_a_report_is_corrected_and_taken_away(visit, tall_image, corrections):
     assert saved.correction.impression.endswith("Cardiomegaly.")
     assert saved.correction.reader == "Dr A"
 
-    page.get_by_role("button", name="Take it away").click()
+    page.get_by_role("button", name="Download").click()
     with page.expect_download() as download:
         page.get_by_role("button", name="Text", exact=True).click()
     content = Path(download.value.path()).read_text(encoding="utf-8")
@@ -306,10 +308,10 @@ def test_a_report_is_corrected_and_taken_away(visit, tall_image, corrections):
     assert "tall.png" not in content
 
 
-def test_a_rejected_file_is_explained_and_the_page_goes_on(visit, tall_image, tmp_path):
+def test_rejected_file_is_explained_and_the_page_continues(open_page, tall_image, tmp_path):
     notes = tmp_path / "<b>notes.png"
     notes.write_text("no image")
-    page = visit()
+    page = open_page()
     upload(page, [notes])
     alert = page.locator("#report [role=alert]")
     expect(alert).to_contain_text("notes.png: its content is none of PNG, JPEG, WebP, TIFF and DICOM")
@@ -323,8 +325,8 @@ def test_a_rejected_file_is_explained_and_the_page_goes_on(visit, tall_image, tm
     expect(page.locator("#findings label")).to_have_count(0)
 
 
-def test_what_a_model_writes_is_text_and_never_runs(visit, tall_image):
-    page = visit(kind=Attacked)
+def test_model_output_is_escaped_and_never_runs(open_page, tall_image):
+    page = open_page(kind=Attacker)
     upload(page, [tall_image])
     expect(page.locator("#images .xray")).to_be_visible()
     page.get_by_role("button", name="Write the report").click()
@@ -334,8 +336,8 @@ def test_what_a_model_writes_is_text_and_never_runs(visit, tall_image):
     assert page.evaluate("typeof hacked") == "undefined"
 
 
-def test_a_second_visitor_sees_nothing_of_the_first(visit, tall_image):
-    first, second = visit(), visit()
+def test_second_session_sees_nothing_of_the_first(open_page, tall_image):
+    first, second = open_page(), open_page()
     read(first, tall_image)
     second.reload()
     expect(second.get_by_role("button", name="Write the report")).to_be_visible()
@@ -344,17 +346,17 @@ def test_a_second_visitor_sees_nothing_of_the_first(visit, tall_image):
     assert second.locator("#images .xray").count() == 0
 
 
-def test_who_waits_sees_their_place_and_a_closed_browser_frees_its_own(visit, tall_image):
-    visitors = [visit(kind=Slow) for _ in range(3)]
-    for visitor in visitors:
-        upload(visitor, [tall_image])
-        expect(visitor.locator("#images .xray")).to_be_visible()
-    first, second, third = visitors
+def test_queue_position_is_shown_and_a_closed_browser_leaves_the_queue(open_page, tall_image):
+    pages = [open_page(kind=Slow) for _ in range(3)]
+    for page in pages:
+        upload(page, [tall_image])
+        expect(page.locator("#images .xray")).to_be_visible()
+    first, second, third = pages
     first.get_by_role("button", name="Write the report").click()
     expect(first.locator("#report [aria-busy=true]")).to_be_visible()
-    for visitor in (second, third):
-        visitor.get_by_role("button", name="Write the report").click()
-        expect(visitor.get_by_text("queue: ")).to_be_visible()
+    for page in (second, third):
+        page.get_by_role("button", name="Write the report").click()
+        expect(page.get_by_text("queue: ")).to_be_visible()
     assert "queue: 2/2" in third.get_by_text("queue: ").inner_text()
     assert Slow.num_started == 1
     second.context.close()
@@ -364,18 +366,18 @@ def test_who_waits_sees_their_place_and_a_closed_browser_frees_its_own(visit, ta
 
 
 @pytest.mark.parametrize("width", [360, 1024])
-def test_nothing_overflows(visit, tall_image, width):
-    page = visit(width=width)
+def test_no_element_overflows(open_page, tall_image, width):
+    page = open_page(width=width)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     read(page, tall_image)
-    for name in ("Correct this report", "Take it away"):
+    for name in ("Correct this report", "Download"):
         page.get_by_role("button", name=name).click()
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate(OVERFLOWING) == []
 
 
-def test_on_a_phone_the_image_stays_in_sight(visit, tall_image):
-    page = visit(width=360)
+def test_image_stays_visible_on_a_phone(open_page, tall_image):
+    page = open_page(width=360)
     read(page, tall_image)
     page.get_by_text("No heatmap", exact=True).click()
     expect(page.locator("#images .xray")).to_be_in_viewport(ratio=0.95)
@@ -383,20 +385,20 @@ def test_on_a_phone_the_image_stays_in_sight(visit, tall_image):
 
 
 @pytest.mark.parametrize(("color_scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360)])
-def test_the_page_is_accessible_by_wcag_aa(visit, tall_image, color_scheme, width):
+def test_page_passes_wcag_aa(open_page, tall_image, color_scheme, width):
     if not AXE.is_file():
         pytest.skip(f"axe-core is not at {AXE}; .ci/run puts it there")
-    page = visit(color_scheme=color_scheme, width=width)
+    page = open_page(color_scheme=color_scheme, width=width)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, ground.removeprefix("rgb(").removesuffix(")").split(", "))) < 384) == (color_scheme == "dark")
     page.evaluate(AXE.read_text(encoding="utf-8"))
     assert page.evaluate(VIOLATIONS) == []
     read(page, tall_image)
-    for name in ("Correct this report", "Take it away"):
+    for name in ("Correct this report", "Download"):
         page.get_by_role("button", name=name).click()
     page.locator(".model-card summary").click()
     page.wait_for_timeout(300)
     assert page.evaluate(VIOLATIONS) == []
-    page.get_by_role("tab", name="Many at once").click()
+    page.get_by_role("tab", name="Worklist").click()
     page.wait_for_timeout(300)
     assert page.evaluate(VIOLATIONS) == []

@@ -1,4 +1,4 @@
-"""The loop to its end: ten studies are read and corrected, prepared, learned, and the model has moved toward them."""
+"""The whole correction loop: ten studies are read, corrected, prepared and trained on."""
 
 import pytest
 from accelerate import Accelerator
@@ -21,14 +21,14 @@ from vlm.schema.report_format import compose_report
 OPTIONS = ["--batch-size=8", "--max-report-tokens=40", "--num-validation-reports=0", "--num-workers=0"]
 WRITING = GenerationOptions(max_new_tokens=16)
 NUM_CORRECTED = 10
-SAID = (("A rib is broken.", "Fracture"), ("Clear chest, nothing acute.", "No Finding"))
-"""What the reader says of every other study: words that the synthetic reports do not use, so that nothing but the
-corrections can teach them."""
+CORRECTED_TEXTS = (("A rib is broken.", "Fracture"), ("Clear chest, nothing acute.", "No Finding"))
+"""The reader's text, alternating between studies. The synthetic reports do not use these words, so the model can only
+learn them from the corrections."""
 
 
 @pytest.fixture(scope="module")
 def start(small_dataset, tmp_path_factory):
-    """A small model that has learned a little of the small data set."""
+    """A small model after a short training on the small data set."""
     output = tmp_path_factory.mktemp("start") / "run"
     sizes = ["--encoder=nano", "--decoder=nano", "--image-size=32", "--vocab-size=300", "--no-lora"]
     finetune.main([f"--dataset={small_dataset}", f"--output-dir={output}", *sizes, *OPTIONS, "--num-epochs=1"])
@@ -37,7 +37,7 @@ def start(small_dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def corrected(start, tmp_path_factory):
-    """A prepared data set of ten studies that the model read and a reader corrected, by the page's own functions."""
+    """A prepared data set of ten studies, read by the model and corrected with the functions of the page."""
     folder = tmp_path_factory.mktemp("corrected")
     generator = ReportGenerator.from_pretrained(start)
     store, model = CorrectionStore(folder / "store"), model_identity(generator)
@@ -47,7 +47,7 @@ def corrected(start, tmp_path_factory):
         for image, file in zip(study.images, files, strict=True):
             image.save(file)
         *_, reading = read_files(generator, files, indication=study.indication, options=WRITING)
-        sentence, finding = SAID[number % 2]
+        sentence, finding = CORRECTED_TEXTS[number % 2]
         edit = Edit(findings=sentence, states=tuple(POSITIVE if name == finding else UNLABELED for name in FINDINGS))
         save_correction(store, reading, edit, generator=generator, model=model)
     root, out = str(folder / "store"), str(folder / "prepared")
@@ -57,8 +57,8 @@ def corrected(start, tmp_path_factory):
     return folder / "prepared"
 
 
-def judge(checkpoint, rows):
-    """Losses on these studies, and how near the written reports are to theirs (mean ROUGE-L)."""
+def evaluate(checkpoint, rows):
+    """Losses on these studies, and mean ROUGE-L of the generated reports."""
     generator = ReportGenerator.from_pretrained(checkpoint)
     model, tokenizer, image = generator.model, generator.tokenizer, generator.config.image
     studies = StudyDataset(rows, tokenizer, image, max_report_tokens=40)
@@ -73,7 +73,7 @@ def judge(checkpoint, rows):
     return losses, rouge_l([report.report for report in written], references).score
 
 
-def test_after_ten_corrections_the_model_has_moved_toward_them_and_forgotten_nothing(
+def test_training_on_ten_corrections_moves_the_model_toward_them_without_forgetting(
     start, corrected, small_dataset, small_studies, tmp_path
 ):
     extra = [f"--extra-dataset={corrected}", "--extra-repeats=24", f"--init-from={start}"]
@@ -81,11 +81,11 @@ def test_after_ten_corrections_the_model_has_moved_toward_them_and_forgotten_not
     finetune.main([*arguments, "--num-epochs=1", "--learning-rate=1e-2"])
     rows = load_studies(corrected)["train"]
     assert len(rows) == NUM_CORRECTED
-    (before, near_before), (after, near_after) = judge(start, rows), judge(tmp_path / "run", rows)
+    (before, near_before), (after, near_after) = evaluate(start, rows), evaluate(tmp_path / "run", rows)
     assert after.report_loss < 0.5 * before.report_loss
     assert after.finding_loss < 0.9 * before.finding_loss
     assert near_after > near_before + 0.1
-    held_before, held_after = (judge(model, small_studies["test"])[0] for model in (start, tmp_path / "run"))
+    held_before, held_after = (evaluate(model, small_studies["test"])[0] for model in (start, tmp_path / "run"))
     assert held_after.report_loss < 1.15 * held_before.report_loss
     assert held_after.finding_loss < 1.25 * held_before.finding_loss
     card = (tmp_path / "run" / "best" / "README.md").read_text()

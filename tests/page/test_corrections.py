@@ -1,4 +1,4 @@
-"""What is saved of an edit on the page: original and edit, the images as shown, and nobody's identity."""
+"""Saved corrections: original and edit, the images as shown, and no patient identity."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ def save(generator, tmp_path):
     return save_edit
 
 
-def test_original_and_edit_are_saved_with_the_model_and_what_it_thought(dicom, read, save, generator, tmp_path):
+def test_original_and_edit_are_saved_with_the_model_and_its_probabilities(dicom, read, save, generator, tmp_path):
     reading = read(dicom(ViewPosition="AP"), indication="Cough.")
     edit = Edit(findings="No effusion.", impression="Normal.", states=STATES, reader=" Dr A ")
     saved = save(reading, edit)
@@ -63,7 +63,7 @@ def test_original_and_edit_are_saved_with_the_model_and_what_it_thought(dicom, r
     assert (saved.warning, saved.replaced) == ("", {})
 
 
-def test_no_identity_of_header_file_name_or_typed_text_reaches_the_folder(dicom, read, save, tmp_path):
+def test_no_identity_of_header_file_name_or_text_is_saved(dicom, read, save, tmp_path):
     path = dicom(PatientID="HOSP-4711", PatientName="Quux^Ludmilla", AccessionNumber="ACC998877")
     path = path.rename(path.with_name("quux_ludmilla.dcm"))
     reading = read(path, indication="Ludmilla Quux, seen on 03/04/2019.")
@@ -75,11 +75,11 @@ def test_no_identity_of_header_file_name_or_typed_text_reaches_the_folder(dicom,
         assert word not in stored
     assert saved.correction.correction.findings.startswith("Effusion in")
     assert saved.replaced["name"] >= 3
-    assert saved.warning.startswith("Before saving, what looked like a person's identity was replaced by ___: ")
+    assert saved.warning.startswith("Before saving, text that looked like a person's identity was replaced by ___: ")
     assert "date (1)" in saved.warning
 
 
-def test_studies_of_one_patient_bear_one_pseudonym(dicom, read, save, tmp_path):
+def test_studies_of_one_patient_have_the_same_pseudonym(dicom, read, save, tmp_path):
     edit = Edit(findings="No effusion.")
     first = save(read(dicom(PatientID="HOSP-4711")), edit).correction.correction.subject_id
     again = save(read(dicom(PatientID="HOSP-4711", ViewPosition="AP")), edit).correction.correction.subject_id
@@ -93,7 +93,7 @@ def test_studies_of_one_patient_bear_one_pseudonym(dicom, read, save, tmp_path):
 def test_only_a_finished_report_can_be_corrected_and_an_empty_edit_is_rejected(dicom, read, save, tmp_path):
     reading = read(dicom())
     for unfinished in (replace(reading, is_done=False), replace(reading, report=None)):
-        with pytest.raises(ValueError, match="no finished report to correct yet: have it written first"):
+        with pytest.raises(ValueError, match="no finished report to correct yet: write one first"):
             save(unfinished, Edit(findings="No effusion."))
     with pytest.raises(ValueError, match="the report is empty and no finding is set"):
         save(reading, Edit(findings="  "))

@@ -1,4 +1,4 @@
-"""Examples to click on: the same synthetic studies each time, and a user's folder without its headers."""
+"""Examples: fixed synthetic studies, and the images of a folder without DICOM headers."""
 
 import logging
 
@@ -8,7 +8,7 @@ from PIL import Image
 import page.examples
 from data.synthetic.source import make_study
 from page.examples import NUM_SYNTHETIC, SYNTHETIC_SEED, folder_examples, synthetic_examples
-from page.study.files import VIEW_CHOICES, read_upload
+from page.study.upload import VIEW_CHOICES
 from tests.helpers.dicom_files import GRAY
 
 
@@ -21,7 +21,7 @@ def test_synthetic_examples_are_the_frontal_views_of_fixed_studies(tmp_path):
         assert (VIEW_CHOICES[example.view], example.indication) == (study.view_positions[0], study.indication)
 
 
-def test_a_folder_gives_its_readable_images_and_logs_the_others(tmp_path, dicom, caplog):
+def test_folder_gives_its_readable_images_and_logs_the_others(tmp_path, dicom, caplog):
     source, out = tmp_path / "mine", tmp_path / "out"
     (source / "more").mkdir(parents=True)
     out.mkdir()
@@ -34,7 +34,7 @@ def test_a_folder_gives_its_readable_images_and_logs_the_others(tmp_path, dicom,
     assert "c.txt: its content is none of PNG" in caplog.text
 
 
-def test_examples_carry_no_header(tmp_path, dicom):
+def test_examples_have_no_dicom_header(tmp_path, dicom):
     source, out = tmp_path / "mine", tmp_path / "out"
     source.mkdir()
     out.mkdir()
@@ -42,10 +42,10 @@ def test_examples_carry_no_header(tmp_path, dicom):
     [example] = folder_examples(source, out)
     assert b"Doe" in (source / "scan").read_bytes()
     assert b"Doe" not in example.path.read_bytes()
-    assert np.array_equal(np.asarray(read_upload(example.path).image), GRAY)
+    assert np.array_equal(np.asarray(Image.open(example.path)), GRAY)
 
 
-def test_a_large_folder_is_not_read_to_its_end(tmp_path, monkeypatch):
+def test_only_the_first_images_of_a_large_folder_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(page.examples, "MAX_FOLDER_EXAMPLES", 2)
     source, out = tmp_path / "mine", tmp_path / "out"
     source.mkdir()

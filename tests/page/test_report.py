@@ -1,11 +1,11 @@
-"""The report on the command line: what the page says, nothing else on standard output, and mistakes by name."""
+"""The report on the command line: same as on the page, with nothing else on standard output."""
 
 import json
 from dataclasses import replace
 
 import pytest
 
-from page.report import WITHHELD, main
+from page.report import BLOCKED, main
 from page.study.read import read_files
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -22,7 +22,7 @@ def run(checkpoint, *arguments):
     return main([*map(str, arguments), "--checkpoint", str(checkpoint), "--max-new-tokens", "12"])
 
 
-def test_the_report_is_the_one_that_the_page_writes(tiny_checkpoint, image, capfdbinary):
+def test_report_is_the_same_as_on_the_page(tiny_checkpoint, image, capfdbinary):
     arguments = (image, "--indication", "cough", "--view-positions", "PA")
     assert run(tiny_checkpoint, *arguments) == 0
     generator, options = ReportGenerator.from_pretrained(tiny_checkpoint), GenerationOptions(max_new_tokens=12)
@@ -33,7 +33,7 @@ def test_the_report_is_the_one_that_the_page_writes(tiny_checkpoint, image, capf
     assert printed.err.decode() == f"Model: {tiny_checkpoint}\n"
 
 
-def test_other_formats_are_the_files_of_the_page(tiny_checkpoint, image, tmp_path):
+def test_other_formats_are_the_same_files_as_on_the_page(tiny_checkpoint, image, tmp_path):
     output = tmp_path / "report.json"
     assert run(tiny_checkpoint, image, image, "--format", "json", "--output", output) == 0
     document = json.loads(output.read_text(encoding="utf-8"))
@@ -43,9 +43,9 @@ def test_other_formats_are_the_files_of_the_page(tiny_checkpoint, image, tmp_pat
     assert json.loads(output.read_text(encoding="utf-8"))["images"][0]["name"] == "chest.png"
 
 
-def test_a_doubtful_study_gets_its_report_only_on_request(tiny_checkpoint, dicom, capfdbinary):
+def test_study_with_image_warnings_gets_its_report_only_on_request(tiny_checkpoint, dicom, capfdbinary):
     knee = dicom(BodyPartExamined="KNEE")
-    assert run(tiny_checkpoint, knee) == WITHHELD
+    assert run(tiny_checkpoint, knee) == BLOCKED
     printed = capfdbinary.readouterr()
     assert printed.out == b""
     assert b"shows another part of the body than the chest" in printed.err
@@ -56,15 +56,15 @@ def test_a_doubtful_study_gets_its_report_only_on_request(tiny_checkpoint, dicom
     assert b"warning: scan: shows another part of the body" in printed.err
 
 
-def test_a_model_that_only_classifies_prints_no_noise(tiny_checkpoint, image, tmp_path, capfdbinary):
+def test_model_that_only_classifies_rejects_the_report_format(tiny_checkpoint, image, tmp_path, capfdbinary):
     checkpoint = load_checkpoint(tiny_checkpoint)
     checkpoint.model.config = replace(checkpoint.model.config, writes_reports=False)
     save_checkpoint(tmp_path / "classifier", checkpoint)
-    with pytest.raises(ValueError, match=r"classifier only classifies, .*; --format text or json gives its findings"):
+    with pytest.raises(ValueError, match=r"classifier only classifies, .*; use --format text or json"):
         run(tmp_path / "classifier", image)
     assert run(tmp_path / "classifier", image, "--format", "text") == 0
     printed = capfdbinary.readouterr().out.decode()
-    assert "This model only classifies: it has learned no reports, so it wrote none." in printed
+    assert "This model only classifies: it was not trained on reports, so it wrote none." in printed
     assert "FINDINGS BY PROBABILITY" in printed
 
 
@@ -75,13 +75,13 @@ def test_a_model_that_only_classifies_prints_no_noise(tiny_checkpoint, image, tm
         (["chest.png", "chest.png", "--view-positions", "PA", "AP", "PA"], "3 view positions for 2 images"),
     ],
 )
-def test_mistakes_are_named(tiny_checkpoint, image, monkeypatch, arguments, message):
+def test_input_errors_are_named(tiny_checkpoint, image, monkeypatch, arguments, message):
     monkeypatch.chdir(image.parent)
     with pytest.raises(ValueError, match=message):
         run(tiny_checkpoint, *arguments)
 
 
-def test_no_image_and_an_endless_indication_are_rejected_before_the_model_is_loaded(capsys):
+def test_missing_image_and_long_indication_are_rejected_before_the_model_is_loaded(capsys):
     with pytest.raises(SystemExit):
         main([])
     with pytest.raises(SystemExit):

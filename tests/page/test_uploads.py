@@ -1,4 +1,4 @@
-"""Uploads: gone some time after they were read, unless somebody sent the same again; one or many."""
+"""Uploads: removed some time after reading, unless the same content was sent again; one or many."""
 
 import time
 
@@ -17,7 +17,7 @@ def wait_until_gone(path, seconds=5):
     return not path.exists()
 
 
-def test_a_file_that_was_read_is_removed_after_a_while(tmp_path):
+def test_upload_is_removed_after_a_delay(tmp_path):
     path = tmp_path / "chest.png"
     path.write_bytes(b"x")
     remove_later([str(path), tmp_path / "gone before"], 0.2)
@@ -25,7 +25,7 @@ def test_a_file_that_was_read_is_removed_after_a_while(tmp_path):
     assert wait_until_gone(path)
 
 
-def test_a_file_that_was_sent_again_stays_for_who_sent_it(tmp_path):
+def test_upload_that_was_sent_again_stays(tmp_path):
     path = tmp_path / "chest.png"
     path.write_bytes(b"x")
     remove_later([path], 0.4)
@@ -38,7 +38,7 @@ def test_a_file_that_was_sent_again_stays_for_who_sent_it(tmp_path):
 
 
 @pytest.mark.parametrize("sent", [FILE, [FILE]])
-def test_a_lone_file_is_a_list_of_one(sent):
+def test_single_file_becomes_a_list(sent):
     [file] = OneOrMoreFiles.model_validate(sent).root
     assert isinstance(file, FileData)
     assert file.path == "/tmp/chest.png"

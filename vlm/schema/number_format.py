@@ -30,9 +30,8 @@ def format_percent_interval(value: float | None, low: float | None, high: float 
 
 def format_probability(probability: float) -> str:
     """A whole percentage that is never rounded to 0 or 100: "<1%", "37%", ">99%"."""
-    if probability < 0.005:
-        return "<1%"
-    return ">99%" if probability >= 0.995 else f"{probability:.0%}"
+    rounded = f"{probability:.0%}"
+    return {"0%": "<1%", "100%": ">99%"}.get(rounded, rounded)
 
 
 def format_count(count: int, name: str, plural: str = "") -> str:

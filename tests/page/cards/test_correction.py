@@ -1,4 +1,4 @@
-"""The form of a correction: what is in it, and what is made of what the browser sends."""
+"""The correction form: its content, and how the submitted form is read."""
 
 import re
 
@@ -23,13 +23,13 @@ def test_each_sentence_and_each_finding_has_a_field():
     assert 'data-form="k7"' in html
 
 
-def test_what_is_sent_becomes_an_edit():
+def test_submitted_form_becomes_an_edit():
     form = sent(
         findings=["The heart  is\nnormal.", " ", "No edema."],
         Edema="absent",
         Fracture="possible",
         Pneumonia="present",
-        Support_Devices="not named",
+        Support_Devices="not mentioned",
     )
     edit = read_form(form, key="k", reader="  Dr A ")
     assert (edit.findings, edit.impression, edit.reader) == ("The heart is normal. No edema.", "", "Dr A")
@@ -43,16 +43,16 @@ def test_what_is_sent_becomes_an_edit():
     "broken",
     ["", "null", "[]", "{}", '{"findings": "x"}', sent(Edema="perhaps"), sent(findings=[1])],
 )
-def test_what_is_no_form_is_rejected_in_words(broken):
+def test_invalid_form_is_rejected_with_instructions(broken):
     with pytest.raises(ValueError, match="There is no correction to save yet"):
         read_form(broken, key="k", reader="")
 
 
-def test_a_form_of_another_report_is_rejected():
-    with pytest.raises(ValueError, match="The form is of another report"):
+def test_form_of_another_report_is_rejected():
+    with pytest.raises(ValueError, match="The form belongs to another report"):
         read_form(sent(reading="old"), key="k", reader="")
 
 
-def test_a_form_without_end_is_rejected():
+def test_too_long_form_is_rejected():
     with pytest.raises(ValueError, match="more than 20000 characters"):
         read_form(sent(findings=["x" * 20_001]), key="k", reader="")

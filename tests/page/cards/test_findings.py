@@ -1,4 +1,4 @@
-"""The list of findings: order, numbers, and whether the written report agrees, in words and signs."""
+"""The list of findings: order, numbers, and whether the written report agrees."""
 
 import re
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from page.cards.findings import findings_card
-from page.study.read import Reading
+from page.study.read import StudyReading
 from tests.helpers.html import CALIBRATED, REPORT, Tags, reading_of
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS
 from vlm.uncertainty import Calibration
@@ -15,19 +15,19 @@ NOTHING = [0.1] * NUM_FINDINGS
 
 
 def rows_of(html):
-    """(name, probability, threshold, called, chosen) of each finding as shown."""
-    number = '<span class="unseen">{} </span>([0-9]+%)</span>'
+    """(name, probability, threshold, prediction, selected) of each finding."""
+    number = '<span class="visually-hidden">{} </span>([0-9]+%)</span>'
     pattern = (
-        r'id="choose-finding-\d+"( checked)?><span class="name">([^<]+)</span>.*?'
+        r'id="choose-finding-\d+"( checked)?>\s*<span class="name">([^<]+)</span>.*?'
         + number.format("probability")
         + ".*?"
         + number.format("threshold")
-        + ".*?called present: </span>(yes|no)"
+        + ".*?prediction: </span>(positive|negative)"
     )
-    return [(name, *values, bool(chosen)) for chosen, name, *values in re.findall(pattern, html)]
+    return [(name, *values, bool(chosen)) for chosen, name, *values in re.findall(pattern, html, re.DOTALL)]
 
 
-def said_of(html):
+def statements_of(html):
     names = re.findall(r'<span class="name">([^<]+)</span>', html)
     return dict(zip(names, re.findall(r"in the report: </span>(.*?)</span>", html), strict=True))
 
@@ -39,58 +39,58 @@ def with_probabilities(**values):
     return probabilities
 
 
-def test_called_findings_come_first_then_by_probability_and_the_first_is_chosen():
+def test_positive_findings_come_first_then_by_probability_and_the_first_is_selected():
     thresholds = [0.5] * NUM_FINDINGS
     for name, threshold in (("Edema", 0.6), ("Fracture", 0.25), ("Lung Lesion", 0.8)):
         thresholds[FINDING_INDEX[name]] = threshold
     reading = reading_of("", with_probabilities(Edema=0.62, Fracture=0.3, Lung_Lesion=0.7), thresholds)
     rows = rows_of(findings_card(reading, Calibration(thresholds=tuple(thresholds)), key="k"))
     assert rows[:3] == [
-        ("Edema", "62%", "60%", "yes", True),
-        ("Fracture", "30%", "25%", "yes", False),
-        ("Lung Lesion", "70%", "80%", "no", False),
+        ("Edema", "62%", "60%", "positive", True),
+        ("Fracture", "30%", "25%", "positive", False),
+        ("Lung Lesion", "70%", "80%", "negative", False),
     ]
     assert sorted(row[0] for row in rows) == sorted(FINDINGS)
     assert [row[0] for row in rows if row[4]] == ["Edema"]
 
 
-def test_a_probability_at_its_threshold_is_called():
-    assert all(row[3] == "yes" for row in rows_of(findings_card(reading_of(""), Calibration(), key="k")))
+def test_probability_at_its_threshold_is_positive():
+    assert all(row[3] == "positive" for row in rows_of(findings_card(reading_of(""), Calibration(), key="k")))
 
 
 @pytest.mark.parametrize(
     ("probability", "shown"), [(0.0, "<1%"), (0.004, "<1%"), (0.006, "1%"), (0.994, "99%"), (0.996, ">99%")]
 )
-def test_no_probability_is_shown_as_certainty(probability, shown):
+def test_no_probability_is_rounded_to_certainty(probability, shown):
     html = findings_card(reading_of("", [probability] * NUM_FINDINGS), Calibration(), key="k")
-    assert Tags(html).text.count(f"probability {shown}threshold") == NUM_FINDINGS
+    assert Tags(html).text.count(f"probability {shown} threshold") == NUM_FINDINGS
 
 
-def test_no_finding_alone_chooses_no_heatmap():
+def test_no_finding_alone_selects_no_heatmap():
     html = findings_card(reading_of("", with_probabilities(No_Finding=0.9)), Calibration(), key="k")
-    assert rows_of(html)[0][:4] == ("No Finding", "90%", "50%", "yes")
+    assert rows_of(html)[0][:4] == ("No Finding", "90%", "50%", "positive")
     assert not any(row[4] for row in rows_of(html))
     assert 'id="choose-none" checked' in html
 
 
-def test_the_page_says_whether_probabilities_are_calibrated():
+def test_findings_card_says_whether_probabilities_are_calibrated():
     reading = reading_of("")
-    assert "calibrated on 120 validation studies of the kind it was trained on" in findings_card(
+    assert "calibrated on 120 validation studies similar to the training data" in findings_card(
         reading, CALIBRATED, key="k"
     )
     assert "Probabilities are not calibrated" in findings_card(reading, Calibration(), key="k")
 
 
-def test_agreement_and_disagreement_are_said_in_words_and_signs():
+def test_agreement_and_disagreement_are_shown_in_words_and_signs():
     text = "Findings: The heart is enlarged. No pleural effusion. Possible pneumonia."
     reading = reading_of(text, with_probabilities(Cardiomegaly=0.9, Edema=0.9, Pleural_Effusion=0.8))
     html = findings_card(reading, CALIBRATED, key="k")
-    said = said_of(html)
-    assert said["Cardiomegaly"] == "✓ present"
-    assert said["Edema"].endswith("≠ not named")
-    assert said["Pleural Effusion"].endswith("≠ absent")
-    assert said["Pneumonia"].endswith("≠ possible")
-    assert said["Fracture"] == "✓ not named"
+    statements = statements_of(html)
+    assert statements["Cardiomegaly"] == "✓ present"
+    assert statements["Edema"].endswith("≠ not mentioned")
+    assert statements["Pleural Effusion"].endswith("≠ absent")
+    assert statements["Pneumonia"].endswith("≠ possible")
+    assert statements["Fracture"] == "✓ not mentioned"
     assert "disagree on 3 findings, marked ≠" in Tags(html).text
 
 
@@ -102,24 +102,26 @@ def test_without_disagreement_there_is_no_warning():
     assert "≠" not in html
 
 
-def test_while_the_report_is_written_nothing_is_said_of_it():
-    html = findings_card(Reading(images=(), report=replace(REPORT)), CALIBRATED, key="k")
-    assert set(said_of(html).values()) == {"…"}
+def test_statements_are_empty_while_the_report_is_written():
+    html = findings_card(StudyReading(images=(), report=replace(REPORT)), CALIBRATED, key="k")
+    assert set(statements_of(html).values()) == {"…"}
 
 
-def test_a_call_close_to_its_threshold_has_a_question_mark():
+def test_prediction_close_to_its_threshold_has_a_question_mark():
     html = findings_card(reading_of("", with_probabilities(Edema=0.52, Fracture=0.6)), CALIBRATED, key="k")
-    assert re.findall(r'name">([^<]+)</span>(?:(?!name").)*called present: </span>(?:yes|no)\?', html) == ["Edema"]
-    assert "hardly better than a guess" in html
+    assert re.findall(
+        r'name">([^<]+)</span>(?:(?!name").)*prediction: </span>(?:positive|negative)\?', html, re.DOTALL
+    ) == ["Edema"]
+    assert "little better than a guess" in html
     sure = findings_card(reading_of("", with_probabilities(Fracture=0.6)), CALIBRATED, key="k")
-    assert "hardly better than a guess" not in sure
+    assert "little better than a guess" not in sure
 
 
-def test_a_finding_that_the_data_told_nothing_of_has_no_probability():
-    told = [100] * NUM_FINDINGS
-    told[FINDING_INDEX["Edema"]] = 0
-    calibration = Calibration(num_studies=100, num_labelled=tuple(told))
+def test_finding_without_training_labels_has_no_probability():
+    num_labelled = [100] * NUM_FINDINGS
+    num_labelled[FINDING_INDEX["Edema"]] = 0
+    calibration = Calibration(num_studies=100, num_labelled=tuple(num_labelled))
     html = findings_card(reading_of("", with_probabilities(Edema=0.9)), calibration, key="k")
     assert "Edema" not in [row[0] for row in rows_of(html)]
-    assert 'Edema</span><span class="unlearned">not learned' in html
+    assert 'Edema</span><span class="untrained">not trained' in html
     assert "disagree" not in html

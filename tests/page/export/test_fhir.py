@@ -1,4 +1,4 @@
-"""The FHIR report: valid by FHIR's own definitions, whole in itself, and true to the record."""
+"""The FHIR report: valid, self-contained, and equal to the record."""
 
 import base64
 import json
@@ -29,21 +29,19 @@ def references(part) -> set[str]:
 
 
 @pytest.mark.parametrize("include_identity", [False, True])
-def test_it_comes_back_the_same_through_fhirs_own_model(recorded_study, include_identity):
+def test_report_is_unchanged_by_a_round_trip_through_the_fhir_model(recorded_study, include_identity):
     text = export_fhir(recorded_study, include_identity=include_identity)
     again = DiagnosticReport.model_validate_json(text)
     assert json.loads(again.model_dump_json()) == json.loads(text)
 
 
 @pytest.mark.parametrize("include_identity", [False, True])
-def test_every_reference_is_to_something_contained_and_everything_contained_is_referred_to(
-    recorded_study, include_identity
-):
+def test_references_and_contained_resources_match(recorded_study, include_identity):
     document = exported(recorded_study, include_identity=include_identity)
     assert references(document) == {f"#{resource['id']}" for resource in document["contained"]}
 
 
-def test_it_is_a_preliminary_radiology_report_of_a_chest(recorded_study):
+def test_report_is_a_preliminary_chest_radiology_report(recorded_study):
     document = exported(recorded_study)
     assert document["status"] == "preliminary"
     assert document["category"][0]["coding"][0]["code"] == "RAD"
@@ -56,14 +54,14 @@ def test_it_is_a_preliminary_radiology_report_of_a_chest(recorded_study):
 
 
 @pytest.mark.parametrize(("num_views", "code"), [(1, "36554-4"), (2, "36643-5"), (3, "30745-4")])
-def test_the_studys_code_is_that_of_its_number_of_views(recorded_study, num_views, code):
+def test_study_code_depends_on_the_number_of_views(recorded_study, num_views, code):
     views = (recorded_study.views * 2)[:num_views]
     maps = recorded_study.attention_maps[:, [0, 1, 0][:num_views]]
     document = exported(replace(recorded_study, views=views, attention_maps=maps), include_pdf=False)
     assert document["code"]["coding"][0]["code"] == code
 
 
-def test_each_finding_has_its_probability_its_call_and_what_the_report_says(recorded_study):
+def test_each_finding_has_probability_prediction_and_report_statement(recorded_study):
     observations = {one["code"]["text"]: one for one in contained(exported(recorded_study), "Observation")}
     assert set(observations) == set(FINDINGS)
     effusion = observations["Pleural Effusion"]
@@ -71,7 +69,7 @@ def test_each_finding_has_its_probability_its_call_and_what_the_report_says(reco
         effusion["code"]["coding"]
     )
     assert effusion["interpretation"][0]["coding"][0]["code"] == "POS"
-    assert effusion["valueCodeableConcept"]["text"] == "Called present"
+    assert effusion["valueCodeableConcept"]["text"] == "Predicted positive"
     assert [part.get("valueQuantity", {}).get("value") for part in effusion["component"]] == [0.9, 0.25, None]
     assert effusion["component"][2]["valueCodeableConcept"]["text"] == "not mentioned"
     assert effusion["note"][0]["text"] == "The written report disagrees with the probability."
@@ -81,21 +79,21 @@ def test_each_finding_has_its_probability_its_call_and_what_the_report_says(reco
     assert "note" not in edema
 
 
-def test_a_probability_that_is_not_calibrated_says_so_at_each_finding(recorded_study):
+def test_uncalibrated_probability_is_marked_at_each_finding(recorded_study):
     document = exported(replace(recorded_study, num_calibration_studies=0))
     assert all("not calibrated" in one["note"][0]["text"] for one in contained(document, "Observation"))
 
 
-def test_the_whole_report_is_attached_as_text_and_pdf(recorded_study):
+def test_full_report_is_attached_as_text_and_pdf(recorded_study):
     text, pdf = exported(recorded_study)["presentedForm"]
     assert base64.b64decode(text["data"]).decode() == export_text(recorded_study)
     assert base64.b64decode(pdf["data"]).startswith(b"%PDF-")
     assert len(exported(recorded_study, include_pdf=False)["presentedForm"]) == 1
 
 
-def test_the_patient_is_there_with_identity_alone_and_the_study_always(recorded_study):
+def test_patient_is_contained_only_with_identity_and_the_study_always(recorded_study):
     nameless, named = exported(recorded_study), exported(recorded_study, include_identity=True)
-    assert nameless["subject"] == {"display": "Identity withheld"}
+    assert nameless["subject"] == {"display": "Identity removed"}
     assert not contained(nameless, "Patient")
     assert contained(named, "Patient") == [
         {
@@ -115,14 +113,14 @@ def test_the_patient_is_there_with_identity_alone_and_the_study_always(recorded_
     assert "effectiveDateTime" not in nameless
 
 
-def test_images_that_are_not_dicom_need_no_study(recorded_study):
+def test_images_that_are_not_dicom_have_no_imaging_study(recorded_study):
     views = tuple(replace(view, identifiers=None) for view in recorded_study.views)
     document = exported(replace(recorded_study, views=views), include_identity=True)
     assert not contained(document, "ImagingStudy")
     assert "study" not in document
 
 
-def test_markup_in_a_report_is_text_in_html_and_in_markdown(recorded_study):
+def test_markup_in_a_report_is_escaped_in_html_and_markdown(recorded_study):
     markup = "<script>alert(1)</script> *5* < 6 & [a](b)\nSecond line."
     document = exported(replace(recorded_study, impression=markup, warnings=(markup,)))
     shown = "".join(ElementTree.fromstring(document["text"]["div"]).itertext())
@@ -130,7 +128,7 @@ def test_markup_in_a_report_is_text_in_html_and_in_markdown(recorded_study):
     assert document["conclusion"].startswith(r"\<script\>alert(1)\</script\> \*5\* \< 6 \& \[a\](b)")
 
 
-def test_who_edited_it_is_named_as_interpreter(recorded_study):
+def test_editor_is_the_results_interpreter(recorded_study):
     document = exported(replace(recorded_study, is_edited=True, reader="Dr. Z"))
     assert document["resultsInterpreter"] == [{"display": "Dr. Z"}]
 

@@ -1,4 +1,4 @@
-"""Exports: every format of one record, what each says, and that no identity leaves unless it was asked for."""
+"""Exports: all formats of one record, and no identity in any of them by default."""
 
 import ast
 import base64
@@ -13,7 +13,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pypdf import PdfReader
 
-from page.export.formats import FORMATS, take_away
+from page.export.formats import FORMATS, export
 from page.export.text import export_json, export_text
 from page.study.read import read_files
 from page.study.record import model_identity, study_record
@@ -24,7 +24,7 @@ IDENTITY = ("jane", "doe", "pid4711", "acc99", "1956", "20260102", "2026-01-02")
 
 
 def shown(file) -> str:
-    """All that can be read in an exported file and in what is attached to it, in lower case."""
+    """All text in an exported file and its attachments, in lower case."""
     if file.media_type == "application/pdf":
         return text_of_pdf(file.content).lower()
     if file.media_type == "application/fhir+json":
@@ -40,101 +40,101 @@ def text_of_pdf(content: bytes) -> str:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_without_identity_nothing_in_the_file_or_its_name_tells_who_it_is(recorded_study, format):
-    file = take_away(recorded_study, format)
+def test_file_and_its_name_have_no_identity_by_default(recorded_study, format):
+    file = export(recorded_study, format)
     text = file.name.lower() + shown(file)
     assert not [word for word in IDENTITY if word in text]
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_with_identity_the_patient_is_named_but_not_in_the_files_name(recorded_study, format):
-    file = take_away(recorded_study, format, include_identity=True)
+def test_patient_is_in_the_file_with_identity_but_not_in_its_name(recorded_study, format):
+    file = export(recorded_study, format, include_identity=True)
     text = shown(file)
     assert "doe" in text and "pid4711" in text and "acc99" in text
-    assert file.name == take_away(recorded_study, format).name
+    assert file.name == export(recorded_study, format).name
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_format_says_that_it_is_a_machines_draft_and_what_the_report_says(recorded_study, format):
-    text = " ".join(shown(take_away(recorded_study, format)).split())
-    assert "written by a machine and checked by nobody" in text
+def test_every_format_has_the_report_and_says_that_it_is_a_draft(recorded_study, format):
+    text = " ".join(shown(export(recorded_study, format)).split())
+    assert "written by a machine and not checked by a person" in text
     assert "not a medical device" in text
     assert "preliminary" in text
     assert "the heart is enlarged. no pneumothorax." in text
-    assert "states and denies edema" in text
+    assert "both states and denies edema" in text
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_the_same_record_gives_the_same_bytes(recorded_study, format):
+def test_same_record_gives_the_same_bytes(recorded_study, format):
     other = replace(recorded_study, findings="Ω other letters before it")
-    first = take_away(recorded_study, format).content
-    assert take_away(other, format).content != first
-    assert take_away(recorded_study, format).content == first
+    first = export(recorded_study, format).content
+    assert export(other, format).content != first
+    assert export(recorded_study, format).content == first
 
 
-def test_an_edited_report_says_by_whom(recorded_study):
+def test_edited_report_names_its_editor(recorded_study):
     edited = replace(recorded_study, is_edited=True, reader="Dr. Žižek")
     for format in FORMATS:
-        text = shown(take_away(edited, format))
+        text = shown(export(edited, format))
         assert "edited by dr. " in text, format
-        assert "checked by nobody" not in text, format
+        assert "not checked by a person" not in text, format
 
 
-def test_a_format_that_there_is_not_is_rejected_by_name(recorded_study):
-    with pytest.raises(ValueError, match="no export 'docx'; choose one of text, json, pdf, fhir, sr"):
-        take_away(recorded_study, "docx")
+def test_unknown_format_is_rejected_by_name(recorded_study):
+    with pytest.raises(ValueError, match="no export format 'docx'; choose one of text, json, pdf, fhir, sr"):
+        export(recorded_study, "docx")
 
 
-def test_the_text_is_laid_out_like_this(recorded_study):
+def test_text_layout(recorded_study):
     text = export_text(recorded_study)
     top, table = text.split("FINDINGS BY PROBABILITY\n")
     assert top == (
         "CHEST X-RAY REPORT: PRELIMINARY DRAFT\n"
-        "Preliminary. Written by a machine and checked by nobody.\n"
-        "Not a medical device: for research and teaching; no diagnosis or treatment may rest on it.\n"
+        "Preliminary. Written by a machine and not checked by a person.\n"
+        "Not a medical device. For research and teaching only, not for diagnosis or treatment.\n"
         "\n"
         f"Study:       {recorded_study.pseudonym}\n"
-        "Image 1:   frontal PA, 40 x 32 pixels\n"
-        "Image 2:   lateral, 32 x 40 pixels\n"
+        "Image 1:     frontal PA, 40 x 32 pixels\n"
+        "Image 2:     lateral, 32 x 40 pixels\n"
         "Read at:     2026-11-20 15:30 UTC\n"
         "Model:       training/best [0123456789abcdef], cxrscribe 0.1.0\n"
         "\nINDICATION\nMs. ___ has a cough.\n"
         "\nFINDINGS\nThe heart is enlarged. No pneumothorax.\n"
         "\nIMPRESSION\nCardiomegaly.\n"
-        '\nWARNINGS\n- The report states and denies Edema: "Edema." / "No edema."\n'
+        '\nWARNINGS\n- The report both states and denies Edema: "Edema." / "No edema."\n'
         "\n"
     )
     lines = table.splitlines()
     assert lines[0].startswith("Probabilities are calibrated on 40 validation studies")
-    assert lines[2] == "Cardiomegaly                        90%        25%     yes  present"
-    assert lines[3] == "Pleural Effusion                    90%        25%     yes  not mentioned (disagrees)"
-    assert lines[4] == "Enlarged Cardiomediastinum          <1%        25%      no  not mentioned"
+    assert lines[2] == "Cardiomegaly                        90%        25%    positive  present"
+    assert lines[3] == "Pleural Effusion                    90%        25%    positive  not mentioned (disagrees)"
+    assert lines[4] == "Enlarged Cardiomediastinum          <1%        25%    negative  not mentioned"
     assert len(lines) == 2 + len(FINDINGS)
 
 
-def test_the_text_with_identity_has_the_header_first(recorded_study):
+def test_text_with_identity_starts_with_the_patient(recorded_study):
     text = export_text(recorded_study, include_identity=True)
     assert "Patient:     DOE, JANE\nPatient ID:  PID4711\nBorn:        1956-07-12\nSex:         F\n" in text
-    assert "Image 1:   frontal PA, 40 x 32 pixels (jane_doe_front.dcm)\n" in text
+    assert "Image 1:     frontal PA, 40 x 32 pixels (jane_doe_front.dcm)\n" in text
 
 
-def test_probabilities_that_are_not_calibrated_are_not_shown_as_chances(recorded_study):
+def test_uncalibrated_probabilities_are_marked(recorded_study):
     raw = replace(recorded_study, num_calibration_studies=0)
     assert json.loads(export_json(raw))["num_calibration_studies"] == 0
     for format in set(FORMATS) - {"json"}:
-        assert "not calibrated" in " ".join(shown(take_away(raw, format)).split()), format
+        assert "not calibrated" in " ".join(shown(export(raw, format)).split()), format
 
 
 def test_an_empty_report_says_so(recorded_study):
     silent = replace(recorded_study, findings="", impression="", warnings=())
     assert "FINDINGS\nNothing was written.\n" in export_text(silent)
     for format in FORMATS:
-        assert take_away(silent, format).content
+        assert export(silent, format).content
 
 
-def test_json_has_version_1s_keys_and_values(recorded_study):
+def test_json_has_the_keys_and_values_of_version_2(recorded_study):
     document = json.loads(export_json(recorded_study))
-    assert (document["schema"], document["schema_version"]) == ("cxrscribe-report", 1)
+    assert (document["schema"], document["schema_version"]) == ("cxrscribe-report", 2)
     assert list(document) == [
         *(
             "schema",
@@ -153,7 +153,7 @@ def test_json_has_version_1s_keys_and_values(recorded_study):
             "impression",
             "images",
             "finding_probabilities",
-            "findings_not_learned",
+            "untrained_findings",
             "num_calibration_studies",
             "warnings",
         ),
@@ -167,7 +167,7 @@ def test_json_has_version_1s_keys_and_values(recorded_study):
         "finding": "Pleural Effusion",
         "probability": 0.9,
         "threshold": 0.25,
-        "called": True,
+        "predicted_positive": True,
         "report_says": "not mentioned",
         "disagrees": True,
     }
@@ -176,7 +176,7 @@ def test_json_has_version_1s_keys_and_values(recorded_study):
     assert named["identity"]["patient_name"] == "DOE^JANE"
 
 
-def test_a_dicom_file_comes_back_as_a_report_on_its_own_study(tiny_checkpoint, tmp_path):
+def test_structured_report_refers_to_the_study_of_the_dicom_file(tiny_checkpoint, tmp_path):
     header = Dataset()
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
@@ -191,16 +191,16 @@ def test_a_dicom_file_comes_back_as_a_report_on_its_own_study(tiny_checkpoint, t
     options = GenerationOptions(max_new_tokens=8)
     *_, reading = read_files(generator, [tmp_path / "jane_doe.dcm"], write_anyway=True, options=options)
     record = study_record(reading, generator, model_identity(generator), read_at=datetime.now(UTC))
-    report = pydicom.dcmread(BytesIO(take_away(record, "sr").content))
+    report = pydicom.dcmread(BytesIO(export(record, "sr").content))
     [study] = report.CurrentRequestedProcedureEvidenceSequence
     assert (report.StudyInstanceUID, str(report.PatientName)) == ("1.2.3", "")
     assert study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "1.2.3.4.5"
-    named = pydicom.dcmread(BytesIO(take_away(record, "sr", include_identity=True).content))
+    named = pydicom.dcmread(BytesIO(export(record, "sr", include_identity=True).content))
     assert named.PatientName == "Doe^Jane"
 
 
-def test_the_page_starts_without_the_libraries_of_the_exports():
-    """Follows the imports that are made at once; those inside functions are made when a format is first asked for."""
+def test_page_starts_without_export_libraries():
+    """Follow the imports at module level; those inside functions run when a format is first used."""
     root = Path(__file__).parents[3]
     loaded, waiting = set(), ["app", "page.export.formats"]
     while waiting:

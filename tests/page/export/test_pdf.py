@@ -1,4 +1,4 @@
-"""The PDF: its pages, its images, and texts that try to be something else."""
+"""The PDF: its pages, its images, and texts with markup."""
 
 from dataclasses import replace
 from io import BytesIO
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pypdf import PdfReader
 
-from page.export.pdf import export_pdf, missing_letters
+from page.export.pdf import export_pdf, missing_characters
 
 
 def pages_of(record, **settings):
@@ -19,7 +19,7 @@ def text_of(record, **settings) -> str:
     return " ".join(" ".join(page.extract_text() for page in pages_of(record, **settings)).split())
 
 
-def test_pages_are_a4_numbered_and_each_says_what_it_is(recorded_study):
+def test_pages_are_a4_and_numbered_with_a_notice(recorded_study):
     pages = pages_of(replace(recorded_study, findings="\n".join(["A sentence of the report. " * 10] * 40)))
     assert len(pages) > 2
     for number, page in enumerate(pages, start=1):
@@ -28,23 +28,23 @@ def test_pages_are_a4_numbered_and_each_says_what_it_is(recorded_study):
         assert "preliminary, machine-written · not a medical device" in page.extract_text()
 
 
-def test_a_long_report_is_there_to_its_last_word(recorded_study):
+def test_long_report_is_complete(recorded_study):
     sentences = [f"Sentence number {number} of a very long report." for number in range(900)]
     text = text_of(replace(recorded_study, findings=" ".join(sentences), warnings=(" ".join(sentences[:300]),)))
     assert text.count("Sentence number 899 ") == 1
     assert text.count("Sentence number 299 ") == 2
 
 
-def test_one_word_as_long_as_a_page_does_not_break_it(recorded_study):
+def test_word_longer_than_a_page_does_not_fail(recorded_study):
     endless = "x" * 20_000
     record = replace(recorded_study, findings=endless, warnings=(endless,), indication=endless)
     assert len(pages_of(record)) > 3
 
 
-def test_it_shows_the_images_and_a_heatmap_for_each_finding_called_present(recorded_study):
+def test_pdf_shows_images_and_a_heatmap_for_each_positive_prediction(recorded_study):
     images = [image.image for page in pages_of(recorded_study) for image in page.images]
     sizes = sorted(image.size for image in images)
-    # Two views as they are, and twice the second view, where the attention is.
+    # Two plain views, and the second view twice, because it has the attention.
     assert sizes == sorted([(40, 32), (32, 40), (32, 40), (32, 40)])
     colored = [np.ptp(np.asarray(image.convert("RGB"), dtype=int), axis=2).max() > 40 for image in images]
     assert sorted(colored) == [False, False, True, True]
@@ -59,7 +59,7 @@ def test_no_finding_has_no_heatmap(recorded_study):
     assert "Where the model looked" not in pages[0].extract_text()
 
 
-def test_large_images_are_stored_small(recorded_study):
+def test_large_images_are_stored_at_reduced_size(recorded_study):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (2000, 1500), dtype=np.uint8))
     views = tuple(replace(view, image=noise) for view in recorded_study.views)
     pages = pages_of(replace(recorded_study, views=views))
@@ -82,15 +82,17 @@ def test_markup_is_shown_as_text(recorded_study):
     assert text_of(record).count(markup) == 4 + 1
 
 
-def test_letters_beyond_latin_are_shown_and_those_without_a_shape_are_counted(recorded_study):
+def test_non_latin_characters_are_shown_and_missing_ones_counted(recorded_study):
     text = text_of(replace(recorded_study, findings="Größe ≥ 5 µm, Ωμέγα, плеврит"))
     assert "Größe ≥ 5 µm, Ωμέγα, плеврит" in text
-    assert "no shape" not in text
-    assert missing_letters("胸水 胸") == "水胸"
-    assert "2 letters have no shape in this document's font" in text_of(replace(recorded_study, findings="胸水 胸"))
+    assert "missing in the font" not in text
+    assert missing_characters("胸水 胸") == "水胸"
+    assert "2 characters are missing in the font of this document" in text_of(
+        replace(recorded_study, findings="胸水 胸")
+    )
 
 
-def test_its_properties_name_nobody(recorded_study):
+def test_pdf_metadata_has_no_patient_name(recorded_study):
     metadata = PdfReader(BytesIO(export_pdf(recorded_study, include_identity=True))).metadata
     assert metadata.title == "Chest X-ray report: preliminary draft"
     assert metadata.author == "cxrscribe"

@@ -1,4 +1,4 @@
-"""The structured report: opened by pydicom and dcmtk's dsrdump, equal to the record, rejected where it must be."""
+"""The structured report: readable by pydicom and dcmtk's dsrdump, equal to the record, only for DICOM images."""
 
 import shutil
 import subprocess
@@ -27,7 +27,7 @@ def texts_of(dataset) -> list[str]:
 
 
 def dumped(content: bytes, folder) -> str:
-    """What dsrdump prints; nothing may stand on its other channel, where errors and warnings go."""
+    """The output of dsrdump, which must print no errors and no warnings."""
     if shutil.which("dsrdump") is None:
         pytest.skip("dsrdump is not installed (Debian's package dcmtk)")
     path = folder / "report.dcm"
@@ -38,7 +38,7 @@ def dumped(content: bytes, folder) -> str:
 
 
 @pytest.mark.parametrize("include_identity", [False, True])
-def test_dsrdump_opens_it_without_a_word_of_complaint(recorded_study, tmp_path, include_identity):
+def test_dsrdump_opens_the_report_without_warnings(recorded_study, tmp_path, include_identity):
     lines = dumped(export_sr(recorded_study, include_identity=include_identity), tmp_path)
     assert lines.startswith("Enhanced SR Document")
     for flag in (
@@ -52,13 +52,13 @@ def test_dsrdump_opens_it_without_a_word_of_complaint(recorded_study, tmp_path, 
     assert ("DOE^JANE" in lines) == include_identity
 
 
-def test_dsrdump_opens_western_letters_markup_and_backslashes(recorded_study, tmp_path):
+def test_dsrdump_opens_western_characters_markup_and_backslashes(recorded_study, tmp_path):
     hostile = "Größe <b>5 < 6</b> \\ back & more"
     lines = dumped(export_sr(replace(recorded_study, findings=hostile, warnings=(hostile,))), tmp_path)
     assert lines.count(hostile) == 2
 
 
-def test_it_refers_to_the_studys_images_by_their_uids(recorded_study):
+def test_report_references_the_images_by_uid(recorded_study):
     report = opened(recorded_study)
     assert report.StudyInstanceUID == "1.2.3"
     [study] = report.CurrentRequestedProcedureEvidenceSequence
@@ -72,7 +72,7 @@ def test_it_refers_to_the_studys_images_by_their_uids(recorded_study):
     assert report.SeriesInstanceUID != "1.2.3.4"
 
 
-def test_the_patient_is_blank_unless_asked_for(recorded_study):
+def test_patient_data_is_blank_without_identity(recorded_study):
     personal = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyDate")
     nameless, named = opened(recorded_study), opened(recorded_study, include_identity=True)
     assert [str(nameless.get(attribute)) or "" for attribute in personal] == ["", "", "", "", "", ""]
@@ -80,16 +80,16 @@ def test_the_patient_is_blank_unless_asked_for(recorded_study):
     assert [str(named.get(attribute)) for attribute in personal] == held
 
 
-def test_it_says_first_that_a_machine_wrote_it(recorded_study):
+def test_first_section_says_that_a_machine_wrote_the_report(recorded_study):
     report = opened(recorded_study)
     summary = next(item for item in report.ContentSequence if item.ValueType == "CONTAINER")
-    assert summary.ContentSequence[0].TextValue == "Preliminary. Written by a machine and checked by nobody."
+    assert summary.ContentSequence[0].TextValue == "Preliminary. Written by a machine and not checked by a person."
     assert summary.ContentSequence[1].TextValue.startswith("Not a medical device")
     [observer] = [item for item in report.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "121005"]
     assert observer.ConceptCodeSequence[0].CodeMeaning == "Device"
 
 
-def test_each_finding_has_a_probability_that_no_reader_takes_for_a_size(recorded_study):
+def test_each_finding_has_a_number_named_probability(recorded_study):
     numbers = [item for item in items(opened(recorded_study)) if item.ValueType == "NUM"]
     meanings = [item.ConceptNameCodeSequence[0].CodeMeaning for item in numbers]
     assert sorted(meanings) == sorted(f"Probability of {finding}" for finding in FINDINGS)
@@ -99,38 +99,38 @@ def test_each_finding_has_a_probability_that_no_reader_takes_for_a_size(recorded
         "60046008",
         "SCT",
     )
-    assert "Called present (from 25% on); the report says: not mentioned (disagrees)." in texts_of(numbers[1])
+    assert "Predicted positive (threshold 25%); the report says: not mentioned (disagrees)." in texts_of(numbers[1])
 
 
-def test_letters_beyond_western_ones_are_written_as_unicode(recorded_study):
+def test_non_western_characters_are_written_as_unicode(recorded_study):
     western, other = (opened(replace(recorded_study, findings=text)) for text in ("Größe", "胸水 Ω"))
     assert (western.SpecificCharacterSet, other.SpecificCharacterSet) == ("ISO_IR 100", "ISO_IR 192")
     assert "Größe" in texts_of(western)
     assert "胸水 Ω" in texts_of(other)
 
 
-def test_sent_twice_it_is_the_same_instance_and_another_text_is_another(recorded_study):
+def test_same_record_gives_the_same_sop_instance(recorded_study):
     first, again = opened(recorded_study), opened(recorded_study)
     edited = opened(replace(recorded_study, impression="Normal."))
     assert first.SOPInstanceUID == again.SOPInstanceUID != edited.SOPInstanceUID
     assert opened(recorded_study, include_identity=True).SOPInstanceUID != first.SOPInstanceUID
 
 
-def test_images_that_are_not_dicom_get_no_structured_report(recorded_study):
+def test_images_that_are_not_dicom_are_rejected(recorded_study):
     views = tuple(replace(view, identifiers=None) for view in recorded_study.views)
     with pytest.raises(ValueError, match="must refer to images in an archive, and none of these is DICOM"):
         export_sr(replace(recorded_study, views=views))
 
 
-def test_an_image_whose_header_lacks_a_uid_is_not_referred_to_and_that_is_said(recorded_study):
+def test_image_without_uid_is_not_referenced_and_a_note_says_so(recorded_study):
     first, second = recorded_study.views
     lost = replace(second, identifiers=replace(second.identifiers, sop_instance_uid=""))
     report = opened(replace(recorded_study, views=(first, lost)))
     assert len([item for item in items(report) if item.ValueType == "IMAGE"]) == 1
-    assert "Of the 2 images that were read, 1 is in DICOM and referred to here." in texts_of(report)
+    assert "The model read 2 images; 1 of them is DICOM and referenced here." in texts_of(report)
 
 
-def test_images_of_two_patients_get_no_structured_report(recorded_study):
+def test_images_of_two_patients_are_rejected(recorded_study):
     first, second = recorded_study.views
     other = replace(second, identifiers=replace(second.identifiers, patient_id="another"))
     with pytest.raises(ValueError, match="belong to 2 patients by their DICOM headers"):

@@ -18,9 +18,9 @@ from page.study.record import plain_line, plain_text
         ("क्\u200dष", "क्\u200dष"),
     ],
 )
-def test_a_line_keeps_what_can_be_read_and_nothing_else(text, plain):
+def test_plain_line_keeps_readable_characters_only(text, plain):
     assert plain_line(text) == plain
 
 
-def test_lines_of_a_text_stay_apart():
+def test_plain_text_keeps_line_breaks():
     assert plain_text("\n\nFirst  line\r\n\r\n second\x0cthird\u2028\n") == "First line\n\nsecond\nthird"

@@ -1,4 +1,4 @@
-"""Reading a study: the same report by every way to it, complete at its end, withheld where there is doubt."""
+"""Reading a study: the report of the generator, complete at the end, blocked if there are image warnings."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ import pytest
 
 from data.images.dicom_identifiers import DicomIdentifiers
 from data.reports.labeler.labeler import label_report
-from page.study.files import UploadedImage, read_study_files
-from page.study.read import Reading, choose_views, complete, read_files, read_study
+from page.study.read import StudyReading, choose_views, complete, read_files, read_study
+from page.study.upload import UploadedImage, read_study_files
 from vlm.checkpoint.store import load_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 from vlm.schema.findings import FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE
@@ -42,7 +42,7 @@ def written(text, probabilities):
     )
 
 
-def test_a_reading_grows_to_what_the_generator_says_of_all_views(generator, two_files, images):
+def test_reading_grows_to_the_report_of_the_generator(generator, two_files, images):
     *growing, last = read_files(generator, two_files, views=["PA", "lateral"], indication="cough", options=SHORT)
     [expected] = generator.generate(
         [images[:2]], view_positions=[["PA", "LATERAL"]], indications=["cough"], options=SHORT
@@ -55,46 +55,46 @@ def test_a_reading_grows_to_what_the_generator_says_of_all_views(generator, two_
     assert [image.name for image in last.images] == ["frontal.png", "side.png"]
 
 
-def test_a_chosen_view_serves_one_image_each_or_all(images, two_files):
+def test_views_can_be_given_per_image_or_for_all(images, two_files):
     read = read_study_files(two_files)
     assert [image.view_position for image in choose_views(read, ["AP", "lateral"])] == ["AP", "LATERAL"]
     assert [image.view_position for image in choose_views(read, ["AP"])] == ["AP", "AP"]
     assert [image.view_position for image in choose_views(read, [])] == ["UNKNOWN", "UNKNOWN"]
-    with pytest.raises(ValueError, match="3 view positions for 2 images; give one each, or one for all"):
+    with pytest.raises(ValueError, match="3 view positions for 2 images; give one per image, or one for all"):
         choose_views(read, ["AP"] * 3)
 
 
-def test_what_no_chest_radiograph_is_gets_its_report_only_on_request(generator, dicom):
+def test_other_body_part_gets_its_report_only_on_request(generator, dicom):
     path = dicom(BodyPartExamined="KNEE")
-    [withheld] = read_files(generator, [path], options=SHORT)
-    assert withheld.is_withheld
-    assert withheld.report is None
-    assert withheld.doubts == ("scan: shows another part of the body than the chest (BodyPartExamined KNEE).",)
+    [blocked] = read_files(generator, [path], options=SHORT)
+    assert blocked.is_blocked
+    assert blocked.report is None
+    assert blocked.image_warnings == ("scan: shows another part of the body than the chest (BodyPartExamined KNEE).",)
     *_, last = read_files(generator, [path], options=SHORT, write_anyway=True)
     assert last.report.report
-    assert last.doubts == withheld.doubts
-    assert not last.is_withheld
+    assert last.image_warnings == blocked.image_warnings
+    assert not last.is_blocked
 
 
 @pytest.mark.parametrize(
-    ("uids", "is_doubted"), [(("1.2.3", "1.2.4"), True), (("1.2.3", "1.2.3"), False), (("1.2.3", ""), False)]
+    ("uids", "is_blocked"), [(("1.2.3", "1.2.4"), True), (("1.2.3", "1.2.3"), False), (("1.2.3", ""), False)]
 )
-def test_images_of_two_dicom_studies_are_not_read_as_one_unasked(generator, images, uids, is_doubted):
+def test_images_of_two_dicom_studies_are_blocked(generator, images, uids, is_blocked):
     views = [
         UploadedImage(name=f"{number}.dcm", image=image, identifiers=DicomIdentifiers(study_instance_uid=uid))
         for number, (image, uid) in enumerate(zip(images, uids, strict=False))
     ]
     *_, last = read_study(generator, views, options=SHORT)
-    assert last.is_withheld == is_doubted
-    assert ("The images are of 2 different DICOM studies" in " ".join(last.doubts)) == is_doubted
-    assert "1.2.4" not in " ".join(last.doubts)
+    assert last.is_blocked == is_blocked
+    assert ("The images belong to 2 different DICOM studies" in " ".join(last.image_warnings)) == is_blocked
+    assert "1.2.4" not in " ".join(last.image_warnings)
 
 
-def test_the_report_is_held_against_itself_and_the_probabilities():
+def test_report_is_compared_with_itself_and_the_probabilities():
     text = "Findings: Small left pleural effusion. The heart is enlarged. Impression: No pleural effusion."
     probabilities = np.full(NUM_FINDINGS, 0.1)
     probabilities[FINDING_INDEX["Cardiomegaly"]] = probabilities[FINDING_INDEX["Edema"]] = 0.9
-    done = complete(Reading(images=(), report=written(text, probabilities)), (0.5,) * NUM_FINDINGS)
+    done = complete(StudyReading(images=(), report=written(text, probabilities)), (0.5,) * NUM_FINDINGS)
     assert done.labels == label_report(text)
     assert done.labels[FINDING_INDEX["Cardiomegaly"]] == POSITIVE != NEGATIVE
     disagreeing = {index for index, disagrees in enumerate(done.disagrees) if disagrees}
@@ -104,18 +104,18 @@ def test_the_report_is_held_against_itself_and_the_probabilities():
     assert [sentence.section for sentence in done.sentences] == ["Findings", "Findings", "Impression"]
 
 
-def test_nothing_is_held_against_a_finding_that_nobody_told_the_model_of():
+def test_findings_without_training_labels_are_not_compared():
     probabilities = np.full(NUM_FINDINGS, 0.1)
     probabilities[FINDING_INDEX["Edema"]], probabilities[FINDING_INDEX["Fracture"]] = 0.9, 0.52
-    reading = Reading(images=(), report=written("Findings: The heart is enlarged.", probabilities))
+    reading = StudyReading(images=(), report=written("Findings: The heart is enlarged.", probabilities))
     known = [finding not in ("Edema", "Fracture") for finding in FINDING_INDEX]
     done = complete(reading, (0.5,) * NUM_FINDINGS, known)
     assert {index for index, disagrees in enumerate(done.disagrees) if disagrees} == {FINDING_INDEX["Cardiomegaly"]}
-    assert not any(done.unsure)
+    assert not any(done.low_confidence)
     assert done.report.finding_probabilities == tuple(probabilities)
 
 
-def test_a_model_without_reports_only_classifies(tiny_checkpoint, images):
+def test_model_without_reports_only_classifies(tiny_checkpoint, images):
     checkpoint = load_checkpoint(tiny_checkpoint)
     checkpoint.model.config = replace(checkpoint.model.config, writes_reports=False)
     steps = list(read_study(ReportGenerator(checkpoint), [UploadedImage(name="a", image=images[0])]))
@@ -125,25 +125,25 @@ def test_a_model_without_reports_only_classifies(tiny_checkpoint, images):
     assert len(set(steps[-1].report.finding_probabilities)) > 1
 
 
-def test_talk_of_a_prior_study_is_found():
+def test_mention_of_a_prior_study_is_found():
     text = "Findings: The heart is unchanged compared to the prior study."
-    done = complete(Reading(images=(), report=written(text, [0.1] * NUM_FINDINGS)), (0.5,) * NUM_FINDINGS)
+    done = complete(StudyReading(images=(), report=written(text, [0.1] * NUM_FINDINGS)), (0.5,) * NUM_FINDINGS)
     assert done.prior_sentences == ("The heart is unchanged compared to the prior study.",)
 
 
-def test_a_report_without_a_word_says_nothing_of_any_finding():
-    done = complete(Reading(images=(), report=written("", [0.9] * NUM_FINDINGS)), (0.5,) * NUM_FINDINGS)
+def test_empty_report_states_no_finding():
+    done = complete(StudyReading(images=(), report=written("", [0.9] * NUM_FINDINGS)), (0.5,) * NUM_FINDINGS)
     assert set(done.labels) == {0}
     assert not any(done.disagrees)
     assert done.sentences == ()
 
 
-def test_an_endless_indication_is_rejected(generator, two_files):
+def test_too_long_indication_is_rejected(generator, two_files):
     with pytest.raises(ValueError, match="the indication has 1001 characters; shorten it to 1000"):
         list(read_files(generator, two_files, indication="x" * 1001))
 
 
-def test_without_an_image_it_says_what_to_do(generator):
+def test_reading_without_an_image_gives_instructions(generator):
     with pytest.raises(ValueError, match="choose a file"):
         list(read_study(generator, []))
     with pytest.raises(ValueError, match="choose a file"):

@@ -1,4 +1,4 @@
-"""The record of a study: what it takes from a reading, and what leaves it with the identity."""
+"""The record of a study: what it takes from a reading, and what it loses with the identity."""
 
 import json
 from dataclasses import replace
@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from page.export.formats import take_away
-from page.study.files import UploadedImage
-from page.study.read import Reading, read_study
+from page.export.formats import export
+from page.study.read import StudyReading, read_study
 from page.study.record import model_identity, study_record, without_identity
+from page.study.upload import UploadedImage
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
 
@@ -34,7 +34,7 @@ def reading(generator, images):
     return done
 
 
-def test_a_record_holds_what_the_reading_found(reading, generator):
+def test_record_has_the_results_of_the_reading(reading, generator):
     record = study_record(reading, generator, model_identity(generator), read_at=NOW)
     report = reading.report
     assert (record.findings, record.impression) == (report.findings.strip(), report.impression.strip())
@@ -51,33 +51,33 @@ def test_a_record_holds_what_the_reading_found(reading, generator):
     assert len(record.model.hash) == 16
 
 
-def test_findings_that_the_model_does_not_know_are_not_taken_away(reading, generator, monkeypatch):
+def test_findings_without_training_labels_are_not_exported(reading, generator, monkeypatch):
     known = ("Pneumonia", "No Finding")
     labelled = tuple(100 * (finding in known) for finding in FINDINGS)
     monkeypatch.setattr(generator, "calibration", replace(generator.calibration, num_labelled=labelled))
     record = study_record(reading, generator, model_identity(generator), read_at=NOW)
     assert [row.finding for row in record.finding_rows] == list(known)
-    assert record.not_learned == tuple(finding for finding in FINDINGS if finding not in known)
+    assert record.untrained_findings == tuple(finding for finding in FINDINGS if finding not in known)
     for format in ("text", "pdf", "fhir", "json"):
-        content = take_away(record, format).content
+        content = export(record, format).content
         if format != "pdf":
-            assert b"Edema" in content  # as one that was not learned
-    rows = json.loads(take_away(record, "json").content)
+            assert b"Edema" in content  # as one without training labels
+    rows = json.loads(export(record, "json").content)
     assert [row["finding"] for row in rows["finding_probabilities"]] == list(known)
-    assert len(rows["findings_not_learned"]) == 12
-    text = take_away(record, "text").content.decode()
-    assert "The model has learned nothing of: Enlarged Cardiomediastinum" in text
+    assert len(rows["untrained_findings"]) == 12
+    text = export(record, "text").content.decode()
+    assert "The model was not trained on: Enlarged Cardiomediastinum" in text
     assert not [line for line in text.splitlines() if line.startswith("Edema")]
 
 
-def test_a_record_of_a_model_that_only_classifies_says_so(reading, generator):
+def test_record_warns_that_the_model_only_classifies(reading, generator):
     empty = replace(reading.report, report="", findings="", impression="")
     reading = replace(reading, report=empty, only_classifies=True)
     record = study_record(reading, generator, model_identity(generator), read_at=NOW)
-    assert record.warnings[-1] == "This model only classifies: it has learned no reports, so it wrote none."
+    assert record.warnings[-1] == "This model only classifies: it was not trained on reports, so it wrote none."
 
 
-def test_other_weights_are_another_model(generator, build_model, tiny_tokenizer, tmp_path):
+def test_other_weights_have_another_hash(generator, build_model, tiny_tokenizer, tmp_path):
     from vlm.checkpoint.store import Checkpoint, save_checkpoint
     from vlm.uncertainty import Calibration
 
@@ -88,7 +88,7 @@ def test_other_weights_are_another_model(generator, build_model, tiny_tokenizer,
     assert model_identity(other).hash != model_identity(generator).hash
 
 
-def test_a_heatmap_is_the_image_with_color_where_the_finding_looked(reading, generator):
+def test_heatmap_colors_the_image_where_attention_is_high(reading, generator):
     record = study_record(reading, generator, model_identity(generator), read_at=NOW)
     heated = record.heatmap("Cardiomegaly", 1)
     assert heated.size == record.views[1].image.size
@@ -98,37 +98,37 @@ def test_a_heatmap_is_the_image_with_color_where_the_finding_looked(reading, gen
     assert not colored[expected == 0].any()
 
 
-def test_doubts_contradictions_and_a_broken_off_report_are_warnings(reading, generator):
+def test_image_warnings_contradictions_and_truncation_are_warnings(reading, generator):
     from eval.checks.contradictions import Contradiction
 
-    doubtful = replace(
+    warned = replace(
         reading,
-        doubts=("no chest\x00",),
+        image_warnings=("no chest\x00",),
         contradictions=(Contradiction(finding="Edema", stated="Edema.", denied="No edema."),),
         prior_sentences=("Unchanged from prior.",),
         report=replace(reading.report, is_truncated=True),
     )
-    record = study_record(doubtful, generator, model_identity(generator), read_at=NOW)
+    record = study_record(warned, generator, model_identity(generator), read_at=NOW)
     assert record.warnings == (
         "no chest",
-        'The report states and denies Edema: "Edema." / "No edema."',
-        'The report speaks of a prior study, though none was given: "Unchanged from prior."',
-        "The report reached its longest length and breaks off.",
+        'The report both states and denies Edema: "Edema." / "No edema."',
+        'The report mentions a prior study, but none was given: "Unchanged from prior."',
+        "The report reached the maximum length and is cut off.",
     )
 
 
-def test_a_report_that_is_not_finished_cannot_be_recorded(reading, generator):
+def test_unfinished_report_has_no_record(reading, generator):
     identity = model_identity(generator)
-    for unfinished in (replace(reading, is_done=False), Reading(images=reading.images, is_done=True)):
+    for unfinished in (replace(reading, is_done=False), StudyReading(images=reading.images, is_done=True)):
         with pytest.raises(ValueError, match="there is no finished report"):
             study_record(unfinished, generator, identity, read_at=NOW)
     with pytest.raises(ValueError, match="has no time zone"):
         study_record(reading, generator, identity, read_at=NOW.replace(tzinfo=None))
 
 
-def test_without_identity_nothing_names_the_patient(recorded_study):
-    doubtful = replace(recorded_study, warnings=("jane_doe_side.dcm: is no radiograph. Doe; PID4711",))
-    nameless = without_identity(doubtful)
+def test_record_without_identity_does_not_name_the_patient(recorded_study):
+    warned = replace(recorded_study, warnings=("jane_doe_side.dcm: is no radiograph. Doe; PID4711",))
+    nameless = without_identity(warned)
     assert nameless.indication == "Ms. ___ has a cough."
     assert nameless.warnings == ("image 2: is no radiograph. ___; ___",)
     assert [view.name for view in nameless.views] == ["image 1", "image 2"]
@@ -138,7 +138,7 @@ def test_without_identity_nothing_names_the_patient(recorded_study):
     assert not nameless.has_identity
 
 
-def test_a_log_that_prints_a_record_shows_no_header(recorded_study):
+def test_repr_of_a_record_has_no_header_data(recorded_study):
     assert "PID4711" not in repr(recorded_study)
     assert "1.2.3" not in repr(recorded_study)
 
@@ -155,14 +155,14 @@ def test_images_of_two_patients_are_rejected(recorded_study):
     assert second_is_of(patient_id="").source.patient_id == "PID4711"
 
 
-def test_the_pseudonym_follows_from_the_images_alone(recorded_study):
+def test_pseudonym_depends_on_the_images_only(recorded_study):
     renamed = replace(recorded_study, views=tuple(replace(view, name="x") for view in reversed(recorded_study.views)))
     fewer = replace(recorded_study, views=recorded_study.views[:1])
     assert renamed.pseudonym == recorded_study.pseudonym != fewer.pseudonym
     assert recorded_study.file_stem == recorded_study.pseudonym + "_20261120T153000"
 
 
-def test_a_probability_is_never_rounded_to_certainty(recorded_study):
+def test_probability_is_never_rounded_to_certainty(recorded_study):
     row = recorded_study.finding_rows[0]
     shown = [replace(row, probability=value).percent for value in (0.0, 0.0049, 0.005, 0.5, 0.994, 0.995, 1.0)]
     assert shown == ["<1%", "<1%", "<1%", "50%", "99%", ">99%", ">99%"]

@@ -1,4 +1,4 @@
-"""Worklists: the same reports as one by one, a row for everything that was brought, sorted, and safe as files."""
+"""Worklists: the same reports as one by one, a row for every file, sorted, and safe as files."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from PIL import Image
 from page.cards.worklist import MAX_SHOWN, worklist_csv, worklist_html, worklist_jsonl
 from page.study.read import read_files
 from page.study.record import ModelIdentity
-from page.study.worklist import DOUBTED, READ, REJECTED, WorklistRow, most_likely_first, read_worklist
+from page.study.worklist import BLOCKED, READ, REJECTED, WorklistRow, read_worklist, sort_by_probability
 from page.tabs.worklist import ANY_FINDING, WorklistTab
 from tests.helpers.zip_files import zipped
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -44,12 +44,14 @@ def rows_of(generator, *sources, **settings):
 
 
 def synthetic(study="s", state=READ, **probabilities):
-    told = {name.replace("_", " "): value for name, value in probabilities.items()}
-    called = tuple(name for name, value in told.items() if value >= 0.5)
-    return WorklistRow(study=study, files=(study,), state=state, probabilities=told, called=called, report=f"R {study}")
+    values = {name.replace("_", " "): value for name, value in probabilities.items()}
+    positive = tuple(name for name, value in values.items() if value >= 0.5)
+    return WorklistRow(
+        study=study, files=(study,), state=state, probabilities=values, predicted_positive=positive, report=f"R {study}"
+    )
 
 
-def test_each_study_gets_the_report_that_it_gets_alone(generator, images, tmp_path):
+def test_each_study_gets_the_same_report_as_alone(generator, images, tmp_path):
     archive = zipped(
         tmp_path / "x.zip",
         {"a/1.png": as_png(images[0]), "a/2.png": as_png(images[1]), "b.png": as_png(images[2])},
@@ -68,7 +70,7 @@ def test_each_study_gets_the_report_that_it_gets_alone(generator, images, tmp_pa
     assert pair.files == ("a/1.png", "a/2.png")
 
 
-def test_a_bad_file_is_a_row_and_costs_nobody_else_a_report(generator, images, tmp_path):
+def test_bad_file_is_a_row_and_all_others_are_read(generator, images, tmp_path):
     entries = {
         "a/good.png": as_png(images[0]),
         "a/notes.txt": b"no image",
@@ -78,18 +80,18 @@ def test_a_bad_file_is_a_row_and_costs_nobody_else_a_report(generator, images, t
     }
     rows = {row.study: row for row in rows_of(generator, zipped(tmp_path / "x.zip", entries), tmp_path / "gone.zip")}
     assert {study: row.state for study, row in rows.items()} == {
-        "a": READ, "a/notes.txt": REJECTED, "inner.zip": REJECTED, "cut.png": REJECTED, "blank.png": DOUBTED,
+        "a": READ, "a/notes.txt": REJECTED, "inner.zip": REJECTED, "cut.png": REJECTED, "blank.png": BLOCKED,
         "gone.zip": REJECTED,
     }  # fmt: skip
     assert rows["a"].files == ("a/good.png",)
     assert "its content is none of PNG" in rows["a/notes.txt"].reason
     assert "is a zip within a zip" in rows["inner.zip"].reason
     assert "damaged or cut short" in rows["cut.png"].reason
-    assert rows["blank.png"].reason == "blank.png: is blank, all in about one gray level."
+    assert rows["blank.png"].reason == "blank.png: The image is blank; all pixels have about the same gray level."
     assert not rows["blank.png"].report
 
 
-def test_a_broken_entry_of_a_zip_is_a_row(generator, images, tmp_path):
+def test_broken_entry_of_a_zip_is_a_row(generator, images, tmp_path):
     path = zipped(tmp_path / "x.zip", {"a.png": as_png(images[0]), "b.png": as_png(images[1])})
     content = bytearray(path.read_bytes())
     content[60:70] = bytes(10)
@@ -100,21 +102,21 @@ def test_a_broken_entry_of_a_zip_is_a_row(generator, images, tmp_path):
     assert (whole.study, whole.state) == ("b.png", READ)
 
 
-def test_doubted_studies_are_read_on_request(generator, tmp_path):
+def test_blocked_studies_are_read_on_request(generator, tmp_path):
     Image.new("L", (40, 40), 90).save(tmp_path / "blank.png")
     [row] = rows_of(generator, tmp_path / "blank.png", write_anyway=True)
     assert row.state == READ
-    assert row.reason.startswith("blank.png: is blank")
+    assert row.reason.startswith("blank.png: The image is blank")
 
 
-def test_a_series_of_slices_is_no_study(generator, tmp_path, dicom):
+def test_study_with_too_many_slices_is_rejected(generator, tmp_path, dicom):
     slices = {str(number): dicom(StudyInstanceUID="1.2.3").read_bytes() for number in range(7)}
     [row] = rows_of(generator, zipped(tmp_path / "x.zip", slices))
     assert (row.state, row.study_uid, len(row.files)) == (REJECTED, "1.2.3", 7)
     assert row.reason == "has 7 images, more than the 6 that one study may have"
 
 
-def test_steps_say_how_far_it_is(generator, images, tmp_path):
+def test_steps_give_the_progress(generator, images, tmp_path):
     archive = zipped(tmp_path / "x.zip", {"1.png": as_png(images[0]), "2.png": as_png(images[1])})
     steps = list(read_worklist(generator, [archive], options=SHORT))
     assert [(step.num_done, step.num_studies, step.row is None) for step in steps] == [
@@ -122,34 +124,34 @@ def test_steps_say_how_far_it_is(generator, images, tmp_path):
         (1, 2, False),
         (2, 2, False),
     ]
-    with pytest.raises(ValueError, match="bring a zip, a folder, or several files first"):
+    with pytest.raises(ValueError, match="upload a zip, a folder, or several files first"):
         next(read_worklist(generator, []))
 
 
-def test_the_list_begins_with_the_most_probable_finding():
+def test_rows_are_sorted_by_the_most_probable_finding():
     rows = [
         synthetic("devices", Support_Devices=0.9, No_Finding=0.8, Edema=0.1),
         synthetic("rejected", state=REJECTED),
         synthetic("ill", Edema=0.2, Pneumothorax=0.7),
-        synthetic("doubted", state=DOUBTED),
+        synthetic("blocked", state=BLOCKED),
         synthetic("unsure", Edema=0.4),
     ]
-    assert [row.study for row in most_likely_first(rows)] == ["ill", "unsure", "devices", "doubted", "rejected"]
-    assert [row.study for row in most_likely_first(rows, "Edema")][:3] == ["unsure", "ill", "devices"]
+    assert [row.study for row in sort_by_probability(rows)] == ["ill", "unsure", "devices", "blocked", "rejected"]
+    assert [row.study for row in sort_by_probability(rows, "Edema")][:3] == ["unsure", "ill", "devices"]
     assert rows[2].most_probable == "Pneumothorax"
     with pytest.raises(ValueError, match="there is no finding 'Gout'"):
-        most_likely_first(rows, "Gout")
+        sort_by_probability(rows, "Gout")
 
 
-def test_findings_that_the_model_never_learned_do_not_count(generator, images, tmp_path, monkeypatch):
+def test_findings_without_training_labels_are_ignored(generator, images, tmp_path, monkeypatch):
     images[0].save(tmp_path / "a.png")
     labelled = tuple(int(finding == "Pneumonia") * 9 for finding in FINDINGS)
     monkeypatch.setattr(generator, "calibration", Calibration(num_labelled=labelled, thresholds=(0.0001,) * 14))
     [row] = rows_of(generator, tmp_path / "a.png")
-    assert list(row.probabilities) == list(row.called) == [row.most_probable] == ["Pneumonia"]
+    assert list(row.probabilities) == list(row.predicted_positive) == [row.most_probable] == ["Pneumonia"]
 
 
-def test_the_csv_holds_every_row_and_no_formula():
+def test_csv_has_every_row_and_no_formula():
     rows = [
         synthetic("=HYPERLINK(1)", Edema=0.91),
         WorklistRow(study="@a", files=("+a", "-b"), state=REJECTED, reason='-x, "quoted"'),
@@ -161,16 +163,16 @@ def test_the_csv_holds_every_row_and_no_formula():
     assert (read[1]["any_finding"], read[1]["Edema"], read[1]["rank"], read[1]["model"]) == ("", "", "2", "m [1]")
 
 
-def test_json_lines_hold_the_same_in_its_own_types():
+def test_json_lines_have_the_same_values_with_types():
     first, second = (
         json.loads(line)
         for line in worklist_jsonl([synthetic("=é", Edema=0.9), synthetic("b")], model="m").splitlines()
     )
     assert (first["rank"], first["study"], first["Edema"], first["Fracture"]) == (1, "=é", 0.9, None)
-    assert (first["called"], second["any_finding"]) == (["Edema"], None)
+    assert (first["predicted_positive"], second["any_finding"]) == (["Edema"], None)
 
 
-def test_text_from_files_is_text_on_the_page():
+def test_text_from_files_is_escaped():
     row = WorklistRow(study="<img src=x>", files=("a",), state=REJECTED, reason="<b>bad</b>")
     html = worklist_html([row, synthetic("<i>", Edema=0.5)])
     assert "<img src=x>" not in html
@@ -189,7 +191,7 @@ def tab(generator, tmp_path):
         return WorklistTab(generator, model, SHORT, folder=tmp_path)
 
 
-def test_the_tab_shows_rows_while_it_reads_and_counts_at_its_end(tab, images, tmp_path):
+def test_tab_shows_rows_while_reading_and_counts_at_the_end(tab, images, tmp_path):
     for number in range(3):
         images[number].save(tmp_path / f"{number}.png")
     (tmp_path / "notes.txt").write_text("x")
@@ -200,12 +202,12 @@ def test_the_tab_shows_rows_while_it_reads_and_counts_at_its_end(tab, images, tm
     assert len(last[tab.rows]) == 4
     *_, folder = tab.read_folder(False, ANY_FINDING)
     assert len(folder[tab.rows]) == 4
-    file, told = tab.export(last[tab.rows], "Edema", "csv")
+    file, message = tab.export("csv", last[tab.rows], "Edema")
     assert file["name"].endswith(".csv")
-    assert file["name"] in told
+    assert file["name"] in message
 
 
-def test_uploads_that_are_removed_meanwhile_are_read_all_the_same(tab, images, tmp_path):
+def test_uploads_that_are_removed_while_waiting_are_still_read(tab, images, tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(2)]
     for path, image in zip(paths, images, strict=False):
         image.save(path)
@@ -221,16 +223,16 @@ def test_uploads_that_are_removed_meanwhile_are_read_all_the_same(tab, images, t
     ]
 
 
-def test_the_tab_says_what_is_missing_and_never_reads_a_path_it_was_not_started_with(tab, generator):
-    [told] = tab.read(None, False, ANY_FINDING)
-    assert "bring a zip, a folder, or several files first" in told[tab.progress]
-    assert tab.export((), ANY_FINDING, "csv")[0] is None
+def test_tab_explains_missing_input_and_reads_no_other_server_folder(tab, generator):
+    [changes] = tab.read(None, False, ANY_FINDING)
+    assert "upload a zip, a folder, or several files first" in changes[tab.progress]
+    assert tab.export("csv", (), ANY_FINDING)[0] is None
     tab.folder = None
-    [told] = tab.read_folder(False, ANY_FINDING)
-    assert "Nothing to read yet" in told[tab.progress]
+    [changes] = tab.read_folder(False, ANY_FINDING)
+    assert "Nothing to read yet" in changes[tab.progress]
 
 
-def test_a_reading_that_is_left_closes_its_files(generator, images, tmp_path):
+def test_closing_an_unfinished_worklist_closes_its_files(generator, images, tmp_path):
     archive = zipped(tmp_path / "x.zip", {f"{n}.png": as_png(images[n]) for n in range(3)})
     steps = read_worklist(generator, [archive], options=SHORT)
     next(steps)

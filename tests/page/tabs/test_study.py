@@ -1,4 +1,4 @@
-"""What the reading room answers to a visitor's acts, without a browser."""
+"""The answers of the study tab to user actions, without a browser."""
 
 import base64
 import json
@@ -9,10 +9,10 @@ import pytest
 import page.tabs.study
 from data.corrections.store import CorrectionStore
 from page.examples import synthetic_examples
-from page.study.files import MAX_VIEWS
 from page.study.record import model_identity
-from page.tabs.session import LEAVE_OUT, Visit
-from page.tabs.study import Room
+from page.study.upload import MAX_VIEWS
+from page.tabs.session import LEAVE_OUT, Session
+from page.tabs.study import StudyTab
 from tests.helpers.correction_forms import sent
 from tests.helpers.corrections import corrections_of
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -40,10 +40,10 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def room(generator, store, tmp_path_factory):
+def tab(generator, store, tmp_path_factory):
     examples = synthetic_examples(tmp_path_factory.mktemp("examples"))
     with gr.Blocks(analytics_enabled=False):
-        return Room(generator, model_identity(generator), WRITING, examples, store)
+        return StudyTab(generator, model_identity(generator), WRITING, examples, store)
 
 
 @pytest.fixture
@@ -55,144 +55,144 @@ def files(tmp_path, images):
 
 
 @pytest.fixture
-def brought(room, files):
-    return room.bring(Visit(), files[:2])[room.visit]
+def loaded(tab, files):
+    return tab.add_files(Session(), files[:2])[tab.session]
 
 
 @pytest.fixture
-def read(room, brought):
-    """The answers to having two images read."""
-    return list(room.write_report(brought, "cough", "PA", "lateral", *AUTO[2:]))
+def read(tab, loaded):
+    """The answers while two images are read."""
+    return list(tab.write_report(loaded, "cough", "PA", "lateral", *AUTO[2:]))
 
 
-def test_images_are_shown_and_their_views_asked_before_anything_is_read(room, files):
-    changes = room.bring(Visit(), files[:2])
-    assert changes[room.images].count('class="xray"') == 2
-    shown = [changes[radio] for radio in room.views]
+def test_images_and_view_choices_are_shown_before_reading(tab, files):
+    changes = tab.add_files(Session(), files[:2])
+    assert changes[tab.images].count('class="xray"') == 2
+    shown = [changes[radio] for radio in tab.views]
     assert [choice["visible"] for choice in shown] == [True, True, False, False, False, False]
     assert shown[1]["label"] == "View of side.png"
-    assert changes[room.upload] is None
-    assert changes[room.findings] == ""
+    assert changes[tab.upload] is None
+    assert changes[tab.findings] == ""
 
 
-def test_files_are_removed_after_they_were_read_or_rejected(room, files, tmp_path, monkeypatch):
+def test_files_are_removed_after_reading_or_rejection(tab, files, tmp_path, monkeypatch):
     removed = []
     monkeypatch.setattr(page.tabs.study, "remove_later", removed.extend)
     (tmp_path / "empty.dcm").touch()
-    room.bring(Visit(), files[:1])
-    room.bring(Visit(), [str(tmp_path / "empty.dcm")])
+    tab.add_files(Session(), files[:1])
+    tab.add_files(Session(), [str(tmp_path / "empty.dcm")])
     assert removed == [files[0], str(tmp_path / "empty.dcm")]
 
 
-def test_more_images_join_the_study_until_it_was_read(room, brought, read, files):
-    joined = room.bring(brought, files[2:])[room.visit]
+def test_more_images_join_the_study_until_it_is_read(tab, loaded, read, files):
+    joined = tab.add_files(loaded, files[2:])[tab.session]
     assert [image.name for image in joined.images] == ["front.png", "side.png", "third.png"]
-    after = room.bring(read[-1][room.visit], files[2:])[room.visit]
+    after = tab.add_files(read[-1][tab.session], files[2:])[tab.session]
     assert [image.name for image in after.images] == ["third.png"]
 
 
-def test_too_many_images_are_rejected_and_the_others_stay(room, brought, files):
-    changes = room.bring(brought, files[:1] * 5)
-    assert "7 images are more than the 6 that one study may have" in changes[room.report]
-    assert changes[room.visit] == brought
+def test_too_many_images_are_rejected_and_the_study_stays(tab, loaded, files):
+    changes = tab.add_files(loaded, files[:1] * 5)
+    assert "7 images are more than the 6 that one study may have" in changes[tab.report]
+    assert changes[tab.session] == loaded
 
 
-def test_a_rejected_file_says_why_and_the_study_stays(room, brought, tmp_path):
+def test_rejected_file_gives_a_reason_and_the_study_stays(tab, loaded, tmp_path):
     (tmp_path / "empty.dcm").touch()
-    changes = room.bring(brought, [str(tmp_path / "empty.dcm")])
-    assert "empty.dcm: is empty (0 bytes); fetch or export it again" in changes[room.report]
-    assert 'role="alert"' in changes[room.report]
-    assert changes[room.images].count('class="xray"') == 2
+    changes = tab.add_files(loaded, [str(tmp_path / "empty.dcm")])
+    assert "empty.dcm: is empty (0 bytes); fetch or export it again" in changes[tab.report]
+    assert 'role="alert"' in changes[tab.report]
+    assert changes[tab.images].count('class="xray"') == 2
 
 
-def test_images_findings_and_heat_come_once_and_the_report_grows(room, brought, generator, monkeypatch):
+def test_images_findings_and_heatmaps_are_sent_once_and_the_report_grows(tab, loaded, generator, monkeypatch):
     monkeypatch.setattr(page.tabs.study, "SHOW_EVERY_SECONDS", 0)
-    first, *growing, last = room.write_report(brought, "cough", "PA", "lateral", *AUTO[2:])
-    images = [image.image for image in brought.images]
+    first, *growing, last = tab.write_report(loaded, "cough", "PA", "lateral", *AUTO[2:])
+    images = [image.image for image in loaded.images]
     [expected] = generator.generate(
         [images], view_positions=[["PA", "LATERAL"]], indications=["cough"], options=WRITING
     )
-    assert first[room.images].count('class="xray"') == 2
-    assert "lateral" in first[room.images]
-    assert first[room.findings].count("called present: ") == NUM_FINDINGS
-    assert ".heat-1" in first[room.heat]
-    assert [set(changes) for changes in growing] == [{room.report}] * len(expected.tokens)
-    assert last[room.visit].reading.report.report == expected.report
-    assert 'aria-busy="false"' in last[room.report]
-    assert all('aria-busy="true"' in changes[room.report] for changes in [first, *growing])
-    assert "#choose-sentence-0:checked" in last[room.heat]
+    assert first[tab.images].count('class="xray"') == 2
+    assert "lateral" in first[tab.images]
+    assert first[tab.findings].count("prediction: ") == NUM_FINDINGS
+    assert ".heat-1" in first[tab.heat]
+    assert [set(changes) for changes in growing] == [{tab.report}] * len(expected.tokens)
+    assert last[tab.session].reading.report.report == expected.report
+    assert 'aria-busy="false"' in last[tab.report]
+    assert all('aria-busy="true"' in changes[tab.report] for changes in [first, *growing])
+    assert "#choose-sentence-0:checked" in last[tab.heat]
 
 
-def test_a_fast_model_does_not_flood_the_browser(room, brought, monkeypatch):
+def test_fast_model_does_not_flood_the_browser(tab, loaded, monkeypatch):
     monkeypatch.setattr(page.tabs.study, "SHOW_EVERY_SECONDS", 1000)
-    assert len(list(room.write_report(brought, "", *AUTO))) == 2
+    assert len(list(tab.write_report(loaded, "", *AUTO))) == 2
 
 
-def test_an_image_that_is_left_out_is_not_read(room, brought):
-    *_, last = room.write_report(brought, "", "AP", LEAVE_OUT, *AUTO[2:])
-    assert [image.name for image in last[room.visit].reading.images] == ["front.png"]
-    [changes] = room.write_report(brought, "", *[LEAVE_OUT] * MAX_VIEWS)
-    assert "No image is left to read" in changes[room.report]
+def test_image_that_is_left_out_is_not_read(tab, loaded):
+    *_, last = tab.write_report(loaded, "", "AP", LEAVE_OUT, *AUTO[2:])
+    assert [image.name for image in last[tab.session].reading.images] == ["front.png"]
+    [changes] = tab.write_report(loaded, "", *[LEAVE_OUT] * MAX_VIEWS)
+    assert "No image is left to read" in changes[tab.report]
 
 
-def test_pressing_the_button_without_an_image_says_what_to_do(room):
-    [changes] = room.write_report(Visit(), "", *AUTO)
-    assert "No image yet: choose a file or click an example first." in changes[room.report]
+def test_writing_without_an_image_gives_instructions(tab):
+    [changes] = tab.write_report(Session(), "", *AUTO)
+    assert "No image yet: choose a file or click an example first." in changes[tab.report]
 
 
-def test_a_doubtful_study_is_withheld_with_its_reason_and_written_on_request(room, dicom):
-    visit = room.bring(Visit(), [str(dicom(BodyPartExamined="KNEE"))])[room.visit]
-    [withheld] = room.write_report(visit, "", *AUTO)
-    assert "another part of the body than the chest" in withheld[room.doubts]
-    assert withheld[room.anyway]["visible"]
-    assert withheld[room.findings] == ""
-    assert not withheld[room.outcome.panel]["visible"]
-    assert "There is no finished report" in room.outcome.export("text", withheld[room.visit], False)[1]
-    *_, last = room.write_report(withheld[room.visit], "", *AUTO, write_anyway=True)
-    assert last[room.visit].is_read
+def test_study_with_image_warnings_is_blocked_and_written_on_request(tab, dicom):
+    session = tab.add_files(Session(), [str(dicom(BodyPartExamined="KNEE"))])[tab.session]
+    [blocked] = tab.write_report(session, "", *AUTO)
+    assert "another part of the body than the chest" in blocked[tab.warnings]
+    assert blocked[tab.anyway]["visible"]
+    assert blocked[tab.findings] == ""
+    assert not blocked[tab.actions.panel]["visible"]
+    assert "There is no finished report" in tab.actions.export("text", blocked[tab.session], False)[1]
+    *_, last = tab.write_report(blocked[tab.session], "", *AUTO, write_anyway=True)
+    assert last[tab.session].is_read
 
 
-def test_every_reading_has_a_key_of_its_own(room, brought):
-    keys = {list(room.write_report(brought, "", *AUTO))[-1][room.visit].key for _ in range(2)}
+def test_every_reading_has_its_own_key(tab, loaded):
+    keys = {list(tab.write_report(loaded, "", *AUTO))[-1][tab.session].key for _ in range(2)}
     assert len(keys) == 2
 
 
-def test_occlusion_tells_how_far_it_is_and_ends_with_heat(room, read):
-    *progress, last = room.compute_occlusion(read[-1][room.visit])
-    assert all("<progress" in changes[room.progress] for changes in progress)
-    assert "checked" in last[room.method].split("method-occlusion")[1]
-    assert "<style>" in last[room.occlusion_heat]
-    [rejected] = room.compute_occlusion(Visit())
-    assert "Have a report written first." in rejected[room.progress]
+def test_occlusion_shows_progress_and_ends_with_a_heatmap(tab, read):
+    *progress, last = tab.compute_occlusion(read[-1][tab.session])
+    assert all("<progress" in changes[tab.progress] for changes in progress)
+    assert "checked" in last[tab.method].split("method-occlusion")[1]
+    assert "<style>" in last[tab.occlusion_heat]
+    [rejected] = tab.compute_occlusion(Session())
+    assert "Write a report first." in rejected[tab.progress]
 
 
-def test_a_correction_is_kept_with_what_was_changed(room, read, store):
-    visit = read[-1][room.visit]
-    images = [image.image for image in visit.reading.images]
-    told = room.outcome.correct(visit, sent(reading=visit.key, Edema="absent"), "Dr A")
-    assert "The correction is saved." in told
+def test_correction_is_saved_with_its_changes(tab, read, store):
+    session = read[-1][tab.session]
+    images = [image.image for image in session.reading.images]
+    message = tab.actions.correct(session, sent(reading=session.key, Edema="absent"), "Dr A")
+    assert "The correction is saved." in message
     [kept] = corrections_of(store.folder, images)
     assert (kept.correction.findings, kept.correction.reader) == ("The heart is normal.", "Dr A")
     assert kept.correction.states[FINDING_INDEX["Edema"]] == NEGATIVE
-    assert kept.correction.model_hash == room.model.hash
-    assert "form is of another report" in room.outcome.correct(visit, sent(reading="old"), "")
-    assert 'role="alert"' in room.outcome.correct(Visit(), sent(), "")
+    assert kept.correction.model_hash == tab.model.hash
+    assert "form belongs to another report" in tab.actions.correct(session, sent(reading="old"), "")
+    assert 'role="alert"' in tab.actions.correct(Session(), sent(), "")
 
 
 @pytest.mark.parametrize("format", ["text", "json"])
-def test_a_file_is_handed_over_inside_the_answer(room, read, format):
-    visit = read[-1][room.visit]
-    file, told = room.outcome.export(format, visit, False)
+def test_exported_file_is_inside_the_answer(tab, read, format):
+    session = read[-1][tab.session]
+    file, message = tab.actions.export(format, session, False)
     content = base64.b64decode(file["content"]).decode()
-    assert file["name"] in told
+    assert file["name"] in message
     assert "front.png" not in content
-    assert "front.png" in base64.b64decode(room.outcome.export(format, visit, True)[0]["content"]).decode()
+    assert "front.png" in base64.b64decode(tab.actions.export(format, session, True)[0]["content"]).decode()
     if format == "json":
         assert [row["finding"] for row in json.loads(content)["finding_probabilities"]] == list(FINDINGS)
 
 
-def test_an_export_that_cannot_be_made_says_why(room, read):
-    file, told = room.outcome.export("sr", read[-1][room.visit], False)
+def test_impossible_export_gives_a_reason(tab, read):
+    file, message = tab.actions.export("sr", read[-1][tab.session], False)
     assert file is None
-    assert 'role="alert"' in told
-    assert "DICOM" in told
+    assert 'role="alert"' in message
+    assert "DICOM" in message

@@ -1,4 +1,4 @@
-"""Zips of visitors: whole, broken, hostile."""
+"""Zips from users: valid, damaged and malicious."""
 
 import io
 import struct
@@ -7,61 +7,61 @@ import zipfile
 import pytest
 
 from data.images.pixels import ImageRejected
-from page.study.files import entries_of, is_zip, open_zip, read_entry
-from tests.helpers.zip_files import png, with_a_directory_too_long, with_a_second_directory, zipped
+from page.study.zip_archive import is_zip, open_zip, read_entry, zip_entries
+from tests.helpers.zip_files import png, with_oversized_directory, with_second_directory, zipped
 
 
 def opened(content, *, max_files=10):
-    return open_zip(io.BytesIO(content), name="x.zip", max_files=max_files, too_many="more than it may")
+    return open_zip(io.BytesIO(content), name="x.zip", max_files=max_files, too_many="more than allowed")
 
 
-def test_the_files_come_by_name_without_what_systems_put_beside_them(tmp_path):
+def test_entries_are_sorted_by_name_without_side_files(tmp_path):
     names = ["b/2.png", "a/1.png", "__MACOSX/a/._1.png", "b/", "DICOMDIR", ".DS_Store", "Thumbs.db"]
     with opened(zipped(tmp_path / "x.zip", dict.fromkeys(names, b"content")).read_bytes()) as archive:
-        entries = entries_of(archive, name="x.zip")
+        entries = zip_entries(archive, name="x.zip")
         assert [entry.filename for entry in entries] == ["a/1.png", "b/2.png"]
         assert read_entry(archive, entries[0], name="x.zip") == b"content"
 
 
-@pytest.mark.parametrize("trick", [with_a_directory_too_long, with_a_second_directory])
-def test_a_directory_that_would_fill_the_memory_is_not_opened(tmp_path, monkeypatch, trick):
+@pytest.mark.parametrize("trick", [with_oversized_directory, with_second_directory])
+def test_oversized_zip_directory_is_not_opened(tmp_path, monkeypatch, trick):
     content = trick(zipped(tmp_path / "x.zip", {"a.png": png()}).read_bytes())
     monkeypatch.setattr(zipfile, "ZipFile", None)  # would raise another error
-    with pytest.raises(ImageRejected, match=r"x\.zip: holds more than it may"):
+    with pytest.raises(ImageRejected, match=r"x\.zip: holds more than allowed"):
         opened(content)
 
 
-def test_more_files_than_it_says_are_counted(tmp_path):
+def test_files_are_counted_if_the_zip_declares_fewer(tmp_path):
     content = bytearray(zipped(tmp_path / "x.zip", {f"{number}.png": b"" for number in range(4)}).read_bytes())
     end = content.rfind(b"PK\x05\x06")
     content[end + 8 : end + 12] = struct.pack("<HH", 1, 1)
-    with pytest.raises(ImageRejected, match="more than it may"):
+    with pytest.raises(ImageRejected, match="more than allowed"):
         opened(bytes(content), max_files=3)
 
 
-def test_a_file_without_a_name_is_passed_over():
+def test_file_without_a_name_is_skipped():
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("x.png", b"")
     nameless = content.getvalue().replace(b"x.png", bytes(5))
     with opened(nameless) as archive, pytest.raises(ImageRejected, match=r"x\.zip: holds no file"):
-        entries_of(archive, name="x.zip")
+        zip_entries(archive, name="x.zip")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_any_byte_that_is_wrong_reads_or_is_rejected(tmp_path, method):
+def test_zip_with_any_wrong_byte_is_read_or_rejected(tmp_path, method):
     whole = zipped(tmp_path / "x.zip", {"a.png": bytes(range(40))}, method).read_bytes()
     for place in range(len(whole)):
         content = whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
         try:
             with opened(content) as archive:
-                for entry in entries_of(archive, name="x.zip"):
+                for entry in zip_entries(archive, name="x.zip"):
                     read_entry(archive, entry, name="x.zip")
         except ImageRejected as rejected:
             assert "x.zip" in str(rejected)
 
 
-def test_a_zip_is_known_by_its_content():
+def test_zip_is_recognized_by_its_content():
     assert is_zip(b"PK\x03\x04...")
     assert is_zip(b"PK\x05\x06...")
     assert not is_zip(b"PK")

@@ -1,21 +1,21 @@
-"""Files of many studies sorted into studies; zips that lie, hide or overflow."""
+"""Files of many studies grouped into studies; malicious zips."""
 
 import pytest
 
-import page.study.files
 import page.study.worklist
-from page.study.worklist import BroughtFile, brought_files, group_studies
-from tests.helpers.zip_files import png, with_a_directory_too_long, with_a_second_directory, zipped
+import page.study.zip_archive
+from page.study.worklist import SourceFile, group_studies, open_sources
+from tests.helpers.zip_files import png, with_oversized_directory, with_second_directory, zipped
 
 
 def studies_in(*sources):
-    with brought_files(sources) as (files, rejections):
+    with open_sources(sources) as (files, rejections):
         return [(study.name, [file.name for file in study.files]) for study in group_studies(files)], [
             str(rejected) for rejected in rejections
         ]
 
 
-def test_images_of_a_sub_folder_are_a_study_and_what_holds_everything_does_not_count(tmp_path):
+def test_images_of_a_subfolder_are_one_study_and_the_common_parent_is_ignored(tmp_path):
     names = ["out/a/1.png", "out/a/2.png", "out/b/c/1.png", "out/top.png", "__MACOSX/out/._top.png", "out/.DS_Store"]
     studies, rejections = studies_in(zipped(tmp_path / "x.zip", dict.fromkeys(names, png())))
     assert studies == [
@@ -26,14 +26,14 @@ def test_images_of_a_sub_folder_are_a_study_and_what_holds_everything_does_not_c
     assert rejections == []
 
 
-def test_a_zip_of_one_folder_and_a_folder_of_many_hold_a_study_each_file(tmp_path):
+def test_files_of_a_single_or_large_folder_are_one_study_each(tmp_path):
     one = zipped(tmp_path / "one.zip", {f"scans/{number}.png": png() for number in range(3)})
     many = {f"normal/{number}.png": png() for number in range(7)} | {"ill/1.png": png(), "ill/2.png": png()}
     assert [len(files) for _, files in studies_in(one)[0]] == [1, 1, 1]
     assert sorted(len(files) for _, files in studies_in(zipped(tmp_path / "many.zip", many))[0]) == [1] * 7 + [2]
 
 
-def test_dicom_files_go_by_their_study_wherever_they_lie(tmp_path, dicom):
+def test_dicom_files_are_grouped_by_study_uid(tmp_path, dicom):
     content = {uid: dicom(StudyInstanceUID=uid).read_bytes() for uid in ("1.2.3", "1.2.4")}
     loose = tmp_path / "loose"
     loose.write_bytes(content["1.2.3"])
@@ -43,7 +43,7 @@ def test_dicom_files_go_by_their_study_wherever_they_lie(tmp_path, dicom):
     assert studies_in(archive, loose)[0] == [("a/1", ["a/1", "b/3", "loose"]), ("a/2", ["a/2"]), ("b/4", ["b/4"])]
 
 
-def test_a_folder_of_the_server_is_read_without_following_links_out_of_it(tmp_path):
+def test_symbolic_links_in_a_folder_are_ignored(tmp_path):
     (tmp_path / "secret.png").write_bytes(png())
     for name in ("a/1.png", "a/2.png", "b/1.png"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -52,9 +52,9 @@ def test_a_folder_of_the_server_is_read_without_following_links_out_of_it(tmp_pa
     assert studies_in(tmp_path / "in")[0] == [("a", ["a/1.png", "a/2.png"]), ("b/1.png", ["b/1.png"])]
 
 
-def test_files_are_read_when_their_turn_comes_and_after_the_upload_is_gone(tmp_path):
+def test_files_of_a_zip_can_be_read_after_the_upload_is_removed(tmp_path):
     path = zipped(tmp_path / "x.zip", {"a.png": png(7), "b.png": png(9)})
-    with brought_files([path]) as (files, _):
+    with open_sources([path]) as (files, _):
         path.unlink()
         assert [file.read() for file in files] == [png(7), png(9)]
 
@@ -64,7 +64,7 @@ def test_equal_names_in_two_zips_are_two_studies(tmp_path):
     assert len(studies_in(*archives)[0]) == 2
 
 
-def test_what_cannot_be_used_is_named_and_the_others_are_kept(tmp_path):
+def test_unusable_sources_are_named_and_the_others_are_kept(tmp_path):
     (tmp_path / "broken.zip").write_bytes(zipped(tmp_path / "whole.zip", {"a.png": png()}).read_bytes()[:40])
     studies, rejections = studies_in(
         tmp_path / "broken.zip",
@@ -75,34 +75,34 @@ def test_what_cannot_be_used_is_named_and_the_others_are_kept(tmp_path):
     assert [name for name, _ in studies] == ["a.png"]
     assert rejections == [
         "broken.zip: is a damaged zip: its end is missing; fetch or export it again",
-        "gone.png: is no longer there; bring it again",
+        "gone.png: no longer exists; upload it again",
         "none.zip: holds no file",
     ]
 
 
-def test_too_many_files_are_rejected_before_any_is_read(tmp_path, monkeypatch):
+def test_too_many_files_are_rejected_before_reading(tmp_path, monkeypatch):
     monkeypatch.setattr(page.study.worklist, "MAX_FILES", 3)
     four = zipped(tmp_path / "four.zip", {f"{number}.png": png() for number in range(4)})
     assert studies_in(four) == (
         [],
-        ["four.zip: holds more than the 10,000 files that can be brought at once; bring a part of them at a time"],
+        ["four.zip: holds more than the 10,000 files of one worklist; split them into several worklists"],
     )
     two = zipped(tmp_path / "two.zip", {"1.png": png(), "2.png": png()})
     with pytest.raises(ValueError, match="more than the 10,000 files"):
         studies_in(two, two)
 
 
-@pytest.mark.parametrize("trick", [with_a_directory_too_long, with_a_second_directory])
-def test_a_directory_that_would_fill_the_memory_is_not_opened(tmp_path, monkeypatch, trick):
+@pytest.mark.parametrize("trick", [with_oversized_directory, with_second_directory])
+def test_oversized_zip_directory_is_not_opened(tmp_path, monkeypatch, trick):
     path = zipped(tmp_path / "x.zip", {"a.png": png()})
     path.write_bytes(trick(path.read_bytes()))
-    monkeypatch.setattr(page.study.files.zipfile, "ZipFile", None)  # would raise another error
+    monkeypatch.setattr(page.study.zip_archive.zipfile, "ZipFile", None)  # would raise another error
     assert studies_in(path)[1][0].startswith("x.zip: holds more than the 10,000 files")
 
 
-def test_every_file_is_in_one_study():
+def test_every_file_belongs_to_one_study():
     files = [
-        BroughtFile(name=str(number), folder=folder, study_uid=uid, read=bytes)
+        SourceFile(name=str(number), folder=folder, study_uid=uid, read=bytes)
         for number, (folder, uid) in enumerate([("a", ""), ("a", "1.2"), ("", ""), ("b", "1.2"), ("a", ""), ("", "")])
     ]
     studies = group_studies(files)

@@ -1,4 +1,4 @@
-"""Similar cases on the page: shown for a finished report alone, as text and images that have no address."""
+"""Similar cases on the page: only for a finished report, with escaped text and embedded images."""
 
 import shutil
 
@@ -7,8 +7,9 @@ import pytest
 
 from eval.retrieval.index_cases import main
 from eval.retrieval.similar_cases import SimilarCase
-from page.tabs.actions import NUM_CASES, SimilarPanel, similar_html
-from page.tabs.session import Visit, read_visit, take_in
+from page.cards.layout import render
+from page.tabs.actions import NUM_CASES, SimilarPanel
+from page.tabs.session import Session, add_images, read_session
 from vlm.generator import GenerationOptions, ReportGenerator
 
 pytestmark = [
@@ -25,12 +26,12 @@ def panel_of(generator):
         return SimilarPanel(gr.State(), generator)
 
 
-def test_a_checkpoint_without_an_index_has_no_such_part(tiny_checkpoint):
+def test_panel_is_empty_without_an_index(tiny_checkpoint):
     panel = panel_of(ReportGenerator.from_pretrained(tiny_checkpoint))
     assert (panel.parts, panel.hide()) == ([], {})
 
 
-def test_the_nearest_training_studies_are_shown_for_a_finished_report(
+def test_most_similar_training_studies_are_shown_for_a_finished_report(
     tiny_checkpoint, small_dataset, small_studies, tmp_path
 ):
     folder = shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint")
@@ -38,18 +39,22 @@ def test_the_nearest_training_studies_are_shown_for_a_finished_report(
     generator = ReportGenerator.from_pretrained(folder)
     panel = panel_of(generator)
     small_studies["train"][3]["images"][0].save(tmp_path / "known.png")
-    visit = take_in(Visit(), [tmp_path / "known.png"], generator)
-    assert "Have a report written first" in panel.show(visit)
-    *_, visit = read_visit(visit, generator, views=["auto"], indication="", options=GenerationOptions(max_new_tokens=8))
-    shown = panel.show(visit)
+    session = add_images(Session(), [tmp_path / "known.png"], generator)
+    assert "Write a report first" in panel.show(session)
+    *_, session = read_session(
+        session, generator, views=["auto"], indication="", options=GenerationOptions(max_new_tokens=8)
+    )
+    shown = panel.show(session)
     assert shown.count('src="data:image/webp;base64,') == NUM_CASES
     assert list(panel.hide().values()) == [""]
 
 
-def test_reports_of_others_are_text_on_the_page():
+def test_text_of_similar_cases_is_escaped():
     case = SimilarCase(study_id='"><script>', similarity=0.954, report="<b>", image=b"x")
-    shown = similar_html([case])
+    shown = render("similar", cases=[case])
     assert "<script>" not in shown
     assert "<b>" not in shown
     assert "similarity 0.95" in shown
-    assert "It has no report." in similar_html([SimilarCase(study_id="a", similarity=1.0, report="", image=b"")])
+    assert "It has no report." in render(
+        "similar", cases=[SimilarCase(study_id="a", similarity=1.0, report="", image=b"")]
+    )

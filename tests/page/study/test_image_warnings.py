@@ -1,4 +1,4 @@
-"""Doubts about an image: what can be seen without a model, what the checkpoint knows, and one reason an image."""
+"""Image warnings: by pixels, by the OOD check of the checkpoint, and at most one per image."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from page.study.files import UploadedImage
-from page.study.read import find_doubts, plain_doubt
+from page.study.read import find_image_warnings, pixel_warning
+from page.study.upload import UploadedImage
 
 
 def radiograph(seed=0):
@@ -25,8 +25,8 @@ def written_page():
 
 
 @dataclass
-class FakeFamiliarity:
-    """Knows how far each image lies by its first pixel."""
+class FakeDetector:
+    """The distance of an image is its first feature."""
 
     def distances(self, features):
         return features[:, 0]
@@ -43,33 +43,39 @@ class FakeGenerator:
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
-        (Image.new("L", (64, 64), 90), "x: is blank"),
-        (radiograph().resize((400, 100)), "x: is 4.0 times as long as it is wide"),
-        (written_page(), "x: looks like a page"),
+        (Image.new("L", (64, 64), 90), "x: The image is blank"),
+        (radiograph().resize((400, 100)), "x: The image is 4.0 times as long as it is wide"),
+        (written_page(), "x: The image looks like a page"),
         (radiograph(), ""),
     ],
 )
-def test_what_is_no_radiograph_at_first_sight_is_told_by_its_reason(image, reason):
-    found = plain_doubt(image, name="x")
+def test_images_that_do_not_look_like_radiographs_get_a_warning(image, reason):
+    found = pixel_warning(image, name="x")
     assert found.startswith(reason)
     assert bool(found) == bool(reason)
 
 
-def test_an_image_beyond_the_limit_is_doubted_with_its_distance():
+def test_out_of_distribution_image_gets_a_warning_with_its_distance():
     near, far = radiograph(), radiograph()
     near.putpixel((0, 0), 99)
     far.putpixel((0, 0), 250)
     images = [UploadedImage(name="near.png", image=near), UploadedImage(name="far.png", image=far)]
-    [doubt] = find_doubts(images, FakeGenerator(FakeFamiliarity()))
-    assert doubt.startswith("far.png: is unlike the images that the model was trained on. It lies 2.5 times as far")
-    assert find_doubts(images, FakeGenerator()) == ()
+    [warning] = find_image_warnings(images, FakeGenerator(FakeDetector()))
+    assert warning.startswith(
+        "far.png: This image looks different from the images the model was trained on. "
+        "Its distance from them is 2.5 times the limit"
+    )
+    assert find_image_warnings(images, FakeGenerator()) == ()
 
 
-def test_each_image_has_one_reason_the_plainest():
+def test_each_image_has_at_most_one_warning():
     blank = Image.new("L", (64, 64), 250)
     images = [
         UploadedImage(name="blank.png", image=blank),
         UploadedImage(name="knee.dcm", image=blank, warning="knee.dcm: shows a knee."),
     ]
-    doubts = find_doubts(images, FakeGenerator(FakeFamiliarity()))
-    assert doubts == ("blank.png: is blank, all in about one gray level.", "knee.dcm: shows a knee.")
+    warnings = find_image_warnings(images, FakeGenerator(FakeDetector()))
+    assert warnings == (
+        "blank.png: The image is blank; all pixels have about the same gray level.",
+        "knee.dcm: shows a knee.",
+    )

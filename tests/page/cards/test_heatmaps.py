@@ -1,4 +1,4 @@
-"""Heat over images: it lies where the attention is, and shows while its button is chosen."""
+"""Heatmaps over images: they follow the attention, and show while their button is selected."""
 
 import base64
 import re
@@ -13,7 +13,7 @@ from vlm.schema.findings import NUM_FINDINGS
 
 
 def layers_of(rules):
-    """(chosen item, view) -> the layer as an array."""
+    """(item, view) -> the layer as an array."""
     found = re.findall(
         r"#choose-\w+-(\d+):checked\)\S* \.heat-(\d+) \{ background-image: url\(data:image/webp;base64,([^)]+)\)", rules
     )
@@ -23,7 +23,7 @@ def layers_of(rules):
     }
 
 
-def test_heat_is_opaque_where_the_attention_is_and_clear_elsewhere():
+def test_heatmap_is_opaque_only_where_attention_is_high():
     attention = np.zeros((NUM_FINDINGS, 1, 4, 4), dtype=np.float32)
     attention[3, 0, 3, 0] = 1
     layers = layers_of(heat_rules("finding", attention, [(512, 512)], 64))
@@ -31,11 +31,11 @@ def test_heat_is_opaque_where_the_attention_is_and_clear_elsewhere():
     layer = layers[3, 0]
     assert layer.shape == (256, 256, 4)
     assert layer[224:, :32, 3].min() > 200
-    assert layer[:160, :, 3].max() < 8  # cubic interpolation rings a little
+    assert layer[:160, :, 3].max() < 8  # cubic interpolation overshoots a little
     assert layer[:, 128:, 3].max() < 8
 
 
-def test_each_view_gets_the_heat_that_lies_in_it_in_its_own_shape():
+def test_each_view_gets_its_own_heatmap_in_its_own_shape():
     attention = np.zeros((2, 2, 4, 4), dtype=np.float32)
     attention[0, 0, 1, 1] = attention[1, 1, 2, 2] = 1
     layers = layers_of(heat_rules("sentence", attention, [(600, 300), (300, 600)], 64))
@@ -43,11 +43,11 @@ def test_each_view_gets_the_heat_that_lies_in_it_in_its_own_shape():
 
 
 @pytest.mark.parametrize("share", [0, 1 / 16])
-def test_attention_that_points_nowhere_has_no_rule(share):
+def test_uniform_attention_has_no_rule(share):
     assert heat_rules("finding", np.full((1, 1, 4, 4), share, dtype=np.float32), [(64, 64)], 32) == ""
 
 
-def test_a_rule_asks_for_the_finding_and_the_method():
+def test_rule_requires_the_finding_and_the_method():
     attention = np.zeros((1, 1, 4, 4), dtype=np.float32)
     attention[0, 0, 0, 0] = 1
     plain = heat_rules("sentence", attention, [(64, 64)], 32)

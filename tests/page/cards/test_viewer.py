@@ -1,4 +1,4 @@
-"""Images on the page: inside it, with words for who cannot see them, and with tools that keyboards reach."""
+"""Images on the page: embedded, with alt texts, and with tools that can be used by keyboard."""
 
 import base64
 import re
@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from page.cards.images import figures
+from page.cards.images import image_cards
 from tests.helpers.html import IMAGE
 
 
-def test_the_image_is_inside_the_page_with_its_view_said():
-    html = figures([IMAGE])
+def test_image_is_embedded_with_its_view_in_the_alt_text():
+    html = image_cards([IMAGE])
     content = re.search('src="data:image/webp;base64,([^"]+)"', html)[1]
     shown = Image.open(BytesIO(base64.b64decode(content)))
     assert shown.size == (40, 30)
@@ -22,8 +22,8 @@ def test_the_image_is_inside_the_page_with_its_view_said():
     assert 'alt="Chest X-ray, frontal AP: chest.png"' in html
 
 
-def test_all_views_stand_side_by_side_with_places_for_their_heat():
-    html = figures([IMAGE, replace(IMAGE, view_position="LATERAL")])
+def test_all_views_are_shown_with_layers_for_their_heatmaps():
+    html = image_cards([IMAGE, replace(IMAGE, view_position="LATERAL")])
     assert html.count('class="xray"') == 2
     assert '<div class="heat heat-0">' in html
     assert '<div class="heat heat-1">' in html
@@ -31,21 +31,21 @@ def test_all_views_stand_side_by_side_with_places_for_their_heat():
     assert len(set(re.findall(r'data-key="([^"]+)"', html))) == 2
 
 
-def test_the_same_image_keeps_its_key_and_another_has_another():
+def test_key_depends_on_the_image_only():
     [first], [again], [other] = (
-        re.findall(r'data-key="([^"]+)"', figures([image]))
+        re.findall(r'data-key="([^"]+)"', image_cards([image]))
         for image in (IMAGE, replace(IMAGE, view_position="PA"), replace(IMAGE, image=Image.new("L", (40, 30))))
     )
     assert first == again != other
 
 
-def test_every_tool_is_a_button_with_a_name():
-    html = figures([IMAGE])
+def test_every_tool_is_a_labeled_button():
+    html = image_cards([IMAGE])
     buttons = re.findall(r"<button [^>]+>", html)
     assert len(buttons) == 6
     assert all('type="button"' in button and "aria-label=" in button for button in buttons)
     assert 'tabindex="0" role="group"' in html
 
 
-def test_without_an_image_it_says_where_it_will_be():
-    assert "will be shown here" in figures([])
+def test_placeholder_is_shown_without_an_image():
+    assert "will be shown here" in image_cards([])

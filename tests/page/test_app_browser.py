@@ -11,6 +11,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from app import AppOptions, ModelOptions, build_app, serve
 from data.images.read import read_image
+from tests.helpers.corrections import corrections_of
 from tests.helpers.web_server import NUM_TOKENS, clean_up_after_gradio, free_port, pytestmark  # noqa: F401 (the last two work by name)
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import NUM_FINDINGS

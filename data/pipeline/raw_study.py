@@ -141,6 +141,10 @@ class RawFileStudy:
             )
             for file, image in zip(self.files, self.images, strict=True)
         )
+        return self.with_views(views)
+
+    def with_views(self, views: tuple[View, ...], rejected_images: tuple[Rejection, ...] = ()) -> FileStudy:
+        """The study with these images."""
         label_source = "report" if self.labels is None else "none" if self.labels == UNLABELED_STUDY else "source"
         return FileStudy(
             study_id=self.study_id,
@@ -156,6 +160,7 @@ class RawFileStudy:
             source=self.source,
             license=self.license,
             views=views,
+            rejected_images=rejected_images,
         )
 
 

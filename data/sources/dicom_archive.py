@@ -16,16 +16,18 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+import tyro
 
 from data.images.dicom_header import FileHeader, read_file_header
 from data.images.pixels import ImageRejected
 from data.images.read import View, read_view
-from data.pipeline.raw_study import FileStudy, ImageOptions, PlanContext, Rejection, SourcePlan
+from data.pipeline.raw_study import FileStudy, ImageOptions, PlanContext, RawFileStudy, Rejection, SourcePlan
 from data.pipeline.workers import map_in_order
 from data.reports.pseudonyms import pseudonym, read_key, stored_key
 from data.sources.dicom_index import ArchiveFile, ArchiveIndex, ArchiveStudy, find_files
@@ -40,66 +42,34 @@ SHOWN_ERRORS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DicomFile:
-    """A file with its `label`, the name that messages use, or the `error` why it cannot be used."""
+class RawDicomStudy(RawFileStudy):
+    """A study in DICOM files. Readable images make the study; the others are listed as left out.
 
-    path: Path
-    label: str
-    error: str = ""
+    `files` are the names that messages use, and `errors` say why a file cannot be used ("" if it can).
+    """
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RawDicomStudy:
-    """A study in DICOM files. Readable images make the study; the others are listed as left out."""
-
-    study_id: str
-    subject_id: str
-    split: str
-    dicom_files: tuple[DicomFile, ...]
-    indication: str = ""
-    findings: str = ""
-    impression: str = ""
-    source: str = ""
-    license: str = ""
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        return tuple(file.label for file in self.dicom_files)
+    paths: tuple[Path, ...]
+    errors: tuple[str, ...]
 
     @property
     def images(self) -> tuple[Path, ...]:
-        return tuple(file.path for file in self.dicom_files)
+        return self.paths
 
     def study(self, options: ImageOptions) -> FileStudy:
         views: list[View] = []
         rejected: list[Rejection] = []
-        for file in self.dicom_files:
+        for file, path, error in zip(self.files, self.paths, self.errors, strict=True):
             try:
-                if file.error:
-                    raise ImageRejected(f"{file.label}: {file.error}")
+                if error:
+                    raise ImageRejected(f"{file}: {error}")
                 if len(views) == MAX_VIEWS:
-                    raise ImageRejected(f"{file.label}: is one of more than {MAX_VIEWS} images of the study")
-                views.append(read_view(file.path, max_side=options.max_side, name=file.label))
-            except ImageRejected as error:
-                rejected.append(
-                    Rejection(study_id=self.study_id, split=self.split, reason=str(error), files=(file.label,))
-                )
+                    raise ImageRejected(f"{file}: is one of more than {MAX_VIEWS} images of the study")
+                views.append(read_view(path, max_side=options.max_side, name=file))
+            except ImageRejected as reason:
+                rejected.append(Rejection(study_id=self.study_id, split=self.split, reason=str(reason), files=(file,)))
         if not views:
             raise ValueError(_reasons(rejected))
-        return FileStudy(
-            study_id=self.study_id,
-            subject_id=self.subject_id,
-            images=tuple(view.image for view in views),
-            view_positions=tuple(view.view_position for view in views),
-            indication=self.indication,
-            findings=self.findings,
-            impression=self.impression,
-            label_source="report",
-            source=self.source,
-            license=self.license,
-            views=tuple(views),
-            rejected_images=tuple(rejected),
-        )
+        return self.with_views(tuple(views), rejected_images=tuple(rejected))
 
 
 def _reasons(rejected: list[Rejection]) -> str:
@@ -108,6 +78,24 @@ def _reasons(rejected: list[Rejection]) -> str:
         return rejected[0].reason
     reasons = Counter(rejection.reason.removeprefix(f"{rejection.files[0]}: ") for rejection in rejected)
     return "; ".join(f"{count} files: {reason}" for reason, count in reasons.items())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportColumns:
+    """Columns of --reports."""
+
+    accession_column: str | None = None
+    """AccessionNumber. Default: accession_number or accession."""
+    study_uid_column: str | None = None
+    """StudyInstanceUID. Default: study_instance_uid or study_uid."""
+    report_column: str | None = None
+    """The whole report. Default: report or text."""
+    indication_column: str | None = None
+    """The indication. Default: indication."""
+    findings_column: str | None = None
+    """The findings. Default: findings."""
+    impression_column: str | None = None
+    """The impression. Default: impression."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,18 +108,6 @@ class DicomSource:
     """Folder with the files, in any subfolders and with any names."""
     reports: Path | None = None
     """Table (CSV, JSONL or Parquet) with one report per row. Without it, the studies have images only."""
-    accession_column: str | None = None
-    """Column of --reports with AccessionNumber. Default: accession_number or accession."""
-    study_uid_column: str | None = None
-    """Column of --reports with StudyInstanceUID. Default: study_instance_uid or study_uid."""
-    report_column: str | None = None
-    """Column of --reports with the whole report. Default: report or text."""
-    indication_column: str | None = None
-    """Column of --reports with the indication. Default: indication."""
-    findings_column: str | None = None
-    """Column of --reports with the findings. Default: findings."""
-    impression_column: str | None = None
-    """Column of --reports with the impression. Default: impression."""
     pseudonym_map: Path | None = None
     """File to write: the patient and files of each pseudonym, one study per line. Keep it apart from the data set."""
     pseudonym_key: Path | None = None
@@ -143,12 +119,13 @@ class DicomSource:
     """Name of the source, saved with each study."""
     license: str = ""
     """License of the studies, saved with each study."""
+    columns: Annotated[ReportColumns, tyro.conf.OmitArgPrefixes] = field(default_factory=ReportColumns)
 
     def plan(self, context: PlanContext) -> SourcePlan:
         if not self.root.is_dir():
             raise ValueError(f"--root {self.root} is no folder; name the one with the DICOM files")
         roles = ("accession", "study_uid", "report", "indication", "findings", "impression")
-        requested = {role: getattr(self, f"{role}_column") for role in roles}
+        requested = {role: getattr(self.columns, f"{role}_column") for role in roles}
         columns = find_columns(self.reports, requested) if self.reports else {}
         key = read_key(self.pseudonym_key) if self.pseudonym_key else stored_key(context.work)
         index = ArchiveIndex()
@@ -212,36 +189,30 @@ class _Archive:
     def _raw_study(self, study: ArchiveStudy) -> RawDicomStudy | Rejection:
         study_id, split = self._study_id(study.study_instance_uid), self.split_of[study.subject]
         reports = self.index.reports_of(study)
+        labels = tuple(map(self._label, study.files))
         reason = ""
         if len(study.patient_ids) > 1:
             reason = f"its files name {len(study.patient_ids)} patients (PatientID)"
         elif len(reports) > 1:
             reason = f"the table has {len(reports)} different reports of it"
         if reason:
-            return Rejection(study_id=study_id, split=split, reason=reason, files=tuple(map(self._label, study.files)))
+            return Rejection(study_id=study_id, split=split, reason=reason, files=labels)
         indication, findings, impression = reports[0] if reports else ("", "", "")
+        root = self.source.root.resolve()
         return RawDicomStudy(
             study_id=study_id,
             subject_id=self._subject_id(study),
             split=split,
-            dicom_files=tuple(self._files(study)),
+            image_root=root,
+            files=labels,
+            paths=tuple(root / file.path for file in study.files),
+            errors=tuple(_errors(study.files, labels)),
             indication=indication,
             findings=findings,
             impression=impression,
             source=self.source.source_name,
             license=self.source.license,
         )
-
-    def _files(self, study: ArchiveStudy) -> Iterator[DicomFile]:
-        first_label: dict[str, str] = {}
-        root = self.source.root.resolve()
-        for file in study.files:
-            label, error = self._label(file), file.error
-            if file.sop_instance_uid and not error:
-                first = first_label.setdefault(file.sop_instance_uid, label)
-                if first != label:
-                    error = f"is the same image as {first} (SOPInstanceUID)"
-            yield DicomFile(path=root / file.path, label=label, error=error)
 
     def _label(self, file: ArchiveFile) -> str:
         return _printable(file.path) if self.source.show_paths else file.label
@@ -251,6 +222,18 @@ class _Archive:
 
     def _subject_id(self, study: ArchiveStudy) -> str:
         return pseudonym(self.key, "patient", study.subject)
+
+
+def _errors(files: tuple[ArchiveFile, ...], labels: tuple[str, ...]) -> Iterator[str]:
+    """Why each file cannot be used, because of its header or because it is a copy; "" if it can."""
+    first_label: dict[str, str] = {}
+    for file, label in zip(files, labels, strict=True):
+        error = file.error
+        if file.sop_instance_uid and not error:
+            first = first_label.setdefault(file.sop_instance_uid, label)
+            if first != label:
+                error = f"is the same image as {first} (SOPInstanceUID)"
+        yield error
 
 
 def _check_new(pseudonym_map: Path, work: Path) -> None:

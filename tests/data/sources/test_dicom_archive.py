@@ -111,7 +111,7 @@ def test_study_keeps_readable_images_and_lists_the_others(tmp_path, capsys):
     (row,) = rows_of(out)
     assert np.array_equal(np.asarray(row["images"][0]), PIXELS)
     output = printed(capsys)
-    assert "given 8 = kept 1 + rejected 7" in output and "2 images were left out of studies that were kept." in output
+    assert "given 8 = kept 1 + rejected 7" in output and "2 images were left out of kept studies." in output
     counts = json.loads((out / "preparation.json").read_text())["counts"]
     assert (counts["given"], counts["kept"], counts["rejected"], counts["rejected_images"]) == (8, 1, 7, 2)
 
@@ -207,4 +207,4 @@ def test_burned_in_text_in_the_header_gives_a_warning(tmp_path, capsys):
     (warning,) = lines(tmp_path / "out" / "warnings.jsonl")
     assert warning["warning"] == "its DICOM header says that annotations are burned in"
     assert warning["view"] == 1 and warning["study_id"].startswith("study-")
-    assert "Warnings of 1 images: see" in printed(capsys)
+    assert "Warnings about 1 images: see" in printed(capsys)

@@ -1,1 +1,1 @@
-"""The text of reports: sections, sentences, cleaning, de-identification, near duplicates."""
+"""The text of reports: sections, sentences, cleaning, de-identification, near duplicates and labels."""

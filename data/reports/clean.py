@@ -1,7 +1,6 @@
-"""Report text made ready for a data set: identities out, placeholders, measurements, lists and prior studies as chosen.
+"""Clean report text for a data set: remove identities, placeholders, measurements, list numbers and prior studies.
 
-Every change is counted by kind; what is not asked for stays as it was written, but for blanks and line breaks.
-"""
+Every change is counted by kind. Apart from blanks and line breaks, only what the options ask for is changed."""
 
 import re
 from collections import Counter
@@ -15,24 +14,24 @@ from data.reports.sentences import speaks_of_prior, split_sentences
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextOptions:
-    """How the text of every report is changed, whatever the source."""
+    """How the text of every report is changed, for all sources."""
 
     deidentify: bool = True
-    """Replace names, dates, times, telephone and record numbers, addresses and ages over 89 by ___."""
+    """Replace names, dates, times, telephone and record numbers, addresses and ages over 89 with ___."""
     placeholders: Literal["keep", "unify", "drop"] = "keep"
-    """What becomes of words that the source took out (XXXX, ___, [**…**]): unify makes all of them ___."""
+    """What to do with the placeholders of the source (XXXX, ___, [**…**]); unify replaces all of them with ___."""
     measurements: Literal["keep", "replace"] = "keep"
-    """Replace the number of a measurement, which an image without scale cannot tell, by ___ ("___ cm nodule")."""
+    """Replace the numbers of measurements with ___ ("___ cm nodule"): an image without a scale does not show them."""
     list_numbers: Literal["keep", "drop"] = "keep"
-    """Drop the numbers and dashes before the items of a list."""
+    """Drop the numbers and dashes before list items."""
     drop_prior_sentences: bool = False
-    """Leave out sentences of findings and impression that speak of a prior study ("unchanged since …"), from which a
-    model that sees one study learns to invent comparisons. Labels are read before."""
+    """Drop sentences of findings and impression that refer to a prior study ("unchanged since …"). A model that sees
+    one study learns from them to invent comparisons. Labels are read before they are dropped."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedText:
-    """The sections as they go into the data set; `counts`: changes by kind."""
+    """The cleaned sections; `counts` holds the number of changes by kind."""
 
     indication: str
     findings: str
@@ -43,11 +42,10 @@ class PreparedText:
 def prepare_text(
     *, indication: str, findings: str, impression: str, options: TextOptions, names: Iterable[str] = ()
 ) -> PreparedText:
-    """The sections of a report changed as `options` say; `names` are known ones to take out (see
-    `data.reports.deidentify`).
+    """Clean the sections of a report. `names` are known names to remove (see `data.reports.deidentify`).
 
     Raises:
-        ValueError: a section has more than `data.reports.deidentify.MAX_CHARACTERS`.
+        ValueError: a section has more than `data.reports.deidentify.MAX_CHARACTERS` characters.
     """
     names = tuple(names)
     counts = Counter()
@@ -65,7 +63,7 @@ _Change = Callable[[str], tuple[str, dict[str, int]]]
 
 
 def _changes(options: TextOptions, names: tuple[str, ...], *, describes: bool) -> list[_Change]:
-    """In this order: what is identity must be gone before its context is, and lists end sentences."""
+    """The changes in order: identities are removed first, while their context is still there."""
     changes = []
     if options.deidentify:
         changes.append(lambda text: remove_identity(text, names))
@@ -96,7 +94,7 @@ def _substitute(kind: str, pattern: re.Pattern, by: str, text: str) -> tuple[str
 
 
 def drop_list_numbers(text: str) -> tuple[str, dict[str, int]]:
-    """ "1. No effusion 2. No edema" becomes "No effusion. No edema", with the count of numbers."""
+    """Turn "1. No effusion 2. No edema" into "No effusion. No edema"; also returns the count of numbers."""
     number = 0
     sentences = []
     for sentence in split_sentences(text):
@@ -110,7 +108,7 @@ def drop_list_numbers(text: str) -> tuple[str, dict[str, int]]:
 
 
 def drop_prior_sentences(text: str) -> tuple[str, dict[str, int]]:
-    """The text without the sentences that speak of a prior study, and their number."""
+    """The text without the sentences that refer to a prior study, and their number."""
     sentences = split_sentences(text)
     kept = [sentence for sentence in sentences if not speaks_of_prior(sentence)]
     number = len(sentences) - len(kept)

@@ -1,44 +1,23 @@
-"""Personal names in report text: behind a title, label or signature, before a degree, by a common name, or one that
-the caller knows from a DICOM header or a table.
+"""Remove personal identities from report text: text in, text with `___` in their place and counts by kind out.
 
-Takes the identity of persons out of report text: text in, the text with `___` in its place and counts by kind out.
-
-Names, dates, times, telephone and record numbers, e-mail, web and postal addresses, hospitals and ages over 89 (after
-HIPAA's Safe Harbor list). It goes by patterns, so it is no proof; `data.audit` counts what a second look finds. The
-placeholder is MIMIC-CXR's: it is no word, so metrics and labeler pass over it.
-"""
+Removes names, dates, times, telephone and record numbers, e-mail, web and postal addresses, hospitals and ages over 89
+(after the Safe Harbor list of HIPAA). A personal name is recognized after a title, label or signature, before a degree,
+by a common first or last name, or because the caller knows it from a DICOM header or a table. The method uses patterns,
+so it gives no guarantee; `data.audit` counts what a second pass finds. The placeholder is the one of MIMIC-CXR: it is
+not a word, so metrics and labeler ignore it."""
 
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-from data.reports.deidentify_patterns import (
-    ADDRESSES,
-    AGES,
-    COMMON_NAMES,
-    DATES,
-    DEEDS,
-    DEGREES,
-    EMAILS,
-    HOSPITALS,
-    LABELS,
-    LOWER_TITLES,
-    NOT_NAMES,
-    ORDINARY_SURNAMES,
-    PATIENT_LABELS,
-    PHONES,
-    RECORDS,
-    TIMES,
-    TITLES,
-    URLS,
-)
+from data.reports import deidentify_patterns as patterns
 
 _UPPER = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĘĚĞİŁŃŇŐŘŚŞŠŤŪŮŰŹŻŽ"
-_ANY_CASE = rf"(?!X{{4}}|(?i:{'|'.join(NOT_NAMES)})(?![\w-]))"
+_ANY_CASE = rf"(?!X{{4}}|(?i:{'|'.join(patterns.NOT_NAMES)})(?![\w-]))"
 _GAP = r"(?: | ?\n ?)"
 _PARTICLES = r"(?:(?i:van|von|der|den|de|del|della|di|da|dos|du|la|le|bin|ibn|al|el|ter|st\.?) ){0,2}"
-_DEGREE = rf"(?:{'|'.join(DEGREES)})(?!\w)"
+_DEGREE = rf"(?:{'|'.join(patterns.DEGREES)})(?!\w)"
 _INITIAL = rf"[{_UPPER}]\.(?= ?[{_UPPER}])"
 _WORD = rf"(?!{_DEGREE})(?:{_INITIAL}|{_ANY_CASE}[{_UPPER}](?:[\w'’]|-(?=\w)){{0,40}})"
 _LATER = rf"(?:{_GAP}{_PARTICLES}{_WORD}| [{_UPPER}](?![\w'’-])\.?)"
@@ -47,11 +26,11 @@ _INVERTED = rf"{_PARTICLES}{_WORD}(?: {_WORD})?, ?{_WORD}{_LATER}{{0,2}}"
 _NAMES = rf"{_NAME}(?:(?: ?[,/&] ?|{_GAP}(?i:and|or){_GAP}){_NAME}){{0,4}}"
 _LOWER_NAME = rf"{_ANY_CASE}[a-z][a-z'’-]{{1,40}}(?: [a-z]\.)?"
 _NO_EPONYM = r"(?![ -](?i:fracture|sign|line|disease|syndrome|criteri|tube|catheter|drain|valve|procedure|node|rod))"
-_COMMON_NAME = rf"(?i:{'|'.join(COMMON_NAMES)})(?:['’]s)?(?![\w-]){_NO_EPONYM}"
+_COMMON_NAME = rf"(?i:{'|'.join(patterns.COMMON_NAMES)})(?:['’]s)?(?![\w-]){_NO_EPONYM}"
 _END = r"(?= ?(?:[,;(\n]|$))"
-_ORDINARY = frozenset(ORDINARY_SURNAMES) | frozenset(NOT_NAMES)
+_ORDINARY = frozenset(patterns.ORDINARY_SURNAMES) | frozenset(patterns.NOT_NAMES)
 _MIN_PART = 3
-"""Letters of a part of a known name that is looked for by itself."""
+"""A shorter part of a known name is not removed by itself."""
 
 
 def _after(cues: tuple[str, ...], between: str, name: str) -> str:
@@ -63,80 +42,77 @@ def _ignoring_case(cues: tuple[str, ...]) -> tuple[str, ...]:
 
 
 NAME_PATTERNS = (
-    _after(TITLES, rf"{_GAP}?", _NAMES),
-    _after(LOWER_TITLES, r" ", _LOWER_NAME),
-    _after(_ignoring_case(LABELS), r" ?[:=] ?", rf"(?i:{_INVERTED}|{_NAME})"),
+    _after(patterns.TITLES, rf"{_GAP}?", _NAMES),
+    _after(patterns.LOWER_TITLES, r" ", _LOWER_NAME),
+    _after(_ignoring_case(patterns.LABELS), r" ?[:=] ?", rf"(?i:{_INVERTED}|{_NAME})"),
     _after(
-        _ignoring_case(PATIENT_LABELS),
+        _ignoring_case(patterns.PATIENT_LABELS),
         r" ?[:=] ?",
         rf"(?:{_INVERTED}|{_WORD}(?: {_WORD}){{1,3}}|{_WORD}{_END})",
     ),
-    _after(_ignoring_case(DEEDS), rf"(?: ?: ?|{_GAP})", rf"(?:{_INVERTED}(?={_END}|,? {_DEGREE})|{_NAMES})"),
+    _after(_ignoring_case(patterns.DEEDS), rf"(?: ?: ?|{_GAP})", rf"(?:{_INVERTED}(?={_END}|,? {_DEGREE})|{_NAMES})"),
     rf"(?P<keep>)(?<![\w-]){_NAME}(?=,? {_DEGREE})",
     rf"(?P<keep>)^{_WORD}(?: {_WORD}){{1,3}}(?=,? (?:is |was )?(?:an? )?\d{{1,3}}[ -]?(?:[MF]\b|[Yy]))",
     r"(?P<keep>)(?<![\w'’-])[^\W\d_][\w'’-]{0,40}\^[\w'’^ -]{0,60}\w",
     rf"(?P<keep>)(?<![\w-]){_WORD}, ?(?=[{_UPPER}]){_COMMON_NAME}(?: [{_UPPER}](?:\.|\b))?",
     rf"(?P<keep>)(?<![\w-])(?:{_WORD} ){{0,2}}(?=[{_UPPER}]){_COMMON_NAME}(?: {_PARTICLES}{_WORD}){{0,2}}",
 )
-"""What `keep` matches stays, the rest of the match is the name."""
+"""The group `keep` stays; the rest of the match is the name."""
 
 
 def known_name_pattern(names: Iterable[str]) -> re.Pattern | None:
-    """Finds the names given ("DOE^JANE", "Jane Doe", an id) in `folded` text, in any case and order and in parts.
+    """A pattern that finds names ("DOE^JANE", "Jane Doe", an id) in `folded` text, in any case and order and in parts.
 
-    A part that is also a word of a report ("Long", "May"), or of one or two letters, counts only beside another part.
+    A part that is also an ordinary word ("Long", "May"), or has one or two letters, counts only next to another part.
     """
     parts = {part for name in names for part in re.split(r"[\W_]+", folded(name)) if part}
-    telling = {part for part in parts if len(part) >= _MIN_PART and part.lower() not in _ORDINARY}
+    distinctive = {part for part in parts if len(part) >= _MIN_PART and part.lower() not in _ORDINARY}
     if not parts:
         return None
     part = "|".join(sorted(map(re.escape, parts), key=len, reverse=True))
     several = rf"(?:{part})(?:(?:[\s,^_'’-]+|(?<=\b\w)\. ?)(?:{part})\b){{1,8}}"
-    alone = "".join(rf"|{re.escape(part)}" for part in sorted(telling, key=len, reverse=True))
+    alone = "".join(rf"|{re.escape(part)}" for part in sorted(distinctive, key=len, reverse=True))
     return re.compile(rf"(?P<keep>)(?<![^\W_])(?:{several}{alone})(?:['’]s)?(?![^\W_])", re.IGNORECASE)
 
 
 def folded(text: str) -> str:
-    """The text without accents, character for character as long: "Müller" and "Muller" are one name."""
+    """The text without accents and of equal length, so that "Müller" and "Muller" are the same name."""
     return "".join(unicodedata.normalize("NFD", character)[0] for character in text)
 
 
 PLACEHOLDER = "___"
 _BLANKS = re.compile(r"[^\S\n]+")
 MAX_CHARACTERS = 50_000
-"""Of one section of a report; the longest of the Indiana set has 2,000."""
+"""Limit for one section of a report; the longest of the Indiana set has 2,000."""
 
 _PATTERNS = tuple(
     (kind, re.compile(pattern, re.MULTILINE | flags))
-    for kind, patterns, flags in (
-        ("e-mail", EMAILS, 0),
-        ("web address", URLS, 0),
-        ("address", ADDRESSES, 0),
-        ("phone", PHONES, 0),
-        ("date", DATES, re.IGNORECASE),
-        ("record number", RECORDS, 0),
-        ("time", TIMES, re.IGNORECASE),
-        ("age over 89", AGES, re.IGNORECASE),
-        ("hospital", HOSPITALS, 0),
+    for kind, table, flags in (
+        ("e-mail", patterns.EMAILS, 0),
+        ("web address", patterns.URLS, 0),
+        ("address", patterns.ADDRESSES, 0),
+        ("phone", patterns.PHONES, 0),
+        ("date", patterns.DATES, re.IGNORECASE),
+        ("record number", patterns.RECORDS, 0),
+        ("time", patterns.TIMES, re.IGNORECASE),
+        ("age over 89", patterns.AGES, re.IGNORECASE),
+        ("hospital", patterns.HOSPITALS, 0),
         ("name", NAME_PATTERNS, 0),
     )
-    for pattern in patterns
+    for pattern in table
 )
 
 
 def remove_identity(text: str, names: Iterable[str] = ()) -> tuple[str, dict[str, int]]:
-    """The text without what may tell who it is about, and how much of each kind was there.
+    """The text without identities, and the number of removed ones by kind.
 
-    Runs of blanks become one, line breaks stay.
-    `names` are known ones, of the patient or of a physician, and ids: in any case, order and form ("DOE^JANE^A").
+    Runs of blanks become one blank, line breaks stay. `names` are known names of the patient or of physicians, and
+    ids, in any case, order and form ("DOE^JANE^A").
 
     Raises:
         ValueError: the text is longer than MAX_CHARACTERS.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise ValueError(
-            f"a report has {len(text)} characters; at most {MAX_CHARACTERS} are read, so cut it into studies"
-        )
+    check_length(text)
     text = _BLANKS.sub(" ", text)
     counts = Counter()
     known = known_name_pattern(names)
@@ -152,11 +128,9 @@ def remove_identity(text: str, names: Iterable[str] = ()) -> tuple[str, dict[str
 
 
 def check_length(text: str) -> None:
-    """Raises ValueError for a text of more than MAX_CHARACTERS."""
+    """Raise ValueError for a text of more than MAX_CHARACTERS."""
     if len(text) > MAX_CHARACTERS:
-        raise ValueError(
-            f"a text of {len(text)} characters; at most {MAX_CHARACTERS} are read, so give one report each"
-        )
+        raise ValueError(f"a text has {len(text)} characters; at most {MAX_CHARACTERS} are read: pass one report each")
 
 
 def _replace(match: re.Match) -> str:

@@ -1,18 +1,12 @@
-"""Words that tell what is a personal name in a report and what is not: tables for `data.reports.deidentify`.
+"""Regular expressions and word lists that recognize identities in report text, for `data.reports.deidentify`.
 
-No table knows all names. These know where reports put them, some hundred common names that are no other word of a
-report, and the words that are capitalised where a name could stand.
+The group `keep` stays; the rest of a match is the identity.
 
-Dates, times of day and ages over 89 in report text, as regular expressions matched in any case.
-
-What `keep` matches stays, the rest of a match is the identity. A year alone is none, as in HIPAA's list. The numbers of
-medicine are left alone: "T8", "C7-T1", "5-6 mm", "2/3 of the height", "grade 3/4", "10/12 ribs".
-
-Telephone and record numbers, addresses, e-mail and the like in report text, as regular expressions.
-
-What `keep` matches stays, the rest of a match is the identity. A number without a label is one from 6 digits on:
-no measurement has as many.
-"""
+- Dates, times and ages match any case. A year alone is not an identity, as in HIPAA's list. Medical numbers are kept:
+  "T8", "C7-T1", "5-6 mm", "2/3 of the height", "grade 3/4", "10/12 ribs".
+- A number without a label is a record number from 6 digits on: no measurement has as many.
+- No list has all names. These tables know where names occur in reports, some hundred common names that are not other
+  words of reports, and the words that are capitalized where a name could be."""
 
 _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
@@ -63,7 +57,6 @@ AGES = (
     r"\bninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?(?=[ -]years?[ -]old)",
     r"\b(?:nonagenarian|centenarian)",
 )
-
 
 _RECORD = (
     r"(?:mrn?|medical record|med(?:ical)? rec|record|patient|pt|hospital(?: unit)?|chart|acc(?:ession)?|account|"
@@ -186,13 +179,13 @@ ORDINARY_SURNAMES = _words(
     "south star stone stones strong summers sun temple to van view wall ward waters wells west white will winter "
     "wise wood woods young "
 )
-"""Also words of a report: in text they are a name only beside another part of it, or behind a title."""
+"""Names that are also words of reports: in text they are a name only next to another part of it, or after a title."""
 
 TITLES = (
     r"Drs?\b\.?|DRS?\b\.?|Doctors?\b|Mr\b\.?|MR\.|Mrs\b\.?|MRS\b\.?|Ms\b\.?|Miss\b|Mx\b\.?|Prof\b\.?|PROF\b\.?",
     r"Professor\b|Nurse\b|Sister\b|Sir\b|Madam\b|Master\b|Rev\.|Sgt\b\.?|Capt\b\.?",
 )
-"""In the case in which they are no other word: MR alone is magnetic resonance, MS multiple sclerosis."""
+"""In the case in which they are not another word: MR alone is magnetic resonance, MS is multiple sclerosis."""
 LOWER_TITLES = (r"(?:drs?|mrs?|ms|prof)\.|(?:dr|doctor|mrs|professor)\b",)
 
 LABELS = (
@@ -205,9 +198,9 @@ LABELS = (
     r"attending",
     r"transcriptionist|typist|signature|signed|requested by|requester|next of kin|guardian",
 )
-"""What stands before a colon and a name."""
+"""Labels before a colon and a name."""
 PATIENT_LABELS = (r"patient|pt",)
-"""The same, but "Patient: rotated" is as common: only what looks like a name is one."""
+"""The same, but "Patient: rotated" is as common, so only text that looks like a name is one."""
 
 DEEDS = (
     r"(?:dictated|signed|transcribed|approved|reported|read|reviewed|verified|interpreted|finalized|authenticated|"
@@ -218,10 +211,10 @@ DEEDS = (
     r"(?:wife|husband|son|daughter|mother|father|sister|brother)(?:,| named)?|named|known as|on behalf of|"
     r"under the care of",
 )
-"""After these, a capitalised word that is none of NOT_NAMES is a name."""
+"""After these, a capitalized word that is not in NOT_NAMES is a name."""
 
 DEGREES = (
     r"M\.?D|Ph\.?D|R\.?N|M\.?B\.?B\.?S|M\.?B\.?Ch\.?B|F\.?R\.?C\.?R|F\.?R\.?C\.?P\.?C?|F\.?A\.?C\.?R|D\.O",
     r"DNP|APRN|CRNA|BSN|NP|PA-C|RPA|ARNP|R\.?T\.?\(?R\)?",
 )
-"""Behind a name, with or without a comma."""
+"""Degrees after a name, with or without a comma."""

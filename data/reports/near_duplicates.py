@@ -1,10 +1,9 @@
-"""Reports that are word for word or nearly the same: texts in, groups and pairs of them out.
+"""Find reports that are equal or nearly equal: texts in, signatures and pairs out.
 
-Equal short reports are no fault: normal chests are told in the same few sentences. From MIN_WORDS on two people have
-hardly ever written the same (docs/LOG.md), so there a copy is likely. Near pairs are found by MinHash with banding
-(Broder 1997; Leskovec et al., "Mining of Massive Datasets", 3.4), so not every pair is compared, and are confirmed by
-the share of common word triples.
-"""
+Equal short reports are normal, because normal chests are described with the same few sentences. From MIN_WORDS words
+on, two people hardly ever write the same text (docs/LOG.md), so a copy is likely. Near-duplicate pairs are found by
+MinHash with banding (Broder 1997; Leskovec et al., "Mining of Massive Datasets", 3.4), which avoids comparing every
+pair, and are confirmed by the share of common word triples."""
 
 import hashlib
 import re
@@ -17,13 +16,13 @@ import numpy as np
 
 MIN_WORDS = 60
 NEAR_BOUND = 0.8
-"""Jaccard similarity of word triples from which two reports are nearly the same."""
+"""Jaccard similarity of word triples from which on two reports are near duplicates."""
 NUM_BANDS, ROWS_PER_BAND = 16, 4
-"""A pair of similarity .8 shares a band with probability .9998, one of .3 with .12."""
+"""A pair of similarity .8 shares a band with probability .9998, a pair of similarity .3 with .12."""
 _SLACK = 0.2
-"""The signature's estimate is off by .05 (standard deviation) at a similarity of .8."""
+"""At a similarity of .8, the estimate from signatures has a standard deviation of .05."""
 _NEIGHBOURS = 3
-"""Reports of one band are compared with so many behind them in the order of their signatures."""
+"""Each report of a band is compared with this many next ones, in the order of signatures."""
 _NUMBERS = np.random.Generator(np.random.PCG64(0))
 _FACTORS, _OFFSETS = (
     _NUMBERS.integers(1, 2**63, (NUM_BANDS * ROWS_PER_BAND, 1), dtype=np.uint64) | np.uint64(1) for _ in range(2)
@@ -31,17 +30,17 @@ _FACTORS, _OFFSETS = (
 
 
 def words_of(text: str) -> list[str]:
-    """What is compared: words in lower case, no punctuation."""
+    """The words that are compared: lower case, no punctuation."""
     return re.findall(r"\w+", text.lower())
 
 
 def text_digest(text: str) -> bytes:
-    """Equal for texts of the same words."""
+    """A hash that is equal for texts of the same words."""
     return hashlib.sha256(" ".join(words_of(text)).encode(errors="surrogatepass")).digest()[:16]
 
 
 def signature(text: str) -> np.ndarray:
-    """MinHash of the word triples: the share of equal places estimates the Jaccard similarity."""
+    """MinHash of the word triples; the share of equal entries estimates the Jaccard similarity."""
     hashed = np.array([zlib.crc32(triple.encode(errors="surrogatepass")) for triple in _triples(text)], dtype=np.uint64)
     return ((hashed * _FACTORS + _OFFSETS) >> np.uint64(32)).min(axis=1).astype(np.uint32)
 
@@ -52,7 +51,7 @@ def similarity(one: str, other: str) -> float:
 
 
 def near_report_pairs(signatures: Sequence[np.ndarray], text_of: Callable[[int], str]) -> list[tuple[int, int, float]]:
-    """(one, other, similarity) of the pairs from NEAR_BOUND on, most similar first; of texts that all differ."""
+    """(one, other, similarity) of the pairs from NEAR_BOUND on, most similar first. The texts must all be different."""
     signatures = np.asarray(signatures)
     candidates = set()
     for band in range(NUM_BANDS):
@@ -64,7 +63,7 @@ def near_report_pairs(signatures: Sequence[np.ndarray], text_of: Callable[[int],
             bucket.sort(key=lambda index: signatures[index].tobytes())
             for place, one in enumerate(bucket):
                 others = np.array(bucket[place + 1 : place + 1 + _NEIGHBOURS], dtype=int)
-                # The signature tells most of the unlike apart without reading the texts.
+                # Signatures exclude most different pairs without reading the texts.
                 likely = (signatures[others] == signatures[one]).mean(axis=1) >= NEAR_BOUND - _SLACK
                 candidates.update((min(one, other), max(one, other)) for other in others[likely].tolist())
     triples = lru_cache(maxsize=4096)(lambda index: _triples(text_of(index)))

@@ -1,21 +1,18 @@
-"""What the sections of a report are called: tables of regular expressions, and whether a name in a text is a heading.
+"""Split a free-text report into its sections: text in, `Sections` out.
 
-Patterns are in lower case and matched in any case; a blank stands for any blanks within a line.
+Headings may be upper, title or lower case, with or without a colon, on a line of their own or inline, joined
+("FINDINGS AND IMPRESSION"), marked up ("**Findings:**") or missing. Every word that is not part of a heading goes into
+exactly one section, in the original order. Runs of blanks become one blank, line breaks stay.
 
-Splits a report as written into its sections, whatever its headings look like: text in, `Sections` out.
+- A joint section "Findings and impression" counts as findings.
+- If no heading says findings, paragraphs without a heading are findings (as in older reports of MIMIC-CXR), unless they
+  only name the examination. A report without any heading is findings, except a last paragraph that sums up
+  ("In summary, …").
+- An addendum belongs to the impression if there is one, otherwise to the findings. Headings inside it are followed.
+- Technique, examination, signatures and notifications are `other`. A preliminary ("wet") read is `other` too, unless
+  nothing else describes the image.
 
-Headings (`data.reports.sections`) may be upper, title or lower case, with or without a colon, on a line of their own or
-inline, joined ("FINDINGS AND IMPRESSION"), marked up ("**Findings:**") or absent. Every word that is no heading
-stands in exactly one section, in the order it was written; runs of blanks become one, line breaks stay.
-
-- "Findings and impression" in one is findings.
-- Where no heading says findings, a paragraph under no heading is findings (as in MIMIC-CXR's older reports), unless
-  it only names the examination. A report without any heading is findings, but for a last paragraph that says it
-  sums up ("In summary, …").
-- An addendum adds to the impression where there is one, else to the findings; headings within it are followed.
-- Technique, examination, signatures and who was told are `other`; so is a preliminary ("wet") read, unless nothing
-  else describes the image.
-"""
+Patterns are written in lower case and match any case; a blank stands for any blanks within a line."""
 
 import re
 from dataclasses import dataclass, replace
@@ -62,7 +59,7 @@ CLOSINGS = (
     r"(?:signature|(?:(?:attending|reporting|interpreting|reading) )?radiologist|attending|transcriptionist) ?:",
     r"end of (?:the )?report|i have (?:personally )?reviewed",
 )
-"""How the signature of a report begins. These are no headings: their words are kept."""
+"""Beginnings of the signature of a report. They are not headings: their words are kept."""
 
 _FRAGMENT = (
     r"(?:[ap]\.?m\.?|chest|cxr|thorax|pa|ap|lateral|lat|frontal|portable|upright|erect|supine|semi-?upright|semi-?erect|single|one|"
@@ -70,14 +67,14 @@ _FRAGMENT = (
     r"dated?|obtained|performed|images?|\d[\d_:/.-]*+|x{4,})"
 )
 EXAMINATION_NAME = re.compile(rf"[\W_]*+(?:{_FRAGMENT}(?![^\W_])[\W_]*+)*+", re.IGNORECASE)
-"""Fully matches a text that only names the examination: "PORTABLE CHEST, 2 VIEWS". Possessive, for blanks and dots
-could else be shared out in countless ways."""
+"""Fully matches a text that only names the examination: "PORTABLE CHEST, 2 VIEWS". Possessive, because blanks and dots
+could otherwise match in exponentially many ways."""
 
 _SELF_EVIDENT = {"findings", "impression", "indication", "comparison", "technique", "conclusion", "opinion"}
 _SELF_EVIDENT |= {"history", "clinical history", "clinical indication", "clinical information", "examination"}
-"""Upper-case names that are headings with no more than a capital or a number behind them."""
+"""Upper-case names that are headings when only a capitalized word or a number follows."""
 _NEVER_A_SUBJECT = {"impression", "indication", "technique"}
-"""The same where all the text is upper case: "IMPRESSION NO ACUTE DISEASE", but "FINDINGS SUGGEST PNEUMONIA"."""
+"""The same in upper-case text: "IMPRESSION NO ACUTE DISEASE", but not "FINDINGS SUGGEST PNEUMONIA"."""
 
 _NAME = "|".join(name for names in HEADINGS.values() for name in names)
 _NAME_OF_SECTION = "|".join(f"(?P<{section}>{'|'.join(names)})" for section, names in HEADINGS.items())
@@ -93,13 +90,13 @@ _MARK = re.compile(
 )
 _LINE_START = re.compile(r"(?!.*___)[*_#>• ]{0,6}(?:\d{1,2}[.)] ?)?[*_]{0,3}")
 _LONGEST_LINE_START = 13
-"""Characters that _LINE_START can match."""
+"""The most characters that _LINE_START can match."""
 _CLOSING = re.compile(rf"(?<!\w)(?:{'|'.join(CLOSINGS)})(?!\w)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heading:
-    """`section` begins at `end`; what lies between `start` and `end` is the heading itself, nothing for a closing."""
+    """The heading is the text from `start` to `end` (empty for a closing); its `section` begins at `end`."""
 
     section: str
     start: int
@@ -107,7 +104,7 @@ class Heading:
 
 
 def find_headings(text: str) -> list[Heading]:
-    """The headings and closings of a text whose lines hold single blanks, in order."""
+    """The headings and closings in order. The lines of the text have single blanks."""
     found = [heading for match in _HEADING.finditer(text) if (heading := _heading(text, match))]
     found += [
         Heading(section="closing", start=match.start(), end=match.start())
@@ -141,7 +138,7 @@ def _heading(text: str, match: re.Match) -> Heading | None:
 
 def _begins_line(text: str, position: int) -> bool:
     start = text.rfind("\n", max(0, position - _LONGEST_LINE_START - 1), position) + 1
-    if position - start > _LONGEST_LINE_START:  # also where the line starts farther back than was looked
+    if position - start > _LONGEST_LINE_START:  # or the line starts before the part that was searched
         return False
     return _LINE_START.fullmatch(text, start, position) is not None
 
@@ -151,19 +148,15 @@ def _follows_sentence(text: str, position: int) -> bool:
 
 
 def _section(match: re.Match) -> str:
-    """Of joined names, the one that describes the image decides."""
-    sections = [_first_section(match)]
-    sections += [_first_section(_HEADING.fullmatch(name)) for name in _JOINT.split(match.group("joined"))[1:]]
+    """The section of a heading. Of joined names, the one that describes the image decides."""
+    matches = [match, *map(_HEADING.fullmatch, _JOINT.split(match.group("joined"))[1:])]
+    sections = [next(section for section in HEADINGS if one.group(section)) for one in matches]
     return next((section for section in ("findings", "impression") if section in sections), sections[0])
-
-
-def _first_section(match: re.Match) -> str:
-    return next(section for section in HEADINGS if match.group(section))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sections:
-    """The sections of a report; empty where it has none."""
+    """The sections of a report; a missing one is empty."""
 
     indication: str = ""
     comparison: str = ""
@@ -183,7 +176,7 @@ _LATER_LINES = re.compile(r"(?<=[.:])\n")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Paragraph:
-    """`section` is "" before the first heading; `is_headed`: the heading stands right before it."""
+    """`section` is "" before the first heading. `is_headed`: the heading is directly before the paragraph."""
 
     section: str
     is_headed: bool
@@ -191,7 +184,7 @@ class _Paragraph:
 
 
 def split_sections(text: str) -> Sections:
-    """The sections of a report written by anybody."""
+    """Split a report from any source."""
     paragraphs = _paragraphs(_clean(text))
     if not any(paragraph.section == "findings" for paragraph in paragraphs):
         paragraphs = _find_findings(paragraphs)
@@ -211,11 +204,9 @@ def _clean(text: str) -> str:
 
 
 def _paragraphs(text: str) -> list[_Paragraph]:
-    headings = find_headings(text)
-    spans = [("", 0, headings[0].start if headings else len(text))]
-    for number, heading in enumerate(headings):
-        end = headings[number + 1].start if number + 1 < len(headings) else len(text)
-        spans.append((heading.section, heading.end, end))
+    headings = [Heading(section="", start=0, end=0), *find_headings(text)]
+    ends = [*(heading.start for heading in headings[1:]), len(text)]
+    spans = [(heading.section, heading.end, end) for heading, end in zip(headings, ends, strict=True)]
     return [
         _Paragraph(section=section, is_headed=section != "" and number == 0, text=paragraph.strip())
         for section, start, end in spans
@@ -225,7 +216,7 @@ def _paragraphs(text: str) -> list[_Paragraph]:
 
 
 def _find_findings(paragraphs: list[_Paragraph]) -> list[_Paragraph]:
-    """Gives the paragraphs that describe the image under no heading of their own to the findings."""
+    """Assign paragraphs that describe the image and have no heading of their own to the findings."""
     found, summed_up = [], False
     for paragraph in paragraphs:
         section = paragraph.section
@@ -243,7 +234,7 @@ def _find_findings(paragraphs: list[_Paragraph]) -> list[_Paragraph]:
 
 
 def _after_first_line(paragraphs: list[_Paragraph]) -> list[_Paragraph]:
-    """The last resort: "COMPARISON: None." and the description in the lines right below it."""
+    """The last resort: findings in the lines directly below "COMPARISON: None."."""
     for number, paragraph in reversed(list(enumerate(paragraphs))):
         lines = _LATER_LINES.split(paragraph.text, maxsplit=1)
         if paragraph.section in ("indication", "comparison", "other") and len(lines) > 1:

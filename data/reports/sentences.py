@@ -1,11 +1,9 @@
-"""Whether a sentence of a report speaks of a prior study: the phrases, as one table of regular expressions.
+"""Split report text into sentences, and recognize sentences that refer to a prior study.
 
-A model that sees one study and has learned such sentences invents comparisons. "Stable" and "unchanged" speak of a
-prior study, "chronic" and "old" do not; nor do prior surgery, the absence of a prior study, or advice for the future.
-Phrases of `NO_PRIOR_STUDY` are taken out first, so that "no prior studies" is not read as "prior studies".
-
-The sentences of a report's text, whatever its line breaks and lists: for editing it and for reading it.
-"""
+A model that sees one study and was trained on references to prior studies invents comparisons. "Stable" and "unchanged"
+refer to a prior study; "chronic" and "old" do not. Prior surgery, the absence of a prior study and advice for the
+future do not count either. Phrases of `NO_PRIOR_STUDY` are matched first, so "no prior studies" does not count as
+"prior studies"."""
 
 import re
 
@@ -13,23 +11,23 @@ _ABBREVIATIONS = r"(?<!\bDr\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bMrs\.)(?<!\bSt\.)(?<!\
 _LIST_NUMBER = r"(?<!\b\d\.)(?<!\b\d\d\.)"
 _END = re.compile(
     rf"(?<=[.!?]){_ABBREVIATIONS}{_LIST_NUMBER}\s+"
-    r"|(?<=[a-z]\d\.)\s+|(?<=[a-z]\d\d\.)\s+|(?<=[A-Z]\d\.)\s+|(?<=[A-Z]\d\d\.)\s+"  # "T8." is no number of a list
-    r"|(?<=[a-z)]\.)(?=[A-Z][a-z]|\d{1,2}\. ?[A-Z])"  # a blank forgotten
+    r"|(?<=[a-z]\d\.)\s+|(?<=[a-z]\d\d\.)\s+|(?<=[A-Z]\d\.)\s+|(?<=[A-Z]\d\d\.)\s+"  # "T8." is not the number of a list
+    r"|(?<=[a-z)]\.)(?=[A-Z][a-z]|\d{1,2}\. ?[A-Z])"  # a missing blank
     r"|(?<=[.!?])\s+(?=\d{1,2}[.)] ?[A-Z])"
-    r"|(?<!\s)\s*\n(?:\s*\n\s*|\s*(?=[-*•]\s|\(?\d{1,2}[.)]\s))"  # tried from the first blank only
+    r"|(?<!\s)\s*\n(?:\s*\n\s*|\s*(?=[-*•]\s|\(?\d{1,2}[.)]\s))"  # tried only from the first blank
 )
 _ITEM = re.compile(r"\(?(\d{1,2})[.)] ?(?=[A-Z_])")
 _INNER_ITEM = re.compile(rf"(?<=[^\s.;!?]) (?={_ITEM.pattern})")
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences in order, blanks made single; the number of a list's item stays with it."""
+    """The sentences in order, with single blanks. The number of a list item stays with its sentence."""
     sentences, item = [], 0
     for piece in _END.split(text.strip()):
         piece = " ".join(piece.split())
         if number := _ITEM.match(piece):
             item = int(number.group(1))
-        # Items that no full stop parts: "1. No effusion 2. No edema", but not "The heart measures 12. No edema".
+        # List items without a full stop between them: "1. No effusion 2. No edema", but not "It measures 12. No edema".
         start = 0
         for match in _INNER_ITEM.finditer(piece):
             if int(match.group(1)) == item + 1:
@@ -79,7 +77,7 @@ PRIOR_STUDY = (
     r"removal of",
     r"now",
 )
-"""Each alone says that something was known before this study."""
+"""Each phrase implies an earlier study."""
 
 _ADVICE = r"(?:recommend\w*|consider(?:ed)?|advis\w+|please|correlat\w+|if(?! any))"
 _PURPOSE = (
@@ -107,7 +105,7 @@ NO_PRIOR_STUDY = (
     r"(?:follow|attention|surveillance)[- ]?up",
     r"now(?= (?:with|presents|presenting))|again(?= recommend)|continued (?:follow|surveillance|monitoring|attention)",
 )
-"""They look like a phrase of PRIOR_STUDY, but tell of no prior study: none was there, or the future is meant."""
+"""Phrases that look like PRIOR_STUDY but do not refer to a prior study: there was none, or they mean the future."""
 
 _PHRASES = re.compile(
     rf"(?<![\w-])(?:(?P<none>{'|'.join(NO_PRIOR_STUDY)})|(?P<prior>{'|'.join(PRIOR_STUDY)}))(?!\w)", re.IGNORECASE
@@ -115,8 +113,5 @@ _PHRASES = re.compile(
 
 
 def speaks_of_prior(sentence: str) -> str:
-    """The words by which a sentence speaks of a prior study, "" where it does not."""
-    for match in _PHRASES.finditer(sentence):
-        if match.group("prior"):
-            return match.group()
-    return ""
+    """The words of a sentence that refer to a prior study; "" if there are none."""
+    return next((match.group() for match in _PHRASES.finditer(sentence) if match.group("prior")), "")

@@ -1,8 +1,7 @@
-"""A Hugging Face data set as a table: a folder that `save_to_disk` wrote, a folder of Parquet files, or a hub id.
+"""A Hugging Face data set as a table: a folder written by `save_to_disk`, a folder of Parquet files, or a hub id.
 
-Its images may be inside. A cell then holds a name for each, "train[17]" or "train[17][0]", by which `content` finds
-the bytes; all else is read without them.
-"""
+It may contain images. Then a cell has a name for each image, "train[17]" or "train[17][0]", and `content` returns its
+bytes; everything else is read without loading them."""
 
 import re
 from collections.abc import Iterator
@@ -21,12 +20,12 @@ BATCH_ROWS = 32
 SPLIT_COLUMN = "split"
 _IMAGE = re.compile(r"(\w+)\[(\d+)\](?:\[(\d+)\])?")
 _FAILURES = (OSError, ValueError, TypeError, KeyError, DatasetGenerationError, pyarrow.ArrowException)
-"""What `datasets` raises over files that it cannot make sense of."""
+"""Errors that `datasets` raises for files that it cannot read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredTable:
-    """The splits of a data set as one table; where there are several, and no column "split", they are that column."""
+    """All splits of a data set as one table. Several splits become a column "split" unless there is one."""
 
     splits: dict[str, datasets.Dataset]
 
@@ -54,7 +53,7 @@ class StoredTable:
                     yield Row(number=number, values=given | values | {name: cells[name][index] for name in images})
 
     def content(self, column: str, name: str) -> bytes | None:
-        """The bytes of the image of that name in a column; None where the name is a path."""
+        """The bytes of an image by its name; None if the name is a path."""
         match = _IMAGE.fullmatch(name)
         if match is None or match[1] not in self.splits:
             return None
@@ -64,10 +63,10 @@ class StoredTable:
 
 
 def open_folder(folder: Path, *, work: Path) -> StoredTable:
-    """The data set in a folder; what must be converted goes to `work`.
+    """The data set in a folder; converted files are written to `work`.
 
     Raises:
-        ValueError: there is none in it, or it is damaged.
+        ValueError: the folder has no data set, or a damaged one.
     """
     try:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
@@ -77,16 +76,16 @@ def open_folder(folder: Path, *, work: Path) -> StoredTable:
     except _FAILURES as error:
         raise ValueError(f"{folder} is a damaged data set ({_reason(error)}); write or download it again") from error
     raise ValueError(
-        f"{folder} is a folder, but no Hugging Face data set (it has no dataset_dict.json, state.json or Parquet "
-        "files); name one, or a table in CSV, JSONL or Parquet"
+        f"{folder} is not a Hugging Face data set (it has no dataset_dict.json, state.json or Parquet files); name "
+        "one, or a table in CSV, JSONL or Parquet"
     )
 
 
 def open_hub(hub_id: str, *, config: str | None, revision: str | None) -> StoredTable:
-    """A data set of the hub, downloaded unless it was before.
+    """A data set of the hub, downloaded unless it is in the cache.
 
     Raises:
-        ValueError: it cannot be had; says why.
+        ValueError: it cannot be loaded; the message says why.
     """
     try:
         return _table(datasets.load_dataset(hub_id, config, revision=revision), name=hub_id)
@@ -107,7 +106,7 @@ def _reason(error: Exception) -> str:
 
 
 def _holds_images(kind: pyarrow.DataType) -> bool:
-    """Whether cells are what `datasets` stores images as: bytes and path, or a list of such."""
+    """Whether cells are images as `datasets` stores them (bytes and path), or lists of images."""
     if _is_list(kind):
         kind = kind.value_type
     return pyarrow.types.is_struct(kind) and {part.name for part in kind} == {"bytes", "path"}
@@ -118,7 +117,7 @@ def _is_list(kind: pyarrow.DataType) -> bool:
 
 
 def _image_names(cells: pyarrow.ChunkedArray, split: str, start: int) -> list[Any]:
-    """Of each cell the name of its image, or a list of names: the path where there are no bytes."""
+    """The image name of each cell, or a list of names; the path if there are no bytes."""
     names = []
     for chunk in cells.chunks:
         is_list = _is_list(chunk.type)

@@ -1,11 +1,10 @@
-"""Labels of a row of a table: from columns named after findings, from one column whose values are mapped, or as codes.
+"""Labels of a row of a table, from columns named after findings, from one column with mapped values, or as codes.
 
-- Columns named after the 14 findings hold CheXpert's values: 1 positive, 0 negative, -1 uncertain, blank not
-  mentioned. A finding without a column, and a row with nothing in any of them, are unlabelled.
+- Columns named after the 14 findings have CheXpert's values: 1 positive, 0 negative, -1 uncertain, blank not mentioned.
+  A finding without a column is unlabeled; so is a row in which all of these columns are blank.
 - One column with words, and a map from each word to findings: {"normal": {"No Finding": "positive",
-  "Pneumonia": "negative"}, …}. States are words or CheXbert's codes; findings not named are unlabelled.
-- A column "labels" with 14 codes, as prepared data sets have it.
-"""
+  "Pneumonia": "negative"}, …}. States are words or CheXbert's codes; the other findings are unlabeled.
+- A column "labels" with 14 codes, as in prepared data sets."""
 
 import difflib
 import json
@@ -30,7 +29,7 @@ _CHEXPERT = {1.0: POSITIVE, 0.0: NEGATIVE, -1.0: UNCERTAIN}
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a cell holds nothing: absent, empty, only spaces, or not a number."""
+    """Whether a cell is missing, empty, only spaces, or NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip()
 
 
@@ -38,7 +37,7 @@ def labels_from_columns(values: dict[str, Any]) -> tuple[int, ...]:
     """The 14 codes of a row with CheXpert's columns.
 
     Raises:
-        ValueError: a value is none of 1, 0, -1 and blank.
+        ValueError: a value is not 1, 0, -1 or blank.
     """
     if all(is_blank(values.get(finding)) for finding in FINDINGS):
         return UNLABELED_STUDY
@@ -46,23 +45,23 @@ def labels_from_columns(values: dict[str, Any]) -> tuple[int, ...]:
 
 
 def labels_from_codes(value: Any) -> tuple[int, ...]:
-    """The 14 codes of a cell that holds just them; unlabelled for an empty one.
+    """The 14 codes in a cell; unlabeled if the cell is blank.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: the cell has something else.
     """
     if is_blank(value):
         return UNLABELED_STUDY
     if not isinstance(value, list) or len(value) != len(FINDINGS) or not LABEL_CODES.issuperset(value):
-        raise ValueError(f"labels are {value!r}; give {len(FINDINGS)} codes out of {sorted(LABEL_CODES)}")
+        raise ValueError(f"labels are {value!r}; give {len(FINDINGS)} codes from {sorted(LABEL_CODES)}")
     return tuple(value)
 
 
 def labels_from_map(value: Any, label_map: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """The 14 codes that the map gives for a cell; unlabelled for an empty one.
+    """The 14 codes that the map has for a cell; unlabeled if the cell is blank.
 
     Raises:
-        ValueError: the map does not have it.
+        ValueError: the map does not have the word.
     """
     if is_blank(value):
         return UNLABELED_STUDY
@@ -73,10 +72,10 @@ def labels_from_map(value: Any, label_map: dict[str, tuple[int, ...]]) -> tuple[
 
 
 def read_label_map(text: str) -> dict[str, tuple[int, ...]]:
-    """The map of --label-map: JSON, or the name of a file with it.
+    """The map of --label-map: JSON, or the name of a JSON file.
 
     Raises:
-        ValueError: it is not such a map; says what and where.
+        ValueError: it is not a valid map; the message names the place.
     """
     where = "--label-map"
     if not text.lstrip().startswith("{"):
@@ -98,7 +97,7 @@ def _codes(states: dict[str, Any], *, where: str) -> tuple[int, ...]:
     for finding, state in states.items():
         if finding not in FINDING_INDEX:
             near = difflib.get_close_matches(finding, FINDINGS, n=1, cutoff=0)
-            raise ValueError(f"{where}: {finding!r} is no finding; did you mean {near[0]!r}?")
+            raise ValueError(f"{where}: {finding!r} is not a finding; did you mean {near[0]!r}?")
         code = STATES.get(state, state) if isinstance(state, str) else state
         if isinstance(code, bool) or code not in STATES.values():
             raise ValueError(f"{where}: {finding} is {state!r}; use {', '.join(STATES)} or CheXbert's codes 0 to 3")
@@ -113,5 +112,5 @@ def _chexpert_code(finding: str, value: Any) -> int:
         return _CHEXPERT[float(value)]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{finding} is {value!r}; use 1 (positive), 0 (negative), -1 (uncertain) or nothing"
+            f"{finding} is {value!r}; use 1 (positive), 0 (negative), -1 (uncertain) or leave it blank"
         ) from error

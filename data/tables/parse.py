@@ -1,4 +1,4 @@
-"""One row of a table, read: its cells in, ids, image paths, clean text and labels out, or what is wrong with it."""
+"""Parse rows of a table: cells in; ids, image paths, text and labels out, or the reason why a row cannot be used."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,22 +11,16 @@ from vlm.schema.findings import UNLABELED_STUDY
 
 MAX_VIEWS = 16
 _SPLIT_OF_NAME = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "validate": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "validate", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 _NO_VIEW = frozenset({"", "?", "NAN", "NONE", "NULL", "UNKNOWN"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableSpec:
-    """How rows are read: the column of each role, and where labels come from."""
+    """The column of each role, and where labels come from."""
 
     columns: dict[str, str]
     image_separator: str | None = None
@@ -44,8 +38,8 @@ class TableSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParsedRow:
-    """A row as it was understood. `error` says why it cannot be used; then only the ids and paths before it count.
-    `labels` of None are to be read from the report; `view_positions` is empty where the row names none."""
+    """A parsed row. `error` says why it cannot be used; then only the ids and paths are valid. `labels` is None if they
+    must be read from the report; `view_positions` is empty if the row has none."""
 
     number: int
     study_id: str = ""
@@ -61,61 +55,59 @@ class ParsedRow:
     license: str = ""
     error: str = ""
     digest: int = 0
-    """Of all that the rows of one study must agree about."""
+    """Hash of everything in which the rows of one study must agree."""
 
 
 def parse_row(row: Row, spec: TableSpec) -> ParsedRow:
-    """The row's entry; what is wrong with it becomes its `error`."""
+    """Parse a row; a problem goes into `error`."""
     if row.error:
         return ParsedRow(number=row.number, error=row.error)
     cells = {role: row.values.get(column) for role, column in spec.columns.items()}
-    entry = ParsedRow(number=row.number)
+    parsed = ParsedRow(number=row.number)
     try:
-        entry = replace(entry, study_id=_text(cells.get("study_id"), "study_id"))
+        parsed = replace(parsed, study_id=_text(cells.get("study_id"), "study_id"))
         images = _several(cells["image"], spec.image_separator)
-        # A study without an id of its own goes by its first image.
-        study_id = entry.study_id or (images[0] if images else "")
-        entry = replace(entry, study_id=study_id, images=images)
+        # A study without an id is named after its first image.
+        study_id = parsed.study_id or (images[0] if images else "")
+        parsed = replace(parsed, study_id=study_id, images=images)
         if not images:
             raise ValueError(f"row {row.number} names no image")
         if len(images) > MAX_VIEWS:
             raise ValueError(f"row {row.number} names {len(images)} images; the limit is {MAX_VIEWS}")
-        return _complete(entry, cells, row, spec)
+        return _complete(parsed, cells, row, spec)
     except ValueError as error:
-        return replace(entry, error=str(error))
+        return replace(parsed, error=str(error))
 
 
 def join(study: ParsedRow, row: ParsedRow) -> ParsedRow:
-    """A study with one more row of it. Rows that disagree, or are too many, are an error of the study."""
+    """Add a row to a study. Rows that differ, or too many images, are an error of the study."""
     images = study.images + row.images
     error = study.error or row.error
     if not error and study.digest != row.digest:
         error = f"row {row.number} differs from row {study.number} of the same study in patient, split, text or labels"
     if not error and len(images) > MAX_VIEWS:
         error = f"the rows of the study name {len(images)} images; the limit is {MAX_VIEWS}"
-    positions = ()
-    if study.view_positions or row.view_positions:
-        positions = _positions(study) + _positions(row)
+    positions = _positions(study) + _positions(row) if study.view_positions or row.view_positions else ()
     return replace(study, images=images[: MAX_VIEWS + 1], view_positions=positions[: MAX_VIEWS + 1], error=error)
 
 
-def without_text(entry: ParsedRow) -> ParsedRow:
-    """The entry without what takes room."""
-    return replace(entry, indication="", findings="", impression="")
+def without_text(parsed: ParsedRow) -> ParsedRow:
+    """The row without its text, to save memory."""
+    return replace(parsed, indication="", findings="", impression="")
 
 
-def _complete(entry: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpec) -> ParsedRow:
+def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpec) -> ParsedRow:
     texts = {
         role: _text(cells.get(role), spec.columns.get(role, role))
         for role in ("subject_id", "split", "indication", "findings", "impression", "report", "source", "license")
     }
     if texts["report"] and not texts["findings"] and not texts["impression"]:
-        sections = split_sections(str(cells["report"]))  # whose lines tell headings from sentences
+        sections = split_sections(str(cells["report"]))  # with its line breaks, which separate headings from sentences
         texts |= {"findings": _line(sections.findings), "impression": _line(sections.impression)}
         texts["indication"] = texts["indication"] or _line(sections.indication)
     split = texts["split"].lower()
     if "split" in spec.columns and split not in _SPLIT_OF_NAME:
-        raise ValueError(f"split {texts['split']!r} is none of {', '.join(_SPLIT_OF_NAME)}")
+        raise ValueError(f"split {texts['split']!r} is not one of {', '.join(_SPLIT_OF_NAME)}")
     labels = UNLABELED_STUDY
     if spec.label_map:
         labels = labels_from_map(cells.get("label"), spec.label_map)
@@ -126,11 +118,11 @@ def _complete(entry: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpec
     has_report = bool(texts["findings"] or texts["impression"])
     if not has_report and labels == UNLABELED_STUDY and (spec.has_text or spec.has_labels):
         raise ValueError("has neither a report nor labels")
-    entry = replace(
-        entry,
-        subject_id=texts["subject_id"] or entry.study_id,
+    parsed = replace(
+        parsed,
+        subject_id=texts["subject_id"] or parsed.study_id,
         split=_SPLIT_OF_NAME.get(split, ""),
-        view_positions=_view_positions(entry, cells.get("view_position"), spec.image_separator),
+        view_positions=_view_positions(parsed, cells.get("view_position"), spec.image_separator),
         indication=texts["indication"],
         findings=texts["findings"],
         impression=texts["impression"],
@@ -138,25 +130,25 @@ def _complete(entry: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpec
         source=texts["source"],
         license=texts["license"],
     )
-    return replace(entry, digest=hash((*texts.values(), labels)))
+    return replace(parsed, digest=hash((*texts.values(), labels)))
 
 
-def _view_positions(entry: ParsedRow, value: Any, separator: str | None) -> tuple[str, ...]:
+def _view_positions(parsed: ParsedRow, value: Any, separator: str | None) -> tuple[str, ...]:
     named = [position.upper() for position in _several(value, separator, keep_blank=True)]
     positions = tuple(UNKNOWN_VIEW if position in _NO_VIEW else position for position in named)
     if set(positions) <= {UNKNOWN_VIEW}:
         return ()
-    if len(positions) != len(entry.images):
-        raise ValueError(f"row {entry.number} names {len(entry.images)} images but {len(positions)} view positions")
+    if len(positions) != len(parsed.images):
+        raise ValueError(f"row {parsed.number} names {len(parsed.images)} images but {len(positions)} view positions")
     return positions
 
 
-def _positions(entry: ParsedRow) -> tuple[str, ...]:
-    return entry.view_positions or (UNKNOWN_VIEW,) * len(entry.images)
+def _positions(parsed: ParsedRow) -> tuple[str, ...]:
+    return parsed.view_positions or (UNKNOWN_VIEW,) * len(parsed.images)
 
 
 def _several(value: Any, separator: str | None, *, keep_blank: bool = False) -> tuple[str, ...]:
-    """A cell with one text or several as a tuple."""
+    """The texts of a cell as a tuple."""
     if isinstance(value, str) and separator:
         value = value.split(separator)
     values = value if isinstance(value, list) else [] if is_blank(value) else [value]
@@ -169,7 +161,7 @@ def _text(value: Any, column: str) -> str:
     if is_blank(value):
         return ""
     if isinstance(value, list | dict):
-        raise ValueError(f"column {column!r} holds a {type(value).__name__}, not a text")
+        raise ValueError(f"column {column!r} has a {type(value).__name__}, not a text")
     return _line(str(value))
 
 

@@ -1,6 +1,5 @@
-"""A table of reports without images, for archives that hold images without reports: rows in, texts with the
-numbers they are joined by out.
-"""
+"""Read a table of reports without images, for archives of images without reports: rows in; texts and the ids of their
+studies out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ _USUAL_COLUMNS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportRow:
-    """A row by its number; `error` says why it cannot be used."""
+    """The report of a row; `error` says why the row cannot be used."""
 
     number: int
     accession_number: str = ""
@@ -33,35 +32,35 @@ class ReportRow:
     error: str = ""
 
 
-def find_columns(table: Path, asked: dict[str, str | None]) -> dict[str, str]:
-    """The column of each role: the one asked for, or one that is called as usual.
+def find_columns(table: Path, requested: dict[str, str | None]) -> dict[str, str]:
+    """The column of each role: the requested one, or one with a usual name.
 
     Raises:
-        ValueError: a column that was asked for is absent; or none to join by, or none with text.
+        ValueError: a requested column is missing, or there is no column of ids, or none with text.
     """
-    there = column_names(table)
+    available = column_names(table)
     columns = {}
     for role, usual in _USUAL_COLUMNS.items():
-        name = asked.get(role)
-        if name is not None and name not in there:
-            raise no_such_column(table, name, f"--{role.replace('_', '-')}-column", there)
+        name = requested.get(role)
+        if name is not None and name not in available:
+            raise no_such_column(table, name, f"--{role.replace('_', '-')}-column", available)
         columns.update((role, column) for column in (name,) if column)
-        columns.update((role, column) for column in usual[::-1] if name is None and column in there)
+        columns.update((role, column) for column in usual[::-1] if name is None and column in available)
     if not columns.keys() & {"accession", "study_uid"}:
         raise ValueError(
-            f"{table} has neither a column of accession numbers nor of study UIDs; name one by --accession-column or "
-            f"--study-uid-column. Its columns are {', '.join(there)}"
+            f"{table} has neither a column of accession numbers nor one of study UIDs; name it with --accession-column "
+            f"or --study-uid-column. Its columns are {', '.join(available)}"
         )
     if not columns.keys() & {"report", "findings", "impression"}:
         raise ValueError(
-            f"{table} has no column with reports; name one by --report-column (or --findings-column, "
-            f"--impression-column). Its columns are {', '.join(there)}"
+            f"{table} has no column with reports; name it with --report-column (or --findings-column, "
+            f"--impression-column). Its columns are {', '.join(available)}"
         )
     return columns
 
 
 def read_reports(table: Path, columns: dict[str, str]) -> Iterator[ReportRow]:
-    """Every row of the table; a whole report is split into its sections where a row has none of its own."""
+    """Every row of the table. A whole report is split into sections if the row has no sections."""
     for row in read_rows(table):
         texts = {role: _text(row.values.get(column)) for role, column in columns.items()}
         if row.error or not (texts.get("accession") or texts.get("study_uid")):

@@ -1,9 +1,7 @@
-"""Rows of a table of studies: CSV (comma, semicolon or tab) or JSONL, gzipped or not, or Parquet, told apart by content
-and read one by one.
+"""Read rows of tables: CSV (comma, semicolon or tab) or JSONL, gzipped or not, or Parquet; the content decides which.
 
-A row that cannot be read comes out with an `error` instead of values, so that it can be counted and listed;
-a file that cannot be read is a ValueError.
-"""
+Rows are read one by one. A row that cannot be read has an `error` instead of values, so that it can be counted and
+listed; a file that cannot be read is a ValueError."""
 
 import csv
 import difflib
@@ -28,7 +26,7 @@ _CUT_SHORT = (EOFError, gzip.BadGzipFile, zlib.error)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One row by column name; `number` counts from 1, the header not included."""
+    """The values of one row by column name; `number` counts from 1 without the header."""
 
     number: int
     values: dict[str, Any] = field(default_factory=dict)
@@ -37,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableFile:
-    """A table in a file, whose images are files of their own."""
+    """A table in a file; its images are separate files."""
 
     path: Path
     license: str = ""
@@ -53,10 +51,10 @@ class TableFile:
 
 
 def column_names(path: Path) -> list[str]:
-    """The columns of the table; of JSONL, all keys that occur.
+    """The columns of a table; for JSONL, all keys that occur.
 
     Raises:
-        ValueError: the file is absent, empty, or no such table.
+        ValueError: the file is missing, empty, or not a table.
     """
     kind = _kind(path)
     if kind == "parquet":
@@ -67,36 +65,34 @@ def column_names(path: Path) -> list[str]:
         return _csv_header(path, _csv_reader(path, file))
 
 
-def no_such_column(table: object, column: str, flag: str, there: list[str]) -> ValueError:
-    """The error for a column that was asked for by `flag` and is not among those `there`; names the closest."""
-    near = difflib.get_close_matches(column, there, n=1, cutoff=0.4)
-    return ValueError(
-        f"{table} has no column {column!r} ({flag})"
-        + (f"; did you mean {near[0]!r}?" if near else ".")
-        + f" Its columns are {', '.join(there)}"
-    )
+def no_such_column(table: object, column: str, flag: str, available: list[str]) -> ValueError:
+    """The error for a column that `flag` names and the table does not have; suggests the closest name."""
+    near = difflib.get_close_matches(column, available, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return ValueError(f"{table} has no column {column!r} ({flag}){hint} Its columns are {', '.join(available)}")
 
 
 def require_columns(path: Path, needed: Iterable[str]) -> None:
-    """Raises ValueError, with the names, when a published table lacks a column that it ought to have."""
-    there = column_names(path)
-    missing = [name for name in needed if name not in there]
-    if missing:
-        raise ValueError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(there)}; download it again")
+    """Raise ValueError if a published table lacks one of its columns."""
+    available = column_names(path)
+    if missing := [name for name in needed if name not in available]:
+        raise ValueError(
+            f"{path} lacks the column {', '.join(missing)}; it has {', '.join(available)}; download it again"
+        )
 
 
 def read_rows(path: Path) -> Iterator[Row]:
     """Every row, in order, in bounded memory.
 
     Raises:
-        ValueError: the file is absent, empty, no such table, not UTF-8, or broken off; names it and the line.
+        ValueError: the file is missing, empty, not a table, not UTF-8, or cut off; names the file and the line.
     """
     yield from {"parquet": _parquet_rows, "jsonl": _jsonl_rows, "csv": _csv_rows}[_kind(path)](path)
 
 
 def _kind(path: Path) -> str:
     if not path.is_file():
-        raise ValueError(f"{path} is no file; name a table in CSV, JSONL or Parquet")
+        raise ValueError(f"{path} is not a file; name a table in CSV, JSONL or Parquet")
     try:
         with _open(path, "rb") as file:
             start = file.read(4096)
@@ -109,10 +105,10 @@ def _kind(path: Path) -> str:
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError(f"{path} is UTF-16 text; save it as UTF-8")
     if b"\0" in start or start.startswith(b"PK"):
-        raise ValueError(f"{path} is none of CSV, JSONL and Parquet (an Excel file?); save it as CSV in UTF-8")
+        raise ValueError(f"{path} is not CSV, JSONL or Parquet (an Excel file?); save it as CSV in UTF-8")
     first = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if first == b"[":
-        raise ValueError(f"{path} is one JSON list; write JSONL, an object with columns on each line")
+        raise ValueError(f"{path} is one JSON list; write JSONL, one object per line")
     return "jsonl" if first == b"{" else "csv"
 
 
@@ -178,7 +174,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
                     error = f"row {number} has {len(fields)} fields, the header has {len(names)}"
                     yield Row(number=number, error=error)
         except csv.Error as error:
-            raise ValueError(f"{path}: line {reader.line_num} is not CSV ({error}); look at its quotes") from error
+            raise ValueError(f"{path}: line {reader.line_num} is not CSV ({error}); check its quotes") from error
 
 
 def _jsonl_rows(path: Path) -> Iterator[Row]:
@@ -190,20 +186,20 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
             number += 1
             try:
                 values = json.loads(line)
-            except (ValueError, RecursionError):  # also a number of thousands of digits
+            except (ValueError, RecursionError):  # ValueError also for a number with thousands of digits
                 yield Row(number=number, error=f"row {number} is not JSON")
                 continue
             if isinstance(values, dict):
                 yield Row(number=number, values=values)
             else:
-                yield Row(number=number, error=f"row {number} is JSON, but no object with columns")
+                yield Row(number=number, error=f"row {number} is JSON, but not an object")
 
 
 def _parquet(path: Path) -> pyarrow.parquet.ParquetFile:
     try:
         return pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is damaged Parquet ({error}); write or fetch it again") from error
+        raise ValueError(f"{path} is damaged Parquet ({error}); download it again") from error
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
@@ -214,4 +210,4 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                 number += 1
                 yield Row(number=number, values=values)
     except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is damaged Parquet after row {number} ({error}); write or fetch it again") from error
+        raise ValueError(f"{path} is damaged Parquet after row {number} ({error}); download it again") from error

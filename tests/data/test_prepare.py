@@ -345,7 +345,7 @@ def test_on_the_command_line_a_mistake_is_one_line_without_a_traceback(tmp_path)
     command = [sys.executable, "-m", "data.prepare", "table", "absent.csv", "--out", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "error: absent.csv is no file; name a table in CSV, JSONL or Parquet\n"
+    assert done.stderr == "error: absent.csv is not a file; name a table in CSV, JSONL or Parquet\n"
 
 
 def test_stored_images_are_plain_png():

@@ -1,14 +1,11 @@
-"""What the labeler knows of saying no, saying maybe and changing the subject: tables of regular expressions.
+"""Regular expressions for negation, uncertainty and changes of subject, and the correction of misspelled findings.
 
-Matched as those of `data.reports.labeler.finding_patterns`. A pre-cue decides what follows it, up to the next break
-or assertion;
-a "later" cue decides what stands before it, back to the last one.
+The tables are matched like those of `finding_patterns`. A cue before a finding decides what follows it, up to the next
+break or assertion; a "later" cue decides what is before it, back to the last break or assertion.
 
-Mends slips of spelling in the words that name findings: "effusoin", "cardiomegally", "atelectsis".
-
-A slip is one letter lost, added, changed or moved, never the first. Only long words are mended: from seven letters on,
-hardly an English word lies that near to another, and the few that do are listed as they are met in reports.
-"""
+Misspellings of the words that name findings are corrected: "effusoin", "cardiomegally", "atelectsis". A misspelling has
+one letter missing, added, changed or moved, never the first. Only long words are corrected: from seven letters on,
+hardly any English word is that close to another. The few exceptions found in reports are listed."""
 
 import re
 from functools import lru_cache
@@ -29,7 +26,7 @@ _NO_SLIPS = frozenset({
     "infective", "infiltrated", "infiltrating", "infiltration", "injection", "opacifications", "opacified", "opacify",
     "pacemakers", "pleura", "pneumoniae", "pneumonias", "pneumonic", "plural", "silhouettes",
 })  # fmt: skip
-"""Words of their own, or other forms that the tables of phrases know."""
+"""Other words, or forms that the tables contain."""
 _SHORTEST = min(len(word) for word in _WORDS) - 1
 
 
@@ -41,7 +38,7 @@ _MEANT = {shorter: word for word in _WORDS for shorter in _without_one_letter(wo
 
 
 @lru_cache(maxsize=16384)
-def _mended(word: str) -> str:
+def _fixed(word: str) -> str:
     if word in _SHORT_SLIPS:
         return _SHORT_SLIPS[word]
     if len(word) < _SHORTEST or word in _NO_SLIPS or _MEANT.get(word) == word:
@@ -54,9 +51,9 @@ def _mended(word: str) -> str:
 _WORD = re.compile(r"[a-z]{4,20}")
 
 
-def mend_spelling(sentence: str) -> str:
-    """A sentence in lower case with slips in the names of findings mended."""
-    return _WORD.sub(lambda word: _mended(word.group()), sentence)
+def fix_spelling(sentence: str) -> str:
+    """Correct misspelled names of findings in a lower-case sentence."""
+    return _WORD.sub(lambda word: _fixed(word.group()), sentence)
 
 
 _SEEN = (
@@ -113,10 +110,10 @@ NOT_NEGATIONS = (
     r"(?:has |have |had )?(?:near(?:ly)?|almost|partial(?:ly)?|partly|incomplete(?:ly)?)[ -]"
     r"(?:complete(?:ly)? )?(?:resol\w+|clear\w+)(?: of)?",
 )
-"""They begin like a negation but deny no finding ("no change in the effusion")."""
+"""Phrases that begin like a negation but deny no finding ("no change in the effusion")."""
 
 REVERSALS = (r"no(?: \w+)? (?:evidence|sign|indication|proof) that|not(?: \w+)? (?:clear|certain|sure|proven) that",)
-"""What follows is not denied, even where words behind it deny it ("no evidence that the effusion has resolved")."""
+"""What follows is not denied, even if later words deny it ("no evidence that the effusion has resolved")."""
 
 UNCERTAIN_DESPITE_NEGATION = (
     r"(?:can ?not|can't|could not|unable to|not able to|difficult to|hard to|not possible to|impossible to|does not|"
@@ -153,7 +150,7 @@ HEDGES = (
 )
 
 INFERENCES = (r"to (?:suggest|indicate)",)
-"""What follows something denied is denied with it ("no consolidation is seen to suggest pneumonia"); else a hedge."""
+"""After a denial, what follows is denied too ("no consolidation is seen to suggest pneumonia"); otherwise a hedge."""
 
 LATER_HEDGES = (
     rf"(?:can ?not|can't|could not|may not)(?: \w+)? be(?: \w+)? {_EXCLUDE}",
@@ -170,7 +167,7 @@ LATER_HEDGES = (
 )
 
 ALTERNATIVES = (r"or|and/or|versus|vs",)
-"""Between two findings that are not denied, these leave both open."""
+"""Between two findings that are not denied, these make both uncertain."""
 
 IGNORED_CONTEXTS = (
     r"(?:with )?(?:a |known |past |previous |prior ){0,3}(?:medical |surgical )?(?:history|hx)(?: of| for)?|h/o",
@@ -186,10 +183,10 @@ IGNORED_CONTEXTS = (
     r"(?:on|in) (?:the |a |an )?(?:prior|previous|earlier|old)(?: \w+){0,3} (?:study|exam|examination|radiograph|scan|"
     r"ct|film|x-ray)s?(?: dated)?(?: \w+)?,? (?:there )?(?:was|were)(?: an?)?",
 )
-"""What follows is history, a question, a condition or advice, not something seen."""
+"""What follows is history, a question, a condition or advice, not an observation."""
 
 PAST_EVENTS = (r"status[- ]post|s/p|post(?:operative|-op)? changes (?:of|from)",)
-"""What follows happened once: a disease is not said to be there now, a device is."""
+"""What follows is a past event: a disease need not be present now, a device is."""
 
 LATER_IGNORED = (r"(?:may|might|could) not be (?:demonstrated|seen|visible|apparent|evident)",)
 
@@ -204,11 +201,11 @@ ASSERTIONS = (
     r"has|have|had|shows?|demonstrates?|reveals?|represents|representing|reflects|reflecting|indicates?|with|containing",
     r"due to|secondary to|given|related to",
 )
-"""A verb or preposition after which a new thing is asserted: what was denied or hedged before it ends there."""
+"""Verbs and prepositions that begin a new assertion and end the negation or hedge before it."""
 
 DEGREES = (
     r"(?:very )?(?:small|mild(?:ly)?|minimal(?:ly)?|tiny|trace|moderate(?:ly)?|severe|marked|slight|stable|unchanged|"
     r"left|right|bilateral|bibasilar|biapical|persistent|again|old|chronic|low|scattered|multiple|healed|healing)",
 )
-"""Behind a comma or "and", the start of a new statement rather than one more thing denied."""
+"""After a comma or "and", these begin a new statement instead of continuing a negated list."""
 CONJUNCTIONS = (r"and|as well as|plus",)

@@ -1,11 +1,9 @@
-"""What the labeler calls a finding: tables of regular expressions for findings, structures and their states.
+"""Tables of regular expressions for findings, anatomical structures and their states.
 
-`data.reports.labeler.labeler` matches them in lower case with single spaces, at word boundaries. Tables stand in
-order of
-precedence: where two match at the same place the earlier wins, so longer and rarer wordings come first. Groups
-must not capture. Which words count for which finding follows CheXpert (Irvin et al. 2019), with misspellings met
-in real reports; `xxxx` stands for a word that was taken out of the Indiana reports.
-"""
+`parser` matches them in lower case with single spaces, at word boundaries. Tables are in order of precedence: where two
+match at the same place the earlier wins, so longer and rarer phrases come first. Groups must not capture. The words of
+each finding follow CheXpert (Irvin et al. 2019), with misspellings found in real reports; `xxxx` is a word that was
+removed from the Indiana reports."""
 
 NAMES_NOTHING = (
     r"pericardial (?:effusions?|fluid|thickening)",
@@ -33,7 +31,7 @@ NAMES_NOTHING = (
     r"(?:nasal|sinus|hepatic|bowel) congestion",
     r"(?:infection|fluid) (?:control|level)s?",
 )
-"""Words that would be mistaken for a finding, or for a boundary; skipped."""
+"""Phrases that look like a finding or a boundary but are not; skipped."""
 
 MENTIONS = {
     ("Pneumothorax", "Pleural Effusion"): (r"h(?:ydro|emo|aemo)pneumoth\w+",),
@@ -149,14 +147,14 @@ MENTIONS = {
         r"stents?|(?:shunt |catheter )?tubing|tracheostomy|tubes?|lines and tubes|chest drains?",
     ),
 }
-"""Findings and the words that state them when nothing denies or hedges."""
+"""Findings and the words that assert them unless something denies or hedges."""
 
 NEIGHBOURS = (
     r"(?:parenchymal |pleural )?scar(?:s|ring)?|(?:calcified )?granulomas?|fibrosis|artifacts?|contusion|hemorrhage",
     r"(?:bronchovascular|vascular) crowding|summation|nipple shadows?|fat pad|lymph ?nodes?|(?:lymph)?adenopathy",
     r"aspiration|bronchitis|bronchiectasis|emphysema",
 )
-"""Things beside the 14 findings that stand in one row with them: "scarring or atelectasis"."""
+"""Other conditions that appear in lists with the 14 findings: "scarring or atelectasis"."""
 
 SUSPECT_MENTIONS = {
     ("Edema",): (
@@ -166,7 +164,7 @@ SUSPECT_MENTIONS = {
         r"cephalization",
     ),
 }
-"""Words that no more than suggest a finding, after CheXpert; where denied they deny it."""
+"""Words that only suggest a finding, after CheXpert; if they are denied, the finding is denied."""
 
 STRUCTURES = {
     ("Cardiomegaly", "Enlarged Cardiomediastinum"): (
@@ -213,7 +211,7 @@ STRUCTURES = {
         r"lung volumes?",
     ),
 }
-"""Structures and the findings that a word of state about them decides; the last only take up such words."""
+"""Structures and the findings that their states decide; the last ones (no findings) only absorb states."""
 
 NORMAL_STATES = {
     (): (
@@ -232,7 +230,7 @@ NORMAL_STATES = {
     ("Pleural Effusion",): (r"sharp\w*", r"preserved", r"well[- ]?(?:seen|defined|maintained)"),
     ("Fracture",): (r"intact",),
 }
-"""States that deny the structure's finding: for every structure (), or only where it is one of those named."""
+"""States that deny the finding of a structure: of every structure (), or only of the named findings."""
 
 ABNORMAL_STATES = {
     ("Cardiomegaly", "Enlarged Cardiomediastinum"): (
@@ -241,7 +239,7 @@ ABNORMAL_STATES = {
     ),
     ("Enlarged Cardiomediastinum",): (r"wide|widened|widening|widens|broad\w*",),
 }
-"""States that assert the structure's finding, where it is one of those named."""
+"""States that assert the finding of a structure, if it is one of the named findings."""
 
 BORDERLINE_STATES = (
     r"(?:(?:at|the|upper|top|within|high|limits?|of|for|normal)[ -]){1,6}(?:or|to|versus|vs)(?: \w+)?"

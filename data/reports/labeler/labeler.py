@@ -1,26 +1,25 @@
-"""Reads the 14 findings from a report's text, by rules: report in, CheXbert's codes or line-by-line evidence out.
+"""Label the 14 findings of a report by rules: report text in, CheXbert's codes or the evidence for each mention out.
 
-Each sentence is read from left to right (`data.reports.labeler.parser`) as a row of marks
-(`data.reports.labeler.parser`; tables in
-`data.reports.labeler.finding_patterns` and `data.reports.labeler.context_patterns`); then all mentions are put
-together. Conventions, after CheXpert's
-labeler (Irvin et al. 2019) unless said otherwise:
+`parser` reads each sentence from left to right with the tables of `finding_patterns` and `context_patterns`; then the
+mentions of all sentences are combined. The conventions follow CheXpert's labeler (Irvin et al. 2019) unless stated
+otherwise:
 
 - over several mentions, positive > uncertain > negative > blank;
-- "heart size is normal" denies Cardiomegaly, "mediastinal contours are normal" Enlarged Cardiomediastinum; the
-  "cardiomediastinal silhouette" speaks for both, normal or enlarged; "borderline" is uncertain, "upper limits of
-  normal" still normal;
-- "lungs are clear" denies Lung Opacity and no other finding by name; "lungs are clear of X" denies X;
-  "costophrenic angles are sharp" denies Pleural Effusion, "bones are intact" Fracture (CheXpert leaves these blank);
+- "heart size is normal" denies Cardiomegaly, "mediastinal contours are normal" denies Enlarged Cardiomediastinum; the
+  "cardiomediastinal silhouette" decides both, normal or enlarged; "borderline" is uncertain, "upper limits of normal"
+  is normal;
+- "lungs are clear" denies Lung Opacity and no other finding; "lungs are clear of X" denies X; "costophrenic angles are
+  sharp" denies Pleural Effusion and "bones are intact" denies Fracture (CheXpert leaves both blank);
 - an infiltrate or airspace disease is Lung Opacity, heart failure is Edema, vascular congestion makes Edema uncertain,
-  a nodular opacity is Lung Lesion, collapse of lung is Atelectasis; a granuloma, a scar and a blunted angle are none;
-- wires, clips and stents are Support Devices; a broken wire is no Fracture;
-- "X or Y" leaves both open; "rule out X" and "X is not well seen" too; "no new X" denies X, "no change in X" states it;
-- general words ("no acute cardiopulmonary abnormality") name no finding; what is only history, a condition ("if …") or
-  the question asked is not a mention;
-- No Finding is positive when no other finding but Support Devices is positive or uncertain, else blank. A text
-  without a single letter says nothing: all blank.
-"""
+  a nodular opacity is Lung Lesion, collapse of a lung is Atelectasis; granulomas, scars and blunted angles are not
+  findings;
+- wires, clips and stents are Support Devices; a broken wire is not a Fracture;
+- "X or Y" makes both uncertain; so do "rule out X" and "X is not well seen"; "no new X" denies X, "no change in X"
+  asserts it;
+- general statements ("no acute cardiopulmonary abnormality") do not mention a finding; history, conditions ("if …")
+  and the clinical question do not count;
+- No Finding is positive if no other finding except Support Devices is positive or uncertain, otherwise blank. A text
+  without any letter is all blank."""
 
 import re
 from collections.abc import Iterator
@@ -38,7 +37,7 @@ _LONGEST_CACHED_SENTENCE = 400
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """One mention of a finding: its state there, the sentence it stands in and the words that decided."""
+    """One mention of a finding: its state, its sentence and the words that decided the state."""
 
     finding: str
     state: int
@@ -47,7 +46,7 @@ class Evidence:
 
 
 def label_report(text: str) -> tuple[int, ...]:
-    """The state of each of FINDINGS in a report; headings are followed, indication and comparison are not read."""
+    """The state of each of FINDINGS in a report. Headings are followed; indication and comparison are not read."""
     labels = [BLANK] * NUM_FINDINGS
     for sentence in _sentences(text):
         for mention in _mentions(sentence):
@@ -59,7 +58,7 @@ def label_report(text: str) -> tuple[int, ...]:
 
 
 def explain_report(text: str) -> list[Evidence]:
-    """Every mention that `label_report` counts, in order of the text; for No Finding, that nothing else was found."""
+    """Every mention that `label_report` counts, in the order of the text, and the reason for No Finding."""
     evidence = [
         Evidence(finding=finding, state=mention.state, sentence=sentence, words=mention.words)
         for sentence in _sentences(text)
@@ -73,27 +72,24 @@ def explain_report(text: str) -> list[Evidence]:
 
 
 def with_no_finding(labels: list[int], text: str) -> tuple[int, ...]:
-    """The labels of a text with the state of No Finding that follows from the others."""
-    found = (
-        state in (POSITIVE, UNCERTAIN)
-        for finding, state in enumerate(labels)
-        if finding not in (_NO_FINDING, _SUPPORT_DEVICES)
-    )
-    labels[_NO_FINDING] = POSITIVE if not any(found) and re.search(r"[^\W\d_]", text) else BLANK
+    """The labels with the state of No Finding, which follows from the other labels."""
+    others = {state for finding, state in enumerate(labels) if finding not in (_NO_FINDING, _SUPPORT_DEVICES)}
+    is_normal = others.isdisjoint((POSITIVE, UNCERTAIN)) and re.search(r"[^\W\d_]", text)
+    labels[_NO_FINDING] = POSITIVE if is_normal else BLANK
     return tuple(labels)
 
 
 _SENTENCE_END = re.compile(
-    # Blanks behind a full stop; a capital right behind one; a list's next item.
+    # Blanks after a full stop; a capital directly after one; the next list item.
     r"\s(?<=[.;!?]\s)(?<!\bvs\.\s)(?<!\s\?\s)(?<!^\?\s)\s*|(?<=[a-z)]\.)(?=[A-Z])|\n\s*(?=\n|[-*•]|\d+[.)])|"
     r"\s(?=\d{1,2}\. [A-Z])|"
-    # A new line with a capital, unless the line before has to go on.
+    # A new line with a capital, unless the line before is incomplete.
     r"\n(?=[A-Z][a-z])(?<![,&/-]\n)(?<!\band\n)(?<!\bor\n)(?<!\b[Nn]o\n)(?<!\bof\n)(?<!\bthe\n)(?<!\bwith\n)(?<!\bin\n)"
 )
 
 
 _MAY_HAVE_HEADINGS = re.compile(r"[:：–—]|- |\b(?!X+\b)[A-Z]{3,}|[^.,;!?\s]\s*(?:\n|$)|\n\s*\n")
-"""A heading has a colon, a dash, capitals or a line of its own. Most texts have none: looking further takes longest."""
+"""A heading has a colon, a dash, capitals or its own line. A text without any of these skips the slow search."""
 
 
 def _described(text: str) -> list[str]:
@@ -103,7 +99,7 @@ def _described(text: str) -> list[str]:
     sections = split_sections(text)
     described = [section for section in (sections.findings, sections.impression) if section]
     if not described:
-        # No heading tells where indication or comparison ends: give up its first sentence only.
+        # No heading marks the end of indication or comparison: skip only its first sentence.
         described = [
             rest
             for section in (sections.indication, sections.comparison, sections.other)
@@ -113,7 +109,7 @@ def _described(text: str) -> list[str]:
 
 
 def _sentences(text: str) -> Iterator[str]:
-    """The sentences that describe the image, spaces made single."""
+    """The sentences that describe the image, with single spaces."""
     for section in _described(text):
         for sentence in _SENTENCE_END.split(section):
             if sentence.strip():
@@ -124,5 +120,5 @@ _read_cached = lru_cache(maxsize=8192)(read_sentence)
 
 
 def _mentions(sentence: str) -> list[Mention]:
-    """Long sentences are not kept in the cache: they hardly come twice."""
+    """The mentions in a sentence; long sentences, which rarely repeat, are not cached."""
     return (_read_cached if len(sentence) <= _LONGEST_CACHED_SENTENCE else read_sentence)(sentence)

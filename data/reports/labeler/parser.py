@@ -1,14 +1,10 @@
-"""Reads the marks of a sentence from left to right: the findings it states, denies or leaves open, and by what words.
+"""Parse a sentence: the findings that it asserts, denies or leaves uncertain, and the words that decide.
 
-At each moment a scope says what state the next mention gets. Negations and hedges before a finding open a scope;
-breaks, verbs and prepositions close it; words behind ("… is not seen") go back over the mentions since it was closed.
-
-A sentence as a row of marks: the findings, structures, negations, hedges, breaks … in it, from left to right.
-
-All tables of `data.reports.labeler.finding_patterns` and `data.reports.labeler.context_patterns` become one regular
-expression. Where two match at the same
-place, the earlier table of `_TABLES` wins.
-"""
+All tables of `finding_patterns` and `context_patterns` form one regular expression, which turns the sentence into a
+list of marks: findings, structures, negations, hedges, breaks and others. Where two match at the same place, the
+earlier table of `_TABLES` wins. The marks are read from left to right. A scope holds the state of the next mention:
+negations and hedges before a finding open a scope; breaks, verbs and prepositions close it. Words after a finding
+("… is not seen") change the mentions since the scope was closed."""
 
 import re
 from dataclasses import dataclass, field
@@ -16,7 +12,7 @@ from typing import Literal
 
 from data.reports.labeler import context_patterns as cues
 from data.reports.labeler import finding_patterns as phrases
-from data.reports.labeler.context_patterns import mend_spelling
+from data.reports.labeler.context_patterns import fix_spelling
 from vlm.schema.findings import NEGATIVE, POSITIVE, UNCERTAIN
 
 Kind = Literal[
@@ -28,13 +24,13 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """`findings`: those that a mention states, a structure tells of, or a state is limited to; () for all or none."""
+    """`findings`: the findings of a mention or a structure, or those that a state is limited to; () for all or none."""
 
     kind: Kind
     findings: tuple[str, ...]
     words: str
     is_last: bool
-    """No word follows in the sentence."""
+    """Whether it ends the sentence."""
 
 
 _PUNCTUATION = (
@@ -73,43 +69,39 @@ _TABLES: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
     ("degree", (), cues.DEGREES),
     ("and", (), cues.CONJUNCTIONS),
 )
-_GROUPS = [
-    *((kind, (), rf"(?P<g{number}>{pattern})") for number, (kind, pattern) in enumerate(_PUNCTUATION)),
-    *(
-        (kind, findings, rf"(?P<g{number}>{'|'.join(patterns)})")
-        for number, (kind, findings, patterns) in enumerate(_TABLES, start=len(_PUNCTUATION))
-    ),
-]
+_GROUPS = [*((kind, (), pattern) for kind, pattern in _PUNCTUATION)]
+_GROUPS += [(kind, findings, "|".join(patterns)) for kind, findings, patterns in _TABLES]
 _MEANINGS = {f"g{number}": (kind, findings) for number, (kind, findings, _) in enumerate(_GROUPS)}
-_IN_PUNCTUATION = "|".join(pattern for _, _, pattern in _GROUPS[: len(_PUNCTUATION)])
-_IN_WORDS = "|".join(pattern for _, _, pattern in _GROUPS[len(_PUNCTUATION) :])
+_ALTERNATIVES = [rf"(?P<g{number}>{pattern})" for number, (_, _, pattern) in enumerate(_GROUPS)]
+_IN_PUNCTUATION = "|".join(_ALTERNATIVES[: len(_PUNCTUATION)])
+_IN_WORDS = "|".join(_ALTERNATIVES[len(_PUNCTUATION) :])
 _MARKS = re.compile(rf"{_IN_PUNCTUATION}|(?<![\w-])(?:{_IN_WORDS})(?!\w)")
 _WORD = re.compile(r"\w")
 
 
 def marks_of(sentence: str) -> list[Mark]:
-    """The marks of a sentence with single spaces, whatever its case and spelling."""
-    # MIMIC-CXR's way to write a word that was taken out is read as the Indiana reports', which the tables know.
-    sentence = mend_spelling(sentence.lower().replace("___", "xxxx"))
+    """The marks of a sentence with single spaces, in any case."""
+    # The tables know the placeholder of the Indiana reports, so the one of MIMIC-CXR is replaced by it.
+    sentence = fix_spelling(sentence.lower().replace("___", "xxxx"))
     matches = list(_MARKS.finditer(sentence))
-    nothing_behind = bool(matches) and not _WORD.search(sentence, matches[-1].end())
+    ends_sentence = bool(matches) and not _WORD.search(sentence, matches[-1].end())
     return [
-        Mark(*_MEANINGS[match.lastgroup], match.group(), nothing_behind and match is matches[-1]) for match in matches
+        Mark(*_MEANINGS[match.lastgroup], match.group(), ends_sentence and match is matches[-1]) for match in matches
     ]
 
 
 _IGNORED, _PAST, _EITHER = -1, -2, -3
-"""States that only a reader holds: not counted, once happened, and one of two alternatives (in the end uncertain)."""
+"""States used only while parsing: not counted, past event, one of two alternatives (uncertain in the end)."""
 _SCOPES = {"negation": NEGATIVE, "despite": UNCERTAIN, "ignored": _IGNORED, "past event": _PAST}
-_STARTS_ANEW = ("degree", "hedge", "abnormal", "borderline", "normal")
+_NEW_STATEMENTS = ("degree", "hedge", "abnormal", "borderline", "normal")
 _LONGEST_LIST = 30
-"""In marks; keeps the reading of endless sentences linear."""
+"""Number of marks; keeps the time for very long sentences linear."""
 _MOST_WAITING = 8
 
 
 @dataclass(slots=True)
 class Mention:
-    """Findings named in one place, their state there and the words that decided."""
+    """Findings mentioned in one place, their state and the words that decided it."""
 
     findings: tuple[str, ...]
     state: int
@@ -122,16 +114,16 @@ class _Reader:
     scope: int = POSITIVE
     cue: str = ""
     group_start: int = 0
-    """Index of the first mention that words behind it may still decide."""
+    """Index of the first mention that later words can still change."""
     is_relative: bool = False
-    """Nothing is named yet in a "which …", so words behind still decide what stands before it."""
+    """In a "which …" clause without a mention yet, later words change the mention before the clause."""
     is_reversed: bool = False
-    """Words behind that deny are themselves denied: "no evidence that the effusion has resolved"."""
+    """Later negations are negated themselves: "no evidence that the effusion has resolved"."""
     waiting: list[Mark] = field(default_factory=list)
-    """Structures named, whose state has not been told yet."""
+    """Structures without a state yet."""
     last_structure: Mark | None = None
     attribute: Mark | None = None
-    """A state told before its structure ("normal heart size")."""
+    """A state before its structure ("normal heart size")."""
 
     def open_scope(self, scope: int, cue: str) -> None:
         self.scope, self.cue = scope, cue
@@ -154,12 +146,12 @@ class _Reader:
             self.group_start, self.is_relative = len(self.mentions), False
         last = self.mentions[-1] if self.mentions else None
         if state == _EITHER and last and last.state == _EITHER and last.findings == findings:
-            # "infiltrate or opacity": whichever it is, the finding is there.
+            # "infiltrate or opacity": both are the same finding, so it is present.
             state = last.state = POSITIVE
         self.mentions.append(Mention(findings, state, f"{cue} … {words}" if cue else words))
 
     def decide_group(self, state: int, cue: str) -> None:
-        """Words behind the mentions decide them: "effusion is not seen", "pneumonia cannot be excluded"."""
+        """Words after the mentions decide their state: "effusion is not seen", "pneumonia cannot be excluded"."""
         for mention in self.mentions[self.group_start :]:
             if mention.state in (POSITIVE, _EITHER) or state == UNCERTAIN:
                 mention.state, mention.words = state, f"{mention.words} … {cue}"
@@ -167,7 +159,7 @@ class _Reader:
         self.group_start = len(self.mentions)
 
     def leave_open(self, cue: str) -> None:
-        """An "or" between two findings that nothing denies."""
+        """Handle an "or" between two findings that are not denied."""
         if len(self.mentions) > self.group_start and self.mentions[-1].state == POSITIVE:
             self.mentions[-1].state = _EITHER
             self.mentions[-1].words += f" … {cue}"
@@ -180,59 +172,59 @@ class _Reader:
         else:
             self.waiting = [*self.waiting[-_MOST_WAITING:], structure]
 
-    def structure_state(self, told: Mark) -> None:
-        if told.kind == "normal" and self.cue == "not":
+    def structure_state(self, stated: Mark) -> None:
+        if stated.kind == "normal" and self.cue == "not":
             return
         if not self.waiting:
-            self.attribute = told
+            self.attribute = stated
         for structure in self.waiting:
-            self._state_structure(structure, told)
+            self._state_structure(structure, stated)
         self.waiting.clear()
 
-    def _state_structure(self, structure: Mark, told: Mark) -> None:
-        findings = tuple(finding for finding in structure.findings if not told.findings or finding in told.findings)
-        if told.kind == "normal":
-            self.state(findings, NEGATIVE, told.words, structure.words)
-        elif told.kind == "borderline" and self.scope == POSITIVE:
-            self.state(findings, UNCERTAIN, told.words, structure.words)
+    def _state_structure(self, structure: Mark, stated: Mark) -> None:
+        findings = tuple(finding for finding in structure.findings if not stated.findings or finding in stated.findings)
+        if stated.kind == "normal":
+            self.state(findings, NEGATIVE, stated.words, structure.words)
+        elif stated.kind == "borderline" and self.scope == POSITIVE:
+            self.state(findings, UNCERTAIN, stated.words, structure.words)
         else:
-            self.state(findings, self.scope, f"{self.cue} {told.words}".strip(), structure.words)
+            self.state(findings, self.scope, f"{self.cue} {stated.words}".strip(), structure.words)
 
     def copula(self) -> None:
         self.begin_assertion()
         if self.last_structure and self.last_structure not in self.waiting:
             self.waiting.append(self.last_structure)
 
-    def list_separator(self, mark: Mark, behind: list[Mark]) -> None:
-        """A comma or "and": one more thing of the list, or a new statement."""
-        following = behind[0].kind if behind else ""
+    def list_separator(self, mark: Mark, following: list[Mark]) -> None:
+        """Handle a comma or "and": the next item of a list, or a new statement."""
+        next_kind = following[0].kind if following else ""
         if mark.kind == "comma" and self.attribute and self.attribute.kind != "normal":
             self.attribute = None
-        starts_anew = following in _STARTS_ANEW or (following == "structure" and self.attribute is None)
-        if self.scope == NEGATIVE and starts_anew and not _list_goes_on(behind):
+        is_new_statement = next_kind in _NEW_STATEMENTS or (next_kind == "structure" and self.attribute is None)
+        if self.scope == NEGATIVE and is_new_statement and not _list_continues(following):
             self.begin_assertion()
 
 
-def _list_goes_on(marks: list[Mark]) -> bool:
-    """Whether an "or" is still to come: "no effusion, small or large, or pneumothorax"."""
+def _list_continues(marks: list[Mark]) -> bool:
+    """Whether an "or" follows: "no effusion, small or large, or pneumothorax"."""
     for mark in marks:
         if mark.kind in ("alternative", "break", "assertion", "copula"):
             return mark.kind == "alternative"
     return False
 
 
-def _tells_of_last(marks: list[Mark]) -> bool:
-    """Whether the marks behind a "but" go on about the structure before it: "enlarged but stable", "… but clear"."""
+def _describes_last(marks: list[Mark]) -> bool:
+    """Whether the marks after a "but" describe the structure before it: "enlarged but stable", "… but clear"."""
     kinds = [mark.kind for mark in marks[:2]]
     return bool(kinds) and kinds[0] in ("normal", "abnormal", "borderline") and kinds[1:] != ["structure"]
 
 
 def read_sentence(sentence: str) -> list[Mention]:
-    """The mentions of findings in a sentence with single spaces, in its order."""
+    """The mentions of findings in a sentence with single spaces, in order."""
     marks = marks_of(sentence)
     reader = _Reader()
     for index, mark in enumerate(marks):
-        behind = marks[index + 1 : index + _LONGEST_LIST]
+        following = marks[index + 1 : index + _LONGEST_LIST]
         match mark.kind:
             case "mention":
                 reader.state(mark.findings, reader.scope, reader.cue, mark.words)
@@ -241,7 +233,7 @@ def read_sentence(sentence: str) -> list[Mention]:
                 reader.state(mark.findings, state, reader.cue, mark.words)
             case "structure":
                 reader.structure(mark)
-            case "borderline" if behind and behind[0].kind == "mention":
+            case "borderline" if following and following[0].kind == "mention":
                 reader.open_scope(UNCERTAIN, mark.words)
             case "normal" | "abnormal" | "borderline":
                 reader.structure_state(mark)
@@ -265,7 +257,7 @@ def read_sentence(sentence: str) -> list[Mention]:
             case "later ignored":
                 del reader.mentions[reader.group_start :]
             case "comma" | "and":
-                reader.list_separator(mark, behind)
+                reader.list_separator(mark, following)
             case "copula":
                 reader.copula()
             case "relative":
@@ -273,7 +265,7 @@ def read_sentence(sentence: str) -> list[Mention]:
             case "break" | "assertion":
                 reader.begin_assertion()
                 reader.waiting.clear()
-                if mark.kind == "break" and reader.last_structure and _tells_of_last(behind):
+                if mark.kind == "break" and reader.last_structure and _describes_last(following):
                     reader.waiting.append(reader.last_structure)
     for mention in reader.mentions:
         mention.state = UNCERTAIN if mention.state == _EITHER else mention.state

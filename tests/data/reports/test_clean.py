@@ -1,4 +1,4 @@
-"""Report text is changed as asked for, counted, and otherwise left as it was written."""
+"""Cleaning report text: only the requested changes are made, and they are counted."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def prepared(findings="", *, indication="", impression="", names=(), **options):
     )
 
 
-def test_by_default_only_identities_and_blanks_change():
+def test_default_changes_only_identities_and_blanks():
     text = prepared(FINDINGS, indication="Cough  of\r\n2 weeks", impression="Stable.")
     assert text == PreparedText(
         indication="Cough of 2 weeks",
@@ -28,11 +28,11 @@ def test_by_default_only_identities_and_blanks_change():
     )
 
 
-def test_nothing_at_all_changes_where_nothing_is_asked_for():
+def test_nothing_changes_without_any_option():
     assert prepared("Seen by Dr. Quimby.", deidentify=False).findings == "Seen by Dr. Quimby."
 
 
-def test_names_the_caller_knows_leave_every_section():
+def test_known_names_are_removed_from_every_section():
     text = prepared(
         "pruitt is rotated", indication="abigail pruitt, cough", impression="Pruitt", names=["PRUITT^ABIGAIL"]
     )
@@ -48,7 +48,7 @@ def test_names_the_caller_knows_leave_every_section():
         ("drop", "There are of a effusion.", {"placeholders": 3}),
     ],
 )
-def test_words_taken_out_by_the_source_are_kept_unified_or_dropped(choice, expected, count):
+def test_placeholders_are_kept_unified_or_dropped(choice, expected, count):
     text = prepared("There are XXXX of a ___ [**Name 3**] effusion.", placeholders=choice)
     assert (text.findings, text.counts) == (expected, count)
 
@@ -62,7 +62,7 @@ def test_words_taken_out_by_the_source_are_kept_unified_or_dropped(choice, expec
         ("T8 and 2 views, 3rd rib, 40 years.", "T8 and 2 views, 3rd rib, 40 years."),
     ],
 )
-def test_numbers_of_measurements_are_replaced_and_other_numbers_stay(given, expected):
+def test_only_numbers_of_measurements_are_replaced(given, expected):
     assert prepared(given, measurements="replace").findings == expected
     assert prepared(given).findings == given
 
@@ -73,12 +73,12 @@ def test_list_numbers_are_dropped_and_items_become_sentences():
     assert text.counts == {"list numbers": 4}
 
 
-def test_numbers_that_count_no_list_stay():
+def test_numbers_that_are_not_list_numbers_stay():
     for text in ("Fracture at T8. L4 is intact.", "The heart measures 12. Lungs are clear.", "A mass of 1. 5 cm."):
         assert prepared(text, list_numbers="drop").findings == text
 
 
-def test_sentences_of_a_prior_study_are_dropped_only_by_the_switch_and_not_from_the_indication():
+def test_sentences_about_a_prior_study_are_dropped_on_request_but_not_from_the_indication():
     findings = "The heart is large. Left effusion is unchanged since ___. No pneumothorax."
     assert prepared(findings).findings == findings
     text = prepared(findings, indication="Compared to prior.", impression="Stable chest.", drop_prior_sentences=True)
@@ -97,18 +97,18 @@ def test_all_changes_together():
     assert text.findings == "No effusion. A ___ mm density seen by Dr. ___ on ___."
 
 
-def test_preparing_twice_changes_nothing_more():
+def test_cleaning_twice_equals_cleaning_once():
     options = {"placeholders": "unify", "measurements": "replace", "list_numbers": "drop", "drop_prior_sentences": True}
     once = prepared(FINDINGS, **options)
     assert prepared(once.findings, **{**options, "placeholders": "keep"}).counts == {}
 
 
-def test_the_labeler_reads_the_placeholder_as_it_reads_the_sources():
+def test_labels_do_not_depend_on_the_placeholder():
     text = "There is XXXX left pleural effusion. No XXXX pneumothorax. XXXX sternotomy XXXX are intact."
     assert label_report(prepared(text, placeholders="unify").findings) == label_report(text)
 
 
-def test_a_section_too_long_is_rejected():
+def test_too_long_section_is_rejected():
     with pytest.raises(ValueError, match="characters; at most"):
         prepared("a" * (MAX_CHARACTERS + 1))
     with pytest.raises(ValueError, match="characters; at most"):

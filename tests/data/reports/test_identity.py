@@ -1,4 +1,4 @@
-"""Identities of invented persons leave report text in every style we know of, and medicine stays."""
+"""Removing identities: invented persons are removed in all known styles, and medical text stays."""
 
 import re
 
@@ -177,7 +177,7 @@ def words(text):
 
 
 @pytest.mark.parametrize("line", INVENTED)
-def test_no_invented_identity_survives_and_the_words_around_it_do(line):
+def test_identities_are_removed_and_other_words_stay(line):
     text, counts = remove_identity(re.sub(r"[{}]", "", line))
     rest = re.sub(r"\{[^}]*\}", " ", line)
     for identity in re.findall(r"\{([^}]*)\}", line):
@@ -189,16 +189,16 @@ def test_no_invented_identity_survives_and_the_words_around_it_do(line):
     assert sum(counts.values()) >= 1
 
 
-def test_there_are_a_hundred_invented_lines():
+def test_there_are_at_least_a_hundred_invented_lines():
     assert len(INVENTED) >= 100
 
 
 @pytest.mark.parametrize("line", MEDICINE)
-def test_medicine_is_no_identity(line):
+def test_medical_text_is_unchanged(line):
     assert remove_identity(line) == (line, {})
 
 
-def test_known_names_leave_in_any_case_order_and_part():
+def test_known_names_are_removed_in_any_case_order_and_part():
     text = "pruitt was seen. ABIGAIL M PRUITT. Pruitt, Abigail. Ms. Pruitt's film. pruitt^abigail. Muller and Müller."
     cleaned, counts = remove_identity(text, names=["PRUITT^ABIGAIL^M", "Müller"])
     assert not re.search("pruitt|abigail|m[uü]ller", cleaned, re.IGNORECASE)
@@ -206,30 +206,30 @@ def test_known_names_leave_in_any_case_order_and_part():
     assert "was seen" in cleaned
 
 
-def test_known_numbers_leave_too():
+def test_known_numbers_are_removed():
     assert remove_identity("Film A-778 of today", names=["A778", "778"])[0] == "Film A-___ of today"
 
 
-def test_a_known_name_that_is_an_ordinary_word_leaves_only_beside_its_other_part():
+def test_known_name_that_is_an_ordinary_word_is_removed_only_next_to_its_other_part():
     text = "A long line may be old. May Long has a long history. LONG, MAY."
     assert remove_identity(text, names=["LONG^MAY"])[0] == "A long line may be old. ___ has a long history. ___."
 
 
-def test_counts_tell_the_kinds():
+def test_counts_are_by_kind():
     text = "Dr. Quimby was paged at 3:40 PM on 3/4/2019, phone 555-123-4567."
     assert remove_identity(text)[1] == {"name": 1, "time": 1, "date": 1, "phone": 1}
 
 
-def test_line_breaks_stay_and_blanks_become_one():
+def test_line_breaks_stay_and_runs_of_blanks_become_one():
     assert remove_identity("a  b\tc\n d") == ("a b c\n d", {})
 
 
-def test_a_text_too_long_is_rejected_with_its_length():
+def test_too_long_text_is_rejected_with_its_length():
     with pytest.raises(ValueError, match=f"{MAX_CHARACTERS + 1} characters; at most {MAX_CHARACTERS}"):
         remove_identity("a" * (MAX_CHARACTERS + 1))
 
 
-def test_what_is_cleaned_stays_as_it_is():
+def test_removing_identities_twice_equals_once():
     for line in INVENTED:
         cleaned = remove_identity(re.sub(r"[{}]", "", line))[0]
         assert remove_identity(cleaned)[0] == cleaned

@@ -21,7 +21,7 @@ def changed(written, seed, number):
     return " ".join(words)
 
 
-def test_case_punctuation_and_blanks_do_not_count():
+def test_case_punctuation_and_blanks_are_ignored():
     assert text_digest("No effusion.  Clear lungs") == text_digest("no EFFUSION, clear\nlungs!")
     assert text_digest("no effusion") != text_digest("effusion no")
     assert words_of("T8-spine, 1.5 cm") == ["t8", "spine", "1", "5", "cm"]
@@ -34,13 +34,13 @@ def test_similarity_is_the_share_of_common_word_triples():
     assert similarity("", "a b c") == 0
 
 
-def test_equal_places_of_signatures_estimate_the_similarity():
+def test_equal_entries_of_signatures_estimate_the_similarity():
     pairs = [(text(seed, 200), changed(text(seed, 200), seed, 10)) for seed in range(20)]
     estimates = [np.mean(signature(one) == signature(other)) for one, other in pairs]
     assert np.mean(estimates) == pytest.approx(np.mean([similarity(*pair) for pair in pairs]), abs=0.04)
 
 
-def test_all_near_pairs_are_found_and_no_other():
+def test_exactly_the_near_pairs_are_found():
     texts = [text(seed) for seed in range(300)]
     texts += [changed(texts[seed], seed, 2) for seed in range(0, 300, 10)]
     altered = {seed: 300 + number for number, seed in enumerate(range(0, 300, 10))}
@@ -51,7 +51,7 @@ def test_all_near_pairs_are_found_and_no_other():
     assert [value for *_, value in pairs] == sorted((value for *_, value in pairs), reverse=True)
 
 
-def test_a_template_that_thousands_share_stays_cheap():
+def test_template_shared_by_thousands_of_reports_stays_fast():
     template = text(0, 70)
     texts = [changed(template, seed, 1) for seed in range(600)]
     read = []

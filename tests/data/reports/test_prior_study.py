@@ -1,4 +1,4 @@
-"""Which sentences speak of a prior study, shown phrase by phrase."""
+"""Which sentences refer to a prior study, phrase by phrase."""
 
 import time
 
@@ -88,19 +88,19 @@ Hodgkin lymphoma was previous.
 
 
 @pytest.mark.parametrize("sentence", SPEAK)
-def test_what_speaks_of_a_prior_study_is_told_with_its_words(sentence):
+def test_reference_to_a_prior_study_is_found_with_its_words(sentence):
     assert speaks_of_prior(sentence) == SPEAK[sentence]
     assert speaks_of_prior(sentence.upper()) == SPEAK[sentence].upper()
 
 
 @pytest.mark.parametrize("sentence", DO_NOT_SPEAK)
-def test_absence_advice_history_and_description_speak_of_none(sentence):
+def test_absence_advice_history_and_description_are_no_reference(sentence):
     assert speaks_of_prior(sentence) == ""
 
 
 @pytest.mark.parametrize("scrap", ["old ", "the ", "prior ", "no any ", "compared to the old ", "comparison, "])
-def test_a_text_of_scraps_takes_time_in_proportion_to_its_length(scrap):
-    """Of 40,000 characters; what tries every way to share out the words takes 16 seconds and more."""
+def test_time_is_linear_in_the_length(scrap):
+    """For 40,000 characters, a backtracking pattern would take 16 seconds or more."""
     start = time.process_time()
     speaks_of_prior(scrap * (40_000 // len(scrap)) + "end")
     assert time.process_time() - start < 3

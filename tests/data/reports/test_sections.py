@@ -1,4 +1,4 @@
-"""Reports in many styles come apart into the same sections, and no word is lost."""
+"""Splitting reports: all styles of headings give the same sections, and no word is lost."""
 
 import re
 
@@ -39,7 +39,7 @@ STYLES = {
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_every_style_of_headings_gives_the_same_sections(style):
+def test_all_heading_styles_give_the_same_sections(style):
     expected = Sections(indication="Cough.", comparison="None.", findings="The heart is large.", impression="Normal.")
     assert split_sections(STYLES[style]) == expected
 
@@ -67,7 +67,7 @@ MIMIC = """                                 FINAL REPORT
 """
 
 
-def test_a_report_as_mimic_writes_it():
+def test_report_in_the_style_of_mimic_cxr():
     assert split_sections(MIMIC) == Sections(
         indication="___ year old woman with ?pleural effusion // ?pleural effusion",
         comparison="___",
@@ -77,7 +77,7 @@ def test_a_report_as_mimic_writes_it():
     )
 
 
-def test_paragraphs_under_no_heading_are_the_findings_of_older_reports():
+def test_paragraphs_without_heading_are_findings_in_older_reports():
     report = """WET READ: ___ 3:40 PM
  Small effusion.
  ______________________________________________________________________________
@@ -137,7 +137,7 @@ def test_paragraphs_under_no_heading_are_the_findings_of_older_reports():
         ("Impression: Clear. Findings: Old. Impression: New.", {"findings": "Old.", "impression": "Clear.\n\nNew."}),
     ],
 )
-def test_what_stands_where(report, expected):
+def test_sections_of_short_reports(report, expected):
     assert split_sections(report) == Sections(**expected)
 
 
@@ -155,11 +155,11 @@ def test_what_stands_where(report, expected):
         "STUDY LIMITED BY ROTATION.",
     ],
 )
-def test_a_sentence_with_the_word_is_no_heading(sentence):
+def test_section_name_inside_a_sentence_is_not_a_heading(sentence):
     assert split_sections(sentence) == Sections(findings=sentence)
 
 
-def test_an_addendum_adds_to_the_impression_or_where_its_own_headings_say():
+def test_addendum_belongs_to_the_impression_or_to_its_own_headings():
     assert split_sections("FINDINGS: A.\nIMPRESSION: B.\nADDENDUM: C.").impression == "B.\n\nC."
     assert split_sections("FINDINGS: A.\nADDENDUM: C.").findings == "A.\n\nC."
     split = split_sections("ADDENDUM\nC.\nIMPRESSION: D.\nFINAL REPORT\nFINDINGS: A.\nIMPRESSION: B.")
@@ -178,7 +178,7 @@ WORDS = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(HEADING, BLANKS, WORDS, BLANKS), max_size=8))
-def test_no_word_is_lost_or_doubled(parts):
+def test_no_word_is_lost_or_duplicated(parts):
     report = "".join(f"{heading}{blank}{blank.join(words)}{end}" for heading, blank, words, end in parts)
     split = split_sections(report)
     out = " ".join([split.indication, split.comparison, split.findings, split.impression, split.other])
@@ -192,13 +192,13 @@ def body_words(text, names):
 
 @given(st.text(max_size=300))
 @settings(max_examples=100, deadline=None)
-def test_any_text_comes_apart_without_an_error(text):
+def test_any_text_is_split_without_error(text):
     split = split_sections(text)
     assert split_sections(split.findings) is not None
 
 
 @pytest.mark.parametrize("piece", [".", "-:", "1..", "_ ", "a.m. ", "chest - ", ". . 2 views "])
-def test_a_text_of_dots_and_scraps_is_split_in_no_time(piece):
-    """What a decoder writes before it has learned anything; it once took for ever."""
+def test_repeated_fragments_are_split_in_linear_time(piece):
+    """An untrained decoder writes texts like this; a backtracking pattern would never finish."""
     text = f"{piece * 2000}zzz"
     assert split_sections(text).findings.endswith("zzz")

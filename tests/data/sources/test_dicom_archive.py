@@ -187,7 +187,7 @@ def test_table_without_the_needed_columns_is_rejected(tmp_path):
     save_dicom(tmp_path / "archive" / "1")
     table = save_table(tmp_path / "reports.csv", [{"acc": "1", "text": "x"}])
     for options, words in (
-        ([], "neither a column of accession numbers nor of study UIDs; name one by --accession-column"),
+        ([], "neither a column of accession numbers nor one of study UIDs; name it with --accession-column"),
         (["--accession-column", "ac"], r"no column 'ac' \(--accession-column\); did you mean 'acc'"),
         (["--accession-column", "acc", "--report-column", "acc", "--findings-column", "f"], "no column 'f'"),
     ):

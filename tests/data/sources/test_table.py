@@ -206,5 +206,5 @@ def test_labels_column_holds_label_codes(tmp_path):
     path = jsonl_of(tmp_path, [{"image": "a", "codes": codes}, {"image": "b", "codes": [1]}, {"image": "c"}])
     kept, wrong, absent = raw_studies(path, labels_column="codes")
     assert kept.labels == tuple(codes)
-    assert wrong.reason == "labels are [1]; give 14 codes out of [-100, 0, 1, 2, 3]"
+    assert wrong.reason == "labels are [1]; give 14 codes from [-100, 0, 1, 2, 3]"
     assert absent.reason == "has neither a report nor labels"

@@ -32,8 +32,8 @@ def test_row_without_report_and_labels_is_rejected(tmp_path):
             {"image": "a", "Edema": "maybe"},
             r"Edema is 'maybe'; use 1 \(positive\), 0 \(negative\), -1 \(unc",
         ),
-        ({"image": "a", "split": "holdout"}, r"split 'holdout' is none of train, training, validation"),
-        ({"image": "a", "findings": ["Clear."]}, r"column 'findings' holds a list, not a text"),
+        ({"image": "a", "split": "holdout"}, r"split 'holdout' is not one of train, training, validation"),
+        ({"image": "a", "findings": ["Clear."]}, r"column 'findings' has a list, not a text"),
     ],
 )
 def test_invalid_row_is_rejected_with_the_reason(tmp_path, row, reason):
@@ -53,7 +53,7 @@ def test_rows_with_wrong_length_or_invalid_json_are_rejected(tmp_path):
     path.write_text("image,findings\na.png,Clear.\nb.png\n\nc.png,Clear.,extra\n")
     assert rejections(path) == ["row 2 has 1 fields, the header has 2", "row 3 has 3 fields, the header has 2"]
     path.write_text('{"image": "a.png", "findings": "Clear."}\n{"image": \n[1]\n')
-    assert rejections(path) == ["row 2 is not JSON", "row 3 is JSON, but no object with columns"]
+    assert rejections(path) == ["row 2 is not JSON", "row 3 is JSON, but not an object"]
 
 
 def test_missing_column_error_suggests_the_closest_column(tmp_path):
@@ -74,7 +74,7 @@ def test_missing_column_error_suggests_the_closest_column(tmp_path):
     [
         (b"", r"table is empty"),
         (b"image,findings\n", r"table has a header, but no rows"),
-        (b"PK\x03\x04", r"table is none of CSV, JSONL and Parquet \(an Excel file\?\); save it as CSV in UTF-8"),
+        (b"PK\x03\x04", r"table is not CSV, JSONL or Parquet \(an Excel file\?\); save it as CSV in UTF-8"),
         ("image,findings\n".encode("utf-16"), r"table is UTF-16 text; save it as UTF-8"),
         (b"PAR1 and no more", r"table is damaged Parquet"),
         (b'[{"image": "a"}]', r"table is one JSON list; write JSONL"),
@@ -91,14 +91,14 @@ def test_file_that_is_no_table_is_named_in_the_error(tmp_path, content, message)
     (tmp_path / "table").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         raw_studies(tmp_path / "table")
-    with pytest.raises(ValueError, match=r"absent\.csv is no file; name a table in CSV, JSONL or Parquet"):
+    with pytest.raises(ValueError, match=r"absent\.csv is not a file; name a table in CSV, JSONL or Parquet"):
         raw_studies(tmp_path / "absent.csv")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"normal": {"No Findings": 1}}', r"'No Findings' is no finding; did you mean 'No Finding'\?"),
+        ('{"normal": {"No Findings": 1}}', r"'No Findings' is not a finding; did you mean 'No Finding'\?"),
         ('{"normal": {"No Finding": "yes"}}', r"No Finding is 'yes'; use blank, positive, negative, uncertain or CheX"),
         ('{"normal": 1}', r"must map each label to findings"),
         ('{"normal": ', r"--label-map is not JSON"),

@@ -61,7 +61,7 @@ def same(image: Image.Image, number: int) -> bool:
     return np.array_equal(np.asarray(image), np.asarray(IMAGES[number % 4]))
 
 
-def test_a_saved_data_set_becomes_studies_with_its_own_splits(on_disk, tmp_path, capsys):
+def test_saved_data_set_keeps_its_splits(on_disk, tmp_path, capsys):
     out = tmp_path / "out"
     main(["table", str(on_disk), "--subject-id-column", "patient", "--out", str(out), "--num-workers", "1"])
     assert "given 74 = kept 74 + rejected 0" in capsys.readouterr().out
@@ -73,14 +73,14 @@ def test_a_saved_data_set_becomes_studies_with_its_own_splits(on_disk, tmp_path,
         assert same(row["images"][0], number)
 
 
-def test_a_list_of_images_is_a_study_of_several_views(on_disk):
+def test_list_of_images_becomes_a_study_with_several_views(on_disk):
     raw_study = given(on_disk, image_column="views")[71]
     assert (raw_study.files, raw_study.split) == (("validation[1][0]", "validation[1][1]"), "validation")
     images = raw_study.study(ImageOptions()).images
     assert same(images[0], 71) and same(images[1], 72)
 
 
-def test_parquet_files_as_the_hub_has_them_give_the_same_studies(on_disk, tmp_path):
+def test_parquet_files_of_the_hub_give_the_same_studies(on_disk, tmp_path):
     (tmp_path / "hub" / "data").mkdir(parents=True)
     for split, part in datasets.load_from_disk(str(on_disk)).items():
         embedded = part.with_format("arrow").map(embed_table_storage, batched=True).with_format(None)
@@ -96,7 +96,7 @@ def test_parquet_files_as_the_hub_has_them_give_the_same_studies(on_disk, tmp_pa
     assert sorted(path.name for path in (tmp_path / "hub").rglob("*")) == before
 
 
-def test_a_data_set_without_splits_gets_a_seeded_one_and_keeps_its_license(tmp_path):
+def test_data_set_without_splits_gets_a_seeded_split_and_keeps_its_license(tmp_path):
     part = rows(0, 20)
     part.info.license = "CC0"
     part.save_to_disk(str(tmp_path / "one"))
@@ -106,20 +106,20 @@ def test_a_data_set_without_splits_gets_a_seeded_one_and_keeps_its_license(tmp_p
     assert {raw_study.source for raw_study in outcomes} == {"one"}
 
 
-def test_class_labels_are_mapped_by_their_names(on_disk):
+def test_class_labels_are_mapped_by_name(on_disk):
     label_map = '{"edema": {"Edema": "positive"}, "normal": {"No Finding": "positive"}}'
     normal, edema, *_ = given(on_disk, label_column="kind", label_map=label_map)
     assert normal.labels[FINDING_INDEX["No Finding"]] == edema.labels[FINDING_INDEX["Edema"]] == POSITIVE
 
 
-def test_a_prepared_data_set_can_be_prepared_again(small_dataset):
+def test_prepared_data_set_can_be_prepared_again(small_dataset):
     outcomes = given(small_dataset, labels_column="labels")
     prepared = load_studies(small_dataset)["train"][0]
     assert (outcomes[0].study_id, outcomes[0].labels) == (prepared["study_id"], tuple(prepared["labels"]))
     assert len(outcomes[0].contents) == len(prepared["images"])
 
 
-def test_images_that_are_paths_or_absent_are_told_apart_from_those_inside(tmp_path):
+def test_image_paths_and_missing_images_are_distinguished_from_stored_images(tmp_path):
     IMAGES[1].save(tmp_path / "a.png")
     cells = [{"bytes": None, "path": "a.png"}, None, {"bytes": b"no image", "path": "b.png"}]
     datasets.Dataset.from_dict({"image": cells, "report": ["Clear."] * 3}).save_to_disk(str(tmp_path / "stored"))
@@ -130,9 +130,9 @@ def test_images_that_are_paths_or_absent_are_told_apart_from_those_inside(tmp_pa
         inside.study(ImageOptions())
 
 
-def test_a_folder_that_is_no_data_set_or_a_damaged_one_is_rejected_by_name(on_disk, tmp_path):
+def test_other_folders_and_damaged_data_sets_are_rejected_by_name(on_disk, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty is a folder, but no Hugging Face data set \(it has no dataset_dict"):
+    with pytest.raises(ValueError, match=r"empty is not a Hugging Face data set \(it has no dataset_dict"):
         given(tmp_path / "empty")
     (file,) = (on_disk / "train").glob("*.arrow")
     file.write_bytes(file.read_bytes()[:100])
@@ -144,13 +144,13 @@ def test_a_folder_that_is_no_data_set_or_a_damaged_one_is_rejected_by_name(on_di
         given(tmp_path / "parquet")
 
 
-def test_a_data_set_of_the_hub_that_cannot_be_had_is_an_error_that_says_why(tmp_path):
+def test_unavailable_data_set_of_the_hub_is_an_error_with_the_reason(tmp_path):
     source = table_source(hub_id="nobody/nothing")
     with pytest.raises(ValueError, match=r"--hub-id nobody/nothing cannot be loaded: .*[Oo]ffline"):
         source.plan(PlanContext(work=tmp_path))
 
 
 @pytest.mark.parametrize("options", [{}, {"hub_id": "a/b", "table": "c.csv"}])
-def test_exactly_one_table_is_named(options):
+def test_exactly_one_table_must_be_named(options):
     with pytest.raises(ValueError, match=r"name one table: a file, a folder, or a data set of the hub by --hub-id"):
         table_source(**options)

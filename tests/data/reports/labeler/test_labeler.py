@@ -1,4 +1,4 @@
-"""The labeler on sentences written and labelled by hand, with the traps of real reports (tables in tests/data/)."""
+"""The labeler on sentences that were written and labeled by hand, and on real reports (tables in tests/files)."""
 
 import json
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.labeler_mesh import NARROW, REPORTS, agreement, read_reports
-from data.reports.labeler.context_patterns import mend_spelling
+from data.reports.labeler.context_patterns import fix_spelling
 from data.reports.labeler.labeler import Evidence, explain_report, label_report
 from vlm.schema.findings import FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
 
@@ -24,8 +24,8 @@ def read_traps():
     """(sentence, its states) of every line of the table."""
     for line in (TABLES / "labeler_traps.txt").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
-            sentence, _, told = line.rpartition(" |")
-            pairs = [pair.split(": ") for pair in told.strip().split(", ") if pair]
+            sentence, _, states = line.rpartition(" |")
+            pairs = [pair.split(": ") for pair in states.strip().split(", ") if pair]
             yield sentence, {finding: STATES[state] for finding, state in pairs}
 
 
@@ -38,13 +38,13 @@ def states(text: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(("sentence", "expected"), SENTENCES)
-def test_sentences_written_by_hand(sentence, expected):
+def test_handwritten_sentences(sentence, expected):
     assert states(sentence) == expected
 
 
 @pytest.mark.parametrize(("split", "floor"), [("train", 0.98), ("val", 0.93)])
-def test_real_sentences_labelled_by_hand_before_the_labeler_saw_them(split, floor):
-    """Share of mentions with the same state. `train` was read to mend the rules, `val` was not."""
+def test_real_sentences_agree_with_manual_labels(split, floor):
+    """Share of mentions with the same state. The rules were tuned on `train`, not on `val`."""
     agree = num_mentions = 0
     for line in (TABLES / "labelled_sentences.jsonl").read_text(encoding="utf-8").splitlines():
         labelled = json.loads(line)
@@ -57,7 +57,7 @@ def test_real_sentences_labelled_by_hand_before_the_labeler_saw_them(split, floo
     assert agree / num_mentions >= floor
 
 
-def test_denial_and_doubt_end_with_the_sentence():
+def test_negation_and_uncertainty_end_with_the_sentence():
     assert states("No effusion. Pneumothorax. Possible edema. Nodule in the left lung.") == {
         EFFUSION: N, PTX: P, EDEMA: U, LESION: P,
     }  # fmt: skip
@@ -66,19 +66,19 @@ def test_denial_and_doubt_end_with_the_sentence():
     assert states("- No effusion\n- Pneumothorax") == {EFFUSION: N, PTX: P}
 
 
-def test_a_wrapped_line_does_not_end_the_sentence():
+def test_wrapped_line_does_not_end_the_sentence():
     assert states("There is no focal consolidation,\npleural effusion or\npneumothorax.") == {
         CONSOLIDATION: N, EFFUSION: N, PTX: N,
     }  # fmt: skip
 
 
-def test_of_several_mentions_positive_beats_uncertain_beats_negative():
+def test_positive_overrides_uncertain_overrides_negative():
     assert states("No effusion. Possible effusion. Small effusion.") == {EFFUSION: P}
     assert states("Possible effusion. No effusion.") == {EFFUSION: U}
     assert states("No effusion. The effusion has resolved.") == {EFFUSION: N}
 
 
-def test_no_finding_is_positive_unless_something_but_a_device_is_stated_or_suspected():
+def test_no_finding_is_positive_unless_another_finding_than_devices_is_positive_or_uncertain():
     def no_finding(text):
         return label_report(text)[FINDINGS.index(NO_FINDING)]
 
@@ -89,12 +89,12 @@ def test_no_finding_is_positive_unless_something_but_a_device_is_stated_or_suspe
 
 
 @pytest.mark.parametrize("text", ["", "  \n ", "...", "123."])
-def test_a_text_that_says_nothing_is_all_blank(text):
+def test_text_without_letters_is_all_blank(text):
     assert label_report(text) == (0,) * 14
     assert explain_report(text) == []
 
 
-def test_headings_are_tolerated_and_only_what_describes_the_image_is_read():
+def test_only_sections_that_describe_the_image_are_read():
     report = (
         "INDICATION: Pneumonia, effusion?\nCOMPARISON: None.\nFINDINGS: Small right effusion.\n"
         "IMPRESSION: No pneumothorax."
@@ -104,7 +104,7 @@ def test_headings_are_tolerated_and_only_what_describes_the_image_is_read():
     assert states("History: chest pain. The lungs are clear. Small effusion.") == {OPACITY: N, EFFUSION: P}
 
 
-def test_evidence_quotes_the_sentence_and_the_words_that_decided():
+def test_evidence_quotes_the_sentence_and_the_deciding_words():
     evidence = explain_report("Findings: The heart is mildly enlarged. No focal consolidation or PTX. Impression: CHF.")
     assert evidence == [
         Evidence(finding=CARDIO, state=P, sentence="The heart is mildly enlarged.", words="enlarged … heart"),
@@ -116,7 +116,7 @@ def test_evidence_quotes_the_sentence_and_the_words_that_decided():
     ]
 
 
-def test_evidence_accounts_for_every_label():
+def test_evidence_explains_every_label():
     belief = {P: 3, U: 2, N: 1}
     for sentence, _ in SENTENCES:
         evidence = explain_report(sentence)
@@ -125,7 +125,7 @@ def test_evidence_accounts_for_every_label():
             assert max(mentioned, key=belief.get, default=0) == state
 
 
-def test_an_endless_sentence_is_read():
+def test_very_long_sentence_is_labeled():
     text = "no effusion, small , " * 5000 + "and the heart is enlarged."
     assert states(text)[CARDIO] == P
 
@@ -145,15 +145,15 @@ ENDLESS += ["?", "1. A ", "Findings: ", "fracture of sternal ", "pneumothoraxi p
 
 
 @pytest.mark.parametrize("unit", ENDLESS)
-def test_reading_time_grows_with_the_length_alone(unit):
-    """What would grow with its square takes minutes at this length."""
+def test_time_is_linear_in_the_length(unit):
+    """Quadratic time would take minutes at this length."""
     started = time.process_time()
     label_report(unit * (200_000 // len(unit)))
     assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize(
-    ("slip", "meant"),
+    ("misspelled", "correct"),
     [
         ("effusoin", "effusion"),
         ("effussions", "effusions"),
@@ -164,13 +164,13 @@ def test_reading_time_grows_with_the_length_alone(unit):
         ("edma", "edema"),
     ],
 )
-def test_slips_of_spelling_are_mended(slip, meant):
-    assert mend_spelling(f"no {slip}.") == f"no {meant}."
+def test_misspellings_are_corrected(misspelled, correct):
+    assert fix_spelling(f"no {misspelled}.") == f"no {correct}."
 
 
-def test_words_of_their_own_are_no_slips():
+def test_similar_words_are_not_corrected():
     text = "injection, infusion, module, plural, pneumonic, opacified, fractured, silhouettes, capacity, collapsed"
-    assert mend_spelling(text) == text
+    assert fix_spelling(text) == text
 
 
 def test_lines_without_full_stops_are_sentences():
@@ -178,14 +178,14 @@ def test_lines_without_full_stops_are_sentences():
     assert states("FINDINGS:\nNo\nPneumothorax, effusion or\nEdema") == {PTX: N, EFFUSION: N, EDEMA: N}
 
 
-def test_the_last_of_several_sections_is_followed():
+def test_indication_after_other_sections_is_not_read():
     assert states("IMPRESSION: Small effusion. CLINICAL HISTORY: CHF, pneumothorax.") == {EFFUSION: P}
     assert states("REASON FOR EXAM: r/o pneumothorax\n\nCOMPARISON: effusion\n\nNo PTX.") == {PTX: N}
 
 
 @pytest.mark.skipif(not REPORTS.exists(), reason=f"no Indiana reports at {REPORTS}")
-def test_real_reports_agree_with_the_codes_that_indexers_gave_them():
-    """Not a benchmark (bench/labeler_mesh.py is): findings with codes of the same meaning must not fall far."""
+def test_real_reports_agree_with_the_codes_of_indexers():
+    """Lower bounds of the agreement for findings with equivalent codes; bench/labeler_mesh.py is the benchmark."""
     counts = agreement([report for report in read_reports(REPORTS) if report.split == "val"], NARROW, (P, U))
     floors = {CARDIO: 0.98, ATELECTASIS: 0.88, EFFUSION: 0.92, PTX: 0.95, NO_FINDING: 0.95}
     assert {finding: counts[finding].scores()[2] >= floor for finding, floor in floors.items()} == dict.fromkeys(

@@ -194,7 +194,8 @@ class CorrectionStore:
         _check_images(correction, images)
         hashes = tuple(map(image_hash, images))
         saved_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        values = {"saved_at": saved_at, "program_version": version("cxrscribe"), "study": study_hash(hashes)}
+        described = {"saved_at": saved_at, "program_version": version("cxrscribe")}
+        values = described | {"study": study_hash(hashes)}
         values |= {"images": json.dumps(hashes)} | {name: getattr(correction, name) for name in TEXTS}
         cells = dataclasses.asdict(correction)
         values |= {name: json.dumps(cells[name]) for name in LISTS}
@@ -208,13 +209,7 @@ class CorrectionStore:
                 places = ", ".join(f":{name}" for name in values)
                 statement = f"INSERT INTO corrections ({', '.join(values)}) VALUES ({places})"
                 number = connection.execute(statement, values).lastrowid
-        return SavedCorrection(
-            number=number,
-            saved_at=saved_at,
-            program_version=values["program_version"],
-            images=hashes,
-            correction=correction,
-        )
+        return SavedCorrection(number=number, **described, images=hashes, correction=correction)
 
     def subject_id(self, patient_id: str) -> str:
         """The pseudonym of a patient, the same for all corrections in this folder; "" for no patient."""

@@ -87,7 +87,9 @@ def join(study: ParsedRow, row: ParsedRow) -> ParsedRow:
         error = f"row {row.number} differs from row {study.number} of the same study in patient, split, text or labels"
     if not error and len(images) > MAX_VIEWS:
         error = f"the rows of the study name {len(images)} images; the limit is {MAX_VIEWS}"
-    positions = _positions(study) + _positions(row) if study.view_positions or row.view_positions else ()
+    positions = ()
+    if study.view_positions or row.view_positions:
+        positions = sum((part.view_positions or (UNKNOWN_VIEW,) * len(part.images) for part in (study, row)), ())
     return replace(study, images=images[: MAX_VIEWS + 1], view_positions=positions[: MAX_VIEWS + 1], error=error)
 
 
@@ -123,12 +125,8 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
         subject_id=texts["subject_id"] or parsed.study_id,
         split=_SPLIT_OF_NAME.get(split, ""),
         view_positions=_view_positions(parsed, cells.get("view_position"), spec.image_separator),
-        indication=texts["indication"],
-        findings=texts["findings"],
-        impression=texts["impression"],
         labels=None if labels == UNLABELED_STUDY else labels,
-        source=texts["source"],
-        license=texts["license"],
+        **{name: texts[name] for name in ("indication", "findings", "impression", "source", "license")},
     )
     return replace(parsed, digest=hash((*texts.values(), labels)))
 
@@ -141,10 +139,6 @@ def _view_positions(parsed: ParsedRow, value: Any, separator: str | None) -> tup
     if len(positions) != len(parsed.images):
         raise ValueError(f"row {parsed.number} names {len(parsed.images)} images but {len(positions)} view positions")
     return positions
-
-
-def _positions(parsed: ParsedRow) -> tuple[str, ...]:
-    return parsed.view_positions or (UNKNOWN_VIEW,) * len(parsed.images)
 
 
 def _several(value: Any, separator: str | None, *, keep_blank: bool = False) -> tuple[str, ...]:

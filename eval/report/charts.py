@@ -1,8 +1,8 @@
-"""The page's charts as inline SVG: points with intervals, bars, ROC curves, reliability curves.
+"""Charts of the HTML page as inline SVG: points with intervals, bars, ROC curves, reliability curves.
 
-Positions in strips are percentages, so that they fill any width while their marks keep their size. Colors are
-classes of the page's stylesheet, which knows light, dark and print. Every chart has a title, and a description where
-its figures do not stand beside it as text.
+Positions in strips are percentages, so that a strip fills any width and its marks keep their size. Colors are classes
+of the stylesheet, which has light, dark and print modes. Every chart has a title; charts without their values as text
+on the page also have a description.
 """
 
 import math
@@ -13,14 +13,14 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 STRIP_HEIGHT = 18
-SQUARE, EDGE = 150, 22  # a curve's drawing and the room for its axes' numbers, in SVG units
+SQUARE, EDGE = 150, 22  # size of a curve chart and of the margin for axis labels, in SVG units
 NUM_TICKS = 4
 _NICE_ENDS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mark:
-    """A point with its interval; `low` and `high` None where there is none. `tone` is a class of the stylesheet."""
+    """A point with its interval; `low` and `high` are None without one. `tone` is a class of the stylesheet."""
 
     value: float
     low: float | None = None
@@ -29,7 +29,7 @@ class Mark:
 
 
 def axis_end(values: Sequence[float]) -> float:
-    """A round end of an axis from 0 that holds all values."""
+    """The end of an axis from 0: a round number that is at least as large as all values."""
     highest = max(values, default=0.0)
     if highest <= _NICE_ENDS[-1]:
         return next(end for end in _NICE_ENDS if highest <= end)
@@ -38,7 +38,7 @@ def axis_end(values: Sequence[float]) -> float:
 
 
 def point_strip(marks: Sequence[Mark], *, end: float, title: str, band: tuple[float, float] | None = None) -> Markup:
-    """Points with intervals on one axis from 0 to `end`; `band` is shaded, to compare other strips with."""
+    """Points with intervals on an axis from 0 to `end`; `band` is a shaded interval to compare with."""
     svg = _strip("points", title)
     if band is not None:
         _span(svg, *band, end, y=0, height=STRIP_HEIGHT, kind="band")
@@ -53,7 +53,7 @@ def point_strip(marks: Sequence[Mark], *, end: float, title: str, band: tuple[fl
 
 
 def axis_strip(end: float) -> Markup:
-    """The numbers below strips of that end."""
+    """The axis labels below strips with the same `end`."""
     svg = ElementTree.Element("svg", {"class": "strip axis", "height": "16", "aria-hidden": "true"})
     for tick in range(NUM_TICKS + 1):
         text = _add(svg, "text", x=_percent(tick / NUM_TICKS), y=12, kind="")
@@ -63,7 +63,7 @@ def axis_strip(end: float) -> Markup:
 
 
 def bar_strip(value: float, low: float | None, high: float | None, *, title: str, tick: float | None = None) -> Markup:
-    """A bar from 0 to 1 with its interval as a line; `tick` marks a control's value."""
+    """A bar from 0 to 1 with its interval as a line; `tick` marks the value of a control."""
     svg = _strip("bars", title)
     _span(svg, 0, 1, 1, y=1, height=STRIP_HEIGHT - 2, kind="track")
     _span(svg, 0, value, 1, y=1, height=STRIP_HEIGHT - 2, kind="bar")
@@ -75,7 +75,7 @@ def bar_strip(value: float, low: float | None, high: float | None, *, title: str
 
 
 def roc_chart(points: Sequence[tuple[float, float]], *, title: str, description: str) -> Markup:
-    """True positive rate over false positive rate; the diagonal is chance."""
+    """True positive rate by false positive rate; the diagonal is chance."""
     svg = _square(title, description, "false positive rate", "true positive rate")
     path = " ".join(f"{_x(false):.1f},{_y(true):.1f}" for false, true in points)
     _add(svg, "polyline", points=path, kind="curve")
@@ -83,8 +83,9 @@ def roc_chart(points: Sequence[tuple[float, float]], *, title: str, description:
 
 
 def reliability_chart(bins: Sequence[Mapping[str, float]], *, title: str, description: str) -> Markup:
-    """Observed share over predicted probability, a dot a bin whose area grows with its studies; the diagonal is perfect
-    calibration."""
+    """Observed share by predicted probability; the diagonal is perfect calibration.
+
+    Each bin is a dot; its area grows with the number of studies."""
     svg = _square(title, description, "predicted", "observed")
     largest = max((one["num_studies"] for one in bins), default=1)
     places = [(_x(one["mean_probability"]), _y(one["observed"]), one["num_studies"]) for one in bins]
@@ -145,5 +146,5 @@ def _percent(share: float) -> str:
 
 
 def _markup(svg: ElementTree.Element) -> Markup:
-    """ElementTree escapes every text and attribute."""
+    """Safe, because ElementTree escapes all text and attributes."""
     return Markup(ElementTree.tostring(svg, encoding="unicode"))

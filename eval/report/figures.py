@@ -49,6 +49,12 @@ def model_of(document: Document) -> dict[str, Any]:
     return next(iter(document["systems"].values()))
 
 
+def outperformed_by(document: Document) -> str:
+    """Sentences on controls that do better than the model; before version 0.2.0 the key was "beaten"."""
+    verdict = document["verdict"]
+    return verdict.get("outperformed_by", verdict.get("beaten", ""))
+
+
 def estimate_text(estimate: Estimate, formatter: Callable[..., str] = format_interval) -> str:
     """An estimate with its interval, as ".340 [.290, .390]"; "–" if undefined."""
     return formatter(estimate["value"], estimate.get("low"), estimate.get("high"))

@@ -22,7 +22,7 @@ from safetensors import safe_open
 
 from data.cli import run_main
 from data.sources.credits import credits_of, limits_of
-from eval.report.figures import model_of
+from eval.report.figures import model_of, outperformed_by
 from eval.report.tables import (
     cell,
     consistency_lines,
@@ -201,7 +201,7 @@ def _calibration(calibration: Calibration) -> str:
 
 def _evaluation(document: Mapping[str, Any]) -> list[list[str]]:
     run, verdict = document["run"], document["verdict"]
-    facts = [verdict.get("outperformed_by", ""), *verdict.get("facts", ())]
+    facts = [outperformed_by(document), *verdict.get("facts", ())]
     by_source = group_table(document, "source")
     return [
         [

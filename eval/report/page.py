@@ -99,7 +99,7 @@ def _content(document: Document, studies: Sequence[PageStudy]) -> dict[str, Any]
         "claim": claim,
         "evidence": evidence,
         "facts": list(filter(None, verdict.get("facts") or [verdict["constant"]])),
-        "outperformed_by": verdict.get("outperformed_by", ""),
+        "outperformed_by": figures.outperformed_by(document),
         "tiles": tiles(document),
         "main_comparison": comparisons[0] if comparisons else None,
         "caution": all_limits[0],

@@ -24,6 +24,7 @@ from matplotlib.ticker import NullLocator
 
 from data.cli import run_main
 from eval.controls.control import NEAREST, SHUFFLED
+from eval.report.figures import outperformed_by
 from eval.report.page import origin
 from eval.report.tables import (
     cell,
@@ -125,7 +126,7 @@ def _documents(saved: Sequence[Path]) -> dict[Path, dict[str, Any]]:
 def evaluation_section(name: str, document: dict[str, Any]) -> str:
     """One evaluation: the verdict, the model and its controls, the findings, how it was made."""
     verdict = document["verdict"]
-    facts = [verdict.get("outperformed_by", ""), *(verdict.get("facts") or [verdict["constant"]])]
+    facts = [outperformed_by(document), *(verdict.get("facts") or [verdict["constant"]])]
     return markdown_document(
         [
             [f"## {section_title(name)}"],

@@ -6,7 +6,8 @@ import pytest
 
 from data.study import FEATURES
 from eval.metrics.probabilities import ranking_scores
-from eval.probes.linear_probe import ProbeConfig, main, probe
+from eval.probes.linear_probe import ProbeConfig, figure_lines, main, probe
+from eval.probes.prompts import auroc_lines, statement_lines
 from vlm.generator import ReportGenerator
 
 KINDS = ("bacterial pneumonia", "viral pneumonia")
@@ -84,3 +85,18 @@ def test_program_prints_and_writes_the_result(studies, tiny_checkpoint, tmp_path
     main([*flags, "--statements", *KINDS, "--output", str(output)])
     assert "AUROC: 1.000" in capsys.readouterr().out
     assert '"auroc_shuffled"' in output.read_text(encoding="utf-8")
+
+
+def test_undefined_results_and_missing_intervals_are_printed(document):
+    undefined = {"value": None, "low": None, "high": None}
+    results = {
+        "auroc": {"value": 0.75, "low": None, "high": None},
+        "auroc_shuffled": undefined,
+        "difference": undefined,
+    }
+    lines = ["AUROC: .750", "AUROC with another patient's images: –", "difference: –"]
+    assert list(auroc_lines(results)) == lines
+    assert figure_lines(document | results)[1:] == lines
+    counts = {"num_stating": [1, 0], "num_patients": 1, "num_left_out": 0, "rejected": [], "prompts": ["x"]}
+    shares = {"share_of_reports": 1.0, "mean_probability_of_either": 0.5}
+    assert statement_lines(document | results | counts | shares)[1:4] == lines

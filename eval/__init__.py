@@ -1,1 +1,1 @@
-"""Judging: figures with controls and intervals from predictions and references."""
+"""Evaluation: scores with controls and intervals from predictions and references."""

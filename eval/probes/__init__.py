@@ -1,1 +1,1 @@
-"""Classification by the decoder or by a probe on features."""
+"""Classification of two statements by the decoder or by a linear probe."""

@@ -1,1 +1,1 @@
-"""What an evaluation leaves behind: metrics.json, page, tables, model card."""
+"""The output of an evaluation: metrics.json, HTML page, tables, model card."""

@@ -207,7 +207,7 @@ def later_split(one: str, other: str) -> str:
 
 
 def left_out(subject_id: str, split: str, kept: str) -> str:
-    """The reason to reject a study of `split` whose patient is kept in the split `kept`; "" if both are the same."""
+    """The reason to reject a study of `split` if its patient is kept in the split `kept`; "" if both are the same."""
     if split in ("", kept):
         return ""
     return (

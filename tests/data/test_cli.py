@@ -1,4 +1,4 @@
-"""How programs end: what they say and their exit status."""
+"""How programs end: message and exit status."""
 
 import ast
 import subprocess
@@ -25,28 +25,28 @@ def raising(error):
     return main
 
 
-def test_a_users_mistake_is_a_line_and_status_2(capsys):
+def test_a_mistake_prints_one_line_and_exits_with_status_2(capsys):
     assert ending(capsys, raising(ValueError("no table.csv"))) == (2, "error: no table.csv\n")
 
 
-def test_only_named_exceptions_are_taken_for_mistakes(capsys):
+def test_only_the_given_exceptions_are_mistakes(capsys):
     lost = raising(RuntimeError("a worker died"))
     assert ending(capsys, lost, mistakes=(ValueError, RuntimeError)) == (2, "error: a worker died\n")
     with pytest.raises(RuntimeError):
         run_main(lost)
 
 
-def test_stopping_a_program_is_no_traceback(capsys):
-    assert ending(capsys, raising(KeyboardInterrupt()), stopped="stopped; go on") == (130, "stopped; go on\n")
+def test_ctrl_c_prints_no_traceback(capsys):
+    assert ending(capsys, raising(KeyboardInterrupt()), stopped="stopped; resume") == (130, "stopped; resume\n")
 
 
 @pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (3, 3), ({"a": 1}, 0), (True, 0)])
-def test_a_number_that_is_returned_is_the_status(capsys, returned, status):
+def test_the_returned_number_is_the_exit_status(capsys, returned, status):
     assert ending(capsys, lambda: returned) == (status, "")
 
 
 @pytest.mark.parametrize("module", ["data.audit", "eval.compare", "page.accounts"])
-def test_programs_tell_a_mistake_in_a_line(tmp_path, module):
+def test_programs_report_a_mistake_in_one_line(tmp_path, module):
     arguments = {"data.audit": ["no_such_folder"], "eval.compare": ["a.jsonl", "b.jsonl", "c.jsonl"]}.get(module)
     command = [sys.executable, "-m", module, *(arguments or [str(tmp_path / "accounts"), "a:b"])]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, input="\n")
@@ -55,8 +55,8 @@ def test_programs_tell_a_mistake_in_a_line(tmp_path, module):
     assert done.stderr.count("\n") == 1
 
 
-def test_no_program_words_its_own_ending():
-    """Those that `accelerate launch` starts many times over end in `main` instead."""
+def test_every_program_ends_through_run_main():
+    """No program has its own try statement at its end."""
     for path in ROOT.glob("*/*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) and path.parent.name != "tests":

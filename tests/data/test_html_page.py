@@ -1,4 +1,4 @@
-"""Pages written to a file: their look, and what they let in."""
+"""HTML pages: style, escaping and content security policy."""
 
 import base64
 import hashlib
@@ -15,17 +15,17 @@ def written(folder, template, **content):
     return render_template(folder / "one.html.j2", filters={"twice": lambda text: text * 2}, **content)
 
 
-def test_a_page_has_the_look_of_all_pages_then_its_own_and_admits_no_other(tmp_path):
+def test_a_page_has_the_shared_style_and_its_own_and_allows_no_other(tmp_path):
     style, style_hash = written(tmp_path, "{{ style }}|{{ style_hash }}").split("|")
     assert style == SHARED_STYLE.read_text(encoding="utf-8") + "h1 { color: red; }\n"
     assert base64.b64decode(style_hash) == hashlib.sha256(style.encode()).digest()
 
 
-def test_texts_are_escaped_and_filters_known(tmp_path):
+def test_texts_are_escaped_and_filters_are_available(tmp_path):
     page = written(tmp_path, "{{ text | twice }}", text="<b>&")
     assert page == "&lt;b&gt;&amp;&lt;b&gt;&amp;"
 
 
-def test_what_a_page_lacks_is_an_error(tmp_path):
+def test_missing_content_is_an_error(tmp_path):
     with pytest.raises(jinja2.UndefinedError, match="'absent' is undefined"):
         written(tmp_path, "{{ absent }}")

@@ -1,4 +1,4 @@
-"""The whole way from a source to a data set on disk: nothing is lost in silence, and the folder is whole or absent."""
+"""From a source to a data set on disk: every study is kept or rejected, and the folder is complete or absent."""
 
 import io
 import json
@@ -71,7 +71,7 @@ def preparation(out: Path) -> dict:
     return json.loads((out / "preparation.json").read_text())
 
 
-def test_synthetic_studies_are_read_back_as_they_were_made(tmp_path, capsys):
+def test_synthetic_studies_are_saved_exactly(tmp_path, capsys):
     out = tmp_path / "studies"
     options = ["--num-studies", "12", "--size", "64", "--seed", "3", "--split-fractions", "0.5", "0.25", "0.25"]
     main(["synthetic", "--out", str(out), "--num-workers", "1", *options])
@@ -128,7 +128,7 @@ def test_a_table_becomes_a_data_set_with_labels_from_its_reports(tmp_path):
     assert all(b"Jane" not in path.read_bytes() for path in out.rglob("*") if path.is_file())
 
 
-def test_every_study_given_is_kept_or_rejected_with_its_reason(tmp_path, capsys):
+def test_every_study_is_kept_or_rejected_with_a_reason(tmp_path, capsys):
     images = tmp_path / "images"
     whole = encode_png(Image.fromarray(IMAGE))
     save_image(images / "good.png")
@@ -174,7 +174,7 @@ def test_every_study_given_is_kept_or_rejected_with_its_reason(tmp_path, capsys)
         assert words in reasons[study]
 
 
-def test_dicom_of_a_table_is_rejected_unless_it_is_a_radiograph_of_a_chest(tmp_path):
+def test_dicom_files_of_a_table_must_be_chest_radiographs(tmp_path):
     save_dicom(tmp_path / "ct", Modality="CT")
     save_dicom(tmp_path / "hand", Modality="DX", BodyPartExamined="HAND")
     save_dicom(tmp_path / "chest", Modality="CR", BodyPartExamined="CHEST")
@@ -242,7 +242,7 @@ def test_boxes_move_with_a_cropped_border():
     assert preprocess_study(study, Preprocessing(clahe=True)).boxes == boxes
 
 
-def test_a_folder_in_use_is_rejected_unless_it_may_be_overwritten(tmp_path):
+def test_an_output_folder_in_use_is_rejected_without_overwrite(tmp_path):
     save_image(tmp_path / "a.png")
     table, out = save_table(tmp_path, [{"image": "a.png"}]), tmp_path / "out"
     prepare(table, out)
@@ -258,7 +258,7 @@ def test_a_folder_in_use_is_rejected_unless_it_may_be_overwritten(tmp_path):
         prepare(table, tmp_path / "letters" / "mine.txt")
 
 
-def test_when_nothing_is_kept_nothing_is_written_and_the_reasons_are_told(tmp_path):
+def test_if_no_study_is_kept_nothing_is_written_and_the_reasons_are_reported(tmp_path):
     table = save_table(tmp_path, [{"image": "absent.png"}, {"image": ""}])
     with pytest.raises(
         ValueError, match=r"all 2 studies were rejected, .*absent\.png: does not exist; row 2 names no image"
@@ -267,7 +267,7 @@ def test_when_nothing_is_kept_nothing_is_written_and_the_reasons_are_told(tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["studies.jsonl"]
 
 
-def test_a_run_that_breaks_off_leaves_the_older_data_set_alone(tmp_path, monkeypatch):
+def test_a_failed_run_does_not_change_the_older_data_set(tmp_path, monkeypatch):
     out = tmp_path / "out"
     save_image(tmp_path / "a.png")
     table = save_table(tmp_path, [{"image": "a.png"}])
@@ -297,7 +297,7 @@ def test_the_writer_rejects_a_subject_in_two_splits(tmp_path):
 
 @dataclass(frozen=True, kw_only=True)
 class FaultyRawStudy:
-    """A raw study that goes wrong in a worker."""
+    """A raw study that fails in a worker."""
 
     study_id: str
     fault: str
@@ -311,12 +311,12 @@ class FaultyRawStudy:
 
 
 def faulty(fault: str) -> Iterator[RawStudy | Rejection]:
-    yield Rejection(study_id="given up before", reason="…")
+    yield Rejection(study_id="rejected earlier", reason="…")
     yield FaultyRawStudy(study_id=f"study that {fault}", fault=fault)
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_an_unforeseen_error_names_the_study(num_workers):
+def test_an_unexpected_error_names_the_study(num_workers):
     with pytest.raises(KeyError) as caught:
         list(build_rows(faulty("has a bug"), BuildOptions(), num_workers=num_workers))
     assert caught.value.__notes__[-1] == "while study study that has a bug was prepared"

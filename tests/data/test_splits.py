@@ -1,4 +1,4 @@
-"""Splits by subject: stable, seeded, of the asked size, and never the same patient twice."""
+"""Splits by subject are stable and seeded, have the requested sizes and no patient in common."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ def test_sizes_follow_the_fractions():
     assert set(splits) == set(SUBJECTS)
 
 
-def test_order_and_repetition_of_the_subjects_do_not_matter():
+def test_a_split_does_not_depend_on_order_and_repetition():
     assert split_subjects(SUBJECTS, fractions=(0.8, 0.1, 0.1), seed=0) == split_subjects(
         SUBJECTS[::-1] * 2, fractions=(0.8, 0.1, 0.1), seed=0
     )
@@ -47,7 +47,7 @@ def test_fractions_that_do_not_add_up_are_rejected(fractions):
         split_subjects(SUBJECTS, fractions=fractions, seed=0)
 
 
-def test_a_subject_in_two_splits_is_named_with_both():
+def test_a_subject_in_two_splits_is_rejected():
     with pytest.raises(ValueError, match=r"subject p7 is in two splits, train and test; a patient may be in"):
         check_disjoint({"train": ["p1", "p7"], "validation": ["p2"], "test": ["p7"]})
 

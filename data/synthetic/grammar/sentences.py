@@ -2,8 +2,8 @@
 
 Certain findings are stated, uncertain ones are hedged. Side, zone and degree vary in words and order.
 
-A report style stands for the habits of one department: of all wordings it uses only a few. Models that are fine-tuned
-on real reports of one department meet such habits. The scenes and images do not depend on the style.
+A report style represents the habits of one department: it uses only a few of all wordings. Reports of one real
+department have similar habits. The scenes and images do not depend on the style.
 """
 
 import hashlib

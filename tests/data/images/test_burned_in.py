@@ -1,4 +1,4 @@
-"""Text drawn into images is told of, side markers and anatomy are not."""
+"""Text in images is found; laterality markers and anatomy are not text."""
 
 from pathlib import Path
 
@@ -31,24 +31,24 @@ def written(text, place=(12, 10), size=18, fill=255, side=512):
     return image
 
 
-def test_a_radiograph_without_text_is_passed():
+def test_a_radiograph_without_text_gives_no_warning():
     for side in (224, 512, 1024):
         assert burned_in_text(radiograph(side)) == ""
 
 
 @pytest.mark.parametrize("text", ["DOE, JANE 03/04/1950", "MRN 00123456", "2019-03-04 14:22", "St Mary Hospital"])
 @pytest.mark.parametrize("size", [14, 20, 36])
-def test_names_dates_and_numbers_are_told_of(text, size):
+def test_names_dates_and_numbers_are_found(text, size):
     assert "letters at the top " in burned_in_text(written(text, size=size))
 
 
-def test_the_place_is_told_and_never_the_text():
+def test_the_location_is_reported_but_not_the_text():
     assert burned_in_text(written("JANE DOE 1950", place=(330, 485))).endswith("at the bottom right")
     assert "JANE" not in burned_in_text(written("JANE DOE 1950"))
 
 
 @pytest.mark.parametrize("marker", ["R", "L", "AP", "PA", "PORT"])
-def test_side_markers_are_no_text(marker):
+def test_laterality_markers_are_not_text(marker):
     assert burned_in_text(written(marker, size=36)) == ""
 
 
@@ -57,13 +57,13 @@ def test_gray_and_large_images_are_read_too():
     assert burned_in_text(written("DOE, JANE 1950", size=40, side=1024))
 
 
-def test_images_of_one_gray_and_of_one_line_are_passed():
+def test_uniform_images_and_single_lines_give_no_warning():
     assert burned_in_text(Image.new("L", (300, 200), 255)) == ""
     assert burned_in_text(Image.new("L", (1000, 16), 0)) == ""
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real X-rays in ../shared/data/pneumonia")
-def test_real_radiographs_without_text_raise_no_alarm():
+def test_real_radiographs_without_text_give_no_warning():
     alarms = []
     for path in sorted(REAL.iterdir())[::130]:
         with Image.open(path) as image:

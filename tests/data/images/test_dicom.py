@@ -71,7 +71,7 @@ def linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.clip(np.rint((values - low) * (255 / (high - low))), 0, 255)
 
 
-def test_eight_bits_come_back_exactly_and_read_image_finds_them_by_content():
+def test_8_bit_dicom_is_read_exactly_and_recognized_by_content():
     assert np.array_equal(gray_of(content_of(GRAY)), GRAY)
     assert np.array_equal(np.asarray(read_image(content_of(GRAY), name="scan.png")), GRAY)
 
@@ -93,7 +93,7 @@ def test_every_lossless_syntax_gives_the_same_gray_values(syntax):
 
 
 @pytest.mark.parametrize("syntax", [uid.RLELossless, uid.JPEGLSLossless, uid.JPEG2000Lossless])
-def test_eight_bits_come_back_exactly_from_every_compression(syntax):
+def test_8_bit_images_are_read_exactly_from_every_lossless_compression(syntax):
     header = header_of(GRAY)
     header.compress(syntax)
     assert np.array_equal(gray_of(saved(header)), GRAY)
@@ -129,7 +129,7 @@ def test_jpeg_lossless_gives_the_same_gray_values(tmp_path):
     )
 
 
-def test_a_frame_that_kills_its_decoder_is_rejected_and_nothing_else_happens(tmp_path, monkeypatch):
+def test_a_frame_that_crashes_its_decoder_is_only_rejected(tmp_path, monkeypatch):
     content = jpeg_lossless(tmp_path, DEEP, BitsStored=12, HighBit=11)
     (tmp_path / "dies.py").write_text("import os; os.abort()")
     monkeypatch.setattr("data.images.jpeg_lossless.__file__", str(tmp_path / "dies.py"))
@@ -137,7 +137,7 @@ def test_a_frame_that_kills_its_decoder_is_rejected_and_nothing_else_happens(tmp
         read_dicom(content, name="scan.dcm")
 
 
-def test_baseline_jpeg_is_read_as_its_decoder_reads_it():
+def test_baseline_jpeg_has_the_pixels_of_its_decoder():
     smooth = np.tile(np.arange(0, 240, 6, dtype=np.uint8), (40, 1))
     file = io.BytesIO()
     Image.fromarray(smooth).save(file, "JPEG", quality=95)
@@ -199,7 +199,7 @@ def test_without_a_usable_window_the_image_is_stretched_over_its_own_range(windo
     assert np.array_equal(gray_of(content), linear(DEEP, *np.percentile(DEEP, [0.5, 99.5])))
 
 
-def test_bits_beyond_the_stored_ones_are_ignored():
+def test_unused_bits_are_ignored():
     attributes = {"BitsStored": 12, "HighBit": 11, "WindowCenter": 2048, "WindowWidth": 4096}
     overlaid = DEEP | (RNG.integers(0, 16, size=DEEP.shape).astype(np.uint16) << 12)
     assert np.array_equal(gray_of(content_of(overlaid, **attributes)), linear(DEEP, 0, 4095))
@@ -215,14 +215,14 @@ def test_padding_is_black_and_does_not_stretch_the_range():
     assert np.array_equal(gray[:, 5:], 255 - linear(measured, *np.percentile(measured, [0.5, 99.5])))
 
 
-def test_pixels_that_are_not_square_are_made_square():
+def test_images_with_non_square_pixels_are_resized():
     assert read_dicom(content_of(GRAY, PixelSpacing=[0.1, 0.2])).image.size == (48, 32)
     assert read_dicom(content_of(GRAY, ImagerPixelSpacing=[0.2, 0.1])).image.size == (24, 64)
     assert read_dicom(content_of(GRAY, PixelSpacing=[0.1, 0.1])).image.size == (48, 64)
     assert read_dicom(content_of(GRAY, PixelSpacing=[0.1, 99])).image.size == (48, 64)
 
 
-def test_the_longest_side_is_bounded():
+def test_the_longest_side_is_limited():
     assert read_dicom(content_of(GRAY), max_side=32).image.size == (24, 32)
 
 
@@ -241,7 +241,7 @@ def test_the_view_position_comes_from_the_header(attributes, position):
     assert read_dicom(content_of(GRAY, **attributes)).view_position == position
 
 
-def test_the_view_position_may_come_as_a_code():
+def test_the_view_position_can_be_a_code():
     code = Dataset()
     code.CodeMeaning = "Antero-Posterior"
     assert read_dicom(content_of(GRAY, ViewCodeSequence=[code])).view_position == "AP"

@@ -1,4 +1,4 @@
-"""Identifiers of a DICOM file: what is taken over, what is not, and that nothing shows by accident."""
+"""Identifiers of a DICOM file: valid values are read, invalid ones are not, and repr shows none."""
 
 import zlib
 from io import BytesIO
@@ -39,7 +39,7 @@ def content_of(*, character_set="ISO_IR 100", **changes) -> bytes:
     return buffer.getvalue()
 
 
-def test_every_identifier_is_read_in_the_files_own_letters():
+def test_every_identifier_is_read_in_the_character_set_of_the_file():
     assert dicom_identifiers(content_of()) == DicomIdentifiers(
         study_instance_uid="1.2.3",
         series_instance_uid="1.2.4",
@@ -56,7 +56,7 @@ def test_every_identifier_is_read_in_the_files_own_letters():
     )
 
 
-def test_what_is_no_dicom_has_none():
+def test_other_files_have_no_identifiers():
     assert dicom_identifiers(b"\x89PNG\r\n\x1a\n") is None
 
 
@@ -76,18 +76,18 @@ def test_what_is_no_dicom_has_none():
         ("AccessionNumber", "x" * 17),
     ],
 )
-def test_a_value_that_the_standard_does_not_allow_is_left_empty(attribute, value):
+def test_invalid_values_are_left_empty(attribute, value):
     held = dicom_identifiers(content_of(**{attribute: value}))
     whole = dicom_identifiers(content_of())
     differing = [name for name in DicomIdentifiers.__slots__ if getattr(held, name) != getattr(whole, name)]
     assert [getattr(held, name) for name in differing] == [""]
 
 
-def test_a_damaged_header_has_empty_ones():
+def test_a_damaged_header_has_empty_identifiers():
     assert dicom_identifiers(content_of()[:150]) == DicomIdentifiers()
 
 
-def test_a_deflated_file_is_not_inflated():
+def test_a_deflated_file_is_not_decompressed():
     plain = content_of()
     start = plain.index(b"\x08\x00\x05\x00")
     deflate = zlib.compressobj(wbits=-15)
@@ -97,7 +97,7 @@ def test_a_deflated_file_is_not_inflated():
     assert dicom_identifiers(packed + deflate.flush()) == DicomIdentifiers()
 
 
-def test_without_person_only_what_points_to_the_image_is_left():
+def test_without_person_keeps_only_uids_and_modality():
     nameless = dicom_identifiers(content_of()).without_person()
     assert nameless == DicomIdentifiers(
         study_instance_uid="1.2.3",
@@ -110,7 +110,7 @@ def test_without_person_only_what_points_to_the_image_is_left():
     assert nameless.personal_words == ()
 
 
-def test_a_log_that_prints_them_shows_nobody():
+def test_repr_shows_no_identifiers():
     assert repr(dicom_identifiers(content_of())) == "DicomIdentifiers(modality='CR')"
 
 

@@ -1,4 +1,4 @@
-"""Copies of an image are told from images of other patients; the hash's search finds every near pair."""
+"""Copies of an image are distinguished from images of other patients; near_pairs finds every near pair."""
 
 from io import BytesIO
 
@@ -42,24 +42,24 @@ COPIES = {
 
 
 @pytest.mark.parametrize("kind", COPIES)
-def test_an_altered_copy_is_the_same_image(kind):
+def test_an_altered_copy_is_recognized(kind):
     pixels = image(0)
     assert fine_similarity(pixels, COPIES[kind](pixels)) >= SAME_BOUND
     assert thumbnails_agree((thumbnail(pixels), thumbnail(COPIES[kind](pixels))))
     assert (perceptual_hash(pixels) ^ perceptual_hash(COPIES[kind](pixels))).bit_count() <= 12
 
 
-def test_other_patients_are_not_the_same_image_however_alike():
+def test_images_of_different_patients_are_not_copies():
     pixels = [image(number) for number in range(12)]
     highest = max(fine_similarity(pixels[one], pixels[other]) for one in range(12) for other in range(one))
     assert highest < ALIKE_BOUND
 
 
-def test_an_image_is_itself():
+def test_an_image_is_a_copy_of_itself():
     assert fine_similarity(image(0), image(0)) == pytest.approx(1, abs=1e-3)
 
 
-def test_flat_images_compare_to_nothing_and_break_nothing():
+def test_flat_images_are_similar_to_nothing():
     flat = np.full((50, 60), 90, dtype=np.uint8)
     assert is_flat(flat)
     assert not is_flat(image(0))
@@ -67,7 +67,7 @@ def test_flat_images_compare_to_nothing_and_break_nothing():
     assert fine_similarity(flat, image(0)) < ALIKE_BOUND
 
 
-def test_the_hash_is_64_bits_that_brightness_leaves_alone():
+def test_the_hash_has_64_bits_and_does_not_depend_on_brightness():
     pixels = image(1)
     assert 0 < perceptual_hash(pixels) < 2**64
     assert (
@@ -84,7 +84,7 @@ def test_coarse_similarity_is_the_correlation_of_halved_thumbnails():
     assert coarse_similarity(thumbnails, pairs) == pytest.approx(expected, abs=1e-5)
 
 
-def test_near_pairs_are_all_that_a_double_loop_finds():
+def test_near_pairs_finds_the_same_pairs_as_a_double_loop():
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64, 1200, dtype=np.uint64)
     hashes[600:650] = hashes[:50] ^ (np.uint64(1) << rng.integers(0, 64, 50, dtype=np.uint64))
@@ -107,7 +107,7 @@ def test_the_distance_is_lowered_until_the_candidates_are_few_enough():
     assert (few.max_distance, few.pairs.tolist(), few.is_cut) == (1, [[0, 1], [1, 2], [2, 3]], False)
 
 
-def test_many_equal_hashes_are_cut_and_said_to_be():
+def test_too_many_equal_hashes_are_cut_and_marked():
     cut = near_pairs(np.zeros(2000, dtype=np.uint64), max_pairs=100)
     assert (len(cut.pairs), cut.max_distance, cut.is_cut) == (100, 0, True)
 

@@ -1,4 +1,4 @@
-"""Images are stored with the pixels they came with wherever that can be, and with nothing but pixels."""
+"""Stored images have unchanged pixels where possible, and no metadata."""
 
 import io
 
@@ -42,7 +42,7 @@ def test_a_bare_file_has_the_same_pixels_and_no_metadata(write):
         assert not after.getexif() and not {"comment", "Patient", "dpi"} & set(after.info)
 
 
-def test_what_follows_the_end_of_the_image_is_cut_off():
+def test_data_after_the_end_of_the_image_is_removed():
     for content in (png(Image.fromarray(GRAY)), jpeg(Image.fromarray(GRAY))):
         assert bare_file(content + NAME.encode()) == bare_file(content)
 
@@ -58,7 +58,7 @@ def test_what_follows_the_end_of_the_image_is_cut_off():
         file_of(Image.fromarray(GRAY), "WEBP"),
     ],
 )
-def test_what_is_no_plain_gray_image_is_not_passed_on(content):
+def test_images_that_are_not_plain_gray_have_no_bare_file(content):
     assert bare_file(content) is None
 
 
@@ -77,7 +77,7 @@ def test_a_lossless_image_stays_lossless_and_a_gray_jpeg_keeps_its_own_bytes(tmp
     assert stored_bytes(view.image, view, "png").startswith(b"\x89PNG")
 
 
-def test_a_shrunk_or_changed_image_is_encoded_anew(tmp_path):
+def test_a_resized_or_changed_image_is_encoded_again(tmp_path):
     content = png(Image.fromarray(GRAY))
     shrunk = view_of(tmp_path, content, max_side=32)
     assert stored_bytes(shrunk.image, shrunk, "auto") == encode_jpeg(shrunk.image)
@@ -86,7 +86,7 @@ def test_a_shrunk_or_changed_image_is_encoded_anew(tmp_path):
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(stored_bytes(inverted, view, "auto")))), 255 - GRAY)
 
 
-def test_a_shrunk_image_is_the_mean_of_what_each_pixel_covers(tmp_path):
+def test_resizing_averages_the_pixels_of_an_area(tmp_path):
     view = view_of(tmp_path, png(Image.fromarray(GRAY)), max_side=20)
     expected = GRAY.reshape(20, 2, 16, 2).mean(axis=(1, 3))
     assert np.abs(np.asarray(view.image) - expected).max() <= 0.5

@@ -1,4 +1,4 @@
-"""Synthetic studies: the same from the same seed and number, plausible images, correct reports."""
+"""Synthetic studies are reproducible and have plausible statistics."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ def scenes():
     return [sample_scene(np.random.default_rng([3, index])) for index in range(NUM_SCENES)]
 
 
-def test_a_study_depends_on_seed_and_index_alone():
+def test_a_study_depends_only_on_seed_and_index():
     first, other = make_study(7, 123, size=64), make_study(7, 5, size=64)
     again = make_study(7, 123, size=64)
     assert [image.tobytes() for image in first.images] == [image.tobytes() for image in again.images]
@@ -31,7 +31,7 @@ def test_a_study_depends_on_seed_and_index_alone():
     assert make_study(8, 123, size=64).images[0].tobytes() != first.images[0].tobytes()
 
 
-def test_a_study_carries_its_origin():
+def test_a_study_has_source_and_license():
     study = make_study(7, 123, size=64)
     assert (study.study_id, study.source, study.license) == ("synthetic-7-000123", "synthetic", "Apache-2.0")
 
@@ -47,7 +47,7 @@ def test_negative_numbers_are_rejected(seed, index):
         make_study(seed, index)
 
 
-def test_labels_agree_with_what_is_drawn():
+def test_labels_agree_with_the_scene():
     for index in range(40):
         scene, study = make_scene(2, index), make_study(2, index, size=32)
         drawn = {FINDING_INDEX[finding.finding] for finding in scene.findings}
@@ -58,7 +58,7 @@ def test_labels_agree_with_what_is_drawn():
         assert len(study.labels) == NUM_FINDINGS
 
 
-def test_each_finding_is_neither_rare_nor_everywhere(scenes):
+def test_each_finding_has_a_medium_frequency(scenes):
     shares = Counter(name for scene in scenes for name in {finding.finding for finding in scene.findings})
     assert set(shares) == set(FINDINGS) - {"No Finding"}
     for finding, count in shares.items():
@@ -89,7 +89,7 @@ def test_a_third_of_the_studies_have_a_lateral_view(scenes):
     assert 0.28 <= (views["PA", "LATERAL"] + views["AP", "LATERAL"]) / NUM_SCENES <= 0.42
 
 
-def test_findings_keep_company_as_in_life(scenes):
+def test_related_findings_occur_together(scenes):
     names = [{finding.finding for finding in scene.findings} for scene in scenes]
 
     def share(finding, given):
@@ -101,7 +101,7 @@ def test_findings_keep_company_as_in_life(scenes):
     assert share("Pneumothorax", given="Edema") < 0.15
 
 
-def test_a_pneumothorax_and_an_effusion_do_not_share_a_large_place(scenes):
+def test_large_pneumothorax_and_effusion_are_not_on_the_same_side(scenes):
     for scene in scenes:
         taken = [
             f.side

@@ -1,4 +1,4 @@
-"""Reports in the wordings of one department."""
+"""Reports in one report style."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def of_one():
     return _studies(1)
 
 
-def test_a_department_tells_the_same_images_in_fewer_sentences(of_all, of_one):
+def test_a_report_style_uses_fewer_sentences_for_the_same_images(of_all, of_one):
     for own, other in zip(of_one, of_all, strict=True):
         assert own.images[0].tobytes() == other.images[0].tobytes()
         assert own.boxes == other.boxes
@@ -32,17 +32,17 @@ def test_a_department_tells_the_same_images_in_fewer_sentences(of_all, of_one):
     assert len(sentences[1]) < 0.75 * len(sentences[0])
 
 
-def test_each_department_has_habits_of_its_own_and_keeps_them(of_one):
+def test_each_report_style_has_its_own_fixed_wordings(of_one):
     assert [study.report for study in _studies(1, 10)] == [study.report for study in of_one[:10]]
     assert {study.impression for study in _studies(2)} != {study.impression for study in of_one}
 
 
-def test_its_reports_say_what_their_labels_say(of_one):
+def test_reports_of_a_style_agree_with_their_labels(of_one):
     for study in of_one:
         assert tuple(label_report(study.report)) == study.labels
 
 
-def test_a_data_set_can_be_of_one_department(tmp_path, capsys):
+def test_a_data_set_can_have_one_report_style(tmp_path, capsys):
     arguments = ["synthetic", "--num-studies", "8", "--size", "64", "--num-workers", "1", "--report-style", "1"]
     main([*arguments, "--out", str(tmp_path / "studies")])
     studies = load_studies(tmp_path / "studies")

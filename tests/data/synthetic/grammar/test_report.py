@@ -1,4 +1,4 @@
-"""The synthetic reports' language: labels that say what the text says, sides and kinds named, wide and short enough."""
+"""The text of synthetic reports: labels agree with it, and sides, zones and kinds are named."""
 
 import re
 
@@ -65,7 +65,7 @@ PRIOR_WORDS = (
 
 
 def random_scene(rng: np.random.Generator) -> Scene:
-    """Any findings in any combination, also such as the sampler of `data.synthetic.scene` never makes."""
+    """Any combination of findings, also ones that `data.synthetic.scene` never samples."""
 
     def pick(options):
         return options[int(rng.integers(len(options)))]
@@ -104,12 +104,12 @@ def one_finding(kind: str, **details) -> Scene:
 
 
 @pytest.mark.parametrize("sampler", [random_scene, sample_scene])
-def test_the_labeler_reads_from_the_text_the_labels_that_were_written(sampler):
+def test_the_labeler_finds_the_labels_of_the_grammar(sampler):
     for _, report in reports(600, sampler):
         assert label_report(text_of(report)) == report.labels, text_of(report)
 
 
-def test_labels_state_everything_in_the_scene_and_deny_nothing_of_it():
+def test_labels_state_every_finding_of_the_scene():
     for scene, report in reports(400):
         expected = {}
         for item in scene.findings:
@@ -119,7 +119,7 @@ def test_labels_state_everything_in_the_scene_and_deny_nothing_of_it():
         assert stated == expected
 
 
-def test_a_sure_finding_outweighs_an_uncertain_one_of_the_same_name():
+def test_a_certain_finding_overrides_an_uncertain_one_of_the_same_name():
     sure, unsure = (
         SceneFinding(finding="Lung Lesion", kind="nodule", side="left", zone="upper", uncertain=uncertain)
         for uncertain in (False, True)
@@ -129,7 +129,7 @@ def test_a_sure_finding_outweighs_an_uncertain_one_of_the_same_name():
         assert report.labels[FINDING_INDEX["Lung Lesion"]] == POSITIVE
 
 
-def test_no_finding_is_positive_for_normal_chests_with_or_without_devices_and_else_blank():
+def test_no_finding_is_positive_only_for_normal_chests():
     for scene, report in reports(300):
         diseased = any(item.finding != "Support Devices" for item in scene.findings)
         assert report.labels[FINDING_INDEX["No Finding"]] == (0 if diseased else 1)
@@ -160,7 +160,7 @@ def test_the_zone_is_named(kind, zone):
             assert re.search(ZONE_WORDS[zone], findings.lower()), findings
 
 
-def test_reports_of_one_scene_rarely_read_the_same():
+def test_reports_of_the_same_scene_vary():
     opacity = SceneFinding(finding="Lung Opacity", kind="hazy opacity", side="left", zone="lower", degree="small")
     effusion = SceneFinding(finding="Pleural Effusion", kind="pleural effusion", side="right", degree="small")
     rng = np.random.default_rng(0)
@@ -175,7 +175,7 @@ def test_the_same_scene_and_seed_give_the_same_report():
     assert first == second
 
 
-def test_no_report_speaks_of_a_prior_study():
+def test_no_report_mentions_a_prior_study():
     for _, report in reports(600):
         assert not re.search(PRIOR_WORDS, f"{report.indication} {text_of(report)}".lower()), text_of(report)
 
@@ -187,7 +187,7 @@ def test_reports_are_short_to_medium():
     assert min(lengths) >= 8
 
 
-def test_both_sections_are_always_written_in_whole_sentences():
+def test_both_sections_have_complete_sentences():
     for _, report in reports(400):
         for section in (report.findings, report.impression):
             assert re.fullmatch(r"[A-Z0-9][^{}]*\.", section), section
@@ -197,14 +197,14 @@ def test_both_sections_are_always_written_in_whole_sentences():
             assert not re.search(r"\ba [aeio]|\ban [^aeio]", section.lower()), section
 
 
-def test_the_indication_does_not_give_the_answer_away():
+def test_the_indication_does_not_name_the_findings():
     texts = {report.indication for _, report in reports(600, sample_scene)}
     assert "" in texts and len(texts) > 50
     for text in texts:
         assert set(label_report(text)[:-1]) == {0}, text
 
 
-def test_a_lateral_view_is_spoken_of_only_where_there_is_one():
+def test_a_lateral_view_is_mentioned_only_if_there_is_one():
     spoken = {"LATERAL": 0, "none": 0}
     for scene, report in reports(600):
         lateral = "LATERAL" in scene.view_positions
@@ -212,7 +212,7 @@ def test_a_lateral_view_is_spoken_of_only_where_there_is_one():
     assert spoken["LATERAL"] > 0 and spoken["none"] == 0
 
 
-def test_a_shifted_mediastinum_is_not_called_normal():
+def test_a_displaced_mediastinum_is_not_described_as_normal():
     scene = one_finding("tension pneumothorax", side="left", degree="large")
     for seed in range(60):
         report = write_report(scene, np.random.default_rng(seed))

@@ -1,4 +1,4 @@
-"""The phantoms: what a scene says is in the image, at its side, inside its box, and nothing else moves."""
+"""Phantoms show each finding of a scene on its side and inside its box, and nothing else changes."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ SIDED = {
 }
 KIND_PAIRS = [(finding, kind) for finding, kinds in KINDS.items() for kind in kinds]
 MOVES_SHAPES = {"lobar collapse", "linear atelectasis", "tension pneumothorax"}
-"""These also move the diaphragm or the mediastinum, so that pixels outside their boxes change too."""
+"""These findings also move the diaphragm or the mediastinum, so pixels outside their boxes change."""
 
 
 def draw(*findings, views=("PA",), seed=0, size=112):
@@ -56,7 +56,7 @@ def test_two_normal_patients_look_different():
     assert np.abs(first - second).mean() > 3
 
 
-def test_images_are_square_gray_bytes_one_a_view():
+def test_there_is_one_square_8_bit_image_per_view():
     scene = Scene(findings=(), view_positions=("PA", "LATERAL"))
     images, boxes = draw_study(scene, np.random.default_rng(0), 96)
     assert [(image.mode, image.size) for image in images] == [("L", (96, 96))] * 2
@@ -80,7 +80,7 @@ def test_a_finding_changes_the_image_inside_its_box(finding, kind):
 
 @pytest.mark.parametrize(("finding", "kind"), KIND_PAIRS, ids=[kind for _, kind in KIND_PAIRS])
 @pytest.mark.parametrize("side", ["left", "bilateral"])
-def test_boxes_lie_inside_the_image_and_hold_something(finding, kind, side):
+def test_boxes_are_inside_the_image_and_not_empty(finding, kind, side):
     _, boxes = draw(finding_of(finding, kind, side=side), views=("AP", "LATERAL"), seed=1, size=48)
     assert any(box.view == 0 for box in boxes)
     for box in boxes:
@@ -89,7 +89,7 @@ def test_boxes_lie_inside_the_image_and_hold_something(finding, kind, side):
         assert 0 <= top < bottom <= 1
 
 
-def test_a_right_effusion_brightens_the_lower_lung_at_the_images_left():
+def test_a_right_effusion_brightens_the_lower_left_of_the_image():
     for seed in range(3):
         (with_it,), boxes = draw(finding_of("Pleural Effusion", "pleural effusion"), seed=seed)
         (without,), _ = draw(seed=seed)
@@ -102,21 +102,21 @@ def test_a_right_effusion_brightens_the_lower_lung_at_the_images_left():
 
 
 @pytest.mark.parametrize("finding", sorted(SIDED))
-def test_the_patients_left_is_the_images_right(finding):
+def test_the_left_of_the_patient_is_the_right_of_the_image(finding):
     for side, is_right_half in (("left", True), ("right", False)):
         _, boxes = draw(finding_of(finding, KINDS[finding][0], side=side))
         middles = [(box.box[0] + box.box[2]) / 2 for box in boxes]
         assert [middle > 0.5 for middle in middles] == [is_right_half]
 
 
-def test_a_finding_on_both_sides_has_a_box_on_each():
+def test_a_bilateral_finding_has_two_boxes():
     _, boxes = draw(finding_of("Pleural Effusion", "pleural effusion", side="bilateral"))
     middles = sorted((box.box[0] + box.box[2]) / 2 for box in boxes)
     assert len(middles) == 2
     assert middles[0] < 0.5 < middles[1]
 
 
-def test_the_apex_of_the_heart_points_to_the_images_right():
+def test_the_apex_of_the_heart_points_to_the_right_of_the_image():
     for seed in range(3):
         (image,), boxes = draw(finding_of("Cardiomegaly", "enlarged heart"), seed=seed)
         left, _, right, bottom = boxes[0].box
@@ -160,7 +160,7 @@ def test_a_tension_pneumothorax_pushes_the_heart_away():
         assert change[20:].max() > 60  # the left border reaches farther
 
 
-def test_an_open_side_is_settled_for_all_views_at_once():
+def test_a_missing_side_is_chosen_once_for_all_views():
     mass = SceneFinding(finding="Lung Lesion", kind="mass", zone="upper", degree="large")
     sides = set()
     for seed in range(8):
@@ -172,6 +172,6 @@ def test_an_open_side_is_settled_for_all_views_at_once():
     assert sides == {True, False}
 
 
-def test_an_unknown_kind_is_rejected_with_the_kinds_there_are():
+def test_an_unknown_kind_is_rejected_with_the_known_kinds():
     with pytest.raises(ValueError, match=r"'Fracture'.*'broken heart'.*rib fracture, clavicle fracture"):
         draw(SceneFinding(finding="Fracture", kind="broken heart"))

@@ -1,19 +1,20 @@
-"""Checkpoint folders: what goes in comes out, bases are not copied, damage is named."""
+"""Checkpoint folders: saving and loading, bases, damage, old file formats, identity."""
 
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTModel
 
-from vlm.checkpoint.store import Checkpoint, load_checkpoint, merge_checkpoint, save_checkpoint
+from vlm.checkpoint.store import Checkpoint, checkpoint_hash, load_checkpoint, merge_checkpoint, save_checkpoint
 from vlm.config import BaseWeights, DecoderConfig, EncoderConfig, LoraSettings
 from vlm.layers.encoder import resolve_encoder
 from vlm.layers.gpt2 import resolve_gpt2
-from vlm.uncertainty import Calibration
+from vlm.uncertainty import Calibration, fit_detector, save_ood_detector
 
 LORA = LoraSettings(rank=2, dropout=0.0)
 LORA_ON_BOTH = LoraSettings(
@@ -263,3 +264,50 @@ def test_a_missing_or_foreign_adapter_is_named(build_model, tiny_tokenizer, tmp_
     path.unlink()
     with pytest.raises(ValueError, match=r"adapter/adapter_model.safetensors is missing"):
         load_checkpoint(tmp_path / "lora")
+
+
+def test_checkpoint_with_old_tensor_names_still_loads(tiny_checkpoint, study_batch, tmp_path):
+    folder = tmp_path / "old"
+    shutil.copytree(tiny_checkpoint, folder)
+    tensors = load_file(folder / "model.safetensors")
+    old = {name.replace("finding_locations.", "finding_places."): tensor for name, tensor in tensors.items()}
+    assert {name for name in old if name not in tensors} == {"finding_places.rows", "finding_places.columns"}
+    save_file(old, folder / "model.safetensors")
+    assert_same_outputs(load_checkpoint(tiny_checkpoint).model, load_checkpoint(folder).model, study_batch())
+
+
+def test_checkpoint_with_the_old_files_of_the_ood_check_still_loads(tiny_checkpoint, tmp_path):
+    folder = tmp_path / "old"
+    shutil.copytree(tiny_checkpoint, folder)
+    images = np.random.default_rng(0).normal(size=(80, 12))
+    detector = fit_detector(images[:40], images[40:])
+    save_ood_detector(folder, detector)
+    values = json.loads((folder / "ood.json").read_text())
+    for kind in ("training", "validation"):
+        values[f"num_{kind}_pictures"] = values.pop(f"num_{kind}_images")
+    (folder / "familiarity.json").write_text(json.dumps(values))
+    (folder / "ood.json").unlink()
+    (folder / "ood.safetensors").rename(folder / "familiarity.safetensors")
+    loaded = load_checkpoint(folder).ood_detector
+    assert loaded.settings == detector.settings
+    assert loaded.distances(images) == pytest.approx(detector.distances(images), rel=1e-4)
+
+
+def test_hash_changes_with_the_weights_and_not_with_other_files(tiny_checkpoint, tmp_path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    before = checkpoint_hash(str(folder))
+    assert before == checkpoint_hash(str(tiny_checkpoint)) and len(before) == 16
+    for name in ("log.json", "README.md", "similar_cases.json", "features.safetensors"):
+        (folder / name).write_text("{}")
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "log.txt").write_text("not part of the identity")
+    assert checkpoint_hash(str(folder)) == before
+    tensors = load_file(folder / "model.safetensors")
+    tensors["finding_queries.finding_bias"][3] += 1e-3
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    changed = checkpoint_hash(str(folder))
+    assert changed != before
+    edit(folder / "calibration.json", lambda values: values.update(temperature=1.75))
+    assert checkpoint_hash(str(folder)) not in (before, changed)
+    assert checkpoint_hash("someone/on-the-hub") == "someone/on-the-hub"

@@ -32,13 +32,13 @@ def written(tmp_path, change):
     return path
 
 
-def test_a_configuration_survives_json(tmp_path):
+def test_configuration_is_unchanged_by_json(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(to_json(CONFIG))
     assert read_json(path, ReportModelConfig) == CONFIG
 
 
-def test_fields_left_out_take_their_defaults(tmp_path):
+def test_missing_fields_have_their_defaults(tmp_path):
     path = written(tmp_path, lambda values: [values.pop(name) for name in ("image", "lora", "pool")])
     config = read_json(path, ReportModelConfig)
     assert (config.image, config.lora, config.pool) == (ImageGeometry(), None, 2)
@@ -62,14 +62,14 @@ def test_fields_left_out_take_their_defaults(tmp_path):
         (lambda v: v["decoder"].update(kind="t5"), "decoder: kind: expected one of 'gpt2', 'lstm', got 't5'"),
     ],
 )
-def test_what_a_configuration_does_not_take_is_named_with_its_file(change, message, tmp_path):
+def test_invalid_configuration_is_named_with_its_file(change, message, tmp_path):
     path = written(tmp_path, change)
     with pytest.raises(ValueError, match=message) as caught:
         read_json(path, ReportModelConfig)
     assert str(path) in str(caught.value)
 
 
-def test_whole_numbers_are_read_as_floats_where_floats_belong():
+def test_integers_are_read_as_floats_in_float_fields():
     geometry = from_dict({"mean": [0], "std": [1]}, ImageGeometry, where="here")
     assert geometry.mean == (0.0,) and type(geometry.mean[0]) is float
 
@@ -86,7 +86,7 @@ def test_whole_numbers_are_read_as_floats_where_floats_belong():
     ],
     ids=["missing", "half", "binary", "deep", "list", "large"],
 )
-def test_a_damaged_settings_file_is_rejected_by_name(content, message, tmp_path):
+def test_damaged_settings_file_is_named(content, message, tmp_path):
     if content is not None:
         (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ValueError, match=message):
@@ -116,6 +116,6 @@ def test_a_damaged_settings_file_is_rejected_by_name(content, message, tmp_path)
         ),
     ],
 )
-def test_settings_that_make_no_sense_are_rejected(build, message):
+def test_invalid_settings_are_rejected(build, message):
     with pytest.raises(ValueError, match=message):
         build()

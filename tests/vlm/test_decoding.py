@@ -12,7 +12,7 @@ BOS, NEVER = 0, 10**6
 """The start token, and an end token that no model can write."""
 
 
-def write(model, prefix, *, eos=NEVER, **options):
+def generated(model, prefix, *, eos=NEVER, **options):
     return generate_reports(model, prefix, bos_token_id=BOS, eos_token_id=eos, options=GenerationOptions(**options))
 
 
@@ -41,18 +41,18 @@ def model(request):
     return request.getfixturevalue(request.param)
 
 
-def test_cached_greedy_writing_is_the_uncached_argmax(model, study_prefix):
+def test_cached_greedy_search_equals_the_uncached_argmax(model, study_prefix):
     prefix = study_prefix(model)
-    for row, written in enumerate(write(model, prefix, max_new_tokens=15)):
-        log_probabilities = uncached(model, prefix, row, written.token_ids)[:-1]
-        assert written.token_ids == log_probabilities.argmax(dim=-1).tolist()
+    for row, report in enumerate(generated(model, prefix, max_new_tokens=15)):
+        log_probabilities = uncached(model, prefix, row, report.token_ids)[:-1]
+        assert report.token_ids == log_probabilities.argmax(dim=-1).tolist()
         torch.testing.assert_close(
-            torch.tensor(written.log_probabilities), log_probabilities.max(dim=-1).values, atol=1e-5, rtol=0
+            torch.tensor(report.log_probabilities), log_probabilities.max(dim=-1).values, atol=1e-5, rtol=0
         )
-        assert written.is_truncated
+        assert report.is_truncated
 
 
-def generate(model, prefix, row, **options):
+def transformers_generate(model, prefix, row, **options):
     """transformers' own writing, of one study so that it need not pad."""
     present = prefix.mask[row].bool()
     embeds = torch.cat([prefix.embeds[row][present], model.decoder.embed(torch.tensor([[BOS]]))[0]])[None]
@@ -69,59 +69,59 @@ def generate(model, prefix, row, **options):
 
 def usual_ends(model, prefix, num_beams):
     """Tokens that, taken for the end token, end reports sooner or later."""
-    [written] = write(model, rows_of(prefix, [0]), max_new_tokens=12, num_beams=num_beams)
-    return sorted(set(written.token_ids))
+    [report] = generated(model, rows_of(prefix, [0]), max_new_tokens=12, num_beams=num_beams)
+    return sorted(set(report.token_ids))
 
 
-def test_greedy_writing_is_transformers_generate(tiny_model, study_prefix):
+def test_greedy_search_equals_transformers_generate(tiny_model, study_prefix):
     prefix = study_prefix(tiny_model)
     lengths = set()
     for eos in usual_ends(tiny_model, prefix, 1):
-        for row, written in enumerate(write(tiny_model, prefix, eos=eos, max_new_tokens=12)):
-            expected = generate(tiny_model, prefix, row, eos_token_id=eos, max_new_tokens=12)
-            tokens = written.token_ids + ([] if written.is_truncated else [eos])
+        for row, report in enumerate(generated(tiny_model, prefix, eos=eos, max_new_tokens=12)):
+            expected = transformers_generate(tiny_model, prefix, row, eos_token_id=eos, max_new_tokens=12)
+            tokens = report.token_ids + ([] if report.is_truncated else [eos])
             assert tokens == expected.sequences[0].tolist()
             lengths.add(len(tokens))
     assert len(lengths) > 2
 
 
 @pytest.mark.parametrize("length_penalty", [1.0, 0.0, 0.5])
-def test_beam_search_is_transformers_generate_in_tokens_and_scores(length_penalty, build_model, study_prefix):
+def test_beam_search_equals_transformers_generate_in_tokens_and_scores(length_penalty, build_model, study_prefix):
     lengths = set()
     for seed in range(3):
         model = build_model(seed=seed)
         prefix = study_prefix(model)
         options = {"num_beams": 3, "length_penalty": length_penalty, "max_new_tokens": 10}
         for eos in usual_ends(model, prefix, 3)[:4]:
-            for row, written in enumerate(write(model, prefix, eos=eos, **options)):
-                expected = generate(model, prefix, row, eos_token_id=eos, **options)
-                tokens = written.token_ids + ([] if written.is_truncated else [eos])
+            for row, report in enumerate(generated(model, prefix, eos=eos, **options)):
+                expected = transformers_generate(model, prefix, row, eos_token_id=eos, **options)
+                tokens = report.token_ids + ([] if report.is_truncated else [eos])
                 assert tokens == expected.sequences[0].tolist()
-                log_probabilities = uncached(model, prefix, row, written.token_ids)
-                total = sum(written.log_probabilities)
-                if not written.is_truncated:
+                log_probabilities = uncached(model, prefix, row, report.token_ids)
+                total = sum(report.log_probabilities)
+                if not report.is_truncated:
                     total += log_probabilities[-1, eos].item()
                 score = total / len(tokens) ** length_penalty
                 assert score == pytest.approx(expected.sequences_scores[0].item(), abs=1e-4)
-                chosen = log_probabilities[range(len(written.token_ids)), written.token_ids]
-                assert written.log_probabilities == pytest.approx(chosen.tolist(), abs=1e-5)
+                chosen = log_probabilities[range(len(report.token_ids)), report.token_ids]
+                assert report.log_probabilities == pytest.approx(chosen.tolist(), abs=1e-5)
                 lengths.add(len(tokens))
     assert len(lengths) > 2
 
 
-def test_one_beam_is_greedy(model, study_prefix):
+def test_one_beam_equals_greedy_search(model, study_prefix):
     """The search for beams, with one, writes what the greedy loop writes."""
     prefix = study_prefix(model)
     [eos, *_] = usual_ends(model, prefix, 1)
     options = GenerationOptions(max_new_tokens=12)
     with torch.inference_mode():
         beams = _beam_search(model, prefix, BOS, eos, options)
-    greedy = write(model, prefix, eos=eos, max_new_tokens=12)
-    assert [written.token_ids for written in beams] == [written.token_ids for written in greedy]
-    assert [written.is_truncated for written in beams] == [written.is_truncated for written in greedy]
+    greedy = generated(model, prefix, eos=eos, max_new_tokens=12)
+    assert [report.token_ids for report in beams] == [report.token_ids for report in greedy]
+    assert [report.is_truncated for report in beams] == [report.is_truncated for report in greedy]
 
 
-def test_as_many_beams_as_tokens_find_the_likeliest_of_all_pairs(build_model, study_prefix):
+def test_as_many_beams_as_tokens_find_the_most_likely_pair(build_model, study_prefix):
     gains = []
     for seed in range(4):
         model = build_model(seed=seed)
@@ -129,10 +129,10 @@ def test_as_many_beams_as_tokens_find_the_likeliest_of_all_pairs(build_model, st
         first = uncached(model, prefix, 0, [])[0]
         size = len(first)
         pairs = torch.stack([first[token] + uncached(model, prefix, 0, [token])[1] for token in range(size)])
-        [written] = write(model, prefix, max_new_tokens=2, num_beams=size)
-        assert tuple(written.token_ids) == divmod(pairs.argmax().item(), size)
-        assert sum(written.log_probabilities) == pytest.approx(pairs.max().item(), abs=1e-5)
-        [greedy] = write(model, prefix, max_new_tokens=2)
+        [report] = generated(model, prefix, max_new_tokens=2, num_beams=size)
+        assert tuple(report.token_ids) == divmod(pairs.argmax().item(), size)
+        assert sum(report.log_probabilities) == pytest.approx(pairs.max().item(), abs=1e-5)
+        [greedy] = generated(model, prefix, max_new_tokens=2)
         gains.append(pairs.max().item() - sum(greedy.log_probabilities))
     assert max(gains) > 1e-2, f"greedy found the best too ({gains}): other seeds must tell them apart"
 
@@ -147,66 +147,66 @@ def assert_same(one: GeneratedTokens, other: GeneratedTokens):
     [{}, {"num_beams": 3, "length_penalty": 0.0}],
     ids=["greedy", "beams"],
 )
-def test_what_is_written_for_a_study_does_not_depend_on_the_batch(options, model, study_prefix):
+def test_generation_does_not_depend_on_the_batch(options, model, study_prefix):
     """Studies have unequal numbers of views, prompts of unequal length, and end at unequal times."""
     prefix = study_prefix(model)
-    free = write(model, prefix, max_new_tokens=12, **options)
+    free = generated(model, prefix, max_new_tokens=12, **options)
     eos = free[0].token_ids[3]
-    together = write(model, prefix, eos=eos, max_new_tokens=12, **options)
-    assert len({len(written.token_ids) for written in together}) > 1
-    for number, written in enumerate(together):
-        [alone] = write(model, study_prefix(model, only=[number]), eos=eos, max_new_tokens=12, **options)
-        assert_same(written, alone)
+    together = generated(model, prefix, eos=eos, max_new_tokens=12, **options)
+    assert len({len(report.token_ids) for report in together}) > 1
+    for number, report in enumerate(together):
+        [alone] = generated(model, study_prefix(model, only=[number]), eos=eos, max_new_tokens=12, **options)
+        assert_same(report, alone)
     if not options:
         assert together[0].token_ids == free[0].token_ids[: free[0].token_ids.index(eos)]
 
 
 def test_rows_that_have_ended_leave_the_batch(tiny_model, study_prefix, monkeypatch):
     prefix = study_prefix(tiny_model)
-    eos = write(tiny_model, prefix, max_new_tokens=12)[0].token_ids[3]
-    lengths = [len(written.token_ids) + 1 for written in write(tiny_model, prefix, eos=eos, max_new_tokens=12)]
+    eos = generated(tiny_model, prefix, max_new_tokens=12)[0].token_ids[3]
+    lengths = [len(report.token_ids) + 1 for report in generated(tiny_model, prefix, eos=eos, max_new_tokens=12)]
     embed, rows = tiny_model.decoder.embed, []
     monkeypatch.setattr(tiny_model.decoder, "embed", lambda ids: rows.append(len(ids)) or embed(ids))
-    write(tiny_model, prefix, eos=eos, max_new_tokens=12)
+    generated(tiny_model, prefix, eos=eos, max_new_tokens=12)
     assert rows[1:] == [sum(length > step for length in lengths) for step in range(1, min(12, max(lengths)))]
 
 
-def test_tokens_come_one_by_one_and_end_with_the_end_token(tiny_model, study_prefix):
+def test_tokens_are_yielded_one_by_one_and_end_with_the_end_token(tiny_model, study_prefix):
     prefix = rows_of(study_prefix(tiny_model), [0])
-    eos = write(tiny_model, prefix, max_new_tokens=12)[0].token_ids[3]
+    eos = generated(tiny_model, prefix, max_new_tokens=12)[0].token_ids[3]
     stream = list(
         generate_tokens(
             tiny_model, prefix, bos_token_id=BOS, eos_token_id=eos, options=GenerationOptions(max_new_tokens=12)
         )
     )
-    [written] = write(tiny_model, prefix, eos=eos, max_new_tokens=12)
-    assert [token for _, token, _ in stream] == [*written.token_ids, eos]
+    [report] = generated(tiny_model, prefix, eos=eos, max_new_tokens=12)
+    assert [token for _, token, _ in stream] == [*report.token_ids, eos]
     assert {row for row, _, _ in stream} == {0}
 
 
-def test_a_report_that_ends_with_its_last_token_is_not_cut(tiny_model, study_prefix):
+def test_report_that_ends_at_the_limit_is_not_truncated(tiny_model, study_prefix):
     prefix = rows_of(study_prefix(tiny_model), [0])
-    tokens = write(tiny_model, prefix, max_new_tokens=12)[0].token_ids
+    tokens = generated(tiny_model, prefix, max_new_tokens=12)[0].token_ids
     place = tokens.index(tokens[3])
     for num_beams in (1, 2):
-        [written] = write(tiny_model, prefix, eos=tokens[3], max_new_tokens=place + 1, num_beams=num_beams)
+        [report] = generated(tiny_model, prefix, eos=tokens[3], max_new_tokens=place + 1, num_beams=num_beams)
         if num_beams == 1:
-            assert (written.token_ids, written.is_truncated) == (tokens[:place], False)
-        [cut] = write(tiny_model, prefix, max_new_tokens=place, num_beams=num_beams)
+            assert (report.token_ids, report.is_truncated) == (tokens[:place], False)
+        [cut] = generated(tiny_model, prefix, max_new_tokens=place, num_beams=num_beams)
         assert cut.is_truncated and len(cut.token_ids) == place
 
 
-def test_writing_works_in_bf16(model, study_prefix):
+def test_generation_works_in_bf16(model, study_prefix):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         prefix = study_prefix(model)
         for num_beams in (1, 2):
-            for written in write(model, prefix, max_new_tokens=5, num_beams=num_beams):
-                assert len(written.token_ids) == 5
+            for report in generated(model, prefix, max_new_tokens=5, num_beams=num_beams):
+                assert len(report.token_ids) == 5
 
 
-def test_more_text_than_positions_is_an_error_in_words(tiny_model, study_prefix):
+def test_more_text_than_positions_is_an_error(tiny_model, study_prefix):
     with pytest.raises(ValueError, match="take 97 positions but this GPT-2 has 96"):
-        write(tiny_model, study_prefix(tiny_model), max_new_tokens=96)
+        generated(tiny_model, study_prefix(tiny_model), max_new_tokens=96)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +216,6 @@ def test_more_text_than_positions_is_an_error_in_words(tiny_model, study_prefix)
         ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
     ],
 )
-def test_options_that_make_no_sense_are_rejected(options, message):
+def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         GenerationOptions(**options)

@@ -64,7 +64,7 @@ def assert_same(report, other):
             assert one == two, field.name
 
 
-def test_a_lone_image_a_list_and_a_list_of_lists_are_studies(generator, images):
+def test_image_list_and_list_of_lists_are_studies(generator, images):
     [lone] = generator.generate(images[0], options=SHORT)
     [listed] = generator.generate([images[0]], options=SHORT)
     [nested] = generator.generate([[images[0]]], options=SHORT)
@@ -79,7 +79,7 @@ def test_a_lone_image_a_list_and_a_list_of_lists_are_studies(generator, images):
 
 
 @pytest.mark.parametrize("num_beams", [1, 3])
-def test_studies_with_unequal_numbers_of_views_get_in_a_batch_what_they_get_alone(num_beams, generator, images):
+def test_batch_of_unequal_studies_gives_the_same_as_each_alone(num_beams, generator, images):
     options = GenerationOptions(max_new_tokens=12, num_beams=num_beams)
     studies = [images[:3], images[3], images[4:]]
     positions = [["PA", "LATERAL", "AP"], ["UNKNOWN"], ["AP", "LL"]]
@@ -96,7 +96,7 @@ def test_studies_with_unequal_numbers_of_views_get_in_a_batch_what_they_get_alon
         assert_same(report, alone)
 
 
-def test_a_report_holds_together(generator, images, tiny_checkpoint):
+def test_parts_of_a_report_are_consistent(generator, images, tiny_checkpoint):
     [report] = generator.generate([images[:2]], view_positions=[["PA", "LATERAL"]], options=SHORT)
     assert report.report == "".join(report.tokens)
     assert len(report.tokens) == len(report.token_log_probabilities) == 12
@@ -115,7 +115,7 @@ def test_a_report_holds_together(generator, images, tiny_checkpoint):
     assert probabilities == pytest.approx(report.finding_probabilities, abs=1e-6)
 
 
-def test_view_positions_and_indication_count(generator, images):
+def test_view_positions_and_indication_change_the_report(generator, images):
     [plain] = generator.generate(images[0], options=SHORT)
     [lateral] = generator.generate(images[0], view_positions=[["LATERAL"]], options=SHORT)
     [asked] = generator.generate(images[0], indications=["cough"], options=SHORT)
@@ -124,7 +124,7 @@ def test_view_positions_and_indication_count(generator, images):
     assert asked.token_log_probabilities != plain.token_log_probabilities
 
 
-def test_the_last_of_the_stream_is_what_generate_gives(generator, images):
+def test_last_item_of_the_stream_equals_generate(generator, images):
     views, positions = images[:2], ["PA", "LATERAL"]
     stream = list(generator.stream(views, view_positions=positions, indication="cough", options=SHORT))
     [report] = generator.generate([views], view_positions=[positions], indications=["cough"], options=SHORT)
@@ -135,7 +135,7 @@ def test_the_last_of_the_stream_is_what_generate_gives(generator, images):
         assert after.report.startswith(before.report)
 
 
-def test_a_report_that_ends_is_streamed_to_its_end_in_whole_characters(memorized, images):
+def test_stream_has_whole_characters_up_to_the_end(memorized, images):
     generator, text = memorized
     options = GenerationOptions(max_new_tokens=80)
     [report] = generator.generate(images[0], options=options)
@@ -149,7 +149,7 @@ def test_a_report_that_ends_is_streamed_to_its_end_in_whole_characters(memorized
     assert not any("\ufffd" in part.report for part in writing)
 
 
-def test_a_character_that_the_length_limit_cuts_is_marked(memorized, images):
+def test_character_cut_by_the_length_limit_is_marked(memorized, images):
     generator, _ = memorized
     num_tokens = len(generator.tokenizer.encode("Findings: Größe ≥ 5 °C 肺")) - 1
     options = GenerationOptions(max_new_tokens=num_tokens)
@@ -158,7 +158,7 @@ def test_a_character_that_the_length_limit_cuts_is_marked(memorized, images):
     assert_same(list(generator.stream(images[0], options=options))[-1], report)
 
 
-def test_features_have_length_1_and_depend_on_the_image_alone_not_on_the_batch(generator, images):
+def test_features_have_length_1_and_do_not_depend_on_the_batch(generator, images):
     together = generator.features([images[:2], images[2]], view_positions=[["PA", "LATERAL"], ["AP"]])
     alone = generator.features([images[2]], view_positions=[["AP"]])
     assert together.dtype == np.float32
@@ -167,7 +167,7 @@ def test_features_have_length_1_and_depend_on_the_image_alone_not_on_the_batch(g
     assert np.abs(together[0] - together[1]).max() > 1e-3
 
 
-def test_heatmaps_lie_on_the_images(generator, images):
+def test_heatmaps_have_the_sizes_of_the_images(generator, images):
     views = images[:2]
     [report] = generator.generate([views], options=SHORT)
     first, second = generator.heatmaps(report, views)
@@ -199,7 +199,7 @@ def test_heatmaps_lie_on_the_images(generator, images):
         ({"images": Image.new("I;16", (8, 8))}, ValueError, "mode 'I;16' has more than 8 bits"),
     ],
 )
-def test_what_cannot_be_reported_on_is_said(arguments, error, message, generator, images):
+def test_invalid_input_is_rejected(arguments, error, message, generator, images):
     if arguments["images"] == "one":
         arguments = arguments | {"images": images[0]}
     jaxtyping.config.update("jaxtyping_disable", True)  # users run without the checks of these tests
@@ -210,7 +210,7 @@ def test_what_cannot_be_reported_on_is_said(arguments, error, message, generator
         jaxtyping.config.update("jaxtyping_disable", False)
 
 
-def test_a_color_image_is_preprocessed_like_those_the_model_learned_from(build_model, tiny_tokenizer):
+def test_color_image_is_preprocessed_like_training_images(build_model, tiny_tokenizer):
     model = build_model(preprocessing=Preprocessing(normalize="minmax", clahe=True))
     generator = ReportGenerator(Checkpoint(model=model, tokenizer=tiny_tokenizer, calibration=Calibration()))
     gray = Image.fromarray(np.arange(50, 178, dtype=np.uint8).reshape(8, 16))
@@ -219,7 +219,7 @@ def test_a_color_image_is_preprocessed_like_those_the_model_learned_from(build_m
     assert not np.array_equal(np.asarray(expected), np.asarray(gray))
 
 
-def test_a_model_that_learned_no_reports_writes_none_but_classifies(tiny_checkpoint, generator, images):
+def test_model_without_report_training_only_classifies(tiny_checkpoint, generator, images):
     checkpoint = load_checkpoint(tiny_checkpoint)
     checkpoint.model.config = dataclasses.replace(checkpoint.model.config, writes_reports=False)
     silent = ReportGenerator(checkpoint, device="cpu")
@@ -231,26 +231,26 @@ def test_a_model_that_learned_no_reports_writes_none_but_classifies(tiny_checkpo
     assert_same(streamed, read)
 
 
-def test_beams_cannot_be_streamed_and_say_so_at_once(generator, images):
+def test_beam_search_cannot_be_streamed(generator, images):
     with pytest.raises(ValueError, match="a report cannot be streamed with num_beams=2; use 1"):
         generator.stream(images[0], options=GenerationOptions(num_beams=2))
 
 
-def test_the_folder_of_a_run_gives_its_best(tiny_checkpoint, generator, images, tmp_path):
+def test_folder_of_a_run_gives_its_best_checkpoint(tiny_checkpoint, generator, images, tmp_path):
     shutil.copytree(tiny_checkpoint, tmp_path / "run/best")
     of_run = ReportGenerator.from_pretrained(tmp_path / "run", device="cpu")
     [report] = of_run.generate(images[0], options=SHORT)
     assert_same(report, generator.generate(images[0], options=SHORT)[0])
 
 
-def test_a_name_that_is_neither_folder_nor_repository_is_rejected():
+def test_unknown_checkpoint_name_is_rejected():
     with pytest.raises(ValueError, match="nowhere/at/all is neither a checkpoint folder nor a hub repository"):
         ReportGenerator.from_pretrained("nowhere/at/all")
     with pytest.raises(ValueError, match="nobody/has-this is neither a checkpoint folder nor a hub repository"):
         ReportGenerator.from_pretrained("nobody/has-this")
 
 
-def test_an_lstm_reports_too(build_model, tiny_tokenizer, images, tmp_path):
+def test_lstm_generates_reports(build_model, tiny_tokenizer, images, tmp_path):
     save_checkpoint(
         tmp_path / "lstm",
         Checkpoint(model=build_model(kind="lstm"), tokenizer=tiny_tokenizer, calibration=Calibration()),
@@ -261,7 +261,7 @@ def test_an_lstm_reports_too(build_model, tiny_tokenizer, images, tmp_path):
     assert not generator.calibration.is_calibrated
 
 
-def test_a_loaded_generator_has_its_adapter_merged_and_writes_the_same(build_model, tiny_tokenizer, images, tmp_path):
+def test_loaded_generator_has_a_merged_adapter_and_the_same_output(build_model, tiny_tokenizer, images, tmp_path):
     model = build_model(lora=LoraSettings(rank=2, dropout=0.0))
     with torch.no_grad():
         for name, parameter in model.named_parameters():

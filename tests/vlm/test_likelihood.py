@@ -1,4 +1,4 @@
-"""Log-probabilities of beginning a report with given texts, held against the decoder run text by text."""
+"""Log-probabilities of beginning a report with given texts, compared with one decoder run per text."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def by_hand(model, prefix, tokens, bos):
 
 
 @torch.no_grad()
-def test_values_are_the_summed_log_probabilities_of_the_tokens(model, study_batch, tiny_tokenizer):
+def test_text_log_probability_is_the_sum_over_its_tokens(model, study_batch, tiny_tokenizer):
     texts = [tiny_tokenizer.encode(text) for text in TEXTS]
     bos = tiny_tokenizer.bos_token_id
     found = beginning_log_probabilities(
@@ -43,7 +43,7 @@ def test_values_are_the_summed_log_probabilities_of_the_tokens(model, study_batc
         assert found[study].tolist() == pytest.approx(expected, abs=1e-3)
 
 
-def test_probabilities_of_all_first_tokens_add_up_to_one(model, study_batch, tiny_tokenizer):
+def test_probabilities_of_all_first_tokens_sum_to_1(model, study_batch, tiny_tokenizer):
     with torch.no_grad():
         prefix = model.prefix(**arguments(study_batch, [0, 1]))
     every = [[token] for token in range(len(tiny_tokenizer))]
@@ -51,7 +51,7 @@ def test_probabilities_of_all_first_tokens_add_up_to_one(model, study_batch, tin
     assert values.exp().sum(dim=1).tolist() == pytest.approx([1.0, 1.0], abs=1e-4)
 
 
-def test_a_longer_text_is_never_likelier_than_its_beginning(tiny_checkpoint, images):
+def test_longer_text_is_less_likely_than_its_beginning(tiny_checkpoint, images):
     generator = ReportGenerator.from_pretrained(tiny_checkpoint)
     texts = ["Findings:", "Findings: The heart", "Findings: The heart is enlarged."]
     values = generator.log_probabilities(images[:3], texts)

@@ -17,7 +17,7 @@ def model(request):
 
 
 @torch.inference_mode()
-def test_a_different_image_changes_tokens_and_findings(model, study_batch):
+def test_different_image_changes_tokens_and_findings(model, study_batch):
     batch = study_batch()
     output = model(**batch)
     batch["pixel_values"] = batch["pixel_values"].flip(-1)
@@ -27,7 +27,7 @@ def test_a_different_image_changes_tokens_and_findings(model, study_batch):
 
 
 @torch.inference_mode()
-def test_every_view_counts(tiny_model, study_batch):
+def test_every_view_changes_the_output(tiny_model, study_batch):
     batch = study_batch(only=[0])
     output = tiny_model(**batch)
     batch["pixel_values"][:, 1] = 0
@@ -37,7 +37,7 @@ def test_every_view_counts(tiny_model, study_batch):
 
 
 @torch.inference_mode()
-def test_the_kind_of_view_counts(tiny_model, study_batch):
+def test_kind_of_view_changes_the_output(tiny_model, study_batch):
     batch = study_batch(only=[1])
     output = tiny_model(**batch)
     batch["view_indices"] = torch.tensor([[3]])
@@ -45,7 +45,7 @@ def test_the_kind_of_view_counts(tiny_model, study_batch):
 
 
 @torch.inference_mode()
-def test_the_indication_counts_for_the_text_and_not_for_the_findings(model, study_batch):
+def test_indication_changes_the_text_and_not_the_findings(model, study_batch):
     batch = study_batch(only=[0])
     output = model(**batch)
     batch["prompt_ids"] = batch["prompt_ids"] + 1
@@ -70,7 +70,7 @@ def test_padding_changes_no_loss_and_no_logits(model, study_batch):
 
 
 @torch.inference_mode()
-def test_what_stands_in_absent_views_and_padding_changes_nothing(model, study_batch):
+def test_content_of_padding_changes_nothing(model, study_batch):
     batch = study_batch()
     output = model(**batch)
     batch["pixel_values"][~batch["view_mask"]] = 9.0
@@ -84,7 +84,7 @@ def test_what_stands_in_absent_views_and_padding_changes_nothing(model, study_ba
 
 
 @torch.inference_mode()
-def test_swapping_two_views_swaps_their_maps_and_leaves_the_findings(tiny_model, study_batch):
+def test_swapped_views_swap_their_maps_and_keep_the_findings(tiny_model, study_batch):
     batch = {name: study_batch(only=[0])[name] for name in IMAGES}
     _, findings = tiny_model.encode_images(**batch)
     _, swapped = tiny_model.encode_images(**{name: value.flip(1) for name, value in batch.items()})
@@ -95,7 +95,7 @@ def test_swapping_two_views_swaps_their_maps_and_leaves_the_findings(tiny_model,
 
 
 @torch.inference_mode()
-def test_attention_sums_to_1_over_the_views_that_are_there(tiny_model, study_batch):
+def test_attention_sums_to_1_over_present_views(tiny_model, study_batch):
     batch = study_batch()
     _, findings = tiny_model.encode_images(**{name: batch[name] for name in IMAGES})
     views = findings.attention.unflatten(2, (2, 16))
@@ -124,7 +124,7 @@ def test_losses_are_sums_of_cross_entropies(model, study_batch):
 
 
 @torch.inference_mode()
-def test_the_box_loss_is_the_divergence_of_attention_from_the_boxes(tiny_model, study_batch):
+def test_box_loss_is_the_divergence_of_attention_from_the_boxes(tiny_model, study_batch):
     batch = study_batch()
     attention = tiny_model.encode_images(**{name: batch[name] for name in IMAGES})[1].attention
     box_targets = torch.zeros_like(attention)
@@ -142,7 +142,7 @@ def test_the_box_loss_is_the_divergence_of_attention_from_the_boxes(tiny_model, 
 
 
 @torch.inference_mode()
-def test_the_logits_before_a_token_do_not_know_it(tiny_model, study_batch):
+def test_logits_before_a_token_do_not_depend_on_it(tiny_model, study_batch):
     batch = study_batch(only=[1])
     output = tiny_model(**batch)
     batch["input_ids"][0, 5] = 99
@@ -157,7 +157,7 @@ def gradients(model, output):
     return {name for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
-def test_a_study_without_a_report_trains_the_findings_alone_and_runs_no_decoder(build_model, study_batch, monkeypatch):
+def test_study_without_a_report_trains_only_the_findings_and_skips_the_decoder(build_model, study_batch, monkeypatch):
     model = build_model()
     output = model(**study_batch(only=[2]))
     assert (output.report_loss_sum.item(), output.num_tokens.item(), output.logits) == (0.0, 0, None)
@@ -167,7 +167,7 @@ def test_a_study_without_a_report_trains_the_findings_alone_and_runs_no_decoder(
     assert not {name for name in trained if name.startswith(("decoder.", "vision_projector.", "finding_projector."))}
 
 
-def test_a_study_without_labels_trains_the_report_alone(build_model, study_batch):
+def test_study_without_labels_trains_only_the_report(build_model, study_batch):
     model, batch = build_model(), study_batch(only=[1])
     batch["finding_mask"] = torch.zeros_like(batch["finding_mask"])
     output = model(**batch)
@@ -179,7 +179,7 @@ def test_a_study_without_labels_trains_the_report_alone(build_model, study_batch
     assert model.vision_projector.project[0].weight.grad.abs().max() > 0
 
 
-def test_what_the_classifier_decided_reaches_the_decoder_and_no_gradient_comes_back(build_model, study_batch):
+def test_decoder_is_conditioned_on_the_classifier_without_a_gradient(build_model, study_batch):
     model, batch = build_model(), study_batch(only=[1])
     batch["finding_mask"] = torch.zeros_like(batch["finding_mask"])
     before = model(**batch)
@@ -193,7 +193,7 @@ def test_what_the_classifier_decided_reaches_the_decoder_and_no_gradient_comes_b
 
 
 @torch.inference_mode()
-def test_without_finding_tokens_the_decoder_is_not_told_the_findings(build_model, study_batch):
+def test_without_finding_tokens_the_decoder_does_not_depend_on_the_findings(build_model, study_batch):
     model, batch = build_model(use_finding_tokens=False), study_batch(only=[0])
     before = model(**batch)
     model.finding_queries.finding_bias += 5
@@ -203,7 +203,7 @@ def test_without_finding_tokens_the_decoder_is_not_told_the_findings(build_model
     assert not torch.equal(before.finding_logits, after.finding_logits)
 
 
-def test_a_frozen_image_side_does_not_learn(build_model, study_batch):
+def test_frozen_image_encoder_gets_no_gradient(build_model, study_batch):
     model = build_model()
     model.freeze_image_encoder()
     model.train()

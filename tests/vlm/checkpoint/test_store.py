@@ -78,7 +78,7 @@ def assert_same_outputs(model, other, batch, *, atol=0.0):
     ],
     ids=["whole", "lstm", "lora", "lora on bases", "lora and encoder", "bases trained whole", "cnn"],
 )
-def test_what_is_saved_is_loaded_and_merged_to_the_same(
+def test_loaded_and_merged_checkpoints_have_the_same_outputs(
     settings, on_bases, build_model, bases, tiny_tokenizer, study_batch, tmp_path
 ):
     model = trained(build_model(**settings, **(bases if on_bases else {})))
@@ -102,7 +102,7 @@ def tensor_names(path):
         return set(file.keys())
 
 
-def test_a_frozen_base_is_named_and_not_copied(build_model, bases, tiny_tokenizer, tmp_path):
+def test_frozen_base_is_named_and_not_copied(build_model, bases, tiny_tokenizer, tmp_path):
     save(tmp_path / "lora", build_model(lora=LORA_ON_BOTH, **bases), tiny_tokenizer)
     config = json.loads((tmp_path / "lora/config.json").read_text())
     assert config["decoder"]["base"] == {"name": bases["decoder"].base.name, "revision": None}
@@ -113,7 +113,7 @@ def test_a_frozen_base_is_named_and_not_copied(build_model, bases, tiny_tokenize
         assert all(".lora_" in name for name in tensor_names(tmp_path / "lora" / folder / "adapter_model.safetensors"))
 
 
-def test_a_base_that_was_trained_is_saved_whole_and_not_named(build_model, bases, tiny_tokenizer, tmp_path):
+def test_trained_base_is_saved_and_not_named(build_model, bases, tiny_tokenizer, tmp_path):
     model = trained(build_model(**bases))
     model.freeze_image_encoder()  # the second stage of training: the encoder was trained in the first
     save(tmp_path / "whole", model, tiny_tokenizer)
@@ -123,9 +123,7 @@ def test_a_base_that_was_trained_is_saved_whole_and_not_named(build_model, bases
     assert torch.equal(saved["encoder.backbone.layernorm.weight"], model.encoder.backbone.layernorm.weight)
 
 
-def test_an_encoder_trained_beside_lora_is_saved_whole_and_the_frozen_decoder_is_not(
-    build_model, bases, tiny_tokenizer, tmp_path
-):
+def test_encoder_trained_with_lora_is_saved_and_the_frozen_decoder_is_not(build_model, bases, tiny_tokenizer, tmp_path):
     save(tmp_path / "half", build_model(lora=LORA_AND_ENCODER, **bases), tiny_tokenizer)
     config = json.loads((tmp_path / "half/config.json").read_text())
     assert config["encoder"]["base"] is None and config["decoder"]["base"] is not None
@@ -146,7 +144,7 @@ def test_merged_checkpoints_need_no_base(build_model, bases, tiny_tokenizer, stu
         merge_checkpoint(tmp_path / "run", tmp_path / "merged")
 
 
-def test_a_base_that_is_gone_is_named(build_model, bases, tiny_tokenizer, tmp_path):
+def test_missing_base_is_named(build_model, bases, tiny_tokenizer, tmp_path):
     model = build_model(lora=LORA, **bases)
     save(tmp_path / "lora", model, tiny_tokenizer)
     path = tmp_path / "lora/config.json"
@@ -155,13 +153,13 @@ def test_a_base_that_is_gone_is_named(build_model, bases, tiny_tokenizer, tmp_pa
         load_checkpoint(tmp_path / "lora")
 
 
-def test_the_output_folder_of_a_run_stands_for_its_best_checkpoint(tiny_checkpoint, tmp_path):
+def test_output_folder_of_a_run_gives_its_best_checkpoint(tiny_checkpoint, tmp_path):
     shutil.copytree(tiny_checkpoint, tmp_path / "run/best")
     (tmp_path / "run/training_config.json").write_text("{}")
     assert load_checkpoint(tmp_path / "run").calibration == load_checkpoint(tiny_checkpoint).calibration
 
 
-def test_saving_over_a_checkpoint_replaces_it_whole(tiny_checkpoint, build_model, tiny_tokenizer, tmp_path):
+def test_saved_checkpoint_replaces_the_old_one_completely(tiny_checkpoint, build_model, tiny_tokenizer, tmp_path):
     shutil.copytree(tiny_checkpoint, tmp_path / "best")
     (tmp_path / "best.partial").mkdir()
     (tmp_path / "best.partial/left by a kill").touch()
@@ -244,7 +242,7 @@ def cut(path):
         ),
     ],
 )
-def test_a_damaged_checkpoint_is_rejected_by_the_name_of_what_is_wrong(damage, message, tiny_checkpoint, tmp_path):
+def test_damaged_checkpoint_is_rejected_with_the_name_of_the_problem(damage, message, tiny_checkpoint, tmp_path):
     folder = tmp_path / "damaged"
     shutil.copytree(tiny_checkpoint, folder)
     damage(folder)
@@ -253,7 +251,7 @@ def test_a_damaged_checkpoint_is_rejected_by_the_name_of_what_is_wrong(damage, m
     assert "damaged" in str(caught.value)
 
 
-def test_a_missing_or_foreign_adapter_is_named(build_model, tiny_tokenizer, tmp_path):
+def test_missing_or_wrong_adapter_is_named(build_model, tiny_tokenizer, tmp_path):
     save(tmp_path / "lora", build_model(lora=LORA), tiny_tokenizer)
     path = tmp_path / "lora/adapter/adapter_model.safetensors"
     tensors = load_file(path)

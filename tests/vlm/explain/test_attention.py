@@ -31,7 +31,7 @@ def centre(heat):
         ((100, 200), 2, 1, (0.25, 0.625)),
     ],
 )
-def test_heat_lies_where_the_patch_lay_in_the_image(size, row, column, expected):
+def test_heat_is_at_the_position_of_the_patch(size, row, column, expected):
     [heat] = align_to_image(attention((0, row, column, 1.0))[:, 0], size, 64)
     assert heat.shape == (size[1], size[0])
     assert (heat >= 0).all()
@@ -41,12 +41,12 @@ def test_heat_lies_where_the_patch_lay_in_the_image(size, row, column, expected)
     assert centre(heat) == pytest.approx(expected, abs=0.06)
 
 
-def test_a_patch_in_the_black_margin_warms_nothing():
+def test_patch_in_the_padding_gives_no_heat():
     [heat] = align_to_image(attention((0, 0, 1, 1.0), grid=(8, 8))[:, 0], (128, 32), 64)
     assert heat.max() == 0
 
 
-def test_each_findings_peak_over_all_views_is_1():
+def test_peak_of_each_finding_over_all_views_is_1():
     maps = attention((0, 1, 1, 0.2), (1, 2, 2, 0.9), num_views=2)
     maps[0, 1, 3, 3] = 0.08
     frontal, lateral = heatmaps(maps, [(40, 40), (30, 60)], 32)
@@ -57,7 +57,7 @@ def test_each_findings_peak_over_all_views_is_1():
     assert frontal.dtype == np.float32
 
 
-def test_attention_spread_over_everything_stays_dark():
+def test_uniform_attention_gives_no_heat():
     even = np.full((1, 1, 4, 4), 1 / 16, dtype=np.float32)
     assert heatmaps(even, [(32, 32)], 32)[0].max() < 1e-6
     nearly = even.copy()
@@ -65,12 +65,12 @@ def test_attention_spread_over_everything_stays_dark():
     assert 0.2 < heatmaps(nearly, [(32, 32)], 32)[0].max() < 0.5
 
 
-def test_maps_and_images_must_be_as_many():
+def test_number_of_maps_must_match_the_images():
     with pytest.raises(ValueError, match="attention over 2 views does not fit 1 images"):
         heatmaps(attention((0, 0, 0, 1.0), num_views=2), [(40, 40)], 32)
 
 
-def test_an_overlay_leaves_cold_places_as_they_are_and_colors_hot_ones():
+def test_overlay_colors_only_pixels_with_heat():
     heat = np.zeros((8, 10), dtype=np.float32)
     heat[:, 5:] = 1
     overlay = np.asarray(overlay_heatmap(Image.new("L", (10, 8), 100), heat))
@@ -83,7 +83,7 @@ def test_an_overlay_leaves_cold_places_as_they_are_and_colors_hot_ones():
 
 
 @pytest.mark.parametrize("size", [(64, 64), (128, 64), (100, 200)])
-def test_the_peak_is_where_the_heat_is(size):
+def test_attention_peak_is_at_the_maximum_heat(size):
     maps = attention((0, 1, 2, 1.0), (1, 2, 1, 1.0), num_views=2)
     peaks = attention_peaks(maps, [size, size], 64)
     assert [view for view, _, _ in peaks] == [0, 1]
@@ -92,6 +92,6 @@ def test_the_peak_is_where_the_heat_is(size):
         assert heat[min(int(y * size[1]), size[1] - 1), min(int(x * size[0]), size[0] - 1)] > 0.9 * heat.max()
 
 
-def test_a_peak_in_the_black_margin_lies_outside_the_image():
+def test_peak_in_the_padding_is_outside_the_image():
     [(_, x, y)] = attention_peaks(attention((0, 0, 0, 1.0)), [(128, 64)], 64)
     assert (x, y) == (0.125, -0.25)

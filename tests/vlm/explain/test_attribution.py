@@ -19,16 +19,16 @@ def generator(request, build_model, tiny_tokenizer):
     return ReportGenerator(Checkpoint(model=model, tokenizer=tiny_tokenizer, calibration=Calibration()))
 
 
-def test_sentences_are_found_whatever_blanks_they_hold():
+def test_sentences_are_found_with_any_blanks():
     spans = sentence_spans(REPORT, [*SENTENCES, "Not in it."])
     assert [" ".join(REPORT[start:end].split()) for start, end in spans] == [*SENTENCES, ""]
 
 
-def test_a_sentence_that_comes_twice_is_found_twice():
+def test_repeated_sentence_is_found_twice():
     assert sentence_spans("Clear. Clear.", ["Clear.", "Clear."]) == [(0, 6), (7, 13)]
 
 
-def test_each_sentence_has_a_map_of_its_own_over_all_views(generator, images):
+def test_each_sentence_has_its_own_map_over_all_views(generator, images):
     maps = generator.sentence_maps(REPORT, SENTENCES, images[:2], view_positions=["PA", "LATERAL"])
     assert maps.shape == (3, 2, 4, 4)
     assert maps.sum(axis=(1, 2, 3)) == pytest.approx(1, abs=1e-5)
@@ -36,7 +36,7 @@ def test_each_sentence_has_a_map_of_its_own_over_all_views(generator, images):
     assert not np.allclose(maps[0], maps[1], atol=1e-6)
 
 
-def test_other_images_give_other_maps_and_the_same_ones_the_same(generator, images):
+def test_sentence_maps_depend_only_on_the_images(generator, images):
     first, again, other = (
         generator.sentence_maps(REPORT, SENTENCES, image) for image in (images[0], images[0], images[2])
     )
@@ -44,7 +44,7 @@ def test_other_images_give_other_maps_and_the_same_ones_the_same(generator, imag
     assert not np.allclose(first, other, atol=1e-4)
 
 
-def test_looking_back_changes_nothing_of_what_is_written(generator, images):
+def test_sentence_maps_do_not_change_generation(generator, images):
     options = GenerationOptions(max_new_tokens=12)
     [before] = generator.generate([images[0]], options=options)
     generator.sentence_maps(REPORT, SENTENCES, images[0])
@@ -54,13 +54,13 @@ def test_looking_back_changes_nothing_of_what_is_written(generator, images):
 
 
 @pytest.mark.parametrize(("report", "sentences"), [("", []), ("", ["Clear."]), ("Findings: x", [])])
-def test_without_text_there_is_nothing_to_follow_back(generator, images, report, sentences):
+def test_empty_report_has_empty_maps(generator, images, report, sentences):
     maps = generator.sentence_maps(report, sentences, images[0])
     assert maps.shape == (len(sentences), 1, 4, 4)
     assert not maps.any()
 
 
-def test_of_a_text_beyond_the_last_position_only_what_fits_is_followed_back(generator, images):
+def test_text_beyond_the_position_limit_is_cut(generator, images):
     sentences = ["The heart is enlarged."] * 12
     maps = generator.sentence_maps("Findings: " + " ".join(sentences), sentences, images[0])
     has_map = maps.any(axis=(1, 2, 3)).tolist()
@@ -69,7 +69,7 @@ def test_of_a_text_beyond_the_last_position_only_what_fits_is_followed_back(gene
     assert (has_map[0], has_map[-1]) == (True, not is_bounded)
 
 
-def test_what_decides_on_a_token_is_the_position_before_it(build_model, study_prefix):
+def test_token_is_attributed_to_the_position_before_it(build_model, study_prefix):
     """The last token of the text is nobody's predecessor, so it may change without moving any attention."""
     model = build_model()
     prefix = study_prefix(model, only=(0,))
@@ -84,7 +84,7 @@ def test_what_decides_on_a_token_is_the_position_before_it(build_model, study_pr
     assert not torch.allclose(first[1], moved[1])
 
 
-def test_attention_of_gpt2_is_that_of_transformers_alone(build_model, study_prefix):
+def test_attention_of_gpt2_equals_that_of_transformers(build_model, study_prefix):
     model = build_model()
     prefix = study_prefix(model, only=(0,))
     with torch.inference_mode():
@@ -103,7 +103,7 @@ def test_attention_of_gpt2_is_that_of_transformers_alone(build_model, study_pref
     assert torch.allclose(got, mean[:, -2:, : prefix.mask.shape[1]], atol=1e-6)
 
 
-def test_attention_goes_where_its_tokens_came_from(tiny_model):
+def test_attention_is_traced_to_the_patches_of_its_tokens(tiny_model):
     """The first image token stands for the four patches at the upper left; a finding token for what its query saw."""
     num_tokens = tiny_model.vision_projector.num_tokens
     attention = torch.zeros(2, num_tokens + 14)

@@ -24,7 +24,7 @@ class BrightSpot(ReportGenerator):
         return [tuple(bright if index == 3 else 0.5 for index in range(NUM_FINDINGS)) for bright in brightness]
 
 
-def test_the_loss_lies_where_the_evidence_is():
+def test_drop_is_at_the_position_of_the_evidence():
     spot = np.zeros((48, 48), dtype=np.uint8)
     spot[:8, :8] = 255
     *progress, last = occlude(BrightSpot(), [Image.new("L", (48, 48)), Image.fromarray(spot)], ["PA", "LATERAL"])
@@ -37,12 +37,12 @@ def test_the_loss_lies_where_the_evidence_is():
     assert last.drops[3, 1, 6:, 6:].max() == pytest.approx(0, abs=1e-7)
 
 
-def test_margins_beside_a_tall_image_are_not_covered():
+def test_padding_of_a_tall_image_is_not_covered():
     *_, last = occlude(BrightSpot(), [Image.new("L", (24, 48)), Image.new("L", (24, 48))], ["PA", "LATERAL"])
     assert last.num_places == 2 * STEPS * STEPS // 2
 
 
-def test_shares_sum_to_one_and_little_loss_is_none():
+def test_shares_sum_to_1_and_small_drops_are_0():
     drops = np.zeros((NUM_FINDINGS, 1, STEPS, STEPS), dtype=np.float32)
     drops[0, 0, 0, :2] = 0.2, -0.2
     drops[1, 0, 0, 0] = 0.01
@@ -52,7 +52,7 @@ def test_shares_sum_to_one_and_little_loss_is_none():
     assert not shares[1:].any()
 
 
-def test_a_real_model_is_asked_place_by_place(tiny_checkpoint, images):
+def test_occlusion_runs_with_a_real_model(tiny_checkpoint, images):
     generator = ReportGenerator.from_pretrained(tiny_checkpoint)
     *_, last = occlude(generator, [images[0]], ["PA"])
     assert np.isfinite(last.drops).all()

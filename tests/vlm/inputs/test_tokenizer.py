@@ -17,14 +17,14 @@ AWKWARD = [
 
 
 @pytest.mark.parametrize("text", AWKWARD)
-def test_any_text_survives(text, tiny_tokenizer, tmp_path):
+def test_decoding_an_encoded_text_gives_the_text(text, tiny_tokenizer, tmp_path):
     assert tiny_tokenizer.decode(tiny_tokenizer.encode(text)) == text
     tiny_tokenizer.save_pretrained(tmp_path)
     loaded = load_tokenizer(tmp_path)
     assert loaded.decode(loaded.encode(text)) == text
 
 
-def test_the_vocabulary_is_learned_from_the_texts_within_its_size():
+def test_vocabulary_is_learned_from_the_texts_within_its_size():
     tokenizer = train_tokenizer(["pleural effusion"] * 3, vocab_size=265)
     assert len(tokenizer) == 265
     assert len(tokenizer.encode("pleural effusion")) < len(tokenizer.encode("larulep noisuffe"))
@@ -33,7 +33,7 @@ def test_the_vocabulary_is_learned_from_the_texts_within_its_size():
     assert len(large) < 300
 
 
-def test_a_trained_tokenizer_has_one_special_token_that_starts_ends_and_pads(tiny_tokenizer):
+def test_trained_tokenizer_has_one_special_token_for_start_end_and_padding(tiny_tokenizer):
     assert tiny_tokenizer.bos_token_id == tiny_tokenizer.eos_token_id == tiny_tokenizer.pad_token_id == 0
     assert tiny_tokenizer.convert_ids_to_tokens(0) == "<|endoftext|>"
 
@@ -46,7 +46,7 @@ def test_saving_and_loading_keeps_every_id(tiny_tokenizer, tmp_path):
 
 
 @pytest.mark.skipif(not GPT2_FILES.is_dir(), reason=f"GPT-2's vocabulary is not at {GPT2_FILES}")
-def test_gpt2s_own_vocabulary_gives_its_known_ids(tmp_path):
+def test_vocabulary_of_gpt2_gives_its_known_ids(tmp_path):
     tokenizer = load_tokenizer(GPT2_FILES)
     assert len(tokenizer) == 50257
     assert tokenizer.encode("Hello world") == [15496, 995]
@@ -58,7 +58,7 @@ def test_gpt2s_own_vocabulary_gives_its_known_ids(tmp_path):
     assert load_tokenizer(tmp_path).encode("Hello world") == [15496, 995]
 
 
-def test_folders_without_a_whole_tokenizer_are_rejected(tiny_tokenizer, tmp_path):
+def test_incomplete_tokenizer_is_rejected(tiny_tokenizer, tmp_path):
     with pytest.raises(ValueError, match=r"tokenizer.json is missing; the folder has no tokenizer"):
         load_tokenizer(tmp_path)
     (tmp_path / "vocab.json").write_text("{}")
@@ -77,13 +77,13 @@ def test_folders_without_a_whole_tokenizer_are_rejected(tiny_tokenizer, tmp_path
         load_tokenizer("nobody/has-this")
 
 
-def test_a_report_begins_with_the_start_token_and_ends_with_the_end_token(tiny_tokenizer):
+def test_report_has_start_and_end_token(tiny_tokenizer):
     ids = encode_report(tiny_tokenizer, "Clear.", max_tokens=100)
     assert ids[0] == ids[-1] == 0
     assert tiny_tokenizer.decode(ids[1:-1]) == "Clear."
 
 
-def test_a_report_that_is_cut_has_no_end_token(tiny_tokenizer):
+def test_truncated_report_has_no_end_token(tiny_tokenizer):
     whole = encode_report(tiny_tokenizer, "Clear lungs, no effusion.", max_tokens=100)
     to_learn = len(whole) - 1
     assert encode_report(tiny_tokenizer, "Clear lungs, no effusion.", max_tokens=to_learn) == whole
@@ -92,7 +92,7 @@ def test_a_report_that_is_cut_has_no_end_token(tiny_tokenizer):
     assert encode_report(tiny_tokenizer, "Clear lungs, no effusion.", max_tokens=3) == whole[:4]
 
 
-def test_a_prompt_names_the_indication_and_is_empty_without_one(tiny_tokenizer):
+def test_prompt_has_the_indication_and_is_empty_without_one(tiny_tokenizer):
     ids = encode_prompt(tiny_tokenizer, " cough ")
     assert tiny_tokenizer.decode(ids) == "Indication: cough\n"
     assert encode_prompt(tiny_tokenizer, "  \n") == []
@@ -101,7 +101,7 @@ def test_a_prompt_names_the_indication_and_is_empty_without_one(tiny_tokenizer):
 
 
 @pytest.mark.parametrize("text", AWKWARD)
-def test_pieces_join_to_the_text_and_hold_whole_characters(text, tiny_tokenizer):
+def test_pieces_join_to_the_text_and_have_whole_characters(text, tiny_tokenizer):
     stream = TextPieces(tiny_tokenizer)
     ids = tiny_tokenizer.encode(text)
     pieces = [stream.add(token) for token in ids]
@@ -110,20 +110,20 @@ def test_pieces_join_to_the_text_and_hold_whole_characters(text, tiny_tokenizer)
         assert "\ufffd" not in piece or "\ufffd" in text
 
 
-def test_a_character_that_is_cut_is_marked_at_the_end(tiny_tokenizer):
+def test_incomplete_character_is_marked_at_the_end(tiny_tokenizer):
     stream = TextPieces(tiny_tokenizer)
     ids = tiny_tokenizer.encode("ok 肺")[:-1]
     assert "".join(stream.add(token) for token in ids) == "ok "
     assert stream.finish() == "\ufffd" == tiny_tokenizer.decode(ids)[3:]
 
 
-def test_pieces_of_bytes_that_are_no_text_join_to_what_the_tokenizer_decodes(tiny_tokenizer):
+def test_pieces_of_invalid_bytes_join_to_the_decoded_text(tiny_tokenizer):
     ids = [(7 * number) % len(tiny_tokenizer) for number in range(1, 200)]
     stream = TextPieces(tiny_tokenizer)
     assert "".join([*map(stream.add, ids), stream.finish()]) == tiny_tokenizer.decode(ids)
 
 
-def test_a_piece_is_decoded_with_a_bounded_context(tiny_tokenizer, monkeypatch):
+def test_piece_is_decoded_with_a_bounded_context(tiny_tokenizer, monkeypatch):
     ids = tiny_tokenizer.encode("The heart is enlarged. " * 20)
     decode, lengths = tiny_tokenizer.decode, []
     monkeypatch.setattr(tiny_tokenizer, "decode", lambda ids: lengths.append(len(ids)) or decode(ids))

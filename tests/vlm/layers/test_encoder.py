@@ -44,7 +44,7 @@ def load(folder, image=COLOR):
 
 @pytest.mark.parametrize("kind", BACKBONES)
 @torch.inference_mode()
-def test_patch_features_of_a_pretrained_backbone_are_transformers_own(kind, tmp_path):
+def test_patch_features_of_a_pretrained_backbone_equal_those_of_transformers(kind, tmp_path):
     build, num_special = BACKBONES[kind]
     reference = build().eval()
     reference.save_pretrained(tmp_path)
@@ -58,7 +58,7 @@ def test_patch_features_of_a_pretrained_backbone_are_transformers_own(kind, tmp_
 
 
 @torch.inference_mode()
-def test_a_classifier_lends_its_backbone(tmp_path):
+def test_backbone_of_a_classifier_can_be_used(tmp_path):
     reference = ViTForImageClassification(ViTConfig(**VIT)).eval()
     reference.save_pretrained(tmp_path)
     pixels = torch.randn(1, 3, 64, 64)
@@ -67,7 +67,7 @@ def test_a_classifier_lends_its_backbone(tmp_path):
 
 
 @torch.inference_mode()
-def test_a_model_of_images_and_text_lends_its_part_for_images(tmp_path):
+def test_vision_part_of_a_multimodal_model_can_be_used(tmp_path):
     vision = {**SIZE, "image_size": 64, "patch_size": 16}
     reference = CLIPModel(CLIPConfig(vision_config=vision, text_config={**SIZE, "vocab_size": 30})).eval()
     reference.save_pretrained(tmp_path)
@@ -76,7 +76,7 @@ def test_a_model_of_images_and_text_lends_its_part_for_images(tmp_path):
     torch.testing.assert_close(load(tmp_path)(pixels), expected, atol=1e-5, rtol=0)
 
 
-def test_what_is_no_image_encoder_is_rejected(tmp_path):
+def test_other_architecture_than_an_image_encoder_is_rejected(tmp_path):
     GPT2Config().save_pretrained(tmp_path / "gpt2")
     with pytest.raises(ValueError, match="gpt2' is a gpt2, not an image encoder"):
         resolve_encoder(str(tmp_path / "gpt2"), revision=None)
@@ -95,13 +95,13 @@ def build(stride=None, image=COLOR, **changes):
 
 
 @torch.inference_mode()
-def test_a_stride_of_the_whole_patch_is_the_usual_vit():
+def test_stride_of_the_patch_size_gives_the_usual_vit():
     pixels = torch.randn(1, 3, 64, 64)
     assert torch.equal(build(stride=16)(pixels), build()(pixels))
 
 
 @torch.inference_mode()
-def test_a_stride_of_half_the_patch_gives_four_times_the_patches_in_reading_order():
+def test_stride_of_half_the_patch_size_gives_four_times_the_patches_in_order():
     encoder = build(stride=8, num_hidden_layers=1, initializer_range=1e-6)
     encoder.backbone.embeddings.position_embeddings.zero_()
     assert encoder.grid == (8, 8)
@@ -116,7 +116,7 @@ def test_a_stride_of_half_the_patch_gives_four_times_the_patches_in_reading_orde
     assert changed.nonzero().tolist() == [[1, 5], [1, 6], [2, 5], [2, 6]]
 
 
-def test_a_stride_that_does_not_fit_is_rejected():
+def test_invalid_stride_is_rejected():
     with pytest.raises(ValueError, match="patch_stride 20 does not fit patches of 16 on 64 pixels"):
         build(stride=20)
     with pytest.raises(ValueError, match="patch_stride 12 does not fit"):
@@ -128,7 +128,7 @@ def test_a_stride_that_does_not_fit_is_rejected():
 
 
 @torch.inference_mode()
-def test_features_of_a_cnn_come_in_reading_order():
+def test_features_of_a_cnn_are_in_row_major_order():
     encoder = ImageEncoder(
         EncoderConfig(architecture={"model_type": "plain_cnn", "widths": [4, 6]}), ImageGeometry(size=32)
     ).eval()
@@ -139,7 +139,7 @@ def test_features_of_a_cnn_come_in_reading_order():
     assert torch.equal(features[0, 3 * 8 + 5], expected[0, :, 3, 5])
 
 
-def test_building_an_encoder_moves_no_running_statistics():
+def test_building_an_encoder_does_not_change_running_statistics():
     encoder = ImageEncoder(
         EncoderConfig(architecture={"model_type": "plain_cnn", "widths": [4]}), ImageGeometry(size=32)
     )
@@ -148,6 +148,6 @@ def test_building_an_encoder_moves_no_running_statistics():
     assert counts and set(counts) == {0}
 
 
-def test_a_plain_cnn_takes_widths_only():
+def test_plain_cnn_takes_only_widths():
     with pytest.raises(ValueError, match="plain_cnn takes widths and nothing else"):
         ImageEncoder(EncoderConfig(architecture={"model_type": "plain_cnn", "width": [4]}), COLOR)

@@ -1,4 +1,4 @@
-"""What the decoder is told of the findings, outright and without images: that they are there, and where."""
+"""Conditioning of the decoder on findings and their locations, with and without images."""
 
 import copy
 
@@ -16,19 +16,19 @@ def model(request):
     return request.getfixturevalue(request.param)
 
 
-def test_a_place_is_the_mean_of_its_rows_and_columns_in_the_kind_of_its_view():
-    places = FindingLocationEmbedding(grid=(2, 3), decoder_width=5)
+def test_location_is_the_mean_of_rows_and_columns_for_the_kind_of_view():
+    locations = FindingLocationEmbedding(grid=(2, 3), decoder_width=5)
     shares = torch.zeros(1, NUM_FINDINGS, 2, 2, 3)
     shares[0, 4, 0, 1, 2] = 1.0
     shares[0, 7, 0, 0, 0], shares[0, 7, 1, 1, 1] = 0.25, 0.75
-    told = places(shares.flatten(2), torch.tensor([[1, 3]]))[0]
-    torch.testing.assert_close(told[4], places.rows[1, 1] + places.columns[1, 2])
-    frontal, lateral = places.rows[1, 0] + places.columns[1, 0], places.rows[3, 1] + places.columns[3, 1]
-    torch.testing.assert_close(told[7], 0.25 * frontal + 0.75 * lateral)
-    assert not told[[finding for finding in range(NUM_FINDINGS) if finding not in (4, 7)]].any()
+    embedding = locations(shares.flatten(2), torch.tensor([[1, 3]]))[0]
+    torch.testing.assert_close(embedding[4], locations.rows[1, 1] + locations.columns[1, 2])
+    frontal, lateral = locations.rows[1, 0] + locations.columns[1, 0], locations.rows[3, 1] + locations.columns[3, 1]
+    torch.testing.assert_close(embedding[7], 0.25 * frontal + 0.75 * lateral)
+    assert not embedding[[finding for finding in range(NUM_FINDINGS) if finding not in (4, 7)]].any()
 
 
-def test_where_a_finding_was_looked_at_reaches_the_decoder_and_no_gradient_comes_back(build_model, study_batch):
+def test_decoder_is_conditioned_on_attention_without_a_gradient(build_model, study_batch):
     model, batch = build_model(), study_batch(only=[1])
     before = model(**batch)
     with torch.no_grad():
@@ -45,46 +45,46 @@ def test_where_a_finding_was_looked_at_reaches_the_decoder_and_no_gradient_comes
     assert model.finding_locations.columns.grad.abs().max() > 0
 
 
-def test_a_finding_has_no_place_as_far_as_it_is_absent(build_model, study_batch):
+def test_location_is_weighted_by_the_probability_of_the_finding(build_model, study_batch):
     model, batch = build_model(), study_batch(only=[1])
-    for bias, is_told in ((-50.0, False), (50.0, True)):
+    for bias, is_conditioned in ((-50.0, False), (50.0, True)):
         with torch.no_grad():
             model.finding_queries.finding_bias.fill_(bias)
             model.finding_locations.columns.fill_(0.0)
         before = model(**batch).logits
         with torch.no_grad():
             model.finding_locations.columns[:, 0] = torch.randn(model.decoder.width)
-        assert torch.equal(before, model(**batch).logits) != is_told
+        assert torch.equal(before, model(**batch).logits) != is_conditioned
 
 
-def _told(batch, presence):
+def _conditioned(batch, presence):
     return {name: value for name, value in batch.items() if name != "pixel_values"} | {"finding_condition": presence}
 
 
-def test_being_told_of_the_findings_equals_seeing_them_through_projectors_that_are_silent(model, study_batch):
+def test_finding_condition_equals_images_with_zero_projectors(model, study_batch):
     model = copy.deepcopy(model)
     torch.nn.init.zeros_(model.vision_projector.project[-1].weight)
     torch.nn.init.zeros_(model.finding_projector.weight)
     batch = study_batch()
     seen = model(**batch)
     attention = model.encode_images(**{name: batch[name] for name in IMAGES})[1].attention.detach()
-    told = model(**_told(batch, seen.finding_logits.detach().sigmoid() * 2 - 1), box_targets=attention)
-    torch.testing.assert_close(told.logits, seen.logits)
-    torch.testing.assert_close(told.report_loss_sum, seen.report_loss_sum)
-    assert told.num_tokens == seen.num_tokens
+    conditioned = model(**_conditioned(batch, seen.finding_logits.detach().sigmoid() * 2 - 1), box_targets=attention)
+    torch.testing.assert_close(conditioned.logits, seen.logits)
+    torch.testing.assert_close(conditioned.report_loss_sum, seen.report_loss_sum)
+    assert conditioned.num_tokens == seen.num_tokens
 
 
-def test_a_decoder_that_is_told_teaches_the_image_side_nothing(model, study_batch):
+def test_finding_condition_gives_no_gradient_to_the_image_encoder(model, study_batch):
     model = copy.deepcopy(model)
     presence = torch.zeros(3, NUM_FINDINGS)
-    output = model(**_told(study_batch(), presence))
+    output = model(**_conditioned(study_batch(), presence))
     assert output.finding_logits is None
     assert (output.finding_loss_sum, output.num_labels, output.box_loss_sum, output.num_box_targets) == (0, 0, 0, 0)
-    other = model(**_told(study_batch(), presence + 1))
+    other = model(**_conditioned(study_batch(), presence + 1))
     assert (output.logits - other.logits).abs().max() > 1e-3
     place = torch.zeros(3, NUM_FINDINGS, 2 * model.encoder.grid[0] * model.encoder.grid[1])
     place[..., 0] = 1
-    placed = model(**_told(study_batch(), presence + 1), box_targets=place)
+    placed = model(**_conditioned(study_batch(), presence + 1), box_targets=place)
     assert (placed.logits - other.logits).abs().max() > 1e-3
     other.report_loss_sum.backward()
     learns = {name for name, parameter in model.named_parameters() if parameter.grad is not None}

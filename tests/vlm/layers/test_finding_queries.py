@@ -17,7 +17,7 @@ def queries():
 
 
 @torch.inference_mode()
-def test_attention_sums_to_1_over_present_patches_and_is_0_on_absent_ones(queries):
+def test_attention_sums_to_1_over_present_patches_and_is_0_on_padding(queries):
     mask = torch.tensor([[True] * 6, [True, False, True, False, False, False]])
     attention = queries(torch.randn(2, 6, 8), mask).attention
     assert attention.shape == (2, NUM_FINDINGS, 6)
@@ -27,7 +27,7 @@ def test_attention_sums_to_1_over_present_patches_and_is_0_on_absent_ones(querie
 
 
 @torch.inference_mode()
-def test_attention_is_that_of_torchs_own_multihead_attention(queries):
+def test_attention_equals_torch_multihead_attention(queries):
     """The same weights in torch.nn.MultiheadAttention give the same tokens and maps."""
     reference = torch.nn.MultiheadAttention(8, 2, batch_first=True)
     reference.in_proj_weight.copy_(torch.cat([queries.query.weight, queries.key.weight, queries.value.weight]))
@@ -46,7 +46,7 @@ def test_attention_is_that_of_torchs_own_multihead_attention(queries):
 
 
 @torch.inference_mode()
-def test_each_finding_looks_elsewhere(queries):
+def test_each_finding_has_different_attention(queries):
     attention = queries(torch.randn(1, 6, 8), torch.ones(1, 6, dtype=torch.bool)).attention[0]
     assert torch.pdist(attention).min() > 1e-3
 

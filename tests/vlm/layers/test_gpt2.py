@@ -46,7 +46,7 @@ def load(folder):
 
 
 @torch.inference_mode()
-def test_a_pretrained_gpt2_has_the_logits_of_transformers_own_model(reference):
+def test_pretrained_gpt2_has_the_logits_of_transformers(reference):
     model, folder = reference
     decoder = load(folder)
     ids = torch.randint(50, (3, 11))
@@ -56,7 +56,7 @@ def test_a_pretrained_gpt2_has_the_logits_of_transformers_own_model(reference):
 
 @pytest.mark.skipif(not GPT2_FILES.is_dir(), reason=f"GPT-2's vocabulary is not at {GPT2_FILES}")
 @torch.inference_mode()
-def test_a_gpt2_with_gpt2s_own_vocabulary_has_the_logits_of_transformers_own_model(tmp_path):
+def test_gpt2_with_its_own_vocabulary_has_the_logits_of_transformers(tmp_path):
     model = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=2, initializer_range=0.3)).eval()
     model.save_pretrained(tmp_path)
     shutil.copytree(GPT2_FILES, tmp_path, dirs_exist_ok=True)
@@ -69,7 +69,7 @@ def test_a_gpt2_with_gpt2s_own_vocabulary_has_the_logits_of_transformers_own_mod
 
 
 @torch.inference_mode()
-def test_the_recorded_architecture_alone_rebuilds_the_pretrained_model(reference):
+def test_recorded_architecture_rebuilds_the_pretrained_model(reference):
     model, folder = reference
     architecture = json.loads(json.dumps(resolve_gpt2(str(folder), revision=None)))
     decoder = GPT2Decoder(DecoderConfig(architecture=architecture)).eval()
@@ -79,7 +79,7 @@ def test_the_recorded_architecture_alone_rebuilds_the_pretrained_model(reference
     torch.testing.assert_close(logits, model(ids).logits, atol=1e-5, rtol=0)
 
 
-def test_sharded_weights_are_loaded_whole(reference, tmp_path):
+def test_sharded_weights_are_loaded_completely(reference, tmp_path):
     model, _ = reference
     model.save_pretrained(tmp_path, max_shard_size="4KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
@@ -95,7 +95,7 @@ def test_pickled_weights_are_rejected(reference, tmp_path):
         load(tmp_path)
 
 
-def test_a_weight_that_is_missing_is_named(reference, tmp_path):
+def test_missing_weight_is_named(reference, tmp_path):
     _, folder = reference
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     tensors = load_file(folder / "model.safetensors")
@@ -105,7 +105,7 @@ def test_a_weight_that_is_missing_is_named(reference, tmp_path):
         load(tmp_path)
 
 
-def test_weights_that_are_cut_short_are_rejected_by_name(reference, tmp_path):
+def test_truncated_weights_are_named(reference, tmp_path):
     _, folder = reference
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     whole = (folder / "model.safetensors").read_bytes()
@@ -114,7 +114,7 @@ def test_weights_that_are_cut_short_are_rejected_by_name(reference, tmp_path):
         load(tmp_path)
 
 
-def test_a_decoder_that_is_no_gpt2_or_not_there_is_rejected(tmp_path):
+def test_missing_decoder_or_other_architecture_is_rejected(tmp_path):
     with pytest.raises(ValueError, match="no model can be read from 'nobody/has-this'"):
         resolve_gpt2("nobody/has-this", revision=None)
     vit = ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, image_size=16)
@@ -123,7 +123,7 @@ def test_a_decoder_that_is_no_gpt2_or_not_there_is_rejected(tmp_path):
         resolve_gpt2(str(tmp_path), revision=None)
 
 
-def test_an_unknown_key_of_the_architecture_is_rejected():
+def test_unknown_key_of_the_architecture_is_rejected():
     with pytest.raises(ValueError, match="unknown key 'n_layers'; did you mean 'n_layer'"):
         GPT2Decoder(DecoderConfig(architecture={"n_layers": 3}))
     with pytest.raises(ValueError, match=r"architecture of a gpt2: .*n_layer"):
@@ -142,7 +142,7 @@ def test_padding_anywhere_changes_no_logits(reference):
 
 
 @torch.inference_mode()
-def test_the_position_limit_is_said_and_padding_does_not_count(reference):
+def test_position_limit_is_an_error_and_does_not_count_padding(reference):
     decoder = load(reference[1])
     ids = torch.randint(50, (2, 25))
     mask = torch.ones_like(ids)

@@ -12,7 +12,7 @@ BOTH = LoraSettings(rank=2, alpha=8, dropout=0.0, encoder_projections=("q_proj",
 
 
 @torch.inference_mode()
-def test_lora_at_the_start_is_the_base(build_model, study_batch):
+def test_new_lora_equals_the_base(build_model, study_batch):
     batch = study_batch()
     plain, adapted = build_model()(**batch), build_model(lora=BOTH)(**batch)
     assert torch.equal(plain.logits, adapted.logits)
@@ -34,7 +34,7 @@ def is_frozen(name, settings):
     ],
     ids=["both", "decoder", "decoder, encoder trained whole"],
 )
-def test_a_step_moves_all_adapters_and_heads_and_nothing_frozen(settings, build_model, study_batch):
+def test_step_moves_all_adapters_and_heads_and_nothing_frozen(settings, build_model, study_batch):
     model = build_model(lora=settings).train()
     before = copy.deepcopy(dict(model.state_dict()))
     optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=1.0)
@@ -52,7 +52,7 @@ def test_a_step_moves_all_adapters_and_heads_and_nothing_frozen(settings, build_
     }
 
 
-def test_adapters_are_where_they_were_asked_for(build_model):
+def test_adapters_are_on_the_chosen_projections(build_model):
     def adapted(settings):
         names = {
             name.split(".lora_")[0] for name, _ in build_model(lora=settings).named_parameters() if ".lora_A" in name
@@ -69,7 +69,7 @@ def test_adapters_are_where_they_were_asked_for(build_model):
 
 
 @torch.inference_mode()
-def test_an_adapter_adds_alpha_over_rank_times_b_a(build_model):
+def test_adapter_adds_alpha_over_rank_times_b_a(build_model):
     model = build_model(lora=LoraSettings(rank=2, alpha=6, dropout=0.0, decoder_projections=("mlp.c_fc",)))
     layer = model.decoder.language_model.base_model.model.transformer.h[0].mlp.c_fc
     layer.lora_B["default"].weight.normal_()
@@ -78,7 +78,7 @@ def test_an_adapter_adds_alpha_over_rank_times_b_a(build_model):
     torch.testing.assert_close(layer(inputs), layer.base_layer(inputs) + 3 * inputs @ down.T @ up.T)
 
 
-def test_a_projection_that_is_not_there_is_named_with_those_that_are(build_model):
+def test_unknown_projection_is_named_with_the_known_ones(build_model):
     with pytest.raises(
         ValueError, match=r"no projection 'attn.q' to adapt; known projections: attn.c_attn, attn.c_proj, mlp.c_"
     ):
@@ -89,7 +89,7 @@ def test_a_projection_that_is_not_there_is_named_with_those_that_are(build_model
         add_lora(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1)), BOTH, ["proj"])
 
 
-def test_a_frozen_encoder_stays_in_evaluation_mode(build_model):
+def test_frozen_encoder_stays_in_evaluation_mode(build_model):
     assert not build_model(lora=LoraSettings()).train().encoder.training
     assert build_model(lora=BOTH).train().encoder.training
     assert build_model(lora=LoraSettings(train_encoder=True)).train().encoder.training

@@ -38,7 +38,7 @@ def test_padding_in_the_prefix_changes_no_logits(decoder):
 
 
 @torch.inference_mode()
-def test_the_prefix_decides_what_is_written(decoder):
+def test_prefix_changes_the_logits(decoder):
     text = decoder.embed(torch.tensor([[3, 1]]))
     mask = torch.ones(1, 5, dtype=torch.long)
     one, other = (decoder(torch.cat([torch.randn(1, 3, 6), text], dim=1), mask, 3)[0] for _ in range(2))
@@ -52,6 +52,6 @@ def test_the_prefix_decides_what_is_written(decoder):
         {"vocab_size": 11, "n_embd": 6, "n_layer": 2, "dropout": 0.1, "n_head": 2},
     ],
 )
-def test_an_architecture_with_more_or_less_is_rejected(architecture):
+def test_architecture_with_missing_or_extra_keys_is_rejected(architecture):
     with pytest.raises(ValueError, match="an LSTM's architecture is vocab_size, n_embd, n_layer and dropout"):
         LSTMDecoder(DecoderConfig(kind="lstm", architecture=architecture))

@@ -26,11 +26,11 @@ def patches_behind_tokens(grid, pool):
     return behind
 
 
-def test_a_token_is_made_of_a_square_of_patches():
+def test_image_token_is_made_of_a_square_of_patches():
     assert patches_behind_tokens((4, 4), 2) == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
 
 
-def test_a_grid_that_the_pool_does_not_divide_loses_no_patch():
+def test_grid_that_pool_does_not_divide_loses_no_patch():
     assert patches_behind_tokens((3, 5), 2) == [[0, 1, 5, 6], [2, 3, 7, 8], [4, 9], [10, 11], [12, 13], [14]]
 
 
@@ -38,7 +38,7 @@ def test_without_pooling_each_patch_is_a_token():
     assert patches_behind_tokens((2, 3), 1) == [[0], [1], [2], [3], [4], [5]]
 
 
-def test_patches_keep_their_places_within_the_square():
+def test_order_of_patches_in_a_square_matters():
     """Swapping two patches of one square changes its token: they are joined, not averaged."""
     projector = build_projector(grid=(2, 2), width=4, decoder_width=6, pool=2)
     features = torch.randn(1, 1, 4, 4)
@@ -51,7 +51,7 @@ def test_views_do_not_mix():
     torch.testing.assert_close(projector(features)[1, 2], projector(features[1:, 2:])[0, 0])
 
 
-def test_a_new_projector_says_what_stands_where_no_image_is_looked_at():
+def test_new_projector_equals_the_tokens_without_images():
     projector = VisionProjector(grid=(4, 4), width=4, decoder_width=6, pool=2)
     torch.nn.init.normal_(projector.project[-1].bias)
     tokens = projector(torch.randn(2, 3, 16, 4))

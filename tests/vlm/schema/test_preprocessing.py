@@ -12,17 +12,17 @@ def gray_image(height: int = 64, width: int = 80, low: int = 60, high: int = 200
     return Image.fromarray(pixels)
 
 
-def test_the_default_leaves_the_image_as_it_is():
+def test_default_does_not_change_the_image():
     image = gray_image()
     assert preprocess(image, Preprocessing()) is image
 
 
-def test_minmax_puts_the_darkest_at_0_and_the_brightest_at_255():
+def test_minmax_maps_the_darkest_to_0_and_the_brightest_to_255():
     image = Image.fromarray(np.array([[50, 100, 150]], dtype=np.uint8))
     assert np.asarray(preprocess(image, Preprocessing(normalize="minmax"))).tolist() == [[0, 128, 255]]
 
 
-def test_percentile_ignores_a_few_extreme_pixels_where_minmax_does_not():
+def test_percentile_ignores_a_few_extreme_pixels_and_minmax_does_not():
     pixels = np.tile(np.arange(100, 151, dtype=np.uint8), (40, 1))
     pixels[0, :3] = (0, 255, 255)
     by_percentile = np.asarray(preprocess(Image.fromarray(pixels), Preprocessing(normalize="percentile")))
@@ -34,13 +34,13 @@ def test_percentile_ignores_a_few_extreme_pixels_where_minmax_does_not():
 
 
 @pytest.mark.parametrize("normalize", ["minmax", "percentile"])
-def test_a_flat_image_survives_normalisation(normalize):
+def test_uniform_image_is_not_changed_by_normalization(normalize):
     image = Image.new("L", (8, 8), 77)
     assert np.asarray(preprocess(image, Preprocessing(normalize=normalize))).tolist() == [[77] * 8] * 8
 
 
 @pytest.mark.parametrize("shade", [0, 18, 255])
-def test_crop_border_cuts_noisy_black_or_white_borders_exactly(shade):
+def test_crop_border_removes_noisy_black_or_white_borders_exactly(shade):
     rng = np.random.default_rng(1)
     framed = np.clip(shade + rng.integers(-4, 5, size=(100, 90)), 0, 255).astype(np.uint8)
     content = np.asarray(gray_image(70, 60))
@@ -50,13 +50,13 @@ def test_crop_border_cuts_noisy_black_or_white_borders_exactly(shade):
     assert content_box(framed) == (25, 10, 85, 80)
 
 
-def test_crop_border_leaves_an_image_without_border_and_one_that_is_all_border():
+def test_crop_border_keeps_images_without_a_border_or_without_content():
     image = gray_image()
     assert preprocess(image, Preprocessing(crop_border=True)).size == image.size
     assert preprocess(Image.new("L", (40, 30), 0), Preprocessing(crop_border=True)).size == (40, 30)
 
 
-def test_crop_border_does_not_cut_flat_mid_gray():
+def test_crop_border_keeps_uniform_mid_gray():
     framed = np.full((60, 60), 128, dtype=np.uint8)
     framed[20:40, 20:40] = np.asarray(gray_image(20, 20))
     assert content_box(framed) == (0, 0, 60, 60)
@@ -79,7 +79,7 @@ def test_clahe_raises_local_contrast():
     assert raised.std() > 2 * np.asarray(image).std()
 
 
-def test_steps_run_in_order_crop_before_normalisation():
+def test_crop_runs_before_normalization():
     framed = np.zeros((100, 100), dtype=np.uint8)
     framed[10:90, 10:90] = np.asarray(gray_image(80, 80, low=100, high=150))
     both = np.asarray(preprocess(Image.fromarray(framed), Preprocessing(crop_border=True, normalize="minmax")))

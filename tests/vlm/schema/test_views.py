@@ -19,5 +19,5 @@ from vlm.schema.findings import VIEW_KINDS, view_index
         ("SWIMMERS", "unknown"),
     ],
 )
-def test_names_of_sources_map_to_kinds(position, kind):
+def test_view_positions_map_to_kinds(position, kind):
     assert VIEW_KINDS[view_index(position)] == kind

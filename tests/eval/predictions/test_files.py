@@ -123,7 +123,7 @@ def test_a_row_that_is_no_report_says_why(tmp_path, report, fault):
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "none of CSV, JSONL and Parquet"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is not CSV, JSONL or Parquet"),
         ("study_id,report\na,é\n".encode("latin-1"), "is not UTF-8 text"),
         ("study_id,report\na,b\n".encode("utf-16"), "UTF-16|none of CSV"),
         (b'[{"study_id": "a", "report": "b"}', "is not valid JSON .* cut off"),

@@ -23,11 +23,12 @@ from data.study import SPLITS, load_studies, saved_preprocessing
 from eval.checks.consistency import consistency_lines
 from eval.checks.grounding import Point, frequent_locations, grounding_lines
 from eval.controls.control import Control
-from eval.controls.images import model_controls
+from eval.controls.images import ControlOptions, model_controls
 from eval.controls.text import split_controls
-from eval.predictions.generate import Job, Written, boxes_of, write_predictions
-from eval.predictions.prediction import Prediction, write_lines
-from eval.predictions.run import RunRecord, claim_folder, dataset_hash, progress, start_processes
+from eval.predictions.generate import GenerationRun, Job, Written, write_predictions
+from eval.predictions.prediction import Prediction, boxes_of, write_lines
+from eval.predictions.processes import progress, start_processes
+from eval.predictions.run import RunRecord, claim_folder, dataset_hash
 from eval.report.document import Source, batch_document
 from eval.report.heatmaps import page_studies
 from eval.report.options import ScoringOptions, check_minimum
@@ -196,27 +197,23 @@ def _generate(
 ) -> tuple[Written, list[Control]]:
     """Generate the reports of the model and of the controls that run a model."""
     with progress(console) as track:
-        shared = {
-            "options": GenerationOptions(**asdict(config.decoding)),
-            "batch_size": config.batch_size,
-            "processes": processes,
-            "track": track,
-        }
-        jobs = [Job(study=row, images_of=row) for row in range(len(studies))]
-        written = write_predictions(generator, studies, jobs, config.output_dir, **shared)
-        controls = model_controls(
-            generator,
-            studies,
-            training,
-            list(written.predictions.values()),
-            config.output_dir,
-            record,
+        run = GenerationRun(
+            generator=generator,
+            studies=studies,
+            folder=config.output_dir,
+            options=GenerationOptions(**asdict(config.decoding)),
+            batch_size=config.batch_size,
+            processes=processes,
+            track=track,
+        )
+        written = write_predictions(run, [Job(study=row, images_of=row) for row in range(len(studies))])
+        options = ControlOptions(
             kinds=config.controls,
             baseline=config.baseline,
             neighbour_pool=config.comparison.neighbour_pool,
             seed=config.scoring.seed,
-            **shared,
         )
+        controls = model_controls(run, training, list(written.predictions.values()), record, options)
     return written, controls
 
 

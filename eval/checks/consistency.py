@@ -1,9 +1,8 @@
-"""Whether reports can be believed without knowing the truth: do they contradict themselves or the classifier, speak of
-studies nobody gave, repeat themselves, run short?
+"""Consistency of reports without a reference: do they contradict themselves or the classifier, mention prior studies
+that the model did not see, repeat sentences, or are they too short?
 
-Reports in; what was found in each study first, rates second. Every rate is one weighted sum over studies by another,
-so that the caller's bootstrap weights give its interval. Real reports are not free of these faults either: hold the
-rates against those of the references.
+The input is reports, the output is per-study results and rates. Each rate is a ratio of two weighted sums over studies,
+so bootstrap weights give its interval. Real reports also have these problems: compare with the rates of the references.
 """
 
 from collections.abc import Sequence
@@ -16,28 +15,32 @@ from data.reports.labeler.labeler import label_report
 from data.reports.sentences import speaks_of_prior
 from eval.checks.contradictions import Contradiction, contradictions
 from eval.metrics.bootstrap import NUM_RESAMPLES, interval, point_values, resample
-from eval.metrics.clinical import is_positive
+from eval.metrics.clinical import divide, is_positive
 from eval.metrics.laterality import laterality_conflicts, report_sentences
 from eval.metrics.normalization import normalize_report
 from vlm.schema.findings import FINDINGS, NUM_FINDINGS
+from vlm.schema.number_format import format_interval, format_percent_interval
 
 RATES = {
     "contradiction_rate": "reports that state and deny the same finding",
-    "laterality_conflict_rate": "reports whose impression puts a finding on the other side than their findings do",
+    "laterality_conflict_rate": "reports with opposite laterality of a finding in findings and impression",
     "disagreement_rate": "findings on which report and classifier disagree",
-    "prior_report_rate": "reports that speak of a prior study where none was given",
-    "prior_sentence_rate": "sentences that speak of a prior study",
-    "repeated_sentence_rate": "sentences that repeat another of their report",
-    "length_ratio": "words for each word of the references",
+    "prior_report_rate": "reports that mention a prior study when none was given",
+    "prior_sentence_rate": "sentences that mention a prior study",
+    "repeated_sentence_rate": "repeated sentences within a report",
+    "length_ratio": "words per word of the references",
 }
 MAX_EXAMPLES = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Consistency:
-    """What was found, study by study. `report_only` and `classifier_only` [studies, 14]: the report names what the
-    classifier calls absent, and the reverse; `is_compared` [studies, 14] where there is a probability.
-    `parts` and `wholes` [studies]: what each rate of RATES sums."""
+    """Results by study.
+
+    `report_only` and `classifier_only` [studies, 14]: findings that only the report or only the classifier has;
+    `is_compared` [studies, 14]: there is a probability. `parts` and `wholes` [studies]: numerator and denominator of
+    each rate in RATES.
+    """
 
     contradictions: tuple[tuple[Contradiction, ...], ...]
     prior_sentences: tuple[tuple[str, ...], ...]
@@ -49,12 +52,8 @@ class Consistency:
     wholes: dict[str, np.ndarray]
 
     def statistic(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Each rate [resamples] under weights [resamples, studies], and "disagreement" [resamples, 14]; NaN where
-        undefined."""
-        rates = {name: _ratio(weights @ self.parts[name], weights @ self.wholes[name]) for name in RATES}
-        disagreeing = (self.report_only | self.classifier_only).astype(np.float64)
-        rates["disagreement"] = _ratio(weights @ disagreeing, weights @ self.is_compared.astype(np.float64))
-        return rates
+        """Each rate [resamples] under weights [resamples, studies]; NaN where undefined."""
+        return {name: divide(weights @ self.parts[name], weights @ self.wholes[name]) for name in RATES}
 
 
 def consistency(
@@ -66,35 +65,35 @@ def consistency(
     *,
     uncertain_is_positive: bool = True,
 ) -> Consistency:
-    """Looks at each report. An empty report has no sentence and counts in no rate but that of the length.
+    """Check each report. An empty report counts only in the length ratio.
 
-    `probabilities` [studies, 14] and `thresholds` [14] or [studies, 14] (0.5 where not given) are the classifier's;
-    NaN is not compared. `prior_given` says which studies came with a prior one; none, where it is left out.
+    `probabilities` [studies, 14] and `thresholds` [14] or [studies, 14] (default 0.5) come from the classifier; NaN is
+    not compared. `prior_given` says which studies came with a prior study (default: none).
 
     Raises:
-        ValueError: the lists are of unequal length, or not [studies, 14].
+        ValueError: the lists have different lengths, or the arrays are not [studies, 14].
     """
     num_studies = len(reports)
     prior_given = [False] * num_studies if prior_given is None else prior_given
     for name, values in (("references", references), ("entries of prior_given", prior_given)):
         if len(values) != num_studies:
-            raise ValueError(f"{num_studies} reports but {len(values)} {name}: give one a study")
-    look_of = {report: _look_at(report) for report in dict.fromkeys(reports)}
-    looks = [look_of[report] for report in reports]
+            raise ValueError(f"{num_studies} reports but {len(values)} {name}: give one per study")
+    check_of = {report: _check_report(report) for report in dict.fromkeys(reports)}
+    checks = [check_of[report] for report in reports]
     no_prior = ~np.asarray(prior_given, dtype=bool)
-    num_sentences = np.array([look.num_sentences for look in looks])
-    num_prior = np.array([len(look.prior) for look in looks]) * no_prior
+    num_sentences = np.array([check.num_sentences for check in checks])
+    num_prior = np.array([len(check.prior) for check in checks]) * no_prior
     has_text = num_sentences > 0
     report_only, classifier_only, is_compared = _disagreement(reports, probabilities, thresholds, uncertain_is_positive)
     num_words = np.array([_num_words(report) for report in reports], dtype=np.float64)
     reference_words = np.array([_num_words(reference) for reference in references], dtype=np.float64)
     parts = {
-        "contradiction_rate": [bool(look.contradictions) for look in looks],
-        "laterality_conflict_rate": [bool(look.crossed) for look in looks],
+        "contradiction_rate": [bool(check.contradictions) for check in checks],
+        "laterality_conflict_rate": [bool(check.crossed) for check in checks],
         "disagreement_rate": (report_only | classifier_only).sum(axis=1),
         "prior_report_rate": num_prior > 0,
         "prior_sentence_rate": num_prior,
-        "repeated_sentence_rate": [len(look.repeated) for look in looks],
+        "repeated_sentence_rate": [len(check.repeated) for check in checks],
         "length_ratio": np.where(reference_words > 0, num_words, 0),
     }
     wholes = {
@@ -107,9 +106,9 @@ def consistency(
         "length_ratio": reference_words,
     }
     return Consistency(
-        contradictions=tuple(look.contradictions for look in looks),
-        prior_sentences=tuple(look.prior if counted else () for look, counted in zip(looks, no_prior, strict=True)),
-        repeated_sentences=tuple(look.repeated for look in looks),
+        contradictions=tuple(check.contradictions for check in checks),
+        prior_sentences=tuple(check.prior if counted else () for check, counted in zip(checks, no_prior, strict=True)),
+        repeated_sentences=tuple(check.repeated for check in checks),
         report_only=report_only,
         classifier_only=classifier_only,
         is_compared=is_compared,
@@ -127,9 +126,9 @@ def consistency_document(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Rates with intervals, disagreement finding by finding, and examples, ready for JSON; undefined is null.
+    """Rates with intervals, disagreements per finding, and examples, ready for JSON; undefined is null.
 
-    `references` is what the same look at the reference reports found.
+    `references` holds the same results for the reference reports.
     """
     return {
         "rates": _rates(found, subject_ids, num_resamples, seed),
@@ -156,32 +155,31 @@ def consistency_document(
 
 
 def consistency_lines(document: dict[str, Any] | None) -> list[str]:
-    """The document's rates in words, a line each, with those of the references; undefined ones are left out."""
+    """One line per rate, with the rate of the references; "–" for undefined."""
     if document is None:
         return []
     lines = []
     for name, description in document["descriptions"].items():
         rate, reference = document["rates"][name], (document["references"] or {}).get(name, {})
-        if rate["value"] is None:
-            continue
-        beside = (
-            "" if reference.get("value") is None or name == "length_ratio" else f"; references {_told(reference, name)}"
-        )
-        lines.append(f"{description}: {_told(rate, name)}{beside}")
+        line = f"{description}: {_formatted(rate, name)}"
+        if reference.get("value") is not None and name != "length_ratio":
+            line += f"; references {_formatted(reference, name)}"
+        lines.append(line)
     return lines
 
 
-def _told(estimate: dict[str, Any], name: str) -> str:
-    sign = ".2f" if name == "length_ratio" else ".1%"
-    if estimate["low"] is None:
-        return f"{estimate['value']:{sign}}"
-    return f"{estimate['value']:{sign}} [{estimate['low']:{sign}}, {estimate['high']:{sign}}]"
+def _formatted(estimate: dict[str, Any], name: str) -> str:
+    format_estimate = format_interval if name == "length_ratio" else format_percent_interval
+    return format_estimate(estimate["value"], estimate["low"], estimate["high"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Look:
-    """What one report shows by itself. `crossed`: findings on one side above and on the other below; `prior`:
-    sentences that speak of a prior study; `repeated`: those that stood in the report before."""
+class _ReportCheck:
+    """Results for one report.
+
+    `crossed`: findings with opposite laterality in findings and impression; `prior`: sentences that mention a prior
+    study; `repeated`: sentences that occurred earlier in the report.
+    """
 
     num_sentences: int
     contradictions: tuple[Contradiction, ...]
@@ -190,7 +188,7 @@ class _Look:
     repeated: tuple[str, ...]
 
 
-def _look_at(report: str) -> _Look:
+def _check_report(report: str) -> _ReportCheck:
     sentences = [(sentence, words) for sentence in report_sentences(report) if (words := normalize_report(sentence))]
     seen: set[str] = set()
     repeated = []
@@ -198,7 +196,7 @@ def _look_at(report: str) -> _Look:
         if words in seen:
             repeated.append(sentence)
         seen.add(words)
-    return _Look(
+    return _ReportCheck(
         num_sentences=len(sentences),
         contradictions=contradictions(report),
         crossed=laterality_conflicts(report),
@@ -208,31 +206,27 @@ def _look_at(report: str) -> _Look:
 
 
 def _disagreement(reports, probabilities, thresholds, uncertain_is_positive) -> tuple[np.ndarray, ...]:
-    """Written and not believed, believed and not written, compared: bool [studies, 14] each."""
+    """Report only, classifier only, compared: bool [studies, 14] each."""
     shape = (len(reports), NUM_FINDINGS)
     if probabilities is None:
         return tuple(np.zeros(shape, dtype=bool) for _ in range(3))
     probabilities = np.asarray(probabilities, dtype=np.float64)
     if probabilities.shape != shape:
-        raise ValueError(f"probabilities are {probabilities.shape} but must be {shape}: 14 findings a study")
+        raise ValueError(f"probabilities are {probabilities.shape} but must be {shape}: 14 findings per study")
     thresholds = np.asarray(0.5 if thresholds is None else thresholds, dtype=np.float64)
     if thresholds.shape not in ((), (NUM_FINDINGS,), shape):
-        raise ValueError(f"thresholds are {thresholds.shape} but must be {NUM_FINDINGS}, one a finding, or {shape}")
+        raise ValueError(f"thresholds are {thresholds.shape} but must be {NUM_FINDINGS}, one per finding, or {shape}")
     label_of = {report: label_report(report) for report in dict.fromkeys(reports)}
     labels = np.array([label_of[report] for report in reports]).reshape(shape)
-    written = is_positive(labels, uncertain_is_positive)
+    reported = is_positive(labels, uncertain_is_positive)
     has_text = np.array([bool(normalize_report(report)) for report in reports], dtype=bool)
     is_compared = ~np.isnan(probabilities) & has_text[:, None]
-    believed = probabilities >= thresholds
-    return written & ~believed & is_compared, ~written & believed & is_compared, is_compared
+    predicted = probabilities >= thresholds
+    return reported & ~predicted & is_compared, ~reported & predicted & is_compared, is_compared
 
 
 def _num_words(report: str) -> int:
     return len(normalize_report(report).split())
-
-
-def _ratio(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
-    return np.divide(parts, wholes, out=np.full(np.shape(parts), np.nan), where=wholes != 0)
 
 
 def _rates(found: Consistency, subject_ids: Sequence[str], num_resamples: int, seed: int) -> dict[str, Any]:
@@ -242,6 +236,6 @@ def _rates(found: Consistency, subject_ids: Sequence[str], num_resamples: int, s
 
 
 def _examples(study_ids: Sequence[str], studies: Sequence[Sequence[dict[str, str]]]) -> list[dict[str, str]]:
-    """The first few, with the study that each is from."""
+    """The first examples, each with its study_id."""
     found = [{"study_id": study_id} | one for study_id, study in zip(study_ids, studies, strict=True) for one in study]
     return found[:MAX_EXAMPLES]

@@ -1,8 +1,8 @@
-"""The pointing game (Zhang et al. 2016): does a finding's attention peak inside a box of that finding?
+"""The pointing game (Zhang et al. 2016): is the peak of a finding's attention inside a box of that finding?
 
-Peaks, boxes and labels of each study in; hits first, rates second. Asked only where a finding is truly positive and
-boxed. Two controls point without looking, each given the right view: the center of the view,
-and the most frequent location, which is the point that lies in the most boxes of the finding in the training studies.
+Peaks, boxes and labels of each study go in; hits and hit rates come out. Only positive findings with a box are scored.
+Two controls do not use the image but know the right view: the center of the view, and the most frequent location, which
+is the point inside the most boxes of the finding in the training studies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,34 +12,35 @@ from typing import Any
 import numpy as np
 
 from eval.metrics.bootstrap import NUM_RESAMPLES, interval, point_values, resample
+from eval.metrics.clinical import divide
 from vlm.schema.findings import FINDINGS, NUM_FINDINGS, POSITIVE, VIEW_KINDS, view_index
+from vlm.schema.number_format import format_percent_interval
 
 Point = tuple[float, float]
-"""x and y as fractions of a view's width and height."""
+"""x and y as fractions of the width and height of a view."""
 
 MODEL, CENTER, FREQUENT = "model", "center of the view", "most frequent location"
 CENTER_POINT: Point = (0.5, 0.5)
 GRID = 50
-"""The frequent place is looked for on so many by so many points."""
+"""The most frequent location is searched on a grid of this many points per axis."""
 _LATERAL = VIEW_KINDS.index("lateral")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grounding:
-    """`is_scored` [studies, 14]; `hits` [studies, 14] of the model and of each control, by name."""
+    """`is_scored` [studies, 14]; `hits` [studies, 14] of the model and each control, by name."""
 
     is_scored: np.ndarray
     hits: dict[str, np.ndarray]
 
     def statistic(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """By name the share of hits [resamples, 14], as "name, all" over all findings [resamples]; NaN where nothing
-        is asked. Weights are [resamples, studies]."""
-        asked = weights @ self.is_scored.astype(np.float64)
+        """Hit rates by name [resamples, 14], and over all findings as "name, all" [resamples]; NaN where undefined."""
+        scored = weights @ self.is_scored.astype(np.float64)
         values = {}
         for name, hits in self.hits.items():
             hit = weights @ (hits & self.is_scored).astype(np.float64)
-            values[name] = _ratio(hit, asked)
-            values[f"{name}, all"] = _ratio(hit.sum(axis=1), asked.sum(axis=1))
+            values[name] = divide(hit, scored)
+            values[f"{name}, all"] = divide(hit.sum(axis=1), scored.sum(axis=1))
         for name in self.hits.keys() - {MODEL}:
             values[f"difference to {name}"] = values[f"{MODEL}, all"] - values[f"{name}, all"]
         return values
@@ -53,7 +54,7 @@ def grounding(
     view_positions: Sequence[Sequence[str]] | None = None,
     frequent: Mapping[tuple[int, bool], Point] | None = None,
 ) -> Grounding:
-    """Plays the game for studies with peaks (view, x, y a finding) and boxes (finding, view, left, top, right, bottom).
+    """Compare peaks (view, x, y per finding) with boxes (finding, view, left, top, right, bottom).
 
     `frequent` is what `frequent_locations` found in training studies; it needs `view_positions`.
     """
@@ -67,11 +68,11 @@ def grounding(
             if points is None or labels[finding] != POSITIVE:
                 continue
             is_scored[study, finding] = True
-            told_view = int(found[0][0])
-            pointed = {MODEL: tuple(points[finding]), CENTER: (told_view, *CENTER_POINT)}
+            view = int(found[0][0])
+            pointed = {MODEL: tuple(points[finding]), CENTER: (view, *CENTER_POINT)}
             if frequent is not None:
-                kind = (finding, _is_lateral(view_positions[study], told_view))
-                pointed[FREQUENT] = (told_view, *frequent.get(kind, CENTER_POINT))
+                kind = (finding, _is_lateral(view_positions[study], view))
+                pointed[FREQUENT] = (view, *frequent.get(kind, CENTER_POINT))
             for name, point in pointed.items():
                 hits[name][study, finding] = any(_is_inside(point, box) for box in found)
     return Grounding(is_scored=is_scored, hits=hits)
@@ -80,9 +81,9 @@ def grounding(
 def frequent_locations(
     boxes: Sequence[Sequence[Sequence[float]]], view_positions: Sequence[Sequence[str]]
 ) -> dict[tuple[int, bool], Point]:
-    """For each finding on frontal and on lateral views the point that lies in most of its boxes.
+    """The point inside the most boxes, for each finding on frontal and on lateral views.
 
-    The mean of the boxes would lie between left and right, where the finding never is.
+    The mean of the boxes would be between left and right, where the finding never is.
     """
     centers = (np.arange(GRID) + 0.5) / GRID
     counts: dict[tuple[int, bool], np.ndarray] = {}
@@ -94,66 +95,62 @@ def frequent_locations(
     places = {}
     for kind, count in counts.items():
         best = np.argwhere(count == count.max())
-        # Of equally good points the one nearest to their middle.
+        # Of equally good points, take the one closest to their center.
         row, column = best[np.square(best - best.mean(axis=0)).sum(axis=1).argmin()]
         places[kind] = (float(centers[column]), float(centers[row]))
     return places
 
 
 def grounding_document(
-    played: Grounding, subject_ids: Sequence[str], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+    result: Grounding, subject_ids: Sequence[str], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> dict[str, Any] | None:
-    """Shares of hits with intervals, over all and finding by finding, ready for JSON; None where nothing is asked."""
-    if not played.is_scored.any():
+    """Hit rates with intervals, over all findings and per finding, ready for JSON; None if nothing is scored."""
+    if not result.is_scored.any():
         return None
-    values = point_values(played.statistic, len(subject_ids))
-    samples = resample(played.statistic, subject_ids, num_resamples, seed)
+    values = point_values(result.statistic, len(subject_ids))
+    samples = resample(result.statistic, subject_ids, num_resamples, seed)
 
     def estimate(name: str) -> dict[str, Any]:
         return asdict(interval(values[name], samples[name]))
 
     return {
-        "systems": list(played.hits),
-        "num_scored": int(played.is_scored.sum()),
-        "all": {name: estimate(f"{name}, all") for name in played.hits},
-        "differences": {name: estimate(f"difference to {name}") for name in played.hits if name != MODEL},
+        "systems": list(result.hits),
+        "num_scored": int(result.is_scored.sum()),
+        "all": {name: estimate(f"{name}, all") for name in result.hits},
+        "differences": {name: estimate(f"difference to {name}") for name in result.hits if name != MODEL},
         "per_finding": [
             {
                 "finding": finding,
-                "num_scored": int(played.is_scored[:, index].sum()),
+                "num_scored": int(result.is_scored[:, index].sum()),
                 "num_hits": {
-                    name: int((hits & played.is_scored)[:, index].sum()) for name, hits in played.hits.items()
+                    name: int((hits & result.is_scored)[:, index].sum()) for name, hits in result.hits.items()
                 },
-                "share": {name: asdict(interval(values[name][index], samples[name][:, index])) for name in played.hits},
+                "share": {name: asdict(interval(values[name][index], samples[name][:, index])) for name in result.hits},
             }
             for index, finding in enumerate(FINDINGS)
         ],
-        "note": "a hit: the peak of the finding's attention lies in one of its boxes, in that box's view; asked of "
-        "positive findings with a box; the controls are told the view. Attention that was drawn into boxes in "
-        "training hits them more often than attention left to itself",
+        "note": "a hit: the peak of the finding's attention lies in one of its boxes, in that box's view; scored for "
+        "positive findings with a box; the controls know the view. Attention that was trained with boxes hits more "
+        "often than attention trained without",
     }
 
 
 def grounding_lines(document: dict[str, Any] | None) -> list[str]:
-    """The document's shares over all findings in one line."""
+    """The hit rates over all findings, in one line."""
     if document is None:
         return []
-    shares = [
-        f"{name} {share['value']:.1%}" + ("" if share["low"] is None else f" [{share['low']:.1%}, {share['high']:.1%}]")
+    rates = [
+        f"{name} {format_percent_interval(share['value'], share['low'], share['high'])}"
         for name, share in document["all"].items()
     ]
-    return [f"peaks of attention in a box of the finding, {document['num_scored']} asked: {', '.join(shares)}"]
+    return [f"attention peaks in a box of the finding ({document['num_scored']} scored): {', '.join(rates)}"]
 
 
 def _is_inside(point: Sequence[float], box: Sequence[float]) -> bool:
-    """Whether (view, x, y) lies in (view, left, top, right, bottom)."""
+    """Whether (view, x, y) is inside (view, left, top, right, bottom)."""
     (view, x, y), (box_view, left, top, right, bottom) = point, box
     return view == box_view and left <= x <= right and top <= y <= bottom
 
 
 def _is_lateral(view_positions: Sequence[str], view: int) -> bool:
     return view < len(view_positions) and view_index(view_positions[view]) == _LATERAL
-
-
-def _ratio(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
-    return np.divide(parts, wholes, out=np.full(np.shape(parts), np.nan), where=wholes != 0)

@@ -1,14 +1,10 @@
-"""Controls: what scores are reached without looking at the image, or by looking at other images. Printed beside every
-score.
+"""Controls: scores that are possible without the image or with other images, printed beside each score.
 
-One report for all studies, chosen on validation or training reports and never on test, or somebody's at random; which
-need no model. Whose images a study is shown in their stead. `eval.controls.images` and `eval.controls.neighbours`
-ask the model.
+This file chooses constant reports (on validation or training reports, never on test), random reports, and the patients
+whose images are swapped. `eval.controls.images` and `eval.controls.neighbours` run the model.
 
-The best single report to give to every patient, by each metric: what a system that looks at nothing can reach.
-
-Candidates are real reports; a report that is best by CIDEr is short, by BLEU-4 long, by macro-F1 names many findings,
-so each metric has a constant of its own. Chosen on other reports than those it is scored on.
+Candidates for a constant report are real reports. The best by CIDEr is short, the best by BLEU-4 is long, and the best
+by macro-F1 has many findings, so each metric has its own constant.
 """
 
 import random
@@ -35,21 +31,20 @@ MEANINGS = {
     MISMATCHED: "the model, shown the right images with the wrong view positions: frontal as lateral, lateral as PA",
     BASELINE: "another checkpoint on the same studies",
     NEAREST: "the report of the training study whose features, as the model sees them, are nearest",
-    RANDOM: "each study gets the report of a training study, drawn by lot",
+    RANDOM: "each study gets the report of a training study, chosen at random",
     CONSTANT: "one validation report for all, the best by CIDEr on validation",
     CONSTANT_BLEU: "one validation report for all, the best by BLEU-4 on validation",
     CONSTANT_F1: "one validation report for all, the best by macro-F1 on validation",
     MOST_FREQUENT: "the most frequent training report for all",
 }
-"""What each control is, in words."""
+"""A description of each control."""
 MAX_CANDIDATES = 200
 MAX_REFERENCES = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Control:
-    """One control's predictions, for the very studies of the model and in their order; None and the `reason` where
-    that could not be had."""
+    """Predictions of a control for the same studies in the same order; or None and the `reason`."""
 
     name: str
     predictions: tuple[Prediction, ...] | None
@@ -58,7 +53,7 @@ class Control:
 
 
 def with_reports(predictions: Sequence[Prediction], reports: Sequence[str]) -> list[Prediction]:
-    """The predictions with other reports, which come with neither probabilities nor attention."""
+    """Replace the reports; probabilities and attention peaks are removed."""
     return [
         replace(prediction, report=report, probabilities=None, peaks=None)
         for prediction, report in zip(predictions, reports, strict=True)
@@ -66,9 +61,9 @@ def with_reports(predictions: Sequence[Prediction], reports: Sequence[str]) -> l
 
 
 def constant_sentence(validation_references: Sequence[str], seed: int = 0) -> str | None:
-    """The validation report closest to all of them by mean CIDEr; None where there is no report.
+    """The validation report with the highest mean CIDEr against all validation reports; None if there is no report.
 
-    Of large splits, 500 reports and 200 different candidates among them are drawn.
+    Large splits are reduced to 500 random reports and 200 random candidates.
     """
     references = [reference for reference in validation_references if normalize_report(reference)]
     if not references:
@@ -77,7 +72,7 @@ def constant_sentence(validation_references: Sequence[str], seed: int = 0) -> st
     if len(references) > MAX_REFERENCES:
         references = chooser.sample(references, MAX_REFERENCES)
     words = [normalize_report(reference).split() for reference in references]
-    # One candidate a wording; sorted, so that ties and the draw depend on nothing but the text.
+    # One candidate per wording, sorted, so that ties and sampling depend only on the text.
     candidates = sorted({tuple(report): number for number, report in enumerate(words)}.items())
     if len(candidates) > MAX_CANDIDATES:
         candidates = chooser.sample(candidates, MAX_CANDIDATES)
@@ -87,7 +82,7 @@ def constant_sentence(validation_references: Sequence[str], seed: int = 0) -> st
 
 
 def most_frequent_report(training_references: Sequence[str]) -> str | None:
-    """The most frequent wording, in its first spelling; of several the alphabetically first; None if no report."""
+    """The most frequent wording, as first spelled; ties go to the alphabetically first. None if there is no report."""
     wordings: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for reference in training_references:
@@ -100,7 +95,7 @@ def most_frequent_report(training_references: Sequence[str]) -> str | None:
 
 
 def all_different(references: Sequence[str]) -> bool:
-    """Whether no two reports have the same words: then none is more frequent than another."""
+    """Whether no two reports have the same words, so that no report is the most frequent."""
     wordings = [wording for reference in references if (wording := normalize_report(reference))]
     return len(set(wordings)) == len(wordings)
 
@@ -108,9 +103,9 @@ def all_different(references: Sequence[str]) -> bool:
 def random_reports(
     subject_ids: Sequence[str], reports: Sequence[str], report_subject_ids: Sequence[str], seed: int = 0
 ) -> list[str] | None:
-    """For each study the report of another patient, drawn by lot; None where that cannot be had for all.
+    """A random report of another patient for each study; None if a study has no candidate.
 
-    A report may be drawn several times; empty ones are not.
+    Reports are sampled with replacement; empty reports are excluded.
     """
     candidates = [
         (report, subject)
@@ -133,11 +128,10 @@ def random_reports(
 
 
 def derangement(subject_ids: Sequence[str], seed: int = 0) -> list[int]:
-    """For each study the index of the study whose images it gets: a permutation in which nobody's images
-    stay with the same subject.
+    """A permutation of the studies in which no study gets the images of the same subject.
 
     Raises:
-        ValueError: impossible, as one subject has more than half of the studies.
+        ValueError: impossible because one subject has more than half of the studies.
     """
     studies_of: dict[str, list[int]] = {}
     for study, subject in enumerate(subject_ids):
@@ -152,7 +146,7 @@ def derangement(subject_ids: Sequence[str], seed: int = 0) -> list[int]:
     groups = list(studies_of.values())
     random.Random(seed).shuffle(groups)
     order = [study for group in groups for study in group]
-    # With a subject's studies side by side, a shift by the largest group leaves every group.
+    # Studies of a subject are adjacent, so a shift by the size of the largest group leaves each group.
     donors = [0] * len(order)
     for position, study in enumerate(order):
         donors[study] = order[(position + shift) % len(order)]
@@ -169,8 +163,10 @@ def best_constants(
     uncertain_is_positive: bool = True,
     seed: int = 0,
 ) -> dict[str, str]:
-    """For "macro_f1", "cider" and "bleu_4" the report that would score best if it were given to all of `reports`, or to
-    2,000 drawn from them; empty where there is no report."""
+    """The best constant report for "macro_f1", "cider" and "bleu_4", scored against all `reports` or 2,000 random ones.
+
+    Empty if there is no report.
+    """
     reports = sorted(report for report in reports if normalize_report(report, normalization))
     if not reports:
         return {}
@@ -184,10 +180,10 @@ def best_constants(
 
 
 def best_by_bleu_4(reports: Sequence[str], normalization: str = DEFAULT_NORMALIZATION) -> str:
-    """The report with the highest corpus BLEU-4 against all; of equals the first by its words.
+    """The report with the highest corpus BLEU-4 against all reports; ties go to the first by its words.
 
-    A constant's matches are the sum over its n-grams of min(its count, the reference's count): of how many references
-    have the n-gram at least once, twice, … So every report is tried against all without comparing pairs.
+    The matches of a constant are sums of min(own count, reference count) over its n-grams. They follow from the number
+    of references that have an n-gram at least once, twice, …, so no pairs need to be compared.
     """
     words = [tuple(normalize_report(report, normalization).split()) for report in reports]
     having: Counter[tuple[tuple[str, ...], int]] = Counter()
@@ -207,11 +203,11 @@ def best_by_bleu_4(reports: Sequence[str], normalization: str = DEFAULT_NORMALIZ
 
 
 def best_by_macro_f1(reports: Sequence[str], uncertain_is_positive: bool = True) -> str:
-    """The report whose findings, said of every patient, have the highest macro-F1; of equals the first by its text."""
+    """The report whose findings have the highest macro-F1 for all patients; ties go to the first by its text."""
     candidates = sorted(set(reports))
     labels_of = {report: label_report(report) for report in candidates}
     share = is_positive(np.array([labels_of[report] for report in reports]), uncertain_is_positive).mean(axis=0)
-    said = is_positive(np.array([labels_of[report] for report in candidates]), uncertain_is_positive)
-    # Said of all, a finding has precision p and recall 1, where p is the share of patients who have it.
-    f1 = np.where(share > 0, said * 2 * share / (1 + share), np.nan)
+    predicted = is_positive(np.array([labels_of[report] for report in candidates]), uncertain_is_positive)
+    # A finding predicted for all patients has recall 1, and its precision is its prevalence.
+    f1 = np.where(share > 0, predicted * 2 * share / (1 + share), np.nan)
     return candidates[int(np.nan_to_num(mean_of_defined(f1)).argmax())]

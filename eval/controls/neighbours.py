@@ -1,11 +1,10 @@
-"""The nearest neighbour as a writer of reports: each study gets the report of the training study that looks most like
-it to the model. A baseline that any written report has to beat, with the neighbour and its similarity told.
+"""The nearest-neighbour baseline: each study gets the report of the most similar training study of another patient.
 
     python -m eval.controls.neighbours --dataset studies --split test --output neighbours.jsonl --checkpoint
     runs/mine/best
 
-Features of the training studies are computed once and kept beside the output (or at --index), in pieces, so that a
-killed run goes on; several processes (`accelerate launch -m eval.controls.neighbours …`) share the work.
+Features of the training studies are computed once, in pieces, and saved beside the output (or at --index), so an
+interrupted run can resume. Several processes (`accelerate launch -m eval.controls.neighbours …`) share the work.
 """
 
 from collections.abc import Sequence
@@ -22,8 +21,9 @@ from data.cli import run_main
 from data.study import load_studies
 from eval.controls.control import NEAREST
 from eval.predictions.prediction import Prediction, write_lines
-from eval.predictions.run import progress, start_processes
-from eval.retrieval.index import FeatureIndex, feature_origin, index_studies, nearest
+from eval.predictions.processes import progress, start_processes
+from eval.retrieval.features import feature_origin, index_studies
+from eval.retrieval.index import FeatureIndex, nearest
 from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
 from vlm.generator import ReportGenerator
 from vlm.schema.report_format import compose_report, split_report
@@ -31,22 +31,20 @@ from vlm.schema.report_format import compose_report, split_report
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NeighboursConfig:
-    """Give each study of a split the report of the training study that looks most like it."""
+    """Give each study of a split the report of the most similar training study."""
 
     checkpoint: str = SHIPPED
-    """Checkpoint folder (or hub id) of the model whose features are compared; by default the one that ships with the
-    project."""
+    """Checkpoint folder or hub id of the model that computes the features; default: the shipped checkpoint."""
     dataset: Path
-    """Prepared data set, as `python -m data.prepare` writes it."""
+    """Prepared data set, written by `python -m data.prepare`."""
     output: Path
-    """The file of predictions to write (JSON lines), as eval/batch.py writes them."""
+    """Output file of predictions (JSON lines), in the format of eval/batch.py."""
     split: Literal["train", "validation", "test"] = "test"
-    """Whose studies get reports; a patient's own other studies are never their neighbours."""
+    """Split that gets the reports. Studies of the same patient are never neighbours."""
     index: Path | None = None
-    """Where the features of the training studies are kept; by default beside the output. In the checkpoint's folder, as
-    similar_studies.safetensors, they serve whoever looks for similar cases."""
+    """File for the features of the training studies; default: beside the output."""
     batch_size: int = 16
-    """Studies at a time; memory grows with it."""
+    """Studies per batch. Memory grows with it."""
 
     def __post_init__(self):
         if self.batch_size < 1:
@@ -54,7 +52,7 @@ class NeighboursConfig:
 
 
 def main(argv: Sequence[str] | None = None):
-    """Parses, computes features, searches, writes."""
+    """Compute the features, find the neighbours and write the predictions."""
     config = tyro.cli(NeighboursConfig, args=argv, description=__doc__)
     processes = start_processes()
     console = Console(quiet=not processes.is_main_process)
@@ -62,7 +60,7 @@ def main(argv: Sequence[str] | None = None):
     splits = load_studies(config.dataset)
     for split in ("train", config.split):
         if split not in splits or not len(splits[split]):
-            raise ValueError(f"{config.dataset} has no studies in split {split!r}, which neighbours need")
+            raise ValueError(f"{config.dataset} has no studies in split {split!r}, which are needed for neighbours")
     generator = ReportGenerator.from_pretrained(config.checkpoint, device=processes.device)
     checkpoint = checkpoint_hash(config.checkpoint)
     kept = {"train": config.index or config.output.with_suffix(".train.safetensors")}
@@ -94,16 +92,13 @@ def main(argv: Sequence[str] | None = None):
 def neighbour_predictions(
     studies: datasets.Dataset, index: FeatureIndex, training: datasets.Dataset, training_index: FeatureIndex
 ) -> list[Prediction]:
-    """A prediction for each study of `index`: the report of its nearest training study of another patient that has a
-    report. A study without such a neighbour is left out."""
+    """Predict for each study of `index` the report of the nearest training study of another patient.
+
+    Only training studies with a report count. A study without a neighbour is left out.
+    """
     reports = _reports(training)
     training_index = _only(training_index, [bool(reports.get(study_id)) for study_id in training_index.study_ids])
-    found = nearest(
-        training_index,
-        index.features,
-        study_ids=index.study_ids,
-        subject_ids=index.subject_ids,
-    )
+    found = nearest(training_index, index.features, study_ids=index.study_ids, subject_ids=index.subject_ids)
     rows = {row["study_id"]: row for row in studies.remove_columns("images")}
     predictions = []
     for study_id, position, similarity in zip(

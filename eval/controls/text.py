@@ -1,17 +1,15 @@
-"""Controls that need no model, only text: what a file of predictions is held against.
+"""Controls that need only text, no model.
 
-- shuffled reports: each study gets the prediction that was written for another patient;
-- random report: each study gets the true report of another patient;
-- one report for everybody, the best by macro-F1, by CIDEr and by BLEU-4, and the most frequent one.
+For a file of predictions (`text_controls`):
 
-The last are chosen on reports given for it (those of training or validation studies). Without such, they are chosen
-on the references of other patients: the patients are dealt into five groups, and each group gets what is best for the
-other four.
+- shuffled reports: each study gets the prediction written for another patient;
+- random report: each study gets the reference report of another patient;
+- constant reports: the best by macro-F1, by CIDEr and by BLEU-4, and the most frequent one.
 
-Controls of text that a data set gives for one of its splits: chosen on validation and training, never on test.
+Constants are chosen on separate control reports (training or validation). Without control reports, patients are split
+into five groups, and the constants of each group are chosen on the references of the other four.
 
-The best validation report for all by CIDEr, BLEU-4 and macro-F1; the most frequent training report for all; a training
-report of another patient drawn by lot for each. For somebody's bare file of predictions see `eval.controls.text`.
+For a data set (`split_controls`), constants are chosen on validation and training reports, never on test.
 """
 
 import random
@@ -38,15 +36,17 @@ from eval.scoring.statistics import subjects_of
 from eval.scoring.verdict import SHUFFLED_REPORTS
 from vlm.schema.report_format import compose_report
 
+if TYPE_CHECKING:
+    pass
+
 CONSTANTS = {"macro_f1": CONSTANT_F1, "cider": CONSTANT, "bleu_4": CONSTANT_BLEU}
-"""Names of the constants, by the metric that each is best at."""
+"""Name of the best constant report by each metric."""
 NUM_GROUPS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextControls:
-    """`predictions` of each control, by its name; `reports`: the text of those that give one to all; `not_shuffled`:
-    why there are no shuffled reports."""
+    """`predictions` and constant `reports` by control; `not_shuffled` says why there are no shuffled reports."""
 
     predictions: dict[str, list[Prediction]]
     reports: dict[str, str]
@@ -62,9 +62,9 @@ def text_controls(
     uncertain_is_positive: bool = True,
     seed: int = 0,
 ) -> TextControls:
-    """All controls that can be had for these predictions; `notes` say how, and why one cannot.
+    """All possible controls for these predictions; `notes` describe them and say why one is missing.
 
-    `control_reports` are reports of studies that are not scored here; None where there are none.
+    `control_reports` are reports of studies that are not scored.
     """
     subject_ids = subjects_of(predictions)
     controls: dict[str, list[Prediction]] = {}
@@ -73,7 +73,7 @@ def text_controls(
     try:
         donors = derangement(subject_ids, seed)
     except ValueError:
-        not_shuffled = "reports cannot be shuffled, as one patient has more than half of the studies"
+        not_shuffled = "reports cannot be shuffled because one patient has more than half of the studies"
         notes.append(not_shuffled)
     else:
         controls[SHUFFLED_REPORTS] = [
@@ -103,12 +103,12 @@ def text_controls(
         controls |= {name: with_reports(predictions, [report] * len(predictions)) for name, report in chosen.items()}
         return TextControls(predictions=controls, reports=chosen, notes=tuple(notes), not_shuffled=not_shuffled)
     if len(set(subject_ids)) < 2:
-        notes.append("no controls of one report for everybody: there is a single patient, and no --control-reports")
+        notes.append("no constant controls: there is only one patient and no --control-reports")
         return TextControls(predictions=controls, reports={}, notes=tuple(notes), not_shuffled=not_shuffled)
     crossed, shown = _crossed(predictions, subject_ids, choose, seed)
     notes.append(
-        "controls of one report for everybody were chosen on the references of other patients, in five groups, as no "
-        "--control-reports were given; a report shown is that of the first group"
+        "constant controls were chosen on the references of other patients in five groups, because no "
+        "--control-reports were given; the report shown is that of the first group"
     )
     return TextControls(predictions=controls | crossed, reports=shown, notes=tuple(notes), not_shuffled=not_shuffled)
 
@@ -119,7 +119,7 @@ def _crossed(
     choose: Callable[[Sequence[str]], dict[str, str]],
     seed: int,
 ) -> tuple[dict[str, list[Prediction]], dict[str, str]]:
-    """Each group of patients gets what is chosen on the references of the others."""
+    """Each group of patients gets the reports chosen on the references of the other groups."""
     subjects = sorted(set(subject_ids))
     random.Random(seed).shuffle(subjects)
     num_groups = min(NUM_GROUPS, len(subjects))
@@ -142,7 +142,7 @@ def split_controls(
     uncertain_is_positive: bool = True,
     seed: int = 0,
 ) -> tuple[list[Control], list[str]]:
-    """The controls of these kinds ("random", "constant", "frequent"), and notes on what they are worth."""
+    """The controls of these kinds ("random", "constant", "frequent"), and notes."""
     controls, notes = [], []
     validation, training = split_reports(splits, "validation"), split_reports(splits, "train")
     no_training = "the training split has no reports"
@@ -165,7 +165,7 @@ def split_controls(
         controls.append(_control(MOST_FREQUENT, predictions, reports, no_training))
         if report is not None and all_different(training):
             notes.append(
-                f"'{MOST_FREQUENT}' means nothing here: all training reports differ, so it is the first by its letters"
+                f"'{MOST_FREQUENT}' is not informative: all training reports differ, so it is the alphabetically first"
             )
     return controls, notes
 

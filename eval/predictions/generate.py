@@ -1,8 +1,7 @@
-"""Reports for the studies of a data set, in batches, resumable: each study is a line on disk as soon as its
-batch is done.
+"""Generate reports for the studies of a data set, in batches. Each study is saved when its batch is done.
 
-Several processes share the work: each appends to a file of its own (`predictions.rank1.jsonl`), and the main
-one merges them. A study that cannot be read or written about becomes a Rejection; written + rejected = given.
+Several processes share the work: each appends to its own file (`predictions.rank1.jsonl`), and the main process merges
+the files. A study that cannot be read or reported becomes a Rejection; written + rejected = given.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,69 +13,76 @@ import datasets
 from accelerate import PartialState
 from PIL import Image
 
-from eval.predictions.prediction import AppendedLines, Prediction, Rejection, read_lines, write_lines
-from eval.predictions.run import Track
+from eval.predictions.prediction import AppendedLines, Prediction, Rejection, boxes_of, read_lines, write_lines
+from eval.predictions.processes import Track
 from vlm.explain.attention import attention_peaks
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 from vlm.schema.findings import VIEW_KINDS, view_index
 from vlm.schema.report_format import compose_report
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What a stored image that is broken raises while it is decoded."""
+"""Exceptions raised when a broken image is decoded."""
 GRAY = 128
+_Pair = tuple[dict[str, Any], dict[str, Any]]
+"""A study, and the row whose images are shown for it."""
 _DECIMALS = 4
-"""Of positions in an image: below a tenth of a pixel."""
+"""Decimals of positions in an image; less than a tenth of a pixel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """Report on `study`, a row of the data set, from the images of row `images_of`: as they are, blank (gray in place
-    of every view), or mismatched (frontal views announced as lateral, lateral ones as PA)."""
+    """Generate a report for row `study` of the data set from the images of row `images_of`.
+
+    The images are unchanged, blank (gray instead of each view), or mismatched (frontal views labeled as lateral,
+    lateral views as PA).
+    """
 
     study: int
     images_of: int
-    shown: Literal["as they are", "blank", "mismatched"] = "as they are"
+    shown: Literal["unchanged", "blank", "mismatched"] = "unchanged"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationRun:
+    """A model, the studies it reports on, and how and where: options, batch size, processes, folder of predictions."""
+
+    generator: ReportGenerator
+    studies: datasets.Dataset
+    folder: Path
+    options: GenerationOptions
+    batch_size: int
+    processes: PartialState
+    track: Track
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """What came of the jobs: predictions by study_id, and the studies without one."""
+    """The result of the jobs: predictions by study_id, and rejected studies."""
 
     predictions: dict[str, Prediction]
     rejections: list[Rejection]
 
 
-def write_predictions(
-    generator: ReportGenerator,
-    studies: datasets.Dataset,
-    jobs: Sequence[Job],
-    folder: Path,
-    *,
-    control: str = "",
-    options: GenerationOptions,
-    batch_size: int,
-    processes: PartialState,
-    track: Track,
-) -> Written:
-    """Does the jobs that are not yet in the folder and returns all of them, in every process."""
-    name = predictions_name(control)
+def write_predictions(run: GenerationRun, jobs: Sequence[Job], control: str = "") -> Written:
+    """Run the jobs that are not yet in the folder and return the predictions of all, in every process."""
+    name, folder, processes = predictions_name(control), run.folder, run.processes
     done = _read_all(folder, name, Prediction)
     if processes.is_main_process:
         for leftover in folder.glob(f"{name}.rejected.rank*.jsonl"):
-            leftover.unlink()  # rejected in an attempt that was killed: tried again
+            leftover.unlink()  # rejected in a run that was killed: try again
     processes.wait_for_everyone()  # all have read before anyone writes
 
-    study_ids = list(studies["study_id"])
+    study_ids = list(run.studies["study_id"])
     pending = [job for job in jobs if not _is_done(done.get(study_ids[job.study]), study_ids[job.images_of])]
     mine = pending[processes.process_index :: processes.num_processes]
     alone = processes.num_processes == 1
     shard = folder / (f"{name}.jsonl" if alone else f"{name}.rank{processes.process_index}.jsonl")
     rejected_shard = folder / f"{name}.rejected.rank{processes.process_index}.jsonl"
-    advance = track(len(mine), f"reports from {control}" if control else "reports")
+    advance = run.track(len(mine), f"reports from {control}" if control else "reports")
     with AppendedLines(shard) as predictions, AppendedLines(rejected_shard) as rejections:
-        for start in range(0, len(mine), batch_size):
-            batch = mine[start : start + batch_size]
-            for line in _write_batch(generator, studies, batch, options, control):
+        for start in range(0, len(mine), run.batch_size):
+            batch = mine[start : start + run.batch_size]
+            for line in _write_batch(run, batch, control):
                 (rejections if isinstance(line, Rejection) else predictions).write(line)
             advance(len(batch))
 
@@ -93,12 +99,12 @@ def write_predictions(
 
 
 def predictions_name(control: str = "") -> str:
-    """Of the file of predictions, without its ending."""
+    """The name of the file of predictions, without its suffix."""
     return f"predictions_{control.replace(' ', '_')}" if control else "predictions"
 
 
 def copied(own: Prediction, other: Prediction, control: str, image_study_id: str) -> Prediction:
-    """What the model would write for `own`, where it would read the very same as for `other`."""
+    """The prediction of `other` for `own`, if both have the same model input."""
     return replace(
         other,
         study_id=own.study_id,
@@ -115,26 +121,20 @@ def copied(own: Prediction, other: Prediction, control: str, image_study_id: str
 
 
 def _is_done(prediction: Prediction | None, images_of: str) -> bool:
-    """A control's line counts only if it is about these images: who gets whose may have changed."""
+    """Whether a prediction exists for these images; the assignment of a control may have changed."""
     return prediction is not None and prediction.image_study_id in ("", images_of)
 
 
-def _write_batch(
-    generator: ReportGenerator,
-    studies: datasets.Dataset,
-    jobs: Sequence[Job],
-    options: GenerationOptions,
-    control: str,
-) -> Iterator[Prediction | Rejection]:
-    texts = studies.remove_columns("images")
-    read: list[tuple[dict[str, Any], dict[str, Any]]] = []
+def _write_batch(run: GenerationRun, jobs: Sequence[Job], control: str) -> Iterator[Prediction | Rejection]:
+    texts = run.studies.remove_columns("images")
+    read: list[_Pair] = []
     for job in jobs:
         try:
-            shown = _blank(texts[job.images_of]) if job.shown == "blank" else studies[job.images_of]
+            shown = _blank(texts[job.images_of]) if job.shown == "blank" else run.studies[job.images_of]
             read.append((texts[job.study], _mismatched(shown) if job.shown == "mismatched" else shown))
         except UNREADABLE as error:
             yield _rejection(texts[job.study]["study_id"], error, control)
-    yield from _write_read(generator, read, options, control)
+    yield from _write_read(run, read, control)
 
 
 def _blank(row: dict[str, Any]) -> dict[str, Any]:
@@ -147,25 +147,27 @@ def _mismatched(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"view_positions": positions}
 
 
-def _write_read(generator, read, options, control) -> Iterator[Prediction | Rejection]:
+def _write_read(
+    run: GenerationRun, read: list[tuple[dict[str, Any], dict[str, Any]]], control: str
+) -> Iterator[Prediction | Rejection]:
     if not read:
         return
     try:
-        reports = generator.generate(
+        reports = run.generator.generate(
             [shown["images"] for _, shown in read],
             view_positions=[shown["view_positions"] for _, shown in read],
             indications=[study["indication"] for study, _ in read],
-            options=options,
+            options=run.options,
         )
     except UNREADABLE as error:
         if len(read) == 1:
             yield _rejection(read[0][0]["study_id"], error, control)
             return
-        for one in read:  # one study spoils a batch: the others still get their reports
-            yield from _write_read(generator, [one], options, control)
+        for one in read:  # one study fails: the others still get their reports
+            yield from _write_read(run, [one], control)
         return
     for (study, shown), report in zip(read, reports, strict=True):
-        yield _prediction(generator, study, shown, report, control)
+        yield _prediction(run.generator, study, shown, report, control)
 
 
 def _prediction(
@@ -197,18 +199,11 @@ def _prediction(
     )
 
 
-def boxes_of(study: dict[str, Any]) -> tuple[tuple[float, ...], ...]:
-    """The boxes of a row as a prediction carries them."""
-    return tuple(
-        (box["finding"], box["view"], *(round(side, _DECIMALS) for side in box["box"])) for box in study["boxes"]
-    )
-
-
 def _rejection(study_id: str, error: Exception, control: str) -> Rejection:
     return Rejection(study_id=study_id, reason=str(error) or type(error).__name__, control=control)
 
 
 def _read_all(folder: Path, name: str, line_type: type) -> dict[str, Any]:
-    """Lines by study_id of the merged file and of every process's own."""
+    """Lines by study_id of the merged file and the files of all processes."""
     files = [folder / f"{name}.jsonl", *sorted(folder.glob(f"{name}.rank*.jsonl"))]
     return {line.study_id: line for file in files for line in read_lines(file, line_type)}

@@ -1,16 +1,15 @@
-"""The file of predictions: JSON lines, one study a line, appended as soon as it is written and read back
-after a kill.
+"""The file of predictions: JSON lines, one study per line, appended as soon as it is generated.
 
-A last line that was cut off is dropped and its study done again; any other fault is an error that names
-the line. Read line by line, so memory is bounded by what is kept.
+A truncated last line (after a kill) is dropped and its study is generated again. Any other error names the line.
 """
 
 import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from vlm.schema.atomic import atomic_file
 from vlm.schema.findings import LABEL_CODES, NUM_FINDINGS, UNLABELED_STUDY
 from vlm.schema.strict_json import from_dict
 
@@ -21,7 +20,7 @@ Line = TypeVar("Line")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Prediction:
-    """One study's report with all that is needed to score it; only `study_id` and `report` must be there."""
+    """One report with everything that is needed to score it; only `study_id` and `report` are required."""
 
     study_id: str
     subject_id: str = ""
@@ -30,11 +29,11 @@ class Prediction:
     impression: str = ""
     probabilities: tuple[float, ...] | None = None
     thresholds: tuple[float, ...] | None = None
-    """From which probability on the classifier calls each finding present."""
+    """Probability from which each finding is predicted positive."""
     peaks: tuple[tuple[float, ...], ...] | None = None
-    """Where each finding's attention is highest: (view, x, y), x and y as fractions of the view's width and height."""
+    """Attention peak of each finding: (view, x, y), with x and y as fractions of width and height."""
     boxes: tuple[tuple[float, ...], ...] = ()
-    """Where findings truly are: (finding, view, left, top, right, bottom), likewise."""
+    """Ground truth boxes: (finding, view, left, top, right, bottom), as fractions too."""
     reference: str = ""
     reference_labels: tuple[int, ...] = UNLABELED_STUDY
     view_positions: tuple[str, ...] = ()
@@ -42,11 +41,11 @@ class Prediction:
     mean_token_log_probability: float | None = None
     is_truncated: bool = False
     control: str = ""
-    """"" for the model itself."""
+    """Name of the control; "" for the model itself."""
     image_study_id: str = ""
-    """Whose images were shown, where they are another study's."""
+    """The study whose images were used, if different."""
     neighbour_study_id: str = ""
-    """Whose report this is, where it was not written but found, at this similarity."""
+    """The study whose report was retrieved, with its `similarity`."""
     similarity: float | None = None
 
     def __post_init__(self):
@@ -59,7 +58,7 @@ class Prediction:
             values = getattr(self, name)
             if values is not None and len(values) != NUM_FINDINGS:
                 raise ValueError(
-                    f"study {self.study_id}: needs {NUM_FINDINGS} {name}, one a finding, got {len(values)}"
+                    f"study {self.study_id}: needs {NUM_FINDINGS} {name}, one per finding, got {len(values)}"
                 )
         for name, points, size in (("peak", self.peaks or (), 3), ("box", self.boxes, 6)):
             for point in points:
@@ -68,14 +67,24 @@ class Prediction:
         for finding, *_ in self.boxes:
             if finding not in range(NUM_FINDINGS):
                 raise ValueError(
-                    f"study {self.study_id}: a box is of finding {finding}; findings are numbered 0 to "
-                    f"{NUM_FINDINGS - 1}"
+                    f"study {self.study_id}: a box has finding {finding}; findings are numbered 0 to {NUM_FINDINGS - 1}"
                 )
+
+
+_DECIMALS = 4
+"""Decimals of positions in an image; less than a tenth of a pixel."""
+
+
+def boxes_of(study: dict[str, Any]) -> tuple[tuple[float, ...], ...]:
+    """The boxes of a data set row in the format of a prediction."""
+    return tuple(
+        (box["finding"], box["view"], *(round(edge, _DECIMALS) for edge in box["box"])) for box in study["boxes"]
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Rejection:
-    """A study that got no report, and why. `control` as in Prediction."""
+    """A study without a report, and the reason. `control` as in Prediction."""
 
     study_id: str
     reason: str
@@ -83,11 +92,11 @@ class Rejection:
 
 
 class AppendedLines:
-    """A file of lines that is added to, each on disk before the next; mends a last line that was cut off."""
+    """Append lines to a file, flushing each one; a truncated last line is repaired first."""
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _mend_last_line(path)
+        _repair_last_line(path)
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, line: Prediction | Rejection):
@@ -102,10 +111,10 @@ class AppendedLines:
 
 
 def read_lines(path: Path, line_type: type[Line]) -> list[Line]:
-    """The lines of a file; none if it does not exist. A study that stands there twice counts once.
+    """Read the lines of a file, or none if it does not exist. Of a repeated study the last line counts.
 
     Raises:
-        ValueError: a line that is too long, no JSON or has an unknown key; names file and line.
+        ValueError: a line is too long, is not JSON or has an unknown key; names file and line.
     """
     if not path.is_file():
         return []
@@ -122,18 +131,16 @@ def read_lines(path: Path, line_type: type[Line]) -> list[Line]:
             if values is None:
                 if not text.endswith(b"\n"):
                     break
-                raise ValueError(f"{path}, line {number}: is no JSON; delete the line, or the file to start anew")
+                raise ValueError(f"{path}, line {number}: is not JSON; delete the line, or the file to start again")
             line = from_dict(values, line_type, where=f"{path}, line {number}")
             lines[line.study_id] = line
     return list(lines.values())
 
 
 def write_lines(path: Path, lines: Iterable[Prediction | Rejection]):
-    """A whole file at once: either the old one stands or the new one."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    with unfinished.open("w", encoding="utf-8") as file:
+    """Write a whole file atomically."""
+    with atomic_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.writelines(map(_encode, lines))
-    unfinished.replace(path)
 
 
 def _encode(line: Prediction | Rejection) -> str:
@@ -147,8 +154,8 @@ def _decode(text: bytes):
         return None
 
 
-def _mend_last_line(path: Path):
-    """Ends a whole last line, cuts off a broken one."""
+def _repair_last_line(path: Path):
+    """End a complete last line, remove a truncated one."""
     if not path.is_file():
         return
     with path.open("rb+") as file:

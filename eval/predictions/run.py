@@ -1,57 +1,26 @@
-"""Which run an output directory holds: `run.json`, written first and compared before anything is added.
+"""The run that an output directory contains: `run.json`, written first and compared before anything is added.
 
-Checkpoint and data set are known by their contents, not by their paths, so both may be moved.
-
-Progress of long work in the terminal, and the processes that share it.
+Checkpoint and data set are identified by their contents, not by their paths, so both can be moved.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import datasets
-import torch
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
+from vlm.schema.atomic import write_json
 from vlm.schema.strict_json import read_json
 
-Track = Callable[[int, str], Callable[[int], None]]
-"""`track(total, description)` starts a display and returns what advances it."""
-
-
-def start_processes() -> PartialState:
-    """This process among those that `accelerate launch` or torchrun started; the only one, where none did."""
-    # Without `cpu`, each of several processes on a CPU would take itself for the only one.
-    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    return PartialState(cpu=cpu, timeout=timedelta(days=2))  # they may finish their shares hours apart
-
-
-@contextmanager
-def progress(console: Console) -> Iterator[Track]:
-    """Bars with what is done, elapsed and left."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as bars:
-
-        def track(total: int, description: str) -> Callable[[int], None]:
-            task = bars.add_task(description, total=total)
-            return lambda amount: bars.advance(task, amount)
-
-        yield track
-
+if TYPE_CHECKING:
+    import datasets
 
 RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
-    """What decides the predictions. `num_studies` 0 means the whole split."""
+    """Everything that determines the predictions. `num_studies` 0 means the whole split."""
 
     checkpoint: str
     checkpoint_hash: str
@@ -64,34 +33,31 @@ class RunRecord:
 
 
 def claim_folder(folder: Path, record: RunRecord):
-    """Writes the record into a new folder, or makes sure that the folder holds this very run, to be resumed.
+    """Write the record to a new folder, or check that the folder contains the same run, which is then resumed.
 
     Raises:
-        ValueError: the folder holds another run, or predictions of unknown origin; says what differs.
+        ValueError: the folder contains another run, or predictions without a record; says what differs.
     """
     path = folder / RUN_FILE
-    mend = "give another --output-dir, or delete this one"
+    fix = "give another --output-dir, or delete this one"
     if not path.exists():
         if list(folder.glob("predictions*.jsonl")):
-            raise ValueError(f"{folder} holds predictions but no {RUN_FILE} that says of which run; {mend}")
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f"{RUN_FILE}.unfinished"
-        unfinished.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(path)
+            raise ValueError(f"{folder} contains predictions but no {RUN_FILE}; {fix}")
+        write_json(path, asdict(record))
         return
-    held = read_json(path, RunRecord)
-    if held.split != record.split:
-        held = replace(held, dataset_hash=record.dataset_hash)  # each split has its own; the split says it
+    saved = read_json(path, RunRecord)
+    if saved.split != record.split:
+        saved = replace(saved, dataset_hash=record.dataset_hash)  # the hash depends on the split
     differences = [
-        f"{name} {_told(held, name)} (asked for: {_told(record, name)})"
+        f"{name} {_described(saved, name)} (requested: {_described(record, name)})"
         for name in ("checkpoint", "dataset", "split", "num_studies", "max_new_tokens", "num_beams")
-        if _identity(held, name) != _identity(record, name)
+        if _identity(saved, name) != _identity(record, name)
     ]
     if differences:
-        raise ValueError(f"{folder} holds another run: {'; '.join(differences)}; {mend}")
+        raise ValueError(f"{folder} contains another run: {'; '.join(differences)}; {fix}")
 
 
-def dataset_hash(studies: datasets.Dataset) -> str:
+def dataset_hash(studies: "datasets.Dataset") -> str:
     """Identify a split by every text, label and image file of it, in 16 hex digits."""
     digest = hashlib.sha256()
     for rows in studies.remove_columns("images").iter(batch_size=1000):
@@ -106,6 +72,6 @@ def _identity(record: RunRecord, name: str):
     return getattr(record, f"{name}_hash", None) or getattr(record, name)
 
 
-def _told(record: RunRecord, name: str) -> str:
+def _described(record: RunRecord, name: str) -> str:
     contents = getattr(record, f"{name}_hash", None)
     return f"{getattr(record, name)}" + (f" [{contents}]" if contents else "")

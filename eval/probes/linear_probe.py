@@ -30,7 +30,7 @@ from data.study import load_studies
 from eval.controls.control import derangement
 from eval.metrics.bootstrap import NUM_RESAMPLES
 from eval.predictions.generate import UNREADABLE
-from eval.predictions.run import Track, progress
+from eval.predictions.processes import Track, progress
 from eval.probes.prompts import auroc_lines, auroc_with_control, check_statements, find_statements
 from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
 from vlm.generator import ReportGenerator

@@ -25,7 +25,7 @@ from eval.controls.control import derangement
 from eval.metrics.bootstrap import NUM_RESAMPLES
 from eval.predictions.generate import UNREADABLE
 from eval.predictions.prediction import Rejection
-from eval.predictions.run import Track, progress
+from eval.predictions.processes import Track, progress
 from eval.probes.prompts import auroc_with_control, check_statements, count_prompts, find_statements, statement_lines
 from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
 from vlm.generator import ReportGenerator

@@ -1,9 +1,9 @@
-"""Puts an index of training studies into a checkpoint, so that the web page can show cases similar to a study.
+"""Add an index of training studies to a checkpoint, so that the web page can show similar cases.
 
     python -m eval.retrieval.index_cases --checkpoint runs/mine/best --dataset studies
 
-The checkpoint then holds small images and reports of these studies: give it to nobody who may not have them. Names,
-dates and the like are taken out of the reports (`data.reports.deidentify`); the images go in as they are.
+The checkpoint then contains small images and reports of these studies: share it only with people who may have them.
+Reports are de-identified (`data.reports.deidentify`); images are stored unchanged, except for their size.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,9 @@ from rich.console import Console
 from data.cli import run_main
 from data.reports.deidentify import remove_identity
 from data.study import load_studies
-from eval.predictions.run import progress, start_processes
-from eval.retrieval.index import INDEX_FILE, feature_origin, index_studies
+from eval.predictions.processes import progress, start_processes
+from eval.retrieval.features import feature_origin, index_studies
+from eval.retrieval.index import INDEX_FILE
 from eval.retrieval.similar_cases import CASES_FILE, save_cases
 from vlm.checkpoint.store import checkpoint_hash, find_checkpoint
 from vlm.generator import ReportGenerator
@@ -32,16 +33,16 @@ SEED = 0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexCasesConfig:
-    """Let the web page show training studies that are similar to the study it reads."""
+    """Let the web page show training studies that are similar to the current study."""
 
     checkpoint: Path
-    """Checkpoint folder; it will hold images and reports of the studies."""
+    """Checkpoint folder. Images and reports of the studies are added to it."""
     dataset: Path
-    """Prepared data set, whose train split is shown."""
+    """Prepared data set; its train split is used."""
     num_studies: int = 5000
-    """Most studies to hold, drawn at random; each takes 10 to 30 kB."""
+    """Maximum number of studies, sampled at random. Each takes 10 to 30 kB."""
     batch_size: int = 16
-    """Studies at a time; memory grows with it."""
+    """Studies per batch. Memory grows with it."""
 
     def __post_init__(self):
         for name in ("num_studies", "batch_size"):
@@ -50,7 +51,7 @@ class IndexCasesConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parses, computes features, writes."""
+    """Compute the features and write index and cases."""
     config = tyro.cli(IndexCasesConfig, args=argv, description=__doc__)
     studies = load_studies(config.dataset).get("train", ())
     if not len(studies):
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         studies = studies.shuffle(seed=SEED).select(range(config.num_studies))
     folder, processes = find_checkpoint(config.checkpoint), start_processes()
     console = Console(quiet=not processes.is_main_process)
-    (folder / CASES_FILE).unlink(missing_ok=True)  # it would not belong to the new index
+    (folder / CASES_FILE).unlink(missing_ok=True)  # it does not match the new index
     with progress(console) as track:
         index = index_studies(
             ReportGenerator.from_pretrained(folder, device=processes.device),
@@ -75,14 +76,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         save_cases(folder, origin=index.origin, images=images, reports=reports)
         licenses = ", ".join(sorted(set(studies["license"]) - {""})) or "unknown"
         console.print(
-            f"{folder} now holds {len(images)} training studies, images and reports (licence: {licenses}). Give it "
-            f"to nobody who may not have them; without {INDEX_FILE} and {CASES_FILE} it is as before.",
+            f"{folder} now contains images and reports of {len(images)} training studies (license: {licenses}). Share "
+            f"it only with people who may have them. Delete {INDEX_FILE} and {CASES_FILE} to undo this.",
             highlight=False,
         )
 
 
 def _cases(studies: datasets.Dataset, study_ids: Sequence[str]) -> tuple[list[bytes], list[str]]:
-    """Image and report of each of the studies, in that order."""
+    """Image and report of each study, in order."""
     rows = {study_id: row for row, study_id in enumerate(studies["study_id"])}
     images, reports = [], []
     for study_id in study_ids:

@@ -1,10 +1,10 @@
-"""Similar cases to show: from the features of a study to the training studies most like it, with image and report.
+"""Similar cases: the training studies most similar to a study by image features, with image and report.
 
-    cases = load_similar_cases(checkpoint_folder)        # None where the checkpoint has none
+    cases = load_similar_cases(checkpoint_folder)        # None if the checkpoint has none
     for case in cases.find(generator.features([images], view_positions=[positions])[0], number=3): …
 
-The features lie in the index of `eval.retrieval.index`; images and reports beside them in one safetensors file, of
-which only what is shown is read. `python -m eval.retrieval.index_cases` writes both: they hold training data.
+The features are in the index of `eval.retrieval.index`. Images and reports are in a second safetensors file, and only
+the cases that are shown are read. `python -m eval.retrieval.index_cases` writes both files. They contain training data.
 """
 
 import json
@@ -17,39 +17,40 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from eval.retrieval.index import INDEX_FILE, FeatureIndex, load_index, nearest
+from vlm.schema.atomic import atomic_file
 
 CASES_FILE = "similar_cases.safetensors"
-"""Beside the index in a checkpoint folder; no part of the model either."""
+"""Name of the file in a checkpoint folder. It is not part of the model."""
 MAX_CASE_BYTES = 2**20
 _COLUMNS = ("images", "reports")
-_MEND = "make it again by python -m eval.retrieval.index_cases"
+_FIX = "create it again with python -m eval.retrieval.index_cases"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimilarCase:
-    """A training study. `similarity` is the cosine of its features and those asked for, at most 1."""
+    """A training study; `similarity` is the cosine similarity to the query."""
 
     study_id: str
     similarity: float
     report: str
-    """"Findings: … Impression: …"; empty where the study has none."""
+    """"Findings: … Impression: …"; empty if the study has no report."""
     image: bytes = field(repr=False)
-    """Its first view, small, as WebP."""
+    """The first view, small, as WebP."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimilarCases:
-    """The index, and where in the file each study's image and report end."""
+    """The index, and the end offset of each image and report in the file."""
 
     index: FeatureIndex
     path: Path
     ends: dict[str, np.ndarray]
 
     def find(self, features: np.ndarray, *, number: int = 3) -> list[SimilarCase]:
-        """The training studies nearest to the features [width] of one study, the nearest first.
+        """Find the training studies nearest to the features [width] of one study, nearest first.
 
         Raises:
-            ValueError: the features are of another model, or the file was damaged since.
+            ValueError: the features are from another model, or the file is damaged.
         """
         found = nearest(self.index, features[None], study_ids=[""], subject_ids=[""], number=number)
         positions = [int(position) for position in found.positions[0] if position >= 0]
@@ -57,7 +58,7 @@ class SimilarCases:
             with safe_open(self.path, framework="numpy") as file:
                 parts = {name: [self._part(file, name, position) for position in positions] for name in _COLUMNS}
         except (SafetensorError, OSError, ValueError) as error:
-            raise ValueError(f"{self.path} is damaged ({error}); {_MEND}") from error
+            raise ValueError(f"{self.path} is damaged ({error}); {_FIX}") from error
         return [
             SimilarCase(
                 study_id=self.index.study_ids[position],
@@ -78,22 +79,21 @@ class SimilarCases:
 
 
 def save_cases(folder: Path, *, origin: str, images: Sequence[bytes], reports: Sequence[str]) -> None:
-    """Writes images and reports in the order of the index of that origin; either the old file stands or the new."""
+    """Write images and reports atomically, in the order of the index with that origin."""
     path = folder / CASES_FILE
     tensors = {}
     for name, parts in zip(_COLUMNS, (images, [report.encode() for report in reports]), strict=True):
         tensors[name] = np.frombuffer(b"".join(parts), dtype=np.uint8)
         tensors[f"{name}_end"] = np.cumsum([len(part) for part in parts], dtype=np.int64)
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    save_file(tensors, unfinished, metadata={"origin": origin})
-    unfinished.replace(path)
+    with atomic_file(path) as partial:
+        save_file(tensors, partial, metadata={"origin": origin})
 
 
 def load_similar_cases(folder: Path) -> SimilarCases | None:
-    """What `python -m eval.retrieval.index_cases` left in the checkpoint folder; None where it did not.
+    """Load the cases that `python -m eval.retrieval.index_cases` wrote to a checkpoint folder; None if there are none.
 
     Raises:
-        ValueError: a file is damaged, or the two do not belong together; names it.
+        ValueError: a file is damaged, or the two files do not match.
     """
     path = folder / CASES_FILE
     if not path.is_file():
@@ -105,10 +105,10 @@ def load_similar_cases(folder: Path) -> SimilarCases | None:
             ends = {name: file.get_tensor(f"{name}_end") for name in _COLUMNS}
             lengths = {name: file.get_slice(name).get_shape()[0] for name in _COLUMNS}
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged or holds no cases ({error}); {_MEND}") from error
+        raise ValueError(f"{path} is damaged or contains no cases ({error}); {_FIX}") from error
     whole = all(len(ends[name]) == len(index.study_ids) for name in _COLUMNS) and all(
         int(ends[name][-1]) == lengths[name] for name in _COLUMNS if len(ends[name])
     )
     if origin != index.origin or not whole:
-        raise ValueError(f"{path} does not belong to {folder / INDEX_FILE}; {_MEND}")
+        raise ValueError(f"{path} does not match {folder / INDEX_FILE}; {_FIX}")
     return SimilarCases(index=index, path=path, ends=ends)

@@ -18,7 +18,7 @@ import pytest
 
 import eval.batch
 from data.study import FEATURES
-from eval.predictions.generate import GRAY, Job, write_predictions
+from eval.predictions.generate import GRAY, GenerationRun, Job, write_predictions
 from eval.predictions.prediction import Prediction, Rejection, read_lines
 from tests.helpers.fake_generator import FakeGenerator, make_row
 from vlm.generator import GenerationOptions
@@ -189,7 +189,7 @@ def test_baseline_checkpoint_is_a_control_on_the_same_studies(run, tmp_path, mon
     assert document["systems"]["baseline"]["distinct_ratio"] == 1 / 15
     assert 2 not in other.seen
     (baseline / "config.json").write_text('{"other": 1}')
-    with pytest.raises(ValueError, match=r"baseline holds another run: checkpoint .*lstm"):
+    with pytest.raises(ValueError, match=r"baseline contains another run: checkpoint .*lstm"):
         run("--controls", "--baseline", str(baseline), generator=FakeGenerator(broken=(2,)), baseline=other)
 
 
@@ -294,7 +294,7 @@ def test_output_directory_of_another_checkpoint_is_rejected(run, tmp_path):
     other.mkdir()
     (other / "config.json").write_text('{"other": 1}')
     with pytest.raises(
-        ValueError, match=r"out holds another run: checkpoint .*checkpoint \[.*\] \(asked for: .*other \["
+        ValueError, match=r"out contains another run: checkpoint .*checkpoint \[.*\] \(requested: .*other \["
     ):
         run(checkpoint=other)
 
@@ -307,20 +307,20 @@ def test_moved_checkpoint_is_the_same_run(run, tmp_path):
 
 def test_output_directory_of_another_data_set_or_split_is_rejected(run, dataset, tmp_path):
     run()
-    with pytest.raises(ValueError, match=r"holds another run: split test \(asked for: validation\); give another"):
+    with pytest.raises(ValueError, match=r"contains another run: split test \(requested: validation\); give another"):
         run("--split", "validation")
-    with pytest.raises(ValueError, match=r"holds another run: num_studies 0 \(asked for: 3\)"):
+    with pytest.raises(ValueError, match=r"contains another run: num_studies 0 \(requested: 3\)"):
         run("--num-studies", "3")
     fewer = {"test": datasets.load_from_disk(str(dataset))["test"].select(range(5))}
     datasets.DatasetDict(fewer).save_to_disk(tmp_path / "fewer")
-    with pytest.raises(ValueError, match=r"holds another run: dataset .*studies \[.*\] \(asked for: .*fewer \["):
+    with pytest.raises(ValueError, match=r"contains another run: dataset .*studies \[.*\] \(requested: .*fewer \["):
         run(dataset=tmp_path / "fewer")
 
 
 def test_predictions_without_a_run_record_are_rejected(run, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "predictions.jsonl").write_text("")
-    with pytest.raises(ValueError, match=r"holds predictions but no run.json that says of which run; give another"):
+    with pytest.raises(ValueError, match=r"contains predictions but no run.json; give another"):
         run()
 
 
@@ -368,16 +368,16 @@ def test_two_processes_share_the_studies_and_one_merges_them(dataset, tmp_path):
     barrier = threading.Barrier(2)
 
     def share(index):
-        return write_predictions(
-            generators[index],
-            studies,
-            [Job(study=row, images_of=row) for row in range(16)],
-            tmp_path,
+        run = GenerationRun(
+            generator=generators[index],
+            studies=studies,
+            folder=tmp_path,
             options=GenerationOptions(),
             batch_size=4,
             processes=OneOfTwo(index, barrier),
             track=lambda total, description: lambda amount: None,
         )
+        return write_predictions(run, [Job(study=row, images_of=row) for row in range(16)])
 
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(share, (0, 1))

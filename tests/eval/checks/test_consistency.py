@@ -59,7 +59,8 @@ def test_report_and_classifier_disagree_both_ways():
     assert np.argwhere(found.classifier_only).tolist() == [[0, EDEMA]]
     assert found.is_compared.sum() == 3 * 14 - 1
     assert rates(found)["disagreement_rate"] == pytest.approx(2 / 41)
-    assert rates(found)["disagreement"][EFFUSION] == pytest.approx(1 / 2)
+    disagreements = (found.report_only | found.classifier_only)[:, EFFUSION].sum()
+    assert disagreements / found.is_compared[:, EFFUSION].sum() == pytest.approx(1 / 2)
 
 
 def test_thresholds_decide_what_the_classifier_believes():
@@ -129,3 +130,13 @@ def test_neither_torch_nor_transformers_is_loaded():
     code = f"import sys, {modules}; print({{'torch', 'transformers'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_undefined_figures_are_shown_as_a_dash():
+    found = consistency(["", ""], ["", ""])
+    lines = consistency_lines(consistency_document(found, ["a", "b"], ["a", "b"], num_resamples=10))
+    assert len(lines) == len(RATES)
+    assert all(line.endswith(": –") for line in lines)
+    defined = consistency(["No effusion. Left effusion.", "Clear."], ["one two", "one two"])
+    lines = consistency_lines(consistency_document(defined, ["a", "b"], ["a", "b"], num_resamples=10))
+    assert lines[0].startswith("reports that state and deny the same finding: 50.0% [")

@@ -5,7 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from eval.checks.grounding import CENTER, FREQUENT, MODEL, frequent_locations, grounding, grounding_document
+from eval.checks.grounding import (
+    CENTER,
+    FREQUENT,
+    MODEL,
+    frequent_locations,
+    grounding,
+    grounding_document,
+    grounding_lines,
+)
 from vlm.schema.findings import FINDING_INDEX, FINDINGS
 
 EFFUSION, EDEMA = FINDING_INDEX["Pleural Effusion"], FINDING_INDEX["Edema"]
@@ -108,3 +116,11 @@ def test_shares_are_of_hits_over_asked_under_any_weights():
     shares = played.statistic(np.array([[1.0, 1.0], [3.0, 1.0], [0.0, 0.0]]))[f"{MODEL}, all"]
     assert shares[:2].tolist() == [0.5, 0.75]
     assert np.isnan(shares[2])
+
+
+def test_an_undefined_rate_is_shown_as_a_dash():
+    undefined, single = {"value": None, "low": None, "high": None}, {"value": 0.5, "low": None, "high": None}
+    document = {"all": {MODEL: undefined, CENTER: single}, "num_scored": 0}
+    assert grounding_lines(document) == [
+        "attention peaks in a box of the finding (0 scored): model –, center of the view 50.0%"
+    ]

@@ -51,7 +51,7 @@ def test_features_are_kept_and_used_again_but_not_for_other_studies(
 
 
 def test_a_killed_run_goes_on_with_the_next_piece(tiny_checkpoint, small_dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("eval.retrieval.index.STUDIES_A_PIECE", 6)
+    monkeypatch.setattr("eval.retrieval.features.STUDIES_PER_PIECE", 6)
     features, num_computed = ReportGenerator.features, []
 
     def dying(self, images, **options):
@@ -106,5 +106,5 @@ def test_a_training_study_without_report_is_passed_over(small_studies):
 def test_a_data_set_without_training_studies_is_rejected(tiny_checkpoint, small_dataset, tmp_path):
     only_test = datasets.DatasetDict({"test": load_studies(small_dataset)["test"]})
     only_test.save_to_disk(tmp_path / "only")
-    with pytest.raises(ValueError, match=r"only has no studies in split 'train', which neighbours need"):
+    with pytest.raises(ValueError, match=r"only has no studies in split 'train', which are needed for neighbours"):
         run(tiny_checkpoint, tmp_path / "only", tmp_path / "n.jsonl")

@@ -44,7 +44,7 @@ def test_no_patient_gets_a_reference_of_his_own_as_a_control():
         for own, given in zip(PREDICTIONS, controls.predictions[name], strict=True):
             assert number_of(given.report) != number_of(own.subject_id), name
             assert given.probabilities is None
-    assert "chosen on the references of other patients, in five groups" in controls.notes[0]
+    assert "chosen on the references of other patients in five groups" in controls.notes[0]
 
 
 def test_given_reports_serve_instead():
@@ -60,5 +60,5 @@ def test_given_reports_serve_instead():
 def test_a_single_patient_has_no_controls_and_it_is_said(number):
     controls = controls_of(PREDICTIONS[:number])
     assert controls.predictions == {}
-    assert controls.not_shuffled == "reports cannot be shuffled, as one patient has more than half of the studies"
-    assert controls.notes[1].startswith("no controls of one report for everybody")
+    assert controls.not_shuffled == "reports cannot be shuffled because one patient has more than half of the studies"
+    assert controls.notes[1].startswith("no constant controls")

@@ -54,7 +54,7 @@ def test_a_missing_file_has_no_lines(tmp_path):
 
 def test_a_broken_line_in_the_middle_is_named(path):
     path.write_bytes(b'{"study_id": \n' + path.read_bytes())
-    with pytest.raises(ValueError, match=r"predictions.jsonl, line 1: is no JSON"):
+    with pytest.raises(ValueError, match=r"predictions.jsonl, line 1: is not JSON"):
         read_lines(path, Prediction)
 
 
@@ -74,7 +74,7 @@ def test_an_endless_line_is_rejected_without_being_read_whole(tmp_path):
 def test_labels_and_probabilities_must_be_fourteen():
     with pytest.raises(ValueError, match="study a: reference_labels must be 14 codes"):
         Prediction(study_id="a", report="", reference_labels=(1,))
-    with pytest.raises(ValueError, match="study a: needs 14 probabilities, one a finding, got 2"):
+    with pytest.raises(ValueError, match="study a: needs 14 probabilities, one per finding, got 2"):
         Prediction(study_id="a", report="", probabilities=(0.1, 0.2))
 
 
@@ -84,7 +84,7 @@ def test_thresholds_peaks_and_boxes_come_back_and_are_checked(tmp_path):
     )
     write_lines(tmp_path / "p.jsonl", [pointing])
     assert read_lines(tmp_path / "p.jsonl", Prediction) == [pointing]
-    with pytest.raises(ValueError, match="study a: needs 14 peaks, one a finding, got 1"):
+    with pytest.raises(ValueError, match="study a: needs 14 peaks, one per finding, got 1"):
         Prediction(study_id="a", report="", peaks=((0, 0.5, 0.5),))
     with pytest.raises(ValueError, match=r"study a: a peak has 3 numbers, got \[0.5, 0.5\]"):
         Prediction(study_id="a", report="", peaks=((0.5, 0.5),) * 14)

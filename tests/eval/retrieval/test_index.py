@@ -76,14 +76,14 @@ def test_an_index_comes_back_from_its_file(tmp_path):
 
 def test_a_missing_a_damaged_and_a_foreign_file_are_named(tmp_path):
     path = tmp_path / "index.safetensors"
-    with pytest.raises(ValueError, match=r"index.safetensors does not exist; make it again"):
+    with pytest.raises(ValueError, match=r"index.safetensors does not exist; create it again"):
         load_index(path)
     save_index(path, make_index([[1, 0]]))
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"index.safetensors is damaged or no index of features"):
+    with pytest.raises(ValueError, match=r"index.safetensors is damaged or not an index of features"):
         load_index(path)
     eval.retrieval.index.save_file({"weight": np.zeros(2)}, path)
-    with pytest.raises(ValueError, match=r"index.safetensors is damaged or no index of features"):
+    with pytest.raises(ValueError, match=r"index.safetensors is damaged or not an index of features"):
         load_index(path)
 
 

@@ -48,7 +48,7 @@ def test_the_program_puts_training_studies_into_the_checkpoint(checkpoint, small
     assert load_similar_cases(checkpoint) is None
     before = checkpoint_hash(str(checkpoint))
     main(["--checkpoint", str(checkpoint), "--dataset", str(small_dataset)])
-    assert "now holds 16 training studies" in " ".join(capsys.readouterr().out.split())
+    assert "now contains images and reports of 16 training studies" in " ".join(capsys.readouterr().out.split())
     assert checkpoint_hash(str(checkpoint)) == before
     study = load_studies(small_dataset)["train"][5]
     generator = ReportGenerator.from_pretrained(checkpoint)
@@ -78,7 +78,7 @@ def test_fewer_studies_are_drawn_and_identities_taken_out(checkpoint, small_data
 @pytest.mark.parametrize("wrong", [{"origin": "another"}, {"num_cases": 3}])
 def test_files_that_do_not_belong_together_are_rejected(tmp_path, wrong):
     write(tmp_path, **wrong)
-    with pytest.raises(ValueError, match=r"similar_cases\.safetensors does not belong to .*again by python -m"):
+    with pytest.raises(ValueError, match=r"similar_cases\.safetensors does not match .*again with python -m"):
         load_similar_cases(tmp_path)
 
 

@@ -1,9 +1,9 @@
-"""Reports that contradict themselves: a finding stated here and denied there, where both cannot be true.
+"""Contradictions within a report: a finding is stated in one place and denied in another, and both cannot be true.
 
-Report in, pairs of sentences out. A denial contradicts a statement of the same finding if it reaches the same place
-and kind: "no effusion" does, "no right effusion" or "no large effusion" beside "small left effusion" does not. What
-is only possible neither contradicts nor is contradicted. "Lungs are clear" denies what lies in the lung, and "no acute
-cardiopulmonary abnormality" what is acute; beside other findings radiologists write both.
+A report goes in, pairs of sentences come out. A denial contradicts a statement of the same finding if it covers the
+same location and type: "no effusion" contradicts "small left effusion", but "no right effusion" or "no large effusion"
+does not. Uncertain mentions are ignored. "Lungs are clear" denies findings in the lung, and "no acute cardiopulmonary
+abnormality" denies acute findings; radiologists write both beside other findings.
 """
 
 import re
@@ -16,11 +16,11 @@ from eval.metrics.laterality import report_sentences
 from vlm.schema.findings import FINDING_INDEX, NEGATIVE, POSITIVE
 
 MAX_MENTIONS = 400
-"""A report that mentions findings more often goes round in circles; it is looked at so far."""
+"""Only this many mentions are checked, because degenerate reports repeat themselves."""
 IN_THE_LUNG = frozenset({"Lung Opacity", "Consolidation", "Pneumonia", "Edema"})
 ACUTE = frozenset({"Consolidation", "Pneumonia", "Pneumothorax", "Pleural Effusion"})
 _ONE_KIND = frozenset({"Cardiomegaly", "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion"})
-"""Findings whose every name means the same; of the others "no infiltrate" leaves "linear opacity" possible."""
+"""Findings whose names are all synonyms. For the others, "no infiltrate" does not exclude "linear opacity"."""
 
 _BOTH = r"bilateral\w*|both|bibasilar|bibasal|biapical"
 _PLACES = {
@@ -45,10 +45,10 @@ _RESTRICTS = re.compile(
     r"obvious|appreciable|measurable|well|relatively|essentially|mostly|largely|generally|develop(?:ing|ed)|near|top|"
     r"upper limits?|prior|previous\w*|x{3,})\b|_{3,}"
 )
-"""Words that make a denial one of some kind or degree only; it then denies nothing but what bears the same word. A
-placeholder for a word that was taken out may stand for any of them."""
+"""Words that restrict a denial to a type or degree; it then only denies statements with the same word. A placeholder of
+a removed word may be any of them."""
 _FOCAL = frozenset({"Consolidation", "Pneumonia"})
-"""What is focal by nature: "no focal consolidation" denies it unless it is spread."""
+"""Findings that are usually focal: "no focal consolidation" denies them unless they are described as spread."""
 _SPREAD = re.compile(rf"\b(?:{_BOTH}|diffuse\w*|multifocal|scattered|extensive|patchy)\b")
 _NOT_QUITE_STATED = re.compile(
     r"\b(?:old|healed|healing|remote|chronic\w*|prior|previous\w*|resolv\w+|residual|post\w*|borderline|normal)\b"
@@ -70,7 +70,7 @@ _WORD = re.compile(r"[a-z]{4,}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contradiction:
-    """A finding with the sentence that states it and the one that denies it (the same one, where both stand in it)."""
+    """A finding with the sentence that states it and the sentence that denies it (possibly the same)."""
 
     finding: str
     stated: str
@@ -79,8 +79,10 @@ class Contradiction:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Mention:
-    """A finding's name in its clause; the name is empty where a structure is called normal or abnormal instead.
-    `denies`: the findings that a denial reaches."""
+    """A mention of a finding in its clause; `name` is empty if a structure is described as normal or abnormal instead.
+
+    `denies`: the findings that a denial covers.
+    """
 
     finding: str
     sentence: str
@@ -94,7 +96,7 @@ class _Mention:
 def contradictions(
     report: str, explain: Callable[[str], Sequence[Evidence]] = explain_report
 ) -> tuple[Contradiction, ...]:
-    """One for each finding that the report both states and denies, in the order of its statements."""
+    """One contradiction per finding that the report both states and denies, in the order of the statements."""
     stated, denied = _mentions(explain(report))
     if stated:
         denied += _denials_of_the_acute(report)
@@ -111,7 +113,7 @@ def contradictions(
 
 
 def _mentions(evidence: Sequence[Evidence]) -> tuple[list[_Mention], list[_Mention]]:
-    """What is stated and what is denied, each wording once; what is possible is left out."""
+    """Stated and denied mentions, each wording once; uncertain mentions are left out."""
     stated, denied = {}, {}
     breaks_of: dict[str, list[tuple[int, int]]] = {}
     searched_to: dict[tuple[str, str, str], int] = {}
@@ -124,7 +126,7 @@ def _mentions(evidence: Sequence[Evidence]) -> tuple[list[_Mention], list[_Menti
         parts = item.words.split(" … ")
         named = [part for part in parts if label_report(part)[FINDING_INDEX[item.finding]] == POSITIVE]
         words = named[0] if named else parts[-1]
-        # Words that stand twice in a sentence are met twice, in the sentence's order.
+        # Words that occur twice in a sentence are found in order.
         key = (item.finding, item.sentence, words)
         start = max(sentence.find(words, searched_to.get(key, 0)), 0)
         searched_to[key] = start + len(words)
@@ -154,7 +156,7 @@ def _denials_of_the_acute(report: str) -> list[_Mention]:
 
 
 def _clause(sentence: str, start: int, end: int, breaks: Sequence[tuple[int, int]]) -> str:
-    """The part of a sentence around a name, between commas and words that begin another thought."""
+    """The clause around a name, between commas and conjunctions."""
     first = max((after for _, after in breaks if after <= start), default=0)
     last = min((before for before, _ in breaks if before >= end), default=len(sentence))
     return sentence[first:last]
@@ -162,7 +164,7 @@ def _clause(sentence: str, start: int, end: int, breaks: Sequence[tuple[int, int
 
 @lru_cache(maxsize=256)
 def _speaks(pattern: re.Pattern, text: str) -> bool:
-    """Kept, for the mentions of a report that goes round in circles share one long clause."""
+    """Cached, because the mentions of a repetitive report share one long clause."""
     return pattern.search(text) is not None
 
 
@@ -172,7 +174,7 @@ def _restrictions(words: str) -> frozenset[str]:
 
 
 def _excludes(denial: _Mention, statement: _Mention) -> bool:
-    """Whether both cannot be true."""
+    """Whether denial and statement cannot both be true."""
     if statement.finding not in denial.denies or _speaks(_NOT_QUITE_STATED, statement.clause):
         return False
     if _speaks(_ON_ANOTHER_STUDY, denial.sentence.lower()):
@@ -189,6 +191,6 @@ def _excludes(denial: _Mention, statement: _Mention) -> bool:
 
 
 def _same_name(first: str, second: str) -> bool:
-    """Whether two names share a word, endings aside: "opacities", "focal opacity"."""
+    """Whether two names share a word stem, such as "opacities" and "focal opacity"."""
     words = [{word[:6] for word in _WORD.findall(name)} for name in (first, second)]
     return bool(words[0] & words[1])

@@ -1,8 +1,6 @@
-"""BLEU-1 to 4 (Papineni et al. 2002): words of the prediction that the reference has too, one to four in a row.
+"""BLEU-1 to 4 (Papineni et al. 2002): n-gram precision of 1 to 4 words.
 
-Corpus level, cumulative, unsmoothed: the values of pycocoevalcap 1.2's Bleu on the same words.
-
-The n-grams of a report: runs of 1 to 4 words and how often each occurs.
+Corpus level, cumulative, unsmoothed: the same values as pycocoevalcap 1.2's Bleu on the same words.
 """
 
 from collections import Counter
@@ -17,7 +15,7 @@ MAX_ORDER = 4
 
 
 def ngram_counts(words: Sequence[str]) -> Counter[tuple[str, ...]]:
-    """Every run of 1 to MAX_ORDER words."""
+    """Count all n-grams of 1 to MAX_ORDER words."""
     counts: Counter[tuple[str, ...]] = Counter()
     for order in range(1, MAX_ORDER + 1):
         # Shifted copies of the list, zipped: the run that starts at each word.
@@ -27,8 +25,11 @@ def ngram_counts(words: Sequence[str]) -> Counter[tuple[str, ...]]:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BleuScore:
-    """`statistics` [studies, 10]: matched n-grams (1 to 4), predicted n-grams (1 to 4), predicted and reference
-    words; their sums make the corpus score. `scores` are BLEU-1 to 4, `per_study` [studies, 4]."""
+    """`scores` are BLEU-1 to 4; `per_study` is [studies, 4].
+
+    `statistics` [studies, 10]: matched n-grams (1 to 4), predicted n-grams (1 to 4), predicted and reference words.
+    The corpus score is computed from their sums.
+    """
 
     statistics: np.ndarray
     per_study: np.ndarray
@@ -38,7 +39,7 @@ class BleuScore:
 def bleu(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
 ) -> BleuScore:
-    """BLEU-1 to 4, each of 0 to 1."""
+    """BLEU-1 to 4, each from 0 to 1."""
     pairs = paired_words(predictions, references, normalization)
     statistics = np.array([_statistics(*pair) for pair in pairs], dtype=np.int64)
     return BleuScore(
@@ -49,10 +50,10 @@ def bleu(
 
 
 def bleu_from_statistics(statistics: np.ndarray) -> np.ndarray:
-    """BLEU-1 to 4 [..., 4] of sums [..., 10] of `BleuScore.statistics`."""
+    """BLEU-1 to 4 [..., 4] from sums [..., 10] of `BleuScore.statistics`."""
     statistics = np.asarray(statistics, dtype=np.float64)
     matched, predicted = statistics[..., :MAX_ORDER], statistics[..., MAX_ORDER : 2 * MAX_ORDER]
-    # The small constants are pycocoevalcap's: they keep empty predictions at 0 without dividing by 0.
+    # The small constants come from pycocoevalcap; they avoid division by 0 for empty predictions.
     precisions = (matched + 1e-15) / (predicted + 1e-9)
     geometric_means = np.cumprod(precisions, axis=-1) ** (1 / np.arange(1, MAX_ORDER + 1))
     length_ratio = (statistics[..., -2:-1] + 1e-15) / (statistics[..., -1:] + 1e-9)

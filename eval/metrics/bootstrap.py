@@ -1,8 +1,8 @@
 """95 % intervals by resampling patients with replacement (Efron's percentile bootstrap).
 
-A statistic is a function of weights [resamples, studies], how often each study is counted, to named
-values [resamples, …]. Equal seeds and equal patients give equal resamples, so the difference of two
-systems' samples is the paired one.
+A statistic is a function from weights [resamples, studies] (how often each study is counted) to named values
+[resamples, …]. Equal seeds and patients give equal resamples, so the difference between the samples of two systems is
+the paired difference.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,18 +14,18 @@ from vlm.schema.number_format import format_interval
 
 NUM_RESAMPLES = 1000
 _MAX_WEIGHTS_AT_ONCE = 2_000_000
-"""Bounds the memory of one block of weights to 16 MB."""
+"""Limits one block of weights to 16 MB of memory."""
 
 Statistic = Callable[[np.ndarray], dict[str, np.ndarray]]
-"""Weights [resamples, studies] to values [resamples, …] by name; NaN where undefined."""
+"""From weights [resamples, studies] to values [resamples, …] by name; NaN where undefined."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """A figure and its 95 % interval; all None where undefined, the interval alone where there is one patient only.
+    """A figure and its 95 % interval. All are None if undefined; only the interval is None for a single patient.
 
-    `num_undefined` resamples were left out, as the figure is undefined in them (a rare finding was not drawn); where
-    they are many, the interval is too narrow.
+    `num_undefined` resamples were left out because the figure is undefined in them (a rare finding was not sampled).
+    If there are many, the interval is too narrow.
     """
 
     value: float | None
@@ -40,7 +40,7 @@ class Estimate:
 def resample(
     statistic: Statistic, subject_ids: Sequence[str], num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """The statistic's values in each resample, [resamples, …]; NaN for a single subject, who cannot vary."""
+    """Values of the statistic in each resample [resamples, …]; NaN if there is only one subject."""
     if len(set(subject_ids)) < 2:
         values = point_values(statistic, len(subject_ids))
         return {name: np.full((num_resamples, *value.shape), np.nan) for name, value in values.items()}
@@ -49,15 +49,14 @@ def resample(
 
 
 def point_values(statistic: Statistic, num_studies: int) -> dict[str, np.ndarray]:
-    """The statistic's values with every study counted once."""
+    """Values of the statistic with each study counted once."""
     return {name: values[0] for name, values in statistic(np.ones((1, num_studies))).items()}
 
 
 def resample_weights(
     subject_ids: Sequence[str], num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> Iterator[np.ndarray]:
-    """Blocks of weights [resamples, studies]: as many subjects as there are, drawn with replacement,
-    each with all of its studies."""
+    """Blocks of weights [resamples, studies]: subjects are sampled with replacement, with all of their studies."""
     if num_resamples < 1:
         raise ValueError(f"num_resamples is {num_resamples}; give at least 1 (1000 is usual)")
     subjects, subject_of_study = np.unique(np.asarray(subject_ids, dtype=str), return_inverse=True)
@@ -72,14 +71,14 @@ def resample_weights(
 
 
 def centred(samples: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Samples [resamples, …] moved so that their mean is the value: for a figure that resampling alone makes larger."""
+    """Shift samples [resamples, …] so that their mean is the value, for figures that resampling makes larger."""
     is_defined = ~np.isnan(samples)
     mean = np.where(is_defined, samples, 0.0).sum(axis=0) / np.maximum(is_defined.sum(axis=0), 1)
     return np.maximum(samples - mean + value, 0.0)
 
 
 def interval(value: float, samples: np.ndarray) -> Estimate:
-    """The value with the 2.5th and 97.5th percentile of its samples; resamples where it is undefined are left out."""
+    """The value with the 2.5th and 97.5th percentile of its defined samples."""
     is_defined = ~np.isnan(samples)
     num_undefined = int((~is_defined).sum())
     if np.isnan(value):

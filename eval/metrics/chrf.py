@@ -1,7 +1,6 @@
-"""chrF (Popović 2015): overlap of runs of 1 to 6 characters, which forgives a different ending of a word.
+"""chrF (Popović 2015): F-score of character n-grams of order 1 to 6, which tolerates different word endings.
 
-Spaces do not count, recall weighs twice (beta 2): the values of sacrebleu 2's CHRF, on a scale of 0 to 1 like
-the other scores here (sacrebleu's is 0 to 100).
+Spaces are ignored and recall has double weight (beta 2). The values equal sacrebleu 2's CHRF, divided by 100.
 """
 
 from collections import Counter
@@ -19,7 +18,7 @@ BETA = 2.0
 def chrf(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
 ) -> CorpusScore:
-    """Corpus chrF; `statistics` [studies, 18]: predicted, reference and matched n-grams, of 1 to 6 characters each."""
+    """Corpus chrF; `statistics` [studies, 18]: predicted, reference and matched n-grams of 1 to 6 characters."""
     pairs = paired_texts(predictions, references, normalization)
     statistics = np.array([_statistics(*pair) for pair in pairs], dtype=np.int64)
     return CorpusScore(
@@ -30,8 +29,7 @@ def chrf(
 
 
 def chrf_from_statistics(statistics: np.ndarray) -> np.ndarray:
-    """chrF [...] of sums [..., 18] of the statistics: F of the mean precision and recall over the orders that both
-    texts are long enough for."""
+    """chrF [...] from sums [..., 18] of the statistics, averaged over the orders that occur in both texts."""
     statistics = np.asarray(statistics, dtype=np.float64)
     predicted, reference, matched = np.split(statistics, 3, axis=-1)
     is_counted = (predicted > 0) & (reference > 0)
@@ -48,8 +46,8 @@ def _statistics(prediction: str, reference: str) -> list[int]:
     orders = range(1, NUM_ORDERS + 1)
     num_reference = [max(0, len(reference) - order + 1) for order in orders]
     num_predicted = [max(0, len(prediction) - order + 1) for order in orders]
-    # As sacrebleu: where the reference is too short for an order, the prediction's n-grams of it do not count.
-    num_predicted = [num if there else 0 for num, there in zip(num_predicted, num_reference, strict=True)]
+    # As in sacrebleu: predicted n-grams are ignored for orders that are longer than the reference.
+    num_predicted = [num if in_reference else 0 for num, in_reference in zip(num_predicted, num_reference, strict=True)]
     matched = [_num_matched(prediction, reference, order) for order in orders]
     return [*num_predicted, *num_reference, *matched]
 

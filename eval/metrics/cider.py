@@ -1,7 +1,7 @@
-"""CIDEr (Vedantam et al. 2015): n-grams that prediction and reference share, the rarer in the references the dearer.
+"""CIDEr (Vedantam et al. 2015): TF-IDF weighted similarity of n-grams.
 
-The field's "CIDEr" is pycocoevalcap's, which is line by line its authors' CIDEr-D: counts are clipped and a
-difference in length costs. `cider` is that one; `plain_cider` the paper's CIDEr without either.
+What the field calls "CIDEr" is pycocoevalcap's implementation, which is CIDEr-D: counts are clipped and a difference in
+length is penalized. `cider` computes that; `plain_cider` computes the CIDEr of the paper without clipping and penalty.
 """
 
 import math
@@ -23,24 +23,21 @@ SIGMA = 6.0
 def cider(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
 ) -> MeanScore:
-    """CIDEr-D (0 to 10), with document frequencies from these references.
-
-    0 for a single study, whose words are all equally rare.
-    """
+    """CIDEr-D (0 to 10), with document frequencies from these references; 0 for a single study."""
     return both_ciders(predictions, references, normalization)[0]
 
 
 def plain_cider(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
 ) -> MeanScore:
-    """As `cider`, without clipping and length penalty: ten times the mean cosine of the weighed n-grams."""
+    """`cider` without clipping and length penalty: ten times the mean cosine of TF-IDF vectors."""
     return both_ciders(predictions, references, normalization)[1]
 
 
 def both_ciders(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
 ) -> tuple[MeanScore, MeanScore]:
-    """`cider` and `plain_cider` for the cost of one."""
+    """`cider` and `plain_cider` in one pass."""
     pairs = paired_words(predictions, references, normalization)
     corpus = CiderReferences([reference for _, reference in pairs])
     scores = np.array([corpus.scores(words, study) for study, (words, _) in enumerate(pairs)])
@@ -48,8 +45,8 @@ def both_ciders(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _WeighedReport:
-    """Term frequency times rarity of each n-gram; their norms by order; the number of bigrams (COCO's length)."""
+class _WeightedReport:
+    """TF-IDF of each n-gram, norms by order, and the number of bigrams (the length in COCO's code)."""
 
     weights: dict[tuple[str, ...], float]
     norms: tuple[float, ...]
@@ -57,59 +54,60 @@ class _WeighedReport:
 
 
 class CiderReferences:
-    """References (as words) counted once, to score any prediction against any of them, or against all at once."""
+    """Document frequencies of references (as words), to score predictions against one or all of them."""
 
     def __init__(self, references: Sequence[Sequence[str]]):
         self._references = references
         frequencies = Counter(ngram for words in references for ngram in ngram_counts(words))
         log_num_references = math.log(len(references))
-        self._rarity = {ngram: log_num_references - math.log(frequency) for ngram, frequency in frequencies.items()}
-        self._rarity_of_unseen = log_num_references
+        self._idf = {ngram: log_num_references - math.log(frequency) for ngram, frequency in frequencies.items()}
+        self._idf_of_unseen = log_num_references
 
     def scores(self, prediction: Sequence[str], study: int) -> tuple[float, float]:
-        """CIDEr and plain CIDEr of one prediction (as words) against the reference of `study`."""
-        return _similarities(self._weigh(prediction), self._weigh(self._references[study]))
+        """CIDEr and plain CIDEr of one prediction (as words) with the reference of `study`."""
+        return _similarities(self._weight(prediction), self._weight(self._references[study]))
 
     def score_against_all(self, prediction: Sequence[str]) -> np.ndarray:
-        """CIDEr of one prediction against each reference, many times faster than one by one."""
-        weighed, totals = self._weigh(prediction), np.zeros(len(self._references))
+        """CIDEr of one prediction with each reference, much faster than one by one."""
+        weighted, totals = self._weight(prediction), np.zeros(len(self._references))
         index, num_bigrams = self._index
-        for ngram, weight in weighed.weights.items():
+        for ngram, weight in weighted.weights.items():
             if ngram in index and weight > 0:
                 studies, weights, norms = index[ngram]
-                totals[studies] += np.minimum(weight, weights) * weights / (weighed.norms[len(ngram) - 1] * norms)
+                totals[studies] += np.minimum(weight, weights) * weights / (weighted.norms[len(ngram) - 1] * norms)
         penalties = np.exp(-((len(prediction[1:]) - num_bigrams) ** 2) / (2 * SIGMA**2))
         return 10 * totals * penalties / MAX_ORDER
 
     @cached_property
     def _index(self) -> tuple[dict[tuple[str, ...], tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray]:
-        """For each n-gram the references that have it, its weights there and their norms of its order; the number of
-        bigrams of each reference."""
+        """An inverted index: for each n-gram its references, weights and norms; and the bigrams per reference."""
         found: dict[tuple[str, ...], list[tuple[int, float, float]]] = {}
         num_bigrams = np.zeros(len(self._references))
         for study, words in enumerate(self._references):
-            weighed = self._weigh(words)
-            num_bigrams[study] = weighed.num_bigrams
-            for ngram, weight in weighed.weights.items():
+            weighted = self._weight(words)
+            num_bigrams[study] = weighted.num_bigrams
+            for ngram, weight in weighted.weights.items():
                 if weight > 0:
-                    found.setdefault(ngram, []).append((study, weight, weighed.norms[len(ngram) - 1]))
+                    found.setdefault(ngram, []).append((study, weight, weighted.norms[len(ngram) - 1]))
         index = {}
         for ngram, entries in found.items():
             studies, weights, norms = zip(*entries, strict=True)
             index[ngram] = np.array(studies), np.array(weights), np.array(norms)
         return index, num_bigrams
 
-    def _weigh(self, words: Sequence[str]) -> _WeighedReport:
+    def _weight(self, words: Sequence[str]) -> _WeightedReport:
         weights: dict[tuple[str, ...], float] = {}
         squares = [0.0] * MAX_ORDER
         for ngram, count in ngram_counts(words).items():
-            weight = count * self._rarity.get(ngram, self._rarity_of_unseen)
+            weight = count * self._idf.get(ngram, self._idf_of_unseen)
             weights[ngram] = weight
             squares[len(ngram) - 1] += weight * weight
-        return _WeighedReport(weights=weights, norms=tuple(map(math.sqrt, squares)), num_bigrams=max(0, len(words) - 1))
+        return _WeightedReport(
+            weights=weights, norms=tuple(map(math.sqrt, squares)), num_bigrams=max(0, len(words) - 1)
+        )
 
 
-def _similarities(prediction: _WeighedReport, reference: _WeighedReport) -> tuple[float, float]:
+def _similarities(prediction: _WeightedReport, reference: _WeightedReport) -> tuple[float, float]:
     clipped, plain = [0.0] * MAX_ORDER, [0.0] * MAX_ORDER
     for ngram, weight in prediction.weights.items():
         reference_weight = reference.weights.get(ngram)

@@ -1,14 +1,11 @@
-"""Findings right and wrong: precision, recall and F1 per finding, micro and macro.
+"""Precision, recall and F1 of findings: per finding, micro and macro; and agreement in four states.
 
-Label arrays in [studies, 14], CheXbert's codes in the order of FINDINGS. A reference of -100 is masked;
-a blank counts as negative. Uncertain counts as positive or as negative: both are in use, so every result
-carries the name of its convention. A finding without a positive reference is undefined and out of macro.
+Label arrays are [studies, 14] with CheXbert's codes in the order of FINDINGS. A reference of -100 is masked; a blank
+counts as negative. Uncertain counts as positive or as negative, and each result names its convention. A finding
+without a positive reference is undefined and left out of the macro average.
 
-Agreement of reports and references in all four states of a finding: blank, positive, negative, uncertain.
-
-F1 counts a finding as there or not; this also asks whether it was denied, left open or not mentioned alike. Over
-13 findings: No Finding follows from the others. Cohen's kappa is the share beyond what two writers with the same
-habits would share by chance.
+State agreement compares blank, positive, negative and uncertain over 13 findings (No Finding follows from the others).
+Cohen's kappa corrects it for agreement by chance.
 """
 
 from collections.abc import Sequence
@@ -40,7 +37,7 @@ _CHEXPERT_5 = [FINDING_INDEX[finding] for finding in CHEXPERT_5]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FindingScore:
-    """`support` counts positive references; all is None where it is 0. Precision is 0 where nothing was predicted."""
+    """`support` counts positive references; scores are None if it is 0. Precision is 0 if nothing was predicted."""
 
     finding: str
     support: int
@@ -52,8 +49,10 @@ class FindingScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClinicalScores:
-    """`counts` [studies, 14, 3]: true positive, false positive, false negative. Averages over CheXpert's
-    five end in `_5`; an average over no defined finding is None."""
+    """`counts` [studies, 14, 3]: true positive, false positive, false negative.
+
+    Averages over the five CheXpert findings end in `_5`; an average without a defined finding is None.
+    """
 
     counts: np.ndarray
     per_finding: tuple[FindingScore, ...]
@@ -104,7 +103,7 @@ def f1_scores(
 
 
 def confusion_counts(predicted_labels, reference_labels, uncertain_is_positive: bool = True) -> np.ndarray:
-    """Per study and finding [studies, 14, 3]: true positive, false positive, false negative; masked ones all 0."""
+    """True positives, false positives and false negatives [studies, 14, 3]; 0 where masked."""
     predicted_labels = label_array(predicted_labels, "predicted labels")
     reference_labels = label_array(reference_labels, "reference labels")
     if len(predicted_labels) != len(reference_labels):
@@ -116,10 +115,7 @@ def confusion_counts(predicted_labels, reference_labels, uncertain_is_positive: 
 
 
 def scores_from_counts(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of counts [..., 14, 3] summed over studies: precision, recall, f1 [..., 14] and AVERAGES [...].
-
-    NaN where undefined.
-    """
+    """Precision, recall, f1 [..., 14] and AVERAGES [...] from counts [..., 14, 3] summed over studies."""
     precision, recall, f1 = _ratios(counts)
     scores = {"precision": precision, "recall": recall, "f1": f1}
     for scope, chosen in (("", slice(None)), ("_5", _CHEXPERT_5)):
@@ -136,12 +132,12 @@ def is_positive(labels: np.ndarray, uncertain_is_positive: bool) -> np.ndarray:
 
 
 def convention_name(uncertain_is_positive: bool) -> str:
-    """What is printed beside the figures."""
+    """The name of the convention, printed with the scores."""
     return UNCERTAIN_IS_POSITIVE if uncertain_is_positive else UNCERTAIN_IS_NEGATIVE
 
 
 def macro_note(is_defined: Sequence[bool], requirement: str) -> str:
-    """Over how many findings the macro average is, and which are left out."""
+    """How many findings are in the macro average, and which are left out."""
     left_out = [finding for finding, counts in zip(FINDINGS, is_defined, strict=True) if not counts]
     if not left_out:
         return f"macro over all {NUM_FINDINGS} findings"
@@ -150,7 +146,7 @@ def macro_note(is_defined: Sequence[bool], requirement: str) -> str:
 
 
 def mean_of_defined(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of what is not NaN; NaN where nothing is left."""
+    """Mean over the last axis, ignoring NaN; NaN if all are NaN."""
     is_defined = ~np.isnan(values)
     return divide(np.where(is_defined, values, 0.0).sum(axis=-1), is_defined.sum(axis=-1))
 
@@ -160,7 +156,7 @@ def _ratios(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     true_positive, false_positive, false_negative = counts[..., 0], counts[..., 1], counts[..., 2]
     support = true_positive + false_negative
     predicted = true_positive + false_positive
-    # Nothing predicted where something was to be found: precision 0, as scikit-learn's zero_division=0.
+    # Precision is 0 if nothing was predicted, as in scikit-learn with zero_division=0.
     precision = np.where(support > 0, divide(true_positive, np.maximum(predicted, 1e-300)), np.nan)
     return (
         precision,
@@ -170,14 +166,14 @@ def _ratios(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def divide(numerator, denominator) -> np.ndarray:
-    """Quotient, NaN where the denominator is 0."""
+    """Quotient; NaN where the denominator is 0."""
     numerator, denominator = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     quotient = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
     return np.divide(numerator, denominator, out=quotient, where=denominator != 0)
 
 
 def label_array(labels, what: str) -> np.ndarray:
-    """The labels as an array, or a ValueError that says what they should have been."""
+    """The labels as an array [studies, 14]; another shape is a ValueError."""
     labels = np.asarray(labels)
     if labels.ndim != 2 or labels.shape[1] != NUM_FINDINGS:
         raise ValueError(
@@ -196,7 +192,7 @@ _COUNTED = [index for finding, index in FINDING_INDEX.items() if finding != "No 
 
 
 def state_counts(predicted_labels, reference_labels) -> np.ndarray:
-    """Per study [studies, 4, 4]: over findings that are labelled, how often [reference state, predicted state]."""
+    """Counts of [reference state, predicted state] over labeled findings [studies, 4, 4]."""
     predicted = label_array(predicted_labels, "predicted labels")[:, _COUNTED]
     reference = label_array(reference_labels, "reference labels")[:, _COUNTED]
     states = np.arange(NUM_STATES)
@@ -206,9 +202,9 @@ def state_counts(predicted_labels, reference_labels) -> np.ndarray:
 
 
 def state_agreement(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Share of findings in the same state and Cohen's kappa, of counts [..., 4, 4] summed over studies.
+    """Agreement and Cohen's kappa from counts [..., 4, 4] summed over studies.
 
-    NaN where nothing is labelled; kappa also where both always use one and the same state.
+    NaN without labels; kappa is also NaN if both always use the same single state.
     """
     counts = np.asarray(counts, dtype=np.float64)
     total = counts.sum(axis=(-2, -1))

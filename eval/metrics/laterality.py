@@ -1,9 +1,9 @@
-"""Does a report put a finding on the right side? What the F1 of findings does not ask.
+"""Laterality: does a report put a finding on the correct side (left or right)? F1 of findings does not measure this.
 
-Asked are the findings that the reference report puts on one side, left or right, wherever it states them, and that the
-written report states as well. A report that guesses is as often on the opposite side as on the true one.
+Scored are findings that the reference puts on one side only and that the report states as well. A report that guesses
+is reversed as often as it is correct.
 
-The sentences of a report and the findings that each states, to mark them for a reader.
+Also the sentences of a report and the findings that each sentence states.
 """
 
 import re
@@ -23,7 +23,7 @@ _NO_FINDING = FINDING_INDEX["No Finding"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StatedSentence:
-    """`findings`: indices of those the sentence says are present or possible."""
+    """`findings`: indices of the findings that the sentence states as positive or uncertain."""
 
     text: str
     section: str
@@ -31,13 +31,13 @@ class StatedSentence:
 
 
 def report_sentences(report: str) -> list[str]:
-    """The sentences of both sections, in order, headings left out."""
+    """The sentences of both sections, in order, without headings."""
     sections = split_report(report)
     return [sentence for text in (sections.findings, sections.impression) for sentence in split_sentences(text)]
 
 
 def stated_sentences(report: str) -> list[StatedSentence]:
-    """The report sentence by sentence, in order. No Finding belongs to a whole report and is never among them."""
+    """The sentences of a report with their findings. No Finding is excluded: it belongs to a whole report."""
     sections = split_report(report)
     return [
         StatedSentence(text=sentence, section=section, findings=stated_findings(label_report(sentence)))
@@ -47,12 +47,12 @@ def stated_sentences(report: str) -> list[StatedSentence]:
 
 
 def stated_findings(labels: Collection[int]) -> tuple[int, ...]:
-    """Indices of the findings that labels call positive or uncertain, No Finding left out."""
+    """Indices of positive and uncertain findings, without No Finding."""
     return tuple(index for index, label in enumerate(labels) if label in (POSITIVE, UNCERTAIN) and index != _NO_FINDING)
 
 
 LATERALITY_SCORES = ("laterality_agreement", "laterality_reversal")
-"""Shares of the findings asked: put on the true side alone; on the opposite side alone. The rest is put on both sides
+"""Shares of the scored findings on the reference side only, and on the opposite side only. The rest is on both sides
 or on none."""
 _SIDES = {
     "left": re.compile(r"\bleft(?:ward)?\b|\blingula", re.IGNORECASE),
@@ -62,12 +62,12 @@ _BOTH = re.compile(r"\bbilateral(?:ly)?\b|\bboth\b|\bbibasilar\b|\bbibasal\b", r
 
 
 def stated_laterality(report: str) -> list[frozenset[str] | None]:
-    """For each of the 14 findings the sides that the sentences which state it name; None where none states it."""
+    """The sides named in the sentences that state each of the 14 findings; None if no sentence states it."""
     return _sides_of(stated_sentences(report))
 
 
 def laterality_conflicts(report: str) -> tuple[int, ...]:
-    """Indices of the findings that stand on one side in the findings and on the other in the impression."""
+    """Indices of findings with opposite sides in the findings section and the impression."""
     sentences = stated_sentences(report)
     above, below = (
         _sides_of([sentence for sentence in sentences if sentence.section == section])
@@ -91,7 +91,7 @@ def _sides_of(sentences: Iterable[StatedSentence]) -> list[frozenset[str] | None
 
 
 def laterality_counts(reports: Sequence[str], references: Sequence[str]) -> Float[np.ndarray, "studies 3"]:
-    """How many findings of each study are asked, put on the true side, put on the opposite one."""
+    """Per study: number of scored findings, of findings on the reference side, and on the opposite side."""
     counts = np.zeros((len(reports), 3))
     for study, (report, reference) in enumerate(zip(reports, references, strict=True)):
         true = stated_laterality(reference)
@@ -104,6 +104,6 @@ def laterality_counts(reports: Sequence[str], references: Sequence[str]) -> Floa
 
 
 def laterality_scores(counts: Float[np.ndarray, "*resamples 3"]) -> dict[str, np.ndarray]:
-    """The shares, of summed counts; NaN where nothing is asked."""
+    """The shares from summed counts; NaN if nothing is scored."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return {score: counts[..., 1 + number] / counts[..., 0] for number, score in enumerate(LATERALITY_SCORES)}

@@ -1,7 +1,7 @@
-"""METEOR without Java and WordNet: words matched as they are, then by their stem; order costs.
+"""METEOR without Java and WordNet: exact and stem matches, with a penalty for word order.
 
-Synonyms and paraphrases are missing, so it is never printed as "METEOR" alone. nltk's alignment, with the
-parameters of Lavie & Agarwal 2007; the original program is eval/metrics/learned/java_meteor.py.
+It has no synonyms and paraphrases, so it is never printed as "METEOR" alone. The alignment is nltk's, with the
+parameters of Lavie & Agarwal 2007. The original program is in eval/metrics/learned/java_meteor.py.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class _CachedStemmer:
 
 
 class _NoSynonyms:
-    """Stands where nltk expects WordNet."""
+    """Replaces WordNet, which nltk expects."""
 
     def synsets(self, word: str) -> tuple:
         return ()
@@ -27,7 +27,7 @@ class _NoSynonyms:
 def meteor(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
 ) -> MeanScore:
-    """Of 0 to 1; the value for the corpus is the mean over studies."""
+    """METEOR from 0 to 1; the corpus score is the mean over studies."""
     from nltk.translate.meteor_score import single_meteor_score
 
     stemmer, wordnet = _CachedStemmer(), _NoSynonyms()

@@ -1,18 +1,14 @@
-"""The words of a report that text metrics compare, under a name that is printed with every score.
+"""Normalization of reports before text metrics compare their words; its name is printed with each score.
 
-Scores move with case, headings and punctuation, so two figures can be held against each other only under the same
-normalisation. `r2gen` is what most published figures on Indiana (IU X-Ray) reports rest on: full stops are words
-there. Many also pass the references through a vocabulary: see eval/metrics/normalization.py.
+Scores depend on case, headings and punctuation, so two figures are comparable only under the same normalization. Most
+published figures on Indiana (IU X-Ray) reports use `r2gen`, where full stops are words.
 
-References as a model with a small vocabulary sees them, which is how most figures on the R2Gen splits were made.
+Most figures on the R2Gen splits also pass the references through a vocabulary: words that occur fewer than 3 times in
+the training reports become <unk>, and long references are truncated. Both raise scores, so `ReferenceVocabulary` is
+only used on request, and its description is printed with the result. Predictions are not changed by it.
 
-Words that the training reports hold fewer than 3 times become <unk> and long references are cut; both raise scores,
-so this is never done unasked and its description is printed with the result. Predictions are left as they are.
-
-What every text metric takes and gives: two equally long lists of strings in, a score per study and one in all out.
-
-One reference a study. A metric that is no mean over studies keeps additive `statistics`, so that a bootstrap
-resample is a matrix product of weights and statistics.
+Text metrics take two lists of strings of equal length and return a score per study and a corpus score. A metric that is
+not a mean over studies keeps additive `statistics`, so a bootstrap resample is a product of weights and statistics.
 """
 
 import re
@@ -28,7 +24,7 @@ from vlm.schema.report_format import report_body
 UNKNOWN_WORD = "<unk>"
 _WORD = re.compile(r"\d+\.\d+|[^\W_]+")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-# R2Gen wrote `:-[` in its set of characters, which also means ;<=>?@ and A to Z. <unk> is no report's but a model's.
+# R2Gen's character set contains the range `:-[`, so it also includes ;<=>?@ and A to Z. <unk> comes from a model.
 _R2GEN_DROPPED = re.compile(rf"({UNKNOWN_WORD})|[.,?;*!%^&_+():-\[\]{{}}\"/\\']")
 
 
@@ -49,17 +45,17 @@ def _no_punctuation(report: str) -> str:
 
 
 def _r2gen(report: str) -> str:
-    """cuhksz-nlp/R2Gen, modules/tokenizers.py, clean_report_iu_xray; the same for text that went through it before."""
+    """clean_report_iu_xray of cuhksz-nlp/R2Gen, modules/tokenizers.py; idempotent."""
     given = _none(report)
     if not given:
         return ""
     cleaned = _r2gen_sentences(report)
-    # A report that a model wrote in such words and did not finish has no full stop to be given.
+    # An unfinished report that a model generated in this format gets no full stop.
     return given if f"{given} ." == cleaned and " . " in given else cleaned
 
 
 def _r2gen_mimic(report: str) -> str:
-    """clean_report_mimic_cxr of the same file, which also joins lines, runs of spaces and of underscores."""
+    """clean_report_mimic_cxr of the same file; also joins lines and repeated spaces and underscores."""
     return _r2gen(re.sub(r" +", " ", re.sub(r"_+", "_", report.replace("\n", " "))))
 
 
@@ -94,10 +90,10 @@ _ENDS_WITH_FULL_STOP = frozenset({"r2gen", "r2gen_mimic"})
 
 
 def normalize_report(report: str, normalization: str = DEFAULT_NORMALIZATION) -> str:
-    """The report's words with one space between them.
+    """The words of a report, separated by single spaces.
 
     Raises:
-        ValueError: no normalisation has that name.
+        ValueError: unknown normalization.
     """
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization {normalization!r} is not known; choose one of {', '.join(NORMALIZATIONS)}")
@@ -105,10 +101,10 @@ def normalize_report(report: str, normalization: str = DEFAULT_NORMALIZATION) ->
 
 
 def normalize_prediction(prediction: str, normalization: str = DEFAULT_NORMALIZATION) -> str:
-    """As `normalize_report`, but what a model left unfinished gets no full stop: R2Gen cleans references alone.
+    """`normalize_report` without a full stop after an unfinished prediction: R2Gen cleans only references.
 
     Raises:
-        ValueError: no normalisation has that name.
+        ValueError: unknown normalization.
     """
     words = normalize_report(prediction, normalization)
     is_unfinished = normalization in _ENDS_WITH_FULL_STOP and not prediction.rstrip().endswith(".")
@@ -116,12 +112,12 @@ def normalize_prediction(prediction: str, normalization: str = DEFAULT_NORMALIZA
 
 
 R2GEN_MAX_WORDS = {"r2gen": 59, "r2gen_mimic": 99}
-"""R2Gen's --max_seq_length 60 and 100 count the mark at the start of the report."""
+"""R2Gen's --max_seq_length (60 and 100) includes the start token."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReferenceVocabulary:
-    """`max_words` None: references are not cut. `normalization` is what its words were counted under."""
+    """`max_words` None: references are not truncated. `normalization` is the one used to count the words."""
 
     words: frozenset[str]
     normalization: str
@@ -138,10 +134,10 @@ class ReferenceVocabulary:
         min_count: int = 3,
         max_words: int | None = None,
     ) -> "ReferenceVocabulary":
-        """Counts the words of a model's training reports.
+        """Count the words of the training reports of a model.
 
         Raises:
-            ValueError: there is no report, no word is that frequent, or a number is below 1.
+            ValueError: there are no reports, no word is frequent enough, or a number is below 1.
         """
         for name, value in (("min_count", min_count), ("max_words", max_words)):
             if value is not None and value < 1:
@@ -167,7 +163,7 @@ class ReferenceVocabulary:
 
     @property
     def description(self) -> str:
-        """What is printed with every score."""
+        """The description that is printed with each score."""
         cut = "" if self.max_words is None else f", references cut after {self.max_words} words"
         return (
             f"references' words seen fewer than {self.min_count} times in {self.num_training_reports} training reports "
@@ -175,14 +171,14 @@ class ReferenceVocabulary:
         )
 
     def apply(self, reference: str) -> str:
-        """A reference report normalised, cut, and its unknown words replaced."""
+        """Normalize and truncate a reference and replace its unknown words."""
         words = normalize_report(reference, self.normalization).split()[: self.max_words]
         return " ".join(word if word in self.words else UNKNOWN_WORD for word in words)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class MeanScore:
-    """A score whose value for the corpus is the mean over studies."""
+    """A score whose corpus value is the mean over studies."""
 
     per_study: np.ndarray
     score: float
@@ -190,7 +186,7 @@ class MeanScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CorpusScore:
-    """A score whose value for the corpus follows from `statistics` [studies, k] summed over studies."""
+    """A score whose corpus value is computed from `statistics` [studies, k] summed over studies."""
 
     statistics: np.ndarray
     per_study: np.ndarray
@@ -198,19 +194,19 @@ class CorpusScore:
 
 
 def mean_score(per_study: Sequence[float]) -> MeanScore:
-    """The mean of at least one study's scores."""
+    """The mean of the scores of at least one study."""
     per_study = np.asarray(per_study, dtype=np.float64)
     return MeanScore(per_study=per_study, score=float(per_study.mean()))
 
 
 def paired_texts(predictions: Sequence[str], references: Sequence[str], normalization: str) -> list[tuple[str, str]]:
-    """Prediction and reference of each study, normalised.
+    """Normalized prediction and reference of each study.
 
     Raises:
-        ValueError: the lists are empty or of unequal length, or no normalisation has that name.
+        ValueError: the lists are empty or have different lengths, or the normalization is unknown.
     """
     if len(predictions) != len(references):
-        raise ValueError(f"{len(predictions)} predictions but {len(references)} references: give one of each a study")
+        raise ValueError(f"{len(predictions)} predictions but {len(references)} references: give one of each per study")
     if not len(predictions):
         raise ValueError("0 predictions to score: give at least one study with a reference report")
     return [
@@ -222,5 +218,5 @@ def paired_texts(predictions: Sequence[str], references: Sequence[str], normaliz
 def paired_words(
     predictions: Sequence[str], references: Sequence[str], normalization: str
 ) -> list[tuple[list[str], list[str]]]:
-    """As `paired_texts`, split at white space."""
+    """`paired_texts`, split into words."""
     return [(one.split(), other.split()) for one, other in paired_texts(predictions, references, normalization)]

@@ -1,16 +1,13 @@
-"""How good a classifier's probabilities are, per finding and on average: AUROC, average precision, Brier score and
-calibration error, with studies counted by weights so that resamples are scored at once.
+"""Scores of a classifier's probabilities and decisions, per finding and averaged.
 
-Probabilities and CheXbert's codes in [studies, 14]; a reference of -100 is masked, a finding whose probabilities are
-NaN for every study was not given and is undefined. Ranking (AUROC, average precision) is undefined unless the
-references are of both kinds. Calibration error is the expected one of Guo et al. 2017 over 15 bins of equal width, of
-each finding alone and of all labelled probabilities pooled; with few studies it is too high by chance alone.
+Probabilities and labels (CheXbert's codes) are [studies, 14]. A reference of -100 is masked. A finding is undefined if
+its probabilities are NaN for all studies. Weights count studies, so all resamples are scored at once.
 
-How often a classifier's calls are right, a finding being called from its threshold on.
-
-Counts per study first, [studies, 14, 4]: true positive, false positive, false negative, true negative; a reference of
--100 or a probability that was not given (NaN) counts as nothing. Sensitivity needs studies with the finding,
-specificity studies without it; balanced accuracy is the mean of the two, and needs both.
+- Ranking: AUROC and average precision; undefined without both positive and negative references.
+- Calibration: Brier score, and expected calibration error (Guo et al. 2017) over 15 bins of equal width, per finding
+  and pooled. With few studies, calibration error is too high by chance.
+- Decisions at a threshold, from counts [studies, 14, 4] (true positive, false positive, false negative, true negative):
+  accuracy, sensitivity, specificity, and balanced accuracy, the mean of the last two.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,10 +23,10 @@ DECISION_SCORES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity"
 
 
 def decision_counts(probabilities, reference_labels, thresholds=None, uncertain_is_positive: bool = True) -> np.ndarray:
-    """`thresholds` [14] or [studies, 14]; 0.5 where not given.
+    """Counts of decisions [studies, 14, 4]; `thresholds` are [14] or [studies, 14], 0.5 by default.
 
     Raises:
-        ValueError: the arrays do not fit each other.
+        ValueError: the shapes do not match.
     """
     probabilities = np.asarray(probabilities, dtype=np.float64)
     reference_labels = label_array(reference_labels, "reference labels")
@@ -37,10 +34,10 @@ def decision_counts(probabilities, reference_labels, thresholds=None, uncertain_
     if probabilities.shape != reference_labels.shape:
         raise ValueError(f"probabilities are {probabilities.shape} but reference labels {reference_labels.shape}")
     if thresholds.shape not in ((), probabilities.shape[1:], probabilities.shape):
-        raise ValueError(f"thresholds are {thresholds.shape} but must be one a finding, or {probabilities.shape}")
+        raise ValueError(f"thresholds are {thresholds.shape} but must be one per finding, or {probabilities.shape}")
     counts = (reference_labels != UNLABELED) & ~np.isnan(probabilities)
-    called, present = probabilities >= thresholds, is_positive(reference_labels, uncertain_is_positive)
-    kinds = [called & present, called & ~present, ~called & present, ~called & ~present]
+    predicted, present = probabilities >= thresholds, is_positive(reference_labels, uncertain_is_positive)
+    kinds = [predicted & present, predicted & ~present, ~predicted & present, ~predicted & ~present]
     return np.stack([kind & counts for kind in kinds], axis=-1).astype(np.int64)
 
 
@@ -53,15 +50,15 @@ def decision_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
     true_positive, false_positive, false_negative, true_negative = np.moveaxis(counts, -1, 0)
     sensitivity = divide(true_positive, true_positive + false_negative)
     specificity = divide(true_negative, true_negative + false_positive)
-    right, calls = true_positive + true_negative, counts.sum(axis=-1)
+    correct, decisions = true_positive + true_negative, counts.sum(axis=-1)
     scores = {
-        "accuracy": divide(right, calls),
+        "accuracy": divide(correct, decisions),
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "sensitivity": sensitivity,
         "specificity": specificity,
     }
     averages = {f"macro_{name}": mean_of_defined(values) for name, values in scores.items()}
-    return scores | averages | {"micro_accuracy": divide(right.sum(axis=-1), calls.sum(axis=-1))}
+    return scores | averages | {"micro_accuracy": divide(correct.sum(axis=-1), decisions.sum(axis=-1))}
 
 
 NUM_BINS = 15
@@ -72,7 +69,7 @@ PROBABILITY_SCORES = (*RANKING_SCORES, "brier", "calibration_error")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AurocScores:
-    """Area under the ROC curve; None for a finding whose references are not of both kinds."""
+    """Area under the ROC curve; None for a finding without both positive and negative references."""
 
     per_finding: tuple[float | None, ...]
     macro: float | None
@@ -84,13 +81,13 @@ def auroc(
     reference_labels: Sequence[Sequence[int]] | np.ndarray,
     uncertain_is_positive: bool = True,
 ) -> AurocScores:
-    """AUROC of each finding's probability, and their mean over the findings where it is defined."""
+    """AUROC per finding, and the mean over the findings where it is defined."""
     weights = np.ones((1, len(probabilities)))
     values = probability_scores(probabilities, reference_labels, weights, uncertain_is_positive)["auroc"][0]
     return AurocScores(
         per_finding=tuple(defined(value) for value in values),
         macro=defined(mean_of_defined(values)),
-        note=macro_note(~np.isnan(values), "both kinds of reference"),
+        note=macro_note(~np.isnan(values), "both positive and negative references"),
     )
 
 
@@ -100,7 +97,7 @@ def probability_scores(
     """PROBABILITY_SCORES [resamples, 14] with study i counted `weights[resample, i]` times; NaN where undefined.
 
     Raises:
-        ValueError: a probability is missing for some studies only, or the arrays do not fit each other.
+        ValueError: a probability is missing for some studies only, or the shapes do not match.
     """
     columns = [
         _finding_scores(known_probabilities, positive, weights[:, known])
@@ -112,8 +109,10 @@ def probability_scores(
 def pooled_calibration_error(
     probabilities, reference_labels, weights: np.ndarray, uncertain_is_positive: bool = True
 ) -> np.ndarray:
-    """Calibration error [resamples] of all labelled probabilities in the same bins, whatever their finding; NaN where
-    there is none. Findings that are told too often make up for those told too seldom, so read it beside the macro."""
+    """Calibration error [resamples] of the probabilities of all findings in common bins; NaN without labels.
+
+    Overconfident and underconfident findings cancel out, so compare it with the macro average.
+    """
     gaps, total = np.zeros((len(weights), NUM_BINS)), np.zeros(len(weights))
     for known, known_probabilities, positive in _known(probabilities, reference_labels, uncertain_is_positive):
         gaps += weights[:, known] @ _gaps(known_probabilities, positive)
@@ -122,8 +121,11 @@ def pooled_calibration_error(
 
 
 def curves(probabilities, reference_labels, uncertain_is_positive: bool = True) -> dict[str, dict[str, list]]:
-    """By finding, what is drawn: `roc`, at most 100 points [false positive rate, true positive rate]; `reliability`,
-    bins with mean probability, share observed and number of studies. Findings without both kinds are left out."""
+    """Curves by finding, without findings that lack positive or negative references.
+
+    `roc`: at most 100 points [false positive rate, true positive rate]; `reliability`: bins with mean probability,
+    observed share and number of studies.
+    """
     drawn = {}
     known_findings = _known(probabilities, reference_labels, uncertain_is_positive)
     for finding, (_, known, positive) in zip(FINDINGS, known_findings, strict=True):
@@ -135,7 +137,7 @@ def curves(probabilities, reference_labels, uncertain_is_positive: bool = True) 
 def _known(
     probabilities, reference_labels, uncertain_is_positive: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each finding: which studies count, their probabilities, and which of them are positive."""
+    """For each finding: the mask of labeled studies, their probabilities, and which are positive."""
     probabilities = np.asarray(probabilities, dtype=np.float64)
     reference_labels = label_array(reference_labels, "reference labels")
     if probabilities.shape != reference_labels.shape:
@@ -163,12 +165,11 @@ def _finding_scores(probabilities: np.ndarray, positive: np.ndarray, weights: np
 
 
 def ranking_scores(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """AUROC and average precision [resamples] of any scores, higher for studies that are positive; NaN where there is
-    but one kind."""
+    """AUROC and average precision [resamples] of scores that are higher for positives; NaN without both classes."""
     if not positive.any() or positive.all():
         return dict.fromkeys(RANKING_SCORES, np.full(len(weights), np.nan))
     order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])  # of each group of equal scores
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])  # start of each group of equal scores
     weights, positive = weights[:, order], positive[order]
     positives = np.add.reduceat(np.where(positive, weights, 0.0), starts, axis=1)
     negatives = np.add.reduceat(np.where(positive, 0.0, weights), starts, axis=1)
@@ -176,7 +177,7 @@ def ranking_scores(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray
     # P(score of a positive > that of a negative) + half of P(equal).
     negatives_below = np.cumsum(negatives, axis=1) - negatives / 2
     auroc = divide((positives * negatives_below).sum(axis=1), num_positive * num_negative)
-    # Precision at each threshold, from the highest down, weighed by the positives that it gains.
+    # Precision at each threshold, from the highest down, weighted by the positives gained.
     positives, negatives = positives[:, ::-1], negatives[:, ::-1]
     found = np.cumsum(positives, axis=1)
     precision = found / np.maximum(found + np.cumsum(negatives, axis=1), 1e-300)
@@ -189,7 +190,7 @@ def _bins(probabilities: np.ndarray) -> np.ndarray:
 
 
 def _gaps(probabilities: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """[studies, bins]: by how much a study's probability lies above the truth, in the column of its bin."""
+    """Probability minus label, in the column of its bin [studies, bins]."""
     gaps = np.zeros((len(probabilities), NUM_BINS))
     gaps[np.arange(len(probabilities)), _bins(probabilities)] = probabilities - positive
     return gaps

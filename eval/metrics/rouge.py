@@ -1,10 +1,7 @@
-"""ROUGE-L (Lin 2004): the longest run of words, gaps allowed, that prediction and reference share.
+"""ROUGE-L (Lin 2004): F-score of the longest common subsequence of words.
 
-Two definitions are in use and differ by some hundredths; each is printed under its name.
-
-Stems of words: "effusions" and "effusion" become the same "effus".
-
-Porter's algorithm with nltk's extensions, which rouge-score and nltk's METEOR use. nltk is loaded on first use.
+Two definitions are in use and differ by some hundredths; each is printed under its own name. The stemmer is Porter's
+algorithm with nltk's extensions, as in rouge-score and nltk's METEOR; nltk is loaded on first use.
 """
 
 import re
@@ -18,13 +15,13 @@ _WORD = re.compile(r"[a-z0-9]+")
 
 
 def stemmed_words(text: str) -> list[str]:
-    """rouge-score's tokens: lower-cased runs of a-z and 0-9, those of more than 3 letters stemmed."""
+    """Tokens as in rouge-score: lower-case runs of a-z and 0-9; words of more than 3 letters are stemmed."""
     return [stem(word) if len(word) > 3 else word for word in _WORD.findall(text.lower())]
 
 
 @lru_cache(maxsize=MAX_STEMS_KEPT)
 def stem(word: str) -> str:
-    """A lower-case word's stem."""
+    """The stem of a lower-case word."""
     return _porter().stem(word)
 
 
@@ -43,16 +40,16 @@ BETA = 1.2
 def rouge_l(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
 ) -> MeanScore:
-    """F-measure that favours recall (beta 1.2), words as they are: pycocoevalcap 1.2's Rouge."""
+    """F-measure with beta 1.2, without stemming: as pycocoevalcap 1.2's Rouge."""
     pairs = paired_words(predictions, references, normalization)
-    # Two empty reports are equal: pycocoevalcap gives them 1.
+    # As in pycocoevalcap, two empty reports score 1.
     return mean_score([_f_measure(*pair, BETA) if any(pair) else 1.0 for pair in pairs])
 
 
 def stemmed_rouge_l(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
 ) -> MeanScore:
-    """Plain F1 over stems of runs of a-z and 0-9: rouge-score 0.1.2's rougeL with use_stemmer=True."""
+    """F1 of stemmed words: as rouge-score 0.1.2's rougeL with use_stemmer=True."""
     pairs = paired_texts(predictions, references, normalization)
     return mean_score([_f_measure(stemmed_words(one), stemmed_words(other), 1.0) for one, other in pairs])
 
@@ -66,7 +63,7 @@ def _f_measure(prediction: list[str], reference: list[str], beta: float) -> floa
 
 
 def _longest_common_subsequence(first: list[str], second: list[str]) -> int:
-    """Its length, one row of the table at a time in the bits of an integer (Hyyrö 2004)."""
+    """Length of the longest common subsequence, bit-parallel (Hyyrö 2004)."""
     positions: dict[str, int] = {}
     for index, word in enumerate(first):
         positions[word] = positions.get(word, 0) | 1 << index

@@ -1,4 +1,4 @@
-"""Which column of a file of reports is what: by the user's word, or by the names in use."""
+"""The role of each column in a file of reports: chosen by the user, or recognized by common names."""
 
 import difflib
 import re
@@ -27,15 +27,17 @@ NAMES = {
     "labels": ("reference_labels", "labels"),
     "probabilities": ("probabilities", "finding_probabilities"),
 }  # fmt: skip
-"""Names looked for when the user names no column, the surest first."""
+"""Default column names by role, most specific first."""
 KNOWN_COLUMNS = frozenset(name for names in NAMES.values() for name in names if len(name) > 1)
 _PROBABILITY = re.compile(r"(?:prob(?:ability)?|p)[ _.:-]+(?=\S)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Columns:
-    """The column of each role; None where there is none. `labels` and `probabilities` map findings to their columns, or
-    "" to one column that holds all 14."""
+    """The column of each role, or None.
+
+    `labels` and `probabilities` map findings to columns, or "" to one column that holds all 14 values.
+    """
 
     study_id: str | None
     text: str | None
@@ -52,11 +54,13 @@ class Columns:
 def find_columns(
     file: ReportFile, role: str, named: Mapping[str, str], *, reads_labels: bool, reads_probabilities: bool
 ) -> Columns:
-    """The columns of a file of predictions (`role` "prediction") or references ("reference"). `named` holds what the
-    user chose, by role. Bare columns named after findings are labels where labels are read, else probabilities.
+    """Find the columns of a file of predictions (`role` "prediction") or references ("reference").
+
+    `named` holds the columns chosen by the user. Columns named after findings are labels if labels are read, else
+    probabilities.
 
     Raises:
-        ValueError: a named column is not there, or no column can be the study's name or its report.
+        ValueError: a chosen column is missing, or there is no column of study ids or reports.
     """
     here = {column.strip().lower(): column for column in file.columns}
 
@@ -82,15 +86,15 @@ def find_columns(
     flag = {"prediction": "--report-column", "reference": "--reference-column"}[role]
     if columns.study_id is None:
         raise ValueError(
-            f"{file.path}: no column is known to name the study; give --{role}-id-column, of {_listed(file)}"
+            f"{file.path}: no column of study ids was recognized; give --{role}-id-column, one of {_listed(file)}"
         )
     if columns.text is None and not any(sections.values()):
-        raise ValueError(f"{file.path}: no column is known to hold the {role}; give {flag}, of {_listed(file)}")
+        raise ValueError(f"{file.path}: no column with the {role} was recognized; give {flag}, one of {_listed(file)}")
     return columns
 
 
 def _finding_columns(file: ReportFile, whole: tuple[str, ...], *, bare: bool) -> dict[str, str]:
-    """One column with all 14, or those that bear a finding's name."""
+    """One column with all 14 values, or columns named after findings."""
     for column in file.columns:
         if column.strip().lower() in whole:
             return {"": column}
@@ -98,7 +102,7 @@ def _finding_columns(file: ReportFile, whole: tuple[str, ...], *, bare: bool) ->
 
 
 def _probability_columns(file: ReportFile, *, bare: bool) -> dict[str, str]:
-    """As `_finding_columns`; "probability_Edema", "prob Edema" and "p_Edema" are probabilities beyond doubt."""
+    """`_finding_columns` that also accepts the prefixes of "probability_Edema", "prob Edema" and "p_Edema"."""
     prefixed = {_PROBABILITY.sub("", column, count=1): column for column in file.columns if _PROBABILITY.match(column)}
     return _named_after_findings(prefixed) or _finding_columns(file, NAMES["probabilities"], bare=bare)
 

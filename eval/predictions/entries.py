@@ -1,4 +1,4 @@
-"""Rows of a file of reports, read: names, clean text, labels and probabilities out, or what is wrong with the row."""
+"""Parse rows of a file of reports: ids, clean text, labels and probabilities, or the error of a row."""
 
 import json
 import math
@@ -21,8 +21,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportEntry:
-    """A row as it was understood. `labels` of None are to be read from the report; NaN among `probabilities` is one
-    that is not given. `thresholds`, `peaks` and `boxes` as in `eval.predictions.prediction.Prediction`."""
+    """A parsed row. `labels` None: to be read from the report; NaN in `probabilities`: not given.
+
+    `thresholds`, `peaks` and `boxes` as in `eval.predictions.prediction.Prediction`.
+    """
 
     number: int
     study_id: str = ""
@@ -39,10 +41,10 @@ class ReportEntry:
 
 
 def read_entries(file: ReportFile, columns: Columns) -> Iterator[ReportEntry]:
-    """Every row, in order; one that cannot be used says why in its `error`.
+    """Parse each row, in order; `error` says why a row cannot be used.
 
     Raises:
-        ValueError: a label or a probability is none; a wrong number there would spoil every figure.
+        ValueError: a label or a probability is invalid, since it would change all figures.
     """
     for row in file.rows():
         yield _read_entry(file, row, columns)
@@ -55,7 +57,7 @@ def _read_entry(file: ReportFile, row: Row, columns: Columns) -> ReportEntry:
     study_id = _name(values.get(columns.study_id))
     try:
         if not study_id:
-            raise ValueError(f"row {row.number} names no study")
+            raise ValueError(f"row {row.number} has no study id")
         if columns.text is not None:
             report = _text(values.get(columns.text), row.number)
         else:
@@ -86,7 +88,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _name(value: Any) -> str:
-    """A cell as a name: 50414267 and 50414267.0 are the same study."""
+    """A cell as an id; 50414267 and 50414267.0 are the same study."""
     if _is_missing(value) or isinstance(value, list | dict):
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -96,7 +98,7 @@ def _name(value: Any) -> str:
 
 def _text(value: Any, number: int) -> str:
     if isinstance(value, list) and len(value) == 1:
-        value = value[0]  # pycocoevalcap's way
+        value = value[0]  # pycocoevalcap's format
     if _is_missing(value):
         return ""
     if not isinstance(value, str):
@@ -109,7 +111,7 @@ def _text(value: Any, number: int) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without control characters and halves of characters, which no file could be written with."""
+    """Remove control characters and lone surrogates, which cannot be written to a file."""
     text = _CONTROL.sub(" ", text)
     return unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode("utf-8"))
 
@@ -145,10 +147,10 @@ def _probabilities(values: Mapping[str, Any], columns: Mapping[str, str], where:
             return (math.nan,) * NUM_FINDINGS
         if isinstance(given, list):
             if len(given) != NUM_FINDINGS:
-                raise ValueError(f"{where}: needs {NUM_FINDINGS} probabilities, one a finding, got {len(given)}")
+                raise ValueError(f"{where}: needs {NUM_FINDINGS} probabilities, one per finding, got {len(given)}")
             given = dict(zip(FINDINGS, given, strict=True))
         elif unknown := set(given) - set(FINDINGS):
-            raise ValueError(f"{where}: {sorted(unknown)[0]!r} is no finding; known are {', '.join(FINDINGS)}")
+            raise ValueError(f"{where}: {sorted(unknown)[0]!r} is not a finding; known are {', '.join(FINDINGS)}")
     else:
         given = {finding: values.get(column) for finding, column in columns.items()}
     return tuple(_probability(given.get(finding), finding, where) for finding in FINDINGS)
@@ -167,7 +169,7 @@ def _probability(value: Any, finding: str, where: str) -> float:
 
 
 def _numbers(values: Mapping[str, Any], name: str, where: str) -> tuple[float, ...] | None:
-    """What `eval/batch.py` writes under that name, which nobody else's file needs to have."""
+    """A list of numbers that `eval/batch.py` writes; optional in other files."""
     given = _list_of(values.get(name))
     if given is None:
         return None
@@ -191,7 +193,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _list_of(value: Any) -> list | None:
-    """A list, or one written as text in a table; None where there is nothing."""
+    """A list, also if written as JSON text in a table; None if empty."""
     if isinstance(value, str) and value.strip():
         try:
             value = json.loads(value)

@@ -1,11 +1,12 @@
-"""Files of reports as anybody has them, recognised by content and read as rows of named columns.
+"""Files of reports in common formats, recognized by content and read as rows of named columns.
 
-- CSV or TSV, JSONL, Parquet: an object a row (`data.tables.rows`);
-- JSON: a list of objects or of texts; an object from ids to texts, or to objects (ReXrank's); R2Gen's annotation.json,
-  an object from splits to lists;
-- CSV of one column without a header (R2Gen's res.csv and gts.csv), or a JSON list of texts: known by position alone.
+- CSV or TSV, JSONL, Parquet: one object per row (`data.tables.rows`);
+- JSON: a list of objects or texts; an object from ids to texts or objects (ReXrank); R2Gen's annotation.json, an object
+  from splits to lists;
+- CSV of one column without a header (R2Gen's res.csv and gts.csv), or a JSON list of texts: studies are identified by
+  position only.
 
-A row that cannot be read carries its `error`; a file that cannot be read is a ValueError.
+A row that cannot be read has an `error`; a file that cannot be read is a ValueError.
 """
 
 import csv
@@ -19,16 +20,16 @@ from typing import Any
 from data.tables.rows import DELIMITERS, Row, column_names, read_rows
 
 MAX_FILE_BYTES = 2**28
-"""256 MiB: some 200,000 reports."""
+"""256 MiB, about 200,000 reports."""
 POSITION = "position"
-"""Column with the number of the row, where a file gives its studies no names."""
+"""Column with the row number, if a file has no study ids."""
 ID, TEXT = "study_id", "report"
 _SPLITS = frozenset({"train", "val", "valid", "validation", "test"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportFile:
-    """`rows` reads it anew each time; `format` is said to the user."""
+    """`rows` reads the file again each time; `format` is shown to the user."""
 
     path: Path
     format: str
@@ -37,18 +38,18 @@ class ReportFile:
 
     @property
     def has_names(self) -> bool:
-        """Whether studies are named, rather than known by their position."""
+        """Whether the file has study ids (otherwise studies are identified by position)."""
         return POSITION not in self.columns
 
 
 def open_report_file(path: Path, known_columns: frozenset[str]) -> ReportFile:
-    """The file, its format and its columns. `known_columns` (in lower case) tell a header from a report.
+    """Open a file and find its format and columns. `known_columns` (lower case) distinguish a header from a report.
 
     Raises:
-        ValueError: the file is absent, empty, too large, or in no format that is known.
+        ValueError: the file is missing, empty, too large, or has an unknown format.
     """
     if not path.is_file():
-        raise ValueError(f"{path} is no file; name one in CSV, JSONL, JSON or Parquet")
+        raise ValueError(f"{path} is not a file; give one in CSV, JSONL, JSON or Parquet")
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise ValueError(f"{path} has {size:,} bytes; the limit is {MAX_FILE_BYTES:,}: score it in parts")
@@ -56,25 +57,23 @@ def open_report_file(path: Path, known_columns: frozenset[str]) -> ReportFile:
         start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     if start[:1] == b"[" or (start[:1] == b"{" and not _is_jsonl(path, known_columns)):
         return _json_file(path)
-    if start[:1] not in (b"{", b"") and start[:4] != b"PAR1" and b"\0" not in start:
-        report = _sole_text_of_first_line(path, known_columns)
-        if report is not None:
-            columns = (POSITION, TEXT)
-            format = "CSV of one column without a header (as R2Gen writes)"
-            return ReportFile(path=path, format=format, columns=columns, rows=lambda: _headerless_rows(path))
+    is_text = start[:1] not in (b"{", b"") and start[:4] != b"PAR1" and b"\0" not in start
+    if is_text and _is_headerless(path, known_columns):
+        format = "CSV of one column without a header (as R2Gen writes)"
+        return ReportFile(path=path, format=format, columns=(POSITION, TEXT), rows=lambda: _headerless_rows(path))
     columns = tuple(column_names(path))
     format = {b"{": "JSONL", b"P": "Parquet" if start[:4] == b"PAR1" else "CSV"}.get(start[:1], "CSV")
     return ReportFile(path=path, format=format, columns=columns, rows=lambda: read_rows(path))
 
 
 def file_hash(path: Path) -> str:
-    """Of its content, 16 digits: names the file whatever its path."""
+    """Hash of the content, 16 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:16]
 
 
 def _is_jsonl(path: Path, known_columns: frozenset[str]) -> bool:
-    """Whether a file that starts with an object has one on each line, rather than being one."""
+    """Whether a file that starts with a JSON object is JSONL and not one JSON object."""
     with path.open("rb") as file:
         first, second = (_object(line) for line in _first_lines(file))
     if first is None:
@@ -126,7 +125,7 @@ def _json_rows(path: Path, content: Any) -> tuple[str, list[Row]]:
             items = [{ID: key, TEXT: value} for key, value in content.items()]
             return "JSON object from ids to texts", _numbered(items)
     raise ValueError(
-        f"{path} is JSON, but holds no reports; give a list of objects, or an object from study ids to reports"
+        f"{path} is JSON, but contains no reports; give a list of objects, or an object from study ids to reports"
     )
 
 
@@ -143,18 +142,18 @@ def _numbered(items: list) -> list[Row]:
     ]
 
 
-def _sole_text_of_first_line(path: Path, known_columns: frozenset[str]) -> str | None:
-    """The report on the first line of a CSV that has no header and no second column; else None."""
+def _is_headerless(path: Path, known_columns: frozenset[str]) -> bool:
+    """Whether the first line of a CSV is one report, so that the file has one column and no header."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             line = file.readline(2**20)
     except UnicodeDecodeError:
-        return None  # `read_rows` says what is wrong
+        return False  # `read_rows` reports the error
     for delimiter in DELIMITERS:
         if {name.strip(' \r\n"').lower() for name in line.split(delimiter)} & known_columns:
-            return None
+            return False
     fields = next(csv.reader([line]), [])
-    return fields[0] if len(fields) == 1 and " " in fields[0].strip() else None
+    return len(fields) == 1 and " " in fields[0].strip()
 
 
 def _headerless_rows(path: Path) -> Iterator[Row]:

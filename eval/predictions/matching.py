@@ -1,8 +1,7 @@
-"""Predictions and references brought together by study: what can be scored, what cannot and why, and what to say.
+"""Match predictions and references by study: what can be scored, what is rejected and why, and notes for the user.
 
-Nothing is dropped in silence: rows of predictions = scored - filled in + rejected.
-
-Whether a report looks like English at all: findings are read by English rules, which see nothing in other text.
+Nothing is dropped silently: rows of predictions = scored - filled in + rejected. Also checks whether reports are
+English, because the labeler uses English rules.
 """
 
 import re
@@ -22,14 +21,16 @@ _ENGLISH = re.compile(
     r"\b(?:the|is|are|there|have|not|and|or|of|with|without|within|for|this|that|hearts?|lungs?|chest|clear|clearly|"
     r"enlarged|effusions?|abnormalities|limits|size|bones|disease|evidence|seen|left|right|unchanged|mild|small|large)\b"
 )
-"""Common in English reports, and hardly words of the languages nearest to it."""
+"""Common words of English reports that are rare in similar languages."""
 MIN_WORDS = 4
 MIN_SHARE = 0.1
 
 
 def looks_english(report: str) -> bool:
-    """False where less than a tenth of the words are common ones of English reports; a text of under four words gets
-    the benefit of the doubt, if it is in Latin letters."""
+    """Whether at least a tenth of the words are common in English reports.
+
+    A text of fewer than four words counts as English if it has only ASCII letters.
+    """
     text = report.lower()
     num_words = sum(1 for _ in _WORD.finditer(text))
     if num_words < MIN_WORDS:
@@ -42,9 +43,11 @@ MissingPredictions = Literal["leave-out", "empty", "error"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Matched:
-    """`predictions` hold their references; `num_filled` of them stand in for predictions that are missing.
-    `num_given` rows of predictions, `num_references` studies with a reference, `num_missing` of them without
-    prediction."""
+    """`predictions` with their references; `num_filled` of them are empty and replace missing predictions.
+
+    `num_given`: rows of predictions; `num_references`: studies with a reference; `num_missing`: those without a
+    prediction.
+    """
 
     predictions: list[Prediction]
     rejected: list[Rejection]
@@ -56,11 +59,11 @@ class Matched:
 
 
 def match(predictions: ReportTable, references: ReportTable, missing: MissingPredictions = "leave-out") -> Matched:
-    """Each prediction with the reference of its study, in the order of the references.
+    """Match each prediction with the reference of its study, in the order of the references.
 
     Raises:
-        ValueError: no study is in both files, a study has two different reports, or (where `missing` is "error") a
-            reference has no prediction.
+        ValueError: no study is in both files, a study has two different reports, or a reference has no prediction and
+            `missing` is "error".
     """
     rejected: list[Rejection] = []
     truths = _by_study(references, [], "reference")
@@ -68,7 +71,7 @@ def match(predictions: ReportTable, references: ReportTable, missing: MissingPre
     notes = []
     if not predictions.file.has_names and references.file.has_names:
         given = _by_position(predictions, references, given, truths)
-        notes.append(f"predictions were matched by position: {predictions.file.path} names no studies")
+        notes.append(f"predictions were matched by position: {predictions.file.path} has no study ids")
     absent = [study_id for study_id in truths if study_id not in given]
     strangers = [study_id for study_id in given if study_id not in truths]
     if len(strangers) == len(given):
@@ -83,7 +86,11 @@ def match(predictions: ReportTable, references: ReportTable, missing: MissingPre
     if strangers:
         notes.append(f"{len(strangers)} predictions have no reference and are not scored, first {_first(strangers)}")
     if absent:
-        fate = "count as empty" if missing == "empty" else "are left out, which flatters a system that skips hard ones"
+        fate = (
+            "count as empty"
+            if missing == "empty"
+            else "are left out, which favors a system that skips difficult studies"
+        )
         notes.append(f"{len(absent)} of {len(truths)} references have no prediction and {fate}; first {_first(absent)}")
     scored, num_filled = [], 0
     for study_id, truth in truths.items():
@@ -110,7 +117,7 @@ def match(predictions: ReportTable, references: ReportTable, missing: MissingPre
 
 
 def _by_study(table: ReportTable, rejected: list[Rejection], what: str) -> dict[str, ReportEntry]:
-    """Entries by study, in order. A row that cannot be read, or repeats another, is rejected."""
+    """Entries by study, in order. Unreadable and repeated rows are rejected."""
     entries: dict[str, ReportEntry] = {}
     conflicts = []
     for entry in table.entries:
@@ -125,7 +132,7 @@ def _by_study(table: ReportTable, rejected: list[Rejection], what: str) -> dict[
     if conflicts:
         study_id, first, second = conflicts[0]
         raise ValueError(
-            f"{table.file.path}: {len(conflicts)} rows give a study a second, different {what}; the first is study "
+            f"{table.file.path}: {len(conflicts)} rows have a second, different {what} for a study; the first is study "
             f"{study_id!r} in rows {first} and {second}: keep one of each"
         )
     if not entries:
@@ -141,7 +148,7 @@ def _by_position(
 ) -> dict[str, ReportEntry]:
     if not len(given) == len(truths) == len(references.entries):
         raise ValueError(
-            f"{predictions.file.path} names no studies and has {len(given)} reports, but {references.file.path} has "
+            f"{predictions.file.path} has no study ids and {len(given)} reports, but {references.file.path} has "
             f"{len(references.entries)} rows with {len(truths)} studies; only lists of equal length can be matched by "
             f"position: give a column with study ids beside {POSITION!r}"
         )
@@ -174,7 +181,7 @@ def _text_notes(scored: Sequence[Prediction], rejected: Sequence[Rejection]) -> 
     empty = [prediction.study_id for prediction in scored if not re.search(r"\w", prediction.report)]
     if empty:
         notes.append(
-            f"{len(empty)} of {len(scored)} predictions are empty (hold no word) and score as such, first "
+            f"{len(empty)} of {len(scored)} predictions are empty (no words) and are scored as empty, first "
             f"{_first(empty)}"
         )
     for what in ("report", "reference"):
@@ -182,8 +189,8 @@ def _text_notes(scored: Sequence[Prediction], rejected: Sequence[Rejection]) -> 
         if foreign:
             name = {"report": "predictions", "reference": "references"}[what]
             notes.append(
-                f"{len(foreign)} of {len(scored)} {name} may not be English, first {_first(foreign)}: findings are "
-                "read by English rules, which see nothing in other text"
+                f"{len(foreign)} of {len(scored)} {name} may not be English, first {_first(foreign)}: the labeler "
+                "uses English rules and finds nothing in other text"
             )
     if rejected:
         notes.append(f"{len(rejected)} rows rejected, the first ({rejected[0].study_id!r}): {rejected[0].reason}")

@@ -1,7 +1,4 @@
-"""A file of reports read whole: its entries, and for the record what was read from where.
-
-The two files that every scoring program reads, predictions and references, and the columns a user may name.
-"""
+"""Read the files of predictions and references: all entries, a record of what was read, and the options for columns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,12 +13,12 @@ from eval.predictions.files import ReportFile, file_hash, open_report_file
 from vlm.schema.findings import FINDINGS
 
 MAX_CHARACTERS = 2**29
-"""Of all reports of one file together."""
+"""Maximum characters of all reports of a file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportTable:
-    """A file read: its entries and what was read from it, for the record."""
+    """The entries of a file, and a record of what was read."""
 
     file: ReportFile
     entries: list[ReportEntry]
@@ -37,11 +34,13 @@ def read_table(
     annotation_split: str = "test",
     is_only_file: bool = False,
 ) -> ReportTable:
-    """All reports of a file. `named` holds the columns that the user chose, by role; `split` keeps one split (of
-    R2Gen's annotation.json `annotation_split` by itself); `is_only_file` says that predictions and references share it.
+    """Read all reports of a file.
+
+    `named` holds the columns chosen by the user, by role; `split` keeps one split (default for R2Gen's annotation.json:
+    `annotation_split`); `is_only_file`: predictions and references are in the same file.
 
     Raises:
-        ValueError: the file, its columns or a number in it cannot be read; names file and row.
+        ValueError: the file, its columns or a number cannot be read; names file and row.
     """
     file = open_report_file(path, KNOWN_COLUMNS | {name.lower() for name in named.values()})
     columns = find_columns(
@@ -73,12 +72,14 @@ def read_table(
 
 
 def _of_split(file: ReportFile, columns: Columns, split: str) -> ReportFile:
-    """The file with the rows of one split only."""
+    """The file, restricted to one split."""
     if columns.split is None:
-        raise ValueError(f"{file.path} has no column 'split', so none can be chosen")
+        raise ValueError(f"{file.path} has no column 'split', so no split can be chosen")
     splits = {str(row.values.get(columns.split)) for row in file.rows() if not row.error}
     if split not in splits:
-        raise ValueError(f"{file.path} has no split {split!r}; choose --reference-split of {', '.join(sorted(splits))}")
+        raise ValueError(
+            f"{file.path} has no split {split!r}; choose --reference-split from {', '.join(sorted(splits))}"
+        )
 
     def rows():
         return (row for row in file.rows() if row.error or str(row.values.get(columns.split)) == split)
@@ -87,7 +88,7 @@ def _of_split(file: ReportFile, columns: Columns, split: str) -> ReportFile:
 
 
 def _with_complete_probabilities(path: Path, entries: list[ReportEntry]) -> list[ReportEntry]:
-    """The entries, once no finding's probability is given for some studies only; without any, they have none at all."""
+    """Check that each probability is given for all studies or for none; if all are missing, set them to None."""
     given = [entry for entry in entries if entry.probabilities is not None]
     if not given:
         return entries
@@ -106,20 +107,20 @@ def _with_complete_probabilities(path: Path, entries: list[ReportEntry]) -> list
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Columns:
-    """Columns by the user's word; where none is given, the usual names are looked for."""
+    """Names of columns; by default, common names are recognized."""
 
     prediction_id_column: str = ""
-    """Column of the predictions that names the study."""
+    """Column of study ids in the predictions."""
     report_column: str = ""
-    """Column of the predictions that holds the report."""
+    """Column of reports in the predictions."""
     reference_id_column: str = ""
-    """Column of the references that names the study."""
+    """Column of study ids in the references."""
     reference_column: str = ""
-    """Column of the references that holds the report; else findings and impression are put together."""
+    """Column of reports in the references; by default, findings and impression are joined."""
     subject_column: str = ""
-    """Column that names the patient; without one, every study is a patient of its own."""
+    """Column of patient ids; without it, each study counts as its own patient."""
     source_column: str = ""
-    """Column that says where a study is from, for figures by source."""
+    """Column with the source of a study, for figures by source."""
     view_column: str = ""
     """Column with the view or views, for figures by view."""
 
@@ -127,7 +128,7 @@ class Columns:
 def read_files(
     predictions: Path, references: Path | None, columns: Columns, reference_split: str = ""
 ) -> tuple[ReportTable, ReportTable]:
-    """Both tables; one file may hold both."""
+    """Read predictions and references; one file can contain both."""
     shared = {
         "subject_id": columns.subject_column,
         "source": columns.source_column,
@@ -137,14 +138,14 @@ def read_files(
     truth_id = columns.reference_id_column or (columns.prediction_id_column if is_only_file else "")
     named = {"study_id": truth_id, "text": columns.reference_column, **shared}
     truths = read_table(references or predictions, "reference", named, split=reference_split, is_only_file=is_only_file)
-    # Patients, sources and views may stand in either file.
+    # Patients, sources and views may be in either file.
     own = {name: column for name, column in shared.items() if column and is_only_file}
     named = {"study_id": columns.prediction_id_column, "text": columns.report_column, **own}
     split = reference_split if is_only_file else ""
     given = read_table(predictions, "prediction", named, split=split, is_only_file=is_only_file)
     if is_only_file and given.record["report_column"] == truths.record["report_column"]:
         raise ValueError(
-            f"{predictions} holds one report a study (column {given.record['report_column']!r}); name a second file "
+            f"{predictions} has one report per study (column {given.record['report_column']!r}); give a second file "
             "with the references, or the two columns with --report-column and --reference-column"
         )
     return given, truths

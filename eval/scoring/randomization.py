@@ -1,8 +1,8 @@
-"""Paired approximate randomisation (Noreen 1989): could the difference of two systems be chance?
+"""Paired approximate randomization (Noreen 1989): could the difference between two systems be chance?
 
-If the systems were equally good, a patient's two outputs could as well be swapped. Swapping those of a random half of
-the patients, again and again, shows what differences chance makes. It is the same for every figure, be it a mean over
-studies, BLEU or F1: swapping is counting each system's studies once or not at all.
+If both systems were equally good, their outputs for a patient could be swapped. Swapping the outputs of a random half
+of the patients many times shows which differences chance produces. This works for each figure (means over studies,
+BLEU, F1), because a swap only changes whether the studies of each system count once or not at all.
 """
 
 from collections.abc import Sequence
@@ -22,26 +22,26 @@ def randomization_p_values(
     num_swaps: int,
     seed: int = 0,
 ) -> dict[str, float | None]:
-    """For each metric the share of swaps whose difference is at least as large as the true one, on either side; None
-    where the metric is undefined. The least it can be is 1 / (num_swaps + 1).
+    """Two-sided p-value by metric: the share of swaps with a difference at least as large as the observed one.
 
-    `first` and `second` are of the same studies in the same order.
+    None if the metric is undefined. The minimum is 1 / (num_swaps + 1). `first` and `second` must have the same studies
+    in the same order.
     """
     both = first.followed_by(second)
-    true = _differences(both, np.zeros((1, first.num_studies)))
-    as_large = dict.fromkeys(true, 1)
+    observed = _differences(both, np.zeros((1, first.num_studies)))
+    as_large = dict.fromkeys(observed, 1)
     for swapped in _swaps(subject_ids, num_swaps, seed):
         for metric, differences in _differences(both, swapped).items():
-            # Sums in another order differ in the last digits.
-            as_large[metric] += int((np.abs(differences) >= abs(true[metric][0]) - 1e-12).sum())
+            # Tolerance, because the order of summation changes the last digits.
+            as_large[metric] += int((np.abs(differences) >= abs(observed[metric][0]) - 1e-12).sum())
     return {
-        metric: as_large[metric] / (num_swaps + 1) if metric in true and not np.isnan(true[metric][0]) else None
+        metric: as_large[metric] / (num_swaps + 1) if metric in observed and not np.isnan(observed[metric][0]) else None
         for metric in metrics
     }
 
 
 def holm_adjusted(p_values: Sequence[float]) -> list[float]:
-    """P-values that hold for all of several tests together (Holm 1979)."""
+    """P-values adjusted for several tests (Holm 1979)."""
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
@@ -50,7 +50,7 @@ def holm_adjusted(p_values: Sequence[float]) -> list[float]:
 
 
 def _swaps(subject_ids: Sequence[str], num_swaps: int, seed: int):
-    """Blocks [swaps, studies] of 0 and 1: whose outputs are swapped; a patient's studies go together."""
+    """Blocks [swaps, studies] of 0 and 1 (1: outputs are swapped); studies of a patient are swapped together."""
     subjects, subject_of_study = np.unique(np.asarray(subject_ids, dtype=str), return_inverse=True)
     generator = np.random.default_rng(seed)
     block = max(1, _MAX_WEIGHTS_AT_ONCE // (2 * len(subject_of_study)))

@@ -1,6 +1,5 @@
-"""All figures of one set of predictions, with 95 % intervals over patients, and differences between two sets.
-
-The model's figures by group of studies: by view, by source, by length of the reference report.
+"""All figures of one set of predictions with 95 % intervals over patients, differences between two sets, and figures by
+group of studies (view, source, length of the reference report).
 """
 
 from collections import Counter
@@ -63,17 +62,20 @@ METRICS = {
     "bleu_2": "BLEU-2",
     "bleu_1": "BLEU-1",
 }
-"""What is scored, most telling first: overlap of phrases comes last, since a constant sentence has much of it. "CIDEr"
-is the field's, pycocoevalcap's, which is CIDEr-D."""
+"""The metrics, most informative first: n-gram overlap comes last because a constant report scores high. "CIDEr" is
+pycocoevalcap's, which is CIDEr-D."""
 
 RESAMPLED_TOO_HIGH = frozenset({"calibration_error", "macro_calibration_error", "pooled_calibration_error"})
-"""A resample holds studies twice, which looks like worse calibration."""
+"""Resamples contain studies twice, which looks like worse calibration."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FindingEstimates:
-    """One finding: `support` positive references, `num_predicted` reports that name it. From `auroc` on it is the
-    classifier that is judged, from `accuracy` on by its calls."""
+    """One finding: `support` positive references, `num_predicted` reports that state it.
+
+    Scores up to `f1` are of reports, from `auroc` on of the classifier's probabilities, from `accuracy` on of its
+    decisions.
+    """
 
     finding: str
     support: int
@@ -93,8 +95,11 @@ class FindingEstimates:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scores:
-    """Figures of one system. `metrics` by the keys of METRICS, `other_convention` the F1 averages with uncertain
-    counted the other way; `samples` [resamples] by metric; `per_study` NaN where a study has no reference."""
+    """Figures of one system.
+
+    `metrics` by the keys of METRICS; `other_convention`: F1 averages under the other convention for uncertain;
+    `samples` [resamples] by metric; `per_study`: NaN for a study without a reference.
+    """
 
     name: str
     study_ids: tuple[str, ...]
@@ -119,7 +124,7 @@ class Scores:
 
     @property
     def distinct_ratio(self) -> float:
-        """Different reports for each study; compare with the references' own."""
+        """Distinct reports per study; compare with `reference_distinct_ratio`."""
         return self.num_distinct_reports / len(self.study_ids)
 
     @property
@@ -137,7 +142,7 @@ def score_predictions(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> Scores:
-    """Scores a system's predictions; a study without reference report or labels is left out of what needs it.
+    """Score the predictions of a system; studies without a report or labels are left out of the figures that need them.
 
     Raises:
         ValueError: there are no predictions.
@@ -182,7 +187,7 @@ def score_predictions(
 UNDEFINED = Estimate(value=None, low=None, high=None)
 _SCORES_OF_A_FINDING = ("precision", "recall", "f1", *PROBABILITY_SCORES, *DECISION_SCORES)
 FEW_SUBJECTS = 20
-"""Below this, a percentile interval is known to be too narrow."""
+"""Percentile intervals are too narrow below this number of subjects."""
 
 
 def _per_finding(values, samples, totals: np.ndarray, prefix: str) -> tuple[FindingEstimates, ...]:
@@ -202,7 +207,7 @@ def _per_finding(values, samples, totals: np.ndarray, prefix: str) -> tuple[Find
 
 
 def _per_study(statistics: StudyStatistics, has_reference: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of single studies, NaN for those without a reference report."""
+    """Scores per study; NaN without a reference report."""
     if not has_reference.any():
         return {}
     columns = {"bleu_4": bleu_from_statistics(statistics.additive["bleu"])[:, 3]}
@@ -215,21 +220,21 @@ def _notes(statistics: StudyStatistics, subject_ids: Sequence[str], has_referenc
     notes = [macro_note(totals[:, 0] + totals[:, 2] > 0, "a positive reference")]
     if not has_reference.all():
         notes.append(
-            f"text scored over {has_reference.sum()} of {len(has_reference)} studies, those with a reference report"
+            f"text scores use {has_reference.sum()} of {len(has_reference)} studies, those with a reference report"
         )
     num_subjects = len(set(subject_ids))
     if num_subjects == 1:
-        notes.append("all studies are of one patient: no interval can be had")
+        notes.append("all studies are of one patient, so there are no intervals")
     elif num_subjects < FEW_SUBJECTS:
-        notes.append(f"only {num_subjects} patients: the intervals are too narrow, and no figure says much")
+        notes.append(f"only {num_subjects} patients: the intervals are too narrow and the figures are unreliable")
     return notes
 
 
 def paired_difference(first: Scores, second: Scores, metric: str) -> Estimate:
-    """The first system's value minus the second's, on the same studies and resamples.
+    """The value of the first system minus that of the second, on the same studies and resamples.
 
     Raises:
-        ValueError: the two were not scored on the same studies in the same order.
+        ValueError: the systems were not scored on the same studies in the same order.
     """
     if first.study_ids != second.study_ids:
         raise ValueError(
@@ -244,17 +249,16 @@ def paired_difference(first: Scores, second: Scores, metric: str) -> Estimate:
 
 GROUP_METRICS = ("macro_f1", "micro_f1", "macro_auroc", "cider", "rouge_l", "bleu_4")
 MAX_GROUPS = 12
-"""Of one kind; the smaller ones become "other"."""
+"""Maximum groups per kind; smaller groups become "other"."""
 OTHER, LENGTH = "other", "report length"
 
 
 def scores_by_group(
     scores: Scores, groups: Mapping[str, Sequence[str]], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> dict[str, list[dict[str, Any]]]:
-    """For each kind of group its groups, the largest first (lengths: the shortest), each with its number of studies and
-    estimates of GROUP_METRICS. A kind with a single group says nothing new and is left out.
+    """Number of studies and estimates of GROUP_METRICS per group, largest group first (lengths: shortest first).
 
-    `groups` gives each study's group by kind, in the order of the studies scored.
+    `groups` gives the group of each study by kind. A kind with a single group is left out.
     """
     return {
         kind: [
@@ -267,7 +271,7 @@ def scores_by_group(
 
 
 def study_groups(predictions: Sequence[Prediction]) -> dict[str, list[str]]:
-    """Each study's group by view, by source and by length of its reference."""
+    """The group of each study by view, source and length of its reference."""
     return {
         "view": [" and ".join(sorted(set(prediction.view_positions))) for prediction in predictions],
         "source": [prediction.source for prediction in predictions],
@@ -276,7 +280,7 @@ def study_groups(predictions: Sequence[Prediction]) -> dict[str, list[str]]:
 
 
 def length_groups(references: Sequence[str]) -> list[str]:
-    """Thirds of the reference reports by number of words, named by their bounds; "no report" for empty ones."""
+    """Terciles of the reference reports by number of words, named by their bounds; "no report" if empty."""
     lengths = np.array([len(reference.split()) for reference in references])
     if not lengths.any():
         return ["no report"] * len(lengths)
@@ -288,7 +292,7 @@ def length_groups(references: Sequence[str]) -> list[str]:
 
 
 def _by_length(name: str) -> int:
-    """Order of the names that `length_groups` gives: by their lower bound."""
+    """Sort key for the names of `length_groups`: the lower bound."""
     first = name.split()[0]
     return int(first) if first.isdigit() else 0
 

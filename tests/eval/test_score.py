@@ -174,7 +174,7 @@ def test_single_report_has_scores_but_no_interval_and_no_verdict(tmp_path):
     rouge = document["systems"]["model"]["metrics"]["rouge_l"]
     assert (rouge["value"], rouge["low"], rouge["high"]) == (1.0, None, None)
     assert document["verdict"]["uses_image"] == "unknown"
-    assert "all studies are of one patient: no interval can be had" in document["notes"]
+    assert "all studies are of one patient, so there are no intervals" in document["notes"]
     assert (tmp_path / "out" / "report.html").stat().st_size > 1000
 
 
@@ -195,7 +195,7 @@ def test_one_file_can_hold_predictions_and_references(tmp_path):
     assert document["run"]["predictions"]["format"].startswith("ReXrank's")
     assert document["systems"]["model"]["metrics"]["bleu_4"]["value"] == pytest.approx(1.0)
     path.write_text(json.dumps({f"s{number}": report for number, report in enumerate(TRUTH)}))
-    with pytest.raises(ValueError, match=r"holds one report a study \(column 'report'\); name a second file"):
+    with pytest.raises(ValueError, match=r"has one report per study \(column 'report'\); give a second file"):
         main([str(path)])
 
 
@@ -245,4 +245,4 @@ def test_user_error_is_one_line(tmp_path):
     command = [sys.executable, "-m", "eval.score", "nothing.jsonl", "nothing.jsonl"]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert ran.returncode == 2
-    assert ran.stderr.strip() == "error: nothing.jsonl is no file; name one in CSV, JSONL, JSON or Parquet"
+    assert ran.stderr.strip() == "error: nothing.jsonl is not a file; give one in CSV, JSONL, JSON or Parquet"

@@ -1,1 +1,1 @@
-"""The metrics as modules of the `evaluate` library, loaded by path."""
+"""The metrics as modules for the `evaluate` library, loaded by path."""

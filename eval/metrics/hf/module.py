@@ -1,4 +1,4 @@
-"""What the modules under eval/metrics tell the `evaluate` library: one prediction and one reference text a study."""
+"""Metadata of the modules for the `evaluate` library: one prediction and one reference per study."""
 
 import datasets
 import evaluate
@@ -7,12 +7,12 @@ LICENSE = "Apache-2.0"
 
 
 def module_info(description: str) -> evaluate.MetricInfo:
-    """Of a metric that compares written reports with reference reports."""
+    """Metadata of a metric that compares generated reports with reference reports."""
     texts = datasets.Features({"predictions": datasets.Value("string"), "references": datasets.Value("string")})
     return evaluate.MetricInfo(
         description=description,
         citation="",
-        inputs_description="predictions, references: a report as one string for each study",
+        inputs_description="predictions, references: one report (string) per study",
         features=texts,
         license=LICENSE,
     )

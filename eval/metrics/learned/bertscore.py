@@ -1,9 +1,8 @@
-"""BERTScore (Zhang et al. 2020): each token of one report matched with the nearest of the other, by a BERT's features.
+"""BERTScore (Zhang et al. 2020): tokens matched by cosine similarity of their BERT features.
 
-Without weighting by rarity and without rescaling: the values of bert-score 0.3.13 with `idf=False`. Figures of
-different models or layers cannot be compared, so both are printed.
-
-A BERT and its tokenizer from a folder or hub id, for the metrics that need one. Safetensors only.
+Without IDF weighting and rescaling: the values of bert-score 0.3.13 with `idf=False`. Scores of different models or
+layers are not comparable, so both are printed. `load_bert` loads a BERT for the metrics that need one (safetensors
+only).
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,18 +28,18 @@ from vlm.schema.report_format import report_body
 
 
 def load_bert(
-    metric: str, where: str, kinds: Mapping[str, tuple[type, dict[str, Any]]], *, mend: str
+    metric: str, where: str, kinds: Mapping[str, tuple[type, dict[str, Any]]], *, fix: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model, on a GPU where there is one, and tokenizer. `kinds`: class and constructor's options by `model_type`.
+    """Load model (on a GPU if available) and tokenizer. `kinds`: class and constructor options by `model_type`.
 
     Raises:
-        ValueError: one of them cannot be read or is of another kind; names the metric and ends with the `mend`.
+        ValueError: one of them cannot be loaded or has another type; names the metric and ends with the `fix`.
     """
     path = Path(where)
     if path.is_file() or (path.is_dir() and not any(path.glob("*.safetensors"))):
         raise ValueError(
-            f"{metric}={where}: this is no folder with weights as safetensors; a .pth or .bin file can run code when "
-            f"it is opened, so none is. {mend}"
+            f"{metric}={where}: this is not a folder with safetensors weights; .pth and .bin files are not loaded "
+            f"because they can run code. {fix}"
         )
     base = BaseWeights(name=where)
     try:
@@ -50,7 +49,7 @@ def load_bert(
         model_class, options = kinds[kind]
         model, tokenizer = load_pretrained(model_class, base, **options), AutoTokenizer.from_pretrained(where)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{metric}={where}: {error}. {mend}") from error
+        raise ValueError(f"{metric}={where}: {error}. {fix}") from error
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
 
 
@@ -68,18 +67,18 @@ LAYERS = {
     ("roberta", 12): 10,
     ("roberta", 24): 17,
 }
-"""The layer that agrees best with people, by kind and depth, from bert-score's table; of other models the last."""
-MEND = "Give a folder or hub id of a BERT, RoBERTa or DistilBERT with config.json, tokenizer files and safetensors"
+"""The layer with the best agreement with humans, by type and depth (table of bert-score); else the last."""
+FIX = "Give a folder or hub id of a BERT, RoBERTa or DistilBERT with config.json, tokenizer files and safetensors"
 
 
 @torch.inference_mode()
 def bertscore(where: str, predictions: Sequence[str], references: Sequence[str]) -> LearnedScores:
-    """Precision, recall and F1 of reports without their headings; an empty one scores 0.
+    """Precision, recall and F1 of reports without headings; an empty report scores 0.
 
     Raises:
-        ValueError: the model, as safetensors, or its tokenizer cannot be read.
+        ValueError: the model (safetensors) or its tokenizer cannot be loaded.
     """
-    model, tokenizer = load_bert("bertscore", where, KINDS, mend=MEND)
+    model, tokenizer = load_bert("bertscore", where, KINDS, fix=FIX)
     kind, depth = model.config.model_type, model.config.num_hidden_layers
     layer = LAYERS.get((kind, depth), depth)
     scores: list[tuple[float, float, float]] = []
@@ -91,17 +90,17 @@ def bertscore(where: str, predictions: Sequence[str], references: Sequence[str])
         scores += [_match(*pair) for pair in pairs]
     return means_over_studies(
         dict(zip(("bertscore_precision", "bertscore_recall", "bertscore_f1"), np.transpose(scores), strict=True)),
-        note=f"BERTScore with {where} ({kind}, layer {layer} of {depth}), not weighted by rarity, not rescaled",
+        note=f"BERTScore with {where} ({kind}, layer {layer} of {depth}), no IDF weighting, not rescaled",
     )
 
 
 def _features(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, layer: int, texts: list[str]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Of each text: unit vectors [tokens, width], and which tokens are its own, not the marks at start and end."""
+    """Unit vectors [tokens, width] of each text, and a mask without special tokens."""
     max_length = model.config.max_position_embeddings
     if model.config.model_type == "roberta":
-        # Its positions count from behind the padding's number, and its words begin with their blank, the first too.
+        # RoBERTa positions start after the padding index, and each word starts with a space, also the first one.
         max_length -= model.config.pad_token_id + 1
         texts = [f" {text}" if text else "" for text in texts]
     tokens = tokenizer(

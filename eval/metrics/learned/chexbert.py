@@ -1,8 +1,8 @@
-"""CheXbert (Smit et al. 2020) as a judge: a BERT with 14 heads reads the findings from both reports; their F1.
+"""CheXbert F1 (Smit et al. 2020): a BERT with 14 heads labels both reports.
 
-`where` is a folder or hub id with `config.json` and the tokenizer of bert-base-uncased and `model.safetensors`:
-`bert.*` and `linear_heads.0` to `linear_heads.13` (CheXpert's order; 4 states each, the last head 2), which are the
-names of the original chexbert.pth without "module.". That file is a pickle and is never opened here.
+`where` is a folder or hub id with `config.json` and the tokenizer of bert-base-uncased, and `model.safetensors` with
+`bert.*` and `linear_heads.0` to `linear_heads.13` (CheXpert's order; 4 states each, the last head 2). These are the
+names in the original chexbert.pth without "module.". The original file is a pickle and is never opened here.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ CONVERT = (
     "state = {name.removeprefix('module.'): value.clone() for name, value in state.items()}; "
     "save_file(state, 'model.safetensors', {'format': 'pt'})"
 )
-MEND = (
+FIX = (
     "Give a folder with config.json, vocab.txt and tokenizer_config.json of bert-base-uncased and model.safetensors, "
-    f'made once from chexbert.pth, if you trust it, by: python -c "{CONVERT}"'
+    f'converted once from chexbert.pth, if you trust it, with: python -c "{CONVERT}"'
 )
 
 
 class CheXbert(BertPreTrainedModel):
-    """Heads over BERT's first token: blank, positive, negative, uncertain; for No Finding blank or positive."""
+    """Heads on the first token: blank, positive, negative, uncertain; blank or positive for No Finding."""
 
     config_class = BertConfig
     _keys_to_ignore_on_load_unexpected = (r"^bert\.pooler\.", r"^bert\.embeddings\.position_ids$")
@@ -51,25 +51,25 @@ class CheXbert(BertPreTrainedModel):
 
 
 def chexbert_f1(where: str, predictions: Sequence[str], references: Sequence[str]) -> LearnedScores:
-    """F1 of the findings that CheXbert reads in both reports, under both conventions for uncertain.
+    """F1 of the CheXbert labels of both reports, under both conventions for uncertain.
 
     Raises:
-        ValueError: the weights or the tokenizer cannot be read; says how to make them.
+        ValueError: the weights or the tokenizer cannot be loaded; says how to create them.
     """
     predicted, reference = np.split(label_with_chexbert(where, [*predictions, *references]), 2)
     counts = [confusion_counts(predicted, reference, is_positive) for is_positive in (True, False)]
     return LearnedScores(
         statistics=np.stack(counts, axis=1).reshape(len(predicted), -1).astype(np.float64),
         figures_of=_figures,
-        note=f"CheXbert from {where}; {UNCERTAIN_IS_POSITIVE}; where the name ends in uncertain_negative, "
+        note=f"CheXbert from {where}; {UNCERTAIN_IS_POSITIVE}; in names that end in uncertain_negative, "
         f"{UNCERTAIN_IS_NEGATIVE}; macro over the findings with a positive reference",
     )
 
 
 @torch.inference_mode()
 def label_with_chexbert(where: str, reports: Sequence[str]) -> np.ndarray:
-    """CheXbert's codes [reports, 14] of reports without their headings, cut where the model's positions end."""
-    model, tokenizer = load_bert("chexbert", where, {"bert": (CheXbert, {})}, mend=MEND)
+    """CheXbert's codes [reports, 14] of reports without headings, truncated to the maximum length of the model."""
+    model, tokenizer = load_bert("chexbert", where, {"bert": (CheXbert, {})}, fix=FIX)
     texts = [" ".join(report_body(report).split()) for report in reports]
     distinct = sorted(set(texts), key=len)
     codes: dict[str, np.ndarray] = {}

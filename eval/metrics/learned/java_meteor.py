@@ -1,7 +1,7 @@
-"""METEOR 1.5 itself (Denkowski & Lavie 2014), with synonyms and paraphrases: its jar run by Java, when asked for.
+"""The original METEOR 1.5 (Denkowski & Lavie 2014) with synonyms and paraphrases: its jar, run with Java on request.
 
-The jar gives each study's counts; the score is computed from them here, so that sums of counts give the corpus score
-as the jar's own EVAL does.
+The jar returns counts per study. The score is computed from them here, so that sums of counts give the corpus score, as
+in the jar's own EVAL.
 """
 
 import importlib.util
@@ -22,10 +22,10 @@ MODULE_WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])
 
 
 def java_meteor(where: str, predictions: Sequence[str], references: Sequence[str]) -> LearnedScores:
-    """METEOR of normalised texts. `where`: the jar's path, or "pycocoevalcap" for the one in that package.
+    """METEOR of normalized texts. `where`: the path of the jar, or "pycocoevalcap" for the one in that package.
 
     Raises:
-        ValueError: Java or the jar is missing, or the jar answered something else than counts.
+        ValueError: Java or the jar is missing, or the output of the jar is not counts.
     """
     jar = _find_jar(where)
     java = shutil.which("java")
@@ -50,7 +50,7 @@ def java_meteor(where: str, predictions: Sequence[str], references: Sequence[str
             f"{answer.stderr.strip()[-300:] or 'nothing'}"
         )
     statistics = np.array(rows, dtype=np.float64)
-    # A prediction matched whole in a single run pays nothing for its order, and so it is summed.
+    # A prediction that matches completely in one chunk has no fragmentation penalty.
     is_whole = (statistics[:, 20] == 1) & (statistics[:, 21:23] == statistics[:, 0:2]).all(axis=1)
     statistics[is_whole, 20] = 0
     return LearnedScores(
@@ -61,8 +61,11 @@ def java_meteor(where: str, predictions: Sequence[str], references: Sequence[str
 
 
 def meteor_from_statistics(statistics: np.ndarray) -> np.ndarray:
-    """METEOR [...] of the jar's counts [..., 23] or sums of them: lengths of prediction and reference, function words
-    of each, by module the content words matched in each and the function words matched in each, runs, words matched."""
+    """METEOR [...] from the counts of the jar [..., 23] or sums of them.
+
+    The counts: lengths of prediction and reference, function words of each, matched content and function words of each
+    by module, chunks, matched words.
+    """
     length, function = statistics[..., 0:2], statistics[..., 2:4]
     modules = statistics[..., 4:20].reshape(*statistics.shape[:-1], 4, 2, 2)
     content_matched, function_matched = np.moveaxis((modules * MODULE_WEIGHTS[:, None, None]).sum(axis=-3), -2, 0)

@@ -1,9 +1,10 @@
-"""RadGraph F1 (Delbrouck et al. 2022): entities and relations that both reports state, read by the radgraph package.
+"""RadGraph F1 and RadCliQ-v1, computed by external packages.
 
-The package reads its weights by `torch.load` and not as safetensors: a user who asks for it trusts them.
+RadGraph F1 (Delbrouck et al. 2022, package radgraph): entities and relations stated by both reports. The package loads
+its weights with `torch.load`, not as safetensors, so only use weights that you trust.
 
-RadCliQ-v1 (Yu et al. 2023): a sum of RadGraph F1, BERTScore, CheXbert likeness and BLEU-2 fitted to the errors that
-radiologists counted, by the radeval package. Lower is better.
+RadCliQ-v1 (Yu et al. 2023, package radeval): a combination of RadGraph F1, BERTScore, CheXbert similarity and BLEU-2,
+fitted to the errors that radiologists counted. Lower is better.
 """
 
 import importlib
@@ -16,19 +17,19 @@ PACKAGE = "radeval"
 
 
 def radcliq(where: str, predictions: Sequence[str], references: Sequence[str]) -> LearnedScores:
-    """RadCliQ-v1 of each study and its mean. `where` is "radeval": the package keeps its own weights.
+    """RadCliQ-v1 per study and its mean. `where` must be "radeval": the package manages its own weights.
 
     Raises:
         ValueError: the package is missing, or `where` is something else.
     """
     if where != PACKAGE:
-        raise ValueError(f"radcliq={where}: give radcliq={PACKAGE}; the package fetches and keeps its weights itself")
+        raise ValueError(f"radcliq={where}: give radcliq={PACKAGE}; the package downloads its own weights")
     try:
         package = importlib.import_module(PACKAGE)
     except ImportError as error:
         raise ValueError(
-            f"radcliq={where}: needs the package {PACKAGE} and the weights that it fetches from the hub: "
-            f"pip install {PACKAGE}, in an environment of its own since it needs torchvision ({error})"
+            f"radcliq={where}: needs the package {PACKAGE} and the weights that it downloads from the hub: "
+            f"pip install {PACKAGE}, in a separate environment because it needs torchvision ({error})"
         ) from error
     scores = package.RadEval(metrics=["radcliq"], per_sample=True)(refs=list(references), hyps=list(predictions))
     return means_over_studies(
@@ -42,9 +43,9 @@ LEVELS = ("simple", "partial", "complete")
 
 
 def radgraph_f1(where: str, predictions: Sequence[str], references: Sequence[str]) -> LearnedScores:
-    """F1 of entities, of entities with whether they have a relation, and of entities with their relations.
+    """F1 of entities (simple), of entities with or without a relation (partial), and with relations (complete).
 
-    `where` is a folder that holds radgraph-xl/ (config.json, vocabulary/, weights.th).
+    `where` is a folder that contains radgraph-xl/ (config.json, vocabulary/, weights.th).
 
     Raises:
         ValueError: the package or its weights are missing.

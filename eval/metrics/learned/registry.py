@@ -1,9 +1,8 @@
-"""Metrics that need weights, a package or Java: each loaded only when asked for, by name and where to find it.
+"""Metrics that need weights, a package or Java. Each is loaded only on request, by name and location.
 
-`learned_scores("chexbert", "weights/chexbert", predictions, references)`. What is missing is a ValueError that says
-how to get it, so that a program can report it and go on with the rest.
-
-What a metric that needs weights, a package or Java gives: statistics of each study, and figures of their sums.
+`learned_scores("chexbert", "weights/chexbert", predictions, references)`. If something is missing, a ValueError says
+how to get it, so that a program can report it and continue with the other metrics. Scores are per-study statistics and
+figures computed from their sums.
 """
 
 import importlib
@@ -15,8 +14,9 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LearnedScores:
-    """`figures_of` turns `statistics` [studies, k], or sums of them [..., k], into figures [...] by name, NaN where
-    undefined: a bootstrap resample is `figures_of(weights @ statistics)`. `note` says what was used and how to read it.
+    """`figures_of` computes figures [...] by name from `statistics` [studies, k] or sums of them [..., k].
+
+    A bootstrap resample is `figures_of(weights @ statistics)`. `note` says what was used and how to read it.
     """
 
     statistics: np.ndarray
@@ -25,17 +25,17 @@ class LearnedScores:
 
     @property
     def per_study(self) -> dict[str, np.ndarray]:
-        """Each figure [studies] of every study on its own."""
+        """Each figure per study [studies]."""
         return self.figures_of(self.statistics)
 
     @property
     def figures(self) -> dict[str, float]:
-        """Each figure of all studies."""
+        """Each figure over all studies."""
         return {name: float(value) for name, value in self.figures_of(self.statistics.sum(axis=0)).items()}
 
 
 def means_over_studies(per_study: dict[str, np.ndarray], note: str) -> LearnedScores:
-    """Scores whose value for the corpus is the mean over studies."""
+    """Scores whose corpus value is the mean over studies."""
     names = tuple(per_study)
     columns = [np.asarray(per_study[name], dtype=np.float64) for name in names]
 
@@ -55,7 +55,7 @@ LEARNED = {
     "radcliq": ("eval.metrics.learned.radgraph", "radcliq"),
     "radgraph": ("eval.metrics.learned.radgraph", "radgraph_f1"),
 }
-"""Module and function; the modules are imported on use, for some import torch."""
+"""Module and function. Modules are imported on use because some import torch."""
 
 WHERE = {
     "bertscore": "a folder or hub id of a BERT, RoBERTa or DistilBERT",
@@ -64,24 +64,24 @@ WHERE = {
     "radcliq": "radeval, the name of the package",
     "radgraph": "a folder with radgraph-xl/; needs the package radgraph",
 }
-"""What each metric is to be given, for help texts."""
+"""What each metric needs, for help texts."""
 
 TAKES_NORMALIZED = frozenset({"meteor"})
-"""Compares words, so give it the normalised texts; the others read reports as they were written."""
+"""Metrics that need normalized texts; the others need the original reports."""
 
 
 def learned_scores(name: str, where: str, predictions: Sequence[str], references: Sequence[str]) -> LearnedScores:
-    """Scores of one prediction and one reference a study.
+    """Score one prediction and one reference per study.
 
     Raises:
-        ValueError: no such metric, nothing to score, or what the metric needs is not there.
+        ValueError: unknown metric, nothing to score, or a requirement of the metric is missing.
     """
     if name not in LEARNED:
         raise ValueError(f"metric {name!r} is not known; choose one of {', '.join(LEARNED)}")
     if not where:
-        raise ValueError(f"{name} must be told where to find what it needs: give {name}=, then {WHERE[name]}")
+        raise ValueError(f"{name} needs a location: give {name}=, then {WHERE[name]}")
     if len(predictions) != len(references):
-        raise ValueError(f"{len(predictions)} predictions but {len(references)} references: give one of each a study")
+        raise ValueError(f"{len(predictions)} predictions but {len(references)} references: give one of each per study")
     if not len(predictions):
         raise ValueError(f"0 predictions for {name} to score: give at least one study with a reference report")
     module, function = LEARNED[name]

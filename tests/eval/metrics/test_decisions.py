@@ -63,5 +63,5 @@ def test_one_kind_of_reference_leaves_the_other_rate_and_the_balance_undefined()
 def test_arrays_that_do_not_fit_are_rejected():
     with pytest.raises(ValueError, match=r"probabilities are \(60, 14\) but reference labels \(59, 14\)"):
         decision_counts(PROBABILITIES, REFERENCE[1:])
-    with pytest.raises(ValueError, match=r"thresholds are \(3,\) but must be one a finding, or \(60, 14\)"):
+    with pytest.raises(ValueError, match=r"thresholds are \(3,\) but must be one per finding, or \(60, 14\)"):
         decision_counts(PROBABILITIES, REFERENCE, [0.5] * 3)

@@ -18,15 +18,18 @@ from eval.metrics.meteor import meteor
 from eval.metrics.rouge import rouge_l, stemmed_rouge_l
 
 ROOT = Path(__file__).parents[3]
-MODULES = sorted(path.name for path in (ROOT / "eval" / "metrics").iterdir() if (path / f"{path.name}.py").is_file())
+HF = ROOT / "eval" / "metrics" / "hf"
+MODULES = sorted(path.name for path in HF.iterdir() if (path / f"{path.name}.py").is_file())
+    path.name for path in (ROOT / "eval" / "metrics" / "hf").iterdir() if (path / f"{path.name}.py").is_file()
+)
 PREDICTIONS = ["The heart is enlarged.", "No pleural effusion is seen.", "The lungs may be clear of edema."]
 REFERENCES = ["Cardiomegaly. No effusion.", "No pleural effusion.", "Lungs are clear. No pneumothorax."]
 PROGRAM = """
 import json, sys, evaluate
 names, pair = json.loads(sys.argv[1])
-results = {name: evaluate.load(f"eval/metrics/{name}").compute(**pair) for name in names}
+results = {name: evaluate.load(f"eval/metrics/hf/{name}").compute(**pair) for name in names}
 results["as given"] = evaluate.load("eval/metrics/hf/rouge_l").compute(**pair, normalization="none")
-results["combined"] = evaluate.combine([f"eval/metrics/{name}" for name in names]).compute(**pair)
+results["combined"] = evaluate.combine([f"eval/metrics/hf/{name}" for name in names]).compute(**pair)
 evaluate.save(sys.argv[2], **results["combined"])
 print(json.dumps(results))
 """

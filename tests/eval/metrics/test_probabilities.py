@@ -48,7 +48,7 @@ def test_auroc_of_one_kind_of_reference_is_undefined():
     assert scores.macro is None
     scores = auroc([[0.1] * 14, [0.9] * 14], labels_of("Edema", [0, 1]))
     assert scores.macro == 1.0
-    assert scores.note.startswith("macro over 1 of 14 findings; without both kinds of reference")
+    assert scores.note.startswith("macro over 1 of 14 findings; without both positive and negative references")
 
 
 def test_a_probability_that_is_no_number_is_named():

@@ -72,7 +72,7 @@ def test_of_r2gens_annotations_the_test_split_is_taken(tmp_path):
     )
     assert read(path, "reference") == {"test1": "test"}
     assert read(path, "reference", split="val") == {"val1": "val"}
-    with pytest.raises(ValueError, match="has no split 'dev'; choose --reference-split of test, train, val"):
+    with pytest.raises(ValueError, match="has no split 'dev'; choose --reference-split from test, train, val"):
         read(path, "reference", split="dev")
 
 
@@ -89,10 +89,10 @@ def test_columns_can_be_named(tmp_path):
         ValueError, match=r"has no column 'word', only 'case', 'words', 'report'; did you mean 'words'\?"
     ):
         read(path, named={"study_id": "case", "text": "word"})
-    with pytest.raises(ValueError, match="no column is known to name the study; give --prediction-id-column"):
+    with pytest.raises(ValueError, match="no column of study ids was recognized; give --prediction-id-column"):
         read(path)
     path = write(tmp_path, "y.csv", "study_id,essay\na,b\n")
-    with pytest.raises(ValueError, match="no column is known to hold the reference; give --reference-column, of 'stud"):
+    with pytest.raises(ValueError, match="no column with the reference was recognized; give --reference-column, one of 'stud"):
         read(path, "reference")
 
 
@@ -127,8 +127,8 @@ def test_a_row_that_is_no_report_says_why(tmp_path, report, fault):
         ("study_id,report\na,é\n".encode("latin-1"), "is not UTF-8 text"),
         ("study_id,report\na,b\n".encode("utf-16"), "UTF-16|none of CSV"),
         (b'[{"study_id": "a", "report": "b"}', "is not valid JSON .* cut off"),
-        (b"[]", "holds no reports"),
-        (b'{"a": 3}', "holds no reports"),
+        (b"[]", "contains no reports"),
+        (b'{"a": 3}', "contains no reports"),
         (b"[" * 100_000, "is not valid JSON"),
         (b'"a, b c\n', "row 1 is not CSV|not CSV"),
         (b"study_id,report\n", "has no reports"),
@@ -144,7 +144,7 @@ def test_a_file_that_cannot_be_read_is_rejected_in_words(tmp_path, content, mess
 
 
 def test_a_missing_or_too_large_file_is_rejected(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="is not a file"):
         read(tmp_path / "nothing")
     path = write(tmp_path, "x.json", REPORTS)
     monkeypatch.setattr(eval.predictions.files, "MAX_FILE_BYTES", 10)

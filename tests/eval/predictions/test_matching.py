@@ -39,7 +39,7 @@ def test_what_does_not_match_is_counted_and_named(tmp_path):
     assert [rejection.study_id for rejection in both.rejected] == ["x", "y", "z"]
     assert (both.num_given, len(both.predictions), both.num_missing, both.num_references) == (4, 1, 3, 4)
     assert "3 predictions have no reference and are not scored, first 'x', 'y', 'z'" in both.notes
-    assert both.notes[1].startswith("3 of 4 references have no prediction and are left out, which flatters")
+    assert both.notes[1].startswith("3 of 4 references have no prediction and are left out, which favors")
 
 
 def test_files_without_a_study_in_common_are_rejected_with_samples(tmp_path):
@@ -64,7 +64,7 @@ def test_the_same_report_twice_is_rejected_once_and_different_ones_altogether(tm
     ]
     assert both.num_given == len(both.predictions) + len(both.rejected)
     rows = [*predictions("ab"), {"study_id": "a", "report": "Edema."}]
-    message = "1 rows give a study a second, different prediction; the first is study 'a' in rows 1 and 3"
+    message = "1 rows have a second, different prediction for a study; the first is study 'a' in rows 1 and 3"
     with pytest.raises(ValueError, match=message):
         matched(tmp_path, rows)
     with pytest.raises(ValueError, match="second, different reference"):
@@ -76,7 +76,7 @@ def test_empty_predictions_are_scored_and_said(tmp_path):
         tmp_path, [*predictions("ab"), {"study_id": "c", "report": None}, {"study_id": "d", "report": "..."}]
     )
     assert len(both.predictions) == 4
-    assert "2 of 4 predictions are empty (hold no word) and score as such, first 'c', 'd'" in both.notes
+    assert "2 of 4 predictions are empty (no words) and are scored as empty, first 'c', 'd'" in both.notes
 
 
 def test_a_reference_with_nothing_in_it_rejects_its_study(tmp_path):
@@ -89,7 +89,7 @@ def test_lists_are_matched_by_position_only_where_they_are_equally_long(tmp_path
     both = matched(tmp_path, ["w x", "y", "z", ""])
     assert {prediction.study_id: prediction.report for prediction in both.predictions}["b"] == "y"
     assert both.notes[0].startswith("predictions were matched by position")
-    with pytest.raises(ValueError, match=r"names no studies and has 2 reports, but .* has 4 rows"):
+    with pytest.raises(ValueError, match=r"has no study ids and 2 reports, but .* has 4 rows"):
         matched(tmp_path, ["w x", "y"])
 
 

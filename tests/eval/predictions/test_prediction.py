@@ -90,7 +90,7 @@ def test_thresholds_peaks_and_boxes_come_back_and_are_checked(tmp_path):
         Prediction(study_id="a", report="", peaks=((0.5, 0.5),) * 14)
     with pytest.raises(ValueError, match=r"study a: a box has 6 numbers, got \[4, 0\]"):
         Prediction(study_id="a", report="", boxes=((4, 0),))
-    with pytest.raises(ValueError, match=r"study a: a box is of finding 14; findings are numbered 0 to 13"):
+    with pytest.raises(ValueError, match=r"study a: a box has finding 14; findings are numbered 0 to 13"):
         Prediction(study_id="a", report="", boxes=((14, 0, 0, 0, 1, 1),))
 
 

@@ -109,7 +109,7 @@ def test_studies_without_reference_report_are_left_out_of_the_text_scores_and_sa
     assert scores.metrics["bleu_1"].value == expected.metrics["bleu_1"].value
     assert scores.metrics["macro_f1"].value == SCORES.metrics["macro_f1"].value
     assert np.isnan(scores.per_study["cider"][:20]).all()
-    assert "text scored over 40 of 60 studies, those with a reference report" in scores.notes
+    assert "text scores use 40 of 60 studies, those with a reference report" in scores.notes
 
 
 def test_without_labels_or_reports_the_figures_are_undefined():
@@ -304,7 +304,7 @@ def test_a_single_patient_has_figures_without_intervals():
     scores = score_predictions(alone, num_resamples=10)
     assert scores.metrics["macro_f1"].value == SCORES.metrics["macro_f1"].value
     assert scores.metrics["macro_f1"].low is None
-    assert "all studies are of one patient: no interval can be had" in scores.notes
+    assert "all studies are of one patient, so there are no intervals" in scores.notes
     few = score_predictions(PREDICTIONS[:6], num_resamples=10)
     assert any(note.startswith("only 3 patients: the intervals are too narrow") for note in few.notes)
 

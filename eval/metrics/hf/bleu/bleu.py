@@ -8,7 +8,7 @@ from eval.metrics.normalization import DEFAULT_NORMALIZATION
 
 
 class Bleu(evaluate.Metric):
-    """`compute(predictions=, references=, normalization="plain")` gives bleu_1 to bleu_4."""
+    """`compute(predictions=, references=, normalization="plain")` returns bleu_1 to bleu_4."""
 
     def _info(self):
         return module_info("BLEU-1 to 4, corpus level, as pycocoevalcap's")

@@ -8,7 +8,7 @@ from eval.metrics.normalization import DEFAULT_NORMALIZATION
 
 
 class Chrf(evaluate.Metric):
-    """`compute(predictions=, references=, normalization="plain")` gives chrf, of 0 to 1."""
+    """`compute(predictions=, references=, normalization="plain")` returns chrf, from 0 to 1."""
 
     def _info(self):
         return module_info(CHRF_NAME)

@@ -8,7 +8,7 @@ from eval.metrics.normalization import DEFAULT_NORMALIZATION
 
 
 class Cider(evaluate.Metric):
-    """`compute(predictions=, references=, normalization="plain")` gives cider and plain_cider."""
+    """`compute(predictions=, references=, normalization="plain")` returns cider and plain_cider."""
 
     def _info(self):
         return module_info(f"cider: {CIDER_NAME}; plain_cider: {PLAIN_CIDER_NAME}")

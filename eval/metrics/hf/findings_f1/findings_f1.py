@@ -1,4 +1,4 @@
-"""F1 of CheXpert's findings as the labeler reads them: `evaluate.load("eval/metrics/hf/findings_f1")`."""
+"""F1 of the CheXpert findings that the labeler extracts: `evaluate.load("eval/metrics/hf/findings_f1")`."""
 
 import evaluate
 
@@ -8,13 +8,12 @@ from eval.metrics.hf.module import module_info
 
 
 class FindingsF1(evaluate.Metric):
-    """`compute(predictions=, references=, uncertain_is_positive=True)` gives the averages of
-    eval/metrics/clinical.py over 14
-    findings and over CheXpert's five (_5), and the convention; an average over no defined finding is None."""
+    """`compute(predictions=, references=, uncertain_is_positive=True)` returns the averages over 14 and over the five
+    CheXpert findings (_5), and the convention; an average without a defined finding is None."""
 
     def _info(self):
         return module_info(
-            "precision, recall and F1 of 14 findings, read from both texts by data/reports/labeler/labeler.py"
+            "precision, recall and F1 of 14 findings, extracted from both texts by data/reports/labeler/labeler.py"
         )
 
     def _compute(self, predictions, references, uncertain_is_positive=True):

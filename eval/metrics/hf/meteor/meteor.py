@@ -8,7 +8,7 @@ from eval.metrics.normalization import DEFAULT_NORMALIZATION
 
 
 class Meteor(evaluate.Metric):
-    """`compute(predictions=, references=, normalization="plain")` gives meteor_exact_and_stem."""
+    """`compute(predictions=, references=, normalization="plain")` returns meteor_exact_and_stem."""
 
     def _info(self):
         return module_info(METEOR_NAME)

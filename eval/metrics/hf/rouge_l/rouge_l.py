@@ -8,7 +8,7 @@ from eval.metrics.rouge import ROUGE_NAME, STEMMED_ROUGE_NAME, rouge_l, stemmed_
 
 
 class RougeL(evaluate.Metric):
-    """`compute(predictions=, references=, normalization="plain")` gives rouge_l and rouge_l_stemmed."""
+    """`compute(predictions=, references=, normalization="plain")` returns rouge_l and rouge_l_stemmed."""
 
     def _info(self):
         return module_info(f"rouge_l: {ROUGE_NAME}; rouge_l_stemmed: {STEMMED_ROUGE_NAME}")

@@ -19,7 +19,7 @@ def test_an_unknown_metric_is_named_with_the_known_ones():
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_each_metric_says_where_it_must_be_pointed_to(name):
-    with pytest.raises(ValueError, match=f"{name} must be told where .*: give {name}=, then "):
+    with pytest.raises(ValueError, match=f"{name} needs a location: give {name}=, then "):
         learned_scores(name, "", REPORTS, REPORTS)
     assert LEARNED.keys() == WHERE.keys() >= TAKES_NORMALIZED
 

@@ -20,8 +20,6 @@ from eval.metrics.rouge import rouge_l, stemmed_rouge_l
 ROOT = Path(__file__).parents[3]
 HF = ROOT / "eval" / "metrics" / "hf"
 MODULES = sorted(path.name for path in HF.iterdir() if (path / f"{path.name}.py").is_file())
-    path.name for path in (ROOT / "eval" / "metrics" / "hf").iterdir() if (path / f"{path.name}.py").is_file()
-)
 PREDICTIONS = ["The heart is enlarged.", "No pleural effusion is seen.", "The lungs may be clear of edema."]
 REFERENCES = ["Cardiomegaly. No effusion.", "No pleural effusion.", "Lungs are clear. No pneumothorax."]
 PROGRAM = """

@@ -92,7 +92,8 @@ def test_columns_can_be_named(tmp_path):
     with pytest.raises(ValueError, match="no column of study ids was recognized; give --prediction-id-column"):
         read(path)
     path = write(tmp_path, "y.csv", "study_id,essay\na,b\n")
-    with pytest.raises(
+    message = "no column with the reference was recognized; give --reference-column, one of 'stud"
+    with pytest.raises(ValueError, match=message):
         ValueError, match="no column with the reference was recognized; give --reference-column, one of 'stud"
     ):
         read(path, "reference")

@@ -94,8 +94,6 @@ def test_columns_can_be_named(tmp_path):
     path = write(tmp_path, "y.csv", "study_id,essay\na,b\n")
     message = "no column with the reference was recognized; give --reference-column, one of 'stud"
     with pytest.raises(ValueError, match=message):
-        ValueError, match="no column with the reference was recognized; give --reference-column, one of 'stud"
-    ):
         read(path, "reference")
 
 

@@ -23,7 +23,7 @@ from data.study import SPLITS, load_studies, saved_preprocessing
 from eval.checks.consistency import consistency_lines
 from eval.checks.grounding import Point, frequent_locations, grounding_lines
 from eval.controls.control import Control
-from eval.controls.images import ControlOptions, model_controls
+from eval.controls.images import ModelControlOptions, model_controls
 from eval.controls.text import split_controls
 from eval.predictions.generate import GenerationRun, Job, Written, write_predictions
 from eval.predictions.prediction import Prediction, boxes_of, write_lines
@@ -207,7 +207,7 @@ def _generate(
             track=track,
         )
         written = write_predictions(run, [Job(study=row, images_of=row) for row in range(len(studies))])
-        options = ControlOptions(
+        options = ModelControlOptions(
             kinds=config.controls,
             baseline=config.baseline,
             neighbour_pool=config.comparison.neighbour_pool,

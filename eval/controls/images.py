@@ -21,7 +21,7 @@ from vlm.generator import ReportGenerator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ControlOptions:
+class ModelControlOptions:
     """`kinds`: "shuffled", "blank", "mismatched" and "nearest"; `baseline`: another checkpoint, or "".
 
     `neighbour_pool`: number of random training studies searched for neighbours; 0 for all.
@@ -38,7 +38,7 @@ def model_controls(
     training: datasets.Dataset | None,
     own: Sequence[Prediction],
     record: RunRecord,
-    options: ControlOptions,
+    options: ModelControlOptions,
 ) -> list[Control]:
     """The requested controls for the studies with a prediction of the model (`own`)."""
     controls = []
@@ -143,7 +143,7 @@ def _nearest(
     training: datasets.Dataset | None,
     own: Sequence[Prediction],
     record: RunRecord,
-    options: ControlOptions,
+    options: ModelControlOptions,
 ) -> Control:
     if training is None or not len(training):
         return Control(name=NEAREST, predictions=None, reason="there are no training studies")

@@ -36,9 +36,6 @@ from eval.scoring.statistics import subjects_of
 from eval.scoring.verdict import SHUFFLED_REPORTS
 from vlm.schema.report_format import compose_report
 
-if TYPE_CHECKING:
-    pass
-
 CONSTANTS = {"macro_f1": CONSTANT_F1, "cider": CONSTANT, "bleu_4": CONSTANT_BLEU}
 """Name of the best constant report by each metric."""
 NUM_GROUPS = 5

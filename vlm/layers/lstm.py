@@ -60,9 +60,7 @@ class LSTMDecoder(nn.Module):
         """Like `GPT2Decoder.forward`; the first call needs a prefix."""
         if cache is None:
             cache = self._start(inputs_embeds[:, :num_prefix], attention_mask[:, :num_prefix])
-        hidden, (last_hidden, last_cell) = self.recurrence(
-            self.dropout(inputs_embeds[:, num_prefix:]), (cache.hidden, cache.cell)
-        )
+        hidden, (last_hidden, last_cell) = self._recur(self.dropout(inputs_embeds[:, num_prefix:]), cache)
         weights = self._attend(hidden, cache)
         combined = torch.tanh(self.combine(torch.cat([hidden, weights @ cache.memory], dim=-1)))
         logits = self.dropout(combined) @ self.embedding.weight.T
@@ -73,8 +71,15 @@ class LSTMDecoder(nn.Module):
     ) -> Float[Tensor, "batch text prefix"]:
         """Like `GPT2Decoder.prefix_attention`."""
         start = self._start(inputs_embeds[:, :num_prefix], attention_mask[:, :num_prefix])
-        hidden, _ = self.recurrence(inputs_embeds[:, num_prefix:], (start.hidden, start.cell))
+        hidden, _ = self._recur(inputs_embeds[:, num_prefix:], start)
         return self._attend(hidden, start)
+
+    def _recur(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if inputs.device.type != "cpu":
+            return self.recurrence(inputs, (state.hidden, state.cell))
+        dtype = self.first_state.weight.dtype
+        with torch.autocast("cpu", enabled=False):  # many processors have no bf16 LSTM
+            return self.recurrence(inputs.to(dtype), (state.hidden.to(dtype), state.cell.to(dtype)))
 
     def _attend(self, hidden: Tensor, state: LSTMState) -> Tensor:
         """Weights over the memory, [batch, new, prefix]; each row sums to 1."""

@@ -9,7 +9,7 @@ from vlm.schema.findings import FINDING_INDEX
 
 random = np.random.default_rng(0)
 PREDICTED = random.integers(0, 4, size=(50, 14))
-REFERENCE = np.where(random.random((50, 14)) < 0.5, PREDICTED, random.integers(0, 4, size=(50, 14)))
+LABELED_REFERENCE = np.where(random.random((50, 14)) < 0.5, PREDICTED, random.integers(0, 4, size=(50, 14)))
 
 
 def without_no_finding(labels: np.ndarray) -> np.ndarray:
@@ -17,14 +17,14 @@ def without_no_finding(labels: np.ndarray) -> np.ndarray:
 
 
 def test_share_and_kappa_equal_scikit_learn():
-    scores = state_agreement(state_counts(PREDICTED, REFERENCE).sum(axis=0))
-    pair = without_no_finding(REFERENCE), without_no_finding(PREDICTED)
+    scores = state_agreement(state_counts(PREDICTED, LABELED_REFERENCE).sum(axis=0))
+    pair = without_no_finding(LABELED_REFERENCE), without_no_finding(PREDICTED)
     assert scores["state_agreement"] == pytest.approx(accuracy_score(*pair))
     assert scores["state_kappa"] == pytest.approx(cohen_kappa_score(*pair))
 
 
 def test_masked_findings_do_not_count():
-    masked = REFERENCE.copy()
+    masked = LABELED_REFERENCE.copy()
     masked[20:] = -100
     np.testing.assert_array_equal(state_counts(PREDICTED, masked)[20:], 0)
     assert state_counts(PREDICTED, masked).sum() == 20 * 13

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from eval.checks.consistency import consistency
-from eval.metrics.laterality import laterality_conflicts, laterality_counts, laterality_scores, stated_laterality
+from eval.metrics.laterality import (
+    laterality_conflicts,
+    laterality_counts,
+    laterality_scores,
+    report_sentences,
+    stated_laterality,
+    stated_sentences,
+)
 from eval.predictions.prediction import Prediction
 from eval.scoring.scores import score_predictions
 from eval.scoring.verdict import laterality_facts
@@ -86,3 +93,25 @@ def test_every_evaluation_tells_the_side_and_its_control():
     assert "guess" not in fact
     assert "may be guesses" in laterality_facts(wrong, None)[0]
     assert laterality_facts(_scores(["The lungs are clear."] * 3), wrong) == ()
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "Findings: The heart is large. No effusion. Impression: Cardiomegaly.",
+        "The heart is large. No effusion. Impression: Cardiomegaly.",
+    ],
+)
+def test_headings_are_no_part_of_a_sentence(report):
+    assert report_sentences(report) == ["The heart is large.", "No effusion.", "Cardiomegaly."]
+
+
+def test_full_stops_that_are_words_end_sentences_too():
+    assert report_sentences("the heart is large . no effusion .") == ["the heart is large .", "no effusion ."]
+
+
+def test_each_sentence_carries_its_section_and_the_findings_it_states():
+    sentences = stated_sentences("Findings: The heart is large. No effusion. Impression: Cardiomegaly.")
+    assert [sentence.section for sentence in sentences] == ["Findings", "Findings", "Impression"]
+    cardiomegaly = (FINDING_INDEX["Cardiomegaly"],)
+    assert [sentence.findings for sentence in sentences] == [cardiomegaly, (), cardiomegaly]

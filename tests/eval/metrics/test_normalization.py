@@ -1,8 +1,25 @@
 """Named normalisations: what each does to a report, and R2Gen's against what its own code gave."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from eval.metrics.normalization import DESCRIPTIONS, NORMALIZATIONS, normalize_prediction, normalize_report
+from eval.metrics.bleu import bleu
+from eval.metrics.chrf import chrf
+from eval.metrics.cider import cider, plain_cider
+from eval.metrics.meteor import meteor
+from eval.metrics.normalization import (
+    DESCRIPTIONS,
+    NORMALIZATIONS,
+    R2GEN_MAX_WORDS,
+    ReferenceVocabulary,
+    normalize_prediction,
+    normalize_report,
+)
+from eval.metrics.rouge import rouge_l, stemmed_rouge_l
 
 REPORT = "Findings: The heart is NORMAL in size.  No 1.5-cm nodule. Impression: Normal chest x-XXXX."
 
@@ -90,3 +107,89 @@ def test_a_prediction_left_unfinished_gets_no_full_stop(prediction, expected):
 def test_otherwise_predictions_are_treated_as_references(normalization, report_pairs):
     for report in [REPORT, *report_pairs[0]]:
         assert normalize_prediction(report, normalization) == normalize_report(report, normalization)
+
+
+TRAINING = ["The heart is large.", "The heart is small.", "The heart is normal. No edema."]
+IU_TEXT = Path(__file__).parents[4] / "shared" / "data" / "iu_text" / "reports.jsonl"
+
+
+def test_words_seen_fewer_than_three_times_become_unknown():
+    vocabulary = ReferenceVocabulary.from_reports(TRAINING)
+    assert vocabulary.words == {"the", "heart", "is", "."}
+    assert vocabulary.apply("The heart is huge.") == "the heart is <unk> ."
+
+
+def test_references_are_cut_after_the_given_number_of_words():
+    vocabulary = ReferenceVocabulary.from_reports(TRAINING, min_count=1, max_words=5)
+    assert vocabulary.apply("The heart is normal. No edema.") == "the heart is normal ."
+
+
+def test_a_written_unknown_word_matches_an_unknown_one_of_the_reference():
+    vocabulary = ReferenceVocabulary.from_reports(TRAINING)
+    assert bleu(["the heart is <unk> ."], [vocabulary.apply("The heart is huge.")], "none").scores[3] == (
+        pytest.approx(1.0)
+    )
+
+
+def test_its_description_says_all_that_moves_the_scores():
+    vocabulary = ReferenceVocabulary.from_reports(TRAINING, max_words=R2GEN_MAX_WORDS["r2gen"])
+    assert vocabulary.description == (
+        "references' words seen fewer than 3 times in 3 training reports replaced by <unk> (4 words known), "
+        "references cut after 59 words"
+    )
+
+
+def test_a_vocabulary_of_nothing_is_rejected():
+    with pytest.raises(ValueError, match="no word occurs 3 times in the 1 training reports for the reference vocab"):
+        ReferenceVocabulary.from_reports(["clear lungs"])
+
+
+@pytest.mark.parametrize("name", ["min_count", "max_words"])
+def test_numbers_below_one_are_rejected(name):
+    with pytest.raises(ValueError, match=f"{name} is 0; give at least 1"):
+        ReferenceVocabulary.from_reports(TRAINING, **{name: 0})
+
+
+@pytest.mark.skipif(not IU_TEXT.is_file(), reason="needs ../shared/data/iu_text, which cannot be shipped")
+def test_r2gens_vocabulary_of_indiana_is_found_again():
+    with IU_TEXT.open(encoding="utf-8") as lines:
+        studies = [json.loads(line) for line in lines]
+    vocabulary = ReferenceVocabulary.from_reports(study["findings"] for study in studies if study["split"] == "train")
+    # R2Gen's IU X-Ray model has 760 words, <unk> among them.
+    assert len(vocabulary.words | {"<unk>"}) == 760
+
+
+METRICS = [bleu, chrf, cider, meteor, plain_cider, rouge_l, stemmed_rouge_l]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_unequal_numbers_of_reports_are_rejected(metric):
+    with pytest.raises(ValueError, match="1 predictions but 2 references"):
+        metric(["a"], ["a", "b"])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_nothing_to_score_is_rejected(metric):
+    with pytest.raises(ValueError, match="0 predictions to score"):
+        metric([], [])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_unknown_normalization_is_named(metric):
+    with pytest.raises(ValueError, match="normalization 'porter' is not known; choose one of plain, none, lowercase"):
+        metric(["a"], ["a"], normalization="porter")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_says_how_good_each_study_is(metric):
+    predictions, references = ["the heart is large", "no effusion", ""], ["the heart is large", "clear lungs", "clear"]
+    per_study = metric(predictions, references).per_study
+    assert len(per_study) == 3
+    best_first = per_study.reshape(3, -1).mean(axis=1)
+    assert best_first[0] > 0.5 > best_first[1] >= best_first[2] == pytest.approx(0, abs=1e-9)
+
+
+def test_text_metrics_need_no_torch():
+    modules = ", ".join(f"eval.metrics.{name}" for name in ("bleu", "chrf", "cider", "meteor", "rouge"))
+    code = f"import sys, {modules}; eval.metrics.meteor.meteor(['a'], ['a']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from eval.report import results
+from eval.report.results import ablation_section, data_scaling_section
 from eval.report.tables import SHOWN, probe_lines
 
 ROOT = Path(__file__).parents[3]
@@ -79,3 +82,104 @@ def test_probe_is_shown_with_its_control():
     text = "\n".join(probe_lines({"statements": ["bacterial", "viral"], **counts, **figures}))
     assert "AUROC .800 [.700, .900]; with another patient's images .500 [.400, .600]" in text
     assert "trained on 1,200 training studies" in text
+
+
+def _estimate(value):
+    return {"value": value, "low": round(value - 0.1, 3), "high": round(value + 0.1, 3), "num_undefined": 0}
+
+
+def _record(name, value, *, group="ablations", pneumonia=False, differences=None, **about):
+    metrics = {"macro_f1": value, "cider": value + 0.01, "macro_auroc": value + 0.02, "pooled_calibration_error": 0.15}
+    systems = {
+        "model": {"metrics": {metric: _estimate(figure) for metric, figure in metrics.items()}, "per_finding": []},
+        "shuffled images": {"metrics": {"macro_f1": _estimate(0.12)}},
+        "nearest neighbour": {"metrics": {"macro_f1": _estimate(0.3), "cider": _estimate(0.31)}},
+    }
+    evaluated = {"dataset": "runs/synthetic", "split": "test", "num_studies": 400, "systems": systems}
+    evaluations = {"synthetic": evaluated | {"differences": {"full": differences} if differences else {}}}
+    if pneumonia:
+        found = {"finding": "Pneumonia", "auroc": _estimate(0.97), "accuracy": _estimate(0.9)}
+        systems = {"model": {"metrics": {}, "per_finding": [{"finding": "Edema"}, found]}}
+        evaluations["pneumonia"] = evaluated | {"systems": systems, "differences": {}}
+    return {
+        "group": group,
+        "name": name,
+        "description": f"description of {name}",
+        "about": about,
+        "training": {
+            "dataset": "runs/both",
+            "threads": 1,
+            "stages": [
+                {"name": "base", "flags": ["--encoder=cnn"], "cpu_seconds": 1000.4},
+                {"name": "reports", "flags": [], "cpu_seconds": 234.0},
+            ],
+        },
+        "num_parameters": 1_661_478,
+        "evaluations": evaluations,
+        "commit": "abc",
+        "machine": {"processor": "a processor"},
+    }
+
+
+def test_ablation_rows_start_with_the_full_recipe_then_the_best():
+    records = [_record("vit", 0.4), _record("no_lora", 0.7), _record("full", 0.6, pneumonia=True)]
+    page = ablation_section("ablations", records)
+    rows = [line for line in page.splitlines() if line.startswith(("| full", "| vit", "| no_lora"))]
+    assert [row.split(" | ")[0] for row in rows] == ["| full", "| no_lora", "| vit"]
+    assert rows[0] == (
+        "| full | .600 [.500, .700] | .120 [.020, .220] | – | .610 [.510, .710] | .620 [.520, .720] "
+        "| .150 [.050, .250] | .970 [.870, 1.070] | .900 [.800, 1.000] | – | 1,661,478 | 1,234 |"
+    )
+    assert rows[1].endswith("| – | – | – | 1,661,478 | 1,234 |")
+    assert "- vit: description of vit" in page
+    assert "base: `--encoder=cnn`" in page
+    assert "Paired differences" not in page
+
+
+def test_no_pneumonia_columns_without_pneumonia_x_rays():
+    page = ablation_section("ablations", [_record("full", 0.6)])
+    assert "pneumonia" not in page
+
+
+def test_paired_differences_to_the_full_recipe():
+    records = [_record("full", 0.6), _record("lstm", 0.5, differences={"macro_f1": _estimate(-0.2)})]
+    assert "| lstm | synthetic | -.200 [-.300, -.100] | – | – | – |" in ablation_section("ablations", records)
+
+
+def test_data_scaling_rows_by_number_of_studies_with_the_nearest_neighbour():
+    records = [
+        _record("2000-nano", 0.5, group="data_scaling", num_studies=2000, encoder="cnn", decoder="nano"),
+        _record("500-nano", 0.4, group="data_scaling", num_studies=500, encoder="cnn", decoder="nano"),
+    ]
+    page = data_scaling_section("data_scaling", records, "data_scaling.svg")
+    rows = [line for line in page.splitlines() if line.startswith(("| 500", "| 2,000"))]
+    assert rows[0].startswith("| 500 | cnn | nano | .400 [.300, .500] | .300 [.200, .400] | .120 [.020, .220] |")
+    assert rows[1].startswith("| 2,000 |")
+    assert "(data_scaling.svg)" in page
+
+
+def test_folder_of_experiments_gives_tables_and_a_reproducible_chart(tmp_path):
+    records = [
+        _record(f"{number}-nano", 0.4, group="data_scaling", num_studies=number, encoder="cnn", decoder="nano")
+        for number in (500, 2000)
+    ]
+    for record in [*records, _record("full", 0.6)]:
+        path = tmp_path / "saved" / record["group"] / f"{record['name']}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record))
+    images = []
+    for _ in range(2):
+        results.main([str(tmp_path / "saved"), "--output", str(tmp_path / "page.md")])
+        images.append((tmp_path / "data_scaling.svg").read_bytes())
+    page = (tmp_path / "page.md").read_text()
+    assert page.index("## Ablations") < page.index("## Data scaling")
+    assert images[0] == images[1]
+    image = images[0].decode()
+    assert "GPT-2 nano: nearest training study" in image
+    assert "2,000" in image
+
+
+def test_unknown_file_is_rejected(tmp_path):
+    (tmp_path / "odd.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"odd.json is neither a metrics.json .* leave it out"):
+        results.main([str(tmp_path), "--output", str(tmp_path / "page.md")])

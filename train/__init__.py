@@ -1,1 +1,1 @@
-"""Learning: fine-tuning a report model on a prepared dataset."""
+"""Training: fine-tuning of report models and pretraining of their halves."""

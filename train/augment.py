@@ -1,10 +1,10 @@
-"""Augmentation for training: one random affine draw an image (rotation, shift, zoom, shear), edges replicated.
+"""Augmentation for training: a random affine transformation per image (rotation, shift, zoom, shear).
 
-In goes an 8-bit gray image as an array and a numpy generator, out comes one of the same shape. The same
-generator state gives the same image.
+Input is an 8-bit gray image and a numpy generator, output an image of the same shape. The same generator state gives
+the same image.
 
-There is no horizontal flip, on purpose: it would move the heart to the patient's right, which is a disease of its
-own (situs inversus), and it would swap left and right under a report that still names the old sides.
+There is no horizontal flip: it would move the heart to the right side, which is a disease (situs inversus), and the
+report would still name the old left and right.
 """
 
 import math
@@ -17,10 +17,10 @@ from jaxtyping import Float, UInt8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation:
-    """How far a training image may be moved; every amount is drawn uniformly from -limit to +limit."""
+    """Limits of the random transformation; each amount is sampled uniformly from -limit to +limit."""
 
     max_rotation: float = 15.0
-    """Degrees, about the centre."""
+    """Degrees, around the center."""
     max_shift: float = 0.10
     """Fraction of the width (and of the height)."""
     max_zoom: float = 0.10
@@ -30,7 +30,7 @@ class Augmentation:
     max_brightness: float = 0.0
     """Added to the gray values, as a fraction of the full range; 0 is off."""
     max_contrast: float = 0.0
-    """Fraction by which the distance to the image's mean gray is stretched or shrunk; 0 is off."""
+    """Relative change of the difference from the mean gray value; 0 is off."""
 
     def __post_init__(self):
         limits = {
@@ -44,28 +44,27 @@ class Augmentation:
         for name, limit in limits.items():
             value = getattr(self, name)
             if not 0 <= value <= limit:
-                raise ValueError(f"augmentation: {name} is {value}; it must lie between 0 and {limit:g}")
+                raise ValueError(f"augmentation: {name} is {value}; it must be between 0 and {limit:g}")
 
 
 def affine_matrix(
     *, width: int, height: int, rotation: float, shift: tuple[float, float], zoom: float, shear: float
 ) -> np.ndarray:
-    """The 2 x 3 matrix from source to target pixels: shear, then zoom, then rotation about the centre, then shift.
+    """The 2 x 3 matrix from source to target pixels: shear, then zoom, then rotation around the center, then shift.
 
-    `rotation` and `shear` are in degrees (a positive rotation turns the image counter-clockwise as seen),
-    `shift` in pixels to the right and down, `zoom` a factor.
+    `rotation` (positive: counterclockwise) and `shear` are in degrees, `shift` is in pixels to the right and down.
     """
     angle = math.radians(rotation)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     linear = zoom * turn @ np.array([[1.0, math.tan(math.radians(shear))], [0.0, 1.0]])
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    return np.column_stack([linear, centre + np.array(shift) - linear @ centre])
+    center = np.array([(width - 1) / 2, (height - 1) / 2])
+    return np.column_stack([linear, center + np.array(shift) - linear @ center])
 
 
 def augment(
     pixels: UInt8[np.ndarray, "height width"], options: Augmentation, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "height width"]:
-    """The image moved by one draw from `rng`; what comes in from outside repeats the nearest edge pixel."""
+    """Apply one random transformation; pixels from outside the image repeat the nearest edge pixel."""
     return augment_with_boxes(pixels, np.zeros((0, 4)), options, rng)[0]
 
 
@@ -75,10 +74,10 @@ def augment_with_boxes(
     options: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[UInt8[np.ndarray, "height width"], Float[np.ndarray, "boxes 4"]]:
-    """As `augment`, and boxes (left, top, right, bottom in pixels) moved along: each becomes the upright box around
-    its moved corners, cut at the image's edges."""
+    """Like `augment`, and transform boxes (left, top, right, bottom in pixels) too. A box becomes the upright bounding
+    box of its transformed corners, clipped to the image."""
     height, width = pixels.shape
-    # Always the same number of draws, so that switching one kind off leaves the others as they were.
+    # Always the same number of random draws: turning one kind off does not change the others.
     rotation, shift_x, shift_y, zoom, shear, brightness, contrast = rng.uniform(-1.0, 1.0, size=7)
     matrix = affine_matrix(
         width=width,

@@ -1,4 +1,4 @@
-"""From the names a user gives to a model and its tokenizer."""
+"""Build the model and its tokenizer from the options."""
 
 import json
 from collections.abc import Iterable
@@ -30,22 +30,22 @@ LSTM_SIZES = {"lstm": "tiny", "lstm-nano": "nano", "lstm-small": "small", "lstm-
 
 
 def build_tokenizer(options: FinetuneOptions, reports: Iterable[str]) -> PreTrainedTokenizerBase:
-    """The tokenizer of the checkpoint to start from, else the one named, else the pretrained decoder's, else one
-    trained on the reports."""
+    """Load the tokenizer of --init-from, of --tokenizer or of the pretrained decoder, otherwise train one on the
+    reports."""
     if options.init_from is not None:
         return load_tokenizer(fetch_checkpoint(options.init_from))
-    if options.tokenizer is not None:
-        return load_tokenizer(options.tokenizer)
+    if options.architecture.tokenizer is not None:
+        return load_tokenizer(options.architecture.tokenizer)
     if options.decoder not in DECODER_SIZES and options.decoder not in LSTM_SIZES:
-        return load_tokenizer(options.decoder, revision=options.decoder_revision)
-    return train_tokenizer(reports, vocab_size=options.vocab_size)
+        return load_tokenizer(options.decoder, revision=options.architecture.decoder_revision)
+    return train_tokenizer(reports, vocab_size=options.architecture.vocab_size)
 
 
 def build_model(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) -> ReportModel:
-    """A model ready to be trained.
+    """Build a model for training.
 
     Raises:
-        ValueError: a name is neither built in nor readable, or its parts do not fit together.
+        ValueError: a name is neither built-in nor readable, or the parts do not fit together.
     """
     if options.init_from is not None:
         model = load_checkpoint(fetch_checkpoint(options.init_from)).model
@@ -60,20 +60,24 @@ def build_model(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) ->
             encoder=_encoder_config(options, geometry),
             decoder=_decoder_config(options, tokenizer),
             image=geometry,
-            num_query_heads=options.num_query_heads,
-            pool=options.pool,
-            use_finding_tokens=options.finding_tokens,
+            num_query_heads=options.architecture.num_query_heads,
+            pool=options.architecture.pool,
+            use_finding_tokens=options.architecture.finding_tokens,
             lora=_lora(options) if options.lora else None,
             writes_reports=False,
         )
     )
 
 
+def describe_adaptation(options: FinetuneOptions) -> str:
+    return f"LoRA of rank {options.lora_settings.rank}" if options.lora else "all weights trained"
+
+
 def _lora(options: FinetuneOptions) -> LoraSettings:
     if options.decoder in DECODER_SIZES or options.decoder in LSTM_SIZES:
         raise ValueError(
-            f"LoRA adapts pretrained weights, but the decoder {options.decoder!r} starts from random ones; give "
-            "--init-from a checkpoint, a pretrained --decoder, or --no-lora to train all weights"
+            f"LoRA needs pretrained weights, but the decoder {options.decoder!r} has random weights; give "
+            "--init-from, a pretrained --decoder, or --no-lora to train all weights"
         )
     is_random = options.encoder in ENCODER_SIZES
     return replace(options.lora_settings, train_encoder=is_random or options.lora_settings.train_encoder)
@@ -81,12 +85,14 @@ def _lora(options: FinetuneOptions) -> LoraSettings:
 
 def _encoder_config(options: FinetuneOptions, geometry: ImageGeometry) -> EncoderConfig:
     if options.encoder in ENCODER_SIZES:
-        return EncoderConfig(architecture=ENCODER_SIZES[options.encoder], patch_stride=options.patch_stride)
-    if options.patch_stride is not None:
-        raise ValueError("--patch-stride needs a built-in encoder; the stride of pretrained patches is fixed")
+        return EncoderConfig(
+            architecture=ENCODER_SIZES[options.encoder], patch_stride=options.architecture.patch_stride
+        )
+    if options.architecture.patch_stride is not None:
+        raise ValueError("--patch-stride needs a built-in encoder; a pretrained encoder keeps its stride; leave it out")
     return EncoderConfig(
-        architecture=resolve_encoder(options.encoder, revision=options.encoder_revision),
-        base=BaseWeights(name=_absolute(options.encoder), revision=options.encoder_revision),
+        architecture=resolve_encoder(options.encoder, revision=options.architecture.encoder_revision),
+        base=BaseWeights(name=_absolute(options.encoder), revision=options.architecture.encoder_revision),
     )
 
 
@@ -99,27 +105,28 @@ def _decoder_config(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase
     if options.decoder in DECODER_SIZES:
         special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
         return DecoderConfig(architecture={**DECODER_SIZES[options.decoder], "vocab_size": vocab_size, **special})
-    architecture = resolve_gpt2(options.decoder, revision=options.decoder_revision)
+    architecture = resolve_gpt2(options.decoder, revision=options.architecture.decoder_revision)
     known = architecture.get("vocab_size", 50257)
     if vocab_size > known:
         raise ValueError(
-            f"the tokenizer has {vocab_size} tokens but the decoder {options.decoder!r} knows {known}; "
-            "leave --tokenizer out to take the decoder's own"
+            f"the tokenizer has {vocab_size} tokens but the decoder {options.decoder!r} has {known}; "
+            "leave --tokenizer out to use the decoder's own tokenizer"
         )
     return DecoderConfig(
-        architecture=architecture, base=BaseWeights(name=_absolute(options.decoder), revision=options.decoder_revision)
+        architecture=architecture,
+        base=BaseWeights(name=_absolute(options.decoder), revision=options.architecture.decoder_revision),
     )
 
 
 def _image_geometry(options: FinetuneOptions) -> ImageGeometry:
-    """Built-in encoders take gray; a pretrained one takes the size, mean and deviation it was trained with."""
+    """Gray images for built-in encoders; for a pretrained one, the size, mean and deviation of its training."""
     if options.encoder in ENCODER_SIZES:
-        return ImageGeometry(size=options.image_size)
-    architecture = resolve_encoder(options.encoder, revision=options.encoder_revision)
-    processor = _image_processor(options.encoder, options.encoder_revision)
-    size = processor.get("crop_size") or processor.get("size") or options.image_size
+        return ImageGeometry(size=options.architecture.image_size)
+    architecture = resolve_encoder(options.encoder, revision=options.architecture.encoder_revision)
+    processor = _image_processor(options.encoder, options.architecture.encoder_revision)
+    size = processor.get("crop_size") or processor.get("size") or options.architecture.image_size
     if isinstance(size, dict):
-        size = size.get("height") or size.get("shortest_edge") or options.image_size
+        size = size.get("height") or size.get("shortest_edge") or options.architecture.image_size
     num_channels = architecture["num_channels"]
     mean, std = (processor.get(name, (0.5,) * num_channels) for name in ("image_mean", "image_std"))
     return ImageGeometry(size=int(size), num_channels=num_channels, mean=tuple(mean), std=tuple(std))
@@ -137,5 +144,5 @@ def _image_processor(name: str, revision: str | None) -> dict:
 
 
 def _absolute(name: str) -> str:
-    """Local folders are recorded by absolute path, hub ids as they are."""
+    """The absolute path of a local folder; a hub id is unchanged."""
     return str(Path(name).resolve()) if Path(name).is_dir() else name

@@ -1,11 +1,10 @@
-"""What images a checkpoint knows: measured on the studies it was trained on, and written into its folder.
+"""Fit the out-of-distribution (OOD) check of a checkpoint on its training images, and write it into the folder.
 
     python -m train.fit_ood --checkpoint runs/mine/best --dataset studies
 
-train/finetune.py does it at its end; this program is for a checkpoint that has none yet.
+train/finetune.py does this at its end; this program is for checkpoints without an OOD check.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,38 +21,35 @@ from vlm.generator import ReportGenerator
 from vlm.uncertainty import OodDetector, fit_detector, save_ood_detector
 
 MAX_IMAGES = 1000
-"""Of a split, drawn at random; more move the distances by little."""
+"""Images per split, sampled at random; more images hardly change the distances."""
 IMAGES_AT_ONCE = 32
 SEED = 0
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FamiliarityOptions:
-    """Measure what images a checkpoint knows."""
+class OodOptions:
+    """Fit the OOD check of a checkpoint."""
 
     checkpoint: Path
-    """Checkpoint folder, to which two small files are added."""
+    """Checkpoint folder; the program adds two small files."""
     dataset: Path
-    """The prepared data set that it was trained on."""
+    """The prepared data set of its training."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parses, measures, writes."""
-    options = tyro.cli(FamiliarityOptions, args=argv, description=__doc__)
+    options = tyro.cli(OodOptions, args=argv, description=__doc__)
     settings = fit_ood_detector(options.checkpoint, load_studies(options.dataset)).settings
     print(
-        f"{options.checkpoint}: measured on {settings.num_training_images} training and "
+        f"{options.checkpoint}: OOD check fitted on {settings.num_training_images} training and "
         f"{settings.num_validation_images} validation images"
     )
 
 
 def fit_ood_detector(checkpoint: Path, studies: datasets.DatasetDict, *, device: str | None = None) -> OodDetector:
-    """Measures and writes it into the checkpoint's folder.
+    """Fit the OOD check and write it into the checkpoint's folder.
 
     Raises:
-        ValueError: the data set has too few images in its train or validation split.
+        ValueError: the train or validation split has too few images.
     """
     folder = find_checkpoint(checkpoint)
     generator = ReportGenerator.from_pretrained(folder, device=device)
@@ -67,7 +63,7 @@ def fit_ood_detector(checkpoint: Path, studies: datasets.DatasetDict, *, device:
 
 
 def _features(generator: ReportGenerator, studies: datasets.Dataset) -> Iterator[np.ndarray]:
-    """Of MAX_IMAGES of the studies' images, a few at a time."""
+    """Features of up to MAX_IMAGES images of the studies, in small batches."""
     images: list[Image.Image] = []
     num_left = MAX_IMAGES
     for number in np.random.default_rng(SEED).permutation(len(studies)).tolist():

@@ -1,65 +1,167 @@
-"""The settings of a fine-tuning run; each field is a flag of train/finetune.py with its docstring as help.
+"""Options of the training programs: train/finetune.py and train/pretrain.py.
 
-The settings of a pretraining run; each field is a flag of train/pretrain.py with its docstring as help.
+Each field is a flag, and its docstring is the help text. Groups only order the help: the flags have no prefix, and
+training_config.json, which holds the options of a run, has no nesting for them.
 """
 
+import dataclasses
+import json
+import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
+
+from tyro.conf import OmitArgPrefixes
 
 from train.augment import Augmentation
 from vlm.config import DECODER_SIZES, ENCODER_SIZES, LoraSettings
 from vlm.inputs.tokenizer import MAX_PROMPT_TOKENS
+from vlm.schema.strict_json import from_dict
 
-LIGHT = Augmentation(max_rotation=7.0, max_shift=0.05, max_zoom=0.05, max_shear=5.0)
-"""What is masked is drawn anew each epoch, which augments more than any movement (He et al. 2022, section 4)."""
+Options = TypeVar("Options", bound="TrainingOptions")
+
+RENAMED = {
+    "start_from": "init_from",
+    "state_every": "save_steps",
+    "keep_states": "save_total_limit",
+    "max_gradient_norm": "max_grad_norm",
+    "language_epochs": "text_only_epochs",
+}
+"""Old names of options, which stand in training_config.json of older runs."""
+
+
+class OptionGroup:
+    """Base of the groups that `OmitArgPrefixes` marks."""
+
+    __slots__ = ()
+
+    def check_at_least(self, minimum: int, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) < minimum:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least {minimum}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PretrainOptions:
-    """What both kinds of pretraining have in common."""
+class OptimizationOptions(OptionGroup):
+    """Batches, learning rate and weight updates."""
 
-    datasets: tuple[str, ...]
-    """Folders that `python -m data.prepare` wrote, one or several. Their train splits are learned, on their
-    validation splits the best epoch is chosen; their test splits are not read."""
-    output_dir: str
-    """Where the weights go, in Hugging Face format, with log and states beside them."""
-
-    num_epochs: int = 20
     batch_size: int = 64
-    """Samples a device sees at once."""
+    """Samples per device and forward pass."""
     gradient_accumulation_steps: int = 1
-    """Batches to each optimiser step; they are weighted by what they hold, so 4 of 16 equal 1 of 64."""
+    """Batches per optimizer step. Losses are averaged over all of them, so 4 batches of 16 equal 1 batch of 64."""
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup_fraction: float = 0.05
-    """Part of the steps in which the learning rate rises; then it falls to 0 along a cosine."""
+    """Fraction of the steps in which the learning rate increases; then it decreases to 0 along a cosine."""
     max_grad_norm: float = 1.0
 
+    def __post_init__(self):
+        self.check_at_least(1, "batch_size", "gradient_accumulation_steps")
+        if not 0 <= self.warmup_fraction < 1:
+            raise ValueError(f"--warmup-fraction must be in [0, 1), got {self.warmup_fraction}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"--learning-rate must be above 0, got {self.learning_rate}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinetuneOptimization(OptimizationOptions):
+    """Batches, learning rate and weight updates. The learning rate has one warm-up per stage."""
+
+    batch_size: int = 16
+    """Studies per device and forward pass."""
+    learning_rate: float = 5e-4
+    encoder_learning_rate: float | None = None
+    """Learning rate of the encoder, if it is trained. Default: the same as --learning-rate."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions(OptionGroup):
+    """Saved states, precision, processes and seed."""
+
     save_steps: int = 200
-    """Optimiser steps between full states; a killed run loses at most these."""
+    """Optimizer steps between saved states. A killed run loses at most this many steps."""
     save_total_limit: int = 2
-    resume: bool = False
-    """Go on from the last state in the output folder."""
+    """Number of saved states to keep."""
     precision: Literal["auto", "bf16", "no"] = "auto"
-    """auto: bf16 where the device computes in it, else full precision."""
+    """auto: bf16 if the GPU supports it, otherwise fp32. no: fp32."""
     num_workers: int = 1
-    """Processes that read samples."""
+    """Worker processes that load and augment the data. 0: load in the main process."""
     seed: int = 0
 
     def __post_init__(self):
-        at_least_one = ("num_epochs", "batch_size", "gradient_accumulation_steps", "save_steps", "save_total_limit")
-        for name in at_least_one:
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
-        if self.num_workers < 0:
-            raise ValueError(f"--num-workers must be 0 or more, got {self.num_workers}")
-        if not 0 <= self.warmup_fraction < 1:
-            raise ValueError(f"--warmup-fraction must lie in [0, 1), got {self.warmup_fraction}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"--learning-rate must be above 0, got {self.learning_rate}")
+        self.check_at_least(1, "save_steps", "save_total_limit")
+        self.check_at_least(0, "num_workers")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageLoadingOptions(OptionGroup):
+    """Augmentation on or off, and the image cache."""
+
+    use_augmentation: bool = True
+    image_cache_gib: float = 1.0
+    """Memory for decoded images, in GiB. If all images fit at the input size, each is decoded only once; otherwise
+    they are read from disk in every epoch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingOptions:
+    """Options of every training run."""
+
+    output_dir: str
+    """Output folder: weights, log and saved states."""
+    num_epochs: int = 10
+    resume: bool = False
+    """Continue the run in the output folder from its last saved state."""
+    optimization: OmitArgPrefixes[OptimizationOptions] = field(default_factory=OptimizationOptions)
+    run: OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
+
+    def __post_init__(self):
+        if self.num_epochs < 1:
+            raise ValueError(f"--num-epochs must be at least 1, got {self.num_epochs}")
+
+    def as_json(self) -> dict[str, Any]:
+        """The options for training_config.json, without the groups."""
+        flat: dict[str, Any] = {}
+        for name, value in json.loads(json.dumps(dataclasses.asdict(self))).items():
+            flat |= value if isinstance(getattr(self, name), OptionGroup) else {name: value}
+        return flat
+
+
+def options_from_json(values: dict[str, Any], kind: type[Options], *, where: str) -> Options:
+    """Options of the type `kind` from the content of a training_config.json; missing ones get their default.
+
+    Raises:
+        ValueError: a name is unknown or a value is invalid; the message starts with `where`.
+    """
+    remaining = {RENAMED.get(name, name): value for name, value in values.items()}
+    groups: dict[str, dict[str, Any]] = {}
+    for group, hint in typing.get_type_hints(kind).items():
+        if isinstance(hint, type) and issubclass(hint, OptionGroup):
+            names = [option.name for option in dataclasses.fields(hint) if option.name in remaining]
+            groups[group] = {name: remaining.pop(name) for name in names}
+    return from_dict(remaining | groups, kind, where=where)
+
+
+def read_options(path: Path, kind: type[Options]) -> Options:
+    """Read the training_config.json of a run. Raises as `options_from_json`, also if the file is missing."""
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; give the output folder of a training run")
+    return options_from_json(json.loads(path.read_text(encoding="utf-8")), kind, where=str(path))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainOptions(TrainingOptions):
+    """Options of both kinds of pretraining."""
+
+    datasets: tuple[str, ...]
+    """One or more data sets from `python -m data.prepare`. The model is trained on their train splits; the best epoch
+    is chosen on their validation splits. The test splits are not read."""
+    num_epochs: int = 20
+
+    def __post_init__(self):
+        TrainingOptions.__post_init__(self)  # super() fails: slots=True creates a new class
         if not self.datasets:
-            raise ValueError("--datasets names none; give at least one that `python -m data.prepare` wrote")
+            raise ValueError("--datasets is empty; give at least one that `python -m data.prepare` wrote")
         for folder in self.datasets:
             if not Path(folder).exists():
                 raise ValueError(f"--datasets {folder} does not exist; make it with `python -m data.prepare`")
@@ -69,33 +171,33 @@ class PretrainOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageOptions(PretrainOptions):
-    """Masked autoencoding (He et al. 2022) of a ViT on the images alone: most patches are hidden, and the ViT learns
-    by filling them in. Writes a folder for `train/finetune.py --encoder`."""
+    """Pretrain a ViT on images alone by masked autoencoding (He et al. 2022): most patches are masked, and the ViT
+    learns to reconstruct them. The output folder can be given to `train/finetune.py --encoder`."""
 
     encoder: Literal["nano", "tiny", "small", "base"] = "tiny"
     """Built-in size of the ViT."""
     image_size: int = 224
-    """Side in pixels of the square that the ViT sees; a multiple of its patches' 16."""
+    """Width and height of the ViT's input in pixels; a multiple of the patch size, 16."""
     mask_ratio: float = 0.75
-    """Part of the patches that is hidden."""
-    augmentation: Augmentation = field(default_factory=lambda: LIGHT)
-    use_augmentation: bool = True
-    image_cache_gib: float = 1.0
-    """Images are decoded once and kept in memory if, at the size the model sees, all fit in this; else they are read
-    from disk as they are needed."""
+    """Fraction of masked patches."""
+    images: OmitArgPrefixes[ImageLoadingOptions] = field(default_factory=ImageLoadingOptions)
+    # Weaker than for fine-tuning: random masks already augment the images (He et al. 2022, section 4).
+    augmentation: Augmentation = field(
+        default_factory=lambda: Augmentation(max_rotation=7.0, max_shift=0.05, max_zoom=0.05, max_shear=5.0)
+    )
 
     def __post_init__(self):
-        PretrainOptions.__post_init__(self)  # super() needs the class, which slots make anew
+        PretrainOptions.__post_init__(self)
         patch = ENCODER_SIZES[self.encoder]["patch_size"]
         if self.image_size < 2 * patch or self.image_size % patch:
             below = max(2, self.image_size // patch) * patch
             raise ValueError(
-                f"--image-size {self.image_size} cannot be cut into patches of {patch} pixels; give a multiple from "
-                f"{2 * patch} on, such as {below} or {below + patch}"
+                f"--image-size {self.image_size} cannot be divided into patches of {patch} pixels; give a multiple "
+                f"from {2 * patch} on, such as {below} or {below + patch}"
             )
         if not 0 < self.mask_ratio < 1 or not 0 < self.num_visible < self.num_patches:
             raise ValueError(
-                f"--mask-ratio {self.mask_ratio:g} must leave some of the {self.num_patches} patches visible and hide "
+                f"--mask-ratio {self.mask_ratio:g} must leave some of the {self.num_patches} patches visible and mask "
                 "some; 0.75 is usual"
             )
 
@@ -105,199 +207,193 @@ class ImageOptions(PretrainOptions):
 
     @property
     def num_visible(self) -> int:
-        """Patches that the ViT sees, as transformers counts them."""
+        """Number of visible patches, rounded as in transformers."""
         return int(self.num_patches * (1 - self.mask_ratio))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TextOptions(PretrainOptions):
-    """Next-token pretraining of a GPT-2 on the reports alone, after their indications. Writes a folder for
-    `train/finetune.py --decoder`, with its tokenizer."""
+class TokenOptions(OptionGroup):
+    """Tokenizer and length of the texts."""
 
-    decoder: Literal["nano", "tiny", "small", "base"] = "tiny"
-    """Built-in size of the GPT-2."""
     tokenizer: str | None = None
-    """Folder or hub id; by default a vocabulary is learned from the reports."""
+    """Folder or hub id of a tokenizer. Default: train one on the reports."""
     vocab_size: int = 2000
-    """Tokens of a vocabulary learned from the reports."""
+    """Vocabulary size of a tokenizer trained on the reports."""
     max_report_tokens: int = 200
-    """Longer reports are cut there; how many is said before the run."""
+    """Longer reports are truncated; the summary before the run shows how many."""
     max_position_shift: int = 200
-    """In fine-tuning the report stands behind image and finding tokens. So each text here starts at a position
-    drawn from 0 to this, that those positions are known."""
+    """In fine-tuning, image and finding tokens precede the report. Therefore each text starts at a random position
+    from 0 to this value, so that the later positions are trained too."""
 
     def __post_init__(self):
-        PretrainOptions.__post_init__(self)
-        for name in ("vocab_size", "max_report_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
-        num_positions = DECODER_SIZES[self.decoder]["n_positions"]
-        room = num_positions - MAX_PROMPT_TOKENS - 1 - self.max_report_tokens
-        if not 0 <= self.max_position_shift <= room:
-            raise ValueError(
-                f"--max-position-shift must lie in 0..{max(0, room)}, what the {num_positions} positions of "
-                f"{self.decoder!r} leave beside the indication and --max-report-tokens {self.max_report_tokens}, got "
-                f"{self.max_position_shift}"
-            )
-
-
-OF_THE_START = (
-    "encoder",
-    "encoder_revision",
-    "decoder",
-    "decoder_revision",
-    "tokenizer",
-    "vocab_size",
-    "image_size",
-    "patch_stride",
-    "pool",
-    "num_query_heads",
-    "finding_tokens",
-)
-"""Settings that a checkpoint to start from has decided."""
+        self.check_at_least(1, "vocab_size", "max_report_tokens")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FinetuneOptions:
-    """Fine-tune a report model on a prepared data set."""
+class TextOptions(PretrainOptions):
+    """Pretrain a GPT-2 on reports alone by next-token prediction, with the indication as the prompt. The output folder
+    contains the tokenizer and can be given to `train/finetune.py --decoder`."""
 
-    dataset: str
-    """Folder that `python -m data.prepare` wrote."""
-    output_dir: str
-    """Where the run goes: log, states, and the best checkpoint under best/."""
-    num_studies: int = 0
-    """Learn only so many studies of the train split, drawn by --seed, smaller numbers from among those of larger ones:
-    to see what more studies are worth. 0: all."""
-    repeats: int = 1
-    """How often an epoch has each of these studies: 500 studies 40 times make as many steps as 20,000 once."""
-    extra_dataset: str | None = None
-    """Another prepared data set, of corrections say, whose train split is learned beside that of --dataset. Validation
-    stays with --dataset; studies that show one of its held-out images are left out."""
-    extra_repeats: int = 1
-    """How often an epoch has each study of --extra-dataset: a few corrections are lost among thousands of studies."""
+    decoder: Literal["nano", "tiny", "small", "base"] = "tiny"
+    """Built-in size of the GPT-2."""
+    tokens: OmitArgPrefixes[TokenOptions] = field(default_factory=TokenOptions)
 
-    init_from: str | None = None
-    """Checkpoint folder (or run, or hub id) of a report model to go on from: with its encoder, decoder, tokenizer and
-    image size, which are then not given."""
-    encoder: str = "tiny"
-    """Image encoder: a built-in size (nano, tiny, small, base, cnn, resnet, convnext), a local folder or a hub id."""
+    def __post_init__(self):
+        PretrainOptions.__post_init__(self)
+        num_positions, tokens = DECODER_SIZES[self.decoder]["n_positions"], self.tokens
+        room = num_positions - MAX_PROMPT_TOKENS - 1 - tokens.max_report_tokens
+        if not 0 <= tokens.max_position_shift <= room:
+            raise ValueError(
+                f"--max-position-shift must be in 0..{max(0, room)}: {self.decoder!r} has {num_positions} positions, "
+                f"shared with the indication and --max-report-tokens {tokens.max_report_tokens}; got "
+                f"{tokens.max_position_shift}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchitectureOptions(OptionGroup):
+    """Model architecture. Not allowed with --init-from, because the checkpoint defines these."""
+
     encoder_revision: str | None = None
     """Commit of the encoder's hub repository."""
-    decoder: str = "tiny"
-    """Report writer: a built-in GPT-2 size (nano, tiny, small, base), a local folder or a hub id of any GPT-2; or
-    the LSTM baseline: lstm, lstm-nano, lstm-small, lstm-base."""
     decoder_revision: str | None = None
     """Commit of the decoder's hub repository."""
     tokenizer: str | None = None
-    """Folder or hub id; by default the pretrained decoder's own, else one trained on the training reports."""
+    """Folder or hub id of a tokenizer. Default: that of the pretrained decoder, otherwise one trained on the
+    reports."""
     vocab_size: int = 2000
-    """Tokens of a vocabulary trained on the reports."""
+    """Vocabulary size of a tokenizer trained on the reports."""
     image_size: int = 224
-    """Side in pixels of the square that the encoder sees."""
+    """Width and height of the encoder's input in pixels."""
     patch_stride: int | None = None
-    """Distance of neighbouring patches of a built-in ViT; smaller than the patch makes them overlap."""
+    """Distance between neighboring patches of a built-in ViT; patches overlap if it is smaller than the patch size."""
     pool: int = 2
-    """Side of the square of patches joined into one image token."""
+    """Blocks of this many by this many patches become one image token."""
     num_query_heads: int = 4
     """Attention heads of the finding queries."""
     finding_tokens: bool = True
-    """Show the decoder the finding queries' tokens and tell it what the classifier decided, and where it looked.
-    --no-finding-tokens, to see what they are worth: the classifier learns as ever, but the decoder reads image and
-    indication alone, and language epochs teach it language in general."""
+    """Give the decoder one token per finding, with the classifier's output and attention. --no-finding-tokens is for
+    ablations: the decoder then gets only image and indication, and text-only epochs train a plain language model."""
 
-    lora: bool = True
-    """Adapt the pretrained decoder by LoRA, with it and a pretrained encoder frozen; --no-lora trains all weights. An
-    encoder without pretrained weights is always trained."""
-    lora_settings: LoraSettings = field(default_factory=LoraSettings)
 
-    num_epochs: int = 10
-    findings_epochs: int = 0
-    """So many of the first epochs learn the findings alone, without the decoder, which is several times cheaper.
-    The learning rate warms up and falls anew when the next stage begins."""
-    text_only_epochs: int = 0
-    """So many epochs after those teach the decoder alone to write what it is told of the findings (by their labels, and
-    of their places by boxes), without images: what a decoder that starts from random weights or new LoRA learns most
-    cheaply in this way."""
-    freeze_after_findings: bool = False
-    """After the findings epochs the encoder and the finding queries rest, and only the report's side learns."""
-    batch_size: int = 16
-    """Studies a device sees at once."""
-    gradient_accumulation_steps: int = 1
-    """Batches to each optimiser step; they are weighted by their tokens, so 4 of 4 equal 1 of 16."""
-    learning_rate: float = 5e-4
-    encoder_learning_rate: float | None = None
-    """For the encoder, where it is trained; by default `learning_rate`."""
-    weight_decay: float = 0.05
-    warmup_fraction: float = 0.05
-    """Part of a stage's steps in which the learning rate rises; then it falls to 0 along a cosine."""
-    max_grad_norm: float = 1.0
-    finding_weight: float = 1.0
-    """Weight of the findings' loss beside the report's loss per token."""
-    box_weight: float = 0.3
-    """Weight of the loss by which a finding's attention learns to lie as its boxes do, for studies that have boxes."""
-    uncertain_labels: Literal["positive", "negative", "ignore"] = "positive"
-    """How the classifier learns from findings that the label leaves open."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyOptions(OptionGroup):
+    """Training studies and their text."""
+
+    num_studies: int = 0
+    """Train on only this many studies of the train split, sampled by --seed; a smaller sample is a subset of a larger
+    one. 0: all."""
+    repeats: int = 1
+    """How often each of these studies appears in an epoch."""
+    extra_dataset: str | None = None
+    """A second data set, for example corrections; its train split is added to that of --dataset. Its studies are
+    left out if they show a validation or test image of --dataset."""
+    extra_repeats: int = 1
+    """How often each study of --extra-dataset appears in an epoch, to give a few corrections more weight."""
     max_report_tokens: int = 200
-    """Longer reports are cut there in training; how many is said before the run."""
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    use_augmentation: bool = True
-
+    """Longer reports are truncated in training; the summary before the run shows how many."""
     view_dropout: float = 0.1
-    """Part of the training studies whose view positions are hidden, drawn anew each epoch: a bare PNG does not tell its
-    own, and the model must have met that."""
-
-    num_validation_reports: int = 200
-    """Reports generated on validation after each epoch, the first so many studies."""
-    max_new_tokens: int = 128
-    """Length limit of those reports."""
-    save_steps: int = 200
-    """Optimiser steps between full states; a killed run loses at most these."""
-    save_total_limit: int = 2
-    resume: bool = False
-    """Go on from the last state in the output folder."""
-    merge: bool = False
-    """Also write merged/, the best checkpoint with LoRA merged and no base needed."""
-    precision: Literal["auto", "bf16", "no"] = "auto"
-    """auto: bf16 where the device computes in it, else full precision."""
-    num_workers: int = 1
-    """Processes that decode and augment images."""
-    image_cache_gib: float = 1.0
-    """Images are decoded once and kept in memory if, at the size the model sees, all fit in this."""
-    seed: int = 0
+    """Fraction of the training studies with hidden view positions, sampled in each epoch. The model must know this
+    case: a PNG file does not contain its view position."""
 
     def __post_init__(self):
-        at_least_one = ("num_epochs", "batch_size", "gradient_accumulation_steps", "save_steps", "save_total_limit")
-        for name in (*at_least_one, "repeats", "extra_repeats"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        self.check_at_least(1, "repeats", "extra_repeats")
         if self.num_studies < 0:
             raise ValueError(f"--num-studies must be at least 1, or 0 for all, got {self.num_studies}")
-        if not 0 <= self.findings_epochs <= self.num_epochs:
-            raise ValueError(f"--findings-epochs must lie in 0..{self.num_epochs} epochs, got {self.findings_epochs}")
-        if not 0 <= self.text_only_epochs <= self.num_epochs - self.findings_epochs:
-            raise ValueError(
-                f"--text-only-epochs must lie in 0..{self.num_epochs - self.findings_epochs}, the epochs that "
-                f"--findings-epochs leave, got {self.text_only_epochs}"
-            )
-        if self.freeze_after_findings and not 0 < self.findings_epochs < self.num_epochs:
-            raise ValueError(
-                f"--freeze-after-findings needs epochs before and after it: give --findings-epochs between 1 and "
-                f"{self.num_epochs - 1}, got {self.findings_epochs}"
-            )
-        if not 0 <= self.warmup_fraction < 1:
-            raise ValueError(f"--warmup-fraction must lie in [0, 1), got {self.warmup_fraction}")
-        if not 0 <= self.view_dropout <= 1:
-            raise ValueError(f"--view-dropout must lie in [0, 1], got {self.view_dropout}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"--learning-rate must be above 0, got {self.learning_rate}")
-        if self.init_from is not None:
-            for name in OF_THE_START:
-                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                    flag = f"--{name.replace('_', '-')}"
-                    raise ValueError(
-                        f"{flag} cannot be given with --init-from, whose checkpoint has its own; leave it out"
-                    )
         if self.extra_dataset is None and self.extra_repeats != 1:
             raise ValueError(f"--extra-repeats {self.extra_repeats} needs --extra-dataset; give both or none")
+        if not 0 <= self.view_dropout <= 1:
+            raise ValueError(f"--view-dropout must be in [0, 1], got {self.view_dropout}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageOptions(OptionGroup):
+    """Stages of training. Epochs that are not in the first two stages train on images and reports."""
+
+    findings_epochs: int = 0
+    """The first epochs train only the finding classifier, without the decoder, which is several times cheaper."""
+    text_only_epochs: int = 0
+    """The next epochs train only the decoder, without images: it gets the finding labels and the positions of
+    bounding boxes. This is the cheapest start for random weights or new LoRA weights."""
+    freeze_after_findings: bool = False
+    """Freeze the encoder and the finding queries after the findings epochs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossOptions(OptionGroup):
+    """Weights of the losses."""
+
+    finding_weight: float = 1.0
+    """Weight of the finding loss; the report loss has weight 1."""
+    box_weight: float = 0.3
+    """Weight of the box loss, which trains a finding's attention on its bounding boxes where a study has boxes."""
+    uncertain_labels: Literal["positive", "negative", "ignore"] = "positive"
+    """How the classifier learns from uncertain labels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidationOptions(OptionGroup):
+    """Validation after each epoch, and the merged checkpoint."""
+
+    num_validation_reports: int = 200
+    """Reports are generated for the first so many validation studies."""
+    max_new_tokens: int = 128
+    """Maximum length of these reports."""
+    merge: bool = False
+    """Also write merged/: the best checkpoint with LoRA merged into the weights, which needs no base model."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinetuneOptions(TrainingOptions):
+    """Fine-tune a report model on a prepared data set."""
+
+    dataset: str
+    """Data set from `python -m data.prepare`."""
+    init_from: str | None = None
+    """Start from this report model: a checkpoint folder, a run, or a hub id. It defines encoder, decoder, tokenizer
+    and image size, so those options are not allowed."""
+    encoder: str = "tiny"
+    """Image encoder: a built-in size (nano, tiny, small, base, cnn, resnet, convnext), a local folder or a hub id."""
+    decoder: str = "tiny"
+    """Text decoder: a built-in GPT-2 size (nano, tiny, small, base), a local folder or hub id of any GPT-2, or the
+    LSTM baseline (lstm, lstm-nano, lstm-small, lstm-base)."""
+    lora: bool = True
+    """Train LoRA weights; a pretrained encoder and decoder are frozen. --no-lora trains all weights. An encoder with
+    random weights is always trained."""
+
+    optimization: OmitArgPrefixes[FinetuneOptimization] = field(default_factory=FinetuneOptimization)
+    stages: OmitArgPrefixes[StageOptions] = field(default_factory=StageOptions)
+    studies: OmitArgPrefixes[StudyOptions] = field(default_factory=StudyOptions)
+    losses: OmitArgPrefixes[LossOptions] = field(default_factory=LossOptions)
+    architecture: OmitArgPrefixes[ArchitectureOptions] = field(default_factory=ArchitectureOptions)
+    validation: OmitArgPrefixes[ValidationOptions] = field(default_factory=ValidationOptions)
+    images: OmitArgPrefixes[ImageLoadingOptions] = field(default_factory=ImageLoadingOptions)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    lora_settings: LoraSettings = field(default_factory=LoraSettings)
+
+    def __post_init__(self):
+        TrainingOptions.__post_init__(self)
+        stages = self.stages
+        remaining = self.num_epochs - stages.findings_epochs
+        if not 0 <= stages.findings_epochs <= self.num_epochs:
+            raise ValueError(f"--findings-epochs must be in 0..{self.num_epochs} epochs, got {stages.findings_epochs}")
+        if not 0 <= stages.text_only_epochs <= remaining:
+            raise ValueError(
+                f"--text-only-epochs must be in 0..{remaining}, the epochs after --findings-epochs, got "
+                f"{stages.text_only_epochs}"
+            )
+        if stages.freeze_after_findings and not 0 < stages.findings_epochs < self.num_epochs:
+            raise ValueError(
+                f"--freeze-after-findings needs epochs before and after it: give --findings-epochs between 1 and "
+                f"{self.num_epochs - 1}, got {stages.findings_epochs}"
+            )
+        if self.init_from is not None:
+            for part, names in ((self, ("encoder", "decoder")), (self.architecture, None)):
+                for option in dataclasses.fields(part):
+                    if (names is None or option.name in names) and getattr(part, option.name) != option.default:
+                        raise ValueError(
+                            f"--{option.name.replace('_', '-')} cannot be given with --init-from, because the "
+                            "checkpoint defines it; leave it out"
+                        )
         if not Path(self.dataset).exists():
             raise ValueError(f"--dataset {self.dataset} does not exist; make one with `python -m data.prepare`")

@@ -1,7 +1,8 @@
-"""The program train/finetune.py, as a user runs it: whole runs on a few small synthetic studies."""
+"""Complete runs of train/finetune.py on a few small synthetic studies."""
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTModel
 
+from data.cli import run_main
 from data.study import load_studies
 from train import finetune
 from train.card import main as write_card_again
 from train.loop import trainer as loop
+from train.run.progress import MISTAKES
 from vlm.checkpoint.provenance import PROVENANCE_FILE, load_provenance
 from vlm.checkpoint.store import load_checkpoint
 from vlm.generator import ReportGenerator
@@ -43,13 +46,13 @@ def _arguments(dataset, output, *more):
 
 @pytest.fixture(scope="module")
 def trained(small_dataset, tmp_path_factory):
-    """A run of one epoch in which all weights were trained. Not to be changed."""
+    """A run of one epoch without LoRA. Tests must not change it."""
     output = tmp_path_factory.mktemp("trained") / "run"
     finetune.main(_arguments(small_dataset, output, "--num-epochs=1", "--no-lora"))
     return output
 
 
-def _going_on(dataset, output, start, *more):
+def _from_checkpoint(dataset, output, start, *more):
     own = ("--image-size", "--encoder", "--decoder", "--vocab-size")
     arguments = [argument for argument in _arguments(dataset, output, *more) if not argument.startswith(own)]
     return [*arguments, f"--init-from={start}"]
@@ -65,20 +68,20 @@ def _losses(output):
     return [(record["step"], record["loss"]) for record in records if "loss" in record]
 
 
-def test_a_run_leaves_a_checkpoint_a_log_a_card_and_a_merged_model(small_dataset, trained, tmp_path):
+def test_run_writes_checkpoint_log_card_and_merged_model(small_dataset, trained, tmp_path):
     output = tmp_path / "run"
-    finetune.main(_going_on(small_dataset, output, trained, "--num-epochs=2", "--findings-epochs=1", "--merge"))
+    finetune.main(_from_checkpoint(small_dataset, output, trained, "--num-epochs=2", "--findings-epochs=1", "--merge"))
     assert len(_losses(output)) == 2 * 4
     card = (output / "best" / "README.md").read_text()
     assert "Not a medical device" in card
     assert "synthetic" in card
-    assert "drawn into the boxes" in card
+    assert "guided to the bounding boxes" in card
     assert "only classifies" not in card
     assert load_checkpoint(output / "best").model.config.writes_reports
     provenance = load_provenance(output / "merged")
     assert provenance == load_provenance(output / "best")
     assert [run.program for run in provenance.runs] == ["train/finetune.py"] * 2
-    assert provenance.runs[1].what == "LoRA of rank 16, epochs: 1 of findings alone, 1 of reports"
+    assert provenance.runs[1].what == "LoRA of rank 16, epochs: 1 of findings only, 1 of reports"
     train, validation = provenance.runs[1].studies
     assert (train.split, train.source, train.license) == ("train", "synthetic", "Apache-2.0")
     assert (train.num_studies, validation.num_studies) == (16, 6)
@@ -99,9 +102,9 @@ def test_a_run_leaves_a_checkpoint_a_log_a_card_and_a_merged_model(small_dataset
     assert list((output / "tensorboard").iterdir())
 
 
-def test_going_on_with_lora_keeps_the_starts_weights_and_begins_as_good_as_it(small_dataset, trained, tmp_path):
+def test_lora_from_a_checkpoint_keeps_its_weights_and_starts_with_its_loss(small_dataset, trained, tmp_path):
     output = tmp_path / "run"
-    finetune.main(_going_on(small_dataset, output, trained, "--num-epochs=1", "--learning-rate=1e-9"))
+    finetune.main(_from_checkpoint(small_dataset, output, trained, "--num-epochs=1", "--learning-rate=1e-9"))
     start, end = (load_file(folder / "best" / "model.safetensors") for folder in (trained, output))
     frozen = [name for name in start if name.startswith(("encoder.", "decoder."))]
     assert frozen
@@ -114,7 +117,7 @@ def test_going_on_with_lora_keeps_the_starts_weights_and_begins_as_good_as_it(sm
     assert validations[1]["report_loss"] == pytest.approx(validations[0]["report_loss"], abs=1e-4)
 
 
-def test_pretrained_folders_train_by_lora_and_are_named_not_copied(small_dataset, tmp_path):
+def test_pretrained_folders_are_referenced_not_copied(small_dataset, tmp_path):
     tokenizer = train_tokenizer(["Findings: the lungs are clear."], vocab_size=300)
     tokenizer.save_pretrained(str(tmp_path / "gpt2"))
     special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
@@ -139,19 +142,19 @@ def test_pretrained_folders_train_by_lora_and_are_named_not_copied(small_dataset
     assert config.decoder.base.name == str(tmp_path / "gpt2")
 
 
-def test_an_interrupted_run_resumes_to_the_same_losses(small_dataset, tmp_path, monkeypatch):
+def test_interrupted_run_resumes_with_the_same_losses(small_dataset, tmp_path, monkeypatch):
     options = ["--num-epochs=3", "--no-lora", "--save-steps=3"]
     finetune.main(_arguments(small_dataset, tmp_path / "whole", *options))
 
     true_step, calls = loop.training_step, []
 
-    def step_that_dies(*arguments, **options):
+    def failing_step(*arguments, **options):
         calls.append(1)
         if len(calls) == 6:
             raise KeyboardInterrupt
         return true_step(*arguments, **options)
 
-    monkeypatch.setattr(loop, "training_step", step_that_dies)
+    monkeypatch.setattr(loop, "training_step", failing_step)
     with pytest.raises(KeyboardInterrupt):
         finetune.main(_arguments(small_dataset, tmp_path / "cut", *options))
     monkeypatch.undo()
@@ -159,8 +162,8 @@ def test_an_interrupted_run_resumes_to_the_same_losses(small_dataset, tmp_path, 
     assert _losses(tmp_path / "cut") == _losses(tmp_path / "whole")
 
 
-def test_two_processes_learn_as_one_with_batches_twice_as_large(small_dataset, tmp_path):
-    """Through both stages; without what draws random numbers (augmentation, dropout is 0 in nano)."""
+def test_two_processes_equal_one_with_twice_the_batch_size(small_dataset, tmp_path):
+    """Two stages, without random numbers: no augmentation, and nano has no dropout."""
     still = ["--num-epochs=2", "--no-lora", "--findings-epochs=1", "--freeze-after-findings", "--no-use-augmentation"]
     finetune.main(_arguments(small_dataset, tmp_path / "one", *still))
     arguments = _arguments(small_dataset, tmp_path / "two", *still, "--batch-size=2")
@@ -184,8 +187,8 @@ def test_two_processes_learn_as_one_with_batches_twice_as_large(small_dataset, t
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_killed_launch_resumes_to_the_same_losses(small_dataset, tmp_path):
-    """`kill -9` on `accelerate launch`, at whatever moment it hits."""
+def test_killed_launch_resumes_with_the_same_losses(small_dataset, tmp_path):
+    """`kill -9` on `accelerate launch` at a random moment."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
     def launch(*more):
@@ -221,12 +224,12 @@ def test_a_killed_launch_resumes_to_the_same_losses(small_dataset, tmp_path):
     assert shared == pytest.approx(before, rel=1e-6)
 
 
-def test_the_lstm_baseline_trains_by_the_same_command(small_dataset, tmp_path):
+def test_lstm_baseline_trains(small_dataset, tmp_path):
     finetune.main(_arguments(small_dataset, tmp_path / "run", "--num-epochs=1", "--no-lora", "--decoder=lstm-nano"))
     assert load_checkpoint(tmp_path / "run" / "best").model.config.decoder.kind == "lstm"
 
 
-def test_a_data_set_without_reports_trains_the_findings_alone(small_dataset, tmp_path):
+def test_data_set_without_reports_trains_only_the_findings(small_dataset, tmp_path):
     studies = load_studies(small_dataset).map(lambda row: {"findings": "", "impression": ""})
     studies.save_to_disk(str(tmp_path / "silent"))
     finetune.main(_arguments(tmp_path / "silent", tmp_path / "run", "--num-epochs=1", "--no-lora"))
@@ -238,13 +241,14 @@ def test_a_data_set_without_reports_trains_the_findings_alone(small_dataset, tmp
 
 
 def _error(capsys, arguments):
-    with pytest.raises(SystemExit):
-        finetune.main(arguments)
+    with pytest.raises(SystemExit) as stopped:
+        run_main(lambda: finetune.main(arguments), mistakes=MISTAKES)
+    assert stopped.value.code == 2
     printed = capsys.readouterr()
-    return " ".join((printed.out + printed.err).split())
+    return " ".join((printed.out + printed.err).replace("│", " ").split())
 
 
-def test_an_output_folder_of_a_different_run_is_rejected(small_dataset, tmp_path, capsys):
+def test_output_folder_of_another_run_is_rejected(small_dataset, tmp_path, capsys):
     output = tmp_path / "run"
     finetune.main(_arguments(small_dataset, output, "--num-epochs=1", "--no-lora"))
     message = _error(capsys, _arguments(small_dataset, output, "--num-epochs=1", "--no-lora"))
@@ -257,25 +261,25 @@ def test_an_output_folder_of_a_different_run_is_rejected(small_dataset, tmp_path
     assert "holds no run" in message
 
 
-def test_mistakes_are_named(small_dataset, tmp_path, capsys):
+def test_error_messages_name_the_option(small_dataset, tmp_path, capsys):
     message = _error(capsys, _arguments(tmp_path / "nothing", tmp_path / "run"))
     assert "nothing does not exist; make one with `python -m data.prepare`" in message
     message = _error(capsys, _arguments(small_dataset, tmp_path / "run", "--findings-epochs=99"))
-    assert "--findings-epochs must lie in 0..10" in message
+    assert "--findings-epochs must be in 0..10" in message
     message = _error(capsys, [*_arguments(small_dataset, tmp_path / "run"), "--encoder=/no/such/folder", "--no-lora"])
     assert "no model can be read from '/no/such/folder'" in message
     message = _error(capsys, _arguments(small_dataset, tmp_path / "run1", "--no-lora", "--max-report-tokens=490"))
     assert "up to 2 views" in message
     assert "give --max-report-tokens at most" in message
     message = _error(capsys, _arguments(small_dataset, tmp_path / "run2"))
-    assert "LoRA adapts pretrained weights, but the decoder 'nano' starts from random ones" in message
+    assert "LoRA needs pretrained weights, but the decoder 'nano' has random weights" in message
     message = _error(capsys, [*_arguments(small_dataset, tmp_path / "run3"), "--init-from=/no/such/run"])
     assert "--encoder cannot be given with --init-from" in message
-    message = _error(capsys, _going_on(small_dataset, tmp_path / "run4", "/no/such/run"))
+    message = _error(capsys, _from_checkpoint(small_dataset, tmp_path / "run4", "/no/such/run"))
     assert "/no/such/run is neither a checkpoint folder nor a hub repository" in message
 
 
-def test_a_checkpoint_carries_the_preprocessing_of_its_data_set(small_dataset, tmp_path):
+def test_checkpoint_stores_the_preprocessing_of_its_data_set(small_dataset, tmp_path):
     shutil.copytree(small_dataset, tmp_path / "studies")
     switches = {"crop_border": False, "denoise": False, "normalize": "percentile", "clahe": True}
     preparation = {"options": {"image_options": {"preprocessing": switches}}}
@@ -285,20 +289,20 @@ def test_a_checkpoint_carries_the_preprocessing_of_its_data_set(small_dataset, t
     assert config.preprocessing == Preprocessing(normalize="percentile", clahe=True)
 
 
-def test_a_start_that_learned_from_images_prepared_otherwise_is_warned_of(small_dataset, trained, tmp_path, capsys):
+def test_init_from_with_other_preprocessing_gives_a_warning(small_dataset, trained, tmp_path, capsys):
     shutil.copytree(small_dataset, tmp_path / "studies")
     switches = {"crop_border": False, "denoise": False, "normalize": "none", "clahe": True}
     preparation = {"options": {"image_options": {"preprocessing": switches}}}
     (tmp_path / "studies" / "preparation.json").write_text(json.dumps(preparation))
-    finetune.main(_going_on(tmp_path / "studies", tmp_path / "run", trained, "--num-epochs=1"))
-    said = " ".join(capsys.readouterr().out.split())
-    assert f"--init-from {trained} learned from images prepared otherwise than those of --dataset" in said
-    assert "(clahe False -> True)" in said
-    finetune.main(_going_on(tmp_path / "studies", tmp_path / "again", tmp_path / "run", "--num-epochs=1"))
-    assert "prepared otherwise" not in capsys.readouterr().out
+    finetune.main(_from_checkpoint(tmp_path / "studies", tmp_path / "run", trained, "--num-epochs=1"))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"--init-from {trained} was trained with a different preprocessing than that of --dataset" in printed
+    assert "(clahe False -> True)" in printed
+    finetune.main(_from_checkpoint(tmp_path / "studies", tmp_path / "again", tmp_path / "run", "--num-epochs=1"))
+    assert "different preprocessing" not in capsys.readouterr().out
 
 
-def test_after_the_findings_epochs_a_frozen_image_side_rests_and_resumes(small_dataset, tmp_path, monkeypatch):
+def test_freeze_after_findings_freezes_the_encoder_and_resumes(small_dataset, tmp_path, monkeypatch):
     options = ["--num-epochs=2", "--no-lora", "--findings-epochs=1", "--freeze-after-findings", "--save-steps=1"]
     output = tmp_path / "run"
     finetune.main(_arguments(small_dataset, output, *options, "--save-total-limit=99"))
@@ -314,7 +318,7 @@ def test_after_the_findings_epochs_a_frozen_image_side_rests_and_resumes(small_d
     assert _losses(output) == whole
 
 
-def test_text_only_epochs_teach_the_decoder_without_images_and_resume(small_dataset, tmp_path):
+def test_text_only_epochs_train_the_decoder_without_images_and_resume(small_dataset, tmp_path):
     options = ["--num-epochs=3", "--no-lora", "--findings-epochs=1", "--text-only-epochs=1", "--save-steps=2"]
     output = tmp_path / "run"
     finetune.main(_arguments(small_dataset, output, *options, "--save-total-limit=99"))
@@ -338,7 +342,7 @@ def test_text_only_epochs_teach_the_decoder_without_images_and_resume(small_data
     assert _losses(output) == whole
 
 
-def test_without_finding_tokens_language_is_learned_and_the_decoder_stays_untold(small_dataset, tmp_path, capsys):
+def test_without_finding_tokens_text_only_epochs_train_a_language_model(small_dataset, tmp_path, capsys):
     output = tmp_path / "run"
     options = ["--num-epochs=3", "--no-lora", "--findings-epochs=1", "--text-only-epochs=1", "--no-finding-tokens"]
     finetune.main(_arguments(small_dataset, output, *options, "--save-steps=4", "--save-total-limit=99"))
@@ -348,13 +352,63 @@ def test_without_finding_tokens_language_is_learned_and_the_decoder_stays_untold
     language = [loss for step, loss in _losses(output) if 4 < step <= 8]
     assert language[-1] < language[0]
     assert not ReportGenerator.from_pretrained(output).config.use_finding_tokens
-    message = _error(capsys, _going_on(small_dataset, tmp_path / "next", output, "--no-finding-tokens"))
+    message = _error(capsys, _from_checkpoint(small_dataset, tmp_path / "next", output, "--no-finding-tokens"))
     assert "--finding-tokens cannot be given with" in message
 
 
 @pytest.mark.parametrize("asked", ["--freeze-after-findings", "--text-only-epochs=1"])
-def test_epochs_that_need_reports_are_rejected_without_any(small_dataset, tmp_path, capsys, asked):
+def test_epochs_that_need_reports_are_rejected_without_reports(small_dataset, tmp_path, capsys, asked):
     studies = load_studies(small_dataset).map(lambda row: {"findings": "", "impression": ""})
     studies.save_to_disk(str(tmp_path / "silent"))
     arguments = _arguments(tmp_path / "silent", tmp_path / "run", "--num-epochs=2", "--findings-epochs=1", "--no-lora")
     assert "no training study has a report" in _error(capsys, [*arguments, asked])
+
+
+def test_help_shows_the_most_important_options_first(capsys):
+    with pytest.raises(SystemExit):
+        finetune.main(["--help"])
+    first, *groups = capsys.readouterr().out.split("╭─")[1:]
+    names = re.findall(r"^│ --([a-z-]+)", first, re.MULTILINE)
+    assert names == ["output-dir", "num-epochs", "resume", "dataset", "init-from", "encoder", "decoder", "lora"]
+    assert [group.split()[0] for group in groups][:2] == ["optimization", "run"]
+
+
+@pytest.mark.parametrize("program", ["train/finetune.py", "train/pretrain.py"])
+def test_user_errors_under_accelerate_launch_print_one_line(tmp_path, program):
+    dataset = ["--dataset", str(tmp_path)] if "finetune" in program else ["images", "--datasets", str(tmp_path)]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--cpu", "--num_processes=1", program]
+    done = subprocess.run(
+        [*command, *dataset, "--output-dir", str(tmp_path / "run")],
+        cwd=ROOT,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    [message] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert f"{tmp_path} is not a prepared data set" in message
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ctrl_c_under_accelerate_launch_prints_one_line_without_traceback(small_dataset, tmp_path):
+    """The launcher prints its own traceback; the program must not."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=1", "train/finetune.py"]
+    process = subprocess.Popen(
+        [*command, *_arguments(small_dataset, tmp_path / "run", "--num-epochs=999", "--no-lora")],
+        cwd=ROOT,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    log = tmp_path / "run" / "train_log.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None and not log.is_file():
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert "stopped; to continue from the last saved state, repeat the command with --resume" in errors.splitlines()
+    assert str(ROOT / "train") not in errors

@@ -1,4 +1,4 @@
-"""The program train/pretrain.py, as a user runs it: whole runs on a few small synthetic studies."""
+"""Complete runs of train/pretrain.py on a few small synthetic studies."""
 
 import json
 import os
@@ -13,11 +13,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, GPT2LMHeadModel, ViTModel
 
+from data.cli import run_main
 from data.study import load_studies
 from train import pretrain
 from train.build import build_model, build_tokenizer
-from train.loop import trainer as pretrain_loop
-from train.options import FinetuneOptions
+from train.loop import tasks, trainer
+from train.options import ArchitectureOptions, FinetuneOptions
+from train.run.progress import MISTAKES
 from vlm.checkpoint.provenance import load_provenance
 from vlm.config import ImageGeometry
 
@@ -48,7 +50,7 @@ def _validations(folder):
 
 @pytest.fixture(scope="module")
 def other_dataset(small_dataset, tmp_path_factory):
-    """The same images under other patients' names and another licence, two of its studies without a report."""
+    """The same images with other subjects and another license; two training studies have no report."""
     folder = tmp_path_factory.mktemp("other") / "other"
     load_studies(small_dataset).map(
         lambda row, number: {
@@ -67,7 +69,7 @@ def other_dataset(small_dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def encoder_folder(small_dataset, other_dataset, tmp_path_factory):
-    """Not to be changed."""
+    """Tests must not change it."""
     output = tmp_path_factory.mktemp("pretrained") / "encoder"
     pretrain.main(_arguments("images", [small_dataset, other_dataset], output))
     return output
@@ -75,13 +77,13 @@ def encoder_folder(small_dataset, other_dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def decoder_folder(small_dataset, tmp_path_factory):
-    """Not to be changed."""
+    """Tests must not change it."""
     output = tmp_path_factory.mktemp("pretrained") / "decoder"
     pretrain.main(_arguments("text", [small_dataset], output))
     return output
 
 
-def test_the_encoder_goes_into_fine_tuning_as_it_is(small_dataset, encoder_folder, tiny_tokenizer):
+def test_encoder_is_loaded_unchanged_for_fine_tuning(small_dataset, encoder_folder, tiny_tokenizer):
     options = FinetuneOptions(
         dataset=str(small_dataset), output_dir="", encoder=str(encoder_folder), decoder="nano", lora=False
     )
@@ -95,11 +97,15 @@ def test_the_encoder_goes_into_fine_tuning_as_it_is(small_dataset, encoder_folde
     assert saved["embeddings.position_embeddings"].abs().max() > 0.5
 
 
-def test_the_decoder_goes_into_fine_tuning_with_its_tokenizer(small_dataset, decoder_folder):
+def test_decoder_is_loaded_for_fine_tuning_with_its_tokenizer(small_dataset, decoder_folder):
     plain = GPT2LMHeadModel.from_pretrained(decoder_folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(decoder_folder)
     options = FinetuneOptions(
-        dataset=str(small_dataset), output_dir="", encoder="nano", image_size=32, decoder=str(decoder_folder)
+        dataset=str(small_dataset),
+        output_dir="",
+        encoder="nano",
+        decoder=str(decoder_folder),
+        architecture=ArchitectureOptions(image_size=32),
     )
     taken = build_tokenizer(options, [])
     report = "Findings: The lungs are clear."
@@ -110,13 +116,12 @@ def test_the_decoder_goes_into_fine_tuning_with_its_tokenizer(small_dataset, dec
     torch.testing.assert_close(logits, plain(input_ids).logits, atol=1e-4, rtol=1e-4)
 
 
-def test_the_folder_says_what_was_learned_under_which_licences_and_how_far(
-    small_studies, encoder_folder, decoder_folder
-):
+def test_card_lists_data_licenses_and_losses(small_studies, encoder_folder, decoder_folder):
     card = (encoder_folder / "README.md").read_text()
     num_images = sum(map(len, small_studies["train"]["view_positions"]))
-    assert f"| train | synthetic | Apache-2.0 | 16 | {num_images} | 16 |" in card
-    assert f"| train | elsewhere | CC BY 4.0 | 16 | {num_images} | 14 |" in card
+    assert "| 1 | train | synthetic | Apache-2.0 | 16 | 16 |" in card
+    assert "| 1 | train | elsewhere | CC BY 4.0 | 16 | 14 |" in card
+    assert f"{2 * num_images} training images" in card
     assert "license_name: Apache-2.0; CC BY 4.0" in card
     losses = [loss for _, loss in _losses(encoder_folder)]
     for epoch, loss in enumerate(_validations(encoder_folder)):
@@ -134,39 +139,42 @@ def test_the_folder_says_what_was_learned_under_which_licences_and_how_far(
         assert sheet.height > 8 * 32
 
 
-def test_the_summary_counts_images_reports_and_what_was_rejected(small_dataset, other_dataset, tmp_path, capsys):
+def test_summary_counts_reports_and_rejected_studies(small_dataset, other_dataset, tmp_path, capsys):
     pretrain.main(_arguments("text", [small_dataset, other_dataset], tmp_path / "run", "--num-epochs=1"))
     printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "train 30, validation 10; without one 2 and 2 studies" in printed
-    assert "2 studies, when the data was prepared" in printed
+    assert "train 30, validation 10; 2 and 2 studies have none" in printed
+    assert "2 studies during data preparation" in printed
     assert "epoch 1 validation: loss" in printed
 
 
-def test_the_weights_kept_are_those_of_the_best_validation(small_dataset, tmp_path, monkeypatch):
+def test_weights_of_the_best_validation_are_kept(small_dataset, tmp_path, monkeypatch):
     saved, losses = [], iter([2.0, 1.0, 3.0])
-    monkeypatch.setattr(pretrain_loop.Pretrainer, "_validate", lambda self: next(losses))
-    true_write = pretrain_loop.write_whole
-    monkeypatch.setattr(
-        pretrain_loop, "write_whole", lambda folder, write: (saved.append(1), true_write(folder, write))
-    )
+
+    def validate(self, epoch, accelerator):
+        loss = next(losses)
+        return trainer.ValidationResult(rank=(-loss,), metrics={"loss": loss}, summary="")
+
+    monkeypatch.setattr(tasks.PretrainTask, "validate", validate)
+    true_write = tasks.write_files
+    monkeypatch.setattr(tasks, "write_files", lambda folder, write: (saved.append(1), true_write(folder, write)))
     pretrain.main(_arguments("text", [small_dataset], tmp_path / "run", "--num-epochs=3"))
     assert len(saved) == 2
     assert "those of epoch 2" in (tmp_path / "run" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("program", ["images", "text"])
-def test_an_interrupted_run_resumes_to_the_same_losses(small_dataset, tmp_path, monkeypatch, program):
+def test_interrupted_run_resumes_with_the_same_losses(small_dataset, tmp_path, monkeypatch, program):
     options = ["--save-steps=2", "--seed=3"]
     pretrain.main(_arguments(program, [small_dataset], tmp_path / "whole", *options))
-    true_step, calls = pretrain_loop.optimizer_step, []
+    true_step, calls = trainer.training_step, []
 
-    def step_that_dies(*arguments, **named):
+    def failing_step(*arguments, **named):
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
         return true_step(*arguments, **named)
 
-    monkeypatch.setattr(pretrain_loop, "optimizer_step", step_that_dies)
+    monkeypatch.setattr(trainer, "training_step", failing_step)
     with pytest.raises(KeyboardInterrupt):
         pretrain.main(_arguments(program, [small_dataset], tmp_path / "cut", *options))
     monkeypatch.undo()
@@ -177,7 +185,7 @@ def test_an_interrupted_run_resumes_to_the_same_losses(small_dataset, tmp_path, 
     assert all(torch.equal(one[name], two[name]) for name in two)
 
 
-def test_two_processes_learn_as_one_with_batches_twice_as_large(small_dataset, tmp_path):
+def test_two_processes_equal_one_with_twice_the_batch_size(small_dataset, tmp_path):
     pretrain.main(_arguments("images", [small_dataset], tmp_path / "one", "--num-epochs=1"))
     arguments = _arguments("images", [small_dataset], tmp_path / "two", "--num-epochs=1", "--batch-size=4")
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
@@ -196,7 +204,7 @@ def test_two_processes_learn_as_one_with_batches_twice_as_large(small_dataset, t
 
 
 @pytest.mark.parametrize("program", ["images", "text"])
-def test_data_sets_are_left_as_they_were(small_dataset, tmp_path, program):
+def test_data_sets_are_not_changed(small_dataset, tmp_path, program):
     studies = shutil.copytree(small_dataset, tmp_path / "studies")
     before = sorted(studies.rglob("*"))
     pretrain.main(_arguments(program, [studies], tmp_path / "run", "--num-epochs=1"))
@@ -204,17 +212,18 @@ def test_data_sets_are_left_as_they_were(small_dataset, tmp_path, program):
 
 
 def _error(capsys, arguments):
-    with pytest.raises(SystemExit):
-        pretrain.main(arguments)
+    with pytest.raises(SystemExit) as stopped:
+        run_main(lambda: pretrain.main(arguments), mistakes=MISTAKES)
+    assert stopped.value.code == 2
     printed = capsys.readouterr()
     return " ".join((printed.out + printed.err).replace("│", " ").split())
 
 
-def test_mistakes_are_named(small_dataset, encoder_folder, tmp_path, capsys):
+def test_error_messages_name_the_option(small_dataset, encoder_folder, tmp_path, capsys):
     def images(*more):
         return _error(capsys, _arguments("images", [small_dataset], tmp_path / "run", *more))
 
-    assert "--image-size 100 cannot be cut into patches of 16 pixels" in images("--image-size=100")
+    assert "--image-size 100 cannot be divided into patches of 16 pixels" in images("--image-size=100")
     assert "such as 96 or 112" in images("--image-size=100")
     assert "--mask-ratio 0.9 must leave some of the 4 patches visible" in images("--mask-ratio=0.9")
     assert "--learning-rate must be above 0" in images("--learning-rate=0")
@@ -225,11 +234,11 @@ def test_mistakes_are_named(small_dataset, encoder_folder, tmp_path, capsys):
     message = _error(capsys, _arguments("images", [small_dataset], encoder_folder))
     assert "already holds a run or other files; give --resume" in message
     message = _error(capsys, _arguments("text", [small_dataset], tmp_path / "run", "--max-position-shift=300"))
-    assert "--max-position-shift must lie in 0..263" in message
+    assert "--max-position-shift must be in 0..263" in message
     assert not (tmp_path / "run").exists()
 
 
-def test_data_without_reports_is_rejected_for_text_and_good_for_images(small_dataset, tmp_path, capsys):
+def test_data_without_reports_is_rejected_for_text_but_not_for_images(small_dataset, tmp_path, capsys):
     studies = load_studies(small_dataset).map(lambda row: {"findings": "", "impression": ""}, keep_in_memory=True)
     studies.save_to_disk(str(tmp_path / "silent"))
     message = _error(capsys, _arguments("text", [tmp_path / "silent"], tmp_path / "run"))

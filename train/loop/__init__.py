@@ -1,1 +1,1 @@
-"""The training loop: one step, validation, the trainer."""
+"""The training loop: tasks, optimizer steps, validation."""

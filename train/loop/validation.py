@@ -1,12 +1,9 @@
-"""How good the model is on validation studies: probabilities of the findings, and reports it writes itself.
+"""Validation: metrics of the findings and of generated reports, and the calibration of the classifier.
 
-Temperature and thresholds of the classifier, chosen on validation studies.
-
-The temperature minimises the log loss over all labelled findings (Guo et al. 2017); a finding's threshold is the
-probability at which its F1 on validation is highest.
+The temperature minimizes the log loss over all labeled findings (Guo et al. 2017). The threshold of a finding has the
+highest F1 on the validation studies.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import datasets
@@ -22,6 +19,7 @@ from data.reports.labeler.labeler import label_report
 from eval.metrics.cider import cider
 from eval.metrics.clinical import f1_scores
 from eval.metrics.probabilities import auroc
+from train.loop.step import on_device
 from train.studies.dataset import Collator, StudyDataset
 from vlm.decoding import GenerationOptions, generate_reports
 from vlm.model import ReportModel
@@ -30,7 +28,7 @@ from vlm.schema.report_format import compose_report
 from vlm.uncertainty import Calibration
 
 MIN_POSITIVES = 5
-"""With fewer positive studies a finding keeps the threshold 0.5."""
+"""A finding with fewer positive studies gets the threshold 0.5."""
 
 
 def calibrate(
@@ -38,14 +36,14 @@ def calibrate(
     targets: Float[Tensor, "studies findings"],
     mask: Bool[Tensor, "studies findings"],
 ) -> Calibration:
-    """The calibration for these validation studies; without any labelled finding the neutral one."""
+    """Fit the calibration on validation studies; without labels the temperature is 1 and all thresholds are 0.5."""
     if not mask.any():
         return Calibration(num_labelled=(0,) * NUM_FINDINGS)
     temperature = _temperature(logits[mask].double(), targets[mask].double())
     probabilities = (logits.double() / temperature).sigmoid().numpy()
     thresholds = [
-        _best_threshold(probabilities[labelled, finding], targets[labelled, finding].numpy() == 1)
-        for finding, labelled in ((finding, mask[:, finding].numpy()) for finding in range(NUM_FINDINGS))
+        best_threshold(probabilities[labeled, finding], targets[labeled, finding].numpy() == 1)
+        for finding, labeled in enumerate(mask.T.numpy())
     ]
     return Calibration(
         temperature=temperature,
@@ -56,7 +54,7 @@ def calibrate(
 
 
 def _temperature(logits: Tensor, targets: Tensor) -> float:
-    """The log loss is convex in 1 / T, so a golden grid over log T narrows in on its one minimum."""
+    """Repeated grid search over log T. The log loss is convex in 1 / T, so it has one minimum."""
     low, high = -3.0, 3.0
     for _ in range(6):
         grid = torch.linspace(low, high, 21, dtype=torch.float64)
@@ -66,34 +64,38 @@ def _temperature(logits: Tensor, targets: Tensor) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def _best_threshold(probabilities: np.ndarray, positive: np.ndarray) -> float:
+def best_threshold(probabilities: np.ndarray, positive: np.ndarray) -> float:
+    """The threshold with the highest F1, halfway between two distinct probabilities. A study is predicted positive if
+    its probability is at least the threshold."""
     if positive.sum() < MIN_POSITIVES or positive.all():
         return 0.5
     order = np.argsort(-probabilities, kind="stable")
+    ranked = probabilities[order]
     true_positives = np.cumsum(positive[order])
     f1 = 2 * true_positives / (np.arange(1, len(order) + 1) + positive.sum())
+    f1[:-1][ranked[:-1] == ranked[1:]] = -1  # no threshold separates equal probabilities
     best = int(f1.argmax())
-    below = probabilities[order[best + 1]] if best + 1 < len(order) else 0.0
-    return float(np.clip((probabilities[order[best]] + below) / 2, 0.001, 0.999))
+    below = np.append(ranked[1:], 0.0)
+    return float(np.clip((ranked[best] + below[best]) / 2, 0.001, 0.999))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Validation:
-    """Figures of one epoch; None where the data has nothing to compute them from."""
+    """Metrics of one epoch; None if the data does not define them."""
 
     report_macro_f1: float | None
-    """Of the findings named in the written reports, uncertain counted as positive."""
+    """Macro-F1 of the findings in the generated reports; uncertain counts as positive."""
     report_cider: float | None
     finding_macro_auroc: float | None
     report_loss: float | None
-    """Cross-entropy a token of the true reports."""
+    """Cross-entropy per token of the reference reports."""
     finding_loss: float | None
     num_distinct_reports: int
     num_reports: int
 
     @property
     def rank(self) -> tuple[float, ...]:
-        """The better of two validations has the larger rank: macro-F1, then CIDEr, then AUROC, then the losses."""
+        """Larger is better: macro-F1 first, then CIDEr, AUROC and the losses."""
         up = [self.report_macro_f1, self.report_cider, self.finding_macro_auroc]
         down = [self.finding_loss, self.report_loss]
         return tuple(-1.0 if value is None else value for value in up) + tuple(
@@ -101,21 +103,26 @@ class Validation:
         )
 
     @property
-    def in_words(self) -> str:
-        figures = {
+    def metrics(self) -> dict[str, float | None]:
+        names = ("report_macro_f1", "report_cider", "finding_macro_auroc", "report_loss", "finding_loss")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def summary(self) -> str:
+        metrics = {
             "macro-F1 of reports": self.report_macro_f1,
             "CIDEr": self.report_cider,
             "AUROC of findings": self.finding_macro_auroc,
-            "loss a token": self.report_loss,
+            "loss per token": self.report_loss,
         }
-        text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
-        distinct = f", {self.num_distinct_reports} distinct of {self.num_reports} reports"
+        text = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if value is not None)
+        distinct = f", {self.num_distinct_reports} distinct reports out of {self.num_reports}"
         return text + (distinct if self.num_reports else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FindingPredictions:
-    """Logits of validation studies beside their targets: what calibration is chosen on."""
+    """Logits and targets of the validation studies, the input of `calibrate`."""
 
     logits: Tensor
     targets: Tensor
@@ -133,17 +140,19 @@ def validate(
     num_reports: int,
     max_new_tokens: int,
 ) -> tuple[Validation, FindingPredictions]:
-    """Judges the model on all studies, and its reports on the first `num_reports`; the work is shared by processes."""
+    """Evaluate the classifier on all studies and generated reports on the first `num_reports`; the processes share the
+    work."""
     model.eval()
-    mine = range(len(studies))[accelerator.process_index :: accelerator.num_processes]
+    own = range(len(studies))[accelerator.process_index :: accelerator.num_processes]
     rows = studies.rows
     gathered: dict[str, list] = {"order": [], "logits": [], "targets": [], "mask": [], "reports": []}
     losses = np.zeros(4)
-    for numbers in _chunks(mine, batch_size):
-        batch = {key: value.to(accelerator.device) for key, value in collator([studies[n] for n in numbers]).items()}
+    for start in range(0, len(own), batch_size):
+        numbers = list(own[start : start + batch_size])
+        batch = on_device(collator([studies[number] for number in numbers]), accelerator)
         with accelerator.autocast():
             output = model(**batch)
-            written = _write(model, studies, batch, numbers, num_reports, max_new_tokens)
+            generated = _generate(model, studies, batch, numbers, num_reports, max_new_tokens)
         losses += [
             float(value)
             for value in (output.report_loss_sum, output.num_tokens, output.finding_loss_sum, output.num_labels)
@@ -152,7 +161,7 @@ def validate(
         gathered["logits"] += output.finding_logits.float().cpu().tolist()
         gathered["targets"] += batch["finding_targets"].cpu().tolist()
         gathered["mask"] += batch["finding_mask"].cpu().tolist()
-        gathered["reports"] += written
+        gathered["reports"] += generated
     gathered = {key: gather_object(values) for key, values in gathered.items()}
     losses = np.sum(gather_object([losses]), axis=0)
     order = np.argsort(gathered["order"])
@@ -168,28 +177,28 @@ def validate(
     return validation, FindingPredictions(logits=logits, targets=targets, mask=mask)
 
 
-def _write(
+def _generate(
     model: ReportModel, studies: StudyDataset, batch: dict, numbers: list[int], num_reports: int, max_new_tokens: int
 ) -> list[str | None]:
-    """A written report for each of the first `num_reports` studies that has a true one to hold it against."""
-    wanted = [
+    """A generated report for each of the first `num_reports` studies that has a reference report, otherwise None."""
+    selected = [
         place
         for place, number in enumerate(numbers)
         if number < num_reports and batch["attention_mask"][place].sum() > 1
     ]
-    written: list[str | None] = [None] * len(numbers)
-    if wanted and studies.with_reports:
+    reports: list[str | None] = [None] * len(numbers)
+    if selected and studies.with_reports:
         names = ("pixel_values", "view_indices", "view_mask", "prompt_ids", "prompt_mask")
         tokens = generate_reports(
             model,
-            model.prefix(**{name: batch[name][wanted] for name in names}),
+            model.prefix(**{name: batch[name][selected] for name in names}),
             bos_token_id=studies.tokenizer.bos_token_id,
             eos_token_id=studies.tokenizer.eos_token_id,
             options=GenerationOptions(max_new_tokens=max_new_tokens),
         )
-        for place, report in zip(wanted, tokens, strict=True):
-            written[place] = studies.tokenizer.decode(report.token_ids)
-    return written
+        for place, report in zip(selected, tokens, strict=True):
+            reports[place] = studies.tokenizer.decode(report.token_ids)
+    return reports
 
 
 def _report_scores(rows: datasets.Dataset, scored: list[int], reports: list[str]) -> dict:
@@ -211,8 +220,3 @@ def _macro_auroc(logits: Tensor, targets: Tensor, mask: Tensor) -> float | None:
         return None
     labels = torch.where(mask, targets.long(), torch.full_like(targets, -100).long())
     return auroc(logits.sigmoid().numpy(), labels.numpy()).macro
-
-
-def _chunks(numbers: Iterable[int], size: int) -> Iterable[list[int]]:
-    numbers = list(numbers)
-    return (numbers[start : start + size] for start in range(0, len(numbers), size))

@@ -1,1 +1,1 @@
-"""A run on disk: its folder, its saved states, its progress."""
+"""A run on disk and on the console: folder, saved states, progress bar."""

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a summary before it, a bar while it goes, a table of validations."""
+"""Console output of a run: a summary before it, and a progress bar with the validation results."""
 
 import resource
 import time
@@ -8,11 +8,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+MISTAKES = (ValueError, FloatingPointError)
+STOPPED = "stopped; to continue from the last saved state, repeat the command with --resume"
+
 console = Console()
 
 
-def print_summary(rows: dict[str, str], *, title: str = "Fine-tuning") -> None:
-    """Two columns: what, and how much."""
+def print_summary(rows: dict[str, str], *, title: str) -> None:
+    """Print a table with two columns: names and values."""
     table = Table(title=title, show_header=False, title_justify="left")
     for name, value in rows.items():
         table.add_row(name, value)
@@ -20,9 +23,9 @@ def print_summary(rows: dict[str, str], *, title: str = "Fine-tuning") -> None:
 
 
 class RunProgress:
-    """A bar over all optimiser steps with loss, studies (or what `unit` names) a second and remaining time."""
+    """A bar over all optimizer steps with the loss, the speed in `unit` per second, and the remaining time."""
 
-    def __init__(self, *, num_steps: int, done: int, enabled: bool, unit: str = "studies"):
+    def __init__(self, *, num_steps: int, done: int, enabled: bool, unit: str):
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -45,20 +48,21 @@ class RunProgress:
         self.bar.stop()
 
     def step(self, *, epoch: int, loss: float, num_done: int) -> None:
-        """After an optimiser step over `num_done` units."""
+        """Update the bar after an optimizer step over `num_done` samples."""
         now = time.perf_counter()
         speed = num_done / max(now - self.last, 1e-9)
         self.speed = speed if self.speed == 0 else 0.9 * self.speed + 0.1 * speed
         self.last = now
         self.bar.update(self.task, advance=1, description=f"epoch {epoch + 1}", loss=loss, speed=self.speed)
 
-    def validated(self, epoch: int, figures: str, *, is_best: bool) -> None:
-        self.bar.console.print(f"epoch {epoch + 1} validation: {figures}{' (best)' if is_best else ''}")
+    def validated(self, epoch: int, summary: str, *, is_best: bool) -> None:
+        """Print the result of a validation."""
+        self.bar.console.print(f"epoch {epoch + 1} validation: {summary}{' (best)' if is_best else ''}")
         self.last = time.perf_counter()
 
 
 def peak_memory_gib(device: torch.device) -> float:
-    """The most this process has held so far: on the GPU where it computes there, else in main memory."""
+    """Peak memory of this process: on the GPU if it computes there, otherwise main memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

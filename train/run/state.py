@@ -1,120 +1,125 @@
-"""Full training states: everything a killed run needs to go on to the same losses, as safetensors and JSON.
+"""Saved states: everything that a killed run needs to continue with the same losses, as safetensors and JSON.
 
-Trained weights and buffers, AdamW's moments, and the random state of each process. The learning rate and the order
-of studies follow from the step alone (`train.loop.step`, `train.studies.dataset`). Accelerate's own states are
-pickles, which
-this project does not read.
+A state holds trained weights and buffers, AdamW's moments, and the random state of each process. The learning rate and
+the order of the studies depend only on the step. Accelerate's own states are pickles, which this project does not read.
 """
 
-import dataclasses
-import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from vlm.schema.atomic import PARTIAL, atomic_folder, write_json
 from vlm.schema.strict_json import read_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Position:
+class Progress:
     """How far a run has come."""
 
     step: int = 0
-    """Optimiser steps done."""
+    """Finished optimizer steps."""
     epoch: int = 0
-    """The epoch that goes on."""
+    """The current epoch."""
     epoch_step: int = 0
-    """Steps of it that are done."""
+    """Finished steps of the current epoch."""
     best: tuple[float, ...] = ()
-    """Scores of the best validation so far, the first the most important."""
+    """Rank of the best validation so far."""
     best_epoch: int = -1
 
 
-def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
-    """Writes states/step-…; it takes its name only when it is whole. Only the main process calls this."""
-    partial = folder.with_name(folder.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    tensors = {f"model.{name}": tensor for name, tensor in _trained_tensors(model, optimizer).items()}
-    names = _parameter_names(model)
-    for parameter, moments in optimizer.state.items():
-        for key, value in moments.items():
-            tensors[f"optimizer.{key}.{names[parameter]}"] = torch.as_tensor(value)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial / "state.safetensors"
-    )
-    (partial / "position.json").write_text(json.dumps(dataclasses.asdict(position)) + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+class RunStates:
+    """The folder `states` of a run. `model` and `optimizer` are those from before `accelerator.prepare`."""
 
+    def __init__(
+        self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, accelerator: Accelerator, *, keep: int
+    ):
+        self.folder = folder / "states"
+        self.model, self.optimizer, self.accelerator, self.keep = model, optimizer, accelerator, keep
 
-def save_random_state(folder: Path, rank: int) -> None:
-    """Each process's random state (dropout draws from it), into the folder before it is finished by `save_state`."""
-    partial = folder.with_name(folder.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    save_file(states, partial / f"random-{rank}.safetensors")
+    def complete(self) -> list[Path]:
+        """The complete states, oldest first."""
+        return sorted(path for path in self.folder.glob("step-*") if path.suffix not in (PARTIAL, ".old"))
 
+    def save(self, progress: Progress) -> None:
+        """Save a state; all processes must call this."""
+        random = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            random["cuda"] = torch.cuda.get_rng_state()
+        gathered = gather_object([random])
+        if self.accelerator.is_main_process:
+            with atomic_folder(self.folder / f"step-{progress.step:08d}") as partial:
+                save_file(self._tensors(), partial / "state.safetensors")
+                for rank, state in enumerate(gathered):
+                    save_file(state, partial / f"random-{rank}.safetensors")
+                write_json(partial / "progress.json", asdict(progress))
+            self._clean_up()
+        self.accelerator.wait_for_everyone()
 
-def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, rank: int = 0) -> Position:
-    """Puts model, optimiser and random state back as they were.
+    def resume(self) -> Progress:
+        """Load the last complete state, if there is one.
 
-    Raises:
-        ValueError: the state is of another model or another number of processes.
-    """
-    tensors = load_file(folder / "state.safetensors")
-    targets = _trained_tensors(model, optimizer)
-    saved = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-    if saved.keys() != targets.keys():
-        odd = sorted(saved.keys() ^ targets.keys())
-        raise ValueError(f"{folder} is a state of another model ({len(odd)} tensors differ, first {odd[0]!r})")
-    with torch.no_grad():
-        for name, target in targets.items():
-            target.copy_(saved[name])
-    parameters = {name: parameter for parameter, name in _parameter_names(model).items()}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, key, parameter_name = name.split(".", 2)
-            parameter = parameters[parameter_name]
-            optimizer.state[parameter][key] = value if key == "step" else value.to(parameter.device)
-    path = folder / f"random-{rank}.safetensors"
-    if not path.is_file():
-        raise ValueError(f"{path} is missing: the run was saved with fewer processes; resume with as many as it had")
-    random = load_file(path)
-    torch.set_rng_state(random["cpu"])
-    if "cuda" in random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random["cuda"])
-    return read_json(folder / "position.json", Position)
+        Raises:
+            ValueError: the state belongs to another model or to another number of processes.
+        """
+        states = self.complete()
+        progress = self._load(states[-1]) if states else Progress()
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self._clean_up()
+        return progress
 
+    def _load(self, folder: Path) -> Progress:
+        tensors = load_file(folder / "state.safetensors")
+        targets = self._trained()
+        saved = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+        if saved.keys() != targets.keys():
+            odd = sorted(saved.keys() ^ targets.keys())
+            raise ValueError(f"{folder} is a state of another model ({len(odd)} tensors differ, first {odd[0]!r})")
+        with torch.no_grad():
+            for name, target in targets.items():
+                target.copy_(saved[name])
+        parameters = dict(self.model.named_parameters())
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, key, parameter_name = name.split(".", 2)
+                parameter = parameters[parameter_name]
+                self.optimizer.state[parameter][key] = value if key == "step" else value.to(parameter.device)
+        path = folder / f"random-{self.accelerator.process_index}.safetensors"
+        if not path.is_file():
+            raise ValueError(
+                f"{path} is missing: the run was saved with fewer processes; resume with the same number of processes"
+            )
+        random = load_file(path)
+        torch.set_rng_state(random["cpu"])
+        if "cuda" in random and torch.cuda.is_available():
+            torch.cuda.set_rng_state(random["cuda"])
+        current, old = folder / "progress.json", folder / "position.json"
+        return read_json(old if old.is_file() else current, Progress)
 
-def latest_state(states: Path) -> Path | None:
-    """The newest whole state of a run."""
-    found = [path for path in states.glob("step-*") if path.suffix != ".partial"]
-    return max(found, default=None)
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"model.{name}": tensor for name, tensor in self._trained().items()}
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        for parameter, moments in self.optimizer.state.items():
+            for key, value in moments.items():
+                tensors[f"optimizer.{key}.{names[parameter]}"] = torch.as_tensor(value)
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
+    def _trained(self) -> dict[str, Tensor]:
+        """All parameters of the optimizer, also those that are frozen at the moment, and the persistent buffers."""
+        trained = {parameter for group in self.optimizer.param_groups for parameter in group["params"]}
+        tensors = {name: parameter for name, parameter in self.model.named_parameters() if parameter in trained}
+        persistent = self.model.state_dict(keep_vars=True).keys()
+        return tensors | {name: buffer for name, buffer in self.model.named_buffers() if name in persistent}
 
-def drop_old_states(states: Path, keep: int) -> None:
-    found = sorted(path for path in states.glob("step-*") if path.suffix != ".partial")
-    for path in found[:-keep]:
-        shutil.rmtree(path)
-
-
-def state_folder(states: Path, step: int) -> Path:
-    return states / f"step-{step:08d}"
-
-
-def _trained_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What the optimiser has in hand, also where it rests at the moment, and the buffers."""
-    trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-    tensors = {name: parameter for name, parameter in model.named_parameters() if parameter in trained}
-    persistent = model.state_dict(keep_vars=True).keys()
-    return tensors | {name: buffer for name, buffer in model.named_buffers() if name in persistent}
-
-
-def _parameter_names(model: nn.Module) -> dict[nn.Parameter, str]:
-    return {parameter: name for name, parameter in model.named_parameters()}
+    def _clean_up(self) -> None:
+        """Delete what a killed run left unfinished, and all but the newest states."""
+        complete = self.complete()
+        for path in self.folder.glob("*"):
+            if path not in complete[-self.keep :]:
+                shutil.rmtree(path)

@@ -1,1 +1,1 @@
-"""Which studies are trained on, and how they become batches."""
+"""Selection of the training studies, and batches of them."""

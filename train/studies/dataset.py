@@ -1,7 +1,7 @@
-"""From rows of a prepared data set to the tensors of one optimiser step, the same for the same seed and epoch.
+"""From rows of a prepared data set to the tensors of one optimizer step, reproducible for a seed and an epoch.
 
-Which studies make up which step is planned ahead for a whole epoch, so that a resumed run goes on where it was
-without reading what it has seen. Augmentation draws from (seed, epoch, study), so no worker holds random state.
+The studies of each step are planned for a whole epoch, so that a resumed run continues without reading the studies
+before. Augmentation is seeded by (seed, epoch, study), so workers have no random state.
 """
 
 from collections.abc import Sequence
@@ -28,20 +28,20 @@ from vlm.schema.report_format import compose_report
 
 @dataclass(frozen=True, slots=True)
 class _Square:
-    """A view as the model sees it, and where the image lies in it."""
+    """A view at the model's input size, and the position of the image in it."""
 
     pixels: np.ndarray
-    letterbox_geometry: Letterbox
+    position: Letterbox
 
     def place(self, boxes: list[list[float]]) -> np.ndarray:
-        """Boxes given as fractions of the image, in pixels of the square: [boxes, 4]."""
-        scale = [self.letterbox_geometry.width, self.letterbox_geometry.height] * 2
-        offset = [self.letterbox_geometry.left, self.letterbox_geometry.top] * 2
+        """Convert boxes from fractions of the image to pixels of the square: [boxes, 4]."""
+        scale = [self.position.width, self.position.height] * 2
+        offset = [self.position.left, self.position.top] * 2
         return np.array(boxes, dtype=float).reshape(-1, 4) * scale + offset
 
 
 class StudyDataset(Dataset):
-    """Studies as squares of pixels and token ids."""
+    """Studies as square images and token ids."""
 
     def __init__(
         self,
@@ -66,15 +66,14 @@ class StudyDataset(Dataset):
         return len(self.rows)
 
     def keep_images(self, max_bytes: int) -> bool:
-        """Decodes every image once and keeps it as the model sees it, if all of them fit; workers share the memory."""
+        """Decode all images once and keep them at the input size, if they fit. Workers share the memory."""
         num_images = sum(map(len, self.rows["view_positions"]))
         if num_images * self.geometry.size**2 > max_bytes:
             return False
         with ThreadPoolExecutor() as pool:
             squares = pool.map(self._decode, range(len(self)))
-            self.squares = list(
-                track(squares, description="reading images", total=len(self), transient=True, disable=len(self) < 1000)
-            )
+            hidden = {"transient": True, "disable": len(self) < 1000}
+            self.squares = list(track(squares, description="reading images", total=len(self), **hidden))
         return True
 
     def _decode(self, index: int) -> list["_Square"]:
@@ -99,7 +98,7 @@ class StudyDataset(Dataset):
         return text | {"view_positions": positions} | self._views(index, row["boxes"], rng)
 
     def _views(self, index: int, known_boxes: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
-        """Pixels and boxes of each view; without images, boxes alone."""
+        """Pixels and boxes of each view; without images, only the boxes."""
         if not self.with_images and not known_boxes:
             return {"boxes": []}
         squares = self._decode(index) if self.squares is None else self.squares[index]
@@ -117,7 +116,7 @@ class StudyDataset(Dataset):
 
 
 class Collator:
-    """Studies to the arguments of `ReportModel.forward`; studies without images are told of the findings."""
+    """Combines studies to the arguments of `ReportModel.forward`. Without images, the finding labels are the input."""
 
     def __init__(
         self, *, geometry: ImageGeometry, grid: tuple[int, int], pad_token_id: int, uncertain_labels: str = "positive"
@@ -143,11 +142,13 @@ class Collator:
             batch |= batch_views([study["squares"] for study in studies], positions, self.geometry)
         else:
             batch |= index_views(positions) | {"finding_condition": finding_condition(labels)}
-        return batch | {"box_targets": self._boxed([study["boxes"] for study in studies], batch["view_mask"].shape[1])}
+        return batch | {
+            "box_targets": self._box_targets([study["boxes"] for study in studies], batch["view_mask"].shape[1])
+        }
 
-    def _boxed(self, studies: Sequence[Sequence[list]], num_views: int) -> Tensor:
-        """How a finding lies over the patches, [batch, findings, views * patches]: its boxes have equal shares,
-        whatever their size, and each spreads its own evenly. 0 where no box is known."""
+    def _box_targets(self, studies: Sequence[Sequence[list]], num_views: int) -> Tensor:
+        """Target attention of each finding over the patches, [batch, findings, views * patches]. The boxes of a finding
+        have equal weight, which is uniform within a box. 0 if the finding has no box."""
         box_targets = np.zeros((len(studies), NUM_FINDINGS, num_views, *self.grid), dtype=np.float32)
         patches = [np.arange(number + 1) * self.geometry.size / number for number in self.grid]
         for number, views in enumerate(studies):
@@ -161,8 +162,14 @@ class Collator:
         return torch.from_numpy(box_targets / np.maximum(box_targets.sum(axis=-1, keepdims=True), 1e-6))
 
 
+def count_truncated(tokenizer: PreTrainedTokenizerBase, reports: Sequence[str], max_report_tokens: int) -> int:
+    """Number of reports that are longer than `max_report_tokens`, with the end token."""
+    encoded = tokenizer([report for report in reports if report] or [""], add_special_tokens=False)["input_ids"]
+    return sum(len(ids) + 1 > max_report_tokens for ids in encoded)
+
+
 def finding_targets(labels: Tensor, uncertain_labels: str) -> tuple[Tensor, Tensor]:
-    """0 or 1 for each finding, and which of them count: a blank is no sign of the finding, -100 is no statement."""
+    """Target of each finding (0 or 1; blank is 0), and whether it counts in the loss (-100, not labeled, does not)."""
     mask = labels != UNLABELED
     positive = labels == POSITIVE
     if uncertain_labels == "positive":
@@ -175,11 +182,11 @@ def finding_targets(labels: Tensor, uncertain_labels: str) -> tuple[Tensor, Tens
 
 
 def finding_condition(labels: Tensor) -> Tensor:
-    """What a decoder that sees no image is told of each finding, as `ReportModel` tells a classifier's probability p:
-    2 p - 1. A hedged finding is told as a probability of .65, so that middling ones are hedged; -100 as .5."""
-    told = torch.full(labels.shape, -1.0)
+    """Input of the decoder for each finding when there is no image: 2 p - 1, as for a classifier's probability p.
+    Uncertain labels count as p = 0.65, so that the decoder hedges for similar probabilities; -100 as p = 0.5."""
+    condition = torch.full(labels.shape, -1.0)
     return (
-        told.masked_fill(labels == POSITIVE, 1.0)
+        condition.masked_fill(labels == POSITIVE, 1.0)
         .masked_fill(labels == UNCERTAIN, 0.3)
         .masked_fill(labels == UNLABELED, 0.0)
     )
@@ -197,12 +204,12 @@ def plan_epoch(
     only_reports: bool = False,
     group_by_length: bool = True,
 ) -> list[list[list[int]]]:
-    """For each optimiser step of an epoch, the batches (lists of study numbers) of this process.
+    """For each optimizer step of an epoch, the batches (lists of study numbers) of this process.
 
-    Every study (with `only_reports`: of a length above 0) is in exactly one batch of one process. With
-    `group_by_length` studies of like length are put together to save padding: the shuffled order is sorted within
-    pools of 8 steps, and the steps are shuffled again. Where no text is read it must be off: a batch of short reports
-    is a batch of normal studies.
+    Each study (with `only_reports`: each with a length above 0) is in exactly one batch of one process.
+    `group_by_length` puts studies with similar lengths together to save padding: the shuffled order is sorted within
+    pools of 8 steps, and the steps are shuffled again. Turn it off when no text is read, because a batch of short
+    reports is a batch of normal studies.
     """
     rng = np.random.default_rng((seed, epoch))
     order = rng.permutation(len(lengths))

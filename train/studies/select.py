@@ -1,13 +1,7 @@
-"""The studies of a run: what is learned, what is validated on; and a second data set that is learned beside the first.
+"""The studies of a run: one or more prepared data sets, checked for leakage between train and held-out splits.
 
-The second (`--extra-dataset`, corrections say) lends its train split alone: the checkpoint is still chosen on what the
-first holds out, so that learning the one is seen not to forget the other.
-
-Which studies show an image that is held out, whatever they are called: what is tested must not be learned.
-
-Images are compared small, so that one that was stored as JPEG, shrunk, or saved again is still told.
-
-The studies of a pretraining run: the train and the validation splits of several prepared data sets, put together.
+In fine-tuning, only the train split of `--extra-dataset` (for example corrections) is used. Validation stays with
+`--dataset`, so that it shows whether the model forgets what it learned there.
 """
 
 import itertools
@@ -21,17 +15,163 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from data.study import FEATURES, check_disjoint, load_studies, rejected_file, shared_preprocessing
+from data.study import FEATURES, check_disjoint, load_studies, rejected_file, saved_preprocessing
 from train.options import FinetuneOptions
 
 THUMBNAIL_SIDE = 32
 SAME_LEVELS = 2.0
-"""Images whose thumbnails differ by less than this many gray levels on average are the same one (docs/LOG.md)."""
+"""Two images are the same if their thumbnails differ by less than this many gray levels on average (docs/LOG.md)."""
 CHUNK = 256
+PRETRAINING_COLUMNS = [
+    "study_id",
+    "images",
+    "view_positions",
+    "indication",
+    "findings",
+    "impression",
+    "source",
+    "license",
+]
 
 
-def studies_with_images_of(rows: datasets.Dataset, held_out: Iterable[datasets.Dataset]) -> list[int]:
-    """The numbers of the rows with an image that is also in one of the data sets."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainingStudies:
+    """Studies of a pretraining run. `splits` has train and validation."""
+
+    splits: datasets.DatasetDict
+    num_rejected: int
+    """Studies in the rejected.jsonl of the data sets."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunStudies:
+    """Studies of a fine-tuning run. `splits` has each study once; in `learned`, the training studies are repeated."""
+
+    splits: datasets.DatasetDict
+    learned: datasets.Dataset
+    notes: tuple[str, ...] = ()
+    """Sentences for the user."""
+
+
+def load_pretraining_studies(folders: Sequence[str]) -> PretrainingStudies:
+    """Load the studies of all folders.
+
+    Raises:
+        ValueError: a folder is no data set, lacks a split, or does not fit the others; names it.
+    """
+    loaded = {folder: load_studies(folder) for folder in folders}
+    for folder, studies in loaded.items():
+        _check_splits(f"--datasets {folder}", studies)
+        _check_preprocessing(f"--datasets {folder}", folder, folders[0])
+    for (name, studies), (other_name, others) in itertools.permutations(loaded.items(), 2):
+        for split, rows in others.items():
+            if split != "train":
+                held_out = {f"{split} of {other_name}": rows["subject_id"][:]}
+                check_disjoint({f"train of {name}": studies["train"]["subject_id"][:]} | held_out)
+    splits = {
+        split: datasets.concatenate_datasets(
+            [studies[split].select_columns(PRETRAINING_COLUMNS) for studies in loaded.values()]
+        )
+        for split in ("train", "validation")
+    }
+    return PretrainingStudies(splits=datasets.DatasetDict(splits), num_rejected=sum(map(_num_rejected, folders)))
+
+
+def load_run_studies(options: FinetuneOptions) -> RunStudies:
+    """Load the studies of a fine-tuning run.
+
+    Raises:
+        ValueError: there are no training or no validation studies, or the two data sets do not fit together.
+    """
+    chosen, studies = options.studies, load_studies(options.dataset)
+    _check_splits(f"--dataset {options.dataset}", studies)
+    train, notes = studies["train"], ()
+    if chosen.num_studies:
+        train = _sample(train, options)
+    numbers = [*range(len(train))] * chosen.repeats
+    if chosen.extra_dataset is not None:
+        extra, notes = _extra_studies(options, studies)
+        numbers += [*range(len(train), len(train) + len(extra))] * chosen.extra_repeats
+        columns = [name for name in FEATURES if name in train.column_names and name in extra.column_names]
+        train = datasets.concatenate_datasets([rows.select_columns(columns) for rows in (train, extra)])
+    return RunStudies(
+        splits=datasets.DatasetDict({**studies, "train": train}),
+        learned=train.select(numbers) if len(numbers) > len(train) else train,
+        notes=notes,
+    )
+
+
+def _check_splits(name: str, studies: datasets.DatasetDict) -> None:
+    for split in ("train", "validation"):
+        if not len(studies.get(split, ())):
+            raise ValueError(f"{name} has no studies in its {split} split; prepare it with some (--split-fractions)")
+
+
+def _check_preprocessing(name: str, folder: str, other: str) -> None:
+    preprocessing, expected = saved_preprocessing(folder), saved_preprocessing(other)
+    if preprocessing != expected:
+        raise ValueError(
+            f"{name} has a different preprocessing ({preprocessing}) than {other} ({expected}); prepare both with the "
+            "same switches"
+        )
+
+
+def _num_rejected(folder: str) -> int:
+    path = rejected_file(Path(folder))
+    return sum(1 for line in path.read_bytes().splitlines() if line.strip()) if path.is_file() else 0
+
+
+def _sample(train: datasets.Dataset, options: FinetuneOptions) -> datasets.Dataset:
+    """A random sample in the order of the data set. A smaller sample with the same seed is a subset of a larger one."""
+    num_studies = options.studies.num_studies
+    if num_studies > len(train):
+        raise ValueError(
+            f"--num-studies {num_studies}: the train split of {options.dataset} has only {len(train)}; give at most "
+            "this number, or leave it out for all"
+        )
+    sampled = np.random.default_rng(options.run.seed).permutation(len(train))[:num_studies]
+    return train.select(np.sort(sampled))
+
+
+def _extra_studies(options: FinetuneOptions, studies: datasets.DatasetDict) -> tuple[datasets.Dataset, tuple[str, ...]]:
+    """The train split of --extra-dataset, without studies that leak from the held-out splits of `studies`."""
+    folder = options.studies.extra_dataset
+    name = f"--extra-dataset {folder}"
+    loaded = load_studies(folder)
+    extra = loaded.get("train", ())
+    if not len(extra):
+        raise ValueError(f"{name} has no studies in its train split; prepare it with --split-fractions 1 0 0")
+    _check_preprocessing(name, folder, options.dataset)
+    held_out = {split: rows for split, rows in studies.items() if split != "train"}
+    try:
+        subjects = {split: rows["subject_id"][:] for split, rows in held_out.items()}
+        check_disjoint({f"train of {folder}": extra["subject_id"][:]} | subjects)
+    except ValueError as error:
+        raise ValueError(f"{name} does not fit --dataset {options.dataset}: {error}") from error
+    leaking = set(find_leakage(extra, held_out.values()))
+    kept = [number for number in range(len(extra)) if number not in leaking]
+    if not kept:
+        raise ValueError(
+            f"{name}: all {len(extra)} studies show images of the validation or test split of --dataset "
+            f"{options.dataset}, which must not be learned; give other studies"
+        )
+    notes = [f"{name}: trains on {len(kept)} studies, {options.studies.extra_repeats} times per epoch."]
+    if leaking:
+        notes.append(
+            f"{name}: leaves out {len(leaking)} of {len(extra)} studies, which show images of the validation or test "
+            "split of --dataset."
+        )
+    unused = sum(len(rows) for split, rows in loaded.items() if split != "train")
+    if unused:
+        notes.append(f"{name}: does not use {unused} studies outside its train split.")
+    return extra.select(kept), tuple(notes)
+
+
+def find_leakage(rows: datasets.Dataset, held_out: Iterable[datasets.Dataset]) -> list[int]:
+    """Numbers of the rows with an image that is also in a held-out data set, whatever the study is called.
+
+    Thumbnails are compared, so an image is also found after JPEG compression or resizing.
+    """
     numbers, thumbnails = _thumbnails(rows)
     found = np.zeros(len(thumbnails), dtype=bool)
     for other in held_out:
@@ -43,11 +183,9 @@ def studies_with_images_of(rows: datasets.Dataset, held_out: Iterable[datasets.D
 
 
 def _thumbnails(rows: datasets.Dataset) -> tuple[list[int], np.ndarray]:
-    """A thumbnail an image, [images, pixels], and the number of the row that each is of."""
+    """A thumbnail of each image, [images, pixels], and the number of its row."""
     with ThreadPoolExecutor() as pool:
-        studies = list(
-            pool.map(lambda number: [_thumbnail(image) for image in rows[number]["images"]], range(len(rows)))
-        )
+        studies = list(pool.map(lambda number: [*map(_thumbnail, rows[number]["images"])], range(len(rows))))
     numbers = [number for number, thumbnails in enumerate(studies) for _ in thumbnails]
     flat = [thumbnail for thumbnails in studies for thumbnail in thumbnails]
     return numbers, np.array(flat, dtype=np.float32).reshape(len(flat), THUMBNAIL_SIDE**2)
@@ -56,144 +194,3 @@ def _thumbnails(rows: datasets.Dataset) -> tuple[list[int], np.ndarray]:
 def _thumbnail(image: Image.Image) -> np.ndarray:
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     return cv2.resize(np.asarray(image.convert("L")), side, interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
-
-
-COLUMNS = ("study_id", "images", "view_positions", "indication", "findings", "impression", "source", "license")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PretrainingStudies:
-    """`splits` has train and validation."""
-
-    splits: datasets.DatasetDict
-    num_rejected: int
-    """Studies that `data.prepare` could not use, as the data sets' rejected.jsonl say."""
-
-
-def load_pretraining_studies(folders: Sequence[str]) -> PretrainingStudies:
-    """The studies of all folders.
-
-    Raises:
-        ValueError: a folder is no data set or lacks a split, or the data sets do not go together; says which.
-    """
-    loaded = {folder: load_studies(folder) for folder in folders}
-    for folder, studies in loaded.items():
-        for split in ("train", "validation"):
-            if not len(studies.get(split, ())):
-                raise ValueError(
-                    f"--datasets {folder} has no studies in its {split} split; prepare it with some (--split-fractions)"
-                )
-    shared_preprocessing(folders)
-    _check_subjects(loaded)
-    return PretrainingStudies(
-        splits=datasets.DatasetDict(
-            {
-                split: datasets.concatenate_datasets(
-                    [studies[split].select_columns(list(COLUMNS)) for studies in loaded.values()]
-                )
-                for split in ("train", "validation")
-            }
-        ),
-        num_rejected=sum(_num_rejected(folder) for folder in folders),
-    )
-
-
-def _check_subjects(loaded: dict[str, datasets.DatasetDict]) -> None:
-    """What one data set holds out must not be learned from another."""
-    for (name, studies), (other_name, others) in itertools.permutations(loaded.items(), 2):
-        held_out = {f"{split} of {other_name}": rows["subject_id"][:] for split, rows in others.items()}
-        del held_out[f"train of {other_name}"]
-        for split, subjects in held_out.items():
-            check_disjoint({f"train of {name}": studies["train"]["subject_id"][:], split: subjects})
-
-
-def _num_rejected(folder: str) -> int:
-    path = rejected_file(Path(folder))
-    if not path.is_file():
-        return 0
-    with path.open("rb") as lines:
-        return sum(1 for line in lines if line.strip())
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunStudies:
-    """`splits` has every study once; `learned` is its train split with each study as often as an epoch has it."""
-
-    splits: datasets.DatasetDict
-    learned: datasets.Dataset
-    notes: tuple[str, ...] = ()
-    """What to tell the user, a sentence each."""
-
-
-def load_run_studies(options: FinetuneOptions) -> RunStudies:
-    """The studies that the options name.
-
-    Raises:
-        ValueError: there are none to learn or to validate on, or the two data sets do not go together.
-    """
-    studies = load_studies(options.dataset)
-    for split in ("train", "validation"):
-        if split not in studies or not len(studies[split]):
-            raise ValueError(
-                f"--dataset {options.dataset} has no studies in its {split} split; prepare it with some "
-                "(--split-fractions)"
-            )
-    if options.num_studies:
-        studies = datasets.DatasetDict({**studies, "train": _some(studies["train"], options)})
-    own = [*range(len(studies["train"]))] * options.repeats
-    if options.extra_dataset is None:
-        return RunStudies(
-            splits=studies, learned=studies["train"].select(own) if options.repeats > 1 else studies["train"]
-        )
-    extra, notes = _extra_studies(options, studies)
-    columns = [name for name in FEATURES if name in studies["train"].column_names and name in extra.column_names]
-    num_own = len(studies["train"])
-    train = datasets.concatenate_datasets([rows.select_columns(columns) for rows in (studies["train"], extra)])
-    numbers = [*own, *[*range(num_own, len(train))] * options.extra_repeats]
-    return RunStudies(
-        splits=datasets.DatasetDict({**studies, "train": train}), learned=train.select(numbers), notes=notes
-    )
-
-
-def _some(train: datasets.Dataset, options: FinetuneOptions) -> datasets.Dataset:
-    """As many studies as asked, in the data set's order. The seed alone decides who comes in before whom."""
-    if options.num_studies > len(train):
-        raise ValueError(
-            f"--num-studies {options.num_studies}: the train split of {options.dataset} has only {len(train)}; give at "
-            "most so many, or leave it out for all"
-        )
-    drawn = np.random.default_rng(options.seed).permutation(len(train))[: options.num_studies]
-    return train.select(np.sort(drawn))
-
-
-def _extra_studies(options: FinetuneOptions, studies: datasets.DatasetDict) -> tuple[datasets.Dataset, tuple[str, ...]]:
-    """The train split of --extra-dataset, without what `studies` hold out."""
-    name = f"--extra-dataset {options.extra_dataset}"
-    loaded = load_studies(options.extra_dataset)
-    extra = loaded.get("train", ())
-    if not len(extra):
-        raise ValueError(f"{name} has no studies in its train split; prepare it with --split-fractions 1 0 0")
-    shared_preprocessing([options.dataset, options.extra_dataset])
-    held_out = {split: rows for split, rows in studies.items() if split != "train"}
-    try:
-        subjects = {split: rows["subject_id"][:] for split, rows in held_out.items()}
-        check_disjoint({f"train of {options.extra_dataset}": extra["subject_id"][:]} | subjects)
-    except ValueError as error:
-        raise ValueError(f"{name} beside --dataset {options.dataset}: {error}") from error
-    seen = set(studies_with_images_of(extra, held_out.values()))
-    kept = [number for number in range(len(extra)) if number not in seen]
-    notes = [f"{name}: learned {len(kept)}, each {options.extra_repeats} times an epoch."]
-    if seen:
-        notes.append(
-            f"{name}: not learned {len(seen)} of {len(extra)}, which show images that --dataset holds out for "
-            "validation or test."
-        )
-    unused = sum(len(rows) for split, rows in loaded.items() if split != "train")
-    if unused:
-        notes.append(f"{name}: not used {unused}, which lie outside its train split.")
-    if not kept:
-        raise ValueError(
-            f"{name}: all {len(extra)} studies show images that --dataset {options.dataset} holds out for "
-            "validation or test; correct others, for what is tested must not be learned"
-        )
-    return extra.select(kept), tuple(notes)

@@ -1,9 +1,10 @@
-"""Temperature and thresholds against values known in advance."""
+"""Temperature and thresholds, compared with known values and brute force."""
 
+import numpy as np
 import pytest
 import torch
 
-from train.loop.validation import calibrate
+from train.loop.validation import best_threshold, calibrate
 from vlm.uncertainty import Calibration
 
 
@@ -15,14 +16,14 @@ def _overconfident(temperature, num_studies=4000):
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_the_temperature_that_made_logits_overconfident_is_found_again(temperature):
+def test_known_temperature_is_recovered(temperature):
     logits, targets = _overconfident(temperature)
     assert calibrate(logits, targets, torch.ones_like(targets).bool()).temperature == pytest.approx(
         temperature, rel=0.04
     )
 
 
-def test_masked_labels_change_nothing():
+def test_masked_labels_have_no_effect():
     logits, targets = _overconfident(2.0, 300)
     mask = torch.ones_like(targets).bool()
     mask[200:] = False
@@ -32,7 +33,7 @@ def test_masked_labels_change_nothing():
     assert calibrate(logits, spoiled, mask).num_studies == 200
 
 
-def test_the_threshold_separates_where_separation_is_possible():
+def test_threshold_separates_separable_studies():
     probabilities = torch.linspace(0.01, 0.99, 99).repeat(14, 1).T
     targets = (probabilities > 0.705).float()
     calibration = calibrate(probabilities.logit(), targets, torch.ones_like(targets).bool())
@@ -40,7 +41,22 @@ def test_the_threshold_separates_where_separation_is_possible():
     assert torch.equal((scaled >= calibration.thresholds[0]).float(), targets)
 
 
-def test_a_finding_with_few_positives_keeps_one_half_and_no_labels_mean_not_calibrated():
+def _f1(probabilities, positive, threshold):
+    predicted = probabilities >= threshold
+    return 2 * (predicted & positive).sum() / (predicted.sum() + positive.sum())
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("num_levels", [3, 6, 1000])
+def test_threshold_has_the_best_f1_also_with_equal_probabilities(seed, num_levels):
+    rng = np.random.default_rng(seed)
+    probabilities = rng.integers(1, num_levels + 1, size=60) / (num_levels + 2)
+    positive = rng.random(60) < 0.1 + 0.8 * probabilities
+    best = max(_f1(probabilities, positive, threshold) for threshold in [*probabilities, 0.0])
+    assert _f1(probabilities, positive, best_threshold(probabilities, positive)) == pytest.approx(best, abs=1e-12)
+
+
+def test_few_positives_give_the_default_threshold_and_no_labels_no_calibration():
     logits, targets = _overconfident(1.0, 200)
     targets[:, 3] = 0.0
     assert calibrate(logits, targets, torch.ones_like(targets).bool()).thresholds[3] == 0.5
@@ -49,7 +65,7 @@ def test_a_finding_with_few_positives_keeps_one_half_and_no_labels_mean_not_cali
     assert nothing.temperature == 1.0
 
 
-def test_findings_that_no_study_tells_of_are_unknown():
+def test_findings_without_labels_are_unknown():
     mask = torch.zeros(20, 14, dtype=torch.bool)
     mask[:, 6], mask[:5, 7] = True, True
     found = calibrate(torch.randn(20, 14), torch.ones(20, 14), mask)
@@ -61,7 +77,7 @@ def test_findings_that_no_study_tells_of_are_unknown():
         Calibration(num_labelled=(1, 2, 3))
 
 
-def test_the_errors_to_expect_are_those_that_happen_when_probabilities_are_right():
+def test_expected_errors_equal_actual_errors_of_calibrated_probabilities():
     logits, targets = _overconfident(1.0, 4000)
     calibration = Calibration(thresholds=(0.3,) * 14, num_labelled=(1,) * 13 + (0,))
     probabilities = logits.sigmoid()

@@ -1,4 +1,4 @@
-"""One optimiser step: how batches are cut changes nothing."""
+"""One optimizer step: the division into batches has no effect."""
 
 import copy
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from train.loop.step import training_step
+from train.loop.step import report_losses, training_step
 
-OPTIONS = {"finding_weight": 1.0, "box_weight": 0.5, "max_grad_norm": 1e9}
+LOSSES = report_losses(finding_weight=1.0, box_weight=0.5)
 
 
 def _batch(model, lengths):
@@ -35,8 +35,8 @@ def _rows(batch, rows):
 
 
 @pytest.fixture
-def still_model(tiny_model):
-    """Without dropout, so that batches can be compared."""
+def model_without_dropout(tiny_model):
+    """Without dropout the losses of different batches can be compared."""
     model = copy.deepcopy(tiny_model)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -47,29 +47,29 @@ def still_model(tiny_model):
 def _stepped(model, batches):
     model = copy.deepcopy(model).train()
     optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.1)
-    losses = training_step(model, optimizer, batches, Accelerator(cpu=True), **OPTIONS)
+    losses = training_step(model, optimizer, batches, Accelerator(cpu=True), LOSSES, max_grad_norm=1e9)
     return losses, dict(model.named_parameters())
 
 
-def test_four_batches_of_one_equal_one_batch_of_four_with_unequal_reports(still_model):
-    batch = _batch(still_model, [12, 3, 7, 1])
-    whole_losses, whole = _stepped(still_model, [batch])
-    parts_losses, parts = _stepped(still_model, [_rows(batch, slice(n, n + 1)) for n in range(4)])
+def test_four_batches_of_one_equal_one_batch_of_four(model_without_dropout):
+    batch = _batch(model_without_dropout, [12, 3, 7, 1])
+    whole_losses, whole = _stepped(model_without_dropout, [batch])
+    parts_losses, parts = _stepped(model_without_dropout, [_rows(batch, slice(n, n + 1)) for n in range(4)])
     assert parts_losses.loss == pytest.approx(whole_losses.loss, abs=1e-5)
-    assert parts_losses.num_studies == whole_losses.num_studies == 4
+    assert parts_losses.num_samples == whole_losses.num_samples == 4
     for name, parameter in whole.items():
         torch.testing.assert_close(parts[name], parameter, atol=1e-5, rtol=1e-4, msg=name)
 
 
-def test_the_report_loss_is_the_mean_over_all_tokens_not_over_batches(still_model):
-    batch = _batch(still_model, [12, 3])
-    outputs = [still_model.train()(**_rows(batch, slice(n, n + 1))) for n in range(2)]
-    losses, _ = _stepped(still_model, [_rows(batch, slice(n, n + 1)) for n in range(2)])
+def test_report_loss_is_the_mean_over_tokens_not_over_batches(model_without_dropout):
+    batch = _batch(model_without_dropout, [12, 3])
+    outputs = [model_without_dropout.train()(**_rows(batch, slice(n, n + 1))) for n in range(2)]
+    losses, _ = _stepped(model_without_dropout, [_rows(batch, slice(n, n + 1)) for n in range(2)])
     expected = sum(output.report_loss_sum.item() for output in outputs) / 13
-    assert losses.report_loss == pytest.approx(expected, rel=1e-4)
+    assert losses.means["report_loss"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_says_the_mend(tiny_model):
+def test_nan_loss_stops_the_run_and_names_the_fix(tiny_model):
     batch = _batch(tiny_model, [4, 4])
     batch["pixel_values"][:] = float("nan")
     with pytest.raises(FloatingPointError, match="lower --learning-rate"):

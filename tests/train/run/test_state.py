@@ -1,21 +1,14 @@
-"""Full states: back to exactly where the run stood."""
+"""Saved states: a resumed run continues exactly."""
 
-import copy
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
-from train.run.state import (
-    Position,
-    drop_old_states,
-    latest_state,
-    load_state,
-    save_random_state,
-    save_state,
-    state_folder,
-)
+from train.run.state import Progress, RunStates
 
 
 def _model():
@@ -40,61 +33,79 @@ def _steps(model, optimizer, inputs):
     return losses
 
 
-def _save(folder, model, optimizer, position):
-    save_random_state(folder, 0)
-    save_state(folder, model, optimizer, position)
+def _states(folder, model, optimizer, *, keep=9):
+    return RunStates(folder, model, optimizer, Accelerator(cpu=True), keep=keep)
 
 
-def test_a_loaded_state_goes_on_to_the_same_losses(tmp_path):
+def test_loaded_state_continues_with_the_same_losses(tmp_path):
     inputs = torch.randn(8, 5, 3)
     model = _model()
     optimizer = _optimizer(model)
     _steps(model, optimizer, inputs[:4])
-    _save(state_folder(tmp_path, 4), model, optimizer, Position(step=4, epoch=1, best=(0.5, -1.0), best_epoch=0))
+    progress = Progress(step=4, epoch=1, best=(0.5, -1.0), best_epoch=0)
+    _states(tmp_path, model, optimizer).save(progress)
     expected = _steps(model, optimizer, inputs[4:])
 
-    other = copy.deepcopy(_model())
+    other = _model()
     other_optimizer = _optimizer(other)
     torch.manual_seed(999)
-    position = load_state(latest_state(tmp_path), other, other_optimizer)
-    assert position == Position(step=4, epoch=1, best=(0.5, -1.0), best_epoch=0)
+    assert _states(tmp_path, other, other_optimizer).resume() == progress
     assert _steps(other, other_optimizer, inputs[4:]) == expected
 
 
-def test_a_half_written_state_is_never_the_latest(tmp_path):
+def test_state_with_the_old_name_of_progress_is_read(tmp_path):
     model = _model()
-    _save(state_folder(tmp_path, 1), model, _optimizer(model), Position(step=1))
-    (tmp_path / "step-00000002.partial").mkdir()
-    assert latest_state(tmp_path) == state_folder(tmp_path, 1)
+    states = _states(tmp_path, model, _optimizer(model))
+    states.save(Progress(step=3))
+    path = tmp_path / "states" / "step-00000003" / "progress.json"
+    path.rename(path.with_name("position.json"))
+    assert states.resume() == Progress(step=3)
+
+
+def test_run_without_a_state_starts_from_the_beginning(tmp_path):
+    model = _model()
+    assert _states(tmp_path, model, _optimizer(model)).resume() == Progress()
+
+
+def test_unfinished_state_is_ignored_and_deleted(tmp_path):
+    model = _model()
+    states = _states(tmp_path, model, _optimizer(model))
+    states.save(Progress(step=1))
+    partial = tmp_path / "states" / "step-00000002.partial"
+    partial.mkdir()
+    assert states.resume() == Progress(step=1)
+    assert not partial.exists()
 
 
 def test_only_the_newest_states_are_kept(tmp_path):
-    for step in (5, 10, 100):
-        state_folder(tmp_path, step).mkdir()
-    drop_old_states(tmp_path, keep=2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
-
-
-def test_a_state_of_another_model_is_rejected_by_name(tmp_path):
     model = _model()
-    folder = state_folder(tmp_path, 1)
-    _save(folder, model, _optimizer(model), Position(step=1))
+    states = _states(tmp_path, model, _optimizer(model), keep=2)
+    for step in (5, 10, 100):
+        states.save(Progress(step=step))
+    assert [path.name for path in states.complete()] == ["step-00000010", "step-00000100"]
+    assert len(list((tmp_path / "states").iterdir())) == 2
+
+
+def test_state_of_another_model_is_rejected(tmp_path):
+    model = _model()
+    _states(tmp_path, model, _optimizer(model)).save(Progress(step=1))
     other = nn.Sequential(nn.Linear(3, 4))
     with pytest.raises(ValueError, match="step-00000001 is a state of another model"):
-        load_state(folder, other, _optimizer(other))
+        _states(tmp_path, other, _optimizer(other)).resume()
 
 
-def test_a_state_of_fewer_processes_is_rejected(tmp_path):
+def test_state_of_fewer_processes_is_rejected(tmp_path):
     model = _model()
-    folder = state_folder(tmp_path, 1)
-    _save(folder, model, _optimizer(model), Position(step=1))
+    states = _states(tmp_path, model, _optimizer(model))
+    states.save(Progress(step=1))
+    states.accelerator = SimpleNamespace(process_index=1)
     with pytest.raises(ValueError, match="fewer processes"):
-        load_state(folder, model, _optimizer(model), rank=1)
+        states.resume()
 
 
-def test_states_hold_no_pickle(tmp_path):
+def test_states_contain_no_pickle(tmp_path):
     model = _model()
-    folder = state_folder(tmp_path, 1)
-    _save(folder, model, _optimizer(model), Position(step=1))
+    _states(tmp_path, model, _optimizer(model)).save(Progress(step=1))
+    folder = tmp_path / "states" / "step-00000001"
     assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json"}
-    assert json.loads((folder / "position.json").read_text())["step"] == 1
+    assert json.loads((folder / "progress.json").read_text())["step"] == 1

@@ -1,4 +1,4 @@
-"""Several data sets learned together: what is held out in one is not learned from another."""
+"""Several data sets in pretraining: a held-out patient of one is not in the train split of another."""
 
 import json
 
@@ -13,7 +13,7 @@ def _renamed(folder, target, change):
     return str(target)
 
 
-def test_train_and_validation_are_put_together_and_test_stays_out(small_dataset, tmp_path):
+def test_train_and_validation_are_concatenated_without_test(small_dataset, tmp_path):
     other = _renamed(small_dataset, tmp_path / "other", lambda row: {"subject_id": f"other-{row['subject_id']}"})
     (tmp_path / "other" / "rejected.jsonl").write_text('{"study_id": "x"}\n\n')
     studies = load_pretraining_studies([str(small_dataset), other])
@@ -22,7 +22,7 @@ def test_train_and_validation_are_put_together_and_test_stays_out(small_dataset,
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_patient_whom_another_data_set_holds_out_is_rejected(small_dataset, tmp_path, order):
+def test_held_out_patient_of_another_data_set_is_rejected(small_dataset, tmp_path, order):
     held_out = load_studies(small_dataset)["test"][0]["subject_id"]
     other = _renamed(
         small_dataset, tmp_path / "other", lambda row: {"subject_id": "new" if row["study_id"] else held_out}
@@ -34,16 +34,16 @@ def test_a_patient_whom_another_data_set_holds_out_is_rejected(small_dataset, tm
         load_pretraining_studies([str(small_dataset), str(tmp_path / "leaking")][::order])
 
 
-def test_data_sets_of_other_preprocessing_do_not_mix(small_dataset, tmp_path):
+def test_data_sets_with_different_preprocessing_are_rejected(small_dataset, tmp_path):
     other = _renamed(small_dataset, tmp_path / "other", lambda row: {"subject_id": f"other-{row['subject_id']}"})
     switches = {"crop_border": False, "denoise": False, "normalize": "none", "clahe": True}
     preparation = {"options": {"image_options": {"preprocessing": switches}}}
     (tmp_path / "other" / "preparation.json").write_text(json.dumps(preparation))
-    with pytest.raises(ValueError, match=r"other was prepared with another preprocessing .*same options"):
+    with pytest.raises(ValueError, match=r"other has a different preprocessing .*same switches"):
         load_pretraining_studies([str(small_dataset), other])
 
 
-def test_a_data_set_without_validation_is_named(small_dataset, tmp_path):
+def test_data_set_without_validation_is_named(small_dataset, tmp_path):
     studies = load_studies(small_dataset)
     del studies["validation"]
     studies.save_to_disk(str(tmp_path / "other"))

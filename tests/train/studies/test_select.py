@@ -1,4 +1,4 @@
-"""Which studies a run learns: one data set, or a second one beside it, and never an image that is held out."""
+"""The studies of a run: one data set or two, and never a held-out image."""
 
 import json
 import shutil
@@ -11,8 +11,8 @@ from PIL import Image
 
 from data.study import FEATURES, load_studies
 from data.synthetic.source import make_study
-from train.options import FinetuneOptions
-from train.studies.select import load_run_studies, studies_with_images_of
+from train.options import FinetuneOptions, RunOptions, StudyOptions
+from train.studies.select import find_leakage, load_run_studies
 
 
 def rows_of(studies):
@@ -28,16 +28,17 @@ def save(folder, **splits):
 
 @pytest.fixture
 def extra(tmp_path):
-    """Three studies to learn, and one beside them."""
+    """Three training studies and one validation study."""
     made = [make_study(5, number, 48) for number in (100, 110, 120, 130)]
     return save(tmp_path / "extra", train=made[:3], validation=made[3:])
 
 
 def load(dataset, extra, **settings):
-    return load_run_studies(FinetuneOptions(dataset=str(dataset), output_dir="", extra_dataset=str(extra), **settings))
+    studies = StudyOptions(extra_dataset=str(extra), **settings)
+    return load_run_studies(FinetuneOptions(dataset=str(dataset), output_dir="", studies=studies))
 
 
-def test_an_epoch_has_each_extra_study_as_often_as_asked_and_each_other_once(small_dataset, small_studies, extra):
+def test_extra_studies_are_repeated_in_an_epoch(small_dataset, small_studies, extra):
     studies = load(small_dataset, extra, extra_repeats=4)
     own, added = small_studies["train"]["study_id"][:], load_studies(extra)["train"]["study_id"][:]
     assert sorted(studies.learned["study_id"]) == sorted(own + 4 * added)
@@ -45,20 +46,18 @@ def test_an_epoch_has_each_extra_study_as_often_as_asked_and_each_other_once(sma
     assert studies.splits["validation"]["study_id"][:] == small_studies["validation"]["study_id"][:]
 
 
-def test_the_user_is_told_what_is_learned_and_what_lies_unused(small_dataset, extra):
+def test_notes_report_learned_and_unused_studies(small_dataset, extra):
     first, second = load(small_dataset, extra, extra_repeats=4).notes
-    assert first == f"--extra-dataset {extra}: learned 3, each 4 times an epoch."
-    assert second == f"--extra-dataset {extra}: not used 1, which lie outside its train split."
+    assert first == f"--extra-dataset {extra}: trains on 3 studies, 4 times per epoch."
+    assert second == f"--extra-dataset {extra}: does not use 1 studies outside its train split."
 
 
-def test_a_data_set_prepared_before_a_column_was_added_takes_extra_studies(small_studies, extra, tmp_path):
+def test_data_set_without_a_newer_column_accepts_extra_studies(small_studies, extra, tmp_path):
     small_studies.remove_columns("mesh_terms").save_to_disk(str(tmp_path / "older"))
     assert len(load(tmp_path / "older", extra).learned) == 16 + 3
 
 
-def test_an_extra_study_with_a_held_out_image_is_not_learned_whatever_it_is_called(
-    small_dataset, small_studies, tmp_path
-):
+def test_extra_study_with_a_held_out_image_is_left_out(small_dataset, small_studies, tmp_path):
     def renamed(row, name, images):
         return row | {"study_id": name, "subject_id": name, "images": images}
 
@@ -74,13 +73,13 @@ def test_an_extra_study_with_a_held_out_image_is_not_learned_whatever_it_is_call
     datasets.DatasetDict({"train": train}).save_to_disk(str(tmp_path / "corrected"))
     studies = load(small_dataset, tmp_path / "corrected")
     assert studies.learned["study_id"][16:] == ["corrected training study"]
-    assert "not learned 2 of 3" in studies.notes[1]
+    assert "leaves out 2 of 3" in studies.notes[1]
     datasets.DatasetDict({"train": train.select([0])}).save_to_disk(str(tmp_path / "tested"))
     with pytest.raises(ValueError, match=r"--extra-dataset .*: all 1 studies .* must not be learned"):
         load(small_dataset, tmp_path / "tested")
 
 
-def test_an_image_is_told_again_after_jpeg_and_shrinking(small_studies):
+def test_leakage_is_found_after_jpeg_and_resizing(small_studies):
     row = small_studies["test"][1]
     views = [image.resize((image.width * 4, image.height * 4)) for image in row["images"]]
     held_out = datasets.Dataset.from_list([row | {"images": views}], features=FEATURES)
@@ -90,13 +89,13 @@ def test_an_image_is_told_again_after_jpeg_and_shrinking(small_studies):
         view.resize((view.width // 2, view.height // 2), Image.Resampling.BOX).save(file, "JPEG", quality=90)
         again.append(Image.open(file))
     shown = datasets.Dataset.from_list([row | {"images": again}], features=FEATURES)
-    assert studies_with_images_of(shown, [held_out]) == [0]
+    assert find_leakage(shown, [held_out]) == [0]
     darker = [Image.fromarray((np.asarray(view) * 0.5).astype(np.uint8)) for view in views]
     other = datasets.Dataset.from_list([row | {"images": darker}], features=FEATURES)
-    assert studies_with_images_of(other, [held_out]) == []
+    assert find_leakage(other, [held_out]) == []
 
 
-def test_a_patient_of_the_held_out_splits_is_rejected_by_name(small_dataset, small_studies, tmp_path):
+def test_held_out_patient_is_rejected_by_name(small_dataset, small_studies, tmp_path):
     row = small_studies["train"][0] | {"subject_id": small_studies["validation"][0]["subject_id"]}
     train = datasets.Dataset.from_list([row], features=FEATURES)
     datasets.DatasetDict({"train": train}).save_to_disk(str(tmp_path / "extra"))
@@ -104,16 +103,16 @@ def test_a_patient_of_the_held_out_splits_is_rejected_by_name(small_dataset, sma
         load(small_dataset, tmp_path / "extra")
 
 
-def test_data_sets_that_were_preprocessed_differently_are_not_mixed(small_dataset, extra, tmp_path):
+def test_data_sets_with_different_preprocessing_are_rejected(small_dataset, extra, tmp_path):
     shutil.copytree(small_dataset, tmp_path / "own")
     switches = {"crop_border": False, "denoise": False, "normalize": "none", "clahe": True}
     preparation = {"options": {"image_options": {"preprocessing": switches}}}
     (tmp_path / "own" / "preparation.json").write_text(json.dumps(preparation))
-    with pytest.raises(ValueError, match=r"another preprocessing .* prepare both with the same options"):
+    with pytest.raises(ValueError, match=r"different preprocessing .* prepare both with the same switches"):
         load(tmp_path / "own", extra)
 
 
-def test_what_is_missing_is_named_with_the_mend(small_dataset, tmp_path):
+def test_missing_split_or_option_is_named_with_the_fix(small_dataset, tmp_path):
     empty = save(tmp_path / "empty", validation=[make_study(5, 100, 48)])
     with pytest.raises(ValueError, match=r"no studies in its train split; prepare it with --split-fractions 1 0 0"):
         load(small_dataset, empty)
@@ -121,47 +120,47 @@ def test_what_is_missing_is_named_with_the_mend(small_dataset, tmp_path):
     with pytest.raises(ValueError, match=r"no studies in its validation split"):
         load_run_studies(FinetuneOptions(dataset=str(alone), output_dir=""))
     with pytest.raises(ValueError, match="--extra-repeats 3 needs --extra-dataset"):
-        FinetuneOptions(dataset=str(small_dataset), output_dir="", extra_repeats=3)
+        StudyOptions(extra_repeats=3)
     with pytest.raises(ValueError, match="--extra-repeats must be at least 1, got 0"):
-        FinetuneOptions(dataset=str(small_dataset), output_dir="", extra_dataset=str(alone), extra_repeats=0)
+        StudyOptions(extra_dataset=str(alone), extra_repeats=0)
 
 
-def some(dataset, number, **settings):
-    options = FinetuneOptions(dataset=str(dataset), output_dir="", num_studies=number, **settings)
-    return load_run_studies(options)
+def sample(dataset, number, *, seed=0, **settings):
+    studies, run = StudyOptions(num_studies=number, **settings), RunOptions(seed=seed)
+    return load_run_studies(FinetuneOptions(dataset=str(dataset), output_dir="", studies=studies, run=run))
 
 
-def test_fewer_studies_are_drawn_from_among_more_by_the_seed_alone(small_dataset, small_studies):
-    drawn = [some(small_dataset, number).learned["study_id"][:] for number in (3, 8, 16)]
+def test_smaller_sample_is_a_subset_of_a_larger_one(small_dataset, small_studies):
+    drawn = [sample(small_dataset, number).learned["study_id"][:] for number in (3, 8, 16)]
     assert [len(studies) for studies in drawn] == [3, 8, 16]
     assert set(drawn[0]) < set(drawn[1])
     assert drawn[2] == small_studies["train"]["study_id"][:]
-    assert some(small_dataset, 8).learned["study_id"][:] == drawn[1]
-    assert some(small_dataset, 8, seed=1).learned["study_id"][:] != drawn[1]
+    assert sample(small_dataset, 8).learned["study_id"][:] == drawn[1]
+    assert sample(small_dataset, 8, seed=1).learned["study_id"][:] != drawn[1]
 
 
-def test_fewer_studies_are_the_whole_train_split_of_the_run_and_no_other_split(small_dataset, small_studies, extra):
-    studies = some(small_dataset, 3)
+def test_sample_replaces_only_the_train_split(small_dataset, small_studies, extra):
+    studies = sample(small_dataset, 3)
     assert len(studies.splits["train"]) == 3
     assert len(studies.splits["validation"]) == len(small_studies["validation"])
-    beside = some(small_dataset, 3, extra_dataset=str(extra), extra_repeats=2)
+    beside = sample(small_dataset, 3, extra_dataset=str(extra), extra_repeats=2)
     assert len(beside.learned) == 3 + 2 * 3
 
 
-def test_an_epoch_has_few_studies_as_often_as_asked_and_the_split_has_them_once(small_dataset, extra):
-    studies = some(small_dataset, 3, repeats=4)
+def test_repeats_apply_to_the_epoch_not_to_the_split(small_dataset, extra):
+    studies = sample(small_dataset, 3, repeats=4)
     once = studies.splits["train"]["study_id"][:]
     assert studies.learned["study_id"][:] == 4 * once
     assert len(once) == 3
-    beside = some(small_dataset, 3, repeats=4, extra_dataset=str(extra), extra_repeats=2)
+    beside = sample(small_dataset, 3, repeats=4, extra_dataset=str(extra), extra_repeats=2)
     assert beside.learned["study_id"][:12] == 4 * once
     assert len(beside.learned) == 4 * 3 + 2 * 3
     with pytest.raises(ValueError, match="--repeats must be at least 1, got 0"):
-        some(small_dataset, 3, repeats=0)
+        sample(small_dataset, 3, repeats=0)
 
 
-def test_more_studies_than_there_are_are_not_promised(small_dataset):
-    with pytest.raises(ValueError, match=r"--num-studies 17: the train split of .* has only 16; give at most so many"):
-        some(small_dataset, 17)
+def test_too_many_studies_are_rejected(small_dataset):
+    with pytest.raises(ValueError, match=r"--num-studies 17: the train split of .* has only 16; give at most this"):
+        sample(small_dataset, 17)
     with pytest.raises(ValueError, match="--num-studies must be at least 1, or 0 for all, got -1"):
-        some(small_dataset, -1)
+        sample(small_dataset, -1)

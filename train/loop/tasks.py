@@ -1,0 +1,195 @@
+"""The training tasks: a report model in fine-tuning, and one half of it in pretraining.
+
+Fine-tuning has up to three stages: findings only, text only, then both.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from train.loop.step import Losses, on_device, report_losses
+from train.loop.trainer import ValidationResult
+from train.loop.validation import FindingPredictions, Validation, calibrate, validate
+from train.options import FinetuneOptions, PretrainOptions, TrainingOptions
+from train.run.folder import write_files
+from train.studies.dataset import Collator, StudyDataset, plan_epoch
+from vlm.checkpoint.store import Checkpoint, save_checkpoint
+from vlm.model import ReportModel
+
+
+class Stage(Enum):
+    """What is trained in an epoch. The value is its name in the summary and on the model card."""
+
+    FINDINGS = "findings only"
+    TEXT = "text only"
+    REPORTS = "reports"
+
+
+def stage_epochs(options: FinetuneOptions) -> dict[Stage, range]:
+    """The epochs of each stage, in order, without stages that have none."""
+    findings = options.stages.findings_epochs
+    text = findings + options.stages.text_only_epochs
+    stages = {
+        Stage.FINDINGS: range(findings),
+        Stage.TEXT: range(findings, text),
+        Stage.REPORTS: range(text, options.num_epochs),
+    }
+    return {stage: epochs for stage, epochs in stages.items() if epochs}
+
+
+def describe_stages(options: FinetuneOptions) -> str:
+    return ", ".join(f"{len(epochs)} of {stage.value}" for stage, epochs in stage_epochs(options).items())
+
+
+def stage_of(epoch: int, options: FinetuneOptions) -> Stage:
+    return next(stage for stage, epochs in stage_epochs(options).items() if epoch in epochs)
+
+
+def _plan(
+    lengths: Sequence[int], options: TrainingOptions, epoch: int, accelerator: Accelerator, **grouping: bool
+) -> list[list[list[int]]]:
+    return plan_epoch(
+        lengths,
+        seed=options.run.seed,
+        epoch=epoch,
+        batch_size=options.optimization.batch_size,
+        num_batches=options.optimization.gradient_accumulation_steps,
+        rank=accelerator.process_index,
+        num_processes=accelerator.num_processes,
+        **grouping,
+    )
+
+
+class ReportTask:
+    """Fine-tuning of a report model."""
+
+    unit: ClassVar[str] = "studies"
+
+    def __init__(
+        self,
+        options: FinetuneOptions,
+        model: ReportModel,
+        training: StudyDataset,
+        validation: StudyDataset,
+        collator: Collator,
+        lengths: list[int],
+    ):
+        """`lengths`: characters of the training reports. Studies with similar lengths share a batch."""
+        self.options, self.model, self.training, self.validation = options, model, training, validation
+        self.collate, self.lengths = collator, lengths
+        self.losses = report_losses(finding_weight=options.losses.finding_weight, box_weight=options.losses.box_weight)
+        self.stages = list(stage_epochs(options).values())
+        self.predictions: FindingPredictions | None = None
+
+    def plan(self, epoch: int, accelerator: Accelerator) -> list[list[list[int]]]:
+        stage = stage_of(epoch, self.options)
+        steps = _plan(
+            self.lengths,
+            self.options,
+            epoch,
+            accelerator,
+            only_reports=self._is_frozen(epoch) or stage is Stage.TEXT,
+            group_by_length=stage is not Stage.FINDINGS,
+        )
+        if not steps:
+            raise ValueError(
+                "--text-only-epochs or --freeze-after-findings leave nothing to learn: no training study has a report"
+            )
+        return steps
+
+    def start_epoch(self, epoch: int, model: nn.Module) -> None:
+        stage = stage_of(epoch, self.options)
+        self.training.epoch = epoch
+        self.training.with_images = stage is not Stage.TEXT
+        self.training.with_reports = stage is not Stage.FINDINGS
+        if self._is_frozen(epoch):
+            model.freeze_image_side()
+
+    def validate(self, epoch: int, accelerator: Accelerator) -> Validation:
+        self.validation.with_reports = stage_of(epoch, self.options) is not Stage.FINDINGS
+        result, self.predictions = validate(
+            self.model,
+            self.validation,
+            self.collate,
+            accelerator,
+            batch_size=2 * self.options.optimization.batch_size,
+            num_reports=self.options.validation.num_validation_reports,
+            max_new_tokens=self.options.validation.max_new_tokens,
+        )
+        return result
+
+    def save_best(self, epoch: int, folder: Path) -> None:
+        learned_reports = stage_of(epoch, self.options) is not Stage.FINDINGS and any(self.lengths)
+        self.model.config = replace(
+            self.model.config, writes_reports=self.model.config.writes_reports or learned_reports
+        )
+        predictions = self.predictions
+        checkpoint = Checkpoint(
+            model=self.model,
+            tokenizer=self.training.tokenizer,
+            calibration=calibrate(predictions.logits, predictions.targets, predictions.mask),
+        )
+        save_checkpoint(folder / "best", checkpoint)
+
+    def _is_frozen(self, epoch: int) -> bool:
+        stages = self.options.stages
+        return stages.freeze_after_findings and epoch >= stages.findings_epochs
+
+
+class PretrainTask:
+    """Pretraining of a model that returns the sum of its only loss."""
+
+    def __init__(
+        self,
+        options: PretrainOptions,
+        model: nn.Module,
+        training: Dataset,
+        validation: Dataset,
+        *,
+        count: Callable[[dict[str, Tensor]], Any],
+        save: Callable[[Path], None],
+        unit: str,
+        lengths: Sequence[int] | None = None,
+    ):
+        """`count`: number of items in the loss of a batch. `save` writes the weights to a folder. `lengths`: length of
+        each training sample, if samples of similar lengths should share a batch."""
+        self.options, self.model, self.training, self.validation = options, model, training, validation
+        self.collate, self.count, self.save, self.unit, self.lengths = training.collate, count, save, unit, lengths
+        self.losses = Losses(
+            weights={"loss": 1.0},
+            sums=lambda output: [output],
+            counts=lambda batch: (count(batch), len(next(iter(batch.values())))),
+        )
+        self.stages = [range(options.num_epochs)]
+
+    def plan(self, epoch: int, accelerator: Accelerator) -> list[list[list[int]]]:
+        lengths = self.lengths or [1] * len(self.training)
+        return _plan(lengths, self.options, epoch, accelerator, group_by_length=self.lengths is not None)
+
+    def start_epoch(self, epoch: int, model: nn.Module) -> None:
+        self.training.epoch = epoch
+
+    @torch.inference_mode()
+    def validate(self, epoch: int, accelerator: Accelerator) -> ValidationResult:
+        samples, batch_size = self.validation, self.options.optimization.batch_size
+        self.model.eval()
+        own = range(len(samples))[accelerator.process_index :: accelerator.num_processes]
+        totals = torch.zeros(2, dtype=torch.float64)
+        for start in range(0, len(own), batch_size):
+            batch = self.collate([samples[number] for number in own[start : start + batch_size]])
+            with accelerator.autocast():
+                loss = self.model(**on_device(batch, accelerator))
+            totals += torch.tensor([float(loss), float(self.count(batch))], dtype=torch.float64)
+        loss_sum, count = accelerator.reduce(totals.to(accelerator.device)).tolist()
+        loss = loss_sum / count
+        return ValidationResult(rank=(-loss,), metrics={"loss": loss}, summary=f"loss {loss:.4f}")
+
+    def save_best(self, epoch: int, folder: Path) -> None:
+        write_files(folder, self.save)

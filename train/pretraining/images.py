@@ -1,7 +1,7 @@
-"""Every view of the studies as a sample of its own: the square that a ViT sees, and the noise that hides its patches.
+"""Dataset of all views of the studies, one sample each: the square image, and noise that selects the masked patches.
 
-Augmentation and noise draw from (seed, epoch, image), so no worker holds random state and a resumed run sees the
-same.
+Augmentation and noise are seeded by (seed, epoch, image), so workers have no random state and a resumed run gets the
+same samples.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from vlm.inputs.image import letterbox, normalize_pixels
 
 
 class ImageDataset(Dataset):
-    """Images are read from disk one by one, unless `keep_images` found room for all."""
+    """Images are read from disk, or from memory after `keep_images`."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class ImageDataset(Dataset):
         augmentation: Augmentation | None = None,
         seed: int = 0,
     ):
-        # As Arrow nothing is decoded, so that of a study with many views one alone can be.
+        # Arrow format decodes nothing, so a single view of a study can be decoded.
         self.rows = rows.select_columns(["study_id", "images"]).with_format("arrow")
         self.geometry, self.num_patches = geometry, num_patches
         self.augmentation, self.seed, self.epoch = augmentation, seed, 0
@@ -43,7 +43,7 @@ class ImageDataset(Dataset):
         return len(self.places)
 
     def keep_images(self, max_bytes: int) -> bool:
-        """Decodes every image once and keeps it as the model sees it, if all fit; workers share the memory."""
+        """Decode all images once and keep them at the input size, if they fit. Workers share the memory."""
         size = self.geometry.size
         if len(self) * size**2 > max_bytes:
             return False
@@ -57,7 +57,7 @@ class ImageDataset(Dataset):
         return True
 
     def image(self, index: int) -> np.ndarray:
-        """As the model sees it, not augmented: uint8 [size, size]."""
+        """The image at the input size without augmentation: uint8 [size, size]."""
         return self._decode(index) if self.squares is None else self.squares[index]
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:

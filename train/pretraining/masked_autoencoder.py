@@ -1,8 +1,7 @@
-"""Masked autoencoding: a ViT sees a quarter of the patches, a small decoder draws the others from what it says.
+"""Masked autoencoding: a ViT gets a quarter of the patches, and a small decoder predicts the others from its output.
 
-He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners". The decoder is thrown away afterwards.
-
-What masked autoencoding learned, to look at: some images whole, as the model saw them, and as it filled them.
+He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners". The decoder is not saved. Example reconstructions
+are drawn as a PNG file.
 """
 
 import json
@@ -27,8 +26,8 @@ DECODER = {
 
 
 class MaskedAutoencoder(nn.Module):
-    """transformers' ViTMAEForPreTraining around a built-in ViT. Its target is each patch's pixels less their mean,
-    divided by their deviation."""
+    """transformers' ViTMAEForPreTraining with a built-in ViT. The target is each patch, normalized to mean 0 and
+    standard deviation 1."""
 
     def __init__(self, encoder: str, geometry: ImageGeometry, *, mask_ratio: float):
         super().__init__()
@@ -37,14 +36,14 @@ class MaskedAutoencoder(nn.Module):
         self.autoencoder = ViTMAEForPreTraining(
             ViTMAEConfig(**self.architecture, **DECODER, mask_ratio=mask_ratio, norm_pix_loss=True)
         )
-        self._draw_weights()
+        self._init_weights()
 
     def forward(
         self,
         pixel_values: Float[Tensor, "images channels height width"],
         noise: Float[Tensor, "images patches"],
     ) -> Float[Tensor, ""]:
-        """The squared error of a hidden pixel, summed over images. The patches with the largest noise are hidden."""
+        """Mean squared error of masked pixels, summed over images. The patches with the largest noise are masked."""
         return self.autoencoder(pixel_values, noise=noise).loss * len(pixel_values)
 
     @torch.no_grad()
@@ -53,9 +52,9 @@ class MaskedAutoencoder(nn.Module):
         pixel_values: Float[Tensor, "images channels height width"],
         noise: Float[Tensor, "images patches"],
     ) -> tuple[Float[Tensor, "images channels height width"], Float[Tensor, "images channels height width"]]:
-        """The images with the hidden patches drawn by the model, and 1 where they are.
+        """The images with predicted masked patches, and a mask that is 1 in these patches.
 
-        The model draws a patch without its mean and its deviation, which are taken from the true patch.
+        The mean and the standard deviation of a predicted patch are taken from the true patch.
         """
         output = self.autoencoder(pixel_values, noise=noise)
         patches = self.autoencoder.patchify(pixel_values)
@@ -65,7 +64,7 @@ class MaskedAutoencoder(nn.Module):
         return self.autoencoder.unpatchify(drawn), self.autoencoder.unpatchify(hidden)
 
     def save_encoder(self, folder: Path, geometry: ImageGeometry) -> None:
-        """Writes the ViT in Hugging Face format, and how an image becomes its input."""
+        """Save the ViT and its preprocessor_config.json in Hugging Face format."""
         vit = ViTModel(ViTConfig(**self.architecture), add_pooling_layer=False)
         vit.load_state_dict(self.autoencoder.vit.state_dict())
         vit.save_pretrained(folder)
@@ -83,9 +82,9 @@ class MaskedAutoencoder(nn.Module):
         (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")
 
     @torch.no_grad()
-    def _draw_weights(self) -> None:
-        """As the paper has it. transformers 5.23 leaves the fixed positions of both halves at 0, with which nothing can
-        be learned of where a patch lies."""
+    def _init_weights(self) -> None:
+        """Initialize as in the paper. transformers 5.23 leaves the fixed position embeddings of encoder and decoder at
+        0, so the model could not learn the positions of patches."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -94,14 +93,14 @@ class MaskedAutoencoder(nn.Module):
         nn.init.xavier_uniform_(embeddings.patch_embeddings.projection.weight.flatten(1))
         side = round(embeddings.patch_embeddings.num_patches**0.5)
         for positions in (embeddings.position_embeddings, decoder.decoder_pos_embed):
-            positions[0, 1:] = wave_positions(side, positions.shape[-1])
+            positions[0, 1:] = sinusoidal_positions(side, positions.shape[-1])
         for token in (embeddings.cls_token, decoder.mask_token):
             nn.init.normal_(token, std=0.02)
 
 
-def wave_positions(side: int, width: int) -> Float[Tensor, "patches width"]:
-    """Fixed positions of a square of patches in reading order: sines and cosines of the column in the first half, of
-    the row in the second, of wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017)."""
+def sinusoidal_positions(side: int, width: int) -> Float[Tensor, "patches width"]:
+    """Fixed position embeddings of a square of patches, row by row: sines and cosines of the column in the first half,
+    of the row in the second half, with wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017)."""
     frequencies = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
     angles = torch.arange(side, dtype=torch.float64)[:, None] * frequencies
     waves = torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -112,19 +111,19 @@ def wave_positions(side: int, width: int) -> Float[Tensor, "patches width"]:
 MAX_IMAGES = 8
 GAP = 6
 CAPTION = 16
-HIDDEN_GRAY = 0.35
-COLUMNS = ("original", "seen", "filled in")
+MASKED_GRAY = 0.35
+COLUMNS = ("original", "visible", "reconstruction")
 
 
 def draw_reconstructions(model: MaskedAutoencoder, images: ImageDataset, path: Path) -> None:
-    """Writes a PNG: a row for each of up to MAX_IMAGES images, spread evenly over the data."""
+    """Write a PNG with one row per image, for up to MAX_IMAGES images at equal distances in the data."""
     numbers = np.linspace(0, len(images) - 1, min(MAX_IMAGES, len(images))).round().astype(int)
     batch = images.collate([images[int(number)] for number in numbers])
     device = next(model.parameters()).device
     pixel_values = batch["pixel_values"].to(device)
     filled, hidden = model.eval().reconstruct(pixel_values, batch["noise"].to(device))
     whole, filled = (_gray(values, images.geometry) for values in (pixel_values, filled))
-    seen = np.where(hidden[:, 0].cpu().numpy() > 0, HIDDEN_GRAY, whole)
+    seen = np.where(hidden[:, 0].cpu().numpy() > 0, MASKED_GRAY, whole)
     size = images.geometry.size
     width, height = len(COLUMNS) * (size + GAP) + GAP, len(numbers) * (size + GAP) + GAP + CAPTION
     sheet = Image.new("L", (width, height), 255)
@@ -137,5 +136,5 @@ def draw_reconstructions(model: MaskedAutoencoder, images: ImageDataset, path: P
 
 
 def _gray(values: torch.Tensor, geometry: ImageGeometry) -> np.ndarray:
-    """Pixel values back to 0..1."""
+    """Convert pixel values back to 0..1."""
     return (values[:, 0].float().cpu().numpy() * geometry.std[0] + geometry.mean[0]).clip(0, 1)

@@ -1,6 +1,7 @@
-"""Reports as a GPT-2 learns them without images: indication, then report, of which only the report counts.
+"""Dataset and model for pretraining a GPT-2 on reports without images. The indication is the prompt; only the report
+counts in the loss.
 
-Each text starts at a position drawn from (seed, epoch, text), as it will in fine-tuning behind image tokens.
+Each text starts at a random position, seeded by (seed, epoch, text), because image tokens precede it in fine-tuning.
 """
 
 from collections.abc import Sequence
@@ -22,12 +23,12 @@ from vlm.layers.gpt2 import GPT2Decoder
 from vlm.schema.report_format import compose_report
 
 IGNORED = -100
-"""The label of a token that counts in no loss."""
+"""Label of tokens that do not count in the loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportText:
-    """Token ids, of which the report begins (with the start token) at `report_start`; `position` is of the first."""
+    """Token ids. The report begins with its start token at `report_start`; `position` is that of the first token."""
 
     token_ids: list[int]
     report_start: int
@@ -89,8 +90,7 @@ class LanguageModel(nn.Module):
         position_ids: Int[Tensor, "texts length"],
         labels: Int[Tensor, "texts length"],
     ) -> Float[Tensor, ""]:
-        """Cross-entropy summed over the tokens that are learned. Padding stands behind the text, where nothing that is
-        learned looks."""
+        """Cross-entropy summed over the report tokens. Padding follows the text, so causal attention ignores it."""
         logits = self.language_model(input_ids, position_ids=position_ids, use_cache=False).logits[:, :-1]
         return F.cross_entropy(
             logits.flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
@@ -98,7 +98,7 @@ class LanguageModel(nn.Module):
 
 
 def reports_of(rows: datasets.Dataset) -> tuple[list[str], list[str]]:
-    """The reports of the studies that have one, and the indication of each."""
+    """The reports of the studies that have one, and their indications."""
     text = rows.select_columns(["indication", "findings", "impression"])
     pairs = [
         (compose_report(findings=row["findings"], impression=row["impression"]), row["indication"]) for row in text

@@ -1,4 +1,4 @@
-"""The learning rate over a run, and the parameter groups."""
+"""Learning-rate schedule and parameter groups."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from torch import nn
 from train.loop.step import build_optimizer, learning_rate_factor, set_learning_rate
 
 
-def test_the_rate_rises_over_the_warm_up_and_falls_to_nearly_zero():
+def test_learning_rate_rises_in_the_warm_up_and_falls_to_zero():
     factors = [learning_rate_factor(step, num_steps=100, warmup_fraction=0.1) for step in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[9] == factors[10] == pytest.approx(1.0)
@@ -18,7 +18,7 @@ def test_the_rate_rises_over_the_warm_up_and_falls_to_nearly_zero():
     assert factors[-1] < 0.001
 
 
-def test_vectors_are_not_decayed_the_encoder_has_its_own_rate_and_frozen_weights_are_out():
+def test_parameter_groups_without_decay_of_vectors_and_with_an_encoder_rate():
     model = nn.ModuleDict({"encoder": nn.Linear(2, 3), "head": nn.Linear(3, 1), "frozen": nn.Linear(1, 1)})
     model["frozen"].requires_grad_(False)
     optimizer = build_optimizer(model, learning_rate=1.0, encoder_learning_rate=0.1, weight_decay=0.05)

@@ -1,4 +1,4 @@
-"""Masked autoencoding: which patches are hidden, what is written, how images come to the model."""
+"""Masked autoencoding: masked patches, saved encoder, input images."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_pos
 
 from train.augment import Augmentation
 from train.pretraining.images import ImageDataset
-from train.pretraining.masked_autoencoder import MaskedAutoencoder, draw_reconstructions, wave_positions
+from train.pretraining.masked_autoencoder import MaskedAutoencoder, draw_reconstructions, sinusoidal_positions
 from vlm.config import ImageGeometry
 from vlm.inputs.image import letterbox
 
@@ -33,17 +33,17 @@ def _patches(squares):
     return squares.reshape(-1, 4, 16, 4, 16).swapaxes(2, 3).reshape(-1, NUM_PATCHES, 256)
 
 
-def test_positions_are_those_of_the_paper_and_stay_fixed(model):
+def test_position_embeddings_are_sinusoidal_and_fixed(model):
     expected = build_2d_sinusoidal_position_embedding(5, 5, 32)
     expected = torch.cat([expected[:, 16:], expected[:, :16]], dim=1)
-    torch.testing.assert_close(wave_positions(5, 32), expected)
+    torch.testing.assert_close(sinusoidal_positions(5, 32), expected)
     autoencoder = model.autoencoder
     for positions in (autoencoder.vit.embeddings.position_embeddings, autoencoder.decoder.decoder_pos_embed):
         assert not positions.requires_grad
         assert len(torch.unique(positions[0], dim=0)) == NUM_PATCHES + 1
 
 
-def test_the_patches_with_the_largest_noise_are_hidden_and_only_they_are_drawn(model, images):
+def test_patches_with_the_largest_noise_are_masked_and_predicted(model, images):
     batch = images.collate([images[0], images[1]])
     filled, hidden = model.reconstruct(**batch)
     hidden_patches = _patches(hidden[:, 0]).all(dim=-1)
@@ -54,7 +54,7 @@ def test_the_patches_with_the_largest_noise_are_hidden_and_only_they_are_drawn(m
     assert not torch.allclose(filled[hidden > 0], batch["pixel_values"][hidden > 0])
 
 
-def test_what_is_hidden_changes_nothing_in_what_is_drawn_elsewhere(model, images):
+def test_masked_pixels_do_not_affect_the_prediction(model, images):
     batch = images.collate([images[0]])
     _, hidden = model.reconstruct(**batch)
     changed = batch | {"pixel_values": torch.where(hidden > 0, torch.randn(1, 1, 64, 64), batch["pixel_values"])}
@@ -64,7 +64,7 @@ def test_what_is_hidden_changes_nothing_in_what_is_drawn_elsewhere(model, images
     assert model(**batch) != model(**changed)
 
 
-def test_the_loss_is_the_squared_error_of_normalised_hidden_pixels_summed_over_images(model, images):
+def test_loss_is_the_squared_error_of_normalized_masked_pixels(model, images):
     batch = images.collate([images[number] for number in range(3)])
     with torch.no_grad():
         drawn = model.autoencoder(**batch).logits.numpy()
@@ -76,7 +76,7 @@ def test_the_loss_is_the_squared_error_of_normalised_hidden_pixels_summed_over_i
     assert loss == pytest.approx(3 * errors.mean(), rel=1e-4)
 
 
-def test_the_written_encoder_sees_what_the_autoencoders_own_does(model, images, tmp_path):
+def test_saved_encoder_equals_the_autoencoders_encoder(model, images, tmp_path):
     model.save_encoder(tmp_path, GEOMETRY)
     vit = ViTModel.from_pretrained(tmp_path, add_pooling_layer=False).eval()
     pixel_values = images.collate([images[0]])["pixel_values"]
@@ -88,7 +88,7 @@ def test_the_written_encoder_sees_what_the_autoencoders_own_does(model, images, 
     own.config.mask_ratio = mask_ratio
 
 
-def test_it_learns_to_fill_in(images):
+def test_training_lowers_the_loss(images):
     torch.manual_seed(0)
     model = MaskedAutoencoder("nano", ImageGeometry(size=32), mask_ratio=0.5)
     samples = ImageDataset(images_rows(images), ImageGeometry(size=32), num_patches=4)
@@ -105,12 +105,12 @@ def test_it_learns_to_fill_in(images):
 
 
 def images_rows(images):
-    """The rows again, as a data set hands them out."""
+    """The rows as a data set returns them."""
     rows = images.rows.with_format(None)
     return rows.add_column("view_positions", [["UNKNOWN"] * len(row["images"]) for row in rows])
 
 
-def test_every_view_is_a_sample_as_the_report_model_will_see_it(small_studies, images):
+def test_each_view_is_a_sample_with_the_report_models_preprocessing(small_studies, images):
     rows = small_studies["train"]
     expected = [letterbox(image, 64) for row in rows for image in row["images"]]
     assert len(images) == len(expected) > len(rows)
@@ -118,7 +118,7 @@ def test_every_view_is_a_sample_as_the_report_model_will_see_it(small_studies, i
         assert np.array_equal(images[number][0], square)
 
 
-def test_images_read_from_disk_and_kept_in_memory_are_the_same(small_studies):
+def test_images_from_disk_and_from_memory_are_equal(small_studies):
     def build():
         return ImageDataset(small_studies["train"], GEOMETRY, num_patches=4, augmentation=Augmentation(), seed=5)
 
@@ -130,7 +130,7 @@ def test_images_read_from_disk_and_kept_in_memory_are_the_same(small_studies):
             assert np.array_equal(one, other)
 
 
-def test_noise_and_movement_are_new_in_each_epoch_and_the_same_for_the_same_seed(small_studies):
+def test_noise_and_augmentation_depend_on_seed_and_epoch(small_studies):
     images = ImageDataset(small_studies["train"], GEOMETRY, num_patches=4, augmentation=Augmentation(), seed=5)
     first = images[3]
     assert all(np.array_equal(one, other) for one, other in zip(first, images[3], strict=True))
@@ -138,7 +138,7 @@ def test_noise_and_movement_are_new_in_each_epoch_and_the_same_for_the_same_seed
     assert not any(np.array_equal(one, other) for one, other in zip(first, images[3], strict=True))
 
 
-def test_an_image_that_cannot_be_read_is_named(small_studies):
+def test_unreadable_image_is_named(small_studies):
     images = ImageDataset(small_studies["train"], GEOMETRY, num_patches=4)
     images.rows = images.rows.with_format(None).map(
         lambda row: {"images": [{"bytes": b"no image", "path": None}] * len(row["images"])}, keep_in_memory=True
@@ -148,7 +148,7 @@ def test_an_image_that_cannot_be_read_is_named(small_studies):
         images[0]
 
 
-def test_the_sheet_shows_the_images_hidden_and_filled_in(model, images, tmp_path):
+def test_png_shows_original_masked_and_reconstructed_images(model, images, tmp_path):
     draw_reconstructions(model, images, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         shown = np.asarray(sheet)

@@ -1,4 +1,4 @@
-"""Reports as a GPT-2 learns them without images: which tokens count, and at which positions."""
+"""Pretraining on reports: tokens in the loss, and positions."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def model(tiny_tokenizer):
     return LanguageModel("nano", tiny_tokenizer).eval()
 
 
-def test_the_report_counts_and_the_indication_does_not(small_studies, tiny_tokenizer, texts):
+def test_only_the_report_counts_in_the_loss(small_studies, tiny_tokenizer, texts):
     row = small_studies["train"][0]
     report = compose_report(findings=row["findings"], impression=row["impression"])
     texts.max_report_tokens = 1000
@@ -30,7 +30,7 @@ def test_the_report_counts_and_the_indication_does_not(small_studies, tiny_token
     assert batch["labels"].tolist() == [[IGNORED] * (len(prompt) + 1) + learned]
 
 
-def test_a_cut_report_has_no_end(tiny_tokenizer, texts):
+def test_truncated_report_has_no_end_token(tiny_tokenizer, texts):
     text = texts[0]
     assert len(text.token_ids) == text.report_start + 41
     assert text.token_ids[-1] != tiny_tokenizer.eos_token_id
@@ -46,14 +46,14 @@ def test_padding_does_not_change_the_loss(texts, model):
     assert float(together) == pytest.approx(float(apart), rel=1e-5)
 
 
-def test_the_loss_is_that_of_transformers(texts, model):
+def test_loss_equals_that_of_transformers(texts, model):
     batch = texts.collate([texts[0], texts[1]])
     with torch.no_grad():
         mean = model.language_model(**batch).loss
     assert model(**batch).item() == pytest.approx(float(mean) * int((batch["labels"] != IGNORED).sum()), rel=1e-5)
 
 
-def test_a_text_starts_at_a_position_drawn_anew_in_each_epoch(texts):
+def test_start_position_is_random_in_each_epoch(texts):
     def starts():
         return [texts[number].position for number in range(len(texts))]
 

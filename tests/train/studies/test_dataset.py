@@ -1,4 +1,4 @@
-"""Which studies make up which step, and what a batch of them holds."""
+"""The plan of an epoch, and the content of a batch."""
 
 import numpy as np
 import pytest
@@ -25,19 +25,19 @@ def test_every_study_is_in_one_batch_of_one_process(num_studies, num_processes):
     assert all(len(batch) <= 5 for plan in plans for step in plan for batch in step)
 
 
-def test_the_plan_is_the_same_for_the_same_epoch_and_differs_between_epochs():
+def test_plan_depends_on_the_epoch():
     lengths = [1] * 50
     assert plan_epoch(lengths, **PLAN) == plan_epoch(lengths, **PLAN)
     assert plan_epoch(lengths, **PLAN) != plan_epoch(lengths, **(PLAN | {"epoch": 2}))
 
 
-def test_studies_of_like_length_share_a_batch():
+def test_studies_with_similar_lengths_share_a_batch():
     lengths = np.random.default_rng(0).integers(10, 400, 256)
     spread = [np.ptp(lengths[batch]) for step in plan_epoch(lengths, **PLAN) for batch in step]
     assert np.mean(spread) < 0.5 * np.mean([np.ptp(lengths[i : i + 4]) for i in range(0, 256, 4)])
 
 
-def test_targets_follow_the_choice_for_uncertain_labels():
+def test_targets_follow_the_uncertain_labels_option():
     labels = torch.tensor([[0, 1, 2, 3, -100]])
     for choice, target, mask in [
         ("positive", [0, 1, 0, 1, 0], [1, 1, 1, 1, 0]),
@@ -49,7 +49,7 @@ def test_targets_follow_the_choice_for_uncertain_labels():
         assert counted.int().tolist() == [mask]
 
 
-def test_a_batch_holds_the_reports_tokens_and_masks_what_pads(small_studies, tiny_tokenizer):
+def test_batch_contains_report_tokens_and_masks_padding(small_studies, tiny_tokenizer):
     rows = small_studies["train"]
     dataset = StudyDataset(rows, tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
     collate = Collator(geometry=ImageGeometry(size=32), grid=(4, 4), pad_token_id=0)
@@ -62,18 +62,18 @@ def test_a_batch_holds_the_reports_tokens_and_masks_what_pads(small_studies, tin
         assert tiny_tokenizer.decode(ids[1:-1]) == report
 
 
-def test_without_reports_a_study_brings_the_start_token_alone(small_studies, tiny_tokenizer):
+def test_without_reports_a_study_has_only_the_start_token(small_studies, tiny_tokenizer):
     dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
     dataset.with_reports = False
     assert dataset[0]["report_ids"] == [tiny_tokenizer.bos_token_id]
     assert dataset[0]["prompt_ids"] == []
 
 
-def test_what_a_decoder_is_told_follows_the_labels():
+def test_finding_condition_follows_the_labels():
     assert finding_condition(torch.tensor([[0, 1, 2, 3, -100]])).tolist() == [[-1, 1, -1, pytest.approx(0.3), 0]]
 
 
-def test_without_images_a_study_brings_its_text_and_its_findings(small_studies, tiny_tokenizer):
+def test_without_images_a_study_has_its_text_and_finding_condition(small_studies, tiny_tokenizer):
     rows = small_studies["train"]
     dataset = StudyDataset(rows, tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
     collate = Collator(geometry=ImageGeometry(size=32), grid=(4, 4), pad_token_id=0)
@@ -89,7 +89,7 @@ def test_without_images_a_study_brings_its_text_and_its_findings(small_studies, 
     )
 
 
-def test_kept_images_equal_read_ones_and_a_small_limit_keeps_none(small_studies, tiny_tokenizer):
+def test_cached_images_equal_images_from_disk(small_studies, tiny_tokenizer):
     dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
     before = [square.copy() for square in dataset[3]["squares"]]
     assert not dataset.keep_images(1000)
@@ -98,7 +98,7 @@ def test_kept_images_equal_read_ones_and_a_small_limit_keeps_none(small_studies,
     assert all(np.array_equal(*pair) for pair in zip(before, dataset[3]["squares"], strict=True))
 
 
-def test_boxes_of_a_finding_share_it_equally_and_each_spreads_evenly(small_studies, tiny_tokenizer):
+def test_boxes_of_a_finding_have_equal_and_uniform_weight(small_studies, tiny_tokenizer):
     dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
     collate = Collator(geometry=ImageGeometry(size=32), grid=(4, 4), pad_token_id=0)
     boxes = [
@@ -114,7 +114,7 @@ def test_boxes_of_a_finding_share_it_equally_and_each_spreads_evenly(small_studi
     assert shares.sum() == pytest.approx(1)
 
 
-def test_boxes_lie_on_the_square_as_on_the_image(small_studies, tiny_tokenizer):
+def test_boxes_have_the_same_relative_position_in_the_square(small_studies, tiny_tokenizer):
     row = next(row for row in small_studies["train"] if row["boxes"])
     number = small_studies["train"]["study_id"][:].index(row["study_id"])
     dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=96), max_report_tokens=500)
@@ -125,7 +125,7 @@ def test_boxes_lie_on_the_square_as_on_the_image(small_studies, tiny_tokenizer):
     assert box == pytest.approx(np.array(first["box"]) * 96, abs=1e-3)
 
 
-def test_view_positions_are_hidden_for_the_asked_part_of_the_studies(small_studies, tiny_tokenizer):
+def test_view_dropout_hides_the_given_fraction_of_view_positions(small_studies, tiny_tokenizer):
     rows = small_studies["train"]
     common = {"max_report_tokens": 500, "seed": 1}
     for part, expected in ((0.0, range(1)), (1.0, range(160, 161)), (0.5, range(50, 111))):

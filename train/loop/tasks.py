@@ -110,7 +110,7 @@ class ReportTask:
         self.training.with_images = stage is not Stage.TEXT
         self.training.with_reports = stage is not Stage.FINDINGS
         if self._is_frozen(epoch):
-            model.freeze_image_side()
+            model.freeze_image_encoder()
 
     def validate(self, epoch: int, accelerator: Accelerator) -> Validation:
         self.validation.with_reports = stage_of(epoch, self.options) is not Stage.FINDINGS

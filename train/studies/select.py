@@ -15,7 +15,7 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from data.study import FEATURES, check_disjoint, load_studies, rejected_file, saved_preprocessing
+from data.study import FEATURES, check_disjoint, load_studies, rejected_file, shared_preprocessing
 from train.options import FinetuneOptions
 
 THUMBNAIL_SIDE = 32
@@ -62,7 +62,7 @@ def load_pretraining_studies(folders: Sequence[str]) -> PretrainingStudies:
     loaded = {folder: load_studies(folder) for folder in folders}
     for folder, studies in loaded.items():
         _check_splits(f"--datasets {folder}", studies)
-        _check_preprocessing(f"--datasets {folder}", folder, folders[0])
+    shared_preprocessing(folders)
     for (name, studies), (other_name, others) in itertools.permutations(loaded.items(), 2):
         for split, rows in others.items():
             if split != "train":
@@ -107,15 +107,6 @@ def _check_splits(name: str, studies: datasets.DatasetDict) -> None:
             raise ValueError(f"{name} has no studies in its {split} split; prepare it with some (--split-fractions)")
 
 
-def _check_preprocessing(name: str, folder: str, other: str) -> None:
-    preprocessing, expected = saved_preprocessing(folder), saved_preprocessing(other)
-    if preprocessing != expected:
-        raise ValueError(
-            f"{name} has a different preprocessing ({preprocessing}) than {other} ({expected}); prepare both with the "
-            "same switches"
-        )
-
-
 def _num_rejected(folder: str) -> int:
     path = rejected_file(Path(folder))
     return sum(1 for line in path.read_bytes().splitlines() if line.strip()) if path.is_file() else 0
@@ -141,7 +132,7 @@ def _extra_studies(options: FinetuneOptions, studies: datasets.DatasetDict) -> t
     extra = loaded.get("train", ())
     if not len(extra):
         raise ValueError(f"{name} has no studies in its train split; prepare it with --split-fractions 1 0 0")
-    _check_preprocessing(name, folder, options.dataset)
+    shared_preprocessing([options.dataset, folder])
     held_out = {split: rows for split, rows in studies.items() if split != "train"}
     try:
         subjects = {split: rows["subject_id"][:] for split, rows in held_out.items()}

@@ -39,7 +39,7 @@ def test_data_sets_with_different_preprocessing_are_rejected(small_dataset, tmp_
     switches = {"crop_border": False, "denoise": False, "normalize": "none", "clahe": True}
     preparation = {"options": {"image_options": {"preprocessing": switches}}}
     (tmp_path / "other" / "preparation.json").write_text(json.dumps(preparation))
-    with pytest.raises(ValueError, match=r"other has a different preprocessing .*same switches"):
+    with pytest.raises(ValueError, match=r"other was prepared with another preprocessing .*same options"):
         load_pretraining_studies([str(small_dataset), other])
 
 

@@ -108,7 +108,7 @@ def test_data_sets_with_different_preprocessing_are_rejected(small_dataset, extr
     switches = {"crop_border": False, "denoise": False, "normalize": "none", "clahe": True}
     preparation = {"options": {"image_options": {"preprocessing": switches}}}
     (tmp_path / "own" / "preparation.json").write_text(json.dumps(preparation))
-    with pytest.raises(ValueError, match=r"different preprocessing .* prepare both with the same switches"):
+    with pytest.raises(ValueError, match=r"another preprocessing .* prepare both with the same options"):
         load(tmp_path / "own", extra)
 
 

@@ -66,10 +66,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _report_task(options: FinetuneOptions, studies: RunStudies, folder: Path, accelerator: Accelerator) -> ReportTask:
-    text = studies.learned.select_columns(["indication", "findings", "impression"])
-    reports = [compose_report(findings=row["findings"], impression=row["impression"]) for row in text]
+    reports = _reports(studies.learned)
     if accelerator.is_main_process and not (folder / "tokenizer").is_dir():
-        indications = [f"Indication: {indication}\n" for indication in text["indication"] if indication]
+        indications = [f"Indication: {indication}\n" for indication in studies.learned["indication"] if indication]
         with atomic_folder(folder / "tokenizer") as partial:
             build_tokenizer(options, [report for report in reports if report] + indications).save_pretrained(partial)
     accelerator.wait_for_everyone()
@@ -130,11 +129,15 @@ def _check_positions(max_report_tokens: int, model: ReportModel, num_views: int)
         )
 
 
+def _reports(rows: datasets.Dataset) -> list[str]:
+    text = rows.select_columns(["findings", "impression"])
+    return [compose_report(findings=row["findings"], impression=row["impression"]) for row in text]
+
+
 def _summary(options: FinetuneOptions, task: ReportTask, studies: datasets.DatasetDict) -> dict[str, str]:
     total, trained = task.model.num_parameters()
     tokenizer, limit = task.training.tokenizer, options.studies.max_report_tokens
-    text = studies["train"].select_columns(["findings", "impression"])
-    reports = [compose_report(findings=row["findings"], impression=row["impression"]) for row in text]
+    reports = _reports(studies["train"])
     num_truncated = count_truncated(tokenizer, reports, limit)
     return {
         "studies": ", ".join(f"{split} {len(rows):,}" for split, rows in studies.items() if split != "test"),
@@ -151,7 +154,7 @@ def _fit_ood(checkpoint: Path, studies: datasets.DatasetDict, accelerator: Accel
     try:
         settings = fit_ood_detector(checkpoint, studies, device=str(accelerator.device)).settings
     except ValueError as error:
-        return f"Note: OOD check disabled ({error}). Unfamiliar images will not be flagged."
+        return f"Note: OOD check disabled: {error}. Unfamiliar images will not be flagged."
     return f"OOD check: fitted on {settings.num_training_images} training images"
 
 

@@ -1,4 +1,4 @@
-"""What images a model knows: distances against an independent formula, the limit, the files, the program."""
+"""The OOD check: distances compared with an independent formula, limit, files, program."""
 
 import shutil
 
@@ -14,13 +14,13 @@ from vlm.uncertainty import NUM_DIRECTIONS, SETTINGS, TENSORS, fit_detector, loa
 
 @pytest.fixture(scope="module")
 def features():
-    """800 training and 400 validation images in 50 features of which 20 move together."""
+    """800 training and 400 validation images with 50 features, which depend on 20 factors."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=(1200, 20)) @ rng.normal(size=(20, 50)) + 0.3 * rng.normal(size=(1200, 50)) + 5
     return values[:800], values[800:]
 
 
-def test_the_distance_is_mahalanobis_under_probabilistic_pca(features):
+def test_distance_is_mahalanobis_under_probabilistic_pca(features):
     training, validation = features
     fitted = fit_detector(training, validation)
     standardised = (training - training.mean(0)) / training.std(0)
@@ -32,22 +32,22 @@ def test_the_distance_is_mahalanobis_under_probabilistic_pca(features):
     np.testing.assert_allclose(fitted.distances(validation) * fitted.settings.limit, expected, rtol=1e-8)
 
 
-def test_one_in_a_hundred_validation_images_lies_beyond_the_limit(features):
+def test_one_percent_of_the_validation_images_are_flagged(features):
     fitted = fit_detector(*features)
     assert (fitted.distances(features[1]) > 1).sum() == 4
 
 
-def test_what_no_training_image_has_lies_far_off(features):
+def test_direction_without_training_variance_is_flagged(features):
     training, validation = features
     fitted = fit_detector(training, validation)
     _, _, directions = np.linalg.svd((training - training.mean(0)) / training.std(0))
-    turned = training.mean(0) + training.std(0) * directions[-1] * 5  # small, but where nothing ever moves
+    turned = training.mean(0) + training.std(0) * directions[-1] * 5  # small, but without variance in training
     far, none = fitted.distances(np.array([turned, training.mean(0)]))
     assert far > 1
     assert none == pytest.approx(0, abs=1e-6)
 
 
-def test_features_that_never_moved_do_not_count_for_everything():
+def test_constant_features_do_not_dominate_the_distance():
     rng = np.random.default_rng(0)
     training, validation = (np.hstack([rng.normal(size=(n, 9)), np.full((n, 1), 3.0)]) for n in (200, 100))
     fitted = fit_detector(training, validation)
@@ -55,7 +55,7 @@ def test_features_that_never_moved_do_not_count_for_everything():
     assert (fitted.distances(validation) > 1).sum() <= 2
 
 
-def test_it_is_the_same_when_read_back(features, tmp_path):
+def test_saved_detector_is_read_back(features, tmp_path):
     fitted = fit_detector(*features)
     assert load_ood_detector(tmp_path) is None
     save_ood_detector(tmp_path, fitted)
@@ -69,12 +69,12 @@ def test_it_is_the_same_when_read_back(features, tmp_path):
     ("num_training", "num_validation", "problem"),
     [(19, 40, "needs at least 20 training images, found 19"), (40, 0, "needs at least 20 validation images, found 0")],
 )
-def test_too_few_images_tell_nothing(features, num_training, num_validation, problem):
+def test_too_few_images_are_rejected(features, num_training, num_validation, problem):
     with pytest.raises(ValueError, match=problem):
         fit_detector(features[0][:num_training], features[1][:num_validation])
 
 
-def test_images_all_alike_tell_nothing():
+def test_identical_images_are_rejected():
     with pytest.raises(ValueError, match="all the same to the model"):
         fit_detector(np.ones((30, 5)), np.ones((30, 5)))
 
@@ -85,7 +85,7 @@ def test_features_of_another_model_are_rejected(features):
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "negative", "not finite"])
-def test_damaged_files_are_named_with_the_mend(features, tmp_path, damage):
+def test_damaged_files_are_named_with_the_fix(features, tmp_path, damage):
     fitted = fit_detector(*features)
     if damage == "not finite":
         fitted.mean[0] = np.nan
@@ -101,7 +101,7 @@ def test_damaged_files_are_named_with_the_mend(features, tmp_path, damage):
         load_ood_detector(tmp_path)
 
 
-def test_the_program_measures_a_checkpoint_and_the_generator_has_it(tiny_checkpoint, small_dataset, tmp_path, capsys):
+def test_program_adds_the_detector_to_a_checkpoint(tiny_checkpoint, small_dataset, tmp_path, capsys):
     from data.study import load_studies
 
     folder = tmp_path / "checkpoint"

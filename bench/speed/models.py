@@ -8,6 +8,7 @@ and transformers' `generate`.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -23,7 +24,7 @@ from transformers import (
 
 from bench.speed.compare import Task, Work
 from bench.speed.sizes import START_TOKEN, BenchSizes, geometry, make_batch
-from train.loop.step import build_optimizer, training_step
+from train.loop.step import build_optimizer, report_losses, training_step
 from vlm.config import ENCODER_SIZES, DecoderConfig, EncoderConfig, LoraSettings, ReportModelConfig
 from vlm.decoding import GenerationOptions, generate_reports
 from vlm.layers.gpt2 import add_lora
@@ -94,8 +95,9 @@ def make_our_step(model: ReportModel, batch: dict[str, Tensor]) -> Callable[[], 
     accelerator = Accelerator(cpu=True)
     optimizer = build_optimizer(model, learning_rate=LEARNING_RATE, encoder_learning_rate=None, weight_decay=0.05)
     model, optimizer = accelerator.prepare(model.train(), optimizer)
-    weights = {"finding_weight": 1.0, "box_weight": 0.3, "max_grad_norm": 1.0}
-    return lambda: training_step(model, optimizer, [batch], accelerator, **weights).report_loss
+    losses = report_losses(finding_weight=1.0, box_weight=0.3)
+    step = partial(training_step, model, optimizer, [batch], accelerator, losses, max_grad_norm=1.0)
+    return lambda: step().means["report_loss"]
 
 
 def make_hf_step(model: VisionEncoderDecoderModel, pixel_values: Tensor, labels: Tensor) -> Callable[[], float]:

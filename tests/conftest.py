@@ -1,6 +1,7 @@
 """Shared fixtures: a tiny report model with random weights, its checkpoint folder, and synthetic images.
 
-Weights are drawn wide (0.3 rather than 0.02) so that an untrained model answers differently to different input.
+Weights have a large standard deviation (0.3 instead of 0.02), so that an untrained model gives different outputs for
+different inputs.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ SENTENCES = (
 
 @pytest.fixture(autouse=True)
 def same_random_numbers():
-    """Every test starts from the same seed (where torch is in use at all)."""
+    """Start every test from the same seed, if torch is loaded."""
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
 
@@ -90,7 +91,7 @@ def build_model(tiny_config):
     def build(seed=0, **settings):
         torch.manual_seed(seed)
         model = ReportModel(tiny_config(**settings))
-        torch.manual_seed(seed)  # adapters have drawn numbers of their own
+        torch.manual_seed(seed)  # random values for the adapters too
         with torch.no_grad():
             for module in (model.finding_queries, model.vision_projector, model.finding_projector):
                 for parameter in module.parameters():
@@ -103,19 +104,19 @@ def build_model(tiny_config):
 
 @pytest.fixture(scope="session")
 def tiny_model(build_model):
-    """Shared by all tests: not to be changed."""
+    """Shared by all tests; do not change it."""
     return build_model()
 
 
 @pytest.fixture(scope="session")
 def tiny_lstm(build_model):
-    """Shared by all tests: not to be changed."""
+    """Shared by all tests; do not change it."""
     return build_model(kind="lstm")
 
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(build_model, tiny_tokenizer, tmp_path_factory):
-    """A checkpoint folder with random weights. Shared by all tests: copy it before changing it."""
+    """A checkpoint folder with random weights. Shared by all tests; copy it before a change."""
     from vlm.checkpoint.store import Checkpoint, save_checkpoint
     from vlm.uncertainty import Calibration
 
@@ -127,7 +128,7 @@ def tiny_checkpoint(build_model, tiny_tokenizer, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def images():
-    """Six gray images, no two alike and none square."""
+    """Six different gray images; none is square."""
     rng = np.random.default_rng(0)
     sizes = [(40, 32), (32, 40), (50, 45), (20, 64), (33, 32), (90, 30)]
     return [
@@ -139,7 +140,7 @@ def images():
 @pytest.fixture(scope="session")
 def study_batch(tiny_tokenizer, images):
     """Arguments of ReportModel.forward for three studies: two views and a report, one view and a longer report, one
-    view without a report. `study_batch(only=[0])` has some of them, padded no more than they need."""
+    view without a report. `study_batch(only=[0])` has only these studies, with the padding that they need."""
     import torch
 
     from vlm.config import ImageGeometry
@@ -179,7 +180,7 @@ def study_batch(tiny_tokenizer, images):
 
 @pytest.fixture(scope="session")
 def study_prefix(study_batch):
-    """`study_prefix(model, only=(0, 1, 2))`: the prefix that the model makes of these studies."""
+    """`study_prefix(model, only=(0, 1, 2))`: the prefix that the model computes for these studies."""
     import torch
 
     def build(model, only=(0, 1, 2)):
@@ -193,7 +194,7 @@ def study_prefix(study_batch):
 
 @pytest.fixture(scope="session")
 def small_dataset(tmp_path_factory):
-    """Folder of a prepared data set of synthetic studies, 48 pixels: 16 to train on, 6 to validate, 6 to test."""
+    """Folder of a prepared data set of synthetic studies, 48 pixels: 16 for training, 6 for validation, 6 for test."""
     import datasets
 
     from data.study import FEATURES
@@ -222,7 +223,7 @@ def small_studies(small_dataset):
 
 @pytest.fixture(scope="session")
 def report_pairs():
-    """300 predictions and references without capitals: empty, equal, repeated and shuffled ones, other scripts."""
+    """300 lower-case predictions and references: empty, equal, repeated, shuffled, and in other scripts."""
     import random
 
     chooser = random.Random(0)
@@ -255,7 +256,7 @@ def report_pairs():
 
 @pytest.fixture
 def tiny_bert(tmp_path):
-    """Folder with the configuration and the tokenizer of a BERT of 3 layers; a test adds the weights."""
+    """Folder with the configuration and the tokenizer of a BERT with 3 layers; a test adds the weights."""
     from transformers import BertConfig, BertTokenizer
 
     words = "the heart is normal in size no pleural effusion large clear lungs ."
@@ -333,8 +334,8 @@ def recorded_study(images):
 
 
 @pytest.fixture(scope="module")
-def swept_up_after_gradio():
-    """For a file that builds pages: the event loops they leave go here, not in somebody else's test."""
+def gradio_cleanup():
+    """For test files that build pages: clean up their event loops before the next test file."""
     yield
     asyncio.set_event_loop(None)
     with warnings.catch_warnings():

@@ -18,7 +18,7 @@ from bench.speed.sizes import FULL, QUICK, make_batch
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
-    """The record of the program at small sizes; memory is measured for one activity only, to save a dozen seconds."""
+    """The record of the program at small sizes; memory is measured for one activity only, to save time."""
     output = tmp_path_factory.mktemp("bench") / "results" / "quick.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "ACTIVITIES", ("train",))

@@ -25,7 +25,7 @@ def synthetic(
             study_id=f"study{study}",
             subject_id=f"subject{study // 2}",
             report=". ".join(
-                name for name, said in zip(NAMES, truth ^ (errors.random(14) < error_rate), strict=True) if said
+                name for name, stated in zip(NAMES, truth ^ (errors.random(14) < error_rate), strict=True) if stated
             ),
             reference=". ".join(name for name, present in zip(NAMES, truth, strict=True) if present) or "clear",
             reference_labels=tuple(int(present) for present in truth),

@@ -1,4 +1,4 @@
-"""A DICOM file like those of a scanner, and its gray values."""
+"""A DICOM file like the files of a scanner, and its gray values."""
 
 import io
 

@@ -12,7 +12,7 @@ WORDS = {4: "pulmonary edema", 9: "pleural effusion", 11: "rib fracture"}
 
 
 def make_row(number: int, split: str) -> dict:
-    """A study whose three findings are the bits of its number, which is also the gray level of its image."""
+    """A study with its number as gray level of the image and the bits of the number as three findings."""
     findings = [finding for bit, finding in enumerate(WORDS) if number >> bit & 1]
     text = " ".join(f"There is {WORDS[finding]}." for finding in findings) or "The lungs are clear."
     return {

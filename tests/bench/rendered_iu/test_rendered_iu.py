@@ -150,9 +150,9 @@ def test_codes_with_the_same_heading_match_by_half():
 
 def test_each_step_starts_from_the_previous_one_and_runs_once(tmp_path, monkeypatch):
     # A fake finetune.py that records its flags; its first run is killed.
-    stand_in = tmp_path / "train" / "finetune.py"
-    stand_in.parent.mkdir()
-    stand_in.write_text(
+    fake_program = tmp_path / "train" / "finetune.py"
+    fake_program.parent.mkdir()
+    fake_program.write_text(
         """
 import os, pathlib, sys
 flags = dict(flag.partition("=")[::2] for flag in sys.argv[1:])
@@ -170,12 +170,12 @@ with open("ran", "a") as file:
     monkeypatch.chdir(tmp_path)
     options = TrainingOptions(init_from="", extra_dataset=Path("synthetic"))
 
-    def go(options):
+    def run_training(options):
         return train(options, Path("studies"), tmp_path, seed=0, console=Console(quiet=True))
 
     with pytest.raises(StepError, match="seeing ended with status -9"):
-        go(options)
-    trained = go(options)
+        run_training(options)
+    trained = run_training(options)
     (_, *seeing), (_, *writing), (_, *joining) = (line.split() for line in Path("ran").read_text().splitlines())
     assert "--resume" in seeing
     assert {"--encoder=cnn", "--extra-dataset=synthetic", "--no-lora"} <= set(seeing)
@@ -183,10 +183,10 @@ with open("ran", "a") as file:
     assert f"--init-from={tmp_path / 'writing' / 'best'}" in joining
     assert not {"--no-lora", "--extra-dataset=synthetic"} & set(joining)
     assert trained.checkpoint == tmp_path / "reports" / "best"
-    assert go(options) == trained
+    assert run_training(options) == trained
     assert len(Path("ran").read_text().splitlines()) == 3
     with pytest.raises(ValueError, match=r"'seeing' was done with other arguments .*--batch-size=8"):
-        go(replace(options, batch_size=8))
+        run_training(replace(options, batch_size=8))
 
 
 def test_checkpoint_to_start_from_has_its_own_sizes():

@@ -1,4 +1,4 @@
-"""What a report shows of itself: rates by hand, their intervals, and what is left out of them."""
+"""Consistency of reports: rates against manual counts, intervals, and excluded studies."""
 
 import json
 import subprocess
@@ -24,9 +24,9 @@ def rates(found, weights=None):
     return {name: values[0] for name, values in found.statistic(weights).items()}
 
 
-def test_rates_are_those_counted_by_hand():
+def test_rates_match_manual_counts():
     found = rates(consistency(REPORTS, ["a b c d e"] * 4))
-    assert found["contradiction_rate"] == pytest.approx(1 / 3)  # the empty report is not asked
+    assert found["contradiction_rate"] == pytest.approx(1 / 3)  # the empty report is not counted
     assert found["prior_report_rate"] == pytest.approx(1 / 3)
     assert found["prior_sentence_rate"] == pytest.approx(1 / 7)
     assert found["repeated_sentence_rate"] == pytest.approx(1 / 7)
@@ -34,14 +34,14 @@ def test_rates_are_those_counted_by_hand():
     assert np.isnan(found["disagreement_rate"])
 
 
-def test_the_evidence_stands_study_by_study():
+def test_examples_are_listed_per_study():
     found = consistency(REPORTS, REPORTS)
     assert [len(one) for one in found.contradictions] == [1, 0, 0, 0]
     assert found.repeated_sentences[1] == ("The lungs are clear.",)
     assert found.prior_sentences[2] == ("Compared to the prior study, the edema has increased.",)
 
 
-def test_where_a_prior_study_was_given_a_report_may_speak_of_it():
+def test_prior_mentions_are_allowed_if_a_prior_study_was_given():
     found = consistency(REPORTS, REPORTS, prior_given=[False, False, True, False])
     assert rates(found)["prior_report_rate"] == 0
     assert rates(found)["prior_sentence_rate"] == 0
@@ -49,7 +49,7 @@ def test_where_a_prior_study_was_given_a_report_may_speak_of_it():
     assert np.isnan(rates(consistency(REPORTS, REPORTS, prior_given=[True] * 4))["prior_report_rate"])
 
 
-def test_report_and_classifier_disagree_both_ways():
+def test_disagreements_are_counted_in_both_directions():
     probabilities = np.zeros((3, 14))
     probabilities[0, EDEMA] = 0.7
     probabilities[2, EFFUSION] = np.nan
@@ -63,34 +63,34 @@ def test_report_and_classifier_disagree_both_ways():
     assert disagreements / found.is_compared[:, EFFUSION].sum() == pytest.approx(1 / 2)
 
 
-def test_thresholds_decide_what_the_classifier_believes():
+def test_thresholds_define_positive_predictions_of_the_classifier():
     probabilities = np.full((1, 14), 0.3)
-    asked = [["Left effusion."], [""], probabilities]
-    assert consistency(*asked).classifier_only.sum() == 0
-    assert consistency(*asked, [0.2] * 14).classifier_only.sum() == 13
-    assert consistency(*asked, np.where(np.arange(14) == EDEMA, 0.2, 0.9)[None]).classifier_only.sum() == 1
+    arguments = [["Left effusion."], [""], probabilities]
+    assert consistency(*arguments).classifier_only.sum() == 0
+    assert consistency(*arguments, [0.2] * 14).classifier_only.sum() == 13
+    assert consistency(*arguments, np.where(np.arange(14) == EDEMA, 0.2, 0.9)[None]).classifier_only.sum() == 1
 
 
-def test_what_is_only_possible_counts_by_the_convention():
+def test_uncertain_findings_follow_the_convention():
     probabilities = np.zeros((1, 14))
-    asked = [["Possible left effusion."], [""], probabilities]
-    assert consistency(*asked).report_only[0, EFFUSION]
-    assert not consistency(*asked, uncertain_is_positive=False).report_only[0, EFFUSION]
+    arguments = [["Possible left effusion."], [""], probabilities]
+    assert consistency(*arguments).report_only[0, EFFUSION]
+    assert not consistency(*arguments, uncertain_is_positive=False).report_only[0, EFFUSION]
 
 
-def test_weights_count_studies_several_times():
+def test_weights_repeat_studies():
     found = consistency(["No effusion. Left effusion.", "Clear."], ["one two", "one two three four"])
-    weighed = rates(found, [3, 1])
-    assert weighed["contradiction_rate"] == pytest.approx(3 / 4)
-    assert weighed["length_ratio"] == pytest.approx((3 * 4 + 1) / (3 * 2 + 4))
+    weighted = rates(found, [3, 1])
+    assert weighted["contradiction_rate"] == pytest.approx(3 / 4)
+    assert weighted["length_ratio"] == pytest.approx((3 * 4 + 1) / (3 * 2 + 4))
 
 
-def test_without_studies_or_text_everything_is_undefined():
+def test_rates_are_undefined_without_studies_or_text():
     for found in (consistency([], []), consistency([""], [""])):
         assert all(np.isnan(rates(found)[name]) for name in RATES)
 
 
-def test_the_document_is_json_with_intervals_and_examples():
+def test_document_is_json_with_intervals_and_examples():
     found = consistency(REPORTS * 10, ["a b c d e"] * 40)
     names = [f"study{number}" for number in range(40)]
     of_references = consistency(["Clear lungs."] * 40, ["Clear lungs."] * 40)
@@ -120,19 +120,19 @@ def test_the_document_is_json_with_intervals_and_examples():
         ({"probabilities": np.zeros((2, 14)), "thresholds": [0.5] * 3}, r"thresholds are \(3,\) but must be 14"),
     ],
 )
-def test_lists_that_do_not_fit_are_named(arguments, message):
+def test_lists_of_wrong_length_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         consistency(**({"reports": ["a", "b"], "references": ["a", "b"]} | arguments))
 
 
-def test_neither_torch_nor_transformers_is_loaded():
+def test_checks_do_not_import_torch_or_transformers():
     modules = "eval.checks.consistency, eval.checks.grounding, eval.retrieval.index, eval.controls.control"
     code = f"import sys, {modules}; print({{'torch', 'transformers'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
 
-def test_undefined_figures_are_shown_as_a_dash():
+def test_undefined_rates_are_shown_as_a_dash():
     found = consistency(["", ""], ["", ""])
     lines = consistency_lines(consistency_document(found, ["a", "b"], ["a", "b"], num_resamples=10))
     assert len(lines) == len(RATES)

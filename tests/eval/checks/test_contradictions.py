@@ -1,4 +1,4 @@
-"""Reports that contradict themselves: which pairs of sentences cannot both be true, and which only look so."""
+"""Contradictions within a report: sentences that cannot both be true, and sentences that can."""
 
 import json
 import time
@@ -30,7 +30,7 @@ REAL_REPORTS = Path(__file__).parents[4] / "shared" / "data" / "iu_text" / "repo
         ("No pneumothorax or effusion. Right pneumothorax. Left effusion.", ["Pneumothorax", "Pleural Effusion"]),
     ],
 )
-def test_a_finding_stated_and_denied_is_a_contradiction(report, findings):
+def test_finding_stated_and_denied_is_a_contradiction(report, findings):
     assert [found.finding for found in contradictions(report)] == findings
 
 
@@ -63,11 +63,11 @@ def test_a_finding_stated_and_denied_is_a_contradiction(report, findings):
         "0123 ??? äöü 漢字",
     ],
 )
-def test_what_can_both_be_true_is_no_contradiction(report):
+def test_compatible_sentences_are_not_a_contradiction(report):
     assert contradictions(report) == ()
 
 
-def test_both_sentences_are_the_evidence():
+def test_contradiction_has_both_sentences():
     [found] = contradictions("Findings: Heart size is normal. No effusion is seen. Impression: Small left effusion.")
     assert (found.finding, found.stated, found.denied) == (
         "Pleural Effusion",
@@ -76,12 +76,12 @@ def test_both_sentences_are_the_evidence():
     )
 
 
-def test_a_finding_counts_once_however_often_it_is_repeated():
+def test_repeated_contradiction_is_counted_once():
     assert len(contradictions("No effusion. " * 3 + "Left effusion. " * 3)) == 1
 
 
-@pytest.mark.skipif(not REAL_REPORTS.is_file(), reason="the Indiana reports are not here")
-def test_real_reports_seldom_contradict_themselves():
+@pytest.mark.skipif(not REAL_REPORTS.is_file(), reason="the Indiana reports are not available")
+def test_real_reports_rarely_contradict_themselves():
     with REAL_REPORTS.open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     reports = [compose_report(findings=row["findings"], impression=row["impression"]) for row in rows[::5]]
@@ -89,22 +89,22 @@ def test_real_reports_seldom_contradict_themselves():
     assert sum(bool(contradictions(report)) for report in reports) < 0.02 * len(reports)
 
 
-def test_synthetic_reports_never_do(small_studies):
+def test_synthetic_reports_never_contradict_themselves(small_studies):
     for split in small_studies.values():
         for findings, impression in zip(split["findings"], split["impression"], strict=True):
             assert contradictions(compose_report(findings=findings, impression=impression)) == ()
 
 
-def test_a_report_that_goes_round_in_circles_is_looked_at_in_bounded_time():
+def test_long_repetitive_report_is_checked_in_limited_time():
     started = time.process_time()
     assert contradictions("No effusion and small effusion and " * 3000)
     assert contradictions("".join(f"No {size} mm nodule. " for size in range(2000))) == ()
     assert time.process_time() - started < 10
 
 
-@pytest.mark.parametrize("scrap", ["lung opacity ", "? now pneumothorax ", "no large effusion on the prior effusion "])
-def test_a_report_that_goes_round_in_circles_takes_time_in_proportion_to_its_length(scrap):
-    """Each of hundreds of mentions was once looked at with all of a sentence of 40,000 characters."""
+@pytest.mark.parametrize("phrase", ["lung opacity ", "? now pneumothorax ", "no large effusion on the prior effusion "])
+def test_time_is_linear_in_the_length_of_a_repetitive_report(phrase):
+    """Regression test: each mention was compared with a whole sentence of 40,000 characters."""
     start = time.process_time()
-    contradictions(scrap * (40_000 // len(scrap)))
+    contradictions(phrase * (40_000 // len(phrase)))
     assert time.process_time() - start < 2

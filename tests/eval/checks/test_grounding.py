@@ -1,4 +1,4 @@
-"""The pointing game: what is asked, what is a hit, and what pointing blindly would get."""
+"""The pointing game: scored findings, hits, and baselines that do not use the image."""
 
 import json
 
@@ -25,78 +25,78 @@ def labels(*positive):
 
 
 def peaks(**points):
-    """Every finding points at the corner of the first view, but for those given."""
+    """Peaks of all findings: the corner of the first view, except for the given points."""
     return [points.get(f"f{index}", (0, 0.0, 0.0)) for index in range(14)]
 
 
-def test_a_peak_in_a_box_of_the_finding_is_a_hit():
-    played = grounding(
+def test_peak_inside_a_box_of_the_finding_is_a_hit():
+    result = grounding(
         [peaks(f9=(0, 0.7, 0.8)), peaks(f9=(0, 0.2, 0.8))],
         [[(EFFUSION, *LEFT_BASE)], [(EFFUSION, *LEFT_BASE)]],
         [labels(EFFUSION), labels(EFFUSION)],
     )
-    assert played.is_scored[:, EFFUSION].tolist() == [True, True]
-    assert played.is_scored.sum() == 2
-    assert played.hits[MODEL][:, EFFUSION].tolist() == [True, False]
+    assert result.is_scored[:, EFFUSION].tolist() == [True, True]
+    assert result.is_scored.sum() == 2
+    assert result.hits[MODEL][:, EFFUSION].tolist() == [True, False]
 
 
-def test_one_of_several_boxes_is_enough_but_another_findings_box_is_not():
+def test_any_box_of_the_same_finding_counts():
     boxes = [(EFFUSION, 0, 0.1, 0.7, 0.3, 0.9), (EFFUSION, *LEFT_BASE), (EDEMA, 0, 0.0, 0.0, 0.05, 0.05)]
-    played = grounding([peaks(f9=(0, 0.7, 0.8), f4=(0, 0.7, 0.8))], [boxes], [labels(EFFUSION, EDEMA)])
-    assert played.hits[MODEL][0, [EFFUSION, EDEMA]].tolist() == [True, False]
+    result = grounding([peaks(f9=(0, 0.7, 0.8), f4=(0, 0.7, 0.8))], [boxes], [labels(EFFUSION, EDEMA)])
+    assert result.hits[MODEL][0, [EFFUSION, EDEMA]].tolist() == [True, False]
 
 
-def test_the_right_place_in_the_wrong_view_is_no_hit():
-    played = grounding([peaks(f9=(1, 0.7, 0.8))], [[(EFFUSION, *LEFT_BASE)]], [labels(EFFUSION)])
-    assert not played.hits[MODEL].any()
+def test_peak_in_the_wrong_view_is_not_a_hit():
+    result = grounding([peaks(f9=(1, 0.7, 0.8))], [[(EFFUSION, *LEFT_BASE)]], [labels(EFFUSION)])
+    assert not result.hits[MODEL].any()
 
 
-def test_only_positive_findings_with_a_box_and_a_peak_are_asked():
+def test_only_positive_findings_with_a_box_and_a_peak_are_scored():
     box = [(EFFUSION, *LEFT_BASE)]
     uncertain = [3 if index == EFFUSION else 0 for index in range(14)]
-    played = grounding(
+    result = grounding(
         [peaks(), peaks(), peaks(), None],
         [box, box, [], box],
         [labels(EDEMA), uncertain, labels(EFFUSION), labels(EFFUSION)],
     )
-    assert not played.is_scored.any()
-    assert grounding_document(played, ["a", "b", "c", "d"]) is None
+    assert not result.is_scored.any()
+    assert grounding_document(result, ["a", "b", "c", "d"]) is None
 
 
-def test_the_middle_is_told_the_view_of_the_box():
+def test_center_baseline_uses_the_view_of_the_box():
     boxes = [[(EDEMA, 1, 0.4, 0.4, 0.6, 0.6)], [(EDEMA, 1, 0.4, 0.4, 0.49, 0.6)]]
-    played = grounding([peaks(), peaks()], boxes, [labels(EDEMA)] * 2)
-    assert played.hits[CENTER][:, EDEMA].tolist() == [True, False]
+    result = grounding([peaks(), peaks()], boxes, [labels(EDEMA)] * 2)
+    assert result.hits[CENTER][:, EDEMA].tolist() == [True, False]
 
 
-def test_the_usual_place_is_in_most_training_boxes_and_not_between_left_and_right():
+def test_frequent_location_is_inside_most_training_boxes_and_not_between_left_and_right():
     left, right = (EFFUSION, *LEFT_BASE), (EFFUSION, 0, 0.1, 0.7, 0.3, 0.9)
     lateral = (EFFUSION, 1, 0.0, 0.0, 0.2, 0.2)
-    places = frequent_locations([[left], [right, lateral], [left]], [["PA"], ["AP", "LATERAL"], ["PA"]])
-    assert places[EFFUSION, False] == pytest.approx((0.75, 0.8), abs=0.02)
-    assert places[EFFUSION, True] == pytest.approx((0.1, 0.1), abs=0.02)
-    played = grounding(
+    locations = frequent_locations([[left], [right, lateral], [left]], [["PA"], ["AP", "LATERAL"], ["PA"]])
+    assert locations[EFFUSION, False] == pytest.approx((0.75, 0.8), abs=0.02)
+    assert locations[EFFUSION, True] == pytest.approx((0.1, 0.1), abs=0.02)
+    result = grounding(
         [peaks(), peaks(), peaks()],
         [[left], [right], [lateral]],
         [labels(EFFUSION)] * 3,
         view_positions=[["PA"], ["PA"], ["PA", "LL"]],
-        frequent=places,
+        frequent=locations,
     )
-    assert played.hits[FREQUENT][:, EFFUSION].tolist() == [True, False, True]
+    assert result.hits[FREQUENT][:, EFFUSION].tolist() == [True, False, True]
 
 
-def test_a_finding_never_boxed_in_training_is_sought_in_the_middle():
-    played = grounding(
+def test_finding_without_training_boxes_uses_the_center():
+    result = grounding(
         [peaks()], [[(EDEMA, 0, 0.4, 0.4, 0.6, 0.6)]], [labels(EDEMA)], view_positions=[["PA"]], frequent={}
     )
-    assert played.hits[FREQUENT][0, EDEMA]
+    assert result.hits[FREQUENT][0, EDEMA]
 
 
-def test_the_document_has_counts_and_intervals_and_is_json():
+def test_document_is_json_with_counts_and_intervals():
     num_studies = 40
     points = [peaks(f9=(0, 0.7, 0.8) if study % 4 else (0, 0.2, 0.2)) for study in range(num_studies)]
-    played = grounding(points, [[(EFFUSION, *LEFT_BASE)]] * num_studies, [labels(EFFUSION)] * num_studies)
-    document = grounding_document(played, [f"s{study}" for study in range(num_studies)], num_resamples=200)
+    result = grounding(points, [[(EFFUSION, *LEFT_BASE)]] * num_studies, [labels(EFFUSION)] * num_studies)
+    document = grounding_document(result, [f"s{study}" for study in range(num_studies)], num_resamples=200)
     json.dumps(document, allow_nan=False)
     effusion = document["per_finding"][EFFUSION]
     assert (effusion["finding"], effusion["num_scored"], effusion["num_hits"]) == (
@@ -111,14 +111,14 @@ def test_the_document_has_counts_and_intervals_and_is_json():
     assert document["per_finding"][FINDINGS.index("Fracture")]["share"][MODEL]["value"] is None
 
 
-def test_shares_are_of_hits_over_asked_under_any_weights():
-    played = grounding([peaks(f9=(0, 0.7, 0.8)), peaks()], [[(EFFUSION, *LEFT_BASE)]] * 2, [labels(EFFUSION)] * 2)
-    shares = played.statistic(np.array([[1.0, 1.0], [3.0, 1.0], [0.0, 0.0]]))[f"{MODEL}, all"]
+def test_weighted_shares_are_hits_divided_by_scored_findings():
+    result = grounding([peaks(f9=(0, 0.7, 0.8)), peaks()], [[(EFFUSION, *LEFT_BASE)]] * 2, [labels(EFFUSION)] * 2)
+    shares = result.statistic(np.array([[1.0, 1.0], [3.0, 1.0], [0.0, 0.0]]))[f"{MODEL}, all"]
     assert shares[:2].tolist() == [0.5, 0.75]
     assert np.isnan(shares[2])
 
 
-def test_an_undefined_rate_is_shown_as_a_dash():
+def test_undefined_rate_is_shown_as_a_dash():
     undefined, single = {"value": None, "low": None, "high": None}, {"value": 0.5, "low": None, "high": None}
     document = {"all": {MODEL: undefined, CENTER: single}, "num_scored": 0}
     assert grounding_lines(document) == [

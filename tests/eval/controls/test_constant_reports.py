@@ -1,4 +1,4 @@
-"""The best constants: each is the best at its own metric, by exhaustive search."""
+"""Constant reports: each is the best in its own metric, compared with an exhaustive search."""
 
 import random
 
@@ -28,21 +28,21 @@ def synthetic_reports(seed: int, number: int = 25) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_constant_by_bleu_is_the_best_of_all_reports(seed):
+def test_constant_by_bleu_is_the_best_of_all_reports(seed):
     reports = synthetic_reports(seed)
     scores = {report: bleu([report] * len(reports), reports).scores[3] for report in reports}
     assert scores[best_by_bleu_4(reports)] == pytest.approx(max(scores.values()))
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_constant_by_macro_f1_is_the_best_of_all_reports(seed):
+def test_constant_by_macro_f1_is_the_best_of_all_reports(seed):
     reports = synthetic_reports(seed)
     truth = [label_report(report) for report in reports]
     scores = {report: f1_scores([label_report(report)] * len(reports), truth).macro_f1 for report in reports}
     assert scores[best_by_macro_f1(reports)] == pytest.approx(max(scores.values()))
 
 
-def test_each_constant_is_the_best_of_the_three_at_its_own_metric():
+def test_each_constant_is_the_best_of_the_three_in_its_own_metric():
     reports = synthetic_reports(7, 40)
     constants = best_constants(reports)
     truth = [label_report(report) for report in reports]
@@ -54,12 +54,12 @@ def test_each_constant_is_the_best_of_the_three_at_its_own_metric():
         assert score(constants[metric]) == pytest.approx(max(map(score, constants.values()))), metric
 
 
-def test_without_reports_there_are_no_constants():
+def test_no_constants_without_reports():
     assert best_constants([]) == {}
     assert best_constants(["", "..."]) == {}
 
 
-def test_the_choice_does_not_depend_on_the_order():
+def test_choice_does_not_depend_on_the_order():
     reports = synthetic_reports(3)
     assert best_constants(reports) == best_constants(reports[::-1])
     assert np.unique(reports).size > 10

@@ -1,4 +1,4 @@
-"""The nearest neighbour as a writer of reports: a tiny model, synthetic studies, and what is kept for the next time."""
+"""Reports of the nearest neighbour, with a tiny model and synthetic studies, and reuse of its features."""
 
 import datasets
 import numpy as np
@@ -35,9 +35,7 @@ def test_each_study_gets_the_report_of_the_most_similar_training_study(
         assert prediction.control == "nearest neighbour"
 
 
-def test_features_are_kept_and_used_again_but_not_for_other_studies(
-    tiny_checkpoint, small_dataset, tmp_path, monkeypatch
-):
+def test_features_are_reused_for_the_same_studies_only(tiny_checkpoint, small_dataset, tmp_path, monkeypatch):
     run(tiny_checkpoint, small_dataset, tmp_path / "n.jsonl", "--index", str(tmp_path / "index.safetensors"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.safetensors", "n.jsonl", "n.test.safetensors"]
     index = load_index(tmp_path / "index.safetensors")
@@ -50,17 +48,17 @@ def test_features_are_kept_and_used_again_but_not_for_other_studies(
     assert load_index(tmp_path / "n.validation.safetensors").study_ids != index.study_ids
 
 
-def test_a_killed_run_goes_on_with_the_next_piece(tiny_checkpoint, small_dataset, tmp_path, monkeypatch):
+def test_killed_run_resumes_with_the_next_piece(tiny_checkpoint, small_dataset, tmp_path, monkeypatch):
     monkeypatch.setattr("eval.retrieval.features.STUDIES_PER_PIECE", 6)
     features, num_computed = ReportGenerator.features, []
 
-    def dying(self, images, **options):
+    def features_until_killed(self, images, **options):
         if sum(num_computed) >= 12:
             raise KeyboardInterrupt
         num_computed.append(len(images))
         return features(self, images, **options)
 
-    monkeypatch.setattr(ReportGenerator, "features", dying)
+    monkeypatch.setattr(ReportGenerator, "features", features_until_killed)
     with pytest.raises(KeyboardInterrupt):
         run(tiny_checkpoint, small_dataset, tmp_path / "n.jsonl")
     num_computed.clear()
@@ -70,18 +68,18 @@ def test_a_killed_run_goes_on_with_the_next_piece(tiny_checkpoint, small_dataset
         lambda self, images, **o: num_computed.append(len(images)) or features(self, images, **o),
     )
     killed = run(tiny_checkpoint, small_dataset, tmp_path / "n.jsonl")
-    assert sum(num_computed) == 4 + 6  # what was left of training, and the test studies
+    assert sum(num_computed) == 4 + 6  # the remaining training studies, and the test studies
     assert killed == run(tiny_checkpoint, small_dataset, tmp_path / "whole" / "n.jsonl")
     assert not list(tmp_path.glob("*piece*"))
 
 
-def test_within_training_a_patient_is_never_his_own_neighbour(tiny_checkpoint, small_dataset, tmp_path):
+def test_neighbour_in_the_training_split_is_never_the_same_study(tiny_checkpoint, small_dataset, tmp_path):
     predictions = run(tiny_checkpoint, small_dataset, tmp_path / "n.jsonl", "--split", "train")
     assert len(predictions) == 16
     assert all(prediction.neighbour_study_id != prediction.study_id for prediction in predictions)
 
 
-def test_a_study_with_a_broken_image_is_left_out_and_told(tiny_checkpoint, small_studies, tmp_path, caplog):
+def test_study_with_a_broken_image_is_skipped_with_a_message(tiny_checkpoint, small_studies, tmp_path, caplog):
     row = small_studies["test"].cast_column("images", datasets.List(datasets.Image(decode=False)))[0]
     row["images"] = [{"bytes": b"no image", "path": None}]
     good = small_studies["train"].select(range(3))
@@ -91,19 +89,19 @@ def test_a_study_with_a_broken_image_is_left_out_and_told(tiny_checkpoint, small
     assert f"study {row['study_id']} has no features" in caplog.text
 
 
-def test_a_training_study_without_report_is_passed_over(small_studies):
+def test_training_study_without_report_is_not_used(small_studies):
     training = small_studies["train"].select(range(2))
-    silent = training.map(
+    without_report = training.map(
         lambda row, number: {"findings": "", "impression": ""} if number == 0 else {}, with_indices=True
     )
     index = FeatureIndex(features=np.eye(2)[:1], study_ids=(small_studies["test"][0]["study_id"],), subject_ids=("x",))
     pool = FeatureIndex(features=np.eye(2), study_ids=tuple(training["study_id"]), subject_ids=("a", "b"))
-    for rows, expected in ((training, 0), (silent, 1)):
+    for rows, expected in ((training, 0), (without_report, 1)):
         [prediction] = neighbour_predictions(small_studies["test"], index, rows, pool)
         assert prediction.neighbour_study_id == training[expected]["study_id"]
 
 
-def test_a_data_set_without_training_studies_is_rejected(tiny_checkpoint, small_dataset, tmp_path):
+def test_data_set_without_training_studies_is_rejected(tiny_checkpoint, small_dataset, tmp_path):
     only_test = datasets.DatasetDict({"test": load_studies(small_dataset)["test"]})
     only_test.save_to_disk(tmp_path / "only")
     with pytest.raises(ValueError, match=r"only has no studies in split 'train', which are needed for neighbours"):

@@ -1,4 +1,4 @@
-"""Controls that need only text: nobody gets a report chosen with the help of his own."""
+"""Controls that need only text: no control of a patient is chosen with the patient's own reports."""
 
 from collections import Counter
 
@@ -29,7 +29,7 @@ def number_of(text: str) -> int:
     return int("".join(filter(str.isdigit, text)))
 
 
-def test_shuffled_reports_are_all_written_and_each_goes_to_another_patient():
+def test_shuffled_reports_are_all_used_and_go_to_other_patients():
     shuffled = controls_of(PREDICTIONS).predictions[SHUFFLED_REPORTS]
     assert Counter(one.report for one in shuffled) == Counter(one.report for one in PREDICTIONS)
     for own, given in zip(PREDICTIONS, shuffled, strict=True):
@@ -38,7 +38,7 @@ def test_shuffled_reports_are_all_written_and_each_goes_to_another_patient():
         assert given.probabilities == (number_of(given.report) / 20,) * 14
 
 
-def test_no_patient_gets_a_reference_of_his_own_as_a_control():
+def test_no_patient_gets_their_own_reference_as_a_control():
     controls = controls_of(PREDICTIONS)
     for name in (RANDOM, CONSTANT, CONSTANT_BLEU, CONSTANT_F1, MOST_FREQUENT):
         for own, given in zip(PREDICTIONS, controls.predictions[name], strict=True):
@@ -47,7 +47,7 @@ def test_no_patient_gets_a_reference_of_his_own_as_a_control():
     assert "chosen on the references of other patients in five groups" in controls.notes[0]
 
 
-def test_given_reports_serve_instead():
+def test_given_control_reports_are_used():
     given = ["Edema is seen.", "Edema is seen.", "The lungs are clear today."]
     controls = controls_of(PREDICTIONS, given)
     assert controls.reports[MOST_FREQUENT] == "Edema is seen."
@@ -57,7 +57,7 @@ def test_given_reports_serve_instead():
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_single_patient_has_no_controls_and_it_is_said(number):
+def test_single_patient_has_no_controls_and_a_note(number):
     controls = controls_of(PREDICTIONS[:number])
     assert controls.predictions == {}
     assert controls.not_shuffled == "reports cannot be shuffled because one patient has more than half of the studies"

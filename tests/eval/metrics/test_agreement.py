@@ -1,4 +1,4 @@
-"""Agreement in all four states, against scikit-learn."""
+"""Agreement in all four states, compared with scikit-learn."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_denied_and_not_mentioned_are_different_states():
     assert state_agreement(counts)["state_agreement"] == 0
 
 
-def test_nothing_labelled_or_one_state_for_all_is_undefined():
+def test_agreement_without_labels_and_kappa_of_one_state_are_undefined():
     assert np.isnan(state_agreement(np.zeros((4, 4)))["state_agreement"])
     same = state_agreement(state_counts(np.zeros((3, 14)), np.zeros((3, 14))).sum(axis=0))
     assert same["state_agreement"] == 1

@@ -1,4 +1,4 @@
-"""BLEU against pycocoevalcap on the same words, and by hand."""
+"""BLEU, compared with pycocoevalcap on the same words and with a manual calculation."""
 
 import numpy as np
 import pytest
@@ -19,24 +19,24 @@ def test_bleu_equals_pycocoevalcap(report_pairs, one_study):
     np.testing.assert_allclose(score.per_study, np.transpose(expected_per_study), atol=1e-9)
 
 
-def test_bleu_by_hand():
+def test_bleu_equals_manual_calculation():
     # 3 of 4 words and 2 of 3 pairs match; the prediction is as long as the reference.
     scores = bleu(["no pleural effusion today"], ["no pleural effusion seen"]).scores
     assert scores[0] == pytest.approx(3 / 4)
     assert scores[1] == pytest.approx((3 / 4 * 2 / 3) ** 0.5)
 
 
-def test_a_short_prediction_pays_for_its_brevity():
+def test_short_prediction_has_a_brevity_penalty():
     assert bleu(["no effusion"], ["no effusion is seen"]).scores[0] == pytest.approx(np.exp(1 - 4 / 2))
 
 
-def test_corpus_bleu_is_made_of_the_sums_of_the_studies_statistics(report_pairs):
+def test_corpus_bleu_is_computed_from_summed_statistics(report_pairs):
     score = bleu(*report_pairs)
     np.testing.assert_allclose(bleu_from_statistics(score.statistics.sum(axis=0)), score.scores)
     assert score.scores[3] != pytest.approx(score.per_study[:, 3].mean(), abs=1e-3)
 
 
-def test_empty_predictions_score_nothing():
+def test_empty_predictions_score_zero():
     assert bleu(["", ""], ["no effusion", "clear"]).scores == pytest.approx((0.0,) * 4)
 
 

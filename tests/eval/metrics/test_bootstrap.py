@@ -1,4 +1,4 @@
-"""Intervals: whose studies are drawn, how often, and how wide the result is."""
+"""Bootstrap intervals: resampling by patient, number of resamples, and width."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ def mean_of(values):
     return lambda weights: {"mean": weights @ values / weights.sum(axis=1)}
 
 
-def test_a_subjects_studies_are_drawn_together():
+def test_studies_of_a_subject_are_resampled_together():
     weights = np.concatenate(list(resample_weights(["a", "b", "a", "c"], num_resamples=200)))
     assert weights.shape == (200, 4)
     np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
@@ -18,7 +18,7 @@ def test_a_subjects_studies_are_drawn_together():
     assert (weights[:, 1] != weights[:, 3]).any()
 
 
-def test_interval_of_a_mean_is_that_of_theory():
+def test_interval_of_a_mean_equals_the_theoretical_interval():
     values = np.random.default_rng(1).normal(5, 2, size=400)
     statistic = mean_of(values)
     estimate = interval(
@@ -37,25 +37,25 @@ def test_repeated_studies_of_one_patient_do_not_narrow_the_interval():
     assert repeated.std() == pytest.approx(alone.std(), rel=0.1)
 
 
-def test_equal_seeds_give_equal_resamples_and_others_do_not():
+def test_seed_determines_the_resamples():
     subjects = [str(i) for i in range(20)]
     first, again = (np.concatenate(list(resample_weights(subjects, 50, seed=7))) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert (first != np.concatenate(list(resample_weights(subjects, 50, seed=8)))).any()
 
 
-def test_many_studies_come_in_blocks_of_bounded_size():
+def test_weights_of_many_studies_come_in_blocks_of_limited_size():
     blocks = list(resample_weights([str(i) for i in range(30_000)], num_resamples=100))
     assert max(block.size for block in blocks) <= 2_000_000
     assert sum(len(block) for block in blocks) == 100
 
 
-def test_an_undefined_value_has_no_interval():
+def test_undefined_value_has_no_interval():
     assert interval(np.nan, np.array([0.1, 0.2])).low is None
     assert interval(0.5, np.array([np.nan, 0.4, 0.4])).low == pytest.approx(0.4)
 
 
-def test_resamples_where_a_figure_is_undefined_are_counted():
+def test_undefined_resamples_are_counted():
     assert interval(0.5, np.array([np.nan, 0.4, np.nan, 0.6])).num_undefined == 2
     alone = interval(0.5, np.array([np.nan, np.nan]))
     assert (alone.value, alone.low, alone.high, alone.num_undefined) == (0.5, None, None, 2)

@@ -1,4 +1,4 @@
-"""chrF against sacrebleu on the same text."""
+"""chrF, compared with sacrebleu on the same text."""
 
 import numpy as np
 import pytest
@@ -15,16 +15,16 @@ def test_chrf_equals_sacrebleu(report_pairs):
     np.testing.assert_allclose(score.per_study, expected, atol=1e-9)
 
 
-def test_corpus_chrf_is_made_of_the_sums_of_the_studies_statistics(report_pairs):
+def test_corpus_chrf_is_computed_from_summed_statistics(report_pairs):
     score = chrf(*report_pairs)
     assert chrf_from_statistics(score.statistics.sum(axis=0)) == pytest.approx(score.score)
 
 
-def test_another_ending_costs_less_than_another_word():
+def test_different_ending_scores_higher_than_a_different_word():
     near, far = (chrf([prediction], ["effusions"]).score for prediction in ("effusion", "opacity"))
     assert 0.5 < near < 1
     assert far < 0.1
 
 
-def test_an_empty_prediction_scores_nothing():
+def test_empty_prediction_scores_zero():
     assert chrf([""], ["no effusion"]).score == 0.0

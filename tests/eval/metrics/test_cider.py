@@ -1,4 +1,4 @@
-"""CIDEr against pycocoevalcap on the same words, and the paper's against its formula."""
+"""CIDEr-D, compared with pycocoevalcap on the same words; plain CIDEr, compared with its formula."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ def test_cider_equals_pycocoevalcap(report_pairs):
     np.testing.assert_allclose(score.per_study, expected_per_study, atol=1e-9)
 
 
-def test_plain_cider_is_the_mean_cosine_of_weighed_ngrams(report_pairs):
+def test_plain_cider_is_the_mean_cosine_of_weighted_ngrams(report_pairs):
     report_pairs = tuple(reports[-60:] for reports in report_pairs)
     predictions, references = ([report.split() for report in reports] for reports in report_pairs)
 
@@ -38,23 +38,23 @@ def test_plain_cider_is_the_mean_cosine_of_weighed_ngrams(report_pairs):
     np.testing.assert_allclose(score.per_study, 10 * expected / 4, atol=1e-9)
 
 
-def test_only_clipped_cider_punishes_repetition():
+def test_only_clipped_cider_penalizes_repetition():
     references = ["no pleural effusion", "clear lungs today", "large heart"]
     repeated = ["no pleural effusion " * 5, *references[1:]]
     assert cider(repeated, references).per_study[0] < 0.5 * plain_cider(repeated, references).per_study[0]
 
 
-def test_perfect_long_reports_reach_ten():
+def test_equal_long_reports_score_ten():
     reports = [f"no focal consolidation number {number} in this report" for number in range(4)]
     assert cider(reports, reports).score == pytest.approx(10.0)
     assert plain_cider(reports, reports).score == pytest.approx(10.0)
 
 
-def test_a_single_study_scores_nothing_because_all_its_words_are_equally_rare():
+def test_single_study_scores_zero_because_its_words_have_no_weight():
     assert cider(["no effusion is seen"], ["no effusion is seen"]).score == 0.0
 
 
-def test_cider_of_a_constant_against_all_equals_the_pairwise_one(report_pairs):
+def test_cider_of_one_report_against_all_equals_pairwise_cider(report_pairs):
     references = report_pairs[1][:40]
     words = [report.split() for report in references]
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 of findings against scikit-learn, and their conventions by hand."""
+"""Precision, recall and F1 of findings, compared with scikit-learn, and their conventions."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ REFERENCE = random.integers(0, 4, size=(60, 14))
 
 
 def labels_of(finding: str, states: list[int]) -> np.ndarray:
-    """One study a state, every other finding masked."""
+    """One study per state; all other findings are masked."""
     labels = np.full((len(states), 14), -100)
     labels[:, FINDING_INDEX[finding]] = states
     return labels
@@ -37,7 +37,7 @@ def test_f1_equals_scikit_learn(uncertain_is_positive, positive_codes):
         assert finding.support == support[index]
 
 
-def test_macro_over_five_is_over_chexperts_five():
+def test_five_finding_average_uses_the_five_chexpert_findings():
     scores = f1_scores(PREDICTED, REFERENCE)
     five = [scores.per_finding[index].f1 for index in (1, 4, 5, 7, 9)]
     assert scores.macro_f1_5 == pytest.approx(np.mean(five))
@@ -48,7 +48,7 @@ def test_macro_over_five_is_over_chexperts_five():
         assert of_five == pytest.approx([precision, recall, f1])
 
 
-def test_the_convention_for_uncertain_is_named_and_matters():
+def test_convention_for_uncertain_is_named_and_changes_the_scores():
     predicted, reference = labels_of("Edema", [1, 1]), labels_of("Edema", [3, 1])
     predicted[predicted == -100] = 0
     counted = f1_scores(predicted, reference)
@@ -57,14 +57,14 @@ def test_the_convention_for_uncertain_is_named_and_matters():
     assert (not_counted.macro_f1, not_counted.convention) == (pytest.approx(2 / 3), "uncertain counts as negative")
 
 
-def test_masked_references_count_nowhere():
+def test_masked_references_are_not_counted():
     masked = REFERENCE.copy()
     masked[30:] = -100
     np.testing.assert_equal(f1_scores(PREDICTED, masked).counts[30:], 0)
     assert f1_scores(PREDICTED, masked).macro_f1 == f1_scores(PREDICTED[:30], REFERENCE[:30]).macro_f1
 
 
-def test_a_finding_without_positives_is_undefined_and_out_of_macro():
+def test_finding_without_positives_is_undefined_and_not_in_the_macro_average():
     reference = REFERENCE.copy()
     reference[:, FINDING_INDEX["Fracture"]] = 0
     scores = f1_scores(PREDICTED, reference)
@@ -76,25 +76,25 @@ def test_a_finding_without_positives_is_undefined_and_out_of_macro():
     assert scores.note == "macro over 13 of 14 findings; without a positive reference, so undefined: Fracture"
 
 
-def test_a_finding_never_predicted_scores_zero():
+def test_finding_never_predicted_scores_zero():
     scores = f1_scores(np.zeros((2, 14)), labels_of("Edema", [1, 0]))
     edema = scores.per_finding[FINDING_INDEX["Edema"]]
     assert (edema.precision, edema.recall, edema.f1) == (0.0, 0.0, 0.0)
 
 
-def test_studies_without_any_label_give_undefined_not_zero():
+def test_scores_without_labels_are_undefined_and_not_zero():
     scores = f1_scores(PREDICTED, np.full((60, 14), -100))
     assert scores.macro_f1 is None
     assert scores.micro_f1 is None
 
 
-def test_counts_of_several_resamples_are_scored_at_once():
+def test_several_resamples_are_scored_at_once():
     counts = f1_scores(PREDICTED, REFERENCE).counts
     both = np.stack([counts[:20].sum(axis=0), counts[20:].sum(axis=0)])
     expected = [f1_scores(PREDICTED[part], REFERENCE[part]).macro_f1 for part in (slice(20), slice(20, None))]
     np.testing.assert_allclose(scores_from_counts(both)["macro_f1"], expected)
 
 
-def test_labels_of_another_width_are_rejected():
+def test_labels_of_wrong_width_are_rejected():
     with pytest.raises(ValueError, match=r"predicted labels must be \[studies, 14\] .* got shape \(60, 13\)"):
         f1_scores(PREDICTED[:, :13], REFERENCE)

@@ -1,4 +1,4 @@
-"""Calls of a classifier, against scikit-learn and by hand."""
+"""Decisions of a classifier, compared with scikit-learn and with manual counts."""
 
 import numpy as np
 import pytest
@@ -21,29 +21,29 @@ def only_edema(states, probabilities):
 
 
 @pytest.mark.parametrize("uncertain_is_positive", [True, False])
-def test_scores_equal_scikit_learn_under_both_conventions_for_uncertain(uncertain_is_positive):
+def test_scores_equal_scikit_learn_under_both_conventions(uncertain_is_positive):
     counts = decision_counts(PROBABILITIES, REFERENCE, THRESHOLDS, uncertain_is_positive)
     scores = decision_scores(counts.sum(axis=0))
     truth = np.isin(REFERENCE, [1, 3] if uncertain_is_positive else [1])
-    called = PROBABILITIES >= THRESHOLDS
+    predicted = PROBABILITIES >= THRESHOLDS
     for finding in range(14):
-        pair = truth[:, finding], called[:, finding]
+        pair = truth[:, finding], predicted[:, finding]
         assert scores["accuracy"][finding] == pytest.approx(accuracy_score(*pair))
         assert scores["balanced_accuracy"][finding] == pytest.approx(balanced_accuracy_score(*pair))
         assert scores["sensitivity"][finding] == pytest.approx(recall_score(*pair))
         assert scores["specificity"][finding] == pytest.approx(recall_score(*pair, pos_label=0))
-    assert scores["micro_accuracy"] == pytest.approx(accuracy_score(truth.ravel(), called.ravel()))
+    assert scores["micro_accuracy"] == pytest.approx(accuracy_score(truth.ravel(), predicted.ravel()))
     assert scores["macro_sensitivity"] == pytest.approx(scores["sensitivity"].mean())
 
 
-def test_a_finding_is_called_from_its_threshold_on_and_from_a_half_where_none_is_given():
+def test_finding_is_positive_from_its_threshold_which_defaults_to_one_half():
     probabilities, labels = only_edema([1, 1], [0.5, 0.49])
     assert decision_counts(probabilities, labels)[:, EDEMA].tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
     by_study = np.array([[0.6] * 14, [0.4] * 14])
     assert decision_counts(probabilities, labels, by_study)[:, EDEMA].tolist() == [[0, 0, 1, 0], [1, 0, 0, 0]]
 
 
-def test_what_nobody_looked_at_or_no_probability_was_given_for_counts_as_nothing():
+def test_unlabeled_findings_and_missing_probabilities_are_not_counted():
     probabilities, labels = only_edema([1, 0, 2], [0.9, 0.9, np.nan])
     counts = decision_counts(probabilities, labels)
     assert counts[:, EDEMA].sum(axis=0).tolist() == [1, 1, 0, 0]
@@ -53,14 +53,14 @@ def test_what_nobody_looked_at_or_no_probability_was_given_for_counts_as_nothing
     assert scores["macro_accuracy"] == scores["micro_accuracy"] == 0.5
 
 
-def test_one_kind_of_reference_leaves_the_other_rate_and_the_balance_undefined():
+def test_specificity_and_balanced_accuracy_are_undefined_without_negatives():
     probabilities, labels = only_edema([1, 1], [0.9, 0.1])
     scores = decision_scores(decision_counts(probabilities, labels).sum(axis=0))
     assert scores["sensitivity"][EDEMA] == scores["accuracy"][EDEMA] == 0.5
     assert np.isnan(scores["specificity"][EDEMA]) and np.isnan(scores["balanced_accuracy"][EDEMA])
 
 
-def test_arrays_that_do_not_fit_are_rejected():
+def test_arrays_of_wrong_shape_are_rejected():
     with pytest.raises(ValueError, match=r"probabilities are \(60, 14\) but reference labels \(59, 14\)"):
         decision_counts(PROBABILITIES, REFERENCE[1:])
     with pytest.raises(ValueError, match=r"thresholds are \(3,\) but must be one per finding, or \(60, 14\)"):

@@ -1,5 +1,6 @@
-"""The metrics as modules of the `evaluate` library: loaded by path, combined and saved, in a process of their own that
-has neither a network nor a home to write to."""
+"""The metrics as modules of the `evaluate` library: loaded by path, combined and saved.
+
+They run in a separate process without network access and with a read-only home folder."""
 
 import json
 import os
@@ -35,7 +36,7 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
-    """What each module computes, all of them together ("combined") and that as it was saved ("saved")."""
+    """Results of each module, of all modules combined ("combined") and of the saved file ("saved")."""
     folder = tmp_path_factory.mktemp("modules")
     home = folder / "home"
     home.mkdir(mode=0o500)
@@ -51,7 +52,7 @@ def computed(tmp_path_factory):
     return json.loads(process.stdout) | {"saved": json.loads((folder / "saved.json").read_text())}
 
 
-def test_each_module_gives_what_its_file_gives(computed):
+def test_each_module_equals_its_metric_function(computed):
     pair = PREDICTIONS, REFERENCES
     assert tuple(computed["bleu"].values()) == bleu(*pair).scores
     assert computed["rouge_l"] == {"rouge_l": rouge_l(*pair).score, "rouge_l_stemmed": stemmed_rouge_l(*pair).score}
@@ -60,23 +61,23 @@ def test_each_module_gives_what_its_file_gives(computed):
     assert computed["chrf"] == {"chrf": chrf(*pair).score}
 
 
-def test_findings_are_read_from_both_texts(computed):
+def test_findings_are_labeled_in_both_texts(computed):
     expected = f1_scores([*map(label_report, PREDICTIONS)], [*map(label_report, REFERENCES)])
     assert computed["findings_f1"]["micro_f1"] == expected.micro_f1
     assert computed["findings_f1"]["convention"] == "uncertain counts as positive"
 
 
-def test_the_normalization_can_be_chosen(computed):
+def test_normalization_can_be_selected(computed):
     assert computed["as given"]["rouge_l"] == rouge_l(PREDICTIONS, REFERENCES, "none").score
     assert computed["as given"]["rouge_l"] != computed["rouge_l"]["rouge_l"]
 
 
-def test_combined_modules_give_all_their_figures_under_different_names(computed):
+def test_combined_modules_return_all_scores_under_different_names(computed):
     single = [computed[name] for name in MODULES]
     assert len(MODULES) == 6
     assert computed["combined"] == {name: value for result in single for name, value in result.items()}
     assert len(computed["combined"]) == sum(map(len, single))
 
 
-def test_combined_figures_are_saved(computed):
+def test_combined_scores_are_saved(computed):
     assert computed["combined"].items() <= computed["saved"].items()

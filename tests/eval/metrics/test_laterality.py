@@ -1,4 +1,4 @@
-"""On which side reports put what they find."""
+"""Laterality (left or right) of findings in reports."""
 
 import numpy as np
 import pytest
@@ -32,25 +32,25 @@ REFERENCE = "Findings: There is a small left pneumothorax. No right pleural effu
         ("", [0, 0, 0]),
     ],
 )
-def test_the_side_is_read_from_the_sentences_that_state_the_finding(report, counts):
+def test_laterality_is_read_from_sentences_that_state_the_finding(report, counts):
     assert laterality_counts([report], [REFERENCE]).tolist() == [counts]
 
 
-def test_a_denied_finding_has_no_side_and_one_that_nobody_states_is_not_there():
+def test_denied_finding_has_no_laterality_and_stated_finding_may_have_none():
     sides = stated_laterality(REFERENCE)
     assert sides[FINDING_INDEX["Pneumothorax"]] == {"left"}
     assert sides[FINDING_INDEX["Pleural Effusion"]] is None
     assert stated_laterality("Findings: There is an effusion.")[FINDING_INDEX["Pleural Effusion"]] == set()
 
 
-def test_what_is_on_both_sides_in_truth_is_not_asked():
+def test_bilateral_reference_findings_are_not_counted():
     counts = laterality_counts(["Findings: Left effusion."], ["Findings: Bilateral effusions."])
     assert counts.tolist() == [[0, 0, 0]]
     assert np.isnan(laterality_scores(counts.sum(axis=0))["laterality_agreement"])
 
 
 @pytest.mark.parametrize(
-    ("report", "crossed"),
+    ("report", "conflicts"),
     [
         ("Findings: Left pneumothorax. Impression: Right pneumothorax.", ["Pneumothorax"]),
         ("Findings: Left pneumothorax. Impression: Left pneumothorax.", []),
@@ -60,10 +60,10 @@ def test_what_is_on_both_sides_in_truth_is_not_asked():
         ("Findings: No left effusion. Impression: Right effusion.", []),
     ],
 )
-def test_an_impression_on_the_other_side_is_seen(report, crossed):
-    assert [FINDINGS[finding] for finding in laterality_conflicts(report)] == crossed
+def test_impression_with_the_opposite_laterality_is_a_conflict(report, conflicts):
+    assert [FINDINGS[finding] for finding in laterality_conflicts(report)] == conflicts
     found = consistency([report], [report])
-    assert found.parts["laterality_conflict_rate"].tolist() == [bool(crossed)]
+    assert found.parts["laterality_conflict_rate"].tolist() == [bool(conflicts)]
 
 
 def _scores(reports, name="model"):
@@ -82,7 +82,7 @@ def _scores(reports, name="model"):
     return score_predictions(predictions, name=name, num_resamples=200)
 
 
-def test_every_evaluation_tells_the_side_and_its_control():
+def test_evaluation_reports_laterality_with_its_control():
     right = _scores(["Left pneumothorax."] * 30 + ["Right pneumothorax."] * 2)
     wrong = _scores(["Left pneumothorax."] * 16 + ["Right pneumothorax."] * 16, name="shuffled images")
     assert right.metrics["laterality_agreement"].value == pytest.approx(30 / 32)
@@ -102,15 +102,15 @@ def test_every_evaluation_tells_the_side_and_its_control():
         "The heart is large. No effusion. Impression: Cardiomegaly.",
     ],
 )
-def test_headings_are_no_part_of_a_sentence(report):
+def test_headings_are_not_part_of_a_sentence(report):
     assert report_sentences(report) == ["The heart is large.", "No effusion.", "Cardiomegaly."]
 
 
-def test_full_stops_that_are_words_end_sentences_too():
+def test_full_stops_after_a_space_end_sentences():
     assert report_sentences("the heart is large . no effusion .") == ["the heart is large .", "no effusion ."]
 
 
-def test_each_sentence_carries_its_section_and_the_findings_it_states():
+def test_each_sentence_has_its_section_and_stated_findings():
     sentences = stated_sentences("Findings: The heart is large. No effusion. Impression: Cardiomegaly.")
     assert [sentence.section for sentence in sentences] == ["Findings", "Findings", "Impression"]
     cardiomegaly = (FINDING_INDEX["Cardiomegaly"],)

@@ -1,4 +1,4 @@
-"""METEOR of words and stems against nltk with an empty WordNet, and by hand."""
+"""METEOR with exact and stem matches, compared with nltk with an empty WordNet and with a manual calculation."""
 
 import numpy as np
 import pytest
@@ -22,13 +22,13 @@ def test_meteor_equals_nltk_without_synonyms(report_pairs):
     assert score.score == pytest.approx(np.mean(expected), abs=1e-9)
 
 
-def test_meteor_by_hand():
-    # 3 of 4 predicted and 3 of 3 reference words match, "effusions" by its stem, in 1 run.
+def test_meteor_equals_manual_calculation():
+    # 3 of 4 predicted and 3 of 3 reference words match ("effusions" by its stem), in 1 chunk.
     precision, recall = 3 / 4, 3 / 3
     mean = precision * recall / (0.9 * precision + 0.1 * recall)
     expected = mean * (1 - 0.5 * (1 / 3) ** 3)
     assert meteor(["no pleural effusions today"], ["no pleural effusion"]).score == pytest.approx(expected)
 
 
-def test_its_name_says_what_is_missing():
+def test_name_states_that_only_exact_and_stem_matches_are_used():
     assert "exact and stem only" in METEOR_NAME

@@ -1,4 +1,4 @@
-"""Ranking and calibration of probabilities, against scikit-learn and by hand."""
+"""Ranking and calibration of probabilities, compared with scikit-learn and with manual calculations."""
 
 import numpy as np
 import pytest
@@ -10,12 +10,12 @@ from vlm.schema.findings import FINDING_INDEX
 random = np.random.default_rng(0)
 REFERENCE = random.integers(0, 4, size=(60, 14))
 TRUTH = np.isin(REFERENCE, [1, 3])
-PROBABILITIES = random.random((60, 14)).round(1)  # rounded, so that there are ties
+PROBABILITIES = random.random((60, 14)).round(1)  # rounded to create ties
 EDEMA = FINDING_INDEX["Edema"]
 
 
 def labels_of(finding: str, states: list[int]) -> np.ndarray:
-    """One study a state, every other finding masked."""
+    """One study per state; all other findings are masked."""
     labels = np.full((len(states), 14), -100)
     labels[:, FINDING_INDEX[finding]] = states
     return labels
@@ -42,7 +42,7 @@ def test_weighted_auroc_equals_scikit_learn():
         np.testing.assert_allclose(row, expected)
 
 
-def test_auroc_of_one_kind_of_reference_is_undefined():
+def test_auroc_without_positive_and_negative_references_is_undefined():
     scores = auroc([[0.1] * 14, [0.9] * 14], labels_of("Edema", [1, 1]))
     assert scores.per_finding == (None,) * 14
     assert scores.macro is None
@@ -51,14 +51,14 @@ def test_auroc_of_one_kind_of_reference_is_undefined():
     assert scores.note.startswith("macro over 1 of 14 findings; without both positive and negative references")
 
 
-def test_a_probability_that_is_no_number_is_named():
+def test_nan_probability_is_rejected_with_its_study_and_finding():
     probabilities = PROBABILITIES.copy()
     probabilities[7, 4] = np.nan
     with pytest.raises(ValueError, match="probability of Edema for study number 7 is not a number"):
         auroc(probabilities, REFERENCE)
 
 
-def test_average_precision_and_brier_score_equal_scikit_learn_under_any_weights():
+def test_weighted_average_precision_and_brier_score_equal_scikit_learn():
     weights = random.integers(0, 4, size=(3, 60)).astype(float)
     scores = probability_scores(PROBABILITIES, REFERENCE, weights)
     for row, weight in enumerate(weights):
@@ -84,11 +84,11 @@ def test_perfect_calibration_has_no_error():
     assert probability_scores(probabilities, labels, once(10))["calibration_error"][0, EDEMA] == pytest.approx(0)
 
 
-def test_the_pooled_calibration_error_shares_its_bins_among_findings_and_counts_only_what_is_labelled():
+def test_pooled_calibration_error_pools_bins_over_labeled_findings():
     probabilities, labels = np.zeros((4, 14)), labels_of("Edema", [0, 1, 1, 1])
     probabilities[:, EDEMA] = [0.14, 0.19, 0.95, 1.0]
     labels[:2, 0], probabilities[:2, 0] = [1, 0], [0.15, 0.5]
-    # Bin 2/15 to 3/15: .14 and .19 and .15, two of them present; bin 7/15 to 8/15: .5, absent; bin 14/15 to 1 as above.
+    # Bin 2/15 to 3/15: .14 and .19 and .15, two positive; bin 7/15 to 8/15: .5, negative; bin 14/15 to 1 as above.
     gap = abs(0.14 + 0.19 + 0.15 - 2) + abs(0.5 - 0) + abs(0.95 + 1 - 2)
     assert pooled_calibration_error(probabilities, labels, once(4)) == pytest.approx([gap / 6])
     doubled = pooled_calibration_error(np.repeat(probabilities, 2, 0), np.repeat(labels, 2, 0), once(8))
@@ -97,7 +97,7 @@ def test_the_pooled_calibration_error_shares_its_bins_among_findings_and_counts_
     assert np.isnan(pooled_calibration_error(probabilities, nothing, once(4))).all()
 
 
-def test_findings_told_too_often_make_up_for_others_in_the_pooled_calibration_error_alone():
+def test_errors_of_opposite_sign_cancel_only_in_the_pooled_calibration_error():
     probabilities, labels = np.full((10, 14), 0.5), np.full((10, 14), -100)
     labels[:, 0], labels[:, EDEMA] = 0, 1
     assert pooled_calibration_error(probabilities, labels, once(10)) == pytest.approx([0])
@@ -105,7 +105,7 @@ def test_findings_told_too_often_make_up_for_others_in_the_pooled_calibration_er
 
 
 @pytest.mark.parametrize("states", [[0, 0], [1, 1]])
-def test_ranking_needs_both_kinds_of_reference_and_is_else_undefined(states):
+def test_ranking_metrics_are_undefined_without_positives_or_negatives(states):
     scores = probability_scores([[0.1] * 14, [0.9] * 14], labels_of("Edema", states), once(2))
     assert np.isnan(scores["auroc"]).all()
     assert np.isnan(scores["average_precision"]).all()
@@ -113,14 +113,14 @@ def test_ranking_needs_both_kinds_of_reference_and_is_else_undefined(states):
     assert np.isnan(np.delete(scores["brier"], EDEMA, axis=1)).all()
 
 
-def test_a_resample_without_a_positive_is_undefined():
+def test_resample_without_positives_or_negatives_is_undefined():
     weights = np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]])
     scores = probability_scores([[0.1] * 14, [0.9] * 14], labels_of("Edema", [0, 1]), weights)
     for score in ("auroc", "average_precision"):
         np.testing.assert_array_equal(scores[score][:, EDEMA], [1, np.nan, np.nan])
 
 
-def test_a_finding_without_probabilities_is_undefined():
+def test_finding_without_probabilities_is_undefined():
     probabilities = PROBABILITIES.copy()
     probabilities[:, EDEMA] = np.nan
     scores = probability_scores(probabilities, REFERENCE, once(60))
@@ -129,7 +129,7 @@ def test_a_finding_without_probabilities_is_undefined():
         assert not np.isnan(np.delete(score, EDEMA, axis=1)).any()
 
 
-def test_curves_run_from_corner_to_corner_in_at_most_a_hundred_points():
+def test_roc_curve_goes_from_corner_to_corner_in_at_most_100_points():
     many = np.random.default_rng(1)
     probabilities, reference = many.random((1000, 14)), many.integers(0, 2, size=(1000, 14))
     drawn = curves(probabilities, reference)["Edema"]
@@ -139,7 +139,7 @@ def test_curves_run_from_corner_to_corner_in_at_most_a_hundred_points():
     assert drawn["roc"] == sorted(drawn["roc"])
 
 
-def test_reliability_bins_hold_what_was_predicted_and_what_was_seen():
+def test_reliability_bins_have_predicted_and_observed_rates():
     probabilities = np.zeros((4, 14))
     probabilities[:, EDEMA] = [0.14, 0.19, 0.95, 1.0]
     drawn = curves(probabilities, labels_of("Edema", [0, 1, 1, 1]))

@@ -1,4 +1,4 @@
-"""Both ROUGE-L against the packages that define them, and by hand."""
+"""Both versions of ROUGE-L, compared with their reference packages and with a manual calculation."""
 
 import numpy as np
 import pytest
@@ -25,16 +25,16 @@ def test_stemmed_rouge_l_equals_rouge_score(report_pairs):
     assert score.score == pytest.approx(np.mean(expected), abs=1e-9)
 
 
-def test_rouge_l_by_hand():
+def test_rouge_l_equals_manual_calculation():
     # "heart is" in order: 2 of 3 predicted and 2 of 4 reference words.
     expected = (1 + 1.44) * (2 / 3) * (2 / 4) / (2 / 4 + 1.44 * 2 / 3)
     assert rouge_l(["heart is large"], ["the heart is normal"]).score == pytest.approx(expected)
 
 
-def test_only_one_of_the_two_sees_through_endings():
+def test_only_stemmed_rouge_l_ignores_word_endings():
     assert rouge_l(["effusions"], ["effusion"]).score == 0.0
     assert stemmed_rouge_l(["effusions"], ["effusion"]).score == 1.0
 
 
-def test_words_out_of_order_count_once():
+def test_words_in_reverse_order_match_once():
     assert stemmed_rouge_l(["c b a"], ["a b c"]).score == pytest.approx(1 / 3)

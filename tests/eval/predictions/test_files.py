@@ -1,4 +1,4 @@
-"""Files of reports: every format people have, recognised by content, and every broken one rejected in words."""
+"""Report files: all supported formats, detected by content, and clear errors for broken files."""
 
 import json
 import math
@@ -45,7 +45,7 @@ def read(path, role="prediction", named=None, **options) -> dict[str, str]:
         ("byte order mark", '\ufeffstudy_id,report\na,The heart is large.\nb,"Lungs, clear."\nc,\n', "CSV"),
     ],
 )
-def test_formats_are_recognised_by_content(tmp_path, name, content, format):
+def test_formats_are_detected_by_content(tmp_path, name, content, format):
     path = write(tmp_path, name, content)
     assert read(path) == REPORTS
     assert read_table(path, "prediction", {}).record["format"] == format
@@ -58,13 +58,13 @@ def test_parquet_is_read(tmp_path):
     assert read(path) == REPORTS
 
 
-def test_r2gens_csv_without_header_is_known_by_position(tmp_path):
+def test_r2gen_csv_without_header_is_read_by_position(tmp_path):
     path = write(tmp_path, "res.csv", 'the heart is large .\n"lungs , clear ."\n""\n')
     assert list(read(path).items()) == [("1", "the heart is large ."), ("2", "lungs , clear ."), ("3", "")]
     assert read(write(tmp_path, "list.json", ["x y", "z"])) == {"1": "x y", "2": "z"}
 
 
-def test_of_r2gens_annotations_the_test_split_is_taken(tmp_path):
+def test_test_split_of_r2gen_annotations_is_read(tmp_path):
     path = write(
         tmp_path,
         "annotation.json",
@@ -76,13 +76,13 @@ def test_of_r2gens_annotations_the_test_split_is_taken(tmp_path):
         read(path, "reference", split="dev")
 
 
-def test_sections_make_a_reference(tmp_path):
+def test_sections_are_joined_to_a_reference(tmp_path):
     path = write(tmp_path, "x.jsonl", '{"id": "a", "findings": "Clear.", "impression": "Normal."}\n')
     assert read(path, "reference") == {"a": "Findings: Clear. Impression: Normal."}
     assert read(path, "reference", {"text": "impression"}) == {"a": "Normal."}
 
 
-def test_columns_can_be_named(tmp_path):
+def test_column_names_can_be_given(tmp_path):
     path = write(tmp_path, "x.csv", "case,words,report\na,good,bad\n")
     assert read(path, named={"study_id": "case", "text": "words"}) == {"a": "good"}
     with pytest.raises(
@@ -97,14 +97,14 @@ def test_columns_can_be_named(tmp_path):
         read(path, "reference")
 
 
-def test_numbers_name_the_same_study_in_any_format(tmp_path):
+def test_numeric_study_ids_are_equal_in_all_formats(tmp_path):
     path = tmp_path / "table"
     pyarrow.parquet.write_table(pyarrow.table({"study_id": [50414267.0], "report": ["x"]}), path)
     assert read(path) == {"50414267": "x"}
     assert read(write(tmp_path, "x.json", [{"study_id": 50414267, "report": "x"}])) == {"50414267": "x"}
 
 
-def test_text_that_no_file_could_hold_is_made_safe(tmp_path):
+def test_invalid_characters_are_replaced(tmp_path):
     path = write(tmp_path, "x.jsonl", '{"study_id": "a", "report": "ok \\ud800 \\u0000 end"}\n')
     assert read(path) == {"a": "ok ?   end"}
 
@@ -113,7 +113,7 @@ def test_text_that_no_file_could_hold_is_made_safe(tmp_path):
     ("report", "fault"),
     [(17, "row 1: the report is a int, not a text"), ("x" * 50_001, "row 1: the report has 50,001 characters")],
 )
-def test_a_row_that_is_no_report_says_why(tmp_path, report, fault):
+def test_invalid_row_has_an_error(tmp_path, report, fault):
     path = write(tmp_path, "x.json", [{"study_id": "a", "report": report}, {"study_id": "b", "report": "y"}])
     first, second = read_table(path, "prediction", {}).entries
     assert first.error.startswith(fault)
@@ -136,7 +136,7 @@ def test_a_row_that_is_no_report_says_why(tmp_path, report, fault):
         (b"PAR1 not really", "damaged Parquet"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_rejected_in_words(tmp_path, content, message):
+def test_unreadable_file_is_rejected_with_its_path(tmp_path, content, message):
     path = tmp_path / "broken"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as error:
@@ -144,7 +144,7 @@ def test_a_file_that_cannot_be_read_is_rejected_in_words(tmp_path, content, mess
     assert str(path) in str(error.value)
 
 
-def test_a_missing_or_too_large_file_is_rejected(tmp_path, monkeypatch):
+def test_missing_or_too_large_file_is_rejected(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="is not a file"):
         read(tmp_path / "nothing")
     path = write(tmp_path, "x.json", REPORTS)
@@ -164,7 +164,7 @@ def table_with(tmp_path, columns: dict, role: str = "prediction", **options):
     return read_table(write(tmp_path, "x.json", rows), role, {}, **options).entries
 
 
-def test_probabilities_come_as_a_list_by_name_or_in_columns(tmp_path):
+def test_probabilities_are_read_from_lists_names_or_columns(tmp_path):
     ids = {"study_id": ["a"], "report": ["x"]}
     listed = [0.1] * 13 + [0.9]
     [entry] = table_with(tmp_path, ids | {"probabilities": [listed]})
@@ -178,21 +178,21 @@ def test_probabilities_come_as_a_list_by_name_or_in_columns(tmp_path):
 
 
 @pytest.mark.parametrize(("value", "shown"), [(1.2, "1.2"), ("high", "'high'"), (True, "True"), (-0.1, "-0.1")])
-def test_what_is_no_probability_is_rejected_by_study_and_finding(tmp_path, value, shown):
+def test_invalid_probability_is_rejected_with_its_study_and_finding(tmp_path, value, shown):
     message = rf"row 1 \(study a\): probability of Edema is {shown}; give a number from 0 to 1"
     with pytest.raises(ValueError, match=message):
         table_with(tmp_path, {"study_id": ["a"], "report": ["x"], "Edema": [value]})
 
 
-def test_a_probability_given_for_some_studies_only_is_rejected(tmp_path):
+def test_probability_missing_for_some_studies_is_rejected(tmp_path):
     columns = {"study_id": ["a", "b"], "report": ["x", "y"], "Edema": [0.5, math.nan]}
     with pytest.raises(ValueError, match=r"row 2 \(study b\): probability of Edema is missing or NaN, as 1 of 2 are"):
         table_with(tmp_path, columns)
-    nobody = table_with(tmp_path, columns | {"Edema": [None, None]})
-    assert [entry.probabilities for entry in nobody] == [None, None]
+    without_probabilities = table_with(tmp_path, columns | {"Edema": [None, None]})
+    assert [entry.probabilities for entry in without_probabilities] == [None, None]
 
 
-def test_labels_of_references_come_as_chexperts_columns_or_as_codes(tmp_path):
+def test_reference_labels_are_read_from_chexpert_columns_or_codes(tmp_path):
     ids = {"study_id": ["a"], "report": ["x"]}
     [entry] = table_with(tmp_path, ids | {"Edema": [-1.0], "Fracture": [1]}, "reference")
     assert (entry.labels[4], entry.labels[11], entry.labels[0]) == (3, 1, -100)

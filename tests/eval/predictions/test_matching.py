@@ -1,4 +1,4 @@
-"""Predictions and references brought together: nothing is lost without a word."""
+"""Matching of predictions and references: every study that is left out is reported."""
 
 import json
 
@@ -24,7 +24,7 @@ def predictions(names: str) -> list[dict]:
     return [{"study_id": name, "report": f"The lungs are clear in {name}."} for name in names]
 
 
-def test_studies_are_matched_by_name_in_the_order_of_the_references(tmp_path):
+def test_studies_are_matched_by_id_in_the_order_of_the_references(tmp_path):
     both = matched(tmp_path, predictions("dbca"))
     assert [prediction.study_id for prediction in both.predictions] == list("abcd")
     assert both.predictions[1].report == "The lungs are clear in b."
@@ -34,7 +34,7 @@ def test_studies_are_matched_by_name_in_the_order_of_the_references(tmp_path):
     assert both.notes == ()
 
 
-def test_what_does_not_match_is_counted_and_named(tmp_path):
+def test_unmatched_studies_are_counted_and_named(tmp_path):
     both = matched(tmp_path, predictions("axyz"))
     assert [rejection.study_id for rejection in both.rejected] == ["x", "y", "z"]
     assert (both.num_given, len(both.predictions), both.num_missing, both.num_references) == (4, 1, 3, 4)
@@ -42,14 +42,14 @@ def test_what_does_not_match_is_counted_and_named(tmp_path):
     assert both.notes[1].startswith("3 of 4 references have no prediction and are left out, which favors")
 
 
-def test_files_without_a_study_in_common_are_rejected_with_samples(tmp_path):
+def test_files_without_common_studies_are_rejected_with_examples(tmp_path):
     with pytest.raises(
         ValueError, match=r"none of 2 predicted studies is among the 4 references: .* of 'x', 'y', .*'a'"
     ):
         matched(tmp_path, predictions("xy"))
 
 
-def test_missing_predictions_can_count_as_empty_or_as_an_error(tmp_path):
+def test_missing_predictions_can_be_empty_or_an_error(tmp_path):
     both = matched(tmp_path, predictions("ab"), missing="empty")
     assert [prediction.report for prediction in both.predictions[2:]] == ["", ""]
     assert both.num_filled == 2
@@ -57,7 +57,7 @@ def test_missing_predictions_can_count_as_empty_or_as_an_error(tmp_path):
         matched(tmp_path, predictions("ab"), missing="error")
 
 
-def test_the_same_report_twice_is_rejected_once_and_different_ones_altogether(tmp_path):
+def test_duplicate_report_is_dropped_and_different_reports_of_a_study_are_an_error(tmp_path):
     both = matched(tmp_path, predictions("abcda"))
     assert [(rejection.study_id, rejection.reason) for rejection in both.rejected] == [
         ("a", "row 5 repeats the same prediction")
@@ -71,7 +71,7 @@ def test_the_same_report_twice_is_rejected_once_and_different_ones_altogether(tm
         matched(tmp_path, predictions("ab"), [*TRUTH, {"study_id": "a", "report": "Other."}])
 
 
-def test_empty_predictions_are_scored_and_said(tmp_path):
+def test_empty_predictions_are_scored_with_a_note(tmp_path):
     both = matched(
         tmp_path, [*predictions("ab"), {"study_id": "c", "report": None}, {"study_id": "d", "report": "..."}]
     )
@@ -79,13 +79,13 @@ def test_empty_predictions_are_scored_and_said(tmp_path):
     assert "2 of 4 predictions are empty (no words) and are scored as empty, first 'c', 'd'" in both.notes
 
 
-def test_a_reference_with_nothing_in_it_rejects_its_study(tmp_path):
+def test_study_with_an_empty_reference_is_rejected(tmp_path):
     truth = [*TRUTH[:2], {"study_id": "c", "report": " "}]
     both = matched(tmp_path, predictions("abc"), truth)
     assert [(rejection.study_id, rejection.reason) for rejection in both.rejected] == [("c", "its reference is empty")]
 
 
-def test_lists_are_matched_by_position_only_where_they_are_equally_long(tmp_path):
+def test_lists_are_matched_by_position_only_if_lengths_are_equal(tmp_path):
     both = matched(tmp_path, ["w x", "y", "z", ""])
     assert {prediction.study_id: prediction.report for prediction in both.predictions}["b"] == "y"
     assert both.notes[0].startswith("predictions were matched by position")
@@ -93,7 +93,7 @@ def test_lists_are_matched_by_position_only_where_they_are_equally_long(tmp_path
         matched(tmp_path, ["w x", "y"])
 
 
-def test_foreign_text_is_pointed_out(tmp_path):
+def test_text_in_another_language_gives_a_note(tmp_path):
     rows = [*predictions("abc"), {"study_id": "d", "report": "No se observa derrame pleural en el estudio actual."}]
     assert any(
         note.startswith("1 of 4 predictions may not be English, first 'd'") for note in matched(tmp_path, rows).notes
@@ -113,5 +113,5 @@ def test_foreign_text_is_pointed_out(tmp_path):
         ("%PDF-1.7 xref trailer startxref endobj obj stream", False),
     ],
 )
-def test_english_is_told_from_other_text(text, expected):
+def test_english_is_distinguished_from_other_text(text, expected):
     assert looks_english(text) is expected

@@ -129,18 +129,18 @@ def test_swapped_statements_negate_the_scores(stating, tiny_checkpoint, document
 
 
 def test_shared_query_is_computed_once(small_studies, tiny_checkpoint, monkeypatch):
-    generator, asked = ReportGenerator.from_pretrained(tiny_checkpoint), []
+    generator, queried = ReportGenerator.from_pretrained(tiny_checkpoint), []
     answer = generator.log_probabilities
     monkeypatch.setattr(
         generator,
         "log_probabilities",
-        lambda images, *rest, **named: asked.extend(images) or answer(images, *rest, **named),
+        lambda images, *rest, **named: queried.extend(images) or answer(images, *rest, **named),
     )
     queries = [("", 0), ("", 1), ("", 0), ("Cough.", 0)]
     answers, rejections = log_probabilities(
         generator, small_studies["train"], queries, (["F"], ["I"]), batch_size=2, advance=lambda amount: None
     )
-    assert len(asked) == len(answers) == 3 and not rejections
+    assert len(queried) == len(answers) == 3 and not rejections
 
 
 def test_study_with_a_broken_image_is_rejected_and_the_others_are_used(stating, tiny_checkpoint, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The index of features: exact, the same in pieces, never the same patient, and safe on disk."""
+"""The index of features: exact search in blocks, no neighbours of the same patient, and its file."""
 
 import numpy as np
 import pytest
@@ -15,56 +15,56 @@ def make_index(features, subject_ids=None):
     return FeatureIndex(features=features, study_ids=study_ids, subject_ids=tuple(subject_ids or study_ids), origin="o")
 
 
-def ask(index, queries, subject_ids=None, number=1):
+def search(index, queries, subject_ids=None, number=1):
     queries = np.asarray(queries, dtype=np.float32)
     ids = [f"query{row}" for row in range(len(queries))]
     return nearest(index, queries, study_ids=ids, subject_ids=subject_ids or [""] * len(ids), number=number)
 
 
-def test_the_nearest_are_those_of_an_exhaustive_search_however_it_is_cut(monkeypatch):
+def test_search_in_blocks_equals_exhaustive_search(monkeypatch):
     monkeypatch.setattr(eval.retrieval.index, "_QUERIES_AT_ONCE", 3)
     monkeypatch.setattr(eval.retrieval.index, "_STUDIES_AT_ONCE", 7)
     index = make_index(RANDOM.normal(size=(40, 5)))
     queries = RANDOM.normal(size=(10, 5))
-    found = ask(index, queries, number=4)
+    found = search(index, queries, number=4)
     features = index.features.astype(np.float64)
     cosines = (queries @ features.T) / np.outer(np.linalg.norm(queries, axis=1), np.linalg.norm(features, axis=1))
     assert found.positions.tolist() == np.argsort(-cosines, axis=1)[:, :4].tolist()
     assert found.similarities == pytest.approx(-np.sort(-cosines, axis=1)[:, :4], abs=1e-5)
 
 
-def test_of_equally_near_studies_the_first_is_taken_in_every_piece(monkeypatch):
+def test_ties_in_similarity_are_resolved_by_position_across_blocks(monkeypatch):
     monkeypatch.setattr(eval.retrieval.index, "_STUDIES_AT_ONCE", 3)
     index = make_index([[0, 1], *([[1, 0]] * 9)])
-    found = ask(index, [[2.0, 0.0]], number=5)
+    found = search(index, [[2.0, 0.0]], number=5)
     assert found.positions.tolist() == [[1, 2, 3, 4, 5]]
     assert found.similarities.tolist() == [[1.0] * 5]
 
 
-def test_a_study_of_the_same_patient_is_never_a_neighbour():
+def test_study_of_the_same_patient_is_never_a_neighbour():
     index = make_index([[1, 0], [1, 0], [0, 1]], ["anna", "bert", "carl"])
-    assert ask(index, [[1, 0]], ["anna"]).positions.tolist() == [[1]]
-    assert ask(index, [[1, 0]], ["bert"]).positions.tolist() == [[0]]
+    assert search(index, [[1, 0]], ["anna"]).positions.tolist() == [[1]]
+    assert search(index, [[1, 0]], ["bert"]).positions.tolist() == [[0]]
 
 
-def test_a_study_without_a_subject_is_not_its_own_neighbour():
+def test_study_without_a_subject_is_not_its_own_neighbour():
     index = make_index([[1, 0], [0, 1]], ["", ""])
     found = nearest(index, np.array([[1.0, 0.0]]), study_ids=["study0"], subject_ids=[""])
     assert found.positions.tolist() == [[1]]
 
 
-def test_where_there_are_too_few_other_patients_the_rest_is_empty():
-    found = ask(make_index([[1, 0], [0, 1]], ["anna", "bert"]), [[1, 1]], ["anna"], number=2)
+def test_missing_neighbours_are_empty_with_too_few_patients():
+    found = search(make_index([[1, 0], [0, 1]], ["anna", "bert"]), [[1, 1]], ["anna"], number=2)
     assert found.positions.tolist() == [[1, -1]]
     assert np.isnan(found.similarities[0, 1])
 
 
-def test_queries_of_another_width_are_rejected():
+def test_queries_of_wrong_width_are_rejected():
     with pytest.raises(ValueError, match=r"queries are \(1, 3\) but the index has features of width 2"):
-        ask(make_index([[1, 0]]), [[1, 0, 0]])
+        search(make_index([[1, 0]]), [[1, 0, 0]])
 
 
-def test_an_index_comes_back_from_its_file(tmp_path):
+def test_index_is_saved_and_loaded(tmp_path):
     index = make_index(RANDOM.normal(size=(3, 4)), ["ä", "b", ""])
     save_index(tmp_path / "sub" / "index.safetensors", index)
     loaded = load_index(tmp_path / "sub" / "index.safetensors")
@@ -74,7 +74,7 @@ def test_an_index_comes_back_from_its_file(tmp_path):
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["index.safetensors"]
 
 
-def test_a_missing_a_damaged_and_a_foreign_file_are_named(tmp_path):
+def test_missing_damaged_and_unrelated_files_are_rejected(tmp_path):
     path = tmp_path / "index.safetensors"
     with pytest.raises(ValueError, match=r"index.safetensors does not exist; create it again"):
         load_index(path)
@@ -87,6 +87,6 @@ def test_a_missing_a_damaged_and_a_foreign_file_are_named(tmp_path):
         load_index(path)
 
 
-def test_ids_and_features_must_be_equally_many():
+def test_numbers_of_ids_and_features_must_be_equal():
     with pytest.raises(ValueError, match=r"as many features \(1\) as study ids \(2\) and subject ids \(1\)"):
         FeatureIndex(features=np.zeros((1, 2)), study_ids=("a", "b"), subject_ids=("a",))

@@ -1,4 +1,4 @@
-"""Similar cases: what is found is what is nearest, files fit each other, the checkpoint stays the same model."""
+"""Similar cases: the nearest studies are found, files must match, and the checkpoint hash does not change."""
 
 import io
 import shutil
@@ -29,7 +29,7 @@ def write(folder, *, origin="o", num_cases=4):
     save_cases(folder, origin=origin, images=[b"1", b"22", b"", b"4444"][:num_cases], reports=reports)
 
 
-def test_the_nearest_studies_come_first_with_their_own_image_and_report(tmp_path):
+def test_nearest_studies_come_first_with_their_own_image_and_report(tmp_path):
     write(tmp_path)
     found = load_similar_cases(tmp_path).find(np.array([0.0, 4.0, 0.0, 3.0]), number=2)
     assert [(case.study_id, case.report, case.image) for case in found] == [
@@ -44,7 +44,7 @@ def test_the_nearest_studies_come_first_with_their_own_image_and_report(tmp_path
     ]
 
 
-def test_the_program_puts_training_studies_into_the_checkpoint(checkpoint, small_dataset, capsys):
+def test_program_adds_training_studies_to_the_checkpoint(checkpoint, small_dataset, capsys):
     assert load_similar_cases(checkpoint) is None
     before = checkpoint_hash(str(checkpoint))
     main(["--checkpoint", str(checkpoint), "--dataset", str(small_dataset)])
@@ -63,7 +63,7 @@ def test_the_program_puts_training_studies_into_the_checkpoint(checkpoint, small
     assert difference.mean() < 12
 
 
-def test_fewer_studies_are_drawn_and_identities_taken_out(checkpoint, small_dataset, tmp_path):
+def test_number_of_studies_is_limited_and_names_are_removed(checkpoint, small_dataset, tmp_path):
     splits = load_studies(small_dataset)
     splits["train"] = splits["train"].map(lambda row: {"findings": "Seen by Dr. Jane Miller on 3/4/2021."})
     splits.save_to_disk(str(tmp_path / "named"))
@@ -76,13 +76,13 @@ def test_fewer_studies_are_drawn_and_identities_taken_out(checkpoint, small_data
 
 
 @pytest.mark.parametrize("wrong", [{"origin": "another"}, {"num_cases": 3}])
-def test_files_that_do_not_belong_together_are_rejected(tmp_path, wrong):
+def test_files_that_do_not_match_are_rejected(tmp_path, wrong):
     write(tmp_path, **wrong)
     with pytest.raises(ValueError, match=r"similar_cases\.safetensors does not match .*again with python -m"):
         load_similar_cases(tmp_path)
 
 
-def test_damaged_files_are_named(tmp_path):
+def test_damaged_or_missing_files_are_rejected(tmp_path):
     write(tmp_path)
     (tmp_path / CASES_FILE).write_bytes((tmp_path / CASES_FILE).read_bytes()[:-3])
     with pytest.raises(ValueError, match=r"similar_cases\.safetensors is damaged"):
@@ -98,7 +98,7 @@ def test_features_of_another_model_are_rejected(tmp_path):
         load_similar_cases(tmp_path).find(np.ones(7))
 
 
-def test_nothing_to_index_is_said(checkpoint, small_dataset, tmp_path):
+def test_data_set_without_training_studies_is_rejected(checkpoint, small_dataset, tmp_path):
     splits = load_studies(small_dataset)
     del splits["train"]
     splits.save_to_disk(str(tmp_path / "untrained"))

@@ -1,4 +1,4 @@
-"""Figures by group of studies."""
+"""Scores per group of studies."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ PREDICTIONS = [
 SCORES = score_predictions(PREDICTIONS, num_resamples=20)
 
 
-def test_a_groups_figures_are_those_of_its_studies_alone():
+def test_scores_of_a_group_equal_the_scores_of_its_studies():
     groups = scores_by_group(SCORES, study_groups(PREDICTIONS), num_resamples=20)
     assert [(group["group"], group["num_studies"]) for group in groups["source"]] == [("y", 16), ("x", 8)]
     assert {group["group"] for group in groups["view"]} == {"AP", "LATERAL and PA"}
@@ -38,7 +38,7 @@ def test_a_groups_figures_are_those_of_its_studies_alone():
         assert groups["source"][1]["metrics"][metric]["value"] == pytest.approx(alone.metrics[metric].value)
 
 
-def test_a_kind_with_one_group_is_left_out_and_many_small_ones_are_put_together():
+def test_single_group_is_omitted_and_small_groups_are_merged():
     groups = scores_by_group(
         SCORES, {"one": ["a"] * 24, "many": [f"g{number // 1}" for number in range(24)]}, num_resamples=2
     )
@@ -47,7 +47,7 @@ def test_a_kind_with_one_group_is_left_out_and_many_small_ones_are_put_together(
     assert (groups["many"][-1]["group"], groups["many"][-1]["num_studies"]) == ("other", 13)
 
 
-def test_lengths_are_cut_into_thirds_in_order():
+def test_lengths_are_split_into_thirds():
     names = length_groups(["w " * number for number in range(1, 31)])
     assert names[0] == "1 to 10 words"
     assert names[-1] == "21 words and more"

@@ -1,4 +1,4 @@
-"""All figures of a set of predictions, the paired difference and the verdict in words."""
+"""All scores of a set of predictions, paired differences and the verdict."""
 
 import dataclasses
 import subprocess
@@ -35,7 +35,7 @@ def synthetic(num_studies: int, seed: int = 0, error_rate: float = 0.1) -> list[
     predictions = []
     for study in range(num_studies):
         truth = random.random(14) < 0.3
-        said = truth ^ (random.random(14) < error_rate)
+        stated = truth ^ (random.random(14) < error_rate)
         sides = [SIDES[side] for side in random.integers(0, 2, 14)]
         written = [side if random.random() > error_rate else SIDES[side == "left"] for side in sides]
         reference = "Findings: " + ". ".join(
@@ -46,7 +46,7 @@ def synthetic(num_studies: int, seed: int = 0, error_rate: float = 0.1) -> list[
                 study_id=f"study{study}",
                 subject_id=f"subject{study // 2}",
                 report=". ".join(
-                    f"{side} {name}" for side, name, present in zip(written, NAMES, said, strict=True) if present
+                    f"{side} {name}" for side, name, present in zip(written, NAMES, stated, strict=True) if present
                 ),
                 probabilities=tuple(np.clip(truth + random.normal(0, 0.5, 14), 0, 1).tolist()),
                 reference=reference if truth.any() else "Findings: clear lungs",
@@ -66,7 +66,7 @@ SCORES = score_predictions(PREDICTIONS)
 SHUFFLED = score_predictions(of_other_patients(PREDICTIONS), name="shuffled images")
 
 
-def test_values_are_those_of_the_single_metrics():
+def test_values_equal_the_separate_metrics():
     reports = [prediction.report for prediction in PREDICTIONS]
     references = [prediction.reference for prediction in PREDICTIONS]
     labels = [prediction.reference_labels for prediction in PREDICTIONS]
@@ -80,13 +80,13 @@ def test_values_are_those_of_the_single_metrics():
     assert SCORES.metrics["rouge_l"].value == pytest.approx(rouge_l(reports, references).score)
 
 
-def test_every_metric_has_an_interval_around_it():
+def test_every_metric_is_inside_its_interval():
     for metric in METRICS:
         estimate = SCORES.metrics[metric]
         assert estimate.low < estimate.value < estimate.high, metric
 
 
-def test_the_other_convention_for_uncertain_is_scored_too():
+def test_other_convention_for_uncertain_is_also_scored():
     uncertain = [
         dataclasses.replace(
             prediction, reference_labels=tuple(3 if code else 0 for code in prediction.reference_labels)
@@ -102,7 +102,7 @@ def test_the_other_convention_for_uncertain_is_scored_too():
     )
 
 
-def test_studies_without_reference_report_are_left_out_of_the_text_scores_and_said():
+def test_studies_without_reference_are_not_in_the_text_scores_and_give_a_note():
     without = [dataclasses.replace(prediction, reference="") for prediction in PREDICTIONS[:20]] + PREDICTIONS[20:]
     scores = score_predictions(without, num_resamples=10)
     expected = score_predictions(PREDICTIONS[20:], num_resamples=10)
@@ -112,7 +112,7 @@ def test_studies_without_reference_report_are_left_out_of_the_text_scores_and_sa
     assert "text scores use 40 of 60 studies, those with a reference report" in scores.notes
 
 
-def test_without_labels_or_reports_the_figures_are_undefined():
+def test_scores_without_labels_or_references_are_undefined():
     bare = [
         dataclasses.replace(prediction, reference="", reference_labels=UNLABELED_STUDY, probabilities=None)
         for prediction in PREDICTIONS
@@ -132,12 +132,12 @@ def test_distinct_and_empty_reports_are_counted():
     assert scores.reference_distinct_ratio == 0.25
 
 
-def test_nothing_to_score_is_rejected():
+def test_empty_list_is_rejected():
     with pytest.raises(ValueError, match="model: 0 predictions to score"):
         score_predictions([])
 
 
-def test_the_paired_difference_is_narrower_than_the_two_intervals():
+def test_interval_of_a_paired_difference_is_narrower_than_both_intervals():
     worse = score_predictions(synthetic(60, error_rate=0.12))
     difference = paired_difference(SCORES, worse, "macro_f1")
     first, second = SCORES.metrics["macro_f1"], worse.metrics["macro_f1"]
@@ -145,12 +145,12 @@ def test_the_paired_difference_is_narrower_than_the_two_intervals():
     assert difference.high - difference.low < (first.high - first.low) + (second.high - second.low)
 
 
-def test_systems_on_different_studies_are_not_compared():
+def test_comparison_on_different_studies_is_rejected():
     with pytest.raises(ValueError, match=r"model \(60 studies\) and other \(10\) were not scored on the same studies"):
         paired_difference(SCORES, score_predictions(PREDICTIONS[:10], name="other"), "cider")
 
 
-def test_verdict_on_reports_that_depend_on_the_image():
+def test_verdict_if_reports_depend_on_the_image():
     verdict = image_verdict(SCORES, SHUFFLED)
     assert verdict.grade == "yes"
     assert verdict.sentence.startswith(
@@ -159,7 +159,7 @@ def test_verdict_on_reports_that_depend_on_the_image():
     )
 
 
-def test_verdict_on_reports_that_hardly_depend_on_the_image():
+def test_verdict_if_reports_depend_slightly_on_the_image():
     nearly_constant = [
         prediction if number % 12 == 0 else dataclasses.replace(prediction, report="edema. fracture. pneumonia")
         for number, prediction in enumerate(synthetic(400))
@@ -171,7 +171,7 @@ def test_verdict_on_reports_that_hardly_depend_on_the_image():
     assert verdict.sentence.startswith("The reports depend on the image, but only slightly: ")
 
 
-def test_verdict_on_reports_that_do_not():
+def test_verdict_if_reports_do_not_depend_on_the_image():
     constant = [dataclasses.replace(prediction, report="edema. fracture") for prediction in PREDICTIONS]
     scores = score_predictions(constant)
     verdict = image_verdict(scores, score_predictions(constant, name="shuffled images"))
@@ -180,36 +180,36 @@ def test_verdict_on_reports_that_do_not():
     assert verdict.sentence.endswith("paired difference .000 [.000, .000], which includes 0.")
 
 
-def test_verdict_when_other_patients_images_do_better():
+def test_verdict_if_images_of_other_patients_score_higher():
     verdict = image_verdict(SHUFFLED, SCORES)
     assert verdict.grade == "no"
     assert verdict.sentence.endswith("so other patients' images do better.")
 
 
-def test_who_does_better_than_the_model_beyond_chance_is_named():
+def test_systems_significantly_better_than_the_model_are_named():
     weak = score_predictions(synthetic(60, error_rate=0.3))
     close = score_predictions(synthetic(60, error_rate=0.31), name="close one")
     others = {"close one": close, "nearest neighbour": SCORES, "shuffled images": SHUFFLED}
-    told = outperformed_by(weak, others)
+    sentence = outperformed_by(weak, others)
     difference = paired_difference(weak, SCORES, "macro_f1")
     figures = (
         f"{format_number(SCORES.metrics['macro_f1'].value)} against {format_number(weak.metrics['macro_f1'].value)}"
     )
-    assert told.startswith(
+    assert sentence.startswith(
         f"The nearest neighbour does better than the model in macro-F1 (14): {figures}, paired difference {difference}."
     )
-    assert "in CIDEr" in told
-    assert "close one" not in told
-    assert "shuffled images" not in told
+    assert "in CIDEr" in sentence
+    assert "close one" not in sentence
+    assert "shuffled images" not in sentence
     assert outperformed_by(SCORES, others) == ""
 
 
-def test_verdict_without_reference_reports_goes_by_the_probabilities():
-    silent = [dataclasses.replace(prediction, reference="", report="edema") for prediction in PREDICTIONS]
-    scores = score_predictions(silent)
-    turned = [*silent[7:], *silent[:7]]
+def test_verdict_without_reference_reports_uses_the_probabilities():
+    no_text = [dataclasses.replace(prediction, reference="", report="edema") for prediction in PREDICTIONS]
+    scores = score_predictions(no_text)
+    rotated = [*no_text[7:], *no_text[:7]]
     others = [
-        dataclasses.replace(own, probabilities=other.probabilities) for own, other in zip(silent, turned, strict=True)
+        dataclasses.replace(own, probabilities=other.probabilities) for own, other in zip(no_text, rotated, strict=True)
     ]
     shuffled = score_predictions(others, name="shuffled images")
     verdict = image_verdict(scores, shuffled)
@@ -217,7 +217,7 @@ def test_verdict_without_reference_reports_goes_by_the_probabilities():
     assert image_verdict(scores, scores).sentence.startswith("There is no sign that the finding probabilities depend")
 
 
-def test_verdict_without_a_control_says_why():
+def test_verdict_without_a_control_has_the_reason():
     verdict = image_verdict(SCORES, None, "2 of 3 studies are of subject 'a'")
     assert verdict.grade == "unknown"
     assert verdict.sentence == (
@@ -232,7 +232,7 @@ def test_verdict_against_the_constant_sentence():
     assert constant_verdict(scores, SCORES).startswith("The text is not shown to be closer")
 
 
-def test_what_was_gained_over_a_baseline_is_told_metric_by_metric():
+def test_facts_compare_the_model_with_the_baseline_for_each_metric():
     worse = score_predictions(synthetic(60, error_rate=0.4), name="baseline")
     findings, sides, wording = baseline_facts(SCORES, worse)
     assert findings.startswith("Better than the baseline in macro-F1 (14): ")
@@ -243,7 +243,7 @@ def test_what_was_gained_over_a_baseline_is_told_metric_by_metric():
     assert baseline_facts(SCORES, None) == ()
 
 
-def test_numbers_are_printed_as_the_field_does():
+def test_numbers_are_printed_without_a_leading_zero():
     assert [format_number(value) for value in (0.1234, -0.05, 1.0, 12.5, 0.9996, None)] == [
         ".123", "-.050", "1.000", "12.500", "1.000", "–",
     ]  # fmt: skip
@@ -256,7 +256,7 @@ def test_six_hundred_reports_are_scored_with_intervals_in_seconds():
     assert time.process_time() - started < 10
 
 
-def test_scoring_needs_neither_torch_nor_the_model():
+def test_scoring_does_not_import_torch_or_the_model():
     program = (
         "import sys, data.reports.labeler.labeler, eval.controls.control, eval.report.page; "
         "import eval.scoring.scores, eval.scoring.verdict; "
@@ -266,7 +266,7 @@ def test_scoring_needs_neither_torch_nor_the_model():
     assert loaded.stdout.strip() == "[]"
 
 
-def test_reports_of_other_patients_decide_where_there_is_no_model():
+def test_verdict_without_a_model_uses_shuffled_reports():
     verdict = report_verdict(SCORES, SHUFFLED)
     assert (verdict.grade, verdict.basis) == ("yes", "shuffled reports")
     assert verdict.sentence.startswith("The reports depend on the patient: macro-F1 (14) ")
@@ -277,7 +277,7 @@ def test_reports_of_other_patients_decide_where_there_is_no_model():
     assert report_verdict(SCORES, None, "one patient").sentence.endswith("depend on the patient: one patient.")
 
 
-def test_wording_that_fits_the_patient_is_not_taken_for_findings_that_do():
+def test_verdict_distinguishes_wording_from_findings():
     words = [dataclasses.replace(prediction, report=f"patient {prediction.study_id}") for prediction in PREDICTIONS]
     words = [dataclasses.replace(one, reference=f"{one.reference} patient {one.study_id}") for one in words]
     scores = score_predictions(words)
@@ -289,7 +289,7 @@ def test_wording_that_fits_the_patient_is_not_taken_for_findings_that_do():
     )
 
 
-def test_facts_say_metric_by_metric_whether_one_report_for_everybody_does_as_well():
+def test_facts_compare_the_model_with_one_constant_report_for_each_metric():
     constant = [dataclasses.replace(prediction, report="edema. fracture") for prediction in PREDICTIONS]
     control = score_predictions(constant, name="constant sentence")
     better = constant_facts(SCORES, {"macro_f1": control, "bleu_4": control})
@@ -299,7 +299,7 @@ def test_facts_say_metric_by_metric_whether_one_report_for_everybody_does_as_wel
     assert same[2].startswith("No better than one constant report in macro-F1 (14): ")
 
 
-def test_a_single_patient_has_figures_without_intervals():
+def test_single_patient_has_scores_without_intervals():
     alone = [dataclasses.replace(prediction, subject_id="one") for prediction in PREDICTIONS]
     scores = score_predictions(alone, num_resamples=10)
     assert scores.metrics["macro_f1"].value == SCORES.metrics["macro_f1"].value
@@ -316,5 +316,5 @@ def test_resamples_without_a_rare_finding_are_counted():
     ]
     finding = score_predictions(rare, num_resamples=200).per_finding[0]
     assert finding.support == 1
-    # One patient of 30 is missing from (29/30)^30 of the resamples.
+    # A given patient of 30 is not in (29/30)^30 of the resamples.
     assert finding.recall.num_undefined == pytest.approx(200 * 0.36, abs=30)

@@ -19,7 +19,7 @@ from vlm.schema.findings import FINDINGS
 from vlm.uncertainty import Calibration
 
 pytestmark = [
-    pytest.mark.usefixtures("swept_up_after_gradio"),
+    pytest.mark.usefixtures("gradio_cleanup"),
     pytest.mark.filterwarnings(
         "ignore:unclosed:ResourceWarning",
         "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",

@@ -13,7 +13,7 @@ from page.tabs.session import Session, add_images, read_session
 from vlm.generator import GenerationOptions, ReportGenerator
 
 pytestmark = [
-    pytest.mark.usefixtures("swept_up_after_gradio"),
+    pytest.mark.usefixtures("gradio_cleanup"),
     pytest.mark.filterwarnings(
         "ignore:unclosed:ResourceWarning",
         "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",

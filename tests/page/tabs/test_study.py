@@ -19,7 +19,7 @@ from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, NEGATIVE, NUM_FINDINGS
 
 pytestmark = [
-    pytest.mark.usefixtures("swept_up_after_gradio"),
+    pytest.mark.usefixtures("gradio_cleanup"),
     pytest.mark.filterwarnings(
         "ignore:unclosed:ResourceWarning",
         "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",

@@ -1,4 +1,4 @@
-"""BERTScore with a tiny random BERT against its definition, pair by pair and without padding."""
+"""BERTScore of a tiny random BERT, compared with the definition pair by pair without padding."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ def bert(tiny_bert):
     return model
 
 
-def defined(bert, tokenizer, prediction, reference):
-    """F1 by the formula; the marks at start and end may be matched but do not count."""
+def expected_f1(bert, tokenizer, prediction, reference):
+    """F1 by the formula; start and end tokens can be matched but are not counted."""
     unit = []
     for text in (prediction, reference):
         tokens = tokenizer(text, truncation=True, max_length=24, return_tensors="pt")
@@ -32,17 +32,17 @@ def defined(bert, tokenizer, prediction, reference):
 
 
 @torch.inference_mode()
-def test_bertscore_follows_its_definition(bert, tiny_bert):
+def test_bertscore_equals_its_definition(bert, tiny_bert):
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     scores = learned_scores("bertscore", str(tiny_bert), PREDICTIONS, REFERENCES)
     expected = [
-        defined(bert, tokenizer, *pair) if all(pair) else 0.0 for pair in zip(PREDICTIONS, REFERENCES, strict=True)
+        expected_f1(bert, tokenizer, *pair) if all(pair) else 0.0 for pair in zip(PREDICTIONS, REFERENCES, strict=True)
     ]
     np.testing.assert_allclose(scores.per_study["bertscore_f1"], expected, atol=1e-6)
     assert scores.figures["bertscore_f1"] == pytest.approx(np.mean(expected), abs=1e-6)
 
 
-def test_equal_reports_score_one_whatever_the_others_length(bert, tiny_bert):
+def test_equal_reports_score_one_for_any_length(bert, tiny_bert):
     reports = ["no effusion", "the heart is large . the lungs clear ."]
     scores = learned_scores("bertscore", str(tiny_bert), reports, reports)
     np.testing.assert_allclose(scores.per_study["bertscore_f1"], 1.0, atol=1e-6)
@@ -53,12 +53,12 @@ def test_headings_do_not_count(bert, tiny_bert):
     assert scores.figures["bertscore_f1"] == pytest.approx(1.0, abs=1e-6)
 
 
-def test_model_and_layer_are_told(bert, tiny_bert):
+def test_model_and_layer_are_in_the_note(bert, tiny_bert):
     assert "bert, layer 3 of 3" in learned_scores("bertscore", str(tiny_bert), ["clear"], ["clear"]).note
 
 
-def test_a_roberta_reads_the_first_word_as_any_other(tmp_path):
-    """A blank is part of a word to its tokenizer, which bert-score therefore puts before the first one."""
+def test_roberta_treats_the_first_word_like_other_words(tmp_path):
+    """The tokenizer includes the space in a word, so bert-score adds a space before the first word."""
     words = ["<s>", "<pad>", "</s>", "<unk>", "n", "o", "no", "Ġ", "Ġn", "Ġno"]
     merges = [("Ġ", "n"), ("Ġn", "o"), ("n", "o")]
     vocabulary = {word: index for index, word in enumerate(words)}
@@ -80,7 +80,7 @@ def test_pickled_weights_are_rejected(tiny_bert):
         learned_scores("bertscore", str(tiny_bert), ["clear"], ["clear"])
 
 
-def test_a_model_of_another_kind_is_rejected(bert, tiny_bert):
+def test_model_of_another_type_is_rejected(bert, tiny_bert):
     GPT2Config().save_pretrained(tiny_bert)
     with pytest.raises(ValueError, match="this is a gpt2, not one of bert, distilbert, roberta"):
         learned_scores("bertscore", str(tiny_bert), ["clear"], ["clear"])

@@ -1,4 +1,4 @@
-"""CheXbert as a judge, with tiny random weights in the layout of the original file."""
+"""CheXbert scores, with tiny random weights in the layout of the original file."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ REPORTS = [
 
 @pytest.fixture
 def state(tiny_bert):
-    """The original's names: a whole BERT, its pooler too, and 14 heads."""
+    """Weights with the names of the original file: BERT with its pooler, and 14 heads."""
     bert = BertModel(BertConfig.from_pretrained(tiny_bert)).eval()
     state = {f"bert.{name}": value for name, value in bert.state_dict().items()}
     state["bert.embeddings.position_ids"] = torch.arange(24)[None]
@@ -43,7 +43,7 @@ def chexbert(tiny_bert, state):
 
 
 @torch.inference_mode()
-def test_labels_are_the_heads_highest_states_over_the_first_token(chexbert, state):
+def test_label_is_the_highest_output_of_each_head_for_the_first_token(chexbert, state):
     bert = BertModel(BertConfig.from_pretrained(chexbert)).eval()
     bert.load_state_dict({name[5:]: value for name, value in state.items() if name[5:] in bert.state_dict()})
     tokenizer = AutoTokenizer.from_pretrained(chexbert)
@@ -58,7 +58,7 @@ def test_labels_are_the_heads_highest_states_over_the_first_token(chexbert, stat
     assert len(set(map(tuple, expected))) > 1
 
 
-def test_f1_is_that_of_the_labels_under_both_conventions(chexbert):
+def test_f1_equals_the_f1_of_the_labels_under_both_conventions(chexbert):
     predictions, references = REPORTS[:3], REPORTS[3:]
     scores = learned_scores("chexbert", str(chexbert), predictions, references)
     labels = label_with_chexbert(str(chexbert), predictions), label_with_chexbert(str(chexbert), references)
@@ -71,7 +71,7 @@ def test_f1_is_that_of_the_labels_under_both_conventions(chexbert):
     assert "uncertain counts as positive" in scores.note
 
 
-def test_the_original_file_is_rejected_and_the_told_conversion_works(tiny_bert, state):
+def test_original_file_is_rejected_and_the_suggested_conversion_works(tiny_bert, state):
     torch.save(
         {"model_state_dict": {f"module.{name}": value for name, value in state.items()}}, tiny_bert / "chexbert.pth"
     )

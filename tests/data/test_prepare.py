@@ -328,7 +328,7 @@ def test_an_unexpected_error_names_the_study(num_workers):
         (["--max-side", "5000"], "--max-side is 5000; it must be between 32 and 1024"),
         (["--num-workers", "0"], "--num-workers is 0; give 1 or more"),
         (["--num-studies", "0"], "--num-studies is 0; ask for 1 or more"),
-        (["--size", "7"], "--size is 7; it must lie between 64 and 1024"),
+        (["--size", "7"], "--size is 7; it must be between 64 and 1024"),
         (["--split-fractions", "0.5", "0.1", "0.1"], "split fractions are 0.5 0.1 0.1; give 3 numbers from 0 to 1 for"),
         (["--num-studdies", "5"], "Perhaps you meant: --num-studies"),
     ],

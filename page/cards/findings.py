@@ -19,7 +19,8 @@ def findings_card(reading: StudyReading, calibration: Calibration, *, key: str) 
     note = calibration_note(calibration.num_studies)
     if calibration.is_calibrated:
         errors = calibration.expected_errors(probabilities)
-        note += f" Expect about {errors:.1f} of these {len(trained)} predictions to be wrong."
+        expected = f"about {errors:.1f}" if errors >= 0.1 else "fewer than 0.1"
+        note += f" Expect {expected} of these {len(trained)} predictions to be wrong."
     return render(
         "findings",
         key=key,

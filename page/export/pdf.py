@@ -122,6 +122,8 @@ IMAGE_PIXELS, HEATMAP_PIXELS = 1024, 512
 """Longest side in the file."""
 MAX_IMAGES_PER_ROW, HEATMAPS_PER_ROW = 3, 4
 GAP = 6.0
+ALL = (0, 0), (-1, -1)
+"""All cells of a table, for its style."""
 
 
 def export_pdf(record: StudyRecord, *, include_identity: bool = False) -> bytes:
@@ -176,28 +178,22 @@ def _story(record: StudyRecord) -> list[Flowable]:
     return story
 
 
+def _padded(left: float, top: float, bottom: float, *commands: tuple) -> TableStyle:
+    """Style of a table with this padding in each cell, in points."""
+    padding = {"LEFTPADDING": left, "TOPPADDING": top, "BOTTOMPADDING": bottom}
+    return TableStyle([*((name, *ALL, points) for name, points in padding.items()), *commands])
+
+
 def _boxed(texts: list[str]) -> Table:
     """Paragraphs on a colored background; a long one continues on the next page."""
     rows = [[Paragraph(escape(text), WARNING_TEXT)] for text in texts]
-    ground = [
-        ("BACKGROUND", (0, 0), (-1, -1), WARNING_GROUND),
-        ("LINEBEFORE", (0, 0), (0, -1), 2.5, WARNING),
-        ("LEFTPADDING", (0, 0), (-1, -1), 8),
-        ("TOPPADDING", (0, 0), (-1, -1), 3),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
-    ]
-    return Table(rows, colWidths=[TEXT_WIDTH], style=TableStyle(ground), splitInRow=1)
+    ground = [("BACKGROUND", *ALL, WARNING_GROUND), ("LINEBEFORE", (0, 0), (0, -1), 2.5, WARNING)]
+    return Table(rows, colWidths=[TEXT_WIDTH], style=_padded(8, 3, 3, *ground), splitInRow=1)
 
 
 def _facts(record: StudyRecord) -> Table:
     rows = [[Paragraph(label, SOFT_SMALL), Paragraph(escape(text), SMALL)] for label, text in facts(record)]
-    tight = [
-        ("VALIGN", (0, 0), (-1, -1), "TOP"),
-        ("LEFTPADDING", (0, 0), (-1, -1), 0),
-        ("TOPPADDING", (0, 0), (-1, -1), 0),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 1),
-    ]
-    return Table(rows, colWidths=[62, TEXT_WIDTH - 62], style=TableStyle(tight))
+    return Table(rows, colWidths=[62, TEXT_WIDTH - 62], style=_padded(0, 0, 1, ("VALIGN", *ALL, "TOP")))
 
 
 def _images(record: StudyRecord) -> list[Flowable]:
@@ -237,17 +233,10 @@ def _grid(images: list[Image], captions: list[str], *, columns: int, max_height:
         blank = [""] * (columns - len(part))
         labels = [Paragraph(escape(text), CAPTION) for text in captions[start : start + columns]]
         rows += [[*part, *blank], [*labels, *blank]]
-    commands = [
-        ("ALIGN", (0, 0), (-1, -1), "CENTER"),
-        ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
-        ("LEFTPADDING", (0, 0), (-1, -1), GAP / 2),
-        ("RIGHTPADDING", (0, 0), (-1, -1), GAP / 2),
-        ("TOPPADDING", (0, 0), (-1, -1), 0),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
-    ]
+    commands = [("ALIGN", *ALL, "CENTER"), ("VALIGN", *ALL, "MIDDLE"), ("RIGHTPADDING", *ALL, GAP / 2)]
     # Keep an image and its caption on the same page.
     commands += [("NOSPLIT", (0, row), (-1, row + 1)) for row in range(0, len(rows), 2)]
-    return Table(rows, colWidths=[cell] * columns, style=TableStyle(commands))
+    return Table(rows, colWidths=[cell] * columns, style=_padded(GAP / 2, 0, 3, *commands))
 
 
 def _stored(image: PillowImage.Image, max_pixels: int) -> Image:
@@ -265,14 +254,8 @@ def _findings(record: StudyRecord) -> Table:
     heads = ("Finding", "Probability", "", "Threshold", "Prediction", "The report says")
     rows = [[Paragraph(head, SOFT_SMALL) for head in heads]]
     rows += [_finding(row, bar) for row in by_probability(record)]
-    lines = [
-        ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
-        ("LINEBELOW", (0, 0), (-1, -1), 0.4, LINE),
-        ("LEFTPADDING", (0, 0), (-1, -1), 0),
-        ("TOPPADDING", (0, 0), (-1, -1), 2),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 2.5),
-    ]
-    return Table(rows, colWidths=[*widths, TEXT_WIDTH - sum(widths)], style=TableStyle(lines), repeatRows=1)
+    style = _padded(0, 2, 2.5, ("VALIGN", *ALL, "MIDDLE"), ("LINEBELOW", *ALL, 0.4, LINE))
+    return Table(rows, colWidths=[*widths, TEXT_WIDTH - sum(widths)], style=style, repeatRows=1)
 
 
 def _finding(row: RecordedFinding, bar_width: float) -> list[Flowable]:

@@ -101,19 +101,13 @@ def _document(record: StudyRecord, referred: list[DicomIdentifiers], content_key
 def _evidence(identifiers: DicomIdentifiers) -> Dataset:
     """The part of an image's header that a reference to it needs."""
     header = Dataset()
-    header.StudyInstanceUID = identifiers.study_instance_uid
-    header.SeriesInstanceUID = identifiers.series_instance_uid
-    header.SOPInstanceUID = identifiers.sop_instance_uid
-    header.SOPClassUID = identifiers.sop_class_uid
-    header.PatientID = identifiers.patient_id
-    header.PatientName = identifiers.patient_name
-    header.PatientBirthDate = identifiers.patient_birth_date
-    header.PatientSex = identifiers.patient_sex
+    header.StudyInstanceUID, header.SeriesInstanceUID = identifiers.study_instance_uid, identifiers.series_instance_uid
+    header.SOPClassUID, header.SOPInstanceUID = identifiers.sop_class_uid, identifiers.sop_instance_uid
+    header.PatientID, header.PatientName = identifiers.patient_id, identifiers.patient_name
+    header.PatientBirthDate, header.PatientSex = identifiers.patient_birth_date, identifiers.patient_sex
+    header.StudyDate, header.StudyTime = identifiers.study_date, identifiers.study_time
     header.AccessionNumber = identifiers.accession_number
-    header.StudyDate = identifiers.study_date
-    header.StudyTime = identifiers.study_time
-    header.StudyID = ""
-    header.ReferringPhysicianName = ""
+    header.StudyID = header.ReferringPhysicianName = ""
     return header
 
 
@@ -137,10 +131,10 @@ def _report(record: StudyRecord, referred: list[DicomIdentifiers], *, device_uid
         )
     sections = [
         _section(headings.Summary, [_text(codes.DCM.Comment, notice) for notice in notices]),
-        _section(headings.IndicationsForProcedure, _paragraphs(codes.DCM.IndicationsForProcedure, record.indication)),
+        _section(headings.IndicationsForProcedure, _texts(codes.DCM.IndicationsForProcedure, record.indication)),
         _section(headings.CurrentProcedureDescriptions, [_image(identifiers) for identifiers in referred]),
-        _section(headings.Findings, _paragraphs(codes.DCM.Finding, record.findings)),
-        _section(headings.Impressions, _paragraphs(codes.DCM.Impression, record.impression)),
+        _section(headings.Findings, _texts(codes.DCM.Finding, record.findings)),
+        _section(headings.Impressions, _texts(codes.DCM.Impression, record.impression)),
         _section(
             CodedConcept(value="PROBABILITIES", scheme_designator=OWN_SCHEME, meaning="Findings by probability"),
             [_probability(row) for row in by_probability(record)],
@@ -159,7 +153,7 @@ def _section(heading, items: list[ContentItem]) -> ContainerContentItem | None:
     return section
 
 
-def _paragraphs(name, text: str) -> list[ContentItem]:
+def _texts(name, text: str) -> list[ContentItem]:
     return [_text(name, text)] if text else []
 
 

@@ -10,7 +10,6 @@ the first bytes of all files are held in memory, and the images of one study at 
 Each study is read by `page.study.read`, so its report is the same as when it is read alone.
 """
 
-import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -184,7 +183,7 @@ def _from_file(path: Path, stack: ExitStack) -> list[SourceFile]:
     if not is_zip(head):
         file.close()
         read = partial(read_bytes, path, name=path.name)
-        return [SourceFile(name=plain_line(path.name), folder="", study_uid=_study_uid(head), read=read)]
+        return [SourceFile(name=plain_line(path.name), folder="", study_uid=_study_uid(lambda: head), read=read)]
     # The zip stays open, because uploads are removed after a while.
     archive = stack.enter_context(open_zip(file, name=path.name, max_files=MAX_FILES, too_many=_TOO_MANY))
     entries = zip_entries(archive, name=path.name)
@@ -193,7 +192,7 @@ def _from_file(path: Path, stack: ExitStack) -> list[SourceFile]:
         SourceFile(
             name=plain_line(entry.filename),
             folder=folder,
-            study_uid=_uid_in_zip(archive, entry, path.name),
+            study_uid=_study_uid(partial(read_entry_head, archive, entry, _HEAD_BYTES, name=path.name)),
             read=partial(read_entry, archive, entry, name=path.name),
         )
         for entry, folder in zip(entries, folders, strict=True)
@@ -215,31 +214,24 @@ def _from_folder(root: Path) -> list[SourceFile]:
         SourceFile(
             name=plain_line(name.as_posix()),
             folder=folder,
-            study_uid=_uid_of_file(path),
+            study_uid=_study_uid(partial(_file_head, path)),
             read=partial(read_bytes, path, name=name.as_posix()),
         )
         for path, name, folder in zip(paths, names, folders, strict=True)
     ]
 
 
-def _uid_in_zip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> str:
-    """Empty if the entry cannot be read: the error is reported when the entry is read as a study."""
+def _file_head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD_BYTES)
+
+
+def _study_uid(read_head: Callable[[], bytes]) -> str:
+    """Empty without one, and if the file cannot be read: that error is reported when the study is read."""
     try:
-        return _study_uid(read_entry_head(archive, entry, _HEAD_BYTES, name=name))
-    except ImageRejected:
+        identifiers = dicom_identifiers(read_head())
+    except (ImageRejected, OSError):
         return ""
-
-
-def _uid_of_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return _study_uid(file.read(_HEAD_BYTES))
-    except OSError:
-        return ""
-
-
-def _study_uid(head: bytes) -> str:
-    identifiers = dicom_identifiers(head)
     return identifiers.study_instance_uid if identifiers else ""
 
 

@@ -25,7 +25,7 @@ from page.examples import NUM_SYNTHETIC
 from page.report import main as report_program
 from page.study.read import read_files
 from page.study.record import plain_text
-from tests.helpers.web_server import NUM_TOKENS, free_port
+from tests.helpers.web_server import NUM_TOKENS, clean_up_after_gradio, free_port, pytestmark  # noqa: F401 (work by name)
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS

@@ -21,7 +21,7 @@ from vlm.schema.findings import FINDING_INDEX, FINDINGS, POSITIVE
 
 ROOT = Path(__file__).parent.parent
 MAX_BYTES = 20_000_000
-SECTIONS = ("What it was trained on", "How good it is", "What it cannot do", "How it was made")
+SECTIONS = ("Training data", "Evaluation", "Limits", "How it was made")
 
 
 @pytest.fixture

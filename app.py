@@ -39,9 +39,9 @@ UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS = 60, 7200
 """The files of a study are removed soon after they are read (page.examples). All other uploads are removed after this
 time, because a long worklist reads its files one after another."""
 MAX_WAITING = 64
-"""Most studies in the queue; later ones get the message that it is full."""
+"""Maximum number of studies in the queue; later ones get the message that it is full."""
 MAX_SESSIONS = 64
-"""Most sessions in memory; the one that was idle longest is removed first."""
+"""Maximum number of sessions in memory; the one that was idle longest is removed first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

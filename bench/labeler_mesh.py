@@ -185,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
     start = time.process_time()
     for report in reports:
         label_report(report.text)
-    console.print(f"{len(reports)} reports, {len(reports) / (time.process_time() - start):,.0f} a second of one core")
+    console.print(f"{len(reports)} reports, {len(reports) / (time.process_time() - start):,.0f} per second on one core")
     for split in ("train", "val", "no split"):
         part = [report for report in reports if report.split == split]
         console.print(table_of(part, f"{split}: {len(part)} reports"))

@@ -144,7 +144,7 @@ def load_studies(folder: Path | str) -> datasets.DatasetDict:
 
 
 def saved_preprocessing(folder: Path | str) -> Preprocessing:
-    """How the images of a data set were preprocessed; not at all if `data.prepare` did not make it.
+    """How the images of a data set were preprocessed; no preprocessing if `data.prepare` did not write it.
 
     Raises:
         ValueError: its `preparation.json` does not say.

@@ -245,7 +245,7 @@ def _score(
 
 
 def _frequent_locations(training: datasets.Dataset | None) -> dict[tuple[int, bool], Point] | None:
-    """Where findings lie in the training studies; None if no study has a box."""
+    """Locations of findings in the training studies; None if no study has a box."""
     if training is None:
         return None
     rows = training.select_columns(["boxes", "view_positions"])

@@ -41,7 +41,7 @@ class HashedPassword:
     digest: bytes
 
     def matches(self, password: str) -> bool:
-        """In constant time."""
+        """Compare in constant time."""
         return hmac.compare_digest(self.digest, _digest(password, self.salt, self.cost, self.block, self.parallel))
 
 

@@ -46,7 +46,7 @@ class StudyReport:
     findings: str
     impression: str
     finding_probabilities: tuple[float, ...]
-    """In the order of vlm.schema.findings.FINDINGS; calibrated if the checkpoint is."""
+    """Probabilities in the order of vlm.schema.findings.FINDINGS; calibrated if the checkpoint is calibrated."""
     attention_maps: np.ndarray
     """Float32 [14, views, rows, columns] over the patches; each finding's sums to 1."""
     tokens: tuple[str, ...]

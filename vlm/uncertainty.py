@@ -131,7 +131,7 @@ def fit_detector(training: np.ndarray, validation: np.ndarray) -> OodDetector:
     """Fit the distribution to features [images, width] of training images, and the limit to validation images.
 
     Raises:
-        ValueError: a split has fewer than MIN_IMAGES, or the training images are all the same to the model.
+        ValueError: a split has fewer than MIN_IMAGES, or all training images have the same features.
     """
     for split, features in (("training", training), ("validation", validation)):
         if len(features) < MIN_IMAGES:
@@ -139,7 +139,7 @@ def fit_detector(training: np.ndarray, validation: np.ndarray) -> OodDetector:
     mean, scale = training.mean(axis=0, dtype=np.float64), training.std(axis=0, dtype=np.float64)
     scale = np.maximum(scale, SMALLEST_SCALE * np.median(scale))
     if not (scale > 0).all():
-        raise ValueError("the training images are all the same to the model")
+        raise ValueError("all training images have the same features")
     _, lengths, directions = np.linalg.svd((training - mean) / scale, full_matrices=False)
     variances = lengths**2 / (len(training) - 1)
     # At most half of the directions, so that some variance is left for the others.

@@ -1,4 +1,4 @@
-"""From MeSH codes of the Indiana reports to findings that a phantom can show, with the status of each code.
+"""Convert MeSH codes of the Indiana reports to findings that a phantom can show, with the status of each code.
 
 A code is "Finding/place/side/degree": "Opacity/lung/base/left", "Cardiomegaly/mild", "normal". The renderer has about
 25 kinds of findings and the indexers use about 120 headings, so related headings share a kind (a calcified granuloma

@@ -89,7 +89,7 @@ class PhantomSource:
 
     def __post_init__(self):
         if not 64 <= self.size <= MAX_SIDE:
-            raise ValueError(f"--size is {self.size}; it must lie between 64 and {MAX_SIDE}")
+            raise ValueError(f"--size is {self.size}; it must be between 64 and {MAX_SIDE}")
 
     def plan(self, context: PlanContext) -> SourcePlan:
         studies = [study for study in read_studies(self.reports) if study.split]

@@ -92,7 +92,7 @@ def data_tasks(sizes: BenchSizes, folder: Path) -> list[Task]:
     tasks = [
         Task(
             name=f"synthetic studies drawn, {sizes.image_size} pixels",
-            one_means=f"{DRAWN_PER_SECOND:g} studies a second on one core",
+            one_means=f"{DRAWN_PER_SECOND:g} studies per second on one core",
             prepare=lambda: (lambda: draw(sizes), DRAWN_PER_SECOND),
             repetitions=sizes.repetitions,
             clock=time.process_time,

@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> bool:
     """Run the audit; returns whether the data set is ready to train on.
 
     Raises:
-        ValueError: the folder is no data set, or an option is wrong.
+        ValueError: the folder is not a data set, or an option is wrong.
     """
     options = tyro.cli(Audit, args=argv, prog="python -m data.audit", description=__doc__)
     folder = options.dataset.resolve()

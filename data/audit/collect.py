@@ -116,7 +116,7 @@ def read_traits(place: Place, *, folder: str) -> StudyTraits:
 
 
 def read_row(folder: str, place: Place) -> dict[str, Any]:
-    """A study as stored. Images are not decoded, so damaged images do no harm."""
+    """A study as stored. Images are not decoded, so damaged images cause no errors."""
     split, row = place
     return _rows(folder)[split][row].to_pylist()[0]
 

@@ -42,7 +42,7 @@ def audit(folder: Path, *, num_workers: int, track: Track) -> dict[str, Any]:
     """The document without the verdict.
 
     Raises:
-        ValueError: `folder` is no prepared data set.
+        ValueError: `folder` is not a prepared data set.
     """
     splits = {split: len(rows) for split, rows in load_studies(folder).items()}
     places = [(split, row) for split, number in splits.items() for row in range(number)]

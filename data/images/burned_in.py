@@ -13,11 +13,11 @@ from PIL import Image
 MIN_LETTERS = 5
 """Letters in one row; markers ("R", "L", "AP", "PORT") have fewer."""
 _SMALLEST_SIDE, _LARGEST_SIDE = 768, 1024
-"""Images are resized so that their longest side is between these."""
+"""The longest side of resized images is between these values."""
 _LETTER_HEIGHTS = (6, 48)
 _WIDEST, _LEAST_FILLED, _LEAST_AREA = 1.6, 0.15, 8
 _KERNEL = cv2.getStructuringElement(cv2.MORPH_RECT, (11, 11))
-"""Must be wider than the stroke of a letter."""
+"""It must be wider than the stroke of a letter."""
 _CONTRASTS = (60, 30)
 """Contrast of strokes in gray levels. The higher threshold separates small letters; the lower one finds white letters
 on a bright shoulder."""

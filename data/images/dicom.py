@@ -103,7 +103,7 @@ def check_header(header: pydicom.Dataset, name: str) -> None:
     check_size(_number(header, "Columns"), _number(header, "Rows"), name=name)
     allocated, stored = _number(header, "BitsAllocated"), _number(header, "BitsStored")
     if allocated not in (8, 16) or not 1 < stored <= allocated:
-        raise ImageRejected(f"{name}: has {stored} bits a pixel in {allocated}; 8 to 16 bits in 8 or 16 can be read")
+        raise ImageRejected(f"{name}: has {stored} bits per pixel in {allocated}; 8 to 16 bits in 8 or 16 can be read")
 
 
 def check_pixel_data(header: pydicom.Dataset, name: str) -> None:

@@ -34,7 +34,7 @@ IDENTITY_ATTRIBUTES = (
 RADIOGRAPH_MODALITIES = ("CR", "DX", "DR", "RG")
 """Computed and digital radiography, and digitized films. DR is not in the standard, but is in use."""
 CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "LUNG")
-_NOT_SAID = frozenset({"", "UNKNOWN", "NONE", "NA", "OTHER", "DEFAULT"})
+_UNSPECIFIED = frozenset({"", "UNKNOWN", "NONE", "NA", "OTHER", "DEFAULT"})
 
 HEAD_BYTES = 4096
 """The file meta information, with the transfer syntax, is within the first bytes."""
@@ -54,7 +54,7 @@ _WORD = re.compile(r"[A-Z]+")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileHeader:
-    """Ids of a file in an archive. `fault` is the reason why the file cannot be used; `is_directory` marks the list of
+    """Ids of a file in an archive. `error` is the reason why the file cannot be used; `is_directory` marks the list of
     files on a DICOM disc. All other fields identify the patient or study."""
 
     study_instance_uid: str = ""
@@ -62,7 +62,7 @@ class FileHeader:
     patient_id: str = ""
     accession_number: str = ""
     is_directory: bool = False
-    fault: str = ""
+    error: str = ""
 
 
 def read_file_header(path: Path) -> FileHeader | None:
@@ -70,20 +70,20 @@ def read_file_header(path: Path) -> FileHeader | None:
     try:
         with path.open("rb") as file:
             if not path.stat().st_size:
-                return FileHeader(fault="is empty (0 bytes); fetch or export it again")
+                return FileHeader(error="is empty (0 bytes); fetch or export it again")
             head = file.read(HEAD_BYTES)
             if not is_dicom(head):
                 return None
             if path.stat().st_size > MAX_FILE_BYTES:
-                return FileHeader(fault=f"has {path.stat().st_size} bytes; the limit is {MAX_FILE_BYTES}")
+                return FileHeader(error=f"has {path.stat().st_size} bytes; the limit is {MAX_FILE_BYTES}")
             if uid.DeflatedExplicitVRLittleEndian.encode() in head:
-                return FileHeader(fault="is deflated DICOM, which is not read; export it uncompressed")
+                return FileHeader(error="is deflated DICOM, which is not read; export it uncompressed")
             file.seek(0)
             return _file_header(read_tags(file, (*GROUPING_ATTRIBUTES, *RADIOGRAPH_ATTRIBUTES)))
     except OSError as error:
-        return FileHeader(fault=f"cannot be read ({error.strerror})")
+        return FileHeader(error=f"cannot be read ({error.strerror})")
     except Exception:  # pydicom raises many types, and may quote values
-        return FileHeader(fault="is damaged or cut short DICOM; fetch or export it again")
+        return FileHeader(error="is damaged or cut short DICOM; fetch or export it again")
 
 
 def read_identities(content: bytes, *, name: str) -> tuple[str, ...]:
@@ -100,8 +100,10 @@ def read_identities(content: bytes, *, name: str) -> tuple[str, ...]:
 def check_radiograph(modality: str, body_part: str, *, name: str) -> None:
     """Raises ImageRejected if the header says that this is not a chest radiograph."""
     if modality and modality not in RADIOGRAPH_MODALITIES:
-        raise ImageRejected(f"{name}: is no radiograph (Modality {modality}; {', '.join(RADIOGRAPH_MODALITIES)} are)")
-    if body_part not in _NOT_SAID and not any(word in body_part for word in CHEST_WORDS):
+        raise ImageRejected(
+            f"{name}: is not a radiograph (Modality {modality}; {', '.join(RADIOGRAPH_MODALITIES)} are)"
+        )
+    if body_part not in _UNSPECIFIED and not any(word in body_part for word in CHEST_WORDS):
         raise ImageRejected(f"{name}: shows another part of the body than the chest (BodyPartExamined {body_part})")
 
 
@@ -112,13 +114,13 @@ def modality_of(header: pydicom.Dataset) -> str:
 def body_part_of(header: pydicom.Dataset) -> str:
     """The body part as a code. Free text might name a person, so only "CHEST" or "ELSEWHERE" is returned for it."""
     code = " ".join(codes(header, "BodyPartExamined"))
-    if code not in _NOT_SAID:
+    if code not in _UNSPECIFIED:
         return code
     text = str(header.get("BodyPartExamined") or "")
-    if text.upper() in _NOT_SAID:
+    if text.upper() in _UNSPECIFIED:
         regions = header.get("AnatomicRegionSequence") or []
         text = " ".join(str(region.get("CodeMeaning", "")) for region in regions)
-    if not text.strip() or text.upper() in _NOT_SAID:
+    if not text.strip() or text.upper() in _UNSPECIFIED:
         return ""
     return "CHEST" if any(word in text.upper() for word in CHEST_WORDS) else "ELSEWHERE"
 
@@ -169,21 +171,21 @@ def read_tags(file: BinaryIO, attributes: tuple[str, ...]) -> pydicom.Dataset:
 
 def _file_header(header: pydicom.Dataset) -> FileHeader:
     kind = header.file_meta.get("MediaStorageSOPClassUID") if "file_meta" in header.__dict__ else None
-    fault = ""
+    problem = ""
     try:
         check_radiograph(modality_of(header), body_part_of(header), name="it")
     except ImageRejected as error:
-        fault = str(error).removeprefix("it: ")
+        problem = str(error).removeprefix("it: ")
     ids = {attribute: " ".join(_texts(header, attribute)) for attribute in GROUPING_ATTRIBUTES}
     if not ids["StudyInstanceUID"]:
-        fault = fault or "has no StudyInstanceUID, so it belongs to no study"
+        problem = problem or "has no StudyInstanceUID, so it belongs to no study"
     return FileHeader(
         study_instance_uid=ids["StudyInstanceUID"],
         sop_instance_uid=ids["SOPInstanceUID"],
         patient_id=ids["PatientID"],
         accession_number=ids["AccessionNumber"],
         is_directory=kind == uid.MediaStorageDirectoryStorage,
-        fault=fault,
+        error=problem,
     )
 
 

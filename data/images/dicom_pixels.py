@@ -86,7 +86,7 @@ def to_8_bits(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray:
     shown = _apply_voi(modality, header)
     if shown is None and header.BitsStored == 8 and header.PixelRepresentation == 0:
         shown = levels.astype(np.uint8)
-    # A window outside of all values shows nothing: the header is wrong, so the range of the image is used.
+    # A window that contains no values shows nothing: the header is wrong, so the range of the image is used.
     if shown is None or (shown.min() == shown.max() and lowest < highest):
         seen = sampled(index) if padding is None else sampled(index)[~sampled(padding)]
         shown = stretch_to_8_bits(modality, *own_range(modality[seen]))

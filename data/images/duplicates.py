@@ -18,7 +18,7 @@ MAX_DISTANCE = 12
 """Maximum number of different bits of a candidate pair. It includes 91% of copies cropped by up to 5% per side, and
 nearly all copies that were re-encoded, resized or brightened."""
 CANDIDATES_PER_IMAGE = 30
-"""With more candidates, the distance is lowered, because their number grows with the square of the images."""
+"""If there are more candidates, the distance is lowered: their number grows with the square of the number of images."""
 _ROWS = 512
 
 

@@ -25,7 +25,7 @@ def decode_jpeg_lossless(
     try:
         done = subprocess.run(command, input=frame, capture_output=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise ValueError(f"the decoder was not done after {SECONDS} s") from error
+        raise ValueError(f"the decoder did not finish within {SECONDS} s") from error
     if done.returncode or len(done.stdout) != width * height * bits_allocated // 8:
         raise ValueError("the decoder failed")
     return done.stdout

@@ -82,6 +82,6 @@ def own_range(pixels: np.ndarray) -> tuple[float, float]:
 
 
 def sampled(pixels: np.ndarray) -> np.ndarray:
-    """At most about a million evenly spaced pixels; all pixels of a smaller image."""
+    """About a million evenly spaced pixels; all pixels if the image has fewer."""
     step = math.ceil(math.sqrt(pixels.size / 1e6))
     return pixels[::step, ::step]

@@ -36,8 +36,8 @@ from data.images.pixels import (
 from data.study import MAX_SIDE
 
 COLOR_LEVELS, COLOR_FRACTION = 48, 0.10
-"""In a color image, the channels differ by more than this many levels in more than this fraction of the pixels. Arrows
-and JPEG artifacts stay below."""
+"""An image is a color image if its channels differ by more than this many levels in more than this fraction of
+pixels. Arrows and JPEG artifacts stay below."""
 
 _OPENERS = {
     b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,

@@ -37,7 +37,7 @@ class Journal:
         self.fingerprint = ""
         self.lengths: dict[str, int] = {}
         self._checksums: dict[str, int] = {}
-        """Of what was appended to each file since the last commit."""
+        """Checksum of the bytes that were appended to each file since the last commit."""
         self._path = folder / JOURNAL_FILE
         self._recover()
 

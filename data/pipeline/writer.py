@@ -7,7 +7,7 @@
 - `preparation.json`: options, counts and versions.
 
 Everything is written in OUT.partial. If a run is interrupted, the next run with the same options resumes it, and the
-result is the same to the byte.
+result is the same, byte for byte.
 """
 
 import errno

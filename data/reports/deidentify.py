@@ -30,7 +30,7 @@ _COMMON_NAME = rf"(?i:{'|'.join(patterns.COMMON_NAMES)})(?:['’]s)?(?![\w-]){_N
 _END = r"(?= ?(?:[,;(\n]|$))"
 _ORDINARY = frozenset(patterns.ORDINARY_SURNAMES) | frozenset(patterns.NOT_NAMES)
 _MIN_PART = 3
-"""A shorter part of a known name is not removed by itself."""
+"""A shorter part of a known name is not removed alone."""
 
 
 def _after(cues: tuple[str, ...], between: str, name: str) -> str:

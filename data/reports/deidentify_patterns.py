@@ -139,7 +139,7 @@ NOT_NAMES = _words(
     "unknown unremarkable upper upright verbally via view views was we were when which who will with woman x-ray "
     "xray you "
 )
-"""Never part of a name, in any case."""
+"""Words that are never part of a name; case is ignored."""
 
 COMMON_NAMES = _words(
     "aaron abigail adam ahmed aiko aisha akira alan albert alejandro alexander alexandra alfred ali alice alicia "
@@ -185,7 +185,7 @@ TITLES = (
     r"Drs?\b\.?|DRS?\b\.?|Doctors?\b|Mr\b\.?|MR\.|Mrs\b\.?|MRS\b\.?|Ms\b\.?|Miss\b|Mx\b\.?|Prof\b\.?|PROF\b\.?",
     r"Professor\b|Nurse\b|Sister\b|Sir\b|Madam\b|Master\b|Rev\.|Sgt\b\.?|Capt\b\.?",
 )
-"""In the case in which they are not another word: MR alone is magnetic resonance, MS is multiple sclerosis."""
+"""Titles with the spellings that are not another word: MR alone is magnetic resonance, MS is multiple sclerosis."""
 LOWER_TITLES = (r"(?:drs?|mrs?|ms|prof)\.|(?:dr|doctor|mrs|professor)\b",)
 
 LABELS = (

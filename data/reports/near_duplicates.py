@@ -21,7 +21,7 @@ NUM_BANDS, ROWS_PER_BAND = 16, 4
 """A pair of similarity .8 shares a band with probability .9998, a pair of similarity .3 with .12."""
 _SLACK = 0.2
 """At a similarity of .8, the estimate from signatures has a standard deviation of .05."""
-_NEIGHBOURS = 3
+_NEIGHBORS = 3
 """Each report of a band is compared with this many next ones, in the order of signatures."""
 _NUMBERS = np.random.Generator(np.random.PCG64(0))
 _FACTORS, _OFFSETS = (
@@ -51,7 +51,7 @@ def similarity(one: str, other: str) -> float:
 
 
 def near_report_pairs(signatures: Sequence[np.ndarray], text_of: Callable[[int], str]) -> list[tuple[int, int, float]]:
-    """(one, other, similarity) of the pairs from NEAR_BOUND on, most similar first. The texts must all be different."""
+    """(one, other, similarity) of the pairs from NEAR_BOUND on, most similar first. All texts must differ."""
     signatures = np.asarray(signatures)
     candidates = set()
     for band in range(NUM_BANDS):
@@ -62,7 +62,7 @@ def near_report_pairs(signatures: Sequence[np.ndarray], text_of: Callable[[int],
         for bucket in buckets.values():
             bucket.sort(key=lambda index: signatures[index].tobytes())
             for place, one in enumerate(bucket):
-                others = np.array(bucket[place + 1 : place + 1 + _NEIGHBOURS], dtype=int)
+                others = np.array(bucket[place + 1 : place + 1 + _NEIGHBORS], dtype=int)
                 # Signatures exclude most different pairs without reading the texts.
                 likely = (signatures[others] == signatures[one]).mean(axis=1) >= NEAR_BOUND - _SLACK
                 candidates.update((min(one, other), max(one, other)) for other in others[likely].tolist())

@@ -1,7 +1,7 @@
 """Pseudonyms for studies and patients, which cannot be reversed without the key (HMAC-SHA256).
 
-By default each data set gets a new random key, which is deleted when the data set is complete, so nobody can reverse
-the pseudonyms. Users who need the same pseudonyms again keep a key of their own in a file.
+By default each data set gets a new random key, which is deleted when the data set is complete, so the
+pseudonyms cannot be reversed. Users who need the same pseudonyms again keep a key of their own in a file.
 """
 
 import hashlib

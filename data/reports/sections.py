@@ -12,7 +12,7 @@ exactly one section, in the original order. Runs of blanks become one blank, lin
 - Technique, examination, signatures and notifications are `other`. A preliminary ("wet") read is `other` too, unless
   nothing else describes the image.
 
-Patterns are written in lower case and match any case; a blank stands for any blanks within a line."""
+Patterns are written in lower case and match any case; a space matches any spaces within a line."""
 
 import re
 from dataclasses import dataclass, replace
@@ -72,7 +72,7 @@ could otherwise match in exponentially many ways."""
 
 _SELF_EVIDENT = {"findings", "impression", "indication", "comparison", "technique", "conclusion", "opinion"}
 _SELF_EVIDENT |= {"history", "clinical history", "clinical indication", "clinical information", "examination"}
-"""Upper-case names that are headings when only a capitalized word or a number follows."""
+"""Upper-case names that are headings if only a capitalized word or a number follows."""
 _NEVER_A_SUBJECT = {"impression", "indication", "technique"}
 """The same in upper-case text: "IMPRESSION NO ACUTE DISEASE", but not "FINDINGS SUGGEST PNEUMONIA"."""
 
@@ -90,7 +90,7 @@ _MARK = re.compile(
 )
 _LINE_START = re.compile(r"(?!.*___)[*_#>• ]{0,6}(?:\d{1,2}[.)] ?)?[*_]{0,3}")
 _LONGEST_LINE_START = 13
-"""The most characters that _LINE_START can match."""
+"""Maximum number of characters that _LINE_START can match."""
 _CLOSING = re.compile(rf"(?<!\w)(?:{'|'.join(CLOSINGS)})(?!\w)", re.IGNORECASE)
 
 
@@ -148,7 +148,7 @@ def _follows_sentence(text: str, position: int) -> bool:
 
 
 def _section(match: re.Match) -> str:
-    """The section of a heading. Of joined names, the one that describes the image decides."""
+    """The section of a heading. If names are joined, the one that describes the image decides."""
     matches = [match, *map(_HEADING.fullmatch, _JOINT.split(match.group("joined"))[1:])]
     sections = [next(section for section in HEADINGS if one.group(section)) for one in matches]
     return next((section for section in ("findings", "impression") if section in sections), sections[0])

@@ -5,10 +5,10 @@ r"""Source `dicom` of `data.prepare`: a folder tree of DICOM files, with reports
         --pseudonym-map secret/map.jsonl --out runs/studies
 
 Files are grouped into studies by their headers. Studies and patients get pseudonyms, and messages name files by number,
-because paths often contain patient names. `--pseudonym-map` saves what the pseudonyms and numbers stand for;
+because paths often contain patient names. `--pseudonym-map` saves the identities behind the pseudonyms and numbers;
 `--show-paths` puts paths into messages. Files that are not DICOM are skipped and counted.
 
-Rejected, with the reason: a study with two patients or two different reports; a study without any readable chest
+These are rejected with a reason: a study with two patients or two different reports; a study without any readable chest
 radiograph; a file that belongs to no study. Unusable images of other studies are left out and listed.
 """
 
@@ -112,7 +112,7 @@ class DicomSource:
     """File to write: the patient and files of each pseudonym, one study per line. Keep it apart from the data set."""
     pseudonym_key: Path | None = None
     """File with your own secret (head -c 32 /dev/urandom > FILE). The same key gives the same pseudonyms. By default,
-    a random key is used and deleted, so that nobody can undo the pseudonyms."""
+    a random key is used and deleted, so the pseudonyms cannot be reversed."""
     show_paths: bool = False
     """Name files by path instead of number in rejected.jsonl and messages. Paths may contain patient names."""
     source_name: str = "dicom"
@@ -123,7 +123,7 @@ class DicomSource:
 
     def plan(self, context: PlanContext) -> SourcePlan:
         if not self.root.is_dir():
-            raise ValueError(f"--root {self.root} is no folder; name the one with the DICOM files")
+            raise ValueError(f"--root {self.root} is not a folder; name the one with the DICOM files")
         roles = ("accession", "study_uid", "report", "indication", "findings", "impression")
         requested = {role: getattr(self.columns, f"{role}_column") for role in roles}
         columns = find_columns(self.reports, requested) if self.reports else {}
@@ -155,7 +155,7 @@ class _Archive:
     split_of: dict[str, str]
 
     def raw_studies(self) -> Iterator[RawDicomStudy | Rejection]:
-        """Each study, then each file that belongs to none."""
+        """Each study, then each file without a study."""
         for study in self.index.studies(self._study_id):
             yield self._raw_study(study)
         for file in self.index.files_without_study():
@@ -163,7 +163,7 @@ class _Archive:
             yield Rejection(study_id=file.label, reason=f"{label}: {file.error}", files=(label,))
 
     def write_pseudonym_map(self, path: Path) -> None:
-        """Write what each pseudonym and file number stands for. Only the owner can read the file."""
+        """Write the identity behind each pseudonym and file number. Only the owner can read the file."""
         try:
             with atomic_file(path) as partial:
                 descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -269,11 +269,11 @@ def _index_files(root: Path, index: ArchiveIndex, *, num_workers: int) -> list[s
 
 
 def _read_headers(batch: tuple[ArchiveFile, ...], *, root: Path) -> list[FileHeader | None]:
-    return [FileHeader(fault=file.error) if file.error else read_file_header(root / file.path) for file in batch]
+    return [FileHeader(error=file.error) if file.error else read_file_header(root / file.path) for file in batch]
 
 
 def _lost_headers(batch: tuple[ArchiveFile, ...]) -> list[FileHeader | None]:
-    return [FileHeader(fault="its header cannot be read: the worker process crashed")] * len(batch)
+    return [FileHeader(error="its header cannot be read: the worker process crashed")] * len(batch)
 
 
 def _index_reports(table: Path, columns: dict[str, str], index: ArchiveIndex) -> list[str]:

@@ -122,7 +122,7 @@ class ArchiveIndex:
             (
                 file.number,
                 os.fsencode(file.path),  # a path may not be valid text
-                header.fault,
+                header.error,
                 header.study_instance_uid,
                 header.sop_instance_uid,
                 header.patient_id,

@@ -127,7 +127,7 @@ def read_files(root: Path) -> tuple[Path, list[LabeledFile]]:
         ValueError: the folder has neither layout, or its table is damaged.
     """
     if not root.is_dir():
-        raise ValueError(f"--root {root} is no folder; name the one with the pneumonia X-rays")
+        raise ValueError(f"--root {root} is not a folder; name the one with the pneumonia X-rays")
     if (root / TABLE).is_file():
         if not (root / IMAGES).is_dir():
             raise ValueError(f"{root} has {TABLE}, but no folder {IMAGES} with its images")

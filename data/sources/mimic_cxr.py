@@ -43,7 +43,7 @@ class MimicSource:
         folder = self.tables or self.root
         for option, path in (("--root", self.root), ("--tables", folder)):
             if not path.is_dir():
-                raise ValueError(f"{option} {path} is no folder; name the one with MIMIC-CXR's files")
+                raise ValueError(f"{option} {path} is not a folder; name the one with MIMIC-CXR's files")
         tables = find_tables(folder)
         labels = self.labels or ("chexpert" if "chexpert" in tables else "report")
         if labels != "report" and labels not in tables:
@@ -93,7 +93,7 @@ def _raw_studies(
             if study in index.errors:
                 raise ValueError(index.errors[study])
             if not split:
-                raise ValueError("is in no split of the table of splits")
+                raise ValueError("is not in the table of splits")
             if reason := left_out(str(subject), split, split_of[subject]):
                 raise ValueError(reason)
             files = _files(folder, path, [dicom_id for dicom_id, _ in images])

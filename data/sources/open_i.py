@@ -52,7 +52,7 @@ class OpenISource:
 
     def plan(self, context: PlanContext) -> SourcePlan:
         if not self.root.is_dir():
-            raise ValueError(f"--root {self.root} is no folder; name the one with Open-i's files")
+            raise ValueError(f"--root {self.root} is not a folder; name the one with Open-i's files")
         contents = _read(self)
         images = OpenIImages(self.root, contents.files, folder=context.work, wanted=contents.image_keys)
         reports = _reject_contradictions(contents.reports) + _studies_without_report(contents, images)
@@ -142,7 +142,7 @@ def _read(source: OpenISource) -> _Contents:
 
 
 def _reject_contradictions(reports: list[OpenIReport]) -> list[OpenIReport]:
-    """Set an error on every report of a study that occurs with different texts: nobody knows which one is right."""
+    """Set an error on every report of a study that occurs with different texts: it is unknown which text is correct."""
     texts, origins = defaultdict(set), defaultdict(list)
     for report in reports:
         if not report.error:

@@ -54,7 +54,7 @@ def study_number(study_id: str) -> int:
     """The number in "CXR12" or in R2Gen's "CXR12_IM-0001". Raises ValueError for any other id."""
     match = _STUDY_ID.match(study_id)
     if match is None:
-        raise ValueError(f"{study_id!r} is no study of Open-i; their ids are CXR1, CXR2, …")
+        raise ValueError(f"{study_id!r} is not a study of Open-i; their ids are CXR1, CXR2, …")
     return int(match[1])
 
 
@@ -193,7 +193,7 @@ def read_annotation(path: Path) -> dict[int, AnnotatedStudy]:
         ValueError: the file is missing, too large, not JSON or no annotation; the message names the entry.
     """
     if not path.is_file():
-        raise ValueError(f"--annotation {path} is no file; name R2Gen's annotation.json")
+        raise ValueError(f"--annotation {path} is not a file; name R2Gen's annotation.json")
     if path.stat().st_size > MAX_ANNOTATION_BYTES:
         raise ValueError(f"--annotation {path} has {path.stat().st_size} bytes; the limit is {MAX_ANNOTATION_BYTES}")
     try:

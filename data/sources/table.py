@@ -7,9 +7,9 @@ Each row is a study. Its image column holds a path or several (a list, or a text
 Face data set it can hold the images themselves. With --group-rows, each row is a view, and rows with the same study id
 make one study.
 
-Rejected, with the reason: a row without an image or with more than MAX_VIEWS images; a study with neither report nor
-labels (unless the table has neither; then only the images are kept); a study whose patient is also in a later split
-(test is later than validation, and validation later than train).
+These are rejected with a reason: a row without an image or with more than MAX_VIEWS images; a study with neither
+report nor labels (unless the table has neither; then only the images are kept); a study whose patient is also in a
+later split (test is later than validation, and validation later than train).
 """
 
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ class TableColumns:
     subject_id_column: str | None = None
     """The patient. Without it, each study counts as a patient of its own."""
     study_id_column: str | None = None
-    """Without it, the id is the first image path."""
+    """Default: the first image path."""
     split_column: str | None = None
     """train, validation or test. Without it, patients are split at random."""
     view_position_column: str | None = None
@@ -113,7 +113,7 @@ class TableSource:
 
     def plan(self, context: PlanContext) -> SourcePlan:
         if self.image_root is not None and not self.image_root.is_dir():
-            raise ValueError(f"--image-root {self.image_root} is no folder")
+            raise ValueError(f"--image-root {self.image_root} is not a folder")
         if self.hub.hub_id:
             table = open_hub(self.hub.hub_id, config=self.hub.hub_config, revision=self.hub.hub_revision)
         else:
@@ -221,7 +221,7 @@ class _Survey:
     split_of: dict[str, str] = field(default_factory=dict)
     """The latest split (`later_split`) among the rows of each subject."""
     groups: dict[str, ParsedRow] = field(default_factory=dict)
-    """With --group-rows, the joined rows of each study, without their text."""
+    """The joined rows of each study, without their text (only with --group-rows)."""
 
 
 def _notes(spec: TableSpec, survey: _Survey) -> tuple[str, ...]:

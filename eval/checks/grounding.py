@@ -129,7 +129,7 @@ def grounding_document(
             }
             for index, finding in enumerate(FINDINGS)
         ],
-        "note": "a hit: the peak of the finding's attention lies in one of its boxes, in that box's view; scored for "
+        "note": "a hit: the peak of the finding's attention is inside one of its boxes, in that box's view; scored for "
         "positive findings with a box; the controls know the view. Attention that was trained with boxes hits more "
         "often than attention trained without",
     }

@@ -70,7 +70,7 @@ def resample_weights(
         yield times_drawn[:, subject_of_study].astype(np.float64)
 
 
-def centred(samples: np.ndarray, value: np.ndarray) -> np.ndarray:
+def centered(samples: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Shift samples [resamples, …] so that their mean is the value, for figures that resampling makes larger."""
     is_defined = ~np.isnan(samples)
     mean = np.where(is_defined, samples, 0.0).sum(axis=0) / np.maximum(is_defined.sum(axis=0), 1)

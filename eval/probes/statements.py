@@ -193,7 +193,7 @@ def _read(studies: datasets.Dataset, queries: Sequence[Query], rejections: list[
 
 
 def _log_odds(log_probabilities: np.ndarray) -> np.ndarray:
-    """Of the first statement over the second."""
+    """Log odds of the first statement compared with the second."""
     return log_probabilities[:, 0] - log_probabilities[:, 1]
 
 

@@ -4,7 +4,7 @@ An estimate is {value, low, high, num_undefined}. All three are null if the scor
 null if there is no interval (a single patient). num_undefined counts the resamples in which the score is undefined.
 
     program          "eval.batch" (it ran a checkpoint) or "eval.score" (it read a file of predictions)
-    verdict          uses_image: yes | slightly | no | unknown; image: the sentence; basis: the control it rests on,
+    verdict          uses_image: yes | slightly | no | unknown; image: the sentence; basis: the control it is based on,
                      "shuffled images" or "shuffled reports" (then it is about the patient, not the image);
                      outperformed_by: sentences on controls that do better, or ""; constant: a sentence; facts: plain
                      sentences, the most important first; differences: {control: {metric: estimate}};
@@ -30,7 +30,7 @@ null if there is no interval (a single patient). num_undefined counts the resamp
     grounding        see eval.checks.grounding; or null
     extra_metrics    learned metrics that the user asked for: {name: the keys of an estimate, and note}
     control_reports  {control: the one report that it gives to every study}
-    notes            what a reader must know
+    notes            important facts for the reader
     versions         versions of packages
 """
 

@@ -42,7 +42,7 @@ FINDING_COLUMNS = {
 }
 _UNDEFINED = {"value": None, "low": None, "high": None}
 GROUNDING_TONES = ("model", "control", "other")
-"""Of the model, the middle of the image and the usual place of the finding, in the order of the document."""
+"""Colors of the model, the image center and the most frequent location, in the order of the document."""
 
 
 def model_of(document: Document) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def consistency_table(document: Document, max_examples: int) -> dict[str, Any] |
 
 
 def _rate_text(estimate: Estimate, name: str) -> str:
-    """In percent, except the length ratio, which is no share."""
+    """Format a rate in percent, but the length ratio as a number, because it is not a share."""
     return estimate_text(estimate, format_interval if name == "length_ratio" else format_percent_interval)
 
 

@@ -6,7 +6,7 @@
 A file is a metrics.json of eval/batch.py or eval/score.py, or a result of eval.probes.statements or
 eval.probes.linear_probe; its name becomes the title of its section. Or it is an experiment of bench/ablations.py or
 bench/data_scaling.py: each group of experiments becomes one table, and data scaling also a chart, an SVG beside the
-page. The same files give the same page and chart, to the byte.
+page. The same files give the same page and chart, byte for byte.
 """
 
 import json

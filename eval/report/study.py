@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]
 IMAGE_SIDE = 384
 """Longest side of an image on the page. Real X-rays take 7 kB each: 20 studies with all heatmaps take 1 MB."""
 MAX_REPORT_CHARACTERS = 6_000
-"""Of each report; the longest of 3,365 Indiana reports has 1,500."""
+"""Maximum number of characters shown of a report; the longest of 3,365 Indiana reports has 1,500."""
 MIN_SIMILARITY = 0.3
 """Dice coefficient of the words. A sentence that is less similar to every other has no counterpart: it all differs."""
 _LETTERS = re.compile(r"[^\W_]+")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from eval.metrics.bleu import bleu_from_statistics
-from eval.metrics.bootstrap import NUM_RESAMPLES, Estimate, centred, interval, point_values, resample
+from eval.metrics.bootstrap import NUM_RESAMPLES, Estimate, centered, interval, point_values, resample
 from eval.metrics.chrf import CHRF_NAME
 from eval.metrics.cider import PLAIN_CIDER_NAME
 from eval.metrics.clinical import AVERAGES, convention_name, macro_note
@@ -156,7 +156,7 @@ def score_predictions(
     values = point_values(statistics.figures, len(predictions))
     samples = resample(statistics.figures, subject_ids, num_resamples, seed)
     for score in RESAMPLED_TOO_HIGH & samples.keys():
-        samples[score] = centred(samples[score], values[score])
+        samples[score] = centered(samples[score], values[score])
     estimates = {metric: interval(values[metric], samples[metric]) for metric in values if values[metric].ndim == 0}
     return Scores(
         name=name,

@@ -12,7 +12,7 @@ from page.study.record import STATE_WORDS
 from vlm.schema.findings import FINDINGS, UNLABELED
 
 MAX_CHARACTERS = 20_000
-"""Most characters in a submitted form."""
+"""Maximum number of characters in a submitted form."""
 _STATES = {"from the text": UNLABELED, **{words: label for label, words in STATE_WORDS.items()}}
 EMPTY = render("correction", reading=None)
 

@@ -32,7 +32,7 @@ _ENVIRONMENT.filters |= {
     "base64": lambda content: base64.b64encode(content).decode(),
 }
 MAX_CHARACTERS = 100_000
-"""Longest model card that is shown; the rest is cut."""
+"""Maximum length of a model card on the page; the rest is cut."""
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 

@@ -14,7 +14,7 @@ from vlm.schema.findings import FINDINGS
 EMPTY = render("report", state="empty")
 BLOCKED = render("report", state="blocked")
 MAX_MAPPED = 40
-"""Most sentences with a heatmap; a longer report is usually a repetition loop."""
+"""Maximum number of sentences with a heatmap; a longer report is usually a repetition loop."""
 
 
 def rejected_report(message: str) -> str:

@@ -15,7 +15,7 @@ from page.study.worklist import WorklistRow
 from vlm.schema.findings import FINDINGS
 
 MAX_SHOWN = 200
-"""Most rows on the page; the files have all."""
+"""Maximum number of rows on the page; the files have all."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -117,7 +117,7 @@ class NumberedCanvas(Canvas):
 
 
 MAX_IMAGE_HEIGHT, MAX_HEATMAP_HEIGHT = 230.0, 150.0
-"""In points (1/72 inch)."""
+"""Maximum heights in points (1/72 inch)."""
 IMAGE_PIXELS, HEATMAP_PIXELS = 1024, 512
 """Longest side in the file."""
 MAX_IMAGES_PER_ROW, HEATMAPS_PER_ROW = 3, 4

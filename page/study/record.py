@@ -128,7 +128,7 @@ class StudyRecord:
     """Side of the model's square input, in pixels; attention maps cover this square."""
     model: ModelIdentity
     read_at: datetime
-    """With a time zone."""
+    """The time of the reading, with a time zone."""
     reader: str = ""
     """Who edited the report, if known."""
     is_edited: bool = False

@@ -18,9 +18,9 @@ from vlm.schema.preprocessing import Preprocessing, preprocess
 VIEW_CHOICES = {"auto": "", "PA": "PA", "AP": "AP", "lateral": "LATERAL"}
 """The view positions that a user can choose; auto reads the DICOM header."""
 MAX_VIEWS = 6
-"""Most images of one study."""
+"""Maximum number of images of one study."""
 MAX_ENTRIES = 200
-"""Most entries in the zip of one study, folders and side files included."""
+"""Maximum number of entries in the zip of one study, folders and side files included."""
 _TOO_MANY = f"more images than the {MAX_VIEWS} that one study may have; upload one study at a time"
 
 

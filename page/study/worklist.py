@@ -27,7 +27,7 @@ from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDING_INDEX, FINDINGS
 
 MAX_FILES = 10_000
-"""Most files in one worklist; side files and folders count."""
+"""Maximum number of files in one worklist; side files and folders count."""
 _HEAD_BYTES = 64 * 2**10
 """Almost every DICOM file has its StudyInstanceUID in these first bytes."""
 _TOO_MANY = f"more than the {MAX_FILES:,} files of one worklist; split them into several worklists"

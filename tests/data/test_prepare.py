@@ -184,7 +184,7 @@ def test_dicom_files_of_a_table_must_be_chest_radiographs(tmp_path):
     out = tmp_path / "out"
     prepare(save_table(tmp_path, rows), out)
     reasons = rejected(out)
-    assert "is no radiograph (Modality CT; CR, DX, DR, RG are)" in reasons["ct"]
+    assert "is not a radiograph (Modality CT; CR, DX, DR, RG are)" in reasons["ct"]
     assert "shows another part of the body than the chest (BodyPartExamined HAND)" in reasons["hand"]
     (row,) = [row for split in load_studies(out).values() for row in split]
     assert row["study_id"] == "chest" and "doe" not in row["findings"].lower()

@@ -75,7 +75,7 @@ def test_too_few_images_are_rejected(features, num_training, num_validation, pro
 
 
 def test_identical_images_are_rejected():
-    with pytest.raises(ValueError, match="all the same to the model"):
+    with pytest.raises(ValueError, match="all training images have the same features"):
         fit_detector(np.ones((30, 5)), np.ones((30, 5)))
 
 

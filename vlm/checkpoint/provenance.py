@@ -49,7 +49,7 @@ class Provenance:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """In the order of their first use."""
+        """Listed in the order of their first use."""
         return tuple(dict.fromkeys(studies.source for studies in self.studies))
 
 

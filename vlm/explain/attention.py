@@ -1,7 +1,7 @@
 """Attention maps of findings and of report sentences, as heatmaps over the image.
 
 The map of a sentence is the decoder's attention while it generated the sentence, traced back to the patches. The image
-reaches the decoder in two ways: an image token stands for a square of patches, and a finding token for the patches that
+reaches the decoder in two ways: an image token represents a square of patches, and a finding token for the patches that
 its query attended to. The mean over heads and layers localizes as well as all alternatives that were tried
 (docs/LOG.md).
 """

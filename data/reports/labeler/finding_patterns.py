@@ -149,7 +149,7 @@ MENTIONS = {
 }
 """Findings and the words that assert them unless something denies or hedges."""
 
-NEIGHBOURS = (
+NEIGHBORS = (
     r"(?:parenchymal |pleural )?scar(?:s|ring)?|(?:calcified )?granulomas?|fibrosis|artifacts?|contusion|hemorrhage",
     r"(?:bronchovascular|vascular) crowding|summation|nipple shadows?|fat pad|lymph ?nodes?|(?:lymph)?adenopathy",
     r"aspiration|bronchitis|bronchiectasis|emphysema",

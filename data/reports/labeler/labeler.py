@@ -80,7 +80,7 @@ def with_no_finding(labels: list[int], text: str) -> tuple[int, ...]:
 
 
 _SENTENCE_END = re.compile(
-    # Blanks after a full stop; a capital directly after one; the next list item.
+    # Spaces after a full stop, a capital letter directly after one, or the next list item.
     r"\s(?<=[.;!?]\s)(?<!\bvs\.\s)(?<!\s\?\s)(?<!^\?\s)\s*|(?<=[a-z)]\.)(?=[A-Z])|\n\s*(?=\n|[-*•]|\d+[.)])|"
     r"\s(?=\d{1,2}\. [A-Z])|"
     # A new line with a capital, unless the line before is incomplete.

@@ -52,7 +52,7 @@ _TABLES: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
     ("ignored", (), cues.IGNORED_CONTEXTS),
     ("past event", (), cues.PAST_EVENTS),
     *(("mention", findings, patterns) for findings, patterns in phrases.MENTIONS.items()),
-    ("mention", (), phrases.NEIGHBOURS),
+    ("mention", (), phrases.NEIGHBORS),
     *(("suspect", findings, patterns) for findings, patterns in phrases.SUSPECT_MENTIONS.items()),
     *(("structure", findings, patterns) for findings, patterns in phrases.STRUCTURES.items()),
     ("borderline", (), phrases.BORDERLINE_STATES),
@@ -116,7 +116,7 @@ class _Reader:
     group_start: int = 0
     """Index of the first mention that later words can still change."""
     is_relative: bool = False
-    """In a "which …" clause without a mention yet, later words change the mention before the clause."""
+    """Whether a "which …" clause has no mention yet; then later words change the mention before the clause."""
     is_reversed: bool = False
     """Later negations are negated themselves: "no evidence that the effusion has resolved"."""
     waiting: list[Mark] = field(default_factory=list)

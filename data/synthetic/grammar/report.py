@@ -82,7 +82,7 @@ class _ReportState:
     """The mediastinum is displaced, so it is not described as normal."""
     rng: Generator
     wordiness: float
-    """How much is said about normal structures; less if there are many findings."""
+    """How many normal structures are described; less if there are many findings."""
     denied: set[str] = field(default_factory=set)
     systems: dict[str, list[str]] = field(
         default_factory=lambda: {"heart": [], "lungs": [], "pleura": [], "bones": [], "devices": []}

@@ -46,7 +46,7 @@ def java_meteor(where: str, predictions: Sequence[str], references: Sequence[str
     rows = [row.split() for row in answer.stdout.splitlines()]
     if answer.returncode != 0 or len(rows) != len(lines) or {len(row) for row in rows} - {NUM_STATISTICS}:
         raise ValueError(
-            f"{jar} did not answer as METEOR 1.5 does ({len(rows)} of {len(lines)} studies); Java said: "
+            f"{jar} did not respond like METEOR 1.5 ({len(rows)} of {len(lines)} studies); Java said: "
             f"{answer.stderr.strip()[-300:] or 'nothing'}"
         )
     statistics = np.array(rows, dtype=np.float64)

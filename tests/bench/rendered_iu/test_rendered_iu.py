@@ -108,7 +108,7 @@ def test_study_without_projections_gets_a_frontal_view(reports):
         ("{", "line 2: Expecting"),
         (json.dumps(report_of(1, "val", mesh="normal")), "line 2: mesh is 'normal', not a list"),
         (json.dumps({"id": "CXR1"}), "line 2: lacks 'indication'"),
-        (json.dumps(report_of(1, "val", id="X1")), "line 2: 'X1' is no study of Open-i"),
+        (json.dumps(report_of(1, "val", id="X1")), "line 2: 'X1' is not a study of Open-i"),
         (json.dumps(report_of(2, "train")), 'no studies of the split "train" or "val"'),
     ],
 )

@@ -90,7 +90,7 @@ def test_study_keeps_readable_images_and_lists_the_others(tmp_path, capsys):
     entries = lines(out / "rejected.jsonl")
     images = [entry["reason"] for entry in entries if entry["rejected"] == "image"]
     assert images == [
-        "file-0000002: is no radiograph (Modality CT; CR, DX, DR, RG are)",
+        "file-0000002: is not a radiograph (Modality CT; CR, DX, DR, RG are)",
         "file-0000003: is the same image as file-0000001 (SOPInstanceUID)",
     ]
     studies = [entry["reason"] for entry in entries if entry["rejected"] == "study"]

@@ -129,7 +129,7 @@ def test_invalid_table_rows_are_rejected_with_the_reason(with_table, tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda root: None, "is no folder; name the one with the pneumonia X-rays"),
+        (lambda root: None, "is not a folder; name the one with the pneumonia X-rays"),
         (lambda root: root.mkdir(), r"neither labels.csv with images/ nor images in folders NORMAL and PNEUMONIA"),
         (lambda root: (root.mkdir(), (root / "labels.csv").write_text("x")), "but no folder images"),
     ],

@@ -285,7 +285,7 @@ def test_damaged_and_contradicting_rows_are_rejected(root):
     assert "subject_id is 'p1', not a number" in rejected["mimic-cxr-2.0.0-metadata.csv row 9"]
     assert rejected["50414267"] == "mimic-cxr-2.0.0-chexpert.csv has it twice, with different labels"
     assert "chexpert.csv row 3: Edema is '2.0'" in rejected["53189527"]
-    assert rejected["57375967"] == "is in no split of the table of splits"
+    assert rejected["57375967"] == "is not in the table of splits"
     assert rejected["50771383"].startswith("split 'holdout' in mimic-cxr-2.0.0-split.csv is none of train, validate")
     assert "1 rows of mimic-cxr-2.0.0-chexpert.csv were skipped: they name no study." in notes
     assert "1 studies in the tables have no image; they are not counted." in notes
@@ -314,5 +314,5 @@ def test_byte_order_mark_is_ignored(root):
 
 
 def test_root_that_is_no_folder_is_rejected(tmp_path):
-    with pytest.raises(ValueError, match=r"--root .*nowhere is no folder; name the one with MIMIC-CXR's files"):
+    with pytest.raises(ValueError, match=r"--root .*nowhere is not a folder; name the one with MIMIC-CXR's files"):
         given(tmp_path / "nowhere")

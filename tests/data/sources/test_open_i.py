@@ -186,7 +186,7 @@ def test_image_has_one_key_for_all_its_names(name, key):
             r"indiana_reports\.csv is not UTF-8 text",
         ),
         ({"a.json": b"[]"}, r"a\.json must be an object with the splits train, val and test"),
-        ({"a.json": b'{"train": [{"id": "12"}]}'}, r"a\.json: entry 0 of train: '12' is no study of Open-i"),
+        ({"a.json": b'{"train": [{"id": "12"}]}'}, r"a\.json: entry 0 of train: '12' is not a study of Open-i"),
         ({"a.json": b'{"train": [{"id": "CXR1"}]}'}, r"a\.json: entry 0 of train: lacks 'image_path'"),
         ({"a.json": b'{"train": '}, r"a\.json is not JSON"),
     ],

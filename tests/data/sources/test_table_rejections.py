@@ -116,7 +116,7 @@ def test_label_column_and_map_go_together(tmp_path):
 
 
 def test_missing_image_folder_is_rejected(tmp_path):
-    with pytest.raises(ValueError, match=r"--image-root .*images is no folder"):
+    with pytest.raises(ValueError, match=r"--image-root .*images is not a folder"):
         raw_studies(csv_of(tmp_path, ROWS), image_root=tmp_path / "images")
 
 

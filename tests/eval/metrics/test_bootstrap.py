@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eval.metrics.bootstrap import centred, interval, point_values, resample, resample_weights
+from eval.metrics.bootstrap import centered, interval, point_values, resample, resample_weights
 
 
 def mean_of(values):
@@ -72,8 +72,8 @@ def test_no_resamples_is_rejected():
         next(resample_weights(["a"], num_resamples=0))
 
 
-def test_samples_are_centred_on_the_value_and_stay_positive():
+def test_samples_are_centered_on_the_value_and_stay_positive():
     samples = np.array([[0.3, np.nan], [0.5, 0.2], [0.1, 0.2]])
     np.testing.assert_allclose(
-        centred(samples, np.array([0.2, 0.1])), [[0.2, np.nan], [0.4, 0.1], [0.0, 0.1]], atol=1e-12
+        centered(samples, np.array([0.2, 0.1])), [[0.2, np.nan], [0.4, 0.1], [0.0, 0.1]], atol=1e-12
     )

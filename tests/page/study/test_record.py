@@ -127,10 +127,10 @@ def test_unfinished_report_has_no_record(reading, generator):
 
 
 def test_record_without_identity_does_not_name_the_patient(recorded_study):
-    warned = replace(recorded_study, warnings=("jane_doe_side.dcm: is no radiograph. Doe; PID4711",))
+    warned = replace(recorded_study, warnings=("jane_doe_side.dcm: is not a radiograph. Doe; PID4711",))
     nameless = without_identity(warned)
     assert nameless.indication == "Ms. ___ has a cough."
-    assert nameless.warnings == ("image 2: is no radiograph. ___; ___",)
+    assert nameless.warnings == ("image 2: is not a radiograph. ___; ___",)
     assert [view.name for view in nameless.views] == ["image 1", "image 2"]
     assert nameless.findings == recorded_study.findings
     assert nameless.source.study_instance_uid == "1.2.3"

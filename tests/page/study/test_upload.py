@@ -48,7 +48,7 @@ def test_dicom_of_another_body_part_is_read_with_a_warning(dicom):
 
 
 def test_dicom_of_another_modality_is_read_with_a_warning(dicom):
-    assert "is no radiograph (Modality MG; CR, DX" in read_upload(dicom(Modality="MG")).warning
+    assert "is not a radiograph (Modality MG; CR, DX" in read_upload(dicom(Modality="MG")).warning
 
 
 @pytest.mark.parametrize("body_part", ["CHEST", "PORT_CHEST", "THORAX", ""])

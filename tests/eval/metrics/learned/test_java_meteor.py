@@ -71,5 +71,5 @@ def test_missing_java_error_names_what_to_install(monkeypatch):
 def test_file_that_is_not_meteor_is_rejected(tmp_path):
     jar = tmp_path / "meteor-1.5.jar"
     jar.write_bytes(b"no jar")
-    with pytest.raises(ValueError, match=r"did not answer as METEOR 1.5 does \(0 of 1 studies\); Java said: Error"):
+    with pytest.raises(ValueError, match=r"did not respond like METEOR 1.5 \(0 of 1 studies\); Java said: Error"):
         learned_scores("meteor", str(jar), ["a"], ["a"])

@@ -184,7 +184,7 @@ def test_its_model_card_states_data_scores_and_limits(weights):
     headings = re.findall(r"^## (.+)$", card, flags=re.MULTILINE)
     assert [heading for heading in SECTIONS if heading not in headings] == []
     flat = " ".join(card.split())
-    for fact in ("Not a medical device", "no adult reports with real images", "CC BY 4.0", "Kermany", "children"):
+    for fact in ("Not a medical device", "no report of an adult with real images", "CC BY 4.0", "Kermany", "children"):
         assert fact in flat, fact
     assert all(f"| {finding} |" in card for finding in FINDINGS)
     assert "shuffled images" in card

@@ -63,7 +63,7 @@ def test_percentage_intervals_are_in_brackets(estimate, text):
 
 @pytest.mark.parametrize(
     "probability, text",
-    [(0.0, "<1%"), (0.0049, "<1%"), (0.005, "0%"), (0.37, "37%"), (0.9949, "99%"), (0.995, ">99%"), (1.0, ">99%")],
+    [(0.0, "<1%"), (0.0049, "<1%"), (0.005, "<1%"), (0.37, "37%"), (0.9949, "99%"), (0.995, ">99%"), (1.0, ">99%")],
 )
 def test_probabilities_are_never_rounded_to_certainty(probability, text):
     assert format_probability(probability) == text

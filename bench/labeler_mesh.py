@@ -20,6 +20,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from data.cli import run_main
 from data.reports.labeler.labeler import explain_report, label_report
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, POSITIVE, UNCERTAIN
 
@@ -194,4 +195,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_main(main)

@@ -19,9 +19,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-# Modules that import torch are imported in functions, because worker processes of data.prepare import this file.
 from bench.speed.compare import Comparison, compare
 from bench.speed.sizes import FULL, QUICK
+
+# Modules that import torch are imported in functions, because worker processes of data.prepare import this file.
+from data.cli import run_main
 from vlm.schema.atomic import write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -118,4 +120,4 @@ def print_record(record: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -21,7 +21,8 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from torch.utils.data import DataLoader
 
 from bench.speed.compare import Task, Work
-from bench.speed.sizes import START_TOKEN, BenchSizes, geometry, grid
+from bench.speed.inputs import geometry, grid
+from bench.speed.sizes import START_TOKEN, BenchSizes
 from data import prepare
 from data.pipeline.workers import num_cores
 from data.study import Study, load_studies

@@ -23,7 +23,8 @@ from transformers import (
 )
 
 from bench.speed.compare import Task, Work
-from bench.speed.sizes import START_TOKEN, BenchSizes, geometry, make_batch
+from bench.speed.inputs import geometry, make_batch
+from bench.speed.sizes import START_TOKEN, BenchSizes
 from train.loop.step import build_optimizer, report_losses, training_step
 from vlm.config import ENCODER_SIZES, DecoderConfig, EncoderConfig, LoraSettings, ReportModelConfig
 from vlm.decoding import GenerationOptions, generate_reports

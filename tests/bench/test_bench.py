@@ -12,8 +12,9 @@ import torch
 from bench import run
 from bench.speed import memory, models
 from bench.speed.compare import Comparison, Task, compare
+from bench.speed.inputs import make_batch
 from bench.speed.models import num_reports, work_of_both
-from bench.speed.sizes import FULL, QUICK, make_batch
+from bench.speed.sizes import FULL, QUICK
 
 
 @pytest.fixture(scope="module")

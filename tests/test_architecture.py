@@ -58,7 +58,6 @@ ROOMS = {
     "bench": """
         speed
         experiment
-        rendered_iu
         run ablations data_scaling labeler_mesh
     """,
     "app": "app",
@@ -74,7 +73,7 @@ MAY_IMPORT = {
 }
 """Rooms of other packages that each package may import from; None: all of them."""
 PROGRAMS = {
-    *("data.join", "data.audit.__main__", "bench.rendered_iu.__main__", "page.report", "app"),
+    *("data.join", "data.audit.__main__", "page.report", "app"),
     *("train.finetune", "train.pretrain"),
     *("eval.batch", "eval.score", "eval.compare", "eval.show"),
     *("bench.run", "bench.ablations", "bench.data_scaling", "bench.labeler_mesh"),

@@ -1,1 +1,0 @@
-"""Real report language on synthetic images."""

@@ -198,6 +198,8 @@ def print_summary(writer: DatasetWriter, console: Console) -> None:
         console.print(f"Changes to texts: {changes}.", highlight=False)
     if warnings:
         console.print(f"Warnings about {warnings} images: see {writer.out / WARNINGS_FILE}.", highlight=False)
+        for kind, count in stats.image_warnings.most_common():
+            console.print(f"  {count} images: {kind}", highlight=False)
     if rejected_images:
         console.print(f"{rejected_images} images were left out of kept studies.", highlight=False)
     console.print(f"given {writer.num_studies} = kept {kept} + rejected {stats.rejected}", highlight=False)

@@ -16,6 +16,7 @@ from PIL import Image
 from pydicom import uid
 from pydicom.encaps import get_frame
 
+from data.images.codestreams import image_size, rle_sizes
 from data.images.dicom_header import (
     RADIOGRAPH_ATTRIBUTES,
     body_part_of,
@@ -24,7 +25,7 @@ from data.images.dicom_header import (
     modality_of,
     view_position_of,
 )
-from data.images.dicom_pixels import first_value, image_size, rle_sizes, to_8_bits
+from data.images.dicom_pixels import first_value, to_8_bits
 from data.images.jpeg_lossless import decode_jpeg_lossless
 from data.images.pixels import ImageRejected, check_size, fitted_size, read_bytes, shrunk
 from data.study import MAX_SIDE

@@ -34,6 +34,11 @@ class ImageWarning:
     text: str
     view: int
 
+    @property
+    def kind(self) -> str:
+        """The text without the details of one image."""
+        return self.text.split(" (")[0]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedRow:
@@ -69,7 +74,7 @@ def build_row(raw_study: RawStudy, options: BuildOptions) -> PreparedRow | Rejec
     return PreparedRow(
         row=row,
         rejected_images=study.rejected_images,
-        warnings=burned_in_warnings(study.views, options.images),
+        warnings=image_warnings(study.views, options.images),
         text_changes=text_changes,
     )
 
@@ -93,13 +98,16 @@ def prepare_study_text(study: FileStudy, options: TextOptions) -> tuple[FileStud
     return dataclasses.replace(study, labels=labels, label_source=label_source, **prepared_texts), prepared.counts
 
 
-def burned_in_warnings(views: tuple[View, ...], options: ImageOptions) -> tuple[ImageWarning, ...]:
+def image_warnings(views: tuple[View, ...], options: ImageOptions) -> tuple[ImageWarning, ...]:
+    """The notes of the image reader, and burned-in text."""
     warnings = []
     for number, view in enumerate(views, start=1):
+        texts = list(view.notes)
         if view.has_burned_in_text:
-            warnings.append(ImageWarning(text="its DICOM header says that annotations are burned in", view=number))
+            texts.append("its DICOM header says that annotations are burned in")
         elif options.find_burned_in_text and (found := burned_in_text(view.image)):
-            warnings.append(ImageWarning(text=f"seems to have text burned in ({found})", view=number))
+            texts.append(f"seems to have text burned in ({found})")
+        warnings += [ImageWarning(text=text, view=number) for text in texts]
     return tuple(warnings)
 
 

@@ -48,6 +48,7 @@ class SplitStats:
     rejected_images: int = 0
     """Images that were left out of kept studies."""
     warnings: int = 0
+    """Images with at least one warning."""
     reports: int = 0
     labeled: int = 0
     """Studies with at least one labeled finding."""
@@ -58,7 +59,7 @@ class SplitStats:
         self.kept += 1
         self.images += len(prepared.row["images"])
         self.rejected_images += len(prepared.rejected_images)
-        self.warnings += len(prepared.warnings)
+        self.warnings += len({warning.view for warning in prepared.warnings})
         self.reports += bool(prepared.row["findings"].strip() or prepared.row["impression"].strip())
         self.labeled += any(code != UNLABELED for code in prepared.row["labels"])
         codes = zip(FINDINGS, prepared.row["labels"], strict=True)
@@ -73,6 +74,8 @@ class Stats:
         self.rejected = 0
         self.text_changes: Counter = Counter()
         """Number of changes to texts, by kind."""
+        self.image_warnings: Counter = Counter()
+        """Number of warnings about images, by kind."""
         self.sources: Counter = Counter()
         """Number of kept studies, by (source, license)."""
 
@@ -88,6 +91,7 @@ class Stats:
         else:
             self.splits[split].add(outcome)
             self.text_changes.update(outcome.text_changes)
+            self.image_warnings.update(warning.kind for warning in outcome.warnings)
             self.sources[outcome.row["source"], outcome.row["license"]] += 1
 
     def as_json(self) -> dict[str, Any]:
@@ -98,6 +102,7 @@ class Stats:
             "rejected_images": self.total("rejected_images"),
             "warnings": self.total("warnings"),
             "text_changes": dict(sorted(self.text_changes.items())),
+            "image_warnings": dict(sorted(self.image_warnings.items())),
             "sources": [
                 {"source": source, "license": license_name, "kept": count}
                 for (source, license_name), count in sorted(self.sources.items())
@@ -113,6 +118,7 @@ class Stats:
         stats = cls()
         stats.rejected = values["rejected"]
         stats.text_changes.update(values["text_changes"])
+        stats.image_warnings.update(values["image_warnings"])
         stats.sources.update({(entry["source"], entry["license"]): entry["kept"] for entry in values["sources"]})
         for split, counts in values["splits"].items():
             stats.splits[split] = SplitStats(**counts | {"positives": Counter(counts["positives"])})

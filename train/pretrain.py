@@ -27,7 +27,7 @@ from train.pretraining.texts import IGNORED, LanguageModel, ReportTexts, reports
 from train.run.folder import start_run, write_files
 from train.run.progress import MISTAKES, STOPPED, console, print_summary
 from train.studies.dataset import count_truncated
-from train.studies.select import load_pretraining_studies
+from train.studies.select import count_rejected, load_pretraining_studies
 from vlm.config import ImageGeometry
 from vlm.inputs.tokenizer import load_tokenizer, train_tokenizer
 
@@ -40,24 +40,25 @@ def main(argv: list[str] | None = None) -> None:
     accelerator = Accelerator(mixed_precision=mixed_precision(options.run.precision))
     studies = load_pretraining_studies(options.datasets)
     if isinstance(options, TextOptions):
-        _check_reports(studies.splits)
+        _check_reports(studies)
     folder = start_run(options, accelerator)
     if isinstance(options, ImageOptions):
-        task, summary = _image_task(options, studies.splits)
+        task, summary = _image_task(options, studies)
     else:
-        task, summary = _text_task(options, studies.splits, folder, accelerator)
+        task, summary = _text_task(options, studies, folder, accelerator)
     trainer = Trainer(options, task, accelerator)
     if options.resume:
         trainer.resume()
     if accelerator.is_main_process:
         summary |= {
             "parameters": f"{sum(parameter.numel() for parameter in task.model.parameters()):,}",
-            "rejected": f"{studies.num_rejected:,} studies during data preparation (see rejected.jsonl)",
+            "rejected": f"{sum(map(count_rejected, options.datasets)):,} studies during data preparation "
+            "(see rejected.jsonl)",
         }
         print_summary(summary | trainer.summary(), title="Pretraining")
     trainer.run()
     if accelerator.is_main_process:
-        write_pretrain_card(folder, options, studies.splits)
+        write_pretrain_card(folder, options, studies, trainer.progress.best_epoch)
         console.print(f"weights from epoch {trainer.progress.best_epoch + 1}: {folder}")
     accelerator.end_training()
 

@@ -10,11 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import datasets
 import numpy as np
-from PIL import Image
 
+from data.images.duplicates import thumbnail
 from data.study import FEATURES, check_disjoint, load_studies, rejected_file, shared_preprocessing
 from train.options import FinetuneOptions
 
@@ -22,25 +21,6 @@ THUMBNAIL_SIDE = 32
 SAME_LEVELS = 2.0
 """Two images are the same if their thumbnails differ by less than this many gray levels on average (docs/LOG.md)."""
 CHUNK = 256
-PRETRAINING_COLUMNS = [
-    "study_id",
-    "images",
-    "view_positions",
-    "indication",
-    "findings",
-    "impression",
-    "source",
-    "license",
-]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PretrainingStudies:
-    """Studies of a pretraining run. `splits` has train and validation."""
-
-    splits: datasets.DatasetDict
-    num_rejected: int
-    """Studies in the rejected.jsonl of the data sets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +33,8 @@ class RunStudies:
     """Sentences for the user."""
 
 
-def load_pretraining_studies(folders: Sequence[str]) -> PretrainingStudies:
-    """Load the studies of all folders.
+def load_pretraining_studies(folders: Sequence[str]) -> datasets.DatasetDict:
+    """Load the train and validation studies of all folders.
 
     Raises:
         ValueError: a folder is no data set, lacks a split, or does not fit the others; names it.
@@ -68,13 +48,13 @@ def load_pretraining_studies(folders: Sequence[str]) -> PretrainingStudies:
             if split != "train":
                 held_out = {f"{split} of {other_name}": rows["subject_id"][:]}
                 check_disjoint({f"train of {name}": studies["train"]["subject_id"][:]} | held_out)
-    splits = {
-        split: datasets.concatenate_datasets(
-            [studies[split].select_columns(PRETRAINING_COLUMNS) for studies in loaded.values()]
-        )
-        for split in ("train", "validation")
-    }
-    return PretrainingStudies(splits=datasets.DatasetDict(splits), num_rejected=sum(map(_num_rejected, folders)))
+    columns = ("study_id", "images", "view_positions", "indication", "findings", "impression", "source", "license")
+    return datasets.DatasetDict(
+        {
+            split: datasets.concatenate_datasets([rows[split].select_columns(columns) for rows in loaded.values()])
+            for split in ("train", "validation")
+        }
+    )
 
 
 def load_run_studies(options: FinetuneOptions) -> RunStudies:
@@ -107,7 +87,8 @@ def _check_splits(name: str, studies: datasets.DatasetDict) -> None:
             raise ValueError(f"{name} has no studies in its {split} split; prepare it with some (--split-fractions)")
 
 
-def _num_rejected(folder: str) -> int:
+def count_rejected(folder: str) -> int:
+    """Number of studies in the rejected.jsonl of a data set."""
     path = rejected_file(Path(folder))
     return sum(1 for line in path.read_bytes().splitlines() if line.strip()) if path.is_file() else 0
 
@@ -168,20 +149,18 @@ def find_leakage(rows: datasets.Dataset, held_out: Iterable[datasets.Dataset]) -
     for other in held_out:
         for start in range(0, len(other), CHUNK):
             _, others = _thumbnails(other.select(range(start, min(start + CHUNK, len(other)))))
-            for thumbnail in others:
-                found |= np.abs(thumbnails - thumbnail).mean(axis=1) < SAME_LEVELS
-    return sorted({number for number, is_found in zip(numbers, found, strict=True) if is_found})
+            for one in others:
+                found |= np.abs(thumbnails - one).mean(axis=(1, 2)) < SAME_LEVELS
+    return sorted({numbers[image] for image in np.flatnonzero(found)})
 
 
 def _thumbnails(rows: datasets.Dataset) -> tuple[list[int], np.ndarray]:
-    """A thumbnail of each image, [images, pixels], and the number of its row."""
+    """The number of the row of each image, and its thumbnail: [images, side, side]."""
+
+    def of_study(number: int) -> list[np.ndarray]:
+        return [thumbnail(np.asarray(image.convert("L")), THUMBNAIL_SIDE) for image in rows[number]["images"]]
+
     with ThreadPoolExecutor() as pool:
-        studies = list(pool.map(lambda number: [*map(_thumbnail, rows[number]["images"])], range(len(rows))))
+        studies = list(pool.map(of_study, range(len(rows))))
     numbers = [number for number, thumbnails in enumerate(studies) for _ in thumbnails]
-    flat = [thumbnail for thumbnails in studies for thumbnail in thumbnails]
-    return numbers, np.array(flat, dtype=np.float32).reshape(len(flat), THUMBNAIL_SIDE**2)
-
-
-def _thumbnail(image: Image.Image) -> np.ndarray:
-    side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    return cv2.resize(np.asarray(image.convert("L")), side, interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+    return numbers, np.concatenate(studies).astype(np.float32)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data.study import load_studies
-from train.studies.select import load_pretraining_studies
+from train.studies.select import count_rejected, load_pretraining_studies
 
 
 def _renamed(folder, target, change):
@@ -17,8 +17,8 @@ def test_train_and_validation_are_concatenated_without_test(small_dataset, tmp_p
     other = _renamed(small_dataset, tmp_path / "other", lambda row: {"subject_id": f"other-{row['subject_id']}"})
     (tmp_path / "other" / "rejected.jsonl").write_text('{"study_id": "x"}\n\n')
     studies = load_pretraining_studies([str(small_dataset), other])
-    assert {split: len(rows) for split, rows in studies.splits.items()} == {"train": 32, "validation": 12}
-    assert studies.num_rejected == 1
+    assert {split: len(rows) for split, rows in studies.items()} == {"train": 32, "validation": 12}
+    assert [count_rejected(folder) for folder in (str(small_dataset), other)] == [0, 1]
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -23,21 +23,11 @@ from vlm.schema.findings import NUM_FINDINGS, VIEW_KINDS
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What the decoder reads before the text, and the output of the finding queries."""
+    """What the decoder reads before the text, and the output of the finding queries; None without images."""
 
     embeds: Float[Tensor, "batch prefix width"]
     mask: Int[Tensor, "batch prefix"]
-    findings: FindingOutput
-
-
-@dataclass(frozen=True, slots=True)
-class PrefixInputs:
-    """What every prefix needs, with images or without."""
-
-    view_indices: Int[Tensor, "batch views"]
-    view_mask: Bool[Tensor, "batch views"]
-    prompt_ids: Int[Tensor, "batch prompt"]
-    prompt_mask: Int[Tensor, "batch prompt"]
+    findings: FindingOutput | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,44 +111,35 @@ class ReportModel(nn.Module):
         prompt_ids: Int[Tensor, "batch prompt"],
         prompt_mask: Int[Tensor, "batch prompt"],
     ) -> Prefix:
-        """The embeddings that come before the text."""
-        patches, findings = self.encode_images(pixel_values, view_indices, view_mask)
-        inputs = PrefixInputs(view_indices, view_mask, prompt_ids, prompt_mask)
-        return Prefix(*self._image_prefix(patches, findings, inputs), findings)
-
-    def _image_prefix(self, patches: Tensor, findings: FindingOutput, inputs: PrefixInputs) -> tuple[Tensor, Tensor]:
-        """Embeddings and mask of a prefix from images.
+        """The embeddings that come before the text, from images.
 
         The decoder is conditioned on the classifier's output, p - (1 - p), and on each finding's attention. Both are
         detached: the report loss has no gradient to logits and attention here, so it cannot change what the finding
         losses have taught.
         """
+        patches, findings = self.encode_images(pixel_values, view_indices, view_mask)
         presence = (findings.logits.detach() / 2).tanh()
-        finding_tokens = self._finding_tokens(
-            self.finding_projector(findings.tokens), presence, findings.attention.detach(), inputs
-        )
-        return self._join(self.vision_projector(patches), finding_tokens, inputs)
+        tokens = self.finding_projector(findings.tokens)
+        finding_tokens = self._finding_tokens(tokens, presence, findings.attention.detach(), view_indices)
+        image_tokens = self.vision_projector(patches)
+        return Prefix(*self._join(image_tokens, view_mask, finding_tokens, prompt_ids, prompt_mask), findings)
 
-    def _label_prefix(self, presence: Tensor, locations: Tensor, inputs: PrefixInputs) -> tuple[Tensor, Tensor]:
-        """Embeddings and mask of a prefix from finding labels and boxes, without images."""
-        image_tokens = self.vision_projector.without_images(*inputs.view_mask.shape)
-        finding_tokens = self._finding_tokens(self.finding_projector.bias, presence, locations, inputs)
-        return self._join(image_tokens, finding_tokens, inputs)
-
-    def _finding_tokens(self, tokens: Tensor, presence: Tensor, locations: Tensor, inputs: PrefixInputs) -> Tensor:
+    def _finding_tokens(self, tokens: Tensor, presence: Tensor, locations: Tensor, view_indices: Tensor) -> Tensor:
         """Add presence and location; the location is weighted by the probability of the finding."""
         probability = (1 + presence[..., None]) / 2
-        location = probability * self.finding_locations(locations, inputs.view_indices)
+        location = probability * self.finding_locations(locations, view_indices)
         return tokens + presence[..., None] * self.finding_presence + location
 
-    def _join(self, image_tokens: Tensor, finding_tokens: Tensor, inputs: PrefixInputs) -> tuple[Tensor, Tensor]:
-        view_mask, prompt_mask = inputs.view_mask, inputs.prompt_mask
+    def _join(
+        self, image_tokens: Tensor, view_mask: Tensor, finding_tokens: Tensor, prompt_ids: Tensor, prompt_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Embeddings and mask of the prefix."""
         embeds = [image_tokens.flatten(1, 2)]
         mask = [view_mask[:, :, None].expand(-1, -1, image_tokens.shape[2]).flatten(1, 2).to(prompt_mask.dtype)]
         if self.config.use_finding_tokens:
             embeds.append(finding_tokens)
             mask.append(prompt_mask.new_ones(len(view_mask), NUM_FINDINGS))
-        prompt = self.decoder.embed(inputs.prompt_ids)
+        prompt = self.decoder.embed(prompt_ids)
         embeds = torch.cat([*[part.to(prompt.dtype) for part in embeds], prompt], dim=1)
         return embeds, torch.cat([*mask, prompt_mask], dim=1)
 
@@ -189,26 +170,27 @@ class ReportModel(nn.Module):
         findings and on the locations in `box_targets` instead of the output of the finding queries. Only the report
         has a loss then.
         """
-        inputs = PrefixInputs(view_indices, view_mask, prompt_ids, prompt_mask)
+        num_tokens = attention_mask[:, 1:].sum()
+        report_loss, logits = torch.zeros((), device=num_tokens.device), None
+        finding_loss = box_loss = report_loss
+        num_labels = num_box_targets = torch.zeros_like(num_tokens)
         if finding_condition is not None:
             if box_targets is None:
                 num_patches = view_mask.shape[1] * self.encoder.grid[0] * self.encoder.grid[1]
                 box_targets = finding_condition.new_zeros(*finding_condition.shape, num_patches)
-            prefix = self._label_prefix(finding_condition, box_targets, inputs)
-            report_loss, num_tokens, logits = self._report_loss(prefix, input_ids, attention_mask)
-            finding_logits, finding_loss, box_loss = None, torch.zeros_like(report_loss), torch.zeros_like(report_loss)
-            num_labels, num_box_targets = torch.zeros_like(num_tokens), torch.zeros_like(num_tokens)
+            bias = self.finding_projector.bias
+            finding_tokens = self._finding_tokens(bias, finding_condition, box_targets, view_indices)
+            image_tokens = self.vision_projector.without_images(*view_mask.shape)
+            prefix = Prefix(*self._join(image_tokens, view_mask, finding_tokens, prompt_ids, prompt_mask), None)
         else:
-            patches, findings = self.encode_images(pixel_values, view_indices, view_mask)
-            finding_logits, num_labels = findings.logits, finding_mask.sum()
+            prefix = self.prefix(pixel_values, view_indices, view_mask, prompt_ids, prompt_mask)
+            num_labels = finding_mask.sum()
             finding_loss = functional.binary_cross_entropy_with_logits(
-                finding_logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
+                prefix.findings.logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
             ).sum()
-            box_loss, num_box_targets = _box_loss(findings.attention, box_targets)
-            report_loss, num_tokens, logits = torch.zeros_like(finding_loss), attention_mask[:, 1:].sum(), None
-            if num_tokens:
-                prefix = self._image_prefix(patches, findings, inputs)
-                report_loss, num_tokens, logits = self._report_loss(prefix, input_ids, attention_mask)
+            box_loss, num_box_targets = _box_loss(prefix.findings.attention, box_targets)
+        if num_tokens or finding_condition is not None:
+            report_loss, logits = self._report_loss(prefix, input_ids, attention_mask)
         return ReportModelOutput(
             report_loss_sum=report_loss,
             num_tokens=num_tokens,
@@ -216,24 +198,19 @@ class ReportModel(nn.Module):
             num_labels=num_labels,
             box_loss_sum=box_loss,
             num_box_targets=num_box_targets,
-            finding_logits=finding_logits,
+            finding_logits=prefix.findings.logits if prefix.findings else None,
             logits=logits,
         )
 
-    def _report_loss(
-        self, prefix: tuple[Tensor, Tensor], input_ids: Tensor, attention_mask: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sum of the cross-entropies, number of tokens, logits."""
-        embeds, mask = prefix
+    def _report_loss(self, prefix: Prefix, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the cross-entropies, and logits."""
         logits, _ = self.decoder(
-            torch.cat([embeds, self.decoder.embed(input_ids[:, :-1])], dim=1),
-            torch.cat([mask, attention_mask[:, :-1]], dim=1),
-            num_prefix=mask.shape[1],
+            torch.cat([prefix.embeds, self.decoder.embed(input_ids[:, :-1])], dim=1),
+            torch.cat([prefix.mask, attention_mask[:, :-1]], dim=1),
+            num_prefix=prefix.mask.shape[1],
         )
-        target_mask = attention_mask[:, 1:].bool()
-        targets = input_ids[:, 1:].masked_fill(~target_mask, -100).flatten()
-        loss = functional.cross_entropy(logits.float().flatten(0, 1), targets, reduction="sum")
-        return loss, target_mask.sum(), logits
+        targets = input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, -100).flatten()
+        return functional.cross_entropy(logits.float().flatten(0, 1), targets, reduction="sum"), logits
 
     def num_parameters(self) -> tuple[int, int]:
         """The number of all parameters, and of those that are trained."""

@@ -7,12 +7,11 @@ prediction depends on, but it needs one run of the encoder for each position.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageStat
 
-from vlm.config import ReportModelConfig
 from vlm.inputs.image import letterbox, letterbox_geometry
 from vlm.schema.findings import NUM_FINDINGS
 
@@ -34,19 +33,11 @@ class Occlusion:
     drops: np.ndarray | None = None
 
 
-@runtime_checkable
-class Classifier(Protocol):
-    """The interface that occlusion needs; `vlm.generator.ReportGenerator` has it."""
+def occlude(generator: Any, images: Sequence[Image.Image], view_positions: Sequence[str]) -> Iterator[Occlusion]:
+    """Cover every position of every view in turn; the last item has the result. The caller may stop early.
 
-    config: ReportModelConfig
-
-    def classify(
-        self, studies: Sequence[Sequence[Image.Image]], *, view_positions: Sequence[Sequence[str]]
-    ) -> np.ndarray: ...
-
-
-def occlude(generator: Classifier, images: Sequence[Image.Image], view_positions: Sequence[str]) -> Iterator[Occlusion]:
-    """Cover every position of every view in turn; the last item has the result. The caller may stop early."""
+    Of the generator, a `vlm.generator.ReportGenerator`, only `config` and `classify` are used.
+    """
     side = generator.config.image.size
     squares = [letterbox(image, side) for image in images]
     places = [

@@ -16,18 +16,9 @@ from tyro.conf import OmitArgPrefixes
 from train.augment import Augmentation
 from vlm.config import DECODER_SIZES, ENCODER_SIZES, LoraSettings
 from vlm.inputs.tokenizer import MAX_PROMPT_TOKENS
-from vlm.schema.strict_json import from_dict
+from vlm.schema.strict_json import former_name, formerly, from_dict
 
 Options = TypeVar("Options", bound="TrainingOptions")
-
-RENAMED = {
-    "start_from": "init_from",
-    "state_every": "save_steps",
-    "keep_states": "save_total_limit",
-    "max_gradient_norm": "max_grad_norm",
-    "language_epochs": "text_only_epochs",
-}
-"""Old names of options, which stand in training_config.json of older runs."""
 
 
 class OptionGroup:
@@ -53,7 +44,7 @@ class OptimizationOptions(OptionGroup):
     weight_decay: float = 0.05
     warmup_fraction: float = 0.05
     """Fraction of the steps in which the learning rate increases; then it decreases to 0 along a cosine."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: float = field(default=1.0, metadata=formerly("max_gradient_norm"))
 
     def __post_init__(self):
         self.check_at_least(1, "batch_size", "gradient_accumulation_steps")
@@ -78,9 +69,9 @@ class FinetuneOptimization(OptimizationOptions):
 class RunOptions(OptionGroup):
     """Saved states, precision, processes and seed."""
 
-    save_steps: int = 200
+    save_steps: int = field(default=200, metadata=formerly("state_every"))
     """Optimizer steps between saved states. A killed run loses at most this many steps."""
-    save_total_limit: int = 2
+    save_total_limit: int = field(default=2, metadata=formerly("keep_states"))
     """Number of saved states to keep."""
     precision: Literal["auto", "bf16", "no"] = "auto"
     """auto: bf16 if the GPU supports it, otherwise fp32. no: fp32."""
@@ -127,26 +118,21 @@ class TrainingOptions:
         return flat
 
 
-def options_from_json(values: dict[str, Any], kind: type[Options], *, where: str) -> Options:
-    """Options of the type `kind` from the content of a training_config.json; missing ones get their default.
+def read_options(path: Path, kind: type[Options]) -> Options:
+    """Options of the type `kind` from the training_config.json of a run; missing ones get their default.
 
     Raises:
-        ValueError: a name is unknown or a value is invalid; the message starts with `where`.
+        ValueError: the file is missing, a name is unknown or a value is invalid; the message starts with the path.
     """
-    remaining = {RENAMED.get(name, name): value for name, value in values.items()}
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; give the output folder of a training run")
+    values = json.loads(path.read_text(encoding="utf-8"))
     groups: dict[str, dict[str, Any]] = {}
     for group, hint in typing.get_type_hints(kind).items():
         if isinstance(hint, type) and issubclass(hint, OptionGroup):
-            names = [option.name for option in dataclasses.fields(hint) if option.name in remaining]
-            groups[group] = {name: remaining.pop(name) for name in names}
-    return from_dict(remaining | groups, kind, where=where)
-
-
-def read_options(path: Path, kind: type[Options]) -> Options:
-    """Read the training_config.json of a run. Raises as `options_from_json`, also if the file is missing."""
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; give the output folder of a training run")
-    return options_from_json(json.loads(path.read_text(encoding="utf-8")), kind, where=str(path))
+            names = {name for option in dataclasses.fields(hint) for name in (option.name, former_name(option))}
+            groups[group] = {name: values.pop(name) for name in names & values.keys()}
+    return from_dict(values | groups, kind, where=str(path))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -312,7 +298,7 @@ class StageOptions(OptionGroup):
 
     findings_epochs: int = 0
     """The first epochs train only the finding classifier, without the decoder, which is several times cheaper."""
-    text_only_epochs: int = 0
+    text_only_epochs: int = field(default=0, metadata=formerly("language_epochs"))
     """The next epochs train only the decoder, without images: it gets the finding labels and the positions of
     bounding boxes. This is the cheapest start for random weights or new LoRA weights."""
     freeze_after_findings: bool = False
@@ -349,7 +335,7 @@ class FinetuneOptions(TrainingOptions):
 
     dataset: str
     """Data set from `python -m data.prepare`."""
-    init_from: str | None = None
+    init_from: str | None = field(default=None, metadata=formerly("start_from"))
     """Start from this report model: a checkpoint folder, a run, or a hub id. It defines encoder, decoder, tokenizer
     and image size, so those options are not allowed."""
     encoder: str = "tiny"

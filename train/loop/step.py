@@ -15,8 +15,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from vlm.model import ReportModelOutput
-
 Batch = dict[str, Tensor]
 
 
@@ -45,22 +43,14 @@ def report_losses(*, finding_weight: float, box_weight: float) -> Losses:
     """Losses of a report model: per report token, per finding label, per finding with boxes."""
     return Losses(
         weights={"report_loss": 1.0, "finding_loss": finding_weight, "box_loss": box_weight},
-        sums=_report_sums,
-        counts=_report_counts,
+        sums=lambda output: [output.report_loss_sum, output.finding_loss_sum, output.box_loss_sum],
+        counts=lambda batch: [
+            batch["attention_mask"][:, 1:].sum(),
+            batch["finding_mask"].sum(),
+            batch["box_targets"].any(dim=-1).sum() if "box_targets" in batch else 0,
+            len(batch["input_ids"]),
+        ],
     )
-
-
-def _report_sums(output: ReportModelOutput) -> list[Tensor]:
-    return [output.report_loss_sum, output.finding_loss_sum, output.box_loss_sum]
-
-
-def _report_counts(batch: Batch) -> list[Any]:
-    return [
-        batch["attention_mask"][:, 1:].sum(),
-        batch["finding_mask"].sum(),
-        batch["box_targets"].any(dim=-1).sum() if "box_targets" in batch else 0,
-        len(batch["input_ids"]),
-    ]
 
 
 def mixed_precision(precision: str) -> str:

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from train.loop.step import Losses, on_device, report_losses
 from train.loop.trainer import ValidationResult
-from train.loop.validation import FindingPredictions, Validation, calibrate, validate
+from train.loop.validation import calibrate, validate
 from train.options import FinetuneOptions, PretrainOptions, TrainingOptions
 from train.run.folder import write_files
 from train.studies.dataset import Collator, StudyDataset, plan_epoch
@@ -86,7 +86,7 @@ class ReportTask:
         self.collate, self.lengths = collator, lengths
         self.losses = report_losses(finding_weight=options.losses.finding_weight, box_weight=options.losses.box_weight)
         self.stages = list(stage_epochs(options).values())
-        self.predictions: FindingPredictions | None = None
+        self.predictions: tuple[Tensor, Tensor, Tensor] | None = None
 
     def plan(self, epoch: int, accelerator: Accelerator) -> list[list[list[int]]]:
         stage = stage_of(epoch, self.options)
@@ -112,7 +112,7 @@ class ReportTask:
         if self._is_frozen(epoch):
             model.freeze_image_encoder()
 
-    def validate(self, epoch: int, accelerator: Accelerator) -> Validation:
+    def validate(self, epoch: int, accelerator: Accelerator) -> ValidationResult:
         self.validation.with_reports = stage_of(epoch, self.options) is not Stage.FINDINGS
         result, self.predictions = validate(
             self.model,
@@ -130,12 +130,8 @@ class ReportTask:
         self.model.config = replace(
             self.model.config, writes_reports=self.model.config.writes_reports or learned_reports
         )
-        predictions = self.predictions
-        checkpoint = Checkpoint(
-            model=self.model,
-            tokenizer=self.training.tokenizer,
-            calibration=calibrate(predictions.logits, predictions.targets, predictions.mask),
-        )
+        calibration = calibrate(*self.predictions)
+        checkpoint = Checkpoint(model=self.model, tokenizer=self.training.tokenizer, calibration=calibration)
         save_checkpoint(folder / "best", checkpoint)
 
     def _is_frozen(self, epoch: int) -> bool:

@@ -4,8 +4,6 @@ The temperature minimizes the log loss over all labeled findings (Guo et al. 201
 highest F1 on the validation studies.
 """
 
-from dataclasses import dataclass
-
 import datasets
 import numpy as np
 import torch
@@ -20,6 +18,7 @@ from eval.metrics.cider import cider
 from eval.metrics.clinical import f1_scores
 from eval.metrics.probabilities import auroc
 from train.loop.step import on_device
+from train.loop.trainer import ValidationResult
 from train.studies.dataset import Collator, StudyDataset
 from vlm.decoding import GenerationOptions, generate_reports
 from vlm.model import ReportModel
@@ -29,6 +28,13 @@ from vlm.uncertainty import Calibration
 
 MIN_POSITIVES = 5
 """A finding with fewer positive studies gets the threshold 0.5."""
+TITLES = {
+    "report_macro_f1": "macro-F1 of reports",
+    "report_cider": "CIDEr",
+    "finding_macro_auroc": "AUROC of findings",
+    "report_loss": "loss per token",
+}
+"""The metrics that are shown after each epoch."""
 
 
 def calibrate(
@@ -79,56 +85,6 @@ def best_threshold(probabilities: np.ndarray, positive: np.ndarray) -> float:
     return float(np.clip((ranked[best] + below[best]) / 2, 0.001, 0.999))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Validation:
-    """Metrics of one epoch; None if the data does not define them."""
-
-    report_macro_f1: float | None
-    """Macro-F1 of the findings in the generated reports; uncertain counts as positive."""
-    report_cider: float | None
-    finding_macro_auroc: float | None
-    report_loss: float | None
-    """Cross-entropy per token of the reference reports."""
-    finding_loss: float | None
-    num_distinct_reports: int
-    num_reports: int
-
-    @property
-    def rank(self) -> tuple[float, ...]:
-        """Larger is better: macro-F1 first, then CIDEr, AUROC and the losses."""
-        up = [self.report_macro_f1, self.report_cider, self.finding_macro_auroc]
-        down = [self.finding_loss, self.report_loss]
-        return tuple(-1.0 if value is None else value for value in up) + tuple(
-            0.0 if value is None else -value for value in down
-        )
-
-    @property
-    def metrics(self) -> dict[str, float | None]:
-        names = ("report_macro_f1", "report_cider", "finding_macro_auroc", "report_loss", "finding_loss")
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def summary(self) -> str:
-        metrics = {
-            "macro-F1 of reports": self.report_macro_f1,
-            "CIDEr": self.report_cider,
-            "AUROC of findings": self.finding_macro_auroc,
-            "loss per token": self.report_loss,
-        }
-        text = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if value is not None)
-        distinct = f", {self.num_distinct_reports} distinct reports out of {self.num_reports}"
-        return text + (distinct if self.num_reports else "")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FindingPredictions:
-    """Logits and targets of the validation studies, the input of `calibrate`."""
-
-    logits: Tensor
-    targets: Tensor
-    mask: Tensor
-
-
 @torch.inference_mode()
 def validate(
     model: ReportModel,
@@ -139,12 +95,11 @@ def validate(
     batch_size: int,
     num_reports: int,
     max_new_tokens: int,
-) -> tuple[Validation, FindingPredictions]:
+) -> tuple[ValidationResult, tuple[Tensor, Tensor, Tensor]]:
     """Evaluate the classifier on all studies and generated reports on the first `num_reports`; the processes share the
-    work."""
+    work. The second part of the result are the arguments of `calibrate`."""
     model.eval()
     own = range(len(studies))[accelerator.process_index :: accelerator.num_processes]
-    rows = studies.rows
     gathered: dict[str, list] = {"order": [], "logits": [], "targets": [], "mask": [], "reports": []}
     losses = np.zeros(4)
     for start in range(0, len(own), batch_size):
@@ -152,7 +107,7 @@ def validate(
         batch = on_device(collator([studies[number] for number in numbers]), accelerator)
         with accelerator.autocast():
             output = model(**batch)
-            generated = _generate(model, studies, batch, numbers, num_reports, max_new_tokens)
+            gathered["reports"] += _generate(model, studies, batch, numbers, num_reports, max_new_tokens)
         losses += [
             float(value)
             for value in (output.report_loss_sum, output.num_tokens, output.finding_loss_sum, output.num_labels)
@@ -161,31 +116,26 @@ def validate(
         gathered["logits"] += output.finding_logits.float().cpu().tolist()
         gathered["targets"] += batch["finding_targets"].cpu().tolist()
         gathered["mask"] += batch["finding_mask"].cpu().tolist()
-        gathered["reports"] += generated
     gathered = {key: gather_object(values) for key, values in gathered.items()}
     losses = np.sum(gather_object([losses]), axis=0)
     order = np.argsort(gathered["order"])
     logits, targets, mask = (torch.tensor(gathered[key])[order] for key in ("logits", "targets", "mask"))
-    reports = [gathered["reports"][index] for index in order]
-    scored = [number for number, report in enumerate(reports) if report is not None]
-    validation = Validation(
-        **_report_scores(rows, scored, [reports[number] for number in scored]),
-        finding_macro_auroc=_macro_auroc(logits, targets, mask),
-        report_loss=losses[0] / losses[1] if losses[1] else None,
-        finding_loss=losses[2] / losses[3] if losses[3] else None,
-    )
-    return validation, FindingPredictions(logits=logits, targets=targets, mask=mask)
+    reports = {number: gathered["reports"][index] for number, index in enumerate(order)}
+    metrics = _report_scores(studies.rows, {number: report for number, report in reports.items() if report is not None})
+    metrics |= {
+        "finding_macro_auroc": _macro_auroc(logits, targets, mask),
+        "report_loss": losses[0] / losses[1] if losses[1] else None,
+        "finding_loss": losses[2] / losses[3] if losses[3] else None,
+    }
+    return _result(metrics, [report for report in reports.values() if report is not None]), (logits, targets, mask)
 
 
 def _generate(
     model: ReportModel, studies: StudyDataset, batch: dict, numbers: list[int], num_reports: int, max_new_tokens: int
 ) -> list[str | None]:
     """A generated report for each of the first `num_reports` studies that has a reference report, otherwise None."""
-    selected = [
-        place
-        for place, number in enumerate(numbers)
-        if number < num_reports and batch["attention_mask"][place].sum() > 1
-    ]
+    has_report = (batch["attention_mask"].sum(dim=1) > 1).tolist()
+    selected = [place for place, number in enumerate(numbers) if number < num_reports and has_report[place]]
     reports: list[str | None] = [None] * len(numbers)
     if selected and studies.with_reports:
         names = ("pixel_values", "view_indices", "view_mask", "prompt_ids", "prompt_mask")
@@ -201,18 +151,14 @@ def _generate(
     return reports
 
 
-def _report_scores(rows: datasets.Dataset, scored: list[int], reports: list[str]) -> dict:
+def _report_scores(rows: datasets.Dataset, reports: dict[int, str]) -> dict[str, float | None]:
+    """Scores of reports, by the number of the study; uncertain findings count as positive."""
     if not reports:
-        return {"report_macro_f1": None, "report_cider": None, "num_distinct_reports": 0, "num_reports": 0}
-    columns = rows.select_columns(["findings", "impression", "labels"]).select(scored)
+        return {"report_macro_f1": None, "report_cider": None}
+    columns = rows.select_columns(["findings", "impression", "labels"]).select(list(reports))
     references = [compose_report(findings=row["findings"], impression=row["impression"]) for row in columns]
-    scores = f1_scores([label_report(report) for report in reports], columns["labels"][:])
-    return {
-        "report_macro_f1": scores.macro_f1,
-        "report_cider": cider(reports, references).score,
-        "num_distinct_reports": len(set(reports)),
-        "num_reports": len(reports),
-    }
+    scores = f1_scores([label_report(report) for report in reports.values()], columns["labels"][:])
+    return {"report_macro_f1": scores.macro_f1, "report_cider": cider([*reports.values()], references).score}
 
 
 def _macro_auroc(logits: Tensor, targets: Tensor, mask: Tensor) -> float | None:
@@ -220,3 +166,17 @@ def _macro_auroc(logits: Tensor, targets: Tensor, mask: Tensor) -> float | None:
         return None
     labels = torch.where(mask, targets.long(), torch.full_like(targets, -100).long())
     return auroc(logits.sigmoid().numpy(), labels.numpy()).macro
+
+
+def _result(metrics: dict[str, float | None], reports: list[str]) -> ValidationResult:
+    """The rank is macro-F1 first, then CIDEr, AUROC and the losses. An undefined metric is None."""
+    up = [metrics[name] for name in ("report_macro_f1", "report_cider", "finding_macro_auroc")]
+    down = [metrics[name] for name in ("finding_loss", "report_loss")]
+    shown = [f"{title} {metrics[name]:.3f}" for name, title in TITLES.items() if metrics[name] is not None]
+    if reports:
+        shown.append(f"{len(set(reports))} distinct reports out of {len(reports)}")
+    return ValidationResult(
+        rank=(*(-1.0 if value is None else value for value in up), *(-(value or 0.0) for value in down)),
+        metrics=metrics,
+        summary=", ".join(shown),
+    )

@@ -14,7 +14,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from train.options import RENAMED, TrainingOptions, options_from_json
+from train.options import TrainingOptions, read_options
 from vlm.schema.atomic import partial_path, write_atomically, write_json
 
 MAY_CHANGE = {"resume", "num_workers", "save_steps", "save_total_limit", "output_dir", "merge", "image_cache_gib"}
@@ -43,7 +43,7 @@ def open_run(options: TrainingOptions) -> Path:
             raise ValueError(
                 f"--resume: {folder} holds no run (no training_config.json); leave --resume out to start one"
             )
-        _check_same(json.loads(settings.read_text(encoding="utf-8")), options, settings)
+        _check_same(settings, options)
         return folder
     if folder.is_dir() and any(folder.iterdir()):
         raise ValueError(
@@ -54,16 +54,13 @@ def open_run(options: TrainingOptions) -> Path:
     return folder
 
 
-def _check_same(saved: dict[str, Any], options: TrainingOptions, path: Path) -> None:
+def _check_same(path: Path, options: TrainingOptions) -> None:
     """Compare with the options of the saved run; an option that did not exist then had its default."""
-    given = options.as_json()
-    saved = {RENAMED.get(name, name): value for name, value in saved.items()}
-    known = {name: value for name, value in saved.items() if name in given}
-    saved |= options_from_json(known, type(options), where=str(path)).as_json()
+    saved, given = read_options(path, type(options)).as_json(), options.as_json()
     for name in sorted(saved):
-        if name not in MAY_CHANGE and saved[name] != given.get(name):
+        if name not in MAY_CHANGE and saved[name] != given[name]:
             raise ValueError(
-                f"--resume: {path} says {name} = {saved[name]!r} but {given.get(name)!r} was given; "
+                f"--resume: {path} says {name} = {saved[name]!r} but {given[name]!r} was given; "
                 "give the run's own value, or start a new run in another folder"
             )
 

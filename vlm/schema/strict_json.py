@@ -20,6 +20,10 @@ def formerly(name: str) -> dict[str, str]:
     return {"formerly": name}
 
 
+def former_name(field: dataclasses.Field) -> str | None:
+    return field.metadata.get("formerly")
+
+
 def to_json(settings: Any) -> str:
     """The dataclass as indented JSON, with nested dataclasses."""
     return json.dumps(dataclasses.asdict(settings), indent=2) + "\n"
@@ -48,7 +52,7 @@ def from_dict(values: Any, settings_type: type[T], *, where: str) -> T:
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected an object for {settings_type.__name__}, got {type(values).__name__}")
     hints = typing.get_type_hints(settings_type)
-    current = {field.metadata.get("formerly"): field.name for field in dataclasses.fields(settings_type)}
+    current = {former_name(field): field.name for field in dataclasses.fields(settings_type)}
     values = {current.get(key, key): value for key, value in values.items()}
     for key in values:
         if key not in hints:

@@ -5,14 +5,15 @@
 train/finetune.py does this at its end; this program is for checkpoints without an OOD check.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
 import tyro
-from PIL import Image
 
 from data.cli import run_main
 from data.study import load_studies
@@ -53,29 +54,17 @@ def fit_ood_detector(checkpoint: Path, studies: datasets.DatasetDict, *, device:
     """
     folder = find_checkpoint(checkpoint)
     generator = ReportGenerator.from_pretrained(folder, device=device)
-    features = [
-        np.concatenate(list(_features(generator, studies[split]))) if len(studies.get(split, ())) else np.zeros((0, 0))
-        for split in ("train", "validation")
-    ]
-    ood_detector = fit_detector(*features)
+    ood_detector = fit_detector(*(_features(generator, studies.get(split, ())) for split in ("train", "validation")))
     save_ood_detector(folder, ood_detector)
     return ood_detector
 
 
-def _features(generator: ReportGenerator, studies: datasets.Dataset) -> Iterator[np.ndarray]:
-    """Features of up to MAX_IMAGES images of the studies, in small batches."""
-    images: list[Image.Image] = []
-    num_left = MAX_IMAGES
-    for number in np.random.default_rng(SEED).permutation(len(studies)).tolist():
-        images += studies[number]["images"][: num_left - len(images)]
-        if len(images) >= min(IMAGES_AT_ONCE, num_left):
-            num_left -= len(images)
-            yield generator.image_features(images)
-            images = []
-        if not num_left:
-            return
-    if images:
-        yield generator.image_features(images)
+def _features(generator: ReportGenerator, studies: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Features of up to MAX_IMAGES images of the studies, computed in small batches."""
+    order = np.random.default_rng(SEED).permutation(len(studies)).tolist()
+    images = islice((image for number in order for image in studies[number]["images"]), MAX_IMAGES)
+    batches = iter(lambda: list(islice(images, IMAGES_AT_ONCE)), [])
+    return np.concatenate([generator.image_features(batch) for batch in batches] or [np.zeros((0, 0))])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Each text starts at a random position, seeded by (seed, epoch, text), because im
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import datasets
 import numpy as np
@@ -26,8 +26,7 @@ IGNORED = -100
 """Label of tokens that do not count in the loss."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReportText:
+class ReportText(NamedTuple):
     """Token ids. The report begins with its start token at `report_start`; `position` is that of the first token."""
 
     token_ids: list[int]
@@ -63,14 +62,13 @@ class ReportTexts(Dataset):
 
     def collate(self, texts: Sequence[ReportText]) -> dict[str, Tensor]:
         """The arguments of `LanguageModel.forward`."""
-        input_ids, mask = batch_tokens([text.token_ids for text in texts], pad_token_id=self.tokenizer.pad_token_id)
+        token_ids, starts, positions = zip(*texts, strict=True)
+        input_ids, mask = batch_tokens(token_ids, pad_token_id=self.tokenizer.pad_token_id)
         places = torch.arange(input_ids.shape[1])
-        starts = torch.tensor([[text.report_start] for text in texts])
-        positions = places + torch.tensor([[text.position] for text in texts])
-        is_learned = (mask > 0) & (places > starts)
+        is_learned = (mask > 0) & (places > torch.tensor(starts)[:, None])
         return {
             "input_ids": input_ids,
-            "position_ids": positions,
+            "position_ids": places + torch.tensor(positions)[:, None],
             "labels": input_ids.masked_fill(~is_learned, IGNORED),
         }
 

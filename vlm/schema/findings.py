@@ -8,18 +8,9 @@ VIEW_KINDS = ("unknown", "frontal PA", "frontal AP", "lateral")
 """The model learns one embedding for each of these."""
 
 _KIND_OF_POSITION = {
-    "UNKNOWN": 0,
-    "FRONTAL": 1,
-    "PA": 1,
-    "AP": 2,
-    "AP SUPINE": 2,
-    "AP ERECT": 2,
-    "LATERAL": 3,
-    "LL": 3,
-    "RL": 3,
-    "L": 3,
-    "LLD": 3,
-    "RLD": 3,
+    **dict.fromkeys(("FRONTAL", "PA"), 1),
+    **dict.fromkeys(("AP", "AP SUPINE", "AP ERECT"), 2),
+    **dict.fromkeys(("LATERAL", "LL", "RL", "L", "LLD", "RLD"), 3),
 }
 
 

@@ -10,6 +10,7 @@ Everything runs in this process, and nothing is fetched from outside. From anoth
     print(page.predict([handle_file("front.dcm"), handle_file("side.dcm")], api_name="/read")["report"])
 """
 
+import json
 import os
 import signal
 import tempfile
@@ -27,9 +28,10 @@ from data.corrections.store import CorrectionStore
 from page.accounts import Accounts
 from page.cards import layout
 from page.examples import OneOrMoreFiles, folder_examples, remove_later, synthetic_examples
-from page.study.record import NOT_A_DEVICE, model_identity
+from page.export.text import export_json
+from page.study.read import read_files
+from page.study.record import NOT_A_DEVICE, model_identity, study_record
 from page.study.zip_archive import MAX_ARCHIVE_BYTES
-from page.tabs.session import answer
 from page.tabs.study import MODEL, StudyTab
 from page.tabs.worklist import WorklistTab
 from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, model_line
@@ -138,7 +140,7 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
     if options.examples is not None:
         examples += folder_examples(options.examples, example_folder)
     generation = GenerationOptions(max_new_tokens=options.model.max_new_tokens)
-    model = model_identity(generator)
+    model_identity(generator)  # takes a moment, so before the first user
     store = CorrectionStore(options.corrections) if options.corrections is not None else None
 
     def read(files: list[str] | None, views: str, indication: str, write_anyway: bool) -> dict[str, Any]:
@@ -146,7 +148,19 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         for all images, or one per image, separated by commas. A study that the model may not be able to read gets no
         report (`is_blocked`) but the reasons in `image_warnings`, unless `write_anyway` is set."""
         try:
-            return answer(files, views, indication, write_anyway, generator, model, generation)
+            *_, reading = read_files(
+                generator,
+                [Path(file) for file in files or ()],
+                views=[view.strip() for view in views.split(",") if view.strip()],
+                indication=indication,
+                options=generation,
+                write_anyway=write_anyway,
+            )
+            answer = {"report": "", "is_blocked": reading.is_blocked, "image_warnings": list(reading.image_warnings)}
+            if reading.is_blocked:
+                return answer
+            record = study_record(reading, generator)
+            return answer | {"report": reading.report.report} | json.loads(export_json(record))
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
         finally:
@@ -172,9 +186,9 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         ]
         gr.Button(visible=False).click(read, inputs, gr.JSON(visible=False), api_name="read", **MODEL)
         with gr.Tab("One study"):
-            StudyTab(generator, model, generation, examples, store)
+            StudyTab(generator, generation, examples, store)
         with gr.Tab("Worklist"):
-            WorklistTab(generator, model, generation, folder=options.worklist_folder)
+            WorklistTab(generator, generation, folder=options.worklist_folder)
         gr.HTML(layout.footer(), apply_default_css=False)
     return page
 

@@ -2,7 +2,7 @@
 
     store = CorrectionStore(Path("corrections"))
     edit = Edit(findings="…", impression="…", reader="Dr A")
-    saved = save_correction(store, reading, edit, generator=generator, model=model_identity(generator))
+    saved = save_correction(store, reading, edit, generator=generator)
 
 `saved.warning` tells the user what looked like a person's identity and was replaced.
 """
@@ -14,7 +14,7 @@ from data.corrections.correction import Correction, SavedCorrection
 from data.corrections.store import CorrectionStore
 from data.reports.deidentify import PLACEHOLDER, remove_identity
 from page.study.read import StudyReading
-from page.study.record import ModelIdentity
+from page.study.record import model_identity
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import UNLABELED_STUDY
 
@@ -46,9 +46,7 @@ class Saved:
         return f"Before saving, text that looked like a person's identity was replaced by {PLACEHOLDER}: {kinds}."
 
 
-def save_correction(
-    store: CorrectionStore, reading: StudyReading, edit: Edit, *, generator: ReportGenerator, model: ModelIdentity
-) -> Saved:
+def save_correction(store: CorrectionStore, reading: StudyReading, edit: Edit, *, generator: ReportGenerator) -> Saved:
     """Save the edit of a complete reading; it is on disk when this returns.
 
     Raises:
@@ -71,6 +69,7 @@ def save_correction(
         texts[name], counts = remove_identity(" ".join(text.split()), names)
         if not name.startswith("original"):
             replaced.update(counts)
+    model = model_identity(generator)
     correction = Correction(
         **texts,
         view_positions=tuple(image.view_position for image in reading.images),

@@ -11,7 +11,6 @@ to read the images, so the report is only written with --write-anyway.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,7 +19,7 @@ import tyro
 from data.cli import run_main
 from page.export.formats import export
 from page.study.read import MAX_INDICATION_CHARACTERS, StudyReading, read_files
-from page.study.record import model_identity, study_record
+from page.study.record import study_record
 from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 
@@ -103,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _content(reading: StudyReading, generator: ReportGenerator, options: ReportOptions) -> bytes:
     if options.format == "report":
         return f"{reading.report.report}\n".encode()
-    record = study_record(reading, generator, model_identity(generator), read_at=datetime.now(UTC))
+    record = study_record(reading, generator)
     return export(record, options.format, include_identity=options.details.include_identity).content
 
 

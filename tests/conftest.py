@@ -281,7 +281,8 @@ def recorded_study(images):
     from datetime import UTC, datetime
 
     from data.images.dicom_identifiers import DicomIdentifiers
-    from page.study.record import ModelIdentity, RecordedFinding, RecordedView, StudyRecord
+    from page.study.record import ModelIdentity, RecordedFinding, StudyRecord
+    from page.study.upload import UploadedImage
     from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE
 
     def identifiers(number):
@@ -317,7 +318,7 @@ def recorded_study(images):
     attention[FINDINGS.index("Pleural Effusion")] = attention[0].swapaxes(1, 2)
     return StudyRecord(
         views=tuple(
-            RecordedView(name=name, image=images[number], view_position=view, identifiers=identifiers(number))
+            UploadedImage(name=name, image=images[number], view_position=view, identifiers=identifiers(number))
             for number, (name, view) in enumerate(views)
         ),
         indication="Ms. Jane Doe has a cough.",

@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 
 from page.cards.layout import render
-from page.study.record import view_text
 from page.study.upload import UploadedImage
 from vlm.explain.attention import heatmaps
 
@@ -71,7 +70,7 @@ def image_cards(images: Sequence[UploadedImage]) -> str:
         images=[
             {
                 "name": upload.name,
-                "view": view_text(upload.view_position),
+                "view": upload.view_text,
                 "width": upload.image.width,
                 "height": upload.image.height,
                 "key": f"{number}-{hashlib.sha256(upload.image.tobytes()).hexdigest()[:16]}",

@@ -22,8 +22,8 @@ from fhir.resources.diagnosticreport import DiagnosticReport
 
 from data.images.dicom_identifiers import DicomIdentifiers, iso_date
 from page.export.pdf import export_pdf
-from page.export.text import TITLE, by_probability, export_text, sections
-from page.study.record import NOT_A_DEVICE, STATE_WORDS, RecordedFinding, StudyRecord, without_identity
+from page.export.text import TITLE, export_text, sections
+from page.study.record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
 from vlm.schema.findings import FINDING_INDEX
 
 OWN_SYSTEM = "urn:cxrscribe:report"
@@ -87,7 +87,7 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False, include_
         "contained": [
             _device(record),
             *filter(None, (_patient(shown), imaging_study)),
-            *(_observation(record, row, shown) for row in by_probability(record)),
+            *(_observation(record, row, shown) for row in record.by_probability),
         ],
         "identifier": [{"system": STUDY_SYSTEM, "value": record.file_stem}],
         "status": "preliminary",
@@ -95,7 +95,7 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False, include_
         "code": _concept(_LOINC, code, display),
         "subject": _subject(shown),
         "issued": record.read_at.isoformat(),
-        "result": [{"reference": f"#{_observation_id(row)}"} for row in by_probability(record)],
+        "result": [{"reference": f"#{_observation_id(row)}"} for row in record.by_probability],
         "note": [
             {"text": _markdown(note)}
             for note in (f"{record.status} {NOT_A_DEVICE}", record.calibration_note, *record.warnings)
@@ -190,7 +190,7 @@ def _observation(record: StudyRecord, row: RecordedFinding, source: DicomIdentif
     if code.snomed:
         codings.append({"system": _SNOMED_SYSTEM, "code": code.snomed, "display": code.snomed_display})
     prediction = ("positive", "Predicted positive") if row.is_positive else ("negative", "Predicted negative")
-    stated = STATE_WORDS[row.label]
+    stated = row.stated
     observation = {
         "resourceType": "Observation",
         "id": _observation_id(row),
@@ -210,7 +210,7 @@ def _observation(record: StudyRecord, row: RecordedFinding, source: DicomIdentif
             },
         ],
     }
-    notes = [] if record.is_calibrated else [record.calibration_note]
+    notes = [] if record.num_calibration_studies else [record.calibration_note]
     if row.disagrees:
         notes.append("The written report disagrees with the probability.")
     if notes:

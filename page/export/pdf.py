@@ -25,7 +25,7 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Image, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
-from page.export.text import TITLE, by_probability, facts, sections
+from page.export.text import TITLE, facts, sections
 from page.study.record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
 from vlm.schema.findings import FINDING_INDEX
 
@@ -197,7 +197,7 @@ def _facts(record: StudyRecord) -> Table:
 
 
 def _images(record: StudyRecord) -> list[Flowable]:
-    captions = [f"Image {number}: {view.kind_text}" for number, view in enumerate(record.views, start=1)]
+    captions = [f"Image {number}: {view.view_text}" for number, view in enumerate(record.views, start=1)]
     images = [_stored(view.image, IMAGE_PIXELS) for view in record.views]
     columns = min(len(images), MAX_IMAGES_PER_ROW)
     return [_grid(images, captions, columns=columns, max_height=MAX_IMAGE_HEIGHT)]
@@ -205,7 +205,7 @@ def _images(record: StudyRecord) -> list[Flowable]:
 
 def _heatmaps(record: StudyRecord) -> list[Flowable]:
     """For each positive prediction, the view with most of its attention."""
-    rows = [row for row in by_probability(record) if row.is_positive and row.finding != "No Finding"]
+    rows = [row for row in record.by_probability if row.is_positive and row.finding != "No Finding"]
     if not rows:
         return []
     images, captions = [], []
@@ -253,7 +253,7 @@ def _findings(record: StudyRecord) -> Table:
     widths = [131.0, bar + 10, 36.0, 50.0, 50.0]
     heads = ("Finding", "Probability", "", "Threshold", "Prediction", "The report says")
     rows = [[Paragraph(head, SOFT_SMALL) for head in heads]]
-    rows += [_finding(row, bar) for row in by_probability(record)]
+    rows += [_finding(row, bar) for row in record.by_probability]
     style = _padded(0, 2, 2.5, ("VALIGN", *ALL, "MIDDLE"), ("LINEBELOW", *ALL, 0.4, LINE))
     return Table(rows, colWidths=[*widths, TEXT_WIDTH - sum(widths)], style=style, repeatRows=1)
 

@@ -32,7 +32,7 @@ from pydicom.sr.codedict import codes
 
 from data.images.dicom_identifiers import DicomIdentifiers
 from page.export.fhir import OWN_SCHEME, finding_code
-from page.export.text import by_probability, export_json
+from page.export.text import export_json
 from page.study.record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
 
 CONTAINS = RelationshipTypeValues.CONTAINS
@@ -137,7 +137,7 @@ def _report(record: StudyRecord, referred: list[DicomIdentifiers], *, device_uid
         _section(headings.Impressions, _texts(codes.DCM.Impression, record.impression)),
         _section(
             CodedConcept(value="PROBABILITIES", scheme_designator=OWN_SCHEME, meaning="Findings by probability"),
-            [_probability(row) for row in by_probability(record)],
+            [_probability(row) for row in record.by_probability],
         ),
     ]
     items = [*LanguageOfContentItemAndDescendants(LANGUAGE), *observer, *(part for part in sections if part)]

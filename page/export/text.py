@@ -25,7 +25,7 @@ from dataclasses import asdict
 
 from data.corrections.correction import image_hash
 from data.images.dicom_identifiers import iso_date
-from page.study.record import NOT_A_DEVICE, STATE_WORDS, RecordedFinding, StudyRecord, without_identity
+from page.study.record import NOT_A_DEVICE, StudyRecord, without_identity
 
 SCHEMA, SCHEMA_VERSION = "cxrscribe-report", 2
 TITLE = "Chest X-ray report: preliminary draft"
@@ -68,7 +68,7 @@ def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
                 "probability": round(row.probability, 6),
                 "threshold": round(row.threshold, 6),
                 "predicted_positive": row.is_positive,
-                "report_says": STATE_WORDS[row.label],
+                "report_says": row.stated,
                 "disagrees": row.disagrees,
             }
             for row in record.finding_rows
@@ -96,7 +96,7 @@ def export_text(record: StudyRecord, *, include_identity: bool = False) -> str:
         lines += ["", "WARNINGS", *(f"- {warning}" for warning in record.warnings)]
     lines += ["", "FINDINGS BY PROBABILITY", record.calibration_note]
     lines.append(f"{'Finding':<28}{'Probability':>11}{'Threshold':>11}{'Prediction':>12}  Report says")
-    for row in by_probability(record):
+    for row in record.by_probability:
         prediction = "positive" if row.is_positive else "negative"
         lines.append(f"{row.finding:<28}{row.percent:>11}{row.threshold:>11.0%}{prediction:>12}  {row.statement}")
     return "\n".join(lines) + "\n"
@@ -117,7 +117,12 @@ def facts(record: StudyRecord) -> list[tuple[str, str]]:
         ]
     for number, view in enumerate(record.views, start=1):
         name = f" ({view.name})" if record.has_identity else ""
-        rows.append((f"Image {number}", f"{view.kind_text}, {view.image.width} x {view.image.height} pixels{name}"))
+        rows.append(
+            (
+                f"Image {number}",
+                f"{view.view_text}, {view.image.width} x {view.image.height} pixels{name}",
+            )
+        )
     model = record.model
     rows += [
         ("Read at", f"{record.read_at:%Y-%m-%d %H:%M %Z}"),
@@ -132,11 +137,6 @@ def sections(record: StudyRecord) -> list[tuple[str, str]]:
     parts = (("Indication", record.indication), ("Findings", record.findings), ("Impression", record.impression))
     kept = [(heading, text) for heading, text in parts if text]
     return kept if record.findings or record.impression else [*kept, ("Findings", "Nothing was written.")]
-
-
-def by_probability(record: StudyRecord) -> list[RecordedFinding]:
-    """Positive predictions first, then by probability."""
-    return sorted(record.finding_rows, key=lambda row: (not row.is_positive, -row.probability))
 
 
 def _name(dicom_name: str) -> str:

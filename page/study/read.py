@@ -9,7 +9,8 @@ checkpoint (`vlm.uncertainty`).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ class StudyReading:
     """What is known about a study so far; the fields below `is_done` are only set in the last one."""
 
     images: tuple[UploadedImage, ...]
+    read_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     indication: str = ""
     image_warnings: tuple[str, ...] = ()
     """Why the model may not be able to read the study, one sentence each."""

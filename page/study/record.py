@@ -1,6 +1,6 @@
 """One finished reading as an immutable record, for exports, corrections and lists.
 
-    record = study_record(reading, generator, model_identity(generator), read_at=datetime.now(UTC))
+    record = study_record(reading, generator)
     without_identity(record)       # what is exported by default
 
 All texts of a record are plain text: without control characters, which end a DICOM value or an XML document, and
@@ -9,8 +9,10 @@ held in memory.
 """
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,11 +23,13 @@ from data.corrections.correction import image_hash, study_hash
 from data.images.dicom_identifiers import DicomIdentifiers
 from data.reports.deidentify import remove_identity
 from page.study.read import StudyReading
+from page.study.upload import UploadedImage
 from vlm.checkpoint.store import checkpoint_hash
 from vlm.explain.attention import heatmaps, overlay_heatmap
 from vlm.generator import ReportGenerator
-from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, VIEW_KINDS, view_index
+from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
 from vlm.schema.number_format import format_count, format_probability
+from vlm.uncertainty import Calibration
 
 NOT_A_DEVICE = "Not a medical device. For research and teaching only, not for diagnosis or treatment."
 STATE_WORDS = {BLANK: "not mentioned", POSITIVE: "present", NEGATIVE: "absent", UNCERTAIN: "possible"}
@@ -60,31 +64,6 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RecordedView:
-    """An image as the model saw it, 8-bit gray."""
-
-    name: str
-    """File name; may identify the patient."""
-    image: Image.Image
-    view_position: str
-    identifiers: DicomIdentifiers | None = field(default=None, repr=False)
-
-    @property
-    def kind(self) -> str:
-        return VIEW_KINDS[view_index(self.view_position)]
-
-    @property
-    def kind_text(self) -> str:
-        return view_text(self.view_position)
-
-
-def view_text(view_position: str) -> str:
-    """The kind of view in words."""
-    kind = VIEW_KINDS[view_index(view_position)]
-    return "view position unknown" if kind == "unknown" else kind
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedFinding:
     """The classifier's prediction for a finding, and the label of the written report (a CheXbert label)."""
 
@@ -93,6 +72,7 @@ class RecordedFinding:
     threshold: float
     label: int
     disagrees: bool
+    low_confidence: bool = False
 
     @property
     def is_positive(self) -> bool:
@@ -103,21 +83,26 @@ class RecordedFinding:
         return format_probability(self.probability)
 
     @property
+    def stated(self) -> str:
+        """What the report states."""
+        return STATE_WORDS[self.label]
+
+    @property
     def statement(self) -> str:
-        """What the report states, and whether the prediction disagrees."""
-        return STATE_WORDS[self.label] + (" (disagrees)" if self.disagrees else "")
+        """The same, and whether the prediction disagrees."""
+        return self.stated + (" (disagrees)" if self.disagrees else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyRecord:
     """A finished reading of one study."""
 
-    views: tuple[RecordedView, ...]
+    views: tuple[UploadedImage, ...]
+    """The images as the model saw them; their names may identify the patient."""
     indication: str
     findings: str
     impression: str
     finding_rows: tuple[RecordedFinding, ...]
-    """The findings with training labels, in the order of vlm.schema.findings.FINDINGS."""
     num_calibration_studies: int
     """0: the probabilities are not calibrated."""
     warnings: tuple[str, ...]
@@ -133,12 +118,16 @@ class StudyRecord:
     """Who edited the report, if known."""
     is_edited: bool = False
     has_identity: bool = True
-    untrained_findings: tuple[str, ...] = ()
-    """Findings without training labels."""
 
     @property
-    def is_calibrated(self) -> bool:
-        return self.num_calibration_studies > 0
+    def untrained_findings(self) -> tuple[str, ...]:
+        """Findings without training labels."""
+        trained = {row.finding for row in self.finding_rows}
+        return tuple(finding for finding in FINDINGS if finding not in trained)
+
+    @property
+    def by_probability(self) -> list[RecordedFinding]:
+        return by_probability(self.finding_rows)
 
     @property
     def status(self) -> str:
@@ -200,8 +189,9 @@ def calibration_note(num_studies: int) -> str:
     )
 
 
+@lru_cache(maxsize=4)
 def model_identity(generator: ReportGenerator) -> ModelIdentity:
-    """Reads all files of the checkpoint once, so it takes a moment."""
+    """Reads all files of the checkpoint on the first call."""
     return ModelIdentity(
         # The full path may contain a user name, and the last part is often only "best".
         name=plain_line("/".join(Path(generator.name).parts[-2:])),
@@ -210,55 +200,47 @@ def model_identity(generator: ReportGenerator) -> ModelIdentity:
     )
 
 
-def study_record(
-    reading: StudyReading, generator: ReportGenerator, model: ModelIdentity, *, read_at: datetime
-) -> StudyRecord:
+def finding_rows(reading: StudyReading, calibration: Calibration) -> tuple[RecordedFinding, ...]:
+    """The findings with training labels, in the order of FINDINGS."""
+    return tuple(
+        RecordedFinding(
+            finding=finding,
+            probability=reading.report.finding_probabilities[index],
+            threshold=calibration.thresholds[index],
+            label=reading.labels[index],
+            disagrees=reading.disagrees[index],
+            low_confidence=reading.low_confidence[index],
+        )
+        for index, finding in enumerate(FINDINGS)
+        if calibration.is_known[index]
+    )
+
+
+def by_probability(rows: Sequence[RecordedFinding]) -> list[RecordedFinding]:
+    """Positive predictions first, then by probability."""
+    return sorted(rows, key=lambda row: (not row.is_positive, -row.probability))
+
+
+def study_record(reading: StudyReading, generator: ReportGenerator) -> StudyRecord:
     """The record of a finished reading.
 
     Raises:
-        ValueError: the reading has no finished report, or the time has no time zone.
+        ValueError: the reading has no finished report.
     """
     if not reading.is_done or reading.report is None:
         raise ValueError("there is no finished report to export; write it first")
-    if read_at.tzinfo is None:
-        raise ValueError(f"read_at {read_at} has no time zone; give one, such as datetime.now(UTC)")
-    report, calibration = reading.report, generator.calibration
-    rows = zip(
-        FINDINGS,
-        report.finding_probabilities,
-        calibration.thresholds,
-        reading.labels,
-        reading.disagrees,
-        calibration.is_known,
-        strict=True,
-    )
     return StudyRecord(
-        views=tuple(
-            RecordedView(
-                name=plain_line(image.name),
-                image=image.image,
-                view_position=image.view_position,
-                identifiers=image.identifiers,
-            )
-            for image in reading.images
-        ),
+        views=tuple(replace(image, name=plain_line(image.name)) for image in reading.images),
         indication=plain_text(reading.indication),
-        findings=plain_text(report.findings),
-        impression=plain_text(report.impression),
-        finding_rows=tuple(
-            RecordedFinding(finding=finding, probability=value, threshold=threshold, label=label, disagrees=disagrees)
-            for finding, value, threshold, label, disagrees, is_known in rows
-            if is_known
-        ),
-        untrained_findings=tuple(
-            finding for finding, is_known in zip(FINDINGS, calibration.is_known, strict=True) if not is_known
-        ),
-        num_calibration_studies=calibration.num_studies,
+        findings=plain_text(reading.report.findings),
+        impression=plain_text(reading.report.impression),
+        finding_rows=finding_rows(reading, generator.calibration),
+        num_calibration_studies=generator.calibration.num_studies,
         warnings=tuple(plain_line(warning) for warning in _warnings(reading)),
-        attention_maps=report.attention_maps,
+        attention_maps=reading.report.attention_maps,
         square=generator.config.image.size,
-        model=model,
-        read_at=read_at,
+        model=model_identity(generator),
+        read_at=reading.read_at,
     )
 
 
@@ -273,7 +255,12 @@ def without_identity(record: StudyRecord) -> StudyRecord:
     """
     names = {word for view in record.views if view.identifiers for word in view.identifiers.personal_words}
     views = tuple(
-        replace(view, name=f"image {number}", identifiers=view.identifiers and view.identifiers.without_person())
+        replace(
+            view,
+            name=f"image {number}",
+            warning="",
+            identifiers=view.identifiers and view.identifiers.without_person(),
+        )
         for number, view in enumerate(record.views, start=1)
     )
 

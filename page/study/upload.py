@@ -13,6 +13,7 @@ from data.images.dicom_identifiers import DicomIdentifiers, dicom_identifiers
 from data.images.pixels import ImageRejected, is_dicom, read_bytes
 from data.images.read import read_image
 from page.study.zip_archive import is_zip, open_zip, read_entry, zip_entries
+from vlm.schema.findings import VIEW_KINDS, view_index
 from vlm.schema.preprocessing import Preprocessing, preprocess
 
 VIEW_CHOICES = {"auto": "", "PA": "PA", "AP": "AP", "lateral": "LATERAL"}
@@ -37,6 +38,12 @@ class UploadedImage:
     """Set if the DICOM header says that this is not a chest X-ray."""
     identifiers: DicomIdentifiers | None = field(default=None, repr=False)
     """Only for DICOM; exports use them to refer to the original study."""
+
+    @property
+    def view_text(self) -> str:
+        """The kind of view in words."""
+        kind = VIEW_KINDS[view_index(self.view_position)]
+        return "view position unknown" if kind == "unknown" else kind
 
     def with_view(self, view: str) -> "UploadedImage":
         """The same image with a view position of VIEW_CHOICES.

@@ -11,7 +11,6 @@ from eval.retrieval.similar_cases import load_similar_cases
 from page.cards import correction, layout
 from page.corrections import save_correction
 from page.export.formats import FORMATS, IDENTITY_NOTE, export
-from page.study.record import ModelIdentity
 from page.tabs.session import Session, record_of
 from vlm.checkpoint.store import fetch_checkpoint
 from vlm.generator import ReportGenerator
@@ -65,10 +64,8 @@ class SimilarPanel:
 class ReportActions:
     """Hidden until a report is finished; `store` is None if corrections cannot be saved."""
 
-    def __init__(
-        self, session: gr.State, generator: ReportGenerator, model: ModelIdentity, store: CorrectionStore | None
-    ):
-        self.generator, self.model, self.store = generator, model, store
+    def __init__(self, session: gr.State, generator: ReportGenerator, store: CorrectionStore | None):
+        self.generator, self.store = generator, store
         with gr.Column(visible=False) as self.panel:
             with gr.Accordion("Correct this report", open=False):
                 self.form = gr.HTML(correction.EMPTY, apply_default_css=False)
@@ -113,7 +110,7 @@ class ReportActions:
             if self.store is None:
                 raise ValueError("Corrections cannot be saved: start the page with --corrections FOLDER.")
             edit = correction.read_form(sent, key=session.key, reader=reader)
-            saved = save_correction(self.store, session.reading, edit, generator=self.generator, model=self.model)
+            saved = save_correction(self.store, session.reading, edit, generator=self.generator)
         except ValueError as error:
             return layout.message(str(error), is_error=True)
         return layout.message(f"The correction is saved. {saved.warning}")
@@ -121,7 +118,7 @@ class ReportActions:
     def export(self, format: str, session: Session, include_identity: bool) -> tuple[dict[str, str] | None, str]:
         """The file for download.js, or the reason why there is none."""
         try:
-            record = record_of(session, self.generator, self.model)
+            record = record_of(session, self.generator)
             file = export(record, format, include_identity=include_identity)
         except ValueError as error:
             return None, layout.message(str(error), is_error=True)

@@ -3,20 +3,16 @@
 Held only in the server's memory, and forgotten two hours after the last change.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
 
 from page.cards.report import MAX_MAPPED
-from page.export.formats import export
-from page.study.read import StudyReading, read_files, read_study
-from page.study.record import ModelIdentity, StudyRecord, study_record
+from page.study.read import StudyReading, read_study
+from page.study.record import StudyRecord, study_record
 from page.study.upload import MAX_VIEWS, VIEW_CHOICES, UploadedImage, read_study_files
 from vlm.generator import GenerationOptions, ReportGenerator
 
@@ -30,7 +26,6 @@ class Session:
 
     images: tuple[UploadedImage, ...] = ()
     reading: StudyReading | None = None
-    read_at: datetime | None = None
     key: str = ""
 
     @property
@@ -70,7 +65,7 @@ def read_session(
     if not session.images:
         raise ValueError("No image yet: choose a file or click an example first.")
     images = [image.with_view(view) for image, view in zip(session.images, views, strict=False) if view != LEAVE_OUT]
-    session = replace(session, key=uuid4().hex[:12], read_at=datetime.now(UTC))
+    session = replace(session, key=uuid4().hex[:12])
     for reading in read_study(generator, images, indication=indication, options=options, write_anyway=write_anyway):
         yield replace(session, reading=reading)
 
@@ -87,7 +82,7 @@ def sentence_maps(session: Session, generator: ReportGenerator) -> np.ndarray:
     )
 
 
-def record_of(session: Session, generator: ReportGenerator, model: ModelIdentity) -> StudyRecord:
+def record_of(session: Session, generator: ReportGenerator) -> StudyRecord:
     """The record of the finished reading.
 
     Raises:
@@ -95,33 +90,4 @@ def record_of(session: Session, generator: ReportGenerator, model: ModelIdentity
     """
     if not session.is_read:
         raise ValueError("There is no finished report yet: write one first.")
-    return study_record(session.reading, generator, model, read_at=session.read_at)
-
-
-def answer(
-    files: Sequence[str] | None,
-    views: str,
-    indication: str,
-    write_anyway: bool,
-    generator: ReportGenerator,
-    model: ModelIdentity,
-    options: GenerationOptions,
-) -> dict[str, Any]:
-    """The answer of the API: the report as one text, and the JSON export. `views` are separated by commas.
-
-    Raises:
-        ValueError: the input cannot be used; gives the reason.
-    """
-    *_, reading = read_files(
-        generator,
-        [Path(file) for file in files or ()],
-        views=[view.strip() for view in views.split(",") if view.strip()],
-        indication=indication,
-        options=options,
-        write_anyway=write_anyway,
-    )
-    result = {"report": "", "is_blocked": reading.is_blocked, "image_warnings": list(reading.image_warnings)}
-    if reading.is_blocked:
-        return result
-    record = study_record(reading, generator, model, read_at=datetime.now(UTC))
-    return result | {"report": reading.report.report} | json.loads(export(record, "json").content)
+    return study_record(session.reading, generator)

@@ -17,7 +17,6 @@ from page.cards import report as report_card
 from page.cards.findings import findings_card
 from page.cards.images import heat_rules, image_cards
 from page.examples import Example, remove_later
-from page.study.record import ModelIdentity
 from page.study.upload import MAX_VIEWS
 from page.tabs.actions import PRIVATE, ReportActions
 from page.tabs.session import SESSION_VIEWS, Session, add_images, read_session, record_of, sentence_maps
@@ -40,12 +39,11 @@ class StudyTab:
     def __init__(
         self,
         generator: ReportGenerator,
-        model: ModelIdentity,
         options: GenerationOptions,
         examples: Sequence[Example],
         store: CorrectionStore | None,
     ):
-        self.generator, self.model, self.options = generator, model, options
+        self.generator, self.options = generator, options
         self.examples = examples
         self.session = gr.State(Session(), time_to_live=SESSION_SECONDS)
         with gr.Row(elem_id="study-tab"):
@@ -99,7 +97,7 @@ class StudyTab:
         self.anyway = gr.Button("Write it anyway", visible=False)
         self.report = gr.HTML(report_card.EMPTY, apply_default_css=False, elem_id="report")
         self.findings = gr.HTML(apply_default_css=False, elem_id="findings")
-        self.actions = ReportActions(self.session, self.generator, self.model, store)
+        self.actions = ReportActions(self.session, self.generator, store)
 
     def _connect_events(self) -> None:
         study = [self.session, self.indication, *self.views]
@@ -258,7 +256,7 @@ class StudyTab:
         reading = session.reading
         heat = self._style("finding", reading.report.attention_maps, session, method="attention")
         heat += self._style("sentence", sentence_maps(session, self.generator), session)
-        warnings = record_of(session, self.generator, self.model).warnings[len(reading.image_warnings) :]
+        warnings = record_of(session, self.generator).warnings[len(reading.image_warnings) :]
         return {
             self.session: session,
             self.heat: heat,

@@ -1,6 +1,6 @@
 """The tab for many studies: a zip, a folder or several files in; a worklist that grows while it is read.
 
-    WorklistTab(generator, model, options, folder=None)        # inside a gr.Blocks
+    WorklistTab(generator, options, folder=None)        # inside a gr.Blocks
 
 `folder` is a folder on the server that users may read as a worklist; they cannot name another one. Only one worklist is
 read at a time. Each step ends with an answer, so a user who stops or leaves frees the place.
@@ -19,7 +19,7 @@ import gradio as gr
 
 from page.cards import layout
 from page.cards.worklist import worklist_csv, worklist_html, worklist_jsonl
-from page.study.record import ModelIdentity
+from page.study.record import model_identity
 from page.study.upload import MAX_VIEWS
 from page.study.worklist import MAX_FILES, READ, REJECTED, WorklistRow, read_worklist, sort_by_probability
 from page.tabs.actions import DOWNLOAD_SCRIPT, PRIVATE, download
@@ -36,10 +36,8 @@ ONE_AT_A_TIME = {"concurrency_id": "worklist", "concurrency_limit": 1}
 class WorklistTab:
     """Layout and events."""
 
-    def __init__(
-        self, generator: ReportGenerator, model: ModelIdentity, options: GenerationOptions, folder: Path | None = None
-    ):
-        self.generator, self.model, self.options, self.folder = generator, model, options, folder
+    def __init__(self, generator: ReportGenerator, options: GenerationOptions, folder: Path | None = None):
+        self.generator, self.options, self.folder = generator, options, folder
         self.rows = gr.State((), time_to_live=WORKLIST_SECONDS)
         help_text = layout.render("worklist_help", max_files=MAX_FILES, max_views=MAX_VIEWS)
         gr.HTML(help_text, apply_default_css=False)
@@ -98,7 +96,8 @@ class WorklistTab:
             "csv": (worklist_csv, "text/csv"),
             "jsonl": (worklist_jsonl, "application/x-ndjson"),
         }[format]
-        content = write(sort_by_probability(rows, _finding(sort_by)), model=f"{self.model.name} [{self.model.hash}]")
+        model = model_identity(self.generator)
+        content = write(sort_by_probability(rows, _finding(sort_by)), model=f"{model.name} [{model.hash}]")
         return download(f"worklist_{time.strftime('%Y%m%dT%H%M%S')}.{format}", media_type, content.encode())
 
     def _read(self, sources: list[Path], write_anyway: bool, sort_by: str) -> Iterator[dict[Any, Any]]:

@@ -172,13 +172,13 @@ def test_page_shows_the_synthetic_examples(page):
 
 
 def test_images_are_preprocessed_like_the_training_images(tiny_checkpoint, generator, image_file, tmp_path):
-    switches = Preprocessing(clahe=True, normalize="minmax")
+    options = Preprocessing(clahe=True, normalize="minmax")
     checkpoint = load_checkpoint(tiny_checkpoint)
-    checkpoint.model.config = replace(checkpoint.model.config, preprocessing=switches)
+    checkpoint.model.config = replace(checkpoint.model.config, preprocessing=options)
     save_checkpoint(tmp_path / "best", checkpoint)
     other = ReportGenerator.from_pretrained(tmp_path / "best")
     plain = read_image(image_file)
-    [expected] = generator.classify([[preprocess(plain, switches)]])
+    [expected] = generator.classify([[preprocess(plain, options)]])
     *_, reading = read_files(other, [image_file], options=WRITING)
     assert reading.report.finding_probabilities == pytest.approx(expected, abs=1e-6)
     assert expected != pytest.approx(generator.classify([[plain]])[0], abs=1e-3)

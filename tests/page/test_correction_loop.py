@@ -10,7 +10,6 @@ from data.synthetic.source import make_study
 from eval.metrics.rouge import rouge_l
 from page.corrections import Edit, save_correction
 from page.study.read import read_files
-from page.study.record import model_identity
 from train import finetune
 from train.loop.validation import validate
 from train.studies.dataset import Collator, StudyDataset
@@ -40,7 +39,7 @@ def corrected(start, tmp_path_factory):
     """A prepared data set of ten studies, read by the model and corrected with the functions of the page."""
     folder = tmp_path_factory.mktemp("corrected")
     generator = ReportGenerator.from_pretrained(start)
-    store, model = CorrectionStore(folder / "store"), model_identity(generator)
+    store = CorrectionStore(folder / "store")
     for number in range(NUM_CORRECTED):
         study = make_study(77, number, 48)
         files = [folder / f"{number}-{view}.png" for view in range(len(study.images))]
@@ -49,7 +48,7 @@ def corrected(start, tmp_path_factory):
         *_, reading = read_files(generator, files, indication=study.indication, options=WRITING)
         sentence, finding = CORRECTED_TEXTS[number % 2]
         edit = Edit(findings=sentence, states=tuple(POSITIVE if name == finding else UNLABELED for name in FINDINGS))
-        save_correction(store, reading, edit, generator=generator, model=model)
+        save_correction(store, reading, edit, generator=generator)
     root, out = str(folder / "store"), str(folder / "prepared")
     prepare.main(
         ["corrections", "--root", root, "--out", out, "--split-fractions", "1", "0", "0", "--num-workers", "1"]

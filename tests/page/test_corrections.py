@@ -40,7 +40,7 @@ def save(generator, tmp_path):
 
     def save_edit(reading, edit):
         store = CorrectionStore(tmp_path / "store")
-        return save_correction(store, reading, edit, generator=generator, model=model_identity(generator))
+        return save_correction(store, reading, edit, generator=generator)
 
     return save_edit
 

@@ -4,7 +4,6 @@ import ast
 import base64
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from pypdf import PdfReader
 from page.export.formats import FORMATS, export
 from page.export.text import export_json, export_text
 from page.study.read import read_files
-from page.study.record import model_identity, study_record
+from page.study.record import study_record
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
 
@@ -190,7 +189,7 @@ def test_structured_report_refers_to_the_study_of_the_dicom_file(tiny_checkpoint
     generator = ReportGenerator.from_pretrained(tiny_checkpoint)
     options = GenerationOptions(max_new_tokens=8)
     *_, reading = read_files(generator, [tmp_path / "jane_doe.dcm"], write_anyway=True, options=options)
-    record = study_record(reading, generator, model_identity(generator), read_at=datetime.now(UTC))
+    record = study_record(reading, generator)
     report = pydicom.dcmread(BytesIO(export(record, "sr").content))
     [study] = report.CurrentRequestedProcedureEvidenceSequence
     assert (report.StudyInstanceUID, str(report.PatientName)) == ("1.2.3", "")

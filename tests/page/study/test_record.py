@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC
 
 import numpy as np
 import pytest
@@ -13,8 +13,6 @@ from page.study.record import model_identity, study_record, without_identity
 from page.study.upload import UploadedImage
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
-
-NOW = datetime(2026, 11, 20, 15, 30, 5, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +33,19 @@ def reading(generator, images):
 
 
 def test_record_has_the_results_of_the_reading(reading, generator):
-    record = study_record(reading, generator, model_identity(generator), read_at=NOW)
+    record = study_record(reading, generator)
     report = reading.report
     assert (record.findings, record.impression) == (report.findings.strip(), report.impression.strip())
     assert record.indication == "Cough & fever"
     assert [view.name for view in record.views] == ["a<b>.png", "b"]
-    assert [view.kind for view in record.views] == ["frontal PA", "unknown"]
+    assert [view.view_text for view in record.views] == ["frontal PA", "view position unknown"]
     assert [row.finding for row in record.finding_rows] == list(FINDINGS)
     assert [row.probability for row in record.finding_rows] == list(report.finding_probabilities)
     assert [row.threshold for row in record.finding_rows] == list(generator.thresholds)
     assert [row.disagrees for row in record.finding_rows] == list(reading.disagrees)
-    assert record.is_calibrated
+    assert record.num_calibration_studies == 10
+    assert record.read_at == reading.read_at
+    assert record.read_at.tzinfo is UTC
     assert record.model.name.endswith("/tiny")
     assert record.model.name.count("/") == 1
     assert len(record.model.hash) == 16
@@ -55,7 +55,7 @@ def test_findings_without_training_labels_are_not_exported(reading, generator, m
     known = ("Pneumonia", "No Finding")
     labelled = tuple(100 * (finding in known) for finding in FINDINGS)
     monkeypatch.setattr(generator, "calibration", replace(generator.calibration, num_labelled=labelled))
-    record = study_record(reading, generator, model_identity(generator), read_at=NOW)
+    record = study_record(reading, generator)
     assert [row.finding for row in record.finding_rows] == list(known)
     assert record.untrained_findings == tuple(finding for finding in FINDINGS if finding not in known)
     for format in ("text", "pdf", "fhir", "json"):
@@ -73,7 +73,7 @@ def test_findings_without_training_labels_are_not_exported(reading, generator, m
 def test_record_warns_that_the_model_only_classifies(reading, generator):
     empty = replace(reading.report, report="", findings="", impression="")
     reading = replace(reading, report=empty, only_classifies=True)
-    record = study_record(reading, generator, model_identity(generator), read_at=NOW)
+    record = study_record(reading, generator)
     assert record.warnings[-1] == "This model only classifies: it was not trained on reports, so it wrote none."
 
 
@@ -89,7 +89,7 @@ def test_other_weights_have_another_hash(generator, build_model, tiny_tokenizer,
 
 
 def test_heatmap_colors_the_image_where_attention_is_high(reading, generator):
-    record = study_record(reading, generator, model_identity(generator), read_at=NOW)
+    record = study_record(reading, generator)
     heated = record.heatmap("Cardiomegaly", 1)
     assert heated.size == record.views[1].image.size
     [expected] = [generator.heatmaps(reading.report, [view.image for view in record.views])[1][1]]
@@ -108,7 +108,7 @@ def test_image_warnings_contradictions_and_truncation_are_warnings(reading, gene
         prior_sentences=("Unchanged from prior.",),
         report=replace(reading.report, is_truncated=True),
     )
-    record = study_record(warned, generator, model_identity(generator), read_at=NOW)
+    record = study_record(warned, generator)
     assert record.warnings == (
         "no chest",
         'The report both states and denies Edema: "Edema." / "No edema."',
@@ -118,12 +118,9 @@ def test_image_warnings_contradictions_and_truncation_are_warnings(reading, gene
 
 
 def test_unfinished_report_has_no_record(reading, generator):
-    identity = model_identity(generator)
     for unfinished in (replace(reading, is_done=False), StudyReading(images=reading.images, is_done=True)):
         with pytest.raises(ValueError, match="there is no finished report"):
-            study_record(unfinished, generator, identity, read_at=NOW)
-    with pytest.raises(ValueError, match="has no time zone"):
-        study_record(reading, generator, identity, read_at=NOW.replace(tzinfo=None))
+            study_record(unfinished, generator)
 
 
 def test_record_without_identity_does_not_name_the_patient(recorded_study):

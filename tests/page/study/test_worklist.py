@@ -10,7 +10,6 @@ from PIL import Image
 
 from page.cards.worklist import MAX_SHOWN, worklist_csv, worklist_html, worklist_jsonl
 from page.study.read import read_files
-from page.study.record import ModelIdentity
 from page.study.worklist import BLOCKED, READ, REJECTED, WorklistRow, read_worklist, sort_by_probability
 from page.tabs.worklist import ANY_FINDING, WorklistTab
 from tests.helpers.zip_files import zipped
@@ -187,8 +186,7 @@ def test_text_from_files_is_escaped():
 def tab(generator, tmp_path):
 
     with gr.Blocks(analytics_enabled=False):
-        model = ModelIdentity(name="m", hash="1", program_version="0")
-        return WorklistTab(generator, model, SHORT, folder=tmp_path)
+        return WorklistTab(generator, SHORT, folder=tmp_path)
 
 
 def test_tab_shows_rows_while_reading_and_counts_at_the_end(tab, images, tmp_path):

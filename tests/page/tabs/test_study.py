@@ -43,7 +43,7 @@ def store(tmp_path_factory):
 def tab(generator, store, tmp_path_factory):
     examples = synthetic_examples(tmp_path_factory.mktemp("examples"))
     with gr.Blocks(analytics_enabled=False):
-        return StudyTab(generator, model_identity(generator), WRITING, examples, store)
+        return StudyTab(generator, WRITING, examples, store)
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_correction_is_saved_with_its_changes(tab, read, store):
     [kept] = corrections_of(store.folder, images)
     assert (kept.correction.findings, kept.correction.reader) == ("The heart is normal.", "Dr A")
     assert kept.correction.states[FINDING_INDEX["Edema"]] == NEGATIVE
-    assert kept.correction.model_hash == tab.model.hash
+    assert kept.correction.model_hash == model_identity(tab.generator).hash
     assert "form belongs to another report" in tab.actions.correct(session, sent(reading="old"), "")
     assert 'role="alert"' in tab.actions.correct(Session(), sent(), "")
 

@@ -1,7 +1,7 @@
 """Read many studies: files, zips and folders in, one worklist row per study out; a bad file is a row with its reason.
 
-    for step in read_worklist(generator, [Path("month.zip")]):
-        print(step.num_done, step.row)
+    for row, num_done, num_studies in read_worklist(generator, [Path("month.zip")]):
+        print(num_done, row)
 
 DICOM files with the same StudyInstanceUID are one study. In a zip or folder, the other files of one subfolder are one
 study, if there are at most MAX_VIEWS of them; every other file is a study. Nothing is extracted to disk. Only names and
@@ -10,6 +10,7 @@ the first bytes of all files are held in memory, and the images of one study at 
 Each study is read by `page.study.read`, so its report is the same as when it is read alone.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,8 +20,8 @@ from pathlib import Path, PurePosixPath
 
 from data.images.dicom_identifiers import dicom_identifiers
 from data.images.pixels import ImageRejected, read_bytes
-from page.study.read import DEFAULT_GENERATION, StudyReading, read_study
-from page.study.record import plain_line, plain_text
+from page.study.read import DEFAULT_GENERATION, read_study
+from page.study.record import by_probability, finding_rows, plain_line, plain_text
 from page.study.upload import MAX_VIEWS, read_upload
 from page.study.zip_archive import is_zip, open_zip, read_entry, read_entry_head, zip_entries
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -36,6 +37,9 @@ READ, BLOCKED, REJECTED = "read", "blocked", "rejected"
 PATHOLOGIES = tuple(finding for finding in FINDINGS if finding not in ("No Finding", "Support Devices"))
 
 
+_ReadBytes = Callable[[], bytes]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceFile:
     """A file that is read later. `folder` is its path below the common parent folder of all files."""
@@ -43,17 +47,8 @@ class SourceFile:
     name: str
     folder: str
     study_uid: str
-    read: Callable[[], bytes]
+    read: _ReadBytes
     """Raises ImageRejected."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StudyFiles:
-    """The files of one study, sorted by name."""
-
-    name: str
-    study_uid: str
-    files: tuple[SourceFile, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,23 +88,16 @@ class WorklistRow:
         return {READ: -1.0, BLOCKED: -2.0, REJECTED: -3.0}[self.state] if value is None else value
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorklistStep:
-    """One more row, and the progress: `num_done` of `num_studies`."""
-
-    row: WorklistRow | None
-    num_done: int
-    num_studies: int
-
-
 def read_worklist(
     generator: ReportGenerator,
     sources: Sequence[Path],
     *,
     options: GenerationOptions = DEFAULT_GENERATION,
     write_anyway: bool = False,
-) -> Iterator[WorklistStep]:
-    """Read all studies in the order of their files; the first step has no row and gives the number of studies.
+) -> Iterator[tuple[WorklistRow | None, int, int]]:
+    """Read all studies in the order of their files: one row more, the number of studies done, and of all studies.
+
+    The first step has no row.
 
     Raises:
         ValueError: no source is given, or there are too many files.
@@ -118,12 +106,12 @@ def read_worklist(
         raise ValueError("Nothing to read yet: upload a zip, a folder, or several files first.")
     with open_sources(sources) as (files, rejections):
         studies = group_studies(files)
-        yield WorklistStep(row=None, num_done=0, num_studies=len(studies))
+        yield None, 0, len(studies)
         for rejected in rejections:
-            yield WorklistStep(row=_rejected_file(str(rejected)), num_done=0, num_studies=len(studies))
-        for number, study in enumerate(studies, start=1):
-            for row in _read_study(generator, study, options, write_anyway):
-                yield WorklistStep(row=row, num_done=number, num_studies=len(studies))
+            yield _rejected_file(str(rejected)), 0, len(studies)
+        for number, (name, study) in enumerate(studies, start=1):
+            for row in _read_study(generator, name, study, options, write_anyway):
+                yield row, number, len(studies)
 
 
 def sort_by_probability(rows: Sequence[WorklistRow], finding: str = "") -> list[WorklistRow]:
@@ -156,8 +144,8 @@ def open_sources(sources: Sequence[Path]) -> Iterator[tuple[list[SourceFile], li
         yield files, rejections
 
 
-def group_studies(files: Sequence[SourceFile]) -> list[StudyFiles]:
-    """The studies, in the order of their first files; every file belongs to exactly one."""
+def group_studies(files: Sequence[SourceFile]) -> list[tuple[str, list[SourceFile]]]:
+    """Name and files of each study, in the order of their first files; every file belongs to exactly one."""
     folders = defaultdict(list)
     for file in files:
         if not file.study_uid and file.folder:
@@ -166,10 +154,7 @@ def group_studies(files: Sequence[SourceFile]) -> list[StudyFiles]:
     for number, file in enumerate(files):
         shared = not file.study_uid and 1 < len(folders.get(file.folder, ())) <= MAX_VIEWS
         groups[(file.study_uid, file.folder) if shared else (file.study_uid or number, "")].append(file)
-    return [
-        StudyFiles(name=folder or members[0].name, study_uid=members[0].study_uid, files=tuple(members))
-        for (_, folder), members in groups.items()
-    ]
+    return [(folder or members[0].name, members) for (_, folder), members in groups.items()]
 
 
 def _from_file(path: Path, stack: ExitStack) -> list[SourceFile]:
@@ -182,21 +167,19 @@ def _from_file(path: Path, stack: ExitStack) -> list[SourceFile]:
     head = file.read(_HEAD_BYTES)
     if not is_zip(head):
         file.close()
-        read = partial(read_bytes, path, name=path.name)
-        return [SourceFile(name=plain_line(path.name), folder="", study_uid=_study_uid(lambda: head), read=read)]
+        return _source_files([(path.name, lambda: head, partial(read_bytes, path, name=path.name))])
     # The zip stays open, because uploads are removed after a while.
     archive = stack.enter_context(open_zip(file, name=path.name, max_files=MAX_FILES, too_many=_TOO_MANY))
-    entries = zip_entries(archive, name=path.name)
-    folders = _below_common_parent([PurePosixPath(entry.filename).parent for entry in entries])
-    return [
-        SourceFile(
-            name=plain_line(entry.filename),
-            folder=folder,
-            study_uid=_study_uid(partial(read_entry_head, archive, entry, _HEAD_BYTES, name=path.name)),
-            read=partial(read_entry, archive, entry, name=path.name),
-        )
-        for entry, folder in zip(entries, folders, strict=True)
-    ]
+    return _source_files(
+        [
+            (
+                entry.filename,
+                partial(read_entry_head, archive, entry, _HEAD_BYTES, name=path.name),
+                partial(read_entry, archive, entry, name=path.name),
+            )
+            for entry in zip_entries(archive, name=path.name)
+        ]
+    )
 
 
 def _from_folder(root: Path) -> list[SourceFile]:
@@ -207,17 +190,24 @@ def _from_folder(root: Path) -> list[SourceFile]:
             paths.append(path)
         if len(paths) > MAX_FILES:
             raise ValueError(f"{root} holds {_TOO_MANY}.")
-    paths.sort()
-    names = [path.relative_to(root) for path in paths]
-    folders = _below_common_parent([PurePosixPath(name.parent) for name in names])
+    names = {path: path.relative_to(root).as_posix() for path in sorted(paths)}
+    return _source_files(
+        [(name, partial(_file_head, path), partial(read_bytes, path, name=name)) for path, name in names.items()]
+    )
+
+
+def _source_files(files: Sequence[tuple[str, _ReadBytes, _ReadBytes]]) -> list[SourceFile]:
+    """From the path of each file in its folder or zip, and the functions that read its first bytes and all bytes."""
+    folders = [PurePosixPath(name).parent for name, _, _ in files]
+    num_common = len(os.path.commonprefix([folder.parts for folder in folders]))
     return [
         SourceFile(
-            name=plain_line(name.as_posix()),
-            folder=folder,
-            study_uid=_study_uid(partial(_file_head, path)),
-            read=partial(read_bytes, path, name=name.as_posix()),
+            name=plain_line(name),
+            folder=plain_line("/".join(folder.parts[num_common:])),
+            study_uid=_study_uid(read_head),
+            read=read,
         )
-        for path, name, folder in zip(paths, names, folders, strict=True)
+        for (name, read_head, read), folder in zip(files, folders, strict=True)
     ]
 
 
@@ -226,7 +216,7 @@ def _file_head(path: Path) -> bytes:
         return file.read(_HEAD_BYTES)
 
 
-def _study_uid(read_head: Callable[[], bytes]) -> str:
+def _study_uid(read_head: _ReadBytes) -> str:
     """Empty without one, and if the file cannot be read: that error is reported when the study is read."""
     try:
         identifiers = dicom_identifiers(read_head())
@@ -235,64 +225,48 @@ def _study_uid(read_head: Callable[[], bytes]) -> str:
     return identifiers.study_instance_uid if identifiers else ""
 
 
-def _below_common_parent(folders: Sequence[PurePosixPath]) -> list[str]:
-    """Each folder without the leading parts that all folders share."""
-    num_common = 0
-    for parts in zip(*(folder.parts for folder in folders), strict=False):
-        if len(set(parts)) > 1:
-            break
-        num_common += 1
-    return [plain_line("/".join(folder.parts[num_common:])) for folder in folders]
-
-
 def _read_study(
-    generator: ReportGenerator, study: StudyFiles, options: GenerationOptions, write_anyway: bool
+    generator: ReportGenerator, name: str, files: Sequence[SourceFile], options: GenerationOptions, write_anyway: bool
 ) -> Iterator[WorklistRow]:
     """A row for each file that cannot be used, and one for the rest."""
-    if len(study.files) > MAX_VIEWS:
-        reason = f"has {len(study.files)} images, more than the {MAX_VIEWS} that one study may have"
-        names = tuple(file.name for file in study.files)
-        yield WorklistRow(study=study.name, files=names, state=REJECTED, reason=reason, study_uid=study.study_uid)
+    columns = {"study": name, "study_uid": files[0].study_uid}
+    if len(files) > MAX_VIEWS:
+        reason = f"has {len(files)} images, more than the {MAX_VIEWS} that one study may have"
+        yield WorklistRow(files=tuple(file.name for file in files), state=REJECTED, reason=reason, **columns)
         return
     images = []
-    for file in study.files:
+    for file in files:
         try:
             images.append(read_upload(file.read(), file.name, generator.config.preprocessing))
         except ImageRejected as rejected:
             yield _rejected_file(str(rejected), file)
     if not images:
         return
-    columns = {"study": study.name, "files": tuple(image.name for image in images), "study_uid": study.study_uid}
+    columns["files"] = tuple(image.name for image in images)
     try:
         *_, reading = read_study(generator, images, options=options, write_anyway=write_anyway)
     except ValueError as error:
         yield WorklistRow(state=REJECTED, reason=plain_line(str(error)), **columns)
         return
-    yield _row(reading, generator, columns)
-
-
-def _row(reading: StudyReading, generator: ReportGenerator, columns: dict) -> WorklistRow:
     columns |= {
-        "view_positions": tuple(image.view_position for image in reading.images),
+        "view_positions": tuple(image.view_position for image in images),
         "reason": plain_line(" ".join(reading.image_warnings)),
     }
+    if reading.is_blocked:
+        yield WorklistRow(state=BLOCKED, **columns)
+        return
     report, calibration = reading.report, generator.calibration
-    if report is None:
-        return WorklistRow(state=BLOCKED, **columns)
-    values = zip(FINDINGS, report.finding_probabilities, calibration.is_known, strict=True)
-    probabilities = {finding: probability for finding, probability, is_known in values if is_known}
-    thresholds = dict(zip(FINDINGS, calibration.thresholds, strict=True))
-    positive = [finding for finding, probability in probabilities.items() if probability >= thresholds[finding]]
-    return WorklistRow(
+    rows = by_probability(finding_rows(reading, calibration))
+    yield WorklistRow(
         state=READ,
         findings=plain_text(report.findings),
         impression=plain_text(report.impression),
         report=plain_text(report.report),
-        probabilities=probabilities,
+        probabilities={row.finding: row.probability for row in rows},
         expected_errors=(
             calibration.expected_errors(report.finding_probabilities) if calibration.is_calibrated else None
         ),
-        predicted_positive=tuple(sorted(positive, key=probabilities.__getitem__, reverse=True)),
+        predicted_positive=tuple(row.finding for row in rows if row.is_positive),
         **columns,
     )
 

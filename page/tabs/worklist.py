@@ -105,11 +105,13 @@ class WorklistTab:
         rows: list[WorklistRow] = []
         start = shown_at = time.monotonic()
         try:
-            for step in read_worklist(self.generator, sources, options=self.options, write_anyway=write_anyway):
-                if step.row is not None:
-                    rows.append(step.row)
+            for row, num_done, num_studies in read_worklist(
+                self.generator, sources, options=self.options, write_anyway=write_anyway
+            ):
+                if row is not None:
+                    rows.append(row)
                 now = time.monotonic()
-                changes = {self.progress: _progress(step.num_done, step.num_studies, now - start)}
+                changes = {self.progress: _progress(num_done, num_studies, now - start)}
                 if now - shown_at >= SHOW_EVERY_SECONDS or len(rows) == 1:
                     changes |= {self.rows: tuple(rows), self.table: self.sort(rows, sort_by), self.exported: ""}
                     shown_at = now

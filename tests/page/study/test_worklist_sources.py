@@ -10,7 +10,7 @@ from tests.helpers.zip_files import png, with_oversized_directory, with_second_d
 
 def studies_in(*sources):
     with open_sources(sources) as (files, rejections):
-        return [(study.name, [file.name for file in study.files]) for study in group_studies(files)], [
+        return [(name, [file.name for file in study]) for name, study in group_studies(files)], [
             str(rejected) for rejected in rejections
         ]
 
@@ -106,4 +106,4 @@ def test_every_file_belongs_to_one_study():
         for number, (folder, uid) in enumerate([("a", ""), ("a", "1.2"), ("", ""), ("b", "1.2"), ("a", ""), ("", "")])
     ]
     studies = group_studies(files)
-    assert [[file.name for file in study.files] for study in studies] == [["0", "4"], ["1", "3"], ["2"], ["5"]]
+    assert [[file.name for file in study] for _, study in studies] == [["0", "4"], ["1", "3"], ["2"], ["5"]]

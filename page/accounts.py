@@ -11,6 +11,7 @@ import asyncio
 import getpass
 import hashlib
 import hmac
+import re
 import secrets
 import sys
 from collections.abc import Sequence
@@ -26,23 +27,9 @@ from vlm.schema.atomic import atomic_file
 COST, BLOCK, PARALLEL = 2**14, 8, 1
 """One check takes 16 MiB and about 50 ms of one core."""
 MAX_COST = 2**20
+_HASHED = re.compile(r"scrypt:(\d+):(\d+):(\d+):((?:[0-9a-fA-F]{2})+):((?:[0-9a-fA-F]{2})+)")
 MIN_PASSWORD_CHARACTERS = 8
 MAX_PASSWORD_CHARACTERS = 1000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HashedPassword:
-    """A password that can be checked but not recovered."""
-
-    cost: int
-    block: int
-    parallel: int
-    salt: bytes
-    digest: bytes
-
-    def matches(self, password: str) -> bool:
-        """Compare in constant time."""
-        return hmac.compare_digest(self.digest, _digest(password, self.salt, self.cost, self.block, self.parallel))
 
 
 class Accounts:
@@ -61,18 +48,26 @@ class Accounts:
         """Whether the password is correct; an unknown name takes as long as a known one."""
         hashed = self.passwords.get(name, self._unknown_user)
         async with self._lock:
-            matches = await asyncio.to_thread(hashed.matches, password[:MAX_PASSWORD_CHARACTERS])
+            matches = await asyncio.to_thread(_matches, hashed, password[:MAX_PASSWORD_CHARACTERS])
         return matches and name in self.passwords
 
 
-def hash_password(password: str) -> HashedPassword:
+def hash_password(password: str) -> str:
+    """ "scrypt:N:r:p:salt:hash": it can check the password but not recover it."""
     salt = secrets.token_bytes(16)
     digest = _digest(password, salt, COST, BLOCK, PARALLEL)
-    return HashedPassword(cost=COST, block=BLOCK, parallel=PARALLEL, salt=salt, digest=digest)
+    return f"scrypt:{COST}:{BLOCK}:{PARALLEL}:{salt.hex()}:{digest.hex()}"
 
 
-def read_accounts(path: Path) -> dict[str, HashedPassword]:
-    """The accounts by name. Raises ValueError as `Accounts`."""
+def _matches(hashed: str, password: str) -> bool:
+    """Compare in constant time."""
+    cost, block, parallel, salt, digest = _HASHED.fullmatch(hashed).groups()
+    found = _digest(password, bytes.fromhex(salt), int(cost), int(block), int(parallel))
+    return hmac.compare_digest(bytes.fromhex(digest), found)
+
+
+def read_accounts(path: Path) -> dict[str, str]:
+    """The hashed passwords by name. Raises ValueError as `Accounts`."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -81,21 +76,12 @@ def read_accounts(path: Path) -> dict[str, HashedPassword]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        try:
-            name, method, cost, block, parallel, salt, digest = line.split(":")
-            hashed = HashedPassword(
-                cost=int(cost),
-                block=int(block),
-                parallel=int(parallel),
-                salt=bytes.fromhex(salt),
-                digest=bytes.fromhex(digest),
-            )
-            if method != "scrypt" or not 1 < hashed.cost <= MAX_COST or not hashed.digest or not hashed.salt:
-                raise ValueError(method)
-        except ValueError as error:
+        name, _, hashed = line.strip().partition(":")
+        found = _HASHED.fullmatch(hashed)
+        if found is None or not 1 < int(found[1]) <= MAX_COST:
             raise ValueError(
                 f"line {number} of --auth {path} is not an account; create the file with `python -m page.accounts`"
-            ) from error
+            )
         accounts[name] = hashed
     if not accounts:
         raise ValueError(f"--auth {path} has no account; add one with `python -m page.accounts {path} NAME`")
@@ -116,14 +102,10 @@ def write_account(path: Path, name: str, password: str) -> None:
         )
     accounts = read_accounts(path) if path.exists() and path.stat().st_size else {}
     accounts[name] = hash_password(password)
-    lines = [
-        f"{name}:scrypt:{hashed.cost}:{hashed.block}:{hashed.parallel}:{hashed.salt.hex()}:{hashed.digest.hex()}\n"
-        for name, hashed in accounts.items()
-    ]
     with atomic_file(path) as partial:
         partial.unlink(missing_ok=True)
         partial.touch(mode=0o600)  # before it has any content
-        partial.write_text("".join(lines), encoding="utf-8")
+        partial.write_text("".join(f"{name}:{hashed}\n" for name, hashed in accounts.items()), encoding="utf-8")
 
 
 def _digest(password: str, salt: bytes, cost: int, block: int, parallel: int) -> bytes:

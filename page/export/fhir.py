@@ -14,7 +14,6 @@ thing. CheXpert's own categories (Lung Opacity, Lung Lesion, Pleural Other, …)
 import base64
 import re
 from collections import defaultdict
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -30,7 +29,7 @@ OWN_SYSTEM = "urn:cxrscribe:report"
 OWN_SCHEME = "99CXRSCRIBE"
 """The same list in DICOM, where names of private lists start with 99."""
 
-_SNOMED = {
+SNOMED = {
     "Cardiomegaly": ("8186001", "Cardiomegaly"),
     "Edema": ("19242006", "Pulmonary edema"),
     "Consolidation": ("95436008", "Lung consolidation"),
@@ -50,18 +49,9 @@ _GENDERS = {"M": "male", "F": "female", "O": "other"}
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>&#|~])")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FindingCode:
-    """`own` is F01 to F14 in CheXpert's order; the SNOMED CT code and its text are empty if there is none."""
-
-    own: str
-    snomed: str = ""
-    snomed_display: str = ""
-
-
-def finding_code(finding: str) -> FindingCode:
-    snomed, display = _SNOMED.get(finding, ("", ""))
-    return FindingCode(own=f"F{FINDING_INDEX[finding] + 1:02d}", snomed=snomed, snomed_display=display)
+def own_code(finding: str) -> str:
+    """F01 to F14 in CheXpert's order."""
+    return f"F{FINDING_INDEX[finding] + 1:02d}"
 
 
 def export_fhir(record: StudyRecord, *, include_identity: bool = False, include_pdf: bool = True) -> str:
@@ -85,7 +75,15 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False, include_
         "language": "en",
         "text": {"status": "generated", "div": _narrative(record)},
         "contained": [
-            _device(record),
+            {
+                "resourceType": "Device",
+                "id": "model",
+                "displayName": "cxrscribe, a program that writes draft reports",
+                "manufacturer": "cxrscribe",
+                "modelNumber": record.model.name,
+                "serialNumber": record.model.hash,
+                "version": [{"value": record.model.program_version}],
+            },
             *filter(None, (_patient(shown), imaging_study)),
             *(_observation(record, row, shown) for row in record.by_probability),
         ],
@@ -95,53 +93,34 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False, include_
         "code": _concept(_LOINC, code, display),
         "subject": _subject(shown),
         "issued": record.read_at.isoformat(),
-        "result": [{"reference": f"#{_observation_id(row)}"} for row in record.by_probability],
+        "result": [{"reference": f"#finding-{own_code(row.finding)}"} for row in record.by_probability],
         "note": [
             {"text": _markdown(note)}
             for note in (f"{record.status} {NOT_A_DEVICE}", record.calibration_note, *record.warnings)
         ],
         "presentedForm": forms,
+        "study": [{"reference": "#study"}] if imaging_study else None,
+        "effectiveDateTime": iso_date(shown.study_date) or None if shown else None,
+        "resultsInterpreter": [{"display": record.reader}] if record.is_edited and record.reader else None,
+        "conclusion": _markdown(record.impression or record.findings) or None,
     }
-    if imaging_study:
-        document["study"] = [{"reference": "#study"}]
-    if shown and shown.study_date:
-        document["effectiveDateTime"] = iso_date(shown.study_date)
-    if record.is_edited and record.reader:
-        document["resultsInterpreter"] = [{"display": record.reader}]
-    if conclusion := record.impression or record.findings:
-        document["conclusion"] = _markdown(conclusion)
     return DiagnosticReport.model_validate(document).model_dump_json(indent=2) + "\n"
-
-
-def _device(record: StudyRecord) -> dict[str, Any]:
-    model = record.model
-    return {
-        "resourceType": "Device",
-        "id": "model",
-        "displayName": "cxrscribe, a program that writes draft reports",
-        "manufacturer": "cxrscribe",
-        "modelNumber": model.name,
-        "serialNumber": model.hash,
-        "version": [{"value": model.program_version}],
-    }
 
 
 def _patient(source: DicomIdentifiers | None) -> dict[str, Any] | None:
     if source is None:
         return None
-    patient: dict[str, Any] = {"resourceType": "Patient", "id": "patient"}
-    if source.patient_id:
-        patient["identifier"] = [{"value": source.patient_id}]
     # The alphabetic spelling comes first, others after "=".
     family, *given = (part.strip() for part in source.patient_name.split("=")[0].split("^")[:3])
-    name = {"family": family, "given": [part for part in given if part]}
-    if name := {key: value for key, value in name.items() if value}:
-        patient["name"] = [name]
-    if source.patient_birth_date:
-        patient["birthDate"] = iso_date(source.patient_birth_date)
-    if source.patient_sex:
-        patient["gender"] = _GENDERS[source.patient_sex]
-    return patient
+    given = [part for part in given if part]
+    return {
+        "resourceType": "Patient",
+        "id": "patient",
+        "identifier": [{"value": source.patient_id}] if source.patient_id else None,
+        "name": [{"family": family or None, "given": given or None}] if family or given else None,
+        "birthDate": iso_date(source.patient_birth_date) or None,
+        "gender": _GENDERS.get(source.patient_sex),
+    }
 
 
 def _subject(source: DicomIdentifiers | None) -> dict[str, str]:
@@ -185,18 +164,17 @@ def _imaging_study(record: StudyRecord, source: DicomIdentifiers | None) -> dict
 
 
 def _observation(record: StudyRecord, row: RecordedFinding, source: DicomIdentifiers | None) -> dict[str, Any]:
-    code = finding_code(row.finding)
-    codings = [{"system": OWN_SYSTEM, "code": code.own, "display": row.finding}]
-    if code.snomed:
-        codings.append({"system": _SNOMED_SYSTEM, "code": code.snomed, "display": code.snomed_display})
+    codings = [(OWN_SYSTEM, own_code(row.finding), row.finding)]
+    if row.finding in SNOMED:
+        codings.append((_SNOMED_SYSTEM, *SNOMED[row.finding]))
     prediction = ("positive", "Predicted positive") if row.is_positive else ("negative", "Predicted negative")
     stated = row.stated
     observation = {
         "resourceType": "Observation",
-        "id": _observation_id(row),
+        "id": f"finding-{own_code(row.finding)}",
         "status": "preliminary",
         "category": [_concept(f"{_HL7}/observation-category", "imaging", "Imaging")],
-        "code": {"coding": codings, "text": row.finding},
+        "code": {"coding": [_coding(*coding) for coding in codings], "text": row.finding},
         "subject": _subject(source),
         "device": {"reference": "#model"},
         "valueCodeableConcept": _concept(OWN_SYSTEM, *prediction),
@@ -210,16 +188,13 @@ def _observation(record: StudyRecord, row: RecordedFinding, source: DicomIdentif
             },
         ],
     }
-    notes = [] if record.num_calibration_studies else [record.calibration_note]
-    if row.disagrees:
-        notes.append("The written report disagrees with the probability.")
+    notes = [
+        *([] if record.num_calibration_studies else [record.calibration_note]),
+        *(["The written report disagrees with the probability."] if row.disagrees else []),
+    ]
     if notes:
         observation["note"] = [{"text": _markdown(note)} for note in notes]
     return observation
-
-
-def _observation_id(row: RecordedFinding) -> str:
-    return f"finding-{finding_code(row.finding).own}"
 
 
 def _number(code: str, display: str, value: float) -> dict[str, Any]:
@@ -228,8 +203,11 @@ def _number(code: str, display: str, value: float) -> dict[str, Any]:
 
 
 def _concept(system: str, code: str, display: str = "") -> dict[str, Any]:
-    coding = {"system": system, "code": code}
-    return {"coding": [coding | {"display": display}], "text": display} if display else {"coding": [coding]}
+    return {"coding": [_coding(system, code, display)], "text": display or None}
+
+
+def _coding(system: str, code: str, display: str = "") -> dict[str, Any]:
+    return {"system": system, "code": code, "display": display or None}
 
 
 def _attachment(record: StudyRecord, content_type: str, content: bytes) -> dict[str, Any]:

@@ -13,15 +13,6 @@ from page.study.record import StudyRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExportFormat:
-    """Name of a format on the page, and suffix and type of its files."""
-
-    label: str
-    suffix: str
-    media_type: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ExportedFile:
     """A file that is ready to download."""
 
@@ -31,12 +22,13 @@ class ExportedFile:
 
 
 FORMATS = {
-    "text": ExportFormat(label="Text", suffix=".txt", media_type="text/plain; charset=utf-8"),
-    "json": ExportFormat(label="JSON", suffix=".json", media_type="application/json"),
-    "pdf": ExportFormat(label="PDF with heatmaps", suffix=".pdf", media_type="application/pdf"),
-    "fhir": ExportFormat(label="FHIR R5 report", suffix=".fhir.json", media_type="application/fhir+json"),
-    "sr": ExportFormat(label="DICOM structured report", suffix=".sr.dcm", media_type="application/dicom"),
+    "text": ("Text", ".txt", "text/plain; charset=utf-8"),
+    "json": ("JSON", ".json", "application/json"),
+    "pdf": ("PDF with heatmaps", ".pdf", "application/pdf"),
+    "fhir": ("FHIR R5 report", ".fhir.json", "application/fhir+json"),
+    "sr": ("DICOM structured report", ".sr.dcm", "application/dicom"),
 }
+"""Name of each format on the page, and suffix and type of its files."""
 IDENTITY_NOTE = (
     "Without identity, file names and patient data are removed, and names, dates and numbers in the texts become ___. "
     "The structured report and FHIR still contain the UIDs of the DICOM study: someone with access to the archive can "
@@ -60,9 +52,7 @@ def export(record: StudyRecord, format: str, *, include_identity: bool = False) 
         from page.export.sr import export_sr as write
     else:
         write = {"text": export_text, "json": export_json}[format]
+    _, suffix, media_type = FORMATS[format]
     content = write(record, include_identity=include_identity)
-    return ExportedFile(
-        name=record.file_stem + FORMATS[format].suffix,
-        content=content.encode() if isinstance(content, str) else content,
-        media_type=FORMATS[format].media_type,
-    )
+    content = content.encode() if isinstance(content, str) else content
+    return ExportedFile(name=record.file_stem + suffix, content=content, media_type=media_type)

@@ -31,7 +31,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
 from data.images.dicom_identifiers import DicomIdentifiers
-from page.export.fhir import OWN_SCHEME, finding_code
+from page.export.fhir import OWN_SCHEME, SNOMED, own_code
 from page.export.text import export_json
 from page.study.record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
 
@@ -172,19 +172,15 @@ def _image(identifiers: DicomIdentifiers) -> ImageContentItem:
 
 def _probability(row: RecordedFinding) -> NumContentItem:
     """A number with "probability" in its name, so that it is not mistaken for a measurement."""
-    code = finding_code(row.finding)
+    code = own_code(row.finding)
     item = NumContentItem(
-        name=CodedConcept(
-            value=f"P{code.own[1:]}", scheme_designator=OWN_SCHEME, meaning=f"Probability of {row.finding}"
-        ),
+        name=CodedConcept(value=f"P{code[1:]}", scheme_designator=OWN_SCHEME, meaning=f"Probability of {row.finding}"),
         value=round(100 * row.probability, 1),
         unit=codes.UCUM.Percent,
         relationship_type=CONTAINS,
     )
-    if code.snomed:
-        finding = CodedConcept(value=code.snomed, scheme_designator="SCT", meaning=code.snomed_display)
-    else:
-        finding = CodedConcept(value=code.own, scheme_designator=OWN_SCHEME, meaning=row.finding)
+    snomed = SNOMED.get(row.finding)
+    finding = CodedConcept(snomed[0], "SCT", snomed[1]) if snomed else CodedConcept(code, OWN_SCHEME, row.finding)
     prediction = "Predicted positive" if row.is_positive else "Predicted negative"
     item.ContentSequence = ContentSequence(
         [

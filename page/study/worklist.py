@@ -10,12 +10,12 @@ the first bytes of all files are held in memory, and the images of one study at 
 Each study is read by `page.study.read`, so its report is the same as when it is read alone.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from data.images.dicom_identifiers import dicom_identifiers
@@ -199,7 +199,8 @@ def _from_folder(root: Path) -> list[SourceFile]:
 def _source_files(files: Sequence[tuple[str, _ReadBytes, _ReadBytes]]) -> list[SourceFile]:
     """From the path of each file in its folder or zip, and the functions that read its first bytes and all bytes."""
     folders = [PurePosixPath(name).parent for name, _, _ in files]
-    num_common = len(os.path.commonprefix([folder.parts for folder in folders]))
+    parts = zip(*(folder.parts for folder in folders), strict=False)
+    num_common = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, parts))
     return [
         SourceFile(
             name=plain_line(name),

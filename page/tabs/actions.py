@@ -1,6 +1,7 @@
 """What a user can do with a finished report: correct it, see similar training studies, download it."""
 
 import base64
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from data.corrections.store import CorrectionStore
 from eval.retrieval.similar_cases import load_similar_cases
 from page.cards import correction, layout
 from page.corrections import save_correction
-from page.export.formats import FORMATS, IDENTITY_NOTE, export
+from page.export.formats import FORMATS, IDENTITY_NOTE, ExportedFile, export
 from page.tabs.session import Session, record_of
 from vlm.checkpoint.store import fetch_checkpoint
 from vlm.generator import ReportGenerator
@@ -21,10 +22,10 @@ PRIVATE = {"api_visibility": "private"}
 DOWNLOAD_SCRIPT = "(file) => downloadFile(file)"
 
 
-def download(name: str, media_type: str, content: bytes) -> tuple[dict[str, str], str]:
+def download(file: ExportedFile) -> tuple[dict[str, str], str]:
     """A file for download.js inside the answer itself, so it never has a URL on the server; and a message."""
-    file = {"name": name, "media_type": media_type, "content": base64.b64encode(content).decode()}
-    return file, layout.message(f"{name} is in your downloads.")
+    content = base64.b64encode(file.content).decode()
+    return {**asdict(file), "content": content}, layout.message(f"{file.name} is in your downloads.")
 
 
 class SimilarPanel:
@@ -80,17 +81,12 @@ class ReportActions:
                 identity = gr.Checkbox(False, label="Include file names and the patient data of the DICOM header")
                 gr.HTML(layout.render("note", text=IDENTITY_NOTE), apply_default_css=False)
                 with gr.Row(elem_classes="formats"):
-                    buttons = {name: gr.Button(format.label, size="sm") for name, format in FORMATS.items()}
+                    buttons = {name: gr.Button(label, size="sm") for name, (label, *_) in FORMATS.items()}
                 file = gr.JSON(visible=False)
                 self.exported = gr.HTML(apply_default_css=False)
         self.parts = [self.panel, self.form, self.saved, self.exported, *self.similar.parts]
-        save.click(
-            self.correct,
-            [session, sent, reader],
-            self.saved,
-            js="(session, sent, reader) => [session, readCorrectionForm(), reader]",
-            **PRIVATE,
-        )
+        read_form = "(session, sent, reader) => [session, readCorrectionForm(), reader]"
+        save.click(self.correct, [session, sent, reader], self.saved, js=read_form, **PRIVATE)
         for name, button in buttons.items():
             exporting = button.click(partial(self.export, name), [session, identity], [file, self.exported], **PRIVATE)
             exporting.then(None, file, None, js=DOWNLOAD_SCRIPT, **PRIVATE)
@@ -122,4 +118,4 @@ class ReportActions:
             file = export(record, format, include_identity=include_identity)
         except ValueError as error:
             return None, layout.message(str(error), is_error=True)
-        return download(file.name, file.media_type, file.content)
+        return download(file)

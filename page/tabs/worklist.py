@@ -8,6 +8,7 @@ read at a time. Each step ends with an answer, so a user who stops or leaves fre
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -19,9 +20,10 @@ import gradio as gr
 
 from page.cards import layout
 from page.cards.worklist import worklist_csv, worklist_html, worklist_jsonl
+from page.export.formats import ExportedFile
 from page.study.record import model_identity
 from page.study.upload import MAX_VIEWS
-from page.study.worklist import MAX_FILES, READ, REJECTED, WorklistRow, read_worklist, sort_by_probability
+from page.study.worklist import BLOCKED, MAX_FILES, READ, REJECTED, WorklistRow, read_worklist, sort_by_probability
 from page.tabs.actions import DOWNLOAD_SCRIPT, PRIVATE, download
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
@@ -30,6 +32,7 @@ ANY_FINDING = "Any finding"
 SHOW_EVERY_SECONDS = 2.0
 WORKLIST_SECONDS = 3600
 """A worklist is forgotten this long after its last change."""
+_FORMATS = {"csv": (worklist_csv, "text/csv"), "jsonl": (worklist_jsonl, "application/x-ndjson")}
 ONE_AT_A_TIME = {"concurrency_id": "worklist", "concurrency_limit": 1}
 
 
@@ -92,13 +95,11 @@ class WorklistTab:
         """The file for download.js, or the reason why there is none."""
         if not rows:
             return None, layout.message("There is no worklist yet: read one first.", is_error=True)
-        write, media_type = {
-            "csv": (worklist_csv, "text/csv"),
-            "jsonl": (worklist_jsonl, "application/x-ndjson"),
-        }[format]
+        write, media_type = _FORMATS[format]
         model = model_identity(self.generator)
         content = write(sort_by_probability(rows, _finding(sort_by)), model=f"{model.name} [{model.hash}]")
-        return download(f"worklist_{time.strftime('%Y%m%dT%H%M%S')}.{format}", media_type, content.encode())
+        name = f"worklist_{time.strftime('%Y%m%dT%H%M%S')}.{format}"
+        return download(ExportedFile(name=name, content=content.encode(), media_type=media_type))
 
     def _read(self, sources: list[Path], write_anyway: bool, sort_by: str) -> Iterator[dict[Any, Any]]:
         """Show the progress after every study, and the growing table every few seconds."""
@@ -113,18 +114,16 @@ class WorklistTab:
                 now = time.monotonic()
                 changes = {self.progress: _progress(num_done, num_studies, now - start)}
                 if now - shown_at >= SHOW_EVERY_SECONDS or len(rows) == 1:
-                    changes |= {self.rows: tuple(rows), self.table: self.sort(rows, sort_by), self.exported: ""}
+                    changes |= self._table(rows, sort_by)
                     shown_at = now
                 yield changes
         except ValueError as error:
             yield {self.progress: layout.message(str(error), is_error=True), self.rows: tuple(rows)}
             return
-        yield {
-            self.rows: tuple(rows),
-            self.progress: layout.message(_counts(rows)),
-            self.table: self.sort(rows, sort_by),
-            self.exported: "",
-        }
+        yield {self.progress: layout.message(_counts(rows)), **self._table(rows, sort_by)}
+
+    def _table(self, rows: Sequence[WorklistRow], sort_by: str) -> dict[Any, Any]:
+        return {self.rows: tuple(rows), self.table: self.sort(rows, sort_by), self.exported: ""}
 
 
 @contextmanager
@@ -147,14 +146,10 @@ def _finding(sort_by: str) -> str:
 
 
 def _counts(rows: Sequence[WorklistRow]) -> str:
-    num_read = sum(row.state == READ for row in rows)
-    num_rejected = sum(row.state == REJECTED for row in rows)
-    parts = [f"{num_read} read"]
-    if num_blocked := len(rows) - num_read - num_rejected:
-        parts.append(f"{num_blocked} without a report because of image warnings")
-    if num_rejected:
-        parts.append(f"{num_rejected} could not be read")
-    return ", ".join(parts) + "."
+    counts = Counter(row.state for row in rows)
+    words = {BLOCKED: "without a report because of image warnings", REJECTED: "could not be read"}
+    others = [f"{counts[state]} {text}" for state, text in words.items() if counts[state]]
+    return ", ".join([f"{counts[READ]} read", *others]) + "."
 
 
 def _progress(num_done: int, num_studies: int, seconds: float) -> str:

@@ -173,7 +173,8 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         delete_cache=(UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS),
     ) as page:
         card = layout.model_card(fetch_checkpoint(generator.name))
-        gr.HTML(layout.header(generator.name, card), apply_default_css=False)
+        header = layout.render("header", checkpoint=generator.name, model_card=card)
+        gr.HTML(header, apply_default_css=False)
         # gr.api would accept the path of any file on this machine; a File component only accepts uploads. This event
         # comes first, because a private event with the same name would take the name.
         files = gr.File(file_count="multiple", type="filepath", visible=False, label="files")
@@ -189,7 +190,7 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
             StudyTab(generator, generation, examples, store)
         with gr.Tab("Worklist"):
             WorklistTab(generator, generation, folder=options.worklist_folder)
-        gr.HTML(layout.footer(), apply_default_css=False)
+        gr.HTML(layout.render("footer"), apply_default_css=False)
     return page
 
 

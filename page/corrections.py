@@ -1,10 +1,8 @@
 """Save a user's correction of a report, without any patient identity.
 
-    store = CorrectionStore(Path("corrections"))
-    edit = Edit(findings="…", impression="…", reader="Dr A")
-    saved = save_correction(store, reading, edit, generator=generator)
-
-`saved.warning` tells the user what looked like a person's identity and was replaced.
+store = CorrectionStore(Path("corrections"))
+edit = Edit(findings="…", impression="…", reader="Dr A")
+saved, warning = save_correction(store, reading, edit, generator=generator)
 """
 
 from collections import Counter
@@ -30,30 +28,17 @@ class Edit:
     reader: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Saved:
-    """The saved correction, and how many parts of each kind of identity were replaced in its texts."""
-
-    correction: SavedCorrection
-    replaced: dict[str, int]
-
-    @property
-    def warning(self) -> str:
-        """For the user; "" if nothing was replaced."""
-        if not self.replaced:
-            return ""
-        kinds = ", ".join(f"{kind} ({count})" for kind, count in self.replaced.items())
-        return f"Before saving, text that looked like a person's identity was replaced by {PLACEHOLDER}: {kinds}."
-
-
-def save_correction(store: CorrectionStore, reading: StudyReading, edit: Edit, *, generator: ReportGenerator) -> Saved:
-    """Save the edit of a complete reading; it is on disk when this returns.
+def save_correction(
+    store: CorrectionStore, reading: StudyReading | None, edit: Edit, *, generator: ReportGenerator
+) -> tuple[SavedCorrection, str]:
+    """Save the edit of a complete reading; it is on disk when this returns. The text tells the user what looked like a
+    person's identity in the report and was replaced.
 
     Raises:
         ValueError: there is no report to correct, the edit is empty or contradicts itself, or the folder is not
             writable; the message is for the user.
     """
-    if reading.report is None or not reading.is_done:
+    if reading is None or not reading.has_report:
         raise ValueError("There is no finished report to correct yet: write one first.")
     identifiers = [image.identifiers for image in reading.images if image.identifiers]
     names = [word for each in identifiers for word in each.personal_words]
@@ -83,4 +68,7 @@ def save_correction(store: CorrectionStore, reading: StudyReading, edit: Edit, *
         subject_id=store.subject_id(next((each.patient_id for each in identifiers if each.patient_id), "")),
     )
     saved = store.save(correction, [image.image for image in reading.images])
-    return Saved(correction=saved, replaced=dict(replaced))
+    if not replaced:
+        return saved, ""
+    kinds = ", ".join(f"{kind} ({count})" for kind, count in replaced.items())
+    return saved, f"Before saving, text that looked like a person's identity was replaced by {PLACEHOLDER}: {kinds}."

@@ -18,7 +18,7 @@ import tyro
 
 from data.cli import run_main
 from page.export.formats import export
-from page.study.read import MAX_INDICATION_CHARACTERS, StudyReading, read_files
+from page.study.read import MAX_INDICATION_CHARACTERS, read_files
 from page.study.record import study_record
 from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -90,20 +90,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if reading.is_blocked:
         print("no report was written; --write-anyway writes it despite the warnings", file=sys.stderr)
         return BLOCKED
-    content = _content(reading, generator, options)
+    if options.format == "report":
+        content = f"{reading.report.report}\n".encode()
+    else:
+        record = study_record(reading, generator)
+        content = export(record, options.format, include_identity=options.details.include_identity).content
     if options.output is not None:
         options.output.write_bytes(content)
     else:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     return 0
-
-
-def _content(reading: StudyReading, generator: ReportGenerator, options: ReportOptions) -> bytes:
-    if options.format == "report":
-        return f"{reading.report.report}\n".encode()
-    record = study_record(reading, generator)
-    return export(record, options.format, include_identity=options.details.include_identity).content
 
 
 if __name__ == "__main__":

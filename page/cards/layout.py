@@ -5,7 +5,6 @@ All HTML of the page comes from `templates/NAME.html.j2` through `render`, which
 
 import base64
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ _ENVIRONMENT.filters |= {
     "probability": format_probability,
     "base64": lambda content: base64.b64encode(content).decode(),
 }
+_ENVIRONMENT.globals["notice"] = NOT_A_DEVICE
 MAX_CHARACTERS = 100_000
 """Maximum length of a model card on the page; the rest is cut."""
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
@@ -71,16 +71,7 @@ def head() -> str:
     return f"<style>{style}</style><script>{scripts}</script>"
 
 
-def header(checkpoint: str, model_card: str = "") -> str:
-    """Title, model name and model card (HTML from `model_card`), and the notice that this is not a medical device."""
-    return render("header", checkpoint=checkpoint, model_card=Markup(model_card), notice=NOT_A_DEVICE)
-
-
-def footer() -> str:
-    return render("footer", notice=NOT_A_DEVICE)
-
-
-def model_card(checkpoint: str | Path) -> str:
+def model_card(checkpoint: str | Path) -> Markup:
     """HTML of a checkpoint's model card.
 
     A checkpoint can come from anyone, so raw HTML in its card is escaped, and images are removed, because they would be
@@ -91,25 +82,15 @@ def model_card(checkpoint: str | Path) -> str:
         with path.open(encoding="utf-8", errors="replace") as file:
             text = file.read(MAX_CHARACTERS)
     except OSError:
-        return "<p>This checkpoint has no model card: its data, licenses and scores are unknown.</p>"
+        return Markup("<p>This checkpoint has no model card: its data, licenses and scores are unknown.</p>")
     html = _MARKDOWN.render(_FRONT_MATTER.sub("", text))
     # Wide tables and code scroll on their own, also by keyboard.
     html = html.replace("<table>", '<div class="wide" role="region" aria-label="Table" tabindex="0"><table>')
     html = html.replace("</table>", "</table></div>").replace("<pre>", '<pre tabindex="0">')
     # The page already has headings of levels 1 and 2.
-    return re.sub(r"(</?h)([1-4])>", lambda match: f"{match[1]}{int(match[2]) + 2}>", html)
-
-
-def image_warnings(warnings: Sequence[str], *, is_blocked: bool) -> str:
-    """The reasons why the model may not be able to read the study; "" without one."""
-    return render("image_warnings", warnings=warnings, is_blocked=is_blocked) if warnings else ""
+    return Markup(re.sub(r"(</?h)([1-4])>", lambda match: f"{match[1]}{int(match[2]) + 2}>", html))
 
 
 def message(text: str, *, is_error: bool = False) -> str:
     """The result of a user's action, such as saving or exporting."""
     return render("message", text=text, is_error=is_error) if text else ""
-
-
-def progress(label: str, text: str, num_done: int, num_total: int) -> str:
-    """A progress bar with a text beside it."""
-    return render("progress", label=label, text=text, num_done=num_done, num_total=max(1, num_total))

@@ -11,15 +11,8 @@ from page.study.read import StudyReading
 from vlm.generator import StudyReport
 from vlm.schema.findings import FINDINGS
 
-EMPTY = render("report", state="empty")
-BLOCKED = render("report", state="blocked")
 MAX_MAPPED = 40
 """Maximum number of sentences with a heatmap; a longer report is usually a repetition loop."""
-
-
-def rejected_report(message: str) -> str:
-    """What went wrong, in place of the report."""
-    return render("report", state="rejected", message=message)
 
 
 def growing_report(report: StudyReport) -> str:

@@ -167,8 +167,6 @@ def _observation(record: StudyRecord, row: RecordedFinding, source: DicomIdentif
     codings = [(OWN_SYSTEM, own_code(row.finding), row.finding)]
     if row.finding in SNOMED:
         codings.append((_SNOMED_SYSTEM, *SNOMED[row.finding]))
-    prediction = ("positive", "Predicted positive") if row.is_positive else ("negative", "Predicted negative")
-    stated = row.stated
     observation = {
         "resourceType": "Observation",
         "id": f"finding-{own_code(row.finding)}",
@@ -177,14 +175,14 @@ def _observation(record: StudyRecord, row: RecordedFinding, source: DicomIdentif
         "code": {"coding": [_coding(*coding) for coding in codings], "text": row.finding},
         "subject": _subject(source),
         "device": {"reference": "#model"},
-        "valueCodeableConcept": _concept(OWN_SYSTEM, *prediction),
+        "valueCodeableConcept": _concept(OWN_SYSTEM, row.prediction, f"Predicted {row.prediction}"),
         "interpretation": [_concept(f"{_HL7}/v3-ObservationInterpretation", "POS" if row.is_positive else "NEG")],
         "component": [
             _number("probability", "Probability", row.probability),
             _number("threshold", "Predicted positive from this probability on", row.threshold),
             {
                 "code": _concept(OWN_SYSTEM, "report-says", "What the written report says"),
-                "valueCodeableConcept": _concept(OWN_SYSTEM, stated.replace(" ", "-"), stated),
+                "valueCodeableConcept": _concept(OWN_SYSTEM, row.stated.replace(" ", "-"), row.stated),
             },
         ],
     }

@@ -8,7 +8,7 @@ The font is DejaVu Sans, which matplotlib includes: Latin, Greek, Cyrillic and m
 Japanese, Korean and most Indian characters; `missing_characters` finds them in a text.
 """
 
-from functools import cache
+from functools import cache, partial
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +29,7 @@ from page.export.text import TITLE, facts, sections
 from page.study.record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
 from vlm.schema.findings import FINDING_INDEX
 
-PAGE_WIDTH, PAGE_HEIGHT = A4
+PAGE_WIDTH = A4[0]
 MARGIN = 18 * mm
 FRAME_PADDING = 6
 """Padding that reportlab adds inside the margins."""
@@ -93,11 +93,9 @@ class ProbabilityBar(Flowable):
 class NumberedCanvas(Canvas):
     """A canvas that writes the footers at the end, when the number of pages is known."""
 
-    footer = ""
-
-    def __init__(self, *arguments, **settings):
+    def __init__(self, *arguments, footer: str, **settings):
         super().__init__(*arguments, **settings)
-        self._pages = []
+        self._footer, self._pages = footer, []
 
     def showPage(self) -> None:  # noqa: N802 (reportlab's name)
         self._pages.append(dict(self.__dict__))
@@ -110,7 +108,7 @@ class NumberedCanvas(Canvas):
             self.setFillColor(SOFT)
             self.setStrokeColor(LINE)
             self.line(MARGIN, 13 * mm, PAGE_WIDTH - MARGIN, 13 * mm)
-            self.drawString(MARGIN, 9.5 * mm, self.footer)
+            self.drawString(MARGIN, 9.5 * mm, self._footer)
             self.drawRightString(PAGE_WIDTH - MARGIN, 9.5 * mm, f"Page {number} of {len(self._pages)}")
             super().showPage()
         super().save()
@@ -137,7 +135,7 @@ def export_pdf(record: StudyRecord, *, include_identity: bool = False) -> bytes:
     buffer = BytesIO()
     document = SimpleDocTemplate(
         buffer,
-        pagesize=(PAGE_WIDTH, PAGE_HEIGHT),
+        pagesize=A4,
         **dict.fromkeys(("leftMargin", "rightMargin", "topMargin", "bottomMargin"), MARGIN - FRAME_PADDING),
         title=TITLE,
         author="cxrscribe",
@@ -147,18 +145,14 @@ def export_pdf(record: StudyRecord, *, include_identity: bool = False) -> bytes:
         invariant=1,
     )
 
-    def canvas(*arguments, **settings) -> NumberedCanvas:
-        made = NumberedCanvas(*arguments, **settings)
-        made.footer = f"{record.pseudonym} · preliminary, machine-written · not a medical device"
-        return made
-
-    document.build(_story(record), canvasmaker=canvas)
+    footer = f"{record.pseudonym} · preliminary, machine-written · not a medical device"
+    document.build(_story(record), canvasmaker=partial(NumberedCanvas, footer=footer))
     return buffer.getvalue()
 
 
 def _story(record: StudyRecord) -> list[Flowable]:
     story = [Paragraph(TITLE, TITLE_STYLE), Spacer(0, 5), _boxed([record.status + " " + NOT_A_DEVICE])]
-    story += [Spacer(0, 6), _facts(record), Spacer(0, 8), *_images(record)]
+    story += [Spacer(0, 6), _facts(record), Spacer(0, 8), _images(record)]
     for heading, text in sections(record):
         story.append(Paragraph(heading, HEADING))
         story += [Paragraph(escape(line), TEXT) for line in text.split("\n") if line]
@@ -196,11 +190,10 @@ def _facts(record: StudyRecord) -> Table:
     return Table(rows, colWidths=[62, TEXT_WIDTH - 62], style=_padded(0, 0, 1, ("VALIGN", *ALL, "TOP")))
 
 
-def _images(record: StudyRecord) -> list[Flowable]:
+def _images(record: StudyRecord) -> Table:
     captions = [f"Image {number}: {view.view_text}" for number, view in enumerate(record.views, start=1)]
     images = [_stored(view.image, IMAGE_PIXELS) for view in record.views]
-    columns = min(len(images), MAX_IMAGES_PER_ROW)
-    return [_grid(images, captions, columns=columns, max_height=MAX_IMAGE_HEIGHT)]
+    return _grid(images, captions, columns=min(len(images), MAX_IMAGES_PER_ROW), max_height=MAX_IMAGE_HEIGHT)
 
 
 def _heatmaps(record: StudyRecord) -> list[Flowable]:
@@ -253,27 +246,25 @@ def _findings(record: StudyRecord) -> Table:
     widths = [131.0, bar + 10, 36.0, 50.0, 50.0]
     heads = ("Finding", "Probability", "", "Threshold", "Prediction", "The report says")
     rows = [[Paragraph(head, SOFT_SMALL) for head in heads]]
-    rows += [_finding(row, bar) for row in record.by_probability]
+    for row in record.by_probability:
+        text = POSITIVE if row.is_positive else SMALL
+        statement = Paragraph(f"≠ {row.statement}", DISAGREES) if row.disagrees else Paragraph(row.statement, SMALL)
+        rows.append(
+            [
+                Paragraph(row.finding, text),
+                ProbabilityBar(row, width=bar),
+                Paragraph(escape(row.percent), text),
+                Paragraph(f"{row.threshold:.0%}", SMALL),
+                Paragraph(row.prediction, text),
+                statement,
+            ]
+        )
     style = _padded(0, 2, 2.5, ("VALIGN", *ALL, "MIDDLE"), ("LINEBELOW", *ALL, 0.4, LINE))
     return Table(rows, colWidths=[*widths, TEXT_WIDTH - sum(widths)], style=style, repeatRows=1)
 
 
-def _finding(row: RecordedFinding, bar_width: float) -> list[Flowable]:
-    text = POSITIVE if row.is_positive else SMALL
-    statement = f"≠ {row.statement}" if row.disagrees else row.statement
-    return [
-        Paragraph(row.finding, text),
-        ProbabilityBar(row, width=bar_width),
-        Paragraph(escape(row.percent), text),
-        Paragraph(f"{row.threshold:.0%}", SMALL),
-        Paragraph("positive" if row.is_positive else "negative", text),
-        Paragraph(statement, DISAGREES if row.disagrees else SMALL),
-    ]
-
-
 def _font_warning(record: StudyRecord) -> list[str]:
     texts = [text for _, text in [*facts(record), *sections(record)]] + list(record.warnings)
-    missing = missing_characters("".join(texts))
-    if not missing:
-        return []
-    return [f"{len(missing)} characters are missing in the font of this document; the text export shows them all."]
+    num_missing = len(missing_characters("".join(texts)))
+    note = f"{num_missing} characters are missing in the font of this document; the text export shows them all."
+    return [note] if num_missing else []

@@ -59,24 +59,20 @@ def export_sr(record: StudyRecord, *, include_identity: bool = False) -> bytes:
             "a DICOM structured report must refer to images in an archive, and none of these is DICOM with its "
             "study, series and instance UIDs; read the original DICOM files, or export as PDF, FHIR, JSON or text"
         )
-    document = _document(record, list(referred.values()), export_json(record, include_identity=include_identity))
-    buffer = BytesIO()
-    document.save_as(buffer)
-    return buffer.getvalue()
+    referred = list(referred.values())
+    # The key is the JSON export, which has all texts of the document.
+    key = export_json(record, include_identity=include_identity)
 
-
-def _document(record: StudyRecord, referred: list[DicomIdentifiers], content_key: str) -> EnhancedSR:
     def uid(of: str) -> str:
         return highdicom.UID.from_uuid(str(uuid5(NAMESPACE_OID, f"cxrscribe {of}")))
 
-    # The key is the JSON export, which has all texts of the document.
-    is_western = content_key.encode("latin-1", "ignore").decode("latin-1") == content_key
+    is_western = key.encode("latin-1", "ignore").decode("latin-1") == key
     document = EnhancedSR(
         evidence=[_evidence(identifiers) for identifiers in referred],
         content=_report(record, referred, device_uid=uid(f"device {record.model}")),
-        series_instance_uid=uid(f"series {referred[0].study_instance_uid} {content_key}"),
+        series_instance_uid=uid(f"series {referred[0].study_instance_uid} {key}"),
         series_number=_SERIES_NUMBER,
-        sop_instance_uid=uid(f"instance {referred[0].study_instance_uid} {content_key}"),
+        sop_instance_uid=uid(f"instance {referred[0].study_instance_uid} {key}"),
         instance_number=1,
         series_description="Machine-written draft report",
         manufacturer="cxrscribe",
@@ -95,7 +91,9 @@ def _document(record: StudyRecord, referred: list[DicomIdentifiers], content_key
     document.SeriesDate, document.SeriesTime = document.ContentDate, document.ContentTime
     for equipment in document.ContributingEquipmentSequence:
         equipment.ContributionDateTime = record.read_at
-    return document
+    buffer = BytesIO()
+    document.save_as(buffer)
+    return buffer.getvalue()
 
 
 def _evidence(identifiers: DicomIdentifiers) -> Dataset:
@@ -181,7 +179,6 @@ def _probability(row: RecordedFinding) -> NumContentItem:
     )
     snomed = SNOMED.get(row.finding)
     finding = CodedConcept(snomed[0], "SCT", snomed[1]) if snomed else CodedConcept(code, OWN_SCHEME, row.finding)
-    prediction = "Predicted positive" if row.is_positive else "Predicted negative"
     item.ContentSequence = ContentSequence(
         [
             CodeContentItem(
@@ -189,7 +186,7 @@ def _probability(row: RecordedFinding) -> NumContentItem:
             ),
             _text(
                 codes.DCM.Comment,
-                f"{prediction} (threshold {row.threshold:.0%}); the report says: {row.statement}.",
+                f"Predicted {row.prediction} (threshold {row.threshold:.0%}); the report says: {row.statement}.",
                 RelationshipTypeValues.HAS_PROPERTIES,
             ),
         ]

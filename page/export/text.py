@@ -97,8 +97,7 @@ def export_text(record: StudyRecord, *, include_identity: bool = False) -> str:
     lines += ["", "FINDINGS BY PROBABILITY", record.calibration_note]
     lines.append(f"{'Finding':<28}{'Probability':>11}{'Threshold':>11}{'Prediction':>12}  Report says")
     for row in record.by_probability:
-        prediction = "positive" if row.is_positive else "negative"
-        lines.append(f"{row.finding:<28}{row.percent:>11}{row.threshold:>11.0%}{prediction:>12}  {row.statement}")
+        lines.append(f"{row.finding:<28}{row.percent:>11}{row.threshold:>11.0%}{row.prediction:>12}  {row.statement}")
     return "\n".join(lines) + "\n"
 
 

@@ -64,6 +64,11 @@ class StudyReading:
     def is_blocked(self) -> bool:
         return self.is_done and self.report is None
 
+    @property
+    def has_report(self) -> bool:
+        """The report is finished."""
+        return self.is_done and self.report is not None
+
 
 def read_files(
     generator: ReportGenerator, files: Sequence[Path], *, views: Sequence[str] = (), **settings

@@ -79,6 +79,10 @@ class RecordedFinding:
         return self.probability >= self.threshold
 
     @property
+    def prediction(self) -> str:
+        return "positive" if self.is_positive else "negative"
+
+    @property
     def percent(self) -> str:
         return format_probability(self.probability)
 
@@ -221,14 +225,14 @@ def by_probability(rows: Sequence[RecordedFinding]) -> list[RecordedFinding]:
     return sorted(rows, key=lambda row: (not row.is_positive, -row.probability))
 
 
-def study_record(reading: StudyReading, generator: ReportGenerator) -> StudyRecord:
+def study_record(reading: StudyReading | None, generator: ReportGenerator) -> StudyRecord:
     """The record of a finished reading.
 
     Raises:
-        ValueError: the reading has no finished report.
+        ValueError: there is no finished report.
     """
-    if not reading.is_done or reading.report is None:
-        raise ValueError("there is no finished report to export; write it first")
+    if reading is None or not reading.has_report:
+        raise ValueError("There is no finished report yet: write one first.")
     return StudyRecord(
         views=tuple(replace(image, name=plain_line(image.name)) for image in reading.images),
         indication=plain_text(reading.indication),

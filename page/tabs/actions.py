@@ -12,7 +12,8 @@ from eval.retrieval.similar_cases import load_similar_cases
 from page.cards import correction, layout
 from page.corrections import save_correction
 from page.export.formats import FORMATS, IDENTITY_NOTE, ExportedFile, export
-from page.tabs.session import Session, record_of
+from page.study.record import study_record
+from page.tabs.session import Session
 from vlm.checkpoint.store import fetch_checkpoint
 from vlm.generator import ReportGenerator
 
@@ -106,15 +107,15 @@ class ReportActions:
             if self.store is None:
                 raise ValueError("Corrections cannot be saved: start the page with --corrections FOLDER.")
             edit = correction.read_form(sent, key=session.key, reader=reader)
-            saved = save_correction(self.store, session.reading, edit, generator=self.generator)
+            _, warning = save_correction(self.store, session.reading, edit, generator=self.generator)
         except ValueError as error:
             return layout.message(str(error), is_error=True)
-        return layout.message(f"The correction is saved. {saved.warning}")
+        return layout.message(f"The correction is saved. {warning}")
 
     def export(self, format: str, session: Session, include_identity: bool) -> tuple[dict[str, str] | None, str]:
         """The file for download.js, or the reason why there is none."""
         try:
-            record = record_of(session, self.generator)
+            record = study_record(session.reading, self.generator)
             file = export(record, format, include_identity=include_identity)
         except ValueError as error:
             return None, layout.message(str(error), is_error=True)

@@ -8,11 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
-import numpy as np
-
-from page.cards.report import MAX_MAPPED
 from page.study.read import StudyReading, read_study
-from page.study.record import StudyRecord, study_record
 from page.study.upload import MAX_VIEWS, VIEW_CHOICES, UploadedImage, read_study_files
 from vlm.generator import GenerationOptions, ReportGenerator
 
@@ -30,7 +26,7 @@ class Session:
 
     @property
     def is_read(self) -> bool:
-        return self.reading is not None and self.reading.is_done and not self.reading.is_blocked
+        return self.reading is not None and self.reading.has_report
 
 
 def add_images(session: Session, files: Sequence[Path], generator: ReportGenerator) -> Session:
@@ -68,26 +64,3 @@ def read_session(
     session = replace(session, key=uuid4().hex[:12])
     for reading in read_study(generator, images, indication=indication, options=options, write_anyway=write_anyway):
         yield replace(session, reading=reading)
-
-
-def sentence_maps(session: Session, generator: ReportGenerator) -> np.ndarray:
-    """Attention maps of the first MAX_MAPPED sentences; see `ReportGenerator.sentence_maps`."""
-    reading = session.reading
-    return generator.sentence_maps(
-        reading.report.report,
-        [sentence.text for sentence in reading.sentences[:MAX_MAPPED]],
-        [image.image for image in reading.images],
-        view_positions=[image.view_position for image in reading.images],
-        indication=reading.indication,
-    )
-
-
-def record_of(session: Session, generator: ReportGenerator) -> StudyRecord:
-    """The record of the finished reading.
-
-    Raises:
-        ValueError: no report is finished.
-    """
-    if not session.is_read:
-        raise ValueError("There is no finished report yet: write one first.")
-    return study_record(session.reading, generator)

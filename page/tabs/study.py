@@ -17,9 +17,10 @@ from page.cards import report as report_card
 from page.cards.findings import findings_card
 from page.cards.images import heat_rules, image_cards
 from page.examples import Example, remove_later
+from page.study.record import study_record
 from page.study.upload import MAX_VIEWS
 from page.tabs.actions import PRIVATE, ReportActions
-from page.tabs.session import SESSION_VIEWS, Session, add_images, read_session, record_of, sentence_maps
+from page.tabs.session import SESSION_VIEWS, Session, add_images, read_session
 from vlm.explain.occlusion import occlude, occlusion_shares
 from vlm.generator import GenerationOptions, ReportGenerator
 
@@ -95,7 +96,7 @@ class StudyTab:
     def _lay_out_results(self, store: CorrectionStore | None) -> None:
         self.warnings = gr.HTML(apply_default_css=False, elem_id="image-warnings")
         self.anyway = gr.Button("Write it anyway", visible=False)
-        self.report = gr.HTML(report_card.EMPTY, apply_default_css=False, elem_id="report")
+        self.report = gr.HTML(layout.render("report", state="empty"), apply_default_css=False, elem_id="report")
         self.findings = gr.HTML(apply_default_css=False, elem_id="findings")
         self.actions = ReportActions(self.session, self.generator, store)
 
@@ -149,7 +150,7 @@ class StudyTab:
             session = add_images(session, [Path(file) for file in files], self.generator)
         except ValueError as error:
             unchanged = session if session.reading is None else Session()
-            return {**self._unread(unchanged), self.report: report_card.rejected_report(str(error))}
+            return self._unread(unchanged, error)
         finally:
             remove_later(files)
         return self._unread(session)
@@ -175,19 +176,16 @@ class StudyTab:
                 options=self.options,
                 write_anyway=write_anyway,
             ):
-                if now.reading.is_blocked:
-                    yield self._blocked(now)
-                    return
-                if now.reading.is_done:
-                    yield self._finished(now)
-                elif shown_at is None:
+                if shown_at is None:
                     yield self._started(now)
                     shown_at = time.monotonic()
+                elif now.reading.is_done:
+                    yield self._finished(now)
                 elif time.monotonic() - shown_at >= SHOW_EVERY_SECONDS:
                     yield {self.report: report_card.growing_report(now.reading.report)}
                     shown_at = time.monotonic()
         except ValueError as error:
-            yield {**self._unread(session), self.report: report_card.rejected_report(str(error))}
+            yield self._unread(session, error)
 
     def compute_occlusion(self, session: Session) -> Iterator[Changes]:
         """Cover the images patch by patch, with a progress bar, then show what each prediction depends on."""
@@ -199,7 +197,8 @@ class StudyTab:
             self.generator, [upload.image for upload in uploads], [upload.view_position for upload in uploads]
         ):
             text = f"{step.num_done} of {step.num_places} places covered"
-            yield {self.progress: layout.progress("Occlusion", text, step.num_done, step.num_places)}
+            progress = {"label": "Occlusion", "text": text, "num_done": step.num_done, "num_total": step.num_places}
+            yield {self.progress: layout.render("progress", **progress)}
         note = layout.message(
             "Brightest: covering this place lowers the probability of the finding most. Dark everywhere: no place "
             "lowers it by 2 percentage points."
@@ -210,15 +209,15 @@ class StudyTab:
             self.progress: note,
         }
 
-    def _unread(self, session: Session) -> Changes:
-        """The page with the images of a session before they are read."""
+    def _unread(self, session: Session, error: ValueError | None = None) -> Changes:
+        """The page with the images of a session before they are read, or with the reason why they could not be."""
         return {
             **self._no_results(),
             self.session: session,
             self.upload: None,
             **{radio: _view_choice(session, number) for number, radio in enumerate(self.views)},
             self.images: image_cards(session.images),
-            self.report: report_card.EMPTY,
+            self.report: layout.render("report", state="rejected" if error else "empty", message=error),
         }
 
     def _no_results(self) -> Changes:
@@ -230,40 +229,45 @@ class StudyTab:
             **self.actions.hide(),
         }
 
-    def _blocked(self, session: Session) -> Changes:
-        return {
-            **self._no_results(),
-            self.session: session,
-            self.images: image_cards(session.reading.images),
-            self.warnings: layout.image_warnings(session.reading.image_warnings, is_blocked=True),
-            self.anyway: gr.update(visible=True),
-            self.report: report_card.BLOCKED,
-        }
-
     def _started(self, session: Session) -> Changes:
         reading = session.reading
-        return {
+        warnings = {"warnings": reading.image_warnings, "is_blocked": reading.is_blocked}
+        changes = {
             **self._no_results(),
             self.session: session,
             self.images: image_cards(reading.images),
-            self.heat: self._style("finding", reading.report.attention_maps, session, method="attention"),
-            self.warnings: layout.image_warnings(reading.image_warnings, is_blocked=False),
-            self.findings: findings_card(reading, self.generator.calibration, key=session.key),
-            self.report: report_card.growing_report(reading.report),
+            self.warnings: layout.render("image_warnings", **warnings),
         }
+        if reading.is_blocked:
+            blocked = layout.render("report", state="blocked")
+            return changes | {self.anyway: gr.update(visible=True), self.report: blocked}
+        return changes | self._findings(session) | {self.report: report_card.growing_report(reading.report)}
 
     def _finished(self, session: Session) -> Changes:
         reading = session.reading
-        heat = self._style("finding", reading.report.attention_maps, session, method="attention")
-        heat += self._style("sentence", sentence_maps(session, self.generator), session)
-        warnings = record_of(session, self.generator).warnings[len(reading.image_warnings) :]
+        changes = self._findings(session)
+        sentence_maps = self.generator.sentence_maps(
+            reading.report.report,
+            [sentence.text for sentence in reading.sentences[: report_card.MAX_MAPPED]],
+            [image.image for image in reading.images],
+            view_positions=[image.view_position for image in reading.images],
+            indication=reading.indication,
+        )
+        changes[self.heat] += self._style("sentence", sentence_maps, session)
+        warnings = study_record(reading, self.generator).warnings[len(reading.image_warnings) :]
         return {
+            **changes,
             self.session: session,
-            self.heat: heat,
             self.report: report_card.finished_report(reading, warnings, key=session.key),
-            self.findings: findings_card(reading, self.generator.calibration, key=session.key),
             self.explain: gr.update(visible=True),
             **self.actions.show(session),
+        }
+
+    def _findings(self, session: Session) -> Changes:
+        reading = session.reading
+        return {
+            self.heat: self._style("finding", reading.report.attention_maps, session, method="attention"),
+            self.findings: findings_card(reading, self.generator.calibration, key=session.key),
         }
 
     def _style(self, kind: str, maps, session: Session, *, method: str = "") -> str:

@@ -157,4 +157,4 @@ def _progress(num_done: int, num_studies: int, seconds: float) -> str:
     if num_done:
         left = seconds / num_done * (num_studies - num_done)
         text += f", about {left:.0f} s left" if left < 90 else f", about {left / 60:.0f} min left"
-    return layout.progress("Studies read", text, num_done, num_studies)
+    return layout.render("progress", label="Studies read", text=text, num_done=num_done, num_total=num_studies)

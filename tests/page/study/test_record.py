@@ -118,8 +118,8 @@ def test_image_warnings_contradictions_and_truncation_are_warnings(reading, gene
 
 
 def test_unfinished_report_has_no_record(reading, generator):
-    for unfinished in (replace(reading, is_done=False), StudyReading(images=reading.images, is_done=True)):
-        with pytest.raises(ValueError, match="there is no finished report"):
+    for unfinished in (None, replace(reading, is_done=False), StudyReading(images=reading.images, is_done=True)):
+        with pytest.raises(ValueError, match="There is no finished report"):
             study_record(unfinished, generator)
 
 

@@ -15,9 +15,9 @@ import os
 import signal
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import gradio as gr
 import torch
@@ -47,20 +47,6 @@ MAX_SESSIONS = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ModelOptions:
-    """Report length and processor use."""
-
-    max_new_tokens: int = 160
-    """Maximum length of a report, in tokens."""
-    num_threads: int = 2
-    """Maximum number of processor cores for the model."""
-
-    def __post_init__(self):
-        if self.num_threads < 1:
-            raise ValueError(f"--num-threads is {self.num_threads}; give 1 or more")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class AppOptions:
     """Start the web page, which reads chest X-rays with a trained model."""
 
@@ -78,9 +64,14 @@ class AppOptions:
     """Folder for corrected reports. Without it, corrections cannot be saved."""
     worklist_folder: Path | None = None
     """Folder of studies on this machine that every user may read as a worklist."""
-    model: Annotated[ModelOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ModelOptions)
+    max_new_tokens: int = 160
+    """Maximum length of a report, in tokens."""
+    num_threads: int = 2
+    """Maximum number of processor cores for the model."""
 
     def __post_init__(self):
+        if self.num_threads < 1:
+            raise ValueError(f"--num-threads is {self.num_threads}; give 1 or more")
         if not 0 < self.port < 65536:
             raise ValueError(f"--port {self.port} is not a port; give a number from 1 to 65535")
         for flag, folder in (("examples", self.examples), ("worklist-folder", self.worklist_folder)):
@@ -92,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, load the model, and serve the page until it is stopped."""
     options = tyro.cli(AppOptions, args=argv, description=__doc__)
     print(model_line(options.checkpoint), flush=True)
-    torch.set_num_threads(min(options.model.num_threads, torch.get_num_threads()))
+    torch.set_num_threads(min(options.num_threads, torch.get_num_threads()))
     generator = ReportGenerator.from_pretrained(options.checkpoint)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up when a service manager stops it, too
     with tempfile.TemporaryDirectory(prefix="cxrscribe-") as folder:
@@ -139,7 +130,7 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
     examples = synthetic_examples(example_folder)
     if options.examples is not None:
         examples += folder_examples(options.examples, example_folder)
-    generation = GenerationOptions(max_new_tokens=options.model.max_new_tokens)
+    generation = GenerationOptions(max_new_tokens=options.max_new_tokens)
     model_identity(generator)  # takes a moment, so before the first user
     store = CorrectionStore(options.corrections) if options.corrections is not None else None
 

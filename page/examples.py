@@ -63,9 +63,8 @@ def synthetic_examples(folder: Path) -> list[Example]:
         study = make_study(SYNTHETIC_SEED, index)
         path = folder / f"synthetic-{index + 1}.png"
         study.images[0].save(path)
-        view = _view_choice(study.view_positions[0])
-        caption = f"synthetic {index + 1}"
-        examples.append(Example(path=path, caption=caption, view=view, indication=study.indication))
+        inputs = {"view": _view_choice(study.view_positions[0]), "indication": study.indication}
+        examples.append(Example(path=path, caption=f"synthetic {index + 1}", **inputs))
     return examples
 
 

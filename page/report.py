@@ -10,9 +10,9 @@ to read the images, so the report is only written with --write-anyway.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
@@ -24,16 +24,6 @@ from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 
 BLOCKED = 3
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DetailOptions:
-    """Report length and patient data."""
-
-    max_new_tokens: int = 160
-    """Maximum length of a report, in tokens."""
-    include_identity: bool = False
-    """Keep file names and the patient data of the DICOM header (all formats except report)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +44,10 @@ class ReportOptions:
     """File to write instead of standard output."""
     write_anyway: bool = False
     """Write the report even if there are warnings about the images."""
-    details: Annotated[DetailOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=DetailOptions)
+    max_new_tokens: int = 160
+    """Maximum length of a report, in tokens."""
+    include_identity: bool = False
+    """Keep file names and the patient data of the DICOM header (all formats except report)."""
 
     def __post_init__(self):
         if not self.images:
@@ -82,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.images,
         views=options.view_positions,
         indication=options.indication,
-        options=GenerationOptions(max_new_tokens=options.details.max_new_tokens),
+        options=GenerationOptions(max_new_tokens=options.max_new_tokens),
         write_anyway=options.write_anyway,
     )
     for warning in reading.image_warnings:
@@ -94,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         content = f"{reading.report.report}\n".encode()
     else:
         record = study_record(reading, generator)
-        content = export(record, options.format, include_identity=options.details.include_identity).content
+        content = export(record, options.format, include_identity=options.include_identity).content
     if options.output is not None:
         options.output.write_bytes(content)
     else:

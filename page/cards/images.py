@@ -5,7 +5,6 @@ is visible, so browsing findings and sentences needs no request to the server.
 """
 
 import base64
-import hashlib
 from collections.abc import Sequence
 from io import BytesIO
 
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from data.corrections.correction import image_hash
 from page.cards.layout import render
 from page.study.upload import UploadedImage
 from vlm.explain.attention import heatmaps
@@ -30,11 +30,7 @@ def heat_rules(
 
     `maps` are [items, views, rows, columns]; each item sums to 1. A map of zeros has no rule.
     """
-    scales = [MAX_LAYER_SIDE / max(size) for size in image_sizes]
-    sizes = [
-        (max(1, round(width * scale)), max(1, round(height * scale)))
-        for (width, height), scale in zip(image_sizes, scales, strict=True)
-    ]
+    sizes = [tuple(max(1, round(side * MAX_LAYER_SIDE / max(size))) for side in size) for size in image_sizes]
     heat = heatmaps(maps, sizes, square)
     with_method = f":has(#method-{method}:checked)" if method else ""
     rules = []
@@ -67,15 +63,7 @@ def image_cards(images: Sequence[UploadedImage]) -> str:
     """All views, next to each other if there is space. File names are shown as text."""
     return render(
         "images",
-        images=[
-            {
-                "name": upload.name,
-                "view": upload.view_text,
-                "width": upload.image.width,
-                "height": upload.image.height,
-                "key": f"{number}-{hashlib.sha256(upload.image.tobytes()).hexdigest()[:16]}",
-                "url": data_url(upload.image, quality=95),
-            }
-            for number, upload in enumerate(images)
-        ],
+        images=images,
+        keys=[f"{number}-{image_hash(upload.image)[:16]}" for number, upload in enumerate(images)],
+        urls=[data_url(upload.image, quality=95) for upload in images],
     )

@@ -42,7 +42,6 @@ def worklist_html(rows: Sequence[WorklistRow], *, finding: str = "") -> str:
 
 def _record(row: WorklistRow, rank: int, model: str) -> dict:
     """The row by column name."""
-    any_finding = row.any_finding
     return {
         "rank": rank,
         "study": row.study,
@@ -51,19 +50,20 @@ def _record(row: WorklistRow, rank: int, model: str) -> dict:
         "reason": row.reason,
         "study_instance_uid": row.study_uid,
         "view_positions": list(row.view_positions),
-        "any_finding": None if any_finding is None else round(any_finding, 6),
+        "any_finding": _rounded(row.any_finding),
         "most_probable": row.most_probable,
         "predicted_positive": list(row.predicted_positive),
-        "expected_errors": None if row.expected_errors is None else round(row.expected_errors, 2),
+        "expected_errors": _rounded(row.expected_errors, 2),
         "findings": row.findings,
         "impression": row.impression,
         "report": row.report,
-        **{
-            finding: round(row.probabilities[finding], 6) if finding in row.probabilities else None
-            for finding in FINDINGS
-        },
+        **{finding: _rounded(row.probabilities.get(finding)) for finding in FINDINGS},
         "model": model,
     }
+
+
+def _rounded(value: float | None, decimals: int = 6) -> float | None:
+    return None if value is None else round(value, decimals)
 
 
 def _cell(value: object) -> object:

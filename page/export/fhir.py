@@ -54,7 +54,7 @@ def own_code(finding: str) -> str:
     return f"F{FINDING_INDEX[finding] + 1:02d}"
 
 
-def export_fhir(record: StudyRecord, *, include_identity: bool = False, include_pdf: bool = True) -> str:
+def export_fhir(record: StudyRecord, *, include_identity: bool = False) -> str:
     """The resource as JSON, validated against the FHIR definitions.
 
     Raises:
@@ -65,9 +65,7 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False, include_
     record = record if include_identity else without_identity(record)
     shown = source if include_identity else None
     text = export_text(record, include_identity=include_identity)
-    forms = [_attachment(record, "text/plain; charset=utf-8", text.encode())]
-    if include_pdf:
-        forms.append(_attachment(record, "application/pdf", export_pdf(record, include_identity=include_identity)))
+    pdf = export_pdf(record, include_identity=include_identity)
     imaging_study = _imaging_study(record, shown)
     code, display = _LOINC_BY_NUM_VIEWS.get(len(record.views), _LOINC_ANY_VIEWS)
     document = {
@@ -98,7 +96,10 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False, include_
             {"text": _markdown(note)}
             for note in (f"{record.status} {NOT_A_DEVICE}", record.calibration_note, *record.warnings)
         ],
-        "presentedForm": forms,
+        "presentedForm": [
+            _attachment(record, "text/plain; charset=utf-8", text.encode()),
+            _attachment(record, "application/pdf", pdf),
+        ],
         "study": [{"reference": "#study"}] if imaging_study else None,
         "effectiveDateTime": iso_date(shown.study_date) or None if shown else None,
         "resultsInterpreter": [{"display": record.reader}] if record.is_edited and record.reader else None,

@@ -3,17 +3,13 @@
 Held only in the server's memory, and forgotten two hours after the last change.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
-from page.study.read import StudyReading, read_study
-from page.study.upload import MAX_VIEWS, VIEW_CHOICES, UploadedImage, read_study_files
-from vlm.generator import GenerationOptions, ReportGenerator
-
-LEAVE_OUT = "leave out"
-SESSION_VIEWS = (*VIEW_CHOICES, LEAVE_OUT)
+from page.study.read import StudyReading
+from page.study.upload import MAX_VIEWS, UploadedImage, read_study_files
+from vlm.generator import ReportGenerator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,25 +38,3 @@ def add_images(session: Session, files: Sequence[Path], generator: ReportGenerat
             f"{len(images)} images are more than the {MAX_VIEWS} that one study may have; press “New study” first"
         )
     return Session(images=images)
-
-
-def read_session(
-    session: Session,
-    generator: ReportGenerator,
-    *,
-    views: Sequence[str],
-    indication: str,
-    options: GenerationOptions,
-    write_anyway: bool = False,
-) -> Iterator[Session]:
-    """The session while its report is written; `views` has one of SESSION_VIEWS per image, extra views are ignored.
-
-    Raises:
-        ValueError: there is nothing to read, or the input is too long for the model; gives the reason.
-    """
-    if not session.images:
-        raise ValueError("No image yet: choose a file or click an example first.")
-    images = [image.with_view(view) for image, view in zip(session.images, views, strict=False) if view != LEAVE_OUT]
-    session = replace(session, key=uuid4().hex[:12])
-    for reading in read_study(generator, images, indication=indication, options=options, write_anyway=write_anyway):
-        yield replace(session, reading=reading)

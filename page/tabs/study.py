@@ -5,9 +5,11 @@ The answer of every event names the parts of the page that change; all other par
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import gradio as gr
 
@@ -17,13 +19,15 @@ from page.cards import report as report_card
 from page.cards.findings import findings_card
 from page.cards.images import heat_rules, image_cards
 from page.examples import Example, remove_later
+from page.study.read import read_study
 from page.study.record import study_record
-from page.study.upload import MAX_VIEWS
+from page.study.upload import MAX_VIEWS, VIEW_CHOICES
 from page.tabs.actions import PRIVATE, ReportActions
-from page.tabs.session import SESSION_VIEWS, Session, add_images, read_session
+from page.tabs.session import Session, add_images
 from vlm.explain.occlusion import occlude, occlusion_shares
 from vlm.generator import GenerationOptions, ReportGenerator
 
+LEAVE_OUT = "leave out"
 SHOW_EVERY_SECONDS = 0.05
 """A browser cannot keep up with every token of a fast model."""
 SESSION_SECONDS = 7200
@@ -60,7 +64,7 @@ class StudyTab:
         # No file_types: DICOM files often have no suffix, and the content decides anyway.
         self.upload = gr.File(label="X-rays of one study", file_count="multiple", type="filepath", height=160)
         self.views = [
-            gr.Radio(list(SESSION_VIEWS), value="auto", visible=False, elem_classes="view-choice", label="View")
+            gr.Radio([*VIEW_CHOICES, LEAVE_OUT], value="auto", visible=False, elem_classes="view-choice", label="View")
             for _ in range(MAX_VIEWS)
         ]
         self.indication = gr.Textbox("", label="Indication", placeholder="Reason for the X-ray", max_length=300)
@@ -165,24 +169,24 @@ class StudyTab:
     def write_report(
         self, session: Session, indication: str, *views: str, write_anyway: bool = False
     ) -> Iterator[Changes]:
-        """First images, findings and heatmaps, which are known at once; then only the growing report."""
+        """First images, findings and heatmaps, which are known at once; then only the growing report. `views` has one
+        choice per image; extra ones are ignored."""
         shown_at = None
         try:
-            for now in read_session(
-                session,
-                self.generator,
-                views=views,
-                indication=indication,
-                options=self.options,
-                write_anyway=write_anyway,
-            ):
+            if not session.images:
+                raise ValueError("No image yet: choose a file or click an example first.")
+            chosen = zip(session.images, views, strict=False)
+            images = [image.with_view(view) for image, view in chosen if view != LEAVE_OUT]
+            key, settings = uuid4().hex[:12], {"options": self.options, "write_anyway": write_anyway}
+            for reading in read_study(self.generator, images, indication=indication, **settings):
+                now = replace(session, key=key, reading=reading)
                 if shown_at is None:
                     yield self._started(now)
                     shown_at = time.monotonic()
-                elif now.reading.is_done:
+                elif reading.is_done:
                     yield self._finished(now)
                 elif time.monotonic() - shown_at >= SHOW_EVERY_SECONDS:
-                    yield {self.report: report_card.growing_report(now.reading.report)}
+                    yield {self.report: report_card.growing_report(reading.report)}
                     shown_at = time.monotonic()
         except ValueError as error:
             yield self._unread(session, error)

@@ -18,7 +18,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 import app
-from app import AppOptions, ModelOptions, build_app, main, serve
+from app import AppOptions, build_app, main, serve
 from data.images.read import read_image
 from page.accounts import write_account
 from page.examples import NUM_SYNTHETIC
@@ -36,9 +36,7 @@ UPLOAD_LIMIT = 300_000
 
 
 def options_of(checkpoint, **settings):
-    return AppOptions(
-        checkpoint=str(checkpoint), port=free_port(), model=ModelOptions(max_new_tokens=NUM_TOKENS), **settings
-    )
+    return AppOptions(checkpoint=str(checkpoint), port=free_port(), max_new_tokens=NUM_TOKENS, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +284,7 @@ def test_error_names_the_missing_file_of_a_checkpoint(tiny_checkpoint, tmp_path)
 
 def test_invalid_number_of_threads_is_rejected():
     with pytest.raises(ValueError, match="--num-threads is 0"):
-        ModelOptions(num_threads=0)
+        AppOptions(num_threads=0)
 
 
 @pytest.mark.parametrize(

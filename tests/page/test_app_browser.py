@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from app import AppOptions, ModelOptions, build_app, serve
+from app import AppOptions, build_app, serve
 from data.images.read import read_image
 from tests.helpers.corrections import corrections_of
 from tests.helpers.web_server import NUM_TOKENS, clean_up_after_gradio, free_port, pytestmark  # noqa: F401 (the last two work by name)
@@ -88,7 +88,7 @@ def address_of(tmp_path_factory, tiny_checkpoint, corrections):
                 checkpoint=str(tiny_checkpoint),
                 port=free_port(),
                 corrections=corrections,
-                model=ModelOptions(max_new_tokens=NUM_TOKENS),
+                max_new_tokens=NUM_TOKENS,
             )
             pages[kind] = build_app(kind.from_pretrained(tiny_checkpoint), options, tmp_path_factory.mktemp("examples"))
             serve(pages[kind], options)

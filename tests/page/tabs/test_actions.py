@@ -1,6 +1,7 @@
 """Similar cases on the page: only for a finished report, with escaped text and embedded images."""
 
 import shutil
+from dataclasses import replace
 
 import gradio as gr
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from eval.retrieval.index_cases import main
 from eval.retrieval.similar_cases import SimilarCase
 from page.cards.layout import render
+from page.study.read import read_study
 from page.tabs.actions import NUM_CASES, SimilarPanel
-from page.tabs.session import Session, add_images, read_session
+from page.tabs.session import Session, add_images
 from vlm.generator import GenerationOptions, ReportGenerator
 
 pytestmark = [
@@ -41,10 +43,8 @@ def test_most_similar_training_studies_are_shown_for_a_finished_report(
     small_studies["train"][3]["images"][0].save(tmp_path / "known.png")
     session = add_images(Session(), [tmp_path / "known.png"], generator)
     assert "Write a report first" in panel.show(session)
-    *_, session = read_session(
-        session, generator, views=["auto"], indication="", options=GenerationOptions(max_new_tokens=8)
-    )
-    shown = panel.show(session)
+    *_, reading = read_study(generator, session.images, options=GenerationOptions(max_new_tokens=8))
+    shown = panel.show(replace(session, reading=reading))
     assert shown.count('src="data:image/webp;base64,') == NUM_CASES
     assert list(panel.hide().values()) == [""]
 

@@ -11,8 +11,8 @@ from data.corrections.store import CorrectionStore
 from page.examples import synthetic_examples
 from page.study.record import model_identity
 from page.study.upload import MAX_VIEWS
-from page.tabs.session import LEAVE_OUT, Session
-from page.tabs.study import StudyTab
+from page.tabs.session import Session
+from page.tabs.study import LEAVE_OUT, StudyTab
 from tests.helpers.correction_forms import sent
 from tests.helpers.corrections import corrections_of
 from vlm.generator import GenerationOptions, ReportGenerator

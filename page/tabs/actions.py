@@ -44,10 +44,6 @@ class SimilarPanel:
         self.parts = [shown]
         show.click(self.show, session, shown, show_progress="minimal", **PRIVATE)
 
-    def hide(self) -> dict[Any, Any]:
-        """Clear the panel when another study is read."""
-        return dict.fromkeys(self.parts, "")
-
     def show(self, session: Session) -> str:
         """The most similar cases as HTML, or the reason why there are none."""
         if not session.is_read:
@@ -98,8 +94,8 @@ class ReportActions:
         return {self.panel: gr.update(visible=True), self.form: form}
 
     def hide(self) -> dict[Any, Any]:
-        hidden = {self.panel: gr.update(visible=False), self.form: correction.EMPTY, self.saved: "", self.exported: ""}
-        return hidden | self.similar.hide()
+        cleared = dict.fromkeys([self.saved, self.exported, *self.similar.parts], "")
+        return {self.panel: gr.update(visible=False), self.form: correction.EMPTY, **cleared}
 
     def correct(self, session: Session, sent: str, reader: str) -> str:
         """Save the content of the form; returns a message as HTML."""

@@ -31,7 +31,7 @@ class Calibration:
     """A finding is predicted positive from this probability on."""
     num_studies: int = 0
     """Number of validation studies used; 0: not calibrated."""
-    num_labelled: tuple[int, ...] = ()
+    num_labeled: tuple[int, ...] = field(default=(), metadata=formerly("num_labelled"))
     """Number of these studies with a label of each finding; empty if they were not counted."""
 
     def __post_init__(self):
@@ -39,8 +39,8 @@ class Calibration:
             raise ValueError(f"calibration temperature must be above 0, got {self.temperature}")
         if len(self.thresholds) != NUM_FINDINGS:
             raise ValueError(f"calibration needs {NUM_FINDINGS} thresholds, got {len(self.thresholds)}")
-        if len(self.num_labelled) not in (0, NUM_FINDINGS):
-            raise ValueError(f"calibration counts labels of {NUM_FINDINGS} findings, got {len(self.num_labelled)}")
+        if len(self.num_labeled) not in (0, NUM_FINDINGS):
+            raise ValueError(f"calibration counts labels of {NUM_FINDINGS} findings, got {len(self.num_labeled)}")
 
     @property
     def is_calibrated(self) -> bool:
@@ -49,7 +49,7 @@ class Calibration:
     @property
     def is_known(self) -> tuple[bool, ...]:
         """Whether the data had labels of each finding; without labels its probability has no meaning."""
-        return tuple(number > 0 for number in self.num_labelled) or (True,) * NUM_FINDINGS
+        return tuple(number > 0 for number in self.num_labeled) or (True,) * NUM_FINDINGS
 
     def expected_errors(self, probabilities: Sequence[float]) -> float:
         """Expected number of wrong predictions of a study among the known findings, if its probabilities are right."""

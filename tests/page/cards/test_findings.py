@@ -118,9 +118,9 @@ def test_prediction_close_to_its_threshold_has_a_question_mark():
 
 
 def test_finding_without_training_labels_has_no_probability():
-    num_labelled = [100] * NUM_FINDINGS
-    num_labelled[FINDING_INDEX["Edema"]] = 0
-    calibration = Calibration(num_studies=100, num_labelled=tuple(num_labelled))
+    num_labeled = [100] * NUM_FINDINGS
+    num_labeled[FINDING_INDEX["Edema"]] = 0
+    calibration = Calibration(num_studies=100, num_labeled=tuple(num_labeled))
     html = findings_card(reading_of("", with_probabilities(Edema=0.9)), calibration, key="k")
     assert "Edema" not in [row[0] for row in rows_of(html)]
     assert 'Edema</span><span class="untrained">not trained' in html

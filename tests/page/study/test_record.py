@@ -54,7 +54,7 @@ def test_record_has_the_results_of_the_reading(reading, generator):
 def test_findings_without_training_labels_are_not_exported(reading, generator, monkeypatch):
     known = ("Pneumonia", "No Finding")
     labelled = tuple(100 * (finding in known) for finding in FINDINGS)
-    monkeypatch.setattr(generator, "calibration", replace(generator.calibration, num_labelled=labelled))
+    monkeypatch.setattr(generator, "calibration", replace(generator.calibration, num_labeled=labelled))
     record = study_record(reading, generator)
     assert [row.finding for row in record.finding_rows] == list(known)
     assert record.untrained_findings == tuple(finding for finding in FINDINGS if finding not in known)

@@ -146,7 +146,7 @@ def test_rows_are_sorted_by_the_most_probable_finding():
 def test_findings_without_training_labels_are_ignored(generator, images, tmp_path, monkeypatch):
     images[0].save(tmp_path / "a.png")
     labelled = tuple(int(finding == "Pneumonia") * 9 for finding in FINDINGS)
-    monkeypatch.setattr(generator, "calibration", Calibration(num_labelled=labelled, thresholds=(0.0001,) * 14))
+    monkeypatch.setattr(generator, "calibration", Calibration(num_labeled=labelled, thresholds=(0.0001,) * 14))
     [row] = rows_of(generator, tmp_path / "a.png")
     assert list(row.probabilities) == list(row.predicted_positive) == [row.most_probable] == ["Pneumonia"]
 

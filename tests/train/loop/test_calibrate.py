@@ -69,17 +69,17 @@ def test_findings_without_labels_are_unknown():
     mask = torch.zeros(20, 14, dtype=torch.bool)
     mask[:, 6], mask[:5, 7] = True, True
     found = calibrate(torch.randn(20, 14), torch.ones(20, 14), mask)
-    assert found.num_labelled == (0,) * 6 + (20, 5) + (0,) * 6
+    assert found.num_labeled == (0,) * 6 + (20, 5) + (0,) * 6
     assert [index for index, known in enumerate(found.is_known) if known] == [6, 7]
     assert not any(calibrate(torch.randn(20, 14), torch.ones(20, 14), torch.zeros_like(mask)).is_known)
     assert Calibration().is_known == (True,) * 14
     with pytest.raises(ValueError, match="counts labels of 14 findings, got 3"):
-        Calibration(num_labelled=(1, 2, 3))
+        Calibration(num_labeled=(1, 2, 3))
 
 
 def test_expected_errors_equal_actual_errors_of_calibrated_probabilities():
     logits, targets = _overconfident(1.0, 4000)
-    calibration = Calibration(thresholds=(0.3,) * 14, num_labelled=(1,) * 13 + (0,))
+    calibration = Calibration(thresholds=(0.3,) * 14, num_labeled=(1,) * 13 + (0,))
     probabilities = logits.sigmoid()
     wrong = ((probabilities >= 0.3).float() != targets)[:, :13].sum(dim=1).float().mean()
     expected = [calibration.expected_errors(row) for row in probabilities.tolist()]

@@ -54,11 +54,11 @@ def build_model(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) ->
         if options.lora:
             model.adapt(options.lora_settings)
         return model
-    geometry = _image_geometry(options)
+    encoder, geometry = _encoder(options)
     return ReportModel(
         ReportModelConfig(
-            encoder=_encoder_config(options, geometry),
-            decoder=_decoder_config(options, tokenizer),
+            encoder=encoder,
+            decoder=_decoder(options, tokenizer),
             image=geometry,
             num_query_heads=options.architecture.num_query_heads,
             pool=options.architecture.pool,
@@ -83,20 +83,27 @@ def _lora(options: FinetuneOptions) -> LoraSettings:
     return replace(options.lora_settings, train_encoder=is_random or options.lora_settings.train_encoder)
 
 
-def _encoder_config(options: FinetuneOptions, geometry: ImageGeometry) -> EncoderConfig:
+def _encoder(options: FinetuneOptions) -> tuple[EncoderConfig, ImageGeometry]:
+    """Gray images for built-in encoders; for a pretrained one, the size, mean and deviation of its training."""
+    stride, size = options.architecture.patch_stride, options.architecture.image_size
     if options.encoder in ENCODER_SIZES:
-        return EncoderConfig(
-            architecture=ENCODER_SIZES[options.encoder], patch_stride=options.architecture.patch_stride
-        )
-    if options.architecture.patch_stride is not None:
+        config = EncoderConfig(architecture=ENCODER_SIZES[options.encoder], patch_stride=stride)
+        return config, ImageGeometry(size=size)
+    if stride is not None:
         raise ValueError("--patch-stride needs a built-in encoder; a pretrained encoder keeps its stride; leave it out")
-    return EncoderConfig(
-        architecture=resolve_encoder(options.encoder, revision=options.architecture.encoder_revision),
-        base=BaseWeights(name=_absolute(options.encoder), revision=options.architecture.encoder_revision),
-    )
+    base = _base(options.encoder, options.architecture.encoder_revision)
+    architecture = resolve_encoder(base.name, revision=base.revision)
+    processor = _image_processor(base)
+    size = processor.get("crop_size") or processor.get("size") or size
+    if isinstance(size, dict):
+        size = size.get("height") or size.get("shortest_edge") or options.architecture.image_size
+    num_channels = architecture["num_channels"]
+    mean, std = (tuple(processor.get(name, (0.5,) * num_channels)) for name in ("image_mean", "image_std"))
+    geometry = ImageGeometry(size=int(size), num_channels=num_channels, mean=mean, std=std)
+    return EncoderConfig(architecture=architecture, base=base), geometry
 
 
-def _decoder_config(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) -> DecoderConfig:
+def _decoder(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) -> DecoderConfig:
     vocab_size = len(tokenizer)
     if options.decoder in LSTM_SIZES:
         size = DECODER_SIZES[LSTM_SIZES[options.decoder]]
@@ -112,37 +119,19 @@ def _decoder_config(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase
             f"the tokenizer has {vocab_size} tokens but the decoder {options.decoder!r} has {known}; "
             "leave --tokenizer out to use the decoder's own tokenizer"
         )
-    return DecoderConfig(
-        architecture=architecture,
-        base=BaseWeights(name=_absolute(options.decoder), revision=options.architecture.decoder_revision),
-    )
+    return DecoderConfig(architecture=architecture, base=_base(options.decoder, options.architecture.decoder_revision))
 
 
-def _image_geometry(options: FinetuneOptions) -> ImageGeometry:
-    """Gray images for built-in encoders; for a pretrained one, the size, mean and deviation of its training."""
-    if options.encoder in ENCODER_SIZES:
-        return ImageGeometry(size=options.architecture.image_size)
-    architecture = resolve_encoder(options.encoder, revision=options.architecture.encoder_revision)
-    processor = _image_processor(options.encoder, options.architecture.encoder_revision)
-    size = processor.get("crop_size") or processor.get("size") or options.architecture.image_size
-    if isinstance(size, dict):
-        size = size.get("height") or size.get("shortest_edge") or options.architecture.image_size
-    num_channels = architecture["num_channels"]
-    mean, std = (processor.get(name, (0.5,) * num_channels) for name in ("image_mean", "image_std"))
-    return ImageGeometry(size=int(size), num_channels=num_channels, mean=tuple(mean), std=tuple(std))
+def _base(name: str, revision: str | None) -> BaseWeights:
+    """Pretrained weights; the path of a local folder becomes absolute."""
+    return BaseWeights(name=str(Path(name).resolve()) if Path(name).is_dir() else name, revision=revision)
 
 
-def _image_processor(name: str, revision: str | None) -> dict:
-    folder = Path(name)
-    path = folder / "preprocessor_config.json"
-    if not folder.is_dir():
+def _image_processor(base: BaseWeights) -> dict:
+    path = Path(base.name) / "preprocessor_config.json"
+    if not Path(base.name).is_dir():
         try:
-            path = Path(hf_hub_download(name, "preprocessor_config.json", revision=revision))
+            path = Path(hf_hub_download(base.name, path.name, revision=base.revision))
         except (EntryNotFoundError, OSError):
             return {}
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def _absolute(name: str) -> str:
-    """The absolute path of a local folder; a hub id is unchanged."""
-    return str(Path(name).resolve()) if Path(name).is_dir() else name

@@ -33,7 +33,7 @@ from vlm.model import ReportModel
 from vlm.schema.atomic import atomic_folder
 from vlm.schema.findings import NUM_FINDINGS
 from vlm.schema.preprocessing import Preprocessing
-from vlm.schema.report_format import compose_report
+from vlm.schema.report_format import report_of
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -130,8 +130,7 @@ def _check_positions(max_report_tokens: int, model: ReportModel, num_views: int)
 
 
 def _reports(rows: datasets.Dataset) -> list[str]:
-    text = rows.select_columns(["findings", "impression"])
-    return [compose_report(findings=row["findings"], impression=row["impression"]) for row in text]
+    return list(map(report_of, rows.select_columns(["findings", "impression"])))
 
 
 def _summary(options: FinetuneOptions, task: ReportTask, studies: datasets.DatasetDict) -> dict[str, str]:

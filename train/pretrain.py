@@ -77,10 +77,10 @@ def _image_task(options: ImageOptions, studies: datasets.DatasetDict) -> tuple[P
         model.save_encoder(folder, geometry)
         draw_reconstructions(model, validation, folder / "reconstruction.png")
 
-    def count(batch: dict) -> int:
-        return len(batch["pixel_values"])
-
-    return PretrainTask(options, model, training, validation, count=count, save=save, unit="images"), {
+    task = PretrainTask(
+        options, model, training, validation, count=lambda batch: len(batch["pixel_values"]), save=save, unit="images"
+    )
+    return task, {
         "images": f"train {len(training):,}, validation {len(validation):,}; all views of "
         f"{len(studies['train']):,} and {len(studies['validation']):,} studies; "
         + ("kept in memory" if is_kept[0] else "read from disk in each epoch"),
@@ -98,15 +98,9 @@ def _text_task(
     tokenizer = load_tokenizer(folder)
     model = LanguageModel(options.decoder, tokenizer)
     limit = options.tokens.max_report_tokens
+    shared = {"max_position_shift": options.tokens.max_position_shift, "seed": options.run.seed}
     training, validation = (
-        ReportTexts(
-            studies[split],
-            tokenizer,
-            max_report_tokens=limit,
-            max_position_shift=options.tokens.max_position_shift,
-            seed=options.run.seed,
-        )
-        for split in ("train", "validation")
+        ReportTexts(studies[split], tokenizer, max_report_tokens=limit, **shared) for split in ("train", "validation")
     )
     task = PretrainTask(
         options,
@@ -118,15 +112,15 @@ def _text_task(
         unit="reports",
         lengths=[len(report) for report in training.reports],
     )
-    without = [
-        f"{len(studies[split]) - len(texts):,}" for split, texts in (("train", training), ("validation", validation))
+    num_silent = [
+        len(studies[split]) - len(texts) for split, texts in zip(studies, (training, validation), strict=True)
     ]
     num_tokens = sum(map(len, tokenizer(training.reports, add_special_tokens=False)["input_ids"]))
+    num_truncated = count_truncated(tokenizer, training.reports, limit)
     return task, {
         "reports": f"train {len(training):,}, validation {len(validation):,}; "
-        f"{' and '.join(without)} studies have none",
-        "tokens": f"{num_tokens:,} of train; "
-        f"{count_truncated(tokenizer, training.reports, limit):,} reports truncated to {limit}",
+        f"{num_silent[0]:,} and {num_silent[1]:,} studies have none",
+        "tokens": f"{num_tokens:,} of train; {num_truncated:,} reports truncated to {limit}",
         "decoder": f"{options.decoder}, vocabulary of {len(tokenizer):,} tokens",
     }
 

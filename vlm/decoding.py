@@ -129,24 +129,13 @@ def generate_tokens(
         session.write(active, [tokens[index] for index in active])
 
 
-@dataclass(frozen=True, slots=True)
-class _Beam:
-    """An unfinished text: its tokens, their log-probabilities, and the sum of these."""
-
-    token_ids: list[int]
-    log_probabilities: list[float]
-    total: float
-
-    def followed_by(self, token: int, log_probability: float) -> "_Beam":
-        return _Beam([*self.token_ids, token], [*self.log_probabilities, log_probability], self.total + log_probability)
-
-
 class _StudySearch:
-    """Beam search for one study: the `active` beams, and the `ended` texts with their scores."""
+    """Beam search for one study: the `active` beams with their log-probabilities, the `ended` texts with their
+    scores."""
 
     def __init__(self, options: GenerationOptions, eos_token_id: int):
         self.options, self.eos_token_id = options, eos_token_id
-        self.active = [_Beam([], [], 0.0)]
+        self.active = [(0.0, GeneratedTokens([], [], is_truncated=True))]
         self.ended: list[tuple[float, GeneratedTokens]] = []
         self.is_done = False
 
@@ -154,27 +143,28 @@ class _StudySearch:
         """Extend the beams by their most likely next tokens; return the index of the parent of each new beam."""
         num_beams, is_last = self.options.num_beams, length == self.options.max_new_tokens
         candidates = [
-            (beam.total + log_probability, parent, token, log_probability)
-            for parent, beam in enumerate(self.active)
+            (total + log_probability, parent, token, log_probability)
+            for parent, (total, _) in enumerate(self.active)
             for token, log_probability in zip(tokens[parent], log_probabilities[parent], strict=True)
         ]
         candidates.sort(key=lambda candidate: -candidate[0])
         active, parents = [], []
         for rank, (total, parent, token, log_probability) in enumerate(candidates[: 2 * num_beams]):
-            beam = self.active[parent]
+            _, text = self.active[parent]
             has_ended = token == self.eos_token_id
-            if not has_ended:
-                beam = beam.followed_by(token, log_probability)
+            if has_ended:
+                text = replace(text, is_truncated=False)
+            else:
+                text = GeneratedTokens([*text.token_ids, token], [*text.log_probabilities, log_probability], True)
             if (has_ended or is_last) and rank < num_beams:
-                text = GeneratedTokens(beam.token_ids, beam.log_probabilities, is_truncated=not has_ended)
                 self.ended.append((total / length**self.options.length_penalty, text))
             if not has_ended and len(active) < num_beams:
-                active.append(beam)
+                active.append((total, text))
                 parents.append(parent)
         self.active = active
         self.ended = sorted(self.ended, key=lambda ended: -ended[0])[:num_beams]
         self.is_done = is_last or (
-            len(self.ended) == num_beams and active[0].total / length**self.options.length_penalty <= self.ended[-1][0]
+            len(self.ended) == num_beams and active[0][0] / length**self.options.length_penalty <= self.ended[-1][0]
         )
         return parents
 
@@ -199,7 +189,7 @@ def _beam_search(
             parents = search.step(length, tokens[start:end], log_probabilities[start:end])
             if not search.is_done:
                 rows += [start + parent for parent in parents]
-                next_tokens += [beam.token_ids[-1] for beam in search.active]
+                next_tokens += [text.token_ids[-1] for _, text in search.active]
             start = end
         active = [search for search in active if not search.is_done]
         if not active:

@@ -143,8 +143,7 @@ class ReportGenerator:
         options = options or GenerationOptions()
         if options.num_beams > 1:
             raise ValueError(f"a report cannot be streamed with num_beams={options.num_beams}; use 1")
-        inputs = self._inputs([images], None if view_positions is None else [view_positions], [indication])
-        return self._stream(inputs, options)
+        return self._stream(self._study_inputs(images, view_positions, indication), options)
 
     def _stream(self, inputs: dict[str, Tensor], options: GenerationOptions) -> Iterator[StudyReport]:
         with torch.inference_mode():
@@ -234,7 +233,7 @@ class ReportGenerator:
 
         Each map sums to 1, or to 0 if the sentence is not in the report. Runs the model once over the whole report.
         """
-        inputs = self._inputs([images], None if view_positions is None else [view_positions], [indication])
+        inputs = self._study_inputs(images, view_positions, indication)
         encoded = self.tokenizer(report, add_special_tokens=False, return_offsets_mapping=True)
         num_views = inputs["view_mask"].shape[1]
         if not encoded["input_ids"] or not sentences:
@@ -255,6 +254,9 @@ class ReportGenerator:
     def _inputs(self, images, view_positions, indications) -> dict[str, Tensor]:
         inputs = batch_images(images, view_positions, indications, tokenizer=self.tokenizer, geometry=self.config.image)
         return {key: value.to(self.device) for key, value in inputs.items()}
+
+    def _study_inputs(self, images: Views, view_positions: Sequence[str] | None, indication: str) -> dict[str, Tensor]:
+        return self._inputs([images], None if view_positions is None else [view_positions], [indication])
 
     def _encode(self, images, view_positions) -> tuple[FindingOutput, Tensor]:
         inputs = self._inputs(images, view_positions, None)

@@ -35,11 +35,8 @@ class ReportModelOutput:
     """The losses are sums, not means, so that the caller can weight batches of unequal size exactly."""
 
     report_loss_sum: Float[Tensor, ""]
-    num_tokens: Int[Tensor, ""]
     finding_loss_sum: Float[Tensor, ""]
-    num_labels: Int[Tensor, ""]
     box_loss_sum: Float[Tensor, ""]
-    num_box_targets: Int[Tensor, ""]
     finding_logits: Float[Tensor, "batch findings"] | None
     """None if no image was encoded."""
     logits: Float[Tensor, "batch length vocabulary"] | None
@@ -170,10 +167,8 @@ class ReportModel(nn.Module):
         findings and on the locations in `box_targets` instead of the output of the finding queries. Only the report
         has a loss then.
         """
-        num_tokens = attention_mask[:, 1:].sum()
-        report_loss, logits = torch.zeros((), device=num_tokens.device), None
+        report_loss, logits = torch.zeros((), device=view_mask.device), None
         finding_loss = box_loss = report_loss
-        num_labels = num_box_targets = torch.zeros_like(num_tokens)
         if finding_condition is not None:
             if box_targets is None:
                 num_patches = view_mask.shape[1] * self.encoder.grid[0] * self.encoder.grid[1]
@@ -184,20 +179,16 @@ class ReportModel(nn.Module):
             prefix = Prefix(*self._join(image_tokens, view_mask, finding_tokens, prompt_ids, prompt_mask), None)
         else:
             prefix = self.prefix(pixel_values, view_indices, view_mask, prompt_ids, prompt_mask)
-            num_labels = finding_mask.sum()
             finding_loss = functional.binary_cross_entropy_with_logits(
                 prefix.findings.logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
             ).sum()
-            box_loss, num_box_targets = _box_loss(prefix.findings.attention, box_targets)
-        if num_tokens or finding_condition is not None:
+            box_loss = _box_loss(prefix.findings.attention, box_targets)
+        if finding_condition is not None or attention_mask[:, 1:].any():
             report_loss, logits = self._report_loss(prefix, input_ids, attention_mask)
         return ReportModelOutput(
             report_loss_sum=report_loss,
-            num_tokens=num_tokens,
             finding_loss_sum=finding_loss,
-            num_labels=num_labels,
             box_loss_sum=box_loss,
-            num_box_targets=num_box_targets,
             finding_logits=prefix.findings.logits if prefix.findings else None,
             logits=logits,
         )
@@ -218,11 +209,11 @@ class ReportModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters()), trained
 
 
-def _box_loss(attention: Tensor, box_targets: Tensor | None) -> tuple[Tensor, Tensor]:
+def _box_loss(attention: Tensor, box_targets: Tensor | None) -> Tensor:
     """Kullback-Leibler divergence of the attention from the boxes, summed over the findings that have a box."""
     if box_targets is None or not box_targets.any():
-        return attention.new_zeros(()), torch.zeros((), dtype=torch.long, device=attention.device)
+        return attention.new_zeros(())
     has_box = box_targets.any(dim=-1)
     target = box_targets[has_box]
     log_attention = attention[has_box].float().clamp(min=1e-6).log()
-    return (torch.special.xlogy(target, target) - target * log_attention).sum(), has_box.sum()
+    return (torch.special.xlogy(target, target) - target * log_attention).sum()

@@ -44,13 +44,18 @@ def report_losses(*, finding_weight: float, box_weight: float) -> Losses:
     return Losses(
         weights={"report_loss": 1.0, "finding_loss": finding_weight, "box_loss": box_weight},
         sums=lambda output: [output.report_loss_sum, output.finding_loss_sum, output.box_loss_sum],
-        counts=lambda batch: [
-            batch["attention_mask"][:, 1:].sum(),
-            batch["finding_mask"].sum(),
-            batch["box_targets"].any(dim=-1).sum() if "box_targets" in batch else 0,
-            len(batch["input_ids"]),
-        ],
+        counts=report_counts,
     )
+
+
+def report_counts(batch: Batch) -> list[Any]:
+    """Number of report tokens, finding labels, findings with boxes, and studies."""
+    return [
+        batch["attention_mask"][:, 1:].sum(),
+        batch["finding_mask"].sum(),
+        batch["box_targets"].any(dim=-1).sum() if "box_targets" in batch else 0,
+        len(batch["input_ids"]),
+    ]
 
 
 def mixed_precision(precision: str) -> str:

@@ -17,9 +17,9 @@ from torch.utils.data import Dataset
 from train.loop.step import Losses, on_device, report_losses
 from train.loop.trainer import ValidationResult
 from train.loop.validation import calibrate, validate
-from train.options import FinetuneOptions, PretrainOptions, TrainingOptions
+from train.options import FinetuneOptions, PretrainOptions
 from train.run.folder import write_files
-from train.studies.dataset import Collator, StudyDataset, plan_epoch
+from train.studies.dataset import Collator, StudyDataset
 from vlm.checkpoint.store import Checkpoint, save_checkpoint
 from vlm.model import ReportModel
 
@@ -52,21 +52,6 @@ def stage_of(epoch: int, options: FinetuneOptions) -> Stage:
     return next(stage for stage, epochs in stage_epochs(options).items() if epoch in epochs)
 
 
-def _plan(
-    lengths: Sequence[int], options: TrainingOptions, epoch: int, accelerator: Accelerator, **grouping: bool
-) -> list[list[list[int]]]:
-    return plan_epoch(
-        lengths,
-        seed=options.run.seed,
-        epoch=epoch,
-        batch_size=options.optimization.batch_size,
-        num_batches=options.optimization.gradient_accumulation_steps,
-        rank=accelerator.process_index,
-        num_processes=accelerator.num_processes,
-        **grouping,
-    )
-
-
 class ReportTask:
     """Fine-tuning of a report model."""
 
@@ -88,21 +73,14 @@ class ReportTask:
         self.stages = list(stage_epochs(options).values())
         self.predictions: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def plan(self, epoch: int, accelerator: Accelerator) -> list[list[list[int]]]:
+    def selection(self, epoch: int) -> dict[str, bool]:
         stage = stage_of(epoch, self.options)
-        steps = _plan(
-            self.lengths,
-            self.options,
-            epoch,
-            accelerator,
-            only_reports=self._is_frozen(epoch) or stage is Stage.TEXT,
-            group_by_length=stage is not Stage.FINDINGS,
-        )
-        if not steps:
+        only_reports = self._is_frozen(epoch) or stage is Stage.TEXT
+        if only_reports and not any(self.lengths):
             raise ValueError(
                 "--text-only-epochs or --freeze-after-findings leave nothing to learn: no training study has a report"
             )
-        return steps
+        return {"only_reports": only_reports, "group_by_length": stage is not Stage.FINDINGS}
 
     def start_epoch(self, epoch: int, model: nn.Module) -> None:
         stage = stage_of(epoch, self.options)
@@ -157,7 +135,8 @@ class PretrainTask:
         """`count`: number of items in the loss of a batch. `save` writes the weights to a folder. `lengths`: length of
         each training sample, if samples of similar lengths should share a batch."""
         self.options, self.model, self.training, self.validation = options, model, training, validation
-        self.collate, self.count, self.save, self.unit, self.lengths = training.collate, count, save, unit, lengths
+        self.collate, self.count, self.save, self.unit = training.collate, count, save, unit
+        self.lengths = lengths or [1] * len(training)
         self.losses = Losses(
             weights={"loss": 1.0},
             sums=lambda output: [output],
@@ -165,9 +144,8 @@ class PretrainTask:
         )
         self.stages = [range(options.num_epochs)]
 
-    def plan(self, epoch: int, accelerator: Accelerator) -> list[list[list[int]]]:
-        lengths = self.lengths or [1] * len(self.training)
-        return _plan(lengths, self.options, epoch, accelerator, group_by_length=self.lengths is not None)
+    def selection(self, epoch: int) -> dict[str, bool]:
+        return {"group_by_length": len(set(self.lengths)) > 1}
 
     def start_epoch(self, epoch: int, model: nn.Module) -> None:
         self.training.epoch = epoch

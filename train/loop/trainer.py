@@ -21,6 +21,7 @@ from train.options import TrainingOptions
 from train.run.folder import TrainLog
 from train.run.progress import RunProgress, peak_memory_gib
 from train.run.state import Progress, RunStates
+from train.studies.dataset import plan_epoch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +47,11 @@ class TrainingTask(Protocol):
     stages: Sequence[range]
     """The epochs of each stage. Each stage has its own learning-rate schedule."""
 
-    def plan(self, epoch: int, accelerator: Accelerator) -> list[list[list[int]]]:
-        """For each optimizer step of the epoch, the batches (lists of sample numbers) of this process."""
+    lengths: Sequence[int]
+    """Length of each training sample."""
+
+    def selection(self, epoch: int) -> dict[str, bool]:
+        """`only_reports` and `group_by_length` of `plan_epoch` for this epoch."""
 
     def start_epoch(self, epoch: int, model: nn.Module) -> None:
         """Prepare the training data and the model for an epoch."""
@@ -72,7 +76,7 @@ class Trainer:
             weight_decay=options.optimization.weight_decay,
         )
         self.model, self.optimizer = accelerator.prepare(task.model, optimizer)
-        self.epoch_steps = [len(task.plan(epoch, accelerator)) for epoch in range(options.num_epochs)]
+        self.epoch_steps = [len(self._plan(epoch)) for epoch in range(options.num_epochs)]
         self.num_steps = sum(self.epoch_steps)
         self.progress = Progress()
         self.states = RunStates(self.folder, task.model, optimizer, accelerator, keep=options.run.save_total_limit)
@@ -112,7 +116,7 @@ class Trainer:
                 num_steps = min(end - self.progress.step, sum(self.epoch_steps[stage.start : stage.stop]))
                 if num_steps > 0:
                     self.task.start_epoch(stage.stop - 1, model)
-                    plan = self.task.plan(stage.stop - 1, self.accelerator)
+                    plan = self._plan(stage.stop - 1)
                     batches = [
                         self.task.collate([self.task.training[number] for number in batch])
                         for batch in plan[len(plan) // 2]
@@ -145,7 +149,7 @@ class Trainer:
             board.close()
 
     def _train_epoch(self, epoch: int, progress_bar: RunProgress, board: SummaryWriter | None) -> None:
-        plan = self.task.plan(epoch, self.accelerator)[self.progress.epoch_step :]
+        plan = self._plan(epoch)[self.progress.epoch_step :]
         self.task.start_epoch(epoch, self.task.model)
         self.model.train()
         loader = iter(self._loader([batch for step in plan for batch in step]))
@@ -170,6 +174,19 @@ class Trainer:
                 self._plot(board, "train", metrics)
             if self.progress.step % self.options.run.save_steps == 0:
                 self.states.save(self.progress)
+
+    def _plan(self, epoch: int) -> list[list[list[int]]]:
+        """For each optimizer step of the epoch, the batches (lists of sample numbers) of this process."""
+        return plan_epoch(
+            self.task.lengths,
+            seed=self.options.run.seed,
+            epoch=epoch,
+            batch_size=self.options.optimization.batch_size,
+            num_batches=self.options.optimization.gradient_accumulation_steps,
+            rank=self.accelerator.process_index,
+            num_processes=self.accelerator.num_processes,
+            **self.task.selection(epoch),
+        )
 
     def _plot(self, board: SummaryWriter, group: str, metrics: dict[str, float | None]) -> None:
         for name, value in metrics.items():

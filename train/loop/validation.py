@@ -17,13 +17,13 @@ from data.reports.labeler.labeler import label_report
 from eval.metrics.cider import cider
 from eval.metrics.clinical import f1_scores
 from eval.metrics.probabilities import auroc
-from train.loop.step import on_device
+from train.loop.step import on_device, report_counts
 from train.loop.trainer import ValidationResult
 from train.studies.dataset import Collator, StudyDataset
 from vlm.decoding import GenerationOptions, generate_reports
 from vlm.model import ReportModel
 from vlm.schema.findings import NUM_FINDINGS
-from vlm.schema.report_format import compose_report
+from vlm.schema.report_format import report_of
 from vlm.uncertainty import Calibration
 
 MIN_POSITIVES = 5
@@ -44,7 +44,7 @@ def calibrate(
 ) -> Calibration:
     """Fit the calibration on validation studies; without labels the temperature is 1 and all thresholds are 0.5."""
     if not mask.any():
-        return Calibration(num_labelled=(0,) * NUM_FINDINGS)
+        return Calibration(num_labeled=(0,) * NUM_FINDINGS)
     temperature = _temperature(logits[mask].double(), targets[mask].double())
     probabilities = (logits.double() / temperature).sigmoid().numpy()
     thresholds = [
@@ -55,7 +55,7 @@ def calibrate(
         temperature=temperature,
         thresholds=tuple(thresholds),
         num_studies=int(mask.any(dim=1).sum()),
-        num_labelled=tuple(mask.sum(dim=0).tolist()),
+        num_labeled=tuple(mask.sum(dim=0).tolist()),
     )
 
 
@@ -108,10 +108,8 @@ def validate(
         with accelerator.autocast():
             output = model(**batch)
             gathered["reports"] += _generate(model, studies, batch, numbers, num_reports, max_new_tokens)
-        losses += [
-            float(value)
-            for value in (output.report_loss_sum, output.num_tokens, output.finding_loss_sum, output.num_labels)
-        ]
+        num_tokens, num_labels, *_ = report_counts(batch)
+        losses += [float(value) for value in (output.report_loss_sum, num_tokens, output.finding_loss_sum, num_labels)]
         gathered["order"] += numbers
         gathered["logits"] += output.finding_logits.float().cpu().tolist()
         gathered["targets"] += batch["finding_targets"].cpu().tolist()
@@ -156,7 +154,7 @@ def _report_scores(rows: datasets.Dataset, reports: dict[int, str]) -> dict[str,
     if not reports:
         return {"report_macro_f1": None, "report_cider": None}
     columns = rows.select_columns(["findings", "impression", "labels"]).select(list(reports))
-    references = [compose_report(findings=row["findings"], impression=row["impression"]) for row in columns]
+    references = list(map(report_of, columns))
     scores = f1_scores([label_report(report) for report in reports.values()], columns["labels"][:])
     return {"report_macro_f1": scores.macro_f1, "report_cider": cider([*reports.values()], references).score}
 

@@ -20,7 +20,7 @@ from vlm.config import DECODER_SIZES, DecoderConfig
 from vlm.inputs.batch import batch_tokens
 from vlm.inputs.tokenizer import encode_prompt, encode_report
 from vlm.layers.gpt2 import GPT2Decoder
-from vlm.schema.report_format import compose_report
+from vlm.schema.report_format import report_of
 
 IGNORED = -100
 """Label of tokens that do not count in the loss."""
@@ -98,8 +98,5 @@ class LanguageModel(nn.Module):
 def reports_of(rows: datasets.Dataset) -> tuple[list[str], list[str]]:
     """The reports of the studies that have one, and their indications."""
     text = rows.select_columns(["indication", "findings", "impression"])
-    pairs = [
-        (compose_report(findings=row["findings"], impression=row["impression"]), row["indication"]) for row in text
-    ]
-    kept = [pair for pair in pairs if pair[0]]
-    return [report for report, _ in kept], [indication for _, indication in kept]
+    pairs = [(report, row["indication"]) for row in text if (report := report_of(row))]
+    return [report for report, _ in pairs], [indication for _, indication in pairs]

@@ -22,11 +22,11 @@ def print_summary(rows: dict[str, str], *, title: str) -> None:
     console.print(table)
 
 
-class RunProgress:
+class RunProgress(Progress):
     """A bar over all optimizer steps with the loss, the speed in `unit` per second, and the remaining time."""
 
     def __init__(self, *, num_steps: int, done: int, enabled: bool, unit: str):
-        self.bar = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -37,15 +37,8 @@ class RunProgress:
             console=console,
             disable=not enabled,
         )
-        self.task = self.bar.add_task("training", total=num_steps, completed=done, loss=float("nan"), speed=0.0)
+        self.task = self.add_task("training", total=num_steps, completed=done, loss=float("nan"), speed=0.0)
         self.speed, self.last = 0.0, time.perf_counter()
-
-    def __enter__(self) -> "RunProgress":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.bar.stop()
 
     def step(self, *, epoch: int, loss: float, num_done: int) -> None:
         """Update the bar after an optimizer step over `num_done` samples."""
@@ -53,11 +46,11 @@ class RunProgress:
         speed = num_done / max(now - self.last, 1e-9)
         self.speed = speed if self.speed == 0 else 0.9 * self.speed + 0.1 * speed
         self.last = now
-        self.bar.update(self.task, advance=1, description=f"epoch {epoch + 1}", loss=loss, speed=self.speed)
+        self.update(self.task, advance=1, description=f"epoch {epoch + 1}", loss=loss, speed=self.speed)
 
     def validated(self, epoch: int, summary: str, *, is_best: bool) -> None:
         """Print the result of a validation."""
-        self.bar.console.print(f"epoch {epoch + 1} validation: {summary}{' (best)' if is_best else ''}")
+        console.print(f"epoch {epoch + 1} validation: {summary}{' (best)' if is_best else ''}")
         self.last = time.perf_counter()
 
 

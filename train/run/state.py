@@ -99,8 +99,7 @@ class RunStates:
         torch.set_rng_state(random["cpu"])
         if "cuda" in random and torch.cuda.is_available():
             torch.cuda.set_rng_state(random["cuda"])
-        current, old = folder / "progress.json", folder / "position.json"
-        return read_json(old if old.is_file() else current, Progress)
+        return read_json(folder / "progress.json", Progress)
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"model.{name}": tensor for name, tensor in self._trained().items()}

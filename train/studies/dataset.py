@@ -6,7 +6,6 @@ before. Augmentation is seeded by (seed, epoch, study), so workers have no rando
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import datasets
@@ -23,21 +22,7 @@ from vlm.inputs.batch import batch_tokens, batch_views, index_views
 from vlm.inputs.image import Letterbox, letterbox, letterbox_geometry
 from vlm.inputs.tokenizer import encode_prompt, encode_report
 from vlm.schema.findings import NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
-from vlm.schema.report_format import compose_report
-
-
-@dataclass(frozen=True, slots=True)
-class _Square:
-    """A view at the model's input size, and the position of the image in it."""
-
-    pixels: np.ndarray
-    position: Letterbox
-
-    def place(self, boxes: list[list[float]]) -> np.ndarray:
-        """Convert boxes from fractions of the image to pixels of the square: [boxes, 4]."""
-        scale = [self.position.width, self.position.height] * 2
-        offset = [self.position.left, self.position.top] * 2
-        return np.array(boxes, dtype=float).reshape(-1, 4) * scale + offset
+from vlm.schema.report_format import report_of
 
 
 class StudyDataset(Dataset):
@@ -59,7 +44,7 @@ class StudyDataset(Dataset):
         self.view_dropout, self.seed = view_dropout, seed
         self.epoch = 0
         self.with_images = self.with_reports = True
-        self.squares: list[list[_Square]] | None = None
+        self.squares: list[list[tuple[np.ndarray, Letterbox]]] | None = None
         self.text_rows = rows.remove_columns("images")
 
     def __len__(self) -> int:
@@ -76,14 +61,14 @@ class StudyDataset(Dataset):
             self.squares = list(track(squares, description="reading images", total=len(self), **hidden))
         return True
 
-    def _decode(self, index: int) -> list["_Square"]:
+    def _decode(self, index: int) -> list[tuple[np.ndarray, Letterbox]]:
+        """Each view at the model's input size, and the position of the image in it."""
         size = self.geometry.size
-        images = self.rows[index]["images"]
-        return [_Square(letterbox(image, size), letterbox_geometry(image.size, size)) for image in images]
+        return [(letterbox(image, size), letterbox_geometry(image.size, size)) for image in self.rows[index]["images"]]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.text_rows[index]
-        report = compose_report(findings=row["findings"], impression=row["impression"]) if self.with_reports else ""
+        report = report_of(row) if self.with_reports else ""
         report_ids = [self.tokenizer.bos_token_id]
         if report:
             report_ids = encode_report(self.tokenizer, report, max_tokens=self.max_report_tokens)
@@ -102,17 +87,23 @@ class StudyDataset(Dataset):
         if not self.with_images and not known_boxes:
             return {"boxes": []}
         squares = self._decode(index) if self.squares is None else self.squares[index]
-        pixels = [square.pixels for square in squares]
+        pixels = [square for square, _ in squares]
         found = [[box["finding"] for box in known_boxes if box["view"] == view] for view in range(len(squares))]
         boxes = [
-            square.place([box["box"] for box in known_boxes if box["view"] == view])
-            for view, square in enumerate(squares)
+            _in_square([box["box"] for box in known_boxes if box["view"] == view], position)
+            for view, (_, position) in enumerate(squares)
         ]
         if self.with_images and self.augmentation is not None:
             moved = [augment_with_boxes(*view, self.augmentation, rng) for view in zip(pixels, boxes, strict=True)]
             pixels, boxes = [list(parts) for parts in zip(*moved, strict=True)]
         boxes = [list(zip(*view, strict=True)) for view in zip(found, boxes, strict=True)]
         return {"squares": pixels, "boxes": boxes} if self.with_images else {"boxes": boxes}
+
+
+def _in_square(boxes: list[list[float]], position: Letterbox) -> np.ndarray:
+    """Convert boxes from fractions of the image to pixels of the square: [boxes, 4]."""
+    scale, offset = [position.width, position.height] * 2, [position.left, position.top] * 2
+    return np.array(boxes, dtype=float).reshape(-1, 4) * scale + offset
 
 
 class Collator:

@@ -6,6 +6,7 @@ its query attended to. The mean over heads and layers localizes as well as all a
 (docs/LOG.md).
 """
 
+import re
 from collections.abc import Sequence
 
 import cv2
@@ -25,15 +26,10 @@ def sentence_spans(report: str, sentences: Sequence[str]) -> list[tuple[int, int
     """Start and end of each sentence in the report; blanks may differ. (0, 0) for a sentence that is not in it."""
     spans, position = [], 0
     for sentence in sentences:
-        start, end = position, position
-        for number, word in enumerate(sentence.split()):
-            at = report.find(word, end)
-            if at < 0:
-                start = end = 0
-                break
-            start, end = (at if number == 0 else start), at + len(word)
-        spans.append((start, end))
-        position = end or position
+        words = r"\s*".join(map(re.escape, sentence.split()))
+        found = re.compile(words).search(report, position)
+        spans.append(found.span() if found else (0, 0))
+        position = found.end() if found else position
     return spans
 
 

@@ -1,6 +1,5 @@
 """The tokenizer: that of a pretrained GPT-2, or a byte-pair encoding trained on the reports."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -48,10 +47,7 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None) -> PreTrain
     if (folder / "vocab.json").is_file() and not (folder / "tokenizer_config.json").is_file():
         if not (folder / "merges.txt").is_file():
             raise ValueError(f"{folder} has vocab.json but no merges.txt; GPT-2's tokenizer needs both")
-        vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-        lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
-        merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
-        tokenizer = GPT2Tokenizer(vocab=vocabulary, merges=merges)
+        tokenizer = GPT2Tokenizer.from_pretrained(str(folder))
     else:
         if folder.is_dir() and not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
             raise ValueError(f"{folder / 'tokenizer.json'} is missing; the folder has no tokenizer")

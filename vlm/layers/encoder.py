@@ -24,15 +24,10 @@ class PlainCNN(nn.Module):
         super().__init__()
         layers = []
         for width in widths:
-            layers += [
-                nn.Conv2d(num_channels, width, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(inplace=True),
-                nn.Conv2d(width, width, 3, padding=1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(inplace=True),
-            ]
-            num_channels = width
+            for stride in (2, 1):
+                convolution = nn.Conv2d(num_channels, width, 3, stride=stride, padding=1, bias=False)
+                layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+                num_channels = width
         self.stages = nn.Sequential(*layers)
 
     def forward(

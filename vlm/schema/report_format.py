@@ -1,7 +1,9 @@
 """The format of a report: "Findings: … Impression: …" as one string; an empty section is left out."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 _HEADING = re.compile(r"\b(findings|impression)\s*:\s*", re.IGNORECASE)
 
@@ -18,6 +20,11 @@ def compose_report(*, findings: str = "", impression: str = "") -> str:
     """Join the sections, each after its heading; "" if both are blank."""
     sections = {"Findings": findings.strip(), "Impression": impression.strip()}
     return " ".join(f"{heading}: {text}" for heading, text in sections.items() if text)
+
+
+def report_of(row: Mapping[str, Any]) -> str:
+    """The report of a row of a prepared data set."""
+    return compose_report(findings=row["findings"], impression=row["impression"])
 
 
 def split_report(report: str) -> ReportSections:

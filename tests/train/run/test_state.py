@@ -53,15 +53,6 @@ def test_loaded_state_continues_with_the_same_losses(tmp_path):
     assert _steps(other, other_optimizer, inputs[4:]) == expected
 
 
-def test_state_with_the_old_name_of_progress_is_read(tmp_path):
-    model = _model()
-    states = _states(tmp_path, model, _optimizer(model))
-    states.save(Progress(step=3))
-    path = tmp_path / "states" / "step-00000003" / "progress.json"
-    path.rename(path.with_name("position.json"))
-    assert states.resume() == Progress(step=3)
-
-
 def test_run_without_a_state_starts_from_the_beginning(tmp_path):
     model = _model()
     assert _states(tmp_path, model, _optimizer(model)).resume() == Progress()

@@ -17,7 +17,7 @@ from data.cli import run_main
 from data.study import saved_preprocessing
 from train.build import build_model, build_tokenizer, describe_adaptation
 from train.card import write_report_card
-from train.fit_ood import fit_ood_detector
+from train.fit_ood import fit_or_explain
 from train.loop.step import mixed_precision
 from train.loop.tasks import ReportTask, describe_stages
 from train.loop.trainer import Trainer
@@ -58,7 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     if accelerator.is_main_process:
         best = folder / "best"
         write_report_card(folder, options, studies.splits)
-        console.print(_fit_ood(best, studies.splits, accelerator), highlight=False)
+        device = str(accelerator.device)
+        console.print(fit_or_explain(best, studies.splits, base=options.init_from, device=device), highlight=False)
         if options.validation.merge:
             merge_checkpoint(best, folder / "merged")
         console.print(f"best checkpoint, from epoch {trainer.progress.best_epoch + 1}: {best}")
@@ -146,15 +147,6 @@ def _summary(options: FinetuneOptions, task: ReportTask, studies: datasets.Datas
         "parameters": f"{total:,}, of which {trained:,} are trained ({trained / total:.1%})",
         "epochs": describe_stages(options),
     }
-
-
-def _fit_ood(checkpoint: Path, studies: datasets.DatasetDict, accelerator: Accelerator) -> str:
-    """Fit the OOD check of the best checkpoint. A data set that is too small is not an error."""
-    try:
-        settings = fit_ood_detector(checkpoint, studies, device=str(accelerator.device)).settings
-    except ValueError as error:
-        return f"Note: OOD check disabled: {error}. Unfamiliar images will not be flagged."
-    return f"OOD check: fitted on {settings.num_training_images} training images"
 
 
 if __name__ == "__main__":

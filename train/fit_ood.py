@@ -6,20 +6,21 @@ train/finetune.py does this at its end; this program is for checkpoints without 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import torch
 import tyro
 
 from data.cli import run_main
 from data.study import load_studies
-from vlm.checkpoint.store import find_checkpoint
+from vlm.checkpoint.store import fetch_checkpoint, find_checkpoint, load_checkpoint, merge_adapters
 from vlm.generator import ReportGenerator
-from vlm.uncertainty import OodDetector, fit_detector, save_ood_detector
+from vlm.uncertainty import OodDetector, fit_detector, save_ood_absence, save_ood_detector
 
 MAX_IMAGES = 1000
 """Images per split, sampled at random; more images hardly change the distances."""
@@ -57,6 +58,40 @@ def fit_ood_detector(checkpoint: Path, studies: datasets.DatasetDict, *, device:
     ood_detector = fit_detector(*(_features(generator, studies.get(split, ())) for split in ("train", "validation")))
     save_ood_detector(folder, ood_detector)
     return ood_detector
+
+
+def fit_or_explain(
+    checkpoint: Path, studies: datasets.DatasetDict, *, base: str | None, device: str | None = None
+) -> str:
+    """Fit the OOD check of a fine-tuned checkpoint; return a sentence for the user.
+
+    With too few images to fit it, the check of the `base` (--init-from) is kept if fine-tuning changed neither the
+    encoder nor the input, because the features of an image are then the same. Otherwise the checkpoint stores why it
+    has no check.
+    """
+    try:
+        settings = fit_ood_detector(checkpoint, studies, device=device).settings
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return f"OOD check: fitted on {settings.num_training_images} training images"
+    kept = base_detector(checkpoint, base) if base is not None else None
+    if kept is None:
+        save_ood_absence(checkpoint, f"{reason}; fine-tune with more images, or run python -m train.fit_ood")
+        return f"Note: OOD check disabled: {reason}. Unfamiliar images will not be flagged."
+    save_ood_detector(checkpoint, replace(kept, settings=replace(kept.settings, base=kept.settings.base or base)))
+    return f"OOD check: kept that of {base}, because {reason}. It compares images with those of the training of {base}."
+
+
+def base_detector(checkpoint: Path, base: str) -> OodDetector | None:
+    """The OOD check of the checkpoint's base, if both compute the same features of an image; otherwise None."""
+    one, other = (load_checkpoint(folder) for folder in (checkpoint, fetch_checkpoint(base)))
+    for model in (one.model, other.model):
+        merge_adapters(model)
+    inputs = [(model.config.image, model.config.preprocessing) for model in (one.model, other.model)]
+    own, weights = one.model.encoder.state_dict(), other.model.encoder.state_dict()
+    same_encoder = own.keys() == weights.keys() and all(torch.equal(own[name], weights[name]) for name in own)
+    return other.ood_detector if same_encoder and inputs[0] == inputs[1] else None
 
 
 def _features(generator: ReportGenerator, studies: Sequence[dict[str, Any]]) -> np.ndarray:

@@ -54,6 +54,8 @@ class StudyReport:
     token_log_probabilities: tuple[float, ...]
     is_truncated: bool
     """The report reached max_new_tokens and was cut; while streaming, it is not finished."""
+    ood_not_checked: str = ""
+    """Why the images cannot be compared with those of the training; "" if `ReportGenerator.ood_detector` can do it."""
 
 
 class ReportGenerator:
@@ -66,6 +68,7 @@ class ReportGenerator:
         self._special_ids = {name: getattr(self.tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
         self.calibration: Calibration = checkpoint.calibration
         self.ood_detector = checkpoint.ood_detector
+        self.ood_not_checked = "" if checkpoint.ood_detector else checkpoint.ood_absence
         self.config = checkpoint.model.config
         self.name = name
 
@@ -125,7 +128,7 @@ class ReportGenerator:
                 generated = generate_reports(self.model, prefix, **self._special_ids, options=options)
         outputs = self._finding_outputs(prefix.findings, inputs["view_mask"])
         pairs = zip(generated, outputs, strict=True)
-        return [_study_report(tokens, self._pieces(tokens.token_ids), *output) for tokens, output in pairs]
+        return [self._report(tokens, self._pieces(tokens.token_ids), *output) for tokens, output in pairs]
 
     def stream(
         self,
@@ -151,9 +154,9 @@ class ReportGenerator:
         [output] = self._finding_outputs(prefix.findings, inputs["view_mask"])
         text, pieces, token_ids, log_probabilities = TextPieces(self.tokenizer), [], [], []
         if not self.writes_reports:
-            yield _study_report(_NO_TOKENS, [], *output)
+            yield self._report(_NO_TOKENS, [], *output)
             return
-        yield _study_report(replace(_NO_TOKENS, is_truncated=True), [], *output)
+        yield self._report(replace(_NO_TOKENS, is_truncated=True), [], *output)
         for _, token, log_probability in generate_tokens(self.model, prefix, **self._special_ids, options=options):
             has_ended = token == self.tokenizer.eos_token_id
             if not has_ended:
@@ -162,7 +165,7 @@ class ReportGenerator:
                 pieces.append(text.add(token))
             if pieces and (has_ended or len(pieces) == options.max_new_tokens):
                 pieces[-1] += text.finish()
-            yield _study_report(GeneratedTokens(token_ids, log_probabilities, not has_ended), pieces, *output)
+            yield self._report(GeneratedTokens(token_ids, log_probabilities, not has_ended), pieces, *output)
 
     def classify(
         self, images: Image.Image | Sequence[Views], *, view_positions: Sequence[Sequence[str]] | None = None
@@ -281,19 +284,23 @@ class ReportGenerator:
             pieces[-1] += text.finish()
         return pieces
 
-
-def _study_report(
-    generated: GeneratedTokens, pieces: Sequence[str], probabilities: tuple[float, ...], attention_maps: np.ndarray
-) -> StudyReport:
-    report = "".join(pieces)
-    sections = split_report(report)
-    return StudyReport(
-        report=report,
-        findings=sections.findings,
-        impression=sections.impression,
-        finding_probabilities=probabilities,
-        attention_maps=attention_maps,
-        tokens=tuple(pieces),
-        token_log_probabilities=tuple(generated.log_probabilities),
-        is_truncated=generated.is_truncated,
-    )
+    def _report(
+        self,
+        generated: GeneratedTokens,
+        pieces: Sequence[str],
+        probabilities: tuple[float, ...],
+        attention_maps: np.ndarray,
+    ) -> StudyReport:
+        report = "".join(pieces)
+        sections = split_report(report)
+        return StudyReport(
+            ood_not_checked=self.ood_not_checked,
+            report=report,
+            findings=sections.findings,
+            impression=sections.impression,
+            finding_probabilities=probabilities,
+            attention_maps=attention_maps,
+            tokens=tuple(pieces),
+            token_log_probabilities=tuple(generated.log_probabilities),
+            is_truncated=generated.is_truncated,
+        )

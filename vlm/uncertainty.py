@@ -63,6 +63,9 @@ class Calibration:
 
 SETTINGS, TENSORS = "ood.json", "ood.safetensors"
 """Files of the out-of-distribution check in a checkpoint folder."""
+ABSENCE = "ood_missing.json"
+"""File with the reason why a checkpoint has no check."""
+NO_CHECK = "this checkpoint has no out-of-distribution check; python -m train.fit_ood adds it"
 OLD_SETTINGS, OLD_TENSORS = "familiarity.json", "familiarity.safetensors"
 """Their names before version 0.2.0; they are still read."""
 TENSOR_NAMES = ("mean", "scale", "directions", "variances")
@@ -84,11 +87,21 @@ class OodSettings:
     """An image with a larger distance is out of distribution."""
     num_training_images: int = field(metadata=formerly("num_training_pictures"))
     num_validation_images: int = field(metadata=formerly("num_validation_pictures"))
+    base: str = ""
+    """The checkpoint whose check was kept, because fine-tuning it did not change the encoder and had too few images to
+    fit a new one. The images are then those of the base's training."""
 
     def __post_init__(self):
         for name in ("rest_variance", "limit"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OodAbsence:
+    """The content of `ood_missing.json`."""
+
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,6 +179,35 @@ def save_ood_detector(folder: Path, ood_detector: OodDetector) -> None:
     tensors = {name: np.ascontiguousarray(getattr(ood_detector, name), dtype=np.float32) for name in TENSOR_NAMES}
     save_file(tensors, folder / TENSORS)
     (folder / SETTINGS).write_text(to_json(ood_detector.settings), encoding="utf-8")
+    (folder / ABSENCE).unlink(missing_ok=True)
+
+
+def save_ood_absence(folder: Path, reason: str) -> None:
+    """Write the reason why the checkpoint has no check."""
+    (folder / ABSENCE).write_text(to_json(OodAbsence(reason=reason)), encoding="utf-8")
+
+
+def ood_absence(folder: Path) -> str:
+    """Why a checkpoint without a check has none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    return read_json(folder / ABSENCE, OodAbsence).reason if (folder / ABSENCE).is_file() else NO_CHECK
+
+
+def describe_distance(distance: float) -> str:
+    """Words for a distance of `OodDetector.distances`. Two significant figures; near the limit, words only, because
+    "1.0 times the limit" says nothing."""
+    if not np.isfinite(distance):
+        return "a distance that cannot be computed"
+    if distance <= 1:
+        return "within the limit"
+    if distance < 1.05:
+        return "just above the limit"
+    if distance >= 100:
+        return "more than 100 times the limit"
+    return f"{distance:.1f} times the limit" if distance < 9.95 else f"{distance:.0f} times the limit"
 
 
 def load_ood_detector(folder: Path) -> OodDetector | None:

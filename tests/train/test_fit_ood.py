@@ -1,15 +1,30 @@
 """The OOD check: distances compared with an independent formula, limit, files, program."""
 
 import shutil
+from dataclasses import replace
 
+import datasets
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from train.fit_ood import fit_ood_detector, main
+from train.fit_ood import fit_ood_detector, fit_or_explain, main
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
+from vlm.decoding import GenerationOptions
 from vlm.generator import ReportGenerator
-from vlm.uncertainty import NUM_DIRECTIONS, SETTINGS, TENSORS, fit_detector, load_ood_detector, save_ood_detector
+from vlm.schema.preprocessing import Preprocessing
+from vlm.uncertainty import (
+    ABSENCE,
+    NO_CHECK,
+    NUM_DIRECTIONS,
+    SETTINGS,
+    TENSORS,
+    describe_distance,
+    fit_detector,
+    load_ood_detector,
+    save_ood_detector,
+)
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +145,73 @@ def test_features_of_an_image_do_not_depend_on_the_others(tiny_checkpoint, image
     assert together.shape == (3, 2 * 16 + 16 * 16)
     np.testing.assert_allclose(together[1], generator.image_features(images[1:2])[0], atol=1e-5)
     assert np.abs(together[0] - together[1]).max() > 0.1
+
+
+def _copy_with_detector(checkpoint, studies, folder):
+    """A copy of the checkpoint with a check that is fitted on the training images."""
+    shutil.copytree(checkpoint, folder)
+    fit_ood_detector(folder, datasets.DatasetDict(train=studies["train"], validation=studies["train"]))
+    return folder
+
+
+def test_too_few_images_leave_the_reason_in_the_checkpoint_and_in_each_report(
+    tiny_checkpoint, small_studies, images, tmp_path
+):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    options = GenerationOptions(max_new_tokens=4)
+    generator = ReportGenerator.from_pretrained(folder)
+    assert generator.generate(images[0], options=options)[0].ood_not_checked == NO_CHECK
+    assert "OOD check disabled" in fit_or_explain(folder, small_studies, base=None)
+    generator = ReportGenerator.from_pretrained(folder)
+    [report], *_, last = [generator.generate(images[0], options=options), *generator.stream(images[0], options=options)]
+    assert report.ood_not_checked == last.ood_not_checked == generator.ood_not_checked
+    assert report.ood_not_checked.startswith("the OOD check needs at least 20 validation images, found 7; fine-tune")
+    save_checkpoint(tmp_path / "copy", load_checkpoint(folder))
+    assert ReportGenerator.from_pretrained(tmp_path / "copy").ood_not_checked == report.ood_not_checked
+
+    fit_ood_detector(folder, datasets.DatasetDict(train=small_studies["train"], validation=small_studies["train"]))
+    generator = ReportGenerator.from_pretrained(folder)
+    assert generator.generate(images[0], options=options)[0].ood_not_checked == ""
+    assert not (folder / ABSENCE).exists()
+
+
+def test_check_of_the_base_is_kept_only_with_an_unchanged_encoder(tiny_checkpoint, small_studies, tmp_path):
+    base = _copy_with_detector(tiny_checkpoint, small_studies, tmp_path / "base")
+    tuned = tmp_path / "tuned"
+    shutil.copytree(tiny_checkpoint, tuned)
+    assert "kept that of" in fit_or_explain(tuned, small_studies, base=str(base))
+    kept = load_ood_detector(tuned)
+    assert kept.settings == replace(load_ood_detector(base).settings, base=str(base))
+    np.testing.assert_array_equal(kept.mean, load_ood_detector(base).mean)
+
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    with torch.no_grad():
+        next(checkpoint.model.encoder.parameters()).add_(1e-3)
+    save_checkpoint(tmp_path / "trained", checkpoint)
+    assert "OOD check disabled" in fit_or_explain(tmp_path / "trained", small_studies, base=str(base))
+    assert load_ood_detector(tmp_path / "trained") is None
+
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    checkpoint.model.config = replace(checkpoint.model.config, preprocessing=Preprocessing(clahe=True))
+    save_checkpoint(tmp_path / "other_input", checkpoint)
+    assert "OOD check disabled" in fit_or_explain(tmp_path / "other_input", small_studies, base=str(base))
+
+
+@pytest.mark.parametrize(
+    ("distance", "words"),
+    [
+        (0.0, "within the limit"),
+        (1.0, "within the limit"),
+        (1.0001, "just above the limit"),
+        (1.04, "just above the limit"),
+        (1.06, "1.1 times the limit"),
+        (2.349, "2.3 times the limit"),
+        (9.96, "10 times the limit"),
+        (41.7, "42 times the limit"),
+        (12345.0, "more than 100 times the limit"),
+        (float("nan"), "a distance that cannot be computed"),
+    ],
+)
+def test_distance_has_words_near_the_limit_and_two_figures_elsewhere(distance, words):
+    assert describe_distance(distance) == words

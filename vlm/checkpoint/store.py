@@ -6,6 +6,7 @@
     tokenizer.json, …          in transformers' format
     calibration.json           temperature and thresholds
     ood.*                      the out-of-distribution check, if there were enough images to fit it
+    ood_missing.json           the reason why there is no such check
     training_data.json         the data it was trained on (vlm.checkpoint.provenance)
 
 A base that LoRA keeps frozen is named in `config.json`, not copied; `merge_checkpoint` writes a folder that needs no
@@ -36,7 +37,15 @@ from vlm.inputs.tokenizer import load_tokenizer
 from vlm.model import ReportModel
 from vlm.schema.atomic import atomic_folder
 from vlm.schema.strict_json import read_json, to_json
-from vlm.uncertainty import Calibration, OodDetector, load_ood_detector, save_ood_detector
+from vlm.uncertainty import (
+    NO_CHECK,
+    Calibration,
+    OodDetector,
+    load_ood_detector,
+    ood_absence,
+    save_ood_absence,
+    save_ood_detector,
+)
 
 SHIPPED = "cxrscribe-tiny"
 SHIPPED_CHECKPOINT = Path(__file__).parents[1] / "weights" / "tiny"
@@ -67,6 +76,8 @@ class Checkpoint:
     tokenizer: PreTrainedTokenizerBase
     calibration: Calibration
     ood_detector: OodDetector | None = None
+    ood_absence: str = NO_CHECK
+    """Why `ood_detector` is None."""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -88,6 +99,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         checkpoint.tokenizer.save_pretrained(str(partial))
         if checkpoint.ood_detector is not None:
             save_ood_detector(partial, checkpoint.ood_detector)
+        elif checkpoint.ood_absence != NO_CHECK:
+            save_ood_absence(partial, checkpoint.ood_absence)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -111,7 +124,11 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         targets = {key.replace(".default.", "."): tensor for key, tensor in adapter if ".lora_" in key}
         _read_tensors(folder / name / "adapter_model.safetensors", targets)
     return Checkpoint(
-        model=model.eval(), tokenizer=tokenizer, calibration=calibration, ood_detector=load_ood_detector(folder)
+        model=model.eval(),
+        tokenizer=tokenizer,
+        calibration=calibration,
+        ood_detector=load_ood_detector(folder),
+        ood_absence=ood_absence(folder),
     )
 
 

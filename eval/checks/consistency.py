@@ -14,7 +14,7 @@ import numpy as np
 from data.reports.labeler.labeler import label_report
 from data.reports.sentences import speaks_of_prior
 from eval.checks.contradictions import Contradiction, contradictions
-from eval.metrics.bootstrap import NUM_RESAMPLES, interval, point_values, resample
+from eval.metrics.bootstrap import NUM_RESAMPLES, estimates
 from eval.metrics.clinical import divide, is_positive
 from eval.metrics.laterality import laterality_conflicts, report_sentences
 from eval.metrics.normalization import normalize_report
@@ -230,9 +230,8 @@ def _num_words(report: str) -> int:
 
 
 def _rates(found: Consistency, subject_ids: Sequence[str], num_resamples: int, seed: int) -> dict[str, Any]:
-    values = point_values(found.statistic, len(subject_ids))
-    samples = resample(found.statistic, subject_ids, num_resamples, seed)
-    return {name: asdict(interval(values[name], samples[name])) for name in RATES}
+    rates = estimates(found.statistic, subject_ids, num_resamples, seed)
+    return {name: asdict(rate) for name, rate in rates.items()}
 
 
 def _examples(study_ids: Sequence[str], studies: Sequence[Sequence[dict[str, str]]]) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.metrics.bootstrap import NUM_RESAMPLES, interval, point_values, resample
+from eval.metrics.bootstrap import NUM_RESAMPLES, estimates
 from eval.metrics.clinical import divide
 from vlm.schema.findings import FINDINGS, NUM_FINDINGS, POSITIVE, VIEW_KINDS, view_index
 from vlm.schema.number_format import format_percent_interval
@@ -107,17 +107,12 @@ def grounding_document(
     """Hit rates with intervals, over all findings and per finding, ready for JSON; None if nothing is scored."""
     if not result.is_scored.any():
         return None
-    values = point_values(result.statistic, len(subject_ids))
-    samples = resample(result.statistic, subject_ids, num_resamples, seed)
-
-    def estimate(name: str) -> dict[str, Any]:
-        return asdict(interval(values[name], samples[name]))
-
+    found = estimates(result.statistic, subject_ids, num_resamples, seed)
     return {
         "systems": list(result.hits),
         "num_scored": int(result.is_scored.sum()),
-        "all": {name: estimate(f"{name}, all") for name in result.hits},
-        "differences": {name: estimate(f"difference to {name}") for name in result.hits if name != MODEL},
+        "all": {name: asdict(found[f"{name}, all"]) for name in result.hits},
+        "differences": {name: asdict(found[f"difference to {name}"]) for name in result.hits if name != MODEL},
         "per_finding": [
             {
                 "finding": finding,
@@ -125,7 +120,7 @@ def grounding_document(
                 "num_hits": {
                     name: int((hits & result.is_scored)[:, index].sum()) for name, hits in result.hits.items()
                 },
-                "share": {name: asdict(interval(values[name][index], samples[name][:, index])) for name in result.hits},
+                "share": {name: asdict(found[name][index]) for name in result.hits},
             }
             for index, finding in enumerate(FINDINGS)
         ],

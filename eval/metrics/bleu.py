@@ -5,11 +5,10 @@ Corpus level, cumulative, unsmoothed: the same values as pycocoevalcap 1.2's Ble
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from eval.metrics.normalization import DEFAULT_NORMALIZATION, paired_words
+from eval.metrics.normalization import DEFAULT_NORMALIZATION, TextScore, corpus_score, paired_words
 
 MAX_ORDER = 4
 
@@ -23,34 +22,19 @@ def ngram_counts(words: Sequence[str]) -> Counter[tuple[str, ...]]:
     return counts
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class BleuScore:
-    """`scores` are BLEU-1 to 4; `per_study` is [studies, 4].
-
-    `statistics` [studies, 10]: matched n-grams (1 to 4), predicted n-grams (1 to 4), predicted and reference words.
-    The corpus score is computed from their sums.
-    """
-
-    statistics: np.ndarray
-    per_study: np.ndarray
-    scores: tuple[float, ...]
-
-
 def bleu(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
-) -> BleuScore:
-    """BLEU-1 to 4, each from 0 to 1."""
+) -> TextScore:
+    """BLEU-1 to 4, each from 0 to 1.
+
+    `statistics` [studies, 10]: matched n-grams (1 to 4), predicted n-grams (1 to 4), predicted and reference words.
+    """
     pairs = paired_words(predictions, references, normalization)
-    statistics = np.array([_statistics(*pair) for pair in pairs], dtype=np.int64)
-    return BleuScore(
-        statistics=statistics,
-        per_study=bleu_from_statistics(statistics),
-        scores=tuple(float(score) for score in bleu_from_statistics(statistics.sum(axis=0))),
-    )
+    return corpus_score([_statistics(*pair) for pair in pairs], bleu_from_statistics)
 
 
 def bleu_from_statistics(statistics: np.ndarray) -> np.ndarray:
-    """BLEU-1 to 4 [..., 4] from sums [..., 10] of `BleuScore.statistics`."""
+    """BLEU-1 to 4 [..., 4] from sums [..., 10] of the statistics."""
     statistics = np.asarray(statistics, dtype=np.float64)
     matched, predicted = statistics[..., :MAX_ORDER], statistics[..., MAX_ORDER : 2 * MAX_ORDER]
     # The small constants come from pycocoevalcap; they avoid division by 0 for empty predictions.

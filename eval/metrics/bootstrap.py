@@ -7,6 +7,7 @@ the paired difference.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,17 @@ def resample(
 def point_values(statistic: Statistic, num_studies: int) -> dict[str, np.ndarray]:
     """Values of the statistic with each study counted once."""
     return {name: values[0] for name, values in statistic(np.ones((1, num_studies))).items()}
+
+
+def estimates(
+    statistic: Statistic, subject_ids: Sequence[str], num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> dict[str, Any]:
+    """Each value of the statistic with its interval: an Estimate, or a list of them for one value per finding."""
+    samples = resample(statistic, subject_ids, num_resamples, seed)
+    return {
+        name: interval(value, samples[name]) if value.ndim == 0 else list(map(interval, value, samples[name].T))
+        for name, value in point_values(statistic, len(subject_ids)).items()
+    }
 
 
 def resample_weights(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.metrics.normalization import DEFAULT_NORMALIZATION, CorpusScore, paired_texts
+from eval.metrics.normalization import DEFAULT_NORMALIZATION, TextScore, corpus_score, paired_texts
 
 CHRF_NAME = "chrF (sacrebleu, 0 to 1)"
 NUM_ORDERS = 6
@@ -17,15 +17,10 @@ BETA = 2.0
 
 def chrf(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
-) -> CorpusScore:
+) -> TextScore:
     """Corpus chrF; `statistics` [studies, 18]: predicted, reference and matched n-grams of 1 to 6 characters."""
     pairs = paired_texts(predictions, references, normalization)
-    statistics = np.array([_statistics(*pair) for pair in pairs], dtype=np.int64)
-    return CorpusScore(
-        statistics=statistics,
-        per_study=chrf_from_statistics(statistics),
-        score=float(chrf_from_statistics(statistics.sum(axis=0))),
-    )
+    return corpus_score([_statistics(*pair) for pair in pairs], chrf_from_statistics)
 
 
 def chrf_from_statistics(statistics: np.ndarray) -> np.ndarray:

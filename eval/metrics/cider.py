@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from eval.metrics.bleu import MAX_ORDER, ngram_counts
-from eval.metrics.normalization import DEFAULT_NORMALIZATION, MeanScore, mean_score, paired_words
+from eval.metrics.normalization import DEFAULT_NORMALIZATION, TextScore, mean_score, paired_words
 
 CIDER_NAME = "CIDEr (pycocoevalcap, = CIDEr-D)"
 PLAIN_CIDER_NAME = "CIDEr (paper, unclipped)"
@@ -22,21 +22,21 @@ SIGMA = 6.0
 
 def cider(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
-) -> MeanScore:
+) -> TextScore:
     """CIDEr-D (0 to 10), with document frequencies from these references; 0 for a single study."""
     return both_ciders(predictions, references, normalization)[0]
 
 
 def plain_cider(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
-) -> MeanScore:
+) -> TextScore:
     """`cider` without clipping and length penalty: ten times the mean cosine of TF-IDF vectors."""
     return both_ciders(predictions, references, normalization)[1]
 
 
 def both_ciders(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
-) -> tuple[MeanScore, MeanScore]:
+) -> tuple[TextScore, TextScore]:
     """`cider` and `plain_cider` in one pass."""
     pairs = paired_words(predictions, references, normalization)
     corpus = CiderReferences([reference for _, reference in pairs])

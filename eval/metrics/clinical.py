@@ -9,7 +9,6 @@ Cohen's kappa corrects it for agreement by chance.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,74 +31,15 @@ AVERAGES = tuple(
     for score in ("f1", "precision", "recall")
     for average in ("macro", "micro")
 )
+"""Averages over 14 findings, and over the five CheXpert findings (`_5`)."""
 _CHEXPERT_5 = [FINDING_INDEX[finding] for finding in CHEXPERT_5]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FindingScore:
-    """`support` counts positive references; scores are None if it is 0. Precision is 0 if nothing was predicted."""
-
-    finding: str
-    support: int
-    num_predicted: int
-    precision: float | None
-    recall: float | None
-    f1: float | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClinicalScores:
-    """`counts` [studies, 14, 3]: true positive, false positive, false negative.
-
-    Averages over the five CheXpert findings end in `_5`; an average without a defined finding is None.
-    """
-
-    counts: np.ndarray
-    per_finding: tuple[FindingScore, ...]
-    macro_f1: float | None
-    micro_f1: float | None
-    macro_precision: float | None
-    micro_precision: float | None
-    macro_recall: float | None
-    micro_recall: float | None
-    macro_f1_5: float | None
-    micro_f1_5: float | None
-    macro_precision_5: float | None
-    micro_precision_5: float | None
-    macro_recall_5: float | None
-    micro_recall_5: float | None
-    convention: str
-    note: str
-
-
-def f1_scores(
-    predicted_labels: Sequence[Sequence[int]] | np.ndarray,
-    reference_labels: Sequence[Sequence[int]] | np.ndarray,
-    uncertain_is_positive: bool = True,
-) -> ClinicalScores:
-    """Precision, recall and F1 of predicted findings."""
+def f1_scores(predicted_labels, reference_labels, uncertain_is_positive: bool = True) -> dict[str, float | None]:
+    """AVERAGES over all studies; None for an average without a defined finding."""
     counts = confusion_counts(predicted_labels, reference_labels, uncertain_is_positive)
-    totals = counts.sum(axis=0)
-    scores = scores_from_counts(totals)
-    support = totals[:, 0] + totals[:, 2]
-    per_finding = tuple(
-        FindingScore(
-            finding=finding,
-            support=int(support[index]),
-            num_predicted=int(totals[index, 0] + totals[index, 1]),
-            precision=defined(scores["precision"][index]),
-            recall=defined(scores["recall"][index]),
-            f1=defined(scores["f1"][index]),
-        )
-        for index, finding in enumerate(FINDINGS)
-    )
-    return ClinicalScores(
-        counts=counts,
-        per_finding=per_finding,
-        convention=convention_name(uncertain_is_positive),
-        note=macro_note(support > 0, "a positive reference"),
-        **{name: defined(scores[name]) for name in AVERAGES},
-    )
+    scores = scores_from_counts(counts.sum(axis=0))
+    return {name: defined(scores[name]) for name in AVERAGES}
 
 
 def confusion_counts(predicted_labels, reference_labels, uncertain_is_positive: bool = True) -> np.ndarray:

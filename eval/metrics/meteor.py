@@ -6,7 +6,7 @@ parameters of Lavie & Agarwal 2007. The original program is in eval/metrics/lear
 
 from collections.abc import Sequence
 
-from eval.metrics.normalization import DEFAULT_NORMALIZATION, MeanScore, mean_score, paired_words
+from eval.metrics.normalization import DEFAULT_NORMALIZATION, TextScore, mean_score, paired_words
 from eval.metrics.rouge import stem
 
 METEOR_NAME = "METEOR, exact and stem only (nltk)"
@@ -26,7 +26,7 @@ class _NoSynonyms:
 
 def meteor(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
-) -> MeanScore:
+) -> TextScore:
     """METEOR from 0 to 1; the corpus score is the mean over studies."""
     from nltk.translate.meteor_score import single_meteor_score
 

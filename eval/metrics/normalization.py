@@ -16,6 +16,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -177,26 +178,25 @@ class ReferenceVocabulary:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class MeanScore:
-    """A score whose corpus value is the mean over studies."""
+class TextScore:
+    """A metric per study and over all studies; with `statistics` [studies, k] if it is computed from their sums."""
 
     per_study: np.ndarray
-    score: float
+    score: Any
+    statistics: np.ndarray | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class CorpusScore:
-    """A score whose corpus value is computed from `statistics` [studies, k] summed over studies."""
-
-    statistics: np.ndarray
-    per_study: np.ndarray
-    score: float
-
-
-def mean_score(per_study: Sequence[float]) -> MeanScore:
+def mean_score(per_study: Sequence[float]) -> TextScore:
     """The mean of the scores of at least one study."""
     per_study = np.asarray(per_study, dtype=np.float64)
-    return MeanScore(per_study=per_study, score=float(per_study.mean()))
+    return TextScore(per_study=per_study, score=float(per_study.mean()))
+
+
+def corpus_score(statistics: Sequence[Sequence[int]], score_of: Callable[[np.ndarray], np.ndarray]) -> TextScore:
+    """`score_of` computes scores from statistics [..., k] of a study or summed over studies."""
+    statistics = np.array(statistics, dtype=np.int64)
+    score = score_of(statistics.sum(axis=0)).tolist()
+    return TextScore(per_study=score_of(statistics), score=score, statistics=statistics)
 
 
 def paired_texts(predictions: Sequence[str], references: Sequence[str], normalization: str) -> list[tuple[str, str]]:

@@ -10,12 +10,11 @@ its probabilities are NaN for all studies. Weights count studies, so all resampl
   accuracy, sensitivity, specificity, and balanced accuracy, the mean of the last two.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
-from eval.metrics.clinical import defined, divide, is_positive, label_array, macro_note, mean_of_defined
+from eval.metrics.clinical import defined, divide, is_positive, label_array, mean_of_defined
 from vlm.schema.findings import FINDINGS, NUM_FINDINGS, UNLABELED
 
 DEFAULT_THRESHOLD = 0.5
@@ -67,28 +66,10 @@ RANKING_SCORES = ("auroc", "average_precision")
 PROBABILITY_SCORES = (*RANKING_SCORES, "brier", "calibration_error")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AurocScores:
-    """Area under the ROC curve; None for a finding without both positive and negative references."""
-
-    per_finding: tuple[float | None, ...]
-    macro: float | None
-    note: str
-
-
-def auroc(
-    probabilities: Sequence[Sequence[float]] | np.ndarray,
-    reference_labels: Sequence[Sequence[int]] | np.ndarray,
-    uncertain_is_positive: bool = True,
-) -> AurocScores:
-    """AUROC per finding, and the mean over the findings where it is defined."""
-    weights = np.ones((1, len(probabilities)))
-    values = probability_scores(probabilities, reference_labels, weights, uncertain_is_positive)["auroc"][0]
-    return AurocScores(
-        per_finding=tuple(defined(value) for value in values),
-        macro=defined(mean_of_defined(values)),
-        note=macro_note(~np.isnan(values), "both positive and negative references"),
-    )
+def macro_auroc(probabilities, reference_labels) -> float | None:
+    """Mean AUROC of the findings with both positive and negative references; None if there are none."""
+    scores = probability_scores(probabilities, reference_labels, np.ones((1, len(probabilities))))
+    return defined(mean_of_defined(scores["auroc"][0]))
 
 
 def probability_scores(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
 
-from eval.metrics.normalization import DEFAULT_NORMALIZATION, MeanScore, mean_score, paired_texts, paired_words
+from eval.metrics.normalization import DEFAULT_NORMALIZATION, TextScore, mean_score, paired_texts, paired_words
 
 MAX_STEMS_KEPT = 100_000
 _WORD = re.compile(r"[a-z0-9]+")
@@ -39,7 +39,7 @@ BETA = 1.2
 
 def rouge_l(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
-) -> MeanScore:
+) -> TextScore:
     """F-measure with beta 1.2, without stemming: as pycocoevalcap 1.2's Rouge."""
     pairs = paired_words(predictions, references, normalization)
     # As in pycocoevalcap, two empty reports score 1.
@@ -48,7 +48,7 @@ def rouge_l(
 
 def stemmed_rouge_l(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
-) -> MeanScore:
+) -> TextScore:
     """F1 of stemmed words: as rouge-score 0.1.2's rougeL with use_stemmer=True."""
     pairs = paired_texts(predictions, references, normalization)
     return mean_score([_f_measure(stemmed_words(one), stemmed_words(other), 1.0) for one, other in pairs])

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.metrics.bootstrap import interval, point_values, resample
+from eval.metrics.bootstrap import estimates
 from eval.metrics.probabilities import ranking_scores
 from vlm.schema.number_format import format_interval
 from vlm.schema.report_format import compose_report
@@ -125,9 +125,8 @@ def auroc_with_control(
         own, control = (ranking_scores(one, is_first, weights)["auroc"] for one in (scores, shuffled_scores))
         return {"auroc": own, "auroc_shuffled": control, "difference": own - control}
 
-    values = point_values(statistic, len(scores))
-    samples = resample(statistic, subject_ids, num_resamples, seed)
-    return {name: asdict(interval(values[name], samples[name])) for name in SCORES}
+    found = estimates(statistic, subject_ids, num_resamples, seed)
+    return {name: asdict(estimate) for name, estimate in found.items()}
 
 
 def auroc_lines(document: Mapping[str, Any]) -> Iterator[str]:

@@ -44,6 +44,7 @@ from eval.checks.consistency import consistency, consistency_document
 from eval.checks.grounding import Point, grounding, grounding_document
 from eval.controls.control import BASELINE, CONSTANT, MEANINGS, MOST_FREQUENT, SHUFFLED, Control
 from eval.controls.text import CONSTANTS
+from eval.metrics.bootstrap import Estimate
 from eval.metrics.normalization import DESCRIPTIONS
 from eval.metrics.probabilities import curves
 from eval.predictions.prediction import Prediction, Rejection
@@ -182,31 +183,31 @@ def batch_document(
 
 def system_document(scores: Scores) -> dict[str, Any]:
     """Return the scores of one system."""
-    names = ("finding", "support", "num_predicted", "precision", "recall", "f1")
-    other_convention = [asdict(finding) for finding in scores.per_finding_other_convention]
+    metrics = _as_json(scores.metrics)
+    counts = ("num_with_reference", "num_with_labels", "num_empty_reports", "num_distinct_reports")
+    ratios = ("distinct_ratio", "reference_distinct_ratio")
     return {
-        "metrics": {name: asdict(estimate) for name, estimate in scores.metrics.items()},
-        "other_convention": {name: asdict(estimate) for name, estimate in scores.other_convention.items()},
-        "per_finding": [asdict(finding) for finding in scores.per_finding],
-        "per_finding_other_convention": [{name: finding[name] for name in names} for finding in other_convention],
+        "metrics": metrics,
+        "other_convention": _as_json(scores.other_convention),
+        "per_finding": list(map(_as_json, scores.per_finding)),
+        "per_finding_other_convention": list(map(_as_json, scores.per_finding_other_convention)),
         "state_agreement": {
-            "share": asdict(scores.metrics["state_agreement"]),
-            "kappa": asdict(scores.metrics["state_kappa"]),
+            "share": metrics["state_agreement"],
+            "kappa": metrics["state_kappa"],
             "confusion": scores.statistics.additive["states"].sum(axis=0).astype(int).tolist(),
         },
         "num_studies": len(scores.study_ids),
-        "num_with_reference": scores.num_with_reference,
-        "num_with_labels": scores.num_with_labels,
-        "num_empty_reports": scores.num_empty_reports,
-        "num_distinct_reports": scores.num_distinct_reports,
-        "distinct_ratio": scores.distinct_ratio,
-        "reference_distinct_ratio": scores.reference_distinct_ratio,
+        **{name: getattr(scores, name) for name in (*counts, *ratios)},
     }
+
+
+def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: asdict(value) if isinstance(value, Estimate) else value for name, value in values.items()}
 
 
 def _verdict_document(conclusions: Conclusions) -> dict[str, Any]:
     verdict = conclusions.verdict
-    differences = {name: asdict(value) for name, value in verdict.differences.items()}
+    differences = _as_json(verdict.differences)
     return {
         "uses_image": verdict.grade,
         "image": verdict.sentence,

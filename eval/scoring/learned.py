@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from eval.metrics.bootstrap import NUM_RESAMPLES, interval, point_values, resample
+from eval.metrics.bootstrap import NUM_RESAMPLES, estimates
 from eval.metrics.learned.registry import LEARNED, TAKES_NORMALIZED, WHERE, learned_scores
 from eval.metrics.normalization import ReferenceVocabulary
 from eval.predictions.prediction import Prediction
@@ -56,9 +56,6 @@ def extra_metric_scores(
         def statistic(weights, scores=scores):
             return scores.figures_of(weights @ scores.statistics)
 
-        values = point_values(statistic, len(scored))
-        samples = resample(statistic, subjects_of(scored), num_resamples, seed)
-        for figure in values:
-            estimate = interval(values[figure], samples[figure])
+        for figure, estimate in estimates(statistic, subjects_of(scored), num_resamples, seed).items():
             document[f"{name}: {figure}"] = asdict(estimate) | {"note": scores.note}
     return document, failures

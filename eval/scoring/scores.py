@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 
 from eval.metrics.bleu import bleu_from_statistics
-from eval.metrics.bootstrap import NUM_RESAMPLES, Estimate, centered, interval, point_values, resample
+from eval.metrics.bootstrap import NUM_RESAMPLES, Estimate, centered, estimates, interval, point_values, resample
 from eval.metrics.chrf import CHRF_NAME
 from eval.metrics.cider import PLAIN_CIDER_NAME
 from eval.metrics.clinical import AVERAGES, convention_name, macro_note
 from eval.metrics.meteor import METEOR_NAME
-from eval.metrics.normalization import (
-    DEFAULT_NORMALIZATION,
-    ReferenceVocabulary,
-)
+from eval.metrics.normalization import DEFAULT_NORMALIZATION, ReferenceVocabulary
 from eval.metrics.probabilities import DECISION_SCORES, PROBABILITY_SCORES
 from eval.metrics.rouge import ROUGE_NAME, STEMMED_ROUGE_NAME
 from eval.predictions.prediction import Prediction
@@ -70,35 +67,12 @@ RESAMPLED_TOO_HIGH = frozenset({"calibration_error", "macro_calibration_error", 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FindingEstimates:
-    """One finding: `support` positive references, `num_predicted` reports that state it.
-
-    Scores up to `f1` are of reports, from `auroc` on of the classifier's probabilities, from `accuracy` on of its
-    decisions.
-    """
-
-    finding: str
-    support: int
-    num_predicted: int
-    precision: Estimate
-    recall: Estimate
-    f1: Estimate
-    auroc: Estimate
-    average_precision: Estimate
-    brier: Estimate
-    calibration_error: Estimate
-    accuracy: Estimate
-    balanced_accuracy: Estimate
-    sensitivity: Estimate
-    specificity: Estimate
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Scores:
     """Figures of one system.
 
-    `metrics` by the keys of METRICS; `other_convention`: F1 averages under the other convention for uncertain;
-    `samples` [resamples] by metric; `per_study`: NaN for a study without a reference.
+    `metrics` by the keys of METRICS; `per_finding`: finding, support (positive references), num_predicted (reports that
+    state it) and estimates; `other_convention`: F1 averages under the other convention for uncertain; `samples`
+    [resamples] by metric; `per_study`: NaN for a study without a reference.
     """
 
     name: str
@@ -111,8 +85,8 @@ class Scores:
     num_distinct_references: int
     metrics: dict[str, Estimate]
     other_convention: dict[str, Estimate]
-    per_finding: tuple[FindingEstimates, ...]
-    per_finding_other_convention: tuple[FindingEstimates, ...]
+    per_finding: tuple[dict[str, Any], ...]
+    per_finding_other_convention: tuple[dict[str, Any], ...]
     samples: dict[str, np.ndarray]
     per_study: dict[str, np.ndarray]
     statistics: StudyStatistics
@@ -157,7 +131,7 @@ def score_predictions(
     samples = resample(statistics.figures, subject_ids, num_resamples, seed)
     for score in RESAMPLED_TOO_HIGH & samples.keys():
         samples[score] = centered(samples[score], values[score])
-    estimates = {metric: interval(values[metric], samples[metric]) for metric in values if values[metric].ndim == 0}
+    known = {metric: interval(values[metric], samples[metric]) for metric in values if values[metric].ndim == 0}
     return Scores(
         name=name,
         study_ids=tuple(prediction.study_id for prediction in predictions),
@@ -167,12 +141,10 @@ def score_predictions(
         num_empty_reports=sum(not report for report in reports),
         num_distinct_reports=len(set(reports)),
         num_distinct_references=len(set(references) - {""}),
-        metrics={metric: estimates.get(metric, UNDEFINED) for metric in METRICS},
-        other_convention={average: estimates[f"other {average}"] for average in AVERAGES},
-        per_finding=_per_finding(values, samples, statistics.additive["findings"].sum(axis=0), ""),
-        per_finding_other_convention=_per_finding(
-            values, samples, statistics.additive["other findings"].sum(axis=0), "other "
-        ),
+        metrics={metric: known.get(metric, UNDEFINED) for metric in METRICS},
+        other_convention={average: known[f"other {average}"] for average in AVERAGES},
+        per_finding=_per_finding(statistics, values, samples, SCORES_OF_A_FINDING),
+        per_finding_other_convention=_per_finding(statistics, values, samples, REPORT_SCORES, "other "),
         samples={metric: samples[metric] for metric in METRICS if metric in samples},
         per_study=_per_study(statistics, has_reference),
         statistics=statistics,
@@ -185,24 +157,24 @@ def score_predictions(
 
 
 UNDEFINED = Estimate(value=None, low=None, high=None)
-_SCORES_OF_A_FINDING = ("precision", "recall", "f1", *PROBABILITY_SCORES, *DECISION_SCORES)
+REPORT_SCORES = ("precision", "recall", "f1")
+SCORES_OF_A_FINDING = (*REPORT_SCORES, *PROBABILITY_SCORES, *DECISION_SCORES)
 FEW_SUBJECTS = 20
 """Percentile intervals are too narrow below this number of subjects."""
 
 
-def _per_finding(values, samples, totals: np.ndarray, prefix: str) -> tuple[FindingEstimates, ...]:
-    def estimate(score: str, index: int) -> Estimate:
-        key = f"{prefix}{score}"
+def _per_finding(
+    statistics: StudyStatistics, values, samples, scores: Sequence[str], prefix: str = ""
+) -> tuple[dict[str, Any], ...]:
+    totals = statistics.additive[f"{prefix}findings"].sum(axis=0).astype(int).tolist()
+
+    def estimate(key: str, index: int) -> Estimate:
         return interval(values[key][index], samples[key][:, index]) if key in values else UNDEFINED
 
     return tuple(
-        FindingEstimates(
-            finding=finding,
-            support=int(totals[index, 0] + totals[index, 2]),
-            num_predicted=int(totals[index, 0] + totals[index, 1]),
-            **{score: estimate(score, index) for score in _SCORES_OF_A_FINDING},
-        )
-        for index, finding in enumerate(FINDINGS)
+        {"finding": finding, "support": true + missed, "num_predicted": true + false}
+        | {score: estimate(f"{prefix}{score}", index) for score in scores}
+        for index, (finding, (true, false, missed)) in enumerate(zip(FINDINGS, totals, strict=True))
     )
 
 
@@ -313,13 +285,9 @@ def _largest(names: list[str]) -> list[str]:
 def _group_scores(scores: Scores, group: str, members: np.ndarray, num_resamples: int, seed: int) -> dict[str, Any]:
     statistics = scores.statistics.take(members)
     subject_ids = [subject for subject, is_member in zip(scores.subject_ids, members, strict=True) if is_member]
-    values = point_values(statistics.figures, statistics.num_studies)
-    samples = resample(statistics.figures, subject_ids, num_resamples, seed)
+    found = estimates(statistics.figures, subject_ids, num_resamples, seed)
     return {
         "group": group,
         "num_studies": statistics.num_studies,
-        "metrics": {
-            metric: asdict(interval(values[metric], samples[metric]) if metric in values else UNDEFINED)
-            for metric in GROUP_METRICS
-        },
+        "metrics": {metric: asdict(found.get(metric, UNDEFINED)) for metric in GROUP_METRICS},
     }

@@ -213,9 +213,9 @@ def _no_finding_fact(model: Scores) -> list[str]:
     always = np.zeros_like(statistics.labels)
     always[:, FINDING_INDEX["No Finding"]] = POSITIVE
     scores = f1_scores(always, statistics.labels, statistics.uncertain_is_positive)
-    if own is None or scores.macro_f1 is None:
+    if own is None or scores["macro_f1"] is None:
         return []
-    figures = f"macro-F1 {format_number(scores.macro_f1)}, micro-F1 {format_number(scores.micro_f1)}"
-    if abs(own - scores.macro_f1) < SAME:
+    figures = f"macro-F1 {format_number(scores['macro_f1'])}, micro-F1 {format_number(scores['micro_f1'])}"
+    if abs(own - scores["macro_f1"]) < SAME:
         return [f"The findings score no higher than reporting “no finding” for every patient: {figures}."]
     return [f"Reporting “no finding” for every patient would score {figures}."]

@@ -16,7 +16,7 @@ from torch.nn import functional
 from data.reports.labeler.labeler import label_report
 from eval.metrics.cider import cider
 from eval.metrics.clinical import f1_scores
-from eval.metrics.probabilities import auroc
+from eval.metrics.probabilities import macro_auroc
 from train.loop.step import on_device, report_counts
 from train.loop.trainer import ValidationResult
 from train.studies.dataset import Collator, StudyDataset
@@ -156,14 +156,14 @@ def _report_scores(rows: datasets.Dataset, reports: dict[int, str]) -> dict[str,
     columns = rows.select_columns(["findings", "impression", "labels"]).select(list(reports))
     references = list(map(report_of, columns))
     scores = f1_scores([label_report(report) for report in reports.values()], columns["labels"][:])
-    return {"report_macro_f1": scores.macro_f1, "report_cider": cider([*reports.values()], references).score}
+    return {"report_macro_f1": scores["macro_f1"], "report_cider": cider([*reports.values()], references).score}
 
 
 def _macro_auroc(logits: Tensor, targets: Tensor, mask: Tensor) -> float | None:
     if not mask.any():
         return None
     labels = torch.where(mask, targets.long(), torch.full_like(targets, -100).long())
-    return auroc(logits.sigmoid().numpy(), labels.numpy()).macro
+    return macro_auroc(logits.sigmoid().numpy(), labels.numpy())
 
 
 def _result(metrics: dict[str, float | None], reports: list[str]) -> ValidationResult:

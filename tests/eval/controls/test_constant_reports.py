@@ -30,7 +30,7 @@ def synthetic_reports(seed: int, number: int = 25) -> list[str]:
 @pytest.mark.parametrize("seed", range(3))
 def test_constant_by_bleu_is_the_best_of_all_reports(seed):
     reports = synthetic_reports(seed)
-    scores = {report: bleu([report] * len(reports), reports).scores[3] for report in reports}
+    scores = {report: bleu([report] * len(reports), reports).score[3] for report in reports}
     assert scores[best_by_bleu_4(reports)] == pytest.approx(max(scores.values()))
 
 
@@ -38,7 +38,7 @@ def test_constant_by_bleu_is_the_best_of_all_reports(seed):
 def test_constant_by_macro_f1_is_the_best_of_all_reports(seed):
     reports = synthetic_reports(seed)
     truth = [label_report(report) for report in reports]
-    scores = {report: f1_scores([label_report(report)] * len(reports), truth).macro_f1 for report in reports}
+    scores = {report: f1_scores([label_report(report)] * len(reports), truth)["macro_f1"] for report in reports}
     assert scores[best_by_macro_f1(reports)] == pytest.approx(max(scores.values()))
 
 
@@ -47,9 +47,9 @@ def test_each_constant_is_the_best_of_the_three_in_its_own_metric():
     constants = best_constants(reports)
     truth = [label_report(report) for report in reports]
     for metric, score in {
-        "macro_f1": lambda report: f1_scores([label_report(report)] * 40, truth).macro_f1,
+        "macro_f1": lambda report: f1_scores([label_report(report)] * 40, truth)["macro_f1"],
         "cider": lambda report: cider([report] * 40, reports).score,
-        "bleu_4": lambda report: bleu([report] * 40, reports).scores[3],
+        "bleu_4": lambda report: bleu([report] * 40, reports).score[3],
     }.items():
         assert score(constants[metric]) == pytest.approx(max(map(score, constants.values()))), metric
 

@@ -15,31 +15,31 @@ def test_bleu_equals_pycocoevalcap(report_pairs, one_study):
         scorer += (prediction, [reference])
     expected, expected_per_study = scorer.compute_score(option="closest")
     score = bleu(predictions, references, normalization="none")
-    np.testing.assert_allclose(score.scores, expected, atol=1e-9)
+    np.testing.assert_allclose(score.score, expected, atol=1e-9)
     np.testing.assert_allclose(score.per_study, np.transpose(expected_per_study), atol=1e-9)
 
 
 def test_bleu_equals_manual_calculation():
     # 3 of 4 words and 2 of 3 pairs match; the prediction is as long as the reference.
-    scores = bleu(["no pleural effusion today"], ["no pleural effusion seen"]).scores
+    scores = bleu(["no pleural effusion today"], ["no pleural effusion seen"]).score
     assert scores[0] == pytest.approx(3 / 4)
     assert scores[1] == pytest.approx((3 / 4 * 2 / 3) ** 0.5)
 
 
 def test_short_prediction_has_a_brevity_penalty():
-    assert bleu(["no effusion"], ["no effusion is seen"]).scores[0] == pytest.approx(np.exp(1 - 4 / 2))
+    assert bleu(["no effusion"], ["no effusion is seen"]).score[0] == pytest.approx(np.exp(1 - 4 / 2))
 
 
 def test_corpus_bleu_is_computed_from_summed_statistics(report_pairs):
     score = bleu(*report_pairs)
-    np.testing.assert_allclose(bleu_from_statistics(score.statistics.sum(axis=0)), score.scores)
-    assert score.scores[3] != pytest.approx(score.per_study[:, 3].mean(), abs=1e-3)
+    np.testing.assert_allclose(bleu_from_statistics(score.statistics.sum(axis=0)), score.score)
+    assert score.score[3] != pytest.approx(score.per_study[:, 3].mean(), abs=1e-3)
 
 
 def test_empty_predictions_score_zero():
-    assert bleu(["", ""], ["no effusion", "clear"]).scores == pytest.approx((0.0,) * 4)
+    assert bleu(["", ""], ["no effusion", "clear"]).score == pytest.approx([0.0] * 4)
 
 
 def test_headings_case_and_punctuation_do_not_change_the_scores():
     plain, styled = "the heart is large 1.5 cm nodule", "Findings: The HEART is large. Impression: 1.5-cm nodule!"
-    assert bleu([styled], [plain]).scores == pytest.approx((1.0,) * 4)
+    assert bleu([styled], [plain]).score == pytest.approx([1.0] * 4)

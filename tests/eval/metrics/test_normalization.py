@@ -126,7 +126,7 @@ def test_references_are_truncated_to_the_maximum_number_of_words():
 
 def test_predicted_unknown_token_matches_unknown_word_of_the_reference():
     vocabulary = ReferenceVocabulary.from_reports(TRAINING)
-    assert bleu(["the heart is <unk> ."], [vocabulary.apply("The heart is huge.")], "none").scores[3] == (
+    assert bleu(["the heart is <unk> ."], [vocabulary.apply("The heart is huge.")], "none").score[3] == (
         pytest.approx(1.0)
     )
 

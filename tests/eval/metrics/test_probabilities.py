@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from eval.metrics.probabilities import auroc, curves, pooled_calibration_error, probability_scores
+from eval.metrics.probabilities import curves, macro_auroc, pooled_calibration_error, probability_scores
 from vlm.schema.findings import FINDING_INDEX
 
 random = np.random.default_rng(0)
@@ -27,10 +27,9 @@ def once(num_studies: int) -> np.ndarray:
 
 def test_auroc_equals_scikit_learn_with_ties():
     truth = np.isin(REFERENCE, [1, 3])
-    scores = auroc(PROBABILITIES, REFERENCE)
     expected = [roc_auc_score(truth[:, index], PROBABILITIES[:, index]) for index in range(14)]
-    assert scores.per_finding == pytest.approx(expected)
-    assert scores.macro == pytest.approx(np.mean(expected))
+    assert probability_scores(PROBABILITIES, REFERENCE, once(60))["auroc"][0] == pytest.approx(expected)
+    assert macro_auroc(PROBABILITIES, REFERENCE) == pytest.approx(np.mean(expected))
 
 
 def test_weighted_auroc_equals_scikit_learn():
@@ -43,19 +42,17 @@ def test_weighted_auroc_equals_scikit_learn():
 
 
 def test_auroc_without_positive_and_negative_references_is_undefined():
-    scores = auroc([[0.1] * 14, [0.9] * 14], labels_of("Edema", [1, 1]))
-    assert scores.per_finding == (None,) * 14
-    assert scores.macro is None
-    scores = auroc([[0.1] * 14, [0.9] * 14], labels_of("Edema", [0, 1]))
-    assert scores.macro == 1.0
-    assert scores.note.startswith("macro over 1 of 14 findings; without both positive and negative references")
+    probabilities = [[0.1] * 14, [0.9] * 14]
+    assert np.isnan(probability_scores(probabilities, labels_of("Edema", [1, 1]), once(2))["auroc"]).all()
+    assert macro_auroc(probabilities, labels_of("Edema", [1, 1])) is None
+    assert macro_auroc(probabilities, labels_of("Edema", [0, 1])) == 1.0
 
 
 def test_nan_probability_is_rejected_with_its_study_and_finding():
     probabilities = PROBABILITIES.copy()
     probabilities[7, 4] = np.nan
     with pytest.raises(ValueError, match="probability of Edema for study number 7 is not a number"):
-        auroc(probabilities, REFERENCE)
+        macro_auroc(probabilities, REFERENCE)
 
 
 def test_weighted_average_precision_and_brier_score_equal_scikit_learn():

@@ -11,7 +11,7 @@ import pytest
 from data.reports.labeler.labeler import label_report
 from eval.metrics.bleu import bleu
 from eval.metrics.cider import cider
-from eval.metrics.clinical import f1_scores
+from eval.metrics.clinical import confusion_counts, f1_scores
 from eval.metrics.rouge import rouge_l
 from eval.predictions.prediction import Prediction
 from eval.scoring.scores import METRICS, paired_difference, score_predictions
@@ -71,11 +71,12 @@ def test_values_equal_the_separate_metrics():
     references = [prediction.reference for prediction in PREDICTIONS]
     labels = [prediction.reference_labels for prediction in PREDICTIONS]
     clinical = f1_scores([label_report(report) for report in reports], labels)
-    assert SCORES.metrics["macro_f1"].value == pytest.approx(clinical.macro_f1)
-    assert SCORES.metrics["micro_recall"].value == pytest.approx(clinical.micro_recall)
-    assert SCORES.per_finding[3].f1.value == pytest.approx(clinical.per_finding[3].f1)
-    assert SCORES.per_finding[3].support == clinical.per_finding[3].support
-    assert SCORES.metrics["bleu_4"].value == pytest.approx(bleu(reports, references).scores[3])
+    assert SCORES.metrics["macro_f1"].value == pytest.approx(clinical["macro_f1"])
+    assert SCORES.metrics["micro_recall"].value == pytest.approx(clinical["micro_recall"])
+    counts = confusion_counts([label_report(report) for report in reports], labels)[:, 3].sum(axis=0)
+    assert SCORES.per_finding[3]["f1"].value == pytest.approx(2 * counts[0] / (2 * counts[0] + counts[1] + counts[2]))
+    assert SCORES.per_finding[3]["support"] == counts[0] + counts[2]
+    assert SCORES.metrics["bleu_4"].value == pytest.approx(bleu(reports, references).score[3])
     assert SCORES.metrics["cider"].value == pytest.approx(cider(reports, references).score)
     assert SCORES.metrics["rouge_l"].value == pytest.approx(rouge_l(reports, references).score)
 
@@ -315,6 +316,6 @@ def test_resamples_without_a_rare_finding_are_counted():
         for number, prediction in enumerate(PREDICTIONS)
     ]
     finding = score_predictions(rare, num_resamples=200).per_finding[0]
-    assert finding.support == 1
+    assert finding["support"] == 1
     # A given patient of 30 is not in (29/30)^30 of the resamples.
-    assert finding.recall.num_undefined == pytest.approx(200 * 0.36, abs=30)
+    assert finding["recall"].num_undefined == pytest.approx(200 * 0.36, abs=30)

@@ -14,5 +14,5 @@ class Bleu(evaluate.Metric):
         return module_info("BLEU-1 to 4, corpus level, as pycocoevalcap's")
 
     def _compute(self, predictions, references, normalization=DEFAULT_NORMALIZATION):
-        scores = bleu(predictions, references, normalization).scores
+        scores = bleu(predictions, references, normalization).score
         return {f"bleu_{order}": score for order, score in enumerate(scores, start=1)}

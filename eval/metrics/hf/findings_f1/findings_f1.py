@@ -3,7 +3,7 @@
 import evaluate
 
 from data.reports.labeler.labeler import label_report
-from eval.metrics.clinical import AVERAGES, f1_scores
+from eval.metrics.clinical import convention_name, f1_scores
 from eval.metrics.hf.module import module_info
 
 
@@ -18,5 +18,4 @@ class FindingsF1(evaluate.Metric):
 
     def _compute(self, predictions, references, uncertain_is_positive=True):
         labels = ([label_report(report) for report in reports] for reports in (predictions, references))
-        scores = f1_scores(*labels, uncertain_is_positive)
-        return {name: getattr(scores, name) for name in AVERAGES} | {"convention": scores.convention}
+        return f1_scores(*labels, uncertain_is_positive) | {"convention": convention_name(uncertain_is_positive)}

@@ -66,7 +66,7 @@ def test_f1_equals_the_f1_of_the_labels_under_both_conventions(chexbert):
         expected = f1_scores(*labels, uncertain_is_positive)
         for name in ("macro_f1", "micro_f1", "macro_f1_5", "micro_f1_5"):
             value = scores.figures[f"chexbert_{name}{suffix}"]
-            assert value == pytest.approx(getattr(expected, name) or np.nan, nan_ok=True)
+            assert value == pytest.approx(expected[name] or np.nan, nan_ok=True)
     assert scores.figures_of(np.ones((7, 3)) @ scores.statistics)["chexbert_micro_f1"].shape == (7,)
     assert "uncertain counts as positive" in scores.note
 

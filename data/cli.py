@@ -1,4 +1,5 @@
-"""The end of every program: an error message instead of a traceback for a user's mistake, and an exit status.
+"""What programs share: the check of their numbers, and their end, with an error message instead of a traceback for a
+user's mistake, and an exit status.
 
 if __name__ == "__main__":
     run_main(main)
@@ -7,7 +8,7 @@ if __name__ == "__main__":
 import logging
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 MISTAKE, STOPPED = 2, 130
 """Exit statuses: a user's mistake, as for a wrong option; Ctrl+C, as in shells."""
@@ -31,3 +32,10 @@ def run_main(
         print(stopped, file=sys.stderr)
         status = STOPPED
     sys.exit(status if type(status) is int else 0)
+
+
+def check_minimum(config: Any, **minimum: int) -> None:
+    """Raise ValueError if a number in a configuration is below its minimum."""
+    for name, least in minimum.items():
+        if getattr(config, name) < least:
+            raise ValueError(f"--{name.replace('_', '-')} is {getattr(config, name)}; give at least {least}")

@@ -11,31 +11,29 @@ same command; a run with other controls adds them.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import datasets
 import tyro
 from accelerate import PartialState
 from rich.console import Console
 
-from data.cli import run_main
+from data.cli import check_minimum, run_main
 from data.study import SPLITS, load_studies, saved_preprocessing
-from eval.checks.consistency import consistency_lines
-from eval.checks.grounding import Point, frequent_locations, grounding_lines
+from eval.checks.grounding import Point, frequent_locations
 from eval.controls.control import Control
 from eval.controls.images import ModelControlOptions, model_controls
 from eval.controls.text import split_controls
 from eval.predictions.generate import GenerationRun, Job, Written, write_predictions
-from eval.predictions.prediction import Prediction, boxes_of, write_lines
+from eval.predictions.prediction import boxes_of, write_lines
 from eval.predictions.processes import progress, start_processes
 from eval.predictions.run import RunRecord, claim_folder, dataset_hash
-from eval.report.document import Source, batch_document
+from eval.report.document import Source, evaluate
 from eval.report.heatmaps import page_studies
-from eval.report.options import ScoringOptions, check_minimum
+from eval.report.options import ScoringOptions
 from eval.report.page import write_evaluation
 from eval.report.selection import select_studies
-from eval.report.tables import print_verdict, score_table
-from eval.scoring.scores import Scores, score_predictions
+from eval.report.tables import print_evaluation
 from vlm.checkpoint.store import SHIPPED, checkpoint_hash, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 
@@ -127,23 +125,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         controls += text
         if not generator.writes_reports:
             notes = [*notes, "the model was not trained on reports and writes none: only its probabilities are scored"]
-        systems = _score(config.scoring, predictions, controls)
-        document = batch_document(
+        document, scores = evaluate(
             predictions,
-            systems,
             controls,
             Source(program="eval.batch", run=asdict(record), studies=counts, rejected=written.rejections, notes=notes),
-            resampling=config.scoring.resampling,
+            config.scoring.arguments,
             frequent_locations=_frequent_locations(splits.get("train")),
         )
         selected = select_studies(
-            predictions,
-            systems["model"].per_study,
-            config.comparison.num_page_studies,
-            seed=config.scoring.seed,
+            predictions, scores.per_study, config.comparison.num_page_studies, seed=config.scoring.seed
         )
         write_evaluation(config.output_dir, document, page_studies(generator, studies, selected))
-    _print_results(console, config.output_dir, document, list(systems.values()))
+    print_evaluation(console, document, config.output_dir)
 
 
 def _load_studies(config: BatchConfig) -> tuple[datasets.Dataset, datasets.DatasetDict]:
@@ -229,38 +222,12 @@ def _save_rejections(
     return counts
 
 
-def _score(
-    options: ScoringOptions, predictions: Sequence[Prediction], controls: Sequence[Control]
-) -> dict[str, Scores]:
-    """Scores of the model, first, and of each control that has predictions."""
-    given = {"model": predictions} | {
-        control.name: control.predictions for control in controls if control.predictions is not None
-    }
-    return {
-        name: score_predictions(
-            one, name=name, uncertain_is_positive=options.uncertain_is_positive, **options.resampling
-        )
-        for name, one in given.items()
-    }
-
-
 def _frequent_locations(training: datasets.Dataset | None) -> dict[tuple[int, bool], Point] | None:
     """Locations of findings in the training studies; None if no study has a box."""
     if training is None:
         return None
     rows = training.select_columns(["boxes", "view_positions"])
     return frequent_locations([boxes_of(row) for row in rows], rows["view_positions"][:]) or None
-
-
-def _print_results(console: Console, folder: Path, document: dict[str, Any], systems: Sequence[Scores]) -> None:
-    console.print(score_table(systems))
-    for line in (*consistency_lines(document["consistency"]), *grounding_lines(document["grounding"])):
-        console.print(line, highlight=False)
-    for note in document["notes"]:
-        if note.startswith("no control"):
-            console.print(f"[yellow]Note:[/] {note}", highlight=False)
-    print_verdict(console, document["verdict"])
-    console.print(f"Page: {folder / 'report.html'}   Scores: {folder / 'metrics.json'}")
 
 
 if __name__ == "__main__":

@@ -70,9 +70,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         score_predictions(
             predictions,
             name=name,
-            uncertain_is_positive=scoring.uncertain_is_positive,
             normalization=config.normalization,
-            **scoring.resampling,
+            **scoring.arguments,
         )
         for name, predictions in (("A", first), ("B", second))
     )

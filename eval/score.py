@@ -16,25 +16,21 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.console import Console
 
-from data.cli import run_main
-from eval.controls.text import CONSTANTS, TextControls, text_controls
+from data.cli import check_minimum, run_main
+from eval.controls.control import Control
+from eval.controls.text import text_controls
 from eval.metrics.normalization import DEFAULT_NORMALIZATION, NORMALIZATIONS, R2GEN_MAX_WORDS, ReferenceVocabulary
 from eval.predictions.matching import Matched, MissingPredictions, match
-from eval.predictions.prediction import Prediction
 from eval.predictions.tables import Columns, ReportTable, read_files, read_table
-from eval.report.document import Conclusions, Source, metrics_document
-from eval.report.figures import estimate_text
-from eval.report.options import ScoringOptions, check_minimum
+from eval.report.document import Source, evaluate
+from eval.report.options import ScoringOptions
 from eval.report.page import write_evaluation
 from eval.report.selection import select_studies
 from eval.report.study import page_study
-from eval.report.tables import print_verdict, score_table
+from eval.report.tables import print_evaluation
 from eval.scoring.learned import extra_metric_scores, parse_extra_metrics
-from eval.scoring.scores import Scores, score_predictions
-from eval.scoring.verdict import SHUFFLED_REPORTS, constant_facts, laterality_facts, outperformed_by, report_verdict
 
 GROUPED = tyro.conf.OmitArgPrefixes
-NUM_NOTES_SHOWN = 12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,33 +100,46 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     matched = match(predictions, references, config.missing_predictions)
     control_table = _control_table(config)
     with console.status("scoring"):
-        controls = _controls(config, matched, control_table)
-        vocabulary = _vocabulary(config)
-        systems = {
-            name: _score(config, given, name, vocabulary)
-            for name, given in {"model": matched.predictions, **controls.predictions}.items()
-        }
-        run = {
-            "predictions": predictions.record,
-            "references": references.record,
-            "control_reports": control_table.record if control_table else None,
-        }
-        document = _document(config, matched, controls, systems, vocabulary, run)
+        controls, notes = _controls(config, matched, control_table)
+        texts = {"normalization": config.normalization, "reference_vocabulary": _vocabulary(config)}
+        resampling = {"num_resamples": config.scoring.num_resamples, "seed": config.scoring.seed}
+        extra_metrics, failures = extra_metric_scores(
+            parse_extra_metrics(config.extra_metrics), matched.predictions, **texts, **resampling
+        )
+        source = Source(
+            program="eval.score",
+            run={
+                "predictions": predictions.record,
+                "references": references.record,
+                "control_reports": control_table.record if control_table else None,
+            },
+            studies={
+                "given": matched.num_given,
+                "written": len(matched.predictions) - matched.num_filled,
+                "rejected": len(matched.rejected),
+                "references": matched.num_references,
+                "without_prediction": matched.num_missing,
+            },
+            rejected=matched.rejected,
+            notes=(*failures, *matched.notes, *notes),
+        )
+        scoring = config.scoring.arguments | texts
+        document, scores = evaluate(matched.predictions, controls, source, scoring, extra_metrics=extra_metrics)
     for table in (predictions, references):
         console.print(_description(table), style="dim", markup=False, highlight=False)
-    console.print(score_table(list(systems.values())))
-    _print_results(console, document)
+    studies = document["studies"]
+    console.print(
+        f"{studies['given']} predictions given = {studies['written']} scored + {studies['rejected']} rejected; "
+        f"{studies['without_prediction']} of {studies['references']} references without prediction",
+        highlight=False,
+    )
     if config.output_dir:
         selected = select_studies(
-            matched.predictions,
-            systems["model"].per_study,
-            config.comparison.num_page_studies,
-            seed=config.scoring.seed,
+            matched.predictions, scores.per_study, config.comparison.num_page_studies, seed=config.scoring.seed
         )
-        studies = [page_study([], one.prediction, group=one.group, reason=one.reason) for one in selected]
-        write_evaluation(config.output_dir, document, studies)
-        for what, name in (("Page", "report.html"), ("Scores", "metrics.json")):
-            console.print(f"{what}: {config.output_dir / name}", markup=False, highlight=False, soft_wrap=True)
+        shown = [page_study([], one.prediction, group=one.group, reason=one.reason) for one in selected]
+        write_evaluation(config.output_dir, document, shown)
+    print_evaluation(console, document, config.output_dir)
     return document
 
 
@@ -156,7 +165,7 @@ def _vocabulary(config: ScoreConfig) -> ReferenceVocabulary | None:
     )
 
 
-def _controls(config: ScoreConfig, matched: Matched, table: ReportTable | None) -> TextControls:
+def _controls(config: ScoreConfig, matched: Matched, table: ReportTable | None) -> tuple[list[Control], list[str]]:
     reports = None
     if table is not None:
         scored = {prediction.study_id for prediction in matched.predictions}
@@ -176,64 +185,6 @@ def _controls(config: ScoreConfig, matched: Matched, table: ReportTable | None) 
     )
 
 
-def _score(
-    config: ScoreConfig, predictions: Sequence[Prediction], name: str, vocabulary: ReferenceVocabulary | None
-) -> Scores:
-    return score_predictions(
-        predictions,
-        name=name,
-        uncertain_is_positive=config.scoring.uncertain_is_positive,
-        normalization=config.normalization,
-        reference_vocabulary=vocabulary,
-        **config.scoring.resampling,
-    )
-
-
-def _document(
-    config: ScoreConfig,
-    matched: Matched,
-    controls: TextControls,
-    systems: dict[str, Scores],
-    vocabulary: ReferenceVocabulary | None,
-    run: dict[str, Any],
-) -> dict[str, Any]:
-    model, shuffled = systems["model"], systems.get(SHUFFLED_REPORTS)
-    others = {name: scores for name, scores in systems.items() if name not in ("model", SHUFFLED_REPORTS)}
-    constants = {metric: others[name] for metric, name in CONSTANTS.items() if name in others}
-    extra_metrics, failures = extra_metric_scores(
-        parse_extra_metrics(config.extra_metrics),
-        matched.predictions,
-        normalization=config.normalization,
-        reference_vocabulary=vocabulary,
-        **config.scoring.resampling,
-    )
-    return metrics_document(
-        matched.predictions,
-        systems,
-        Conclusions(
-            verdict=report_verdict(model, shuffled, controls.not_shuffled),
-            outperformed_by=outperformed_by(model, others),
-            facts=(*constant_facts(model, constants), *laterality_facts(model, shuffled)),
-        ),
-        Source(
-            program="eval.score",
-            run=run,
-            studies={
-                "given": matched.num_given,
-                "written": len(matched.predictions) - matched.num_filled,
-                "rejected": len(matched.rejected),
-                "references": matched.num_references,
-                "without_prediction": matched.num_missing,
-            },
-            rejected=matched.rejected,
-            notes=(*failures, *matched.notes, *controls.notes),
-        ),
-        resampling=config.scoring.resampling,
-        control_reports=controls.reports,
-        extra_metrics=extra_metrics,
-    )
-
-
 def _description(table: ReportTable) -> str:
     record = table.record
     split = f", split {record['split']}" if record["split"] else ""
@@ -241,20 +192,6 @@ def _description(table: ReportTable) -> str:
         f"{record['path']}: {record['format']}{split}, {record['num_rows']} rows; study ids from column "
         f"{record['study_id_column']!r}, reports from {record['report_column']!r}"
     )
-
-
-def _print_results(console: Console, document: dict[str, Any]) -> None:
-    studies = document["studies"]
-    console.print(
-        f"{studies['given']} predictions given = {studies['written']} scored + {studies['rejected']} rejected; "
-        f"{studies['without_prediction']} of {studies['references']} references without prediction",
-        highlight=False,
-    )
-    for note in document["notes"][:NUM_NOTES_SHOWN]:
-        console.print(f"Note: {note}", style="yellow", markup=False, highlight=False)
-    for name, figure in document["extra_metrics"].items():
-        console.print(f"{name} {estimate_text(figure)} ({figure['note']})", markup=False, highlight=False)
-    print_verdict(console, document["verdict"])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from eval.metrics.clinical import divide, is_positive
 from eval.metrics.laterality import laterality_conflicts, report_sentences
 from eval.metrics.normalization import normalize_report
 from vlm.schema.findings import FINDINGS, NUM_FINDINGS
-from vlm.schema.number_format import format_interval, format_percent_interval
 
 RATES = {
     "contradiction_rate": "reports that state and deny the same finding",
@@ -61,28 +60,23 @@ def consistency(
     references: Sequence[str],
     probabilities: Sequence[Sequence[float]] | np.ndarray | None = None,
     thresholds: Sequence[float] | np.ndarray | None = None,
-    prior_given: Sequence[bool] | None = None,
     *,
     uncertain_is_positive: bool = True,
 ) -> Consistency:
     """Check each report. An empty report counts only in the length ratio.
 
     `probabilities` [studies, 14] and `thresholds` [14] or [studies, 14] (default 0.5) come from the classifier; NaN is
-    not compared. `prior_given` says which studies came with a prior study (default: none).
+    not compared.
 
     Raises:
         ValueError: the lists have different lengths, or the arrays are not [studies, 14].
     """
-    num_studies = len(reports)
-    prior_given = [False] * num_studies if prior_given is None else prior_given
-    for name, values in (("references", references), ("entries of prior_given", prior_given)):
-        if len(values) != num_studies:
-            raise ValueError(f"{num_studies} reports but {len(values)} {name}: give one per study")
+    if len(references) != len(reports):
+        raise ValueError(f"{len(reports)} reports but {len(references)} references: give one per study")
     check_of = {report: _check_report(report) for report in dict.fromkeys(reports)}
     checks = [check_of[report] for report in reports]
-    no_prior = ~np.asarray(prior_given, dtype=bool)
     num_sentences = np.array([check.num_sentences for check in checks])
-    num_prior = np.array([len(check.prior) for check in checks]) * no_prior
+    num_prior = np.array([len(check.prior) for check in checks])
     has_text = num_sentences > 0
     report_only, classifier_only, is_compared = _disagreement(reports, probabilities, thresholds, uncertain_is_positive)
     num_words = np.array([_num_words(report) for report in reports], dtype=np.float64)
@@ -100,14 +94,14 @@ def consistency(
         "contradiction_rate": has_text,
         "laterality_conflict_rate": has_text,
         "disagreement_rate": is_compared.sum(axis=1),
-        "prior_report_rate": has_text & no_prior,
-        "prior_sentence_rate": num_sentences * no_prior,
+        "prior_report_rate": has_text,
+        "prior_sentence_rate": num_sentences,
         "repeated_sentence_rate": num_sentences,
         "length_ratio": reference_words,
     }
     return Consistency(
         contradictions=tuple(check.contradictions for check in checks),
-        prior_sentences=tuple(check.prior if counted else () for check, counted in zip(checks, no_prior, strict=True)),
+        prior_sentences=tuple(check.prior for check in checks),
         repeated_sentences=tuple(check.repeated for check in checks),
         report_only=report_only,
         classifier_only=classifier_only,
@@ -152,25 +146,6 @@ def consistency_document(
         ),
         "prior_sentences": _examples(study_ids, [[{"sentence": text} for text in s] for s in found.prior_sentences]),
     }
-
-
-def consistency_lines(document: dict[str, Any] | None) -> list[str]:
-    """One line per rate, with the rate of the references; "–" for undefined."""
-    if document is None:
-        return []
-    lines = []
-    for name, description in document["descriptions"].items():
-        rate, reference = document["rates"][name], (document["references"] or {}).get(name, {})
-        line = f"{description}: {_formatted(rate, name)}"
-        if reference.get("value") is not None and name != "length_ratio":
-            line += f"; references {_formatted(reference, name)}"
-        lines.append(line)
-    return lines
-
-
-def _formatted(estimate: dict[str, Any], name: str) -> str:
-    format_estimate = format_interval if name == "length_ratio" else format_percent_interval
-    return format_estimate(estimate["value"], estimate["low"], estimate["high"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

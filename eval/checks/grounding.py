@@ -14,7 +14,6 @@ import numpy as np
 from eval.metrics.bootstrap import NUM_RESAMPLES, estimates
 from eval.metrics.clinical import divide
 from vlm.schema.findings import FINDINGS, NUM_FINDINGS, POSITIVE, VIEW_KINDS, view_index
-from vlm.schema.number_format import format_percent_interval
 
 Point = tuple[float, float]
 """x and y as fractions of the width and height of a view."""
@@ -128,17 +127,6 @@ def grounding_document(
         "positive findings with a box; the controls know the view. Attention that was trained with boxes hits more "
         "often than attention trained without",
     }
-
-
-def grounding_lines(document: dict[str, Any] | None) -> list[str]:
-    """The hit rates over all findings, in one line."""
-    if document is None:
-        return []
-    rates = [
-        f"{name} {format_percent_interval(share['value'], share['low'], share['high'])}"
-        for name, share in document["all"].items()
-    ]
-    return [f"attention peaks in a box of the finding ({document['num_scored']} scored): {', '.join(rates)}"]
 
 
 def _is_inside(point: Sequence[float], box: Sequence[float]) -> bool:

@@ -25,6 +25,8 @@ SHUFFLED, BLANK, MISMATCHED = "shuffled images", "blank images", "mismatched vie
 BASELINE, NEAREST, RANDOM = "baseline", "nearest neighbour", "random report"
 CONSTANT, CONSTANT_BLEU, CONSTANT_F1 = "constant sentence", "constant by BLEU-4", "constant by macro-F1"
 MOST_FREQUENT = "most frequent report"
+CONSTANTS = {"macro_f1": CONSTANT_F1, "cider": CONSTANT, "bleu_4": CONSTANT_BLEU}
+"""Name of the best constant report by each metric."""
 MEANINGS = {
     SHUFFLED: "the model, shown another patient's images",
     BLANK: "the model, shown gray without any image; the indication and the number of views remain",
@@ -44,20 +46,25 @@ MAX_REFERENCES = 500
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Control:
-    """Predictions of a control for the same studies in the same order; or None and the `reason`."""
+    """Predictions of a control for the same studies in the same order; or None and the `reason`.
+
+    `report`: the one that the control gives to all studies, if it does.
+    """
 
     name: str
     predictions: tuple[Prediction, ...] | None
     reason: str = ""
     rejections: tuple[Rejection, ...] = ()
+    report: str = ""
 
 
-def with_reports(predictions: Sequence[Prediction], reports: Sequence[str]) -> list[Prediction]:
-    """Replace the reports; probabilities and attention peaks are removed."""
-    return [
-        replace(prediction, report=report, probabilities=None, peaks=None)
+def text_control(name: str, predictions: Sequence[Prediction], reports: Sequence[str], *, shown: str = "") -> Control:
+    """A control with other reports, without probabilities and attention peaks."""
+    given = (
+        replace(prediction, report=report, probabilities=None, peaks=None, control=name)
         for prediction, report in zip(predictions, reports, strict=True)
-    ]
+    )
+    return Control(name=name, predictions=tuple(given), report=shown)
 
 
 def constant_sentence(validation_references: Sequence[str], seed: int = 0) -> str | None:

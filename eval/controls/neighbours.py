@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from data.cli import run_main
+from data.cli import check_minimum, run_main
 from data.study import load_studies
 from eval.controls.control import NEAREST
 from eval.predictions.prediction import Prediction, write_lines
@@ -47,8 +47,7 @@ class NeighboursConfig:
     """Studies per batch. Memory grows with it."""
 
     def __post_init__(self):
-        if self.batch_size < 1:
-            raise ValueError(f"--batch-size is {self.batch_size}; give at least 1")
+        check_minimum(self, batch_size=1)
 
 
 def main(argv: Sequence[str] | None = None):

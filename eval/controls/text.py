@@ -14,13 +14,11 @@ For a data set (`split_controls`), constants are chosen on validation and traini
 
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from eval.controls.control import (
-    CONSTANT,
-    CONSTANT_BLEU,
-    CONSTANT_F1,
+    CONSTANTS,
     MOST_FREQUENT,
     RANDOM,
     Control,
@@ -29,26 +27,14 @@ from eval.controls.control import (
     derangement,
     most_frequent_report,
     random_reports,
-    with_reports,
+    text_control,
 )
 from eval.predictions.prediction import Prediction
 from eval.scoring.statistics import subjects_of
 from eval.scoring.verdict import SHUFFLED_REPORTS
 from vlm.schema.report_format import compose_report
 
-CONSTANTS = {"macro_f1": CONSTANT_F1, "cider": CONSTANT, "bleu_4": CONSTANT_BLEU}
-"""Name of the best constant report by each metric."""
 NUM_GROUPS = 5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TextControls:
-    """`predictions` and constant `reports` by control; `not_shuffled` says why there are no shuffled reports."""
-
-    predictions: dict[str, list[Prediction]]
-    reports: dict[str, str]
-    notes: tuple[str, ...]
-    not_shuffled: str = ""
 
 
 def text_controls(
@@ -58,38 +44,33 @@ def text_controls(
     normalization: str,
     uncertain_is_positive: bool = True,
     seed: int = 0,
-) -> TextControls:
-    """All possible controls for these predictions; `notes` describe them and say why one is missing.
+) -> tuple[list[Control], list[str]]:
+    """All possible controls for these predictions, and notes on them.
 
     `control_reports` are reports of studies that are not scored.
     """
     subject_ids = subjects_of(predictions)
-    controls: dict[str, list[Prediction]] = {}
-    notes: list[str] = []
-    not_shuffled = ""
+    controls = []
     try:
-        donors = derangement(subject_ids, seed)
+        donors, others = (derangement(subject_ids, seed + number) for number in (0, 1))
     except ValueError:
-        not_shuffled = "reports cannot be shuffled because one patient has more than half of the studies"
-        notes.append(not_shuffled)
+        reason = "reports cannot be shuffled because one patient has more than half of the studies"
+        controls += [Control(name=name, predictions=None, reason=reason) for name in (SHUFFLED_REPORTS, RANDOM)]
     else:
-        controls[SHUFFLED_REPORTS] = [
+        shuffled = (
             replace(own, report=predictions[donor].report, probabilities=predictions[donor].probabilities)
             for own, donor in zip(predictions, donors, strict=True)
-        ]
+        )
+        controls.append(Control(name=SHUFFLED_REPORTS, predictions=tuple(shuffled)))
         chooser = random.Random(seed)
-        others = derangement(subject_ids, seed + 1)
         drawn = [
             chooser.choice(control_reports) if control_reports else predictions[other].reference for other in others
         ]
-        controls[RANDOM] = with_reports(predictions, drawn)
+        controls.append(text_control(RANDOM, predictions, drawn))
 
     def choose(reports: Sequence[str]) -> dict[str, str]:
         constants = best_constants(
-            reports,
-            normalization=normalization,
-            uncertain_is_positive=uncertain_is_positive,
-            seed=seed,
+            reports, normalization=normalization, uncertain_is_positive=uncertain_is_positive, seed=seed
         )
         named = {CONSTANTS[metric]: report for metric, report in constants.items()}
         frequent = most_frequent_report(reports)
@@ -97,17 +78,14 @@ def text_controls(
 
     if control_reports:
         chosen = choose(control_reports)
-        controls |= {name: with_reports(predictions, [report] * len(predictions)) for name, report in chosen.items()}
-        return TextControls(predictions=controls, reports=chosen, notes=tuple(notes), not_shuffled=not_shuffled)
+        return controls + [_constant(name, predictions, report) for name, report in chosen.items()], []
     if len(set(subject_ids)) < 2:
-        notes.append("no constant controls: there is only one patient and no --control-reports")
-        return TextControls(predictions=controls, reports={}, notes=tuple(notes), not_shuffled=not_shuffled)
-    crossed, shown = _crossed(predictions, subject_ids, choose, seed)
-    notes.append(
+        return controls, ["no constant controls: there is only one patient and no --control-reports"]
+    note = (
         "constant controls were chosen on the references of other patients in five groups, because no "
         "--control-reports were given; the report shown is that of the first group"
     )
-    return TextControls(predictions=controls | crossed, reports=shown, notes=tuple(notes), not_shuffled=not_shuffled)
+    return controls + _crossed(predictions, subject_ids, choose, seed), [note]
 
 
 def _crossed(
@@ -115,7 +93,7 @@ def _crossed(
     subject_ids: Sequence[str],
     choose: Callable[[Sequence[str]], dict[str, str]],
     seed: int,
-) -> tuple[dict[str, list[Prediction]], dict[str, str]]:
+) -> list[Control]:
     """Each group of patients gets the reports chosen on the references of the other groups."""
     subjects = sorted(set(subject_ids))
     random.Random(seed).shuffle(subjects)
@@ -126,9 +104,11 @@ def _crossed(
         choose([prediction.reference for prediction, group in zip(predictions, groups, strict=True) if group != own])
         for own in range(num_groups)
     ]
-    names = [name for name in chosen[0] if all(name in reports for reports in chosen)]
-    crossed = {name: with_reports(predictions, [chosen[group][name] for group in groups]) for name in names}
-    return crossed, {name: chosen[0][name] for name in names}
+    return [
+        text_control(name, predictions, [chosen[group][name] for group in groups], shown=shown)
+        for name, shown in chosen[0].items()
+        if all(name in reports for reports in chosen)
+    ]
 
 
 def split_controls(
@@ -150,16 +130,19 @@ def split_controls(
             splits["train"]["subject_id"][:] if training else [],
             seed,
         )
-        controls.append(_control(RANDOM, predictions, drawn, f"{no_training} of other patients"))
+        if drawn is None:
+            controls.append(Control(name=RANDOM, predictions=None, reason=f"{no_training} of other patients"))
+        else:
+            controls.append(text_control(RANDOM, predictions, drawn))
     if "constant" in kinds:
         best = best_constants(validation, uncertain_is_positive=uncertain_is_positive, seed=seed)
-        for metric, name in CONSTANTS.items():
-            reports = [best[metric]] * len(predictions) if metric in best else None
-            controls.append(_control(name, predictions, reports, "the validation split has no reports"))
+        controls += [
+            _constant(name, predictions, best.get(metric), "the validation split has no reports")
+            for metric, name in CONSTANTS.items()
+        ]
     if "frequent" in kinds:
         report = most_frequent_report(training)
-        reports = None if report is None else [report] * len(predictions)
-        controls.append(_control(MOST_FREQUENT, predictions, reports, no_training))
+        controls.append(_constant(MOST_FREQUENT, predictions, report, no_training))
         if report is not None and all_different(training):
             notes.append(
                 f"'{MOST_FREQUENT}' is not informative: all training reports differ, so it is the alphabetically first"
@@ -175,8 +158,7 @@ def split_reports(splits: Mapping[str, Any], split: str) -> list[str]:
     return [compose_report(findings=findings, impression=impression) for findings, impression in columns]
 
 
-def _control(name: str, predictions: Sequence[Prediction], reports: Sequence[str] | None, reason: str) -> Control:
-    if reports is None:
+def _constant(name: str, predictions: Sequence[Prediction], report: str | None, reason: str = "") -> Control:
+    if report is None:
         return Control(name=name, predictions=None, reason=reason)
-    given = (replace(prediction, control=name) for prediction in with_reports(predictions, reports))
-    return Control(name=name, predictions=tuple(given))
+    return text_control(name, predictions, [report] * len(predictions), shown=report)

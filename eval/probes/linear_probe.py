@@ -13,13 +13,11 @@ use them (eval.probes.statements measures the reports).
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import datasets
 import numpy as np
 import tyro
-from rich.console import Console
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
@@ -28,13 +26,11 @@ from sklearn.preprocessing import StandardScaler
 from data.cli import run_main
 from data.study import load_studies
 from eval.controls.control import derangement
-from eval.metrics.bootstrap import NUM_RESAMPLES
 from eval.predictions.generate import UNREADABLE
-from eval.predictions.processes import Track, progress
-from eval.probes.prompts import auroc_lines, auroc_with_control, check_statements, find_statements
-from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
+from eval.predictions.processes import Track
+from eval.probes.probe import ProbeOptions, run_probe
+from eval.probes.prompts import auroc_lines, auroc_with_control, find_statements
 from vlm.generator import ReportGenerator
-from vlm.schema.atomic import write_json
 
 INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Values of `C` of the regression; cross-validation over NUM_FOLDS groups of training patients selects one."""
@@ -44,28 +40,11 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ProbeConfig:
-    """Predict which of two statements is true from the features of a model."""
+class ProbeConfig(ProbeOptions):
+    """Predict which of two statements is true from the features of a model; the probe is trained on the train split."""
 
-    checkpoint: str = SHIPPED
-    """Checkpoint folder or Hugging Face hub id; by default the checkpoint that ships with the project."""
-    dataset: Path
-    """Prepared data set; the probe is trained on its train split."""
     split: Literal["validation", "test"] = "test"
     """Split to evaluate."""
-    statements: tuple[str, str]
-    """The two statements in the words of the reports; case is ignored."""
-    num_resamples: int = NUM_RESAMPLES
-    """Bootstrap resamples for the intervals."""
-    seed: int = 0
-    """Random seed of the bootstrap and of the shuffled images."""
-    output: Path | None = None
-    """JSON file for the result and the score of every study."""
-
-    def __post_init__(self):
-        check_statements(self.statements)
-        if self.num_resamples < 1:
-            raise ValueError(f"--num-resamples is {self.num_resamples}; give at least 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,17 +59,7 @@ class ProbeStudies:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    config = tyro.cli(ProbeConfig, args=argv, description=__doc__)
-    console = Console()
-    console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
-    datasets.disable_progress_bars()
-    generator = ReportGenerator.from_pretrained(config.checkpoint)
-    with progress(console) as track:
-        document = probe(config, generator, track)
-    if config.output is not None:
-        write_json(config.output, document)
-    for line in figure_lines(document):
-        console.print(line, highlight=False)
+    run_probe(tyro.cli(ProbeConfig, args=argv, description=__doc__), probe, figure_lines)
 
 
 def probe(config: ProbeConfig, generator: ReportGenerator, track: Track) -> dict[str, Any]:
@@ -116,11 +85,7 @@ def probe(config: ProbeConfig, generator: ReportGenerator, track: Track) -> dict
     scores = search.decision_function(evaluated.features)
     shuffled_scores = scores[derangement(evaluated.patients, config.seed)]
     return {
-        "statements": list(config.statements),
-        "checkpoint": config.checkpoint,
-        "checkpoint_hash": checkpoint_hash(config.checkpoint),
-        "dataset": str(config.dataset),
-        "split": config.split,
+        **config.description(config.split),
         "num_learned": len(trained.features),
         "num_studies": len(scores),
         "num_patients": len(set(evaluated.patients)),

@@ -11,76 +11,47 @@ interval over patients, and the AUROC with another patient's images. docs/METRIC
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import datasets
 import numpy as np
 import tyro
-from rich.console import Console
 
-from data.cli import run_main
+from data.cli import check_minimum, run_main
 from data.study import load_studies
 from eval.controls.control import derangement
-from eval.metrics.bootstrap import NUM_RESAMPLES
 from eval.predictions.generate import UNREADABLE
 from eval.predictions.prediction import Rejection
-from eval.predictions.processes import Track, progress
-from eval.probes.prompts import auroc_with_control, check_statements, count_prompts, find_statements, statement_lines
-from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
+from eval.predictions.processes import Track
+from eval.probes.probe import ProbeOptions, run_probe
+from eval.probes.prompts import auroc_with_control, count_prompts, find_statements, statement_lines
 from vlm.generator import ReportGenerator
-from vlm.schema.atomic import write_json
 
 Query = tuple[str, int]
 """An indication, and the row of the data set with the images that the model gets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StatementsConfig:
+class StatementsConfig(ProbeOptions):
     """Score two statements by the probability that a model writes them."""
 
-    checkpoint: str = SHIPPED
-    """Checkpoint folder or Hugging Face hub id; by default the checkpoint that ships with the project."""
-    dataset: Path
-    """Prepared data set, as written by `python -m data.prepare`."""
     split: Literal["train", "validation", "test"] = "validation"
     """Split to evaluate."""
-    statements: tuple[str, str]
-    """The two statements in the words of the reports; case is ignored."""
     num_prompts: int = 32
     """Maximum number of prompts, the most frequent ones in the reports of the split."""
     num_studies: int = 0
     """Use only the first studies that make one of the statements, this many; 0: all."""
     batch_size: int = 16
     """Studies per batch; memory grows with it and with the number of prompts."""
-    num_resamples: int = NUM_RESAMPLES
-    """Bootstrap resamples for the intervals."""
-    seed: int = 0
-    """Random seed of the bootstrap and of the shuffled images."""
-    output: Path | None = None
-    """JSON file for the result, the prompts and the score of every study."""
 
     def __post_init__(self):
-        check_statements(self.statements)
-        for name in ("num_prompts", "batch_size", "num_resamples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; give at least 1")
-        if self.num_studies < 0:
-            raise ValueError(f"--num-studies is {self.num_studies}; give 1 or more, or 0 for all")
+        ProbeOptions.__post_init__(self)
+        check_minimum(self, num_prompts=1, batch_size=1, num_studies=0)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = tyro.cli(StatementsConfig, args=argv, description=__doc__)
-    console = Console()
-    console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
-    datasets.disable_progress_bars()
-    generator = ReportGenerator.from_pretrained(config.checkpoint)
-    with progress(console) as track:
-        document = evaluate_statements(config, generator, track)
-    if config.output is not None:
-        write_json(config.output, document)
-    for line in statement_lines(document):
-        console.print(line, highlight=False)
+    run_probe(config, evaluate_statements, statement_lines)
 
 
 def evaluate_statements(config: StatementsConfig, generator: ReportGenerator, track: Track) -> dict[str, Any]:
@@ -118,13 +89,11 @@ def evaluate_statements(config: StatementsConfig, generator: ReportGenerator, tr
     answers |= ask([query for query in shuffled if query not in answers], "shuffled images")[0]
 
     own_answers = np.array([answers[query] for query in own])
-    scores, shuffled_scores = _log_odds(own_answers), _log_odds(np.array([answers[query] for query in shuffled]))
+    shuffled_answers = np.array([answers[query] for query in shuffled])
+    # Log odds of the first statement compared with the second.
+    scores, shuffled_scores = (one[:, 0] - one[:, 1] for one in (own_answers, shuffled_answers))
     return {
-        "statements": list(config.statements),
-        "checkpoint": config.checkpoint,
-        "checkpoint_hash": checkpoint_hash(config.checkpoint),
-        "dataset": str(config.dataset),
-        "split": config.split,
+        **config.description(config.split),
         "num_studies": len(own),
         "num_patients": len(set(subject_ids)),
         "num_stating": [int((truths == number).sum()) for number in (0, 1)],
@@ -190,11 +159,6 @@ def _read(studies: datasets.Dataset, queries: Sequence[Query], rejections: list[
         except UNREADABLE as error:
             study_id = studies.select_columns("study_id")[query[1]]["study_id"]
             rejections.append(Rejection(study_id=study_id, reason=str(error) or type(error).__name__, control=""))
-
-
-def _log_odds(log_probabilities: np.ndarray) -> np.ndarray:
-    """Log odds of the first statement compared with the second."""
-    return log_probabilities[:, 0] - log_probabilities[:, 1]
 
 
 if __name__ == "__main__":

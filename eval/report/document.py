@@ -42,22 +42,22 @@ from typing import Any
 
 from eval.checks.consistency import consistency, consistency_document
 from eval.checks.grounding import Point, grounding, grounding_document
-from eval.controls.control import BASELINE, CONSTANT, MEANINGS, MOST_FREQUENT, SHUFFLED, Control
-from eval.controls.text import CONSTANTS
+from eval.controls.control import BASELINE, CONSTANT, CONSTANTS, MEANINGS, Control
 from eval.metrics.bootstrap import Estimate
 from eval.metrics.normalization import DESCRIPTIONS
 from eval.metrics.probabilities import curves
 from eval.predictions.prediction import Prediction, Rejection
-from eval.scoring.scores import Scores, scores_by_group, study_groups
+from eval.scoring.scores import Scores, score_predictions, scores_by_group, study_groups
 from eval.scoring.verdict import (
     SHUFFLED_IMAGES,
-    Verdict,
+    SHUFFLED_REPORTS,
     baseline_facts,
     constant_facts,
     constant_verdict,
     image_verdict,
     laterality_facts,
     outperformed_by,
+    report_verdict,
 )
 
 PACKAGES = ("cxrscribe", "torch", "transformers", "peft", "datasets", "numpy")
@@ -75,39 +75,31 @@ class Source:
     notes: Sequence[str] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Conclusions:
-    """The sentences shown first. `outperformed_by`: controls better than the model; `constant`: the model compared with
-    one report for all."""
-
-    verdict: Verdict
-    outperformed_by: str = ""
-    constant: str = ""
-    facts: Sequence[str] = ()
-
-
-def metrics_document(
+def evaluate(
     predictions: Sequence[Prediction],
-    systems: Mapping[str, Scores],
-    conclusions: Conclusions,
+    controls: Sequence[Control],
     source: Source,
+    scoring: Mapping[str, Any],
     *,
-    resampling: dict[str, int],
-    control_reports: dict[str, str],
     frequent_locations: Mapping[tuple[int, bool], Point] | None = None,
     extra_metrics: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return the content of metrics.json.
+) -> tuple[dict[str, Any], Scores]:
+    """Score the model and its controls; return the content of metrics.json, and the scores of the model.
 
-    `systems` starts with the model, whose `predictions` are checked for consistency and grounding. `resampling` holds
-    num_resamples and seed; `frequent_locations` are those of each finding in the training studies.
+    `scoring` holds the options of `score_predictions`, with num_resamples and seed; `frequent_locations` are those of
+    each finding in the training studies.
     """
-    model = next(iter(systems.values()))
+    given = {"model": predictions} | {one.name: one.predictions for one in controls if one.predictions is not None}
+    systems = {name: score_predictions(one, name=name, **scoring) for name, one in given.items()}
+    model = systems["model"]
     statistics = model.statistics
-    has_curves = statistics.probabilities is not None
-    return {
+    resampling = {name: scoring[name] for name in ("num_resamples", "seed")}
+    is_of_reports = any(control.name == SHUFFLED_REPORTS for control in controls)
+    missing = [f"no control '{control.name}': {control.reason}" for control in controls if control.predictions is None]
+    meanings = [f"'{name}': {MEANINGS[name]}" for name in systems if name in MEANINGS and not is_of_reports]
+    document = {
         "program": source.program,
-        "verdict": _verdict_document(conclusions),
+        "verdict": _verdict(systems, controls, SHUFFLED_REPORTS if is_of_reports else SHUFFLED_IMAGES),
         "run": source.run,
         "studies": source.studies,
         "rejected": [
@@ -125,60 +117,19 @@ def metrics_document(
             "interval": "95% percentile, resampled over subjects",
             "cider": "document frequencies are fixed from the references scored",
         },
-        "systems": {scores.name: system_document(scores) for scores in systems.values()},
-        "curves": curves(statistics.probabilities, statistics.labels, statistics.uncertain_is_positive)
-        if has_curves
-        else {},
+        "systems": {name: system_document(scores) for name, scores in systems.items()},
+        "curves": {}
+        if statistics.probabilities is None
+        else curves(statistics.probabilities, statistics.labels, statistics.uncertain_is_positive),
         "by_group": scores_by_group(model, study_groups(predictions), **resampling),
         "consistency": _check_consistency(predictions, model, resampling),
         "grounding": _check_grounding(predictions, model, frequent_locations, resampling),
         "extra_metrics": extra_metrics or {},
-        "control_reports": control_reports,
-        "notes": list(dict.fromkeys([*model.notes, *source.notes])),
+        "control_reports": {control.name: control.report for control in controls if control.report},
+        "notes": list(dict.fromkeys([*model.notes, *source.notes, *missing, *meanings])),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
     }
-
-
-def batch_document(
-    predictions: Sequence[Prediction],
-    systems: Mapping[str, Scores],
-    controls: Sequence[Control],
-    source: Source,
-    *,
-    resampling: dict[str, int],
-    frequent_locations: Mapping[tuple[int, bool], Point] | None,
-) -> dict[str, Any]:
-    """Return the content of metrics.json for eval.batch: the conclusions come from the controls."""
-    model, shuffled = systems["model"], systems.get(SHUFFLED)
-    reason = next((control.reason for control in controls if control.name == SHUFFLED), "the control was switched off")
-    others = {name: scores for name, scores in systems.items() if name not in ("model", SHUFFLED)}
-    constants = {metric: systems[name] for metric, name in CONSTANTS.items() if name in systems}
-    missing = [f"no control '{control.name}': {control.reason}" for control in controls if control.predictions is None]
-    meanings = [f"'{name}': {MEANINGS[name]}" for name in systems if name in MEANINGS]
-    return metrics_document(
-        predictions,
-        systems,
-        Conclusions(
-            verdict=image_verdict(model, shuffled, reason),
-            outperformed_by=outperformed_by(model, others),
-            constant=constant_verdict(model, systems.get(CONSTANT)),
-            facts=(
-                *baseline_facts(model, systems.get(BASELINE)),
-                *constant_facts(model, constants),
-                *laterality_facts(model, shuffled),
-            ),
-        ),
-        Source(
-            program=source.program,
-            run=source.run,
-            studies=source.studies,
-            rejected=source.rejected,
-            notes=(*source.notes, *missing, *meanings),
-        ),
-        resampling=resampling,
-        control_reports=_constant_reports(controls),
-        frequent_locations=frequent_locations,
-    )
+    return document, model
 
 
 def system_document(scores: Scores) -> dict[str, Any]:
@@ -205,18 +156,29 @@ def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: asdict(value) if isinstance(value, Estimate) else value for name, value in values.items()}
 
 
-def _verdict_document(conclusions: Conclusions) -> dict[str, Any]:
-    verdict = conclusions.verdict
+def _verdict(systems: Mapping[str, Scores], controls: Sequence[Control], basis: str) -> dict[str, Any]:
+    """The verdict in words; `basis` is the shuffled control."""
+    model = systems["model"]
+    judge = report_verdict if basis == SHUFFLED_REPORTS else image_verdict
+    shuffled = systems.get(basis)
+    reason = next((control.reason for control in controls if control.name == basis), "the control was not requested")
+    verdict = judge(model, shuffled, reason)
+    others = {name: scores for name, scores in systems.items() if name not in ("model", basis)}
+    constants = {metric: systems[name] for metric, name in CONSTANTS.items() if name in systems}
     differences = _as_json(verdict.differences)
     return {
         "uses_image": verdict.grade,
         "image": verdict.sentence,
-        "basis": verdict.basis,
-        "outperformed_by": conclusions.outperformed_by,
-        "constant": conclusions.constant,
-        "facts": list(conclusions.facts),
-        "differences": {verdict.basis: differences} if differences else {},
-        "differences_to_shuffled_images": differences if verdict.basis == SHUFFLED_IMAGES else {},
+        "basis": basis,
+        "outperformed_by": outperformed_by(model, others),
+        "constant": constant_verdict(model, systems.get(CONSTANT)) if basis == SHUFFLED_IMAGES else "",
+        "facts": [
+            *baseline_facts(model, systems.get(BASELINE)),
+            *constant_facts(model, constants),
+            *laterality_facts(model, shuffled),
+        ],
+        "differences": {basis: differences} if differences else {},
+        "differences_to_shuffled_images": differences if basis == SHUFFLED_IMAGES else {},
     }
 
 
@@ -249,16 +211,6 @@ def _check_grounding(
         frequent=frequent_locations,
     )
     return grounding_document(played, model.subject_ids, **resampling)
-
-
-def _constant_reports(controls: Sequence[Control]) -> dict[str, str]:
-    """The report of each control that gives the same one to all studies."""
-    texts = {}
-    for control in controls:
-        reports = {prediction.report for prediction in control.predictions or ()}
-        if control.name in (*CONSTANTS.values(), MOST_FREQUENT) and len(reports) == 1:
-            texts[control.name] = reports.pop()
-    return texts
 
 
 def _version(package: str) -> str | None:

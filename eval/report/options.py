@@ -3,14 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from data.cli import check_minimum
 from eval.metrics.bootstrap import NUM_RESAMPLES
-
-
-def check_minimum(config: Any, **minimum: int) -> None:
-    """Raise ValueError if a number in a configuration is below its minimum."""
-    for name, least in minimum.items():
-        if getattr(config, name) < least:
-            raise ValueError(f"--{name.replace('_', '-')} is {getattr(config, name)}; give at least {least}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,5 +26,10 @@ class ScoringOptions:
         return self.uncertain == "positive"
 
     @property
-    def resampling(self) -> dict[str, int]:
-        return {"num_resamples": self.num_resamples, "seed": self.seed}
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of `score_predictions`."""
+        return {
+            "uncertain_is_positive": self.uncertain_is_positive,
+            "num_resamples": self.num_resamples,
+            "seed": self.seed,
+        }

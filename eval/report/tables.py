@@ -4,16 +4,16 @@ A Markdown function returns no lines if the document has no data for it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from eval.metrics.bootstrap import Estimate
 from eval.probes.prompts import statement_lines
 from eval.report.figures import Document, consistency_table, estimate_text, grounding_panel, is_defined, model_of
-from eval.scoring.scores import Scores
 from vlm.schema.number_format import format_number
 
 SHOWN = {
@@ -24,42 +24,62 @@ SHOWN = {
     "bleu_4": "BLEU-4",
 }
 """Metrics in the tables with their titles, the most important first; they fit into 80 columns."""
+NUM_NOTES_SHOWN = 12
 
 
-def score_table(systems: Sequence[Scores]) -> Table:
+def print_evaluation(console: Console, document: Document, folder: Path | None) -> None:
+    """Print the main results; `folder` holds metrics.json and report.html."""
+
+    def say(line: str, style: str = "") -> None:
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=line.startswith(("Page", "Scores")))
+
+    verdict = document["verdict"]
+    console.print(score_table(document))
+    for line in (*consistency_lines(document), *grounding_lines(document)):
+        say(line)
+    for name, figure in document["extra_metrics"].items():
+        say(f"{name} {estimate_text(figure)} ({figure['note']})")
+    meanings = tuple(f"'{name}': " for name in document["systems"])
+    for note in [note for note in document["notes"] if not note.startswith(meanings)][:NUM_NOTES_SHOWN]:
+        say(f"Note: {note}", "yellow")
+    say(verdict["image"], "bold green" if verdict["uses_image"] == "yes" else "bold yellow")
+    if verdict["outperformed_by"]:
+        say(verdict["outperformed_by"], "bold yellow")
+    for fact in verdict["facts"]:
+        say(f"- {fact}")
+    if folder is not None:
+        say(f"Page: {folder / 'report.html'}")
+        say(f"Scores: {folder / 'metrics.json'}")
+
+
+def score_table(document: Document) -> Table:
     """The model and its controls for the terminal: a row per system, without metrics that no system has."""
-    model = systems[0]
-    shown = [metric for metric in SHOWN if any(scores.metrics[metric].value is not None for scores in systems)]
-    ratio = format_number(model.reference_distinct_ratio)
+    model, systems = model_of(document), document["systems"]
+    shown = shown_metrics(systems.values())
+    ratio = format_number(model["reference_distinct_ratio"])
     table = Table(
-        title=f"{len(model.study_ids)} studies: value and 95% interval",
-        caption=f"macro-F1, micro-F1: 14 findings in the generated reports, {model.convention}; text normalization: "
-        f"{model.normalization}; different: different reports / studies (references: {ratio})",
+        title=f"{model['num_studies']} studies: value and 95% interval",
+        caption=f"macro-F1, micro-F1: 14 findings in the generated reports, {document['convention']}; text "
+        f"normalization: {document['normalization']['name']}; different: different reports / studies (references: "
+        f"{ratio})",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("", min_width=12)
     for title in (*(SHOWN[metric] for metric in shown), "different"):
         table.add_column(title, justify="right", no_wrap=True)
-    for scores in systems:
-        cells = [*(_cell(scores.metrics[metric]) for metric in shown), format_number(scores.distinct_ratio)]
-        table.add_row(scores.name, *cells, style="bold" if scores is model else "")
+    for name, system in systems.items():
+        # The interval is below the value.
+        cells = [Text(cell(system["metrics"], metric).replace(" [", "\n[")) for metric in shown]
+        for text in cells:
+            text.highlight_regex(r"\[.*\]", "dim not bold")
+        table.add_row(name, *cells, format_number(system["distinct_ratio"]), style="bold" if system is model else "")
     return table
 
 
-def _cell(estimate: Estimate) -> str:
-    """The interval below the value."""
-    value, low, high = (format_number(number) for number in (estimate.value, estimate.low, estimate.high))
-    return value if estimate.low is None else f"{value}\n[dim not bold]{low}–{high}[/]"
-
-
-def print_verdict(console: Console, verdict: Mapping[str, Any]) -> None:
-    style = "bold green" if verdict["uses_image"] == "yes" else "bold yellow"
-    console.print(verdict["image"], style=style, markup=False, highlight=False)
-    if verdict["outperformed_by"]:
-        console.print(verdict["outperformed_by"], style="bold yellow", markup=False, highlight=False)
-    for fact in verdict["facts"]:
-        console.print(f"- {fact}", markup=False, highlight=False)
+def shown_metrics(systems: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The metrics of SHOWN that any of the systems has."""
+    return [metric for metric in SHOWN if any(is_defined(system["metrics"], metric) for system in systems)]
 
 
 def section_title(name: str) -> str:
@@ -87,7 +107,7 @@ def cell(scores: Mapping[str, Any], metric: str) -> str:
 def system_table(document: Document) -> list[str]:
     """The model and its controls."""
     systems = document["systems"]
-    shown = [metric for metric in SHOWN if any(is_defined(one["metrics"], metric) for one in systems.values())]
+    shown = shown_metrics(systems.values())
     rows = (
         [name, *(cell(system["metrics"], metric) for metric in shown), format_number(system["distinct_ratio"])]
         for name, system in systems.items()
@@ -108,7 +128,7 @@ def finding_table(document: Document) -> list[str]:
 def group_table(document: Document, kind: str) -> list[str]:
     """The model by group of studies; `kind` is a key of by_group in the document."""
     groups = document.get("by_group", {}).get(kind, [])
-    shown = [metric for metric in SHOWN if any(is_defined(group["metrics"], metric) for group in groups)]
+    shown = shown_metrics(groups)
     rows = (
         [group["group"], str(group["num_studies"]), *(cell(group["metrics"], metric) for metric in shown)]
         for group in groups

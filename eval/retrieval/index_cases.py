@@ -16,7 +16,7 @@ import tyro
 from PIL import Image
 from rich.console import Console
 
-from data.cli import run_main
+from data.cli import check_minimum, run_main
 from data.reports.deidentify import remove_identity
 from data.study import load_studies
 from eval.predictions.processes import progress, start_processes
@@ -45,9 +45,7 @@ class IndexCasesConfig:
     """Studies per batch. Memory grows with it."""
 
     def __post_init__(self):
-        for name in ("num_studies", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; give at least 1")
+        check_minimum(self, num_studies=1, batch_size=1)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

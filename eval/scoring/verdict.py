@@ -29,15 +29,11 @@ SAME = 0.005
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """Whether the image (or the patient) matters, as a grade and as a sentence.
-
-    `differences` to the control named by `basis`, by metric.
-    """
+    """Whether the image (or the patient) matters; `differences` to the shuffled control."""
 
     grade: Literal["yes", "slightly", "no", "unknown"]
     sentence: str
     differences: dict[str, Estimate]
-    basis: str = SHUFFLED_IMAGES
 
 
 def image_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> Verdict:
@@ -53,7 +49,7 @@ def image_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> V
     if not known:
         if shuffled is not None:
             reason = "no study has both a report or labels to compare with and another patient's images"
-        return _unknown("image", reason or "no shuffled control", differences, SHUFFLED_IMAGES)
+        return _unknown("image", reason or "no shuffled control", differences)
     metric = known[0]
     difference = differences[metric]
     figures = f"{_compared(model, shuffled, metric)} with shuffled images; paired difference {difference}"
@@ -73,12 +69,12 @@ def report_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> 
     `reason` says why there are no shuffled reports.
     """
     if shuffled is None:
-        return _unknown("patient", reason, {}, SHUFFLED_REPORTS)
+        return _unknown("patient", reason, {})
     differences = _differences(model, shuffled)
     known = [metric for metric in ("macro_f1", "cider") if differences[metric].low is not None]
     if not known:
         reason = "no study has both a reference and another patient's report, or all are of one patient"
-        return _unknown("patient", reason, differences, SHUFFLED_REPORTS)
+        return _unknown("patient", reason, differences)
     significant = [metric for metric in known if differences[metric].low > 0]
     metric = known[0]
     grade, claim = "no", "There is no sign that the reports depend on the patient"
@@ -93,7 +89,7 @@ def report_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> 
         for metric in dict.fromkeys([metric, *significant])
     )
     sentence = f"{_with_variety(model, claim)}: {figures} when each patient gets the report written for another."
-    return Verdict(grade=grade, sentence=sentence, differences=differences, basis=SHUFFLED_REPORTS)
+    return Verdict(grade=grade, sentence=sentence, differences=differences)
 
 
 def constant_verdict(model: Scores, constant: Scores | None) -> str:
@@ -170,9 +166,9 @@ def _differences(model: Scores, other: Scores) -> dict[str, Estimate]:
     return {metric: paired_difference(model, other, metric) for metric in METRICS}
 
 
-def _unknown(decider: str, reason: str, differences: dict[str, Estimate], basis: str) -> Verdict:
+def _unknown(decider: str, reason: str, differences: dict[str, Estimate]) -> Verdict:
     sentence = f"It is unknown whether the reports depend on the {decider}: {reason}."
-    return Verdict(grade="unknown", sentence=sentence, differences=differences, basis=basis)
+    return Verdict(grade="unknown", sentence=sentence, differences=differences)
 
 
 def _value(scores: Scores, metric: str) -> str:

@@ -221,7 +221,7 @@ def test_consistency_is_reported_with_that_of_the_references(run, capsys):
     assert found["rates"]["contradiction_rate"]["value"] == 0.0
     assert found["rates"]["disagreement_rate"]["value"] == 0.0
     assert found["references"]["length_ratio"]["value"] == 1.0
-    assert "reports that state and deny the same finding: 0.0% [0.0%, 0.0%]" in " ".join(
+    assert "Reports that state and deny the same finding: 0.0% [0.0%, 0.0%]" in " ".join(
         capsys.readouterr().out.split()
     )
 
@@ -283,7 +283,7 @@ def test_num_studies_limits_the_studies(run):
 def test_verdict_is_unknown_without_the_shuffled_control(run):
     document = metrics(run("--controls"))
     assert document["verdict"]["image"] == (
-        "It is unknown whether the reports depend on the image: the control was switched off."
+        "It is unknown whether the reports depend on the image: the control was not requested."
     )
     assert "shuffled images" not in document["systems"]
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 
+from eval.controls.control import SHUFFLED, Control
 from eval.predictions.prediction import Prediction
-from eval.report.document import Conclusions, Source, metrics_document
-from eval.scoring.scores import score_predictions, scores_by_group
-from eval.scoring.verdict import image_verdict
+from eval.report.document import Source, evaluate
+from eval.scoring.scores import scores_by_group
 
 WORDS = {"edema": 4, "effusion": 9, "fracture": 11}
 EVIL = '<script>alert("x")</script> & {{ 7 * 7 }}'
@@ -49,12 +49,9 @@ def make_document(
     shifted = predictions[1:] + predictions[:1]
     others = [dataclasses.replace(own, report=other.report) for own, other in zip(predictions, shifted, strict=True)]
     resampling = {"num_resamples": 50, "seed": 0}
-    model = score_predictions(predictions, **resampling)
-    shuffled = score_predictions(others, name="shuffled images", **resampling)
-    document = metrics_document(
+    document, model = evaluate(
         predictions,
-        {"model": model, "shuffled images": shuffled},
-        Conclusions(verdict=image_verdict(model, shuffled), outperformed_by=outperformed_by),
+        [Control(name=SHUFFLED, predictions=tuple(others))],
         Source(
             program="eval.batch",
             run={
@@ -70,8 +67,8 @@ def make_document(
             studies={"given": 12, "written": 12, "rejected": 0},
             rejected=rejected,
         ),
-        resampling=resampling,
-        control_reports={"constant sentence": EVIL},
+        resampling,
     )
-    by_group = scores_by_group(model, groups or {}, **resampling)
-    return document | {"consistency": None, "grounding": None, "by_group": by_group} | parts
+    document["verdict"] |= {"outperformed_by": outperformed_by, "constant": "", "facts": []}
+    document |= {"control_reports": {"constant sentence": EVIL}, "consistency": None, "grounding": None}
+    return document | {"by_group": scores_by_group(model, groups or {}, **resampling)} | parts

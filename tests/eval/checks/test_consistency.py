@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from eval.checks.consistency import RATES, consistency, consistency_document, consistency_lines
+from eval.checks.consistency import RATES, consistency, consistency_document
+from eval.report.tables import consistency_lines
 from vlm.schema.findings import FINDING_INDEX, FINDINGS
 
 EFFUSION, EDEMA = FINDING_INDEX["Pleural Effusion"], FINDING_INDEX["Edema"]
@@ -39,14 +40,6 @@ def test_examples_are_listed_per_study():
     assert [len(one) for one in found.contradictions] == [1, 0, 0, 0]
     assert found.repeated_sentences[1] == ("The lungs are clear.",)
     assert found.prior_sentences[2] == ("Compared to the prior study, the edema has increased.",)
-
-
-def test_prior_mentions_are_allowed_if_a_prior_study_was_given():
-    found = consistency(REPORTS, REPORTS, prior_given=[False, False, True, False])
-    assert rates(found)["prior_report_rate"] == 0
-    assert rates(found)["prior_sentence_rate"] == 0
-    assert found.prior_sentences == ((), (), (), ())
-    assert np.isnan(rates(consistency(REPORTS, REPORTS, prior_given=[True] * 4))["prior_report_rate"])
 
 
 def test_disagreements_are_counted_in_both_directions():
@@ -107,15 +100,15 @@ def test_document_is_json_with_intervals_and_examples():
     }
     assert len(document["prior_sentences"]) == 10
     assert [one["finding"] for one in document["per_finding"]] == list(FINDINGS)
-    assert consistency_lines(document)[0].startswith("reports that state and deny the same finding: 33.3% [")
-    assert consistency_lines(document)[0].endswith("; references 0.0% [0.0%, 0.0%]")
+    line = consistency_lines({"consistency": document})[2]
+    assert line.startswith("- Reports that state and deny the same finding: 33.3% [")
+    assert line.endswith("] (reference reports: 0.0% [0.0%, 0.0%])")
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
         ({"references": ["a"]}, "2 reports but 1 references"),
-        ({"prior_given": [True]}, "2 reports but 1 entries of prior_given"),
         ({"probabilities": np.zeros((2, 13))}, r"probabilities are \(2, 13\) but must be \(2, 14\)"),
         ({"probabilities": np.zeros((2, 14)), "thresholds": [0.5] * 3}, r"thresholds are \(3,\) but must be 14"),
     ],
@@ -130,13 +123,3 @@ def test_checks_do_not_import_torch_or_transformers():
     code = f"import sys, {modules}; print({{'torch', 'transformers'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_undefined_rates_are_shown_as_a_dash():
-    found = consistency(["", ""], ["", ""])
-    lines = consistency_lines(consistency_document(found, ["a", "b"], ["a", "b"], num_resamples=10))
-    assert len(lines) == len(RATES)
-    assert all(line.endswith(": –") for line in lines)
-    defined = consistency(["No effusion. Left effusion.", "Clear."], ["one two", "one two"])
-    lines = consistency_lines(consistency_document(defined, ["a", "b"], ["a", "b"], num_resamples=10))
-    assert lines[0].startswith("reports that state and deny the same finding: 50.0% [")

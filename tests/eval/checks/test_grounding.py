@@ -12,7 +12,6 @@ from eval.checks.grounding import (
     frequent_locations,
     grounding,
     grounding_document,
-    grounding_lines,
 )
 from vlm.schema.findings import FINDING_INDEX, FINDINGS
 
@@ -116,11 +115,3 @@ def test_weighted_shares_are_hits_divided_by_scored_findings():
     shares = result.statistic(np.array([[1.0, 1.0], [3.0, 1.0], [0.0, 0.0]]))[f"{MODEL}, all"]
     assert shares[:2].tolist() == [0.5, 0.75]
     assert np.isnan(shares[2])
-
-
-def test_undefined_rate_is_shown_as_a_dash():
-    undefined, single = {"value": None, "low": None, "high": None}, {"value": 0.5, "low": None, "high": None}
-    document = {"all": {MODEL: undefined, CENTER: single}, "num_scored": 0}
-    assert grounding_lines(document) == [
-        "attention peaks in a box of the finding (0 scored): model –, center of the view 50.0%"
-    ]

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from data.cli import run_main
 from data.reports.labeler.labeler import explain_report, label_report
-from vlm.schema.findings import FINDING_INDEX, FINDINGS, POSITIVE, UNCERTAIN
+from vlm.schema.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS, POSITIVE, UNCERTAIN
 
 REPORTS = Path(__file__).parents[1] / "../shared/data/iu_text/reports.jsonl"
 
@@ -99,42 +100,23 @@ def read_reports(path: Path) -> Iterator[IndexedReport]:
                 )
 
 
-@dataclass(slots=True)
-class Counts:
-    """True positives, false positives and false negatives of one finding."""
-
-    true_positives: int = 0
-    false_positives: int = 0
-    false_negatives: int = 0
-
-    def add(self, found: bool, coded: bool) -> None:
-        self.true_positives += found and coded
-        self.false_positives += found and not coded
-        self.false_negatives += coded and not found
-
-    def scores(self) -> tuple[float, float, float]:
-        """Precision, recall and F1; 0 if undefined."""
-        found, coded = self.true_positives + self.false_positives, self.true_positives + self.false_negatives
-        return (
-            self.true_positives / found if found else 0.0,
-            self.true_positives / coded if coded else 0.0,
-            2 * self.true_positives / (found + coded) if found + coded else 0.0,
-        )
-
-
 def agreement(
     reports: list[IndexedReport], reading: dict[str, str], found_states: tuple[int, ...]
-) -> dict[str, Counts]:
-    """Counts per finding, "micro" for all of them together, and No Finding, which is not part of micro."""
-    counts = {finding: Counts() for finding in (*reading, "micro", "No Finding")}
-    for report in reports:
-        labels, coded = label_report(report.text), report.coded(reading)
-        for finding in (*reading, "No Finding"):
-            found = labels[FINDING_INDEX[finding]] in found_states
-            counts[finding].add(found, finding in coded)
-            if finding != "No Finding":
-                counts["micro"].add(found, finding in coded)
-    return counts
+) -> dict[str, np.ndarray]:
+    """True positives, false positives and false negatives per finding; "micro": all of them but No Finding."""
+    findings = [*reading, "No Finding"]
+    labels = np.array([label_report(report.text) for report in reports]).reshape(-1, NUM_FINDINGS)
+    found = np.isin(labels, found_states)[:, [FINDING_INDEX[finding] for finding in findings]]
+    codes = [report.coded(reading) for report in reports]
+    coded = np.array([[finding in own for finding in findings] for own in codes], dtype=bool).reshape(found.shape)
+    counts = np.stack([found & coded, found & ~coded, ~found & coded], axis=-1).sum(axis=0)
+    return dict(zip(findings, counts, strict=True)) | {"micro": counts[:-1].sum(axis=0)}
+
+
+def scores(counts: np.ndarray) -> tuple[float, float, float]:
+    """Precision, recall and F1; 0 if undefined."""
+    true, false, missed = map(int, counts)
+    return true / max(true + false, 1), true / max(true + missed, 1), 2 * true / max(2 * true + false + missed, 1)
 
 
 def table_of(reports: list[IndexedReport], title: str) -> Table:
@@ -148,14 +130,15 @@ def table_of(reports: list[IndexedReport], title: str) -> Table:
             columns.append(agreement(reports, reading, states))
     for finding in (*FINDINGS, "micro"):
         rows = [column.get(finding) for column in columns]
-        if any(rows):
-            cells = ["" if row is None else "{:.3f} {:.3f} {:.3f}".format(*row.scores()) for row in rows]
-            support = "/".join(str(row.true_positives + row.false_negatives) for row in (rows[0], rows[2]) if row)
+        if any(row is not None for row in rows):
+            cells = ["" if row is None else "{:.3f} {:.3f} {:.3f}".format(*scores(row)) for row in rows]
+            support = "/".join(str(row[0] + row[2]) for row in (rows[0], rows[2]) if row is not None)
             table.add_row(f"{finding} ({support})", *cells)
     macros = [
-        [row.scores()[2] for name, row in column.items() if name not in ("micro", "No Finding")] for column in columns
+        np.mean([scores(row)[2] for name, row in column.items() if name not in ("micro", "No Finding")])
+        for column in columns
     ]
-    table.add_row("macro-F1", *(f"{sum(macro) / len(macro):.3f}" for macro in macros))
+    table.add_row("macro-F1", *(f"{macro:.3f}" for macro in macros))
     return table
 
 

@@ -4,7 +4,7 @@ They are resumable and shared by processes, like the reports of the model. Each 
 If the model input equals that of a study already done, its report is copied: decoding is deterministic.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import datasets
@@ -15,7 +15,7 @@ from eval.controls.neighbours import neighbour_predictions
 from eval.predictions.generate import GenerationRun, Job, copied, predictions_name, write_predictions
 from eval.predictions.prediction import Prediction, write_lines
 from eval.predictions.run import RunRecord, claim_folder
-from eval.retrieval.features import feature_origin, index_studies
+from eval.retrieval.features import index_studies
 from vlm.checkpoint.store import checkpoint_hash
 from vlm.generator import ReportGenerator
 
@@ -41,100 +41,74 @@ def model_controls(
     options: ModelControlOptions,
 ) -> list[Control]:
     """The requested controls for the studies with a prediction of the model (`own`)."""
+    row_of = {study_id: row for row, study_id in enumerate(run.studies["study_id"])}
+    rows = [row_of[prediction.study_id] for prediction in own]
     controls = []
     if "shuffled" in options.kinds:
-        controls.append(shuffled_images(run, own, options.seed))
-    if "blank" in options.kinds:
-        controls.append(blank_images(run, own))
-    if "mismatched" in options.kinds:
-        controls.append(mismatched_views(run, own))
+        try:
+            donors = derangement([prediction.subject_id or prediction.study_id for prediction in own], options.seed)
+        except ValueError as error:
+            controls.append(Control(name=SHUFFLED, predictions=None, reason=str(error)))
+        else:
+            jobs = [Job(study=row, images_of=rows[donor]) for row, donor in zip(rows, donors, strict=True)]
+            controls.append(_generated(SHUFFLED, run, own, rows, jobs))
+    for kind, name in (("blank", BLANK), ("mismatched", MISMATCHED)):
+        if kind in options.kinds:
+            jobs = [Job(study=row, images_of=row, shown=kind) for row in rows]
+            controls.append(_generated(name, run, own, rows, jobs))
     if options.baseline:
-        controls.append(_baseline(run, own, record, options.baseline))
+        controls.append(_baseline(run, own, rows, record, options.baseline))
     if "nearest" in options.kinds:
         controls.append(_nearest(run, training, own, record, options))
     return controls
 
 
-def shuffled_images(run: GenerationRun, own: Sequence[Prediction], seed: int) -> Control:
-    """Each study with the images of another patient and its own indication."""
-    try:
-        donors = derangement([prediction.subject_id or prediction.study_id for prediction in own], seed)
-    except ValueError as error:
-        return Control(name=SHUFFLED, predictions=None, reason=str(error))
-    row_of, indications = _rows(run.studies), list(run.studies["indication"])
-    done, jobs = {}, []
-    for prediction, donor in zip(own, donors, strict=True):
-        row, images_of = row_of[prediction.study_id], row_of[own[donor].study_id]
-        if indications[row] == indications[images_of]:
-            done[prediction.study_id] = copied(prediction, own[donor], SHUFFLED, own[donor].study_id)
-        else:
-            jobs.append(Job(study=row, images_of=images_of))
-    return _generated(SHUFFLED, run, own, jobs, done=done)
-
-
-def blank_images(run: GenerationRun, own: Sequence[Prediction]) -> Control:
-    """Each study with gray images; generated once for all studies with the same views and indication."""
-    row_of = _rows(run.studies)
-    indications, view_positions = (run.studies[column][:] for column in ("indication", "view_positions"))
-    first_with: dict[tuple, str] = {}
-    same_as = {}
-    for prediction in own:
-        row = row_of[prediction.study_id]
-        key = (indications[row], *view_positions[row])
-        same_as[prediction.study_id] = first_with.setdefault(key, prediction.study_id)
-    return _generated(BLANK, run, own, _jobs(run, first_with.values(), "blank"), same_as=same_as)
-
-
-def mismatched_views(run: GenerationRun, own: Sequence[Prediction]) -> Control:
-    """Each study with its own images and wrong view positions."""
-    jobs = _jobs(run, [prediction.study_id for prediction in own], "mismatched")
-    return _generated(MISMATCHED, run, own, jobs)
-
-
-def _rows(studies: datasets.Dataset) -> dict[str, int]:
-    return {study_id: row for row, study_id in enumerate(studies["study_id"])}
-
-
-def _jobs(run: GenerationRun, study_ids: Collection[str], shown: str) -> list[Job]:
-    row_of = _rows(run.studies)
-    return [Job(study=row_of[study_id], images_of=row_of[study_id], shown=shown) for study_id in study_ids]
-
-
 def _generated(
-    name: str,
-    run: GenerationRun,
-    own: Sequence[Prediction],
-    jobs: Sequence[Job],
-    *,
-    done: Mapping[str, Prediction] | None = None,
-    same_as: Mapping[str, str] | None = None,
+    name: str, run: GenerationRun, own: Sequence[Prediction], rows: Sequence[int], jobs: Sequence[Job]
 ) -> Control:
-    """Run the jobs and add what is `done`; `same_as` names the study whose prediction is copied for each study."""
-    written = write_predictions(run, jobs, name)
-    given = {**(done or {}), **written.predictions}
-    if same_as is not None:
-        given = {
-            prediction.study_id: copied(prediction, given[same_as[prediction.study_id]], name, "")
-            for prediction in own
-            if same_as[prediction.study_id] in given
-        }
-    ordered = [given[prediction.study_id] for prediction in own if prediction.study_id in given]
+    """Run one job for each model input that is new; studies with an equal input get a copy of the prediction."""
+    study_ids, indications, view_positions = (
+        run.studies[column][:] for column in ("study_id", "indication", "view_positions")
+    )
+
+    def input_of(job: Job) -> tuple:
+        images = tuple(view_positions[job.images_of]) if job.shown == "blank" else job.images_of
+        return indications[job.study], job.shown, images
+
+    done = {input_of(Job(study=row, images_of=row)): prediction for row, prediction in zip(rows, own, strict=True)}
+    new: dict[tuple, Job] = {}
+    for job in jobs:
+        if input_of(job) not in done:
+            new.setdefault(input_of(job), job)
+    written = write_predictions(run, list(new.values()), name)
+    done |= {
+        model_input: written.predictions[study_ids[job.study]]
+        for model_input, job in new.items()
+        if study_ids[job.study] in written.predictions
+    }
+    given = [
+        copied(prediction, done[input_of(job)], name, study_ids[job.images_of] if job.images_of != job.study else "")
+        for prediction, job in zip(own, jobs, strict=True)
+        if input_of(job) in done
+    ]
     if run.processes.is_main_process:
-        write_lines(run.folder / f"{predictions_name(name)}.jsonl", ordered)
-    if len(ordered) < len(own):
-        reason = f"{len(own) - len(ordered)} studies were rejected with {name}, see rejected.jsonl"
+        write_lines(run.folder / f"{predictions_name(name)}.jsonl", given)
+    if len(given) < len(own):
+        reason = f"{len(own) - len(given)} studies were rejected with {name}, see rejected.jsonl"
         return Control(name=name, predictions=None, reason=reason, rejections=tuple(written.rejections))
-    return Control(name=name, predictions=tuple(ordered))
+    return Control(name=name, predictions=tuple(given))
 
 
-def _baseline(run: GenerationRun, own: Sequence[Prediction], record: RunRecord, checkpoint: str) -> Control:
+def _baseline(
+    run: GenerationRun, own: Sequence[Prediction], rows: Sequence[int], record: RunRecord, checkpoint: str
+) -> Control:
     """Another checkpoint on the same studies, in its own folder with its own record."""
     other = ReportGenerator.from_pretrained(checkpoint, device=run.generator.device)
     run = replace(run, generator=other, folder=run.folder / "baseline")
     if run.processes.is_main_process:
         claim_folder(run.folder, replace(record, checkpoint=checkpoint, checkpoint_hash=checkpoint_hash(checkpoint)))
     run.processes.wait_for_everyone()
-    jobs = _jobs(run, [prediction.study_id for prediction in own], "unchanged")
+    jobs = [Job(study=row, images_of=row) for row in rows]
     return _complete(BASELINE, own, write_predictions(run, jobs).predictions)
 
 
@@ -155,7 +129,7 @@ def _nearest(
             run.generator,
             studies,
             run.folder / f"features_{name}.safetensors",
-            origin=feature_origin(record.checkpoint_hash, studies),
+            checkpoint=record.checkpoint_hash,
             batch_size=run.batch_size,
             processes=run.processes,
             track=run.track,

@@ -22,7 +22,7 @@ from data.study import load_studies
 from eval.controls.control import NEAREST
 from eval.predictions.prediction import Prediction, write_lines
 from eval.predictions.processes import progress, start_processes
-from eval.retrieval.features import feature_origin, index_studies
+from eval.retrieval.features import index_studies
 from eval.retrieval.index import FeatureIndex, nearest
 from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
 from vlm.generator import ReportGenerator
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None):
                 generator,
                 splits[split],
                 path,
-                origin=feature_origin(checkpoint, splits[split]),
+                checkpoint=checkpoint,
                 batch_size=config.batch_size,
                 processes=processes,
                 track=track,

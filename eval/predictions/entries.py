@@ -78,8 +78,8 @@ def _read_entry(file: ReportFile, row: Row, columns: Columns) -> ReportEntry:
         labels=_labels(values, columns.labels, where),
         probabilities=_probabilities(values, columns.probabilities, f"{where} (study {study_id})"),
         thresholds=_numbers(values, "thresholds", where),
-        peaks=_points(values, "peaks", where),
-        boxes=_points(values, "boxes", where) or (),
+        peaks=_numbers(values, "peaks", where, are_lists=True),
+        boxes=_numbers(values, "boxes", where, are_lists=True) or (),
     )
 
 
@@ -168,24 +168,16 @@ def _probability(value: Any, finding: str, where: str) -> float:
     return probability
 
 
-def _numbers(values: Mapping[str, Any], name: str, where: str) -> tuple[float, ...] | None:
-    """A list of numbers that `eval/batch.py` writes; optional in other files."""
+def _numbers(values: Mapping[str, Any], name: str, where: str, *, are_lists: bool = False) -> tuple | None:
+    """The numbers, or lists of numbers, that `eval/batch.py` writes; optional in other files."""
     given = _list_of(values.get(name))
     if given is None:
         return None
-    if not all(_is_number(value) for value in given):
-        raise ValueError(f"{where}: {name} must be a list of numbers, got {str(given)[:60]}")
-    return tuple(given)
-
-
-def _points(values: Mapping[str, Any], name: str, where: str) -> tuple[tuple[float, ...], ...] | None:
-    given = _list_of(values.get(name))
-    if given is None:
-        return None
-    for point in given:
-        if not isinstance(point, list | tuple) or not all(_is_number(value) for value in point):
-            raise ValueError(f"{where}: {name} must be a list of lists of numbers, got {str(given)[:60]}")
-    return tuple(map(tuple, given))
+    points = given if are_lists else [given]
+    if not all(isinstance(point, list | tuple) and all(map(_is_number, point)) for point in points):
+        what = "lists of numbers" if are_lists else "numbers"
+        raise ValueError(f"{where}: {name} must be a list of {what}, got {str(given)[:60]}")
+    return tuple(map(tuple, given)) if are_lists else tuple(given)
 
 
 def _is_number(value: Any) -> bool:

@@ -13,7 +13,15 @@ import datasets
 from accelerate import PartialState
 from PIL import Image
 
-from eval.predictions.prediction import AppendedLines, Prediction, Rejection, boxes_of, read_lines, write_lines
+from eval.predictions.prediction import (
+    DECIMALS,
+    AppendedLines,
+    Prediction,
+    Rejection,
+    boxes_of,
+    read_lines,
+    write_lines,
+)
 from eval.predictions.processes import Track
 from vlm.explain.attention import attention_peaks
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
@@ -25,8 +33,6 @@ UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 GRAY = 128
 _Pair = tuple[dict[str, Any], dict[str, Any]]
 """A study, and the row whose images are shown for it."""
-_DECIMALS = 4
-"""Decimals of positions in an image; less than a tenth of a pixel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,9 +153,7 @@ def _mismatched(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"view_positions": positions}
 
 
-def _write_read(
-    run: GenerationRun, read: list[tuple[dict[str, Any], dict[str, Any]]], control: str
-) -> Iterator[Prediction | Rejection]:
+def _write_read(run: GenerationRun, read: list[_Pair], control: str) -> Iterator[Prediction | Rejection]:
     if not read:
         return
     try:
@@ -184,7 +188,7 @@ def _prediction(
         impression=report.impression,
         probabilities=tuple(float(probability) for probability in report.finding_probabilities),
         thresholds=tuple(generator.thresholds),
-        peaks=tuple((view, round(x, _DECIMALS), round(y, _DECIMALS)) for view, x, y in peaks) or None,
+        peaks=tuple((view, round(x, DECIMALS), round(y, DECIMALS)) for view, x, y in peaks) or None,
         boxes=() if control else boxes_of(study),
         reference=compose_report(findings=study["findings"], impression=study["impression"]),
         reference_labels=tuple(study["labels"]),

@@ -71,14 +71,14 @@ class Prediction:
                 )
 
 
-_DECIMALS = 4
+DECIMALS = 4
 """Decimals of positions in an image; less than a tenth of a pixel."""
 
 
 def boxes_of(study: dict[str, Any]) -> tuple[tuple[float, ...], ...]:
     """The boxes of a data set row in the format of a prediction."""
     return tuple(
-        (box["finding"], box["view"], *(round(edge, _DECIMALS) for edge in box["box"])) for box in study["boxes"]
+        (box["finding"], box["view"], *(round(edge, DECIMALS) for edge in box["box"])) for box in study["boxes"]
     )
 
 

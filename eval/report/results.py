@@ -163,23 +163,15 @@ def ablation_section(group: str, records: Sequence[Record]) -> str:
         for record in records
     ]
     lead = ABLATIONS_LEAD.format(threads=first["training"]["threads"], processor=first["machine"]["processor"])
-    return markdown_document(
-        [
-            [f"## {section_title(group)}"],
-            [lead],
-            markdown_table([*titles, "parameters", "CPU seconds"], rows),
-            [f"- {record['name']}: {record['description']}" for record in records],
-            _difference_table(records),
-            *_details([_origin_line(record) for record in records]),
-        ]
-    )
+    descriptions = [f"- {record['name']}: {record['description']}" for record in records]
+    return _experiments(group, lead, titles, rows, records, descriptions, _difference_table(records))
 
 
 def data_scaling_section(group: str, records: Sequence[Record], image: str) -> str:
     """By size of the decoder and number of studies; `image` is the file of the chart."""
     records = _by_size(records)
     titles = ["studies", "encoder", "decoder", "macro-F1", "nearest neighbour", "shuffled images"]
-    titles += ["laterality", "CIDEr", "nearest neighbour", "AUROC", "parameters", "CPU seconds"]
+    titles += ["laterality", "CIDEr", "nearest neighbour", "AUROC"]
     rows = [
         [
             f"{record['about']['num_studies']:,}",
@@ -193,14 +185,13 @@ def data_scaling_section(group: str, records: Sequence[Record], image: str) -> s
         ]
         for record in records
     ]
-    return markdown_document(
-        [
-            [f"## {section_title(group)}"],
-            [DATA_SCALING_LEAD.format(image=image)],
-            markdown_table(titles, rows),
-            *_details([_origin_line(record) for record in records]),
-        ]
-    )
+    return _experiments(group, DATA_SCALING_LEAD.format(image=image), titles, rows, records)
+
+
+def _experiments(group: str, lead: str, titles: list[str], rows: list, records: Sequence[Record], *parts) -> str:
+    table = markdown_table([*titles, "parameters", "CPU seconds"], rows)
+    details = _details([_origin_line(record) for record in records])
+    return markdown_document([[f"## {section_title(group)}"], [lead], table, *parts, *details])
 
 
 def score(record: Record, metric: str, system: str = "model") -> str:

@@ -22,22 +22,21 @@ logger = logging.getLogger(__name__)
 STUDIES_PER_PIECE = 1024
 
 
-def feature_origin(checkpoint: str, studies: datasets.Dataset) -> str:
-    """The identity of an index: the hashes of the checkpoint and of the studies."""
-    return f"checkpoint {checkpoint}, studies {dataset_hash(studies)}"
-
-
 def index_studies(
     generator: ReportGenerator,
     studies: datasets.Dataset,
     path: Path,
     *,
-    origin: str,
+    checkpoint: str,
     batch_size: int,
     processes: PartialState,
     track: Track,
 ) -> FeatureIndex:
-    """Load the index at `path`, or compute it if it is missing or has another `origin`; every process gets it."""
+    """Load the index at `path`, or compute it if it is missing or has another origin; every process gets it.
+
+    `checkpoint` is the hash of the generator's checkpoint; with the hash of the studies it identifies the index.
+    """
+    origin = f"checkpoint {checkpoint}, studies {dataset_hash(studies)}"
     if (kept := _kept(path, origin)) is not None:
         processes.wait_for_everyone()
         return kept
@@ -80,7 +79,7 @@ def _kept(path: Path, origin: str) -> FeatureIndex | None:
 def _features(
     generator: ReportGenerator, studies: datasets.Dataset, origin: str, batch_size: int, advance: Callable[[int], None]
 ) -> FeatureIndex:
-    features, study_ids, subject_ids = [], [], []
+    features, indexed = [], []
     texts = studies.remove_columns("images")
     for start in range(0, len(studies), batch_size):
         rows = range(start, min(start + batch_size, len(studies)))
@@ -94,17 +93,12 @@ def _features(
             except UNREADABLE as error:
                 logger.warning("study %s has no features: %s", texts[row]["study_id"], error)
         if read:
-            features.append(
-                generator.features(
-                    [study["images"] for study in read], view_positions=[study["view_positions"] for study in read]
-                ).astype(np.float16)
-            )
-        study_ids += [study["study_id"] for study in read]
-        subject_ids += [study["subject_id"] for study in read]
+            images, view_positions = ([study[name] for study in read] for name in ("images", "view_positions"))
+            features.append(generator.features(images, view_positions=view_positions).astype(np.float16))
+        indexed += [(study["study_id"], study["subject_id"]) for study in read]
         advance(len(rows))
-    return FeatureIndex(
-        features=_stacked(features), study_ids=tuple(study_ids), subject_ids=tuple(subject_ids), origin=origin
-    )
+    study_ids, subject_ids = zip(*indexed, strict=True) if indexed else ((), ())
+    return FeatureIndex(features=_stacked(features), study_ids=study_ids, subject_ids=subject_ids, origin=origin)
 
 
 def _joined(pieces: Sequence[FeatureIndex], origin: str) -> FeatureIndex:

@@ -20,7 +20,7 @@ from data.cli import check_minimum, run_main
 from data.reports.deidentify import remove_identity
 from data.study import load_studies
 from eval.predictions.processes import progress, start_processes
-from eval.retrieval.features import feature_origin, index_studies
+from eval.retrieval.features import index_studies
 from eval.retrieval.index import INDEX_FILE
 from eval.retrieval.similar_cases import CASES_FILE, save_cases
 from vlm.checkpoint.store import checkpoint_hash, find_checkpoint
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             ReportGenerator.from_pretrained(folder, device=processes.device),
             studies,
             folder / INDEX_FILE,
-            origin=feature_origin(checkpoint_hash(str(folder)), studies),
+            checkpoint=checkpoint_hash(str(folder)),
             batch_size=config.batch_size,
             processes=processes,
             track=track,

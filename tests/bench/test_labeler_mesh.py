@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.labeler_mesh import BROAD, NARROW, IndexedReport, agreement, main
+from bench.labeler_mesh import BROAD, NARROW, IndexedReport, agreement, main, scores
 from vlm.schema.findings import POSITIVE, UNCERTAIN
 
 
@@ -27,8 +27,8 @@ def test_true_and_false_predictions_are_counted():
         report_with("No effusion.", "pleural effusion"),
     ]
     reading = {"Pleural Effusion": NARROW["Pleural Effusion"]}
-    assert agreement(reports, reading, (POSITIVE, UNCERTAIN))["micro"].scores() == (0.5, 0.5, 0.5)
-    assert agreement(reports, reading, (POSITIVE,))["micro"].scores() == (1.0, 0.5, 2 / 3)
+    assert scores(agreement(reports, reading, (POSITIVE, UNCERTAIN))["micro"]) == (0.5, 0.5, 0.5)
+    assert scores(agreement(reports, reading, (POSITIVE,))["micro"]) == (1.0, 0.5, 2 / 3)
 
 
 def test_agreement_and_disagreements_are_printed(tmp_path, capsys):

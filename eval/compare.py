@@ -23,7 +23,7 @@ from eval.metrics.clinical import is_positive
 from eval.metrics.normalization import DEFAULT_NORMALIZATION, NORMALIZATIONS
 from eval.predictions.matching import match
 from eval.predictions.prediction import Prediction
-from eval.predictions.tables import Columns, read_files
+from eval.predictions.tables import ColumnOptions, read_files
 from eval.report.figures import estimate_text
 from eval.report.options import ScoringOptions
 from eval.scoring.randomization import holm_adjusted, randomization_p_values
@@ -56,7 +56,7 @@ class CompareConfig:
     """Use only references of this split; the default for R2Gen's annotation.json is test."""
     normalization: Literal[tuple(NORMALIZATIONS)] = DEFAULT_NORMALIZATION
     """Normalization of all texts before their words are compared."""
-    columns: GROUPED[Columns] = field(default_factory=Columns)
+    columns: GROUPED[ColumnOptions] = field(default_factory=ColumnOptions)
     scoring: GROUPED[ScoringOptions] = field(default_factory=ScoringOptions)
 
 

@@ -21,7 +21,7 @@ from eval.controls.control import Control
 from eval.controls.text import text_controls
 from eval.metrics.normalization import DEFAULT_NORMALIZATION, NORMALIZATIONS, R2GEN_MAX_WORDS, ReferenceVocabulary
 from eval.predictions.matching import Matched, MissingPredictions, match
-from eval.predictions.tables import Columns, ReportTable, read_files, read_table
+from eval.predictions.tables import ColumnOptions, ReportTable, read_files, read_table
 from eval.report.document import Source, evaluate
 from eval.report.options import ScoringOptions
 from eval.report.page import write_evaluation
@@ -81,7 +81,7 @@ class ScoreConfig:
     """Normalization of both texts before their words are compared."""
     extra_metrics: tuple[str, ...] = ()
     """Learned metrics, each as metric=where: chexbert=FOLDER bertscore=FOLDER radgraph=FOLDER …"""
-    columns: GROUPED[Columns] = field(default_factory=Columns)
+    columns: GROUPED[ColumnOptions] = field(default_factory=ColumnOptions)
     reference: GROUPED[ReferenceOptions] = field(default_factory=ReferenceOptions)
     comparison: GROUPED[ControlOptions] = field(default_factory=ControlOptions)
     scoring: GROUPED[ScoringOptions] = field(default_factory=ScoringOptions)

@@ -97,12 +97,12 @@ def neighbour_predictions(
     """
     reports = _reports(training)
     training_index = _only(training_index, [bool(reports.get(study_id)) for study_id in training_index.study_ids])
-    found = nearest(training_index, index.features, study_ids=index.study_ids, subject_ids=index.subject_ids)
+    found, similarities = nearest(
+        training_index, index.features, study_ids=index.study_ids, subject_ids=index.subject_ids
+    )
     rows = {row["study_id"]: row for row in studies.remove_columns("images")}
     predictions = []
-    for study_id, position, similarity in zip(
-        index.study_ids, found.positions[:, 0], found.similarities[:, 0], strict=True
-    ):
+    for study_id, position, similarity in zip(index.study_ids, found[:, 0], similarities[:, 0], strict=True):
         if position < 0:
             continue
         row, neighbour = rows[study_id], training_index.study_ids[position]

@@ -37,14 +37,6 @@ def _none(report: str) -> str:
     return " ".join(report.split())
 
 
-def _lowercase(report: str) -> str:
-    return _none(report.lower())
-
-
-def _no_punctuation(report: str) -> str:
-    return _none(report.lower().translate(_NO_PUNCTUATION))
-
-
 def _r2gen(report: str) -> str:
     """clean_report_iu_xray of cuhksz-nlp/R2Gen, modules/tokenizers.py; idempotent."""
     given = _none(report)
@@ -72,8 +64,8 @@ def _r2gen_sentences(report: str) -> str:
 NORMALIZATIONS: dict[str, Callable[[str], str]] = {
     "plain": _plain,
     "none": _none,
-    "lowercase": _lowercase,
-    "no_punctuation": _no_punctuation,
+    "lowercase": lambda report: _none(report.lower()),
+    "no_punctuation": lambda report: _none(report.lower().translate(_NO_PUNCTUATION)),
     "r2gen": _r2gen,
     "r2gen_mimic": _r2gen_mimic,
 }
@@ -87,7 +79,8 @@ DESCRIPTIONS = {
     "r2gen_mimic": "as R2Gen for MIMIC-CXR: like r2gen, with line ends and runs of _ and spaces joined first",
 }
 DEFAULT_NORMALIZATION = "plain"
-_ENDS_WITH_FULL_STOP = frozenset({"r2gen", "r2gen_mimic"})
+R2GEN_MAX_WORDS = {"r2gen": 59, "r2gen_mimic": 99}
+"""R2Gen's --max_seq_length (60 and 100) includes the start token. In these normalizations a full stop is a word."""
 
 
 def normalize_report(report: str, normalization: str = DEFAULT_NORMALIZATION) -> str:
@@ -108,12 +101,8 @@ def normalize_prediction(prediction: str, normalization: str = DEFAULT_NORMALIZA
         ValueError: unknown normalization.
     """
     words = normalize_report(prediction, normalization)
-    is_unfinished = normalization in _ENDS_WITH_FULL_STOP and not prediction.rstrip().endswith(".")
+    is_unfinished = normalization in R2GEN_MAX_WORDS and not prediction.rstrip().endswith(".")
     return words.removesuffix(" .") if is_unfinished else words
-
-
-R2GEN_MAX_WORDS = {"r2gen": 59, "r2gen_mimic": 99}
-"""R2Gen's --max_seq_length (60 and 100) includes the start token."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

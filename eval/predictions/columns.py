@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
 from eval.predictions.files import POSITION, ReportFile
 from vlm.schema.findings import FINDINGS
@@ -32,23 +32,9 @@ KNOWN_COLUMNS = frozenset(name for names in NAMES.values() for name in names if 
 _PROBABILITY = re.compile(r"(?:prob(?:ability)?|p)[ _.:-]+(?=\S)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Columns:
-    """The column of each role, or None.
-
-    `labels` and `probabilities` map findings to columns, or "" to one column that holds all 14 values.
-    """
-
-    study_id: str | None
-    text: str | None
-    findings: str | None
-    impression: str | None
-    subject_id: str | None
-    source: str | None
-    view: str | None
-    split: str | None
-    labels: Mapping[str, str]
-    probabilities: Mapping[str, str]
+Columns = dict[str, Any]
+"""The column of each role, or None. "labels" and "probabilities" map findings to columns, or "" to one column with all 14
+values."""
 
 
 def find_columns(
@@ -73,22 +59,18 @@ def find_columns(
             return wanted
         return next((here[name] for name in NAMES[key or what] if name in here), None)
 
-    text = find("text", role)
-    sections = {name: find(name) if text is None else None for name in ("findings", "impression")}
-    columns = Columns(
-        study_id=find("study_id"),
-        text=text,
-        **sections,
-        **{name: find(name) for name in ("subject_id", "source", "view", "split")},
-        labels=_finding_columns(file, NAMES["labels"], bare=True) if reads_labels else {},
-        probabilities=_probability_columns(file, bare=not reads_labels) if reads_probabilities else {},
-    )
+    columns: Columns = {name: find(name) for name in ("study_id", "subject_id", "source", "view", "split")}
+    columns["text"] = find("text", role)
+    for section in ("findings", "impression"):
+        columns[section] = find(section) if columns["text"] is None else None
+    columns["labels"] = _finding_columns(file, NAMES["labels"], bare=True) if reads_labels else {}
+    columns["probabilities"] = _probability_columns(file, bare=not reads_labels) if reads_probabilities else {}
     flag = {"prediction": "--report-column", "reference": "--reference-column"}[role]
-    if columns.study_id is None:
+    if columns["study_id"] is None:
         raise ValueError(
             f"{file.path}: no column of study ids was recognized; give --{role}-id-column, one of {_listed(file)}"
         )
-    if columns.text is None and not any(sections.values()):
+    if not any(columns[name] for name in ("text", "findings", "impression")):
         raise ValueError(f"{file.path}: no column with the {role} was recognized; give {flag}, one of {_listed(file)}")
     return columns
 

@@ -54,29 +54,23 @@ def _read_entry(file: ReportFile, row: Row, columns: Columns) -> ReportEntry:
     if row.error:
         return ReportEntry(number=row.number, error=row.error)
     values, where = row.values, f"{file.path}, row {row.number}"
-    study_id = _name(values.get(columns.study_id))
+    study_id = _name(values.get(columns["study_id"]))
     try:
         if not study_id:
             raise ValueError(f"row {row.number} has no study id")
-        if columns.text is not None:
-            report = _text(values.get(columns.text), row.number)
-        else:
-            sections = {
-                name: _text(values.get(column), row.number)
-                for name, column in (("findings", columns.findings), ("impression", columns.impression))
-            }
-            report = compose_report(**sections)
+        texts = {name: _text(values.get(columns[name]), row.number) for name in ("text", "findings", "impression")}
+        report = texts.pop("text") or compose_report(**texts)
     except ValueError as error:
         return ReportEntry(number=row.number, study_id=study_id, error=str(error))
     return ReportEntry(
         number=row.number,
         study_id=study_id,
         report=report,
-        subject_id=_name(values.get(columns.subject_id)),
-        source=_name(values.get(columns.source)),
-        view_positions=_views(values.get(columns.view)),
-        labels=_labels(values, columns.labels, where),
-        probabilities=_probabilities(values, columns.probabilities, f"{where} (study {study_id})"),
+        subject_id=_name(values.get(columns["subject_id"])),
+        source=_name(values.get(columns["source"])),
+        view_positions=_views(values.get(columns["view"])),
+        labels=_labels(values, columns["labels"], where),
+        probabilities=_probabilities(values, columns["probabilities"], f"{where} (study {study_id})"),
         thresholds=_numbers(values, "thresholds", where),
         peaks=_numbers(values, "peaks", where, are_lists=True),
         boxes=_numbers(values, "boxes", where, are_lists=True) or (),

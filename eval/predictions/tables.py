@@ -65,24 +65,24 @@ def read_table(
         "format": file.format,
         "split": split or None,
         "num_rows": len(entries),
-        "study_id_column": columns.study_id,
-        "report_column": columns.text or "+".join(filter(None, (columns.findings, columns.impression))),
+        "study_id_column": columns["study_id"],
+        "report_column": columns["text"] or "+".join(filter(None, (columns["findings"], columns["impression"]))),
     }
     return ReportTable(file=file, entries=_with_complete_probabilities(path, entries), record=record)
 
 
 def _of_split(file: ReportFile, columns: Columns, split: str) -> ReportFile:
     """The file, restricted to one split."""
-    if columns.split is None:
+    if columns["split"] is None:
         raise ValueError(f"{file.path} has no column 'split', so no split can be chosen")
-    splits = {str(row.values.get(columns.split)) for row in file.rows() if not row.error}
+    splits = {str(row.values.get(columns["split"])) for row in file.rows() if not row.error}
     if split not in splits:
         raise ValueError(
             f"{file.path} has no split {split!r}; choose --reference-split from {', '.join(sorted(splits))}"
         )
 
     def rows():
-        return (row for row in file.rows() if row.error or str(row.values.get(columns.split)) == split)
+        return (row for row in file.rows() if row.error or str(row.values.get(columns["split"])) == split)
 
     return ReportFile(path=file.path, format=file.format, columns=file.columns, rows=rows)
 
@@ -106,7 +106,7 @@ def _with_complete_probabilities(path: Path, entries: list[ReportEntry]) -> list
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Columns:
+class ColumnOptions:
     """Names of columns; by default, common names are recognized."""
 
     prediction_id_column: str = ""
@@ -126,7 +126,7 @@ class Columns:
 
 
 def read_files(
-    predictions: Path, references: Path | None, columns: Columns, reference_split: str = ""
+    predictions: Path, references: Path | None, columns: ColumnOptions, reference_split: str = ""
 ) -> tuple[ReportTable, ReportTable]:
     """Read predictions and references; one file can contain both."""
     shared = {

@@ -7,7 +7,6 @@ on the page also have a description.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from markupsafe import Markup
@@ -18,14 +17,8 @@ NUM_TICKS = 4
 _NICE_ENDS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Mark:
-    """A point with its interval; `low` and `high` are None without one. `tone` is a class of the stylesheet."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    tone: str = "control"
+Estimate = Mapping[str, float | None]
+"""An estimate as JSON: value, low and high."""
 
 
 def axis_end(values: Sequence[float]) -> float:
@@ -37,18 +30,23 @@ def axis_end(values: Sequence[float]) -> float:
     return math.ceil(highest / step) * step
 
 
-def point_strip(marks: Sequence[Mark], *, end: float, title: str, band: tuple[float, float] | None = None) -> Markup:
-    """Points with intervals on an axis from 0 to `end`; `band` is a shaded interval to compare with."""
+def point_strip(
+    marks: Sequence[tuple[str, Estimate]], *, end: float, title: str, band: tuple[float, float] | None = None
+) -> Markup:
+    """Estimates with intervals on an axis from 0 to `end`, each with its tone, a class of the stylesheet.
+
+    `band` is a shaded interval to compare with.
+    """
     svg = _strip("points", title)
     if band is not None:
         _span(svg, *band, end, y=0, height=STRIP_HEIGHT, kind="band")
     for tick in range(NUM_TICKS + 1):
         place = _percent(tick / NUM_TICKS)
         _add(svg, "line", x1=place, x2=place, y1=0, y2=STRIP_HEIGHT, kind="grid")
-    for mark in marks:
-        if mark.low is not None and mark.high is not None:
-            _span(svg, mark.low, mark.high, end, y=STRIP_HEIGHT / 2 - 2, height=4, kind=f"interval {mark.tone}")
-        _add(svg, "circle", cx=_percent(mark.value / end), cy=STRIP_HEIGHT / 2, r=5.5, kind=f"point {mark.tone}")
+    for tone, mark in marks:
+        if mark["low"] is not None:
+            _span(svg, mark["low"], mark["high"], end, y=STRIP_HEIGHT / 2 - 2, height=4, kind=f"interval {tone}")
+        _add(svg, "circle", cx=_percent(mark["value"] / end), cy=STRIP_HEIGHT / 2, r=5.5, kind=f"point {tone}")
     return _markup(svg)
 
 
@@ -62,13 +60,13 @@ def axis_strip(end: float) -> Markup:
     return _markup(svg)
 
 
-def bar_strip(value: float, low: float | None, high: float | None, *, title: str, tick: float | None = None) -> Markup:
+def bar_strip(bar: Estimate, *, title: str, tick: float | None = None) -> Markup:
     """A bar from 0 to 1 with its interval as a line; `tick` marks the value of a control."""
     svg = _strip("bars", title)
     _span(svg, 0, 1, 1, y=1, height=STRIP_HEIGHT - 2, kind="track")
-    _span(svg, 0, value, 1, y=1, height=STRIP_HEIGHT - 2, kind="bar")
-    if low is not None and high is not None:
-        _span(svg, low, high, 1, y=STRIP_HEIGHT / 2 - 1, height=2, kind="whisker")
+    _span(svg, 0, bar["value"], 1, y=1, height=STRIP_HEIGHT - 2, kind="bar")
+    if bar["low"] is not None:
+        _span(svg, bar["low"], bar["high"], 1, y=STRIP_HEIGHT / 2 - 1, height=2, kind="whisker")
     if tick is not None:
         _add(svg, "line", x1=_percent(tick), x2=_percent(tick), y1=-2, y2=STRIP_HEIGHT + 2, kind="tick")
     return _markup(svg)

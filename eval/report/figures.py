@@ -6,13 +6,11 @@ Each function returns what a template needs, or None (or nothing) if the documen
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from eval.report.charts import Mark, axis_end, axis_strip, bar_strip, point_strip, reliability_chart, roc_chart
+from eval.report.charts import Estimate, axis_end, axis_strip, bar_strip, point_strip, reliability_chart, roc_chart
 from eval.scoring.scores import METRICS
 from vlm.schema.number_format import format_interval, format_percent, format_percent_interval
 
 Document = dict[str, Any]
-Estimate = Mapping[str, float | None]
-"""An estimate as JSON: value, low and high."""
 
 COMPARED = {
     "macro_f1": "Does the report name the findings of this patient?",
@@ -114,7 +112,7 @@ def finding_bars(document: Document, control: str) -> list[dict[str, Any]]:
         if f1["value"] is not None:
             title = f"F1 of {finding['finding']}: {estimate_text(f1)}; in {finding['support']} studies"
             tick = ticks[index] if ticks else None
-            bars.append(finding | {"strip": bar_strip(f1["value"], f1["low"], f1["high"], title=title, tick=tick)})
+            bars.append(finding | {"strip": bar_strip(f1, title=title, tick=tick)})
     return bars
 
 
@@ -229,7 +227,7 @@ def grounding_panel(document: Document) -> dict[str, Any] | None:
 def _grounding_row(name: str, num_scored: int, shares: dict[str, Estimate], hits: str) -> dict[str, Any]:
     marks = [
         # Only the model gets an interval: three on one line could not be distinguished.
-        Mark(value=share["value"], low=share["low"] if tone == "model" else None, high=share["high"], tone=tone)
+        (tone, share if tone == "model" else share | {"low": None})
         for tone, share in reversed(list(zip(GROUNDING_TONES, shares.values(), strict=False)))
         if share["value"] is not None
     ]
@@ -248,8 +246,9 @@ def _forest(title: str, question: str, rows: Sequence[tuple[str, str, Estimate]]
     end = axis_end([one[key] for _, _, one in rows for key in ("value", "high") if one[key] is not None])
 
     def strip(name: str, estimate: Estimate, tone: str):
-        mark = Mark(value=estimate["value"], low=estimate["low"], high=estimate["high"], tone=tone)
-        return point_strip([mark], end=end, title=f"{title} of {name}: {estimate_text(estimate)}", band=band)
+        return point_strip(
+            [(tone, estimate)], end=end, title=f"{title} of {name}: {estimate_text(estimate)}", band=band
+        )
 
     return {
         "title": title,

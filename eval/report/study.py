@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from PIL import Image
 
@@ -40,60 +41,27 @@ class HeatPanel:
     boxes: tuple[Box, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Span:
-    """Consecutive words of a sentence; either all or none of them differ from its counterpart."""
-
-    text: str
-    differs: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EmbeddedImage:
-    """`source` is a data URI; `boxes` are (left, top, width, height) in percent."""
-
-    source: str
-    title: str
-    boxes: tuple[Box, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MarkedFinding:
-    """`kind` as in MarkedSentence, never ""; `probability` of the classifier."""
-
-    name: str
-    kind: str
-    probability: float | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MarkedSentence:
-    """`kind` is "agrees", "missed" (only in the reference), "extra" (only in the generated report), "unlabeled" (named,
-    but the reference has no label for it) or "" (states no finding)."""
-
-    spans: tuple[Span, ...]
-    kind: str
-    findings: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MarkedReport:
-    """Sections as (heading, sentences); none if the report is empty. `num_left_out` counts characters not shown."""
-
-    sections: tuple[tuple[str, tuple[MarkedSentence, ...]], ...]
-    num_left_out: int
+Span = tuple[str, bool]
+"""Consecutive words of a sentence, and whether they differ from its counterpart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PageStudy:
-    """One study on the page. `group` is the heading above it, `reason` why it was selected."""
+    """One study on the page: values for its template.
+
+    `images` and `heatmaps`: source (a data URI), title, boxes as (left, top, width, height) in percent. `findings`:
+    name, kind, probability of the classifier. `generated` and `reference`: sections as (heading, sentences), and
+    num_left_out, the characters not shown; a sentence has spans, kind and findings. A kind is "agrees", "missed" (only
+    in the reference), "extra" (only in the generated report), "unlabeled" (named, but the reference has no label for
+    it) or "" (states no finding). `group` is the heading above the study, `reason` why it was selected.
+    """
 
     prediction: Prediction
-    images: tuple[EmbeddedImage, ...]
-    heatmaps: tuple[EmbeddedImage, ...]
-    findings: tuple[MarkedFinding, ...]
-    generated: MarkedReport
-    reference: MarkedReport
+    images: list[dict[str, Any]]
+    heatmaps: list[dict[str, Any]]
+    findings: list[dict[str, Any]]
+    generated: dict[str, Any]
+    reference: dict[str, Any]
     group: str
     reason: str
 
@@ -117,27 +85,26 @@ def page_study(
     )
     return PageStudy(
         prediction=prediction,
-        images=tuple(
-            EmbeddedImage(source=_data_uri(image), title=_view_name(prediction, view))
-            for view, image in enumerate(images)
-        ),
-        heatmaps=tuple(_heatmap(panel) for panel in heat_panels),
-        findings=tuple(
-            MarkedFinding(
-                name=FINDINGS[index],
-                kind=_kind({index}, named & true, unlabeled, "missed" if index in true else "extra"),
-                probability=prediction.probabilities[index] if prediction.probabilities else None,
-            )
+        images=[
+            {"source": _data_uri(image), "title": _view_name(prediction, view)} for view, image in enumerate(images)
+        ],
+        heatmaps=[_heatmap(panel) for panel in heat_panels],
+        findings=[
+            {
+                "name": FINDINGS[index],
+                "kind": _kind({index}, named & true, unlabeled, "missed" if index in true else "extra"),
+                "probability": prediction.probabilities[index] if prediction.probabilities else None,
+            }
             for index in sorted(named | true)
-        ),
-        generated=MarkedReport(
-            sections=_marked(generated, reference, true, unlabeled, "extra"),
-            num_left_out=max(0, len(prediction.report) - MAX_REPORT_CHARACTERS),
-        ),
-        reference=MarkedReport(
-            sections=_marked(reference, generated, named, set(), "missed"),
-            num_left_out=max(0, len(prediction.reference) - MAX_REPORT_CHARACTERS),
-        ),
+        ],
+        generated={
+            "sections": _marked(generated, reference, true, unlabeled, "extra"),
+            "num_left_out": max(0, len(prediction.report) - MAX_REPORT_CHARACTERS),
+        },
+        reference={
+            "sections": _marked(reference, generated, named, set(), "missed"),
+            "num_left_out": max(0, len(prediction.reference) - MAX_REPORT_CHARACTERS),
+        },
         group=group,
         reason=reason,
     )
@@ -149,23 +116,14 @@ def _marked(
     agreeing: set[int],
     unlabeled: set[int],
     otherwise: str,
-) -> tuple[tuple[str, tuple[MarkedSentence, ...]], ...]:
+) -> list[tuple[str, list[dict[str, Any]]]]:
     differences = differing_spans([sentence.text for sentence in sentences], [other.text for other in others])
-    pairs = zip(sentences, differences, strict=True)
-    return tuple(
-        (
-            section,
-            tuple(
-                MarkedSentence(
-                    spans=spans,
-                    kind=_kind(set(sentence.findings), agreeing, unlabeled, otherwise),
-                    findings=tuple(FINDINGS[index] for index in sentence.findings),
-                )
-                for sentence, spans in group
-            ),
-        )
-        for section, group in groupby(pairs, key=lambda pair: pair[0].section)
-    )
+    sections: dict[str, list[dict[str, Any]]] = {}
+    for sentence, spans in zip(sentences, differences, strict=True):
+        kind = _kind(set(sentence.findings), agreeing, unlabeled, otherwise)
+        findings = [FINDINGS[index] for index in sentence.findings]
+        sections.setdefault(sentence.section, []).append({"spans": spans, "kind": kind, "findings": findings})
+    return list(sections.items())
 
 
 def _kind(findings: set[int], agreeing: set[int], unlabeled: set[int], otherwise: str) -> str:
@@ -181,15 +139,11 @@ def _view_name(prediction: Prediction, view: int) -> str:
     return known[0] if known and known[0] != "UNKNOWN" else f"view {view + 1}"
 
 
-def _heatmap(panel: HeatPanel) -> EmbeddedImage:
-    return EmbeddedImage(
-        source=_data_uri(panel.image),
-        title=FINDINGS[panel.finding],
-        boxes=tuple(
-            (100 * left, 100 * top, 100 * (right - left), 100 * (bottom - top))
-            for left, top, right, bottom in panel.boxes
-        ),
-    )
+def _heatmap(panel: HeatPanel) -> dict[str, Any]:
+    boxes = [
+        (100 * left, 100 * top, 100 * (right - left), 100 * (bottom - top)) for left, top, right, bottom in panel.boxes
+    ]
+    return {"source": _data_uri(panel.image), "title": FINDINGS[panel.finding], "boxes": boxes}
 
 
 def _data_uri(image: Image.Image) -> str:
@@ -221,7 +175,7 @@ def _spans(sentence: str, counterparts: list[list[str]], bags: list[Counter]) ->
             for block in matcher.get_matching_blocks():
                 shared[block.a : block.a + block.size] = [True] * block.size
     groups = groupby(zip(words, shared, strict=True), key=lambda pair: pair[1])
-    return tuple(Span(text=" ".join(word for word, _ in pairs), differs=not is_shared) for is_shared, pairs in groups)
+    return tuple((" ".join(word for word, _ in pairs), not is_shared) for is_shared, pairs in groups)
 
 
 def _keys(sentence: str) -> list[str]:

@@ -70,9 +70,10 @@ def score_table(document: Document) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     for name, system in systems.items():
         # The interval is below the value.
-        cells = [Text(cell(system["metrics"], metric).replace(" [", "\n[")) for metric in shown]
+        cells = [Text(cell(system["metrics"], metric).replace(" [", "\n").replace(", ", "–")) for metric in shown]
         for text in cells:
-            text.highlight_regex(r"\[.*\]", "dim not bold")
+            text.right_crop(text.plain.endswith("]"))
+            text.highlight_regex(r"(?s)\n.*", "dim not bold")
         table.add_row(name, *cells, format_number(system["distinct_ratio"]), style="bold" if system is model else "")
     return table
 

@@ -39,17 +39,6 @@ class FeatureIndex:
             )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Neighbours:
-    """`positions` [queries, number] in the index, nearest first, and their cosine similarities.
-
-    -1 and NaN if there are too few studies of other patients.
-    """
-
-    positions: np.ndarray
-    similarities: np.ndarray
-
-
 def nearest(
     index: FeatureIndex,
     queries: np.ndarray,
@@ -57,9 +46,10 @@ def nearest(
     study_ids: Sequence[str],
     subject_ids: Sequence[str],
     number: int = 1,
-) -> Neighbours:
-    """Find the nearest studies of other patients for each query; ties go to the first in the index.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions [queries, number] in the index of the nearest studies of other patients, and their cosine similarities.
 
+    The nearest is first; ties go to the first in the index. -1 and NaN if there are too few studies of other patients.
     `study_ids` and `subject_ids` are those of the queries; a study without a subject id counts as its own subject.
 
     Raises:
@@ -85,9 +75,7 @@ def nearest(
             names = np.concatenate([positions[some], names], axis=1)
             positions[some], similarities[some] = _highest(candidates, names, number)
     found = np.isfinite(similarities)
-    return Neighbours(
-        positions=np.where(found, positions, -1), similarities=np.where(found, similarities, np.nan).astype(np.float32)
-    )
+    return np.where(found, positions, -1), np.where(found, similarities, np.nan).astype(np.float32)
 
 
 def save_index(path: Path, index: FeatureIndex) -> None:

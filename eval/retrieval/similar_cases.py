@@ -52,8 +52,8 @@ class SimilarCases:
         Raises:
             ValueError: the features are from another model, or the file is damaged.
         """
-        found = nearest(self.index, features[None], study_ids=[""], subject_ids=[""], number=number)
-        positions = [int(position) for position in found.positions[0] if position >= 0]
+        found, similarities = nearest(self.index, features[None], study_ids=[""], subject_ids=[""], number=number)
+        positions = [int(position) for position in found[0] if position >= 0]
         try:
             with safe_open(self.path, framework="numpy") as file:
                 parts = {name: [self._part(file, name, position) for position in positions] for name in _COLUMNS}
@@ -67,7 +67,7 @@ class SimilarCases:
                 image=image,
             )
             for position, similarity, image, report in zip(
-                positions, found.similarities[0], parts["images"], parts["reports"], strict=False
+                positions, similarities[0], parts["images"], parts["reports"], strict=False
             )
         ]
 

@@ -4,11 +4,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from eval.report.charts import Mark, axis_end, axis_strip, bar_strip, point_strip, reliability_chart, roc_chart
+from eval.report.charts import axis_end, axis_strip, bar_strip, point_strip, reliability_chart, roc_chart
 
 
 def parsed(chart):
     return ElementTree.fromstring(str(chart))
+
+
+def estimate(value, low=None, high=None):
+    return {"value": value, "low": low, "high": high}
 
 
 def of_class(chart, name):
@@ -24,7 +28,7 @@ def test_axis_ends_at_a_round_number_above_all_values(highest, end):
 
 
 def test_points_and_intervals_have_the_right_positions():
-    strip = point_strip([Mark(value=0.3, low=0.2, high=0.5, tone="model")], end=0.6, title="macro-F1")
+    strip = point_strip([("model", estimate(0.3, 0.2, 0.5))], end=0.6, title="macro-F1")
     [point], [interval] = of_class(strip, "point"), of_class(strip, "interval")
     assert point.get("cx") == "50.00%"
     assert (interval.get("x"), interval.get("width")) == ("33.33%", "50.00%")
@@ -32,7 +36,7 @@ def test_points_and_intervals_have_the_right_positions():
 
 
 def test_point_without_interval():
-    assert of_class(point_strip([Mark(value=0.3)], end=1, title=""), "interval") == []
+    assert of_class(point_strip([("control", estimate(0.3))], end=1, title=""), "interval") == []
 
 
 def test_band_has_the_position_of_the_interval():
@@ -45,13 +49,12 @@ def test_axis_shows_its_numbers():
 
 
 def test_bar_has_interval_and_tick():
-    strip = bar_strip(0.5, 0.4, 0.7, title="F1", tick=0.1)
+    strip = bar_strip(estimate(0.5, 0.4, 0.7), title="F1", tick=0.1)
     assert of_class(strip, "bar")[0].get("width") == "50.00%"
     assert of_class(strip, "whisker")[0].get("x") == "40.00%"
     assert of_class(strip, "tick")[0].get("x1") == "10.00%"
-    assert of_class(bar_strip(0.5, None, None, title="F1"), "whisker") == of_class(
-        bar_strip(0.5, 0.4, 0.7, title=""), "tick"
-    )
+    assert of_class(bar_strip(estimate(0.5), title="F1"), "whisker") == []
+    assert of_class(bar_strip(estimate(0.5, 0.4, 0.7), title=""), "tick") == []
 
 
 def test_perfect_roc_curve_goes_through_the_upper_left_corner():

@@ -5,8 +5,8 @@ from eval.report.study import differing_spans
 
 def marked(sentence: str, *others: str) -> list[str]:
     [spans] = differing_spans([sentence], others)
-    assert " ".join(span.text for span in spans) == " ".join(sentence.split())
-    return [span.text for span in spans if span.differs]
+    assert " ".join(text for text, _ in spans) == " ".join(sentence.split())
+    return [text for text, differs in spans if differs]
 
 
 def test_words_missing_in_the_counterpart_differ():
@@ -39,4 +39,4 @@ def test_numbers_are_compared():
 
 def test_each_sentence_has_its_own_counterpart():
     spans = differing_spans(["No edema.", "Big heart."], ["Big round heart.", "No edema."])
-    assert [[span.differs for span in sentence] for sentence in spans] == [[False], [False]]
+    assert [[differs for _, differs in sentence] for sentence in spans] == [[False], [False]]

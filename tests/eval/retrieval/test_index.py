@@ -26,37 +26,37 @@ def test_search_in_blocks_equals_exhaustive_search(monkeypatch):
     monkeypatch.setattr(eval.retrieval.index, "_STUDIES_AT_ONCE", 7)
     index = make_index(RANDOM.normal(size=(40, 5)))
     queries = RANDOM.normal(size=(10, 5))
-    found = search(index, queries, number=4)
+    positions, similarities = search(index, queries, number=4)
     features = index.features.astype(np.float64)
     cosines = (queries @ features.T) / np.outer(np.linalg.norm(queries, axis=1), np.linalg.norm(features, axis=1))
-    assert found.positions.tolist() == np.argsort(-cosines, axis=1)[:, :4].tolist()
-    assert found.similarities == pytest.approx(-np.sort(-cosines, axis=1)[:, :4], abs=1e-5)
+    assert positions.tolist() == np.argsort(-cosines, axis=1)[:, :4].tolist()
+    assert similarities == pytest.approx(-np.sort(-cosines, axis=1)[:, :4], abs=1e-5)
 
 
 def test_ties_in_similarity_are_resolved_by_position_across_blocks(monkeypatch):
     monkeypatch.setattr(eval.retrieval.index, "_STUDIES_AT_ONCE", 3)
     index = make_index([[0, 1], *([[1, 0]] * 9)])
-    found = search(index, [[2.0, 0.0]], number=5)
-    assert found.positions.tolist() == [[1, 2, 3, 4, 5]]
-    assert found.similarities.tolist() == [[1.0] * 5]
+    positions, similarities = search(index, [[2.0, 0.0]], number=5)
+    assert positions.tolist() == [[1, 2, 3, 4, 5]]
+    assert similarities.tolist() == [[1.0] * 5]
 
 
 def test_study_of_the_same_patient_is_never_a_neighbour():
     index = make_index([[1, 0], [1, 0], [0, 1]], ["anna", "bert", "carl"])
-    assert search(index, [[1, 0]], ["anna"]).positions.tolist() == [[1]]
-    assert search(index, [[1, 0]], ["bert"]).positions.tolist() == [[0]]
+    assert search(index, [[1, 0]], ["anna"])[0].tolist() == [[1]]
+    assert search(index, [[1, 0]], ["bert"])[0].tolist() == [[0]]
 
 
 def test_study_without_a_subject_is_not_its_own_neighbour():
     index = make_index([[1, 0], [0, 1]], ["", ""])
-    found = nearest(index, np.array([[1.0, 0.0]]), study_ids=["study0"], subject_ids=[""])
-    assert found.positions.tolist() == [[1]]
+    positions, _ = nearest(index, np.array([[1.0, 0.0]]), study_ids=["study0"], subject_ids=[""])
+    assert positions.tolist() == [[1]]
 
 
 def test_missing_neighbours_are_empty_with_too_few_patients():
-    found = search(make_index([[1, 0], [0, 1]], ["anna", "bert"]), [[1, 1]], ["anna"], number=2)
-    assert found.positions.tolist() == [[1, -1]]
-    assert np.isnan(found.similarities[0, 1])
+    positions, similarities = search(make_index([[1, 0], [0, 1]], ["anna", "bert"]), [[1, 1]], ["anna"], number=2)
+    assert positions.tolist() == [[1, -1]]
+    assert np.isnan(similarities[0, 1])
 
 
 def test_queries_of_wrong_width_are_rejected():

@@ -33,8 +33,8 @@ _PROBABILITY = re.compile(r"(?:prob(?:ability)?|p)[ _.:-]+(?=\S)", re.IGNORECASE
 
 
 Columns = dict[str, Any]
-"""The column of each role, or None. "labels" and "probabilities" map findings to columns, or "" to one column with all 14
-values."""
+"""The column of each role, or None. "labels" and "probabilities" map findings to columns, or "" to one column with all
+14 values."""
 
 
 def find_columns(

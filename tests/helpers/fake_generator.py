@@ -33,16 +33,19 @@ def make_row(number: int, split: str) -> dict:
 
 
 class FakeGenerator:
-    writes_reports = True
-    """Reads the findings off the image's gray level; rejects level `broken`; stops after `dies_after` batches."""
+    """Reads the findings off the image's gray level; rejects level `broken`; stops after `dies_after` batches.
 
+    It records the levels of the images it was shown, with their indications and view positions.
+    """
+
+    writes_reports = True
     config = SimpleNamespace(preprocessing=Preprocessing(), image=SimpleNamespace(size=8))
     thresholds = (0.5,) * 14
     device = "cpu"
 
     def __init__(self, broken=(), dies_after=10**9):
         self.broken, self.dies_after = broken, dies_after
-        self.seen, self.indications, self.positions, self.num_features = [], [], [], 0
+        self.shown, self.indications, self.positions, self.num_features = [], [], [], 0
 
     def generate(self, images, view_positions=None, indications=None, options=None):
         levels = [views[0].getpixel((0, 0)) for views in images]
@@ -53,7 +56,7 @@ class FakeGenerator:
         if self.dies_after == 0:
             raise KeyboardInterrupt
         self.dies_after -= 1
-        self.seen += levels
+        self.shown += levels
         self.indications += indications
         self.positions += view_positions
         assert [len(views) for views in images] == [len(positions) for positions in view_positions]

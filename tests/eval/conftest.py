@@ -1,0 +1,49 @@
+"""A run of eval.batch on tiny studies, with a fake generator that reads the answer from the image.
+
+The fake has the signature of vlm.generator.ReportGenerator.generate; the tests are about what happens to the reports.
+"""
+
+import json
+
+import datasets
+import pytest
+
+import eval.batch
+from data.study import FEATURES
+from tests.helpers.fake_generator import FakeGenerator, make_row
+
+
+@pytest.fixture(scope="module")
+def fake_studies(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "studies"
+    splits = {
+        split: datasets.Dataset.from_list([make_row(number, split) for number in range(size)], features=FEATURES)
+        for split, size in (("train", 6), ("validation", 6), ("test", 16))
+    }
+    datasets.DatasetDict(splits).save_to_disk(folder)
+    return folder
+
+
+@pytest.fixture
+def run_batch(fake_studies, tmp_path, monkeypatch):
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text("{}")
+
+    def run_once(*flags, generator=None, output="out", checkpoint=checkpoint, dataset=fake_studies, baseline=None):
+        generator = generator or FakeGenerator()
+
+        def load(name):
+            return generator if name == str(checkpoint) else baseline
+
+        monkeypatch.setattr(eval.batch.ReportGenerator, "from_pretrained", lambda name, device: load(name))
+        argv = ["--checkpoint", str(checkpoint), "--dataset", str(dataset), "--output-dir", str(tmp_path / output)]
+        eval.batch.main([*argv, "--batch-size", "3", "--num-resamples", "50", *flags])
+        return tmp_path / output
+
+    return run_once
+
+
+@pytest.fixture(scope="session")
+def metrics():
+    return lambda folder: json.loads((folder / "metrics.json").read_text(encoding="utf-8"))

@@ -15,9 +15,10 @@ from data.reports.labeler.labeler import label_report
 from data.reports.sentences import speaks_of_prior
 from eval.checks.contradictions import Contradiction, contradictions
 from eval.metrics.bootstrap import NUM_RESAMPLES, estimates
-from eval.metrics.clinical import divide, is_positive
+from eval.metrics.clinical import divide
 from eval.metrics.laterality import laterality_conflicts, report_sentences
 from eval.metrics.normalization import normalize_report
+from eval.metrics.probabilities import decision_counts
 from vlm.schema.findings import FINDINGS, NUM_FINDINGS
 
 RATES = {
@@ -182,22 +183,13 @@ def _check_report(report: str) -> _ReportCheck:
 
 def _disagreement(reports, probabilities, thresholds, uncertain_is_positive) -> tuple[np.ndarray, ...]:
     """Report only, classifier only, compared: bool [studies, 14] each."""
-    shape = (len(reports), NUM_FINDINGS)
     if probabilities is None:
-        return tuple(np.zeros(shape, dtype=bool) for _ in range(3))
-    probabilities = np.asarray(probabilities, dtype=np.float64)
-    if probabilities.shape != shape:
-        raise ValueError(f"probabilities are {probabilities.shape} but must be {shape}: 14 findings per study")
-    thresholds = np.asarray(0.5 if thresholds is None else thresholds, dtype=np.float64)
-    if thresholds.shape not in ((), (NUM_FINDINGS,), shape):
-        raise ValueError(f"thresholds are {thresholds.shape} but must be {NUM_FINDINGS}, one per finding, or {shape}")
+        return (np.zeros((len(reports), NUM_FINDINGS), dtype=bool),) * 3
     label_of = {report: label_report(report) for report in dict.fromkeys(reports)}
-    labels = np.array([label_of[report] for report in reports]).reshape(shape)
-    reported = is_positive(labels, uncertain_is_positive)
-    has_text = np.array([bool(normalize_report(report)) for report in reports], dtype=bool)
-    is_compared = ~np.isnan(probabilities) & has_text[:, None]
-    predicted = probabilities >= thresholds
-    return reported & ~predicted & is_compared, ~reported & predicted & is_compared, is_compared
+    counts = decision_counts(probabilities, [label_of[report] for report in reports], thresholds, uncertain_is_positive)
+    has_text = np.array([bool(normalize_report(report)) for report in reports])
+    _, classifier_only, report_only, _ = np.moveaxis((counts > 0) & has_text[:, None, None], -1, 0)
+    return report_only, classifier_only, (counts.sum(axis=-1) > 0) & has_text[:, None]
 
 
 def _num_words(report: str) -> int:

@@ -18,15 +18,15 @@ import tyro
 from rich.console import Console
 
 from data.cli import check_minimum, run_main
-from data.study import load_studies
+from data.study import load_studies, reports_of
 from eval.controls.control import NEAREST
-from eval.predictions.prediction import Prediction, write_lines
+from eval.predictions.prediction import Prediction, truth_of, write_lines
 from eval.predictions.processes import progress, start_processes
 from eval.retrieval.features import index_studies
 from eval.retrieval.index import FeatureIndex, nearest
 from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
 from vlm.generator import ReportGenerator
-from vlm.schema.report_format import compose_report, split_report
+from vlm.schema.report_format import split_report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +95,7 @@ def neighbour_predictions(
 
     Only training studies with a report count. A study without a neighbour is left out.
     """
-    reports = _reports(training)
+    reports = dict(zip(training["study_id"], reports_of(training), strict=True))
     training_index = _only(training_index, [bool(reports.get(study_id)) for study_id in training_index.study_ids])
     found, similarities = nearest(
         training_index, index.features, study_ids=index.study_ids, subject_ids=index.subject_ids
@@ -105,19 +105,14 @@ def neighbour_predictions(
     for study_id, position, similarity in zip(index.study_ids, found[:, 0], similarities[:, 0], strict=True):
         if position < 0:
             continue
-        row, neighbour = rows[study_id], training_index.study_ids[position]
+        neighbour = training_index.study_ids[position]
         sections = split_report(reports[neighbour])
         predictions.append(
             Prediction(
-                study_id=study_id,
-                subject_id=row["subject_id"],
+                **truth_of(rows[study_id]),
                 report=reports[neighbour],
                 findings=sections.findings,
                 impression=sections.impression,
-                reference=compose_report(findings=row["findings"], impression=row["impression"]),
-                reference_labels=tuple(row["labels"]),
-                view_positions=tuple(row["view_positions"]),
-                source=row["source"],
                 control=NEAREST,
                 neighbour_study_id=neighbour,
                 similarity=round(float(similarity), 6),
@@ -134,14 +129,6 @@ def _only(index: FeatureIndex, chosen: Sequence[bool]) -> FeatureIndex:
         subject_ids=tuple(index.subject_ids[position] for position in kept),
         origin=index.origin,
     )
-
-
-def _reports(studies: datasets.Dataset) -> dict[str, str]:
-    columns = (studies[name][:] for name in ("study_id", "findings", "impression"))
-    return {
-        study_id: compose_report(findings=findings, impression=impression)
-        for study_id, findings, impression in zip(*columns, strict=True)
-    }
 
 
 if __name__ == "__main__":

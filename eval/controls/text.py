@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from data.study import reports_of
 from eval.controls.control import (
     CONSTANTS,
     MOST_FREQUENT,
@@ -32,7 +33,6 @@ from eval.controls.control import (
 from eval.predictions.prediction import Prediction
 from eval.scoring.statistics import subjects_of
 from eval.scoring.verdict import SHUFFLED_REPORTS
-from vlm.schema.report_format import compose_report
 
 NUM_GROUPS = 5
 
@@ -152,10 +152,7 @@ def split_controls(
 
 def split_reports(splits: Mapping[str, Any], split: str) -> list[str]:
     """The reports of a split, in order, "" for a study without one; none where there is no such split."""
-    if split not in splits:
-        return []
-    columns = zip(splits[split]["findings"][:], splits[split]["impression"][:], strict=True)
-    return [compose_report(findings=findings, impression=impression) for findings, impression in columns]
+    return reports_of(splits[split]) if split in splits else []
 
 
 def _constant(name: str, predictions: Sequence[Prediction], report: str | None, reason: str = "") -> Control:

@@ -75,15 +75,10 @@ def file_hash(path: Path) -> str:
 def _is_jsonl(path: Path, known_columns: frozenset[str]) -> bool:
     """Whether a file that starts with a JSON object is JSONL and not one JSON object."""
     with path.open("rb") as file:
-        first, second = (_object(line) for line in _first_lines(file))
-    if first is None:
-        return second is not None  # a first line that is broken
-    return second is not None or bool({str(key).lower() for key in first} & known_columns)
-
-
-def _first_lines(file) -> tuple[bytes, bytes]:
-    lines = (line for line in iter(lambda: file.readline(2**20), b"") if line.strip())
-    return next(lines, b""), next(lines, b"")
+        lines = (line for line in iter(lambda: file.readline(2**20), b"") if line.strip())
+        first, second = (_object(next(lines, b"")) for _ in range(2))
+    # A first line that is broken does not decide.
+    return second is not None or bool({str(key).lower() for key in first or ()} & known_columns)
 
 
 def _object(line: bytes) -> dict | None:
@@ -105,25 +100,25 @@ def _json_file(path: Path) -> ReportFile:
 
 
 def _json_rows(path: Path, content: Any) -> tuple[str, list[Row]]:
-    if isinstance(content, list) and content and all(isinstance(item, str) for item in content):
-        pairs = [{POSITION: number, TEXT: text} for number, text in enumerate(content, start=1)]
-        return "JSON list of texts", _numbered(pairs)
     if isinstance(content, list) and content:
+        if all(isinstance(item, str) for item in content):
+            texts = [{POSITION: number, TEXT: text} for number, text in enumerate(content, start=1)]
+            return "JSON list of texts", _numbered(texts)
         return _named("JSON list", content), _numbered(content)
     if isinstance(content, dict) and content:
-        if set(content) <= _SPLITS and all(isinstance(items, list) for items in content.values()):
+        values = list(content.values())
+        if set(content) <= _SPLITS and all(isinstance(items, list) for items in values):
             items = [
-                {**item, "split": split} if isinstance(item, dict) else item
+                item | {"split": split} if isinstance(item, dict) else item
                 for split, items in content.items()
                 for item in items
             ]
             return "annotation.json (R2Gen's)", _numbered(items)
-        if all(isinstance(value, dict) for value in content.values()):
-            items = [{ID: key, **value} for key, value in content.items()]
+        if all(isinstance(value, dict) for value in values):
+            items = [{ID: key} | value for key, value in content.items()]
             return _named("JSON object from ids to studies", items), _numbered(items)
-        if all(isinstance(value, str | list | None) for value in content.values()):
-            items = [{ID: key, TEXT: value} for key, value in content.items()]
-            return "JSON object from ids to texts", _numbered(items)
+        if all(isinstance(value, str | list | None) for value in values):
+            return "JSON object from ids to texts", _numbered([{ID: key, TEXT: text} for key, text in content.items()])
     raise ValueError(
         f"{path} is JSON, but contains no reports; give a list of objects, or an object from study ids to reports"
     )

@@ -20,13 +20,13 @@ from eval.predictions.prediction import (
     Rejection,
     boxes_of,
     read_lines,
+    truth_of,
     write_lines,
 )
 from eval.predictions.processes import Track
 from vlm.explain.attention import attention_peaks
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 from vlm.schema.findings import VIEW_KINDS, view_index
-from vlm.schema.report_format import compose_report
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """Exceptions raised when a broken image is decoded."""
@@ -109,16 +109,18 @@ def predictions_name(control: str = "") -> str:
     return f"predictions_{control.replace(' ', '_')}" if control else "predictions"
 
 
+_WRITTEN = (
+    *("report", "findings", "impression", "probabilities", "thresholds"),
+    *("mean_token_log_probability", "is_truncated"),
+)
+"""The fields of a prediction that the model writes."""
+
+
 def copied(own: Prediction, other: Prediction, control: str, image_study_id: str) -> Prediction:
     """The prediction of `other` for `own`, if both have the same model input."""
     return replace(
-        other,
-        study_id=own.study_id,
-        subject_id=own.subject_id,
-        reference=own.reference,
-        reference_labels=own.reference_labels,
-        view_positions=own.view_positions,
-        source=own.source,
+        own,
+        **{name: getattr(other, name) for name in _WRITTEN},
         peaks=None,
         boxes=(),
         control=control,
@@ -181,8 +183,7 @@ def _prediction(
     sizes = [image.size for image in shown["images"]]
     peaks = [] if control else attention_peaks(report.attention_maps, sizes, generator.config.image.size)
     return Prediction(
-        study_id=study["study_id"],
-        subject_id=study["subject_id"],
+        **truth_of(study),
         report=report.report,
         findings=report.findings,
         impression=report.impression,
@@ -190,10 +191,6 @@ def _prediction(
         thresholds=tuple(generator.thresholds),
         peaks=tuple((view, round(x, DECIMALS), round(y, DECIMALS)) for view, x, y in peaks) or None,
         boxes=() if control else boxes_of(study),
-        reference=compose_report(findings=study["findings"], impression=study["impression"]),
-        reference_labels=tuple(study["labels"]),
-        view_positions=tuple(study["view_positions"]),
-        source=study["source"],
         mean_token_log_probability=float(sum(log_probabilities) / len(log_probabilities))
         if log_probabilities
         else None,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from vlm.schema.atomic import atomic_file
 from vlm.schema.findings import LABEL_CODES, NUM_FINDINGS, UNLABELED_STUDY
+from vlm.schema.report_format import compose_report
 from vlm.schema.strict_json import from_dict
 
 MAX_LINE_BYTES = 1_000_000
@@ -80,6 +81,18 @@ def boxes_of(study: dict[str, Any]) -> tuple[tuple[float, ...], ...]:
     return tuple(
         (box["finding"], box["view"], *(round(edge, DECIMALS) for edge in box["box"])) for box in study["boxes"]
     )
+
+
+def truth_of(study: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a prediction that come from the row of the study in a data set."""
+    return {
+        "study_id": study["study_id"],
+        "subject_id": study["subject_id"],
+        "reference": compose_report(findings=study["findings"], impression=study["impression"]),
+        "reference_labels": tuple(study["labels"]),
+        "view_positions": tuple(study["view_positions"]),
+        "source": study["source"],
+    }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

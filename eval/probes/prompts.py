@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from data.study import reports_of
 from eval.metrics.bootstrap import estimates
 from eval.metrics.probabilities import ranking_scores
 from vlm.schema.number_format import format_interval
-from vlm.schema.report_format import compose_report
 
 SCORES = {
     "auroc": "AUROC",
@@ -73,8 +73,7 @@ def find_statements(
     studies = splits.get(split, ())
     if not len(studies):
         raise ValueError(f"{dataset} has no studies in its {split} split")
-    sections = zip(studies["findings"][:], studies["impression"][:], strict=True)
-    reports = [compose_report(findings=findings, impression=impression) for findings, impression in sections]
+    reports = reports_of(studies)
     stating = StatingStudies(
         studies=studies, reports=reports, truths=[which_stated(report, statements) for report in reports]
     )

@@ -2,6 +2,7 @@
 group of studies (view, source, length of the reference report).
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -232,14 +233,22 @@ def scores_by_group(
 
     `groups` gives the group of each study by kind. A kind with a single group is left out.
     """
-    return {
-        kind: [
-            _group_scores(scores, group, np.array([name == group for name in names]), num_resamples, seed)
-            for group in sorted(set(names), key=_by_length if kind == LENGTH else _by_size(names))
-        ]
-        for kind, names in ((kind, _largest(list(names))) for kind, names in groups.items())
-        if len(set(names)) > 1
-    }
+    found = {}
+    for kind, given in groups.items():
+        names = [name or "not given" for name in given]
+        largest = [name for name, _ in sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))]
+        if len(largest) > MAX_GROUPS:
+            largest = [*largest[: MAX_GROUPS - 1], OTHER]
+            names = [name if name in largest else OTHER for name in names]
+        if len(largest) > 1:
+            # Lengths are named by their bounds.
+            order = (
+                sorted(largest, key=lambda name: int((re.match(r"\d+", name) or "0")[0])) if kind == LENGTH else largest
+            )
+            found[kind] = [
+                _group_scores(scores, group, np.array(names) == group, num_resamples, seed) for group in order
+            ]
+    return found
 
 
 def study_groups(predictions: Sequence[Prediction]) -> dict[str, list[str]]:
@@ -261,25 +270,6 @@ def length_groups(references: Sequence[str]) -> list[str]:
         return ["any length" if length else "no report" for length in lengths]
     names = [f"1 to {low} words", f"{low + 1} to {high} words", f"{high + 1} words and more"]
     return [names[int(length > low) + int(length > high)] if length else "no report" for length in lengths]
-
-
-def _by_length(name: str) -> int:
-    """Sort key for the names of `length_groups`: the lower bound."""
-    first = name.split()[0]
-    return int(first) if first.isdigit() else 0
-
-
-def _by_size(names: list[str]):
-    counts = Counter(names)
-    return lambda name: (name == OTHER, -counts[name], name)
-
-
-def _largest(names: list[str]) -> list[str]:
-    named = [name or "not given" for name in names]
-    kept = sorted(set(named), key=lambda name: (-named.count(name), name))
-    if len(kept) > MAX_GROUPS:
-        kept = kept[: MAX_GROUPS - 1]
-    return [name if name in kept else OTHER for name in named]
 
 
 def _group_scores(scores: Scores, group: str, members: np.ndarray, num_resamples: int, seed: int) -> dict[str, Any]:

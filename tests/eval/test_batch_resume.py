@@ -60,9 +60,7 @@ def test_output_directory_of_another_data_set_or_split_is_rejected(run_batch, fa
         run_batch("--num-studies", "3")
     fewer = {"test": datasets.load_from_disk(str(fake_studies))["test"].select(range(5))}
     datasets.DatasetDict(fewer).save_to_disk(tmp_path / "fewer")
-    with pytest.raises(
-        ValueError, match=r"contains another run: dataset .*studies \[.*\] \(requested: .*fewer \["
-    ):
+    with pytest.raises(ValueError, match=r"contains another run: dataset .*studies \[.*\] \(requested: .*fewer \["):
         run_batch(dataset=tmp_path / "fewer")
 
 

@@ -109,8 +109,11 @@ def test_document_is_json_with_intervals_and_examples():
     "arguments, message",
     [
         ({"references": ["a"]}, "2 reports but 1 references"),
-        ({"probabilities": np.zeros((2, 13))}, r"probabilities are \(2, 13\) but must be \(2, 14\)"),
-        ({"probabilities": np.zeros((2, 14)), "thresholds": [0.5] * 3}, r"thresholds are \(3,\) but must be 14"),
+        ({"probabilities": np.zeros((2, 13))}, r"probabilities are \(2, 13\) but reference labels \(2, 14\)"),
+        (
+            {"probabilities": np.zeros((2, 14)), "thresholds": [0.5] * 3},
+            r"thresholds are \(3,\) but must be one per",
+        ),
     ],
 )
 def test_lists_of_wrong_length_are_rejected(arguments, message):

@@ -1,18 +1,14 @@
 """BLEU-1 to 4 of reports: `evaluate.load("eval/metrics/hf/bleu")`; computed by eval/metrics/bleu.py."""
 
-import evaluate
-
 from eval.metrics.bleu import bleu
-from eval.metrics.hf.module import module_info
-from eval.metrics.normalization import DEFAULT_NORMALIZATION
+from eval.metrics.hf import module
 
 
-class Bleu(evaluate.Metric):
+class Bleu(module.ReportMetric):
     """`compute(predictions=, references=, normalization="plain")` returns bleu_1 to bleu_4."""
 
-    def _info(self):
-        return module_info("BLEU-1 to 4, corpus level, as pycocoevalcap's")
+    summary = "BLEU-1 to 4, corpus level, as pycocoevalcap's"
 
-    def _compute(self, predictions, references, normalization=DEFAULT_NORMALIZATION):
+    def scores(self, predictions, references, normalization):
         scores = bleu(predictions, references, normalization).score
         return {f"bleu_{order}": score for order, score in enumerate(scores, start=1)}

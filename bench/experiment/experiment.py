@@ -16,7 +16,7 @@ The JSON file, <results>/<group>/<name>.json:
 """
 
 import json
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,8 +112,17 @@ def run_experiment(experiment: Experiment, running: Running, say: Callable[[str]
         _check_same(experiment, record, path)
         say(f"{experiment.name}: already done, {path}")
         return record
-    flags = [f"--dataset={experiment.dataset}", "--num-workers=0", f"--precision={running.precision}"]
-    checkpoint = train_stages(experiment.stages, flags, folder, threads=running.threads, say=say)
+    previous = None
+    for stage in experiment.stages:
+        say(f"{experiment.name}: {stage.name}")
+        output = folder / stage.name
+        start = [f"--init-from={previous}"] if previous else []
+        resume = [RESUME] if (output / "training_config.json").is_file() else []
+        arguments = [f"--dataset={experiment.dataset}", f"--output-dir={output}", "--num-workers=0", *start, *resume]
+        program = [str(ROOT / "train" / "finetune.py"), *arguments, f"--precision={running.precision}", *stage.flags]
+        run_step(folder, stage.name, program, threads=running.threads)
+        previous = output
+    checkpoint = previous / "best"
     for evaluation in experiment.evaluations:
         say(f"{experiment.name}: evaluation on {evaluation.name}")
         arguments = [f"--checkpoint={checkpoint}", f"--output-dir={evaluation_folder(folder, evaluation.name)}"]
@@ -124,29 +133,6 @@ def run_experiment(experiment: Experiment, running: Running, say: Callable[[str]
     record = _record(experiment, running, checkpoint)
     write_json(path, record, indent=1)
     return record
-
-
-def train_stages(
-    stages: Iterable[Stage], flags: Sequence[str], folder: Path, *, threads: int, say: Callable[[str], None]
-) -> Path:
-    """Train in stages, each from the checkpoint of the one before it; return the last checkpoint.
-
-    `flags` are those of all stages. A finished stage is not repeated, a killed one is resumed.
-
-    Raises:
-        StepError: a stage failed.
-        ValueError: a stage was done with other flags.
-    """
-    checkpoint = None
-    for stage in stages:
-        say(f"{folder.name}: {stage.name}")
-        output = folder / stage.name
-        start = [f"--init-from={checkpoint.parent}"] if checkpoint else []
-        resume = [RESUME] if (output / "training_config.json").is_file() else []
-        program = [str(ROOT / "train" / "finetune.py"), *flags, f"--output-dir={output}", *start, *resume, *stage.flags]
-        run_step(folder, stage.name, program, threads=threads)
-        checkpoint = output / "best"
-    return checkpoint
 
 
 def evaluation_folder(folder: Path, name: str) -> Path:
@@ -164,7 +150,7 @@ def _record(experiment: Experiment, running: Running, checkpoint: Path) -> dict[
             "dataset": str(experiment.dataset),
             "threads": running.threads,
             "precision": running.precision,
-            "stages": [asdict(stage) | cost_of(folder, stage.name) for stage in experiment.stages],
+            "stages": [asdict(stage) | _cost(folder, stage.name) for stage in experiment.stages],
         },
         "num_parameters": load_checkpoint(checkpoint).model.num_parameters()[0],
         "evaluations": {
@@ -182,8 +168,7 @@ def _identity(experiment: Experiment) -> dict[str, Any]:
     return {name: getattr(experiment, name) for name in ("group", "name", "description", "about")}
 
 
-def cost_of(folder: Path, step: str) -> dict[str, float]:
-    """CPU and wall seconds of all attempts at a step, and their number."""
+def _cost(folder: Path, step: str) -> dict[str, float]:
     attempts = [attempt for attempt in attempts_in(folder) if attempt.step == step]
     return {
         "cpu_seconds": round(sum(attempt.cpu_seconds for attempt in attempts), 1),

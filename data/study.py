@@ -244,9 +244,3 @@ def _sizes(total: int, fractions: tuple[float, float, float]) -> list[int]:
         if part > 0 and sizes[index] == 0 and sizes[largest] > 1:
             sizes[index], sizes[largest] = 1, sizes[largest] - 1
     return sizes
-
-
-def reports_of(studies: datasets.Dataset) -> list[str]:
-    """The report of each row, "" for a study without one."""
-    sections = zip(studies["findings"][:], studies["impression"][:], strict=True)
-    return [compose_report(findings=findings, impression=impression) for findings, impression in sections]

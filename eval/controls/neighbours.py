@@ -18,7 +18,7 @@ import tyro
 from rich.console import Console
 
 from data.cli import check_minimum, run_main
-from data.study import load_studies, reports_of
+from data.study import load_studies
 from eval.controls.control import NEAREST
 from eval.predictions.prediction import Prediction, truth_of, write_lines
 from eval.predictions.processes import progress, start_processes
@@ -26,7 +26,7 @@ from eval.retrieval.features import index_studies
 from eval.retrieval.index import FeatureIndex, nearest
 from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
 from vlm.generator import ReportGenerator
-from vlm.schema.report_format import split_report
+from vlm.schema.report_format import reports_of, split_report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from data.study import reports_of
 from eval.controls.control import (
     CONSTANTS,
     MOST_FREQUENT,
@@ -33,6 +32,7 @@ from eval.controls.control import (
 from eval.predictions.prediction import Prediction
 from eval.scoring.statistics import subjects_of
 from eval.scoring.verdict import SHUFFLED_REPORTS
+from vlm.schema.report_format import reports_of
 
 NUM_GROUPS = 5
 

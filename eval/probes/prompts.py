@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from data.study import reports_of
 from eval.metrics.bootstrap import estimates
 from eval.metrics.probabilities import ranking_scores
 from vlm.schema.number_format import format_interval
+from vlm.schema.report_format import reports_of
 
 SCORES = {
     "auroc": "AUROC",

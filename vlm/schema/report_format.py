@@ -1,7 +1,7 @@
 """The format of a report: "Findings: … Impression: …" as one string; an empty section is left out."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,12 @@ def compose_report(*, findings: str = "", impression: str = "") -> str:
 def report_of(row: Mapping[str, Any]) -> str:
     """The report of a row of a prepared data set."""
     return compose_report(findings=row["findings"], impression=row["impression"])
+
+
+def reports_of(studies: Mapping[str, Sequence[str]]) -> list[str]:
+    """The report of each row of a data set, "" for a study without one."""
+    sections = zip(studies["findings"][:], studies["impression"][:], strict=True)
+    return [compose_report(findings=findings, impression=impression) for findings, impression in sections]
 
 
 def split_report(report: str) -> ReportSections:

@@ -29,7 +29,7 @@ from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, UNLABELED
 from vlm.schema.number_format import format_probability
-from vlm.schema.report_format import compose_report
+from vlm.schema.report_format import report_of
 
 RULE = "the first study of the split with at least two findings (Support Devices not counted)"
 STYLES = {(True, True): "green", (True, False): "yellow", (False, True): "red", (False, False): "dim"}
@@ -85,7 +85,7 @@ def study_figure(
     report = output.report if prediction is None else prediction.report
     probabilities = (prediction and prediction.probabilities) or output.finding_probabilities
     named, labels = tuple(label_report(report)), tuple(row["labels"])
-    reference = compose_report(findings=row["findings"], impression=row["impression"])
+    reference = report_of(row)
     shown = findings_to_show(labels, named, probabilities)
     return StudyFigure(
         title=figure_title(row),

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from vlm.schema.atomic import atomic_file
 from vlm.schema.findings import LABEL_CODES, NUM_FINDINGS, UNLABELED_STUDY
-from vlm.schema.report_format import compose_report
+from vlm.schema.report_format import report_of
 from vlm.schema.strict_json import from_dict
 
 MAX_LINE_BYTES = 1_000_000
@@ -88,7 +88,7 @@ def truth_of(study: dict[str, Any]) -> dict[str, Any]:
     return {
         "study_id": study["study_id"],
         "subject_id": study["subject_id"],
-        "reference": compose_report(findings=study["findings"], impression=study["impression"]),
+        "reference": report_of(study),
         "reference_labels": tuple(study["labels"]),
         "view_positions": tuple(study["view_positions"]),
         "source": study["source"],

@@ -25,7 +25,7 @@ from eval.retrieval.index import INDEX_FILE
 from eval.retrieval.similar_cases import CASES_FILE, save_cases
 from vlm.checkpoint.store import checkpoint_hash, find_checkpoint
 from vlm.generator import ReportGenerator
-from vlm.schema.report_format import compose_report
+from vlm.schema.report_format import report_of
 
 IMAGE_SIDE, IMAGE_QUALITY = 256, 80
 SEED = 0
@@ -87,7 +87,7 @@ def _cases(studies: datasets.Dataset, study_ids: Sequence[str]) -> tuple[list[by
     for study_id in study_ids:
         study = studies[rows[study_id]]
         images.append(_small_image(study["images"][0]))
-        report = compose_report(findings=study["findings"], impression=study["impression"])
+        report = report_of(study)
         reports.append(remove_identity(report)[0])
     return images, reports
 

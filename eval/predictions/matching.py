@@ -10,33 +10,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data.reports.labeler.labeler import label_report
+from data.reports.language import looks_english
 from eval.predictions.entries import ReportEntry
 from eval.predictions.files import POSITION
 from eval.predictions.prediction import Prediction, Rejection
 from eval.predictions.tables import ReportTable
 from vlm.schema.findings import UNLABELED_STUDY
-
-_WORD = re.compile(r"[^\W\d_]+")
-_ENGLISH = re.compile(
-    r"\b(?:the|is|are|there|have|not|and|or|of|with|without|within|for|this|that|hearts?|lungs?|chest|clear|clearly|"
-    r"enlarged|effusions?|abnormalities|limits|size|bones|disease|evidence|seen|left|right|unchanged|mild|small|large)\b"
-)
-"""Common words of English reports that are rare in similar languages."""
-MIN_WORDS = 4
-MIN_SHARE = 0.1
-
-
-def looks_english(report: str) -> bool:
-    """Whether at least a tenth of the words are common in English reports.
-
-    A text of fewer than four words counts as English if it has only ASCII letters.
-    """
-    text = report.lower()
-    num_words = sum(1 for _ in _WORD.finditer(text))
-    if num_words < MIN_WORDS:
-        return all(word.isascii() for word in _WORD.findall(text))
-    return sum(1 for _ in _ENGLISH.finditer(text)) >= MIN_SHARE * num_words
-
 
 MissingPredictions = Literal["leave-out", "empty", "error"]
 

@@ -65,7 +65,8 @@ _GONE = r"(?:resolved|cleared|disappeared|vanished|gone)"
 _WELL = r"(?:well|clearly|fully|completely|optimally|adequately|reliably)"
 
 NEGATIONS = (
-    r"no longer|no more|nor (?:is|are) there",
+    r"no longer (?:is|are|was|were)(?: there)?|no longer|no more|(?:nor|neither) (?:is|are|was|were) there",
+    rf"at no (?:point|time|site|place) (?:is|are|was|were) there|not {_SEEN} (?:is|are)",
     r"(?:do|does|did)(?: not|n't)(?: \w+)? (?:demonstrate|show|reveal|see|have|identify|suggest|appear|represent)"
     r"(?: to have)?",
     r"fail(?:s|ed)? to (?:demonstrate|show|reveal)|(?:can ?not|can't|could not) (?:see|identify|appreciate|detect)",
@@ -85,13 +86,14 @@ NEGATIONS = (
 )
 
 LATER_NEGATIONS = (
-    rf"(?:(?:is|are|was|were|has been|have been) )?(?:not|no longer)(?: (?!{_WELL}|as)\w+)? {_SEEN}",
+    rf"(?:(?:is|are|was|were|has been|have been) )?(?:not|no longer)(?: (?!{_WELL}|as)\w+)? {_SEEN}(?! (?:is|are) (?:an?|any)\b)",
+    rf"(?:has|have) (?:not|never) been {_SEEN}",
     rf"(?:can ?not|can't|could not) be {_SEEN}",
     rf"(?:has|have|had|is|are|was|were)(?: now| since| subsequently| been| \w+ly)? {_GONE}",
     rf"(?:{_GONE}|removed)(?= ?[.,;)]|$| since| from| on| in| with| and| after| following| but)",
     r"(?:is|are|was|were)(?: considered| felt| thought)? (?:absent|excluded|ruled out|negative|removed|"
     r"unlikely(?! t(?:o|hat)))",
-    r"(?:unlikely|absent)(?= ?[.,;]|$)",
+    r"(?:unlikely|absent)(?= ?[.,;]|$| on| in| at| bilaterally)",
     r"(?:has|have)(?: now| since| subsequently)? been(?: \w+ly)? (?:excluded|ruled out|removed|evacuated|extubated)",
     r"can be (?:excluded|ruled out)",
     r"removal(?= ?[.,;]|$)",
@@ -107,8 +109,10 @@ NOT_NEGATIONS = (
     rf"(?:(?:is|are|was|were) )?not (?:\w+ )?{_SEEN} (?:previously|before|(?:on|in) (?:\w+ ){{0,3}}(?:prior|previous|"
     r"older|earlier|comparison|lateral|frontal|pa|ap)(?: \w+)?)",
     r"no doubt|if not",
-    r"(?:has |have |had )?(?:near(?:ly)?|almost|partial(?:ly)?|partly|incomplete(?:ly)?)[ -]"
-    r"(?:complete(?:ly)? )?(?:resol\w+|clear\w+)(?: of)?",
+    r"(?:(?:has|have|had|is|are|was|were) )?(?:(?:now|since|been|interval) )?(?:near(?:ly)?|almost|partial(?:ly)?|partly|"
+    r"incomplete(?:ly)?|largely|mostly|substantial(?:ly)?|considerabl[ey]|slight(?:ly)?|minimal(?:ly)?|mild(?:ly)?|"
+    r"moderate(?:ly)?|some|significant(?:ly)?|marked(?:ly)?|mild)[ -](?:interval )?(?:partial )?(?:complete(?:ly)? |"
+    r"completely |entirely )?(?:resol(?:ved|ution|ving)|clear(?:ed|ing|ance)|gone|disappear(?:ed|ance)|vanished)(?: of)?",
 )
 """Phrases that begin like a negation but deny no finding ("no change in the effusion")."""
 
@@ -121,10 +125,14 @@ UNCERTAIN_DESPITE_NEGATION = (
     rf"not (?:\w+ )?{_EXCLUDE} (?:is|are)",
     r"(?:not|without)(?: \w+)? (?:excluding|ruling out)",
     r"(?:to )?(?:exclude|rule out|r/o)(?: the possibility of)?",
+    r"(?:(?:can ?not|can't|could not|unable to|not able to|difficult to|hard to|(?:not |im)possible to) (?:\w+ly )?"
+    r"(?:tell|say|determine|know|judge|establish|decide)|unclear|uncertain|unsure|unknown|not (?:\w+ )?(?:sure|certain|"
+    r"clear|known)|doubtful|questionable) (?:whether|if)(?: or not)?(?: (?:there|this|these|it) (?:is|are|represents?))?",
     r"not (?:\w+ )?(?:inconsistent|incompatible) with",
 )
 
 HEDGES = (
+    r"apparent(?=(?: \w+){1,6}? (?:due|secondary|related|attributable) to)",
     r"(?:possible|probable|likely|possibly|probably)(?: that)? there (?:is|are)",
     r"(?:possible|probable|likely|suspect(?:ed)?|question(?:ed)?|doubt(?:ed|ful)?|unclear|uncertain|unsure|unknown)"
     r"(?: that| whether| if)? (?:this|these|it|they|the \w+)(?: \w+)? (?:represents?|reflects?|is|are|was|were)",
@@ -152,13 +160,27 @@ HEDGES = (
 INFERENCES = (r"to (?:suggest|indicate)",)
 """After a denial, what follows is denied too ("no consolidation is seen to suggest pneumonia"); otherwise a hedge."""
 
+COMPARISONS = (
+    r"(?:(?:is|are|was|were|seems?|appears?|would be) )?(?:(?:felt|thought|considered|believed)(?: to be)? )?"
+    r"(?:much |far )?(?:more|less) (?:likely|probable) than",
+    r"(?:is|are) (?:strongly )?(?:favou?red|preferred) over",
+)
+"""Both findings are uncertain, the one before and the one after."""
+
 LATER_HEDGES = (
+    r"(?:which |and |but )?(?:may|might|could|is likely|is probably)(?: be| well be)?(?: in part| partly)? (?:due|secondary|related|"
+    r"attributable) to (?:the )?(?:ap |portable |supine |patient |film ){0,2}(?:projection|technique|rotation|"
+    r"positioning|position|magnification)",
+    r"(?:would|could|may|might|can)(?: \w+ly)?(?: also)? be(?: \w+ly)? (?:missed|overlooked|hidden|obscured|masked|"
+    r"concealed|(?:difficult|hard|impossible) to \w+)",
+    r"would be (?:an? )?(?:(?:less likely |further |diagnostic )?(?:consideration|possibility)|possible)",
     rf"(?:can ?not|can't|could not|may not)(?: \w+)? be(?: \w+)? {_EXCLUDE}",
     rf"(?:(?:is|are|has|have|was|were) )?not(?: been)?(?: \w+)? {_EXCLUDE}"
     r"(?= ?[.,;)]|$| by| on| in| at| with| and| given)",
-    rf"(?:is |are )?(?:difficult|hard|impossible|not possible) to (?:\w+ )?{_EXCLUDE}(?= ?[.,;]|$)",
+    rf"(?:is |are )?(?:difficult|hard|impossible|not possible) to (?:\w+ )?{_EXCLUDE}(?= ?[.,;]|$| on| in| given| with)",
     rf"(?:(?:is|are|was|were) )?(?:not (?:\w+ )?{_WELL}|poorly)[ -]{_SEEN}",
-    r"(?:is|are)(?: also)? (?:possible|suspected|questioned|questionable|likely|probable|suggested|less likely|favored|"
+    r"(?:is|are)(?: also)? (?:possible|suspected|questioned|questionable|likely(?! \w+ than)|probable|suggested|"
+    r"less likely(?= ?[.,;)]|$)|favored|"
     r"considered(?! unlikely)|equivocal|doubtful|(?:a )?(?:consideration|possibility|possibilities))",
     r"(?:should|could|may|might|would) (?:also )?be (?:considered|present|excluded)",
     r"(?:less likely|not excluded|possible|suspected|questionable)(?= ?[.,;)]|$)",
@@ -175,7 +197,9 @@ IGNORED_CONTEXTS = (
     r"follow[- ]?up (?:of|for)",
     r"(?:correlation|correlate|correlated|recommend\w*|consider)(?: \w+){0,3} (?:for|with)",
     r"(?:ensure|document)(?:s|ing)? (?:\w+ )?resolution",
-    r"(?:simulat|mimick?)(?:es|ing|s)",
+    r"(?:simulat(?:e|es|ed|ing)|mimic(?:s|ked|king)?|resembl(?:e|es|ing))",
+    r"(?:gives?|giving|creat(?:es|ing)|caus(?:es|ing)) (?:the|an?) (?:false )?(?:appearance|impression|illusion) of",
+    r"(?:mistaken|misinterpreted|misread) (?:for|as)",
     r"(?:could|may) obscure|obscures?|limits? (?:evaluation|detection) (?:of|for)",
     r"(?:if(?! any| present)|unless|should)(?: there)?(?: is| are| be)?"
     r"(?: (?:clinical|persistent|continued|ongoing|further|any))?"
@@ -189,6 +213,31 @@ PAST_EVENTS = (r"status[- ]post|s/p|post(?:operative|-op)? changes (?:of|from)",
 """What follows is a past event: a disease need not be present now, a device is."""
 
 LATER_IGNORED = (r"(?:may|might|could) not be (?:demonstrated|seen|visible|apparent|evident)",)
+
+_OTHER_SIDE = r"(?:on|in|at) (?:the )?(?:left|right|other|opposite|contralateral)"
+_SIDE_STATE = (
+    r"(?:persist(?:s|ed|ent|ing)?|remain(?:s|ed|ing)?|unchanged|stable|larger|smaller|increased|still|small|trace|tiny|"
+    r"moderate|large|mild)"
+)
+
+_AFTER_BREAK = r"(?:(?<=[;,:] )|(?<=but )|(?<=and )|(?<=while )|(?<=whereas ))"
+ELLIPSES = (
+    r"one(?= (?:is|remains|persists|seen|in|on|at))",
+    rf"(?:the )?(?:left|right)(?: side)? (?:is )?{_SIDE_STATE}(?= ?[.,;)]|$)",
+    rf"(?:an? )?(?:still )?(?:\w+ )?(?:present|persist(?:s|ent|ing)|remain(?:s|ing)|small|trace|tiny|moderate|large|mild|"
+    rf"minimal|some)(?: seen| present)?(?= {_OTHER_SIDE})",
+)
+ANAPHORS = (
+    r"(?:an?|the|that|one)(?: (?!no)[\w-]+){0,3} one(?! (?:of|or|lung|rib|view))",
+    rf"(?:that|those|the one)(?= {_OTHER_SIDE})",
+    rf"{_AFTER_BREAK}(?:{'|'.join(ELLIPSES)})",
+)
+"""Words that stand for the last finding, whose noun is left out: "none on the right; a small one on the left"."""
+
+PERSISTING = (r"which (?:still |now )?(?:persists?|remains? (?:present|visible|unchanged|stable|at|in|on))",)
+"""The finding before is present, even if "clearing of" denied it."""
+LIKEWISE = (r"(?:has|have|had|is|are|did|does)(?: \w+)? (?:as well|too|also|likewise)(?= ?[.,;]|$)",)
+"""The last finding has the state of the one before it."""
 
 BREAKS = (
     r"but|however|although|though|whereas|while|nevertheless|yet|despite",

@@ -128,6 +128,7 @@ MENTIONS = {
         r"(?:support|monitoring|implanted|implantable|medical|assist|cardiac|electronic|closure) "
         r"(?:devices?|apparatus|hardware|leads)",
         r"support (?:lines|tubes)",
+        r"(?:lines?|tubes?|devices?)(?:(?: and |, ?|/| or )(?:lines?|tubes?|drains?|catheters?|devices?)){0,3}(?= ?:)",
         r"lines and tubes|tubes and lines",
         r"(?:sternotomy|sternal|cerclage) (?:wires?|sutures?|xxxx)",
         r"(?:pacing|pacemaker|monitor(?:ing)?|ekg|ecg|av|dual|biventricular|overlying|cardiac|distal)"
@@ -189,7 +190,7 @@ STRUCTURES = {
         r"lung (?:fields|zones|parenchyma)",
         r"pulmonary parenchyma",
         r"interstitial markings|interstitium",
-        r"(?:right|left|remaining) lung(?: fields?| zones?)?(?= (?:is|are|remains?|appears?)(?: \w+)? clear)",
+        r"(?:right|left|remaining) lung(?: fields?| zones?)?(?= (?:(?:is|are|remains?|appears?)(?: \w+)? )?clear)",
         r"(?<=clear )(?:right|left|remaining) lung",
     ),
     ("Pleural Effusion",): (

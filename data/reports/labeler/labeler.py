@@ -18,15 +18,21 @@ otherwise:
   asserts it;
 - general statements ("no acute cardiopulmonary abnormality") do not mention a finding; history, conditions ("if …")
   and the clinical question do not count;
-- No Finding is positive if no other finding except Support Devices is positive or uncertain, otherwise blank. A text
-  without any letter is all blank."""
+- No Finding is positive if no other finding except Support Devices is positive or uncertain, and at least one sentence
+  is about the chest (`chest_statements`); otherwise blank;
+- sentences that are not English are not read."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from data.reports.language import is_foreign
+from data.reports.labeler.chest_statements import states_chest
+from data.reports.labeler.context_patterns import ELLIPSES
+from data.reports.labeler.forms import box_statements, has_boxes, write_out
 from data.reports.labeler.parser import Mention, read_sentence
+from data.reports.plain_text import join_lines, plain_text
 from data.reports.sections import split_sections
 from vlm.schema.findings import BLANK, FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE, UNCERTAIN
 
@@ -47,14 +53,20 @@ class Evidence:
 
 def label_report(text: str) -> tuple[int, ...]:
     """The state of each of FINDINGS in a report. Headings are followed; indication and comparison are not read."""
+    return label_sections(text)
+
+
+def label_sections(*texts: str) -> tuple[int, ...]:
+    """The state of each of FINDINGS in the sections of a report. The end of a section ends its last sentence."""
     labels = [BLANK] * NUM_FINDINGS
-    for sentence in _sentences(text):
+    sentences = [sentence for text in texts for sentence in _sentences(text)]
+    for sentence in sentences:
         for mention in _mentions(sentence):
             for finding in mention.findings:
                 index = FINDING_INDEX[finding]
                 if _BELIEF[mention.state] > _BELIEF[labels[index]]:
                     labels[index] = mention.state
-    return with_no_finding(labels, text)
+    return with_no_finding(labels, lambda: any(map(_is_about_chest, sentences)))
 
 
 def explain_report(text: str) -> list[Evidence]:
@@ -71,21 +83,23 @@ def explain_report(text: str) -> list[Evidence]:
     return evidence
 
 
-def with_no_finding(labels: list[int], text: str) -> tuple[int, ...]:
-    """The labels with the state of No Finding, which follows from the other labels."""
+def with_no_finding(labels: list[int], is_about_chest: Callable[[], bool] = lambda: True) -> tuple[int, ...]:
+    """The labels with the state of No Finding, which follows from the other labels. `is_about_chest` is called if these
+    leave it open: a report that says nothing about the chest is blank."""
     others = {state for finding, state in enumerate(labels) if finding not in (_NO_FINDING, _SUPPORT_DEVICES)}
-    is_normal = others.isdisjoint((POSITIVE, UNCERTAIN)) and re.search(r"[^\W\d_]", text)
+    is_normal = others.isdisjoint((POSITIVE, UNCERTAIN)) and is_about_chest()
     labels[_NO_FINDING] = POSITIVE if is_normal else BLANK
     return tuple(labels)
 
 
 _SENTENCE_END = re.compile(
     # Spaces after a full stop, a capital letter directly after one, or the next list item.
-    r"\s(?<=[.;!?]\s)(?<!\bvs\.\s)(?<!\s\?\s)(?<!^\?\s)\s*|(?<=[a-z)]\.)(?=[A-Z])|\n\s*(?=\n|[-*•]|\d+[.)])|"
-    r"\s(?=\d{1,2}\. [A-Z])|"
-    # A new line with a capital, unless the line before is incomplete.
-    r"\n(?=[A-Z][a-z])(?<![,&/-]\n)(?<!\band\n)(?<!\bor\n)(?<!\b[Nn]o\n)(?<!\bof\n)(?<!\bthe\n)(?<!\bwith\n)(?<!\bin\n)"
+    r"\s(?<=[.;!?]\s)(?<!\bvs\.\s)(?<!\s\?\s)(?<!^\?\s)\s*|(?<=[a-z)]\.)(?=[A-Z])|\s(?=\d{1,2}\. [A-Z])"
 )
+_CONTINUES_LAST = re.compile(
+    rf"(?:an?|the) (?:[\w-]+ ){{0,3}}one\b|(?:that|those)(?= on)|{'|'.join(ELLIPSES)}", re.IGNORECASE
+)
+"""A sentence about the finding of the last one: "A tiny one remains on the right."."""
 
 
 _MAY_HAVE_HEADINGS = re.compile(r"[:：–—]|- |\b(?!X+\b)[A-Z]{3,}|[^.,;!?\s]\s*(?:\n|$)|\n\s*\n")
@@ -108,17 +122,35 @@ def _described(text: str) -> list[str]:
     return described
 
 
-def _sentences(text: str) -> Iterator[str]:
+def _sentences(text: str) -> list[str]:
     """The sentences that describe the image, with single spaces."""
-    for section in _described(text):
+    sentences: list[str] = []
+    for section in _described(plain_text(text)):
+        own: list[str] = []
+        section = write_out(join_lines(section))
         for sentence in _SENTENCE_END.split(section):
-            if sentence.strip():
-                yield " ".join(sentence.split())
+            if own and _CONTINUES_LAST.match(sentence):
+                own[-1] = f"{own[-1].rstrip('.;')}; {sentence}"
+            elif sentence and not sentence.isspace():
+                own.append(sentence.strip())
+        if has_boxes(section):
+            own = [statement for sentence in own for statement in box_statements(sentence)]
+        sentences += own
+    return sentences
 
 
-_read_cached = lru_cache(maxsize=8192)(read_sentence)
+def _read_english(sentence: str) -> list[Mention]:
+    return [] if is_foreign(sentence) else read_sentence(sentence)
+
+
+_read_cached = lru_cache(maxsize=8192)(_read_english)
 
 
 def _mentions(sentence: str) -> list[Mention]:
     """The mentions in a sentence; long sentences, which rarely repeat, are not cached."""
-    return (_read_cached if len(sentence) <= _LONGEST_CACHED_SENTENCE else read_sentence)(sentence)
+    return (_read_cached if len(sentence) <= _LONGEST_CACHED_SENTENCE else _read_english)(sentence)
+
+
+def _is_about_chest(sentence: str) -> bool:
+    has_mention = any(mention.findings for mention in _mentions(sentence))
+    return states_chest(sentence, has_mention=has_mention) and not is_foreign(sentence)

@@ -12,11 +12,12 @@ from typing import Literal
 
 from data.reports.labeler import context_patterns as cues
 from data.reports.labeler import finding_patterns as phrases
+from data.reports.labeler import forms
 from data.reports.labeler.context_patterns import fix_spelling
 from vlm.schema.findings import NEGATIVE, POSITIVE, UNCERTAIN
 
 Kind = Literal[
-    "nothing", "reversal", "later hedge", "despite", "later negation", "later ignored", "ignored", "past event",
+    "nothing", "reversal", "entry hedge", "comparison", "anaphor", "persists", "same", "later hedge", "despite", "later negation", "later ignored", "ignored", "past event",
     "mention", "suspect", "structure", "normal", "abnormal", "borderline", "negation", "inference", "hedge",
     "alternative", "relative", "break", "copula", "assertion", "degree", "and", "comma",
 ]  # fmt: skip
@@ -34,17 +35,22 @@ class Mark:
 
 
 _PUNCTUATION = (
+    ("later ignored", forms.NOT_ASSESSED_ENTRY),
+    ("later negation", forms.DENIED_ENTRY),
+    ("entry hedge", forms.DOUBTED_ENTRY),
     ("later hedge", r"(?<=\w)\?"),
     ("hedge", r"(?<!\w)\?"),
     ("break", r";"),
-    ("copula", r"(?::| [-–—]+)(?! (?:none|no|absent|negative)(?:[.,;]|$))(?= )"),
-    ("later negation", r"(?::| [-–—]+) (?:none|no|absent|negative)(?=[.,;]|$)"),
+    ("copula", r"(?::| [-–—]+)(?= )"),
     ("comma", r","),
 )
 _TABLES: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
     ("nothing", (), phrases.NAMES_NOTHING),
     ("reversal", (), cues.REVERSALS),
     ("nothing", (), cues.NOT_NEGATIONS),
+    ("persists", (), cues.PERSISTING),
+    ("same", (), cues.LIKEWISE),
+    ("comparison", (), cues.COMPARISONS),
     ("later hedge", (), cues.LATER_HEDGES),
     ("despite", (), cues.UNCERTAIN_DESPITE_NEGATION),
     ("later negation", (), cues.LATER_NEGATIONS),
@@ -53,6 +59,7 @@ _TABLES: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
     ("past event", (), cues.PAST_EVENTS),
     *(("mention", findings, patterns) for findings, patterns in phrases.MENTIONS.items()),
     ("mention", (), phrases.NEIGHBORS),
+    ("anaphor", (), cues.ANAPHORS),
     *(("suspect", findings, patterns) for findings, patterns in phrases.SUSPECT_MENTIONS.items()),
     *(("structure", findings, patterns) for findings, patterns in phrases.STRUCTURES.items()),
     ("borderline", (), phrases.BORDERLINE_STATES),
@@ -75,7 +82,7 @@ _MEANINGS = {f"g{number}": (kind, findings) for number, (kind, findings, _) in e
 _ALTERNATIVES = [rf"(?P<g{number}>{pattern})" for number, (_, _, pattern) in enumerate(_GROUPS)]
 _IN_PUNCTUATION = "|".join(_ALTERNATIVES[: len(_PUNCTUATION)])
 _IN_WORDS = "|".join(_ALTERNATIVES[len(_PUNCTUATION) :])
-_MARKS = re.compile(rf"{_IN_PUNCTUATION}|(?<![\w-])(?:{_IN_WORDS})(?!\w)")
+_MARKS = re.compile(rf"(?=[ :;?,])(?:{_IN_PUNCTUATION})|(?<![\w-])(?:{_IN_WORDS})(?!\w)")
 _WORD = re.compile(r"\w")
 
 
@@ -122,6 +129,8 @@ class _Reader:
     waiting: list[Mark] = field(default_factory=list)
     """Structures without a state yet."""
     last_structure: Mark | None = None
+    labels: list[Mention] = field(default_factory=list)
+    """Mentions before a colon."""
     attribute: Mark | None = None
     """A state before its structure ("normal heart size")."""
 
@@ -157,6 +166,19 @@ class _Reader:
                 mention.state, mention.words = state, f"{mention.words} … {cue}"
         self.open_scope(POSITIVE, "")
         self.group_start = len(self.mentions)
+
+    def restate(self, cue: str) -> None:
+        """Words that stand for the last finding: "…; a small one on the left"."""
+        last = next((mention for mention in reversed(self.mentions) if mention.findings), None)
+        if last:
+            self.group_start = len(self.mentions)
+            self.state(last.findings, self.scope, self.cue, cue)
+
+    def drop_labels(self) -> None:
+        """Drop a finding that is only the label of an entry which names it again: "Effusion: no effusion"."""
+        for label in self.labels:
+            if any(mention.findings == label.findings for mention in self.mentions if mention is not label):
+                self.mentions.remove(label)
 
     def leave_open(self, cue: str) -> None:
         """Handle an "or" between two findings that are not denied."""
@@ -219,6 +241,11 @@ def _describes_last(marks: list[Mark]) -> bool:
     return bool(kinds) and kinds[0] in ("normal", "abnormal", "borderline") and kinds[1:] != ["structure"]
 
 
+def _names_finding(marks: list[Mark]) -> bool:
+    """Whether the next mark that is not a degree is a finding: "possible small effusion"."""
+    return next((mark.kind for mark in marks if mark.kind != "degree"), "") in ("mention", "suspect")
+
+
 def read_sentence(sentence: str) -> list[Mention]:
     """The mentions of findings in a sentence with single spaces, in order."""
     marks = marks_of(sentence)
@@ -256,9 +283,25 @@ def read_sentence(sentence: str) -> list[Mention]:
                 reader.decide_group(UNCERTAIN, mark.words)
             case "later ignored":
                 del reader.mentions[reader.group_start :]
+            case "entry hedge" if _names_finding(following):
+                reader.copula()
+                reader.open_scope(UNCERTAIN, mark.words)
+            case "entry hedge":
+                reader.decide_group(UNCERTAIN, mark.words)
+            case "comparison":
+                reader.decide_group(UNCERTAIN, mark.words)
+                reader.open_scope(UNCERTAIN, mark.words)
+            case "anaphor":
+                reader.restate(mark.words)
+            case "persists" if reader.mentions:
+                reader.mentions[-1].state = POSITIVE
+            case "same" if len(reader.mentions) > 1:
+                reader.mentions[-1].state = reader.mentions[-2].state
             case "comma" | "and":
                 reader.list_separator(mark, following)
             case "copula":
+                if mark.words == ":":
+                    reader.labels += reader.mentions[reader.group_start :]
                 reader.copula()
             case "relative":
                 reader.begin_relative()
@@ -267,6 +310,7 @@ def read_sentence(sentence: str) -> list[Mention]:
                 reader.waiting.clear()
                 if mark.kind == "break" and reader.last_structure and _describes_last(following):
                     reader.waiting.append(reader.last_structure)
+    reader.drop_labels()
     for mention in reader.mentions:
         mention.state = UNCERTAIN if mention.state == _EITHER else mention.state
     return reader.mentions

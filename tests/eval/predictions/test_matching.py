@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from eval.predictions.matching import looks_english, match
+from data.reports.language import looks_english
+from eval.predictions.matching import match
 from eval.predictions.tables import read_table
 
 TRUTH = [{"study_id": name, "report": f"The heart is large in study {name}.", "subject_id": "p"} for name in "abcd"]

@@ -141,6 +141,9 @@ ENDLESS = [
     "effusion or ",
     "may be ",
 ]
+ENDLESS += [":", ": no ", "| ", "[ ] ", "[x] no", "one ", "the left ", "a small one ", "...", "\t", "   ", "no no ", "- "]
+ENDLESS += ["A: no\n", "no\n", "a\n\n", "<p>", "<p ", "&amp;", "\\n", "apparent heart ", "resolved ", "kein ", "is seen ", "? "]
+ENDLESS += ["normal chest ", "not able to tell whether ", "( ) ", "not seen is ", "left none, ", "would be missed ", "ü"]
 ENDLESS += ["?", "1. A ", "Findings: ", "fracture of sternal ", "pneumothoraxi pneumothxrax ", "\n", "x"]
 
 

@@ -30,6 +30,7 @@ from data.pipeline.row import BuildOptions
 from data.pipeline.workers import build_rows, num_cores
 from data.pipeline.writer import WARNINGS_FILE, DatasetWriter
 from data.reports.clean import TextOptions
+from data.reports.readability import ENGLISH_ONLY
 from data.sources.corrections import CorrectionsSource
 from data.sources.dicom_archive import DicomSource
 from data.sources.kermany import KermanySource
@@ -196,10 +197,14 @@ def print_summary(writer: DatasetWriter, console: Console) -> None:
     if stats.text_changes:
         changes = ", ".join(f"{kind} {count}" for kind, count in stats.text_changes.most_common())
         console.print(f"Changes to texts: {changes}.", highlight=False)
-    if warnings:
+    if stats.image_warnings:
         console.print(f"Warnings about {warnings} images: see {writer.out / WARNINGS_FILE}.", highlight=False)
         for kind, count in stats.image_warnings.most_common():
-            console.print(f"  {count} images: {kind}", highlight=False)
+            console.print(f"  {count} times: {kind}", highlight=False)
+    for problem, count in stats.reading_problems.most_common():
+        num_reports = stats.total("reports")
+        severity = "Warning: most reports" if count > num_reports / 2 else "Note: some reports"
+        console.print(f"{severity} {problem} ({count} of {num_reports}). {ENGLISH_ONLY}", highlight=False)
     if rejected_images:
         console.print(f"{rejected_images} images were left out of kept studies.", highlight=False)
     console.print(f"given {writer.num_studies} = kept {kept} + rejected {stats.rejected}", highlight=False)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from data.corrections.correction import Correction, SavedCorrection
 from data.corrections.store import CorrectionStore
 from data.reports.deidentify import PLACEHOLDER, remove_identity
+from data.reports.plain_text import join_lines
 from page.study.read import StudyReading
 from page.study.record import model_identity
 from vlm.generator import ReportGenerator
@@ -51,7 +52,7 @@ def save_correction(
         "impression": edit.impression,
     }
     for name, text in texts.items():
-        texts[name], counts = remove_identity(" ".join(text.split()), names)
+        texts[name], counts = remove_identity(join_lines(text), names)
         if not name.startswith("original"):
             replaced.update(counts)
     model = model_identity(generator)

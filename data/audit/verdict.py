@@ -4,17 +4,19 @@ An error means that the data set cannot be used: results would be wrong, or trai
 checked. A note is for information.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from data.reports.readability import ENGLISH_ONLY
 from data.study import SPLITS
 from vlm.schema.findings import FINDINGS
 from vlm.schema.number_format import format_count, format_percent
 
 Severity = Literal["error", "warning", "note"]
 SHOWN_NAMES = 3
-PRIOR_SHARE, REJECTED_SHARE, LABEL_F1 = 0.02, 0.05, 0.8
+PRIOR_SHARE, REJECTED_SHARE, LABEL_F1, MOST = 0.02, 0.05, 0.8, 0.5
 """A warning is given from these shares on, and below this F1."""
 _ACROSS = "across splits"
 _EMPTY_SPLIT = {
@@ -139,6 +141,12 @@ def _reports(document: dict[str, Any]) -> Iterator[Problem]:
         text = f"{format_count(count, 'study', 'studies')} with text that may identify a person"
         fix = f"Found: {kinds}. Prepare again; de-identification is on by default."
         yield Problem("warning", "identifiers", text, fix)
+    problems = sum((Counter(split["reading_problems"]) for split in splits), Counter())
+    num_reports = sum(split["reports"] for split in splits)
+    for problem, count in problems.items():
+        severity = "warning" if count > MOST * num_reports else "note"
+        text = f"{format_count(count, 'report')} of {num_reports:,} {problem}"
+        yield Problem(severity, "reports", text, f"{ENGLISH_ONLY} Read some of them, and check their labels.")
     sentences, prior = (sum(split[name] for split in splits) for name in ("sentences", "prior_sentences"))
     if prior:
         severity = "warning" if prior >= PRIOR_SHARE * sentences else "note"

@@ -14,9 +14,16 @@ from data.images.burned_in import burned_in_text
 from data.images.read import View, stored_bytes
 from data.pipeline.raw_study import FileStudy, ImageOptions, RawStudy, Rejection
 from data.reports.clean import TextOptions, prepare_text
-from data.reports.labeler.labeler import label_report
+from data.reports.deidentify import has_report_word
+from data.reports.labeler.labeler import label_sections
+from data.reports.readability import reading_problems
 from data.study import FindingBox, Study
 from vlm.schema.preprocessing import Preprocessing, content_box, preprocess
+
+NAME_IS_REPORT_WORD = (
+    "a name in its DICOM header is also a word of reports, so it is removed only beside another part of the name; read "
+    "the report"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +36,8 @@ class BuildOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageWarning:
-    """What the user should check in a kept study; `view` is the number of the image in the study, from 1."""
+    """What the user should check in a kept study; `view` is the number of the image in the study, from 1, or 0 for the
+    report."""
 
     text: str
     view: int
@@ -48,6 +56,7 @@ class PreparedRow:
     rejected_images: tuple[Rejection, ...] = ()
     warnings: tuple[ImageWarning, ...] = ()
     text_changes: Mapping[str, int] = field(default_factory=dict)
+    reading_problems: tuple[str, ...] = ()
 
 
 def build_row(raw_study: RawStudy, options: BuildOptions) -> PreparedRow | Rejection:
@@ -55,6 +64,7 @@ def build_row(raw_study: RawStudy, options: BuildOptions) -> PreparedRow | Rejec
         study = raw_study.study(options.images)
         if not isinstance(study, FileStudy):
             study = FileStudy(**{column.name: getattr(study, column.name) for column in dataclasses.fields(Study)})
+        warnings = report_warnings(study, options.text)
         study, text_changes = prepare_study_text(study, options.text)
         if not study.is_preprocessed:
             study = preprocess_study(study, options.images.preprocessing)
@@ -74,28 +84,36 @@ def build_row(raw_study: RawStudy, options: BuildOptions) -> PreparedRow | Rejec
     return PreparedRow(
         row=row,
         rejected_images=study.rejected_images,
-        warnings=image_warnings(study.views, options.images),
+        warnings=warnings + image_warnings(study.views, options.images),
         text_changes=text_changes,
+        reading_problems=reading_problems(study.findings, study.impression),
     )
 
 
 def prepare_study_text(study: FileStudy, options: TextOptions) -> tuple[FileStudy, Mapping[str, int]]:
-    """The study with cleaned and de-identified texts and with its labels, and the number of changes by kind."""
+    """The study with cleaned and de-identified texts and with its labels, and the number of changes by kind.
+
+    Labels are read first, because a name that is removed can be a finding ("Effusion"), and a sentence about a prior
+    study describes this image too ("unchanged effusion").
+    """
     names = tuple(name for view in study.views for name in view.identities)
     texts = {"indication": study.indication, "findings": study.findings, "impression": study.impression}
     prepared = prepare_text(**texts, options=options, names=names)
     labels, label_source = study.labels, study.label_source
-    if label_source == "report" and not study.report:
+    if label_source == "report" and not (prepared.findings or prepared.impression):
         label_source = "none"
     elif label_source == "report":
-        labels_text = prepared
-        if options.drop_prior_sentences:
-            # Sentences about a prior study describe this image too: "unchanged effusion" is an effusion.
-            keep_all = dataclasses.replace(options, drop_prior_sentences=False)
-            labels_text = prepare_text(**texts, options=keep_all, names=names)
-        labels = tuple(label_report(f"{labels_text.findings} {labels_text.impression}"))
+        labels = label_sections(study.findings, study.impression)
     prepared_texts = {name: getattr(prepared, name) for name in texts}
     return dataclasses.replace(study, labels=labels, label_source=label_source, **prepared_texts), prepared.counts
+
+
+def report_warnings(study: FileStudy, options: TextOptions) -> tuple[ImageWarning, ...]:
+    """A warning if the patient has a name that is also a word of findings, so that it stays in the report."""
+    names = (name for view in study.views for name in view.identities)
+    if options.deidentify and any(map(has_report_word, names)):
+        return (ImageWarning(text=NAME_IS_REPORT_WORD, view=0),)
+    return ()
 
 
 def image_warnings(views: tuple[View, ...], options: ImageOptions) -> tuple[ImageWarning, ...]:

@@ -3,7 +3,8 @@
 - `dataset_dict.json` and one folder per split, as `datasets` saves them (`data.study.load_studies` reads them);
 - `rejected.jsonl`: study_id, split, reason and files of each study that was not kept (`"rejected": "study"`), and of
   each image that was left out of a kept study (`"rejected": "image"`);
-- `warnings.jsonl`: study_id, split, warning and number of the view (from 1) for what to check in kept studies;
+- `warnings.jsonl`: study_id, split, warning and number of the view (from 1; 0: the report) for what to check in
+  kept studies;
 - `preparation.json`: options, counts and versions.
 
 Everything is written in OUT.partial. If a run is interrupted, the next run with the same options resumes it, and the
@@ -59,7 +60,7 @@ class SplitStats:
         self.kept += 1
         self.images += len(prepared.row["images"])
         self.rejected_images += len(prepared.rejected_images)
-        self.warnings += len({warning.view for warning in prepared.warnings})
+        self.warnings += len({warning.view for warning in prepared.warnings if warning.view})
         self.reports += bool(prepared.row["findings"].strip() or prepared.row["impression"].strip())
         self.labeled += any(code != UNLABELED for code in prepared.row["labels"])
         codes = zip(FINDINGS, prepared.row["labels"], strict=True)
@@ -76,6 +77,8 @@ class Stats:
         """Number of changes to texts, by kind."""
         self.image_warnings: Counter = Counter()
         """Number of warnings about images, by kind."""
+        self.reading_problems: Counter = Counter()
+        """Number of reports that the labeler may not have understood, by reason."""
         self.sources: Counter = Counter()
         """Number of kept studies, by (source, license)."""
 
@@ -92,6 +95,7 @@ class Stats:
             self.splits[split].add(outcome)
             self.text_changes.update(outcome.text_changes)
             self.image_warnings.update(warning.kind for warning in outcome.warnings)
+            self.reading_problems.update(outcome.reading_problems)
             self.sources[outcome.row["source"], outcome.row["license"]] += 1
 
     def as_json(self) -> dict[str, Any]:
@@ -103,6 +107,7 @@ class Stats:
             "warnings": self.total("warnings"),
             "text_changes": dict(sorted(self.text_changes.items())),
             "image_warnings": dict(sorted(self.image_warnings.items())),
+            "reading_problems": dict(sorted(self.reading_problems.items())),
             "sources": [
                 {"source": source, "license": license_name, "kept": count}
                 for (source, license_name), count in sorted(self.sources.items())
@@ -119,6 +124,7 @@ class Stats:
         stats.rejected = values["rejected"]
         stats.text_changes.update(values["text_changes"])
         stats.image_warnings.update(values["image_warnings"])
+        stats.reading_problems.update(values["reading_problems"])
         stats.sources.update({(entry["source"], entry["license"]): entry["kept"] for entry in values["sources"]})
         for split, counts in values["splits"].items():
             stats.splits[split] = SplitStats(**counts | {"positives": Counter(counts["positives"])})

@@ -1,6 +1,7 @@
 """Clean report text for a data set: remove identities, placeholders, measurements, list numbers and prior studies.
 
-Every change is counted by kind. Apart from blanks and line breaks, only what the options ask for is changed."""
+Every change is counted by kind. Apart from blanks, line breaks (`plain_text.join_lines`) and text that only says that
+there is none ("N/A"), only what the options ask for is changed."""
 
 import re
 from collections import Counter
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data.reports.deidentify import PLACEHOLDER, check_length, remove_identity
+from data.reports.plain_text import is_placeholder, join_lines
 from data.reports.sentences import speaks_of_prior, split_sentences
 
 
@@ -64,9 +66,10 @@ _Change = Callable[[str], tuple[str, dict[str, int]]]
 
 def _changes(options: TextOptions, names: tuple[str, ...], *, describes: bool) -> list[_Change]:
     """The changes in order: identities are removed first, while their context is still there."""
-    changes = []
+    changes = [without_placeholder]
     if options.deidentify:
         changes.append(lambda text: remove_identity(text, names))
+    changes.append(lambda text: (join_lines(text), {}))
     if options.placeholders != "keep":
         by = PLACEHOLDER if options.placeholders == "unify" else ""
         changes.append(lambda text: _substitute("placeholders", _PLACEHOLDERS, by, text))
@@ -76,7 +79,6 @@ def _changes(options: TextOptions, names: tuple[str, ...], *, describes: bool) -
         changes.append(drop_list_numbers)
     if options.drop_prior_sentences and describes:
         changes.append(drop_prior_sentences)
-    changes.append(lambda text: (" ".join(text.split()), {}))
     return changes
 
 
@@ -88,9 +90,15 @@ _MEASUREMENT = re.compile(
 _LIST_NUMBER = re.compile(r"(?:\(?\d{1,2}[.)]|[-*•]) ?(?=[A-Z_])")
 
 
+def without_placeholder(text: str) -> tuple[str, dict[str, int]]:
+    """ "" for a text that only says that there is none ("N/A"), and whether it was one."""
+    is_empty = bool(text.strip()) and is_placeholder(text)
+    return ("", {"placeholders for no text": 1}) if is_empty else (text, {})
+
+
 def _substitute(kind: str, pattern: re.Pattern, by: str, text: str) -> tuple[str, dict[str, int]]:
     text, number = pattern.subn(by, text)
-    return text, {kind: number}
+    return " ".join(text.split()), {kind: number}
 
 
 def drop_list_numbers(text: str) -> tuple[str, dict[str, int]]:

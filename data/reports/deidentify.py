@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from data.reports import deidentify_patterns as patterns
+from data.reports.labeler.vocabulary import is_report_word
 
 _UPPER = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĘĚĞİŁŃŇŐŘŚŞŠŤŪŮŰŹŻŽ"
 _ANY_CASE = rf"(?!X{{4}}|(?i:{'|'.join(patterns.NOT_NAMES)})(?![\w-]))"
@@ -63,16 +64,26 @@ NAME_PATTERNS = (
 def known_name_pattern(names: Iterable[str]) -> re.Pattern | None:
     """A pattern that finds names ("DOE^JANE", "Jane Doe", an id) in `folded` text, in any case and order and in parts.
 
-    A part that is also an ordinary word ("Long", "May"), or has one or two letters, counts only next to another part.
+    A part that is also an ordinary word ("Long", "May") or a word of findings ("Effusion"), or has one or two letters,
+    counts only next to another part.
     """
     parts = {part for name in names for part in re.split(r"[\W_]+", folded(name)) if part}
-    distinctive = {part for part in parts if len(part) >= _MIN_PART and part.lower() not in _ORDINARY}
+    distinctive = {part for part in parts if len(part) >= _MIN_PART and not _is_ordinary(part)}
     if not parts:
         return None
     part = "|".join(sorted(map(re.escape, parts), key=len, reverse=True))
     several = rf"(?:{part})(?:(?:[\s,^_'’-]+|(?<=\b\w)\. ?)(?:{part})\b){{1,8}}"
     alone = "".join(rf"|{re.escape(part)}" for part in sorted(distinctive, key=len, reverse=True))
     return re.compile(rf"(?P<keep>)(?<![^\W_])(?:{several}{alone})(?:['’]s)?(?![^\W_])", re.IGNORECASE)
+
+
+def has_report_word(name: str) -> bool:
+    """Whether a part of a name is a word that names or decides findings: "EFFUSION^CASE01"."""
+    return any(is_report_word(part) for part in re.split(r"[\W_\d]+", folded(name).lower()) if len(part) >= _MIN_PART)
+
+
+def _is_ordinary(part: str) -> bool:
+    return part.lower() in _ORDINARY or is_report_word(part.lower())
 
 
 def folded(text: str) -> str:

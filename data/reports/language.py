@@ -11,7 +11,12 @@ _ENGLISH = re.compile(
 MIN_WORDS = 4
 MIN_SHARE = 0.1
 
-_FOREIGN = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_FOREIGN = _words(
     # German
     "kein keine keinen keiner keines keinem keinerlei nicht ohne und oder nachweis nachweisbar ausschluss erguss "
     "beidseits rechts herz lunge lungen befund beurteilung auch sich mit bei nach zeigt sind wird unauffaellig "
@@ -27,13 +32,13 @@ _FOREIGN = frozenset(
     # Slavic, Hungarian, Turkish
     "brak bez nie cech nema nincs nem yok "
     # Indonesian, Malay, Filipino, Swahili
-    "tidak tampak ada tiada walang hakuna".split()
+    "tidak tampak ada tiada walang hakuna"
 )
-_AMBIGUOUS = frozenset("de du di del il lo los las im das der den die se un pas para por".split())
+_AMBIGUOUS = _words("de du di del il lo los las im das der den die se un pas para por")
 """Words of other languages that also occur in English text, as in names; they count if no word is English."""
-_COMMON = frozenset(
+_COMMON = _words(
     "the is are was were of with and or without there has have this that which but not on at to for from by as seen "
-    "left right small mild large normal clear lung lungs heart chest stable new old acute".split()
+    "left right small mild large normal clear lung lungs heart chest stable new old acute"
 )
 _OTHER_LETTER = re.compile(r"[^\W\d_A-Za-zªµºÀ-ɏ]")
 _ACCENT = re.compile(r"[À-ɏ]")

@@ -7,14 +7,17 @@ future do not count either. Phrases of `NO_PRIOR_STUDY` are matched first, so "n
 
 import re
 
+from data.reports.plain_text import statement_blocks
+
 _ABBREVIATIONS = r"(?<!\bDr\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bMrs\.)(?<!\bSt\.)(?<!\bvs\.)(?<!\b[ap]\.m\.)(?<!approx\.)"
 _LIST_NUMBER = r"(?<!\b\d\.)(?<!\b\d\d\.)"
+_NO_ANSWER = r"(?!(?<=\?)\s+(?i:no|yes|none|nil|unlikely|possible|not seen)(?:[.,;]|\s*$))"
+"""An answer stays with its question: "Pneumothorax? No."."""
 _END = re.compile(
-    rf"(?<=[.!?]){_ABBREVIATIONS}{_LIST_NUMBER}\s+"
+    rf"(?<=[.!?]){_ABBREVIATIONS}{_LIST_NUMBER}{_NO_ANSWER}\s+"
     r"|(?<=[a-z]\d\.)\s+|(?<=[a-z]\d\d\.)\s+|(?<=[A-Z]\d\.)\s+|(?<=[A-Z]\d\d\.)\s+"  # "T8." is not the number of a list
     r"|(?<=[a-z)]\.)(?=[A-Z][a-z]|\d{1,2}\. ?[A-Z])"  # a missing blank
     r"|(?<=[.!?])\s+(?=\d{1,2}[.)] ?[A-Z])"
-    r"|(?<!\s)\s*\n(?:\s*\n\s*|\s*(?=[-*•]\s|\(?\d{1,2}[.)]\s))"  # tried only from the first blank
 )
 _ITEM = re.compile(r"\(?(\d{1,2})[.)] ?(?=[A-Z_])")
 _INNER_ITEM = re.compile(rf"(?<=[^\s.;!?]) (?={_ITEM.pattern})")
@@ -23,7 +26,8 @@ _INNER_ITEM = re.compile(rf"(?<=[^\s.;!?]) (?={_ITEM.pattern})")
 def split_sentences(text: str) -> list[str]:
     """The sentences in order, with single blanks. The number of a list item stays with its sentence."""
     sentences, item = [], 0
-    for piece in _END.split(text.strip()):
+    blocks = statement_blocks(text) if "\n" in text else [text.strip()]
+    for piece in (piece for block in blocks for piece in _END.split(block)):
         piece = " ".join(piece.split())
         if number := _ITEM.match(piece):
             item = int(number.group(1))

@@ -18,7 +18,7 @@ from data.corrections.correction import Correction, SavedCorrection, image_hash
 from data.corrections.store import CorrectionKey, image_file, list_corrections, open_table, read_correction
 from data.images.read import read_image
 from data.pipeline.raw_study import FileStudy, ImageOptions, PlanContext, RawFileStudy, Rejection, SourcePlan
-from data.reports.labeler.labeler import label_report, with_no_finding
+from data.reports.labeler.labeler import label_sections, with_no_finding
 from data.study import split_subjects
 from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
 from vlm.schema.preprocessing import Preprocessing
@@ -117,14 +117,15 @@ def newest_by_study(entries: Iterable[CorrectionKey]) -> dict[str, list[Correcti
 def corrected_labels(correction: Correction) -> tuple[int, ...]:
     """The labels that the reader set, and those of the edited report for other findings. No Finding follows from both,
     unless the reader set it."""
-    text = f"{correction.findings} {correction.impression}"
-    stated = UNLABELED_STUDY if correction.report_is_empty else label_report(text)
+    stated = UNLABELED_STUDY
+    if not correction.report_is_empty:
+        stated = label_sections(correction.findings, correction.impression)
     labels = _with_states(stated, correction.states)
     if labels == tuple(stated) or correction.states[FINDING_INDEX["No Finding"]] != UNLABELED:
         return labels
     if correction.report_is_empty and not {POSITIVE, UNCERTAIN} & set(labels):
         return labels  # the other findings are not labeled, so they may be present
-    return with_no_finding(list(labels), text)
+    return with_no_finding(list(labels))
 
 
 def link_subjects(marks: Mapping[str, Iterable[str]]) -> dict[str, str]:
@@ -185,7 +186,7 @@ def _marks(saved: SavedCorrection) -> list[str]:
 def _is_contradicted(correction: Correction) -> bool:
     if correction.report_is_empty:
         return False
-    stated = label_report(f"{correction.findings} {correction.impression}")
+    stated = label_sections(correction.findings, correction.impression)
     return _with_states(stated, correction.states) != stated
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection, SourcePlan
+from data.reports.plain_text import join_lines
 from data.reports.sections import split_sections
 from data.sources.mimic_cxr_tables import MimicIndex, MimicReports, find_tables, read_tables, study_path
 from data.study import later_split, left_out, split_subjects
@@ -114,9 +115,9 @@ def _raw_studies(
             image_root=folder,
             files=files,
             view_positions=tuple(view for _, view in images) if index.has_views else (),
-            indication=" ".join(sections.indication.split()),
-            findings=" ".join(sections.findings.split()),
-            impression=" ".join(sections.impression.split()),
+            indication=join_lines(sections.indication),
+            findings=join_lines(sections.findings),
+            impression=join_lines(sections.impression),
             labels=labels,
             source=SOURCE,
             license=LICENSE,

@@ -17,6 +17,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from data.reports.plain_text import join_lines, plain_text
 from data.sources.open_i_archives import SUFFIXES, TruncatedArchiveError, image_key, read_members
 from data.study import later_split
 from data.tables.rows import read_rows, require_columns
@@ -131,7 +132,7 @@ def read_kaggle_reports(table: Path, projections: dict[str, str]) -> Iterator[Op
         if row.error:
             yield _unreadable(origin, f"{table.name}: {row.error}")
             continue
-        cells = {name: " ".join(str(value or "").split()) for name, value in row.values.items()}
+        cells = {name: join_lines(plain_text(str(value or ""))) for name, value in row.values.items()}
         if not cells["uid"].isascii() or not cells["uid"].isdigit():
             yield _unreadable(origin, f"{origin}: uid is {cells['uid']!r}, not a number")
             continue
@@ -174,7 +175,7 @@ def _unreadable(origin: str, error: str) -> OpenIReport:
 
 
 def _text(element: Element) -> str:
-    return " ".join("".join(element.itertext()).split())
+    return join_lines("".join(element.itertext()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,7 +209,7 @@ def read_annotation(path: Path) -> dict[int, AnnotatedStudy]:
             try:
                 number = study_number(entry["id"])
                 files = tuple(map(str, entry["image_path"]))
-                report = " ".join(str(entry["report"]).split())
+                report = join_lines(str(entry["report"]))
             except (TypeError, KeyError, ValueError) as error:
                 reason = f"lacks {error}" if isinstance(error, KeyError) else error
                 raise ValueError(f"--annotation {path}: entry {position} of {name}: {reason}") from error

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from data.images.read import UNKNOWN_VIEW
+from data.reports.plain_text import is_placeholder, join_lines, plain_text
 from data.reports.sections import split_sections
 from data.tables.labels import is_blank, labels_from_codes, labels_from_columns, labels_from_map
 from data.tables.rows import Row
@@ -15,6 +16,7 @@ _SPLIT_OF_NAME = {
     **dict.fromkeys(("validation", "validate", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+_REPORT_ROLES = ("findings", "impression", "report")
 _NO_VIEW = frozenset({"", "?", "NAN", "NONE", "NULL", "UNKNOWN"})
 
 
@@ -103,10 +105,11 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
         role: _text(cells.get(role), spec.columns.get(role, role))
         for role in ("subject_id", "split", "indication", "findings", "impression", "report", "source", "license")
     }
-    if texts["report"] and not texts["findings"] and not texts["impression"]:
-        sections = split_sections(str(cells["report"]))  # with its line breaks, which separate headings from sentences
-        texts |= {"findings": _line(sections.findings), "impression": _line(sections.impression)}
-        texts["indication"] = texts["indication"] or _line(sections.indication)
+    if not _is_missing(texts["report"]) and _is_missing(texts["findings"]) and _is_missing(texts["impression"]):
+        # With its line breaks, which separate headings from sentences.
+        sections = split_sections(plain_text(str(cells["report"])))
+        texts |= {"findings": join_lines(sections.findings), "impression": join_lines(sections.impression)}
+        texts["indication"] = texts["indication"] or join_lines(sections.indication)
     split = texts["split"].lower()
     if "split" in spec.columns and split not in _SPLIT_OF_NAME:
         raise ValueError(f"split {texts['split']!r} is not one of {', '.join(_SPLIT_OF_NAME)}")
@@ -117,9 +120,10 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
         labels = labels_from_columns(row.values)
     elif "labels" in spec.columns:
         labels = labels_from_codes(cells["labels"])
-    has_report = bool(texts["findings"] or texts["impression"])
+    has_report = not (_is_missing(texts["findings"]) and _is_missing(texts["impression"]))
     if not has_report and labels == UNLABELED_STUDY and (spec.has_text or spec.has_labels):
-        raise ValueError("has neither a report nor labels")
+        given = next((f" (its text is {texts[role]!r})" for role in _REPORT_ROLES if texts[role]), "")
+        raise ValueError(f"has neither a report nor labels{given}")
     parsed = replace(
         parsed,
         subject_id=texts["subject_id"] or parsed.study_id,
@@ -156,8 +160,8 @@ def _text(value: Any, column: str) -> str:
         return ""
     if isinstance(value, list | dict):
         raise ValueError(f"column {column!r} has a {type(value).__name__}, not a text")
-    return _line(str(value))
+    return join_lines(plain_text(str(value)))
 
 
-def _line(text: str) -> str:
-    return " ".join(text.split())
+def _is_missing(text: str) -> bool:
+    return not text or is_placeholder(text)

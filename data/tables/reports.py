@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.reports.plain_text import is_placeholder, plain_text
 from data.reports.sections import split_sections
 from data.tables.labels import is_blank
 from data.tables.rows import column_names, no_such_column, read_rows
@@ -67,7 +68,8 @@ def read_reports(table: Path, columns: dict[str, str]) -> Iterator[ReportRow]:
             yield ReportRow(number=row.number, error=row.error or f"row {row.number} names no study")
             continue
         sections = {name: texts.get(name, "") for name in ("indication", "findings", "impression")}
-        if texts.get("report") and not sections["findings"] and not sections["impression"]:
+        has_sections = not all(is_placeholder(sections[name]) for name in ("findings", "impression"))
+        if texts.get("report") and not has_sections:
             split = split_sections(texts["report"])
             sections["findings"], sections["impression"] = split.findings, split.impression
             sections["indication"] = sections["indication"] or split.indication
@@ -80,4 +82,4 @@ def read_reports(table: Path, columns: dict[str, str]) -> Iterator[ReportRow]:
 
 
 def _text(value: object) -> str:
-    return "" if is_blank(value) or isinstance(value, list | dict) else str(value).strip()
+    return "" if is_blank(value) or isinstance(value, list | dict) else plain_text(str(value)).strip()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from data.reports.plain_text import is_placeholder, plain_text
 from data.tables.labels import labels_from_columns
 from data.tables.rows import Row
 from eval.predictions.columns import Columns
@@ -101,7 +102,8 @@ def _text(value: Any, number: int) -> str:
         raise ValueError(
             f"row {number}: the report has {len(value):,} characters; the limit is {MAX_REPORT_CHARACTERS:,}"
         )
-    return _clean(value)
+    text = plain_text(_clean(value))
+    return "" if is_placeholder(text) else text
 
 
 def _clean(text: str) -> str:

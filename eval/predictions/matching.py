@@ -157,12 +157,14 @@ def _text_notes(scored: Sequence[Prediction], rejected: Sequence[Rejection]) -> 
     notes = []
     if len({prediction.probabilities is None for prediction in scored}) == 2:
         notes.append("studies without prediction have no probabilities, so none are scored")
-    empty = [prediction.study_id for prediction in scored if not re.search(r"\w", prediction.report)]
-    if empty:
-        notes.append(
-            f"{len(empty)} of {len(scored)} predictions are empty (no words) and are scored as empty, first "
-            f"{_first(empty)}"
-        )
+    for what, name in (("report", "predictions"), ("reference", "references")):
+        empty = [prediction.study_id for prediction in scored if not re.search(r"\w", getattr(prediction, what))]
+        if empty:
+            verb = "is" if len(empty) == 1 else "are"
+            notes.append(
+                f"{len(empty)} of {len(scored)} {name} {verb} empty (no words) and {verb} scored as empty, first "
+                f"{_first(empty)}"
+            )
     for what in ("report", "reference"):
         foreign = [prediction.study_id for prediction in scored if not looks_english(getattr(prediction, what))]
         if foreign:

@@ -1,6 +1,6 @@
 """Recognize sentences that state something about the chest without naming one of the 14 findings.
 
-No Finding needs at least one such sentence or a denied finding: a report of "See CT." or "Report pending." says nothing.
+No Finding needs at least one such sentence or a denied finding: a report of "See CT." says nothing.
 """
 
 import re
@@ -16,9 +16,13 @@ _CHEST = (
     r"hemidiaphragm\w*|airways?|airspaces?|trachea\w*|vascula\w+|interstiti\w+|volumes?|markings|apices|bases?|spine)"
 )
 _STUDY = r"(?:stud(?:y|ies)|exam(?:ination)?s?|radiographs?|x-?rays?|films?|views?|images?|appearance)"
-_NORMAL = r"(?:normal(?:ly)?|unremarkable|negative|clear|intact|wnl|within normal limits|well[ -](?:expanded|aerated|inflated))"
+_NORMAL = (
+    r"(?:normal(?:ly)?|unremarkable|negative|clear|intact|wnl|within normal limits|well[ -]"
+    r"(?:expanded|aerated|inflated))"
+)
 _OTHER_BODY_PART = re.compile(
-    r"\b(?:abdom\w+|pelvi\w+|knees?|hips?|femur|femoral|tibia\w*|ankles?|f(?:oo|ee)t|hands?|wrists?|elbows?|fingers?|toes?|"
+    r"\b(?:abdom\w+|pelvi\w+|knees?|hips?|femur|femoral|tibia\w*|ankles?|f(?:oo|ee)t|hands?|wrists?|elbows?|fingers?|"
+    r"toes?|"
     r"skull|brain|head|sinus(?:es)?|teeth|liver|kidneys?|renal|bladder|bowel)\b"
 )
 _IN_CHEST = re.compile(rf"\b{_CHEST}\b")

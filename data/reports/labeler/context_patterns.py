@@ -86,7 +86,8 @@ NEGATIONS = (
 )
 
 LATER_NEGATIONS = (
-    rf"(?:(?:is|are|was|were|has been|have been) )?(?:not|no longer)(?: (?!{_WELL}|as)\w+)? {_SEEN}(?! (?:is|are) (?:an?|any)\b)",
+    rf"(?:(?:is|are|was|were|has been|have been) )?(?:not|no longer)(?: (?!{_WELL}|as)\w+)? {_SEEN}(?! (?:is|are) "
+    rf"(?:an?|any)\b)",
     rf"(?:has|have) (?:not|never) been {_SEEN}",
     rf"(?:can ?not|can't|could not) be {_SEEN}",
     rf"(?:has|have|had|is|are|was|were)(?: now| since| subsequently| been| \w+ly)? {_GONE}",
@@ -109,10 +110,12 @@ NOT_NEGATIONS = (
     rf"(?:(?:is|are|was|were) )?not (?:\w+ )?{_SEEN} (?:previously|before|(?:on|in) (?:\w+ ){{0,3}}(?:prior|previous|"
     r"older|earlier|comparison|lateral|frontal|pa|ap)(?: \w+)?)",
     r"no doubt|if not",
-    r"(?:(?:has|have|had|is|are|was|were) )?(?:(?:now|since|been|interval) )?(?:near(?:ly)?|almost|partial(?:ly)?|partly|"
+    r"(?:(?:has|have|had|is|are|was|were) )?(?:(?:now|since|been|interval) )?(?:near(?:ly)?|almost|partial(?:ly)?|"
+    r"partly|"
     r"incomplete(?:ly)?|largely|mostly|substantial(?:ly)?|considerabl[ey]|slight(?:ly)?|minimal(?:ly)?|mild(?:ly)?|"
     r"moderate(?:ly)?|some|significant(?:ly)?|marked(?:ly)?|mild)[ -](?:interval )?(?:partial )?(?:complete(?:ly)? |"
-    r"completely |entirely )?(?:resol(?:ved|ution|ving)|clear(?:ed|ing|ance)|gone|disappear(?:ed|ance)|vanished)(?: of)?",
+    r"completely |entirely )?(?:resol(?:ved|ution|ving)|clear(?:ed|ing|ance)|gone|disappear(?:ed|ance)|"
+    r"vanished)(?: of)?",
 )
 """Phrases that begin like a negation but deny no finding ("no change in the effusion")."""
 
@@ -127,7 +130,8 @@ UNCERTAIN_DESPITE_NEGATION = (
     r"(?:to )?(?:exclude|rule out|r/o)(?: the possibility of)?",
     r"(?:(?:can ?not|can't|could not|unable to|not able to|difficult to|hard to|(?:not |im)possible to) (?:\w+ly )?"
     r"(?:tell|say|determine|know|judge|establish|decide)|unclear|uncertain|unsure|unknown|not (?:\w+ )?(?:sure|certain|"
-    r"clear|known)|doubtful|questionable) (?:whether|if)(?: or not)?(?: (?:there|this|these|it) (?:is|are|represents?))?",
+    r"clear|known)|doubtful|questionable) (?:whether|if)(?: or not)?(?: (?:there|this|these|it) (?:is|are|"
+    r"represents?))?",
     r"not (?:\w+ )?(?:inconsistent|incompatible) with",
 )
 
@@ -168,7 +172,8 @@ COMPARISONS = (
 """Both findings are uncertain, the one before and the one after."""
 
 LATER_HEDGES = (
-    r"(?:which |and |but )?(?:may|might|could|is likely|is probably)(?: be| well be)?(?: in part| partly)? (?:due|secondary|related|"
+    r"(?:which |and |but )?(?:may|might|could|is likely|is probably)(?: be| well be)?(?: in part| partly)? (?:due|"
+    r"secondary|related|"
     r"attributable) to (?:the )?(?:ap |portable |supine |patient |film ){0,2}(?:projection|technique|rotation|"
     r"positioning|position|magnification)",
     r"(?:would|could|may|might|can)(?: \w+ly)?(?: also)? be(?: \w+ly)? (?:missed|overlooked|hidden|obscured|masked|"
@@ -177,7 +182,8 @@ LATER_HEDGES = (
     rf"(?:can ?not|can't|could not|may not)(?: \w+)? be(?: \w+)? {_EXCLUDE}",
     rf"(?:(?:is|are|has|have|was|were) )?not(?: been)?(?: \w+)? {_EXCLUDE}"
     r"(?= ?[.,;)]|$| by| on| in| at| with| and| given)",
-    rf"(?:is |are )?(?:difficult|hard|impossible|not possible) to (?:\w+ )?{_EXCLUDE}(?= ?[.,;]|$| on| in| given| with)",
+    rf"(?:is |are )?(?:difficult|hard|impossible|not possible) to (?:\w+ )?{_EXCLUDE}(?= ?[.,;]|$| on| in| given| "
+    rf"with)",
     rf"(?:(?:is|are|was|were) )?(?:not (?:\w+ )?{_WELL}|poorly)[ -]{_SEEN}",
     r"(?:is|are)(?: also)? (?:possible|suspected|questioned|questionable|likely(?! \w+ than)|probable|suggested|"
     r"less likely(?= ?[.,;)]|$)|favored|"
@@ -224,7 +230,8 @@ _AFTER_BREAK = r"(?:(?<=[;,:] )|(?<=but )|(?<=and )|(?<=while )|(?<=whereas ))"
 ELLIPSES = (
     r"one(?= (?:is|remains|persists|seen|in|on|at))",
     rf"(?:the )?(?:left|right)(?: side)? (?:is )?{_SIDE_STATE}(?= ?[.,;)]|$)",
-    rf"(?:an? )?(?:still )?(?:\w+ )?(?:present|persist(?:s|ent|ing)|remain(?:s|ing)|small|trace|tiny|moderate|large|mild|"
+    rf"(?:an? )?(?:still )?(?:\w+ )?(?:present|persist(?:s|ent|ing)|remain(?:s|ing)|small|trace|tiny|moderate|large|"
+    rf"mild|"
     rf"minimal|some)(?: seen| present)?(?= {_OTHER_SIDE})",
 )
 ANAPHORS = (
@@ -247,7 +254,8 @@ RELATIVES = (r"which|that(?= (?:has|have|is|are) (?:now |since )?(?:not|no longe
 COPULAS = (r"is|are|was|were|appears?|remains?",)
 ASSERTIONS = (
     r"there(?: is|'s| are| has been| have been| was| were)",
-    r"has|have|had|shows?|demonstrates?|reveals?|represents|representing|reflects|reflecting|indicates?|with|containing",
+    r"has|have|had|shows?|demonstrates?|reveals?|represents|representing|reflects|reflecting|indicates?|with|"
+    r"containing",
     r"due to|secondary to|given|related to",
 )
 """Verbs and prepositions that begin a new assertion and end the negation or hedge before it."""

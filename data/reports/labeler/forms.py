@@ -18,7 +18,8 @@ _WHERE = (
 _END = r"(?= ?(?:[.,;|)]|$|but |and ))"
 
 _DENIED = (
-    rf"(?:there (?:is|are) |is |are )?(?:no(?:ne)?|nil|neg(?:ative)?|absent|absence|n|0|false|denie[sd]|without|excluded|"
+    rf"(?:there (?:is|are) |is |are )?(?:no(?:ne)?|nil|neg(?:ative)?|absent|absence|n|0|false|denie[sd]|without|"
+    rf"excluded|"
     rf"ruled out|not|never|nothing){_WHERE}",
     rf"(?:(?:is|are|was|were|has been|have been) )?(?:none|nil|not|no longer|never|nothing|no)"
     rf"(?: (?!well|clearly|fully|as)\w+)? {_SEEN}{_WHERE}",
@@ -33,9 +34,11 @@ _DENIED = (
     r"[-–✗✘]",
 )
 _DOUBTED = (
-    r"(?:(?:is|are|this|it) )?(?:can ?not|can't|could not|may not|difficult to|hard to|not|unable to)(?: be)?(?: \w+ly)? "
+    r"(?:(?:is|are|this|it) )?(?:can ?not|can't|could not|may not|difficult to|hard to|not|"
+    r"unable to)(?: be)?(?: \w+ly)? "
     r"(?:exclude[ds]?|rule[ds]? out|r/o)",
-    r"possibl[ey]|probabl[ey]|suspected|suspicious|likely|questionable|question(?:ed)?|equivocal|indeterminate|uncertain|"
+    r"possibl[ey]|probabl[ey]|suspected|suspicious|likely|questionable|question(?:ed)?|equivocal|indeterminate|"
+    r"uncertain|"
     r"unsure|unclear|borderline|maybe|perhaps|doubtful|suggested|considered|(?:can ?not|can't) (?:tell|say)|\?|"
     r"rule out|r/o",
 )

@@ -27,11 +27,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from data.reports.language import is_foreign
 from data.reports.labeler.chest_statements import states_chest
 from data.reports.labeler.context_patterns import ELLIPSES
 from data.reports.labeler.forms import box_statements, has_boxes, write_out
 from data.reports.labeler.parser import Mention, read_sentence
+from data.reports.language import is_foreign
 from data.reports.plain_text import join_lines, plain_text
 from data.reports.sections import split_sections
 from vlm.schema.findings import BLANK, FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE, UNCERTAIN

@@ -17,9 +17,10 @@ from data.reports.labeler.context_patterns import fix_spelling
 from vlm.schema.findings import NEGATIVE, POSITIVE, UNCERTAIN
 
 Kind = Literal[
-    "nothing", "reversal", "entry hedge", "comparison", "anaphor", "persists", "same", "later hedge", "despite", "later negation", "later ignored", "ignored", "past event",
-    "mention", "suspect", "structure", "normal", "abnormal", "borderline", "negation", "inference", "hedge",
-    "alternative", "relative", "break", "copula", "assertion", "degree", "and", "comma",
+    "nothing", "reversal", "entry hedge", "comparison", "anaphor", "persists", "same", "later hedge", "despite",
+    "later negation", "later ignored", "ignored", "past event", "mention", "suspect", "structure", "normal", "abnormal",
+    "borderline", "negation", "inference", "hedge", "alternative", "relative", "break", "copula", "assertion", "degree",
+    "and", "comma",
 ]  # fmt: skip
 
 

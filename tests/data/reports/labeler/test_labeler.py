@@ -131,20 +131,31 @@ def test_very_long_sentence_is_labeled():
 
 
 ENDLESS = [
-    ",",
-    "no effusion, ",
-    "lungs is ",
-    "heart, ",
-    "normal ",
-    "thoracic ",
-    "no significant ",
-    "effusion or ",
-    "may be ",
+    *(
+        ",",
+        "no effusion, ",
+        "lungs is ",
+        "heart, ",
+        "normal ",
+        "thoracic ",
+        "no significant ",
+        "effusion or ",
+        "may be ",
+    ),
+    *("?", "1. A ", "Findings: ", "fracture of sternal ", "pneumothoraxi pneumothxrax ", "\n", "x"),
+    *(":", ": no ", "| ", "[ ] ", "[x] no", "one ", "the left ", "a small one ", "...", "\t", "   ", "no no ", "- "),
+    *("A: no\n", "no\n", "a\n\n", "<p>", "<p ", "&amp;", "\\n", "apparent heart ", "resolved ", "kein ", "is seen "),
+    *(
+        "normal chest ",
+        "not able to tell whether ",
+        "( ) ",
+        "not seen is ",
+        "left none, ",
+        "would be missed ",
+        "ü",
+        "? ",
+    ),
 ]
-ENDLESS += [":", ": no ", "| ", "[ ] ", "[x] no", "one ", "the left ", "a small one ", "...", "\t", "   ", "no no ", "- "]
-ENDLESS += ["A: no\n", "no\n", "a\n\n", "<p>", "<p ", "&amp;", "\\n", "apparent heart ", "resolved ", "kein ", "is seen ", "? "]
-ENDLESS += ["normal chest ", "not able to tell whether ", "( ) ", "not seen is ", "left none, ", "would be missed ", "ü"]
-ENDLESS += ["?", "1. A ", "Findings: ", "fracture of sternal ", "pneumothoraxi pneumothxrax ", "\n", "x"]
 
 
 @pytest.mark.parametrize("unit", ENDLESS)

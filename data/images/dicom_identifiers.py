@@ -1,20 +1,26 @@
 """Read the identifiers of the patient and the study from a DICOM file.
 
-They are used for one purpose: an exported report must belong to the study it was written for. They are kept in memory,
-`repr` does not show them, and they are not written to data sets or logs.
+They are used for two purposes: an exported report must belong to the study it was written for, and names are removed
+from the report of a study (`read_identities`). They are kept in memory, `repr` does not show them, and they are not
+written to data sets or logs.
 """
 
 import re
 import unicodedata
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from io import BytesIO
 
 import pydicom
 
-from data.images.dicom_header import HEAD_BYTES, modality_of, read_tags
-from data.images.pixels import MAX_FILE_BYTES, is_dicom
+from data.images.dicom_header import id_texts, modality_of, read_tags
+from data.images.pixels import MAX_FILE_BYTES, ImageRejected, is_dicom
 
+IDENTITY_ATTRIBUTES = (
+    *("PatientName", "PatientID", "OtherPatientNames", "OtherPatientIDs", "PatientBirthName", "PatientMotherBirthName"),
+    *("PatientAddress", "PatientTelephoneNumbers", "ResponsiblePerson", "AccessionNumber", "InstitutionName"),
+    *("ReferringPhysicianName", "RequestingPhysician", "PerformingPhysicianName", "NameOfPhysiciansReadingStudy"),
+    *("PhysiciansOfRecord", "OperatorsName"),
+)
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _PERSONAL = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyDate", "StudyTime")
 _PATTERNS = {
@@ -72,11 +78,10 @@ def dicom_identifiers(content: bytes) -> DicomIdentifiers | None:
     the image may still be readable."""
     if not is_dicom(content):
         return None
-    # pydicom would decompress a deflated file at once, whatever its size.
-    if len(content) > MAX_FILE_BYTES or pydicom.uid.DeflatedExplicitVRLittleEndian.encode() in content[:HEAD_BYTES]:
+    if len(content) > MAX_FILE_BYTES:
         return DicomIdentifiers()
     try:
-        header = read_tags(BytesIO(content), (*_UIDS, *_PERSONAL, "Modality", "SpecificCharacterSet"))
+        header = read_tags(content, (*_UIDS, *_PERSONAL, "Modality", "SpecificCharacterSet"))
         values = {attribute: _value(header, attribute) for attribute in (*_UIDS, *_PERSONAL)}
         modality = modality_of(header)
     except Exception:  # pydicom raises many types, and may quote values
@@ -95,6 +100,17 @@ def dicom_identifiers(content: bytes) -> DicomIdentifiers | None:
         study_date=values["StudyDate"],
         study_time=values["StudyTime"],
     )
+
+
+def read_identities(content: bytes, *, name: str) -> tuple[str, ...]:
+    """Read names and ids from the header; they are removed from the report."""
+    try:
+        header = read_tags(content, IDENTITY_ATTRIBUTES)
+        texts = [text for attribute in IDENTITY_ATTRIBUTES for text in id_texts(header, attribute)]
+    except Exception as error:
+        # Unreadable names could not be removed from the report.
+        raise ImageRejected(f"{name}: the names in its header are damaged DICOM; export it again") from error
+    return tuple(dict.fromkeys(texts))
 
 
 def _value(header: pydicom.Dataset, attribute: str) -> str:

@@ -1,69 +1,198 @@
-"""Convert the values stored in DICOM to 8-bit gray, as the manufacturer intended (PS3.3, C.7.6.3, C.11.1, C.11.2).
+"""The stored values of a DICOM image: decompress, and take the bits that belong to the values (PS3.5, 8.1.1).
 
-The modality LUT or rescale is applied first, then the VOI LUT or the first window. Without both, 8-bit values are kept,
-and deeper ones are stretched between the 0.5th and 99.5th percentile of the image. MONOCHROME1 is inverted; padding
-becomes black.
+A value has BitsStored bits, up to the bit HighBit, of BitsAllocated. The other bits may hold an overlay, or anything.
+Headers are often wrong about this, so the bits that are used decide where the header can't be right.
+
+The native decoders of JPEG-LS, JPEG 2000 and JPEG lossless can hang or crash on damaged data, so they run in a process
+of their own (`data.images.isolated`).
 """
-
-from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.multival import MultiValue
-from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windowing
+from pydicom import uid
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate, get_frame
 
-from data.images.pixels import own_range, sampled, stretch_to_8_bits
+from data.images.codestreams import check_scans, has_end, image_size, rle_sizes
+from data.images.dicom_header import first_number
+from data.images.formats import DAMAGED, decode_jpeg, is_damaged, native_messages
+from data.images.isolated import run_isolated
+from data.images.pixels import ImageRejected
 
-
-def to_8_bits(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray:
-    """Convert stored values to 8-bit gray values. Each gray level is computed once and looked up for the pixels."""
-    padding = _is_padding(stored, header)
-    lowest, highest = int(stored.min()), int(stored.max())
-    index = stored.view(f"u{stored.itemsize}") - np.array(lowest).astype(f"u{stored.itemsize}")
-    levels = np.arange(lowest, highest + 1)
-    modality = apply_modality_lut(levels, header)
-    shown = _apply_voi(modality, header)
-    if shown is None and header.BitsStored == 8 and header.PixelRepresentation == 0:
-        shown = levels.astype(np.uint8)
-    # A window that contains no values shows nothing: the header is wrong, so the range of the image is used.
-    if shown is None or (shown.min() == shown.max() and lowest < highest):
-        seen = sampled(index) if padding is None else sampled(index)[~sampled(padding)]
-        shown = stretch_to_8_bits(modality, *own_range(modality[seen]))
-    if header.PhotometricInterpretation == "MONOCHROME1":
-        shown = 255 - shown
-    pixels = shown[index]
-    if padding is not None:
-        pixels[padding] = 0
-    return pixels
+JPEG_SYNTAXES = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
+ISOLATED_SYNTAXES = (
+    *(uid.JPEGLSLossless, uid.JPEGLSNearLossless, uid.JPEG2000Lossless, uid.JPEG2000),
+    *(uid.JPEGLossless, uid.JPEGLosslessSV1),
+)
+LOSSY = frozenset({*JPEG_SYNTAXES, uid.JPEGLSNearLossless, uid.JPEG2000})
+OVERLAY_BITS = tuple((group, 0x0102) for group in range(0x6000, 0x6020, 2))
+"""OverlayBitPosition: the bit of the pixels that holds an overlay, if it is not 0."""
+NO_END = "has compressed pixels without an end marker; parts of the image may be missing"
 
 
-def _apply_voi(modality: np.ndarray, header: pydicom.Dataset) -> np.ndarray | None:
-    """8-bit gray values after the VOI LUT or window; None if the header has no usable one."""
-    if header.get("VOILUTSequence"):
-        shown = apply_voi(np.rint(modality).astype(np.int64), header)
-        num_entries, first_level, _ = header.VOILUTSequence[0].LUTDescriptor
-        table = apply_voi(np.arange(first_level, first_level + (num_entries or 2**16)), header)
-        return stretch_to_8_bits(shown, int(table.min()), int(table.max()))
-    if first_value(header, "WindowCenter") is None or not (first_value(header, "WindowWidth") or 0) >= 1:
-        return None
-    # Two levels far outside the window show the range of the result.
-    center, width = float(first_value(header, "WindowCenter")), float(first_value(header, "WindowWidth"))
-    shown = apply_windowing(np.append(modality, [center - 100 * width, center + 100 * width]), header)
-    return stretch_to_8_bits(shown[:-2], shown[-2], shown[-1])
+def stored_values(header: pydicom.Dataset, notes: list[str], *, name: str) -> tuple[np.ndarray, int]:
+    """The values as integers [rows, columns], and the number of bits of a value. `notes` get what the user should know.
+
+    Raises:
+        ImageRejected: PixelData does not fit the header, or is compressed in an unsupported way.
+    """
+    rows, columns, allocated = (int(first_number(header, key)) for key in ("Rows", "Columns", "BitsAllocated"))
+    syntax = header.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated:
+        container, precision = _decompressed(header, notes, rows=rows, columns=columns, allocated=allocated, name=name)
+    else:
+        container, precision = _native(header, rows=rows, columns=columns, allocated=allocated, name=name), allocated
+    return _values(container, header, notes, precision=precision)
 
 
-def _is_padding(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray | None:
-    """Mask of padding pixels; None if there are none."""
-    value = first_value(header, "PixelPaddingValue")
-    if not isinstance(value, int):
-        return None
-    limit = first_value(header, "PixelPaddingRangeLimit")
-    other = limit if isinstance(limit, int) else value
-    padding = (stored >= min(value, other)) & (stored <= max(value, other))
-    return padding if padding.any() and not padding.all() else None
+def _native(header: pydicom.Dataset, *, rows: int, columns: int, allocated: int, name: str) -> np.ndarray:
+    element = header.get_item("PixelData")
+    content, expected = element.value or b"", rows * columns * allocated // 8
+    # More bytes than pixels are padding (PS3.5, 8.1.1), but another frame is none.
+    if not expected <= len(content) < 2 * expected:
+        raise ImageRejected(
+            f"{name}: PixelData has {len(content)} bytes, {columns} x {rows} pixels need {expected}; "
+            "it is cut short, or the header is wrong: export it again"
+        )
+    is_little = header.file_meta.TransferSyntaxUID.is_little_endian
+    if not is_little and allocated == 8 and element.VR == "OW":  # the bytes are swapped in pairs
+        content = np.frombuffer(content[: len(content) // 2 * 2], ">u2").astype("<u2").tobytes()
+    item = np.dtype(f"{'<' if is_little else '>'}u{allocated // 8}")
+    pixels = np.frombuffer(content, item, count=rows * columns).reshape(rows, columns)
+    return pixels.astype(item.newbyteorder("="), copy=False)
 
 
-def first_value(header: pydicom.Dataset, attribute: str) -> Any:
-    """The value, the first of several values, or None."""
-    value = header.get(attribute)
-    return value[0] if isinstance(value, MultiValue) and value else value
+def _decompressed(
+    header: pydicom.Dataset, notes: list[str], *, rows: int, columns: int, allocated: int, name: str
+) -> tuple[np.ndarray, int]:
+    """The unsigned container values, and how many bits of them the decoder fills."""
+    syntax = header.file_meta.TransferSyntaxUID
+    is_known = syntax in (*JPEG_SYNTAXES, *ISOLATED_SYNTAXES, uid.RLELossless)
+    if not is_known or (syntax == uid.JPEGExtended12Bit and first_number(header, "BitsStored", 8) > 8):
+        raise ImageRejected(f"{name}: is compressed as {syntax.name}, which cannot be read; export it uncompressed")
+    frame = get_frame(header.PixelData, 0, number_of_frames=1)
+    if syntax == uid.RLELossless:
+        fits = all(size <= rows * columns + 1 for size in rle_sizes(frame))
+    else:
+        fits = image_size(frame) == (columns, rows, 1)
+    if not fits:
+        raise ImageRejected(f"{name}: its compressed pixels are not the {columns} x {rows} gray ones the header says")
+    if syntax == uid.RLELossless:
+        return _rle(frame, rows=rows, columns=columns, allocated=allocated), allocated
+    if not has_end(frame):
+        if syntax not in (uid.JPEG2000, uid.JPEG2000Lossless):
+            raise ImageRejected(f"{name}: its compressed pixels are cut short (no end marker); export it again")
+        notes.append(NO_END)  # its decoder reads what is there
+    if syntax in JPEG_SYNTAXES:
+        return _jpeg(frame, notes, name=name), 8
+    options = {"syntax": str(syntax), "rows": rows, "columns": columns, "allocated": allocated}
+    result, pixels = run_isolated(decode_frame, frame, **options)
+    container = np.frombuffer(pixels, f"<u{len(pixels) // (rows * columns)}").reshape(rows, columns)
+    return container, result["precision"]
+
+
+def _jpeg(frame: bytes, notes: list[str], *, name: str) -> np.ndarray:
+    check_scans(frame, name=name)
+    with native_messages() as messages:
+        image = decode_jpeg(frame)
+    if is_damaged(messages):
+        notes.append(DAMAGED)
+    return np.asarray(image)
+
+
+def _rle(frame: bytes, *, rows: int, columns: int, allocated: int) -> np.ndarray:
+    # All bits are declared as stored, so that pydicom changes none.
+    image = pydicom.Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = uid.RLELossless
+    image.Rows, image.Columns, image.SamplesPerPixel, image.PhotometricInterpretation = rows, columns, 1, "MONOCHROME2"
+    image.BitsAllocated = image.BitsStored = allocated
+    image.HighBit, image.PixelRepresentation = allocated - 1, 0
+    image.PixelData = encapsulate([frame])
+    return pydicom.pixels.pixel_array(image, decoding_plugin="pydicom")
+
+
+def decode_frame(frame: bytes, *, syntax: str, rows: int, columns: int, allocated: int) -> tuple[dict, bytes]:
+    """Decode a frame of ISOLATED_SYNTAXES: {"precision": bits that the decoder fills}, and the pixels, little-endian.
+
+    It runs in the isolated process, and only there the decoders are loaded.
+    """
+    if syntax in (uid.JPEGLSLossless, uid.JPEGLSNearLossless):
+        import jpeg_ls
+
+        pixels, information = jpeg_ls.decode_pixel_data(frame)
+        precision = information["bits_per_sample"]
+    elif syntax in (uid.JPEG2000Lossless, uid.JPEG2000):
+        import openjpeg
+
+        pixels, precision = openjpeg.decode_pixel_data(frame, version=2), openjpeg.get_parameters(frame)["precision"]
+    else:
+        pixels, precision = _gdcm_pixels(frame, syntax, rows, columns, allocated), allocated
+    if len(pixels) not in (rows * columns, 2 * rows * columns):
+        raise ValueError("the decoder returned another number of pixels")
+    return {"precision": precision}, bytes(pixels)
+
+
+def _gdcm_pixels(frame: bytes, syntax: str, rows: int, columns: int, allocated: int) -> bytes:
+    """gdcm is the only free decoder for JPEG lossless; a damaged frame can crash it."""
+    import gdcm
+
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(frame)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((columns, rows, 1))
+    image.SetDataElement(element)
+    monochrome = gdcm.PhotometricInterpretation.GetPIType("MONOCHROME2")
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(monochrome))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
+    image.SetPixelFormat(gdcm.PixelFormat(1, allocated, allocated, allocated - 1, 0))
+    return image.GetBuffer().encode("utf-8", "surrogateescape")  # gdcm returns bytes as text
+
+
+def _values(
+    container: np.ndarray, header: pydicom.Dataset, notes: list[str], *, precision: int
+) -> tuple[np.ndarray, int]:
+    is_signed = first_number(header, "PixelRepresentation", 0) == 1
+    stored = min(int(first_number(header, "BitsStored", precision)), precision)
+    high = int(first_number(header, "HighBit", stored - 1))
+    low = high + 1 - stored if stored <= high + 1 <= precision else 0
+    used = int(np.bitwise_or.reduce(container, axis=None))
+    if low and used >> stored == 0 and used & ((1 << low) - 1):
+        notes.append(f"has its values in the lowest {stored} bits, although HighBit is {high}")
+        low = 0
+    if not is_signed and used >> low < 1 << stored:
+        return (container >> low if low else container), stored
+    bits = 8 * container.itemsize
+    values = _field(container, low=low, stored=stored, is_signed=is_signed)
+    has_overlay = any(header.get(tag) is not None and header[tag].value for tag in OVERLAY_BITS)
+    if stored < precision and not has_overlay:
+        whole = _field(container, low=low, stored=precision - low, is_signed=is_signed)
+        # Values of more bits jump where they overflow BitsStored; an overlay in the other bits jumps at its edges.
+        if _roughness(whole) < _roughness(values):
+            needed = (used >> low).bit_length() if not is_signed else _signed_bits(whole, bits)
+            notes.append(f"uses {needed} bits per pixel, although BitsStored is {stored}")
+            return whole, needed
+    return values, stored
+
+
+def _field(container: np.ndarray, *, low: int, stored: int, is_signed: bool) -> np.ndarray:
+    """The bits from `low` on as numbers. Shifting up removes the bits above; shifting down extends the sign."""
+    bits = 8 * container.itemsize
+    kind = container.view(f"i{container.itemsize}") if is_signed else container
+    return (kind << (bits - low - stored)) >> (bits - stored)
+
+
+def _signed_bits(values: np.ndarray, bits: int) -> int:
+    largest = max(int(values.max()), -1 - int(values.min()))
+    return min(bits, largest.bit_length() + 1)
+
+
+def _roughness(values: np.ndarray) -> float:
+    """The mean difference of neighbors in some of the rows."""
+    rows = values[:: max(1, len(values) // 64)].astype(np.int32)
+    return float(np.abs(np.diff(rows, axis=1)).mean())

@@ -114,7 +114,7 @@ def decode(content: bytes, *, max_side: int, allow_color: bool, name: str) -> De
     except Exception as error:  # codecs raise many types
         reason = str(error) or type(error).__name__
         raise ImageRejected(f"{name}: is damaged or cut short ({reason}); fetch or export it again") from error
-    if any(not _HARMLESS.search(message) for message in messages):
+    if is_damaged(messages):
         notes = (*notes, DAMAGED)
     return Decoded(
         image=image,
@@ -147,6 +147,11 @@ def native_messages() -> Iterator[list[str]]:
             os.close(original)
             with os.fdopen(reader, "rb", buffering=0) as stream:
                 lines += (stream.read(2**16) or b"").decode("utf-8", "replace").splitlines()
+
+
+def is_damaged(messages: list[str]) -> bool:
+    """Whether the decoder wrote of more than unusual metadata."""
+    return any(not _HARMLESS.search(message) for message in messages)
 
 
 def _open(content: bytes, *, name: str) -> Image.Image:

@@ -4,20 +4,22 @@ The format is detected from the content, not from the name. Size limits are chec
 decoding. Unreadable or unsuitable images raise `ImageRejected`, which names the file.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
 
 from data.images.dicom import read_dicom
-from data.images.dicom_header import check_radiograph, read_identities
+from data.images.dicom_identifiers import DicomIdentifiers, dicom_identifiers, read_identities
 from data.images.encode import bare_file, encode_jpeg, encode_png, is_jpeg
 from data.images.formats import DAMAGED, decode
-from data.images.pixels import is_dicom, read_bytes
+from data.images.isolated import TooSlow, limited_time, run_isolated
+from data.images.pixels import ImageRejected, is_dicom, read_bytes
 from data.study import MAX_SIDE
 
 UNKNOWN_VIEW = "UNKNOWN"
+_TOO_SLOW = "{name}: {error}; it is damaged, or made to block a program: export it again"
 ImageFormat = Literal["auto", "png", "jpeg"]
 
 
@@ -28,7 +30,7 @@ class View:
     `is_exact`: each gray value equals that of a lossless file. `bare`: its own file without metadata, if that shows
     exactly `image`. `has_burned_in_text`: from the DICOM header. `identities`: names in the DICOM header, which are
     removed from the report and not stored. `notes`: what a user should know, as clauses without a subject ("was turned
-    upright, …").
+    upright, …"). `problem`: why the DICOM header says that this is not a chest radiograph for viewing.
     """
 
     image: Image.Image
@@ -38,6 +40,7 @@ class View:
     has_burned_in_text: bool = False
     identities: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    problem: str = ""
 
 
 def read_image(
@@ -52,9 +55,71 @@ def read_image(
     """
     name = name or ("the image" if isinstance(source, bytes) else str(source))
     content = source if isinstance(source, bytes) else read_bytes(Path(source), name=name)
-    if is_dicom(content):
-        return read_dicom(content, max_side=max_side, name=name).image
-    return decode_image(content, max_side=max_side, allow_color=allow_color, name=name).image
+    return _read(content, max_side=max_side, allow_color=allow_color, name=name).image
+
+
+def read_view(source: Path | bytes, *, max_side: int, allow_color: bool = False, name: str = "") -> View:
+    """Read an image for a data set.
+
+    Raises:
+        ImageRejected: as `read_image`; or a DICOM file is not a chest radiograph, or takes too long to read.
+    """
+    name = name or ("the image" if isinstance(source, bytes) else str(source))
+    content = source if isinstance(source, bytes) else read_bytes(source, name=name)
+    try:
+        with limited_time(content):
+            view = _read(content, max_side=max_side, allow_color=allow_color, name=name)
+            if view.problem:
+                raise ImageRejected(f"{name}: {view.problem}")
+            return replace(view, identities=read_identities(content, name=name)) if is_dicom(content) else view
+    except TooSlow as error:
+        raise ImageRejected(_TOO_SLOW.format(name=name, error=error)) from error
+
+
+def read_upload(content: bytes, *, name: str, max_side: int = MAX_SIDE) -> tuple[View, DicomIdentifiers | None]:
+    """Read an image from a user in a process of its own, so that a hostile file blocks nobody. `identifiers` only for
+    DICOM.
+
+    Raises:
+        ImageRejected: as `read_image`, or the file takes too long to read.
+    """
+    try:
+        answer, pixels = run_isolated(_read_job, content, name=name, max_side=max_side)
+    except TooSlow as error:
+        raise ImageRejected(_TOO_SLOW.format(name=name, error=error)) from error
+    except ImageRejected:
+        raise
+    except ValueError as error:
+        raise ImageRejected(f"{name}: is damaged ({error}); fetch or export it again") from error
+    view = View(
+        image=Image.frombytes("L", tuple(answer["size"]), pixels),
+        view_position=answer["view_position"],
+        has_burned_in_text=answer["has_burned_in_text"],
+        notes=tuple(answer["notes"]),
+        problem=answer["problem"],
+    )
+    return view, DicomIdentifiers(**answer["identifiers"]) if answer["identifiers"] is not None else None
+
+
+def _read_job(content: bytes, *, name: str, max_side: int) -> tuple[dict[str, Any], bytes]:
+    view = _read(content, max_side=max_side, allow_color=False, name=name)
+    identifiers = dicom_identifiers(content)
+    answer = {
+        "size": view.image.size,
+        "view_position": view.view_position,
+        "has_burned_in_text": view.has_burned_in_text,
+        "notes": view.notes,
+        "problem": view.problem,
+        "identifiers": asdict(identifiers) if identifiers else None,
+    }
+    return answer, view.image.tobytes()
+
+
+def _read(content: bytes, *, max_side: int, allow_color: bool, name: str) -> View:
+    if not is_dicom(content):
+        return decode_image(content, max_side=max_side, allow_color=allow_color, name=name)
+    dicom = read_dicom(content, max_side=max_side, name=name)
+    return View(**{field.name: getattr(dicom, field.name) for field in fields(dicom)})
 
 
 def decode_image(content: bytes, *, max_side: int, allow_color: bool, name: str) -> View:
@@ -63,27 +128,6 @@ def decode_image(content: bytes, *, max_side: int, allow_color: bool, name: str)
     # The decoders disagree about damaged pixels, so their file is not kept.
     bare = bare_file(content) if decoded.is_plain and DAMAGED not in decoded.notes else None
     return View(image=decoded.image, is_exact=decoded.is_exact, bare=bare, notes=decoded.notes)
-
-
-def read_view(source: Path | bytes, *, max_side: int, allow_color: bool = False, name: str = "") -> View:
-    """Read an image for a data set.
-
-    Raises:
-        ImageRejected: as `read_image`; or a DICOM file is not a chest radiograph.
-    """
-    name = name or ("the image" if isinstance(source, bytes) else str(source))
-    content = source if isinstance(source, bytes) else read_bytes(source, name=name)
-    if is_dicom(content):
-        dicom = read_dicom(content, max_side=max_side, name=name)
-        check_radiograph(dicom.modality, dicom.body_part, name=name)
-        return View(
-            image=dicom.image,
-            view_position=dicom.view_position,
-            is_exact=dicom.is_exact,
-            has_burned_in_text=dicom.has_burned_in_text,
-            identities=read_identities(content, name=name),
-        )
-    return decode_image(content, max_side=max_side, allow_color=allow_color, name=name)
 
 
 def stored_bytes(image: Image.Image, view: View | None, image_format: ImageFormat) -> bytes:

@@ -9,13 +9,13 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom import uid
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_windowing
 
 from data.images.dicom import read_dicom
-from data.images.pixels import ImageRejected
 from data.images.read import read_image
+from tests.helpers.dicom_files import content_of, header_of, saved
 
 RNG = np.random.default_rng(0)
 
@@ -24,36 +24,6 @@ GRAY = RNG.integers(0, 256, size=(64, 48), dtype=np.uint8)
 
 
 DEEP = RNG.integers(0, 4096, size=(64, 48), dtype=np.uint16)
-
-
-NAME = "Doe^Jane"
-
-
-def header_of(pixels: np.ndarray, syntax: str = uid.ExplicitVRLittleEndian, **attributes) -> Dataset:
-    header = Dataset()
-    header.file_meta = FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = syntax
-    header.SOPClassUID, header.SOPInstanceUID = uid.DigitalXRayImageStorageForPresentation, uid.generate_uid()
-    header.PatientName, header.PatientID, header.InstitutionName = NAME, "MRN-4711", "Mercy Hospital"
-    header.Modality, header.SamplesPerPixel, header.PhotometricInterpretation = "DX", 1, "MONOCHROME2"
-    header.Rows, header.Columns = pixels.shape
-    header.BitsAllocated = header.BitsStored = pixels.itemsize * 8
-    header.HighBit, header.PixelRepresentation = header.BitsStored - 1, int(pixels.dtype.kind == "i")
-    header.PixelData = pixels.tobytes()
-    for attribute, value in attributes.items():
-        setattr(header, attribute, value)
-    return header
-
-
-def content_of(pixels: np.ndarray, syntax: str = uid.ExplicitVRLittleEndian, **attributes) -> bytes:
-    return saved(header_of(pixels, syntax, **attributes))
-
-
-def saved(header: Dataset) -> bytes:
-    file = io.BytesIO()
-    header["PixelData"].VR = "OW" if header.BitsAllocated > 8 else "OB"
-    header.save_as(file, enforce_file_format=True)
-    return file.getvalue()
 
 
 def gray_of(content: bytes) -> np.ndarray:
@@ -127,14 +97,6 @@ def test_jpeg_lossless_gives_the_same_gray_values(tmp_path):
     assert np.array_equal(
         gray_of(jpeg_lossless(tmp_path, signed, WindowCenter=0, WindowWidth=4096)), linear(DEEP, 0, 4095)
     )
-
-
-def test_a_frame_that_crashes_its_decoder_is_only_rejected(tmp_path, monkeypatch):
-    content = jpeg_lossless(tmp_path, DEEP, BitsStored=12, HighBit=11)
-    (tmp_path / "dies.py").write_text("import os; os.abort()")
-    monkeypatch.setattr("data.images.jpeg_lossless.__file__", str(tmp_path / "dies.py"))
-    with pytest.raises(ImageRejected, match=r"scan\.dcm: is damaged or cut short DICOM; fetch or export it again"):
-        read_dicom(content, name="scan.dcm")
 
 
 def test_baseline_jpeg_has_the_pixels_of_its_decoder():

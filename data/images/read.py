@@ -76,7 +76,7 @@ def read_view(source: Path | bytes, *, max_side: int, allow_color: bool = False,
         raise ImageRejected(_TOO_SLOW.format(name=name, error=error)) from error
 
 
-def read_upload(content: bytes, *, name: str, max_side: int = MAX_SIDE) -> tuple[View, DicomIdentifiers | None]:
+def read_apart(content: bytes, *, name: str, max_side: int = MAX_SIDE) -> tuple[View, DicomIdentifiers | None]:
     """Read an image from a user in a process of its own, so that a hostile file blocks nobody. `identifiers` only for
     DICOM.
 

@@ -45,11 +45,13 @@ SHOWN_ERRORS = 3
 class RawDicomStudy(RawFileStudy):
     """A study in DICOM files. Readable images make the study; the others are listed as left out.
 
-    `files` are the names that messages use, and `errors` say why a file cannot be used ("" if it can).
+    `files` are the names that messages use, and `errors` say why a file cannot be used ("" if it can). Files with the
+    same number in `copies` have the same SOPInstanceUID; the first readable one of them is used.
     """
 
     paths: tuple[Path, ...]
     errors: tuple[str, ...]
+    copies: tuple[int, ...]
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -58,13 +60,17 @@ class RawDicomStudy(RawFileStudy):
     def study(self, options: ImageOptions) -> FileStudy:
         views: list[View] = []
         rejected: list[Rejection] = []
-        for file, path, error in zip(self.files, self.paths, self.errors, strict=True):
+        first_read: dict[int, str] = {}
+        for file, path, error, copy in zip(self.files, self.paths, self.errors, self.copies, strict=True):
             try:
                 if error:
                     raise ImageRejected(f"{file}: {error}")
+                if copy in first_read:
+                    raise ImageRejected(f"{file}: is the same image as {first_read[copy]} (SOPInstanceUID)")
                 if len(views) == MAX_VIEWS:
                     raise ImageRejected(f"{file}: is one of more than {MAX_VIEWS} images of the study")
                 views.append(read_view(path, max_side=options.max_side, name=file))
+                first_read[copy] = file
             except ImageRejected as reason:
                 rejected.append(Rejection(study_id=self.study_id, split=self.split, reason=str(reason), files=(file,)))
         if not views:
@@ -199,6 +205,7 @@ class _Archive:
             return Rejection(study_id=study_id, split=split, reason=reason, files=labels)
         indication, findings, impression = reports[0] if reports else ("", "", "")
         root = self.source.root.resolve()
+        first_number: dict[str, int] = {}
         return RawDicomStudy(
             study_id=study_id,
             subject_id=self._subject_id(study),
@@ -206,7 +213,10 @@ class _Archive:
             image_root=root,
             files=labels,
             paths=tuple(root / file.path for file in study.files),
-            errors=tuple(_errors(study.files, labels)),
+            errors=tuple(file.error for file in study.files),
+            copies=tuple(
+                first_number.setdefault(file.sop_instance_uid or file.label, file.number) for file in study.files
+            ),
             indication=indication,
             findings=findings,
             impression=impression,
@@ -222,18 +232,6 @@ class _Archive:
 
     def _subject_id(self, study: ArchiveStudy) -> str:
         return pseudonym(self.key, "patient", study.subject)
-
-
-def _errors(files: tuple[ArchiveFile, ...], labels: tuple[str, ...]) -> Iterator[str]:
-    """Why each file cannot be used, because of its header or because it is a copy; "" if it can."""
-    first_label: dict[str, str] = {}
-    for file, label in zip(files, labels, strict=True):
-        error = file.error
-        if file.sop_instance_uid and not error:
-            first = first_label.setdefault(file.sop_instance_uid, label)
-            if first != label:
-                error = f"is the same image as {first} (SOPInstanceUID)"
-        yield error
 
 
 def _check_new(pseudonym_map: Path, work: Path) -> None:

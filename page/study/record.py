@@ -286,7 +286,7 @@ def without_identity(record: StudyRecord) -> StudyRecord:
 
 
 def _warnings(reading: StudyReading) -> list[str]:
-    warnings = list(reading.image_warnings)
+    warnings = [*reading.image_warnings, *(note for image in reading.images for note in image.notes)]
     for found in reading.contradictions:
         warnings.append(f'The report both states and denies {found.finding}: "{found.stated}" / "{found.denied}"')
     if reading.prior_sentences:

@@ -7,11 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from data.images.dicom import read_dicom
-from data.images.dicom_header import check_radiograph
-from data.images.dicom_identifiers import DicomIdentifiers, dicom_identifiers
-from data.images.pixels import ImageRejected, is_dicom, read_bytes
-from data.images.read import read_image
+from data.images.dicom_identifiers import DicomIdentifiers
+from data.images.pixels import ImageRejected, read_bytes
+from data.images.read import read_apart
 from page.study.zip_archive import is_zip, open_zip, read_entry, zip_entries
 from vlm.schema.findings import VIEW_KINDS, view_index
 from vlm.schema.preprocessing import Preprocessing, preprocess
@@ -36,6 +34,8 @@ class UploadedImage:
     """View position from the DICOM header."""
     warning: str = ""
     """Set if the DICOM header says that this is not a chest X-ray."""
+    notes: tuple[str, ...] = ()
+    """What was done to the image because of its header, and damage that was repaired."""
     identifiers: DicomIdentifiers | None = field(default=None, repr=False)
     """Only for DICOM; exports use them to refer to the original study."""
 
@@ -62,23 +62,15 @@ def read_upload(content: bytes, name: str, preprocessing: Preprocessing | None =
     Raises:
         ImageRejected: it cannot be read; gives the name and the reason.
     """
-    position, warning = "UNKNOWN", ""
-    if is_dicom(content):
-        dicom = read_dicom(content, name=name)
-        image, position = dicom.image, dicom.view_position
-        try:
-            check_radiograph(dicom.modality, dicom.body_part, name=name)
-        except ImageRejected as error:
-            warning = f"{error}."
-    else:
-        image = read_image(content, name=name)
+    view, identifiers = read_apart(content, name=name)
     return UploadedImage(
         name=name,
-        image=preprocess(image, preprocessing or Preprocessing()),
-        view_position=position,
-        header_position=position,
-        warning=warning,
-        identifiers=dicom_identifiers(content),
+        image=preprocess(view.image, preprocessing or Preprocessing()),
+        view_position=view.view_position,
+        header_position=view.view_position,
+        warning=f"{name}: {view.problem}." if view.problem else "",
+        notes=tuple(f"{name}: {note}." for note in view.notes),
+        identifiers=identifiers,
     )
 
 

@@ -251,7 +251,9 @@ def _read_study(
         return
     columns |= {
         "view_positions": tuple(image.view_position for image in images),
-        "reason": plain_line(" ".join(reading.image_warnings)),
+        "reason": plain_line(
+            " ".join([*reading.image_warnings, *(note for image in reading.images for note in image.notes)])
+        ),
     }
     if reading.is_blocked:
         yield WorklistRow(state=BLOCKED, **columns)

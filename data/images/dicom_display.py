@@ -132,9 +132,9 @@ def _is_usable(
     # A blank exposure has few gray levels in any window.
     fills_its_bits = high - low >= 0.25 * 2 ** math.ceil(math.log2(largest + 1)) if largest > 0 else False
     black, white = np.percentile(gray, [0.5, 99.5])
-    is_flat = shown.min() == shown.max() or np.mean((gray > shown.min()) & (gray < shown.max())) < MIN_SHOWN
+    is_beside = np.mean((gray > 0) & (gray < 255)) < MIN_SHOWN
     is_dark = fills_its_bits and white - black < MIN_LEVELS * 255
-    if not (is_flat or is_dark or _is_of_fewer_bits(gray, header)):
+    if not (is_beside or is_dark or _is_of_fewer_bits(gray, header)):
         return True
     if high > low:
         notes.append("has a window or VOI LUT that does not fit its values; its own range was shown")

@@ -54,7 +54,7 @@ BODY_PARTS = (
 )
 """The other parts of the body in PS3.16, annex L."""
 _CHEST = re.compile(
-    r"CHEST|T(HO|O|[^A-Z]{1,3})RAX|TORACE|TORAKS|LUNG|PULM|POUMON|POLMON|POITRINE|BRUSTKORB|KLATKA|HRUDN|GOGUS|ГРУД|胸|흉부"
+    r"CHEST|T(HO|O|A?[^A-Z]{1,3})RAX|TORACE|TORAKS|LUNG|PULM|POUMON|POLMON|POITRINE|BRUSTKORB|KLATKA|HRUDN|GOGUS|ГРУД|胸|흉부"
 )
 """Words for the chest without accents. An accent that was saved in another character set may be any characters."""
 _PHOTOMETRIC_INTERPRETATIONS = frozenset(

@@ -208,3 +208,45 @@ def test_burned_in_text_in_the_header_gives_a_warning(tmp_path, capsys):
     assert warning["warning"] == "its DICOM header says that annotations are burned in"
     assert warning["view"] == 1 and warning["study_id"].startswith("study-")
     assert "Warnings about 1 images: see" in printed(capsys)
+
+
+def test_raw_data_beside_the_image_is_left_out_and_listed(tmp_path):
+    root = tmp_path / "archive"
+    save_dicom(root / "1", study="1.1", PresentationIntentType="FOR PROCESSING")
+    save_dicom(root / "2", study="1.1", PresentationIntentType="FOR PRESENTATION")
+    save_dicom(root / "3", study="1.2", SOPClassUID=uid.DigitalXRayImageStorageForProcessing)
+    prepare(root, tmp_path / "out")
+    (row,) = rows_of(tmp_path / "out")
+    assert len(row["images"]) == 1
+    left_out, rejected = sorted(lines(tmp_path / "out" / "rejected.jsonl"), key=lambda entry: entry["rejected"])
+    reason = "is raw data of the detector (FOR PROCESSING), not meant for viewing; export the image FOR PRESENTATION"
+    assert (left_out["rejected"], left_out["reason"]) == ("image", f"file-0000001: {reason}")
+    assert (rejected["rejected"], rejected["reason"]) == ("study", f"file-0000003: {reason}")
+
+
+@pytest.mark.parametrize("damaged", [[0], [0, 2], [2], []])
+def test_first_intact_copy_of_an_image_is_used(tmp_path, damaged):
+    root = tmp_path / "archive"
+    for number in range(3):
+        path = save_dicom(root / str(number), study="1.1", SOPInstanceUID="1.9")
+        if number in damaged:
+            path.write_bytes(path.read_bytes()[:-100])
+    prepare(root, tmp_path / "out")
+    (row,) = rows_of(tmp_path / "out")
+    assert np.array_equal(np.asarray(row["images"][0]), PIXELS) and len(row["images"]) == 1
+    used = min({0, 1, 2} - set(damaged)) + 1
+    reasons = [entry["reason"] for entry in lines(tmp_path / "out" / "rejected.jsonl")]
+    for number in {1, 2, 3} - {used}:
+        expected = "PixelData has 1100 bytes" if number < used else f"is the same image as file-000000{used}"
+        assert sum(reason.startswith(f"file-000000{number}: {expected}") for reason in reasons) == 1
+
+
+def test_turned_image_is_stored_turned_with_a_warning(tmp_path, capsys):
+    root = tmp_path / "archive"
+    save_dicom(root / "1", study="1.1", PatientOrientation=["R", "F"])
+    prepare(root, tmp_path / "out")
+    (row,) = rows_of(tmp_path / "out")
+    assert np.array_equal(np.asarray(row["images"][0]), PIXELS[:, ::-1])
+    (warning,) = lines(tmp_path / "out" / "warnings.jsonl")
+    assert warning["warning"].startswith("was turned to the standard view (rows to L, columns to F;")
+    assert "1 images: was turned to the standard view" in printed(capsys)

@@ -4,7 +4,7 @@
 Schematic: the proportions are right, detail is left out. Coordinates as in `data.synthetic.phantom.canvas`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -47,16 +47,15 @@ def sample_patient(rng: np.random.Generator) -> Patient:
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class ShapeChange:
-    """How findings change the shapes of normal structures."""
+    """How findings change the shapes of normal structures; `dome` is by side."""
 
     heart_ratio: float = 0.0
     mediastinum: float = 0.0
     aorta: float = 0.0
     shift: float = 0.0
-    right_dome: float = 0.0
-    left_dome: float = 0.0
+    dome: dict[int, float] = field(default_factory=lambda: {RIGHT: 0.0, LEFT: 0.0})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,13 +135,13 @@ def build_frontal(patient: Patient, change: ShapeChange, *, is_ap: bool) -> Fron
     """The outlines of a frontal view. In AP views, the lungs are smaller and the heart is larger."""
     width, apex = patient.half_width, patient.apex
     dome = patient.dome - (0.035 if is_ap else 0.0)
-    domes = {RIGHT: dome - 0.015 + change.right_dome, LEFT: dome + 0.012 + change.left_dome}
+    domes = {RIGHT: dome - 0.015 + change.dome[RIGHT], LEFT: dome + 0.012 + change.dome[LEFT]}
     lungs = {side: _build_lung(side, width, apex, domes[side]) for side in (RIGHT, LEFT)}
     diameter = 2 * width * (patient.heart_ratio + change.heart_ratio + (0.02 if is_ap else 0.0))
     return Frontal(
         patient=patient,
         lungs=lungs,
-        heart=_build_heart(diameter, domes[LEFT] - 0.2 * change.left_dome) + np.array([change.shift, 0.0]),
+        heart=_build_heart(diameter, domes[LEFT] - 0.2 * change.dome[LEFT]) + np.array([change.shift, 0.0]),
         mediastinum=_build_mediastinum(patient, change) + np.array([0.8 * change.shift, 0.0]),
         carina=(0.006 + 0.8 * change.shift, 0.345),
         shift=change.shift,

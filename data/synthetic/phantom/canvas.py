@@ -3,9 +3,6 @@
 Attenuations of overlapping structures are added, as along an X-ray; `draw.develop` turns the sum into an 8-bit image.
 Coordinates are fractions of the image: x from the midline (positive towards the right of the image, the patient's left
 in a frontal view), y downwards from the top. The canvas applies zoom, rotation and shift.
-
-The `draw_*` functions draw lung disease in any view. Each adds attenuation at a place, usually inside the mask `within`
-(the air-filled lung), and returns the outline of what it drew. `strength` 1 is conspicuous.
 """
 
 from collections.abc import Sequence
@@ -59,6 +56,17 @@ def ribbon(centreline: np.ndarray, width: float | np.ndarray) -> np.ndarray:
     return np.concatenate([centreline + offset, (centreline - offset)[::-1]])
 
 
+def directions(angle: np.ndarray | float) -> np.ndarray:
+    """Unit vectors [..., xy] at angles in radians."""
+    return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+
+
+def rotation(degrees: float) -> np.ndarray:
+    """The matrix that turns column vectors."""
+    turn = np.deg2rad(degrees)
+    return np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+
+
 def ellipse(
     centre: Sequence[float], radii: Sequence[float], *, degrees: float = 0.0, num_points: int = 28
 ) -> np.ndarray:
@@ -76,8 +84,7 @@ class Canvas:
 
     def __init__(self, size: int, *, zoom: float = 1.0, degrees: float = 0.0, shift: tuple[float, float] = (0, 0)):
         self.size = size
-        turn = np.deg2rad(degrees)
-        linear = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        linear = zoom * rotation(degrees)
         offset = np.array([0.5 + shift[0], 0.5 + shift[1]]) - linear @ np.array([0.0, 0.5])
         self._linear, self._offset, self._zoom = linear, offset, zoom
         self.attenuation = np.zeros((size, size), np.float32)
@@ -129,9 +136,7 @@ class Canvas:
 
     def blob(self, centre: Sequence[float], radii: Sequence[float], *, degrees: float = 0.0) -> np.ndarray:
         """A Gaussian of height 1 with standard deviations `radii`."""
-        turn = np.deg2rad(degrees)
-        scale = 6 / (_BLOB_SIZE - 1)
-        shape = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * np.asarray(radii) * scale
+        shape = rotation(degrees) * np.asarray(radii) * (6 / (_BLOB_SIZE - 1))
         linear = self._linear @ shape * self.size
         middle = self.place(np.asarray(centre)) * self.size - 0.5
         matrix = np.concatenate([linear, (middle - linear @ np.full(2, (_BLOB_SIZE - 1) / 2))[:, None]], axis=1)
@@ -157,108 +162,3 @@ class Canvas:
         if right - left < 0.01 or bottom - top < 0.01:
             return None
         return float(left), float(top), float(right), float(bottom)
-
-
-def draw_haze(canvas: Canvas, within: np.ndarray, centre, radii, *, strength: float) -> np.ndarray:
-    """Ground-glass opacity; vessels and ribs stay visible."""
-    canvas.add(canvas.fill(ellipse(centre, radii), soft=0.4 * min(radii)), 0.30 * strength, within=within)
-    return ellipse(centre, np.asarray(radii) * 1.05)
-
-
-def draw_patches(
-    canvas: Canvas, within: np.ndarray, rng: np.random.Generator, centre, radii, *, strength: float
-) -> np.ndarray:
-    """Many ill-defined patches, partly confluent: bronchopneumonia."""
-    centre, radii = np.asarray(centre), np.asarray(radii)
-    patches = []
-    for turn in np.arange(9) * 2.4 + rng.uniform(0, 6):  # the golden angle spreads them evenly
-        distance = 0.85 * np.sqrt((len(patches) + 0.5) / 9)
-        place = centre + radii * distance * np.array([np.cos(turn), np.sin(turn)]) + rng.normal(0, 0.012, 2)
-        patches.append(_lobulated(rng, place, rng.choice([0.011, 0.018, 0.026, 0.034])))
-    fluff = canvas.fill(*patches, soft=0.010) + 0.3 * canvas.fill(ellipse(centre, 0.85 * radii), soft=0.3 * min(radii))
-    canvas.add(fluff * (1 + 0.35 * canvas.clouds(rng, 28)), 0.46 * strength, within=within)
-    return ellipse(centre, radii * 1.05 + 0.012)
-
-
-def draw_net(
-    canvas: Canvas, within: np.ndarray, rng: np.random.Generator, centre, radii, *, strength: float
-) -> np.ndarray:
-    """A network of fine lines: interstitial disease."""
-    centre, radii = np.asarray(centre), np.asarray(radii)
-    spacing = 0.024
-    lines = []
-    for _ in range(int(3.6 * np.prod(radii) / spacing**2)):
-        angle, distance = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 1))
-        place = centre + radii * distance * np.array([np.cos(angle), np.sin(angle)])
-        corners = rng.uniform(0, 2 * np.pi) + np.array([0.0, 1.3, 2.6, 4.2])
-        size = spacing * rng.uniform(0.35, 0.75)
-        lines.append(place + size * np.stack([np.cos(corners), np.sin(corners)], axis=1))
-    area = canvas.fill(ellipse(centre, radii), soft=0.15 * min(radii))
-    canvas.add(canvas.lines(lines, width=0.0045), 0.20 * strength, within=within)
-    canvas.add(area, 0.05 * strength, within=within)
-    return ellipse(centre, radii)
-
-
-def draw_nodule(canvas: Canvas, rng: np.random.Generator, centre, radius: float, *, strength: float) -> np.ndarray:
-    """A round dense spot with a sharp edge."""
-    outline = ellipse(centre, (radius * rng.uniform(0.92, 1.08), radius), degrees=rng.uniform(0, 180))
-    canvas.add(canvas.fill(outline, soft=0.0025), 0.42 * strength)
-    return outline
-
-
-def _lobulated(rng: np.random.Generator, centre, radius: float) -> np.ndarray:
-    angle = np.linspace(0, 2 * np.pi, 9, endpoint=False)
-    distance = radius * rng.uniform(0.86, 1.14, 9)
-    return curve(np.asarray(centre) + distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1), closed=True)
-
-
-def draw_mass(canvas: Canvas, rng: np.random.Generator, centre, radius: float, *, strength: float) -> np.ndarray:
-    """A large dense mass with lobes and, often, short spikes."""
-    outline = _lobulated(rng, centre, radius)
-    canvas.add(canvas.fill(outline, soft=0.004), 0.55 * strength)
-    if rng.random() < 0.6:
-        middle = np.asarray(centre)
-        spikes = [
-            np.array([middle + (point - middle) * 0.9, middle + (point - middle) * rng.uniform(1.2, 1.45)])
-            for point in outline[::6]
-        ]
-        canvas.add(canvas.lines(spikes, width=0.006, soft=0.002), 0.2 * strength)
-    return outline
-
-
-def draw_cavity(canvas: Canvas, rng: np.random.Generator, centre, radius: float, *, strength: float) -> np.ndarray:
-    """A thick ring around air, sometimes with a fluid level."""
-    outline = _lobulated(rng, centre, radius)
-    inner = np.asarray(centre) + 0.60 * (outline - np.asarray(centre))
-    canvas.add(canvas.fill(outline, soft=0.003), 0.50 * strength)
-    canvas.add(canvas.fill(inner, soft=0.003), -0.66 * strength)
-    if rng.random() < 0.5:
-        level = centre[1] + radius * rng.uniform(0.1, 0.3)
-        fluid = inner.copy()
-        fluid[:, 1] = np.maximum(fluid[:, 1], level)
-        canvas.add(canvas.fill(fluid), 0.5 * strength)
-    return outline
-
-
-def draw_band(canvas: Canvas, within: np.ndarray, start, end, *, strength: float, bend: float = 0.0) -> np.ndarray:
-    """Plate atelectasis: one straight or slightly curved band."""
-    start, end = np.asarray(start), np.asarray(end)
-    line = curve([start, (start + end) / 2 + np.array([0.0, bend]), end])
-    outline = ribbon(line, 0.020 * np.sin(np.pi * np.linspace(0.04, 0.96, len(line))) ** 0.5)
-    canvas.add(canvas.fill(outline, soft=0.003), 0.46 * strength, within=within)
-    return outline
-
-
-def draw_bronchogram(
-    canvas: Canvas, within: np.ndarray, rng: np.random.Generator, start, end, *, strength: float
-) -> None:
-    """Air-filled bronchi, dark inside consolidated lung."""
-    start, end = np.asarray(start), np.asarray(end)
-    along = end - start
-    across = np.array([-along[1], along[0]])
-    trunk = curve([start, start + 0.5 * along + rng.uniform(-0.08, 0.08) * across, end])
-    forks = [
-        curve([start + f * along, start + (f + 0.25) * along + g * across])
-        for f, g in ((0.3, 0.25), (0.45, -0.3), (0.65, 0.25))
-    ]
-    canvas.add(canvas.lines([trunk, *forks], width=0.007, soft=0.0015), -0.17 * strength, within=within)

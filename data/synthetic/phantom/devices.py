@@ -3,7 +3,7 @@
 import numpy as np
 
 from data.synthetic.phantom.anatomy import LEFT, RIGHT, Frontal
-from data.synthetic.phantom.canvas import Canvas, curve, ellipse, ribbon
+from data.synthetic.phantom.canvas import Canvas, curve, directions, ellipse, ribbon, rotation
 from data.synthetic.scene import SceneFinding
 
 
@@ -15,14 +15,14 @@ def _draw_tube(canvas: Canvas, line: np.ndarray) -> np.ndarray:
     return edges
 
 
-def _draw_endotracheal(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> list[np.ndarray]:
+def _draw_endotracheal(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> np.ndarray:
     x, y = anatomy.carina
     tip = y - rng.uniform(0.055, 0.10)
     line = curve([(rng.uniform(-0.01, 0.02), -0.1), (0.3 * x, 0.08), (0.8 * x, tip)])
-    return [_draw_tube(canvas, line)]
+    return _draw_tube(canvas, line)
 
 
-def _draw_nasogastric(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> list[np.ndarray]:
+def _draw_nasogastric(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> np.ndarray:
     stomach = float(anatomy.lungs[LEFT].base[:, 1].min())
     line = curve(
         [
@@ -35,10 +35,10 @@ def _draw_nasogastric(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, r
         ]
     )
     canvas.add(canvas.lines([line], width=0.008), 0.50)
-    return [line]
+    return line
 
 
-def _draw_central_line(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> list[np.ndarray]:
+def _draw_central_line(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> np.ndarray:
     side = LEFT if finding.side == "left" else RIGHT
     end = (-0.042 + 0.8 * anatomy.shift, rng.uniform(0.36, 0.44))
     if side == RIGHT:
@@ -46,10 +46,10 @@ def _draw_central_line(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, 
     else:
         line = curve([(0.14, -0.02), (0.10, 0.07), (0.065, 0.16), (-0.01, 0.225), (-0.048, 0.28), end])
     canvas.add(canvas.lines([line], width=0.009), 0.50)
-    return [line]
+    return line
 
 
-def _draw_picc(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> list[np.ndarray]:
+def _draw_picc(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> np.ndarray:
     side = LEFT if finding.side == "left" else RIGHT
     width, apex = anatomy.patient.half_width, anatomy.patient.apex
     end = (-0.042 + 0.8 * anatomy.shift, rng.uniform(0.36, 0.43))
@@ -63,42 +63,40 @@ def _draw_picc(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> 
     line += [(-0.052, 0.24)] if side == RIGHT else [(0.0, 0.225), (-0.047, 0.28)]
     line = curve([*line, end])
     canvas.add(canvas.lines([line], width=0.007), 0.45)
-    return [line]
+    return line
 
 
-def _draw_pacemaker(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> list[np.ndarray]:
+def _draw_pacemaker(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> np.ndarray:
     side = RIGHT if finding.side == "right" else LEFT
     x, y = side * 0.70 * anatomy.patient.half_width, anatomy.patient.apex + rng.uniform(0.10, 0.14)
-    turn = np.deg2rad(rng.uniform(-25, 25))
-    angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    corners = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    turn = rotation(rng.uniform(-25, 25))
+    corners = directions(np.linspace(0, 2 * np.pi, 24, endpoint=False))
     corners = np.sign(corners) * np.abs(corners) ** 0.5 * (0.055, 0.042)  # a rounded box
-    box = np.array([x, y]) + corners @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    box = np.array([x, y]) + corners @ turn.T
     canvas.add(canvas.fill(box), 0.70)
     canvas.add(canvas.fill(0.6 * box + 0.4 * np.array([x, y])), 0.30)
     lower = anatomy.heart[:, 1].max()
-    leads = []
     inlet = [(0.0, 0.215)] if side == LEFT else []
     shared = [(x - side * 0.03, y - 0.035), (side * 0.14, anatomy.patient.apex + 0.05), *inlet, (-0.05, 0.27)]
     shared.append((-0.058 + anatomy.shift, 0.46))
-    leads.append(curve([*shared, (0.09 + anatomy.shift, lower - 0.155)]))
+    leads = [curve([*shared, (0.09 + anatomy.shift, lower - 0.155)])]
     if rng.random() < 0.7:  # a second lead in the atrium
         leads.append(curve([*shared, (-0.085 + anatomy.shift, 0.52)]))
     canvas.add(canvas.lines(leads, width=0.008), 0.55)
-    return [np.concatenate([box, *leads])]
+    return np.concatenate([box, *leads])
 
 
-def _draw_wires(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> list[np.ndarray]:
+def _draw_wires(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> np.ndarray:
     loops = []
     for y in np.linspace(0.24, rng.uniform(0.60, 0.68), 6):
         x = rng.uniform(-0.006, 0.006) + 0.3 * anatomy.shift
         loop = ellipse((x, y), (0.020, 0.013), degrees=rng.uniform(-20, 20), num_points=14)
         loops.append(np.concatenate([loop, loop[:1], [(x + 0.01, y + 0.02)]]))
     canvas.add(canvas.lines(loops, width=0.0075), 0.62)
-    return [np.concatenate(loops)]
+    return np.concatenate(loops)
 
 
-def _draw_chest_tube(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> list[np.ndarray]:
+def _draw_chest_tube(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> np.ndarray:
     side = LEFT if finding.side == "left" else RIGHT
     lung = anatomy.lungs[side]
     enter = lung.wall_x(0.62)
@@ -111,7 +109,7 @@ def _draw_chest_tube(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rn
             lung.point(0.45, 0.14),
         ]
     )
-    return [_draw_tube(canvas, line)]
+    return _draw_tube(canvas, line)
 
 
 DEVICE_DRAWERS = {

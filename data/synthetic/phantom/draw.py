@@ -8,17 +8,18 @@ replace real X-rays, and scores on phantoms say nothing about patients.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from data.study import FindingBox
-from data.synthetic.phantom.anatomy import Frontal, Patient, ShapeChange, build_frontal, sample_patient
+from data.synthetic.phantom.anatomy import SIDES, Frontal, Patient, ShapeChange, build_frontal, sample_patient
 from data.synthetic.phantom.bones import draw_bones, draw_breaks, plan_bones
 from data.synthetic.phantom.canvas import Canvas
 from data.synthetic.phantom.devices import DEVICE_DRAWERS
-from data.synthetic.phantom.findings import LUNG_DRAWERS, draw_effusion, draw_pleural_other, draw_pneumothorax
+from data.synthetic.phantom.findings import DRAWERS, Masks
 from data.synthetic.phantom.frontal import (
     draw_body,
     draw_lungs,
@@ -153,39 +154,30 @@ def _aim(rng: np.random.Generator, size: int, *, is_ap: bool) -> Canvas:
 
 def _shape_change(findings: tuple[SceneFinding, ...]) -> ShapeChange:
     """How the findings change the heart, the mediastinum and the diaphragm."""
-    heart = mediastinum = aorta = shift = 0.0
-    dome = {"right": 0.0, "left": 0.0}
+    change = ShapeChange()
     for finding in findings:
         faint = 0.65 if finding.uncertain else 1.0
         amount = {"minimal": 0.55, "small": 0.75, "": 1.0, "moderate": 1.0, "large": 1.35}[finding.degree] * faint
         away = {"right": 1.0, "left": -1.0}.get(finding.side, 0.0)  # direction in which the mediastinum is pushed
-        sides = tuple(dome) if finding.side == "bilateral" else (finding.side,)
         lift = 0.0
         if finding.finding == "Cardiomegaly":
-            heart = 0.06 + 0.115 * amount
+            change.heart_ratio = 0.06 + 0.115 * amount
         elif finding.kind == "widened mediastinum":
-            mediastinum = 0.068 * amount
+            change.mediastinum = 0.068 * amount
         elif finding.kind == "tortuous aorta":
-            aorta = 1.05 * amount
+            change.aorta = 1.05 * amount
         elif finding.kind == "tension pneumothorax":
-            shift, lift = shift + 0.07 * away, -0.045
+            change.shift, lift = change.shift + 0.07 * away, -0.045
         elif finding.kind == "lobar collapse":
-            shift, lift = shift - 0.04 * away, 0.035 if finding.zone in ("upper", "apical") else 0.055
+            change.shift, lift = change.shift - 0.04 * away, 0.035 if finding.zone in ("upper", "apical") else 0.055
         elif finding.kind == "linear atelectasis":
             lift = 0.03
         elif finding.finding == "Pleural Effusion" and finding.degree == "large":
-            shift += 0.03 * away
+            change.shift += 0.03 * away
         if lift:
-            for side in sides:
-                dome[side] -= lift
-    return ShapeChange(
-        heart_ratio=heart,
-        mediastinum=mediastinum,
-        aorta=aorta,
-        shift=shift,
-        right_dome=dome["right"],
-        left_dome=dome["left"],
-    )
+            for side in SIDES[finding.side]:
+                change.dome[side] -= lift
+    return change
 
 
 def _draw_frontal(
@@ -194,6 +186,12 @@ def _draw_frontal(
     """Draw from back to front where one structure hides or displaces another; otherwise the order does not matter."""
     numbered = list(zip(findings, finding_rngs, strict=True))
     drawn: Drawn = []
+
+    def draw_all(name: str, masks: Masks) -> None:
+        for finding, finding_rng in numbered:
+            if finding.finding == name:
+                drawn.extend((finding, o) for o in _draw_sides(canvas, anatomy, masks, finding, finding_rng))
+
     draw_body(canvas, anatomy)
     lungs = draw_lungs(canvas, anatomy)
     draw_stomach_bubble(canvas, anatomy, rng)
@@ -201,15 +199,10 @@ def _draw_frontal(
     draw_bones(canvas, anatomy, lungs, ribs, clavicles)
     drawn += [(finding, draw_breaks(canvas, places, is_uncertain=finding.uncertain)) for finding, places in breaks]
     airy = dict(lungs)
-    for finding, finding_rng in numbered:
-        if finding.finding == "Pneumothorax":
-            drawn += [(finding, o) for o in draw_pneumothorax(canvas, anatomy, airy, finding, finding_rng)]
+    draw_all("Pneumothorax", airy)
     behind_heart = 1 - 0.65 * draw_mediastinum(canvas, anatomy, lungs)  # only part of the lung is behind the heart
-    airy = {side: mask * behind_heart for side, mask in airy.items()}
-    lungs = {side: mask * behind_heart for side, mask in lungs.items()}
-    for finding, finding_rng in numbered:
-        if finding.finding == "Pleural Effusion":
-            drawn += [(finding, o) for o in draw_effusion(canvas, anatomy, airy, finding, finding_rng)]
+    airy, lungs = ({side: mask * behind_heart for side, mask in masks.items()} for masks in (airy, lungs))
+    draw_all("Pleural Effusion", airy)
     congestion = 1.3 if any(finding.kind == "interstitial edema" for finding in findings) else 1.0
     draw_vessels(canvas, anatomy, rng, airy, strength=congestion)
     if change.aorta:
@@ -219,32 +212,36 @@ def _draw_frontal(
     return drawn
 
 
+def _draw_sides(
+    canvas: Canvas, anatomy: Frontal, masks: Masks, finding: SceneFinding, rng: np.random.Generator
+) -> list[np.ndarray]:
+    draw = DRAWERS[finding.finding]
+    return [draw(canvas, anatomy, side, masks, finding, rng) for side in SIDES[finding.side]]
+
+
 def _draw_lateral(
     canvas: Canvas, patient: Patient, change: ShapeChange, findings: tuple[SceneFinding, ...], rng, finding_rngs: list
 ) -> Drawn:
     anatomy = build_lateral(patient, change)
     airy = draw_lateral_chest(canvas, anatomy, change, rng)
-    drawn: Drawn = []
-    for finding, finding_rng in zip(findings, finding_rngs, strict=True):
-        outline = draw_lateral_finding(canvas, anatomy, airy, finding, finding_rng)
-        if outline is not None:
-            drawn.append((finding, outline))
-    return drawn
+    outlines = map(partial(draw_lateral_finding, canvas, anatomy, airy), findings, finding_rngs)
+    return [pair for pair in zip(findings, outlines, strict=True) if pair[1] is not None]
 
 
-def _draw_finding(canvas, anatomy: Frontal, lungs: dict, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
-    if finding.finding in LUNG_DRAWERS:
-        return LUNG_DRAWERS[finding.finding](canvas, anatomy, airy, finding, rng)
-    if finding.finding == "Pleural Other":
-        return draw_pleural_other(canvas, anatomy, lungs, finding, rng)
-    if finding.finding == "Support Devices":
-        return DEVICE_DRAWERS[finding.kind](canvas, anatomy, finding, rng)
-    if finding.finding == "Cardiomegaly":
-        low = anatomy.heart[:, 1].max() - 0.09
-        return [np.minimum(anatomy.heart, (1.0, low))]
-    if finding.kind == "tortuous aorta":
-        return [np.concatenate([anatomy.mediastinum[anatomy.mediastinum[:, 1] > 0.2], [(0.09 + anatomy.shift, 0.6)]])]
-    if finding.kind == "widened mediastinum":
-        upper = (anatomy.mediastinum[:, 1] > 0.13) & (anatomy.mediastinum[:, 1] < 0.42)
-        return [anatomy.mediastinum[upper]]
-    return []  # fractures, pneumothorax and effusion were drawn before
+def _draw_finding(
+    canvas: Canvas, anatomy: Frontal, lungs: Masks, airy: Masks, finding: SceneFinding, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """The outlines of a finding, which this function draws unless it was drawn before or is a change of shape."""
+    mediastinum, y = anatomy.mediastinum, anatomy.mediastinum[:, 1]
+    match finding.finding, finding.kind:
+        case (("Fracture" | "Pneumothorax" | "Pleural Effusion"), _):
+            return []
+        case "Support Devices", kind:
+            return [DEVICE_DRAWERS[kind](canvas, anatomy, finding, rng)]
+        case "Cardiomegaly", _:
+            return [np.minimum(anatomy.heart, (1.0, anatomy.heart[:, 1].max() - 0.09))]
+        case _, "tortuous aorta":
+            return [np.concatenate([mediastinum[y > 0.2], [(0.09 + anatomy.shift, 0.6)]])]
+        case _, "widened mediastinum":
+            return [mediastinum[(y > 0.13) & (y < 0.42)]]
+    return _draw_sides(canvas, anatomy, lungs if finding.finding == "Pleural Other" else airy, finding, rng)

@@ -1,39 +1,23 @@
 """Draw findings of the lungs and the pleura in a frontal phantom.
 
-Each drawer adds its attenuation, and returns the outlines of what it drew, one per place, for the boxes. `airy` is the
+Each drawer draws one side: it adds the attenuation, and returns the outline of what it drew, for the box. `airy` is the
 mask of air-filled lung by side; a pneumothorax or effusion removes its part.
 """
 
 import numpy as np
 
-from data.synthetic.phantom.anatomy import LEFT, SIDES, Frontal, Lung
-from data.synthetic.phantom.canvas import (
-    Canvas,
-    curve,
-    draw_band,
-    draw_bronchogram,
-    draw_cavity,
-    draw_haze,
-    draw_mass,
-    draw_net,
-    draw_nodule,
-    draw_patches,
-    ellipse,
-    ribbon,
-)
+from data.synthetic.phantom import disease
+from data.synthetic.phantom.anatomy import LEFT, Frontal, Lung
+from data.synthetic.phantom.canvas import Canvas, curve, directions, ellipse, ribbon
 from data.synthetic.scene import SceneFinding
+
+Masks = dict[int, np.ndarray]
 
 DEGREES = {"minimal": 0.6, "small": 0.8, "": 1.0, "moderate": 1.0, "large": 1.25}
 ZONES = {
-    "apical": 0.14,
-    "upper": 0.27,
-    "mid": 0.52,
-    "perihilar": 0.5,
-    "": 0.55,
-    "diffuse": 0.55,
-    "lower": 0.76,
+    "apical": 0.14, "upper": 0.27, "perihilar": 0.5, "mid": 0.52, "": 0.55, "diffuse": 0.55, "lower": 0.76,
     "basal": 0.88,
-}
+}  # fmt: skip
 """Center of each zone as a fraction of the way from apex to diaphragm."""
 
 
@@ -53,63 +37,47 @@ def _middle(anatomy: Frontal, side: int, zone: str, rng: np.random.Generator, *,
     return anatomy.lungs[side].point(max(u + rng.uniform(-0.1, 0.1), inner + 0.25), v)
 
 
-def _draw_opacity(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+def _draw_opacity(canvas: Canvas, anatomy: Frontal, side: int, airy: Masks, finding: SceneFinding, rng) -> np.ndarray:
     strength, extent = strength_of(finding), extent_of(finding)
-    drawn = []
-    for side in SIDES[finding.side]:
-        centre = _middle(anatomy, side, finding.zone, rng, u=0.55)
-        wide, high = (0.13, 0.24) if finding.zone in ("diffuse", "") else (0.12, 0.115)
-        if finding.kind == "hazy opacity":
-            drawn.append(draw_haze(canvas, airy[side], centre, (wide * extent, high * extent), strength=strength))
-        else:
-            drawn.append(draw_net(canvas, airy[side], rng, centre, (wide * 1.1, high * 1.1), strength=strength))
-    return drawn
+    center = _middle(anatomy, side, finding.zone, rng, u=0.55)
+    wide, high = (0.13, 0.24) if finding.zone in ("diffuse", "") else (0.12, 0.115)
+    if finding.kind == "hazy opacity":
+        return disease.haze(canvas, airy[side], center, (wide * extent, high * extent), strength=strength)
+    return disease.net(canvas, airy[side], rng, center, (wide * 1.1, high * 1.1), strength=strength)
 
 
-def _draw_lesion(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+def _draw_lesion(canvas: Canvas, anatomy: Frontal, side: int, airy: Masks, finding: SceneFinding, rng) -> np.ndarray:
     strength, extent = strength_of(finding) ** 0.5, extent_of(finding)
-    drawn = []
-    for side in SIDES[finding.side]:
-        if finding.kind == "nodule":
-            centre = _middle(anatomy, side, finding.zone, rng, u=rng.uniform(0.35, 0.75))
-            drawn.append(draw_nodule(canvas, rng, centre, rng.uniform(0.028, 0.034) * extent**0.7, strength=strength))
-            continue
-        centre = _middle(anatomy, side, finding.zone, rng, u=rng.uniform(0.4, 0.65))
-        radius = rng.uniform(0.058, 0.068) * extent
-        draw = draw_mass if finding.kind == "mass" else draw_cavity
-        drawn.append(draw(canvas, rng, centre, radius, strength=strength))
-    return drawn
+    if finding.kind == "nodule":
+        center = _middle(anatomy, side, finding.zone, rng, u=rng.uniform(0.35, 0.75))
+        return disease.nodule(canvas, rng, center, rng.uniform(0.028, 0.034) * extent**0.7, strength=strength)
+    center = _middle(anatomy, side, finding.zone, rng, u=rng.uniform(0.4, 0.65))
+    draw = disease.mass if finding.kind == "mass" else disease.cavity
+    return draw(canvas, rng, center, rng.uniform(0.058, 0.068) * extent, strength=strength)
 
 
-def _draw_edema(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+def _draw_edema(canvas: Canvas, anatomy: Frontal, side: int, airy: Masks, finding: SceneFinding, rng) -> np.ndarray:
     """Draw perihilar haze and Kerley B lines, or bat-wing opacities for alveolar edema."""
-    strength = strength_of(finding)
-    drawn = []
-    for side in SIDES[finding.side]:
-        lung = anatomy.lungs[side]
-        centre = lung.point(0.36, 0.52)
-        if finding.kind == "alveolar edema":
-            wing = (0.085 + 0.02 * strength, 0.15 + 0.02 * strength)
-            draw_haze(canvas, airy[side], centre, wing, strength=1.2 * strength)
-            draw_patches(canvas, airy[side], rng, centre, wing, strength=0.45 * strength)
-            drawn.append(centre + np.array([(-1, -1), (1, 1)]) * wing)
-            continue
-        draw_haze(canvas, airy[side], centre, (0.10, 0.19), strength=0.5 * strength)
-        kerley = []
-        for v in np.arange(0.52, 0.95, 0.032):
-            for depth in (0.0, rng.uniform(0.12, 0.2)):
-                outer = lung.point(0.985 - depth, v)
-                inwards = np.array([-side * rng.uniform(0.03, 0.05), rng.uniform(-0.004, 0.004)])
-                kerley.append(np.array([outer, outer + inwards]))
-        canvas.add(canvas.lines(kerley, width=0.006), 0.26 * strength, within=airy[side])
-        hilum = np.array([side * 0.09 + anatomy.shift, 0.41])
-        streaks = []
-        for angle in np.deg2rad(np.linspace(-75, 80, 12) + rng.uniform(-5, 5, 12)):
-            outwards = np.array([side * np.cos(angle), np.sin(angle)])
-            streaks.append(np.array([hilum + 0.02 * outwards, hilum + rng.uniform(0.12, 0.2) * outwards]))
-        canvas.add(canvas.lines(streaks, width=0.010, soft=0.003), 0.16 * strength, within=airy[side])
-        drawn.append(np.array([(hilum[0], lung.point(0.5, 0.25)[1]), lung.point(1.0, 0.95)]))
-    return drawn
+    strength, lung = strength_of(finding), anatomy.lungs[side]
+    center = lung.point(0.36, 0.52)
+    if finding.kind == "alveolar edema":
+        wing = (0.085 + 0.02 * strength, 0.15 + 0.02 * strength)
+        disease.haze(canvas, airy[side], center, wing, strength=1.2 * strength)
+        disease.patches(canvas, airy[side], rng, center, wing, strength=0.45 * strength)
+        return center + np.array([(-1, -1), (1, 1)]) * wing
+    disease.haze(canvas, airy[side], center, (0.10, 0.19), strength=0.5 * strength)
+    kerley = []
+    for v in np.arange(0.52, 0.95, 0.032):
+        for depth in (0.0, rng.uniform(0.12, 0.2)):
+            outer = lung.point(0.985 - depth, v)
+            inwards = np.array([-side * rng.uniform(0.03, 0.05), rng.uniform(-0.004, 0.004)])
+            kerley.append(np.array([outer, outer + inwards]))
+    canvas.add(canvas.lines(kerley, width=0.006), 0.26 * strength, within=airy[side])
+    hilum = np.array([side * 0.09 + anatomy.shift, 0.41])
+    outwards = directions(np.deg2rad(np.linspace(-75, 80, 12) + rng.uniform(-5, 5, 12))) * (side, 1)
+    streaks = [np.array([hilum + 0.02 * out, hilum + rng.uniform(0.12, 0.2) * out]) for out in outwards]
+    canvas.add(canvas.lines(streaks, width=0.010, soft=0.003), 0.16 * strength, within=airy[side])
+    return np.array([(hilum[0], lung.point(0.5, 0.25)[1]), lung.point(1.0, 0.95)])
 
 
 def _lobe(anatomy: Frontal, side: int, zone: str) -> np.ndarray:
@@ -132,72 +100,50 @@ def _clip_to_lung(anatomy: Frontal, side: int, points: np.ndarray) -> np.ndarray
     return np.clip(points, outline.min(axis=0), outline.max(axis=0))
 
 
-def _draw_consolidation(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
-    strength = strength_of(finding)
-    drawn = []
-    for side in SIDES[finding.side]:
-        lung = anatomy.lungs[side]
-        lobe = _lobe(anatomy, side, finding.zone)
-        soft = 0.003 if finding.zone in ("upper", "mid") else 0.010
-        filled = canvas.fill(lobe, soft=soft) * airy[side]
-        if finding.degree in ("minimal", "small"):  # only a segment, at the fissure
-            segment = lung.point(0.55, ZONES[finding.zone] + 0.04), (0.085, 0.085)
-            filled *= canvas.fill(ellipse(*segment), soft=0.015)
-            lobe = ellipse(*segment)
-        canvas.add(filled, 0.52 * strength**0.7)
-        start = lung.point(0.15, ZONES[finding.zone] - 0.06)
-        draw_bronchogram(canvas, filled, rng, start, lung.point(0.8, ZONES[finding.zone] + 0.06), strength=strength)
-        drawn.append(_clip_to_lung(anatomy, side, lobe))
-    return drawn
+def _draw_consolidation(
+    canvas: Canvas, anatomy: Frontal, side: int, airy: Masks, finding: SceneFinding, rng
+) -> np.ndarray:
+    strength, lung, lobe = strength_of(finding), anatomy.lungs[side], _lobe(anatomy, side, finding.zone)
+    filled = canvas.fill(lobe, soft=0.003 if finding.zone in ("upper", "mid") else 0.010) * airy[side]
+    if finding.degree in ("minimal", "small"):  # only a segment, at the fissure
+        lobe = ellipse(lung.point(0.55, ZONES[finding.zone] + 0.04), (0.085, 0.085))
+        filled *= canvas.fill(lobe, soft=0.015)
+    canvas.add(filled, 0.52 * strength**0.7)
+    start, end = lung.points((0.15, ZONES[finding.zone] - 0.06), (0.8, ZONES[finding.zone] + 0.06))
+    disease.bronchogram(canvas, filled, rng, start, end, strength=strength)
+    return _clip_to_lung(anatomy, side, lobe)
 
 
-def _draw_pneumonia(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
-    strength, extent = strength_of(finding), extent_of(finding)
-    drawn = []
-    for side in SIDES[finding.side]:
-        centre = _middle(anatomy, side, finding.zone, rng, u=0.5)
-        drawn.append(draw_patches(canvas, airy[side], rng, centre, (0.095 * extent, 0.10 * extent), strength=strength))
-    return drawn
+def _draw_pneumonia(canvas: Canvas, anatomy: Frontal, side: int, airy: Masks, finding: SceneFinding, rng) -> np.ndarray:
+    radii = np.array([0.095, 0.10]) * extent_of(finding)
+    center = _middle(anatomy, side, finding.zone, rng)
+    return disease.patches(canvas, airy[side], rng, center, radii, strength=strength_of(finding))
 
 
-def _draw_atelectasis(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
-    strength = strength_of(finding)
-    drawn = []
-    for side in SIDES[finding.side]:
-        lung = anatomy.lungs[side]
-        if finding.kind == "linear atelectasis":
-            outlines = []
-            for number in range(1 if finding.degree == "minimal" else 2 if finding.degree in ("", "small") else 3):
-                v = ZONES[finding.zone or "lower"] + 0.06 - 0.085 * number + rng.uniform(-0.015, 0.015)
-                start = lung.point(rng.uniform(0.28, 0.4), v + 0.02)
-                end = lung.point(rng.uniform(0.78, 0.95), v + rng.uniform(-0.06, 0.04))
-                bend = rng.uniform(-0.008, 0.012)
-                outlines.append(draw_band(canvas, airy[side], start, end, strength=strength**0.6, bend=bend))
-            drawn.append(np.concatenate(outlines))
-            continue
-        if finding.zone in ("apical", "upper", "mid", "perihilar"):
-            edge = lung.points((-0.2, 0.30), (0.12, 0.40), (0.25, 0.30), (0.5, 0.17), (0.85, 0.10))
-            corners = lung.points((1.1, -0.1), (-0.3, -0.15))
-        else:
-            edge = lung.points((-0.25, 0.36), (0.16, 0.56), (0.40, 0.78), (0.72, 1.02))
-            corners = lung.points((0.5, 1.3), (-0.3, 1.3))
-        wedge = np.concatenate([curve(edge), corners])
-        # airless lung is visible through the heart, so it is not reduced there like air-filled lung
-        solid = np.minimum(1.4 * airy[side], 1)
-        canvas.add(canvas.fill(wedge, soft=0.003), 0.56 * strength**0.6, within=solid)
-        drawn.append(_clip_to_lung(anatomy, side, wedge))
-    return drawn
-
-
-LUNG_DRAWERS = {
-    "Lung Opacity": _draw_opacity,
-    "Lung Lesion": _draw_lesion,
-    "Edema": _draw_edema,
-    "Consolidation": _draw_consolidation,
-    "Pneumonia": _draw_pneumonia,
-    "Atelectasis": _draw_atelectasis,
-}
-"""The drawer for each finding: drawer(canvas, anatomy, airy, finding, rng)."""
+def _draw_atelectasis(
+    canvas: Canvas, anatomy: Frontal, side: int, airy: Masks, finding: SceneFinding, rng
+) -> np.ndarray:
+    strength, lung = strength_of(finding) ** 0.6, anatomy.lungs[side]
+    if finding.kind == "linear atelectasis":
+        outlines = []
+        for number in range({"minimal": 1, "": 2, "small": 2}.get(finding.degree, 3)):
+            v = ZONES[finding.zone or "lower"] + 0.06 - 0.085 * number + rng.uniform(-0.015, 0.015)
+            start = lung.point(rng.uniform(0.28, 0.4), v + 0.02)
+            end = lung.point(rng.uniform(0.78, 0.95), v + rng.uniform(-0.06, 0.04))
+            bend = rng.uniform(-0.008, 0.012)
+            outlines.append(disease.band(canvas, airy[side], start, end, strength=strength, bend=bend))
+        return np.concatenate(outlines)
+    if finding.zone in ("apical", "upper", "mid", "perihilar"):
+        edge = lung.points((-0.2, 0.30), (0.12, 0.40), (0.25, 0.30), (0.5, 0.17), (0.85, 0.10))
+        corners = lung.points((1.1, -0.1), (-0.3, -0.15))
+    else:
+        edge = lung.points((-0.25, 0.36), (0.16, 0.56), (0.40, 0.78), (0.72, 1.02))
+        corners = lung.points((0.5, 1.3), (-0.3, 1.3))
+    wedge = np.concatenate([curve(edge), corners])
+    # airless lung is visible through the heart, so it is not reduced there like air-filled lung
+    solid = np.minimum(1.4 * airy[side], 1)
+    canvas.add(canvas.fill(wedge, soft=0.003), 0.56 * strength, within=solid)
+    return _clip_to_lung(anatomy, side, wedge)
 
 
 def _retracted(lung: Lung, degree: str, is_tension: bool) -> np.ndarray:
@@ -224,61 +170,54 @@ def _retracted(lung: Lung, degree: str, is_tension: bool) -> np.ndarray:
     return curve(edge)
 
 
-def draw_pneumothorax(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+def _draw_pneumothorax(
+    canvas: Canvas, anatomy: Frontal, side: int, airy: Masks, finding: SceneFinding, rng
+) -> np.ndarray:
     """Draw a dark rim without vessels outside a fine bright line; removes it from `airy`."""
-    strength = 0.75 if finding.uncertain else 1.0
-    drawn = []
-    for side in SIDES[finding.side]:
-        lung = anatomy.lungs[side]
-        is_tension = finding.kind == "tension pneumothorax"
-        edge = _retracted(lung, finding.degree, is_tension)
-        bottom = edge[-1, 1] + 0.1 if is_tension or finding.degree == "large" else 1.2
-        collapsed = canvas.fill(np.concatenate([edge, [(0.0, bottom), (0.0, edge[0, 1])]]))
-        whole = airy[side]
-        airy[side] = whole * collapsed
-        canvas.add(whole - airy[side], -0.17 * strength)
-        canvas.add(airy[side], 0.16 if is_tension else 0.10 if finding.degree == "large" else 0.05)
-        canvas.add(canvas.lines([edge], width=0.007), 0.26 * strength, within=whole)
-        if is_tension:
-            drawn.append(lung.outline)
-            continue
-        wall = np.stack([side * lung.wall_x(edge[:, 1]), edge[:, 1]], axis=1)
-        is_apart = (np.abs(wall[:, 0] - edge[:, 0]) > 0.015) & (edge[:, 1] < lung.wall[-1, 1])
-        drawn.append(np.concatenate([edge[is_apart], wall[is_apart], lung.wall[:1]]))
-    return drawn
+    strength, lung = 0.75 if finding.uncertain else 1.0, anatomy.lungs[side]
+    is_tension, is_large = finding.kind == "tension pneumothorax", finding.degree == "large"
+    edge = _retracted(lung, finding.degree, is_tension)
+    bottom = edge[-1, 1] + 0.1 if is_tension or is_large else 1.2
+    collapsed = canvas.fill(np.concatenate([edge, [(0.0, bottom), (0.0, edge[0, 1])]]))
+    whole = airy[side]
+    airy[side] = whole * collapsed
+    canvas.add(whole - airy[side], -0.17 * strength)
+    canvas.add(airy[side], 0.16 if is_tension else 0.10 if is_large else 0.05)
+    canvas.add(canvas.lines([edge], width=0.007), 0.26 * strength, within=whole)
+    if is_tension:
+        return lung.outline
+    wall = np.stack([side * lung.wall_x(edge[:, 1]), edge[:, 1]], axis=1)
+    is_apart = (np.abs(wall[:, 0] - edge[:, 0]) > 0.015) & (edge[:, 1] < lung.wall[-1, 1])
+    return np.concatenate([edge[is_apart], wall[is_apart], lung.wall[:1]])
 
 
-def draw_effusion(canvas: Canvas, anatomy: Frontal, airy: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+def _draw_effusion(canvas: Canvas, anatomy: Frontal, side: int, airy: Masks, finding: SceneFinding, rng) -> np.ndarray:
     """Draw fluid that hides the diaphragm and rises along the wall in a meniscus; removes it from `airy`."""
-    strength = 0.6 if finding.uncertain else 1.0
-    drawn = []
-    for side in SIDES[finding.side]:
-        lung = anatomy.lungs[side]
-        dome, angle, width = lung.base[:, 1].min(), lung.wall[-1, 1], abs(lung.wall[-1, 0])
-        top = lung.wall[0, 1]
-        level, climb = {
-            "minimal": (dome + 0.045, 0.035), "small": (dome - 0.005, 0.06), "": (dome - 0.09, 0.09),
-            "moderate": (dome - 0.10, 0.09), "large": (top + 0.38 * (dome - top), 0.10),
-        }[finding.degree]  # fmt: skip
-        level += rng.uniform(-0.01, 0.01)
-        inner = 0.0 if finding.degree in ("moderate", "large", "") else 0.12 if finding.degree == "small" else 0.45
-        u = np.linspace(0, 1, 14)
-        x = width * (inner + (1.03 - inner) * u)
-        fall = 0.10 * (1 - u) ** 3 if inner else 0.0
-        y = level + 0.25 * climb - climb * u**3.5 - 0.3 * climb * (1 - u) ** 4 * (inner == 0) + fall
-        surface = np.stack([side * x, y], axis=1)
-        fluid = np.concatenate([surface, [(side * width * 1.1, angle + 0.1), (side * width * inner, angle + 0.1)]])
-        filled = canvas.fill(fluid, soft=0.005)
-        canvas.add(filled, 0.66 * strength, within=airy[side])
-        airy[side] = airy[side] * (1 - strength * filled)
-        drawn.append(np.array([(side * width * max(inner, 0.1), max(angle, y.min() + 0.05)), (side * width, y.min())]))
-    return drawn
+    strength, lung = 0.6 if finding.uncertain else 1.0, anatomy.lungs[side]
+    dome, angle, width, top = lung.base[:, 1].min(), lung.wall[-1, 1], abs(lung.wall[-1, 0]), lung.wall[0, 1]
+    level, climb, inner = {
+        "minimal": (dome + 0.045, 0.035, 0.45), "small": (dome - 0.005, 0.06, 0.12), "": (dome - 0.09, 0.09, 0.0),
+        "moderate": (dome - 0.10, 0.09, 0.0), "large": (top + 0.38 * (dome - top), 0.10, 0.0),
+    }[finding.degree]  # fmt: skip
+    level += rng.uniform(-0.01, 0.01)
+    u = np.linspace(0, 1, 14)
+    x = width * (inner + (1.03 - inner) * u)
+    fall = 0.10 * (1 - u) ** 3 if inner else 0.0
+    y = level + 0.25 * climb - climb * u**3.5 - 0.3 * climb * (1 - u) ** 4 * (inner == 0) + fall
+    surface = np.stack([side * x, y], axis=1)
+    fluid = np.concatenate([surface, [(side * width * 1.1, angle + 0.1), (side * width * inner, angle + 0.1)]])
+    filled = canvas.fill(fluid, soft=0.005)
+    canvas.add(filled, 0.66 * strength, within=airy[side])
+    airy[side] = airy[side] * (1 - strength * filled)
+    return np.array([(side * width * max(inner, 0.1), max(angle, y.min() + 0.05)), (side * width, y.min())])
 
 
-def draw_pleural_other(canvas: Canvas, anatomy: Frontal, lungs: dict, finding: SceneFinding, rng) -> list[np.ndarray]:
+def _draw_pleural_other(
+    canvas: Canvas, anatomy: Frontal, side: int, lungs: Masks, finding: SceneFinding, rng
+) -> np.ndarray:
     """Draw pleural thickening (a bright band inside the wall) or plaques (sharp calcified patches)."""
     draw = _draw_thickening if finding.kind == "pleural thickening" else _draw_plaques
-    return [draw(canvas, anatomy.lungs[side], lungs[side], finding, rng) for side in SIDES[finding.side]]
+    return draw(canvas, anatomy.lungs[side], lungs[side], finding, rng)
 
 
 def _draw_thickening(canvas: Canvas, lung: Lung, mask: np.ndarray, finding: SceneFinding, rng) -> np.ndarray:
@@ -307,3 +246,17 @@ def _draw_plaques(canvas: Canvas, lung: Lung, mask: np.ndarray, finding: SceneFi
     inner = canvas.fill(*(0.75 * outline + 0.25 * outline.mean(axis=0) for outline in outlines))
     canvas.add(canvas.fill(*outlines) * (1 - 0.4 * inner), 0.37 if finding.uncertain else 0.62)
     return np.concatenate(outlines)
+
+
+DRAWERS = {
+    "Lung Opacity": _draw_opacity,
+    "Lung Lesion": _draw_lesion,
+    "Edema": _draw_edema,
+    "Consolidation": _draw_consolidation,
+    "Pneumonia": _draw_pneumonia,
+    "Atelectasis": _draw_atelectasis,
+    "Pneumothorax": _draw_pneumothorax,
+    "Pleural Effusion": _draw_effusion,
+    "Pleural Other": _draw_pleural_other,
+}
+"""The drawer for each finding: drawer(canvas, anatomy, side, masks, finding, rng)."""

@@ -7,20 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data.synthetic.phantom import disease
 from data.synthetic.phantom.anatomy import Patient, ShapeChange
-from data.synthetic.phantom.canvas import (
-    Canvas,
-    curve,
-    draw_band,
-    draw_cavity,
-    draw_haze,
-    draw_mass,
-    draw_net,
-    draw_nodule,
-    draw_patches,
-    ellipse,
-    ribbon,
-)
+from data.synthetic.phantom.canvas import Canvas, curve, ellipse, ribbon
 from data.synthetic.phantom.findings import extent_of, strength_of
 from data.synthetic.scene import SceneFinding
 
@@ -192,28 +181,28 @@ def _draw_lung_finding(canvas, anatomy: Lateral, airy: np.ndarray, finding: Scen
     centre = np.array(_CENTRES[finding.zone]) + rng.uniform(-0.02, 0.02, 2)
     match finding.kind:
         case "hazy opacity":
-            return draw_haze(canvas, airy, centre, (0.11 * extent, 0.11 * extent), strength=strength)
+            return disease.haze(canvas, airy, centre, (0.11 * extent, 0.11 * extent), strength=strength)
         case "interstitial opacity":
             radii = (0.17, 0.24) if finding.zone == "diffuse" else (0.13, 0.11)
-            return draw_net(canvas, airy, rng, centre, radii, strength=strength)
+            return disease.net(canvas, airy, rng, centre, radii, strength=strength)
         case "nodule":
-            return draw_nodule(canvas, rng, centre, 0.031 * extent**0.7, strength=strength**0.5)
+            return disease.nodule(canvas, rng, centre, 0.031 * extent**0.7, strength=strength**0.5)
         case "mass":
-            return draw_mass(canvas, rng, centre, 0.062 * extent, strength=strength**0.5)
+            return disease.mass(canvas, rng, centre, 0.062 * extent, strength=strength**0.5)
         case "cavitary lesion":
-            return draw_cavity(canvas, rng, centre, 0.062 * extent, strength=strength**0.5)
+            return disease.cavity(canvas, rng, centre, 0.062 * extent, strength=strength**0.5)
         case "interstitial edema":
-            draw_haze(canvas, airy, (0.04, 0.45), (0.13, 0.18), strength=0.6 * strength)
-            return draw_net(canvas, airy, rng, (0.05, 0.55), (0.15, 0.2), strength=0.5 * strength)
+            disease.haze(canvas, airy, (0.04, 0.45), (0.13, 0.18), strength=0.6 * strength)
+            return disease.net(canvas, airy, rng, (0.05, 0.55), (0.15, 0.2), strength=0.5 * strength)
         case "alveolar edema":
-            draw_patches(canvas, airy, rng, (0.04, 0.46), (0.13, 0.16), strength=0.4 * strength)
-            return draw_haze(canvas, airy, (0.04, 0.46), (0.13, 0.17), strength=1.2 * strength)
+            disease.patches(canvas, airy, rng, (0.04, 0.46), (0.13, 0.16), strength=0.4 * strength)
+            return disease.haze(canvas, airy, (0.04, 0.46), (0.13, 0.17), strength=1.2 * strength)
         case "bronchopneumonia":
-            return draw_patches(canvas, airy, rng, centre, (0.09 * extent, 0.09 * extent), strength=strength)
+            return disease.patches(canvas, airy, rng, centre, (0.09 * extent, 0.09 * extent), strength=strength)
         case "linear atelectasis":
             ends = np.array([(-0.10, 0.02), (0.07, -0.02)])
             bands = [centre + ends - (0, rise) for rise in (0.0, 0.05)]
-            return np.concatenate([draw_band(canvas, airy, *band, strength=strength**0.6) for band in bands])
+            return np.concatenate([disease.band(canvas, airy, *band, strength=strength**0.6) for band in bands])
     return None
 
 

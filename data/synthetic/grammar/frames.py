@@ -41,28 +41,17 @@ WITHOUT = {
 """Findings that may be denied in the same sentence: "mild cardiomegaly without pulmonary edema"."""
 
 DENIALS = {
-    "Consolidation": ("focal consolidation", "consolidation", "airspace consolidation"),
-    "Pleural Effusion": ("pleural effusion", "effusion"),
-    "Pneumothorax": ("pneumothorax",),
-    "Edema": ("pulmonary edema", "edema"),
-    "Pneumonia": ("pneumonia",),
-    "Lung Opacity": ("focal opacity", "airspace opacity"),
-    "Lung Lesion": ("nodule", "mass", "suspicious nodule"),
-    "Fracture": ("fracture", "acute fracture", "rib fracture"),
-    "Atelectasis": ("atelectasis",),
+    "Consolidation": (0.7, ("focal consolidation", "consolidation", "airspace consolidation")),
+    "Pleural Effusion": (0.85, ("pleural effusion", "effusion")),
+    "Pneumothorax": (0.85, ("pneumothorax",)),
+    "Edema": (0.4, ("pulmonary edema", "edema")),
+    "Pneumonia": (0.15, ("pneumonia",)),
+    "Lung Opacity": (0.25, ("focal opacity", "airspace opacity")),
+    "Lung Lesion": (0.2, ("nodule", "mass", "suspicious nodule")),
+    "Fracture": (0.2, ("fracture", "acute fracture", "rib fracture")),
+    "Atelectasis": (0.05, ("atelectasis",)),
 }
-DENIAL_WEIGHTS = {
-    "Consolidation": 0.7,
-    "Pleural Effusion": 0.85,
-    "Pneumothorax": 0.85,
-    "Edema": 0.4,
-    "Pneumonia": 0.15,
-    "Lung Opacity": 0.25,
-    "Lung Lesion": 0.2,
-    "Fracture": 0.2,
-    "Atelectasis": 0.05,
-}
-"""How often an absent finding is denied."""
+"""How often an absent finding is denied, and its names in denials."""
 DENYING = (
     "No {list}.",
     "There is no {list}.",

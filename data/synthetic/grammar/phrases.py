@@ -5,7 +5,7 @@ only for Lung Opacity, "consolidation" only for Consolidation. Nothing mentions 
 so that a small decoder can learn it in minutes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 PLACES = {
     "apical": {
@@ -63,7 +63,6 @@ GRADES = {
 EXTENTS = {"minimal": ("minimal", "subtle"), "small": ("mild",), "moderate": ("moderate",), "large": ("extensive",)}
 AREAS = {"minimal": ("minimal",), "small": ("small",), "moderate": ("moderate",), "large": ("large", "extensive")}
 COLLAPSES = {"minimal": ("partial",), "small": ("partial",), "moderate": ("partial",), "large": ("complete",)}
-NO_DEGREES = {}
 ADVERBS = {
     "": ("",),
     "minimal": ("minimally", "slightly"),
@@ -83,22 +82,33 @@ class Naming:
     """
 
     names: tuple[tuple[str, str], ...]
-    degrees: dict[str, tuple[str, ...]]
+    degrees: dict[str, tuple[str, ...]] = field(default_factory=dict)
     placed: str = "lung"
     sentences: tuple[str, ...] = ()
     hedged: tuple[str, ...] = ()
 
 
+def _counted(*names: str) -> tuple[tuple[str, str], ...]:
+    """Names of countable things, with their plurals."""
+    endings = {"y": "ies", "x": "ces", "s": "ses"}
+    return tuple((name, name[:-1] + endings.get(name[-1], f"{name[-1]}s")) for name in names)
+
+
+def _mass(*names: str) -> tuple[tuple[str, str], ...]:
+    """Names without an article and a plural."""
+    return tuple((name, "") for name in names)
+
+
 NAMINGS = {
     "widened mediastinum": Naming(
-        names=(("widening of the mediastinum", ""), ("mediastinal widening", "")),
+        names=_mass("widening of the mediastinum", "mediastinal widening"),
         degrees=GRADES,
         placed="none",
         sentences=("The mediastinum is {adverb} widened.", "The mediastinal contour is {adverb} widened."),
         hedged=("The mediastinum may be {adverb} widened.", "The mediastinal contour is possibly widened."),
     ),
     "tortuous aorta": Naming(
-        names=(("widening of the mediastinum from a tortuous aorta", ""),),
+        names=_mass("widening of the mediastinum from a tortuous aorta"),
         degrees=GRADES,
         placed="none",
         sentences=(
@@ -112,7 +122,7 @@ NAMINGS = {
         ),
     ),
     "enlarged heart": Naming(
-        names=(("cardiomegaly", ""), ("enlargement of the heart", ""), ("enlargement of the cardiac silhouette", "")),
+        names=_mass("cardiomegaly", "enlargement of the heart", "enlargement of the cardiac silhouette"),
         degrees=GRADES,
         placed="none",
         sentences=(
@@ -127,79 +137,50 @@ NAMINGS = {
             "The heart is possibly enlarged.",
         ),
     ),
-    "hazy opacity": Naming(
-        names=(
-            ("hazy opacity", "hazy opacities"),
-            ("airspace opacity", "airspace opacities"),
-            ("opacity", "opacities"),
-        ),
-        degrees=EXTENTS,
-    ),
+    "hazy opacity": Naming(names=_counted("hazy opacity", "airspace opacity", "opacity"), degrees=EXTENTS),
     "interstitial opacity": Naming(
-        names=(
-            ("interstitial opacity", "interstitial opacities"),
-            ("reticular opacity", "reticular opacities"),
-            ("interstitial opacities", ""),
-        ),
-        degrees=EXTENTS,
+        names=_counted("interstitial opacity", "reticular opacity") + _mass("interstitial opacities"), degrees=EXTENTS
     ),
-    "nodule": Naming(names=(("nodule", "nodules"), ("pulmonary nodule", "pulmonary nodules")), degrees=LESIONS),
-    "mass": Naming(names=(("mass", "masses"), ("lung mass", "lung masses")), degrees=LESIONS),
-    "cavitary lesion": Naming(
-        names=(("cavitary lesion", "cavitary lesions"), ("cavitary mass", "cavitary masses")), degrees=LESIONS
-    ),
+    "nodule": Naming(names=_counted("nodule", "pulmonary nodule"), degrees=LESIONS),
+    "mass": Naming(names=_counted("mass", "lung mass"), degrees=LESIONS),
+    "cavitary lesion": Naming(names=_counted("cavitary lesion", "cavitary mass"), degrees=LESIONS),
     "interstitial edema": Naming(
-        names=(("interstitial edema", ""), ("interstitial pulmonary edema", ""), ("pulmonary edema", "")),
-        degrees=GRADES,
+        names=_mass("interstitial edema", "interstitial pulmonary edema", "pulmonary edema"), degrees=GRADES
     ),
     "alveolar edema": Naming(
-        names=(("alveolar edema", ""), ("alveolar pulmonary edema", ""), ("pulmonary edema", "")), degrees=GRADES
+        names=_mass("alveolar edema", "alveolar pulmonary edema", "pulmonary edema"), degrees=GRADES
     ),
     "lobar consolidation": Naming(
-        names=(("consolidation", "consolidations"), ("consolidation", ""), ("lobar consolidation", "")), degrees=AREAS
+        names=_counted("consolidation") + _mass("consolidation", "lobar consolidation"), degrees=AREAS
     ),
-    "bronchopneumonia": Naming(
-        names=(("pneumonia", ""), ("bronchopneumonia", ""), ("patchy pneumonia", "")), degrees=EXTENTS
-    ),
+    "bronchopneumonia": Naming(names=_mass("pneumonia", "bronchopneumonia", "patchy pneumonia"), degrees=EXTENTS),
     "linear atelectasis": Naming(
-        names=(("linear atelectasis", ""), ("platelike atelectasis", ""), ("atelectasis", "")), degrees=EXTENTS
+        names=_mass("linear atelectasis", "platelike atelectasis", "atelectasis"), degrees=EXTENTS
     ),
-    "lobar collapse": Naming(
-        names=(("collapse", ""), ("lobar collapse", ""), ("lobar atelectasis", "")), degrees=COLLAPSES
-    ),
-    "pneumothorax": Naming(names=(("pneumothorax", "pneumothoraces"),), degrees=SIZES, placed="pleura"),
-    "tension pneumothorax": Naming(
-        names=(("tension pneumothorax", "tension pneumothoraces"),), degrees=SIZES, placed="side"
-    ),
+    "lobar collapse": Naming(names=_mass("collapse", "lobar collapse", "lobar atelectasis"), degrees=COLLAPSES),
+    "pneumothorax": Naming(names=_counted("pneumothorax"), degrees=SIZES, placed="pleura"),
+    "tension pneumothorax": Naming(names=_counted("tension pneumothorax"), degrees=SIZES, placed="side"),
     "pleural effusion": Naming(
-        names=(("pleural effusion", "pleural effusions"), ("effusion", "effusions"), ("pleural fluid", "")),
+        names=_counted("pleural effusion", "effusion") + _mass("pleural fluid"),
         degrees=FLUID,
         placed="side",
         hedged=("Blunting of the {side} costophrenic angle may represent {np}.",),
     ),
-    "pleural thickening": Naming(names=(("pleural thickening", ""),), degrees=GRADES, placed="pleura"),
+    "pleural thickening": Naming(names=_mass("pleural thickening"), degrees=GRADES, placed="pleura"),
     "calcified plaque": Naming(
-        names=(
-            ("calcified pleural plaque", "calcified pleural plaques"),
-            ("pleural plaque", "pleural plaques"),
-            ("pleural calcification", ""),
-        ),
+        names=_counted("calcified pleural plaque", "pleural plaque") + _mass("pleural calcification"),
         degrees=SIZES,
         placed="pleura",
     ),
     "rib fracture": Naming(
-        names=(("rib fracture", "rib fractures"), ("fracture of a {side} rib", "rib fractures")),
-        degrees=NO_DEGREES,
-        placed="side",
+        names=(*_counted("rib fracture"), ("fracture of a {side} rib", "rib fractures")), placed="side"
     ),
     "clavicle fracture": Naming(
-        names=(("clavicle fracture", "clavicle fractures"), ("fracture of the {side} clavicle", "clavicle fractures")),
-        degrees=NO_DEGREES,
+        names=(*_counted("clavicle fracture"), ("fracture of the {side} clavicle", "clavicle fractures")),
         placed="side",
     ),
     "endotracheal tube": Naming(
-        names=(("endotracheal tube", "endotracheal tubes"),),
-        degrees=NO_DEGREES,
+        names=_counted("endotracheal tube"),
         placed="none",
         sentences=(
             "The endotracheal tube ends above the carina.",
@@ -208,14 +189,12 @@ NAMINGS = {
         ),
     ),
     "nasogastric tube": Naming(
-        names=(("nasogastric tube", "nasogastric tubes"), ("enteric tube", "enteric tubes")),
-        degrees=NO_DEGREES,
+        names=_counted("nasogastric tube", "enteric tube"),
         placed="none",
         sentences=("A nasogastric tube ends in the stomach.", "The enteric tube courses below the diaphragm."),
     ),
     "central venous catheter": Naming(
-        names=(("central venous catheter", "central venous catheters"), ("central line", "central lines")),
-        degrees=NO_DEGREES,
+        names=_counted("central venous catheter", "central line"),
         placed="side",
         sentences=(
             "{A_sided} central venous catheter ends in the superior vena cava.",
@@ -223,26 +202,22 @@ NAMINGS = {
         ),
     ),
     "PICC line": Naming(
-        names=(("PICC line", "PICC lines"), ("PICC", "PICCs")),
-        degrees=NO_DEGREES,
+        names=_counted("PICC line", "PICC"),
         placed="side",
         sentences=("{A_sided} PICC line ends in the superior vena cava.", "{A_sided} PICC has its tip in the SVC."),
     ),
     "pacemaker": Naming(
-        names=(("pacemaker", "pacemakers"), ("chest wall pacemaker", "chest wall pacemakers")),
-        degrees=NO_DEGREES,
+        names=_counted("pacemaker", "chest wall pacemaker"),
         placed="side",
         sentences=("{A_sided} pacemaker with leads over the heart.", "{A_sided} pacemaker is in place."),
     ),
     "sternotomy wires": Naming(
-        names=(("sternotomy wires", ""), ("median sternotomy wires", "")),
-        degrees=NO_DEGREES,
+        names=_mass("sternotomy wires", "median sternotomy wires"),
         placed="none",
         sentences=("Median sternotomy wires are in place.", "Sternotomy wires are intact."),
     ),
     "chest tube": Naming(
-        names=(("chest tube", "chest tubes"), ("pleural drain", "pleural drains")),
-        degrees=NO_DEGREES,
+        names=_counted("chest tube", "pleural drain"),
         placed="side",
         sentences=("{A_sided} chest tube is in place.",),
     ),

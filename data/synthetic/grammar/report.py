@@ -192,7 +192,7 @@ def _deny(state: _ReportState) -> None:
     """Deny some of the absent findings, in lists as radiologists do."""
     absent = [
         finding
-        for finding, weight in frames.DENIAL_WEIGHTS.items()
+        for finding, (weight, _) in frames.DENIALS.items()
         if state.may_deny(finding)
         and finding not in state.denied
         and state.chance(weight * (0.5 + 0.5 * state.wordiness))
@@ -206,7 +206,7 @@ def _deny(state: _ReportState) -> None:
 
 
 def _denial(findings: list[str], rng: Generator) -> str:
-    words = [pick(frames.DENIALS[finding], rng) for finding in findings]
+    words = [pick(frames.DENIALS[finding][1], rng) for finding in findings]
     return pick(frames.DENYING, rng).format(list=listed(words, "or", rng))
 
 

@@ -149,4 +149,4 @@ def explain_opacity(opacity: SceneFinding, cause: SceneFinding, rng: Generator) 
 
 def say_without(item: SceneFinding, denied: str, rng: Generator) -> str:
     """Write one sentence that states a finding and denies another: "mild cardiomegaly without pulmonary edema"."""
-    return f"{capitalized(name_finding(item, rng).bare)} without {pick(frames.DENIALS[denied], rng)}."
+    return f"{capitalized(name_finding(item, rng).bare)} without {pick(frames.DENIALS[denied][1], rng)}."

@@ -8,7 +8,8 @@ The renderer (`data.synthetic.phantom`) and the report grammar (`data.synthetic.
 a report can only state what the image shows.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -110,24 +111,35 @@ _BY_CHANCE = {
 """Probability of a finding that is not part of the story."""
 
 _UNCERTAIN = 0.18
-_ZONES = ("upper", "mid", "lower")
+_SIDES, _ZONES = ("right", "left"), ("upper", "mid", "lower")
 
 
-@dataclass
 class _Chest:
     """The free parts of the lungs: pairs of side and zone."""
 
-    free: set = field(default_factory=lambda: {(side, zone) for side in ("right", "left") for zone in _ZONES})
+    def __init__(self):
+        self.free = set(product(_SIDES, _ZONES))
 
-    def take(self, rng, zones=_ZONES, sides=("right", "left"), *, also: int = 0) -> tuple[str, str] | None:
+    def is_free(self, zones, sides=_SIDES) -> bool:
+        return self.free.issuperset(product(sides, zones))
+
+    def fill(self, zones, sides=_SIDES) -> None:
+        self.free.difference_update(product(sides, zones))
+
+    def take(self, rng, zones=_ZONES, *, also: int = 0) -> tuple[str, str] | None:
         """Take a free place at random, and `also` this many zones above it. None if no place is free."""
-        places = sorted(place for place in self.free if place[1] in zones and place[0] in sides)
+        places = sorted(place for place in self.free if place[1] in zones)
         if not places:
             return None
         side, zone = places[rng.integers(len(places))]
         last = _ZONES.index(zone)
-        self.free -= {(side, taken) for taken in _ZONES[max(0, last - also) : last + 1]}
+        self.fill(_ZONES[max(0, last - also) : last + 1], (side,))
         return side, zone
+
+    def free_side(self, rng, zones=_ZONES) -> str | None:
+        """A random side on which these zones are free."""
+        sides = [side for side in _SIDES if self.is_free(zones, (side,))]
+        return sides[rng.integers(len(sides))] if sides else None
 
 
 def _pick(rng: np.random.Generator, **chances: float) -> str:
@@ -140,29 +152,30 @@ def _degree(rng: np.random.Generator, **chances: float) -> str:
     return _pick(rng, **(chances or {"small": 0.25, "moderate": 0.45, "large": 0.3}))
 
 
+def _placed(kind: str, place: tuple[str, str] | None, rng: np.random.Generator, **degrees: float) -> dict | None:
+    return place and {"kind": kind, "side": place[0], "zone": place[1], "degree": _degree(rng, **degrees)}
+
+
 def _effusion(chest: _Chest, rng, story: str) -> dict | None:
     degree = _degree(rng, minimal=0.12, small=0.28, moderate=0.36, large=0.24)
     both = rng.random() < (0.55 if story in ("heart failure", "intensive care") else 0.12)
-    if both and {("right", "lower"), ("left", "lower")} <= chest.free:
+    if both and chest.is_free(("lower",)):
         degree = "moderate" if degree == "large" else degree
-        covered = ("mid", "lower") if degree == "moderate" else ("lower",)
-        chest.free -= {(side, zone) for side in ("right", "left") for zone in covered}
+        chest.fill(("mid", "lower") if degree == "moderate" else ("lower",))
         return {"kind": "pleural effusion", "side": "bilateral", "degree": degree}
     place = chest.take(rng, ("lower",), also={"moderate": 1, "large": 2}.get(degree, 0))
     return place and {"kind": "pleural effusion", "side": place[0], "degree": degree}
 
 
 def _pneumothorax(chest: _Chest, rng, story: str) -> dict | None:
-    whole = [side for side in ("right", "left") if all((side, zone) in chest.free for zone in _ZONES)]
-    if not whole:
+    side = chest.free_side(rng)
+    if side is None:
         return None
-    side = whole[rng.integers(len(whole))]
     if rng.random() < 0.17:
-        chest.free -= {(side, zone) for zone in _ZONES}
+        chest.fill(_ZONES, (side,))
         return {"kind": "tension pneumothorax", "side": side, "degree": "large", "uncertain": False}
     degree = _degree(rng, minimal=0.1, small=0.3, moderate=0.35, large=0.25)
-    taken = {"minimal": ("upper",), "small": ("upper",), "moderate": ("upper", "mid"), "large": _ZONES}[degree]
-    chest.free -= {(side, zone) for zone in taken}
+    chest.fill(_ZONES[: {"moderate": 2, "large": 3}.get(degree, 1)], (side,))
     zone = "apical" if degree in ("minimal", "small") else ""
     return {"kind": "pneumothorax", "side": side, "zone": zone, "degree": degree}
 
@@ -171,44 +184,34 @@ def _consolidation(chest: _Chest, rng, story: str) -> dict | None:
     place = chest.take(rng)
     if place == ("left", "mid"):  # there is no middle lobe on the left
         place = chest.take(rng, ("upper", "lower"))
-    return place and {"kind": "lobar consolidation", "side": place[0], "zone": place[1], "degree": _degree(rng)}
+    return _placed("lobar consolidation", place, rng)
 
 
 def _pneumonia(chest: _Chest, rng, story: str) -> dict | None:
-    if rng.random() < 0.25:
-        zones = [z for z in _ZONES if {("right", z), ("left", z)} <= chest.free]
-        if zones:
-            zone = zones[rng.integers(len(zones))]
-            chest.free -= {("right", zone), ("left", zone)}
-            return {"kind": "bronchopneumonia", "side": "bilateral", "zone": zone, "degree": _degree(rng)}
-    place = chest.take(rng)
-    return place and {"kind": "bronchopneumonia", "side": place[0], "zone": place[1], "degree": _degree(rng)}
+    zones = [zone for zone in _ZONES if chest.is_free((zone,))] if rng.random() < 0.25 else []
+    if zones:
+        zone = zones[rng.integers(len(zones))]
+        chest.fill((zone,))
+        return _placed("bronchopneumonia", ("bilateral", zone), rng)
+    return _placed("bronchopneumonia", chest.take(rng), rng)
 
 
 def _atelectasis(chest: _Chest, rng, story: str) -> dict | None:
-    if rng.random() < 0.58:
-        kind = "linear atelectasis"
-        if rng.random() < 0.3 and {("right", "lower"), ("left", "lower")} <= chest.free:
-            chest.free -= {("right", "lower"), ("left", "lower")}
-            return {"kind": kind, "side": "bilateral", "zone": "basal", "degree": _degree(rng)}
-        place = chest.take(rng, ("lower", "mid"))
-        zone = place and {"lower": "basal" if rng.random() < 0.6 else "lower"}.get(place[1], place[1])
-        return place and {"kind": kind, "side": place[0], "zone": zone, "degree": _degree(rng)}
-    place = chest.take(rng, ("upper", "lower"))
-    return place and {
-        "kind": "lobar collapse",
-        "side": place[0],
-        "zone": place[1],
-        "degree": _degree(rng, moderate=0.5, large=0.5),
-    }
+    if rng.random() >= 0.58:
+        return _placed("lobar collapse", chest.take(rng, ("upper", "lower")), rng, moderate=0.5, large=0.5)
+    if rng.random() < 0.3 and chest.is_free(("lower",)):
+        chest.fill(("lower",))
+        return _placed("linear atelectasis", ("bilateral", "basal"), rng)
+    place = chest.take(rng, ("lower", "mid"))
+    if place and rng.random() < 0.6 and place[1] == "lower":
+        place = place[0], "basal"
+    return _placed("linear atelectasis", place, rng)
 
 
 def _opacity(chest: _Chest, rng, story: str) -> dict | None:
     if rng.random() < (0.85 if story == "diffuse lung disease" else 0.35):
-        zone = _pick(rng, diffuse=0.5, lower=0.35, upper=0.15)
-        return {"kind": "interstitial opacity", "side": "bilateral", "zone": zone, "degree": _degree(rng)}
-    place = chest.take(rng)
-    return place and {"kind": "hazy opacity", "side": place[0], "zone": place[1], "degree": _degree(rng)}
+        return _placed("interstitial opacity", ("bilateral", _pick(rng, diffuse=0.5, lower=0.35, upper=0.15)), rng)
+    return _placed("hazy opacity", chest.take(rng), rng)
 
 
 def _lesion(chest: _Chest, rng, story: str) -> dict | None:
@@ -220,42 +223,30 @@ def _lesion(chest: _Chest, rng, story: str) -> dict | None:
 
 def _pleural_other(chest: _Chest, rng, story: str) -> dict | None:
     if rng.random() < 0.5:
-        side = _pick(rng, right=0.3, left=0.3, bilateral=0.4)
-        return {"kind": "calcified plaque", "side": side, "degree": _degree(rng)}
+        return _placed("calcified plaque", (_pick(rng, right=0.3, left=0.3, bilateral=0.4), ""), rng)
     zone = _pick(rng, apical=0.4, lower=0.6)
     taken = {"apical": ("upper",), "lower": ("mid", "lower")}[zone]
-    sides = [side for side in ("right", "left") if all((side, z) in chest.free for z in taken)]
-    if not sides:
+    side = chest.free_side(rng, taken)
+    if side is None:
         return None
-    side = sides[rng.integers(len(sides))]
-    chest.free -= {(side, z) for z in taken}
-    return {"kind": "pleural thickening", "side": side, "zone": zone, "degree": _degree(rng)}
+    chest.fill(taken, (side,))
+    return _placed("pleural thickening", (side, zone), rng)
 
 
 def _fracture(chest: _Chest, rng, story: str) -> dict | None:
     side = _pick(rng, right=0.5, left=0.5)
     if rng.random() < 0.35:
         return {"kind": "clavicle fracture", "side": side}
-    return {
-        "kind": "rib fracture",
-        "side": side,
-        "zone": _pick(rng, upper=0.3, mid=0.4, lower=0.3),
-        "degree": _degree(rng),
-    }
+    return _placed("rib fracture", (side, _pick(rng, upper=0.3, mid=0.4, lower=0.3)), rng)
 
 
 def _edema(chest: _Chest, rng, story: str) -> dict | None:
     if rng.random() < 0.5:
-        return {"kind": "interstitial edema", "side": "bilateral", "zone": "diffuse", "degree": _degree(rng)}
+        return _placed("interstitial edema", ("bilateral", "diffuse"), rng)
     if len(chest.free) < 5:
         return None
-    chest.free -= {("right", "mid"), ("left", "mid")}
-    return {
-        "kind": "alveolar edema",
-        "side": "bilateral",
-        "zone": "perihilar",
-        "degree": _degree(rng, moderate=0.5, large=0.5),
-    }
+    chest.fill(("mid",))
+    return _placed("alveolar edema", ("bilateral", "perihilar"), rng, moderate=0.5, large=0.5)
 
 
 def _mediastinum(chest: _Chest, rng, story: str) -> dict | None:
@@ -283,9 +274,8 @@ _SAMPLERS = {
 def _devices(rng: np.random.Generator, story: str, found: list[SceneFinding]) -> list[SceneFinding]:
     side = _pick(rng, right=0.6, left=0.4)
     if story == "intensive care":
-        kinds = [
-            kind for kind, chance in (("endotracheal tube", 0.65), ("nasogastric tube", 0.5)) if rng.random() < chance
-        ]
+        tubes = {"endotracheal tube": 0.65, "nasogastric tube": 0.5}
+        kinds = [kind for kind, chance in tubes.items() if rng.random() < chance]
         if not kinds or rng.random() < 0.6:
             kinds.append(_pick(rng, central_venous_catheter=0.65, PICC_line=0.35))
     elif story in ("old heart", "heart failure"):
@@ -298,10 +288,8 @@ def _devices(rng: np.random.Generator, story: str, found: list[SceneFinding]) ->
     devices = []
     for kind in kinds:
         sided = {"pacemaker": _pick(rng, left=0.85, right=0.15), "chest tube": air[0] if air else side}
-        has_side = kind in ("central venous catheter", "PICC line", *sided)
-        devices.append(
-            SceneFinding(finding="Support Devices", kind=kind, side=sided.get(kind, side) if has_side else "")
-        )
+        sided |= {"central venous catheter": side, "PICC line": side}
+        devices.append(SceneFinding(finding="Support Devices", kind=kind, side=sided.get(kind, "")))
     return devices
 
 
@@ -314,14 +302,9 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     found: list[SceneFinding] = []
     for name, sampler in _SAMPLERS.items():
         chance = 0.0 if story == "normal" else chances.get(name, _BY_CHANCE[name])
-        if rng.random() >= chance:
-            continue
-        details = sampler(chest, rng, story)
-        if details is None:
-            continue
-        uncertain = bool(rng.random() < _UNCERTAIN and details.get("degree") != "large")
-        details = {"uncertain": uncertain, **details}
-        found.append(SceneFinding(finding=name, **details))
+        if rng.random() < chance and (details := sampler(chest, rng, story)):
+            uncertain = bool(rng.random() < _UNCERTAIN and details.get("degree") != "large")
+            found.append(SceneFinding(finding=name, **{"uncertain": uncertain} | details))
     if story != "normal" and not found and "Support Devices" not in chances:
         found.append(SceneFinding(finding="Lung Lesion", **_lesion(chest, rng, story)))
     if rng.random() < (0.10 if story == "normal" else chances.get("Support Devices", _BY_CHANCE["Support Devices"])):

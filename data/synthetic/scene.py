@@ -1,4 +1,4 @@
-"""Sample what a synthetic study shows, before it is drawn or described: findings with side, zone and degree.
+"""Sample what a synthetic study shows, before it is drawn or described: findings with laterality, zone and degree.
 
 A study follows one of a few stories (heart failure, infection, intensive care, trauma, ...). Each story adds its
 findings with some probability, and any finding can also occur by chance. Findings that would hide each other in the
@@ -14,19 +14,19 @@ from typing import Literal
 
 import numpy as np
 
-Side = Literal["", "left", "right", "bilateral"]
+Laterality = Literal["", "left", "right", "bilateral"]
 Zone = Literal["", "apical", "upper", "mid", "lower", "basal", "perihilar", "diffuse"]
 Degree = Literal["", "minimal", "small", "moderate", "large"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SceneFinding:
-    """A finding to draw. `kind` is its form (`KINDS`). `side` is the side of the patient: the patient's left is on the
-    right of a frontal image. Uncertain findings are drawn faintly."""
+    """A finding to draw. `kind` is its form (`KINDS`). `laterality` is the side of the patient: the patient's left is
+    on the right of a frontal image. Uncertain findings are drawn faintly."""
 
     finding: str
     kind: str = ""
-    side: Side = ""
+    laterality: Laterality = ""
     zone: Zone = ""
     degree: Degree = ""
     uncertain: bool = False
@@ -83,7 +83,7 @@ _STORIES = {
         {"Fracture": 0.85, "Pneumothorax": 0.6, "Enlarged Cardiomediastinum": 0.15, "Support Devices": 0.15,
          "Lung Opacity": 0.1},
     ),
-    "tumour": (
+    "tumor": (
         0.09,
         {"Lung Lesion": 0.92, "Enlarged Cardiomediastinum": 0.25, "Atelectasis": 0.25, "Pleural Effusion": 0.15},
     ),
@@ -111,35 +111,35 @@ _BY_CHANCE = {
 """Probability of a finding that is not part of the story."""
 
 _UNCERTAIN = 0.18
-_SIDES, _ZONES = ("right", "left"), ("upper", "mid", "lower")
+_LUNGS, _ZONES = ("right", "left"), ("upper", "mid", "lower")
 
 
 class _Chest:
-    """The free parts of the lungs: pairs of side and zone."""
+    """The free parts of the lungs: pairs of laterality and zone."""
 
     def __init__(self):
-        self.free = set(product(_SIDES, _ZONES))
+        self.free = set(product(_LUNGS, _ZONES))
 
-    def is_free(self, zones, sides=_SIDES) -> bool:
-        return self.free.issuperset(product(sides, zones))
+    def is_free(self, zones, lungs=_LUNGS) -> bool:
+        return self.free.issuperset(product(lungs, zones))
 
-    def fill(self, zones, sides=_SIDES) -> None:
-        self.free.difference_update(product(sides, zones))
+    def fill(self, zones, lungs=_LUNGS) -> None:
+        self.free.difference_update(product(lungs, zones))
 
     def take(self, rng, zones=_ZONES, *, also: int = 0) -> tuple[str, str] | None:
         """Take a free place at random, and `also` this many zones above it. None if no place is free."""
         places = sorted(place for place in self.free if place[1] in zones)
         if not places:
             return None
-        side, zone = places[rng.integers(len(places))]
+        laterality, zone = places[rng.integers(len(places))]
         last = _ZONES.index(zone)
-        self.fill(_ZONES[max(0, last - also) : last + 1], (side,))
-        return side, zone
+        self.fill(_ZONES[max(0, last - also) : last + 1], (laterality,))
+        return laterality, zone
 
-    def free_side(self, rng, zones=_ZONES) -> str | None:
-        """A random side on which these zones are free."""
-        sides = [side for side in _SIDES if self.is_free(zones, (side,))]
-        return sides[rng.integers(len(sides))] if sides else None
+    def free_lung(self, rng, zones=_ZONES) -> str | None:
+        """A random lung with these zones free."""
+        lungs = [laterality for laterality in _LUNGS if self.is_free(zones, (laterality,))]
+        return lungs[rng.integers(len(lungs))] if lungs else None
 
 
 def _pick(rng: np.random.Generator, **chances: float) -> str:
@@ -153,7 +153,7 @@ def _degree(rng: np.random.Generator, **chances: float) -> str:
 
 
 def _placed(kind: str, place: tuple[str, str] | None, rng: np.random.Generator, **degrees: float) -> dict | None:
-    return place and {"kind": kind, "side": place[0], "zone": place[1], "degree": _degree(rng, **degrees)}
+    return place and {"kind": kind, "laterality": place[0], "zone": place[1], "degree": _degree(rng, **degrees)}
 
 
 def _effusion(chest: _Chest, rng, story: str) -> dict | None:
@@ -162,22 +162,22 @@ def _effusion(chest: _Chest, rng, story: str) -> dict | None:
     if both and chest.is_free(("lower",)):
         degree = "moderate" if degree == "large" else degree
         chest.fill(("mid", "lower") if degree == "moderate" else ("lower",))
-        return {"kind": "pleural effusion", "side": "bilateral", "degree": degree}
+        return {"kind": "pleural effusion", "laterality": "bilateral", "degree": degree}
     place = chest.take(rng, ("lower",), also={"moderate": 1, "large": 2}.get(degree, 0))
-    return place and {"kind": "pleural effusion", "side": place[0], "degree": degree}
+    return place and {"kind": "pleural effusion", "laterality": place[0], "degree": degree}
 
 
 def _pneumothorax(chest: _Chest, rng, story: str) -> dict | None:
-    side = chest.free_side(rng)
-    if side is None:
+    laterality = chest.free_lung(rng)
+    if laterality is None:
         return None
     if rng.random() < 0.17:
-        chest.fill(_ZONES, (side,))
-        return {"kind": "tension pneumothorax", "side": side, "degree": "large", "uncertain": False}
+        chest.fill(_ZONES, (laterality,))
+        return {"kind": "tension pneumothorax", "laterality": laterality, "degree": "large", "uncertain": False}
     degree = _degree(rng, minimal=0.1, small=0.3, moderate=0.35, large=0.25)
-    chest.fill(_ZONES[: {"moderate": 2, "large": 3}.get(degree, 1)], (side,))
+    chest.fill(_ZONES[: {"moderate": 2, "large": 3}.get(degree, 1)], (laterality,))
     zone = "apical" if degree in ("minimal", "small") else ""
-    return {"kind": "pneumothorax", "side": side, "zone": zone, "degree": degree}
+    return {"kind": "pneumothorax", "laterality": laterality, "zone": zone, "degree": degree}
 
 
 def _consolidation(chest: _Chest, rng, story: str) -> dict | None:
@@ -218,7 +218,7 @@ def _lesion(chest: _Chest, rng, story: str) -> dict | None:
     kind = _pick(rng, nodule=0.45, mass=0.33, cavitary_lesion=0.22)
     place = chest.take(rng)
     degree = _degree(rng, small=0.4, moderate=0.4, large=0.2)
-    return place and {"kind": kind, "side": place[0], "zone": place[1], "degree": degree}
+    return place and {"kind": kind, "laterality": place[0], "zone": place[1], "degree": degree}
 
 
 def _pleural_other(chest: _Chest, rng, story: str) -> dict | None:
@@ -226,18 +226,18 @@ def _pleural_other(chest: _Chest, rng, story: str) -> dict | None:
         return _placed("calcified plaque", (_pick(rng, right=0.3, left=0.3, bilateral=0.4), ""), rng)
     zone = _pick(rng, apical=0.4, lower=0.6)
     taken = {"apical": ("upper",), "lower": ("mid", "lower")}[zone]
-    side = chest.free_side(rng, taken)
-    if side is None:
+    laterality = chest.free_lung(rng, taken)
+    if laterality is None:
         return None
-    chest.fill(taken, (side,))
-    return _placed("pleural thickening", (side, zone), rng)
+    chest.fill(taken, (laterality,))
+    return _placed("pleural thickening", (laterality, zone), rng)
 
 
 def _fracture(chest: _Chest, rng, story: str) -> dict | None:
-    side = _pick(rng, right=0.5, left=0.5)
+    laterality = _pick(rng, right=0.5, left=0.5)
     if rng.random() < 0.35:
-        return {"kind": "clavicle fracture", "side": side}
-    return _placed("rib fracture", (side, _pick(rng, upper=0.3, mid=0.4, lower=0.3)), rng)
+        return {"kind": "clavicle fracture", "laterality": laterality}
+    return _placed("rib fracture", (laterality, _pick(rng, upper=0.3, mid=0.4, lower=0.3)), rng)
 
 
 def _edema(chest: _Chest, rng, story: str) -> dict | None:
@@ -272,7 +272,7 @@ _SAMPLERS = {
 
 
 def _devices(rng: np.random.Generator, story: str, found: list[SceneFinding]) -> list[SceneFinding]:
-    side = _pick(rng, right=0.6, left=0.4)
+    laterality = _pick(rng, right=0.6, left=0.4)
     if story == "intensive care":
         tubes = {"endotracheal tube": 0.65, "nasogastric tube": 0.5}
         kinds = [kind for kind, chance in tubes.items() if rng.random() < chance]
@@ -282,14 +282,14 @@ def _devices(rng: np.random.Generator, story: str, found: list[SceneFinding]) ->
         kinds = [_pick(rng, pacemaker=0.55, sternotomy_wires=0.45)]
     else:
         kinds = [_pick(rng, central_venous_catheter=0.25, PICC_line=0.25, pacemaker=0.25, sternotomy_wires=0.25)]
-    air = [finding.side for finding in found if finding.finding == "Pneumothorax"]
+    air = [finding.laterality for finding in found if finding.finding == "Pneumothorax"]
     if air and rng.random() < 0.6:
         kinds = [*kinds, "chest tube"] if story == "intensive care" else ["chest tube"]
     devices = []
     for kind in kinds:
-        sided = {"pacemaker": _pick(rng, left=0.85, right=0.15), "chest tube": air[0] if air else side}
-        sided |= {"central venous catheter": side, "PICC line": side}
-        devices.append(SceneFinding(finding="Support Devices", kind=kind, side=sided.get(kind, "")))
+        sided = {"pacemaker": _pick(rng, left=0.85, right=0.15), "chest tube": air[0] if air else laterality}
+        sided |= {"central venous catheter": laterality, "PICC line": laterality}
+        devices.append(SceneFinding(finding="Support Devices", kind=kind, laterality=sided.get(kind, "")))
     return devices
 
 

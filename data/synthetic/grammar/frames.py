@@ -15,7 +15,7 @@ STATED = (
     "{Bare} {is} identified.",
     "The study shows {np}.",
 )
-DOUBTED = (
+UNCERTAIN = (
     "Possible {bare}.",
     "There may be {np}.",
     "Probable {bare}.",
@@ -25,9 +25,9 @@ DOUBTED = (
     "Findings may represent {np}.",
     "Findings are suspicious for {np}.",
 )
-BRIEFLY_DOUBTED = ("Possible {bare}.", "Probable {bare}.", "Likely {bare}.", "{Bare} cannot be excluded.")
+BRIEFLY_UNCERTAIN = ("Possible {bare}.", "Probable {bare}.", "Likely {bare}.", "{Bare} cannot be excluded.")
 PAIRED = ("There {is} {first} and {second}.", "{First} and {second}.", "{First} with {second}.")
-DOUBTED_PAIR = ("Possible {first} or {second}.", "{First} or {second} cannot be excluded.")
+UNCERTAIN_PAIR = ("Possible {first} or {second}.", "{First} or {second} cannot be excluded.")
 EXPLAINED = ("{First} may represent {second}.", "{First}, possibly {second}.", "There {is} {np}, likely {second}.")
 """A certain opacity, and its possible cause."""
 WITHOUT = {

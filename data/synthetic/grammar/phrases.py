@@ -77,8 +77,8 @@ class Naming:
     """The words for one kind of finding.
 
     `names` are (singular, plural); an empty plural marks a mass noun (no article, no plural). `sentences` are whole
-    sentences for certain findings, `hedged` for uncertain ones. `placed` is the kind of place: "lung" (side and zone),
-    "pleura" (side, and apex or base), "side" (side only) or "none".
+    sentences for certain findings, `hedged` for uncertain ones. `placed` is the kind of place: "lung" (laterality and
+    zone), "pleura" (laterality, and apex or base), "laterality" (nothing else) or "none".
     """
 
     names: tuple[tuple[str, str], ...]
@@ -159,11 +159,11 @@ NAMINGS = {
     ),
     "lobar collapse": Naming(names=_mass("collapse", "lobar collapse", "lobar atelectasis"), degrees=COLLAPSES),
     "pneumothorax": Naming(names=_counted("pneumothorax"), degrees=SIZES, placed="pleura"),
-    "tension pneumothorax": Naming(names=_counted("tension pneumothorax"), degrees=SIZES, placed="side"),
+    "tension pneumothorax": Naming(names=_counted("tension pneumothorax"), degrees=SIZES, placed="laterality"),
     "pleural effusion": Naming(
         names=_counted("pleural effusion", "effusion") + _mass("pleural fluid"),
         degrees=FLUID,
-        placed="side",
+        placed="laterality",
         hedged=("Blunting of the {side} costophrenic angle may represent {np}.",),
     ),
     "pleural thickening": Naming(names=_mass("pleural thickening"), degrees=GRADES, placed="pleura"),
@@ -173,11 +173,11 @@ NAMINGS = {
         placed="pleura",
     ),
     "rib fracture": Naming(
-        names=(*_counted("rib fracture"), ("fracture of a {side} rib", "rib fractures")), placed="side"
+        names=(*_counted("rib fracture"), ("fracture of a {side} rib", "rib fractures")), placed="laterality"
     ),
     "clavicle fracture": Naming(
         names=(*_counted("clavicle fracture"), ("fracture of the {side} clavicle", "clavicle fractures")),
-        placed="side",
+        placed="laterality",
     ),
     "endotracheal tube": Naming(
         names=_counted("endotracheal tube"),
@@ -195,7 +195,7 @@ NAMINGS = {
     ),
     "central venous catheter": Naming(
         names=_counted("central venous catheter", "central line"),
-        placed="side",
+        placed="laterality",
         sentences=(
             "{A_sided} central venous catheter ends in the superior vena cava.",
             "{A_sided} central line has its tip in the SVC.",
@@ -203,12 +203,12 @@ NAMINGS = {
     ),
     "PICC line": Naming(
         names=_counted("PICC line", "PICC"),
-        placed="side",
+        placed="laterality",
         sentences=("{A_sided} PICC line ends in the superior vena cava.", "{A_sided} PICC has its tip in the SVC."),
     ),
     "pacemaker": Naming(
         names=_counted("pacemaker", "chest wall pacemaker"),
-        placed="side",
+        placed="laterality",
         sentences=("{A_sided} pacemaker with leads over the heart.", "{A_sided} pacemaker is in place."),
     ),
     "sternotomy wires": Naming(
@@ -218,7 +218,7 @@ NAMINGS = {
     ),
     "chest tube": Naming(
         names=_counted("chest tube", "pleural drain"),
-        placed="side",
+        placed="laterality",
         sentences=("{A_sided} chest tube is in place.",),
     ),
 }

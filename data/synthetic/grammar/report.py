@@ -155,7 +155,11 @@ def _explain_opacities(state: _ReportState, items: list[SceneFinding]) -> list[S
     """Write one sentence about an opacity and its possible cause on the same side; returns the other findings."""
     for opacity in items:
         for cause in items:
-            together = cause.side == opacity.side and cause.uncertain and cause.finding in ("Pneumonia", "Atelectasis")
+            together = (
+                cause.laterality == opacity.laterality
+                and cause.uncertain
+                and cause.finding in ("Pneumonia", "Atelectasis")
+            )
             if opacity.finding == "Lung Opacity" and not opacity.uncertain and together and state.chance(0.5):
                 state.systems["lungs"].append(explain_opacity(opacity, cause, state.rng))
                 return [item for item in items if item is not opacity and item is not cause]

@@ -1,6 +1,6 @@
 """Write one or two findings of a synthetic report as a noun phrase or sentence.
 
-Certain findings are stated, uncertain ones are hedged. Side, zone and degree vary in words and order.
+Certain findings are stated, uncertain ones are hedged. Laterality, zone and degree vary in words and order.
 
 A report style represents the habits of one department: it uses only a few of all wordings. Reports of one real
 department have similar habits. The scenes and images do not depend on the style.
@@ -77,26 +77,28 @@ def _place(item: SceneFinding, placed: str, rng: Generator) -> tuple[str, str]:
     if placed == "none":
         return "", ""
     zone = {"lung": item.zone, "pleura": _PLEURAL_ZONES.get(item.zone, "")}.get(placed, "")
-    number = {"": "none", "bilateral": "both"}.get(item.side, "one")
+    number = {"": "none", "bilateral": "both"}.get(item.laterality, "one")
     before, after = phrases.PLACES[zone][number]
     if rng.random() < 0.55:
-        return pick(before, rng).format(side=item.side), ""
-    return "", pick(after, rng).format(side=item.side)
+        return pick(before, rng).format(side=item.laterality), ""
+    return "", pick(after, rng).format(side=item.laterality)
 
 
 def name_finding(item: SceneFinding, rng: Generator) -> NounPhrase:
     naming = phrases.NAMINGS[item.kind]
     singular, plural = pick(naming.names, rng)
-    bilateral = item.side == "bilateral" and naming.placed != "none"
+    bilateral = item.laterality == "bilateral" and naming.placed != "none"
     before, after = _place(item, naming.placed, rng)
     if "{side}" in singular and not bilateral:
-        singular = singular.format(side=item.side)
+        singular = singular.format(side=item.laterality)
         before = after = ""
     noun = plural if bilateral and plural else singular
     degree = pick(naming.degrees[item.degree], rng) if item.degree in naming.degrees else ""
-    whole_lobe = item.kind == "lobar collapse" and item.zone in ("upper", "lower") and item.side in ("left", "right")
+    whole_lobe = (
+        item.kind == "lobar collapse" and item.zone in ("upper", "lower") and item.laterality in ("left", "right")
+    )
     if whole_lobe and rng.random() < 0.5:
-        noun, before, after = "collapse", "", f"of the {item.side} {item.zone} lobe"
+        noun, before, after = "collapse", "", f"of the {item.laterality} {item.zone} lobe"
     words = " ".join(f"{degree} {before} {noun} {after}".split())
     counted = bool(plural) and noun == singular
     article = f"{'an' if words[0] in 'aeiou' else 'a'} {words}" if counted else words
@@ -109,21 +111,21 @@ def say_finding(item: SceneFinding, rng: Generator, *, brief: bool = False) -> s
     naming = phrases.NAMINGS[item.kind]
     name = name_finding(item, rng)
     wholes = naming.hedged if item.uncertain else naming.sentences
-    if wholes and not brief and item.side != "bilateral" and rng.random() < 0.6:
+    if wholes and not brief and item.laterality != "bilateral" and rng.random() < 0.6:
         frame = pick(wholes, rng)
     elif item.uncertain:
         brief = brief or item.finding == "Support Devices"
-        frame = pick(frames.BRIEFLY_DOUBTED if brief else frames.DOUBTED, rng)
+        frame = pick(frames.BRIEFLY_UNCERTAIN if brief else frames.UNCERTAIN, rng)
     else:
         frame = "{Bare}." if brief else pick(frames.STATED, rng)
-    sided = pick((item.side, f"{item.side}-sided"), rng) if item.side else ""
+    sided = pick((item.laterality, f"{item.laterality}-sided"), rng) if item.laterality else ""
     text = frame.format(
         bare=name.bare,
         Bare=capitalized(name.bare),
         np=name.article,
         **{"is": name.verb},
         adverb=pick(phrases.ADVERBS[item.degree], rng),
-        side=item.side,
+        side=item.laterality,
         A_sided=f"A {sided}",
     )
     return " ".join(text.split())
@@ -132,7 +134,7 @@ def say_finding(item: SceneFinding, rng: Generator, *, brief: bool = False) -> s
 def say_pair(first: SceneFinding, second: SceneFinding, rng: Generator) -> str:
     """Write one sentence about two findings that are both certain or both uncertain."""
     names = name_finding(first, rng), name_finding(second, rng)
-    frame = pick(frames.DOUBTED_PAIR if first.uncertain else frames.PAIRED, rng)
+    frame = pick(frames.UNCERTAIN_PAIR if first.uncertain else frames.PAIRED, rng)
     if "{is}" in frame:
         return frame.format(first=names[0].article, second=names[1].article, **{"is": names[0].verb})
     second_words = names[1].bare if first.uncertain else names[1].article
@@ -142,7 +144,7 @@ def say_pair(first: SceneFinding, second: SceneFinding, rng: Generator) -> str:
 def explain_opacity(opacity: SceneFinding, cause: SceneFinding, rng: Generator) -> str:
     """Write one sentence about a certain opacity and an uncertain finding that may be its cause."""
     name = name_finding(opacity, rng)
-    second = name_finding(replace(cause, side="", zone="", degree=""), rng).bare
+    second = name_finding(replace(cause, laterality="", zone="", degree=""), rng).bare
     frame = pick(frames.EXPLAINED, rng)
     return frame.format(First=capitalized(name.bare), np=name.article, second=second, **{"is": name.verb})
 

@@ -12,7 +12,7 @@ from data.synthetic.phantom.canvas import curve
 
 RIGHT, LEFT = -1, 1
 """Sign of x for the sides of the patient in a frontal image."""
-SIDES = {"right": (RIGHT,), "left": (LEFT,), "bilateral": (RIGHT, LEFT)}
+SIGNS = {"right": (RIGHT,), "left": (LEFT,), "bilateral": (RIGHT, LEFT)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +49,7 @@ def sample_patient(rng: np.random.Generator) -> Patient:
 
 @dataclass(kw_only=True, slots=True)
 class ShapeChange:
-    """How findings change the shapes of normal structures; `dome` is by side."""
+    """How findings change the shapes of normal structures; `dome` is by sign of x."""
 
     heart_ratio: float = 0.0
     mediastinum: float = 0.0
@@ -62,7 +62,7 @@ class ShapeChange:
 class Lung:
     """One lung field: closed `outline`, `wall` from apex to costophrenic angle, `base` from there to the heart."""
 
-    side: int
+    sign: int
     outline: np.ndarray
     wall: np.ndarray
     base: np.ndarray
@@ -80,7 +80,7 @@ class Lung:
         """The point at fraction u from the medial border to the wall, and v from apex to diaphragm."""
         top, inner = self.wall[0, 1], abs(self.medial[-1, 0])
         y = top + v * (self.base_y(inner + u * (abs(self.wall[-1, 0]) - inner)) - top)
-        return np.array([self.side * (inner + u * (self.wall_x(y) - inner)), y])
+        return np.array([self.sign * (inner + u * (self.wall_x(y) - inner)), y])
 
     def points(self, *places: tuple[float, float]) -> np.ndarray:
         """`point` for each of the (u, v)."""
@@ -100,35 +100,35 @@ class Frontal:
     is_ap: bool
 
 
-def _build_lung(side: int, width: float, apex: float, dome: float) -> Lung:
+def _build_lung(sign: int, width: float, apex: float, dome: float) -> Lung:
     angle = dome + 0.095
     heights = np.array([0.0, 0.014, 0.055, 0.15, 0.31, 0.53, 0.78, 1.0])
     widths = np.array([0.37, 0.48, 0.605, 0.73, 0.85, 0.94, 0.99, 0.985])
-    wall = curve(np.stack([side * widths * width, apex + heights * (angle - apex)], axis=1), per_segment=6)
+    wall = curve(np.stack([sign * widths * width, apex + heights * (angle - apex)], axis=1), per_segment=6)
     base = curve(
         [
-            (side * 0.985 * width, angle),
-            (side * 0.93 * width, angle - 0.050),
-            (side * 0.78 * width, dome + 0.012),
-            (side * 0.55 * width, dome),
-            (side * 0.30 * width, dome + 0.016),
-            (side * 0.08 * width, dome + 0.045),
+            (sign * 0.985 * width, angle),
+            (sign * 0.93 * width, angle - 0.050),
+            (sign * 0.78 * width, dome + 0.012),
+            (sign * 0.55 * width, dome),
+            (sign * 0.30 * width, dome + 0.016),
+            (sign * 0.08 * width, dome + 0.045),
         ],
         per_segment=6,
     )
     medial = curve(
         [
-            (side * 0.08 * width, dome + 0.045),
-            (side * 0.09 * width, 0.5),
-            (side * 0.10 * width, 0.3),
-            (side * 0.13 * width, apex + 0.07),
-            (side * 0.23 * width, apex + 0.012),
-            (side * 0.37 * width, apex),
+            (sign * 0.08 * width, dome + 0.045),
+            (sign * 0.09 * width, 0.5),
+            (sign * 0.10 * width, 0.3),
+            (sign * 0.13 * width, apex + 0.07),
+            (sign * 0.23 * width, apex + 0.012),
+            (sign * 0.37 * width, apex),
         ],
         per_segment=6,
     )
     outline = np.concatenate([wall, base[1:], medial[1:-1]])
-    return Lung(side=side, outline=outline, wall=wall, base=base, medial=medial[::-1])
+    return Lung(sign=sign, outline=outline, wall=wall, base=base, medial=medial[::-1])
 
 
 def build_frontal(patient: Patient, change: ShapeChange, *, is_ap: bool) -> Frontal:
@@ -136,7 +136,7 @@ def build_frontal(patient: Patient, change: ShapeChange, *, is_ap: bool) -> Fron
     width, apex = patient.half_width, patient.apex
     dome = patient.dome - (0.035 if is_ap else 0.0)
     domes = {RIGHT: dome - 0.015 + change.dome[RIGHT], LEFT: dome + 0.012 + change.dome[LEFT]}
-    lungs = {side: _build_lung(side, width, apex, domes[side]) for side in (RIGHT, LEFT)}
+    lungs = {sign: _build_lung(sign, width, apex, domes[sign]) for sign in (RIGHT, LEFT)}
     diameter = 2 * width * (patient.heart_ratio + change.heart_ratio + (0.02 if is_ap else 0.0))
     return Frontal(
         patient=patient,

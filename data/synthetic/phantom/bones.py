@@ -5,7 +5,7 @@ from itertools import chain
 
 import numpy as np
 
-from data.synthetic.phantom.anatomy import LEFT, RIGHT, SIDES, Frontal
+from data.synthetic.phantom.anatomy import LEFT, RIGHT, SIGNS, Frontal
 from data.synthetic.phantom.canvas import Canvas, curve, ellipse, ribbon
 from data.synthetic.scene import SceneFinding
 
@@ -18,45 +18,45 @@ _PROCESSES += [ellipse((0.0, y + 0.045), (0.006, 0.012), num_points=10) for y in
 _RIB_OF_ZONE = {"apical": 2, "upper": 3, "mid": 5, "lower": 6, "basal": 7}
 
 
-def _rib_centrelines(anatomy: Frontal) -> dict[tuple[int, int], np.ndarray]:
-    """The posterior ribs by side and number from the top, each from the spine to the chest wall."""
+def _rib_centerlines(anatomy: Frontal) -> dict[tuple[int, int], np.ndarray]:
+    """The posterior ribs by sign of x and number from the top, each from the spine to the chest wall."""
     t = np.linspace(0, 1, 12)
     ribs = {}
-    for side, lung in anatomy.lungs.items():
+    for sign, lung in anatomy.lungs.items():
         for number in range(10):
             start = anatomy.patient.apex - 0.012 + 0.073 * number
             drop = (0.035 + 0.011 * number) * anatomy.patient.rib_slope
             reach = min(lung.wall_x(start + 0.75 * drop), 0.99 * abs(lung.wall[-1, 0])) + 0.006
             x = 0.035 + (reach - 0.035) * np.sin(t * np.pi / 2) ** 0.9
             y = start + drop * t**2.2 - (0.022 + 0.002 * number) * np.sin(np.pi * np.minimum(t * 1.15, 1))
-            ribs[side, number] = np.stack([side * x, y], axis=1)
+            ribs[sign, number] = np.stack([sign * x, y], axis=1)
     return ribs
 
 
-def _anterior_rib_centrelines(anatomy: Frontal) -> list[np.ndarray]:
+def _anterior_rib_centerlines(anatomy: Frontal) -> list[np.ndarray]:
     t = np.linspace(0, 1, 9)
     ribs = []
-    for side, lung in anatomy.lungs.items():
+    for sign, lung in anatomy.lungs.items():
         for number in range(6):
             start = anatomy.patient.apex + 0.085 + 0.088 * number
             reach = lung.wall_x(start) + 0.004
             inner = 0.11 + 0.022 * number
             x = reach + (inner - reach) * t
             y = start + (0.05 + 0.014 * number) * anatomy.patient.rib_slope * np.sin(t * np.pi / 2) + 0.01 * t
-            ribs.append(np.stack([side * x, y], axis=1))
+            ribs.append(np.stack([sign * x, y], axis=1))
     return ribs
 
 
-def _clavicle_centreline(anatomy: Frontal, side: int) -> np.ndarray:
+def _clavicle_centerline(anatomy: Frontal, sign: int) -> np.ndarray:
     """From the sternum to the shoulder."""
     y = anatomy.patient.apex + (0.02 if anatomy.is_ap else 0.055)
     width = anatomy.patient.half_width
     return curve(
         [
-            (side * 0.035, y + 0.03),
-            (side * 0.4 * width, y + 0.012),
-            (side * 0.75 * width, y - 0.028),
-            (side * 1.12 * width, y - 0.03),
+            (sign * 0.035, y + 0.03),
+            (sign * 0.4 * width, y + 0.012),
+            (sign * 0.75 * width, y - 0.028),
+            (sign * 1.12 * width, y - 0.03),
         ]
     )
 
@@ -86,14 +86,14 @@ def _break(bone: np.ndarray, at: float, gap: float, step: np.ndarray) -> tuple[l
 
 def plan_bones(anatomy: Frontal, fractures: list[tuple[SceneFinding, np.random.Generator]]):
     """Ribs and clavicles, with broken ones in pieces; and each fracture finding with its breaks."""
-    ribs = {key: [bone] for key, bone in _rib_centrelines(anatomy).items()}
-    clavicles = {side: [_clavicle_centreline(anatomy, side)] for side in (RIGHT, LEFT)}
+    ribs = {key: [bone] for key, bone in _rib_centerlines(anatomy).items()}
+    clavicles = {sign: [_clavicle_centerline(anatomy, sign)] for sign in (RIGHT, LEFT)}
     breaks = []
     for finding, rng in fractures:
-        for side in SIDES[finding.side]:
+        for sign in SIGNS[finding.laterality]:
             if finding.kind == "clavicle fracture":
-                step = np.array([-side * 0.034, 0.060])
-                clavicles[side], one = _break(clavicles[side][0], rng.uniform(0.36, 0.48), 0.004, step)
+                step = np.array([-sign * 0.034, 0.060])
+                clavicles[sign], one = _break(clavicles[sign][0], rng.uniform(0.36, 0.48), 0.004, step)
                 breaks.append((finding, [one]))
                 continue
             step = np.array([0.0, 0.034 if rng.random() < 0.7 else -0.034])
@@ -101,8 +101,8 @@ def plan_bones(anatomy: Frontal, fractures: list[tuple[SceneFinding, np.random.G
             several = []
             first = _RIB_OF_ZONE.get(finding.zone, 5)
             for number in range(first, first + {"minimal": 1, "small": 2}.get(finding.degree, 3)):
-                rib = ribs[side, number][0]
-                ribs[side, number], one = _break(rib, at + rng.uniform(-0.03, 0.03), 0.026, step)
+                rib = ribs[sign, number][0]
+                ribs[sign, number], one = _break(rib, at + rng.uniform(-0.03, 0.03), 0.026, step)
                 several.append(one)
             breaks.append((finding, several))
     return list(chain(*ribs.values())), list(chain(*clavicles.values())), breaks
@@ -125,20 +125,20 @@ def draw_bones(canvas: Canvas, anatomy: Frontal, lungs: dict, ribs: list, clavic
     marrow = canvas.fill(*(ribbon(rib, 0.014) for rib in ribs))
     canvas.add(rib, 0.17 * bone, within=over_lung)
     canvas.add(marrow, -0.06 * bone, within=over_lung)
-    front = [ribbon(rib, np.linspace(0.027, 0.031, len(rib))) for rib in _anterior_rib_centrelines(anatomy)]
+    front = [ribbon(rib, np.linspace(0.027, 0.031, len(rib))) for rib in _anterior_rib_centerlines(anatomy)]
     canvas.add(canvas.fill(*front, soft=0.003), 0.075 * bone, within=over_lung)
     canvas.add(canvas.fill(*(ribbon(clavicle, 0.031) for clavicle in clavicles)), 0.26 * bone)
     canvas.add(canvas.fill(*(ribbon(clavicle, 0.016) for clavicle in clavicles)), -0.07 * bone)
 
     blades, arms = [], []
     out = 0.86 if anatomy.is_ap else 1.0
-    for side in (RIGHT, LEFT):
+    for sign in (RIGHT, LEFT):
         corners = ((0.98, 0.13), (1.2, 0.17), (1.12, 0.32), (1.0, 0.44), (0.93, 0.3), (0.9, 0.2))
-        blades.append(curve([(side * out * width * x, y) for x, y in corners], closed=True))
-        arms.append(ellipse((side * (width + 0.105), 0.165), (0.042, 0.046)))
+        blades.append(curve([(sign * out * width * x, y) for x, y in corners], closed=True))
+        arms.append(ellipse((sign * (width + 0.105), 0.165), (0.042, 0.046)))
         arms.append(
             np.array([(width + 0.075, 0.18), (width + 0.14, 0.17), (width + 0.17, 0.6), (width + 0.135, 0.6)])
-            * (side, 1)
+            * (sign, 1)
         )
     canvas.add(canvas.fill(*blades, soft=0.004), 0.08 * bone)
     canvas.add(canvas.fill(*arms, soft=0.003), 0.28 * bone)

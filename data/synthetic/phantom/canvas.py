@@ -46,14 +46,14 @@ def curve(points: Sequence, *, closed: bool = False, per_segment: int = 8) -> np
     return _spline_basis(len(points), per_segment, closed) @ points
 
 
-def ribbon(centreline: np.ndarray, width: float | np.ndarray) -> np.ndarray:
-    """Outline of a band of `width` along `centreline`."""
-    tangent = np.empty_like(centreline)
-    tangent[1:-1] = centreline[2:] - centreline[:-2]
-    tangent[0], tangent[-1] = centreline[1] - centreline[0], centreline[-1] - centreline[-2]
+def ribbon(centerline: np.ndarray, width: float | np.ndarray) -> np.ndarray:
+    """Outline of a band of `width` along `centerline`."""
+    tangent = np.empty_like(centerline)
+    tangent[1:-1] = centerline[2:] - centerline[:-2]
+    tangent[0], tangent[-1] = centerline[1] - centerline[0], centerline[-1] - centerline[-2]
     length = np.maximum(np.sqrt(tangent[:, 0] ** 2 + tangent[:, 1] ** 2), 1e-9)
     offset = tangent[:, ::-1] * (np.array([-0.5, 0.5]) * (width / length)[:, None])
-    return np.concatenate([centreline + offset, (centreline - offset)[::-1]])
+    return np.concatenate([centerline + offset, (centerline - offset)[::-1]])
 
 
 def directions(angle: np.ndarray | float) -> np.ndarray:
@@ -68,14 +68,14 @@ def rotation(degrees: float) -> np.ndarray:
 
 
 def ellipse(
-    centre: Sequence[float], radii: Sequence[float], *, degrees: float = 0.0, num_points: int = 28
+    center: Sequence[float], radii: Sequence[float], *, degrees: float = 0.0, num_points: int = 28
 ) -> np.ndarray:
     """Outline of an ellipse."""
     angle = np.linspace(0, 2 * np.pi, num_points, endpoint=False)
     turn = np.deg2rad(degrees)
     x, y = radii[0] * np.cos(angle), radii[1] * np.sin(angle)
     return np.stack(
-        [centre[0] + x * np.cos(turn) - y * np.sin(turn), centre[1] + x * np.sin(turn) + y * np.cos(turn)], axis=1
+        [center[0] + x * np.cos(turn) - y * np.sin(turn), center[1] + x * np.sin(turn) + y * np.cos(turn)], axis=1
     )
 
 
@@ -118,12 +118,12 @@ class Canvas:
         mask = np.multiply(mask, np.float32(1 / 255), dtype=np.float32)
         return self._soften(mask, sigma / shrink)
 
-    def lines(self, centrelines: Sequence[np.ndarray], *, width: float, soft: float = 0.0) -> np.ndarray:
+    def lines(self, centerlines: Sequence[np.ndarray], *, width: float, soft: float = 0.0) -> np.ndarray:
         """Mask of thin lines of about `width`. Lines thinner than a pixel become fainter."""
         pixels = width * self._zoom * self.size
         thickness = max(1, round(pixels))
         mask = np.zeros((self.size, self.size), np.uint8)
-        cv2.polylines(mask, self._fixed(centrelines, self.size), False, 255, thickness, cv2.LINE_AA, _FRACTION_BITS)
+        cv2.polylines(mask, self._fixed(centerlines, self.size), False, 255, thickness, cv2.LINE_AA, _FRACTION_BITS)
         strength = np.float32(min(1.0, max(pixels, 0.4) / thickness) / 255)
         return self._soften(np.multiply(mask, strength, dtype=np.float32), soft * self._zoom * self.size)
 
@@ -134,11 +134,11 @@ class Canvas:
             mask = cv2.resize(mask, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
         return mask
 
-    def blob(self, centre: Sequence[float], radii: Sequence[float], *, degrees: float = 0.0) -> np.ndarray:
+    def blob(self, center: Sequence[float], radii: Sequence[float], *, degrees: float = 0.0) -> np.ndarray:
         """A Gaussian of height 1 with standard deviations `radii`."""
         shape = rotation(degrees) * np.asarray(radii) * (6 / (_BLOB_SIZE - 1))
         linear = self._linear @ shape * self.size
-        middle = self.place(np.asarray(centre)) * self.size - 0.5
+        middle = self.place(np.asarray(center)) * self.size - 0.5
         matrix = np.concatenate([linear, (middle - linear @ np.full(2, (_BLOB_SIZE - 1) / 2))[:, None]], axis=1)
         return cv2.warpAffine(_BLOB, matrix, (self.size, self.size), flags=cv2.INTER_LINEAR)
 

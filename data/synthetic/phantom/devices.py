@@ -39,9 +39,9 @@ def _draw_nasogastric(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, r
 
 
 def _draw_central_line(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> np.ndarray:
-    side = LEFT if finding.side == "left" else RIGHT
+    sign = LEFT if finding.laterality == "left" else RIGHT
     end = (-0.042 + 0.8 * anatomy.shift, rng.uniform(0.36, 0.44))
-    if side == RIGHT:
+    if sign == RIGHT:
         line = curve([(-0.14, -0.02), (-0.095, 0.06), (-0.062, 0.15), (-0.052, 0.26), end])
     else:
         line = curve([(0.14, -0.02), (0.10, 0.07), (0.065, 0.16), (-0.01, 0.225), (-0.048, 0.28), end])
@@ -50,25 +50,25 @@ def _draw_central_line(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, 
 
 
 def _draw_picc(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> np.ndarray:
-    side = LEFT if finding.side == "left" else RIGHT
+    sign = LEFT if finding.laterality == "left" else RIGHT
     width, apex = anatomy.patient.half_width, anatomy.patient.apex
     end = (-0.042 + 0.8 * anatomy.shift, rng.uniform(0.36, 0.43))
     line = [
-        (side * (width + 0.16), 0.44),
-        (side * (width + 0.09), 0.27),
-        (side * 0.8 * width, apex + 0.10),
-        (side * 0.4 * width, apex + 0.055),
-        (side * 0.1, apex + 0.085),
+        (sign * (width + 0.16), 0.44),
+        (sign * (width + 0.09), 0.27),
+        (sign * 0.8 * width, apex + 0.10),
+        (sign * 0.4 * width, apex + 0.055),
+        (sign * 0.1, apex + 0.085),
     ]
-    line += [(-0.052, 0.24)] if side == RIGHT else [(0.0, 0.225), (-0.047, 0.28)]
+    line += [(-0.052, 0.24)] if sign == RIGHT else [(0.0, 0.225), (-0.047, 0.28)]
     line = curve([*line, end])
     canvas.add(canvas.lines([line], width=0.007), 0.45)
     return line
 
 
 def _draw_pacemaker(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> np.ndarray:
-    side = RIGHT if finding.side == "right" else LEFT
-    x, y = side * 0.70 * anatomy.patient.half_width, anatomy.patient.apex + rng.uniform(0.10, 0.14)
+    sign = RIGHT if finding.laterality == "right" else LEFT
+    x, y = sign * 0.70 * anatomy.patient.half_width, anatomy.patient.apex + rng.uniform(0.10, 0.14)
     turn = rotation(rng.uniform(-25, 25))
     corners = directions(np.linspace(0, 2 * np.pi, 24, endpoint=False))
     corners = np.sign(corners) * np.abs(corners) ** 0.5 * (0.055, 0.042)  # a rounded box
@@ -76,8 +76,8 @@ def _draw_pacemaker(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng
     canvas.add(canvas.fill(box), 0.70)
     canvas.add(canvas.fill(0.6 * box + 0.4 * np.array([x, y])), 0.30)
     lower = anatomy.heart[:, 1].max()
-    inlet = [(0.0, 0.215)] if side == LEFT else []
-    shared = [(x - side * 0.03, y - 0.035), (side * 0.14, anatomy.patient.apex + 0.05), *inlet, (-0.05, 0.27)]
+    inlet = [(0.0, 0.215)] if sign == LEFT else []
+    shared = [(x - sign * 0.03, y - 0.035), (sign * 0.14, anatomy.patient.apex + 0.05), *inlet, (-0.05, 0.27)]
     shared.append((-0.058 + anatomy.shift, 0.46))
     leads = [curve([*shared, (0.09 + anatomy.shift, lower - 0.155)])]
     if rng.random() < 0.7:  # a second lead in the atrium
@@ -97,14 +97,14 @@ def _draw_wires(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) ->
 
 
 def _draw_chest_tube(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> np.ndarray:
-    side = LEFT if finding.side == "left" else RIGHT
-    lung = anatomy.lungs[side]
+    sign = LEFT if finding.laterality == "left" else RIGHT
+    lung = anatomy.lungs[sign]
     enter = lung.wall_x(0.62)
     line = curve(
         [
-            (side * (enter + 0.16), 0.72),
-            (side * (enter + 0.03), 0.635),
-            (side * (enter - 0.06), 0.56),
+            (sign * (enter + 0.16), 0.72),
+            (sign * (enter + 0.03), 0.635),
+            (sign * (enter - 0.06), 0.56),
             lung.point(0.62, 0.35),
             lung.point(0.45, 0.14),
         ]

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from data.study import FindingBox
-from data.synthetic.phantom.anatomy import SIDES, Frontal, Patient, ShapeChange, build_frontal, sample_patient
+from data.synthetic.phantom.anatomy import SIGNS, Frontal, Patient, ShapeChange, build_frontal, sample_patient
 from data.synthetic.phantom.bones import draw_bones, draw_breaks, plan_bones
 from data.synthetic.phantom.canvas import Canvas
 from data.synthetic.phantom.devices import DEVICE_DRAWERS
@@ -48,12 +48,12 @@ def develop(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
     noise = cv2.GaussianBlur(cv2.subtract(grain[0], grain[1], dtype=cv2.CV_32F), (3, 3), 0.6)
     cv2.scaleAdd(noise, rng.uniform(0.012, 0.05), gray, dst=gray)
     image = np.clip(gray, 0, 255, out=gray).astype(np.uint8)
-    _mark_side(image, rng)
+    _mark_laterality(image, rng)
     _collimate(image, rng)
     return image
 
 
-def _mark_side(image: np.ndarray, rng: np.random.Generator) -> None:
+def _mark_laterality(image: np.ndarray, rng: np.random.Generator) -> None:
     """Draw a laterality marker in the upper corner of its side, on half of the images."""
     size = len(image)
     chance, is_left, height = rng.random(), rng.random() < 0.5, rng.uniform(0.07, 0.13)
@@ -132,12 +132,12 @@ def _settle(findings: tuple[SceneFinding, ...], rng: np.random.Generator) -> tup
                 f"scene finding {finding.finding!r}: kind {finding.kind!r} cannot be drawn; "
                 f"use one of {', '.join(KINDS.get(finding.finding, ())) or 'the findings in scene.KINDS'}"
             )
-        side = finding.side
-        if not side and finding.finding in _ON_BOTH_SIDES:
-            side = "bilateral"
-        elif not side and finding.finding in _ON_A_SIDE:
-            side = "right" if rng.random() < 0.5 else "left"
-        settled.append(replace(finding, side=side))
+        laterality = finding.laterality
+        if not laterality and finding.finding in _ON_BOTH_SIDES:
+            laterality = "bilateral"
+        elif not laterality and finding.finding in _ON_A_SIDE:
+            laterality = "right" if rng.random() < 0.5 else "left"
+        settled.append(replace(finding, laterality=laterality))
     return tuple(settled)
 
 
@@ -158,7 +158,7 @@ def _shape_change(findings: tuple[SceneFinding, ...]) -> ShapeChange:
     for finding in findings:
         faint = 0.65 if finding.uncertain else 1.0
         amount = {"minimal": 0.55, "small": 0.75, "": 1.0, "moderate": 1.0, "large": 1.35}[finding.degree] * faint
-        away = {"right": 1.0, "left": -1.0}.get(finding.side, 0.0)  # direction in which the mediastinum is pushed
+        away = {"right": 1.0, "left": -1.0}.get(finding.laterality, 0.0)  # direction in which the mediastinum is pushed
         lift = 0.0
         if finding.finding == "Cardiomegaly":
             change.heart_ratio = 0.06 + 0.115 * amount
@@ -175,8 +175,8 @@ def _shape_change(findings: tuple[SceneFinding, ...]) -> ShapeChange:
         elif finding.finding == "Pleural Effusion" and finding.degree == "large":
             change.shift += 0.03 * away
         if lift:
-            for side in SIDES[finding.side]:
-                change.dome[side] -= lift
+            for sign in SIGNS[finding.laterality]:
+                change.dome[sign] -= lift
     return change
 
 
@@ -201,7 +201,7 @@ def _draw_frontal(
     airy = dict(lungs)
     draw_all("Pneumothorax", airy)
     behind_heart = 1 - 0.65 * draw_mediastinum(canvas, anatomy, lungs)  # only part of the lung is behind the heart
-    airy, lungs = ({side: mask * behind_heart for side, mask in masks.items()} for masks in (airy, lungs))
+    airy, lungs = ({sign: mask * behind_heart for sign, mask in masks.items()} for masks in (airy, lungs))
     draw_all("Pleural Effusion", airy)
     congestion = 1.3 if any(finding.kind == "interstitial edema" for finding in findings) else 1.0
     draw_vessels(canvas, anatomy, rng, airy, strength=congestion)
@@ -216,7 +216,7 @@ def _draw_sides(
     canvas: Canvas, anatomy: Frontal, masks: Masks, finding: SceneFinding, rng: np.random.Generator
 ) -> list[np.ndarray]:
     draw = DRAWERS[finding.finding]
-    return [draw(canvas, anatomy, side, masks, finding, rng) for side in SIDES[finding.side]]
+    return [draw(canvas, anatomy, sign, masks, finding, rng) for sign in SIGNS[finding.laterality]]
 
 
 def _draw_lateral(

@@ -29,13 +29,13 @@ def draw_body(canvas: Canvas, anatomy: Frontal) -> None:
     canvas.add(canvas.fill(outline, soft=0.008), 0.60 + 0.12 * fat)
     canvas.add(canvas.fill(outline, soft=0.045), 0.30)
     arms, muscles = [], []
-    for side in (RIGHT, LEFT):
+    for sign in (RIGHT, LEFT):
         arms.append(
             np.array([(0.40, 0.09), (0.49, 0.13), (width + 0.20, 0.75), (width + 0.13, 0.75), (width + 0.05, 0.29)])
-            * (side, 1)
+            * (sign, 1)
         )
         muscles.append(
-            curve([(0.12, 0.2), (width + 0.05, 0.14), (width + 0.05, 0.36), (0.3, 0.44)], closed=True) * (side, 1)
+            curve([(0.12, 0.2), (width + 0.05, 0.14), (width + 0.05, 0.36), (0.3, 0.44)], closed=True) * (sign, 1)
         )
     canvas.add(canvas.fill(*arms, soft=0.010), 0.5)
     canvas.add(canvas.fill(*muscles, soft=0.02), 0.06)
@@ -48,16 +48,16 @@ def draw_body(canvas: Canvas, anatomy: Frontal) -> None:
 
 
 def draw_lungs(canvas: Canvas, anatomy: Frontal) -> dict[int, np.ndarray]:
-    """Remove the air of the lungs from the soft tissue, and add the abdomen; returns the lung masks by side."""
-    lungs = {side: canvas.fill(lung.outline) for side, lung in anatomy.lungs.items()}
+    """Remove the air of the lungs from the soft tissue, and add the abdomen; returns the lung masks by sign of x."""
+    lungs = {sign: canvas.fill(lung.outline) for sign, lung in anatomy.lungs.items()}
     both = lungs[RIGHT] + lungs[LEFT]
     deep = canvas.fill(*(lung.outline for lung in anatomy.lungs.values()), soft=0.03)
     canvas.add(both, -0.42)
     canvas.add(deep, -0.24, within=both)
     belly = np.clip((canvas.y - anatomy.patient.dome + 0.06) * 8, 0, 1)
     canvas.add(belly - belly * both, 0.26)
-    centre = canvas.fill(np.array([(-0.09, -0.1), (0.09, -0.1), (0.13, 1.2), (-0.13, 1.2)]), soft=0.03)
-    canvas.add(centre - centre * both, 0.16)
+    center = canvas.fill(np.array([(-0.09, -0.1), (0.09, -0.1), (0.13, 1.2), (-0.13, 1.2)]), soft=0.03)
+    canvas.add(center - center * both, 0.16)
     return lungs
 
 
@@ -86,26 +86,26 @@ def draw_vessels(
     t = np.linspace(0, 1, 6)
     forks, turns = np.array([1, 2, 3, 3]), np.array([0.55, -0.6, 0.5, -0.55])
     strength *= anatomy.patient.vessels
-    for side, lung in anatomy.lungs.items():
-        hilum = np.array([side * 0.085 + anatomy.shift, 0.415 + (0.012 if side == RIGHT else -0.012)])
+    for sign, lung in anatomy.lungs.items():
+        hilum = np.array([sign * 0.085 + anatomy.shift, 0.415 + (0.012 if sign == RIGHT else -0.012)])
         angle = np.deg2rad(np.array([-80, -62, -42, -18, 8, 30, 48, 64, 78]) + rng.uniform(-7, 7, 9))
         reach = abs(lung.wall[-1, 0]) * rng.uniform(0.6, 0.85, 9) * (0.72 + 0.4 * np.abs(np.sin(angle)))
         bend = rng.uniform(-0.6, 0.6, 9)
-        start = hilum + np.stack([side * 0.015 * np.cos(angle), 0.055 * np.sin(angle)], axis=1)
+        start = hilum + np.stack([sign * 0.015 * np.cos(angle), 0.055 * np.sin(angle)], axis=1)
         direction = angle[:, None] + bend[:, None] * t
-        trunks = _walk(start, direction, reach, side)
+        trunks = _walk(start, direction, reach, sign)
         turned = direction[:, forks, None] + turns[:, None] + 0.3 * bend[:, None, None] * t
-        branches = _walk(trunks[:, forks], turned, reach[:, None] * (0.46 - 0.07 * forks), side)
+        branches = _walk(trunks[:, forks], turned, reach[:, None] * (0.46 - 0.07 * forks), sign)
         twigs = [*trunks[:, 3:], *branches.reshape(-1, 6, 2)]
-        canvas.add(canvas.lines(list(trunks[:, :4]), width=0.009, soft=0.002), 0.14 * strength, within=within[side])
-        canvas.add(canvas.lines(twigs, width=0.0055, soft=0.0015), 0.11 * strength, within=within[side])
-        middle = hilum + np.array([side * 0.012, 0.02])
-        canvas.add(canvas.blob(middle, (0.022, 0.05), degrees=-side * 12), 0.20 * strength)
+        canvas.add(canvas.lines(list(trunks[:, :4]), width=0.009, soft=0.002), 0.14 * strength, within=within[sign])
+        canvas.add(canvas.lines(twigs, width=0.0055, soft=0.0015), 0.11 * strength, within=within[sign])
+        middle = hilum + np.array([sign * 0.012, 0.02])
+        canvas.add(canvas.blob(middle, (0.022, 0.05), degrees=-sign * 12), 0.20 * strength)
 
 
-def _walk(start: np.ndarray, direction: np.ndarray, length: np.ndarray, side: int) -> np.ndarray:
+def _walk(start: np.ndarray, direction: np.ndarray, length: np.ndarray, sign: int) -> np.ndarray:
     """Paths [..., step, xy] from `start`, with a direction for each step (0 is away from the midline)."""
-    steps = np.stack([side * np.cos(direction), np.sin(direction)], axis=-1) * (length[..., None, None] / 5)
+    steps = np.stack([sign * np.cos(direction), np.sin(direction)], axis=-1) * (length[..., None, None] / 5)
     steps[..., 0, :] = 0
     return start[..., None, :] + np.cumsum(steps, axis=-2)
 

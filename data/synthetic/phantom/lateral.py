@@ -132,7 +132,7 @@ def _draw_vessels(canvas: Canvas, patient: Patient, airy: np.ndarray, rng: np.ra
     canvas.add(canvas.lines([*trunks, *twigs], width=0.007, soft=0.0015), 0.10 * patient.vessels, within=airy)
 
 
-_CENTRES = {
+_CENTERS = {
     "apical": (0.07, 0.20),
     "upper": (0.02, 0.29),
     "mid": (-0.06, 0.55),
@@ -178,19 +178,19 @@ def draw_lateral_finding(
 
 def _draw_lung_finding(canvas, anatomy: Lateral, airy: np.ndarray, finding: SceneFinding, rng) -> np.ndarray | None:
     strength, extent = strength_of(finding), extent_of(finding)
-    centre = np.array(_CENTRES[finding.zone]) + rng.uniform(-0.02, 0.02, 2)
+    center = np.array(_CENTERS[finding.zone]) + rng.uniform(-0.02, 0.02, 2)
     match finding.kind:
         case "hazy opacity":
-            return disease.haze(canvas, airy, centre, (0.11 * extent, 0.11 * extent), strength=strength)
+            return disease.haze(canvas, airy, center, (0.11 * extent, 0.11 * extent), strength=strength)
         case "interstitial opacity":
             radii = (0.17, 0.24) if finding.zone == "diffuse" else (0.13, 0.11)
-            return disease.net(canvas, airy, rng, centre, radii, strength=strength)
+            return disease.net(canvas, airy, rng, center, radii, strength=strength)
         case "nodule":
-            return disease.nodule(canvas, rng, centre, 0.031 * extent**0.7, strength=strength**0.5)
+            return disease.nodule(canvas, rng, center, 0.031 * extent**0.7, strength=strength**0.5)
         case "mass":
-            return disease.mass(canvas, rng, centre, 0.062 * extent, strength=strength**0.5)
+            return disease.mass(canvas, rng, center, 0.062 * extent, strength=strength**0.5)
         case "cavitary lesion":
-            return disease.cavity(canvas, rng, centre, 0.062 * extent, strength=strength**0.5)
+            return disease.cavity(canvas, rng, center, 0.062 * extent, strength=strength**0.5)
         case "interstitial edema":
             disease.haze(canvas, airy, (0.04, 0.45), (0.13, 0.18), strength=0.6 * strength)
             return disease.net(canvas, airy, rng, (0.05, 0.55), (0.15, 0.2), strength=0.5 * strength)
@@ -198,10 +198,10 @@ def _draw_lung_finding(canvas, anatomy: Lateral, airy: np.ndarray, finding: Scen
             disease.patches(canvas, airy, rng, (0.04, 0.46), (0.13, 0.16), strength=0.4 * strength)
             return disease.haze(canvas, airy, (0.04, 0.46), (0.13, 0.17), strength=1.2 * strength)
         case "bronchopneumonia":
-            return disease.patches(canvas, airy, rng, centre, (0.09 * extent, 0.09 * extent), strength=strength)
+            return disease.patches(canvas, airy, rng, center, (0.09 * extent, 0.09 * extent), strength=strength)
         case "linear atelectasis":
             ends = np.array([(-0.10, 0.02), (0.07, -0.02)])
-            bands = [centre + ends - (0, rise) for rise in (0.0, 0.05)]
+            bands = [center + ends - (0, rise) for rise in (0.0, 0.05)]
             return np.concatenate([disease.band(canvas, airy, *band, strength=strength**0.6) for band in bands])
     return None
 
@@ -221,7 +221,7 @@ def _draw_lobe(canvas: Canvas, anatomy: Lateral, airy: np.ndarray, finding: Scen
         area = [(0.20, 0.34), (0.33, 0.36), (0.33, dome + 0.25), (-0.08, dome + 0.1), (0.02, 0.60)]
     filled = canvas.fill(np.array(area), soft=0.004)
     if finding.degree in ("minimal", "small") and not is_collapse:  # only a segment, as in the frontal view
-        segment = np.array(_CENTRES[finding.zone]), (0.085, 0.085)
+        segment = np.array(_CENTERS[finding.zone]), (0.085, 0.085)
         filled = filled * canvas.fill(ellipse(*segment), soft=0.015)
         area = ellipse(*segment)
     canvas.add(filled, 0.46 * strength_of(finding) ** 0.7, within=airy)

@@ -104,10 +104,10 @@ def test_related_findings_occur_together(scenes):
 def test_large_pneumothorax_and_effusion_are_not_on_the_same_side(scenes):
     for scene in scenes:
         taken = [
-            f.side
+            f.laterality
             for f in scene.findings
             if f.kind == "tension pneumothorax" or (f.finding == "Pneumothorax" and f.degree == "large")
         ]
         for finding in scene.findings:
             if finding.finding in ("Pleural Effusion", "Consolidation", "Pneumonia", "Lung Lesion"):
-                assert finding.side not in taken
+                assert finding.laterality not in taken

@@ -76,7 +76,7 @@ def random_scene(rng: np.random.Generator) -> Scene:
             SceneFinding(
                 finding=str(name),
                 kind=pick(KINDS[name]),
-                side=pick(("", "left", "right", "bilateral")),
+                laterality=pick(("", "left", "right", "bilateral")),
                 zone=pick(("", *ZONE_WORDS)),
                 degree=pick(("", "minimal", "small", "moderate", "large")),
                 uncertain=bool(rng.random() < 0.25),
@@ -121,7 +121,7 @@ def test_labels_state_every_finding_of_the_scene():
 
 def test_a_certain_finding_overrides_an_uncertain_one_of_the_same_name():
     sure, unsure = (
-        SceneFinding(finding="Lung Lesion", kind="nodule", side="left", zone="upper", uncertain=uncertain)
+        SceneFinding(finding="Lung Lesion", kind="nodule", laterality="left", zone="upper", uncertain=uncertain)
         for uncertain in (False, True)
     )
     for order in ((sure, unsure), (unsure, sure)):
@@ -138,15 +138,15 @@ def test_no_finding_is_positive_only_for_normal_chests():
 @pytest.mark.parametrize("kind", [kind for kinds in KINDS.values() for kind in kinds])
 @pytest.mark.parametrize("uncertain", [False, True])
 def test_every_kind_is_named_with_its_side(kind, uncertain):
-    for side, side_words in SIDE_WORDS.items():
-        scene = one_finding(kind, side=side, degree="moderate", uncertain=uncertain)
+    for laterality, side_words in SIDE_WORDS.items():
+        scene = one_finding(kind, laterality=laterality, degree="moderate", uncertain=uncertain)
         for seed in range(6):
             findings = write_report(scene, np.random.default_rng(seed)).findings.lower()
             sentences = [text for text in re.split(r"(?<=\.) ", findings) if re.search(KIND_WORDS[kind], text)]
             assert sentences, findings
             if kind not in SIDELESS:
                 assert any(re.search(side_words, text) for text in sentences), findings
-                others = [words for other, words in SIDE_WORDS.items() if other != side]
+                others = [words for other, words in SIDE_WORDS.items() if other != laterality]
                 stating = [text for text in sentences if not re.search(r"\bno\b|without|negative", text)]
                 assert not any(re.search(words, text) for words in others for text in stating), findings
 
@@ -154,15 +154,17 @@ def test_every_kind_is_named_with_its_side(kind, uncertain):
 @pytest.mark.parametrize("kind", ["hazy opacity", "nodule", "lobar consolidation", "bronchopneumonia"])
 @pytest.mark.parametrize("zone", ZONE_WORDS)
 def test_the_zone_is_named(kind, zone):
-    for side in ("", *SIDE_WORDS):
+    for laterality in ("", *SIDE_WORDS):
         for seed in range(4):
-            findings = write_report(one_finding(kind, side=side, zone=zone), np.random.default_rng(seed)).findings
+            findings = write_report(
+                one_finding(kind, laterality=laterality, zone=zone), np.random.default_rng(seed)
+            ).findings
             assert re.search(ZONE_WORDS[zone], findings.lower()), findings
 
 
 def test_reports_of_the_same_scene_vary():
-    opacity = SceneFinding(finding="Lung Opacity", kind="hazy opacity", side="left", zone="lower", degree="small")
-    effusion = SceneFinding(finding="Pleural Effusion", kind="pleural effusion", side="right", degree="small")
+    opacity = SceneFinding(finding="Lung Opacity", kind="hazy opacity", laterality="left", zone="lower", degree="small")
+    effusion = SceneFinding(finding="Pleural Effusion", kind="pleural effusion", laterality="right", degree="small")
     rng = np.random.default_rng(0)
     for findings in ((), (effusion,), (opacity, effusion)):
         scene = Scene(findings=findings, view_positions=("PA",))
@@ -213,7 +215,7 @@ def test_a_lateral_view_is_mentioned_only_if_there_is_one():
 
 
 def test_a_displaced_mediastinum_is_not_described_as_normal():
-    scene = one_finding("tension pneumothorax", side="left", degree="large")
+    scene = one_finding("tension pneumothorax", laterality="left", degree="large")
     for seed in range(60):
         report = write_report(scene, np.random.default_rng(seed))
         assert report.labels[FINDING_INDEX["Enlarged Cardiomediastinum"]] != NEGATIVE

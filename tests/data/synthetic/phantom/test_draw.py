@@ -27,10 +27,10 @@ def draw(*findings, views=("PA",), seed=0, size=112):
     return [np.asarray(image, dtype=np.float64) for image in images], boxes
 
 
-def finding_of(finding, kind, *, side="right", degree="moderate", zone=""):
+def finding_of(finding, kind, *, laterality="right", degree="moderate", zone=""):
     if finding not in SIDED | {"Lung Opacity", "Fracture"}:
-        side = "bilateral" if finding == "Edema" else ""
-    return SceneFinding(finding=finding, kind=kind, side=side, degree=degree, zone=zone)
+        laterality = "bilateral" if finding == "Edema" else ""
+    return SceneFinding(finding=finding, kind=kind, laterality=laterality, degree=degree, zone=zone)
 
 
 def mask_of(boxes, size, view=0):
@@ -79,9 +79,9 @@ def test_a_finding_changes_the_image_inside_its_box(finding, kind):
 
 
 @pytest.mark.parametrize(("finding", "kind"), KIND_PAIRS, ids=[kind for _, kind in KIND_PAIRS])
-@pytest.mark.parametrize("side", ["left", "bilateral"])
-def test_boxes_are_inside_the_image_and_not_empty(finding, kind, side):
-    _, boxes = draw(finding_of(finding, kind, side=side), views=("AP", "LATERAL"), seed=1, size=48)
+@pytest.mark.parametrize("laterality", ["left", "bilateral"])
+def test_boxes_are_inside_the_image_and_not_empty(finding, kind, laterality):
+    _, boxes = draw(finding_of(finding, kind, laterality=laterality), views=("AP", "LATERAL"), seed=1, size=48)
     assert any(box.view == 0 for box in boxes)
     for box in boxes:
         left, top, right, bottom = box.box
@@ -103,14 +103,14 @@ def test_a_right_effusion_brightens_the_lower_left_of_the_image():
 
 @pytest.mark.parametrize("finding", sorted(SIDED))
 def test_the_left_of_the_patient_is_the_right_of_the_image(finding):
-    for side, is_right_half in (("left", True), ("right", False)):
-        _, boxes = draw(finding_of(finding, KINDS[finding][0], side=side))
+    for laterality, is_right_half in (("left", True), ("right", False)):
+        _, boxes = draw(finding_of(finding, KINDS[finding][0], laterality=laterality))
         middles = [(box.box[0] + box.box[2]) / 2 for box in boxes]
         assert [middle > 0.5 for middle in middles] == [is_right_half]
 
 
 def test_a_bilateral_finding_has_two_boxes():
-    _, boxes = draw(finding_of("Pleural Effusion", "pleural effusion", side="bilateral"))
+    _, boxes = draw(finding_of("Pleural Effusion", "pleural effusion", laterality="bilateral"))
     middles = sorted((box.box[0] + box.box[2]) / 2 for box in boxes)
     assert len(middles) == 2
     assert middles[0] < 0.5 < middles[1]
@@ -144,7 +144,7 @@ def test_a_larger_effusion_hides_more():
 
 
 def test_an_uncertain_finding_is_drawn_fainter():
-    nodule = {"finding": "Lung Lesion", "kind": "nodule", "side": "left", "zone": "upper", "degree": "moderate"}
+    nodule = {"finding": "Lung Lesion", "kind": "nodule", "laterality": "left", "zone": "upper", "degree": "moderate"}
     (without,), _ = draw(seed=6)
     (sure,), _ = draw(SceneFinding(**nodule), seed=6)
     (faint,), _ = draw(SceneFinding(**nodule, uncertain=True), seed=6)

@@ -15,6 +15,11 @@ RIGHT, LEFT = -1, 1
 SIGNS = {"right": (RIGHT,), "left": (LEFT,), "bilateral": (RIGHT, LEFT)}
 
 
+def both_sides(*outlines: np.ndarray) -> list[np.ndarray]:
+    """Outlines on the left of the patient, and their mirror images on the right."""
+    return [outline * (sign, 1) for outline in outlines for sign in (RIGHT, LEFT)]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patient:
     """The build of a patient, the same in all views. Lengths are fractions of the image."""
@@ -104,29 +109,12 @@ def _build_lung(sign: int, width: float, apex: float, dome: float) -> Lung:
     angle = dome + 0.095
     heights = np.array([0.0, 0.014, 0.055, 0.15, 0.31, 0.53, 0.78, 1.0])
     widths = np.array([0.37, 0.48, 0.605, 0.73, 0.85, 0.94, 0.99, 0.985])
-    wall = curve(np.stack([sign * widths * width, apex + heights * (angle - apex)], axis=1), per_segment=6)
-    base = curve(
-        [
-            (sign * 0.985 * width, angle),
-            (sign * 0.93 * width, angle - 0.050),
-            (sign * 0.78 * width, dome + 0.012),
-            (sign * 0.55 * width, dome),
-            (sign * 0.30 * width, dome + 0.016),
-            (sign * 0.08 * width, dome + 0.045),
-        ],
-        per_segment=6,
-    )
-    medial = curve(
-        [
-            (sign * 0.08 * width, dome + 0.045),
-            (sign * 0.09 * width, 0.5),
-            (sign * 0.10 * width, 0.3),
-            (sign * 0.13 * width, apex + 0.07),
-            (sign * 0.23 * width, apex + 0.012),
-            (sign * 0.37 * width, apex),
-        ],
-        per_segment=6,
-    )
+    wall = np.stack([widths * width, apex + heights * (angle - apex)], axis=1)
+    base = [(0.985 * width, angle), (0.93 * width, angle - 0.050), (0.78 * width, dome + 0.012), (0.55 * width, dome)]
+    base += [(0.30 * width, dome + 0.016), (0.08 * width, dome + 0.045)]
+    medial = [base[-1], (0.09 * width, 0.5), (0.10 * width, 0.3), (0.13 * width, apex + 0.07)]
+    medial += [(0.23 * width, apex + 0.012), (0.37 * width, apex)]
+    wall, base, medial = (curve(points, per_segment=6) * (sign, 1) for points in (wall, base, medial))
     outline = np.concatenate([wall, base[1:], medial[1:-1]])
     return Lung(sign=sign, outline=outline, wall=wall, base=base, medial=medial[::-1])
 
@@ -155,43 +143,17 @@ def _build_heart(diameter: float, dome: float) -> np.ndarray:
     top, low = 0.40, dome - 0.005
     middle = top + 0.6 * (low - top)
     bulge = max(0.0, left - 0.2)
-    return curve(
-        [
-            (-0.048, 0.35),
-            (-0.058, 0.43),
-            (-0.92 * right, middle - 0.05),
-            (-right, middle + 0.02),
-            (-0.90 * right, low),
-            (-0.05, low + 0.09),
-            (0.10, low + 0.10),
-            (0.86 * left, low + 0.06),
-            (left, low - 0.025),
-            (0.965 * left, low - 0.09),
-            (0.80 * left, middle - 0.05),
-            (0.100 + 0.25 * bulge, 0.44),
-            (0.078, 0.40),
-            (0.060, 0.37),
-        ],
-        closed=True,
-    )
+    outline = [(-0.048, 0.35), (-0.058, 0.43), (-0.92 * right, middle - 0.05), (-right, middle + 0.02)]
+    outline += [(-0.90 * right, low), (-0.05, low + 0.09), (0.10, low + 0.10), (0.86 * left, low + 0.06)]
+    outline += [(left, low - 0.025), (0.965 * left, low - 0.09), (0.80 * left, middle - 0.05)]
+    outline += [(0.100 + 0.25 * bulge, 0.44), (0.078, 0.40), (0.060, 0.37)]
+    return curve(outline, closed=True)
 
 
 def _build_mediastinum(patient: Patient, change: ShapeChange) -> np.ndarray:
     wide, knob = change.mediastinum, 0.032 * patient.knob * (1 + change.aorta)
-    return curve(
-        [
-            (-0.038, 0.02),
-            (-0.044 - 0.6 * wide, 0.17),
-            (-0.050 - wide, 0.26),
-            (-0.050 - 0.9 * wide - 0.25 * (knob - 0.032), 0.34),
-            (-0.05, 0.50),
-            (0.05, 0.50),
-            (0.056 + 0.9 * wide, 0.365),
-            (0.052 + knob + 0.5 * wide, 0.305),
-            (0.045 + 0.7 * knob + 0.9 * wide, 0.265),
-            (0.044 + wide, 0.23),
-            (0.040 + 0.5 * wide, 0.15),
-            (0.036, 0.02),
-        ],
-        closed=True,
-    )
+    right = [(-0.038, 0.02), (-0.044 - 0.6 * wide, 0.17), (-0.050 - wide, 0.26)]
+    right += [(-0.050 - 0.9 * wide - 0.25 * (knob - 0.032), 0.34), (-0.05, 0.50)]
+    left = [(0.05, 0.50), (0.056 + 0.9 * wide, 0.365), (0.052 + knob + 0.5 * wide, 0.305)]
+    left += [(0.045 + 0.7 * knob + 0.9 * wide, 0.265), (0.044 + wide, 0.23), (0.040 + 0.5 * wide, 0.15), (0.036, 0.02)]
+    return curve(right + left, closed=True)

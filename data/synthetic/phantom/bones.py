@@ -5,7 +5,7 @@ from itertools import chain
 
 import numpy as np
 
-from data.synthetic.phantom.anatomy import LEFT, RIGHT, SIGNS, Frontal
+from data.synthetic.phantom.anatomy import LEFT, RIGHT, SIGNS, Frontal, both_sides
 from data.synthetic.phantom.canvas import Canvas, curve, ellipse, ribbon
 from data.synthetic.scene import SceneFinding
 
@@ -51,14 +51,8 @@ def _clavicle_centerline(anatomy: Frontal, sign: int) -> np.ndarray:
     """From the sternum to the shoulder."""
     y = anatomy.patient.apex + (0.02 if anatomy.is_ap else 0.055)
     width = anatomy.patient.half_width
-    return curve(
-        [
-            (sign * 0.035, y + 0.03),
-            (sign * 0.4 * width, y + 0.012),
-            (sign * 0.75 * width, y - 0.028),
-            (sign * 1.12 * width, y - 0.03),
-        ]
-    )
+    line = [(0.035, y + 0.03), (0.4 * width, y + 0.012), (0.75 * width, y - 0.028), (1.12 * width, y - 0.03)]
+    return curve(line) * (sign, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,18 +124,13 @@ def draw_bones(canvas: Canvas, anatomy: Frontal, lungs: dict, ribs: list, clavic
     canvas.add(canvas.fill(*(ribbon(clavicle, 0.031) for clavicle in clavicles)), 0.26 * bone)
     canvas.add(canvas.fill(*(ribbon(clavicle, 0.016) for clavicle in clavicles)), -0.07 * bone)
 
-    blades, arms = [], []
     out = 0.86 if anatomy.is_ap else 1.0
-    for sign in (RIGHT, LEFT):
-        corners = ((0.98, 0.13), (1.2, 0.17), (1.12, 0.32), (1.0, 0.44), (0.93, 0.3), (0.9, 0.2))
-        blades.append(curve([(sign * out * width * x, y) for x, y in corners], closed=True))
-        arms.append(ellipse((sign * (width + 0.105), 0.165), (0.042, 0.046)))
-        arms.append(
-            np.array([(width + 0.075, 0.18), (width + 0.14, 0.17), (width + 0.17, 0.6), (width + 0.135, 0.6)])
-            * (sign, 1)
-        )
-    canvas.add(canvas.fill(*blades, soft=0.004), 0.08 * bone)
-    canvas.add(canvas.fill(*arms, soft=0.003), 0.28 * bone)
+    corners = np.array([(0.98, 0.13), (1.2, 0.17), (1.12, 0.32), (1.0, 0.44), (0.93, 0.3), (0.9, 0.2)])
+    blade = curve(corners * (out * width, 1), closed=True)
+    heads = [ellipse((sign * (width + 0.105), 0.165), (0.042, 0.046)) for sign in (RIGHT, LEFT)]
+    arm = np.array([(width + 0.075, 0.18), (width + 0.14, 0.17), (width + 0.17, 0.6), (width + 0.135, 0.6)])
+    canvas.add(canvas.fill(*both_sides(blade), soft=0.004), 0.08 * bone)
+    canvas.add(canvas.fill(*heads, *both_sides(arm), soft=0.003), 0.28 * bone)
 
     spine = canvas.fill(np.array([(-0.036, -0.1), (0.036, -0.1), (0.046, 1.2), (-0.046, 1.2)]), soft=0.004)
     canvas.add(spine, 0.13 * bone)

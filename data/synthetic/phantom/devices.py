@@ -24,16 +24,8 @@ def _draw_endotracheal(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, 
 
 def _draw_nasogastric(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> np.ndarray:
     stomach = float(anatomy.lungs[LEFT].base[:, 1].min())
-    line = curve(
-        [
-            (0.012, -0.1),
-            (0.016, 0.2),
-            (0.02 + anatomy.shift, 0.45),
-            (0.03, stomach),
-            (0.08, stomach + 0.11),
-            (0.17, stomach + rng.uniform(0.10, 0.16)),
-        ]
-    )
+    line = [(0.012, -0.1), (0.016, 0.2), (0.02 + anatomy.shift, 0.45), (0.03, stomach)]
+    line = curve([*line, (0.08, stomach + 0.11), (0.17, stomach + rng.uniform(0.10, 0.16))])
     canvas.add(canvas.lines([line], width=0.008), 0.50)
     return line
 
@@ -53,13 +45,8 @@ def _draw_picc(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rng) -> 
     sign = LEFT if finding.laterality == "left" else RIGHT
     width, apex = anatomy.patient.half_width, anatomy.patient.apex
     end = (-0.042 + 0.8 * anatomy.shift, rng.uniform(0.36, 0.43))
-    line = [
-        (sign * (width + 0.16), 0.44),
-        (sign * (width + 0.09), 0.27),
-        (sign * 0.8 * width, apex + 0.10),
-        (sign * 0.4 * width, apex + 0.055),
-        (sign * 0.1, apex + 0.085),
-    ]
+    line = [(width + 0.16, 0.44), (width + 0.09, 0.27), (0.8 * width, apex + 0.10), (0.4 * width, apex + 0.055)]
+    line = [(sign * x, y) for x, y in [*line, (0.1, apex + 0.085)]]
     line += [(-0.052, 0.24)] if sign == RIGHT else [(0.0, 0.225), (-0.047, 0.28)]
     line = curve([*line, end])
     canvas.add(canvas.lines([line], width=0.007), 0.45)
@@ -100,16 +87,8 @@ def _draw_chest_tube(canvas: Canvas, anatomy: Frontal, finding: SceneFinding, rn
     sign = LEFT if finding.laterality == "left" else RIGHT
     lung = anatomy.lungs[sign]
     enter = lung.wall_x(0.62)
-    line = curve(
-        [
-            (sign * (enter + 0.16), 0.72),
-            (sign * (enter + 0.03), 0.635),
-            (sign * (enter - 0.06), 0.56),
-            lung.point(0.62, 0.35),
-            lung.point(0.45, 0.14),
-        ]
-    )
-    return _draw_tube(canvas, line)
+    line = [(sign * (enter + out), y) for out, y in ((0.16, 0.72), (0.03, 0.635), (-0.06, 0.56))]
+    return _draw_tube(canvas, curve([*line, lung.point(0.62, 0.35), lung.point(0.45, 0.14)]))
 
 
 DEVICE_DRAWERS = {

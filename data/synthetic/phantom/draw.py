@@ -111,16 +111,7 @@ def draw_study(
 
 
 _ON_BOTH_SIDES = ("Edema", "Lung Opacity")
-_ON_A_SIDE = (
-    "Lung Lesion",
-    "Consolidation",
-    "Pneumonia",
-    "Atelectasis",
-    "Pneumothorax",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Fracture",
-)
+_ON_A_SIDE = DRAWERS.keys() - _ON_BOTH_SIDES | {"Fracture"}
 
 
 def _settle(findings: tuple[SceneFinding, ...], rng: np.random.Generator) -> tuple[SceneFinding, ...]:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data.synthetic.phantom.anatomy import LEFT, RIGHT, Frontal
-from data.synthetic.phantom.canvas import Canvas, curve, ellipse, ribbon
+from data.synthetic.phantom.anatomy import LEFT, RIGHT, Frontal, both_sides
+from data.synthetic.phantom.canvas import Canvas, curve, directions, ellipse, ribbon
 
 
 def draw_body(canvas: Canvas, anatomy: Frontal) -> None:
@@ -11,34 +11,22 @@ def draw_body(canvas: Canvas, anatomy: Frontal) -> None:
     patient = anatomy.patient
     fat = patient.fat
     width = patient.half_width + 0.03 + 0.05 * fat
-    half = np.array(
-        [
-            (0.070 + 0.02 * fat, -0.3),
-            (0.078 + 0.02 * fat, -0.02),
-            (0.13, 0.035),
-            (0.30, 0.070),
-            (0.47, 0.11),
-            (width + 0.06, 0.29),
-            (width + 0.02, 0.42),
-            (width, 0.55),
-            (width + 0.005, 0.75),
-            (width + 0.02 * fat, 1.4),
-        ]
-    )
-    outline = np.concatenate([half * (-1, 1), half[::-1]])
+    half = [(0.070 + 0.02 * fat, -0.3), (0.078 + 0.02 * fat, -0.02), (0.13, 0.035), (0.30, 0.070), (0.47, 0.11)]
+    half += [
+        (width + 0.06, 0.29),
+        (width + 0.02, 0.42),
+        (width, 0.55),
+        (width + 0.005, 0.75),
+        (width + 0.02 * fat, 1.4),
+    ]
+    right, left = both_sides(np.array(half))
+    outline = np.concatenate([right, left[::-1]])
     canvas.add(canvas.fill(outline, soft=0.008), 0.60 + 0.12 * fat)
     canvas.add(canvas.fill(outline, soft=0.045), 0.30)
-    arms, muscles = [], []
-    for sign in (RIGHT, LEFT):
-        arms.append(
-            np.array([(0.40, 0.09), (0.49, 0.13), (width + 0.20, 0.75), (width + 0.13, 0.75), (width + 0.05, 0.29)])
-            * (sign, 1)
-        )
-        muscles.append(
-            curve([(0.12, 0.2), (width + 0.05, 0.14), (width + 0.05, 0.36), (0.3, 0.44)], closed=True) * (sign, 1)
-        )
-    canvas.add(canvas.fill(*arms, soft=0.010), 0.5)
-    canvas.add(canvas.fill(*muscles, soft=0.02), 0.06)
+    arm = np.array([(0.40, 0.09), (0.49, 0.13), (width + 0.20, 0.75), (width + 0.13, 0.75), (width + 0.05, 0.29)])
+    muscle = curve([(0.12, 0.2), (width + 0.05, 0.14), (width + 0.05, 0.36), (0.3, 0.44)], closed=True)
+    canvas.add(canvas.fill(*both_sides(arm), soft=0.010), 0.5)
+    canvas.add(canvas.fill(*both_sides(muscle), soft=0.02), 0.06)
     if patient.is_female:
         size = 0.105 + 0.03 * fat
         low = patient.dome + 0.01 + 0.05 * fat
@@ -91,7 +79,7 @@ def draw_vessels(
         angle = np.deg2rad(np.array([-80, -62, -42, -18, 8, 30, 48, 64, 78]) + rng.uniform(-7, 7, 9))
         reach = abs(lung.wall[-1, 0]) * rng.uniform(0.6, 0.85, 9) * (0.72 + 0.4 * np.abs(np.sin(angle)))
         bend = rng.uniform(-0.6, 0.6, 9)
-        start = hilum + np.stack([sign * 0.015 * np.cos(angle), 0.055 * np.sin(angle)], axis=1)
+        start = hilum + (sign * 0.015, 0.055) * directions(angle)
         direction = angle[:, None] + bend[:, None] * t
         trunks = _walk(start, direction, reach, sign)
         turned = direction[:, forks, None] + turns[:, None] + 0.3 * bend[:, None, None] * t
@@ -105,7 +93,7 @@ def draw_vessels(
 
 def _walk(start: np.ndarray, direction: np.ndarray, length: np.ndarray, sign: int) -> np.ndarray:
     """Paths [..., step, xy] from `start`, with a direction for each step (0 is away from the midline)."""
-    steps = np.stack([sign * np.cos(direction), np.sin(direction)], axis=-1) * (length[..., None, None] / 5)
+    steps = directions(direction) * (sign, 1) * (length[..., None, None] / 5)
     steps[..., 0, :] = 0
     return start[..., None, :] + np.cumsum(steps, axis=-2)
 
@@ -128,5 +116,5 @@ def draw_tortuous_aorta(canvas: Canvas, anatomy: Frontal, amount: float) -> None
     canvas.add(canvas.fill(ribbon(curve(descent) + np.array([shift, 0.0]), 0.06), soft=0.003), 0.16)
     canvas.add(canvas.fill(ellipse((-0.035 + shift, 0.35), (0.045 + 0.012 * amount, 0.10)), soft=0.004), 0.20)
     angle, radius = np.linspace(-2.2, 0.4, 10), 0.03 + 0.022 * amount
-    arch = np.stack([0.055 + shift + radius * np.cos(angle), 0.305 + radius * np.sin(angle)], axis=1)
+    arch = (0.055 + shift, 0.305) + radius * directions(angle)
     canvas.add(canvas.lines([arch], width=0.008), 0.35)

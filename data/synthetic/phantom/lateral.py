@@ -9,7 +9,7 @@ import numpy as np
 
 from data.synthetic.phantom import disease
 from data.synthetic.phantom.anatomy import Patient, ShapeChange
-from data.synthetic.phantom.canvas import Canvas, curve, ellipse, ribbon
+from data.synthetic.phantom.canvas import Canvas, curve, directions, ellipse, ribbon
 from data.synthetic.phantom.findings import extent_of, strength_of
 from data.synthetic.scene import SceneFinding
 
@@ -47,17 +47,9 @@ def build_lateral(patient: Patient, change: ShapeChange) -> Lateral:
     base.append((0.262, dome + 0.155))
     back = [base[-1], (0.285, dome), (0.29, 0.55), (0.275, 0.40), (0.235, 0.27), (0.16, top + 0.025), (0.07, top)]
     large = patient.heart_ratio + change.heart_ratio - 0.44
-    heart = [
-        (-0.225, 0.50 - 0.3 * large),
-        (-0.13, 0.41 - 0.2 * large),
-        (-0.02, 0.41),
-        (0.045 + 0.4 * large, 0.48),
-        (0.06 + 0.62 * large, 0.58),
-        (0.025 + 0.55 * large, dome + 0.03),
-        (-0.1, dome + 0.05),
-        (-0.22, dome + 0.05),
-        (-0.25, 0.62),
-    ]
+    heart = [(-0.225, 0.50 - 0.3 * large), (-0.13, 0.41 - 0.2 * large), (-0.02, 0.41), (0.045 + 0.4 * large, 0.48)]
+    heart += [(0.06 + 0.62 * large, 0.58), (0.025 + 0.55 * large, dome + 0.03), (-0.1, dome + 0.05)]
+    heart += [(-0.22, dome + 0.05), (-0.25, 0.62)]
     bend = 0.02 * change.aorta
     aorta = [(-0.05, 0.43), (-0.045, 0.31), (0.03, 0.245), (0.115, 0.275), (0.15 + bend, 0.42)]
     aorta = curve([*aorta, (0.165 + 0.5 * bend, 0.62), (0.16, 0.85)])
@@ -94,16 +86,8 @@ def draw_lateral_chest(canvas: Canvas, anatomy: Lateral, change: ShapeChange, rn
 def _draw_body(canvas: Canvas, patient: Patient) -> None:
     fat = patient.fat
     bust = 0.07 + 0.05 * fat if patient.is_female else 0.0
-    front = [
-        (-0.09, -0.2),
-        (-0.09, 0.04),
-        (-0.16, 0.16),
-        (-0.25 - 0.02 * fat, 0.35),
-        (-0.285 - bust, 0.55),
-        (-0.29 - 0.5 * bust, 0.66),
-        (-0.295 - 0.05 * fat, 0.8),
-        (-0.31 - 0.07 * fat, 1.3),
-    ]
+    front = [(-0.09, -0.2), (-0.09, 0.04), (-0.16, 0.16), (-0.25 - 0.02 * fat, 0.35), (-0.285 - bust, 0.55)]
+    front += [(-0.29 - 0.5 * bust, 0.66), (-0.295 - 0.05 * fat, 0.8), (-0.31 - 0.07 * fat, 1.3)]
     back = [(0.34, 1.3), (0.33, 0.85), (0.36, 0.5), (0.33, 0.25), (0.27, 0.05), (0.24, -0.2)]
     padding = 0.03 * fat * np.array([[0, 0], [1, 0], [1, 0], [1, 0], [0, 0], [0, 0]])
     body = np.concatenate([curve(front), curve(back + padding)])
@@ -125,7 +109,7 @@ def _draw_vessels(canvas: Canvas, patient: Patient, airy: np.ndarray, rng: np.ra
     canvas.add(canvas.blob(_HILUM, (0.035, 0.045)), 0.26)
     angle = np.deg2rad(np.linspace(0, 360, 18, endpoint=False) + rng.uniform(-9, 9, 18))
     direction = angle[:, None] + rng.uniform(-0.5, 0.5, (18, 1)) * np.linspace(0, 1, 6)
-    steps = np.stack([np.cos(direction), np.sin(direction)], axis=-1) * rng.uniform(0.03, 0.055, (18, 1, 1))
+    steps = directions(direction) * rng.uniform(0.03, 0.055, (18, 1, 1))
     trunks = _HILUM + np.cumsum(steps, axis=1)
     fork = trunks[:, 2:3]
     twigs = fork + 0.5 * (trunks[:, 2:] - fork) @ np.array([[0.88, 0.48], [-0.48, 0.88]])
@@ -133,15 +117,9 @@ def _draw_vessels(canvas: Canvas, patient: Patient, airy: np.ndarray, rng: np.ra
 
 
 _CENTERS = {
-    "apical": (0.07, 0.20),
-    "upper": (0.02, 0.29),
-    "mid": (-0.06, 0.55),
-    "perihilar": (0.03, 0.45),
-    "lower": (0.15, 0.64),
-    "basal": (0.16, 0.71),
-    "diffuse": (0.05, 0.50),
-    "": (0.05, 0.50),
-}
+    "apical": (0.07, 0.20), "upper": (0.02, 0.29), "mid": (-0.06, 0.55), "perihilar": (0.03, 0.45),
+    "lower": (0.15, 0.64), "basal": (0.16, 0.71), "diffuse": (0.05, 0.50), "": (0.05, 0.50),
+}  # fmt: skip
 """Centers of the zones of a frontal view in the lateral view. The mid zone is the middle lobe, in front."""
 
 _LINES = {
@@ -166,9 +144,8 @@ def draw_lateral_finding(
     if finding.finding == "Pleural Effusion":
         return _draw_effusion(canvas, anatomy, airy, finding)
     if finding.kind == "calcified plaque":
-        dome = anatomy.dome
-        crest = curve([(-0.14, dome - 0.010), (-0.06, dome - 0.010), (0.02, dome + 0.010)])
-        outline = ribbon(crest, 0.014)
+        crest = [(-0.14, anatomy.dome - 0.010), (-0.06, anatomy.dome - 0.010), (0.02, anatomy.dome + 0.010)]
+        outline = ribbon(curve(crest), 0.014)
         canvas.add(canvas.fill(outline), 0.6)
         return outline
     if finding.finding == "Support Devices":
@@ -187,10 +164,9 @@ def _draw_lung_finding(canvas, anatomy: Lateral, airy: np.ndarray, finding: Scen
             return disease.net(canvas, airy, rng, center, radii, strength=strength)
         case "nodule":
             return disease.nodule(canvas, rng, center, 0.031 * extent**0.7, strength=strength**0.5)
-        case "mass":
-            return disease.mass(canvas, rng, center, 0.062 * extent, strength=strength**0.5)
-        case "cavitary lesion":
-            return disease.cavity(canvas, rng, center, 0.062 * extent, strength=strength**0.5)
+        case "mass" | "cavitary lesion":
+            draw = disease.mass if finding.kind == "mass" else disease.cavity
+            return draw(canvas, rng, center, 0.062 * extent, strength=strength**0.5)
         case "interstitial edema":
             disease.haze(canvas, airy, (0.04, 0.45), (0.13, 0.18), strength=0.6 * strength)
             return disease.net(canvas, airy, rng, (0.05, 0.55), (0.15, 0.2), strength=0.5 * strength)
@@ -221,9 +197,8 @@ def _draw_lobe(canvas: Canvas, anatomy: Lateral, airy: np.ndarray, finding: Scen
         area = [(0.20, 0.34), (0.33, 0.36), (0.33, dome + 0.25), (-0.08, dome + 0.1), (0.02, 0.60)]
     filled = canvas.fill(np.array(area), soft=0.004)
     if finding.degree in ("minimal", "small") and not is_collapse:  # only a segment, as in the frontal view
-        segment = np.array(_CENTERS[finding.zone]), (0.085, 0.085)
-        filled = filled * canvas.fill(ellipse(*segment), soft=0.015)
-        area = ellipse(*segment)
+        area = ellipse(_CENTERS[finding.zone], (0.085, 0.085))
+        filled = filled * canvas.fill(area, soft=0.015)
     canvas.add(filled, 0.46 * strength_of(finding) ** 0.7, within=airy)
     return np.clip(area, anatomy.lung.min(axis=0), anatomy.lung.max(axis=0))
 

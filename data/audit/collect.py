@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -17,21 +17,16 @@ from data.images.pixels import ImageRejected
 from data.images.read import decode_image
 from data.pipeline.workers import map_in_order
 from data.reports.deidentify import MAX_CHARACTERS, remove_identity
-from data.reports.labeler.labeler import label_sections
+from data.reports.labeler.labeler import label_report
 from data.reports.near_duplicates import MIN_WORDS, signature, text_digest, words_of
-from data.reports.readability import reading_problems
 from data.reports.sentences import speaks_of_prior, split_sentences
 from data.study import MAX_SIDE, load_studies
 from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
 
 SECTIONS = ("indication", "findings", "impression")
 STATES = {
-    POSITIVE: "positive",
-    UNCERTAIN: "uncertain",
-    NEGATIVE: "negative",
-    BLANK: "blank",
-    UNLABELED: "not labeled",
-}
+    POSITIVE: "positive", UNCERTAIN: "uncertain", NEGATIVE: "negative", BLANK: "blank", UNLABELED: "not labeled",
+}  # fmt: skip
 WORDS_PER_BIN, NUM_BINS = 10, 13
 """Histogram of report lengths; the last bin holds all longer reports."""
 
@@ -92,7 +87,6 @@ class ReportTraits:
     num_sentences: int
     num_prior_sentences: int
     labels: tuple[int, ...]
-    reading_problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +146,7 @@ def study_traits(row: Mapping[str, Any]) -> StudyTraits:
         labels=tuple(row["labels"]),
         sections=tuple(section for section, text in texts.items() if text.strip()),
         images=tuple(_image_traits(image) for image in row["images"]),
-        report=_report_traits(texts) if report else None,
+        report=_report_traits(report) if report else None,
         identifiers=identifiers,
     )
 
@@ -184,8 +178,7 @@ def _decode(stored: Mapping[str, Any] | None) -> Image.Image:
     return decode_image(content, max_side=MAX_SIDE, allow_color=True, name="the image").image
 
 
-def _report_traits(texts: Mapping[str, str]) -> ReportTraits:
-    report, sections = _report(texts), (texts["findings"], texts["impression"])
+def _report_traits(report: str) -> ReportTraits:
     num_words, sentences = len(words_of(report)), split_sentences(report)
     return ReportTraits(
         num_words=num_words,
@@ -193,8 +186,7 @@ def _report_traits(texts: Mapping[str, str]) -> ReportTraits:
         signature=signature(report) if num_words >= MIN_WORDS else None,
         num_sentences=len(sentences),
         num_prior_sentences=sum(bool(speaks_of_prior(sentence)) for sentence in sentences),
-        labels=label_sections(*sections),
-        reading_problems=reading_problems(*sections),
+        labels=label_report(report),
     )
 
 
@@ -204,19 +196,16 @@ def _rows(folder: str) -> Mapping[str, Sequence[Any]]:
     return {split: rows.with_format("arrow") for split, rows in load_studies(folder).items()}
 
 
-@dataclass(kw_only=True, slots=True)
 class SplitCounts:
     """Counts over the studies of a split. `totals` holds studies, images, reports and so on by name."""
 
-    totals: Counter = field(default_factory=Counter)
-    subjects: set[str] = field(default_factory=set)
-    views: Counter = field(default_factory=Counter)
-    images_per_study: Counter = field(default_factory=Counter)
-    longest_sides: Counter = field(default_factory=Counter)
-    sections: Counter = field(default_factory=Counter)
-    findings: dict[str, Counter] = field(default_factory=lambda: {finding: Counter() for finding in FINDINGS})
-    report_words: Counter = field(default_factory=Counter)
-    reading_problems: Counter = field(default_factory=Counter)
+    def __init__(self):
+        names = ("studies", "images", "reports", "labeled", "sentences", "prior_sentences", "reports_with_prior")
+        self.totals = Counter(dict.fromkeys(names, 0))
+        self.subjects: set[str] = set()
+        self.views, self.images_per_study, self.longest_sides = Counter(), Counter(), Counter()
+        self.sections, self.report_words, self.reading_problems = Counter(), Counter(), Counter()
+        self.findings = {finding: Counter(dict.fromkeys(STATES.values(), 0)) for finding in FINDINGS}
 
     def add(self, traits: StudyTraits) -> None:
         is_labeled = any(code != UNLABELED for code in traits.labels)
@@ -229,32 +218,25 @@ class SplitCounts:
         for finding, code in zip(FINDINGS, traits.labels, strict=False):
             self.findings[finding][STATES.get(code, "unknown code")] += 1
         if report := traits.report:
-            self.totals.update(
-                reports=1,
-                sentences=report.num_sentences,
-                prior_sentences=report.num_prior_sentences,
-                reports_with_prior=int(report.num_prior_sentences > 0),
-            )
+            prior = report.num_prior_sentences
+            self.totals.update(reports=1, prior_sentences=prior, reports_with_prior=int(prior > 0))
+            self.totals["sentences"] += report.num_sentences
             self.reading_problems.update(report.reading_problems)
             self.report_words[report.num_words] += 1
 
     def as_json(self) -> dict[str, Any]:
-        names = ("studies", "images", "reports", "labeled", "sentences", "prior_sentences", "reports_with_prior")
         bins = [0] * NUM_BINS
         for words, count in self.report_words.items():
             bins[min(words // WORDS_PER_BIN, NUM_BINS - 1)] += count
         return {
-            **{name: self.totals[name] for name in names},
+            **self.totals,
             "reading_problems": dict(sorted(self.reading_problems.items())),
             "subjects": len(self.subjects),
             "missing_sections": {section: self.totals["studies"] - self.sections[section] for section in SECTIONS},
             "views": dict(self.views.most_common()),
             "images_per_study": dict(sorted(self.images_per_study.items())),
             "longest_side": _quantiles(self.longest_sides),
-            "findings": {
-                finding: {state: counts[state] for state in dict.fromkeys([*STATES.values(), *sorted(counts)])}
-                for finding, counts in self.findings.items()
-            },
+            "findings": {finding: dict(counts) for finding, counts in self.findings.items()},
             "report_words": _quantiles(self.report_words) | {"words_per_bin": WORDS_PER_BIN, "histogram": bins},
         }
 
@@ -293,7 +275,5 @@ def _f1(counts: Counter) -> float | None:
 
 def _quantiles(counts: Counter) -> dict[str, int | None]:
     """Lowest, median and highest of counted values."""
-    values = sorted(counts.elements())
-    if not values:
-        return {"lowest": None, "median": None, "highest": None}
+    values = sorted(counts.elements()) or [None]
     return {"lowest": values[0], "median": values[(len(values) - 1) // 2], "highest": values[-1]}

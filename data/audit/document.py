@@ -29,12 +29,7 @@ FORMAT = 2
 MAX_LISTED = 1000
 MIN_PARALLEL = 201
 """Number of studies from which worker processes are started."""
-ACROSS_SPLITS, OTHER_PATIENTS, SAME_PATIENT, SAME_STUDY = RELATIONS = (
-    "across splits",
-    "different patients",
-    "same patient",
-    "same study",
-)
+RELATIONS = ("across splits", "different patients", "same patient", "same study")
 """How copies are related, the worst first."""
 
 
@@ -61,21 +56,10 @@ def audit(folder: Path, *, num_workers: int, track: Track) -> dict[str, Any]:
         return collection.document()
 
 
-class _Listing:
+def _listing(entries: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The number of entries, and the first MAX_LISTED of them."""
-
-    def __init__(self, entries: Iterable[dict[str, Any]] = ()):
-        self._count, self._listed = 0, []
-        for entry in entries:
-            self.add(entry)
-
-    def add(self, entry: dict[str, Any]) -> None:
-        self._count += 1
-        if len(self._listed) < MAX_LISTED:
-            self._listed.append(entry)
-
-    def as_json(self) -> dict[str, Any]:
-        return {"count": self._count, "listed": self._listed}
+    entries = list(entries)
+    return {"count": len(entries), "listed": entries[:MAX_LISTED]}
 
 
 class _Collection:
@@ -88,8 +72,8 @@ class _Collection:
         self._sources: dict[tuple[str, str], Counter] = defaultdict(Counter)
         self._study_ids: list[str] = []
         self._subject_ids: list[str] = []
-        self._image_problems = {kind: _Listing() for kind in ("damaged", "blank", "burned_in")}
-        self._identifiers, self._identifier_kinds = _Listing(), Counter()
+        self._image_problems: dict[str, list] = {kind: [] for kind in ("damaged", "blank", "burned_in")}
+        self._identifiers, self._identifier_kinds = [], Counter()
         self._reports: dict[bytes, list[int]] = defaultdict(list)
         self._signatures: dict[bytes, Any] = {}
 
@@ -100,7 +84,7 @@ class _Collection:
         self._subject_ids.append(traits.subject_id if traits else "")
         problems = self._image_problems
         if traits is None:
-            problems["damaged"].add(self._named(number, view=1) | {"reason": "the process that read it crashed"})
+            problems["damaged"].append(self._named(number, view=1) | {"reason": "the process that read it crashed"})
             return
         self._splits[place[0]].add(traits)
         self._sources[traits.source, traits.license][place[0]] += 1
@@ -108,15 +92,15 @@ class _Collection:
         for view, image in enumerate(traits.images):
             named = self._named(number, view=view + 1)
             if image.error:
-                problems["damaged"].add(named | {"reason": image.error})
+                problems["damaged"].append(named | {"reason": image.error})
             elif image.is_blank:
-                problems["blank"].add(named)
+                problems["blank"].append(named)
             else:
                 self._images.add(number, view, image)
             if image.burned_in:
-                problems["burned_in"].add(named | {"text": image.burned_in})
+                problems["burned_in"].append(named | {"text": image.burned_in})
         if traits.identifiers:
-            self._identifiers.add(self._named(number) | {"kinds": dict(traits.identifiers)})
+            self._identifiers.append(self._named(number) | {"kinds": dict(traits.identifiers)})
             self._identifier_kinds.update(traits.identifiers)
         if traits.report:
             self._reports[traits.report.digest].append(number)
@@ -125,7 +109,7 @@ class _Collection:
 
     def document(self) -> dict[str, Any]:
         folder = Path(self._context.folder)
-        image_problems = {kind: listing.as_json() for kind, listing in self._image_problems.items()}
+        image_problems = {kind: _listing(images) for kind, images in self._image_problems.items()}
         repeated = ((study_id, count) for study_id, count in Counter(self._study_ids).items() if count > 1)
         return {
             "format": FORMAT,
@@ -136,10 +120,10 @@ class _Collection:
                 for (source, license_name), counts in sorted(self._sources.items())
             ],
             "subjects_across_splits": self._subjects_across_splits(),
-            "repeated_study_ids": _Listing({"study_id": name, "count": count} for name, count in repeated).as_json(),
+            "repeated_study_ids": _listing({"study_id": name, "count": count} for name, count in repeated),
             "images": image_problems | self._copies(self._images.find_copies(self._context)),
             "reports": self._equal_reports() | {"near": self._near_reports()},
-            "identifiers": self._identifiers.as_json() | {"kinds": dict(self._identifier_kinds.most_common())},
+            "identifiers": _listing(self._identifiers) | {"kinds": dict(self._identifier_kinds.most_common())},
             "label_agreement": self._agreement.as_json(),
             "rejected": rejections(folder),
             "warnings": warnings(folder),
@@ -150,22 +134,20 @@ class _Collection:
         for (split, _), subject, study_id in zip(self._context.places, self._subject_ids, self._study_ids, strict=True):
             if subject:
                 splits_of[subject][split].append(study_id)
-        return _Listing(
-            {"subject_id": subject, "studies": dict(splits)} for subject, splits in splits_of.items() if len(splits) > 1
-        ).as_json()
+        crossing = {subject: dict(splits) for subject, splits in splits_of.items() if len(splits) > 1}
+        return _listing({"subject_id": subject, "studies": studies} for subject, studies in crossing.items())
 
     def _copies(self, copies: Copies) -> dict[str, Any]:
         owners = self._images.owners
 
         def entry(group: Sequence[int], shown: Sequence[int], **more: Any) -> dict[str, Any]:
-            images = [self._named(owners[number][0], view=owners[number][1] + 1) for number in shown]
+            images = [self._named(study, view=view + 1) for study, view in (owners[number] for number in shown)]
             return {"relation": self._relation([owners[number][0] for number in group]), "images": images, **more}
 
+        identical = [entry(group, self._spread(group), count=len(group)) for group in copies.identical]
         altered = [entry(pair, pair, similarity=similarity) for *pair, similarity in copies.altered]
         return {
-            "identical": _by_relation(
-                entry(group, self._spread(group), count=len(group)) for group in copies.identical
-            ),
+            "identical": _by_relation(identical),
             "altered": _by_relation(pair for pair in altered if pair["similarity"] >= SAME_BOUND),
             "similar": _by_relation(pair for pair in altered if pair["similarity"] < SAME_BOUND),
             "search": copies.search | {"altered_from": SAME_BOUND, "similar_from": ALIKE_BOUND},
@@ -174,17 +156,13 @@ class _Collection:
     def _equal_reports(self) -> dict[str, Any]:
         """Groups of equal reports; `equal` lists only those that are long enough to be copies."""
         groups = {digest: numbers for digest, numbers in self._reports.items() if len(numbers) > 1}
-        long = (
-            {"relation": self._relation(group), "studies": [self._named(n) for n in group[:10]], "count": len(group)}
-            for digest, group in groups.items()
-            if digest in self._signatures
-        )
+        long = [group for digest, group in groups.items() if digest in self._signatures]
         return {
             "different": len(self._reports),
             "in_equal_groups": sum(map(len, groups.values())),
             "equal_groups": len(groups),
             "copy_from_words": MIN_WORDS,
-            "equal": _by_relation(long),
+            "equal": _by_relation(self._study_entry(group, group[:10], count=len(group)) for group in long),
         }
 
     def _near_reports(self) -> dict[str, Any]:
@@ -195,14 +173,11 @@ class _Collection:
             return read_report(self._context.folder, self._context.places[first[index]])
 
         pairs = near_report_pairs(list(self._signatures.values()), text_of) if first else []
-        return _by_relation(
-            {
-                "relation": self._relation([first[one], first[other]]),
-                "studies": [self._named(first[one]), self._named(first[other])],
-                "similarity": round(similarity, 3),
-            }
-            for one, other, similarity in pairs
-        )
+        studies = [(first[one], first[other], round(similarity, 3)) for one, other, similarity in pairs]
+        return _by_relation(self._study_entry(pair, pair, similarity=similarity) for *pair, similarity in studies)
+
+    def _study_entry(self, group: Sequence[int], shown: Sequence[int], **more: Any) -> dict[str, Any]:
+        return {"relation": self._relation(group), "studies": [self._named(study) for study in shown], **more}
 
     def _named(self, number: int, **more: Any) -> dict[str, Any]:
         split, row = self._context.places[number]
@@ -210,11 +185,10 @@ class _Collection:
         return {"split": split, "row": row, "study_id": study_id, "subject_id": subject_id, **more}
 
     def _relation(self, studies: Sequence[int]) -> str:
-        if len({self._context.places[study][0] for study in studies}) > 1:
-            return ACROSS_SPLITS
-        if len({self._subject_ids[study] for study in studies}) > 1:
-            return OTHER_PATIENTS
-        return SAME_PATIENT if len(set(studies)) > 1 else SAME_STUDY
+        splits = {self._context.places[study][0] for study in studies}
+        subjects = {self._subject_ids[study] for study in studies}
+        differ = [len(values) > 1 for values in (splits, subjects, set(studies))]
+        return RELATIONS[[*differ, True].index(True)]
 
     def _spread(self, group: Sequence[int]) -> list[int]:
         """Up to ten images of a group, the first one of each split first."""

@@ -197,11 +197,11 @@ def print_summary(writer: DatasetWriter, console: Console) -> None:
     if stats.text_changes:
         changes = ", ".join(f"{kind} {count}" for kind, count in stats.text_changes.most_common())
         console.print(f"Changes to texts: {changes}.", highlight=False)
-    if stats.image_warnings:
+    if image_warnings := stats.by_kind("image_warnings"):
         console.print(f"Warnings about {warnings} images: see {writer.out / WARNINGS_FILE}.", highlight=False)
-        for kind, count in stats.image_warnings.most_common():
+        for kind, count in image_warnings.items():
             console.print(f"  {count} times: {kind}", highlight=False)
-    for problem, count in stats.reading_problems.most_common():
+    for problem, count in stats.by_kind("reading_problems").items():
         num_reports = stats.total("reports")
         severity = "Warning: most reports" if count > num_reports / 2 else "Note: some reports"
         console.print(f"{severity} {problem} ({count} of {num_reports}). {ENGLISH_ONLY}", highlight=False)

@@ -17,7 +17,6 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -39,96 +38,71 @@ VERSIONED = ("datasets", "numpy", "opencv-python-headless", "pillow", "pydicom")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-@dataclass(kw_only=True, slots=True)
-class SplitStats:
-    """Counts of one split."""
-
-    kept: int = 0
-    rejected: int = 0
-    images: int = 0
-    rejected_images: int = 0
-    """Images that were left out of kept studies."""
-    warnings: int = 0
-    """Images with at least one warning."""
-    reports: int = 0
-    labeled: int = 0
-    """Studies with at least one labeled finding."""
-    positives: Counter = field(default_factory=Counter)
-    """Number of studies in which each finding is positive."""
-
-    def add(self, prepared: PreparedRow) -> None:
-        self.kept += 1
-        self.images += len(prepared.row["images"])
-        self.rejected_images += len(prepared.rejected_images)
-        self.warnings += len({warning.view for warning in prepared.warnings if warning.view})
-        self.reports += bool(prepared.row["findings"].strip() or prepared.row["impression"].strip())
-        self.labeled += any(code != UNLABELED for code in prepared.row["labels"])
-        codes = zip(FINDINGS, prepared.row["labels"], strict=True)
-        self.positives.update(finding for finding, code in codes if code == POSITIVE)
+COUNTS = ("kept", "rejected", "images", "rejected_images", "warnings", "reports", "labeled")
+"""Counts of each split: studies, except images, rejected images of kept studies, and images with warnings."""
+KINDS = ("text_changes", "image_warnings", "reading_problems")
+"""Counts of the whole data set by kind: changes to texts, warnings about images, and reports that the labeler may not
+have understood."""
 
 
 class Stats:
-    """Counts of the whole data set. `rejected` also counts studies without a split."""
+    """Counts of the whole data set. `entries` are those of an earlier run.
 
-    def __init__(self):
-        self.splits = {split: SplitStats() for split in SPLITS}
-        self.rejected = 0
-        self.text_changes: Counter = Counter()
-        """Number of changes to texts, by kind."""
-        self.image_warnings: Counter = Counter()
-        """Number of warnings about images, by kind."""
-        self.reading_problems: Counter = Counter()
-        """Number of reports that the labeler may not have understood, by reason."""
-        self.sources: Counter = Counter()
-        """Number of kept studies, by (source, license)."""
+    The keys of `counts` are ("split", split, a name in COUNTS or a finding), (a name in KINDS, kind) and ("source",
+    source, license). The split is "" for rejected studies without one.
+    """
 
-    def total(self, name: str) -> int:
-        """The sum of a count over the splits."""
-        return sum(getattr(counts, name) for counts in self.splits.values())
+    def __init__(self, entries: Iterable[list[Any]] = ()):
+        self.counts = Counter({tuple(key): count for *key, count in entries})
+
+    def entries(self) -> list[list[Any]]:
+        """The counts as JSON values."""
+        return [[*key, count] for key, count in self.counts.items()]
 
     def add(self, split: str, outcome: PreparedRow | Rejection) -> None:
         if isinstance(outcome, Rejection):
-            self.rejected += 1
-            if split in self.splits:
-                self.splits[split].rejected += 1
-        else:
-            self.splits[split].add(outcome)
-            self.text_changes.update(outcome.text_changes)
-            self.image_warnings.update(warning.kind for warning in outcome.warnings)
-            self.reading_problems.update(outcome.reading_problems)
-            self.sources[outcome.row["source"], outcome.row["license"]] += 1
+            self.counts["split", split if split in SPLITS else "", "rejected"] += 1
+            return
+        row = outcome.row
+        counts = {
+            "kept": 1,
+            "images": len(row["images"]),
+            "rejected_images": len(outcome.rejected_images),
+            "warnings": len({warning.view for warning in outcome.warnings if warning.view}),
+            "reports": bool(row["findings"].strip() or row["impression"].strip()),
+            "labeled": any(code != UNLABELED for code in row["labels"]),
+            **{finding: code == POSITIVE for finding, code in zip(FINDINGS, row["labels"], strict=True)},
+        }
+        self.counts.update({("split", split, name): int(count) for name, count in counts.items()})
+        self.counts.update({("text_changes", kind): count for kind, count in outcome.text_changes.items()})
+        self.counts.update(("image_warnings", warning.kind) for warning in outcome.warnings)
+        self.counts.update(("reading_problems", problem) for problem in outcome.reading_problems)
+        self.counts["source", row["source"], row["license"]] += 1
+
+    def of_split(self, split: str, name: str) -> int:
+        return self.counts["split", split, name]
+
+    def total(self, name: str) -> int:
+        return sum(self.of_split(split, name) for split in (*SPLITS, ""))
+
+    def by_kind(self, group: str) -> dict[str, int]:
+        """The counts of a group in KINDS, the most frequent kind first."""
+        return {key[1]: count for key, count in self.counts.most_common() if key[0] == group}
 
     def as_json(self) -> dict[str, Any]:
+        sources = sorted((*key[1:], count) for key, count in self.counts.items() if key[0] == "source")
+        totals = {name: self.total(name) for name in ("kept", "rejected", "rejected_images", "warnings")}
         return {
-            "given": self.total("kept") + self.rejected,
-            "kept": self.total("kept"),
-            "rejected": self.rejected,
-            "rejected_images": self.total("rejected_images"),
-            "warnings": self.total("warnings"),
-            "text_changes": dict(sorted(self.text_changes.items())),
-            "image_warnings": dict(sorted(self.image_warnings.items())),
-            "reading_problems": dict(sorted(self.reading_problems.items())),
-            "sources": [
-                {"source": source, "license": license_name, "kept": count}
-                for (source, license_name), count in sorted(self.sources.items())
-            ],
+            "given": totals["kept"] + totals["rejected"],
+            **totals,
+            **{group: dict(sorted(self.by_kind(group).items())) for group in KINDS},
+            "sources": [{"source": name, "license": terms, "kept": count} for name, terms, count in sources],
             "splits": {
-                split: asdict(counts) | {"positives": {finding: counts.positives[finding] for finding in FINDINGS}}
-                for split, counts in self.splits.items()
+                split: {name: self.of_split(split, name) for name in COUNTS}
+                | {"positives": {finding: self.of_split(split, finding) for finding in FINDINGS}}
+                for split in SPLITS
             },
         }
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Stats":
-        stats = cls()
-        stats.rejected = values["rejected"]
-        stats.text_changes.update(values["text_changes"])
-        stats.image_warnings.update(values["image_warnings"])
-        stats.reading_problems.update(values["reading_problems"])
-        stats.sources.update({(entry["source"], entry["license"]): entry["kept"] for entry in values["sources"]})
-        for split, counts in values["splits"].items():
-            stats.splits[split] = SplitStats(**counts | {"positives": Counter(counts["positives"])})
-        return stats
 
 
 class DatasetWriter:
@@ -156,8 +130,8 @@ class DatasetWriter:
         self._folder = StagingFolder(out, options=options | {"versions": self._versions}, overwrite=overwrite)
         self.work = self._folder.source_work
         self._journal = Journal(self._folder.path)
-        state = self._journal.state or {"num_done": 0, "digest": "", "stats": Stats().as_json()}
-        self.num_done, self._digest, self.stats = state["num_done"], state["digest"], Stats.from_json(state["stats"])
+        state = self._journal.state or {"num_done": 0, "digest": "", "stats": []}
+        self.num_done, self._digest, self.stats = state["num_done"], state["digest"], Stats(state["stats"])
         self.num_studies = 0
         """Number of studies that the source provides."""
         self.first_rejections: list[Rejection] = []
@@ -210,9 +184,7 @@ class DatasetWriter:
         else:
             self._rows[raw_study.split].append(outcome.row)
             self._pending_bytes += sum(len(image["bytes"]) for image in outcome.row["images"])
-            self._entries[REJECTED_FILE] += [
-                _rejection_entry("image", rejection) for rejection in outcome.rejected_images
-            ]
+            self._entries[REJECTED_FILE] += [_rejection_entry("image", image) for image in outcome.rejected_images]
             ids = {"study_id": raw_study.study_id, "split": raw_study.split}
             self._entries[WARNINGS_FILE] += [
                 ids | {"warning": warning.text, "view": warning.view} for warning in outcome.warnings
@@ -252,9 +224,8 @@ class DatasetWriter:
 
     def _disk_full_message(self) -> str:
         used, free = sum(self._journal.lengths.values()), shutil.disk_usage(self._folder.path).free
-        more = ""
-        if used and self.num_done:
-            more = f", about {_size(used * (self.num_studies - self.num_done) / self.num_done)} more are needed"
+        share = (self.num_studies - self.num_done) / max(1, self.num_done)
+        more = f", about {_size(used * share)} more are needed" if used and self.num_done else ""
         return (
             f"the disk of {self.out.parent} is full: {_size(used)} are written{more}, {_size(free)} are free. Nothing "
             "is lost: free some space and run the same command again; it resumes where it stopped"
@@ -270,20 +241,15 @@ class DatasetWriter:
         for name, entries in self._entries.items():
             lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
             self._journal.append(name, lines.encode(errors="backslashreplace"))  # JSON escapes lone surrogates alike
-        self._journal.commit({"num_done": self.num_done, "digest": self._digest, "stats": self.stats.as_json()})
+        self._journal.commit({"num_done": self.num_done, "digest": self._digest, "stats": self.stats.entries()})
         for pending in (*self._rows.values(), *self._entries.values()):
             pending.clear()
         self._num_pending = self._pending_bytes = 0
 
 
 def _rejection_entry(what: str, rejection: Rejection) -> dict[str, Any]:
-    return {
-        "rejected": what,
-        "study_id": rejection.study_id,
-        "split": rejection.split,
-        "reason": rejection.reason,
-        "files": list(rejection.files),
-    }
+    names = ("study_id", "split", "reason", "files")
+    return {"rejected": what} | {name: getattr(rejection, name) for name in names}
 
 
 def _size(num_bytes: float) -> str:

@@ -33,7 +33,7 @@ from data.reports.pseudonyms import pseudonym, read_key, stored_key
 from data.sources.dicom_index import ArchiveFile, ArchiveIndex, ArchiveStudy, find_files
 from data.study import split_subjects
 from data.tables.parse import MAX_VIEWS
-from data.tables.reports import find_columns, read_reports
+from data.tables.reports import find_report_columns, read_reports
 from vlm.schema.atomic import atomic_file
 
 FILES_PER_BATCH = 64
@@ -132,7 +132,7 @@ class DicomSource:
             raise ValueError(f"--root {self.root} is not a folder; name the one with the DICOM files")
         roles = ("accession", "study_uid", "report", "indication", "findings", "impression")
         requested = {role: getattr(self.columns, f"{role}_column") for role in roles}
-        columns = find_columns(self.reports, requested) if self.reports else {}
+        columns = find_report_columns(self.reports, requested) if self.reports else {}
         key = read_key(self.pseudonym_key) if self.pseudonym_key else stored_key(context.work)
         index = ArchiveIndex()
         notes = _index_files(self.root, index, num_workers=context.num_workers)

@@ -24,7 +24,7 @@ from data.study import later_split, left_out, split_subjects
 from data.tables.huggingface import StoredTable, open_folder, open_hub
 from data.tables.labels import read_label_map
 from data.tables.parse import ParsedRow, TableSpec, join, parse_row, without_text
-from data.tables.rows import TableFile, no_such_column
+from data.tables.rows import TableFile, find_columns
 from vlm.schema.findings import FINDINGS
 
 _DEFAULT_COLUMNS = {"image": ["image", "images"], "label": [], "labels": []}
@@ -129,18 +129,10 @@ class TableSource:
         return SourcePlan(num_studies=survey.num_studies, raw_studies=raw_studies, notes=_notes(spec, survey))
 
     def _resolve_columns(self, available: list[str]) -> TableSpec:
-        """Choose the column of each role.
-
-        Raises:
-            ValueError: a requested column is not in the table. The message lists the columns and suggests the closest.
-        """
-        columns = {}
-        for role in ROLES:
-            requested = getattr(self.columns, f"{role}_column")
-            if requested is not None and requested not in available:
-                raise no_such_column(self.name, requested, f"--{role.replace('_', '-')}-column", available)
-            candidates = [requested] if requested else _DEFAULT_COLUMNS.get(role, [role])
-            columns.update((role, name) for name in candidates[::-1] if name in available)
+        """Choose the column of each role. Raises ValueError if a requested or needed column is not in the table."""
+        requested = {role: getattr(self.columns, f"{role}_column") for role in ROLES}
+        usual = {role: _DEFAULT_COLUMNS.get(role, [role]) for role in ROLES}
+        columns = find_columns(self.name, available, requested=requested, usual=usual)
         if "image" not in columns:
             raise ValueError(
                 f"{self.name} has no column 'image' or 'images'; name the one with image paths by --image-column; "
@@ -161,12 +153,10 @@ class TableSource:
         survey = _Survey()
         for row in table.rows():
             entry = parse_row(row, spec)
+            joined = survey.groups.get(entry.study_id)
             if self.group_rows and entry.study_id:
-                joined = survey.groups.get(entry.study_id)
                 survey.groups[entry.study_id] = join(joined, entry) if joined else without_text(entry)
-                survey.num_studies += joined is None
-            else:
-                survey.num_studies += 1
+            survey.num_studies += joined is None
             if not entry.error:
                 survey.num_without_subject += entry.subject_id == entry.study_id
                 other = survey.split_of.get(entry.subject_id, "")

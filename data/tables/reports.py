@@ -8,7 +8,7 @@ from pathlib import Path
 from data.reports.plain_text import is_placeholder, plain_text
 from data.reports.sections import split_sections
 from data.tables.labels import is_blank
-from data.tables.rows import column_names, no_such_column, read_rows
+from data.tables.rows import column_names, find_columns, read_rows
 
 _USUAL_COLUMNS = {
     "accession": ("accession_number", "accession", "AccessionNumber"),
@@ -33,20 +33,14 @@ class ReportRow:
     error: str = ""
 
 
-def find_columns(table: Path, requested: dict[str, str | None]) -> dict[str, str]:
+def find_report_columns(table: Path, requested: dict[str, str | None]) -> dict[str, str]:
     """The column of each role: the requested one, or one with a usual name.
 
     Raises:
         ValueError: a requested column is missing, or there is no column of ids, or none with text.
     """
     available = column_names(table)
-    columns = {}
-    for role, usual in _USUAL_COLUMNS.items():
-        name = requested.get(role)
-        if name is not None and name not in available:
-            raise no_such_column(table, name, f"--{role.replace('_', '-')}-column", available)
-        columns.update((role, column) for column in (name,) if column)
-        columns.update((role, column) for column in usual[::-1] if name is None and column in available)
+    columns = find_columns(table, available, requested=requested, usual=_USUAL_COLUMNS)
     if not columns.keys() & {"accession", "study_uid"}:
         raise ValueError(
             f"{table} has neither a column of accession numbers nor one of study UIDs; name it with --accession-column "

@@ -9,7 +9,7 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -65,11 +65,27 @@ def column_names(path: Path) -> list[str]:
         return _csv_header(path, _csv_reader(path, file))
 
 
-def no_such_column(table: object, column: str, flag: str, available: list[str]) -> ValueError:
-    """The error for a column that `flag` names and the table does not have; suggests the closest name."""
-    near = difflib.get_close_matches(column, available, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return ValueError(f"{table} has no column {column!r} ({flag}){hint} Its columns are {', '.join(available)}")
+def find_columns(
+    table: object, available: list[str], *, requested: Mapping[str, str | None], usual: Mapping[str, Iterable[str]]
+) -> dict[str, str]:
+    """The column of each role: the requested one, or the first that has a usual name; roles without one are left out.
+
+    Raises:
+        ValueError: a requested column is not in the table. The message lists the columns and suggests the closest.
+    """
+    columns = {}
+    for role, names in usual.items():
+        column = requested.get(role)
+        if column is None:
+            column = next((name for name in names if name in available), None)
+        elif column not in available:
+            near = difflib.get_close_matches(column, available, n=1, cutoff=0.4)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            flag = f"--{role.replace('_', '-')}-column"
+            raise ValueError(f"{table} has no column {column!r} ({flag}){hint} Its columns are {', '.join(available)}")
+        if column:
+            columns[role] = column
+    return columns
 
 
 def require_columns(path: Path, needed: Iterable[str]) -> None:

@@ -176,15 +176,9 @@ def _raw_studies(parts: list[Part]) -> Iterator[RawJoinedStudy]:
     for number, part in enumerate(parts):
         for split in filter(part.splits.__contains__, SPLITS):
             ids = zip(part.ids(split, "study_id"), part.ids(split, "subject_id"), strict=True)
+            place = {"split": split, "part": number, "fingerprint": part.fingerprints[split]}
             for row, (study_id, subject_id) in enumerate(ids):
-                yield RawJoinedStudy(
-                    study_id=study_id,
-                    subject_id=subject_id,
-                    split=split,
-                    part=number,
-                    row=row,
-                    fingerprint=part.fingerprints[split],
-                )
+                yield RawJoinedStudy(study_id=study_id, subject_id=subject_id, row=row, **place)
 
 
 def _row(part: Part, raw_study: RawJoinedStudy) -> dict[str, Any]:
@@ -196,10 +190,8 @@ def _row(part: Part, raw_study: RawJoinedStudy) -> dict[str, Any]:
 
 
 def _notes(parts: list[Part]) -> list[str]:
-    notes = []
-    for part in parts:
-        counts = ", ".join(f"{split} {len(rows)}" for split, rows in part.splits.items())
-        notes.append(f"{part.folder}: {counts}.")
+    sizes = [", ".join(f"{split} {len(rows)}" for split, rows in part.splits.items()) for part in parts]
+    notes = [f"{part.folder}: {size}." for part, size in zip(parts, sizes, strict=True)]
     subjects = ({subject for split in SPLITS for subject in part.ids(split, "subject_id")} for part in parts)
     num_parts = Counter(itertools.chain.from_iterable(subjects))
     shared = sum(number > 1 for number in num_parts.values())

@@ -21,7 +21,7 @@ import datasets
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from data.cli import run_main
@@ -37,7 +37,7 @@ from data.sources.kermany import KermanySource
 from data.sources.mimic_cxr import MimicSource
 from data.sources.open_i import OpenISource
 from data.sources.table import TableSource
-from data.study import REJECTED_FILE, check_fractions
+from data.study import REJECTED_FILE, SPLITS, check_fractions
 from data.synthetic.source import SyntheticSource
 from vlm.schema.findings import FINDINGS
 
@@ -148,8 +148,7 @@ def reject_duplicates(raw_studies: Iterator[RawStudy | Rejection]) -> Iterator[R
         if isinstance(raw_study, Rejection):
             yield raw_study
         elif raw_study.study_id in seen:
-            reason = f"study id {raw_study.study_id} occurs before; each study needs its own id"
-            yield Rejection(study_id=raw_study.study_id, split=raw_study.split, reason=reason, files=raw_study.files)
+            yield Rejection.of(raw_study, f"study id {raw_study.study_id} occurs before; each study needs its own id")
         else:
             seen.add(raw_study.study_id)
             yield raw_study
@@ -181,21 +180,18 @@ def resolved_options(options: Preparation) -> tuple[dict[str, Any], dict[str, An
 def print_summary(writer: DatasetWriter, console: Console) -> None:
     """Print counts per split and finding, and what was rejected."""
     stats = writer.stats
-    table = Table("", title=f"{writer.out}")
-    for split in stats.splits:
-        table.add_column(split, justify="right")
-    for name in ("kept", "images", "reports", "labeled"):
-        table.add_row(name, *(str(getattr(counts, name)) for counts in stats.splits.values()))
-    table.add_section()
-    for finding in FINDINGS:
-        table.add_row(finding, *(str(counts.positives[finding]) for counts in stats.splits.values()))
+    table = Table("", *(Column(split, justify="right") for split in SPLITS), title=f"{writer.out}")
+    for names in (("kept", "images", "reports", "labeled"), FINDINGS):
+        for name in names:
+            table.add_row(name, *(str(stats.of_split(split, name)) for split in SPLITS))
+        table.add_section()
     console.print(table)
-    for split, counts in stats.splits.items():
-        if not counts.kept:
+    for split in SPLITS:
+        if not stats.of_split(split, "kept"):
             console.print(f"Note: the split {split} is empty.")
-    kept, rejected_images, warnings = map(stats.total, ("kept", "rejected_images", "warnings"))
-    if stats.text_changes:
-        changes = ", ".join(f"{kind} {count}" for kind, count in stats.text_changes.most_common())
+    kept, rejected, rejected_images, warnings = map(stats.total, ("kept", "rejected", "rejected_images", "warnings"))
+    if changes := stats.text_changes():
+        changes = ", ".join(f"{kind} {count}" for kind, count in changes.items())
         console.print(f"Changes to texts: {changes}.", highlight=False)
     if image_warnings := stats.by_kind("image_warnings"):
         console.print(f"Warnings about {warnings} images: see {writer.out / WARNINGS_FILE}.", highlight=False)
@@ -207,10 +203,10 @@ def print_summary(writer: DatasetWriter, console: Console) -> None:
         console.print(f"{severity} {problem} ({count} of {num_reports}). {ENGLISH_ONLY}", highlight=False)
     if rejected_images:
         console.print(f"{rejected_images} images were left out of kept studies.", highlight=False)
-    console.print(f"given {writer.num_studies} = kept {kept} + rejected {stats.rejected}", highlight=False)
+    console.print(f"given {writer.num_studies} = kept {kept} + rejected {rejected}", highlight=False)
     for rejection in writer.first_rejections:
         console.print(f"  rejected {rejection.study_id}: {rejection.reason}", highlight=False, markup=False)
-    if stats.rejected or rejected_images:
+    if rejected or rejected_images:
         console.print(f"All rejections are listed in {writer.out / REJECTED_FILE}.", highlight=False)
 
 

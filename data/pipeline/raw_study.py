@@ -80,6 +80,10 @@ class Rejection:
     files: tuple[str, ...] = ()
     split: str = ""
 
+    @classmethod
+    def of(cls, raw_study: RawStudy, reason: str) -> "Rejection":
+        return cls(study_id=raw_study.study_id, split=raw_study.split, reason=reason, files=raw_study.files)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourcePlan:
@@ -146,19 +150,22 @@ class RawFileStudy:
     def with_views(self, views: tuple[View, ...], rejected_images: tuple[Rejection, ...] = ()) -> FileStudy:
         """The study with these images."""
         label_source = "report" if self.labels is None else "none" if self.labels == UNLABELED_STUDY else "source"
+        unchanged = (
+            "study_id",
+            "subject_id",
+            "indication",
+            "findings",
+            "impression",
+            "mesh_terms",
+            "source",
+            "license",
+        )
         return FileStudy(
-            study_id=self.study_id,
-            subject_id=self.subject_id,
+            **{name: getattr(self, name) for name in unchanged},
             images=tuple(view.image for view in views),
             view_positions=self.view_positions or tuple(view.view_position for view in views),
-            indication=self.indication,
-            findings=self.findings,
-            impression=self.impression,
             labels=UNLABELED_STUDY if self.labels is None else self.labels,
             label_source=label_source,
-            mesh_terms=self.mesh_terms,
-            source=self.source,
-            license=self.license,
             views=views,
             rejected_images=rejected_images,
         )

@@ -71,7 +71,7 @@ def build_row(raw_study: RawStudy, options: BuildOptions) -> PreparedRow | Rejec
         row = {column.name: getattr(study, column.name) for column in dataclasses.fields(Study)}
         check_text(row)
     except ValueError as error:
-        return Rejection(study_id=raw_study.study_id, split=raw_study.split, reason=str(error), files=raw_study.files)
+        return Rejection.of(raw_study, str(error))
     except Exception as error:
         error.add_note(f"while study {raw_study.study_id} was prepared")
         raise

@@ -141,4 +141,4 @@ def _build_row(raw_study: RawStudy | Rejection, *, options: BuildOptions) -> Pre
 
 def _lost_study(raw_study: RawStudy | Rejection) -> Rejection:
     reason = "the process that read it was killed or ran out of memory, also when it read this study alone"
-    return Rejection(study_id=raw_study.study_id, split=raw_study.split, reason=reason, files=raw_study.files)
+    return Rejection.of(raw_study, reason)

@@ -166,25 +166,27 @@ def _from_folders(root: Path) -> Iterator[LabeledFile]:
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
         path = Path(folder)
-        kind = path.name.upper()
-        if kind in _NAMES:
+        if path.name.upper() in _NAMES:
             split_folder = _SPLIT_FOLDERS.get(path.resolve().parent.name.lower(), "")
             for name in sorted(name for name in names if not name.startswith(".")):
-                yield _from_name(path / name, root, kind, split_folder)
+                yield _from_name(path / name, root, path.name.upper(), split_folder)
 
 
 def _from_name(path: Path, root: Path, kind: str, split_folder: str) -> LabeledFile:
     file, match = str(path.relative_to(root)), _NAMES[kind].fullmatch(path.stem)
+    error = ""
     if path.suffix.lower() not in _SUFFIXES:
         error = f"{file} does not have the name of an image ({', '.join(sorted(_SUFFIXES))})"
     elif not match:
         error = f"the name of {file} contains no patient; expected a name like {_EXAMPLES[kind]}"
-    else:
-        image_class = "normal" if kind == "NORMAL" else _KINDS[match[2]]
-        return LabeledFile(
-            file=file, study_id=path.stem, subject_id=match[1], image_class=image_class, split_folder=split_folder
-        )
-    return LabeledFile(file=file, study_id=path.stem, split_folder=split_folder, error=error)
+    return LabeledFile(
+        file=file,
+        study_id=path.stem,
+        subject_id="" if error else match[1],
+        image_class="normal" if error or kind == "NORMAL" else _KINDS[match[2]],
+        split_folder=split_folder,
+        error=error,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,10 +210,8 @@ class KermanySource:
     def _raw_study(
         self, file: LabeledFile, folder: Path, test_subjects: set[str], split_of: dict[str, str], seed: int
     ) -> RawFileStudy | Rejection:
-        reason = file.error
-        if not reason and file.subject_id in test_subjects:
-            reason = left_out(file.subject_id, file.split_folder or "train", "test")
-        if reason:
+        is_test = not file.error and file.subject_id in test_subjects
+        if reason := file.error or (is_test and left_out(file.subject_id, file.split_folder or "train", "test")):
             return Rejection(study_id=file.study_id, reason=reason, files=(file.file,), split=file.split_folder)
         findings, impression = compose_sections(file.image_class, file.study_id, seed) if self.reports else ("", "")
         return RawFileStudy(

@@ -4,6 +4,7 @@
 parallel, and enlarged later without a change to existing studies.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +14,7 @@ from data.study import MAX_SIDE, Study, split_subjects
 from data.synthetic.grammar.report import write_report
 from data.synthetic.grammar.sentences import Department
 from data.synthetic.phantom.draw import draw_study
-from data.synthetic.scene import Scene, sample_scene
-
-
-def make_scene(seed: int, index: int) -> Scene:
-    """The scene of `make_study(seed, index)`."""
-    return sample_scene(_generators(seed, index)[0])
+from data.synthetic.scene import sample_scene
 
 
 def make_study(seed: int, index: int, size: int = 224, *, report_style: int = 0) -> Study:
@@ -27,21 +23,18 @@ def make_study(seed: int, index: int, size: int = 224, *, report_style: int = 0)
 
     Two of five studies belong to a subject with two studies; their indices are adjacent.
     """
-    scene_rng, image_rng, report_rng = _generators(seed, index)
+    scene_rng, image_rng, report_rng = generators(seed, index)
     scene = sample_scene(scene_rng)
     images, boxes = draw_study(scene, image_rng, size)
     if report_style:
         report_rng = Department(report_rng.bit_generator, report_style)
     written = write_report(scene, report_rng)
     return Study(
-        study_id=f"synthetic-{seed}-{index:06d}",
+        study_id=study_id(seed, index),
         subject_id=subject_id(seed, index),
         images=images,
         view_positions=scene.view_positions,
-        indication=written.indication,
-        findings=written.findings,
-        impression=written.impression,
-        labels=written.labels,
+        **dataclasses.asdict(written),
         label_source="source",
         boxes=boxes,
         source="synthetic",
@@ -49,10 +42,14 @@ def make_study(seed: int, index: int, size: int = 224, *, report_style: int = 0)
     )
 
 
-def _generators(seed: int, index: int) -> list[np.random.Generator]:
+def generators(seed: int, index: int) -> list[np.random.Generator]:
     if seed < 0 or index < 0:
         raise ValueError(f"a synthetic study needs seed and index of 0 or more, got seed {seed} and index {index}")
     return [np.random.default_rng(child) for child in np.random.SeedSequence([seed, index]).spawn(3)]
+
+
+def study_id(seed: int, index: int) -> str:
+    return f"synthetic-{seed}-{index:06d}"
 
 
 def subject_id(seed: int, index: int) -> str:
@@ -100,15 +97,14 @@ class SyntheticSource:
     def plan(self, context: PlanContext) -> SourcePlan:
         subjects = [subject_id(context.seed, index) for index in range(self.num_studies)]
         split_of = split_subjects(subjects, fractions=context.split_fractions, seed=context.seed)
+        shared = {"seed": context.seed, "size": self.size, "report_style": self.report_style}
         raw_studies = (
             RawSyntheticStudy(
-                study_id=f"synthetic-{context.seed}-{index:06d}",
+                study_id=study_id(context.seed, index),
                 subject_id=subject,
                 split=split_of[subject],
-                seed=context.seed,
                 index=index,
-                size=self.size,
-                report_style=self.report_style,
+                **shared,
             )
             for index, subject in enumerate(subjects)
         )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.synthetic.scene import KINDS, sample_scene
-from data.synthetic.source import make_scene, make_study
+from data.synthetic.source import generators, make_study
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS, POSITIVE, UNCERTAIN
 
 NUM_SCENES = 2000
@@ -49,7 +49,7 @@ def test_negative_numbers_are_rejected(seed, index):
 
 def test_labels_agree_with_the_scene():
     for index in range(40):
-        scene, study = make_scene(2, index), make_study(2, index, size=32)
+        scene, study = sample_scene(generators(2, index)[0]), make_study(2, index, size=32)
         drawn = {FINDING_INDEX[finding.finding] for finding in scene.findings}
         told = {i for i, code in enumerate(study.labels) if code in (POSITIVE, UNCERTAIN)}
         assert drawn <= told

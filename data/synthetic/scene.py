@@ -54,15 +54,10 @@ KINDS = {
     "Pleural Other": ("pleural thickening", "calcified plaque"),
     "Fracture": ("rib fracture", "clavicle fracture"),
     "Support Devices": (
-        "endotracheal tube",
-        "nasogastric tube",
-        "central venous catheter",
-        "PICC line",
-        "pacemaker",
-        "sternotomy wires",
-        "chest tube",
+        "endotracheal tube", "nasogastric tube", "central venous catheter", "PICC line", "pacemaker",
+        "sternotomy wires", "chest tube",
     ),
-}
+}  # fmt: skip
 """Forms of each finding. Each is recognizable in the image, and has its own words."""
 
 
@@ -92,23 +87,6 @@ _STORIES = {
     "diffuse lung disease": (0.065, {"Lung Opacity": 0.95, "Pneumothorax": 0.12, "Cardiomegaly": 0.15}),
 }  # fmt: skip
 """For each story: the fraction of studies, and the probability of each finding."""
-
-_BY_CHANCE = {
-    "Enlarged Cardiomediastinum": 0.06,
-    "Cardiomegaly": 0.03,
-    "Lung Opacity": 0.04,
-    "Lung Lesion": 0.04,
-    "Edema": 0.02,
-    "Consolidation": 0.07,
-    "Pneumonia": 0.05,
-    "Atelectasis": 0.11,
-    "Pneumothorax": 0.06,
-    "Pleural Effusion": 0.06,
-    "Pleural Other": 0.05,
-    "Fracture": 0.035,
-    "Support Devices": 0.03,
-}
-"""Probability of a finding that is not part of the story."""
 
 _UNCERTAIN = 0.18
 _LUNGS, _ZONES = ("right", "left"), ("upper", "mid", "lower")
@@ -143,9 +121,8 @@ class _Chest:
 
 
 def _pick(rng: np.random.Generator, **chances: float) -> str:
-    names = list(chances)
-    weights = np.array([chances[name] for name in names])
-    return names[int(rng.choice(len(names), p=weights / weights.sum()))].replace("_", " ")
+    weights = np.array(list(chances.values()))
+    return list(chances)[int(rng.choice(len(chances), p=weights / weights.sum()))].replace("_", " ")
 
 
 def _degree(rng: np.random.Generator, **chances: float) -> str:
@@ -255,20 +232,21 @@ def _mediastinum(chest: _Chest, rng, story: str) -> dict | None:
 
 
 _SAMPLERS = {
-    "Pneumothorax": _pneumothorax,
-    "Pleural Effusion": _effusion,
-    "Edema": _edema,
-    "Consolidation": _consolidation,
-    "Pneumonia": _pneumonia,
-    "Lung Lesion": _lesion,
-    "Lung Opacity": _opacity,
-    "Pleural Other": _pleural_other,
-    "Atelectasis": _atelectasis,
-    "Fracture": _fracture,
-    "Enlarged Cardiomediastinum": _mediastinum,
-    "Cardiomegaly": lambda chest, rng, story: {"kind": "enlarged heart", "degree": _degree(rng)},
+    "Pneumothorax": (_pneumothorax, 0.06),
+    "Pleural Effusion": (_effusion, 0.06),
+    "Edema": (_edema, 0.02),
+    "Consolidation": (_consolidation, 0.07),
+    "Pneumonia": (_pneumonia, 0.05),
+    "Lung Lesion": (_lesion, 0.04),
+    "Lung Opacity": (_opacity, 0.04),
+    "Pleural Other": (_pleural_other, 0.05),
+    "Atelectasis": (_atelectasis, 0.11),
+    "Fracture": (_fracture, 0.035),
+    "Enlarged Cardiomediastinum": (_mediastinum, 0.06),
+    "Cardiomegaly": (lambda chest, rng, story: {"kind": "enlarged heart", "degree": _degree(rng)}, 0.03),
 }
-"""In the order in which they take their places: large findings first."""
+"""The sampler of each finding, and its probability if it is not part of the story. In the order in which the findings
+take their places: large ones first."""
 
 
 def _devices(rng: np.random.Generator, story: str, found: list[SceneFinding]) -> list[SceneFinding]:
@@ -295,19 +273,18 @@ def _devices(rng: np.random.Generator, story: str, found: list[SceneFinding]) ->
 
 def sample_scene(rng: np.random.Generator) -> Scene:
     """Sample one synthetic study. About a fifth are normal; a tenth of these have devices."""
-    names = list(_STORIES)
-    story = names[int(rng.choice(len(names), p=[_STORIES[name][0] for name in names]))]
+    story = list(_STORIES)[int(rng.choice(len(_STORIES), p=[share for share, _ in _STORIES.values()]))]
     chances = _STORIES[story][1]
     chest = _Chest()
     found: list[SceneFinding] = []
-    for name, sampler in _SAMPLERS.items():
-        chance = 0.0 if story == "normal" else chances.get(name, _BY_CHANCE[name])
+    for name, (sampler, by_chance) in _SAMPLERS.items():
+        chance = 0.0 if story == "normal" else chances.get(name, by_chance)
         if rng.random() < chance and (details := sampler(chest, rng, story)):
             uncertain = bool(rng.random() < _UNCERTAIN and details.get("degree") != "large")
             found.append(SceneFinding(finding=name, **{"uncertain": uncertain} | details))
     if story != "normal" and not found and "Support Devices" not in chances:
         found.append(SceneFinding(finding="Lung Lesion", **_lesion(chest, rng, story)))
-    if rng.random() < (0.10 if story == "normal" else chances.get("Support Devices", _BY_CHANCE["Support Devices"])):
+    if rng.random() < (0.10 if story == "normal" else chances.get("Support Devices", 0.03)):
         found += _devices(rng, story, found)
     return Scene(findings=tuple(found), view_positions=_views(rng, story))
 

@@ -12,6 +12,7 @@ CheXpert and the same as in `data.reports.labeler.labeler` (which is independent
 - No Finding is positive if nothing except Support Devices is positive or uncertain, else blank.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from numpy.random import Generator
@@ -46,11 +47,8 @@ _URGENCY = (
 )  # fmt: skip
 _CHRONIC = {"Cardiomegaly", "Enlarged Cardiomediastinum", "Pleural Other"}
 _SYSTEM_OF = {
-    "Cardiomegaly": "heart",
-    "Enlarged Cardiomediastinum": "heart",
-    "Pneumothorax": "pleura",
-    "Pleural Effusion": "pleura",
-    "Pleural Other": "pleura",
+    **dict.fromkeys(("Cardiomegaly", "Enlarged Cardiomediastinum"), "heart"),
+    **dict.fromkeys(("Pneumothorax", "Pleural Effusion", "Pleural Other"), "pleura"),
     "Fracture": "bones",
     "Support Devices": "devices",
 }
@@ -84,9 +82,7 @@ class _ReportState:
     wordiness: float
     """How many normal structures are described; less if there are many findings."""
     denied: set[str] = field(default_factory=set)
-    systems: dict[str, list[str]] = field(
-        default_factory=lambda: {"heart": [], "lungs": [], "pleura": [], "bones": [], "devices": []}
-    )
+    systems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def chance(self, probability: float) -> bool:
         return self.rng.random() < probability

@@ -12,6 +12,7 @@ kept + rejected = given. An interrupted run resumes when the same command is run
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +21,8 @@ from typing import Annotated, Any, Union
 import datasets
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
-from rich.text import Text
 
 from data.cli import run_main
 from data.pipeline.raw_study import ImageOptions, PlanContext, RawStudy, Rejection, SourcePlan
@@ -129,16 +129,18 @@ def fill(writer: DatasetWriter, plan: SourcePlan, options: Preparation, console:
         TextColumn("Preparing"),
         BarColumn(),
         MofNCompleteColumn(),
-        StudiesPerSecond(done_before=writer.num_done),
+        TextColumn("{task.fields[rate]:.0f} studies/s"),
         TimeRemainingColumn(),
         console=console,
     ) as progress:
-        task = progress.add_task("", total=plan.num_studies, completed=writer.num_done)
+        task = progress.add_task("", total=plan.num_studies, completed=writer.num_done, rate=0)
+        start = time.monotonic()
         raw_studies = writer.remaining(reject_duplicates(plan.raw_studies), num_studies=plan.num_studies)
         build_options = BuildOptions(images=options.image_options, text=options.text_options)
-        for raw_study, outcome in build_rows(raw_studies, build_options, num_workers=options.num_workers):
+        outcomes = build_rows(raw_studies, build_options, num_workers=options.num_workers)
+        for number, (raw_study, outcome) in enumerate(outcomes, start=1):
             writer.add(raw_study, outcome)
-            progress.advance(task)
+            progress.update(task, advance=1, rate=number / (time.monotonic() - start))
 
 
 def reject_duplicates(raw_studies: Iterator[RawStudy | Rejection]) -> Iterator[RawStudy | Rejection]:
@@ -152,18 +154,6 @@ def reject_duplicates(raw_studies: Iterator[RawStudy | Rejection]) -> Iterator[R
         else:
             seen.add(raw_study.study_id)
             yield raw_study
-
-
-class StudiesPerSecond(ProgressColumn):
-    """Progress bar column with the speed of this run."""
-
-    def __init__(self, *, done_before: int):
-        super().__init__()
-        self._done_before = done_before
-
-    def render(self, task: Task) -> Text:
-        rate = (task.completed - self._done_before) / task.elapsed if task.elapsed else 0
-        return Text(f"{rate:.0f} studies/s")
 
 
 def resolved_options(options: Preparation) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -129,14 +129,10 @@ def load_studies(folder: Path | str) -> datasets.DatasetDict:
         studies = datasets.load_from_disk(str(folder))
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{folder} is damaged or incomplete ({error}); prepare or copy it again") from error
-    for old, name in _OLD_COLUMNS.items():
-        studies = datasets.DatasetDict(
-            {
-                split: rows.rename_column(old, name) if old in rows.column_names else rows
-                for split, rows in studies.items()
-            }
-        )
     for split, rows in studies.items():
+        for old, name in _OLD_COLUMNS.items():
+            if old in rows.column_names:
+                studies[split] = rows = rows.rename_column(old, name)
         missing = [column for column in FEATURES if column not in {*rows.column_names, *_LATER_COLUMNS}]
         if missing:
             raise ValueError(f"{folder}: split {split} lacks the columns {', '.join(missing)}; prepare it again")

@@ -139,8 +139,9 @@ def _files(folder: Path, path: str, dicom_ids: list[str]) -> tuple[str, ...]:
 def _notes(tables: dict[str, Path], index: MimicIndex, labels: str) -> tuple[str, ...]:
     notes = [f"tables used: {', '.join(path.name for path in tables.values())}.", f"labels: {labels}."]
     notes += [f"{count} rows of {name} were skipped: they name no study." for name, count in index.skipped_rows.items()]
-    if index.num_without_images:
-        notes.append(f"{index.num_without_images} studies in the tables have no image; they are not counted.")
+    listed = {*(index.splits or ()), *(index.labels or ())}
+    if without_images := listed - {study for _, study, _, _ in index.images}:
+        notes.append(f"{len(without_images)} studies in the tables have no image; they are not counted.")
     if index.splits is None:
         notes.append("no table of the official split: patients are split at random.")
     if not index.has_views:

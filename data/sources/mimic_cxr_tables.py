@@ -105,11 +105,6 @@ class MimicIndex:
     skipped_rows: Counter[str] = field(default_factory=Counter)
     """Number of rows in each table that name no study, so that their split or labels cannot be used."""
 
-    @property
-    def num_without_images(self) -> int:
-        """Studies in the tables of splits or labels that have no image."""
-        return len({*(self.splits or ()), *(self.labels or ())} - {study for _, study, _, _ in self.images})
-
 
 def find_tables(folder: Path) -> dict[str, Path]:
     """The newest "split", "metadata", "chexpert", "negbio" and "record" tables in a folder, by kind."""

@@ -54,7 +54,8 @@ class OpenISource:
         if not self.root.is_dir():
             raise ValueError(f"--root {self.root} is not a folder; name the one with Open-i's files")
         contents = _read(self)
-        images = OpenIImages(self.root, contents.files, folder=context.work, wanted=contents.image_keys)
+        wanted = {key for report in contents.reports for key in report.images}
+        images = OpenIImages(self.root, contents.files, folder=context.work, wanted=wanted)
         reports = _reject_contradictions(contents.reports) + _studies_without_report(contents, images)
         reports.sort(key=lambda report: (len(report.study_id), report.study_id))
         split_of = {f"CXR{number}": entry.split for number, entry in contents.annotated.items()}
@@ -109,10 +110,6 @@ class _Contents:
     projections: dict[str, str]
     archive_errors: list[str]
     """A message for each archive of reports that ends early."""
-
-    @property
-    def image_keys(self) -> set[str]:
-        return {key for report in self.reports for key in report.images}
 
 
 def _read(source: OpenISource) -> _Contents:

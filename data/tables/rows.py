@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TextIO
 
@@ -143,17 +144,12 @@ def _cut_short(path: Path, error: Exception) -> ValueError:
 
 
 def _lines(path: Path, file: TextIO) -> Iterator[str]:
-    number = 0
-    while line := _line(path, file):
-        number += 1
-        if len(line) == MAX_LINE_CHARACTERS:
-            raise ValueError(f"{path}: line {number} has more than {MAX_LINE_CHARACTERS} characters; is it a table?")
-        yield line
-
-
-def _line(path: Path, file: TextIO) -> str:
     try:
-        return file.readline(MAX_LINE_CHARACTERS)
+        for number, line in enumerate(iter(partial(file.readline, MAX_LINE_CHARACTERS), ""), start=1):
+            if len(line) == MAX_LINE_CHARACTERS:
+                limit = f"more than {MAX_LINE_CHARACTERS} characters"
+                raise ValueError(f"{path}: line {number} has {limit}; is it a table?")
+            yield line
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except _CUT_SHORT as error:
@@ -161,7 +157,7 @@ def _line(path: Path, file: TextIO) -> str:
 
 
 def _csv_reader(path: Path, file: TextIO):
-    header = _line(path, file)
+    header = next(_lines(path, file))
     file.seek(0)
     return csv.reader(_lines(path, file), delimiter=max(DELIMITERS, key=header.count), strict=True)
 
@@ -179,11 +175,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         reader = _csv_reader(path, file)
         try:
             names = _csv_header(path, reader)
-            number = 0
-            for fields in reader:
-                if not fields:  # an empty line
-                    continue
-                number += 1
+            for number, fields in enumerate(filter(None, reader), start=1):  # without empty lines
                 if len(fields) == len(names):
                     yield Row(number=number, values=dict(zip(names, fields, strict=True)))
                 else:
@@ -194,12 +186,8 @@ def _csv_rows(path: Path) -> Iterator[Row]:
 
 
 def _jsonl_rows(path: Path) -> Iterator[Row]:
-    number = 0
     with _open_text(path) as file:
-        for line in _lines(path, file):
-            if not line.strip():
-                continue
-            number += 1
+        for number, line in enumerate(filter(str.strip, _lines(path, file)), start=1):
             try:
                 values = json.loads(line)
             except (ValueError, RecursionError):  # ValueError also for a number with thousands of digits

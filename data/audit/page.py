@@ -23,10 +23,8 @@ TEMPLATE = Path(__file__).with_suffix(".html.j2")
 SAMPLE_SIDE, PAIR_SIDE, WEBP_QUALITY = 150, 260, 70
 SHOWN_PAIRS, SHOWN_NAMES, SHOWN_TEXTS = 8, 12, 4
 KINDS_OF_COPIES = {"identical": "identical pixels", "altered": "altered copy", "similar": "possible copy"}
-BIN_LABELS = (
-    *(f"{index * WORDS_PER_BIN}–{(index + 1) * WORDS_PER_BIN - 1}" for index in range(NUM_BINS - 1)),
-    f"{(NUM_BINS - 1) * WORDS_PER_BIN} or more",
-)
+_STARTS = range(0, NUM_BINS * WORDS_PER_BIN, WORDS_PER_BIN)
+BIN_LABELS = (*(f"{start}–{start + WORDS_PER_BIN - 1}" for start in _STARTS[:-1]), f"{_STARTS[-1]} or more")
 
 
 def render_audit(document: Mapping[str, Any], *, num_samples: int, seed: int) -> str:
@@ -106,16 +104,11 @@ def _copies(images: Mapping[str, Any], folder: str) -> list[dict[str, Any]]:
 
 
 def _copied_reports(reports: Mapping[str, Any], folder: str) -> list[dict[str, Any]]:
+    def with_text(study: dict[str, Any]) -> dict[str, Any]:
+        return study | {"text": read_report(folder, (study["split"], study["row"]))}
+
     entries = sorted([*reports["equal"]["listed"], *reports["near"]["listed"]], key=_badness)[:SHOWN_TEXTS]
-    return [
-        entry
-        | {
-            "studies": [
-                study | {"text": read_report(folder, (study["split"], study["row"]))} for study in entry["studies"][:2]
-            ]
-        }
-        for entry in entries
-    ]
+    return [entry | {"studies": [with_text(study) for study in entry["studies"][:2]]} for entry in entries]
 
 
 def _badness(entry: Mapping[str, Any]) -> int:

@@ -43,8 +43,7 @@ class Correction:
 
     def __post_init__(self):
         for name in ("probabilities", "thresholds", "states"):
-            if len(getattr(self, name)) != NUM_FINDINGS:
-                found = len(getattr(self, name))
+            if (found := len(getattr(self, name))) != NUM_FINDINGS:
                 raise ValueError(f"{name} has {found} values; give one for each of the {NUM_FINDINGS} findings")
         if unknown := sorted(set(self.states) - LABEL_CODES):
             raise ValueError(f"states has {unknown[0]}; the state of a finding is one of {sorted(LABEL_CODES)}")

@@ -95,16 +95,15 @@ def read_correction(table: sqlite3.Connection, number: int) -> SavedCorrection:
     """
     [row] = table.execute(f"SELECT {', '.join(COLUMNS)} FROM corrections WHERE number = ?", [number]).fetchall()
     where = f"correction {number}"
-    values = dict(row)
     try:
-        lists = {name: json.loads(values[name]) for name in ("images", *LISTS)}
+        lists = {name: json.loads(row[name]) for name in ("images", *LISTS)}
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{where} is damaged ({error})") from error
     images = lists.pop("images")
     if not isinstance(images, list) or not images or not all(map(_is_hash, images)):
         raise ValueError(f"{where} is damaged (it names no images)")
-    correction = from_dict({name: values[name] for name in TEXTS} | lists, Correction, where=where)
-    described = {name: values[name] for name in ("number", "saved_at", "program_version")}
+    correction = from_dict({name: row[name] for name in TEXTS} | lists, Correction, where=where)
+    described = {name: row[name] for name in ("number", "saved_at", "program_version")}
     return SavedCorrection(**described, images=tuple(images), correction=correction)
 
 
@@ -195,10 +194,9 @@ class CorrectionStore:
         hashes = tuple(map(image_hash, images))
         saved_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         described = {"saved_at": saved_at, "program_version": version("cxrscribe")}
-        values = described | {"study": study_hash(hashes)}
-        values |= {"images": json.dumps(hashes)} | {name: getattr(correction, name) for name in TEXTS}
         cells = dataclasses.asdict(correction)
-        values |= {name: json.dumps(cells[name]) for name in LISTS}
+        cells |= {name: json.dumps(cells[name]) for name in LISTS}
+        values = described | {"study": study_hash(hashes), "images": json.dumps(hashes)} | cells
         with _plain_errors(self.folder):
             with self._lock():
                 for image, name in zip(images, hashes, strict=True):

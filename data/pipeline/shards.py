@@ -111,14 +111,11 @@ def write_metadata(journal: Journal, work: Path) -> None:
     folder = work / "metadata"
     shutil.rmtree(folder, ignore_errors=True)
     empty = pyarrow.Table.from_pylist([], schema=FEATURES.arrow_schema)
-    datasets.DatasetDict(
-        {
-            split: datasets.Dataset(
-                empty, split=datasets.NamedSplit(split), fingerprint=f"{split}-{journal.fingerprint}"
-            )
-            for split in SPLITS
-        }
-    ).save_to_disk(str(folder))
+    splits = {}
+    for split in SPLITS:
+        fingerprint = f"{split}-{journal.fingerprint}"
+        splits[split] = datasets.Dataset(empty, split=datasets.NamedSplit(split), fingerprint=fingerprint)
+    datasets.DatasetDict(splits).save_to_disk(str(folder))
     for split in SPLITS:
         state_file = folder / split / "state.json"
         state = json.loads(state_file.read_text(encoding="utf-8"))
@@ -137,10 +134,8 @@ def _checksum(path: Path, start: int, stop: int) -> int | None:
     checksum = 0
     with path.open("rb") as file:
         file.seek(start)
-        while start < stop:
-            chunk = file.read(min(CHUNK_BYTES, stop - start))
-            checksum = zlib.crc32(chunk, checksum)
-            start += len(chunk)
+        for offset in range(start, stop, CHUNK_BYTES):
+            checksum = zlib.crc32(file.read(min(CHUNK_BYTES, stop - offset)), checksum)
     return checksum
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 import cv2
@@ -23,6 +24,7 @@ from data.pipeline.row import BuildOptions, PreparedRow, build_row
 Item, Outcome = TypeVar("Item"), TypeVar("Outcome")
 
 IN_FLIGHT_PER_WORKER = 4
+_END = object()
 MAX_LOST = 20
 """If this many items in a row crash their worker, the items are not the cause."""
 
@@ -61,7 +63,7 @@ def map_in_order(
     in_flight: deque[tuple[Item, Future]] = deque()
     num_lost = 0
     try:
-        for item in _and_end(items):
+        for item in chain(items, [_END]):
             if item is not _END:
                 in_flight.append((item, pool.submit(item)))
             while in_flight and (item is _END or len(in_flight) >= num_workers * IN_FLIGHT_PER_WORKER):
@@ -78,14 +80,6 @@ def map_in_order(
                 yield given, outcome
     finally:
         pool.close()
-
-
-_END = object()
-
-
-def _and_end(items: Iterable[Item]) -> Iterator[Item | object]:
-    yield from items
-    yield _END
 
 
 class _Pool:

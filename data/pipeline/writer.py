@@ -161,18 +161,15 @@ class DatasetWriter:
             ValueError: the source no longer provides the same studies, texts, labels or image files.
         """
         self.num_studies = num_studies
-        raw_studies, digest = iter(raw_studies), ""
+        raw_studies, digest = map(self._note_subject, raw_studies), ""
         for raw_study in islice(raw_studies, self.num_done):
-            self._note_subject(raw_study)
             digest = source_digest(digest, raw_study)
         if digest != self._digest:
             raise ValueError(
                 f"the source has changed since {self._folder.path} was started (its studies, texts, labels or image "
                 "files); delete that folder, and start again"
             )
-        for raw_study in raw_studies:
-            self._note_subject(raw_study)
-            yield raw_study
+        yield from raw_studies
 
     def add(self, raw_study: RawStudy | Rejection, outcome: PreparedRow | Rejection) -> None:
         """Add a raw study and its outcome, in the order of the source."""
@@ -231,9 +228,10 @@ class DatasetWriter:
             "is lost: free some space and run the same command again; it resumes where it stopped"
         )
 
-    def _note_subject(self, raw_study: RawStudy | Rejection) -> None:
+    def _note_subject(self, raw_study: RawStudy | Rejection) -> RawStudy | Rejection:
         if not isinstance(raw_study, Rejection):
             self._subjects[raw_study.split].add(raw_study.subject_id)
+        return raw_study
 
     def _commit(self) -> None:
         for split, rows in self._rows.items():

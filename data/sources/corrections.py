@@ -198,9 +198,6 @@ def _with_states(stated: Sequence[int], states: Sequence[int]) -> tuple[int, ...
 
 def _flags(preprocessing: Preprocessing) -> str:
     """The preprocessing as command-line flags of `data.prepare`."""
-    flags = [
-        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
-        for name, value in dataclasses.asdict(preprocessing).items()
-        if value not in (False, "none")
-    ]
+    options = {name: value for name, value in dataclasses.asdict(preprocessing).items() if value not in (False, "none")}
+    flags = (f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}" for name, value in options.items())
     return " ".join(flags) or "no preprocessing"

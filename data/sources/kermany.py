@@ -146,13 +146,14 @@ def _from_table(table: Path) -> Iterator[LabeledFile]:
     require_columns(table, needed)
     for row in read_rows(table):
         file, patient, label = (str(row.values.get(name) or "").strip() for name in needed)
-        where, error = f"row {row.number} of {table.name}", row.error
-        if not error and not file:
-            error = f"{where} names no image"
-        elif not error and not patient:
-            error = f"{where} names no patient; without one it cannot be kept out of two splits"
-        elif not error and label not in IMAGE_CLASSES:
-            error = f"{where} has the label {label!r}, which is none of {', '.join(IMAGE_CLASSES)}"
+        error = ""
+        if not file:
+            error = "names no image"
+        elif not patient:
+            error = "names no patient; without one it cannot be kept out of two splits"
+        elif label not in IMAGE_CLASSES:
+            error = f"has the label {label!r}, which is none of {', '.join(IMAGE_CLASSES)}"
+        error = row.error or (error and f"row {row.number} of {table.name} {error}")
         yield LabeledFile(
             file=file,
             study_id=Path(file).stem or f"row {row.number}",

@@ -99,9 +99,7 @@ def _raw_studies(
                 raise ValueError(reason)
             files = _files(folder, path, [dicom_id for dicom_id, _ in images])
             sections = split_sections(reports.text(subject, study))
-            labels = None
-            if index.labels is not None:
-                labels = tuple(index.labels.get(study, ())) or UNLABELED_STUDY
+            labels = None if index.labels is None else tuple(index.labels.get(study, ())) or UNLABELED_STUDY
             if not sections.findings and not sections.impression and labels in (None, UNLABELED_STUDY):
                 raise ValueError("has neither a report nor labels")
         except ValueError as error:

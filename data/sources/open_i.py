@@ -145,12 +145,12 @@ def _reject_contradictions(reports: list[OpenIReport]) -> list[OpenIReport]:
         if not report.error:
             texts[report.study_id].add((report.indication, report.findings, report.impression))
             origins[report.study_id].append(report.origin)
-    return [
-        replace(report, error=f"occurs with different texts in {', '.join(origins[report.study_id])}; keep one")
-        if len(texts[report.study_id]) > 1 and not report.error
-        else report
-        for report in reports
-    ]
+    errors = {
+        study_id: f"occurs with different texts in {', '.join(origins[study_id])}; keep one"
+        for study_id in texts
+        if len(texts[study_id]) > 1
+    }
+    return [replace(report, error=report.error or errors.get(report.study_id, "")) for report in reports]
 
 
 def _studies_without_report(contents: _Contents, images: OpenIImages) -> list[OpenIReport]:
@@ -159,15 +159,12 @@ def _studies_without_report(contents: _Contents, images: OpenIImages) -> list[Op
     named = {f"CXR{number}": "is in the annotation" for number in contents.annotated}
     keys = sorted({*images.loose, *contents.projections})
     named |= {f"CXR{key.partition('_')[0]}": "has images" for key in keys}
-    return [
-        OpenIReport(
-            study_id=study_id,
-            origin="",
-            error="; ".join([f"{known}, but no report of it was found", *contents.archive_errors]),
-        )
+    errors = {
+        study_id: "; ".join([f"{known}, but no report of it was found", *contents.archive_errors])
         for study_id, known in named.items()
         if study_id not in with_report
-    ]
+    }
+    return [OpenIReport(study_id=study_id, origin="", error=error) for study_id, error in errors.items()]
 
 
 def _notes(source: OpenISource, contents: _Contents, reports: list[OpenIReport]) -> tuple[str, ...]:

@@ -79,11 +79,8 @@ def read_xml_reports(files: list[Path], root: Path, archive_errors: list[str]) -
             continue
         try:
             for member in read_members(archive, wanted=is_new_report, max_bytes=MAX_XML_BYTES):
-                name = Path(member.name).name
-                if member.error:
-                    yield _unreadable(name, f"{name} {member.error}")
-                else:
-                    yield parse_report(member.content, origin=name)
+                name, error = Path(member.name).name, member.error
+                yield _unreadable(name, f"{name} {error}") if error else parse_report(member.content, origin=name)
         except TruncatedArchiveError as error:
             archive_errors.append(str(error))
 
@@ -213,8 +210,6 @@ def read_annotation(path: Path) -> dict[int, AnnotatedStudy]:
             except (TypeError, KeyError, ValueError) as error:
                 reason = f"lacks {error}" if isinstance(error, KeyError) else error
                 raise ValueError(f"--annotation {path}: entry {position} of {name}: {reason}") from error
-            split = _SPLITS[name]
-            if number in annotated:
-                split = later_split(split, annotated[number].split)
+            split = later_split(_SPLITS[name], annotated[number].split if number in annotated else "")
             annotated[number] = AnnotatedStudy(split=split, report=report, files=files)
     return annotated

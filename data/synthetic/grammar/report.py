@@ -231,8 +231,7 @@ def _impression(state: _ReportState, scene: Scene) -> str:
 def _technique(scene: Scene, rng: Generator) -> str:
     kinds = {view_index(position) for position in scene.view_positions}
     frontal = "AP" if 2 in kinds else "PA" if 1 in kinds else ""
-    lateral = "LATERAL" if 3 in kinds else ""
-    sentences = frames.TECHNIQUES.get((frontal, lateral))
+    sentences = frames.TECHNIQUES.get((frontal, "LATERAL" if 3 in kinds else ""))
     return pick(sentences, rng) if sentences else ""
 
 

@@ -7,7 +7,7 @@ department have similar habits. The scenes and images do not depend on the style
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
 
@@ -43,15 +43,6 @@ Choice = TypeVar("Choice")
 _PLEURAL_ZONES = {"apical": "apical", "upper": "apical", "basal": "basal", "lower": "basal"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NounPhrase:
-    """The name of a finding with place and degree ("small left effusion"), the same with its article, and its verb."""
-
-    bare: str
-    article: str
-    verb: str
-
-
 def pick(options: tuple[Choice, ...], rng: Generator) -> Choice:
     """Choose one of the options; for a `Department`, one of its own wordings."""
     if isinstance(rng, Department):
@@ -84,7 +75,8 @@ def _place(item: SceneFinding, placed: str, rng: Generator) -> tuple[str, str]:
     return "", pick(after, rng).format(side=item.laterality)
 
 
-def name_finding(item: SceneFinding, rng: Generator) -> NounPhrase:
+def name_finding(item: SceneFinding, rng: Generator) -> dict[str, str]:
+    """The words of the templates in `frames` for a finding with place and degree ("small left effusion")."""
     naming = phrases.NAMINGS[item.kind]
     singular, plural = pick(naming.names, rng)
     bilateral = item.laterality == "bilateral" and naming.placed != "none"
@@ -103,7 +95,7 @@ def name_finding(item: SceneFinding, rng: Generator) -> NounPhrase:
     counted = bool(plural) and noun == singular
     article = f"{'an' if words[0] in 'aeiou' else 'a'} {words}" if counted else words
     many = not counted and (bool(plural) or noun.endswith(("wires", "opacities")))
-    return NounPhrase(bare=words, article=article, verb="are" if many else "is")
+    return {"bare": words, "Bare": capitalized(words), "np": article, "is": "are" if many else "is"}
 
 
 def say_finding(item: SceneFinding, rng: Generator, *, brief: bool = False) -> str:
@@ -120,10 +112,7 @@ def say_finding(item: SceneFinding, rng: Generator, *, brief: bool = False) -> s
         frame = "{Bare}." if brief else pick(frames.STATED, rng)
     sided = pick((item.laterality, f"{item.laterality}-sided"), rng) if item.laterality else ""
     text = frame.format(
-        bare=name.bare,
-        Bare=capitalized(name.bare),
-        np=name.article,
-        **{"is": name.verb},
+        **name,
         adverb=pick(phrases.ADVERBS[item.degree], rng),
         side=item.laterality,
         A_sided=f"A {sided}",
@@ -133,22 +122,20 @@ def say_finding(item: SceneFinding, rng: Generator, *, brief: bool = False) -> s
 
 def say_pair(first: SceneFinding, second: SceneFinding, rng: Generator) -> str:
     """Write one sentence about two findings that are both certain or both uncertain."""
-    names = name_finding(first, rng), name_finding(second, rng)
+    one, other = name_finding(first, rng), name_finding(second, rng)
     frame = pick(frames.UNCERTAIN_PAIR if first.uncertain else frames.PAIRED, rng)
     if "{is}" in frame:
-        return frame.format(first=names[0].article, second=names[1].article, **{"is": names[0].verb})
-    second_words = names[1].bare if first.uncertain else names[1].article
-    return frame.format(first=names[0].bare, First=capitalized(names[0].bare), second=second_words)
+        return frame.format(first=one["np"], second=other["np"], **one)
+    return frame.format(first=one["bare"], First=one["Bare"], second=other["bare" if first.uncertain else "np"])
 
 
 def explain_opacity(opacity: SceneFinding, cause: SceneFinding, rng: Generator) -> str:
     """Write one sentence about a certain opacity and an uncertain finding that may be its cause."""
     name = name_finding(opacity, rng)
-    second = name_finding(replace(cause, laterality="", zone="", degree=""), rng).bare
-    frame = pick(frames.EXPLAINED, rng)
-    return frame.format(First=capitalized(name.bare), np=name.article, second=second, **{"is": name.verb})
+    second = name_finding(replace(cause, laterality="", zone="", degree=""), rng)["bare"]
+    return pick(frames.EXPLAINED, rng).format(First=name["Bare"], second=second, **name)
 
 
 def say_without(item: SceneFinding, denied: str, rng: Generator) -> str:
     """Write one sentence that states a finding and denies another: "mild cardiomegaly without pulmonary edema"."""
-    return f"{capitalized(name_finding(item, rng).bare)} without {pick(frames.DENIALS[denied][1], rng)}."
+    return f"{name_finding(item, rng)['Bare']} without {pick(frames.DENIALS[denied][1], rng)}."

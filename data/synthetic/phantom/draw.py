@@ -8,7 +8,6 @@ replace real X-rays, and scores on phantoms say nothing about patients.
 """
 
 from dataclasses import replace
-from functools import partial
 
 import cv2
 import numpy as np
@@ -74,6 +73,8 @@ def _collimate(image: np.ndarray, rng: np.random.Generator) -> None:
         image[:, size - margins[3] :] = 0
 
 
+Sampled = list[tuple[SceneFinding, np.random.Generator]]
+"""Findings, each with its own generator."""
 Drawn = list[tuple[SceneFinding, np.ndarray]]
 """Findings with their outlines; a bilateral finding occurs twice."""
 
@@ -94,13 +95,14 @@ def draw_study(
     for view, position in enumerate(scene.view_positions):
         kind = VIEW_KINDS[view_index(position)]
         view_rng = np.random.default_rng([seed, 1, view])
-        finding_rngs = [np.random.default_rng([seed, 2, view, number]) for number in range(len(findings))]
+        rngs = (np.random.default_rng([seed, 2, view, number]) for number in range(len(findings)))
+        sampled = list(zip(findings, rngs, strict=True))
         canvas = _aim(view_rng, size, is_ap=kind == "frontal AP")
         if kind == "lateral":
-            drawn = _draw_lateral(canvas, patient, change, findings, view_rng, finding_rngs)
+            drawn = _draw_lateral(canvas, patient, change, sampled, view_rng)
         else:
             anatomy = build_frontal(patient, change, is_ap=kind == "frontal AP")
-            drawn = _draw_frontal(canvas, anatomy, change, findings, view_rng, finding_rngs)
+            drawn = _draw_frontal(canvas, anatomy, change, sampled, view_rng)
         cv2.multiply(canvas.attenuation, 1 + 0.03 * canvas.clouds(view_rng, 9), dst=canvas.attenuation)
         for finding, outline in drawn:
             box = canvas.box(outline)
@@ -172,21 +174,20 @@ def _shape_change(findings: tuple[SceneFinding, ...]) -> ShapeChange:
 
 
 def _draw_frontal(
-    canvas: Canvas, anatomy: Frontal, change: ShapeChange, findings: tuple[SceneFinding, ...], rng, finding_rngs: list
+    canvas: Canvas, anatomy: Frontal, change: ShapeChange, sampled: Sampled, rng: np.random.Generator
 ) -> Drawn:
     """Draw from back to front where one structure hides or displaces another; otherwise the order does not matter."""
-    numbered = list(zip(findings, finding_rngs, strict=True))
     drawn: Drawn = []
 
     def draw_all(name: str, masks: Masks) -> None:
-        for finding, finding_rng in numbered:
+        for finding, finding_rng in sampled:
             if finding.finding == name:
                 drawn.extend((finding, o) for o in _draw_sides(canvas, anatomy, masks, finding, finding_rng))
 
     draw_body(canvas, anatomy)
     lungs = draw_lungs(canvas, anatomy)
     draw_stomach_bubble(canvas, anatomy, rng)
-    ribs, clavicles, breaks = plan_bones(anatomy, [pair for pair in numbered if pair[0].finding == "Fracture"])
+    ribs, clavicles, breaks = plan_bones(anatomy, [pair for pair in sampled if pair[0].finding == "Fracture"])
     draw_bones(canvas, anatomy, lungs, ribs, clavicles)
     drawn += [(finding, draw_breaks(canvas, places, is_uncertain=finding.uncertain)) for finding, places in breaks]
     airy = dict(lungs)
@@ -194,11 +195,11 @@ def _draw_frontal(
     behind_heart = 1 - 0.65 * draw_mediastinum(canvas, anatomy, lungs)  # only part of the lung is behind the heart
     airy, lungs = ({sign: mask * behind_heart for sign, mask in masks.items()} for masks in (airy, lungs))
     draw_all("Pleural Effusion", airy)
-    congestion = 1.3 if any(finding.kind == "interstitial edema" for finding in findings) else 1.0
+    congestion = 1.3 if any(finding.kind == "interstitial edema" for finding, _ in sampled) else 1.0
     draw_vessels(canvas, anatomy, rng, airy, strength=congestion)
     if change.aorta:
         draw_tortuous_aorta(canvas, anatomy, change.aorta)
-    for finding, finding_rng in numbered:
+    for finding, finding_rng in sampled:
         drawn += [(finding, o) for o in _draw_finding(canvas, anatomy, lungs, airy, finding, finding_rng)]
     return drawn
 
@@ -211,12 +212,12 @@ def _draw_sides(
 
 
 def _draw_lateral(
-    canvas: Canvas, patient: Patient, change: ShapeChange, findings: tuple[SceneFinding, ...], rng, finding_rngs: list
+    canvas: Canvas, patient: Patient, change: ShapeChange, sampled: Sampled, rng: np.random.Generator
 ) -> Drawn:
     anatomy = build_lateral(patient, change)
     airy = draw_lateral_chest(canvas, anatomy, change, rng)
-    outlines = map(partial(draw_lateral_finding, canvas, anatomy, airy), findings, finding_rngs)
-    return [pair for pair in zip(findings, outlines, strict=True) if pair[1] is not None]
+    drawn = ((finding, draw_lateral_finding(canvas, anatomy, airy, finding, own_rng)) for finding, own_rng in sampled)
+    return [pair for pair in drawn if pair[1] is not None]
 
 
 def _draw_finding(

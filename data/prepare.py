@@ -180,7 +180,7 @@ def print_summary(writer: DatasetWriter, console: Console) -> None:
         if not stats.of_split(split, "kept"):
             console.print(f"Note: the split {split} is empty.")
     kept, rejected, rejected_images, warnings = map(stats.total, ("kept", "rejected", "rejected_images", "warnings"))
-    if changes := stats.text_changes():
+    if changes := stats.by_kind("text_changes"):
         changes = ", ".join(f"{kind} {count}" for kind, count in changes.items())
         console.print(f"Changes to texts: {changes}.", highlight=False)
     if image_warnings := stats.by_kind("image_warnings"):

@@ -17,8 +17,9 @@ from data.images.pixels import ImageRejected
 from data.images.read import decode_image
 from data.pipeline.workers import map_in_order
 from data.reports.deidentify import MAX_CHARACTERS, remove_identity
-from data.reports.labeler.labeler import label_report
+from data.reports.labeler.labeler import label_sections
 from data.reports.near_duplicates import MIN_WORDS, signature, text_digest, words_of
+from data.reports.readability import reading_problems
 from data.reports.sentences import speaks_of_prior, split_sentences
 from data.study import MAX_SIDE, load_studies
 from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
@@ -87,6 +88,7 @@ class ReportTraits:
     num_sentences: int
     num_prior_sentences: int
     labels: tuple[int, ...]
+    reading_problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,7 +148,7 @@ def study_traits(row: Mapping[str, Any]) -> StudyTraits:
         labels=tuple(row["labels"]),
         sections=tuple(section for section, text in texts.items() if text.strip()),
         images=tuple(_image_traits(image) for image in row["images"]),
-        report=_report_traits(report) if report else None,
+        report=_report_traits(texts) if report else None,
         identifiers=identifiers,
     )
 
@@ -178,7 +180,8 @@ def _decode(stored: Mapping[str, Any] | None) -> Image.Image:
     return decode_image(content, max_side=MAX_SIDE, allow_color=True, name="the image").image
 
 
-def _report_traits(report: str) -> ReportTraits:
+def _report_traits(texts: Mapping[str, str]) -> ReportTraits:
+    report, sections = _report(texts), (texts["findings"], texts["impression"])
     num_words, sentences = len(words_of(report)), split_sentences(report)
     return ReportTraits(
         num_words=num_words,
@@ -186,7 +189,8 @@ def _report_traits(report: str) -> ReportTraits:
         signature=signature(report) if num_words >= MIN_WORDS else None,
         num_sentences=len(sentences),
         num_prior_sentences=sum(bool(speaks_of_prior(sentence)) for sentence in sentences),
-        labels=label_report(report),
+        labels=label_sections(*sections),
+        reading_problems=reading_problems(*sections),
     )
 
 

@@ -150,18 +150,9 @@ class RawFileStudy:
     def with_views(self, views: tuple[View, ...], rejected_images: tuple[Rejection, ...] = ()) -> FileStudy:
         """The study with these images."""
         label_source = "report" if self.labels is None else "none" if self.labels == UNLABELED_STUDY else "source"
-        unchanged = (
-            "study_id",
-            "subject_id",
-            "indication",
-            "findings",
-            "impression",
-            "mesh_terms",
-            "source",
-            "license",
-        )
+        texts = ("indication", "findings", "impression", "mesh_terms", "source", "license")
         return FileStudy(
-            **{name: getattr(self, name) for name in unchanged},
+            **{name: getattr(self, name) for name in ("study_id", "subject_id", *texts)},
             images=tuple(view.image for view in views),
             view_positions=self.view_positions or tuple(view.view_position for view in views),
             labels=UNLABELED_STUDY if self.labels is None else self.labels,

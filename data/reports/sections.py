@@ -62,7 +62,8 @@ CLOSINGS = (
 """Beginnings of the signature of a report. They are not headings: their words are kept."""
 
 _FRAGMENT = (
-    r"(?:[ap]\.?m\.?|chest|cxr|thorax|pa|ap|lateral|lat|frontal|portable|upright|erect|supine|semi-?upright|semi-?erect|single|one|"
+    r"(?:[ap]\.?m\.?|chest|cxr|thorax|pa|ap|lateral|lat|frontal|portable|upright|erect|supine|semi-?upright|"
+    r"semi-?erect|single|one|"
     r"two|three|views?|x-?rays?|radiographs?|radiography|films?|study|examination|exam|of|the|and|a|an|with|at|on|from|"
     r"dated?|obtained|performed|images?|\d[\d_:/.-]*+|x{4,})"
 )
@@ -130,10 +131,16 @@ def _heading(text: str, match: re.Match) -> Heading | None:
     else:
         plain = _SELF_EVIDENT if kind == "capital" else _NEVER_A_SUBJECT if kind == "capitals" else ()
         is_heading = begins and name.isupper() and name.lower() in plain
-    if not is_heading:
+    if not is_heading or (not begins and _ends_examination_name(text, mark.start())):
         return None
     start = text.rfind("\n", 0, match.start()) + 1 if begins_line else match.start()
     return Heading(section=_section(match), start=start, end=mark.end())
+
+
+def _ends_examination_name(text: str, end: int) -> bool:
+    """Whether the words before the colon name an examination: "CHEST, TWO VIEWS:"."""
+    start = max(text.rfind(mark, max(0, end - 80), end) + 1 for mark in (". ", "; ", "\n"))
+    return 0 < end - start <= 80 and EXAMINATION_NAME.fullmatch(text, start, end) is not None
 
 
 def _begins_line(text: str, position: int) -> bool:
@@ -169,6 +176,22 @@ _SUMS_UP = re.compile(
     r"\W*(?:(?:in|to) (?:summary|conclusion|short|summari[sz]e|conclude)|overall|impression|conclusion)\b",
     re.IGNORECASE,
 )
+_BEFORE_FINDINGS = ("indication", "comparison", "other")
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
+_DESCRIBES = re.compile(
+    r"\b(?:lungs?|heart|cardiac|cardio\w+|mediastin\w+|pleural?|effusions?|pneumothora\w+|consolidat\w+|opacit\w+|"
+    r"infiltrat\w*|atelecta\w+|edema|silhouette|nodules?|hil(?:a|ar|um)|costophrenic|pneumonia|airspace|ribs?|aorta|"
+    r"catheter|tube|normal|clear|unremarkable|acute)\b",
+    re.IGNORECASE,
+)
+_ASKS = re.compile(
+    r"\b(?:rule out|r/o|evaluat\w+|assess\w*|history|hx|h/o|s/p|status post|years?|y/?o|please|concern|question|"
+    r"suspect\w*|"
+    r"known|query|patient|fever|cough|pain|dyspnea|shortness|compar\w+|prior|previous)\b|\?",
+    re.IGNORECASE,
+)
+"""Words of history, questions and comparisons rather than of findings."""
+_NAME_WITH_COLON = re.compile(r"(?:(?<=[.;!?] )|(?<=\n))(?P<name>[A-Za-z0-9][\w ,()/&-]{2,80}):\s")
 _RULE = re.compile(r"[_=*~-]{5,}")
 _BLANK_LINES = re.compile(r"\n{2,}")
 _LATER_LINES = re.compile(r"(?<=[.:])\n")
@@ -187,7 +210,7 @@ def split_sections(text: str) -> Sections:
     """Split a report from any source."""
     paragraphs = _paragraphs(_clean(text))
     if not any(paragraph.section == "findings" for paragraph in paragraphs):
-        paragraphs = _find_findings(paragraphs)
+        paragraphs = _find_findings(_after_examination_name(paragraphs))
     sections = {paragraph.section for paragraph in paragraphs}
     places = {name: name for name in Sections.__dataclass_fields__}
     places["addendum"] = "impression" if "impression" in sections else "findings"
@@ -240,4 +263,40 @@ def _after_first_line(paragraphs: list[_Paragraph]) -> list[_Paragraph]:
         if paragraph.section in ("indication", "comparison", "other") and len(lines) > 1:
             pieces = [replace(paragraph, text=lines[0]), _Paragraph(section="findings", is_headed=False, text=lines[1])]
             return paragraphs[:number] + pieces + paragraphs[number + 1 :]
+    return _after_first_sentence(paragraphs)
+
+
+def _after_first_sentence(paragraphs: list[_Paragraph]) -> list[_Paragraph]:
+    """Findings behind the first sentence of the last section: "INDICATION: Pain. Two views. The heart is normal."."""
+    for number, paragraph in reversed(list(enumerate(paragraphs))):
+        if paragraph.section not in _BEFORE_FINDINGS:
+            continue
+        first, *sentences = _SENTENCE_END.split(paragraph.text)
+        is_finding = [_DESCRIBES.search(sentence) and not _ASKS.search(sentence) for sentence in sentences]
+        if not any(is_finding):
+            continue
+        begin = is_finding.index(next(filter(None, is_finding)))
+        names = [sentence for sentence in sentences[:begin] if EXAMINATION_NAME.fullmatch(sentence)]
+        kept = [first, *(sentence for sentence in sentences[:begin] if sentence not in names)]
+        pieces = [replace(paragraph, text=" ".join(kept))]
+        pieces += [_Paragraph(section="other", is_headed=False, text=name) for name in names]
+        pieces.append(_Paragraph(section="findings", is_headed=False, text=" ".join(sentences[begin:])))
+        return paragraphs[:number] + pieces + paragraphs[number + 1 :]
     return paragraphs
+
+
+def _after_examination_name(paragraphs: list[_Paragraph]) -> list[_Paragraph]:
+    """Findings behind the name of the examination within a section: "HISTORY: Pain. CHEST PA: The heart is normal."."""
+    found = []
+    for paragraph in paragraphs:
+        name = None
+        if paragraph.section in _BEFORE_FINDINGS:
+            names = (match for match in _NAME_WITH_COLON.finditer(paragraph.text) if match.start())
+            name = next((match for match in names if EXAMINATION_NAME.fullmatch(match["name"])), None)
+        if name and (text := paragraph.text[name.end() :].strip()):
+            found.append(replace(paragraph, text=paragraph.text[: name.start()].strip()))
+            found.append(_Paragraph(section="other", is_headed=False, text=name["name"]))
+            found.append(_Paragraph(section="findings", is_headed=True, text=text))
+        else:
+            found.append(paragraph)
+    return found

@@ -202,3 +202,30 @@ def test_repeated_fragments_are_split_in_linear_time(piece):
     """An untrained decoder writes texts like this; a backtracking pattern would never finish."""
     text = f"{piece * 2000}zzz"
     assert split_sections(text).findings.endswith("zzz")
+
+
+@pytest.mark.parametrize(
+    ("report", "indication", "findings"),
+    [
+        ("INDICATION: Pain. Two views of the chest. Heart is large. No edema.", "Pain.", "Heart is large. No edema."),
+        ("HISTORY: Dyspnea. CHEST PA AND LATERAL: Large effusion. Heart normal.", "Dyspnea.", "Large effusion. Heart normal."),
+        ("Indication: Cough. The lungs are clear.", "Cough.", "The lungs are clear."),
+        ("INDICATION: Fall. Chest pain. No pneumothorax. Old rib fracture.", "Fall. Chest pain.", "No pneumothorax. Old rib fracture."),
+        ("REASON FOR EXAM: Rule out effusion. Heart is normal.", "Rule out effusion.", "Heart is normal."),
+        ("CLINICAL HISTORY: Trauma. PORTABLE CHEST: No pneumothorax.", "Trauma.", "No pneumothorax."),
+        ("History: Pneumonia. Evaluate for effusion. There is a left effusion.", "Pneumonia. Evaluate for effusion.", "There is a left effusion."),
+        ("INDICATION: 56 year old man. Shortness of breath. Lungs clear.", "56 year old man. Shortness of breath.", "Lungs clear."),
+        ("INDICATION: Cough; Frontal view: Right nodule.", "Cough;", "Right nodule."),
+        ("INDICATION: Pain. AP chest. Cardiac silhouette is enlarged.", "Pain.", "Cardiac silhouette is enlarged."),
+        ("EXAM: Chest x-ray. The lungs are clear.", "", "The lungs are clear."),
+        ("TECHNIQUE: PA and lateral. Lungs are clear. Heart is normal.", "", "Lungs are clear. Heart is normal."),
+        ("COMPARISON: None. Small left effusion.", "", "Small left effusion."),
+        ("INDICATION: Pain. CHEST, TWO VIEWS: No edema. IMPRESSION: Normal.", "Pain.", "No edema."),
+        ("INDICATION: Chest pain.", "Chest pain.", ""),
+        ("INDICATION: Pneumonia. Cough for 2 weeks.", "Pneumonia. Cough for 2 weeks.", ""),
+        ("INDICATION: Pain. Known effusion? IMPRESSION: No edema.", "Pain. Known effusion?", ""),
+    ],
+)  # fmt: skip
+def test_findings_of_a_report_on_one_line_begin_behind_the_indication(report, indication, findings):
+    sections = split_sections(report)
+    assert (sections.indication, sections.findings) == (indication, findings)

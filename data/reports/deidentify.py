@@ -34,6 +34,11 @@ _MIN_PART = 3
 """A shorter part of a known name is not removed alone."""
 
 
+_TODAY = r"(?i:today|yesterday|patient|week|month|year|mother|father|child|women|men|right|left|day|hospital|one)"
+_VIEW_NAME = r"(?:PA|AP|LAT\w*|LEFT|RIGHT|CHEST|TWO|ONE|PORTABLE|FRONTAL|UPRIGHT|SUPINE|ERECT|VIEWS?)\b"
+_GIVEN = r"HOPE|GRACE|FAITH|JOY|APRIL|JUNE|ROSE|WILL|MARK"
+
+
 def _after(cues: tuple[str, ...], between: str, name: str) -> str:
     return rf"(?P<keep>(?<!\w)(?:{'|'.join(cues)}){between}){name}"
 
@@ -53,7 +58,22 @@ NAME_PATTERNS = (
     ),
     _after(_ignoring_case(patterns.DEEDS), rf"(?: ?: ?|{_GAP})", rf"(?:{_INVERTED}(?={_END}|,? {_DEGREE})|{_NAMES})"),
     rf"(?P<keep>)(?<![\w-]){_NAME}(?=,? {_DEGREE})",
-    rf"(?P<keep>)^{_WORD}(?: {_WORD}){{1,3}}(?=,? (?:is |was )?(?:an? )?\d{{1,3}}[ -]?(?:[MF]\b|[Yy]))",
+    _after(patterns.ROLES, r" ", rf"(?![{_UPPER}]{{2}}){_NAME}(?!\w)"),
+    rf"(?P<keep>)(?:^|(?<=[.;:!?] )){_WORD}(?: {_WORD}){{1,3}}(?=,? (?:is |was )?(?:an? )?\d{{1,3}}[ -]?(?:[MF]\b|"
+    rf"[Yy]))",
+    rf"(?P<keep>)(?<![\w.])(?:[{_UPPER}]\. ?){{1,3}}{_WORD}(?= (?:(?:has|have|personally) )*"
+    r"(?:reviewed|interpreted|read|dictated|agrees?|agreed|concurs?|performed|attests?|signed)\b)",
+    rf"(?P<keep>)(?<![\w'’-])(?!{_TODAY})(?=[^\W\d_][\w-]{{1,40}}(?:['’]s|s['’]) ){_WORD}(?= (?:prior|previous|last|"
+    rf"old|earlier) "
+    r"(?:chest |outside )?(?:films?|radiographs?|x-?rays?|stud|exam|images?|ct|scan))",
+    rf"(?P<keep>)(?<![\w,])(?!{_VIEW_NAME})[{_UPPER}][{_UPPER}'-]{{1,40}},(?!{_VIEW_NAME})[{_UPPER}]{{2,40}}(?:,? "
+    rf"[{_UPPER}]\b\.?)?"
+    r"(?= (?:Chest|CHEST|Portable|PORTABLE|CXR|XR|PA|AP|DOB|MRN|Age|\d)\b)",
+    rf"(?P<keep>\b(?i:(?:(?:patient|pt)(?:'s)? )?name) )(?=[{_UPPER}]){_WORD} {_WORD}(?: {_WORD})?",
+    r"(?P<keep>\b(?i:(?:patient|pt)(?:'s)? name) )"
+    r"(?:(?!(?:and|or|of|is|are|was|on|not|with|to|in|has|the)\b)[a-z'-]{1,40}\b ?){2}(?=\W|$)",
+    rf"(?P<keep>\b(?:cc|CC): ?)(?:{_INITIAL} ?{_WORD}|{_WORD} {_WORD})",
+    rf"(?P<keep>\b(?:PATIENT|Patient|PT|Pt) )[{_UPPER}]{{2,40}}, ?(?:{_GIVEN})(?!\w)",
     r"(?P<keep>)(?<![\w'’-])[^\W\d_][\w'’-]{0,40}\^[\w'’^ -]{0,60}\w",
     rf"(?P<keep>)(?<![\w-]){_WORD}, ?(?=[{_UPPER}]){_COMMON_NAME}(?: [{_UPPER}](?:\.|\b))?",
     rf"(?P<keep>)(?<![\w-])(?:{_WORD} ){{0,2}}(?=[{_UPPER}]){_COMMON_NAME}(?: {_PARTICLES}{_WORD}){{0,2}}",

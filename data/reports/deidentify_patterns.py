@@ -19,7 +19,10 @@ _DAY, _MONTH_NUMBER, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])",
 _NUMERIC_DAY = rf"(?:{_MONTH_NUMBER}[-/.]{_DAY}|{_DAY}[-/.]{_MONTH_NUMBER})"
 _NO_UNIT = r"(?! ?-?(?:[mc]m|cc|ml|kg|mg|fr|french|weeks?|days?|months?|years?|hours?|%)(?!\w))"
 _NO_SHARE = r"(?! ?(?:of|the|ribs?|th|[mc]m|height|way|thirds?|vertebra\w*|lobes?|views?|leads?|pain)\b)"
-_SAYS_DATE = r"(?:on|dated?|from|since|until|through|taken|performed|obtained|compared (?:to|with)|study of|exam of)"
+_SAYS_DATE = (
+    r"(?:on|dated?|from|since|until|through|taken|performed|obtained|compared (?:to|with)|study of|exam of|"
+    r"admitted|discharged|dob)"
+)
 
 DATES = (
     rf"(?<![\w./]){_YEAR}[-/.]{_MONTH_NUMBER}[-/.]{_DAY}(?:T[\d:.]+Z?)?(?![\w/-])",
@@ -30,11 +33,14 @@ DATES = (
     rf"(?<![\w./]){_DAY}(?:st|nd|rd|th)?[ -]*(?:day )?(?:of )?{_MONTH}(?:,?[ -]*(?:of )?(?:{_YEAR}|"
     rf"['’]?\d\d)(?![\w:]))?",
     rf"(?<![\w-]){_YEAR}[ -]{_MONTH}[ -]{_DAY}(?!\w)",
+    rf"(?<![\w./-])(?:{_MONTH_NUMBER} {_DAY}|{_DAY} {_MONTH_NUMBER}) {_YEAR}(?![\w/]){_NO_UNIT}",
+    rf"(?<![\w./-]){_DAY} / {_DAY} / (?:{_YEAR}|\d\d)(?![\w/])",
     rf"(?<![\w-]){_MONTH}[ -]*(?:the )?{_DAY}(?:st|nd|rd|th)?(?![\w:/]|\.\d){_NO_UNIT}"
     rf"(?:,?[ -]*(?:{_YEAR}|'\d\d)(?!\w))?",
     rf"(?<![\w-]){_MONTH},?[ -]*(?:of )?(?:{_YEAR}|['’]\d\d)(?!\w)",
     rf"(?P<keep>\b(?:in|since|from|last|until|by|early|late|mid|during|previous|this)[ -]){_UNMISTAKABLE_MONTH}(?!\w)",
     rf"(?P<keep>\b{_SAYS_DATE},? )(?:{_MONTH_NUMBER}/{_DAY}|{_DAY}/{_MONTH_NUMBER})(?![\w/]|\.\d){_NO_SHARE}",
+    r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day,? (?:the )?___",
 )
 
 _CLOCK = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?"
@@ -55,6 +61,7 @@ AGES = (
     rf"(?<![\w.]){_OLD}(?=[ -]?(?:years?|yrs?)[ -]?(?:old|of age)|[ -]?y[./ ]?o\b|[ -]?yo[mf]\b)",
     rf"(?P<keep>\b(?:aged?|age of)[ :]+){_OLD}(?![\w%.])|(?<![\w.]){_OLD}(?=y?[ -]?[mf] (?:with|w/|s/p|presents))",
     r"\bninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?(?=[ -]years?[ -]old)",
+    r"(?P<keep>\baged? )ninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?(?! ?(?:percent|%))",
     r"\b(?:nonagenarian|centenarian)",
 )
 
@@ -65,26 +72,40 @@ _RECORD = (
     r"insurance|policy|medicare|medicaid|member|licen[sc]e|npi|serial|device|confirmation)"
 )
 _NUMBER = r"(?:numbers?|no\b\.?|nr\b\.?|num\b\.?|id(?:entifier|entification)?\b\.?|#)"
-_VALUE = r"(?:[A-Z]{0,6}[-/ ]?\d[\w/.-]{0,30}\w|\d)"
+_VALUE = (
+    r"(?:\d{2,4}(?:[ -]\d{2,4}){1,4}(?!\w)|[A-Z]{1,3}-?\d{2,5}[ -]\d{3,6}(?:-\d+)?(?!\w)|"
+    r"[A-Z]{0,6}[-/ ]?\d[\w/.-]{0,30}\w|\d)"
+)
 
 RECORDS = (
     rf"(?P<keep>\b(?i:{_RECORD} ?{_NUMBER}[ .:#=]*(?:is )?)){_VALUE}",
     rf"(?P<keep>\b(?i:mrn|ssn|csn|acc(?:ession)?|acct|npi|nhs|id)(?i:(?:[ .]?[:#=]+ ?|[ ]+)(?:is )?)){_VALUE}",
     r"(?<!\w)(?:\d{3}|[Xx*]{3})-(?:\d\d|[Xx*]{2})-\d{4}(?!\w)",
-    r"(?<![\w.])(?:[A-Za-z]{1,4}-?)?\d{6,}(?:-\d+)?(?!\w)(?!\.\d)|(?<!\w)[A-Z]{1,4}-?\d{2,4}-\d{4,}(?!\w)",
+    r"(?<![\w.])(?:[A-Za-z]{1,4}-?)?\d{6,}(?:-\d+)?(?!\w)(?!\.\d)|(?<!\w)[A-Z]{1,4}-?\d{2,4}-\d{4,}(?:-\d+)?(?!\w)",
     r"(?<![\w.])\d+(?:\.\d+){3,20}(?!\w)",
+    rf"(?P<keep>\b(?i:(?:driver'?s? )?licen[sc]e|passport)[ .:#]*)(?=[A-Z-]{{0,4}}\d){_VALUE}",
+    r"(?P<keep>\b(?i:(?:licen[sc]e|number|"
+    r"registration) plates?)[ .:#]*)(?=[A-Z -]{0,8}\d)[A-Z\d]{1,4}"
+    r"(?:[ -][A-Z\d]{1,4}){0,3}",
+    r"(?P<keep>\b(?i:ward|unit|floor) )\d{1,2}[ -]?(?:North|South|East|West|[A-D])(?!\w)",
     r"(?P<keep>\b(?i:room|rm|bed)[ .:#]+)(?=[\w-]{0,8}\d)[\w-]{1,12}",
 )
 
 PHONES = (
     r"(?<![\w.])(?:\+?\d{1,3}[ .-]?)?(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}(?:,? ?(?:x|ext\.?) ?\d+)?(?!\w)",
+    r"(?<!\w)(?<!\d )x ?\d{4,5}(?!\w|\.\d)",
     r"(?<!\w)\+\d[\d ().-]{6,16}\d(?!\w)|(?<![\w.])\d{3}-\d{4}(?!\w)",
     r"(?<![\w.])(?:\(0\d{2,4}\)|0\d{2,4}) \d{3,4} ?\d{3,4}(?!\w)",
     r"(?P<keep>\b(?i:(?:tele)?(?:phone|fax)|tel|pager|paged?|beeper|bleep|ext(?:ension)?|mobile|cell|callback|call)"
     r"(?i: (?:number|no|at|on))?[ .:#]*)(?:\d[\d -]{2,14}\d|\(\d{3}\)[\d -]{3,14}\d)(?!\w)",
 )
 
-EMAILS = (r"(?<![\w.+-])[\w.+-]{1,64} ?@ ?[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}",)
+EMAILS = (
+    r"(?<![\w.+-])[\w.+-]{1,64} ?(?:\(at\)|\[at\]|(?<= )at(?= )) ?[\w-]{1,63} ?(?:\(dot\)|\[dot\]|(?<= )dot(?= )) ?"
+    r"[A-Za-z]{2,6}(?!\w)",
+    r"(?<![\w.])@[A-Za-z_]\w{2,30}",
+    r"(?<![\w.+-])[\w.+-]{1,64} ?@ ?[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}",
+)
 URLS = (
     r"(?i:(?:https?|ftp)://\S+|\bwww\.\S+\w)|(?<![\w.-])[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){0,3}\.(?:com|org|net|edu|"
     r"gov)\b(?:/\S*)?",
@@ -94,12 +115,17 @@ _STREET = (
     r"(?:(?i:street|avenue|road|boulevard|lane|drive|court|parkway|terrace|highway|crescent|square)|"
     r"(?:St|Ave|Rd|Blvd|Ln|Dr|Ct|Pl|Pkwy|Hwy|ST|AVE|RD|BLVD|LN|HWY)\.?)(?![\w])"
 )
-_TOWN = r"[A-Z][\w.'-]{1,30}(?: [A-Z][\w.'-]{1,30}){0,2}"
+_CAPITAL = r"[A-ZÀ-ÖØ-ÞĆČĎĐĘĚŁŃŇŐŘŚŞŠŤŮŰŹŻŽ]"
+_TOWN = rf"{_CAPITAL}[\w.'-]{{1,30}}(?: {_CAPITAL}[\w.'-]{{1,30}}){{0,2}}"
 _STATE = r"[A-Z]{2},? \d{5}(?:-\d{4})?(?!\w)"
 
 ADDRESSES = (
-    rf"(?<![\w.])\d{{1,5}}[A-Za-z]? (?:[NSEW]\.? )?(?:[A-Z0-9][\w'-]{{0,30}} ){{1,4}}{_STREET}"
+    rf"(?<![\w.])\d{{1,5}}[A-Za-z]? (?:[NSEW]\.? )?(?:(?:{_CAPITAL}|\d)[\w'-]{{0,30}} ){{1,4}}{_STREET}"
     rf"(?:,? ?(?:[Aa]pt|[Ss]uite|[Uu]nit|#)\.? ?\w+)?(?:,? *{_TOWN},? {_STATE})?",
+    r"(?<![\w.])\d{1,5} (?:(?!of|the|to|in|on|and|or|with)[a-z][\w'-]{1,30} ){1,3}(?:street|avenue|road|boulevard|"
+    r"lane|drive|"
+    r"court|parkway|terrace|highway)(?!\w)(?:,? (?:apt|suite|unit)\.? ?\w+)?",
+    rf"(?P<keep>\bCounty of ){_CAPITAL}\w+",
     rf"(?<![\w.-]){_TOWN}, {_STATE}|(?i:\bP\.?\s?O\.? ?Box \d+)",
     r"(?<![\w-])(?!\w+ \d(?:CM|MM|CC|ML|FR|MG))[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}(?!\w)",
     rf"(?P<keep>\b(?i:address|lives at|resides at|residing at|home address)[ :]+)\d+ {_TOWN}",
@@ -111,9 +137,11 @@ _PLACE_WORD = (
     r"day|for|and|with)\b)[A-Z][\w.'’&-]{0,30}"
 )
 HOSPITALS = (
+    rf"(?P<keep>\b(?i:at|from|to|in) )(?:St\b\.?|Saint) (?!Jude){_CAPITAL}[\w’'-]{{1,30}}(?! (?:valve|catheter))",
     rf"(?<![\w.-]){_PLACE_WORD}(?: (?:of |and |& |the )?{_PLACE_WORD}){{0,4}}"
     r"(?= (?:(?:General|Regional|Community|Memorial|University|Children's|County|District) ){0,2}"
-    r"(?:Hospitals?|Medical Cent(?:er|re)|Clinic|Infirmary|Health(?:care)? System|Nursing Home|Hospice|HOSPITAL|"
+    r"(?:Hospitals?|Medical Cent(?:er|re)|Med(?:\.|ical)? C(?:tr|en)\b\.?|Hosp\b|Clinic|Infirmary|"
+    r"Health(?:care)? System|Nursing Home|Hospice|HOSPITAL|"
     r"MEDICAL CENTER|CLINIC)\b)",
 )
 
@@ -136,12 +164,16 @@ NOT_NAMES = _words(
     "recommend regarding registrar report resident results reviewed rib ribs right rn room see service she "
     "shortness signed sister small spine ssn stable staff study supine surgery surgical taken team technique "
     "technologist tel telephone that the their then there these they this time to transcribed trauma tube two unit "
-    "unknown unremarkable upper upright verbally via view views was we were when which who will with woman x-ray "
+    "unknown unremarkable upper upright verbally via view views was we were when which who with woman x-ray "
     "xray you "
 )
 """Words that are never part of a name; case is ignored."""
 
 COMMON_NAMES = _words(
+    "layla agnieszka soren siobhan minh ewa olumide nasreen fatou noor ayse elif emre bilal tariq imran arjun "
+    "kavya sakura haruto jin-woo ji-woo min-jun seo-yeon thanh linh tuan mateo santiago camila valentina "
+    "lorenzo chiara lars astrid bjorn sven freya piotr katarzyna malgorzata wojciech tatiana irina mihai ioana "
+    "kwame amara chidi ngozi femi tunde zanele thabo sipho brigitte colette gaston odile "
     "aaron abigail adam ahmed aiko aisha akira alan albert alejandro alexander alexandra alfred ali alice alicia "
     "alison amanda amber amelia amina amy ana andrea andrew angela anil anita anjali anna anne annette anthony "
     "antonio arthur ashley barbara beatrice benjamin bernard beth betty beverly bob bogdan bonnie brandon brenda "
@@ -183,6 +215,7 @@ ORDINARY_SURNAMES = _words(
 
 TITLES = (
     r"Drs?\b\.?|DRS?\b\.?|Doctors?\b|Mr\b\.?|MR\.|Mrs\b\.?|MRS\b\.?|Ms\b\.?|Miss\b|Mx\b\.?|Prof\b\.?|PROF\b\.?",
+    r"(?:RN|LPN|CRNP|CNA)\b|(?:(?:[Cc]harge|[Ss]taff|[Tt]riage) )?nurse\b",
     r"Professor\b|Nurse\b|Sister\b|Sir\b|Madam\b|Master\b|Rev\.|Sgt\b\.?|Capt\b\.?",
 )
 """Titles with the spellings that are not another word: MR alone is magnetic resonance, MS is multiple sclerosis."""
@@ -206,12 +239,22 @@ DEEDS = (
     r"(?:dictated|signed|transcribed|approved|reported|read|reviewed|verified|interpreted|finalized|authenticated|"
     r"performed|requested|ordered|referred|typed|prepared|attested|supervised|seen|co-?signed|edited)"
     r"(?: (?:and \w+|electronically))? by",
+    r"(?:spoke|spoken|talked) to|message (?:was )?left (?:for|with)|consent (?:from|of|by)|"
+    r"thank you for (?:referring|sending)(?: me| us)?",
     r"(?:discussed|reviewed|spoke|spoken|conferred) with|d/w|notified|informed|paged|alerted",
     r"(?:communicated|reported|relayed|conveyed|telephoned|called|phoned|given|paged|sent|faxed)(?: \w+){0,2}? to",
     r"(?:wife|husband|son|daughter|mother|father|sister|brother)(?:,| named)?|named|known as|on behalf of|"
     r"under the care of",
 )
 """After these, a capitalized word that is not in NOT_NAMES is a name."""
+
+ROLES = (
+    r"(?:(?:[Ss]taff|[Cc]hief|[Ss]enior|[Jj]unior) )?(?:[Rr]adiologist|[Aa]ttending|[Rr]esident|[Ff]ellow|"
+    r"[Tt]echnologist|"
+    r"[Pp]hysician|[Cc]onsultant|[Cc]linician|[Hh]ospitalist|[Pp]ulmonologist|[Cc]ardiologist|[Oo]ncologist|"
+    r"[Ss]urgeon)",
+)
+"""Before a name without a colon."""
 
 DEGREES = (
     r"M\.?D|Ph\.?D|R\.?N|M\.?B\.?B\.?S|M\.?B\.?Ch\.?B|F\.?R\.?C\.?R|F\.?R\.?C\.?P\.?C?|F\.?A\.?C\.?R|D\.O",

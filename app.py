@@ -25,6 +25,7 @@ import tyro
 
 from data.cli import run_main
 from data.corrections.store import CorrectionStore
+from data.images.isolated import start_worker
 from page.accounts import Accounts
 from page.cards import layout
 from page.examples import OneOrMoreFiles, folder_examples, remove_later, synthetic_examples
@@ -84,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = tyro.cli(AppOptions, args=argv, description=__doc__)
     print(model_line(options.checkpoint), flush=True)
     torch.set_num_threads(min(options.num_threads, torch.get_num_threads()))
+    start_worker()
     generator = ReportGenerator.from_pretrained(options.checkpoint)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up when a service manager stops it, too
     with tempfile.TemporaryDirectory(prefix="cxrscribe-") as folder:

@@ -12,7 +12,7 @@ from data.images.pixels import ImageRejected
 
 MAX_PARTS, MAX_PAGES = 50_000, 100
 """Chunks of a PNG, segments of a JPEG header, values of a TIFF tag; and pages of a TIFF."""
-MAX_SCANS, MAX_SCAN_PIXELS = 100, 1_000_000_000
+MAX_SCANS, MAX_SCAN_PIXELS = 100, 600_000_000
 """Scans of a progressive JPEG (usual are 10), and scans times pixels; each scan visits all pixels."""
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 """Start-of-frame markers of JPEG (ITU T.81, table B.1) and of JPEG-LS (ITU T.87)."""

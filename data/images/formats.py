@@ -21,6 +21,7 @@ import numpy as np
 from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from data.images.codestreams import check_container
+from data.images.isolated import TooSlow
 from data.images.pixels import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
@@ -109,7 +110,7 @@ def decode(content: bytes, *, max_side: int, allow_color: bool, name: str) -> De
         if orientation != 1 and not isinstance(opened, TiffImagePlugin.TiffImageFile):  # Pillow turned the TIFF
             loaded = loaded.transpose(_TRANSPOSE[orientation])
         image = _to_gray(loaded, opened.info, max_side=max_side, allow_color=allow_color, name=name)
-    except ImageRejected:
+    except (ImageRejected, TooSlow):
         raise
     except Exception as error:  # codecs raise many types
         reason = str(error) or type(error).__name__

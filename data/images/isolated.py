@@ -27,8 +27,9 @@ from typing import Any
 
 from data.images.pixels import ImageRejected
 
-BASE_SECONDS, SECONDS_PER_MEGABYTE = 1.2, 0.2
-"""Limit of processor time for one call, by the size of its input; a decoder needs a tenth of it for an intact file."""
+BASE_SECONDS, SECONDS_PER_MEGABYTE = 1.5, 0.3
+"""Limit of processor time for one call, by the size of its input. The slowest intact radiographs (16 million pixels in
+JPEG 2000) need two thirds of it."""
 WALL_FACTOR, START_SECONDS = 20, 120
 """A worker that waits, or competes with others for the processor, is given up after this many times the limit."""
 MAX_WORKERS = 4

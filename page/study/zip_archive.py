@@ -13,8 +13,11 @@ from typing import BinaryIO
 from data.images.pixels import MAX_FILE_BYTES, ImageRejected
 
 MAX_ARCHIVE_BYTES = 2**30
+MAX_UNPACKED_BYTES = 4 * 2**30
+MAX_RATIO, RATIO_COUNTS_ABOVE = 50, 2**28
+"""Unpacked bytes per byte of the zip; radiographs reach 5. Small zips of blank images may have more."""
 _END, _END_64, _END_BYTES, _MAX_COMMENT = b"PK\x05\x06", b"PK\x06\x07", 22, 65535
-_LOCATOR_64_BYTES = 20
+_LOCATOR_64_BYTES, _LOCAL_HEADER_BYTES = 20, 30
 _DIRECTORY_BYTES_PER_FILE = 1024
 """Average directory bytes per file that are accepted; more cannot be names only."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -40,9 +43,13 @@ def open_zip(file: BinaryIO, *, name: str, max_files: int, too_many: str) -> zip
         archive = zipfile.ZipFile(file)
     except _DAMAGED as error:
         raise ImageRejected(f"{name}: is a damaged or unsupported zip ({error})") from error
-    if len(archive.infolist()) > max_files:
+    try:
+        if len(archive.infolist()) > max_files:
+            raise ImageRejected(f"{name}: holds {too_many}")
+        _check_entries(archive.infolist(), num_bytes=file.seek(0, 2), name=name)
+    except ImageRejected:
         archive.close()
-        raise ImageRejected(f"{name}: holds {too_many}")
+        raise
     return archive
 
 
@@ -105,6 +112,23 @@ def _is_side_file(entry: zipfile.ZipInfo) -> bool:
         or path.parts[0] == "__MACOSX"
         or path.name.lower() in _SIDE_FILES
     )
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], *, num_bytes: int, name: str) -> None:
+    """Raises ImageRejected for a zip that unpacks to far more than its own size. zipfile unpacks no more of a file than
+    its declared size, so the sum of these is a limit."""
+    end = 0
+    for entry in sorted(entries, key=lambda entry: entry.header_offset):
+        if entry.header_offset < end:
+            raise ImageRejected(f"{name}: its files overlap inside the zip, so it is damaged; zip them again")
+        end = entry.header_offset + _LOCAL_HEADER_BYTES + len(entry.orig_filename) + entry.compress_size
+    unpacked = sum(entry.file_size for entry in entries)
+    ratio_limit = max(RATIO_COUNTS_ABOVE, MAX_RATIO * num_bytes)
+    if unpacked > min(MAX_UNPACKED_BYTES, ratio_limit):
+        raise ImageRejected(
+            f"{name}: has {num_bytes} bytes and unpacks to {unpacked}; the limit is "
+            f"{min(MAX_UNPACKED_BYTES, ratio_limit)}; upload the images in several zips"
+        )
 
 
 def _check_directory(file: BinaryIO, *, name: str, max_files: int, too_many: str) -> None:

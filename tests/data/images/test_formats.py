@@ -72,7 +72,7 @@ def test_prepare_stores_what_the_page_reads(tmp_path, capsys):
     main(["table", str(tmp_path / "studies.csv"), "--out", str(out), "--num-workers", "1"])
     warned = [json.loads(line)["warning"] for line in (out / "warnings.jsonl").read_text().splitlines()]
     assert warned.count(TURNED_BY_EXIF) == 7
-    assert f"7 images: {TURNED_BY_EXIF}" in " ".join(capsys.readouterr().out.split())
+    assert f"7 times: {TURNED_BY_EXIF}" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])

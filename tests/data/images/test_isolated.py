@@ -24,7 +24,7 @@ def test_crash_and_endless_loop_are_errors_and_the_next_call_works():
     with pytest.raises(ValueError, match="the decoder crashed"):
         run_isolated(functions.crash, b"")
     start = time.perf_counter()
-    with pytest.raises(TooSlow, match=r"decoding took more than 1\.2 s of processor time"):
+    with pytest.raises(TooSlow, match=r"decoding took more than 1\.5 s of processor time"):
         run_isolated(functions.compute_forever, b"")
     assert time.perf_counter() - start < 20 * isolated.BASE_SECONDS
     assert run_isolated(functions.reverse, b"ab", number=0)[1] == b"ba"

@@ -249,4 +249,4 @@ def test_turned_image_is_stored_turned_with_a_warning(tmp_path, capsys):
     assert np.array_equal(np.asarray(row["images"][0]), PIXELS[:, ::-1])
     (warning,) = lines(tmp_path / "out" / "warnings.jsonl")
     assert warning["warning"].startswith("was turned to the standard view (rows to L, columns to F;")
-    assert "1 images: was turned to the standard view" in printed(capsys)
+    assert "1 times: was turned to the standard view" in printed(capsys)

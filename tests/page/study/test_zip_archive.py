@@ -65,3 +65,46 @@ def test_zip_is_recognized_by_its_content():
     assert is_zip(b"PK\x03\x04...")
     assert is_zip(b"PK\x05\x06...")
     assert not is_zip(b"PK")
+
+
+def with_directory_field(content: bytes, entry: int, start: int, value: int) -> bytes:
+    """The zip with a number of 4 bytes in one of its directory entries changed."""
+    place = -1
+    for _ in range(entry + 1):
+        place = content.index(b"PK\x01\x02", place + 1)
+    return content[: place + start] + struct.pack("<L", value) + content[place + start + 4 :]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_overlapping_files_are_rejected(tmp_path, method):
+    noise = bytes(range(256)) * 4
+    content = zipped(tmp_path / "x.zip", {"a.png": noise, "b.png": noise, "c.png": noise}, method).read_bytes()
+    header_offset = 42
+    for number, offset in ((1, 0), (2, 40), (2, 0)):
+        with pytest.raises(ImageRejected, match=r"x\.zip: its files overlap inside the zip"):
+            opened(with_directory_field(content, number, header_offset, offset))
+
+
+def test_zip_that_unpacks_to_far_more_than_its_size_is_rejected(tmp_path):
+    content = zipped(tmp_path / "x.zip", {f"{number}.png": b"x" for number in range(5)}).read_bytes()
+    file_size = 24
+    for number in range(5):
+        content = with_directory_field(content, number, file_size, 2**26)
+    message = rf"x\.zip: has {len(content)} bytes and unpacks to {5 * 2**26}; the limit is {2**28}"
+    with pytest.raises(ImageRejected, match=message):
+        opened(content)
+
+
+def test_declared_size_limits_what_is_unpacked(tmp_path):
+    packed = zipped(tmp_path / "x.zip", {"a.png": bytes(10_000)}, zipfile.ZIP_DEFLATED).read_bytes()
+    with opened(with_directory_field(packed, 0, 24, 10)) as archive:
+        (entry,) = zip_entries(archive, name="x.zip")
+        with pytest.raises(ImageRejected, match="is damaged inside its zip"):
+            read_entry(archive, entry, name="x.zip")
+
+
+def test_small_zip_of_blank_images_is_read(tmp_path):
+    blank = bytes(2**20)
+    content = zipped(tmp_path / "x.zip", {f"{number}.dcm": blank for number in range(6)}, zipfile.ZIP_DEFLATED)
+    with opened(content.read_bytes()) as archive:
+        assert [read_entry(archive, entry, name="x.zip") for entry in zip_entries(archive, name="x.zip")] == [blank] * 6

@@ -72,7 +72,7 @@ def score_table(document: Document) -> Table:
         # The interval is below the value.
         cells = [Text(cell(system["metrics"], metric).replace(" [", "\n").replace(", ", "–")) for metric in shown]
         for text in cells:
-            text.right_crop(text.plain.endswith("]"))
+            text.remove_suffix("]")
             text.highlight_regex(r"(?s)\n.*", "dim not bold")
         table.add_row(name, *cells, format_number(system["distinct_ratio"]), style="bold" if system is model else "")
     return table

@@ -5,6 +5,7 @@ if __name__ == "__main__":
     run_main(main)
 """
 
+import errno
 import logging
 import sys
 from collections.abc import Callable
@@ -13,6 +14,14 @@ from typing import Any, NoReturn
 MISTAKE, STOPPED = 2, 130
 """Exit statuses: a user's mistake, as for a wrong option; Ctrl+C, as in shells."""
 
+_FIXES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or give a folder on another disk"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "check its permissions, or give another path"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG), "give another path"),
+    errno.EFBIG: "the limit of this disk or account for one file is reached; give a folder on another disk",
+}
+"""Errors of the file system that are no bugs, and what to do."""
+
 
 def run_main(
     main: Callable[[], object],
@@ -20,13 +29,20 @@ def run_main(
     mistakes: tuple[type[Exception], ...] = (ValueError,),
     stopped: str = "stopped",
 ) -> NoReturn:
-    """Run `main` and exit with the status it returns, or 0. For exceptions in `mistakes`, only the message is printed;
-    other exceptions are bugs and keep their traceback."""
+    """Run `main` and exit with the status it returns, or 0.
+
+    For exceptions in `mistakes`, and for files that cannot be written or opened, only the message is printed; other
+    exceptions are bugs and keep their traceback.
+    """
     logging.basicConfig(level=logging.WARNING)
     try:
         status = main()
-    except mistakes as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (OSError, *mistakes) as error:
+        fix = _FIXES.get(error.errno) if isinstance(error, OSError) else None
+        if fix is None and not isinstance(error, mistakes):
+            raise
+        problem = error if fix is None else f"{error.filename or 'writing'}: {error.strerror}; {fix}"
+        print(f"error: {problem}", file=sys.stderr)
         status = MISTAKE
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)

@@ -110,11 +110,14 @@ class AppendedLines:
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _repair_last_line(path)
-        self._file = path.open("a", encoding="utf-8")
+        self._path, self._file = path, path.open("a", encoding="utf-8")
 
     def write(self, line: Prediction | Rejection):
-        self._file.write(_encode(line))
-        self._file.flush()
+        try:
+            self._file.write(_encode(line))
+            self._file.flush()
+        except OSError as error:  # a full disk does not say which file
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def __enter__(self):
         return self

@@ -1,6 +1,8 @@
 """How programs end: message and exit status."""
 
 import ast
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +36,27 @@ def test_only_the_given_exceptions_are_mistakes(capsys):
     assert ending(capsys, lost, mistakes=(ValueError, RuntimeError)) == (2, "error: a worker died\n")
     with pytest.raises(RuntimeError):
         run_main(lost)
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.ENOSPC, "free some space, or give a folder on another disk"),
+        (errno.EROFS, "check its permissions, or give another path"),
+        (errno.EACCES, "check its permissions, or give another path"),
+        (errno.ENOTDIR, "give another path"),
+    ],
+)
+def test_path_that_cannot_be_written_is_one_line_with_the_fix(capsys, number, fix):
+    error = OSError(number, os.strerror(number), "runs/mine/metrics.json")
+    message = f"error: runs/mine/metrics.json: {os.strerror(number)}; {fix}\n"
+    assert ending(capsys, raising(error)) == (2, message)
+    assert ending(capsys, raising(error), mistakes=(ValueError, OSError)) == (2, message)
+
+
+def test_other_errors_of_the_system_keep_their_traceback():
+    with pytest.raises(ConnectionResetError):
+        run_main(raising(ConnectionResetError(errno.ECONNRESET, "reset")))
 
 
 def test_ctrl_c_prints_no_traceback(capsys):

@@ -1,7 +1,9 @@
 """Atomic writes: after a kill or on a full disk, a file or folder has its old content or its new content."""
 
+import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,8 +47,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # the folder may be read-only
+            partial.unlink(missing_ok=True)
+        _name_the_path(error, path)
         raise
 
 
@@ -58,11 +62,21 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        _name_the_path(error, folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _name_the_path(error: BaseException, path: Path) -> None:
+    """Say which path could not be written: a write to a full disk does not, and safetensors has an error of its own."""
+    if isinstance(error, OSError):
+        error.filename = error.filename or str(path)
+    elif found := re.search(r"\(os error (\d+)\)$", str(error)):
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(path)) from error

@@ -96,3 +96,12 @@ def test_remains_of_a_killed_process_are_replaced(tmp_path):
         (partial / "new").touch()
     assert names(tmp_path / "folder") == ["new"]
     assert names(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize(("kind", "arguments"), [(OSError, (28, "full")), (RuntimeError, ("full (os error 28)",))])
+@pytest.mark.parametrize("write", [atomic_file, atomic_folder])
+def test_full_disk_error_names_the_path(tmp_path, write, kind, arguments):
+    with pytest.raises(OSError) as caught, write(tmp_path / "out"):
+        raise kind(*arguments)
+    assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path / "out"))
+    assert names(tmp_path) == []

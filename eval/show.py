@@ -63,7 +63,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     console = Console()
     console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
     predictions = _read_predictions(config.predictions)
-    row, how = choose_study(load_studies(config.dataset)[config.split], config.study_id, predictions)
+    splits = load_studies(config.dataset)
+    if config.split not in splits:
+        raise ValueError(f"{config.dataset} has no split {config.split!r}; choose --split of: {', '.join(splits)}")
+    row, how = choose_study(splits[config.split], config.study_id, predictions)
     generator = ReportGenerator.from_pretrained(config.checkpoint)
     prediction = None if predictions is None else predictions[row["study_id"]]
     figure = study_figure(generator, row, how, prediction, config.max_new_tokens)

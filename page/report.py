@@ -63,6 +63,9 @@ class ReportOptions:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the options, read the study, and print the report; returns the exit status."""
     options = tyro.cli(ReportOptions, args=argv, description=__doc__)
+    for path in options.images:  # a wrong path must fail before the model is loaded
+        if not path.exists():
+            raise ValueError(f"{path}: does not exist; check the path")
     print(model_line(options.checkpoint), file=sys.stderr, flush=True)
     generator = ReportGenerator.from_pretrained(options.checkpoint)
     if options.format == "report" and not generator.writes_reports:

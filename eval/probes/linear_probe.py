@@ -24,7 +24,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from data.cli import run_main
-from data.study import load_studies
 from eval.controls.control import derangement
 from eval.predictions.generate import UNREADABLE
 from eval.predictions.processes import Track
@@ -62,13 +61,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     run_probe(tyro.cli(ProbeConfig, args=argv, description=__doc__), probe, figure_lines)
 
 
-def probe(config: ProbeConfig, generator: ReportGenerator, track: Track) -> dict[str, Any]:
+def probe(
+    config: ProbeConfig, generator: ReportGenerator, splits: datasets.DatasetDict, track: Track
+) -> dict[str, Any]:
     """Return the AUROC with intervals, what it is based on, and the score of every study, ready for JSON.
 
     Raises:
         ValueError: too few training patients, or no study of the evaluated split, make one of the statements.
     """
-    splits = load_studies(config.dataset)
     trained, evaluated = (_features(config, generator, splits, split, track) for split in ("train", config.split))
     num_patients = min(len(set(np.array(trained.patients)[trained.is_first == kind])) for kind in (True, False))
     if num_patients < NUM_FOLDS:

@@ -9,6 +9,7 @@ import datasets
 from rich.console import Console
 
 from data.cli import check_minimum
+from data.study import load_studies
 from eval.metrics.bootstrap import NUM_RESAMPLES
 from eval.predictions.processes import Track, progress
 from eval.probes.prompts import check_statements
@@ -54,16 +55,17 @@ Options = TypeVar("Options", bound=ProbeOptions)
 
 def run_probe(
     config: Options,
-    probe: Callable[[Options, ReportGenerator, Track], dict[str, Any]],
+    probe: Callable[[Options, ReportGenerator, datasets.DatasetDict, Track], dict[str, Any]],
     lines_of: Callable[[Mapping[str, Any]], Sequence[str]],
 ) -> None:
     """Load the model, run the probe, save its result and print it."""
     console = Console()
     console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
     datasets.disable_progress_bars()
+    splits = load_studies(config.dataset)  # a wrong path must fail before the model is loaded
     generator = ReportGenerator.from_pretrained(config.checkpoint)
     with progress(console) as track:
-        document = probe(config, generator, track)
+        document = probe(config, generator, splits, track)
     if config.output is not None:
         write_json(config.output, document)
     for line in lines_of(document):

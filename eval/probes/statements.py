@@ -18,7 +18,6 @@ import numpy as np
 import tyro
 
 from data.cli import check_minimum, run_main
-from data.study import load_studies
 from eval.controls.control import derangement
 from eval.predictions.generate import UNREADABLE
 from eval.predictions.prediction import Rejection
@@ -54,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     run_probe(config, evaluate_statements, statement_lines)
 
 
-def evaluate_statements(config: StatementsConfig, generator: ReportGenerator, track: Track) -> dict[str, Any]:
+def evaluate_statements(
+    config: StatementsConfig, generator: ReportGenerator, splits: datasets.DatasetDict, track: Track
+) -> dict[str, Any]:
     """Return the AUROC with intervals, what it is based on, and the score of every study, ready for JSON.
 
     Raises:
@@ -65,7 +66,6 @@ def evaluate_statements(config: StatementsConfig, generator: ReportGenerator, tr
         raise ValueError(
             f"{config.checkpoint} writes no reports, so it has no probability of a statement; it only classifies"
         )
-    splits = load_studies(config.dataset)
     stating = find_statements(splits, config.split, config.statements, dataset=config.dataset, limit=config.num_studies)
     studies, rows = stating.studies, stating.rows[: config.num_studies or None]
     counts = count_prompts([stating.reports[row] for row in rows], config.statements)

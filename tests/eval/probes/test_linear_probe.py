@@ -4,7 +4,7 @@ import datasets
 import numpy as np
 import pytest
 
-from data.study import FEATURES
+from data.study import FEATURES, load_studies
 from eval.metrics.probabilities import ranking_scores
 from eval.probes.linear_probe import ProbeConfig, figure_lines, main, probe
 from eval.probes.prompts import auroc_lines, statement_lines
@@ -47,7 +47,7 @@ def quietly(total, words):
 @pytest.fixture(scope="module")
 def document(studies, generator, tiny_checkpoint):
     config = ProbeConfig(checkpoint=str(tiny_checkpoint), dataset=studies, statements=KINDS, num_resamples=50)
-    return probe(config, generator, quietly)
+    return probe(config, generator, load_studies(config.dataset), quietly)
 
 
 def test_separable_features_give_a_high_auroc_only_with_own_images(document):
@@ -64,7 +64,7 @@ def test_auroc_is_that_of_the_saved_scores(document):
 
 def test_swapped_statements_negate_the_scores(document, studies, generator, tiny_checkpoint):
     config = ProbeConfig(checkpoint=str(tiny_checkpoint), dataset=studies, statements=KINDS[::-1], num_resamples=50)
-    swapped = probe(config, generator, quietly)
+    swapped = probe(config, generator, load_studies(config.dataset), quietly)
     assert swapped["auroc"]["value"] == document["auroc"]["value"]
     assert np.allclose(
         [study["log_odds"] for study in swapped["studies"]],
@@ -76,7 +76,7 @@ def test_swapped_statements_negate_the_scores(document, studies, generator, tiny
 def test_statement_that_no_report_makes_is_rejected(studies, generator):
     config = ProbeConfig(dataset=studies, statements=("bacterial pneumonia", "fungal pneumonia"))
     with pytest.raises(ValueError, match=r"no report of the train split .* makes the statement 'fungal pneumonia'"):
-        probe(config, generator, quietly)
+        probe(config, generator, load_studies(config.dataset), quietly)
 
 
 def test_program_prints_and_writes_the_result(studies, tiny_checkpoint, tmp_path, capsys):
@@ -100,3 +100,10 @@ def test_undefined_results_and_missing_intervals_are_printed(document):
     counts = {"num_stating": [1, 0], "num_patients": 1, "num_left_out": 0, "rejected": [], "prompts": ["x"]}
     shares = {"share_of_reports": 1.0, "mean_probability_of_either": 0.5}
     assert statement_lines(document | results | counts | shares)[1:4] == lines
+
+
+def test_mistyped_data_set_is_rejected_before_the_model_is_loaded(monkeypatch, tiny_checkpoint, tmp_path):
+    monkeypatch.setattr(ReportGenerator, "from_pretrained", lambda *arguments: pytest.fail("the model was loaded"))
+    flags = ["--checkpoint", str(tiny_checkpoint), "--dataset", str(tmp_path / "nowhere"), "--statements", *KINDS]
+    with pytest.raises(ValueError, match="nowhere is not a prepared data set"):
+        main(flags)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from data.study import FEATURES
+from data.study import FEATURES, load_studies
 from eval.metrics.probabilities import ranking_scores
 from eval.probes.prompts import Prompt, count_prompts, which_stated
 from eval.probes.statements import StatementsConfig, evaluate_statements, log_probabilities, main
@@ -39,9 +39,8 @@ def stating(small_studies, tmp_path_factory):
 @pytest.fixture(scope="module")
 def document(stating, tiny_checkpoint):
     config = StatementsConfig(checkpoint=str(tiny_checkpoint), dataset=stating, statements=KINDS, batch_size=3)
-    return evaluate_statements(
-        config, ReportGenerator.from_pretrained(tiny_checkpoint), lambda total, words: lambda amount: None
-    )
+    generator = ReportGenerator.from_pretrained(tiny_checkpoint)
+    return evaluate_statements(config, generator, load_studies(stating), lambda total, words: lambda amount: None)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +121,9 @@ def test_auroc_ranks_the_first_statement_above_the_second(document):
 def test_swapped_statements_negate_the_scores(stating, tiny_checkpoint, document):
     config = StatementsConfig(checkpoint=str(tiny_checkpoint), dataset=stating, statements=KINDS[::-1])
     generator = ReportGenerator.from_pretrained(tiny_checkpoint)
-    swapped = evaluate_statements(config, generator, lambda total, words: lambda amount: None)
+    swapped = evaluate_statements(
+        config, generator, load_studies(config.dataset), lambda total, words: lambda amount: None
+    )
     odds = [study["log_odds"] for study in document["studies"]]
     assert [-study["log_odds"] for study in swapped["studies"]] == pytest.approx(odds, abs=1e-3)
     assert swapped["auroc"]["value"] == pytest.approx(document["auroc"]["value"])

@@ -190,7 +190,7 @@ class TableSource:
                 subject_id=entry.subject_id,
                 split=split,
                 image_root=image_root,
-                files=entry.images,
+                files=tuple(_with_slashes(image_root, name) for name in entry.images),
                 contents=tuple(table.content(spec.columns["image"], name) for name in entry.images),
                 view_positions=entry.view_positions,
                 indication=entry.indication,
@@ -200,6 +200,11 @@ class TableSource:
                 source=entry.source or source_name,
                 license=entry.license or self.license or table.license,
             )
+
+
+def _with_slashes(image_root: Path, name: str) -> str:
+    """The path of an image; a table from Windows has backslashes in it."""
+    return name.replace("\\", "/") if "\\" in name and not (image_root / name).exists() else name
 
 
 @dataclass(kw_only=True, slots=True)

@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.compute
 from datasets.exceptions import DatasetGenerationError
 
-from data.tables.rows import Row
+from data.tables.rows import Row, batch_rows
 
 BATCH_ROWS = 32
 SPLIT_COLUMN = "split"
@@ -46,8 +46,11 @@ class StoredTable:
             for start in range(0, len(rows), BATCH_ROWS):
                 batch = rows.with_format("arrow")[start : start + BATCH_ROWS]
                 cells = {name: _image_names(batch[name], split, start) for name in images}
-                for index, values in enumerate(batch.drop_columns(images).to_pylist()):
-                    number += 1
+                for index, row in enumerate(batch_rows(batch.drop_columns(images), number + 1)):
+                    number, values = row.number, row.values
+                    if row.error:
+                        yield row
+                        continue
                     for name, names in words.items():
                         values[name] = names[values[name]] if values[name] in range(len(names)) else None
                     yield Row(number=number, values=given | values | {name: cells[name][index] for name in images})

@@ -52,7 +52,8 @@ def labels_from_codes(value: Any) -> tuple[int, ...]:
     """
     if is_blank(value):
         return UNLABELED_STUDY
-    if not isinstance(value, list) or len(value) != len(FINDINGS) or not LABEL_CODES.issuperset(value):
+    is_code = [isinstance(code, int) and code in LABEL_CODES for code in value] if isinstance(value, list) else []
+    if len(is_code) != len(FINDINGS) or not all(is_code):
         raise ValueError(f"labels are {value!r}; give {len(FINDINGS)} codes from {sorted(LABEL_CODES)}")
     return tuple(value)
 
@@ -110,7 +111,7 @@ def _chexpert_code(finding: str, value: Any) -> int:
         return BLANK
     try:
         return _CHEXPERT[float(value)]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{finding} is {value!r}; use 1 (positive), 0 (negative), -1 (uncertain) or leave it blank"
         ) from error

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import sys
 import types
 import typing
 from collections.abc import Iterable
@@ -91,7 +92,7 @@ def _convert(value: Any, hint: Any, *, where: str) -> Any:
         return tuple(_convert(item, arguments[0], where=where) for item in value)
     if (origin or hint) is dict and isinstance(value, dict):
         return value
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) <= sys.float_info.max:
         return float(value)
     if type(value) is hint:
         return value

@@ -208,3 +208,11 @@ def test_labels_column_holds_label_codes(tmp_path):
     assert kept.labels == tuple(codes)
     assert wrong.reason == "labels are [1]; give 14 codes from [-100, 0, 1, 2, 3]"
     assert absent.reason == "has neither a report nor labels"
+
+
+def test_backslashes_of_a_table_from_windows_separate_folders(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("images/a.png", "b\\c.png"):
+        (tmp_path / name).touch()
+    given = raw_studies(csv_of(tmp_path, [{"image": "images\\a.png"}, {"image": "b\\c.png"}]))
+    assert [study.files for study in given] == [("images/a.png",), ("b\\c.png",)]

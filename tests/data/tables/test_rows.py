@@ -1,0 +1,26 @@
+"""Rows of tables with values that Python cannot hold."""
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from data.tables.labels import labels_from_codes, labels_from_columns
+from data.tables.rows import read_rows
+
+
+def test_time_out_of_range_is_the_error_of_its_row_and_the_others_are_read(tmp_path):
+    times = pyarrow.array([0, 10**18, 60_000_000], type=pyarrow.timestamp("us"))
+    path = tmp_path / "times.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"study_id": ["a", "b", "c"], "taken": times}), path)
+    first, second, third = read_rows(path)
+    assert (first.values["study_id"], third.values["study_id"], third.number) == ("a", "c", 3)
+    assert second.error.startswith("row 2: the value of 'taken' is out of range (")
+
+
+def test_number_out_of_range_is_not_a_label():
+    with pytest.raises(ValueError, match=r"^Edema is 1000.*; use 1 \(positive\)"):
+        labels_from_columns({"Edema": 10**400})
+    with pytest.raises(ValueError, match="give 14 codes from"):
+        labels_from_codes([10**400] * 14)
+    with pytest.raises(ValueError, match="give 14 codes from"):
+        labels_from_codes([[1]] * 14)

@@ -12,11 +12,11 @@ NAMES = {
     "study_id": ("study_id", "id", "uid", "dicom_id", "image_id", "accession", "study", POSITION, "unnamed: 0", ""),
     "prediction": (
         "model_prediction", "report", "prediction", "predicted_report", "generated_report", "generated", "hypothesis",
-        "candidate", "output", "pred", "res", "report impression", "text", "0",
+        "candidate", "output", "pred", "res", "caption", "report impression", "text", "0",
     ),
     "reference": (
         "reference", "reference_report", "ground_truth", "gt", "gts", "target", "original_report", "report", "reports",
-        "report impression", "text", "0",
+        "caption", "report impression", "text", "0",
     ),
     "findings": ("section_findings", "findings"),
     "impression": ("section_impression", "impression"),
@@ -73,6 +73,19 @@ def find_columns(
     if not any(columns[name] for name in ("text", "findings", "impression")):
         raise ValueError(f"{file.path}: no column with the {role} was recognized; give {flag}, one of {_listed(file)}")
     return columns
+
+
+def study_id_column(file: ReportFile) -> str:
+    """The column of study ids with a common name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    here = {column.strip().lower(): column for column in file.columns}
+    found = next((here[name] for name in NAMES["study_id"] if name in here), None)
+    if found is None:
+        raise ValueError(f"{file.path}: no column of study ids was recognized among {_listed(file)}; name it study_id")
+    return found
 
 
 def _finding_columns(file: ReportFile, whole: tuple[str, ...], *, bare: bool) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def _read_entry(file: ReportFile, row: Row, columns: Columns) -> ReportEntry:
     if row.error:
         return ReportEntry(number=row.number, error=row.error)
     values, where = row.values, f"{file.path}, row {row.number}"
-    study_id = _name(values.get(columns["study_id"]))
+    study_id = cell_name(values.get(columns["study_id"]))
     try:
         if not study_id:
             raise ValueError(f"row {row.number} has no study id")
@@ -67,14 +68,14 @@ def _read_entry(file: ReportFile, row: Row, columns: Columns) -> ReportEntry:
         number=row.number,
         study_id=study_id,
         report=report,
-        subject_id=_name(values.get(columns["subject_id"])),
-        source=_name(values.get(columns["source"])),
+        subject_id=cell_name(values.get(columns["subject_id"])),
+        source=cell_name(values.get(columns["source"])),
         view_positions=_views(values.get(columns["view"])),
         labels=_labels(values, columns["labels"], where),
         probabilities=_probabilities(values, columns["probabilities"], f"{where} (study {study_id})"),
         thresholds=_numbers(values, "thresholds", where),
         peaks=_numbers(values, "peaks", where, are_lists=True),
-        boxes=_numbers(values, "boxes", where, are_lists=True) or (),
+        boxes=_numbers(values, "boxes", where, count=None, are_lists=True) or (),
     )
 
 
@@ -82,8 +83,8 @@ def _is_missing(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
-def _name(value: Any) -> str:
-    """A cell as an id; 50414267 and 50414267.0 are the same study."""
+def cell_name(value: Any) -> str:
+    """A cell as an id or name; 50414267 and 50414267.0 are the same study."""
     if _is_missing(value) or isinstance(value, list | dict):
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -93,7 +94,10 @@ def _name(value: Any) -> str:
 
 def _text(value: Any, number: int) -> str:
     if isinstance(value, list) and len(value) == 1:
-        value = value[0]  # pycocoevalcap's format
+        # pycocoevalcap's format: a list of texts, or of objects before it splits them into words.
+        value = value[0].get("caption") if isinstance(value[0], dict) else value[0]
+    if isinstance(value, list):
+        raise ValueError(f"row {number}: {len(value)} texts for one study; give one report per study")
     if _is_missing(value):
         return ""
     if not isinstance(value, str):
@@ -114,7 +118,7 @@ def _clean(text: str) -> str:
 
 def _views(value: Any) -> tuple[str, ...]:
     values = value if isinstance(value, list | tuple) else [value]
-    return tuple(name for name in map(_name, values) if name)
+    return tuple(name for name in map(cell_name, values) if name)
 
 
 def _labels(values: Mapping[str, Any], columns: Mapping[str, str], where: str) -> tuple[int, ...] | None:
@@ -157,27 +161,37 @@ def _probability(value: Any, finding: str, where: str) -> float:
         return math.nan
     try:
         probability = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         probability = math.inf
     if isinstance(value, bool) or not (0 <= probability <= 1 or math.isnan(probability)):
-        raise ValueError(f"{where}: probability of {finding} is {value!r}; give a number from 0 to 1")
+        raise ValueError(f"{where}: probability of {finding} is {_shown(value)}; give a number from 0 to 1")
     return probability
 
 
-def _numbers(values: Mapping[str, Any], name: str, where: str, *, are_lists: bool = False) -> tuple | None:
+def _numbers(
+    values: Mapping[str, Any], name: str, where: str, *, count: int | None = NUM_FINDINGS, are_lists: bool = False
+) -> tuple | None:
     """The numbers, or lists of numbers, that `eval/batch.py` writes; optional in other files."""
     given = _list_of(values.get(name))
     if given is None:
         return None
+    if count is not None and len(given) != count:
+        raise ValueError(f"{where}: needs {count} {name}, one per finding, got {len(given)}")
     points = given if are_lists else [given]
     if not all(isinstance(point, list | tuple) and all(map(_is_number, point)) for point in points):
         what = "lists of numbers" if are_lists else "numbers"
-        raise ValueError(f"{where}: {name} must be a list of {what}, got {str(given)[:60]}")
+        raise ValueError(f"{where}: {name} must be a list of {what}, got {_shown(given)}")
     return tuple(map(tuple, given)) if are_lists else tuple(given)
 
 
+def _shown(value: Any) -> str:
+    """A value in a message, shortened."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _list_of(value: Any) -> list | None:

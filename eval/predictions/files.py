@@ -2,7 +2,7 @@
 
 - CSV or TSV, JSONL, Parquet: one object per row (`data.tables.rows`);
 - JSON: a list of objects or texts; an object from ids to texts or objects (ReXrank); R2Gen's annotation.json, an object
-  from splits to lists;
+  from splits to lists; COCO's annotations and results (pycocoevalcap): an image is a study, a caption a report;
 - CSV of one column without a header (R2Gen's res.csv and gts.csv), or a JSON list of texts: studies are identified by
   position only.
 
@@ -24,6 +24,7 @@ MAX_FILE_BYTES = 2**28
 POSITION = "position"
 """Column with the row number, if a file has no study ids."""
 ID, TEXT = "study_id", "report"
+_COCO = frozenset({"image_id", "caption"})
 _SPLITS = frozenset({"train", "val", "valid", "validation", "test"})
 
 
@@ -100,7 +101,11 @@ def _json_file(path: Path) -> ReportFile:
 
 
 def _json_rows(path: Path, content: Any) -> tuple[str, list[Row]]:
+    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
+        return "COCO annotations (pycocoevalcap's)", _numbered(_coco_rows(content))
     if isinstance(content, list) and content:
+        if all(isinstance(item, dict) and item.keys() >= _COCO for item in content):
+            return "COCO results (pycocoevalcap's)", _numbered(_coco_rows({"annotations": content}))
         if all(isinstance(item, str) for item in content):
             texts = [{POSITION: number, TEXT: text} for number, text in enumerate(content, start=1)]
             return "JSON list of texts", _numbered(texts)
@@ -122,6 +127,19 @@ def _json_rows(path: Path, content: Any) -> tuple[str, list[Row]]:
     raise ValueError(
         f"{path} is JSON, but contains no reports; give a list of objects, or an object from study ids to reports"
     )
+
+
+def _coco_rows(content: dict[str, Any]) -> list:
+    """A row for each caption, and an empty one for each image without a caption."""
+    items = content["annotations"]
+    rows = [
+        {ID: item["image_id"], TEXT: item["caption"]} if isinstance(item, dict) and item.keys() >= _COCO else None
+        for item in items
+    ]
+    captioned = {str(row[ID]) for row in rows if row is not None}
+    images = content.get("images") if isinstance(content.get("images"), list) else []
+    bare = [image["id"] for image in images if isinstance(image, dict) and "id" in image]
+    return [*rows, *({ID: name, TEXT: ""} for name in bare if str(name) not in captioned)]
 
 
 def _named(format: str, items: list) -> str:

@@ -36,6 +36,27 @@ def read(path, role="prediction", named=None, **options) -> dict[str, str]:
         ("pretty", json.dumps([{"id": k, "text": v} for k, v in REPORTS.items()], indent=2), "JSON list"),
         ("texts", REPORTS, "JSON object from ids to texts"),
         ("coco", {k: [v] for k, v in REPORTS.items()}, "JSON object from ids to texts"),
+        (
+            "coco with captions",
+            {k: [{"image_id": k, "caption": v}] for k, v in REPORTS.items()},
+            "JSON object from ids",
+        ),
+        (
+            "coco results",
+            [{"image_id": k, "id": number, "caption": v} for number, (k, v) in enumerate(REPORTS.items())],
+            "COCO results (pycocoevalcap's)",
+        ),
+        (
+            "coco annotations",
+            {
+                "info": {"id": 1},
+                "images": [{"id": k, "file_name": "x.png"} for k in REPORTS],
+                "annotations": [
+                    {"id": number, "image_id": k, "caption": v} for number, (k, v) in enumerate(REPORTS.items()) if v
+                ],
+            },
+            "COCO annotations (pycocoevalcap's)",
+        ),
         ("pretty texts", json.dumps(REPORTS, indent=1), "JSON object from ids to texts"),
         (
             "rexrank",
@@ -200,3 +221,39 @@ def test_reference_labels_are_read_from_chexpert_columns_or_codes(tmp_path):
     assert entry.labels == (0,) * 13 + (1,)
     with pytest.raises(ValueError, match="row 1: labels must be 14 codes"):
         table_with(tmp_path, ids | {"labels": [[0, 7]]}, "reference")
+
+
+def test_several_texts_for_one_study_are_rejected_with_the_row(tmp_path):
+    path = write(tmp_path, "several.json", {"a": ["one", "two"], "b": ["one"]})
+    first, second = read_table(path, "prediction", {}).entries
+    assert (first.study_id, first.error) == ("a", "row 1: 2 texts for one study; give one report per study")
+    assert second.report == "one"
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"thresholds": [HUGE] * 14}, "row 1: thresholds must be a list of numbers, got [1000"),
+        ({"thresholds": [0.5]}, "row 1: needs 14 thresholds, one per finding, got 1"),
+        ({"peaks": [[HUGE, 0, 0]] * 14}, "row 1: peaks must be a list of lists of numbers, got [[1000"),
+        ({"boxes": [[4, 0, 0, 0, 1, HUGE]]}, "row 1: boxes must be a list of lists of numbers, got [[4, 0"),
+        ({"probabilities": [HUGE] * 14}, "row 1 (study a): probability of Enlarged Cardiomediastinum is 1000"),
+        ({"prob_Edema": HUGE}, "row 1 (study a): probability of Edema is 1000"),
+    ],
+)
+def test_number_out_of_range_names_file_and_row_in_a_short_message(tmp_path, values, message):
+    path = write(tmp_path, "huge.jsonl", json.dumps({"study_id": "a", "report": "Clear lungs.", **values}) + "\n")
+    with pytest.raises(ValueError) as error:
+        read(path)
+    assert str(error.value).startswith(f"{path}, {message}")
+    assert len(str(error.value)) < len(str(path)) + 200
+
+
+@pytest.mark.parametrize("labels", [{"labels": [HUGE] * 14}, {"Edema": HUGE}])
+def test_label_out_of_range_names_file_and_row(tmp_path, labels):
+    path = write(tmp_path, "huge.jsonl", json.dumps({"study_id": "a", "report": "Clear lungs.", **labels}) + "\n")
+    with pytest.raises(ValueError, match=r"huge.jsonl, row 1: "):
+        read(path, role="reference")

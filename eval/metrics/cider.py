@@ -23,7 +23,10 @@ SIGMA = 6.0
 def cider(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
 ) -> TextScore:
-    """CIDEr-D (0 to 10), with document frequencies from these references; 0 for a single study."""
+    """CIDEr-D (0 to 10), with document frequencies from these references.
+
+    It is undefined (None, NaN per study) unless two references differ: a word that all references have has no weight.
+    """
     return both_ciders(predictions, references, normalization)[0]
 
 
@@ -39,6 +42,9 @@ def both_ciders(
 ) -> tuple[TextScore, TextScore]:
     """`cider` and `plain_cider` in one pass."""
     pairs = paired_words(predictions, references, normalization)
+    if len({tuple(reference) for _, reference in pairs}) < 2:
+        undefined = TextScore(per_study=np.full(len(pairs), np.nan), score=None)
+        return undefined, undefined
     corpus = CiderReferences([reference for _, reference in pairs])
     scores = np.array([corpus.scores(words, study) for study, (words, _) in enumerate(pairs)])
     return mean_score(scores[:, 0]), mean_score(scores[:, 1])

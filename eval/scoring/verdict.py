@@ -97,7 +97,7 @@ def constant_verdict(model: Scores, constant: Scores | None) -> str:
     if constant is None or model.metrics["cider"].value is None:
         return ""
     difference = paired_difference(model, constant, "cider")
-    claim = "is" if difference.low > 0 else "is not shown to be"
+    claim = "is" if difference.low is not None and difference.low > 0 else "is not shown to be"
     return (
         f"The text {claim} closer to the references than one constant report: "
         f"CIDEr {_value(model, 'cider')} against {constant.metrics['cider']}; paired difference {difference}."

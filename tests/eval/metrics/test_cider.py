@@ -50,8 +50,11 @@ def test_equal_long_reports_score_ten():
     assert plain_cider(reports, reports).score == pytest.approx(10.0)
 
 
-def test_single_study_scores_zero_because_its_words_have_no_weight():
-    assert cider(["no effusion is seen"], ["no effusion is seen"]).score == 0.0
+@pytest.mark.parametrize("references", [["no effusion is seen"], ["clear lungs", "Clear lungs."]])
+def test_without_two_different_references_the_score_is_undefined(references):
+    score = cider(references, references)
+    assert score.score is None
+    assert np.isnan(score.per_study).all()
 
 
 def test_cider_of_one_report_against_all_equals_pairwise_cider(report_pairs):

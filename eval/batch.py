@@ -24,10 +24,13 @@ from eval.checks.grounding import Point, frequent_locations
 from eval.controls.control import Control
 from eval.controls.images import ModelControlOptions, model_controls
 from eval.controls.text import split_controls
+from eval.predictions.columns import KNOWN_COLUMNS
+from eval.predictions.files import open_report_file
 from eval.predictions.generate import GenerationRun, Job, Written, write_predictions
 from eval.predictions.prediction import boxes_of, write_lines
 from eval.predictions.processes import progress, start_processes
 from eval.predictions.run import RunRecord, claim_folder, dataset_hash
+from eval.predictions.subgroups import Values, subgroups_of, table_values
 from eval.report.document import Source, evaluate
 from eval.report.heatmaps import page_studies
 from eval.report.options import ScoringOptions
@@ -87,6 +90,11 @@ class BatchConfig:
     fast."""
     baseline: str = ""
     """Another checkpoint, such as an LSTM model, to evaluate on the same studies; it takes as long as the model."""
+    subgroups: tuple[str, ...] = ()
+    """Columns of the data set or of --subgroup-table, such as sex, age or manufacturer: scores for each of their groups
+    with at least 20 studies. Many different numbers are split into thirds."""
+    subgroup_table: Path | None = None
+    """Table (CSV, JSONL, Parquet) with study ids and these columns."""
     decoding: GROUPED[DecodingOptions] = field(default_factory=DecodingOptions)
     comparison: GROUPED[ControlOptions] = field(default_factory=ControlOptions)
     scoring: GROUPED[ScoringOptions] = field(default_factory=ScoringOptions)
@@ -103,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     studies, splits = _load_studies(config)
     if config.baseline:
         fetch_checkpoint(config.baseline)  # a wrong name must fail before hours of work
+    _subgroups(config, studies, [])  # a wrong column too
     record = _claim_output(config, splits, processes)
     generator = ReportGenerator.from_pretrained(config.checkpoint, device=processes.device)
     _warn_if_preprocessing_differs(config, generator, console)
@@ -131,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             Source(program="eval.batch", run=asdict(record), studies=counts, rejected=written.rejections, notes=notes),
             config.scoring.arguments,
             frequent_locations=_frequent_locations(splits.get("train")),
+            subgroups=_subgroups(config, studies, list(written.predictions)),
         )
         selected = select_studies(
             predictions, scores.per_study, config.comparison.num_page_studies, seed=config.scoring.seed
@@ -220,6 +230,22 @@ def _save_rejections(
     if counts["written"] + counts["rejected"] != counts["given"]:
         raise RuntimeError(f"studies were lost: {counts}")  # pragma: no cover
     return counts
+
+
+def _subgroups(config: BatchConfig, studies: datasets.Dataset, study_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The group of each study by the columns of --subgroups; those of the table come first."""
+    columns = [column for column in studies.column_names if column not in ("images", "boxes")]
+    given = [
+        Values(
+            where=str(config.dataset),
+            columns=columns,
+            of=lambda column: dict(zip(studies["study_id"], studies[column], strict=True)),
+        )
+    ]
+    if config.subgroup_table is not None:
+        known = KNOWN_COLUMNS | {column.lower() for column in config.subgroups}
+        given.insert(0, table_values(open_report_file(config.subgroup_table, known)))
+    return subgroups_of(given, config.subgroups, study_ids)
 
 
 def _frequent_locations(training: datasets.Dataset | None) -> dict[tuple[int, bool], Point] | None:

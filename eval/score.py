@@ -21,6 +21,7 @@ from eval.controls.control import Control
 from eval.controls.text import text_controls
 from eval.metrics.normalization import DEFAULT_NORMALIZATION, NORMALIZATIONS, R2GEN_MAX_WORDS, ReferenceVocabulary
 from eval.predictions.matching import Matched, MissingPredictions, match
+from eval.predictions.subgroups import subgroups_of, table_values
 from eval.predictions.tables import ColumnOptions, ReportTable, read_files, read_table
 from eval.report.document import Source, evaluate
 from eval.report.options import ScoringOptions
@@ -81,6 +82,9 @@ class ScoreConfig:
     """Normalization of both texts before their words are compared."""
     extra_metrics: tuple[str, ...] = ()
     """Learned metrics, each as metric=where: chexbert=FOLDER bertscore=FOLDER radgraph=FOLDER …"""
+    subgroups: tuple[str, ...] = ()
+    """Columns of the references or predictions, such as sex, age or manufacturer: scores for each of their groups with
+    at least 20 studies. Many different numbers are split into thirds."""
     columns: GROUPED[ColumnOptions] = field(default_factory=ColumnOptions)
     reference: GROUPED[ReferenceOptions] = field(default_factory=ReferenceOptions)
     comparison: GROUPED[ControlOptions] = field(default_factory=ControlOptions)
@@ -124,7 +128,19 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             notes=(*failures, *matched.notes, *notes),
         )
         scoring = config.scoring.arguments | texts
-        document, scores = evaluate(matched.predictions, controls, source, scoring, extra_metrics=extra_metrics)
+        study_ids = [prediction.study_id for prediction in matched.predictions]
+        document, scores = evaluate(
+            matched.predictions,
+            controls,
+            source,
+            scoring,
+            extra_metrics=extra_metrics,
+            subgroups=subgroups_of(
+                [table_values(table.file, table.record["study_id_column"]) for table in (references, predictions)],
+                config.subgroups,
+                study_ids,
+            ),
+        )
     for table in (predictions, references):
         console.print(_description(table), style="dim", markup=False, highlight=False)
     studies = document["studies"]

@@ -26,6 +26,7 @@ null if there is no interval (a single patient). num_undefined counts the resamp
                      [{mean_probability, observed, num_studies}]}}; {} without probabilities
     by_group         of the model: {"view" | "source" | "report length": [{group, num_studies, metrics: {name:
                      estimate}}]}
+    subgroups        if asked for: {column: {groups: as in by_group, rejected: [{group, num_studies, reason}]}}
     consistency      see eval.checks.consistency; or null
     grounding        see eval.checks.grounding; or null
     extra_metrics    learned metrics that the user asked for: {name: the keys of an estimate, and note}
@@ -47,7 +48,8 @@ from eval.metrics.bootstrap import Estimate
 from eval.metrics.normalization import DESCRIPTIONS
 from eval.metrics.probabilities import curves
 from eval.predictions.prediction import Prediction, Rejection
-from eval.scoring.scores import Scores, score_predictions, scores_by_group, study_groups
+from eval.predictions.subgroups import described
+from eval.scoring.scores import Scores, score_predictions, scores_by_group, study_groups, subgroup_scores
 from eval.scoring.verdict import (
     SHUFFLED_IMAGES,
     SHUFFLED_REPORTS,
@@ -83,11 +85,12 @@ def evaluate(
     *,
     frequent_locations: Mapping[tuple[int, bool], Point] | None = None,
     extra_metrics: dict[str, Any] | None = None,
+    subgroups: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[dict[str, Any], Scores]:
     """Score the model and its controls; return the content of metrics.json, and the scores of the model.
 
     `scoring` holds the options of `score_predictions`, with num_resamples and seed; `frequent_locations` are those of
-    each finding in the training studies.
+    each finding in the training studies; `subgroups` give the group of each study by column.
     """
     given = {"model": predictions} | {one.name: one.predictions for one in controls if one.predictions is not None}
     systems = {name: score_predictions(one, name=name, **scoring) for name, one in given.items()}
@@ -97,6 +100,7 @@ def evaluate(
     is_of_reports = any(control.name == SHUFFLED_REPORTS for control in controls)
     missing = [f"no control '{control.name}': {control.reason}" for control in controls if control.predictions is None]
     meanings = [f"'{name}': {MEANINGS[name]}" for name in systems if name in MEANINGS and not is_of_reports]
+    by_column = {column: subgroup_scores(model, names, **resampling) for column, names in (subgroups or {}).items()}
     document = {
         "program": source.program,
         "verdict": _verdict(systems, controls, SHUFFLED_REPORTS if is_of_reports else SHUFFLED_IMAGES),
@@ -126,10 +130,10 @@ def evaluate(
         "grounding": _check_grounding(predictions, model, frequent_locations, resampling),
         "extra_metrics": extra_metrics or {},
         "control_reports": {control.name: control.report for control in controls if control.report},
-        "notes": list(dict.fromkeys([*model.notes, *source.notes, *missing, *meanings])),
+        "notes": list(dict.fromkeys([*model.notes, *source.notes, *described(by_column), *missing, *meanings])),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
     }
-    return document, model
+    return document | ({"subgroups": by_column} if by_column else {}), model
 
 
 def system_document(scores: Scores) -> dict[str, Any]:

@@ -152,9 +152,10 @@ def curve_pairs(document: Document) -> list[dict[str, Any]]:
 
 
 def group_panels(document: Document) -> list[dict[str, Any]]:
-    """The model by view, source and report length: a panel each, of macro-F1 or the first metric that is defined."""
+    """The model by view, source, report length and subgroup: a panel each, of macro-F1 or the first metric defined."""
     panels = []
-    for title, groups in document.get("by_group", {}).items():
+    subgroups = {column: one["groups"] for column, one in document.get("subgroups", {}).items()}
+    for title, groups in (document.get("by_group", {}) | subgroups).items():
         metrics = [metric for metric in COMPARED if any(is_defined(group["metrics"], metric) for group in groups)]
         if metrics and len(groups) > 1:
             rows = [

@@ -35,6 +35,8 @@ def print_evaluation(console: Console, document: Document, folder: Path | None) 
 
     verdict = document["verdict"]
     console.print(score_table(document))
+    for column in document.get("subgroups", {}):
+        console.print(subgroup_table(document, column))
     for line in (*consistency_lines(document), *grounding_lines(document)):
         say(line)
     for name, figure in document["extra_metrics"].items():
@@ -75,6 +77,19 @@ def score_table(document: Document) -> Table:
             text.remove_suffix("]")
             text.highlight_regex(r"(?s)\n.*", "dim not bold")
         table.add_row(name, *cells, format_number(system["distinct_ratio"]), style="bold" if system is model else "")
+    return table
+
+
+def subgroup_table(document: Document, column: str) -> Table:
+    """The model by subgroup for the terminal; a group that is too small has only its number of studies."""
+    subgroups = document["subgroups"][column]
+    shown = shown_metrics(subgroups["groups"])
+    table = Table(title=f"By {column}", box=box.SIMPLE_HEAD)
+    for title in (column, "studies", *(SHOWN[metric] for metric in shown)):
+        table.add_column(title)
+    for group in (*subgroups["groups"], *subgroups["rejected"]):
+        cells = [cell(group["metrics"], metric) for metric in shown] if "metrics" in group else [group["reason"]]
+        table.add_row(*map(Text, (group["group"], str(group["num_studies"]), *cells)))
     return table
 
 
@@ -127,8 +142,8 @@ def finding_table(document: Document) -> list[str]:
 
 
 def group_table(document: Document, kind: str) -> list[str]:
-    """The model by group of studies; `kind` is a key of by_group in the document."""
-    groups = document.get("by_group", {}).get(kind, [])
+    """The model by group of studies; `kind` is a key of by_group or subgroups in the document."""
+    groups = document.get("subgroups", {}).get(kind, {}).get("groups") or document.get("by_group", {}).get(kind, [])
     shown = shown_metrics(groups)
     rows = (
         [group["group"], str(group["num_studies"]), *(cell(group["metrics"], metric) for metric in shown)]

@@ -195,6 +195,11 @@ def _notes(statistics: StudyStatistics, subject_ids: Sequence[str], has_referenc
         notes.append(
             f"text scores use {has_reference.sum()} of {len(has_reference)} studies, those with a reference report"
         )
+    if has_reference.any() and np.isnan(statistics.additive["cider"]).any():
+        notes.append(
+            "CIDEr is not defined: it weights words by how few of the references have them, so at least two different "
+            "references are needed"
+        )
     num_subjects = len(set(subject_ids))
     if num_subjects == 1:
         notes.append("all studies are of one patient, so there are no intervals")
@@ -248,6 +253,28 @@ def scores_by_group(
             found[kind] = [
                 _group_scores(scores, group, np.array(names) == group, num_resamples, seed) for group in order
             ]
+    return found
+
+
+MIN_SUBGROUP = 20
+"""Subgroups with fewer studies are not scored."""
+
+
+def subgroup_scores(
+    scores: Scores, names: Sequence[str], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> dict[str, list[dict[str, Any]]]:
+    """The scored `groups`, largest first, and the `rejected` ones with the reason; together they have all studies.
+
+    `names` gives the group of each study.
+    """
+    found = {"groups": [], "rejected": []}
+    for name, count in sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])):
+        if count < MIN_SUBGROUP:
+            found["rejected"].append(
+                {"group": name, "num_studies": count, "reason": f"fewer than {MIN_SUBGROUP} studies"}
+            )
+        else:
+            found["groups"].append(_group_scores(scores, name, np.array(names) == name, num_resamples, seed))
     return found
 
 

@@ -110,3 +110,22 @@ def test_page_is_written(run_batch):
     page = (run_batch() / "report.html").read_text(encoding="utf-8")
     assert "The reports depend on the image" in page
     assert all(finding in page for finding in FINDINGS)
+
+
+def test_subgroups_come_from_a_table_or_the_data_set(run_batch, metrics, tmp_path):
+    table = tmp_path / "patients.csv"
+    table.write_text("study_id,sex\n" + "".join(f"test{number:02d},F\n" for number in range(10)))
+    folder = run_batch("--controls", "--subgroups", "sex", "source", "--subgroup-table", str(table))
+    found = metrics(folder)["subgroups"]
+    assert [(group["group"], group["num_studies"]) for group in found["sex"]["rejected"]] == [
+        ("F", 10),
+        ("not given", 6),
+    ]
+    assert [group["group"] for group in found["source"]["rejected"]] == ["test"]
+
+
+def test_wrong_subgroup_column_is_rejected_before_any_report_is_generated(run_batch):
+    generator = FakeGenerator()
+    with pytest.raises(ValueError, match=r"--subgroups sourc: .* did you mean 'source'\?"):
+        run_batch("--subgroups", "sourc", generator=generator)
+    assert generator.shown == []

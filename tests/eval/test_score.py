@@ -178,6 +178,33 @@ def test_single_report_has_scores_but_no_interval_and_no_verdict(tmp_path):
     assert (tmp_path / "out" / "report.html").stat().st_size > 1000
 
 
+def test_cider_of_a_single_study_is_undefined_and_a_note_says_so(tmp_path):
+    path = write_jsonl(tmp_path / "one.jsonl", [CONSTANT])
+    document = main([str(path), str(path), "--output-dir", str(tmp_path / "out"), "--num-resamples", "5"])
+    metrics = document["systems"]["model"]["metrics"]
+    assert (metrics["cider"]["value"], metrics["plain_cider"]["value"]) == (None, None)
+    assert metrics["bleu_1"]["value"] == pytest.approx(1)
+    assert any(note.startswith("CIDEr is not defined") for note in document["notes"])
+
+
+def test_subgroups_have_scores_with_intervals_and_small_groups_are_counted(score, capsys):
+    sex = ["F"] * 25 + ["M"] * 12 + [None] * 3
+    columns = {"sex": sex, "age": [f"{20 + number:03d}Y" for number in range(40)]}
+    document = score(TRUTH, "--subgroups", "sex", "age", columns=columns)
+    by_sex = document["subgroups"]["sex"]
+    assert [(group["group"], group["num_studies"]) for group in by_sex["groups"]] == [("F", 25)]
+    assert by_sex["groups"][0]["metrics"]["macro_f1"]["low"] == 1.0
+    reason = "fewer than 20 studies"
+    assert by_sex["rejected"] == [
+        {"group": "M", "num_studies": 12, "reason": reason},
+        {"group": "not given", "num_studies": 3, "reason": reason},
+    ]
+    assert document["subgroups"]["age"]["groups"] == []
+    assert sum(group["num_studies"] for group in document["subgroups"]["age"]["rejected"]) == 40
+    assert any(note.startswith("subgroups by sex: 15 studies in 2 groups are not scored") for note in document["notes"])
+    assert "By sex" in capsys.readouterr().out
+
+
 def test_finding_without_a_positive_case_is_null_and_not_zero(score):
     findings = score(TRUTH)["systems"]["model"]["per_finding"]
     fracture = next(finding for finding in findings if finding["finding"] == "Fracture")

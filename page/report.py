@@ -22,6 +22,7 @@ from page.study.read import MAX_INDICATION_CHARACTERS, read_files
 from page.study.record import study_record
 from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.schema.atomic import write_atomically
 
 BLOCKED = 3
 
@@ -92,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         record = study_record(reading, generator)
         content = export(record, options.format, include_identity=options.include_identity).content
     if options.output is not None:
-        options.output.write_bytes(content)
+        write_atomically(options.output, content)
     else:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()

@@ -42,14 +42,20 @@ def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to. It is renamed to `path` at the end, and deleted after an exception."""
-    partial = partial_path(path)
+    """Yield a path to write to. It is renamed to `path` at the end, and deleted after an exception.
+
+    A device or pipe, such as /dev/stdout, is written directly.
+    """
+    is_stream = path.is_char_device() or path.is_fifo()
+    partial = path if is_stream else partial_path(path)
     try:
         yield partial
-        partial.replace(path)
+        if not is_stream:
+            partial.replace(path)
     except BaseException as error:
-        with contextlib.suppress(OSError):  # the folder may be read-only
-            partial.unlink(missing_ok=True)
+        if not is_stream:
+            with contextlib.suppress(OSError):  # the folder may be read-only
+                partial.unlink(missing_ok=True)
         _name_the_path(error, path)
         raise
 

@@ -1,6 +1,8 @@
 """Atomic writes: the new content is complete, or the old content stays and nothing unfinished is left."""
 
+import errno
 import json
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +107,11 @@ def test_full_disk_error_names_the_path(tmp_path, write, kind, arguments):
         raise kind(*arguments)
     assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path / "out"))
     assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs Linux's /dev/full")
+def test_device_is_written_directly_and_a_full_one_is_named():
+    with pytest.raises(OSError) as caught:
+        write_json(Path("/dev/full"), {"a": 1})
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/dev/full")
+    assert Path("/dev/full").is_char_device()

@@ -1,7 +1,7 @@
 """The format of a report: "Findings: … Impression: …" as one string; an empty section is left out."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,8 @@ def report_of(row: Mapping[str, Any]) -> str:
     return compose_report(findings=row["findings"], impression=row["impression"])
 
 
-def reports_of(studies: Mapping[str, Sequence[str]]) -> list[str]:
-    """The report of each row of a data set, "" for a study without one."""
+def reports_of(studies: Any) -> list[str]:
+    """The report of each row of a `datasets.Dataset`, "" for a study without one."""
     sections = zip(studies["findings"][:], studies["impression"][:], strict=True)
     return [compose_report(findings=findings, impression=impression) for findings, impression in sections]
 

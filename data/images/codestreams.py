@@ -72,7 +72,9 @@ def check_scans(codestream: bytes, *, name: str) -> None:
         ImageRejected: it has too many scans or segments.
         ValueError: it has no frame header.
     """
-    width, height, _, position = _jpeg_frame(codestream, name=name)
+    width, height, components, position = _jpeg_frame(codestream, name=name)
+    if components == 1 and codestream[position + 1] in (0xC0, 0xC1):
+        return  # sequential gray has one scan; decoders read no further
     start = codestream.find(_START_OF_SCAN, position)
     num_scans = codestream.count(_START_OF_SCAN, max(start, 0))
     if num_scans > MAX_SCANS or (num_scans > 1 and num_scans * width * height > MAX_SCAN_PIXELS):

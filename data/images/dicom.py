@@ -30,7 +30,7 @@ from data.images.dicom_header import (
 from data.images.dicom_pixels import LOSSY, OVERLAY_BITS, stored_values
 from data.images.isolated import TooSlow
 from data.images.orientation import standard_view
-from data.images.pixels import ImageRejected, check_size, fitted_size, read_bytes, shrunk
+from data.images.pixels import ImageRejected, check_size, fitted_size, read_bytes, shrunk_pixels
 from data.study import MAX_SIDE
 
 READ_ATTRIBUTES = (
@@ -108,15 +108,15 @@ def _read(content: bytes, *, max_side: int, name: str) -> DicomImage:
     check_header(header, name)
     notes: list[str] = []
     values, num_bits = stored_values(header, notes, name=name)
-    image = Image.fromarray(to_8_bits(values, num_bits, header, notes))
+    whole = to_8_bits(values, num_bits, header, notes)
     size = fitted_size(_square_size(header), max_side)
     view_position = view_position_of(header)
-    pixels, turned = standard_view(np.asarray(shrunk(image, size)), patient_orientation_of(header), view_position)
+    pixels, turned = standard_view(shrunk_pixels(whole, size), patient_orientation_of(header), view_position)
     return DicomImage(
         image=Image.fromarray(pixels),
         view_position=view_position,
         problem=_problem(header),
-        is_exact=size == image.size and header.file_meta.TransferSyntaxUID not in LOSSY,
+        is_exact=size == whole.shape[::-1] and header.file_meta.TransferSyntaxUID not in LOSSY,
         has_burned_in_text=has_burned_in_text(header),
         notes=(*dict.fromkeys(notes), *filter(None, [turned])),
     )

@@ -213,6 +213,8 @@ def _padding(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray | None:
 def _shutter(shape: tuple[int, int], header: pydicom.Dataset, notes: list[str]) -> np.ndarray | None:
     """Mask of what the shutters cover (PS3.3, C.7.6.11); rows and columns are counted from 1."""
     shapes = codes(header, "ShutterShape")
+    if not shapes:
+        return None
     is_open = np.ones(shape, dtype=np.uint8)
     for kind in shapes:
         window = _opening(kind, shape, header)
@@ -220,7 +222,7 @@ def _shutter(shape: tuple[int, int], header: pydicom.Dataset, notes: list[str]) 
             notes.append("has a shutter that cannot be used; it was passed over")
         else:
             is_open &= window
-    return is_open == 0 if shapes else None
+    return is_open == 0
 
 
 def _opening(kind: str, shape: tuple[int, int], header: pydicom.Dataset) -> np.ndarray | None:

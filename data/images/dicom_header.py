@@ -14,6 +14,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import pydicom
 from pydicom import uid
 from pydicom.datadict import dictionary_VR
 from pydicom.multival import MultiValue
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 
 from data.images.orientation import plane_of
 from data.images.pixels import MAX_FILE_BYTES, ImageRejected, is_dicom
@@ -314,8 +315,12 @@ def parse_header(content: bytes, attributes: tuple, *, name: str, stop_before_pi
     # pydicom would quote unusual values in warnings. What a user should know is in our own notes.
     with pydicom.config.disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tags = [Tag(attribute) for attribute in attributes]
-        return pydicom.filereader.read_partial(BytesIO(content), stop, force=True, specific_tags=tags)
+        return pydicom.filereader.read_partial(BytesIO(content), stop, force=True, specific_tags=_tags(attributes))
+
+
+@cache
+def _tags(attributes: tuple) -> list[BaseTag]:
+    return [Tag(attribute) for attribute in attributes]
 
 
 def _num_items(content: bytes) -> int:

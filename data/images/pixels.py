@@ -61,10 +61,15 @@ def fitted_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
 
 
 def shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The image scaled down by area averaging, 3 to 70 times faster than Lanczos in Pillow."""
-    if image.size == size:
-        return image
-    return Image.fromarray(cv2.resize(np.asarray(image), size, interpolation=cv2.INTER_AREA))
+    """The image scaled down to (width, height), as `shrunk_pixels`."""
+    return image if image.size == size else Image.fromarray(shrunk_pixels(np.asarray(image), size))
+
+
+def shrunk_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The pixels scaled down by area averaging, 3 to 70 times faster than Lanczos in Pillow."""
+    if pixels.shape[1::-1] == size:
+        return pixels
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
 def stretch_to_8_bits(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -6,34 +6,23 @@ saved, warning = save_correction(store, reading, edit, generator=generator)
 """
 
 from collections import Counter
-from dataclasses import dataclass
 
 from data.corrections.correction import Correction, SavedCorrection
 from data.corrections.store import CorrectionStore
 from data.reports.deidentify import PLACEHOLDER, remove_identity
 from data.reports.plain_text import join_lines
+from page.study.edit import Edit
 from page.study.read import StudyReading
 from page.study.record import model_identity
 from vlm.generator import ReportGenerator
-from vlm.schema.findings import UNLABELED_STUDY
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Edit:
-    """The edited report, and the findings that the user set."""
-
-    findings: str = ""
-    impression: str = ""
-    states: tuple[int, ...] = UNLABELED_STUDY
-    """CheXbert labels that the user set; UNLABELED for the others, which are labeled from the edited report."""
-    reader: str = ""
 
 
 def save_correction(
-    store: CorrectionStore, reading: StudyReading | None, edit: Edit, *, generator: ReportGenerator
-) -> tuple[SavedCorrection, str]:
-    """Save the edit of a complete reading; it is on disk when this returns. The text tells the user what looked like a
-    person's identity in the report and was replaced.
+    store: CorrectionStore | None, reading: StudyReading | None, edit: Edit, *, generator: ReportGenerator
+) -> tuple[SavedCorrection | None, str]:
+    """Save the edit of a complete reading; it is on disk when this returns. Without a store it is only checked.
+
+    The text tells the user what looked like a person's identity in the report and was replaced before saving.
 
     Raises:
         ValueError: there is no report to correct, the edit is empty or contradicts itself, or the folder is not
@@ -56,6 +45,7 @@ def save_correction(
         if not name.startswith("original"):
             replaced.update(counts)
     model = model_identity(generator)
+    patient_id = next((each.patient_id for each in identifiers if each.patient_id), "")
     correction = Correction(
         **texts,
         view_positions=tuple(image.view_position for image in reading.images),
@@ -66,8 +56,12 @@ def save_correction(
         model_name=model.name,
         model_hash=model.hash,
         reader=edit.reader.strip(),
-        subject_id=store.subject_id(next((each.patient_id for each in identifiers if each.patient_id), "")),
+        subject_id=store.subject_id(patient_id) if store is not None else "",
     )
+    if correction.is_empty:
+        raise ValueError("the report is empty and no finding is set; write a report or set a finding")
+    if store is None:
+        return None, ""
     saved = store.save(correction, [image.image for image in reading.images])
     if not replaced:
         return saved, ""

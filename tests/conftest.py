@@ -324,6 +324,7 @@ def recorded_study(images):
         indication="Ms. Jane Doe has a cough.",
         findings="The heart is enlarged. No pneumothorax.",
         impression="Cardiomegaly.",
+        original=("The heart is enlarged. No pneumothorax.", "Cardiomegaly."),
         finding_rows=tuple(rows),
         num_calibration_studies=40,
         warnings=('The report both states and denies Edema: "Edema." / "No edema."',),

@@ -6,7 +6,7 @@ Sentences can be changed, added and deleted (correction_form.js), and each findi
 import json
 
 from page.cards.layout import render
-from page.corrections import Edit
+from page.study.edit import Edit
 from page.study.read import StudyReading
 from page.study.record import STATE_WORDS
 from vlm.schema.findings import FINDINGS, UNLABELED

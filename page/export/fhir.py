@@ -1,9 +1,12 @@
 """A study's report as one self-contained FHIR R5 DiagnosticReport in JSON.
 
-- `status` is preliminary, `category` radiology, `code` the LOINC code for a chest X-ray with this number of views.
+- `status` is preliminary; final or amended once a reader checked the report and gave a name, who is then the
+  `resultsInterpreter` and the performer of the observations.
+- `category` is radiology, `code` the LOINC code for a chest X-ray with this number of views.
 - `conclusion` is the impression (or the findings), `presentedForm` the whole report as text and as PDF.
-- Contained: the model as a Device; one Observation per finding, with the prediction as its value, and probability,
-  threshold and the report's statement as components; for DICOM images the ImagingStudy with their UIDs.
+- Contained: the model as a Device; one Observation per finding, with the prediction (or what the reader says) as its
+  value, and probability, threshold and the report's statement as components; for DICOM images the ImagingStudy with
+  their UIDs.
 - The patient is only contained with identity. UIDs are always contained; they do not name a person, but someone with
   access to the archive can use them to find the patient.
 
@@ -21,9 +24,9 @@ from fhir.resources.diagnosticreport import DiagnosticReport
 
 from data.images.dicom_identifiers import DicomIdentifiers, iso_date
 from page.export.pdf import export_pdf
-from page.export.text import TITLE, export_text, sections
-from page.study.record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
-from vlm.schema.findings import FINDING_INDEX
+from page.export.text import export_text, sections
+from page.study.record import NOT_A_DEVICE, STATE_WORDS, RecordedFinding, StudyRecord, without_identity
+from vlm.schema.findings import FINDING_INDEX, NEGATIVE, POSITIVE, UNCERTAIN
 
 OWN_SYSTEM = "urn:cxrscribe:report"
 OWN_SCHEME = "99CXRSCRIBE"
@@ -67,6 +70,7 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False) -> str:
     text = export_text(record, include_identity=include_identity)
     pdf = export_pdf(record, include_identity=include_identity)
     imaging_study = _imaging_study(record, shown)
+    observations = [_observation(record, row, shown) for row in record.by_probability] + _untrained(record, shown)
     code, display = _LOINC_BY_NUM_VIEWS.get(len(record.views), _LOINC_ANY_VIEWS)
     document = {
         "resourceType": "DiagnosticReport",
@@ -83,15 +87,15 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False) -> str:
                 "version": [{"value": record.model.program_version}],
             },
             *filter(None, (_patient(shown), imaging_study)),
-            *(_observation(record, row, shown) for row in record.by_probability),
+            *observations,
         ],
         "identifier": [{"system": STUDY_SYSTEM, "value": record.file_stem}],
-        "status": "preliminary",
+        "status": record.code,
         "category": [_concept(f"{_HL7}/v2-0074", "RAD", "Radiology")],
         "code": _concept(_LOINC, code, display),
         "subject": _subject(shown),
-        "issued": record.read_at.isoformat(),
-        "result": [{"reference": f"#finding-{own_code(row.finding)}"} for row in record.by_probability],
+        "issued": record.issued_at.isoformat(),
+        "result": [{"reference": f"#{observation['id']}"} for observation in observations],
         "note": [
             {"text": _markdown(note)}
             for note in (f"{record.status} {NOT_A_DEVICE}", record.calibration_note, *record.warnings)
@@ -102,7 +106,7 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False) -> str:
         ],
         "study": [{"reference": "#study"}] if imaging_study else None,
         "effectiveDateTime": iso_date(shown.study_date) or None if shown else None,
-        "resultsInterpreter": [{"display": record.reader}] if record.is_edited and record.reader else None,
+        "resultsInterpreter": _performer(record),
         "conclusion": _markdown(record.impression or record.findings) or None,
     }
     return DiagnosticReport.model_validate(document).model_dump_json(indent=2) + "\n"
@@ -165,35 +169,74 @@ def _imaging_study(record: StudyRecord, source: DicomIdentifiers | None) -> dict
 
 
 def _observation(record: StudyRecord, row: RecordedFinding, source: DicomIdentifiers | None) -> dict[str, Any]:
-    codings = [(OWN_SYSTEM, own_code(row.finding), row.finding)]
-    if row.finding in SNOMED:
-        codings.append((_SNOMED_SYSTEM, *SNOMED[row.finding]))
-    observation = {
-        "resourceType": "Observation",
-        "id": f"finding-{own_code(row.finding)}",
-        "status": "preliminary",
-        "category": [_concept(f"{_HL7}/observation-category", "imaging", "Imaging")],
-        "code": {"coding": [_coding(*coding) for coding in codings], "text": row.finding},
-        "subject": _subject(source),
+    """The prediction is the value, unless a reader left the report: then what the reader says is."""
+    prediction = _concept(OWN_SYSTEM, row.prediction, f"Predicted {row.prediction}")
+    interpretation = {POSITIVE: "POS", NEGATIVE: "NEG", UNCERTAIN: "IND"}.get(row.checked_label)
+    if record.edit is None:
+        interpretation = "POS" if row.is_positive else "NEG"
+    notes = [
+        *([] if record.num_calibration_studies else [record.calibration_note]),
+        *(["The written report disagrees with the probability."] if row.disagrees else []),
+    ]
+    return {
+        **_finding(record, row.finding, source),
         "device": {"reference": "#model"},
-        "valueCodeableConcept": _concept(OWN_SYSTEM, row.prediction, f"Predicted {row.prediction}"),
-        "interpretation": [_concept(f"{_HL7}/v3-ObservationInterpretation", "POS" if row.is_positive else "NEG")],
+        "valueCodeableConcept": prediction if record.edit is None else _state(STATE_WORDS[row.checked_label]),
+        "interpretation": [_concept(f"{_HL7}/v3-ObservationInterpretation", interpretation)]
+        if interpretation
+        else None,
         "component": [
             _number("probability", "Probability", row.probability),
             _number("threshold", "Predicted positive from this probability on", row.threshold),
             {
                 "code": _concept(OWN_SYSTEM, "report-says", "What the written report says"),
-                "valueCodeableConcept": _concept(OWN_SYSTEM, row.stated.replace(" ", "-"), row.stated),
+                "valueCodeableConcept": _state(row.stated),
             },
+            *(
+                [
+                    {
+                        "code": _concept(OWN_SYSTEM, "prediction", "Prediction of the model"),
+                        "valueCodeableConcept": prediction,
+                    }
+                ]
+                if record.edit
+                else []
+            ),
         ],
+        "note": [{"text": _markdown(note)} for note in notes] or None,
     }
-    notes = [
-        *([] if record.num_calibration_studies else [record.calibration_note]),
-        *(["The written report disagrees with the probability."] if row.disagrees else []),
+
+
+def _untrained(record: StudyRecord, source: DicomIdentifiers | None) -> list[dict[str, Any]]:
+    """Findings that the reader set and the model cannot predict."""
+    return [
+        {**_finding(record, finding, source), "valueCodeableConcept": _state(record.reader_states[finding])}
+        for finding in record.untrained_findings
+        if finding in record.reader_states
     ]
-    if notes:
-        observation["note"] = [{"text": _markdown(note)} for note in notes]
-    return observation
+
+
+def _finding(record: StudyRecord, finding: str, source: DicomIdentifiers | None) -> dict[str, Any]:
+    codings = [(OWN_SYSTEM, own_code(finding), finding)]
+    if finding in SNOMED:
+        codings.append((_SNOMED_SYSTEM, *SNOMED[finding]))
+    return {
+        "resourceType": "Observation",
+        "id": f"finding-{own_code(finding)}",
+        "status": record.code,
+        "category": [_concept(f"{_HL7}/observation-category", "imaging", "Imaging")],
+        "code": {"coding": [_coding(*coding) for coding in codings], "text": finding},
+        "subject": _subject(source),
+        "performer": _performer(record),
+    }
+
+
+def _performer(record: StudyRecord) -> list[dict[str, str]] | None:
+    return [{"display": record.edit.reader}] if record.is_signed else None
+
+
+def _state(words: str) -> dict[str, Any]:
+    return _concept(OWN_SYSTEM, words.replace(" ", "-"), words)
 
 
 def _number(code: str, display: str, value: float) -> dict[str, Any]:
@@ -214,8 +257,8 @@ def _attachment(record: StudyRecord, content_type: str, content: bytes) -> dict[
         "contentType": content_type,
         "language": "en",
         "data": base64.b64encode(content).decode(),
-        "title": TITLE,
-        "creation": record.read_at.isoformat(),
+        "title": record.title,
+        "creation": record.issued_at.isoformat(),
     }
 
 

@@ -25,7 +25,7 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Image, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
-from page.export.text import TITLE, facts, sections
+from page.export.text import facts, sections
 from page.study.record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
 from vlm.schema.findings import FINDING_INDEX
 
@@ -137,7 +137,7 @@ def export_pdf(record: StudyRecord, *, include_identity: bool = False) -> bytes:
         buffer,
         pagesize=A4,
         **dict.fromkeys(("leftMargin", "rightMargin", "topMargin", "bottomMargin"), MARGIN - FRAME_PADDING),
-        title=TITLE,
+        title=record.title,
         author="cxrscribe",
         subject=f"{record.status} {NOT_A_DEVICE}",
         creator=f"cxrscribe {record.model.program_version}",
@@ -145,13 +145,14 @@ def export_pdf(record: StudyRecord, *, include_identity: bool = False) -> bytes:
         invariant=1,
     )
 
-    footer = f"{record.pseudonym} · preliminary, machine-written · not a medical device"
+    status = "checked by a reader" if record.is_signed else "preliminary"
+    footer = f"{record.pseudonym} · {status}, machine-written · not a medical device"
     document.build(_story(record), canvasmaker=partial(NumberedCanvas, footer=footer))
     return buffer.getvalue()
 
 
 def _story(record: StudyRecord) -> list[Flowable]:
-    story = [Paragraph(TITLE, TITLE_STYLE), Spacer(0, 5), _boxed([record.status + " " + NOT_A_DEVICE])]
+    story = [Paragraph(record.title, TITLE_STYLE), Spacer(0, 5), _boxed([record.status + " " + NOT_A_DEVICE])]
     story += [Spacer(0, 6), _facts(record), Spacer(0, 8), _images(record)]
     for heading, text in sections(record):
         story.append(Paragraph(heading, HEADING))

@@ -8,6 +8,8 @@ even without identity; the patient's name, ID, sex, dates and the accession numb
 accept files with the patient's ID: export with identity for these.
 """
 
+import re
+from dataclasses import replace
 from io import BytesIO
 from uuid import NAMESPACE_OID, uuid5
 
@@ -24,6 +26,7 @@ from highdicom.sr import (
     LanguageOfContentItemAndDescendants,
     NumContentItem,
     ObserverContext,
+    PersonObserverIdentifyingAttributes,
     RelationshipTypeValues,
     TextContentItem,
 )
@@ -39,6 +42,8 @@ CONTAINS = RelationshipTypeValues.CONTAINS
 LANGUAGE = CodedConcept(value="en", scheme_designator="RFC5646", meaning="English")
 _WESTERN, _UNICODE = "ISO_IR 100", "ISO_IR 192"
 """Character sets; many archives only support the first, so the second is used only if necessary."""
+_ORGANIZATION = "not stated"
+"""The standard demands an organization for each person who verifies a report; the page does not ask for it."""
 _SERIES_NUMBER = 9000
 """Higher than those of the images."""
 
@@ -60,13 +65,15 @@ def export_sr(record: StudyRecord, *, include_identity: bool = False) -> bytes:
             "study, series and instance UIDs; read the original DICOM files, or export as PDF, FHIR, JSON or text"
         )
     referred = list(referred.values())
-    # The key is the JSON export, which has all texts of the document.
+    # The key of the UIDs is the JSON export, which has all texts of the document.
     key = export_json(record, include_identity=include_identity)
 
     def uid(of: str) -> str:
         return highdicom.UID.from_uuid(str(uuid5(NAMESPACE_OID, f"cxrscribe {of}")))
 
-    is_western = key.encode("latin-1", "ignore").decode("latin-1") == key
+    # The texts of the model are not in an edited document.
+    texts = export_json(replace(record, original=("", "")), include_identity=include_identity)
+    is_western = texts.encode("latin-1", "ignore").decode("latin-1") == texts
     document = EnhancedSR(
         evidence=[_evidence(identifiers) for identifiers in referred],
         content=_report(record, referred, device_uid=uid(f"device {record.model}")),
@@ -74,26 +81,39 @@ def export_sr(record: StudyRecord, *, include_identity: bool = False) -> bytes:
         series_number=_SERIES_NUMBER,
         sop_instance_uid=uid(f"instance {referred[0].study_instance_uid} {key}"),
         instance_number=1,
-        series_description="Machine-written draft report",
+        series_description="Machine-written report" if record.is_signed else "Machine-written draft report",
         manufacturer="cxrscribe",
         manufacturer_model_name=record.model.name[-64:],
         software_versions=record.model.program_version,
         device_serial_number=record.model.hash[:64],
-        content_date=record.read_at.date(),
-        content_time=record.read_at.time(),
+        content_date=record.issued_at.date(),
+        content_time=record.issued_at.time(),
         specific_character_set=_WESTERN if is_western else _UNICODE,
-        is_complete=False,
-        is_final=False,
-        is_verified=False,
+        is_complete=record.is_signed,
+        is_final=record.is_signed,
+        is_verified=record.is_signed,
+        verifying_observer_name=_person_name(record),
+        verifying_organization=_ORGANIZATION,
     )
-    document.TimezoneOffsetFromUTC = f"{record.read_at:%z}"
+    if record.is_signed:
+        [observer] = document.VerifyingObserverSequence
+        observer.VerificationDateTime = record.edit.checked_at
+    document.TimezoneOffsetFromUTC = f"{record.issued_at:%z}"
     document.InstanceCreationDate, document.InstanceCreationTime = document.ContentDate, document.ContentTime
     document.SeriesDate, document.SeriesTime = document.ContentDate, document.ContentTime
     for equipment in document.ContributingEquipmentSequence:
-        equipment.ContributionDateTime = record.read_at
+        equipment.ContributionDateTime = record.issued_at
     buffer = BytesIO()
     document.save_as(buffer)
     return buffer.getvalue()
+
+
+def _person_name(record: StudyRecord) -> str | None:
+    """The whole name as family name: which part is which cannot be known. None if nobody signed."""
+    if not record.is_signed:
+        return None
+    name = re.sub(r"[\\^=]", " ", record.edit.reader)
+    return f"{name[:62]}^"
 
 
 def _evidence(identifiers: DicomIdentifiers) -> Dataset:
@@ -121,6 +141,9 @@ def _report(record: StudyRecord, referred: list[DicomIdentifiers], *, device_uid
             uid=device_uid, name="cxrscribe", manufacturer_name="cxrscribe", model_name=record.model.name
         ),
     )
+    if record.is_signed:
+        reader = PersonObserverIdentifyingAttributes(name=_person_name(record))
+        observer.extend(ObserverContext(observer_type=codes.DCM.Person, observer_identifying_attributes=reader))
     notices = [record.status, NOT_A_DEVICE, record.calibration_note, *record.warnings]
     if len(referred) < len(record.views):
         verb = "is" if len(referred) == 1 else "are"
@@ -131,7 +154,16 @@ def _report(record: StudyRecord, referred: list[DicomIdentifiers], *, device_uid
         _section(headings.Summary, [_text(codes.DCM.Comment, notice) for notice in notices]),
         _section(headings.IndicationsForProcedure, _texts(codes.DCM.IndicationsForProcedure, record.indication)),
         _section(headings.CurrentProcedureDescriptions, [_image(identifiers) for identifiers in referred]),
-        _section(headings.Findings, _texts(codes.DCM.Finding, record.findings)),
+        _section(
+            headings.Findings,
+            [
+                *_texts(codes.DCM.Finding, record.findings),
+                *(
+                    _text(codes.DCM.Finding, f"{finding}: {state} (set by the reader)")
+                    for finding, state in record.reader_states.items()
+                ),
+            ],
+        ),
         _section(headings.Impressions, _texts(codes.DCM.Impression, record.impression)),
         _section(
             CodedConcept(value="PROBABILITIES", scheme_designator=OWN_SCHEME, meaning="Findings by probability"),

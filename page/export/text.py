@@ -5,11 +5,15 @@ The text has the same sections in the same order as the PDF. The JSON has no pix
 schema, schema_version        "cxrscribe-report", 2; a later version may add keys, and the number increases when one
                               changes (1 to 2: called became predicted_positive, findings_not_learned became
                               untrained_findings)
-status, notice                always "preliminary"; what the report is and is not
+status, notice                "preliminary"; "final" or "amended" if a reader checked the report and gave a name; what
+                              the report is and is not
 study, read_at                a name that only depends on the images; time with time zone (ISO 8601)
 model                         name, hash (of weights and settings), program_version
-edited, reader                whether someone edited the report, and who ("" if unknown)
+edited, reader, checked_at    whether a reader changed the report, the reader's name ("" if unknown), and when the
+                              reader checked it (null if nobody did)
 indication, findings, impression
+model_findings, model_impression      as the model wrote them; findings and impression are as the reader left them
+reader_findings               findings that the reader set: "present", "absent", "possible" or "not mentioned"
 images[]                      name, view_position, width, height, sha256 (of size and gray values)
 finding_probabilities[]       for findings with training labels: finding, probability and threshold from 0 to 1,
                               predicted_positive, report_says ("present", "absent", "possible", "not mentioned"),
@@ -28,7 +32,6 @@ from data.images.dicom_identifiers import iso_date
 from page.study.record import NOT_A_DEVICE, StudyRecord, without_identity
 
 SCHEMA, SCHEMA_VERSION = "cxrscribe-report", 2
-TITLE = "Chest X-ray report: preliminary draft"
 
 
 def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
@@ -42,16 +45,20 @@ def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
     document = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
-        "status": "preliminary",
+        "status": record.code,
         "notice": f"{record.status} {NOT_A_DEVICE}",
         "study": record.pseudonym,
         "read_at": record.read_at.isoformat(),
         "model": asdict(record.model),
         "edited": record.is_edited,
-        "reader": record.reader,
+        "reader": record.edit.reader if record.edit else "",
+        "checked_at": record.edit.checked_at.isoformat() if record.edit else None,
         "indication": record.indication,
         "findings": record.findings,
         "impression": record.impression,
+        "model_findings": record.original[0],
+        "model_impression": record.original[1],
+        "reader_findings": record.reader_states,
         "images": [
             {
                 "name": view.name,
@@ -88,7 +95,7 @@ def export_text(record: StudyRecord, *, include_identity: bool = False) -> str:
         ValueError: with identity, the images belong to several patients.
     """
     record = record if include_identity else without_identity(record)
-    lines = [TITLE.upper(), record.status, NOT_A_DEVICE, ""]
+    lines = [record.title.upper(), record.status, NOT_A_DEVICE, ""]
     lines += [f"{label + ':':<13}{value}" for label, value in facts(record)]
     for heading, text in sections(record):
         lines += ["", heading.upper(), text]
@@ -126,7 +133,7 @@ def facts(record: StudyRecord) -> list[tuple[str, str]]:
     rows += [
         ("Read at", f"{record.read_at:%Y-%m-%d %H:%M %Z}"),
         ("Model", f"{model.name} [{model.hash}], cxrscribe {model.program_version}"),
-        ("Edited by", record.reader if record.is_edited else ""),
+        ("Checked by", record.checked_by),
     ]
     return [(label, value) for label, value in rows if value]
 
@@ -135,7 +142,10 @@ def sections(record: StudyRecord) -> list[tuple[str, str]]:
     """Heading and text of each section; an empty report says so."""
     parts = (("Indication", record.indication), ("Findings", record.findings), ("Impression", record.impression))
     kept = [(heading, text) for heading, text in parts if text]
-    return kept if record.findings or record.impression else [*kept, ("Findings", "Nothing was written.")]
+    if not record.findings and not record.impression:
+        kept.append(("Findings", "Nothing was written."))
+    states = "\n".join(f"{finding}: {state}" for finding, state in record.reader_states.items())
+    return [*kept, ("Findings set by the reader", states)] if states else kept
 
 
 def _name(dicom_name: str) -> str:

@@ -22,12 +22,22 @@ from PIL import Image
 from data.corrections.correction import image_hash, study_hash
 from data.images.dicom_identifiers import DicomIdentifiers
 from data.reports.deidentify import remove_identity
+from page.study.edit import Edit, edited_reading
 from page.study.read import StudyReading
 from page.study.upload import UploadedImage
 from vlm.checkpoint.store import checkpoint_hash
 from vlm.explain.attention import heatmaps, overlay_heatmap
 from vlm.generator import ReportGenerator
-from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
+from vlm.schema.findings import (
+    BLANK,
+    FINDING_INDEX,
+    FINDINGS,
+    NEGATIVE,
+    POSITIVE,
+    UNCERTAIN,
+    UNLABELED,
+    UNLABELED_STUDY,
+)
 from vlm.schema.number_format import format_count, format_probability
 from vlm.uncertainty import Calibration
 
@@ -73,6 +83,12 @@ class RecordedFinding:
     label: int
     disagrees: bool
     low_confidence: bool = False
+    reader_label: int | None = None
+    """The label that the reader set; None: the one of the report."""
+
+    @property
+    def checked_label(self) -> int:
+        return self.label if self.reader_label is None else self.reader_label
 
     @property
     def is_positive(self) -> bool:
@@ -93,8 +109,9 @@ class RecordedFinding:
 
     @property
     def statement(self) -> str:
-        """The same, and whether the prediction disagrees."""
-        return self.stated + (" (disagrees)" if self.disagrees else "")
+        """The same, what the reader set instead, and whether the prediction disagrees."""
+        changed = "" if self.reader_label is None else f", set to {STATE_WORDS[self.reader_label]} by the reader"
+        return self.stated + changed + (" (disagrees)" if self.disagrees else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,9 +135,10 @@ class StudyRecord:
     model: ModelIdentity
     read_at: datetime
     """The time of the reading, with a time zone."""
-    reader: str = ""
-    """Who edited the report, if known."""
-    is_edited: bool = False
+    edit: Edit | None = None
+    """How a reader left the report; `findings` and `impression` are then the reader's."""
+    original: tuple[str, str] = ("", "")
+    """Findings and impression as the model wrote them."""
     has_identity: bool = True
 
     @property
@@ -136,10 +154,48 @@ class StudyRecord:
     @property
     def status(self) -> str:
         """The first sentence of every export."""
-        if not self.is_edited:
+        if self.edit is None:
             return "Preliminary. Written by a machine and not checked by a person."
-        by = f" by {self.reader}" if self.reader else ""
-        return f"Preliminary. Written by a machine and edited{by}; not signed by a physician."
+        edited = " and edited" if self.is_edited else ""
+        if not self.is_signed:
+            return f"Preliminary. Written by a machine{edited}; not signed, because the reader gave no name."
+        return f"{self.code.capitalize()}. Written by a machine{edited}, and checked by {self.checked_by}."
+
+    @property
+    def code(self) -> str:
+        """The status as FHIR names it: final once a reader signed it, amended if another check was signed before."""
+        if not self.is_signed:
+            return "preliminary"
+        return "amended" if self.edit.is_amendment else "final"
+
+    @property
+    def title(self) -> str:
+        return "Chest X-ray report: " + ("checked by a reader" if self.is_signed else "preliminary draft")
+
+    @property
+    def is_edited(self) -> bool:
+        """A reader changed the text or set a finding."""
+        return self.edit is not None and ((self.findings, self.impression) != self.original or bool(self.reader_states))
+
+    @property
+    def is_signed(self) -> bool:
+        """A reader checked the report and gave a name."""
+        return self.edit is not None and bool(self.edit.reader)
+
+    @property
+    def checked_by(self) -> str:
+        """Name of the reader and time; "" if nobody checked the report."""
+        return f"{self.edit.reader}, {self.edit.checked_at:%Y-%m-%d %H:%M %Z}" if self.is_signed else ""
+
+    @property
+    def issued_at(self) -> datetime:
+        return self.edit.checked_at if self.edit else self.read_at
+
+    @property
+    def reader_states(self) -> dict[str, str]:
+        """What the reader set findings to, also those without training labels."""
+        states = zip(FINDINGS, self.edit.states if self.edit else (), strict=False)
+        return {finding: STATE_WORDS[state] for finding, state in states if state != UNLABELED}
 
     @property
     def calibration_note(self) -> str:
@@ -204,9 +260,11 @@ def model_identity(generator: ReportGenerator) -> ModelIdentity:
     )
 
 
-def finding_rows(reading: StudyReading, calibration: Calibration) -> tuple[RecordedFinding, ...]:
-    """The findings with training labels, in the order of FINDINGS."""
-    return tuple(
+def finding_rows(
+    reading: StudyReading, calibration: Calibration, states: Sequence[int] = UNLABELED_STUDY
+) -> tuple[RecordedFinding, ...]:
+    """The findings with training labels, in the order of FINDINGS; `states` are those that a reader set."""
+    rows = tuple(
         RecordedFinding(
             finding=finding,
             probability=reading.report.finding_probabilities[index],
@@ -218,6 +276,15 @@ def finding_rows(reading: StudyReading, calibration: Calibration) -> tuple[Recor
         for index, finding in enumerate(FINDINGS)
         if calibration.is_known[index]
     )
+    return tuple(_set_by_reader(row, states[FINDING_INDEX[row.finding]]) for row in rows)
+
+
+def _set_by_reader(row: RecordedFinding, state: int) -> RecordedFinding:
+    if state == UNLABELED:
+        return row
+    # As in eval.checks.consistency, a possible finding counts as positive.
+    disagrees = (state in (POSITIVE, UNCERTAIN)) != row.is_positive
+    return replace(row, reader_label=state, disagrees=disagrees)
 
 
 def by_probability(rows: Sequence[RecordedFinding]) -> list[RecordedFinding]:
@@ -225,26 +292,32 @@ def by_probability(rows: Sequence[RecordedFinding]) -> list[RecordedFinding]:
     return sorted(rows, key=lambda row: (not row.is_positive, -row.probability))
 
 
-def study_record(reading: StudyReading | None, generator: ReportGenerator) -> StudyRecord:
-    """The record of a finished reading.
+def study_record(reading: StudyReading | None, generator: ReportGenerator, edit: Edit | None = None) -> StudyRecord:
+    """The record of a finished reading, or of the report as a reader left it.
 
     Raises:
         ValueError: there is no finished report.
     """
     if reading is None or not reading.has_report:
         raise ValueError("There is no finished report yet: write one first.")
+    original = (plain_text(reading.report.findings), plain_text(reading.report.impression))
+    if edit is not None:
+        edit = replace(edit, reader=plain_line(edit.reader))
+        reading = edited_reading(reading, edit, generator)
     return StudyRecord(
         views=tuple(replace(image, name=plain_line(image.name)) for image in reading.images),
         indication=plain_text(reading.indication),
         findings=plain_text(reading.report.findings),
         impression=plain_text(reading.report.impression),
-        finding_rows=finding_rows(reading, generator.calibration),
+        finding_rows=finding_rows(reading, generator.calibration, edit.states if edit else UNLABELED_STUDY),
         num_calibration_studies=generator.calibration.num_studies,
         warnings=tuple(plain_line(warning) for warning in _warnings(reading)),
         attention_maps=reading.report.attention_maps,
         square=generator.config.image.size,
         model=model_identity(generator),
         read_at=reading.read_at,
+        edit=edit,
+        original=original,
     )
 
 
@@ -280,6 +353,7 @@ def without_identity(record: StudyRecord) -> StudyRecord:
         indication=clean(record.indication),
         findings=clean(record.findings),
         impression=clean(record.impression),
+        original=tuple(map(clean, record.original)),
         warnings=tuple(clean(warning) for warning in record.warnings),
         has_identity=False,
     )

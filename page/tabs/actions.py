@@ -1,7 +1,7 @@
 """What a user can do with a finished report: correct it, see similar training studies, download it."""
 
 import base64
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -60,7 +60,7 @@ class SimilarPanel:
 
 
 class ReportActions:
-    """Hidden until a report is finished; `store` is None if corrections cannot be saved."""
+    """Hidden until a report is finished; without a store, corrections are only in the downloads."""
 
     def __init__(self, session: gr.State, generator: ReportGenerator, store: CorrectionStore | None):
         self.generator, self.store = generator, store
@@ -69,8 +69,8 @@ class ReportActions:
                 self.form = gr.HTML(correction.EMPTY, apply_default_css=False)
                 if store is None:
                     gr.HTML(layout.render("corrections_off"), apply_default_css=False)
-                reader = gr.Textbox("", label="Your name (optional, saved with the correction)", max_length=100)
-                save = gr.Button("Save the correction", interactive=store is not None)
+                reader = gr.Textbox("", label="Your name (signs the report as checked by you)", max_length=100)
+                save = gr.Button("Save the correction")
                 sent = gr.Textbox(visible=False)
                 self.saved = gr.HTML(apply_default_css=False)
             self.similar = SimilarPanel(session, generator)
@@ -83,7 +83,7 @@ class ReportActions:
                 self.exported = gr.HTML(apply_default_css=False)
         self.parts = [self.panel, self.form, self.saved, self.exported, *self.similar.parts]
         read_form = "(session, sent, reader) => [session, readCorrectionForm(), reader]"
-        save.click(self.correct, [session, sent, reader], self.saved, js=read_form, **PRIVATE)
+        save.click(self.correct, [session, sent, reader], [session, self.saved], js=read_form, **PRIVATE)
         for name, button in buttons.items():
             exporting = button.click(partial(self.export, name), [session, identity], [file, self.exported], **PRIVATE)
             exporting.then(None, file, None, js=DOWNLOAD_SCRIPT, **PRIVATE)
@@ -97,21 +97,27 @@ class ReportActions:
         cleared = dict.fromkeys([self.saved, self.exported, *self.similar.parts], "")
         return {self.panel: gr.update(visible=False), self.form: correction.EMPTY, **cleared}
 
-    def correct(self, session: Session, sent: str, reader: str) -> str:
-        """Save the content of the form; returns a message as HTML."""
+    def correct(self, session: Session, sent: str, reader: str) -> tuple[Session, str]:
+        """Keep the content of the form for the downloads, and save it; also returns a message as HTML."""
         try:
-            if self.store is None:
-                raise ValueError("Corrections cannot be saved: start the page with --corrections FOLDER.")
             edit = correction.read_form(sent, key=session.key, reader=reader)
-            _, warning = save_correction(self.store, session.reading, edit, generator=self.generator)
+            if edit == session.edit:
+                return session, layout.message("This correction is already saved.")
+            saved, warning = save_correction(self.store, session.reading, edit, generator=self.generator)
         except ValueError as error:
-            return layout.message(str(error), is_error=True)
-        return layout.message(f"The correction is saved. {warning}")
+            return session, layout.message(str(error), is_error=True)
+        edit = replace(edit, is_amendment=session.edit is not None and bool(session.edit.reader))
+        parts = [
+            "The correction is saved." if saved else "The correction is not kept on this machine.",
+            f"The downloads contain it{f', checked by {edit.reader}' if edit.reader else '; it is not signed'}.",
+            warning,
+        ]
+        return replace(session, edit=edit), layout.message(" ".join(filter(None, parts)))
 
     def export(self, format: str, session: Session, include_identity: bool) -> tuple[dict[str, str] | None, str]:
         """The file for download.js, or the reason why there is none."""
         try:
-            record = study_record(session.reading, self.generator)
+            record = study_record(session.reading, self.generator, session.edit)
             file = export(record, format, include_identity=include_identity)
         except ValueError as error:
             return None, layout.message(str(error), is_error=True)

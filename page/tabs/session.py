@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from page.study.edit import Edit
 from page.study.read import StudyReading
 from page.study.upload import MAX_VIEWS, UploadedImage, read_study_files
 from vlm.generator import ReportGenerator
@@ -18,6 +19,8 @@ class Session:
 
     images: tuple[UploadedImage, ...] = ()
     reading: StudyReading | None = None
+    edit: Edit | None = None
+    """How the reader left the report; the downloads contain it."""
     key: str = ""
 
     @property

@@ -179,7 +179,7 @@ class StudyTab:
             images = [image.with_view(view) for image, view in chosen if view != LEAVE_OUT]
             key, settings = uuid4().hex[:12], {"options": self.options, "write_anyway": write_anyway}
             for reading in read_study(self.generator, images, indication=indication, **settings):
-                now = replace(session, key=key, reading=reading)
+                now = replace(session, key=key, reading=reading, edit=None)
                 if shown_at is None:
                     yield self._started(now)
                     shown_at = time.monotonic()

@@ -86,7 +86,9 @@ def test_report_is_corrected_and_downloaded(open_page, tall_image, corrections):
         page.get_by_role("button", name="Text", exact=True).click()
     content = Path(download.value.path()).read_text(encoding="utf-8")
     assert download.value.suggested_filename.endswith(".txt")
-    assert "Preliminary" in content
+    assert "Final. Written by a machine and edited, and checked by Dr A, " in content
+    assert "The heart is enlarged." in content
+    assert "Edema: absent" in content
     assert "tall.png" not in content
 
 

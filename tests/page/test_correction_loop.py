@@ -8,7 +8,8 @@ from data.corrections.store import CorrectionStore
 from data.study import load_studies
 from data.synthetic.source import make_study
 from eval.metrics.rouge import rouge_l
-from page.corrections import Edit, save_correction
+from page.corrections import save_correction
+from page.study.edit import Edit
 from page.study.read import read_files
 from train import finetune
 from train.loop.validation import validate

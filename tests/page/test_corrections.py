@@ -8,7 +8,8 @@ import pytest
 
 from data.corrections.store import CorrectionStore, image_file
 from data.images.read import read_image
-from page.corrections import Edit, save_correction
+from page.corrections import save_correction
+from page.study.edit import Edit
 from page.study.read import read_files
 from page.study.record import model_identity
 from tests.helpers.dicom_files import GRAY

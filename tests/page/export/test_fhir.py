@@ -127,11 +127,6 @@ def test_markup_in_a_report_is_escaped_in_html_and_markdown(recorded_study):
     assert document["conclusion"].startswith(r"\<script\>alert(1)\</script\> \*5\* \< 6 \& \[a\](b)")
 
 
-def test_editor_is_the_results_interpreter(recorded_study):
-    document = exported(replace(recorded_study, is_edited=True, reader="Dr. Z"))
-    assert document["resultsInterpreter"] == [{"display": "Dr. Z"}]
-
-
 def test_images_of_two_studies_are_rejected(recorded_study):
     first, second = recorded_study.views
     other = replace(second, identifiers=replace(second.identifiers, study_instance_uid="9.9"))

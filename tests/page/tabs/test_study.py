@@ -169,14 +169,50 @@ def test_occlusion_shows_progress_and_ends_with_a_heatmap(tab, read):
 def test_correction_is_saved_with_its_changes(tab, read, store):
     session = read[-1][tab.session]
     images = [image.image for image in session.reading.images]
-    message = tab.actions.correct(session, sent(reading=session.key, Edema="absent"), "Dr A")
+    after, message = tab.actions.correct(session, sent(reading=session.key, Edema="absent"), "Dr A")
     assert "The correction is saved." in message
     [kept] = corrections_of(store.folder, images)
     assert (kept.correction.findings, kept.correction.reader) == ("The heart is normal.", "Dr A")
     assert kept.correction.states[FINDING_INDEX["Edema"]] == NEGATIVE
     assert kept.correction.model_hash == model_identity(tab.generator).hash
-    assert "form belongs to another report" in tab.actions.correct(session, sent(reading="old"), "")
-    assert 'role="alert"' in tab.actions.correct(Session(), sent(), "")
+    again, message = tab.actions.correct(after, sent(reading=session.key, Edema="absent"), "Dr A")
+    assert (again, "already saved" in message) == (after, True)
+    assert len(corrections_of(store.folder, images)) == 1
+    assert "form belongs to another report" in tab.actions.correct(session, sent(reading="old"), "")[1]
+    assert 'role="alert"' in tab.actions.correct(Session(), sent(), "")[1]
+
+
+@pytest.mark.parametrize("has_store", [True, False])
+def test_downloads_contain_the_correction_with_and_without_a_store(tab, read, monkeypatch, has_store):
+    monkeypatch.setattr(tab.actions, "store", tab.actions.store if has_store else None)
+    session = read[-1][tab.session]
+    after, message = tab.actions.correct(session, sent(reading=session.key, Edema="absent"), "Dr A")
+    assert "The downloads contain it, checked by Dr A." in message
+    assert ("The correction is saved." in message) == has_store
+    content = base64.b64decode(tab.actions.export("text", after, False)[0]["content"]).decode()
+    assert "The heart is normal." in content
+    assert "checked by Dr A" in content
+    assert "Edema: absent" in content
+    assert (
+        "not checked by a person" in base64.b64decode(tab.actions.export("text", session, False)[0]["content"]).decode()
+    )
+
+
+def test_correction_of_one_reading_is_not_in_the_next(tab, read):
+    session = read[-1][tab.session]
+    after, _ = tab.actions.correct(session, sent(reading=session.key), "Dr A")
+    *_, last = tab.write_report(after, "", *AUTO)
+    assert last[tab.session].edit is None
+
+
+def test_contradictory_correction_is_rejected_without_a_store(tab, read, monkeypatch):
+    monkeypatch.setattr(tab.actions, "store", None)
+    session = read[-1][tab.session]
+    form = sent(reading=session.key, Edema="present", No_Finding="present")
+    after, message = tab.actions.correct(session, form, "Dr A")
+    assert (after, "No Finding contradicts Edema" in message) == (session, True)
+    empty = sent(reading=session.key, findings=())
+    assert "the report is empty and no finding is set" in tab.actions.correct(session, empty, "Dr A")[1]
 
 
 @pytest.mark.parametrize("format", ["text", "json"])

@@ -12,6 +12,7 @@ Everything runs in this process, and nothing is fetched from outside. From anoth
 
 import json
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from typing import Any
 import gradio as gr
 import torch
 import tyro
+from starlette.middleware import Middleware
 
 from data.cli import run_main
 from data.corrections.store import CorrectionStore
@@ -30,6 +32,7 @@ from page.accounts import Accounts
 from page.cards import layout
 from page.examples import OneOrMoreFiles, folder_examples, remove_later, synthetic_examples
 from page.export.text import export_json
+from page.guard import LOCAL_HOSTS, Guard, GuardedBlocks
 from page.study.read import read_files
 from page.study.record import NOT_A_DEVICE, model_identity, study_record
 from page.study.zip_archive import MAX_ARCHIVE_BYTES
@@ -57,6 +60,10 @@ class AppOptions:
     """Address to listen on; 0.0.0.0 lets other machines connect, without a password unless --auth is given."""
     port: int = 7860
     """Port to listen on."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names in the page's address, such as xray.example.org, if it is not opened by localhost or an IP address."""
+    root_path: str = ""
+    """Path of the page behind a proxy, such as /cxrscribe (see README)."""
     examples: Path | None = None
     """Folder of images (DICOM too) to show next to the synthetic examples."""
     auth: Path | None = None
@@ -75,6 +82,13 @@ class AppOptions:
             raise ValueError(f"--num-threads is {self.num_threads}; give 1 or more")
         if not 0 < self.port < 65536:
             raise ValueError(f"--port {self.port} is not a port; give a number from 1 to 65535")
+        if self.root_path and not re.fullmatch(r"(/[\w.~-]+)+", self.root_path):
+            raise ValueError(f"--root-path {self.root_path} is not a path such as /cxrscribe")
+        for host in self.allowed_hosts:
+            if not re.fullmatch(r"[\w.-]+", host):
+                raise ValueError(
+                    f"--allowed-hosts {host} is not a name such as xray.example.org (no port, no https://)"
+                )
         for flag, folder in (("examples", self.examples), ("worklist-folder", self.worklist_folder)):
             if folder is not None and not folder.is_dir():
                 raise ValueError(f"--{flag} {folder} is not a folder; name a folder of images")
@@ -93,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.environ["GRADIO_TEMP_DIR"] = folder
         page = build_app(generator, options, Path(folder))
         serve(page, options)
-        if options.auth is None and options.host not in ("127.0.0.1", "localhost", "::1"):
+        if options.auth is None and options.host not in LOCAL_HOSTS:
             print(f"Anyone who can reach {options.host} can use the page; set a password with --auth FILE.", flush=True)
         print(f"cxrscribe runs at {page.local_url} (Ctrl+C stops it). {NOT_A_DEVICE}", flush=True)
         page.block_thread()
@@ -105,9 +119,14 @@ def serve(page: gr.Blocks, options: AppOptions) -> None:
     Raises:
         ValueError: the address cannot be used.
     """
+    is_local = options.host in LOCAL_HOSTS
+    hosts = {*LOCAL_HOSTS, options.host, *options.allowed_hosts}
+    guard = Middleware(Guard, allowed_hosts=hosts, allows_addresses=not is_local, head=layout.head())
     try:
         page.queue(max_size=MAX_WAITING).launch(
             server_name=options.host,
+            root_path=options.root_path,
+            app_kwargs={"middleware": [guard]},
             server_port=options.port,
             theme=layout.theme(),
             head=layout.head(),
@@ -159,7 +178,7 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         finally:
             remove_later(files or [])
 
-    with gr.Blocks(
+    with GuardedBlocks(
         title="cxrscribe",
         analytics_enabled=False,
         fill_width=True,

@@ -11,15 +11,20 @@ import asyncio
 import getpass
 import hashlib
 import hmac
+import math
 import re
 import secrets
 import sys
-from collections.abc import Sequence
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from starlette.exceptions import HTTPException
 
 from data.cli import run_main
 from vlm.schema.atomic import atomic_file
@@ -30,6 +35,40 @@ MAX_COST = 2**20
 _HASHED = re.compile(r"scrypt:(\d+):(\d+):(\d+):((?:[0-9a-fA-F]{2})+):((?:[0-9a-fA-F]{2})+)")
 MIN_PASSWORD_CHARACTERS = 8
 MAX_PASSWORD_CHARACTERS = 1000
+
+
+client_address: ContextVar[str] = ContextVar("client_address", default="")
+"""Address of the client whose request is answered; `page.guard` sets it."""
+NUM_FREE_TRIES = 3
+MAX_WAIT_SECONDS = 300.0
+MAX_COUNTED = 10_000
+"""Maximum number of names and addresses with failed logins that are remembered."""
+
+
+class FailedLogins:
+    """After NUM_FREE_TRIES failed logins of a name or from an address, the next one has to wait: 1 s, 2 s, 4 s, …"""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def wait_seconds(self, *keys: str) -> float:
+        """How long these keys must still wait."""
+        return max(0.0, *(self._failures.get(key, (0, 0.0))[1] - self._clock() for key in keys))
+
+    def add(self, *keys: str) -> None:
+        """Count a failed login for each key."""
+        for key in keys:
+            number = self._failures.pop(key, (0, 0.0))[0] + 1
+            wait = min(MAX_WAIT_SECONDS, 2.0 ** (number - NUM_FREE_TRIES)) if number >= NUM_FREE_TRIES else 0.0
+            self._failures[key] = (number, self._clock() + wait)
+        while len(self._failures) > MAX_COUNTED:
+            self._failures.popitem(last=False)
+
+    def forget(self, *keys: str) -> None:
+        """After a correct login."""
+        for key in keys:
+            self._failures.pop(key, None)
 
 
 class Accounts:
@@ -43,13 +82,24 @@ class Accounts:
         self.passwords = read_accounts(path)
         self._unknown_user = hash_password(secrets.token_hex())
         self._lock = asyncio.Lock()
+        self._failed = FailedLogins()
 
     async def check(self, name: str, password: str) -> bool:
-        """Whether the password is correct; an unknown name takes as long as a known one."""
+        """Whether the password is correct; an unknown name takes as long as a known one.
+
+        Raises:
+            HTTPException: too many logins failed; says how long to wait.
+        """
+        keys = (f"name {name[:MAX_PASSWORD_CHARACTERS]}", f"address {client_address.get()}")
         hashed = self.passwords.get(name, self._unknown_user)
         async with self._lock:
+            if seconds := math.ceil(self._failed.wait_seconds(*keys)):
+                text = f"Too many failed logins; wait {seconds} s and try again."
+                raise HTTPException(429, detail=text, headers={"Retry-After": str(seconds)})
             matches = await asyncio.to_thread(_matches, hashed, password[:MAX_PASSWORD_CHARACTERS])
-        return matches and name in self.passwords
+            is_correct = matches and name in self.passwords
+            (self._failed.forget if is_correct else self._failed.add)(*keys)
+        return is_correct
 
 
 def hash_password(password: str) -> str:

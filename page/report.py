@@ -8,6 +8,7 @@ model's name and warnings to standard error. Exit status 2: the input is wrong. 
 to read the images, so the report is only written with --write-anyway.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,9 +65,7 @@ class ReportOptions:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the options, read the study, and print the report; returns the exit status."""
     options = tyro.cli(ReportOptions, args=argv, description=__doc__)
-    for path in options.images:  # a wrong path must fail before the model is loaded
-        if not path.exists():
-            raise ValueError(f"{path}: does not exist; check the path")
+    _check_paths(options)
     print(model_line(options.checkpoint), file=sys.stderr, flush=True)
     generator = ReportGenerator.from_pretrained(options.checkpoint)
     if options.format == "report" and not generator.writes_reports:
@@ -92,13 +91,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         record = study_record(reading, generator)
         content = export(record, options.format, include_identity=options.include_identity).content
-    if options.output is not None:
-        write_atomically(options.output, content)
-    else:
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+    _write(content, options.output)
     return 0
 
 
+def _check_paths(options: ReportOptions) -> None:
+    """Find a mistyped path before the model is loaded."""
+    for path in options.images:
+        if path.is_dir() or not path.exists():
+            problem = "is a folder; name the images in it" if path.is_dir() else "does not exist; check the path"
+            raise ValueError(f"{path}: {problem}")
+    if (output := options.output) is not None and (output.is_dir() or not output.parent.is_dir()):
+        problem = "is a folder; name a file in it" if output.is_dir() else "is in a folder that does not exist"
+        raise ValueError(f"--output {output} {problem}")
+
+
+def _write(content: bytes, output: Path | None) -> None:
+    """Write to a file, or to standard output.
+
+    Raises:
+        ValueError: the disk is full, or the user may not write there; names the file, which has its old content.
+    """
+    try:
+        if output is None:
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+        else:
+            write_atomically(output, content)
+    except OSError as error:
+        if output is None:  # else Python would write again at its end, and fail with a traceback
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        where = "standard output" if output is None else f"--output {output}"
+        raise ValueError(
+            f"{where} cannot be written ({error.strerror}); free some space, or name another file"
+        ) from error
+
+
 if __name__ == "__main__":
-    run_main(main, mistakes=(ValueError, OSError))
+    run_main(main)

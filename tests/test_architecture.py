@@ -51,6 +51,7 @@ ROOMS = {
     """,
     "page": """
         study accounts
+        guard
         export corrections examples
         cards report
         tabs

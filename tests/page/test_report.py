@@ -1,10 +1,15 @@
 """The report on the command line: same as on the page, with nothing else on standard output."""
 
+import errno
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import page.report
 from page.report import BLOCKED, main
 from page.study.read import read_files
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
@@ -71,7 +76,6 @@ def test_model_that_only_classifies_rejects_the_report_format(tiny_checkpoint, i
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere.png"], "nowhere.png: does not exist"),
         (["chest.png", "chest.png", "--view-positions", "PA", "AP", "PA"], "3 view positions for 2 images"),
     ],
 )
@@ -95,3 +99,48 @@ def test_missing_image_and_long_indication_are_rejected_before_the_model_is_load
     printed = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert "no image is given; name the files of one study" in printed
     assert "--indication has 1001 characters; shorten it to 1000 at most" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.png"], "nowhere.png: does not exist; check the path"),
+        (["."], r"\.: is a folder; name the images in it"),
+        (["chest.png", "--output", "."], r"--output \. is a folder; name a file in it"),
+        (["chest.png", "--output", "no/report.txt"], "--output no/report.txt is in a folder that does not exist"),
+    ],
+)
+def test_mistyped_path_is_found_before_the_model_is_loaded(image, monkeypatch, arguments, message):
+    monkeypatch.chdir(image.parent)
+    monkeypatch.setattr(page.report, "ReportGenerator", None)
+    with pytest.raises(ValueError, match=message):
+        run("no checkpoint either", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.ENOSPC, "No space left on device"), (errno.EROFS, "Read-only file system")]
+)
+def test_disk_that_cannot_be_written_is_named_and_the_old_report_stays(
+    tiny_checkpoint, image, tmp_path, monkeypatch, number, reason
+):
+    def fail(path, content):
+        raise OSError(number, reason)
+
+    output = tmp_path / "report.txt"
+    output.write_text("old")
+    monkeypatch.setattr(page.report, "write_atomically", fail)
+    with pytest.raises(ValueError, match=rf"--output {output} cannot be written \({reason}\)"):
+        run(tiny_checkpoint, image, "--output", output)
+    assert output.read_text() == "old"
+
+
+@pytest.mark.parametrize("output", [[], ["--output", "/dev/full"]])
+def test_full_disk_gives_one_line_and_no_traceback(tiny_checkpoint, image, output):
+    command = [sys.executable, "-m", "page.report", str(image), "--checkpoint", str(tiny_checkpoint), *output]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*command, "--max-new-tokens", "4"], stdout=full, stderr=subprocess.PIPE, text=True)
+    where = "--output /dev/full" if output else "standard output"
+    model, error = done.stderr.splitlines()
+    assert model.startswith("Model: ")
+    assert error.startswith(f"error: {where} cannot be written (No space left on device)")
+    assert done.returncode == 2

@@ -30,7 +30,7 @@ from data.corrections.store import CorrectionStore
 from data.images.isolated import start_worker
 from page.accounts import Accounts
 from page.cards import layout
-from page.examples import OneOrMoreFiles, folder_examples, remove_later, synthetic_examples
+from page.examples import OneOrMoreFiles, folder_examples, remove_later, synthetic_examples, without_copies
 from page.export.text import export_json
 from page.guard import LOCAL_HOSTS, Guard, GuardedBlocks
 from page.study.read import read_files
@@ -189,7 +189,7 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         gr.HTML(header, apply_default_css=False)
         # gr.api would accept the path of any file on this machine; a File component only accepts uploads. This event
         # comes first, because a private event with the same name would take the name.
-        files = gr.File(file_count="multiple", type="filepath", visible=False, label="files")
+        files = without_copies(gr.File(file_count="multiple", type="filepath", visible=False, label="files"))
         files.data_model = OneOrMoreFiles
         inputs = [
             files,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 from gradio.data_classes import ListFiles
 from pydantic import model_validator
 
@@ -30,6 +31,12 @@ class OneOrMoreFiles(ListFiles):
     @classmethod
     def _as_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict) else value
+
+
+def without_copies(upload: gr.File | gr.UploadButton) -> gr.File | gr.UploadButton:
+    """Gradio would write an empty temporary file for each uploaded one, and never delete it."""
+    upload._process_single_file = lambda file: file.path
+    return upload
 
 
 def remove_later(files: Sequence[str | Path], seconds: float = REMOVE_SECONDS) -> None:

@@ -29,7 +29,7 @@ from data.corrections.correction import Correction, SavedCorrection, image_hash,
 from data.images.encode import encode_png
 from data.reports.pseudonyms import pseudonym, stored_key
 from data.study import MAX_SIDE
-from vlm.schema.atomic import PARTIAL, write_atomically
+from vlm.schema.atomic import PARTIAL, atomic_file, write_atomically
 from vlm.schema.strict_json import from_dict
 
 STORE_FILE = "corrections.sqlite"
@@ -125,6 +125,12 @@ def _check_schema(connection: sqlite3.Connection, folder: Path) -> None:
         )
 
 
+def _create_table(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(f"BEGIN;{SCHEMA}COMMIT;")
+
+
 def _schema_version(connection: sqlite3.Connection) -> int:
     """0 for an empty file, -1 for a file with the tables of another program."""
     [found] = connection.execute("PRAGMA user_version").fetchone()
@@ -172,11 +178,16 @@ class CorrectionStore:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self.folder / IMAGE_FOLDER).mkdir(mode=0o700, exist_ok=True)
             # SQLite does not wait for other processes while it turns the write-ahead log on.
-            with self._lock(), closing(self._connect()) as connection:
-                if not _schema_version(connection):
-                    connection.execute("PRAGMA journal_mode = WAL")
-                    connection.executescript(f"BEGIN;{SCHEMA}COMMIT;")
-                _check_schema(connection, self.folder)
+            with self._lock():
+                if not (self.folder / STORE_FILE).exists():  # complete at once, for processes that only read
+                    for left in self.folder.glob(f"{STORE_FILE}{PARTIAL}*"):
+                        left.unlink()
+                    with atomic_file(self.folder / STORE_FILE) as partial:
+                        _create_table(partial)
+                elif (self.folder / STORE_FILE).stat().st_size == 0:  # its creation was killed
+                    _create_table(self.folder / STORE_FILE)
+                with closing(self._connect()) as connection:
+                    _check_schema(connection, self.folder)
                 self._key = stored_key(self.folder)
                 for path in (self.folder / IMAGE_FOLDER).glob(f"*{PARTIAL}"):  # left by a killed process
                     path.unlink()

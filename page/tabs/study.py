@@ -18,7 +18,7 @@ from page.cards import layout
 from page.cards import report as report_card
 from page.cards.findings import findings_card
 from page.cards.images import heat_rules, image_cards
-from page.examples import Example, remove_later
+from page.examples import Example, remove_later, without_copies
 from page.study.read import read_study
 from page.study.record import study_record
 from page.study.upload import MAX_VIEWS, VIEW_CHOICES
@@ -62,7 +62,8 @@ class StudyTab:
 
     def _lay_out_inputs(self) -> None:
         # No file_types: DICOM files often have no suffix, and the content decides anyway.
-        self.upload = gr.File(label="X-rays of one study", file_count="multiple", type="filepath", height=160)
+        upload = gr.File(label="X-rays of one study", file_count="multiple", type="filepath", height=160)
+        self.upload = without_copies(upload)
         self.views = [
             gr.Radio([*VIEW_CHOICES, LEAVE_OUT], value="auto", visible=False, elem_classes="view-choice", label="View")
             for _ in range(MAX_VIEWS)

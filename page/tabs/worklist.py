@@ -20,6 +20,7 @@ import gradio as gr
 
 from page.cards import layout
 from page.cards.worklist import worklist_csv, worklist_html, worklist_jsonl
+from page.examples import without_copies
 from page.export.formats import ExportedFile
 from page.study.record import model_identity
 from page.study.upload import MAX_VIEWS
@@ -55,6 +56,8 @@ class WorklistTab:
                     stop = gr.Button("Stop")
                 read_folder = gr.Button("Read the server's folder", visible=folder is not None)
                 self.sort_by = gr.Dropdown([ANY_FINDING, *FINDINGS], value=ANY_FINDING, label="Sort by")
+        for one in (upload, choose):
+            without_copies(one)
         self.progress = gr.HTML(apply_default_css=False, elem_id="worklist-progress")
         self.table = gr.HTML(worklist_html(()), apply_default_css=False, elem_id="worklist")
         with gr.Row(elem_classes="formats"):

@@ -59,8 +59,8 @@ def address_of(tmp_path_factory, tiny_checkpoint, corrections):
 
 @pytest.fixture
 def open_page(browser, address_of):
-    """`open_page(width=…, color_scheme=…)`: the page in a new session. Fails after a request to another server or a
-    script error."""
+    """`open_page(width=…, color_scheme=…)`: the page in a new session. Fails after a request to another server, or
+    an error in a script or on the console, such as a violation of the Content-Security-Policy."""
     contexts, foreign, errors = [], [], []
 
     def start(*, width=1280, color_scheme="light", kind=None):
@@ -82,6 +82,7 @@ def open_page(browser, address_of):
         context.route("**/*", admit)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.goto(address)
         expect(page.get_by_role("button", name="Write the report")).to_be_visible()
         expect(page.get_by_text("Loading...")).to_have_count(0)

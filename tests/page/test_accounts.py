@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from page.accounts import Accounts, main, read_accounts, write_account
+from page.accounts import MAX_WAIT_SECONDS, Accounts, FailedLogins, main, read_accounts, write_account
 
 
 @pytest.fixture
@@ -85,3 +85,22 @@ def test_file_that_is_not_an_accounts_file_is_rejected(tmp_path, content, proble
 def test_error_names_a_missing_file(tmp_path):
     with pytest.raises(ValueError, match=r"--auth .*nowhere\.txt cannot be read"):
         Accounts(tmp_path / "nowhere.txt")
+
+
+def test_wait_after_failed_logins_doubles_and_ends_with_a_correct_one():
+    now = [0.0]
+    failed = FailedLogins(clock=lambda: now[0])
+    waits = []
+    for _ in range(6):
+        failed.add("name anna", "address 1")
+        waits.append(failed.wait_seconds("name anna"))
+    assert waits == [0, 0, 1, 2, 4, 8]
+    assert failed.wait_seconds("name bob", "address 1") == 8  # also for other names from there
+    assert failed.wait_seconds("name bob", "address 2") == 0
+    now[0] = 8.0
+    assert failed.wait_seconds("name anna") == 0
+    for _ in range(20):
+        failed.add("name anna")
+    assert failed.wait_seconds("name anna") == MAX_WAIT_SECONDS
+    failed.forget("name anna", "address 1")
+    assert failed.wait_seconds("name anna", "address 1") == 0

@@ -206,6 +206,38 @@ def test_concurrent_processes_lose_no_correction(tmp_path):
     check_store(tmp_path / "new")
 
 
+READS = """
+import sys, time
+from pathlib import Path
+from data.corrections.store import STORE_FILE, list_corrections, open_table
+folder = Path(sys.argv[1])
+while not (folder / STORE_FILE).is_file():
+    pass
+for _ in range(200):
+    with open_table(folder) as table:
+        list_corrections(table)
+print("read")
+"""
+
+
+def test_store_that_another_process_creates_can_be_read_at_once(tmp_path):
+    """A reader never finds a file without its table."""
+    for number in range(2):
+        reader = start(READS, tmp_path / f"new{number}")
+        writer = start(SAVES, tmp_path / f"new{number}", 0, 3)
+        assert output_of(reader) == ["read"]
+        assert len(output_of(writer)) == 3
+
+
+def test_creation_that_was_killed_is_repeated(tmp_path):
+    (tmp_path / f"{STORE_FILE}.partial").write_bytes(b"half")
+    (tmp_path / f"{STORE_FILE}.partial-wal").write_bytes(b"half")
+    assert CorrectionStore(tmp_path).save(correction(), [gray_image()]).number == 1
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / STORE_FILE).touch()
+    assert CorrectionStore(tmp_path / "empty").save(correction(), [gray_image()]).number == 1
+
+
 @pytest.mark.parametrize(("room", "side"), [(2_000, 300), (60_000, 40)], ids=["for the image", "for the row"])
 def test_full_disk_is_reported_and_earlier_corrections_stay(tmp_path, room, side):
     """A limit on the file size stands in for a full disk."""

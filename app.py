@@ -169,6 +169,7 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
                 write_anyway=write_anyway,
             )
             answer = {"report": "", "is_blocked": reading.is_blocked, "image_warnings": list(reading.image_warnings)}
+            answer |= {"ood_not_checked": reading.ood_not_checked}
             if reading.is_blocked:
                 return answer
             record = study_record(reading, generator)

@@ -23,6 +23,7 @@ from eval.metrics.laterality import StatedSentence, stated_sentences
 from page.study.upload import UploadedImage, read_study_files
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 from vlm.schema.findings import BLANK, NUM_FINDINGS
+from vlm.uncertainty import describe_distance
 
 MIN_GRAY_STD = 4.0
 """An image with a lower standard deviation of its gray levels is blank."""
@@ -44,6 +45,8 @@ class StudyReading:
     indication: str = ""
     image_warnings: tuple[str, ...] = ()
     """Why the model may not be able to read the study, one sentence each."""
+    ood_not_checked: str = ""
+    """Why nobody checked whether the images resemble those of the training; "" if that was checked."""
     report: StudyReport | None = None
     """None if the report is blocked: there are image warnings, and the user did not ask for the report anyway."""
     only_classifies: bool = False
@@ -59,6 +62,13 @@ class StudyReading:
     contradictions: tuple[Contradiction, ...] = ()
     prior_sentences: tuple[str, ...] = ()
     """Sentences that mention a prior study, although none was given."""
+
+    @property
+    def not_checked(self) -> tuple[str, ...]:
+        """A sentence on the missing out-of-distribution check; empty if the images were checked."""
+        if not self.ood_not_checked:
+            return ()
+        return (f"Not checked whether the images resemble those of the training: {self.ood_not_checked}.",)
 
     @property
     def is_blocked(self) -> bool:
@@ -119,6 +129,7 @@ def read_study(
         indication=indication.strip(),
         image_warnings=find_image_warnings(images, generator) + _mixed_study_warnings(images),
         only_classifies=not generator.writes_reports,
+        ood_not_checked=generator.ood_not_checked,
     )
     if reading.image_warnings and not write_anyway:
         yield replace(reading, is_done=True)
@@ -163,10 +174,10 @@ def find_image_warnings(images: Sequence[UploadedImage], generator: ReportGenera
     if generator.ood_detector is not None and unchecked:
         features = generator.image_features([images[number].image for number in unchecked])
         for number, distance in zip(unchecked, generator.ood_detector.distances(features), strict=True):
-            if distance > 1:
+            if not distance <= 1:  # nor a number
                 warnings[number] = (
                     f"{images[number].name}: This image looks different from the images the model was trained on. Its "
-                    f"distance from them is {distance:.1f} times the limit; 99% of the training images are within the "
+                    f"distance from them is {describe_distance(distance)}; 99% of the training images are within the "
                     "limit. It may not show a chest, be rotated or inverted, or come from another kind of patient or "
                     "machine."
                 )

@@ -128,6 +128,8 @@ class StudyRecord:
     """0: the probabilities are not calibrated."""
     warnings: tuple[str, ...]
     """Reasons to distrust the study or the report, one sentence each."""
+    ood_not_checked: str = ""
+    """See StudyReading."""
     attention_maps: np.ndarray = field(repr=False)
     """See vlm.generator.StudyReport."""
     square: int
@@ -312,6 +314,7 @@ def study_record(reading: StudyReading | None, generator: ReportGenerator, edit:
         finding_rows=finding_rows(reading, generator.calibration, edit.states if edit else UNLABELED_STUDY),
         num_calibration_studies=generator.calibration.num_studies,
         warnings=tuple(plain_line(warning) for warning in _warnings(reading)),
+        ood_not_checked=plain_line(reading.ood_not_checked),
         attention_maps=reading.report.attention_maps,
         square=generator.config.image.size,
         model=model_identity(generator),
@@ -360,7 +363,7 @@ def without_identity(record: StudyRecord) -> StudyRecord:
 
 
 def _warnings(reading: StudyReading) -> list[str]:
-    warnings = [*reading.image_warnings, *(note for image in reading.images for note in image.notes)]
+    warnings = [*reading.image_warnings, *reading.notes]
     for found in reading.contradictions:
         warnings.append(f'The report both states and denies {found.finding}: "{found.stated}" / "{found.denied}"')
     if reading.prior_sentences:

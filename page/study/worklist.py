@@ -251,9 +251,7 @@ def _read_study(
         return
     columns |= {
         "view_positions": tuple(image.view_position for image in images),
-        "reason": plain_line(
-            " ".join([*reading.image_warnings, *(note for image in reading.images for note in image.notes)])
-        ),
+        "reason": plain_line(" ".join([*reading.image_warnings, *reading.notes])),
     }
     if reading.is_blocked:
         yield WorklistRow(state=BLOCKED, **columns)

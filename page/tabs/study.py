@@ -236,7 +236,9 @@ class StudyTab:
 
     def _started(self, session: Session) -> Changes:
         reading = session.reading
-        warnings = {"warnings": reading.image_warnings, "is_blocked": reading.is_blocked}
+        # Without a block, the report shows the others.
+        shown = (*reading.image_warnings, *(reading.not_checked if reading.is_blocked else ()))
+        warnings = {"warnings": shown, "is_blocked": reading.is_blocked}
         changes = {
             **self._no_results(),
             self.session: session,

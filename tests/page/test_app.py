@@ -30,6 +30,7 @@ from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
 from vlm.schema.preprocessing import Preprocessing, preprocess
+from vlm.uncertainty import NO_CHECK
 
 WRITING = GenerationOptions(max_new_tokens=NUM_TOKENS)
 UPLOAD_LIMIT = 300_000
@@ -84,6 +85,8 @@ def test_api_returns_the_report_and_findings_of_the_generator(client, generator,
     assert [view["view_position"] for view in answer["images"]] == ["AP", "LATERAL"]
     assert (answer["is_blocked"], answer["image_warnings"]) == (False, [])
     assert "Not a medical device" in answer["notice"]
+    assert answer["ood_not_checked"] == NO_CHECK  # said at every read, and in the warnings of every export
+    assert answer["warnings"] == [f"Not checked whether the images resemble those of the training: {NO_CHECK}."]
 
 
 def test_the_command_line_writes_the_same_report(client, generator, image_file, capsys):
@@ -105,6 +108,7 @@ def test_study_with_image_warnings_gets_its_report_only_on_request(client, dicom
     blocked = client.predict(knee, api_name="/read")
     assert (blocked["report"], blocked["is_blocked"]) == ("", True)
     assert "another part of the body than the chest" in blocked["image_warnings"][0]
+    assert blocked["ood_not_checked"] == NO_CHECK
     assert client.predict(knee, write_anyway=True, api_name="/read")["report"]
 
 

@@ -14,6 +14,7 @@ from page.report import BLOCKED, main
 from page.study.read import read_files
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.uncertainty import NO_CHECK
 
 
 @pytest.fixture
@@ -35,7 +36,9 @@ def test_report_is_the_same_as_on_the_page(tiny_checkpoint, image, capfdbinary):
     printed = capfdbinary.readouterr()
     assert printed.out.decode() == f"{reading.report.report}\n"
     assert reading.report.report.strip()
-    assert printed.err.decode() == f"Model: {tiny_checkpoint}\n"
+    model, warning = printed.err.decode().splitlines()
+    assert model == f"Model: {tiny_checkpoint}"
+    assert warning == f"warning: Not checked whether the images resemble those of the training: {NO_CHECK}."
 
 
 def test_other_formats_are_the_same_files_as_on_the_page(tiny_checkpoint, image, tmp_path):
@@ -140,7 +143,7 @@ def test_full_disk_gives_one_line_and_no_traceback(tiny_checkpoint, image, outpu
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([*command, "--max-new-tokens", "4"], stdout=full, stderr=subprocess.PIPE, text=True)
     where = "--output /dev/full" if output else "standard output"
-    model, error = done.stderr.splitlines()
+    model, _, error = done.stderr.splitlines()
     assert model.startswith("Model: ")
     assert error.startswith(f"error: {where} cannot be written (No space left on device)")
     assert done.returncode == 2

@@ -151,6 +151,7 @@ def test_json_has_the_keys_and_values_of_version_2(recorded_study):
             "untrained_findings",
             "num_calibration_studies",
             "warnings",
+            "ood_not_checked",
         ),
         "identity",
     ]

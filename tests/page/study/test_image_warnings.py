@@ -79,3 +79,14 @@ def test_each_image_has_at_most_one_warning():
         "blank.png: The image is blank; all pixels have about the same gray level.",
         "knee.dcm: shows a knee.",
     )
+
+
+@pytest.mark.parametrize(
+    ("level", "words"),
+    [(101, "just above the limit"), (110, "1.1 times the limit"), (np.nan, "a distance that cannot be computed")],
+)
+def test_distance_near_the_limit_is_given_in_words(level, words):
+    generator = FakeGenerator(FakeDetector())
+    generator.image_features = lambda images: np.array([[level / 100]])
+    [warning] = find_image_warnings([UploadedImage(name="x", image=radiograph())], generator)
+    assert f"Its distance from them is {words}; 99% of the training images" in warning

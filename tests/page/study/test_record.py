@@ -13,6 +13,7 @@ from page.study.record import model_identity, study_record, without_identity
 from page.study.upload import UploadedImage
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
+from vlm.uncertainty import NO_CHECK
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,7 @@ def test_image_warnings_contradictions_and_truncation_are_warnings(reading, gene
     record = study_record(warned, generator)
     assert record.warnings == (
         "no chest",
+        f"Not checked whether the images resemble those of the training: {NO_CHECK}.",
         'The report both states and denies Edema: "Edema." / "No edema."',
         'The report mentions a prior study, but none was given: "Unchanged from prior."',
         "The report reached the maximum length and is cut off.",

@@ -15,7 +15,7 @@ from page.tabs.worklist import ANY_FINDING, WorklistTab
 from tests.helpers.zip_files import zipped
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
-from vlm.uncertainty import Calibration
+from vlm.uncertainty import NO_CHECK, Calibration
 
 pytestmark = [
     pytest.mark.usefixtures("gradio_cleanup"),
@@ -68,6 +68,7 @@ def test_each_study_gets_the_same_report_as_alone(generator, images, tmp_path):
         probabilities = [row.probabilities[finding] for finding in FINDINGS]
         assert probabilities == pytest.approx(reading.report.finding_probabilities, abs=1e-6)
     assert pair.files == ("a/1.png", "a/2.png")
+    assert pair.reason == f"Not checked whether the images resemble those of the training: {NO_CHECK}."
 
 
 def test_bad_file_is_a_row_and_all_others_are_read(generator, images, tmp_path):
@@ -87,7 +88,9 @@ def test_bad_file_is_a_row_and_all_others_are_read(generator, images, tmp_path):
     assert "its content is none of PNG" in rows["a/notes.txt"].reason
     assert "is a zip within a zip" in rows["inner.zip"].reason
     assert "damaged or cut short" in rows["cut.png"].reason
-    assert rows["blank.png"].reason == "blank.png: The image is blank; all pixels have about the same gray level."
+    assert rows["blank.png"].reason.startswith(
+        "blank.png: The image is blank; all pixels have about the same gray level. "
+    )
     assert not rows["blank.png"].report
 
 

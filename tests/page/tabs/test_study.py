@@ -121,6 +121,7 @@ def test_images_findings_and_heatmaps_are_sent_once_and_the_report_grows(tab, lo
     assert 'aria-busy="false"' in last[tab.report]
     assert all('aria-busy="true"' in changes[tab.report] for changes in [first, *growing])
     assert "#choose-sentence-0:checked" in last[tab.heat]
+    assert "Not checked whether the images resemble those of the training" in last[tab.report]
 
 
 def test_fast_model_does_not_flood_the_browser(tab, loaded, monkeypatch):
@@ -144,6 +145,7 @@ def test_study_with_image_warnings_is_blocked_and_written_on_request(tab, dicom)
     session = tab.add_files(Session(), [str(dicom(BodyPartExamined="KNEE"))])[tab.session]
     [blocked] = tab.write_report(session, "", *AUTO)
     assert "another part of the body than the chest" in blocked[tab.warnings]
+    assert "Not checked whether the images resemble" in blocked[tab.warnings]
     assert blocked[tab.anyway]["visible"]
     assert blocked[tab.findings] == ""
     assert not blocked[tab.actions.panel]["visible"]

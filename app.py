@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import gradio as gr
@@ -33,10 +34,11 @@ from page.cards import layout
 from page.examples import OneOrMoreFiles, folder_examples, remove_later, synthetic_examples, without_copies
 from page.export.text import export_json
 from page.guard import LOCAL_HOSTS, Guard, GuardedBlocks
-from page.study.read import read_files
+from page.study.read import choose_views, read_study
 from page.study.record import NOT_A_DEVICE, model_identity, study_record
+from page.study.upload import read_study_files
 from page.study.zip_archive import MAX_ARCHIVE_BYTES
-from page.tabs.study import MODEL, StudyTab
+from page.tabs.study import SEVERAL, StudyTab
 from page.tabs.worklist import WorklistTab
 from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -155,19 +157,19 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
     model_identity(generator)  # takes a moment, so before the first user
     store = CorrectionStore(options.corrections) if options.corrections is not None else None
 
+    model_lock = Lock()
+    """Several requests may decode their files at once, so that a hostile file delays nobody; one uses the model."""
+
     def read(files: list[str] | None, views: str, indication: str, write_anyway: bool) -> dict[str, Any]:
         """Read one study: images (PNG, JPEG, WebP, TIFF, DICOM) or a zip of them. `views` is auto, PA, AP or lateral
         for all images, or one per image, separated by commas. A study that the model may not be able to read gets no
         report (`is_blocked`) but the reasons in `image_warnings`, unless `write_anyway` is set."""
         try:
-            *_, reading = read_files(
-                generator,
-                [Path(file) for file in files or ()],
-                views=[view.strip() for view in views.split(",") if view.strip()],
-                indication=indication,
-                options=generation,
-                write_anyway=write_anyway,
-            )
+            images = read_study_files([Path(file) for file in files or ()], generator.config.preprocessing)
+            images = choose_views(images, [view.strip() for view in views.split(",") if view.strip()])
+            settings = {"indication": indication, "options": generation, "write_anyway": write_anyway}
+            with model_lock:
+                *_, reading = read_study(generator, images, **settings)
             answer = {"report": "", "is_blocked": reading.is_blocked, "image_warnings": list(reading.image_warnings)}
             answer |= {"ood_not_checked": reading.ood_not_checked}
             if reading.is_blocked:
@@ -198,7 +200,7 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
             gr.Textbox("", visible=False, label="indication"),
             gr.Checkbox(False, visible=False, label="write_anyway"),
         ]
-        gr.Button(visible=False).click(read, inputs, gr.JSON(visible=False), api_name="read", **MODEL)
+        gr.Button(visible=False).click(read, inputs, gr.JSON(visible=False), api_name="read", **SEVERAL)
         with gr.Tab("One study"):
             StudyTab(generator, generation, examples, store)
         with gr.Tab("Worklist"):

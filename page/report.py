@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options=GenerationOptions(max_new_tokens=options.max_new_tokens),
         write_anyway=options.write_anyway,
     )
-    for warning in (*reading.image_warnings, *reading.not_checked):
+    for warning in (*reading.image_warnings, *reading.notes):
         print(f"warning: {warning}", file=sys.stderr)
     if reading.is_blocked:
         print("no report was written; --write-anyway writes it despite the warnings", file=sys.stderr)

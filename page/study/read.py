@@ -64,11 +64,11 @@ class StudyReading:
     """Sentences that mention a prior study, although none was given."""
 
     @property
-    def not_checked(self) -> tuple[str, ...]:
-        """A sentence on the missing out-of-distribution check; empty if the images were checked."""
-        if not self.ood_not_checked:
-            return ()
-        return (f"Not checked whether the images resemble those of the training: {self.ood_not_checked}.",)
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the images, and whether the out-of-distribution check is missing; one sentence each."""
+        unchecked = f"Not checked whether the images resemble those of the training: {self.ood_not_checked}."
+        done = (note for image in self.images for note in image.notes)
+        return (*done, *([unchecked] if self.ood_not_checked else []))
 
     @property
     def is_blocked(self) -> bool:

@@ -339,6 +339,7 @@ def without_identity(record: StudyRecord) -> StudyRecord:
             view,
             name=f"image {number}",
             warning="",
+            notes=(),
             identifiers=view.identifiers and view.identifiers.without_person(),
         )
         for number, view in enumerate(record.views, start=1)

@@ -35,6 +35,8 @@ SESSION_SECONDS = 7200
 SET_OPACITY = "(percent) => { document.body.style.setProperty('--heat-opacity', percent / 100); }"
 MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
 """The model serves one user at a time, in order."""
+SEVERAL = {"concurrency_limit": 4}
+"""Files are decoded for several users at once, so that a hostile file delays nobody."""
 Changes = dict[Any, Any]
 
 
@@ -119,6 +121,7 @@ class StudyTab:
             show_progress="minimal",
             show_progress_on=self.images,
             **PRIVATE,
+            **SEVERAL,
         )
         write_anyway = partial(self.write_report, write_anyway=True)
         example = self.gallery.select(
@@ -237,7 +240,7 @@ class StudyTab:
     def _started(self, session: Session) -> Changes:
         reading = session.reading
         # Without a block, the report shows the others.
-        shown = (*reading.image_warnings, *(reading.not_checked if reading.is_blocked else ()))
+        shown = (*reading.image_warnings, *(reading.notes if reading.is_blocked else ()))
         warnings = {"warnings": shown, "is_blocked": reading.is_blocked}
         changes = {
             **self._no_results(),

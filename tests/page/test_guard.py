@@ -206,9 +206,9 @@ def test_reading_leaves_no_empty_files(url, uploads, image):
 
 def test_unexpected_error_is_logged_and_answered_without_user_data(url, image, monkeypatch, caplog, capfd):
     def fail(*arguments, **settings):
-        raise RuntimeError(f"PATIENT-{arguments[1]}")
+        raise RuntimeError(f"PATIENT-{arguments[0]}")
 
-    monkeypatch.setattr(app, "read_files", fail)
+    monkeypatch.setattr(app, "read_study_files", fail)
     client = Client(url, verbose=False)
     with caplog.at_level(logging.ERROR), pytest.raises(AppError, match="Something went wrong in the program"):
         client.predict([handle_file(image)], api_name="/read")

@@ -41,6 +41,7 @@ _POLICY = (
 )
 """Gradio compiles functions from text, which needs unsafe-eval. Scripts inside the page are allowed by their hashes."""
 _SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE)
+_HOST = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d+)?")
 
 logger = logging.getLogger(__name__)
 
@@ -83,10 +84,11 @@ class Guard:
             if not self._is_allowed(host):
                 return 421, "This name of the page is not allowed; start it with --allowed-hosts NAME."
         origin = headers.get("origin")
-        if origin is not None and _place(origin) not in [
-            _place(f"{urlsplit(origin).scheme}://{host}") for host in hosts
-        ]:
-            return 403, "Requests from other sites are not allowed."
+        if origin is not None:
+            scheme = origin.partition("://")[0].lower()
+            own = [_place(f"{scheme}://{host}") for host in hosts]
+            if scheme not in ("http", "https") or _place(origin) not in own:
+                return 403, "Requests from other sites are not allowed."
         is_visit = headers.get("sec-fetch-mode") == "navigate" and scope.get("method") in ("GET", "HEAD")
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not (is_visit and _path(scope) == "/"):
             return 403, "Requests from other sites are not allowed."
@@ -96,7 +98,7 @@ class Guard:
         return None
 
     def _is_allowed(self, host: str) -> bool:
-        name = _place(f"http://{host}")[0]
+        name = _place(f"http://{host}")[0] if _HOST.fullmatch(host) else ""
         if name in self.allowed_hosts:
             return True
         try:

@@ -70,7 +70,7 @@ class ReportActions:
                 if store is None:
                     gr.HTML(layout.render("corrections_off"), apply_default_css=False)
                 reader = gr.Textbox("", label="Your name (signs the report as checked by you)", max_length=100)
-                save = gr.Button("Save the correction" if store is not None else "Use the correction in the downloads")
+                save = gr.Button("Save the correction" if store is not None else "Use the correction")
                 sent = gr.Textbox(visible=False)
                 self.saved = gr.HTML(apply_default_css=False)
             self.similar = SimilarPanel(session, generator)

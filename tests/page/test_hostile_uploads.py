@@ -99,7 +99,7 @@ HOSTILE = {
     "outside.zip": lambda: zip_of([("../../etc/passwd", b"root:x:0:0"), ("/etc/shadow", b"root")]),
 }
 
-NAMED = {"outside.zip": "shadow"}
+NAMED = {"outside.zip": "passwd"}
 """What the message names, if it is not the file itself: the first of the sorted entries of a zip, without its path."""
 
 

@@ -35,8 +35,8 @@ def edit_by(reader, **settings):
 def generator(tiny_checkpoint):
     """One that has learned nothing about Lung Lesion."""
     generator = ReportGenerator.from_pretrained(tiny_checkpoint)
-    labelled = tuple(9 * (finding != "Lung Lesion") for finding in FINDINGS)
-    generator.calibration = replace(generator.calibration, num_labelled=labelled)
+    labeled = tuple(9 * (finding != "Lung Lesion") for finding in FINDINGS)
+    generator.calibration = replace(generator.calibration, num_labeled=labeled)
     return generator
 
 

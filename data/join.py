@@ -30,7 +30,15 @@ from data.cli import run_main
 from data.pipeline.row import PreparedRow
 from data.pipeline.writer import DatasetWriter
 from data.prepare import STOPPED_MESSAGE, print_summary
-from data.study import FEATURES, PREPARATION_FILE, SPLITS, check_disjoint, load_studies, shared_preprocessing
+from data.study import (
+    FEATURES,
+    LATER_COLUMNS,
+    PREPARATION_FILE,
+    SPLITS,
+    check_disjoint,
+    load_studies,
+    shared_preprocessing,
+)
 from vlm.schema.preprocessing import Preprocessing
 
 
@@ -185,8 +193,7 @@ def _row(part: Part, raw_study: RawJoinedStudy) -> dict[str, Any]:
     row = part.splits[raw_study.split][raw_study.row]
     if not all(image["bytes"] for image in row["images"]):
         raise ValueError(f"study {raw_study.study_id} of {part.folder} names an image that is not in the data set")
-    # "" means unknown: the part was prepared before the column existed.
-    return {"mesh_terms": [], "label_source": ""} | row
+    return LATER_COLUMNS | row
 
 
 def _notes(parts: list[Part]) -> list[str]:

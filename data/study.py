@@ -17,6 +17,7 @@ from pathlib import Path
 import datasets
 from PIL import Image
 
+from vlm.schema.demographics import Demographics
 from vlm.schema.findings import LABEL_CODES, NUM_FINDINGS, UNLABELED_STUDY
 from vlm.schema.preprocessing import Preprocessing
 from vlm.schema.report_format import compose_report
@@ -48,6 +49,9 @@ FEATURES = datasets.Features(
             }
         ),
         "mesh_terms": datasets.List(datasets.Value("string")),
+        "sex": datasets.Value("string"),
+        "age": datasets.Value("int16"),
+        "manufacturer": datasets.Value("string"),
         "source": datasets.Value("string"),
         "license": datasets.Value("string"),
     }
@@ -56,8 +60,9 @@ _OLD_COLUMNS = {"mesh": "mesh_terms"}
 """Column names before version 0.2.0. These data sets can still be read."""
 REJECTED_FILE, OLD_REJECTED_FILE = "rejected.jsonl", "refused.jsonl"
 """List of rejected studies; the second is its name before version 0.2.0."""
-_LATER_COLUMNS = {"mesh_terms", "label_source"}
-"""Data sets prepared before these columns existed still load; training and evaluation do not need them."""
+LATER_COLUMNS = {"mesh_terms": (), "label_source": "", "sex": "", "age": None, "manufacturer": ""}
+"""Columns that data sets of older versions lack, with the value for unknown. These data sets still load; training does
+not need the columns."""
 LABEL_SOURCES = ("source", "report", "none")
 
 
@@ -88,6 +93,12 @@ class Study:
     boxes: tuple[FindingBox, ...] = ()
     mesh_terms: tuple[str, ...] = ()
     """Findings indexed by humans, as the source writes them ("Opacity/lung/base/left", "normal"); often empty."""
+    sex: str = ""
+    """F, M, O (other) or "" (unknown)."""
+    age: int | None = None
+    """Years; 90 stands for 90 and above, as HIPAA demands of de-identified data. None: unknown."""
+    manufacturer: str = ""
+    """Manufacturer of the machine."""
     source: str = ""
     license: str = ""
 
@@ -103,6 +114,7 @@ class Study:
                 f"study {self.study_id}: labels must be {NUM_FINDINGS} codes out of {sorted(LABEL_CODES)}, "
                 f"got {self.labels}"
             )
+        Demographics(sex=self.sex, age=self.age)
         if self.label_source not in LABEL_SOURCES:
             raise ValueError(
                 f"study {self.study_id}: label_source is {self.label_source!r}; it must be one of {LABEL_SOURCES}"
@@ -133,7 +145,7 @@ def load_studies(folder: Path | str) -> datasets.DatasetDict:
         for old, name in _OLD_COLUMNS.items():
             if old in rows.column_names:
                 studies[split] = rows = rows.rename_column(old, name)
-        missing = [column for column in FEATURES if column not in {*rows.column_names, *_LATER_COLUMNS}]
+        missing = [column for column in FEATURES if column not in {*rows.column_names, *LATER_COLUMNS}]
         if missing:
             raise ValueError(f"{folder}: split {split} lacks the columns {', '.join(missing)}; prepare it again")
     return studies

@@ -17,6 +17,7 @@ from data.images.formats import DAMAGED, decode
 from data.images.isolated import TooSlow, limited_time, run_isolated
 from data.images.pixels import ImageRejected, is_dicom, read_bytes
 from data.study import MAX_SIDE
+from vlm.schema.demographics import NOTHING_KNOWN, Demographics
 
 UNKNOWN_VIEW = "UNKNOWN"
 _TOO_SLOW = "{name}: {error}; it is damaged, or made to block a program: export it again"
@@ -29,8 +30,9 @@ class View:
 
     `is_exact`: each gray value equals that of a lossless file. `bare`: its own file without metadata, if that shows
     exactly `image`. `has_burned_in_text`: from the DICOM header. `identities`: names in the DICOM header, which are
-    removed from the report and not stored. `notes`: what a user should know, as clauses without a subject ("was turned
-    upright, …"). `problem`: why the DICOM header says that this is not a chest radiograph for viewing.
+    removed from the report and not stored. `demographics`: from the DICOM header. `notes`: what a user should know, as
+    clauses without a subject ("was turned upright, …"). `problem`: why the DICOM header says that this is not a chest
+    radiograph for viewing.
     """
 
     image: Image.Image
@@ -39,6 +41,7 @@ class View:
     bare: bytes | None = None
     has_burned_in_text: bool = False
     identities: tuple[str, ...] = ()
+    demographics: Demographics = NOTHING_KNOWN
     notes: tuple[str, ...] = ()
     problem: str = ""
 

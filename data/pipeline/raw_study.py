@@ -3,10 +3,12 @@
 A source yields raw studies. Worker processes turn them into rows (`data.pipeline.row`).
 """
 
+import dataclasses
 import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -14,6 +16,7 @@ import tyro
 
 from data.images.read import ImageFormat, View, read_view
 from data.study import MAX_SIDE, Study
+from vlm.schema.demographics import NOTHING_KNOWN, Demographics
 from vlm.schema.findings import UNLABELED_STUDY
 from vlm.schema.preprocessing import Preprocessing
 
@@ -127,6 +130,8 @@ class RawFileStudy:
     labels: tuple[int, ...] | None = None
     """None: to be read from the report. UNLABELED_STUDY: the source labels studies, but not this one."""
     mesh_terms: tuple[str, ...] = ()
+    demographics: Demographics = NOTHING_KNOWN
+    """What is unknown here is read from DICOM headers."""
     source: str = ""
     license: str = ""
 
@@ -150,6 +155,7 @@ class RawFileStudy:
     def with_views(self, views: tuple[View, ...], rejected_images: tuple[Rejection, ...] = ()) -> FileStudy:
         """The study with these images."""
         label_source = "report" if self.labels is None else "none" if self.labels == UNLABELED_STUDY else "source"
+        demographics = reduce(Demographics.or_else, (view.demographics for view in views), self.demographics)
         texts = ("indication", "findings", "impression", "mesh_terms", "source", "license")
         return FileStudy(
             **{name: getattr(self, name) for name in ("study_id", "subject_id", *texts)},
@@ -157,6 +163,7 @@ class RawFileStudy:
             view_positions=self.view_positions or tuple(view.view_position for view in views),
             labels=UNLABELED_STUDY if self.labels is None else self.labels,
             label_source=label_source,
+            **dataclasses.asdict(demographics),
             views=views,
             rejected_images=rejected_images,
         )

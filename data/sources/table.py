@@ -27,7 +27,14 @@ from data.tables.parse import ParsedRow, TableSpec, join, parse_row, without_tex
 from data.tables.rows import TableFile, find_columns
 from vlm.schema.findings import FINDINGS
 
-_DEFAULT_COLUMNS = {"image": ["image", "images"], "label": [], "labels": []}
+_DEFAULT_COLUMNS = {
+    "image": ["image", "images"],
+    "label": [],
+    "labels": [],
+    "sex": ["sex", "gender", "Sex", "PatientSex"],
+    "age": ["age", "Age", "PatientAge"],
+    "manufacturer": ["manufacturer", "Manufacturer"],
+}
 """Default columns of roles that differ from the role's name. Label columns have no default."""
 
 
@@ -58,6 +65,14 @@ class TableColumns:
     """PA, AP, LATERAL, … for each image. Without it, it is read from DICOM headers."""
     labels_column: str | None = None
     """The 14 label codes, as in prepared data sets."""
+    sex_column: str | None = None
+    """F or M (also female, male, other), for scores by subgroup. Default: sex, gender or PatientSex; without such a
+    column, sex, age and manufacturer are read from DICOM headers."""
+    age_column: str | None = None
+    """Age in years, or as in DICOM ("057Y", "018M"). Default: age or PatientAge. Stored in years; 90 stands for 90 and
+    above."""
+    manufacturer_column: str | None = None
+    """Manufacturer of the machine. Default: manufacturer or Manufacturer."""
     source_column: str | None = None
     """The name of the source."""
     license_column: str | None = None
@@ -157,6 +172,7 @@ class TableSource:
             if self.group_rows and entry.study_id:
                 survey.groups[entry.study_id] = join(joined, entry) if joined else without_text(entry)
             survey.num_studies += joined is None
+            survey.unreadable += [f"row {entry.number}: {message}" for message in entry.unreadable]
             if not entry.error:
                 survey.num_without_subject += entry.subject_id == entry.study_id
                 other = survey.split_of.get(entry.subject_id, "")
@@ -197,6 +213,7 @@ class TableSource:
                 findings=entry.findings,
                 impression=entry.impression,
                 labels=entry.labels,
+                demographics=entry.demographics,
                 source=entry.source or source_name,
                 license=entry.license or self.license or table.license,
             )
@@ -213,6 +230,8 @@ class _Survey:
 
     num_studies: int = 0
     num_without_subject: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    """Messages about values of sex and age that count as unknown."""
     split_of: dict[str, str] = field(default_factory=dict)
     """The latest split (`later_split`) among the rows of each subject."""
     groups: dict[str, ParsedRow] = field(default_factory=dict)
@@ -230,4 +249,7 @@ def _notes(spec: TableSpec, survey: _Survey) -> tuple[str, ...]:
         notes.append(
             f"{survey.num_without_subject} rows name no patient; each of these studies counts as a patient of its own."
         )
+    if survey.unreadable:
+        count, first = len(survey.unreadable), survey.unreadable[0]
+        notes.append(f"{count} values of sex or age cannot be read and count as unknown; {first}.")
     return tuple(notes)

@@ -8,6 +8,7 @@ from data.reports.plain_text import is_placeholder, join_lines, plain_text
 from data.reports.sections import split_sections
 from data.tables.labels import is_blank, labels_from_codes, labels_from_columns, labels_from_map
 from data.tables.rows import Row
+from vlm.schema.demographics import NOTHING_KNOWN, Demographics, parse_age, parse_manufacturer, parse_sex
 from vlm.schema.findings import UNLABELED_STUDY
 
 MAX_VIEWS = 16
@@ -53,6 +54,9 @@ class ParsedRow:
     findings: str = ""
     impression: str = ""
     labels: tuple[int, ...] | None = None
+    demographics: Demographics = NOTHING_KNOWN
+    unreadable: tuple[str, ...] = ()
+    """Messages about values of sex and age that cannot be read; they count as unknown."""
     source: str = ""
     license: str = ""
     error: str = ""
@@ -86,7 +90,8 @@ def join(study: ParsedRow, row: ParsedRow) -> ParsedRow:
     images = study.images + row.images
     error = study.error or row.error
     if not error and study.digest != row.digest:
-        error = f"row {row.number} differs from row {study.number} of the same study in patient, split, text or labels"
+        what = "patient, split, text, labels, sex or age"
+        error = f"row {row.number} differs from row {study.number} of the same study in {what}"
     if not error and len(images) > MAX_VIEWS:
         error = f"the rows of the study name {len(images)} images; the limit is {MAX_VIEWS}"
     positions = ()
@@ -120,6 +125,7 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
         labels = labels_from_columns(row.values)
     elif "labels" in spec.columns:
         labels = labels_from_codes(cells["labels"])
+    demographics, unreadable = _demographics(cells)
     has_report = not (_is_missing(texts["findings"]) and _is_missing(texts["impression"]))
     if not has_report and labels == UNLABELED_STUDY and (spec.has_text or spec.has_labels):
         given = next((f" (its text is {texts[role]!r})" for role in _REPORT_ROLES if texts[role]), "")
@@ -130,9 +136,21 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
         split=_SPLIT_OF_NAME.get(split, ""),
         view_positions=_view_positions(parsed, cells.get("view_position"), spec.image_separator),
         labels=None if labels == UNLABELED_STUDY else labels,
+        demographics=demographics,
+        unreadable=unreadable,
         **{name: texts[name] for name in ("indication", "findings", "impression", "source", "license")},
     )
-    return replace(parsed, digest=hash((*texts.values(), labels)))
+    return replace(parsed, digest=hash((*texts.values(), labels, demographics.sex, demographics.age)))
+
+
+def _demographics(cells: dict[str, Any]) -> tuple[Demographics, tuple[str, ...]]:
+    values, unreadable = {}, []
+    for role, parse in (("sex", parse_sex), ("age", parse_age), ("manufacturer", parse_manufacturer)):
+        try:
+            values[role] = parse(cells.get(role))
+        except ValueError as error:
+            unreadable.append(str(error))
+    return Demographics(**values), tuple(unreadable)
 
 
 def _view_positions(parsed: ParsedRow, value: Any, separator: str | None) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ def test_the_columns_are_the_documented_ones(small_studies):
     assert small_studies["train"][0]["mesh_terms"] == []
 
 
-@pytest.mark.parametrize("column", ["mesh_terms", "label_source"])
+@pytest.mark.parametrize("column", ["mesh_terms", "label_source", "sex", "age", "manufacturer"])
 def test_a_data_set_from_before_a_later_column_still_loads(small_dataset, tmp_path, column):
     assert column not in load_studies(without(small_dataset, column, tmp_path))["train"].column_names
 

@@ -40,6 +40,9 @@ def row(number: int, image: Image.Image | bytes, **changes: Any) -> dict[str, An
         "boxes": [],
         "label_source": "source",
         "mesh_terms": [],
+        "sex": "",
+        "age": None,
+        "manufacturer": "",
         "source": "made up",
         "license": "CC0",
     } | changes

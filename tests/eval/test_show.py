@@ -41,6 +41,9 @@ def make_row(study_id: str, labels: list[int], num_views: int = 1) -> dict:
         "boxes": [{"finding": EFFUSION, "view": 0, "box": [0.5, 0.5, 1.0, 1.0]}],
         "label_source": "source",
         "mesh_terms": [],
+        "sex": "",
+        "age": None,
+        "manufacturer": "",
         "source": "",
         "license": "",
     }

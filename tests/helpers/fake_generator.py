@@ -27,6 +27,9 @@ def make_row(number: int, split: str) -> dict:
         "boxes": [],
         "label_source": "source",
         "mesh_terms": [],
+        "sex": "",
+        "age": None,
+        "manufacturer": "",
         "source": "test",
         "license": "",
     }

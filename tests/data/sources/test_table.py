@@ -170,7 +170,7 @@ def test_group_rows_rejects_a_study_with_contradicting_rows(tmp_path):
         {"image": "b.png", "study_id": "b", "report": "Effusion."},
     ]
     rejected, kept = raw_studies(csv_of(tmp_path, rows), group_rows=True)
-    assert rejected.reason == "row 2 differs from row 1 of the same study in patient, split, text or labels"
+    assert rejected.reason == "row 2 differs from row 1 of the same study in patient, split, text, labels, sex or age"
     assert rejected.files == ("a1.png", "a2.png")
     assert kept.study_id == "b"
     with pytest.raises(ValueError, match=r"--group-rows needs the column of study ids; .+table\.csv has image, report"):

@@ -175,12 +175,12 @@ def _numbers(
     given = _list_of(values.get(name))
     if given is None:
         return None
-    if count is not None and len(given) != count:
-        raise ValueError(f"{where}: needs {count} {name}, one per finding, got {len(given)}")
     points = given if are_lists else [given]
     if not all(isinstance(point, list | tuple) and all(map(_is_number, point)) for point in points):
         what = "lists of numbers" if are_lists else "numbers"
         raise ValueError(f"{where}: {name} must be a list of {what}, got {_shown(given)}")
+    if count is not None and len(given) != count:
+        raise ValueError(f"{where}: needs {count} {name}, one per finding, got {len(given)}")
     return tuple(map(tuple, given)) if are_lists else tuple(given)
 
 

@@ -33,7 +33,7 @@ demo: install  ## prepare synthetic studies, fine-tune with LoRA, evaluate with 
 	  --init-from $(BASE) --lora-settings.dropout 0 --num-epochs 2 --batch-size 8 --learning-rate 5e-4 \
 	  --num-validation-reports 100
 	$(BIN)/python eval/batch.py --checkpoint $(RUN)/training/best --baseline $(BASE) --dataset $(RUN)/studies --split test \
-	  --output-dir $(RUN)/evaluation --neighbour-pool 1500
+	  --output-dir $(RUN)/evaluation --neighbor-pool 1500
 	$(BIN)/python eval/show.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test \
 	  --predictions $(RUN)/evaluation/predictions.jsonl --output $(RUN)/study.png
 

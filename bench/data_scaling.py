@@ -102,7 +102,7 @@ def _experiment(options: DataScalingOptions, name: str) -> Experiment:
     findings, text_only, reports = options.epochs
     full = Recipe(findings_epochs=findings, text_only_epochs=text_only, report_epochs=reports)
     recipe = replace(QUICK if options.quick else full, encoder=encoder, decoder=decoder, data_flags=flags)
-    evaluation_flags = ("--controls", "shuffled", "nearest", f"--neighbour-pool={number}")
+    evaluation_flags = ("--controls", "shuffled", "nearest", f"--neighbor-pool={number}")
     return Experiment(
         group=GROUP,
         name=name,

@@ -17,6 +17,7 @@ MISTAKE, STOPPED = 2, 130
 _FIXES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or give a folder on another disk"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "check its permissions, or give another path"),
+    errno.ENOENT: "check the path",
     **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG), "give another path"),
     errno.EFBIG: "the limit of this disk or account for one file is reached; give a folder on another disk",
 }

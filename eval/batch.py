@@ -58,13 +58,13 @@ class DecodingOptions:
 class ControlOptions:
     """Controls and example studies"""
 
-    neighbour_pool: int = 5000
-    """Number of training studies, drawn at random, to search for the nearest neighbour; 0: all."""
+    neighbor_pool: int = 5000
+    """Number of training studies, drawn at random, to search for the nearest neighbor; 0: all."""
     num_page_studies: int = 12
     """Number of example studies on the page: a third each the worst, the best, and random."""
 
     def __post_init__(self):
-        check_minimum(self, neighbour_pool=0, num_page_studies=0)
+        check_minimum(self, neighbor_pool=0, num_page_studies=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,7 +213,7 @@ def _generate(
         options = ModelControlOptions(
             kinds=config.controls,
             baseline=config.baseline,
-            neighbour_pool=config.comparison.neighbour_pool,
+            neighbor_pool=config.comparison.neighbor_pool,
             seed=config.scoring.seed,
         )
         controls = model_controls(run, training, list(written.predictions.values()), record, options)

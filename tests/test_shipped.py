@@ -12,7 +12,7 @@ from PIL import Image
 import app
 from data.synthetic.source import make_study
 from eval import batch, show
-from eval.controls import neighbours
+from eval.controls import neighbors
 from page import report
 from vlm.checkpoint import store as shipped
 from vlm.checkpoint.store import SHIPPED, SHIPPED_CHECKPOINT, checkpoint_hash, fetch_checkpoint
@@ -95,7 +95,7 @@ def test_programs_use_it_and_name_it_in_their_first_line(stand_in, small_dataset
     assert json.loads((out / "run.json").read_text())["checkpoint"] == SHIPPED
     show.main([*studies, "--output", str(tmp_path / "study.png"), "--max-new-tokens", "4"])
     assert capfd.readouterr().out.splitlines()[0] == first_line
-    neighbours.main([*studies, "--output", str(tmp_path / "neighbours.jsonl")])
+    neighbors.main([*studies, "--output", str(tmp_path / "neighbors.jsonl")])
     assert capfd.readouterr().out.splitlines()[0] == first_line
     report.main([str(image), "--max-new-tokens", "4", "--write-anyway"])
     assert capfd.readouterr().err.splitlines()[0] == first_line

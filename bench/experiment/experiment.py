@@ -221,7 +221,11 @@ def _check_same(experiment: Experiment, record: dict[str, Any], path: Path) -> N
     saved = {
         **{name: record[name] for name in _identity(experiment)},
         "stages": {stage["name"]: stage["flags"] for stage in record["training"]["stages"]},
-        "evaluations": {name: [one["split"], one["flags"]] for name, one in record["evaluations"].items()},
+        "evaluations": {
+            # The British spelling is that of version 0.1.0.
+            name: [one["split"], [flag.replace("--neighbour-pool", "--neighbor-pool") for flag in one["flags"]]]
+            for name, one in record["evaluations"].items()
+        },
     }
     for name, value in given.items():
         if value != saved[name]:

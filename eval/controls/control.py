@@ -1,7 +1,7 @@
 """Controls: scores that are possible without the image or with other images, printed beside each score.
 
 This file chooses constant reports (on validation or training reports, never on test), random reports, and the patients
-whose images are swapped. `eval.controls.images` and `eval.controls.neighbours` run the model.
+whose images are swapped. `eval.controls.images` and `eval.controls.neighbors` run the model.
 
 Candidates for a constant report are real reports. The best by CIDEr is short, the best by BLEU-4 is long, and the best
 by macro-F1 has many findings, so each metric has its own constant.
@@ -22,11 +22,13 @@ from eval.metrics.normalization import DEFAULT_NORMALIZATION, normalize_report
 from eval.predictions.prediction import Prediction, Rejection
 
 SHUFFLED, BLANK, MISMATCHED = "shuffled images", "blank images", "mismatched views"
-BASELINE, NEAREST, RANDOM = "baseline", "nearest neighbour", "random report"
+BASELINE, NEAREST, RANDOM = "baseline", "nearest neighbor", "random report"
 CONSTANT, CONSTANT_BLEU, CONSTANT_F1 = "constant sentence", "constant by BLEU-4", "constant by macro-F1"
 MOST_FREQUENT = "most frequent report"
 CONSTANTS = {"macro_f1": CONSTANT_F1, "cider": CONSTANT, "bleu_4": CONSTANT_BLEU}
 """Name of the best constant report by each metric."""
+FORMER_NAMES = {NEAREST: "nearest neighbour"}
+"""Names of controls in results that were saved before version 0.2.0."""
 MEANINGS = {
     SHUFFLED: "the model, shown another patient's images",
     BLANK: "the model, shown gray without any image; the indication and the number of views remain",

@@ -1,4 +1,4 @@
-"""Controls that run the model: other images, blank images, mismatched views, another checkpoint, nearest neighbour.
+"""Controls that run the model: other images, blank images, mismatched views, another checkpoint, nearest neighbor.
 
 They are resumable and shared by processes, like the reports of the model. Each control has its own file of predictions.
 If the model input equals that of a study already done, its report is copied: decoding is deterministic.
@@ -11,7 +11,7 @@ import datasets
 import numpy as np
 
 from eval.controls.control import BASELINE, BLANK, MISMATCHED, NEAREST, SHUFFLED, Control, derangement
-from eval.controls.neighbours import neighbour_predictions
+from eval.controls.neighbors import neighbor_predictions
 from eval.predictions.generate import GenerationRun, Job, copied, predictions_name, write_predictions
 from eval.predictions.prediction import Prediction, write_lines
 from eval.predictions.run import RunRecord, claim_folder
@@ -24,12 +24,12 @@ from vlm.generator import ReportGenerator
 class ModelControlOptions:
     """`kinds`: "shuffled", "blank", "mismatched" and "nearest"; `baseline`: another checkpoint, or "".
 
-    `neighbour_pool`: number of random training studies searched for neighbours; 0 for all.
+    `neighbor_pool`: number of random training studies searched for neighbors; 0 for all.
     """
 
     kinds: Collection[str]
     baseline: str
-    neighbour_pool: int
+    neighbor_pool: int
     seed: int
 
 
@@ -121,8 +121,8 @@ def _nearest(
 ) -> Control:
     if training is None or not len(training):
         return Control(name=NEAREST, predictions=None, reason="there are no training studies")
-    if 0 < options.neighbour_pool < len(training):
-        chosen = np.random.default_rng(options.seed).choice(len(training), options.neighbour_pool, replace=False)
+    if 0 < options.neighbor_pool < len(training):
+        chosen = np.random.default_rng(options.seed).choice(len(training), options.neighbor_pool, replace=False)
         training = training.select(sorted(chosen))
     index, training_index = (
         index_studies(
@@ -136,7 +136,7 @@ def _nearest(
         )
         for name, studies in ((record.split, run.studies), ("pool", training))
     )
-    found = neighbour_predictions(run.studies, index, training, training_index)
+    found = neighbor_predictions(run.studies, index, training, training_index)
     control = _complete(NEAREST, own, {prediction.study_id: prediction for prediction in found})
     if control.predictions is not None and run.processes.is_main_process:
         write_lines(run.folder / f"{predictions_name(NEAREST)}.jsonl", control.predictions)

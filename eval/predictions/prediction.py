@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from vlm.schema.atomic import atomic_file
 from vlm.schema.findings import LABEL_CODES, NUM_FINDINGS, UNLABELED_STUDY
 from vlm.schema.report_format import report_of
-from vlm.schema.strict_json import from_dict
+from vlm.schema.strict_json import formerly, from_dict
 
 MAX_LINE_BYTES = 1_000_000
 
@@ -45,7 +45,7 @@ class Prediction:
     """Name of the control; "" for the model itself."""
     image_study_id: str = ""
     """The study whose images were used, if different."""
-    neighbour_study_id: str = ""
+    neighbor_study_id: str = dataclasses.field(default="", metadata=formerly("neighbour_study_id"))
     """The study whose report was retrieved, with its `similarity`."""
     similarity: float | None = None
 

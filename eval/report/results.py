@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from data.cli import run_main
-from eval.controls.control import NEAREST, SHUFFLED
+from eval.controls.control import FORMER_NAMES, NEAREST, SHUFFLED
 from eval.report.figures import outperformed_by
 from eval.report.page import origin
 from eval.report.tables import (
@@ -84,6 +84,7 @@ class ResultsConfig:
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = tyro.cli(ResultsConfig, args=argv)
+    config.output.parent.mkdir(parents=True, exist_ok=True)
     sections = results_sections(_documents(config.saved), config.output.parent)
     write_atomically(config.output, "\n".join([HEAD, *sections]))
 
@@ -170,8 +171,8 @@ def ablation_section(group: str, records: Sequence[Record]) -> str:
 def data_scaling_section(group: str, records: Sequence[Record], image: str) -> str:
     """By size of the decoder and number of studies; `image` is the file of the chart."""
     records = _by_size(records)
-    titles = ["studies", "encoder", "decoder", "macro-F1", "nearest neighbour", "shuffled images"]
-    titles += ["laterality", "CIDEr", "nearest neighbour", "AUROC"]
+    titles = ["studies", "encoder", "decoder", "macro-F1", "nearest neighbor", "shuffled images"]
+    titles += ["laterality", "CIDEr", "nearest neighbor", "AUROC"]
     rows = [
         [
             f"{record['about']['num_studies']:,}",
@@ -201,7 +202,8 @@ def score(record: Record, metric: str, system: str = "model") -> str:
 
 def metrics_of(record: Record, system: str = "model", dataset: str = SYNTHETIC) -> Mapping[str, Any]:
     """Estimates by metric; empty if the system was not evaluated on that data set."""
-    return record["evaluations"].get(dataset, {}).get("systems", {}).get(system, {}).get("metrics", {})
+    systems = record["evaluations"].get(dataset, {}).get("systems", {})
+    return systems.get(system, systems.get(FORMER_NAMES.get(system), {})).get("metrics", {})
 
 
 def _by_size(records: Sequence[Record]) -> list[Record]:
@@ -251,7 +253,7 @@ def _origin_line(record: Record) -> str:
 
 
 def draw_data_scaling(records: Sequence[Record], path: Path) -> None:
-    """Write an SVG: a line with its 95% interval for each model size, and a dashed line for its nearest neighbour."""
+    """Write an SVG: a line with its 95% interval for each model size, and a dashed line for its nearest neighbor."""
     figure = Figure(figsize=(10, 4.2), layout="constrained", facecolor="white")
     several_encoders = len({record["about"]["encoder"] for record in records}) > 1
     lines: dict[str, list[Record]] = {}

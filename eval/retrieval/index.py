@@ -97,7 +97,7 @@ def load_index(path: Path) -> FeatureIndex:
     Raises:
         ValueError: the file is missing, damaged or not an index.
     """
-    fix = "create it again, for example with eval.controls.neighbours"
+    fix = "create it again, for example with eval.controls.neighbors"
     if not path.is_file():
         raise ValueError(f"{path} does not exist; {fix}")
     try:

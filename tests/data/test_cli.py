@@ -45,6 +45,7 @@ def test_only_the_given_exceptions_are_mistakes(capsys):
         (errno.EROFS, "check its permissions, or give another path"),
         (errno.EACCES, "check its permissions, or give another path"),
         (errno.ENOTDIR, "give another path"),
+        (errno.ENOENT, "check the path"),
     ],
 )
 def test_path_that_cannot_be_written_is_one_line_with_the_fix(capsys, number, fix):

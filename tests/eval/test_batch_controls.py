@@ -17,7 +17,7 @@ def test_model_that_reads_the_image_is_perfect_and_the_shuffled_control_is_not(r
         "model",
         "shuffled images",
         "blank images",
-        "nearest neighbour",
+        "nearest neighbor",
         "random report",
         "constant by macro-F1",
         "constant sentence",
@@ -80,12 +80,12 @@ def test_mismatched_views_are_the_same_images_with_wrong_positions(run_batch):
     assert (first.control, first.image_study_id, first.view_positions) == ("mismatched views", "", ("PA",))
 
 
-def test_nearest_neighbour_is_a_training_study_and_features_are_computed_once(run_batch):
+def test_nearest_neighbor_is_a_training_study_and_features_are_computed_once(run_batch):
     generator = FakeGenerator()
     folder = run_batch("--controls", "nearest", generator=generator)
-    nearest = read_lines(folder / "predictions_nearest_neighbour.jsonl", Prediction)
+    nearest = read_lines(folder / "predictions_nearest_neighbor.jsonl", Prediction)
     # Studies 0 to 5 of training have the bits 0 to 2 of their number; of equals the first is taken.
-    assert [prediction.neighbour_study_id for prediction in nearest[:6]] == [f"train{n:02d}" for n in range(6)]
+    assert [prediction.neighbor_study_id for prediction in nearest[:6]] == [f"train{n:02d}" for n in range(6)]
     assert nearest[3].report == "Findings: There is pulmonary edema. There is pleural effusion."
     assert nearest[3].similarity == 1.0
     assert nearest[3].probabilities is None
@@ -97,9 +97,9 @@ def test_nearest_neighbour_is_a_training_study_and_features_are_computed_once(ru
     assert names == ["features_pool.safetensors", "features_test.safetensors"]
 
 
-def test_neighbour_pool_limits_the_training_studies(run_batch):
+def test_neighbor_pool_limits_the_training_studies(run_batch):
     generator = FakeGenerator()
-    run_batch("--controls", "nearest", "--neighbour-pool", "2", generator=generator)
+    run_batch("--controls", "nearest", "--neighbor-pool", "2", generator=generator)
     assert generator.num_features == 16 + 2
 
 

@@ -179,7 +179,7 @@ def test_data_scaling_has_the_same_number_of_steps_for_all_numbers_of_studies(pr
     assert {"--num-studies=4", "--repeats=4"} <= set(bases[0])
     assert {"--num-studies=16", "--repeats=1"} <= set(bases[1])
     judged = next(arguments for step, arguments in programs if step == "judge synthetic")
-    assert "--neighbour-pool=4" in judged
+    assert "--neighbor-pool=4" in judged
     record = json.loads((running.results / "data_scaling" / "4-nano.json").read_text())
     assert record["about"] == {"num_studies": 4, "encoder": "cnn", "decoder": "nano"}
 

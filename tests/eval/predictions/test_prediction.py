@@ -98,3 +98,9 @@ def test_writing_a_file_leaves_no_partial_file(path):
     write_lines(path, [SECOND])
     assert read_lines(path, Prediction) == [SECOND]
     assert [file.name for file in path.parent.iterdir()] == ["predictions.jsonl"]
+
+
+def test_old_spelling_of_a_key_is_read(tmp_path):
+    (tmp_path / "old.jsonl").write_text('{"study_id": "a", "report": "", "neighbour_study_id": "b"}\n')
+    [prediction] = read_lines(tmp_path / "old.jsonl", Prediction)
+    assert prediction.neighbor_study_id == "b"

@@ -16,7 +16,7 @@ from vlm.checkpoint.provenance import LearnedStudies, Provenance, TrainingRun, l
 from vlm.checkpoint.store import SHIPPED, SHIPPED_CHECKPOINT, checkpoint_hash, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[3]
-MACRO_F1 = {"model": 0.588, "shuffled images": 0.107, "nearest neighbour": 0.673}
+MACRO_F1 = {"model": 0.588, "shuffled images": 0.107, "nearest neighbor": 0.673}
 
 
 def estimate(value):
@@ -89,7 +89,7 @@ def test_card_has_data_licenses_scores_limits_and_commands(checkpoint, tmp_path)
     assert "**The reports depend on the image.**\n\n- 391 different reports for 336 patients." in card
     assert "| model | .588 [.538, .638] |" in card
     assert "| shuffled images | .107 [.057, .157] |" in card
-    assert "| nearest neighbour | .673 [.623, .723] |" in card
+    assert "| nearest neighbor | .673 [.623, .723] |" in card
     assert "| Pneumothorax | 57 | .588 [.538, .638] | .588 [.538, .638] |" in card
     assert "python -m data.prepare synthetic --out x" in card
     assert "- It cannot read 2 patients on one image." in card

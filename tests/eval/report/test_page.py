@@ -171,7 +171,7 @@ def test_control_as_good_as_the_model_is_marked():
 
 
 def test_control_better_than_the_model_is_named_in_the_verdict():
-    warning = "The nearest neighbour does better than the model in macro-F1 (14): .700 against .600."
+    warning = "The nearest neighbor does better than the model in macro-F1 (14): .700 against .600."
     page = render_page(make_document(make_predictions(), outperformed_by=warning), [])
     assert page.split('<p class="warning">')[1].split("</p>")[0] == warning
     assert page.index(warning) < page.index('<div class="tiles">')

@@ -93,7 +93,7 @@ def _record(name, value, *, group="ablations", pneumonia=False, differences=None
     systems = {
         "model": {"metrics": {metric: _estimate(figure) for metric, figure in metrics.items()}, "per_finding": []},
         "shuffled images": {"metrics": {"macro_f1": _estimate(0.12)}},
-        "nearest neighbour": {"metrics": {"macro_f1": _estimate(0.3), "cider": _estimate(0.31)}},
+        "nearest neighbor": {"metrics": {"macro_f1": _estimate(0.3), "cider": _estimate(0.31)}},
     }
     evaluated = {"dataset": "runs/synthetic", "split": "test", "num_studies": 400, "systems": systems}
     evaluations = {"synthetic": evaluated | {"differences": {"full": differences} if differences else {}}}
@@ -146,7 +146,7 @@ def test_paired_differences_to_the_full_recipe():
     assert "| lstm | synthetic | -.200 [-.300, -.100] | – | – | – |" in ablation_section("ablations", records)
 
 
-def test_data_scaling_rows_by_number_of_studies_with_the_nearest_neighbour():
+def test_data_scaling_rows_by_number_of_studies_with_the_nearest_neighbor():
     records = [
         _record("2000-nano", 0.5, group="data_scaling", num_studies=2000, encoder="cnn", decoder="nano"),
         _record("500-nano", 0.4, group="data_scaling", num_studies=500, encoder="cnn", decoder="nano"),

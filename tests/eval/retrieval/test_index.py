@@ -1,4 +1,4 @@
-"""The index of features: exact search in blocks, no neighbours of the same patient, and its file."""
+"""The index of features: exact search in blocks, no neighbors of the same patient, and its file."""
 
 import numpy as np
 import pytest
@@ -41,19 +41,19 @@ def test_ties_in_similarity_are_resolved_by_position_across_blocks(monkeypatch):
     assert similarities.tolist() == [[1.0] * 5]
 
 
-def test_study_of_the_same_patient_is_never_a_neighbour():
+def test_study_of_the_same_patient_is_never_a_neighbor():
     index = make_index([[1, 0], [1, 0], [0, 1]], ["anna", "bert", "carl"])
     assert search(index, [[1, 0]], ["anna"])[0].tolist() == [[1]]
     assert search(index, [[1, 0]], ["bert"])[0].tolist() == [[0]]
 
 
-def test_study_without_a_subject_is_not_its_own_neighbour():
+def test_study_without_a_subject_is_not_its_own_neighbor():
     index = make_index([[1, 0], [0, 1]], ["", ""])
     positions, _ = nearest(index, np.array([[1.0, 0.0]]), study_ids=["study0"], subject_ids=[""])
     assert positions.tolist() == [[1]]
 
 
-def test_missing_neighbours_are_empty_with_too_few_patients():
+def test_missing_neighbors_are_empty_with_too_few_patients():
     positions, similarities = search(make_index([[1, 0], [0, 1]], ["anna", "bert"]), [[1, 1]], ["anna"], number=2)
     assert positions.tolist() == [[1, -1]]
     assert np.isnan(similarities[0, 1])

@@ -190,14 +190,14 @@ def test_verdict_if_images_of_other_patients_score_higher():
 def test_systems_significantly_better_than_the_model_are_named():
     weak = score_predictions(synthetic(60, error_rate=0.3))
     close = score_predictions(synthetic(60, error_rate=0.31), name="close one")
-    others = {"close one": close, "nearest neighbour": SCORES, "shuffled images": SHUFFLED}
+    others = {"close one": close, "nearest neighbor": SCORES, "shuffled images": SHUFFLED}
     sentence = outperformed_by(weak, others)
     difference = paired_difference(weak, SCORES, "macro_f1")
     figures = (
         f"{format_number(SCORES.metrics['macro_f1'].value)} against {format_number(weak.metrics['macro_f1'].value)}"
     )
     assert sentence.startswith(
-        f"The nearest neighbour does better than the model in macro-F1 (14): {figures}, paired difference {difference}."
+        f"The nearest neighbor does better than the model in macro-F1 (14): {figures}, paired difference {difference}."
     )
     assert "in CIDEr" in sentence
     assert "close one" not in sentence

@@ -1,10 +1,10 @@
-"""The nearest-neighbour baseline: each study gets the report of the most similar training study of another patient.
+"""The nearest-neighbor baseline: each study gets the report of the most similar training study of another patient.
 
-    python -m eval.controls.neighbours --dataset studies --split test --output neighbours.jsonl --checkpoint
+    python -m eval.controls.neighbors --dataset studies --split test --output neighbors.jsonl --checkpoint
     runs/mine/best
 
 Features of the training studies are computed once, in pieces, and saved beside the output (or at --index), so an
-interrupted run can resume. Several processes (`accelerate launch -m eval.controls.neighbours …`) share the work.
+interrupted run can resume. Several processes (`accelerate launch -m eval.controls.neighbors …`) share the work.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from vlm.schema.report_format import reports_of, split_report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NeighboursConfig:
+class NeighborsConfig:
     """Give each study of a split the report of the most similar training study."""
 
     checkpoint: str = SHIPPED
@@ -40,7 +40,7 @@ class NeighboursConfig:
     output: Path
     """Output file of predictions (JSON lines), in the format of eval/batch.py."""
     split: Literal["train", "validation", "test"] = "test"
-    """Split that gets the reports. Studies of the same patient are never neighbours."""
+    """Split that gets the reports. Studies of the same patient are never neighbors."""
     index: Path | None = None
     """File for the features of the training studies; default: beside the output."""
     batch_size: int = 16
@@ -51,15 +51,15 @@ class NeighboursConfig:
 
 
 def main(argv: Sequence[str] | None = None):
-    """Compute the features, find the neighbours and write the predictions."""
-    config = tyro.cli(NeighboursConfig, args=argv, description=__doc__)
+    """Compute the features, find the neighbors and write the predictions."""
+    config = tyro.cli(NeighborsConfig, args=argv, description=__doc__)
     processes = start_processes()
     console = Console(quiet=not processes.is_main_process)
     console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
     splits = load_studies(config.dataset)
     for split in ("train", config.split):
         if split not in splits or not len(splits[split]):
-            raise ValueError(f"{config.dataset} has no studies in split {split!r}, which are needed for neighbours")
+            raise ValueError(f"{config.dataset} has no studies in split {split!r}, which are needed for neighbors")
     generator = ReportGenerator.from_pretrained(config.checkpoint, device=processes.device)
     checkpoint = checkpoint_hash(config.checkpoint)
     kept = {"train": config.index or config.output.with_suffix(".train.safetensors")}
@@ -79,21 +79,21 @@ def main(argv: Sequence[str] | None = None):
         }
     if not processes.is_main_process:
         return
-    predictions = neighbour_predictions(splits[config.split], indices[config.split], splits["train"], indices["train"])
+    predictions = neighbor_predictions(splits[config.split], indices[config.split], splits["train"], indices["train"])
     config.output.parent.mkdir(parents=True, exist_ok=True)
     write_lines(config.output, predictions)
     given = len(splits[config.split])
     console.print(
-        f"{len(predictions)} of {given} studies have a neighbour, {given - len(predictions)} have none: {config.output}"
+        f"{len(predictions)} of {given} studies have a neighbor, {given - len(predictions)} have none: {config.output}"
     )
 
 
-def neighbour_predictions(
+def neighbor_predictions(
     studies: datasets.Dataset, index: FeatureIndex, training: datasets.Dataset, training_index: FeatureIndex
 ) -> list[Prediction]:
     """Predict for each study of `index` the report of the nearest training study of another patient.
 
-    Only training studies with a report count. A study without a neighbour is left out.
+    Only training studies with a report count. A study without a neighbor is left out.
     """
     reports = dict(zip(training["study_id"], reports_of(training), strict=True))
     training_index = _only(training_index, [bool(reports.get(study_id)) for study_id in training_index.study_ids])
@@ -105,16 +105,16 @@ def neighbour_predictions(
     for study_id, position, similarity in zip(index.study_ids, found[:, 0], similarities[:, 0], strict=True):
         if position < 0:
             continue
-        neighbour = training_index.study_ids[position]
-        sections = split_report(reports[neighbour])
+        neighbor = training_index.study_ids[position]
+        sections = split_report(reports[neighbor])
         predictions.append(
             Prediction(
                 **truth_of(rows[study_id]),
-                report=reports[neighbour],
+                report=reports[neighbor],
                 findings=sections.findings,
                 impression=sections.impression,
                 control=NEAREST,
-                neighbour_study_id=neighbour,
+                neighbor_study_id=neighbor,
                 similarity=round(float(similarity), 6),
             )
         )

@@ -1,11 +1,11 @@
-"""Reports of the nearest neighbour, with a tiny model and synthetic studies, and reuse of its features."""
+"""Reports of the nearest neighbor, with a tiny model and synthetic studies, and reuse of its features."""
 
 import datasets
 import numpy as np
 import pytest
 
 from data.study import FEATURES, load_studies
-from eval.controls.neighbours import main, neighbour_predictions
+from eval.controls.neighbors import main, neighbor_predictions
 from eval.predictions.prediction import Prediction, read_lines
 from eval.retrieval.index import FeatureIndex, load_index
 from vlm.generator import ReportGenerator
@@ -20,7 +20,7 @@ def run(tiny_checkpoint, dataset, output, *flags):
 def test_each_study_gets_the_report_of_the_most_similar_training_study(
     tiny_checkpoint, small_dataset, small_studies, tmp_path
 ):
-    predictions = run(tiny_checkpoint, small_dataset, tmp_path / "out" / "neighbours.jsonl")
+    predictions = run(tiny_checkpoint, small_dataset, tmp_path / "out" / "neighbors.jsonl")
     assert [prediction.study_id for prediction in predictions] == small_studies["test"]["study_id"][:]
     generator = ReportGenerator.from_pretrained(tiny_checkpoint)
     train, test = (
@@ -29,10 +29,10 @@ def test_each_study_gets_the_report_of_the_most_similar_training_study(
     )
     for prediction, cosines in zip(predictions, test @ train.T, strict=True):
         row = small_studies["train"][int(cosines.argmax())]
-        assert prediction.neighbour_study_id == row["study_id"]
+        assert prediction.neighbor_study_id == row["study_id"]
         assert prediction.report == compose_report(findings=row["findings"], impression=row["impression"])
         assert prediction.similarity == pytest.approx(cosines.max(), abs=2e-3)
-        assert prediction.control == "nearest neighbour"
+        assert prediction.control == "nearest neighbor"
 
 
 def test_features_are_reused_for_the_same_studies_only(tiny_checkpoint, small_dataset, tmp_path, monkeypatch):
@@ -73,10 +73,10 @@ def test_killed_run_resumes_with_the_next_piece(tiny_checkpoint, small_dataset, 
     assert not list(tmp_path.glob("*piece*"))
 
 
-def test_neighbour_in_the_training_split_is_never_the_same_study(tiny_checkpoint, small_dataset, tmp_path):
+def test_neighbor_in_the_training_split_is_never_the_same_study(tiny_checkpoint, small_dataset, tmp_path):
     predictions = run(tiny_checkpoint, small_dataset, tmp_path / "n.jsonl", "--split", "train")
     assert len(predictions) == 16
-    assert all(prediction.neighbour_study_id != prediction.study_id for prediction in predictions)
+    assert all(prediction.neighbor_study_id != prediction.study_id for prediction in predictions)
 
 
 def test_study_with_a_broken_image_is_skipped_with_a_message(tiny_checkpoint, small_studies, tmp_path, caplog):
@@ -97,12 +97,12 @@ def test_training_study_without_report_is_not_used(small_studies):
     index = FeatureIndex(features=np.eye(2)[:1], study_ids=(small_studies["test"][0]["study_id"],), subject_ids=("x",))
     pool = FeatureIndex(features=np.eye(2), study_ids=tuple(training["study_id"]), subject_ids=("a", "b"))
     for rows, expected in ((training, 0), (without_report, 1)):
-        [prediction] = neighbour_predictions(small_studies["test"], index, rows, pool)
-        assert prediction.neighbour_study_id == training[expected]["study_id"]
+        [prediction] = neighbor_predictions(small_studies["test"], index, rows, pool)
+        assert prediction.neighbor_study_id == training[expected]["study_id"]
 
 
 def test_data_set_without_training_studies_is_rejected(tiny_checkpoint, small_dataset, tmp_path):
     only_test = datasets.DatasetDict({"test": load_studies(small_dataset)["test"]})
     only_test.save_to_disk(tmp_path / "only")
-    with pytest.raises(ValueError, match=r"only has no studies in split 'train', which are needed for neighbours"):
+    with pytest.raises(ValueError, match=r"only has no studies in split 'train', which are needed for neighbors"):
         run(tiny_checkpoint, tmp_path / "only", tmp_path / "n.jsonl")

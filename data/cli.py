@@ -42,7 +42,7 @@ def run_main(
         fix = _FIXES.get(error.errno) if isinstance(error, OSError) else None
         if fix is None and not isinstance(error, mistakes):
             raise
-        problem = error if fix is None else f"{error.filename or 'writing'}: {error.strerror}; {fix}"
+        problem = error if fix is None else f"{error.filename or 'a temporary file'}: {error.strerror}; {fix}"
         print(f"error: {problem}", file=sys.stderr)
         status = MISTAKE
     except KeyboardInterrupt:

@@ -38,7 +38,7 @@ from eval.report.tables import (
     section_title,
     system_table,
 )
-from vlm.schema.atomic import write_atomically
+from vlm.schema.atomic import atomic_file, write_atomically
 
 Record = Mapping[str, Any]
 """The saved JSON of one experiment."""
@@ -267,8 +267,9 @@ def draw_data_scaling(records: Sequence[Record], path: Path) -> None:
             _draw_line(axes, line, metric, NEAREST, f"{name}: nearest training study", color)
         _format_axes(axes, title, sorted({record["about"]["num_studies"] for record in records}))
     figure.axes[0].legend(frameon=False, fontsize=8)
-    with matplotlib.rc_context({"svg.hashsalt": DATA_SCALING, "svg.fonttype": "none"}):
-        FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
+    style = {"svg.hashsalt": DATA_SCALING, "svg.fonttype": "none"}
+    with matplotlib.rc_context(style), atomic_file(path) as partial:
+        FigureCanvasSVG(figure).print_svg(str(partial), metadata={"Date": None})
 
 
 def _draw_line(axes: Axes, line: Sequence[Record], metric: str, system: str, label: str, color: str) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from eval.metrics.laterality import StatedSentence
 from eval.report.study import HeatPanel
+from vlm.schema.atomic import atomic_file
 from vlm.schema.findings import FINDINGS, NEGATIVE, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
 from vlm.schema.number_format import format_probability
 
@@ -69,7 +70,8 @@ def draw_study(study: StudyFigure, path: Path) -> None:
         _draw_text(figure, words, left, TEXT_TOP - 0.38, middle - MARGIN - GAP)
     _write(figure, MARGIN, 0.22, study.footer, size=9.5, color=MUTED)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", facecolor=BACKGROUND)
+    with atomic_file(path) as partial:
+        figure.savefig(partial, format="png", facecolor=BACKGROUND)
 
 
 def _draw_heatmap(figure: Figure, column: int, panel: HeatPanel, study: StudyFigure, color: str) -> None:

@@ -39,7 +39,7 @@ def read(path, role="prediction", named=None, **options) -> dict[str, str]:
         (
             "coco with captions",
             {k: [{"image_id": k, "caption": v}] for k, v in REPORTS.items()},
-            "JSON object from ids",
+            "JSON object from ids to texts",
         ),
         (
             "coco results",

@@ -84,13 +84,15 @@ def check_header(header: pydicom.Dataset, name: str) -> None:
     if "PixelData" not in header:
         raise ImageRejected(f"{name}: is DICOM without pixels (no PixelData); name the files of the images")
     num_frames = first_number(header, "NumberOfFrames", 1)
-    if num_frames != 1:
+    if num_frames > 1:
         raise ImageRejected(f"{name}: holds {num_frames:.0f} frames; export the one to be read")
     photometric = photometric_of(header)
     if not photometric:
         raise ImageRejected(f"{name}: has no valid PhotometricInterpretation, so black and white are unknown")
-    if first_number(header, "SamplesPerPixel", 1) != 1 or not photometric.startswith("MONOCHROME"):
+    if not photometric.startswith("MONOCHROME"):
         raise ImageRejected(f"{name}: is a color image (PhotometricInterpretation {photometric}), not a radiograph")
+    if (num_samples := first_number(header, "SamplesPerPixel", 1)) not in (0, 1):
+        raise ImageRejected(f"{name}: has {num_samples:.0f} samples per pixel (SamplesPerPixel), but is {photometric}")
     missing = [key for key in ("Rows", "Columns", "BitsAllocated") if first_number(header, key) is None]
     if missing:
         raise ImageRejected(f"{name}: its header does not give {', '.join(missing)}; export it again")

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pydicom
 
-from data.images.dicom_header import codes, first_number, items_of, numbers_in, photometric_of
+from data.images.dicom_header import codes, first_number, items_of, numbers_in, photometric_of, texts_in
 from data.images.pixels import own_range, sampled, stretch_to_8_bits
 
 DISPLAY_ATTRIBUTES = (
@@ -183,7 +183,7 @@ def _looked_up(values: np.ndarray, first: int, entries: np.ndarray) -> np.ndarra
 
 def _number(header: pydicom.Dataset, attribute: str, notes: list[str]) -> float | None:
     number = first_number(header, attribute)
-    if number is None and numbers_in(header, attribute) and header.get_item(attribute).value:
+    if number is None and any(texts_in(header, attribute)):
         notes.append(f"has a {attribute} that is no number; it was passed over")
     return number
 

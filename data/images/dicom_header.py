@@ -78,6 +78,9 @@ _UNSPECIFIED = frozenset({"", "UNKNOWN", "NONE", "NA", "OTHER", "DEFAULT"})
 
 HEAD_BYTES = 4096
 """The file meta information, with the transfer syntax, is within the first bytes."""
+INDEX_BYTES = 2**20
+"""Most headers end within these bytes; the pixels are not read for an index."""
+_PIXEL_DATA_BYTES = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
 MAX_ELEMENTS = 10_000
 """Elements of a header, and items of its sequences. A radiograph has about 150."""
 _PIXEL_DATA = 0x7FE00010
@@ -123,7 +126,9 @@ def read_file_header(path: Path) -> FileHeader | None:
                 return None
             if path.stat().st_size > MAX_FILE_BYTES:
                 return FileHeader(error=f"has {path.stat().st_size} bytes; the limit is {MAX_FILE_BYTES}")
-            content = head + file.read()
+            content = head + file.read(INDEX_BYTES)
+            if not any(tag in content for tag in _PIXEL_DATA_BYTES):
+                content += file.read()
         return _file_header(read_tags(content, (*GROUPING_ATTRIBUTES, *RADIOGRAPH_ATTRIBUTES)))
     except ImageRejected as error:
         return FileHeader(error=str(error).removeprefix("it: "))

@@ -27,7 +27,6 @@ ISOLATED_SYNTAXES = (
 LOSSY = frozenset({*JPEG_SYNTAXES, uid.JPEGLSNearLossless, uid.JPEG2000})
 OVERLAY_BITS = tuple((group, 0x0102) for group in range(0x6000, 0x6020, 2))
 """OverlayBitPosition: the bit of the pixels that holds an overlay, if it is not 0."""
-NO_END = "has compressed pixels without an end marker; parts of the image may be missing"
 
 
 def stored_values(header: pydicom.Dataset, notes: list[str], *, name: str) -> tuple[np.ndarray, int]:
@@ -80,9 +79,7 @@ def _decompressed(
     if syntax == uid.RLELossless:
         return _rle(frame, rows=rows, columns=columns, allocated=allocated), allocated
     if not has_end(frame):
-        if syntax not in (uid.JPEG2000, uid.JPEG2000Lossless):
-            raise ImageRejected(f"{name}: its compressed pixels are cut short (no end marker); export it again")
-        notes.append(NO_END)  # its decoder reads what is there
+        raise ImageRejected(f"{name}: its compressed pixels are cut short (no end marker); export it again")
     if syntax in JPEG_SYNTAXES:
         return _jpeg(frame, notes, name=name), 8
     options = {"syntax": str(syntax), "rows": rows, "columns": columns, "allocated": allocated}

@@ -148,6 +148,8 @@ def test_pixels_of_another_frame_or_too_few_are_rejected():
         {"PixelSpacing": "0\\0"},
         {"PixelAspectRatio": "1:1"},
         {"NumberOfFrames": ""},
+        {"NumberOfFrames": "0"},
+        {"RescaleSlope": "  ", "RescaleIntercept": " "},
     ],
 )
 def test_comma_and_empty_values_change_nothing(texts):

@@ -8,6 +8,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 from data.images.dicom import read_dicom
+from data.images.dicom_header import read_file_header
 from data.images.pixels import ImageRejected
 from data.images.read import read_apart, read_view
 from tests.helpers.dicom_files import content_of, header_of, saved
@@ -148,3 +149,17 @@ def test_jpeg_ls_that_is_cut_short_is_rejected_at_once():
     with pytest.raises(ImageRejected, match=r"x: (its compressed pixels are cut short|is damaged or cut short)"):
         read_view(saved(header), max_side=1024, name="x")
     assert time.process_time() - start < 1
+
+
+def test_ids_behind_a_long_private_element_are_indexed(tmp_path):
+    header = header_of(GRAY, StudyInstanceUID="1.2.3", PresentationIntentType="FOR PRESENTATION")
+    header.add_new((0x0009, 0x1001), "OB", bytes(3 * 2**20))
+    (tmp_path / "scan").write_bytes(saved(header))
+    found = read_file_header(tmp_path / "scan")
+    assert (found.study_instance_uid, found.error) == ("1.2.3", "")
+
+
+@pytest.mark.parametrize("num_samples", [2, 3])
+def test_gray_image_of_several_samples_is_rejected_for_what_it_is(num_samples):
+    with pytest.raises(ImageRejected, match=rf"^x: has {num_samples} samples per pixel \(SamplesPerPixel\), but is"):
+        read_dicom(content_of(GRAY, SamplesPerPixel=num_samples), name="x")

@@ -74,3 +74,16 @@ def test_images_are_preprocessed_with_the_given_settings(png):
     expected = preprocess(Image.fromarray(GRAY), CLAHE)
     assert not np.array_equal(np.asarray(expected), GRAY)
     assert np.array_equal(np.asarray(read_upload(png, "auto", CLAHE).image), np.asarray(expected))
+
+
+def test_what_was_done_to_an_image_is_noted(dicom):
+    path = dicom(PatientOrientation=["R", "F"], ViewPosition="PA")
+    image = read_upload(path)
+    assert np.array_equal(np.asarray(image.image), GRAY[:, ::-1])
+    (note,) = image.notes
+    assert note.startswith("scan: was turned to the standard view (rows to L, columns to F;") and image.warning == ""
+
+
+def test_raw_data_of_a_detector_has_a_warning(dicom):
+    warning = read_upload(dicom(PresentationIntentType="FOR PROCESSING")).warning
+    assert warning.startswith("scan: is raw data of the detector (FOR PROCESSING), not meant for viewing")

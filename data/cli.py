@@ -7,8 +7,10 @@ if __name__ == "__main__":
 
 import errno
 import logging
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 MISTAKE, STOPPED = 2, 130
@@ -56,3 +58,10 @@ def check_minimum(config: Any, **minimum: int) -> None:
     for name, least in minimum.items():
         if getattr(config, name) < least:
             raise ValueError(f"--{name.replace('_', '-')} is {getattr(config, name)}; give at least {least}")
+
+
+def check_writable(folder: Path, *, flag: str) -> None:
+    """Raises ValueError if a folder, or the one that it would be created in, cannot be written to."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        raise ValueError(f"{flag} {folder} cannot be written ({existing} is read-only); name another folder")

@@ -12,6 +12,7 @@ kept + rejected = given. An interrupted run resumes when the same command is run
 
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,9 +27,10 @@ from rich.table import Column, Table
 
 from data.cli import run_main
 from data.pipeline.raw_study import ImageOptions, PlanContext, RawStudy, Rejection, SourcePlan
+from data.pipeline.rejected import one_example, rejections
 from data.pipeline.row import BuildOptions
 from data.pipeline.workers import build_rows, num_cores
-from data.pipeline.writer import WARNINGS_FILE, DatasetWriter
+from data.pipeline.writer import DatasetWriter
 from data.reports.clean import TextOptions
 from data.reports.readability import ENGLISH_ONLY
 from data.sources.corrections import CorrectionsSource
@@ -37,7 +39,7 @@ from data.sources.kermany import KermanySource
 from data.sources.mimic_cxr import MimicSource
 from data.sources.open_i import OpenISource
 from data.sources.table import TableSource
-from data.study import REJECTED_FILE, SPLITS, check_fractions
+from data.study import REJECTED_FILE, SPLITS, WARNINGS_FILE, check_fractions
 from data.synthetic.source import SyntheticSource
 from vlm.schema.findings import FINDINGS
 
@@ -52,6 +54,9 @@ SOURCES = {
 }
 Source = Union[tuple(Annotated[source, tyro.conf.subcommand(name)] for name, source in SOURCES.items())]  # noqa: UP007
 
+SHOWN_REASONS = 12
+TOO_MANY_REJECTED = 1
+"""Exit status if more studies were rejected than --max-rejected allows."""
 STOPPED_MESSAGE = "stopped; run the same command again to resume"
 
 
@@ -70,6 +75,9 @@ class Preparation:
     """Fractions of the subjects for train, validation and test, if the source has no split of its own."""
     num_workers: int = field(default_factory=num_cores)
     """Number of processes that read images. 1 reads them in the main process."""
+    max_rejected: int | float | None = None
+    """Exit with status 1 if more studies are rejected: a number (20) or a share of all (0.05). Everything is written
+    all the same."""
     image_options: Annotated[ImageOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ImageOptions)
     text_options: Annotated[TextOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=TextOptions)
 
@@ -77,11 +85,18 @@ class Preparation:
         check_fractions(self.split_fractions)
         if self.num_workers < 1:
             raise ValueError(f"--num-workers is {self.num_workers}; give 1 or more")
+        limit = self.max_rejected
+        if limit is not None and (limit < 0 or (isinstance(limit, float) and limit > 1)):
+            raise ValueError(f"--max-rejected is {limit}; give a number of studies, or a share from 0.0 to 1.0")
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Raises ValueError for what the user can fix: options, the source, an output folder in use, a full disk, or no
-    usable study."""
+def main(argv: list[str] | None = None) -> int:
+    """Prepare a data set; returns the exit status.
+
+    Raises:
+        ValueError: what the user can fix: options, the source, an output folder in use, a disk that is full or
+            read-only, or no usable study.
+    """
     options = tyro.cli(
         Preparation,
         args=argv,
@@ -112,6 +127,23 @@ def main(argv: list[str] | None = None) -> None:
         with console.status("Saving"):
             writer.finish()
     print_summary(writer, console)
+    return check_rejected(writer, options.max_rejected)
+
+
+def check_rejected(writer: DatasetWriter, max_rejected: float | None) -> int:
+    """The exit status: TOO_MANY_REJECTED if more studies were rejected than allowed. A float is a share of all."""
+    if max_rejected is None:
+        return 0
+    rejected = writer.stats.total("rejected")
+    limit = max_rejected * writer.num_studies if isinstance(max_rejected, float) else max_rejected
+    if rejected <= limit:
+        return 0
+    print(
+        f"error: {rejected} of {writer.num_studies} studies were rejected, and --max-rejected allows {max_rejected}; "
+        f"the reasons are in {writer.out / REJECTED_FILE}",
+        file=sys.stderr,
+    )
+    return TOO_MANY_REJECTED
 
 
 def check_pseudonym_map(options: Preparation) -> None:
@@ -160,7 +192,7 @@ def resolved_options(options: Preparation) -> tuple[dict[str, Any], dict[str, An
     """The options that determine the result, as JSON values, with the name of the source; and the same without private
     options, as they are saved."""
     values = json.loads(json.dumps(dataclasses.asdict(options), default=str))
-    for name in ("out", "overwrite", "num_workers"):
+    for name in ("out", "overwrite", "num_workers", "max_rejected"):
         del values[name]
     values = {"source_name": next(name for name, kind in SOURCES.items() if type(options.source) is kind), **values}
     hidden = dict.fromkeys(getattr(options.source, "PRIVATE_OPTIONS", ()), "not saved: a path may name a person")
@@ -194,9 +226,12 @@ def print_summary(writer: DatasetWriter, console: Console) -> None:
     if rejected_images:
         console.print(f"{rejected_images} images were left out of kept studies.", highlight=False)
     console.print(f"given {writer.num_studies} = kept {kept} + rejected {rejected}", highlight=False)
-    for rejection in writer.first_rejections:
-        console.print(f"  rejected {rejection.study_id}: {rejection.reason}", highlight=False, markup=False)
     if rejected or rejected_images:
+        reasons = rejections(writer.out)["reasons"]
+        for reason in reasons[:SHOWN_REASONS]:
+            console.print(f"  {one_example(reason)}", highlight=False, markup=False)
+        if more := reasons[SHOWN_REASONS:]:
+            console.print(f"  {sum(reason['count'] for reason in more):,} for {len(more)} other reasons")
         console.print(f"All rejections are listed in {writer.out / REJECTED_FILE}.", highlight=False)
 
 

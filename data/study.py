@@ -60,6 +60,8 @@ _OLD_COLUMNS = {"mesh": "mesh_terms"}
 """Column names before version 0.2.0. These data sets can still be read."""
 REJECTED_FILE, OLD_REJECTED_FILE = "rejected.jsonl", "refused.jsonl"
 """List of rejected studies; the second is its name before version 0.2.0."""
+WARNINGS_FILE = "warnings.jsonl"
+"""List of what to check in kept studies."""
 LATER_COLUMNS = {"mesh_terms": (), "label_source": "", "sex": "", "age": None, "manufacturer": ""}
 """Columns that data sets of older versions lack, with the value for unknown. These data sets still load; training does
 not need the columns."""

@@ -21,7 +21,7 @@ from data.audit.collect import Track
 from data.audit.document import audit
 from data.audit.page import render_audit
 from data.audit.verdict import judge
-from data.cli import run_main
+from data.cli import check_writable, run_main
 from data.pipeline.workers import num_cores
 from vlm.schema.atomic import write_atomically
 
@@ -61,6 +61,7 @@ def main(argv: list[str] | None = None) -> bool:
     output_dir = options.output_dir or folder.with_name(folder.name + "_audit")
     if output_dir.exists() and not output_dir.is_dir():
         raise ValueError(f"--output-dir {output_dir} is a file; name a folder")
+    check_writable(output_dir, flag="--output-dir")
     console = Console()
     with _progress(console) as track:
         document = audit(folder, num_workers=options.num_workers, track=track)

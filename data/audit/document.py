@@ -20,8 +20,8 @@ from data.audit.collect import (
     read_traits,
 )
 from data.audit.duplicates import Copies, ImageIndex
-from data.audit.rejected import rejections, warnings
 from data.images.duplicates import ALIKE_BOUND, SAME_BOUND
+from data.pipeline.rejected import rejections, warnings
 from data.reports.near_duplicates import MIN_WORDS, near_report_pairs
 from data.study import load_studies
 

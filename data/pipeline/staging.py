@@ -14,6 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from data.cli import check_writable
 from data.pipeline.shards import JOURNAL_FILE
 from data.study import PREPARATION_FILE
 from vlm.schema.atomic import partial_path
@@ -31,6 +32,7 @@ class StagingFolder:
 
     def __init__(self, out: Path, *, options: dict[str, Any], overwrite: bool):
         check_out(out, overwrite=overwrite)
+        check_writable(out.parent, flag="--out")
         self.out, self.path = out, partial_path(out)
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.path / LOCK_FILE, timeout=0)

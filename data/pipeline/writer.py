@@ -23,17 +23,17 @@ from pathlib import Path
 from typing import Any
 
 from data.pipeline.raw_study import RawStudy, Rejection, source_digest
+from data.pipeline.rejected import one_example, rejections
 from data.pipeline.row import PreparedRow
 from data.pipeline.shards import Journal, append_rows, write_metadata
 from data.pipeline.staging import StagingFolder
-from data.study import PREPARATION_FILE, REJECTED_FILE, SPLITS, check_disjoint
+from data.study import PREPARATION_FILE, REJECTED_FILE, SPLITS, WARNINGS_FILE, check_disjoint
 from vlm.schema.atomic import write_atomically
 from vlm.schema.findings import FINDINGS, POSITIVE, UNLABELED
 
-WARNINGS_FILE = "warnings.jsonl"
 COMMIT_STUDIES, COMMIT_BYTES = 64, 32 * 2**20
 """Rows are committed after this many studies or image bytes; a kill loses at most these."""
-SHOWN_REJECTIONS = 3
+SHOWN_REASONS = 3
 VERSIONED = ("datasets", "numpy", "opencv-python-headless", "pillow", "pydicom")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -134,7 +134,6 @@ class DatasetWriter:
         self.num_done, self._digest, self.stats = state["num_done"], state["digest"], Stats(state["stats"])
         self.num_studies = 0
         """Number of studies that the source provides."""
-        self.first_rejections: list[Rejection] = []
         self._rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
         self._entries: dict[str, list[dict[str, Any]]] = {REJECTED_FILE: [], WARNINGS_FILE: []}
         self._num_pending = self._pending_bytes = 0
@@ -176,8 +175,6 @@ class DatasetWriter:
         self.stats.add(raw_study.split, outcome)
         if isinstance(outcome, Rejection):
             self._entries[REJECTED_FILE].append(_rejection_entry("study", outcome))
-            if len(self.first_rejections) < SHOWN_REJECTIONS:
-                self.first_rejections.append(outcome)
         else:
             self._rows[raw_study.split].append(outcome.row)
             self._pending_bytes += sum(len(image["bytes"]) for image in outcome.row["images"])
@@ -212,10 +209,10 @@ class DatasetWriter:
 
     def _check(self) -> None:
         if not self.stats.total("kept"):
-            reasons = "; ".join(rejection.reason for rejection in self.first_rejections)
+            reasons = rejections(self._folder.path)["reasons"][:SHOWN_REASONS]
             raise ValueError(
-                f"all {self.num_done} studies were rejected, so nothing was written to {self.out}; the first reasons "
-                f"are: {reasons}"
+                f"all {self.num_done} studies were rejected, so nothing was written to {self.out}; the most frequent "
+                f"reasons: {'; '.join(one_example(reason) for reason in reasons)}"
             )
         check_disjoint(self._subjects)
 

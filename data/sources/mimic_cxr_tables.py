@@ -184,10 +184,14 @@ def _study_rows(table: Path, needed: list[str], index: MimicIndex) -> Iterator[t
     """Yield each row with its study number; rows without one are counted and skipped."""
     require_columns(table, needed)
     for row in read_rows(table):
-        if not row.error and row.values["study_id"].strip().isdecimal():
-            yield row, int(row.values["study_id"])
-        else:
+        try:
+            study = _number(row.values["study_id"].strip(), "study_id", row) if not row.error else None
+        except ValueError:
+            study = None
+        if study is None:
             index.skipped_rows[table.name] += 1
+        else:
+            yield row, study
 
 
 def _number(text: str, name: str, row: Row) -> int:

@@ -130,7 +130,7 @@ def read_kaggle_reports(table: Path, projections: dict[str, str]) -> Iterator[Op
             yield _unreadable(origin, f"{table.name}: {row.error}")
             continue
         cells = {name: join_lines(plain_text(str(value or ""))) for name, value in row.values.items()}
-        if not cells["uid"].isascii() or not cells["uid"].isdigit():
+        if not re.fullmatch("[0-9]{1,6}", cells["uid"]):
             yield _unreadable(origin, f"{origin}: uid is {cells['uid']!r}, not a number")
             continue
         yield OpenIReport(

@@ -115,7 +115,7 @@ def _kind(path: Path) -> str:
             start = file.read(4096)
     except _CUT_SHORT as error:
         raise _cut_short(path, error) from error
-    if not start.strip():
+    if not start.removeprefix(b"\xef\xbb\xbf").strip():
         raise ValueError(f"{path} is empty")
     if start.startswith(b"PAR1"):
         return "parquet"

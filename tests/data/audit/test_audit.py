@@ -11,7 +11,7 @@ from data.audit.__main__ import main
 from data.audit.collect import study_traits
 from data.audit.document import audit
 from data.audit.page import render_audit
-from data.audit.rejected import kind_of_reason, rejections
+from data.pipeline.rejected import kind_of_reason, rejections
 from tests.helpers.audited import EVIL, audited, no_progress, phantom, row, write
 from vlm.schema.findings import FINDING_INDEX, UNLABELED_STUDY
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.pipeline.writer import WARNINGS_FILE
-from data.study import rejected_file
+from data.study import WARNINGS_FILE, rejected_file
 
 MAX_LINE = 2**20
 NUM_EXAMPLES = 3
@@ -38,6 +37,14 @@ def rejections(folder: Path) -> dict[str, Any]:
             for (rejected, kind), count in kinds.most_common()
         ],
     }
+
+
+def one_example(kind: dict[str, Any]) -> str:
+    """One line for a kind of reason: its number, and the first study or image."""
+    example = kind["examples"][0]
+    what = "rejected" if kind["rejected"] == "studies" else "images left out"
+    first = "first " if kind["count"] > 1 else ""
+    return f"{kind['count']:,} {what}: {first}{example['study_id']}: {example['reason']}"
 
 
 def warnings(folder: Path) -> dict[str, int]:

@@ -27,7 +27,7 @@ from rich.table import Column, Table
 
 from data.cli import run_main
 from data.pipeline.raw_study import ImageOptions, PlanContext, RawStudy, Rejection, SourcePlan
-from data.pipeline.rejected import one_example, rejections
+from data.pipeline.rejected import first_reason, rejections
 from data.pipeline.row import BuildOptions
 from data.pipeline.workers import build_rows, num_cores
 from data.pipeline.writer import DatasetWriter
@@ -229,7 +229,9 @@ def print_summary(writer: DatasetWriter, console: Console) -> None:
     if rejected or rejected_images:
         reasons = rejections(writer.out)["reasons"]
         for reason in reasons[:SHOWN_REASONS]:
-            console.print(f"  {one_example(reason)}", highlight=False, markup=False)
+            what = "rejected" if reason["rejected"] == "studies" else "left out an image of"
+            first = f"{reason['examples'][0]['study_id']}: {first_reason(reason)}"
+            console.print(f"  {what} {first}", highlight=False, markup=False)
         if more := reasons[SHOWN_REASONS:]:
             console.print(f"  {sum(reason['count'] for reason in more):,} for {len(more)} other reasons")
         console.print(f"All rejections are listed in {writer.out / REJECTED_FILE}.", highlight=False)

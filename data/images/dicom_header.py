@@ -8,6 +8,7 @@ identifying values, nor words that are not in the standard.
 """
 
 import itertools
+import logging
 import math
 import re
 import unicodedata
@@ -28,6 +29,9 @@ from pydicom.tag import BaseTag, Tag
 
 from data.images.orientation import plane_of
 from data.images.pixels import MAX_FILE_BYTES, ImageRejected, is_dicom
+
+# Its messages quote values of headers, which may name a patient.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 RADIOGRAPH_ATTRIBUTES = (
     *("SOPClassUID", "PresentationIntentType", "Modality", "BodyPartExamined", "AnatomicRegionSequence"),

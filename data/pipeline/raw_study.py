@@ -122,6 +122,8 @@ class RawFileStudy:
     files: tuple[str, ...]
     contents: tuple[bytes | None, ...] = field(default=(), repr=False)
     """The images themselves if `files` are only names; None for an image that is a file."""
+    paths: tuple[str, ...] = ()
+    """Paths of the images below `image_root` if `files` are only names for messages."""
     view_positions: tuple[str, ...] = ()
     """If empty, they are read from DICOM headers."""
     indication: str = ""
@@ -137,20 +139,16 @@ class RawFileStudy:
 
     @property
     def images(self) -> tuple[Path | bytes, ...]:
-        named = itertools.zip_longest(self.files, self.contents)
+        named = itertools.zip_longest(self.paths or self.files, self.contents)
         return tuple(content or self.image_root / file for file, content in named)
 
     def study(self, options: ImageOptions) -> FileStudy:
-        views = tuple(
-            read_view(
-                image if isinstance(image, bytes) else path_below(self.image_root, file),
-                max_side=options.max_side,
-                allow_color=options.allow_color,
-                name=file if isinstance(image, bytes) else "",
-            )
-            for file, image in zip(self.files, self.images, strict=True)
-        )
-        return self.with_views(views)
+        views = []
+        for file, path, image in zip(self.files, self.paths or self.files, self.images, strict=True):
+            name = file if isinstance(image, bytes) or self.paths else ""
+            source = image if isinstance(image, bytes) else path_below(self.image_root, path, name=name)
+            views.append(read_view(source, max_side=options.max_side, allow_color=options.allow_color, name=name))
+        return self.with_views(tuple(views))
 
     def with_views(self, views: tuple[View, ...], rejected_images: tuple[Rejection, ...] = ()) -> FileStudy:
         """The study with these images."""
@@ -186,8 +184,8 @@ def _file_version(path: Path) -> bytes:
     return f"{status.st_size} {status.st_mtime_ns}".encode()
 
 
-def path_below(root: Path, file: str) -> Path:
-    """The resolved path of `file` below `root`.
+def path_below(root: Path, file: str, *, name: str = "") -> Path:
+    """The resolved path of `file` below `root`; messages use `name` if the path must not be shown.
 
     Raises:
         ValueError: the path leads out of the folder ("..", an absolute path or a link).
@@ -196,7 +194,9 @@ def path_below(root: Path, file: str) -> Path:
         path = (root / file).resolve()
         inside = path.is_relative_to(root.resolve())
     except (OSError, ValueError) as error:
-        raise ValueError(f"image path {file!r} is not a valid path ({error})") from error
+        reason = "" if name else f" ({error})"
+        raise ValueError(f"image path {name or repr(file)} is not a valid path{reason}") from error
     if not inside:
-        raise ValueError(f"image path {file} leaves the image folder {root}; name a folder that holds all images")
+        hint = f"leaves the image folder {root}; name a folder that holds all images"
+        raise ValueError(f"image path {name or file} {hint}")
     return path

@@ -39,12 +39,10 @@ def rejections(folder: Path) -> dict[str, Any]:
     }
 
 
-def one_example(kind: dict[str, Any]) -> str:
-    """One line for a kind of reason: its number, and the first study or image."""
-    example = kind["examples"][0]
-    what = "rejected" if kind["rejected"] == "studies" else "images left out"
-    first = "first " if kind["count"] > 1 else ""
-    return f"{kind['count']:,} {what}: {first}{example['study_id']}: {example['reason']}"
+def first_reason(kind: dict[str, Any]) -> str:
+    """The first reason of a kind, with their number."""
+    of_all = f" (the first of {kind['count']:,})" if kind["count"] > 1 else ""
+    return kind["examples"][0]["reason"] + of_all
 
 
 def warnings(folder: Path) -> dict[str, int]:

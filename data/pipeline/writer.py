@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from data.pipeline.raw_study import RawStudy, Rejection, source_digest
-from data.pipeline.rejected import one_example, rejections
+from data.pipeline.rejected import first_reason, rejections
 from data.pipeline.row import PreparedRow
 from data.pipeline.shards import Journal, append_rows, write_metadata
 from data.pipeline.staging import StagingFolder
@@ -212,7 +212,7 @@ class DatasetWriter:
             reasons = rejections(self._folder.path)["reasons"][:SHOWN_REASONS]
             raise ValueError(
                 f"all {self.num_done} studies were rejected, so nothing was written to {self.out}; the most frequent "
-                f"reasons: {'; '.join(one_example(reason) for reason in reasons)}"
+                f"reasons: {'; '.join(first_reason(reason) for reason in reasons)}"
             )
         check_disjoint(self._subjects)
 

@@ -6,8 +6,12 @@ pseudonyms cannot be reversed. Users who need the same pseudonyms again keep a k
 
 import hashlib
 import hmac
+import json
+import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from vlm.schema.atomic import atomic_file
 
@@ -46,6 +50,28 @@ def stored_key(folder: Path) -> bytes:
             partial.touch(mode=0o600)
             partial.write_bytes(secrets.token_bytes(32))
     return path.read_bytes()
+
+
+def check_new_map(pseudonym_map: Path, work: Path) -> None:
+    """Raises ValueError if the file was not written for this data set. Another data set may need it."""
+    ours = work / "links"
+    if pseudonym_map.exists() and not ours.exists():
+        raise ValueError(
+            f"--pseudonym-map {pseudonym_map} exists; it may belong to another data set, so name another file"
+        )
+    ours.touch()
+
+
+def write_pseudonym_map(path: Path, entries: Iterable[dict[str, Any]]) -> None:
+    """Write the identity behind each pseudonym, one per line. Only the owner can read the file."""
+    try:
+        with atomic_file(path) as partial:
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                for entry in entries:
+                    file.write(json.dumps(entry).encode() + b"\n")
+    except OSError as error:
+        raise ValueError(f"--pseudonym-map {path} cannot be written ({error.strerror})") from error
 
 
 def pseudonym(key: bytes, kind: str, identity: str) -> str:

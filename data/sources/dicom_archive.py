@@ -12,8 +12,6 @@ These are rejected with a reason: a study with two patients or two different rep
 radiograph; a file that belongs to no study. Unusable images of other studies are left out and listed.
 """
 
-import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,12 +27,11 @@ from data.images.pixels import ImageRejected
 from data.images.read import View, read_view
 from data.pipeline.raw_study import FileStudy, ImageOptions, PlanContext, RawFileStudy, Rejection, SourcePlan
 from data.pipeline.workers import map_in_order
-from data.reports.pseudonyms import pseudonym, read_key, stored_key
+from data.reports.pseudonyms import check_new_map, pseudonym, read_key, stored_key, write_pseudonym_map
 from data.sources.dicom_index import ArchiveFile, ArchiveIndex, ArchiveStudy, find_files
 from data.study import split_subjects
 from data.tables.parse import MAX_VIEWS
 from data.tables.reports import find_report_columns, read_reports
-from vlm.schema.atomic import atomic_file
 
 FILES_PER_BATCH = 64
 """Number of headers that a worker process reads at once."""
@@ -146,8 +143,8 @@ class DicomSource:
         split_of = split_subjects(index.subjects(), fractions=context.split_fractions, seed=context.seed)
         archive = _Archive(source=self, index=index, key=key, split_of=split_of)
         if self.pseudonym_map:
-            _check_new(self.pseudonym_map, context.work)
-            archive.write_pseudonym_map(self.pseudonym_map)
+            check_new_map(self.pseudonym_map, context.work)
+            write_pseudonym_map(self.pseudonym_map, archive.pseudonym_map())
         return SourcePlan(num_studies=num_studies, raw_studies=archive.raw_studies(), notes=tuple(notes))
 
 
@@ -168,18 +165,8 @@ class _Archive:
             label = self._label(file)
             yield Rejection(study_id=file.label, reason=f"{label}: {file.error}", files=(label,))
 
-    def write_pseudonym_map(self, path: Path) -> None:
-        """Write the identity behind each pseudonym and file number. Only the owner can read the file."""
-        try:
-            with atomic_file(path) as partial:
-                descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-                with os.fdopen(descriptor, "wb") as file:
-                    for entry in self._pseudonym_map():
-                        file.write(json.dumps(entry).encode() + b"\n")
-        except OSError as error:
-            raise ValueError(f"--pseudonym-map {path} cannot be written ({error.strerror})") from error
-
-    def _pseudonym_map(self) -> Iterator[dict]:
+    def pseudonym_map(self) -> Iterator[dict]:
+        """The identity behind each pseudonym and file number."""
         for study in self.index.studies(self._study_id):
             yield {
                 "study_id": self._study_id(study.study_instance_uid),
@@ -234,16 +221,6 @@ class _Archive:
         return pseudonym(self.key, "patient", study.subject)
 
 
-def _check_new(pseudonym_map: Path, work: Path) -> None:
-    """Raises ValueError if the file was not written for this data set. Another data set may need it."""
-    ours = work / "links"
-    if pseudonym_map.exists() and not ours.exists():
-        raise ValueError(
-            f"--pseudonym-map {pseudonym_map} exists; it may belong to another data set, so name another file"
-        )
-    ours.touch()
-
-
 def _index_files(root: Path, index: ArchiveIndex, *, num_workers: int) -> list[str]:
     """Add the headers of all files to the index; returns notes about skipped files."""
     num_others = num_directories = 0
@@ -294,6 +271,12 @@ def _notes(source: DicomSource, index: ArchiveIndex) -> list[str]:
     ]
     if source.reports:
         notes.append(f"{index.num_studies_without_report()} studies have no report in the table.")
+        count, in_files, in_table = index.other_forms()
+        if count:
+            notes.append(
+                f"{count} of these would have one if accession numbers were written alike: with # for each digit, the "
+                f"files have the form {in_files}, and the table {in_table}. Save the column as text, with its zeros."
+            )
         notes.append(f"{index.num_reports_without_study()} rows of the table name no study of the archive.")
     if without := index.num_studies_without_patient():
         notes.append(f"{without} studies have no patient id; each counts as a patient of its own.")

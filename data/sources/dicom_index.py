@@ -160,6 +160,23 @@ class ArchiveIndex:
             " EXISTS (SELECT 1 FROM reports WHERE reports.accession != '' AND reports.accession = files.accession))"
         )
 
+    def other_forms(self) -> tuple[int, str, str]:
+        """The number of studies without a report whose accession number is in the table without its leading zeros or
+        with ".0", and the form of one number in the files and in the table, with # for each other character."""
+        self._database.create_function("core", 1, _core, deterministic=True)
+        self._database.executescript(
+            "CREATE TEMP TABLE cores AS SELECT core(accession) AS core, accession FROM reports WHERE accession != '';"
+            "CREATE INDEX cores_core ON cores (core);"
+        )
+        found = self._database.execute(
+            "SELECT count(DISTINCT files.study), min(files.accession), min(cores.accession) FROM files JOIN cores"
+            " ON cores.core = core(files.accession) WHERE files.study != '' AND files.accession != ''"
+            " AND NOT EXISTS (SELECT 1 FROM reports WHERE reports.accession = files.accession)"
+        )
+        count, in_files, in_table = found.fetchone()
+        self._database.execute("DROP TABLE cores")
+        return count, _form(in_files or ""), _form(in_table or "")
+
     def num_studies_without_patient(self) -> int:
         return self._count(
             "SELECT count(*) FROM (SELECT 1 FROM files WHERE study != '' GROUP BY study HAVING max(patient) = '')"
@@ -210,3 +227,16 @@ class ArchiveIndex:
 
     def _count(self, query: str) -> int:
         return self._database.execute(query).fetchone()[0]
+
+
+def _core(accession: str) -> str:
+    """An accession number without what spreadsheets remove or add."""
+    return accession.strip().removesuffix(".0").lstrip("0").upper()
+
+
+def _form(accession: str) -> str:
+    """The form of an accession number, which must not be shown itself: zeros at the start, ".0" at the end, and #."""
+    end = ".0" if accession.endswith(".0") else ""
+    text = accession.removesuffix(end)
+    core = text.lstrip("0")
+    return f"{'0' * (len(text) - len(core))}{'#' * len(core)}{end}"

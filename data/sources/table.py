@@ -7,6 +7,8 @@ Each row is a study. Its image column holds a path or several (a list, or a text
 Face data set it can hold the images themselves. With --group-rows, each row is a view, and rows with the same study id
 make one study.
 
+With --pseudonyms, study and patient ids are replaced by pseudonyms, and messages name rows instead of files.
+
 These are rejected with a reason: a row without an image or with more than MAX_VIEWS images; a study with neither
 report nor labels (unless the table has neither; then only the images are kept); a study whose patient is also in a
 later split (test is later than validation, and validation later than train).
@@ -15,11 +17,12 @@ later split (test is later than validation, and validation later than train).
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
 from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection, SourcePlan
+from data.reports.pseudonyms import check_new_map, pseudonym, read_key, stored_key, write_pseudonym_map
 from data.study import later_split, left_out, split_subjects
 from data.tables.huggingface import StoredTable, open_folder, open_hub
 from data.tables.labels import read_label_map
@@ -98,6 +101,8 @@ class HubOptions:
 class TableSource:
     """A table with image paths and, optionally, reports and labels."""
 
+    PRIVATE_OPTIONS: ClassVar[tuple[str, ...]] = ("pseudonym_key", "pseudonym_map")
+
     table: tyro.conf.Positional[Path | None] = None
     """CSV or JSONL (also gzipped), Parquet, or the folder of a Hugging Face data set."""
     image_root: Path | None = None
@@ -113,6 +118,13 @@ class TableSource:
     """Name of the source of all rows, unless a column holds it. Default: the name of the table."""
     license: str = ""
     """License of all rows, unless a column holds it."""
+    pseudonyms: bool = False
+    """Replace the ids of studies and patients by pseudonyms, and name rows instead of files in messages."""
+    pseudonym_map: Path | None = None
+    """File to write: the ids and files behind each pseudonym, one study per line. Keep it apart from the data set."""
+    pseudonym_key: Path | None = None
+    """File with your own secret (head -c 32 /dev/urandom > FILE). The same key gives the same pseudonyms. By default,
+    a random key is used and deleted, so the pseudonyms cannot be reversed."""
     columns: Annotated[TableColumns, tyro.conf.OmitArgPrefixes] = field(default_factory=TableColumns)
     hub: Annotated[HubOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=HubOptions)
 
@@ -121,10 +133,18 @@ class TableSource:
             raise ValueError("--label-column and --label-map go together; give both, or neither")
         if (self.table is None) == (self.hub.hub_id is None):
             raise ValueError("name one table: a file, a folder, or a data set of the hub by --hub-id")
+        if (self.pseudonym_map or self.pseudonym_key) and not self.pseudonyms:
+            raise ValueError("--pseudonym-map and --pseudonym-key need --pseudonyms")
 
     @property
     def name(self) -> str:
         return self.hub.hub_id or str(self.table)
+
+    @property
+    def _image_root(self) -> Path:
+        if self.image_root is not None:
+            return self.image_root
+        return self.table.parent if self.table and self.table.is_file() else self.table or Path()
 
     def plan(self, context: PlanContext) -> SourcePlan:
         if self.image_root is not None and not self.image_root.is_dir():
@@ -140,7 +160,13 @@ class TableSource:
             raise ValueError(f"{self.name} has a header, but no rows")
         if "split" not in spec.columns:
             survey.split_of = split_subjects(survey.split_of, fractions=context.split_fractions, seed=context.seed)
-        raw_studies = self._raw_studies(table, spec, survey)
+        key = None
+        if self.pseudonyms:
+            key = read_key(self.pseudonym_key) if self.pseudonym_key else stored_key(context.work)
+        if self.pseudonym_map:
+            check_new_map(self.pseudonym_map, context.work)
+            write_pseudonym_map(self.pseudonym_map, survey.pseudonym_map(key))
+        raw_studies = self._raw_studies(table, spec, survey, key)
         return SourcePlan(num_studies=survey.num_studies, raw_studies=raw_studies, notes=_notes(spec, survey))
 
     def _resolve_columns(self, available: list[str]) -> TableSpec:
@@ -160,6 +186,7 @@ class TableSource:
             columns=columns,
             image_separator=self.image_separator,
             label_map=read_label_map(self.label_map) if self.label_map else None,
+            image_root=self._image_root,
             finding_columns=() if has_labels else tuple(finding for finding in FINDINGS if finding in available),
         )
 
@@ -172,6 +199,9 @@ class TableSource:
             if self.group_rows and entry.study_id:
                 survey.groups[entry.study_id] = join(joined, entry) if joined else without_text(entry)
             survey.num_studies += joined is None
+            if self.pseudonym_map and entry.study_id:
+                identity = (entry.number, entry.subject_id or entry.study_id, [])
+                survey.identities.setdefault(entry.study_id, identity)[2].extend(entry.images)
             survey.unreadable += [f"row {entry.number}: {message}" for message in entry.unreadable]
             if not entry.error:
                 survey.num_without_subject += entry.subject_id == entry.study_id
@@ -180,12 +210,11 @@ class TableSource:
         return survey
 
     def _raw_studies(
-        self, table: TableFile | StoredTable, spec: TableSpec, survey: "_Survey"
+        self, table: TableFile | StoredTable, spec: TableSpec, survey: "_Survey", key: bytes | None
     ) -> Iterator[RawFileStudy | Rejection]:
-        """Second pass: a raw study or a rejection for each study, in the order of the table."""
-        image_root = self.image_root
-        if image_root is None:
-            image_root = self.table.parent if self.table and self.table.is_file() else self.table or Path()
+        """Second pass: a raw study or a rejection for each study, in the order of the table; with a key, they have
+        pseudonyms."""
+        image_root = self._image_root
         source_name = self.source_name or self.hub.hub_id or self.table.stem
         for row in table.rows():
             entry = parse_row(row, spec)
@@ -196,17 +225,22 @@ class TableSource:
                 entry = replace(
                     entry, images=joined.images, view_positions=joined.view_positions, error=entry.error or joined.error
                 )
-            split = survey.split_of.get(entry.subject_id, "")
+            split, files, paths = survey.split_of.get(entry.subject_id, ""), entry.images, ()
+            if key:
+                files, paths = _labels(entry.number, len(files)), files
+                ids = {"study_id": ("study", entry.study_id), "subject_id": ("patient", entry.subject_id)}
+                entry = replace(entry, **{name: pseudonym(key, *one) for name, one in ids.items() if one[1]})
             if reason := entry.error or left_out(entry.subject_id, entry.split, split):
                 study_id = entry.study_id or f"row {entry.number}"
-                yield Rejection(study_id=study_id, reason=reason, files=entry.images, split=entry.split)
+                yield Rejection(study_id=study_id, reason=reason, files=files, split=entry.split)
                 continue
             yield RawFileStudy(
                 study_id=entry.study_id,
                 subject_id=entry.subject_id,
                 split=split,
                 image_root=image_root,
-                files=tuple(_with_slashes(image_root, name) for name in entry.images),
+                files=files if key else tuple(_with_slashes(image_root, name) for name in files),
+                paths=tuple(_with_slashes(image_root, name) for name in paths),
                 contents=tuple(table.content(spec.columns["image"], name) for name in entry.images),
                 view_positions=entry.view_positions,
                 indication=entry.indication,
@@ -217,6 +251,11 @@ class TableSource:
                 source=entry.source or source_name,
                 license=entry.license or self.license or table.license,
             )
+
+
+def _labels(number: int, count: int) -> tuple[str, ...]:
+    """The names of the images of a row in messages, if their paths must not be shown."""
+    return tuple(f"row {number} image {view}" for view in range(1, count + 1))
 
 
 def _with_slashes(image_root: Path, name: str) -> str:
@@ -234,8 +273,21 @@ class _Survey:
     """Messages about values of sex and age that count as unknown."""
     split_of: dict[str, str] = field(default_factory=dict)
     """The latest split (`later_split`) among the rows of each subject."""
+    identities: dict[str, tuple[int, str, list[str]]] = field(default_factory=dict)
+    """The first row, the patient and the images of each study (only for --pseudonym-map)."""
     groups: dict[str, ParsedRow] = field(default_factory=dict)
     """The joined rows of each study, without their text (only with --group-rows)."""
+
+    def pseudonym_map(self, key: bytes) -> Iterator[dict[str, Any]]:
+        """The identity behind each pseudonym."""
+        for study_id, (number, subject_id, images) in self.identities.items():
+            yield {
+                "study_id": pseudonym(key, "study", study_id),
+                "subject_id": pseudonym(key, "patient", subject_id),
+                "original_study_id": study_id,
+                "original_subject_id": subject_id,
+                "files": dict(zip(_labels(number, len(images)), images, strict=True)),
+            }
 
 
 def _notes(spec: TableSpec, survey: _Survey) -> tuple[str, ...]:

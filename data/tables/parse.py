@@ -1,6 +1,7 @@
 """Parse rows of a table: cells in; ids, image paths, text and labels out, or the reason why a row cannot be used."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 from data.images.read import UNKNOWN_VIEW
@@ -26,6 +27,7 @@ class TableSpec:
     """The column of each role, and where labels come from."""
 
     columns: dict[str, str]
+    image_root: Path = Path()
     image_separator: str | None = None
     label_map: dict[str, tuple[int, ...]] | None = None
     finding_columns: tuple[str, ...] = ()
@@ -74,7 +76,7 @@ def parse_row(row: Row, spec: TableSpec) -> ParsedRow:
         parsed = replace(parsed, study_id=_text(cells.get("study_id"), "study_id"))
         images = _several(cells["image"], spec.image_separator)
         # A study without an id is named after its first image.
-        study_id = parsed.study_id or (images[0] if images else "")
+        study_id = parsed.study_id or (_without_root(images[0], spec.image_root) if images else "")
         parsed = replace(parsed, study_id=study_id, images=images)
         if not images:
             raise ValueError(f"row {row.number} names no image")
@@ -83,6 +85,15 @@ def parse_row(row: Row, spec: TableSpec) -> ParsedRow:
         return _complete(parsed, cells, row, spec)
     except ValueError as error:
         return replace(parsed, error=str(error))
+
+
+def _without_root(image: str, root: Path) -> str:
+    """A path as an id: an absolute one loses the image folder, or all folders, which may name a person or machine."""
+    path = PureWindowsPath(image) if "\\" in image else PurePath(image)
+    if not path.is_absolute():
+        return image
+    folder = root.absolute()
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else path.name
 
 
 def join(study: ParsedRow, row: ParsedRow) -> ParsedRow:

@@ -73,9 +73,9 @@ def test_rejections_are_grouped_by_reason_with_a_count_and_an_example(folder, ca
     prepare(csv_of(folder, rows), folder / "out")
     printed = " ".join(capsys.readouterr().out.split())
     assert "given 11 = kept 4 + rejected 7" in printed
-    assert f"5 rejected: first none0.png: {folder / 'none0.png'}: does not exist" in printed
-    assert "1 rejected: row 10: row 10 names no image" in printed
-    assert "1 rejected: 1.png: has neither a report nor labels" in printed
+    assert f"rejected none0.png: {folder / 'none0.png'}: does not exist (the first of 5) rejected" in printed
+    assert "rejected row 10: row 10 names no image rejected 1.png: has neither a report nor labels All" in printed
+    assert "none1" not in printed
 
 
 @pytest.mark.parametrize(("limit", "status"), [("3", 1), ("4", 0), ("0.49", 1), ("0.5", 0), ("0", 1)])

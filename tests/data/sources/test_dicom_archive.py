@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -250,3 +252,31 @@ def test_turned_image_is_stored_turned_with_a_warning(tmp_path, capsys):
     (warning,) = lines(tmp_path / "out" / "warnings.jsonl")
     assert warning["warning"].startswith("was turned to the standard view (rows to L, columns to F;")
     assert "1 times: was turned to the standard view" in printed(capsys)
+
+
+@pytest.mark.parametrize(
+    ("in_files", "in_table", "forms"),
+    [
+        ("0004711", "4711", "the files have the form 000####, and the table ####."),
+        ("4711", "4711.0", "the files have the form ####, and the table ####.0."),
+        ("AB4711", "00ab4711", "the files have the form ######, and the table 00######."),
+    ],
+)
+def test_accession_numbers_that_differ_in_zeros_give_a_hint_with_both_forms(
+    tmp_path, capsys, in_files, in_table, forms
+):
+    save_dicom(tmp_path / "in" / "a", AccessionNumber=in_files)
+    table = save_table(tmp_path / "r.csv", [{"accession": in_table, "report": "FINDINGS: Clear lungs."}])
+    prepare(tmp_path / "in", tmp_path / "out", "--reports", str(table))
+    assert f"1 of these would have one if accession numbers were written alike: with # for each digit, {forms}" in (
+        text := printed(capsys)
+    )
+    assert "4711" not in text
+
+
+def test_values_of_a_header_are_not_logged(tmp_path):
+    path = save_dicom(tmp_path / "in" / "a", SpecificCharacterSet="ISO_IR 100", PatientName="ZEBRA^JANE")
+    path.write_bytes(path.read_bytes().replace(b"ISO_IR 100", b"ZEBRA JANE"))
+    command = [sys.executable, "-m", "data.prepare", "dicom", "--root", str(tmp_path / "in"), "--num-workers", "1"]
+    done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=True)
+    assert "ZEBRA" not in done.stdout + done.stderr

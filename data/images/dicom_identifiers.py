@@ -12,8 +12,9 @@ from datetime import datetime
 
 import pydicom
 
-from data.images.dicom_header import id_texts, modality_of, read_tags
+from data.images.dicom_header import id_texts, modality_of, parse_header, read_tags, texts_in
 from data.images.pixels import MAX_FILE_BYTES, ImageRejected, is_dicom
+from vlm.schema.demographics import Demographics, parse_age, parse_manufacturer, parse_sex
 
 IDENTITY_ATTRIBUTES = (
     *("PatientName", "PatientID", "OtherPatientNames", "OtherPatientIDs", "PatientBirthName", "PatientMotherBirthName"),
@@ -21,6 +22,8 @@ IDENTITY_ATTRIBUTES = (
     *("ReferringPhysicianName", "RequestingPhysician", "PerformingPhysicianName", "NameOfPhysiciansReadingStudy"),
     *("PhysiciansOfRecord", "OperatorsName"),
 )
+DEMOGRAPHIC_ATTRIBUTES = ("PatientSex", "PatientAge", "PatientBirthDate", "StudyDate", "Manufacturer")
+_DATE = re.compile(r"\d{8}")
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _PERSONAL = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyDate", "StudyTime")
 _PATTERNS = {
@@ -111,6 +114,29 @@ def read_identities(content: bytes, *, name: str) -> tuple[str, ...]:
         # Unreadable names could not be removed from the report.
         raise ImageRejected(f"{name}: the names in its header are damaged DICOM; export it again") from error
     return tuple(dict.fromkeys(texts))
+
+
+def read_demographics(content: bytes) -> tuple[Demographics, tuple[str, ...]]:
+    """Sex and age of the patient and the manufacturer, with a note for each value that cannot be read and counts as
+    unknown. The values are not quoted. Without PatientAge, the age is the time from birth to the study."""
+    values, notes = {}, []
+    header = parse_header(content, DEMOGRAPHIC_ATTRIBUTES, name="it", stop_before_pixels=True)
+    texts = {name: next(iter(texts_in(header, name)), "") for name in DEMOGRAPHIC_ATTRIBUTES}
+    age = texts["PatientAge"] or _age(texts["PatientBirthDate"], texts["StudyDate"])
+    given = {"sex": (parse_sex, texts["PatientSex"]), "age": (parse_age, age)}
+    for name, (parse, text) in given.items():
+        try:
+            values[name] = parse(text)
+        except ValueError:
+            notes.append(f"has an unusable Patient{name.title()} in its DICOM header, which counts as unknown")
+    return Demographics(**values, manufacturer=parse_manufacturer(texts["Manufacturer"])), tuple(notes)
+
+
+def _age(birth: str, study: str) -> str:
+    """Whole years between two dates (YYYYMMDD); "" if one of them is none."""
+    if not (_DATE.fullmatch(birth) and _DATE.fullmatch(study) and birth <= study):
+        return ""
+    return str(int(study[:4]) - int(birth[:4]) - (study[4:] < birth[4:]))
 
 
 def _value(header: pydicom.Dataset, attribute: str) -> str:

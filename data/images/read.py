@@ -11,7 +11,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from data.images.dicom import read_dicom
-from data.images.dicom_identifiers import DicomIdentifiers, dicom_identifiers, read_identities
+from data.images.dicom_identifiers import DicomIdentifiers, dicom_identifiers, read_demographics, read_identities
 from data.images.encode import bare_file, encode_jpeg, encode_png, is_jpeg
 from data.images.formats import DAMAGED, decode
 from data.images.isolated import TooSlow, limited_time, run_isolated
@@ -74,7 +74,11 @@ def read_view(source: Path | bytes, *, max_side: int, allow_color: bool = False,
             view = _read(content, max_side=max_side, allow_color=allow_color, name=name)
             if view.problem:
                 raise ImageRejected(f"{name}: {view.problem}")
-            return replace(view, identities=read_identities(content, name=name)) if is_dicom(content) else view
+            if not is_dicom(content):
+                return view
+            demographics, notes = read_demographics(content)
+            identities = read_identities(content, name=name)
+            return replace(view, identities=identities, demographics=demographics, notes=(*view.notes, *notes))
     except TooSlow as error:
         raise ImageRejected(_TOO_SLOW.format(name=name, error=error)) from error
 

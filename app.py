@@ -29,7 +29,7 @@ from starlette.middleware import Middleware
 from data.cli import run_main
 from data.corrections.store import CorrectionStore
 from data.images.isolated import start_worker
-from page.accounts import Accounts
+from page.accounts import LOGIN_NOTE, Accounts
 from page.cards import layout
 from page.examples import OneOrMoreFiles, folder_examples, remove_later, synthetic_examples, without_copies
 from page.export.text import export_json
@@ -136,7 +136,7 @@ def serve(page: gr.Blocks, options: AppOptions) -> None:
             footer_links=["api", "settings"],
             state_session_capacity=MAX_SESSIONS,
             auth=Accounts(options.auth).check if options.auth is not None else None,
-            auth_message=f"<strong>{NOT_A_DEVICE}</strong>",
+            auth_message=f"<strong>{NOT_A_DEVICE}</strong>{LOGIN_NOTE}",
             run_history=False,
             enable_monitoring=False,
             share=False,

@@ -41,6 +41,10 @@ client_address: ContextVar[str] = ContextVar("client_address", default="")
 """Address of the client whose request is answered; `page.guard` sets it."""
 NUM_FREE_TRIES = 3
 MAX_WAIT_SECONDS = 300.0
+LOGIN_NOTE = (
+    f"<p>After {NUM_FREE_TRIES} wrong logins, the next one is rejected for a while, also with the right password.</p>"
+)
+"""Gradio's form shows every rejected login as "Incorrect credentials"."""
 MAX_COUNTED = 10_000
 """Maximum number of names and addresses with failed logins that are remembered."""
 

@@ -32,7 +32,8 @@ FORMATS = {
 IDENTITY_NOTE = (
     "Without identity, file names and patient data are removed, and names, dates and numbers in the texts become ___. "
     "The structured report and FHIR still contain the UIDs of the DICOM study: someone with access to the archive can "
-    "use them to find the patient. Text that is part of an image stays in the PDF in both cases."
+    "use them to find the patient. Text that is part of an image stays in the PDF in both cases, and the name of the "
+    "reader who checked the report in every format."
 )
 
 

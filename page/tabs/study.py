@@ -35,7 +35,7 @@ SESSION_SECONDS = 7200
 SET_OPACITY = "(percent) => { document.body.style.setProperty('--heat-opacity', percent / 100); }"
 MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
 """The model serves one user at a time, in order."""
-SEVERAL = {"concurrency_limit": 4}
+SEVERAL = {"concurrency_limit": 2}
 """Files are decoded for several users at once, so that a hostile file delays nobody."""
 Changes = dict[Any, Any]
 

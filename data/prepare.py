@@ -216,7 +216,8 @@ def print_summary(writer: DatasetWriter, console: Console) -> None:
         changes = ", ".join(f"{kind} {count}" for kind, count in changes.items())
         console.print(f"Changes to texts: {changes}.", highlight=False)
     if image_warnings := stats.by_kind("image_warnings"):
-        console.print(f"Warnings about {warnings} images: see {writer.out / WARNINGS_FILE}.", highlight=False)
+        about = f" about {warnings} images" if warnings else ""
+        console.print(f"Warnings{about}: see {writer.out / WARNINGS_FILE}.", highlight=False)
         for kind, count in image_warnings.items():
             console.print(f"  {count} times: {kind}", highlight=False)
     for problem, count in stats.by_kind("reading_problems").items():

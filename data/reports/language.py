@@ -19,9 +19,11 @@ def _words(text: str) -> frozenset[str]:
 _FOREIGN = _words(
     # German
     "kein keine keinen keiner keines keinem keinerlei nicht ohne und oder nachweis nachweisbar ausschluss erguss "
-    "beidseits rechts herz lunge lungen befund beurteilung auch sich mit bei nach zeigt sind wird unauffaellig "
+    "beidseits rechts herz lunge lungen befund beurteilung auch sich mit bei nach zeigt sind wird wurde nein "
+    "unauffaellig ausgeschlossen "
     # French
-    "aucun aucune sans ni les des une avec dans pour sont poumon poumons coeur cardiaque normale normales visibles "
+    "aucun aucune sans ni les des une avec dans pour sont exclu exclus poumon poumons coeur "
+    "cardiaque normale normales visibles "
     # Dutch
     "geen niet zonder longen vergroot rechter linker zijn het een aanwijzingen "
     # Spanish, Portuguese, Italian, Romanian, Catalan
@@ -50,7 +52,7 @@ _MARKERS = _FOREIGN | _AMBIGUOUS
 
 
 def is_foreign(sentence: str) -> bool:
-    """Whether a sentence is in another language: it has words of one, and no more words that are English."""
+    """Whether a sentence is in another language: it has words of one, and not more words that are English."""
     words = _WORD.findall(sentence.lower())
     is_ascii = sentence.isascii()
     if is_ascii and _MARKERS.isdisjoint(words):
@@ -60,7 +62,7 @@ def is_foreign(sentence: str) -> bool:
     num_foreign = sum(word in _FOREIGN or _ACCENT.search(word) is not None for word in words)
     num_english = sum(word in _COMMON for word in words)
     has_marker = num_foreign or not _AMBIGUOUS.isdisjoint(words)
-    return num_foreign > num_english or bool(has_marker and not num_english)
+    return num_foreign >= max(num_english, 1) or bool(has_marker and not num_english)
 
 
 def looks_english(report: str) -> bool:

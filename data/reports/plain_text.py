@@ -160,10 +160,9 @@ def _ends_statement(line: str, following: str, *, is_prose: bool, width: int) ->
         return not is_unfinished
     if is_unfinished or (_DENYING.search(line) and ":" not in line):
         return False
-    if following[0].isupper() and following[1:2].islower():
-        return True
-    if is_prose or _NEEDS_NOUN.search(line) or _CONTINUES.match(following):
-        return False
     first_word = following.split(maxsplit=1)[0]
     was_wrapped = width >= _MIN_WIDTH and len(line) + 1 + len(first_word) > width
-    return not was_wrapped
+    needs_noun = _NEEDS_NOUN.search(line) is not None
+    if following[0].isupper() and following[1:2].islower():
+        return not (was_wrapped and needs_noun and is_prose)
+    return not (is_prose or was_wrapped or needs_noun or _CONTINUES.match(following))

@@ -25,11 +25,15 @@ _OTHER_BODY_PART = re.compile(
     r"toes?|"
     r"skull|brain|head|sinus(?:es)?|teeth|liver|kidneys?|renal|bladder|bowel)\b"
 )
+_OTHER_CONDITION = (
+    r"(?:granuloma\w*|scar\w*|emphysema\w*|hyperinflat\w+|hyperexpan\w+|fibrosis|(?:lymph)?adenopathy|scoliosis|kyphosis|"
+    r"spondylosis|copd|bronchi\w+|hernia|tortuous|hyperlucen\w+|low lung volumes)"
+)
 _IN_CHEST = re.compile(rf"\b{_CHEST}\b")
 _STATES = re.compile(
     rf"\b(?:no|not|without|negative for|free of|absence of|nothing|neither|nil)\b[^.;]{{0,120}}?\b{_GENERAL}\b|"
     rf"\b{_NORMAL}\b[^.;]{{0,120}}?\b(?:{_CHEST}|{_STUDY})\b|\b(?:{_CHEST}|{_STUDY})\b[^.;]{{0,120}}?\b{_NORMAL}\b|"
-    rf"^\W*(?:\d+[.)] ?)?(?:grossly |essentially |entirely |completely )?{_NORMAL}\W*$"
+    rf"\b{_OTHER_CONDITION}\b|^\W*(?:\d+[.)] ?)?(?:grossly |essentially |entirely |completely )?{_NORMAL}\W*$"
 )
 
 

@@ -53,6 +53,8 @@ _WORD = re.compile(r"[a-z]{4,20}")
 
 def fix_spelling(sentence: str) -> str:
     """Correct misspelled names of findings in a lower-case sentence."""
+    if all(_fixed(word) == word for word in _WORD.findall(sentence)):
+        return sentence
     return _WORD.sub(lambda word: _fixed(word.group()), sentence)
 
 
@@ -112,10 +114,14 @@ NOT_NEGATIONS = (
     r"no doubt|if not",
     r"(?:(?:has|have|had|is|are|was|were) )?(?:(?:now|since|been|interval) )?(?:near(?:ly)?|almost|partial(?:ly)?|"
     r"partly|"
-    r"incomplete(?:ly)?|largely|mostly|substantial(?:ly)?|considerabl[ey]|slight(?:ly)?|minimal(?:ly)?|mild(?:ly)?|"
+    r"incomplete(?:ly)?|virtually|largely|mostly|substantial(?:ly)?|considerabl[ey]|"
+    r"slight(?:ly)?|minimal(?:ly)?|mild(?:ly)?|"
     r"moderate(?:ly)?|some|significant(?:ly)?|marked(?:ly)?|mild)[ -](?:interval )?(?:partial )?(?:complete(?:ly)? |"
     r"completely |entirely )?(?:resol(?:ved|ution|ving)|clear(?:ed|ing|ance)|gone|disappear(?:ed|ance)|"
     r"vanished)(?: of)?",
+    rf"(?:has |have |had )?{_GONE} (?:to a (?:large|great|certain) extent|for the most part|in (?:large )?part|"
+    rf"partially|"
+    r"partly|mostly|incompletely|almost|except|apart from|but for)",
 )
 """Phrases that begin like a negation but deny no finding ("no change in the effusion")."""
 
@@ -132,10 +138,12 @@ UNCERTAIN_DESPITE_NEGATION = (
     r"(?:tell|say|determine|know|judge|establish|decide)|unclear|uncertain|unsure|unknown|not (?:\w+ )?(?:sure|certain|"
     r"clear|known)|doubtful|questionable) (?:whether|if)(?: or not)?(?: (?:there|this|these|it) (?:is|are|"
     r"represents?))?",
+    r"whether(?: or not)? there (?:is|are)",
     r"not (?:\w+ )?(?:inconsistent|incompatible) with",
 )
 
 HEDGES = (
+    r"rather(?! (?:than|well|large|small|extensive))",
     r"apparent(?=(?: \w+){1,6}? (?:due|secondary|related|attributable) to)",
     r"(?:possible|probable|likely|possibly|probably)(?: that)? there (?:is|are)",
     r"(?:possible|probable|likely|suspect(?:ed)?|question(?:ed)?|doubt(?:ed|ful)?|unclear|uncertain|unsure|unknown)"
@@ -165,21 +173,31 @@ INFERENCES = (r"to (?:suggest|indicate)",)
 """After a denial, what follows is denied too ("no consolidation is seen to suggest pneumonia"); otherwise a hedge."""
 
 COMPARISONS = (
-    r"(?:(?:is|are|was|were|seems?|appears?|would be) )?(?:(?:felt|thought|considered|believed)(?: to be)? )?"
+    r"(?=[aibcflmstw])(?:(?:is|are|was|were|seems?|appears?|would be) )?(?:(?:felt|thought|considered|"
+    r"believed)(?: to be)? )?"
     r"(?:much |far )?(?:more|less) (?:likely|probable) than",
     r"(?:is|are) (?:strongly )?(?:favou?red|preferred) over",
 )
 """Both findings are uncertain, the one before and the one after."""
 
 LATER_HEDGES = (
-    r"(?:which |and |but )?(?:may|might|could|is likely|is probably)(?: be| well be)?(?: in part| partly)? (?:due|"
+    r"(?=[aeimw])(?:would be |is |are |may be )?easy to (?:miss|overlook)|(?:could|may|might) have been (?:missed|"
+    r"overlooked|"
+    r"hidden)|"
+    r"(?:could|may|might) (?:lie|hide|exist|lurk)",
+    r"(?=[dlopsr])(?:likely |probably )?(?:due|secondary|related|owing) to (?:the )?(?:ap|portable|"
+    r"supine) (?:projection|"
+    r"technique|view|"
+    r"film|positioning)",
+    r"(?=[abcimw])(?:which |and |but )?(?:may|might|could|is likely|is probably)(?: be| well be)?(?: in part|"
+    r" partly)? (?:due|"
     r"secondary|related|"
     r"attributable) to (?:the )?(?:ap |portable |supine |patient |film ){0,2}(?:projection|technique|rotation|"
     r"positioning|position|magnification)",
     r"(?:would|could|may|might|can)(?: \w+ly)?(?: also)? be(?: \w+ly)? (?:missed|overlooked|hidden|obscured|masked|"
     r"concealed|(?:difficult|hard|impossible) to \w+)",
     r"would be (?:an? )?(?:(?:less likely |further |diagnostic )?(?:consideration|possibility)|possible)",
-    rf"(?:can ?not|can't|could not|may not)(?: \w+)? be(?: \w+)? {_EXCLUDE}",
+    rf"(?:can ?not|can't|could not|may not|would not)(?: \w+)? be(?: \w+)? {_EXCLUDE}",
     rf"(?:(?:is|are|has|have|was|were) )?not(?: been)?(?: \w+)? {_EXCLUDE}"
     r"(?= ?[.,;)]|$| by| on| in| at| with| and| given)",
     rf"(?:is |are )?(?:difficult|hard|impossible|not possible) to (?:\w+ )?{_EXCLUDE}(?= ?[.,;]|$| on| in| given| "
@@ -205,7 +223,7 @@ IGNORED_CONTEXTS = (
     r"(?:ensure|document)(?:s|ing)? (?:\w+ )?resolution",
     r"(?:simulat(?:e|es|ed|ing)|mimic(?:s|ked|king)?|resembl(?:e|es|ing))",
     r"(?:gives?|giving|creat(?:es|ing)|caus(?:es|ing)) (?:the|an?) (?:false )?(?:appearance|impression|illusion) of",
-    r"(?:mistaken|misinterpreted|misread) (?:for|as)",
+    r"(?:mistaken|misinterpreted|misread|confused) (?:for|as|with)|what (?:looks?|appears?)(?: \w+)? (?:like|to be|as)",
     r"(?:could|may) obscure|obscures?|limits? (?:evaluation|detection) (?:of|for)",
     r"(?:if(?! any| present)|unless|should)(?: there)?(?: is| are| be)?"
     r"(?: (?:clinical|persistent|continued|ongoing|further|any))?"
@@ -228,22 +246,25 @@ _SIDE_STATE = (
 
 _AFTER_BREAK = r"(?:(?<=[;,:] )|(?<=but )|(?<=and )|(?<=while )|(?<=whereas ))"
 ELLIPSES = (
+    r"there (?:is|are) (?:still )?(?:only )?(?:an? )?(?:[\w-]+ ){0,3}?one(?! (?:of|or|lung|rib|view))",
+    rf"{_OTHER_SIDE}(?: side)? (?:it|this) (?:still )?(?:persists?|remains?)",
     r"one(?= (?:is|remains|persists|seen|in|on|at))",
-    rf"(?:the )?(?:left|right)(?: side)? (?:is )?{_SIDE_STATE}(?= ?[.,;)]|$)",
-    rf"(?:an? )?(?:still )?(?:\w+ )?(?:present|persist(?:s|ent|ing)|remain(?:s|ing)|small|trace|tiny|moderate|large|"
+    rf"(?=[tlr])(?:the )?(?:left|right)(?: side)? (?:is )?{_SIDE_STATE}(?= ?[.,;)]|$)",
+    rf"(?=[apstmlr])(?:an? )?(?:still )?(?:present|persist(?:s|ent|ing)|remain(?:s|ing)|small|trace|tiny|moderate|"
+    rf"large|"
     rf"mild|"
     rf"minimal|some)(?: seen| present)?(?= {_OTHER_SIDE})",
 )
 ANAPHORS = (
-    r"(?:an?|the|that|one)(?: (?!no)[\w-]+){0,3} one(?! (?:of|or|lung|rib|view))",
+    r"(?=[ato])(?:an?|the|that|one)(?: (?!no)[\w-]+){0,3} one(?! (?:of|or|lung|rib|view))",
     rf"(?:that|those|the one)(?= {_OTHER_SIDE})",
-    rf"{_AFTER_BREAK}(?:{'|'.join(ELLIPSES)})",
+    rf"(?=[aoiptlrsm]){_AFTER_BREAK}(?:{'|'.join(ELLIPSES)})",
 )
 """Words that stand for the last finding, whose noun is left out: "none on the right; a small one on the left"."""
 
 PERSISTING = (r"which (?:still |now )?(?:persists?|remains? (?:present|visible|unchanged|stable|at|in|on))",)
 """The finding before is present, even if "clearing of" denied it."""
-LIKEWISE = (r"(?:has|have|had|is|are|did|does)(?: \w+)? (?:as well|too|also|likewise)(?= ?[.,;]|$)",)
+LIKEWISE = (r"(?=[hiad])(?:has|have|had|is|are|did|does)(?: \w+)? (?:as well|too|also|likewise)(?= ?[.,;]|$)",)
 """The last finding has the state of the one before it."""
 
 BREAKS = (

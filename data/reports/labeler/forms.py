@@ -15,7 +15,7 @@ _WHERE = (
     r"(?:,? (?:at all|bilaterally|either|today|now|currently|of (?:note|concern|significance)|"
     r"(?:on|in|at) (?:both|either|the|this|that|these|any)(?: \w+){1,2}?))?"
 )
-_END = r"(?= ?(?:[.,;|)]|$|but |and ))"
+_END = r"(?= ?(?:[.,;|)]|$|but (?!possib|not excl|can)|and )| [a-z][a-z /]{2,30}: )"
 
 _DENIED = (
     rf"(?:there (?:is|are) |is |are )?(?:no(?:ne)?|nil|neg(?:ative)?|absent|absence|n|0|false|denie[sd]|without|"
@@ -24,16 +24,18 @@ _DENIED = (
     rf"(?:(?:is|are|was|were|has been|have been) )?(?:none|nil|not|no longer|never|nothing|no)"
     rf"(?: (?!well|clearly|fully|as)\w+)? {_SEEN}{_WHERE}",
     rf"(?:no|none|without)(?: \w+)? (?:evidence|signs?|suggestion)(?: of)?{_WHERE}",
+    r"none (?:acute|significant|new|large|definite)",
     r"no(?: definite| significant| acute| obvious| large| visible| focal| gross){1,2}",
     r"no(?! other| new| change| further)(?: \w+){0,4} (?:abnormalit(?:y|ies)|findings?|disease|process)",
     rf"(?:(?:has|have|is|are|now|since|completely|fully|totally|entirely|interval) ){{0,3}}"
-    rf"(?:resolved|cleared|gone|disappeared|resolution|removed){_WHERE}",
+    rf"(?:resolved|cleared|gone|disappeared|resolution|removed)(?: (?:completely|fully|entirely))?{_WHERE}",
     rf"(?:(?:felt|thought|considered|highly|very|most|extremely) ){{0,2}}unlikely{_WHERE}",
     rf"not (?:\w+ )?(?:suspected|likely){_WHERE}",
     r"(?:left|right)(?: side)? (?:none|no|nil|absent|negative)",
     r"[-–✗✘]",
 )
 _DOUBTED = (
+    r"unlikely but",
     r"(?:(?:is|are|this|it) )?(?:can ?not|can't|could not|may not|difficult to|hard to|not|"
     r"unable to)(?: be)?(?: \w+ly)? "
     r"(?:exclude[ds]?|rule[ds]? out|r/o)",

@@ -94,7 +94,7 @@ def with_no_finding(labels: list[int], is_about_chest: Callable[[], bool] = lamb
 
 _SENTENCE_END = re.compile(
     # Spaces after a full stop, a capital letter directly after one, or the next list item.
-    r"\s(?<=[.;!?]\s)(?<!\bvs\.\s)(?<!\s\?\s)(?<!^\?\s)\s*|(?<=[a-z)]\.)(?=[A-Z])|\s(?=\d{1,2}\. [A-Z])"
+    r"\s(?<=[.;!?]\s)(?<!\bvs\.\s)(?<!\s\?\s)(?<!^\?\s)\s*|(?<=[a-z)]\.)(?=[A-Z])|\s(?=\d{1,2}\. [A-Z])|\s(?=[•▪‣] )"
 )
 _CONTINUES_LAST = re.compile(
     rf"(?:an?|the) (?:[\w-]+ ){{0,3}}one\b|(?:that|those)(?= on)|{'|'.join(ELLIPSES)}", re.IGNORECASE

@@ -41,7 +41,7 @@ _PUNCTUATION = (
     ("entry hedge", forms.DOUBTED_ENTRY),
     ("later hedge", r"(?<=\w)\?"),
     ("hedge", r"(?<!\w)\?"),
-    ("break", r";"),
+    ("break", r";| / (?=(?:small|tiny|trace|mild|moderate|large)\b)"),
     ("copula", r"(?::| [-–—]+)(?= )"),
     ("comma", r","),
 )
@@ -101,7 +101,7 @@ def marks_of(sentence: str) -> list[Mark]:
 _IGNORED, _PAST, _EITHER = -1, -2, -3
 """States used only while parsing: not counted, past event, one of two alternatives (uncertain in the end)."""
 _SCOPES = {"negation": NEGATIVE, "despite": UNCERTAIN, "ignored": _IGNORED, "past event": _PAST}
-_NEW_STATEMENTS = ("degree", "hedge", "abnormal", "borderline", "normal")
+_NEW_STATEMENTS = ("degree", "hedge", "abnormal", "borderline", "normal", "anaphor")
 _LONGEST_LIST = 30
 """Number of marks; keeps the time for very long sentences linear."""
 _MOST_WAITING = 8
@@ -162,7 +162,10 @@ class _Reader:
 
     def decide_group(self, state: int, cue: str) -> None:
         """Words after the mentions decide their state: "effusion is not seen", "pneumonia cannot be excluded"."""
-        for mention in self.mentions[self.group_start :]:
+        decided = self.mentions[self.group_start :]
+        if state == UNCERTAIN and not decided:
+            decided = [label for label in self.labels if label is self.mentions[-1]]
+        for mention in decided:
             if mention.state in (POSITIVE, _EITHER) or state == UNCERTAIN:
                 mention.state, mention.words = state, f"{mention.words} … {cue}"
         self.open_scope(POSITIVE, "")

@@ -46,7 +46,7 @@ class StoredTable:
             for start in range(0, len(rows), BATCH_ROWS):
                 batch = rows.with_format("arrow")[start : start + BATCH_ROWS]
                 cells = {name: _image_names(batch[name], split, start) for name in images}
-                for index, row in enumerate(batch_rows(batch.drop_columns(images), number + 1)):
+                for index, row in enumerate(batch_rows(batch.drop_columns(images), number + 1, table=split)):
                     number, values = row.number, row.values
                     if row.error:
                         yield row

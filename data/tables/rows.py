@@ -210,27 +210,28 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     number = 0
     try:
         for batch in _parquet(path).iter_batches(batch_size=BATCH_ROWS):
-            for row in batch_rows(batch, number + 1):
+            for row in batch_rows(batch, number + 1, table=path.name):
                 number = row.number
                 yield row
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{path} is damaged Parquet after row {number} ({error}); download it again") from error
 
 
-def batch_rows(batch: pyarrow.RecordBatch | pyarrow.Table, first: int) -> list[Row]:
+def batch_rows(batch: pyarrow.RecordBatch | pyarrow.Table, first: int, *, table: str) -> list[Row]:
     """The rows of a batch, numbered from `first`; a value that Python cannot hold, such as a time before the year 1, is
-    the error of its row."""
+    the error of its row, which names the table."""
     try:
         return [Row(number=number, values=values) for number, values in enumerate(batch.to_pylist(), first)]
     except (OverflowError, ValueError):
-        return [_batch_row(batch, row, first + row) for row in range(len(batch))]
+        return [_batch_row(batch, row, first + row, table) for row in range(len(batch))]
 
 
-def _batch_row(batch: pyarrow.RecordBatch | pyarrow.Table, row: int, number: int) -> Row:
+def _batch_row(batch: pyarrow.RecordBatch | pyarrow.Table, row: int, number: int, table: str) -> Row:
     values = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         try:
             values[name] = column[row].as_py()
         except (OverflowError, ValueError) as error:
-            return Row(number=number, error=f"row {number}: the value of {name!r} is out of range ({error})")
+            message = f"row {number} of {table}: the value of {name!r} is out of range ({error})"
+            return Row(number=number, error=message)
     return Row(number=number, values=values)

@@ -42,7 +42,7 @@ def test_a_row_with_a_date_that_python_cannot_hold_is_rejected_by_name(folder, k
     pyarrow.parquet.write_table(pyarrow.table(columns | {"taken": dates}), folder / "t.parquet")
     assert prepare(folder / "t.parquet", folder / "out") == 0
     [entry] = rejected(folder / "out")
-    assert entry["reason"].startswith("row 2: the value of 'taken' is out of range (")
+    assert entry["reason"].startswith("row 2 of t.parquet: the value of 'taken' is out of range (")
     studies = load_studies(folder / "out")
     assert sorted(name for split in studies.values() for name in split["study_id"]) == ["0.png", "2.png", "3.png"]
 

@@ -14,7 +14,7 @@ def test_time_out_of_range_is_the_error_of_its_row_and_the_others_are_read(tmp_p
     pyarrow.parquet.write_table(pyarrow.table({"study_id": ["a", "b", "c"], "taken": times}), path)
     first, second, third = read_rows(path)
     assert (first.values["study_id"], third.values["study_id"], third.number) == ("a", "c", 3)
-    assert second.error.startswith("row 2: the value of 'taken' is out of range (")
+    assert second.error.startswith("row 2 of times.parquet: the value of 'taken' is out of range (")
 
 
 def test_number_out_of_range_is_not_a_label():

@@ -101,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = tyro.cli(AppOptions, args=argv, description=__doc__)
     print(model_line(options.checkpoint), flush=True)
     torch.set_num_threads(min(options.num_threads, torch.get_num_threads()))
-    start_worker()
+    for _ in range(2):  # a file that blocks one process does not delay the next user
+        start_worker()
     generator = ReportGenerator.from_pretrained(options.checkpoint)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up when a service manager stops it, too
     with tempfile.TemporaryDirectory(prefix="cxrscribe-") as folder:

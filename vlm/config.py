@@ -4,6 +4,7 @@ Built-in architectures have random weights; they are for training from scratch a
 and any GPT-2 can be named by hub id or folder instead (`vlm.layers.encoder`, `vlm.layers.gpt2`).
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -49,6 +50,7 @@ DECODER_SIZES: dict[str, dict[str, Any]] = {
 initializer range (about 1 / sqrt(width)): with GPT-2's 0.02, `nano` made a third less progress in the first epoch."""
 
 
+MAX_IMAGE_SIZE = 4096
 DecoderKind = Literal["gpt2", "lstm"]
 
 
@@ -74,12 +76,16 @@ class ImageGeometry:
     std: tuple[float, ...] = (0.25,)
 
     def __post_init__(self):
-        if self.size < 1:
-            raise ValueError(f"image size must be at least 1 pixel, got {self.size}")
+        if not 1 <= self.size <= MAX_IMAGE_SIZE:
+            raise ValueError(
+                f"image size must be at least 1 pixel, got {self.size}; at most {MAX_IMAGE_SIZE}"
+            )
         if self.num_channels not in (1, 3):
             raise ValueError(f"num_channels must be 1 or 3, got {self.num_channels}")
         if not len(self.mean) == len(self.std) == self.num_channels:
             raise ValueError(f"mean and std need {self.num_channels} values each, got {self.mean} and {self.std}")
+        if not all(map(math.isfinite, self.mean + self.std)) or min(self.std) <= 0:
+            raise ValueError(f"mean and std must be finite and std above 0, got {self.mean} and {self.std}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,6 +134,8 @@ class LoraSettings:
     def __post_init__(self):
         if self.train_encoder and self.encoder_projections:
             raise ValueError("encoder_projections and train_encoder exclude each other; choose one")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"LoRA dropout must be in [0, 1), got {self.dropout}; 0.05 is usual")
         if self.rank < 1:
             raise ValueError(f"LoRA rank must be at least 1, got {self.rank}; use --no-lora to train without it")
         if not self.decoder_projections and not self.encoder_projections:

@@ -35,10 +35,14 @@ class Calibration:
     """Number of these studies with a label of each finding; empty if they were not counted."""
 
     def __post_init__(self):
-        if self.temperature <= 0:
-            raise ValueError(f"calibration temperature must be above 0, got {self.temperature}")
+        if not 0 < self.temperature < np.inf:
+            raise ValueError(f"calibration temperature must be above 0, got {self.temperature}; 1.0 is usual")
         if len(self.thresholds) != NUM_FINDINGS:
             raise ValueError(f"calibration needs {NUM_FINDINGS} thresholds, got {len(self.thresholds)}")
+        if not all(0 <= threshold <= 1 for threshold in self.thresholds):
+            raise ValueError(f"calibration thresholds must be in [0, 1], got {self.thresholds}")
+        if min(self.num_studies, *self.num_labeled, 0) < 0:
+            raise ValueError(f"calibration counts must be at least 0, got {self.num_studies} and {self.num_labeled}")
         if len(self.num_labeled) not in (0, NUM_FINDINGS):
             raise ValueError(f"calibration counts labels of {NUM_FINDINGS} findings, got {len(self.num_labeled)}")
 
@@ -95,6 +99,9 @@ class OodSettings:
         for name in ("rest_variance", "limit"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
+        for name in ("num_training_images", "num_validation_images"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

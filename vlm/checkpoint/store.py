@@ -31,6 +31,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from vlm.checkpoint.check import check_output, check_sizes, check_vocabulary, describe_error
 from vlm.checkpoint.provenance import PROVENANCE_FILE
 from vlm.config import ReportModelConfig
 from vlm.inputs.tokenizer import load_tokenizer
@@ -114,17 +115,18 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     config = read_json(path, ReportModelConfig)
     calibration = read_json(folder / "calibration.json", Calibration)
     tokenizer = load_tokenizer(folder)
-    try:
-        model = ReportModel(config)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    _read_tensors(folder / WEIGHTS, _own_tensors(model, config))
-    for name, (parent, attribute) in _adapters(model).items():
-        adapter = getattr(parent, attribute).named_parameters()
-        targets = {key.replace(".default.", "."): tensor for key, tensor in adapter if ".lora_" in key}
-        _read_tensors(folder / name / "adapter_model.safetensors", targets)
+    check_vocabulary(config, tokenizer, path)
+    if config.encoder.base is None and config.decoder.base is None:
+        check_sizes(config, path, folder / WEIGHTS)
+        with torch.random.fork_rng(), torch.device("meta"):  # takes no memory, whatever the sizes are
+            for file, tensors in _files_of(_build(config, path), config).items():
+                _check_tensors(folder / file, tensors)
+    model = _build(config, path)
+    for file, tensors in _files_of(model, config).items():
+        _read_tensors(folder / file, tensors)
+    check_output(model.eval(), tokenizer, path)
     return Checkpoint(
-        model=model.eval(),
+        model=model,
         tokenizer=tokenizer,
         calibration=calibration,
         ood_detector=load_ood_detector(folder),
@@ -218,6 +220,23 @@ def _adapters(model: ReportModel) -> dict[str, tuple[nn.Module, str]]:
     return {name: part for name, part in parts.items() if isinstance(getattr(*part, None), PeftModel)}
 
 
+def _build(config: ReportModelConfig, path: Path) -> ReportModel:
+    try:
+        return ReportModel(config)
+    except Exception as error:  # libraries raise any error for sizes that do not fit together
+        raise ValueError(f"{path}: {describe_error(error)}") from error
+
+
+def _files_of(model: ReportModel, config: ReportModelConfig) -> dict[str, dict[str, Tensor]]:
+    """The safetensors files of a checkpoint, each with its tensors."""
+    files = {WEIGHTS: _own_tensors(model, config)}
+    for name, (parent, attribute) in _adapters(model).items():
+        adapter = getattr(parent, attribute).named_parameters()
+        tensors = {key.replace(".default.", "."): tensor for key, tensor in adapter if ".lora_" in key}
+        files[f"{name}/adapter_model.safetensors"] = tensors
+    return files
+
+
 def _own_tensors(model: ReportModel, config: ReportModelConfig) -> dict[str, Tensor]:
     """The tensors of `model.safetensors`, with the names they have without LoRA.
 
@@ -242,17 +261,10 @@ def _without_trained_bases(config: ReportModelConfig) -> ReportModelConfig:
     return config
 
 
-def _read_tensors(path: Path, targets: dict[str, Tensor]) -> None:
-    """Fill the targets from a safetensors file that has exactly these tensors."""
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; the checkpoint is incomplete")
-    try:
-        file = safe_open(path, framework="pt")
-    except SafetensorError as error:
-        raise ValueError(f"{path} cannot be read ({error}); it may be half-written") from error
-    with file:
-        names = file.keys()
-        saved_names = {_current_name(name): name for name in names}
+def _check_tensors(path: Path, targets: dict[str, Tensor]) -> None:
+    """Check that a safetensors file has exactly these tensors, without reading them."""
+    with _open_tensors(path) as file:
+        saved_names = {_current_name(name): name for name in file.keys()}  # noqa: SIM118 (not a dictionary)
         missing, unknown = sorted(targets.keys() - saved_names), sorted(saved_names.keys() - targets.keys())
         if missing or unknown:
             problem = f"lacks {missing[0]!r}" if missing else f"holds {unknown[0]!r}, which config.json does not have"
@@ -263,8 +275,29 @@ def _read_tensors(path: Path, targets: dict[str, Tensor]) -> None:
             shape = tuple(file.get_slice(saved_names[name]).get_shape())
             if shape != tuple(target.shape):
                 raise ValueError(f"{path}: {name!r} has shape {shape} but config.json needs {tuple(target.shape)}")
-            with torch.no_grad():
-                target.copy_(file.get_tensor(saved_names[name]))
+
+
+def _read_tensors(path: Path, targets: dict[str, Tensor]) -> None:
+    """Fill the targets from a safetensors file that has exactly these tensors."""
+    _check_tensors(path, targets)
+    with _open_tensors(path) as file, torch.no_grad():
+        for saved_name in file.keys():  # noqa: SIM118
+            tensor = file.get_tensor(saved_name)
+            if not tensor.isfinite().all():
+                raise ValueError(
+                    f"{path}: {saved_name!r} holds NaN or infinite numbers; the training diverged or the file is "
+                    "damaged, so use another checkpoint"
+                )
+            targets[_current_name(saved_name)].copy_(tensor)
+
+
+def _open_tensors(path: Path) -> safe_open:
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; the checkpoint is incomplete")
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise ValueError(f"{path} cannot be read ({error}); it may be half-written") from error
 
 
 def _current_name(name: str) -> str:

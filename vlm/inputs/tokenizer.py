@@ -9,6 +9,8 @@ from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, 
 END = "<|endoftext|>"
 """The only special token of GPT-2, used for the start, the end and padding."""
 
+SENTENCE = "Findings: The lungs are clear without pleural effusion."
+
 MAX_PROMPT_TOKENS = 48
 """Longer indications are cut."""
 
@@ -41,7 +43,7 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None) -> PreTrain
     """Load a tokenizer in Hugging Face format by folder or hub id, or GPT-2's `vocab.json` and `merges.txt`.
 
     Raises:
-        ValueError: there is none, or it has no end-of-text token.
+        ValueError: there is none, it has no end-of-text token, or it cannot write a sentence.
     """
     folder = Path(name)
     if (folder / "vocab.json").is_file() and not (folder / "tokenizer_config.json").is_file():
@@ -52,7 +54,7 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None) -> PreTrain
         if folder.is_dir() and not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
             raise ValueError(f"{folder / 'tokenizer.json'} is missing; the folder has no tokenizer")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(name), revision=revision)
+            tokenizer = AutoTokenizer.from_pretrained(str(name), revision=revision, trust_remote_code=False)
         except Exception as error:  # the tokenizers library raises Exception itself
             raise ValueError(f"no tokenizer can be read from {str(name)!r}: {error}") from error
     if tokenizer.eos_token_id is None:
@@ -61,7 +63,22 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None) -> PreTrain
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.bos_token_id is None:
         tokenizer.bos_token = tokenizer.eos_token
+    _check_text(tokenizer, str(name))
     return tokenizer
+
+
+def _check_text(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Check that a sentence keeps most of its letters."""
+    try:
+        text = tokenizer.decode(tokenizer.encode(SENTENCE, add_special_tokens=False), skip_special_tokens=True)
+    except Exception as error:  # the tokenizers library raises Exception itself
+        raise ValueError(f"the tokenizer of {name!r} cannot encode text ({error}); give another tokenizer") from error
+    letters = {letter for letter in SENTENCE.lower() if letter.isalpha()}
+    if len(letters & set(text.lower())) < len(letters) / 2:
+        raise ValueError(
+            f"the tokenizer of {name!r} has {len(tokenizer)} tokens and cannot write a report: it turns {SENTENCE!r} "
+            f"into {text[:60]!r}; give a tokenizer that was trained on English text"
+        )
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, indication: str) -> list[int]:

@@ -95,6 +95,9 @@ def _build_backbone(config: EncoderConfig, image: ImageGeometry) -> nn.Module:
     if architecture.get("model_type") == "plain_cnn":
         if architecture.keys() != {"model_type", "widths"}:
             raise ValueError(f"architecture of a plain_cnn takes widths and nothing else, got {architecture}")
+        widths = architecture["widths"]
+        if not isinstance(widths, list) or not widths or not all(type(width) is int and width > 0 for width in widths):
+            raise ValueError(f"widths of a plain_cnn must be a list of numbers above 0, got {widths!r}")
         return PlainCNN(num_channels=image.num_channels, widths=architecture["widths"])
     backbone_config = build_config(architecture | {"num_channels": image.num_channels})
     if type(backbone_config) not in MODEL_MAPPING:

@@ -34,6 +34,9 @@ class LSTMDecoder(nn.Module):
         architecture = config.architecture
         if architecture.keys() != {"vocab_size", "n_embd", "n_layer", "dropout"}:
             raise ValueError(f"an LSTM's architecture is vocab_size, n_embd, n_layer and dropout, got {architecture}")
+        for name in ("vocab_size", "n_embd", "n_layer"):
+            if type(architecture[name]) is not int or architecture[name] < 1:
+                raise ValueError(f"{name} of an LSTM must be a whole number above 0, got {architecture[name]!r}")
         self.width = width = architecture["n_embd"]
         self.num_layers, dropout = architecture["n_layer"], architecture["dropout"]
         self.embedding = nn.Embedding(architecture["vocab_size"], width)

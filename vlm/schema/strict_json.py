@@ -43,7 +43,7 @@ def read_json(path: Path, settings_type: type[T]) -> T:
         raise ValueError(f"{path} has {path.stat().st_size:,} bytes; settings take at most {MAX_BYTES:,}")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also invalid UTF-8, and a number of thousands of digits
         raise ValueError(f"{path} is not valid JSON ({error}); it may be half-written") from error
     return from_dict(values, settings_type, where=str(path))
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from vlm.inputs.tokenizer import TextPieces, encode_prompt, encode_report, load_tokenizer, train_tokenizer
 
@@ -131,3 +133,16 @@ def test_piece_is_decoded_with_a_bounded_context(tiny_tokenizer, monkeypatch):
     for token in ids:
         stream.add(token)
     assert len(ids) > 100 and max(lengths) == 2
+
+
+@pytest.mark.parametrize("vocabulary", [{"<|endoftext|>": 0}, {"<|endoftext|>": 0, "x": 1}])
+def test_tokenizer_that_cannot_write_a_sentence_is_rejected(vocabulary, tmp_path):
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(vocabulary, unk_token="<|endoftext|>")),
+        bos_token="<|endoftext|>",
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+    )
+    tokenizer.save_pretrained(str(tmp_path))
+    with pytest.raises(ValueError, match=f"has {len(vocabulary)} tokens and cannot write a report: it turns"):
+        load_tokenizer(tmp_path)

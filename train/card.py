@@ -22,6 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from data.cli import run_main
 from data.sources.credits import credits_of
 from train.build import LSTM_SIZES, describe_adaptation
+from train.loop.selection import image_is_unused
 from train.loop.tasks import describe_stages
 from train.options import FinetuneOptions, ImageOptions, PretrainOptions, read_options
 from train.run.folder import TrainLog
@@ -84,6 +85,7 @@ def write_report_card(run: Path, options: FinetuneOptions, studies: datasets.Dat
         options=options,
         adaptation=adaptation,
         writes_reports=read_json(best / "config.json", ReportModelConfig).writes_reports,
+        warning=image_is_unused(TrainLog(run).read()),
         uses_boxes=options.losses.box_weight > 0 and any(studies["train"]["boxes"]),
     )
     shutil.copyfile(run / "training_config.json", best / "training_config.json")

@@ -4,8 +4,14 @@
 
 It runs on a CPU, a GPU or in several processes, as configured for `accelerate launch`. <output-dir>/best contains the
 checkpoint with the best validation metrics. To continue a killed run, repeat the command with --resume.
+
+About 200 studies: --init-from a checkpoint with LoRA (the encoder stays frozen), --num-epochs 20, --early-stopping 5.
+About 2,000: the same with 10 epochs; if the images look different from those of the checkpoint, --no-lora with
+--encoder-learning-rate 5e-5 and --findings-epochs 3. About 20,000: train all weights, the findings first (--no-lora,
+--findings-epochs, --text-only-epochs), then LoRA from the result. The README has the whole commands.
 """
 
+import shutil
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -18,11 +24,13 @@ from data.study import saved_preprocessing
 from train.build import build_model, build_tokenizer, describe_adaptation
 from train.card import write_report_card
 from train.fit_ood import fit_or_explain
+from train.loop.selection import image_is_unused
 from train.loop.step import mixed_precision
 from train.loop.tasks import ReportTask, describe_stages
 from train.loop.trainer import Trainer
 from train.options import FinetuneOptions
 from train.run.folder import start_run
+from train.run.launch import check_launch
 from train.run.progress import MISTAKES, STOPPED, console, print_summary
 from train.studies.dataset import Collator, StudyDataset, count_truncated
 from train.studies.select import RunStudies, load_run_studies
@@ -42,8 +50,14 @@ def main(argv: list[str] | None = None) -> None:
         mixed_precision=mixed_precision(options.run.precision),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    check_launch(accelerator, "train/finetune.py")
     studies = load_run_studies(options)
-    folder = start_run(options, accelerator)
+    with start_run(options, accelerator) as folder:
+        _train(options, studies, folder, accelerator)
+    accelerator.end_training()
+
+
+def _train(options: FinetuneOptions, studies: RunStudies, folder: Path, accelerator: Accelerator) -> None:
     task = _report_task(options, studies, folder, accelerator)
     trainer = Trainer(options, task, accelerator)
     for dataset in (task.training, task.validation):
@@ -56,14 +70,15 @@ def main(argv: list[str] | None = None) -> None:
             console.print(f"Note: {note}", highlight=False)
     trainer.run()
     if accelerator.is_main_process:
-        best = folder / "best"
+        best, device = folder / "best", str(accelerator.device)
         write_report_card(folder, options, studies.splits)
-        device = str(accelerator.device)
         console.print(fit_or_explain(best, studies.splits, base=options.init_from, device=device), highlight=False)
         if options.validation.merge:
+            shutil.rmtree(folder / "merged", ignore_errors=True)
             merge_checkpoint(best, folder / "merged")
+        for warning in filter(None, (image_is_unused(trainer.log.read()), trainer.not_improved())):
+            console.print(f"[yellow]Warning:[/] {warning}", highlight=False, soft_wrap=True)
         console.print(f"best checkpoint, from epoch {trainer.progress.best_epoch + 1}: {best}")
-    accelerator.end_training()
 
 
 def _report_task(options: FinetuneOptions, studies: RunStudies, folder: Path, accelerator: Accelerator) -> ReportTask:

@@ -73,6 +73,8 @@ class RunOptions(OptionGroup):
     """Optimizer steps between saved states. A killed run loses at most this many steps."""
     save_total_limit: int = field(default=2, metadata=formerly("keep_states"))
     """Number of saved states to keep."""
+    early_stopping: int = 0
+    """End the run after this many epochs without a better one; only epochs of the last stage count. 0: never."""
     precision: Literal["auto", "bf16", "no"] = "auto"
     """auto: bf16 if the GPU supports it, otherwise fp32. no: fp32."""
     num_workers: int = 1
@@ -81,7 +83,7 @@ class RunOptions(OptionGroup):
 
     def __post_init__(self):
         self.check_at_least(1, "save_steps", "save_total_limit")
-        self.check_at_least(0, "num_workers")
+        self.check_at_least(0, "num_workers", "early_stopping")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +103,8 @@ class TrainingOptions:
     output_dir: str
     """Output folder: weights, log and saved states."""
     num_epochs: int = 10
+    """Number of epochs. With --resume it may be raised; the learning rate then follows the schedule of the new number
+    from the current step on, so it jumps up."""
     resume: bool = False
     """Continue the run in the output folder from its last saved state."""
     optimization: OmitArgPrefixes[OptimizationOptions] = field(default_factory=OptimizationOptions)
@@ -126,7 +130,10 @@ def read_options(path: Path, kind: type[Options]) -> Options:
     """
     if not path.is_file():
         raise ValueError(f"{path} is missing; give the output folder of a training run")
-    values = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        values = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is not a JSON object ({error}); restore the file of the run") from error
     groups: dict[str, dict[str, Any]] = {}
     for group, hint in typing.get_type_hints(kind).items():
         if isinstance(hint, type) and issubclass(hint, OptionGroup):
@@ -143,6 +150,7 @@ class PretrainOptions(TrainingOptions):
     """One or more data sets from `python -m data.prepare`. The model is trained on their train splits; the best epoch
     is chosen on their validation splits. The test splits are not read."""
     num_epochs: int = 20
+    """Number of epochs. With --resume it may be raised, as in fine-tuning."""
 
     def __post_init__(self):
         TrainingOptions.__post_init__(self)  # super() fails: slots=True creates a new class

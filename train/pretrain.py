@@ -25,6 +25,7 @@ from train.pretraining.images import ImageDataset
 from train.pretraining.masked_autoencoder import MaskedAutoencoder, draw_reconstructions
 from train.pretraining.texts import IGNORED, LanguageModel, ReportTexts, reports_of
 from train.run.folder import start_run, write_files
+from train.run.launch import check_launch
 from train.run.progress import MISTAKES, STOPPED, console, print_summary
 from train.studies.dataset import count_truncated
 from train.studies.select import count_rejected, load_pretraining_studies
@@ -38,10 +39,18 @@ def main(argv: list[str] | None = None) -> None:
         {"images": ImageOptions, "text": TextOptions}, args=argv, description=__doc__
     )
     accelerator = Accelerator(mixed_precision=mixed_precision(options.run.precision))
+    check_launch(accelerator, "train/pretrain.py")
     studies = load_pretraining_studies(options.datasets)
     if isinstance(options, TextOptions):
         _check_reports(studies)
-    folder = start_run(options, accelerator)
+    with start_run(options, accelerator) as folder:
+        _train(options, studies, folder, accelerator)
+    accelerator.end_training()
+
+
+def _train(
+    options: ImageOptions | TextOptions, studies: datasets.DatasetDict, folder: Path, accelerator: Accelerator
+) -> None:
     if isinstance(options, ImageOptions):
         task, summary = _image_task(options, studies)
     else:
@@ -59,8 +68,9 @@ def main(argv: list[str] | None = None) -> None:
     trainer.run()
     if accelerator.is_main_process:
         write_pretrain_card(folder, options, studies, trainer.progress.best_epoch)
+        if warning := trainer.not_improved():
+            console.print(f"[yellow]Warning:[/] {warning}", highlight=False, soft_wrap=True)
         console.print(f"weights from epoch {trainer.progress.best_epoch + 1}: {folder}")
-    accelerator.end_training()
 
 
 def _image_task(options: ImageOptions, studies: datasets.DatasetDict) -> tuple[PretrainTask, dict[str, str]]:

@@ -77,9 +77,7 @@ class ImageGeometry:
 
     def __post_init__(self):
         if not 1 <= self.size <= MAX_IMAGE_SIZE:
-            raise ValueError(
-                f"image size must be at least 1 pixel, got {self.size}; at most {MAX_IMAGE_SIZE}"
-            )
+            raise ValueError(f"image size must be at least 1 pixel, got {self.size}; at most {MAX_IMAGE_SIZE}")
         if self.num_channels not in (1, 3):
             raise ValueError(f"num_channels must be 1 or 3, got {self.num_channels}")
         if not len(self.mean) == len(self.std) == self.num_channels:

@@ -34,7 +34,7 @@ def test_two_processes_equal_one_with_twice_the_batch_size(small_dataset, tmp_pa
     one, two = (dict(losses(tmp_path / name)) for name in ("one", "two"))
     assert len(one) == 2 * 4
     assert two == pytest.approx(one, abs=1e-4)
-    assert len(validations(tmp_path / "two")) == 2
+    assert len(validations(tmp_path / "two")) == 3
     for first, second in zip(validations(tmp_path / "one"), validations(tmp_path / "two"), strict=True):
         assert second == pytest.approx(first, abs=1e-4)
 

@@ -124,7 +124,9 @@ def test_card_lists_data_licenses_and_losses(small_studies, encoder_folder, deco
     assert f"{2 * num_images} training images" in card
     assert "license_name: Apache-2.0; CC BY 4.0" in card
     losses = [loss for _, loss in _losses(encoder_folder)]
-    for epoch, loss in enumerate(_validations(encoder_folder)):
+    before, *validations = _validations(encoder_folder)
+    assert f"| 0 |  | {before:.4f} |" in card
+    for epoch, loss in enumerate(validations):
         steps = losses[epoch * len(losses) // 2 :][: len(losses) // 2]
         assert f"| {epoch + 1} | {sum(steps) / len(steps):.4f} | {loss:.4f} |" in card
     assert f"--encoder {encoder_folder} --no-lora" in card
@@ -148,11 +150,11 @@ def test_summary_counts_reports_and_rejected_studies(small_dataset, other_datase
 
 
 def test_weights_of_the_best_validation_are_kept(small_dataset, tmp_path, monkeypatch):
-    saved, losses = [], iter([2.0, 1.0, 3.0])
+    saved, losses = [], iter([9.0, 2.0, 1.0, 3.0])
 
     def validate(self, epoch, accelerator):
         loss = next(losses)
-        return trainer.ValidationResult(rank=(-loss,), metrics={"loss": loss}, summary="")
+        return trainer.ValidationResult(metrics={"loss": loss}, loss=loss)
 
     monkeypatch.setattr(tasks.PretrainTask, "validate", validate)
     true_write = tasks.write_files

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from train.loop.step import Losses, on_device, report_losses
-from train.loop.trainer import ValidationResult
 from train.loop.validation import calibrate, validate
 from train.options import FinetuneOptions, PretrainOptions
 from train.run.folder import write_files
+from train.run.state import ValidationResult
 from train.studies.dataset import Collator, StudyDataset
 from vlm.checkpoint.store import Checkpoint, save_checkpoint
 from vlm.model import ReportModel
@@ -71,6 +71,7 @@ class ReportTask:
         self.collate, self.lengths = collator, lengths
         self.losses = report_losses(finding_weight=options.losses.finding_weight, box_weight=options.losses.box_weight)
         self.stages = list(stage_epochs(options).values())
+        self.subject_ids = validation.rows["subject_id"][:]
         self.predictions: tuple[Tensor, Tensor, Tensor] | None = None
 
     def selection(self, epoch: int) -> dict[str, bool]:
@@ -91,7 +92,8 @@ class ReportTask:
             model.freeze_image_encoder()
 
     def validate(self, epoch: int, accelerator: Accelerator) -> ValidationResult:
-        self.validation.with_reports = stage_of(epoch, self.options) is not Stage.FINDINGS
+        writes_reports = epoch >= 0 or self.model.config.writes_reports
+        self.validation.with_reports = writes_reports and stage_of(max(epoch, 0), self.options) is not Stage.FINDINGS
         result, self.predictions = validate(
             self.model,
             self.validation,
@@ -100,11 +102,13 @@ class ReportTask:
             batch_size=2 * self.options.optimization.batch_size,
             num_reports=self.options.validation.num_validation_reports,
             max_new_tokens=self.options.validation.max_new_tokens,
+            finding_weight=self.options.losses.finding_weight,
         )
         return result
 
     def save_best(self, epoch: int, folder: Path) -> None:
-        learned_reports = stage_of(epoch, self.options) is not Stage.FINDINGS and any(self.lengths)
+        trained = epoch >= 0 and stage_of(epoch, self.options) is not Stage.FINDINGS
+        learned_reports = trained and any(self.lengths)
         self.model.config = replace(
             self.model.config, writes_reports=self.model.config.writes_reports or learned_reports
         )
@@ -119,6 +123,8 @@ class ReportTask:
 
 class PretrainTask:
     """Pretraining of a model that returns the sum of its only loss."""
+
+    subject_ids: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -163,7 +169,7 @@ class PretrainTask:
             totals += torch.tensor([float(loss), float(self.count(batch))], dtype=torch.float64)
         loss_sum, count = accelerator.reduce(totals.to(accelerator.device)).tolist()
         loss = loss_sum / count
-        return ValidationResult(rank=(-loss,), metrics={"loss": loss}, summary=f"loss {loss:.4f}")
+        return ValidationResult(metrics={"loss": loss}, loss=loss, summary=f"loss {loss:.4f}")
 
     def save_best(self, epoch: int, folder: Path) -> None:
         write_files(folder, self.save)

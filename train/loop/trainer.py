@@ -6,7 +6,7 @@ What differs between the programs is a `TrainingTask` (train/loop/tasks.py).
 import copy
 import datetime
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -16,22 +16,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
+from train.loop.selection import is_better
 from train.loop.step import Losses, build_optimizer, learning_rate_factor, set_learning_rate, time_step, training_step
 from train.options import TrainingOptions
 from train.run.folder import TrainLog
 from train.run.progress import RunProgress, peak_memory_gib
-from train.run.state import Progress, RunStates
+from train.run.state import Progress, RunStates, ValidationResult
 from train.studies.dataset import plan_epoch
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ValidationResult:
-    """Result of a validation."""
-
-    rank: tuple[float, ...]
-    """Larger is better; the first number is compared first."""
-    metrics: dict[str, float | None]
-    summary: str
 
 
 class TrainingTask(Protocol):
@@ -46,6 +37,8 @@ class TrainingTask(Protocol):
     losses: Losses
     stages: Sequence[range]
     """The epochs of each stage. Each stage has its own learning-rate schedule."""
+    subject_ids: Sequence[str]
+    """The patient of each validation study; empty if epochs are only compared by their loss."""
 
     lengths: Sequence[int]
     """Length of each training sample."""
@@ -57,7 +50,7 @@ class TrainingTask(Protocol):
         """Prepare the training data and the model for an epoch."""
 
     def validate(self, epoch: int, accelerator: Accelerator) -> ValidationResult:
-        """Evaluate the model on all validation samples; the processes share the work."""
+        """Evaluate the model on all validation samples; the processes share the work. Epoch -1: before training."""
 
     def save_best(self, epoch: int, folder: Path) -> None:
         """Save the weights of the best epoch so far; called by the main process after `validate`."""
@@ -79,15 +72,26 @@ class Trainer:
         self.epoch_steps = [len(self._plan(epoch)) for epoch in range(options.num_epochs)]
         self.num_steps = sum(self.epoch_steps)
         self.progress = Progress()
+        self.validations: dict[str, ValidationResult] = {}
+        """`start`: before training; `best`: of the best epoch so far."""
         self.states = RunStates(self.folder, task.model, optimizer, accelerator, keep=options.run.save_total_limit)
         self.log = TrainLog(self.folder)
 
     def resume(self) -> None:
         """Continue from the last saved state, if there is one, and remove later lines from the log."""
-        self.progress = self.states.resume()
+        self.progress, self.validations = self.states.resume()
         if self.accelerator.is_main_process:
-            self.log.rewind(self.progress.step)
+            self.log.rewind(self.progress.step, self.progress.epoch if self.validations else -1)
         self.accelerator.wait_for_everyone()
+
+    def not_improved(self) -> str:
+        """A warning if no epoch is better than the weights before training; "" if one is."""
+        if is_better(self.validations["best"], self.validations["start"], self.task.subject_ids):
+            return ""
+        return (
+            "No epoch is better than epoch 0, the weights before training, by the rule that chooses the best epoch. If "
+            "you started from a trained model, compare both on the test split before you replace it."
+        )
 
     def summary(self) -> dict[str, str]:
         """Steps, device, and the estimated time and memory of the run."""
@@ -131,28 +135,50 @@ class Trainer:
         with RunProgress(
             num_steps=self.num_steps, done=self.progress.step, enabled=is_main, unit=self.task.unit
         ) as progress_bar:
+            if not self.validations:
+                self._validate(-1, progress_bar, board)
             for epoch in range(self.progress.epoch, self.options.num_epochs):
+                if self._has_stalled(epoch):
+                    progress_bar.stopped_early(epoch, self.options.run.early_stopping)
+                    break
                 self._train_epoch(epoch, progress_bar, board)
-                result = self.task.validate(epoch, self.accelerator)
-                is_best = self.progress.best_epoch < 0 or result.rank > self.progress.best
-                if is_best:
-                    self.progress = replace(self.progress, best=result.rank, best_epoch=epoch)
-                if board is not None:
-                    if is_best:
-                        self.task.save_best(epoch, self.folder)
-                    progress_bar.validated(epoch, result.summary, is_best=is_best)
-                    self.log.write(step=self.progress.step, epoch=epoch, validation=result.metrics)
-                    self._plot(board, "validation", result.metrics)
-                self.progress = replace(self.progress, epoch=epoch + 1, epoch_step=0)
-                self.states.save(self.progress)
+                self._validate(epoch, progress_bar, board)
         if board is not None:
             board.close()
+
+    def _validate(self, epoch: int, progress_bar: RunProgress, board: SummaryWriter | None) -> None:
+        """Validate after an epoch, -1 before training; save the weights if they are the best, and the state. The
+        weights before training are never the best."""
+        result = self.task.validate(epoch, self.accelerator)
+        is_best = epoch >= 0 and is_better(result, self.validations.get("best"), self.task.subject_ids)
+        if epoch < 0:
+            self.validations["start"] = result
+        elif is_best:
+            self.validations["best"] = result
+            self.progress = replace(self.progress, best_epoch=epoch)
+        if board is not None:
+            if is_best:
+                self.task.save_best(epoch, self.folder)
+            progress_bar.validated(epoch, result.summary, is_best=is_best)
+            same_report = result.same_report_macro_f1
+            extra = {} if same_report is None else {"same_report_macro_f1": same_report}
+            self.log.write(step=self.progress.step, epoch=epoch, validation=result.metrics, **extra)
+            self._plot(board, "validation", result.metrics)
+        self.progress = replace(self.progress, epoch=epoch + 1, epoch_step=0)
+        self.states.save(self.progress, self.validations)
+
+    def _has_stalled(self, epoch: int) -> bool:
+        """Whether --early-stopping ends the run before this epoch: only epochs of the last stage count."""
+        patience, last = self.options.run.early_stopping, self.task.stages[-1]
+        return patience > 0 and epoch - max(self.progress.best_epoch + 1, last.start) >= patience
 
     def _train_epoch(self, epoch: int, progress_bar: RunProgress, board: SummaryWriter | None) -> None:
         plan = self._plan(epoch)[self.progress.epoch_step :]
         self.task.start_epoch(epoch, self.task.model)
         self.model.train()
-        loader = iter(self._loader([batch for step in plan for batch in step]))
+        # The loader draws a random number when an epoch starts. A run that resumes within an epoch must not draw again.
+        with torch.random.fork_rng(enabled=self.progress.epoch_step > 0):
+            loader = iter(self._loader([batch for step in plan for batch in step]))
         for step in plan:
             set_learning_rate(self.optimizer.optimizer, self._learning_rate_factor(epoch))
             losses = training_step(
@@ -173,7 +199,7 @@ class Trainer:
                 self.log.write(step=self.progress.step, epoch=epoch, **metrics, learning_rate=rate)
                 self._plot(board, "train", metrics)
             if self.progress.step % self.options.run.save_steps == 0:
-                self.states.save(self.progress)
+                self.states.save(self.progress, self.validations)
 
     def _plan(self, epoch: int) -> list[list[list[int]]]:
         """For each optimizer step of the epoch, the batches (lists of sample numbers) of this process."""

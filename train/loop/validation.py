@@ -4,6 +4,8 @@ The temperature minimizes the log loss over all labeled findings (Guo et al. 201
 highest F1 on the validation studies.
 """
 
+from dataclasses import replace
+
 import datasets
 import numpy as np
 import torch
@@ -15,14 +17,15 @@ from torch.nn import functional
 
 from data.reports.labeler.labeler import label_report
 from eval.metrics.cider import cider
-from eval.metrics.clinical import f1_scores
+from eval.metrics.clinical import confusion_counts, defined, scores_from_counts
 from eval.metrics.probabilities import macro_auroc
+from train.loop.selection import same_report_macro_f1
 from train.loop.step import on_device, report_counts
-from train.loop.trainer import ValidationResult
+from train.run.state import ValidationResult
 from train.studies.dataset import Collator, StudyDataset
 from vlm.decoding import GenerationOptions, generate_reports
 from vlm.model import ReportModel
-from vlm.schema.findings import NUM_FINDINGS
+from vlm.schema.findings import NUM_FINDINGS, UNLABELED
 from vlm.schema.report_format import report_of
 from vlm.uncertainty import Calibration
 
@@ -95,6 +98,7 @@ def validate(
     batch_size: int,
     num_reports: int,
     max_new_tokens: int,
+    finding_weight: float,
 ) -> tuple[ValidationResult, tuple[Tensor, Tensor, Tensor]]:
     """Evaluate the classifier on all studies and generated reports on the first `num_reports`; the processes share the
     work. The second part of the result are the arguments of `calibrate`."""
@@ -119,13 +123,25 @@ def validate(
     order = np.argsort(gathered["order"])
     logits, targets, mask = (torch.tensor(gathered[key])[order] for key in ("logits", "targets", "mask"))
     reports = {number: gathered["reports"][index] for number, index in enumerate(order)}
-    metrics = _report_scores(studies.rows, {number: report for number, report in reports.items() if report is not None})
-    metrics |= {
-        "finding_macro_auroc": _macro_auroc(logits, targets, mask),
-        "report_loss": losses[0] / losses[1] if losses[1] else None,
-        "finding_loss": losses[2] / losses[3] if losses[3] else None,
+    reports = {number: report for number, report in reports.items() if report is not None}
+    labels = torch.where(mask, targets.long(), UNLABELED).numpy()
+    probabilities = logits.sigmoid().numpy()
+    report_loss, finding_loss = (losses[index] / losses[index + 1] if losses[index + 1] else None for index in (0, 2))
+    metrics = {
+        "report_macro_f1": None,
+        "report_cider": None,
+        "finding_macro_auroc": macro_auroc(probabilities, labels) if mask.any() else None,
+        "report_loss": report_loss,
+        "finding_loss": finding_loss,
     }
-    return _result(metrics, [report for report in reports.values() if report is not None]), (logits, targets, mask)
+    result = ValidationResult(
+        metrics=metrics,
+        loss=(report_loss or 0.0) + finding_weight * (finding_loss or 0.0),
+        studies={"probabilities": probabilities, "labels": labels},
+    )
+    if reports:
+        result = _with_report_scores(result, studies.rows, reports)
+    return replace(result, summary=_summary(result.metrics, reports)), (logits, targets, mask)
 
 
 def _generate(
@@ -149,32 +165,23 @@ def _generate(
     return reports
 
 
-def _report_scores(rows: datasets.Dataset, reports: dict[int, str]) -> dict[str, float | None]:
-    """Scores of reports, by the number of the study; uncertain findings count as positive."""
-    if not reports:
-        return {"report_macro_f1": None, "report_cider": None}
+def _with_report_scores(result: ValidationResult, rows: datasets.Dataset, reports: dict[int, str]) -> ValidationResult:
+    """Add the scores of reports, by the number of the study; uncertain findings count as positive."""
     columns = rows.select_columns(["findings", "impression", "labels"]).select(list(reports))
-    references = list(map(report_of, columns))
-    scores = f1_scores([label_report(report) for report in reports.values()], columns["labels"][:])
-    return {"report_macro_f1": scores["macro_f1"], "report_cider": cider([*reports.values()], references).score}
+    labels = np.array(columns["labels"][:])
+    counts = confusion_counts([label_report(report) for report in reports.values()], labels)
+    macro_f1 = defined(scores_from_counts(counts.sum(axis=0))["macro_f1"])
+    ciders = cider([*reports.values()], list(map(report_of, columns)))
+    return replace(
+        result,
+        metrics=result.metrics | {"report_macro_f1": macro_f1, "report_cider": ciders.score},
+        studies=result.studies | {"number": np.array(list(reports)), "counts": counts, "cider": ciders.per_study},
+        same_report_macro_f1=same_report_macro_f1(labels),
+    )
 
 
-def _macro_auroc(logits: Tensor, targets: Tensor, mask: Tensor) -> float | None:
-    if not mask.any():
-        return None
-    labels = torch.where(mask, targets.long(), torch.full_like(targets, -100).long())
-    return macro_auroc(logits.sigmoid().numpy(), labels.numpy())
-
-
-def _result(metrics: dict[str, float | None], reports: list[str]) -> ValidationResult:
-    """The rank is macro-F1 first, then CIDEr, AUROC and the losses. An undefined metric is None."""
-    up = [metrics[name] for name in ("report_macro_f1", "report_cider", "finding_macro_auroc")]
-    down = [metrics[name] for name in ("finding_loss", "report_loss")]
+def _summary(metrics: dict[str, float | None], reports: dict[int, str]) -> str:
     shown = [f"{title} {metrics[name]:.3f}" for name, title in TITLES.items() if metrics[name] is not None]
     if reports:
-        shown.append(f"{len(set(reports))} distinct reports out of {len(reports)}")
-    return ValidationResult(
-        rank=(*(-1.0 if value is None else value for value in up), *(-(value or 0.0) for value in down)),
-        metrics=metrics,
-        summary=", ".join(shown),
-    )
+        shown.append(f"{len(set(reports.values()))} distinct reports out of {len(reports)}")
+    return ", ".join(shown)

@@ -6,28 +6,67 @@ tokenizer/             the tokenizer of the run     best/             the best c
 """
 
 import json
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from filelock import FileLock, Timeout
 
 from train.options import TrainingOptions, read_options
 from vlm.schema.atomic import partial_path, write_atomically, write_json
 
-MAY_CHANGE = {"resume", "num_workers", "save_steps", "save_total_limit", "output_dir", "merge", "image_cache_gib"}
+MAY_CHANGE = {
+    *("resume", "num_workers", "save_steps", "save_total_limit", "output_dir", "merge", "image_cache_gib"),
+    "early_stopping",
+}
 """Options that may change when a run is resumed: they have no effect on the weights."""
+LOCK = ".lock"
+START_FILES = {
+    *("training_config.json", "tokenizer", "tokenizer.partial", "files.partial", "tensorboard", LOCK),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt", "chat_template.jinja"),
+}
+"""What a run writes before it trains. A folder with nothing else is free: its run failed at the start."""
+
+logger = logging.getLogger(__name__)
 
 
-def start_run(options: TrainingOptions, accelerator: Accelerator) -> Path:
-    """Open the run's folder and set the seed, in all processes. Raises as `open_run`."""
-    if accelerator.is_main_process:
-        open_run(options)
-    accelerator.wait_for_everyone()
-    set_seed(options.run.seed)
-    return Path(options.output_dir)
+@contextmanager
+def start_run(options: TrainingOptions, accelerator: Accelerator) -> Iterator[Path]:
+    """Lock and open the run's folder and set the seed, in all processes. Raises as `lock_run` and `open_run`."""
+    with lock_run(Path(options.output_dir)) if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            open_run(options)
+        accelerator.wait_for_everyone()
+        set_seed(options.run.seed)
+        yield Path(options.output_dir)
+
+
+@contextmanager
+def lock_run(folder: Path) -> Iterator[None]:
+    """Keep other processes out of the folder. The operating system frees the lock of a killed process.
+
+    Raises:
+        ValueError: another process trains in the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ValueError(
+            f"--output-dir {folder}: another process is training in this folder; wait until it ends, stop it, or give "
+            "another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def open_run(options: TrainingOptions) -> Path:
@@ -44,12 +83,18 @@ def open_run(options: TrainingOptions) -> Path:
                 f"--resume: {folder} holds no run (no training_config.json); leave --resume out to start one"
             )
         _check_same(settings, options)
-        return folder
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(
-            f"--output-dir {folder} already holds a run or other files; give --resume to continue the run, "
-            "or another folder for a new run"
-        )
+    else:
+        found = list(folder.iterdir()) if folder.is_dir() else []
+        if {path.name for path in found} - START_FILES:
+            raise ValueError(
+                f"--output-dir {folder} already holds a run or other files; give --resume to continue the run, "
+                "or another folder for a new run"
+            )
+        for path in found:
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
     write_json(settings, options.as_json())
     return folder
 
@@ -57,11 +102,21 @@ def open_run(options: TrainingOptions) -> Path:
 def _check_same(path: Path, options: TrainingOptions) -> None:
     """Compare with the options of the saved run; an option that did not exist then had its default."""
     saved, given = read_options(path, type(options)).as_json(), options.as_json()
+    if options.num_epochs > saved["num_epochs"]:
+        logger.warning(
+            "--num-epochs is raised from %d to %d. From here on the learning rate follows the schedule of %d epochs, "
+            "so it jumps up. The result differs from that of a run which had this number of epochs from the start.",
+            saved["num_epochs"],
+            options.num_epochs,
+            options.num_epochs,
+        )
+        saved["num_epochs"] = options.num_epochs
     for name in sorted(saved):
         if name not in MAY_CHANGE and saved[name] != given[name]:
             raise ValueError(
                 f"--resume: {path} says {name} = {saved[name]!r} but {given[name]!r} was given; "
                 "give the run's own value, or start a new run in another folder"
+                + (" (the number of epochs can only be raised)" if name == "num_epochs" else "")
             )
 
 
@@ -85,10 +140,14 @@ class TrainLog:
                 continue
         return records
 
-    def rewind(self, step: int) -> None:
-        """Remove records after `step`: those steps are run again."""
+    def rewind(self, step: int, epoch: int) -> None:
+        """Remove steps after `step` and validations from `epoch` on (-1: all validations): those are run again."""
         if self.path.is_file():
-            kept = [json.dumps(record) + "\n" for record in self.read() if record["step"] <= step]
+            kept = [
+                json.dumps(record) + "\n"
+                for record in self.read()
+                if record["step"] <= step and ("validation" not in record or record["epoch"] < epoch)
+            ]
             write_atomically(self.path, "".join(kept))
 
 

@@ -48,6 +48,10 @@ class RunProgress(Progress):
         self.last = now
         self.update(self.task, advance=1, description=f"epoch {epoch + 1}", loss=loss, speed=self.speed)
 
+    def stopped_early(self, epoch: int, patience: int) -> None:
+        """Print why the run ends before its last epoch."""
+        console.print(f"stopped after epoch {epoch}: --early-stopping {patience} epochs without a better one")
+
     def validated(self, epoch: int, summary: str, *, is_best: bool) -> None:
         """Print the result of a validation."""
         console.print(f"epoch {epoch + 1} validation: {summary}{' (best)' if is_best else ''}")

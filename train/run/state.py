@@ -1,13 +1,18 @@
 """Saved states: everything that a killed run needs to continue with the same losses, as safetensors and JSON.
 
-A state holds trained weights and buffers, AdamW's moments, and the random state of each process. The learning rate and
+A state holds trained weights and buffers, AdamW's moments, the random state of each process, and the validations with
+which later ones are compared. The learning rate and
 the order of the studies depend only on the step. Accelerate's own states are pickles, which this project does not read.
 """
 
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
+import numpy as np
+import safetensors.numpy
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -28,9 +33,23 @@ class Progress:
     """The current epoch."""
     epoch_step: int = 0
     """Finished steps of the current epoch."""
-    best: tuple[float, ...] = ()
-    """Rank of the best validation so far."""
     best_epoch: int = -1
+    """Epoch of the best validation so far; -1: none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidationResult:
+    """Result of a validation. Metrics that the data does not define are None."""
+
+    metrics: dict[str, float | None]
+    loss: float
+    """The training loss on the validation samples; lower is better."""
+    summary: str = ""
+    studies: dict[str, np.ndarray] = field(default_factory=dict)
+    """Values per study, for the bootstrap: `counts` [reports, 14, 3] and `cider` [reports] of the reports, `number`
+    [reports] of their studies, `probabilities` and `labels` [studies, 14]."""
+    same_report_macro_f1: float | None = None
+    """The highest macro-F1 of one report for all studies."""
 
 
 class RunStates:
@@ -46,8 +65,8 @@ class RunStates:
         """The complete states, oldest first."""
         return sorted(path for path in self.folder.glob("step-*") if path.suffix not in (PARTIAL, ".old"))
 
-    def save(self, progress: Progress) -> None:
-        """Save a state; all processes must call this."""
+    def save(self, progress: Progress, validations: Mapping[str, ValidationResult] = MappingProxyType({})) -> None:
+        """Save a state with the validations that later ones are compared with; all processes must call this."""
         random = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             random["cuda"] = torch.cuda.get_rng_state()
@@ -57,24 +76,27 @@ class RunStates:
                 save_file(self._tensors(), partial / "state.safetensors")
                 for rank, state in enumerate(gathered):
                     save_file(state, partial / f"random-{rank}.safetensors")
+                for name, validation in validations.items():
+                    safetensors.numpy.save_file(validation.studies, partial / f"{name}.safetensors")
+                    write_json(partial / f"{name}.json", asdict(replace(validation, studies={})))
                 write_json(partial / "progress.json", asdict(progress))
             self._clean_up()
         self.accelerator.wait_for_everyone()
 
-    def resume(self) -> Progress:
+    def resume(self) -> tuple[Progress, dict[str, ValidationResult]]:
         """Load the last complete state, if there is one.
 
         Raises:
             ValueError: the state belongs to another model or to another number of processes.
         """
         states = self.complete()
-        progress = self._load(states[-1]) if states else Progress()
+        found = self._load(states[-1]) if states else (Progress(), {})
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self._clean_up()
-        return progress
+        return found
 
-    def _load(self, folder: Path) -> Progress:
+    def _load(self, folder: Path) -> tuple[Progress, dict[str, ValidationResult]]:
         tensors = load_file(folder / "state.safetensors")
         targets = self._trained()
         saved = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
@@ -99,7 +121,15 @@ class RunStates:
         torch.set_rng_state(random["cpu"])
         if "cuda" in random and torch.cuda.is_available():
             torch.cuda.set_rng_state(random["cuda"])
-        return read_json(folder / "progress.json", Progress)
+        validations = {
+            path.stem: replace(
+                read_json(path, ValidationResult),
+                studies=safetensors.numpy.load_file(path.with_suffix(".safetensors")),
+            )
+            for path in folder.glob("*.json")
+            if path.name != "progress.json"
+        }
+        return read_json(folder / "progress.json", Progress), validations
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"model.{name}": tensor for name, tensor in self._trained().items()}

@@ -1,6 +1,8 @@
 """Which command may resume the run in a folder."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from train.options import (
     StudyOptions,
     read_options,
 )
-from train.run.folder import open_run
+from train.run.folder import LOCK, TrainLog, lock_run, open_run
 
 WEIGHTS = Path(__file__).parents[3] / "vlm" / "weights"
 
@@ -87,9 +89,76 @@ def test_saved_options_have_no_groups_and_are_read_back(options):
 def test_options_of_shipped_weights_can_be_read(name, monkeypatch):
     monkeypatch.setattr("pathlib.Path.exists", lambda path: True)
     path = WEIGHTS / name / "training_config.json"
-    assert read_options(path, FinetuneOptions).as_json() == json.loads(path.read_text())
+    options, saved = read_options(path, FinetuneOptions).as_json(), json.loads(path.read_text())
+    assert {name: options[name] for name in saved} == saved
 
 
 def test_negative_num_workers_is_rejected():
     with pytest.raises(ValueError, match="--num-workers must be at least 0, got -1"):
         RunOptions(num_workers=-1)
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from train.run.folder import lock_run
+with lock_run(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_second_process_is_rejected_until_the_first_is_gone_even_if_killed(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(ValueError, match="another process is training in this folder"), lock_run(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert (tmp_path / LOCK).exists()
+    with lock_run(tmp_path):
+        pass
+
+
+def test_lock_is_free_after_an_error(tmp_path):
+    with pytest.raises(KeyboardInterrupt), lock_run(tmp_path):
+        raise KeyboardInterrupt
+    with lock_run(tmp_path):
+        pass
+
+
+def test_folder_of_a_failed_start_is_free_and_other_files_are_not_touched(options):
+    folder = open_run(options())
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer" / "tokenizer.json").write_text("{}")
+    assert open_run(options(studies=StudyOptions(num_studies=5))) == folder
+    assert not (folder / "tokenizer").exists()
+    assert read_options(folder / "training_config.json", FinetuneOptions).studies.num_studies == 5
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="already holds a run or other files"):
+        open_run(options())
+    assert {path.name for path in folder.iterdir()} == {"training_config.json", "notes.txt"}
+
+
+def test_number_of_epochs_can_only_be_raised(options, caplog):
+    folder = open_run(options(num_epochs=3))
+    open_run(options(num_epochs=5, resume=True))
+    assert "raised from 3 to 5" in caplog.text
+    assert read_options(folder / "training_config.json", FinetuneOptions).num_epochs == 5
+    with pytest.raises(ValueError, match=r"says num_epochs = 5 but 4 was given.*can only be raised"):
+        open_run(options(num_epochs=4, resume=True))
+
+
+def test_log_is_rewound_to_a_step_and_an_epoch(tmp_path):
+    log = TrainLog(tmp_path)
+    log.write(step=0, epoch=-1, validation={})
+    for step in range(1, 5):
+        log.write(step=step, epoch=(step - 1) // 2, loss=1.0)
+        if step % 2 == 0:
+            log.write(step=step, epoch=(step - 1) // 2, validation={})
+    log.rewind(2, 0)  # saved at the end of the first epoch, before its validation
+    assert [(record["step"], "validation" in record) for record in log.read()] == [(0, True), (1, False), (2, False)]
+    log.rewind(0, -1)
+    assert log.read() == []

@@ -1,14 +1,16 @@
 """Saved states: a resumed run continues exactly."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 from torch import nn
 
-from train.run.state import Progress, RunStates
+from train.run.state import Progress, RunStates, ValidationResult
 
 
 def _model():
@@ -42,20 +44,31 @@ def test_loaded_state_continues_with_the_same_losses(tmp_path):
     model = _model()
     optimizer = _optimizer(model)
     _steps(model, optimizer, inputs[:4])
-    progress = Progress(step=4, epoch=1, best=(0.5, -1.0), best_epoch=0)
-    _states(tmp_path, model, optimizer).save(progress)
+    progress = Progress(step=4, epoch=1, best_epoch=0)
+    best = ValidationResult(
+        metrics={"report_cider": 0.1 + 0.2, "report_macro_f1": None},
+        loss=float(np.float32(0.3)),
+        studies={"cider": np.array([0.1, 0.2]), "number": np.array([0, 3])},
+    )
+    _states(tmp_path, model, optimizer).save(progress, {"best": best})
     expected = _steps(model, optimizer, inputs[4:])
 
     other = _model()
     other_optimizer = _optimizer(other)
     torch.manual_seed(999)
-    assert _states(tmp_path, other, other_optimizer).resume() == progress
+    found, found_validations = _states(tmp_path, other, other_optimizer).resume()
+    assert found == progress
+    found_best = found_validations["best"]
+    assert found_validations.keys() == {"best"}
+    assert replace(found_best, studies={}) == replace(best, studies={})
+    for name, values in best.studies.items():
+        np.testing.assert_array_equal(found_best.studies[name], values, strict=True)
     assert _steps(other, other_optimizer, inputs[4:]) == expected
 
 
 def test_run_without_a_state_starts_from_the_beginning(tmp_path):
     model = _model()
-    assert _states(tmp_path, model, _optimizer(model)).resume() == Progress()
+    assert _states(tmp_path, model, _optimizer(model)).resume() == (Progress(), {})
 
 
 def test_unfinished_state_is_ignored_and_deleted(tmp_path):
@@ -64,7 +77,7 @@ def test_unfinished_state_is_ignored_and_deleted(tmp_path):
     states.save(Progress(step=1))
     partial = tmp_path / "states" / "step-00000002.partial"
     partial.mkdir()
-    assert states.resume() == Progress(step=1)
+    assert states.resume() == (Progress(step=1), {})
     assert not partial.exists()
 
 

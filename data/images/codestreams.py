@@ -1,7 +1,7 @@
 """Sizes and limits that are read from compressed images before they are decoded.
 
 A decoder allocates memory and time for the size, scans and parts that the file itself states, not for those in a DICOM
-header. `image_size` and `rle_sizes` read these sizes, and `check_container` rejects files that are small but take
+header. `image_size` reads these sizes, and `check_container` rejects files that are small but take
 minutes: thousands of scans, chunks or pages.
 """
 
@@ -39,15 +39,6 @@ def image_size(codestream: bytes) -> tuple[int, int, int]:
 def has_end(codestream: bytes) -> bool:
     """Whether a JPEG, JPEG-LS or JPEG 2000 image has its end marker, which a file that was cut short lacks."""
     return codestream.rfind(_END_OF_IMAGE) > codestream.find(_START_OF_SCAN)
-
-
-def rle_sizes(frame: bytes) -> list[int]:
-    """Decompressed size in bytes of each segment of an RLE frame (DICOM PS3.5, annex G)."""
-    if len(frame) < 64:
-        raise ValueError("the RLE header is cut short")
-    num_segments, *offsets = struct.unpack("<16I", frame[:64])
-    starts = offsets[: min(num_segments, 15)]
-    return [_expanded(frame[start:end]) for start, end in zip(starts, [*starts[1:], len(frame)], strict=True)]
 
 
 def check_container(content: bytes, *, name: str) -> None:
@@ -131,18 +122,3 @@ def _check_tiff(content: bytes, *, name: str) -> None:
     if len(pages) > 1:
         count = f"{MAX_PAGES} or more" if len(pages) == MAX_PAGES else len(pages)
         raise ImageRejected(f"{name}: holds {count} images (animated or paged); export the one to be read")
-
-
-def _expanded(segment: bytes) -> int:
-    position = size = 0
-    while position < len(segment):
-        header = segment[position]
-        if header < 128:
-            size += header + 1
-            position += header + 2
-        elif header > 128:
-            size += 257 - header
-            position += 2
-        else:
-            position += 1
-    return size

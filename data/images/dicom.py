@@ -82,7 +82,10 @@ def read_dicom(source: Path | str | bytes, *, max_side: int = MAX_SIDE, name: st
 def check_header(header: pydicom.Dataset, name: str) -> None:
     """Raises ImageRejected unless the header describes one gray frame of a supported size and bit depth."""
     if "PixelData" not in header:
-        raise ImageRejected(f"{name}: is DICOM without pixels (no PixelData); name the files of the images")
+        raise ImageRejected(
+            f"{name}: is DICOM without pixels (no PixelData): no image, or cut short; name the files of the "
+            "images, or export it again"
+        )
     num_frames = first_number(header, "NumberOfFrames", 1)
     if num_frames > 1:
         raise ImageRejected(f"{name}: holds {num_frames:.0f} frames; export the one to be read")

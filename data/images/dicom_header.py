@@ -30,8 +30,9 @@ from pydicom.tag import BaseTag, Tag
 from data.images.orientation import plane_of
 from data.images.pixels import MAX_FILE_BYTES, ImageRejected, is_dicom
 
-# Its messages quote values of headers, which may name a patient.
+# Its messages and warnings quote values of headers, which may name a patient.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 RADIOGRAPH_ATTRIBUTES = (
     *("SOPClassUID", "PresentationIntentType", "Modality", "BodyPartExamined", "AnatomicRegionSequence"),
@@ -87,6 +88,8 @@ INDEX_BYTES = 2**20
 _PIXEL_DATA_BYTES = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
 MAX_ELEMENTS = 10_000
 """Elements of a header, and items of its sequences. A radiograph has about 150."""
+MAX_VALUE_BYTES = 2**18
+"""What is read of a value; the largest are lookup tables of 128 KiB."""
 _PIXEL_DATA = 0x7FE00010
 MAX_ID_CHARACTERS = 200
 
@@ -276,12 +279,13 @@ def items_of(header: pydicom.Dataset, attribute: str) -> list[pydicom.Dataset]:
 
 
 def _element(header: pydicom.Dataset, attribute: str) -> tuple[str, Any]:
-    """The VR and the value of an attribute, bytes if pydicom has not converted them yet."""
+    """The VR and the start of the value of an attribute, bytes if pydicom has not converted them yet."""
     element = header.get_item(attribute)
     if element is None:
         return "", None
     known = element.VR not in (None, "UN")
-    return element.VR if known else dictionary_VR(element.tag), element.value
+    value = element.value[:MAX_VALUE_BYTES] if isinstance(element.value, bytes | str) else element.value
+    return element.VR if known else dictionary_VR(element.tag), value
 
 
 def _finite(value: Any) -> float:
@@ -295,8 +299,7 @@ def _finite(value: Any) -> float:
 def read_tags(content: bytes, attributes: tuple[str, ...]) -> pydicom.Dataset:
     """The attributes without the pixels. Raises ImageRejected as `parse_header`."""
     header = parse_header(content, attributes, name="it", stop_before_pixels=True)
-    # pydicom would quote unusual values in warnings.
-    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+    with warnings.catch_warnings():  # pydicom would quote unusual values
         warnings.simplefilter("ignore")
         header.decode()
     return header
@@ -321,8 +324,7 @@ def parse_header(content: bytes, attributes: tuple, *, name: str, stop_before_pi
             raise ImageRejected(too_many)
         return stop_before_pixels and tag >= _PIXEL_DATA
 
-    # pydicom would quote unusual values in warnings. What a user should know is in our own notes.
-    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+    with warnings.catch_warnings():  # What a user should know is in our own notes.
         warnings.simplefilter("ignore")
         return pydicom.filereader.read_partial(BytesIO(content), stop, force=True, specific_tags=_tags(attributes))
 

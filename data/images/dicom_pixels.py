@@ -7,13 +7,15 @@ The native decoders of JPEG-LS, JPEG 2000 and JPEG lossless can hang or crash on
 of their own (`data.images.isolated`).
 """
 
+import struct
+
 import numpy as np
 import pydicom
+from PIL import Image
 from pydicom import uid
-from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import encapsulate, get_frame
+from pydicom.encaps import get_frame
 
-from data.images.codestreams import check_scans, has_end, image_size, rle_sizes
+from data.images.codestreams import check_scans, has_end, image_size
 from data.images.dicom_header import first_number
 from data.images.formats import DAMAGED, decode_jpeg, is_damaged, native_messages
 from data.images.isolated import run_isolated
@@ -70,20 +72,21 @@ def _decompressed(
     if not is_known or (syntax == uid.JPEGExtended12Bit and first_number(header, "BitsStored", 8) > 8):
         raise ImageRejected(f"{name}: is compressed as {syntax.name}, which cannot be read; export it uncompressed")
     frame = get_frame(header.PixelData, 0, number_of_frames=1)
-    if syntax == uid.RLELossless:
-        fits = all(size <= rows * columns + 1 for size in rle_sizes(frame))
-    else:
-        fits = image_size(frame) == (columns, rows, 1)
+    planes = _rle_planes(frame, rows * columns) if syntax == uid.RLELossless else None
+    fits = image_size(frame) == (columns, rows, 1) if planes is None else len(planes) == allocated // 8
     if not fits:
         raise ImageRejected(f"{name}: its compressed pixels are not the {columns} x {rows} gray ones the header says")
-    if syntax == uid.RLELossless:
-        return _rle(frame, rows=rows, columns=columns, allocated=allocated), allocated
+    if planes is not None:
+        container = planes[0] if allocated == 8 else planes[0].astype(np.uint16) << 8 | planes[1]
+        return container.reshape(rows, columns), allocated
     if not has_end(frame):
         raise ImageRejected(f"{name}: its compressed pixels are cut short (no end marker); export it again")
     if syntax in JPEG_SYNTAXES:
         return _jpeg(frame, notes, name=name), 8
     options = {"syntax": str(syntax), "rows": rows, "columns": columns, "allocated": allocated}
     result, pixels = run_isolated(decode_frame, frame, **options)
+    if result["is_damaged"]:
+        notes.append(DAMAGED)
     container = np.frombuffer(pixels, f"<u{len(pixels) // (rows * columns)}").reshape(rows, columns)
     return container, result["precision"]
 
@@ -97,37 +100,61 @@ def _jpeg(frame: bytes, notes: list[str], *, name: str) -> np.ndarray:
     return np.asarray(image)
 
 
-def _rle(frame: bytes, *, rows: int, columns: int, allocated: int) -> np.ndarray:
-    # All bits are declared as stored, so that pydicom changes none.
-    image = pydicom.Dataset()
-    image.file_meta = FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = uid.RLELossless
-    image.Rows, image.Columns, image.SamplesPerPixel, image.PhotometricInterpretation = rows, columns, 1, "MONOCHROME2"
-    image.BitsAllocated = image.BitsStored = allocated
-    image.HighBit, image.PixelRepresentation = allocated - 1, 0
-    image.PixelData = encapsulate([frame])
-    return pydicom.pixels.pixel_array(image, decoding_plugin="pydicom")
+def _rle_planes(frame: bytes, num_pixels: int) -> list[np.ndarray]:
+    """The bytes of each segment of an RLE frame (DICOM PS3.5, annex G), the high bytes first; none if a segment holds
+    more pixels. Pillow decodes them, because a decoder in Python takes seconds for a hostile frame.
+
+    Raises:
+        ValueError: a segment holds fewer pixels.
+    """
+    if len(frame) < 64:
+        raise ValueError("the RLE header is cut short")
+    num_segments, *offsets = struct.unpack("<16I", frame[:64])
+    starts = offsets[:num_segments]
+    segments = [frame[start:end] for start, end in zip(starts, [*starts[1:], len(frame)], strict=True)]
+    if len(segments) > 2 or any(len(segment) > 2 * num_pixels + 2 for segment in segments):
+        return []
+    planes = [_unpacked(segment, num_pixels) for segment in segments]
+    # One more byte may be padding.
+    return [] if any(_holds(segment, num_pixels + 2) for segment in segments) else planes
+
+
+def _holds(segment: bytes, num_pixels: int) -> bool:
+    try:
+        _unpacked(segment, num_pixels)
+    except ValueError:
+        return False
+    return True
+
+
+def _unpacked(segment: bytes, num_pixels: int) -> np.ndarray:
+    return np.asarray(Image.frombytes("L", (num_pixels, 1), segment, "packbits", "L"))[0]
 
 
 def decode_frame(frame: bytes, *, syntax: str, rows: int, columns: int, allocated: int) -> tuple[dict, bytes]:
-    """Decode a frame of ISOLATED_SYNTAXES: {"precision": bits that the decoder fills}, and the pixels, little-endian.
+    """Decode a frame of ISOLATED_SYNTAXES: {"precision": bits that the decoder fills, "is_damaged": whether it says
+    so}, and the pixels, little-endian.
 
     It runs in the isolated process, and only there the decoders are loaded.
     """
+    with native_messages() as messages:
+        pixels, precision = _decoded(frame, syntax=syntax, rows=rows, columns=columns, allocated=allocated)
+    if len(pixels) not in (rows * columns, 2 * rows * columns):
+        raise ValueError("the decoder returned another number of pixels")
+    return {"precision": precision, "is_damaged": is_damaged(messages)}, bytes(pixels)
+
+
+def _decoded(frame: bytes, *, syntax: str, rows: int, columns: int, allocated: int) -> tuple[bytes, int]:
     if syntax in (uid.JPEGLSLossless, uid.JPEGLSNearLossless):
         import jpeg_ls
 
         pixels, information = jpeg_ls.decode_pixel_data(frame)
-        precision = information["bits_per_sample"]
-    elif syntax in (uid.JPEG2000Lossless, uid.JPEG2000):
+        return pixels, information["bits_per_sample"]
+    if syntax in (uid.JPEG2000Lossless, uid.JPEG2000):
         import openjpeg
 
-        pixels, precision = openjpeg.decode_pixel_data(frame, version=2), openjpeg.get_parameters(frame)["precision"]
-    else:
-        pixels, precision = _gdcm_pixels(frame, syntax, rows, columns, allocated), allocated
-    if len(pixels) not in (rows * columns, 2 * rows * columns):
-        raise ValueError("the decoder returned another number of pixels")
-    return {"precision": precision}, bytes(pixels)
+        return openjpeg.decode_pixel_data(frame, version=2), openjpeg.get_parameters(frame)["precision"]
+    return _gdcm_pixels(frame, syntax, rows, columns, allocated), allocated
 
 
 def _gdcm_pixels(frame: bytes, syntax: str, rows: int, columns: int, allocated: int) -> bytes:

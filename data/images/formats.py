@@ -74,6 +74,8 @@ _TRANSPOSE = {
 }
 """What brings an image with this EXIF orientation upright."""
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_FAX = ("tiff_ccitt", "group3", "group4", "tiff_raw_16")
+"""TIFF compressions of black and white. Where data is damaged, their decoder silently leaves old memory as pixels."""
 _HARMLESS = re.compile(r"Unknown field|unknown JFIF revision|incorrect count|TIFFReadDirectory")
 _STDERR = threading.Lock()
 
@@ -113,8 +115,9 @@ def decode(content: bytes, *, max_side: int, allow_color: bool, name: str) -> De
     except (ImageRejected, TooSlow):
         raise
     except Exception as error:  # codecs raise many types
-        reason = str(error) or type(error).__name__
-        raise ImageRejected(f"{name}: is damaged or cut short ({reason}); fetch or export it again") from error
+        # Other types are slips of Pillow's parsers on damaged data; their messages say nothing about the file.
+        reason = f" ({error})" if isinstance(error, OSError | SyntaxError | ValueError) else ""
+        raise ImageRejected(f"{name}: is damaged or cut short{reason}; fetch or export it again") from error
     if is_damaged(messages):
         notes = (*notes, DAMAGED)
     return Decoded(
@@ -173,6 +176,10 @@ def _open(content: bytes, *, name: str) -> Image.Image:
             f"{MAX_FILE_BYTES}; save the image in gray, or shrink it first"
         )
     if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if image.info.get("compression") in _FAX:
+            raise ImageRejected(
+                f"{name}: is compressed as fax (CCITT), which has no gray and hides damage; save it in gray as PNG"
+            )
         tile = [image.tag_v2.get(tag, 1) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)]
         if tile[0] * tile[1] > MAX_PIXELS:
             raise ImageRejected(f"{name}: has tiles of {tile[0]} x {tile[1]} pixels; the limit is {MAX_PIXELS:,}")

@@ -3,8 +3,9 @@
 import time
 
 import numpy as np
+import pydicom
 import pytest
-from pydicom import uid
+from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 
 from data.images.dicom import read_dicom
@@ -163,3 +164,38 @@ def test_ids_behind_a_long_private_element_are_indexed(tmp_path):
 def test_gray_image_of_several_samples_is_rejected_for_what_it_is(num_samples):
     with pytest.raises(ImageRejected, match=rf"^x: has {num_samples} samples per pixel \(SamplesPerPixel\), but is"):
         read_dicom(content_of(GRAY, SamplesPerPixel=num_samples), name="x")
+
+
+def test_unusual_values_of_the_header_are_not_quoted_in_warnings(tmp_path, recwarn):
+    ids = {
+        "SOPClassUID": "1.2.Jane.Doe",
+        "StudyInstanceUID": "1.2.Jane",
+        "SOPInstanceUID": "1..2",
+        "PatientID": "\x01" * 99,
+    }
+    (tmp_path / "scan").write_bytes(content_of(GRAY, BodyPartExamined="CHEST"))
+    header = dcmread(tmp_path / "scan")
+    with pydicom.config.disable_value_validation():
+        for attribute, value in ids.items():
+            setattr(header, attribute, value)
+        header.save_as(tmp_path / "scan")
+    read_view(tmp_path / "scan", max_side=1024)
+    assert read_file_header(tmp_path / "scan").study_instance_uid == "1.2.Jane"
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_file_without_pixels_may_be_cut_short():
+    content = content_of(GRAY)
+    with pytest.raises(ImageRejected, match=r"^x: is DICOM without pixels .* cut short; .* or export it again$"):
+        read_dicom(content[: content.index(b"\xe0\x7f\x10\x00")], name="x")
+
+
+@pytest.mark.parametrize("tag", [b"\x08\x00\x3e\x10", b"\x20\x00\x20\x00"], ids=["description", "orientation"])
+def test_value_of_megabytes_is_read_at_once(tag):
+    value = b"L\\" * 15_000_000
+    element = tag + b"UT\0\0" + len(value).to_bytes(4, "little") + value
+    content = content_of(GRAY)
+    position = content.index(b"\x10\x00\x10\x00PN" if tag[0] == 8 else b"\x28\x00\x02\x00US")
+    start = time.process_time()
+    image = read_dicom(content[:position] + element + content[position:]).image
+    assert image.size == (32, 40) and time.process_time() - start < 1

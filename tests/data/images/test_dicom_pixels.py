@@ -1,12 +1,16 @@
 """Compressed DICOM: damage that a decoder repairs is noted, and costly or damaged frames are rejected with a reason."""
 
 import io
+import struct
+import time
+from pathlib import Path
 
 import cv2
+import gdcm
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom import uid
+from pydicom import dcmread, uid
 from pydicom.encaps import encapsulate, get_frame
 
 from data.images.dicom import read_dicom
@@ -36,12 +40,38 @@ def compressed(syntax: str) -> bytes:
     return get_frame(header.PixelData, 0, number_of_frames=1).rstrip(b"\0")
 
 
+def lossless_jpeg(folder: Path) -> bytes:
+    (folder / "raw").write_bytes(content_of(SMOOTH))
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(folder / "raw"))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(folder / "packed"))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    return get_frame(dcmread(folder / "packed").PixelData, 0, number_of_frames=1)
+
+
 def test_baseline_jpeg_that_its_decoder_repairs_is_noted():
     frame = jpeg(quality=90)
     assert read_dicom(with_frame(frame, uid.JPEGBaseline8Bit)).notes == ()
     middle = len(frame) // 2
     damaged = frame[:middle] + frame[middle + 300 :]
     assert read_dicom(with_frame(damaged, uid.JPEGBaseline8Bit)).notes == (DAMAGED,)
+
+
+def test_lossless_jpeg_that_its_decoder_repairs_is_noted(tmp_path):
+    frame = lossless_jpeg(tmp_path)
+    whole = read_dicom(with_frame(frame, uid.JPEGLosslessSV1))
+    assert np.array_equal(np.asarray(whole.image), SMOOTH) and whole.notes == ()
+    damaged = with_frame(frame[: len(frame) // 2] + b"\xff\xd9", uid.JPEGLosslessSV1)
+    assert read_dicom(damaged).notes == (DAMAGED,)
+    assert read_apart(damaged, name="x")[0].notes == (DAMAGED,)
 
 
 @pytest.mark.parametrize("syntax", [uid.JPEGBaseline8Bit, uid.JPEGLSLossless, uid.JPEG2000Lossless])
@@ -79,3 +109,27 @@ def test_page_and_data_set_read_the_same():
     Image.fromarray(SMOOTH).save(png, "PNG")
     apart, identifiers = read_apart(png.getvalue(), name="x")
     assert np.array_equal(np.asarray(apart.image), SMOOTH) and identifiers is None
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_rle_gives_the_same_values_as_uncompressed(kind):
+    pixels = SMOOTH.astype(kind) * (1 if kind == np.uint8 else 257)
+    header = header_of(pixels)
+    header.compress(uid.RLELossless)
+    assert np.array_equal(np.asarray(read_dicom(saved(header)).image), np.asarray(read_dicom(content_of(pixels)).image))
+
+
+NO_OPERATIONS, SINGLE_BYTES, LONG_RUNS = b"\x80" * 60_000_000, b"\0\0" * 20_000_000, b"\x81\0" * 20_000_000
+
+
+@pytest.mark.parametrize("packed", [NO_OPERATIONS, SINGLE_BYTES, LONG_RUNS], ids=["no-ops", "bytes", "runs"])
+def test_hostile_rle_is_rejected_at_once(packed):
+    frame = struct.pack("<16I", 2, 64, 64, *[0] * 13) + packed
+    header = header_of(np.zeros((2, 2), np.uint16), uid.RLELossless, Rows=4000, Columns=4000)
+    header.PixelData = encapsulate([frame])
+    header["PixelData"].is_undefined_length = True
+    content = saved(header)
+    start = time.process_time()
+    with pytest.raises(ImageRejected, match=r"^x: (is damaged or cut short|its compressed pixels are not the 4000 x)"):
+        read_dicom(content, name="x")
+    assert time.process_time() - start < 2

@@ -33,6 +33,8 @@ _FOREIGN = _words(
     "ingen inga inget intet ikke inte uten utan uden och og eller hjertet lungene ei ole nav "
     # Slavic, Hungarian, Turkish
     "brak bez nie cech nema nincs nem yok "
+    # Names of findings
+    "pneumotorace pneumotorax neumotorax pleuraerguss pleuravocht epanchement polmonite pneumonie neumonia infiltraat "
     # Indonesian, Malay, Filipino, Swahili
     "tidak tampak ada tiada walang hakuna"
 )

@@ -58,7 +58,7 @@ def fix_spelling(sentence: str) -> str:
     return _WORD.sub(lambda word: _fixed(word.group()), sentence)
 
 
-_SEEN = (
+SEEN = (
     r"(?:seen|identified|noted|present|visuali[sz]ed|evident|appreciated|demonstrated|detected|observed|found|apparent|"
     r"visible|suggested|delineated|shown)"
 )
@@ -67,8 +67,9 @@ _GONE = r"(?:resolved|cleared|disappeared|vanished|gone)"
 _WELL = r"(?:well|clearly|fully|completely|optimally|adequately|reliably)"
 
 NEGATIONS = (
+    rf"(?:not|no longer) {SEEN} (?:is|are)",
     r"no longer (?:is|are|was|were)(?: there)?|no longer|no more|(?:nor|neither) (?:is|are|was|were) there",
-    rf"at no (?:point|time|site|place) (?:is|are|was|were) there|not {_SEEN} (?:is|are)",
+    r"at no (?:point|time|site|place) (?:is|are|was|were) there",
     r"(?:do|does|did)(?: not|n't)(?: \w+)? (?:demonstrate|show|reveal|see|have|identify|suggest|appear|represent)"
     r"(?: to have)?",
     r"fail(?:s|ed)? to (?:demonstrate|show|reveal)|(?:can ?not|can't|could not) (?:see|identify|appreciate|detect)",
@@ -88,10 +89,10 @@ NEGATIONS = (
 )
 
 LATER_NEGATIONS = (
-    rf"(?:(?:is|are|was|were|has been|have been) )?(?:not|no longer)(?: (?!{_WELL}|as)\w+)? {_SEEN}(?! (?:is|are) "
-    rf"(?:an?|any)\b)",
-    rf"(?:has|have) (?:not|never) been {_SEEN}",
-    rf"(?:can ?not|can't|could not) be {_SEEN}",
+    rf"(?:(?:is|are|was|were|has been|have been) )?(?:not|no longer)(?: (?!{_WELL}|as)\w+)? {SEEN}(?! (?:is|are) "
+    rf"(?:an?|any|the)\b)",
+    rf"(?:has|have) (?:not|never) been {SEEN}",
+    rf"(?:can ?not|can't|could not) be {SEEN}",
     rf"(?:has|have|had|is|are|was|were)(?: now| since| subsequently| been| \w+ly)? {_GONE}",
     rf"(?:{_GONE}|removed)(?= ?[.,;)]|$| since| from| on| in| with| and| after| following| but)",
     r"(?:is|are|was|were)(?: considered| felt| thought)? (?:absent|excluded|ruled out|negative|removed|"
@@ -109,19 +110,17 @@ NOT_NEGATIONS = (
     r"resolution|clearing)(?: (?:in|of|to|from)(?: the)?)?",
     rf"not (?:yet )?(?:\w+ )?(?:changed|only|improved|increased|decreased|enlarged since|{_GONE}|been removed|larger|"
     r"smaller|worse|worsened|progressed)",
-    rf"(?:(?:is|are|was|were) )?not (?:\w+ )?{_SEEN} (?:previously|before|(?:on|in) (?:\w+ ){{0,3}}(?:prior|previous|"
+    rf"(?:(?:is|are|was|were) )?not (?:\w+ )?{SEEN} (?:previously|before|(?:on|in) (?:\w+ ){{0,3}}(?:prior|previous|"
     r"older|earlier|comparison|lateral|frontal|pa|ap)(?: \w+)?)",
     r"no doubt|if not",
     r"(?:(?:has|have|had|is|are|was|were) )?(?:(?:now|since|been|interval) )?(?:near(?:ly)?|almost|partial(?:ly)?|"
-    r"partly|"
-    r"incomplete(?:ly)?|virtually|largely|mostly|substantial(?:ly)?|considerabl[ey]|"
-    r"slight(?:ly)?|minimal(?:ly)?|mild(?:ly)?|"
-    r"moderate(?:ly)?|some|significant(?:ly)?|marked(?:ly)?|mild)[ -](?:interval )?(?:partial )?(?:complete(?:ly)? |"
+    r"partly|incomplete(?:ly)?|virtually|largely|mostly|substantial(?:ly)?|considerabl[ey]|slight(?:ly)?|"
+    r"minimal(?:ly)?|mild(?:ly)?|moderate(?:ly)?|some|significant(?:ly)?|marked(?:ly)?)[ -](?:interval )?(?:partial )?"
+    r"(?:complete(?:ly)? |"
     r"completely |entirely )?(?:resol(?:ved|ution|ving)|clear(?:ed|ing|ance)|gone|disappear(?:ed|ance)|"
     r"vanished)(?: of)?",
     rf"(?:has |have |had )?{_GONE} (?:to a (?:large|great|certain) extent|for the most part|in (?:large )?part|"
-    rf"partially|"
-    r"partly|mostly|incompletely|almost|except|apart from|but for)",
+    r"partially|partly|mostly|incompletely|almost|except|apart from|but for)",
 )
 """Phrases that begin like a negation but deny no finding ("no change in the effusion")."""
 
@@ -156,6 +155,8 @@ HEDGES = (
     r"(?: (?:be|have|represent(?:s|ing)?|reflect(?:s|ing)?|indicat(?:e|es|ing)|suggest(?:s|ing)?|due to|related to|"
     r"secondary to|is|are|relate to)){1,3}",
     r"(?:most |more |less )?likely",
+    r"more (?:consistent|compatible|in keeping|suggestive|typical) (?:with|of)(?=(?: \w+){1,6}? than )",
+    r"than (?:with|of|for)",
     r"maybe|may|might|could",
     r"poss?ib(?:le|ly|ility)(?: of)?|probab(?:le|ly)|potential(?:ly)?|presum\w+|perhaps|equivocal",
     r"questionab(?:le|ly)|suspect(?:s|ed)?|question(?: of)?|query|doubt\w*|either(?! (?:lung|side|base|hemi|costo))",
@@ -182,18 +183,14 @@ COMPARISONS = (
 
 LATER_HEDGES = (
     r"(?=[aeimw])(?:would be |is |are |may be )?easy to (?:miss|overlook)|(?:could|may|might) have been (?:missed|"
-    r"overlooked|"
-    r"hidden)|"
-    r"(?:could|may|might) (?:lie|hide|exist|lurk)",
+    r"overlooked|hidden)|(?:could|may|might) (?:lie|hide|exist|lurk)",
     r"(?=[dlopsr])(?:likely |probably )?(?:due|secondary|related|owing) to (?:the )?(?:ap|portable|"
-    r"supine) (?:projection|"
-    r"technique|view|"
-    r"film|positioning)",
+    r"supine) (?:projection|technique|view|film|positioning)",
     r"(?=[abcimw])(?:which |and |but )?(?:may|might|could|is likely|is probably)(?: be| well be)?(?: in part|"
-    r" partly)? (?:due|"
-    r"secondary|related|"
-    r"attributable) to (?:the )?(?:ap |portable |supine |patient |film ){0,2}(?:projection|technique|rotation|"
-    r"positioning|position|magnification)",
+    r" partly)? (?:due|secondary|related|attributable) to (?:the )?(?:ap |portable |supine |patient |film ){0,2}"
+    r"(?:projection|technique|rotation|positioning|position|magnification)",
+    r"(?:may|might|could)(?: \w+)? be(?: \w+ly)? (?:exaggerated|accentuated|magnified|"
+    r"overestimated)",
     r"(?:would|could|may|might|can)(?: \w+ly)?(?: also)? be(?: \w+ly)? (?:missed|overlooked|hidden|obscured|masked|"
     r"concealed|(?:difficult|hard|impossible) to \w+)",
     r"would be (?:an? )?(?:(?:less likely |further |diagnostic )?(?:consideration|possibility)|possible)",
@@ -202,7 +199,7 @@ LATER_HEDGES = (
     r"(?= ?[.,;)]|$| by| on| in| at| with| and| given)",
     rf"(?:is |are )?(?:difficult|hard|impossible|not possible) to (?:\w+ )?{_EXCLUDE}(?= ?[.,;]|$| on| in| given| "
     rf"with)",
-    rf"(?:(?:is|are|was|were) )?(?:not (?:\w+ )?{_WELL}|poorly)[ -]{_SEEN}",
+    rf"(?:(?:is|are|was|were) )?(?:not (?:\w+ )?{_WELL}|poorly)[ -]{SEEN}",
     r"(?:is|are)(?: also)? (?:possible|suspected|questioned|questionable|likely(?! \w+ than)|probable|suggested|"
     r"less likely(?= ?[.,;)]|$)|favored|"
     r"considered(?! unlikely)|equivocal|doubtful|(?:a )?(?:consideration|possibility|possibilities))",
@@ -251,9 +248,7 @@ ELLIPSES = (
     r"one(?= (?:is|remains|persists|seen|in|on|at))",
     rf"(?=[tlr])(?:the )?(?:left|right)(?: side)? (?:is )?{_SIDE_STATE}(?= ?[.,;)]|$)",
     rf"(?=[apstmlr])(?:an? )?(?:still )?(?:present|persist(?:s|ent|ing)|remain(?:s|ing)|small|trace|tiny|moderate|"
-    rf"large|"
-    rf"mild|"
-    rf"minimal|some)(?: seen| present)?(?= {_OTHER_SIDE})",
+    rf"large|mild|minimal|some)(?: seen| present)?(?= {_OTHER_SIDE})",
 )
 ANAPHORS = (
     r"(?=[ato])(?:an?|the|that|one)(?: (?!no)[\w-]+){0,3} one(?! (?:of|or|lung|rib|view))",

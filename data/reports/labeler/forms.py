@@ -5,12 +5,9 @@ the same for boxes. `parser` then reads the answers with the patterns below, whi
 
 import re
 
+from data.reports.labeler.context_patterns import SEEN
 from data.reports.plain_text import BOX
 
-_SEEN = (
-    r"(?:seen|identified|noted|present|visuali[sz]ed|evident|appreciated|demonstrated|detected|observed|found|apparent|"
-    r"visible|suggested|delineated|shown)"
-)
 _WHERE = (
     r"(?:,? (?:at all|bilaterally|either|today|now|currently|of (?:note|concern|significance)|"
     r"(?:on|in|at) (?:both|either|the|this|that|these|any)(?: \w+){1,2}?))?"
@@ -19,10 +16,9 @@ _END = r"(?= ?(?:[.,;|)]|$|but (?!possib|not excl|can)|and )| [a-z][a-z /]{2,30}
 
 _DENIED = (
     rf"(?:there (?:is|are) |is |are )?(?:no(?:ne)?|nil|neg(?:ative)?|absent|absence|n|0|false|denie[sd]|without|"
-    rf"excluded|"
-    rf"ruled out|not|never|nothing){_WHERE}",
+    rf"excluded|ruled out|not|never|nothing){_WHERE}",
     rf"(?:(?:is|are|was|were|has been|have been) )?(?:none|nil|not|no longer|never|nothing|no)"
-    rf"(?: (?!well|clearly|fully|as)\w+)? {_SEEN}{_WHERE}",
+    rf"(?: (?!well|clearly|fully|as)\w+)? {SEEN}{_WHERE}",
     rf"(?:no|none|without)(?: \w+)? (?:evidence|signs?|suggestion)(?: of)?{_WHERE}",
     r"none (?:acute|significant|new|large|definite)",
     r"no(?: definite| significant| acute| obvious| large| visible| focal| gross){1,2}",
@@ -40,9 +36,8 @@ _DOUBTED = (
     r"unable to)(?: be)?(?: \w+ly)? "
     r"(?:exclude[ds]?|rule[ds]? out|r/o)",
     r"possibl[ey]|probabl[ey]|suspected|suspicious|likely|questionable|question(?:ed)?|equivocal|indeterminate|"
-    r"uncertain|"
-    r"unsure|unclear|borderline|maybe|perhaps|doubtful|suggested|considered|(?:can ?not|can't) (?:tell|say)|\?|"
-    r"rule out|r/o",
+    r"uncertain|unsure|unclear|borderline|maybe|perhaps|doubtful|suggested|considered|"
+    r"(?:can ?not|can't) (?:tell|say)|\?|rule out|r/o",
 )
 _NOT_ASSESSED = (
     r"(?:not|can ?not be|can't be|could not be)(?: \w+ly)? (?:assess(?:ed|able)|evaluated|applicable|reported|examined|"
@@ -54,7 +49,7 @@ _STATED = (
 )
 
 NOT_ASSESSED_ENTRY = rf": ?(?:{_NOT_ASSESSED})(?: \w+){{0,6}}?{_END}"
-DENIED_ENTRY = rf": ?(?:\((?:no|none|absent|negative)\)|(?:{'|'.join(_DENIED)}){_END})"
+DENIED_ENTRY = rf": ?(?:\((?:no|none|absent|negative|[-–−])\)|(?:{'|'.join(_DENIED)}){_END})"
 DOUBTED_ENTRY = rf": ?\(?(?:{'|'.join(_DOUBTED)})(?![\w-])"
 
 _ANSWER = "|".join((_NOT_ASSESSED, *_DENIED, *_DOUBTED, _STATED))

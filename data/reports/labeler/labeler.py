@@ -97,7 +97,9 @@ _SENTENCE_END = re.compile(
     r"\s(?<=[.;!?]\s)(?<!\bvs\.\s)(?<!\s\?\s)(?<!^\?\s)\s*|(?<=[a-z)]\.)(?=[A-Z])|\s(?=\d{1,2}\. [A-Z])|\s(?=[•▪‣] )"
 )
 _CONTINUES_LAST = re.compile(
-    rf"(?:an?|the) (?:[\w-]+ ){{0,3}}one\b|(?:that|those)(?= on)|{'|'.join(ELLIPSES)}", re.IGNORECASE
+    r"(?:(?:on|in|at) (?:the )?(?:left|right|other|opposite)(?: side)?, )?(?:an?|the) (?:[\w-]+ ){0,3}one\b|"
+    rf"(?:that|those)(?= on)|{'|'.join(ELLIPSES)}",
+    re.IGNORECASE,
 )
 """A sentence about the finding of the last one: "A tiny one remains on the right."."""
 

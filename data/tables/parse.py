@@ -179,6 +179,8 @@ def _several(value: Any, separator: str | None, *, keep_blank: bool = False) -> 
     if isinstance(value, str) and separator:
         value = value.split(separator)
     values = value if isinstance(value, list) else [] if is_blank(value) else [value]
+    if any(isinstance(part, bytes) for part in values):
+        raise ValueError("has bytes in its image or view position column; give paths, or a Hugging Face data set")
     texts = ["" if part is None else str(part).strip() for part in values]
     return tuple(text for text in texts if text or keep_blank)
 
@@ -187,7 +189,7 @@ def _text(value: Any, column: str) -> str:
     """A cell as one line of text."""
     if is_blank(value):
         return ""
-    if isinstance(value, list | dict):
+    if isinstance(value, list | dict | bytes):
         raise ValueError(f"column {column!r} has a {type(value).__name__}, not a text")
     return join_lines(plain_text(str(value)))
 

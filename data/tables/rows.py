@@ -157,13 +157,15 @@ def _lines(path: Path, file: TextIO) -> Iterator[str]:
 
 
 def _csv_reader(path: Path, file: TextIO):
-    header = next(_lines(path, file))
+    header = next(filter(str.strip, _lines(path, file)), "")
     file.seek(0)
     return csv.reader(_lines(path, file), delimiter=max(DELIMITERS, key=header.count), strict=True)
 
 
 def _csv_header(path: Path, reader: Iterator[list[str]]) -> list[str]:
-    names = [name.strip() for name in next(reader)]
+    names = [name.strip() for name in next(filter(None, reader), [])]
+    if not names:
+        raise ValueError(f"{path} has no header; name its columns in the first line")
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
         raise ValueError(f"{path} has {count} columns named {name!r}; rename them")

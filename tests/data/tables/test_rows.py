@@ -4,8 +4,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from data.pipeline.raw_study import Rejection
 from data.tables.labels import labels_from_codes, labels_from_columns
-from data.tables.rows import read_rows
+from data.tables.rows import column_names, read_rows
+from tests.helpers.study_tables import raw_studies
 
 
 def test_time_out_of_range_is_the_error_of_its_row_and_the_others_are_read(tmp_path):
@@ -24,3 +26,18 @@ def test_number_out_of_range_is_not_a_label():
         labels_from_codes([10**400] * 14)
     with pytest.raises(ValueError, match="give 14 codes from"):
         labels_from_codes([[1]] * 14)
+
+
+def test_empty_lines_before_the_header_of_csv_are_skipped(tmp_path):
+    (tmp_path / "table.csv").write_text("\n\na;b\n1;2\n")
+    assert column_names(tmp_path / "table.csv") == ["a", "b"]
+    assert [row.values for row in read_rows(tmp_path / "table.csv")] == [{"a": "1", "b": "2"}]
+
+
+@pytest.mark.parametrize("column", ["study_id", "image", "report"])
+def test_bytes_in_parquet_are_rejected_and_never_text(tmp_path, column):
+    values = {"study_id": "s1", "image": "a.png", "report": "The lungs are clear."}
+    table = pyarrow.table({name: [value.encode() if name == column else value] for name, value in values.items()})
+    pyarrow.parquet.write_table(table, tmp_path / "table.parquet")
+    [study] = raw_studies(tmp_path / "table.parquet")
+    assert isinstance(study, Rejection) and "bytes" in study.reason and "b'" not in study.reason

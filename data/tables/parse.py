@@ -77,6 +77,9 @@ def parse_row(row: Row, spec: TableSpec) -> ParsedRow:
         images = _several(cells["image"], spec.image_separator)
         # A study without an id is named after its first image.
         study_id = parsed.study_id or (_without_root(images[0], spec.image_root) if images else "")
+        if not _is_valid(study_id):
+            parsed = replace(parsed, study_id="")
+            raise ValueError(f"row {row.number}: its study id has an invalid character (a lone surrogate)")
         parsed = replace(parsed, study_id=study_id, images=images)
         if not images:
             raise ValueError(f"row {row.number} names no image")
@@ -85,6 +88,10 @@ def parse_row(row: Row, spec: TableSpec) -> ParsedRow:
         return _complete(parsed, cells, row, spec)
     except ValueError as error:
         return replace(parsed, error=str(error))
+
+
+def _is_valid(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _without_root(image: str, root: Path) -> str:
@@ -126,6 +133,8 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
         sections = split_sections(plain_text(str(cells["report"])))
         texts |= {"findings": join_lines(sections.findings), "impression": join_lines(sections.impression)}
         texts["indication"] = texts["indication"] or join_lines(sections.indication)
+    if not _is_valid(texts["subject_id"]):
+        raise ValueError(f"row {row.number}: its patient id has an invalid character (a lone surrogate)")
     split = texts["split"].lower()
     if "split" in spec.columns and split not in _SPLIT_OF_NAME:
         raise ValueError(f"split {texts['split']!r} is not one of {', '.join(_SPLIT_OF_NAME)}")
@@ -179,8 +188,9 @@ def _several(value: Any, separator: str | None, *, keep_blank: bool = False) -> 
     if isinstance(value, str) and separator:
         value = value.split(separator)
     values = value if isinstance(value, list) else [] if is_blank(value) else [value]
-    if any(isinstance(part, bytes) for part in values):
-        raise ValueError("has bytes in its image or view position column; give paths, or a Hugging Face data set")
+    if wrong := next((part for part in values if isinstance(part, bytes | dict | list)), None):
+        kind = type(wrong).__name__
+        raise ValueError(f"has {kind} in its image or view position column; give paths, or a Hugging Face data set")
     texts = ["" if part is None else str(part).strip() for part in values]
     return tuple(text for text in texts if text or keep_blank)
 

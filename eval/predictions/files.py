@@ -143,7 +143,11 @@ def _coco_rows(content: dict[str, Any]) -> list:
 
 
 def _named(format: str, items: list) -> str:
-    return f"ReXrank's {format}" if any("model_prediction" in item for item in items[:100]) else format
+    return (
+        f"ReXrank's {format}"
+        if any("model_prediction" in item for item in items[:100] if isinstance(item, dict))
+        else format
+    )
 
 
 def _numbered(items: list) -> list[Row]:

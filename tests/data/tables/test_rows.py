@@ -7,7 +7,7 @@ import pytest
 from data.pipeline.raw_study import Rejection
 from data.tables.labels import labels_from_codes, labels_from_columns
 from data.tables.rows import column_names, read_rows
-from tests.helpers.study_tables import raw_studies
+from tests.helpers.study_tables import jsonl_of, raw_studies
 
 
 def test_time_out_of_range_is_the_error_of_its_row_and_the_others_are_read(tmp_path):
@@ -41,3 +41,18 @@ def test_bytes_in_parquet_are_rejected_and_never_text(tmp_path, column):
     pyarrow.parquet.write_table(table, tmp_path / "table.parquet")
     [study] = raw_studies(tmp_path / "table.parquet")
     assert isinstance(study, Rejection) and "bytes" in study.reason and "b'" not in study.reason
+
+
+@pytest.mark.parametrize("value", [{"bytes": "x", "path": "a.png"}, [["a.png"]]])
+def test_image_that_is_no_path_is_rejected(tmp_path, value):
+    [study] = raw_studies(jsonl_of(tmp_path, [{"study_id": "s1", "image": value, "report": "Clear lungs."}]))
+    assert isinstance(study, Rejection) and "image or view position column; give paths" in study.reason
+
+
+@pytest.mark.parametrize(("column", "what"), [("study_id", "study id"), ("subject_id", "patient id")])
+def test_id_with_a_lone_surrogate_costs_only_its_row(tmp_path, column, what):
+    row = {"study_id": "s1", "subject_id": "p1", "image": "a.png", "report": "Clear lungs."}
+    kept, rejected = raw_studies(jsonl_of(tmp_path, [row, row | {"study_id": "s2", column: "\udfff"}]))
+    assert kept.study_id == "s1"
+    assert rejected.reason == f"row 2: its {what} has an invalid character (a lone surrogate)"
+    rejected.study_id.encode()

@@ -257,3 +257,10 @@ def test_label_out_of_range_names_file_and_row(tmp_path, labels):
     path = write(tmp_path, "huge.jsonl", json.dumps({"study_id": "a", "report": "Clear lungs.", **labels}) + "\n")
     with pytest.raises(ValueError, match=r"huge.jsonl, row 1: "):
         read(path, role="reference")
+
+
+def test_entries_of_a_json_list_that_are_no_objects_are_rejected(tmp_path):
+    path = write(tmp_path, "mixed.json", [{"study_id": "a", "report": "The heart is large."}, 3, None, "x", []])
+    table = read_table(path, "prediction", {})
+    assert [entry.study_id for entry in table.entries] == ["a", "", "", "", ""]
+    assert [bool(entry.error) for entry in table.entries] == [False, True, True, True, True]

@@ -67,7 +67,8 @@ def test_a_file_whose_name_has_a_backslash_is_found_by_that_name(folder):
     assert load_studies(folder / "out")["train"][0]["images"][0].getpixel((0, 0)) == 200
 
 
-def test_rejections_are_grouped_by_reason_with_a_count_and_an_example(folder, capsys):
+def test_rejections_are_grouped_by_reason_with_a_count_and_an_example(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "500")  # paths are not wrapped
     rows = [*ROWS, *({"image": f"none{number}.png", "findings": "Clear."} for number in range(5))]
     rows += [{"image": "", "findings": "Clear."}, ROWS[1] | {"findings": ""}]
     prepare(csv_of(folder, rows), folder / "out")

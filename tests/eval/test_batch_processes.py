@@ -75,7 +75,7 @@ def test_two_launched_processes_share_the_studies(fake_studies, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     flags = {"checkpoint": "c", "dataset": fake_studies, "output-dir": tmp_path / "out", "num-resamples": 5}
     argv = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
-    launched = subprocess.run_batch(
+    launched = subprocess.run(
         [*torchrun, str(tmp_path / "script.py"), *argv, "--controls"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -64,13 +64,20 @@ def evaluate(checkpoint, rows):
     studies = StudyDataset(rows, tokenizer, image, max_report_tokens=40)
     collator = Collator(geometry=image, grid=model.encoder.grid, pad_token_id=tokenizer.pad_token_id)
     losses, _ = validate(
-        model, studies, collator, Accelerator(cpu=True), batch_size=10, num_reports=0, max_new_tokens=1
+        model,
+        studies,
+        collator,
+        Accelerator(cpu=True),
+        batch_size=10,
+        num_reports=0,
+        max_new_tokens=1,
+        finding_weight=1.0,
     )
     written = generator.generate(
         rows["images"][:], view_positions=rows["view_positions"][:], indications=rows["indication"][:], options=WRITING
     )
     references = [compose_report(findings=row["findings"], impression=row["impression"]) for row in rows]
-    return losses, rouge_l([report.report for report in written], references).score
+    return losses.metrics, rouge_l([report.report for report in written], references).score
 
 
 def test_training_on_ten_corrections_moves_the_model_toward_them_without_forgetting(
@@ -82,11 +89,11 @@ def test_training_on_ten_corrections_moves_the_model_toward_them_without_forgett
     rows = load_studies(corrected)["train"]
     assert len(rows) == NUM_CORRECTED
     (before, near_before), (after, near_after) = evaluate(start, rows), evaluate(tmp_path / "run", rows)
-    assert after.report_loss < 0.5 * before.report_loss
-    assert after.finding_loss < 0.9 * before.finding_loss
+    assert after["report_loss"] < 0.5 * before["report_loss"]
+    assert after["finding_loss"] < 0.9 * before["finding_loss"]
     assert near_after > near_before + 0.1
     held_before, held_after = (evaluate(model, small_studies["test"])[0] for model in (start, tmp_path / "run"))
-    assert held_after.report_loss < 1.15 * held_before.report_loss
-    assert held_after.finding_loss < 1.25 * held_before.finding_loss
+    assert held_after["report_loss"] < 1.15 * held_before["report_loss"]
+    assert held_after["finding_loss"] < 1.25 * held_before["finding_loss"]
     card = (tmp_path / "run" / "best" / "README.md").read_text()
     assert "| train | corrections | unknown | 10 |" in card

@@ -72,6 +72,10 @@ NAME_PATTERNS = (
     rf"(?P<keep>\b(?i:(?:(?:patient|pt)(?:'s)? )?name) )(?=[{_UPPER}]){_WORD} {_WORD}(?: {_WORD})?",
     r"(?P<keep>\b(?i:(?:patient|pt)(?:'s)? name) )"
     r"(?:(?!(?:and|or|of|is|are|was|on|not|with|to|in|has|the)\b)[a-z'-]{1,40}\b ?){2}(?=\W|$)",
+    # "Patient Jane Roe with cough", "Pt Roe presents": mixed case only, as "PATIENT ROTATION IS" is common.
+    rf"(?P<keep>\b(?:[Pp]atient|[Pp]t\.?) )(?:{_WORD} (?=[{_UPPER}][^\W\d_{_UPPER}]){_WORD}"
+    r"(?= (?:with|is|was|has|had|who|presents|presented|complains|fell|came)\b|,? \d|, (?:an?|who)\b)|"
+    rf"{_WORD}(?= (?:has|had|who|presents|presented|complains|fell|came)\b))",
     rf"(?P<keep>\b(?:cc|CC): ?)(?:{_INITIAL} ?{_WORD}|{_WORD} {_WORD})",
     rf"(?P<keep>\b(?:PATIENT|Patient|PT|Pt) )[{_UPPER}]{{2,40}}, ?(?:{_GIVEN})(?!\w)",
     r"(?P<keep>)(?<![\w'’-])[^\W\d_][\w'’-]{0,40}\^[\w'’^ -]{0,60}\w",

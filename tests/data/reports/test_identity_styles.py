@@ -129,7 +129,8 @@ Aged lungs. Aged ninety percent. Main street of the bronchus. Broad street.
 Posted @ 10. License to treat. At x2 magnification. Called at x-ray.
 Small Right Effusion. Moderate Cardiomegaly. Stable Chest.
 Mother and child. Wife present. Per protocol. Per CT. As requested by Surgery. Spoke to the nurse.
-Patient Rotated Left with low volumes. Patient rotation has improved. Patient Rotated. Patient supine. Name of the lesion. Prior Chest CT. Contact at dot.
+Patient Rotated Left with low volumes. Patient rotation has improved.
+Patient Rotated. Patient supine. Name of the lesion. Prior Chest CT. Contact at dot.
 Line at level of T4. Tube at 4 cm. Tip at SVC. Film of the chest. Order of magnitude. Job well done.
 T: 98.6. D: dimer. Text unclear. Born prematurely. Ward film. Admitted for cough. County general.
 """.strip().splitlines()

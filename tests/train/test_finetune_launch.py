@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,8 @@ def test_ctrl_c_under_accelerate_launch_prints_one_line_without_traceback(small_
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell starts background jobs with SIGINT ignored, and programs inherit that.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     log = tmp_path / "run" / "train_log.jsonl"
     deadline = time.monotonic() + 300

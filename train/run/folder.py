@@ -31,7 +31,7 @@ START_FILES = {
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "merges.txt", "chat_template.jinja"),
 }
-"""What a run writes before it trains. A folder with nothing else is free: its run failed at the start."""
+"""What a run writes before it trains. If there is nothing else, the run failed at the start and the folder is free."""
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,9 @@ def open_run(options: TrainingOptions) -> Path:
         _check_same(settings, options)
     else:
         found = list(folder.iterdir()) if folder.is_dir() else []
-        if {path.name for path in found} - START_FILES:
+        # Without training_config.json no run started here, and a folder of tokenizer files belongs to the user.
+        is_failed_start = settings in found and {path.name for path in found} <= START_FILES
+        if not is_failed_start and {path.name for path in found} - {LOCK}:
             raise ValueError(
                 f"--output-dir {folder} already holds a run or other files; give --resume to continue the run, "
                 "or another folder for a new run"

@@ -142,6 +142,16 @@ def test_folder_of_a_failed_start_is_free_and_other_files_are_not_touched(option
     assert {path.name for path in folder.iterdir()} == {"training_config.json", "notes.txt"}
 
 
+def test_folder_of_a_tokenizer_without_a_run_is_not_touched(options):
+    folder = Path(options().output_dir)
+    folder.mkdir()
+    for name in ("vocab.json", "merges.txt", "tokenizer.json"):
+        (folder / name).write_text("mine")
+    with lock_run(folder), pytest.raises(ValueError, match="already holds a run or other files"):
+        open_run(options())
+    assert {path.name for path in folder.iterdir()} == {"vocab.json", "merges.txt", "tokenizer.json", LOCK}
+
+
 def test_number_of_epochs_can_only_be_raised(options, caplog):
     folder = open_run(options(num_epochs=3))
     open_run(options(num_epochs=5, resume=True))

@@ -66,9 +66,8 @@ AGES = (
 )
 
 _RECORD = (
-    r"(?:mrn?|medical record|med(?:ical)? rec|record|patient|pt|hospital(?: unit)?|chart|acc(?:ession)?|account|"
-    r"acct|visit|"
-    r"encounter|case|study|exam|order|request|requisition|job|report|document|specimen|ssn|social security|nhs|"
+    r"(?:mrn?|medical record|med(?:ical)? rec|record|patient|pt|hospital(?: unit)?|chart|acc(?:ession)?|account|acct|"
+    r"visit|encounter|case|study|exam|order|request|requisition|job|report|document|specimen|ssn|social security|nhs|"
     r"insurance|policy|medicare|medicaid|member|licen[sc]e|npi|serial|device|confirmation)"
 )
 _NUMBER = r"(?:numbers?|no\b\.?|nr\b\.?|num\b\.?|id(?:entifier|entification)?\b\.?|#)"
@@ -123,8 +122,7 @@ ADDRESSES = (
     rf"(?<![\w.])\d{{1,5}}[A-Za-z]? (?:[NSEW]\.? )?(?:(?:{_CAPITAL}|\d)[\w'-]{{0,30}} ){{1,4}}{_STREET}"
     rf"(?:,? ?(?:[Aa]pt|[Ss]uite|[Uu]nit|#)\.? ?\w+)?(?:,? *{_TOWN},? {_STATE})?",
     r"(?<![\w.])\d{1,5} (?:(?!of|the|to|in|on|and|or|with)[a-z][\w'-]{1,30} ){1,3}(?:street|avenue|road|boulevard|"
-    r"lane|drive|"
-    r"court|parkway|terrace|highway)(?!\w)(?:,? (?:apt|suite|unit)\.? ?\w+)?",
+    r"lane|drive|court|parkway|terrace|highway)(?!\w)(?:,? (?:apt|suite|unit)\.? ?\w+)?",
     rf"(?P<keep>\bCounty of ){_CAPITAL}\w+",
     rf"(?<![\w.-]){_TOWN}, {_STATE}|(?i:\bP\.?\s?O\.? ?Box \d+)",
     r"(?<![\w-])(?!\w+ \d(?:CM|MM|CC|ML|FR|MG))[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}(?!\w)",
@@ -133,8 +131,7 @@ ADDRESSES = (
 )
 _PLACE_WORD = (
     r"(?!(?i:the|this|our|an?|at|from|outside|prior|local|same|in|to|of|community|general|other|another|referring|"
-    r"regional|"
-    r"day|for|and|with)\b)[A-Z][\w.'’&-]{0,30}"
+    r"regional|day|for|and|with)\b)[A-Z][\w.'’&-]{0,30}"
 )
 HOSPITALS = (
     rf"(?P<keep>\b(?i:at|from|to|in) )(?:St\b\.?|Saint) (?!Jude){_CAPITAL}[\w’'-]{{1,30}}(?! (?:valve|catheter))",
@@ -250,9 +247,8 @@ DEEDS = (
 
 ROLES = (
     r"(?:(?:[Ss]taff|[Cc]hief|[Ss]enior|[Jj]unior) )?(?:[Rr]adiologist|[Aa]ttending|[Rr]esident|[Ff]ellow|"
-    r"[Tt]echnologist|"
-    r"[Pp]hysician|[Cc]onsultant|[Cc]linician|[Hh]ospitalist|[Pp]ulmonologist|[Cc]ardiologist|[Oo]ncologist|"
-    r"[Ss]urgeon)",
+    r"[Tt]echnologist|[Pp]hysician|[Cc]onsultant|[Cc]linician|[Hh]ospitalist|[Pp]ulmonologist|[Cc]ardiologist|"
+    r"[Oo]ncologist|[Ss]urgeon)",
 )
 """Before a name without a colon."""
 

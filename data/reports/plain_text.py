@@ -47,15 +47,14 @@ def plain_text(text: str) -> str:
 
 _NO_TEXT = re.compile(
     r"[\W_]*(?:nan|n ?[/.]? ?a|null|none|nil|nat|undefined|missing|empty|blank|unknown|unavailable|to[ _-]?generate|"
-    r"tb[dc]|"
-    r"todo|placeholder|lorem ipsum|not (?:available|applicable|provided|reported|dictated|given|done|entered|recorded|"
+    r"tb[dc]|todo|placeholder|lorem ipsum|"
+    r"not (?:available|applicable|provided|reported|dictated|given|done|entered|recorded|"
     r"yet (?:available|reported|dictated))|no (?:report|text|data|value|reading|result|impression|findings? section|"
     r"dictation)(?: (?:available|found|yet|provided|entered|given))?|"
     r"(?:(?:the |final |formal |radiology |official ){0,3}(?:report|reading|dictation|interpretation|result)s?[ :-]*)?"
     r"(?:is |are )?(?:still )?(?:pending|to follow|awaited|outstanding|in progress)|"
     r"(?:awaiting|pending) (?:the |final |formal |radiology |official ){0,3}(?:report|reading|dictation|"
-    r"interpretation))"
-    r"[\W_]*|[\W_]*",
+    r"interpretation))[\W_]*|[\W_]*",
     re.IGNORECASE,
 )
 _LONGEST_PLACEHOLDER = 60
@@ -77,20 +76,17 @@ _TABLE_RULE = re.compile(r"[|:+ =_-]*-{2,}[|:+ =_-]*")
 _CLOSED = re.compile(r"[.!?;]['\")\]]?$")
 _UNFINISHED = re.compile(
     r"(?:[,&/(–—-]|(?<!\w)(?:and|or|nor|of|the|an?|with|in|on|at|to|from|by|for|as|than|vs\.?|versus|is|are|was|were|"
-    r"be|"
-    r"been|being|has|have|had|which|that|there|this|these|but|if|any|between|over|into|through|due|likely|may|might|"
-    r"could|would|should|can|does|do|did|very|most|more|less|such|also|its|his|her|their|some|both|either))$",
+    r"be|been|being|has|have|had|which|that|there|this|these|but|if|any|between|over|into|through|due|likely|may|"
+    r"might|could|would|should|can|does|do|did|very|most|more|less|such|also|its|his|her|their|some|both|either))$",
     re.IGNORECASE,
 )
 _DENYING = re.compile(r"(?<!\w)(?:no|not|without|cannot|neither|non)$", re.IGNORECASE)
 _NEEDS_NOUN = re.compile(
     r"(?<![\w:])(?<!: )(?:pleural|pulmonary|lower|upper|middle|small|large|mild|mildly|moderate|severe|tiny|trace|"
-    r"focal|"
-    r"acute|chronic|bilateral|cardiac|mediastinal|hilar|costophrenic|airspace|air-space|interstitial|rib|evidence|"
-    r"signs?|"
-    r"interval|new|old|possible|probable|suspected|definite|significant|minimal|basilar|bibasilar|apical|patchy|hazy|"
-    r"central|venous|endotracheal|nasogastric|osseous|bony|soft|cardiomediastinal|cardiopulmonary|residual|consistent|"
-    r"compatible|secondary|status|(?<!the )(?<!on )(?:left|right))$",
+    r"focal|acute|chronic|bilateral|cardiac|mediastinal|hilar|costophrenic|airspace|air-space|interstitial|rib|"
+    r"evidence|signs?|interval|new|old|possible|probable|suspected|definite|significant|minimal|basilar|bibasilar|"
+    r"apical|patchy|hazy|central|venous|endotracheal|nasogastric|osseous|bony|soft|cardiomediastinal|cardiopulmonary|"
+    r"residual|consistent|compatible|secondary|status|(?<!the )(?<!on )(?:left|right))$",
     re.IGNORECASE,
 )
 _CONTINUES = re.compile(

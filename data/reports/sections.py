@@ -186,8 +186,7 @@ _DESCRIBES = re.compile(
 )
 _ASKS = re.compile(
     r"\b(?:rule out|r/o|evaluat\w+|assess\w*|history|hx|h/o|s/p|status post|years?|y/?o|please|concern|question|"
-    r"suspect\w*|"
-    r"known|query|patient|fever|cough|pain|dyspnea|shortness|compar\w+|prior|previous)\b|\?",
+    r"suspect\w*|known|query|patient|fever|cough|pain|dyspnea|shortness|compar\w+|prior|previous)\b|\?",
     re.IGNORECASE,
 )
 """Words of history, questions and comparisons rather than of findings."""

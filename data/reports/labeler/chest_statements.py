@@ -22,8 +22,7 @@ _NORMAL = (
 )
 _OTHER_BODY_PART = re.compile(
     r"\b(?:abdom\w+|pelvi\w+|knees?|hips?|femur|femoral|tibia\w*|ankles?|f(?:oo|ee)t|hands?|wrists?|elbows?|fingers?|"
-    r"toes?|"
-    r"skull|brain|head|sinus(?:es)?|teeth|liver|kidneys?|renal|bladder|bowel)\b"
+    r"toes?|skull|brain|head|sinus(?:es)?|teeth|liver|kidneys?|renal|bladder|bowel)\b"
 )
 _OTHER_CONDITION = (
     r"(?:granuloma\w*|scar\w*|emphysema\w*|hyperinflat\w+|hyperexpan\w+|fibrosis|(?:lymph)?adenopathy|scoliosis|kyphosis|"

@@ -116,8 +116,8 @@ NOT_NEGATIONS = (
     r"(?:(?:has|have|had|is|are|was|were) )?(?:(?:now|since|been|interval) )?(?:near(?:ly)?|almost|partial(?:ly)?|"
     r"partly|incomplete(?:ly)?|virtually|largely|mostly|substantial(?:ly)?|considerabl[ey]|slight(?:ly)?|"
     r"minimal(?:ly)?|mild(?:ly)?|moderate(?:ly)?|some|significant(?:ly)?|marked(?:ly)?)[ -](?:interval )?(?:partial )?"
-    r"(?:complete(?:ly)? |completely |entirely )?(?:resol(?:ved|ution|ving)|clear(?:ed|ing|ance)|gone|disappear(?:ed|ance)|"
-    r"vanished)(?: of)?",
+    r"(?:complete(?:ly)? |completely |entirely )?(?:resol(?:ved|ution|ving)|clear(?:ed|ing|ance)|gone|"
+    r"disappear(?:ed|ance)|vanished)(?: of)?",
     rf"(?:has |have |had )?{_GONE} (?:to a (?:large|great|certain) extent|for the most part|in (?:large )?part|"
     r"partially|partly|mostly|incompletely|almost|except|apart from|but for)",
 )

@@ -19,7 +19,7 @@ from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vlm.schema.atomic import PARTIAL, atomic_folder, write_json
+from vlm.schema.atomic import atomic_folder, write_json
 from vlm.schema.strict_json import read_json
 
 
@@ -63,7 +63,7 @@ class RunStates:
 
     def complete(self) -> list[Path]:
         """The complete states, oldest first."""
-        return sorted(path for path in self.folder.glob("step-*") if path.suffix not in (PARTIAL, ".old"))
+        return sorted(self.folder.glob("step-*[0-9]"))
 
     def save(self, progress: Progress, validations: Mapping[str, ValidationResult] = MappingProxyType({})) -> None:
         """Save a state with the validations that later ones are compared with; all processes must call this."""
@@ -97,6 +97,13 @@ class RunStates:
         return found
 
     def _load(self, folder: Path) -> tuple[Progress, dict[str, ValidationResult]]:
+        num_processes = len(list(folder.glob("random-*.safetensors")))
+        if num_processes != self.accelerator.num_processes:
+            raise ValueError(
+                f"{folder} was saved by a run with {num_processes} process(es), but this one has "
+                f"{self.accelerator.num_processes}; resume with {num_processes}, because each process has its own "
+                "random state and share of the studies"
+            )
         tensors = load_file(folder / "state.safetensors")
         targets = self._trained()
         saved = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
@@ -112,12 +119,7 @@ class RunStates:
                 _, key, parameter_name = name.split(".", 2)
                 parameter = parameters[parameter_name]
                 self.optimizer.state[parameter][key] = value if key == "step" else value.to(parameter.device)
-        path = folder / f"random-{self.accelerator.process_index}.safetensors"
-        if not path.is_file():
-            raise ValueError(
-                f"{path} is missing: the run was saved with fewer processes; resume with the same number of processes"
-            )
-        random = load_file(path)
+        random = load_file(folder / f"random-{self.accelerator.process_index}.safetensors")
         torch.set_rng_state(random["cpu"])
         if "cuda" in random and torch.cuda.is_available():
             torch.cuda.set_rng_state(random["cuda"])

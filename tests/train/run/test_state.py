@@ -1,6 +1,7 @@
 """Saved states: a resumed run continues exactly."""
 
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -98,12 +99,16 @@ def test_state_of_another_model_is_rejected(tmp_path):
         _states(tmp_path, other, _optimizer(other)).resume()
 
 
-def test_state_of_fewer_processes_is_rejected(tmp_path):
+@pytest.mark.parametrize(("num_saved", "num_resumed"), [(1, 2), (2, 1)])
+def test_state_of_another_number_of_processes_is_rejected(tmp_path, num_saved, num_resumed):
     model = _model()
     states = _states(tmp_path, model, _optimizer(model))
     states.save(Progress(step=1))
-    states.accelerator = SimpleNamespace(process_index=1)
-    with pytest.raises(ValueError, match="fewer processes"):
+    folder = tmp_path / "states" / "step-00000001"
+    for rank in range(1, num_saved):
+        shutil.copy(folder / "random-0.safetensors", folder / f"random-{rank}.safetensors")
+    states.accelerator = SimpleNamespace(process_index=0, num_processes=num_resumed)
+    with pytest.raises(ValueError, match=rf"{num_saved} process\(es\), but this one has {num_resumed}; "):
         states.resume()
 
 

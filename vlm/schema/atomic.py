@@ -63,7 +63,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder to write to. It replaces `folder` at the end, and is deleted after an exception."""
-    partial, old = partial_path(folder), folder.with_name(folder.name + ".old")
+    # A user may have a backup called `folder`.old, so the replaced folder has another name.
+    partial, old = partial_path(folder), partial_path(folder.with_name(folder.name + ".old"))
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:

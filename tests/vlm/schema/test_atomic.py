@@ -91,13 +91,23 @@ def test_exception_leaves_the_old_folder_and_deletes_the_partial_one(error, tmp_
 
 
 def test_remains_of_a_killed_process_are_replaced(tmp_path):
-    for name in ("folder.partial", "folder.old"):
+    for name in ("folder.partial", "folder.old.partial"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "remains").touch()
     with atomic_folder(tmp_path / "folder") as partial:
         (partial / "new").touch()
     assert names(tmp_path / "folder") == ["new"]
     assert names(tmp_path) == ["folder"]
+
+
+def test_backup_of_the_user_beside_the_folder_is_kept(tmp_path):
+    for name in ("folder", "folder.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").touch()
+    with atomic_folder(tmp_path / "folder") as partial:
+        (partial / "new").touch()
+    assert names(tmp_path) == ["folder", "folder.old"]
+    assert names(tmp_path / "folder.old") == ["weights"]
 
 
 @pytest.mark.parametrize(("kind", "arguments"), [(OSError, (28, "full")), (RuntimeError, ("full (os error 28)",))])

@@ -8,6 +8,7 @@ without direction marks, which change how a text reads. Each export escapes mark
 held in memory.
 """
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -345,11 +346,14 @@ def without_identity(record: StudyRecord) -> StudyRecord:
         for number, view in enumerate(record.views, start=1)
     )
 
+    # A file name without a dot, such as "1" or "lateral", may be a word of a report. It is only replaced where a warning
+    # begins with it.
+    shown = {one.name: other.name for one, other in zip(record.views, views, strict=True) if one.name}
+    found = sorted(shown, key=len, reverse=True)
+    file_name = re.compile("|".join(re.escape(name) if "." in name else f"^{re.escape(name)}(?=: )" for name in found))
+
     def clean(text: str) -> str:
-        for original, anonymous in zip(record.views, views, strict=True):
-            if original.name:
-                text = text.replace(original.name, anonymous.name)
-        return remove_identity(text, names)[0]
+        return remove_identity(file_name.sub(lambda match: shown.get(match[0], ""), text), names)[0]
 
     return replace(
         record,

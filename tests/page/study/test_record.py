@@ -137,6 +137,30 @@ def test_record_without_identity_does_not_name_the_patient(recorded_study):
     assert not nameless.has_identity
 
 
+def test_file_name_that_is_a_word_of_the_report_does_not_change_the_report(recorded_study):
+    first, second = recorded_study.views
+    report = "Frontal and lateral views. A nodule of 1 cm. See doe.png."
+    named = replace(
+        recorded_study,
+        views=(replace(first, name="1"), replace(second, name="lateral"), replace(second, name="doe.png")),
+        findings=report,
+        warnings=("1: The image is blank.", "lateral: The image is blank.", "A sentence on 1 lateral image of doe.png"),
+    )
+    nameless = without_identity(named)
+    assert nameless.findings == "Frontal and lateral views. A nodule of 1 cm. See image 3."
+    assert nameless.warnings == (
+        "image 1: The image is blank.",
+        "image 2: The image is blank.",
+        "A sentence on 1 lateral image of image 3",
+    )
+
+
+def test_swapped_file_names_are_each_replaced_once(recorded_study):
+    views = [replace(view, name=name) for view, name in zip(recorded_study.views, ("image 2", "image 1"), strict=True)]
+    nameless = without_identity(replace(recorded_study, views=tuple(views), warnings=("image 2: Blank.",)))
+    assert nameless.warnings == ("image 1: Blank.",)
+
+
 def test_repr_of_a_record_has_no_header_data(recorded_study):
     assert "PID4711" not in repr(recorded_study)
     assert "1.2.3" not in repr(recorded_study)

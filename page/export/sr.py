@@ -2,6 +2,7 @@
 
 It is an Enhanced SR by template 2000 (Basic Diagnostic Imaging Report), which can hold numbers as well as text, and
 which viewers show like a plain report. It is marked PARTIAL, UNVERIFIED and PRELIMINARY, and its observer is a device.
+A report that a reader signed is marked COMPLETE, VERIFIED and FINAL, and the reader is a second observer.
 
 An SR must refer to a study and its images. Therefore it is only possible for DICOM images, and the UIDs are included
 even without identity; the patient's name, ID, sex, dates and the accession number are then blank. Some archives only

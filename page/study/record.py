@@ -346,8 +346,8 @@ def without_identity(record: StudyRecord) -> StudyRecord:
         for number, view in enumerate(record.views, start=1)
     )
 
-    # A file name without a dot, such as "1" or "lateral", may be a word of a report. It is only replaced where a warning
-    # begins with it.
+    # A file name without a dot, such as "1" or "lateral", may be a word of the report. It is only replaced at the start
+    # of a warning.
     shown = {one.name: other.name for one, other in zip(record.views, views, strict=True) if one.name}
     found = sorted(shown, key=len, reverse=True)
     file_name = re.compile("|".join(re.escape(name) if "." in name else f"^{re.escape(name)}(?=: )" for name in found))

@@ -23,7 +23,7 @@ from eval.controls.control import NEAREST
 from eval.predictions.prediction import Prediction, truth_of, write_lines
 from eval.predictions.processes import progress, start_processes
 from eval.retrieval.features import index_studies
-from eval.retrieval.index import FeatureIndex, nearest
+from eval.retrieval.index import FeatureIndex, load_index, nearest
 from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
 from vlm.generator import ReportGenerator
 from vlm.schema.report_format import reports_of, split_report
@@ -53,6 +53,8 @@ class NeighborsConfig:
 def main(argv: Sequence[str] | None = None):
     """Compute the features, find the neighbors and write the predictions."""
     config = tyro.cli(NeighborsConfig, args=argv, description=__doc__)
+    if config.index is not None and config.index.exists():
+        load_index(config.index)  # an index is replaced if it is of other studies; any other file is rejected
     processes = start_processes()
     console = Console(quiet=not processes.is_main_process)
     console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)

@@ -106,3 +106,11 @@ def test_data_set_without_training_studies_is_rejected(tiny_checkpoint, small_da
     only_test.save_to_disk(tmp_path / "only")
     with pytest.raises(ValueError, match=r"only has no studies in split 'train', which are needed for neighbors"):
         run(tiny_checkpoint, tmp_path / "only", tmp_path / "n.jsonl")
+
+
+def test_index_file_that_is_no_index_is_kept(tiny_checkpoint, small_dataset, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes((tiny_checkpoint / "model.safetensors").read_bytes())
+    with pytest.raises(ValueError, match=r"weights.safetensors is damaged or not an index of features"):
+        run(tiny_checkpoint, small_dataset, tmp_path / "n.jsonl", "--index", str(weights))
+    assert weights.read_bytes() == (tiny_checkpoint / "model.safetensors").read_bytes()

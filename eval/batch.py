@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     studies, splits = _load_studies(config)
     if config.baseline:
         fetch_checkpoint(config.baseline)  # a wrong name must fail before hours of work
-    _subgroups(config, studies, [])  # a wrong column too
+    _subgroups(config, studies, studies["study_id"][:])  # a wrong column or table too
     record = _claim_output(config, splits, processes)
     generator = ReportGenerator.from_pretrained(config.checkpoint, device=processes.device)
     _warn_if_preprocessing_differs(config, generator, console)

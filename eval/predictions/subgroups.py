@@ -54,7 +54,7 @@ def subgroups_of(given: Sequence[Values], columns: Sequence[str], study_ids: Seq
     """The group of each study by column; a column is taken from the first that has it.
 
     Raises:
-        ValueError: a column is missing; suggests the closest name.
+        ValueError: a column is missing, or its table has none of the studies; suggests the closest name.
     """
     found = {}
     for column in columns:
@@ -66,6 +66,12 @@ def subgroups_of(given: Sequence[Values], columns: Sequence[str], study_ids: Seq
             where = " and ".join(dict.fromkeys(one.where for one in given))
             raise ValueError(f"--subgroups {column}: {where} has no such column, only {', '.join(available)}{hint}")
         values = one.of(column)
+        if not values.keys() & set(study_ids):
+            example = next(iter(values), "")
+            raise ValueError(
+                f"--subgroups {column}: {one.where} has none of the {len(study_ids)} studies; its study ids are like "
+                f"{example!r}, those of the studies like {study_ids[0]!r}"
+            )
         found[column] = group_names([values.get(study_id) for study_id in study_ids])
     return found
 

@@ -45,6 +45,12 @@ def test_missing_column_is_named_with_the_closest_one(tmp_path):
         subgroups_of(given, ["sx"], ["a"])
 
 
+def test_table_of_other_studies_is_rejected(tmp_path):
+    given = [table(tmp_path / "t.jsonl", [{"study_id": "s1", "sex": "F"}])]
+    with pytest.raises(ValueError, match=r"t.jsonl has none of the 2 studies; .* like 's1', .* like '1'$"):
+        subgroups_of(given, ["sex"], ["1", "2"])
+
+
 def test_table_without_study_ids_is_rejected(tmp_path):
     with pytest.raises(ValueError, match=r"t.jsonl: no column of study ids was recognized among 'sex', 'name'"):
         table(tmp_path / "t.jsonl", [{"sex": "F", "name": 3}] * 2)

@@ -280,7 +280,7 @@ def recorded_study(images):
     """A StudyRecord of two DICOM views of one patient, DOE^JANE, who is also named in the indication."""
     from datetime import UTC, datetime
 
-    from data.images.dicom_identifiers import DicomIdentifiers
+    from data.images.dicom.identifiers import DicomIdentifiers
     from page.study.record import ModelIdentity, RecordedFinding, StudyRecord
     from page.study.upload import UploadedImage
     from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from data.images.dicom import read_dicom
-from data.images.dicom_identifiers import DicomIdentifiers, dicom_identifiers, read_demographics, read_identities
+from data.images.dicom.identifiers import DicomIdentifiers, dicom_identifiers, read_demographics, read_identities
+from data.images.dicom.read import read_dicom
 from data.images.encode import bare_file, encode_jpeg, encode_png, is_jpeg
 from data.images.formats import DAMAGED, decode
 from data.images.isolated import TooSlow, limited_time, run_isolated

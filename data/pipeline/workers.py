@@ -114,7 +114,7 @@ def _start(num_workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         # Imported once in the server instead of in every worker.
-        context.set_forkserver_preload(["data.pipeline.row", "data.images.dicom", "data.synthetic.source"])
+        context.set_forkserver_preload(["data.pipeline.row", "data.images.dicom.read", "data.synthetic.source"])
     return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_worker)
 
 

@@ -22,7 +22,7 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from data.images.dicom_header import FileHeader, read_file_header
+from data.images.dicom.header import FileHeader, read_file_header
 from data.images.pixels import ImageRejected
 from data.images.read import View, read_view
 from data.pipeline.raw_study import FileStudy, ImageOptions, PlanContext, RawFileStudy, Rejection, SourcePlan

@@ -15,7 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from data.images.dicom_header import FileHeader
+from data.images.dicom.header import FileHeader
 from data.tables.reports import ReportRow
 
 FOLDER_LINK = "is a link to a folder, which is not followed; prepare that folder separately, as --root"

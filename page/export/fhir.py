@@ -22,7 +22,7 @@ from typing import Any
 
 from fhir.resources.diagnosticreport import DiagnosticReport
 
-from data.images.dicom_identifiers import DicomIdentifiers, iso_date
+from data.images.dicom.identifiers import DicomIdentifiers, iso_date
 from page.export.pdf import export_pdf
 from page.export.text import export_text, sections
 from page.study.record import NOT_A_DEVICE, STATE_WORDS, RecordedFinding, StudyRecord, without_identity

@@ -34,7 +34,7 @@ from highdicom.sr import (
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
-from data.images.dicom_identifiers import DicomIdentifiers
+from data.images.dicom.identifiers import DicomIdentifiers
 from page.export.fhir import OWN_SCHEME, SNOMED, own_code
 from page.export.text import export_json
 from page.study.record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity

@@ -29,7 +29,7 @@ import json
 from dataclasses import asdict
 
 from data.corrections.correction import image_hash
-from data.images.dicom_identifiers import iso_date
+from data.images.dicom.identifiers import iso_date
 from page.study.record import NOT_A_DEVICE, StudyRecord, without_identity
 
 SCHEMA, SCHEMA_VERSION = "cxrscribe-report", 2

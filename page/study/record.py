@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from data.corrections.correction import image_hash, study_hash
-from data.images.dicom_identifiers import DicomIdentifiers
+from data.images.dicom.identifiers import DicomIdentifiers
 from data.reports.deidentify import remove_identity
 from page.study.edit import Edit, edited_reading
 from page.study.read import StudyReading

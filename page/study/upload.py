@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from data.images.dicom_identifiers import DicomIdentifiers
+from data.images.dicom.identifiers import DicomIdentifiers
 from data.images.pixels import ImageRejected, read_bytes
 from data.images.read import read_apart
 from page.study.zip_archive import is_zip, open_zip, read_entry, zip_entries

@@ -18,7 +18,7 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from data.images.dicom_identifiers import dicom_identifiers
+from data.images.dicom.identifiers import dicom_identifiers
 from data.images.pixels import ImageRejected, read_bytes
 from page.study.read import DEFAULT_GENERATION, read_study
 from page.study.record import by_probability, finding_rows, plain_line, plain_text

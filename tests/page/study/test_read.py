@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.images.dicom_identifiers import DicomIdentifiers
+from data.images.dicom.identifiers import DicomIdentifiers
 from data.reports.labeler.labeler import label_report
 from page.study.read import StudyReading, choose_views, complete, read_files, read_study
 from page.study.upload import UploadedImage, read_study_files

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data.images.dicom import read_dicom
-from data.images.orientation import plane_of
+from data.images.dicom.orientation import plane_of
+from data.images.dicom.read import read_dicom
 from tests.helpers.dicom_files import content_of
 
 STANDARD = (np.arange(48)[:, None] * 3 + np.arange(40) * 2).astype(np.uint8)

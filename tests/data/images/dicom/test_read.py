@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_windowing
 
-from data.images.dicom import read_dicom
+from data.images.dicom.read import read_dicom
 from data.images.read import read_image
 from tests.helpers.dicom_files import content_of, header_of, saved
 

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 
-from data.images.dicom_identifiers import DicomIdentifiers, dicom_identifiers, iso_date
+from data.images.dicom.identifiers import DicomIdentifiers, dicom_identifiers, iso_date
 
 VALUES = {
     "StudyInstanceUID": "1.2.3",

@@ -16,7 +16,7 @@ from pydicom import uid
 from pydicom.encaps import get_frame
 
 from data.images.codestreams import check_scans, has_end, image_size
-from data.images.dicom_header import first_number
+from data.images.dicom.values import first_number
 from data.images.formats import DAMAGED, decode_jpeg, is_damaged, native_messages
 from data.images.isolated import run_isolated
 from data.images.pixels import ImageRejected

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import pydicom
 
-from data.images.dicom_header import codes, first_number, items_of, numbers_in, photometric_of, texts_in
+from data.images.dicom.header import photometric_of
+from data.images.dicom.values import codes, first_number, items_of, numbers_in, texts_in
 from data.images.pixels import own_range, sampled, stretch_to_8_bits
 
 DISPLAY_ATTRIBUTES = (

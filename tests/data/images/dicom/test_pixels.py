@@ -13,7 +13,7 @@ from PIL import Image
 from pydicom import dcmread, uid
 from pydicom.encaps import encapsulate, get_frame
 
-from data.images.dicom import read_dicom
+from data.images.dicom.read import read_dicom
 from data.images.formats import DAMAGED
 from data.images.pixels import ImageRejected
 from data.images.read import read_apart, read_view

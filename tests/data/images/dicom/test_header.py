@@ -8,8 +8,8 @@ import pytest
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 
-from data.images.dicom import read_dicom
-from data.images.dicom_header import read_file_header
+from data.images.dicom.header import read_file_header
+from data.images.dicom.read import read_dicom
 from data.images.pixels import ImageRejected
 from data.images.read import read_apart, read_view
 from tests.helpers.dicom_files import content_of, header_of, saved

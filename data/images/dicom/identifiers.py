@@ -12,7 +12,8 @@ from datetime import datetime
 
 import pydicom
 
-from data.images.dicom_header import id_texts, modality_of, parse_header, read_tags, texts_in
+from data.images.dicom.header import modality_of
+from data.images.dicom.values import id_texts, parse_header, read_tags, texts_in
 from data.images.pixels import MAX_FILE_BYTES, ImageRejected, is_dicom
 from vlm.schema.demographics import Demographics, parse_age, parse_manufacturer, parse_sex
 

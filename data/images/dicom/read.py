@@ -1,7 +1,7 @@
 """Read a radiograph from DICOM: one gray frame of 8 to 16 bits becomes an 8-bit gray image in the standard view.
 
-`data.images.dicom_pixels` decodes the stored values, `data.images.dicom_display` converts them to gray, and
-`data.images.orientation` turns the image. Images with non-square pixels are resized.
+`data.images.dicom.pixels` decodes the stored values, `data.images.dicom.display` converts them to gray, and
+`data.images.dicom.orientation` turns the image. Images with non-square pixels are resized.
 
 Only the attributes in `READ_ATTRIBUTES` are read. They do not identify the patient, and messages never quote other
 attributes. Unusable files raise `ImageRejected`.
@@ -15,21 +15,19 @@ import pydicom
 from PIL import Image
 from pydicom import uid
 
-from data.images.dicom_display import DISPLAY_ATTRIBUTES, to_8_bits
-from data.images.dicom_header import (
+from data.images.dicom.display import DISPLAY_ATTRIBUTES, to_8_bits
+from data.images.dicom.header import (
     RADIOGRAPH_ATTRIBUTES,
     check_radiograph,
-    first_number,
     has_burned_in_text,
-    numbers_in,
-    parse_header,
     patient_orientation_of,
     photometric_of,
     view_position_of,
 )
-from data.images.dicom_pixels import LOSSY, OVERLAY_BITS, stored_values
+from data.images.dicom.orientation import standard_view
+from data.images.dicom.pixels import LOSSY, OVERLAY_BITS, stored_values
+from data.images.dicom.values import first_number, numbers_in, parse_header
 from data.images.isolated import TooSlow
-from data.images.orientation import standard_view
 from data.images.pixels import ImageRejected, check_size, fitted_size, read_bytes, shrunk_pixels
 from data.study import MAX_SIDE
 

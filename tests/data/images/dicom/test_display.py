@@ -7,7 +7,7 @@ import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from data.images.dicom import read_dicom
+from data.images.dicom.read import read_dicom
 from data.images.pixels import ImageRejected
 from tests.helpers.dicom_files import content_of, header_of, saved
 

@@ -31,7 +31,7 @@ from data.corrections.store import CorrectionStore
 from data.images.isolated import start_worker
 from page.accounts import LOGIN_NOTE, Accounts
 from page.cards import layout
-from page.examples import OneOrMoreFiles, folder_examples, remove_later, synthetic_examples, without_copies
+from page.examples import folder_examples, synthetic_examples
 from page.export.text import export_json
 from page.guard import LOCAL_HOSTS, Guard, GuardedBlocks
 from page.study.read import choose_views, read_study
@@ -40,11 +40,12 @@ from page.study.upload import read_study_files
 from page.study.zip_archive import MAX_ARCHIVE_BYTES
 from page.tabs.study import SEVERAL, StudyTab
 from page.tabs.worklist import WorklistTab
+from page.uploads import OneOrMoreFiles, remove_later, without_copies
 from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 
 UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS = 60, 7200
-"""The files of a study are removed soon after they are read (page.examples). All other uploads are removed after this
+"""The files of a study are removed soon after they are read (page.uploads). All other uploads are removed after this
 time, because a long worklist reads its files one after another."""
 MAX_WAITING = 64
 """Maximum number of studies in the queue; later ones get the message that it is full."""

@@ -52,7 +52,7 @@ ROOMS = {
     "page": """
         study accounts
         guard
-        export corrections examples
+        export corrections examples uploads
         cards report
         tabs
     """,

@@ -18,12 +18,13 @@ from page.cards import layout
 from page.cards import report as report_card
 from page.cards.findings import findings_card
 from page.cards.images import heat_rules, image_cards
-from page.examples import Example, remove_later, without_copies
+from page.examples import Example
 from page.study.read import read_study
 from page.study.record import study_record
 from page.study.upload import MAX_VIEWS, VIEW_CHOICES
 from page.tabs.actions import PRIVATE, ReportActions
 from page.tabs.session import Session, add_images
+from page.uploads import remove_later, without_copies
 from vlm.explain.occlusion import occlude, occlusion_shares
 from vlm.generator import GenerationOptions, ReportGenerator
 

@@ -20,12 +20,12 @@ import gradio as gr
 
 from page.cards import layout
 from page.cards.worklist import worklist_csv, worklist_html, worklist_jsonl
-from page.examples import without_copies
 from page.export.formats import ExportedFile
 from page.study.record import model_identity
 from page.study.upload import MAX_VIEWS
 from page.study.worklist import BLOCKED, MAX_FILES, READ, REJECTED, WorklistRow, read_worklist, sort_by_probability
 from page.tabs.actions import DOWNLOAD_SCRIPT, PRIVATE, download
+from page.uploads import without_copies
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
 

@@ -5,7 +5,7 @@ import time
 import pytest
 from gradio.data_classes import FileData
 
-from page.examples import OneOrMoreFiles, remove_later
+from page.uploads import OneOrMoreFiles, remove_later
 
 FILE = {"path": "/tmp/chest.png", "meta": {"_type": "gradio.FileData"}}
 

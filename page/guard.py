@@ -25,7 +25,7 @@ from page.accounts import client_address
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 PUBLIC = {f"/gradio_api/{name}" for name in ("app_id", "login_check", "startup-events", "theme.css", "token", "user")}
 """What a browser needs before the login; all other addresses below /gradio_api need one."""
-INTERNAL_ERROR = "Something went wrong in the program; nothing is known about the cause here. See the program's log."
+INTERNAL_ERROR = "The program had an unexpected error. Its log says where."
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

@@ -20,7 +20,7 @@ from data.study import MAX_SIDE
 from vlm.schema.demographics import NOTHING_KNOWN, Demographics
 
 UNKNOWN_VIEW = "UNKNOWN"
-_TOO_SLOW = "{name}: {error}; it is damaged, or made to block a program: export it again"
+_TOO_SLOW = "{name}: {error}; it is damaged or hostile: export it again"
 ImageFormat = Literal["auto", "png", "jpeg"]
 
 

@@ -6,7 +6,6 @@ different numbers, such as ages (also as DICOM writes them: 063Y, 006M), is spli
 
 import difflib
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,11 @@ import numpy as np
 from eval.predictions.columns import study_id_column
 from eval.predictions.entries import cell_name
 from eval.predictions.files import ReportFile
+from vlm.schema.demographics import parse_age
 
 NOT_GIVEN = "not given"
 MAX_NUMBERS = 10
 """A column with more different numbers than this is split into thirds."""
-_NUMBER = re.compile(r"(-?\d+(?:\.\d+)?)\s*(y|m|w|d|yrs?|years?|months?|weeks?|days?)?(?:\s*old)?", re.IGNORECASE)
-_PER_YEAR = {"m": 12, "w": 365.25 / 7, "d": 365.25}
 _MISSING = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>", "-"})
 
 
@@ -95,11 +93,14 @@ def _text(value: Any) -> str:
 
 
 def _number(text: str) -> float | None:
-    """A number, ages in years."""
-    match = _NUMBER.fullmatch(text)
-    if match is None:
-        return None
-    number = float(match[1]) / _PER_YEAR.get((match[2] or "y")[0].lower(), 1)
+    """A number, or the years of an age ("063Y", "006M")."""
+    try:
+        number = float(text)
+    except ValueError:
+        try:
+            return parse_age(text)
+        except ValueError:
+            return None
     return number if math.isfinite(number) else None
 
 

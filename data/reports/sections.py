@@ -63,8 +63,7 @@ CLOSINGS = (
 
 _FRAGMENT = (
     r"(?:[ap]\.?m\.?|chest|cxr|thorax|pa|ap|lateral|lat|frontal|portable|upright|erect|supine|semi-?upright|"
-    r"semi-?erect|single|one|"
-    r"two|three|views?|x-?rays?|radiographs?|radiography|films?|study|examination|exam|of|the|and|a|an|with|at|on|from|"
+    r"semi-?erect|single|one|two|three|views?|x-?rays?|radiographs?|radiography|films?|study|examination|exam|of|the|and|a|an|with|at|on|from|"
     r"dated?|obtained|performed|images?|\d[\d_:/.-]*+|x{4,})"
 )
 EXAMINATION_NAME = re.compile(rf"[\W_]*+(?:{_FRAGMENT}(?![^\W_])[\W_]*+)*+", re.IGNORECASE)
@@ -85,7 +84,9 @@ _HEADING = re.compile(
 )
 _JOINT = re.compile(r" ?(?:\band\b|&|/|,) ?", re.IGNORECASE)
 _MARK = re.compile(
-    r"(?P<colon>(?: ?\([^()\n]{1,30}\))?[ *_]{0,3}[:：][*_]{0,3})|(?P<line_end>[*_ ]{0,4}$)|(?P<dash> ?[-–—](?= ))|"
+    r"(?P<colon>(?: ?\([^()\n]{1,30}\))?[ *_]{0,3}[:：](?:(?!___)[*_]{1,3})?)|(?P<dash> ?[-–—](?= ))|"
+    # "___" alone is the text of the section, not an ornament.
+    r"(?P<line_end>(?= ?___$)|(?![*_ ]*(?<!_)___(?!_))[*_ ]{0,4}$)|"
     r"(?P<capital>(?= [A-Z][a-z]| \d{1,2}[.)]))|(?P<capitals>(?= [A-Z]+\b))|(?P<nothing>)",
     re.MULTILINE,
 )

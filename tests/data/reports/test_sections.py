@@ -166,6 +166,11 @@ def test_addendum_belongs_to_the_impression_or_to_its_own_headings():
     assert (split.findings, split.impression) == ("A.", "C.\n\nD.\n\nB.")
 
 
+@pytest.mark.parametrize("report", ["INDICATION ___", "INDICATION: ___", "INDICATION:___", "INDICATION\n___"])
+def test_placeholder_alone_is_the_text_of_its_section(report):
+    assert split_sections(report) == Sections(indication="___")
+
+
 HEADING = st.sampled_from(
     ["FINDINGS:", "Impression:", "INDICATION", "Comparison -", "ADDENDUM:", "WET READ:", "TECHNIQUE:", "History:\n", ""]
 )

@@ -219,7 +219,7 @@ def test_unexpected_error_is_logged_and_answered_without_user_data(url, image, m
 
     monkeypatch.setattr(app, "read_study_files", fail)
     client = Client(url, verbose=False)
-    with caplog.at_level(logging.ERROR), pytest.raises(AppError, match="Something went wrong in the program"):
+    with caplog.at_level(logging.ERROR), pytest.raises(AppError, match="The program had an unexpected error"):
         client.predict([handle_file(image)], api_name="/read")
     logged = caplog.text + "".join(capfd.readouterr())
     assert "RuntimeError at " in logged

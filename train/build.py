@@ -10,7 +10,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from transformers import PreTrainedTokenizerBase
 
 from train.options import FinetuneOptions
-from vlm.checkpoint.store import fetch_checkpoint, load_checkpoint, merge_adapters
+from vlm.checkpoint.store import fetch_checkpoint, find_checkpoint, load_checkpoint, merge_adapters
 from vlm.config import (
     DECODER_SIZES,
     ENCODER_SIZES,
@@ -26,6 +26,7 @@ from vlm.layers.encoder import resolve_encoder
 from vlm.layers.gpt2 import resolve_gpt2
 from vlm.model import ReportModel
 
+IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 LSTM_SIZES = {"lstm": "tiny", "lstm-nano": "nano", "lstm-small": "small", "lstm-base": "base"}
 
 
@@ -51,22 +52,49 @@ def build_model(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) ->
         model = load_checkpoint(fetch_checkpoint(options.init_from)).model
         merge_adapters(model)
         model.requires_grad_(True)
-        if options.lora:
-            model.adapt(options.lora_settings)
-        return model
-    encoder, geometry = _encoder(options)
-    return ReportModel(
-        ReportModelConfig(
-            encoder=encoder,
-            decoder=_decoder(options, tokenizer),
-            image=geometry,
-            num_query_heads=options.architecture.num_query_heads,
-            pool=options.architecture.pool,
-            use_finding_tokens=options.architecture.finding_tokens,
-            lora=_lora(options) if options.lora else None,
-            writes_reports=False,
-        )
+    else:
+        trained = _trained_encoder(options)
+        model = ReportModel(_config(options, tokenizer, trained))
+        if trained is not None:
+            for part in ("encoder", "view_embedding", "finding_queries"):
+                setattr(model, part, getattr(trained, part))
+    if options.lora:
+        model.adapt(options.lora_settings if options.init_from is not None else _lora(options))
+    if options.stages.freeze_after_findings and not options.stages.findings_epochs:
+        model.freeze_image_encoder()
+    return model
+
+
+def _config(
+    options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase, trained: ReportModel | None
+) -> ReportModelConfig:
+    """The configuration of a new model, without LoRA. Encoder and finding queries are those of `trained`, if given."""
+    architecture = options.architecture
+    if trained is None:
+        encoder, image = _encoder(options)
+        source = architecture
+    else:
+        encoder, image, source = trained.config.encoder, trained.config.image, trained.config
+    return ReportModelConfig(
+        encoder=encoder,
+        decoder=_decoder(options, tokenizer),
+        image=image,
+        num_query_heads=source.num_query_heads,
+        linear_probe=source.linear_probe,
+        pool=architecture.pool,
+        use_finding_tokens=architecture.finding_tokens,
+        writes_reports=False,
     )
+
+
+def _trained_encoder(options: FinetuneOptions) -> ReportModel | None:
+    """The report model that --encoder names, if it names one and no image encoder."""
+    folder = Path(options.encoder)
+    if not (folder / "calibration.json").is_file() and not (folder / "best").is_dir():
+        return None
+    model = load_checkpoint(find_checkpoint(folder)).model
+    merge_adapters(model)
+    return model.requires_grad_(True)
 
 
 def describe_adaptation(options: FinetuneOptions) -> str:
@@ -84,7 +112,8 @@ def _lora(options: FinetuneOptions) -> LoraSettings:
 
 
 def _encoder(options: FinetuneOptions) -> tuple[EncoderConfig, ImageGeometry]:
-    """Gray images for built-in encoders; for a pretrained one, the size, mean and deviation of its training."""
+    """Gray images for built-in encoders. For a pretrained one, the size, mean and deviation of its training; without a
+    preprocessor_config.json, --image-size and those of ImageNet."""
     stride, size = options.architecture.patch_stride, options.architecture.image_size
     if options.encoder in ENCODER_SIZES:
         config = EncoderConfig(architecture=ENCODER_SIZES[options.encoder], patch_stride=stride)
@@ -98,7 +127,8 @@ def _encoder(options: FinetuneOptions) -> tuple[EncoderConfig, ImageGeometry]:
     if isinstance(size, dict):
         size = size.get("height") or size.get("shortest_edge") or options.architecture.image_size
     num_channels = architecture["num_channels"]
-    mean, std = (tuple(processor.get(name, (0.5,) * num_channels)) for name in ("image_mean", "image_std"))
+    usual = IMAGENET if num_channels == 3 else {"image_mean": (0.5,), "image_std": (0.5,)}
+    mean, std = (tuple(processor.get(name, usual[name])) for name in ("image_mean", "image_std"))
     geometry = ImageGeometry(size=int(size), num_channels=num_channels, mean=mean, std=std)
     return EncoderConfig(architecture=architecture, base=base), geometry
 

@@ -24,7 +24,8 @@ from data.sources.credits import credits_of
 from train.build import LSTM_SIZES, describe_adaptation
 from train.loop.selection import image_is_unused
 from train.loop.tasks import describe_stages
-from train.options import FinetuneOptions, ImageOptions, PretrainOptions, read_options
+from train.options import FinetuneOptions, read_options
+from train.pretraining.options import ImageOptions, PretrainOptions
 from train.run.folder import TrainLog
 from train.studies.select import load_run_studies
 from vlm.checkpoint.provenance import (

@@ -33,6 +33,7 @@ from train.run.folder import start_run
 from train.run.launch import check_launch
 from train.run.progress import MISTAKES, STOPPED, console, print_summary
 from train.studies.dataset import Collator, StudyDataset, count_truncated
+from train.studies.features import cached_features
 from train.studies.select import RunStudies, load_run_studies
 from vlm.checkpoint.store import merge_checkpoint
 from vlm.inputs.tokenizer import MAX_PROMPT_TOKENS, load_tokenizer
@@ -61,7 +62,11 @@ def _train(options: FinetuneOptions, studies: RunStudies, folder: Path, accelera
     task = _report_task(options, studies, folder, accelerator)
     trainer = Trainer(options, task, accelerator)
     for dataset in (task.training, task.validation):
-        dataset.keep_images(round(options.images.image_cache_gib * 2**30))
+        if options.images.feature_cache is None:
+            dataset.keep_images(round(options.images.image_cache_gib * 2**30))
+        else:
+            cache = Path(options.images.feature_cache)
+            dataset.features = cached_features(task.model.encoder, dataset.rows, dataset.geometry, cache, accelerator)
     if options.resume:
         trainer.resume()
     if accelerator.is_main_process:

@@ -1,4 +1,4 @@
-"""Options of the training programs: train/finetune.py and train/pretrain.py.
+"""Options of every training run, and those of train/finetune.py.
 
 Each field is a flag, and its docstring is the help text. Groups only order the help: the flags have no prefix, and
 training_config.json, which holds the options of a run, has no nesting for them.
@@ -14,8 +14,7 @@ from typing import Any, Literal, TypeVar
 from tyro.conf import OmitArgPrefixes
 
 from train.augment import Augmentation
-from vlm.config import DECODER_SIZES, ENCODER_SIZES, LoraSettings
-from vlm.inputs.tokenizer import MAX_PROMPT_TOKENS
+from vlm.config import ENCODER_SIZES, LoraSettings
 from vlm.schema.strict_json import former_name, formerly, from_dict
 
 Options = TypeVar("Options", bound="TrainingOptions")
@@ -97,6 +96,15 @@ class ImageLoadingOptions(OptionGroup):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FinetuneImages(ImageLoadingOptions):
+    """Augmentation on or off, the image cache, and saved features of a frozen encoder."""
+
+    feature_cache: str | None = None
+    """Folder for the patch features of a frozen encoder. Each image is encoded once, without augmentation, and later
+    epochs and runs with the same encoder and images read the features, which is many times faster."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingOptions:
     """Options of every training run."""
 
@@ -143,108 +151,6 @@ def read_options(path: Path, kind: type[Options]) -> Options:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PretrainOptions(TrainingOptions):
-    """Options of both kinds of pretraining."""
-
-    datasets: tuple[str, ...]
-    """One or more data sets from `python -m data.prepare`. The model is trained on their train splits; the best epoch
-    is chosen on their validation splits. The test splits are not read."""
-    num_epochs: int = 20
-    """Number of epochs. With --resume it may be raised, as in fine-tuning."""
-
-    def __post_init__(self):
-        TrainingOptions.__post_init__(self)  # super() fails: slots=True creates a new class
-        if not self.datasets:
-            raise ValueError("--datasets is empty; give at least one that `python -m data.prepare` wrote")
-        for folder in self.datasets:
-            if not Path(folder).exists():
-                raise ValueError(f"--datasets {folder} does not exist; make it with `python -m data.prepare`")
-            if [Path(other).resolve() for other in self.datasets].count(Path(folder).resolve()) > 1:
-                raise ValueError(f"--datasets {folder} is given twice; name each data set once")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageOptions(PretrainOptions):
-    """Pretrain a ViT on images alone by masked autoencoding (He et al. 2022): most patches are masked, and the ViT
-    learns to reconstruct them. The output folder can be given to `train/finetune.py --encoder`."""
-
-    encoder: Literal["nano", "tiny", "small", "base"] = "tiny"
-    """Built-in size of the ViT."""
-    image_size: int = 224
-    """Width and height of the ViT's input in pixels; a multiple of the patch size, 16."""
-    mask_ratio: float = 0.75
-    """Fraction of masked patches."""
-    images: OmitArgPrefixes[ImageLoadingOptions] = field(default_factory=ImageLoadingOptions)
-    # Weaker than for fine-tuning: random masks already augment the images (He et al. 2022, section 4).
-    augmentation: Augmentation = field(
-        default_factory=lambda: Augmentation(max_rotation=7.0, max_shift=0.05, max_zoom=0.05, max_shear=5.0)
-    )
-
-    def __post_init__(self):
-        PretrainOptions.__post_init__(self)
-        patch = ENCODER_SIZES[self.encoder]["patch_size"]
-        if self.image_size < 2 * patch or self.image_size % patch:
-            below = max(2, self.image_size // patch) * patch
-            raise ValueError(
-                f"--image-size {self.image_size} cannot be divided into patches of {patch} pixels; give a multiple "
-                f"from {2 * patch} on, such as {below} or {below + patch}"
-            )
-        if not 0 < self.mask_ratio < 1 or not 0 < self.num_visible < self.num_patches:
-            raise ValueError(
-                f"--mask-ratio {self.mask_ratio:g} must leave some of the {self.num_patches} patches visible and mask "
-                "some; 0.75 is usual"
-            )
-
-    @property
-    def num_patches(self) -> int:
-        return (self.image_size // ENCODER_SIZES[self.encoder]["patch_size"]) ** 2
-
-    @property
-    def num_visible(self) -> int:
-        """Number of visible patches, rounded as in transformers."""
-        return int(self.num_patches * (1 - self.mask_ratio))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TokenOptions(OptionGroup):
-    """Tokenizer and length of the texts."""
-
-    tokenizer: str | None = None
-    """Folder or hub id of a tokenizer. Default: train one on the reports."""
-    vocab_size: int = 2000
-    """Vocabulary size of a tokenizer trained on the reports."""
-    max_report_tokens: int = 200
-    """Longer reports are truncated; the summary before the run shows how many."""
-    max_position_shift: int = 200
-    """In fine-tuning, image and finding tokens precede the report. Therefore each text starts at a random position
-    from 0 to this value, so that the later positions are trained too."""
-
-    def __post_init__(self):
-        self.check_at_least(1, "vocab_size", "max_report_tokens")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TextOptions(PretrainOptions):
-    """Pretrain a GPT-2 on reports alone by next-token prediction, with the indication as the prompt. The output folder
-    contains the tokenizer and can be given to `train/finetune.py --decoder`."""
-
-    decoder: Literal["nano", "tiny", "small", "base"] = "tiny"
-    """Built-in size of the GPT-2."""
-    tokens: OmitArgPrefixes[TokenOptions] = field(default_factory=TokenOptions)
-
-    def __post_init__(self):
-        PretrainOptions.__post_init__(self)
-        num_positions, tokens = DECODER_SIZES[self.decoder]["n_positions"], self.tokens
-        room = num_positions - MAX_PROMPT_TOKENS - 1 - tokens.max_report_tokens
-        if not 0 <= tokens.max_position_shift <= room:
-            raise ValueError(
-                f"--max-position-shift must be in 0..{max(0, room)}: {self.decoder!r} has {num_positions} positions, "
-                f"shared with the indication and --max-report-tokens {tokens.max_report_tokens}; got "
-                f"{tokens.max_position_shift}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ArchitectureOptions(OptionGroup):
     """Model architecture. Not allowed with --init-from, because the checkpoint defines these."""
 
@@ -265,6 +171,9 @@ class ArchitectureOptions(OptionGroup):
     """Blocks of this many by this many patches become one image token."""
     num_query_heads: int = 4
     """Attention heads of the finding queries."""
+    linear_probe: bool = True
+    """Add a linear layer on the mean and maximum of the patch features to the finding logits. It learns from few
+    studies and few epochs what a linear probe would."""
     finding_tokens: bool = True
     """Give the decoder one token per finding, with the classifier's output and attention. --no-finding-tokens is for
     ablations: the decoder then gets only image and indication, and text-only epochs train a plain language model."""
@@ -310,7 +219,8 @@ class StageOptions(OptionGroup):
     """The next epochs train only the decoder, without images: it gets the finding labels and the positions of
     bounding boxes. This is the cheapest start for random weights or new LoRA weights."""
     freeze_after_findings: bool = False
-    """Freeze the encoder and the finding queries after the findings epochs."""
+    """Freeze the encoder and the finding queries after the findings epochs; without findings epochs, from the start.
+    Then only the projectors and the decoder are trained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -347,13 +257,15 @@ class FinetuneOptions(TrainingOptions):
     """Start from this report model: a checkpoint folder, a run, or a hub id. It defines encoder, decoder, tokenizer
     and image size, so those options are not allowed."""
     encoder: str = "tiny"
-    """Image encoder: a built-in size (nano, tiny, small, base, cnn, resnet, convnext), a local folder or a hub id."""
+    """Image encoder: a built-in size (nano, tiny, small, base, cnn, resnet, convnext), a local folder or a hub id. A
+    folder may also be a run or checkpoint of this project; its encoder and finding queries are used. Without a
+    preprocessor_config.json, a pretrained encoder gets --image-size and ImageNet's mean and deviation."""
     decoder: str = "tiny"
     """Text decoder: a built-in GPT-2 size (nano, tiny, small, base), a local folder or hub id of any GPT-2, or the
     LSTM baseline (lstm, lstm-nano, lstm-small, lstm-base)."""
     lora: bool = True
-    """Train LoRA weights; a pretrained encoder and decoder are frozen. --no-lora trains all weights. An encoder with
-    random weights is always trained."""
+    """Train LoRA weights; a pretrained encoder and decoder are frozen. Without LoRA, all weights are trained. Random
+    weights of an encoder are always trained."""
 
     optimization: OmitArgPrefixes[FinetuneOptimization] = field(default_factory=FinetuneOptimization)
     stages: OmitArgPrefixes[StageOptions] = field(default_factory=StageOptions)
@@ -361,7 +273,7 @@ class FinetuneOptions(TrainingOptions):
     losses: OmitArgPrefixes[LossOptions] = field(default_factory=LossOptions)
     architecture: OmitArgPrefixes[ArchitectureOptions] = field(default_factory=ArchitectureOptions)
     validation: OmitArgPrefixes[ValidationOptions] = field(default_factory=ValidationOptions)
-    images: OmitArgPrefixes[ImageLoadingOptions] = field(default_factory=ImageLoadingOptions)
+    images: OmitArgPrefixes[FinetuneImages] = field(default_factory=FinetuneImages)
     augmentation: Augmentation = field(default_factory=Augmentation)
     lora_settings: LoraSettings = field(default_factory=LoraSettings)
 
@@ -376,10 +288,11 @@ class FinetuneOptions(TrainingOptions):
                 f"--text-only-epochs must be in 0..{remaining}, the epochs after --findings-epochs, got "
                 f"{stages.text_only_epochs}"
             )
-        if stages.freeze_after_findings and not 0 < stages.findings_epochs < self.num_epochs:
+        is_random = self.init_from is None and self.encoder in ENCODER_SIZES
+        if stages.freeze_after_findings and not is_random <= stages.findings_epochs < self.num_epochs:
             raise ValueError(
-                f"--freeze-after-findings needs epochs before and after it: give --findings-epochs between 1 and "
-                f"{self.num_epochs - 1}, got {stages.findings_epochs}"
+                "--freeze-after-findings needs epochs after it, and with random weights of the encoder also before it: "
+                f"give --findings-epochs between {is_random:d} and {self.num_epochs - 1}, got {stages.findings_epochs}"
             )
         if self.init_from is not None:
             for part, names in ((self, ("encoder", "decoder")), (self.architecture, None)):

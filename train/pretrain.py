@@ -20,9 +20,9 @@ from train.card import write_pretrain_card
 from train.loop.step import mixed_precision
 from train.loop.tasks import PretrainTask
 from train.loop.trainer import Trainer
-from train.options import ImageOptions, TextOptions
 from train.pretraining.images import ImageDataset
 from train.pretraining.masked_autoencoder import MaskedAutoencoder, draw_reconstructions
+from train.pretraining.options import ImageOptions, TextOptions
 from train.pretraining.texts import IGNORED, LanguageModel, ReportTexts, reports_of
 from train.run.folder import start_run, write_files
 from train.run.launch import check_launch

@@ -151,6 +151,8 @@ class ReportModelConfig:
     """Preprocessing of the training images; see `ReportGenerator.preprocess`."""
     num_query_heads: int = 4
     """Attention heads of the finding queries; must divide the width of the encoder."""
+    linear_probe: bool = False
+    """Whether the finding logits have a linear part of the mean and maximum of the patch features."""
     pool: int = 2
     """Side of the square of patches that is merged into one image token."""
     use_finding_tokens: bool = True

@@ -53,7 +53,9 @@ class ReportModel(nn.Module):
         self.decoder = GPT2Decoder(config.decoder) if config.decoder.kind == "gpt2" else LSTMDecoder(config.decoder)
         self.view_embedding = nn.Embedding(len(VIEW_KINDS), width)
         nn.init.normal_(self.view_embedding.weight, std=0.02)
-        self.finding_queries = FindingQueries(width=width, num_heads=config.num_query_heads)
+        self.finding_queries = FindingQueries(
+            width=width, num_heads=config.num_query_heads, linear_probe=config.linear_probe
+        )
         self.vision_projector = VisionProjector(
             grid=self.encoder.grid, width=width, decoder_width=self.decoder.width, pool=config.pool
         )
@@ -88,33 +90,41 @@ class ReportModel(nn.Module):
 
     def encode_images(
         self,
-        pixel_values: Float[Tensor, "batch views channels height width"],
+        pixel_values: Float[Tensor, "batch views channels height width"] | None,
         view_indices: Int[Tensor, "batch views"],
         view_mask: Bool[Tensor, "batch views"],
+        patch_features: Float[Tensor, "batch views patches features"] | None = None,
     ) -> tuple[Float[Tensor, "batch views patches features"], FindingOutput]:
-        """Patch features of each view, and the findings. Padded views are not computed and change nothing."""
-        present = self.encoder(pixel_values[view_mask])
-        patches = present.new_zeros(*view_mask.shape, *present.shape[1:])
-        patches[view_mask] = present
+        """Patch features of each view, and the findings. Padded views are not computed and change nothing.
+
+        `patch_features` is the saved output of the encoder for these views; then `pixel_values` are not needed.
+        """
+        patches = patch_features
+        if patches is None:
+            present = self.encoder(pixel_values[view_mask])
+            patches = present.new_zeros(*view_mask.shape, *present.shape[1:])
+            patches[view_mask] = present
         patches = patches + self.view_embedding(view_indices)[:, :, None].to(patches.dtype)
         patch_mask = view_mask[:, :, None].expand(-1, -1, patches.shape[2])
         return patches, self.finding_queries(patches.flatten(1, 2), patch_mask.flatten(1, 2))
 
     def prefix(
         self,
-        pixel_values: Float[Tensor, "batch views channels height width"],
+        *,
+        pixel_values: Float[Tensor, "batch views channels height width"] | None = None,
+        patch_features: Float[Tensor, "batch views patches features"] | None = None,
         view_indices: Int[Tensor, "batch views"],
         view_mask: Bool[Tensor, "batch views"],
         prompt_ids: Int[Tensor, "batch prompt"],
         prompt_mask: Int[Tensor, "batch prompt"],
     ) -> Prefix:
-        """The embeddings that come before the text, from images.
+        """The embeddings that come before the text, from images or from their saved patch features.
 
         The decoder is conditioned on the classifier's output, p - (1 - p), and on each finding's attention. Both are
         detached: the report loss has no gradient to logits and attention here, so it cannot change what the finding
         losses have taught.
         """
-        patches, findings = self.encode_images(pixel_values, view_indices, view_mask)
+        patches, findings = self.encode_images(pixel_values, view_indices, view_mask, patch_features)
         presence = (findings.logits.detach() / 2).tanh()
         tokens = self.finding_projector(findings.tokens)
         finding_tokens = self._finding_tokens(tokens, presence, findings.attention.detach(), view_indices)
@@ -144,6 +154,7 @@ class ReportModel(nn.Module):
         self,
         *,
         pixel_values: Float[Tensor, "batch views channels height width"] | None = None,
+        patch_features: Float[Tensor, "batch views patches features"] | None = None,
         view_indices: Int[Tensor, "batch views"],
         finding_condition: Float[Tensor, "batch findings"] | None = None,
         view_mask: Bool[Tensor, "batch views"],
@@ -178,7 +189,14 @@ class ReportModel(nn.Module):
             image_tokens = self.vision_projector.without_images(*view_mask.shape)
             prefix = Prefix(*self._join(image_tokens, view_mask, finding_tokens, prompt_ids, prompt_mask), None)
         else:
-            prefix = self.prefix(pixel_values, view_indices, view_mask, prompt_ids, prompt_mask)
+            prefix = self.prefix(
+                pixel_values=pixel_values,
+                patch_features=patch_features,
+                view_indices=view_indices,
+                view_mask=view_mask,
+                prompt_ids=prompt_ids,
+                prompt_mask=prompt_mask,
+            )
             finding_loss = functional.binary_cross_entropy_with_logits(
                 prefix.findings.logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
             ).sum()

@@ -29,6 +29,32 @@ def test_freeze_after_findings_freezes_the_encoder_and_resumes(small_dataset, tm
     assert losses(output) == whole
 
 
+def test_encoder_of_a_trained_classifier_is_reused_frozen_and_with_saved_features(small_dataset, tmp_path):
+    classifier, cache = tmp_path / "classifier", tmp_path / "features"
+    finetune.main(arguments(small_dataset, classifier, "--num-epochs=1", "--findings-epochs=1", "--no-lora"))
+    own = ("--image-size", "--encoder")
+    given = [argument for argument in arguments(small_dataset, tmp_path / "run") if not argument.startswith(own)]
+    given += [f"--encoder={classifier}", "--no-lora", "--freeze-after-findings", f"--feature-cache={cache}"]
+    finetune.main([*given, "--num-epochs=2", "--text-only-epochs=1"])
+    before, after = (load_file(folder / "best" / "model.safetensors") for folder in (classifier, tmp_path / "run"))
+    kept = [name for name in before if name.startswith(("encoder.", "view_embedding.", "finding_queries."))]
+    assert all(torch.equal(before[name], after[name]) for name in kept)
+    assert any(name.startswith("decoder.") and not torch.equal(before[name], after[name]) for name in after)
+    assert len(list(cache.glob("*.npy"))) == 2  # train and validation
+    rows = load_studies(small_dataset)["validation"]
+    probabilities = [
+        ReportGenerator.from_pretrained(folder).classify(
+            [rows[0]["images"]], view_positions=[rows[0]["view_positions"]]
+        )
+        for folder in (classifier, tmp_path / "run")
+    ]
+    temperatures = [
+        ReportGenerator.from_pretrained(folder).calibration.temperature for folder in (classifier, tmp_path / "run")
+    ]
+    assert temperatures[0] == pytest.approx(temperatures[1], rel=0.05)
+    assert probabilities[0][0] == pytest.approx(probabilities[1][0], rel=0.05)
+
+
 def test_text_only_epochs_train_the_decoder_without_images_and_resume(small_dataset, tmp_path):
     options = ["--num-epochs=3", "--no-lora", "--findings-epochs=1", "--text-only-epochs=1", "--save-steps=2"]
     output = tmp_path / "run"

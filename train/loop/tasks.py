@@ -16,7 +16,8 @@ from torch.utils.data import Dataset
 
 from train.loop.step import Losses, on_device, report_losses
 from train.loop.validation import calibrate, validate
-from train.options import FinetuneOptions, PretrainOptions
+from train.options import FinetuneOptions
+from train.pretraining.options import PretrainOptions
 from train.run.folder import write_files
 from train.run.state import ValidationResult
 from train.studies.dataset import Collator, StudyDataset

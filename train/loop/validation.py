@@ -152,7 +152,8 @@ def _generate(
     selected = [place for place, number in enumerate(numbers) if number < num_reports and has_report[place]]
     reports: list[str | None] = [None] * len(numbers)
     if selected and studies.with_reports:
-        names = ("pixel_values", "view_indices", "view_mask", "prompt_ids", "prompt_mask")
+        image = "patch_features" if "patch_features" in batch else "pixel_values"
+        names = (image, "view_indices", "view_mask", "prompt_ids", "prompt_mask")
         tokens = generate_reports(
             model,
             model.prefix(**{name: batch[name][selected] for name in names}),

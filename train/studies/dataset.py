@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from train.augment import Augmentation, augment_with_boxes
+from train.studies.features import PatchFeatures
 from vlm.config import ImageGeometry
 from vlm.inputs.batch import batch_tokens, batch_views, index_views
 from vlm.inputs.image import Letterbox, letterbox, letterbox_geometry
@@ -45,6 +47,8 @@ class StudyDataset(Dataset):
         self.epoch = 0
         self.with_images = self.with_reports = True
         self.squares: list[list[tuple[np.ndarray, Letterbox]]] | None = None
+        self.features: PatchFeatures | None = None
+        """Saved output of a frozen encoder; it replaces the pixels, which are then not augmented."""
         self.text_rows = rows.remove_columns("images")
 
     def __len__(self) -> int:
@@ -83,9 +87,10 @@ class StudyDataset(Dataset):
         return text | {"view_positions": positions} | self._views(index, row["boxes"], rng)
 
     def _views(self, index: int, known_boxes: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
-        """Pixels and boxes of each view; without images, only the boxes."""
-        if not self.with_images and not known_boxes:
-            return {"boxes": []}
+        """Pixels (or patch features) and boxes of each view; without images, only the boxes."""
+        features = {"features": self.features[index]} if self.with_images and self.features is not None else {}
+        if not known_boxes and (features or not self.with_images):
+            return features | {"boxes": []}
         squares = self._decode(index) if self.squares is None else self.squares[index]
         pixels = [square for square, _ in squares]
         found = [[box["finding"] for box in known_boxes if box["view"] == view] for view in range(len(squares))]
@@ -93,11 +98,12 @@ class StudyDataset(Dataset):
             _in_square([box["box"] for box in known_boxes if box["view"] == view], position)
             for view, (_, position) in enumerate(squares)
         ]
-        if self.with_images and self.augmentation is not None:
+        if self.with_images and self.augmentation is not None and not features:
             moved = [augment_with_boxes(*view, self.augmentation, rng) for view in zip(pixels, boxes, strict=True)]
             pixels, boxes = [list(parts) for parts in zip(*moved, strict=True)]
         boxes = [list(zip(*view, strict=True)) for view in zip(found, boxes, strict=True)]
-        return {"squares": pixels, "boxes": boxes} if self.with_images else {"boxes": boxes}
+        pixels = {"squares": pixels} if self.with_images and not features else {}
+        return pixels | features | {"boxes": boxes}
 
 
 def _in_square(boxes: list[list[float]], position: Letterbox) -> np.ndarray:
@@ -131,6 +137,9 @@ class Collator:
         positions = [study["view_positions"] for study in studies]
         if "squares" in studies[0]:
             batch |= batch_views([study["squares"] for study in studies], positions, self.geometry)
+        elif "features" in studies[0]:
+            features = [torch.from_numpy(study["features"]).float() for study in studies]
+            batch |= index_views(positions) | {"patch_features": pad_sequence(features, batch_first=True)}
         else:
             batch |= index_views(positions) | {"finding_condition": finding_condition(labels)}
         return batch | {

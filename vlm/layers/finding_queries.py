@@ -1,7 +1,9 @@
 """Finding queries: classification, localization, and input of the decoder in one mechanism.
 
 Each of the 14 findings has a learned query that attends over the patches of all views. The result is the finding's
-token, a linear layer on the token gives its logit, and the attention is its heatmap.
+token, a linear layer on the token gives its logit, and the attention is its heatmap. Optionally, a linear layer on the
+mean and the maximum of the patch features is added to the logits: it is a linear probe, which learns faster than the
+queries from few studies.
 """
 
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ class FindingOutput:
 class FindingQueries(nn.Module):
     """Cross-attention of 14 learned queries over patch features, a feed-forward layer, one logit per finding."""
 
-    def __init__(self, *, width: int, num_heads: int):
+    def __init__(self, *, width: int, num_heads: int, linear_probe: bool = False):
         super().__init__()
         if width % num_heads:
             raise ValueError(f"num_query_heads {num_heads} does not divide the encoder's width {width}")
@@ -42,6 +44,11 @@ class FindingQueries(nn.Module):
         self.token_norm = nn.LayerNorm(width)
         self.finding_weight = nn.Parameter(torch.randn(NUM_FINDINGS, width) * width**-0.5)
         self.finding_bias = nn.Parameter(torch.zeros(NUM_FINDINGS))
+        self.linear_probe = None
+        if linear_probe:
+            self.linear_probe = nn.Sequential(nn.LayerNorm(2 * width), nn.Linear(2 * width, NUM_FINDINGS))
+            nn.init.zeros_(self.linear_probe[1].weight)
+            nn.init.zeros_(self.linear_probe[1].bias)
 
     def forward(
         self, patch_features: Float[Tensor, "batch patches width"], patch_mask: Bool[Tensor, "batch patches"]
@@ -56,7 +63,15 @@ class FindingQueries(nn.Module):
         tokens = self.queries + self.output(gathered)
         tokens = self.token_norm(tokens + self.feed_forward(tokens))
         logits = (tokens * self.finding_weight).sum(-1) + self.finding_bias
+        if self.linear_probe is not None:
+            logits = logits + self.linear_probe(_mean_and_maximum(patch_features, patch_mask[..., None]))
         return FindingOutput(tokens=tokens, logits=logits, attention=attention.mean(dim=1))
 
     def _heads(self, vectors: Tensor) -> Tensor:
         return vectors.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+def _mean_and_maximum(features: Tensor, mask: Tensor) -> Tensor:
+    """Of the patches of all views: [batch, 2 * width]."""
+    mean = (features * mask).sum(dim=1) / mask.sum(dim=1)
+    return torch.cat([mean, features.masked_fill(~mask, float("-inf")).amax(dim=1)], dim=-1)

@@ -54,3 +54,18 @@ def test_each_finding_has_different_attention(queries):
 def test_heads_that_do_not_divide_the_width_are_rejected():
     with pytest.raises(ValueError, match="num_query_heads 3 does not divide the encoder's width 8"):
         FindingQueries(width=8, num_heads=3)
+
+
+@torch.inference_mode()
+def test_linear_probe_adds_a_linear_layer_of_the_present_patches_that_starts_at_zero():
+    torch.manual_seed(0)
+    with_probe = FindingQueries(width=8, num_heads=2, linear_probe=True)
+    without = FindingQueries(width=8, num_heads=2)
+    without.load_state_dict(with_probe.state_dict(), strict=False)
+    features, mask = torch.randn(2, 4, 8), torch.tensor([[True] * 4, [True, True, False, False]])
+    torch.testing.assert_close(with_probe(features, mask).logits, without(features, mask).logits)
+    with_probe.linear_probe[1].weight.normal_()
+    difference = with_probe(features, mask).logits - without(features, mask).logits
+    present = features[1, :2]
+    expected = with_probe.linear_probe(torch.cat([present.mean(dim=0), present.amax(dim=0)]))
+    torch.testing.assert_close(difference[1], expected)

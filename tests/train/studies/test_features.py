@@ -1,0 +1,71 @@
+"""Patch features of a frozen encoder, saved once."""
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from train.studies import features
+from train.studies.dataset import Collator, StudyDataset
+from train.studies.features import cached_features
+from vlm.config import EncoderConfig, ImageGeometry
+from vlm.layers.encoder import ImageEncoder
+
+GEOMETRY = ImageGeometry(size=32)
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    config = EncoderConfig(architecture={"model_type": "plain_cnn", "widths": [4, 8]})
+    return ImageEncoder(config, GEOMETRY).requires_grad_(False).eval()
+
+
+def saved(encoder, rows, folder):
+    return cached_features(encoder, rows, GEOMETRY, folder, Accelerator())
+
+
+def test_saved_features_equal_those_of_the_pixels(small_studies, tiny_tokenizer, encoder, tmp_path):
+    rows = small_studies["train"]
+    collate = Collator(geometry=GEOMETRY, grid=encoder.grid, pad_token_id=0)
+    dataset = StudyDataset(rows, tiny_tokenizer, GEOMETRY, max_report_tokens=50)
+    pixels = collate([dataset[number] for number in range(len(rows))])
+    dataset.features = saved(encoder, rows, tmp_path)
+    batch = collate([dataset[number] for number in range(len(rows))])
+    assert "pixel_values" not in batch
+    assert torch.equal(batch["view_mask"], pixels["view_mask"])
+    expected = encoder(pixels["pixel_values"][pixels["view_mask"]])
+    assert torch.allclose(batch["patch_features"][batch["view_mask"]], expected, atol=2e-3)
+    assert torch.equal(batch["box_targets"], pixels["box_targets"])
+
+
+def test_features_are_computed_once_for_repeated_and_reordered_studies(small_studies, encoder, tmp_path, monkeypatch):
+    rows = small_studies["train"]
+    first = saved(encoder, rows, tmp_path)
+    repeated = rows.select([0, 1, 0, 1])
+    again = saved(encoder, repeated, tmp_path)
+    assert len(again.values) == sum(map(len, repeated.select([0, 1])["view_positions"]))
+    for number, study in enumerate([0, 1, 0, 1]):
+        assert np.array_equal(again[number], first[study])
+    monkeypatch.setattr(features, "_compute", lambda *arguments: pytest.fail("computed again"))
+    assert np.array_equal(saved(encoder, rows, tmp_path)[1], first[1])
+
+
+def test_another_encoder_or_other_images_do_not_read_them(small_studies, encoder, tmp_path):
+    rows = small_studies["train"]
+    saved(encoder, rows, tmp_path)
+    with torch.no_grad():
+        next(encoder.parameters()).mul_(1.5)
+    saved(encoder, rows, tmp_path)
+    saved(encoder, small_studies["validation"], tmp_path)
+    assert len(list(tmp_path.glob("*.npy"))) == 3
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_trained_encoder_or_a_full_disk_is_an_error(small_studies, encoder, tmp_path, monkeypatch):
+    rows = small_studies["train"]
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda folder: features.shutil._ntuple_diskusage(9, 9, 0))
+    with pytest.raises(ValueError, match=r"needs 0.0 GiB for \d+ images, but only 0.0 GiB are free"):
+        saved(encoder, rows, tmp_path)
+    with pytest.raises(ValueError, match="--feature-cache needs a frozen encoder"):
+        saved(encoder.requires_grad_(True), rows, tmp_path)

@@ -1,5 +1,6 @@
 """Parse rows of a table: cells in; ids, image paths, text and labels out, or the reason why a row cannot be used."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
@@ -145,7 +146,7 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
         labels = labels_from_columns(row.values)
     elif "labels" in spec.columns:
         labels = labels_from_codes(cells["labels"])
-    demographics, unreadable = _demographics(cells)
+    demographics, unreadable = demographics_of(cells)
     has_report = not (_is_missing(texts["findings"]) and _is_missing(texts["impression"]))
     if not has_report and labels == UNLABELED_STUDY and (spec.has_text or spec.has_labels):
         given = next((f" (its text is {texts[role]!r})" for role in _REPORT_ROLES if texts[role]), "")
@@ -163,7 +164,8 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
     return replace(parsed, digest=hash((*texts.values(), labels, demographics.sex, demographics.age)))
 
 
-def _demographics(cells: dict[str, Any]) -> tuple[Demographics, tuple[str, ...]]:
+def demographics_of(cells: Mapping[str, Any]) -> tuple[Demographics, tuple[str, ...]]:
+    """Sex, age and manufacturer from the cells of these roles, and messages about values that cannot be read."""
     values, unreadable = {}, []
     for role, parse in (("sex", parse_sex), ("age", parse_age), ("manufacturer", parse_manufacturer)):
         try:

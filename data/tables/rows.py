@@ -164,9 +164,10 @@ def _csv_reader(path: Path, file: TextIO):
 
 def _csv_header(path: Path, reader: Iterator[list[str]]) -> list[str]:
     names = [name.strip() for name in next(filter(None, reader), [])]
-    if not names:
+    named = list(filter(None, names))  # NIH's list of boxes has several columns without a name
+    if not named:
         raise ValueError(f"{path} has no header; name its columns in the first line")
-    name, count = Counter(names).most_common(1)[0]
+    name, count = Counter(named).most_common(1)[0]
     if count > 1:
         raise ValueError(f"{path} has {count} columns named {name!r}; rename them")
     return names

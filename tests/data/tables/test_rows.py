@@ -34,6 +34,15 @@ def test_empty_lines_before_the_header_of_csv_are_skipped(tmp_path):
     assert [row.values for row in read_rows(tmp_path / "table.csv")] == [{"a": "1", "b": "2"}]
 
 
+def test_columns_without_a_name_may_occur_several_times_but_not_alone(tmp_path):
+    (tmp_path / "table.csv").write_text("a,b,,\n1,2,,\n")
+    [row] = read_rows(tmp_path / "table.csv")
+    assert (row.values["a"], row.values["b"]) == ("1", "2")
+    (tmp_path / "table.csv").write_text(",,\n1,2,3\n")
+    with pytest.raises(ValueError, match="has no header; name its columns"):
+        column_names(tmp_path / "table.csv")
+
+
 @pytest.mark.parametrize("column", ["study_id", "image", "report"])
 def test_bytes_in_parquet_are_rejected_and_never_text(tmp_path, column):
     values = {"study_id": "s1", "image": "a.png", "report": "The lungs are clear."}

@@ -210,6 +210,21 @@ def split_subjects(subject_ids: Iterable[str], *, fractions: tuple[float, float,
     return dict(zip(ordered, names, strict=True))
 
 
+def fractions_without_test(fractions: tuple[float, float, float]) -> tuple[float, float, float]:
+    """The fractions for train and validation alone, for a source that has a test split of its own.
+
+    Raises:
+        ValueError: they have no share.
+    """
+    train, validation, _ = fractions
+    if not train + validation:
+        raise ValueError(
+            f"the source has a test split, and --split-fractions {fractions} has no share for the rest; give one, for "
+            "example 0.9 0.1 0"
+        )
+    return (train / (train + validation), validation / (train + validation), 0.0)
+
+
 def later_split(one: str, other: str) -> str:
     """The split that counts for a subject in two splits: test before validation before train before none (""). So no
     test patient is in the training data."""

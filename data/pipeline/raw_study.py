@@ -15,7 +15,7 @@ from typing import Annotated, Protocol
 import tyro
 
 from data.images.read import ImageFormat, View, read_view
-from data.study import MAX_SIDE, Study
+from data.study import MAX_SIDE, FindingBox, Study
 from vlm.schema.demographics import NOTHING_KNOWN, Demographics
 from vlm.schema.findings import UNLABELED_STUDY
 from vlm.schema.preprocessing import Preprocessing
@@ -132,6 +132,7 @@ class RawFileStudy:
     labels: tuple[int, ...] | None = None
     """None: to be read from the report. UNLABELED_STUDY: the source labels studies, but not this one."""
     mesh_terms: tuple[str, ...] = ()
+    boxes: tuple[FindingBox, ...] = ()
     demographics: Demographics = NOTHING_KNOWN
     """What is unknown here is read from DICOM headers."""
     source: str = ""
@@ -154,9 +155,9 @@ class RawFileStudy:
         """The study with these images."""
         label_source = "report" if self.labels is None else "none" if self.labels == UNLABELED_STUDY else "source"
         demographics = reduce(Demographics.or_else, (view.demographics for view in views), self.demographics)
-        texts = ("indication", "findings", "impression", "mesh_terms", "source", "license")
+        copied = ("indication", "findings", "impression", "mesh_terms", "boxes", "source", "license")
         return FileStudy(
-            **{name: getattr(self, name) for name in ("study_id", "subject_id", *texts)},
+            **{name: getattr(self, name) for name in ("study_id", "subject_id", *copied)},
             images=tuple(view.image for view in views),
             view_positions=self.view_positions or tuple(view.view_position for view in views),
             labels=UNLABELED_STUDY if self.labels is None else self.labels,

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection, SourcePlan
-from data.study import left_out, split_subjects
+from data.study import fractions_without_test, left_out, split_subjects
 from data.synthetic.grammar import frames
 from data.synthetic.grammar.sentences import capitalized
 from data.tables.rows import read_rows, require_columns
@@ -237,15 +237,8 @@ def _split_subjects(files: list[LabeledFile], test_subjects: set[str], context: 
         ValueError: there is a test folder, and --split-fractions has no share for train and validation.
     """
     others = [file for file in files if not file.error and file.subject_id not in test_subjects]
-    fractions = context.split_fractions
-    if test_subjects and others:
-        train, validation, _ = fractions
-        if not train + validation:
-            raise ValueError(
-                f"the test folder is the test split, and --split-fractions {fractions} has no share for the rest; give "
-                "one, for example 0.9 0.1 0"
-            )
-        fractions = (train / (train + validation), validation / (train + validation), 0.0)
+    has_test = test_subjects and others
+    fractions = fractions_without_test(context.split_fractions) if has_test else context.split_fractions
     split_of_group = split_subjects((file.split_group for file in others), fractions=fractions, seed=context.seed)
     return {file.subject_id: split_of_group[file.split_group] for file in others} | dict.fromkeys(test_subjects, "test")
 

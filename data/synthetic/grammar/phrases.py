@@ -221,4 +221,14 @@ NAMINGS = {
         placed="laterality",
         sentences=("{A_sided} chest tube is in place.",),
     ),
+    # Names for labels that say nothing about the form. They are not drawn.
+    "infiltrate": Naming(names=_counted("infiltrate", "pulmonary infiltrate", "opacity")),
+    "opacity": Naming(names=_counted("opacity", "airspace opacity")),
+    "consolidation": Naming(names=_counted("consolidation") + _mass("consolidation", "airspace consolidation")),
+    "pneumonia": Naming(names=_mass("pneumonia")),
+    "edema": Naming(names=_mass("pulmonary edema", "edema")),
+    "atelectasis": Naming(names=_mass("atelectasis")),
+    "emphysema": Naming(names=_mass("emphysema")),
+    "fibrosis": Naming(names=_mass("fibrosis", "pulmonary fibrosis")),
+    "hernia": Naming(names=_counted("hernia", "diaphragmatic hernia")),
 }

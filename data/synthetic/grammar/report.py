@@ -9,7 +9,11 @@ CheXpert and the same as in `data.reports.labeler.labeler` (which is independent
 - "lungs are clear" denies Lung Opacity, and no other finding by name;
 - "costophrenic angles are sharp" denies Pleural Effusion, "bones are intact" Fracture;
 - "no acute cardiopulmonary abnormality" and "no acute bony abnormality" name no finding;
-- No Finding is positive if nothing except Support Devices is positive or uncertain, else blank.
+- No Finding is positive if nothing except Support Devices is positive or uncertain, else blank. Other conditions
+  (emphysema, fibrosis, hernia) do not count.
+
+Reports for labeled images (`data.sources.nih`) are written from a Scene too. What their labels leave open is `unknown`:
+it is neither stated nor denied, not even by a sentence about normal bones.
 """
 
 from collections import defaultdict
@@ -43,9 +47,10 @@ _FORBIDS_DENYING = {
 _SHIFTS_MEDIASTINUM = {"tension pneumothorax", "lobar collapse"}
 _URGENCY = (
     "Pneumothorax", "Edema", "Pneumonia", "Consolidation", "Pleural Effusion", "Lung Lesion", "Lung Opacity",
-    "Atelectasis", "Fracture", "Cardiomegaly", "Enlarged Cardiomediastinum", "Pleural Other", "Support Devices",
+    "Atelectasis", "Fracture", "Cardiomegaly", "Enlarged Cardiomediastinum", "Pleural Other", "Emphysema", "Fibrosis",
+    "Hernia", "Support Devices",
 )  # fmt: skip
-_CHRONIC = {"Cardiomegaly", "Enlarged Cardiomediastinum", "Pleural Other"}
+_CHRONIC = {"Cardiomegaly", "Enlarged Cardiomediastinum", "Pleural Other", "Emphysema", "Fibrosis", "Hernia"}
 _SYSTEM_OF = {
     **dict.fromkeys(("Cardiomegaly", "Enlarged Cardiomediastinum"), "heart"),
     **dict.fromkeys(("Pneumothorax", "Pleural Effusion", "Pleural Other"), "pleura"),
@@ -76,6 +81,7 @@ class _ReportState:
     """A report while it is written: sentences per organ system, and the findings they deny."""
 
     present: frozenset[str]
+    unknown: frozenset[str]
     shifted: bool
     """The mediastinum is displaced, so it is not described as normal."""
     rng: Generator
@@ -88,14 +94,17 @@ class _ReportState:
         return self.rng.random() < probability
 
     def may_deny(self, finding: str) -> bool:
-        return finding not in self.present and not self.present & _FORBIDS_DENYING.get(finding, set())
+        is_open = finding not in self.present | self.unknown
+        return is_open and not self.present & _FORBIDS_DENYING.get(finding, set())
 
 
-def write_report(scene: Scene, rng: Generator) -> WrittenReport:
-    """Write a report of the scene. The same scene and generator state give the same report."""
+def write_report(scene: Scene, rng: Generator, *, unknown: frozenset[str] = frozenset()) -> WrittenReport:
+    """Write a report of the scene that does not mention the `unknown` findings. The same scene and generator state give
+    the same report."""
     wordiness = {0: 1.0, 1: 1.0, 2: 0.95, 3: 0.8}.get(len(scene.findings), 0.5)
     state = _ReportState(
         present=frozenset(item.finding for item in scene.findings),
+        unknown=unknown,
         shifted=any(item.kind in _SHIFTS_MEDIASTINUM for item in scene.findings),
         rng=rng,
         wordiness=wordiness,
@@ -117,8 +126,9 @@ def write_report(scene: Scene, rng: Generator) -> WrittenReport:
 def _labels(state: _ReportState, scene: Scene) -> tuple[int, ...]:
     labels = [NEGATIVE if finding in state.denied else BLANK for finding in FINDINGS]
     for item in sorted(scene.findings, key=lambda item: item.uncertain, reverse=True):
-        labels[FINDING_INDEX[item.finding]] = UNCERTAIN if item.uncertain else POSITIVE
-    diseased = state.present - {"Support Devices"}
+        if item.finding in FINDING_INDEX:
+            labels[FINDING_INDEX[item.finding]] = UNCERTAIN if item.uncertain else POSITIVE
+    diseased = state.present & FINDING_INDEX.keys() - {"Support Devices"}
     labels[FINDING_INDEX["No Finding"]] = BLANK if diseased else POSITIVE
     return tuple(labels)
 
@@ -164,17 +174,17 @@ def _explain_opacities(state: _ReportState, items: list[SceneFinding]) -> list[S
 
 def _mention_normal_structures(state: _ReportState) -> None:
     def mention(system: str, sentences: tuple[str, ...], findings: set[str], probability: float) -> None:
-        if not findings & state.present and state.chance(probability * state.wordiness):
+        if not findings & (state.present | state.unknown) and state.chance(probability * state.wordiness):
             state.systems[system].append(pick(sentences, state.rng))
             state.denied.update(findings)
 
-    if state.shifted or state.chance(0.5):
+    if state.shifted or "Enlarged Cardiomediastinum" in state.unknown or state.chance(0.5):
         mention("heart", frames.NORMAL_HEART, {"Cardiomegaly"}, 0.95)
         if not state.shifted:
             mention("heart", frames.NORMAL_MEDIASTINUM, {"Enlarged Cardiomediastinum"}, 0.6)
     else:
         mention("heart", frames.NORMAL_BOTH, {"Cardiomegaly", "Enlarged Cardiomediastinum"}, 0.95)
-    if not state.present & {"Edema", "Cardiomegaly", "Lung Opacity"}:
+    if not state.unknown and not state.present & {"Edema", "Cardiomegaly", "Lung Opacity"}:
         mention("heart", frames.NORMAL_VESSELS, set(), 0.25)
     if not state.present & _LUNG_DISEASE:
         mention("lungs", frames.CLEAR_LUNGS, {"Lung Opacity"}, 0.75)
@@ -184,7 +194,7 @@ def _mention_normal_structures(state: _ReportState) -> None:
         mention("pleura", frames.SHARP_ANGLES, {"Pleural Effusion"}, 0.15)
     if state.chance(0.6):
         mention("bones", frames.NORMAL_BONES, {"Fracture"}, 0.45)
-    elif "Fracture" not in state.present and state.chance(0.4 * state.wordiness):
+    elif "Fracture" not in state.present | state.unknown and state.chance(0.4 * state.wordiness):
         state.systems["bones"].append(pick(frames.PLAIN_BONES, state.rng))
 
 
@@ -214,6 +224,8 @@ def _impression(state: _ReportState, scene: Scene) -> str:
     items = sorted(scene.findings, key=lambda item: (item.uncertain, _URGENCY.index(item.finding)))
     diseases = [item for item in items if item.finding != "Support Devices"]
     if not diseases:
+        if "Support Devices" in state.unknown:
+            return pick(frames.NOTHING_ACUTE, state.rng)  # "normal chest" would deny devices
         certain = any(not item.uncertain for item in items)
         return pick(frames.DEVICE_IMPRESSIONS if certain else frames.NORMAL_IMPRESSIONS, state.rng)
     number = int(state.rng.integers(2, 4))

@@ -37,6 +37,7 @@ from data.sources.corrections import CorrectionsSource
 from data.sources.dicom_archive import DicomSource
 from data.sources.kermany import KermanySource
 from data.sources.mimic_cxr import MimicSource
+from data.sources.nih import NihSource
 from data.sources.open_i import OpenISource
 from data.sources.table import TableSource
 from data.study import REJECTED_FILE, SPLITS, WARNINGS_FILE, check_fractions
@@ -48,6 +49,7 @@ SOURCES = {
     "open_i": OpenISource,
     "mimic_cxr": MimicSource,
     "kermany": KermanySource,
+    "nih": NihSource,
     "dicom": DicomSource,
     "corrections": CorrectionsSource,
     "synthetic": SyntheticSource,

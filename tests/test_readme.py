@@ -14,7 +14,7 @@ from train import finetune
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = {
-    r"python -m data\.prepare (table|synthetic|dicom|open_i|mimic_cxr|corrections)": prepare,
+    r"python -m data\.prepare (table|synthetic|dicom|open_i|mimic_cxr|kermany|nih|corrections)": prepare,
     r"python -m data\.audit": audit,
     r"train/finetune\.py": finetune,
     r"eval/batch\.py": batch,

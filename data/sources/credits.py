@@ -15,6 +15,13 @@ class KnownSource:
     limit: str
 
 
+_HANNOVER = KnownSource(
+    credit="Hinrich B. Winther et al.: “COVID-19 Image Repository”, Hannover Medical School, figshare, 2020, "
+    "doi:10.6084/m9.figshare.12275009, CC BY 3.0 (https://creativecommons.org/licenses/by/3.0/). Changed: "
+    "converted to grayscale and downscaled.",
+    limit="The X-rays from Hannover have no reports.",
+)
+
 KNOWN_SOURCES = {
     "synthetic": KnownSource(
         credit="Synthetic studies of this project (`python -m data.prepare synthetic`), Apache-2.0.",
@@ -30,11 +37,33 @@ KNOWN_SOURCES = {
         "whether there is pneumonia, and of which kind. The reports that the model was trained on were composed from "
         "these labels, in the language of the synthetic studies. No radiologist wrote them.",
     ),
-    "hannover": KnownSource(
-        credit="Hinrich B. Winther et al.: “COVID-19 Image Repository”, Hannover Medical School, figshare, 2020, "
-        "doi:10.6084/m9.figshare.12275009, CC BY 3.0 (https://creativecommons.org/licenses/by/3.0/). Changed: "
-        "converted to grayscale and downscaled.",
-        limit="The X-rays from Hannover have no reports.",
+    "nih": KnownSource(
+        credit="Xiaosong Wang, Yifan Peng, Le Lu, Zhiyong Lu, Mohammadhadi Bagheri, Ronald M. Summers: “ChestX-ray8: "
+        "Hospital-scale Chest X-ray Database and Benchmarks on Weakly-Supervised Classification and Localization of "
+        "Common Thorax Diseases”, CVPR 2017, doi:10.1109/CVPR.2017.369; images provided by the NIH Clinical Center "
+        "(https://nihcc.app.box.com/v/ChestXray-NIHCC), free to use with this citation. Changed: converted to "
+        "grayscale and downscaled. The reports beside the images are not from this data set.",
+        limit="The labels of the X-rays of NIH were read from reports by a program, and some are wrong. They say "
+        "nothing about side, severity, fractures and devices. The reports that the model was trained on were composed "
+        "from these labels, in the language of the synthetic studies. No radiologist wrote them.",
+    ),
+    "rsna_normals": KnownSource(
+        credit="Normal X-rays of the RSNA Pneumonia Detection Challenge 2018: George Shih et al.: “Augmenting the "
+        "National Institutes of Health Chest Radiograph Dataset with Expert Annotations of Possible Pneumonia”, "
+        "Radiology: Artificial Intelligence 1(1), 2019, doi:10.1148/ryai.2019180041; images provided by the NIH "
+        "Clinical Center (Wang et al., CVPR 2017, https://nihcc.app.box.com/v/ChestXray-NIHCC). Changed: converted to "
+        "grayscale and downscaled.",
+        limit="The X-rays of the RSNA challenge that were used are all normal, so a model can learn their source "
+        "instead of the finding. They have no reports.",
+    ),
+    "hannover": _HANNOVER,
+    "covid-19-image-repository (Hannover)": _HANNOVER,
+    "covid-chestxray-dataset": KnownSource(
+        credit="Joseph Paul Cohen et al.: “COVID-19 Image Data Collection: Prospective Predictions Are the Future”, "
+        "2020, arXiv:2006.11988 (https://github.com/ieee8023/covid-chestxray-dataset). Each image has its own license: "
+        "those used here are CC BY 3.0 or free for everyone. Changed: converted to grayscale and downscaled.",
+        limit="The X-rays of the COVID-19 Image Data Collection come from publications, and most show COVID-19. "
+        "Their texts, if any, are case notes and not reports.",
     ),
 }
 

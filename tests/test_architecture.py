@@ -90,6 +90,7 @@ FILES = sorted(
     for package in ROOMS
     for path in [*ROOT.glob(f"{package}/**/*.py"), *ROOT.glob(f"{package}.py")]
 )
+EXAMPLES = sorted(path.relative_to(ROOT) for path in ROOT.glob("examples/**/*.py"))
 LINES = {package: [line.split() for line in order.strip().splitlines()] for package, order in ROOMS.items()}
 
 
@@ -147,6 +148,13 @@ def test_imports_point_one_way(path):
             assert allowed, f"{path} imports {name}; of {other} it may import {rooms} only"
 
 
+def test_examples_are_programs_and_no_package():
+    """The wheel has no `examples`; a package of this name could hide another one."""
+    assert EXAMPLES and not [path for path in EXAMPLES if path.name == "__init__.py"]
+    for path in EXAMPLES:
+        assert not imports_of(path) & PROGRAMS, f"{path} imports a program"
+
+
 def test_no_modules_import_each_other_in_a_circle():
     graph = {module: imports_of(path) & set(MODULES) for module, path in MODULES.items()}
     try:
@@ -200,7 +208,7 @@ def test_tests_import_what_they_share_from_helpers():
             assert shared, f"{path} imports {name}; move what both need to tests/helpers"
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
+@pytest.mark.parametrize("path", FILES + EXAMPLES, ids=str)
 def test_no_file_edits_the_path_or_shadows_eval(path):
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -211,7 +219,7 @@ def test_no_file_edits_the_path_or_shadows_eval(path):
                 assert not hides, f"{path}:{node.lineno} `import {alias.name}` hides the builtin; import from it"
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
+@pytest.mark.parametrize("path", FILES + EXAMPLES, ids=str)
 def test_every_file_opens_with_a_docstring_and_holds_one_concept(path):
     assert ast.get_docstring(tree_of(path)), f"{path} has no docstring"
     num_lines = len((ROOT / path).read_text(encoding="utf-8").splitlines())
@@ -219,7 +227,7 @@ def test_every_file_opens_with_a_docstring_and_holds_one_concept(path):
 
 
 def test_nothing_is_unpickled():
-    for path in FILES:
+    for path in FILES + EXAMPLES:
         assert not imports_of(path) & {"pickle", "dill", "joblib", "shelve"}, path
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):

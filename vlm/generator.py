@@ -30,6 +30,7 @@ from vlm.inputs.batch import Views, batch_images
 from vlm.inputs.image import to_gray
 from vlm.inputs.tokenizer import TextPieces
 from vlm.layers.finding_queries import FindingOutput
+from vlm.model import Prefix
 from vlm.schema.preprocessing import preprocess
 from vlm.schema.report_format import split_report
 from vlm.uncertainty import Calibration
@@ -122,7 +123,7 @@ class ReportGenerator:
         options = options or GenerationOptions()
         inputs = self._inputs(images, view_positions, indications)
         with torch.inference_mode():
-            prefix = self.model.prefix(**inputs)
+            prefix = self._prefix(inputs)
             generated = [_NO_TOKENS] * len(prefix.mask)
             if self.writes_reports:
                 generated = generate_reports(self.model, prefix, **self._special_ids, options=options)
@@ -150,7 +151,7 @@ class ReportGenerator:
 
     def _stream(self, inputs: dict[str, Tensor], options: GenerationOptions) -> Iterator[StudyReport]:
         with torch.inference_mode():
-            prefix = self.model.prefix(**inputs)
+            prefix = self._prefix(inputs)
         [output] = self._finding_outputs(prefix.findings, inputs["view_mask"])
         text, pieces, token_ids, log_probabilities = TextPieces(self.tokenizer), [], [], []
         if not self.writes_reports:
@@ -214,7 +215,7 @@ class ReportGenerator:
         inputs = self._inputs(images, view_positions, indications)
         token_ids = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
         with torch.inference_mode():
-            prefix = self.model.prefix(**inputs)
+            prefix = self._prefix(inputs)
         values = beginning_log_probabilities(self.model, prefix, token_ids, bos_token_id=self.tokenizer.bos_token_id)
         return values.cpu().numpy()
 
@@ -242,7 +243,7 @@ class ReportGenerator:
         if not encoded["input_ids"] or not sentences:
             return np.zeros((len(sentences), num_views, *self.model.encoder.grid), dtype=np.float32)
         with torch.inference_mode():
-            prefix = self.model.prefix(**inputs)
+            prefix = self._prefix(inputs)
             attention = sentence_attention(
                 self.model,
                 prefix,
@@ -253,6 +254,11 @@ class ReportGenerator:
             )
             maps = over_patches(self.model, attention, prefix.findings.attention[0], num_views)
         return maps.float().cpu().numpy()
+
+    def _prefix(self, inputs: dict[str, Tensor]) -> Prefix:
+        decisions = self.calibration.decision_logits
+        decisions = None if decisions is None else torch.tensor(decisions, device=self.device)
+        return self.model.prefix(**inputs, decision_logits=decisions)
 
     def _inputs(self, images, view_positions, indications) -> dict[str, Tensor]:
         inputs = batch_images(images, view_positions, indications, tokenizer=self.tokenizer, geometry=self.config.image)

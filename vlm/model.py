@@ -117,15 +117,17 @@ class ReportModel(nn.Module):
         view_mask: Bool[Tensor, "batch views"],
         prompt_ids: Int[Tensor, "batch prompt"],
         prompt_mask: Int[Tensor, "batch prompt"],
+        decision_logits: Float[Tensor, " findings"] | None = None,
     ) -> Prefix:
         """The embeddings that come before the text, from images or from their saved patch features.
 
         The decoder is conditioned on the classifier's output, p - (1 - p), and on each finding's attention. Both are
         detached: the report loss has no gradient to logits and attention here, so it cannot change what the finding
-        losses have taught.
+        losses have taught. With `decision_logits`, a finding counts as present above its own logit instead of above 0.
         """
         patches, findings = self.encode_images(pixel_values, view_indices, view_mask, patch_features)
-        presence = (findings.logits.detach() / 2).tanh()
+        logits = findings.logits.detach()
+        presence = ((logits if decision_logits is None else logits - decision_logits) / 2).tanh()
         tokens = self.finding_projector(findings.tokens)
         finding_tokens = self._finding_tokens(tokens, presence, findings.attention.detach(), view_indices)
         image_tokens = self.vision_projector(patches)

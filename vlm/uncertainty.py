@@ -29,6 +29,9 @@ class Calibration:
     temperature: float = 1.0
     thresholds: tuple[float, ...] = (0.5,) * NUM_FINDINGS
     """A finding is predicted positive from this probability on."""
+    decides_reports: bool = False
+    """Whether reports are conditioned on these decisions: for the decoder, a finding at its threshold is as likely
+    present as absent. Otherwise that is a finding with the logit 0."""
     num_studies: int = 0
     """Number of validation studies used; 0: not calibrated."""
     num_labeled: tuple[int, ...] = field(default=(), metadata=formerly("num_labelled"))
@@ -45,6 +48,14 @@ class Calibration:
             raise ValueError(f"calibration counts must be at least 0, got {self.num_studies} and {self.num_labeled}")
         if len(self.num_labeled) not in (0, NUM_FINDINGS):
             raise ValueError(f"calibration counts labels of {NUM_FINDINGS} findings, got {len(self.num_labeled)}")
+
+    @property
+    def decision_logits(self) -> tuple[float, ...] | None:
+        """The logit of each finding at its threshold, for `ReportModel.prefix`; None if they do not decide reports."""
+        if not self.decides_reports:
+            return None
+        thresholds = np.clip(self.thresholds, 1e-6, 1 - 1e-6)
+        return tuple((self.temperature * np.log(thresholds / (1 - thresholds))).tolist())
 
     @property
     def is_calibrated(self) -> bool:

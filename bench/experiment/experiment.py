@@ -17,7 +17,7 @@ The JSON file, <results>/<group>/<name>.json:
 
 import json
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,24 @@ from vlm.schema.atomic import write_json
 
 ROOT = Path(__file__).parents[2]
 DECIMALS = 5
+FINETUNE, PRETRAIN_TEXT = ("train/finetune.py",), ("train/pretrain.py", "text")
+SHARED = "shared"
+"""Folder of the stages that several experiments share."""
 FINDING_METRICS = ("f1", "auroc", "calibration_error", "accuracy", "sensitivity", "specificity")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """A run of train/finetune.py that starts from the checkpoint of the previous stage."""
+    """A run of a training program. `{name}` in its flags stands for the output folder of the stage of this name."""
 
     name: str
     flags: tuple[str, ...]
+    program: tuple[str, ...] = FINETUNE
+    """The program below the project's folder, and its command, if it has one."""
+    starts_from_previous: bool = True
+    """Start from the report model of the previous stage (--init-from)."""
+    is_shared: bool = False
+    """Run it once for all experiments that have a shared stage with this name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +61,8 @@ class Evaluation:
     num_studies: int = 0
     """Number of studies from the start of the split; 0: all."""
     flags: tuple[str, ...] = ()
+    references: Path | None = None
+    """Other references for the reports of the evaluation before it: eval/score.py is run instead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +76,8 @@ class Experiment:
     stages: tuple[Stage, ...]
     evaluations: tuple[Evaluation, ...]
     about: dict[str, int | str] = field(default_factory=dict)
+    paths: dict[str, Path | str] = field(default_factory=dict)
+    """Files and folders that `{name}` in the flags of a stage stands for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +95,10 @@ class Running:
 
     def folder(self, experiment: Experiment) -> Path:
         return self.work / experiment.name
+
+    def stage_folder(self, experiment: Experiment, stage: Stage) -> Path:
+        """The folder of the stage's log and attempts; its output folder below it has the name of the stage."""
+        return self.work / SHARED if stage.is_shared else self.folder(experiment)
 
     def record(self, experiment: Experiment) -> Path:
         return self.results / experiment.group / f"{experiment.name}.json"
@@ -112,27 +129,44 @@ def run_experiment(experiment: Experiment, running: Running, say: Callable[[str]
         _check_same(experiment, record, path)
         say(f"{experiment.name}: already done, {path}")
         return record
-    previous = None
+    outputs: dict[str, Path] = {}
     for stage in experiment.stages:
         say(f"{experiment.name}: {stage.name}")
-        output = folder / stage.name
-        start = [f"--init-from={previous}"] if previous else []
-        resume = [RESUME] if (output / "training_config.json").is_file() else []
-        arguments = [f"--dataset={experiment.dataset}", f"--output-dir={output}", "--num-workers=0", *start, *resume]
-        program = [str(ROOT / "train" / "finetune.py"), *arguments, f"--precision={running.precision}", *stage.flags]
-        run_step(folder, stage.name, program, threads=running.threads)
-        previous = output
-    checkpoint = previous / "best"
+        outputs[stage.name] = _run_stage(experiment, stage, outputs, running)
+    checkpoint = [*outputs.values()][-1] / "best"
+    predictions = None
     for evaluation in experiment.evaluations:
         say(f"{experiment.name}: evaluation on {evaluation.name}")
-        arguments = [f"--checkpoint={checkpoint}", f"--output-dir={evaluation_folder(folder, evaluation.name)}"]
-        arguments += [f"--dataset={evaluation.dataset}", f"--split={evaluation.split}", "--num-page-studies=0"]
-        arguments += [f"--num-studies={evaluation.num_studies}", *evaluation.flags]
-        program = [str(ROOT / "eval" / "batch.py"), *arguments]
-        run_step(folder, f"judge {evaluation.name}", program, threads=running.threads)
+        output = evaluation_folder(folder, evaluation.name)
+        if evaluation.references is None:
+            arguments = [str(ROOT / "eval" / "batch.py"), f"--checkpoint={checkpoint}", f"--output-dir={output}"]
+            arguments += [f"--dataset={evaluation.dataset}", f"--split={evaluation.split}", "--num-page-studies=0"]
+            arguments.append(f"--num-studies={evaluation.num_studies}")
+            predictions = output / "predictions.jsonl"
+        else:
+            arguments = ["-m", "eval.score", str(predictions), str(evaluation.references), f"--output-dir={output}"]
+            arguments.append(f"--reference-split={evaluation.split}")
+        run_step(folder, f"judge {evaluation.name}", [*arguments, *evaluation.flags], threads=running.threads)
     record = _record(experiment, running, checkpoint)
     write_json(path, record, indent=1)
     return record
+
+
+def _run_stage(experiment: Experiment, stage: Stage, outputs: dict[str, Path], running: Running) -> Path:
+    """Run or resume a stage, and return its output folder; `outputs` has those of the stages before it."""
+    folder = running.stage_folder(experiment, stage)
+    output = folder / stage.name
+    dataset = "--dataset" if stage.program == FINETUNE else "--datasets"
+    program, *command = stage.program
+    arguments = [str(ROOT / program), *command, f"{dataset}={experiment.dataset}", f"--output-dir={output}"]
+    arguments.append("--num-workers=0")
+    if stage.starts_from_previous and outputs:
+        arguments.append(f"--init-from={[*outputs.values()][-1]}")
+    if (output / "training_config.json").is_file():
+        arguments.append(RESUME)
+    flags = [flag.format_map(experiment.paths | outputs) for flag in stage.flags]
+    run_step(folder, stage.name, [*arguments, f"--precision={running.precision}", *flags], threads=running.threads)
+    return output
 
 
 def evaluation_folder(folder: Path, name: str) -> Path:
@@ -150,7 +184,10 @@ def _record(experiment: Experiment, running: Running, checkpoint: Path) -> dict[
             "dataset": str(experiment.dataset),
             "threads": running.threads,
             "precision": running.precision,
-            "stages": [asdict(stage) | _cost(folder, stage.name) for stage in experiment.stages],
+            "stages": [
+                {"name": stage.name, "flags": stage.flags} | _cost(running.stage_folder(experiment, stage), stage.name)
+                for stage in experiment.stages
+            ],
         },
         "num_parameters": load_checkpoint(checkpoint).model.num_parameters()[0],
         "evaluations": {

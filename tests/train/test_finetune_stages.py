@@ -40,7 +40,7 @@ def test_encoder_of_a_trained_classifier_is_reused_frozen_and_with_saved_feature
     kept = [name for name in before if name.startswith(("encoder.", "view_embedding.", "finding_queries."))]
     assert all(torch.equal(before[name], after[name]) for name in kept)
     assert any(name.startswith("decoder.") and not torch.equal(before[name], after[name]) for name in after)
-    assert len(list(cache.glob("*.npy"))) == 2  # train and validation
+    assert len(list(cache.glob("*/features.f16"))) == 1  # for train and validation
     rows = load_studies(small_dataset)["validation"]
     probabilities = [
         ReportGenerator.from_pretrained(folder).classify(

@@ -1,8 +1,9 @@
-"""Patch features of a frozen encoder, computed once for all images and then read from disk.
+"""Patch features of a frozen encoder, computed once for each image and then read from disk.
 
-The file `<key>.npy` holds the features of the distinct images of some studies. The key is a hash of the encoder's
-weights, the image geometry, the precision and the bytes of the images, so that features of another encoder or of other
-images are never read.
+A folder named after a hash of the encoder's weights, the image geometry and the precision holds the features of images
+in the order of their computation, `features.f16`, and the hash of the file of each image, `images.txt`. So features of
+another encoder or of another image are never read, data sets share the features of their images, and a killed run
+computes only what is missing.
 """
 
 import hashlib
@@ -24,10 +25,10 @@ from rich.progress import track
 from vlm.config import ImageGeometry
 from vlm.inputs.image import letterbox, normalize_pixels
 from vlm.layers.encoder import ImageEncoder
-from vlm.schema.atomic import atomic_file
 from vlm.schema.strict_json import to_json
 
 BATCH_SIZE = 32
+FEATURES, IMAGES = "features.f16", "images.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,49 +57,71 @@ def cached_features(
             "--feature-cache needs a frozen encoder, but this encoder is trained; leave it out, or give "
             "--freeze-after-findings or LoRA without --lora-settings.encoder-projections"
         )
-    digests = _image_digests(rows)
-    place_of = {
-        digest: (study, view) for study, views in reversed([*enumerate(digests)]) for view, digest in enumerate(views)
-    }
-    numbers = {digest: number for number, digest in enumerate(place_of)}
-    path = folder / f"{_key(encoder, geometry, accelerator.mixed_precision, place_of)}.npy"
+    images = _image_digests(rows)
+    store = folder / _encoder_hash(encoder, geometry, accelerator.mixed_precision)
+    shape = (encoder.grid[0] * encoder.grid[1], encoder.width)
     if accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if not path.is_file():
-                _compute(path, encoder, rows, [*place_of.values()], geometry, accelerator)
+        store.mkdir(parents=True, exist_ok=True)
+        with FileLock(store / "lock"):
+            _add_missing(store, shape, encoder, rows, images, geometry, accelerator)
     accelerator.wait_for_everyone()
-    return PatchFeatures(np.load(path, mmap_mode="r"), [[numbers[digest] for digest in views] for views in digests])
+    numbers = {digest: number for number, digest in enumerate(_stored(store))}
+    values = np.memmap(store / FEATURES, np.float16, "r", shape=(len(numbers), *shape))
+    return PatchFeatures(values, [[numbers[digest] for digest in views] for views in images])
 
 
-def _compute(
-    path: Path,
+def _stored(store: Path) -> list[str]:
+    """The hashes of the images whose features are stored, in order."""
+    path = store / IMAGES
+    return path.read_text(encoding="ascii").split() if path.is_file() else []
+
+
+def _add_missing(
+    store: Path,
+    shape: tuple[int, int],
     encoder: ImageEncoder,
     rows: datasets.Dataset,
-    places: Sequence[tuple[int, int]],
+    images: Sequence[Sequence[str]],
     geometry: ImageGeometry,
     accelerator: Accelerator,
 ) -> None:
-    """Write the features of the images at `places` (study, view)."""
-    shape = (len(places), encoder.grid[0] * encoder.grid[1], encoder.width)
-    needed, free = 2 * np.prod(shape), shutil.disk_usage(path.parent).free
+    """Compute the features of the images that are not stored yet."""
+    stored = _stored(store)
+    places = {digest: (study, view) for study, views in enumerate(images) for view, digest in enumerate(views)}
+    known = set(stored)
+    missing = [digest for digest in places if digest not in known]
+    if not missing:
+        return
+    size = 2 * shape[0] * shape[1]
+    needed, free = len(missing) * size, shutil.disk_usage(store).free
     if needed > free:
         raise ValueError(
-            f"--feature-cache {path.parent} needs {needed / 2**30:.1f} GiB for {len(places):,} images, but only "
+            f"--feature-cache {store.parent} needs {needed / 2**30:.1f} GiB for {len(missing):,} images, but only "
             f"{free / 2**30:.1f} GiB are free; name a folder on a larger disk, or leave it out"
         )
     encoder.eval()
-    starts = range(0, len(places), BATCH_SIZE)
-    with atomic_file(path) as partial, ThreadPoolExecutor() as pool, torch.inference_mode():
-        values = np.lib.format.open_memmap(partial, "w+", np.float16, shape)
-        for start in track(starts, "image features", transient=True, disable=len(places) < 1000):
-            batch = places[start : start + BATCH_SIZE]
-            squares = pool.map(lambda place: letterbox(rows[place[0]]["images"][place[1]], geometry.size), batch)
-            pixel_values = normalize_pixels(torch.from_numpy(np.stack([*squares])), geometry)
+    starts = range(0, len(missing), BATCH_SIZE)
+    with (
+        (store / FEATURES).open("ab") as features_file,
+        (store / IMAGES).open("a", encoding="ascii") as images_file,
+        ThreadPoolExecutor() as pool,
+        torch.inference_mode(),
+    ):
+        features_file.truncate(len(stored) * size)  # a killed run may have written features without their hashes
+        for start in track(starts, "image features", transient=True, disable=len(missing) < 1000):
+            batch = missing[start : start + BATCH_SIZE]
+            squares = list(pool.map(lambda digest: _square(rows, *places[digest], geometry.size), batch))
+            pixel_values = normalize_pixels(torch.from_numpy(np.stack(squares)), geometry)
             with accelerator.autocast():
                 features = encoder(pixel_values.to(accelerator.device))
-            values[start : start + len(batch)] = features.half().cpu().numpy()
-        values.flush()
+            features_file.write(features.half().cpu().numpy().tobytes())
+            features_file.flush()
+            images_file.writelines(f"{digest}\n" for digest in batch)
+            images_file.flush()
+
+
+def _square(rows: datasets.Dataset, study: int, view: int, size: int) -> np.ndarray:
+    return letterbox(rows[study]["images"][view], size)
 
 
 def _image_digests(rows: datasets.Dataset) -> list[list[str]]:
@@ -111,8 +134,8 @@ def _digest(image: dict[str, Any]) -> str:
     return hashlib.sha256(image["bytes"] or Path(image["path"]).read_bytes()).hexdigest()
 
 
-def _key(encoder: ImageEncoder, geometry: ImageGeometry, precision: str, images: Sequence[str]) -> str:
-    digest = hashlib.sha256(f"{to_json(geometry)} {precision} {[*images]}".encode())
+def _encoder_hash(encoder: ImageEncoder, geometry: ImageGeometry, precision: str) -> str:
+    digest = hashlib.sha256(f"{to_json(geometry)} {precision}".encode())
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

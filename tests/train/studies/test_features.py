@@ -39,27 +39,39 @@ def test_saved_features_equal_those_of_the_pixels(small_studies, tiny_tokenizer,
     assert torch.equal(batch["box_targets"], pixels["box_targets"])
 
 
-def test_features_are_computed_once_for_repeated_and_reordered_studies(small_studies, encoder, tmp_path, monkeypatch):
+def test_features_are_computed_once_for_repeated_studies_and_other_selections(small_studies, encoder, tmp_path):
     rows = small_studies["train"]
-    first = saved(encoder, rows, tmp_path)
-    repeated = rows.select([0, 1, 0, 1])
-    again = saved(encoder, repeated, tmp_path)
-    assert len(again.values) == sum(map(len, repeated.select([0, 1])["view_positions"]))
-    for number, study in enumerate([0, 1, 0, 1]):
-        assert np.array_equal(again[number], first[study])
-    monkeypatch.setattr(features, "_compute", lambda *arguments: pytest.fail("computed again"))
-    assert np.array_equal(saved(encoder, rows, tmp_path)[1], first[1])
-
-
-def test_another_encoder_or_other_images_do_not_read_them(small_studies, encoder, tmp_path):
-    rows = small_studies["train"]
+    few = saved(encoder, rows.select([1, 0, 1, 0]), tmp_path)
+    assert len(few.values) == sum(map(len, rows.select([0, 1])["view_positions"]))
+    [file] = tmp_path.glob("*/features.f16")
+    first = file.read_bytes()
+    whole = saved(encoder, rows, tmp_path)
+    assert file.read_bytes().startswith(first)
+    assert len(whole.values) == sum(map(len, rows["view_positions"]))
+    assert all(np.array_equal(few[number], whole[study]) for number, study in enumerate([1, 0, 1, 0]))
+    modified = file.stat().st_mtime_ns
     saved(encoder, rows, tmp_path)
+    assert file.stat().st_mtime_ns == modified
+
+
+def test_features_without_a_hash_are_computed_again(small_studies, encoder, tmp_path):
+    rows = small_studies["train"]
+    whole = np.array(saved(encoder, rows, tmp_path).values)
+    [images] = tmp_path.glob("*/images.txt")
+    lines = images.read_text().splitlines(keepends=True)
+    images.write_text("".join(lines[:3]))  # as if the run had been killed between the two writes
+    again = saved(encoder, rows, tmp_path)
+    assert images.read_text().splitlines(keepends=True) == lines
+    assert np.array_equal(again.values, whole)
+
+
+def test_another_encoder_does_not_read_them(small_studies, encoder, tmp_path):
+    rows = small_studies["train"]
+    before = np.array(saved(encoder, rows, tmp_path).values)
     with torch.no_grad():
         next(encoder.parameters()).mul_(1.5)
-    saved(encoder, rows, tmp_path)
-    saved(encoder, small_studies["validation"], tmp_path)
-    assert len(list(tmp_path.glob("*.npy"))) == 3
-    assert not list(tmp_path.glob("*.partial"))
+    assert not np.array_equal(saved(encoder, rows, tmp_path).values, before)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_trained_encoder_or_a_full_disk_is_an_error(small_studies, encoder, tmp_path, monkeypatch):

@@ -59,7 +59,7 @@ ROOMS = {
     "bench": """
         speed
         experiment
-        run ablations data_scaling labeler_mesh
+        run ablations data_scaling iu labeler_mesh
     """,
     "app": "app",
 }
@@ -77,7 +77,7 @@ PROGRAMS = {
     *("data.join", "data.audit.__main__", "page.report", "app"),
     *("train.finetune", "train.pretrain"),
     *("eval.batch", "eval.score", "eval.compare", "eval.show"),
-    *("bench.run", "bench.ablations", "bench.data_scaling", "bench.labeler_mesh"),
+    *("bench.run", "bench.ablations", "bench.data_scaling", "bench.iu", "bench.labeler_mesh"),
 }
 """Imported by nobody."""
 NO_TORCH = ("vlm.schema", "data", "eval.metrics")

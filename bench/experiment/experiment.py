@@ -223,6 +223,7 @@ def _evaluation(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
         }
         for name, system in document["systems"].items()
     }
+    systems["model"]["other_convention"] = _figures(document["systems"]["model"]["other_convention"], None)
     findings = document["systems"]["model"]["per_finding"]
     systems["model"]["per_finding"] = [
         {"finding": finding["finding"], "support": finding["support"]} | _figures(finding, FINDING_METRICS)

@@ -5,8 +5,8 @@
 
 A file is a metrics.json of eval/batch.py or eval/score.py, or a result of eval.probes.statements or
 eval.probes.linear_probe; its name becomes the title of its section. Or it is an experiment of bench/ablations.py or
-bench/data_scaling.py: each group of experiments becomes one table, and data scaling also a chart, an SVG beside the
-page. The same files give the same page and chart, byte for byte.
+bench/data_scaling.py or bench/iu.py: each group of experiments becomes one table, and data scaling also a chart, an SVG
+beside the page. The same files give the same page and chart, byte for byte.
 """
 
 import json
@@ -24,6 +24,8 @@ from matplotlib.ticker import NullLocator
 
 from data.cli import run_main
 from eval.controls.control import FORMER_NAMES, NEAREST, SHUFFLED
+from eval.report.benchmark import GROUP as BENCHMARK
+from eval.report.benchmark import benchmark_section
 from eval.report.figures import outperformed_by
 from eval.report.page import origin
 from eval.report.tables import (
@@ -114,6 +116,8 @@ def results_sections(documents: Mapping[Path, dict[str, Any]], folder: Path) -> 
             image = folder / f"{group}.svg"
             draw_data_scaling(records, image)
             sections.append(data_scaling_section(group, records, image.name))
+        elif group == BENCHMARK:
+            sections.append(benchmark_section(records))
         else:
             sections.append(ablation_section(group, records))
     return sections

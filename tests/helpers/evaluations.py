@@ -72,3 +72,7 @@ def make_document(
     document["verdict"] |= {"outperformed_by": outperformed_by, "constant": "", "facts": []}
     document |= {"control_reports": {"constant sentence": EVIL}, "consistency": None, "grounding": None}
     return document | {"by_group": scores_by_group(model, groups or {}, **resampling)} | parts
+
+
+ESTIMATE = {"value": 0.123456789, "low": None, "high": None, "num_undefined": 0}
+"""A figure as in metrics.json."""

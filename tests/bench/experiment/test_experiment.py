@@ -1,57 +1,15 @@
 """Experiments: the programs that they run, replaced by fakes, and their records."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from bench import ablations, data_scaling
-from bench.experiment import experiment
-from bench.experiment.attempts import Attempt, StepError
-from bench.experiment.experiment import Evaluation, Experiment, Running, Stage, run_experiment
+from bench.experiment.experiment import Evaluation, Experiment, Stage, run_experiment
 from bench.experiment.recipe import Recipe
-
-ESTIMATE = {"value": 0.123456789, "low": None, "high": None, "num_undefined": 0}
-SYSTEM = {
-    "metrics": {"macro_f1": ESTIMATE, "micro_accuracy": ESTIMATE, "cider": ESTIMATE | {"value": None}},
-    "per_finding": [{"finding": "Edema", "support": 7, "auroc": ESTIMATE, "recall": ESTIMATE}],
-    "distinct_ratio": 0.5,
-}
-
-
-@pytest.fixture
-def programs(monkeypatch, tiny_checkpoint):
-    """Records (step, arguments) instead of running steps. A step in `.failing` fails."""
-
-    class Programs(list):
-        failing = ()
-
-    ran = Programs()
-
-    def run_step(folder, step, arguments, *, threads):
-        if step in ran.failing:
-            raise StepError(f"{step} ended with status 1")
-        ran.append((step, arguments))
-        output = next((Path(flag.partition("=")[2]) for flag in arguments if flag.startswith("--output-dir=")), None)
-        if arguments[0].endswith("finetune.py"):
-            shutil.copytree(tiny_checkpoint, output / "best", dirs_exist_ok=True)
-        elif output is not None:
-            output.mkdir(parents=True, exist_ok=True)
-            systems = {"model": SYSTEM, "shuffled images": SYSTEM}
-            document = {"systems": systems, "studies": {"written": 9}, "verdict": {"image": "It does."}}
-            (output / "metrics.json").write_text(json.dumps(document))
-
-    def attempts_in(folder):
-        return [
-            Attempt(step="base", arguments=(), status=status, cpu_seconds=10, wall_seconds=11) for status in (-9, 0)
-        ]
-
-    for module in (experiment, ablations):
-        monkeypatch.setattr(module, "run_step", run_step)
-    monkeypatch.setattr(experiment, "attempts_in", attempts_in)
-    return ran
+from tests.helpers.evaluations import ESTIMATE
 
 
 def trial(**settings):
@@ -64,11 +22,6 @@ def trial(**settings):
         "evaluations": (Evaluation(name="synthetic", dataset=Path("runs/synthetic"), num_studies=9),),
     }
     return Experiment(**given | settings)
-
-
-@pytest.fixture
-def running(tmp_path):
-    return Running(work=tmp_path / "work", results=tmp_path / "results")
 
 
 def test_stages_start_from_each_other_and_the_last_is_evaluated(programs, running):

@@ -1,0 +1,249 @@
+"""The Indiana benchmark (IU X-Ray, R2Gen's split): from the archive as downloaded to results beside published ones.
+
+    make iu IU=FOLDER                                              (the recipe; ENCODER=FOLDER for a local ViT)
+    python -m bench.iu --root FOLDER --encoder facebook/dinov2-small --work runs/iu
+    python -m bench.iu … --only recipe lstm cnn                    (variants for the ablation table; "all": every one)
+    python -m bench.iu … --quick                                   (a test of the program; its figures are meaningless)
+
+`--root` holds Open-i's files as `data.prepare open_i` reads them, and R2Gen's annotation.json. Studies outside R2Gen's
+split are added to train. The recipe pretrains a GPT-2 on the training reports, trains the finding queries on features
+of the frozen ViT, fine-tunes both, and trains the decoder on features of the ViT, which is frozen again.
+
+Each variant is evaluated on full reports (findings and impression) with controls, and again on R2Gen's references
+(findings only, R2Gen's normalization and vocabulary), which published figures use. It writes
+docs/results/iu/<variant>.json; `python -m eval.report.results` makes a table of these files. Stop it with Ctrl-C or
+kill; the same command resumes it. The archive is CC BY-NC-ND 4.0: share figures, but no weights and no reports.
+"""
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import datasets
+import tyro
+from rich.console import Console
+
+from bench.experiment.attempts import exit_on_sigterm, run_step
+from bench.experiment.experiment import PRETRAIN_TEXT, Evaluation, Experiment, Running, Stage, run_experiments
+from data.cli import run_main
+from data.sources.open_i_reports import read_annotation
+from data.study import load_studies
+from vlm.schema.atomic import atomic_folder, write_atomically
+from vlm.schema.findings import view_index
+
+GROUP, RECIPE, ALL = "iu", "recipe", "all"
+FULL_REPORTS, R2GEN = "full reports", "R2Gen references"
+LATERAL = view_index("LATERAL")
+FROM_SCRATCH = {"cnn": "cnn", "vit_scratch": "small"}
+"""Classifiers with random weights: the name of the stage -> the built-in encoder."""
+NUM_EPOCHS = {"text": 8, "probe": 10, "findings": 3, "cnn": 14, "vit_scratch": 14}
+TEXT_ONLY_EPOCHS, REPORT_EPOCHS = 3, 6
+AUGMENTATION = (
+    "--augmentation.max-rotation=7",
+    "--augmentation.max-shift=0.05",
+    "--augmentation.max-zoom=0.1",
+    "--augmentation.max-shear=5",
+    "--augmentation.max-brightness=0.1",
+    "--augmentation.max-contrast=0.2",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """The recipe, or the recipe with one choice replaced."""
+
+    description: str
+    classifier: str = "findings"
+    """Its last stage: findings, probe (the ViT stays frozen) or one of FROM_SCRATCH."""
+    decoder: str = "--decoder={text}"
+    flags: tuple[str, ...] = ()
+    """More flags of the stage `reports`."""
+    views: str = ALL
+
+    def stages(self, *, quick: bool, nih: bool) -> tuple[Stage, ...]:
+        """`nih`: the classifier also learns from NIH's labels. `quick`: one epoch per stage."""
+        text = _stage("text", ("--decoder=tiny", "--vocab-size=1500", "--batch-size=32"), quick, program=PRETRAIN_TEXT)
+        classifier = self._classifier_stages(quick, ("--extra-dataset={nih}",) if nih else ())
+        text_only, reports = (1, 1) if quick else (TEXT_ONLY_EPOCHS, REPORT_EPOCHS)
+        flags = (
+            f"--encoder={{{classifier[-1].name}}}",
+            self.decoder,
+            "--no-lora",
+            "--pool=4",
+            "--freeze-after-findings",
+            "--feature-cache={features}",
+            "--learning-rate=3e-4",
+            f"--text-only-epochs={text_only}",
+            f"--num-epochs={text_only + reports}",
+            f"--num-validation-reports={4 if quick else 400}",
+            *self.flags,
+        )
+        return (text, *classifier, Stage(name="reports", flags=flags, starts_from_previous=False))
+
+    def _classifier_stages(self, quick: bool, extra: tuple[str, ...]) -> list[Stage]:
+        """The stages that train encoder and finding queries; variants share them."""
+        size = ("--image-size=56",) if quick else ()
+        extra = (*extra, "--decoder={text}", "--pool=4")
+        if self.classifier in FROM_SCRATCH:
+            flags = (f"--encoder={FROM_SCRATCH[self.classifier]}", "--no-lora", "--learning-rate=1e-3")
+            return [_stage(self.classifier, (*flags, *size, *AUGMENTATION, *extra), quick, is_classifier=True)]
+        suffix = "" if self.views == ALL else f"_{self.views}"
+        frozen = ("--encoder={vit}", "--feature-cache={features}", "--learning-rate=1e-3", "--batch-size=32")
+        trained = (f"--encoder={{probe{suffix}}}", "--no-lora", "--learning-rate=3e-4", "--encoder-learning-rate=3e-5")
+        stages = [_stage("probe", (*frozen, *size, *extra), quick, suffix, is_classifier=True)]
+        if self.classifier != "probe":
+            stages.append(_stage("findings", (*trained, *AUGMENTATION, *extra), quick, suffix, is_classifier=True))
+        return stages
+
+
+def _stage(
+    name: str, flags: tuple[str, ...], quick: bool, suffix: str = "", *, is_classifier: bool = False, **settings
+):
+    number = 1 if quick else NUM_EPOCHS[name]
+    epochs = (f"--num-epochs={number}", *((f"--findings-epochs={number}",) if is_classifier else ()))
+    return Stage(name=name + suffix, flags=(*flags, *epochs), starts_from_previous=False, is_shared=True, **settings)
+
+
+VARIANTS = {
+    RECIPE: Variant(description="pretrained ViT, fine-tuned on findings; GPT-2 pretrained on the reports"),
+    "frozen": Variant(description="the ViT stays frozen; only the finding queries are trained", classifier="probe"),
+    "cnn": Variant(description="CNN from random weights instead of the ViT", classifier="cnn"),
+    "vit_scratch": Variant(description="ViT-S/16 from random weights", classifier="vit_scratch"),
+    "lstm": Variant(description="LSTM instead of GPT-2", decoder="--decoder=lstm"),
+    "no_pretraining": Variant(description="GPT-2 from random weights", decoder="--decoder=tiny"),
+    "no_finding_tokens": Variant(description="no finding tokens for the decoder", flags=("--no-finding-tokens",)),
+    "no_lateral": Variant(description="frontal views only, in training and evaluation", views="frontal"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IUOptions:
+    """Train and evaluate on the Indiana benchmark."""
+
+    root: Path
+    """Folder with Open-i's files, as downloaded."""
+    annotation: Path | None = None
+    """R2Gen's annotation.json; by default the one in --root."""
+    encoder: str = "facebook/dinov2-small"
+    """Pretrained ViT: a folder or a hub id."""
+    nih: Path | None = None
+    """Folder with NIH ChestX-ray14; the classifier then learns from its labels too."""
+    only: tuple[str, ...] = (RECIPE,)
+    """Variants to run; "all" runs every one."""
+    running: tyro.conf.OmitArgPrefixes[Running]
+    quick: bool = False
+    """Use one epoch per stage and small images; results go to the folder results in --work."""
+
+    def __post_init__(self):
+        for name in self.only:
+            if name not in (*VARIANTS, ALL):
+                raise ValueError(f"--only {name} is not a variant; choose from {', '.join(VARIANTS)}, {ALL}")
+        if not self.annotation_file.is_file():
+            raise ValueError(f"{self.annotation_file} is missing; give R2Gen's annotation.json as --annotation")
+
+    @property
+    def annotation_file(self) -> Path:
+        return self.annotation or self.root / "annotation.json"
+
+
+def main(argv: list[str] | None = None) -> None:
+    options = tyro.cli(IUOptions, args=argv, prog="python -m bench.iu", description=__doc__)
+    exit_on_sigterm()
+    if failed := run_iu(options, Console()):
+        sys.exit(f"failed: {', '.join(failed)}; the same command runs them again")
+
+
+def run_iu(options: IUOptions, console: Console) -> list[str]:
+    """Prepare the data, run the variants one by one; return the names of failed variants."""
+    running = options.running
+    if options.quick:
+        running = replace(running, results=running.work / "results")
+    names = [*VARIANTS] if ALL in options.only else options.only
+    studies = _prepare(options, running)
+    split = "test" if len(load_studies(studies).get("test", ())) else "validation"
+    if split == "validation":
+        console.print("[yellow]Note:[/] the archive has no test studies; the figures are of the validation split.")
+    references = running.work / "r2gen_references.jsonl"
+    write_references(options.annotation_file, references)
+    experiments = [_experiment(options, running, name, studies, split, references) for name in names]
+    return run_experiments(experiments, running, console)
+
+
+def _prepare(options: IUOptions, running: Running) -> Path:
+    """Prepare the data sets that are missing; return the folder of the benchmark's studies."""
+    studies, annotation = running.work / "studies", options.annotation_file
+    sources = {"studies": ("open_i", f"--root={options.root}", f"--annotation={annotation}", "--unlisted=train")}
+    if options.nih is not None:
+        sources["nih"] = ("nih", f"--root={options.nih}")
+    for name, arguments in sources.items():
+        arguments = ["-m", "data.prepare", *arguments, f"--out={running.work / name}"]
+        run_step(running.work, f"prepare {name}", arguments, threads=running.threads)
+    return studies
+
+
+def write_references(annotation: Path, path: Path) -> None:
+    """R2Gen's reports by the study ids of `data.prepare open_i`, with their split."""
+    rows = [
+        {"study_id": f"CXR{number}", "report": study.report, "split": study.split}
+        for number, study in read_annotation(annotation).items()
+    ]
+    write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _only_frontal(studies: Path, output: Path) -> Path:
+    """A copy of the data set without lateral views; a study without another view is left out."""
+    if not output.is_dir():
+        splits = {split: _frontal_rows(rows) for split, rows in load_studies(studies).items()}
+        with atomic_folder(output) as partial:
+            datasets.DatasetDict(splits).save_to_disk(str(partial))
+            for file in studies.glob("*.json*"):
+                if file.name != "dataset_dict.json":
+                    (partial / file.name).write_bytes(file.read_bytes())
+    return output
+
+
+def _frontal_rows(rows: datasets.Dataset) -> datasets.Dataset:
+    def keep(row: dict) -> dict:
+        kept = [view for view, position in enumerate(row["view_positions"]) if view_index(position) != LATERAL]
+        return {name: [row[name][view] for view in kept] for name in ("images", "view_positions")}
+
+    return rows.map(keep, features=rows.features).filter(bool, input_columns="view_positions")
+
+
+def _experiment(
+    options: IUOptions, running: Running, name: str, studies: Path, split: str, references: Path
+) -> Experiment:
+    variant = VARIANTS[name]
+    if variant.views != ALL:
+        studies = _only_frontal(studies, running.work / f"studies_{variant.views}")
+    resampling = ("--num-resamples=20",) if options.quick else ()
+    vocabulary = (f"--reference-vocabulary={references}", "--reference-vocabulary-split=train")
+    return Experiment(
+        group=GROUP,
+        name=name,
+        description=variant.description,
+        about={"nih": "yes" if options.nih else "no"},
+        dataset=studies,
+        paths={"vit": options.encoder, "features": running.work / "features", "nih": running.work / "nih"},
+        stages=variant.stages(quick=options.quick, nih=options.nih is not None),
+        evaluations=(
+            Evaluation(
+                name=FULL_REPORTS,
+                dataset=studies,
+                split=split,
+                flags=("--controls", "shuffled", "nearest", "constant", "frequent", "random", *resampling),
+            ),
+            Evaluation(
+                name=R2GEN,
+                dataset=studies,
+                split=split,
+                references=references,
+                flags=("--report-column=findings", "--normalization=r2gen", *vocabulary, *resampling),
+            ),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -243,6 +243,9 @@ class ValidationOptions(OptionGroup):
     """Reports are generated for the first so many validation studies."""
     max_new_tokens: int = 128
     """Maximum length of these reports."""
+    decide_findings: bool = False
+    """Reports state what the classifier decides at its thresholds, which are chosen on validation for the highest F1.
+    Otherwise the decoder reads probabilities, and seldom states a rare finding. The checkpoint keeps this choice."""
     merge: bool = False
     """Also write merged/: the best checkpoint with LoRA merged into the weights, which needs no base model."""
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from data.study import load_studies
-from tests.helpers.finetune_runs import arguments, error, from_checkpoint, losses
+from tests.helpers.finetune_runs import arguments, error, from_checkpoint, losses, validations
 from train import finetune
 from vlm.generator import ReportGenerator
 
@@ -27,6 +27,12 @@ def test_freeze_after_findings_freezes_the_encoder_and_resumes(small_dataset, tm
         shutil.rmtree(output / "states" / f"step-{step:08d}")
     finetune.main(arguments(small_dataset, output, *options, "--save-total-limit=99", "--resume"))
     assert losses(output) == whole
+
+
+def test_decided_findings_are_kept_by_the_checkpoint(small_dataset, tmp_path):
+    finetune.main(arguments(small_dataset, tmp_path / "run", "--num-epochs=1", "--no-lora", "--decide-findings"))
+    assert ReportGenerator.from_pretrained(tmp_path / "run").calibration.decides_reports
+    assert validations(tmp_path / "run")[-1]["report_cider"] is not None
 
 
 def test_encoder_of_a_trained_classifier_is_reused_frozen_and_with_saved_features(small_dataset, tmp_path):

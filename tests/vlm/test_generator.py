@@ -16,6 +16,7 @@ from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.inputs.batch import batch_views
 from vlm.inputs.image import letterbox
 from vlm.inputs.tokenizer import encode_report
+from vlm.schema.findings import NUM_FINDINGS
 from vlm.schema.preprocessing import Preprocessing, preprocess
 from vlm.schema.report_format import split_report
 from vlm.uncertainty import Calibration
@@ -275,3 +276,22 @@ def test_loaded_generator_has_a_merged_adapter_and_the_same_output(build_model, 
     [expected] = ReportGenerator(checkpoint, device="cpu").generate(images[0], options=SHORT)
     assert report.tokens == expected.tokens
     assert report.token_log_probabilities == pytest.approx(expected.token_log_probabilities, abs=1e-4)
+
+
+def test_thresholds_decide_reports_only_if_the_calibration_says_so(build_model, tiny_tokenizer, images, tmp_path):
+    model = build_model().eval()
+    with torch.no_grad():
+        model.finding_presence.mul_(50)  # the report depends on the findings
+    thresholds = tuple(0.02 + 0.06 * finding for finding in range(NUM_FINDINGS))
+    calibration = Calibration(temperature=2.0, thresholds=thresholds, num_studies=9)
+    decided = dataclasses.replace(calibration, decides_reports=True)
+    logits = torch.tensor(decided.decision_logits)
+    torch.testing.assert_close((logits / 2.0).sigmoid(), torch.tensor(thresholds))
+    reports = {}
+    for name, given in (("by probability", calibration), ("by threshold", decided)):
+        save_checkpoint(tmp_path / name, Checkpoint(model=model, tokenizer=tiny_tokenizer, calibration=given))
+        generator = ReportGenerator.from_pretrained(tmp_path / name)
+        [reports[name]] = generator.generate(images[0], options=SHORT)
+        assert [*generator.stream(images[0], options=SHORT)][-1].report == reports[name].report
+    assert reports["by probability"].finding_probabilities == reports["by threshold"].finding_probabilities
+    assert reports["by probability"].report != reports["by threshold"].report

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from train.loop.step import Losses, on_device, report_losses
-from train.loop.validation import calibrate, validate
+from train.loop.validation import validate
 from train.options import FinetuneOptions
 from train.pretraining.options import PretrainOptions
 from train.run.folder import write_files
@@ -23,6 +23,7 @@ from train.run.state import ValidationResult
 from train.studies.dataset import Collator, StudyDataset
 from vlm.checkpoint.store import Checkpoint, save_checkpoint
 from vlm.model import ReportModel
+from vlm.uncertainty import Calibration
 
 
 class Stage(Enum):
@@ -73,7 +74,7 @@ class ReportTask:
         self.losses = report_losses(finding_weight=options.losses.finding_weight, box_weight=options.losses.box_weight)
         self.stages = list(stage_epochs(options).values())
         self.subject_ids = validation.rows["subject_id"][:]
-        self.predictions: tuple[Tensor, Tensor, Tensor] | None = None
+        self.calibration = Calibration()
 
     def selection(self, epoch: int) -> dict[str, bool]:
         stage = stage_of(epoch, self.options)
@@ -95,7 +96,7 @@ class ReportTask:
     def validate(self, epoch: int, accelerator: Accelerator) -> ValidationResult:
         writes_reports = epoch >= 0 or self.model.config.writes_reports
         self.validation.with_reports = writes_reports and stage_of(max(epoch, 0), self.options) is not Stage.FINDINGS
-        result, self.predictions = validate(
+        result, self.calibration = validate(
             self.model,
             self.validation,
             self.collate,
@@ -104,6 +105,7 @@ class ReportTask:
             num_reports=self.options.validation.num_validation_reports,
             max_new_tokens=self.options.validation.max_new_tokens,
             finding_weight=self.options.losses.finding_weight,
+            decides_reports=self.options.validation.decide_findings,
         )
         return result
 
@@ -113,8 +115,7 @@ class ReportTask:
         self.model.config = replace(
             self.model.config, writes_reports=self.model.config.writes_reports or learned_reports
         )
-        calibration = calibrate(*self.predictions)
-        checkpoint = Checkpoint(model=self.model, tokenizer=self.training.tokenizer, calibration=calibration)
+        checkpoint = Checkpoint(model=self.model, tokenizer=self.training.tokenizer, calibration=self.calibration)
         save_checkpoint(folder / "best", checkpoint)
 
     def _is_frozen(self, epoch: int) -> bool:

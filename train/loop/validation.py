@@ -4,6 +4,7 @@ The temperature minimizes the log loss over all labeled findings (Guo et al. 201
 highest F1 on the validation studies.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import datasets
@@ -44,6 +45,8 @@ def calibrate(
     logits: Float[Tensor, "studies findings"],
     targets: Float[Tensor, "studies findings"],
     mask: Bool[Tensor, "studies findings"],
+    *,
+    decides_reports: bool = False,
 ) -> Calibration:
     """Fit the calibration on validation studies; without labels the temperature is 1 and all thresholds are 0.5."""
     if not mask.any():
@@ -57,6 +60,7 @@ def calibrate(
     return Calibration(
         temperature=temperature,
         thresholds=tuple(thresholds),
+        decides_reports=decides_reports,
         num_studies=int(mask.any(dim=1).sum()),
         num_labeled=tuple(mask.sum(dim=0).tolist()),
     )
@@ -99,22 +103,22 @@ def validate(
     num_reports: int,
     max_new_tokens: int,
     finding_weight: float,
-) -> tuple[ValidationResult, tuple[Tensor, Tensor, Tensor]]:
+    decides_reports: bool = False,
+) -> tuple[ValidationResult, Calibration]:
     """Evaluate the classifier on all studies and generated reports on the first `num_reports`; the processes share the
-    work. The second part of the result are the arguments of `calibrate`."""
+    work. Also return the calibration that these studies give, which the reports use with `decides_reports`."""
     model.eval()
     own = range(len(studies))[accelerator.process_index :: accelerator.num_processes]
-    gathered: dict[str, list] = {"order": [], "logits": [], "targets": [], "mask": [], "reports": []}
+    gathered: dict[str, list] = {"order": [], "logits": [], "targets": [], "mask": []}
     losses = np.zeros(4)
-    for start in range(0, len(own), batch_size):
-        numbers = list(own[start : start + batch_size])
+    batches = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
+    for numbers in batches:
         batch = on_device(collator([studies[number] for number in numbers]), accelerator)
         with accelerator.autocast():
             output = model(**batch)
-            gathered["reports"] += _generate(model, studies, batch, numbers, num_reports, max_new_tokens)
         num_tokens, num_labels, *_ = report_counts(batch)
         losses += [float(value) for value in (output.report_loss_sum, num_tokens, output.finding_loss_sum, num_labels)]
-        gathered["order"] += numbers
+        gathered["order"] += [*numbers]
         gathered["logits"] += output.finding_logits.float().cpu().tolist()
         gathered["targets"] += batch["finding_targets"].cpu().tolist()
         gathered["mask"] += batch["finding_mask"].cpu().tolist()
@@ -122,8 +126,12 @@ def validate(
     losses = np.sum(gather_object([losses]), axis=0)
     order = np.argsort(gathered["order"])
     logits, targets, mask = (torch.tensor(gathered[key])[order] for key in ("logits", "targets", "mask"))
-    reports = {number: gathered["reports"][index] for number, index in enumerate(order)}
-    reports = {number: report for number, report in reports.items() if report is not None}
+    calibration = calibrate(logits, targets, mask, decides_reports=decides_reports)
+    reports = {}
+    if studies.with_reports:
+        shown = [[number for number in numbers if number < num_reports] for numbers in batches]
+        options = GenerationOptions(max_new_tokens=max_new_tokens)
+        reports = _reports(model, studies, collator, accelerator, shown, options, calibration)
     labels = torch.where(mask, targets.long(), UNLABELED).numpy()
     probabilities = logits.sigmoid().numpy()
     report_loss, finding_loss = (losses[index] / losses[index + 1] if losses[index + 1] else None for index in (0, 2))
@@ -141,29 +149,37 @@ def validate(
     )
     if reports:
         result = _with_report_scores(result, studies.rows, reports)
-    return replace(result, summary=_summary(result.metrics, reports)), (logits, targets, mask)
+    return replace(result, summary=_summary(result.metrics, reports)), calibration
 
 
-def _generate(
-    model: ReportModel, studies: StudyDataset, batch: dict, numbers: list[int], num_reports: int, max_new_tokens: int
-) -> list[str | None]:
-    """A generated report for each of the first `num_reports` studies that has a reference report, otherwise None."""
-    has_report = (batch["attention_mask"].sum(dim=1) > 1).tolist()
-    selected = [place for place, number in enumerate(numbers) if number < num_reports and has_report[place]]
-    reports: list[str | None] = [None] * len(numbers)
-    if selected and studies.with_reports:
+def _reports(
+    model: ReportModel,
+    studies: StudyDataset,
+    collator: Collator,
+    accelerator: Accelerator,
+    batches: Sequence[Sequence[int]],
+    options: GenerationOptions,
+    calibration: Calibration,
+) -> dict[int, str]:
+    """By number, a generated report for each of these studies that has a reference report."""
+    decisions = calibration.decision_logits
+    decisions = None if decisions is None else torch.tensor(decisions, device=accelerator.device)
+    reports = []
+    for numbers in batches:
+        samples = {number: studies[number] for number in numbers}
+        samples = {number: sample for number, sample in samples.items() if len(sample["report_ids"]) > 1}
+        if not samples:
+            continue
+        batch = on_device(collator([*samples.values()]), accelerator)
         image = "patch_features" if "patch_features" in batch else "pixel_values"
         names = (image, "view_indices", "view_mask", "prompt_ids", "prompt_mask")
-        tokens = generate_reports(
-            model,
-            model.prefix(**{name: batch[name][selected] for name in names}),
-            bos_token_id=studies.tokenizer.bos_token_id,
-            eos_token_id=studies.tokenizer.eos_token_id,
-            options=GenerationOptions(max_new_tokens=max_new_tokens),
-        )
-        for place, report in zip(selected, tokens, strict=True):
-            reports[place] = studies.tokenizer.decode(report.token_ids)
-    return reports
+        with accelerator.autocast():
+            prefix = model.prefix(**{name: batch[name] for name in names}, decision_logits=decisions)
+            special = {name: getattr(studies.tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
+            generated = generate_reports(model, prefix, **special, options=options)
+        texts = [studies.tokenizer.decode(report.token_ids) for report in generated]
+        reports += zip(samples, texts, strict=True)
+    return dict(sorted(gather_object(reports)))
 
 
 def _with_report_scores(result: ValidationResult, rows: datasets.Dataset, reports: dict[int, str]) -> ValidationResult:

@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 export HF_DATASETS_DISABLE_PROGRESS_BARS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install demo weights test wheel-test lint format app bench clean
+.PHONY: help install demo weights test wheel-test lint format app iu bench clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,12 @@ format: install  ## fix style and format
 
 app: install  ## start the web page with the checkpoint that ships with the project
 	$(BIN)/python app.py
+
+iu: install  ## the Indiana benchmark: make iu IU=FOLDER [ENCODER=FOLDER] [NIH=FOLDER]; about an hour
+	@test -n "$(IU)" || { echo "name the folder with Open-i's files: make iu IU=FOLDER"; exit 2; }
+	$(BIN)/python -m bench.iu --root $(IU) $(if $(ENCODER),--encoder $(ENCODER)) $(if $(NIH),--nih $(NIH)) --work runs/iu \
+	  --threads 2
+	$(BIN)/python -m eval.report.results
 
 bench: install  ## measure speed as ratios against transformers' VisionEncoderDecoderModel
 	$(BIN)/python -m bench.run

@@ -7,7 +7,8 @@
 
 `--root` holds Open-i's files as `data.prepare open_i` reads them, and R2Gen's annotation.json. Studies outside R2Gen's
 split are added to train. The recipe pretrains a GPT-2 on the training reports, trains the finding queries on features
-of the frozen ViT, fine-tunes both, and trains the decoder on features of the ViT, which is frozen again.
+of the frozen ViT, fine-tunes both, and freezes them. Then the decoder learns to write what the labels say; it reads the
+classifier's decisions when it writes. Training it on image features as well made it state fewer findings (docs/LOG.md).
 
 Each variant is evaluated on full reports (findings and impression) with controls, and again on R2Gen's references
 (findings only, R2Gen's normalization and vocabulary), which published figures use. It writes
@@ -37,8 +38,7 @@ FULL_REPORTS, R2GEN = "full reports", "R2Gen references"
 LATERAL = view_index("LATERAL")
 FROM_SCRATCH = {"cnn": "cnn", "vit_scratch": "small"}
 """Classifiers with random weights: the name of the stage -> the built-in encoder."""
-NUM_EPOCHS = {"text": 8, "probe": 10, "findings": 3, "cnn": 14, "vit_scratch": 14}
-TEXT_ONLY_EPOCHS, REPORT_EPOCHS = 3, 6
+NUM_EPOCHS = {"text": 8, "probe": 10, "findings": 2, "cnn": 14, "vit_scratch": 14, "reports": 10}
 AUGMENTATION = (
     "--augmentation.max-rotation=7",
     "--augmentation.max-shift=0.05",
@@ -57,27 +57,29 @@ class Variant:
     classifier: str = "findings"
     """Its last stage: findings, probe (the ViT stays frozen) or one of FROM_SCRATCH."""
     decoder: str = "--decoder={text}"
-    flags: tuple[str, ...] = ()
-    """More flags of the stage `reports`."""
+    from_images: bool = False
+    """The decoder learns from image features, not from the labels alone."""
+    finding_tokens: bool = True
     views: str = ALL
 
     def stages(self, *, quick: bool, nih: bool) -> tuple[Stage, ...]:
         """`nih`: the classifier also learns from NIH's labels. `quick`: one epoch per stage."""
         text = _stage("text", ("--decoder=tiny", "--vocab-size=1500", "--batch-size=32"), quick, program=PRETRAIN_TEXT)
         classifier = self._classifier_stages(quick, ("--extra-dataset={nih}",) if nih else ())
-        text_only, reports = (1, 1) if quick else (TEXT_ONLY_EPOCHS, REPORT_EPOCHS)
+        epochs = 1 if quick else NUM_EPOCHS["reports"]
         flags = (
             f"--encoder={{{classifier[-1].name}}}",
             self.decoder,
             "--no-lora",
             "--pool=4",
             "--freeze-after-findings",
+            "--decide-findings",
             "--feature-cache={features}",
-            "--learning-rate=3e-4",
-            f"--text-only-epochs={text_only}",
-            f"--num-epochs={text_only + reports}",
+            f"--learning-rate={3e-4 if self.from_images else 1.5e-3}",
+            f"--text-only-epochs={0 if self.from_images else epochs}",
+            f"--num-epochs={epochs}",
             f"--num-validation-reports={4 if quick else 400}",
-            *self.flags,
+            *(() if self.finding_tokens else ("--no-finding-tokens",)),
         )
         return (text, *classifier, Stage(name="reports", flags=flags, starts_from_previous=False))
 
@@ -112,7 +114,10 @@ VARIANTS = {
     "vit_scratch": Variant(description="ViT-S/16 from random weights", classifier="vit_scratch"),
     "lstm": Variant(description="LSTM instead of GPT-2", decoder="--decoder=lstm"),
     "no_pretraining": Variant(description="GPT-2 from random weights", decoder="--decoder=tiny"),
-    "no_finding_tokens": Variant(description="no finding tokens for the decoder", flags=("--no-finding-tokens",)),
+    "from_images": Variant(description="the decoder is trained on image features", from_images=True),
+    "no_finding_tokens": Variant(
+        description="like from_images, without finding tokens for the decoder", from_images=True, finding_tokens=False
+    ),
     "no_lateral": Variant(description="frontal views only, in training and evaluation", views="frontal"),
 }
 
@@ -126,7 +131,7 @@ class IUOptions:
     annotation: Path | None = None
     """R2Gen's annotation.json; by default the one in --root."""
     encoder: str = "facebook/dinov2-small"
-    """Pretrained ViT: a folder or a hub id."""
+    """Pretrained ViT: a folder, or a hub id if HF_HUB_OFFLINE is 0."""
     nih: Path | None = None
     """Folder with NIH ChestX-ray14; the classifier then learns from its labels too."""
     only: tuple[str, ...] = (RECIPE,)

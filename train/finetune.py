@@ -115,6 +115,7 @@ def _report_task(options: FinetuneOptions, studies: RunStudies, folder: Path, ac
         grid=model.encoder.grid,
         pad_token_id=tokenizer.pad_token_id,
         uncertain_labels=options.losses.uncertain_labels,
+        decide_findings=options.stages.decide_findings,
     )
     validation = StudyDataset(studies.splits["validation"], **common)
     return ReportTask(options, model, training, validation, collator, [len(report) for report in reports])

@@ -218,6 +218,10 @@ class StageOptions(OptionGroup):
     text_only_epochs: int = field(default=0, metadata=formerly("language_epochs"))
     """The next epochs train only the decoder, without images: it gets the finding labels and the positions of
     bounding boxes. This is the cheapest start for random weights or new LoRA weights."""
+    decide_findings: bool = False
+    """Condition the decoder on decisions: in training on the labels, later on the classifier's decisions at its
+    thresholds, which have the highest F1 on validation. Otherwise it reads probabilities, and seldom states a finding
+    that is rare or hard to see. The checkpoint keeps this choice."""
     freeze_after_findings: bool = False
     """Freeze the encoder and the finding queries after the findings epochs; without findings epochs, from the start.
     Then only the projectors and the decoder are trained."""
@@ -243,9 +247,6 @@ class ValidationOptions(OptionGroup):
     """Reports are generated for the first so many validation studies."""
     max_new_tokens: int = 128
     """Maximum length of these reports."""
-    decide_findings: bool = False
-    """Reports state what the classifier decides at its thresholds, which are chosen on validation for the highest F1.
-    Otherwise the decoder reads probabilities, and seldom states a rare finding. The checkpoint keeps this choice."""
     merge: bool = False
     """Also write merged/: the best checkpoint with LoRA merged into the weights, which needs no base model."""
 

@@ -118,16 +118,20 @@ class ReportModel(nn.Module):
         prompt_ids: Int[Tensor, "batch prompt"],
         prompt_mask: Int[Tensor, "batch prompt"],
         decision_logits: Float[Tensor, " findings"] | None = None,
+        decided_findings: Float[Tensor, "batch findings"] | None = None,
     ) -> Prefix:
         """The embeddings that come before the text, from images or from their saved patch features.
 
         The decoder is conditioned on the classifier's output, p - (1 - p), and on each finding's attention. Both are
         detached: the report loss has no gradient to logits and attention here, so it cannot change what the finding
         losses have taught. With `decision_logits`, a finding counts as present above its own logit instead of above 0.
+        `decided_findings` (-1 absent to 1 present) replaces the classifier's output where it is not NaN.
         """
         patches, findings = self.encode_images(pixel_values, view_indices, view_mask, patch_features)
         logits = findings.logits.detach()
         presence = ((logits if decision_logits is None else logits - decision_logits) / 2).tanh()
+        if decided_findings is not None:
+            presence = torch.where(decided_findings.isnan(), presence, decided_findings.to(presence.dtype))
         tokens = self.finding_projector(findings.tokens)
         finding_tokens = self._finding_tokens(tokens, presence, findings.attention.detach(), view_indices)
         image_tokens = self.vision_projector(patches)
@@ -159,6 +163,7 @@ class ReportModel(nn.Module):
         patch_features: Float[Tensor, "batch views patches features"] | None = None,
         view_indices: Int[Tensor, "batch views"],
         finding_condition: Float[Tensor, "batch findings"] | None = None,
+        decided_findings: Float[Tensor, "batch findings"] | None = None,
         view_mask: Bool[Tensor, "batch views"],
         prompt_ids: Int[Tensor, "batch prompt"],
         prompt_mask: Int[Tensor, "batch prompt"],
@@ -198,6 +203,7 @@ class ReportModel(nn.Module):
                 view_mask=view_mask,
                 prompt_ids=prompt_ids,
                 prompt_mask=prompt_mask,
+                decided_findings=decided_findings,
             )
             finding_loss = functional.binary_cross_entropy_with_logits(
                 prefix.findings.logits.float(), finding_targets, reduction="none", weight=finding_mask.float()

@@ -68,7 +68,7 @@ def run_step(folder: Path, step: str, arguments: Sequence[str], *, threads: int)
         _check_same(folder, step, done[-1].arguments, arguments)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    environment = {"HF_HUB_OFFLINE": "1"} | os.environ | {"OMP_NUM_THREADS": str(threads)}
     log = folder / f"{step.replace(' ', '_')}.log"
     start = time.perf_counter()
     with log.open("ab") as file:

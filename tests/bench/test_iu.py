@@ -32,7 +32,8 @@ def steps(programs):
 
 def test_recipe_trains_text_probe_findings_and_reports_and_is_judged_on_both_references(programs, running, options):
     assert iu.run_iu(options(), Console(quiet=True)) == []
-    done = ["prepare studies", "text", "probe", "findings", "reports", "judge full reports", "judge R2Gen references"]
+    stages = ["text", "probe", "findings", "reports"]
+    done = ["prepare studies", *stages, "judge full reports", "judge R2Gen references"]
     assert [step for step, _ in programs] == done
     shared, given = running.work / "shared", steps(programs)
     assert given["text"][1] == "text"
@@ -40,8 +41,8 @@ def test_recipe_trains_text_probe_findings_and_reports_and_is_judged_on_both_ref
     assert {"--encoder=vits", f"--decoder={shared}/text", f"--feature-cache={running.work}/features"} <= set(
         given["probe"]
     )
-    assert {f"--encoder={shared}/probe", "--no-lora", "--findings-epochs=3"} <= set(given["findings"])
-    assert {f"--encoder={shared}/findings", "--freeze-after-findings"} <= set(given["reports"])
+    assert {f"--encoder={shared}/probe", "--no-lora", "--findings-epochs=2"} <= set(given["findings"])
+    assert {f"--encoder={shared}/findings", "--text-only-epochs=10", "--decide-findings"} <= set(given["reports"])
     assert f"--checkpoint={running.work}/recipe/reports/best" in given["judge full reports"]
     scored = given["judge R2Gen references"]
     assert scored[2] == f"{running.work}/recipe/on_full_reports/predictions.jsonl"

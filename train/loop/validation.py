@@ -114,6 +114,7 @@ def validate(
     batches = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
     for numbers in batches:
         batch = on_device(collator([studies[number] for number in numbers]), accelerator)
+        batch.pop("decided_findings", None)  # the labels are not known when reports are written
         with accelerator.autocast():
             output = model(**batch)
         num_tokens, num_labels, *_ = report_counts(batch)

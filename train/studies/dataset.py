@@ -113,13 +113,20 @@ def _in_square(boxes: list[list[float]], position: Letterbox) -> np.ndarray:
 
 
 class Collator:
-    """Combines studies to the arguments of `ReportModel.forward`. Without images, the finding labels are the input."""
+    """Combines studies to the arguments of `ReportModel.forward`. Without images, the decoder reads the finding labels;
+    with `decide_findings`, also beside images."""
 
     def __init__(
-        self, *, geometry: ImageGeometry, grid: tuple[int, int], pad_token_id: int, uncertain_labels: str = "positive"
+        self,
+        *,
+        geometry: ImageGeometry,
+        grid: tuple[int, int],
+        pad_token_id: int,
+        uncertain_labels: str = "positive",
+        decide_findings: bool = False,
     ):
         self.geometry, self.grid, self.pad_token_id = geometry, grid, pad_token_id
-        self.uncertain_labels = uncertain_labels
+        self.uncertain_labels, self.decide_findings = uncertain_labels, decide_findings
 
     def __call__(self, studies: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         prompt_ids, prompt_mask = batch_tokens([s["prompt_ids"] for s in studies], pad_token_id=self.pad_token_id)
@@ -142,6 +149,9 @@ class Collator:
             batch |= index_views(positions) | {"patch_features": pad_sequence(features, batch_first=True)}
         else:
             batch |= index_views(positions) | {"finding_condition": finding_condition(labels)}
+        if self.decide_findings and "finding_condition" not in batch:
+            decided = finding_condition(labels).masked_fill(labels == UNLABELED, float("nan"))
+            batch["decided_findings"] = decided
         return batch | {
             "box_targets": self._box_targets([study["boxes"] for study in studies], batch["view_mask"].shape[1])
         }

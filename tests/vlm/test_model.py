@@ -243,3 +243,15 @@ def test_decision_logits_move_the_point_from_which_a_finding_counts_as_present(b
     tokens = slice(-14 - batch["prompt_ids"].shape[1], -batch["prompt_ids"].shape[1] or None)
     location = model.prefix(**inputs, decision_logits=plain.findings.logits[0])
     torch.testing.assert_close(undecided.embeds[:, tokens], location.embeds[:, tokens])
+
+
+@torch.inference_mode()
+def test_decided_findings_replace_the_classifier_where_they_are_known(build_model, study_batch):
+    model, batch = build_model().eval(), study_batch(only=[0])
+    logits = model(**batch).finding_logits
+    presence = (logits / 2).tanh()
+    open_ones = torch.full_like(presence, float("nan"))
+    same = model(**batch, decided_findings=open_ones).logits
+    torch.testing.assert_close(model(**batch).logits, same)
+    torch.testing.assert_close(model(**batch, decided_findings=presence).logits, same)
+    assert (model(**batch, decided_findings=torch.ones_like(presence)).logits - same).abs().max() > 1e-4

@@ -138,3 +138,14 @@ def test_view_dropout_hides_the_given_fraction_of_view_positions(small_studies, 
                 assert positions in (rows[number]["view_positions"], ["UNKNOWN"] * len(positions))
                 hidden += positions[0] == "UNKNOWN"
         assert hidden in expected
+
+
+def test_decided_findings_are_the_labels_and_open_where_nobody_looked(small_studies, tiny_tokenizer):
+    geometry = ImageGeometry(size=32)
+    dataset = StudyDataset(small_studies["train"], tiny_tokenizer, geometry, max_report_tokens=9)
+    study = dataset[0] | {"labels": [1, 0, 2, 3, -100, *[0] * 9]}
+    batch = Collator(geometry=geometry, grid=(4, 4), pad_token_id=0, decide_findings=True)([study])
+    decided = batch["decided_findings"][0]
+    assert decided[:4].tolist() == pytest.approx([1, -1, -1, 0.3])
+    assert decided[4].isnan()
+    assert "decided_findings" not in Collator(geometry=geometry, grid=(4, 4), pad_token_id=0)([study])

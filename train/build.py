@@ -90,7 +90,8 @@ def _config(
 def _trained_encoder(options: FinetuneOptions) -> ReportModel | None:
     """The report model that --encoder names, if it names one and no image encoder."""
     folder = Path(options.encoder)
-    if not (folder / "calibration.json").is_file() and not (folder / "best").is_dir():
+    is_report_model = (folder / "calibration.json").is_file() or (folder / "best").is_dir()
+    if options.encoder in ENCODER_SIZES or not is_report_model:
         return None
     model = load_checkpoint(find_checkpoint(folder)).model
     merge_adapters(model)

@@ -38,7 +38,7 @@ from vlm.checkpoint.provenance import (
     save_provenance,
     unrecorded,
 )
-from vlm.checkpoint.store import fetch_checkpoint
+from vlm.checkpoint.store import fetch_checkpoint, find_checkpoint
 from vlm.config import DECODER_SIZES, ENCODER_SIZES, ReportModelConfig
 from vlm.inputs.tokenizer import load_tokenizer
 from vlm.schema.strict_json import read_json
@@ -175,8 +175,10 @@ def _earlier_runs(options: FinetuneOptions) -> tuple[TrainingRun, ...]:
         return load_provenance(fetch_checkpoint(options.init_from)).runs
     built_in = {*ENCODER_SIZES, *DECODER_SIZES, *LSTM_SIZES}
     names = [name for name in dict.fromkeys((options.encoder, options.decoder)) if name not in built_in]
-    folders = [load_provenance(Path(name)) if Path(name).is_dir() else unrecorded(name) for name in names]
-    return tuple(run for provenance in folders for run in provenance.runs)
+    known = [
+        load_provenance(find_checkpoint(Path(name))) if Path(name).is_dir() else unrecorded(name) for name in names
+    ]
+    return tuple(dict.fromkeys(run for provenance in known for run in provenance.runs))
 
 
 def _metrics_table(records: list[dict]) -> str:

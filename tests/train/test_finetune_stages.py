@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from data.study import load_studies
 from tests.helpers.finetune_runs import arguments, error, from_checkpoint, losses, validations
 from train import finetune
+from vlm.checkpoint.provenance import load_provenance
 from vlm.generator import ReportGenerator
 
 
@@ -47,6 +48,7 @@ def test_encoder_of_a_trained_classifier_is_reused_frozen_and_with_saved_feature
     assert all(torch.equal(before[name], after[name]) for name in kept)
     assert any(name.startswith("decoder.") and not torch.equal(before[name], after[name]) for name in after)
     assert len(list(cache.glob("*/features.f16"))) == 1  # for train and validation
+    assert [run.program for run in load_provenance(tmp_path / "run" / "best").runs] == ["train/finetune.py"] * 2
     rows = load_studies(small_dataset)["validation"]
     probabilities = [
         ReportGenerator.from_pretrained(folder).classify(

@@ -38,7 +38,7 @@ FULL_REPORTS, R2GEN = "full reports", "R2Gen references"
 LATERAL = view_index("LATERAL")
 FROM_SCRATCH = {"cnn": "cnn", "vit_scratch": "small"}
 """Classifiers with random weights: the name of the stage -> the built-in encoder."""
-NUM_EPOCHS = {"text": 8, "probe": 10, "findings": 2, "cnn": 14, "vit_scratch": 14, "reports": 10}
+NUM_EPOCHS = {"text": 8, "probe": 10, "findings": 2, "cnn": 14, "vit_scratch": 14, "reports": 7}
 AUGMENTATION = (
     "--augmentation.max-rotation=7",
     "--augmentation.max-shift=0.05",

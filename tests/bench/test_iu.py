@@ -42,7 +42,7 @@ def test_recipe_trains_text_probe_findings_and_reports_and_is_judged_on_both_ref
         given["probe"]
     )
     assert {f"--encoder={shared}/probe", "--no-lora", "--findings-epochs=2"} <= set(given["findings"])
-    assert {f"--encoder={shared}/findings", "--text-only-epochs=10", "--decide-findings"} <= set(given["reports"])
+    assert {f"--encoder={shared}/findings", "--text-only-epochs=7", "--decide-findings"} <= set(given["reports"])
     assert f"--checkpoint={running.work}/recipe/reports/best" in given["judge full reports"]
     scored = given["judge R2Gen references"]
     assert scored[2] == f"{running.work}/recipe/on_full_reports/predictions.jsonl"

@@ -30,11 +30,11 @@ from bench.experiment.experiment import PRETRAIN_TEXT, Evaluation, Experiment, R
 from data.cli import run_main
 from data.sources.open_i_reports import read_annotation
 from data.study import load_studies
+from eval.report.benchmark import FULL_REPORTS, GROUP, R2GEN, RECIPE
 from vlm.schema.atomic import atomic_folder, write_atomically
 from vlm.schema.findings import view_index
 
-GROUP, RECIPE, ALL = "iu", "recipe", "all"
-FULL_REPORTS, R2GEN = "full reports", "R2Gen references"
+ALL = "all"
 LATERAL = view_index("LATERAL")
 FROM_SCRATCH = {"cnn": "cnn", "vit_scratch": "small"}
 """Classifiers with random weights: the name of the stage -> the built-in encoder."""
@@ -86,7 +86,7 @@ class Variant:
     def _classifier_stages(self, quick: bool, extra: tuple[str, ...]) -> list[Stage]:
         """The stages that train encoder and finding queries; variants share them."""
         size = ("--image-size=56",) if quick else ()
-        extra = (*extra, "--decoder={text}", "--pool=4")
+        extra = (*extra, "--decoder={text}", "--pool=4", "--linear-probe")
         if self.classifier in FROM_SCRATCH:
             flags = (f"--encoder={FROM_SCRATCH[self.classifier]}", "--no-lora", "--learning-rate=1e-3")
             return [_stage(self.classifier, (*flags, *size, *AUGMENTATION, *extra), quick, is_classifier=True)]
@@ -101,7 +101,7 @@ class Variant:
 
 def _stage(
     name: str, flags: tuple[str, ...], quick: bool, suffix: str = "", *, is_classifier: bool = False, **settings
-):
+) -> Stage:
     number = 1 if quick else NUM_EPOCHS[name]
     epochs = (f"--num-epochs={number}", *((f"--findings-epochs={number}",) if is_classifier else ()))
     return Stage(name=name + suffix, flags=(*flags, *epochs), starts_from_previous=False, is_shared=True, **settings)

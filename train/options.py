@@ -171,7 +171,7 @@ class ArchitectureOptions(OptionGroup):
     """Blocks of this many by this many patches become one image token."""
     num_query_heads: int = 4
     """Attention heads of the finding queries."""
-    linear_probe: bool = True
+    linear_probe: bool = False
     """Add a linear layer on the mean and maximum of the patch features to the finding logits. It learns from few
     studies and few epochs what a linear probe would."""
     finding_tokens: bool = True

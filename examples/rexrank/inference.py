@@ -25,6 +25,7 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from data.cli import check_minimum, run_main
 from data.images.read import UNKNOWN_VIEW, read_image
+from data.pipeline.raw_study import path_below
 from data.reports.plain_text import is_placeholder
 from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -162,7 +163,7 @@ def read_inputs(
     if not isinstance(views, list) or len(views) != len(paths):
         views = [UNKNOWN_VIEW] * len(paths)
     # ReXrank's own example joins folder and path as texts, so paths may start with a slash.
-    images = [generator.preprocess(read_image(image_root / path.lstrip("/"))) for path in paths]
+    images = [generator.preprocess(read_image(path_below(image_root, path.lstrip("/")))) for path in paths]
     return images, list(map(str, views)), indication_of(study.get("context"))
 
 

@@ -85,7 +85,7 @@ def test_training_on_ten_corrections_moves_the_model_toward_them_without_forgett
 ):
     extra = [f"--extra-dataset={corrected}", "--extra-repeats=24", f"--init-from={start}"]
     arguments = [f"--dataset={small_dataset}", f"--output-dir={tmp_path / 'run'}", *extra, *OPTIONS]
-    finetune.main([*arguments, "--num-epochs=1", "--learning-rate=3e-3"])
+    finetune.main([*arguments, "--num-epochs=1", "--learning-rate=1e-2"])
     rows = load_studies(corrected)["train"]
     assert len(rows) == NUM_CORRECTED
     (before, near_before), (after, near_after) = evaluate(start, rows), evaluate(tmp_path / "run", rows)

@@ -71,7 +71,7 @@ pathlib.Path(__file__).with_name("shown" + os.environ["RANK"]).write_text(str(le
 
 def test_two_launched_processes_share_the_studies(fake_studies, tmp_path):
     (tmp_path / "script.py").write_text(TWO_PROCESSES)
-    paths = [str(Path(__file__).parents[2])]
+    paths = [str(Path(__file__).parents[3])]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     flags = {"checkpoint": "c", "dataset": fake_studies, "output-dir": tmp_path / "out", "num-resamples": 5}
     argv = [part for name, value in flags.items() for part in (f"--{name}", str(value))]

@@ -56,7 +56,8 @@ class Variant:
     description: str
     classifier: str = "findings"
     """Its last stage: findings, probe (the ViT stays frozen) or one of FROM_SCRATCH."""
-    decoder: str = "--decoder={text}"
+    decoder: str = ""
+    """A built-in decoder instead of the pretrained GPT-2."""
     from_images: bool = False
     """The decoder learns from image features, not from the labels alone."""
     finding_tokens: bool = True
@@ -64,12 +65,16 @@ class Variant:
 
     def stages(self, *, quick: bool, nih: bool) -> tuple[Stage, ...]:
         """`nih`: the classifier also learns from NIH's labels. `quick`: one epoch per stage."""
-        text = _stage("text", ("--decoder=tiny", "--vocab-size=1500", "--batch-size=32"), quick, program=PRETRAIN_TEXT)
-        classifier = self._classifier_stages(quick, ("--extra-dataset={nih}",) if nih else ())
+        suffix = "" if self.views == ALL else f"_{self.views}"
+        flags = ("--decoder=tiny", "--vocab-size=1500", "--batch-size=32")
+        text = _stage("text", flags, quick, suffix, program=PRETRAIN_TEXT)
+        pretrained = f"--decoder={{{text.name}}}"
+        extra = (pretrained, "--pool=4", "--linear-probe", *(("--extra-dataset={nih}",) if nih else ()))
+        classifier = self._classifier_stages(quick, suffix, extra)
         epochs = 1 if quick else NUM_EPOCHS["reports"]
         flags = (
             f"--encoder={{{classifier[-1].name}}}",
-            self.decoder,
+            f"--decoder={self.decoder}" if self.decoder else pretrained,
             "--no-lora",
             "--pool=4",
             "--freeze-after-findings",
@@ -83,14 +88,12 @@ class Variant:
         )
         return (text, *classifier, Stage(name="reports", flags=flags, starts_from_previous=False))
 
-    def _classifier_stages(self, quick: bool, extra: tuple[str, ...]) -> list[Stage]:
+    def _classifier_stages(self, quick: bool, suffix: str, extra: tuple[str, ...]) -> list[Stage]:
         """The stages that train encoder and finding queries; variants share them."""
         size = ("--image-size=56",) if quick else ()
-        extra = (*extra, "--decoder={text}", "--pool=4", "--linear-probe")
         if self.classifier in FROM_SCRATCH:
             flags = (f"--encoder={FROM_SCRATCH[self.classifier]}", "--no-lora", "--learning-rate=1e-3")
             return [_stage(self.classifier, (*flags, *size, *AUGMENTATION, *extra), quick, is_classifier=True)]
-        suffix = "" if self.views == ALL else f"_{self.views}"
         frozen = ("--encoder={vit}", "--feature-cache={features}", "--learning-rate=1e-3", "--batch-size=32")
         trained = (f"--encoder={{probe{suffix}}}", "--no-lora", "--learning-rate=3e-4", "--encoder-learning-rate=3e-5")
         stages = [_stage("probe", (*frozen, *size, *extra), quick, suffix, is_classifier=True)]
@@ -112,8 +115,8 @@ VARIANTS = {
     "frozen": Variant(description="the ViT stays frozen; only the finding queries are trained", classifier="probe"),
     "cnn": Variant(description="CNN from random weights instead of the ViT", classifier="cnn"),
     "vit_scratch": Variant(description="ViT-S/16 from random weights", classifier="vit_scratch"),
-    "lstm": Variant(description="LSTM instead of GPT-2", decoder="--decoder=lstm"),
-    "no_pretraining": Variant(description="GPT-2 from random weights", decoder="--decoder=tiny"),
+    "lstm": Variant(description="LSTM instead of GPT-2", decoder="lstm"),
+    "no_pretraining": Variant(description="GPT-2 from random weights", decoder="tiny"),
     "from_images": Variant(description="the decoder is trained on image features", from_images=True),
     "no_finding_tokens": Variant(
         description="like from_images, without finding tokens for the decoder", from_images=True, finding_tokens=False

@@ -68,6 +68,15 @@ def test_variants_share_their_stages_and_replace_one_choice(programs, running, o
     ]
 
 
+def test_a_shared_stage_has_the_same_arguments_in_every_variant(programs, running, options):
+    assert iu.run_iu(options(only=("all",)), Console(quiet=True)) == []
+    for output in {
+        argument for _, arguments in programs for argument in arguments if argument.startswith("--output-dir=")
+    }:
+        runs = {tuple(arguments) for _, arguments in programs if output in arguments}
+        assert len(runs) == 1, output
+
+
 def test_without_lateral_views_every_study_is_frontal(programs, running, options):
     assert iu.run_iu(options(only=("no_lateral",)), Console(quiet=True)) == []
     studies, frontal = (load_studies(running.work / name) for name in ("studies", "studies_frontal"))

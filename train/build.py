@@ -70,6 +70,11 @@ def _config(
 ) -> ReportModelConfig:
     """The configuration of a new model, without LoRA. Encoder and finding queries are those of `trained`, if given."""
     architecture = options.architecture
+    is_built_in = options.encoder in ENCODER_SIZES
+    if architecture.encoder_layers is not None and (is_built_in or trained is not None):
+        raise ValueError(
+            "--encoder-layers needs a pretrained --encoder; a built-in one and that of a run keep all their layers"
+        )
     if trained is None:
         encoder, image = _encoder(options)
         source = architecture
@@ -122,7 +127,8 @@ def _encoder(options: FinetuneOptions) -> tuple[EncoderConfig, ImageGeometry]:
     if stride is not None:
         raise ValueError("--patch-stride needs a built-in encoder; a pretrained encoder keeps its stride; leave it out")
     base = _base(options.encoder, options.architecture.encoder_revision)
-    architecture = resolve_encoder(base.name, revision=base.revision)
+    layers = options.architecture.encoder_layers
+    architecture = resolve_encoder(base.name, revision=base.revision, num_layers=layers)
     processor = _image_processor(base)
     size = processor.get("crop_size") or processor.get("size") or size
     if isinstance(size, dict):

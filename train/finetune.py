@@ -16,6 +16,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import datasets
+import torch
 import tyro
 from accelerate import Accelerator, DistributedDataParallelKwargs
 
@@ -80,7 +81,8 @@ def _train(options: FinetuneOptions, studies: RunStudies, folder: Path, accelera
         console.print(fit_or_explain(best, studies.splits, base=options.init_from, device=device), highlight=False)
         if options.validation.merge:
             shutil.rmtree(folder / "merged", ignore_errors=True)
-            merge_checkpoint(best, folder / "merged")
+            dtype = torch.float16 if options.validation.merge_precision == "fp16" else torch.float32
+            merge_checkpoint(best, folder / "merged", dtype=dtype)
         for warning in filter(None, (image_is_unused(trainer.log.read()), trainer.not_improved())):
             console.print(f"[yellow]Warning:[/] {warning}", highlight=False, soft_wrap=True)
         console.print(f"best checkpoint, from epoch {trainer.progress.best_epoch + 1}: {best}")

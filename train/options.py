@@ -156,6 +156,9 @@ class ArchitectureOptions(OptionGroup):
 
     encoder_revision: str | None = None
     """Commit of the encoder's hub repository."""
+    encoder_layers: int | None = None
+    """Use only the first so many layers of a pretrained ViT. The middle layers often hold more of an X-ray than the
+    last ones, and cost less."""
     decoder_revision: str | None = None
     """Commit of the decoder's hub repository."""
     tokenizer: str | None = None
@@ -249,6 +252,8 @@ class ValidationOptions(OptionGroup):
     """Maximum length of these reports."""
     merge: bool = False
     """Also write merged/: the best checkpoint with LoRA merged into the weights, which needs no base model."""
+    merge_precision: Literal["fp32", "fp16"] = "fp32"
+    """Precision of the file in merged/. fp16 halves it; the weights are read back as fp32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

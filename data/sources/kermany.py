@@ -37,7 +37,7 @@ from data.study import fractions_without_test, left_out, split_subjects
 from data.synthetic.grammar import frames
 from data.synthetic.grammar.sentences import capitalized
 from data.tables.rows import read_rows, require_columns
-from vlm.schema.findings import BLANK, FINDING_INDEX, NEGATIVE, POSITIVE, UNLABELED_STUDY
+from vlm.schema.findings import BLANK, FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE, UNLABELED_STUDY
 
 SOURCE, LICENSE = "kermany", "CC BY 4.0"
 VIEW_POSITION = "AP"
@@ -61,9 +61,9 @@ _NUMBER = re.compile(r"person(\d+)")
 
 
 def labels_of(image_class: ImageClass) -> tuple[int, ...]:
-    """The 14 label codes: Pneumonia and No Finding are set; the other findings are not labeled."""
-    labels = list(UNLABELED_STUDY)
+    """The 14 label codes. A normal image denies all findings; with pneumonia, the other findings are not labeled."""
     is_normal = image_class == "normal"
+    labels = [NEGATIVE] * NUM_FINDINGS if is_normal else list(UNLABELED_STUDY)
     labels[FINDING_INDEX["Pneumonia"]] = NEGATIVE if is_normal else POSITIVE
     labels[FINDING_INDEX["No Finding"]] = POSITIVE if is_normal else BLANK
     return tuple(labels)

@@ -33,6 +33,8 @@ def test_error_messages_name_the_option(small_dataset, tmp_path, capsys):
     assert "give --max-report-tokens at most" in message
     message = error(capsys, arguments(small_dataset, tmp_path / "run2"))
     assert "LoRA needs pretrained weights, but the decoder 'nano' has random weights" in message
+    message = error(capsys, [*arguments(small_dataset, tmp_path / "run5"), "--no-lora", "--encoder-layers=1"])
+    assert "--encoder-layers needs a pretrained --encoder" in message
     message = error(capsys, [*arguments(small_dataset, tmp_path / "run3"), "--init-from=/no/such/run"])
     assert "--encoder cannot be given with --init-from" in message
     message = error(capsys, from_checkpoint(small_dataset, tmp_path / "run4", "/no/such/run"))

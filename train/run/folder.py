@@ -21,8 +21,8 @@ from train.options import TrainingOptions, read_options
 from vlm.schema.atomic import partial_path, write_atomically, write_json
 
 MAY_CHANGE = {
-    *("resume", "num_workers", "save_steps", "save_total_limit", "output_dir", "merge", "image_cache_gib"),
-    "early_stopping",
+    *("resume", "num_workers", "save_steps", "save_total_limit", "output_dir", "image_cache_gib"),
+    *("early_stopping", "merge", "merge_precision"),
 }
 """Options that may change when a run is resumed: they have no effect on the weights."""
 LOCK = ".lock"

@@ -81,8 +81,8 @@ class Checkpoint:
     """Why `ood_detector` is None."""
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write the folder atomically.
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write the folder atomically, with `model.safetensors` in this precision; it is read back as float32.
 
     A base that LoRA does not keep frozen was trained, so its weights are saved and it is no longer named.
     """
@@ -91,7 +91,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     with atomic_folder(folder) as partial:
         (partial / "config.json").write_text(to_json(config), encoding="utf-8")
         (partial / "calibration.json").write_text(to_json(checkpoint.calibration), encoding="utf-8")
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _own_tensors(model, config).items()}
+        tensors = {name: _for_file(tensor, dtype) for name, tensor in _own_tensors(model, config).items()}
         save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
         for name, (parent, attribute) in _adapters(model).items():
             # "auto" would ask the hub about the base.
@@ -190,8 +190,8 @@ def checkpoint_hash(name: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def merge_checkpoint(folder: Path, output: Path) -> None:
-    """Write a checkpoint with the outputs of `folder` that needs no base and no adapter.
+def merge_checkpoint(folder: Path, output: Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write a checkpoint with the outputs of `folder` that needs no base and no adapter, in this precision.
 
     Raises:
         ValueError: as `load_checkpoint`, or `output` exists.
@@ -201,7 +201,7 @@ def merge_checkpoint(folder: Path, output: Path) -> None:
     folder = find_checkpoint(folder)
     checkpoint = load_checkpoint(folder)
     merge_adapters(checkpoint.model)
-    save_checkpoint(output, checkpoint)
+    save_checkpoint(output, checkpoint, dtype=dtype)
     for name in ("training_config.json", PROVENANCE_FILE, "README.md"):
         if (folder / name).is_file():
             shutil.copy(folder / name, output / name)
@@ -251,6 +251,11 @@ def _own_tensors(model: ReportModel, config: ReportModelConfig) -> dict[str, Ten
         for name, tensor in named
         if not name.startswith(elsewhere) and ".lora_" not in name
     }
+
+
+def _for_file(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _without_trained_bases(config: ReportModelConfig) -> ReportModelConfig:

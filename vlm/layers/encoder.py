@@ -16,6 +16,8 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from vlm.config import BaseWeights, EncoderConfig, ImageGeometry
 from vlm.layers.pretrained import build_config, load_pretrained, read_architecture
 
+_NAMES_OF_LAYERS = {"stage_names", "out_features", "out_indices"}
+
 
 class PlainCNN(nn.Module):
     """Stages of two 3x3 convolutions with batch normalization; each stage halves the resolution."""
@@ -78,16 +80,24 @@ class ImageEncoder(nn.Module):
         return (side, side), features.shape[2]
 
 
-def resolve_encoder(name: str, *, revision: str | None) -> dict[str, Any]:
-    """The architecture of a pretrained backbone, for EncoderConfig.
+def resolve_encoder(name: str, *, revision: str | None, num_layers: int | None = None) -> dict[str, Any]:
+    """The architecture of a pretrained backbone, for EncoderConfig; with `num_layers`, only of its first layers.
 
     Raises:
-        ValueError: it cannot be read, or it is not an image encoder.
+        ValueError: it cannot be read, it is not an image encoder, or it does not have so many layers.
     """
     architecture = read_architecture(BaseWeights(name=name, revision=revision))
     if "num_channels" not in architecture:
         raise ValueError(f"{name!r} is a {architecture['model_type']}, not an image encoder")
-    return architecture
+    if num_layers is None:
+        return architecture
+    total = getattr(build_config(architecture), "num_hidden_layers", None)
+    if total is None or not 1 <= num_layers <= total:
+        layers = "no layers to choose from" if total is None else f"{total} layers"
+        raise ValueError(f"the encoder {name!r} has {layers}, so its first {num_layers} cannot be used")
+    return {key: architecture[key] for key in architecture.keys() - _NAMES_OF_LAYERS} | {
+        "num_hidden_layers": num_layers
+    }
 
 
 def _build_backbone(config: EncoderConfig, image: ImageGeometry) -> nn.Module:
@@ -110,7 +120,7 @@ def _build_backbone(config: EncoderConfig, image: ImageGeometry) -> nn.Module:
     options = {"add_pooling_layer": False} if has_pooler else {}
     if config.base is None:
         return model_class(backbone_config, **options)
-    return load_pretrained(model_class, config.base, **options)
+    return load_pretrained(model_class, config.base, config=backbone_config, **options)
 
 
 def _overlap_patches(backbone: nn.Module, image_size: int, stride: int) -> None:

@@ -9,6 +9,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from vlm.config import BaseWeights
 from vlm.schema.strict_json import did_you_mean
@@ -51,16 +52,22 @@ def build_config(architecture: dict[str, Any]) -> PreTrainedConfig:
         raise ValueError(f"architecture of a {model_type}: {error}") from error
 
 
-def load_pretrained(model_class: type[Model], base: BaseWeights, **options: Any) -> Model:
+def load_pretrained(
+    model_class: type[Model], base: BaseWeights, *, config: PreTrainedConfig | None = None, **options: Any
+) -> Model:
     """The model with the pretrained weights in float32; `options` go to its constructor.
+
+    With `config` it may have fewer layers than the weights; those of the other layers are not used.
 
     Raises:
         ValueError: there are no safetensors, they cannot be read, or a weight is missing.
     """
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # transformers would print a table of the weights that are not used
     try:
         model, loading = model_class.from_pretrained(
             base.name,
-            config=_read_config(base),
+            config=config or _read_config(base),
             revision=base.revision,
             use_safetensors=True,
             dtype=torch.float32,
@@ -69,6 +76,8 @@ def load_pretrained(model_class: type[Model], base: BaseWeights, **options: Any)
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"the weights of {base.name!r} cannot be read: {error}") from error
+    finally:
+        logging.set_verbosity(verbosity)
     if loading["missing_keys"]:
         missing = sorted(loading["missing_keys"])
         raise ValueError(f"the weights of {base.name!r} lack {missing[0]!r} ({len(missing)} missing)")

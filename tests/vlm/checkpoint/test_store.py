@@ -144,6 +144,19 @@ def test_merged_checkpoints_need_no_base(build_model, bases, tiny_tokenizer, stu
         merge_checkpoint(tmp_path / "run", tmp_path / "merged")
 
 
+def test_half_precision_halves_the_file_and_hardly_changes_the_outputs(
+    build_model, tiny_tokenizer, study_batch, tmp_path
+):
+    model = trained(build_model())
+    save(tmp_path / "run", model, tiny_tokenizer)
+    merge_checkpoint(tmp_path / "run", tmp_path / "half", dtype=torch.float16)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("run", "half")]
+    assert 0.5 <= sizes[1] / sizes[0] < 0.6
+    loaded = load_checkpoint(tmp_path / "half").model
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    assert_same_outputs(model, loaded, study_batch(), atol=0.02)
+
+
 def test_missing_base_is_named(build_model, bases, tiny_tokenizer, tmp_path):
     model = build_model(lora=LORA, **bases)
     save(tmp_path / "lora", model, tiny_tokenizer)

@@ -76,6 +76,26 @@ def test_vision_part_of_a_multimodal_model_can_be_used(tmp_path):
     torch.testing.assert_close(load(tmp_path)(pixels), expected, atol=1e-5, rtol=0)
 
 
+@torch.inference_mode()
+def test_first_layers_of_a_pretrained_vit_give_its_hidden_states(tmp_path, capfd):
+    reference = Dinov2Model(Dinov2Config(**VIT | {"num_hidden_layers": 3})).eval()
+    reference.save_pretrained(tmp_path)
+    architecture = json.loads(json.dumps(resolve_encoder(str(tmp_path), revision=None, num_layers=2)))
+    encoder = ImageEncoder(EncoderConfig(architecture=architecture, base=BaseWeights(name=str(tmp_path))), COLOR).eval()
+    pixels = torch.randn(2, 3, 64, 64)
+    hidden = reference(pixels, output_hidden_states=True).hidden_states[2]
+    torch.testing.assert_close(encoder(pixels), reference.layernorm(hidden)[:, 1:], atol=1e-5, rtol=0)
+    assert "UNEXPECTED" not in "".join(capfd.readouterr())
+    with pytest.raises(ValueError, match="has 3 layers, so its first 4 cannot be used"):
+        resolve_encoder(str(tmp_path), revision=None, num_layers=4)
+
+
+def test_layers_of_a_convolutional_encoder_cannot_be_chosen(tmp_path):
+    BACKBONES["resnet"][0]().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="has no layers to choose from, so its first 1 cannot be used"):
+        resolve_encoder(str(tmp_path), revision=None, num_layers=1)
+
+
 def test_other_architecture_than_an_image_encoder_is_rejected(tmp_path):
     GPT2Config().save_pretrained(tmp_path / "gpt2")
     with pytest.raises(ValueError, match="gpt2' is a gpt2, not an image encoder"):

@@ -31,7 +31,7 @@ from data.corrections.store import CorrectionStore
 from data.images.isolated import start_worker
 from page.accounts import LOGIN_NOTE, Accounts
 from page.cards import layout
-from page.examples import folder_examples, synthetic_examples
+from page.examples import folder_examples, real_examples, synthetic_examples
 from page.export.text import export_json
 from page.guard import LOCAL_HOSTS, Guard, GuardedBlocks
 from page.study.read import choose_views, read_study
@@ -68,7 +68,7 @@ class AppOptions:
     root_path: str = ""
     """Path of the page behind a proxy, such as /cxrscribe (see README)."""
     examples: Path | None = None
-    """Folder of images (DICOM too) to show next to the synthetic examples."""
+    """Folder of images (DICOM too) to show next to the built-in examples."""
     auth: Path | None = None
     """File of names and hashed passwords, written by `python -m page.accounts`. Without it, no password is needed."""
     corrections: Path | None = None
@@ -152,7 +152,7 @@ def serve(page: gr.Blocks, options: AppOptions) -> None:
 
 def build_app(generator: ReportGenerator, options: AppOptions, example_folder: Path) -> gr.Blocks:
     """The page. Examples are written to `example_folder`, which must exist as long as the page."""
-    examples = synthetic_examples(example_folder)
+    examples = real_examples(example_folder) + synthetic_examples(example_folder)
     if options.examples is not None:
         examples += folder_examples(options.examples, example_folder)
     generation = GenerationOptions(max_new_tokens=options.max_new_tokens)

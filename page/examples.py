@@ -1,13 +1,22 @@
-"""Example images to click on: synthetic studies, and a folder of the user."""
+"""Example images to click on: real X-rays of NIH, synthetic studies, and a folder of the user.
+
+The real ones are images of NIH ChestX-ray14 (Wang et al., CVPR 2017), which allows any use with citation. Their
+captions give the labels that NIH's labeler read from the reports. They are not in the training data of the shipped
+checkpoint.
+"""
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from data.images.pixels import ImageRejected, read_bytes
 from data.synthetic.source import make_study
 from page.study.upload import VIEW_CHOICES, read_upload
 
+REAL_FOLDER = Path(__file__).parent / "static" / "examples"
+REAL_EXAMPLES = {"nih_00020680_000.jpg": "NIH: cardiomegaly, effusion", "nih_00002800_003.jpg": "NIH: no finding"}
 SYNTHETIC_SEED, NUM_SYNTHETIC = 20, 6
 MAX_FOLDER_EXAMPLES = 24
 
@@ -22,6 +31,17 @@ class Example:
     caption: str
     view: str = "auto"
     indication: str = ""
+
+
+def real_examples(folder: Path) -> list[Example]:
+    """REAL_EXAMPLES, frontal views; copied to `folder`."""
+    examples = []
+    for name, caption in REAL_EXAMPLES.items():
+        path = folder / f"{Path(name).stem}.png"
+        with Image.open(REAL_FOLDER / name) as image:
+            image.save(path)
+        examples.append(Example(path=path, caption=caption, view=_view_choice("PA")))
+    return examples
 
 
 def synthetic_examples(folder: Path) -> list[Example]:

@@ -29,6 +29,9 @@ from vlm.explain.occlusion import occlude, occlusion_shares
 from vlm.generator import GenerationOptions, ReportGenerator
 
 LEAVE_OUT = "leave out"
+EXAMPLES_NOTE = (
+    "Click an example to write its report. NIH marks real X-rays of NIH ChestX-ray14 (Wang et al., CVPR 2017)."
+)
 SHOW_EVERY_SECONDS = 0.05
 """A browser cannot keep up with every token of a fast model."""
 SESSION_SECONDS = 7200
@@ -74,7 +77,7 @@ class StudyTab:
         self.indication = gr.Textbox("", label="Indication", placeholder="Reason for the X-ray", max_length=300)
         self.write = gr.Button("Write the report", variant="primary")
         self.clear = gr.Button("New study", variant="secondary")
-        gr.HTML(layout.render("note", text="Click an example to write its report."), apply_default_css=False)
+        gr.HTML(layout.render("note", text=EXAMPLES_NOTE), apply_default_css=False)
         self.gallery = gr.Gallery(
             [(str(example.path), example.caption) for example in self.examples],
             label="Examples",

@@ -21,7 +21,7 @@ import app
 from app import AppOptions, build_app, main, serve
 from data.images.read import read_image
 from page.accounts import write_account
-from page.examples import NUM_SYNTHETIC
+from page.examples import NUM_SYNTHETIC, REAL_EXAMPLES
 from page.report import main as report_program
 from page.study.read import read_files
 from page.study.record import plain_text
@@ -168,9 +168,9 @@ def test_no_user_data_is_stored_or_sent(page):
     assert page.share is False
 
 
-def test_page_shows_the_synthetic_examples(page):
+def test_page_shows_real_and_synthetic_examples(page):
     [gallery] = [block for block in page.blocks.values() if isinstance(block, gr.Gallery)]
-    assert len(gallery.value) == NUM_SYNTHETIC
+    assert len(gallery.value) == len(REAL_EXAMPLES) + NUM_SYNTHETIC
 
 
 def test_images_are_preprocessed_like_the_training_images(tiny_checkpoint, generator, image_file, tmp_path):

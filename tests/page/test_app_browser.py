@@ -8,6 +8,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from data.images.read import read_image
+from page.examples import REAL_EXAMPLES
 from tests.helpers.corrections import corrections_of
 from tests.helpers.web_browser import read, upload
 from tests.helpers.web_server import clean_up_after_gradio, pytestmark  # noqa: F401 (work by name)
@@ -39,7 +40,7 @@ class Slow(ReportGenerator):
 
 def test_click_on_an_example_writes_its_report(open_page):
     page = open_page()
-    page.locator("#examples button").nth(2).click()
+    page.locator("#examples button").nth(len(REAL_EXAMPLES) + 2).click()
     expect(page.locator("#report [data-reading]")).to_be_visible()
     assert "synthetic-3.png" in page.locator("figcaption").inner_text()
     expect(page.get_by_label("Indication")).not_to_have_value("")

@@ -7,9 +7,16 @@ from PIL import Image
 
 import page.examples
 from data.synthetic.source import make_study
-from page.examples import NUM_SYNTHETIC, SYNTHETIC_SEED, folder_examples, synthetic_examples
+from page.examples import NUM_SYNTHETIC, SYNTHETIC_SEED, folder_examples, real_examples, synthetic_examples
 from page.study.upload import VIEW_CHOICES
 from tests.helpers.dicom_files import GRAY
+
+
+def test_real_examples_are_gray_frontal_images_without_metadata(tmp_path):
+    for example in real_examples(tmp_path):
+        with Image.open(example.path) as image:
+            assert (image.mode, image.info, example.view) == ("L", {}, "PA")
+        assert example.caption.startswith("NIH: ")
 
 
 def test_synthetic_examples_are_the_frontal_views_of_fixed_studies(tmp_path):

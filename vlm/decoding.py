@@ -1,4 +1,4 @@
-"""Text generation over the decoder's cache: greedy search, beam search, and the log-probability of given texts.
+"""Text generation over the decoder's cache: greedy search, samples, beam search, log-probability of given texts.
 
 Each step calls the decoder with one new token per row; rows that have ended leave the batch. Images are encoded once
 per study, in the prefix.
@@ -25,11 +25,19 @@ class GenerationOptions:
     """1: greedy search; more: beam search."""
     length_penalty: float = 1.0
     """Beam search only: reports are ranked by log-probability / length ** length_penalty, including the end token."""
+    num_candidates: int = 1
+    """Reports written for each study: the greedy one, and samples. `eval.predictions.candidates` chooses one."""
+    temperature: float = 0.7
+    """Samples only: the log-probabilities are divided by it."""
 
     def __post_init__(self):
-        for name in ("max_new_tokens", "num_beams"):
+        for name in ("max_new_tokens", "num_beams", "num_candidates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+        if self.num_beams > 1 and self.num_candidates > 1:
+            raise ValueError("beam search has no candidates; give num_beams or num_candidates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,7 @@ class _DecoderSession:
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order; a row may be repeated."""
         self.cache, self.mask = self.decoder.select(self.cache, rows), self.mask[rows]
+        self.log_probabilities = self.log_probabilities[rows]
 
     def write(self, rows: list[int], tokens: list[int]) -> None:
         """Keep these rows and append one token to each."""
@@ -94,10 +103,11 @@ def beginning_log_probabilities(
 def generate_reports(
     model: ReportModel, prefix: Prefix, *, bos_token_id: int, eos_token_id: int, options: GenerationOptions
 ) -> list[GeneratedTokens]:
-    """One report for each row of the prefix."""
+    """One report for each row of the prefix; with `num_candidates`, so many for each row, one after the other."""
     if options.num_beams > 1:
         return _beam_search(model, prefix, bos_token_id, eos_token_id, options)
-    reports = [GeneratedTokens([], [], is_truncated=True) for _ in prefix.mask]
+    num_reports = len(prefix.mask) * options.num_candidates
+    reports = [GeneratedTokens([], [], is_truncated=True) for _ in range(num_reports)]
     for row, token, log_probability in generate_tokens(
         model, prefix, bos_token_id=bos_token_id, eos_token_id=eos_token_id, options=options
     ):
@@ -114,11 +124,24 @@ def generate_tokens(
     model: ReportModel, prefix: Prefix, *, bos_token_id: int, eos_token_id: int, options: GenerationOptions
 ) -> Iterator[tuple[int, int, float]]:
     """Greedy search: (row, token, log-probability) as they are chosen. Each row ends with the end token unless the
-    report was cut."""
+    report was cut. With `num_candidates`, each row of the prefix becomes so many rows; all but the first are sampled.
+
+    Sampling adds Gumbel noise to the log-probabilities (Gumbel 1954; Maddison et al. 2014). Candidate k of every study
+    gets the same noise, so a report does not depend on the other studies of the batch.
+    """
     session = _DecoderSession(model, prefix, bos_token_id)
-    rows = list(range(len(prefix.mask)))
+    rows, num_candidates = list(range(len(prefix.mask) * options.num_candidates)), options.num_candidates
+    if num_candidates > 1:
+        session.select(torch.tensor(rows, device=prefix.mask.device) // num_candidates)
+    randomness = torch.Generator().manual_seed(0)
     for step in range(options.max_new_tokens):
-        chosen = session.log_probabilities.argmax(dim=-1)
+        scores = session.log_probabilities
+        if num_candidates > 1:
+            noise = -torch.empty(num_candidates, scores.shape[1]).exponential_(generator=randomness).log()
+            noise[0] = 0
+            candidates = torch.tensor(rows) % num_candidates
+            scores = scores / options.temperature + noise[candidates].to(scores.device)
+        chosen = scores.argmax(dim=-1)
         log_probabilities = session.log_probabilities.gather(1, chosen[:, None])[:, 0].tolist()
         tokens = chosen.tolist()
         yield from zip(rows, tokens, log_probabilities, strict=True)

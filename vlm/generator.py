@@ -117,19 +117,41 @@ class ReportGenerator:
         studies run as one batch, so memory grows with their number.
 
         Raises:
-            ValueError: no study, a study without an image, or lists of unequal length.
+            ValueError: no study, a study without an image, lists of unequal length, or `num_candidates` above 1.
             TypeError: an entry is not a PIL image.
         """
         options = options or GenerationOptions()
+        if options.num_candidates > 1:
+            raise ValueError("several candidates need generate_candidates, and somebody who chooses one")
+        candidates = self.generate_candidates(
+            images, view_positions=view_positions, indications=indications, options=options
+        )
+        return [report for [report] in candidates]
+
+    def generate_candidates(
+        self,
+        images: Image.Image | Sequence[Views],
+        *,
+        view_positions: Sequence[Sequence[str]] | None = None,
+        indications: Sequence[str] | None = None,
+        options: GenerationOptions,
+    ) -> list[list[StudyReport]]:
+        """`options.num_candidates` reports per study: the greedy one, then samples. Otherwise like `generate`."""
         inputs = self._inputs(images, view_positions, indications)
+        num_candidates = options.num_candidates if self.writes_reports else 1
         with torch.inference_mode():
             prefix = self._prefix(inputs)
             generated = [_NO_TOKENS] * len(prefix.mask)
             if self.writes_reports:
                 generated = generate_reports(self.model, prefix, **self._special_ids, options=options)
         outputs = self._finding_outputs(prefix.findings, inputs["view_mask"])
-        pairs = zip(generated, outputs, strict=True)
-        return [self._report(tokens, self._pieces(tokens.token_ids), *output) for tokens, output in pairs]
+        return [
+            [
+                self._report(tokens, self._pieces(tokens.token_ids), *output)
+                for tokens in generated[study * num_candidates : (study + 1) * num_candidates]
+            ]
+            for study, output in enumerate(outputs)
+        ]
 
     def stream(
         self,
@@ -142,11 +164,12 @@ class ReportGenerator:
         """The report of one study after each token; the last one equals the result of `generate`.
 
         Raises:
-            ValueError: beam search, which has no text before its end.
+            ValueError: beam search or several candidates, which have no text before their end.
         """
         options = options or GenerationOptions()
-        if options.num_beams > 1:
-            raise ValueError(f"a report cannot be streamed with num_beams={options.num_beams}; use 1")
+        for name in ("num_beams", "num_candidates"):
+            if getattr(options, name) > 1:
+                raise ValueError(f"a report cannot be streamed with {name}={getattr(options, name)}; use 1")
         return self._stream(self._study_inputs(images, view_positions, indication), options)
 
     def _stream(self, inputs: dict[str, Tensor], options: GenerationOptions) -> Iterator[StudyReport]:

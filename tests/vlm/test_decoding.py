@@ -219,3 +219,41 @@ def test_more_text_than_positions_is_an_error(tiny_model, study_prefix):
 def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         GenerationOptions(**options)
+
+
+def test_first_candidate_is_the_greedy_report_and_the_others_differ(model, study_prefix):
+    prefix = study_prefix(model)
+    greedy = generated(model, prefix, max_new_tokens=12)
+    candidates = generated(model, prefix, max_new_tokens=12, num_candidates=5)
+    assert len(candidates) == 5 * len(greedy)
+    assert [report.token_ids for report in candidates[::5]] == [report.token_ids for report in greedy]
+    for row in range(len(greedy)):
+        assert len({tuple(report.token_ids) for report in candidates[5 * row : 5 * row + 5]}) > 2
+
+
+def test_candidates_do_not_depend_on_the_batch(model, study_prefix):
+    prefix = study_prefix(model)
+    together = generated(model, prefix, max_new_tokens=12, num_candidates=3)
+    for row in range(len(prefix.mask)):
+        alone = generated(model, rows_of(prefix, [row]), max_new_tokens=12, num_candidates=3)
+        assert [report.token_ids for report in alone] == [
+            report.token_ids for report in together[3 * row : 3 * row + 3]
+        ]
+
+
+def test_log_probabilities_of_candidates_are_those_of_the_model(model, study_prefix):
+    prefix = study_prefix(model)
+    for index, report in enumerate(generated(model, prefix, max_new_tokens=8, num_candidates=3, temperature=2.0)):
+        log_probabilities = uncached(model, prefix, index // 3, report.token_ids)[:-1]
+        expected = log_probabilities.gather(1, torch.tensor(report.token_ids)[:, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(report.log_probabilities), expected, atol=1e-5, rtol=0)
+
+
+def test_first_tokens_of_samples_follow_the_probabilities_at_the_temperature(model, study_prefix):
+    prefix = rows_of(study_prefix(model), [0])
+    num_samples, temperature = 4000, 0.5
+    samples = generated(model, prefix, max_new_tokens=1, num_candidates=num_samples + 1, temperature=temperature)[1:]
+    probabilities = (uncached(model, prefix, 0, [])[0] / temperature).softmax(dim=-1)
+    counts = torch.bincount(torch.tensor([report.token_ids[0] for report in samples]), minlength=len(probabilities))
+    error = (counts / num_samples - probabilities).abs()
+    assert (error < 5 * (probabilities * (1 - probabilities) / num_samples).sqrt() + 1e-3).all()

@@ -52,6 +52,9 @@ class DecodingOptions:
     """Maximum length of a report in tokens."""
     num_beams: int = 1
     """Number of beams; 1 means greedy decoding."""
+    num_candidates: int = 1
+    """Reports to write for each study, of which the one is kept that agrees best with the classifier and with the other
+    candidates. It takes so many times as long; 8 is a good number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,6 +174,7 @@ def _claim_output(config: BatchConfig, splits: datasets.DatasetDict, processes: 
         num_studies=config.num_studies,
         max_new_tokens=config.decoding.max_new_tokens,
         num_beams=config.decoding.num_beams,
+        num_candidates=config.decoding.num_candidates,
     )
     if processes.is_main_process:
         claim_folder(config.output_dir, record)

@@ -34,8 +34,10 @@ ROOMS = {
         join
     """,
     "eval": """
-        metrics predictions
-        scoring checks retrieval
+        metrics
+        checks
+        predictions
+        scoring retrieval
         controls
         probes
         report

@@ -26,7 +26,7 @@ class GenerationOptions:
     length_penalty: float = 1.0
     """Beam search only: reports are ranked by log-probability / length ** length_penalty, including the end token."""
     num_candidates: int = 1
-    """Reports written for each study: the greedy one, and samples. `eval.predictions.candidates` chooses one."""
+    """Reports written for each study: the greedy one, and samples. `eval.checks.candidates` chooses one."""
     temperature: float = 0.7
     """Samples only: the log-probabilities are divided by it."""
 

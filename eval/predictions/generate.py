@@ -13,6 +13,7 @@ import datasets
 from accelerate import PartialState
 from PIL import Image
 
+from eval.checks.candidates import generate_reports
 from eval.predictions.prediction import (
     DECIMALS,
     AppendedLines,
@@ -159,7 +160,8 @@ def _write_read(run: GenerationRun, read: list[_Pair], control: str) -> Iterator
     if not read:
         return
     try:
-        reports = run.generator.generate(
+        reports = generate_reports(
+            run.generator,
             [shown["images"] for _, shown in read],
             view_positions=[shown["view_positions"] for _, shown in read],
             indications=[study["indication"] for study, _ in read],

@@ -30,6 +30,7 @@ class RunRecord:
     num_studies: int
     max_new_tokens: int
     num_beams: int
+    num_candidates: int = 1
 
 
 def claim_folder(folder: Path, record: RunRecord):
@@ -50,7 +51,7 @@ def claim_folder(folder: Path, record: RunRecord):
         saved = replace(saved, dataset_hash=record.dataset_hash)  # the hash depends on the split
     differences = [
         f"{name} {_described(saved, name)} (requested: {_described(record, name)})"
-        for name in ("checkpoint", "dataset", "split", "num_studies", "max_new_tokens", "num_beams")
+        for name in ("checkpoint", "dataset", "split", "num_studies", "max_new_tokens", "num_beams", "num_candidates")
         if _identity(saved, name) != _identity(record, name)
     ]
     if differences:

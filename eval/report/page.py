@@ -166,7 +166,7 @@ def origin(document: Document) -> list[tuple[str, str]]:
         *(
             (RUN_TERMS.get(name, name.replace("_", " ").capitalize()), _run_value(name, run))
             for name in run
-            if not name.endswith("_hash") and run[name] not in (None, "", 0)
+            if not name.endswith("_hash") and name != "num_candidates" and run[name] not in (None, "", 0)
         ),
         *(("Program", program) for program in [document.get("program")] if program),
         ("Studies", f"{document['studies']['written']} of {document['studies']['given']} scored"),
@@ -190,6 +190,8 @@ def _run_value(name: str, run: dict[str, Any]) -> str:
         return ", ".join(str(part) if key == "path" else f"{key} {_flat(part)}" for key, part in parts.items())
     if name == "num_studies":
         return f"the first {value} studies of the split"
+    if name == "num_beams" and run.get("num_candidates", 1) > 1:
+        return f"the best of {run['num_candidates']} candidates: the greedy report and samples"
     if name == "num_beams":
         return "greedy" if value == 1 else f"{value} beams"
     if name == "max_new_tokens":

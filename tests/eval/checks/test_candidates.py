@@ -1,0 +1,88 @@
+"""The choice of one candidate report: agreement with the classifier, contradictions, the most typical text."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from eval.checks.candidates import best_candidate, generate_reports
+from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS
+from vlm.uncertainty import Calibration
+
+CALIBRATION = Calibration()
+CLEAR = "Findings: The lungs are clear. No pleural effusion. Impression: No acute cardiopulmonary abnormality."
+EFFUSION = "Findings: There is a small left pleural effusion. Impression: Left pleural effusion."
+
+
+def report(text, positive=()):
+    probabilities = np.full(NUM_FINDINGS, 0.1)
+    probabilities[[FINDING_INDEX[finding] for finding in positive]] = 0.9
+    return StudyReport(
+        report=text,
+        findings="",
+        impression="",
+        finding_probabilities=tuple(probabilities),
+        attention_maps=np.zeros((NUM_FINDINGS, 1, 1, 1)),
+        tokens=(),
+        token_log_probabilities=(),
+        is_truncated=False,
+    )
+
+
+def chosen(texts, positive, calibration=CALIBRATION):
+    return best_candidate([report(text, positive) for text in texts], calibration).report
+
+
+def test_report_that_agrees_with_the_classifier_is_chosen():
+    assert chosen([CLEAR, CLEAR, EFFUSION], ["Pleural Effusion"]) == EFFUSION
+    assert chosen([EFFUSION, EFFUSION, CLEAR], ["No Finding"]) == CLEAR
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        EFFUSION + " No pleural effusion on the left.",
+        EFFUSION.replace("Impression: Left", "Impression: Right"),
+        EFFUSION.replace("Impression:", "Unchanged from the prior study. Impression:"),
+    ],
+)
+def test_report_that_contradicts_itself_or_mentions_a_prior_is_not_chosen(wrong):
+    assert chosen([wrong, wrong, EFFUSION], ["Pleural Effusion"]) == EFFUSION
+
+
+def test_most_typical_of_equally_good_reports_is_chosen():
+    others = [EFFUSION.replace("small", size) for size in ("tiny", "large")]
+    odd = "Findings: Fluid blunts the left costophrenic angle, a pleural effusion. Impression: See above."
+    assert chosen([odd, *others, EFFUSION, EFFUSION], ["Pleural Effusion"]) == EFFUSION
+
+
+def test_first_of_equal_reports_is_chosen():
+    first = replace(report(CLEAR, ["No Finding"]), is_truncated=True)
+    assert best_candidate([first, report(CLEAR, ["No Finding"])], CALIBRATION) is first
+
+
+def test_findings_without_training_labels_are_not_compared():
+    labeled = np.ones(NUM_FINDINGS, dtype=int)
+    labeled[FINDING_INDEX["Pleural Effusion"]] = 0
+    calibration = Calibration(num_studies=1, num_labeled=tuple(labeled.tolist()))
+    both = ["Pleural Effusion", "No Finding"]
+    assert chosen([EFFUSION, CLEAR], both, calibration) == CLEAR
+    assert chosen([EFFUSION, CLEAR], both[:1]) == EFFUSION
+
+
+def test_empty_reports_can_be_compared():
+    assert chosen(["", ""], []) == ""
+
+
+def test_generator_writes_candidates_and_one_is_kept(tiny_checkpoint, images):
+    generator = ReportGenerator.from_pretrained(tiny_checkpoint)
+    options = GenerationOptions(max_new_tokens=10, num_candidates=4)
+    [candidates] = generator.generate_candidates([images[:1]], options=options)
+    [kept] = generate_reports(generator, [images[:1]], options=options)
+    assert len(candidates) == 4
+    assert kept.report in [candidate.report for candidate in candidates]
+    greedy = GenerationOptions(max_new_tokens=10)
+    assert candidates[0].report == generate_reports(generator, [images[:1]], options=greedy)[0].report
+    with pytest.raises(ValueError, match="several candidates need generate_candidates"):
+        generator.generate([images[:1]], options=options)

@@ -40,7 +40,7 @@ from eval.report.tables import print_evaluation
 from vlm.checkpoint.store import SHIPPED, checkpoint_hash, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 
-ControlKind = Literal["shuffled", "blank", "mismatched", "nearest", "random", "constant", "frequent"]
+ControlKind = Literal["shuffled", "blank", "mismatched", "nearest", "random", "constant", "frequent", "source"]
 GROUPED = tyro.conf.OmitArgPrefixes
 
 
@@ -86,11 +86,11 @@ class BatchConfig:
     """Evaluate only the first studies of the split, this many; 0: all."""
     batch_size: int = 16
     """Studies per batch; memory grows with it."""
-    controls: tuple[ControlKind, ...] = ("shuffled", "blank", "nearest", "random", "constant", "frequent")
+    controls: tuple[ControlKind, ...] = ("shuffled", "blank", "nearest", "random", "constant", "frequent", "source")
     """Controls to compare the model with; give no value for none. "shuffled" (another patient's images; it shows if the
     image is used) and "mismatched" (wrong view positions) take as long as the reports themselves; "blank" (no image)
     takes less; "nearest" (the report of the most similar training study) encodes the training studies; the others are
-    fast."""
+    fast. "source" is left out if all studies have one source."""
     baseline: str = ""
     """Another checkpoint, such as an LSTM model, to evaluate on the same studies; it takes as long as the model."""
     subgroups: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from eval.predictions.prediction import Prediction, Rejection
 SHUFFLED, BLANK, MISMATCHED = "shuffled images", "blank images", "mismatched views"
 BASELINE, NEAREST, RANDOM = "baseline", "nearest neighbor", "random report"
 CONSTANT, CONSTANT_BLEU, CONSTANT_F1 = "constant sentence", "constant by BLEU-4", "constant by macro-F1"
-MOST_FREQUENT = "most frequent report"
+MOST_FREQUENT, SOURCE = "most frequent report", "source only"
 CONSTANTS = {"macro_f1": CONSTANT_F1, "cider": CONSTANT, "bleu_4": CONSTANT_BLEU}
 """Name of the best constant report by each metric."""
 FORMER_NAMES = {NEAREST: "nearest neighbour"}
@@ -40,6 +40,8 @@ MEANINGS = {
     CONSTANT_BLEU: "one validation report for all, the best by BLEU-4 on validation",
     CONSTANT_F1: "one validation report for all, the best by macro-F1 on validation",
     MOST_FREQUENT: "the most frequent training report for all",
+    SOURCE: "what can be said of a study if only its source is known: how frequent each finding is among the training "
+    "studies of this source, and their most frequent report",
 }
 """A description of each control."""
 MAX_CANDIDATES = 200

@@ -13,14 +13,17 @@ For a data set (`split_controls`), constants are chosen on validation and traini
 """
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from eval.controls.control import (
     CONSTANTS,
     MOST_FREQUENT,
     RANDOM,
+    SOURCE,
     Control,
     all_different,
     best_constants,
@@ -29,9 +32,11 @@ from eval.controls.control import (
     random_reports,
     text_control,
 )
+from eval.metrics.clinical import divide, is_positive
 from eval.predictions.prediction import Prediction
 from eval.scoring.statistics import subjects_of
 from eval.scoring.verdict import SHUFFLED_REPORTS
+from vlm.schema.findings import UNLABELED
 from vlm.schema.report_format import reports_of
 
 NUM_GROUPS = 5
@@ -119,7 +124,10 @@ def split_controls(
     uncertain_is_positive: bool = True,
     seed: int = 0,
 ) -> tuple[list[Control], list[str]]:
-    """The controls of these kinds ("random", "constant", "frequent"), and notes."""
+    """The controls of these kinds ("random", "constant", "frequent", "source"), and notes.
+
+    "source" is only given if the studies have several sources.
+    """
     controls, notes = [], []
     validation, training = split_reports(splits, "validation"), split_reports(splits, "train")
     no_training = "the training split has no reports"
@@ -147,7 +155,41 @@ def split_controls(
             notes.append(
                 f"'{MOST_FREQUENT}' is not informative: all training reports differ, so it is the alphabetically first"
             )
+    if "source" in kinds and "train" in splits:
+        sources = {study: source for rows in splits.values() for study, source in _sources(rows)}
+        own = [sources[prediction.study_id] for prediction in predictions]
+        if len(set(own)) > 1:
+            controls.append(_source_control(predictions, own, splits["train"], training))
     return controls, notes
+
+
+def _sources(rows: Any) -> Iterator[tuple[str, str]]:
+    return zip(rows["study_id"][:], rows["source"][:], strict=True)
+
+
+def _source_control(
+    predictions: Sequence[Prediction], sources: Sequence[str], training: Any, reports: Sequence[str]
+) -> Control:
+    """Reports and probabilities that depend on the source alone; a source without labels gets those of all studies."""
+    labels, source_of = np.array(training["labels"][:]), np.array(training["source"][:])
+    positive, labeled = is_positive(labels, True), labels != UNLABELED
+
+    def frequencies(rows: np.ndarray) -> np.ndarray:
+        return divide(positive[rows].sum(axis=0), labeled[rows].sum(axis=0))
+
+    everywhere = np.nan_to_num(frequencies(source_of != ""))
+    probabilities, report_of = {}, {}
+    for source in set(sources):
+        own = source_of == source
+        known = frequencies(own)
+        probabilities[source] = tuple(np.where(np.isnan(known), everywhere, known).tolist())
+        report_of[source] = most_frequent_report([reports[row] for row in np.flatnonzero(own)]) or ""
+    control = text_control(SOURCE, predictions, [report_of[source] for source in sources])
+    given = (
+        replace(prediction, probabilities=probabilities[source])
+        for prediction, source in zip(control.predictions, sources, strict=True)
+    )
+    return replace(control, predictions=tuple(given))
 
 
 def split_reports(splits: Mapping[str, Any], split: str) -> list[str]:

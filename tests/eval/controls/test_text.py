@@ -2,12 +2,14 @@
 
 from collections import Counter
 
+import datasets
 import pytest
 
-from eval.controls.control import CONSTANT, CONSTANT_BLEU, CONSTANT_F1, MOST_FREQUENT, RANDOM
-from eval.controls.text import text_controls
+from eval.controls.control import CONSTANT, CONSTANT_BLEU, CONSTANT_F1, MOST_FREQUENT, RANDOM, SOURCE
+from eval.controls.text import split_controls, text_controls
 from eval.predictions.prediction import Prediction
 from eval.scoring.verdict import SHUFFLED_REPORTS
+from vlm.schema.findings import FINDING_INDEX, NEGATIVE, POSITIVE, UNLABELED
 
 PREDICTIONS = [
     Prediction(
@@ -65,3 +67,29 @@ def test_single_patient_has_no_controls_and_a_note(number):
     reason = "reports cannot be shuffled because one patient has more than half of the studies"
     assert controls[SHUFFLED_REPORTS].reason == reason
     assert notes == ["no constant controls: there is only one patient and no --control-reports"]
+
+
+def test_source_control_says_only_what_the_source_tells():
+    opacity, normal = FINDING_INDEX["Lung Opacity"], FINDING_INDEX["No Finding"]
+
+    def rows(split, sources):
+        studies = [study(f"{split}{number}", source, number) for number, source in enumerate(sources)]
+        return datasets.Dataset.from_list(studies)
+
+    def study(name, source, number):
+        labels = [UNLABELED] * 14
+        labels[opacity] = POSITIVE if source == "hospital" and number % 4 else NEGATIVE
+        labels[normal] = POSITIVE if source == "screening" else UNLABELED
+        findings = "Opacity." if source == "hospital" else "Clear."
+        texts = {"findings": findings, "impression": ""}
+        return {"study_id": name, "subject_id": name, "source": source, "labels": labels, **texts}
+
+    splits = {"train": rows("t", ["hospital"] * 8 + ["screening"] * 4), "test": rows("x", ["screening", "hospital"])}
+    predictions = [Prediction(study_id=f"x{n}", subject_id=f"x{n}", report="?", reference="!") for n in (0, 1)]
+    [control], notes = split_controls(predictions, splits, kinds=["source"])
+    assert control.name == SOURCE and notes == []
+    screening, hospital = control.predictions
+    assert (screening.report, hospital.report) == ("Findings: Clear.", "Findings: Opacity.")
+    assert (screening.probabilities[opacity], hospital.probabilities[opacity]) == (0.0, 0.75)
+    assert (screening.probabilities[normal], hospital.probabilities[normal]) == (1.0, 1.0)  # unlabeled there: of all
+    assert split_controls(predictions[:1], splits, kinds=["source"]) == ([], [])

@@ -15,15 +15,22 @@ import datasets
 import numpy as np
 import torch
 import tyro
+from PIL import Image, ImageOps
+from sklearn.linear_model import LogisticRegression
 
 from data.cli import run_main
 from data.study import load_studies
 from vlm.checkpoint.store import fetch_checkpoint, find_checkpoint, load_checkpoint, merge_adapters
 from vlm.generator import ReportGenerator
-from vlm.uncertainty import OodDetector, fit_detector, save_ood_absence, save_ood_detector
+from vlm.schema.findings import LATERAL, view_index
+from vlm.uncertainty import MIN_IMAGES, QUANTILE, OodDetector, fit_detector, save_ood_absence, save_ood_detector
 
 MAX_IMAGES = 1000
 """Images per split, sampled at random; more images hardly change the distances."""
+MAX_MIRRORED = 500
+"""Frontal images of the train split that are also shown mirrored."""
+MIRROR_PENALTY = 1e-2
+"""`C` of the logistic regression that finds mirrored images (docs/LOG.md)."""
 IMAGES_AT_ONCE = 32
 SEED = 0
 
@@ -55,9 +62,27 @@ def fit_ood_detector(checkpoint: Path, studies: datasets.DatasetDict, *, device:
     """
     folder = find_checkpoint(checkpoint)
     generator = ReportGenerator.from_pretrained(folder, device=device)
-    ood_detector = fit_detector(*(_features(generator, studies.get(split, ())) for split in ("train", "validation")))
+    training, validation = (_images(studies.get(split, ())) for split in ("train", "validation"))
+    features = [_features(generator, [image for image, _ in images]) for images in (training, validation)]
+    ood_detector = fit_detector(*features)
+    frontal = [np.array([is_frontal for _, is_frontal in images]) for images in (training, validation)]
+    own = np.flatnonzero(frontal[0])[:MAX_MIRRORED]
+    if min(len(own), frontal[1].sum()) >= MIN_IMAGES:
+        mirrored = _features(generator, [ImageOps.mirror(training[number][0]) for number in own])
+        mirror = _fit_mirror(ood_detector, features[0][own], mirrored, features[1][frontal[1]])
+        ood_detector = replace(ood_detector, mirror=mirror)
     save_ood_detector(folder, ood_detector)
     return ood_detector
+
+
+def _fit_mirror(
+    ood_detector: OodDetector, training: np.ndarray, mirrored: np.ndarray, validation: np.ndarray
+) -> np.ndarray:
+    """`OodDetector.mirror`, from features of frontal images; it flags 1 - QUANTILE of the validation images."""
+    standardized = ood_detector.standardized(np.concatenate([training, mirrored]))
+    is_mirrored = np.repeat([False, True], [len(training), len(mirrored)])
+    weights = LogisticRegression(C=MIRROR_PENALTY, max_iter=1000).fit(standardized, is_mirrored).coef_[0]
+    return np.append(weights, -np.quantile(ood_detector.standardized(validation) @ weights, QUANTILE))
 
 
 def fit_or_explain(
@@ -94,12 +119,19 @@ def base_detector(checkpoint: Path, base: str) -> OodDetector | None:
     return other.ood_detector if same_encoder and inputs[0] == inputs[1] else None
 
 
-def _features(generator: ReportGenerator, studies: Sequence[dict[str, Any]]) -> np.ndarray:
-    """Features of up to MAX_IMAGES images of the studies, computed in small batches."""
+def _images(studies: Sequence[dict[str, Any]]) -> list[tuple[Image.Image, bool]]:
+    """Up to MAX_IMAGES images of the studies, and whether each is frontal or of unknown position."""
     order = np.random.default_rng(SEED).permutation(len(studies)).tolist()
-    images = islice((image for number in order for image in studies[number]["images"]), MAX_IMAGES)
-    batches = iter(lambda: list(islice(images, IMAGES_AT_ONCE)), [])
-    return np.concatenate([generator.image_features(batch) for batch in batches] or [np.zeros((0, 0))])
+    rows = (studies[number] for number in order)
+    images = (pair for row in rows for pair in zip(row["images"], row["view_positions"], strict=True))
+    return [(image, view_index(position) != LATERAL) for image, position in islice(images, MAX_IMAGES)]
+
+
+def _features(generator: ReportGenerator, images: Sequence[Image.Image]) -> np.ndarray:
+    """Features of the images, computed in small batches."""
+    starts = range(0, len(images), IMAGES_AT_ONCE)
+    batches = [generator.image_features(images[start : start + IMAGES_AT_ONCE]) for start in starts]
+    return np.concatenate(batches or [np.zeros((0, 0))])
 
 
 if __name__ == "__main__":

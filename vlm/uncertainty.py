@@ -8,6 +8,9 @@ The out-of-distribution check is probabilistic PCA (Tipping and Bishop 1999) of 
 Standardized features are modeled as normally distributed, with a variance for each of the leading directions and one
 for all other directions. An image is flagged if its Mahalanobis distance under this model is above a quantile of the
 distances of validation images. docs/LOG.md compares it with other methods.
+
+A mirrored image is seldom far from the others, so it has a check of its own: logistic regression on the same features
+separates frontal training images from their mirror images. Its limit is the same quantile of validation images.
 """
 
 from collections.abc import Sequence
@@ -84,6 +87,8 @@ NO_CHECK = "this checkpoint has no out-of-distribution check; python -m train.fi
 OLD_SETTINGS, OLD_TENSORS = "familiarity.json", "familiarity.safetensors"
 """Their names before version 0.2.0; they are still read."""
 TENSOR_NAMES = ("mean", "scale", "directions", "variances")
+MIRROR = "mirror"
+"""A tensor that older checkpoints do not have."""
 NUM_DIRECTIONS = 32
 QUANTILE = 0.99
 SMALLEST_SCALE = 0.05
@@ -125,33 +130,51 @@ class OodAbsence:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OodDetector:
     """The distribution of training images: `mean` and `scale` [width] of the features; `directions` [number, width]
-    of the standardized features, and their `variances` [number]."""
+    of the standardized features, and their `variances` [number]; `mirror` [width + 1], if there is a check for mirrored
+    images: weights of the standardized features, and a constant."""
 
     settings: OodSettings
     mean: np.ndarray
     scale: np.ndarray
     directions: np.ndarray
     variances: np.ndarray
+    mirror: np.ndarray | None = None
 
     def __post_init__(self):
         number, width = len(self.variances), len(self.mean)
         shapes = {name: getattr(self, name).shape for name in TENSOR_NAMES}
         if shapes != dict(zip(TENSOR_NAMES, ((width,), (width,), (number, width), (number,)), strict=True)):
             raise ValueError(f"tensors of the shapes {shapes} do not belong together")
-        if not all(np.isfinite(getattr(self, name)).all() for name in TENSOR_NAMES):
+        if self.mirror is not None and self.mirror.shape != (width + 1,):
+            raise ValueError(f"{MIRROR} has the shape {self.mirror.shape}, but there are {width} features")
+        if not all(np.isfinite(tensor).all() for tensor in self.tensors().values()):
             raise ValueError("a tensor holds numbers that are not finite")
         if not ((self.scale > 0).all() and (self.variances > 0).all()):
             raise ValueError("scale and variances must be above 0")
 
-    def distances(self, features: np.ndarray) -> np.ndarray:
-        """The distance of each image in multiples of the limit: above 1 it is out of distribution.
+    def tensors(self) -> dict[str, np.ndarray]:
+        tensors = {name: getattr(self, name) for name in (*TENSOR_NAMES, MIRROR)}
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+    def standardized(self, features: np.ndarray) -> np.ndarray:
+        """Features [images, width] in units of their spread over the training images.
 
         Raises:
             ValueError: the features have another width.
         """
         if features.shape[1:] != self.mean.shape:
             raise ValueError(f"features are {features.shape} but those of training images have {len(self.mean)}")
-        offsets = (features.astype(np.float64) - self.mean) / self.scale
+        return (features.astype(np.float64) - self.mean) / self.scale
+
+    def looks_mirrored(self, features: np.ndarray) -> np.ndarray:
+        """For each frontal image, whether it looks like the mirror image of a chest X-ray; False without this check."""
+        if self.mirror is None:
+            return np.zeros(len(features), dtype=bool)
+        return self.standardized(features) @ self.mirror[:-1] + self.mirror[-1] > 0
+
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """The distance of each image in multiples of the limit: above 1 it is out of distribution."""
+        offsets = self.standardized(features)
         along = offsets @ self.directions.T
         rest = (offsets**2).sum(axis=1) - (along**2).sum(axis=1)
         squares = (along**2 / self.variances).sum(axis=1) + rest.clip(min=0) / self.settings.rest_variance
@@ -194,7 +217,7 @@ def fit_detector(training: np.ndarray, validation: np.ndarray) -> OodDetector:
 def save_ood_detector(folder: Path, ood_detector: OodDetector) -> None:
     """Write both files into the checkpoint folder; the settings come last, because they mark the pair as complete."""
     (folder / SETTINGS).unlink(missing_ok=True)
-    tensors = {name: np.ascontiguousarray(getattr(ood_detector, name), dtype=np.float32) for name in TENSOR_NAMES}
+    tensors = {name: np.ascontiguousarray(one, dtype=np.float32) for name, one in ood_detector.tensors().items()}
     save_file(tensors, folder / TENSORS)
     (folder / SETTINGS).write_text(to_json(ood_detector.settings), encoding="utf-8")
     (folder / ABSENCE).unlink(missing_ok=True)
@@ -242,7 +265,7 @@ def load_ood_detector(folder: Path) -> OodDetector | None:
     settings = read_json(settings_path, OodSettings)
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in TENSOR_NAMES}
+            tensors = {name: file.get_tensor(name) for name in (*TENSOR_NAMES, *({MIRROR} & {*file.keys()}))}
         return OodDetector(settings=settings, **tensors)
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(

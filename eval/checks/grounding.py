@@ -13,7 +13,7 @@ import numpy as np
 
 from eval.metrics.bootstrap import NUM_RESAMPLES, estimates
 from eval.metrics.clinical import divide
-from vlm.schema.findings import FINDINGS, NUM_FINDINGS, POSITIVE, VIEW_KINDS, view_index
+from vlm.schema.findings import FINDINGS, LATERAL, NUM_FINDINGS, POSITIVE, view_index
 
 Point = tuple[float, float]
 """x and y as fractions of the width and height of a view."""
@@ -22,7 +22,6 @@ MODEL, CENTER, FREQUENT = "model", "center of the view", "most frequent location
 CENTER_POINT: Point = (0.5, 0.5)
 GRID = 50
 """The most frequent location is searched on a grid of this many points per axis."""
-_LATERAL = VIEW_KINDS.index("lateral")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,4 +135,4 @@ def _is_inside(point: Sequence[float], box: Sequence[float]) -> bool:
 
 
 def _is_lateral(view_positions: Sequence[str], view: int) -> bool:
-    return view < len(view_positions) and view_index(view_positions[view]) == _LATERAL
+    return view < len(view_positions) and view_index(view_positions[view]) == LATERAL

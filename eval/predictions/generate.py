@@ -27,7 +27,7 @@ from eval.predictions.prediction import (
 from eval.predictions.processes import Track
 from vlm.explain.attention import attention_peaks
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
-from vlm.schema.findings import VIEW_KINDS, view_index
+from vlm.schema.findings import LATERAL, view_index
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """Exceptions raised when a broken image is decoded."""
@@ -151,8 +151,7 @@ def _blank(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mismatched(row: dict[str, Any]) -> dict[str, Any]:
-    lateral = VIEW_KINDS.index("lateral")
-    positions = ["PA" if view_index(position) == lateral else "LATERAL" for position in row["view_positions"]]
+    positions = ["PA" if view_index(position) == LATERAL else "LATERAL" for position in row["view_positions"]]
     return row | {"view_positions": positions}
 
 

@@ -22,7 +22,7 @@ from eval.checks.contradictions import Contradiction
 from eval.metrics.laterality import StatedSentence, stated_sentences
 from page.study.upload import UploadedImage, read_study_files
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
-from vlm.schema.findings import BLANK, NUM_FINDINGS
+from vlm.schema.findings import BLANK, LATERAL, NUM_FINDINGS, view_index
 from vlm.uncertainty import describe_distance
 
 MIN_GRAY_STD = 4.0
@@ -173,15 +173,29 @@ def find_image_warnings(images: Sequence[UploadedImage], generator: ReportGenera
     unchecked = [number for number, warning in enumerate(warnings) if not warning]
     if generator.ood_detector is not None and unchecked:
         features = generator.image_features([images[number].image for number in unchecked])
-        for number, distance in zip(unchecked, generator.ood_detector.distances(features), strict=True):
-            if not distance <= 1:  # nor a number
-                warnings[number] = (
-                    f"{images[number].name}: This image looks different from the images the model was trained on. Its "
-                    f"distance from them is {describe_distance(distance)}; 99% of the training images are within the "
-                    "limit. It may not show a chest, be rotated or inverted, or come from another kind of patient or "
-                    "machine."
-                )
+        distances = generator.ood_detector.distances(features)
+        mirrored = generator.ood_detector.looks_mirrored(features)
+        for number, distance, is_mirrored in zip(unchecked, distances, mirrored, strict=True):
+            is_lateral = view_index(images[number].view_position) == LATERAL
+            if problem := _ood_problem(distance, is_mirrored and not is_lateral):
+                warnings[number] = f"{images[number].name}: {problem}"
     return tuple(filter(None, warnings))
+
+
+def _ood_problem(distance: float, is_mirrored: bool) -> str:
+    """Why an image is out of distribution; empty if it is not."""
+    if not distance <= 1:  # nor a number
+        return (
+            "This image looks different from the images the model was trained on. Its distance from them is "
+            f"{describe_distance(distance)}; 99% of the training images are within the limit. It may not show a chest, "
+            "be rotated or inverted, or come from another kind of patient or machine."
+        )
+    if is_mirrored:
+        return (
+            "This image looks mirrored, so left and right may be swapped. Check the side marker and the heart. 99% of "
+            "the training images do not look like this."
+        )
+    return ""
 
 
 def _mixed_study_warnings(images: Sequence[UploadedImage]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from train.fit_ood import fit_ood_detector, fit_or_explain, main
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
@@ -137,6 +137,43 @@ def test_program_adds_the_detector_to_a_checkpoint(tiny_checkpoint, small_datase
     )
     save_checkpoint(tmp_path / "copy", load_checkpoint(folder))
     assert ReportGenerator.from_pretrained(tmp_path / "copy").ood_detector.settings == settings
+
+
+def hearts(seed, number):
+    """Gray noise with a bright spot, the heart, on the right half of the image."""
+    rng = np.random.default_rng(seed)
+    for _ in range(number):
+        pixels = rng.normal(90, 15, (64, 64))
+        row, column = rng.integers(25, 40), rng.integers(36, 44)
+        pixels[row : row + 14, column : column + 14] += 90
+        yield Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def test_mirrored_images_are_found(tiny_checkpoint, tmp_path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    splits = {
+        split: [{"images": [image], "view_positions": ["PA"]} for image in hearts(seed, 200)]
+        for seed, split in enumerate(("train", "validation"))
+    }
+    assert fit_ood_detector(folder, splits).mirror is not None
+    generator = ReportGenerator.from_pretrained(folder)
+    features = [
+        generator.image_features(list(images)) for images in (hearts(2, 100), map(ImageOps.mirror, hearts(2, 100)))
+    ]
+    found = [generator.ood_detector.looks_mirrored(one).mean() for one in features]
+    assert found[0] < 0.05 and found[1] > 0.9
+    assert generator.ood_detector.looks_mirrored(generator.image_features(list(hearts(1, 200)))).mean() <= 0.01
+
+
+def test_lateral_images_do_not_train_the_check_for_mirrored_images(tiny_checkpoint, tmp_path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    rows = [{"images": [image], "view_positions": ["LATERAL"]} for image in hearts(0, 30)]
+    detector = fit_ood_detector(folder, {"train": rows, "validation": rows})
+    assert detector.mirror is None
+    features = ReportGenerator.from_pretrained(folder).image_features(list(hearts(0, 2)))
+    assert load_ood_detector(folder).looks_mirrored(features).tolist() == [False, False]
 
 
 def test_features_of_an_image_do_not_depend_on_the_others(tiny_checkpoint, images):

@@ -6,6 +6,7 @@ Smit et al. 2020, "CheXbert", section 3.1 for the codes.
 
 VIEW_KINDS = ("unknown", "frontal PA", "frontal AP", "lateral")
 """The model learns one embedding for each of these."""
+LATERAL = VIEW_KINDS.index("lateral")
 
 _KIND_OF_POSITION = {
     **dict.fromkeys(("FRONTAL", "PA"), 1),

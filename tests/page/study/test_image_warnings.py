@@ -26,10 +26,13 @@ def written_page():
 
 @dataclass
 class FakeDetector:
-    """The distance of an image is its first feature."""
+    """The distance of an image is its first feature; it looks mirrored if the second is above 1.8."""
 
     def distances(self, features):
         return features[:, 0]
+
+    def looks_mirrored(self, features):
+        return features[:, 1] > 1.8
 
 
 class FakeGenerator:
@@ -37,7 +40,7 @@ class FakeGenerator:
         self.ood_detector = ood_detector
 
     def image_features(self, images):
-        return np.array([[image.getpixel((0, 0)) / 100] for image in images])
+        return np.array([[image.getpixel((0, 0)) / 100, image.getpixel((1, 0)) / 100] for image in images])
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,18 @@ def test_each_image_has_at_most_one_warning():
 )
 def test_distance_near_the_limit_is_given_in_words(level, words):
     generator = FakeGenerator(FakeDetector())
-    generator.image_features = lambda images: np.array([[level / 100]])
+    generator.image_features = lambda images: np.array([[level / 100, 0]])
     [warning] = find_image_warnings([UploadedImage(name="x", image=radiograph())], generator)
     assert f"Its distance from them is {words}; 99% of the training images" in warning
+
+
+def test_mirrored_frontal_image_gets_a_warning():
+    mirrored = radiograph()
+    mirrored.putpixel((0, 0), 50)
+    mirrored.putpixel((1, 0), 200)
+    images = [UploadedImage(name=f"{view}.png", image=mirrored, view_position=view) for view in ("PA", "", "LATERAL")]
+    warnings = find_image_warnings(images, FakeGenerator(FakeDetector()))
+    assert [warning.split(", so")[0] for warning in warnings] == [
+        "PA.png: This image looks mirrored",
+        ".png: This image looks mirrored",
+    ]

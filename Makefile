@@ -3,10 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
-BASE := vlm/weights/tiny-base
 LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
   --num_cpu_threads_per_process 2
-SMALL_AUGMENTATION := --augmentation.max-rotation 7 --augmentation.max-shift 0.05 --augmentation.max-zoom 0.05 --augmentation.max-shear 5
 export HF_HUB_OFFLINE ?= 1
 export HF_DATASETS_DISABLE_PROGRESS_BARS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
@@ -26,16 +24,18 @@ install: .venv/installed  ## create .venv with exact versions
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: install  ## prepare synthetic studies, fine-tune with LoRA, evaluate with controls, show one study
+demo: install  ## prepare synthetic studies, fine-tune with LoRA, evaluate with controls, read a study and a real X-ray
 	rm -rf $(RUN)
-	$(BIN)/python -m data.prepare synthetic --num-studies 3000 --seed 7 --report-style 1 --out $(RUN)/studies
-	$(LAUNCH) train/finetune.py --dataset $(RUN)/studies --output-dir $(RUN)/training $(SMALL_AUGMENTATION) --num-workers 0 \
-	  --init-from $(BASE) --lora-settings.dropout 0 --num-epochs 2 --batch-size 8 --learning-rate 5e-4 \
-	  --num-validation-reports 100
-	$(BIN)/python eval/batch.py --checkpoint $(RUN)/training/best --baseline $(BASE) --dataset $(RUN)/studies --split test \
-	  --output-dir $(RUN)/evaluation --neighbor-pool 1500
+	$(BIN)/python -m data.prepare synthetic --num-studies 1000 --seed 7 --report-style 1 --split-fractions 0.7 0.1 0.2 \
+	  --out $(RUN)/studies
+	$(LAUNCH) train/finetune.py --dataset $(RUN)/studies --output-dir $(RUN)/training --init-from cxrscribe-tiny \
+	  --feature-cache $(RUN)/features --num-workers 0 --lora-settings.dropout 0 --num-epochs 4 --batch-size 8 \
+	  --learning-rate 5e-4
+	$(BIN)/python eval/batch.py --checkpoint $(RUN)/training/best --baseline cxrscribe-tiny --dataset $(RUN)/studies \
+	  --split test --output-dir $(RUN)/evaluation --neighbor-pool 300
 	$(BIN)/python eval/show.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test \
 	  --predictions $(RUN)/evaluation/predictions.jsonl --output $(RUN)/study.png
+	$(BIN)/python -m page.report page/static/examples/nih_00020680_000.jpg --format text
 
 weights: install  ## train the weights that ship with the project again (hours)
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh vlm/weights/tiny.sh runs/tiny

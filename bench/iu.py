@@ -32,10 +32,9 @@ from data.sources.open_i_reports import read_annotation
 from data.study import load_studies
 from eval.report.benchmark import FULL_REPORTS, GROUP, R2GEN, RECIPE
 from vlm.schema.atomic import atomic_folder, write_atomically
-from vlm.schema.findings import view_index
+from vlm.schema.findings import LATERAL, view_index
 
 ALL = "all"
-LATERAL = view_index("LATERAL")
 FROM_SCRATCH = {"cnn": "cnn", "vit_scratch": "small"}
 """Classifiers with random weights: the name of the stage -> the built-in encoder."""
 NUM_EPOCHS = {"text": 8, "probe": 10, "findings": 2, "cnn": 14, "vit_scratch": 14, "reports": 7}

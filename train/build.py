@@ -25,6 +25,8 @@ from vlm.inputs.tokenizer import load_tokenizer, train_tokenizer
 from vlm.layers.encoder import resolve_encoder
 from vlm.layers.gpt2 import resolve_gpt2
 from vlm.model import ReportModel
+from vlm.schema.strict_json import read_json
+from vlm.uncertainty import Calibration
 
 IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 LSTM_SIZES = {"lstm": "tiny", "lstm-nano": "nano", "lstm-small": "small", "lstm-base": "base"}
@@ -101,6 +103,18 @@ def _trained_encoder(options: FinetuneOptions) -> ReportModel | None:
     model = load_checkpoint(find_checkpoint(folder)).model
     merge_adapters(model)
     return model.requires_grad_(True)
+
+
+def keep_decisions(options: FinetuneOptions) -> FinetuneOptions:
+    """The options with --decide-findings if the checkpoint of --init-from was trained so.
+
+    Raises:
+        ValueError: there is no such checkpoint.
+    """
+    if options.init_from is None or options.stages.decide_findings:
+        return options
+    calibration = read_json(fetch_checkpoint(options.init_from) / "calibration.json", Calibration)
+    return replace(options, stages=replace(options.stages, decide_findings=calibration.decides_reports))
 
 
 def describe_adaptation(options: FinetuneOptions) -> str:

@@ -22,7 +22,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 
 from data.cli import run_main
 from data.study import saved_preprocessing
-from train.build import build_model, build_tokenizer, describe_adaptation
+from train.build import build_model, build_tokenizer, describe_adaptation, keep_decisions
 from train.card import write_report_card
 from train.fit_ood import fit_or_explain
 from train.loop.selection import image_is_unused
@@ -47,7 +47,7 @@ from vlm.schema.report_format import report_of
 
 
 def main(argv: list[str] | None = None) -> None:
-    options = tyro.cli(FinetuneOptions, args=argv, description=__doc__)
+    options = keep_decisions(tyro.cli(FinetuneOptions, args=argv, description=__doc__))
     accelerator = Accelerator(
         mixed_precision=mixed_precision(options.run.precision),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],

@@ -224,7 +224,7 @@ class StageOptions(OptionGroup):
     decide_findings: bool = False
     """Condition the decoder on decisions: in training on the labels, later on the classifier's decisions at its
     thresholds, which have the highest F1 on validation. Otherwise it reads probabilities, and seldom states a finding
-    that is rare or hard to see. The checkpoint keeps this choice."""
+    that is rare or hard to see. The checkpoint keeps this choice, and a run with --init-from does too."""
     freeze_after_findings: bool = False
     """Freeze the encoder and the finding queries after the findings epochs; without findings epochs, from the start.
     Then only the projectors and the decoder are trained."""

@@ -33,6 +33,8 @@ def test_freeze_after_findings_freezes_the_encoder_and_resumes(small_dataset, tm
 def test_decided_findings_are_kept_by_the_checkpoint(small_dataset, tmp_path):
     finetune.main(arguments(small_dataset, tmp_path / "run", "--num-epochs=1", "--no-lora", "--decide-findings"))
     assert ReportGenerator.from_pretrained(tmp_path / "run").calibration.decides_reports
+    finetune.main(from_checkpoint(small_dataset, tmp_path / "next", tmp_path / "run", "--num-epochs=1"))
+    assert ReportGenerator.from_pretrained(tmp_path / "next").calibration.decides_reports
     assert validations(tmp_path / "run")[-1]["report_cider"] is not None
 
 

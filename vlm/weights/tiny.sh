@@ -24,7 +24,7 @@ test -d "$run/pneumonia" || python -m data.prepare kermany --root "$DATA/pneumon
 grep -vFf "$here/tiny_left_out.txt" "$DATA/adult_normals/labels.csv" > "$run/adult_normals.csv"
 test -d "$run/adult_normals" || python -m data.prepare table "$run/adult_normals.csv" \
   --image-root "$DATA/adult_normals/images" --label-column label --label-map "$here/tiny_normal.json" \
-  --source-name rsna_normals --split-fractions 0.9 0.05 0.05 --out "$run/adult_normals"
+  --source-name rsna_normals --license "NIH: free use with citation" --split-fractions 0.9 0.05 0.05 --out "$run/adult_normals"
 for name in few many; do
   take="5500 2600 all all"
   test $name = many || take="1500 800 800 all"

@@ -2,7 +2,7 @@
 
     python -m eval.report.model_card --checkpoint vlm/weights/tiny --results docs/results/tiny_*.json --recipe recipe.sh
 
-`--results` are metrics.json files of eval/batch.py and results of eval.probes.statements or eval.probes.linear_probe;
+`--results` are metrics.json files of eval/batch.py and results of programs of eval.probes;
 file names become section titles. Results of another checkpoint are rejected. No number is typed by hand: `--notes`,
 extra Markdown on the limits of the model, must not hold any. The card ends with the command that writes it.
 """
@@ -282,8 +282,7 @@ def _read_evaluation(path: Path, folder: Path) -> dict[str, Any]:
         raise ValueError(f"--results {path} is not valid JSON ({error})") from error
     if not isinstance(document, dict) or not ("systems" in document or is_probe(document)):
         raise ValueError(
-            f"--results {path} is neither a metrics.json of eval/batch.py nor a result of eval.probes.statements or "
-            "eval.probes.linear_probe"
+            f"--results {path} is neither a metrics.json of eval/batch.py nor a result of a program of eval.probes"
         )
     evaluated = document.get("run", document).get("checkpoint_hash", "none")
     if evaluated != (own := checkpoint_hash(str(folder))):

@@ -3,8 +3,8 @@
     python -m eval.report.results                                 (all of docs/results, to docs/RESULTS.md)
     python -m eval.report.results FILE_OR_FOLDER … --output PAGE
 
-A file is a metrics.json of eval/batch.py or eval/score.py, or a result of eval.probes.statements or
-eval.probes.linear_probe; its name becomes the title of its section. Or it is an experiment of bench/ablations.py or
+A file is a metrics.json of eval/batch.py or eval/score.py, or a result of a program of eval.probes;
+its name becomes the title of its section. Or it is an experiment of bench/ablations.py or
 bench/data_scaling.py or bench/iu.py: each group of experiments becomes one table, and data scaling also a chart, an SVG
 beside the page. The same files give the same page and chart, byte for byte.
 """
@@ -109,7 +109,7 @@ def results_sections(documents: Mapping[Path, dict[str, Any]], folder: Path) -> 
         else:
             raise ValueError(
                 f"{path} is neither a metrics.json of eval/batch.py or eval/score.py nor a result of "
-                "eval.probes.statements or eval.probes.linear_probe nor an experiment of bench/; leave it out"
+                "a program of eval.probes nor an experiment of bench/; leave it out"
             )
     for group, records in groups.items():
         if group == DATA_SCALING:

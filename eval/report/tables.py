@@ -173,12 +173,14 @@ def grounding_lines(document: Document) -> list[str]:
 
 
 def is_probe(document: Mapping[str, Any]) -> bool:
-    """Whether a saved document is from eval.probes.statements or eval.probes.linear_probe."""
-    return "statements" in document
+    """Whether a saved document is from a program of eval.probes."""
+    return "statements" in document or "ood" in document
 
 
 def probe_lines(document: Mapping[str, Any]) -> list[str]:
-    """The result of eval.probes.statements or eval.probes.linear_probe."""
+    """The result of a program of eval.probes."""
+    if "ood" in document:
+        return _ood_table(document)
     about = f"`{document['dataset']}`, split {document['split']}: "
     if "prompts" in document:
         lines = [f"- {line}" for line in statement_lines(document)]
@@ -191,3 +193,15 @@ def probe_lines(document: Mapping[str, Any]) -> list[str]:
         f"- {one!r} versus {other!r}, {document['num_studies']:,} studies of {document['num_patients']:,} patients: "
         f"AUROC {cell(document, 'auroc')}; with another patient's images {cell(document, 'auroc_shuffled')}",
     ]
+
+
+def _ood_table(document: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [row["images"], row["alteration"], f"{row['num_images']:,}", cell(row, "flagged"), cell(row, "mirrored")]
+        for row in document["ood"]
+    ]
+    lead = (
+        f"Share of the images that the out-of-distribution check flags, split {document['split']}. Flags of unchanged "
+        "chest X-rays are false alarms."
+    )
+    return [lead, "", *markdown_table(["images", "alteration", "number", "flagged", "as mirrored"], rows)]

@@ -20,7 +20,7 @@ from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, POSITIVE
 
 ROOT = Path(__file__).parent.parent
-MAX_BYTES = 20_000_000
+MAX_BYTES = 30_000_000
 SECTIONS = ("Training data", "Evaluation", "Limits", "How it was made")
 
 

@@ -46,3 +46,35 @@ test -d "$run/findings/best" || $finetune --dataset "$run/many" --extra-dataset 
   --image-cache-gib 3 --augmentation.max-rotation 8 --augmentation.max-shift 0.07 --augmentation.max-zoom 0.12 \
   --augmentation.max-shear 5 --augmentation.max-brightness 0.12 --augmentation.max-contrast 0.25 --view-dropout 0.2 \
   --batch-size 16 --learning-rate 5e-4 --encoder-learning-rate 1e-4 --findings-epochs 2 --num-epochs 2
+
+# The classifier is done. The decoder learns, without images, to write what the labels say; then LoRA on images adds what
+# is not in the labels: degree, extent, wording.
+frozen="--dataset $run/many --freeze-after-findings --feature-cache $run/features --num-validation-reports 300"
+test -d "$run/base/best" || $finetune $frozen --output-dir "$run/base" --init-from "$run/findings" --no-lora \
+  --decide-findings --batch-size 32 --learning-rate 2e-3 --text-only-epochs 6 --num-epochs 6
+test -d "$run/reports/merged" || $finetune $frozen --output-dir "$run/reports" --init-from "$run/base" \
+  --lora-settings.dropout 0 --batch-size 16 --learning-rate 7e-4 --num-epochs 1 --merge --merge-precision fp16
+
+rm -rf vlm/weights/tiny
+cp -r "$run/reports/merged" vlm/weights/tiny
+
+# Evaluation on test splits, which were not used for training or selection.
+test -d "$run/real" || python -m data.join --datasets "$run/pneumonia" "$run/adult_normals" "$run/nih" --out "$run/real"
+evaluate() {
+  python eval/batch.py --dataset "$run/$1" --split test --output-dir "$run/evaluation_$1"
+  cp "$run/evaluation_$1/metrics.json" "docs/results/tiny_on_$2.json"
+}
+evaluate synthetic synthetic_studies
+evaluate pneumonia real_pneumonia_X-rays
+evaluate nih X-rays_of_adults_from_NIH
+evaluate real all_real_X-rays
+for program in statements linear_probe; do
+  python -m eval.probes.$program --dataset "$run/pneumonia" --split test --statements bacterial viral \
+    --output "docs/results/tiny_bacterial_vs_viral_$program.json"
+done
+# PHOTOGRAPHS and SCANS are folders of images that are no X-rays (docs/LOG.md names those that were used).
+python -m eval.probes.ood --datasets "$run/nih" "$run/adult_normals" "$run/pneumonia" "$run/synthetic" \
+  --others "$PHOTOGRAPHS" "$SCANS" --output docs/results/tiny_out-of-distribution_check.json
+python -m eval.report.results
+python -m eval.report.model_card --checkpoint vlm/weights/tiny --results docs/results/tiny_*.json \
+  --recipe vlm/weights/tiny.sh --notes vlm/weights/tiny_notes.md

@@ -59,9 +59,9 @@ def label_report(text: str) -> tuple[int, ...]:
 def label_sections(*texts: str) -> tuple[int, ...]:
     """The state of each of FINDINGS in the sections of a report. The end of a section ends its last sentence."""
     labels = [BLANK] * NUM_FINDINGS
-    sentences = [sentence for text in texts for sentence in _sentences(text)]
+    sentences = [sentence for text in texts for sentence in described_sentences(text)]
     for sentence in sentences:
-        for mention in _mentions(sentence):
+        for mention in sentence_mentions(sentence):
             for finding in mention.findings:
                 index = FINDING_INDEX[finding]
                 if _BELIEF[mention.state] > _BELIEF[labels[index]]:
@@ -73,8 +73,8 @@ def explain_report(text: str) -> list[Evidence]:
     """Every mention that `label_report` counts, in the order of the text, and the reason for No Finding."""
     evidence = [
         Evidence(finding=finding, state=mention.state, sentence=sentence, words=mention.words)
-        for sentence in _sentences(text)
-        for mention in _mentions(sentence)
+        for sentence in described_sentences(text)
+        for mention in sentence_mentions(sentence)
         for finding in mention.findings
     ]
     if label_report(text)[_NO_FINDING] == POSITIVE:
@@ -124,7 +124,7 @@ def _described(text: str) -> list[str]:
     return described
 
 
-def _sentences(text: str) -> list[str]:
+def described_sentences(text: str) -> list[str]:
     """The sentences that describe the image, with single spaces."""
     sentences: list[str] = []
     for section in _described(plain_text(text)):
@@ -148,11 +148,11 @@ def _read_english(sentence: str) -> list[Mention]:
 _read_cached = lru_cache(maxsize=8192)(_read_english)
 
 
-def _mentions(sentence: str) -> list[Mention]:
+def sentence_mentions(sentence: str) -> list[Mention]:
     """The mentions in a sentence; long sentences, which rarely repeat, are not cached."""
     return (_read_cached if len(sentence) <= _LONGEST_CACHED_SENTENCE else _read_english)(sentence)
 
 
 def _is_about_chest(sentence: str) -> bool:
-    has_mention = any(mention.findings for mention in _mentions(sentence))
+    has_mention = any(mention.findings for mention in sentence_mentions(sentence))
     return states_chest(sentence, has_mention=has_mention) and not is_foreign(sentence)

@@ -87,10 +87,15 @@ _MARKS = re.compile(rf"(?=[ :;?,])(?:{_IN_PUNCTUATION})|(?<![\w-])(?:{_IN_WORDS}
 _WORD = re.compile(r"\w")
 
 
+def as_read(sentence: str) -> str:
+    """The sentence as the tables see it; the words of a mention are found in this text."""
+    # The tables know the placeholder of the Indiana reports, so the one of MIMIC-CXR is replaced by it.
+    return fix_spelling(sentence.lower().replace("___", "xxxx"))
+
+
 def marks_of(sentence: str) -> list[Mark]:
     """The marks of a sentence with single spaces, in any case."""
-    # The tables know the placeholder of the Indiana reports, so the one of MIMIC-CXR is replaced by it.
-    sentence = fix_spelling(sentence.lower().replace("___", "xxxx"))
+    sentence = as_read(sentence)
     matches = list(_MARKS.finditer(sentence))
     ends_sentence = bool(matches) and not _WORD.search(sentence, matches[-1].end())
     return [

@@ -4,6 +4,7 @@
 "small right and moderate left effusions" gives two sets of attributes, because each side has its own severity. The
 texts are in lower case with single spaces, as `parser.as_read` returns them."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,9 @@ LEFT = r"\bleft(?:ward)?\b|\blingula"
 RIGHT = r"\bright(?:ward)?\b"
 BOTH = r"\bbilateral(?:ly)?\b|\bboth\b|\bbibasilar\b|\bbibasal\b"
 _SIDES = {
-    "left": re.compile(rf"{LEFT}|\blung bases\b|{BOTH}|\bbiapical\b|\bl(?= (?:lung|lower|upper|base|effusion|pleural)\b)"),
+    "left": re.compile(
+        rf"{LEFT}|\blung bases\b|{BOTH}|\bbiapical\b|\bl(?= (?:lung|lower|upper|base|effusion|pleural)\b)"
+    ),
     "right": re.compile(
         rf"{RIGHT}|\bmiddle lobe|\b(?:rml|rul|rll)\b|\blung bases\b|{BOTH}|\bbiapical\b|"
         r"\br(?= (?:lung|lower|upper|base|effusion|pleural)\b)"
@@ -27,7 +30,9 @@ _BEHIND_HEART = re.compile(r"\bretro-?cardiac\b")
 """Most often the left lower lobe, so it is read as left unless a side is named."""
 _ZONES = {
     "upper": re.compile(r"\bupper\b|\bap(?:ex|ices|ical)\b|\bbiapical\b|\bsuprahilar\b|\b[rl]ul\b"),
-    "middle": re.compile(r"\bmid(?:dle|lung)?\b|\blingula\w*|\b(?:peri|para)-?hilar\b|\bhil(?:ar|um|a)\b|\brml\b|\bcentral\b"),
+    "middle": re.compile(
+        r"\bmid(?:dle|lung)?\b|\blingula\w*|\b(?:peri|para)-?hilar\b|\bhil(?:ar|um|a)\b|\brml\b|\bcentral\b"
+    ),
     "lower": re.compile(
         r"\blower\b|\bbas(?:es?|al|ilar)\b|\bbibas(?:al|ilar)\b|\binfrahilar\b|\bretro-?cardiac\b|\b[rl]ll\b|"
         r"\bcostophrenic\b|\bdependent\b"
@@ -108,7 +113,9 @@ def read_attributes(words: str) -> list[Attributes]:
         pieces = [_read(piece) for piece in _PIECE_END.split(words)]
         graded = [piece for piece in pieces if len(piece.sides) == 1 and piece.severity is not None]
         if {side for piece in graded for side in piece.sides} == whole.sides:
-            return [replace(whole, sides=piece.sides, severity=piece.severity, size_mm=piece.size_mm) for piece in graded]
+            return [
+                replace(whole, sides=piece.sides, severity=piece.severity, size_mm=piece.size_mm) for piece in graded
+            ]
     return [whole]
 
 
@@ -152,12 +159,16 @@ def _read_change(words: str) -> str:
     return changes[0] if changes else "same" if rest != words else ""
 
 
-_CLAUSE_END = re.compile(r"[;:.] |\b(?:but|however|although|though|while|whereas|which|except|otherwise)\b|, (?:there|the) ")
+_CLAUSE_END = re.compile(
+    r"[;:.] |\b(?:but|however|although|though|while|whereas|which|except|otherwise)\b|, (?:there|the) "
+)
 _SEPARATOR = re.compile(
     r", (?:and |or |with )?|/| (?:and|or|with|plus|versus|vs|due to|from|representing|represents?|reflecting|"
     r"reflects?|without|no|suggest\w*|may|could|likely|consistent|compatible|concerning) "
 )
-_BELONGS_TO_LAST = re.compile(r",? ?(?:left|right)(?: \w+)? (?:greater|larger|worse|more|>)|,? ?greater|,? ?(?:left|right) ?>")
+_BELONGS_TO_LAST = re.compile(
+    r",? ?(?:left|right)(?: \w+)? (?:greater|larger|worse|more|>)|,? ?greater|,? ?(?:left|right) ?>"
+)
 
 
 def mention_windows(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
@@ -167,7 +178,7 @@ def mention_windows(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
     otherwise to the first up to the last separator ("opacity in the right lower lobe, likely …")."""
     breaks = [(mark.start(), mark.end()) for mark in _CLAUSE_END.finditer(text)]
     cuts = [0]
-    for (_, end), (start, _) in zip(spans, spans[1:], strict=False):
+    for (_, end), (start, _) in itertools.pairwise(spans):
         cuts.append(end + _cut(text[end:start]))
     cuts.append(len(text))
     windows = []

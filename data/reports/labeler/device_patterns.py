@@ -113,9 +113,18 @@ _GOOD = re.compile(
 def read_position(kind: str, words: str) -> Position:
     """The position of a device of this kind from the words that belong to it."""
     is_bad = _BAD.search(_NOT_BAD.sub(" ", words)) is not None
-    if kind == "pacemaker" and "right ventric" in words and not re.search(r"\bmal-?position|\bdisplac|\bfracture", words):
+    if (
+        kind == "pacemaker"
+        and "right ventric" in words
+        and not re.search(r"\bmal-?position|\bdisplac|\bfracture", words)
+    ):
         is_bad = False
-    if is_bad and kind != "endotracheal tube" and re.search(r"\bcarina\b", words) and not re.search(r"mal-?position|should|coil", words):
+    if (
+        is_bad
+        and kind != "endotracheal tube"
+        and re.search(r"\bcarina\b", words)
+        and not re.search(r"mal-?position|should|coil", words)
+    ):
         is_bad = False  # the level of the carina is fine for a catheter
     has_tip = _TIP.search(words) is not None
     place = next((place for place, pattern in _PLACES.items() if pattern.search(words)), "") if has_tip else ""

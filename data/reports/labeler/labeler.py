@@ -66,7 +66,7 @@ def label_sections(*texts: str) -> tuple[int, ...]:
                 index = FINDING_INDEX[finding]
                 if _BELIEF[mention.state] > _BELIEF[labels[index]]:
                     labels[index] = mention.state
-    return with_no_finding(labels, lambda: any(map(_is_about_chest, sentences)))
+    return with_no_finding(labels, lambda: any(map(speaks_of_chest, sentences)))
 
 
 def explain_report(text: str) -> list[Evidence]:
@@ -153,6 +153,6 @@ def sentence_mentions(sentence: str) -> list[Mention]:
     return (_read_cached if len(sentence) <= _LONGEST_CACHED_SENTENCE else _read_english)(sentence)
 
 
-def _is_about_chest(sentence: str) -> bool:
+def speaks_of_chest(sentence: str) -> bool:
     has_mention = any(mention.findings for mention in sentence_mentions(sentence))
     return states_chest(sentence, has_mention=has_mention) and not is_foreign(sentence)

@@ -51,7 +51,9 @@ OTHERS = {
     "cervical rib or variant": r"cervical ribs?|azygos (?:lobe|fissure)|bifid rib|pectus \w+|nipple shadows?|(?:prominent )?(?:epi)?(?:cardial|cardiac) fat pad",
 }  # fmt: skip
 """Name -> patterns, in order of precedence."""
-_OTHER = re.compile("|".join(rf"(?P<o{number}>(?<![\w-])(?:{words})(?!\w))" for number, words in enumerate(OTHERS.values())))
+_OTHER = re.compile(
+    "|".join(rf"(?P<o{number}>(?<![\w-])(?:{words})(?!\w))" for number, words in enumerate(OTHERS.values()))
+)
 _NAMES = {f"o{number}": name for number, name in enumerate(OTHERS)}
 _REPLACES_FINDING = frozenset({"granuloma", "bone lesion", "bronchial wall thickening", "lymphadenopathy"})
 

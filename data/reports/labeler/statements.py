@@ -47,7 +47,10 @@ def report_statements(report: str) -> list[Statement]:
     return statements
 
 
-_GOES_ON = re.compile(r"(?:the |its |with (?:the |its )?)?(?:distal )?(?:tip|side ?(?:port|hole)|(?:tube|catheter|line)(?: tip)?|it|this)\b", re.IGNORECASE)
+_GOES_ON = re.compile(
+    r"(?:the |its |with (?:the |its )?)?(?:distal )?(?:tip|side ?(?:port|hole)|(?:tube|catheter|line)(?: tip)?|it|this)\b",
+    re.IGNORECASE,
+)
 """A sentence that goes on about the device of the sentence before."""
 
 
@@ -104,7 +107,13 @@ _LIMITS = re.compile(
 def _named_in(sentence: str, text: str) -> list[_Named]:
     """Everything that the sentence names, in order and without overlaps."""
     devices = [
-        _Named(start, end, kind, "device", NEGATIVE if GONE.match(text[start:end]) else _state_of(text, start, end, "cannula"))
+        _Named(
+            start,
+            end,
+            kind,
+            "device",
+            NEGATIVE if GONE.match(text[start:end]) else _state_of(text, start, end, "cannula"),
+        )
         for start, end, kind in find_devices(text)
     ]
     others, replacing = [], []
@@ -145,7 +154,10 @@ def _findings_in(sentence: str, text: str) -> list[_Named]:
             found.append(_Named(start, end, name, kind, mention.state))
     kept: list[_Named] = []
     for one in found:  # "hydropneumothorax" is two findings in one place; otherwise the first one counts
-        if all(one.end <= other.start or other.end <= one.start or (one.start, one.end) == (other.start, other.end) for other in kept):
+        if all(
+            one.end <= other.start or other.end <= one.start or (one.start, one.end) == (other.start, other.end)
+            for other in kept
+        ):
             kept.append(one)
     return kept
 
@@ -156,14 +168,22 @@ _SILHOUETTE = {"Cardiomegaly", "Enlarged Cardiomediastinum"}
 
 @lru_cache(maxsize=4096)
 def _is_name(words: str, finding: str) -> bool:
-    return any(finding in mention.findings and mention.state in (POSITIVE, UNCERTAIN) for mention in sentence_mentions(words))
+    return any(
+        finding in mention.findings and mention.state in (POSITIVE, UNCERTAIN) for mention in sentence_mentions(words)
+    )
 
 
 _NAMES = {
     "Enlarged Cardiomediastinum": (("widened mediastinum", r""),),
     "Lung Opacity": (("interstitial opacity", r"interstiti|reticul|peribronchial|markings"), ("lung opacity", r"")),
-    "Lung Lesion": (("lung mass", r"mass|tumou?r|neoplas|carcinoma|malignan|metasta|cavit|cancer"), ("lung nodule", r"")),
-    "Edema": (("vascular congestion", r"congesti(?!ve (?:heart|cardiac|failure))|vascul|cephal"), ("pulmonary edema", r"")),
+    "Lung Lesion": (
+        ("lung mass", r"mass|tumou?r|neoplas|carcinoma|malignan|metasta|cavit|cancer"),
+        ("lung nodule", r""),
+    ),
+    "Edema": (
+        ("vascular congestion", r"congesti(?!ve (?:heart|cardiac|failure))|vascul|cephal"),
+        ("pulmonary edema", r""),
+    ),
     "Pleural Effusion": (("hemothorax or empyema", r"ha?emo(?:pneumo)?thora|empyema"), ("pleural effusion", r"")),
     "Pleural Other": (("pleural thickening", r""),),
 }
@@ -200,7 +220,15 @@ def _finer_name(named: _Named, window: str, attributes: Attributes) -> str:
 
 
 _SHARES_PLACE = frozenset(
-    {"lung opacity", "interstitial opacity", "consolidation", "pneumonia", "atelectasis", "pleural effusion", "aspiration"}
+    {
+        "lung opacity",
+        "interstitial opacity",
+        "consolidation",
+        "pneumonia",
+        "atelectasis",
+        "pleural effusion",
+        "aspiration",
+    }
 )
 
 

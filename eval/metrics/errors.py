@@ -19,9 +19,9 @@ import numpy as np
 
 from data.reports.labeler.claims import Claim, Claims, degree_words, join_claims
 from data.reports.labeler.labeler import described_sentences, speaks_of_chest
-from data.reports.labeler.statements import report_statements
+from data.reports.labeler.statements import join_statements
 from data.reports.sentences import speaks_of_prior
-from eval.metrics.harm import HARMS, MINOR, MISPLACED, NEAR, Harms, harm_of, level_of
+from eval.metrics.harm import GENERAL, HARMS, MINOR, MISPLACED, NEAR, Harms, harm_of, level_of
 from eval.metrics.normalization import normalize_report
 
 ERROR_KINDS = (
@@ -37,7 +37,7 @@ _UNCERTAIN = 0.6
 """Share of the weight if a finding is only suspected."""
 
 SHARES = {
-    "opposite side": 1.0,
+    "opposite side": 0.8,
     "one side of two": 0.4,
     "side not given": 0.15,
     "opposite zone": 0.4,
@@ -102,12 +102,14 @@ def report_errors(report: str, reference: str, harms: Harms = HARMS) -> ReportEr
         weight = _weight(claim, harms)
         other = written.claims.stated.get(name)
         found = (
-            [_missing(claim, written.claims, weight)] if other is None else _differences(other, claim, weight, harms)
+            [_missing(claim, written.claims, true.claims, weight)]
+            if other is None
+            else _differences(other, claim, weight, harms)
         )
         errors += found
         agreed += max(0.0, weight - sum(error.harm for error in found))
     errors += [
-        _false(claim, true.claims, _weight(claim, harms))
+        _false(claim, written.claims, true.claims, _weight(claim, harms))
         for name, claim in written.claims.stated.items()
         if name not in true.claims.stated
     ]
@@ -123,8 +125,8 @@ def report_errors(report: str, reference: str, harms: Harms = HARMS) -> ReportEr
 @lru_cache(maxsize=256)
 def _content(report: str) -> _Content:
     """Cached, because one reference is compared with several reports."""
-    statements = report_statements(report)
     sentences = described_sentences(report)
+    statements = join_statements(sentences)
     words = normalize_report(report).split()
     return _Content(
         claims=join_claims(statements),
@@ -153,31 +155,38 @@ def _error(kind: str, harm: float, words: str) -> ReportError:
     return ReportError(kind=kind, harm=harm, words=f"{kind}: {words} ({level_of(harm)})")
 
 
-def _missing(claim: Claim, written: Claims, weight: float) -> ReportError:
+def _missing(claim: Claim, written: Claims, true: Claims, weight: float) -> ReportError:
     kind = "missing device" if claim.is_device else "missing finding"
     if claim.is_misplaced:
         weight = max(weight, MISPLACED.get(claim.name, MINOR))
-    near, share = _nearest(claim, written)
+    near, share = _nearest(claim, written, true)
     if near is not None:
         return _error(kind, weight * (1 - share), f"{claim.describe()}, reported as {near.describe()}")
     is_denied = claim.name in written.denied
     return _error(kind, weight * (1 + _DENIED * is_denied), claim.describe() + ", which is denied" * is_denied)
 
 
-def _false(claim: Claim, true: Claims, weight: float) -> ReportError:
+def _false(claim: Claim, written: Claims, true: Claims, weight: float) -> ReportError:
     kind = "false device" if claim.is_device else "false finding"
-    near, share = _nearest(claim, true)
+    near, share = _nearest(claim, true, written)
     if near is not None:
         return _error(kind, weight * (1 - share), f"{claim.describe()} for {near.describe()}")
     return _error(kind, weight, claim.describe())
 
 
-def _nearest(claim: Claim, others: Claims) -> tuple[Claim | None, float]:
-    """The claim of the other report that comes nearest, and the share of the harm that it saves."""
-    shares = [(NEAR[pair] * _same_place(claim, other), other) for name, other in others.stated.items()
-              if (pair := frozenset({claim.name, name})) in NEAR]  # fmt: skip
-    share, near = max(shares, key=lambda found: found[0], default=(0.0, None))
-    return near, share
+def _nearest(claim: Claim, others: Claims, own: Claims) -> tuple[Claim | None, float]:
+    """The claim of the other report that comes nearest, and the share of the harm that it saves.
+
+    It saves half as much if it has its own counterpart (`own`: the claims of the report that makes this one), and more if
+    this claim only says the same in general: "opacity, likely pneumonia"."""
+    found: tuple[Claim | None, float] = None, 0.0
+    for name, other in others.stated.items():
+        share = NEAR.get(frozenset({claim.name, name}), 0.0) * _same_place(claim, other)
+        if share and name in own.stated:
+            share = 1 - (1 - share) ** 2 if claim.name in GENERAL else share / 2
+        if share > found[1]:
+            found = other, share
+    return found
 
 
 def _same_place(claim: Claim, other: Claim) -> float:
@@ -189,9 +198,9 @@ def _same_place(claim: Claim, other: Claim) -> float:
 
 def _differences(written: Claim, true: Claim, weight: float, harms: Harms) -> list[ReportError]:
     """The errors in a claim that both reports make; together at most a little more than leaving it out."""
-    graver = max(weight, _weight(written, harms))
+    mean = (weight + _weight(written, harms)) / 2
     found = [
-        _error(kind, graver * SHARES[difference], words)
+        _error(kind, mean * SHARES[difference], words)
         for kind, difference, words in (
             *_of_place(written, true),
             *_of_degree(written, true),
@@ -210,7 +219,8 @@ def _of_place(written: Claim, true: Claim) -> Iterator[Difference]:
     own, other = _words(written.sides), _words(true.sides)
     if written.sides and true.sides and not written.sides & true.sides:
         yield "wrong side", "opposite side", f"{name}, {own} instead of {other}"
-    elif written.sides and true.sides and written.sides != true.sides:
+        return  # the zone on the other side says nothing
+    if written.sides and true.sides and written.sides != true.sides:
         yield "wrong side", "one side of two", f"{name}, {own} instead of {other}"
     elif written.sides != true.sides:
         yield "wrong side", "side not given", f"{name}, {own} instead of {other}"

@@ -145,6 +145,18 @@ NEAR = {frozenset(pair): share for share, pairs in _NEAR.items() for pair in pai
 NEAR |= {frozenset({ANY_DEVICE, kind}): 0.6 for kind in DEVICES}
 """Two names -> share of the harm that is saved if a report has the one for the other in the same place."""
 
+GENERAL = frozenset(
+    {
+        "lung opacity",
+        "interstitial opacity",
+        "volume loss",
+        "low lung volumes",
+        "blunted costophrenic angle",
+        ANY_DEVICE,
+    }
+)
+"""Names of what is seen, which other names explain."""
+
 
 def harm_of(name: str, severity: float | None, harms: Harms = HARMS) -> float:
     """The weight of a finding or device; a degree between two columns gets the weight between them."""

@@ -9,19 +9,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-LEFT = r"\bleft(?:ward)?\b|\blingula"
-RIGHT = r"\bright(?:ward)?\b"
-BOTH = r"\bbilateral(?:ly)?\b|\bboth\b|\bbibasilar\b|\bbibasal\b"
+_BOTH = (
+    r"\bbilateral(?:ly)?\b|\bboth (?:lung|base|side|hemi|lower|upper|mid|ap|costo|pleura|hil)|\bbi(?:basilar|basal|apical)\b|"
+    r"\blung bases\b|\bright (?:and|or|greater than|more than|>) left\b|\bleft (?:and|or|greater than|more than|>) right\b"
+)
 _SIDES = {
-    "left": re.compile(
-        rf"{LEFT}|\blung bases\b|{BOTH}|\bbiapical\b|\bl(?= (?:lung|lower|upper|base|effusion|pleural)\b)"
-    ),
-    "right": re.compile(
-        rf"{RIGHT}|\bmiddle lobe|\b(?:rml|rul|rll)\b|\blung bases\b|{BOTH}|\bbiapical\b|"
-        r"\br(?= (?:lung|lower|upper|base|effusion|pleural)\b)"
-    ),
+    "left": re.compile(rf"\bleft(?:ward)?\b|\blingula|\b(?:lul|lll)\b|{_BOTH}"),
+    "right": re.compile(rf"\bright(?:ward)?\b|\bmiddle lobe|\b(?:rul|rml|rll)\b|{_BOTH}"),
 }
-_MORE_LEFT = re.compile(r"\b(?:lul|lll)\b")
 _NOT_SIDES = re.compile(
     r"\b(?:left|right)(?:-sided)? (?:ventric\w+|atri\w+|heart|cardiac|paratracheal|aortic|main (?:pulmonary|stem)|"
     r"greater|larger|worse|more)\b|\b(?:greater|larger|worse|more) (?:\w+ )?(?:than|on the) (?:left|right)\b"
@@ -50,7 +45,7 @@ _DEGREES = (
     (2.5, re.compile(r"\bmoderate(?:ly)?(?:[ -](?:to|or)[ -]| ?/ ?)(?:severe\w*|large|marked\w*)\b|\bmoderately (?:large|severe)\b")),
     (3.0, re.compile(
         rf"\b(?:large|severe(?:ly)?|massive(?:ly)?|marked(?:ly)?|extensive(?:ly)?|huge|substantial|considerabl[ey]|"
-        rf"gross(?:ly)?|florid|tension|complete|near[ -]complete|white-?out|total|advanced|prominent|high-?grade|"
+        rf"gross(?:ly)?|florid|tension|complete|near[ -]complete|white-?out|total|high-?grade|"
         rf"sizable|sizeable|overt|frank)\b{_OF_CHANGE}"
     )),
     (2.0, re.compile(rf"\b(?:moderate(?:ly)?|medium)\b{_OF_CHANGE}")),
@@ -63,18 +58,22 @@ _DEGREES = (
 TRACE, SMALL, MODERATE, LARGE = 0.75, 1.0, 2.0, 3.0
 
 _SIZE = re.compile(
-    r"(?<![\d.])(\d+(?:\.\d+)?)(?: ?(?:x|by|to|-) ?(\d+(?:\.\d+)?))?(?: ?x ?\d+(?:\.\d+)?)?[ -]?(mm|cm|millimet\w+|centimet\w+)\b"
+    r"(?<![\d.])(\d+(?:\.\d+)?)(?: ?(?:x|by|to|-) ?(\d+(?:\.\d+)?))?(?: ?x ?\d+(?:\.\d+)?)?[ -]?(mm|cm|millimet\w+|"
+    r"centimet\w+)\b"
 )
 _NUMBERS = {"single": 1, "solitary": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 _SEVERAL = 3
 _COUNTS = re.compile(
-    rf"\b(?:(?P<number>{'|'.join(_NUMBERS)})(?! of| or| to|-)(?! view)|(?P<several>multiple|several|numerous|multifocal|"
+    rf"\b(?:(?P<number>{'|'.join(_NUMBERS)})(?! of| or| to|-)(?! view)|(?P<several>multiple|several|numerous|"
+    rf"multifocal|"
     r"many|innumerable))\b"
 )
 
 _SAME = re.compile(
-    r"\b(?:no|without|not)(?: \w+){0,3}? (?:changed?|increased?|decreased?|difference|worsen\w*|improve\w*|progress\w*)\b|"
-    r"\b(?:unchanged|stabl[ey]|persist\w*|similar|again|constant|remains?|continue[sd]?|continuing|still|redemonstrat\w+)\b"
+    r"\b(?:no|without|not)(?: \w+){0,3}? (?:changed?|increased?|decreased?|difference|worsen\w*|improve\w*|"
+    r"progress\w*)\b|"
+    r"\b(?:unchanged|stabl[ey]|persist\w*|similar|again|constant|remains?|continue[sd]?|continuing|still|"
+    r"redemonstrat\w+)\b"
 )
 _CHANGES = (
     ("better", re.compile(
@@ -84,7 +83,8 @@ _CHANGES = (
     ("worse", re.compile(
         r"\b(?:worse(?:n\w*)?|progress\w*|larger|increasing|(?:has|have|is|are|now|interval|slightly|mildly|"
         r"minimally|substantially|significantly|markedly) increased?|increased? (?:in|since|from|compared)|"
-        r"more (?:extensive|prominent|conspicuous|severe|dense|confluent|pronounced|apparent)|re-?accumulat\w+|aggravat\w*|"
+        r"more (?:extensive|prominent|conspicuous|severe|dense|confluent|pronounced|apparent)|re-?accumulat\w+|"
+        r"aggravat\w*|"
         r"enlarging|deteriorat\w*|exacerbat\w*)\b"
     )),
     ("new", re.compile(r"\b(?:new(?:ly)?|develop(?:ed|ment|ing)|interval appearance)\b")),
@@ -125,8 +125,6 @@ _PIECE_END = re.compile(r",? and |, | with |; ")
 def _read(words: str) -> Attributes:
     plain = _NOT_SIDES.sub(" ", words)
     sides = {side for side, pattern in _SIDES.items() if pattern.search(plain)}
-    if _MORE_LEFT.search(plain):
-        sides.add("left")
     if not sides and _BEHIND_HEART.search(plain):
         sides.add("left")
     zones = set(_ZONES) if _EVERYWHERE.search(words) else {zone for zone, find in _ZONES.items() if find.search(words)}

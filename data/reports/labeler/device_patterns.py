@@ -14,30 +14,41 @@ DEVICES = {
     "enteric tube": r"(?:nas|or)o-?(?:gastric|enteric|jejunal|duodenal)(?: (?:feeding )?(?:tubes?|catheter))?|"
     r"(?:ng|og|nj|feeding|enteric|gastric|gastrostomy|peg)[ -]?tubes?|[no]gt|dobb?-?hoff(?: \w+)? tubes?|dobb?-?hoff|"
     r"esophageal (?:temperature )?probe|weighted tube",
-    "chest tube": r"(?:chest|thoracostomy|pleural|pigtail|mediastinal|pleurx|thoracic)(?: \w+)? (?:tubes?|drains?|catheters?)|"
+    "chest tube": r"(?:chest|thoracostomy|pleural|pigtail|mediastinal|pleurx|thoracic)(?: \w+)? (?:tubes?|drains?|"
+    r"catheters?)|"
     r"pigtails?|chest drains?",
     "pulmonary artery catheter": r"swan[- ]?ganz(?: catheter)?|(?:pulmonary artery|pa) catheters?",
     "PICC": r"(?:peripherally inserted central catheter|picc|pic)s?(?: (?:line|catheter)s?)?",
     "port": r"(?:port-?a-?caths?|portacaths?|media-?ports?|infus-?a-?ports?|power-?ports?|chest ports?(?! ?able)|"
-    r"infusion ports?|(?:subclavian|jugular|ij|chest wall|venous) ports?|port-?catheters?|ports?(?= catheter| tip|-a-))(?: catheter)?",
-    "dialysis catheter": r"(?:dialysis|hemodialysis|permacath|perm-?cath|tunneled|hd)(?: \w+)? (?:catheter|line)s?|perma?-?caths?",
+    r"infusion ports?|(?:subclavian|jugular|ij|chest wall|venous) ports?|port-?catheters?|ports?(?= catheter| tip|"
+    r"-a-))(?: catheter)?",
+    "dialysis catheter": r"(?:dialysis|hemodialysis|permacath|perm-?cath|tunneled|hd)(?: \w+)? (?:catheter|line)s?|"
+    r"perma?-?caths?",
     "central line": r"central(?: venous)?(?: access)? (?:line|catheter)s?|cvcs?|cvls?|"
     r"(?:internal jugular|jugular|ij|subclavian|femoral)(?: \w+){0,2} (?:line|catheter|sheath|cordis)s?|"
     r"(?:hickman|cordis|venous sheath|venous catheter)(?: (?:line|catheter))?s?|"
     r"(?:right|left) (?:ij|internal jugular|subclavian)(?= (?:is|tip|terminat|end|in|with))",
-    "pacemaker": r"(?:(?:dual|single|triple|bi)[ -]?(?:chamber|lead|ventricular|v) ){0,2}(?:cardiac )?(?:pace-?makers?|pacers?|"
+    "pacemaker": r"(?:(?:dual|single|triple|bi)[ -]?(?:chamber|lead|ventricular|"
+    r"v) ){0,2}(?:cardiac )?(?:pace-?makers?|pacers?|"
     r"aicd|icd|defibrillators?|pacing (?:device|leads?|wires?)|pacemaker(?:/icd)?)(?: (?:leads?|wires?|device))?|"
     r"pulse generator|cardiac (?:conduction )?device|(?:atrial|ventricular) leads?|epicardial wires?",
-    "circulatory assist device": r"(?:intra-?aortic )?balloon pump|iabp|l-?vads?|impella|ecmo(?: cannulas?)?|ventricular assist device",
-    "sternal wires": r"(?:median )?stern(?:otomy|al)(?: \w+)? wires?|(?:median )?sternotomy|cerclage wires?|sternal (?:sutures?|hardware)",
+    "circulatory assist device": r"(?:intra-?aortic )?balloon pump|iabp|l-?vads?|impella|ecmo(?: cannulas?)?|"
+    r"ventricular assist device",
+    "sternal wires": r"(?:median )?stern(?:otomy|al)(?: \w+)? wires?|(?:median )?sternotomy|cerclage wires?|"
+    r"sternal (?:sutures?|hardware)",
     "heart valve": r"(?:(?:prosthetic|mechanical|artificial|bioprosthetic|aortic|mitral|tricuspid|heart|cardiac) ){1,2}"
-    r"valves?(?: (?:replacements?|prosthes[ie]s))?(?! (?:calcif|disease|stenosis|area))|tavr|valve (?:replacement|prosthesis)|annuloplasty(?: ring)?",
-    "surgical clips": r"(?:surgical |cholecystectomy |vascular |mediastinal |axillary ){0,2}(?:clips?|staples?|suture (?:line|material|chain)s?|sutures?)|"
+    r"valves?(?: (?:replacements?|prosthes[ie]s))?(?! (?:calcif|disease|stenosis|area))|tavr|valve (?:replacement|"
+    r"prosthesis)|annuloplasty(?: ring)?",
+    "surgical clips": r"(?:surgical |cholecystectomy |vascular |mediastinal |axillary ){0,2}(?:clips?|staples?|"
+    r"suture (?:line|material|chain)s?|sutures?)|"
     r"cabg|coronary (?:artery )?(?:bypass|stents?)(?: graft\w*)?|bypass graft\w*",
     "stent": r"(?:\w+ )?stents?",
-    "orthopedic hardware": r"(?:spinal|cervical|lumbar|thoracic|posterior|anterior) (?:fusion|hardware|rods?)(?: hardware)?|"
-    r"(?:orthopedic|surgical|fixation|metallic) (?:hardware|plates?|screws?|rods?)|arthroplast\w+|(?:shoulder|joint) prosthesis|kyphoplasty|vertebroplasty",
-    "other device": r"(?:vp|ventriculoperitoneal|shunt) (?:shunt|catheter|tubing)s?|(?:nerve |spinal |neuro)?stimulators?|"
+    "orthopedic hardware": r"(?:spinal|cervical|lumbar|thoracic|posterior|anterior) (?:fusion|hardware|"
+    r"rods?)(?: hardware)?|"
+    r"(?:orthopedic|surgical|fixation|metallic) (?:hardware|plates?|screws?|rods?)|arthroplast\w+|(?:shoulder|"
+    r"joint) prosthesis|kyphoplasty|vertebroplasty",
+    "other device": r"(?:vp|ventriculoperitoneal|shunt) (?:shunt|catheter|tubing)s?|(?:nerve |spinal |"
+    r"neuro)?stimulators?|"
     r"(?:ivc|vena cava) filters?|loop recorders?|breast implants?|bullet(?: fragments?)?|lap(?:aroscopic)? band",
 }  # fmt: skip
 """Kind of device -> its names, in order of precedence."""
@@ -89,21 +100,27 @@ _PLACES = {place: re.compile(rf"\b(?:{words})\b") for place, words in PLACES.ite
 _TIP = re.compile(r"\b(?:tip|tips|terminat\w+|ends?|ending|position\w*|located|location|project\w*|extend\w*|course\w*|coil\w*|loop\w*|"
     r"side ?(?:port|hole)s?|(?:in|within|at|near|above|below|into) the)\b")  # fmt: skip
 _BAD = re.compile(
-    r"\bmal-?position\w*|\bmisplaced\b|\bmain ?-?stem|\bmain bronch|\bcoil(?:ed|s|ing)?\b(?! (?:in|within) the (?:\w+ )?(?:stomach|fundus))|"
-    r"\btoo (?:high|low|deep|far)|\b(?:should|could|needs?|must|recommend\w*|suggest\w*|advis\w*|consider)\b[^.;]{0,40}?"
-    r"\b(?:advanc\w+|withdraw\w*|retract\w*|pull\w*|reposition\w*|adjust\w*)|\bkink\w*|\bdislodged\b|\bdisplaced\b|"
+    r"\bmal-?position\w*|\bmisplaced\b|\bmain ?-?stem|\bmain bronch|\bcoil(?:ed|s|ing)?\b(?! (?:in|"
+    r"within) the (?:\w+ )?(?:stomach|fundus))|"
+    r"\btoo (?:high|low|deep|far)|\b(?:should|could|needs?|must|recommend\w*|suggest\w*|advis\w*|"
+    r"consider)\b[^.;]{0,40}?"
+    r"\b(?:advanc\w+|withdraw\w*|retract\w*|pull\w*|reposition\w*|adjust\w*|remov\w+)|\bkink\w*|\bdislodged\b|"
+    r"\bdisplaced\b|"
     r"\bside ?(?:port|hole)s?\b[^.;]{0,40}\b(?:above|at|proximal|near|in the distal)\b|"
-    r"\b(?:in|within|into) the (?:\w+ ){0,2}(?:esophagus|airway|bronchus|right lung|left lung|azygos|hepatic)|"
+    r"\b(?:in|within|into) the (?:\w+ ){0,3}(?:esophagus|airway|bronchus|right lung|left lung|azygos|hepatic)|"
     r"\b(?:at|abuts?|touch\w*|below|beyond|past) (?:the )?(?:level of the )?carina|\b(?:low|high)[- ](?:lying|riding)|"
     r"\b(?:out(?:side)? of|above) the (?:stomach|diaphragm|ge junction|gastro-?esophageal junction)|\bfracture[ds]?\b|"
-    r"\bin(?:to)? the (?:\w+ )?(?:internal )?jugular|\bin the (?:right )?ventricle\b|\bextrapleural|\boutside the pleural"
+    r"\bin(?:to)? the (?:\w+ )?(?:internal )?jugular|\bin the (?:right )?ventricle\b|\bextrapleural|"
+    r"\boutside the pleural"
 )
 _NOT_BAD = re.compile(r"\b(?:no|not|without)(?: \w+){0,3} (?:mal-?position\w*|kink\w*|displaced|fractured?|coil\w*)")
 _GOOD = re.compile(
-    r"\b(?:standard|appropriate(?:ly)?|good|satisfactor(?:y|ily)|correct(?:ly)?|expected|adequate(?:ly)?|optimal(?:ly)?|"
+    r"\b(?:standard|appropriate(?:ly)?|good|satisfactor(?:y|ily)|correct(?:ly)?|expected|adequate(?:ly)?|"
+    r"optimal(?:ly)?|"
     r"proper(?:ly)?|acceptable|normal|usual|unchanged|stable|constant|unremarkable|same)(?: and \w+)? "
     r"(?:\w+ )?(?:position(?:s|ed|ing)?|locations?|placed|placement|course|configuration)|\bwell[- ](?:position|place)|"
-    r"\b(?:is|are|remains?) in (?:place|situ|position)|\babove (?:the )?(?:level of the )?carina|\bcavo-?atrial|\bsvc\b|vena cava|"
+    r"\b(?:is|are|remains?) in (?:place|situ|position)|\babove (?:the )?(?:level of the )?carina|\bcavo-?atrial|"
+    r"\bsvc\b|vena cava|"
     r"\b(?:in|within|into|reach\w*) the (?:\w+ )?(?:stomach|duodenum|fundus|right ventricle|right atrium)|"
     r"\bbelow the (?:\w+ )?(?:diaphragm|hemidiaphragm)|\bpost-?pyloric|\bposition(?:s|ed|ing)? (?:is|are|remains?) "
     r"(?:unchanged|stable|appropriate|satisfactory|normal|good|standard)|\bintact\b"

@@ -6,6 +6,7 @@ abnormalities outside the 14 findings. The state of these is the labeler's too: 
 it knows, and the sentence is read again."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -35,9 +36,14 @@ class Statement:
 
 def report_statements(report: str) -> list[Statement]:
     """The statements of a report in the order of its sentences; indication and comparison are not read."""
+    return join_statements(described_sentences(report))
+
+
+def join_statements(sentences: Iterable[str]) -> list[Statement]:
+    """The statements of `described_sentences`; "the tip is …" goes on about the device of the sentence before."""
     statements: list[Statement] = []
     device = ""
-    for sentence in described_sentences(report):
+    for sentence in sentences:
         own = sentence_statements(sentence)
         kinds = [statement.name for statement in own if statement.position and statement.name != ANY_DEVICE]
         if device and not kinds and _GOES_ON.match(sentence):
@@ -48,7 +54,8 @@ def report_statements(report: str) -> list[Statement]:
 
 
 _GOES_ON = re.compile(
-    r"(?:the |its |with (?:the |its )?)?(?:distal )?(?:tip|side ?(?:port|hole)|(?:tube|catheter|line)(?: tip)?|it|this)\b",
+    r"(?:the |its |with (?:the |its )?)?(?:distal )?(?:tip|side ?(?:port|hole)|(?:tube|catheter|line)(?: tip)?|it|"
+    r"this)\b",
     re.IGNORECASE,
 )
 """A sentence that goes on about the device of the sentence before."""
@@ -98,8 +105,10 @@ def sentence_statements(sentence: str) -> tuple[Statement, ...]:
 
 
 _LIMITS = re.compile(
-    r"\b(?:acute|active|new|large|larger|big|signific\w+|siz(?:e)?able|substantial|overt|frank|gross|displaced|suspicious|"
-    r"tension|interval|other|otherwise|further|additional|elsewhere|remain\w*|definite|discrete|convincing|focal|obvious|"
+    r"\b(?:acute|active|new|large|larger|big|signific\w+|siz(?:e)?able|substantial|overt|frank|gross|displaced|"
+    r"suspicious|"
+    r"tension|interval|other|otherwise|further|additional|elsewhere|remain\w*|definite|discrete|convincing|focal|"
+    r"obvious|"
     r"left|right|upper|lower|loculated|interstitial|alveolar|lobar|residual|evidence of)\b|x{3,}"
 )
 
@@ -121,6 +130,8 @@ def _named_in(sentence: str, text: str) -> list[_Named]:
         one = _Named(start, end, name, "other", _state_of(text, start, end, "ptx"))
         (replacing if replaces else others).append(one)
     findings = _findings_in(sentence, text)
+    if devices:  # "a PICC with its tip in the SVC" is one device
+        findings = [one for one in findings if not (one.name == ANY_DEVICE and text.startswith("tip ", one.start))]
     taken: list[_Named] = []
     for group in (devices, replacing, findings, others):
         taken += [one for one in group if all(one.end <= other.start or other.end <= one.start for other in taken)]

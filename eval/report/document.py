@@ -20,7 +20,8 @@ null if there is no interval (a single patient). num_undefined counts the resamp
                      other_convention (the F1 averages), per_finding [{finding, support, num_predicted, precision,
                      recall, f1, auroc, average_precision, brier, calibration_error, and at the classifier's thresholds
                      accuracy, balanced_accuracy, sensitivity, specificity}] and per_finding_other_convention (up to
-                     f1), state_agreement {share, kappa: estimates; confusion [reference state][predicted state] in
+                     f1), errors [{kind, num_errors, rate: estimate of errors per report}] ([] without references),
+                     state_agreement {share, kappa: estimates; confusion [reference state][predicted state] in
                      the order blank, positive, negative, uncertain}, num_* counts, distinct ratios
     curves           of the model: {finding: {roc: [[false positive rate, true positive rate]], reliability:
                      [{mean_probability, observed, num_studies}]}}; {} without probabilities
@@ -146,6 +147,7 @@ def system_document(scores: Scores) -> dict[str, Any]:
         "other_convention": _as_json(scores.other_convention),
         "per_finding": list(map(_as_json, scores.per_finding)),
         "per_finding_other_convention": list(map(_as_json, scores.per_finding_other_convention)),
+        "errors": list(map(_as_json, scores.errors)),
         "state_agreement": {
             "share": metrics["state_agreement"],
             "kappa": metrics["state_kappa"],

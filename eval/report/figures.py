@@ -8,7 +8,7 @@ from typing import Any
 
 from eval.report.charts import Estimate, axis_end, axis_strip, bar_strip, point_strip, reliability_chart, roc_chart
 from eval.scoring.scores import METRICS
-from vlm.schema.number_format import format_interval, format_percent, format_percent_interval
+from vlm.schema.number_format import format_interval, format_number, format_percent, format_percent_interval
 
 Document = dict[str, Any]
 
@@ -24,9 +24,9 @@ FINDINGS_NAMED, PROBABILITIES, WORDS = (
     "Probabilities of the classifier",
     "Text of the reports",
 )
-LOWER_IS_BETTER = frozenset({"macro_brier", "macro_calibration_error", "pooled_calibration_error"})
+LOWER_IS_BETTER = frozenset({"error_harm", "macro_brier", "macro_calibration_error", "pooled_calibration_error"})
 _OF_PROBABILITIES = ("auroc", "average_precision", "brier", "calibration", "accuracy", "sensitivity", "specificity")
-_OF_FINDINGS = ("f1", "precision", "recall", "state")
+_OF_FINDINGS = ("f1", "precision", "recall", "state", "error")
 FINDING_COLUMNS = {
     "precision": "precision",
     "recall": "recall",
@@ -189,6 +189,23 @@ def consistency_table(document: Document, max_examples: int) -> dict[str, Any] |
         "contradictions": found["contradictions"][:max_examples],
         "prior_sentences": found["prior_sentences"][:max_examples],
     }
+
+
+def error_table(document: Document) -> dict[str, Any] | None:
+    """Errors per report by kind, the most frequent first: the model with intervals, the controls without."""
+    systems = document["systems"]
+    by_kind = {name: {one["kind"]: one for one in system.get("errors", [])} for name, system in systems.items()}
+    own, *others = by_kind.values()
+    rows = [
+        {
+            "title": kind,
+            "model": estimate_text(own[kind]["rate"]),
+            "controls": [format_number(other[kind]["rate"]["value"]) if kind in other else "–" for other in others],
+        }
+        for kind in sorted(own, key=lambda kind: -own[kind]["num_errors"])
+        if any(kinds[kind]["num_errors"] for kinds in by_kind.values() if kind in kinds)
+    ]
+    return {"rows": rows, "systems": list(systems)} if rows else None
 
 
 def _rate_text(estimate: Estimate, name: str) -> str:

@@ -33,6 +33,7 @@ CONTENTS = {
     "figures": "Controls",
     "consistency": "Consistency",
     "findings": "Findings",
+    "errors": "Errors",
     "curves": "Probabilities",
     "grounding": "Grounding",
     "groups": "Groups",
@@ -111,6 +112,7 @@ def _content(document: Document, studies: Sequence[PageStudy]) -> dict[str, Any]
         "control_name": control,
         "undefined_findings": [finding for finding in model["per_finding"] if finding["f1"]["value"] is None],
         "finding_table": figures.finding_table(document),
+        "errors": figures.error_table(document),
         "curves": curves,
         "no_curves": no_curves(document),
         "findings_without_curve": [name for name in FINDINGS if name not in {curve["finding"] for curve in curves}],
@@ -219,7 +221,8 @@ def limits(document: Document) -> list[str]:
         )
     shown.append(
         "A program labels the findings in the reports. It makes errors, in reference reports and in generated reports; "
-        "docs/LOG.md gives its measured accuracy. Laterality, location, size and severity are not scored."
+        "docs/LOG.md gives its measured accuracy. F1 does not score side, location, size and severity; the report error "
+        "score does, from the words of the reports."
     )
     if model_of(document)["num_with_reference"]:
         shown.append(

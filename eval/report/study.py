@@ -18,6 +18,7 @@ from typing import Any
 from PIL import Image
 
 from data.reports.labeler.labeler import label_report
+from eval.metrics.errors import ReportErrors, report_errors
 from eval.metrics.laterality import StatedSentence, stated_findings, stated_sentences
 from eval.predictions.prediction import Prediction
 from vlm.schema.findings import FINDINGS, UNLABELED
@@ -53,7 +54,8 @@ class PageStudy:
     name, kind, probability of the classifier. `generated` and `reference`: sections as (heading, sentences), and
     num_left_out, the characters not shown; a sentence has spans, kind and findings. A kind is "agrees", "missed" (only
     in the reference), "extra" (only in the generated report), "unlabeled" (named, but the reference has no label for
-    it) or "" (states no finding). `group` is the heading above the study, `reason` why it was selected.
+    it) or "" (states no finding). `errors`: in plain words, the most harmful first, and their score; None without a
+    reference. `group` is the heading above the study, `reason` why it was selected.
     """
 
     prediction: Prediction
@@ -62,6 +64,7 @@ class PageStudy:
     findings: list[dict[str, Any]]
     generated: dict[str, Any]
     reference: dict[str, Any]
+    errors: ReportErrors | None
     group: str
     reason: str
 
@@ -105,6 +108,7 @@ def page_study(
             "sections": _marked(reference, generated, named, set(), "missed"),
             "num_left_out": max(0, len(prediction.reference) - MAX_REPORT_CHARACTERS),
         },
+        errors=report_errors(prediction.report, prediction.reference) if prediction.reference else None,
         group=group,
         reason=reason,
     )

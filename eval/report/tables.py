@@ -37,7 +37,7 @@ def print_evaluation(console: Console, document: Document, folder: Path | None) 
     console.print(score_table(document))
     for column in document.get("subgroups", {}):
         console.print(subgroup_table(document, column))
-    for line in (*consistency_lines(document), *grounding_lines(document)):
+    for line in (*error_lines(document), *consistency_lines(document), *grounding_lines(document)):
         say(line)
     for name, figure in document["extra_metrics"].items():
         say(f"{name} {estimate_text(figure)} ({figure['note']})")
@@ -162,6 +162,21 @@ def consistency_lines(document: Document) -> list[str]:
         for row in found["rows"]
     )
     return ["Checks without a reference:", "", *rows]
+
+
+def error_lines(document: Document) -> list[str]:
+    """The report error score of the model and its errors by kind, the most frequent first."""
+    model = model_of(document)
+    made = [error for error in model.get("errors", []) if error["num_errors"]]
+    if not is_defined(model["metrics"], "error_score"):
+        return []
+    made.sort(key=lambda error: -error["num_errors"])
+    kinds = ", ".join(f"{error['kind']} {format_number(error['rate']['value'])}" for error in made) or "none"
+    return [
+        f"Report error score {cell(model['metrics'], 'error_score')} (1: no error); harm of the errors per report "
+        f"{cell(model['metrics'], 'error_harm')}",
+        f"Errors per report: {kinds}",
+    ]
 
 
 def grounding_lines(document: Document) -> list[str]:

@@ -15,6 +15,7 @@ from eval.metrics.bootstrap import NUM_RESAMPLES, Estimate, centered, estimates,
 from eval.metrics.chrf import CHRF_NAME
 from eval.metrics.cider import PLAIN_CIDER_NAME
 from eval.metrics.clinical import AVERAGES, convention_name, macro_note
+from eval.metrics.errors import ERROR_KINDS
 from eval.metrics.meteor import METEOR_NAME
 from eval.metrics.normalization import DEFAULT_NORMALIZATION, ReferenceVocabulary
 from eval.metrics.probabilities import DECISION_SCORES, PROBABILITY_SCORES
@@ -40,6 +41,8 @@ METRICS = {
     "state_kappa": "Cohen's kappa of the 4 states",
     "laterality_agreement": "laterality agreement (of stated findings with a left or right reference)",
     "laterality_reversal": "laterality reversal (of the same findings; lower is better)",
+    "error_score": "report error score (0 to 1; errors weighted by harm)",
+    "error_harm": "harm of the errors per report (lower is better)",
     "macro_auroc": "macro AUROC (probabilities)",
     "macro_average_precision": "macro average precision (probabilities)",
     "macro_brier": "macro Brier score (probabilities; lower is better)",
@@ -72,7 +75,8 @@ class Scores:
     """Figures of one system.
 
     `metrics` by the keys of METRICS; `per_finding`: finding, support (positive references), num_predicted (reports that
-    state it) and estimates; `other_convention`: F1 averages under the other convention for uncertain; `samples`
+    state it) and estimates; `errors`: kind, num_errors and rate (per report; an estimate), () without a reference;
+    `other_convention`: F1 averages under the other convention for uncertain; `samples`
     [resamples] by metric; `per_study`: NaN for a study without a reference.
     """
 
@@ -88,6 +92,7 @@ class Scores:
     other_convention: dict[str, Estimate]
     per_finding: tuple[dict[str, Any], ...]
     per_finding_other_convention: tuple[dict[str, Any], ...]
+    errors: tuple[dict[str, Any], ...]
     samples: dict[str, np.ndarray]
     per_study: dict[str, np.ndarray]
     statistics: StudyStatistics
@@ -146,6 +151,7 @@ def score_predictions(
         other_convention={average: known[f"other {average}"] for average in AVERAGES},
         per_finding=_per_finding(statistics, values, samples, SCORES_OF_A_FINDING),
         per_finding_other_convention=_per_finding(statistics, values, samples, REPORT_SCORES, "other "),
+        errors=_errors_by_kind(statistics, values, samples),
         samples={metric: samples[metric] for metric in METRICS if metric in samples},
         per_study=_per_study(statistics, has_reference),
         statistics=statistics,
@@ -179,12 +185,23 @@ def _per_finding(
     )
 
 
+def _errors_by_kind(statistics: StudyStatistics, values, samples) -> tuple[dict[str, Any], ...]:
+    name = "errors by kind"
+    if name not in values:
+        return ()
+    totals = statistics.additive[name].sum(axis=0).astype(int).tolist()
+    return tuple(
+        {"kind": kind, "num_errors": total, "rate": interval(values[name][index], samples[name][:, index])}
+        for index, (kind, total) in enumerate(zip(ERROR_KINDS, totals, strict=True))
+    )
+
+
 def _per_study(statistics: StudyStatistics, has_reference: np.ndarray) -> dict[str, np.ndarray]:
     """Scores per study; NaN without a reference report."""
     if not has_reference.any():
         return {}
     columns = {"bleu_4": bleu_from_statistics(statistics.additive["bleu"])[:, 3]}
-    columns |= {score: statistics.additive[score] for score in MEAN_TEXT_SCORES}
+    columns |= {score: statistics.additive[score] for score in (*MEAN_TEXT_SCORES, "error_score")}
     return {score: np.where(has_reference, column, np.nan) for score, column in columns.items()}
 
 

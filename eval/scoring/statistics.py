@@ -22,6 +22,7 @@ from eval.metrics.clinical import (
     state_agreement,
     state_counts,
 )
+from eval.metrics.errors import error_scores
 from eval.metrics.laterality import laterality_counts, laterality_scores
 from eval.metrics.meteor import meteor
 from eval.metrics.normalization import ReferenceVocabulary, normalize_prediction, normalize_report
@@ -37,6 +38,8 @@ from eval.predictions.prediction import Prediction
 
 MEAN_TEXT_SCORES = ("cider", "plain_cider", "rouge_l", "stemmed_rouge_l", "meteor")
 """Text scores averaged over studies. BLEU and chrF are computed from sums of counts."""
+ERROR_SCORES = ("error_score", "error_harm")
+"""Score and harm of the errors of a report, averaged over studies (`eval/metrics/errors.py`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -103,7 +106,8 @@ class StudyStatistics:
             bleus = bleu_from_statistics(sums["bleu"]) * defined
             figures["chrf"] = chrf_from_statistics(sums["chrf"]) * defined[:, 0]
             figures |= {f"bleu_{order + 1}": bleus[:, order] for order in range(bleus.shape[1])}
-            figures |= {score: divide(sums[score], num_with_text) for score in MEAN_TEXT_SCORES}
+            figures |= {score: divide(sums[score], num_with_text) for score in (*MEAN_TEXT_SCORES, *ERROR_SCORES)}
+            figures["errors by kind"] = divide(sums["errors by kind"], num_with_text[:, None])
         return figures
 
 
@@ -132,13 +136,14 @@ def study_statistics(
     """Statistics of predictions and their normalized texts. Text scores skip studies without a reference text."""
     labels = np.array([prediction.reference_labels for prediction in predictions])
     originals = [prediction.report for prediction in predictions]
+    original_references = [prediction.reference for prediction in predictions]
     labels_of = {report: label_report(report) for report in dict.fromkeys(originals)}
     report_labels = np.array([labels_of[report] for report in originals])
     additive = {
         "findings": confusion_counts(report_labels, labels, uncertain_is_positive),
         "other findings": confusion_counts(report_labels, labels, not uncertain_is_positive),
         "states": state_counts(report_labels, labels),
-        "laterality": laterality_counts(originals, [prediction.reference for prediction in predictions]),
+        "laterality": laterality_counts(originals, original_references),
     }
     has_text = np.array([bool(reference) for reference in references])
     if has_text.any():
@@ -147,6 +152,8 @@ def study_statistics(
         text_scores = {score.__name__: score(*pair).statistics for score in (bleu, chrf)}
         text_scores |= {score.__name__: score(*pair).per_study for score in (rouge_l, stemmed_rouge_l, meteor)}
         text_scores["cider"], text_scores["plain_cider"] = (score.per_study for score in both_ciders(*pair))
+        found = error_scores(*([texts[study] for study in scored] for texts in (originals, original_references)))
+        text_scores |= {"error_score": found.scores, "error_harm": found.harms, "errors by kind": found.counts}
         additive |= {name: _spread(values, has_text) for name, values in text_scores.items()} | {"has text": has_text}
     probabilities = _stacked([prediction.probabilities for prediction in predictions])
     if probabilities is not None:

@@ -33,8 +33,8 @@ from vlm.schema.findings import FINDING_INDEX, UNLABELED
 from vlm.schema.number_format import format_number
 
 COMPARED = (
-    "macro_f1", "micro_f1", "macro_f1_5", "micro_f1_5", "state_agreement", "error_score", "macro_auroc", "macro_average_precision",
-    "macro_brier", "cider", "rouge_l", "meteor", "chrf", "bleu_4", "bleu_1",
+    "macro_f1", "micro_f1", "macro_f1_5", "micro_f1_5", "state_agreement", "error_score", "macro_auroc",
+    "macro_average_precision", "macro_brier", "cider", "rouge_l", "meteor", "chrf", "bleu_4", "bleu_1",
 )  # fmt: skip
 SIGNIFICANT = 0.05
 GROUPED = tyro.conf.OmitArgPrefixes

@@ -1,13 +1,14 @@
 """Errors of a report against its reference, by kind and weighted by harm, and one score between 0 and 1.
 
 Both reports are read as statements (`data/reports/labeler/statements.py`), which are joined to one claim for each
-abnormality and device. Claims are compared by name; what only one report has is an error, less so if the other report has
-something near in the same place. What both have is compared by side, zone, severity, certainty, change and position.
+abnormality and device. Claims are compared by name. What only one report has is an error, a smaller one if the other
+report has something near in the same place. What both have is compared by side, zone, severity, certainty, change and
+position.
 
     score = .97 * (1/2 + agreed) / (1/2 + agreed + harm) + .03 * word overlap
 
-`agreed` is the weight of what both reports say, `harm` the sum of the harms of all errors (tables: `harm.py`). Statements
-that something is normal are no claims: leaving them out is no error."""
+`agreed` is the weight of what both reports say, `harm` the sum of the harms of all errors (tables: `harm.py`). That
+something is normal is no claim: leaving it out is no error."""
 
 import itertools
 from collections import Counter
@@ -26,7 +27,8 @@ from eval.metrics.normalization import normalize_report
 
 ERROR_KINDS = (
     "false finding", "missing finding", "wrong side", "wrong location", "wrong severity", "wrong certainty",
-    "false device", "missing device", "wrong device position", "false comparison", "missing comparison", "contradiction",
+    "false device", "missing device", "wrong device position", "false comparison", "missing comparison",
+    "contradiction",
 )  # fmt: skip
 _PRIOR = 0.5
 """Added to what both reports agree on, so that a reference without findings has a score too."""
@@ -94,7 +96,10 @@ class _Content:
 
 
 def report_errors(report: str, reference: str, harms: Harms = HARMS) -> ReportErrors:
-    """Compare a report with its reference. `harms` may be `HARMS | {...}`, with other weights. An empty report scores 0."""
+    """Compare a report with its reference. An empty report scores 0.
+
+    `harms` may be `HARMS | {...}`, with other weights for some names.
+    """
     written, true = _content(report), _content(reference)
     errors: list[ReportError] = []
     agreed = 0.0
@@ -177,8 +182,8 @@ def _false(claim: Claim, written: Claims, true: Claims, weight: float) -> Report
 def _nearest(claim: Claim, others: Claims, own: Claims) -> tuple[Claim | None, float]:
     """The claim of the other report that comes nearest, and the share of the harm that it saves.
 
-    It saves half as much if it has its own counterpart (`own`: the claims of the report that makes this one), and more if
-    this claim only says the same in general: "opacity, likely pneumonia"."""
+    It saves half as much if it has its own counterpart in `own`, the report that makes this claim, but more if this claim
+    only says the same in general: "opacity, likely pneumonia"."""
     found: tuple[Claim | None, float] = None, 0.0
     for name, other in others.stated.items():
         share = NEAR.get(frozenset({claim.name, name}), 0.0) * _same_place(claim, other)

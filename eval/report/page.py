@@ -221,8 +221,8 @@ def limits(document: Document) -> list[str]:
         )
     shown.append(
         "A program labels the findings in the reports. It makes errors, in reference reports and in generated reports; "
-        "docs/LOG.md gives its measured accuracy. F1 does not score side, location, size and severity; the report error "
-        "score does, from the words of the reports."
+        "docs/LOG.md gives its measured accuracy. F1 does not score side, location, size and severity; the report "
+        "error score does, from the words of the reports."
     )
     if model_of(document)["num_with_reference"]:
         shown.append(

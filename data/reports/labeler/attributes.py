@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 _BOTH = (
-    r"\bbilateral(?:ly)?\b|\bboth (?:lung|base|side|hemi|lower|upper|mid|ap|costo|pleura|hil)|\bbi(?:basilar|basal|apical)\b|"
-    r"\blung bases\b|\bright (?:and|or|greater than|more than|>) left\b|\bleft (?:and|or|greater than|more than|>) right\b"
+    r"\bbilateral(?:ly)?\b|\bboth (?:lung|base|side|hemi|lower|upper|mid|ap|costo|pleura|hil)|"
+    r"\bbi(?:basilar|basal|apical)\b|"
+    r"\blung bases\b|\bright (?:and|or|greater than|more than|>) left\b|"
+    r"\bleft (?:and|or|greater than|more than|>) right\b"
 )
 _SIDES = {
     "left": re.compile(rf"\bleft(?:ward)?\b|\blingula|\b(?:lul|lll)\b|{_BOTH}"),
@@ -42,7 +44,9 @@ _OF_CHANGE = (
 _DEGREES = (
     (0.75, re.compile(rf"\b(?:trace|tiny|minute|minuscule|very small|very mild)\b{_OF_CHANGE}")),
     (1.5, re.compile(r"\b(?:small|mild|mildly)(?:[ -](?:to|or)[ -]| ?/ ?)(?:moderate\w*|medium)\b")),
-    (2.5, re.compile(r"\bmoderate(?:ly)?(?:[ -](?:to|or)[ -]| ?/ ?)(?:severe\w*|large|marked\w*)\b|\bmoderately (?:large|severe)\b")),
+    (2.5, re.compile(
+        r"\bmoderate(?:ly)?(?:[ -](?:to|or)[ -]| ?/ ?)(?:severe\w*|large|marked\w*)\b|\bmoderately (?:large|severe)\b"
+    )),
     (3.0, re.compile(
         rf"\b(?:large|severe(?:ly)?|massive(?:ly)?|marked(?:ly)?|extensive(?:ly)?|huge|substantial|considerabl[ey]|"
         rf"gross(?:ly)?|florid|tension|complete|near[ -]complete|white-?out|total|high-?grade|"

@@ -20,7 +20,8 @@ ZONED = frozenset({
 SIDED = ZONED | {
     "pleural effusion", "hemothorax or empyema", "pleural thickening", "blunted costophrenic angle", "rib fracture",
     "fracture", "old fracture", "volume loss", "subcutaneous emphysema", "elevated hemidiaphragm", "lymphadenopathy",
-    "mediastinal shift", "chest tube", "PICC", "port", "central line", "dialysis catheter", "pacemaker", "surgical clips",
+    "mediastinal shift", "chest tube", "PICC", "port", "central line", "dialysis catheter", "pacemaker",
+    "surgical clips",
 }  # fmt: skip
 """Names whose side matters."""
 

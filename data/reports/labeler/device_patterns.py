@@ -97,7 +97,9 @@ PLACES = {
     "base": r"bas(?:e|al|ilar)",
 }
 _PLACES = {place: re.compile(rf"\b(?:{words})\b") for place, words in PLACES.items()}
-_TIP = re.compile(r"\b(?:tip|tips|terminat\w+|ends?|ending|position\w*|located|location|project\w*|extend\w*|course\w*|coil\w*|loop\w*|"
+_TIP = re.compile(
+    r"\b(?:tip|tips|terminat\w+|ends?|ending|position\w*|located|"
+    r"location|project\w*|extend\w*|course\w*|coil\w*|loop\w*|"
     r"side ?(?:port|hole)s?|(?:in|within|at|near|above|below|into) the)\b")  # fmt: skip
 _BAD = re.compile(
     r"\bmal-?position\w*|\bmisplaced\b|\bmain ?-?stem|\bmain bronch|\bcoil(?:ed|s|ing)?\b(?! (?:in|"

@@ -61,7 +61,8 @@ OTHERS = {
     "low lung volumes": r"(?:low|decreased|reduced|small|diminished)(?: \w+)? (?:lung )?volumes?|(?:poor|low|shallow|"
     r"decreased) inspirat\w+(?: effort)?|hypo-?(?:inflat|ventilat|aerat|expan)\w+|"
     r"lung volumes (?:are|remain) (?:\w+ )?(?:low|decreased|reduced|diminished)|crowding(?: of)?(?: the)?(?: \w+)?",
-    "tortuous aorta": r"(?:tortu\w+|unfold\w+|elongat\w+|uncoil\w+|ecta\w+)(?: and \w+)?(?: of)?(?: the)?(?: \w+){0,2} aorta|"
+    "tortuous aorta": r"(?:tortu\w+|unfold\w+|elongat\w+|uncoil\w+|ecta\w+)(?: and \w+)?"
+    r"(?: of)?(?: the)?(?: \w+){0,2} aorta|"
     r"aort(?:a|ic)(?: \w+){0,2} (?:is |are )?(?:\w+ )?(?:and \w+ )?(?:tortu\w+|unfold\w+|ecta\w+|uncoil\w+)|"
     r"tortuos\w+",
     "vascular calcification": r"(?:athero\w+|calcif\w+)(?: \w+){0,4} (?:aort\w+|arch|arter\w+|coronar\w+|"

@@ -23,8 +23,8 @@ ANY_DEVICE = "device"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statement:
-    """`name`: a finer name of a finding, a key of DEVICES or OTHERS, or ANY_DEVICE; `position`: of a device that is there,
-    else None; `is_plain`: no word around a denial limits it to a place, degree or kind."""
+    """`name`: a finer name of a finding, a key of DEVICES or OTHERS, or ANY_DEVICE; `position`: of a device that is
+    there, else None; `is_plain`: no word around a denial limits it to a place, degree or kind."""
 
     name: str
     state: int
@@ -139,7 +139,7 @@ def _named_in(sentence: str, text: str) -> list[_Named]:
 
 
 def _state_of(text: str, start: int, end: int, stand_in: str) -> int:
-    """The state of a phrase: that of `stand_in`, a word that the labeler knows, in its place; 0 if it does not count."""
+    """The state of a phrase: that of `stand_in`, a word that the labeler knows, in its place; 0: not counted."""
     mentions = sentence_mentions(f"{text[:start]}{stand_in}{text[end:]}")
     return next((mention.state for mention in mentions if stand_in in mention.words.split(" … ")), 0)
 

@@ -61,7 +61,7 @@ ROOMS = {
     "bench": """
         speed
         experiment
-        run ablations data_scaling iu labeler_mesh
+        run ablations data_scaling iu labeler_mesh error_orders
     """,
     "app": "app",
 }
@@ -79,7 +79,7 @@ PROGRAMS = {
     *("data.join", "data.audit.__main__", "page.report", "app"),
     *("train.finetune", "train.pretrain"),
     *("eval.batch", "eval.score", "eval.compare", "eval.show"),
-    *("bench.run", "bench.ablations", "bench.data_scaling", "bench.iu", "bench.labeler_mesh"),
+    *("bench.run", "bench.ablations", "bench.data_scaling", "bench.iu", "bench.labeler_mesh", "bench.error_orders"),
 }
 """Imported by nobody."""
 NO_TORCH = ("vlm.schema", "data", "eval.metrics")

@@ -153,6 +153,8 @@ def _overlap(grams: Counter, others: Counter) -> float:
 def _weight(claim: Claim, harms: Harms) -> float:
     """The harm of leaving a claim out, at least that of a benign error."""
     weight = max(harm_of(claim.name, claim.severity, harms), _LEAST)
+    if claim.is_misplaced:
+        weight = max(weight, MISPLACED.get(claim.name, MINOR))
     return weight if claim.is_certain else weight * _UNCERTAIN
 
 
@@ -162,8 +164,6 @@ def _error(kind: str, harm: float, words: str) -> ReportError:
 
 def _missing(claim: Claim, written: Claims, true: Claims, weight: float) -> ReportError:
     kind = "missing device" if claim.is_device else "missing finding"
-    if claim.is_misplaced:
-        weight = max(weight, MISPLACED.get(claim.name, MINOR))
     near, share = _nearest(claim, written, true)
     if near is not None:
         return _error(kind, weight * (1 - share), f"{claim.describe()}, reported as {near.describe()}")
@@ -182,8 +182,8 @@ def _false(claim: Claim, written: Claims, true: Claims, weight: float) -> Report
 def _nearest(claim: Claim, others: Claims, own: Claims) -> tuple[Claim | None, float]:
     """The claim of the other report that comes nearest, and the share of the harm that it saves.
 
-    It saves half as much if it has its own counterpart in `own`, the report that makes this claim, but more if this claim
-    only says the same in general: "opacity, likely pneumonia"."""
+    It saves half as much if it has its own counterpart in `own`, the report that makes this claim, but more if this
+    claim only says the same in general: "opacity, likely pneumonia"."""
     found: tuple[Claim | None, float] = None, 0.0
     for name, other in others.stated.items():
         share = NEAR.get(frozenset({claim.name, name}), 0.0) * _same_place(claim, other)

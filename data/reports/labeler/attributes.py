@@ -20,8 +20,7 @@ _SIDES = {
     "right": re.compile(rf"\bright(?:ward)?\b|\bmiddle lobe|\b(?:rul|rml|rll)\b|{_BOTH}"),
 }
 _NOT_SIDES = re.compile(
-    r"\b(?:left|right)(?:-sided)? (?:ventric\w+|atri\w+|heart|cardiac|paratracheal|aortic|main (?:pulmonary|stem)|"
-    r"greater|larger|worse|more)\b|\b(?:greater|larger|worse|more) (?:\w+ )?(?:than|on the) (?:left|right)\b"
+    r"\b(?:left|right)(?:-sided)? (?:ventric\w+|atri\w+|heart|cardiac|paratracheal|aortic|main (?:pulmonary|stem))\b"
 )
 _BEHIND_HEART = re.compile(r"\bretro-?cardiac\b")
 """Most often the left lower lobe, so it is read as left unless a side is named."""
@@ -193,6 +192,8 @@ def mention_windows(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
 
 def _cut(gap: str) -> int:
     """Where the words between two mentions are divided."""
+    if clause_end := _CLAUSE_END.search(gap):
+        return clause_end.start()
     separators = list(_SEPARATOR.finditer(gap))
     if not separators or (separators[0].start() == 0 and not _BELONGS_TO_LAST.match(gap)):
         return 0

@@ -22,7 +22,8 @@ DEVICES = {
     "port": r"(?:port-?a-?caths?|portacaths?|media-?ports?|infus-?a-?ports?|power-?ports?|chest ports?(?! ?able)|"
     r"infusion ports?|(?:subclavian|jugular|ij|chest wall|venous) ports?|port-?catheters?|ports?(?= catheter| tip|"
     r"-a-))(?: catheter)?",
-    "dialysis catheter": r"(?:dialysis|hemodialysis|permacath|perm-?cath|tunneled|hd)(?: \w+)? (?:catheter|line)s?|"
+    "dialysis catheter": r"(?:(?:(?:internal )?jugular|ij|subclavian|femoral) )?(?:dialysis|hemodialysis|permacath|"
+    r"perm-?cath|tunneled|hd)(?: \w+)? (?:catheter|line)s?|"
     r"perma?-?caths?",
     "central line": r"central(?: venous)?(?: access)? (?:line|catheter)s?|cvcs?|cvls?|"
     r"(?:internal jugular|jugular|ij|subclavian|femoral)(?: \w+){0,2} (?:line|catheter|sheath|cordis)s?|"
@@ -41,7 +42,7 @@ DEVICES = {
     r"prosthesis)|annuloplasty(?: ring)?",
     "surgical clips": r"(?:surgical |cholecystectomy |vascular |mediastinal |axillary ){0,2}(?:clips?|staples?|"
     r"suture (?:line|material|chain)s?|sutures?)|"
-    r"cabg|coronary (?:artery )?(?:bypass|stents?)(?: graft\w*)?|bypass graft\w*",
+    r"cabg|coronary (?:artery )?bypass(?: graft\w*)?|bypass graft\w*",
     "stent": r"(?:\w+ )?stents?",
     "orthopedic hardware": r"(?:spinal|cervical|lumbar|thoracic|posterior|anterior) (?:fusion|hardware|"
     r"rods?)(?: hardware)?|"

@@ -17,7 +17,7 @@ OTHERS = {
     "aortic aneurysm": r"(?:aortic|thoracic|aorta) (?:aneurysm\w*|dissection)|aneurysm\w*(?: dilat\w+)?|dissection|"
     r"dilat\w+(?: of)?(?: the)?(?: \w+)? aorta|aort(?:a|ic)(?: \w+)? (?:dilat\w+|is dilated)",
     "pericardial effusion": r"pericardial (?:effusion|fluid)",
-    "lymphadenopathy": r"(?:lymph)?adenopathy|enlarged (?:lymph )?nodes|(?:hilar|mediastinal) (?:mass|enlargement|"
+    "lymphadenopathy": r"(?:lymph)?adenopathy|enlarged (?:lymph )?nodes|(?:hilar|mediastinal) (?:enlargement|"
     r"fullness|prominence)|"
     r"(?:prominen\w+|enlarged|full\w*|bulky)(?: of)?(?: the)? (?:\w+ )?hil(?:a|um|ar)\b(?: \w+)?|hil(?:a|um) (?:is|"
     r"are|appears?) (?:\w+ )?(?:enlarged|prominent|full)",

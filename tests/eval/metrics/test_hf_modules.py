@@ -15,6 +15,7 @@ from eval.metrics.bleu import bleu
 from eval.metrics.chrf import chrf
 from eval.metrics.cider import cider, plain_cider
 from eval.metrics.clinical import f1_scores
+from eval.metrics.errors import ERROR_KINDS, error_scores
 from eval.metrics.meteor import meteor
 from eval.metrics.rouge import rouge_l, stemmed_rouge_l
 
@@ -67,6 +68,15 @@ def test_findings_are_labeled_in_both_texts(computed):
     assert computed["findings_f1"]["convention"] == "uncertain counts as positive"
 
 
+def test_errors_are_averaged_over_reports(computed):
+    found = error_scores(PREDICTIONS, REFERENCES)
+    assert computed["report_errors"]["error_score"] == found.scores.mean()
+    assert computed["report_errors"]["error_harm"] == found.harms.mean()
+    assert computed["report_errors"]["errors_by_kind"] == dict(
+        zip(ERROR_KINDS, found.counts.mean(axis=0).tolist(), strict=True)
+    )
+
+
 def test_normalization_can_be_selected(computed):
     assert computed["as given"]["rouge_l"] == rouge_l(PREDICTIONS, REFERENCES, "none").score
     assert computed["as given"]["rouge_l"] != computed["rouge_l"]["rouge_l"]
@@ -74,7 +84,7 @@ def test_normalization_can_be_selected(computed):
 
 def test_combined_modules_return_all_scores_under_different_names(computed):
     single = [computed[name] for name in MODULES]
-    assert len(MODULES) == 6
+    assert len(MODULES) == 7
     assert computed["combined"] == {name: value for result in single for name, value in result.items()}
     assert len(computed["combined"]) == sum(map(len, single))
 

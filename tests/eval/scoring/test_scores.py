@@ -12,6 +12,7 @@ from data.reports.labeler.labeler import label_report
 from eval.metrics.bleu import bleu
 from eval.metrics.cider import cider
 from eval.metrics.clinical import confusion_counts, f1_scores
+from eval.metrics.errors import ERROR_KINDS, error_scores
 from eval.metrics.rouge import rouge_l
 from eval.predictions.prediction import Prediction
 from eval.scoring.scores import METRICS, paired_difference, score_predictions
@@ -79,6 +80,22 @@ def test_values_equal_the_separate_metrics():
     assert SCORES.metrics["bleu_4"].value == pytest.approx(bleu(reports, references).score[3])
     assert SCORES.metrics["cider"].value == pytest.approx(cider(reports, references).score)
     assert SCORES.metrics["rouge_l"].value == pytest.approx(rouge_l(reports, references).score)
+
+
+def test_errors_are_averaged_over_the_studies_with_a_reference():
+    predictions = [*PREDICTIONS[:20], *(dataclasses.replace(one, reference="") for one in PREDICTIONS[20:])]
+    scores = score_predictions(predictions, num_resamples=50)
+    found = error_scores(*zip(*((one.report, one.reference) for one in PREDICTIONS[:20]), strict=True))
+    assert scores.metrics["error_score"].value == pytest.approx(found.scores.mean())
+    assert scores.metrics["error_harm"].value == pytest.approx(found.harms.mean())
+    assert scores.per_study["error_score"][:20] == pytest.approx(found.scores)
+    assert np.isnan(scores.per_study["error_score"][20:]).all()
+    assert [error["kind"] for error in scores.errors] == list(ERROR_KINDS)
+    assert [error["num_errors"] for error in scores.errors] == found.counts.sum(axis=0).tolist()
+    sides = scores.errors[ERROR_KINDS.index("wrong side")]
+    assert sides["num_errors"] > 0
+    assert sides["rate"].value == pytest.approx(sides["num_errors"] / 20)
+    assert sides["rate"].low < sides["rate"].value < sides["rate"].high
 
 
 def test_every_metric_is_inside_its_interval():

@@ -91,6 +91,9 @@ _DEGREE = re.compile(
 _OTHER_DEGREE = {"mild": "severe", "mildly": "severely", "small": "large", "minimal": "severe", "minimally": "severely",
                  "severe": "mild", "severely": "mildly", "large": "small"}  # fmt: skip
 _OTHER_SIDE = {"left": "right", "right": "left"}
+_NORMAL = re.compile(
+    r"(?:there (?:is|are) )?no\b(?! longer)|[\w ,]{1,60} (?:normal|clear|unremarkable)\b", re.IGNORECASE
+)
 _CHRONIC = re.compile(r"\b(?:calcified|granuloma\w*|old|healed|chronic|scar\w*|degenerative)\b", re.IGNORECASE)
 FALSE_FINDINGS = (
     ("There are mild degenerative changes of the thoracic spine.", r"degenerat|spondyl|spine|osteophyt", 0.05),
@@ -133,14 +136,14 @@ def _candidates(findings: list[str], impression: list[str], reference: str) -> I
 
     stated = {sentence: _gravity(sentence) for sentence in [*findings, *impression]}
     yield written(findings[::-1]), 0.0
-    normal = [sentence for sentence in findings if not stated[sentence]]
+    normal = [sentence for sentence in findings if not stated[sentence] and _NORMAL.match(sentence)]
     if len(normal) > 1:
         yield written([sentence for sentence in findings if sentence != normal[0]]), 0.0
     for addition, words, harm in FALSE_FINDINGS:
         if not re.search(words, reference, re.IGNORECASE):
             yield written([*findings, addition]), harm
     for sentence in findings:
-        if not stated[sentence] or _CHRONIC.search(sentence):
+        if stated[sentence] <= GRAVITY["Support Devices"] or _CHRONIC.search(sentence):
             continue
         if len(_SIDE.findall(sentence)) == 1:
             swapped = [_swapped(one, sentence) for one in (findings, impression)]
@@ -173,7 +176,9 @@ def _swapped(sentences: list[str], changed: str) -> list[str]:
 
 
 def _gravity(text: str) -> float:
-    return sum(GRAVITY[FINDINGS[finding]] for finding in stated_findings(label_report(text)))
+    """Harm of leaving the findings of a text out; what is chronic does not count."""
+    recent = " ".join(sentence for sentence in split_sentences(text) if not _CHRONIC.search(sentence))
+    return sum(GRAVITY[FINDINGS[finding]] for finding in stated_findings(label_report(recent)))
 
 
 Score = Callable[[str, str], float]

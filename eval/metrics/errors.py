@@ -58,6 +58,8 @@ SHARES = {
 """Share of the weight of a finding that each difference costs if both reports have the finding."""
 _DENIED = 0.1
 """Added share if a report denies a finding instead of leaving it out."""
+_FAR_MM = 15
+"""Tips of devices nearer than this to each other are in the same position."""
 _HARM_OF_COMPARISON = 0.12
 _HARM_OF_SILENCE = 0.5
 """A report that says nothing about the chest."""
@@ -164,10 +166,12 @@ def _error(kind: str, harm: float, words: str) -> ReportError:
 
 def _missing(claim: Claim, written: Claims, true: Claims, weight: float) -> ReportError:
     kind = "missing device" if claim.is_device else "missing finding"
+    if claim.is_misplaced:
+        weight += MINOR  # the device and its position
     near, share = _nearest(claim, written, true)
     if near is not None:
         return _error(kind, weight * (1 - share), f"{claim.describe()}, reported as {near.describe()}")
-    is_denied = claim.name in written.denied
+    is_denied = claim.name in written.denied and not claim.is_device
     return _error(kind, weight * (1 + _DENIED * is_denied), claim.describe() + ", which is denied" * is_denied)
 
 
@@ -288,11 +292,19 @@ def _of_position(written: Claim, true: Claim) -> list[ReportError]:
     harm = MISPLACED.get(true.name, MINOR)
     if written.is_misplaced != true.is_misplaced:
         if true.is_misplaced:
-            return [_error("wrong device position", harm, f"{true.name} is in a bad position, which is not said")]
+            is_reassuring = any(position.is_good for position in written.positions)
+            words = f"{true.name} is in a bad position, which is not said"
+            return [_error("wrong device position", harm * (1 + _DENIED * is_reassuring), words)]
         return [_error("wrong device position", harm / 2, f"{true.name} is not in a bad position")]
     own, other = ({position.place for position in claim.positions} - {""} for claim in (written, true))
     if own and other and not own & other:
-        return [_error("wrong device position", MINOR / 2, f"{true.name}, {_words(own)} instead of {_words(other)}")]
+        harm = harm / 2 if true.is_misplaced else MINOR / 2
+        return [_error("wrong device position", harm, f"{true.name}, {_words(own)} instead of {_words(other)}")]
+    own, other = (
+        max(filter(None, (at.distance_mm for at in claim.positions)), default=None) for claim in (written, true)
+    )
+    if own and other and abs(own - other) > _FAR_MM:
+        return [_error("wrong device position", MINOR / 2, f"{true.name}, {own:g} mm instead of {other:g} mm")]
     return []
 
 

@@ -123,13 +123,13 @@ _NEAR = {
         ("scar", "atelectasis"), ("lung abscess", "lung mass"), ("dialysis catheter", "PICC"), ("port", "PICC"),
         ("port", "dialysis catheter"), ("fracture", "spine fracture"), ("old fracture", "fracture"),
         ("interstitial opacity", "vascular congestion"), ("consolidation", "aspiration"),
-        ("low lung volumes", "atelectasis"), ("interstitial lung disease", "scar"),
+        ("low lung volumes", "atelectasis"), ("interstitial lung disease", "scar"), ("lymphadenopathy", "lung mass"),
     ),
     0.4: (
         ("lung opacity", "pulmonary edema"), ("consolidation", "atelectasis"), ("pneumonia", "atelectasis"),
         ("lung opacity", "lung nodule"), ("lung opacity", "lung mass"), ("widened mediastinum", "cardiomegaly"),
         ("aortic aneurysm", "tortuous aorta"), ("aortic aneurysm", "widened mediastinum"), ("lung opacity", "scar"),
-        ("lymphadenopathy", "widened mediastinum"), ("lymphadenopathy", "lung mass"), ("granuloma", "lung nodule"),
+        ("lymphadenopathy", "widened mediastinum"), ("granuloma", "lung nodule"),
         ("tuberculosis", "pneumonia"), ("tuberculosis", "consolidation"), ("consolidation", "lung mass"),
         ("pneumomediastinum", "subcutaneous emphysema"), ("scar", "pleural thickening"), ("bone lesion", "fracture"),
         ("cardiomegaly", "pericardial effusion"), ("pulmonary hypertension", "lymphadenopathy"),
@@ -145,16 +145,10 @@ NEAR = {frozenset(pair): share for share, pairs in _NEAR.items() for pair in pai
 NEAR |= {frozenset({ANY_DEVICE, kind}): 0.6 for kind in DEVICES}
 """Two names -> share of the harm that is saved if a report has the one for the other in the same place."""
 
-GENERAL = frozenset(
-    {
-        "lung opacity",
-        "interstitial opacity",
-        "volume loss",
-        "low lung volumes",
-        "blunted costophrenic angle",
-        ANY_DEVICE,
-    }
-)
+GENERAL = frozenset({
+    "lung opacity", "interstitial opacity", "consolidation", "volume loss", "low lung volumes",
+    "blunted costophrenic angle", ANY_DEVICE,
+})  # fmt: skip
 """Names of what is seen, which other names explain."""
 
 

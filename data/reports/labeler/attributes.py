@@ -172,12 +172,14 @@ _BELONGS_TO_LAST = re.compile(
 )
 
 
-def mention_windows(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
-    """The words around each mention that describe it. `spans`: start and end of the mentions in order, not overlapping.
+def mention_windows(text: str, spans: Sequence[tuple[int, int]], *, is_wide: bool = False) -> list[str]:
+    """The words around each mention that describe it; with `is_wide` also those beyond the end of its clause.
+
+    `spans`: start and end of the mentions in order, not overlapping.
 
     Words between two mentions belong to the second if a separator follows the first at once ("effusion and small …"),
     otherwise to the first up to the last separator ("opacity in the right lower lobe, likely …")."""
-    breaks = [(mark.start(), mark.end()) for mark in _CLAUSE_END.finditer(text)]
+    breaks = [] if is_wide else [(mark.start(), mark.end()) for mark in _CLAUSE_END.finditer(text)]
     cuts = [0]
     for (_, end), (start, _) in itertools.pairwise(spans):
         cuts.append(end + _cut(text[end:start]))

@@ -58,6 +58,10 @@ class Claim:
         self.is_certain |= statement.state == POSITIVE or self.name == "vascular congestion"
         self.sides |= own.sides if self.name in SIDED else set()
         self.zones |= own.zones if self.name in ZONED else set()
+        if statement.position:
+            self.positions.append(statement.position)
+        if self.is_device:
+            return  # "4 cm" is a distance and "small bore" a type
         if own.severity is not None:
             for side in own.sides or ("",):
                 self.severities[side] = max(own.severity, self.severities.get(side, 0.0))
@@ -66,8 +70,6 @@ class Claim:
         self.count = own.count if self.count is None else self.count
         if own.change:
             self.changes.append(own.change)
-        if statement.position:
-            self.positions.append(statement.position)
 
     def describe(self) -> str:
         """The claim in words: "small left pleural effusion"."""

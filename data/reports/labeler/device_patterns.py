@@ -116,6 +116,13 @@ _BAD = re.compile(
     r"\bin(?:to)? the (?:\w+ )?(?:internal )?jugular|\bin the (?:right )?ventricle\b|\bextrapleural|"
     r"\boutside the pleural"
 )
+_ADVICE = re.compile(
+    r"\b(?:advance(?:ment)?|advancing|withdraw(?:al|ing)|retract(?:ion|ing)|reposition(?:ing)?|removal) "
+    r"(?:(?:by|of) [\w. ]{1,20})?(?:is|are|would be|may be|should be) (?:\w+ )?"
+    r"(?:suggest|recommend|advis|need|consider)|"
+    r"^(?:recommend|suggest|consider|advis)\w*\b.{0,40}\b(?:advanc|withdraw|retract|reposition|pull)|"
+    r"^(?:withdraw|retract|reposition|advanc)\w*|\b(?:is|lies|ends|sits|too) (?:\w+ )?(?:high|low)\b"
+)
 _NOT_BAD = re.compile(r"\b(?:no|not|without)(?: \w+){0,3} (?:mal-?position\w*|kink\w*|displaced|fractured?|coil\w*)")
 _GOOD = re.compile(
     r"\b(?:standard|appropriate(?:ly)?|good|satisfactor(?:y|ily)|correct(?:ly)?|expected|adequate(?:ly)?|"
@@ -132,7 +139,8 @@ _GOOD = re.compile(
 
 def read_position(kind: str, words: str) -> Position:
     """The position of a device of this kind from the words that belong to it."""
-    is_bad = _BAD.search(_NOT_BAD.sub(" ", words)) is not None
+    plain = _NOT_BAD.sub(" ", words)
+    is_bad = _BAD.search(plain) is not None or _ADVICE.search(plain) is not None
     if (
         kind == "pacemaker"
         and "right ventric" in words

@@ -54,8 +54,10 @@ def join_statements(sentences: Iterable[str]) -> list[Statement]:
 
 
 _GOES_ON = re.compile(
-    r"(?:the |its |with (?:the |its )?)?(?:distal )?(?:tip|side ?(?:port|hole)|(?:tube|catheter|line)(?: tip)?|it|"
-    r"this)\b",
+    r"(?:the |its |with (?:the |its )?)?(?:distal )?(?:tip|side ?(?:port|hole)|"
+    r"(?:tube|catheter|line)(?: tip)?|it|this)\b|"
+    r"(?:recommend|suggest|consider|advis)\w*\b.{0,40}\b(?:advanc|withdraw|retract|reposition|pull)|"
+    r"(?:advanc|withdraw|retract|reposition)\w* ",
     re.IGNORECASE,
 )
 """A sentence that goes on about the device of the sentence before."""
@@ -88,18 +90,21 @@ def sentence_statements(sentence: str) -> tuple[Statement, ...]:
     """The statements of one sentence with single spaces."""
     text = as_read(sentence)
     named = _named_in(sentence, text)
-    windows = mention_windows(text, [(one.start, one.end) for one in named])
+    spans = [(one.start, one.end) for one in named]
+    windows = mention_windows(text, spans)
+    has_device = any(one.kind == "device" for one in named)
+    wide_windows = mention_windows(text, spans, is_wide=True) if has_device else windows
     attributes = _with_shared_places(named, [read_attributes(window) for window in windows])
     return tuple(
         Statement(
             name=_finer_name(one, window, own),
             state=one.state,
             attributes=own,
-            position=read_position(one.name, window) if one.kind == "device" and one.state == POSITIVE else None,
+            position=read_position(one.name, wide) if one.kind == "device" and one.state == POSITIVE else None,
             sentence=sentence,
             is_plain=not _LIMITS.search(window),
         )
-        for one, window, many in zip(named, windows, attributes, strict=True)
+        for one, window, wide, many in zip(named, windows, wide_windows, attributes, strict=True)
         for own in many
     )
 
@@ -138,9 +143,14 @@ def _named_in(sentence: str, text: str) -> list[_Named]:
     return sorted((one for one in taken if one.state), key=lambda one: one.start)
 
 
+_REACH = 300
+"""Characters around a phrase that can decide its state; keeps the time for very long sentences linear."""
+
+
 def _state_of(text: str, start: int, end: int, stand_in: str) -> int:
     """The state of a phrase: that of `stand_in`, a word that the labeler knows, in its place; 0: not counted."""
-    mentions = sentence_mentions(f"{text[:start]}{stand_in}{text[end:]}")
+    before, after = text[max(0, start - _REACH) : start], text[end : end + _REACH]
+    mentions = sentence_mentions(f"{before}{stand_in}{after}")
     return next((mention.state for mention in mentions if stand_in in mention.words.split(" … ")), 0)
 
 

@@ -39,6 +39,7 @@ HARMS: Harms = {
     "rib fracture": (MINOR, URGENT, URGENT),
     "fracture": (URGENT, URGENT, URGENT),
     "spine fracture": (MINOR, MINOR, URGENT),
+    "vertebral deformity": (BENIGN, MINOR, MINOR),
     "dislocation": (URGENT, URGENT, URGENT),
     "bone lesion": (URGENT, URGENT, URGENT),
     "atelectasis": (MINOR, MINOR, URGENT),
@@ -108,7 +109,7 @@ _NEAR = {
     0.7: (
         ("consolidation", "pneumonia"), ("aspiration", "pneumonia"), ("lung opacity", "consolidation"),
         ("hemothorax or empyema", "pleural effusion"), ("interstitial lung disease", "interstitial opacity"),
-        ("fracture", "rib fracture"), ("central line", "dialysis catheter"), ("lung opacity", "interstitial opacity"),
+        ("fracture", "rib fracture"), ("spine fracture", "vertebral deformity"), ("central line", "dialysis catheter"), ("lung opacity", "interstitial opacity"),
     ),
     0.6: (
         ("lung opacity", "pneumonia"), ("lung opacity", "aspiration"), ("lung mass", "lung nodule"),
@@ -133,7 +134,7 @@ _NEAR = {
         ("tuberculosis", "pneumonia"), ("tuberculosis", "consolidation"), ("consolidation", "lung mass"),
         ("pneumomediastinum", "subcutaneous emphysema"), ("scar", "pleural thickening"), ("bone lesion", "fracture"),
         ("cardiomegaly", "pericardial effusion"), ("pulmonary hypertension", "lymphadenopathy"),
-        ("spine fracture", "degenerative change"), ("consolidation", "contusion or hemorrhage"),
+        ("spine fracture", "degenerative change"), ("vertebral deformity", "degenerative change"), ("consolidation", "contusion or hemorrhage"),
     ),
     0.3: (
         ("pleural thickening", "pleural effusion"), ("pulmonary edema", "pneumonia"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 _BOTH = (
     r"\bbilateral(?:ly)?\b|\bboth (?:lung|base|side|hemi|lower|upper|mid|ap|costo|pleura|hil)|"
     r"\bbi(?:basilar|basal|apical)\b|"
-    r"\blung bases\b|\bright (?:and|or|greater than|more than|>) left\b|"
+    r"\b(?:lung|the) bases\b|\bright (?:and|or|greater than|more than|>) left\b|"
     r"\bleft (?:and|or|greater than|more than|>) right\b"
 )
 _SIDES = {
@@ -80,8 +80,8 @@ _SAME = re.compile(
 )
 _CHANGES = (
     ("better", re.compile(
-        r"\b(?:improv\w+|resol(?:v\w+|ution)|clear(?:ing|ed)|smaller|regress\w*|diminish\w*|less|lessened|"
-        r"decreas(?:ed|ing|e)|reduc(?:ed|tion)|better)\b"
+        r"\b(?:improv\w+|resol(?:v\w+|ution)|clear(?:ing|ed)|smaller|regress\w*|diminish\w*|less(?! likely)|lessened|"
+        r"decreas(?:ed|ing|e)|reduc(?:ed|tion)|better(?! (?:assess|seen|eval|visual|apprec|charact|delin|demon|shown)))\b"
     )),
     ("worse", re.compile(
         r"\b(?:worse(?:n\w*)?|progress\w*|larger|increasing|(?:has|have|is|are|now|interval|slightly|mildly|"
@@ -92,7 +92,9 @@ _CHANGES = (
     )),
     ("new", re.compile(r"\b(?:new(?:ly)?|develop(?:ed|ment|ing)|interval appearance)\b")),
 )  # fmt: skip
-_OLD = re.compile(r"\b(?:old|healed|healing|remote|chronic\w*|long-?standing|prior|previous)\b")
+_OLD = re.compile(
+    r"\b(?:old|healed|healing|remote|chronic\w*|long-?standing|(?:prior|previous)(?: \w+){0,2} fractures?)\b"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

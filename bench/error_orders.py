@@ -6,8 +6,9 @@
 
 Two sets of candidates with known order. `error_orders.txt` has invented reports, ordered by hand. The other set is made
 from Indiana reports of the train split (not part of this repository; without it this set is skipped): sentences are
-removed, added or changed, so that the harm of each candidate is known from the change. The score was developed on both
-sets, so they show whether it works as meant, not how well it agrees with radiologists."""
+removed, added or changed, so that the harm of each candidate is known from the change. Only there harms of different
+references can be compared, so tau-b over all candidates counts for that set. The score was developed on both sets: they
+show whether it works as meant, not how well it agrees with radiologists."""
 
 import json
 import re
@@ -207,16 +208,19 @@ class Orders:
     num_right: int
     num_tied: int
     tau: float
+    pooled_tau: float
     wrong: tuple[tuple[Group, int, int], ...]
 
 
 def count_orders(groups: Sequence[Group], score: Score) -> Orders:
-    """`tau`: Kendall's tau-b between score and harm, the mean over groups."""
+    """Kendall's tau-b between score and harm: `tau` is the mean over groups, `pooled_tau` is over all candidates."""
     num_pairs = num_right = num_tied = 0
-    wrong, taus = [], []
+    wrong, taus, all_values, all_harms = [], [], [], []
     for group in groups:
         values = [score(candidate, group.reference) for candidate in group.candidates]
         taus.append(kendalltau(values, [-harm for harm in group.harms]).statistic)
+        all_values += values
+        all_harms += [-harm for harm in group.harms]
         for one, other in combinations(range(len(values)), 2):
             if abs(group.harms[one] - group.harms[other]) < MIN_DIFFERENCE:
                 continue
@@ -227,7 +231,14 @@ def count_orders(groups: Sequence[Group], score: Score) -> Orders:
             if values[better] <= values[worse]:
                 wrong.append((group, better, worse))
     mean_tau = float(np.nanmean(taus)) if taus else float("nan")
-    return Orders(num_pairs=num_pairs, num_right=num_right, num_tied=num_tied, tau=mean_tau, wrong=tuple(wrong))
+    return Orders(
+        num_pairs=num_pairs,
+        num_right=num_right,
+        num_tied=num_tied,
+        tau=mean_tau,
+        pooled_tau=float(kendalltau(all_values, all_harms).statistic),
+        wrong=tuple(wrong),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Orders]]:
@@ -255,10 +266,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Orders]]:
 def _table(name: str, groups: Sequence[Group], orders: dict[str, Orders]) -> Table:
     num_candidates = sum(len(group.candidates) for group in groups)
     table = Table(title=f"{name}: {len(groups)} references, {num_candidates} candidates")
-    for title in ("score", "right orders", "of these tied", "tau-b (mean over references)"):
+    for title in ("score", "right orders", "tied", "tau-b, mean over references", "tau-b, all candidates"):
         table.add_column(title, justify="left" if title == "score" else "right")
     for title, one in orders.items():
-        table.add_row(title, f"{one.num_right} of {one.num_pairs}", str(one.num_tied), f"{one.tau:.3f}")
+        table.add_row(
+            title, f"{one.num_right} of {one.num_pairs}", str(one.num_tied), f"{one.tau:.3f}", f"{one.pooled_tau:.3f}"
+        )
     return table
 
 

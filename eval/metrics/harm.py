@@ -8,6 +8,8 @@ from data.reports.labeler.device_patterns import DEVICES
 from data.reports.labeler.statements import ANY_DEVICE
 
 CRITICAL, URGENT, MINOR, BENIGN = 1.0, 0.5, 0.25, 0.0
+IN_PLACE = MINOR / 2
+"""A device that is where it should be: four of them must not outweigh a pneumothorax."""
 LEVELS = ((0.75, "critical"), (0.375, "urgent"), (0.125, "minor"), (0.0, "benign"))
 """The name of a harm: that of the first bound that it reaches."""
 
@@ -69,18 +71,18 @@ HARMS: Harms = {
     "scoliosis": (BENIGN, BENIGN, MINOR),
     "osteopenia": (BENIGN, BENIGN, BENIGN),
     "cervical rib or variant": (BENIGN, BENIGN, BENIGN),
-    "endotracheal tube": (MINOR, MINOR, MINOR),
-    "tracheostomy tube": (MINOR, MINOR, MINOR),
-    "enteric tube": (MINOR, MINOR, MINOR),
-    "chest tube": (MINOR, MINOR, MINOR),
-    "pulmonary artery catheter": (MINOR, MINOR, MINOR),
-    "PICC": (MINOR, MINOR, MINOR),
-    "port": (MINOR, MINOR, MINOR),
-    "dialysis catheter": (MINOR, MINOR, MINOR),
-    "central line": (MINOR, MINOR, MINOR),
-    "pacemaker": (MINOR, MINOR, MINOR),
-    "circulatory assist device": (MINOR, MINOR, MINOR),
-    ANY_DEVICE: (MINOR, MINOR, MINOR),
+    "endotracheal tube": (IN_PLACE, IN_PLACE, IN_PLACE),
+    "tracheostomy tube": (IN_PLACE, IN_PLACE, IN_PLACE),
+    "enteric tube": (IN_PLACE, IN_PLACE, IN_PLACE),
+    "chest tube": (IN_PLACE, IN_PLACE, IN_PLACE),
+    "pulmonary artery catheter": (IN_PLACE, IN_PLACE, IN_PLACE),
+    "PICC": (IN_PLACE, IN_PLACE, IN_PLACE),
+    "port": (IN_PLACE, IN_PLACE, IN_PLACE),
+    "dialysis catheter": (IN_PLACE, IN_PLACE, IN_PLACE),
+    "central line": (IN_PLACE, IN_PLACE, IN_PLACE),
+    "pacemaker": (IN_PLACE, IN_PLACE, IN_PLACE),
+    "circulatory assist device": (IN_PLACE, IN_PLACE, IN_PLACE),
+    ANY_DEVICE: (IN_PLACE, IN_PLACE, IN_PLACE),
     "sternal wires": (BENIGN, BENIGN, BENIGN),
     "heart valve": (BENIGN, BENIGN, BENIGN),
     "surgical clips": (BENIGN, BENIGN, BENIGN),
@@ -109,7 +111,8 @@ _NEAR = {
     0.7: (
         ("consolidation", "pneumonia"), ("aspiration", "pneumonia"), ("lung opacity", "consolidation"),
         ("hemothorax or empyema", "pleural effusion"), ("interstitial lung disease", "interstitial opacity"),
-        ("fracture", "rib fracture"), ("spine fracture", "vertebral deformity"), ("central line", "dialysis catheter"), ("lung opacity", "interstitial opacity"),
+        ("fracture", "rib fracture"), ("spine fracture", "vertebral deformity"),
+        ("central line", "dialysis catheter"), ("lung opacity", "interstitial opacity"),
     ),
     0.6: (
         ("lung opacity", "pneumonia"), ("lung opacity", "aspiration"), ("lung mass", "lung nodule"),
@@ -134,7 +137,8 @@ _NEAR = {
         ("tuberculosis", "pneumonia"), ("tuberculosis", "consolidation"), ("consolidation", "lung mass"),
         ("pneumomediastinum", "subcutaneous emphysema"), ("scar", "pleural thickening"), ("bone lesion", "fracture"),
         ("cardiomegaly", "pericardial effusion"), ("pulmonary hypertension", "lymphadenopathy"),
-        ("spine fracture", "degenerative change"), ("vertebral deformity", "degenerative change"), ("consolidation", "contusion or hemorrhage"),
+        ("spine fracture", "degenerative change"),
+        ("vertebral deformity", "degenerative change"), ("consolidation", "contusion or hemorrhage"),
     ),
     0.3: (
         ("pleural thickening", "pleural effusion"), ("pulmonary edema", "pneumonia"),

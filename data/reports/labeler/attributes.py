@@ -81,7 +81,8 @@ _SAME = re.compile(
 _CHANGES = (
     ("better", re.compile(
         r"\b(?:improv\w+|resol(?:v\w+|ution)|clear(?:ing|ed)|smaller|regress\w*|diminish\w*|less(?! likely)|lessened|"
-        r"decreas(?:ed|ing|e)|reduc(?:ed|tion)|better(?! (?:assess|seen|eval|visual|apprec|charact|delin|demon|shown)))\b"
+        r"decreas(?:ed|ing|e)|reduc(?:ed|tion)|better(?! (?:assess|seen|eval|visual|apprec|charact|delin|demon|"
+        r"shown)))\b"
     )),
     ("worse", re.compile(
         r"\b(?:worse(?:n\w*)?|progress\w*|larger|increasing|(?:has|have|is|are|now|interval|slightly|mildly|"

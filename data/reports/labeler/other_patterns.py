@@ -68,8 +68,10 @@ OTHERS = {
     "vascular calcification": r"(?:athero\w+|calcif\w+)(?: \w+){0,4} (?:aort\w+|arch|arter\w+|coronar\w+|"
     r"vascular)(?: \w+)?|(?:aort\w+|arch|coronary|vascular|arter\w+)(?: \w+){0,3} (?:calcif\w+|athero\w+)|"
     r"athero\w+(?: \w+)?",
-    "vertebral deformity": r"(?:compression|vertebral|wedge|endplate)(?: \w+){0,2} (?:deformit\w+|wedging|collapse|height loss)|"
-    r"loss of (?:vertebral )?(?:body )?height|(?:vertebra\w*|vertebral bod\w+) (?:is|are) (?:\w+ )?(?:wedged|compressed)",
+    "vertebral deformity": r"(?:compression|vertebral|wedge|endplate)(?: \w+){0,2} (?:deformit\w+|wedging|collapse|"
+    r"height loss)|"
+    r"loss of (?:vertebral )?(?:body )?height|(?:vertebra\w*|vertebral bod\w+) (?:is|are) (?:\w+ )?(?:wedged|"
+    r"compressed)",
     "degenerative change": r"degenerat\w+(?: \w+){0,3} changes?|degenerative|spondyl\w+|osteophyt\w+|osteoarthr\w+|"
     r"arthrit\w+|arthropath\w+|(?:disc|disk) (?:space|height)(?: \w+)? (?:narrow\w+|loss)|syndesmophytes?|"
     r"endplate changes",

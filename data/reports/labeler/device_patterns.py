@@ -53,9 +53,8 @@ DEVICES = {
     r"(?:ivc|vena cava) filters?|loop recorders?|breast implants?|bullet(?: fragments?)?|lap(?:aroscopic)? band",
 }  # fmt: skip
 """Kind of device -> its names, in order of precedence."""
-_DEVICE = re.compile(
-    "|".join(rf"(?P<d{number}>(?<![\w-])(?:{names})(?![\w]))" for number, names in enumerate(DEVICES.values()))
-)
+_ALTERNATIVES = "|".join(f"(?P<d{number}>{names})" for number, names in enumerate(DEVICES.values()))
+_DEVICE = re.compile(rf"(?<![\w-])(?:{_ALTERNATIVES})(?!\w)")
 _KINDS = {f"d{number}": kind for number, kind in enumerate(DEVICES)}
 
 GONE = re.compile(r"extubat\w+")

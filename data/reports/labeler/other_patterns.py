@@ -82,9 +82,8 @@ OTHERS = {
     r"(?:prominent )?(?:epi)?(?:cardial|cardiac) fat pad",
 }  # fmt: skip
 """Name -> patterns, in order of precedence."""
-_OTHER = re.compile(
-    "|".join(rf"(?P<o{number}>(?<![\w-])(?:{words})(?!\w))" for number, words in enumerate(OTHERS.values()))
-)
+_ALTERNATIVES = "|".join(f"(?P<o{number}>{words})" for number, words in enumerate(OTHERS.values()))
+_OTHER = re.compile(rf"(?<![\w-])(?:{_ALTERNATIVES})(?!\w)")
 _NAMES = {f"o{number}": name for number, name in enumerate(OTHERS)}
 _REPLACES_FINDING = frozenset({"granuloma", "bone lesion", "bronchial wall thickening", "lymphadenopathy"})
 

@@ -186,13 +186,16 @@ def _false(claim: Claim, written: Claims, true: Claims, weight: float) -> Report
 def _nearest(claim: Claim, others: Claims, own: Claims) -> tuple[Claim | None, float]:
     """The claim of the other report that comes nearest, and the share of the harm that it saves.
 
-    It saves half as much if it has its own counterpart in `own`, the report that makes this claim, but more if this
-    claim only says the same in general: "opacity, likely pneumonia"."""
+    It saves half as much if it has its own counterpart in `own`, the report that makes this claim, and more if this
+    claim only says the same in general: "opacity, likely pneumonia".
+    """
     found: tuple[Claim | None, float] = None, 0.0
     for name, other in others.stated.items():
         share = NEAR.get(frozenset({claim.name, name}), 0.0) * _same_place(claim, other)
-        if share and name in own.stated:
-            share = 1 - (1 - share) ** 2 if claim.name in GENERAL else share / 2
+        if name in own.stated and claim.name in GENERAL:
+            share = 1 - (1 - share) ** 2
+        elif name in own.stated and claim.is_certain:
+            share /= 2
         if share > found[1]:
             found = other, share
     return found

@@ -64,6 +64,7 @@ HARMS: Harms = {
     "old fracture": (BENIGN, BENIGN, BENIGN),
     "granuloma": (BENIGN, BENIGN, BENIGN),
     "scar": (BENIGN, BENIGN, MINOR),
+    "lung resection": (BENIGN, MINOR, MINOR),
     "low lung volumes": (BENIGN, BENIGN, MINOR),
     "tortuous aorta": (BENIGN, BENIGN, BENIGN),
     "vascular calcification": (BENIGN, BENIGN, BENIGN),
@@ -151,7 +152,7 @@ NEAR |= {frozenset({ANY_DEVICE, kind}): 0.6 for kind in DEVICES}
 """Two names -> share of the harm that is saved if a report has the one for the other in the same place."""
 
 GENERAL = frozenset({
-    "lung opacity", "interstitial opacity", "consolidation", "volume loss", "low lung volumes",
+    "lung opacity", "interstitial opacity", "consolidation", "vascular congestion", "volume loss", "low lung volumes",
     "blunted costophrenic angle", ANY_DEVICE,
 })  # fmt: skip
 """Names of what is seen, which other names explain."""

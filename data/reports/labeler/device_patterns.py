@@ -48,7 +48,7 @@ DEVICES = {
     r"rods?)(?: hardware)?|"
     r"(?:orthopedic|surgical|fixation|metallic) (?:hardware|plates?|screws?|rods?)|arthroplast\w+|(?:shoulder|"
     r"joint) prosthesis|kyphoplasty|vertebroplasty",
-    "other device": r"(?:vp|ventriculoperitoneal|shunt) (?:shunt|catheter|tubing)s?|(?:nerve |spinal |"
+    "other device": r"(?:vp|ventriculoperitoneal|shunt)(?: (?:shunt|catheter|tubing)s?)+|(?:nerve |spinal |"
     r"neuro)?stimulators?|"
     r"(?:ivc|vena cava) filters?|loop recorders?|breast implants?|bullet(?: fragments?)?|lap(?:aroscopic)? band",
 }  # fmt: skip
@@ -112,7 +112,8 @@ _BAD = re.compile(
     r"\b(?:in|within|into) the (?:\w+ ){0,3}(?:esophagus|airway|bronchus|right lung|left lung|azygos|hepatic)|"
     r"\b(?:at|abuts?|touch\w*|below|beyond|past) (?:the )?(?:level of the )?carina|\b(?:low|high)[- ](?:lying|riding)|"
     r"\b(?:out(?:side)? of|above) the (?:stomach|diaphragm|ge junction|gastro-?esophageal junction)|\bfracture[ds]?\b|"
-    r"\bin(?:to)? the (?:\w+ )?(?:internal )?jugular|\bin the (?:right )?ventricle\b|\bextrapleural|"
+    r"\bin(?:to)? the (?:\w+ )?(?:internal )?jugular|\baxillary vein|\bin the axilla|\bin the (?:right )?ventricle\b|"
+    r"\bextrapleural|"
     r"\boutside the pleural"
 )
 _ADVICE = re.compile(

@@ -72,6 +72,7 @@ OTHERS = {
     r"height loss)|"
     r"loss of (?:vertebral )?(?:body )?height|(?:vertebra\w*|vertebral bod\w+) (?:is|are) (?:\w+ )?(?:wedged|"
     r"compressed)",
+    "lung resection": r"(?:pneumon|lob|segment)ectom\w+|wedge resection|volume reduction surgery",
     "degenerative change": r"degenerat\w+(?: \w+){0,3} changes?|degenerative|spondyl\w+|osteophyt\w+|osteoarthr\w+|"
     r"arthrit\w+|arthropath\w+|(?:disc|disk) (?:space|height)(?: \w+)? (?:narrow\w+|loss)|syndesmophytes?|"
     r"endplate changes",
@@ -82,9 +83,19 @@ OTHERS = {
     r"(?:prominent )?(?:epi)?(?:cardial|cardiac) fat pad",
 }  # fmt: skip
 """Name -> patterns, in order of precedence."""
-_ALTERNATIVES = "|".join(f"(?P<o{number}>{words})" for number, words in enumerate(OTHERS.values()))
+_MORE_WORDS = {
+    "vascular congestion": r"(?:pulmonary )?(?:venous |vascular )?engorge\w+|kerley(?:[ -]?b)?(?: lines?)?|"
+    r"septal (?:lines|thickening)|"
+    r"(?:indistinct|ill-?defined|blurred|hazy)(?: pulmonary)? (?:vess\w+|vascul\w+|markings)|"
+    r"(?:bronchovascular|pulmonary vascular|vascular) markings are (?:\w+ )?(?:prominent|increased|indistinct)",
+    "lung opacity": r"white-?out|(?:hemithorax|lung) (?:is |remains )?(?:\w+ )?opacified|"
+    r"opacified (?:\w+ )?(?:hemithorax|lung)",
+}  # fmt: skip
+"""Words that the labeler does not read, for names of its findings."""
+_TABLE = (*_MORE_WORDS.items(), *OTHERS.items())
+_ALTERNATIVES = "|".join(f"(?P<o{number}>{words})" for number, (_, words) in enumerate(_TABLE))
 _OTHER = re.compile(rf"(?<![\w-])(?:{_ALTERNATIVES})(?!\w)")
-_NAMES = {f"o{number}": name for number, name in enumerate(OTHERS)}
+_NAMES = {f"o{number}": name for number, (name, _) in enumerate(_TABLE)}
 _REPLACES_FINDING = frozenset({"granuloma", "bone lesion", "bronchial wall thickening", "lymphadenopathy"})
 
 

@@ -136,7 +136,12 @@ def _named_in(sentence: str, text: str) -> list[_Named]:
         (replacing if replaces else others).append(one)
     findings = _findings_in(sentence, text)
     if devices:  # "a PICC with its tip in the SVC" is one device
-        findings = [one for one in findings if not (one.name == ANY_DEVICE and text.startswith("tip ", one.start))]
+        ends = {device.end + 1 for device in devices}
+        findings = [
+            one
+            for one in findings
+            if one.name != ANY_DEVICE or not (text.startswith("tip ", one.start) or one.start in ends)
+        ]
     taken: list[_Named] = []
     for group in (devices, replacing, findings, others):
         taken += [one for one in group if all(one.end <= other.start or other.end <= one.start for other in taken)]

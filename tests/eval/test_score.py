@@ -60,6 +60,7 @@ def test_constant_report_is_recognized_in_the_verdict(score, tmp_path, capsys):
     )
     printed = " ".join(capsys.readouterr().out.split())
     assert "The same report for all 40 patients" in printed
+    assert "Report error score " in printed and "Errors per report: missing finding " in printed
     assert "40 predictions given = 40 scored + 0 rejected" in printed
     page = (tmp_path / "out" / "report.html").read_text()
     assert "The same report for all 40 patients" in page

@@ -12,9 +12,11 @@ from PIL import Image
 from eval.checks.consistency import consistency, consistency_document
 from eval.checks.grounding import grounding, grounding_document
 from eval.predictions.prediction import Prediction, Rejection
+from eval.report.figures import error_table
 from eval.report.page import render_page
 from eval.report.selection import WORST
 from eval.report.study import HeatPanel, page_study
+from eval.report.tables import error_lines
 from tests.helpers.evaluations import EVIL, make_document, make_predictions
 from vlm.schema.findings import FINDINGS
 from vlm.schema.number_format import format_number
@@ -226,6 +228,50 @@ def test_page_shows_consistency_and_grounding():
     assert "Edema 6 of 6" in text
     assert "Reports that state and deny the same finding 100.0%" in text
     assert "“The heart is enlarged.” – “The heart is not enlarged.”" in text
+
+
+def test_errors_of_each_study_are_listed_in_plain_words(document):
+    prediction = Prediction(
+        study_id="one", report="Findings: No effusion. Unchanged.", reference="Findings: Moderate left effusion."
+    )
+    shown = text_of(render_page(document, [page_study([], prediction)]))
+    assert "Errors in the generated report" in shown
+    assert "missing finding: moderate left pleural effusion, which is denied (urgent)" in shown
+    assert "false comparison: “Unchanged” (benign)" in shown
+    without = page_study([], dataclasses.replace(prediction, reference=""))
+    assert without.errors is None
+    assert "Errors in the generated report" not in text_of(render_page(document, [without]))
+
+
+def test_errors_by_kind_are_a_table_and_lines():
+    predictions = [
+        Prediction(study_id=f"s{number}", report="No pneumothorax.", reference=reference)
+        for number, reference in enumerate(["Left pneumothorax.", "No effusion.", "Left effusion. Right PICC.", ""])
+    ]
+    document = make_document(predictions)
+    table = error_table(document)
+    assert [row["title"] for row in table["rows"][:2]] == ["missing finding", "missing device"]
+    assert table["rows"][0]["model"].startswith(".667")
+    assert "Which errors do the reports make?" in text_of(render_page(document, []))
+    score, kinds = error_lines(document)
+    assert score.startswith("Report error score .")
+    assert kinds == "Errors per report: missing finding .667, missing device .333"
+
+
+def test_older_documents_have_no_errors(document):
+    older = {
+        **document,
+        "systems": {
+            name: {
+                **{key: value for key, value in system.items() if key != "errors"},
+                "metrics": {key: value for key, value in system["metrics"].items() if not key.startswith("error")},
+            }
+            for name, system in document["systems"].items()
+        },
+    }
+    assert error_table(older) is None
+    assert error_lines(older) == []
+    assert "Which errors" not in render_page(older, [])
 
 
 def test_text_of_studies_is_escaped(document):

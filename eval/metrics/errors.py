@@ -18,6 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from data.reports.labeler.attributes import MODERATE
 from data.reports.labeler.claims import Claim, Claims, degree_words, join_claims
 from data.reports.labeler.labeler import described_sentences, speaks_of_chest
 from data.reports.labeler.statements import join_statements
@@ -191,7 +192,7 @@ def _nearest(claim: Claim, others: Claims, own: Claims) -> tuple[Claim | None, f
     """
     found: tuple[Claim | None, float] = None, 0.0
     for name, other in others.stated.items():
-        share = NEAR.get(frozenset({claim.name, name}), 0.0) * _same_place(claim, other)
+        share = NEAR.get(frozenset({claim.name, name}), 0.0) * _likeness(claim, other)
         if name in own.stated and claim.name in GENERAL:
             share = 1 - (1 - share) ** 2
         elif name in own.stated and claim.is_certain:
@@ -201,11 +202,12 @@ def _nearest(claim: Claim, others: Claims, own: Claims) -> tuple[Claim | None, f
     return found
 
 
-def _same_place(claim: Claim, other: Claim) -> float:
-    """1 in the same place, less if sides or zones exclude each other."""
+def _likeness(claim: Claim, other: Claim) -> float:
+    """1 in the same place and of the same degree; less if sides or zones exclude each other or the degrees are far."""
     sides = not claim.sides or not other.sides or claim.sides & other.sides
     zones = not claim.zones or not other.zones or claim.zones & other.zones
-    return (1.0 if sides else 0.3) * (1.0 if zones else 0.7)
+    degrees = abs((claim.severity or MODERATE) - (other.severity or MODERATE)) < 1.5
+    return (1.0 if sides else 0.3) * (1.0 if zones else 0.7) * (1.0 if degrees else 0.6)
 
 
 def _differences(written: Claim, true: Claim, weight: float, harms: Harms) -> list[ReportError]:

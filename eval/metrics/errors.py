@@ -57,6 +57,8 @@ SHARES = {
     "change not given": 0.1,
 }
 """Share of the weight of a finding that each difference costs if both reports have the finding."""
+_COUNTED = 0.5
+"""Share of the weight of a missing finding that is taken off a false one that stands for it: they are one error."""
 _DENIED = 0.1
 """Added share if a report denies a finding instead of leaving it out."""
 _FAR_MM = 15
@@ -117,7 +119,7 @@ def report_errors(report: str, reference: str, harms: Harms = HARMS) -> ReportEr
         errors += found
         agreed += max(0.0, weight - sum(error.harm for error in found))
     errors += [
-        _false(claim, written.claims, true.claims, _weight(claim, harms))
+        _false(claim, written.claims, true.claims, harms)
         for name, claim in written.claims.stated.items()
         if name not in true.claims.stated
     ]
@@ -125,9 +127,8 @@ def report_errors(report: str, reference: str, harms: Harms = HARMS) -> ReportEr
     harm = sum(error.harm for error in errors)
     score = (1 - _OVERLAP_SHARE) * (_PRIOR + agreed) / (_PRIOR + agreed + harm)
     score += _OVERLAP_SHARE * _overlap(written.grams, true.grams)
-    return ReportErrors(
-        errors=tuple(sorted(errors, key=lambda error: -error.harm)), score=score if report.strip() else 0.0
-    )
+    counted = sorted((error for error in errors if error.harm), key=lambda error: -error.harm)
+    return ReportErrors(errors=tuple(counted), score=score if report.strip() else 0.0)
 
 
 @lru_cache(maxsize=256)
@@ -176,9 +177,12 @@ def _missing(claim: Claim, written: Claims, true: Claims, weight: float) -> Repo
     return _error(kind, weight * (1 + _DENIED * is_denied), claim.describe() + ", which is denied" * is_denied)
 
 
-def _false(claim: Claim, written: Claims, true: Claims, weight: float) -> ReportError:
+def _false(claim: Claim, written: Claims, true: Claims, harms: Harms) -> ReportError:
+    weight = _weight(claim, harms)
     kind = "false device" if claim.is_device else "false finding"
     near, share = _nearest(claim, true, written)
+    if near is not None and near.name not in written.stated:
+        weight = max(0.0, weight - _COUNTED * _weight(near, harms))
     if near is not None:
         return _error(kind, weight * (1 - share), f"{claim.describe()} for {near.describe()}")
     return _error(kind, weight, claim.describe())

@@ -176,7 +176,7 @@ def test_score_is_the_formula_of_the_documents():
     found = report_errors(report, reference)
     words_in_common = 0
     near = NEAR[frozenset({"pulmonary edema", "pneumonia"})]
-    harm = (URGENT + CRITICAL) * (1 - near)
+    harm = (URGENT + CRITICAL - URGENT / 2) * (1 - near)
     assert found.harm == pytest.approx(harm)
     agreed = URGENT * near
     assert found.score == pytest.approx(0.97 * (0.5 + agreed) / (0.5 + agreed + harm) + 0.03 * words_in_common)

@@ -324,7 +324,7 @@ def _errors_of_the_whole(written: _Content, true: _Content, harms: Harms) -> lis
         errors.append(_error("false comparison", _HARM_OF_COMPARISON, f"“{written.prior}”"))
     if true.prior and not written.prior:
         errors.append(_error("missing comparison", _HARM_OF_COMPARISON / 2, f"“{true.prior}”"))
-    for name in written.claims.contradicted:
+    for name in sorted(written.claims.contradicted - true.claims.contradicted):
         weight = _weight(written.claims.stated[name], harms)
         errors.append(_error("contradiction", weight / 2, f"{name} is stated and denied"))
     if written.is_silent and not true.is_silent:

@@ -93,7 +93,7 @@ class Claims:
 
     stated: dict[str, Claim]
     denied: frozenset[str]
-    contradicted: tuple[str, ...]
+    contradicted: frozenset[str]
 
 
 _ONE_KIND = frozenset({
@@ -114,7 +114,7 @@ def join_claims(statements: Sequence[Statement]) -> Claims:
     return Claims(
         stated=stated,
         denied=frozenset(denial.name for denial in denials),
-        contradicted=tuple(sorted(_contradicted(statements, denials))),
+        contradicted=frozenset(_contradicted(statements, denials)),
     )
 
 

@@ -111,7 +111,9 @@ def test_other_words_for_the_same_are_no_error(report, reference):
     assert 0.97 <= found.score < 1
 
 
-@pytest.mark.parametrize("report", ["Findings: Small left effusion. Impression: Effusion.", "no acute process."])
+@pytest.mark.parametrize(
+    "report", ["Findings: Small left effusion. Impression: Effusion.", "no acute process.", "effusion. no effusion."]
+)
 def test_the_reference_itself_scores_1(report):
     assert score_of(report, report) == pytest.approx(1)
 

@@ -195,12 +195,12 @@ def test_claims_join_all_statements_of_a_report():
 @pytest.mark.parametrize(
     ("report", "contradicted"),
     [
-        ("small left pleural effusion. no pleural effusion.", ("pleural effusion",)),
-        ("small left pleural effusion. no right pleural effusion.", ()),
-        ("small left pleural effusion. no large pleural effusion.", ()),
-        ("possible effusion. no pleural effusion.", ()),
-        ("the prior effusion. no pleural effusion.", ()),
-        ("no pneumothorax. there is a pneumothorax.", ("pneumothorax",)),
+        ("small left pleural effusion. no pleural effusion.", {"pleural effusion"}),
+        ("small left pleural effusion. no right pleural effusion.", set()),
+        ("small left pleural effusion. no large pleural effusion.", set()),
+        ("possible effusion. no pleural effusion.", set()),
+        ("the prior effusion. no pleural effusion.", set()),
+        ("no pneumothorax. there is a pneumothorax.", {"pneumothorax"}),
     ],
 )
 def test_contradictions_need_a_denial_without_limits(report, contradicted):

@@ -96,7 +96,7 @@ _SENTENCE_END = re.compile(
     # Spaces after a full stop, a capital letter directly after one, or the next list item.
     r"\s(?<=[.;!?]\s)(?<!\bvs\.\s)(?<!\s\?\s)(?<!^\?\s)\s*|(?<=[a-z)]\.)(?=[A-Z])|\s(?=\d{1,2}\. [A-Z])|\s(?=[•▪‣] )"
 )
-_CONTINUES_LAST = re.compile(
+CONTINUES_LAST = re.compile(
     r"(?:(?:on|in|at) (?:the )?(?:left|right|other|opposite)(?: side)?, )?(?:an?|the) (?:[\w-]+ ){0,3}one\b|"
     rf"(?:that|those)(?= on)|{'|'.join(ELLIPSES)}",
     re.IGNORECASE,
@@ -131,7 +131,7 @@ def described_sentences(text: str) -> list[str]:
         own: list[str] = []
         section = write_out(join_lines(section))
         for sentence in _SENTENCE_END.split(section):
-            if own and _CONTINUES_LAST.match(sentence):
+            if own and CONTINUES_LAST.match(sentence):
                 own[-1] = f"{own[-1].rstrip('.;')}; {sentence}"
             elif sentence and not sentence.isspace():
                 own.append(sentence.strip())

@@ -46,14 +46,14 @@ def join_statements(sentences: Iterable[str]) -> list[Statement]:
     for sentence in sentences:
         own = sentence_statements(sentence)
         kinds = [statement.name for statement in own if statement.position and statement.name != ANY_DEVICE]
-        if device and not kinds and _GOES_ON.match(sentence):
+        if device and not kinds and GOES_ON.match(sentence):
             own = [*(one for one in own if one.name != ANY_DEVICE), _tip_of(device, sentence)]
         device = kinds[-1] if kinds else device
         statements += own
     return statements
 
 
-_GOES_ON = re.compile(
+GOES_ON = re.compile(
     r"(?:the |its |with (?:the |its )?)?(?:distal )?(?:tip|side ?(?:port|hole)|"
     r"(?:tube|catheter|line)(?: tip)?|it|this)\b|"
     r"(?:recommend|suggest|consider|advis)\w*\b.{0,40}\b(?:advanc|withdraw|retract|reposition|pull)|"

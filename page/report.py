@@ -1,6 +1,7 @@
 """The report of one study on the command line, the same as from the web page and its API.
 
     python -m page.report frontal.dcm lateral.dcm --indication "Cough and fever."
+    python -m page.report frontal.dcm --structured
     python -m page.report study.zip --checkpoint runs/mine/best --format json > report.json
 
 Reads images of one study (PNG, JPEG, WebP, TIFF, DICOM, or a zip of them). The report goes to standard output, the
@@ -11,13 +12,14 @@ to read the images, so the report is only written with --write-anyway.
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
 from data.cli import run_main
+from data.reports.structure import structured_report
 from page.export.formats import export
 from page.study.read import MAX_INDICATION_CHARACTERS, read_files
 from page.study.record import study_record
@@ -50,6 +52,8 @@ class ReportOptions:
     """Maximum length of a report, in tokens."""
     include_identity: bool = False
     """Keep file names and the patient data of the DICOM header (all formats except report)."""
+    structured: bool = False
+    """Write the findings by organ system; no sentence is changed or lost."""
 
     def __post_init__(self):
         if not self.images:
@@ -87,9 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("no report was written; --write-anyway writes it despite the warnings", file=sys.stderr)
         return BLOCKED
     if options.format == "report":
-        content = f"{reading.report.report}\n".encode()
+        report = reading.report.report
+        content = f"{structured_report(report) if options.structured else report}\n".encode()
     else:
-        record = study_record(reading, generator)
+        record = replace(study_record(reading, generator), by_system=options.structured)
         content = export(record, options.format, include_identity=options.include_identity).content
     _write(content, options.output)
     return 0

@@ -129,8 +129,9 @@ _ENDS_SENTENCE = re.compile(r"[.!?;:][\"')\]]?$")
 def structured_report(report: str) -> str:
     """The report with its findings by organ system, each section on lines of its own."""
     sections = split_report(report)
-    structured = _composed(structured_findings(sections.findings, sections.impression), sections.impression)
-    return structured if _is_same(report, structured) else report
+    findings = structured_findings(sections.findings, sections.impression)
+    structured = _composed(findings, sections.impression)
+    return structured if findings != sections.findings and _is_same(report, structured) else report
 
 
 def structured_findings(findings: str, impression: str = "") -> str:

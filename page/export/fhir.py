@@ -107,7 +107,7 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False) -> str:
         "study": [{"reference": "#study"}] if imaging_study else None,
         "effectiveDateTime": iso_date(shown.study_date) or None if shown else None,
         "resultsInterpreter": _performer(record),
-        "conclusion": _markdown(record.impression or record.findings) or None,
+        "conclusion": _markdown(record.impression or record.written_findings) or None,
     }
     return DiagnosticReport.model_validate(document).model_dump_json(indent=2) + "\n"
 

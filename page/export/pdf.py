@@ -25,6 +25,7 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Image, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
+from data.reports.structure import SYSTEMS
 from page.export.text import facts, sections
 from page.study.record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
 from vlm.schema.findings import FINDING_INDEX
@@ -63,6 +64,7 @@ def _style(name: str, size: float, *, color: Color = INK, font: str = BODY, **se
 TITLE_STYLE = _style("title", 17, font=BOLD)
 HEADING = _style("heading", 11, font=BOLD, color=ACCENT, spaceBefore=9, spaceAfter=2, keepWithNext=1)
 TEXT = _style("text", 9.5)
+SYSTEM = _style("system", 9.5, font=BOLD, keepWithNext=1)
 SMALL = _style("small", 8)
 SOFT_SMALL = _style("soft", 8, color=SOFT)
 POSITIVE = _style("positive", 8, font=BOLD)
@@ -156,7 +158,7 @@ def _story(record: StudyRecord) -> list[Flowable]:
     story += [Spacer(0, 6), _facts(record), Spacer(0, 8), _images(record)]
     for heading, text in sections(record):
         story.append(Paragraph(heading, HEADING))
-        story += [Paragraph(escape(line), TEXT) for line in text.split("\n") if line]
+        story += [Paragraph(escape(line), SYSTEM if line in SYSTEMS else TEXT) for line in text.split("\n") if line]
     warnings = [*record.warnings, *_font_warning(record)]
     if warnings:
         story += [Paragraph("Warnings", HEADING), _boxed(warnings)]

@@ -158,7 +158,7 @@ def _report(record: StudyRecord, referred: list[DicomIdentifiers], *, device_uid
         _section(
             headings.Findings,
             [
-                *_texts(codes.DCM.Finding, record.findings),
+                *_texts(codes.DCM.Finding, record.written_findings),
                 *(
                     _text(codes.DCM.Finding, f"{finding}: {state} (set by the reader)")
                     for finding, state in record.reader_states.items()

@@ -11,7 +11,7 @@ study, read_at                a name that only depends on the images; time with 
 model                         name, hash (of weights and settings), program_version
 edited, reader, checked_at    whether a reader changed the report, the reader's name ("" if unknown), and when the
                               reader checked it (null if nobody did)
-indication, findings, impression
+indication, findings, impression      findings by organ system, if asked for, have a line for each heading
 model_findings, model_impression      as the model wrote them; findings and impression are as the reader left them
 reader_findings               findings that the reader set: "present", "absent", "possible" or "not mentioned"
 images[]                      name, view_position, width, height, sha256 (of size and gray values)
@@ -55,7 +55,7 @@ def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
         "reader": record.edit.reader if record.edit else "",
         "checked_at": record.edit.checked_at.isoformat() if record.edit else None,
         "indication": record.indication,
-        "findings": record.findings,
+        "findings": record.written_findings,
         "impression": record.impression,
         "model_findings": record.original[0],
         "model_impression": record.original[1],
@@ -142,9 +142,10 @@ def facts(record: StudyRecord) -> list[tuple[str, str]]:
 
 def sections(record: StudyRecord) -> list[tuple[str, str]]:
     """Heading and text of each section; an empty report says so."""
-    parts = (("Indication", record.indication), ("Findings", record.findings), ("Impression", record.impression))
+    findings, impression = record.written_findings, record.impression
+    parts = (("Indication", record.indication), ("Findings", findings), ("Impression", impression))
     kept = [(heading, text) for heading, text in parts if text]
-    if not record.findings and not record.impression:
+    if not findings and not impression:
         kept.append(("Findings", "Nothing was written."))
     states = "\n".join(f"{finding}: {state}" for finding, state in record.reader_states.items())
     return [*kept, ("Findings set by the reader", states)] if states else kept

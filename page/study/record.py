@@ -23,6 +23,7 @@ from PIL import Image
 from data.corrections.correction import image_hash, study_hash
 from data.images.dicom.identifiers import DicomIdentifiers
 from data.reports.deidentify import remove_identity
+from data.reports.structure import structured_findings
 from page.study.edit import Edit, edited_reading
 from page.study.read import StudyReading
 from page.study.upload import UploadedImage
@@ -143,6 +144,13 @@ class StudyRecord:
     original: tuple[str, str] = ("", "")
     """Findings and impression as the model wrote them."""
     has_identity: bool = True
+    by_system: bool = False
+    """Exports write the findings by organ system; `findings` stays as it is."""
+
+    @property
+    def written_findings(self) -> str:
+        """The findings as exports write them."""
+        return structured_findings(self.findings, self.impression) if self.by_system else self.findings
 
     @property
     def untrained_findings(self) -> tuple[str, ...]:

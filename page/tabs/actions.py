@@ -75,6 +75,7 @@ class ReportActions:
                 self.saved = gr.HTML(apply_default_css=False)
             self.similar = SimilarPanel(session, generator)
             with gr.Accordion("Download", open=False):
+                by_system = gr.Checkbox(False, label="Write the findings by organ system")
                 identity = gr.Checkbox(False, label="Include file names and the patient data of the DICOM header")
                 gr.HTML(layout.render("note", text=IDENTITY_NOTE), apply_default_css=False)
                 with gr.Row(elem_classes="formats"):
@@ -85,7 +86,8 @@ class ReportActions:
         read_form = "(session, sent, reader) => [session, readCorrectionForm(), reader]"
         save.click(self.correct, [session, sent, reader], [session, self.saved], js=read_form, **PRIVATE)
         for name, button in buttons.items():
-            exporting = button.click(partial(self.export, name), [session, identity], [file, self.exported], **PRIVATE)
+            chosen = [session, identity, by_system]
+            exporting = button.click(partial(self.export, name), chosen, [file, self.exported], **PRIVATE)
             exporting.then(None, file, None, js=DOWNLOAD_SCRIPT, **PRIVATE)
 
     def show(self, session: Session) -> dict[Any, Any]:
@@ -114,11 +116,13 @@ class ReportActions:
         ]
         return replace(session, edit=edit), layout.message(" ".join(filter(None, parts)))
 
-    def export(self, format: str, session: Session, include_identity: bool) -> tuple[dict[str, str] | None, str]:
+    def export(
+        self, format: str, session: Session, include_identity: bool, by_system: bool = False
+    ) -> tuple[dict[str, str] | None, str]:
         """The file for download.js, or the reason why there is none."""
         try:
             record = study_record(session.reading, self.generator, session.edit)
-            file = export(record, format, include_identity=include_identity)
+            file = export(replace(record, by_system=by_system), format, include_identity=include_identity)
         except ValueError as error:
             return None, layout.message(str(error), is_error=True)
         return download(file)

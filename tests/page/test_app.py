@@ -96,6 +96,16 @@ def test_the_command_line_writes_the_same_report(client, generator, image_file, 
     assert capsys.readouterr().out.strip() == answer["report"].strip()
 
 
+def test_api_writes_findings_by_organ_system_on_request(client, image_file, monkeypatch):
+    plain = client.predict([handle_file(image_file)], "PA", "cough", api_name="/read")
+    monkeypatch.setattr("app.structured_report", lambda report: f"By system: {report}")
+    monkeypatch.setattr("page.study.record.structured_findings", lambda findings, impression: f"Lungs\n{findings}")
+    answer = client.predict([handle_file(image_file)], "PA", "cough", by_system=True, api_name="/read")
+    assert answer["report"] == f"By system: {plain['report']}"
+    assert answer["findings"] == f"Lungs\n{plain['findings']}"
+    assert client.predict([handle_file(image_file)], "PA", "cough", api_name="/read")["findings"] == plain["findings"]
+
+
 @pytest.mark.parametrize("listed", [True, False])
 def test_api_accepts_one_file_without_views_and_indication(client, image_file, listed):
     file = handle_file(image_file)

@@ -51,6 +51,24 @@ def test_other_formats_are_the_same_files_as_on_the_page(tiny_checkpoint, image,
     assert json.loads(output.read_text(encoding="utf-8"))["images"][0]["name"] == "chest.png"
 
 
+def test_structured_report_has_its_findings_by_organ_system(tiny_checkpoint, image, tmp_path, monkeypatch, capfdbinary):
+    findings = "No effusion. Lungs are clear."
+
+    def read_with_findings(*arguments, **settings):
+        *_, reading = read_files(*arguments, **settings)
+        report = replace(reading.report, report=f"Findings: {findings} Impression: Normal.", findings=findings)
+        yield replace(reading, report=report)
+
+    monkeypatch.setattr("page.report.read_files", read_with_findings)
+    assert run(tiny_checkpoint, image, "--structured") == 0
+    by_system = "Lungs\nLungs are clear.\nPleura\nNo effusion."
+    assert capfdbinary.readouterr().out.decode() == f"Findings:\n{by_system}\nImpression:\nNormal.\n"
+    output = tmp_path / "report.json"
+    for flags, expected in ((["--structured"], by_system), ([], findings)):
+        assert run(tiny_checkpoint, image, "--format", "json", "--output", output, *flags) == 0
+        assert json.loads(output.read_text(encoding="utf-8"))["findings"] == expected
+
+
 def test_study_with_image_warnings_gets_its_report_only_on_request(tiny_checkpoint, dicom, capfdbinary):
     knee = dicom(BodyPartExamined="KNEE")
     assert run(tiny_checkpoint, knee) == BLOCKED

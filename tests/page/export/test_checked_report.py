@@ -109,6 +109,28 @@ def test_json_has_the_edit_and_what_the_model_wrote(record_by, reading):
     assert document["reader_findings"] == {"Lung Lesion": "possible", "Edema": "present", "Fracture": "absent"}
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_corrected_findings_are_written_by_organ_system(record_by, format):
+    corrected = record_by("Dr A", findings="No fracture. There is a small left pleural effusion.")
+    text = all_text(export(replace(corrected, by_system=True), format)).replace("\\n", " ")
+    expected = "Pleura There is a small left pleural effusion. Bones No fracture."
+    if format == "fhir":  # whose attachments are encoded
+        expected = expected.replace("Pleura ", "Pleura<br/>").replace(" Bones ", "<br/>Bones<br/>")
+    assert expected in text
+
+
+def test_json_by_organ_system_still_says_whether_and_what_the_reader_changed(record_by, generator, reading):
+    document = json.loads(export(replace(record_by("Dr A"), by_system=True), "json").content)
+    assert document["findings"] == "Pleura\nThere is a small left pleural effusion."
+    assert document["model_findings"] == reading.report.findings.strip()
+    findings = "No fracture. There is a small effusion."
+    reading = replace(reading, report=replace(reading.report, findings=findings, impression=""))
+    confirmed = study_record(reading, generator, Edit(findings=findings, reader="Dr A"))
+    document = json.loads(export(replace(confirmed, by_system=True), "json").content)
+    assert document["findings"] == "Pleura\nThere is a small effusion.\nBones\nNo fracture."
+    assert not document["edited"]
+
+
 def test_fhir_report_is_final_and_its_observations_have_the_states_of_the_reader(record_by):
     report = DiagnosticReport.model_validate_json(export(record_by("Dr A"), "fhir").content)
     assert report.status == "final"

@@ -71,6 +71,31 @@ def test_same_record_gives_the_same_bytes(recorded_study, format):
     assert export(recorded_study, format).content == first
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_has_the_findings_by_organ_system_on_request(recorded_study, format):
+    text = " ".join(shown(export(replace(recorded_study, by_system=True), format)).split())
+    text = text.replace("<br/>", " ").replace("\\n", " ")
+    assert "pleura no pneumothorax. heart and mediastinum the heart is enlarged." in text
+    assert "the heart is enlarged. no pneumothorax." not in text
+
+
+def test_text_has_a_line_for_each_organ_system(recorded_study):
+    text = export_text(replace(recorded_study, by_system=True))
+    heart = "Heart and mediastinum\nThe heart is enlarged.\n"
+    assert f"\nFINDINGS\nPleura\nNo pneumothorax.\n{heart}\nIMPRESSION\nCardiomegaly.\n" in text
+
+
+def test_identity_is_removed_from_findings_by_organ_system(recorded_study):
+    named = replace(recorded_study, by_system=True, findings="The heart of Ms. Jane Doe is enlarged. No pneumothorax.")
+    text = export_text(named)
+    assert "Pleura\nNo pneumothorax.\nHeart and mediastinum\nThe heart of Ms. ___ is enlarged.\n" in text
+
+
+def test_conclusion_without_an_impression_is_the_findings_by_organ_system(recorded_study):
+    report = json.loads(export(replace(recorded_study, by_system=True, impression=""), "fhir").content)
+    assert report["conclusion"].startswith("Pleura\nNo pneumothorax.\n")
+
+
 def test_unknown_format_is_rejected_by_name(recorded_study):
     with pytest.raises(ValueError, match="no export format 'docx'; choose one of text, json, pdf, fhir, sr"):
         export(recorded_study, "docx")

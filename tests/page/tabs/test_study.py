@@ -229,6 +229,17 @@ def test_exported_file_is_inside_the_answer(tab, read, format):
         assert [row["finding"] for row in json.loads(content)["finding_probabilities"]] == list(FINDINGS)
 
 
+def test_exported_file_has_the_findings_by_organ_system_on_request(tab, read):
+    session = read[-1][tab.session]
+    findings = ("No effusion.", "The heart is normal.", "Lungs are clear.")
+    session, _ = tab.actions.correct(session, sent(reading=session.key, findings=findings), "Dr A")
+    by_system = "Lungs\nLungs are clear.\nPleura\nNo effusion.\nHeart and mediastinum\nThe heart is normal.\n"
+    content = base64.b64decode(tab.actions.export("text", session, False, True)[0]["content"]).decode()
+    assert by_system in content
+    content = base64.b64decode(tab.actions.export("text", session, False, False)[0]["content"]).decode()
+    assert " ".join(findings) in content
+
+
 def test_impossible_export_gives_a_reason(tab, read):
     file, message = tab.actions.export("sr", read[-1][tab.session], False)
     assert file is None

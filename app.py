@@ -16,7 +16,7 @@ import re
 import signal
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -163,13 +163,11 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
     model_lock = Lock()
     """Several requests may decode their files at once, so that a hostile file delays nobody; one uses the model."""
 
-    def read(
-        files: list[str] | None, views: str, indication: str, write_anyway: bool, by_system: bool
-    ) -> dict[str, Any]:
+    def read(files: list[str] | None, views: str, indication: str, write_anyway: bool) -> dict[str, Any]:
         """Read one study: images (PNG, JPEG, WebP, TIFF, DICOM) or a zip of them. `views` is auto, PA, AP or lateral
         for all images, or one per image, separated by commas. A study that the model may not be able to read gets no
-        report (`is_blocked`) but the reasons in `image_warnings`, unless `write_anyway` is set. `by_system` writes the
-        findings by organ system."""
+        report (`is_blocked`) but the reasons in `image_warnings`, unless `write_anyway` is set.
+        `structured_report` is the report with its findings by organ system."""
         try:
             images = read_study_files([Path(file) for file in files or ()], generator.config.preprocessing)
             images = choose_views(images, [view.strip() for view in views.split(",") if view.strip()])
@@ -180,9 +178,10 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
             answer |= {"ood_not_checked": reading.ood_not_checked}
             if reading.is_blocked:
                 return answer
-            record = replace(study_record(reading, generator), by_system=by_system)
-            report = structured_report(reading.report.report) if by_system else reading.report.report
-            return answer | {"report": report} | json.loads(export_json(record))
+            record = study_record(reading, generator)
+            report = reading.report.report
+            answer |= {"report": report, "structured_report": structured_report(report)}
+            return answer | json.loads(export_json(record))
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
         finally:
@@ -206,7 +205,6 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
             gr.Textbox("auto", visible=False, label="views"),
             gr.Textbox("", visible=False, label="indication"),
             gr.Checkbox(False, visible=False, label="write_anyway"),
-            gr.Checkbox(False, visible=False, label="by_system"),
         ]
         gr.Button(visible=False).click(read, inputs, gr.JSON(visible=False), api_name="read", **SEVERAL)
         with gr.Tab("One study"):

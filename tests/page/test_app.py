@@ -20,6 +20,7 @@ from PIL import Image
 import app
 from app import AppOptions, build_app, main, serve
 from data.images.read import read_image
+from data.reports.structure import structured_report
 from page.accounts import write_account
 from page.examples import NUM_SYNTHETIC, REAL_EXAMPLES
 from page.report import main as report_program
@@ -96,14 +97,13 @@ def test_the_command_line_writes_the_same_report(client, generator, image_file, 
     assert capsys.readouterr().out.strip() == answer["report"].strip()
 
 
-def test_api_writes_findings_by_organ_system_on_request(client, image_file, monkeypatch):
+def test_api_returns_the_report_by_organ_system_too(client, image_file, monkeypatch):
     plain = client.predict([handle_file(image_file)], "PA", "cough", api_name="/read")
+    assert plain["structured_report"] == structured_report(plain["report"])
     monkeypatch.setattr("app.structured_report", lambda report: f"By system: {report}")
-    monkeypatch.setattr("page.study.record.structured_findings", lambda findings, impression: f"Lungs\n{findings}")
-    answer = client.predict([handle_file(image_file)], "PA", "cough", by_system=True, api_name="/read")
-    assert answer["report"] == f"By system: {plain['report']}"
-    assert answer["findings"] == f"Lungs\n{plain['findings']}"
-    assert client.predict([handle_file(image_file)], "PA", "cough", api_name="/read")["findings"] == plain["findings"]
+    answer = client.predict([handle_file(image_file)], "PA", "cough", api_name="/read")
+    assert answer["structured_report"] == f"By system: {plain['report']}"
+    assert (answer["report"], answer["findings"]) == (plain["report"], plain["findings"])
 
 
 @pytest.mark.parametrize("listed", [True, False])

@@ -76,7 +76,8 @@ def test_every_format_has_the_findings_by_organ_system_on_request(recorded_study
     text = " ".join(shown(export(replace(recorded_study, by_system=True), format)).split())
     text = text.replace("<br/>", " ").replace("\\n", " ")
     assert "pleura no pneumothorax. heart and mediastinum the heart is enlarged." in text
-    assert "the heart is enlarged. no pneumothorax." not in text
+    if format != "json":  # which has them as model_findings
+        assert "the heart is enlarged. no pneumothorax." not in text
 
 
 def test_text_has_a_line_for_each_organ_system(recorded_study):

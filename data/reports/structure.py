@@ -17,12 +17,12 @@ dashes), its findings stay as they are. So do findings without any organ, such a
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from data.reports.labeler.device_patterns import DEVICES, find_devices
 from data.reports.labeler.labeler import CONTINUES_LAST, label_report
 from data.reports.labeler.parser import as_read
-from data.reports.labeler.statements import ANY_DEVICE, GOES_ON, sentence_statements
+from data.reports.labeler.statements import ANY_DEVICE, GOES_ON, Statement, sentence_statements
 from data.reports.sentences import split_sentences
 from vlm.schema.findings import POSITIVE, UNCERTAIN
 from vlm.schema.report_format import compose_report, split_report
@@ -69,7 +69,7 @@ _ORGANS = {
     r"devices?|support lines|lines and tubes|lines/tubes|(?:median )?sternotomy|prosthe\w+|sutures?|stents?|drains?",
     PLEURA: r"pleura\w*|effusions?|pneumothora\w*|costophrenic|cardiophrenic|cp angles?|sulc(?:us|i)|fissures?|"
     r"empyema|h(?:a?em|ydr)othora\w*",
-    BONES: r"(?:thoracic |lumbar |cervical |lumbosacral )?(?:spin(?:e|al)|vertebra\w*|cage|skelet\w*|dis[ck]\w*)|"
+    BONES: r"(?:thoracic |lumbar |cervical |lumbosacral )?(?:spin(?:e|al)|vertebra\w*|cage|skelet\w*|dis[ck]s?)|"
     r"bon(?:es?|y)|osseo?us|ribs?|clavic\w*|sternum|sternal|scapul\w*|shoulders?|humer\w*|degenerat\w*|"
     r"fractur\w*|(?:kypho)?scolio\w*|kypho\w*|osteo\w*|spondyl\w*|endplates?|joints?|arthr\w*|sacr(?:um|al)|pelvis|"
     r"knees?|hips?|femur|wrists?|elbows?|ankles?|spurring|dish|t\d{1,2}|l[1-5]|"
@@ -200,14 +200,19 @@ def _system_of(sentence: str, last: str) -> str:
     goes_on_about_device = last == DEVICE and GOES_ON.match(sentence)
     if last and (_OF_LAST.match(sentence) or CONTINUES_LAST.match(sentence) or goes_on_about_device):
         return last
-    for statement in sentence_statements(sentence):
-        if statement.state in (POSITIVE, UNCERTAIN):
-            return SYSTEM_OF[statement.name]
+    if main := _main_statement(sentence_statements(sentence)):
+        return SYSTEM_OF[main.name]
     text = as_read(sentence)
     devices = find_devices(text)
     if organ := _ORGAN.search(text, 0, devices[0][0] if devices else len(text)):
         return _system_of_word(organ)
     return DEVICE if devices else last if last and _ABOUT_LAST.match(sentence) else OTHER
+
+
+def _main_statement(statements: Sequence[Statement]) -> Statement | None:
+    """The first one that is not denied, but not a device after another statement ("heart is normal, pacemaker")."""
+    stated = next((one for one in statements if one.state in (POSITIVE, UNCERTAIN)), None)
+    return statements[0] if stated and SYSTEM_OF[stated.name] == DEVICE else stated
 
 
 def _system_of_word(organ: re.Match) -> str:

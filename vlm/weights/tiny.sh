@@ -1,12 +1,14 @@
 #!/bin/sh
 # Rebuild the weights that ship with the project, and all their reported scores:
 #
-#     DATA=../shared/data ENCODER=../shared/weights/dinov2_small sh vlm/weights/tiny.sh runs/tiny
+#     DATA=… ENCODER=… PHOTOGRAPHS=… SCANS=… sh vlm/weights/tiny.sh runs/tiny
 #
 # DATA holds nih/ (NIH ChestX-ray14), adult_normals/ (normal X-rays of the RSNA pneumonia challenge: labels.csv with the
 # columns image and label, and images/) and pneumonia/ (Kermany et al.). ENCODER is a ViT-S/14 of DINOv2's architecture.
-# It takes about two hours on two cores. Finished steps are skipped; RESUME=--resume resumes an interrupted training.
+# PHOTOGRAPHS and SCANS are folders of images that are no chest X-rays, for the out-of-distribution check (docs/LOG.md).
+# It takes about an hour on two cores. Finished steps are skipped; RESUME=--resume resumes an interrupted training.
 set -eu
+: "${DATA:?}" "${ENCODER:?}" "${PHOTOGRAPHS:?}" "${SCANS:?}"
 run=$1
 here=$(dirname "$0")
 launch="accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
@@ -33,35 +35,28 @@ for name in few many; do
     "$run/nih" --take-train $take --out "$run/$name"
 done
 
-# A first decoder, so that the encoder can stay frozen while the finding queries learn on saved features.
+# A first decoder, so that the encoder can stay frozen while the finding queries learn on its saved features. They learn
+# on few synthetic studies and children, so that the adults count; more studies, or a trained encoder, learned the noise of
+# the adults' labels (docs/LOG.md).
 test -d "$run/text" || $launch train/pretrain.py text --datasets "$run/few" --output-dir "$run/text" --decoder nano \
   --vocab-size 1000 --batch-size 32 --num-epochs 1 --learning-rate 2e-3 --num-workers 0
-test -d "$run/probe/best" || $finetune --dataset "$run/few" --output-dir "$run/probe" --encoder "$ENCODER" \
+test -d "$run/findings/best" || $finetune --dataset "$run/few" --output-dir "$run/findings" --encoder "$ENCODER" \
   --encoder-layers 6 --decoder "$run/text" --pool 4 --linear-probe --feature-cache "$run/features" \
   --batch-size 32 --learning-rate 1e-3 --findings-epochs 8 --num-epochs 8
 
-# All weights learn the findings. The adults' labels are few and rare: they count three times.
-test -d "$run/findings/best" || $finetune --dataset "$run/many" --extra-dataset "$run/nih" --extra-repeats 2 \
-  --output-dir "$run/findings" --encoder "$run/probe" --decoder nano --vocab-size 1000 --pool 4 --no-lora \
-  --image-cache-gib 3 --augmentation.max-rotation 8 --augmentation.max-shift 0.07 --augmentation.max-zoom 0.12 \
-  --augmentation.max-shear 5 --augmentation.max-brightness 0.12 --augmentation.max-contrast 0.25 --view-dropout 0.2 \
-  --batch-size 16 --learning-rate 5e-4 --encoder-learning-rate 1e-4 --findings-epochs 2 --num-epochs 2
-
-# The classifier is done. The decoder learns, without images, to write what the labels say; then LoRA on images adds what
-# is not in the labels: degree, extent, wording.
-frozen="--dataset $run/many --freeze-after-findings --feature-cache $run/features --num-validation-reports 300"
-test -d "$run/base/best" || $finetune $frozen --output-dir "$run/base" --init-from "$run/findings" --no-lora \
-  --decide-findings --batch-size 32 --learning-rate 2e-3 --text-only-epochs 6 --num-epochs 6
-test -d "$run/reports/merged" || $finetune $frozen --output-dir "$run/reports" --init-from "$run/base" \
-  --lora-settings.dropout 0 --batch-size 16 --learning-rate 7e-4 --num-epochs 1 --merge --merge-precision fp16
+# The classifier is done. The decoder learns, without images, to write what the labels say.
+test -d "$run/base/merged" || $finetune --dataset "$run/many" --output-dir "$run/base" --init-from "$run/findings" \
+  --no-lora --freeze-after-findings --feature-cache "$run/features" --num-validation-reports 150 \
+  --decide-findings --batch-size 32 --learning-rate 2e-3 --text-only-epochs 8 --num-epochs 8 \
+  --merge --merge-precision fp16
 
 rm -rf vlm/weights/tiny
-cp -r "$run/reports/merged" vlm/weights/tiny
+cp -r "$run/base/merged" vlm/weights/tiny
 
 # Evaluation on test splits, which were not used for training or selection.
 test -d "$run/real" || python -m data.join --datasets "$run/pneumonia" "$run/adult_normals" "$run/nih" --out "$run/real"
 evaluate() {
-  python eval/batch.py --dataset "$run/$1" --split test --output-dir "$run/evaluation_$1"
+  python eval/batch.py --dataset "$run/$1" --split test --output-dir "$run/evaluation_$1" --neighbor-pool 1500
   cp "$run/evaluation_$1/metrics.json" "docs/results/tiny_on_$2.json"
 }
 evaluate synthetic synthetic_studies
@@ -72,7 +67,6 @@ for program in statements linear_probe; do
   python -m eval.probes.$program --dataset "$run/pneumonia" --split test --statements bacterial viral \
     --output "docs/results/tiny_bacterial_vs_viral_$program.json"
 done
-# PHOTOGRAPHS and SCANS are folders of images that are no X-rays (docs/LOG.md names those that were used).
 python -m eval.probes.ood --datasets "$run/nih" "$run/adult_normals" "$run/pneumonia" "$run/synthetic" \
   --others "$PHOTOGRAPHS" "$SCANS" --output docs/results/tiny_out-of-distribution_check.json
 python -m eval.report.results

@@ -29,7 +29,7 @@ demo: install  ## prepare synthetic studies, fine-tune with LoRA, evaluate with 
 	$(BIN)/python -m data.prepare synthetic --num-studies 1000 --seed 7 --report-style 1 --split-fractions 0.7 0.1 0.2 \
 	  --out $(RUN)/studies
 	$(LAUNCH) train/finetune.py --dataset $(RUN)/studies --output-dir $(RUN)/training --init-from cxrscribe-tiny \
-	  --feature-cache $(RUN)/features --num-workers 0 --lora-settings.dropout 0 --num-epochs 4 --batch-size 8 \
+	  --feature-cache $(RUN)/features --num-workers 0 --lora-settings.dropout 0 --num-epochs 2 --batch-size 8 \
 	  --learning-rate 5e-4
 	$(BIN)/python eval/batch.py --checkpoint $(RUN)/training/best --baseline cxrscribe-tiny --dataset $(RUN)/studies \
 	  --split test --output-dir $(RUN)/evaluation --neighbor-pool 300

@@ -122,7 +122,7 @@ class ReportGenerator:
         """
         options = options or GenerationOptions()
         if options.num_candidates > 1:
-            raise ValueError("several candidates need generate_candidates, and somebody who chooses one")
+            raise ValueError("several candidates need generate_candidates; eval.checks.candidates chooses one of them")
         candidates = self.generate_candidates(
             images, view_positions=view_positions, indications=indications, options=options
         )

@@ -177,7 +177,7 @@ def _source_control(
     def frequencies(rows: np.ndarray) -> np.ndarray:
         return divide(positive[rows].sum(axis=0), labeled[rows].sum(axis=0))
 
-    everywhere = np.nan_to_num(frequencies(source_of != ""))
+    everywhere = np.nan_to_num(frequencies(np.ones(len(labels), dtype=bool)))
     probabilities, report_of = {}, {}
     for source in set(sources):
         own = source_of == source

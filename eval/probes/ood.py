@@ -7,11 +7,12 @@ by 90 and 180 degrees (flags are wanted). `--others` are folders of images that 
 Mirrored images are of frontal views only. Each rate has a 95% interval over patients.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 import numpy as np
@@ -40,6 +41,8 @@ ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 IMAGES_AT_ONCE = 32
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OodConfig:
@@ -49,12 +52,12 @@ class OodConfig:
     """Checkpoint folder or Hugging Face hub id; by default the checkpoint that ships with the project."""
     datasets: tuple[Path, ...] = ()
     """Prepared data sets, as written by `python -m data.prepare`."""
-    split: str = "test"
+    split: Literal["train", "validation", "test"] = "test"
     """Their split to check."""
     others: tuple[Path, ...] = ()
     """Folders of images that are no chest X-rays."""
     max_images: int = 300
-    """Images of each data set or folder, sampled at random."""
+    """Images of each data set, sampled at random, and the first so many of each folder."""
     seed: int = 0
     """Random seed of the sample."""
     output: Path | None = None
@@ -121,13 +124,13 @@ def _images_of(studies: datasets.Dataset, config: OodConfig) -> list[_CheckedIma
 
 
 def _others(folder: Path, config: OodConfig) -> list[_CheckedImage]:
-    """The images of a folder; files that are no images are left out."""
+    """The images of a folder; a file that cannot be read as an image is logged with the reason and left out."""
     images = []
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         try:
             images.append(_CheckedImage(ImageOps.grayscale(read_image(path, allow_color=True)), path.name, True))
-        except ImageRejected:
-            continue
+        except ImageRejected as error:
+            logger.warning("left out of %s: %s", folder.name, error)
     return images[: config.max_images]
 
 

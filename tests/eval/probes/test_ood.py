@@ -45,7 +45,7 @@ def test_rates_are_those_of_the_detector(checkpoint, small_dataset, small_studie
     assert rows["unchanged"]["flagged"]["value"] < 0.1
 
 
-def test_program_writes_a_document_that_becomes_a_table(checkpoint, tmp_path, capsys):
+def test_program_writes_a_document_that_becomes_a_table(checkpoint, tmp_path, capsys, caplog):
     folder = tmp_path / "photographs"
     folder.mkdir()
     for number in range(3):
@@ -55,6 +55,7 @@ def test_program_writes_a_document_that_becomes_a_table(checkpoint, tmp_path, ca
     output = tmp_path / "ood.json"
     main(["--checkpoint", str(checkpoint), "--others", str(folder), "--output", str(output)])
     assert "photographs, unchanged: 100.0% of 3" in capsys.readouterr().out
+    assert "left out of photographs: " in caplog.text and "notes.txt" in caplog.text
     document = json.loads(output.read_text())
     assert is_probe(document)
     assert "| photographs | unchanged | 3 | 1.000 [1.000, 1.000] |" in "\n".join(probe_lines(document))

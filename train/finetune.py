@@ -96,7 +96,7 @@ def _report_task(options: FinetuneOptions, studies: RunStudies, folder: Path, ac
             build_tokenizer(options, [report for report in reports if report] + indications).save_pretrained(partial)
     accelerator.wait_for_everyone()
     tokenizer = load_tokenizer(folder / "tokenizer")
-    model = build_model(options, tokenizer)
+    model = build_model(options, tokenizer, knows_severities=_knows_severities(studies.learned))
     preprocessing = saved_preprocessing(options.dataset)
     if options.init_from is not None and accelerator.is_main_process:
         _warn_of_other_preprocessing(options, model.config.preprocessing, preprocessing)
@@ -151,6 +151,10 @@ def _check_positions(max_report_tokens: int, model: ReportModel, num_views: int)
             f"the decoder has {model.decoder.num_positions} positions; up to {num_views} views, the findings and "
             f"the indication use {prefix} of them: give --max-report-tokens at most {room}, or a larger --pool"
         )
+
+
+def _knows_severities(rows: datasets.Dataset) -> bool:
+    return "severities" in rows.column_names and any(map(any, rows["severities"][:]))
 
 
 def _reports(rows: datasets.Dataset) -> list[str]:

@@ -48,6 +48,9 @@ class StudyReport:
     impression: str
     finding_probabilities: tuple[float, ...]
     """Probabilities in the order of vlm.schema.findings.FINDINGS; calibrated if the checkpoint is calibrated."""
+    severity_probabilities: tuple[tuple[float, ...], ...] | None = None
+    """For each finding, the probabilities of small, moderate and large (SEVERITIES without unknown) if it is present;
+    not calibrated. None if the model does not estimate severities."""
     attention_maps: np.ndarray
     """Float32 [14, views, rows, columns] over the patches; each finding's sums to 1."""
     tokens: tuple[str, ...]
@@ -196,7 +199,7 @@ class ReportGenerator:
     ) -> list[tuple[float, ...]]:
         """Probabilities of the 14 findings of each study, without a report."""
         findings, view_mask = self._encode(images, view_positions)
-        return [probabilities for probabilities, _ in self._finding_outputs(findings, view_mask)]
+        return [probabilities for probabilities, *_ in self._finding_outputs(findings, view_mask)]
 
     def features(
         self, images: Image.Image | Sequence[Views], *, view_positions: Sequence[Sequence[str]] | None = None
@@ -298,13 +301,20 @@ class ReportGenerator:
 
     def _finding_outputs(
         self, findings: FindingOutput, view_mask: Tensor
-    ) -> list[tuple[tuple[float, ...], np.ndarray]]:
-        """Probabilities and attention maps of each study, without its padded views."""
+    ) -> list[tuple[tuple[float, ...], tuple[tuple[float, ...], ...] | None, np.ndarray]]:
+        """Probabilities, severities and attention maps of each study, without its padded views."""
         probabilities = (findings.logits.float() / self.calibration.temperature).sigmoid().tolist()
         grid = self.model.encoder.grid
         maps = findings.attention.float().unflatten(2, (view_mask.shape[1], *grid)).cpu().numpy()
         counts = view_mask.sum(dim=1).tolist()
-        return [(tuple(row), views[:, :count]) for row, views, count in zip(probabilities, maps, counts, strict=True)]
+        severities = [None] * len(counts)
+        if findings.severity_logits is not None:
+            shares = findings.severity_logits.float().softmax(dim=-1).tolist()
+            severities = [tuple(map(tuple, study)) for study in shares]
+        return [
+            (tuple(row), severity, views[:, :count])
+            for row, severity, views, count in zip(probabilities, severities, maps, counts, strict=True)
+        ]
 
     def _pieces(self, token_ids: Sequence[int]) -> list[str]:
         text = TextPieces(self.tokenizer)
@@ -318,6 +328,7 @@ class ReportGenerator:
         generated: GeneratedTokens,
         pieces: Sequence[str],
         probabilities: tuple[float, ...],
+        severity_probabilities: tuple[tuple[float, ...], ...] | None,
         attention_maps: np.ndarray,
     ) -> StudyReport:
         report = "".join(pieces)
@@ -328,6 +339,7 @@ class ReportGenerator:
             findings=sections.findings,
             impression=sections.impression,
             finding_probabilities=probabilities,
+            severity_probabilities=severity_probabilities,
             attention_maps=attention_maps,
             tokens=tuple(pieces),
             token_log_probabilities=tuple(generated.log_probabilities),

@@ -1,4 +1,4 @@
-"""The 14 findings of CheXpert, CheXbert's label codes, and view positions.
+"""The 14 findings of CheXpert, CheXbert's label codes, severities, and view positions.
 
 Irvin et al. 2019, "CheXpert: A Large Chest Radiograph Dataset with Uncertainty Labels", table 1;
 Smit et al. 2020, "CheXbert", section 3.1 for the codes.
@@ -47,6 +47,12 @@ BLANK, POSITIVE, NEGATIVE, UNCERTAIN = 0, 1, 2, 3
 
 UNLABELED = -100
 """Not labeled: masked in every loss and every score."""
+
+SEVERITIES = ("", "small", "moderate", "large")
+"""How severe or how large a finding is, by code; code 0 means unknown. "small" includes minimal and mild, "large"
+includes severe."""
+UNKNOWN_SEVERITY = 0
+UNKNOWN_SEVERITIES = (UNKNOWN_SEVERITY,) * NUM_FINDINGS
 
 LABEL_CODES = frozenset({BLANK, POSITIVE, NEGATIVE, UNCERTAIN, UNLABELED})
 UNLABELED_STUDY = (UNLABELED,) * NUM_FINDINGS

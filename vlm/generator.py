@@ -31,6 +31,7 @@ from vlm.inputs.image import to_gray
 from vlm.inputs.tokenizer import TextPieces
 from vlm.layers.finding_queries import FindingOutput
 from vlm.model import Prefix
+from vlm.schema.findings import SEVERITIES, WITHOUT_SEVERITY
 from vlm.schema.preprocessing import preprocess
 from vlm.schema.report_format import split_report
 from vlm.uncertainty import Calibration
@@ -60,6 +61,14 @@ class StudyReport:
     """The report reached max_new_tokens and was cut; while streaming, it is not finished."""
     ood_not_checked: str = ""
     """Why the images cannot be compared with those of the training; "" if `ReportGenerator.ood_detector` can do it."""
+
+    def severity_of(self, finding: int) -> tuple[str, float] | None:
+        """The most probable severity of a finding if it is present, and its probability, which is not calibrated. None
+        if the model does not estimate it."""
+        if self.severity_probabilities is None or finding in WITHOUT_SEVERITY:
+            return None
+        probability, code = max((share, code) for code, share in enumerate(self.severity_probabilities[finding], 1))
+        return SEVERITIES[code], probability
 
 
 class ReportGenerator:

@@ -19,7 +19,7 @@ from vlm.layers.finding_severity import NUM_KNOWN_SEVERITIES, FindingSeverity
 from vlm.layers.gpt2 import GPT2Decoder, add_lora
 from vlm.layers.lstm import LSTMDecoder
 from vlm.layers.projectors import FindingLocationEmbedding, VisionProjector
-from vlm.schema.findings import NUM_FINDINGS, SEVERITIES, UNKNOWN_SEVERITY, VIEW_KINDS
+from vlm.schema.findings import NUM_FINDINGS, SEVERITIES, UNKNOWN_SEVERITY, VIEW_KINDS, WITHOUT_SEVERITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,7 @@ class ReportModel(nn.Module):
             severities = findings.severity_logits.detach().float().softmax(dim=-1)
             if decision_logits is not None:
                 severities = _certain(severities.argmax(dim=-1) + 1)
+            severities[:, WITHOUT_SEVERITY] = 0
         finding_tokens = self._finding_tokens(tokens, presence, findings.attention.detach(), view_indices, severities)
         image_tokens = self.vision_projector(patches)
         return Prefix(*self._join(image_tokens, view_mask, finding_tokens, prompt_ids, prompt_mask), findings)

@@ -95,8 +95,8 @@ def build_row(raw_study: RawStudy, options: BuildOptions) -> PreparedRow | Rejec
 def prepare_study_text(study: FileStudy, options: TextOptions) -> tuple[FileStudy, Mapping[str, int]]:
     """The study with cleaned and de-identified texts, labels and severities, and the number of changes by kind.
 
-    Labels and severities are read first, because a name that is removed can be a finding ("Effusion"), and a sentence about a prior
-    study describes this image too ("unchanged effusion").
+    Labels and severities are read first, because a name that is removed can be a finding ("Effusion"), and a sentence
+    about a prior study describes this image too ("unchanged effusion").
     """
     names = tuple(name for view in study.views for name in view.identities)
     texts = {"indication": study.indication, "findings": study.findings, "impression": study.impression}
@@ -118,8 +118,7 @@ def _severities(study: FileStudy, labels: tuple[int, ...]) -> tuple[int, ...]:
         severities = report_severities(study.findings, study.impression)
     excluded = (BLANK, NEGATIVE)
     return tuple(
-        UNKNOWN_SEVERITY if label in excluded else severity
-        for severity, label in zip(severities, labels, strict=True)
+        UNKNOWN_SEVERITY if label in excluded else severity for severity, label in zip(severities, labels, strict=True)
     )
 
 

@@ -59,9 +59,9 @@ from eval.scoring.verdict import (
     constant_verdict,
     image_verdict,
     laterality_facts,
-    severity_facts,
     outperformed_by,
     report_verdict,
+    severity_facts,
 )
 
 PACKAGES = ("cxrscribe", "torch", "transformers", "peft", "datasets", "numpy")

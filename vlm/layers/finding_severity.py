@@ -1,7 +1,7 @@
 """Severity of each finding, if it is present: finding tokens and patches in, one logit for each known severity out.
 
-The token of a finding is a mean over the patches that it attends to, so it says how the finding looks, but not how large
-it is. So a small detector per finding also looks at each patch, and the sum over the patches measures the extent.
+The token of a finding is a mean over the patches that it attends to, so it says how the finding looks, but not how
+large it is. So small detectors for each finding also look at each patch; their sum over the patches is the extent.
 """
 
 import torch

@@ -52,6 +52,8 @@ SEVERITIES = ("", "small", "moderate", "large")
 """How severe or how large a finding is, by code; code 0 means unknown. "small" includes minimal and mild, "large"
 includes severe."""
 UNKNOWN_SEVERITY = 0
+WITHOUT_SEVERITY = (FINDING_INDEX["Support Devices"], FINDING_INDEX["No Finding"])
+"""Indices of the findings that have no severity."""
 UNKNOWN_SEVERITIES = (UNKNOWN_SEVERITY,) * NUM_FINDINGS
 
 LABEL_CODES = frozenset({BLANK, POSITIVE, NEGATIVE, UNCERTAIN, UNLABELED})

@@ -47,8 +47,8 @@ def build_tokenizer(options: FinetuneOptions, reports: Iterable[str]) -> PreTrai
 def build_model(
     options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase, *, knows_severities: bool = False
 ) -> ReportModel:
-    """Build a model for training. It estimates severities if the training data knows some, unless a checkpoint without
-    them is frozen from the start.
+    """Build a model for training. It estimates severities if it can learn them: if the training data knows some, and
+    the classifier is trained.
 
     Raises:
         ValueError: a name is neither built-in nor readable, or the parts do not fit together.
@@ -66,7 +66,8 @@ def build_model(
             for part in ("encoder", "view_embedding", "finding_queries", "severity_head"):
                 setattr(model, part, getattr(trained, part))
     is_frozen = options.stages.freeze_after_findings and not options.stages.findings_epochs
-    if knows_severities and model.severity_head is None and not is_frozen:
+    sees_images = options.stages.text_only_epochs < options.num_epochs
+    if knows_severities and model.severity_head is None and sees_images and not is_frozen:
         model.add_severity()
     if options.lora:
         model.adapt(options.lora_settings if options.init_from is not None else _lora(options))

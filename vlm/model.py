@@ -125,7 +125,7 @@ class ReportModel(nn.Module):
         patch_mask = view_mask[:, :, None].expand(-1, -1, patches.shape[2]).flatten(1, 2)
         findings = self.finding_queries(patches.flatten(1, 2), patch_mask)
         if self.severity_head is not None:
-            severity_logits = self.severity_head(findings.tokens, patches.flatten(1, 2), patch_mask)
+            severity_logits = self.severity_head(findings, patches.flatten(1, 2), patch_mask)
             findings = replace(findings, severity_logits=severity_logits)
         return patches, findings
 

@@ -1,8 +1,8 @@
 """Severity: is a finding as severe, or as large, as the reference says? F1 of findings does not measure this.
 
 Reports are scored on the findings whose severity both the report and the reference name, in three steps: small (or
-mild), moderate, large (or severe). The severities of the classifier are scored where the severity of a finding is known. A
-guess of the most frequent severity is right surprisingly often: compare with the shuffled images.
+mild), moderate, large (or severe). The severities of the classifier are scored where the severity of a finding is
+known. A guess of the most frequent severity is often right: compare with the shuffled images.
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ The token of a finding is a mean over the patches that it attends to, so it says
 large it is. Two measures of its extent are added: the sum over all patches of what small detectors for the finding see,
 and the entropy of its attention, which is trained to cover the finding.
 
-It only reads: its loss has no gradient to encoder and finding queries, so it cannot change the classifier.
+It only reads: its loss has no gradient to encoder and finding queries, so it does not compete with the classifier.
 """
 
 import torch

@@ -39,14 +39,11 @@ class ReportModelOutput:
     finding_loss_sum: Float[Tensor, ""]
     box_loss_sum: Float[Tensor, ""]
     severity_loss_sum: Float[Tensor, ""]
-    findings: FindingOutput | None
+    finding_logits: Float[Tensor, "batch findings"] | None
     """None if no image was encoded."""
+    severity_logits: Float[Tensor, "batch findings severities"] | None
+    """Without a gradient, because a batch may have no known severity. None if severities are not estimated."""
     logits: Float[Tensor, "batch length vocabulary"] | None
-
-    @property
-    def finding_logits(self) -> Float[Tensor, "batch findings"] | None:
-        """None if no image was encoded."""
-        return self.findings.logits if self.findings else None
 
 
 class ReportModel(nn.Module):
@@ -228,6 +225,7 @@ class ReportModel(nn.Module):
         """
         report_loss, logits = torch.zeros((), device=view_mask.device), None
         finding_loss = box_loss = severity_loss = report_loss
+        severity_logits = None
         if finding_condition is not None:
             if box_targets is None:
                 num_patches = view_mask.shape[1] * self.encoder.grid[0] * self.encoder.grid[1]
@@ -252,7 +250,9 @@ class ReportModel(nn.Module):
                 prefix.findings.logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
             ).sum()
             box_loss = _box_loss(prefix.findings.attention, box_targets)
-            severity_loss = _severity_loss(prefix.findings.severity_logits, severity_targets, report_loss)
+            if (severity_logits := prefix.findings.severity_logits) is not None:
+                severity_loss = _severity_loss(severity_logits, severity_targets)
+                severity_logits = severity_logits.detach()
         if finding_condition is not None or attention_mask[:, 1:].any():
             report_loss, logits = self._report_loss(prefix, input_ids, attention_mask)
         return ReportModelOutput(
@@ -260,7 +260,8 @@ class ReportModel(nn.Module):
             finding_loss_sum=finding_loss,
             box_loss_sum=box_loss,
             severity_loss_sum=severity_loss,
-            findings=prefix.findings,
+            finding_logits=prefix.findings.logits if prefix.findings else None,
+            severity_logits=severity_logits,
             logits=logits,
         )
 
@@ -290,10 +291,10 @@ def _box_loss(attention: Tensor, box_targets: Tensor | None) -> Tensor:
     return (torch.special.xlogy(target, target) - target * log_attention).sum()
 
 
-def _severity_loss(logits: Tensor | None, targets: Tensor | None, none: Tensor) -> Tensor:
-    """Sum of the cross-entropies over the findings with a known severity; `none` if there are no such findings."""
-    if logits is None or targets is None or not targets.any():
-        return none
+def _severity_loss(logits: Tensor, targets: Tensor | None) -> Tensor:
+    """Cross-entropy, summed over the findings with a known severity."""
+    if targets is None or not targets.any():
+        return logits.new_zeros(())
     is_known = targets != UNKNOWN_SEVERITY
     return functional.cross_entropy(logits[is_known].float(), targets[is_known].long() - 1, reduction="sum")
 

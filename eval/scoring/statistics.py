@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.reports.labeler.labeler import label_report
+from eval.checks.severity import severity_counts, severity_decision_counts
 from eval.metrics.bleu import bleu, bleu_from_statistics
 from eval.metrics.chrf import chrf, chrf_from_statistics
 from eval.metrics.cider import both_ciders
@@ -34,7 +35,6 @@ from eval.metrics.probabilities import (
     probability_scores,
 )
 from eval.metrics.rouge import rouge_l, stemmed_rouge_l
-from eval.metrics.severity import severity_counts, severity_decision_counts
 from eval.predictions.prediction import Prediction
 
 MEAN_TEXT_SCORES = ("cider", "plain_cider", "rouge_l", "stemmed_rouge_l", "meteor")

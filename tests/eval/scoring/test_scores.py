@@ -40,8 +40,8 @@ def synthetic(num_studies: int, seed: int = 0, error_rate: float = 0.1) -> list[
         stated = truth ^ (random.random(14) < error_rate)
         sides = [SIDES[side] for side in random.integers(0, 2, 14)]
         written = [side if random.random() > error_rate else SIDES[side == "left"] for side in sides]
-        severities = random.integers(1, 4, 14)
-        guessed = np.where(random.random(14) > error_rate, severities, random.integers(1, 4, 14))
+        severities, other = np.random.default_rng([seed, study]).integers(1, 4, (2, 14))
+        guessed = np.where(np.random.default_rng([seed, study, 1]).random(14) > error_rate, severities, other)
         reference = "Findings: " + ". ".join(
             f"{SEVERITIES[severity]} {side} {name}"
             for severity, side, name, present in zip(severities, sides, NAMES, truth, strict=True)

@@ -84,7 +84,7 @@ def test_padding_does_not_change_the_estimate(head):
 def test_only_known_severities_have_a_loss(model, study_batch, targets):
     batch = study_batch()
     output = model(**batch, severity_targets=targets)
-    logits = output.findings.severity_logits
+    logits = output.severity_logits
     expected = functional.cross_entropy(logits[[0, 1], [EFFUSION, 4]], torch.tensor([2, 0]), reduction="sum")
     torch.testing.assert_close(output.severity_loss_sum, expected)
     for none in (None, torch.zeros_like(targets)):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eval.metrics.severity import severity_counts, severity_decision_counts
+from eval.checks.severity import severity_counts, severity_decision_counts
 
 
 def test_findings_whose_severity_both_reports_name_are_scored():

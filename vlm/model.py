@@ -124,12 +124,15 @@ class ReportModel(nn.Module):
 
         The decoder is conditioned on the classifier's output, p - (1 - p), and on each finding's attention. Both are
         detached: the report loss has no gradient to logits and attention here, so it cannot change what the finding
-        losses have taught. With `decision_logits`, a finding counts as present above its own logit instead of above 0.
+        losses have taught. With `decision_logits` it reads decisions, as in training on labels: a finding is present
+        (1) from this logit on, otherwise absent (-1).
         `decided_findings` (-1 absent to 1 present) replaces the classifier's output where it is not NaN.
         """
         patches, findings = self.encode_images(pixel_values, view_indices, view_mask, patch_features)
         logits = findings.logits.detach()
-        presence = ((logits if decision_logits is None else logits - decision_logits) / 2).tanh()
+        presence = (logits / 2).tanh()
+        if decision_logits is not None:
+            presence = torch.where(logits >= decision_logits, 1.0, -1.0).to(logits.dtype)
         if decided_findings is not None:
             presence = torch.where(decided_findings.isnan(), presence, decided_findings.to(presence.dtype))
         tokens = self.finding_projector(findings.tokens)

@@ -20,6 +20,7 @@ import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import datasets
 import tyro
@@ -62,14 +63,15 @@ class Variant:
     finding_tokens: bool = True
     views: str = ALL
 
-    def stages(self, *, quick: bool, nih: bool) -> tuple[Stage, ...]:
+    def stages(self, *, quick: bool, nih: bool, encoder_layers: int) -> tuple[Stage, ...]:
         """`nih`: the classifier also learns from NIH's labels. `quick`: one epoch per stage."""
         suffix = "" if self.views == ALL else f"_{self.views}"
         flags = ("--decoder=tiny", "--vocab-size=1500", "--batch-size=32")
         text = _stage("text", flags, quick, suffix, program=PRETRAIN_TEXT)
         pretrained = f"--decoder={{{text.name}}}"
         extra = (pretrained, "--pool=4", "--linear-probe", *(("--extra-dataset={nih}",) if nih else ()))
-        classifier = self._classifier_stages(quick, suffix, extra)
+        layers = (f"--encoder-layers={encoder_layers}",) if encoder_layers else ()
+        classifier = self._classifier_stages(quick, suffix, extra, layers)
         epochs = 1 if quick else NUM_EPOCHS["reports"]
         flags = (
             f"--encoder={{{classifier[-1].name}}}",
@@ -87,7 +89,9 @@ class Variant:
         )
         return (text, *classifier, Stage(name="reports", flags=flags, starts_from_previous=False))
 
-    def _classifier_stages(self, quick: bool, suffix: str, extra: tuple[str, ...]) -> list[Stage]:
+    def _classifier_stages(
+        self, quick: bool, suffix: str, extra: tuple[str, ...], layers: tuple[str, ...]
+    ) -> list[Stage]:
         """The stages that train encoder and finding queries; variants share them."""
         size = ("--image-size=56",) if quick else ()
         if self.classifier in FROM_SCRATCH:
@@ -95,7 +99,7 @@ class Variant:
             return [_stage(self.classifier, (*flags, *size, *AUGMENTATION, *extra), quick, is_classifier=True)]
         frozen = ("--encoder={vit}", "--feature-cache={features}", "--learning-rate=1e-3", "--batch-size=32")
         trained = (f"--encoder={{probe{suffix}}}", "--no-lora", "--learning-rate=3e-4", "--encoder-learning-rate=3e-5")
-        stages = [_stage("probe", (*frozen, *size, *extra), quick, suffix, is_classifier=True)]
+        stages = [_stage("probe", (*frozen, *layers, *size, *extra), quick, suffix, is_classifier=True)]
         if self.classifier != "probe":
             stages.append(_stage("findings", (*trained, *AUGMENTATION, *extra), quick, suffix, is_classifier=True))
         return stages
@@ -134,10 +138,14 @@ class IUOptions:
     """R2Gen's annotation.json; by default the one in --root."""
     encoder: str = "facebook/dinov2-small"
     """Pretrained ViT: a folder, or a hub id if HF_HUB_OFFLINE is 0."""
+    encoder_layers: int = 6
+    """Use only the first so many layers of this ViT; 0: all. The first half of DINOv2's tells more (docs/LOG.md)."""
     nih: Path | None = None
     """Folder with NIH ChestX-ray14; the classifier then learns from its labels too."""
     only: tuple[str, ...] = (RECIPE,)
     """Variants to run; "all" runs every one."""
+    split: Literal["test", "validation"] = "test"
+    """Split to evaluate. Choose settings on validation; its results go to the folder results in --work."""
     running: tyro.conf.OmitArgPrefixes[Running]
     quick: bool = False
     """Use one epoch per stage and small images; results go to the folder results in --work."""
@@ -164,12 +172,12 @@ def main(argv: list[str] | None = None) -> None:
 def run_iu(options: IUOptions, console: Console) -> list[str]:
     """Prepare the data, run the variants one by one; return the names of failed variants."""
     running = options.running
-    if options.quick:
+    if options.quick or options.split != "test":
         running = replace(running, results=running.work / "results")
     names = [*VARIANTS] if ALL in options.only else options.only
     studies = _prepare(options, running)
-    split = "test" if len(load_studies(studies).get("test", ())) else "validation"
-    if split == "validation":
+    split = options.split if len(load_studies(studies).get("test", ())) else "validation"
+    if split != options.split:
         console.print("[yellow]Note:[/] the archive has no test studies; the figures are of the validation split.")
     references = running.work / "r2gen_references.jsonl"
     write_references(options.annotation_file, references)
@@ -233,7 +241,7 @@ def _experiment(
         about={"nih": "yes" if options.nih else "no"},
         dataset=studies,
         paths={"vit": options.encoder, "features": running.work / "features", "nih": running.work / "nih"},
-        stages=variant.stages(quick=options.quick, nih=options.nih is not None),
+        stages=variant.stages(quick=options.quick, nih=options.nih is not None, encoder_layers=options.encoder_layers),
         evaluations=(
             Evaluation(
                 name=FULL_REPORTS,

@@ -18,7 +18,7 @@ import datasets
 from PIL import Image
 
 from vlm.schema.demographics import Demographics
-from vlm.schema.findings import LABEL_CODES, NUM_FINDINGS, SEVERITIES, UNKNOWN_SEVERITIES, UNLABELED_STUDY
+from vlm.schema.findings import LABEL_CODES, NUM_FINDINGS, SEVERITY_CODES, UNKNOWN_SEVERITIES, UNLABELED_STUDY
 from vlm.schema.preprocessing import Preprocessing
 from vlm.schema.report_format import compose_report
 from vlm.schema.strict_json import from_dict
@@ -96,7 +96,7 @@ class Study:
     label_source: str = "none"
     """"source": the labels come with the data; "report": our labeler read them from the report; "none": unlabeled."""
     severities: tuple[int, ...] = UNKNOWN_SEVERITIES
-    """Severity of each finding, an index of SEVERITIES; 0 if it is unknown or the finding is absent."""
+    """Severity of each finding, an index of SEVERITIES; UNKNOWN_SEVERITY if the finding is absent."""
     boxes: tuple[FindingBox, ...] = ()
     mesh_terms: tuple[str, ...] = ()
     """Findings indexed by humans, as the source writes them ("Opacity/lung/base/left", "normal"); often empty."""
@@ -121,10 +121,10 @@ class Study:
                 f"study {self.study_id}: labels must be {NUM_FINDINGS} codes out of {sorted(LABEL_CODES)}, "
                 f"got {self.labels}"
             )
-        if len(self.severities) != NUM_FINDINGS or not set(self.severities) <= set(range(len(SEVERITIES))):
+        if len(self.severities) != NUM_FINDINGS or not set(self.severities) <= SEVERITY_CODES:
             raise ValueError(
-                f"study {self.study_id}: severities must be {NUM_FINDINGS} codes from 0 to {len(SEVERITIES) - 1}, got "
-                f"{self.severities}"
+                f"study {self.study_id}: severities must be {NUM_FINDINGS} codes out of {sorted(SEVERITY_CODES)}, "
+                f"got {self.severities}"
             )
         Demographics(sex=self.sex, age=self.age)
         if self.label_source not in LABEL_SOURCES:

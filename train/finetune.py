@@ -41,7 +41,7 @@ from vlm.inputs.tokenizer import MAX_PROMPT_TOKENS, load_tokenizer
 from vlm.layers.gpt2 import GPT2Decoder
 from vlm.model import ReportModel
 from vlm.schema.atomic import atomic_folder
-from vlm.schema.findings import NUM_FINDINGS
+from vlm.schema.findings import NUM_FINDINGS, UNNAMED_SEVERITY
 from vlm.schema.preprocessing import Preprocessing
 from vlm.schema.report_format import report_of
 
@@ -154,7 +154,7 @@ def _check_positions(max_report_tokens: int, model: ReportModel, num_views: int)
 
 
 def _knows_severities(rows: datasets.Dataset) -> bool:
-    return "severities" in rows.column_names and any(map(any, rows["severities"][:]))
+    return "severities" in rows.column_names and any(max(row) > UNNAMED_SEVERITY for row in rows["severities"][:])
 
 
 def _reports(rows: datasets.Dataset) -> list[str]:

@@ -50,8 +50,8 @@ class StudyReport:
     finding_probabilities: tuple[float, ...]
     """Probabilities in the order of vlm.schema.findings.FINDINGS; calibrated if the checkpoint is calibrated."""
     severity_probabilities: tuple[tuple[float, ...], ...] | None = None
-    """For each finding, the probabilities of small, moderate and large (SEVERITIES without unknown) if it is present;
-    not calibrated. None if the model does not estimate severities."""
+    """For each finding, the probabilities of SEVERITIES if it is present; not calibrated. None if the model does not
+    estimate severities."""
     attention_maps: np.ndarray
     """Float32 [14, views, rows, columns] over the patches; each finding's sums to 1."""
     tokens: tuple[str, ...]
@@ -64,11 +64,11 @@ class StudyReport:
 
     def severity_of(self, finding: int) -> tuple[str, float] | None:
         """The most probable severity of a finding if it is present, and its probability, which is not calibrated. None
-        if the model does not estimate it."""
+        if the model does not estimate it, or if a report would most probably name none."""
         if self.severity_probabilities is None or finding in WITHOUT_SEVERITY:
             return None
-        probability, code = max((share, code) for code, share in enumerate(self.severity_probabilities[finding], 1))
-        return SEVERITIES[code], probability
+        probability, code = max((share, code) for code, share in enumerate(self.severity_probabilities[finding]))
+        return (SEVERITIES[code], probability) if SEVERITIES[code] else None
 
 
 class ReportGenerator:

@@ -15,11 +15,18 @@ from torch.nn import functional
 from vlm.config import LoraSettings, ReportModelConfig
 from vlm.layers.encoder import ImageEncoder
 from vlm.layers.finding_queries import FindingOutput, FindingQueries
-from vlm.layers.finding_severity import NUM_KNOWN_SEVERITIES, FindingSeverity
+from vlm.layers.finding_severity import FindingSeverity
 from vlm.layers.gpt2 import GPT2Decoder, add_lora
 from vlm.layers.lstm import LSTMDecoder
 from vlm.layers.projectors import FindingLocationEmbedding, VisionProjector
-from vlm.schema.findings import NUM_FINDINGS, SEVERITIES, UNKNOWN_SEVERITY, VIEW_KINDS, WITHOUT_SEVERITY
+from vlm.schema.findings import (
+    NUM_FINDINGS,
+    SEVERITIES,
+    UNKNOWN_SEVERITY,
+    UNNAMED_SEVERITY,
+    VIEW_KINDS,
+    WITHOUT_SEVERITY,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ class ReportModel(nn.Module):
         """Add the estimate of severities. Until it is trained, the text does not depend on it."""
         self.config = replace(self.config, severity=True)
         self.severity_head = FindingSeverity(width=self.encoder.width)
-        self.severity_embedding = nn.Parameter(torch.zeros(NUM_KNOWN_SEVERITIES, self.decoder.width))
+        self.severity_embedding = nn.Parameter(torch.zeros(len(SEVERITIES) - 1, self.decoder.width))
 
     def adapt(self, lora: LoraSettings) -> None:
         """Add adapters to the decoder and the encoder; freeze the decoder, and the encoder unless it is trained."""
@@ -143,14 +150,17 @@ class ReportModel(nn.Module):
 
         The decoder is conditioned on the classifier's output, p - (1 - p), on each finding's attention, and on the
         probabilities of its severities. All are detached: the report loss has no gradient to logits and attention here,
-        so it cannot change what the finding losses have taught. With `decision_logits`, a finding counts as present
-        above its own logit instead of above 0, and its most probable severity counts as certain.
+        so it cannot change what the finding losses have taught. With `decision_logits` it reads decisions, as in
+        training on labels: a finding is present (1) from this logit on, otherwise absent (-1), and its most probable
+        severity counts as certain.
         `decided_findings` (-1 absent to 1 present) replaces the classifier's output where it is not NaN, and
         `decided_severities` (indices of SEVERITIES) replace its severities.
         """
         patches, findings = self.encode_images(pixel_values, view_indices, view_mask, patch_features)
         logits = findings.logits.detach()
-        presence = ((logits if decision_logits is None else logits - decision_logits) / 2).tanh()
+        presence = (logits / 2).tanh()
+        if decision_logits is not None:
+            presence = torch.where(logits >= decision_logits, 1.0, -1.0).to(logits.dtype)
         if decided_findings is not None:
             presence = torch.where(decided_findings.isnan(), presence, decided_findings.to(presence.dtype))
         tokens = self.finding_projector(findings.tokens)
@@ -158,9 +168,10 @@ class ReportModel(nn.Module):
         if decided_severities is not None:
             severities = _certain(decided_severities)
         elif findings.severity_logits is not None:
-            severities = findings.severity_logits.detach().float().softmax(dim=-1)
+            severity_logits = findings.severity_logits.detach().float()
+            severities = severity_logits.softmax(dim=-1)[..., 1:]
             if decision_logits is not None:
-                severities = _certain(severities.argmax(dim=-1) + 1)
+                severities = _certain(severity_logits.argmax(dim=-1))
             severities[:, WITHOUT_SEVERITY] = 0
         finding_tokens = self._finding_tokens(tokens, presence, findings.attention.detach(), view_indices, severities)
         image_tokens = self.vision_projector(patches)
@@ -293,13 +304,13 @@ def _box_loss(attention: Tensor, box_targets: Tensor | None) -> Tensor:
 
 def _severity_loss(logits: Tensor, targets: Tensor | None) -> Tensor:
     """Cross-entropy, summed over the findings with a known severity."""
-    if targets is None or not targets.any():
+    if targets is None:
         return logits.new_zeros(())
-    is_known = targets != UNKNOWN_SEVERITY
-    return functional.cross_entropy(logits[is_known].float(), targets[is_known].long() - 1, reduction="sum")
+    options = {"ignore_index": UNKNOWN_SEVERITY, "reduction": "sum"}
+    return functional.cross_entropy(logits.float().flatten(0, 1), targets.long().flatten(), **options)
 
 
 def _certain(severities: Tensor) -> Tensor:
-    """Indices of SEVERITIES [batch, findings] as probabilities [batch, findings, severities] of the known ones, 1 or 0;
-    all are 0 if the severity is unknown."""
-    return functional.one_hot(severities.long(), len(SEVERITIES))[..., 1:].float()
+    """Indices of SEVERITIES [batch, findings] as probabilities of small, moderate and large, 1 or 0; all are 0 if the
+    severity is not named or unknown."""
+    return functional.one_hot(severities.long().clamp(min=UNNAMED_SEVERITY), len(SEVERITIES))[..., 1:].float()

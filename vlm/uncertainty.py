@@ -33,8 +33,8 @@ class Calibration:
     thresholds: tuple[float, ...] = (0.5,) * NUM_FINDINGS
     """A finding is predicted positive from this probability on."""
     decides_reports: bool = False
-    """Whether reports are conditioned on these decisions: for the decoder, a finding at its threshold is as likely
-    present as absent. Otherwise that is a finding with the logit 0."""
+    """Whether reports are conditioned on these decisions: the decoder reads a finding as present from its threshold on,
+    otherwise as absent. Without, it reads the probabilities."""
     num_studies: int = 0
     """Number of validation studies used; 0: not calibrated."""
     num_labeled: tuple[int, ...] = field(default=(), metadata=formerly("num_labelled"))

@@ -19,7 +19,7 @@ from data.reports.labeler.labeler import label_sections
 from data.reports.labeler.severity import report_severities
 from data.reports.readability import reading_problems
 from data.study import FindingBox, Study
-from vlm.schema.findings import BLANK, NEGATIVE, UNKNOWN_SEVERITIES, UNKNOWN_SEVERITY
+from vlm.schema.findings import POSITIVE, UNCERTAIN, UNKNOWN_SEVERITIES, UNKNOWN_SEVERITY, WITHOUT_SEVERITY
 from vlm.schema.preprocessing import Preprocessing, content_box, preprocess
 
 NAME_IS_REPORT_WORD = (
@@ -112,13 +112,13 @@ def prepare_study_text(study: FileStudy, options: TextOptions) -> tuple[FileStud
 
 
 def _severities(study: FileStudy, labels: tuple[int, ...]) -> tuple[int, ...]:
-    """The severities of the source, or else those of the report, of the findings that the labels do not exclude."""
+    """The severities of the source, or else those of the report, for the findings that are present by the labels."""
     severities = study.severities
-    if severities == UNKNOWN_SEVERITIES:
+    if severities == UNKNOWN_SEVERITIES and (study.findings or study.impression):
         severities = report_severities(study.findings, study.impression)
-    excluded = (BLANK, NEGATIVE)
     return tuple(
-        UNKNOWN_SEVERITY if label in excluded else severity for severity, label in zip(severities, labels, strict=True)
+        severity if label in (POSITIVE, UNCERTAIN) and finding not in WITHOUT_SEVERITY else UNKNOWN_SEVERITY
+        for finding, (severity, label) in enumerate(zip(severities, labels, strict=True))
     )
 
 

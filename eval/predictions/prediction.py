@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vlm.schema.atomic import atomic_file
-from vlm.schema.findings import LABEL_CODES, NUM_FINDINGS, SEVERITIES, UNKNOWN_SEVERITIES, UNLABELED_STUDY
+from vlm.schema.findings import (
+    LABEL_CODES,
+    NUM_FINDINGS,
+    SEVERITIES,
+    SEVERITY_CODES,
+    UNKNOWN_SEVERITIES,
+    UNLABELED_STUDY,
+)
 from vlm.schema.report_format import report_of
 from vlm.schema.strict_json import formerly, from_dict
 
 MAX_LINE_BYTES = 1_000_000
-_SEVERITY_CODES = range(len(SEVERITIES))
 
 Line = TypeVar("Line")
 
@@ -33,7 +39,7 @@ class Prediction:
     thresholds: tuple[float, ...] | None = None
     """Probability from which each finding is predicted positive."""
     severity_probabilities: tuple[tuple[float, ...], ...] | None = None
-    """For each finding, the probabilities of small, moderate and large if it is present."""
+    """For each finding, the probabilities of SEVERITIES if it is present."""
     peaks: tuple[tuple[float, ...], ...] | None = None
     """Attention peak of each finding: (view, x, y), with x and y as fractions of width and height."""
     boxes: tuple[tuple[float, ...], ...] = ()
@@ -41,7 +47,7 @@ class Prediction:
     reference: str = ""
     reference_labels: tuple[int, ...] = UNLABELED_STUDY
     reference_severities: tuple[int, ...] = UNKNOWN_SEVERITIES
-    """Indices of SEVERITIES; 0 is unknown."""
+    """Indices of SEVERITIES, or UNKNOWN_SEVERITY."""
     view_positions: tuple[str, ...] = ()
     source: str = ""
     mean_token_log_probability: float | None = None
@@ -60,10 +66,10 @@ class Prediction:
                 f"study {self.study_id}: reference_labels must be {NUM_FINDINGS} codes out of {sorted(LABEL_CODES)}, "
                 f"got {self.reference_labels}"
             )
-        if len(self.reference_severities) != NUM_FINDINGS or not {*self.reference_severities} <= {*_SEVERITY_CODES}:
+        if len(self.reference_severities) != NUM_FINDINGS or not set(self.reference_severities) <= SEVERITY_CODES:
             raise ValueError(
                 f"study {self.study_id}: reference_severities must be {NUM_FINDINGS} codes out of "
-                f"{[*_SEVERITY_CODES]}, got {self.reference_severities}"
+                f"{sorted(SEVERITY_CODES)}, got {self.reference_severities}"
             )
         for name in ("probabilities", "thresholds", "severity_probabilities", "peaks"):
             values = getattr(self, name)
@@ -74,7 +80,7 @@ class Prediction:
         for name, points, size in (
             ("peak", self.peaks or (), 3),
             ("box", self.boxes, 6),
-            ("severity", self.severity_probabilities or (), len(_SEVERITY_CODES) - 1),
+            ("severity", self.severity_probabilities or (), len(SEVERITIES)),
         ):
             for point in points:
                 if len(point) != size:

@@ -45,8 +45,8 @@ def test_a_data_set_without_a_required_column_is_rejected(small_dataset, tmp_pat
         load_studies(without(small_dataset, "labels", tmp_path))
 
 
-@pytest.mark.parametrize("severities", [(0,) * 13, (4,) + (0,) * 13])
+@pytest.mark.parametrize("severities", [(0,) * 13, (4,) + (0,) * 13, (-2,) + (0,) * 13])
 def test_severities_of_another_number_or_code_are_rejected(severities):
     images = {"images": (Image.new("L", (8, 8)),), "view_positions": ("PA",)}
-    with pytest.raises(ValueError, match="study s: severities must be 14 codes from 0 to 3"):
+    with pytest.raises(ValueError, match="study s: severities must be 14 codes out of"):
         Study(study_id="s", subject_id="p", **images, severities=severities)

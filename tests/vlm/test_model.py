@@ -233,16 +233,16 @@ def test_shapes_in_signatures_are_checked(tiny_model, study_batch):
 
 
 @torch.inference_mode()
-def test_decision_logits_move_the_point_from_which_a_finding_counts_as_present(build_model, study_batch):
+def test_the_decoder_reads_decisions_with_decision_logits(build_model, study_batch):
     model, batch = build_model().eval(), study_batch(only=[0])
     inputs = {name: batch[name] for name in ("pixel_values", "view_indices", "view_mask", "prompt_ids", "prompt_mask")}
-    plain = model.prefix(**inputs)
-    assert torch.equal(model.prefix(**inputs, decision_logits=torch.zeros(14)).embeds, plain.embeds)
-    undecided = model.prefix(**inputs, decision_logits=plain.findings.logits[0])
-    model.finding_presence.zero_()
-    tokens = slice(-14 - batch["prompt_ids"].shape[1], -batch["prompt_ids"].shape[1] or None)
-    location = model.prefix(**inputs, decision_logits=plain.findings.logits[0])
-    torch.testing.assert_close(undecided.embeds[:, tokens], location.embeds[:, tokens])
+    logits = model.prefix(**inputs).findings.logits
+    limits = logits[0] + torch.tensor([0.1, -0.1]).repeat(7)
+    decided = model.prefix(**inputs, decision_logits=limits)
+    expected = model.prefix(**inputs, decided_findings=torch.tensor([[-1.0, 1.0] * 7]))
+    assert torch.equal(decided.embeds, expected.embeds)
+    at_the_limit = model.prefix(**inputs, decision_logits=logits[0])
+    assert torch.equal(at_the_limit.embeds, model.prefix(**inputs, decided_findings=torch.ones(1, 14)).embeds)
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """Validation: metrics of the findings and of generated reports, and the calibration of the classifier.
 
 The temperature minimizes the log loss over all labeled findings (Guo et al. 2017). The threshold of a finding has the
-highest F1 on the validation studies.
+highest F1 on the validation studies, in which each source counts the same: else the largest source chooses for all.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from train.run.state import ValidationResult
 from train.studies.dataset import Collator, StudyDataset
 from vlm.decoding import GenerationOptions, generate_reports
 from vlm.model import ReportModel
-from vlm.schema.findings import NUM_FINDINGS, UNKNOWN_SEVERITY, UNLABELED
+from vlm.schema.findings import NUM_FINDINGS, UNLABELED, UNNAMED_SEVERITY
 from vlm.schema.report_format import report_of
 from vlm.uncertainty import Calibration
 
@@ -48,14 +48,23 @@ def calibrate(
     mask: Bool[Tensor, "studies findings"],
     *,
     decides_reports: bool = False,
+    sources: Sequence[str] = (),
 ) -> Calibration:
-    """Fit the calibration on validation studies; without labels the temperature is 1 and all thresholds are 0.5."""
+    """Fit the calibration on validation studies; without labels the temperature is 1 and all thresholds are 0.5.
+
+    `sources` names the source of each study; by default they are all of one.
+    """
     if not mask.any():
         return Calibration(num_labeled=(0,) * NUM_FINDINGS)
     temperature = _temperature(logits[mask].double(), targets[mask].double())
     probabilities = (logits.double() / temperature).sigmoid().numpy()
+    sources = np.array(sources or [""] * len(probabilities))
     thresholds = [
-        best_threshold(probabilities[labeled, finding], targets[labeled, finding].numpy() == 1)
+        best_threshold(
+            probabilities[labeled, finding],
+            targets[labeled, finding].numpy() == 1,
+            weights=_equal_weights(sources[labeled]),
+        )
         for finding, labeled in enumerate(mask.T.numpy())
     ]
     return Calibration(
@@ -78,15 +87,21 @@ def _temperature(logits: Tensor, targets: Tensor) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def best_threshold(probabilities: np.ndarray, positive: np.ndarray) -> float:
-    """The threshold with the highest F1, halfway between two distinct probabilities. A study is predicted positive if
-    its probability is at least the threshold."""
+def _equal_weights(sources: np.ndarray) -> np.ndarray:
+    """A weight for each study, so that the studies of each source have the same sum."""
+    _, source, numbers = np.unique(sources, return_inverse=True, return_counts=True)
+    return 1 / numbers[source]
+
+
+def best_threshold(probabilities: np.ndarray, positive: np.ndarray, *, weights: np.ndarray | float = 1.0) -> float:
+    """The threshold with the highest F1 of weighted studies, halfway between two distinct probabilities. A study is
+    predicted positive if its probability is at least the threshold."""
     if positive.sum() < MIN_POSITIVES or positive.all():
         return 0.5
     order = np.argsort(-probabilities, kind="stable")
-    ranked = probabilities[order]
-    true_positives = np.cumsum(positive[order])
-    f1 = 2 * true_positives / (np.arange(1, len(order) + 1) + positive.sum())
+    ranked, weights = probabilities[order], np.broadcast_to(weights, order.shape)[order]
+    positives = positive[order] * weights
+    f1 = 2 * np.cumsum(positives) / (np.cumsum(weights) + positives.sum())
     f1[:-1][ranked[:-1] == ranked[1:]] = -1  # no threshold separates equal probabilities
     best = int(f1.argmax())
     below = np.append(ranked[1:], 0.0)
@@ -129,7 +144,8 @@ def validate(
     losses = np.sum(gather_object([losses]), axis=0)
     order = np.argsort(gathered["order"])
     logits, targets, mask = (torch.tensor(gathered[key])[order] for key in ("logits", "targets", "mask"))
-    calibration = calibrate(logits, targets, mask, decides_reports=decides_reports)
+    sources = studies.rows["source"][: len(studies)]
+    calibration = calibrate(logits, targets, mask, decides_reports=decides_reports, sources=sources)
     reports = {}
     if studies.with_reports:
         shown = [[number for number in numbers if number < num_reports] for numbers in batches]
@@ -157,11 +173,10 @@ def validate(
 
 
 def _severity_is_right(logits: Tensor | None, targets: Tensor) -> list[bool]:
-    """Whether the most probable severity is right, for each finding with a known one; empty without an estimate."""
+    """Whether the most probable severity is right, for each finding with a named one; empty without an estimate."""
     if logits is None:
         return []
-    is_known = targets != UNKNOWN_SEVERITY
-    return (logits.argmax(dim=-1) + 1 == targets)[is_known].tolist()
+    return (logits.argmax(dim=-1) == targets)[targets > UNNAMED_SEVERITY].tolist()
 
 
 def _reports(

@@ -1,5 +1,8 @@
 """Severity of each finding, if it is present: the output of the finding queries and the patches in, one logit for each
-known severity out.
+of SEVERITIES out.
+
+The first of SEVERITIES means that a report would name none: reports that are composed from labels do not, and the model
+should not invent a severity for such images.
 
 The token of a finding is a mean over the patches that it attends to, so it says how the finding looks, but not how
 large it is. Two measures of its extent are added: the sum over all patches of what small detectors for the finding see,
@@ -15,7 +18,6 @@ from torch import Tensor, nn
 from vlm.layers.finding_queries import FindingOutput
 from vlm.schema.findings import NUM_FINDINGS, SEVERITIES
 
-NUM_KNOWN_SEVERITIES = len(SEVERITIES) - 1
 NUM_DETECTORS = 4
 """Detectors per finding, for example for its center and its border."""
 USUAL_EXTENT = 32
@@ -30,9 +32,9 @@ class FindingSeverity(nn.Module):
         self.patch_norm = nn.LayerNorm(width)
         self.detectors = nn.Linear(width, NUM_FINDINGS * NUM_DETECTORS)
         nn.init.constant_(self.detectors.bias, -2.0)  # most patches do not show the finding
-        self.token_weight = nn.Parameter(torch.zeros(NUM_FINDINGS, width, NUM_KNOWN_SEVERITIES))
-        self.extent_weight = nn.Parameter(torch.zeros(NUM_FINDINGS, 2 * NUM_DETECTORS + 2, NUM_KNOWN_SEVERITIES))
-        self.bias = nn.Parameter(torch.zeros(NUM_FINDINGS, NUM_KNOWN_SEVERITIES))
+        self.token_weight = nn.Parameter(torch.zeros(NUM_FINDINGS, width, len(SEVERITIES)))
+        self.extent_weight = nn.Parameter(torch.zeros(NUM_FINDINGS, 2 * NUM_DETECTORS + 2, len(SEVERITIES)))
+        self.bias = nn.Parameter(torch.zeros(NUM_FINDINGS, len(SEVERITIES)))
 
     def forward(
         self,

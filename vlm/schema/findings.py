@@ -49,9 +49,11 @@ UNLABELED = -100
 """Not labeled: masked in every loss and every score."""
 
 SEVERITIES = ("", "small", "moderate", "large")
-"""How severe or how large a finding is, by code; code 0 means unknown. "small" includes minimal and mild, "large"
-includes severe."""
-UNKNOWN_SEVERITY = 0
+"""How severe or how large a finding is, by code, as a report names it; code 0: it names none. "small" includes minimal
+and mild, "large" includes severe."""
+UNNAMED_SEVERITY, UNKNOWN_SEVERITY = 0, -1
+"""The severity is unknown if the finding is absent, or if there is no report."""
+SEVERITY_CODES = frozenset({UNKNOWN_SEVERITY, *range(len(SEVERITIES))})
 WITHOUT_SEVERITY = (FINDING_INDEX["Support Devices"], FINDING_INDEX["No Finding"])
 """Indices of the findings that have no severity."""
 UNKNOWN_SEVERITIES = (UNKNOWN_SEVERITY,) * NUM_FINDINGS

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from data.reports.labeler.attributes import LARGE, SMALL
 from data.reports.labeler.device_patterns import DEVICES, Position
 from data.reports.labeler.statements import ANY_DEVICE, Statement
-from vlm.schema.findings import NEGATIVE, POSITIVE, SEVERITIES, UNCERTAIN, UNKNOWN_SEVERITY
+from vlm.schema.findings import NEGATIVE, POSITIVE, SEVERITIES, UNCERTAIN, UNNAMED_SEVERITY
 
 ZONED = frozenset({
     "lung opacity", "consolidation", "pneumonia", "aspiration", "atelectasis", "lung nodule", "lung mass",
@@ -80,9 +80,9 @@ class Claim:
 
 
 def severity_code(severity: float | None) -> int:
-    """Index in SEVERITIES of a severity that `attributes` read; 0 (unknown) without one."""
+    """Index in SEVERITIES of a severity that `attributes` read; 0 without one."""
     if severity is None:
-        return UNKNOWN_SEVERITY
+        return UNNAMED_SEVERITY
     return SEVERITIES.index("small" if severity <= SMALL else "large" if severity >= LARGE else "moderate")
 
 

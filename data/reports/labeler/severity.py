@@ -6,7 +6,7 @@ is no severity, because a large nodule is a small mass."""
 from data.reports.labeler.claims import join_claims, severity_code
 from data.reports.labeler.labeler import described_sentences
 from data.reports.labeler.statements import finding_of, join_statements
-from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS, UNKNOWN_SEVERITY
+from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS, UNNAMED_SEVERITY
 
 
 def report_severities(*texts: str) -> tuple[int, ...]:
@@ -14,7 +14,7 @@ def report_severities(*texts: str) -> tuple[int, ...]:
 
     Only findings that are stated or suspected have one."""
     sentences = [sentence for text in texts for sentence in described_sentences(text)]
-    severities = [UNKNOWN_SEVERITY] * NUM_FINDINGS
+    severities = [UNNAMED_SEVERITY] * NUM_FINDINGS
     for name, claim in join_claims(join_statements(sentences)).stated.items():
         if finding := finding_of(name):
             index = FINDING_INDEX[finding]

@@ -41,6 +41,7 @@ from vlm.schema.findings import (
     SEVERITIES,
     UNCERTAIN,
     UNKNOWN_SEVERITIES,
+    WITHOUT_SEVERITY,
     view_index,
 )
 
@@ -150,7 +151,7 @@ def _severities(scene: Scene) -> tuple[int, ...]:
     """The words of `data.synthetic.grammar.phrases` for "minimal" count as small in reports."""
     severities = list(UNKNOWN_SEVERITIES)
     for item in scene.findings:
-        if item.finding in FINDING_INDEX:
+        if FINDING_INDEX.get(item.finding, WITHOUT_SEVERITY[0]) not in WITHOUT_SEVERITY:
             degree = "small" if item.degree == "minimal" else item.degree
             severities[FINDING_INDEX[item.finding]] = SEVERITIES.index(degree)
     return tuple(severities)

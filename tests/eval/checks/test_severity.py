@@ -12,7 +12,8 @@ def test_findings_whose_severity_both_reports_name_are_scored():
 
 
 def test_most_probable_severity_is_scored_where_the_severity_is_known():
-    severities = np.zeros((2, 14), dtype=int)
+    severities = np.full((2, 14), -1)
     severities[0, :3] = 1, 2, 3
-    probabilities = np.full((2, 14, 3), (0.2, 0.5, 0.3))
+    severities[1, 5] = 0
+    probabilities = np.full((2, 14, 4), (0.1, 0.2, 0.4, 0.3))
     assert severity_decision_counts(probabilities, severities).tolist() == [[3, 1], [0, 0]]

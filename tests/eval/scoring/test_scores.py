@@ -25,7 +25,7 @@ from eval.scoring.verdict import (
     report_verdict,
     severity_facts,
 )
-from vlm.schema.findings import FINDINGS, SEVERITIES, UNLABELED_STUDY
+from vlm.schema.findings import FINDINGS, SEVERITIES, UNKNOWN_SEVERITIES, UNKNOWN_SEVERITY, UNLABELED_STUDY
 from vlm.schema.number_format import format_number
 
 NAMES = [finding.lower() for finding in FINDINGS]
@@ -56,8 +56,8 @@ def synthetic(num_studies: int, seed: int = 0, error_rate: float = 0.1) -> list[
                     for severity, side, name, present in zip(guessed, written, NAMES, stated, strict=True)
                     if present
                 ),
-                severity_probabilities=tuple(map(tuple, np.eye(3)[guessed - 1].tolist())),
-                reference_severities=tuple(int(code) for code in severities * truth),
+                severity_probabilities=tuple(map(tuple, np.eye(4)[guessed].tolist())),
+                reference_severities=tuple(int(code) for code in np.where(truth, severities, UNKNOWN_SEVERITY)),
                 probabilities=tuple(np.clip(truth + random.normal(0, 0.5, 14), 0, 1).tolist()),
                 reference=reference if truth.any() else "Findings: clear lungs",
                 reference_labels=tuple(int(present) for present in truth),
@@ -141,7 +141,13 @@ def test_studies_without_reference_are_not_in_the_text_scores_and_give_a_note():
 
 def test_scores_without_labels_or_references_are_undefined():
     bare = [
-        dataclasses.replace(prediction, reference="", reference_labels=UNLABELED_STUDY, probabilities=None)
+        dataclasses.replace(
+            prediction,
+            reference="",
+            reference_labels=UNLABELED_STUDY,
+            reference_severities=UNKNOWN_SEVERITIES,
+            probabilities=None,
+        )
         for prediction in PREDICTIONS
     ]
     scores = score_predictions(bare, num_resamples=10)

@@ -85,3 +85,19 @@ def test_expected_errors_equal_actual_errors_of_calibrated_probabilities():
     expected = [calibration.expected_errors(row) for row in probabilities.tolist()]
     assert sum(expected) / len(expected) == pytest.approx(float(wrong), rel=0.02)
     assert calibration.expected_errors([0.9, 0.2] + [0.0] * 11 + [0.5]) == pytest.approx(0.1 + 0.2)
+
+
+def test_each_source_counts_the_same_in_the_threshold():
+    """At .5 there are a few negative studies of the large source, and all positive studies of the small one."""
+    probabilities = np.repeat([0.95, 0.5, 0.1, 0.5, 0.1], [500, 20, 480, 5, 5])
+    positive = np.repeat([True, False, False, True, False], [500, 20, 480, 5, 5])
+    logits = torch.tensor(probabilities).logit()[:, None].repeat(1, 14)
+    targets = torch.tensor(positive).double()[:, None].repeat(1, 14)
+
+    def misses(**options):
+        found = calibrate(logits, targets, torch.ones(1010, 14).bool(), **options)
+        predicted = (logits[:, 0] / found.temperature).sigmoid().numpy() >= found.thresholds[0]
+        return int((positive & ~predicted).sum()), int((predicted & ~positive).sum())
+
+    assert misses() == (5, 0)
+    assert misses(sources=["drawings"] * 1000 + ["X-rays"] * 10) == (0, 20)

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from vlm.layers.finding_queries import FindingOutput
 from vlm.layers.finding_severity import NUM_DETECTORS, FindingSeverity
-from vlm.schema.findings import NUM_FINDINGS, SEVERITIES, WITHOUT_SEVERITY
+from vlm.schema.findings import NUM_FINDINGS, SEVERITIES, UNKNOWN_SEVERITY, WITHOUT_SEVERITY
 
 EFFUSION, SMALL, LARGE = 9, SEVERITIES.index("small"), SEVERITIES.index("large")
 
@@ -32,7 +32,7 @@ def model(build_model):
 
 @pytest.fixture
 def targets():
-    targets = torch.zeros(3, NUM_FINDINGS, dtype=torch.long)
+    targets = torch.full((3, NUM_FINDINGS), UNKNOWN_SEVERITY)
     targets[0, EFFUSION], targets[1, 4] = LARGE, SMALL
     return targets
 
@@ -85,9 +85,9 @@ def test_only_known_severities_have_a_loss(model, study_batch, targets):
     batch = study_batch()
     output = model(**batch, severity_targets=targets)
     logits = output.severity_logits
-    expected = functional.cross_entropy(logits[[0, 1], [EFFUSION, 4]], torch.tensor([2, 0]), reduction="sum")
+    expected = functional.cross_entropy(logits[[0, 1], [EFFUSION, 4]], torch.tensor([LARGE, SMALL]), reduction="sum")
     torch.testing.assert_close(output.severity_loss_sum, expected)
-    for none in (None, torch.zeros_like(targets)):
+    for none in (None, torch.full_like(targets, UNKNOWN_SEVERITY)):
         assert model(**batch, severity_targets=none).severity_loss_sum == 0
 
 
@@ -141,11 +141,14 @@ def test_decoder_reads_probabilities_or_with_decisions_the_most_probable_severit
     added, findings = told()
     presence = findings.logits.sigmoid()[0, :, None]
     shares = findings.severity_logits[0].softmax(dim=-1)
+    decision = shares.argmax(dim=-1)
+    shares = shares[:, 1:]
     shares[list(WITHOUT_SEVERITY)] = 0
     torch.testing.assert_close(added, presence * (shares @ model.severity_embedding), atol=1e-4, rtol=1e-4)
     decided, _ = told(decision_logits=torch.zeros(NUM_FINDINGS))
-    certain = functional.one_hot(shares.argmax(dim=-1), 3).float()
+    certain = functional.one_hot(decision, 4)[:, 1:].float()
     certain[list(WITHOUT_SEVERITY)] = 0
+    presence = (findings.logits[0, :, None] >= 0).float()
     torch.testing.assert_close(decided, presence * (certain @ model.severity_embedding), atol=1e-4, rtol=1e-4)
 
 

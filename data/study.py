@@ -18,7 +18,7 @@ import datasets
 from PIL import Image
 
 from vlm.schema.demographics import Demographics
-from vlm.schema.findings import LABEL_CODES, NUM_FINDINGS, UNLABELED_STUDY
+from vlm.schema.findings import LABEL_CODES, NUM_FINDINGS, SEVERITY_CODES, UNKNOWN_SEVERITIES, UNLABELED_STUDY
 from vlm.schema.preprocessing import Preprocessing
 from vlm.schema.report_format import compose_report
 from vlm.schema.strict_json import from_dict
@@ -41,6 +41,7 @@ FEATURES = datasets.Features(
         "impression": datasets.Value("string"),
         "labels": datasets.List(datasets.Value("int8"), length=NUM_FINDINGS),
         "label_source": datasets.Value("string"),
+        "severities": datasets.List(datasets.Value("int8"), length=NUM_FINDINGS),
         "boxes": datasets.List(
             {
                 "finding": datasets.Value("int8"),
@@ -62,7 +63,9 @@ REJECTED_FILE, OLD_REJECTED_FILE = "rejected.jsonl", "refused.jsonl"
 """List of rejected studies; the second is its name before version 0.2.0."""
 WARNINGS_FILE = "warnings.jsonl"
 """List of what to check in kept studies."""
-LATER_COLUMNS = {"mesh_terms": (), "label_source": "", "sex": "", "age": None, "manufacturer": ""}
+LATER_COLUMNS = {
+    "mesh_terms": (), "label_source": "", "severities": UNKNOWN_SEVERITIES, "sex": "", "age": None, "manufacturer": "",
+}  # fmt: skip
 """Columns that data sets of older versions lack, with the value for unknown. These data sets still load; training does
 not need the columns."""
 LABEL_SOURCES = ("source", "report", "none")
@@ -92,6 +95,8 @@ class Study:
     labels: tuple[int, ...] = UNLABELED_STUDY
     label_source: str = "none"
     """"source": the labels come with the data; "report": our labeler read them from the report; "none": unlabeled."""
+    severities: tuple[int, ...] = UNKNOWN_SEVERITIES
+    """Severity of each finding, an index of SEVERITIES; UNKNOWN_SEVERITY if the finding is absent."""
     boxes: tuple[FindingBox, ...] = ()
     mesh_terms: tuple[str, ...] = ()
     """Findings indexed by humans, as the source writes them ("Opacity/lung/base/left", "normal"); often empty."""
@@ -115,6 +120,11 @@ class Study:
             raise ValueError(
                 f"study {self.study_id}: labels must be {NUM_FINDINGS} codes out of {sorted(LABEL_CODES)}, "
                 f"got {self.labels}"
+            )
+        if len(self.severities) != NUM_FINDINGS or not set(self.severities) <= SEVERITY_CODES:
+            raise ValueError(
+                f"study {self.study_id}: severities must be {NUM_FINDINGS} codes out of {sorted(SEVERITY_CODES)}, "
+                f"got {self.severities}"
             )
         Demographics(sex=self.sex, age=self.age)
         if self.label_source not in LABEL_SOURCES:

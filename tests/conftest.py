@@ -310,6 +310,7 @@ def recorded_study(images):
             threshold=0.25,
             label=stated.get(finding, BLANK),
             disagrees=finding == "Pleural Effusion",
+            severity=("moderate", 0.75) if finding == "Pleural Effusion" else None,
         )
         for finding in FINDINGS
     ]

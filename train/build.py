@@ -44,8 +44,11 @@ def build_tokenizer(options: FinetuneOptions, reports: Iterable[str]) -> PreTrai
     return train_tokenizer(reports, vocab_size=options.architecture.vocab_size)
 
 
-def build_model(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) -> ReportModel:
-    """Build a model for training.
+def build_model(
+    options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase, *, knows_severities: bool = False
+) -> ReportModel:
+    """Build a model for training. It estimates severities if it can learn them: if the training data knows some, and
+    the classifier is trained.
 
     Raises:
         ValueError: a name is neither built-in nor readable, or the parts do not fit together.
@@ -58,11 +61,17 @@ def build_model(options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase) ->
         trained = _trained_encoder(options)
         model = ReportModel(_config(options, tokenizer, trained))
         if trained is not None:
-            for part in ("encoder", "view_embedding", "finding_queries"):
+            if trained.severity_head is not None:
+                model.add_severity()
+            for part in ("encoder", "view_embedding", "finding_queries", "severity_head"):
                 setattr(model, part, getattr(trained, part))
+    is_frozen = options.stages.freeze_after_findings and not options.stages.findings_epochs
+    sees_images = options.stages.text_only_epochs < options.num_epochs
+    if knows_severities and model.severity_head is None and sees_images and not is_frozen:
+        model.add_severity()
     if options.lora:
         model.adapt(options.lora_settings if options.init_from is not None else _lora(options))
-    if options.stages.freeze_after_findings and not options.stages.findings_epochs:
+    if is_frozen:
         model.freeze_image_encoder()
     return model
 

@@ -41,7 +41,7 @@ from vlm.inputs.tokenizer import MAX_PROMPT_TOKENS, load_tokenizer
 from vlm.layers.gpt2 import GPT2Decoder
 from vlm.model import ReportModel
 from vlm.schema.atomic import atomic_folder
-from vlm.schema.findings import NUM_FINDINGS
+from vlm.schema.findings import NUM_FINDINGS, UNNAMED_SEVERITY
 from vlm.schema.preprocessing import Preprocessing
 from vlm.schema.report_format import report_of
 
@@ -96,7 +96,7 @@ def _report_task(options: FinetuneOptions, studies: RunStudies, folder: Path, ac
             build_tokenizer(options, [report for report in reports if report] + indications).save_pretrained(partial)
     accelerator.wait_for_everyone()
     tokenizer = load_tokenizer(folder / "tokenizer")
-    model = build_model(options, tokenizer)
+    model = build_model(options, tokenizer, knows_severities=_knows_severities(studies.learned))
     preprocessing = saved_preprocessing(options.dataset)
     if options.init_from is not None and accelerator.is_main_process:
         _warn_of_other_preprocessing(options, model.config.preprocessing, preprocessing)
@@ -151,6 +151,10 @@ def _check_positions(max_report_tokens: int, model: ReportModel, num_views: int)
             f"the decoder has {model.decoder.num_positions} positions; up to {num_views} views, the findings and "
             f"the indication use {prefix} of them: give --max-report-tokens at most {room}, or a larger --pool"
         )
+
+
+def _knows_severities(rows: datasets.Dataset) -> bool:
+    return "severities" in rows.column_names and any(max(row) > UNNAMED_SEVERITY for row in rows["severities"][:])
 
 
 def _reports(rows: datasets.Dataset) -> list[str]:

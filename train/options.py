@@ -238,6 +238,9 @@ class LossOptions(OptionGroup):
     """Weight of the finding loss; the report loss has weight 1."""
     box_weight: float = 0.3
     """Weight of the box loss, which trains a finding's attention on its bounding boxes where a study has boxes."""
+    severity_weight: float = 0.5
+    """Weight of the severity loss, which trains the severity of a finding (small, moderate, large) where it is known.
+    A model estimates severities if the training data knows some."""
     uncertain_labels: Literal["positive", "negative", "ignore"] = "positive"
     """How the classifier learns from uncertain labels."""
 

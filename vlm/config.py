@@ -157,6 +157,8 @@ class ReportModelConfig:
     """Side of the square of patches that is merged into one image token."""
     use_finding_tokens: bool = True
     """Whether the decoder gets the finding tokens (off only for ablation)."""
+    severity: bool = False
+    """Whether the model estimates the severity of each finding and tells it to the decoder."""
     lora: LoraSettings | None = None
     writes_reports: bool = True
     """Whether the decoder was trained on reports; if not, no reports are generated, because they would be noise."""

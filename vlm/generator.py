@@ -31,6 +31,7 @@ from vlm.inputs.image import to_gray
 from vlm.inputs.tokenizer import TextPieces
 from vlm.layers.finding_queries import FindingOutput
 from vlm.model import Prefix
+from vlm.schema.findings import SEVERITIES, WITHOUT_SEVERITY
 from vlm.schema.preprocessing import preprocess
 from vlm.schema.report_format import split_report
 from vlm.uncertainty import Calibration
@@ -48,6 +49,9 @@ class StudyReport:
     impression: str
     finding_probabilities: tuple[float, ...]
     """Probabilities in the order of vlm.schema.findings.FINDINGS; calibrated if the checkpoint is calibrated."""
+    severity_probabilities: tuple[tuple[float, ...], ...] | None = None
+    """For each finding, the probabilities of SEVERITIES if it is present; not calibrated. None if the model does not
+    estimate severities."""
     attention_maps: np.ndarray
     """Float32 [14, views, rows, columns] over the patches; each finding's sums to 1."""
     tokens: tuple[str, ...]
@@ -57,6 +61,14 @@ class StudyReport:
     """The report reached max_new_tokens and was cut; while streaming, it is not finished."""
     ood_not_checked: str = ""
     """Why the images cannot be compared with those of the training; "" if `ReportGenerator.ood_detector` can do it."""
+
+    def severity_of(self, finding: int) -> tuple[str, float] | None:
+        """The most probable severity of a finding if it is present, and its probability, which is not calibrated. None
+        if the model does not estimate it, or if a report would most probably name none."""
+        if self.severity_probabilities is None or finding in WITHOUT_SEVERITY:
+            return None
+        probability, code = max((share, code) for code, share in enumerate(self.severity_probabilities[finding]))
+        return (SEVERITIES[code], probability) if SEVERITIES[code] else None
 
 
 class ReportGenerator:
@@ -196,7 +208,7 @@ class ReportGenerator:
     ) -> list[tuple[float, ...]]:
         """Probabilities of the 14 findings of each study, without a report."""
         findings, view_mask = self._encode(images, view_positions)
-        return [probabilities for probabilities, _ in self._finding_outputs(findings, view_mask)]
+        return [probabilities for probabilities, *_ in self._finding_outputs(findings, view_mask)]
 
     def features(
         self, images: Image.Image | Sequence[Views], *, view_positions: Sequence[Sequence[str]] | None = None
@@ -298,13 +310,20 @@ class ReportGenerator:
 
     def _finding_outputs(
         self, findings: FindingOutput, view_mask: Tensor
-    ) -> list[tuple[tuple[float, ...], np.ndarray]]:
-        """Probabilities and attention maps of each study, without its padded views."""
+    ) -> list[tuple[tuple[float, ...], tuple[tuple[float, ...], ...] | None, np.ndarray]]:
+        """Probabilities, severities and attention maps of each study, without its padded views."""
         probabilities = (findings.logits.float() / self.calibration.temperature).sigmoid().tolist()
         grid = self.model.encoder.grid
         maps = findings.attention.float().unflatten(2, (view_mask.shape[1], *grid)).cpu().numpy()
         counts = view_mask.sum(dim=1).tolist()
-        return [(tuple(row), views[:, :count]) for row, views, count in zip(probabilities, maps, counts, strict=True)]
+        severities = [None] * len(counts)
+        if findings.severity_logits is not None:
+            shares = findings.severity_logits.float().softmax(dim=-1).tolist()
+            severities = [tuple(map(tuple, study)) for study in shares]
+        return [
+            (tuple(row), severity, views[:, :count])
+            for row, severity, views, count in zip(probabilities, severities, maps, counts, strict=True)
+        ]
 
     def _pieces(self, token_ids: Sequence[int]) -> list[str]:
         text = TextPieces(self.tokenizer)
@@ -318,6 +337,7 @@ class ReportGenerator:
         generated: GeneratedTokens,
         pieces: Sequence[str],
         probabilities: tuple[float, ...],
+        severity_probabilities: tuple[tuple[float, ...], ...] | None,
         attention_maps: np.ndarray,
     ) -> StudyReport:
         report = "".join(pieces)
@@ -328,6 +348,7 @@ class ReportGenerator:
             findings=sections.findings,
             impression=sections.impression,
             finding_probabilities=probabilities,
+            severity_probabilities=severity_probabilities,
             attention_maps=attention_maps,
             tokens=tuple(pieces),
             token_log_probabilities=tuple(generated.log_probabilities),

@@ -15,10 +15,18 @@ from torch.nn import functional
 from vlm.config import LoraSettings, ReportModelConfig
 from vlm.layers.encoder import ImageEncoder
 from vlm.layers.finding_queries import FindingOutput, FindingQueries
+from vlm.layers.finding_severity import FindingSeverity
 from vlm.layers.gpt2 import GPT2Decoder, add_lora
 from vlm.layers.lstm import LSTMDecoder
 from vlm.layers.projectors import FindingLocationEmbedding, VisionProjector
-from vlm.schema.findings import NUM_FINDINGS, VIEW_KINDS
+from vlm.schema.findings import (
+    NUM_FINDINGS,
+    SEVERITIES,
+    UNKNOWN_SEVERITY,
+    UNNAMED_SEVERITY,
+    VIEW_KINDS,
+    WITHOUT_SEVERITY,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +45,11 @@ class ReportModelOutput:
     report_loss_sum: Float[Tensor, ""]
     finding_loss_sum: Float[Tensor, ""]
     box_loss_sum: Float[Tensor, ""]
+    severity_loss_sum: Float[Tensor, ""]
     finding_logits: Float[Tensor, "batch findings"] | None
     """None if no image was encoded."""
+    severity_logits: Float[Tensor, "batch findings severities"] | None
+    """Without a gradient, because a batch may have no known severity. None if severities are not estimated."""
     logits: Float[Tensor, "batch length vocabulary"] | None
 
 
@@ -63,8 +74,17 @@ class ReportModel(nn.Module):
         nn.init.zeros_(self.finding_projector.weight)  # like the vision projector
         self.finding_presence = nn.Parameter(torch.randn(NUM_FINDINGS, self.decoder.width) * 0.1)
         self.finding_locations = FindingLocationEmbedding(grid=self.encoder.grid, decoder_width=self.decoder.width)
+        self.severity_head: FindingSeverity | None = None
+        if config.severity:
+            self.add_severity()
         if config.lora is not None:
             self.adapt(config.lora)
+
+    def add_severity(self) -> None:
+        """Add the estimate of severities. Until it is trained, the text does not depend on it."""
+        self.config = replace(self.config, severity=True)
+        self.severity_head = FindingSeverity(width=self.encoder.width)
+        self.severity_embedding = nn.Parameter(torch.zeros(len(SEVERITIES) - 1, self.decoder.width))
 
     def adapt(self, lora: LoraSettings) -> None:
         """Add adapters to the decoder and the encoder; freeze the decoder, and the encoder unless it is trained."""
@@ -78,8 +98,9 @@ class ReportModel(nn.Module):
 
     def freeze_image_encoder(self) -> None:
         """Train only the projectors and the decoder from now on."""
-        for part in (self.encoder, self.view_embedding, self.finding_queries):
-            part.requires_grad_(False)
+        for part in (self.encoder, self.view_embedding, self.finding_queries, self.severity_head):
+            if part is not None:
+                part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "ReportModel":
         """Set training mode; a frozen encoder stays in evaluation mode (no dropout, fixed running statistics)."""
@@ -105,8 +126,12 @@ class ReportModel(nn.Module):
             patches = present.new_zeros(*view_mask.shape, *present.shape[1:])
             patches[view_mask] = present
         patches = patches + self.view_embedding(view_indices)[:, :, None].to(patches.dtype)
-        patch_mask = view_mask[:, :, None].expand(-1, -1, patches.shape[2])
-        return patches, self.finding_queries(patches.flatten(1, 2), patch_mask.flatten(1, 2))
+        patch_mask = view_mask[:, :, None].expand(-1, -1, patches.shape[2]).flatten(1, 2)
+        findings = self.finding_queries(patches.flatten(1, 2), patch_mask)
+        if self.severity_head is not None:
+            severity_logits = self.severity_head(findings, patches.flatten(1, 2), patch_mask)
+            findings = replace(findings, severity_logits=severity_logits)
+        return patches, findings
 
     def prefix(
         self,
@@ -119,14 +144,17 @@ class ReportModel(nn.Module):
         prompt_mask: Int[Tensor, "batch prompt"],
         decision_logits: Float[Tensor, " findings"] | None = None,
         decided_findings: Float[Tensor, "batch findings"] | None = None,
+        decided_severities: Int[Tensor, "batch findings"] | None = None,
     ) -> Prefix:
         """The embeddings that come before the text, from images or from their saved patch features.
 
-        The decoder is conditioned on the classifier's output, p - (1 - p), and on each finding's attention. Both are
-        detached: the report loss has no gradient to logits and attention here, so it cannot change what the finding
-        losses have taught. With `decision_logits` it reads decisions, as in training on labels: a finding is present
-        (1) from this logit on, otherwise absent (-1).
-        `decided_findings` (-1 absent to 1 present) replaces the classifier's output where it is not NaN.
+        The decoder is conditioned on the classifier's output, p - (1 - p), on each finding's attention, and on the
+        probabilities of its severities. All are detached: the report loss has no gradient to logits and attention here,
+        so it cannot change what the finding losses have taught. With `decision_logits` it reads decisions, as in
+        training on labels: a finding is present (1) from this logit on, otherwise absent (-1), and its most probable
+        severity counts as certain.
+        `decided_findings` (-1 absent to 1 present) replaces the classifier's output where it is not NaN, and
+        `decided_severities` (indices of SEVERITIES) replace its severities.
         """
         patches, findings = self.encode_images(pixel_values, view_indices, view_mask, patch_features)
         logits = findings.logits.detach()
@@ -136,15 +164,29 @@ class ReportModel(nn.Module):
         if decided_findings is not None:
             presence = torch.where(decided_findings.isnan(), presence, decided_findings.to(presence.dtype))
         tokens = self.finding_projector(findings.tokens)
-        finding_tokens = self._finding_tokens(tokens, presence, findings.attention.detach(), view_indices)
+        severities = None
+        if decided_severities is not None:
+            severities = _certain(decided_severities)
+        elif findings.severity_logits is not None:
+            severity_logits = findings.severity_logits.detach().float()
+            severities = severity_logits.softmax(dim=-1)[..., 1:]
+            if decision_logits is not None:
+                severities = _certain(severity_logits.argmax(dim=-1))
+            severities[:, WITHOUT_SEVERITY] = 0
+        finding_tokens = self._finding_tokens(tokens, presence, findings.attention.detach(), view_indices, severities)
         image_tokens = self.vision_projector(patches)
         return Prefix(*self._join(image_tokens, view_mask, finding_tokens, prompt_ids, prompt_mask), findings)
 
-    def _finding_tokens(self, tokens: Tensor, presence: Tensor, locations: Tensor, view_indices: Tensor) -> Tensor:
-        """Add presence and location; the location is weighted by the probability of the finding."""
+    def _finding_tokens(
+        self, tokens: Tensor, presence: Tensor, locations: Tensor, view_indices: Tensor, severities: Tensor | None
+    ) -> Tensor:
+        """Add presence, location and severity; the last two are weighted by the probability of the finding."""
         probability = (1 + presence[..., None]) / 2
         location = probability * self.finding_locations(locations, view_indices)
-        return tokens + presence[..., None] * self.finding_presence + location
+        tokens = tokens + presence[..., None] * self.finding_presence + location
+        if severities is None or self.severity_head is None:
+            return tokens
+        return tokens + probability * (severities.to(tokens.dtype) @ self.severity_embedding)
 
     def _join(
         self, image_tokens: Tensor, view_mask: Tensor, finding_tokens: Tensor, prompt_ids: Tensor, prompt_mask: Tensor
@@ -175,6 +217,7 @@ class ReportModel(nn.Module):
         finding_targets: Float[Tensor, "batch findings"],
         finding_mask: Bool[Tensor, "batch findings"],
         box_targets: Float[Tensor, "batch findings boxed_patches"] | None = None,
+        severity_targets: Int[Tensor, "batch findings"] | None = None,
     ) -> ReportModelOutput:
         """Losses of a batch: cross-entropy over `input_ids` after the first, and over the labeled findings.
 
@@ -184,18 +227,23 @@ class ReportModel(nn.Module):
         `box_targets` is the location of each finding: a distribution over the patches of all views, 0 for a finding
         without a box. The attention of a finding is trained to match it.
 
+        `severity_targets` are indices of SEVERITIES; an unknown severity has no loss.
+
         With `finding_condition` (-1 absent to 1 present) no image is encoded: the decoder is conditioned on these
-        findings and on the locations in `box_targets` instead of the output of the finding queries. Only the report
-        has a loss then.
+        findings, on the locations in `box_targets` and on `severity_targets` instead of the output of the finding
+        queries. Only the report has a loss then. With `decided_findings`, it is conditioned on these and on
+        `severity_targets` beside the image.
         """
         report_loss, logits = torch.zeros((), device=view_mask.device), None
-        finding_loss = box_loss = report_loss
+        finding_loss = box_loss = severity_loss = report_loss
+        severity_logits = None
         if finding_condition is not None:
             if box_targets is None:
                 num_patches = view_mask.shape[1] * self.encoder.grid[0] * self.encoder.grid[1]
                 box_targets = finding_condition.new_zeros(*finding_condition.shape, num_patches)
             bias = self.finding_projector.bias
-            finding_tokens = self._finding_tokens(bias, finding_condition, box_targets, view_indices)
+            severities = None if severity_targets is None else _certain(severity_targets)
+            finding_tokens = self._finding_tokens(bias, finding_condition, box_targets, view_indices, severities)
             image_tokens = self.vision_projector.without_images(*view_mask.shape)
             prefix = Prefix(*self._join(image_tokens, view_mask, finding_tokens, prompt_ids, prompt_mask), None)
         else:
@@ -207,18 +255,24 @@ class ReportModel(nn.Module):
                 prompt_ids=prompt_ids,
                 prompt_mask=prompt_mask,
                 decided_findings=decided_findings,
+                decided_severities=None if decided_findings is None else severity_targets,
             )
             finding_loss = functional.binary_cross_entropy_with_logits(
                 prefix.findings.logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
             ).sum()
             box_loss = _box_loss(prefix.findings.attention, box_targets)
+            if (severity_logits := prefix.findings.severity_logits) is not None:
+                severity_loss = _severity_loss(severity_logits, severity_targets)
+                severity_logits = severity_logits.detach()
         if finding_condition is not None or attention_mask[:, 1:].any():
             report_loss, logits = self._report_loss(prefix, input_ids, attention_mask)
         return ReportModelOutput(
             report_loss_sum=report_loss,
             finding_loss_sum=finding_loss,
             box_loss_sum=box_loss,
+            severity_loss_sum=severity_loss,
             finding_logits=prefix.findings.logits if prefix.findings else None,
+            severity_logits=severity_logits,
             logits=logits,
         )
 
@@ -246,3 +300,17 @@ def _box_loss(attention: Tensor, box_targets: Tensor | None) -> Tensor:
     target = box_targets[has_box]
     log_attention = attention[has_box].float().clamp(min=1e-6).log()
     return (torch.special.xlogy(target, target) - target * log_attention).sum()
+
+
+def _severity_loss(logits: Tensor, targets: Tensor | None) -> Tensor:
+    """Cross-entropy, summed over the findings with a known severity."""
+    if targets is None:
+        return logits.new_zeros(())
+    options = {"ignore_index": UNKNOWN_SEVERITY, "reduction": "sum"}
+    return functional.cross_entropy(logits.float().flatten(0, 1), targets.long().flatten(), **options)
+
+
+def _certain(severities: Tensor) -> Tensor:
+    """Indices of SEVERITIES [batch, findings] as probabilities of small, moderate and large, 1 or 0; all are 0 if the
+    severity is not named or unknown."""
+    return functional.one_hot(severities.long().clamp(min=UNNAMED_SEVERITY), len(SEVERITIES))[..., 1:].float()

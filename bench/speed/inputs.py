@@ -35,6 +35,7 @@ def make_batch(sizes: BenchSizes, num_studies: int) -> dict[str, Tensor]:
                 "prompt_ids": [],
                 "report_ids": [START_TOKEN, *tokens],
                 "labels": study.labels,
+                "severities": study.severities,
             }
         )
     return Collator(geometry=geometry(sizes), grid=grid(sizes), pad_token_id=START_TOKEN)(items)

@@ -16,8 +16,10 @@ from data.pipeline.raw_study import FileStudy, ImageOptions, RawStudy, Rejection
 from data.reports.clean import TextOptions, prepare_text
 from data.reports.deidentify import has_report_word
 from data.reports.labeler.labeler import label_sections
+from data.reports.labeler.severity import report_severities
 from data.reports.readability import reading_problems
 from data.study import FindingBox, Study
+from vlm.schema.findings import POSITIVE, UNCERTAIN, UNKNOWN_SEVERITIES, UNKNOWN_SEVERITY, WITHOUT_SEVERITY
 from vlm.schema.preprocessing import Preprocessing, content_box, preprocess
 
 NAME_IS_REPORT_WORD = (
@@ -91,10 +93,10 @@ def build_row(raw_study: RawStudy, options: BuildOptions) -> PreparedRow | Rejec
 
 
 def prepare_study_text(study: FileStudy, options: TextOptions) -> tuple[FileStudy, Mapping[str, int]]:
-    """The study with cleaned and de-identified texts and with its labels, and the number of changes by kind.
+    """The study with cleaned and de-identified texts, labels and severities, and the number of changes by kind.
 
-    Labels are read first, because a name that is removed can be a finding ("Effusion"), and a sentence about a prior
-    study describes this image too ("unchanged effusion").
+    Labels and severities are read first, because a name that is removed can be a finding ("Effusion"), and a sentence
+    about a prior study describes this image too ("unchanged effusion").
     """
     names = tuple(name for view in study.views for name in view.identities)
     texts = {"indication": study.indication, "findings": study.findings, "impression": study.impression}
@@ -104,8 +106,20 @@ def prepare_study_text(study: FileStudy, options: TextOptions) -> tuple[FileStud
         label_source = "none"
     elif label_source == "report":
         labels = label_sections(study.findings, study.impression)
+    labeled = {"labels": labels, "label_source": label_source, "severities": _severities(study, labels)}
     prepared_texts = {name: getattr(prepared, name) for name in texts}
-    return dataclasses.replace(study, labels=labels, label_source=label_source, **prepared_texts), prepared.counts
+    return dataclasses.replace(study, **labeled, **prepared_texts), prepared.counts
+
+
+def _severities(study: FileStudy, labels: tuple[int, ...]) -> tuple[int, ...]:
+    """The severities of the source, or else those of the report, for the findings that are present by the labels."""
+    severities = study.severities
+    if severities == UNKNOWN_SEVERITIES and (study.findings or study.impression):
+        severities = report_severities(study.findings, study.impression)
+    return tuple(
+        severity if label in (POSITIVE, UNCERTAIN) and finding not in WITHOUT_SEVERITY else UNKNOWN_SEVERITY
+        for finding, (severity, label) in enumerate(zip(severities, labels, strict=True))
+    )
 
 
 def report_warnings(study: FileStudy, options: TextOptions) -> tuple[ImageWarning, ...]:

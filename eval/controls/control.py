@@ -65,7 +65,7 @@ class Control:
 def text_control(name: str, predictions: Sequence[Prediction], reports: Sequence[str], *, shown: str = "") -> Control:
     """A control with other reports, without probabilities and attention peaks."""
     given = (
-        replace(prediction, report=report, probabilities=None, peaks=None, control=name)
+        replace(prediction, report=report, probabilities=None, severity_probabilities=None, peaks=None, control=name)
         for prediction, report in zip(predictions, reports, strict=True)
     )
     return Control(name=name, predictions=tuple(given), report=shown)

@@ -41,6 +41,9 @@ from vlm.schema.report_format import reports_of
 
 NUM_GROUPS = 5
 
+_SHUFFLED = ("report", "probabilities", "severity_probabilities")
+"""What a study gets from another study in the shuffled control."""
+
 
 def text_controls(
     predictions: Sequence[Prediction],
@@ -63,7 +66,7 @@ def text_controls(
         controls += [Control(name=name, predictions=None, reason=reason) for name in (SHUFFLED_REPORTS, RANDOM)]
     else:
         shuffled = (
-            replace(own, report=predictions[donor].report, probabilities=predictions[donor].probabilities)
+            replace(own, **{name: getattr(predictions[donor], name) for name in _SHUFFLED})
             for own, donor in zip(predictions, donors, strict=True)
         )
         controls.append(Control(name=SHUFFLED_REPORTS, predictions=tuple(shuffled)))

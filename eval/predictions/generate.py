@@ -111,7 +111,7 @@ def predictions_name(control: str = "") -> str:
 
 
 _WRITTEN = (
-    *("report", "findings", "impression", "probabilities", "thresholds"),
+    *("report", "findings", "impression", "probabilities", "thresholds", "severity_probabilities"),
     *("mean_token_log_probability", "is_truncated"),
 )
 """The fields of a prediction that the model writes."""
@@ -190,6 +190,7 @@ def _prediction(
         impression=report.impression,
         probabilities=tuple(float(probability) for probability in report.finding_probabilities),
         thresholds=tuple(generator.thresholds),
+        severity_probabilities=report.severity_probabilities,
         peaks=tuple((view, round(x, DECIMALS), round(y, DECIMALS)) for view, x, y in peaks) or None,
         boxes=() if control else boxes_of(study),
         mean_token_log_probability=float(sum(log_probabilities) / len(log_probabilities))

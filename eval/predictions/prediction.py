@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vlm.schema.atomic import atomic_file
-from vlm.schema.findings import LABEL_CODES, NUM_FINDINGS, UNLABELED_STUDY
+from vlm.schema.findings import (
+    LABEL_CODES,
+    NUM_FINDINGS,
+    SEVERITIES,
+    SEVERITY_CODES,
+    UNKNOWN_SEVERITIES,
+    UNLABELED_STUDY,
+)
 from vlm.schema.report_format import report_of
 from vlm.schema.strict_json import formerly, from_dict
 
@@ -31,12 +38,16 @@ class Prediction:
     probabilities: tuple[float, ...] | None = None
     thresholds: tuple[float, ...] | None = None
     """Probability from which each finding is predicted positive."""
+    severity_probabilities: tuple[tuple[float, ...], ...] | None = None
+    """For each finding, the probabilities of SEVERITIES if it is present."""
     peaks: tuple[tuple[float, ...], ...] | None = None
     """Attention peak of each finding: (view, x, y), with x and y as fractions of width and height."""
     boxes: tuple[tuple[float, ...], ...] = ()
     """Ground truth boxes: (finding, view, left, top, right, bottom), as fractions too."""
     reference: str = ""
     reference_labels: tuple[int, ...] = UNLABELED_STUDY
+    reference_severities: tuple[int, ...] = UNKNOWN_SEVERITIES
+    """Indices of SEVERITIES, or UNKNOWN_SEVERITY."""
     view_positions: tuple[str, ...] = ()
     source: str = ""
     mean_token_log_probability: float | None = None
@@ -55,13 +66,22 @@ class Prediction:
                 f"study {self.study_id}: reference_labels must be {NUM_FINDINGS} codes out of {sorted(LABEL_CODES)}, "
                 f"got {self.reference_labels}"
             )
-        for name in ("probabilities", "thresholds", "peaks"):
+        if len(self.reference_severities) != NUM_FINDINGS or not set(self.reference_severities) <= SEVERITY_CODES:
+            raise ValueError(
+                f"study {self.study_id}: reference_severities must be {NUM_FINDINGS} codes out of "
+                f"{sorted(SEVERITY_CODES)}, got {self.reference_severities}"
+            )
+        for name in ("probabilities", "thresholds", "severity_probabilities", "peaks"):
             values = getattr(self, name)
             if values is not None and len(values) != NUM_FINDINGS:
                 raise ValueError(
                     f"study {self.study_id}: needs {NUM_FINDINGS} {name}, one per finding, got {len(values)}"
                 )
-        for name, points, size in (("peak", self.peaks or (), 3), ("box", self.boxes, 6)):
+        for name, points, size in (
+            ("peak", self.peaks or (), 3),
+            ("box", self.boxes, 6),
+            ("severity", self.severity_probabilities or (), len(SEVERITIES)),
+        ):
             for point in points:
                 if len(point) != size:
                     raise ValueError(f"study {self.study_id}: a {name} has {size} numbers, got {list(point)}")
@@ -90,6 +110,7 @@ def truth_of(study: dict[str, Any]) -> dict[str, Any]:
         "subject_id": study["subject_id"],
         "reference": report_of(study),
         "reference_labels": tuple(study["labels"]),
+        "reference_severities": tuple(study.get("severities", UNKNOWN_SEVERITIES)),
         "view_positions": tuple(study["view_positions"]),
         "source": study["source"],
     }

@@ -61,6 +61,7 @@ from eval.scoring.verdict import (
     laterality_facts,
     outperformed_by,
     report_verdict,
+    severity_facts,
 )
 
 PACKAGES = ("cxrscribe", "torch", "transformers", "peft", "datasets", "numpy")
@@ -182,6 +183,7 @@ def _verdict(systems: Mapping[str, Scores], controls: Sequence[Control], basis: 
             *baseline_facts(model, systems.get(BASELINE)),
             *constant_facts(model, constants),
             *laterality_facts(model, shuffled),
+            *severity_facts(model, shuffled),
         ],
         "differences": {basis: differences} if differences else {},
         "differences_to_shuffled_images": differences if basis == SHUFFLED_IMAGES else {},

@@ -41,6 +41,8 @@ METRICS = {
     "state_kappa": "Cohen's kappa of the 4 states",
     "laterality_agreement": "laterality agreement (of stated findings with a left or right reference)",
     "laterality_reversal": "laterality reversal (of the same findings; lower is better)",
+    "severity_agreement": "severity agreement (of findings whose severity report and reference name)",
+    "severity_accuracy": "severity accuracy (classifier, findings with a known severity)",
     "error_score": "report error score (0 to 1; errors weighted by harm)",
     "error_harm": "harm of the errors per report (lower is better)",
     "macro_auroc": "macro AUROC (probabilities)",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.reports.labeler.labeler import label_report
+from eval.checks.severity import severity_counts, severity_decision_counts
 from eval.metrics.bleu import bleu, bleu_from_statistics
 from eval.metrics.chrf import chrf, chrf_from_statistics
 from eval.metrics.cider import both_ciders
@@ -38,6 +39,8 @@ from eval.predictions.prediction import Prediction
 
 MEAN_TEXT_SCORES = ("cider", "plain_cider", "rouge_l", "stemmed_rouge_l", "meteor")
 """Text scores averaged over studies. BLEU and chrF are computed from sums of counts."""
+SEVERITY_SCORES = ("severity_agreement", "severity_accuracy")
+"""Shares of scored findings with the severity of the reference: in the report, and by the classifier."""
 ERROR_SCORES = ("error_score", "error_harm")
 """Score and harm of the errors of a report, averaged over studies (`eval/metrics/errors.py`)."""
 
@@ -91,6 +94,7 @@ class StudyStatistics:
         figures |= {f"other {name}": value for name, value in scores_from_counts(sums["other findings"]).items()}
         figures |= state_agreement(sums["states"])
         figures |= laterality_scores(sums["laterality"])
+        figures |= {score: divide(sums[score][:, 1], sums[score][:, 0]) for score in SEVERITY_SCORES if score in sums}
         if self.probabilities is not None:
             known = self.probabilities, self.labels, weights, self.uncertain_is_positive
             per_finding = probability_scores(*known)
@@ -144,6 +148,7 @@ def study_statistics(
         "other findings": confusion_counts(report_labels, labels, not uncertain_is_positive),
         "states": state_counts(report_labels, labels),
         "laterality": laterality_counts(originals, original_references),
+        "severity_agreement": severity_counts(originals, original_references),
     }
     has_text = np.array([bool(reference) for reference in references])
     if has_text.any():
@@ -159,6 +164,10 @@ def study_statistics(
     if probabilities is not None:
         thresholds = _stacked([prediction.thresholds for prediction in predictions])
         additive["decisions"] = decision_counts(probabilities, labels, thresholds, uncertain_is_positive)
+    severities = _stacked([prediction.severity_probabilities for prediction in predictions])
+    if severities is not None:
+        known = np.array([prediction.reference_severities for prediction in predictions])
+        additive["severity_accuracy"] = severity_decision_counts(severities, known)
     return StudyStatistics(
         additive={name: np.asarray(values, dtype=np.float64) for name, values in additive.items()},
         labels=labels,
@@ -167,7 +176,7 @@ def study_statistics(
     )
 
 
-def _stacked(rows: Sequence[Sequence[float] | None]) -> np.ndarray | None:
+def _stacked(rows: Sequence[Sequence | None]) -> np.ndarray | None:
     """None unless every study has a row."""
     return None if any(row is None for row in rows) else np.array(rows, dtype=np.float64)
 

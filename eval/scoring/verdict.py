@@ -145,6 +145,20 @@ def laterality_facts(model: Scores, shuffled: Scores | None) -> tuple[str, ...]:
     return (f"{fact}.",)
 
 
+def severity_facts(model: Scores, shuffled: Scores | None) -> tuple[str, ...]:
+    """Severity of the stated findings: a report can name the right findings and guess how severe they are."""
+    agreement = model.metrics["severity_agreement"]
+    if agreement.value is None:
+        return ()
+    num_scored = int(model.statistics.additive["severity_agreement"][:, 0].sum())
+    fact = f"Severity (small, moderate or large) of {num_scored:,} findings: {agreement} agree with the reference"
+    if shuffled is not None and (control := shuffled.metrics["severity_agreement"]).value is not None:
+        fact += f"; with {shuffled.name} {control} agree"
+        if None not in (agreement.low, control.high) and agreement.low <= control.high:
+            fact += "; the severities may be guesses"
+    return (f"{fact}.",)
+
+
 def outperformed_by(model: Scores, others: Mapping[str, Scores]) -> str:
     """One sentence for each system that is significantly better than the model in findings or wording; "" if none.
 

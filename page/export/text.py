@@ -17,7 +17,8 @@ reader_findings               findings that the reader set: "present", "absent",
 images[]                      name, view_position, width, height, sha256 (of size and gray values)
 finding_probabilities[]       for findings with training labels: finding, probability and threshold from 0 to 1,
                               predicted_positive, report_says ("present", "absent", "possible", "not mentioned"),
-                              disagrees
+                              disagrees; severity if the finding is present: null, or name ("small", "moderate" or
+                              "large") and probability (not calibrated)
 untrained_findings[]          the others of the 14, without training labels
 num_calibration_studies       0: the probabilities are not calibrated and only rank findings
 warnings[]                    reasons to distrust the study or the report
@@ -78,6 +79,7 @@ def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
                 "predicted_positive": row.is_positive,
                 "report_says": row.stated,
                 "disagrees": row.disagrees,
+                "severity": row.severity and {"name": row.severity[0], "probability": round(row.severity[1], 6)},
             }
             for row in record.finding_rows
         ],

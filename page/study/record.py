@@ -85,6 +85,8 @@ class RecordedFinding:
     label: int
     disagrees: bool
     low_confidence: bool = False
+    severity: tuple[str, float] | None = None
+    """See vlm.generator.StudyReport.severity_of."""
     reader_label: int | None = None
     """The label that the reader set; None: the one of the report."""
 
@@ -283,6 +285,7 @@ def finding_rows(
             label=reading.labels[index],
             disagrees=reading.disagrees[index],
             low_confidence=reading.low_confidence[index],
+            severity=reading.report.severity_of(index),
         )
         for index, finding in enumerate(FINDINGS)
         if calibration.is_known[index]

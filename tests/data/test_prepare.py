@@ -23,8 +23,10 @@ from data.pipeline.workers import build_rows
 from data.pipeline.writer import DatasetWriter
 from data.prepare import main
 from data.reports.labeler.labeler import label_report
+from data.reports.labeler.severity import report_severities
 from data.study import FindingBox, Study, load_studies, saved_preprocessing
 from data.synthetic.source import make_study
+from vlm.schema.findings import FINDING_INDEX, POSITIVE, SEVERITIES, UNCERTAIN, UNKNOWN_SEVERITY
 from vlm.schema.preprocessing import Preprocessing
 
 IMAGE = np.random.default_rng(0).integers(0, 256, size=(40, 30), dtype=np.uint8)
@@ -88,6 +90,7 @@ def test_synthetic_studies_are_saved_exactly(tmp_path, capsys):
         for name in ("subject_id", "indication", "findings", "impression", "source", "license"):
             assert row[name] == getattr(study, name)
         assert row["label_source"] == "source"
+        assert tuple(row["severities"]) == study.severities
         assert tuple(row["labels"]) == study.labels and tuple(row["view_positions"]) == study.view_positions
         assert [(box["finding"], box["view"]) for box in row["boxes"]] == [(b.finding, b.view) for b in study.boxes]
         assert np.allclose([box["box"] for box in row["boxes"]], [box.box for box in study.boxes], atol=1e-6)
@@ -125,6 +128,12 @@ def test_a_table_becomes_a_data_set_with_labels_from_its_reports(tmp_path):
     assert row["view_positions"] == ["UNKNOWN", "AP"]
     assert (row["indication"], row["impression"]) == ("Cough.", "No pneumothorax.")
     assert tuple(row["labels"]) == label_report(text) and row["label_source"] == "report"
+    named = report_severities(text)
+    pairs = zip(row["severities"], row["labels"], named, strict=True)
+    assert all(
+        own == (read if label in (POSITIVE, UNCERTAIN) else UNKNOWN_SEVERITY) for own, label, read in [*pairs][:12]
+    )
+    assert row["severities"][FINDING_INDEX["Pleural Effusion"]] == SEVERITIES.index("large")
     assert all(b"Jane" not in path.read_bytes() for path in out.rglob("*") if path.is_file())
 
 

@@ -18,7 +18,7 @@ def test_the_columns_are_the_documented_ones(small_studies):
     assert small_studies["train"][0]["mesh_terms"] == []
 
 
-@pytest.mark.parametrize("column", ["mesh_terms", "label_source", "sex", "age", "manufacturer"])
+@pytest.mark.parametrize("column", ["mesh_terms", "label_source", "severities", "sex", "age", "manufacturer"])
 def test_a_data_set_from_before_a_later_column_still_loads(small_dataset, tmp_path, column):
     assert column not in load_studies(without(small_dataset, column, tmp_path))["train"].column_names
 
@@ -43,3 +43,10 @@ def test_an_unknown_label_source_is_rejected():
 def test_a_data_set_without_a_required_column_is_rejected(small_dataset, tmp_path):
     with pytest.raises(ValueError, match=r"older: split train lacks the columns labels; prepare it again"):
         load_studies(without(small_dataset, "labels", tmp_path))
+
+
+@pytest.mark.parametrize("severities", [(0,) * 13, (4,) + (0,) * 13, (-2,) + (0,) * 13])
+def test_severities_of_another_number_or_code_are_rejected(severities):
+    images = {"images": (Image.new("L", (8, 8)),), "view_positions": ("PA",)}
+    with pytest.raises(ValueError, match="study s: severities must be 14 codes out of"):
+        Study(study_id="s", subject_id="p", **images, severities=severities)

@@ -40,6 +40,7 @@ def make_row(study_id: str, labels: list[int], num_views: int = 1) -> dict:
         "labels": labels,
         "boxes": [{"finding": EFFUSION, "view": 0, "box": [0.5, 0.5, 1.0, 1.0]}],
         "label_source": "source",
+        "severities": [0] * 14,
         "mesh_terms": [],
         "sex": "",
         "age": None,

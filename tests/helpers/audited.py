@@ -39,6 +39,7 @@ def row(number: int, image: Image.Image | bytes, **changes: Any) -> dict[str, An
         "labels": list(UNLABELED_STUDY),
         "boxes": [],
         "label_source": "source",
+        "severities": [-1] * 14,
         "mesh_terms": [],
         "sex": "",
         "age": None,

@@ -26,6 +26,7 @@ def make_row(number: int, split: str) -> dict:
         "labels": [int(index in findings) for index in range(13)] + [int(not findings)],
         "boxes": [],
         "label_source": "source",
+        "severities": [-1] * 14,
         "mesh_terms": [],
         "sex": "",
         "age": None,

@@ -15,6 +15,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from vlm.schema.findings import UNKNOWN_SEVERITY
+
 Batch = dict[str, Tensor]
 
 
@@ -39,21 +41,24 @@ class StepLosses:
     num_samples: int
 
 
-def report_losses(*, finding_weight: float, box_weight: float) -> Losses:
-    """Losses of a report model: per report token, per finding label, per finding with boxes."""
+def report_losses(*, finding_weight: float, box_weight: float, severity_weight: float) -> Losses:
+    """Losses of a report model: per report token, per finding label, per finding with boxes, per known severity."""
+    names = ("report_loss", "finding_loss", "box_loss", "severity_loss")
+    weights = (1.0, finding_weight, box_weight, severity_weight)
     return Losses(
-        weights={"report_loss": 1.0, "finding_loss": finding_weight, "box_loss": box_weight},
-        sums=lambda output: [output.report_loss_sum, output.finding_loss_sum, output.box_loss_sum],
+        weights=dict(zip(names, weights, strict=True)),
+        sums=lambda output: [getattr(output, f"{name}_sum") for name in names],
         counts=report_counts,
     )
 
 
 def report_counts(batch: Batch) -> list[Any]:
-    """Number of report tokens, finding labels, findings with boxes, and studies."""
+    """Number of report tokens, finding labels, findings with boxes, findings with a known severity, and studies."""
     return [
         batch["attention_mask"][:, 1:].sum(),
         batch["finding_mask"].sum(),
         batch["box_targets"].any(dim=-1).sum() if "box_targets" in batch else 0,
+        (batch["severity_targets"] != UNKNOWN_SEVERITY).sum() if "severity_targets" in batch else 0,
         len(batch["input_ids"]),
     ]
 

@@ -71,7 +71,10 @@ class ReportTask:
         """`lengths`: characters of the training reports. Studies with similar lengths share a batch."""
         self.options, self.model, self.training, self.validation = options, model, training, validation
         self.collate, self.lengths = collator, lengths
-        self.losses = report_losses(finding_weight=options.losses.finding_weight, box_weight=options.losses.box_weight)
+        losses = options.losses
+        self.losses = report_losses(
+            finding_weight=losses.finding_weight, box_weight=losses.box_weight, severity_weight=losses.severity_weight
+        )
         self.stages = list(stage_epochs(options).values())
         self.subject_ids = validation.rows["subject_id"][:]
         self.calibration = Calibration()

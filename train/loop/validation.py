@@ -26,7 +26,7 @@ from train.run.state import ValidationResult
 from train.studies.dataset import Collator, StudyDataset
 from vlm.decoding import GenerationOptions, generate_reports
 from vlm.model import ReportModel
-from vlm.schema.findings import NUM_FINDINGS, UNLABELED
+from vlm.schema.findings import NUM_FINDINGS, UNLABELED, UNNAMED_SEVERITY
 from vlm.schema.report_format import report_of
 from vlm.uncertainty import Calibration
 
@@ -36,6 +36,7 @@ TITLES = {
     "report_macro_f1": "macro-F1 of reports",
     "report_cider": "CIDEr",
     "finding_macro_auroc": "AUROC of findings",
+    "severity_accuracy": "accuracy of severities",
     "report_loss": "loss per token",
 }
 """The metrics that are shown after each epoch."""
@@ -124,7 +125,7 @@ def validate(
     work. Also return the calibration that these studies give, which the reports use with `decides_reports`."""
     model.eval()
     own = range(len(studies))[accelerator.process_index :: accelerator.num_processes]
-    gathered: dict[str, list] = {"order": [], "logits": [], "targets": [], "mask": []}
+    gathered: dict[str, list] = {"order": [], "logits": [], "targets": [], "mask": [], "severity_is_right": []}
     losses = np.zeros(4)
     batches = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
     for numbers in batches:
@@ -138,6 +139,7 @@ def validate(
         gathered["logits"] += output.finding_logits.float().cpu().tolist()
         gathered["targets"] += batch["finding_targets"].cpu().tolist()
         gathered["mask"] += batch["finding_mask"].cpu().tolist()
+        gathered["severity_is_right"] += _severity_is_right(output.severity_logits, batch["severity_targets"])
     gathered = {key: gather_object(values) for key, values in gathered.items()}
     losses = np.sum(gather_object([losses]), axis=0)
     order = np.argsort(gathered["order"])
@@ -156,6 +158,7 @@ def validate(
         "report_macro_f1": None,
         "report_cider": None,
         "finding_macro_auroc": macro_auroc(probabilities, labels) if mask.any() else None,
+        "severity_accuracy": float(np.mean(right)) if (right := gathered["severity_is_right"]) else None,
         "report_loss": report_loss,
         "finding_loss": finding_loss,
     }
@@ -167,6 +170,13 @@ def validate(
     if reports:
         result = _with_report_scores(result, studies.rows, reports)
     return replace(result, summary=_summary(result.metrics, reports)), calibration
+
+
+def _severity_is_right(logits: Tensor | None, targets: Tensor) -> list[bool]:
+    """Whether the most probable severity is right, for each finding with a named one; empty without an estimate."""
+    if logits is None:
+        return []
+    return (logits.argmax(dim=-1) == targets)[targets > UNNAMED_SEVERITY].tolist()
 
 
 def _reports(

@@ -23,7 +23,7 @@ from vlm.config import ImageGeometry
 from vlm.inputs.batch import batch_tokens, batch_views, index_views
 from vlm.inputs.image import Letterbox, letterbox, letterbox_geometry
 from vlm.inputs.tokenizer import encode_prompt, encode_report
-from vlm.schema.findings import NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED
+from vlm.schema.findings import NUM_FINDINGS, POSITIVE, UNCERTAIN, UNKNOWN_SEVERITIES, UNLABELED
 from vlm.schema.report_format import report_of
 
 
@@ -80,6 +80,7 @@ class StudyDataset(Dataset):
             "prompt_ids": encode_prompt(self.tokenizer, row["indication"]) if self.with_reports else [],
             "report_ids": report_ids,
             "labels": row["labels"],
+            "severities": row.get("severities", UNKNOWN_SEVERITIES),
         }
         rng = np.random.default_rng((self.seed, self.epoch, index))
         are_views_hidden = rng.random() < self.view_dropout
@@ -113,8 +114,8 @@ def _in_square(boxes: list[list[float]], position: Letterbox) -> np.ndarray:
 
 
 class Collator:
-    """Combines studies to the arguments of `ReportModel.forward`. Without images, the decoder reads the finding labels;
-    with `decide_findings`, also beside images."""
+    """Combines studies to the arguments of `ReportModel.forward`. Without images, the decoder reads the finding labels
+    and the known severities; with `decide_findings`, also beside images."""
 
     def __init__(
         self,
@@ -140,6 +141,7 @@ class Collator:
             "attention_mask": attention_mask,
             "finding_targets": targets,
             "finding_mask": mask,
+            "severity_targets": torch.tensor([study["severities"] for study in studies]),
         }
         positions = [study["view_positions"] for study in studies]
         if "squares" in studies[0]:

@@ -22,6 +22,8 @@ class FindingOutput:
     tokens: Float[Tensor, "batch findings width"]
     logits: Float[Tensor, "batch findings"]
     attention: Float[Tensor, "batch findings patches"]
+    severity_logits: Float[Tensor, "batch findings severities"] | None = None
+    """For each known severity, see `vlm.layers.finding_severity`; None if the model does not estimate it."""
 
 
 class FindingQueries(nn.Module):

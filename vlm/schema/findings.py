@@ -1,4 +1,4 @@
-"""The 14 findings of CheXpert, CheXbert's label codes, and view positions.
+"""The 14 findings of CheXpert, CheXbert's label codes, severities, and view positions.
 
 Irvin et al. 2019, "CheXpert: A Large Chest Radiograph Dataset with Uncertainty Labels", table 1;
 Smit et al. 2020, "CheXbert", section 3.1 for the codes.
@@ -47,6 +47,16 @@ BLANK, POSITIVE, NEGATIVE, UNCERTAIN = 0, 1, 2, 3
 
 UNLABELED = -100
 """Not labeled: masked in every loss and every score."""
+
+SEVERITIES = ("", "small", "moderate", "large")
+"""How severe or how large a finding is, by code, as a report names it; code 0: it names none. "small" includes minimal
+and mild, "large" includes severe."""
+UNNAMED_SEVERITY, UNKNOWN_SEVERITY = 0, -1
+"""The severity is unknown if the finding is absent, or if there is no report."""
+SEVERITY_CODES = frozenset({UNKNOWN_SEVERITY, *range(len(SEVERITIES))})
+WITHOUT_SEVERITY = (FINDING_INDEX["Support Devices"], FINDING_INDEX["No Finding"])
+"""Indices of the findings that have no severity."""
+UNKNOWN_SEVERITIES = (UNKNOWN_SEVERITY,) * NUM_FINDINGS
 
 LABEL_CODES = frozenset({BLANK, POSITIVE, NEGATIVE, UNCERTAIN, UNLABELED})
 UNLABELED_STUDY = (UNLABELED,) * NUM_FINDINGS

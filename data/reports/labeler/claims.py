@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from data.reports.labeler.attributes import LARGE, SMALL
 from data.reports.labeler.device_patterns import DEVICES, Position
 from data.reports.labeler.statements import ANY_DEVICE, Statement
-from vlm.schema.findings import NEGATIVE, POSITIVE, UNCERTAIN
+from vlm.schema.findings import NEGATIVE, POSITIVE, SEVERITIES, UNCERTAIN, UNNAMED_SEVERITY
 
 ZONED = frozenset({
     "lung opacity", "consolidation", "pneumonia", "aspiration", "atelectasis", "lung nodule", "lung mass",
@@ -79,11 +79,16 @@ class Claim:
         return " ".join(filter(None, words)) + " in a bad position" * self.is_misplaced
 
 
+def severity_code(severity: float | None) -> int:
+    """Index in SEVERITIES of a severity that `attributes` read; 0 without one."""
+    if severity is None:
+        return UNNAMED_SEVERITY
+    return SEVERITIES.index("small" if severity <= SMALL else "large" if severity >= LARGE else "moderate")
+
+
 def degree_words(severity: float | None) -> str:
     """small, moderate or large; "" without a severity."""
-    if severity is None:
-        return ""
-    return "small" if severity <= SMALL else "large" if severity >= LARGE else "moderate"
+    return SEVERITIES[severity_code(severity)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from data.reports.labeler.device_patterns import GONE, Position, find_devices, r
 from data.reports.labeler.labeler import described_sentences, sentence_mentions
 from data.reports.labeler.other_patterns import find_others
 from data.reports.labeler.parser import as_read
-from vlm.schema.findings import NEGATIVE, POSITIVE, UNCERTAIN
+from vlm.schema.findings import FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
 
 ANY_DEVICE = "device"
 """A device without a kind ("tube", "line")."""
@@ -223,6 +223,16 @@ FINDING_NAMES = tuple(
     + ["rib fracture", "spine fracture", "old fracture"]
 )
 """All names that a statement of one of the 14 findings can have, devices excepted."""
+_FINDING_OF = (
+    {finding.lower(): finding for finding in FINDINGS}
+    | {name: finding for finding, names in _NAMES.items() for name, _ in names}
+    | {"rib fracture": "Fracture", "spine fracture": "Fracture"}
+)
+
+
+def finding_of(name: str) -> str:
+    """The finding that a name of a statement belongs to; "" for devices, old fractures and other abnormalities."""
+    return _FINDING_OF.get(name, "")
 
 
 @lru_cache(maxsize=4096)

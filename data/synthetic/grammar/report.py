@@ -32,7 +32,18 @@ from data.synthetic.grammar.sentences import (
     say_without,
 )
 from data.synthetic.scene import Scene, SceneFinding
-from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, view_index
+from vlm.schema.findings import (
+    BLANK,
+    FINDING_INDEX,
+    FINDINGS,
+    NEGATIVE,
+    POSITIVE,
+    SEVERITIES,
+    UNCERTAIN,
+    UNKNOWN_SEVERITIES,
+    WITHOUT_SEVERITY,
+    view_index,
+)
 
 _LUNG_DISEASE = {"Lung Opacity", "Lung Lesion", "Edema", "Consolidation", "Pneumonia", "Atelectasis"}
 _FORBIDS_DENYING = {
@@ -68,12 +79,14 @@ _ORDERS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenReport:
-    """The sections of a synthetic report. `labels` are the codes of CheXbert in the order of FINDINGS."""
+    """The sections of a synthetic report. `labels` are the codes of CheXbert in the order of FINDINGS, `severities` are
+    those of the scene, as indices of SEVERITIES."""
 
     indication: str
     findings: str
     impression: str
     labels: tuple[int, ...]
+    severities: tuple[int, ...]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -120,6 +133,7 @@ def write_report(scene: Scene, rng: Generator, *, unknown: frozenset[str] = froz
         findings=" ".join(filter(None, sentences)),
         impression=_impression(state, scene),
         labels=_labels(state, scene),
+        severities=_severities(scene),
     )
 
 
@@ -131,6 +145,16 @@ def _labels(state: _ReportState, scene: Scene) -> tuple[int, ...]:
     diseased = state.present & FINDING_INDEX.keys() - {"Support Devices"}
     labels[FINDING_INDEX["No Finding"]] = BLANK if diseased else POSITIVE
     return tuple(labels)
+
+
+def _severities(scene: Scene) -> tuple[int, ...]:
+    """The words of `data.synthetic.grammar.phrases` for "minimal" count as small in reports."""
+    severities = list(UNKNOWN_SEVERITIES)
+    for item in scene.findings:
+        if FINDING_INDEX.get(item.finding, WITHOUT_SEVERITY[0]) not in WITHOUT_SEVERITY:
+            degree = "small" if item.degree == "minimal" else item.degree
+            severities[FINDING_INDEX[item.finding]] = SEVERITIES.index(degree)
+    return tuple(severities)
 
 
 def _state_findings(state: _ReportState, scene: Scene) -> None:

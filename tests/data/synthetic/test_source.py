@@ -5,9 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from data.reports.labeler.severity import report_severities
+from data.synthetic.grammar.report import write_report
 from data.synthetic.scene import KINDS, sample_scene
 from data.synthetic.source import generators, make_study
-from vlm.schema.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS, POSITIVE, UNCERTAIN
+from vlm.schema.findings import FINDING_INDEX, FINDINGS, NUM_FINDINGS, POSITIVE, SEVERITIES, UNCERTAIN, UNKNOWN_SEVERITY
 
 NUM_SCENES = 2000
 
@@ -111,3 +113,23 @@ def test_large_pneumothorax_and_effusion_are_not_on_the_same_side(scenes):
         for finding in scene.findings:
             if finding.finding in ("Pleural Effusion", "Consolidation", "Pneumonia", "Lung Lesion"):
                 assert finding.laterality not in taken
+
+
+def test_severities_are_those_of_the_scene_and_the_report_states_them():
+    grades = {"": "", "minimal": "small", "small": "small", "moderate": "moderate", "large": "large"}
+    num_stated = 0
+    for index in range(60):
+        scene_rng, _, report_rng = generators(4, index)
+        scene = sample_scene(scene_rng)
+        written = write_report(scene, report_rng)
+        has_severity = {item.finding for item in scene.findings} - {"Support Devices"}
+        expected = {finding.finding: grades[finding.degree] for finding in scene.findings}
+        assert all(
+            code == (SEVERITIES.index(expected[name]) if name in has_severity else UNKNOWN_SEVERITY)
+            for name, code in zip(FINDINGS, written.severities, strict=True)
+        )
+        stated = report_severities(written.findings, written.impression)
+        pairs = [(own, true) for own, true in zip(stated, written.severities, strict=True) if own > 0]
+        assert all(own == true for own, true in pairs) or "borderline" in written.findings
+        num_stated += len(pairs)
+    assert num_stated > 50

@@ -23,8 +23,9 @@ from eval.scoring.verdict import (
     image_verdict,
     outperformed_by,
     report_verdict,
+    severity_facts,
 )
-from vlm.schema.findings import FINDINGS, UNLABELED_STUDY
+from vlm.schema.findings import FINDINGS, SEVERITIES, UNKNOWN_SEVERITIES, UNKNOWN_SEVERITY, UNLABELED_STUDY
 from vlm.schema.number_format import format_number
 
 NAMES = [finding.lower() for finding in FINDINGS]
@@ -39,16 +40,24 @@ def synthetic(num_studies: int, seed: int = 0, error_rate: float = 0.1) -> list[
         stated = truth ^ (random.random(14) < error_rate)
         sides = [SIDES[side] for side in random.integers(0, 2, 14)]
         written = [side if random.random() > error_rate else SIDES[side == "left"] for side in sides]
+        severities, other = np.random.default_rng([seed, study]).integers(1, 4, (2, 14))
+        guessed = np.where(np.random.default_rng([seed, study, 1]).random(14) > error_rate, severities, other)
         reference = "Findings: " + ". ".join(
-            f"{side} {name}" for side, name, present in zip(sides, NAMES, truth, strict=True) if present
+            f"{SEVERITIES[severity]} {side} {name}"
+            for severity, side, name, present in zip(severities, sides, NAMES, truth, strict=True)
+            if present
         )
         predictions.append(
             Prediction(
                 study_id=f"study{study}",
                 subject_id=f"subject{study // 2}",
                 report=". ".join(
-                    f"{side} {name}" for side, name, present in zip(written, NAMES, stated, strict=True) if present
+                    f"{SEVERITIES[severity]} {side} {name}"
+                    for severity, side, name, present in zip(guessed, written, NAMES, stated, strict=True)
+                    if present
                 ),
+                severity_probabilities=tuple(map(tuple, np.eye(4)[guessed].tolist())),
+                reference_severities=tuple(int(code) for code in np.where(truth, severities, UNKNOWN_SEVERITY)),
                 probabilities=tuple(np.clip(truth + random.normal(0, 0.5, 14), 0, 1).tolist()),
                 reference=reference if truth.any() else "Findings: clear lungs",
                 reference_labels=tuple(int(present) for present in truth),
@@ -132,7 +141,13 @@ def test_studies_without_reference_are_not_in_the_text_scores_and_give_a_note():
 
 def test_scores_without_labels_or_references_are_undefined():
     bare = [
-        dataclasses.replace(prediction, reference="", reference_labels=UNLABELED_STUDY, probabilities=None)
+        dataclasses.replace(
+            prediction,
+            reference="",
+            reference_labels=UNLABELED_STUDY,
+            reference_severities=UNKNOWN_SEVERITIES,
+            probabilities=None,
+        )
         for prediction in PREDICTIONS
     ]
     scores = score_predictions(bare, num_resamples=10)
@@ -336,3 +351,16 @@ def test_resamples_without_a_rare_finding_are_counted():
     assert finding["support"] == 1
     # A given patient of 30 is not in (29/30)^30 of the resamples.
     assert finding["recall"].num_undefined == pytest.approx(200 * 0.36, abs=30)
+
+
+def test_severities_of_shuffled_images_are_named_and_guesses_are_called_so():
+    [fact] = severity_facts(SCORES, SHUFFLED)
+    own, control = (scores.metrics["severity_agreement"] for scores in (SCORES, SHUFFLED))
+    assert own.low > control.high
+    assert fact.startswith("Severity (small, moderate or large) of ")
+    assert f"{own} agree with the reference; with shuffled images {control} agree." in fact
+    [guess] = severity_facts(SHUFFLED, SHUFFLED)
+    assert guess.endswith("; the severities may be guesses.")
+    silent = score_predictions([dataclasses.replace(one, report="clear lungs") for one in PREDICTIONS], num_resamples=5)
+    assert severity_facts(silent, SHUFFLED) == ()
+    assert silent.metrics["severity_accuracy"].value == SCORES.metrics["severity_accuracy"].value > 0.8

@@ -125,3 +125,11 @@ def test_finding_without_training_labels_has_no_probability():
     assert "Edema" not in [row[0] for row in rows_of(html)]
     assert 'Edema</span><span class="untrained">not trained' in html
     assert "disagree" not in html
+
+
+def test_severity_is_shown_for_findings_that_are_predicted():
+    reading = reading_of("", with_probabilities(Edema=0.9, Support_Devices=0.9))
+    severities = ((0.0, 0.1, 0.2, 0.7),) * NUM_FINDINGS
+    reading = replace(reading, report=replace(reading.report, severity_probabilities=severities))
+    html = findings_card(reading, Calibration(), key="k")
+    assert re.findall(r'<span class="name">([^<]+)<span class="severity">(\w+)</span>', html) == [("Edema ", "large")]

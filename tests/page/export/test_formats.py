@@ -192,7 +192,9 @@ def test_json_has_the_keys_and_values_of_version_2(recorded_study):
         "predicted_positive": True,
         "report_says": "not mentioned",
         "disagrees": True,
+        "severity": {"name": "moderate", "probability": 0.75},
     }
+    assert document["finding_probabilities"][0]["severity"] is None
     assert document["identity"] is None
     named = json.loads(export_json(recorded_study, include_identity=True))
     assert named["identity"]["patient_name"] == "DOE^JANE"

@@ -149,3 +149,12 @@ def test_decided_findings_are_the_labels_and_open_where_nobody_looked(small_stud
     assert decided[:4].tolist() == pytest.approx([1, -1, -1, 0.3])
     assert decided[4].isnan()
     assert "decided_findings" not in Collator(geometry=geometry, grid=(4, 4), pad_token_id=0)([study])
+
+
+def test_severities_are_targets_and_unknown_in_an_older_data_set(small_studies, tiny_tokenizer):
+    new = small_studies["train"]
+    collate = Collator(geometry=ImageGeometry(size=32), grid=(4, 4), pad_token_id=0)
+    for rows, expected in ((new, new["severities"][:2]), (new.remove_columns("severities"), [[-1] * 14] * 2)):
+        dataset = StudyDataset(rows, tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
+        assert collate([dataset[0], dataset[1]])["severity_targets"].tolist() == expected
+    assert max(map(max, small_studies["train"]["severities"][:2])) > 0

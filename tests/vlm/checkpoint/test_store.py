@@ -75,8 +75,9 @@ def assert_same_outputs(model, other, batch, *, atol=0.0):
         ({"lora": LORA_AND_ENCODER}, True),
         ({}, True),
         ({"encoder": EncoderConfig(architecture={"model_type": "plain_cnn", "widths": [8, 8]})}, False),
+        ({"severity": True, "lora": LORA}, False),
     ],
-    ids=["whole", "lstm", "lora", "lora on bases", "lora and encoder", "bases trained whole", "cnn"],
+    ids=["whole", "lstm", "lora", "lora on bases", "lora and encoder", "bases trained whole", "cnn", "severity"],
 )
 def test_loaded_and_merged_checkpoints_have_the_same_outputs(
     settings, on_bases, build_model, bases, tiny_tokenizer, study_batch, tmp_path
@@ -322,3 +323,17 @@ def test_hash_changes_with_the_weights_and_not_with_other_files(tiny_checkpoint,
     edit(folder / "calibration.json", lambda values: values.update(temperature=1.75))
     assert checkpoint_hash(str(folder)) not in (before, changed)
     assert checkpoint_hash("someone/on-the-hub") == "someone/on-the-hub"
+
+
+def test_checkpoint_from_before_severities_has_the_same_outputs(tiny_checkpoint, study_batch, tmp_path):
+    folder = tmp_path / "old"
+    shutil.copytree(tiny_checkpoint, folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert config.pop("severity") is False
+    (folder / "config.json").write_text(json.dumps(config))
+    model = load_checkpoint(folder).model
+    assert model.severity_head is None
+    assert_same_outputs(load_checkpoint(tiny_checkpoint).model, model, study_batch())
+    expected = load_checkpoint(folder).model
+    model.add_severity()
+    assert_same_outputs(expected, model, study_batch())

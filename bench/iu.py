@@ -6,9 +6,9 @@
     python -m bench.iu … --quick                                   (a test of the program; its figures are meaningless)
 
 `--root` holds Open-i's files as `data.prepare open_i` reads them, and R2Gen's annotation.json. Studies outside R2Gen's
-split are added to train. The recipe pretrains a GPT-2 on the training reports, trains the finding queries on features
-of the frozen ViT, fine-tunes both, and freezes them. Then the decoder learns to write what the labels say; it reads the
-classifier's decisions when it writes. Training it on image features as well made it state fewer findings (docs/LOG.md).
+split are added to train. The recipe pretrains a GPT-2 on the training reports and trains the finding queries on
+features of the frozen ViT. Then the decoder learns to write what the labels say; it reads the classifier's decisions
+when it writes. Training it on image features as well made it state fewer findings (docs/LOG.md).
 
 Each variant is evaluated on full reports (findings and impression) with controls, and again on R2Gen's references
 (findings only, R2Gen's normalization and vocabulary), which published figures use. It writes
@@ -54,8 +54,8 @@ class Variant:
     """The recipe, or the recipe with one choice replaced."""
 
     description: str
-    classifier: str = "findings"
-    """Its last stage: findings, probe (the ViT stays frozen) or one of FROM_SCRATCH."""
+    classifier: str = "probe"
+    """Its last stage: probe (the ViT stays frozen), findings (it is fine-tuned too) or one of FROM_SCRATCH."""
     decoder: str = ""
     """A built-in decoder instead of the pretrained GPT-2."""
     from_images: bool = False
@@ -114,8 +114,8 @@ def _stage(
 
 
 VARIANTS = {
-    RECIPE: Variant(description="pretrained ViT, fine-tuned on findings; GPT-2 pretrained on the reports"),
-    "frozen": Variant(description="the ViT stays frozen; only the finding queries are trained", classifier="probe"),
+    RECIPE: Variant(description="pretrained ViT, frozen; finding queries; GPT-2 pretrained on the reports"),
+    "fine_tuned": Variant(description="the ViT is fine-tuned on findings too", classifier="findings"),
     "cnn": Variant(description="CNN from random weights instead of the ViT", classifier="cnn"),
     "vit_scratch": Variant(description="ViT-S/16 from random weights", classifier="vit_scratch"),
     "lstm": Variant(description="LSTM instead of GPT-2", decoder="lstm"),

@@ -30,9 +30,9 @@ def steps(programs):
     return dict(programs)
 
 
-def test_recipe_trains_text_probe_findings_and_reports_and_is_judged_on_both_references(programs, running, options):
+def test_recipe_trains_text_probe_and_reports_and_is_judged_on_both_references(programs, running, options):
     assert iu.run_iu(options(), Console(quiet=True)) == []
-    stages = ["text", "probe", "findings", "reports"]
+    stages = ["text", "probe", "reports"]
     done = ["prepare studies", *stages, "judge full reports", "judge R2Gen references"]
     assert [step for step, _ in programs] == done
     shared, given = running.work / "shared", steps(programs)
@@ -41,8 +41,8 @@ def test_recipe_trains_text_probe_findings_and_reports_and_is_judged_on_both_ref
     assert {"--encoder=vits", f"--decoder={shared}/text", f"--feature-cache={running.work}/features"} <= set(
         given["probe"]
     )
-    assert {f"--encoder={shared}/probe", "--no-lora", "--findings-epochs=2"} <= set(given["findings"])
-    assert {f"--encoder={shared}/findings", "--text-only-epochs=7", "--decide-findings"} <= set(given["reports"])
+    assert "--encoder-layers=6" in given["probe"]
+    assert {f"--encoder={shared}/probe", "--text-only-epochs=7", "--decide-findings"} <= set(given["reports"])
     assert f"--checkpoint={running.work}/recipe/reports/best" in given["judge full reports"]
     scored = given["judge R2Gen references"]
     assert scored[2] == f"{running.work}/recipe/on_full_reports/predictions.jsonl"
@@ -52,18 +52,19 @@ def test_recipe_trains_text_probe_findings_and_reports_and_is_judged_on_both_ref
 
 def test_variants_share_their_stages_and_replace_one_choice(programs, running, options):
     assert (
-        iu.run_iu(options(only=("recipe", "lstm", "frozen", "cnn"), nih=running.work / "raw"), Console(quiet=True))
+        iu.run_iu(options(only=("recipe", "lstm", "fine_tuned", "cnn"), nih=running.work / "raw"), Console(quiet=True))
         == []
     )
     classifiers = [arguments for step, arguments in programs if step in ("probe", "findings", "cnn")]
+    assert {f"--encoder={running.work}/shared/probe", "--no-lora", "--findings-epochs=2"} <= set(classifiers[1])
     assert all(f"--extra-dataset={running.work}/nih" in arguments for arguments in classifiers)
     reports = [set(arguments) for step, arguments in programs if step == "reports"]
-    outputs = {f"--output-dir={running.work}/{name}/reports" for name in ("recipe", "lstm", "frozen", "cnn")}
+    outputs = {f"--output-dir={running.work}/{name}/reports" for name in ("recipe", "lstm", "fine_tuned", "cnn")}
     recipe, *others = [arguments - outputs for arguments in reports]
     shared = running.work / "shared"
     assert [arguments - recipe for arguments in others] == [
         {"--decoder=lstm"},
-        {f"--encoder={shared}/probe"},
+        {f"--encoder={shared}/findings"},
         {f"--encoder={shared}/cnn"},
     ]
 
@@ -95,7 +96,7 @@ def test_without_lateral_views_every_study_is_frontal(programs, running, options
 
 
 def test_wrong_options_are_named(tmp_path, running, options):
-    with pytest.raises(ValueError, match="--only gpt3 is not a variant; choose from recipe, frozen"):
+    with pytest.raises(ValueError, match="--only gpt3 is not a variant; choose from recipe, fine_tuned"):
         options(only=("gpt3",))
     with pytest.raises(ValueError, match=r"annotation.json is missing; give R2Gen's annotation.json as --annotation"):
         iu.IUOptions(root=tmp_path / "other", running=running)

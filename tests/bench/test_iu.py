@@ -56,7 +56,9 @@ def test_variants_share_their_stages_and_replace_one_choice(programs, running, o
         == []
     )
     classifiers = [arguments for step, arguments in programs if step in ("probe", "findings", "cnn")]
-    assert {f"--encoder={running.work}/shared/probe", "--no-lora", "--findings-epochs=2"} <= set(classifiers[1])
+    assert {f"--encoder={running.work}/shared/probe", "--no-lora", "--findings-epochs=2"} <= set(
+        steps(programs)["findings"]
+    )
     assert all(f"--extra-dataset={running.work}/nih" in arguments for arguments in classifiers)
     reports = [set(arguments) for step, arguments in programs if step == "reports"]
     outputs = {f"--output-dir={running.work}/{name}/reports" for name in ("recipe", "lstm", "fine_tuned", "cnn")}

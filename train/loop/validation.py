@@ -1,7 +1,7 @@
 """Validation: metrics of the findings and of generated reports, and the calibration of the classifier.
 
 The temperature minimizes the log loss over all labeled findings (Guo et al. 2017). The threshold of a finding has the
-highest F1 on the validation studies, in which each source counts the same: else the largest source chooses for all.
+highest F1 on the validation studies, as a mean over their sources: else easy images of a large source choose for all.
 """
 
 from collections.abc import Sequence
@@ -60,11 +60,7 @@ def calibrate(
     probabilities = (logits.double() / temperature).sigmoid().numpy()
     sources = np.array(sources or [""] * len(probabilities))
     thresholds = [
-        best_threshold(
-            probabilities[labeled, finding],
-            targets[labeled, finding].numpy() == 1,
-            weights=_equal_weights(sources[labeled]),
-        )
+        best_threshold(probabilities[labeled, finding], targets[labeled, finding].numpy() == 1, sources[labeled])
         for finding, labeled in enumerate(mask.T.numpy())
     ]
     return Calibration(
@@ -87,25 +83,31 @@ def _temperature(logits: Tensor, targets: Tensor) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def _equal_weights(sources: np.ndarray) -> np.ndarray:
-    """A weight for each study, so that the studies of each source have the same sum."""
-    _, source, numbers = np.unique(sources, return_inverse=True, return_counts=True)
-    return 1 / numbers[source]
+def best_threshold(probabilities: np.ndarray, positive: np.ndarray, sources: np.ndarray) -> float:
+    """The threshold with the highest F1, halfway between two distinct probabilities. A study is predicted positive if
+    its probability is at least the threshold.
 
-
-def best_threshold(probabilities: np.ndarray, positive: np.ndarray, *, weights: np.ndarray | float = 1.0) -> float:
-    """The threshold with the highest F1 of weighted studies, halfway between two distinct probabilities. A study is
-    predicted positive if its probability is at least the threshold."""
+    F1 is the mean over the sources with at least MIN_POSITIVES positive studies. To each of them, the studies of the
+    sources without a positive study are added, so that their false positives count.
+    """
     if positive.sum() < MIN_POSITIVES or positive.all():
         return 0.5
     order = np.argsort(-probabilities, kind="stable")
-    ranked, weights = probabilities[order], np.broadcast_to(weights, order.shape)[order]
-    positives = positive[order] * weights
-    f1 = 2 * np.cumsum(positives) / (np.cumsum(weights) + positives.sum())
+    ranked, positive, sources = probabilities[order], positive[order], sources[order]
+    numbers = {source: positive[sources == source].sum() for source in np.unique(sources)}
+    shared = np.isin(sources, [source for source, number in numbers.items() if number == 0])
+    groups = [shared | (sources == source) for source, number in numbers.items() if number >= MIN_POSITIVES]
+    f1 = np.mean([_ranked_f1(positive, group) for group in groups or [np.ones_like(positive)]], axis=0)
     f1[:-1][ranked[:-1] == ranked[1:]] = -1  # no threshold separates equal probabilities
     best = int(f1.argmax())
     below = np.append(ranked[1:], 0.0)
     return float(np.clip((ranked[best] + below[best]) / 2, 0.001, 0.999))
+
+
+def _ranked_f1(positive: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """F1 of the studies of the group if the first, the first two, … of all studies are predicted positive."""
+    true_positives = np.cumsum(positive & group)
+    return 2 * true_positives / (np.cumsum(group) + true_positives[-1])
 
 
 @torch.inference_mode()

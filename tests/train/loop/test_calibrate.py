@@ -53,7 +53,9 @@ def test_threshold_has_the_best_f1_also_with_equal_probabilities(seed, num_level
     probabilities = rng.integers(1, num_levels + 1, size=60) / (num_levels + 2)
     positive = rng.random(60) < 0.1 + 0.8 * probabilities
     best = max(_f1(probabilities, positive, threshold) for threshold in [*probabilities, 0.0])
-    assert _f1(probabilities, positive, best_threshold(probabilities, positive)) == pytest.approx(best, abs=1e-12)
+    assert _f1(probabilities, positive, best_threshold(probabilities, positive, np.zeros(60))) == pytest.approx(
+        best, abs=1e-12
+    )
 
 
 def test_few_positives_give_the_default_threshold_and_no_labels_no_calibration():
@@ -87,17 +89,28 @@ def test_expected_errors_equal_actual_errors_of_calibrated_probabilities():
     assert calibration.expected_errors([0.9, 0.2] + [0.0] * 11 + [0.5]) == pytest.approx(0.1 + 0.2)
 
 
-def test_each_source_counts_the_same_in_the_threshold():
+def test_threshold_has_the_best_mean_f1_over_the_sources_with_positive_studies():
     """At .5 there are a few negative studies of the large source, and all positive studies of the small one."""
-    probabilities = np.repeat([0.95, 0.5, 0.1, 0.5, 0.1], [500, 20, 480, 5, 5])
-    positive = np.repeat([True, False, False, True, False], [500, 20, 480, 5, 5])
+    probabilities = np.repeat([0.95, 0.5, 0.1, 0.5, 0.1, 0.4], [500, 20, 480, 5, 5, 50])
+    positive = np.repeat([True, False, False, True, False, False], [500, 20, 480, 5, 5, 50])
     logits = torch.tensor(probabilities).logit()[:, None].repeat(1, 14)
     targets = torch.tensor(positive).double()[:, None].repeat(1, 14)
 
-    def misses(**options):
-        found = calibrate(logits, targets, torch.ones(1010, 14).bool(), **options)
+    def misses(sources=()):
+        found = calibrate(logits, targets, torch.ones(1060, 14).bool(), sources=sources)
         predicted = (logits[:, 0] / found.temperature).sigmoid().numpy() >= found.thresholds[0]
         return int((positive & ~predicted).sum()), int((predicted & ~positive).sum())
 
     assert misses() == (5, 0)
-    assert misses(sources=["drawings"] * 1000 + ["X-rays"] * 10) == (0, 20)
+    assert misses(["drawings"] * 1000 + ["X-rays"] * 10 + ["normals"] * 50) == (0, 20)
+    few = ["drawings"] * 1004 + ["X-rays"] * 6 + ["normals"] * 50
+    assert misses(few) == (5, 0)  # a source with one positive study chooses nothing
+
+
+def test_false_positives_of_a_source_without_positive_studies_count():
+    probabilities = np.repeat([0.9, 0.6, 0.5, 0.55], [8, 2, 10, 90])
+    positive = np.repeat([True, True, False, False], [8, 2, 10, 90])
+    sources = np.repeat(["a", "b"], [20, 90])
+    assert 0.55 < best_threshold(probabilities, positive, sources) < 0.6
+    probabilities[20:] = 0.7
+    assert 0.7 < best_threshold(probabilities, positive, sources) < 0.9

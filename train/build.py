@@ -66,8 +66,7 @@ def build_model(
             for part in ("encoder", "view_embedding", "finding_queries", "severity_head"):
                 setattr(model, part, getattr(trained, part))
     is_frozen = options.stages.freeze_after_findings and not options.stages.findings_epochs
-    sees_images = options.stages.text_only_epochs < options.num_epochs
-    if knows_severities and model.severity_head is None and sees_images and not is_frozen:
+    if knows_severities and model.severity_head is None and options.sees_images and not is_frozen:
         model.add_severity()
     if options.lora:
         model.adapt(options.lora_settings if options.init_from is not None else _lora(options))

@@ -63,6 +63,8 @@ def _train(options: FinetuneOptions, studies: RunStudies, folder: Path, accelera
     task = _report_task(options, studies, folder, accelerator)
     trainer = Trainer(options, task, accelerator)
     for dataset in (task.training, task.validation):
+        if dataset is task.training and not options.sees_images:
+            continue
         if options.images.feature_cache is None:
             dataset.keep_images(round(options.images.image_cache_gib * 2**30))
         else:

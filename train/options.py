@@ -289,6 +289,11 @@ class FinetuneOptions(TrainingOptions):
     augmentation: Augmentation = field(default_factory=Augmentation)
     lora_settings: LoraSettings = field(default_factory=LoraSettings)
 
+    @property
+    def sees_images(self) -> bool:
+        """Whether any epoch trains on images."""
+        return self.stages.text_only_epochs < self.num_epochs
+
     def __post_init__(self):
         TrainingOptions.__post_init__(self)
         stages = self.stages

@@ -6,11 +6,13 @@ before. Augmentation is seeded by (seed, epoch, study), so workers have no rando
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
+from PIL import Image
 from rich.progress import track
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -18,7 +20,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from train.augment import Augmentation, augment_with_boxes
-from train.studies.features import PatchFeatures
+from train.studies.features import PatchFeatures, encoded_images
 from vlm.config import ImageGeometry
 from vlm.inputs.batch import batch_tokens, batch_views, index_views
 from vlm.inputs.image import Letterbox, letterbox, letterbox_geometry
@@ -50,6 +52,7 @@ class StudyDataset(Dataset):
         self.features: PatchFeatures | None = None
         """Saved output of a frozen encoder; it replaces the pixels, which are then not augmented."""
         self.text_rows = rows.remove_columns("images")
+        self.image_files = encoded_images(rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -70,6 +73,12 @@ class StudyDataset(Dataset):
         size = self.geometry.size
         return [(letterbox(image, size), letterbox_geometry(image.size, size)) for image in self.rows[index]["images"]]
 
+    def _positions(self, index: int) -> list[Letterbox]:
+        """The position of each image in the model's input; only the header of its file is read."""
+        files = self.image_files[index]["images"]
+        sizes = [Image.open(BytesIO(file["bytes"]) if file["bytes"] else file["path"]).size for file in files]
+        return [letterbox_geometry(size, self.geometry.size) for size in sizes]
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.text_rows[index]
         report = report_of(row) if self.with_reports else ""
@@ -89,22 +98,26 @@ class StudyDataset(Dataset):
 
     def _views(self, index: int, known_boxes: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
         """Pixels (or patch features) and boxes of each view; without images, only the boxes."""
-        features = {"features": self.features[index]} if self.with_images and self.features is not None else {}
-        if not known_boxes and (features or not self.with_images):
+        needs_pixels = self.with_images and self.features is None
+        features = {"features": self.features[index]} if self.with_images and not needs_pixels else {}
+        if not known_boxes and not needs_pixels:
             return features | {"boxes": []}
-        squares = self._decode(index) if self.squares is None else self.squares[index]
-        pixels = [square for square, _ in squares]
-        found = [[box["finding"] for box in known_boxes if box["view"] == view] for view in range(len(squares))]
+        pixels, positions = [], []
+        if needs_pixels:
+            squares = self._decode(index) if self.squares is None else self.squares[index]
+            pixels, positions = [list(parts) for parts in zip(*squares, strict=True)]
+        else:
+            positions = self._positions(index)
+        found = [[box["finding"] for box in known_boxes if box["view"] == view] for view in range(len(positions))]
         boxes = [
             _in_square([box["box"] for box in known_boxes if box["view"] == view], position)
-            for view, (_, position) in enumerate(squares)
+            for view, position in enumerate(positions)
         ]
-        if self.with_images and self.augmentation is not None and not features:
+        if needs_pixels and self.augmentation is not None:
             moved = [augment_with_boxes(*view, self.augmentation, rng) for view in zip(pixels, boxes, strict=True)]
             pixels, boxes = [list(parts) for parts in zip(*moved, strict=True)]
         boxes = [list(zip(*view, strict=True)) for view in zip(found, boxes, strict=True)]
-        pixels = {"squares": pixels} if self.with_images and not features else {}
-        return pixels | features | {"boxes": boxes}
+        return ({"squares": pixels} if needs_pixels else features) | {"boxes": boxes}
 
 
 def _in_square(boxes: list[list[float]], position: Letterbox) -> np.ndarray:

@@ -125,9 +125,13 @@ def _square(rows: datasets.Dataset, study: int, view: int, size: int) -> np.ndar
 
 
 def _image_digests(rows: datasets.Dataset) -> list[list[str]]:
-    """For each study, a hash of the file of each image; nothing is decoded."""
-    encoded = rows.select_columns(["images"]).cast_column("images", datasets.List(datasets.Image(decode=False)))
-    return [[_digest(image) for image in row["images"]] for row in encoded]
+    """For each study, a hash of the file of each image."""
+    return [[_digest(image) for image in row["images"]] for row in encoded_images(rows)]
+
+
+def encoded_images(rows: datasets.Dataset) -> datasets.Dataset:
+    """The images of each study as {"bytes", "path"} of their files; nothing is decoded."""
+    return rows.select_columns(["images"]).cast_column("images", datasets.List(datasets.Image(decode=False)))
 
 
 def _digest(image: dict[str, Any]) -> str:

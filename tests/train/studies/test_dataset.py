@@ -98,6 +98,19 @@ def test_cached_images_equal_images_from_disk(small_studies, tiny_tokenizer):
     assert all(np.array_equal(*pair) for pair in zip(before, dataset[3]["squares"], strict=True))
 
 
+def test_boxes_are_the_same_without_decoding_the_images(small_studies, tiny_tokenizer, monkeypatch):
+    dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
+
+    def boxes():
+        return [[str(view) for view in dataset[index]["boxes"] if view] for index in range(len(dataset))]
+
+    expected = boxes()
+    assert any(expected)
+    dataset.with_images = False
+    monkeypatch.setattr(dataset, "_decode", None)
+    assert boxes() == expected
+
+
 def test_boxes_of_a_finding_have_equal_and_uniform_weight(small_studies, tiny_tokenizer):
     dataset = StudyDataset(small_studies["train"], tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
     collate = Collator(geometry=ImageGeometry(size=32), grid=(4, 4), pad_token_id=0)

@@ -17,8 +17,8 @@ finetune="$launch train/finetune.py --num-workers 0 --precision ${PRECISION:-no}
 
 # Data: synthetic studies; X-rays of adults (NIH's labels, and normal ones) and of children (pneumonia or normal). All
 # real images are stored at the same size, so that their sharpness does not tell their source.
-test -d "$run/synthetic" || python -m data.prepare synthetic --num-studies 8000 --seed 11 \
-  --split-fractions 0.9 0.05 0.05 --out "$run/synthetic"
+test -d "$run/synthetic" || python -m data.prepare synthetic --num-studies 20000 --seed 11 \
+  --split-fractions 0.95 0.025 0.025 --out "$run/synthetic"
 test -d "$run/nih" || python -m data.prepare nih --root "$DATA/nih" --max-side 224 --out "$run/nih"
 test -d "$run/pneumonia" || python -m data.prepare kermany --root "$DATA/pneumonia" --max-side 224 \
   --split-fractions 0.8 0.08 0.12 --out "$run/pneumonia"
@@ -27,28 +27,28 @@ grep -vFf "$here/tiny_left_out.txt" "$DATA/adult_normals/labels.csv" > "$run/adu
 test -d "$run/adult_normals" || python -m data.prepare table "$run/adult_normals.csv" \
   --image-root "$DATA/adult_normals/images" --label-column label --label-map "$here/tiny_normal.json" \
   --source-name rsna_normals --license "NIH: free use with citation" --split-fractions 0.9 0.05 0.05 --out "$run/adult_normals"
-for name in few many; do
-  take="5500 2600 all all"
-  test $name = many || take="1500 800 800 all"
+join() {
   # shellcheck disable=SC2086
-  test -d "$run/$name" || python -m data.join --datasets "$run/synthetic" "$run/pneumonia" "$run/adult_normals" \
-    "$run/nih" --take-train $take --out "$run/$name"
-done
+  test -d "$run/$1" || python -m data.join --datasets "$run/synthetic" "$run/pneumonia" "$run/adult_normals" "$run/nih" \
+    --take-train $2 --out "$run/$1"
+}
+join few "1500 800 800 all"
+join more "4000 1500 1000 all"
+join text "all 2600 all all"
 
 # A first decoder, so that the encoder can stay frozen while the finding queries learn on its saved features. They learn
-# on few synthetic studies and children, so that the adults count; more studies, or a trained encoder, learned the noise of
-# the adults' labels (docs/LOG.md).
-test -d "$run/text" || $launch train/pretrain.py text --datasets "$run/few" --output-dir "$run/text" --decoder nano \
+# on few synthetic studies and children, so that the adults count.
+test -d "$run/first" || $launch train/pretrain.py text --datasets "$run/few" --output-dir "$run/first" --decoder nano \
   --vocab-size 1000 --batch-size 32 --num-epochs 1 --learning-rate 2e-3 --num-workers 0
-test -d "$run/findings/best" || $finetune --dataset "$run/few" --output-dir "$run/findings" --encoder "$ENCODER" \
-  --encoder-layers 6 --decoder "$run/text" --pool 4 --linear-probe --feature-cache "$run/features" \
+test -d "$run/probe/best" || $finetune --dataset "$run/few" --output-dir "$run/probe" --encoder "$ENCODER" \
+  --encoder-layers 6 --decoder "$run/first" --pool 4 --linear-probe --feature-cache "$run/features" \
   --batch-size 32 --learning-rate 1e-3 --findings-epochs 8 --num-epochs 8
 
-# The classifier is done. The decoder learns, without images, to write what the labels say.
-test -d "$run/base/merged" || $finetune --dataset "$run/many" --output-dir "$run/base" --init-from "$run/findings" \
-  --no-lora --freeze-after-findings --feature-cache "$run/features" --num-validation-reports 150 \
-  --decide-findings --batch-size 32 --learning-rate 2e-3 --text-only-epochs 8 --num-epochs 8 \
-  --merge --merge-precision fp16
+# All of it is fine-tuned with a low learning rate; a high one learns the noise of the adults' labels (docs/LOG.md).
+test -d "$run/tuned/best" || $finetune --dataset "$run/more" --output-dir "$run/tuned" --init-from "$run/probe" --no-lora \
+  --learning-rate 1e-4 --encoder-learning-rate 2e-5 --batch-size 32 --findings-epochs 2 --num-epochs 2 \
+  --augmentation.max-rotation 7 --augmentation.max-shift 0.05 --augmentation.max-zoom 0.05 --augmentation.max-shear 5 \
+  --augmentation.max-brightness 0.1 --augmentation.max-contrast 0.2
 
 rm -rf vlm/weights/tiny
 cp -r "$run/base/merged" vlm/weights/tiny

@@ -17,7 +17,6 @@ import tyro
 
 from data.cli import run_main
 from page.node.options import NodeOptions
-from page.node.service import running_node
 from vlm.checkpoint.store import model_line
 from vlm.generator import ReportGenerator
 
@@ -25,6 +24,11 @@ from vlm.generator import ReportGenerator
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node until a signal."""
     options = tyro.cli(NodeOptions, args=argv, description=__doc__)
+    try:
+        from page.node.service import running_node
+    except ModuleNotFoundError as error:
+        needed = 'the node needs the extra "hospital": pip install "cxrscribe[hospital]"'
+        raise ValueError(f"the library {error.name} is not installed; {needed}") from error
     os.umask(0o077)  # the spool holds patient data
     logging.getLogger("page.node").setLevel(logging.INFO)
     print(model_line(options.checkpoint), file=sys.stderr, flush=True)

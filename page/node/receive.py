@@ -70,15 +70,19 @@ class Receiver:
         for sop_class in SOP_CLASSES:
             entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
         self._server = _Server(entity, options, store, [(evt.EVT_C_STORE, self._on_store)])
+        self._thread: threading.Thread | None = None
         self.port: int = self._server.server_address[1]
 
     def start(self) -> None:
         """Listen in the background."""
-        threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()
+        self._thread = threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """Close the port and abort what is being received; senders repeat what was not acknowledged."""
-        self._server.stop()
+        if self._thread is not None:
+            self._server.stop()
+        self._server.server_close()
 
     def _on_store(self, event: evt.Event) -> int:
         """The status of the answer to C-STORE."""
@@ -152,7 +156,6 @@ class _Server(ThreadedAssociationServer):
 
     def stop(self) -> None:
         BaseServer.shutdown(self)
-        self.server_close()
         for association in self.active_associations:
             association.abort()
 

@@ -111,7 +111,7 @@ class StoreSender:
             entity.add_requested_context(sop_class, [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
         tls = (self._tls, self._host) if self._tls else None
         association = entity.associate(self._host, self._port, ae_title=self._title, tls_args=tls)
-        if not association.is_established:
+        if not association.is_established and not association.rejected_contexts:
             raise ArchiveUnreachable(self._why_not(association))
         accepted = {context.abstract_syntax for context in association.accepted_contexts}
         try:
@@ -143,9 +143,7 @@ class StoreSender:
         where = f"{self._host}:{self._port}"
         if association.is_rejected:
             return f"{where} rejected the association; check the AE titles {self._title} and {self._own_title} there"
-        if association.is_aborted:
-            return f"no association with {where}: nothing listens there, or it aborted"
-        return f"no association with {where}: it accepts none of these kinds of files"
+        return f"no association with {where}: nothing listens there, or it aborted"
 
 
 class WebSender:

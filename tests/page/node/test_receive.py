@@ -115,6 +115,9 @@ def test_other_kinds_of_objects_are_not_accepted(tmp_path):
 def test_wrong_ae_titles_are_rejected(tmp_path, settings, sender):
     with receiving(tmp_path, **settings) as (port, store):
         assert send(port, [image_content(1)], **sender) == []
+        end = time.monotonic() + 10
+        while not counts(store) and time.monotonic() < end:  # it is counted after the answer
+            time.sleep(0.02)
         assert counts(store) == {"refused_association_rejected": 1}
 
 

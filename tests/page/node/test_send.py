@@ -102,8 +102,12 @@ def test_result_that_is_rejected_again_and_again_fails_with_the_reason(store):
 
 def test_kind_that_the_archive_does_not_know_is_named(store):
     with running_pacs(sop_classes=[uid.EnhancedSRStorage]) as pacs:
-        deliver(store, sender_to(pacs.port))
-    assert "it accepts none of these kinds of files" in study_of(store)["unsent_reasons"][0]
+        for _ in range(MAX_REFUSALS):
+            deliver(store, sender_to(pacs.port))
+    assert (study_of(store)["state"], study_of(store)["reason"]) == (
+        "failed",
+        "the archive does not accept Comprehensive SR Storage",
+    )
 
 
 def test_warning_of_the_archive_counts_as_sent(store):

@@ -71,7 +71,7 @@ def _usable_images(generator: ReportGenerator, study: StableStudy) -> tuple[list
         except ImageRejected as rejected:
             warnings = (str(rejected),)
         if warnings:
-            reasons[sop_uid] = plain_line(" ".join(warnings)).removeprefix(f"{name}: ")
+            reasons[sop_uid] = plain_line(" ".join(warnings)).removeprefix(f"{name}: ").removesuffix(".")
         else:
             images.append(image)
     images.sort(key=_is_lateral)  # stable: by SOP instance UID otherwise

@@ -25,7 +25,7 @@ def study_files():
     """20 studies of one or two images. The first six cannot be read."""
     bad = [
         [image_content(100, BodyPartExamined="KNEE")],
-        [image_content(101)[:-500]],
+        [image_content(101, PixelData=bytes(100))],
         [image_content(102, PresentationIntentType="FOR PROCESSING")],
         [image_content(103, ViewPosition="LL")],
         [image_content(104, PhotometricInterpretation="RGB")],

@@ -5,6 +5,7 @@ full, C000 or A900 if it can never be used. Who may send is checked before a byt
 handshake (certificate) and in the association (AE titles). Sizes are limited while bytes arrive.
 """
 
+import contextlib
 import ipaddress
 import logging
 import sqlite3
@@ -108,7 +109,8 @@ class Receiver:
 
     def _refused(self, reason: str, status: int) -> int:
         logger.warning("image refused: %s", reason.replace("_", " "))
-        self._store.count(f"refused_{reason}")
+        with contextlib.suppress(sqlite3.Error):  # the answer is more important than the counter
+            self._store.count(f"refused_{reason}")
         return status
 
 
@@ -133,6 +135,7 @@ class _Server(ThreadedAssociationServer):
 
     def verify_request(self, request: Any, client_address: tuple) -> bool:
         address = ipaddress.ip_address(client_address[0])
+        address = getattr(address, "ipv4_mapped", None) or address
         if self._networks and not any(address in network for network in self._networks):
             return self._turned_away("address_not_allowed")
         if len(self.active_associations) >= self._max_connections:

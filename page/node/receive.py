@@ -189,5 +189,12 @@ class _LimitedSocket:
             raise OSError("more bytes than the limit")
         return self._socket.recv(num_bytes)
 
+    def close(self) -> None:
+        """Close it for good; pynetdicom leaves that to the garbage collector if the sender is gone."""
+        raw = self._socket.socket
+        self._socket.close()
+        if raw is not None:
+            raw.close()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)

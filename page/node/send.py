@@ -6,6 +6,7 @@ rejects the file. A result keeps its UIDs, so a file that is sent twice is the s
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Protocol
 import requests
 from dicomweb_client import DICOMwebClient
 from pydicom import dcmread, uid
-from pynetdicom import AE
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
 
 from page.node.options import NodeOptions, archive_tls, parse_archive
 from page.node.states import WaitingResult, pseudonym
@@ -96,6 +98,24 @@ def _record(store: NodeStore, answer: Answer) -> None:
         logger.error("%s: %s not sent: %s", pseudonym(result.study_uid), result.kind, answer.reason)
 
 
+@contextmanager
+def open_association(entity: AE, host: str, port: int, **settings) -> Iterator[Association]:
+    """An association that may not be established. Its socket is closed at the end; pynetdicom leaves that to the
+    garbage collector."""
+    sockets = []
+    handlers = [(evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket))]
+    association = entity.associate(host, port, evt_handlers=handlers, **settings)
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+        if association.dul.socket is not None:
+            sockets.append(association.dul.socket.socket)
+        for raw in filter(None, sockets):
+            raw.close()
+
+
 class StoreSender:
     """C-STORE; all results in one association."""
 
@@ -110,22 +130,18 @@ class StoreSender:
         for sop_class in dict.fromkeys(result.sop_class_uid for result in results):
             entity.add_requested_context(sop_class, [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
         tls = (self._tls, self._host) if self._tls else None
-        association = entity.associate(self._host, self._port, ae_title=self._title, tls_args=tls)
-        if not association.is_established and not association.rejected_contexts:
-            raise ArchiveUnreachable(self._why_not(association))
-        accepted = {context.abstract_syntax for context in association.accepted_contexts}
-        try:
+        with open_association(entity, self._host, self._port, ae_title=self._title, tls_args=tls) as association:
+            if not association.is_established and not association.rejected_contexts:
+                raise ArchiveUnreachable(self._why_not(association))
+            accepted = {context.abstract_syntax for context in association.accepted_contexts}
             for result in results:
                 if result.sop_class_uid in accepted:
                     yield self._stored(association, result)
                 else:
                     reason = f"the archive does not accept {uid.UID(result.sop_class_uid).name}"
                     yield Answer(result=result, reason=reason)
-        finally:
-            if association.is_established:
-                association.release()
 
-    def _stored(self, association, result: WaitingResult) -> Answer:
+    def _stored(self, association: Association, result: WaitingResult) -> Answer:
         try:
             status = association.send_c_store(dcmread(result.path)).get("Status")
         except RuntimeError:  # the association has ended
@@ -139,7 +155,7 @@ class StoreSender:
         is_busy = status & 0xFF00 == OUT_OF_RESOURCES
         return Answer(result=result, reason=f"the archive answered with status {status:04X}", is_busy=is_busy)
 
-    def _why_not(self, association) -> str:
+    def _why_not(self, association: Association) -> str:
         where = f"{self._host}:{self._port}"
         if association.is_rejected:
             return f"{where} rejected the association; check the AE titles {self._title} and {self._own_title} there"

@@ -9,6 +9,7 @@ from pydicom import Dataset, dcmread, uid
 from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 
+from page.node.send import open_association
 from tests.helpers.dicom_files import content_of
 
 PACS, NODE = "PACS", "CXRSCRIBE"
@@ -44,13 +45,16 @@ def send(port: int, contents: list[bytes], *, called: str = NODE, calling: str =
     entity.requested_contexts = list(
         {context.abstract_syntax: context for context in entity.requested_contexts}.values()
     )
-    association = entity.associate("127.0.0.1", port, ae_title=called, **settings)
-    if not association.is_established:
-        return []
-    statuses = [association.send_c_store(header).get("Status", -1) for header in headers]
-    if association.is_established:
-        association.release()
-    return statuses
+    with open_association(entity, "127.0.0.1", port, ae_title=called, **settings) as association:
+        if not association.is_established:
+            return []
+        statuses = []
+        for header in headers:
+            try:
+                statuses.append(association.send_c_store(header).get("Status", -1))
+            except RuntimeError:  # the node has ended the association
+                statuses.append(-1)
+        return statuses
 
 
 @contextmanager

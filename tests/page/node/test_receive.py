@@ -16,6 +16,7 @@ from pynetdicom import AE
 from page.node import receive as receive_module
 from page.node.options import NodeOptions
 from page.node.receive import Receiver
+from page.node.send import open_association
 from page.node.store import NodeStore
 from tests.helpers.dicom_node import NODE, image_content, send
 
@@ -59,9 +60,8 @@ def test_echo_is_answered(tmp_path):
     with receiving(tmp_path) as (port, _):
         entity = AE()
         entity.add_requested_context("1.2.840.10008.1.1")
-        association = entity.associate("127.0.0.1", port, ae_title=NODE)
-        assert association.send_c_echo().Status == 0
-        association.release()
+        with open_association(entity, "127.0.0.1", port, ae_title=NODE) as association:
+            assert association.send_c_echo().Status == 0
 
 
 def test_acknowledged_image_is_on_disk(tmp_path, monkeypatch):

@@ -67,6 +67,7 @@ def test_result_is_sent_once(store):
     assert study_of(store)["state"] == "sent"
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # pynetdicom drops a socket that was refused
 def test_closed_port_keeps_the_result_until_the_archive_is_back(store):
     with running_pacs() as pacs:
         port = pacs.port

@@ -108,7 +108,7 @@ class NodeStore:
             with self._db:
                 if is_same:
                     self._db.execute("UPDATE images SET is_stored = 1 WHERE digest = ?", [digest])
-                    self._retry_failed(study_uid)
+                    self._retry(study_uid, FAILED, REJECTED)
                 else:
                     self._db.execute(
                         "INSERT OR REPLACE INTO images (study_uid, sop_uid, digest, num_bytes) VALUES (?, ?, ?, ?)",
@@ -232,7 +232,7 @@ class NodeStore:
     def retry_failed(self) -> int:
         """Read and send again what failed; the number of studies."""
         with self._lock, self._db:
-            return self._retry_failed("%")
+            return self._retry("%", FAILED)
 
     def count(self, name: str) -> None:
         """Add one to a counter of the status page."""
@@ -322,9 +322,10 @@ class NodeStore:
         states = {row["state"] for row in self._rows("SELECT state FROM results WHERE study_uid = ?", study_uid)}
         return REPORTED if WAITING in states else FAILED if FAILED in states else SENT
 
-    def _retry_failed(self, study_uid: str) -> int:
+    def _retry(self, study_uid: str, *states: str) -> int:
         """`study_uid` is "%" for all."""
-        failed = self._rows("SELECT uid FROM studies WHERE state = ? AND uid LIKE ?", FAILED, study_uid)
+        marks = ", ".join("?" * len(states))
+        failed = self._rows(f"SELECT uid FROM studies WHERE uid LIKE ? AND state IN ({marks})", study_uid, *states)
         for row in failed:
             done = self._db.execute(
                 "UPDATE results SET state = ?, attempts = 0, refusals = 0, due_at = 0 "

@@ -111,6 +111,9 @@ def test_rejected_study_keeps_the_reasons(store):
     assert state_of(store) == (REJECTED, "no image can be used")
     assert store.last_studies()[0]["image_reasons"] == ["shows a knee"]
     assert store.summary()["spool"]["rejected_images"] == 1
+    assert store.retry_failed() == 0
+    store.add_image("1.2", "1.2.1", b"one")  # sent again: somebody wants another attempt
+    assert state_of(store)[0] == RECEIVED
 
 
 def test_kill_while_a_study_is_read_gives_it_back(store, tmp_path):

@@ -39,6 +39,8 @@ class NodeOptions:
     """Folder for images, results and state. It holds patient data."""
     checkpoint: str = SHIPPED
     """Checkpoint folder or hub id; the default is included in the project."""
+    max_new_tokens: int = 160
+    """Maximum length of a report, in tokens."""
     stable_seconds: int = 60
     """A study is read when no image of it came for this time."""
     keep_days: int = 7
@@ -69,7 +71,16 @@ class NodeOptions:
     """At the start, read and send again what failed."""
 
     def __post_init__(self):
-        check_minimum(self, port=0, stable_seconds=0, keep_days=0, max_spool_gb=1, max_associations=1, status_port=0)
+        check_minimum(
+            self,
+            max_new_tokens=1,
+            port=0,
+            stable_seconds=0,
+            keep_days=0,
+            max_spool_gb=1,
+            max_associations=1,
+            status_port=0,
+        )
         if bool(self.pacs) == bool(self.stow):
             raise ValueError("give the archive that gets the results: either --pacs HOST:PORT:AET or --stow URL")
         if not self.send:

@@ -22,7 +22,7 @@ from page.node.send import deliver, make_sender
 from page.node.states import pseudonym
 from page.node.status import StatusPage
 from page.node.store import NodeStore
-from vlm.generator import ReportGenerator
+from vlm.generator import GenerationOptions, ReportGenerator
 
 PAUSE_SECONDS = 0.5
 """How often an idle thread looks for work."""
@@ -84,7 +84,8 @@ def read_next(store: NodeStore, generator: ReportGenerator, options: NodeOptions
     if study is None:
         return False
     try:
-        outcome = read_stable_study(generator, study, kinds=options.send)
+        generation = GenerationOptions(max_new_tokens=options.max_new_tokens)
+        outcome = read_stable_study(generator, study, kinds=options.send, options=generation)
     except Exception as error:  # one study must not stop the others
         _log_error(f"{pseudonym(study.uid)}: not read", error)
         store.postpone(study, f"unexpected error ({type(error).__name__})", seconds=RETRY_SECONDS)

@@ -41,6 +41,7 @@ def node_process(folder, checkpoint, port, pacs_port):
     """The node as its own process; killed at the end without a chance to clean up."""
     command = [sys.executable, "-m", "page.node", "--pacs", f"127.0.0.1:{pacs_port}:PACS", "--port", str(port)]
     command += ["--spool", str(folder / "spool"), "--checkpoint", str(checkpoint), "--stable-seconds", "1"]
+    command += ["--max-new-tokens", "4"]
     process = subprocess.Popen([*command, "--status-port", "0"], stderr=subprocess.PIPE, text=True, env=os.environ)
     try:
         for line in process.stderr:

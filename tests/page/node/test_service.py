@@ -21,6 +21,7 @@ def generator(tiny_checkpoint):
 
 def options_for(tmp_path, pacs_port, **settings):
     defaults = {"spool": tmp_path / "spool", "port": 0, "status_port": 0, "stable_seconds": 0}
+    defaults |= {"max_new_tokens": 4}
     return NodeOptions(pacs=f"127.0.0.1:{pacs_port}:PACS", **defaults | settings)
 
 

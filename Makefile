@@ -21,7 +21,7 @@ install: .venv/installed  ## create .venv with exact versions
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,hospital]'
 	touch $@
 
 demo: install  ## prepare synthetic studies, fine-tune with LoRA, evaluate with controls, read a study and a real X-ray

@@ -55,7 +55,7 @@ ROOMS = {
         study accounts
         guard
         export corrections examples uploads
-        cards report
+        cards report node
         tabs
     """,
     "bench": """
@@ -76,7 +76,7 @@ MAY_IMPORT = {
 }
 """Rooms of other packages that each package may import from; None: all of them."""
 PROGRAMS = {
-    *("data.join", "data.audit.__main__", "page.report", "app"),
+    *("data.join", "data.audit.__main__", "page.report", "page.node.__main__", "app"),
     *("train.finetune", "train.pretrain"),
     *("eval.batch", "eval.score", "eval.compare", "eval.show"),
     *("bench.run", "bench.ablations", "bench.data_scaling", "bench.iu", "bench.labeler_mesh", "bench.error_orders"),

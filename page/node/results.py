@@ -1,0 +1,69 @@
+"""The DICOM files of a report, in series and with UIDs of their own.
+
+UIDs follow from the study, the model, the kind of file and the images that were used. So a report that is made again,
+after a crash or in another spool, has the same UIDs and replaces the first one. With other images, it is a new instance
+in the same series, which names the instance that it replaces.
+"""
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+
+from pydicom import Dataset, dcmread
+
+from page.export.dicom_document import DocumentPlace, document_uid, reference
+from page.export.encapsulated_pdf import export_encapsulated_pdf
+from page.export.parametric_map import export_parametric_maps
+from page.export.sr import export_sr
+from page.export.sr_measurements import export_sr_measurements
+from page.node.options import Kind
+from page.node.states import Result, StableStudy
+from page.study.record import StudyRecord
+
+_SERIES_NUMBERS: dict[Kind, int] = {"sr": 9000, "sr-text": 9001, "pdf": 9002, "map": 9003}
+_WRITERS: dict[Kind, Callable[..., bytes]] = {
+    "sr": export_sr_measurements,
+    "sr-text": export_sr,
+    "pdf": export_encapsulated_pdf,
+}
+
+
+def build_results(record: StudyRecord, study: StableStudy, *, kinds: Sequence[Kind], report_key: str) -> list[Result]:
+    """The files to send. They name the patient as the images do, so that the archive accepts them.
+
+    Raises:
+        ValueError: the images belong to several patients, or a kind is not possible; gives the reason.
+    """
+    results = []
+    for kind in dict.fromkeys(kinds):
+        place = DocumentPlace(
+            series_instance_uid=document_uid(f"node series {study.uid} {record.model.hash} {kind}"),
+            sop_instance_uid=document_uid(f"node instance {report_key} {kind}"),
+            series_number=_SERIES_NUMBERS[kind],
+            instance_number=study.version + 1,
+            predecessor=_predecessor(study, kind),
+        )
+        if kind == "map":
+            contents = export_parametric_maps(record, place=place)
+        else:
+            contents = [_WRITERS[kind](record, include_identity=True, place=place)]
+        results += [_result(kind, content) for content in contents]
+    return results
+
+
+def _predecessor(study: StableStudy, kind: Kind) -> Dataset | None:
+    """The last version of this kind of file; None without one."""
+    if kind not in study.previous:
+        return None
+    sop_class_uid, series_uid, sop_uid = study.previous[kind]
+    return reference(study.uid, series_uid, sop_class_uid, sop_uid)
+
+
+def _result(kind: Kind, content: bytes) -> Result:
+    header = dcmread(BytesIO(content), specific_tags=["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"])
+    return Result(
+        kind=kind,
+        sop_class_uid=header.SOPClassUID,
+        series_uid=header.SeriesInstanceUID,
+        sop_uid=header.SOPInstanceUID,
+        content=content,
+    )

@@ -21,6 +21,7 @@ ROOMS = {
         inputs layers
         model
         checkpoint decoding explain
+        precision
         generator
     """,
     "data": """

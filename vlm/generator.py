@@ -89,6 +89,7 @@ class ReportGenerator:
         self.tokenizer = checkpoint.tokenizer
         self._special_ids = {name: getattr(self.tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
         self.calibration: Calibration = checkpoint.calibration
+        self.drafts = checkpoint.drafts
         self.ood_detector = checkpoint.ood_detector
         self.ood_not_checked = "" if checkpoint.ood_detector else checkpoint.ood_absence
         self.config = checkpoint.model.config
@@ -173,7 +174,7 @@ class ReportGenerator:
             generated = [_NO_TOKENS] * len(prefix.mask)
             if self.writes_reports:
                 generated = generate_reports(
-                    self.model, prefix, **self._special_ids, options=options
+                    self.model, prefix, **self._special_ids, options=options, drafts=self.drafts
                 )
         outputs = self._finding_outputs(prefix.findings, inputs["view_mask"])
         return [
@@ -212,7 +213,7 @@ class ReportGenerator:
             yield self._report(_NO_TOKENS, [], *output)
             return
         yield self._report(replace(_NO_TOKENS, is_truncated=True), [], *output)
-        tokens = generate_tokens(self.model, prefix, **self._special_ids, options=options)
+        tokens = generate_tokens(self.model, prefix, **self._special_ids, options=options, drafts=self.drafts)
         for _, token, log_probability in tokens:
             has_ended = token == self.tokenizer.eos_token_id
             if not has_ended:

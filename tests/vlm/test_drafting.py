@@ -106,14 +106,14 @@ def own_index(report):
 @pytest.mark.parametrize("kind", [DraftIndex, WrongDrafts])
 def test_reports_are_the_same_with_drafts(kind, near_tie, build_model, study_prefix, monkeypatch):
     monkeypatch.setattr(vlm.decoding, "NEAR_TIE", near_tie)
-    for seed in range(3):
+    for seed in range(2):
         model = build_model(seed=seed)
         for study in range(3):
             prefix = study_prefix(model, only=[study])
             [free] = generated(model, prefix, max_new_tokens=25)
             drafts = kind(own_index(free).next_tokens)
-            for eos in (NEVER, free.token_ids[3], free.token_ids[12]):
-                for limit in (1, 2, 14, 25):
+            for eos, limits in ((NEVER, (1, 14, 25)), (free.token_ids[12], (25,))):
+                for limit in limits:
                     [expected] = generated(model, prefix, eos=eos, max_new_tokens=limit)
                     [report] = generated(model, prefix, drafts=drafts, eos=eos, max_new_tokens=limit)
                     assert report.token_ids == expected.token_ids

@@ -80,7 +80,8 @@ class AppOptions:
     max_new_tokens: int = 160
     """Maximum length of a report, in tokens."""
     precision: PrecisionChoice = "fp32"
-    """int8 is faster on a CPU and changes a few words; auto measures at the start which one is faster."""
+    """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md); auto measures at the start which one is
+    faster."""
     num_threads: int = 2
     """Maximum number of processor cores for the model."""
 

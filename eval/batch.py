@@ -88,7 +88,7 @@ class BatchConfig:
     batch_size: int = 16
     """Studies per batch; memory grows with it."""
     precision: Precision = "fp32"
-    """int8 is faster on a CPU and changes a few words. The baseline has the same precision."""
+    """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md). The baseline has the same precision."""
     controls: tuple[ControlKind, ...] = ("shuffled", "blank", "nearest", "random", "constant", "frequent", "source")
     """Controls to compare the model with; give no value for none. "shuffled" (another patient's images; it shows if the
     image is used) and "mismatched" (wrong view positions) take as long as the reports themselves; "blank" (no image)

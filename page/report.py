@@ -54,7 +54,8 @@ class ReportOptions:
     include_identity: bool = False
     """Keep file names and the patient data of the DICOM header (all formats except report)."""
     precision: PrecisionChoice = "fp32"
-    """int8 is faster on a CPU and changes a few words; auto measures at the start which one is faster."""
+    """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md); auto measures at the start which one is
+    faster."""
     structured: bool = False
     """Write the findings by organ system; no sentence is changed or lost."""
 

@@ -106,7 +106,7 @@ class ReportGenerator:
     ) -> "ReportGenerator":
         """Load a checkpoint folder or hub repository, by default the shipped checkpoint.
 
-        `precision` int8 is faster on a CPU and changes a few of the tokens; "auto" measures which one is faster here.
+        `precision` int8 is faster on a CPU, but reports and probabilities differ; "auto" measures which one is faster.
 
         Raises:
             ValueError: there is no checkpoint, or a file is missing, damaged or of another model; names the file. Or

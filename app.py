@@ -44,6 +44,7 @@ from page.tabs.worklist import WorklistTab
 from page.uploads import OneOrMoreFiles, remove_later, without_copies
 from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.precision import PrecisionChoice
 
 UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS = 60, 7200
 """The files of a study are removed soon after they are read (page.uploads). All other uploads are removed after this
@@ -78,6 +79,9 @@ class AppOptions:
     """Folder of studies on this machine that every user may read as a worklist."""
     max_new_tokens: int = 160
     """Maximum length of a report, in tokens."""
+    precision: PrecisionChoice = "fp32"
+    """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md); auto measures at the start which one is
+    faster."""
     num_threads: int = 2
     """Maximum number of processor cores for the model."""
 
@@ -105,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(min(options.num_threads, torch.get_num_threads()))
     for _ in range(2):  # a file that blocks one process does not delay the next user
         start_worker()
-    generator = ReportGenerator.from_pretrained(options.checkpoint)
+    generator = ReportGenerator.from_pretrained(options.checkpoint, precision=options.precision)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up when a service manager stops it, too
     with tempfile.TemporaryDirectory(prefix="cxrscribe-") as folder:
         # By default, uploads would be readable by all users of the machine and stay there.

@@ -39,6 +39,7 @@ from eval.report.selection import select_studies
 from eval.report.tables import print_evaluation
 from vlm.checkpoint.store import SHIPPED, checkpoint_hash, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.precision import Precision
 
 ControlKind = Literal["shuffled", "blank", "mismatched", "nearest", "random", "constant", "frequent", "source"]
 GROUPED = tyro.conf.OmitArgPrefixes
@@ -86,6 +87,8 @@ class BatchConfig:
     """Evaluate only the first studies of the split, this many; 0: all."""
     batch_size: int = 16
     """Studies per batch; memory grows with it."""
+    precision: Precision = "fp32"
+    """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md). The baseline has the same precision."""
     controls: tuple[ControlKind, ...] = ("shuffled", "blank", "nearest", "random", "constant", "frequent", "source")
     """Controls to compare the model with; give no value for none. "shuffled" (another patient's images; it shows if the
     image is used) and "mismatched" (wrong view positions) take as long as the reports themselves; "blank" (no image)
@@ -116,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         fetch_checkpoint(config.baseline)  # a wrong name must fail before hours of work
     _subgroups(config, studies, studies["study_id"][:])  # a wrong column or table too
     record = _claim_output(config, splits, processes)
-    generator = ReportGenerator.from_pretrained(config.checkpoint, device=processes.device)
+    generator = ReportGenerator.from_pretrained(config.checkpoint, device=processes.device, precision=config.precision)
     _warn_if_preprocessing_differs(config, generator, console)
     written, controls = _generate(config, generator, studies, splits.get("train"), record, processes, console)
     if not processes.is_main_process:
@@ -175,6 +178,7 @@ def _claim_output(config: BatchConfig, splits: datasets.DatasetDict, processes: 
         max_new_tokens=config.decoding.max_new_tokens,
         num_beams=config.decoding.num_beams,
         num_candidates=config.decoding.num_candidates,
+        precision=config.precision,
     )
     if processes.is_main_process:
         claim_folder(config.output_dir, record)

@@ -25,6 +25,7 @@ from page.study.read import MAX_INDICATION_CHARACTERS, read_files
 from page.study.record import study_record
 from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.precision import PrecisionChoice
 from vlm.schema.atomic import write_atomically
 
 BLOCKED = 3
@@ -52,6 +53,9 @@ class ReportOptions:
     """Maximum length of a report, in tokens."""
     include_identity: bool = False
     """Keep file names and the patient data of the DICOM header (all formats except report)."""
+    precision: PrecisionChoice = "fp32"
+    """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md); auto measures at the start which one is
+    faster."""
     structured: bool = False
     """Write the findings by organ system; no sentence is changed or lost."""
 
@@ -71,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = tyro.cli(ReportOptions, args=argv, description=__doc__)
     _check_paths(options)
     print(model_line(options.checkpoint), file=sys.stderr, flush=True)
-    generator = ReportGenerator.from_pretrained(options.checkpoint)
+    generator = ReportGenerator.from_pretrained(options.checkpoint, precision=options.precision)
     if options.format == "report" and not generator.writes_reports:
         raise ValueError(
             f"{options.checkpoint} only classifies, because it was not trained on reports; use --format text or json "

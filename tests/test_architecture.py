@@ -17,10 +17,11 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {
     "vlm": """
         schema
-        config uncertainty
+        config uncertainty drafting
         inputs layers
         model
         checkpoint decoding explain
+        precision
         generator
     """,
     "data": """
@@ -49,7 +50,7 @@ ROOMS = {
         studies run pretraining build
         loop
         card fit_ood
-        finetune pretrain
+        finetune pretrain draft_index
     """,
     "page": """
         study accounts
@@ -77,7 +78,7 @@ MAY_IMPORT = {
 """Rooms of other packages that each package may import from; None: all of them."""
 PROGRAMS = {
     *("data.join", "data.audit.__main__", "page.report", "page.node.__main__", "app"),
-    *("train.finetune", "train.pretrain"),
+    *("train.finetune", "train.pretrain", "train.draft_index"),
     *("eval.batch", "eval.score", "eval.compare", "eval.show"),
     *("bench.run", "bench.ablations", "bench.data_scaling", "bench.iu", "bench.labeler_mesh", "bench.error_orders"),
 }

@@ -265,9 +265,10 @@ def calibration_note(num_studies: int) -> str:
 @lru_cache(maxsize=4)
 def model_identity(generator: ReportGenerator) -> ModelIdentity:
     """Reads all files of the checkpoint on the first call."""
+    note = "" if generator.precision == "fp32" else f" ({generator.precision})"
     return ModelIdentity(
         # The full path may contain a user name, and the last part is often only "best".
-        name=plain_line("/".join(Path(generator.name).parts[-2:])),
+        name=plain_line("/".join(Path(generator.name).parts[-2:])) + note,
         hash=checkpoint_hash(generator.name),
         program_version=version("cxrscribe"),
     )

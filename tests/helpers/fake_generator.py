@@ -46,6 +46,7 @@ class FakeGenerator:
     config = SimpleNamespace(preprocessing=Preprocessing(), image=SimpleNamespace(size=8))
     thresholds = (0.5,) * 14
     device = "cpu"
+    precision = "fp32"
 
     def __init__(self, broken=(), dies_after=10**9):
         self.broken, self.dies_after = broken, dies_after

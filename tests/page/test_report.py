@@ -107,7 +107,9 @@ def test_input_errors_are_named(tiny_checkpoint, image, monkeypatch, arguments, 
 
 
 def test_mistyped_path_is_rejected_before_the_model_is_loaded(image, monkeypatch):
-    monkeypatch.setattr(ReportGenerator, "from_pretrained", lambda *arguments: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(
+        ReportGenerator, "from_pretrained", lambda *arguments, **settings: pytest.fail("the model was loaded")
+    )
     with pytest.raises(ValueError, match=r"chets.png: does not exist"):
         run("anywhere", image, image.with_name("chets.png"))
 

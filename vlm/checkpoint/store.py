@@ -7,6 +7,7 @@
     calibration.json           temperature and thresholds
     ood.*                      the out-of-distribution check, if there were enough images to fit it
     ood_missing.json           the reason why there is no such check
+    drafts.safetensors         an n-gram index for faster greedy search, only if it was asked for (vlm.drafting)
     training_data.json         the data it was trained on (vlm.checkpoint.provenance)
 
 A base that LoRA keeps frozen is named in `config.json`, not copied; `merge_checkpoint` writes a folder that needs no
@@ -34,6 +35,7 @@ from transformers import PreTrainedTokenizerBase
 from vlm.checkpoint.check import check_output, check_sizes, check_vocabulary, describe_error
 from vlm.checkpoint.provenance import PROVENANCE_FILE
 from vlm.config import ReportModelConfig
+from vlm.drafting import DraftIndex, load_draft_index, save_draft_index
 from vlm.inputs.tokenizer import load_tokenizer
 from vlm.model import ReportModel
 from vlm.schema.atomic import atomic_folder
@@ -79,6 +81,7 @@ class Checkpoint:
     ood_detector: OodDetector | None = None
     ood_absence: str = NO_CHECK
     """Why `ood_detector` is None."""
+    drafts: DraftIndex | None = None
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float32) -> None:
@@ -98,6 +101,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype 
             getattr(parent, attribute).save_pretrained(str(partial / name), save_embedding_layers=False)
             (partial / name / "README.md").unlink(missing_ok=True)
         checkpoint.tokenizer.save_pretrained(str(partial))
+        if checkpoint.drafts is not None:
+            save_draft_index(partial, checkpoint.drafts)
         if checkpoint.ood_detector is not None:
             save_ood_detector(partial, checkpoint.ood_detector)
         elif checkpoint.ood_absence != NO_CHECK:
@@ -131,6 +136,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         calibration=calibration,
         ood_detector=load_ood_detector(folder),
         ood_absence=ood_absence(folder),
+        drafts=load_draft_index(folder, len(tokenizer)),
     )
 
 

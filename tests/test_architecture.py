@@ -70,7 +70,7 @@ MAY_IMPORT = {
     "data": {"vlm": {"schema"}},
     "train": {"vlm": None, "data": None, "eval": {"metrics"}},
     "eval": {"vlm": None, "data": None},
-    "page": {"vlm": None, "data": None, "eval": {"checks", "retrieval", "metrics.laterality"}},
+    "page": {"vlm": None, "data": None, "eval": {"checks", "retrieval", "metrics.laterality", "metrics.errors"}},
     "app": {"vlm": None, "data": None, "page": None},
     "bench": {"vlm": None, "data": None, "train": None, "eval": None},
 }

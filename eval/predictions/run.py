@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     import datasets
 
 RUN_FILE = "run.json"
+_IDENTITY = (
+    *("checkpoint", "dataset", "split", "num_studies", "max_new_tokens", "num_beams", "num_candidates"),
+    "operating_point",
+)
+"""Fields that must be the same to add to a folder; hashes instead of paths."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +36,7 @@ class RunRecord:
     max_new_tokens: int
     num_beams: int
     num_candidates: int = 1
+    operating_point: str = "f1"
 
 
 def claim_folder(folder: Path, record: RunRecord):
@@ -51,7 +57,7 @@ def claim_folder(folder: Path, record: RunRecord):
         saved = replace(saved, dataset_hash=record.dataset_hash)  # the hash depends on the split
     differences = [
         f"{name} {_described(saved, name)} (requested: {_described(record, name)})"
-        for name in ("checkpoint", "dataset", "split", "num_studies", "max_new_tokens", "num_beams", "num_candidates")
+        for name in _IDENTITY
         if _identity(saved, name) != _identity(record, name)
     ]
     if differences:

@@ -18,6 +18,7 @@ from eval.report.figures import Document, estimate_text, model_of
 from eval.report.selection import BEST, RANDOM, WORST
 from eval.report.study import PageStudy
 from eval.scoring.scores import METRICS
+from vlm.operating_point import OperatingPoint
 from vlm.schema.atomic import write_atomically
 from vlm.schema.findings import FINDINGS
 from vlm.schema.number_format import format_number, format_probability
@@ -53,6 +54,7 @@ RUN_TERMS = {
     "num_studies": "Studies requested",
     "max_new_tokens": "Maximum report length",
     "num_beams": "Decoding",
+    "operating_point": "Thresholds",
     "predictions": "Predictions",
     "references": "References",
     "control_reports": "Reports for the controls",
@@ -198,6 +200,8 @@ def _run_value(name: str, run: dict[str, Any]) -> str:
         return f"the best of {run['num_candidates']} candidates: the greedy report and samples"
     if name == "num_beams":
         return "greedy" if value == 1 else f"{value} beams"
+    if name == "operating_point":
+        return f"for {OperatingPoint.parse(value).description}"
     if name == "max_new_tokens":
         return f"{value} tokens"
     return f"{value} (hash {run[f'{name}_hash']})" if f"{name}_hash" in run else _flat(value)

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import html.parser
 import re
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -12,8 +13,9 @@ from PIL import Image
 from eval.checks.consistency import consistency, consistency_document
 from eval.checks.grounding import grounding, grounding_document
 from eval.predictions.prediction import Prediction, Rejection
-from eval.report.figures import error_table
-from eval.report.page import error_filter, render_page
+from eval.report.charts import roc_chart
+from eval.report.figures import curve_pairs, error_table
+from eval.report.page import error_filter, origin, render_page
 from eval.report.selection import WORST
 from eval.report.study import HeatPanel, page_study
 from eval.report.tables import error_lines
@@ -312,3 +314,17 @@ def test_there_is_no_filter_without_references(document):
     studies = [page_study([], dataclasses.replace(make_predictions(1)[0], reference=""))]
     assert error_filter(studies) == []
     assert "study-tools" not in render_page(document, studies).split("</style>")[1].split("<script>")[0]
+
+
+def test_point_of_the_thresholds_is_on_the_curve_and_in_words(document):
+    [edema] = [pair for pair in curve_pairs(document) if pair["finding"] == "Edema"]
+    assert edema["caption"].endswith("; sensitivity 1.000, specificity 1.000 at its threshold")
+    chosen = ElementTree.fromstring(edema["roc"]).find(".//*[@class='point chosen']")
+    corner = roc_chart([], title="", description="", chosen=(0.0, 1.0))
+    assert (chosen.get("cx"), chosen.get("cy")) == re.search('cx="([^"]*)" cy="([^"]*)"', corner).groups()
+
+
+def test_operating_point_of_the_run_is_in_words(document):
+    run = document["run"] | {"operating_point": "sensitivity=0.9"}
+    rows = dict(origin(document | {"run": run}))
+    assert rows["Thresholds"] == "for a sensitivity of at least 90% on validation studies"

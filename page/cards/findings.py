@@ -7,7 +7,6 @@ from eval.report.charts import roc_chart
 from page.cards.layout import render
 from page.study.read import StudyReading
 from page.study.record import by_probability, calibration_note, finding_rows
-from vlm.operating_point import BEST_F1
 from vlm.schema.findings import FINDING_INDEX, FINDINGS
 from vlm.schema.number_format import format_probability
 from vlm.uncertainty import Calibration
@@ -17,15 +16,13 @@ def findings_card(reading: StudyReading, *, key: str) -> str:
     """Positive predictions first, then by probability; findings without training labels last."""
     calibration = reading.calibration
     rows = by_probability(finding_rows(reading))
-    note = calibration_note(calibration.num_studies)
+    note = calibration_note(calibration.num_studies, calibration.operating_point)
     if calibration.is_calibrated:
         errors = calibration.expected_errors(reading.report.finding_probabilities)
         expected = f"about {errors:.1f}" if errors >= 0.1 else "fewer than 0.1"
         note += f" Expect {expected} of these {len(rows)} predictions to be wrong."
     # The heatmap of No Finding has no location to show.
     located = [row for row in rows if row.is_positive and row.finding != "No Finding"]
-    if calibration.operating_point != BEST_F1:
-        note += f" Thresholds for {calibration.operating_point.description}."
     return render(
         "findings",
         curves=_curves(calibration),

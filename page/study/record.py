@@ -214,9 +214,7 @@ class StudyRecord:
 
     @property
     def calibration_note(self) -> str:
-        note = calibration_note(self.num_calibration_studies)
-        if self.operating_point != BEST_F1:
-            note += f" Thresholds for {self.operating_point.description}."
+        note = calibration_note(self.num_calibration_studies, self.operating_point)
         if self.untrained_findings:
             note += f" The model was not trained on: {', '.join(self.untrained_findings)}."
         return note
@@ -256,27 +254,27 @@ class StudyRecord:
         return overlay_heatmap(self.views[view].image, heat)
 
 
-def calibration_note(num_studies: int) -> str:
-    """Whether the probabilities are calibrated, for the reader of a report."""
+def calibration_note(num_studies: int, point: OperatingPoint) -> str:
+    """Whether the probabilities are calibrated, and what the thresholds were chosen for, for the reader of a report."""
+    chosen = "" if point == BEST_F1 else f" Thresholds for {point.description}."
     if num_studies == 0:
-        return "Probabilities are not calibrated: use them to rank findings, not as chances."
+        return f"Probabilities are not calibrated: use them to rank findings, not as chances.{chosen}"
     studies = format_count(num_studies, "validation study", "validation studies")
     return (
         f"Probabilities are calibrated on {studies} similar to the training data; on other images they may be far off."
+        + chosen
     )
+
+
+_hash_of = lru_cache(maxsize=4)(checkpoint_hash)
 
 
 def model_identity(generator: ReportGenerator) -> ModelIdentity:
     """Reads all files of the checkpoint on the first call."""
-    return _identity_of(generator.name)
-
-
-@lru_cache(maxsize=4)
-def _identity_of(checkpoint: str) -> ModelIdentity:
     return ModelIdentity(
         # The full path may contain a user name, and the last part is often only "best".
-        name=plain_line("/".join(Path(checkpoint).parts[-2:])),
-        hash=checkpoint_hash(checkpoint),
+        name=plain_line("/".join(Path(generator.name).parts[-2:])),
+        hash=_hash_of(generator.name),
         program_version=version("cxrscribe"),
     )
 

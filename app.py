@@ -35,7 +35,7 @@ from page.cards import layout
 from page.examples import folder_examples, real_examples, synthetic_examples
 from page.export.text import export_json
 from page.guard import LOCAL_HOSTS, Guard, GuardedBlocks
-from page.study.read import choose_views, read_study
+from page.study.read import MAX_CANDIDATES, choose_views, read_study
 from page.study.record import NOT_A_DEVICE, model_identity, study_record
 from page.study.upload import read_study_files
 from page.study.zip_archive import MAX_ARCHIVE_BYTES
@@ -44,6 +44,7 @@ from page.tabs.worklist import WorklistTab
 from page.uploads import OneOrMoreFiles, remove_later, without_copies
 from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.operating_point import OperatingPoint
 from vlm.precision import PrecisionChoice
 
 UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS = 60, 7200
@@ -82,12 +83,21 @@ class AppOptions:
     precision: PrecisionChoice = "fp32"
     """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md); auto measures at the start which one is
     faster."""
+    num_candidates: int = 1
+    """Reports to write for each study, of which the one is kept that agrees best with the findings and with the others;
+    users can change it for one study."""
+    operating_point: str = "f1"
+    """Thresholds of the findings: f1, or a target on validation studies such as sensitivity=0.9 or specificity=0.9;
+    users can change it for one study."""
     num_threads: int = 2
     """Maximum number of processor cores for the model."""
 
     def __post_init__(self):
         if self.num_threads < 1:
             raise ValueError(f"--num-threads is {self.num_threads}; give 1 or more")
+        if not 1 <= self.num_candidates <= MAX_CANDIDATES:
+            raise ValueError(f"--num-candidates is {self.num_candidates}; give 1 to {MAX_CANDIDATES}")
+        OperatingPoint.parse(self.operating_point)
         if not 0 < self.port < 65536:
             raise ValueError(f"--port {self.port} is not a port; give a number from 1 to 65535")
         if self.root_path and not re.fullmatch(r"(/[\w.~-]+)+", self.root_path):
@@ -160,7 +170,9 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
     examples = real_examples(example_folder) + synthetic_examples(example_folder)
     if options.examples is not None:
         examples += folder_examples(options.examples, example_folder)
-    generation = GenerationOptions(max_new_tokens=options.max_new_tokens)
+    generation = GenerationOptions(max_new_tokens=options.max_new_tokens, num_candidates=options.num_candidates)
+    point = OperatingPoint.parse(options.operating_point)
+    at_point = generator.at(point)
     model_identity(generator)  # takes a moment, so before the first user
     store = CorrectionStore(options.corrections) if options.corrections is not None else None
 
@@ -177,7 +189,7 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
             images = choose_views(images, [view.strip() for view in views.split(",") if view.strip()])
             settings = {"indication": indication, "options": generation, "write_anyway": write_anyway}
             with model_lock:
-                *_, reading = read_study(generator, images, **settings)
+                *_, reading = read_study(at_point, images, **settings)
             answer = {"report": "", "is_blocked": reading.is_blocked, "image_warnings": list(reading.image_warnings)}
             answer |= {"ood_not_checked": reading.ood_not_checked}
             if reading.is_blocked:
@@ -212,9 +224,9 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         ]
         gr.Button(visible=False).click(read, inputs, gr.JSON(visible=False), api_name="read", **SEVERAL)
         with gr.Tab("One study"):
-            StudyTab(generator, generation, examples, store)
+            StudyTab(generator, generation, examples, store, point)
         with gr.Tab("Worklist"):
-            WorklistTab(generator, generation, folder=options.worklist_folder)
+            WorklistTab(at_point, generation, folder=options.worklist_folder)
         gr.HTML(layout.render("footer"), apply_default_css=False)
     return page
 

@@ -2,6 +2,7 @@
 
     python -m page.report frontal.dcm lateral.dcm --indication "Cough and fever."
     python -m page.report frontal.dcm --structured
+    python -m page.report frontal.dcm --operating-point sensitivity=0.9 --num-candidates 8
     python -m page.report study.zip --checkpoint runs/mine/best --format json > report.json
 
 Reads images of one study (PNG, JPEG, WebP, TIFF, DICOM, or a zip of them). The report goes to standard output, the
@@ -21,10 +22,11 @@ import tyro
 from data.cli import run_main
 from data.reports.structure import structured_report
 from page.export.formats import export
-from page.study.read import MAX_INDICATION_CHARACTERS, read_files
+from page.study.read import MAX_CANDIDATES, MAX_INDICATION_CHARACTERS, read_files
 from page.study.record import study_record
 from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.operating_point import OperatingPoint
 from vlm.precision import PrecisionChoice
 from vlm.schema.atomic import write_atomically
 
@@ -51,6 +53,12 @@ class ReportOptions:
     """Write the report even if there are warnings about the images."""
     max_new_tokens: int = 160
     """Maximum length of a report, in tokens."""
+    num_candidates: int = 1
+    """Reports to write, of which the one is kept that agrees best with the findings and with the others. It takes
+    longer; 8 is a good number."""
+    operating_point: str = "f1"
+    """Thresholds of the findings: f1, or a target on validation studies such as sensitivity=0.9 or specificity=0.9. If
+    the reports of the checkpoint state what the classifier decides, they follow."""
     include_identity: bool = False
     """Keep file names and the patient data of the DICOM header (all formats except report)."""
     precision: PrecisionChoice = "fp32"
@@ -66,6 +74,9 @@ class ReportOptions:
             raise ValueError(
                 f"--indication has {len(self.indication)} characters; shorten it to {MAX_INDICATION_CHARACTERS} at most"
             )
+        if not 1 <= self.num_candidates <= MAX_CANDIDATES:
+            raise ValueError(f"--num-candidates is {self.num_candidates}; give 1 to {MAX_CANDIDATES}")
+        OperatingPoint.parse(self.operating_point)
         if self.format in ("pdf", "sr") and self.output is None and sys.stdout.isatty():
             raise ValueError(f"--format {self.format} is a binary file; name a file with --output")
 
@@ -76,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_paths(options)
     print(model_line(options.checkpoint), file=sys.stderr, flush=True)
     generator = ReportGenerator.from_pretrained(options.checkpoint, precision=options.precision)
+    generator = generator.at(OperatingPoint.parse(options.operating_point))
     if options.format == "report" and not generator.writes_reports:
         raise ValueError(
             f"{options.checkpoint} only classifies, because it was not trained on reports; use --format text or json "
@@ -86,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.images,
         views=options.view_positions,
         indication=options.indication,
-        options=GenerationOptions(max_new_tokens=options.max_new_tokens),
+        options=GenerationOptions(max_new_tokens=options.max_new_tokens, num_candidates=options.num_candidates),
         write_anyway=options.write_anyway,
     )
     for warning in (*reading.image_warnings, *reading.notes):

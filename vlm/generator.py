@@ -8,6 +8,7 @@ Images are PIL images in memory; `data.images.read.read_image` reads files, DICO
 """
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from vlm.inputs.image import to_gray
 from vlm.inputs.tokenizer import TextPieces
 from vlm.layers.finding_queries import FindingOutput
 from vlm.model import Prefix
+from vlm.operating_point import OperatingPoint
 from vlm.precision import PrecisionChoice, with_precision
 from vlm.schema.findings import SEVERITIES, WITHOUT_SEVERITY
 from vlm.schema.preprocessing import preprocess
@@ -116,6 +118,21 @@ class ReportGenerator:
         checkpoint = load_checkpoint(folder)
         merge_adapters(checkpoint.model)  # an unmerged adapter costs a tenth of the time
         return cls(checkpoint, device=device, name=str(name), precision=precision)
+
+    def at(self, point: OperatingPoint) -> "ReportGenerator":
+        """The same model, which decides by the thresholds of this operating point.
+
+        Raises:
+            ValueError: the checkpoint has no ROC curves on validation studies, which this needs.
+        """
+        if point == self.calibration.operating_point:
+            return self
+        moved = copy(self)
+        try:
+            moved.calibration = self.calibration.at(point)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from error
+        return moved
 
     @property
     def writes_reports(self) -> bool:

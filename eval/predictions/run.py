@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 RUN_FILE = "run.json"
 COMPARED = (
     *("checkpoint", "dataset", "split", "num_studies", "max_new_tokens", "num_beams", "num_candidates"),
-    "precision",
+    *("precision", "operating_point"),
 )
-"""Fields in which two runs of one folder must not differ."""
+"""Fields in which two runs of one folder must not differ; hashes instead of paths."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +37,7 @@ class RunRecord:
     num_beams: int
     num_candidates: int = 1
     precision: str = "fp32"
+    operating_point: str = "f1"
 
 
 def claim_folder(folder: Path, record: RunRecord):

@@ -256,8 +256,8 @@ def _read_study(
     if reading.is_blocked:
         yield WorklistRow(state=BLOCKED, **columns)
         return
-    report, calibration = reading.report, generator.calibration
-    rows = by_probability(finding_rows(reading, calibration))
+    report, calibration = reading.report, reading.calibration
+    rows = by_probability(finding_rows(reading))
     yield WorklistRow(
         state=READ,
         findings=plain_text(report.findings),

@@ -52,6 +52,10 @@ class FakeGenerator:
         self.broken, self.dies_after = broken, dies_after
         self.shown, self.indications, self.positions, self.num_features = [], [], [], 0
 
+    def at(self, point):
+        assert str(point) == "f1"
+        return self
+
     def generate(self, images, view_positions=None, indications=None, options=None):
         levels = [views[0].getpixel((0, 0)) for views in images]
         if options.max_new_tokens == 1:  # the page asks for the attention alone

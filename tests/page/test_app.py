@@ -305,6 +305,8 @@ def test_invalid_number_of_threads_is_rejected():
     ("settings", "problem"),
     [
         ({"port": 0}, "--port 0 is not a port"),
+        ({"num_candidates": 17}, "--num-candidates is 17; give 1 to 16"),
+        ({"operating_point": "recall=0.9"}, "unknown operating point 'recall=0.9'"),
         ({"port": 70000}, "--port 70000 is not a port"),
         ({"examples": Path("nowhere")}, "--examples nowhere is not a folder"),
         ({"worklist_folder": Path("nowhere")}, "--worklist-folder nowhere is not a folder"),

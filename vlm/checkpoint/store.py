@@ -5,6 +5,7 @@
     adapter/, encoder_adapter/ LoRA, in peft's format
     tokenizer.json, …          in transformers' format
     calibration.json           temperature and thresholds
+    roc.json                   ROC curves on validation studies, for thresholds of other operating points
     ood.*                      the out-of-distribution check, if there were enough images to fit it
     ood_missing.json           the reason why there is no such check
     drafts.safetensors         an n-gram index for faster greedy search, only if it was asked for (vlm.drafting)
@@ -44,8 +45,10 @@ from vlm.uncertainty import (
     NO_CHECK,
     Calibration,
     OodDetector,
+    load_calibration,
     load_ood_detector,
     ood_absence,
+    save_calibration,
     save_ood_absence,
     save_ood_detector,
 )
@@ -93,7 +96,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype 
     config = _without_trained_bases(model.config)
     with atomic_folder(folder) as partial:
         (partial / "config.json").write_text(to_json(config), encoding="utf-8")
-        (partial / "calibration.json").write_text(to_json(checkpoint.calibration), encoding="utf-8")
+        save_calibration(partial, checkpoint.calibration)
         tensors = {name: _for_file(tensor, dtype) for name, tensor in _own_tensors(model, config).items()}
         save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
         for name, (parent, attribute) in _adapters(model).items():
@@ -118,7 +121,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     folder = find_checkpoint(folder)
     path = folder / "config.json"
     config = read_json(path, ReportModelConfig)
-    calibration = read_json(folder / "calibration.json", Calibration)
+    calibration = load_calibration(folder)
     tokenizer = load_tokenizer(folder)
     check_vocabulary(config, tokenizer, path)
     if config.encoder.base is None and config.decoder.base is None:

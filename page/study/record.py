@@ -271,9 +271,9 @@ _hash_of = lru_cache(maxsize=4)(checkpoint_hash)
 
 def model_identity(generator: ReportGenerator) -> ModelIdentity:
     """Reads all files of the checkpoint on the first call."""
-    note = "" if generator.precision == "fp32" else f" ({generator.precision})"
+    note = f" ({generator.precision})" * (generator.precision != "fp32")
     return ModelIdentity(
-        # The full path may contain a user name, and the last part is often only "best".
+        # A full path may contain a user name; the last part is often only "best".
         name=plain_line("/".join(Path(generator.name).parts[-2:])) + note,
         hash=_hash_of(generator.name),
         program_version=version("cxrscribe"),

@@ -6,7 +6,7 @@
 # DATA holds nih/ (NIH ChestX-ray14), adult_normals/ (normal X-rays of the RSNA pneumonia challenge: labels.csv with the
 # columns image and label, and images/) and pneumonia/ (Kermany et al.). ENCODER is a ViT-S/14 of DINOv2's architecture.
 # PHOTOGRAPHS and SCANS are folders of images that are no chest X-rays, for the out-of-distribution check (docs/LOG.md).
-# It takes about an hour on two cores. Finished steps are skipped; RESUME=--resume resumes an interrupted training.
+# It takes about three hours on two cores. Finished steps are skipped; RESUME=--resume resumes an interrupted training.
 set -eu
 : "${DATA:?}" "${ENCODER:?}" "${PHOTOGRAPHS:?}" "${SCANS:?}"
 run=$1
@@ -17,8 +17,13 @@ finetune="$launch train/finetune.py --num-workers 0 --precision ${PRECISION:-no}
 
 # Data: synthetic studies; X-rays of adults (NIH's labels, and normal ones) and of children (pneumonia or normal). All
 # real images are stored at the same size, so that their sharpness does not tell their source.
-test -d "$run/synthetic" || python -m data.prepare synthetic --num-studies 20000 --seed 11 \
-  --split-fractions 0.95 0.025 0.025 --out "$run/synthetic"
+synthetic() {
+  test -d "$run/$1" || python -m data.prepare synthetic --num-studies "$2" --seed "$3" --split-fractions "$4" "$5" "$6" \
+    --out "$run/$1"
+}
+synthetic synthetic_8000 8000 11 0.9 0.05 0.05
+synthetic synthetic_20000 20000 11 0.95 0.025 0.025
+synthetic synthetic_test 2000 12 0.7 0.1 0.2  # the other two overlap, so the tests are of studies of their own
 test -d "$run/nih" || python -m data.prepare nih --root "$DATA/nih" --max-side 224 --out "$run/nih"
 test -d "$run/pneumonia" || python -m data.prepare kermany --root "$DATA/pneumonia" --max-side 224 \
   --split-fractions 0.8 0.08 0.12 --out "$run/pneumonia"
@@ -29,40 +34,44 @@ test -d "$run/adult_normals" || python -m data.prepare table "$run/adult_normals
   --source-name rsna_normals --license "NIH: free use with citation" --split-fractions 0.9 0.05 0.05 --out "$run/adult_normals"
 join() {
   # shellcheck disable=SC2086
-  test -d "$run/$1" || python -m data.join --datasets "$run/synthetic" "$run/pneumonia" "$run/adult_normals" "$run/nih" \
-    --take-train $2 --out "$run/$1"
+  test -d "$run/$1" || python -m data.join --datasets "$run/$2" "$run/pneumonia" "$run/adult_normals" "$run/nih" \
+    --take-train $3 --out "$run/$1"
 }
-join few "1500 800 800 all"
-join more "4000 1500 1000 all"
-join most "8000 1500 1000 all"
-join text "all 2600 all all"
+join few synthetic_8000 "1500 800 800 all"
+join many synthetic_8000 "5500 2600 all all"
+join tuning synthetic_20000 "4000 1500 1000 all"
+join more synthetic_20000 "8000 1500 1000 all"
+join reports synthetic_20000 "all 2600 all all"
 
 # A first decoder, so that the encoder can stay frozen while the finding queries learn on its saved features. They learn
 # on few synthetic studies and children, so that the adults count.
-test -d "$run/first" || $launch train/pretrain.py text --datasets "$run/few" --output-dir "$run/first" --decoder nano \
+test -d "$run/text" || $launch train/pretrain.py text --datasets "$run/few" --output-dir "$run/text" --decoder nano \
   --vocab-size 1000 --batch-size 32 --num-epochs 1 --learning-rate 2e-3 --num-workers 0
-test -d "$run/probe/best" || $finetune --dataset "$run/few" --output-dir "$run/probe" --encoder "$ENCODER" \
-  --encoder-layers 6 --decoder "$run/first" --pool 4 --linear-probe --feature-cache "$run/features" \
+test -d "$run/findings/best" || $finetune --dataset "$run/few" --output-dir "$run/findings" --encoder "$ENCODER" \
+  --encoder-layers 6 --decoder "$run/text" --pool 4 --linear-probe --feature-cache "$run/features" \
   --batch-size 32 --learning-rate 1e-3 --findings-epochs 8 --num-epochs 8
 
-# All of it is fine-tuned with a low learning rate; a high one learns the noise of the adults' labels (docs/LOG.md).
-test -d "$run/tuned/best" || $finetune --dataset "$run/more" --output-dir "$run/tuned" --init-from "$run/probe" --no-lora \
+# The decoder learns, without images, to write what the labels say.
+test -d "$run/base/best" || $finetune --dataset "$run/many" --output-dir "$run/base" --init-from "$run/findings" \
+  --no-lora --freeze-after-findings --feature-cache "$run/features" --num-validation-reports 150 \
+  --decide-findings --batch-size 32 --learning-rate 2e-3 --text-only-epochs 8 --num-epochs 8
+
+# The encoder is fine-tuned with a low learning rate; a high one learned the noise of the adults' labels (docs/LOG.md).
+test -d "$run/tuned/best" || $finetune --dataset "$run/tuning" --output-dir "$run/tuned" --init-from "$run/base" --no-lora \
   --learning-rate 1e-4 --encoder-learning-rate 2e-5 --batch-size 32 --findings-epochs 2 --num-epochs 2 \
   --augmentation.max-rotation 7 --augmentation.max-shift 0.05 --augmentation.max-zoom 0.05 --augmentation.max-shear 5 \
   --augmentation.max-brightness 0.1 --augmentation.max-contrast 0.2
 
-# The encoder is done. Finding queries and severities learn from more studies on its saved features.
-test -d "$run/head/best" || $finetune --dataset "$run/most" --output-dir "$run/head" --init-from "$run/tuned" \
-  --feature-cache "$run/features" --batch-size 32 --learning-rate 5e-4 --findings-epochs 4 --num-epochs 4
-
-# The classifier is done. The decoder learns, without images, to write what the labels say.
-test -d "$run/base/merged" || $finetune --dataset "$run/text" --output-dir "$run/base" --encoder "$run/head" \
-  --decoder nano --vocab-size 1000 --no-lora --pool 4 --freeze-after-findings --feature-cache "$run/features" \
-  --num-validation-reports 150 --decide-findings --batch-size 32 --learning-rate 2e-3 --text-only-epochs 4 \
-  --num-epochs 4 --merge --merge-precision fp16
+# Finding queries and severities learn from more studies on saved features; then the decoder learns to state severities.
+test -d "$run/severities/best" || $finetune --dataset "$run/more" --output-dir "$run/severities" --init-from "$run/tuned" \
+  --feature-cache "$run/features" --batch-size 32 --learning-rate 7e-4 --findings-epochs 1 --num-epochs 1
+test -d "$run/final/merged" || $finetune --dataset "$run/reports" --output-dir "$run/final" --init-from "$run/severities" \
+  --no-lora --freeze-after-findings --feature-cache "$run/features" --num-validation-reports 150 \
+  --decide-findings --batch-size 32 --learning-rate 1e-3 --text-only-epochs 1 --num-epochs 1 \
+  --merge --merge-precision fp16
 
 rm -rf vlm/weights/tiny
-cp -r "$run/base/merged" vlm/weights/tiny
+cp -r "$run/final/merged" vlm/weights/tiny
 
 # Evaluation on test splits, which were not used for training or selection.
 test -d "$run/real" || python -m data.join --datasets "$run/pneumonia" "$run/adult_normals" "$run/nih" --out "$run/real"
@@ -70,7 +79,7 @@ evaluate() {
   python eval/batch.py --dataset "$run/$1" --split test --output-dir "$run/evaluation_$1" --neighbor-pool 1500
   cp "$run/evaluation_$1/metrics.json" "docs/results/tiny_on_$2.json"
 }
-evaluate synthetic synthetic_studies
+evaluate synthetic_test synthetic_studies
 evaluate pneumonia real_pneumonia_X-rays
 evaluate nih X-rays_of_adults_from_NIH
 evaluate real all_real_X-rays
@@ -78,7 +87,7 @@ for program in statements linear_probe; do
   python -m eval.probes.$program --dataset "$run/pneumonia" --split test --statements bacterial viral \
     --output "docs/results/tiny_bacterial_vs_viral_$program.json"
 done
-python -m eval.probes.ood --datasets "$run/nih" "$run/adult_normals" "$run/pneumonia" "$run/synthetic" \
+python -m eval.probes.ood --datasets "$run/nih" "$run/adult_normals" "$run/pneumonia" "$run/synthetic_test" \
   --others "$PHOTOGRAPHS" "$SCANS" --output docs/results/tiny_out-of-distribution_check.json
 python -m eval.report.results
 python -m eval.report.model_card --checkpoint vlm/weights/tiny --results docs/results/tiny_*.json \

@@ -19,11 +19,13 @@ from typing import Any
 import gradio as gr
 
 from page.cards import layout
-from page.cards.worklist import worklist_csv, worklist_html, worklist_jsonl
+from page.cards.worklist import worklist_html
 from page.export.formats import ExportedFile
-from page.study.record import model_identity
+from page.export.table import worklist_csv, worklist_jsonl
+from page.study.row import BLOCKED, READ, REJECTED, StudyRow
+from page.study.sources import MAX_FILES
 from page.study.upload import MAX_VIEWS
-from page.study.worklist import BLOCKED, MAX_FILES, READ, REJECTED, WorklistRow, read_worklist, sort_by_probability
+from page.study.worklist import ReadOptions, read_worklist, sort_by_probability
 from page.tabs.actions import DOWNLOAD_SCRIPT, PRIVATE, download
 from page.uploads import without_copies
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -88,30 +90,28 @@ class WorklistTab:
         """Read the folder that the server was started with."""
         yield from self._read([self.folder] if self.folder is not None else [], write_anyway, sort_by)
 
-    def sort(self, rows: Sequence[WorklistRow], sort_by: str) -> str:
+    def sort(self, rows: Sequence[StudyRow], sort_by: str) -> str:
         return worklist_html(sort_by_probability(rows, _finding(sort_by)), finding=_finding(sort_by))
 
-    def stopped(self, rows: Sequence[WorklistRow]) -> str:
+    def stopped(self, rows: Sequence[StudyRow]) -> str:
         return layout.message(f"Stopped. {_counts(rows)}") if rows else ""
 
-    def export(self, format: str, rows: Sequence[WorklistRow], sort_by: str) -> tuple[dict[str, str] | None, str]:
+    def export(self, format: str, rows: Sequence[StudyRow], sort_by: str) -> tuple[dict[str, str] | None, str]:
         """The file for download.js, or the reason why there is none."""
         if not rows:
             return None, layout.message("There is no worklist yet: read one first.", is_error=True)
         write, media_type = _FORMATS[format]
-        model = model_identity(self.generator)
-        content = write(sort_by_probability(rows, _finding(sort_by)), model=f"{model.name} [{model.hash}]")
+        content = write(sort_by_probability(rows, _finding(sort_by)))
         name = f"worklist_{time.strftime('%Y%m%dT%H%M%S')}.{format}"
         return download(ExportedFile(name=name, content=content.encode(), media_type=media_type))
 
     def _read(self, sources: list[Path], write_anyway: bool, sort_by: str) -> Iterator[dict[Any, Any]]:
         """Show the progress after every study, and the growing table every few seconds."""
-        rows: list[WorklistRow] = []
+        rows: list[StudyRow] = []
+        options = ReadOptions(generation=self.options, write_anyway=write_anyway, include_identity=True)
         start = shown_at = time.monotonic()
         try:
-            for row, num_done, num_studies in read_worklist(
-                self.generator, sources, options=self.options, write_anyway=write_anyway
-            ):
+            for row, num_done, num_studies in read_worklist(self.generator, sources, options):
                 if row is not None:
                     rows.append(row)
                 now = time.monotonic()
@@ -125,7 +125,7 @@ class WorklistTab:
             return
         yield {self.progress: layout.message(_counts(rows)), **self._table(rows, sort_by)}
 
-    def _table(self, rows: Sequence[WorklistRow], sort_by: str) -> dict[Any, Any]:
+    def _table(self, rows: Sequence[StudyRow], sort_by: str) -> dict[Any, Any]:
         return {self.rows: tuple(rows), self.table: self.sort(rows, sort_by), self.exported: ""}
 
 
@@ -148,7 +148,7 @@ def _finding(sort_by: str) -> str:
     return "" if sort_by == ANY_FINDING else sort_by
 
 
-def _counts(rows: Sequence[WorklistRow]) -> str:
+def _counts(rows: Sequence[StudyRow]) -> str:
     counts = Counter(row.state for row in rows)
     words = {BLOCKED: "without a report because of image warnings", REJECTED: "could not be read"}
     others = [f"{counts[state]} {text}" for state, text in words.items() if counts[state]]

@@ -265,10 +265,15 @@ def calibration_note(num_studies: int) -> str:
 @lru_cache(maxsize=4)
 def model_identity(generator: ReportGenerator) -> ModelIdentity:
     """Reads all files of the checkpoint on the first call."""
+    return checkpoint_identity(generator.name)
+
+
+def checkpoint_identity(checkpoint: str) -> ModelIdentity:
+    """The identity of the model of a checkpoint; reads all its files."""
     return ModelIdentity(
         # The full path may contain a user name, and the last part is often only "best".
-        name=plain_line("/".join(Path(generator.name).parts[-2:])),
-        hash=checkpoint_hash(generator.name),
+        name=plain_line("/".join(Path(checkpoint).parts[-2:])),
+        hash=checkpoint_hash(checkpoint),
         program_version=version("cxrscribe"),
     )
 

@@ -29,7 +29,7 @@ from data.corrections.correction import image_hash, study_hash
 from data.reports.deidentify import remove_identity
 from data.reports.structure import structured_findings, structured_report
 from page.study.read import StudyReading
-from page.study.record import by_probability, finding_rows, model_identity, plain_line, plain_text
+from page.study.record import ModelIdentity, by_probability, finding_rows, model_identity, plain_line, plain_text
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import FINDINGS
 
@@ -111,15 +111,12 @@ def _stored(value: Any, kind: type) -> Any:
     return round(value, 6) if kind is float and value is not None else value
 
 
-def model_name(generator: ReportGenerator) -> str:
+def model_name(identity: ModelIdentity) -> str:
     """The value of the column `model`."""
-    identity = model_identity(generator)
     return f"{identity.name} [{identity.hash}]"
 
 
-def rejected_row(
-    generator: ReportGenerator, study: str, reason: str, *, files: Sequence[str] = (), study_uid: str = ""
-) -> StudyRow:
+def rejected_row(study: str, reason: str, files: Sequence[str] = (), *, model: str, study_uid: str = "") -> StudyRow:
     """The row of a study that cannot be used."""
     return StudyRow(
         study=study,
@@ -127,7 +124,7 @@ def rejected_row(
         state=REJECTED,
         reason=plain_line(reason),
         study_uid=study_uid,
-        model=model_name(generator),
+        model=model,
     )
 
 
@@ -155,7 +152,7 @@ def study_row(
         "ood_distance": reading.ood_distance,
         "ood_not_checked": plain_line(reading.ood_not_checked),
         "images_hash": study_hash(image_hash(image.image) for image in reading.images),
-        "model": model_name(generator),
+        "model": model_name(model_identity(generator)),
     }
     if reading.is_blocked:
         return StudyRow(state=BLOCKED, **columns)

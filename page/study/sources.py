@@ -40,6 +40,8 @@ class SourceFile:
     study_uid: str
     read: _ReadBytes
     """Raises ImageRejected."""
+    path: Path | None = None
+    """Where it is on disk; None in a zip, and if it cannot be opened."""
 
 
 @contextmanager
@@ -138,6 +140,7 @@ def _from_folder_file(path: Path, file: ArchiveFile) -> SourceFile:
         folder="" if folder == "." else folder,
         study_uid=_study_uid(partial(_file_head, path)),
         read=partial(read_bytes, path, name=name),
+        path=path,
     )
 
 

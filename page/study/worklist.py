@@ -14,8 +14,8 @@ from pathlib import Path
 
 from data.images.pixels import ImageRejected
 from page.study.read import DEFAULT_GENERATION, StudyInput, StudyReading, read_studies
-from page.study.record import plain_line
-from page.study.row import StudyRow, rejected_row, study_row
+from page.study.record import model_identity, plain_line
+from page.study.row import StudyRow, model_name, rejected_row, study_row
 from page.study.sources import SourceFile, group_studies, open_sources
 from page.study.upload import MAX_VIEWS, UploadedImage, read_upload
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -115,7 +115,7 @@ def read_worklist(
         studies = group_studies(files)
         yield None, 0, len(studies)
         for rejected in rejections:
-            yield rejected_source(generator, rejected), 0, len(studies)
+            yield _rejected_source(generator, rejected), 0, len(studies)
         for number, (name, study) in enumerate(studies, start=1):
             source = study_source(name, study, generator.config.preprocessing)
             [result] = read_sources(generator, [source], options)
@@ -133,10 +133,10 @@ def sort_by_probability(rows: Sequence[StudyRow], finding: str = "") -> list[Stu
     return sorted(rows, key=lambda row: -row.sort_value(finding))
 
 
-def rejected_source(generator: ReportGenerator, rejected: ImageRejected) -> StudyRow:
+def _rejected_source(generator: ReportGenerator, rejected: ImageRejected) -> StudyRow:
     """The row of a file or zip that cannot be opened."""
     name = plain_line(str(rejected).split(": ")[0])
-    return rejected_row(generator, name, str(rejected), files=[name])
+    return rejected_row(name, str(rejected), model=model_name(model_identity(generator)), files=[name])
 
 
 def _read_images(source: StudySource, problems: list[str]) -> list[UploadedImage]:
@@ -177,5 +177,6 @@ def _read_inputs(
 
 
 def _rejected(generator: ReportGenerator, source: StudySource, error: ValueError) -> StudyResult:
-    row = rejected_row(generator, source.name, str(error), files=source.files, study_uid=source.study_uid)
+    model = model_name(model_identity(generator))
+    row = rejected_row(source.name, str(error), model=model, files=source.files, study_uid=source.study_uid)
     return StudyResult(row=row)

@@ -126,7 +126,7 @@ def test_missing_image_and_long_indication_are_rejected_before_the_model_is_load
     ("arguments", "message"),
     [
         (["nowhere.png"], "nowhere.png: does not exist; check the path"),
-        (["."], r"\.: is a folder; name the images in it"),
+        (["."], r"\.: is a folder; .* a table for all its studies with --output reports.csv"),
         (["chest.png", "--output", "."], r"--output \. is a folder; name a file in it"),
         (["chest.png", "--output", "no/report.txt"], "--output no/report.txt is in a folder that does not exist"),
     ],

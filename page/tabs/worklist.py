@@ -6,18 +6,16 @@
 read at a time. Each step ends with an answer, so a user who stops or leaves frees the place.
 """
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
 
+from page.api import ONE_WORKLIST
 from page.cards import layout
 from page.cards.worklist import worklist_html
 from page.export.formats import ExportedFile
@@ -27,7 +25,7 @@ from page.study.sources import MAX_FILES
 from page.study.upload import MAX_VIEWS
 from page.study.worklist import ReadOptions, read_worklist, sort_by_probability
 from page.tabs.actions import DOWNLOAD_SCRIPT, PRIVATE, download
-from page.uploads import without_copies
+from page.uploads import kept_uploads, without_copies
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
 
@@ -36,7 +34,6 @@ SHOW_EVERY_SECONDS = 2.0
 WORKLIST_SECONDS = 3600
 """A worklist is forgotten this long after its last change."""
 _FORMATS = {"csv": (worklist_csv, "text/csv"), "jsonl": (worklist_jsonl, "application/x-ndjson")}
-ONE_AT_A_TIME = {"concurrency_id": "worklist", "concurrency_limit": 1}
 
 
 class WorklistTab:
@@ -67,7 +64,7 @@ class WorklistTab:
         file, self.exported = gr.JSON(visible=False), gr.HTML(apply_default_css=False)
 
         shown = [self.rows, self.progress, self.table, self.exported]
-        running = {"show_progress": "hidden", **PRIVATE, **ONE_AT_A_TIME}
+        running = {"show_progress": "hidden", **PRIVATE, **ONE_WORKLIST}
         choose.upload(lambda files: files, choose, upload, **PRIVATE)
         started = [
             read.click(self.read, [upload, anyway, self.sort_by], shown, **running),
@@ -83,7 +80,7 @@ class WorklistTab:
 
     def read(self, files: list[str] | None, write_anyway: bool, sort_by: str) -> Iterator[dict[Any, Any]]:
         """Read the uploaded files."""
-        with _kept([Path(file) for file in files or ()]) as sources:
+        with kept_uploads([Path(file) for file in files or ()]) as sources:
             yield from self._read(sources, write_anyway, sort_by)
 
     def read_folder(self, write_anyway: bool, sort_by: str) -> Iterator[dict[Any, Any]]:
@@ -127,21 +124,6 @@ class WorklistTab:
 
     def _table(self, rows: Sequence[StudyRow], sort_by: str) -> dict[Any, Any]:
         return {self.rows: tuple(rows), self.table: self.sort(rows, sort_by), self.exported: ""}
-
-
-@contextmanager
-def _kept(uploads: Sequence[Path]) -> Iterator[list[Path]]:
-    """Keep the uploads until they are read: the originals are removed a few minutes after their upload."""
-    with TemporaryDirectory(prefix="cxrscribe-worklist-") as folder:
-        kept = [Path(folder) / str(number) / path.name for number, path in enumerate(uploads)]
-        for path, copy in zip(uploads, kept, strict=True):
-            copy.parent.mkdir()
-            with suppress(FileNotFoundError):  # reported when its turn comes
-                try:
-                    copy.hardlink_to(path)
-                except OSError:
-                    shutil.copyfile(path, copy)
-        yield kept
 
 
 def _finding(sort_by: str) -> str:

@@ -100,7 +100,7 @@ def test_the_command_line_writes_the_same_report(client, generator, image_file, 
 def test_api_returns_the_report_by_organ_system_too(client, image_file, monkeypatch):
     plain = client.predict([handle_file(image_file)], "PA", "cough", api_name="/read")
     assert plain["structured_report"] == structured_report(plain["report"])
-    monkeypatch.setattr("app.structured_report", lambda report: f"By system: {report}")
+    monkeypatch.setattr("page.api.structured_report", lambda report: f"By system: {report}")
     answer = client.predict([handle_file(image_file)], "PA", "cough", api_name="/read")
     assert answer["structured_report"] == f"By system: {plain['report']}"
     assert (answer["report"], answer["findings"]) == (plain["report"], plain["findings"])
@@ -149,7 +149,7 @@ def test_api_rejects_a_path_on_the_server(page, image_file):
 
 def test_api_uploads_are_removed_after_reading(client, image_file, monkeypatch):
     removed = []
-    monkeypatch.setattr(app, "remove_later", removed.extend)
+    monkeypatch.setattr("page.api.remove_later", removed.extend)
     client.predict([handle_file(image_file)], api_name="/read")
     assert [Path(path).name for path in removed] == ["chest.png"]
 

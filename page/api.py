@@ -60,7 +60,7 @@ class Api:
             gr.Checkbox(False, visible=False, label="write_anyway"),
         ]
         texts = [gr.Textbox("", visible=False, label=label) for label in ("findings", "impression", "reader")]
-        states = gr.JSON(visible=False, label="states")
+        states = gr.JSON({}, visible=False, label="states")
         form = [gr.Textbox("fhir", visible=False, label="format")]
         form += [gr.Checkbox(False, visible=False, label=label) for label in ("include_identity", "structured")]
         _endpoint(self.read, study, "read", **SEVERAL)

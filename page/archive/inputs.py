@@ -78,7 +78,7 @@ def _open_folder(root: Path) -> ArchiveInput:
             rejections[name] = (_reason(members[0].read), names)
         else:
             paths = [str(file.path) for file in members]
-            rows.append({"study": name, "files": names, "paths": paths, "study_uid": members[0].study_uid})
+            rows.append({"study": name, "files": list(names), "paths": paths, "study_uid": members[0].study_uid})
     texts = pyarrow.list_(pyarrow.string())
     schema = pyarrow.schema(
         [("study", pyarrow.string()), ("files", texts), ("paths", texts), ("study_uid", pyarrow.string())]

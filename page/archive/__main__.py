@@ -14,7 +14,7 @@ studies in = read + blocked + rejected, and none twice.
 import importlib.util
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from page.archive.inputs import open_input  # these need Ray
     from page.archive.run import connected, read_archive
 
+    if Path(options.checkpoint).is_dir():  # workers run in other folders
+        options = replace(options, checkpoint=str(Path(options.checkpoint).resolve()))
     print(model_line(options.checkpoint), file=sys.stderr, flush=True)
     identity = checkpoint_identity(options.checkpoint)
     worker = _worker(options, model_name(identity))
@@ -90,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         include_identity=options.include_identity,
         structured=options.structured,
     )
-    archive = open_input(options.input, split=options.split)
+    archive = open_input(options.input, split=options.split, skipped=[options.output])
     with ReportFolder(options.output, record, rows_per_file=options.studies_per_file) as reports:
         num_before = sum(study in reports.done for study in archive.ids)
         rejections = archive.rejections.items()

@@ -1,6 +1,6 @@
 """What an archive run reads: a Parquet manifest, a folder, or a prepared data set.
 
-    archive = open_input(Path("manifest.parquet"), split="")
+    archive = open_input(Path("manifest.parquet"))
     archive.ids                                  # of all studies, none twice
     archive.dataset(archive.ids, rows_per_block=16)    # a ray.data.Dataset with a column "study"
     archive.source_of(row, preprocessing)        # the study of a row of it, in a worker
@@ -48,8 +48,9 @@ class ArchiveInput:
     rejections: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
 
 
-def open_input(path: Path, *, split: str) -> ArchiveInput:
-    """The input at a path; `split` chooses a split of a prepared data set ("": all).
+def open_input(path: Path, *, split: str = "", skipped: Collection[Path] = ()) -> ArchiveInput:
+    """The input at a path. `split` chooses a split of a prepared data set ("": all); `skipped` are files and folders in
+    a folder that are no study.
 
     Raises:
         ValueError: it is none of the three, or empty, or a manifest lacks a column or has a study twice.
@@ -59,15 +60,15 @@ def open_input(path: Path, *, split: str) -> ArchiveInput:
     if split:
         raise ValueError(f"--split is for a prepared data set, and {path} is none")
     if path.is_dir():
-        return _open_folder(path)
+        return _open_folder(path, skipped)
     if path.is_file() and path.suffix == ".parquet":
         return _open_manifest(path)
     problem = "is no Parquet file or folder" if path.exists() else "does not exist; check the path"
     raise ValueError(f"--input {path} {problem}")
 
 
-def _open_folder(root: Path) -> ArchiveInput:
-    with open_sources([root], is_limited=False) as (files, _):
+def _open_folder(root: Path, skipped: Collection[Path]) -> ArchiveInput:
+    with open_sources([root], is_limited=False, skipped=skipped) as (files, _):
         studies = group_studies(files)
     if not studies:
         raise ValueError(f"--input {root} holds no file")
@@ -120,7 +121,9 @@ def _open_dataset(folder: Path, split: str) -> ArchiveInput:
     rows = [(study, one, index) for one in chosen for index, study in enumerate(studies[one]["study_id"])]
     table = pyarrow.table(dict(zip(("study", "split", "index"), map(list, zip(*rows, strict=True)), strict=True)))
     ids = _unique(table["study"].to_pylist(), f"--input {folder}")
-    return ArchiveInput(ids=ids, source_of=partial(_dataset_source, folder), dataset=partial(_from_table, table))
+    return ArchiveInput(
+        ids=ids, source_of=partial(_dataset_source, folder.resolve()), dataset=partial(_from_table, table)
+    )
 
 
 @cache
@@ -250,7 +253,9 @@ def _from_manifest(
     path: Path, columns: Sequence[str], num_studies: int, ids: Collection[str], rows_per_block: int
 ) -> "ray.data.Dataset":
     """Ray streams the file, so a manifest of contents may be larger than the memory."""
-    rows = ray.data.read_parquet(str(path), columns=list(columns)).rename_columns({"study_id": "study"})
+    rows = ray.data.read_parquet(str(path), columns=list(columns), partitioning=None).rename_columns(
+        {"study_id": "study"}
+    )
     if len(ids) < num_studies:
         wanted = ray.put(pyarrow.array(list(ids), pyarrow.string()))
         rows = rows.map_batches(_only, fn_kwargs={"wanted": wanted}, batch_format="pyarrow")

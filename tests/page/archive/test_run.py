@@ -85,7 +85,7 @@ def test_killed_workers_and_poisoned_files_cost_no_other_study(worker, folder, t
     (folder / "02.png").write_bytes(png(2)[:60])
     (folder / "03.png").write_text("no image")
     monkeypatch.setattr(run, "MAX_RETRIES", 0)
-    archive = open_input(folder, split="")
+    archive = open_input(folder)
     killing = KillingSource(source_of=archive.source_of, once="05.png", always="07.png", marker=tmp_path / "killed")
     with ReportFolder(tmp_path / "out", record_of(worker), rows_per_file=5) as reports:
         run.read_archive(replace(archive, source_of=killing), reports, worker, num_workers=2)
@@ -114,7 +114,7 @@ def test_killed_program_continues_on_the_same_cluster(worker, folder, tmp_path):
     before = rows_of(output)
     assert 0 < len(before) < 60
     record = read_json(output / RUN_FILE, RunRecord)
-    archive = open_input(folder, split="")
+    archive = open_input(folder)
     with ReportFolder(output, record, rows_per_file=100) as reports:
         assert reports.done == set(before)
         run.read_archive(archive, reports, worker, num_workers=1)
@@ -131,7 +131,7 @@ def test_manifest_of_paths_and_contents_is_streamed(worker, folder, tmp_path):
     pyarrow.parquet.write_table(
         pyarrow.table(columns | {"indication": ["cough", None, "", ""]}), tmp_path / "m.parquet"
     )
-    archive = open_input(tmp_path / "m.parquet", split="")
+    archive = open_input(tmp_path / "m.parquet")
     with ReportFolder(tmp_path / "out", record_of(worker), rows_per_file=5) as reports:
         run.read_archive(archive, reports, worker, num_workers=1)
     rows = rows_of(tmp_path / "out")
@@ -143,7 +143,7 @@ def test_manifest_of_paths_and_contents_is_streamed(worker, folder, tmp_path):
 
     contents = pyarrow.table({"study_id": ["x", "y"], "images": [png(1), b"no image"]})
     pyarrow.parquet.write_table(contents, tmp_path / "c.parquet")
-    archive = open_input(tmp_path / "c.parquet", split="")
+    archive = open_input(tmp_path / "c.parquet")
     [row] = archive.dataset(["x"], 1).take_all()
     source = archive.source_of(row, Preprocessing())
     assert (source.name, source.files, source.images[0]().image.size) == ("x", ("image 1",), (50, 60))
@@ -151,7 +151,7 @@ def test_manifest_of_paths_and_contents_is_streamed(worker, folder, tmp_path):
 
 def test_program_without_pending_studies_starts_no_ray(worker, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "connected", None)
-    archive = open_input(folder, split="")
+    archive = open_input(folder)
     with ReportFolder(tmp_path / "out", record_of(worker), rows_per_file=5) as reports:
         run.read_archive(archive, reports, worker, num_workers=1)
     arguments = ["--input", str(folder), "--output", str(tmp_path / "out"), "--checkpoint", worker.checkpoint]
@@ -168,7 +168,7 @@ def test_prepared_data_set_is_read_by_split(small_dataset, small_studies):
     source = archive.source_of(row, Preprocessing())
     assert len(source.images) == len(small_studies["test"][1]["images"])
     assert source.images[0]().image.tobytes() == small_studies["test"][1]["images"][0].tobytes()
-    assert len(open_input(small_dataset, split="").ids) == 28
+    assert len(open_input(small_dataset).ids) == 28
     with pytest.raises(ValueError, match="--split dev is not in"):
         open_input(small_dataset, split="dev")
 
@@ -190,7 +190,7 @@ def test_prepared_data_set_is_read_by_split(small_dataset, small_studies):
 def test_manifest_that_cannot_be_used_is_explained(tmp_path, columns, problem):
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "m.parquet")
     with pytest.raises(ValueError, match=problem):
-        open_input(tmp_path / "m.parquet", split="")
+        open_input(tmp_path / "m.parquet")
 
 
 def test_input_that_is_none_of_the_three_is_named(tmp_path):
@@ -198,4 +198,4 @@ def test_input_that_is_none_of_the_three_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     for name, problem in (("m.csv", "is no Parquet file"), ("gone", "does not exist"), ("empty", "holds no file")):
         with pytest.raises(ValueError, match=problem):
-            open_input(tmp_path / name, split="")
+            open_input(tmp_path / name)

@@ -38,7 +38,7 @@ def api(generator, removed):
 
 @pytest.fixture
 def scan(dicom):
-    return str(dicom())
+    return str(dicom(StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4"))
 
 
 def content_of(answer):

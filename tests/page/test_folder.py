@@ -27,7 +27,8 @@ def folder(tmp_path, images, dicom):
     for name, number in (("pair/1.png", 0), ("pair/2.png", 1), ("same.png", 2), ("same_again.png", 2)):
         images[number].save(root / name)
     Image.new("L", (40, 40), 90).save(root / "blank.png")
-    (root / "scan").write_bytes(dicom().read_bytes())
+    scan = dicom(StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4")
+    (root / "scan").write_bytes(scan.read_bytes())
     (root / "cut.png").write_bytes((root / "same.png").read_bytes()[:60])
     return root
 

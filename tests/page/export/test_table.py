@@ -1,7 +1,6 @@
 """Tables of rows: every cut is repaired, and no other file is touched."""
 
 import csv
-import io
 
 import pytest
 
@@ -50,7 +49,8 @@ def test_rows_that_are_there_are_known(tmp_path, suffix):
 
 def test_csv_has_all_columns(tmp_path):
     written(tmp_path / "t.csv")
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "t.csv").read_text(newline=""), newline="")))
+    with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(COLUMNS)
     assert [row["study"] for row in rows] == ["a/1", "'=b", "c"]
     assert (rows[0]["report"], rows[2]["ood_distance"]) == ("Findings:\nLungs\nClear.", "0.5")

@@ -27,9 +27,9 @@ import tyro
 
 from data.cli import run_main
 from data.reports.structure import structured_report
+from page.export.folder import Exports, write_table
 from page.export.formats import export
 from page.export.table import SUFFIXES
-from page.folder import Exports, write_table
 from page.study.read import MAX_INDICATION_CHARACTERS, read_files
 from page.study.record import study_record
 from page.study.worklist import ReadOptions

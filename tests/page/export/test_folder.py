@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import page.folder
+import page.export.folder
 from page.report import ReportOptions
 from page.report import main as report_program
 from page.study.read import StudyInput, read_studies
@@ -70,7 +70,7 @@ def test_every_study_has_one_row_and_its_exports(tiny_checkpoint, folder, capsys
 
 
 def test_interrupted_table_continues_and_reads_no_study_twice(tiny_checkpoint, folder, tmp_path, monkeypatch, capsys):
-    output, read, real = tmp_path / "reports.csv", [], page.folder.read_sources
+    output, read, real = tmp_path / "reports.csv", [], page.export.folder.read_sources
 
     def stop_at_the_fourth(generator, sources, options):
         if len(read) == 3:
@@ -78,11 +78,13 @@ def test_interrupted_table_continues_and_reads_no_study_twice(tiny_checkpoint, f
         read.append(sources[0].name)
         return real(generator, sources, options)
 
-    monkeypatch.setattr(page.folder, "read_sources", stop_at_the_fourth)
+    monkeypatch.setattr(page.export.folder, "read_sources", stop_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         run(tiny_checkpoint, folder, "--output", output)
     output.write_bytes(output.read_bytes()[:-5])  # the third row is incomplete
-    monkeypatch.setattr(page.folder, "read_sources", lambda *given: read.append(given[1][0].name) or real(*given))
+    monkeypatch.setattr(
+        page.export.folder, "read_sources", lambda *given: read.append(given[1][0].name) or real(*given)
+    )
     capsys.readouterr()
     assert run(tiny_checkpoint, folder, "--output", output) == 0
     printed = capsys.readouterr().out

@@ -27,12 +27,15 @@ from page.api import Api
 from page.cards import layout
 from page.examples import folder_examples, real_examples, synthetic_examples
 from page.guard import LOCAL_HOSTS, Guard, GuardedBlocks
+from page.study.read import MAX_CANDIDATES
 from page.study.record import NOT_A_DEVICE, model_identity
 from page.study.zip_archive import MAX_ARCHIVE_BYTES
 from page.tabs.study import StudyTab
 from page.tabs.worklist import WorklistTab
 from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.operating_point import OperatingPoint
+from vlm.precision import PrecisionChoice
 
 UPLOAD_CHECK_SECONDS, UPLOAD_LIFETIME_SECONDS = 60, 7200
 """The files of a study are removed soon after they are read (page.uploads). All other uploads are removed after this
@@ -67,12 +70,24 @@ class AppOptions:
     """Folder of studies on this machine that every user may read as a worklist."""
     max_new_tokens: int = 160
     """Maximum length of a report, in tokens."""
+    precision: PrecisionChoice = "fp32"
+    """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md); auto measures at the start which one is
+    faster."""
+    num_candidates: int = 1
+    """Reports to write for each study, of which the one is kept that agrees best with the findings and with the others;
+    users can change it for one study."""
+    operating_point: str = "f1"
+    """Thresholds of the findings: f1, or a target on validation studies such as sensitivity=0.9 or specificity=0.9;
+    users can change it for one study."""
     num_threads: int = 2
     """Maximum number of processor cores for the model."""
 
     def __post_init__(self):
         if self.num_threads < 1:
             raise ValueError(f"--num-threads is {self.num_threads}; give 1 or more")
+        if not 1 <= self.num_candidates <= MAX_CANDIDATES:
+            raise ValueError(f"--num-candidates is {self.num_candidates}; give 1 to {MAX_CANDIDATES}")
+        OperatingPoint.parse(self.operating_point)
         if not 0 < self.port < 65536:
             raise ValueError(f"--port {self.port} is not a port; give a number from 1 to 65535")
         if self.root_path and not re.fullmatch(r"(/[\w.~-]+)+", self.root_path):
@@ -94,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(min(options.num_threads, torch.get_num_threads()))
     for _ in range(2):  # a file that blocks one process does not delay the next user
         start_worker()
-    generator = ReportGenerator.from_pretrained(options.checkpoint)
+    generator = ReportGenerator.from_pretrained(options.checkpoint, precision=options.precision)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up when a service manager stops it, too
     with tempfile.TemporaryDirectory(prefix="cxrscribe-") as folder:
         # By default, uploads would be readable by all users of the machine and stay there.
@@ -145,7 +160,9 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
     examples = real_examples(example_folder) + synthetic_examples(example_folder)
     if options.examples is not None:
         examples += folder_examples(options.examples, example_folder)
-    generation = GenerationOptions(max_new_tokens=options.max_new_tokens)
+    generation = GenerationOptions(max_new_tokens=options.max_new_tokens, num_candidates=options.num_candidates)
+    point = OperatingPoint.parse(options.operating_point)
+    at_point = generator.at(point)
     model_identity(generator)  # takes a moment, so before the first user
     store = CorrectionStore(options.corrections) if options.corrections is not None else None
 
@@ -158,11 +175,11 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         card = layout.model_card(fetch_checkpoint(generator.name))
         header = layout.render("header", checkpoint=generator.name, model_card=card)
         gr.HTML(header, apply_default_css=False)
-        Api(generator=generator, generation=generation, store=store).connect()
+        Api(generator=at_point, generation=generation, store=store).connect()
         with gr.Tab("One study"):
-            StudyTab(generator, generation, examples, store)
+            StudyTab(generator, generation, examples, store, point)
         with gr.Tab("Worklist"):
-            WorklistTab(generator, generation, folder=options.worklist_folder)
+            WorklistTab(at_point, generation, folder=options.worklist_folder)
         gr.HTML(layout.render("footer"), apply_default_css=False)
     return page
 

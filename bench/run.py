@@ -9,7 +9,7 @@ our side is faster (or needs less memory) in the median of interleaved repetitio
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,11 @@ class BenchOptions:
 
     quick: bool = False
     """Use small models and few repetitions; the figures are meaningless."""
+    only: str = ""
+    """Measure only the speeds with this text in their name, for example "reports", or "memory" alone."""
+    cpu_time: bool = False
+    """Compare processor time instead of the time that passes, for a machine that does other work too. All threads
+    count."""
     output: Path | None = None
     """JSON file to write; by default bench/results/<time>.json."""
 
@@ -49,10 +54,11 @@ def main(argv: list[str] | None = None) -> None:
 
     sizes = QUICK if options.quick else FULL
     started, start, load_before = datetime.now(UTC), time.perf_counter(), load_average()
-    comparisons = measure(quick=options.quick)
+    comparisons = measure(options)
     record = {
         "format": FORMAT,
         "quick": options.quick,
+        "cpu_time": options.cpu_time,
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - start, 1),
         "commit": commit(),
@@ -68,13 +74,17 @@ def main(argv: list[str] | None = None) -> None:
     print_record(record, output)
 
 
-def measure(*, quick: bool) -> list[Comparison]:
-    """Run all measurements with a progress bar."""
+def measure(options: BenchOptions) -> list[Comparison]:
+    """Run the measurements with a progress bar.
+
+    Raises:
+        ValueError: no measurement has the text of `--only` in its name.
+    """
     from bench.speed.data_path import data_tasks
     from bench.speed.memory import ACTIVITIES, compare_memory
     from bench.speed.models import model_tasks
 
-    sizes = QUICK if quick else FULL
+    quick, sizes = options.quick, QUICK if options.quick else FULL
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     comparisons = []
     with (
@@ -83,7 +93,13 @@ def measure(*, quick: bool) -> list[Comparison]:
         Progress(*columns, console=Console(stderr=True)) as progress,
     ):
         # The models come last, so that child processes of data.prepare and the loader do not inherit their memory.
-        memory, tasks = ACTIVITIES, [*data_tasks(sizes, Path(folder)), *model_tasks(sizes)]
+        memory = ACTIVITIES if options.only in "memory" else ()
+        tasks = [*data_tasks(sizes, Path(folder)), *model_tasks(sizes)]
+        tasks = [task for task in tasks if options.only in task.name]
+        if not memory and not tasks:
+            raise ValueError(f"--only {options.only!r} is in the name of no measurement; leave it out to see all names")
+        if options.cpu_time:
+            tasks = [replace(task, clock=time.process_time) for task in tasks]
         bar = progress.add_task("", total=2 * len(memory) + sum(task.num_steps for task in tasks))
         for activity in memory:
             progress.update(bar, description=f"memory: {activity}")

@@ -39,6 +39,9 @@ from eval.report.selection import select_studies
 from eval.report.tables import print_evaluation
 from vlm.checkpoint.store import SHIPPED, checkpoint_hash, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.operating_point import BEST_F1, OperatingPoint
+from vlm.precision import Precision
+from vlm.uncertainty import load_calibration
 
 ControlKind = Literal["shuffled", "blank", "mismatched", "nearest", "random", "constant", "frequent", "source"]
 GROUPED = tyro.conf.OmitArgPrefixes
@@ -86,6 +89,8 @@ class BatchConfig:
     """Evaluate only the first studies of the split, this many; 0: all."""
     batch_size: int = 16
     """Studies per batch; memory grows with it."""
+    precision: Precision = "fp32"
+    """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md). The baseline has the same precision."""
     controls: tuple[ControlKind, ...] = ("shuffled", "blank", "nearest", "random", "constant", "frequent", "source")
     """Controls to compare the model with; give no value for none. "shuffled" (another patient's images; it shows if the
     image is used) and "mismatched" (wrong view positions) take as long as the reports themselves; "blank" (no image)
@@ -98,12 +103,16 @@ class BatchConfig:
     with at least 20 studies. Many different numbers are split into thirds."""
     subgroup_table: Path | None = None
     """Table (CSV, JSONL, Parquet) with study ids and these columns."""
+    operating_point: str = "f1"
+    """Thresholds of the model's findings: f1, or a target on validation studies such as sensitivity=0.9 or
+    specificity=0.9. If the reports of the checkpoint state what the classifier decides, they follow."""
     decoding: GROUPED[DecodingOptions] = field(default_factory=DecodingOptions)
     comparison: GROUPED[ControlOptions] = field(default_factory=ControlOptions)
     scoring: GROUPED[ScoringOptions] = field(default_factory=ScoringOptions)
 
     def __post_init__(self):
         check_minimum(self, num_studies=0, batch_size=1)
+        OperatingPoint.parse(self.operating_point)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -115,8 +124,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if config.baseline:
         fetch_checkpoint(config.baseline)  # a wrong name must fail before hours of work
     _subgroups(config, studies, studies["study_id"][:])  # a wrong column or table too
+    point = OperatingPoint.parse(config.operating_point)
+    if point != BEST_F1:
+        load_calibration(fetch_checkpoint(config.checkpoint)).at(point)  # fails before the folder is claimed
     record = _claim_output(config, splits, processes)
-    generator = ReportGenerator.from_pretrained(config.checkpoint, device=processes.device)
+    generator = ReportGenerator.from_pretrained(config.checkpoint, device=processes.device, precision=config.precision)
+    generator = generator.at(point)
     _warn_if_preprocessing_differs(config, generator, console)
     written, controls = _generate(config, generator, studies, splits.get("train"), record, processes, console)
     if not processes.is_main_process:
@@ -175,6 +188,8 @@ def _claim_output(config: BatchConfig, splits: datasets.DatasetDict, processes: 
         max_new_tokens=config.decoding.max_new_tokens,
         num_beams=config.decoding.num_beams,
         num_candidates=config.decoding.num_candidates,
+        precision=config.precision,
+        operating_point=str(OperatingPoint.parse(config.operating_point)),
     )
     if processes.is_main_process:
         claim_folder(config.output_dir, record)

@@ -50,7 +50,7 @@ def save_correction(
         **texts,
         view_positions=tuple(image.view_position for image in reading.images),
         probabilities=tuple(reading.report.finding_probabilities),
-        thresholds=tuple(generator.thresholds),
+        thresholds=reading.calibration.thresholds,
         states=tuple(edit.states),
         preprocessing=generator.config.preprocessing,
         model_name=model.name,

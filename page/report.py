@@ -2,6 +2,7 @@
 
     python -m page.report frontal.dcm lateral.dcm --indication "Cough and fever."
     python -m page.report frontal.dcm --structured
+    python -m page.report frontal.dcm --operating-point sensitivity=0.9 --num-candidates 8
     python -m page.report study.zip --checkpoint runs/mine/best --format json > report.json
     python -m page.report FOLDER --output reports.csv                    # or reports.jsonl; one row a study
     python -m page.report FOLDER --output reports.csv --exports fhir sr --export-folder exports
@@ -30,11 +31,13 @@ from data.reports.structure import structured_report
 from page.export.folder import Exports, write_table
 from page.export.formats import export
 from page.export.table import SUFFIXES
-from page.study.read import MAX_INDICATION_CHARACTERS, read_files
+from page.study.read import MAX_CANDIDATES, MAX_INDICATION_CHARACTERS, read_files
 from page.study.record import study_record
 from page.study.worklist import ReadOptions
 from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.operating_point import OperatingPoint
+from vlm.precision import PrecisionChoice
 from vlm.schema.atomic import write_atomically
 
 BLOCKED = 3
@@ -60,9 +63,18 @@ class ReportOptions:
     """Write the report even if there are warnings about the images."""
     max_new_tokens: int = 160
     """Maximum length of a report, in tokens."""
+    num_candidates: int = 1
+    """Reports to write, of which the one is kept that agrees best with the findings and with the others. It takes
+    longer; 8 is a good number."""
+    operating_point: str = "f1"
+    """Thresholds of the findings: f1, or a target on validation studies such as sensitivity=0.9 or specificity=0.9. If
+    the reports of the checkpoint state what the classifier decides, they follow."""
     include_identity: bool = False
     """Keep file names and the patient data of the DICOM header (all formats except report), and names in the texts of a
     table. A table always names its files, because its user must find them."""
+    precision: PrecisionChoice = "fp32"
+    """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md); auto measures at the start which one is
+    faster."""
     structured: bool = False
     """Write the findings by organ system; no sentence is changed or lost."""
     exports: tuple[Literal["text", "json", "pdf", "fhir", "sr"], ...] = ()
@@ -77,6 +89,9 @@ class ReportOptions:
             raise ValueError(
                 f"--indication has {len(self.indication)} characters; shorten it to {MAX_INDICATION_CHARACTERS} at most"
             )
+        if not 1 <= self.num_candidates <= MAX_CANDIDATES:
+            raise ValueError(f"--num-candidates is {self.num_candidates}; give 1 to {MAX_CANDIDATES}")
+        OperatingPoint.parse(self.operating_point)
         if self.format in ("pdf", "sr") and self.output is None and sys.stdout.isatty():
             raise ValueError(f"--format {self.format} is a binary file; name a file with --output")
         if bool(self.exports) != (self.export_folder is not None):
@@ -94,6 +109,10 @@ class ReportOptions:
             raise ValueError(f"--format is for one study, and --output {self.output} is a table; use --exports")
 
     @property
+    def generation(self) -> GenerationOptions:
+        return GenerationOptions(max_new_tokens=self.max_new_tokens, num_candidates=self.num_candidates)
+
+    @property
     def writes_table(self) -> bool:
         return self.output is not None and self.output.suffix in SUFFIXES
 
@@ -103,7 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = tyro.cli(ReportOptions, args=argv, description=__doc__)
     _check_paths(options)
     print(model_line(options.checkpoint), file=sys.stderr, flush=True)
-    generator = ReportGenerator.from_pretrained(options.checkpoint)
+    generator = ReportGenerator.from_pretrained(options.checkpoint, precision=options.precision)
+    generator = generator.at(OperatingPoint.parse(options.operating_point))
     if options.writes_table:
         return _read_many(generator, options)
     if options.format == "report" and not generator.writes_reports:
@@ -116,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.images,
         views=options.view_positions,
         indication=options.indication,
-        options=GenerationOptions(max_new_tokens=options.max_new_tokens),
+        options=options.generation,
         write_anyway=options.write_anyway,
     )
     for warning in (*reading.image_warnings, *reading.notes):
@@ -136,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _read_many(generator: ReportGenerator, options: ReportOptions) -> int:
     reading = ReadOptions(
-        generation=GenerationOptions(max_new_tokens=options.max_new_tokens),
+        generation=options.generation,
         write_anyway=options.write_anyway,
         include_identity=options.include_identity,
         by_system=options.structured,

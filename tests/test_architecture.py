@@ -17,10 +17,12 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {
     "vlm": """
         schema
-        config uncertainty
+        operating_point
+        config uncertainty drafting
         inputs layers
         model
         checkpoint decoding explain
+        precision
         generator
     """,
     "data": """
@@ -49,7 +51,7 @@ ROOMS = {
         studies run pretraining build
         loop
         card fit_ood
-        finetune pretrain
+        finetune pretrain fit_roc draft_index
     """,
     "page": """
         study accounts
@@ -66,19 +68,20 @@ ROOMS = {
     """,
     "app": "app",
 }
+PAGE_MAY_USE = {"checks", "retrieval", "metrics.laterality", "metrics.errors", "report.charts"}
 MAY_IMPORT = {
     "vlm": {},
     "data": {"vlm": {"schema"}},
     "train": {"vlm": None, "data": None, "eval": {"metrics"}},
     "eval": {"vlm": None, "data": None},
-    "page": {"vlm": None, "data": None, "eval": {"checks", "retrieval", "metrics.laterality"}},
+    "page": {"vlm": None, "data": None, "eval": PAGE_MAY_USE},
     "app": {"vlm": None, "data": None, "page": None},
     "bench": {"vlm": None, "data": None, "train": None, "eval": None},
 }
 """Rooms of other packages that each package may import from; None: all of them."""
 PROGRAMS = {
     *("data.join", "data.audit.__main__", "page.report", "page.archive.__main__", "page.node.__main__", "app"),
-    *("train.finetune", "train.pretrain"),
+    *("train.finetune", "train.pretrain", "train.fit_roc", "train.draft_index"),
     *("eval.batch", "eval.score", "eval.compare", "eval.show"),
     *("bench.run", "bench.ablations", "bench.data_scaling", "bench.iu", "bench.labeler_mesh", "bench.error_orders"),
 }

@@ -2,7 +2,8 @@
 
 Calibration turns logits into probabilities by temperature scaling, p = sigmoid(logit / T) (Guo et al. 2017, "On
 Calibration of Modern Neural Networks"), and into decisions by one threshold per finding. `train.loop.validation`
-chooses both on validation studies.
+chooses both on validation studies. With their ROC curves, the thresholds can be those of another operating point
+(`vlm.operating_point`).
 
 The out-of-distribution check is probabilistic PCA (Tipping and Bishop 1999) of `ReportGenerator.image_features`.
 Standardized features are modeled as normally distributed, with a variance for each of the leading directions and one
@@ -13,14 +14,16 @@ A mirrored image is seldom far from the others, so it has a check of its own: lo
 separates frontal training images from their mirror images. Its limit is the same quantile of validation images.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from vlm.operating_point import BEST_F1, OperatingPoint, RocCurve
 from vlm.schema.findings import NUM_FINDINGS
 from vlm.schema.strict_json import formerly, read_json, to_json
 
@@ -39,6 +42,10 @@ class Calibration:
     """Number of validation studies used; 0: not calibrated."""
     num_labeled: tuple[int, ...] = field(default=(), metadata=formerly("num_labelled"))
     """Number of these studies with a label of each finding; empty if they were not counted."""
+    curves: tuple[RocCurve, ...] = ()
+    """The ROC curve of each finding on these studies; empty if the checkpoint has none."""
+    operating_point: OperatingPoint = BEST_F1
+    """What the thresholds were chosen for."""
 
     def __post_init__(self):
         if not 0 < self.temperature < np.inf:
@@ -51,6 +58,31 @@ class Calibration:
             raise ValueError(f"calibration counts must be at least 0, got {self.num_studies} and {self.num_labeled}")
         if len(self.num_labeled) not in (0, NUM_FINDINGS):
             raise ValueError(f"calibration counts labels of {NUM_FINDINGS} findings, got {len(self.num_labeled)}")
+        if len(self.curves) not in (0, NUM_FINDINGS):
+            raise ValueError(f"calibration needs {NUM_FINDINGS} ROC curves or none, got {len(self.curves)}")
+
+    def at(self, point: OperatingPoint) -> "Calibration":
+        """The calibration with the thresholds of this operating point. A finding without a curve keeps its threshold.
+
+        Raises:
+            ValueError: the checkpoint has no ROC curves, or this calibration is not the one of the checkpoint.
+        """
+        if point == self.operating_point:
+            return self
+        if self.operating_point != BEST_F1:
+            raise ValueError(f"the thresholds are those of {self.operating_point}; start from those of the checkpoint")
+        if not self.curves:
+            raise ValueError(
+                f"the checkpoint has no ROC curves, so it has no thresholds for {point}; python -m train.fit_roc adds "
+                "the curves from its validation studies, or use f1"
+            )
+        found = (curve.at(point) for curve in self.curves)
+        thresholds = zip(found, self.thresholds, strict=True)
+        return replace(
+            self,
+            thresholds=tuple(own if moved is None else moved for moved, own in thresholds),
+            operating_point=point,
+        )
 
     @property
     def decision_logits(self) -> tuple[float, ...] | None:
@@ -77,6 +109,50 @@ class Calibration:
             for probability, threshold, is_known in rows
             if is_known
         )
+
+
+CALIBRATION, ROC = "calibration.json", "roc.json"
+"""Files of the calibration in a checkpoint folder."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RocCurves:
+    """The content of `roc.json`."""
+
+    curves: tuple[RocCurve, ...]
+
+
+def save_calibration(folder: Path, calibration: Calibration) -> None:
+    """Write `calibration.json`, and `roc.json` if there are curves, into the checkpoint folder.
+
+    The curves have a file of their own, because the output of a checkpoint does not depend on them unless another
+    operating point is asked for.
+    """
+    values = asdict(calibration.at(BEST_F1))
+    del values["curves"], values["operating_point"]
+    (folder / CALIBRATION).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    if calibration.curves:
+        save_curves(folder, calibration.curves)
+
+
+def save_curves(folder: Path, curves: tuple[RocCurve, ...]) -> None:
+    (folder / ROC).write_text(json.dumps(asdict(RocCurves(curves=curves))) + "\n", encoding="utf-8")
+
+
+def load_calibration(folder: Path) -> Calibration:
+    """Read both files of the checkpoint folder.
+
+    Raises:
+        ValueError: a file is damaged, or `calibration.json` is missing; names the file.
+    """
+    calibration = read_json(folder / CALIBRATION, Calibration)
+    if not (folder / ROC).is_file():
+        return calibration
+    curves = read_json(folder / ROC, RocCurves).curves
+    try:
+        return replace(calibration, curves=curves)
+    except ValueError as error:
+        raise ValueError(f"{folder / ROC}: {error}") from error
 
 
 SETTINGS, TENSORS = "ood.json", "ood.safetensors"

@@ -29,7 +29,9 @@ from train.loop.step import build_optimizer, report_losses, training_step
 from vlm.config import ENCODER_SIZES, DecoderConfig, EncoderConfig, LoraSettings, ReportModelConfig
 from vlm.decoding import GenerationOptions, generate_reports
 from vlm.layers.gpt2 import add_lora
+from vlm.layers.int8 import int8_problem
 from vlm.model import ReportModel
+from vlm.precision import Precision, with_precision
 
 PREFIX_INPUTS = ("pixel_values", "view_indices", "view_mask", "prompt_ids", "prompt_mask")
 NO_TOKEN = -1
@@ -39,10 +41,10 @@ LEARNING_RATE = 5e-4
 HF_BASELINE = "transformers' VisionEncoderDecoderModel and its generate"
 
 
-def build_ours(sizes: BenchSizes, *, lora: bool) -> ReportModel:
+def build_ours(sizes: BenchSizes, *, lora: bool, precision: Precision = "fp32") -> ReportModel:
     """`lora`: with adapters as in training, else like a merged checkpoint."""
     torch.manual_seed(0)
-    return ReportModel(
+    model = ReportModel(
         ReportModelConfig(
             encoder=EncoderConfig(architecture=ENCODER_SIZES[sizes.encoder]),
             decoder=DecoderConfig(architecture=sizes.decoder_architecture),
@@ -51,6 +53,7 @@ def build_ours(sizes: BenchSizes, *, lora: bool) -> ReportModel:
             lora=LoraSettings() if lora else None,
         )
     ).eval()
+    return with_precision(model, precision, torch.device("cpu"))[0]
 
 
 def build_hf(sizes: BenchSizes, *, lora: bool) -> VisionEncoderDecoderModel:
@@ -96,7 +99,7 @@ def make_our_step(model: ReportModel, batch: dict[str, Tensor]) -> Callable[[], 
     accelerator = Accelerator(cpu=True)
     optimizer = build_optimizer(model, learning_rate=LEARNING_RATE, encoder_learning_rate=None, weight_decay=0.05)
     model, optimizer = accelerator.prepare(model.train(), optimizer)
-    losses = report_losses(finding_weight=1.0, box_weight=0.3)
+    losses = report_losses(finding_weight=1.0, box_weight=0.3, severity_weight=0.3)
     step = partial(training_step, model, optimizer, [batch], accelerator, losses, max_grad_norm=1.0)
     return lambda: step().means["report_loss"]
 
@@ -120,19 +123,12 @@ def make_hf_step(model: VisionEncoderDecoderModel, pixel_values: Tensor, labels:
 
 def model_tasks(sizes: BenchSizes) -> list[Task]:
     """Generation for one study and for many, training, and the cost of an adapter that is not merged."""
-    many = sizes.num_studies
+    precisions = ("fp32",) if int8_problem(torch.device("cpu")) else ("fp32", "int8")
     return [
-        Task(
-            name="reports, 1 study at a time",
-            one_means=f"as fast as {HF_BASELINE}",
-            prepare=lambda: (ours_generation(sizes, 1), hf_generation(sizes, 1)),
-            repetitions=sizes.repetitions,
-        ),
-        Task(
-            name=f"reports, {many} studies at a time",
-            one_means=f"as fast as {HF_BASELINE}",
-            prepare=lambda: (ours_generation(sizes, many), hf_generation(sizes, many)),
-            repetitions=sizes.many_repetitions,
+        *(
+            generation_task(sizes, precision, num_studies)
+            for precision in precisions
+            for num_studies in (1, sizes.num_studies)
         ),
         Task(
             name=f"training with LoRA, batches of {sizes.train_batch_size}",
@@ -149,8 +145,22 @@ def model_tasks(sizes: BenchSizes) -> list[Task]:
     ]
 
 
-def ours_generation(sizes: BenchSizes, num_studies: int, *, lora: bool = False) -> Work:
-    model, batch = build_ours(sizes, lora=lora), make_batch(sizes, num_studies)
+def generation_task(sizes: BenchSizes, precision: Precision, num_studies: int) -> Task:
+    """Ours in a precision, the baseline in fp32."""
+    studies = "1 study" if num_studies == 1 else f"{num_studies} studies"
+    return Task(
+        name=f"reports, {studies} at a time" + ("" if precision == "fp32" else f", {precision}"),
+        one_means=f"as fast as {HF_BASELINE}" + ("" if precision == "fp32" else " in fp32"),
+        prepare=lambda: (
+            ours_generation(sizes, num_studies, precision=precision),
+            hf_generation(sizes, num_studies),
+        ),
+        repetitions=sizes.repetitions if num_studies == 1 else sizes.many_repetitions,
+    )
+
+
+def ours_generation(sizes: BenchSizes, num_studies: int, *, lora: bool = False, precision: Precision = "fp32") -> Work:
+    model, batch = build_ours(sizes, lora=lora, precision=precision), make_batch(sizes, num_studies)
     return lambda: num_reports(generate_ours(model, batch, sizes.num_new_tokens), sizes)
 
 

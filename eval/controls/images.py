@@ -103,7 +103,8 @@ def _baseline(
     run: GenerationRun, own: Sequence[Prediction], rows: Sequence[int], record: RunRecord, checkpoint: str
 ) -> Control:
     """Another checkpoint on the same studies, in its own folder with its own record."""
-    other = ReportGenerator.from_pretrained(checkpoint, device=run.generator.device)
+    model = run.generator
+    other = ReportGenerator.from_pretrained(checkpoint, device=model.device, precision=model.precision)
     run = replace(run, generator=other, folder=run.folder / "baseline")
     if run.processes.is_main_process:
         claim_folder(run.folder, replace(record, checkpoint=checkpoint, checkpoint_hash=checkpoint_hash(checkpoint)))

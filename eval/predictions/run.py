@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     import datasets
 
 RUN_FILE = "run.json"
+COMPARED = (
+    *("checkpoint", "dataset", "split", "num_studies", "max_new_tokens", "num_beams", "num_candidates"),
+    *("precision", "operating_point"),
+)
+"""Fields in which two runs of one folder must not differ; hashes instead of paths."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +36,8 @@ class RunRecord:
     max_new_tokens: int
     num_beams: int
     num_candidates: int = 1
+    precision: str = "fp32"
+    operating_point: str = "f1"
 
 
 def claim_folder(folder: Path, record: RunRecord):
@@ -51,7 +58,7 @@ def claim_folder(folder: Path, record: RunRecord):
         saved = replace(saved, dataset_hash=record.dataset_hash)  # the hash depends on the split
     differences = [
         f"{name} {_described(saved, name)} (requested: {_described(record, name)})"
-        for name in ("checkpoint", "dataset", "split", "num_studies", "max_new_tokens", "num_beams", "num_candidates")
+        for name in COMPARED
         if _identity(saved, name) != _identity(record, name)
     ]
     if differences:

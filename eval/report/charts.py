@@ -72,11 +72,19 @@ def bar_strip(bar: Estimate, *, title: str, tick: float | None = None) -> Markup
     return _markup(svg)
 
 
-def roc_chart(points: Sequence[tuple[float, float]], *, title: str, description: str) -> Markup:
-    """True positive rate by false positive rate; the diagonal is chance."""
+def roc_chart(
+    points: Sequence[tuple[float, float]],
+    *,
+    title: str,
+    description: str,
+    chosen: tuple[float, float] | None = None,
+) -> Markup:
+    """True positive rate by false positive rate; the diagonal is chance. `chosen` is the point of the thresholds."""
     svg = _square(title, description, "false positive rate", "true positive rate")
     path = " ".join(f"{_x(false):.1f},{_y(true):.1f}" for false, true in points)
     _add(svg, "polyline", points=path, kind="curve")
+    if chosen is not None:
+        _add(svg, "circle", cx=f"{_x(chosen[0]):.1f}", cy=f"{_y(chosen[1]):.1f}", r="4", kind="point chosen")
     return _markup(svg)
 
 

@@ -138,17 +138,27 @@ def curve_pairs(document: Document) -> list[dict[str, Any]]:
             f"{one['mean_probability']:.0%} predicted {one['observed']:.0%} observed" for one in curve["reliability"]
         )
         area = f"Area under the curve {estimate_text(auroc)}"
+        chosen, rates = _chosen_point(findings[name])
         pairs.append(
             {
                 "finding": name,
-                "caption": f"AUROC {estimate_text(auroc)}; {findings[name]['support']} studies",
-                "roc": roc_chart(curve["roc"], title=f"ROC curve of {name}", description=area),
+                "caption": f"AUROC {estimate_text(auroc)}; {findings[name]['support']} studies{rates}",
+                "roc": roc_chart(curve["roc"], title=f"ROC curve of {name}", description=area + rates, chosen=chosen),
                 "reliability": reliability_chart(
                     curve["reliability"], title=f"Reliability of {name}", description=bins
                 ),
             }
         )
     return pairs
+
+
+def _chosen_point(finding: Mapping[str, Any]) -> tuple[tuple[float, float] | None, str]:
+    """The place of the thresholds on the ROC curve, and both rates in words; None and "" if there are no thresholds."""
+    sensitivity, specificity = (finding.get(name, _UNDEFINED)["value"] for name in ("sensitivity", "specificity"))
+    if sensitivity is None or specificity is None:
+        return None, ""
+    words = f"; sensitivity {format_number(sensitivity)}, specificity {format_number(specificity)} at its threshold"
+    return (1 - specificity, sensitivity), words
 
 
 def group_panels(document: Document) -> list[dict[str, Any]]:

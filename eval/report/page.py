@@ -1,9 +1,9 @@
 """`report.html`: the evaluation as one HTML file that opens offline and prints.
 
 It is made from the content of metrics.json (layout: eval/report/document.py) and a few studies. Styles and images are
-inside the file, there is no script, the content policy blocks everything from outside, and all text is escaped. The
-verdict comes first, then the controls. A section without data says why or is left out. This file prepares the texts of
-the page; eval/report/figures.py prepares its charts and tables.
+inside the file. Its one script filters and sorts the studies. The content policy blocks everything from outside, and
+all text is escaped. The verdict comes first, then the controls. A section without data says why or is left out. This
+file prepares the texts of the page; eval/report/figures.py prepares its charts and tables.
 """
 
 import json
@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from data.html_page import render_template
+from eval.metrics.errors import ERROR_KINDS
 from eval.report import figures
 from eval.report.figures import Document, estimate_text, model_of
 from eval.report.selection import BEST, RANDOM, WORST
 from eval.report.study import PageStudy
 from eval.scoring.scores import METRICS
+from vlm.operating_point import OperatingPoint
 from vlm.schema.atomic import write_atomically
 from vlm.schema.findings import FINDINGS
 from vlm.schema.number_format import format_number, format_probability
@@ -52,6 +54,7 @@ RUN_TERMS = {
     "num_studies": "Studies requested",
     "max_new_tokens": "Maximum report length",
     "num_beams": "Decoding",
+    "operating_point": "Thresholds",
     "predictions": "Predictions",
     "references": "References",
     "control_reports": "Reports for the controls",
@@ -120,6 +123,7 @@ def _content(document: Document, studies: Sequence[PageStudy]) -> dict[str, Any]
         "groups": figures.group_panels(document),
         "studies": studies,
         "studies_lead": _studies_lead(studies),
+        "error_filter": error_filter(studies),
         "origin": origin(document),
         "limits": all_limits,
         "rejected": document.get("rejected") or [],
@@ -196,6 +200,8 @@ def _run_value(name: str, run: dict[str, Any]) -> str:
         return f"the best of {run['num_candidates']} candidates: the greedy report and samples"
     if name == "num_beams":
         return "greedy" if value == 1 else f"{value} beams"
+    if name == "operating_point":
+        return f"for {OperatingPoint.parse(value).description}"
     if name == "max_new_tokens":
         return f"{value} tokens"
     return f"{value} (hash {run[f'{name}_hash']})" if f"{name}_hash" in run else _flat(value)
@@ -248,6 +254,19 @@ def no_curves(document: Document) -> str:
 
 def _source_name(source: str | dict[str, Any] | None) -> str:
     return str(source.get("path", "")) if isinstance(source, dict) else source or ""
+
+
+def error_filter(studies: Sequence[PageStudy]) -> list[tuple[str, str]]:
+    """The choices of the filter by errors as (value, title with the number of studies); none without references."""
+    kinds = [{error.kind for error in study.errors.errors} for study in studies if study.errors]
+    if not kinds:
+        return []
+    counts = {kind: sum(kind in found for found in kinds) for kind in ERROR_KINDS}
+    num_with_errors = sum(map(bool, kinds))
+    choices = [("", "all studies", len(studies)), ("any", "studies with errors", num_with_errors)]
+    choices += [("none", "studies without errors", len(kinds) - num_with_errors)]
+    choices += [(kind, kind, count) for kind, count in counts.items() if count]
+    return [(value, f"{title} ({count})") for value, title, count in choices]
 
 
 def _studies_lead(studies: Sequence[PageStudy]) -> str:

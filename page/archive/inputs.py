@@ -27,7 +27,7 @@ from data.images.pixels import MAX_FILE_BYTES, ImageRejected, read_bytes
 from data.images.read import UNKNOWN_VIEW
 from data.study import load_studies
 from page.archive.reader import SourceOf
-from page.study.record import plain_line
+from page.study.plain_text import plain_line
 from page.study.sources import group_studies, open_sources
 from page.study.upload import UploadedImage, read_upload
 from page.study.worklist import StudySource

@@ -21,6 +21,7 @@ finding_probabilities[]       for findings with training labels: finding, probab
                               "large") and probability (not calibrated)
 untrained_findings[]          the others of the 14, without training labels
 num_calibration_studies       0: the probabilities are not calibrated and only rank findings
+operating_point               what the thresholds were chosen for: "f1", or a target such as "sensitivity=0.9"
 warnings[]                    reasons to distrust the study or the report
 ood_not_checked               why nobody checked whether the images resemble those of the training; "" if it was checked
 identity                      null; with identity and for DICOM images: the patient data of their headers
@@ -85,6 +86,7 @@ def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
         ],
         "untrained_findings": list(record.untrained_findings),
         "num_calibration_studies": record.num_calibration_studies,
+        "operating_point": str(record.operating_point),
         "warnings": list(record.warnings),
         "ood_not_checked": record.ood_not_checked,
         "identity": None if source is None else asdict(source),

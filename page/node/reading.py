@@ -12,8 +12,9 @@ from data.images.pixels import ImageRejected, read_bytes
 from page.node.options import Kind
 from page.node.results import build_results
 from page.node.states import Result, StableStudy
+from page.study.plain_text import plain_line
 from page.study.read import DEFAULT_GENERATION, check_images, read_study
-from page.study.record import StudyRecord, model_identity, plain_line, study_record
+from page.study.record import StudyRecord, model_identity, study_record
 from page.study.upload import MAX_VIEWS, UploadedImage, read_upload
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import LATERAL, view_index

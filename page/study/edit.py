@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from page.study.read import StudyReading, complete
-from vlm.generator import ReportGenerator
 from vlm.schema.findings import UNLABELED_STUDY
 from vlm.schema.report_format import compose_report
 
@@ -23,7 +22,7 @@ class Edit:
     """The same report was checked before."""
 
 
-def edited_reading(reading: StudyReading, edit: Edit, generator: ReportGenerator) -> StudyReading:
+def edited_reading(reading: StudyReading, edit: Edit) -> StudyReading:
     """The reading with the text of the edit; its sentences, labels and disagreements are those of the new text."""
     report = replace(
         reading.report,
@@ -32,5 +31,4 @@ def edited_reading(reading: StudyReading, edit: Edit, generator: ReportGenerator
         impression=edit.impression,
         is_truncated=False,
     )
-    edited = replace(reading, report=report, only_classifies=False)
-    return complete(edited, generator.thresholds, generator.calibration.is_known)
+    return complete(replace(reading, report=report, only_classifies=False))

@@ -19,13 +19,14 @@ import numpy as np
 from PIL import Image
 
 from data.reports.labeler.labeler import label_report
+from eval.checks.candidates import generate_reports
 from eval.checks.consistency import consistency
 from eval.checks.contradictions import Contradiction
 from eval.metrics.laterality import StatedSentence, stated_sentences
 from page.study.upload import UploadedImage, read_study_files
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
 from vlm.schema.findings import BLANK, LATERAL, NUM_FINDINGS, view_index
-from vlm.uncertainty import describe_distance
+from vlm.uncertainty import Calibration, describe_distance
 
 MIN_GRAY_STD = 4.0
 """An image with a lower standard deviation of its gray levels is blank."""
@@ -33,6 +34,8 @@ MAX_ASPECT_RATIO = 3.5
 WHITE_LEVEL, PAPER_SHARE, INK_LEVEL = 235, 0.6, 100
 """An image is a page of paper if more than PAPER_SHARE of its pixels are white and some are as dark as ink."""
 MAX_INDICATION_CHARACTERS = 1000
+MAX_CANDIDATES = 16
+"""Maximum number of reports of which one is chosen; they need so many times the memory."""
 DEFAULT_GENERATION = GenerationOptions(max_new_tokens=160)
 LOW_CONFIDENCE_MARGIN = 0.05
 """60% of the predictions this close to their threshold are right, and 95% of the others (docs/LOG.md)."""
@@ -53,6 +56,8 @@ class StudyReading:
     """Why nobody checked whether the images resemble those of the training; "" if that was checked."""
     report: StudyReport | None = None
     """None if the report is blocked: there are image warnings, and the user did not ask for the report anyway."""
+    calibration: Calibration = field(default_factory=Calibration)
+    """Of the model, at the operating point that decides which findings are predicted positive."""
     only_classifies: bool = False
     """The model was not trained on reports, so the report is empty."""
     is_done: bool = False
@@ -119,6 +124,8 @@ def read_study(
 ) -> Iterator[StudyReading]:
     """Read one study; if there are image warnings, the report is only written with `write_anyway`.
 
+    Of several candidates (`options.num_candidates`), only the chosen one is shown, after the findings.
+
     Raises:
         ValueError: there is no image, the indication is too long, or the input is too long for the model.
     """
@@ -126,15 +133,10 @@ def read_study(
     if reading.image_warnings and not write_anyway:
         yield replace(reading, is_done=True)
         return
-    for report in generator.stream(
-        [image.image for image in images],
-        view_positions=[image.view_position for image in images],
-        indication=reading.indication,
-        options=options,
-    ):
+    for report in _write(generator, reading, options):
         reading = replace(reading, report=report)
         yield reading
-    yield complete(reading, generator.thresholds, generator.calibration.is_known)
+    yield complete(reading)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,7 +172,8 @@ def read_studies(
     to_write = [number for number, reading in enumerate(readings) if write_anyway or not reading.image_warnings]
     reports = []
     if to_write:
-        reports = generator.generate(
+        reports = generate_reports(
+            generator,
             [[image.image for image in readings[number].images] for number in to_write],
             view_positions=[[image.view_position for image in readings[number].images] for number in to_write],
             indications=[readings[number].indication for number in to_write],
@@ -178,8 +181,7 @@ def read_studies(
         )
     readings = [replace(reading, is_done=True) for reading in readings]
     for number, report in zip(to_write, reports, strict=True):
-        reading = replace(readings[number], report=report)
-        readings[number] = complete(reading, generator.thresholds, generator.calibration.is_known)
+        readings[number] = complete(replace(readings[number], report=report))
     return readings
 
 
@@ -192,6 +194,7 @@ def _begin(generator: ReportGenerator, studies: Sequence[StudyInput]) -> list[St
             indication=study.indication.strip(),
             image_warnings=check.warnings,
             ood_distance=check.ood_distance,
+            calibration=generator.calibration,
             only_classifies=not generator.writes_reports,
             ood_not_checked=generator.ood_not_checked,
         )
@@ -199,15 +202,27 @@ def _begin(generator: ReportGenerator, studies: Sequence[StudyInput]) -> list[St
     ]
 
 
-def complete(
-    reading: StudyReading, thresholds: Sequence[float], is_known: Sequence[bool] = (True,) * NUM_FINDINGS
-) -> StudyReading:
+def _write(generator: ReportGenerator, reading: StudyReading, options: GenerationOptions) -> Iterator[StudyReport]:
+    """The report after each token; with several candidates, the findings without a report, then the chosen report."""
+    images = [image.image for image in reading.images]
+    views = [image.view_position for image in reading.images]
+    one = replace(options, num_candidates=1)
+    growing = generator.stream(images, view_positions=views, indication=reading.indication, options=one)
+    if options.num_candidates == 1:
+        yield from growing
+        return
+    yield next(growing)
+    inputs = {"view_positions": [views], "indications": [reading.indication]}
+    yield from generate_reports(generator, [images], options=options, **inputs)
+
+
+def complete(reading: StudyReading) -> StudyReading:
     """Compare the finished report with itself and with the probabilities.
 
-    Findings without training labels (`is_known` is false) are not compared: their probabilities mean nothing.
+    Findings without training labels are not compared: their probabilities mean nothing.
     """
-    text = reading.report.report
-    probabilities = np.where(is_known, [reading.report.finding_probabilities], np.nan)
+    text, thresholds = reading.report.report, reading.calibration.thresholds
+    probabilities = np.where(reading.calibration.is_known, [reading.report.finding_probabilities], np.nan)
     found = consistency([text], [text], probabilities, thresholds)
     return replace(
         reading,

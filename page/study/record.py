@@ -3,13 +3,10 @@
     record = study_record(reading, generator)
     without_identity(record)       # what is exported by default
 
-All texts of a record are plain text: without control characters, which end a DICOM value or an XML document, and
-without direction marks, which change how a text reads. Each export escapes markup itself. DICOM identifiers are only
-held in memory.
+All texts of a record are plain text (`page.study.plain_text`). DICOM identifiers are only held in memory.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -25,11 +22,14 @@ from data.images.dicom.identifiers import DicomIdentifiers
 from data.reports.deidentify import remove_identity
 from data.reports.structure import structured_findings
 from page.study.edit import Edit, edited_reading
+from page.study.plain_text import plain_line, plain_text
 from page.study.read import StudyReading
 from page.study.upload import UploadedImage
 from vlm.checkpoint.store import checkpoint_hash
 from vlm.explain.attention import heatmaps, overlay_heatmap
 from vlm.generator import ReportGenerator
+from vlm.operating_point import BEST_F1, OperatingPoint
+from vlm.precision import Precision
 from vlm.schema.findings import (
     BLANK,
     FINDING_INDEX,
@@ -41,29 +41,10 @@ from vlm.schema.findings import (
     UNLABELED_STUDY,
 )
 from vlm.schema.number_format import format_count, format_probability
-from vlm.uncertainty import Calibration
 
 NOT_A_DEVICE = "Not a medical device. For research and teaching only, not for diagnosis or treatment."
 STATE_WORDS = {BLANK: "not mentioned", POSITIVE: "present", NEGATIVE: "absent", UNCERTAIN: "possible"}
 """What a report states about a finding, by CheXbert label."""
-_REMOVED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-_JOINERS = "\u200c\u200d"
-"""Category Cf, but some scripts need them."""
-
-
-def plain_text(text: str) -> str:
-    """Lines of plain text without blanks at either end; runs of blanks become one."""
-    return "\n".join(plain_line(line) for line in text.splitlines()).strip("\n")
-
-
-def plain_line(text: str) -> str:
-    """One line of plain text."""
-    kept = (
-        " " if character.isspace() else character
-        for character in text
-        if character.isspace() or character in _JOINERS or unicodedata.category(character) not in _REMOVED
-    )
-    return " ".join("".join(kept).split())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +111,8 @@ class StudyRecord:
     finding_rows: tuple[RecordedFinding, ...]
     num_calibration_studies: int
     """0: the probabilities are not calibrated."""
+    operating_point: OperatingPoint = BEST_F1
+    """What the thresholds of the findings were chosen for."""
     warnings: tuple[str, ...]
     """Reasons to distrust the study or the report, one sentence each."""
     ood_not_checked: str = ""
@@ -212,7 +195,7 @@ class StudyRecord:
 
     @property
     def calibration_note(self) -> str:
-        note = calibration_note(self.num_calibration_studies)
+        note = calibration_note(self.num_calibration_studies, self.operating_point)
         if self.untrained_findings:
             note += f" The model was not trained on: {', '.join(self.untrained_findings)}."
         return note
@@ -252,36 +235,40 @@ class StudyRecord:
         return overlay_heatmap(self.views[view].image, heat)
 
 
-def calibration_note(num_studies: int) -> str:
-    """Whether the probabilities are calibrated, for the reader of a report."""
+def calibration_note(num_studies: int, point: OperatingPoint) -> str:
+    """Whether the probabilities are calibrated, and what the thresholds were chosen for, for the reader of a report."""
+    chosen = "" if point == BEST_F1 else f" Thresholds for {point.description}."
     if num_studies == 0:
-        return "Probabilities are not calibrated: use them to rank findings, not as chances."
+        return f"Probabilities are not calibrated: use them to rank findings, not as chances.{chosen}"
     studies = format_count(num_studies, "validation study", "validation studies")
     return (
         f"Probabilities are calibrated on {studies} similar to the training data; on other images they may be far off."
+        + chosen
     )
 
 
-@lru_cache(maxsize=4)
+_hash_of = lru_cache(maxsize=4)(checkpoint_hash)
+
+
 def model_identity(generator: ReportGenerator) -> ModelIdentity:
     """Reads all files of the checkpoint on the first call."""
-    return checkpoint_identity(generator.name)
+    return checkpoint_identity(generator.name, generator.precision)
 
 
-def checkpoint_identity(checkpoint: str) -> ModelIdentity:
-    """The identity of the model of a checkpoint; reads all its files."""
+def checkpoint_identity(checkpoint: str, precision: Precision = "fp32") -> ModelIdentity:
+    """The identity of the model of a checkpoint; reads all its files on the first call."""
+    note = f" ({precision})" * (precision != "fp32")
     return ModelIdentity(
-        # The full path may contain a user name, and the last part is often only "best".
-        name=plain_line("/".join(Path(checkpoint).parts[-2:])),
-        hash=checkpoint_hash(checkpoint),
+        # A full path may contain a user name; the last part is often only "best".
+        name=plain_line("/".join(Path(checkpoint).parts[-2:])) + note,
+        hash=_hash_of(checkpoint),
         program_version=version("cxrscribe"),
     )
 
 
-def finding_rows(
-    reading: StudyReading, calibration: Calibration, states: Sequence[int] = UNLABELED_STUDY
-) -> tuple[RecordedFinding, ...]:
+def finding_rows(reading: StudyReading, states: Sequence[int] = UNLABELED_STUDY) -> tuple[RecordedFinding, ...]:
     """The findings with training labels, in the order of FINDINGS; `states` are those that a reader set."""
+    calibration = reading.calibration
     rows = tuple(
         RecordedFinding(
             finding=finding,
@@ -322,14 +309,15 @@ def study_record(reading: StudyReading | None, generator: ReportGenerator, edit:
     original = (plain_text(reading.report.findings), plain_text(reading.report.impression))
     if edit is not None:
         edit = replace(edit, reader=plain_line(edit.reader))
-        reading = edited_reading(reading, edit, generator)
+        reading = edited_reading(reading, edit)
     return StudyRecord(
         views=tuple(replace(image, name=plain_line(image.name)) for image in reading.images),
         indication=plain_text(reading.indication),
         findings=plain_text(reading.report.findings),
         impression=plain_text(reading.report.impression),
-        finding_rows=finding_rows(reading, generator.calibration, edit.states if edit else UNLABELED_STUDY),
-        num_calibration_studies=generator.calibration.num_studies,
+        finding_rows=finding_rows(reading, edit.states if edit else UNLABELED_STUDY),
+        num_calibration_studies=reading.calibration.num_studies,
+        operating_point=reading.calibration.operating_point,
         warnings=tuple(plain_line(warning) for warning in _warnings(reading)),
         ood_not_checked=plain_line(reading.ood_not_checked),
         attention_maps=reading.report.attention_maps,

@@ -28,8 +28,9 @@ from typing import Any
 from data.corrections.correction import image_hash, study_hash
 from data.reports.deidentify import remove_identity
 from data.reports.structure import structured_findings, structured_report
+from page.study.plain_text import plain_line, plain_text
 from page.study.read import StudyReading
-from page.study.record import ModelIdentity, by_probability, finding_rows, model_identity, plain_line, plain_text
+from page.study.record import ModelIdentity, by_probability, finding_rows, model_identity
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import FINDINGS
 
@@ -157,14 +158,14 @@ def study_row(
     if reading.is_blocked:
         return StudyRow(state=BLOCKED, **columns)
     names = [word for one in known for word in one.personal_words]
-    report, calibration = reading.report, generator.calibration
+    report, calibration = reading.report, reading.calibration
 
     def clean(text: str) -> str:
         return plain_text(text if include_identity else remove_identity(text, names)[0])
 
     findings, impression = clean(report.findings), clean(report.impression)
     whole = clean(report.report)
-    rows = by_probability(finding_rows(reading, calibration))
+    rows = by_probability(finding_rows(reading))
     return StudyRow(
         state=READ,
         findings=structured_findings(findings, impression) if by_system else findings,

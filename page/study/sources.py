@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from data.images.dicom.identifiers import dicom_identifiers
 from data.images.pixels import ImageRejected, read_bytes
 from data.sources.dicom_index import ArchiveFile, find_files
-from page.study.record import plain_line
+from page.study.plain_text import plain_line
 from page.study.upload import MAX_VIEWS
 from page.study.zip_archive import is_side_file, is_zip, open_zip, read_entry, read_entry_head, zip_entries
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.images.pixels import ImageRejected
+from page.study.plain_text import plain_line
 from page.study.read import DEFAULT_GENERATION, StudyInput, StudyReading, read_studies
-from page.study.record import model_identity, plain_line
+from page.study.record import model_identity
 from page.study.row import StudyRow, model_name, rejected_row, study_row
 from page.study.sources import SourceFile, group_studies, open_sources
 from page.study.upload import MAX_VIEWS, UploadedImage, read_upload

@@ -10,12 +10,16 @@ import gradio as gr
 from data.corrections.store import CorrectionStore
 from eval.retrieval.similar_cases import load_similar_cases
 from page.cards import correction, layout
+from page.cards.errors import errors_card
 from page.corrections import save_correction
 from page.export.formats import FORMATS, IDENTITY_NOTE, ExportedFile, export
+from page.study.edit import Edit
+from page.study.read import StudyReading
 from page.study.record import study_record
 from page.tabs.session import Session
 from vlm.checkpoint.store import fetch_checkpoint
 from vlm.generator import ReportGenerator
+from vlm.schema.report_format import compose_report
 
 NUM_CASES = 3
 PRIVATE = {"api_visibility": "private"}
@@ -100,11 +104,12 @@ class ReportActions:
         return {self.panel: gr.update(visible=False), self.form: correction.EMPTY, **cleared}
 
     def correct(self, session: Session, sent: str, reader: str) -> tuple[Session, str]:
-        """Keep the content of the form for the downloads, and save it; also returns a message as HTML."""
+        """Keep the content of the form for the downloads, and save it; also returns a message as HTML, and below it the
+        errors of the machine-written report."""
         try:
             edit = correction.read_form(sent, key=session.key, reader=reader)
             if edit == session.edit:
-                return session, layout.message("This correction is already saved.")
+                return session, layout.message("This correction is already saved.") + _errors(session.reading, edit)
             saved, warning = save_correction(self.store, session.reading, edit, generator=self.generator)
         except ValueError as error:
             return session, layout.message(str(error), is_error=True)
@@ -114,7 +119,8 @@ class ReportActions:
             f"The downloads contain it{f', checked by {edit.reader}' if edit.reader else '; it is not signed'}.",
             warning,
         ]
-        return replace(session, edit=edit), layout.message(" ".join(filter(None, parts)))
+        message = layout.message(" ".join(filter(None, parts)))
+        return replace(session, edit=edit), message + _errors(session.reading, edit)
 
     def export(
         self, format: str, session: Session, include_identity: bool, by_system: bool = False
@@ -126,3 +132,8 @@ class ReportActions:
         except ValueError as error:
             return None, layout.message(str(error), is_error=True)
         return download(file)
+
+
+def _errors(reading: StudyReading, edit: Edit) -> str:
+    corrected = compose_report(findings=edit.findings, impression=edit.impression)
+    return errors_card(reading.report.report, corrected)

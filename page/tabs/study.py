@@ -19,14 +19,16 @@ from page.cards import report as report_card
 from page.cards.findings import findings_card
 from page.cards.images import heat_rules, image_cards
 from page.examples import Example
-from page.study.read import read_study
+from page.study.read import complete, read_study
 from page.study.record import study_record
 from page.study.upload import MAX_VIEWS, VIEW_CHOICES
 from page.tabs.actions import PRIVATE, ReportActions
 from page.tabs.session import Session, add_images
+from page.tabs.settings import SettingsPanel
 from page.uploads import remove_later, without_copies
 from vlm.explain.occlusion import occlude, occlusion_shares
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.operating_point import BEST_F1, OperatingPoint
 
 LEAVE_OUT = "leave out"
 EXAMPLES_NOTE = (
@@ -53,8 +55,9 @@ class StudyTab:
         options: GenerationOptions,
         examples: Sequence[Example],
         store: CorrectionStore | None,
+        point: OperatingPoint = BEST_F1,
     ):
-        self.generator, self.options = generator, options
+        self.generator, self.options, self.point = generator, options, point
         self.examples = examples
         self.session = gr.State(Session(), time_to_live=SESSION_SECONDS)
         with gr.Row(elem_id="study-tab"):
@@ -75,6 +78,7 @@ class StudyTab:
             for _ in range(MAX_VIEWS)
         ]
         self.indication = gr.Textbox("", label="Indication", placeholder="Reason for the X-ray", max_length=300)
+        self.settings = SettingsPanel(self.generator, self.options, self.point)
         self.write = gr.Button("Write the report", variant="primary")
         self.clear = gr.Button("New study", variant="secondary")
         gr.HTML(layout.render("note", text=EXAMPLES_NOTE), apply_default_css=False)
@@ -112,10 +116,10 @@ class StudyTab:
         self.actions = ReportActions(self.session, self.generator, store)
 
     def _connect_events(self) -> None:
-        study = [self.session, self.indication, *self.views]
+        study = [self.session, self.indication, *self.settings.values, *self.views]
         shown = [self.session, self.upload, *self.views, self.images, self.heat, self.occlusion_heat, self.method]
         shown += [self.explain, self.progress, self.warnings, self.anyway, self.report, self.findings]
-        shown += self.actions.parts
+        shown += [self.settings.moved, *self.actions.parts]
         while_writing = {"show_progress": "minimal", "show_progress_on": self.report, **PRIVATE, **MODEL}
 
         self.upload.upload(
@@ -144,6 +148,17 @@ class StudyTab:
             show_progress_on=self.progress,
             **PRIVATE,
             **MODEL,
+        )
+        settings = self.settings
+        moving = {"show_progress": "hidden", **PRIVATE}
+        settings.rate.input(lambda rate: gr.update(visible=rate != "f1"), settings.rate, settings.percent, **moving)
+        gr.on(
+            [settings.rate.input, settings.percent.input],
+            self.move_thresholds,
+            [self.session, *settings.values],
+            [self.session, self.report, self.findings, settings.moved],
+            trigger_mode="always_last",
+            **moving,
         )
         self.stop.click(lambda: "", None, self.progress, cancels=[occluding], **PRIVATE)
         self.clear.click(
@@ -175,7 +190,14 @@ class StudyTab:
         return {**changes, self.indication: example.indication}
 
     def write_report(
-        self, session: Session, indication: str, *views: str, write_anyway: bool = False
+        self,
+        session: Session,
+        indication: str,
+        num_candidates: int,
+        rate: str,
+        percent: float,
+        *views: str,
+        write_anyway: bool = False,
     ) -> Iterator[Changes]:
         """First images, findings and heatmaps, which are known at once; then only the growing report. `views` has one
         choice per image; extra ones are ignored."""
@@ -185,8 +207,9 @@ class StudyTab:
                 raise ValueError("No image yet: choose a file or click an example first.")
             chosen = zip(session.images, views, strict=False)
             images = [image.with_view(view) for image, view in chosen if view != LEAVE_OUT]
-            key, settings = uuid4().hex[:12], {"options": self.options, "write_anyway": write_anyway}
-            for reading in read_study(self.generator, images, indication=indication, **settings):
+            generator, options = self.settings.chosen(num_candidates, rate, percent)
+            key, settings = uuid4().hex[:12], {"options": options, "write_anyway": write_anyway}
+            for reading in read_study(generator, images, indication=indication, **settings):
                 now = replace(session, key=key, reading=reading, edit=None)
                 if shown_at is None:
                     yield self._started(now)
@@ -198,6 +221,26 @@ class StudyTab:
                     shown_at = time.monotonic()
         except ValueError as error:
             yield self._unread(session, error)
+
+    def move_thresholds(self, session: Session, num_candidates: int, rate: str, percent: float) -> Changes:
+        """Show the predictions of a finished reading at other thresholds; its report stays as it is."""
+        if not session.is_read:
+            return {self.session: session}
+        try:
+            generator, _ = self.settings.chosen(num_candidates, rate, percent)
+        except ValueError as error:
+            return {self.settings.moved: layout.message(str(error), is_error=True)}
+        calibration = generator.calibration
+        session = replace(session, reading=complete(replace(session.reading, calibration=calibration)))
+        text = f"The findings are shown with thresholds for {calibration.operating_point.description}."
+        if calibration.decides_reports:
+            text += " The report was written with the thresholds of before: press “Write the report” to write it again."
+        return {
+            self.session: session,
+            self.report: self._report(session),
+            self.findings: findings_card(session.reading, key=session.key),
+            self.settings.moved: layout.message(text),
+        }
 
     def compute_occlusion(self, session: Session) -> Iterator[Changes]:
         """Cover the images patch by patch, with a progress bar, then show what each prediction depends on."""
@@ -235,6 +278,7 @@ class StudyTab:
     def _no_results(self) -> Changes:
         return {
             **dict.fromkeys((self.heat, self.findings, self.warnings, self.occlusion_heat, self.progress), ""),
+            self.settings.moved: "",
             self.anyway: gr.update(visible=False),
             self.explain: gr.update(visible=False),
             self.method: _method_choice(),
@@ -260,7 +304,7 @@ class StudyTab:
     def _finished(self, session: Session) -> Changes:
         reading = session.reading
         changes = self._findings(session)
-        sentence_maps = self.generator.sentence_maps(
+        sentence_maps = self.generator.at(reading.calibration.operating_point).sentence_maps(
             reading.report.report,
             [sentence.text for sentence in reading.sentences[: report_card.MAX_MAPPED]],
             [image.image for image in reading.images],
@@ -268,20 +312,24 @@ class StudyTab:
             indication=reading.indication,
         )
         changes[self.heat] += self._style("sentence", sentence_maps, session)
-        warnings = study_record(reading, self.generator).warnings[len(reading.image_warnings) :]
         return {
             **changes,
             self.session: session,
-            self.report: report_card.finished_report(reading, warnings, key=session.key),
+            self.report: self._report(session),
             self.explain: gr.update(visible=True),
             **self.actions.show(session),
         }
+
+    def _report(self, session: Session) -> str:
+        reading = session.reading
+        warnings = study_record(reading, self.generator).warnings[len(reading.image_warnings) :]
+        return report_card.finished_report(reading, warnings, key=session.key)
 
     def _findings(self, session: Session) -> Changes:
         reading = session.reading
         return {
             self.heat: self._style("finding", reading.report.attention_maps, session, method="attention"),
-            self.findings: findings_card(reading, self.generator.calibration, key=session.key),
+            self.findings: findings_card(reading, key=session.key),
         }
 
     def _style(self, kind: str, maps, session: Session, *, method: str = "") -> str:

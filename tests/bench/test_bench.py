@@ -43,6 +43,7 @@ def test_record_has_measurements_machine_and_versions(record):
         "memory: training",
         "reports, 1 study",
         "reports, 3 studies",
+        "reports, 1 study at a time, int8",
         "training with LoRA",
         "LoRA not merged",
         "synthetic studies drawn",
@@ -55,6 +56,16 @@ def test_record_has_measurements_machine_and_versions(record):
         "augmented from memory",
     ):
         assert measured in names
+
+
+def test_only_the_measurements_with_a_text_in_their_name_are_run(tmp_path):
+    output = tmp_path / "some.json"
+    run.main(["--quick", "--cpu-time", "--only", "LoRA not merged", "--output", str(output)])
+    record = json.loads(output.read_text())
+    assert [row["name"] for row in record["comparisons"]] == ["reports with LoRA not merged, 1 study at a time"]
+    assert record["cpu_time"] is True
+    with pytest.raises(ValueError, match="--only 'nothing' is in the name of no measurement"):
+        run.main(["--quick", "--only", "nothing", "--output", str(output)])
 
 
 def test_each_ratio_belongs_to_its_repetition(record):

@@ -21,6 +21,14 @@ def test_a_page_has_the_shared_style_and_its_own_and_allows_no_other(tmp_path):
     assert base64.b64decode(style_hash) == hashlib.sha256(style.encode()).digest()
 
 
+def test_script_beside_the_template_is_the_only_one_of_a_page(tmp_path):
+    assert written(tmp_path, "[{{ script }}]") == "[]"
+    (tmp_path / "one.js").write_text("if (1 < 2) alert(3);\n")
+    script, script_hash = written(tmp_path, "{{ script }}|{{ script_hash }}").split("|")
+    assert script == "if (1 < 2) alert(3);\n"
+    assert base64.b64decode(script_hash) == hashlib.sha256(script.encode()).digest()
+
+
 def test_texts_are_escaped_and_filters_are_available(tmp_path):
     page = written(tmp_path, "{{ text | twice }}", text="<b>&")
     assert page == "&lt;b&gt;&amp;&lt;b&gt;&amp;"

@@ -36,7 +36,7 @@ def run_batch(fake_studies, tmp_path, monkeypatch):
         def load(name):
             return generator if name == str(checkpoint) else baseline
 
-        monkeypatch.setattr(eval.batch.ReportGenerator, "from_pretrained", lambda name, device: load(name))
+        monkeypatch.setattr(eval.batch.ReportGenerator, "from_pretrained", lambda name, device, precision: load(name))
         argv = ["--checkpoint", str(checkpoint), "--dataset", str(dataset), "--output-dir", str(tmp_path / output)]
         eval.batch.main([*argv, "--batch-size", "3", "--num-resamples", "50", *flags])
         return tmp_path / output

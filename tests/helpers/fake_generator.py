@@ -46,10 +46,15 @@ class FakeGenerator:
     config = SimpleNamespace(preprocessing=Preprocessing(), image=SimpleNamespace(size=8))
     thresholds = (0.5,) * 14
     device = "cpu"
+    precision = "fp32"
 
     def __init__(self, broken=(), dies_after=10**9):
         self.broken, self.dies_after = broken, dies_after
         self.shown, self.indications, self.positions, self.num_features = [], [], [], 0
+
+    def at(self, point):
+        assert str(point) == "f1"
+        return self
 
     def generate(self, images, view_positions=None, indications=None, options=None):
         levels = [views[0].getpixel((0, 0)) for views in images]

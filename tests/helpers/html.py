@@ -31,12 +31,13 @@ IMAGE = UploadedImage(name="chest.png", image=Image.new("L", (40, 30), 90), view
 
 
 CALIBRATED = Calibration(num_studies=120)
+UNCALIBRATED = Calibration()
 
 
-def reading_of(text, probabilities=(0.5,) * NUM_FINDINGS, thresholds=(0.5,) * NUM_FINDINGS):
+def reading_of(text, probabilities=(0.5,) * NUM_FINDINGS, calibration=UNCALIBRATED):
     """A finished reading of IMAGE with this report."""
     report = replace(REPORT, report=text, finding_probabilities=tuple(probabilities))
-    return complete(StudyReading(images=(IMAGE,), report=report), thresholds)
+    return complete(StudyReading(images=(IMAGE,), report=report, calibration=calibration))
 
 
 class Tags(HTMLParser):

@@ -25,8 +25,8 @@ from data.reports.structure import structured_report
 from page.accounts import write_account
 from page.examples import NUM_SYNTHETIC, REAL_EXAMPLES
 from page.report import main as report_program
+from page.study.plain_text import plain_text
 from page.study.read import read_files
-from page.study.record import plain_text
 from tests.helpers.web_server import NUM_TOKENS, clean_up_after_gradio, free_port, pytestmark  # noqa: F401 (work by name)
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -331,6 +331,8 @@ def test_invalid_number_of_threads_is_rejected():
     ("settings", "problem"),
     [
         ({"port": 0}, "--port 0 is not a port"),
+        ({"num_candidates": 17}, "--num-candidates is 17; give 1 to 16"),
+        ({"operating_point": "recall=0.9"}, "unknown operating point 'recall=0.9'"),
         ({"port": 70000}, "--port 70000 is not a port"),
         ({"examples": Path("nowhere")}, "--examples nowhere is not a folder"),
         ({"worklist_folder": Path("nowhere")}, "--worklist-folder nowhere is not a folder"),

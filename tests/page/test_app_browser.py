@@ -78,6 +78,8 @@ def test_report_is_corrected_and_downloaded(open_page, tall_image, corrections):
     page.get_by_label("Your name").fill("Dr A")
     page.get_by_role("button", name="Save the correction").click()
     expect(page.get_by_role("status").filter(has_text="The correction is saved.")).to_be_visible()
+    errors = page.locator(".report-errors li")
+    expect(errors.filter(has_text="missing finding: cardiomegaly")).to_be_visible()
     [saved] = corrections_of(corrections, [read_image(tall_image)])
     assert saved.correction.findings.startswith("The heart is enlarged.")
     assert saved.correction.impression.endswith("Cardiomegaly.")

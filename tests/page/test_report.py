@@ -2,6 +2,8 @@
 
 import errno
 import json
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,10 +13,12 @@ import pytest
 
 import page.report
 from page.report import BLOCKED, main
+from page.study.plain_text import plain_text
 from page.study.read import read_files
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.uncertainty import NO_CHECK
+from vlm.operating_point import OperatingPoint, RocCurve
+from vlm.uncertainty import NO_CHECK, save_curves
 
 
 @pytest.fixture
@@ -69,6 +73,37 @@ def test_structured_report_has_its_findings_by_organ_system(tiny_checkpoint, ima
         assert json.loads(output.read_text(encoding="utf-8"))["findings"] == expected
 
 
+def test_operating_point_and_candidates_are_those_of_the_page(tiny_checkpoint, image, tmp_path):
+    checkpoint = shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint")
+    curve = RocCurve(thresholds=(0.99, 0.01), sensitivities=(0.1, 1.0), specificities=(1.0, 0.1))
+    save_curves(checkpoint, (curve,) * 14)
+    output = tmp_path / "report.json"
+    flags = ("--operating-point", "sensitivity=.9", "--num-candidates", "3", "--format", "json", "--output", output)
+    assert run(checkpoint, image, "--include-identity", *flags) == 0
+    document = json.loads(output.read_text(encoding="utf-8"))
+    assert document["operating_point"] == "sensitivity=0.9"
+    assert {row["threshold"] for row in document["finding_probabilities"]} == {0.01}
+    options = GenerationOptions(max_new_tokens=12, num_candidates=3)
+    generator = ReportGenerator.from_pretrained(checkpoint).at(OperatingPoint.parse("sensitivity=.9"))
+    *_, reading = read_files(generator, [image], options=options)
+    assert document["findings"] == plain_text(reading.report.findings)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--operating-point", "sensitivity=0.9"], r"has no ROC curves.*python -m train.fit_roc adds"),
+        (["--operating-point", "recall"], "unknown operating point 'recall'"),
+        (["--num-candidates", "0"], "--num-candidates is 0; give 1 to 16"),
+        (["--num-candidates", "17"], "--num-candidates is 17; give 1 to 16"),
+    ],
+)
+def test_impossible_settings_are_rejected(tiny_checkpoint, image, flags, message, capsys):
+    with pytest.raises((ValueError, SystemExit)) as error:
+        run(tiny_checkpoint, image, *flags)
+    assert re.search(message, str(error.value) + " ".join(capsys.readouterr().err.split()))
+
+
 def test_study_with_image_warnings_gets_its_report_only_on_request(tiny_checkpoint, dicom, capfdbinary):
     knee = dicom(BodyPartExamined="KNEE")
     assert run(tiny_checkpoint, knee) == BLOCKED
@@ -107,7 +142,9 @@ def test_input_errors_are_named(tiny_checkpoint, image, monkeypatch, arguments, 
 
 
 def test_mistyped_path_is_rejected_before_the_model_is_loaded(image, monkeypatch):
-    monkeypatch.setattr(ReportGenerator, "from_pretrained", lambda *arguments: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(
+        ReportGenerator, "from_pretrained", lambda *arguments, **settings: pytest.fail("the model was loaded")
+    )
     with pytest.raises(ValueError, match=r"chets.png: does not exist"):
         run("anywhere", image, image.with_name("chets.png"))
 

@@ -26,6 +26,7 @@ from train.run.state import ValidationResult
 from train.studies.dataset import Collator, StudyDataset
 from vlm.decoding import GenerationOptions, generate_reports
 from vlm.model import ReportModel
+from vlm.operating_point import RocCurve, roc_curve
 from vlm.schema.findings import NUM_FINDINGS, UNLABELED, UNNAMED_SEVERITY
 from vlm.schema.report_format import report_of
 from vlm.uncertainty import Calibration
@@ -66,10 +67,21 @@ def calibrate(
     return Calibration(
         temperature=temperature,
         thresholds=tuple(thresholds),
+        curves=finding_curves(probabilities, targets.numpy() == 1, mask.numpy()),
         decides_reports=decides_reports,
         num_studies=int(mask.any(dim=1).sum()),
         num_labeled=tuple(mask.sum(dim=0).tolist()),
     )
+
+
+def finding_curves(
+    probabilities: Float[np.ndarray, "studies findings"],
+    positive: Bool[np.ndarray, "studies findings"],
+    labeled: Bool[np.ndarray, "studies findings"],
+) -> tuple[RocCurve, ...]:
+    """The ROC curve of each finding on its labeled studies."""
+    columns = zip(probabilities.T, positive.T, labeled.T, strict=True)
+    return tuple(roc_curve(probability[known], present[known]) for probability, present, known in columns)
 
 
 def _temperature(logits: Tensor, targets: Tensor) -> float:

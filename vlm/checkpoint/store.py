@@ -5,8 +5,10 @@
     adapter/, encoder_adapter/ LoRA, in peft's format
     tokenizer.json, …          in transformers' format
     calibration.json           temperature and thresholds
+    roc.json                   ROC curves on validation studies, for thresholds of other operating points
     ood.*                      the out-of-distribution check, if there were enough images to fit it
     ood_missing.json           the reason why there is no such check
+    drafts.safetensors         an n-gram index for faster greedy search, only if it was asked for (vlm.drafting)
     training_data.json         the data it was trained on (vlm.checkpoint.provenance)
 
 A base that LoRA keeps frozen is named in `config.json`, not copied; `merge_checkpoint` writes a folder that needs no
@@ -34,6 +36,7 @@ from transformers import PreTrainedTokenizerBase
 from vlm.checkpoint.check import check_output, check_sizes, check_vocabulary, describe_error
 from vlm.checkpoint.provenance import PROVENANCE_FILE
 from vlm.config import ReportModelConfig
+from vlm.drafting import DraftIndex, load_draft_index, save_draft_index
 from vlm.inputs.tokenizer import load_tokenizer
 from vlm.model import ReportModel
 from vlm.schema.atomic import atomic_folder
@@ -42,8 +45,10 @@ from vlm.uncertainty import (
     NO_CHECK,
     Calibration,
     OodDetector,
+    load_calibration,
     load_ood_detector,
     ood_absence,
+    save_calibration,
     save_ood_absence,
     save_ood_detector,
 )
@@ -79,6 +84,7 @@ class Checkpoint:
     ood_detector: OodDetector | None = None
     ood_absence: str = NO_CHECK
     """Why `ood_detector` is None."""
+    drafts: DraftIndex | None = None
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float32) -> None:
@@ -90,7 +96,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype 
     config = _without_trained_bases(model.config)
     with atomic_folder(folder) as partial:
         (partial / "config.json").write_text(to_json(config), encoding="utf-8")
-        (partial / "calibration.json").write_text(to_json(checkpoint.calibration), encoding="utf-8")
+        save_calibration(partial, checkpoint.calibration)
         tensors = {name: _for_file(tensor, dtype) for name, tensor in _own_tensors(model, config).items()}
         save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
         for name, (parent, attribute) in _adapters(model).items():
@@ -98,6 +104,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype 
             getattr(parent, attribute).save_pretrained(str(partial / name), save_embedding_layers=False)
             (partial / name / "README.md").unlink(missing_ok=True)
         checkpoint.tokenizer.save_pretrained(str(partial))
+        if checkpoint.drafts is not None:
+            save_draft_index(partial, checkpoint.drafts)
         if checkpoint.ood_detector is not None:
             save_ood_detector(partial, checkpoint.ood_detector)
         elif checkpoint.ood_absence != NO_CHECK:
@@ -113,7 +121,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     folder = find_checkpoint(folder)
     path = folder / "config.json"
     config = read_json(path, ReportModelConfig)
-    calibration = read_json(folder / "calibration.json", Calibration)
+    calibration = load_calibration(folder)
     tokenizer = load_tokenizer(folder)
     check_vocabulary(config, tokenizer, path)
     if config.encoder.base is None and config.decoder.base is None:
@@ -131,6 +139,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         calibration=calibration,
         ood_detector=load_ood_detector(folder),
         ood_absence=ood_absence(folder),
+        drafts=load_draft_index(folder, len(tokenizer)),
     )
 
 

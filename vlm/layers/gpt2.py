@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
@@ -45,8 +46,44 @@ def add_lora(module: nn.Module, settings: LoraSettings, projections: Sequence[st
     return get_peft_model(module, config)
 
 
+class KeyValueCache:
+    """Keys and values of all layers, in one tensor per layer that grows in steps, so that a new token copies nothing.
+
+    `length` is the number of positions in it.
+    """
+
+    GROWTH = 128
+
+    def __init__(self, num_layers: int):
+        self.layers: list[Tensor | None] = [None] * num_layers
+        self.length = 0
+
+    def append(
+        self, layer: int, new: Float[Tensor, "2 batch heads new size"]
+    ) -> Float[Tensor, "2 batch heads all size"]:
+        """Add the new keys and values of a layer; return all of this layer."""
+        end = self.length + new.shape[3]
+        held = self.layers[layer]
+        if held is None or held.shape[3] < end:
+            grown = new.new_empty(*new.shape[:3], end + self.GROWTH, new.shape[4])
+            if held is not None:
+                grown[:, :, :, : self.length] = held[:, :, :, : self.length]
+            self.layers[layer] = held = grown
+        held[:, :, :, self.length : end] = new
+        return held[:, :, :, :end]
+
+    def select(self, rows: Int[Tensor, " selected"]) -> "KeyValueCache":
+        """These rows of the batch, in this order."""
+        self.layers = [held[:, rows] for held in self.layers]
+        return self
+
+
 class GPT2Decoder(nn.Module):
-    """`language_model` is a GPT2LMHeadModel of transformers, or a peft model around it."""
+    """`language_model` is a GPT2LMHeadModel of transformers, or a peft model around it.
+
+    It holds the layers, and `forward` runs them: without the mask, the cache and the checks of transformers, which are
+    made anew for each token.
+    """
 
     def __init__(self, config: DecoderConfig):
         super().__init__()
@@ -61,6 +98,15 @@ class GPT2Decoder(nn.Module):
         self.width = self.language_model.config.n_embd
         self.num_positions = self.language_model.config.n_positions
 
+    @property
+    def transformer(self) -> nn.Module:
+        """The GPT2Model, with or without peft around it."""
+        return self.language_model.transformer
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        return self.transformer.h
+
     def embed(self, input_ids: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length width"]:
         """Token embeddings, without positions."""
         return self.language_model.get_input_embeddings()(input_ids)
@@ -70,9 +116,11 @@ class GPT2Decoder(nn.Module):
         inputs_embeds: Float[Tensor, "batch new width"],
         attention_mask: Int[Tensor, "batch all"],
         num_prefix: int,
-        cache: Any = None,
-    ) -> tuple[Float[Tensor, "batch kept vocabulary"], Any]:
+        cache: KeyValueCache | None = None,
+    ) -> tuple[Float[Tensor, "batch kept vocabulary"], KeyValueCache | None]:
         """Logits of all but the first `num_prefix` new positions, and the cache for the next call.
+
+        The cache is changed in place. There is none in training.
 
         `attention_mask` covers the cached positions and then the new ones.
 
@@ -86,16 +134,38 @@ class GPT2Decoder(nn.Module):
                 f"prefix and text take {int(position_ids.max()) + 1} positions but this GPT-2 has "
                 f"{self.num_positions}; use fewer views, a larger pool, a shorter indication or a shorter report"
             )
-        output = self.language_model(
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=cache,
-            use_cache=not self.training,
-            # Indices, not a number: a slice is not contiguous, so the output layer would process it row by row.
-            logits_to_keep=torch.arange(num_prefix, num_new, device=inputs_embeds.device),
+        if cache is None and not self.training:
+            cache = KeyValueCache(num_layers=len(self.blocks))
+        transformer = self.transformer
+        hidden = transformer.drop(inputs_embeds + transformer.wpe(position_ids))
+        mask = _visible(attention_mask, num_new)
+        for layer, block in enumerate(self.blocks):
+            hidden = hidden + self._attend(block.attn, block.ln_1(hidden), mask, cache, layer)
+            hidden = hidden + block.mlp(block.ln_2(hidden))
+        if cache is not None:
+            cache.length += num_new
+        # Contiguous, else the output layer would process it row by row.
+        hidden = transformer.ln_f(hidden[:, num_prefix:].contiguous())
+        return self.language_model.get_output_embeddings()(hidden), cache
+
+    @staticmethod
+    def _attend(
+        attention: nn.Module, hidden: Tensor, mask: Tensor | None, cache: KeyValueCache | None, layer: int
+    ) -> Tensor:
+        """The attention of one layer; `mask` None: each new position sees all positions before it."""
+        heads = attention.c_attn(hidden).unflatten(2, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        query, keys_values = heads[0], heads[1:]
+        if cache is not None:
+            keys_values = cache.append(layer, keys_values)
+        attended = functional.scaled_dot_product_attention(
+            query,
+            *keys_values,
+            attn_mask=mask,
+            is_causal=mask is None and query.shape[2] > 1,
+            dropout_p=attention.attn_dropout.p if attention.training else 0.0,
+            scale=attention.scaling,
         )
-        return output.logits, output.past_key_values
+        return attention.resid_dropout(attention.c_proj(attended.transpose(1, 2).flatten(2)))
 
     def prefix_attention(
         self, inputs_embeds: Float[Tensor, "batch new width"], attention_mask: Int[Tensor, "batch new"], num_prefix: int
@@ -116,10 +186,22 @@ class GPT2Decoder(nn.Module):
             self.language_model.set_attn_implementation(implementation)
         return torch.stack([layer[:, :, num_prefix:, :num_prefix].mean(dim=1) for layer in attentions]).mean(dim=0)
 
-    def select(self, cache: Any, rows: Int[Tensor, " selected"]) -> Any:
-        """The cache of these rows of the batch, in this order."""
-        cache.batch_select_indices(rows)
-        return cache
+    def select(self, cache: KeyValueCache, rows: Int[Tensor, " selected"]) -> KeyValueCache:
+        """The cache of these rows of the batch, in this order; the given one is not usable after this."""
+        return cache.select(rows)
+
+
+def _visible(attention_mask: Tensor, num_new: int) -> Bool[Tensor, "batch 1 new all"] | None:
+    """Which positions each new position sees; None if these are all before it and itself.
+
+    A masked position sees itself, because attention to nothing is not a number.
+    """
+    num_all = attention_mask.shape[1]
+    if (num_new in (1, num_all)) and bool(attention_mask.all()):
+        return None
+    positions = torch.arange(num_all, device=attention_mask.device)
+    new = positions[num_all - num_new :, None]
+    return (attention_mask[:, None, None].bool() & (positions <= new)) | (positions == new)
 
 
 def resolve_gpt2(name: str, *, revision: str | None) -> dict[str, Any]:

@@ -34,6 +34,7 @@ join() {
 }
 join few "1500 800 800 all"
 join more "4000 1500 1000 all"
+join most "8000 1500 1000 all"
 join text "all 2600 all all"
 
 # A first decoder, so that the encoder can stay frozen while the finding queries learn on its saved features. They learn
@@ -49,6 +50,16 @@ test -d "$run/tuned/best" || $finetune --dataset "$run/more" --output-dir "$run/
   --learning-rate 1e-4 --encoder-learning-rate 2e-5 --batch-size 32 --findings-epochs 2 --num-epochs 2 \
   --augmentation.max-rotation 7 --augmentation.max-shift 0.05 --augmentation.max-zoom 0.05 --augmentation.max-shear 5 \
   --augmentation.max-brightness 0.1 --augmentation.max-contrast 0.2
+
+# The encoder is done. Finding queries and severities learn from more studies on its saved features.
+test -d "$run/head/best" || $finetune --dataset "$run/most" --output-dir "$run/head" --init-from "$run/tuned" \
+  --feature-cache "$run/features" --batch-size 32 --learning-rate 5e-4 --findings-epochs 4 --num-epochs 4
+
+# The classifier is done. The decoder learns, without images, to write what the labels say.
+test -d "$run/base/merged" || $finetune --dataset "$run/text" --output-dir "$run/base" --encoder "$run/head" \
+  --decoder nano --vocab-size 1000 --no-lora --pool 4 --freeze-after-findings --feature-cache "$run/features" \
+  --num-validation-reports 150 --decide-findings --batch-size 32 --learning-rate 2e-3 --text-only-epochs 4 \
+  --num-epochs 4 --merge --merge-precision fp16
 
 rm -rf vlm/weights/tiny
 cp -r "$run/base/merged" vlm/weights/tiny

@@ -63,7 +63,7 @@ import os, pathlib, sys
 import eval.batch
 from tests.helpers.fake_generator import FakeGenerator
 generator = FakeGenerator()
-eval.batch.ReportGenerator.from_pretrained = lambda name, device: generator
+eval.batch.ReportGenerator.from_pretrained = lambda name, device, precision: generator
 eval.batch.main(sys.argv[1:])
 pathlib.Path(__file__).with_name("shown" + os.environ["RANK"]).write_text(str(len(generator.shown)))
 """

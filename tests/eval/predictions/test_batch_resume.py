@@ -1,5 +1,7 @@
 """The folder of a batch evaluation: killed runs are resumed, other runs are rejected, controls can be added."""
 
+import json
+
 import datasets
 import pytest
 
@@ -44,6 +46,22 @@ def test_output_directory_of_another_checkpoint_is_rejected(run_batch, tmp_path)
         ValueError, match=r"out contains another run: checkpoint .*checkpoint \[.*\] \(requested: .*other \["
     ):
         run_batch(checkpoint=other)
+
+
+def test_operating_point_needs_curves_and_leaves_no_folder_without_them(run_batch, tmp_path):
+    (tmp_path / "checkpoint" / "calibration.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"no thresholds for sensitivity=0.9; python -m train.fit_roc adds"):
+        run_batch("--operating-point", "sensitivity=0.9", output="new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_output_directory_of_another_operating_point_is_rejected(run_batch, tmp_path):
+    folder = run_batch()
+    record = json.loads((folder / "run.json").read_text())
+    assert record["operating_point"] == "f1"
+    (folder / "run.json").write_text(json.dumps(record | {"operating_point": "specificity=0.9"}))
+    with pytest.raises(ValueError, match=r"another run: operating_point specificity=0.9 \(requested: f1\)"):
+        run_batch()
 
 
 def test_moved_checkpoint_is_the_same_run(run_batch, tmp_path):

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import html.parser
 import re
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -12,8 +13,9 @@ from PIL import Image
 from eval.checks.consistency import consistency, consistency_document
 from eval.checks.grounding import grounding, grounding_document
 from eval.predictions.prediction import Prediction, Rejection
-from eval.report.figures import error_table
-from eval.report.page import render_page
+from eval.report.charts import roc_chart
+from eval.report.figures import curve_pairs, error_table
+from eval.report.page import error_filter, origin, render_page
 from eval.report.selection import WORST
 from eval.report.study import HeatPanel, page_study
 from eval.report.tables import error_lines
@@ -44,7 +46,7 @@ class Parser(html.parser.HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.addresses, self.tags, self.texts, self.open, self.styles = [], [], [], [], []
+        self.addresses, self.tags, self.texts, self.open, self.styles, self.scripts = [], [], [], [], [], []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
@@ -62,6 +64,8 @@ class Parser(html.parser.HTMLParser):
     def handle_data(self, data):
         if self.open and self.open[-1] == "style":
             self.styles.append(data)
+        elif self.open and self.open[-1] == "script":
+            self.scripts.append(data)
         elif self.open and self.open[-1] not in ("title", "desc"):
             self.texts.append(data)
 
@@ -99,14 +103,15 @@ def test_missing_section_is_not_linked():
     assert all(f'id="{target}"' in page for target in targets)
 
 
-def test_content_policy_allows_only_the_style_of_the_page(page):
+def test_content_policy_allows_only_the_style_and_the_script_of_the_page(page):
     [policy] = re.findall('Content-Security-Policy" content="([^"]*)"', page)
-    [style] = parse(page).styles
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert f"style-src 'sha256-{digest}'" in policy
+    [style], [script] = parse(page).styles, parse(page).scripts
+    style_hash, script_hash = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
+    )
     assert policy.startswith("default-src 'none'; img-src data:;")
-    assert "script" not in policy
-    assert "script" not in parse(page).tags
+    assert f"style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}';" in policy
+    assert "unsafe" not in policy
 
 
 def test_verdict_comes_first(page, document):
@@ -278,7 +283,8 @@ def test_text_of_studies_is_escaped(document):
     evil = dataclasses.replace(make_predictions(1)[0], study_id=EVIL, report=f"Findings: edema {EVIL}.", reference=EVIL)
     page = render_page(document, [page_study([Image.new("L", (8, 8))], evil)])
     parser = parse(page)
-    assert "script" not in parser.tags
+    assert parser.tags.count("script") == 1
+    assert 'alert("x")' not in "".join(parser.scripts)
     assert text_of(page).count(EVIL) >= 3
     assert "49" not in text_of(page).split(EVIL)[1]
 
@@ -287,3 +293,38 @@ def test_path_with_markup_is_escaped():
     page = render_page(make_document(make_predictions(), checkpoint="<b>runs</b>"), [])
     assert "b" not in parse(page).tags[:12]
     assert "<b>runs</b>" in text_of(page)
+
+
+def test_filter_offers_the_kinds_of_errors_that_the_studies_have():
+    reports = ["Findings: There is edema.", "Findings: Large left effusion.", "Findings: Large left effusion."]
+    references = ["Findings: There is edema.", "Findings: Large right effusion.", ""]
+    studies = [
+        page_study([], dataclasses.replace(one, report=report, reference=reference))
+        for one, report, reference in zip(make_predictions(3), reports, references, strict=True)
+    ]
+    assert error_filter(studies) == [
+        ("", "all studies (3)"),
+        ("any", "studies with errors (1)"),
+        ("none", "studies without errors (1)"),
+        ("wrong side", "wrong side (1)"),
+    ]
+
+
+def test_there_is_no_filter_without_references(document):
+    studies = [page_study([], dataclasses.replace(make_predictions(1)[0], reference=""))]
+    assert error_filter(studies) == []
+    assert "study-tools" not in render_page(document, studies).split("</style>")[1].split("<script>")[0]
+
+
+def test_point_of_the_thresholds_is_on_the_curve_and_in_words(document):
+    [edema] = [pair for pair in curve_pairs(document) if pair["finding"] == "Edema"]
+    assert edema["caption"].endswith("; sensitivity 1.000, specificity 1.000 at its threshold")
+    chosen = ElementTree.fromstring(edema["roc"]).find(".//*[@class='point chosen']")
+    corner = roc_chart([], title="", description="", chosen=(0.0, 1.0))
+    assert (chosen.get("cx"), chosen.get("cy")) == re.search('cx="([^"]*)" cy="([^"]*)"', corner).groups()
+
+
+def test_operating_point_of_the_run_is_in_words(document):
+    run = document["run"] | {"operating_point": "sensitivity=0.9"}
+    rows = dict(origin(document | {"run": run}))
+    assert rows["Thresholds"] == "for a sensitivity of at least 90% on validation studies"

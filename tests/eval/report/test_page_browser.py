@@ -187,5 +187,40 @@ def test_every_chart_has_a_title(visit):
 
 def test_markup_in_a_report_is_escaped(visit):
     page = visit()
-    assert page.evaluate("document.scripts.length") == 0
+    assert page.evaluate("document.scripts.length") == 1
     assert EVIL in page.locator("dd.quote").first.inner_text()
+
+
+def shown(page):
+    """Ids of the studies that are shown, in the order of the page."""
+    return page.locator(".study:visible header h4").all_inner_texts()
+
+
+def test_reader_filters_studies_by_error_and_sorts_them_by_score_with_the_keyboard(visit):
+    page = visit()
+    everything = shown(page)
+    assert len(everything) == 4
+    scores = page.locator(".study").evaluate_all("all => all.map(one => Number(one.dataset.score))")
+    page.get_by_role("combobox", name="Sort by", exact=True).focus()
+    page.keyboard.type("report error score, lowest")
+    assert shown(page) == [everything[number] for number in sorted(range(4), key=lambda number: scores[number])]
+    assert page.locator("h3.group:visible").count() == 0
+    page.get_by_role("combobox", name="Show", exact=True).focus()
+    page.keyboard.type("false finding")
+    chosen = shown(page)
+    assert 0 < len(chosen) < 4
+    assert page.locator(".study:visible").evaluate_all(
+        "all => all.every(one => one.querySelector('li.chosen').textContent.startsWith('false finding: '))"
+    )
+    expect(page.locator(".study-tools output")).to_have_text(f"{len(chosen)} of 4 studies shown")
+    page.get_by_role("combobox", name="Sort by", exact=True).select_option("group")
+    page.get_by_role("combobox", name="Show", exact=True).select_option("")
+    assert shown(page) == everything
+    assert page.locator("h3.group:visible").count() == 2
+
+
+def test_heading_of_a_group_without_a_shown_study_is_hidden(visit):
+    page = visit()
+    page.get_by_role("combobox", name="Show", exact=True).select_option("missing finding")
+    expect(page.locator(".study:visible")).to_have_count(1)
+    assert page.locator("h3.group:visible").all_inner_texts() == ["Worst"]

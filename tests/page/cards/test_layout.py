@@ -10,7 +10,7 @@ from page.cards.correction import correction_form
 from page.cards.findings import findings_card
 from page.cards.images import image_cards
 from page.cards.report import finished_report, growing_report
-from tests.helpers.html import ATTACK, CALIBRATED, IMAGE, REPORT, Tags, reading_of
+from tests.helpers.html import ATTACK, IMAGE, REPORT, Tags, reading_of
 
 HEADER = {"checkpoint": "runs/best", "model_card": ""}
 
@@ -73,4 +73,4 @@ def test_errors_and_results_are_announced_to_screen_readers():
 
 
 def test_findings_card_has_no_script_and_no_image():
-    assert Tags(findings_card(reading_of("Findings: Clear."), CALIBRATED, key="k")).tags.isdisjoint({"script", "img"})
+    assert Tags(findings_card(reading_of("Findings: Clear."), key="k")).tags.isdisjoint({"script", "img"})

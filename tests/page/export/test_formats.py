@@ -176,6 +176,7 @@ def test_json_has_the_keys_and_values_of_version_2(recorded_study):
             "finding_probabilities",
             "untrained_findings",
             "num_calibration_studies",
+            "operating_point",
             "warnings",
             "ood_not_checked",
         ),

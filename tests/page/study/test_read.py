@@ -1,5 +1,6 @@
 """Reading a study: the report of the generator, complete at the end, blocked if there are image warnings."""
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +8,15 @@ import pytest
 
 from data.images.dicom.identifiers import DicomIdentifiers
 from data.reports.labeler.labeler import label_report
+from eval.checks.candidates import best_candidate
 from page.study.read import StudyReading, choose_views, complete, read_files, read_study
+from page.study.record import study_record
 from page.study.upload import UploadedImage, read_study_files
 from vlm.checkpoint.store import load_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+from vlm.operating_point import OperatingPoint, RocCurve
 from vlm.schema.findings import FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE
+from vlm.uncertainty import Calibration
 
 SHORT = GenerationOptions(max_new_tokens=16)
 
@@ -94,7 +99,7 @@ def test_report_is_compared_with_itself_and_the_probabilities():
     text = "Findings: Small left pleural effusion. The heart is enlarged. Impression: No pleural effusion."
     probabilities = np.full(NUM_FINDINGS, 0.1)
     probabilities[FINDING_INDEX["Cardiomegaly"]] = probabilities[FINDING_INDEX["Edema"]] = 0.9
-    done = complete(StudyReading(images=(), report=written(text, probabilities)), (0.5,) * NUM_FINDINGS)
+    done = complete(StudyReading(images=(), report=written(text, probabilities)))
     assert done.labels == label_report(text)
     assert done.labels[FINDING_INDEX["Cardiomegaly"]] == POSITIVE != NEGATIVE
     disagreeing = {index for index, disagrees in enumerate(done.disagrees) if disagrees}
@@ -107,9 +112,9 @@ def test_report_is_compared_with_itself_and_the_probabilities():
 def test_findings_without_training_labels_are_not_compared():
     probabilities = np.full(NUM_FINDINGS, 0.1)
     probabilities[FINDING_INDEX["Edema"]], probabilities[FINDING_INDEX["Fracture"]] = 0.9, 0.52
-    reading = StudyReading(images=(), report=written("Findings: The heart is enlarged.", probabilities))
-    known = [finding not in ("Edema", "Fracture") for finding in FINDING_INDEX]
-    done = complete(reading, (0.5,) * NUM_FINDINGS, known)
+    labeled = tuple(int(finding not in ("Edema", "Fracture")) for finding in FINDING_INDEX)
+    report = written("Findings: The heart is enlarged.", probabilities)
+    done = complete(StudyReading(images=(), report=report, calibration=Calibration(num_labeled=labeled)))
     assert {index for index, disagrees in enumerate(done.disagrees) if disagrees} == {FINDING_INDEX["Cardiomegaly"]}
     assert not any(done.low_confidence)
     assert done.report.finding_probabilities == tuple(probabilities)
@@ -127,12 +132,12 @@ def test_model_without_reports_only_classifies(tiny_checkpoint, images):
 
 def test_mention_of_a_prior_study_is_found():
     text = "Findings: The heart is unchanged compared to the prior study."
-    done = complete(StudyReading(images=(), report=written(text, [0.1] * NUM_FINDINGS)), (0.5,) * NUM_FINDINGS)
+    done = complete(StudyReading(images=(), report=written(text, [0.1] * NUM_FINDINGS)))
     assert done.prior_sentences == ("The heart is unchanged compared to the prior study.",)
 
 
 def test_empty_report_states_no_finding():
-    done = complete(StudyReading(images=(), report=written("", [0.9] * NUM_FINDINGS)), (0.5,) * NUM_FINDINGS)
+    done = complete(StudyReading(images=(), report=written("", [0.9] * NUM_FINDINGS)))
     assert set(done.labels) == {0}
     assert not any(done.disagrees)
     assert done.sentences == ()
@@ -148,3 +153,27 @@ def test_reading_without_an_image_gives_instructions(generator):
         list(read_study(generator, []))
     with pytest.raises(ValueError, match="choose a file"):
         read_files(generator, [])
+
+
+def test_best_candidate_is_read_after_the_findings(generator, two_files, images):
+    options = replace(SHORT, num_candidates=4)
+    *growing, last = read_files(generator, two_files, views=["PA", "lateral"], options=options)
+    inputs = {"view_positions": [["PA", "LATERAL"]], "indications": [""]}
+    [candidates] = generator.generate_candidates([images[:2]], options=options, **inputs)
+    assert [len(reading.report.report) > 0 for reading in growing] == [False, True]
+    assert last.report.report == best_candidate(candidates, generator.calibration).report
+    assert last.report.finding_probabilities == growing[0].report.finding_probabilities
+
+
+def test_operating_point_decides_which_findings_are_positive(generator, two_files):
+    *_, at_f1 = read_files(generator, two_files[:1], options=SHORT)
+    probability = at_f1.report.finding_probabilities[0]
+    thresholds = (probability + 0.001, probability - 0.001)
+    curve = RocCurve(thresholds=thresholds, sensitivities=(0.5, 0.9), specificities=(0.9, 0.5))
+    moved = copy(generator)
+    moved.calibration = replace(generator.calibration, curves=(curve,) * NUM_FINDINGS)
+    for point, is_positive in (("sensitivity=0.8", True), ("specificity=0.8", False)):
+        *_, reading = read_files(moved.at(OperatingPoint.parse(point)), two_files[:1], options=SHORT)
+        record = study_record(reading, generator)
+        assert record.finding_rows[0].is_positive == is_positive
+        assert point.replace("=0.8", " of at least 80%") in record.calibration_note

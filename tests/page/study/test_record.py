@@ -52,11 +52,11 @@ def test_record_has_the_results_of_the_reading(reading, generator):
     assert len(record.model.hash) == 16
 
 
-def test_findings_without_training_labels_are_not_exported(reading, generator, monkeypatch):
+def test_findings_without_training_labels_are_not_exported(reading, generator):
     known = ("Pneumonia", "No Finding")
     labelled = tuple(100 * (finding in known) for finding in FINDINGS)
-    monkeypatch.setattr(generator, "calibration", replace(generator.calibration, num_labeled=labelled))
-    record = study_record(reading, generator)
+    calibration = replace(generator.calibration, num_labeled=labelled)
+    record = study_record(replace(reading, calibration=calibration), generator)
     assert [row.finding for row in record.finding_rows] == list(known)
     assert record.untrained_findings == tuple(finding for finding in FINDINGS if finding not in known)
     for format in ("text", "pdf", "fhir", "json"):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import gradio as gr
 import pytest
@@ -16,6 +17,7 @@ from page.tabs.study import LEAVE_OUT, StudyTab
 from tests.helpers.correction_forms import sent
 from tests.helpers.corrections import corrections_of
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.operating_point import RocCurve
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, NEGATIVE, NUM_FINDINGS
 
 pytestmark = [
@@ -27,6 +29,8 @@ pytestmark = [
 ]
 WRITING = GenerationOptions(max_new_tokens=24)
 AUTO = ["auto"] * MAX_VIEWS
+SETTINGS = (1, "f1", 90)
+"""Number of candidates, and the operating point."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,7 @@ def loaded(tab, files):
 @pytest.fixture
 def read(tab, loaded):
     """The answers while two images are read."""
-    return list(tab.write_report(loaded, "cough", "PA", "lateral", *AUTO[2:]))
+    return list(tab.write_report(loaded, "cough", *SETTINGS, "PA", "lateral", *AUTO[2:]))
 
 
 def test_images_and_view_choices_are_shown_before_reading(tab, files):
@@ -107,7 +111,7 @@ def test_rejected_file_gives_a_reason_and_the_study_stays(tab, loaded, tmp_path)
 
 def test_images_findings_and_heatmaps_are_sent_once_and_the_report_grows(tab, loaded, generator, monkeypatch):
     monkeypatch.setattr(page.tabs.study, "SHOW_EVERY_SECONDS", 0)
-    first, *growing, last = tab.write_report(loaded, "cough", "PA", "lateral", *AUTO[2:])
+    first, *growing, last = tab.write_report(loaded, "cough", *SETTINGS, "PA", "lateral", *AUTO[2:])
     images = [image.image for image in loaded.images]
     [expected] = generator.generate(
         [images], view_positions=[["PA", "LATERAL"]], indications=["cough"], options=WRITING
@@ -126,36 +130,36 @@ def test_images_findings_and_heatmaps_are_sent_once_and_the_report_grows(tab, lo
 
 def test_fast_model_does_not_flood_the_browser(tab, loaded, monkeypatch):
     monkeypatch.setattr(page.tabs.study, "SHOW_EVERY_SECONDS", 1000)
-    assert len(list(tab.write_report(loaded, "", *AUTO))) == 2
+    assert len(list(tab.write_report(loaded, "", *SETTINGS, *AUTO))) == 2
 
 
 def test_image_that_is_left_out_is_not_read(tab, loaded):
-    *_, last = tab.write_report(loaded, "", "AP", LEAVE_OUT, *AUTO[2:])
+    *_, last = tab.write_report(loaded, "", *SETTINGS, "AP", LEAVE_OUT, *AUTO[2:])
     assert [image.name for image in last[tab.session].reading.images] == ["front.png"]
-    [changes] = tab.write_report(loaded, "", *[LEAVE_OUT] * MAX_VIEWS)
+    [changes] = tab.write_report(loaded, "", *SETTINGS, *[LEAVE_OUT] * MAX_VIEWS)
     assert "No image is left to read" in changes[tab.report]
 
 
 def test_writing_without_an_image_gives_instructions(tab):
-    [changes] = tab.write_report(Session(), "", *AUTO)
+    [changes] = tab.write_report(Session(), "", *SETTINGS, *AUTO)
     assert "No image yet: choose a file or click an example first." in changes[tab.report]
 
 
 def test_study_with_image_warnings_is_blocked_and_written_on_request(tab, dicom):
     session = tab.add_files(Session(), [str(dicom(BodyPartExamined="KNEE"))])[tab.session]
-    [blocked] = tab.write_report(session, "", *AUTO)
+    [blocked] = tab.write_report(session, "", *SETTINGS, *AUTO)
     assert "another part of the body than the chest" in blocked[tab.warnings]
     assert "Not checked whether the images resemble" in blocked[tab.warnings]
     assert blocked[tab.anyway]["visible"]
     assert blocked[tab.findings] == ""
     assert not blocked[tab.actions.panel]["visible"]
     assert "There is no finished report" in tab.actions.export("text", blocked[tab.session], False)[1]
-    *_, last = tab.write_report(blocked[tab.session], "", *AUTO, write_anyway=True)
+    *_, last = tab.write_report(blocked[tab.session], "", *SETTINGS, *AUTO, write_anyway=True)
     assert last[tab.session].is_read
 
 
 def test_every_reading_has_its_own_key(tab, loaded):
-    keys = {list(tab.write_report(loaded, "", *AUTO))[-1][tab.session].key for _ in range(2)}
+    keys = {list(tab.write_report(loaded, "", *SETTINGS, *AUTO))[-1][tab.session].key for _ in range(2)}
     assert len(keys) == 2
 
 
@@ -203,7 +207,7 @@ def test_downloads_contain_the_correction_with_and_without_a_store(tab, read, mo
 def test_correction_of_one_reading_is_not_in_the_next(tab, read):
     session = read[-1][tab.session]
     after, _ = tab.actions.correct(session, sent(reading=session.key), "Dr A")
-    *_, last = tab.write_report(after, "", *AUTO)
+    *_, last = tab.write_report(after, "", *SETTINGS, *AUTO)
     assert last[tab.session].edit is None
 
 
@@ -245,3 +249,45 @@ def test_impossible_export_gives_a_reason(tab, read):
     assert file is None
     assert 'role="alert"' in message
     assert "DICOM" in message
+
+
+@pytest.fixture
+def movable(tab, read, monkeypatch):
+    """The tab with a checkpoint that has ROC curves, and its session after a report."""
+    curve = RocCurve(thresholds=(0.999, 0.001), sensitivities=(0.1, 1.0), specificities=(1.0, 0.1))
+    calibration = replace(tab.generator.calibration, curves=(curve,) * NUM_FINDINGS)
+    monkeypatch.setattr(tab.generator, "calibration", calibration)
+    return read[-1][tab.session]
+
+
+def test_moved_thresholds_change_predictions_and_downloads_but_not_the_report(tab, movable):
+    for rate, word in (("sensitivity", "positive"), ("specificity", "negative")):
+        changes = tab.move_thresholds(movable, 1, rate, 80)
+        session = changes[tab.session]
+        assert changes[tab.findings].count(f"prediction: </span>{word}") == NUM_FINDINGS
+        assert f"thresholds for a {rate} of at least 80% on validation studies" in changes[tab.settings.moved]
+        assert "write it again" not in changes[tab.settings.moved]
+        assert session.key == movable.key
+        assert session.reading.report == movable.reading.report
+        file, _ = tab.actions.export("json", session, False)
+        assert json.loads(base64.b64decode(file["content"]))["operating_point"] == f"{rate}=0.8"
+    assert tab.move_thresholds(session, 1, "f1", 80)[tab.session].reading.calibration == tab.generator.calibration
+
+
+def test_report_that_states_the_decisions_is_to_be_written_again(tab, movable, monkeypatch):
+    calibration = replace(tab.generator.calibration, decides_reports=True)
+    monkeypatch.setattr(tab.generator, "calibration", calibration)
+    assert "write it again" in tab.move_thresholds(movable, 1, "sensitivity", 80)[tab.settings.moved]
+    first, *_, last = tab.write_report(movable, "", 2, "sensitivity", 80, *AUTO)
+    reading = last[tab.session].reading
+    assert str(reading.calibration.operating_point) == "sensitivity=0.8"
+    assert set(reading.calibration.thresholds) == {0.001}
+    assert first[tab.settings.moved] == ""
+
+
+def test_thresholds_without_a_report_or_without_curves_do_not_move(tab, read):
+    assert tab.move_thresholds(Session(), 1, "sensitivity", 80) == {tab.session: Session()}
+    [message] = tab.move_thresholds(read[-1][tab.session], 1, "sensitivity", 80).values()
+    assert "the checkpoint has no ROC curves" in message
+    *_, changes = tab.write_report(read[-1][tab.session], "", 99, "f1", 80, *AUTO)
+    assert "99 reports to choose from; give 1 to 16" in changes[tab.report]

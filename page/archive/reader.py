@@ -9,8 +9,7 @@ import pyarrow
 import torch
 
 from page.archive.output import rows_table
-from page.study.record import model_identity
-from page.study.row import StudyRow, model_name, rejected_row
+from page.study.row import StudyRow, generator_name, rejected_row
 from page.study.worklist import ReadOptions, StudySource, read_sources
 from vlm.generator import ReportGenerator
 from vlm.schema.preprocessing import Preprocessing
@@ -46,7 +45,7 @@ class Reader:
     def __init__(self, source_of: SourceOf, options: WorkerOptions):
         torch.set_num_threads(options.num_cpus)
         self.generator = ReportGenerator.from_pretrained(options.checkpoint, device=options.device)
-        found = model_name(model_identity(self.generator))
+        found = generator_name(self.generator)
         if found != options.model:
             raise ValueError(f"a machine of the cluster has the model {found}, not {options.model}; copy it there")
         self.source_of, self.options = source_of, options

@@ -14,8 +14,8 @@ from pathlib import Path
 from data.cli import progress_bars
 from page.export.formats import FORMATS, export
 from page.export.table import SEPARATOR, StudyTable
-from page.study.record import StudyRecord, model_identity, study_record
-from page.study.row import BLOCKED, READ, REJECTED, model_name
+from page.study.record import StudyRecord, study_record
+from page.study.row import BLOCKED, READ, REJECTED, generator_name
 from page.study.sources import group_studies, open_sources
 from page.study.worklist import ReadOptions, StudyResult, read_sources, study_source
 from vlm.generator import ReportGenerator
@@ -60,7 +60,7 @@ def write_table(
     """
     skipped = [output, *([exports.folder] if exports.folder else [])]
     with (
-        StudyTable(output, model=model_name(model_identity(generator))) as table,
+        StudyTable(output, model=generator_name(generator)) as table,
         open_sources([source], is_limited=False, skipped=skipped) as (files, rejections),
     ):
         if rejections:

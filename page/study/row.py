@@ -18,7 +18,7 @@ ood_distance             largest distance of an image from those of the training
 ood_not_checked          why nobody compared them; "" if it was done
 exports                  names of the files that were exported
 images_hash              of size and gray values of the images that were read, in any order; "" without one
-model                    name of the checkpoint and [hash] of its weights and settings
+model                    name of the checkpoint, [hash] of its weights and settings, and its operating point if not f1
 """
 
 from collections.abc import Sequence
@@ -32,6 +32,7 @@ from page.study.plain_text import plain_line, plain_text
 from page.study.read import StudyReading
 from page.study.record import ModelIdentity, by_probability, finding_rows, model_identity
 from vlm.generator import ReportGenerator
+from vlm.operating_point import BEST_F1
 from vlm.schema.findings import FINDINGS
 
 READ, BLOCKED, REJECTED = "read", "blocked", "rejected"
@@ -113,8 +114,14 @@ def _stored(value: Any, kind: type) -> Any:
 
 
 def model_name(identity: ModelIdentity) -> str:
-    """The value of the column `model`."""
+    """The value of the column `model`, at the operating point f1."""
     return f"{identity.name} [{identity.hash}]"
+
+
+def generator_name(generator: ReportGenerator) -> str:
+    """The value of the column `model`. Rows with the same value have the same thresholds."""
+    point = generator.calibration.operating_point
+    return model_name(model_identity(generator)) + ("" if point == BEST_F1 else f" at {point}")
 
 
 def rejected_row(study: str, reason: str, files: Sequence[str] = (), *, model: str, study_uid: str = "") -> StudyRow:
@@ -153,7 +160,7 @@ def study_row(
         "ood_distance": reading.ood_distance,
         "ood_not_checked": plain_line(reading.ood_not_checked),
         "images_hash": study_hash(image_hash(image.image) for image in reading.images),
-        "model": model_name(model_identity(generator)),
+        "model": generator_name(generator),
     }
     if reading.is_blocked:
         return StudyRow(state=BLOCKED, **columns)

@@ -15,8 +15,7 @@ from pathlib import Path
 from data.images.pixels import ImageRejected
 from page.study.plain_text import plain_line
 from page.study.read import DEFAULT_GENERATION, StudyInput, StudyReading, read_studies
-from page.study.record import model_identity
-from page.study.row import StudyRow, model_name, rejected_row, study_row
+from page.study.row import StudyRow, generator_name, rejected_row, study_row
 from page.study.sources import SourceFile, group_studies, open_sources
 from page.study.upload import MAX_VIEWS, UploadedImage, read_upload
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -137,7 +136,7 @@ def sort_by_probability(rows: Sequence[StudyRow], finding: str = "") -> list[Stu
 def _rejected_source(generator: ReportGenerator, rejected: ImageRejected) -> StudyRow:
     """The row of a file or zip that cannot be opened."""
     name = plain_line(str(rejected).split(": ")[0])
-    return rejected_row(name, str(rejected), model=model_name(model_identity(generator)), files=[name])
+    return rejected_row(name, str(rejected), model=generator_name(generator), files=[name])
 
 
 def _read_images(source: StudySource, problems: list[str]) -> list[UploadedImage]:
@@ -178,6 +177,6 @@ def _read_inputs(
 
 
 def _rejected(generator: ReportGenerator, source: StudySource, error: ValueError) -> StudyResult:
-    model = model_name(model_identity(generator))
+    model = generator_name(generator)
     row = rejected_row(source.name, str(error), model=model, files=source.files, study_uid=source.study_uid)
     return StudyResult(row=row)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from PIL import Image
 import page.export.folder
 from page.report import ReportOptions
 from page.report import main as report_program
-from page.study.read import StudyInput, read_studies
+from page.study.read import StudyInput, read_files, read_studies
 from page.study.row import study_row
 from page.study.upload import UploadedImage, read_upload
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.operating_point import OperatingPoint, RocCurve
+from vlm.schema.findings import FINDINGS, NUM_FINDINGS
+from vlm.uncertainty import save_curves
 
 SHORT = ["--max-new-tokens", "6"]
 
@@ -101,6 +105,24 @@ def test_interrupted_table_continues_and_reads_no_study_twice(tiny_checkpoint, f
     assert "note: 1 studies have other files than when they were read; delete their rows" in notes
     assert "note: 1 rows of the table are of studies that are not in the source now" in notes
     assert len(read) == 7
+
+
+def test_table_has_the_operating_point_and_the_candidates_of_single_studies(tiny_checkpoint, tmp_path, images):
+    checkpoint = shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint")
+    curve = RocCurve(thresholds=(0.99, 0.01), sensitivities=(0.1, 1.0), specificities=(1.0, 0.1))
+    save_curves(checkpoint, (curve,) * NUM_FINDINGS)
+    (tmp_path / "in").mkdir()
+    images[0].save(tmp_path / "in" / "one.png")
+    table = (tmp_path / "in", "--output", tmp_path / "reports.jsonl", "--num-candidates", "3", "--write-anyway")
+    assert run(checkpoint, *table, "--operating-point", "sensitivity=0.9") == 0
+    row = rows_of(tmp_path / "reports.jsonl")["one.png"]
+    generator = ReportGenerator.from_pretrained(checkpoint).at(OperatingPoint.parse("sensitivity=0.9"))
+    options = GenerationOptions(max_new_tokens=6, num_candidates=3)
+    *_, reading = read_files(generator, [tmp_path / "in" / "one.png"], options=options, write_anyway=True)
+    assert row["report"] == study_row(generator, reading, "one.png", files=["one.png"]).report
+    assert set(row["predicted_positive"]) == {name for name in FINDINGS if row[name] >= 0.01} != set()
+    with pytest.raises(ValueError, match=r"rows of the model .* at sensitivity=0.9'.*give another --output"):
+        run(checkpoint, *table)
 
 
 def test_names_of_the_header_are_removed_from_the_texts_of_a_row(tiny_checkpoint, dicom):

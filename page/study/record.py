@@ -241,10 +241,8 @@ def calibration_note(num_studies: int, point: OperatingPoint) -> str:
     if num_studies == 0:
         return f"Probabilities are not calibrated: use them to rank findings, not as chances.{chosen}"
     studies = format_count(num_studies, "validation study", "validation studies")
-    return (
-        f"Probabilities are calibrated on {studies} similar to the training data; on other images they may be far off."
-        + chosen
-    )
+    calibrated = f"Probabilities are calibrated on {studies} similar to the training data"
+    return f"{calibrated}; on other images they may be far off.{chosen}"
 
 
 _hash_of = lru_cache(maxsize=4)(checkpoint_hash)

@@ -3,14 +3,9 @@
     python app.py
     python app.py --checkpoint DIR --port 7860 --host 127.0.0.1 --examples FOLDER_OF_IMAGES
 
-Everything runs in this process, and nothing is fetched from outside. From another program:
-
-    from gradio_client import Client, handle_file
-    page = Client("http://127.0.0.1:7860")
-    print(page.predict([handle_file("front.dcm"), handle_file("side.dcm")], api_name="/read")["report"])
+Everything runs in this process, and nothing is fetched from outside. `page.api` says how other programs use it.
 """
 
-import json
 import os
 import re
 import signal
@@ -18,8 +13,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import Any
 
 import gradio as gr
 import torch
@@ -29,19 +22,16 @@ from starlette.middleware import Middleware
 from data.cli import run_main
 from data.corrections.store import CorrectionStore
 from data.images.isolated import start_worker
-from data.reports.structure import structured_report
 from page.accounts import LOGIN_NOTE, Accounts
+from page.api import Api
 from page.cards import layout
 from page.examples import folder_examples, real_examples, synthetic_examples
-from page.export.text import export_json
 from page.guard import LOCAL_HOSTS, Guard, GuardedBlocks
-from page.study.read import MAX_CANDIDATES, choose_views, read_study
-from page.study.record import NOT_A_DEVICE, model_identity, study_record
-from page.study.upload import read_study_files
+from page.study.read import MAX_CANDIDATES
+from page.study.record import NOT_A_DEVICE, model_identity
 from page.study.zip_archive import MAX_ARCHIVE_BYTES
-from page.tabs.study import SEVERAL, StudyTab
+from page.tabs.study import StudyTab
 from page.tabs.worklist import WorklistTab
-from page.uploads import OneOrMoreFiles, remove_later, without_copies
 from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.operating_point import OperatingPoint
@@ -176,33 +166,6 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
     model_identity(generator)  # takes a moment, so before the first user
     store = CorrectionStore(options.corrections) if options.corrections is not None else None
 
-    model_lock = Lock()
-    """Several requests may decode their files at once, so that a hostile file delays nobody; one uses the model."""
-
-    def read(files: list[str] | None, views: str, indication: str, write_anyway: bool) -> dict[str, Any]:
-        """Read one study: images (PNG, JPEG, WebP, TIFF, DICOM) or a zip of them. `views` is auto, PA, AP or lateral
-        for all images, or one per image, separated by commas. A study that the model may not be able to read gets no
-        report (`is_blocked`) but the reasons in `image_warnings`, unless `write_anyway` is set.
-        `structured_report` is the report with its findings by organ system."""
-        try:
-            images = read_study_files([Path(file) for file in files or ()], generator.config.preprocessing)
-            images = choose_views(images, [view.strip() for view in views.split(",") if view.strip()])
-            settings = {"indication": indication, "options": generation, "write_anyway": write_anyway}
-            with model_lock:
-                *_, reading = read_study(at_point, images, **settings)
-            answer = {"report": "", "is_blocked": reading.is_blocked, "image_warnings": list(reading.image_warnings)}
-            answer |= {"ood_not_checked": reading.ood_not_checked}
-            if reading.is_blocked:
-                return answer
-            record = study_record(reading, generator)
-            report = reading.report.report
-            answer |= {"report": report, "structured_report": structured_report(report)}
-            return answer | json.loads(export_json(record))
-        except ValueError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        finally:
-            remove_later(files or [])
-
     with GuardedBlocks(
         title="cxrscribe",
         analytics_enabled=False,
@@ -212,17 +175,7 @@ def build_app(generator: ReportGenerator, options: AppOptions, example_folder: P
         card = layout.model_card(fetch_checkpoint(generator.name))
         header = layout.render("header", checkpoint=generator.name, model_card=card)
         gr.HTML(header, apply_default_css=False)
-        # gr.api would accept the path of any file on this machine; a File component only accepts uploads. This event
-        # comes first, because a private event with the same name would take the name.
-        files = without_copies(gr.File(file_count="multiple", type="filepath", visible=False, label="files"))
-        files.data_model = OneOrMoreFiles
-        inputs = [
-            files,
-            gr.Textbox("auto", visible=False, label="views"),
-            gr.Textbox("", visible=False, label="indication"),
-            gr.Checkbox(False, visible=False, label="write_anyway"),
-        ]
-        gr.Button(visible=False).click(read, inputs, gr.JSON(visible=False), api_name="read", **SEVERAL)
+        Api(generator=at_point, generation=generation, store=store).connect()
         with gr.Tab("One study"):
             StudyTab(generator, generation, examples, store, point)
         with gr.Tab("Worklist"):

@@ -1,5 +1,5 @@
-"""What programs share: the check of their numbers, and their end, with an error message instead of a traceback for a
-user's mistake, and an exit status.
+"""What programs share: the check of their numbers, progress bars, and their end, with an error message instead of a
+traceback for a user's mistake, and an exit status.
 
 if __name__ == "__main__":
     run_main(main)
@@ -12,6 +12,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 MISTAKE, STOPPED = 2, 130
 """Exit statuses: a user's mistake, as for a wrong option; Ctrl+C, as in shells."""
@@ -65,3 +68,9 @@ def check_writable(folder: Path, *, flag: str) -> None:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not os.access(existing, os.W_OK):
         raise ValueError(f"{flag} {folder} cannot be written ({existing} is read-only); name another folder")
+
+
+def progress_bars(console: Console | None = None) -> Progress:
+    """Progress bars with the work done, the elapsed and the remaining time; on standard error by default."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console or Console(stderr=True))

@@ -1,13 +1,20 @@
-"""The report of one study on the command line, the same as from the web page and its API.
+"""Reports on the command line, the same as from the web page and its API: of one study, or of a folder of studies.
 
     python -m page.report frontal.dcm lateral.dcm --indication "Cough and fever."
     python -m page.report frontal.dcm --structured
     python -m page.report frontal.dcm --operating-point sensitivity=0.9 --num-candidates 8
     python -m page.report study.zip --checkpoint runs/mine/best --format json > report.json
+    python -m page.report FOLDER --output reports.csv                    # or reports.jsonl; one row a study
+    python -m page.report FOLDER --output reports.csv --exports fhir sr --export-folder exports
 
 Reads images of one study (PNG, JPEG, WebP, TIFF, DICOM, or a zip of them). The report goes to standard output, the
 model's name and warnings to standard error. Exit status 2: the input is wrong. Exit status 3: the model may not be able
 to read the images, so the report is only written with --write-anyway.
+
+In a folder or zip of studies, DICOM files with the same StudyInstanceUID are one study, and so are the other images of
+one subfolder, if there are at most 6 of them; every other file is a study. The table has a row for every study, also
+for those that cannot be read (state "rejected", with the reason); `page.study.row` explains its columns. Run the same
+command again after an interruption, and it continues.
 """
 
 import os
@@ -21,9 +28,12 @@ import tyro
 
 from data.cli import run_main
 from data.reports.structure import structured_report
+from page.export.folder import Exports, write_table
 from page.export.formats import export
+from page.export.table import SUFFIXES
 from page.study.read import MAX_CANDIDATES, MAX_INDICATION_CHARACTERS, read_files
 from page.study.record import study_record
+from page.study.worklist import ReadOptions
 from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.operating_point import OperatingPoint
@@ -35,10 +45,10 @@ BLOCKED = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportOptions:
-    """Write the report of one study."""
+    """Write the report of one study, or a table of reports of many."""
 
     images: tyro.conf.Positional[tuple[Path, ...]]
-    """Images of one study, or a zip of them."""
+    """Images of one study, or a zip of them. With a table as --output: one folder or zip of studies."""
     checkpoint: str = SHIPPED
     """Checkpoint folder or hub id; the default is included in the project."""
     indication: str = ""
@@ -48,7 +58,7 @@ class ReportOptions:
     format: Literal["report", "text", "json", "pdf", "fhir", "sr"] = "report"
     """report: only the text that the model wrote. The others are the files that the web page offers."""
     output: Path | None = None
-    """File to write instead of standard output."""
+    """File to write instead of standard output. A table for many studies ends in .csv or .jsonl."""
     write_anyway: bool = False
     """Write the report even if there are warnings about the images."""
     max_new_tokens: int = 160
@@ -60,12 +70,17 @@ class ReportOptions:
     """Thresholds of the findings: f1, or a target on validation studies such as sensitivity=0.9 or specificity=0.9. If
     the reports of the checkpoint state what the classifier decides, they follow."""
     include_identity: bool = False
-    """Keep file names and the patient data of the DICOM header (all formats except report)."""
+    """Keep file names and the patient data of the DICOM header (all formats except report), and names in the texts of a
+    table. A table always names its files, because its user must find them."""
     precision: PrecisionChoice = "fp32"
     """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md); auto measures at the start which one is
     faster."""
     structured: bool = False
     """Write the findings by organ system; no sentence is changed or lost."""
+    exports: tuple[Literal["text", "json", "pdf", "fhir", "sr"], ...] = ()
+    """With a table: formats to export each report in, too."""
+    export_folder: Path | None = None
+    """Folder for --exports; the column `exports` of the table names the files."""
 
     def __post_init__(self):
         if not self.images:
@@ -79,6 +94,27 @@ class ReportOptions:
         OperatingPoint.parse(self.operating_point)
         if self.format in ("pdf", "sr") and self.output is None and sys.stdout.isatty():
             raise ValueError(f"--format {self.format} is a binary file; name a file with --output")
+        if bool(self.exports) != (self.export_folder is not None):
+            raise ValueError("--exports and --export-folder go together; give both, or neither")
+        if not self.writes_table:
+            if self.exports:
+                raise ValueError("--exports is for a table of many studies; use --format for one study")
+            return
+        if len(self.images) > 1:
+            raise ValueError(f"--output {self.output} is a table of many studies; name one folder or zip of them")
+        for flag in ("indication", "view_positions"):
+            if getattr(self, flag):
+                raise ValueError(f"--{flag.replace('_', '-')} is for one study, and --output {self.output} is a table")
+        if self.format != "report":
+            raise ValueError(f"--format is for one study, and --output {self.output} is a table; use --exports")
+
+    @property
+    def generation(self) -> GenerationOptions:
+        return GenerationOptions(max_new_tokens=self.max_new_tokens, num_candidates=self.num_candidates)
+
+    @property
+    def writes_table(self) -> bool:
+        return self.output is not None and self.output.suffix in SUFFIXES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,6 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(model_line(options.checkpoint), file=sys.stderr, flush=True)
     generator = ReportGenerator.from_pretrained(options.checkpoint, precision=options.precision)
     generator = generator.at(OperatingPoint.parse(options.operating_point))
+    if options.writes_table:
+        return _read_many(generator, options)
     if options.format == "report" and not generator.writes_reports:
         raise ValueError(
             f"{options.checkpoint} only classifies, because it was not trained on reports; use --format text or json "
@@ -98,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.images,
         views=options.view_positions,
         indication=options.indication,
-        options=GenerationOptions(max_new_tokens=options.max_new_tokens, num_candidates=options.num_candidates),
+        options=options.generation,
         write_anyway=options.write_anyway,
     )
     for warning in (*reading.image_warnings, *reading.notes):
@@ -116,12 +154,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _read_many(generator: ReportGenerator, options: ReportOptions) -> int:
+    reading = ReadOptions(
+        generation=options.generation,
+        write_anyway=options.write_anyway,
+        include_identity=options.include_identity,
+        by_system=options.structured,
+    )
+    [source] = options.images
+    if options.export_folder is not None:
+        options.export_folder.mkdir(parents=True, exist_ok=True)
+    exports = Exports(formats=options.exports, folder=options.export_folder)
+    counts = write_table(generator, source, options.output, reading, exports)
+    for note in counts.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{counts.text}. {options.output}")
+    return 0
+
+
 def _check_paths(options: ReportOptions) -> None:
     """Find a mistyped path before the model is loaded."""
     for path in options.images:
-        if path.is_dir() or not path.exists():
-            problem = "is a folder; name the images in it" if path.is_dir() else "does not exist; check the path"
-            raise ValueError(f"{path}: {problem}")
+        if not path.exists():
+            raise ValueError(f"{path}: does not exist; check the path")
+        if path.is_dir() and not options.writes_table:
+            raise ValueError(
+                f"{path}: is a folder; name the images of one study in it, or a table for all its studies with "
+                "--output reports.csv"
+            )
     if (output := options.output) is not None and (output.is_dir() or not output.parent.is_dir()):
         problem = "is a folder; name a file in it" if output.is_dir() else "is in a folder that does not exist"
         raise ValueError(f"--output {output} {problem}")

@@ -1,9 +1,12 @@
 """Uploaded files: one or many, without needless copies, and removed some time after they are read."""
 
+import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
@@ -27,6 +30,21 @@ def without_copies(upload: gr.File | gr.UploadButton) -> gr.File | gr.UploadButt
     """Gradio would write an empty temporary file for each uploaded one, and never delete it."""
     upload._process_single_file = lambda file: file.path
     return upload
+
+
+@contextmanager
+def kept_uploads(uploads: Sequence[Path]) -> Iterator[list[Path]]:
+    """Keep the uploads until they are read: the originals are removed a few minutes after their upload."""
+    with TemporaryDirectory(prefix="cxrscribe-worklist-") as folder:
+        kept = [Path(folder) / str(number) / path.name for number, path in enumerate(uploads)]
+        for path, copy in zip(uploads, kept, strict=True):
+            copy.parent.mkdir()
+            with suppress(FileNotFoundError):  # reported when its turn comes
+                try:
+                    copy.hardlink_to(path)
+                except OSError:
+                    shutil.copyfile(path, copy)
+        yield kept
 
 
 def remove_later(files: Sequence[str | Path], seconds: float = REMOVE_SECONDS) -> None:

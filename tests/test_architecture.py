@@ -57,7 +57,8 @@ ROOMS = {
         study accounts
         guard
         export corrections examples uploads
-        cards report node
+        cards
+        api report archive node
         tabs
     """,
     "bench": """
@@ -79,7 +80,7 @@ MAY_IMPORT = {
 }
 """Rooms of other packages that each package may import from; None: all of them."""
 PROGRAMS = {
-    *("data.join", "data.audit.__main__", "page.report", "page.node.__main__", "app"),
+    *("data.join", "data.audit.__main__", "page.report", "page.archive.__main__", "page.node.__main__", "app"),
     *("train.finetune", "train.pretrain", "train.fit_roc", "train.draft_index"),
     *("eval.batch", "eval.score", "eval.compare", "eval.show"),
     *("bench.run", "bench.ablations", "bench.data_scaling", "bench.iu", "bench.labeler_mesh", "bench.error_orders"),

@@ -10,6 +10,7 @@ from data import prepare
 from data.audit import __main__ as audit
 from eval import batch, compare, score, show
 from page import report
+from page.archive import __main__ as archive
 from page.node import __main__ as node
 from train import finetune
 
@@ -23,6 +24,7 @@ PROGRAMS = {
     r"python -m eval\.score": score,
     r"python -m eval\.compare": compare,
     r"python -m page\.report": report,
+    r"python -m page\.archive": archive,
     r"python -m page\.node": node,
     r"python app\.py": app,
 }

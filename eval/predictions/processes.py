@@ -8,7 +8,8 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from data.cli import progress_bars
 
 Track = Callable[[int, str], Callable[[int], None]]
 """`track(total, description)` starts a progress bar and returns a function that advances it."""
@@ -24,8 +25,7 @@ def start_processes() -> PartialState:
 @contextmanager
 def progress(console: Console) -> Iterator[Track]:
     """Progress bars with the work done, the elapsed and the remaining time."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as bars:
+    with progress_bars(console) as bars:
 
         def track(total: int, description: str) -> Callable[[int], None]:
             task = bars.add_task(description, total=total)

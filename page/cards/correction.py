@@ -9,7 +9,7 @@ from page.cards.layout import render
 from page.study.edit import Edit
 from page.study.read import StudyReading
 from page.study.record import STATE_WORDS
-from vlm.schema.findings import FINDINGS, UNLABELED
+from vlm.schema.findings import FINDING_INDEX, FINDINGS, UNLABELED
 
 MAX_CHARACTERS = 20_000
 """Maximum number of characters in a submitted form."""
@@ -40,6 +40,29 @@ def read_form(sent: str, *, key: str, reader: str) -> Edit:
     if form_key != key:
         raise ValueError("The form belongs to another report; correct the one that is shown.")
     return Edit(findings=findings, impression=impression, states=states, reader=reader.strip())
+
+
+def edit_of_texts(findings: str, impression: str, states: dict[str, str], *, reader: str) -> Edit:
+    """The edit that a program sent: whole texts, and the states of findings in words; other findings are not set.
+
+    Raises:
+        ValueError: it is too long, or a finding or state is unknown.
+    """
+    if len(findings) + len(impression) > MAX_CHARACTERS:
+        raise ValueError(f"The correction has more than {MAX_CHARACTERS} characters; shorten it.")
+    if not isinstance(states, dict):
+        raise ValueError('states is no object; give one such as {"Pneumonia": "absent"}')
+    for finding, state in states.items():
+        if finding not in FINDING_INDEX:
+            raise ValueError(f"there is no finding {finding!r}; choose one of {', '.join(FINDINGS)}")
+        if state not in STATE_WORDS.values():
+            raise ValueError(f"{finding} has the state {state!r}; choose one of {', '.join(STATE_WORDS.values())}")
+    return Edit(
+        findings=_text([findings]),
+        impression=_text([impression]),
+        states=tuple(_STATES[states[finding]] if finding in states else UNLABELED for finding in FINDINGS),
+        reader=reader.strip(),
+    )
 
 
 def _text(sentences: list[str]) -> str:

@@ -12,8 +12,9 @@ from data.images.pixels import ImageRejected, read_bytes
 from page.node.options import Kind
 from page.node.results import build_results
 from page.node.states import Result, StableStudy
-from page.study.read import DEFAULT_GENERATION, find_image_warnings, read_study
-from page.study.record import StudyRecord, model_identity, plain_line, study_record
+from page.study.plain_text import plain_line
+from page.study.read import DEFAULT_GENERATION, check_images, read_study
+from page.study.record import StudyRecord, model_identity, study_record
 from page.study.upload import MAX_VIEWS, UploadedImage, read_upload
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import LATERAL, view_index
@@ -67,7 +68,8 @@ def _usable_images(generator: ReportGenerator, study: StableStudy) -> tuple[list
         name = "image"
         try:
             image = read_upload(read_bytes(path, name=name), name, generator.config.preprocessing)
-            warnings = find_image_warnings([image], generator)
+            [checks] = check_images([[image]], generator)
+            warnings = checks.warnings
         except ImageRejected as rejected:
             warnings = (str(rejected),)
         if warnings:

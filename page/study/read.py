@@ -8,9 +8,11 @@ for signs that the model cannot read it: by its DICOM header, its pixels, and th
 checkpoint (`vlm.uncertainty`).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,8 @@ class StudyReading:
     indication: str = ""
     image_warnings: tuple[str, ...] = ()
     """Why the model may not be able to read the study, one sentence each."""
+    ood_distance: float | None = None
+    """See `ImageChecks`."""
     ood_not_checked: str = ""
     """Why nobody checked whether the images resemble those of the training; "" if that was checked."""
     report: StudyReport | None = None
@@ -125,20 +129,7 @@ def read_study(
     Raises:
         ValueError: there is no image, the indication is too long, or the input is too long for the model.
     """
-    if not images:
-        raise ValueError("No image is left to read: choose a file, or include an image again.")
-    if len(indication) > MAX_INDICATION_CHARACTERS:
-        raise ValueError(
-            f"the indication has {len(indication)} characters; shorten it to {MAX_INDICATION_CHARACTERS} at most"
-        )
-    reading = StudyReading(
-        images=tuple(images),
-        indication=indication.strip(),
-        image_warnings=find_image_warnings(images, generator) + _mixed_study_warnings(images),
-        calibration=generator.calibration,
-        only_classifies=not generator.writes_reports,
-        ood_not_checked=generator.ood_not_checked,
-    )
+    [reading] = _begin(generator, [StudyInput(images=images, indication=indication)])
     if reading.image_warnings and not write_anyway:
         yield replace(reading, is_done=True)
         return
@@ -146,6 +137,69 @@ def read_study(
         reading = replace(reading, report=report)
         yield reading
     yield complete(reading)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyInput:
+    """What the model is given of one study."""
+
+    images: Sequence[UploadedImage]
+    indication: str = ""
+
+    def __post_init__(self):
+        if not self.images:
+            raise ValueError("No image is left to read: choose a file, or include an image again.")
+        if len(self.indication) > MAX_INDICATION_CHARACTERS:
+            raise ValueError(
+                f"the indication has {len(self.indication)} characters; shorten it to {MAX_INDICATION_CHARACTERS} at "
+                "most"
+            )
+
+
+def read_studies(
+    generator: ReportGenerator,
+    studies: Sequence[StudyInput],
+    *,
+    options: GenerationOptions = DEFAULT_GENERATION,
+    write_anyway: bool = False,
+) -> list[StudyReading]:
+    """The complete readings of several studies, as one batch of the model; otherwise like `read_study`.
+
+    Raises:
+        ValueError: an input is too long for the model.
+    """
+    readings = _begin(generator, studies)
+    to_write = [number for number, reading in enumerate(readings) if write_anyway or not reading.image_warnings]
+    reports = []
+    if to_write:
+        reports = generate_reports(
+            generator,
+            [[image.image for image in readings[number].images] for number in to_write],
+            view_positions=[[image.view_position for image in readings[number].images] for number in to_write],
+            indications=[readings[number].indication for number in to_write],
+            options=options,
+        )
+    readings = [replace(reading, is_done=True) for reading in readings]
+    for number, report in zip(to_write, reports, strict=True):
+        readings[number] = complete(replace(readings[number], report=report))
+    return readings
+
+
+def _begin(generator: ReportGenerator, studies: Sequence[StudyInput]) -> list[StudyReading]:
+    """The readings before a report is written."""
+    checks = check_images([study.images for study in studies], generator)
+    return [
+        StudyReading(
+            images=tuple(study.images),
+            indication=study.indication.strip(),
+            image_warnings=check.warnings,
+            ood_distance=check.ood_distance,
+            calibration=generator.calibration,
+            only_classifies=not generator.writes_reports,
+            ood_not_checked=generator.ood_not_checked,
+        )
+        for study, check in zip(studies, checks, strict=True)
+    ]
 
 
 def _write(generator: ReportGenerator, reading: StudyReading, options: GenerationOptions) -> Iterator[StudyReport]:
@@ -182,19 +236,40 @@ def complete(reading: StudyReading) -> StudyReading:
     )
 
 
-def find_image_warnings(images: Sequence[UploadedImage], generator: ReportGenerator) -> tuple[str, ...]:
-    """One warning for each image that the model may not be able to read: header first, then pixels, then OOD check."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageChecks:
+    """`warnings`: why the model may not be able to read the study. `ood_distance`: the largest distance of its images
+    from those of the training, in multiples of the limit; None if no image was compared with them."""
+
+    warnings: tuple[str, ...] = ()
+    ood_distance: float | None = None
+
+
+def check_images(studies: Sequence[Sequence[UploadedImage]], generator: ReportGenerator) -> list[ImageChecks]:
+    """The checks of the images of each study: header first, then pixels, then OOD check; one warning an image."""
+    images = [image for study in studies for image in study]
     warnings = [image.warning or pixel_warning(image.image, name=image.name) for image in images]
+    distances: list[float | None] = [None] * len(images)
     unchecked = [number for number, warning in enumerate(warnings) if not warning]
     if generator.ood_detector is not None and unchecked:
         features = generator.image_features([images[number].image for number in unchecked])
-        distances = generator.ood_detector.distances(features)
+        found = generator.ood_detector.distances(features)
         mirrored = generator.ood_detector.looks_mirrored(features)
-        for number, distance, is_mirrored in zip(unchecked, distances, mirrored, strict=True):
+        for number, distance, is_mirrored in zip(unchecked, found, mirrored, strict=True):
+            distances[number] = float(distance)
             is_lateral = view_index(images[number].view_position) == LATERAL
             if problem := _ood_problem(distance, is_mirrored and not is_lateral):
                 warnings[number] = f"{images[number].name}: {problem}"
-    return tuple(filter(None, warnings))
+    checked = iter(zip(warnings, distances, strict=True))
+    return [_study_checks(study, list(islice(checked, len(study)))) for study in studies]
+
+
+def _study_checks(images: Sequence[UploadedImage], checked: Sequence[tuple[str, float | None]]) -> ImageChecks:
+    distances = [distance for _, distance in checked if distance is not None and math.isfinite(distance)]
+    return ImageChecks(
+        warnings=(*(warning for warning, _ in checked if warning), *_mixed_study_warnings(images)),
+        ood_distance=max(distances, default=None),
+    )
 
 
 def _ood_problem(distance: float, is_mirrored: bool) -> str:

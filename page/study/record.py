@@ -3,13 +3,10 @@
     record = study_record(reading, generator)
     without_identity(record)       # what is exported by default
 
-All texts of a record are plain text: without control characters, which end a DICOM value or an XML document, and
-without direction marks, which change how a text reads. Each export escapes markup itself. DICOM identifiers are only
-held in memory.
+All texts of a record are plain text (`page.study.plain_text`). DICOM identifiers are only held in memory.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -25,12 +22,14 @@ from data.images.dicom.identifiers import DicomIdentifiers
 from data.reports.deidentify import remove_identity
 from data.reports.structure import structured_findings
 from page.study.edit import Edit, edited_reading
+from page.study.plain_text import plain_line, plain_text
 from page.study.read import StudyReading
 from page.study.upload import UploadedImage
 from vlm.checkpoint.store import checkpoint_hash
 from vlm.explain.attention import heatmaps, overlay_heatmap
 from vlm.generator import ReportGenerator
 from vlm.operating_point import BEST_F1, OperatingPoint
+from vlm.precision import Precision
 from vlm.schema.findings import (
     BLANK,
     FINDING_INDEX,
@@ -46,24 +45,6 @@ from vlm.schema.number_format import format_count, format_probability
 NOT_A_DEVICE = "Not a medical device. For research and teaching only, not for diagnosis or treatment."
 STATE_WORDS = {BLANK: "not mentioned", POSITIVE: "present", NEGATIVE: "absent", UNCERTAIN: "possible"}
 """What a report states about a finding, by CheXbert label."""
-_REMOVED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-_JOINERS = "\u200c\u200d"
-"""Category Cf, but some scripts need them."""
-
-
-def plain_text(text: str) -> str:
-    """Lines of plain text without blanks at either end; runs of blanks become one."""
-    return "\n".join(plain_line(line) for line in text.splitlines()).strip("\n")
-
-
-def plain_line(text: str) -> str:
-    """One line of plain text."""
-    kept = (
-        " " if character.isspace() else character
-        for character in text
-        if character.isspace() or character in _JOINERS or unicodedata.category(character) not in _REMOVED
-    )
-    return " ".join("".join(kept).split())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -269,11 +250,16 @@ _hash_of = lru_cache(maxsize=4)(checkpoint_hash)
 
 def model_identity(generator: ReportGenerator) -> ModelIdentity:
     """Reads all files of the checkpoint on the first call."""
-    note = f" ({generator.precision})" * (generator.precision != "fp32")
+    return checkpoint_identity(generator.name, generator.precision)
+
+
+def checkpoint_identity(checkpoint: str, precision: Precision = "fp32") -> ModelIdentity:
+    """The identity of the model of a checkpoint; reads all its files on the first call."""
+    note = f" ({precision})" * (precision != "fp32")
     return ModelIdentity(
         # A full path may contain a user name; the last part is often only "best".
-        name=plain_line("/".join(Path(generator.name).parts[-2:])) + note,
-        hash=_hash_of(generator.name),
+        name=plain_line("/".join(Path(checkpoint).parts[-2:])) + note,
+        hash=_hash_of(checkpoint),
         program_version=version("cxrscribe"),
     )
 

@@ -59,7 +59,8 @@ def zip_entries(archive: zipfile.ZipFile, *, name: str) -> list[zipfile.ZipInfo]
     Raises:
         ImageRejected: no file is left.
     """
-    entries = sorted((entry for entry in archive.infolist() if not _is_side_file(entry)), key=lambda e: e.filename)
+    files = (entry for entry in archive.infolist() if PurePosixPath(entry.filename).name and not entry.is_dir())
+    entries = sorted((entry for entry in files if not is_side_file(entry.filename)), key=lambda entry: entry.filename)
     if not entries:
         raise ImageRejected(f"{name}: holds no file")
     return entries
@@ -103,15 +104,10 @@ def read_entry_head(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, num_bytes:
         raise ImageRejected(f"{where}: is damaged inside its zip ({error}); fetch or export it again") from error
 
 
-def _is_side_file(entry: zipfile.ZipInfo) -> bool:
-    path = PurePosixPath(entry.filename)
-    return (
-        not path.name
-        or entry.is_dir()
-        or path.name.startswith(".")
-        or path.parts[0] == "__MACOSX"
-        or path.name.lower() in _SIDE_FILES
-    )
+def is_side_file(name: str) -> bool:
+    """Whether the path is one of the files that operating systems and DICOM discs add."""
+    path = PurePosixPath(name)
+    return path.name.startswith(".") or path.parts[:1] == ("__MACOSX",) or path.name.lower() in _SIDE_FILES
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], *, num_bytes: int, name: str) -> None:

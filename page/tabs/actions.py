@@ -23,7 +23,7 @@ from vlm.schema.report_format import compose_report
 
 NUM_CASES = 3
 PRIVATE = {"api_visibility": "private"}
-"""Events of the page are not offered to programs; the API is /read alone."""
+"""Events of the page are not offered to programs; `page.api` is."""
 DOWNLOAD_SCRIPT = "(file) => downloadFile(file)"
 
 

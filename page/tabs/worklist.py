@@ -6,26 +6,26 @@
 read at a time. Each step ends with an answer, so a user who stops or leaves frees the place.
 """
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
 
+from page.api import ONE_WORKLIST
 from page.cards import layout
-from page.cards.worklist import worklist_csv, worklist_html, worklist_jsonl
+from page.cards.worklist import worklist_html
 from page.export.formats import ExportedFile
-from page.study.record import model_identity
+from page.export.table import worklist_csv, worklist_jsonl
+from page.study.row import BLOCKED, READ, REJECTED, StudyRow
+from page.study.sources import MAX_FILES
 from page.study.upload import MAX_VIEWS
-from page.study.worklist import BLOCKED, MAX_FILES, READ, REJECTED, WorklistRow, read_worklist, sort_by_probability
+from page.study.worklist import ReadOptions, read_worklist, sort_by_probability
 from page.tabs.actions import DOWNLOAD_SCRIPT, PRIVATE, download
-from page.uploads import without_copies
+from page.uploads import kept_uploads, without_copies
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
 
@@ -34,7 +34,6 @@ SHOW_EVERY_SECONDS = 2.0
 WORKLIST_SECONDS = 3600
 """A worklist is forgotten this long after its last change."""
 _FORMATS = {"csv": (worklist_csv, "text/csv"), "jsonl": (worklist_jsonl, "application/x-ndjson")}
-ONE_AT_A_TIME = {"concurrency_id": "worklist", "concurrency_limit": 1}
 
 
 class WorklistTab:
@@ -65,7 +64,7 @@ class WorklistTab:
         file, self.exported = gr.JSON(visible=False), gr.HTML(apply_default_css=False)
 
         shown = [self.rows, self.progress, self.table, self.exported]
-        running = {"show_progress": "hidden", **PRIVATE, **ONE_AT_A_TIME}
+        running = {"show_progress": "hidden", **PRIVATE, **ONE_WORKLIST}
         choose.upload(lambda files: files, choose, upload, **PRIVATE)
         started = [
             read.click(self.read, [upload, anyway, self.sort_by], shown, **running),
@@ -81,37 +80,35 @@ class WorklistTab:
 
     def read(self, files: list[str] | None, write_anyway: bool, sort_by: str) -> Iterator[dict[Any, Any]]:
         """Read the uploaded files."""
-        with _kept([Path(file) for file in files or ()]) as sources:
+        with kept_uploads([Path(file) for file in files or ()]) as sources:
             yield from self._read(sources, write_anyway, sort_by)
 
     def read_folder(self, write_anyway: bool, sort_by: str) -> Iterator[dict[Any, Any]]:
         """Read the folder that the server was started with."""
         yield from self._read([self.folder] if self.folder is not None else [], write_anyway, sort_by)
 
-    def sort(self, rows: Sequence[WorklistRow], sort_by: str) -> str:
+    def sort(self, rows: Sequence[StudyRow], sort_by: str) -> str:
         return worklist_html(sort_by_probability(rows, _finding(sort_by)), finding=_finding(sort_by))
 
-    def stopped(self, rows: Sequence[WorklistRow]) -> str:
+    def stopped(self, rows: Sequence[StudyRow]) -> str:
         return layout.message(f"Stopped. {_counts(rows)}") if rows else ""
 
-    def export(self, format: str, rows: Sequence[WorklistRow], sort_by: str) -> tuple[dict[str, str] | None, str]:
+    def export(self, format: str, rows: Sequence[StudyRow], sort_by: str) -> tuple[dict[str, str] | None, str]:
         """The file for download.js, or the reason why there is none."""
         if not rows:
             return None, layout.message("There is no worklist yet: read one first.", is_error=True)
         write, media_type = _FORMATS[format]
-        model = model_identity(self.generator)
-        content = write(sort_by_probability(rows, _finding(sort_by)), model=f"{model.name} [{model.hash}]")
+        content = write(sort_by_probability(rows, _finding(sort_by)))
         name = f"worklist_{time.strftime('%Y%m%dT%H%M%S')}.{format}"
         return download(ExportedFile(name=name, content=content.encode(), media_type=media_type))
 
     def _read(self, sources: list[Path], write_anyway: bool, sort_by: str) -> Iterator[dict[Any, Any]]:
         """Show the progress after every study, and the growing table every few seconds."""
-        rows: list[WorklistRow] = []
+        rows: list[StudyRow] = []
+        options = ReadOptions(generation=self.options, write_anyway=write_anyway, include_identity=True)
         start = shown_at = time.monotonic()
         try:
-            for row, num_done, num_studies in read_worklist(
-                self.generator, sources, options=self.options, write_anyway=write_anyway
-            ):
+            for row, num_done, num_studies in read_worklist(self.generator, sources, options):
                 if row is not None:
                     rows.append(row)
                 now = time.monotonic()
@@ -125,30 +122,15 @@ class WorklistTab:
             return
         yield {self.progress: layout.message(_counts(rows)), **self._table(rows, sort_by)}
 
-    def _table(self, rows: Sequence[WorklistRow], sort_by: str) -> dict[Any, Any]:
+    def _table(self, rows: Sequence[StudyRow], sort_by: str) -> dict[Any, Any]:
         return {self.rows: tuple(rows), self.table: self.sort(rows, sort_by), self.exported: ""}
-
-
-@contextmanager
-def _kept(uploads: Sequence[Path]) -> Iterator[list[Path]]:
-    """Keep the uploads until they are read: the originals are removed a few minutes after their upload."""
-    with TemporaryDirectory(prefix="cxrscribe-worklist-") as folder:
-        kept = [Path(folder) / str(number) / path.name for number, path in enumerate(uploads)]
-        for path, copy in zip(uploads, kept, strict=True):
-            copy.parent.mkdir()
-            with suppress(FileNotFoundError):  # reported when its turn comes
-                try:
-                    copy.hardlink_to(path)
-                except OSError:
-                    shutil.copyfile(path, copy)
-        yield kept
 
 
 def _finding(sort_by: str) -> str:
     return "" if sort_by == ANY_FINDING else sort_by
 
 
-def _counts(rows: Sequence[WorklistRow]) -> str:
+def _counts(rows: Sequence[StudyRow]) -> str:
     counts = Counter(row.state for row in rows)
     words = {BLOCKED: "without a report because of image warnings", REJECTED: "could not be read"}
     others = [f"{counts[state]} {text}" for state, text in words.items() if counts[state]]

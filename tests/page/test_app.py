@@ -1,5 +1,6 @@
 """The web page without a browser: its API, its uploads, its accounts and its options."""
 
+import base64
 import hashlib
 import json
 import os
@@ -24,8 +25,8 @@ from data.reports.structure import structured_report
 from page.accounts import write_account
 from page.examples import NUM_SYNTHETIC, REAL_EXAMPLES
 from page.report import main as report_program
+from page.study.plain_text import plain_text
 from page.study.read import read_files
-from page.study.record import plain_text
 from tests.helpers.web_server import NUM_TOKENS, clean_up_after_gradio, free_port, pytestmark  # noqa: F401 (work by name)
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -100,7 +101,7 @@ def test_the_command_line_writes_the_same_report(client, generator, image_file, 
 def test_api_returns_the_report_by_organ_system_too(client, image_file, monkeypatch):
     plain = client.predict([handle_file(image_file)], "PA", "cough", api_name="/read")
     assert plain["structured_report"] == structured_report(plain["report"])
-    monkeypatch.setattr("app.structured_report", lambda report: f"By system: {report}")
+    monkeypatch.setattr("page.api.structured_report", lambda report: f"By system: {report}")
     answer = client.predict([handle_file(image_file)], "PA", "cough", api_name="/read")
     assert answer["structured_report"] == f"By system: {plain['report']}"
     assert (answer["report"], answer["findings"]) == (plain["report"], plain["findings"])
@@ -149,15 +150,38 @@ def test_api_rejects_a_path_on_the_server(page, image_file):
 
 def test_api_uploads_are_removed_after_reading(client, image_file, monkeypatch):
     removed = []
-    monkeypatch.setattr(app, "remove_later", removed.extend)
+    monkeypatch.setattr("page.api.remove_later", removed.extend)
     client.predict([handle_file(image_file)], api_name="/read")
     assert [Path(path).name for path in removed] == ["chest.png"]
 
 
-def test_read_is_the_only_api_endpoint(client):
+def test_programs_are_offered_the_api_and_nothing_else(client):
     endpoints = client.view_api(return_format="dict", print_info=False)
-    assert list(endpoints["named_endpoints"]) == ["/read"]
+    assert list(endpoints["named_endpoints"]) == ["/read", "/export", "/correct", "/worklist"]
     assert endpoints["unnamed_endpoints"] == {}
+
+
+def test_each_endpoint_answers_a_program(client, image_file):
+    read = client.predict([handle_file(image_file)], "PA", api_name="/read")
+    exported = client.predict([handle_file(image_file)], "json", views="PA", api_name="/export")
+    assert json.loads(base64.b64decode(exported["content"]))["findings"] == read["findings"]
+    texts = {"findings": "Clear.", "impression": "Normal.", "reader": "Dr A"}
+    corrected = client.predict([handle_file(image_file)], **texts, format="text", api_name="/correct")
+    assert b"Dr A" in base64.b64decode(corrected["content"])
+    worklist = client.predict([handle_file(image_file)] * 2, api_name="/worklist")
+    assert [row["state"] for row in worklist["rows"]] == ["read", "read"]
+
+
+@pytest.mark.parametrize("name", ["read", "export", "correct", "worklist"])
+def test_files_of_the_server_are_no_uploads(page, client, image_file, name):
+    for path in ("/etc/passwd", str(image_file), str(image_file.parent)):
+        given = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        call = httpx.post(f"{page.local_url}gradio_api/call/{name}", json={"data": [[given]]})
+        assert call.status_code >= 400 or "event: error" in _events(page, name, call.json()["event_id"])
+
+
+def _events(page, name, event_id):
+    return httpx.get(f"{page.local_url}gradio_api/call/{name}/{event_id}", timeout=30).text
 
 
 def test_file_above_the_size_limit_is_rejected(page):
@@ -220,6 +244,8 @@ def test_only_accounts_of_the_file_can_log_in(tiny_checkpoint, image_file, tmp_p
     try:
         with image_file.open("rb") as file:
             assert httpx.post(f"{page.local_url}gradio_api/upload", files={"files": file}).status_code == 401
+        for name in ("read", "export", "correct", "worklist"):
+            assert httpx.post(f"{page.local_url}gradio_api/call/{name}", json={"data": []}).status_code == 401
         config = httpx.get(f"{page.local_url}config")
         assert config.status_code == 401 or "dependencies" not in config.json()
         for name, password in (("anna", "wrong horse"), ("bob", "correct horse"), ("", "")):

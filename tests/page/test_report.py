@@ -13,8 +13,8 @@ import pytest
 
 import page.report
 from page.report import BLOCKED, main
+from page.study.plain_text import plain_text
 from page.study.read import read_files
-from page.study.record import plain_text
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.operating_point import OperatingPoint, RocCurve
@@ -163,7 +163,7 @@ def test_missing_image_and_long_indication_are_rejected_before_the_model_is_load
     ("arguments", "message"),
     [
         (["nowhere.png"], "nowhere.png: does not exist; check the path"),
-        (["."], r"\.: is a folder; name the images in it"),
+        (["."], r"\.: is a folder; .* a table for all its studies with --output reports.csv"),
         (["chest.png", "--output", "."], r"--output \. is a folder; name a file in it"),
         (["chest.png", "--output", "no/report.txt"], "--output no/report.txt is in a folder that does not exist"),
     ],

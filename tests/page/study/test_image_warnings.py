@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from page.study.read import find_image_warnings, pixel_warning
+from page.study.read import check_images, pixel_warning
 from page.study.upload import UploadedImage
 
 
@@ -14,6 +14,11 @@ def radiograph(seed=0):
     rows, columns = np.mgrid[0:120, 0:100]
     noise = np.random.default_rng(seed).normal(0, 8, (120, 100))
     return Image.fromarray((60 + rows + 60 * np.cos(columns / 16) + noise).clip(0, 255).astype(np.uint8))
+
+
+def warnings_of(images, generator):
+    [checks] = check_images([images], generator)
+    return checks.warnings
 
 
 def written_page():
@@ -63,12 +68,23 @@ def test_out_of_distribution_image_gets_a_warning_with_its_distance():
     near.putpixel((0, 0), 99)
     far.putpixel((0, 0), 250)
     images = [UploadedImage(name="near.png", image=near), UploadedImage(name="far.png", image=far)]
-    [warning] = find_image_warnings(images, FakeGenerator(FakeDetector()))
+    [warning] = warnings_of(images, FakeGenerator(FakeDetector()))
     assert warning.startswith(
         "far.png: This image looks different from the images the model was trained on. "
         "Its distance from them is 2.5 times the limit"
     )
-    assert find_image_warnings(images, FakeGenerator()) == ()
+    assert warnings_of(images, FakeGenerator()) == ()
+
+
+def test_largest_distance_of_each_study_is_kept_and_several_studies_are_checked_together():
+    near, far = radiograph(), radiograph()
+    near.putpixel((0, 0), 50)
+    far.putpixel((0, 0), 250)
+    near, far = (UploadedImage(name=name, image=image) for name, image in (("near", near), ("far", far)))
+    blank = UploadedImage(name="blank", image=Image.new("L", (64, 64), 90))
+    one, other, none = check_images([[near, far], [near], [blank]], FakeGenerator(FakeDetector()))
+    assert (one.ood_distance, other.ood_distance, none.ood_distance) == (2.5, 0.5, None)
+    assert [len(checks.warnings) for checks in (one, other, none)] == [1, 0, 1]
 
 
 def test_each_image_has_at_most_one_warning():
@@ -77,7 +93,7 @@ def test_each_image_has_at_most_one_warning():
         UploadedImage(name="blank.png", image=blank),
         UploadedImage(name="knee.dcm", image=blank, warning="knee.dcm: shows a knee."),
     ]
-    warnings = find_image_warnings(images, FakeGenerator(FakeDetector()))
+    warnings = warnings_of(images, FakeGenerator(FakeDetector()))
     assert warnings == (
         "blank.png: The image is blank; all pixels have about the same gray level.",
         "knee.dcm: shows a knee.",
@@ -91,7 +107,7 @@ def test_each_image_has_at_most_one_warning():
 def test_distance_near_the_limit_is_given_in_words(level, words):
     generator = FakeGenerator(FakeDetector())
     generator.image_features = lambda images: np.array([[level / 100, 0]])
-    [warning] = find_image_warnings([UploadedImage(name="x", image=radiograph())], generator)
+    [warning] = warnings_of([UploadedImage(name="x", image=radiograph())], generator)
     assert f"Its distance from them is {words}; 99% of the training images" in warning
 
 
@@ -100,7 +116,7 @@ def test_mirrored_frontal_image_gets_a_warning():
     mirrored.putpixel((0, 0), 50)
     mirrored.putpixel((1, 0), 200)
     images = [UploadedImage(name=f"{view}.png", image=mirrored, view_position=view) for view in ("PA", "", "LATERAL")]
-    warnings = find_image_warnings(images, FakeGenerator(FakeDetector()))
+    warnings = warnings_of(images, FakeGenerator(FakeDetector()))
     assert [warning.split(", so")[0] for warning in warnings] == [
         "PA.png: This image looks mirrored",
         ".png: This image looks mirrored",

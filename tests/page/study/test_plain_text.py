@@ -2,7 +2,7 @@
 
 import pytest
 
-from page.study.record import plain_line, plain_text
+from page.study.plain_text import plain_line, plain_text
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from page.cards.worklist import MAX_SHOWN, worklist_csv, worklist_html, worklist_jsonl
+from page.cards.worklist import MAX_SHOWN, worklist_html
+from page.export.table import worklist_csv, worklist_jsonl
 from page.study.read import read_files
-from page.study.worklist import BLOCKED, READ, REJECTED, WorklistRow, read_worklist, sort_by_probability
+from page.study.row import BLOCKED, COLUMNS, READ, REJECTED, StudyRow
+from page.study.worklist import ReadOptions, read_worklist, sort_by_probability
 from page.tabs.worklist import ANY_FINDING, WorklistTab
 from tests.helpers.zip_files import zipped
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -39,14 +41,21 @@ def as_png(image):
 
 
 def rows_of(generator, *sources, **settings):
-    return [row for row, *_ in read_worklist(generator, sources, options=SHORT, **settings) if row is not None]
+    options = ReadOptions(generation=SHORT, include_identity=True, **settings)
+    return [row for row, *_ in read_worklist(generator, sources, options) if row is not None]
 
 
 def synthetic(study="s", state=READ, **probabilities):
     values = {name.replace("_", " "): value for name, value in probabilities.items()}
     positive = tuple(name for name, value in values.items() if value >= 0.5)
-    return WorklistRow(
-        study=study, files=(study,), state=state, probabilities=values, predicted_positive=positive, report=f"R {study}"
+    return StudyRow(
+        study=study,
+        files=(study,),
+        state=state,
+        probabilities=values,
+        predicted_positive=positive,
+        report=f"R {study}",
+        model="m [1]",
     )
 
 
@@ -81,11 +90,11 @@ def test_bad_file_is_a_row_and_all_others_are_read(generator, images, tmp_path):
     }
     rows = {row.study: row for row in rows_of(generator, zipped(tmp_path / "x.zip", entries), tmp_path / "gone.zip")}
     assert {study: row.state for study, row in rows.items()} == {
-        "a": READ, "a/notes.txt": REJECTED, "inner.zip": REJECTED, "cut.png": REJECTED, "blank.png": BLOCKED,
-        "gone.zip": REJECTED,
+        "a": READ, "inner.zip": REJECTED, "cut.png": REJECTED, "blank.png": BLOCKED, "gone.zip": REJECTED,
     }  # fmt: skip
-    assert rows["a"].files == ("a/good.png",)
-    assert "its content is none of PNG" in rows["a/notes.txt"].reason
+    assert rows["a"].files == ("a/good.png", "a/notes.txt")
+    assert len(rows["a"].view_positions) == 1
+    assert rows["a"].reason.startswith("Not used: a/notes.txt: its content is none of PNG")
     assert "is a zip within a zip" in rows["inner.zip"].reason
     assert "damaged or cut short" in rows["cut.png"].reason
     assert rows["blank.png"].reason.startswith(
@@ -121,14 +130,14 @@ def test_study_with_too_many_slices_is_rejected(generator, tmp_path, dicom):
 
 def test_steps_give_the_progress(generator, images, tmp_path):
     archive = zipped(tmp_path / "x.zip", {"1.png": as_png(images[0]), "2.png": as_png(images[1])})
-    steps = list(read_worklist(generator, [archive], options=SHORT))
+    steps = list(read_worklist(generator, [archive], ReadOptions(generation=SHORT)))
     assert [(num_done, num_studies, row is None) for row, num_done, num_studies in steps] == [
         (0, 2, True),
         (1, 2, False),
         (2, 2, False),
     ]
     with pytest.raises(ValueError, match="upload a zip, a folder, or several files first"):
-        next(read_worklist(generator, []))
+        next(read_worklist(generator, [], ReadOptions()))
 
 
 def test_rows_are_sorted_by_the_most_probable_finding():
@@ -157,26 +166,26 @@ def test_findings_without_training_labels_are_ignored(generator, images, tmp_pat
 def test_csv_has_every_row_and_no_formula():
     rows = [
         synthetic("=HYPERLINK(1)", Edema=0.91),
-        WorklistRow(study="@a", files=("+a", "-b"), state=REJECTED, reason='-x, "quoted"'),
+        StudyRow(study="@a", files=("+a", "-b"), state=REJECTED, reason='-x, "quoted"'),
     ]
-    read = list(csv.DictReader(io.StringIO(worklist_csv(rows, model="m [1]"))))
+    read = list(csv.DictReader(io.StringIO(worklist_csv(rows))))
     assert [row["study"] for row in read] == ["'=HYPERLINK(1)", "'@a"]
     assert (read[1]["files"], read[1]["reason"]) == ("'+a; -b", '\'-x, "quoted"')
     assert (read[0]["any_finding"], read[0]["most_probable"], read[0]["Edema"]) == ("0.91", "Edema", "0.91")
-    assert (read[1]["any_finding"], read[1]["Edema"], read[1]["rank"], read[1]["model"]) == ("", "", "2", "m [1]")
+    assert (read[1]["any_finding"], read[1]["Edema"], read[1]["rank"], read[0]["model"]) == ("", "", "2", "m [1]")
+    assert list(read[0]) == ["rank", *COLUMNS]
 
 
 def test_json_lines_have_the_same_values_with_types():
     first, second = (
-        json.loads(line)
-        for line in worklist_jsonl([synthetic("=é", Edema=0.9), synthetic("b")], model="m").splitlines()
+        json.loads(line) for line in worklist_jsonl([synthetic("=é", Edema=0.9), synthetic("b")]).splitlines()
     )
     assert (first["rank"], first["study"], first["Edema"], first["Fracture"]) == (1, "=é", 0.9, None)
     assert (first["predicted_positive"], second["any_finding"]) == (["Edema"], None)
 
 
 def test_text_from_files_is_escaped():
-    row = WorklistRow(study="<img src=x>", files=("a",), state=REJECTED, reason="<b>bad</b>")
+    row = StudyRow(study="<img src=x>", files=("a",), state=REJECTED, reason="<b>bad</b>")
     html = worklist_html([row, synthetic("<i>", Edema=0.5)])
     assert "<img src=x>" not in html
     assert "<b>bad" not in html
@@ -236,7 +245,7 @@ def test_tab_explains_missing_input_and_reads_no_other_server_folder(tab, genera
 
 def test_closing_an_unfinished_worklist_closes_its_files(generator, images, tmp_path):
     archive = zipped(tmp_path / "x.zip", {f"{n}.png": as_png(images[n]) for n in range(3)})
-    steps = read_worklist(generator, [archive], options=SHORT)
+    steps = read_worklist(generator, [archive], ReadOptions(generation=SHORT))
     next(steps)
     next(steps)
     opened = steps.gi_frame.f_locals["files"][0].read.args[0]

@@ -2,9 +2,10 @@
 
 import pytest
 
-import page.study.worklist
+import page.study.sources
 import page.study.zip_archive
-from page.study.worklist import SourceFile, group_studies, open_sources
+from data.images.pixels import ImageRejected
+from page.study.sources import SourceFile, group_studies, open_sources
 from tests.helpers.zip_files import png, with_oversized_directory, with_second_directory, zipped
 
 
@@ -43,13 +44,44 @@ def test_dicom_files_are_grouped_by_study_uid(tmp_path, dicom):
     assert studies_in(archive, loose)[0] == [("a/1", ["a/1", "b/3", "loose"]), ("a/2", ["a/2"]), ("b/4", ["b/4"])]
 
 
-def test_symbolic_links_in_a_folder_are_ignored(tmp_path):
+def test_symbolic_links_out_of_a_folder_are_named_and_not_followed(tmp_path):
     (tmp_path / "secret.png").write_bytes(png())
     for name in ("a/1.png", "a/2.png", "b/1.png"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / name).write_bytes(png())
     (tmp_path / "in" / "link.png").symlink_to(tmp_path / "secret.png")
-    assert studies_in(tmp_path / "in")[0] == [("a", ["a/1.png", "a/2.png"]), ("b/1.png", ["b/1.png"])]
+    with open_sources([tmp_path / "in"]) as (files, _):
+        studies = [(name, [file.name for file in study]) for name, study in group_studies(files)]
+        [link] = [file for file in files if file.name == "link.png"]
+        with pytest.raises(ImageRejected, match=r"link\.png: is a link to a file outside the archive"):
+            link.read()
+    assert studies == [("link.png", ["link.png"]), ("a", ["a/1.png", "a/2.png"]), ("b/1.png", ["b/1.png"])]
+
+
+def test_subfolders_of_a_folder_keep_their_names_when_files_are_added(tmp_path):
+    for name in ("x/p/1.png", "x/p/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(png())
+    before = studies_in(tmp_path)[0]
+    (tmp_path / "y.png").write_bytes(png())
+    assert before == [("x/p", ["x/p/1.png", "x/p/2.png"])]
+    assert studies_in(tmp_path)[0] == [("y.png", ["y.png"]), *before]
+
+
+def test_folder_can_skip_files_and_has_no_limit_on_request(tmp_path, monkeypatch):
+    for name in ("1.png", "2.png", "out/3.png", "DICOMDIR"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(png())
+    monkeypatch.setattr(page.study.sources, "MAX_FILES", 2)
+    with pytest.raises(ValueError, match="more than the 10,000 files"), open_sources([tmp_path]):
+        pass
+    with open_sources([tmp_path], is_limited=False, skipped=[tmp_path / "out"]) as (files, _):
+        assert [file.name for file in files] == ["1.png", "2.png"]
+
+
+def test_studies_of_the_same_name_get_numbers(tmp_path):
+    archives = [zipped(tmp_path / f"{name}.zip", {"chest.png": png()}) for name in "xy"]
+    assert [name for name, _ in studies_in(*archives)[0]] == ["chest.png", "chest.png (2)"]
 
 
 def test_files_of_a_zip_can_be_read_after_the_upload_is_removed(tmp_path):
@@ -81,7 +113,7 @@ def test_unusable_sources_are_named_and_the_others_are_kept(tmp_path):
 
 
 def test_too_many_files_are_rejected_before_reading(tmp_path, monkeypatch):
-    monkeypatch.setattr(page.study.worklist, "MAX_FILES", 3)
+    monkeypatch.setattr(page.study.sources, "MAX_FILES", 3)
     four = zipped(tmp_path / "four.zip", {f"{number}.png": png() for number in range(4)})
     assert studies_in(four) == (
         [],

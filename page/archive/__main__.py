@@ -1,0 +1,130 @@
+"""Reports for an archive of studies, on one machine or a cluster, with Ray Data (`pip install cxrscribe[scale]`).
+
+    python -m page.archive --input manifest.parquet --output reports --num-workers 2
+    python -m page.archive --input FOLDER --output reports --checkpoint runs/mine --device cuda --num-workers 4
+    python -m page.archive --input prepared --output reports --address auto          # in a running Ray cluster
+
+The input is a Parquet manifest (`page.archive.inputs` explains its columns), a folder of studies, or a prepared data
+set. The output folder gets Parquet files with one row for each study, also for those that cannot be read (state
+"rejected", with the reason); `page.study.row` explains the columns. Run the same command again after an interruption,
+and it continues: studies that have a row are not read again. At the end, the program counts the rows in the files:
+studies in = read + blocked + rejected, and none twice.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from data.cli import check_minimum, run_main
+from page.archive.output import ReportFolder, RunRecord, rows_table
+from page.archive.reader import WorkerOptions
+from page.study.record import checkpoint_identity
+from page.study.row import BLOCKED, READ, REJECTED, model_name, rejected_row
+from page.study.worklist import ReadOptions
+from vlm.checkpoint.store import SHIPPED, model_line
+from vlm.generator import GenerationOptions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchiveOptions:
+    """Write the reports of all studies of an archive."""
+
+    input: Path
+    """Parquet manifest, folder of studies, or prepared data set."""
+    output: Path
+    """Folder for the Parquet files. An interrupted run in it is continued."""
+    checkpoint: str = SHIPPED
+    """Checkpoint folder or hub id; on a cluster, every machine must have it. The default is included in the project."""
+    split: str = ""
+    """Split of a prepared data set. Default: all."""
+    address: str = ""
+    """Address of a Ray cluster, or auto. Default: this machine alone."""
+    num_workers: int = 1
+    """Number of workers; each loads the model once."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the workers run the model."""
+    cpus_per_worker: int = 1
+    """Processor cores of a worker."""
+    gpus_per_worker: float = 1.0
+    """GPUs of a worker with --device cuda; 0.5 puts two workers on one GPU."""
+    batch_size: int = 8
+    """Studies that the model reads at a time; memory grows with it."""
+    studies_per_file: int = 500
+    """Rows of a Parquet file. If the program is killed, about so many studies are read again."""
+    write_anyway: bool = False
+    """Write reports despite image warnings."""
+    max_new_tokens: int = 160
+    """Maximum length of a report, in tokens."""
+    include_identity: bool = False
+    """Keep names, dates and numbers of persons in the texts. Names of studies and files are always kept."""
+    structured: bool = False
+    """Write the findings by organ system; no sentence is changed or lost."""
+
+    def __post_init__(self):
+        check_minimum(self, num_workers=1, cpus_per_worker=1, batch_size=1, studies_per_file=1, max_new_tokens=1)
+        if self.gpus_per_worker <= 0:
+            raise ValueError(f"--gpus-per-worker is {self.gpus_per_worker}; give more than 0")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the options, start Ray, and write a row for every study that has none."""
+    options = tyro.cli(ArchiveOptions, args=argv, description=__doc__)
+    if importlib.util.find_spec("ray") is None:
+        raise ValueError("Ray is not installed; install it with `pip install cxrscribe[scale]`")
+    from page.archive.inputs import open_input  # these need Ray
+    from page.archive.run import connected, read_archive
+
+    if Path(options.checkpoint).is_dir():  # workers run in other folders
+        options = replace(options, checkpoint=str(Path(options.checkpoint).resolve()))
+    print(model_line(options.checkpoint), file=sys.stderr, flush=True)
+    identity = checkpoint_identity(options.checkpoint)
+    worker = _worker(options, model_name(identity))
+    record = RunRecord(
+        model=worker.model,
+        program_version=identity.program_version,
+        max_new_tokens=options.max_new_tokens,
+        write_anyway=options.write_anyway,
+        include_identity=options.include_identity,
+        structured=options.structured,
+    )
+    archive = open_input(options.input, split=options.split, skipped=[options.output])
+    with ReportFolder(options.output, record, rows_per_file=options.studies_per_file) as reports:
+        num_before = sum(study in reports.done for study in archive.ids)
+        rejections = archive.rejections.items()
+        reports.add(rows_table(rejected_row(study, *found, model=worker.model) for study, found in rejections))
+        if not reports.done.issuperset(archive.ids):
+            with connected(options.address, worker, num_workers=options.num_workers):
+                read_archive(archive, reports, worker, num_workers=options.num_workers)
+    counts = reports.counts(archive.ids)
+    parts = [f"{counts[state]} {state}" for state in (READ, BLOCKED, REJECTED)]
+    before = f"; {num_before} of them had a row before" if num_before else ""
+    print(f"{len(archive.ids)} studies = {' + '.join(parts)}{before}. {options.output}")
+    if others := len(reports.done) - len(archive.ids):
+        print(f"note: {others} rows are of studies that are not in the input now", file=sys.stderr)
+
+
+def _worker(options: ArchiveOptions, model: str) -> WorkerOptions:
+    reading = ReadOptions(
+        generation=GenerationOptions(max_new_tokens=options.max_new_tokens),
+        write_anyway=options.write_anyway,
+        include_identity=options.include_identity,
+        by_system=options.structured,
+    )
+    return WorkerOptions(
+        checkpoint=options.checkpoint,
+        model=model,
+        device=options.device,
+        num_cpus=options.cpus_per_worker,
+        num_gpus=options.gpus_per_worker if options.device == "cuda" else 0.0,
+        batch_size=options.batch_size,
+        reading=reading,
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -14,6 +14,7 @@ from PIL import Image
 
 import app
 import page.accounts
+import page.api
 from app import AppOptions, build_app, serve
 from page.accounts import write_account
 from page.guard import Guard
@@ -217,7 +218,7 @@ def test_unexpected_error_is_logged_and_answered_without_user_data(url, image, m
     def fail(*arguments, **settings):
         raise RuntimeError(f"PATIENT-{arguments[0]}")
 
-    monkeypatch.setattr(app, "read_study_files", fail)
+    monkeypatch.setattr(page.api, "read_study_files", fail)
     client = Client(url, verbose=False)
     with caplog.at_level(logging.ERROR), pytest.raises(AppError, match="The program had an unexpected error"):
         client.predict([handle_file(image)], api_name="/read")

@@ -126,12 +126,12 @@ def _square(rows: datasets.Dataset, study: int, view: int, size: int) -> np.ndar
 
 def _image_digests(rows: datasets.Dataset) -> list[list[str]]:
     """For each study, a hash of the file of each image."""
-    return [[_digest(image) for image in row["images"]] for row in encoded_images(rows)]
+    return [[_digest(image) for image in image_files(rows, index)] for index in range(len(rows))]
 
 
-def encoded_images(rows: datasets.Dataset) -> datasets.Dataset:
-    """The images of each study as {"bytes", "path"} of their files; nothing is decoded."""
-    return rows.select_columns(["images"]).cast_column("images", datasets.List(datasets.Image(decode=False)))
+def image_files(rows: datasets.Dataset, index: int) -> list[dict[str, Any]]:
+    """The files of the images of a study, as {"bytes", "path"}; nothing is decoded or copied to the disk."""
+    return rows.select_columns(["images"]).with_format("arrow")[index]["images"][0].as_py()
 
 
 def _digest(image: dict[str, Any]) -> str:

@@ -57,6 +57,6 @@ def test_worker_gives_up_if_everything_fails(reader):
 
 
 def test_another_model_on_a_machine_is_an_error(reader, monkeypatch):
-    monkeypatch.setattr(page.archive.reader, "model_name", lambda identity: "other [1]")
+    monkeypatch.setattr(page.archive.reader, "generator_name", lambda generator: "other [1]")
     with pytest.raises(ValueError, match=r"a machine of the cluster has the model other \[1\]"):
         Reader(reader.source_of, reader.options)

@@ -18,6 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.dicom.files import dicom  # noqa: F401
+from tests.helpers.web.browser import address_of, browser, corrections, open_page, tall_image  # noqa: F401
+
 SENTENCES = (
     "Findings: The heart is enlarged. There is a small left pleural effusion. Impression: Cardiomegaly.",
     "Findings: The lungs are clear. No pneumothorax. Impression: No acute cardiopulmonary abnormality.",

@@ -12,7 +12,7 @@ from page.corrections import save_correction
 from page.study.edit import Edit
 from page.study.read import read_files
 from page.study.record import model_identity
-from tests.helpers.dicom_files import GRAY
+from tests.helpers.dicom.files import GRAY
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import NEGATIVE, UNLABELED_STUDY
 

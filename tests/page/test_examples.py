@@ -9,7 +9,7 @@ import page.examples
 from data.synthetic.source import make_study
 from page.examples import NUM_SYNTHETIC, SYNTHETIC_SEED, folder_examples, real_examples, synthetic_examples
 from page.study.upload import VIEW_CHOICES
-from tests.helpers.dicom_files import GRAY
+from tests.helpers.dicom.files import GRAY
 
 
 def test_real_examples_are_gray_frontal_images_without_metadata(tmp_path):

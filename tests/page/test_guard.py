@@ -18,7 +18,7 @@ import page.api
 from app import AppOptions, build_app, serve
 from page.accounts import write_account
 from page.guard import Guard
-from tests.helpers.web_server import NUM_TOKENS, clean_up_after_gradio, free_port, pytestmark  # noqa: F401 (work by name)
+from tests.helpers.web.server import NUM_TOKENS, clean_up_after_gradio, free_port, pytestmark  # noqa: F401 (work by name)
 from vlm.generator import ReportGenerator
 
 QUEUE = "gradio_api/queue/join"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from app import AppOptions, build_app, serve
 from page.study.upload import read_study_files
-from tests.helpers.web_server import NUM_TOKENS, clean_up_after_gradio, free_port, pytestmark  # noqa: F401 (work by name)
+from tests.helpers.web.server import NUM_TOKENS, clean_up_after_gradio, free_port, pytestmark  # noqa: F401 (work by name)
 from vlm.generator import ReportGenerator
 
 MAX_SECONDS = 2.0

@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("pynetdicom", reason="the extra `hospital` is not installed")
 
 from page.node.store import NodeStore
-from tests.helpers.dicom_node import image_content, send
-from tests.helpers.orthanc import Orthanc, free_port, is_installed
+from tests.helpers.dicom.node import image_content, send
+from tests.helpers.dicom.orthanc import Orthanc, free_port, is_installed
 
 pytestmark = pytest.mark.skipif(
     not is_installed(), reason="Orthanc is not installed (Debian's packages orthanc and orthanc-dicomweb)"

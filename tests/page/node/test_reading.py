@@ -12,7 +12,7 @@ from pydicom import dcmread
 
 from page.node.reading import read_stable_study
 from page.node.states import StableStudy
-from tests.helpers.dicom_node import SR_TID_1500, image_content
+from tests.helpers.dicom.node import SR_TID_1500, image_content
 from vlm.generator import GenerationOptions, ReportGenerator
 
 SHORT = GenerationOptions(max_new_tokens=4)

@@ -18,7 +18,7 @@ from page.node.options import NodeOptions
 from page.node.receive import Receiver
 from page.node.send import open_association
 from page.node.store import NodeStore
-from tests.helpers.dicom_node import NODE, image_content, send
+from tests.helpers.dicom.node import NODE, image_content, send
 
 
 @contextmanager

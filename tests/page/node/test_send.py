@@ -18,8 +18,8 @@ from page.node.options import NodeOptions, parse_archive
 from page.node.send import MAX_REFUSALS, deliver, make_sender
 from page.node.states import Result
 from page.node.store import NodeStore
-from tests.helpers.dicom_files import saved
-from tests.helpers.dicom_node import image_content, running_pacs
+from tests.helpers.dicom.files import saved
+from tests.helpers.dicom.node import image_content, running_pacs
 
 
 @pytest.fixture

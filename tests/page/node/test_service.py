@@ -10,7 +10,7 @@ from page.node import service
 from page.node.options import NodeOptions
 from page.node.service import read_next, running_node
 from page.node.store import NodeStore
-from tests.helpers.dicom_node import image_content, running_pacs, send
+from tests.helpers.dicom.node import image_content, running_pacs, send
 from vlm.generator import ReportGenerator
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.web_browser import read
-from tests.helpers.web_server import clean_up_after_gradio, pytestmark  # noqa: F401 (work by name)
+from tests.helpers.web.browser import read
+from tests.helpers.web.server import clean_up_after_gradio, pytestmark  # noqa: F401 (work by name)
 
 AXE = Path(__file__).parents[3] / ".venv/node_modules/axe-core/axe.min.js"
 """Accessibility checks; .ci/run installs them."""

@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.helpers.web_browser import heat_opacities, read, upload
-from tests.helpers.web_server import clean_up_after_gradio, pytestmark  # noqa: F401 (work by name)
+from tests.helpers.web.browser import heat_opacities, read, upload
+from tests.helpers.web.server import clean_up_after_gradio, pytestmark  # noqa: F401 (work by name)
 from vlm.schema.findings import NUM_FINDINGS
 
 

@@ -8,7 +8,7 @@ from pydicom import dcmread
 from data.images.pixels import ImageRejected
 from page.study.upload import UploadedImage
 from page.study.upload import read_upload as read_bytes
-from tests.helpers.dicom_files import GRAY
+from tests.helpers.dicom.files import GRAY
 from vlm.schema.preprocessing import Preprocessing, preprocess
 
 CLAHE = Preprocessing(clahe=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from data.images.read import read_view
-from tests.helpers.dicom_files import dicom  # noqa: F401 (a fixture)
+from tests.helpers.dicom.files import dicom  # noqa: F401 (a fixture)
 from vlm.schema.demographics import Demographics
 
 

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from data.images.dicom.read import read_dicom
 from data.images.pixels import ImageRejected
-from tests.helpers.dicom_files import content_of, header_of, saved
+from tests.helpers.dicom.files import content_of, header_of, saved
 
 RNG = np.random.default_rng(1)
 NOISE = cv2.GaussianBlur(RNG.normal(size=(72, 60)), (0, 0), 6)

@@ -12,7 +12,7 @@ from data.images.dicom.header import read_file_header
 from data.images.dicom.read import read_dicom
 from data.images.pixels import ImageRejected
 from data.images.read import read_apart, read_view
-from tests.helpers.dicom_files import content_of, header_of, saved
+from tests.helpers.dicom.files import content_of, header_of, saved
 
 GRAY = np.random.default_rng(0).integers(0, 256, size=(40, 32), dtype=np.uint8)
 

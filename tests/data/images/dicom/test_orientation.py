@@ -5,7 +5,7 @@ import pytest
 
 from data.images.dicom.orientation import plane_of
 from data.images.dicom.read import read_dicom
-from tests.helpers.dicom_files import content_of
+from tests.helpers.dicom.files import content_of
 
 STANDARD = (np.arange(48)[:, None] * 3 + np.arange(40) * 2).astype(np.uint8)
 """Rows run to the left side (or the back) of the patient, columns to the feet."""

@@ -17,7 +17,7 @@ from data.images.dicom.read import read_dicom
 from data.images.formats import DAMAGED
 from data.images.pixels import ImageRejected
 from data.images.read import read_apart, read_view
-from tests.helpers.dicom_files import content_of, header_of, saved
+from tests.helpers.dicom.files import content_of, header_of, saved
 
 SMOOTH = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (120, 90), dtype=np.uint8), (5, 5), 0)
 

@@ -15,7 +15,7 @@ from pydicom.pixels.processing import apply_windowing
 
 from data.images.dicom.read import read_dicom
 from data.images.read import read_image
-from tests.helpers.dicom_files import content_of, header_of, saved
+from tests.helpers.dicom.files import content_of, header_of, saved
 
 RNG = np.random.default_rng(0)
 

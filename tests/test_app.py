@@ -27,7 +27,7 @@ from page.examples import NUM_SYNTHETIC, REAL_EXAMPLES
 from page.report import main as report_program
 from page.study.plain_text import plain_text
 from page.study.read import read_files
-from tests.helpers.web_server import NUM_TOKENS, clean_up_after_gradio, free_port, pytestmark  # noqa: F401 (work by name)
+from tests.helpers.web.server import NUM_TOKENS, clean_up_after_gradio, free_port, pytestmark  # noqa: F401 (work by name)
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from tests.helpers.dicom_files import dicom  # noqa: F401 (a fixture)
+from tests.helpers.dicom.files import dicom  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.filterwarnings(
     # Gradio leaves event loops and sockets to the garbage collector, and uses deprecated pandas calls.

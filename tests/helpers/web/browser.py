@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from tests.helpers.web_server import NUM_TOKENS, free_port
+from tests.helpers.web.server import NUM_TOKENS, free_port
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [

@@ -10,7 +10,7 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 
 from page.node.send import open_association
-from tests.helpers.dicom_files import content_of
+from tests.helpers.dicom.files import content_of
 
 PACS, NODE = "PACS", "CXRSCRIBE"
 SR_TID_1500 = uid.ComprehensiveSRStorage

@@ -10,8 +10,8 @@ from playwright.sync_api import expect
 from data.images.read import read_image
 from page.examples import REAL_EXAMPLES
 from tests.helpers.corrections import corrections_of
-from tests.helpers.web_browser import read, upload
-from tests.helpers.web_server import clean_up_after_gradio, pytestmark  # noqa: F401 (work by name)
+from tests.helpers.web.browser import read, upload
+from tests.helpers.web.server import clean_up_after_gradio, pytestmark  # noqa: F401 (work by name)
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import NUM_FINDINGS
 

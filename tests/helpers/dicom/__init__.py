@@ -1,0 +1,1 @@
+"""DICOM files, a PACS in the process, and Orthanc, for tests."""

@@ -1,0 +1,1 @@
+"""A served page and a browser, for tests."""

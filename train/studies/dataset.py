@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from train.augment import Augmentation, augment_with_boxes
-from train.studies.features import PatchFeatures, image_files
+from train.studies.features import ImageFiles, PatchFeatures
 from vlm.config import ImageGeometry
 from vlm.inputs.batch import batch_tokens, batch_views, index_views
 from vlm.inputs.image import Letterbox, letterbox, letterbox_geometry
@@ -52,6 +52,7 @@ class StudyDataset(Dataset):
         self.features: PatchFeatures | None = None
         """Saved output of a frozen encoder; it replaces the pixels, which are then not augmented."""
         self.text_rows = rows.remove_columns("images")
+        self.image_files = ImageFiles(rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,7 +75,7 @@ class StudyDataset(Dataset):
 
     def _positions(self, index: int) -> list[Letterbox]:
         """The position of each image in the model's input; only the header of its file is read."""
-        files = image_files(self.rows, index)
+        files = self.image_files[index]
         sizes = [Image.open(BytesIO(file["bytes"]) if file["bytes"] else file["path"]).size for file in files]
         return [letterbox_geometry(size, self.geometry.size) for size in sizes]
 

@@ -126,12 +126,18 @@ def _square(rows: datasets.Dataset, study: int, view: int, size: int) -> np.ndar
 
 def _image_digests(rows: datasets.Dataset) -> list[list[str]]:
     """For each study, a hash of the file of each image."""
-    return [[_digest(image) for image in image_files(rows, index)] for index in range(len(rows))]
+    files = ImageFiles(rows)
+    return [[_digest(image) for image in files[study]] for study in range(len(rows))]
 
 
-def image_files(rows: datasets.Dataset, index: int) -> list[dict[str, Any]]:
-    """The files of the images of a study, as {"bytes", "path"}; nothing is decoded or copied to the disk."""
-    return rows.select_columns(["images"]).with_format("arrow")[index]["images"][0].as_py()
+class ImageFiles:
+    """For each study, the files of its images as {"bytes", "path"}; nothing is decoded or copied to the disk."""
+
+    def __init__(self, rows: datasets.Dataset):
+        self.rows = rows.select_columns(["images"]).with_format("arrow")
+
+    def __getitem__(self, study: int) -> list[dict[str, Any]]:
+        return self.rows[study]["images"][0].as_py()
 
 
 def _digest(image: dict[str, Any]) -> str:

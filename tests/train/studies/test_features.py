@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from data.study import load_studies
 from train.studies import features
 from train.studies.dataset import Collator, StudyDataset
-from train.studies.features import cached_features, image_files
+from train.studies.features import ImageFiles, cached_features
 from vlm.config import EncoderConfig, ImageGeometry
 from vlm.layers.encoder import ImageEncoder
 
@@ -87,6 +87,6 @@ def test_a_trained_encoder_or_a_full_disk_is_an_error(small_studies, encoder, tm
 def test_nothing_is_written_into_the_data_set(small_dataset, tiny_tokenizer):
     rows = load_studies(small_dataset)["train"]
     before = sorted(small_dataset.rglob("*"))
-    assert image_files(rows, 0)[0]["bytes"]
+    assert ImageFiles(rows)[0][0]["bytes"]
     StudyDataset(rows, tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)[0]
     assert sorted(small_dataset.rglob("*")) == before

@@ -26,8 +26,9 @@ from eval.predictions.prediction import (
 )
 from eval.predictions.processes import Track
 from vlm.explain.attention import attention_peaks
-from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import LATERAL, view_index
+from vlm.schema.study_report import StudyReport
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """Exceptions raised when a broken image is decoded."""

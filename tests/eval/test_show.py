@@ -14,8 +14,8 @@ from eval.report.heatmaps import findings_to_show
 from eval.report.study import HeatPanel
 from eval.report.study_figure import StudyFigure, draw_study
 from eval.show import choose_study, findings_table
-from vlm.generator import StudyReport
 from vlm.schema.findings import FINDING_INDEX
+from vlm.schema.study_report import StudyReport
 
 EDEMA, EFFUSION, DEVICES = (FINDING_INDEX[name] for name in ("Edema", "Pleural Effusion", "Support Devices"))
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
-from vlm.generator import StudyReport
 from vlm.schema.preprocessing import Preprocessing
+from vlm.schema.study_report import StudyReport
 
 WORDS = {4: "pulmonary edema", 9: "pleural effusion", 11: "rib fracture"}
 

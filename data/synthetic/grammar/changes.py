@@ -65,7 +65,6 @@ CHANGED = {
         "Interval worsening of the {bare}.",
         "Compared to the prior study, the {bare} {has} increased.",
         "Worsening {bare}.",
-        "Increased {bare}.",
     ),
     "better": (
         "{Bare} {has} improved.",

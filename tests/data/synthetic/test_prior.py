@@ -1,4 +1,4 @@
-"""Prior studies of synthetic studies: the same patient, a known change of each finding, and an unchanged current study."""
+"""Prior studies of synthetic studies: the same patient, known changes, and an unchanged current study."""
 
 import hashlib
 from collections import Counter

@@ -131,6 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     generator = ReportGenerator.from_pretrained(config.checkpoint, device=processes.device, precision=config.precision)
     generator = generator.at(point)
     _warn_if_preprocessing_differs(config, generator, console)
+    _warn_of_unread_priors(config, generator, studies, console)
     written, controls = _generate(config, generator, studies, splits.get("train"), record, processes, console)
     if not processes.is_main_process:
         return
@@ -205,6 +206,19 @@ def _warn_if_preprocessing_differs(config: BatchConfig, generator: ReportGenerat
             f"[yellow]Warning:[/] the images of the data set were preprocessed with {given}, but the model was trained "
             f"on images preprocessed with {trained}; prepare the data set with the same options",
             highlight=False,
+        )
+
+
+def _warn_of_unread_priors(
+    config: BatchConfig, generator: ReportGenerator, studies: datasets.Dataset, console: Console
+) -> None:
+    positions = studies["prior_view_positions"][:] if "prior_view_positions" in studies.column_names else []
+    if any(positions) and not generator.reads_priors:
+        console.print(
+            f"[yellow]Warning:[/] {sum(map(bool, positions))} of {len(studies)} studies have a prior study, but "
+            f"{config.checkpoint} was not trained with prior studies; it reports without them",
+            highlight=False,
+            soft_wrap=True,
         )
 
 

@@ -325,7 +325,7 @@ class ReportGenerator:
         if priors is not None and any(priors) and not self.reads_priors:
             raise ValueError(
                 f"{self.name or 'the model'} was not trained with prior studies and cannot compare; leave the prior "
-                "out, or train it on a data set with priors (train/finetune.py --prior)"
+                "out, or train on a data set with priors"
             )
         geometry = self.config.image
         inputs = batch_images(images, view_positions, indications, priors, tokenizer=self.tokenizer, geometry=geometry)

@@ -43,6 +43,7 @@ class FakeGenerator:
     """
 
     writes_reports = True
+    reads_priors = False
     config = SimpleNamespace(preprocessing=Preprocessing(), image=SimpleNamespace(size=8))
     thresholds = (0.5,) * 14
     device = "cpu"
@@ -56,7 +57,7 @@ class FakeGenerator:
         assert str(point) == "f1"
         return self
 
-    def generate(self, images, view_positions=None, indications=None, options=None):
+    def generate(self, images, view_positions=None, indications=None, priors=None, options=None):
         levels = [views[0].getpixel((0, 0)) for views in images]
         if options.max_new_tokens == 1:  # the page asks for the attention alone
             return [self._report(make_row(level, "test")) for level in levels]

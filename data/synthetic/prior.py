@@ -43,11 +43,11 @@ _SIZES = {
 """The size that `data.synthetic.phantom` draws for each degree, from minimal to large; equal if only the contrast
 differs. Kinds without a row are drawn in one size."""
 
-_HAPPENED = {"new": 0.2, "worse": 0.26, "unchanged": 0.16, "better": 0.38}
+_HAPPENED = {"new": 0.17, "worse": 0.17, "unchanged": 0.14, "better": 0.52}
 """How often each change is tried for a finding that is present. If no degree fits, it is worse instead of better or
 better instead of worse, else new or unchanged. So the changes of all findings are about equally frequent."""
-_NUM_RESOLVED = ((0, 1, 2), (0.3, 0.45, 0.25))
-_DEVICES_REMOVED = 0.15
+_NUM_RESOLVED = ((0, 1, 2), (0.38, 0.42, 0.2))
+_DEVICES_REMOVED = 0.12
 _LONGEST_INTERVAL = 730
 """In days. Intervals are sampled evenly on a logarithmic scale, from one day."""
 

@@ -13,6 +13,7 @@ import datasets
 from accelerate import PartialState
 from PIL import Image
 
+from data.study import without_images
 from eval.checks.candidates import generate_reports
 from eval.predictions.prediction import (
     DECIMALS,
@@ -135,7 +136,7 @@ def _is_done(prediction: Prediction | None, images_of: str) -> bool:
 
 
 def _write_batch(run: GenerationRun, jobs: Sequence[Job], control: str) -> Iterator[Prediction | Rejection]:
-    texts = run.studies.remove_columns("images")
+    texts = without_images(run.studies)
     read: list[_Pair] = []
     for job in jobs:
         try:

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from data.study import without_images
 from train.augment import Augmentation, augment_with_boxes
 from train.studies.features import ImageFiles, PatchFeatures
 from vlm.config import ImageGeometry
@@ -51,7 +52,7 @@ class StudyDataset(Dataset):
         self.squares: list[list[tuple[np.ndarray, Letterbox]]] | None = None
         self.features: PatchFeatures | None = None
         """Saved output of a frozen encoder; it replaces the pixels, which are then not augmented."""
-        self.text_rows = rows.remove_columns("images")
+        self.text_rows = without_images(rows)
         self.image_files = ImageFiles(rows)
 
     def __len__(self) -> int:

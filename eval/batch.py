@@ -19,7 +19,7 @@ from accelerate import PartialState
 from rich.console import Console
 
 from data.cli import check_minimum, run_main
-from data.study import SPLITS, load_studies, saved_preprocessing
+from data.study import IMAGE_COLUMNS, SPLITS, load_studies, saved_preprocessing
 from eval.checks.grounding import Point, frequent_locations
 from eval.controls.control import Control
 from eval.controls.images import ModelControlOptions, model_controls
@@ -267,7 +267,7 @@ def _save_rejections(
 
 def _subgroups(config: BatchConfig, studies: datasets.Dataset, study_ids: Sequence[str]) -> dict[str, list[str]]:
     """The group of each study by the columns of --subgroups; those of the table come first."""
-    columns = [column for column in studies.column_names if column not in ("images", "boxes")]
+    columns = [column for column in studies.column_names if column not in (*IMAGE_COLUMNS, "boxes")]
     given = [
         Values(
             where=str(config.dataset),

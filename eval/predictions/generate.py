@@ -13,6 +13,7 @@ import datasets
 from accelerate import PartialState
 from PIL import Image
 
+from data.study import without_images
 from eval.checks.candidates import generate_reports
 from eval.predictions.prediction import (
     DECIMALS,
@@ -142,8 +143,7 @@ def has_priors(run: GenerationRun) -> bool:
 
 
 def _write_batch(run: GenerationRun, jobs: Sequence[Job], control: str) -> Iterator[Prediction | Rejection]:
-    rows = run.studies
-    texts = rows.remove_columns([name for name in ("images", "prior_images") if name in rows.column_names])
+    rows, texts = run.studies, without_images(run.studies)
     current = rows.select_columns([name for name in rows.column_names if name != "prior_images"])
     read: list[_Pair] = []
     for job in jobs:

@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from data.study import without_images
 from train.augment import Augmentation, augment, augment_with_boxes
 from train.studies.features import ImageFiles, PatchFeatures
 from vlm.config import ImageGeometry
@@ -67,7 +68,7 @@ class StudyDataset(Dataset):
         """By image column."""
         self.features: dict[str, PatchFeatures] = {}
         """Saved output of a frozen encoder, by image column; it replaces the pixels, which are then not augmented."""
-        self.text_rows = rows.remove_columns(self.columns)
+        self.text_rows = without_images(rows)
         self.image_rows = {column: rows.select_columns([column]) for column in self.columns}
         self.image_files = ImageFiles(rows)
 

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from data.study import without_images
+from data.study import IMAGE_COLUMNS, without_images
 from train.augment import Augmentation, augment, augment_with_boxes
 from train.studies.features import ImageFiles, PatchFeatures
 from vlm.config import ImageGeometry
@@ -36,8 +36,6 @@ from vlm.schema.findings import (
     UNLABELED,
 )
 from vlm.schema.report_format import report_of
-
-IMAGE_COLUMNS = ("images", "prior_images")
 
 
 class StudyDataset(Dataset):

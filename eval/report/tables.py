@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from eval.probes.findings import FINDING_PROBE
 from eval.probes.prompts import statement_lines
 from eval.report.figures import Document, consistency_table, estimate_text, grounding_panel, is_defined, model_of
 from vlm.schema.number_format import format_number
@@ -189,7 +190,7 @@ def grounding_lines(document: Document) -> list[str]:
 
 def is_probe(document: Mapping[str, Any]) -> bool:
     """Whether a saved document is from a program of eval.probes."""
-    return "statements" in document or "ood" in document
+    return any(name in document for name in ("statements", "ood", "finding_probe"))
 
 
 def probe_lines(document: Mapping[str, Any]) -> list[str]:
@@ -197,6 +198,8 @@ def probe_lines(document: Mapping[str, Any]) -> list[str]:
     if "ood" in document:
         return _ood_table(document)
     about = f"`{document['dataset']}`, split {document['split']}: "
+    if "finding_probe" in document:
+        return _finding_probe_table(about, document)
     if "prompts" in document:
         lines = [f"- {line}" for line in statement_lines(document)]
         return [f"{about}which of two statements the decoder finds more likely, given the images.", "", *lines]
@@ -207,6 +210,23 @@ def probe_lines(document: Mapping[str, Any]) -> list[str]:
         "",
         f"- {one!r} versus {other!r}, {document['num_studies']:,} studies of {document['num_patients']:,} patients: "
         f"AUROC {cell(document, 'auroc')}; with another patient's images {cell(document, 'auroc_shuffled')}",
+    ]
+
+
+def _finding_probe_table(about: str, document: Mapping[str, Any]) -> list[str]:
+    rows = [{"finding": "mean", **document}, *document["finding_probe"]]
+    table = markdown_table(
+        ["finding", "positive studies", *(f"AUROC, {title}" for title in FINDING_PROBE.values())],
+        [
+            [row["finding"], str(row.get("num_positive", "–")), *(cell(row, kind) for kind in FINDING_PROBE)]
+            for row in rows
+        ],
+    )
+    return [
+        f"{about}AUROC of the classifier, beside logistic regression on the mean and standard deviation of the same "
+        f"encoder's patches, trained on {document['num_learned']:,} training studies.",
+        "",
+        *table,
     ]
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
+import numpy as np
 from PIL import Image
 
 from vlm.schema.demographics import Demographics
@@ -276,6 +277,11 @@ def split_subjects(subject_ids: Iterable[str], *, fractions: tuple[float, float,
     sizes = _sizes(len(ordered), fractions)
     names = [split for split, size in zip(SPLITS, sizes, strict=True) for _ in range(size)]
     return dict(zip(ordered, names, strict=True))
+
+
+def sample_rows(total: int, number: int, *, seed: int = 0) -> np.ndarray:
+    """Numbers of a random sample of rows, in order. A smaller sample with the same seed is a subset of a larger one."""
+    return np.sort(np.random.default_rng(seed).permutation(total)[:number])
 
 
 def fractions_without_test(fractions: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -4,7 +4,7 @@
 
 It reads the same files as eval.score. For each metric it reports both scores, the paired difference with its 95%
 interval over patients, the p-value of paired approximate randomization, and the number of studies on which each system
-is better.
+is better. The rates of reports that contradict themselves, and the like, have no p-value.
 """
 
 from collections.abc import Sequence
@@ -19,22 +19,26 @@ from rich.table import Table
 
 from data.cli import run_main
 from data.reports.labeler.labeler import label_report
+from eval.checks.consistency import RATES, consistency
+from eval.metrics.bootstrap import NUM_RESAMPLES, estimates
 from eval.metrics.clinical import is_positive
 from eval.metrics.normalization import DEFAULT_NORMALIZATION, NORMALIZATIONS
 from eval.predictions.matching import match
 from eval.predictions.prediction import Prediction
 from eval.predictions.tables import ColumnOptions, read_files
-from eval.report.figures import estimate_text
 from eval.report.options import ScoringOptions
+from eval.report.tables import comparison_columns, comparison_rows, p_value_text
 from eval.scoring.randomization import holm_adjusted, randomization_p_values
 from eval.scoring.scores import METRICS, Scores, paired_difference, score_predictions
+from eval.scoring.statistics import subjects_of
 from vlm.schema.atomic import write_json
 from vlm.schema.findings import FINDING_INDEX, UNLABELED
 from vlm.schema.number_format import format_number
 
 COMPARED = (
-    "macro_f1", "micro_f1", "macro_f1_5", "micro_f1_5", "state_agreement", "error_score", "macro_auroc",
-    "macro_average_precision", "macro_brier", "cider", "rouge_l", "meteor", "chrf", "bleu_4", "bleu_1",
+    "macro_f1", "micro_f1", "macro_f1_5", "micro_f1_5", "state_agreement", "laterality_agreement", "severity_agreement",
+    "error_score", "macro_auroc", "macro_average_precision", "macro_brier", "cider", "rouge_l", "meteor", "chrf",
+    "bleu_4", "bleu_1",
 )  # fmt: skip
 SIGNIFICANT = 0.05
 GROUPED = tyro.conf.OmitArgPrefixes
@@ -50,8 +54,10 @@ class CompareConfig:
     """Predictions of system B."""
     references: Annotated[Path, tyro.conf.Positional]
     """References for both."""
+    names: tuple[str, str] = ("A", "B")
+    """Names of the two systems."""
     output: Path | None = None
-    """JSON file for the results."""
+    """JSON file for the results. In docs/results, it becomes a section of docs/RESULTS.md."""
     reference_split: str = ""
     """Use only references of this split; the default for R2Gen's annotation.json is test."""
     normalization: Literal[tuple(NORMALIZATIONS)] = DEFAULT_NORMALIZATION
@@ -73,10 +79,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             normalization=config.normalization,
             **scoring.arguments,
         )
-        for name, predictions in (("A", first), ("B", second))
+        for name, predictions in zip(config.names, (first, second), strict=True)
     )
     comparison = compare(first_scores, second_scores, scoring.num_resamples, scoring.seed)
     comparison |= {
+        "names": list(config.names),
+        "consistency": consistency_differences(first, second, scoring.num_resamples, scoring.seed),
         "findings": finding_changes(first, second, scoring.uncertain_is_positive),
         "a": str(config.predictions_a),
         "b": str(config.predictions_b),
@@ -147,8 +155,23 @@ def compare(first: Scores, second: Scores, num_swaps: int, seed: int = 0) -> dic
         "p_value_resolution": 1 / (num_swaps + 1),
         "seed": seed,
         "metrics": metrics,
-        "verdict": _verdict(metrics),
+        "verdict": _verdict(metrics, (first.name, second.name)),
     }
+
+
+def consistency_differences(
+    first: Sequence[Prediction], second: Sequence[Prediction], num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """The rates of `eval.checks.consistency` that need no classifier, for both systems, and their paired difference."""
+    found = [consistency([one.report for one in given], [one.reference for one in given]) for given in (first, second)]
+    known = [name for name in RATES if name != "disagreement_rate"]
+
+    def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
+        a, b = (np.stack([one.statistic(weights)[name] for name in known], axis=1) for one in found)
+        return {"a": a, "b": b, "difference": a - b}
+
+    values = estimates(statistic, subjects_of(first), num_resamples, seed)
+    return {name: {key: asdict(values[key][number]) for key in values} for number, name in enumerate(known)}
 
 
 def finding_changes(
@@ -188,7 +211,7 @@ def _better_studies(first: Scores, second: Scores, metric: str) -> dict[str, int
     }
 
 
-def _verdict(metrics: dict[str, Any]) -> str:
+def _verdict(metrics: dict[str, Any], names: tuple[str, str]) -> str:
     """One sentence: by macro-F1 of the findings, or else by CIDEr."""
     metric = next((metric for metric in ("macro_f1", "cider") if metric in metrics), None)
     if metric is None:
@@ -198,45 +221,33 @@ def _verdict(metrics: dict[str, Any]) -> str:
     if difference["low"] is None or scores["p_value"] > SIGNIFICANT or difference["low"] <= 0 <= difference["high"]:
         claim = "Neither system is shown to be better"
     else:
-        better, worse = ("A", "B") if difference["value"] > 0 else ("B", "A")
+        better, worse = names if difference["value"] > 0 else names[::-1]
         claim = f"{better} is better than {worse}"
     own, other = (format_number(scores[name]["value"]) for name in ("a", "b"))
     return f"{claim} in {METRICS[metric]}: {own} compared with {other}, p = {p_value_text(scores['p_value'])}."
 
 
-def p_value_text(value: float) -> str:
-    return f"{value:.2g}"
-
-
 def _print(console: Console, comparison: dict[str, Any]) -> None:
     table = Table(
         title=f"{comparison['num_studies']} studies of {comparison['num_patients']} patients",
-        caption=f"A - B with 95% interval; p from {comparison['num_swaps']} random swaps, resolution "
+        caption=f"Difference: first - second, 95% interval; p from {comparison['num_swaps']} random swaps, resolution "
         f"{p_value_text(comparison['p_value_resolution'])}; adjusted p: Holm's method for "
         f"{len(comparison['metrics'])} metrics; {comparison['convention']}; text normalization: "
         f"{comparison['normalization']}",
     )
-    for title in ("metric", "A", "B", "A - B", "p", "adjusted p", "studies better: A / B / same"):
+    for title in comparison_columns(comparison):
         table.add_column(title, justify="left" if title == "metric" else "right")
-    for metric, scores in comparison["metrics"].items():
-        studies = scores["studies"]
-        table.add_row(
-            METRICS[metric],
-            format_number(scores["a"]["value"]),
-            format_number(scores["b"]["value"]),
-            estimate_text(scores["difference"]),
-            p_value_text(scores["p_value"]),
-            p_value_text(scores["p_value_all_metrics"]),
-            "" if studies is None else " / ".join(map(str, studies.values())),
-        )
+    for row in comparison_rows(comparison):
+        table.add_row(*row)
     console.print(table)
     for note in comparison["notes"]:
         console.print(f"Note: {note}", style="yellow", markup=False, highlight=False)
     findings = comparison["findings"]
+    a, b = comparison["names"]
     console.print(
-        f"True findings ({findings['true']}): only A names {findings['true_found_by_a_only']}, only B "
-        f"{findings['true_found_by_b_only']}, both {findings['true_found_by_both']}. False findings: only A names "
-        f"{findings['false_by_a_only']}, only B {findings['false_by_b_only']}.",
+        f"True findings ({findings['true']}): only {a} names {findings['true_found_by_a_only']}, only {b} "
+        f"{findings['true_found_by_b_only']}, both {findings['true_found_by_both']}. False findings: only {a} names "
+        f"{findings['false_by_a_only']}, only {b} {findings['false_by_b_only']}.",
         highlight=False,
     )
     console.print(comparison["verdict"], style="bold", markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""What the two probe programs share: options, the run, and the description of the run in the saved result."""
+"""What the probe programs share: options, the run, and the description of the run in the saved result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,15 +19,13 @@ from vlm.schema.atomic import write_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ProbeOptions:
-    """Options of both probes."""
+class CheckpointOptions:
+    """Options of all probes of a checkpoint on a data set."""
 
     checkpoint: str = SHIPPED
     """Checkpoint folder or Hugging Face hub id; by default the checkpoint that ships with the project."""
     dataset: Path
     """Prepared data set, as written by `python -m data.prepare`."""
-    statements: tuple[str, str]
-    """The two statements in the words of the reports; case is ignored."""
     num_resamples: int = NUM_RESAMPLES
     """Bootstrap resamples for the intervals."""
     seed: int = 0
@@ -36,13 +34,11 @@ class ProbeOptions:
     """JSON file for the result and the score of every study."""
 
     def __post_init__(self):
-        check_statements(self.statements)
         check_minimum(self, num_resamples=1)
 
     def description(self, split: str) -> dict[str, Any]:
         """What was probed, ready for JSON."""
         return {
-            "statements": list(self.statements),
             "checkpoint": self.checkpoint,
             "checkpoint_hash": checkpoint_hash(self.checkpoint),
             "dataset": str(self.dataset),
@@ -50,7 +46,23 @@ class ProbeOptions:
         }
 
 
-Options = TypeVar("Options", bound=ProbeOptions)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeOptions(CheckpointOptions):
+    """Options of the two probes of statements."""
+
+    statements: tuple[str, str]
+    """The two statements in the words of the reports; case is ignored."""
+
+    def __post_init__(self):
+        CheckpointOptions.__post_init__(self)
+        check_statements(self.statements)
+
+    def description(self, split: str) -> dict[str, Any]:
+        """What was probed, ready for JSON."""
+        return {"statements": list(self.statements), **CheckpointOptions.description(self, split)}
+
+
+Options = TypeVar("Options", bound=CheckpointOptions)
 
 
 def run_probe(

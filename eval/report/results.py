@@ -3,7 +3,7 @@
     python -m eval.report.results                                 (all of docs/results, to docs/RESULTS.md)
     python -m eval.report.results FILE_OR_FOLDER … --output PAGE
 
-A file is a metrics.json of eval/batch.py or eval/score.py, or a result of a program of eval.probes;
+A file is a metrics.json of eval/batch.py or eval/score.py, or a result of eval.compare or a program of eval.probes;
 its name becomes the title of its section. Or it is an experiment of bench/ablations.py or
 bench/data_scaling.py or bench/iu.py: each group of experiments becomes one table, and data scaling also a chart, an SVG
 beside the page. The same files give the same page and chart, byte for byte.
@@ -30,6 +30,7 @@ from eval.report.figures import outperformed_by
 from eval.report.page import origin
 from eval.report.tables import (
     cell,
+    comparison_section,
     consistency_lines,
     finding_table,
     grounding_lines,
@@ -102,13 +103,15 @@ def results_sections(documents: Mapping[Path, dict[str, Any]], folder: Path) -> 
     for path, document in documents.items():
         if "group" in document:
             groups.setdefault(document["group"], []).append(document)
+        elif "p_value_resolution" in document:
+            sections.append(comparison_section(path.stem, document))
         elif "verdict" in document:
             sections.append(evaluation_section(path.stem, document))
         elif is_probe(document):
             sections.append(markdown_document([[f"## {section_title(path.stem)}"], probe_lines(document)]))
         else:
             raise ValueError(
-                f"{path} is neither a metrics.json of eval/batch.py or eval/score.py nor a result of "
+                f"{path} is neither a metrics.json of eval/batch.py or eval/score.py nor a result of eval.compare or "
                 "a program of eval.probes nor an experiment of bench/; leave it out"
             )
     for group, records in groups.items():

@@ -12,8 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from eval.checks.consistency import RATES
+from eval.probes.findings import FINDING_PROBE
 from eval.probes.prompts import statement_lines
 from eval.report.figures import Document, consistency_table, estimate_text, grounding_panel, is_defined, model_of
+from eval.scoring.scores import METRICS
 from vlm.schema.number_format import format_number
 
 SHOWN = {
@@ -189,7 +192,7 @@ def grounding_lines(document: Document) -> list[str]:
 
 def is_probe(document: Mapping[str, Any]) -> bool:
     """Whether a saved document is from a program of eval.probes."""
-    return "statements" in document or "ood" in document
+    return any(name in document for name in ("statements", "ood", "finding_probe"))
 
 
 def probe_lines(document: Mapping[str, Any]) -> list[str]:
@@ -197,6 +200,8 @@ def probe_lines(document: Mapping[str, Any]) -> list[str]:
     if "ood" in document:
         return _ood_table(document)
     about = f"`{document['dataset']}`, split {document['split']}: "
+    if "finding_probe" in document:
+        return _finding_probe_table(about, document)
     if "prompts" in document:
         lines = [f"- {line}" for line in statement_lines(document)]
         return [f"{about}which of two statements the decoder finds more likely, given the images.", "", *lines]
@@ -207,6 +212,57 @@ def probe_lines(document: Mapping[str, Any]) -> list[str]:
         "",
         f"- {one!r} versus {other!r}, {document['num_studies']:,} studies of {document['num_patients']:,} patients: "
         f"AUROC {cell(document, 'auroc')}; with another patient's images {cell(document, 'auroc_shuffled')}",
+    ]
+
+
+def comparison_columns(comparison: Mapping[str, Any]) -> list[str]:
+    return ["metric", *comparison["names"], "difference", "p", "adjusted p", "studies better: first / second / same"]
+
+
+def comparison_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
+    """The cells below `comparison_columns`, for each metric and rate."""
+    rows = []
+    for metric, scores in comparison["metrics"].items():
+        ps = [p_value_text(scores[key]) for key in ("p_value", "p_value_all_metrics")]
+        studies = "" if scores["studies"] is None else " / ".join(map(str, scores["studies"].values()))
+        rows.append([METRICS[metric], *_compared_values(scores), *ps, studies])
+    rates = comparison["consistency"].items()
+    return rows + [[RATES[name], *_compared_values(values), "", "", ""] for name, values in rates]
+
+
+def _compared_values(scores: Mapping[str, Any]) -> list[str]:
+    both = (format_number(scores[name]["value"]) for name in ("a", "b"))
+    return [*both, estimate_text(scores["difference"])]
+
+
+def p_value_text(value: float) -> str:
+    return f"{value:.2g}"
+
+
+def comparison_section(name: str, comparison: Mapping[str, Any]) -> str:
+    """The result of eval.compare."""
+    about = f"{comparison['num_studies']} studies of {comparison['num_patients']} patients; {comparison['a']} and "
+    about += (
+        f"{comparison['b']}; difference: first - second, 95% interval; p from {comparison['num_swaps']} random swaps."
+    )
+    table = markdown_table(comparison_columns(comparison), comparison_rows(comparison))
+    return markdown_document([[f"## {section_title(name)}"], [f"**{comparison['verdict']}**"], [about], table])
+
+
+def _finding_probe_table(about: str, document: Mapping[str, Any]) -> list[str]:
+    rows = [{"finding": "mean", **document}, *document["finding_probe"]]
+    table = markdown_table(
+        ["finding", "positive studies", *(f"AUROC, {title}" for title in FINDING_PROBE.values())],
+        [
+            [row["finding"], str(row.get("num_positive", "–")), *(cell(row, kind) for kind in FINDING_PROBE)]
+            for row in rows
+        ],
+    )
+    return [
+        f"{about}AUROC of the classifier, beside logistic regression on the mean and standard deviation of the same "
+        f"encoder's patches, trained on {document['num_learned']:,} training studies.",
+        "",
+        *table,
     ]
 
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from eval.compare import compare, finding_changes, main
+from eval.compare import compare, consistency_differences, finding_changes, main
 from eval.predictions.prediction import Prediction
 from eval.scoring.randomization import holm_adjusted, randomization_p_values
 from eval.scoring.scores import score_predictions
@@ -100,8 +100,25 @@ def test_comparison_shows_which_system_is_better_and_by_how_much():
     assert sum(studies.values()) == 60
     assert studies["a_better"] > 40
     assert comparison["verdict"].startswith("A is better than B in macro-F1 (14): ")
-    assert compare(second, first, 200)["verdict"].startswith("B is better than A in macro-F1 (14): ")
+    swapped = scored(synthetic(0.3, 2), "new"), scored(synthetic(0.02, 1), "old")
+    assert compare(*swapped, 200)["verdict"].startswith("old is better than new in macro-F1 (14): ")
     assert compare(first, first, 50)["verdict"].startswith("Neither system is shown to be better in macro-F1")
+
+
+def test_consistency_is_compared_with_paired_intervals():
+    base = Prediction(study_id="a", report="", reference="The lungs are clear.", reference_labels=(0,) * 14)
+    crossed = "Findings: There is a left pleural effusion. Impression: Right pleural effusion."
+    straight = "Findings: There is a left pleural effusion. Impression: Left pleural effusion."
+    first, second = (
+        [
+            dataclasses.replace(base, study_id=str(study), subject_id=str(study), report=texts[study % 2])
+            for study in range(40)
+        ]
+        for texts in ((crossed, straight), (straight, straight))
+    )
+    rate = consistency_differences(first, second, num_resamples=100)["laterality_conflict_rate"]
+    assert (rate["a"]["value"], rate["b"]["value"], rate["difference"]["value"]) == (0.5, 0.0, 0.5)
+    assert 0 < rate["difference"]["low"] < 0.5 < rate["difference"]["high"]
 
 
 def test_finding_changes_are_counted():

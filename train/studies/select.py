@@ -14,7 +14,7 @@ import datasets
 import numpy as np
 
 from data.images.duplicates import thumbnail
-from data.study import FEATURES, check_disjoint, load_studies, rejected_file, shared_preprocessing
+from data.study import FEATURES, check_disjoint, load_studies, rejected_file, sample_rows, shared_preprocessing
 from train.options import FinetuneOptions
 
 THUMBNAIL_SIDE = 32
@@ -94,15 +94,13 @@ def count_rejected(folder: str) -> int:
 
 
 def _sample(train: datasets.Dataset, options: FinetuneOptions) -> datasets.Dataset:
-    """A random sample in the order of the data set. A smaller sample with the same seed is a subset of a larger one."""
     num_studies = options.studies.num_studies
     if num_studies > len(train):
         raise ValueError(
             f"--num-studies {num_studies}: the train split of {options.dataset} has only {len(train)}; give at most "
             "this number, or leave it out for all"
         )
-    sampled = np.random.default_rng(options.run.seed).permutation(len(train))[:num_studies]
-    return train.select(np.sort(sampled))
+    return train.select(sample_rows(len(train), num_studies, seed=options.run.seed))
 
 
 def _extra_studies(options: FinetuneOptions, studies: datasets.DatasetDict) -> tuple[datasets.Dataset, tuple[str, ...]]:

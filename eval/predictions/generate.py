@@ -149,8 +149,8 @@ def _write_batch(run: GenerationRun, jobs: Sequence[Job], control: str) -> Itera
     for job in jobs:
         try:
             study = texts[job.study]
-            if has_priors(run):
-                study["prior"] = _prior(study | rows.select_columns(["prior_images"])[job.study])
+            if has_priors(run):  # it stays that of the study if a control shows other images
+                study["prior"] = prior_of(study | rows.select_columns(["prior_images"])[job.study])
             shown = _blank(texts[job.images_of]) if job.shown == "blank" else current[job.images_of]
             read.append((study, _mismatched(shown) if job.shown == "mismatched" else shown))
         except UNREADABLE as error:
@@ -158,9 +158,9 @@ def _write_batch(run: GenerationRun, jobs: Sequence[Job], control: str) -> Itera
     yield from _write_read(run, read, control)
 
 
-def _prior(row: dict[str, Any]) -> Prior | None:
-    """The prior study of a row. It stays that of the study if a control shows other images."""
-    if not row["prior_images"]:
+def prior_of(row: dict[str, Any]) -> Prior | None:
+    """The prior study of a row of a data set."""
+    if not row.get("prior_images"):
         return None
     return Prior(
         images=row["prior_images"],

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
+from data.study import LATER_COLUMNS
 from vlm.schema.preprocessing import Preprocessing
 from vlm.schema.study_report import StudyReport
 
@@ -25,12 +26,8 @@ def make_row(number: int, split: str) -> dict:
         "impression": "Seen on this study." if number % 4 == 0 else "",
         "labels": [int(index in findings) for index in range(13)] + [int(not findings)],
         "boxes": [],
+        **LATER_COLUMNS,
         "label_source": "source",
-        "severities": [-1] * 14,
-        "mesh_terms": [],
-        "sex": "",
-        "age": None,
-        "manufacturer": "",
         "source": "test",
         "license": "",
     }

@@ -202,8 +202,8 @@ class StudyOptions(OptionGroup):
     max_report_tokens: int = 200
     """Longer reports are truncated in training; the summary before the run shows how many."""
     view_dropout: float = 0.1
-    """Fraction of the training studies with hidden view positions, sampled in each epoch. The model must know this
-    case: a PNG file does not contain its view position."""
+    """Fraction of the training studies with hidden view positions, and of those with a hidden report of the prior
+    study, sampled in each epoch. The model must know these cases: a PNG file does not contain its view position."""
 
     def __post_init__(self):
         self.check_at_least(1, "repeats", "extra_repeats")

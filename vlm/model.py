@@ -103,6 +103,8 @@ class ReportModel(nn.Module):
         """Add the comparison with a prior study. Studies without a prior keep their outputs."""
         self.config = replace(self.config, prior=True)
         self.change_head = FindingChange(width=self.encoder.width)
+        if self.severity_head is not None:
+            self.change_head.start_from(self.severity_head)
         self.change_embedding = nn.Parameter(torch.zeros(len(CHANGES) - 1, self.decoder.width))
         self.prior_embedding = nn.Parameter(torch.randn(self.decoder.width) * 0.02)
 

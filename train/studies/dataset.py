@@ -107,8 +107,9 @@ class StudyDataset(Dataset):
         report_ids = [self.tokenizer.bos_token_id]
         if report:
             report_ids = encode_report(self.tokenizer, report, max_tokens=self.max_report_tokens)
-        prior_report = row.get("prior_report", "") if self.with_priors else ""
-        prompt = (row["indication"], prior_report)
+        prior_rng = np.random.default_rng((self.seed, self.epoch, index, 1))  # independent of that of the study
+        is_report_shown = self.with_priors and prior_rng.random() >= self.view_dropout
+        prompt = (row["indication"], row["prior_report"] if is_report_shown else "")
         text = {
             "prompt_ids": encode_prompt(self.tokenizer, *prompt) if self.with_reports else [],
             "report_ids": report_ids,
@@ -119,7 +120,7 @@ class StudyDataset(Dataset):
         are_views_hidden = rng.random() < self.view_dropout
         positions = ["UNKNOWN"] * len(row["view_positions"]) if are_views_hidden else row["view_positions"]
         study = text | {"view_positions": positions} | self._views(index, row["boxes"], rng)
-        return study | (self._prior(index, row, are_views_hidden) if self.with_priors else {})
+        return study | (self._prior(index, row, prior_rng, are_views_hidden) if self.with_priors else {})
 
     def _views(self, index: int, known_boxes: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
         """Pixels (or patch features) and boxes of each view; without images, only the boxes."""
@@ -143,8 +144,10 @@ class StudyDataset(Dataset):
         boxes = [list(zip(*view, strict=True)) for view in zip(found, boxes, strict=True)]
         return ({"squares": pixels} if needs_pixels else features) | {"boxes": boxes}
 
-    def _prior(self, index: int, row: dict[str, Any], are_views_hidden: bool) -> dict[str, Any]:
-        """The prior study, without views if there is none. Its augmentation is independent of the current study's."""
+    def _prior(
+        self, index: int, row: dict[str, Any], rng: np.random.Generator, are_views_hidden: bool
+    ) -> dict[str, Any]:
+        """The prior study; it has no views if there is none."""
         positions = row["prior_view_positions"]
         if are_views_hidden:
             positions = ["UNKNOWN"] * len(positions)
@@ -155,7 +158,6 @@ class StudyDataset(Dataset):
             return prior | {"prior_features": self.features["prior_images"][index]}
         pixels = [square for square, _ in self._squares(index, "prior_images")]
         if self.augmentation is not None:
-            rng = np.random.default_rng((self.seed, self.epoch, index, 1))
             pixels = [augment(square, self.augmentation, rng) for square in pixels]
         return prior | {"prior_squares": pixels}
 

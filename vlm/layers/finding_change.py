@@ -1,9 +1,9 @@
 """Change of each finding since the prior study: the features of both studies in, one logit for each of CHANGES out.
 
-Both studies pass through the same encoder and finding queries. From each, the head reads the token and the logit of the
-finding, and its extent: the mean over the patches of what small detectors for the finding see. The two are compared
-on views of the same kind: frontal with frontal if both studies have one, because a finding looks different from the
-side.
+Both studies pass through the same encoder and finding queries. The head compares one view of each, the first frontal
+one, because a finding looks different from the side. From both it reads the token and the logit of the finding, the
+patches where this study and where the other study shows it, and its extent: the sum over the patches of what small
+detectors for the finding see, and the entropy of its attention.
 
 It only reads: its loss has no gradient to encoder and finding queries, so it does not compete with the classifier.
 """
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlm.layers.finding_queries import FindingOutput
+from vlm.layers.finding_severity import NUM_DETECTORS, USUAL_EXTENT, FindingSeverity
 from vlm.schema.findings import CHANGES, LATERAL, NUM_FINDINGS, UNKNOWN_CHANGE, WITHOUT_CHANGE
 
-NUM_DETECTORS = 8
-"""Detectors per finding."""
 HIDDEN = 64
 """Width of the comparison of one finding."""
+DROPOUT = 0.1
 _PRESENT_NOW = torch.tensor([name in ("new", "worse", "unchanged", "better") for name in CHANGES])
 
 
@@ -50,32 +50,55 @@ class FindingChange(nn.Module):
         self.patch_norm = nn.LayerNorm(width)
         self.detectors = nn.Linear(width, NUM_FINDINGS * NUM_DETECTORS)
         nn.init.constant_(self.detectors.bias, -2.0)  # most patches do not show the finding
-        self.token = nn.Linear(width, HIDDEN)
-        num_features = HIDDEN + 2 * NUM_DETECTORS + 1
-        self.compare = nn.Parameter(torch.randn(NUM_FINDINGS, 3 * num_features, HIDDEN) * (3 * num_features) ** -0.5)
+        self.norm = nn.LayerNorm(3 * width)
+        self.project = nn.Linear(3 * width, HIDDEN)
+        num_features = 3 * (HIDDEN + 2 * NUM_DETECTORS + 2)
+        self.compare = nn.Parameter(torch.randn(NUM_FINDINGS, num_features, HIDDEN) * num_features**-0.5)
         self.compare_bias = nn.Parameter(torch.zeros(NUM_FINDINGS, HIDDEN))
+        self.dropout = nn.Dropout(DROPOUT)
         self.output = nn.Parameter(torch.zeros(NUM_FINDINGS, HIDDEN, len(CHANGES)))
         self.output_bias = nn.Parameter(torch.zeros(NUM_FINDINGS, len(CHANGES)))
 
+    def start_from(self, severity: FindingSeverity) -> None:
+        """Copy its detectors, which have learned the extent of findings."""
+        self.patch_norm.load_state_dict(severity.patch_norm.state_dict())
+        self.detectors.load_state_dict(severity.detectors.state_dict())
+
     def forward(self, current: StudyFeatures, prior: StudyFeatures) -> Float[Tensor, "batch findings changes"]:
-        both_frontal = _frontal(current).any(dim=1) & _frontal(prior).any(dim=1)
-        now, before = (self._features(study, both_frontal) for study in (current, prior))
+        (patches, places), (prior_patches, prior_places) = map(_main_view, (current, prior))
+        now = self._features(current.findings, patches, places, prior_places)
+        before = self._features(prior.findings, prior_patches, prior_places, places)
         features = torch.cat([now, before, now - before], dim=-1)
-        hidden = torch.einsum("bfi,fih->bfh", features, self.compare) + self.compare_bias
-        return torch.einsum("bfh,fhc->bfc", functional.gelu(hidden), self.output) + self.output_bias
+        hidden = functional.gelu(torch.einsum("bfi,fih->bfh", features, self.compare) + self.compare_bias)
+        return torch.einsum("bfh,fhc->bfc", self.dropout(hidden), self.output) + self.output_bias
 
-    def _features(self, study: StudyFeatures, only_frontal: Tensor) -> Float[Tensor, "batch findings features"]:
-        views = torch.where(only_frontal[:, None], _frontal(study), study.view_mask)
-        seen = self.detectors(self.patch_norm(study.patches.detach())).sigmoid().float()
-        mean = (seen.mean(dim=2) * views[..., None]).sum(dim=1) / views.sum(dim=1, keepdim=True)
-        extent = mean.unflatten(1, (NUM_FINDINGS, NUM_DETECTORS))
-        logits = study.findings.logits.detach().float()[..., None] / 4
-        token = self.token(study.findings.tokens.detach()).float()
-        return torch.cat([token, 8 * extent, (extent + 1e-3).log(), logits], dim=-1)
+    def _features(
+        self, findings: FindingOutput, patches: Tensor, places: Tensor, other_places: Tensor
+    ) -> Float[Tensor, "batch findings features"]:
+        """How each finding looks in one study, here and where the other study shows it; its extent and its logit."""
+        looks = torch.cat([findings.tokens.detach().float(), places @ patches, other_places @ patches], dim=-1)
+        seen = self.detectors(self.patch_norm(patches)).sigmoid().float().sum(dim=1)
+        seen = seen.unflatten(1, (NUM_FINDINGS, NUM_DETECTORS))
+        entropy = torch.special.entr(places).sum(dim=-1, keepdim=True)
+        numbers = [
+            seen / USUAL_EXTENT,
+            (seen + 1e-3).log(),
+            entropy / 4,
+            findings.logits.detach().float()[..., None] / 4,
+        ]
+        return torch.cat([self.project(self.norm(looks)).float(), *numbers], dim=-1)
 
 
-def _frontal(study: StudyFeatures) -> Bool[Tensor, "batch views"]:
-    return study.view_mask & (study.view_indices != LATERAL)
+def _main_view(
+    study: StudyFeatures,
+) -> tuple[Float[Tensor, "batch patches width"], Float[Tensor, "batch findings patches"]]:
+    """Patch features of the first frontal view, of the first view if none is frontal, and the attention of the findings
+    to them; it sums to 1."""
+    frontal = study.view_mask & (study.view_indices != LATERAL)
+    rows, views = torch.arange(len(frontal), device=frontal.device), frontal.int().argmax(dim=1)
+    attention = study.findings.attention.detach().float().unflatten(2, (frontal.shape[1], -1))[rows, :, views]
+    places = attention / attention.sum(dim=-1, keepdim=True).clamp(min=1e-6)
+    return study.patches.detach().float()[rows, views], places
 
 
 def change_loss(

@@ -107,3 +107,11 @@ def test_saved_and_kept_images_of_priors_equal_those_of_the_files(rows, collate,
         {np.asarray(image).tobytes() for name in dataset.columns for study in rows[name] for image in study}
     )
     assert len((folder / "images.txt").read_text().split()) == num_images
+
+
+def test_view_dropout_hides_view_positions_and_report_of_the_prior(rows, tiny_tokenizer):
+    number = next(number for number, images in enumerate(rows["prior_images"]) if images)
+    shown, hidden = (studies_of(rows, tiny_tokenizer, view_dropout=part)[number] for part in (0.0, 1.0))
+    assert set(hidden["prior_view_positions"]) == {"UNKNOWN"} != set(shown["prior_view_positions"])
+    assert "Prior report" in tiny_tokenizer.decode(shown["prompt_ids"])
+    assert "Prior report" not in tiny_tokenizer.decode(hidden["prompt_ids"])

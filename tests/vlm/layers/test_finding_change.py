@@ -172,23 +172,29 @@ def test_no_finding_has_no_change(model, paired_batch):
 
 
 @torch.inference_mode()
-def test_frontal_views_are_compared_if_both_studies_have_one():
+def test_first_frontal_views_are_compared():
     torch.manual_seed(0)
-    head = FindingChange(width=8)
+    head = FindingChange(width=8).eval()
     head.output.normal_()
-    findings = FindingOutput(torch.randn(1, 14, 8), torch.randn(1, 14), torch.rand(1, 14, 8))
-    patches, mask = torch.randn(1, 2, 4, 8), torch.ones(1, 2, dtype=torch.bool)
+    tokens, logits, attention = torch.randn(1, 14, 8), torch.randn(1, 14), torch.rand(1, 14, 8)
+    patches = torch.randn(1, 2, 4, 8)
 
-    def change(positions, patches=patches, mask=mask):
-        now = StudyFeatures(patches, torch.tensor([positions]), mask, findings)
-        before = StudyFeatures(
-            torch.ones(1, 1, 4, 8), torch.tensor([[2]]), torch.ones(1, 1, dtype=torch.bool), findings
-        )
-        return head(now, before)
+    def study(positions, views):
+        shown = attention.unflatten(2, (2, 4))[:, :, views].flatten(2)
+        mask = torch.ones(1, len(views), dtype=torch.bool)
+        return StudyFeatures(patches[:, views], torch.tensor([positions]), mask, FindingOutput(tokens, logits, shown))
 
-    torch.testing.assert_close(change([1, 3]), change([1], patches[:, :1], mask[:, :1]))
-    assert (change([1, 3]) - change([1, 1])).abs().max() > 1e-4
-    assert change([3, 3]).isfinite().all()
+    before = study([2], [1])
+    expected = head(study([1], [1]), before)
+    torch.testing.assert_close(head(study([3, 1], [0, 1]), before), expected)
+    assert (head(study([1, 3], [0, 1]), before) - expected).abs().max() > 1e-4
+    torch.testing.assert_close(head(study([3, 3], [0, 1]), before), head(study([3], [0]), before))
+
+
+def test_added_head_starts_from_the_detectors_of_the_severity(build_model):
+    model = build_model(severity=True)
+    model.add_prior()
+    assert torch.equal(model.change_head.detectors.weight, model.severity_head.detectors.weight)
 
 
 def test_model_without_prior_parts_rejects_a_prior(tiny_model, paired_batch, targets):

@@ -5,6 +5,9 @@ one, because a finding looks different from the side. From both it reads the tok
 patches where this study and where the other study shows it, and its extent: the sum over the patches of what small
 detectors for the finding see, and the entropy of its attention.
 
+If the two studies change places, new and resolved change places, and worse and better: the head is built so, and learns
+each pair in both directions.
+
 It only reads: its loss has no gradient to encoder and finding queries, so it does not compete with the classifier.
 """
 
@@ -22,6 +25,8 @@ from vlm.schema.findings import CHANGES, LATERAL, NUM_FINDINGS, UNKNOWN_CHANGE, 
 HIDDEN = 64
 """Width of the comparison of one finding."""
 DROPOUT = 0.1
+REVERSED = [CHANGES.index(name) for name in ("none", "resolved", "better", "unchanged", "worse", "new")]
+"""Of each change, the change if the current study was the prior one."""
 _PRESENT_NOW = torch.tensor([name in ("new", "worse", "unchanged", "better") for name in CHANGES])
 
 
@@ -68,6 +73,9 @@ class FindingChange(nn.Module):
         (patches, places), (prior_patches, prior_places) = map(_main_view, (current, prior))
         now = self._features(current.findings, patches, places, prior_places)
         before = self._features(prior.findings, prior_patches, prior_places, places)
+        return self._compare(now, before) + self._compare(before, now)[..., REVERSED]
+
+    def _compare(self, now: Tensor, before: Tensor) -> Float[Tensor, "batch findings changes"]:
         features = torch.cat([now, before, now - before], dim=-1)
         hidden = functional.gelu(torch.einsum("bfi,fih->bfh", features, self.compare) + self.compare_bias)
         return torch.einsum("bfh,fhc->bfc", self.dropout(hidden), self.output) + self.output_bias

@@ -191,6 +191,23 @@ def test_first_frontal_views_are_compared():
     torch.testing.assert_close(head(study([3, 3], [0, 1]), before), head(study([3], [0]), before))
 
 
+@torch.inference_mode()
+def test_reversed_studies_give_the_reversed_changes(model, study_batch):
+    views = [study_batch([number]) for number in (1, 2)]
+    shown = [
+        model.encode_images(*[batch[name] for name in ("pixel_values", "view_indices", "view_mask")]) for batch in views
+    ]
+    one, other = (
+        StudyFeatures(patches, batch["view_indices"], batch["view_mask"], findings)
+        for (patches, findings), batch in zip(shown, views, strict=True)
+    )
+    forward, backward = model.change_head(one, other), model.change_head(other, one)
+    assert (forward - backward).abs().max() > 1e-3
+    for change, reverse in (("new", "resolved"), ("worse", "better"), ("none", "none"), ("unchanged", "unchanged")):
+        pair = forward[..., CHANGES.index(change)], backward[..., CHANGES.index(reverse)]
+        torch.testing.assert_close(*pair, atol=1e-4, rtol=1e-4)
+
+
 def test_added_head_starts_from_the_detectors_of_the_severity(build_model):
     model = build_model(severity=True)
     model.add_prior()

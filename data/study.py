@@ -222,6 +222,16 @@ def without_images(studies: datasets.Dataset) -> datasets.Dataset:
     return studies.remove_columns([name for name in IMAGE_COLUMNS if name in studies.column_names])
 
 
+def with_columns(rows: datasets.Dataset, columns: Iterable[str]) -> datasets.Dataset:
+    """The rows, with these columns of LATER_COLUMNS; where they are missing, their values are unknown."""
+    for name in columns:
+        if name not in rows.column_names:
+            value = LATER_COLUMNS[name]
+            value = list(value) if isinstance(value, tuple) else value
+            rows = rows.add_column(name, [value] * len(rows), feature=FEATURES[name])
+    return rows
+
+
 def saved_preprocessing(folder: Path | str) -> Preprocessing:
     """How the images of a data set were preprocessed; no preprocessing if `data.prepare` did not write it.
 

@@ -14,7 +14,16 @@ import datasets
 import numpy as np
 
 from data.images.duplicates import thumbnail
-from data.study import FEATURES, check_disjoint, load_studies, rejected_file, sample_rows, shared_preprocessing
+from data.study import (
+    FEATURES,
+    IMAGE_COLUMNS,
+    check_disjoint,
+    load_studies,
+    rejected_file,
+    sample_rows,
+    shared_preprocessing,
+    with_columns,
+)
 from train.options import FinetuneOptions
 
 THUMBNAIL_SIDE = 32
@@ -72,8 +81,9 @@ def load_run_studies(options: FinetuneOptions) -> RunStudies:
     if chosen.extra_dataset is not None:
         extra, notes = _extra_studies(options, studies)
         numbers += [*range(len(train), len(train) + len(extra))] * chosen.extra_repeats
-        columns = [name for name in FEATURES if name in train.column_names and name in extra.column_names]
-        train = datasets.concatenate_datasets([rows.select_columns(columns) for rows in (train, extra)])
+        columns = [name for name in FEATURES if name in {*train.column_names, *extra.column_names}]
+        parts = [with_columns(rows, columns).select_columns(columns) for rows in (train, extra)]
+        train = datasets.concatenate_datasets(parts)
     return RunStudies(
         splits=datasets.DatasetDict({**studies, "train": train}),
         learned=train.select(numbers) if len(numbers) > len(train) else train,
@@ -138,7 +148,8 @@ def _extra_studies(options: FinetuneOptions, studies: datasets.DatasetDict) -> t
 
 
 def find_leakage(rows: datasets.Dataset, held_out: Iterable[datasets.Dataset]) -> list[int]:
-    """Numbers of the rows with an image that is also in a held-out data set, whatever the study is called.
+    """Numbers of the rows with an image that is also in a held-out data set, whatever the study is called. Images of
+    prior studies count too.
 
     Thumbnails are compared, so an image is also found after JPEG compression or resizing.
     """
@@ -156,7 +167,8 @@ def _thumbnails(rows: datasets.Dataset) -> tuple[list[int], np.ndarray]:
     """The number of the row of each image, and its thumbnail: [images, side, side]."""
 
     def of_study(number: int) -> list[np.ndarray]:
-        return [thumbnail(np.asarray(image.convert("L")), THUMBNAIL_SIDE) for image in rows[number]["images"]]
+        images = [image for name in IMAGE_COLUMNS for image in rows[number].get(name) or ()]
+        return [thumbnail(np.asarray(image.convert("L")), THUMBNAIL_SIDE) for image in images]
 
     with ThreadPoolExecutor() as pool:
         studies = list(pool.map(of_study, range(len(rows))))

@@ -13,6 +13,7 @@ from data.study import FEATURES, load_studies
 from data.synthetic.source import make_study
 from train.options import FinetuneOptions, RunOptions, StudyOptions
 from train.studies.select import find_leakage, load_run_studies
+from vlm.schema.findings import UNKNOWN_CHANGES, UNKNOWN_SEVERITIES
 
 
 def rows_of(studies):
@@ -52,9 +53,35 @@ def test_notes_report_learned_and_unused_studies(small_dataset, extra):
     assert second == f"--extra-dataset {extra}: does not use 1 studies outside its train split."
 
 
-def test_data_set_without_a_newer_column_accepts_extra_studies(small_studies, extra, tmp_path):
-    small_studies.remove_columns("mesh_terms").save_to_disk(str(tmp_path / "older"))
-    assert len(load(tmp_path / "older", extra).learned) == 16 + 3
+def test_columns_that_an_older_data_set_lacks_are_unknown_there(small_studies, extra, tmp_path):
+    older = small_studies.remove_columns(["severities", "changes", "prior_images", "prior_interval_days"])
+    older.save_to_disk(str(tmp_path / "older"))
+    learned = load(tmp_path / "older", extra).learned
+    assert len(learned) == 16 + 3
+    assert learned["severities"][0] == list(UNKNOWN_SEVERITIES)
+    assert learned["severities"][16] == load_studies(extra)["train"]["severities"][0]
+    assert learned[0]["prior_images"] == []
+    assert learned[0]["prior_interval_days"] is None
+    added = load(extra_with_validation(extra, tmp_path), tmp_path / "older_train").learned
+    assert added["changes"][-1] == list(UNKNOWN_CHANGES)
+
+
+def extra_with_validation(extra, tmp_path):
+    """Save the training studies of `extra` without newer columns as older_train; return the data set itself."""
+    rows = load_studies(extra)["train"].map(lambda row: {"study_id": "x" + row["study_id"], "subject_id": "x"})
+    datasets.DatasetDict({"train": rows.remove_columns(["changes"])}).save_to_disk(str(tmp_path / "older_train"))
+    return extra
+
+
+def test_a_prior_study_with_a_held_out_image_is_left_out(small_dataset, small_studies, tmp_path):
+    fresh, tested = small_studies["train"][0], small_studies["test"][0]
+    rows = [
+        fresh | {"study_id": name, "subject_id": name, "prior_images": images, "prior_view_positions": ["PA"]}
+        for name, images in {"leaks": tested["images"][:1], "kept": fresh["images"][:1]}.items()
+    ]
+    train = datasets.Dataset.from_list(rows, features=FEATURES)
+    datasets.DatasetDict({"train": train}).save_to_disk(str(tmp_path / "priors"))
+    assert load(small_dataset, tmp_path / "priors").learned["study_id"][16:] == ["kept"]
 
 
 def test_extra_study_with_a_held_out_image_is_left_out(small_dataset, small_studies, tmp_path):

@@ -152,7 +152,9 @@ def _open(folder: Path, take: int | Literal["all"], seed: int) -> Part:
     fingerprints = {split: rows._fingerprint for split, rows in splits.items()}
     for split, rows in splits.items():
         columns = [name for name in FEATURES if name in rows.column_names]
-        rows = rows.select_columns(columns).cast_column("images", datasets.List(datasets.Image(decode=False)))
+        rows = rows.select_columns(columns)
+        for name in {"images", "prior_images"}.intersection(columns):
+            rows = rows.cast_column(name, datasets.List(datasets.Image(decode=False)))
         if split == "train" and take != "all":
             if take > len(rows):
                 raise ValueError(f"--take-train {take}: the train split of {folder} has only {len(rows)} studies")
@@ -191,7 +193,7 @@ def _raw_studies(parts: list[Part]) -> Iterator[RawJoinedStudy]:
 
 def _row(part: Part, raw_study: RawJoinedStudy) -> dict[str, Any]:
     row = part.splits[raw_study.split][raw_study.row]
-    if not all(image["bytes"] for image in row["images"]):
+    if not all(image["bytes"] for image in [*row["images"], *row.get("prior_images", ())]):
         raise ValueError(f"study {raw_study.study_id} of {part.folder} names an image that is not in the data set")
     return LATER_COLUMNS | row
 

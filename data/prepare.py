@@ -205,7 +205,7 @@ def print_summary(writer: DatasetWriter, console: Console) -> None:
     """Print counts per split and finding, and what was rejected."""
     stats = writer.stats
     table = Table("", *(Column(split, justify="right") for split in SPLITS), title=f"{writer.out}")
-    for names in (("kept", "images", "reports", "labeled"), FINDINGS):
+    for names in (("kept", "images", "reports", "labeled", "priors"), FINDINGS):
         for name in names:
             table.add_row(name, *(str(stats.of_split(split, name)) for split in SPLITS))
         table.add_section()

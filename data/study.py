@@ -19,7 +19,17 @@ import numpy as np
 from PIL import Image
 
 from vlm.schema.demographics import Demographics
-from vlm.schema.findings import LABEL_CODES, NUM_FINDINGS, SEVERITY_CODES, UNKNOWN_SEVERITIES, UNLABELED_STUDY
+from vlm.schema.findings import (
+    CHANGE_CODES,
+    FINDING_INDEX,
+    LABEL_CODES,
+    NUM_FINDINGS,
+    SEVERITY_CODES,
+    UNKNOWN_CHANGE,
+    UNKNOWN_CHANGES,
+    UNKNOWN_SEVERITIES,
+    UNLABELED_STUDY,
+)
 from vlm.schema.preprocessing import Preprocessing
 from vlm.schema.report_format import compose_report
 from vlm.schema.strict_json import from_dict
@@ -54,6 +64,11 @@ FEATURES = datasets.Features(
         "sex": datasets.Value("string"),
         "age": datasets.Value("int16"),
         "manufacturer": datasets.Value("string"),
+        "prior_images": datasets.List(datasets.Image()),
+        "prior_view_positions": datasets.List(datasets.Value("string")),
+        "prior_report": datasets.Value("string"),
+        "prior_interval_days": datasets.Value("int32"),
+        "changes": datasets.List(datasets.Value("int8"), length=NUM_FINDINGS),
         "source": datasets.Value("string"),
         "license": datasets.Value("string"),
     }
@@ -66,6 +81,8 @@ WARNINGS_FILE = "warnings.jsonl"
 """List of what to check in kept studies."""
 LATER_COLUMNS = {
     "mesh_terms": (), "label_source": "", "severities": UNKNOWN_SEVERITIES, "sex": "", "age": None, "manufacturer": "",
+    "prior_images": (), "prior_view_positions": (), "prior_report": "", "prior_interval_days": None,
+    "changes": UNKNOWN_CHANGES,
 }  # fmt: skip
 """Columns that data sets of older versions lack, with the value for unknown. These data sets still load; training does
 not need the columns."""
@@ -107,6 +124,15 @@ class Study:
     """Years; 90 stands for 90 and above, as HIPAA demands of de-identified data. None: unknown."""
     manufacturer: str = ""
     """Manufacturer of the machine."""
+    prior_images: tuple[Image.Image, ...] = ()
+    """Images of one earlier study of the same patient, like `images`; empty if there is no prior study."""
+    prior_view_positions: tuple[str, ...] = ()
+    prior_report: str = ""
+    """Report of the prior study, as `compose_report` writes it; "" if unknown."""
+    prior_interval_days: int | None = None
+    """Days from the prior study to this one; None if unknown."""
+    changes: tuple[int, ...] = UNKNOWN_CHANGES
+    """Change of each finding since the prior study, an index of CHANGES; UNKNOWN_CHANGE if unknown."""
     source: str = ""
     license: str = ""
 
@@ -127,10 +153,36 @@ class Study:
                 f"study {self.study_id}: severities must be {NUM_FINDINGS} codes out of {sorted(SEVERITY_CODES)}, "
                 f"got {self.severities}"
             )
+        self._check_prior()
         Demographics(sex=self.sex, age=self.age)
         if self.label_source not in LABEL_SOURCES:
             raise ValueError(
                 f"study {self.study_id}: label_source is {self.label_source!r}; it must be one of {LABEL_SOURCES}"
+            )
+
+    def _check_prior(self) -> None:
+        if len(self.prior_images) != len(self.prior_view_positions):
+            raise ValueError(
+                f"study {self.study_id}: {len(self.prior_images)} prior images but "
+                f"{len(self.prior_view_positions)} prior view positions"
+            )
+        if len(self.changes) != NUM_FINDINGS or not set(self.changes) <= CHANGE_CODES:
+            raise ValueError(
+                f"study {self.study_id}: changes must be {NUM_FINDINGS} codes out of {sorted(CHANGE_CODES)}, "
+                f"got {self.changes}"
+            )
+        if self.changes[FINDING_INDEX["No Finding"]] != UNKNOWN_CHANGE:
+            raise ValueError(f"study {self.study_id}: the change of No Finding must be {UNKNOWN_CHANGE} (unknown)")
+        if self.prior_interval_days is not None and self.prior_interval_days < 0:
+            raise ValueError(
+                f"study {self.study_id}: prior_interval_days is {self.prior_interval_days}; a prior study is earlier, "
+                "so give 0 or more"
+            )
+        without_prior = ("", None, UNKNOWN_CHANGES)
+        if not self.prior_images and (self.prior_report, self.prior_interval_days, self.changes) != without_prior:
+            raise ValueError(
+                f"study {self.study_id}: has a prior report, interval or changes, but no prior image; give the images "
+                "of the prior study, or leave the rest out"
             )
 
     @property

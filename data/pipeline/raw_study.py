@@ -69,6 +69,7 @@ class FileStudy(Study):
     """A study with the views that its images were read from."""
 
     views: tuple[View, ...] = ()
+    prior_views: tuple[View, ...] = ()
     is_preprocessed: bool = False
     """The images were preprocessed with ImageOptions.preprocessing before they were stored in the source."""
     rejected_images: tuple["Rejection", ...] = ()

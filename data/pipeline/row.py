@@ -4,11 +4,13 @@ The result is a row with the columns of `data.study.FEATURES`, or a `Rejection`.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from data.images.burned_in import burned_in_text
 from data.images.read import View, stored_bytes
@@ -38,8 +40,8 @@ class BuildOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageWarning:
-    """What the user should check in a kept study; `view` is the number of the image in the study, from 1, or 0 for the
-    report."""
+    """What the user should check in a kept study; `view` is the number of the image in the study, from 1 (the images of
+    its prior study follow), or 0 for the report."""
 
     text: str
     view: int
@@ -77,19 +79,22 @@ def build_row(raw_study: RawStudy, options: BuildOptions) -> PreparedRow | Rejec
     except Exception as error:
         error.add_note(f"while study {raw_study.study_id} was prepared")
         raise
-    views = study.views or (None,) * len(study.images)
-    row["images"] = [
-        {"bytes": stored_bytes(image, view, options.images.image_format), "path": None}
-        for image, view in zip(study.images, views, strict=True)
-    ]
+    row["images"] = _stored(study.images, study.views, options.images)
+    row["prior_images"] = _stored(study.prior_images, study.prior_views, options.images)
     row["boxes"] = [dataclasses.asdict(box) for box in study.boxes]
     return PreparedRow(
         row=row,
         rejected_images=study.rejected_images,
-        warnings=warnings + image_warnings(study.views, options.images),
+        warnings=warnings + image_warnings(study.views + study.prior_views, options.images),
         text_changes=text_changes,
         reading_problems=reading_problems(study.findings, study.impression),
     )
+
+
+def _stored(images: tuple[Image.Image, ...], views: tuple[View, ...], options: ImageOptions) -> list[dict[str, Any]]:
+    """The image files of a row. `views` are those that the images were read from; empty if they were generated."""
+    pairs = zip(images, views or (None,) * len(images), strict=True)
+    return [{"bytes": stored_bytes(image, view, options.image_format), "path": None} for image, view in pairs]
 
 
 def prepare_study_text(study: FileStudy, options: TextOptions) -> tuple[FileStudy, Mapping[str, int]]:
@@ -98,7 +103,8 @@ def prepare_study_text(study: FileStudy, options: TextOptions) -> tuple[FileStud
     Labels and severities are read first, because a name that is removed can be a finding ("Effusion"), and a sentence
     about a prior study describes this image too ("unchanged effusion").
     """
-    names = tuple(name for view in study.views for name in view.identities)
+    names = tuple(name for view in (*study.views, *study.prior_views) for name in view.identities)
+    prior = prepare_text(indication=study.prior_report, findings="", impression="", options=options, names=names)
     texts = {"indication": study.indication, "findings": study.findings, "impression": study.impression}
     prepared = prepare_text(**texts, options=options, names=names)
     labels, label_source = study.labels, study.label_source
@@ -108,7 +114,8 @@ def prepare_study_text(study: FileStudy, options: TextOptions) -> tuple[FileStud
         labels = label_sections(study.findings, study.impression)
     labeled = {"labels": labels, "label_source": label_source, "severities": _severities(study, labels)}
     prepared_texts = {name: getattr(prepared, name) for name in texts}
-    return dataclasses.replace(study, **labeled, **prepared_texts), prepared.counts
+    study = dataclasses.replace(study, **labeled, **prepared_texts, prior_report=prior.indication)
+    return study, Counter(prepared.counts) + Counter(prior.counts)
 
 
 def _severities(study: FileStudy, labels: tuple[int, ...]) -> tuple[int, ...]:
@@ -124,7 +131,7 @@ def _severities(study: FileStudy, labels: tuple[int, ...]) -> tuple[int, ...]:
 
 def report_warnings(study: FileStudy, options: TextOptions) -> tuple[ImageWarning, ...]:
     """A warning if the patient has a name that is also a word of findings, so that it stays in the report."""
-    names = (name for view in study.views for name in view.identities)
+    names = (name for view in study.views + study.prior_views for name in view.identities)
     if options.deidentify and any(map(has_report_word, names)):
         return (ImageWarning(text=NAME_IS_REPORT_WORD, view=0),)
     return ()
@@ -155,13 +162,15 @@ def check_text(row: Mapping[str, Any]) -> None:
 
 def preprocess_study(study: Study, options: Preprocessing) -> Study:
     """The study with preprocessed images. Boxes are adapted to a cropped border, and dropped if nothing is left."""
-    images = tuple(preprocess(image, options) for image in study.images)
+    images, prior_images = (
+        tuple(preprocess(image, options) for image in some) for some in (study.images, study.prior_images)
+    )
     boxes = study.boxes
     if options.crop_border and boxes:
         crops = [(content_box(np.asarray(image)), image.size) for image in study.images]
         moved = [_move_box(box, *crops[box.view]) for box in boxes]
         boxes = tuple(box for box in moved if box.box[0] < box.box[2] and box.box[1] < box.box[3])
-    return dataclasses.replace(study, images=images, boxes=boxes)
+    return dataclasses.replace(study, images=images, prior_images=prior_images, boxes=boxes)
 
 
 def _move_box(box: FindingBox, crop: tuple[int, int, int, int], size: tuple[int, int]) -> FindingBox:

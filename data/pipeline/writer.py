@@ -38,8 +38,9 @@ VERSIONED = ("datasets", "numpy", "opencv-python-headless", "pillow", "pydicom")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-COUNTS = ("kept", "rejected", "images", "rejected_images", "warnings", "reports", "labeled")
-"""Counts of each split: studies, except images, rejected images of kept studies, and images with warnings."""
+COUNTS = ("kept", "rejected", "images", "rejected_images", "warnings", "reports", "labeled", "priors")
+"""Counts of each split: studies (with a prior study: "priors"), except images, rejected images of kept studies, and
+images with warnings."""
 KINDS = ("text_changes", "image_warnings", "reading_problems")
 """Counts of the whole data set by kind: changes to texts, warnings about images, and reports that the labeler may not
 have understood."""
@@ -71,6 +72,7 @@ class Stats:
             "warnings": len({warning.view for warning in outcome.warnings if warning.view}),
             "reports": bool(row["findings"].strip() or row["impression"].strip()),
             "labeled": any(code != UNLABELED for code in row["labels"]),
+            "priors": bool(row.get("prior_images")),
             **{finding: code == POSITIVE for finding, code in zip(FINDINGS, row["labels"], strict=True)},
         }
         self.counts.update({("split", split, name): int(count) for name, count in counts.items()})
@@ -177,7 +179,9 @@ class DatasetWriter:
             self._entries[REJECTED_FILE].append(_rejection_entry("study", outcome))
         else:
             self._rows[raw_study.split].append(outcome.row)
-            self._pending_bytes += sum(len(image["bytes"]) for image in outcome.row["images"])
+            self._pending_bytes += sum(
+                len(image["bytes"]) for name in ("images", "prior_images") for image in outcome.row.get(name, ())
+            )
             self._entries[REJECTED_FILE] += [_rejection_entry("image", image) for image in outcome.rejected_images]
             ids = {"study_id": raw_study.study_id, "split": raw_study.split}
             self._entries[WARNINGS_FILE] += [

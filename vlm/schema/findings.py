@@ -1,4 +1,4 @@
-"""The 14 findings of CheXpert, CheXbert's label codes, severities, and view positions.
+"""The 14 findings of CheXpert, CheXbert's label codes, severities, changes since a prior study, and view positions.
 
 Irvin et al. 2019, "CheXpert: A Large Chest Radiograph Dataset with Uncertainty Labels", table 1;
 Smit et al. 2020, "CheXbert", section 3.1 for the codes.
@@ -57,6 +57,14 @@ SEVERITY_CODES = frozenset({UNKNOWN_SEVERITY, *range(len(SEVERITIES))})
 WITHOUT_SEVERITY = (FINDING_INDEX["Support Devices"], FINDING_INDEX["No Finding"])
 """Indices of the findings that have no severity."""
 UNKNOWN_SEVERITIES = (UNKNOWN_SEVERITY,) * NUM_FINDINGS
+
+CHANGES = ("none", "new", "worse", "unchanged", "better", "resolved")
+"""How a finding changed since the prior study, by code. "none": absent in both studies; "resolved": only in the prior.
+Support devices are new (placed), unchanged (also if moved) or resolved (removed)."""
+UNKNOWN_CHANGE = -1
+"""The change is unknown without a prior study. It is always unknown for No Finding."""
+CHANGE_CODES = frozenset({UNKNOWN_CHANGE, *range(len(CHANGES))})
+UNKNOWN_CHANGES = (UNKNOWN_CHANGE,) * NUM_FINDINGS
 
 LABEL_CODES = frozenset({BLANK, POSITIVE, NEGATIVE, UNCERTAIN, UNLABELED})
 UNLABELED_STUDY = (UNLABELED,) * NUM_FINDINGS

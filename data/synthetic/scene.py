@@ -89,34 +89,34 @@ _STORIES = {
 """For each story: the fraction of studies, and the probability of each finding."""
 
 _UNCERTAIN = 0.18
-_LUNGS, _ZONES = ("right", "left"), ("upper", "mid", "lower")
+LUNGS, ZONES = ("right", "left"), ("upper", "mid", "lower")
 
 
-class _Chest:
+class Chest:
     """The free parts of the lungs: pairs of laterality and zone."""
 
     def __init__(self):
-        self.free = set(product(_LUNGS, _ZONES))
+        self.free = set(product(LUNGS, ZONES))
 
-    def is_free(self, zones, lungs=_LUNGS) -> bool:
+    def is_free(self, zones, lungs=LUNGS) -> bool:
         return self.free.issuperset(product(lungs, zones))
 
-    def fill(self, zones, lungs=_LUNGS) -> None:
+    def fill(self, zones, lungs=LUNGS) -> None:
         self.free.difference_update(product(lungs, zones))
 
-    def take(self, rng, zones=_ZONES, *, also: int = 0) -> tuple[str, str] | None:
+    def take(self, rng, zones=ZONES, *, also: int = 0) -> tuple[str, str] | None:
         """Take a free place at random, and `also` this many zones above it. None if no place is free."""
         places = sorted(place for place in self.free if place[1] in zones)
         if not places:
             return None
         laterality, zone = places[rng.integers(len(places))]
-        last = _ZONES.index(zone)
-        self.fill(_ZONES[max(0, last - also) : last + 1], (laterality,))
+        last = ZONES.index(zone)
+        self.fill(ZONES[max(0, last - also) : last + 1], (laterality,))
         return laterality, zone
 
-    def free_lung(self, rng, zones=_ZONES) -> str | None:
+    def free_lung(self, rng, zones=ZONES) -> str | None:
         """A random lung with these zones free."""
-        lungs = [laterality for laterality in _LUNGS if self.is_free(zones, (laterality,))]
+        lungs = [laterality for laterality in LUNGS if self.is_free(zones, (laterality,))]
         return lungs[rng.integers(len(lungs))] if lungs else None
 
 
@@ -133,7 +133,7 @@ def _placed(kind: str, place: tuple[str, str] | None, rng: np.random.Generator, 
     return place and {"kind": kind, "laterality": place[0], "zone": place[1], "degree": _degree(rng, **degrees)}
 
 
-def _effusion(chest: _Chest, rng, story: str) -> dict | None:
+def _effusion(chest: Chest, rng, story: str) -> dict | None:
     degree = _degree(rng, minimal=0.12, small=0.28, moderate=0.36, large=0.24)
     both = rng.random() < (0.55 if story in ("heart failure", "intensive care") else 0.12)
     if both and chest.is_free(("lower",)):
@@ -144,28 +144,28 @@ def _effusion(chest: _Chest, rng, story: str) -> dict | None:
     return place and {"kind": "pleural effusion", "laterality": place[0], "degree": degree}
 
 
-def _pneumothorax(chest: _Chest, rng, story: str) -> dict | None:
+def _pneumothorax(chest: Chest, rng, story: str) -> dict | None:
     laterality = chest.free_lung(rng)
     if laterality is None:
         return None
     if rng.random() < 0.17:
-        chest.fill(_ZONES, (laterality,))
+        chest.fill(ZONES, (laterality,))
         return {"kind": "tension pneumothorax", "laterality": laterality, "degree": "large", "uncertain": False}
     degree = _degree(rng, minimal=0.1, small=0.3, moderate=0.35, large=0.25)
-    chest.fill(_ZONES[: {"moderate": 2, "large": 3}.get(degree, 1)], (laterality,))
+    chest.fill(ZONES[: {"moderate": 2, "large": 3}.get(degree, 1)], (laterality,))
     zone = "apical" if degree in ("minimal", "small") else ""
     return {"kind": "pneumothorax", "laterality": laterality, "zone": zone, "degree": degree}
 
 
-def _consolidation(chest: _Chest, rng, story: str) -> dict | None:
+def _consolidation(chest: Chest, rng, story: str) -> dict | None:
     place = chest.take(rng)
     if place == ("left", "mid"):  # there is no middle lobe on the left
         place = chest.take(rng, ("upper", "lower"))
     return _placed("lobar consolidation", place, rng)
 
 
-def _pneumonia(chest: _Chest, rng, story: str) -> dict | None:
-    zones = [zone for zone in _ZONES if chest.is_free((zone,))] if rng.random() < 0.25 else []
+def _pneumonia(chest: Chest, rng, story: str) -> dict | None:
+    zones = [zone for zone in ZONES if chest.is_free((zone,))] if rng.random() < 0.25 else []
     if zones:
         zone = zones[rng.integers(len(zones))]
         chest.fill((zone,))
@@ -173,7 +173,7 @@ def _pneumonia(chest: _Chest, rng, story: str) -> dict | None:
     return _placed("bronchopneumonia", chest.take(rng), rng)
 
 
-def _atelectasis(chest: _Chest, rng, story: str) -> dict | None:
+def _atelectasis(chest: Chest, rng, story: str) -> dict | None:
     if rng.random() >= 0.58:
         return _placed("lobar collapse", chest.take(rng, ("upper", "lower")), rng, moderate=0.5, large=0.5)
     if rng.random() < 0.3 and chest.is_free(("lower",)):
@@ -185,20 +185,20 @@ def _atelectasis(chest: _Chest, rng, story: str) -> dict | None:
     return _placed("linear atelectasis", place, rng)
 
 
-def _opacity(chest: _Chest, rng, story: str) -> dict | None:
+def _opacity(chest: Chest, rng, story: str) -> dict | None:
     if rng.random() < (0.85 if story == "diffuse lung disease" else 0.35):
         return _placed("interstitial opacity", ("bilateral", _pick(rng, diffuse=0.5, lower=0.35, upper=0.15)), rng)
     return _placed("hazy opacity", chest.take(rng), rng)
 
 
-def _lesion(chest: _Chest, rng, story: str) -> dict | None:
+def _lesion(chest: Chest, rng, story: str) -> dict | None:
     kind = _pick(rng, nodule=0.45, mass=0.33, cavitary_lesion=0.22)
     place = chest.take(rng)
     degree = _degree(rng, small=0.4, moderate=0.4, large=0.2)
     return place and {"kind": kind, "laterality": place[0], "zone": place[1], "degree": degree}
 
 
-def _pleural_other(chest: _Chest, rng, story: str) -> dict | None:
+def _pleural_other(chest: Chest, rng, story: str) -> dict | None:
     if rng.random() < 0.5:
         return _placed("calcified plaque", (_pick(rng, right=0.3, left=0.3, bilateral=0.4), ""), rng)
     zone = _pick(rng, apical=0.4, lower=0.6)
@@ -210,14 +210,14 @@ def _pleural_other(chest: _Chest, rng, story: str) -> dict | None:
     return _placed("pleural thickening", (laterality, zone), rng)
 
 
-def _fracture(chest: _Chest, rng, story: str) -> dict | None:
+def _fracture(chest: Chest, rng, story: str) -> dict | None:
     laterality = _pick(rng, right=0.5, left=0.5)
     if rng.random() < 0.35:
         return {"kind": "clavicle fracture", "laterality": laterality}
     return _placed("rib fracture", (laterality, _pick(rng, upper=0.3, mid=0.4, lower=0.3)), rng)
 
 
-def _edema(chest: _Chest, rng, story: str) -> dict | None:
+def _edema(chest: Chest, rng, story: str) -> dict | None:
     if rng.random() < 0.5:
         return _placed("interstitial edema", ("bilateral", "diffuse"), rng)
     if len(chest.free) < 5:
@@ -226,12 +226,12 @@ def _edema(chest: _Chest, rng, story: str) -> dict | None:
     return _placed("alveolar edema", ("bilateral", "perihilar"), rng, moderate=0.5, large=0.5)
 
 
-def _mediastinum(chest: _Chest, rng, story: str) -> dict | None:
+def _mediastinum(chest: Chest, rng, story: str) -> dict | None:
     tortuous = rng.random() < (0.75 if story == "old heart" else 0.15)
     return {"kind": "tortuous aorta" if tortuous else "widened mediastinum", "degree": _degree(rng)}
 
 
-_SAMPLERS = {
+SAMPLERS = {
     "Pneumothorax": (_pneumothorax, 0.06),
     "Pleural Effusion": (_effusion, 0.06),
     "Edema": (_edema, 0.02),
@@ -249,7 +249,8 @@ _SAMPLERS = {
 take their places: large ones first."""
 
 
-def _devices(rng: np.random.Generator, story: str, found: list[SceneFinding]) -> list[SceneFinding]:
+def sample_devices(rng: np.random.Generator, story: str, found: list[SceneFinding]) -> list[SceneFinding]:
+    """Devices that fit the story and the findings; at least one."""
     laterality = _pick(rng, right=0.6, left=0.4)
     if story == "intensive care":
         tubes = {"endotracheal tube": 0.65, "nasogastric tube": 0.5}
@@ -275,9 +276,9 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     """Sample one synthetic study. About a fifth are normal; a tenth of these have devices."""
     story = list(_STORIES)[int(rng.choice(len(_STORIES), p=[share for share, _ in _STORIES.values()]))]
     chances = _STORIES[story][1]
-    chest = _Chest()
+    chest = Chest()
     found: list[SceneFinding] = []
-    for name, (sampler, by_chance) in _SAMPLERS.items():
+    for name, (sampler, by_chance) in SAMPLERS.items():
         chance = 0.0 if story == "normal" else chances.get(name, by_chance)
         if rng.random() < chance and (details := sampler(chest, rng, story)):
             uncertain = bool(rng.random() < _UNCERTAIN and details.get("degree") != "large")
@@ -285,7 +286,7 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     if story != "normal" and not found and "Support Devices" not in chances:
         found.append(SceneFinding(finding="Lung Lesion", **_lesion(chest, rng, story)))
     if rng.random() < (0.10 if story == "normal" else chances.get("Support Devices", 0.03)):
-        found += _devices(rng, story, found)
+        found += sample_devices(rng, story, found)
     return Scene(findings=tuple(found), view_positions=_views(rng, story))
 
 

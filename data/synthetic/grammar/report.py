@@ -12,6 +12,9 @@ CheXpert and the same as in `data.reports.labeler.labeler` (which is independent
 - No Finding is positive if nothing except Support Devices is positive or uncertain, else blank. Other conditions
   (emphysema, fibrosis, hernia) do not count.
 
+With a prior study, most sentences say what changed (`data.synthetic.grammar.changes`), and findings that have resolved
+are denied. Without one, nothing mentions a change.
+
 Reports for labeled images (`data.sources.nih`) are written from a Scene too. What their labels leave open is `unknown`:
 it is neither stated nor denied, not even by a sentence about normal bones.
 """
@@ -22,6 +25,7 @@ from dataclasses import dataclass, field
 from numpy.random import Generator
 
 from data.synthetic.grammar import frames
+from data.synthetic.grammar.changes import COMPARED, NOTHING_CHANGED, say_change
 from data.synthetic.grammar.sentences import (
     capitalized,
     explain_opacity,
@@ -31,6 +35,7 @@ from data.synthetic.grammar.sentences import (
     say_pair,
     say_without,
 )
+from data.synthetic.prior import Comparison
 from data.synthetic.scene import Scene, SceneFinding
 from vlm.schema.findings import (
     BLANK,
@@ -100,20 +105,30 @@ class _ReportState:
     rng: Generator
     wordiness: float
     """How many normal structures are described; less if there are many findings."""
+    comparison: Comparison | None = None
+    """What changed since the prior study; None without one."""
     denied: set[str] = field(default_factory=set)
     systems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def chance(self, probability: float) -> bool:
         return self.rng.random() < probability
 
+    def change_of(self, item: SceneFinding) -> str:
+        """The change to write about a finding, "" to write none."""
+        if self.comparison is None or not self.chance(0.85):
+            return ""
+        return self.comparison.changes[item.finding]
+
     def may_deny(self, finding: str) -> bool:
         is_open = finding not in self.present | self.unknown
         return is_open and not self.present & _FORBIDS_DENYING.get(finding, set())
 
 
-def write_report(scene: Scene, rng: Generator, *, unknown: frozenset[str] = frozenset()) -> WrittenReport:
-    """Write a report of the scene that does not mention the `unknown` findings. The same scene and generator state give
-    the same report."""
+def write_report(
+    scene: Scene, rng: Generator, *, unknown: frozenset[str] = frozenset(), comparison: Comparison | None = None
+) -> WrittenReport:
+    """Write a report of the scene that does not mention the `unknown` findings, and compares with the prior study if
+    there is one. The same scene and generator state give the same report."""
     wordiness = {0: 1.0, 1: 1.0, 2: 0.95, 3: 0.8}.get(len(scene.findings), 0.5)
     state = _ReportState(
         present=frozenset(item.finding for item in scene.findings),
@@ -121,11 +136,15 @@ def write_report(scene: Scene, rng: Generator, *, unknown: frozenset[str] = froz
         shifted=any(item.kind in _SHIFTS_MEDIASTINUM for item in scene.findings),
         rng=rng,
         wordiness=wordiness,
+        comparison=comparison,
     )
     _state_findings(state, scene)
+    _state_resolved(state)
     _mention_normal_structures(state)
     _deny(state)
     sentences = [_technique(scene, rng)] if state.chance(0.15) else []
+    if comparison and state.chance(0.2):
+        sentences.append(pick(COMPARED, rng))
     for system in pick(_ORDERS, rng):
         sentences += state.systems[system]
     return WrittenReport(
@@ -161,7 +180,7 @@ def _state_findings(state: _ReportState, scene: Scene) -> None:
     """Write a sentence for each finding; sometimes one for two findings of an organ system."""
     waiting: dict[tuple[str, bool], SceneFinding] = {}
     items = [scene.findings[int(index)] for index in state.rng.permutation(len(scene.findings))]
-    items = _explain_opacities(state, items)
+    items = _explain_opacities(state, _state_changes(state, items))
     for item in items:
         system = _SYSTEM_OF.get(item.finding, "lungs")
         sentences = state.systems[system]
@@ -179,6 +198,25 @@ def _state_findings(state: _ReportState, scene: Scene) -> None:
             sentences.append(say_finding(item, state.rng))
     for (system, _), item in waiting.items():
         state.systems[system].append(say_finding(item, state.rng))
+
+
+def _state_changes(state: _ReportState, items: list[SceneFinding]) -> list[SceneFinding]:
+    """Write a sentence with the change of most findings; returns the other findings."""
+    others = []
+    for item in items:
+        if change := state.change_of(item):
+            state.systems[_SYSTEM_OF.get(item.finding, "lungs")].append(say_change(item, change, state.rng))
+        else:
+            others.append(item)
+    return others
+
+
+def _state_resolved(state: _ReportState) -> None:
+    """Deny the findings that have resolved."""
+    for item in state.comparison.resolved if state.comparison else ():
+        if change := state.change_of(item):
+            state.systems[_SYSTEM_OF.get(item.finding, "lungs")].append(say_change(item, change, state.rng))
+            state.denied.add(item.finding)
 
 
 def _explain_opacities(state: _ReportState, items: list[SceneFinding]) -> list[SceneFinding]:
@@ -247,13 +285,15 @@ def _denial(findings: list[str], rng: Generator) -> str:
 def _impression(state: _ReportState, scene: Scene) -> str:
     items = sorted(scene.findings, key=lambda item: (item.uncertain, _URGENCY.index(item.finding)))
     diseases = [item for item in items if item.finding != "Support Devices"]
+    if not diseases and state.comparison:
+        return _impression_without_disease(state)
     if not diseases:
         if "Support Devices" in state.unknown:
             return pick(frames.NOTHING_ACUTE, state.rng)  # "normal chest" would deny devices
         certain = any(not item.uncertain for item in items)
         return pick(frames.DEVICE_IMPRESSIONS if certain else frames.NORMAL_IMPRESSIONS, state.rng)
     number = int(state.rng.integers(2, 4))
-    sentences = [say_finding(item, state.rng, brief=True) for item in diseases[:number]]
+    sentences = [_conclude(state, item) for item in diseases[:number]] + _conclude_resolved(state)
     if {item.finding for item in diseases} <= _CHRONIC and state.chance(0.6):
         sentences.append(pick(frames.NOTHING_ACUTE, state.rng))
     elif state.chance(0.25):
@@ -262,6 +302,29 @@ def _impression(state: _ReportState, scene: Scene) -> str:
     if len(sentences) > 1 and state.chance(0.4):
         sentences = [f"{position}. {sentence}" for position, sentence in enumerate(sentences, start=1)]
     return " ".join(sentences)
+
+
+def _conclude(state: _ReportState, item: SceneFinding) -> str:
+    change = state.change_of(item)
+    return say_change(item, change, state.rng) if change else say_finding(item, state.rng, brief=True)
+
+
+def _conclude_resolved(state: _ReportState) -> list[str]:
+    """A sentence on one of the findings that have resolved, or that nothing has changed; often none."""
+    if state.comparison is None or not state.chance(0.5):
+        return []
+    if {"none", "unchanged"}.issuperset(state.comparison.changes.values()):
+        return [pick(NOTHING_CHANGED, state.rng)]
+    if not state.comparison.resolved:
+        return []
+    item = state.comparison.resolved[int(state.rng.integers(len(state.comparison.resolved)))]
+    state.denied.add(item.finding)
+    return [say_change(item, "resolved", state.rng)]
+
+
+def _impression_without_disease(state: _ReportState) -> str:
+    """The impression of a study with a prior study that shows devices at most."""
+    return " ".join([*_conclude_resolved(state), pick(frames.NOTHING_ACUTE, state.rng)])
 
 
 def _technique(scene: Scene, rng: Generator) -> str:

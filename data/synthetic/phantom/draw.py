@@ -80,12 +80,18 @@ Drawn = list[tuple[SceneFinding, np.ndarray]]
 
 
 def draw_study(
-    scene: Scene, rng: np.random.Generator, size: int = 224
+    scene: Scene,
+    rng: np.random.Generator,
+    size: int = 224,
+    *,
+    streams: tuple[int, ...] = (),
+    visit: int = 0,
 ) -> tuple[tuple[Image.Image, ...], tuple[FindingBox, ...]]:
     """Draw one image per view, and a box for each finding in each view that shows it (one per side if bilateral).
 
     The same state of `rng` gives the same patient and exposure for any findings, so that images that differ in one
-    finding can be compared.
+    finding can be compared. Another `visit` of the patient has another position and exposure. `streams` are the numbers
+    of the random streams of the findings (default: their order): the same number gives the same place and form.
     """
     seed = int(rng.integers(2**63))
     patient = sample_patient(np.random.default_rng([seed, 0]))
@@ -95,20 +101,25 @@ def draw_study(
     for view, position in enumerate(scene.view_positions):
         kind = VIEW_KINDS[view_index(position)]
         view_rng = np.random.default_rng([seed, 1, view])
-        rngs = (np.random.default_rng([seed, 2, view, number]) for number in range(len(findings)))
+        numbers = streams or range(len(findings))
+        rngs = (np.random.default_rng([seed, 2, view, number]) for number in numbers)
         sampled = list(zip(findings, rngs, strict=True))
         canvas = _aim(view_rng, size, is_ap=kind == "frontal AP")
+        exposure_rng = view_rng
+        if visit:
+            exposure_rng = np.random.default_rng([seed, 4, view, visit])
+            canvas = _aim(exposure_rng, size, is_ap=kind == "frontal AP")
         if kind == "lateral":
             drawn = _draw_lateral(canvas, patient, change, sampled, view_rng)
         else:
             anatomy = build_frontal(patient, change, is_ap=kind == "frontal AP")
             drawn = _draw_frontal(canvas, anatomy, change, sampled, view_rng)
-        cv2.multiply(canvas.attenuation, 1 + 0.03 * canvas.clouds(view_rng, 9), dst=canvas.attenuation)
+        cv2.multiply(canvas.attenuation, 1 + 0.03 * canvas.clouds(exposure_rng, 9), dst=canvas.attenuation)
         for finding, outline in drawn:
             box = canvas.box(outline)
             if box is not None:
                 boxes.append(FindingBox(finding=FINDING_INDEX[finding.finding], view=view, box=box))
-        images.append(Image.fromarray(develop(canvas, view_rng)))
+        images.append(Image.fromarray(develop(canvas, exposure_rng)))
     return tuple(images), tuple(boxes)
 
 

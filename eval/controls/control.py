@@ -62,10 +62,13 @@ class Control:
     report: str = ""
 
 
+_OF_THE_CLASSIFIER = ("probabilities", "severity_probabilities", "change_probabilities", "peaks")
+
+
 def text_control(name: str, predictions: Sequence[Prediction], reports: Sequence[str], *, shown: str = "") -> Control:
-    """A control with other reports, without probabilities and attention peaks."""
+    """A control with other reports, without what the classifier and its attention say."""
     given = (
-        replace(prediction, report=report, probabilities=None, severity_probabilities=None, peaks=None, control=name)
+        replace(prediction, report=report, control=name, **dict.fromkeys(_OF_THE_CLASSIFIER))
         for prediction, report in zip(predictions, reports, strict=True)
     )
     return Control(name=name, predictions=tuple(given), report=shown)

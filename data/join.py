@@ -32,6 +32,7 @@ from data.pipeline.writer import DatasetWriter
 from data.prepare import STOPPED_MESSAGE, print_summary
 from data.study import (
     FEATURES,
+    IMAGE_COLUMNS,
     LATER_COLUMNS,
     PREPARATION_FILE,
     SPLITS,
@@ -153,7 +154,7 @@ def _open(folder: Path, take: int | Literal["all"], seed: int) -> Part:
     for split, rows in splits.items():
         columns = [name for name in FEATURES if name in rows.column_names]
         rows = rows.select_columns(columns)
-        for name in {"images", "prior_images"}.intersection(columns):
+        for name in filter(columns.__contains__, IMAGE_COLUMNS):
             rows = rows.cast_column(name, datasets.List(datasets.Image(decode=False)))
         if split == "train" and take != "all":
             if take > len(rows):

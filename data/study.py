@@ -73,6 +73,7 @@ FEATURES = datasets.Features(
         "license": datasets.Value("string"),
     }
 )
+IMAGE_COLUMNS = ("images", "prior_images")
 _OLD_COLUMNS = {"mesh": "mesh_terms"}
 """Column names before version 0.2.0. These data sets can still be read."""
 REJECTED_FILE, OLD_REJECTED_FILE = "rejected.jsonl", "refused.jsonl"
@@ -214,6 +215,11 @@ def load_studies(folder: Path | str) -> datasets.DatasetDict:
         if missing:
             raise ValueError(f"{folder}: split {split} lacks the columns {', '.join(missing)}; prepare it again")
     return studies
+
+
+def without_images(studies: datasets.Dataset) -> datasets.Dataset:
+    """The studies without the columns of images, which are decoded whenever a row is read."""
+    return studies.remove_columns([name for name in IMAGE_COLUMNS if name in studies.column_names])
 
 
 def saved_preprocessing(folder: Path | str) -> Preprocessing:

@@ -19,7 +19,7 @@ from accelerate import PartialState
 from rich.console import Console
 
 from data.cli import check_minimum, run_main
-from data.study import SPLITS, load_studies, saved_preprocessing
+from data.study import IMAGE_COLUMNS, SPLITS, load_studies, saved_preprocessing
 from eval.checks.grounding import Point, frequent_locations
 from eval.controls.control import Control
 from eval.controls.images import ModelControlOptions, model_controls
@@ -131,6 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     generator = ReportGenerator.from_pretrained(config.checkpoint, device=processes.device, precision=config.precision)
     generator = generator.at(point)
     _warn_if_preprocessing_differs(config, generator, console)
+    _warn_of_unread_priors(config, generator, studies, console)
     written, controls = _generate(config, generator, studies, splits.get("train"), record, processes, console)
     if not processes.is_main_process:
         return
@@ -208,6 +209,19 @@ def _warn_if_preprocessing_differs(config: BatchConfig, generator: ReportGenerat
         )
 
 
+def _warn_of_unread_priors(
+    config: BatchConfig, generator: ReportGenerator, studies: datasets.Dataset, console: Console
+) -> None:
+    positions = studies["prior_view_positions"][:] if "prior_view_positions" in studies.column_names else []
+    if any(positions) and not generator.reads_priors:
+        console.print(
+            f"[yellow]Warning:[/] {sum(map(bool, positions))} of {len(studies)} studies have a prior study, but "
+            f"{config.checkpoint} was not trained with prior studies; it reports without them",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
 def _generate(
     config: BatchConfig,
     generator: ReportGenerator,
@@ -253,7 +267,7 @@ def _save_rejections(
 
 def _subgroups(config: BatchConfig, studies: datasets.Dataset, study_ids: Sequence[str]) -> dict[str, list[str]]:
     """The group of each study by the columns of --subgroups; those of the table come first."""
-    columns = [column for column in studies.column_names if column not in ("images", "boxes")]
+    columns = [column for column in studies.column_names if column not in (*IMAGE_COLUMNS, "boxes")]
     given = [
         Values(
             where=str(config.dataset),

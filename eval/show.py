@@ -22,6 +22,7 @@ from data.cli import run_main
 from data.reports.labeler.labeler import label_report
 from data.study import load_studies
 from eval.metrics.laterality import stated_findings, stated_sentences
+from eval.predictions.generate import prior_of
 from eval.predictions.prediction import Prediction, read_lines
 from eval.report.heatmaps import findings_to_show, heat_panels
 from eval.report.study_figure import STATES, StudyFigure, draw_study
@@ -82,9 +83,9 @@ def study_figure(
     images = [_enlarged(image) for image in row["images"]]
     # If the report exists already, one token is enough to get the attention maps.
     options = GenerationOptions(max_new_tokens=max_new_tokens if prediction is None else 1)
-    [output] = generator.generate(
-        [images], view_positions=[row["view_positions"]], indications=[row["indication"]], options=options
-    )
+    priors = [prior_of(row)] if generator.reads_priors else None
+    inputs = {"view_positions": [row["view_positions"]], "indications": [row["indication"]], "priors": priors}
+    [output] = generator.generate([images], **inputs, options=options)
     report = output.report if prediction is None else prediction.report
     probabilities = (prediction and prediction.probabilities) or output.finding_probabilities
     named, labels = tuple(label_report(report)), tuple(row["labels"])

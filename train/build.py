@@ -45,13 +45,18 @@ def build_tokenizer(options: FinetuneOptions, reports: Iterable[str]) -> PreTrai
 
 
 def build_model(
-    options: FinetuneOptions, tokenizer: PreTrainedTokenizerBase, *, knows_severities: bool = False
+    options: FinetuneOptions,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    knows_severities: bool = False,
+    has_priors: bool = False,
 ) -> ReportModel:
     """Build a model for training. It estimates severities if it can learn them: if the training data knows some, and
-    the classifier is trained.
+    the classifier is trained. It compares with prior studies if the training data has some, in the same way.
 
     Raises:
-        ValueError: a name is neither built-in nor readable, or the parts do not fit together.
+        ValueError: a name is neither built-in nor readable, or the parts do not fit together; or --prior on, and the
+            model cannot learn it.
     """
     if options.init_from is not None:
         model = load_checkpoint(fetch_checkpoint(options.init_from)).model
@@ -63,11 +68,22 @@ def build_model(
         if trained is not None:
             if trained.severity_head is not None:
                 model.add_severity()
-            for part in ("encoder", "view_embedding", "finding_queries", "severity_head"):
+            if trained.change_head is not None:
+                model.add_prior()
+            for part in ("encoder", "view_embedding", "finding_queries", "severity_head", "change_head"):
                 setattr(model, part, getattr(trained, part))
     is_frozen = options.stages.freeze_after_findings and not options.stages.findings_epochs
-    if knows_severities and model.severity_head is None and options.sees_images and not is_frozen:
+    is_trained = options.sees_images and not is_frozen
+    if knows_severities and model.severity_head is None and is_trained:
         model.add_severity()
+    if options.studies.prior != "off" and model.change_head is None:
+        if has_priors and is_trained:
+            model.add_prior()
+        elif options.studies.prior == "on":
+            raise ValueError(
+                "--prior on needs training studies with a prior, and epochs that train the classifier: give such a "
+                "data set, and leave out --freeze-after-findings or give --findings-epochs"
+            )
     if options.lora:
         model.adapt(options.lora_settings if options.init_from is not None else _lora(options))
     if is_frozen:

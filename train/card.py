@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def write_report_card(run: Path, options: FinetuneOptions, studies: datasets.DatasetDict) -> None:
     """Write README.md, training_data.json and training_config.json of the best checkpoint of a fine-tuning run."""
     best, adaptation = run / "best", describe_adaptation(options)
+    config = read_json(best / "config.json", ReportModelConfig)
     this_run = TrainingRun(
         program="train/finetune.py",
         what=f"{adaptation}, epochs: {describe_stages(options)}",
@@ -85,7 +86,8 @@ def write_report_card(run: Path, options: FinetuneOptions, studies: datasets.Dat
         library="cxrscribe",
         options=options,
         adaptation=adaptation,
-        writes_reports=read_json(best / "config.json", ReportModelConfig).writes_reports,
+        writes_reports=config.writes_reports,
+        reads_priors=config.prior,
         warning=image_is_unused(TrainLog(run).read()),
         uses_boxes=options.losses.box_weight > 0 and any(studies["train"]["boxes"]),
     )

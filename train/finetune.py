@@ -37,7 +37,7 @@ from train.studies.dataset import Collator, StudyDataset, count_truncated
 from train.studies.features import cached_features
 from train.studies.select import RunStudies, load_run_studies
 from vlm.checkpoint.store import merge_checkpoint
-from vlm.inputs.tokenizer import MAX_PROMPT_TOKENS, load_tokenizer
+from vlm.inputs.tokenizer import MAX_PRIOR_TOKENS, MAX_PROMPT_TOKENS, load_tokenizer
 from vlm.layers.gpt2 import GPT2Decoder
 from vlm.model import ReportModel
 from vlm.schema.atomic import atomic_folder
@@ -69,7 +69,8 @@ def _train(options: FinetuneOptions, studies: RunStudies, folder: Path, accelera
             dataset.keep_images(round(options.images.image_cache_gib * 2**30))
         else:
             cache = Path(options.images.feature_cache)
-            dataset.features = cached_features(task.model.encoder, dataset.rows, dataset.geometry, cache, accelerator)
+            inputs = (task.model.encoder, dataset.rows, dataset.geometry, cache, accelerator)
+            dataset.features = {column: cached_features(*inputs, column=column) for column in dataset.columns}
     if options.resume:
         trainer.resume()
     if accelerator.is_main_process:
@@ -98,17 +99,26 @@ def _report_task(options: FinetuneOptions, studies: RunStudies, folder: Path, ac
             build_tokenizer(options, [report for report in reports if report] + indications).save_pretrained(partial)
     accelerator.wait_for_everyone()
     tokenizer = load_tokenizer(folder / "tokenizer")
-    model = build_model(options, tokenizer, knows_severities=_knows_severities(studies.learned))
+    learned = studies.learned
+    has_priors = "prior_images" in learned.column_names and any(learned["prior_view_positions"][:])
+    model = build_model(options, tokenizer, knows_severities=_knows_severities(learned), has_priors=has_priors)
     preprocessing = saved_preprocessing(options.dataset)
     if options.init_from is not None and accelerator.is_main_process:
         _warn_of_other_preprocessing(options, model.config.preprocessing, preprocessing)
     model.config = replace(model.config, preprocessing=preprocessing)
     max_report_tokens = options.studies.max_report_tokens
-    _check_positions(max_report_tokens, model, max(map(len, studies.learned["view_positions"])))
+    with_priors = model.config.prior and options.studies.prior != "off"
+    num_prior_views = max(map(len, learned["prior_view_positions"])) if with_priors and has_priors else 0
+    _check_positions(max_report_tokens, model, max(map(len, learned["view_positions"])), num_prior_views)
     image = model.config.image
-    common = {"tokenizer": tokenizer, "geometry": image, "max_report_tokens": max_report_tokens}
+    common = {
+        "tokenizer": tokenizer,
+        "geometry": image,
+        "max_report_tokens": max_report_tokens,
+        "with_priors": with_priors,
+    }
     training = StudyDataset(
-        studies.learned,
+        learned,
         augmentation=options.augmentation if options.images.use_augmentation else None,
         view_dropout=options.studies.view_dropout,
         seed=options.run.seed,
@@ -141,17 +151,20 @@ def _warn_of_other_preprocessing(options: FinetuneOptions, old: Preprocessing, n
         )
 
 
-def _check_positions(max_report_tokens: int, model: ReportModel, num_views: int) -> None:
+def _check_positions(max_report_tokens: int, model: ReportModel, num_views: int, num_prior_views: int) -> None:
     """Check before the run that a GPT-2 has enough positions for the longest input."""
     if not isinstance(model.decoder, GPT2Decoder):
         return
     num_finding_tokens = NUM_FINDINGS if model.config.use_finding_tokens else 0
-    prefix = num_views * model.vision_projector.num_tokens + num_finding_tokens + MAX_PROMPT_TOKENS
+    prompt = MAX_PROMPT_TOKENS + (MAX_PRIOR_TOKENS if num_prior_views else 0)
+    prefix = (num_views + num_prior_views) * model.vision_projector.num_tokens + num_finding_tokens + prompt
+    prior = f" and {num_prior_views} prior views with their report" if num_prior_views else ""
     room = model.decoder.num_positions - prefix
     if max_report_tokens > room:
         raise ValueError(
-            f"the decoder has {model.decoder.num_positions} positions; up to {num_views} views, the findings and "
-            f"the indication use {prefix} of them: give --max-report-tokens at most {room}, or a larger --pool"
+            f"the decoder has {model.decoder.num_positions} positions; up to {num_views} views{prior}, the findings "
+            f"and the indication use {prefix} of them: give --max-report-tokens at most {room}, or a larger --pool"
+            + (", or --prior off" if num_prior_views else "")
         )
 
 

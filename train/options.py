@@ -196,6 +196,9 @@ class StudyOptions(OptionGroup):
     left out if they show a validation or test image of --dataset."""
     extra_repeats: int = 1
     """How often each study of --extra-dataset appears in an epoch, to give a few corrections more weight."""
+    prior: Literal["auto", "on", "off"] = "auto"
+    """Compare with the prior study of a study. auto: if the training data has prior studies, and the classifier is
+    trained or its checkpoint compares already. off: show no prior study."""
     max_report_tokens: int = 200
     """Longer reports are truncated in training; the summary before the run shows how many."""
     view_dropout: float = 0.1
@@ -241,6 +244,9 @@ class LossOptions(OptionGroup):
     severity_weight: float = 0.5
     """Weight of the severity loss, which trains the severity of a finding (small, moderate, large) where it is known.
     A model estimates severities if the training data knows some."""
+    change_weight: float = 0.5
+    """Weight of the change loss, which trains how a finding changed since the prior study (new, worse, unchanged,
+    better, resolved) where it is known."""
     uncertain_labels: Literal["positive", "negative", "ignore"] = "positive"
     """How the classifier learns from uncertain labels."""
 

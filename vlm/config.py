@@ -159,6 +159,8 @@ class ReportModelConfig:
     """Whether the decoder gets the finding tokens (off only for ablation)."""
     severity: bool = False
     """Whether the model estimates the severity of each finding and tells it to the decoder."""
+    prior: bool = False
+    """Whether the model compares with a prior study, if a study has one."""
     lora: LoraSettings | None = None
     writes_reports: bool = True
     """Whether the decoder was trained on reports; if not, no reports are generated, because they would be noise."""

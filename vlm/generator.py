@@ -9,8 +9,9 @@ Images are PIL images in memory; `data.images.read.read_image` reads files, DICO
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,51 +28,19 @@ from vlm.decoding import (
     generate_tokens,
 )
 from vlm.explain.attention import heatmaps, over_patches, sentence_attention, sentence_spans
-from vlm.inputs.batch import Views, batch_images
+from vlm.inputs.batch import Prior, Views, batch_images
 from vlm.inputs.image import to_gray
 from vlm.inputs.tokenizer import TextPieces
 from vlm.layers.finding_queries import FindingOutput
 from vlm.model import Prefix
 from vlm.operating_point import OperatingPoint
 from vlm.precision import PrecisionChoice, with_precision
-from vlm.schema.findings import SEVERITIES, WITHOUT_SEVERITY
 from vlm.schema.preprocessing import preprocess
 from vlm.schema.report_format import split_report
+from vlm.schema.study_report import StudyReport
 from vlm.uncertainty import Calibration
 
 _NO_TOKENS = GeneratedTokens([], [], is_truncated=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StudyReport:
-    """The output of the model for one study."""
-
-    report: str
-    """"Findings: … Impression: …" as generated; empty if the model was not trained on reports."""
-    findings: str
-    impression: str
-    finding_probabilities: tuple[float, ...]
-    """Probabilities in the order of vlm.schema.findings.FINDINGS; calibrated if the checkpoint is calibrated."""
-    severity_probabilities: tuple[tuple[float, ...], ...] | None = None
-    """For each finding, the probabilities of SEVERITIES if it is present; not calibrated. None if the model does not
-    estimate severities."""
-    attention_maps: np.ndarray
-    """Float32 [14, views, rows, columns] over the patches; each finding's sums to 1."""
-    tokens: tuple[str, ...]
-    """Pieces of text that join to `report`."""
-    token_log_probabilities: tuple[float, ...]
-    is_truncated: bool
-    """The report reached max_new_tokens and was cut; while streaming, it is not finished."""
-    ood_not_checked: str = ""
-    """Why the images cannot be compared with those of the training; "" if `ReportGenerator.ood_detector` can do it."""
-
-    def severity_of(self, finding: int) -> tuple[str, float] | None:
-        """The most probable severity of a finding if it is present, and its probability, which is not calibrated. None
-        if the model does not estimate it, or if a report would most probably name none."""
-        if self.severity_probabilities is None or finding in WITHOUT_SEVERITY:
-            return None
-        probability, code = max((share, code) for code, share in enumerate(self.severity_probabilities[finding]))
-        return (SEVERITIES[code], probability) if SEVERITIES[code] else None
 
 
 class ReportGenerator:
@@ -140,6 +109,11 @@ class ReportGenerator:
         return self.config.writes_reports
 
     @property
+    def reads_priors(self) -> bool:
+        """Whether the model compares with a prior study; if not, it rejects one."""
+        return self.config.prior
+
+    @property
     def thresholds(self) -> tuple[float, ...]:
         return self.calibration.thresholds
 
@@ -156,22 +130,25 @@ class ReportGenerator:
         *,
         view_positions: Sequence[Sequence[str]] | None = None,
         indications: Sequence[str] | None = None,
+        priors: Sequence[Prior | None] | None = None,
         options: GenerationOptions | None = None,
     ) -> list[StudyReport]:
         """One report per study, in order.
 
         `images` has one entry per study: an image, or the images of its views. A single image is one study. All
-        studies run as one batch, so memory grows with their number.
+        studies run as one batch, so memory grows with their number. `priors` has the prior study of each study, or
+        None.
 
         Raises:
-            ValueError: no study, a study without an image, lists of unequal length, or `num_candidates` above 1.
+            ValueError: no study, a study without an image, lists of unequal length, `num_candidates` above 1, or a
+                prior for a model that was trained without (`reads_priors`).
             TypeError: an entry is not a PIL image.
         """
         options = options or GenerationOptions()
         if options.num_candidates > 1:
             raise ValueError("several candidates need generate_candidates; eval.checks.candidates chooses one of them")
         candidates = self.generate_candidates(
-            images, view_positions=view_positions, indications=indications, options=options
+            images, view_positions=view_positions, indications=indications, priors=priors, options=options
         )
         return [report for [report] in candidates]
 
@@ -181,10 +158,11 @@ class ReportGenerator:
         *,
         view_positions: Sequence[Sequence[str]] | None = None,
         indications: Sequence[str] | None = None,
+        priors: Sequence[Prior | None] | None = None,
         options: GenerationOptions,
     ) -> list[list[StudyReport]]:
         """`options.num_candidates` reports per study: the greedy one, then samples. Otherwise like `generate`."""
-        inputs = self._inputs(images, view_positions, indications)
+        inputs = self._inputs(images, view_positions, indications, priors)
         num_candidates = options.num_candidates if self.writes_reports else 1
         with torch.inference_mode():
             prefix = self._prefix(inputs)
@@ -193,10 +171,10 @@ class ReportGenerator:
                 generated = generate_reports(
                     self.model, prefix, **self._special_ids, options=options, drafts=self.drafts
                 )
-        outputs = self._finding_outputs(prefix.findings, inputs["view_mask"])
+        outputs = self._finding_outputs(prefix.findings, inputs)
         return [
             [
-                self._report(tokens, self._pieces(tokens.token_ids), *output)
+                self._report(tokens, self._pieces(tokens.token_ids), output)
                 for tokens in generated[study * num_candidates : (study + 1) * num_candidates]
             ]
             for study, output in enumerate(outputs)
@@ -208,6 +186,7 @@ class ReportGenerator:
         *,
         view_positions: Sequence[str] | None = None,
         indication: str = "",
+        prior: Prior | None = None,
         options: GenerationOptions | None = None,
     ) -> Iterator[StudyReport]:
         """The report of one study after each token; the last one equals the result of `generate`.
@@ -219,17 +198,17 @@ class ReportGenerator:
         for name in ("num_beams", "num_candidates"):
             if getattr(options, name) > 1:
                 raise ValueError(f"a report cannot be streamed with {name}={getattr(options, name)}; use 1")
-        return self._stream(self._study_inputs(images, view_positions, indication), options)
+        return self._stream(self._study_inputs(images, view_positions, indication, prior), options)
 
     def _stream(self, inputs: dict[str, Tensor], options: GenerationOptions) -> Iterator[StudyReport]:
         with torch.inference_mode():
             prefix = self._prefix(inputs)
-        [output] = self._finding_outputs(prefix.findings, inputs["view_mask"])
+        [output] = self._finding_outputs(prefix.findings, inputs)
         text, pieces, token_ids, log_probabilities = TextPieces(self.tokenizer), [], [], []
         if not self.writes_reports:
-            yield self._report(_NO_TOKENS, [], *output)
+            yield self._report(_NO_TOKENS, [], output)
             return
-        yield self._report(replace(_NO_TOKENS, is_truncated=True), [], *output)
+        yield self._report(replace(_NO_TOKENS, is_truncated=True), [], output)
         tokens = generate_tokens(self.model, prefix, **self._special_ids, options=options, drafts=self.drafts)
         for _, token, log_probability in tokens:
             has_ended = token == self.tokenizer.eos_token_id
@@ -239,14 +218,18 @@ class ReportGenerator:
                 pieces.append(text.add(token))
             if pieces and (has_ended or len(pieces) == options.max_new_tokens):
                 pieces[-1] += text.finish()
-            yield self._report(GeneratedTokens(token_ids, log_probabilities, not has_ended), pieces, *output)
+            yield self._report(GeneratedTokens(token_ids, log_probabilities, not has_ended), pieces, output)
 
     def classify(
-        self, images: Image.Image | Sequence[Views], *, view_positions: Sequence[Sequence[str]] | None = None
+        self,
+        images: Image.Image | Sequence[Views],
+        *,
+        view_positions: Sequence[Sequence[str]] | None = None,
+        priors: Sequence[Prior | None] | None = None,
     ) -> list[tuple[float, ...]]:
-        """Probabilities of the 14 findings of each study, without a report."""
-        findings, view_mask = self._encode(images, view_positions)
-        return [probabilities for probabilities, *_ in self._finding_outputs(findings, view_mask)]
+        """Probabilities of the 14 findings of each study, without a report. They do not depend on the prior study."""
+        findings, inputs = self._encode(images, view_positions, priors)
+        return [output["finding_probabilities"] for output in self._finding_outputs(findings, inputs)]
 
     def features(
         self, images: Image.Image | Sequence[Views], *, view_positions: Sequence[Sequence[str]] | None = None
@@ -265,7 +248,7 @@ class ReportGenerator:
         Mean and standard deviation of the patch features, and the image in 16 x 16 pixels. They detect
         out-of-distribution images better than all other features that were tried, `features` included (docs/LOG.md).
         """
-        inputs = self._inputs([[image] for image in images], None, None)
+        inputs = self._inputs([[image] for image in images])
         pixel_values = inputs["pixel_values"][inputs["view_mask"]]
         with torch.inference_mode():
             patches = self.model.encoder(pixel_values).float()
@@ -280,12 +263,13 @@ class ReportGenerator:
         *,
         view_positions: Sequence[Sequence[str]] | None = None,
         indications: Sequence[str] | None = None,
+        priors: Sequence[Prior | None] | None = None,
     ) -> np.ndarray:
         """Log-probability that each study's report begins with each text: float32 [studies, texts].
 
         A text should start like a report ("Findings: …") and end at the end of a word.
         """
-        inputs = self._inputs(images, view_positions, indications)
+        inputs = self._inputs(images, view_positions, indications, priors)
         token_ids = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
         with torch.inference_mode():
             prefix = self._prefix(inputs)
@@ -305,12 +289,15 @@ class ReportGenerator:
         *,
         view_positions: Sequence[str] | None = None,
         indication: str = "",
+        prior: Prior | None = None,
     ) -> np.ndarray:
         """Attention of each sentence of a report over the patches: float32 [sentences, views, rows, columns].
 
+        The maps show `images`; attention to the prior study is left out.
+
         Each map sums to 1, or to 0 if the sentence is not in the report. Runs the model once over the whole report.
         """
-        inputs = self._study_inputs(images, view_positions, indication)
+        inputs = self._study_inputs(images, view_positions, indication, prior)
         encoded = self.tokenizer(report, add_special_tokens=False, return_offsets_mapping=True)
         num_views = inputs["view_mask"].shape[1]
         if not encoded["input_ids"] or not sentences:
@@ -325,7 +312,8 @@ class ReportGenerator:
                 sentence_spans(report, sentences),
                 bos_token_id=self.tokenizer.bos_token_id,
             )
-            maps = over_patches(self.model, attention, prefix.findings.attention[0], num_views)
+            finding_attention = prefix.findings.attention[0]
+            maps = over_patches(self.model, attention, finding_attention, num_views, prefix.num_prior_tokens)
         return maps.float().cpu().numpy()
 
     def _prefix(self, inputs: dict[str, Tensor]) -> Prefix:
@@ -333,34 +321,49 @@ class ReportGenerator:
         decisions = None if decisions is None else torch.tensor(decisions, device=self.device)
         return self.model.prefix(**inputs, decision_logits=decisions)
 
-    def _inputs(self, images, view_positions, indications) -> dict[str, Tensor]:
-        inputs = batch_images(images, view_positions, indications, tokenizer=self.tokenizer, geometry=self.config.image)
+    def _inputs(self, images, view_positions=None, indications=None, priors=None) -> dict[str, Tensor]:
+        if priors is not None and any(priors) and not self.reads_priors:
+            raise ValueError(
+                f"{self.name or 'the model'} was not trained with prior studies and cannot compare; leave the prior "
+                "out, or train on a data set with priors"
+            )
+        geometry = self.config.image
+        inputs = batch_images(images, view_positions, indications, priors, tokenizer=self.tokenizer, geometry=geometry)
         return {key: value.to(self.device) for key, value in inputs.items()}
 
-    def _study_inputs(self, images: Views, view_positions: Sequence[str] | None, indication: str) -> dict[str, Tensor]:
-        return self._inputs([images], None if view_positions is None else [view_positions], [indication])
+    def _study_inputs(
+        self, images: Views, view_positions: Sequence[str] | None, indication: str, prior: Prior | None
+    ) -> dict[str, Tensor]:
+        return self._inputs([images], None if view_positions is None else [view_positions], [indication], [prior])
 
-    def _encode(self, images, view_positions) -> tuple[FindingOutput, Tensor]:
-        inputs = self._inputs(images, view_positions, None)
+    def _encode(self, images, view_positions, priors=None) -> tuple[FindingOutput, dict[str, Tensor]]:
+        inputs = self._inputs(images, view_positions, None, priors)
         with torch.inference_mode():
             _, findings = self.model.encode_images(inputs["pixel_values"], inputs["view_indices"], inputs["view_mask"])
-        return findings, inputs["view_mask"]
+        return findings, inputs
 
-    def _finding_outputs(
-        self, findings: FindingOutput, view_mask: Tensor
-    ) -> list[tuple[tuple[float, ...], tuple[tuple[float, ...], ...] | None, np.ndarray]]:
-        """Probabilities, severities and attention maps of each study, without its padded views."""
+    def _finding_outputs(self, findings: FindingOutput, inputs: dict[str, Tensor]) -> list[dict[str, Any]]:
+        """The fields of StudyReport that say something about the findings; attention maps without padded views."""
         probabilities = (findings.logits.float() / self.calibration.temperature).sigmoid().tolist()
-        grid = self.model.encoder.grid
-        maps = findings.attention.float().unflatten(2, (view_mask.shape[1], *grid)).cpu().numpy()
+        view_mask = inputs["view_mask"]
+        maps = findings.attention.float().unflatten(2, (view_mask.shape[1], *self.model.encoder.grid)).cpu().numpy()
         counts = view_mask.sum(dim=1).tolist()
-        severities = [None] * len(counts)
-        if findings.severity_logits is not None:
-            shares = findings.severity_logits.float().softmax(dim=-1).tolist()
-            severities = [tuple(map(tuple, study)) for study in shares]
+        severities, changes = (
+            _probabilities(part, len(counts)) for part in (findings.severity_logits, findings.change_logits)
+        )
+        if findings.change_logits is not None:
+            has_prior = inputs["prior_view_mask"].any(dim=1).tolist()
+            changes = [change if has else None for change, has in zip(changes, has_prior, strict=True)]
         return [
-            (tuple(row), severity, views[:, :count])
-            for row, severity, views, count in zip(probabilities, severities, maps, counts, strict=True)
+            {
+                "finding_probabilities": tuple(row),
+                "severity_probabilities": severity,
+                "change_probabilities": change,
+                "attention_maps": views[:, :count],
+            }
+            for row, severity, change, views, count in zip(
+                probabilities, severities, changes, maps, counts, strict=True
+            )
         ]
 
     def _pieces(self, token_ids: Sequence[int]) -> list[str]:
@@ -370,14 +373,7 @@ class ReportGenerator:
             pieces[-1] += text.finish()
         return pieces
 
-    def _report(
-        self,
-        generated: GeneratedTokens,
-        pieces: Sequence[str],
-        probabilities: tuple[float, ...],
-        severity_probabilities: tuple[tuple[float, ...], ...] | None,
-        attention_maps: np.ndarray,
-    ) -> StudyReport:
+    def _report(self, generated: GeneratedTokens, pieces: Sequence[str], output: dict[str, Any]) -> StudyReport:
         report = "".join(pieces)
         sections = split_report(report)
         return StudyReport(
@@ -385,10 +381,15 @@ class ReportGenerator:
             report=report,
             findings=sections.findings,
             impression=sections.impression,
-            finding_probabilities=probabilities,
-            severity_probabilities=severity_probabilities,
-            attention_maps=attention_maps,
             tokens=tuple(pieces),
             token_log_probabilities=tuple(generated.log_probabilities),
             is_truncated=generated.is_truncated,
+            **output,
         )
+
+
+def _probabilities(logits: Tensor | None, num_studies: int) -> list[tuple[tuple[float, ...], ...] | None]:
+    """For each study, the probabilities of the states of each finding; None without logits."""
+    if logits is None:
+        return [None] * num_studies
+    return [tuple(map(tuple, study)) for study in logits.float().softmax(dim=-1).tolist()]

@@ -2,9 +2,13 @@
 
 pixel values -> patch features -> finding queries -> finding tokens, logits, attention maps
                               \\-> vision projector -> image tokens
-prefix = [image tokens | finding tokens | prompt] -> GPT-2 or LSTM -> "Findings: … Impression: …"
+prefix = [prior image tokens | image tokens | finding tokens | prompt] -> GPT-2 or LSTM -> "Findings: … Impression: …"
+
+A study may come with a prior study of the patient. Its views pass through the same encoder and finding queries, and the
+change head compares both. A batch in which no study has a prior gives the outputs of a model without these parts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,19 +18,20 @@ from torch.nn import functional
 
 from vlm.config import LoraSettings, ReportModelConfig
 from vlm.layers.encoder import ImageEncoder
-from vlm.layers.finding_queries import FindingOutput, FindingQueries
-from vlm.layers.finding_severity import FindingSeverity
+from vlm.layers.finding_change import (
+    FindingChange,
+    StudyFeatures,
+    certain_changes,
+    change_loss,
+    change_shares,
+    embed_changes,
+)
+from vlm.layers.finding_queries import FindingOutput, FindingQueries, box_loss
+from vlm.layers.finding_severity import FindingSeverity, certain_severities, severity_loss
 from vlm.layers.gpt2 import GPT2Decoder, add_lora
 from vlm.layers.lstm import LSTMDecoder
 from vlm.layers.projectors import FindingLocationEmbedding, VisionProjector
-from vlm.schema.findings import (
-    NUM_FINDINGS,
-    SEVERITIES,
-    UNKNOWN_SEVERITY,
-    UNNAMED_SEVERITY,
-    VIEW_KINDS,
-    WITHOUT_SEVERITY,
-)
+from vlm.schema.findings import CHANGES, NUM_FINDINGS, SEVERITIES, VIEW_KINDS, WITHOUT_SEVERITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class Prefix:
     embeds: Float[Tensor, "batch prefix width"]
     mask: Int[Tensor, "batch prefix"]
     findings: FindingOutput | None
+    num_prior_tokens: int = 0
+    """So many positions at the start are image tokens of the prior studies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +53,13 @@ class ReportModelOutput:
     finding_loss_sum: Float[Tensor, ""]
     box_loss_sum: Float[Tensor, ""]
     severity_loss_sum: Float[Tensor, ""]
+    change_loss_sum: Float[Tensor, ""]
     finding_logits: Float[Tensor, "batch findings"] | None
     """None if no image was encoded."""
     severity_logits: Float[Tensor, "batch findings severities"] | None
     """Without a gradient, because a batch may have no known severity. None if severities are not estimated."""
+    change_logits: Float[Tensor, "batch findings changes"] | None
+    """Without a gradient. None if no study of the batch has a prior, or if changes are not estimated."""
     logits: Float[Tensor, "batch length vocabulary"] | None
 
 
@@ -77,6 +87,9 @@ class ReportModel(nn.Module):
         self.severity_head: FindingSeverity | None = None
         if config.severity:
             self.add_severity()
+        self.change_head: FindingChange | None = None
+        if config.prior:
+            self.add_prior()
         if config.lora is not None:
             self.adapt(config.lora)
 
@@ -85,6 +98,13 @@ class ReportModel(nn.Module):
         self.config = replace(self.config, severity=True)
         self.severity_head = FindingSeverity(width=self.encoder.width)
         self.severity_embedding = nn.Parameter(torch.zeros(len(SEVERITIES) - 1, self.decoder.width))
+
+    def add_prior(self) -> None:
+        """Add the comparison with a prior study. Studies without a prior keep their outputs."""
+        self.config = replace(self.config, prior=True)
+        self.change_head = FindingChange(width=self.encoder.width)
+        self.change_embedding = nn.Parameter(torch.zeros(len(CHANGES) - 1, self.decoder.width))
+        self.prior_embedding = nn.Parameter(torch.randn(self.decoder.width) * 0.02)
 
     def adapt(self, lora: LoraSettings) -> None:
         """Add adapters to the decoder and the encoder; freeze the decoder, and the encoder unless it is trained."""
@@ -98,7 +118,7 @@ class ReportModel(nn.Module):
 
     def freeze_image_encoder(self) -> None:
         """Train only the projectors and the decoder from now on."""
-        for part in (self.encoder, self.view_embedding, self.finding_queries, self.severity_head):
+        for part in (self.encoder, self.view_embedding, self.finding_queries, self.severity_head, self.change_head):
             if part is not None:
                 part.requires_grad_(False)
 
@@ -133,6 +153,26 @@ class ReportModel(nn.Module):
             findings = replace(findings, severity_logits=severity_logits)
         return patches, findings
 
+    def _compare(
+        self,
+        current: StudyFeatures,
+        prior_pixel_values: Tensor | None,
+        prior_patch_features: Tensor | None,
+        prior_view_indices: Tensor,
+        prior_view_mask: Tensor,
+    ) -> tuple[Tensor, FindingOutput]:
+        """Patch features of the prior views, 0 for a study without a prior, and the findings with the change logits."""
+        rows = prior_view_mask.any(dim=1)
+        inputs = (prior_pixel_values, prior_view_indices, prior_view_mask, prior_patch_features)
+        pixels, indices, mask, features = (None if part is None else part[rows] for part in inputs)
+        present, findings = self.encode_images(pixels, indices, mask, features)
+        changes = self.change_head(current.of(rows), StudyFeatures(present, indices, mask, findings))
+        patches = present.new_zeros(len(rows), *present.shape[1:])
+        patches[rows] = present
+        logits = changes.new_zeros(len(rows), *changes.shape[1:])
+        logits[rows] = changes
+        return patches, replace(current.findings, change_logits=logits)
+
     def prefix(
         self,
         *,
@@ -140,23 +180,41 @@ class ReportModel(nn.Module):
         patch_features: Float[Tensor, "batch views patches features"] | None = None,
         view_indices: Int[Tensor, "batch views"],
         view_mask: Bool[Tensor, "batch views"],
+        prior_pixel_values: Float[Tensor, "batch prior_views channels height width"] | None = None,
+        prior_patch_features: Float[Tensor, "batch prior_views patches features"] | None = None,
+        prior_view_indices: Int[Tensor, "batch prior_views"] | None = None,
+        prior_view_mask: Bool[Tensor, "batch prior_views"] | None = None,
         prompt_ids: Int[Tensor, "batch prompt"],
         prompt_mask: Int[Tensor, "batch prompt"],
         decision_logits: Float[Tensor, " findings"] | None = None,
         decided_findings: Float[Tensor, "batch findings"] | None = None,
         decided_severities: Int[Tensor, "batch findings"] | None = None,
+        decided_changes: Int[Tensor, "batch findings"] | None = None,
     ) -> Prefix:
         """The embeddings that come before the text, from images or from their saved patch features.
 
         The decoder is conditioned on the classifier's output, p - (1 - p), on each finding's attention, and on the
-        probabilities of its severities. All are detached: the report loss has no gradient to logits and attention here,
-        so it cannot change what the finding losses have taught. With `decision_logits` it reads decisions, as in
-        training on labels: a finding is present (1) from this logit on, otherwise absent (-1), and its most probable
-        severity counts as certain.
-        `decided_findings` (-1 absent to 1 present) replaces the classifier's output where it is not NaN, and
-        `decided_severities` (indices of SEVERITIES) replace its severities.
+        probabilities of its severities and changes. All are detached: the report loss has no gradient to logits and
+        attention here, so it cannot change what the finding losses have taught. With `decision_logits` it reads
+        decisions, as in training on labels: a finding is present (1) from this logit on, otherwise absent (-1), and its
+        most probable severity counts as certain, and so does its most probable change of those that fit.
+        `decided_findings` (-1 absent to 1 present) replaces the classifier's output where it is not NaN,
+        `decided_severities` (indices of SEVERITIES) replace its severities, and `decided_changes` (of CHANGES) its
+        changes.
+
+        A study without a prior has a row of False in `prior_view_mask`. If no study has one, leave the prior out.
+
+        Raises:
+            ValueError: there is a prior, but the model was not trained with priors.
         """
+        self._check_prior(prior_view_mask)
         patches, findings = self.encode_images(pixel_values, view_indices, view_mask, patch_features)
+        prior_tokens = None
+        if prior_view_mask is not None:
+            current = StudyFeatures(patches, view_indices, view_mask, findings)
+            prior = (prior_pixel_values, prior_patch_features, prior_view_indices, prior_view_mask)
+            prior_patches, findings = self._compare(current, *prior)
+            prior_tokens = self.vision_projector(prior_patches)
         logits = findings.logits.detach()
         presence = (logits / 2).tanh()
         if decision_logits is not None:
@@ -166,40 +224,70 @@ class ReportModel(nn.Module):
         tokens = self.finding_projector(findings.tokens)
         severities = None
         if decided_severities is not None:
-            severities = _certain(decided_severities)
+            severities = certain_severities(decided_severities)
         elif findings.severity_logits is not None:
             severity_logits = findings.severity_logits.detach().float()
             severities = severity_logits.softmax(dim=-1)[..., 1:]
             if decision_logits is not None:
-                severities = _certain(severity_logits.argmax(dim=-1))
+                severities = certain_severities(severity_logits.argmax(dim=-1))
             severities[:, WITHOUT_SEVERITY] = 0
-        finding_tokens = self._finding_tokens(tokens, presence, findings.attention.detach(), view_indices, severities)
-        image_tokens = self.vision_projector(patches)
-        return Prefix(*self._join(image_tokens, view_mask, finding_tokens, prompt_ids, prompt_mask), findings)
+        changes = None
+        if decided_changes is not None:
+            changes = certain_changes(decided_changes)
+        elif findings.change_logits is not None:
+            changes = change_shares(findings.change_logits.detach(), None if decision_logits is None else presence > 0)
+            changes = changes * prior_view_mask.any(dim=1)[:, None, None]
+        locations = findings.attention.detach()
+        finding_tokens = self._finding_tokens(tokens, presence, locations, view_indices, severities, changes)
+        views = [(prior_tokens, prior_view_mask), (self.vision_projector(patches), view_mask)]
+        return self._join(views, finding_tokens, prompt_ids, prompt_mask, findings)
+
+    def _check_prior(self, prior_view_mask: Tensor | None) -> None:
+        if prior_view_mask is not None and self.change_head is None:
+            raise ValueError("the model was not trained with prior studies; leave the prior out, or use another model")
 
     def _finding_tokens(
-        self, tokens: Tensor, presence: Tensor, locations: Tensor, view_indices: Tensor, severities: Tensor | None
+        self,
+        tokens: Tensor,
+        presence: Tensor,
+        locations: Tensor,
+        view_indices: Tensor,
+        severities: Tensor | None,
+        changes: Tensor | None,
     ) -> Tensor:
-        """Add presence, location and severity; the last two are weighted by the probability of the finding."""
+        """Add presence, location, severity and change; location and severity are weighted by the probability of the
+        finding. The change is not: a resolved finding is absent."""
         probability = (1 + presence[..., None]) / 2
         location = probability * self.finding_locations(locations, view_indices)
         tokens = tokens + presence[..., None] * self.finding_presence + location
-        if severities is None or self.severity_head is None:
-            return tokens
-        return tokens + probability * (severities.to(tokens.dtype) @ self.severity_embedding)
+        if severities is not None and self.severity_head is not None:
+            tokens = tokens + probability * (severities.to(tokens.dtype) @ self.severity_embedding)
+        if changes is not None and self.change_head is not None:
+            tokens = tokens + embed_changes(changes, self.change_embedding)
+        return tokens
 
     def _join(
-        self, image_tokens: Tensor, view_mask: Tensor, finding_tokens: Tensor, prompt_ids: Tensor, prompt_mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Embeddings and mask of the prefix."""
-        embeds = [image_tokens.flatten(1, 2)]
-        mask = [view_mask[:, :, None].expand(-1, -1, image_tokens.shape[2]).flatten(1, 2).to(prompt_mask.dtype)]
+        self,
+        views: Sequence[tuple[Tensor | None, Tensor | None]],
+        finding_tokens: Tensor,
+        prompt_ids: Tensor,
+        prompt_mask: Tensor,
+        findings: FindingOutput | None,
+    ) -> Prefix:
+        """The prefix; `views` are image tokens and mask of the prior views, None without a prior, and of the views."""
+        (prior_tokens, prior_mask), current = views
+        prior = [] if prior_tokens is None else [(prior_tokens + self.prior_embedding, prior_mask)]
+        embeds, mask = [], []
+        for tokens, view_mask in [*prior, current]:
+            embeds.append(tokens.flatten(1, 2))
+            mask.append(view_mask[:, :, None].expand(-1, -1, tokens.shape[2]).flatten(1, 2).to(prompt_mask.dtype))
+        num_prior_tokens = embeds[0].shape[1] if prior else 0
         if self.config.use_finding_tokens:
             embeds.append(finding_tokens)
-            mask.append(prompt_mask.new_ones(len(view_mask), NUM_FINDINGS))
+            mask.append(prompt_mask.new_ones(len(prompt_mask), NUM_FINDINGS))
         prompt = self.decoder.embed(prompt_ids)
         embeds = torch.cat([*[part.to(prompt.dtype) for part in embeds], prompt], dim=1)
-        return embeds, torch.cat([*mask, prompt_mask], dim=1)
+        return Prefix(embeds, torch.cat([*mask, prompt_mask], dim=1), findings, num_prior_tokens)
 
     def forward(
         self,
@@ -210,6 +298,10 @@ class ReportModel(nn.Module):
         finding_condition: Float[Tensor, "batch findings"] | None = None,
         decided_findings: Float[Tensor, "batch findings"] | None = None,
         view_mask: Bool[Tensor, "batch views"],
+        prior_pixel_values: Float[Tensor, "batch prior_views channels height width"] | None = None,
+        prior_patch_features: Float[Tensor, "batch prior_views patches features"] | None = None,
+        prior_view_indices: Int[Tensor, "batch prior_views"] | None = None,
+        prior_view_mask: Bool[Tensor, "batch prior_views"] | None = None,
         prompt_ids: Int[Tensor, "batch prompt"],
         prompt_mask: Int[Tensor, "batch prompt"],
         input_ids: Int[Tensor, "batch length"],
@@ -218,6 +310,7 @@ class ReportModel(nn.Module):
         finding_mask: Bool[Tensor, "batch findings"],
         box_targets: Float[Tensor, "batch findings boxed_patches"] | None = None,
         severity_targets: Int[Tensor, "batch findings"] | None = None,
+        change_targets: Int[Tensor, "batch findings"] | None = None,
     ) -> ReportModelOutput:
         """Losses of a batch: cross-entropy over `input_ids` after the first, and over the labeled findings.
 
@@ -227,52 +320,64 @@ class ReportModel(nn.Module):
         `box_targets` is the location of each finding: a distribution over the patches of all views, 0 for a finding
         without a box. The attention of a finding is trained to match it.
 
-        `severity_targets` are indices of SEVERITIES; an unknown severity has no loss.
+        `severity_targets` are indices of SEVERITIES and `change_targets` of CHANGES; an unknown one has no loss.
 
         With `finding_condition` (-1 absent to 1 present) no image is encoded: the decoder is conditioned on these
-        findings, on the locations in `box_targets` and on `severity_targets` instead of the output of the finding
-        queries. Only the report has a loss then. With `decided_findings`, it is conditioned on these and on
-        `severity_targets` beside the image.
+        findings, on the locations in `box_targets`, on `severity_targets` and `change_targets` instead of the output of
+        the finding queries. Only the report has a loss then. With `decided_findings`, it is conditioned on these and on
+        the targets of severity and change beside the image.
         """
-        report_loss, logits = torch.zeros((), device=view_mask.device), None
-        finding_loss = box_loss = severity_loss = report_loss
-        severity_logits = None
+        losses = dict.fromkeys(("finding", "box", "severity", "change"), torch.zeros((), device=view_mask.device))
+        report_loss, logits = losses["box"], None
         if finding_condition is not None:
+            self._check_prior(prior_view_mask)
             if box_targets is None:
                 num_patches = view_mask.shape[1] * self.encoder.grid[0] * self.encoder.grid[1]
                 box_targets = finding_condition.new_zeros(*finding_condition.shape, num_patches)
             bias = self.finding_projector.bias
-            severities = None if severity_targets is None else _certain(severity_targets)
-            finding_tokens = self._finding_tokens(bias, finding_condition, box_targets, view_indices, severities)
-            image_tokens = self.vision_projector.without_images(*view_mask.shape)
-            prefix = Prefix(*self._join(image_tokens, view_mask, finding_tokens, prompt_ids, prompt_mask), None)
+            severities = None if severity_targets is None else certain_severities(severity_targets)
+            changes = None if change_targets is None else certain_changes(change_targets)
+            told = (finding_condition, box_targets, view_indices, severities, changes)
+            finding_tokens = self._finding_tokens(bias, *told)
+            no_image = self.vision_projector.without_images
+            views = [(None if mask is None else no_image(*mask.shape), mask) for mask in (prior_view_mask, view_mask)]
+            prefix = self._join(views, finding_tokens, prompt_ids, prompt_mask, None)
         else:
+            is_decided = decided_findings is not None
             prefix = self.prefix(
                 pixel_values=pixel_values,
                 patch_features=patch_features,
                 view_indices=view_indices,
                 view_mask=view_mask,
+                prior_pixel_values=prior_pixel_values,
+                prior_patch_features=prior_patch_features,
+                prior_view_indices=prior_view_indices,
+                prior_view_mask=prior_view_mask,
                 prompt_ids=prompt_ids,
                 prompt_mask=prompt_mask,
                 decided_findings=decided_findings,
-                decided_severities=None if decided_findings is None else severity_targets,
+                decided_severities=severity_targets if is_decided else None,
+                decided_changes=change_targets if is_decided else None,
             )
-            finding_loss = functional.binary_cross_entropy_with_logits(
-                prefix.findings.logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
+            found = prefix.findings
+            losses["finding"] = functional.binary_cross_entropy_with_logits(
+                found.logits.float(), finding_targets, reduction="none", weight=finding_mask.float()
             ).sum()
-            box_loss = _box_loss(prefix.findings.attention, box_targets)
-            if (severity_logits := prefix.findings.severity_logits) is not None:
-                severity_loss = _severity_loss(severity_logits, severity_targets)
-                severity_logits = severity_logits.detach()
+            losses["box"] = box_loss(found.attention, box_targets)
+            if found.severity_logits is not None:
+                losses["severity"] = severity_loss(found.severity_logits, severity_targets)
+            if found.change_logits is not None:
+                losses["change"] = change_loss(found.change_logits, change_targets)
         if finding_condition is not None or attention_mask[:, 1:].any():
             report_loss, logits = self._report_loss(prefix, input_ids, attention_mask)
+        found = prefix.findings
+        severity_logits, change_logits = (found.severity_logits, found.change_logits) if found else (None, None)
         return ReportModelOutput(
             report_loss_sum=report_loss,
-            finding_loss_sum=finding_loss,
-            box_loss_sum=box_loss,
-            severity_loss_sum=severity_loss,
-            finding_logits=prefix.findings.logits if prefix.findings else None,
-            severity_logits=severity_logits,
+            **{f"{name}_loss_sum": loss for name, loss in losses.items()},
+            finding_logits=found.logits if found else None,
+            severity_logits=None if severity_logits is None else severity_logits.detach(),
+            change_logits=None if change_logits is None else change_logits.detach(),
             logits=logits,
         )
 
@@ -290,27 +395,3 @@ class ReportModel(nn.Module):
         """The number of all parameters, and of those that are trained."""
         trained = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
         return sum(parameter.numel() for parameter in self.parameters()), trained
-
-
-def _box_loss(attention: Tensor, box_targets: Tensor | None) -> Tensor:
-    """Kullback-Leibler divergence of the attention from the boxes, summed over the findings that have a box."""
-    if box_targets is None or not box_targets.any():
-        return attention.new_zeros(())
-    has_box = box_targets.any(dim=-1)
-    target = box_targets[has_box]
-    log_attention = attention[has_box].float().clamp(min=1e-6).log()
-    return (torch.special.xlogy(target, target) - target * log_attention).sum()
-
-
-def _severity_loss(logits: Tensor, targets: Tensor | None) -> Tensor:
-    """Cross-entropy, summed over the findings with a known severity."""
-    if targets is None:
-        return logits.new_zeros(())
-    options = {"ignore_index": UNKNOWN_SEVERITY, "reduction": "sum"}
-    return functional.cross_entropy(logits.float().flatten(0, 1), targets.long().flatten(), **options)
-
-
-def _certain(severities: Tensor) -> Tensor:
-    """Indices of SEVERITIES [batch, findings] as probabilities of small, moderate and large, 1 or 0; all are 0 if the
-    severity is not named or unknown."""
-    return functional.one_hot(severities.long().clamp(min=UNNAMED_SEVERITY), len(SEVERITIES))[..., 1:].float()

@@ -99,7 +99,7 @@ def make_our_step(model: ReportModel, batch: dict[str, Tensor]) -> Callable[[], 
     accelerator = Accelerator(cpu=True)
     optimizer = build_optimizer(model, learning_rate=LEARNING_RATE, encoder_learning_rate=None, weight_decay=0.05)
     model, optimizer = accelerator.prepare(model.train(), optimizer)
-    losses = report_losses(finding_weight=1.0, box_weight=0.3, severity_weight=0.5)
+    losses = report_losses(finding_weight=1.0, box_weight=0.3, severity_weight=0.5, change_weight=0.5)
     step = partial(training_step, model, optimizer, [batch], accelerator, losses, max_grad_norm=1.0)
     return lambda: step().means["report_loss"]
 

@@ -22,7 +22,7 @@ from data.reports.near_duplicates import MIN_WORDS, signature, text_digest, word
 from data.reports.readability import reading_problems
 from data.reports.sentences import speaks_of_prior, split_sentences
 from data.study import MAX_SIDE, load_studies
-from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
+from vlm.schema.findings import BLANK, CHANGES, FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED
 
 SECTIONS = ("indication", "findings", "impression")
 STATES = {
@@ -92,8 +92,18 @@ class ReportTraits:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PriorTraits:
+    """Facts about the prior study of a study."""
+
+    images: tuple[ImageTraits, ...]
+    interval_days: int | None
+    changes: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StudyTraits:
-    """Facts about a study. `identifiers` counts possible personal identifiers in all sections, by kind."""
+    """Facts about a study. `identifiers` counts possible personal identifiers in all sections and in the report of the
+    prior study, by kind."""
 
     study_id: str
     subject_id: str
@@ -106,6 +116,7 @@ class StudyTraits:
     images: tuple[ImageTraits, ...]
     report: ReportTraits | None
     identifiers: Mapping[str, int]
+    prior: PriorTraits | None = None
 
 
 def read_traits(place: Place, *, folder: str) -> StudyTraits:
@@ -135,7 +146,7 @@ def study_traits(row: Mapping[str, Any]) -> StudyTraits:
     """The facts about a study as stored."""
     texts = {section: row[section] or "" for section in SECTIONS}
     identifiers = Counter()
-    for text in texts.values():
+    for text in (*texts.values(), row.get("prior_report") or ""):
         # Texts that data.prepare wrote are shorter, but other data sets may have longer ones.
         identifiers.update(remove_identity(text[:MAX_CHARACTERS])[1])
     report = _report(texts)
@@ -150,6 +161,18 @@ def study_traits(row: Mapping[str, Any]) -> StudyTraits:
         images=tuple(_image_traits(image) for image in row["images"]),
         report=_report_traits(texts) if report else None,
         identifiers=identifiers,
+        prior=_prior_traits(row),
+    )
+
+
+def _prior_traits(row: Mapping[str, Any]) -> PriorTraits | None:
+    """Older data sets lack the columns."""
+    if not row.get("prior_images"):
+        return None
+    return PriorTraits(
+        images=tuple(_image_traits(image) for image in row["prior_images"]),
+        interval_days=row["prior_interval_days"],
+        changes=tuple(row["changes"]),
     )
 
 
@@ -201,15 +224,27 @@ def _rows(folder: str) -> Mapping[str, Sequence[Any]]:
 
 
 class SplitCounts:
-    """Counts over the studies of a split. `totals` holds studies, images, reports and so on by name."""
+    """Counts over the studies of a split. `totals` holds studies, images, reports and so on by name. Sentences about a
+    prior study are only counted in studies without one."""
 
     def __init__(self):
-        names = ("studies", "images", "reports", "labeled", "sentences", "prior_sentences", "reports_with_prior")
+        names = (
+            "studies",
+            "images",
+            "reports",
+            "labeled",
+            "sentences",
+            "prior_sentences",
+            "reports_with_prior",
+            "priors",
+        )
         self.totals = Counter(dict.fromkeys(names, 0))
         self.subjects: set[str] = set()
         self.views, self.images_per_study, self.longest_sides = Counter(), Counter(), Counter()
         self.sections, self.report_words, self.reading_problems = Counter(), Counter(), Counter()
         self.findings = {finding: Counter(dict.fromkeys(STATES.values(), 0)) for finding in FINDINGS}
+        self.changes = {finding: Counter(dict.fromkeys(CHANGES, 0)) for finding in FINDINGS}
+        self.intervals = Counter()
 
     def add(self, traits: StudyTraits) -> None:
         is_labeled = any(code != UNLABELED for code in traits.labels)
@@ -221,8 +256,13 @@ class SplitCounts:
         self.sections.update(traits.sections)
         for finding, code in zip(FINDINGS, traits.labels, strict=False):
             self.findings[finding][STATES.get(code, "unknown code")] += 1
+        if traits.prior:
+            self.totals["priors"] += 1
+            self.intervals.update(() if traits.prior.interval_days is None else (traits.prior.interval_days,))
+            for finding, code in zip(FINDINGS, traits.prior.changes, strict=False):
+                self.changes[finding].update((CHANGES[code],) if 0 <= code < len(CHANGES) else ())
         if report := traits.report:
-            prior = report.num_prior_sentences
+            prior = 0 if traits.prior else report.num_prior_sentences
             self.totals.update(reports=1, prior_sentences=prior, reports_with_prior=int(prior > 0))
             self.totals["sentences"] += report.num_sentences
             self.reading_problems.update(report.reading_problems)
@@ -241,6 +281,8 @@ class SplitCounts:
             "images_per_study": dict(sorted(self.images_per_study.items())),
             "longest_side": _quantiles(self.longest_sides),
             "findings": {finding: dict(counts) for finding, counts in self.findings.items()},
+            "changes": {finding: dict(counts) for finding, counts in self.changes.items()},
+            "interval_days": _quantiles(self.intervals),
             "report_words": _quantiles(self.report_words) | {"words_per_bin": WORDS_PER_BIN, "histogram": bins},
         }
 

@@ -73,6 +73,9 @@ class _Collection:
         self._study_ids: list[str] = []
         self._subject_ids: list[str] = []
         self._image_problems: dict[str, list] = {kind: [] for kind in ("damaged", "blank", "burned_in")}
+        self._splits_of_image: dict[bytes, set[str]] = defaultdict(set)
+        self._prior_images: list[tuple[int, bytes, bool]] = []
+        """Study, digest of a prior image, and whether it is also an image of the study."""
         self._identifiers, self._identifier_kinds = [], Counter()
         self._reports: dict[bytes, list[int]] = defaultdict(list)
         self._signatures: dict[bytes, Any] = {}
@@ -97,8 +100,19 @@ class _Collection:
                 problems["blank"].append(named)
             else:
                 self._images.add(number, view, image)
+                self._splits_of_image[image.digest].add(place[0])
             if image.burned_in:
                 problems["burned_in"].append(named | {"text": image.burned_in})
+        own = {image.digest for image in traits.images if not image.error}
+        for view, image in enumerate(traits.prior.images if traits.prior else (), start=len(traits.images) + 1):
+            if image.error:
+                problems["damaged"].append(self._named(number, view=view) | {"reason": f"prior study: {image.error}"})
+            elif not image.is_blank:
+                self._prior_images.append((number, image.digest, image.digest in own))
+            if image.burned_in:
+                problems["burned_in"].append(
+                    self._named(number, view=view) | {"text": f"prior study: {image.burned_in}"}
+                )
         if traits.identifiers:
             self._identifiers.append(self._named(number) | {"kinds": dict(traits.identifiers)})
             self._identifier_kinds.update(traits.identifiers)
@@ -122,6 +136,7 @@ class _Collection:
             "subjects_across_splits": self._subjects_across_splits(),
             "repeated_study_ids": _listing({"study_id": name, "count": count} for name, count in repeated),
             "images": image_problems | self._copies(self._images.find_copies(self._context)),
+            "priors": self._priors(),
             "reports": self._equal_reports() | {"near": self._near_reports()},
             "identifiers": _listing(self._identifiers) | {"kinds": dict(self._identifier_kinds.most_common())},
             "label_agreement": self._agreement.as_json(),
@@ -136,6 +151,19 @@ class _Collection:
                 splits_of[subject][split].append(study_id)
         crossing = {subject: dict(splits) for subject, splits in splits_of.items() if len(splits) > 1}
         return _listing({"subject_id": subject, "studies": studies} for subject, studies in crossing.items())
+
+    def _priors(self) -> dict[str, Any]:
+        """Studies with a prior study that shows an image of another split, or an image of the study itself."""
+        same = dict.fromkeys(number for number, _, is_own in self._prior_images if is_own)
+        across = dict.fromkeys(
+            number
+            for number, digest, _ in self._prior_images
+            if self._splits_of_image.get(digest, set()) - {self._context.places[number][0]}
+        )
+        return {
+            "same_image": _listing(self._named(number) for number in same),
+            "across_splits": _listing(self._named(number) for number in across),
+        }
 
     def _copies(self, copies: Copies) -> dict[str, Any]:
         owners = self._images.owners

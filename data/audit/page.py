@@ -17,6 +17,7 @@ from data.audit.collect import NUM_BINS, SECTIONS, STATES, WORDS_PER_BIN, read_r
 from data.audit.document import RELATIONS
 from data.html_page import render_template
 from data.images.pixels import ImageRejected
+from vlm.schema.findings import CHANGES
 from vlm.schema.number_format import format_percent
 
 TEMPLATE = Path(__file__).with_suffix(".html.j2")
@@ -41,6 +42,7 @@ def render_audit(document: Mapping[str, Any], *, num_samples: int, seed: int) ->
         name=Path(folder).name,
         sections=SECTIONS,
         states=STATES.values(),
+        changes=CHANGES,
         finding_rows=_finding_rows(splits),
         histograms={split: _histogram(counts) for split, counts in splits.items() if counts["reports"]},
         views=_by_value(splits, "views"),

@@ -38,7 +38,7 @@ class Problem:
 
 def judge(document: dict[str, Any]) -> dict[str, Any]:
     """`ready`, `headline` and `problems`, the worst first."""
-    checks = (_splits, _rejected, _copies, _images, _reports, _labels)
+    checks = (_splits, _rejected, _copies, _priors, _images, _reports, _labels)
     problems = [problem for check in checks for problem in check(document)]
     problems.sort(key=lambda problem: ("error", "warning", "note").index(problem.severity))
     errors, warnings = (sum(one.severity == kind for one in problems) for kind in ("error", "warning"))
@@ -125,6 +125,18 @@ def _copies(document: dict[str, Any]) -> Iterator[Problem]:
         yield Problem("note", "copies", text, fix)
 
 
+def _priors(document: dict[str, Any]) -> Iterator[Problem]:
+    across, same = document["priors"]["across_splits"]["count"], document["priors"]["same_image"]["count"]
+    if across:
+        text = f"{format_count(across, 'prior study', 'prior studies')} with an image of another split"
+        fix = "The model would be tested on images it was trained on. A prior study must be of the same split."
+        yield Problem("error", "priors", text, fix)
+    if same:
+        text = f"{format_count(same, 'prior study', 'prior studies')} with an image of the study itself"
+        fix = "Nothing can have changed between equal images. Prepare again with the right dates or prior study ids."
+        yield Problem("error", "priors", text, fix)
+
+
 def _reports(document: dict[str, Any]) -> Iterator[Problem]:
     reports, splits, identifiers = document["reports"], document["splits"].values(), document["identifiers"]
     equal, near = reports["equal"]["count"], reports["near"]["count"]
@@ -151,10 +163,10 @@ def _reports(document: dict[str, Any]) -> Iterator[Problem]:
     if prior:
         severity = "warning" if prior >= PRIOR_SHARE * sentences else "note"
         share = format_percent(prior / sentences)
-        text = f"{format_count(prior, 'sentence')} of reports ({share}) about a prior study"
+        text = f"{format_count(prior, 'sentence')} of reports ({share}) about a prior study that is not given"
         fix = (
-            "A model that sees one study learns to invent comparisons from them. Remove them with "
-            "--drop-prior-sentences of data.prepare."
+            "A model that sees one study learns to invent comparisons from them. Give the prior studies "
+            "(--with-priors), or remove the sentences (--drop-prior-sentences of data.prepare)."
         )
         yield Problem(severity, "reports", text, fix)
 

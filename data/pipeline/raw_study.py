@@ -136,6 +136,8 @@ class RawFileStudy:
     boxes: tuple[FindingBox, ...] = ()
     demographics: Demographics = NOTHING_KNOWN
     """What is unknown here is read from DICOM headers."""
+    prior: "RawPrior | None" = None
+    """The prior study, if there is one."""
     source: str = ""
     license: str = ""
 
@@ -169,12 +171,22 @@ class RawFileStudy:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawPrior:
+    """The prior study of a study, or why it was rejected. It has no prior study itself."""
+
+    raw_study: RawFileStudy | Rejection
+    interval_days: int | None
+
+
 def source_digest(previous: str, raw_study: RawStudy | Rejection) -> str:
     """A digest of this raw study and all before it: ids, texts, labels and views, with the size and modification time
     of each image file. An interrupted run resumes only if it is unchanged."""
     digest = hashlib.sha256(f"{previous} {raw_study!r}".encode(errors="backslashreplace"))
-    for image in () if isinstance(raw_study, Rejection) else raw_study.images:
-        digest.update(image if isinstance(image, bytes) else _file_version(image))
+    prior = getattr(raw_study, "prior", None)
+    for one in (raw_study, prior and prior.raw_study):
+        for image in getattr(one, "images", ()):
+            digest.update(image if isinstance(image, bytes) else _file_version(image))
     return digest.hexdigest()[:32]
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from data.images.burned_in import burned_in_text
 from data.images.read import View, stored_bytes
+from data.pipeline.priors import read_prior
 from data.pipeline.raw_study import FileStudy, ImageOptions, RawStudy, Rejection
 from data.reports.clean import TextOptions, prepare_text
 from data.reports.deidentify import has_report_word
@@ -68,7 +69,9 @@ def build_row(raw_study: RawStudy, options: BuildOptions) -> PreparedRow | Rejec
         study = raw_study.study(options.images)
         if not isinstance(study, FileStudy):
             study = FileStudy(**{column.name: getattr(study, column.name) for column in dataclasses.fields(Study)})
+        study, prior_problem = read_prior(study, raw_study, options.images)
         warnings = report_warnings(study, options.text)
+        warnings += (ImageWarning(text=prior_problem, view=0),) if prior_problem else ()
         study, text_changes = prepare_study_text(study, options.text)
         if not study.is_preprocessed:
             study = preprocess_study(study, options.images.preprocessing)

@@ -14,7 +14,7 @@ radiograph; a file that belongs to no study. Unusable images of other studies ar
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ import tyro
 from data.images.dicom.header import FileHeader, read_file_header
 from data.images.pixels import ImageRejected
 from data.images.read import View, read_view
-from data.pipeline.raw_study import FileStudy, ImageOptions, PlanContext, RawFileStudy, Rejection, SourcePlan
+from data.pipeline.raw_study import FileStudy, ImageOptions, PlanContext, RawFileStudy, RawPrior, Rejection, SourcePlan
 from data.pipeline.workers import map_in_order
 from data.reports.pseudonyms import check_new_map, pseudonym, read_key, stored_key, write_pseudonym_map
 from data.sources.dicom_index import ArchiveFile, ArchiveIndex, ArchiveStudy, find_files
@@ -116,6 +116,8 @@ class DicomSource:
     pseudonym_key: Path | None = None
     """File with your own secret (head -c 32 /dev/urandom > FILE). The same key gives the same pseudonyms. By default,
     a random key is used and deleted, so the pseudonyms cannot be reversed."""
+    with_priors: bool = False
+    """Add to each study the patient's last study before it, by StudyDate and StudyTime. Dates are not stored."""
     show_paths: bool = False
     """Name files by path instead of number in rejected.jsonl and messages. Paths may contain patient names."""
     source_name: str = "dicom"
@@ -160,7 +162,7 @@ class _Archive:
     def raw_studies(self) -> Iterator[RawDicomStudy | Rejection]:
         """Each study, then each file without a study."""
         for study in self.index.studies(self._study_id):
-            yield self._raw_study(study)
+            yield self._with_prior(study, self._raw_study(study))
         for file in self.index.files_without_study():
             label = self._label(file)
             yield Rejection(study_id=file.label, reason=f"{label}: {file.error}", files=(label,))
@@ -178,6 +180,13 @@ class _Archive:
             }
         for file in self.index.files_without_study():
             yield {"files": {file.label: _printable(file.path)}}
+
+    def _with_prior(self, study: ArchiveStudy, raw_study: RawDicomStudy | Rejection) -> RawDicomStudy | Rejection:
+        prior = self.index.prior_of(study) if self.source.with_priors else None
+        if prior is None or isinstance(raw_study, Rejection):
+            return raw_study
+        earlier, interval_days = prior
+        return replace(raw_study, prior=RawPrior(raw_study=self._raw_study(earlier), interval_days=interval_days))
 
     def _raw_study(self, study: ArchiveStudy) -> RawDicomStudy | Rejection:
         study_id, split = self._study_id(study.study_instance_uid), self.split_of[study.subject]

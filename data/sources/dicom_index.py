@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -81,13 +82,19 @@ def _link_error(path: Path, root: Path) -> str:
 
 _TABLES = """
 CREATE TABLE files (
-    number INTEGER PRIMARY KEY, path BLOB, error TEXT, study TEXT, sop TEXT, patient TEXT, accession TEXT);
+    number INTEGER PRIMARY KEY, path BLOB, error TEXT, study TEXT, sop TEXT, patient TEXT, accession TEXT,
+    time TEXT);
 CREATE TABLE reports (
     number INTEGER PRIMARY KEY, study TEXT, accession TEXT, indication TEXT, findings TEXT, impression TEXT);
 """
 _INDICES = """
 CREATE INDEX files_by_study ON files (study, number);
 CREATE INDEX files_by_accession ON files (accession);
+CREATE TABLE studies AS
+    SELECT study, iif(max(patient) = '', study, max(patient)) AS subject, min(nullif(time, '')) AS time
+    FROM files WHERE study != '' GROUP BY study;
+CREATE INDEX studies_by_study ON studies (study);
+CREATE INDEX studies_by_subject ON studies (subject, time);
 CREATE INDEX reports_by_study ON reports (study) WHERE study != '';
 CREATE INDEX reports_by_accession ON reports (accession) WHERE accession != '';
 """
@@ -118,7 +125,7 @@ class ArchiveIndex:
 
     def add_file(self, file: ArchiveFile, header: FileHeader) -> None:
         self._database.execute(
-            "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 file.number,
                 os.fsencode(file.path),  # a path may not be valid text
@@ -127,6 +134,7 @@ class ArchiveIndex:
                 header.sop_instance_uid,
                 header.patient_id,
                 header.accession_number,
+                header.study_time,
             ),
         )
 
@@ -184,9 +192,7 @@ class ArchiveIndex:
 
     def subjects(self) -> Iterator[str]:
         """Every different `ArchiveStudy.subject`."""
-        patients = "SELECT max(patient) AS patient, study FROM files WHERE study != '' GROUP BY study"
-        query = f"SELECT DISTINCT iif(patient = '', study, patient) FROM ({patients})"
-        yield from (subject for (subject,) in self._database.execute(query))
+        yield from (subject for (subject,) in self._database.execute("SELECT DISTINCT subject FROM studies"))
 
     def studies(self, sort_key: Callable[[str], str]) -> Iterator[ArchiveStudy]:
         """Every study, sorted by `sort_key` of its UID; its files are in the order of `find_files`."""
@@ -195,17 +201,23 @@ class ArchiveIndex:
             "SELECT study, number, path, error, sop, patient, accession FROM files WHERE study != ''"
             " ORDER BY sort_key(study), number"
         )
-        for study, study_rows in groupby(rows, key=itemgetter(0)):
-            files, patients, accessions = [], {}, {}
-            for _, number, path, error, sop, patient, accession in study_rows:
-                files.append(ArchiveFile(number=number, path=os.fsdecode(path), error=error, sop_instance_uid=sop))
-                patients[patient] = accessions[accession] = None
-            yield ArchiveStudy(
-                study_instance_uid=study,
-                patient_ids=tuple(filter(None, patients)),
-                accession_numbers=tuple(filter(None, accessions)),
-                files=tuple(files),
-            )
+        for _, study_rows in groupby(rows, key=itemgetter(0)):
+            yield _study(study_rows)
+
+    def prior_of(self, study: ArchiveStudy) -> tuple[ArchiveStudy, int | None] | None:
+        """The patient's last study before this one, and the days between them; None if there is none. A study without
+        a date has no prior study and is none; the days are None if a date does not exist (a 31st of June)."""
+        found = self._all(
+            "SELECT earlier.study, earlier.time, now.time FROM studies AS now JOIN studies AS earlier"
+            " ON earlier.subject = now.subject AND earlier.time < now.time WHERE now.study = ?"
+            " ORDER BY earlier.time DESC, earlier.study LIMIT 1",
+            [study.study_instance_uid],
+        )
+        if not found:
+            return None
+        [(uid, earlier, now)] = found
+        query = "SELECT study, number, path, error, sop, patient, accession FROM files WHERE study = ? ORDER BY number"
+        return _study(self._all(query, [uid])), _days(earlier, now)
 
     def files_without_study(self) -> Iterator[ArchiveFile]:
         rows = self._database.execute("SELECT number, path, error FROM files WHERE study = '' ORDER BY number")
@@ -227,6 +239,27 @@ class ArchiveIndex:
 
     def _count(self, query: str) -> int:
         return self._database.execute(query).fetchone()[0]
+
+
+def _study(rows: Iterable[tuple]) -> ArchiveStudy:
+    """The study of these rows (study, number, path, error, sop, patient, accession)."""
+    files, patients, accessions, study = [], {}, {}, ""
+    for study, number, path, error, sop, patient, accession in rows:  # noqa: B007 (the same in all rows)
+        files.append(ArchiveFile(number=number, path=os.fsdecode(path), error=error, sop_instance_uid=sop))
+        patients[patient] = accessions[accession] = None
+    return ArchiveStudy(
+        study_instance_uid=study,
+        patient_ids=tuple(filter(None, patients)),
+        accession_numbers=tuple(filter(None, accessions)),
+        files=tuple(files),
+    )
+
+
+def _days(earlier: str, now: str) -> int | None:
+    try:
+        return (date.fromisoformat(now[:8]) - date.fromisoformat(earlier[:8])).days
+    except ValueError:
+        return None
 
 
 def _core(accession: str) -> str:

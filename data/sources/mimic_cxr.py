@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from data.pipeline.priors import link_priors
 from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection, SourcePlan
 from data.reports.plain_text import join_lines
 from data.reports.sections import split_sections
@@ -39,6 +40,8 @@ class MimicSource:
     labels: Literal["chexpert", "negbio", "report"] | None = None
     """Where labels come from; "report" runs this project's labeler on the reports. Default: the CheXpert table, or the
     reports if there is no such table."""
+    with_priors: bool = False
+    """Add to each study the patient's last study before it. Needs the metadata table."""
 
     def plan(self, context: PlanContext) -> SourcePlan:
         folder = self.tables or self.root
@@ -49,8 +52,11 @@ class MimicSource:
         labels = self.labels or ("chexpert" if "chexpert" in tables else "report")
         if labels != "report" and labels not in tables:
             raise ValueError(f"--labels {labels} needs mimic-cxr-<version>-{labels}.csv(.gz) in {folder}")
+        if self.with_priors and "metadata" not in tables:
+            raise ValueError(f"--with-priors needs mimic-cxr-<version>-metadata.csv(.gz) in {folder}, for the dates")
         try:
-            index = read_tables(tables, labels=None if labels == "report" else labels)
+            kind = None if labels == "report" else labels
+            index = read_tables(tables, labels=kind, with_times=self.with_priors)
         except LookupError as error:
             raise ValueError(
                 f"{folder} has none of mimic-cxr-<version>-metadata.csv(.gz), -split.csv(.gz) and "
@@ -87,39 +93,54 @@ def _raw_studies(
     folder = root / "files" if (root / "files").is_dir() else root
     for row, error in index.damaged_rows:
         yield Rejection(study_id=row, reason=error)
-    for subject, study, images in _studies(index):
-        split = split_of[subject] if index.splits is None else index.splits.get(study, "")
-        path, files = study_path(subject, study), ()
-        try:
-            if study in index.errors:
-                raise ValueError(index.errors[study])
-            if not split:
-                raise ValueError("is not in the table of splits")
-            if reason := left_out(str(subject), split, split_of[subject]):
-                raise ValueError(reason)
-            files = _files(folder, path, [dicom_id for dicom_id, _ in images])
-            sections = split_sections(reports.text(subject, study))
-            labels = None if index.labels is None else tuple(index.labels.get(study, ())) or UNLABELED_STUDY
-            if not sections.findings and not sections.impression and labels in (None, UNLABELED_STUDY):
-                raise ValueError("has neither a report nor labels")
-        except ValueError as error:
-            files = files or tuple(f"{path}/{dicom_id}" for dicom_id, _ in images)
-            yield Rejection(study_id=str(study), reason=str(error), files=files, split=split)
-            continue
-        yield RawFileStudy(
-            study_id=str(study),
-            subject_id=str(subject),
-            split=split,
-            image_root=folder,
-            files=files,
-            view_positions=tuple(view for _, view in images) if index.has_views else (),
-            indication=join_lines(sections.indication),
-            findings=join_lines(sections.findings),
-            impression=join_lines(sections.impression),
-            labels=labels,
-            source=SOURCE,
-            license=LICENSE,
-        )
+    times = {str(study): time for study, time in index.times.items()}
+    for subject, studies in itertools.groupby(_studies(index), key=lambda study: study[0]):
+        split = split_of[subject]
+        raw_studies = (_raw_study(folder, index, split, reports, subject, *study[1:]) for study in studies)
+        yield from link_priors(raw_studies, times) if times else raw_studies
+
+
+def _raw_study(
+    folder: Path,
+    index: MimicIndex,
+    subject_split: str,
+    reports: MimicReports,
+    subject: int,
+    study: int,
+    images: list[tuple[str, str]],
+) -> RawFileStudy | Rejection:
+    """A study of a patient who is in the split `subject_split`."""
+    split = subject_split if index.splits is None else index.splits.get(study, "")
+    path, files = study_path(subject, study), ()
+    try:
+        if study in index.errors:
+            raise ValueError(index.errors[study])
+        if not split:
+            raise ValueError("is not in the table of splits")
+        if reason := left_out(str(subject), split, subject_split):
+            raise ValueError(reason)
+        files = _files(folder, path, [dicom_id for dicom_id, _ in images])
+        sections = split_sections(reports.text(subject, study))
+        labels = None if index.labels is None else tuple(index.labels.get(study, ())) or UNLABELED_STUDY
+        if not sections.findings and not sections.impression and labels in (None, UNLABELED_STUDY):
+            raise ValueError("has neither a report nor labels")
+    except ValueError as error:
+        files = files or tuple(f"{path}/{dicom_id}" for dicom_id, _ in images)
+        return Rejection(study_id=str(study), reason=str(error), files=files, split=split)
+    return RawFileStudy(
+        study_id=str(study),
+        subject_id=str(subject),
+        split=split,
+        image_root=folder,
+        files=files,
+        view_positions=tuple(view for _, view in images) if index.has_views else (),
+        indication=join_lines(sections.indication),
+        findings=join_lines(sections.findings),
+        impression=join_lines(sections.impression),
+        labels=labels,
+        source=SOURCE,
+        license=LICENSE,
+    )
 
 
 def _files(folder: Path, path: str, dicom_ids: list[str]) -> tuple[str, ...]:
@@ -140,6 +161,8 @@ def _notes(tables: dict[str, Path], index: MimicIndex, labels: str) -> tuple[str
     listed = {*(index.splits or ()), *(index.labels or ())}
     if without_images := listed - {study for _, study, _, _ in index.images}:
         notes.append(f"{len(without_images)} studies in the tables have no image; they are not counted.")
+    if index.skipped_times:
+        notes.append(f"{index.skipped_times} images have no valid date and time; they do not count for prior studies.")
     if index.splits is None:
         notes.append("no table of the official split: patients are split at random.")
     if not index.has_views:

@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from data.images.read import UNKNOWN_VIEW
@@ -94,6 +95,8 @@ class MimicIndex:
     images: list[tuple[int, int, str, str]] = field(default_factory=list)
     """(patient, study, DICOM id, view position), sorted."""
     has_views: bool = False
+    times: dict[int, datetime] = field(default_factory=dict)
+    """When each study was made, in the shifted time of its patient; only read for prior studies."""
     splits: dict[int, str] | None = None
     """The split of each study; None without a table of splits."""
     labels: dict[int, bytes] | None = None
@@ -102,6 +105,8 @@ class MimicIndex:
     """Studies whose split or labels cannot be used, with the reason."""
     damaged_rows: list[tuple[str, str]] = field(default_factory=list)
     """(row, error) for each row that names no image."""
+    skipped_times: int = 0
+    """Number of images whose date and time cannot be read."""
     skipped_rows: Counter[str] = field(default_factory=Counter)
     """Number of rows in each table that name no study, so that their split or labels cannot be used."""
 
@@ -116,7 +121,7 @@ def find_tables(folder: Path) -> dict[str, Path]:
     return {kind: max(versions)[1] for kind, versions in found.items()}
 
 
-def read_tables(tables: dict[str, Path], *, labels: str | None) -> MimicIndex:
+def read_tables(tables: dict[str, Path], *, labels: str | None, with_times: bool = False) -> MimicIndex:
     """Read the tables into an index; `labels` is the kind of table with the labels.
 
     Raises:
@@ -128,6 +133,8 @@ def read_tables(tables: dict[str, Path], *, labels: str | None) -> MimicIndex:
         raise LookupError("no table lists the images")
     index = MimicIndex(has_views="metadata" in tables)
     _read_images(listing, index)
+    if with_times:
+        index.times = _read_times(listing, index)
     if "split" in tables:
         index.splits = _read_splits(tables["split"], index)
     if labels:
@@ -151,6 +158,21 @@ def _read_images(table: Path, index: MimicIndex) -> None:
         except ValueError as error:
             index.damaged_rows.append((f"{table.name} row {row.number}", f"{table.name}: {error}"))
     index.images = sorted(found)
+
+
+def _read_times(table: Path, index: MimicIndex) -> dict[int, datetime]:
+    """The time of the first image of each study; a row without a valid date and time has none."""
+    times = {}
+    for row, study in _study_rows(table, ["study_id", "StudyDate", "StudyTime"], index):
+        # The table holds numbers: the date 21800506, the time 81556.875 for a quarter past eight.
+        day, clock = (row.values[name].strip().partition(".")[0] for name in ("StudyDate", "StudyTime"))
+        try:
+            time = datetime.strptime(f"{day} {clock.zfill(6)}", "%Y%m%d %H%M%S")
+        except ValueError:
+            index.skipped_times += 1
+            continue
+        times[study] = min(time, times.get(study, time))
+    return times
 
 
 def _read_splits(table: Path, index: MimicIndex) -> dict[int, str]:

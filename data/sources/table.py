@@ -21,12 +21,13 @@ from typing import Annotated, Any, ClassVar
 
 import tyro
 
-from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection, SourcePlan
+from data.pipeline.raw_study import PlanContext, RawFileStudy, RawPrior, Rejection, SourcePlan
 from data.reports.pseudonyms import check_new_map, pseudonym, read_key, stored_key, write_pseudonym_map
 from data.study import later_split, left_out, split_subjects
 from data.tables.huggingface import StoredTable, open_folder, open_hub
 from data.tables.labels import read_label_map
 from data.tables.parse import ParsedRow, TableSpec, join, parse_row, without_text
+from data.tables.priors import PriorRow, prior_rows
 from data.tables.rows import TableFile, find_columns
 from vlm.schema.findings import FINDINGS
 
@@ -76,12 +77,17 @@ class TableColumns:
     above."""
     manufacturer_column: str | None = None
     """Manufacturer of the machine. Default: manufacturer or Manufacturer."""
+    prior_study_id_column: str | None = None
+    """The study id of the prior study; blank if there is none. Only used with --with-priors."""
+    date_column: str | None = None
+    """Date, or date and time, of the study, as 2021-12-31 or 2021-12-31 09:30. Only used with --with-priors."""
     source_column: str | None = None
     """The name of the source."""
     license_column: str | None = None
     """The license of the study."""
 
 
+PRIOR_ROLES = ("prior_study_id", "date")
 ROLES = tuple(name.removesuffix("_column") for name in TableColumns.__dataclass_fields__)
 
 
@@ -112,6 +118,9 @@ class TableSource:
     {"normal": {"No Finding": "positive", "Pneumonia": "negative"}}. Other findings are not labeled."""
     group_rows: bool = False
     """Join rows with the same study id into one study; each row is a view."""
+    with_priors: bool = False
+    """Add to each study the prior study that its row names or, without such a column, the patient's last study before
+    it by date. Dates are not stored. The texts of the whole table are kept in memory."""
     image_separator: str | None = None
     """Separator between several paths (and view positions) in one cell."""
     source_name: str = ""
@@ -173,6 +182,8 @@ class TableSource:
         """Choose the column of each role. Raises ValueError if a requested or needed column is not in the table."""
         requested = {role: getattr(self.columns, f"{role}_column") for role in ROLES}
         usual = {role: _DEFAULT_COLUMNS.get(role, [role]) for role in ROLES}
+        if not self.with_priors:
+            usual |= {role: [] for role in PRIOR_ROLES}
         columns = find_columns(self.name, available, requested=requested, usual=usual)
         if "image" not in columns:
             raise ValueError(
@@ -181,6 +192,11 @@ class TableSource:
             )
         if self.group_rows and "study_id" not in columns:
             raise ValueError(f"--group-rows needs the column of study ids; {self.name} has {', '.join(available)}")
+        if self.with_priors and not ("prior_study_id" in columns or {"date", "subject_id"} <= columns.keys()):
+            raise ValueError(
+                "--with-priors needs the column of prior study ids (--prior-study-id-column), or those of patients and "
+                f"dates (--subject-id-column, --date-column); {self.name} has {', '.join(available)}"
+            )
         has_labels = self.label_map or self.columns.labels_column
         return TableSpec(
             columns=columns,
@@ -212,10 +228,23 @@ class TableSource:
     def _raw_studies(
         self, table: TableFile | StoredTable, spec: TableSpec, survey: "_Survey", key: bytes | None
     ) -> Iterator[RawFileStudy | Rejection]:
-        """Second pass: a raw study or a rejection for each study, in the order of the table; with a key, they have
-        pseudonyms."""
-        image_root = self._image_root
-        source_name = self.source_name or self.hub.hub_id or self.table.stem
+        """A raw study or a rejection for each study, in the order of the table."""
+        entries = self._entries(table, spec, survey)
+        priors: dict[int, PriorRow] = {}
+        if self.with_priors:
+            entries = list(entries)
+            priors = prior_rows(entries, are_named="prior_study_id" in spec.columns)
+        for entry in entries:
+            raw_study, prior = self._raw_study(entry, table, spec, survey, key), priors.get(entry.number)
+            if prior and isinstance(raw_study, RawFileStudy):
+                earlier = Rejection(study_id=raw_study.study_id, reason=prior.problem)
+                if prior.row:
+                    earlier = self._raw_study(prior.row, table, spec, survey, key)
+                raw_study = replace(raw_study, prior=RawPrior(raw_study=earlier, interval_days=prior.interval_days))
+            yield raw_study
+
+    def _entries(self, table: TableFile | StoredTable, spec: TableSpec, survey: "_Survey") -> Iterator[ParsedRow]:
+        """Second pass over the table: each row, or with --group-rows the joined rows of each study."""
         for row in table.rows():
             entry = parse_row(row, spec)
             if self.group_rows and entry.study_id:
@@ -225,32 +254,44 @@ class TableSource:
                 entry = replace(
                     entry, images=joined.images, view_positions=joined.view_positions, error=entry.error or joined.error
                 )
-            split, files, paths = survey.split_of.get(entry.subject_id, ""), entry.images, ()
-            if key:
-                files, paths = _labels(entry.number, len(files)), files
-                ids = {"study_id": ("study", entry.study_id), "subject_id": ("patient", entry.subject_id)}
-                entry = replace(entry, **{name: pseudonym(key, *one) for name, one in ids.items() if one[1]})
-            if reason := entry.error or left_out(entry.subject_id, entry.split, split):
-                study_id = entry.study_id or f"row {entry.number}"
-                yield Rejection(study_id=study_id, reason=reason, files=files, split=entry.split)
-                continue
-            yield RawFileStudy(
-                study_id=entry.study_id,
-                subject_id=entry.subject_id,
-                split=split,
-                image_root=image_root,
-                files=files if key else tuple(_with_slashes(image_root, name) for name in files),
-                paths=tuple(_with_slashes(image_root, name) for name in paths),
-                contents=tuple(table.content(spec.columns["image"], name) for name in entry.images),
-                view_positions=entry.view_positions,
-                indication=entry.indication,
-                findings=entry.findings,
-                impression=entry.impression,
-                labels=entry.labels,
-                demographics=entry.demographics,
-                source=entry.source or source_name,
-                license=entry.license or self.license or table.license,
-            )
+            yield entry
+
+    def _raw_study(
+        self,
+        entry: ParsedRow,
+        table: TableFile | StoredTable,
+        spec: TableSpec,
+        survey: "_Survey",
+        key: bytes | None,
+    ) -> RawFileStudy | Rejection:
+        """The raw study of a row, or its rejection; with a key, it has pseudonyms."""
+        image_root = self._image_root
+        source_name = self.source_name or self.hub.hub_id or self.table.stem
+        split, files, paths, names = survey.split_of.get(entry.subject_id, ""), entry.images, (), entry.images
+        if key:
+            files, paths = _labels(entry.number, len(files)), files
+            ids = {"study_id": ("study", entry.study_id), "subject_id": ("patient", entry.subject_id)}
+            entry = replace(entry, **{name: pseudonym(key, *one) for name, one in ids.items() if one[1]})
+        if reason := entry.error or left_out(entry.subject_id, entry.split, split):
+            study_id = entry.study_id or f"row {entry.number}"
+            return Rejection(study_id=study_id, reason=reason, files=files, split=entry.split)
+        return RawFileStudy(
+            study_id=entry.study_id,
+            subject_id=entry.subject_id,
+            split=split,
+            image_root=image_root,
+            files=files if key else tuple(_with_slashes(image_root, name) for name in files),
+            paths=tuple(_with_slashes(image_root, name) for name in paths),
+            contents=tuple(table.content(spec.columns["image"], name) for name in names),
+            view_positions=entry.view_positions,
+            indication=entry.indication,
+            findings=entry.findings,
+            impression=entry.impression,
+            labels=entry.labels,
+            demographics=entry.demographics,
+            source=entry.source or source_name,
+            license=entry.license or self.license or table.license,
+        )
 
 
 def _labels(number: int, count: int) -> tuple[str, ...]:
@@ -270,7 +311,7 @@ class _Survey:
     num_studies: int = 0
     num_without_subject: int = 0
     unreadable: list[str] = field(default_factory=list)
-    """Messages about values of sex and age that count as unknown."""
+    """Messages about values of sex, age and date that count as unknown."""
     split_of: dict[str, str] = field(default_factory=dict)
     """The latest split (`later_split`) among the rows of each subject."""
     identities: dict[str, tuple[int, str, list[str]]] = field(default_factory=dict)
@@ -303,5 +344,5 @@ def _notes(spec: TableSpec, survey: _Survey) -> tuple[str, ...]:
         )
     if survey.unreadable:
         count, first = len(survey.unreadable), survey.unreadable[0]
-        notes.append(f"{count} values of sex or age cannot be read and count as unknown; {first}.")
+        notes.append(f"{count} values of sex, age or date cannot be read and count as unknown; {first}.")
     return tuple(notes)

@@ -43,11 +43,11 @@ _SIZES = {
 """The size that `data.synthetic.phantom` draws for each degree, from minimal to large; equal if only the contrast
 differs. Kinds without a row are drawn in one size."""
 
-_HAPPENED = {"new": 0.2, "worse": 0.26, "unchanged": 0.16, "better": 0.38}
-"""How often each change is tried for a finding that is present. If no degree fits, it is worse instead of better or
-better instead of worse, else new or unchanged. So the changes of all findings are about equally frequent."""
-_NUM_RESOLVED = ((0, 1, 2), (0.3, 0.45, 0.25))
-_DEVICES_REMOVED = 0.15
+_WEIGHTS = {"new": 1.0, "worse": 1.4, "unchanged": 1.0, "better": 2.0}
+"""How often each change is chosen among those that are possible for a finding that is present: a large finding cannot
+have been larger. The weights are alike, so that the current image alone tells little about the change."""
+_NUM_RESOLVED = ((0, 1, 2), (0.38, 0.42, 0.2))
+_DEVICES_REMOVED = 0.12
 _LONGEST_INTERVAL = 730
 """In days. Intervals are sampled evenly on a logarithmic scale, from one day."""
 
@@ -112,13 +112,12 @@ def _change(earlier: SceneFinding | None, now: SceneFinding) -> str:
 
 def _earlier(now: SceneFinding, chest: Chest, rng: np.random.Generator) -> SceneFinding | None:
     """The finding as it was in the prior study; None if it is new."""
-    change = str(rng.choice(list(_HAPPENED), p=list(_HAPPENED.values())))
-    if change in ("worse", "better"):
-        was_larger = change == "better"
-        degrees = _other_degrees(now, chest, larger=was_larger) or _other_degrees(now, chest, larger=not was_larger)
-        if degrees:
-            return replace(now, degree=degrees[int(rng.integers(len(degrees)))])
-        change = "new" if rng.random() < 0.5 else "unchanged"
+    degrees = {"worse": _other_degrees(now, chest, larger=False), "better": _other_degrees(now, chest, larger=True)}
+    possible = [change for change in _WEIGHTS if degrees.get(change, True)]
+    weights = np.array([_WEIGHTS[change] for change in possible])
+    change = possible[int(rng.choice(len(possible), p=weights / weights.sum()))]
+    if change in degrees:
+        return replace(now, degree=degrees[change][int(rng.integers(len(degrees[change])))])
     return None if change == "new" else now
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
@@ -59,7 +60,9 @@ class ParsedRow:
     labels: tuple[int, ...] | None = None
     demographics: Demographics = NOTHING_KNOWN
     unreadable: tuple[str, ...] = ()
-    """Messages about values of sex and age that cannot be read; they count as unknown."""
+    """Messages about values of sex, age and date that cannot be read; they count as unknown."""
+    prior_study_id: str = ""
+    date: datetime | None = None
     source: str = ""
     license: str = ""
     error: str = ""
@@ -129,6 +132,7 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
         role: _text(cells.get(role), spec.columns.get(role, role))
         for role in ("subject_id", "split", "indication", "findings", "impression", "report", "source", "license")
     }
+    prior_study_id = _text(cells.get("prior_study_id"), "prior_study_id")
     if not _is_missing(texts["report"]) and _is_missing(texts["findings"]) and _is_missing(texts["impression"]):
         # With its line breaks, which separate headings from sentences.
         sections = split_sections(plain_text(str(cells["report"])))
@@ -147,6 +151,7 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
     elif "labels" in spec.columns:
         labels = labels_from_codes(cells["labels"])
     demographics, unreadable = demographics_of(cells)
+    date, problems = _date(cells.get("date"))
     has_report = not (_is_missing(texts["findings"]) and _is_missing(texts["impression"]))
     if not has_report and labels == UNLABELED_STUDY and (spec.has_text or spec.has_labels):
         given = next((f" (its text is {texts[role]!r})" for role in _REPORT_ROLES if texts[role]), "")
@@ -158,7 +163,9 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
         view_positions=_view_positions(parsed, cells.get("view_position"), spec.image_separator),
         labels=None if labels == UNLABELED_STUDY else labels,
         demographics=demographics,
-        unreadable=unreadable,
+        unreadable=unreadable + problems,
+        prior_study_id=prior_study_id,
+        date=date,
         **{name: texts[name] for name in ("indication", "findings", "impression", "source", "license")},
     )
     return replace(parsed, digest=hash((*texts.values(), labels, demographics.sex, demographics.age)))
@@ -173,6 +180,16 @@ def demographics_of(cells: Mapping[str, Any]) -> tuple[Demographics, tuple[str, 
         except ValueError as error:
             unreadable.append(str(error))
     return Demographics(**values), tuple(unreadable)
+
+
+def _date(value: Any) -> tuple[datetime | None, tuple[str, ...]]:
+    """A date or time, as an ISO 8601 text or as Parquet stores it; None and a message if it cannot be read."""
+    if is_blank(value):
+        return None, ()
+    try:
+        return datetime.fromisoformat(str(value).strip()).replace(tzinfo=None), ()
+    except ValueError:
+        return None, (f"date {str(value)[:40]!r} is not like 2021-12-31 or 2021-12-31 09:30",)
 
 
 def _view_positions(parsed: ParsedRow, value: Any, separator: str | None) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ import numpy as np
 from eval.checks.consistency import consistency
 from eval.metrics.bleu import ngram_counts
 from eval.metrics.normalization import normalize_report
-from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.schema.study_report import StudyReport
 from vlm.uncertainty import Calibration
 
 ERRORS = ("disagreement_rate", "contradiction_rate", "laterality_conflict_rate", "prior_report_rate")

@@ -12,7 +12,7 @@ import numpy as np
 
 from eval.controls.control import BASELINE, BLANK, MISMATCHED, NEAREST, SHUFFLED, Control, derangement
 from eval.controls.neighbors import neighbor_predictions
-from eval.predictions.generate import GenerationRun, Job, copied, predictions_name, write_predictions
+from eval.predictions.generate import GenerationRun, Job, copied, has_priors, predictions_name, write_predictions
 from eval.predictions.prediction import Prediction, write_lines
 from eval.predictions.run import RunRecord, claim_folder
 from eval.retrieval.features import index_studies
@@ -71,9 +71,13 @@ def _generated(
         run.studies[column][:] for column in ("study_id", "indication", "view_positions")
     )
 
+    priors = run.studies["prior_view_positions"][:] if has_priors(run) else []
+    with_prior = {number for number, views in enumerate(priors) if views}
+
     def input_of(job: Job) -> tuple:
+        prior = job.study if job.study in with_prior else None
         images = tuple(view_positions[job.images_of]) if job.shown == "blank" else job.images_of
-        return indications[job.study], job.shown, images
+        return indications[job.study], prior, job.shown, images
 
     done = {input_of(Job(study=row, images_of=row)): prediction for row, prediction in zip(rows, own, strict=True)}
     new: dict[tuple, Job] = {}

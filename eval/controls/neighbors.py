@@ -18,7 +18,7 @@ import tyro
 from rich.console import Console
 
 from data.cli import check_minimum, run_main
-from data.study import load_studies
+from data.study import load_studies, without_images
 from eval.controls.control import NEAREST
 from eval.predictions.prediction import Prediction, truth_of, write_lines
 from eval.predictions.processes import progress, start_processes
@@ -102,7 +102,7 @@ def neighbor_predictions(
     found, similarities = nearest(
         training_index, index.features, study_ids=index.study_ids, subject_ids=index.subject_ids
     )
-    rows = {row["study_id"]: row for row in studies.remove_columns("images")}
+    rows = {row["study_id"]: row for row in without_images(studies)}
     predictions = []
     for study_id, position, similarity in zip(index.study_ids, found[:, 0], similarities[:, 0], strict=True):
         if position < 0:

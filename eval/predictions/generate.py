@@ -13,6 +13,7 @@ import datasets
 from accelerate import PartialState
 from PIL import Image
 
+from data.study import without_images
 from eval.checks.candidates import generate_reports
 from eval.predictions.prediction import (
     DECIMALS,
@@ -26,8 +27,10 @@ from eval.predictions.prediction import (
 )
 from eval.predictions.processes import Track
 from vlm.explain.attention import attention_peaks
-from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.inputs.batch import Prior
 from vlm.schema.findings import LATERAL, view_index
+from vlm.schema.study_report import StudyReport
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """Exceptions raised when a broken image is decoded."""
@@ -134,16 +137,37 @@ def _is_done(prediction: Prediction | None, images_of: str) -> bool:
     return prediction is not None and prediction.image_study_id in ("", images_of)
 
 
+def has_priors(run: GenerationRun) -> bool:
+    """Whether the model reads the prior studies of this data set."""
+    return run.generator.reads_priors and "prior_images" in run.studies.column_names
+
+
 def _write_batch(run: GenerationRun, jobs: Sequence[Job], control: str) -> Iterator[Prediction | Rejection]:
-    texts = run.studies.remove_columns("images")
+    rows, texts = run.studies, without_images(run.studies)
+    current = rows.select_columns([name for name in rows.column_names if name != "prior_images"])
     read: list[_Pair] = []
     for job in jobs:
         try:
-            shown = _blank(texts[job.images_of]) if job.shown == "blank" else run.studies[job.images_of]
-            read.append((texts[job.study], _mismatched(shown) if job.shown == "mismatched" else shown))
+            study = texts[job.study]
+            if has_priors(run):  # it stays that of the study if a control shows other images
+                study["prior"] = prior_of(study | rows.select_columns(["prior_images"])[job.study])
+            shown = _blank(texts[job.images_of]) if job.shown == "blank" else current[job.images_of]
+            read.append((study, _mismatched(shown) if job.shown == "mismatched" else shown))
         except UNREADABLE as error:
             yield _rejection(texts[job.study]["study_id"], error, control)
     yield from _write_read(run, read, control)
+
+
+def prior_of(row: dict[str, Any]) -> Prior | None:
+    """The prior study of a row of a data set."""
+    if not row.get("prior_images"):
+        return None
+    return Prior(
+        images=row["prior_images"],
+        view_positions=row["prior_view_positions"],
+        report=row["prior_report"],
+        interval_days=row["prior_interval_days"],
+    )
 
 
 def _blank(row: dict[str, Any]) -> dict[str, Any]:
@@ -164,6 +188,7 @@ def _write_read(run: GenerationRun, read: list[_Pair], control: str) -> Iterator
             [shown["images"] for _, shown in read],
             view_positions=[shown["view_positions"] for _, shown in read],
             indications=[study["indication"] for study, _ in read],
+            priors=[study.get("prior") for study, _ in read],
             options=run.options,
         )
     except UNREADABLE as error:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.study import without_images
 from vlm.schema.atomic import write_json
 from vlm.schema.strict_json import read_json
 
@@ -68,7 +69,7 @@ def claim_folder(folder: Path, record: RunRecord):
 def dataset_hash(studies: "datasets.Dataset") -> str:
     """Identify a split by every text, label and image file of it, in 16 hex digits."""
     digest = hashlib.sha256()
-    for rows in studies.remove_columns("images").iter(batch_size=1000):
+    for rows in without_images(studies).iter(batch_size=1000):
         digest.update(json.dumps(rows, sort_keys=True).encode())
     for table in studies.with_format("arrow").select_columns("images").iter(batch_size=100):
         for image in table["images"].combine_chunks().flatten().field("bytes"):

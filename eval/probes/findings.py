@@ -17,23 +17,20 @@ from typing import Any, Literal
 import datasets
 import numpy as np
 import tyro
-from rich.console import Console
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from data.cli import run_main
-from data.study import load_studies, sample_rows
+from data.study import sample_rows
 from eval.metrics.bootstrap import estimates
 from eval.metrics.clinical import is_positive, mean_of_defined
 from eval.metrics.probabilities import ranking_scores
 from eval.predictions.generate import UNREADABLE
-from eval.predictions.processes import Track, progress
-from eval.probes.probe import CheckpointOptions
-from vlm.checkpoint.store import model_line
+from eval.predictions.processes import Track
+from eval.probes.probe import CheckpointOptions, run_probe
 from vlm.generator import ReportGenerator
-from vlm.schema.atomic import write_json
 from vlm.schema.findings import FINDINGS, UNLABELED
 from vlm.schema.number_format import format_interval
 
@@ -68,18 +65,7 @@ class ProbedStudies:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    config = tyro.cli(FindingProbeConfig, args=argv, description=__doc__)
-    console = Console()
-    console.print(model_line(config.checkpoint), highlight=False, soft_wrap=True)
-    datasets.disable_progress_bars()
-    splits = load_studies(config.dataset)
-    generator = ReportGenerator.from_pretrained(config.checkpoint)
-    with progress(console) as track:
-        document = probe_findings(config, generator, splits, track)
-    if config.output is not None:
-        write_json(config.output, document)
-    for line in finding_probe_lines(document):
-        console.print(line, highlight=False)
+    run_probe(tyro.cli(FindingProbeConfig, args=argv, description=__doc__), probe_findings, finding_probe_lines)
 
 
 def probe_findings(

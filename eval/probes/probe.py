@@ -62,7 +62,7 @@ class ProbeOptions(CheckpointOptions):
         return {"statements": list(self.statements), **CheckpointOptions.description(self, split)}
 
 
-Options = TypeVar("Options", bound=ProbeOptions)
+Options = TypeVar("Options", bound=CheckpointOptions)
 
 
 def run_probe(

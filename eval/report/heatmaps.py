@@ -14,8 +14,9 @@ from eval.metrics.laterality import stated_findings
 from eval.report.selection import SelectedStudy
 from eval.report.study import HeatPanel, PageStudy, page_study
 from vlm.explain.attention import overlay_heatmap
-from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
+from vlm.schema.study_report import StudyReport
 
 MAX_PANELS = 3
 

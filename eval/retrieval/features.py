@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 from accelerate import PartialState
 
+from data.study import without_images
 from eval.predictions.generate import UNREADABLE
 from eval.predictions.processes import Track
 from eval.predictions.run import dataset_hash
@@ -80,7 +81,7 @@ def _features(
     generator: ReportGenerator, studies: datasets.Dataset, origin: str, batch_size: int, advance: Callable[[int], None]
 ) -> FeatureIndex:
     features, indexed = [], []
-    texts = studies.remove_columns("images")
+    texts = without_images(studies)
     for start in range(0, len(studies), batch_size):
         rows = range(start, min(start + batch_size, len(studies)))
         read = []

@@ -8,8 +8,8 @@ from itertools import groupby
 
 from page.cards.layout import render
 from page.study.read import StudyReading
-from vlm.generator import StudyReport
 from vlm.schema.findings import FINDINGS
+from vlm.schema.study_report import StudyReport
 
 MAX_MAPPED = 40
 """Maximum number of sentences with a heatmap; a longer report is usually a repetition loop."""

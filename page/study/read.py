@@ -24,8 +24,9 @@ from eval.checks.consistency import consistency
 from eval.checks.contradictions import Contradiction
 from eval.metrics.laterality import StatedSentence, stated_sentences
 from page.study.upload import UploadedImage, read_study_files
-from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import BLANK, LATERAL, NUM_FINDINGS, view_index
+from vlm.schema.study_report import StudyReport
 from vlm.uncertainty import Calibration, describe_distance
 
 MIN_GRAY_STD = 4.0

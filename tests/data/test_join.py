@@ -10,6 +10,7 @@ import pytest
 from data import join as join_module
 from data.join import JoinOptions, main
 from data.pipeline import writer
+from data.prepare import main as prepare
 from data.study import FEATURES, load_studies, saved_preprocessing
 
 
@@ -45,6 +46,21 @@ def test_rows_are_copied_unchanged(small_dataset, other, tmp_path, capsys):
     for split in ("train", "validation", "test"):
         assert raw(joined[split]) == [row for part in parts for row in raw(part[split])]
     assert "given 56 = kept 56 + rejected 0" in " ".join(capsys.readouterr().out.split())
+
+
+def test_prior_studies_are_copied_with_their_images(tmp_path, capsys):
+    for seed in ("1", "2"):
+        options = ["--num-studies", "10", "--size", "64", "--prior-fraction", "0.6", "--seed", seed]
+        prepare(["synthetic", *options, "--num-workers", "1", "--out", str(tmp_path / seed)])
+    join("--datasets", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "out")
+    joined, parts = load_studies(tmp_path / "out")["train"], [load_studies(tmp_path / seed)["train"] for seed in "12"]
+    kept = datasets.List(datasets.Image(decode=False))
+    names = ("prior_images", "prior_view_positions", "prior_report", "prior_interval_days", "changes")
+    for name in names:
+        columns = [rows.cast_column("prior_images", kept)[name][:] for rows in (joined, *parts)]
+        assert columns[0] == columns[1] + columns[2]
+    counts = json.loads((tmp_path / "out/preparation.json").read_text())["counts"]["splits"]["train"]
+    assert 0 < counts["priors"] == sum(bool(images) for images in joined["prior_images"]) < counts["kept"]
 
 
 def test_the_preparation_of_each_part_is_saved(small_dataset, other, tmp_path):

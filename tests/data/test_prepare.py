@@ -103,7 +103,8 @@ def test_synthetic_studies_are_saved_exactly(tmp_path, capsys):
     assert sum(split["positives"]["Edema"] for split in counts["splits"].values()) == sum(
         study.labels[4] == 1 for study in made.values()
     )
-    assert preparation(out)["options"]["source"] == {"num_studies": 12, "size": 64, "report_style": 0}
+    source = {"num_studies": 12, "size": 64, "report_style": 0, "prior_fraction": 0.0}
+    assert preparation(out)["options"]["source"] == source
 
 
 def test_several_workers_give_the_same_data_set_as_one(tmp_path):

@@ -7,15 +7,15 @@ from PIL import Image
 from rich.console import Console
 
 import eval.show
-from data.study import FEATURES
+from data.study import FEATURES, LATER_COLUMNS
 from eval.metrics.laterality import stated_sentences
 from eval.predictions.prediction import Prediction, write_lines
 from eval.report.heatmaps import findings_to_show
 from eval.report.study import HeatPanel
 from eval.report.study_figure import StudyFigure, draw_study
 from eval.show import choose_study, findings_table
-from vlm.generator import StudyReport
 from vlm.schema.findings import FINDING_INDEX
+from vlm.schema.study_report import StudyReport
 
 EDEMA, EFFUSION, DEVICES = (FINDING_INDEX[name] for name in ("Edema", "Pleural Effusion", "Support Devices"))
 
@@ -39,12 +39,7 @@ def make_row(study_id: str, labels: list[int], num_views: int = 1) -> dict:
         "impression": "",
         "labels": labels,
         "boxes": [{"finding": EFFUSION, "view": 0, "box": [0.5, 0.5, 1.0, 1.0]}],
-        "label_source": "source",
-        "severities": [0] * 14,
-        "mesh_terms": [],
-        "sex": "",
-        "age": None,
-        "manufacturer": "",
+        **LATER_COLUMNS,
         "source": "",
         "license": "",
     }
@@ -65,8 +60,9 @@ class FakeGenerator:
     """The attention peak of effusion is in the lower right of the first view, that of edema in the second view."""
 
     thresholds = (0.5,) * 14
+    reads_priors = False
 
-    def generate(self, images, view_positions, indications, options):
+    def generate(self, images, view_positions, indications, priors, options):
         self.num_tokens = options.max_new_tokens
         maps = np.zeros((14, len(images[0]), 4, 4), np.float32)
         maps[:, 0, 3, 3] = 1.0

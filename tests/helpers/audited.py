@@ -44,6 +44,11 @@ def row(number: int, image: Image.Image | bytes, **changes: Any) -> dict[str, An
         "sex": "",
         "age": None,
         "manufacturer": "",
+        "prior_images": [],
+        "prior_view_positions": [],
+        "prior_report": "",
+        "prior_interval_days": None,
+        "changes": [-1] * 14,
         "source": "made up",
         "license": "CC0",
     } | changes

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
-from vlm.generator import StudyReport
+from data.study import LATER_COLUMNS
 from vlm.schema.preprocessing import Preprocessing
+from vlm.schema.study_report import StudyReport
 
 WORDS = {4: "pulmonary edema", 9: "pleural effusion", 11: "rib fracture"}
 
@@ -25,12 +26,8 @@ def make_row(number: int, split: str) -> dict:
         "impression": "Seen on this study." if number % 4 == 0 else "",
         "labels": [int(index in findings) for index in range(13)] + [int(not findings)],
         "boxes": [],
+        **LATER_COLUMNS,
         "label_source": "source",
-        "severities": [-1] * 14,
-        "mesh_terms": [],
-        "sex": "",
-        "age": None,
-        "manufacturer": "",
         "source": "test",
         "license": "",
     }
@@ -43,6 +40,7 @@ class FakeGenerator:
     """
 
     writes_reports = True
+    reads_priors = False
     config = SimpleNamespace(preprocessing=Preprocessing(), image=SimpleNamespace(size=8))
     thresholds = (0.5,) * 14
     device = "cpu"
@@ -56,7 +54,7 @@ class FakeGenerator:
         assert str(point) == "f1"
         return self
 
-    def generate(self, images, view_positions=None, indications=None, options=None):
+    def generate(self, images, view_positions=None, indications=None, priors=None, options=None):
         levels = [views[0].getpixel((0, 0)) for views in images]
         if options.max_new_tokens == 1:  # the page asks for the attention alone
             return [self._report(make_row(level, "test")) for level in levels]

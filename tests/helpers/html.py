@@ -8,8 +8,8 @@ from PIL import Image
 
 from page.study.read import StudyReading, complete
 from page.study.upload import UploadedImage
-from vlm.generator import StudyReport
 from vlm.schema.findings import NUM_FINDINGS
+from vlm.schema.study_report import StudyReport
 from vlm.uncertainty import Calibration
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(1)>\" onload='alert(1)"

@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from vlm.schema.findings import UNKNOWN_SEVERITY
+from vlm.schema.findings import UNKNOWN_CHANGE, UNKNOWN_SEVERITY
 
 Batch = dict[str, Tensor]
 
@@ -41,10 +41,11 @@ class StepLosses:
     num_samples: int
 
 
-def report_losses(*, finding_weight: float, box_weight: float, severity_weight: float) -> Losses:
-    """Losses of a report model: per report token, per finding label, per finding with boxes, per known severity."""
-    names = ("report_loss", "finding_loss", "box_loss", "severity_loss")
-    weights = (1.0, finding_weight, box_weight, severity_weight)
+def report_losses(*, finding_weight: float, box_weight: float, severity_weight: float, change_weight: float) -> Losses:
+    """Losses of a report model: per report token, per finding label, per finding with boxes, per known severity, per
+    known change."""
+    names = ("report_loss", "finding_loss", "box_loss", "severity_loss", "change_loss")
+    weights = (1.0, finding_weight, box_weight, severity_weight, change_weight)
     return Losses(
         weights=dict(zip(names, weights, strict=True)),
         sums=lambda output: [getattr(output, f"{name}_sum") for name in names],
@@ -53,12 +54,14 @@ def report_losses(*, finding_weight: float, box_weight: float, severity_weight: 
 
 
 def report_counts(batch: Batch) -> list[Any]:
-    """Number of report tokens, finding labels, findings with boxes, findings with a known severity, and studies."""
+    """Number of report tokens, finding labels, findings with boxes, findings with a known severity, findings with a
+    known change, and studies."""
     return [
         batch["attention_mask"][:, 1:].sum(),
         batch["finding_mask"].sum(),
         batch["box_targets"].any(dim=-1).sum() if "box_targets" in batch else 0,
         (batch["severity_targets"] != UNKNOWN_SEVERITY).sum() if "severity_targets" in batch else 0,
+        (batch["change_targets"] != UNKNOWN_CHANGE).sum() if "change_targets" in batch else 0,
         len(batch["input_ids"]),
     ]
 

@@ -71,10 +71,8 @@ class ReportTask:
         """`lengths`: characters of the training reports. Studies with similar lengths share a batch."""
         self.options, self.model, self.training, self.validation = options, model, training, validation
         self.collate, self.lengths = collator, lengths
-        losses = options.losses
-        self.losses = report_losses(
-            finding_weight=losses.finding_weight, box_weight=losses.box_weight, severity_weight=losses.severity_weight
-        )
+        weights = ("finding_weight", "box_weight", "severity_weight", "change_weight")
+        self.losses = report_losses(**{name: getattr(options.losses, name) for name in weights})
         self.stages = list(stage_epochs(options).values())
         self.subject_ids = validation.rows["subject_id"][:]
         self.calibration = Calibration()

@@ -27,7 +27,7 @@ from train.studies.dataset import Collator, StudyDataset
 from vlm.decoding import GenerationOptions, generate_reports
 from vlm.model import ReportModel
 from vlm.operating_point import RocCurve, roc_curve
-from vlm.schema.findings import NUM_FINDINGS, UNLABELED, UNNAMED_SEVERITY
+from vlm.schema.findings import NUM_FINDINGS, UNKNOWN_CHANGE, UNLABELED, UNNAMED_SEVERITY
 from vlm.schema.report_format import report_of
 from vlm.uncertainty import Calibration
 
@@ -38,6 +38,8 @@ TITLES = {
     "report_cider": "CIDEr",
     "finding_macro_auroc": "AUROC of findings",
     "severity_accuracy": "accuracy of severities",
+    "change_accuracy": "accuracy of changes",
+    "change_macro_f1": "macro-F1 of changes",
     "report_loss": "loss per token",
 }
 """The metrics that are shown after each epoch."""
@@ -139,7 +141,9 @@ def validate(
     work. Also return the calibration that these studies give, which the reports use with `decides_reports`."""
     model.eval()
     own = range(len(studies))[accelerator.process_index :: accelerator.num_processes]
-    gathered: dict[str, list] = {"order": [], "logits": [], "targets": [], "mask": [], "severity_is_right": []}
+    gathered: dict[str, list] = {
+        name: [] for name in ("order", "logits", "targets", "mask", "severity_is_right", "changes")
+    }
     losses = np.zeros(4)
     batches = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
     for numbers in batches:
@@ -154,6 +158,7 @@ def validate(
         gathered["targets"] += batch["finding_targets"].cpu().tolist()
         gathered["mask"] += batch["finding_mask"].cpu().tolist()
         gathered["severity_is_right"] += _severity_is_right(output.severity_logits, batch["severity_targets"])
+        gathered["changes"] += _changes(output.change_logits, batch.get("change_targets"))
     gathered = {key: gather_object(values) for key, values in gathered.items()}
     losses = np.sum(gather_object([losses]), axis=0)
     order = np.argsort(gathered["order"])
@@ -175,7 +180,7 @@ def validate(
         "severity_accuracy": float(np.mean(right)) if (right := gathered["severity_is_right"]) else None,
         "report_loss": report_loss,
         "finding_loss": finding_loss,
-    }
+    } | _change_scores(gathered["changes"])
     result = ValidationResult(
         metrics=metrics,
         loss=(report_loss or 0.0) + finding_weight * (finding_loss or 0.0),
@@ -191,6 +196,28 @@ def _severity_is_right(logits: Tensor | None, targets: Tensor) -> list[bool]:
     if logits is None:
         return []
     return (logits.argmax(dim=-1) == targets)[targets > UNNAMED_SEVERITY].tolist()
+
+
+def _changes(logits: Tensor | None, targets: Tensor | None) -> list[tuple[int, int]]:
+    """For each finding with a known change, the change and the most probable one; empty without an estimate."""
+    if logits is None or targets is None:
+        return []
+    known = targets != UNKNOWN_CHANGE
+    return list(zip(targets[known].tolist(), logits.argmax(dim=-1)[known].tolist(), strict=True))
+
+
+def _change_scores(changes: Sequence[tuple[int, int]]) -> dict[str, float]:
+    """Accuracy over the findings that are present in one of the two studies, and macro-F1 over the states of all
+    findings with a known change. Empty if no finding is present in one."""
+    true, estimated = np.array(changes, dtype=int).reshape(-1, 2).T
+    if not true.any():
+        return {}
+    hits = true == estimated
+    f1 = [
+        2 * (hits & (true == state)).sum() / ((true == state).sum() + (estimated == state).sum())
+        for state in np.unique(true)
+    ]
+    return {"change_accuracy": float(hits[true > 0].mean()), "change_macro_f1": float(np.mean(f1))}
 
 
 def _reports(
@@ -213,7 +240,8 @@ def _reports(
             continue
         batch = on_device(collator([*samples.values()]), accelerator)
         image = "patch_features" if "patch_features" in batch else "pixel_values"
-        names = (image, "view_indices", "view_mask", "prompt_ids", "prompt_mask")
+        names = [image, "view_indices", "view_mask", "prompt_ids", "prompt_mask"]
+        names += [name for name in batch if name.startswith("prior_")]
         with accelerator.autocast():
             prefix = model.prefix(**{name: batch[name] for name in names}, decision_logits=decisions)
             special = {name: getattr(studies.tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
@@ -239,7 +267,7 @@ def _with_report_scores(result: ValidationResult, rows: datasets.Dataset, report
 
 
 def _summary(metrics: dict[str, float | None], reports: dict[int, str]) -> str:
-    shown = [f"{title} {metrics[name]:.3f}" for name, title in TITLES.items() if metrics[name] is not None]
+    shown = [f"{title} {metrics[name]:.3f}" for name, title in TITLES.items() if metrics.get(name) is not None]
     if reports:
         shown.append(f"{len(set(reports.values()))} distinct reports out of {len(reports)}")
     return ", ".join(shown)

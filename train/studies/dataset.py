@@ -6,6 +6,7 @@ before. Augmentation is seeded by (seed, epoch, study), so workers have no rando
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -19,18 +20,26 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from train.augment import Augmentation, augment_with_boxes
+from data.study import IMAGE_COLUMNS, without_images
+from train.augment import Augmentation, augment, augment_with_boxes
 from train.studies.features import ImageFiles, PatchFeatures
 from vlm.config import ImageGeometry
-from vlm.inputs.batch import batch_tokens, batch_views, index_views
+from vlm.inputs.batch import batch_tokens, batch_views, index_views, of_prior
 from vlm.inputs.image import Letterbox, letterbox, letterbox_geometry
 from vlm.inputs.tokenizer import encode_prompt, encode_report
-from vlm.schema.findings import NUM_FINDINGS, POSITIVE, UNCERTAIN, UNKNOWN_SEVERITIES, UNLABELED
+from vlm.schema.findings import (
+    NUM_FINDINGS,
+    POSITIVE,
+    UNCERTAIN,
+    UNKNOWN_CHANGES,
+    UNKNOWN_SEVERITIES,
+    UNLABELED,
+)
 from vlm.schema.report_format import report_of
 
 
 class StudyDataset(Dataset):
-    """Studies as square images and token ids."""
+    """Studies as square images and token ids; with `with_priors`, also the prior study of those that have one."""
 
     def __init__(
         self,
@@ -41,17 +50,24 @@ class StudyDataset(Dataset):
         max_report_tokens: int,
         augmentation: Augmentation | None = None,
         view_dropout: float = 0.0,
+        with_priors: bool = False,
         seed: int = 0,
     ):
+        self.with_priors = with_priors and "prior_images" in rows.column_names
+        if not self.with_priors:
+            rows = rows.remove_columns([name for name in rows.column_names if name == "prior_images"])
         self.rows, self.tokenizer, self.geometry = rows, tokenizer, geometry
+        self.columns = [name for name in IMAGE_COLUMNS if name in rows.column_names]
         self.max_report_tokens, self.augmentation = max_report_tokens, augmentation
         self.view_dropout, self.seed = view_dropout, seed
         self.epoch = 0
         self.with_images = self.with_reports = True
-        self.squares: list[list[tuple[np.ndarray, Letterbox]]] | None = None
-        self.features: PatchFeatures | None = None
-        """Saved output of a frozen encoder; it replaces the pixels, which are then not augmented."""
-        self.text_rows = rows.remove_columns("images")
+        self.squares: dict[str, list[list[tuple[np.ndarray, Letterbox]]]] = {}
+        """By image column."""
+        self.features: dict[str, PatchFeatures] = {}
+        """Saved output of a frozen encoder, by image column; it replaces the pixels, which are then not augmented."""
+        self.text_rows = without_images(rows)
+        self.image_rows = {column: rows.select_columns([column]) for column in self.columns}
         self.image_files = ImageFiles(rows)
 
     def __len__(self) -> int:
@@ -60,18 +76,24 @@ class StudyDataset(Dataset):
     def keep_images(self, max_bytes: int) -> bool:
         """Decode all images once and keep them at the input size, if they fit. Workers share the memory."""
         num_images = sum(map(len, self.rows["view_positions"]))
+        if self.with_priors:
+            num_images += sum(map(len, self.rows["prior_view_positions"]))
         if num_images * self.geometry.size**2 > max_bytes:
             return False
         with ThreadPoolExecutor() as pool:
-            squares = pool.map(self._decode, range(len(self)))
             hidden = {"transient": True, "disable": len(self) < 1000}
-            self.squares = list(track(squares, description="reading images", total=len(self), **hidden))
+            for column in self.columns:
+                squares = pool.map(partial(self._decode, column=column), range(len(self)))
+                self.squares[column] = list(track(squares, description="reading images", total=len(self), **hidden))
         return True
 
-    def _decode(self, index: int) -> list[tuple[np.ndarray, Letterbox]]:
+    def _decode(self, index: int, column: str) -> list[tuple[np.ndarray, Letterbox]]:
         """Each view at the model's input size, and the position of the image in it."""
-        size = self.geometry.size
-        return [(letterbox(image, size), letterbox_geometry(image.size, size)) for image in self.rows[index]["images"]]
+        size, images = self.geometry.size, self.image_rows[column][index][column]
+        return [(letterbox(image, size), letterbox_geometry(image.size, size)) for image in images]
+
+    def _squares(self, index: int, column: str) -> list[tuple[np.ndarray, Letterbox]]:
+        return self.squares[column][index] if column in self.squares else self._decode(index, column)
 
     def _positions(self, index: int) -> list[Letterbox]:
         """The position of each image in the model's input; only the header of its file is read."""
@@ -85,8 +107,10 @@ class StudyDataset(Dataset):
         report_ids = [self.tokenizer.bos_token_id]
         if report:
             report_ids = encode_report(self.tokenizer, report, max_tokens=self.max_report_tokens)
+        prior_report = row.get("prior_report", "") if self.with_priors else ""
+        prompt = (row["indication"], prior_report)
         text = {
-            "prompt_ids": encode_prompt(self.tokenizer, row["indication"]) if self.with_reports else [],
+            "prompt_ids": encode_prompt(self.tokenizer, *prompt) if self.with_reports else [],
             "report_ids": report_ids,
             "labels": row["labels"],
             "severities": row.get("severities", UNKNOWN_SEVERITIES),
@@ -94,18 +118,18 @@ class StudyDataset(Dataset):
         rng = np.random.default_rng((self.seed, self.epoch, index))
         are_views_hidden = rng.random() < self.view_dropout
         positions = ["UNKNOWN"] * len(row["view_positions"]) if are_views_hidden else row["view_positions"]
-        return text | {"view_positions": positions} | self._views(index, row["boxes"], rng)
+        study = text | {"view_positions": positions} | self._views(index, row["boxes"], rng)
+        return study | (self._prior(index, row, are_views_hidden) if self.with_priors else {})
 
     def _views(self, index: int, known_boxes: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
         """Pixels (or patch features) and boxes of each view; without images, only the boxes."""
-        needs_pixels = self.with_images and self.features is None
-        features = {"features": self.features[index]} if self.with_images and not needs_pixels else {}
+        needs_pixels = self.with_images and not self.features
+        features = {"features": self.features["images"][index]} if self.with_images and not needs_pixels else {}
         if not known_boxes and not needs_pixels:
             return features | {"boxes": []}
         pixels, positions = [], []
         if needs_pixels:
-            squares = self._decode(index) if self.squares is None else self.squares[index]
-            pixels, positions = [list(parts) for parts in zip(*squares, strict=True)]
+            pixels, positions = [list(parts) for parts in zip(*self._squares(index, "images"), strict=True)]
         else:
             positions = self._positions(index)
         found = [[box["finding"] for box in known_boxes if box["view"] == view] for view in range(len(positions))]
@@ -119,6 +143,22 @@ class StudyDataset(Dataset):
         boxes = [list(zip(*view, strict=True)) for view in zip(found, boxes, strict=True)]
         return ({"squares": pixels} if needs_pixels else features) | {"boxes": boxes}
 
+    def _prior(self, index: int, row: dict[str, Any], are_views_hidden: bool) -> dict[str, Any]:
+        """The prior study, without views if there is none. Its augmentation is independent of the current study's."""
+        positions = row["prior_view_positions"]
+        if are_views_hidden:
+            positions = ["UNKNOWN"] * len(positions)
+        prior = {"prior_view_positions": positions, "changes": row.get("changes", UNKNOWN_CHANGES)}
+        if not self.with_images:
+            return prior
+        if self.features:
+            return prior | {"prior_features": self.features["prior_images"][index]}
+        pixels = [square for square, _ in self._squares(index, "prior_images")]
+        if self.augmentation is not None:
+            rng = np.random.default_rng((self.seed, self.epoch, index, 1))
+            pixels = [augment(square, self.augmentation, rng) for square in pixels]
+        return prior | {"prior_squares": pixels}
+
 
 def _in_square(boxes: list[list[float]], position: Letterbox) -> np.ndarray:
     """Convert boxes from fractions of the image to pixels of the square: [boxes, 4]."""
@@ -128,7 +168,7 @@ def _in_square(boxes: list[list[float]], position: Letterbox) -> np.ndarray:
 
 class Collator:
     """Combines studies to the arguments of `ReportModel.forward`. Without images, the decoder reads the finding labels
-    and the known severities; with `decide_findings`, also beside images."""
+    and the known severities and changes; with `decide_findings`, also beside images."""
 
     def __init__(
         self,
@@ -156,20 +196,29 @@ class Collator:
             "finding_mask": mask,
             "severity_targets": torch.tensor([study["severities"] for study in studies]),
         }
-        positions = [study["view_positions"] for study in studies]
-        if "squares" in studies[0]:
-            batch |= batch_views([study["squares"] for study in studies], positions, self.geometry)
-        elif "features" in studies[0]:
-            features = [torch.from_numpy(study["features"]).float() for study in studies]
-            batch |= index_views(positions) | {"patch_features": pad_sequence(features, batch_first=True)}
-        else:
-            batch |= index_views(positions) | {"finding_condition": finding_condition(labels)}
+        batch |= self._views(studies)
+        if "squares" not in studies[0] and "features" not in studies[0]:
+            batch["finding_condition"] = finding_condition(labels)
+        if any(study.get("prior_view_positions") for study in studies):
+            batch |= of_prior(self._views(studies, "prior_"))
+            batch["change_targets"] = torch.tensor([study["changes"] for study in studies])
         if self.decide_findings and "finding_condition" not in batch:
             decided = finding_condition(labels).masked_fill(labels == UNLABELED, float("nan"))
             batch["decided_findings"] = decided
         return batch | {
             "box_targets": self._box_targets([study["boxes"] for study in studies], batch["view_mask"].shape[1])
         }
+
+    def _views(self, studies: Sequence[dict[str, Any]], of: str = "") -> dict[str, Tensor]:
+        """The views of the studies, or with `of` "prior_" of their priors, and their pixels or features."""
+        positions = [study[f"{of}view_positions"] for study in studies]
+        if f"{of}squares" in studies[0]:
+            return batch_views([study[f"{of}squares"] for study in studies], positions, self.geometry)
+        views = index_views(positions)
+        if f"{of}features" in studies[0]:
+            features = [torch.from_numpy(study[f"{of}features"]).float() for study in studies]
+            views["patch_features"] = pad_sequence(features, batch_first=True)
+        return views
 
     def _box_targets(self, studies: Sequence[Sequence[list]], num_views: int) -> Tensor:
         """Target attention of each finding over the patches, [batch, findings, views * patches]. The boxes of a finding

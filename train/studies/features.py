@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from filelock import FileLock
 from jaxtyping import Float16
+from PIL import Image
 from rich.progress import track
 
 from vlm.config import ImageGeometry
@@ -45,9 +46,15 @@ class PatchFeatures:
 
 
 def cached_features(
-    encoder: ImageEncoder, rows: datasets.Dataset, geometry: ImageGeometry, folder: Path, accelerator: Accelerator
+    encoder: ImageEncoder,
+    rows: datasets.Dataset,
+    geometry: ImageGeometry,
+    folder: Path,
+    accelerator: Accelerator,
+    *,
+    column: str = "images",
 ) -> PatchFeatures:
-    """The features of the images of `rows`, from `folder`; they are computed first if they are not there.
+    """The features of the images in a column of `rows`, from `folder`; they are computed first if they are not there.
 
     Raises:
         ValueError: the encoder is trained, or the disk has too little space.
@@ -57,13 +64,14 @@ def cached_features(
             "--feature-cache needs a frozen encoder, but this encoder is trained; leave it out, or give "
             "--freeze-after-findings or LoRA without --lora-settings.encoder-projections"
         )
-    images = _image_digests(rows)
+    rows = rows.select_columns([column])
+    images = _image_digests(rows, column)
     store = folder / _encoder_hash(encoder, geometry, accelerator.mixed_precision)
     shape = (encoder.grid[0] * encoder.grid[1], encoder.width)
     if accelerator.is_main_process:
         store.mkdir(parents=True, exist_ok=True)
         with FileLock(store / "lock"):
-            _add_missing(store, shape, encoder, rows, images, geometry, accelerator)
+            _add_missing(store, shape, encoder, rows[column], images, geometry, accelerator)
     accelerator.wait_for_everyone()
     numbers = {digest: number for number, digest in enumerate(_stored(store))}
     values = np.memmap(store / FEATURES, np.float16, "r", shape=(len(numbers), *shape))
@@ -80,7 +88,7 @@ def _add_missing(
     store: Path,
     shape: tuple[int, int],
     encoder: ImageEncoder,
-    rows: datasets.Dataset,
+    studies: Sequence[Sequence[Image.Image]],
     images: Sequence[Sequence[str]],
     geometry: ImageGeometry,
     accelerator: Accelerator,
@@ -110,7 +118,7 @@ def _add_missing(
         features_file.truncate(len(stored) * size)  # a killed run may have written features without their hashes
         for start in track(starts, "image features", transient=True, disable=len(missing) < 1000):
             batch = missing[start : start + BATCH_SIZE]
-            squares = list(pool.map(lambda digest: _square(rows, *places[digest], geometry.size), batch))
+            squares = list(pool.map(lambda digest: _square(studies, *places[digest], geometry.size), batch))
             pixel_values = normalize_pixels(torch.from_numpy(np.stack(squares)), geometry)
             with accelerator.autocast():
                 features = encoder(pixel_values.to(accelerator.device))
@@ -120,24 +128,24 @@ def _add_missing(
             images_file.flush()
 
 
-def _square(rows: datasets.Dataset, study: int, view: int, size: int) -> np.ndarray:
-    return letterbox(rows[study]["images"][view], size)
+def _square(studies: Sequence[Sequence[Image.Image]], study: int, view: int, size: int) -> np.ndarray:
+    return letterbox(studies[study][view], size)
 
 
-def _image_digests(rows: datasets.Dataset) -> list[list[str]]:
+def _image_digests(rows: datasets.Dataset, column: str) -> list[list[str]]:
     """For each study, a hash of the file of each image."""
-    files = ImageFiles(rows)
+    files = ImageFiles(rows, column)
     return [[_digest(image) for image in files[study]] for study in range(len(rows))]
 
 
 class ImageFiles:
     """For each study, the files of its images as {"bytes", "path"}; nothing is decoded or copied to the disk."""
 
-    def __init__(self, rows: datasets.Dataset):
-        self.rows = rows.select_columns(["images"]).with_format("arrow")
+    def __init__(self, rows: datasets.Dataset, column: str = "images"):
+        self.column, self.rows = column, rows.select_columns([column]).with_format("arrow")
 
     def __getitem__(self, study: int) -> list[dict[str, Any]]:
-        return self.rows[study]["images"][0].as_py()
+        return self.rows[study][self.column][0].as_py()
 
 
 def _digest(image: dict[str, Any]) -> str:

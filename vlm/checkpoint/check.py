@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerBase
 
 from vlm.config import ReportModelConfig
-from vlm.inputs.batch import batch_images
+from vlm.inputs.batch import Prior, batch_images
 from vlm.model import ReportModel
 
 GPT2_VOCAB_SIZE = 50257
@@ -56,7 +56,7 @@ def check_vocabulary(config: ReportModelConfig, tokenizer: PreTrainedTokenizerBa
 
 
 def check_output(model: ReportModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
-    """Run the model on a gray image and predict a token.
+    """Run the model on a gray image, with a prior if it compares, and predict a token.
 
     Raises:
         ValueError: the model does not run, or its output is not finite.
@@ -64,9 +64,9 @@ def check_output(model: ReportModel, tokenizer: PreTrainedTokenizerBase, path: P
     size = model.config.image.size
     try:
         with torch.inference_mode():
-            inputs = batch_images(
-                Image.new("L", (size, size), 128), None, None, tokenizer=tokenizer, geometry=model.config.image
-            )
+            image = Image.new("L", (size, size), 128)
+            priors = [Prior(images=[image])] if model.config.prior else None
+            inputs = batch_images(image, None, None, priors, tokenizer=tokenizer, geometry=model.config.image)
             prefix = model.prefix(**inputs)
             start = torch.tensor([[tokenizer.bos_token_id, tokenizer.eos_token_id]])
             embeds = torch.cat([prefix.embeds, model.decoder.embed(start)], dim=1)

@@ -66,8 +66,13 @@ def over_patches(
     attention: Float[Tensor, "sentences prefix"],
     finding_attention: Float[Tensor, "findings patches"],
     num_views: int,
+    num_prior_tokens: int = 0,
 ) -> Float[Tensor, "sentences views rows columns"]:
-    """Trace attention to the prefix of one study back to the patches; each map sums to 1, or to 0 without attention."""
+    """Trace attention to the prefix of one study back to the patches; each map sums to 1, or to 0 without attention.
+
+    The attention to the image tokens of the prior study, the first positions, is left out.
+    """
+    attention = attention[:, num_prior_tokens:]
     rows, columns = model.encoder.grid
     pool = model.config.pool
     num_tokens = model.vision_projector.num_tokens

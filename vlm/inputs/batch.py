@@ -1,6 +1,7 @@
 """Studies in memory to the tensors of one batch: views, prompts and texts are padded and masked."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,15 +18,38 @@ Views = Image.Image | Sequence[Image.Image]
 """The images of a study; a single image needs no list."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prior:
+    """One earlier study of the same patient, with which a study is compared."""
+
+    images: Sequence[Image.Image]
+    """One or more."""
+    view_positions: Sequence[str] = ()
+    """Empty: unknown."""
+    report: str = ""
+    """"Findings: … Impression: …"; "" if it is unknown."""
+    interval_days: int | None = None
+    """Days between the studies, None if unknown. The model does not read it."""
+
+    def __post_init__(self):
+        if not self.images:
+            raise ValueError("the prior study has no image; give its images, or leave the prior out")
+        if self.view_positions and len(self.view_positions) != len(self.images):
+            raise ValueError(
+                f"the prior study has {len(self.images)} images but {len(self.view_positions)} view positions"
+            )
+
+
 def batch_images(
     images: Image.Image | Sequence[Views],
     view_positions: Sequence[Sequence[str]] | None,
     indications: Sequence[str] | None,
+    priors: Sequence[Prior | None] | None = None,
     *,
     tokenizer: PreTrainedTokenizerBase,
     geometry: ImageGeometry,
 ) -> dict[str, Tensor]:
-    """The arguments of `ReportModel.prefix`.
+    """The arguments of `ReportModel.prefix`; those of the prior are absent if no study has one.
 
     Raises:
         ValueError: no study, a study without an image, or lists of unequal length.
@@ -36,16 +60,34 @@ def batch_images(
         view_positions = [["UNKNOWN"] * len(views) for views in studies]
     if indications is None:
         indications = [""] * len(studies)
-    for name, values in (("view_positions", view_positions), ("indications", indications)):
+    if priors is None:
+        priors = [None] * len(studies)
+    given = {"view_positions": view_positions, "indications": indications, "priors": priors}
+    for name, values in given.items():
         if len(values) != len(studies):
             raise ValueError(f"{name} has {len(values)} entries for {len(studies)} studies")
     for number, (views, positions) in enumerate(zip(studies, view_positions, strict=True)):
         if len(views) != len(positions):
             raise ValueError(f"study {number} has {len(views)} images but {len(positions)} view positions")
-    squares = [[letterbox(image, geometry.size) for image in views] for views in studies]
-    prompts = [encode_prompt(tokenizer, indication) for indication in indications]
+    prior_reports = ["" if prior is None else prior.report for prior in priors]
+    prompts = [encode_prompt(tokenizer, *texts) for texts in zip(indications, prior_reports, strict=True)]
     prompt_ids, prompt_mask = batch_tokens(prompts, pad_token_id=tokenizer.pad_token_id)
-    return batch_views(squares, view_positions, geometry) | {"prompt_ids": prompt_ids, "prompt_mask": prompt_mask}
+    batch = batch_views(_squares(studies, geometry), view_positions, geometry)
+    batch |= {"prompt_ids": prompt_ids, "prompt_mask": prompt_mask}
+    if not any(priors):
+        return batch
+    images = [[] if prior is None else prior.images for prior in priors]
+    positions = [[] if prior is None else prior.view_positions or ["UNKNOWN"] * len(prior.images) for prior in priors]
+    return batch | of_prior(batch_views(_squares(images, geometry), positions, geometry))
+
+
+def of_prior(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The views of a batch as those of the prior studies: `prior_pixel_values`, `prior_view_mask`, …"""
+    return {f"prior_{name}": value for name, value in batch.items()}
+
+
+def _squares(studies: Sequence[Sequence[Image.Image]], geometry: ImageGeometry) -> list[list[np.ndarray]]:
+    return [[letterbox(image, geometry.size) for image in views] for views in studies]
 
 
 def batch_views(

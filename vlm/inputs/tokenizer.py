@@ -13,6 +13,8 @@ SENTENCE = "Findings: The lungs are clear without pleural effusion."
 
 MAX_PROMPT_TOKENS = 48
 """Longer indications are cut."""
+MAX_PRIOR_TOKENS = 128
+"""Longer reports of a prior study are cut."""
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> PreTrainedTokenizerFast:
@@ -81,11 +83,18 @@ def _check_text(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
         )
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, indication: str) -> list[int]:
-    """Token ids of the prompt; empty without an indication."""
-    if not indication.strip():
-        return []
-    return tokenizer.encode(f"Indication: {indication.strip()}\n", add_special_tokens=False)[:MAX_PROMPT_TOKENS]
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, indication: str, prior_report: str = "") -> list[int]:
+    """Token ids of the prompt: the report of the prior study, then the indication. Empty without both."""
+    prompt = []
+    if prior := " ".join(prior_report.split()):
+        end = tokenizer.encode("\n", add_special_tokens=False)
+        prompt = (
+            tokenizer.encode(f"Prior report: {prior}", add_special_tokens=False)[: MAX_PRIOR_TOKENS - len(end)] + end
+        )
+    if indication.strip():
+        ids = tokenizer.encode(f"Indication: {indication.strip()}\n", add_special_tokens=False)
+        prompt += ids[:MAX_PROMPT_TOKENS]
+    return prompt
 
 
 def encode_report(tokenizer: PreTrainedTokenizerBase, report: str, *, max_tokens: int) -> list[int]:

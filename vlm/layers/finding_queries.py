@@ -24,6 +24,9 @@ class FindingOutput:
     attention: Float[Tensor, "batch findings patches"]
     severity_logits: Float[Tensor, "batch findings severities"] | None = None
     """For each known severity, see `vlm.layers.finding_severity`; None if the model does not estimate it."""
+    change_logits: Float[Tensor, "batch findings changes"] | None = None
+    """For each known change since the prior study, see `vlm.layers.finding_change`; 0 for a study without a prior. None
+    if no study of the batch has one, or if the model does not estimate changes."""
 
 
 class FindingQueries(nn.Module):
@@ -77,3 +80,13 @@ def _mean_and_maximum(features: Tensor, mask: Tensor) -> Tensor:
     """Of the patches of all views: [batch, 2 * width]."""
     mean = (features * mask).sum(dim=1) / mask.sum(dim=1)
     return torch.cat([mean, features.masked_fill(~mask, float("-inf")).amax(dim=1)], dim=-1)
+
+
+def box_loss(attention: Tensor, box_targets: Tensor | None) -> Tensor:
+    """Kullback-Leibler divergence of the attention from the boxes, summed over the findings that have a box."""
+    if box_targets is None or not box_targets.any():
+        return attention.new_zeros(())
+    has_box = box_targets.any(dim=-1)
+    target = box_targets[has_box]
+    log_attention = attention[has_box].float().clamp(min=1e-6).log()
+    return (torch.special.xlogy(target, target) - target * log_attention).sum()

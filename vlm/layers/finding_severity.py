@@ -14,9 +14,10 @@ It only reads: its loss has no gradient to encoder and finding queries, so it do
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vlm.layers.finding_queries import FindingOutput
-from vlm.schema.findings import NUM_FINDINGS, SEVERITIES
+from vlm.schema.findings import NUM_FINDINGS, SEVERITIES, UNKNOWN_SEVERITY, UNNAMED_SEVERITY
 
 NUM_DETECTORS = 4
 """Detectors per finding, for example for its center and its border."""
@@ -50,3 +51,17 @@ class FindingSeverity(nn.Module):
         extent = torch.cat([seen / USUAL_EXTENT, (seen + 1e-3).log(), entropy, num_patches - entropy], dim=-1)
         by_token = torch.einsum("bfw,fws->bfs", findings.tokens.detach(), self.token_weight)
         return by_token + torch.einsum("bfe,fes->bfs", extent, self.extent_weight) + self.bias
+
+
+def severity_loss(logits: Tensor, targets: Tensor | None) -> Tensor:
+    """Cross-entropy, summed over the findings with a known severity."""
+    if targets is None:
+        return logits.new_zeros(())
+    options = {"ignore_index": UNKNOWN_SEVERITY, "reduction": "sum"}
+    return functional.cross_entropy(logits.float().flatten(0, 1), targets.long().flatten(), **options)
+
+
+def certain_severities(severities: Tensor) -> Tensor:
+    """Indices of SEVERITIES [batch, findings] as probabilities of small, moderate and large, 1 or 0; all are 0 if the
+    severity is not named or unknown."""
+    return functional.one_hot(severities.long().clamp(min=UNNAMED_SEVERITY), len(SEVERITIES))[..., 1:].float()

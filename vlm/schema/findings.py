@@ -65,6 +65,8 @@ UNKNOWN_CHANGE = -1
 """The change is unknown without a prior study. It is always unknown for No Finding."""
 CHANGE_CODES = frozenset({UNKNOWN_CHANGE, *range(len(CHANGES))})
 UNKNOWN_CHANGES = (UNKNOWN_CHANGE,) * NUM_FINDINGS
+WITHOUT_CHANGE = FINDING_INDEX["No Finding"]
+"""Index of the finding that has no change."""
 
 LABEL_CODES = frozenset({BLANK, POSITIVE, NEGATIVE, UNCERTAIN, UNLABELED})
 UNLABELED_STUDY = (UNLABELED,) * NUM_FINDINGS

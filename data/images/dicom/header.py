@@ -2,6 +2,7 @@
 
 - `RADIOGRAPH_ATTRIBUTES`: whether this is a chest radiograph, and its view position.
 - `GROUPING_ATTRIBUTES`: ids. They group files into studies and match reports, and are used for nothing else.
+- `TIME_ATTRIBUTES`: when the study was made. They order the studies of a patient, and are not stored.
 
 Messages never quote identifying values, nor words that are not in the standard.
 """
@@ -25,6 +26,7 @@ RADIOGRAPH_ATTRIBUTES = (
     "ProtocolName",
 )
 GROUPING_ATTRIBUTES = ("StudyInstanceUID", "SOPInstanceUID", "PatientID", "AccessionNumber")
+TIME_ATTRIBUTES = ("StudyDate", "StudyTime")
 RADIOGRAPH_MODALITIES = ("CR", "DX", "DR", "RG")
 """Computed and digital radiography, and digitized films. DR is not in the standard, but is in use."""
 OTHER_MODALITIES = (
@@ -91,6 +93,8 @@ class FileHeader:
     sop_instance_uid: str = ""
     patient_id: str = ""
     accession_number: str = ""
+    study_time: str = ""
+    """YYYYMMDDHHMMSS; "" without a valid date."""
     is_directory: bool = False
     error: str = ""
 
@@ -109,7 +113,7 @@ def read_file_header(path: Path) -> FileHeader | None:
             content = head + file.read(INDEX_BYTES)
             if not any(tag in content for tag in _PIXEL_DATA_BYTES):
                 content += file.read()
-        return _file_header(read_tags(content, (*GROUPING_ATTRIBUTES, *RADIOGRAPH_ATTRIBUTES)))
+        return _file_header(read_tags(content, (*GROUPING_ATTRIBUTES, *TIME_ATTRIBUTES, *RADIOGRAPH_ATTRIBUTES)))
     except ImageRejected as error:
         return FileHeader(error=str(error).removeprefix("it: "))
     except OSError as error:
@@ -200,6 +204,18 @@ def photometric_of(header: pydicom.Dataset) -> str:
     return stated if stated in _PHOTOMETRIC_INTERPRETATIONS else ""
 
 
+_DATE, _CLOCK = re.compile(r"\d{8}"), re.compile(r"\d{2,6}")
+
+
+def _study_time(header: pydicom.Dataset) -> str:
+    """StudyDate and StudyTime as 14 digits; a missing time is midnight, and "" stands for a missing date."""
+    date, clock = (" ".join(id_texts(header, attribute)) for attribute in TIME_ATTRIBUTES)
+    date, clock = date.replace(".", ""), clock.partition(".")[0].replace(":", "")
+    if not _DATE.fullmatch(date):
+        return ""
+    return date + (clock.ljust(6, "0") if _CLOCK.fullmatch(clock) else "000000")
+
+
 def _file_header(header: pydicom.Dataset) -> FileHeader:
     kind = header.file_meta.get("MediaStorageSOPClassUID") if "file_meta" in header.__dict__ else None
     problem = ""
@@ -215,6 +231,7 @@ def _file_header(header: pydicom.Dataset) -> FileHeader:
         sop_instance_uid=ids["SOPInstanceUID"],
         patient_id=ids["PatientID"],
         accession_number=ids["AccessionNumber"],
+        study_time=_study_time(header),
         is_directory=kind == uid.MediaStorageDirectoryStorage,
         error=problem,
     )

@@ -280,3 +280,34 @@ def test_values_of_a_header_are_not_logged(tmp_path):
     command = [sys.executable, "-m", "data.prepare", "dicom", "--root", str(tmp_path / "in"), "--num-workers", "1"]
     done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=True)
     assert "ZEBRA" not in done.stdout + done.stderr
+
+
+def dicom_archive(root, **second):
+    save_dicom(root / "1", study="1.1", PatientID="p", StudyDate="20200228", AccessionNumber="A1")
+    save_dicom(root / "2", study="1.2", PatientID="p", StudyDate="20200301", StudyTime="0930", **second)
+    save_dicom(root / "3", study="1.3", PatientID="q", StudyDate="20200302")
+    save_dicom(root / "4", study="1.4", PatientID="p")
+
+
+def test_a_dicom_archive_is_ordered_by_date_within_a_patient(tmp_path):
+    root = tmp_path / "archive"
+    dicom_archive(root)
+    table = save_table(tmp_path / "reports.csv", [{"accession": "A1", "findings": "Edema.", "impression": ""}])
+    prepare(root, tmp_path / "out", "--reports", str(table), "--with-priors")
+    found = [
+        (row["prior_report"], row["prior_interval_days"]) for row in rows_of(tmp_path / "out") if row["prior_images"]
+    ]
+    assert found == [("Findings: Edema.", 2)]
+    for file in (tmp_path / "out").rglob("*"):
+        assert not file.is_file() or b"20200" not in file.read_bytes()
+
+
+def test_a_damaged_prior_study_of_an_archive_becomes_a_warning(tmp_path, capsys):
+    root = tmp_path / "archive"
+    dicom_archive(root)
+    save_dicom(root / "1", study="1.1", PatientID="p", StudyDate="20200228", Modality="CT")
+    prepare(root, tmp_path / "out", "--with-priors")
+    assert not any(row["prior_images"] for row in rows_of(tmp_path / "out"))
+    [warning] = lines(tmp_path / "out" / "warnings.jsonl")
+    assert "its prior study cannot be used" in warning["warning"]
+    assert "Modality CT" in warning["warning"]

@@ -5,11 +5,14 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from data.pipeline.raw_study import PlanContext, RawFileStudy, Rejection
+from data.pipeline.row import BuildOptions, build_row
 from data.reports.labeler.labeler import label_report
 from data.tables.labels import labels_from_columns
 from data.tables.rows import column_names, read_rows
@@ -216,3 +219,52 @@ def test_backslashes_of_a_table_from_windows_separate_folders(tmp_path):
         (tmp_path / name).touch()
     given = raw_studies(csv_of(tmp_path, [{"image": "images\\a.png"}, {"image": "b\\c.png"}]))
     assert [study.files for study in given] == [("images/a.png",), ("b\\c.png",)]
+
+
+DATED_ROWS = [
+    {"image": "b.png", "study_id": "s2", "subject_id": "p", "findings": "Edema.", "date": "2021-03-01 09:30"},
+    {"image": "a.png", "study_id": "s1", "subject_id": "p", "findings": "Clear lungs.", "date": "2021-02-27"},
+    {"image": "c.png", "study_id": "s3", "subject_id": "q", "findings": "Clear lungs.", "date": "2021-03-02"},
+    {"image": "d.png", "study_id": "s4", "subject_id": "p", "findings": "Effusion.", "date": "today"},
+]
+
+
+def priors_of(raws):
+    """The study id of each prior study and its distance in days, by study id."""
+    return {raw.study_id: raw.prior and (raw.prior.raw_study.study_id, raw.prior.interval_days) for raw in raws}
+
+
+def test_rows_of_a_table_are_ordered_by_date(tmp_path):
+    found = raw_studies(csv_of(tmp_path, DATED_ROWS), with_priors=True)
+    assert priors_of(found) == {"s2": ("s1", 2), "s1": None, "s3": None, "s4": None}
+    assert priors_of(raw_studies(csv_of(tmp_path, DATED_ROWS))) == dict.fromkeys(("s1", "s2", "s3", "s4"))
+
+
+def test_a_row_can_name_its_prior_study(tmp_path):
+    named = {"s2": "s1", "s1": "", "s3": "s1", "s4": "s9"}
+    rows = [
+        {name: value for name, value in row.items() if name != "date"} | {"before": named[row["study_id"]]}
+        for row in DATED_ROWS
+    ]
+    found = raw_studies(csv_of(tmp_path, rows), with_priors=True, prior_study_id_column="before")
+    by_id = {raw.study_id: raw.prior for raw in found}
+    assert (by_id["s2"].raw_study.study_id, by_id["s2"].interval_days) == ("s1", None)
+    assert by_id["s1"] is None
+    assert by_id["s3"].raw_study.reason == "the row names a study of another patient"
+    assert by_id["s4"].raw_study.reason == "the table has no study with the id that the row names"
+
+
+def test_pseudonyms_hide_the_ids_of_prior_studies(tmp_path):
+    for row in DATED_ROWS:
+        Image.fromarray(np.full((40, 40), 7, np.uint8)).save(tmp_path / row["image"])
+    found = raw_studies(csv_of(tmp_path, DATED_ROWS), with_priors=True, pseudonyms=True)
+    [linked] = [raw for raw in found if raw.prior]
+    assert "s1" not in repr(linked.prior).replace("sources1", "")
+    assert linked.prior.raw_study.subject_id == linked.subject_id
+    assert len(build_row(linked, BuildOptions()).row["prior_images"]) == 1
+
+
+def test_a_table_without_dates_and_prior_ids_is_rejected(tmp_path):
+    rows = [{name: value for name, value in row.items() if name != "date"} for row in DATED_ROWS]
+    with pytest.raises(ValueError, match="--with-priors needs the column of prior study ids"):
+        raw_studies(csv_of(tmp_path, rows), with_priors=True)

@@ -119,7 +119,7 @@ def test_severities_are_those_of_the_scene_and_the_report_states_them():
     grades = {"": "", "minimal": "small", "small": "small", "moderate": "moderate", "large": "large"}
     num_stated = 0
     for index in range(60):
-        scene_rng, _, report_rng = generators(4, index)
+        scene_rng, _, report_rng, _ = generators(4, index)
         scene = sample_scene(scene_rng)
         written = write_report(scene, report_rng)
         has_severity = {item.finding for item in scene.findings} - {"Support Devices"}

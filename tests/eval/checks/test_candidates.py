@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from eval.checks.candidates import best_candidate, generate_reports
-from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS
+from vlm.schema.study_report import StudyReport
 from vlm.uncertainty import Calibration
 
 CALIBRATION = Calibration()

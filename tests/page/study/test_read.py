@@ -13,9 +13,10 @@ from page.study.read import StudyReading, choose_views, complete, read_files, re
 from page.study.record import study_record
 from page.study.upload import UploadedImage, read_study_files
 from vlm.checkpoint.store import load_checkpoint
-from vlm.generator import GenerationOptions, ReportGenerator, StudyReport
+from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.operating_point import OperatingPoint, RocCurve
 from vlm.schema.findings import FINDING_INDEX, NEGATIVE, NUM_FINDINGS, POSITIVE
+from vlm.schema.study_report import StudyReport
 from vlm.uncertainty import Calibration
 
 SHORT = GenerationOptions(max_new_tokens=16)

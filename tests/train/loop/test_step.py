@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from train.loop.step import report_losses, training_step
 
-LOSSES = report_losses(finding_weight=1.0, box_weight=0.5, severity_weight=0.5)
+LOSSES = report_losses(finding_weight=1.0, box_weight=0.5, severity_weight=0.5, change_weight=0.5)
 
 
 def _batch(model, lengths):

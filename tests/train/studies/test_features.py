@@ -31,7 +31,7 @@ def test_saved_features_equal_those_of_the_pixels(small_studies, tiny_tokenizer,
     collate = Collator(geometry=GEOMETRY, grid=encoder.grid, pad_token_id=0)
     dataset = StudyDataset(rows, tiny_tokenizer, GEOMETRY, max_report_tokens=50)
     pixels = collate([dataset[number] for number in range(len(rows))])
-    dataset.features = saved(encoder, rows, tmp_path)
+    dataset.features = {"images": saved(encoder, rows, tmp_path)}
     batch = collate([dataset[number] for number in range(len(rows))])
     assert "pixel_values" not in batch
     assert torch.equal(batch["view_mask"], pixels["view_mask"])

@@ -1,4 +1,4 @@
-"""Show one study: a figure (X-ray, heatmaps, both reports) and a table of its findings in the terminal.
+"""Show one study: a figure (X-ray, prior X-ray, heatmaps, both reports) and a table of its findings in the terminal.
 
     python eval/show.py --dataset studies --output study.png --checkpoint runs/mine/best
     python eval/show.py … --study-id synthetic-0-000017
@@ -13,22 +13,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 import datasets
+import numpy as np
 import tyro
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from data.cli import run_main
+from data.reports.labeler.changes import report_changes
 from data.reports.labeler.labeler import label_report
 from data.study import load_studies
 from eval.metrics.laterality import stated_findings, stated_sentences
-from eval.predictions.generate import prior_of
+from eval.predictions.generate import interval_words, prior_of
 from eval.predictions.prediction import Prediction, read_lines
-from eval.report.heatmaps import findings_to_show, heat_panels
+from eval.report.heatmaps import MAX_PANELS, findings_to_show, heat_panels
 from eval.report.study_figure import STATES, StudyFigure, draw_study
 from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, UNLABELED
+from vlm.inputs.batch import Prior
+from vlm.schema.findings import BLANK, CHANGES, FINDING_INDEX, FINDINGS, UNKNOWN_CHANGE, UNLABELED
 from vlm.schema.number_format import format_probability
 from vlm.schema.report_format import report_of
 
@@ -90,7 +93,8 @@ def study_figure(
     probabilities = (prediction and prediction.probabilities) or output.finding_probabilities
     named, labels = tuple(label_report(report)), tuple(row["labels"])
     reference = report_of(row)
-    shown = findings_to_show(labels, named, probabilities)
+    prior = priors[0] if priors else None
+    shown = findings_to_show(labels, named, probabilities)[: MAX_PANELS if prior is None else MAX_PANELS - 1]
     return StudyFigure(
         title=figure_title(row),
         footer=f"{how[0].upper()}{how[1:]}.  Dashed: reference box.  Written by a program, not for diagnosis.",
@@ -102,7 +106,21 @@ def study_figure(
         named=named,
         generated=tuple(stated_sentences(report)),
         reference=tuple(stated_sentences(reference)),
+        **({} if prior is None else _since_the_prior(prior, row, report, (prediction or output).change_probabilities)),
     )
+
+
+def _since_the_prior(
+    prior: Prior, row: dict[str, Any], report: str, probabilities: Sequence[Sequence[float]] | None
+) -> dict[str, Any]:
+    """The fields of StudyFigure on the prior study."""
+    return {
+        "prior": prior.images[0],
+        "prior_title": interval_words(prior.interval_days),
+        "true_changes": tuple("" if code == UNKNOWN_CHANGE else CHANGES[code] for code in row["changes"]),
+        "stated_changes": tuple(" and ".join(CHANGES[code] for code in sorted(one)) for one in report_changes(report)),
+        "probable_changes": tuple(CHANGES[int(np.argmax(one))] for one in probabilities or ()),
+    }
 
 
 def choose_study(
@@ -138,9 +156,12 @@ def figure_title(row: dict[str, Any]) -> str:
 
 
 def findings_table(study: StudyFigure) -> Table:
-    """Truth, probability and threshold of the 14 findings, and whether the generated report names them."""
+    """Truth, probability and threshold of the 14 findings, whether the generated report names them, and, with a prior
+    study, their change: the truth, the classifier, and the report."""
     table = Table(title=study.title)
-    for column in ("finding", "truth", "prob.", "threshold", "report"):
+    changes = {"change": study.true_changes, "classifier": study.probable_changes, "report says": study.stated_changes}
+    changes = {title: names for title, names in changes.items() if names}
+    for column in ("finding", "truth", "prob.", "threshold", "report", *changes):
         table.add_column(column, justify="right" if column in ("prob.", "threshold") else "left", no_wrap=True)
     true, named = set(stated_findings(study.labels)), set(stated_findings(study.named))
     for index, finding in enumerate(FINDINGS):
@@ -150,6 +171,7 @@ def findings_table(study: StudyFigure) -> Table:
             format_probability(study.probabilities[index]),
             format_probability(study.thresholds[index]),
             "–" if study.named[index] == BLANK else STATES[study.named[index]],
+            *(names[index] or "–" for names in changes.values()),
             style="" if study.labels[index] == UNLABELED else STYLES[index in true, index in named],
         )
     table.caption = "green: true and named, yellow: missed, red: named but not true"

@@ -2,18 +2,24 @@
 
 A report states pairs of a finding and a change: new, worse, unchanged, better or resolved
 (`data/reports/labeler/changes.py`). Its pairs are compared with those of the reference. The change head of the
-classifier is scored on the findings with a known change that were present in one of the two studies.
+classifier is scored on the findings with a known change that were present in one of the two studies. `prior_document`
+tells what other prior studies do to the reports.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from data.reports.labeler.changes import report_changes
+from data.reports.sentences import speaks_of_prior
+from eval.metrics.bootstrap import estimates
 from eval.metrics.clinical import divide, mean_of_defined, precision_recall_f1
-from vlm.schema.findings import CHANGES
+from eval.metrics.laterality import report_sentences
+from vlm.schema.findings import CHANGES, WITHOUT_CHANGE
 
 STATES = CHANGES[1:]
 """The changes that a report can state: without "none"."""
@@ -78,4 +84,55 @@ def change_scores(counts: Float[np.ndarray, "*resamples states 2"]) -> dict[str,
         "change_accuracy": divide(pooled[..., 1], pooled[..., 0]),
         "state accuracy": of_states,
         "macro_change_accuracy": mean_of_defined(of_states),
+    }
+
+
+PRIOR_RATES = {
+    "unchanged_share": "of the stated changes, those that are “unchanged”",
+    "still_share": "of the findings, those whose most probable change is “unchanged” or “none”",
+    "mention_rate": "reports that mention a prior study or state a change",
+}
+"""What a prior study does to reports and classifier. With the study as its own prior, the first two should be 100%;
+without a prior, the last should be 0."""
+_STILL = tuple(CHANGES.index(name) for name in ("none", "unchanged"))
+
+
+def prior_counts(
+    reports: Sequence[str], probabilities: Sequence[Sequence[Sequence[float]] | None]
+) -> dict[str, Float[np.ndarray, "studies 2"]]:
+    """Per study, numerator and denominator of each of PRIOR_RATES. `probabilities` [14, 6] or None by study."""
+    stated = np.stack([stated_changes(report).sum(axis=0) for report in reports])
+    mentions = [
+        bool(changes.any() or any(map(speaks_of_prior, report_sentences(report))))
+        for report, changes in zip(reports, stated, strict=True)
+    ]
+    still = np.zeros((len(reports), 2))
+    for study, rows in enumerate(probabilities):
+        if rows is not None:
+            predicted = np.delete(np.argmax(rows, axis=-1), WITHOUT_CHANGE)
+            still[study] = np.isin(predicted, _STILL).sum(), len(predicted)
+    return {
+        "unchanged_share": np.stack([stated[:, STATES.index("unchanged")], stated.sum(axis=1)], axis=1).astype(float),
+        "still_share": still,
+        "mention_rate": np.array(
+            [(mention, bool(report.strip())) for mention, report in zip(mentions, reports, strict=True)], float
+        ),
+    }
+
+
+def prior_document(
+    systems: Mapping[str, dict[str, np.ndarray]], subject_ids: Sequence[str], num_resamples: int, seed: int
+) -> dict[str, Any]:
+    """PRIOR_RATES of each system, from its `prior_counts` on the studies with a prior, with intervals over patients."""
+
+    def rates(counts: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
+            return {name: divide(weights @ pairs[:, 0], weights @ pairs[:, 1]) for name, pairs in counts.items()}
+
+        return {name: asdict(rate) for name, rate in estimates(statistic, subject_ids, num_resamples, seed).items()}
+
+    return {
+        "num_studies": len(subject_ids),
+        "descriptions": PRIOR_RATES,
+        "systems": {name: rates(counts) for name, counts in systems.items()},
     }

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from eval.checks.temporal import STATES, change_decision_counts, change_scores, temporal_counts, temporal_scores
+from eval.checks.temporal import (
+    STATES,
+    change_decision_counts,
+    change_scores,
+    prior_counts,
+    prior_document,
+    temporal_counts,
+    temporal_scores,
+)
 from vlm.schema.findings import CHANGES, FINDING_INDEX, UNKNOWN_CHANGE
 
 REFERENCES = ["New left effusion. Edema has improved.", "Stable cardiomegaly.", "Clear lungs.", ""]
@@ -53,3 +61,17 @@ def test_most_probable_change_is_scored_where_the_change_is_known_and_not_none()
     assert scores["change_accuracy"] == 2 / 4
     assert scores["macro_change_accuracy"] == pytest.approx((1 + 0 + 0) / 3)
     assert np.isnan(change_scores(np.zeros((5, 2)))["change_accuracy"])
+
+
+def test_rates_tell_what_the_reports_say_of_a_prior_study():
+    reports = ["Stable cardiomegaly. New effusion.", "Clear lungs.", "Compared to the prior study, clear.", ""]
+    still = np.eye(len(CHANGES))[[CHANGES.index("unchanged")] * 14]
+    new = np.eye(len(CHANGES))[[CHANGES.index("new")] * 14]
+    counts = prior_counts(reports, [still, new, None, None])
+    assert counts["unchanged_share"].sum(axis=0).tolist() == [1, 2]
+    assert counts["still_share"].tolist() == [[13, 13], [0, 13], [0, 0], [0, 0]]
+    assert counts["mention_rate"].tolist() == [[1, 1], [0, 1], [1, 1], [0, 0]]
+    document = prior_document({"model": counts}, ["a", "b", "c", "d"], num_resamples=20, seed=0)
+    rates = document["systems"]["model"]
+    assert document["num_studies"] == 4
+    assert rates["mention_rate"]["value"] == pytest.approx(2 / 3) and rates["still_share"]["value"] == 0.5

@@ -31,7 +31,7 @@ from eval.report.study_figure import STATES, StudyFigure, draw_study
 from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.inputs.batch import Prior
-from vlm.schema.findings import BLANK, CHANGES, FINDING_INDEX, FINDINGS, UNKNOWN_CHANGE, UNLABELED
+from vlm.schema.findings import BLANK, CHANGES, FINDING_INDEX, FINDINGS, NUM_FINDINGS, UNKNOWN_CHANGE, UNLABELED
 from vlm.schema.number_format import format_probability
 from vlm.schema.report_format import report_of
 
@@ -76,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     figure = study_figure(generator, row, how, prediction, config.max_new_tokens)
     draw_study(figure, config.output)
     console.print(findings_table(figure))
+    if figure.prior is not None:
+        console.print(changes_table(figure))
     console.print(f"Shown: {how}.  Image: {config.output}", soft_wrap=True)
 
 
@@ -156,12 +158,9 @@ def figure_title(row: dict[str, Any]) -> str:
 
 
 def findings_table(study: StudyFigure) -> Table:
-    """Truth, probability and threshold of the 14 findings, whether the generated report names them, and, with a prior
-    study, their change: the truth, the classifier, and the report."""
+    """Truth, probability and threshold of the 14 findings, and whether the generated report names them."""
     table = Table(title=study.title)
-    changes = {"change": study.true_changes, "classifier": study.probable_changes, "report says": study.stated_changes}
-    changes = {title: names for title, names in changes.items() if names}
-    for column in ("finding", "truth", "prob.", "threshold", "report", *changes):
+    for column in ("finding", "truth", "prob.", "threshold", "report"):
         table.add_column(column, justify="right" if column in ("prob.", "threshold") else "left", no_wrap=True)
     true, named = set(stated_findings(study.labels)), set(stated_findings(study.named))
     for index, finding in enumerate(FINDINGS):
@@ -171,10 +170,22 @@ def findings_table(study: StudyFigure) -> Table:
             format_probability(study.probabilities[index]),
             format_probability(study.thresholds[index]),
             "–" if study.named[index] == BLANK else STATES[study.named[index]],
-            *(names[index] or "–" for names in changes.values()),
             style="" if study.labels[index] == UNLABELED else STYLES[index in true, index in named],
         )
     table.caption = "green: true and named, yellow: missed, red: named but not true"
+    return table
+
+
+def changes_table(study: StudyFigure) -> Table:
+    """The change of the findings since the prior study: the truth, the report and the classifier. Findings that are in
+    neither study for all three are left out."""
+    table = Table(title=f"Changes since the {study.prior_title}")
+    for column in ("finding", "truth", "report", "classifier"):
+        table.add_column(column)
+    probable = study.probable_changes or ("",) * NUM_FINDINGS
+    for row in zip(FINDINGS, study.true_changes, study.stated_changes, probable, strict=True):
+        if set(row[1:]) - {"", "none"} and row[0] != "No Finding":
+            table.add_row(*(cell or "–" for cell in row))
     return table
 
 

@@ -37,6 +37,7 @@ from vlm.schema.number_format import format_number
 
 COMPARED = (
     "macro_f1", "micro_f1", "macro_f1_5", "micro_f1_5", "state_agreement", "laterality_agreement", "severity_agreement",
+    "temporal_f1", "macro_temporal_f1",
     "error_score", "macro_auroc", "macro_average_precision", "macro_brier", "cider", "rouge_l", "meteor", "chrf",
     "bleu_4", "bleu_1",
 )  # fmt: skip
@@ -163,7 +164,14 @@ def consistency_differences(
     first: Sequence[Prediction], second: Sequence[Prediction], num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
     """The rates of `eval.checks.consistency` that need no classifier, for both systems, and their paired difference."""
-    found = [consistency([one.report for one in given], [one.reference for one in given]) for given in (first, second)]
+    found = [
+        consistency(
+            [one.report for one in given],
+            [one.reference for one in given],
+            has_prior=[one.has_prior for one in given],
+        )
+        for given in (first, second)
+    ]
     known = [name for name in RATES if name != "disagreement_rate"]
 
     def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:

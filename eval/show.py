@@ -1,4 +1,4 @@
-"""Show one study: a figure (X-ray, heatmaps, both reports) and a table of its findings in the terminal.
+"""Show one study: a figure (X-ray, prior X-ray, heatmaps, both reports) and a table of its findings in the terminal.
 
     python eval/show.py --dataset studies --output study.png --checkpoint runs/mine/best
     python eval/show.py … --study-id synthetic-0-000017
@@ -13,22 +13,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 import datasets
+import numpy as np
 import tyro
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from data.cli import run_main
+from data.reports.labeler.changes import report_changes
 from data.reports.labeler.labeler import label_report
 from data.study import load_studies
 from eval.metrics.laterality import stated_findings, stated_sentences
-from eval.predictions.generate import prior_of
+from eval.predictions.generate import interval_words, prior_of
 from eval.predictions.prediction import Prediction, read_lines
-from eval.report.heatmaps import findings_to_show, heat_panels
+from eval.report.heatmaps import MAX_PANELS, findings_to_show, heat_panels
 from eval.report.study_figure import STATES, StudyFigure, draw_study
 from vlm.checkpoint.store import SHIPPED, model_line
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.schema.findings import BLANK, FINDING_INDEX, FINDINGS, UNLABELED
+from vlm.inputs.batch import Prior
+from vlm.schema.findings import BLANK, CHANGES, FINDING_INDEX, FINDINGS, NUM_FINDINGS, UNKNOWN_CHANGE, UNLABELED
 from vlm.schema.number_format import format_probability
 from vlm.schema.report_format import report_of
 
@@ -73,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     figure = study_figure(generator, row, how, prediction, config.max_new_tokens)
     draw_study(figure, config.output)
     console.print(findings_table(figure))
+    if figure.prior is not None:
+        console.print(changes_table(figure))
     console.print(f"Shown: {how}.  Image: {config.output}", soft_wrap=True)
 
 
@@ -90,7 +95,8 @@ def study_figure(
     probabilities = (prediction and prediction.probabilities) or output.finding_probabilities
     named, labels = tuple(label_report(report)), tuple(row["labels"])
     reference = report_of(row)
-    shown = findings_to_show(labels, named, probabilities)
+    prior = priors[0] if priors else None
+    shown = findings_to_show(labels, named, probabilities)[: MAX_PANELS if prior is None else MAX_PANELS - 1]
     return StudyFigure(
         title=figure_title(row),
         footer=f"{how[0].upper()}{how[1:]}.  Dashed: reference box.  Written by a program, not for diagnosis.",
@@ -102,7 +108,21 @@ def study_figure(
         named=named,
         generated=tuple(stated_sentences(report)),
         reference=tuple(stated_sentences(reference)),
+        **({} if prior is None else _since_the_prior(prior, row, report, (prediction or output).change_probabilities)),
     )
+
+
+def _since_the_prior(
+    prior: Prior, row: dict[str, Any], report: str, probabilities: Sequence[Sequence[float]] | None
+) -> dict[str, Any]:
+    """The fields of StudyFigure on the prior study."""
+    return {
+        "prior": prior.images[0],
+        "prior_title": interval_words(prior.interval_days),
+        "true_changes": tuple("" if code == UNKNOWN_CHANGE else CHANGES[code] for code in row["changes"]),
+        "stated_changes": tuple(" and ".join(CHANGES[code] for code in sorted(one)) for one in report_changes(report)),
+        "probable_changes": tuple(CHANGES[int(np.argmax(one))] for one in probabilities or ()),
+    }
 
 
 def choose_study(
@@ -153,6 +173,19 @@ def findings_table(study: StudyFigure) -> Table:
             style="" if study.labels[index] == UNLABELED else STYLES[index in true, index in named],
         )
     table.caption = "green: true and named, yellow: missed, red: named but not true"
+    return table
+
+
+def changes_table(study: StudyFigure) -> Table:
+    """The change of the findings since the prior study: the truth, the report and the classifier. Findings that are in
+    neither study for all three are left out."""
+    table = Table(title=f"Changes since the {study.prior_title}")
+    for column in ("finding", "truth", "report", "classifier"):
+        table.add_column(column)
+    probable = study.probable_changes or ("",) * NUM_FINDINGS
+    for row in zip(FINDINGS, study.true_changes, study.stated_changes, probable, strict=True):
+        if set(row[1:]) - {"", "none"} and row[0] != "No Finding":
+            table.add_row(*(cell or "–" for cell in row))
     return table
 
 

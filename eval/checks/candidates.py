@@ -2,9 +2,9 @@
 
 A report should state what the classifier decides, and not contradict itself: only candidates with the fewest errors
 remain. An error is a finding on which report and classifier disagree, a contradiction, a finding with another side in
-the impression than in the findings, or a mention of a prior study. Of the remaining candidates, the one that is most
-similar to all candidates is taken: minimum Bayes risk (Kumar and Byrne 2004), with the F-score of n-grams of 1 to 4
-words as similarity.
+the impression than in the findings, or a mention of a prior study that was not given. Of the remaining candidates, the
+one that is most similar to all candidates is taken: minimum Bayes risk (Kumar and Byrne 2004), with the F-score of
+n-grams of 1 to 4 words as similarity.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,8 @@ def best_candidate(candidates: Sequence[StudyReport], calibration: Calibration) 
     """The candidate with the fewest errors, and among those the most typical one; the first of equals."""
     texts = [candidate.report for candidate in candidates]
     probabilities = [np.where(calibration.is_known, one.finding_probabilities, np.nan) for one in candidates]
-    found = consistency(texts, texts, np.array(probabilities), calibration.thresholds)
+    has_prior = [candidate.change_probabilities is not None for candidate in candidates]
+    found = consistency(texts, texts, np.array(probabilities), calibration.thresholds, has_prior=has_prior)
     errors = sum(found.parts[name] for name in ERRORS)
     fewest = np.flatnonzero(errors == errors.min())
     return candidates[fewest[np.argmax(_typicality(texts)[fewest])]]

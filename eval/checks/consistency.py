@@ -26,7 +26,7 @@ RATES = {
     "laterality_conflict_rate": "reports with opposite laterality of a finding in findings and impression",
     "disagreement_rate": "findings on which report and classifier disagree",
     "prior_report_rate": "reports that mention a prior study when none was given",
-    "prior_sentence_rate": "sentences that mention a prior study",
+    "prior_sentence_rate": "sentences that mention a prior study when none was given",
     "repeated_sentence_rate": "repeated sentences within a report",
     "length_ratio": "words per word of the references",
 }
@@ -62,9 +62,13 @@ def consistency(
     probabilities: Sequence[Sequence[float]] | np.ndarray | None = None,
     thresholds: Sequence[float] | np.ndarray | None = None,
     *,
+    has_prior: Sequence[bool] | np.ndarray | None = None,
     uncertain_is_positive: bool = True,
 ) -> Consistency:
     """Check each report. An empty report counts only in the length ratio.
+
+    A report of a study that was given with a prior study (`has_prior`) may mention it: it does not count in the rates
+    of mentions.
 
     `probabilities` [studies, 14] and `thresholds` [14] or [studies, 14] (default 0.5) come from the classifier; NaN is
     not compared.
@@ -77,7 +81,9 @@ def consistency(
     check_of = {report: _check_report(report) for report in dict.fromkeys(reports)}
     checks = [check_of[report] for report in reports]
     num_sentences = np.array([check.num_sentences for check in checks])
-    num_prior = np.array([len(check.prior) for check in checks])
+    may_mention = np.zeros(len(reports), dtype=bool) if has_prior is None else np.asarray(has_prior, dtype=bool)
+    prior_sentences = [() if may else check.prior for check, may in zip(checks, may_mention, strict=True)]
+    num_prior = np.array(list(map(len, prior_sentences)))
     has_text = num_sentences > 0
     report_only, classifier_only, is_compared = _disagreement(reports, probabilities, thresholds, uncertain_is_positive)
     num_words = np.array([_num_words(report) for report in reports], dtype=np.float64)
@@ -95,14 +101,14 @@ def consistency(
         "contradiction_rate": has_text,
         "laterality_conflict_rate": has_text,
         "disagreement_rate": is_compared.sum(axis=1),
-        "prior_report_rate": has_text,
-        "prior_sentence_rate": num_sentences,
+        "prior_report_rate": has_text & ~may_mention,
+        "prior_sentence_rate": num_sentences * ~may_mention,
         "repeated_sentence_rate": num_sentences,
         "length_ratio": reference_words,
     }
     return Consistency(
         contradictions=tuple(check.contradictions for check in checks),
-        prior_sentences=tuple(check.prior for check in checks),
+        prior_sentences=tuple(prior_sentences),
         repeated_sentences=tuple(check.repeated for check in checks),
         report_only=report_only,
         classifier_only=classifier_only,

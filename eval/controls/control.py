@@ -20,8 +20,10 @@ from eval.metrics.cider import CiderReferences
 from eval.metrics.clinical import is_positive, mean_of_defined
 from eval.metrics.normalization import DEFAULT_NORMALIZATION, normalize_report
 from eval.predictions.prediction import Prediction, Rejection
+from eval.scoring.verdict import PRIOR_CONTROLS
 
 SHUFFLED, BLANK, MISMATCHED = "shuffled images", "blank images", "mismatched views"
+ANOTHER_PRIOR, OWN_PRIOR, NO_PRIOR = PRIOR_CONTROLS
 BASELINE, NEAREST, RANDOM = "baseline", "nearest neighbor", "random report"
 CONSTANT, CONSTANT_BLEU, CONSTANT_F1 = "constant sentence", "constant by BLEU-4", "constant by macro-F1"
 MOST_FREQUENT, SOURCE = "most frequent report", "source only"
@@ -32,6 +34,9 @@ FORMER_NAMES = {NEAREST: "nearest neighbour"}
 MEANINGS = {
     SHUFFLED: "the model, shown another patient's images",
     BLANK: "the model, shown gray without any image; the indication and the number of views remain",
+    ANOTHER_PRIOR: "the model, with another patient's prior study",
+    OWN_PRIOR: "the model, with the study as its own prior study: nothing has changed",
+    NO_PRIOR: "the model, without a prior study",
     MISMATCHED: "the model, shown the right images with the wrong view positions: frontal as lateral, lateral as PA",
     BASELINE: "another checkpoint on the same studies",
     NEAREST: "the report of the training study whose features, as the model sees them, are nearest",
@@ -62,10 +67,13 @@ class Control:
     report: str = ""
 
 
+_OF_THE_CLASSIFIER = ("probabilities", "severity_probabilities", "change_probabilities", "peaks")
+
+
 def text_control(name: str, predictions: Sequence[Prediction], reports: Sequence[str], *, shown: str = "") -> Control:
-    """A control with other reports, without probabilities and attention peaks."""
+    """A control with other reports, without what the classifier and its attention say."""
     given = (
-        replace(prediction, report=report, probabilities=None, severity_probabilities=None, peaks=None, control=name)
+        replace(prediction, report=report, control=name, **dict.fromkeys(_OF_THE_CLASSIFIER))
         for prediction, report in zip(predictions, reports, strict=True)
     )
     return Control(name=name, predictions=tuple(given), report=shown)

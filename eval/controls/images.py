@@ -1,16 +1,27 @@
-"""Controls that run the model: other images, blank images, mismatched views, another checkpoint, nearest neighbor.
+"""Controls that run the model: other images or views, other prior studies, another checkpoint, nearest neighbor.
 
 They are resumable and shared by processes, like the reports of the model. Each control has its own file of predictions.
 If the model input equals that of a study already done, its report is copied: decoding is deterministic.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import datasets
 import numpy as np
 
-from eval.controls.control import BASELINE, BLANK, MISMATCHED, NEAREST, SHUFFLED, Control, derangement
+from eval.controls.control import (
+    ANOTHER_PRIOR,
+    BASELINE,
+    BLANK,
+    MISMATCHED,
+    NEAREST,
+    NO_PRIOR,
+    OWN_PRIOR,
+    SHUFFLED,
+    Control,
+    derangement,
+)
 from eval.controls.neighbors import neighbor_predictions
 from eval.predictions.generate import GenerationRun, Job, copied, has_priors, predictions_name, write_predictions
 from eval.predictions.prediction import Prediction, write_lines
@@ -22,7 +33,7 @@ from vlm.generator import ReportGenerator
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelControlOptions:
-    """`kinds`: "shuffled", "blank", "mismatched" and "nearest"; `baseline`: another checkpoint, or "".
+    """`kinds`: "shuffled", "blank", "mismatched", "prior" and "nearest"; `baseline`: another checkpoint, or "".
 
     `neighbor_pool`: number of random training studies searched for neighbors; 0 for all.
     """
@@ -56,11 +67,35 @@ def model_controls(
         if kind in options.kinds:
             jobs = [Job(study=row, images_of=row, shown=kind) for row in rows]
             controls.append(_generated(name, run, own, rows, jobs))
+    if "prior" in options.kinds:
+        controls += _prior_controls(run, own, rows, options.seed)
     if options.baseline:
         controls.append(_baseline(run, own, rows, record, options.baseline))
     if "nearest" in options.kinds:
         controls.append(_nearest(run, training, own, record, options))
     return controls
+
+
+def _prior_controls(run: GenerationRun, own: Sequence[Prediction], rows: Sequence[int], seed: int) -> Iterator[Control]:
+    """Another patient's prior, the study as its own prior, and no prior; nothing if the model was given none.
+
+    Studies without a prior keep their prediction, so that all controls have the same studies.
+    """
+    with_prior = [number for number, prediction in enumerate(own) if prediction.has_prior]
+    if not with_prior:
+        return
+    jobs = [Job(study=row, images_of=row) for row in rows]
+    try:
+        donors = derangement([own[number].subject_id or own[number].study_id for number in with_prior], seed)
+    except ValueError:
+        reason = "one patient has more than half of the prior studies, so they cannot be given to other patients"
+        yield Control(name=ANOTHER_PRIOR, predictions=None, reason=reason)
+    else:
+        others = {number: rows[with_prior[donor]] for number, donor in zip(with_prior, donors, strict=True)}
+        given = [replace(job, prior_of=others.get(number)) for number, job in enumerate(jobs)]
+        yield _generated(ANOTHER_PRIOR, run, own, rows, given)
+    for name, prior in ((OWN_PRIOR, "itself"), (NO_PRIOR, "none")):
+        yield _generated(name, run, own, rows, [replace(job, prior=prior) for job in jobs])
 
 
 def _generated(
@@ -70,12 +105,11 @@ def _generated(
     study_ids, indications, view_positions = (
         run.studies[column][:] for column in ("study_id", "indication", "view_positions")
     )
-
     priors = run.studies["prior_view_positions"][:] if has_priors(run) else []
     with_prior = {number for number, views in enumerate(priors) if views}
 
     def input_of(job: Job) -> tuple:
-        prior = job.study if job.study in with_prior else None
+        prior = (job.prior, job.prior_row) if job.prior_row in with_prior and job.prior != "none" else None
         images = tuple(view_positions[job.images_of]) if job.shown == "blank" else job.images_of
         return indications[job.study], prior, job.shown, images
 
@@ -91,7 +125,7 @@ def _generated(
         if study_ids[job.study] in written.predictions
     }
     given = [
-        copied(prediction, done[input_of(job)], name, study_ids[job.images_of] if job.images_of != job.study else "")
+        copied(prediction, done[input_of(job)], name, job, study_ids)
         for prediction, job in zip(own, jobs, strict=True)
         if input_of(job) in done
     ]

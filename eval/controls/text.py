@@ -41,7 +41,7 @@ from vlm.schema.report_format import reports_of
 
 NUM_GROUPS = 5
 
-_SHUFFLED = ("report", "probabilities", "severity_probabilities")
+_SHUFFLED = ("report", "probabilities", "severity_probabilities", "change_probabilities", "has_prior")
 """What a study gets from another study in the shuffled control."""
 
 

@@ -56,10 +56,10 @@ def confusion_counts(predicted_labels, reference_labels, uncertain_is_positive: 
 
 def scores_from_counts(counts: np.ndarray) -> dict[str, np.ndarray]:
     """Precision, recall, f1 [..., 14] and AVERAGES [...] from counts [..., 14, 3] summed over studies."""
-    precision, recall, f1 = _ratios(counts)
+    precision, recall, f1 = precision_recall_f1(counts)
     scores = {"precision": precision, "recall": recall, "f1": f1}
     for scope, chosen in (("", slice(None)), ("_5", _CHEXPERT_5)):
-        micro = _ratios(counts[..., chosen, :].sum(axis=-2))
+        micro = precision_recall_f1(counts[..., chosen, :].sum(axis=-2))
         for name, of_all in zip(("precision", "recall", "f1"), micro, strict=True):
             scores[f"macro_{name}{scope}"] = mean_of_defined(scores[name][..., chosen])
             scores[f"micro_{name}{scope}"] = of_all
@@ -91,7 +91,8 @@ def mean_of_defined(values: np.ndarray) -> np.ndarray:
     return divide(np.where(is_defined, values, 0.0).sum(axis=-1), is_defined.sum(axis=-1))
 
 
-def _ratios(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def precision_recall_f1(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores [...] from counts [..., 3] of true positives, false positives and false negatives; NaN if undefined."""
     counts = np.asarray(counts, dtype=np.float64)
     true_positive, false_positive, false_negative = counts[..., 0], counts[..., 1], counts[..., 2]
     support = true_positive + false_negative

@@ -25,7 +25,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 class ReportEntry:
     """A parsed row. `labels` None: to be read from the report; NaN in `probabilities`: not given.
 
-    `thresholds`, `peaks` and `boxes` as in `eval.predictions.prediction.Prediction`.
+    `thresholds`, `peaks`, `boxes` and `has_prior` as in `eval.predictions.prediction.Prediction`.
     """
 
     number: int
@@ -39,6 +39,7 @@ class ReportEntry:
     thresholds: tuple[float, ...] | None = None
     peaks: tuple[tuple[float, ...], ...] | None = None
     boxes: tuple[tuple[float, ...], ...] = ()
+    has_prior: bool = False
     error: str = ""
 
 
@@ -76,6 +77,7 @@ def _read_entry(file: ReportFile, row: Row, columns: Columns) -> ReportEntry:
         thresholds=_numbers(values, "thresholds", where),
         peaks=_numbers(values, "peaks", where, are_lists=True),
         boxes=_numbers(values, "boxes", where, count=None, are_lists=True) or (),
+        has_prior=str(values.get("has_prior")).lower() in ("true", "1"),
     )
 
 

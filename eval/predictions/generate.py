@@ -44,12 +44,20 @@ class Job:
     """Generate a report for row `study` of the data set from the images of row `images_of`.
 
     The images are unchanged, blank (gray instead of each view), or mismatched (frontal views labeled as lateral,
-    lateral views as PA).
+    lateral views as PA). The prior study is the one of row `prior_of`; by default the one of the study. Instead, the
+    study itself can be given as its own prior (without a prior report, which would tell the reference), or none.
     """
 
     study: int
     images_of: int
     shown: Literal["unchanged", "blank", "mismatched"] = "unchanged"
+    prior: Literal["given", "itself", "none"] = "given"
+    prior_of: int | None = None
+
+    @property
+    def prior_row(self) -> int:
+        """The row whose prior study is given."""
+        return self.study if self.prior_of is None else self.prior_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +91,7 @@ def write_predictions(run: GenerationRun, jobs: Sequence[Job], control: str = ""
     processes.wait_for_everyone()  # all have read before anyone writes
 
     study_ids = list(run.studies["study_id"])
-    pending = [job for job in jobs if not _is_done(done.get(study_ids[job.study]), study_ids[job.images_of])]
+    pending = [job for job in jobs if not _is_done(done.get(study_ids[job.study]), job, study_ids)]
     mine = pending[processes.process_index :: processes.num_processes]
     alone = processes.num_processes == 1
     shard = folder / (f"{name}.jsonl" if alone else f"{name}.rank{processes.process_index}.jsonl")
@@ -115,26 +123,37 @@ def predictions_name(control: str = "") -> str:
 
 _WRITTEN = (
     *("report", "findings", "impression", "probabilities", "thresholds", "severity_probabilities"),
-    *("mean_token_log_probability", "is_truncated"),
+    *("change_probabilities", "has_prior", "mean_token_log_probability", "is_truncated"),
 )
 """The fields of a prediction that the model writes."""
 
 
-def copied(own: Prediction, other: Prediction, control: str, image_study_id: str) -> Prediction:
-    """The prediction of `other` for `own`, if both have the same model input."""
+def copied(own: Prediction, other: Prediction, control: str, job: Job, study_ids: Sequence[str]) -> Prediction:
+    """The prediction of `other` for `own`, if both have the same model input; `job` is that of `own`."""
     return replace(
         own,
         **{name: getattr(other, name) for name in _WRITTEN},
         peaks=None,
         boxes=(),
         control=control,
-        image_study_id=image_study_id,
+        **_others_of(job, study_ids),
     )
 
 
-def _is_done(prediction: Prediction | None, images_of: str) -> bool:
-    """Whether a prediction exists for these images; the assignment of a control may have changed."""
-    return prediction is not None and prediction.image_study_id in ("", images_of)
+def _others_of(job: Job, study_ids: Sequence[str]) -> dict[str, str]:
+    """The other studies whose images and prior study are used."""
+    others = {"image_study_id": job.images_of, "prior_study_id": job.prior_row}
+    return {name: study_ids[row] if row != job.study else "" for name, row in others.items()}
+
+
+def _is_done(prediction: Prediction | None, job: Job, study_ids: Sequence[str]) -> bool:
+    """Whether a prediction exists for this job; the assignment of a control may have changed."""
+    if prediction is None:
+        return False
+    others = _others_of(job, study_ids)
+    return prediction.image_study_id in ("", others["image_study_id"]) and (
+        prediction.prior_study_id in ("", others["prior_study_id"])
+    )
 
 
 def has_priors(run: GenerationRun) -> bool:
@@ -145,17 +164,31 @@ def has_priors(run: GenerationRun) -> bool:
 def _write_batch(run: GenerationRun, jobs: Sequence[Job], control: str) -> Iterator[Prediction | Rejection]:
     rows, texts = run.studies, without_images(run.studies)
     current = rows.select_columns([name for name in rows.column_names if name != "prior_images"])
+    study_ids = rows["study_id"]
     read: list[_Pair] = []
     for job in jobs:
         try:
             study = texts[job.study]
-            if has_priors(run):  # it stays that of the study if a control shows other images
-                study["prior"] = prior_of(study | rows.select_columns(["prior_images"])[job.study])
+            if has_priors(run) and job.prior != "none":  # it stays that of the study if a control shows other images
+                prior = prior_of(texts[job.prior_row] | rows.select_columns(["prior_images"])[job.prior_row])
+                itself = current[job.study] if prior and job.prior == "itself" else None
+                if itself:
+                    prior = Prior(
+                        images=itself["images"],
+                        view_positions=itself["view_positions"],
+                        interval_days=prior.interval_days,
+                    )
+                study |= {"prior": prior, "prior_study_id": _others_of(job, study_ids)["prior_study_id"]}
             shown = _blank(texts[job.images_of]) if job.shown == "blank" else current[job.images_of]
             read.append((study, _mismatched(shown) if job.shown == "mismatched" else shown))
         except UNREADABLE as error:
             yield _rejection(texts[job.study]["study_id"], error, control)
     yield from _write_read(run, read, control)
+
+
+def interval_words(days: int | None) -> str:
+    """A title for the prior study with the time since then."""
+    return "prior study" if days is None else f"prior study, {days} {'day' if days == 1 else 'days'} earlier"
 
 
 def prior_of(row: dict[str, Any]) -> Prior | None:
@@ -216,6 +249,9 @@ def _prediction(
         probabilities=tuple(float(probability) for probability in report.finding_probabilities),
         thresholds=tuple(generator.thresholds),
         severity_probabilities=report.severity_probabilities,
+        change_probabilities=report.change_probabilities,
+        has_prior=study.get("prior") is not None,
+        prior_study_id=study.get("prior_study_id", ""),
         peaks=tuple((view, round(x, DECIMALS), round(y, DECIMALS)) for view, x, y in peaks) or None,
         boxes=() if control else boxes_of(study),
         mean_token_log_probability=float(sum(log_probabilities) / len(log_probabilities))

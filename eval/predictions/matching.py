@@ -148,6 +148,7 @@ def _scored(study_id: str, prediction: ReportEntry, truth: ReportEntry) -> Predi
         boxes=truth.boxes or prediction.boxes,
         reference=truth.report,
         reference_labels=labels,
+        has_prior=prediction.has_prior or truth.has_prior,
         view_positions=truth.view_positions or prediction.view_positions,
         source=truth.source or prediction.source,
     )

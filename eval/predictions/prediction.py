@@ -11,10 +11,13 @@ from typing import Any, TypeVar
 
 from vlm.schema.atomic import atomic_file
 from vlm.schema.findings import (
+    CHANGE_CODES,
+    CHANGES,
     LABEL_CODES,
     NUM_FINDINGS,
     SEVERITIES,
     SEVERITY_CODES,
+    UNKNOWN_CHANGES,
     UNKNOWN_SEVERITIES,
     UNLABELED_STUDY,
 )
@@ -40,6 +43,8 @@ class Prediction:
     """Probability from which each finding is predicted positive."""
     severity_probabilities: tuple[tuple[float, ...], ...] | None = None
     """For each finding, the probabilities of SEVERITIES if it is present."""
+    change_probabilities: tuple[tuple[float, ...], ...] | None = None
+    """For each finding, the probabilities of CHANGES; None without a prior study."""
     peaks: tuple[tuple[float, ...], ...] | None = None
     """Attention peak of each finding: (view, x, y), with x and y as fractions of width and height."""
     boxes: tuple[tuple[float, ...], ...] = ()
@@ -48,6 +53,10 @@ class Prediction:
     reference_labels: tuple[int, ...] = UNLABELED_STUDY
     reference_severities: tuple[int, ...] = UNKNOWN_SEVERITIES
     """Indices of SEVERITIES, or UNKNOWN_SEVERITY."""
+    reference_changes: tuple[int, ...] = UNKNOWN_CHANGES
+    """Indices of CHANGES, or UNKNOWN_CHANGE."""
+    has_prior: bool = False
+    """The model was given a prior study."""
     view_positions: tuple[str, ...] = ()
     source: str = ""
     mean_token_log_probability: float | None = None
@@ -56,6 +65,8 @@ class Prediction:
     """Name of the control; "" for the model itself."""
     image_study_id: str = ""
     """The study whose images were used, if different."""
+    prior_study_id: str = ""
+    """The study whose prior study was given, if different."""
     neighbor_study_id: str = dataclasses.field(default="", metadata=formerly("neighbour_study_id"))
     """The study whose report was retrieved, with its `similarity`."""
     similarity: float | None = None
@@ -66,12 +77,13 @@ class Prediction:
                 f"study {self.study_id}: reference_labels must be {NUM_FINDINGS} codes out of {sorted(LABEL_CODES)}, "
                 f"got {self.reference_labels}"
             )
-        if len(self.reference_severities) != NUM_FINDINGS or not set(self.reference_severities) <= SEVERITY_CODES:
-            raise ValueError(
-                f"study {self.study_id}: reference_severities must be {NUM_FINDINGS} codes out of "
-                f"{sorted(SEVERITY_CODES)}, got {self.reference_severities}"
-            )
-        for name in ("probabilities", "thresholds", "severity_probabilities", "peaks"):
+        for name, known in (("reference_severities", SEVERITY_CODES), ("reference_changes", CHANGE_CODES)):
+            codes = getattr(self, name)
+            if len(codes) != NUM_FINDINGS or not set(codes) <= known:
+                raise ValueError(
+                    f"study {self.study_id}: {name} must be {NUM_FINDINGS} codes out of {sorted(known)}, got {codes}"
+                )
+        for name in ("probabilities", "thresholds", "severity_probabilities", "change_probabilities", "peaks"):
             values = getattr(self, name)
             if values is not None and len(values) != NUM_FINDINGS:
                 raise ValueError(
@@ -81,6 +93,7 @@ class Prediction:
             ("peak", self.peaks or (), 3),
             ("box", self.boxes, 6),
             ("severity", self.severity_probabilities or (), len(SEVERITIES)),
+            ("change", self.change_probabilities or (), len(CHANGES)),
         ):
             for point in points:
                 if len(point) != size:
@@ -111,6 +124,7 @@ def truth_of(study: dict[str, Any]) -> dict[str, Any]:
         "reference": report_of(study),
         "reference_labels": tuple(study["labels"]),
         "reference_severities": tuple(study.get("severities", UNKNOWN_SEVERITIES)),
+        "reference_changes": tuple(study.get("changes", UNKNOWN_CHANGES)),
         "view_positions": tuple(study["view_positions"]),
         "source": study["source"],
     }

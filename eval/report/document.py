@@ -9,6 +9,7 @@ null if there is no interval (a single patient). num_undefined counts the resamp
                      outperformed_by: sentences on controls that do better, or ""; constant: a sentence; facts: plain
                      sentences, the most important first; differences: {control: {metric: estimate}};
                      differences_to_shuffled_images: the same if basis is "shuffled images", else {}
+                     with prior studies also uses_prior (as uses_image) and prior, the sentence
     run              eval.batch: the RunRecord; eval.score: predictions, references, control_reports (path, format,
                      columns, hash of each; null if not given)
     studies          given, written (scored), rejected; eval.score also references, without_prediction
@@ -20,15 +21,19 @@ null if there is no interval (a single patient). num_undefined counts the resamp
                      other_convention (the F1 averages), per_finding [{finding, support, num_predicted, precision,
                      recall, f1, auroc, average_precision, brier, calibration_error, and at the classifier's thresholds
                      accuracy, balanced_accuracy, sensitivity, specificity}] and per_finding_other_convention (up to
-                     f1), errors [{kind, num_errors, rate: estimate of errors per report}] ([] without references),
-                     state_agreement {share, kappa: estimates; confusion [reference state][predicted state] in
-                     the order blank, positive, negative, uncertain}, num_* counts, distinct ratios
+                     f1), changes [{state, support, num_stated, num_known, precision, recall, f1, accuracy}] ([] without
+                     comparisons with a prior study), errors [{kind, num_errors, rate: estimate of errors per report}]
+                     ([] without references), state_agreement {share, kappa: estimates; confusion [reference
+                     state][predicted state] in the order blank, positive, negative, uncertain}, num_* counts, distinct
+                     ratios
     curves           of the model: {finding: {roc: [[false positive rate, true positive rate]], reliability:
                      [{mean_probability, observed, num_studies}]}}; {} without probabilities
     by_group         of the model: {"view" | "source" | "report length": [{group, num_studies, metrics: {name:
                      estimate}}]}
     subgroups        if asked for: {column: {groups: as in by_group, rejected: [{group, num_studies, reason}]}}
     consistency      see eval.checks.consistency; or null
+    prior            of the studies with a prior study: num_studies, and by system the rates of
+                     eval.checks.temporal.PRIOR_RATES; or null
     grounding        see eval.checks.grounding; or null
     extra_metrics    learned metrics that the user asked for: {name: the keys of an estimate, and note}
     control_reports  {control: the one report that it gives to every study}
@@ -44,7 +49,8 @@ from typing import Any
 
 from eval.checks.consistency import consistency, consistency_document
 from eval.checks.grounding import Point, grounding, grounding_document
-from eval.controls.control import BASELINE, CONSTANT, CONSTANTS, MEANINGS, Control
+from eval.checks.temporal import prior_counts, prior_document
+from eval.controls.control import ANOTHER_PRIOR, BASELINE, CONSTANT, CONSTANTS, MEANINGS, Control
 from eval.metrics.bootstrap import Estimate
 from eval.metrics.normalization import DESCRIPTIONS
 from eval.metrics.probabilities import curves
@@ -52,6 +58,7 @@ from eval.predictions.prediction import Prediction, Rejection
 from eval.predictions.subgroups import described
 from eval.scoring.scores import Scores, score_predictions, scores_by_group, study_groups, subgroup_scores
 from eval.scoring.verdict import (
+    PRIOR_CONTROLS,
     SHUFFLED_IMAGES,
     SHUFFLED_REPORTS,
     baseline_facts,
@@ -60,6 +67,8 @@ from eval.scoring.verdict import (
     image_verdict,
     laterality_facts,
     outperformed_by,
+    prior_facts,
+    prior_verdict,
     report_verdict,
     severity_facts,
 )
@@ -102,10 +111,11 @@ def evaluate(
     is_of_reports = any(control.name == SHUFFLED_REPORTS for control in controls)
     missing = [f"no control '{control.name}': {control.reason}" for control in controls if control.predictions is None]
     meanings = [f"'{name}': {MEANINGS[name]}" for name in systems if name in MEANINGS and not is_of_reports]
+    prior = _check_priors(given, model.subject_ids, resampling)
     by_column = {column: subgroup_scores(model, names, **resampling) for column, names in (subgroups or {}).items()}
     document = {
         "program": source.program,
-        "verdict": _verdict(systems, controls, SHUFFLED_REPORTS if is_of_reports else SHUFFLED_IMAGES),
+        "verdict": _verdict(systems, controls, SHUFFLED_REPORTS if is_of_reports else SHUFFLED_IMAGES, prior),
         "run": source.run,
         "studies": source.studies,
         "rejected": [
@@ -129,6 +139,7 @@ def evaluate(
         else curves(statistics.probabilities, statistics.labels, statistics.uncertain_is_positive),
         "by_group": scores_by_group(model, study_groups(predictions), **resampling),
         "consistency": _check_consistency(predictions, model, resampling),
+        "prior": prior,
         "grounding": _check_grounding(predictions, model, frequent_locations, resampling),
         "extra_metrics": extra_metrics or {},
         "control_reports": {control.name: control.report for control in controls if control.report},
@@ -148,6 +159,7 @@ def system_document(scores: Scores) -> dict[str, Any]:
         "other_convention": _as_json(scores.other_convention),
         "per_finding": list(map(_as_json, scores.per_finding)),
         "per_finding_other_convention": list(map(_as_json, scores.per_finding_other_convention)),
+        "changes": list(map(_as_json, scores.changes)),
         "errors": list(map(_as_json, scores.errors)),
         "state_agreement": {
             "share": metrics["state_agreement"],
@@ -163,14 +175,22 @@ def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: asdict(value) if isinstance(value, Estimate) else value for name, value in values.items()}
 
 
-def _verdict(systems: Mapping[str, Scores], controls: Sequence[Control], basis: str) -> dict[str, Any]:
-    """The verdict in words; `basis` is the shuffled control."""
+def _verdict(
+    systems: Mapping[str, Scores], controls: Sequence[Control], basis: str, prior: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The verdict in words; `basis` is the shuffled control, `prior` the check of prior studies."""
     model = systems["model"]
     judge = report_verdict if basis == SHUFFLED_REPORTS else image_verdict
     shuffled = systems.get(basis)
-    reason = next((control.reason for control in controls if control.name == basis), "the control was not requested")
-    verdict = judge(model, shuffled, reason)
-    others = {name: scores for name, scores in systems.items() if name not in ("model", basis)}
+    reasons = {control.name: control.reason for control in controls}
+    not_requested = "the control was not requested"
+    verdict = judge(model, shuffled, reasons.get(basis, not_requested))
+    of_prior, prior_words = {}, ()
+    if prior is not None:
+        found = prior_verdict(model, systems.get(ANOTHER_PRIOR), reasons.get(ANOTHER_PRIOR, not_requested))
+        of_prior = {"uses_prior": found.grade, "prior": found.sentence}
+        prior_words = (found.sentence, *prior_facts(prior["systems"]))
+    others = {name: scores for name, scores in systems.items() if name not in ("model", basis, *PRIOR_CONTROLS)}
     constants = {metric: systems[name] for metric, name in CONSTANTS.items() if name in systems}
     differences = _as_json(verdict.differences)
     return {
@@ -179,7 +199,9 @@ def _verdict(systems: Mapping[str, Scores], controls: Sequence[Control], basis: 
         "basis": basis,
         "outperformed_by": outperformed_by(model, others),
         "constant": constant_verdict(model, systems.get(CONSTANT)) if basis == SHUFFLED_IMAGES else "",
+        **of_prior,
         "facts": [
+            *prior_words,
             *baseline_facts(model, systems.get(BASELINE)),
             *constant_facts(model, constants),
             *laterality_facts(model, shuffled),
@@ -198,10 +220,29 @@ def _check_consistency(predictions: Sequence[Prediction], model: Scores, resampl
         references,
         model.statistics.probabilities,
         [prediction.thresholds for prediction in predictions] if has_thresholds else None,
+        has_prior=(has_prior := [prediction.has_prior for prediction in predictions]),
         uncertain_is_positive=model.statistics.uncertain_is_positive,
     )
-    of_references = consistency(references, references) if any(references) else None
+    of_references = consistency(references, references, has_prior=has_prior) if any(references) else None
     return consistency_document(found, model.study_ids, model.subject_ids, references=of_references, **resampling)
+
+
+def _check_priors(
+    systems: Mapping[str, Sequence[Prediction]], subject_ids: Sequence[str], resampling: dict[str, int]
+) -> dict[str, Any] | None:
+    """The model and the controls of prior studies on the studies with a prior; None if the model was given none."""
+    counted = [study for study, prediction in enumerate(systems["model"]) if prediction.has_prior]
+    if not counted:
+        return None
+    counts = {
+        name: prior_counts(
+            [predictions[study].report for study in counted],
+            [predictions[study].change_probabilities for study in counted],
+        )
+        for name, predictions in systems.items()
+        if name in ("model", *PRIOR_CONTROLS)
+    }
+    return prior_document(counts, [subject_ids[study] for study in counted], **resampling)
 
 
 def _check_grounding(

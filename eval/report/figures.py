@@ -14,6 +14,7 @@ Document = dict[str, Any]
 
 COMPARED = {
     "macro_f1": "Does the report name the findings of this patient?",
+    "temporal_f1": "Does the report say what changed since the prior study?",
     "macro_auroc": "Does the classifier separate patients with a finding from patients without it?",
     "cider": "Is the wording close to the report of this patient?",
     "bleu_4": "Overlap of phrases. A constant sentence has a high score.",
@@ -66,7 +67,8 @@ def compared_metrics(document: Document) -> list[str]:
     """The metrics to draw: first the one in the verdict, then text metrics."""
     defined = [metric for metric in COMPARED if is_defined(model_of(document)["metrics"], metric)]
     first = [*(metric for metric in defined if METRICS[metric] in document["verdict"]["image"]), *defined][:1]
-    return [*first, *(metric for metric in defined if metric in ("cider", "bleu_4") and metric not in first)]
+    others = ("temporal_f1", "cider", "bleu_4") if document.get("prior") else ("cider", "bleu_4")
+    return [*first, *(metric for metric in defined if metric in others and metric not in first)]
 
 
 def compare_systems(document: Document, metric: str) -> dict[str, Any]:
@@ -216,6 +218,38 @@ def error_table(document: Document) -> dict[str, Any] | None:
         if any(kinds[kind]["num_errors"] for kinds in by_kind.values() if kind in kinds)
     ]
     return {"rows": rows, "systems": list(systems)} if rows else None
+
+
+def prior_panel(document: Document) -> dict[str, Any] | None:
+    """What changed since the prior study: scores of the model by change, and what other prior studies do."""
+    prior = document.get("prior")
+    if not prior:
+        return None
+    scores = {
+        "temporal_f1": "temporal F1",
+        "change_accuracy": "change accuracy of the classifier",
+    }
+    rates = {name: text[0].upper() + text[1:] for name, text in prior["descriptions"].items()}
+    systems = [
+        [name]
+        + [estimate_text(document["systems"][name]["metrics"][score]) for score in scores]
+        + [estimate_text(found[rate], format_percent_interval) for rate in rates]
+        for name, found in prior["systems"].items()
+    ]
+    columns = {"precision": "precision", "recall": "recall", "f1": "F1", "accuracy": "classifier"}
+    changes = [
+        [change["state"], str(change["support"]), str(change["num_stated"])]
+        + [estimate_text(change[column]) for column in columns]
+        for change in model_of(document)["changes"]
+    ]
+    return {
+        "sentence": document["verdict"]["prior"],
+        "num_studies": prior["num_studies"],
+        "system_titles": ["", *scores.values(), *rates.values()],
+        "systems": systems,
+        "change_titles": ["change", "in references", "in reports", *columns.values()],
+        "changes": changes,
+    }
 
 
 def _rate_text(estimate: Estimate, name: str) -> str:

@@ -11,10 +11,12 @@ from PIL import Image
 
 from data.reports.labeler.labeler import label_report
 from eval.metrics.laterality import stated_findings
+from eval.predictions.generate import interval_words, prior_of
 from eval.report.selection import SelectedStudy
 from eval.report.study import HeatPanel, PageStudy, page_study
 from vlm.explain.attention import overlay_heatmap
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.inputs.batch import Prior
 from vlm.schema.findings import FINDINGS
 from vlm.schema.study_report import StudyReport
 
@@ -57,15 +59,34 @@ def page_studies(
     shown = []
     for one in selected:
         row, prediction = studies[row_of[one.prediction.study_id]], one.prediction
-        images = row["images"]
+        images, prior = row["images"], prior_of(row) if generator.reads_priors else None
         # One token is enough to get the attention maps.
         [output] = generator.generate(
             [images],
             view_positions=[row["view_positions"]],
             indications=[row["indication"]],
+            priors=[prior],
             options=GenerationOptions(max_new_tokens=1),
         )
         findings = findings_to_show(row["labels"], label_report(prediction.report), output.finding_probabilities)
         panels = heat_panels(generator, output, images, findings, row["boxes"])
-        shown.append(page_study(images, prediction, heat_panels=panels, group=one.group, reason=one.reason))
+        shown.append(
+            page_study(
+                images,
+                prediction,
+                prior_images=_titled(prior),
+                heat_panels=panels,
+                group=one.group,
+                reason=one.reason,
+            )
+        )
     return shown
+
+
+def _titled(prior: Prior | None) -> dict[str, Image.Image]:
+    """The images of a prior study by title."""
+    if prior is None:
+        return {}
+    days = interval_words(prior.interval_days)
+    views = zip(prior.view_positions, prior.images, strict=True)
+    return {f"{days}: {position} {number}": image for number, (position, image) in enumerate(views, start=1)}

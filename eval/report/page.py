@@ -34,6 +34,7 @@ KINDS = {
 CONTENTS = {
     "figures": "Controls",
     "consistency": "Consistency",
+    "prior": "Prior study",
     "findings": "Findings",
     "errors": "Errors",
     "curves": "Probabilities",
@@ -111,6 +112,7 @@ def _content(document: Document, studies: Sequence[PageStudy]) -> dict[str, Any]
         "table": figures.score_groups(document),
         "undefined_metrics": f"Undefined for all systems and left out: {', '.join(undefined)}." if undefined else "",
         "consistency": figures.consistency_table(document, MAX_EXAMPLES),
+        "prior": figures.prior_panel(document),
         "bars": figures.finding_bars(document, control),
         "control_name": control,
         "undefined_findings": [finding for finding in model["per_finding"] if finding["f1"]["value"] is None],

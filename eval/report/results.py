@@ -37,6 +37,7 @@ from eval.report.tables import (
     is_probe,
     markdown_document,
     markdown_table,
+    prior_lines,
     probe_lines,
     section_title,
     system_table,
@@ -141,6 +142,7 @@ def evaluation_section(name: str, document: dict[str, Any]) -> str:
             [f"**{verdict['image']}**", *(f"- {fact}" for fact in facts if fact)],
             system_table(document),
             finding_table(document),
+            prior_lines(document),
             [*consistency_lines(document), *grounding_lines(document)],
             *_details([f"- {term}: {description}" for term, description in origin(document)]),
         ]

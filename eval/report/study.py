@@ -10,7 +10,7 @@ import difflib
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -73,11 +73,15 @@ def page_study(
     images: Sequence[Image.Image],
     prediction: Prediction,
     *,
+    prior_images: Mapping[str, Image.Image] | None = None,
     heat_panels: Sequence[HeatPanel] = (),
     group: str = "",
     reason: str = "",
 ) -> PageStudy:
-    """Prepare a study for the page; the truth is the labels of the study, or else its reference report."""
+    """Prepare a study for the page; the truth is the labels of the study, or else its reference report.
+
+    `prior_images` are those of the prior study by title.
+    """
     labels = prediction.reference_labels
     if set(labels) == {UNLABELED} and prediction.reference:
         labels = tuple(label_report(prediction.reference))
@@ -89,7 +93,8 @@ def page_study(
     return PageStudy(
         prediction=prediction,
         images=[
-            {"source": _data_uri(image), "title": _view_name(prediction, view)} for view, image in enumerate(images)
+            *({"source": _data_uri(image), "title": _view_name(prediction, view)} for view, image in enumerate(images)),
+            *({"source": _data_uri(image), "title": title} for title, image in (prior_images or {}).items()),
         ],
         heatmaps=[_heatmap(panel) for panel in heat_panels],
         findings=[

@@ -48,6 +48,15 @@ class StudyFigure:
     named: tuple[int, ...]
     generated: tuple[StatedSentence, ...]
     reference: tuple[StatedSentence, ...]
+    prior: Image.Image | None = None
+    """An image of the prior study, drawn beside the image, with its title and the changes since then."""
+    prior_title: str = ""
+    true_changes: tuple[str, ...] = ()
+    """The change of each finding since the prior study; "" if it is unknown. Empty without a prior study."""
+    stated_changes: tuple[str, ...] = ()
+    """The changes that the generated report states of each finding."""
+    probable_changes: tuple[str, ...] = ()
+    """The most probable change of each finding by the classifier."""
 
 
 def draw_study(study: StudyFigure, path: Path) -> None:
@@ -56,8 +65,12 @@ def draw_study(study: StudyFigure, path: Path) -> None:
     FigureCanvasAgg(figure)
     colors = {panel.finding: color for panel, color in zip(study.panels, FINDING_COLORS, strict=False)}
     _write(figure, MARGIN, HEIGHT - 0.42, study.title, size=16, weight="bold")
-    _draw_image(figure, 0, study.image, "X-ray", "", TEXT_COLOR)
-    for column, panel in enumerate(study.panels, start=1):
+    first = 0
+    if study.prior is not None:
+        _draw_image(figure, 0, study.prior, "Prior X-ray", study.prior_title, MUTED)
+        first = 1
+    _draw_image(figure, first, study.image, "X-ray", "", TEXT_COLOR)
+    for column, panel in enumerate(study.panels, start=first + 1):
         _draw_heatmap(figure, column, panel, study, colors[panel.finding])
     _draw_probabilities(figure, study, colors)
     middle = WIDTH / 2
@@ -79,6 +92,9 @@ def _draw_heatmap(figure: Figure, column: int, panel: HeatPanel, study: StudyFig
     named = "named" if study.named[finding] in (POSITIVE, UNCERTAIN) else "not named"
     title = f"{FINDINGS[finding]}  {format_probability(study.probabilities[finding])}"
     subtitle = f"{named} in the report; truth: {STATES.get(study.labels[finding], 'absent')}"
+    if study.stated_changes and study.true_changes[finding]:
+        stated = study.stated_changes[finding] or "no change"
+        subtitle = f"report: {stated}; truth: {study.true_changes[finding]}"
     axes = _draw_image(figure, column, panel.image, title, subtitle, color)
     width, height = panel.image.size
     style = {"fill": False, "edgecolor": "white", "linewidth": 1.4, "linestyle": (0, (4, 3))}
@@ -104,7 +120,8 @@ def _draw_image(figure: Figure, column: int, image: Image.Image, title: str, sub
 
 def _draw_probabilities(figure: Figure, study: StudyFigure, colors: dict[int, str]) -> None:
     """A bar for each finding with its threshold; a filled dot marks the true findings."""
-    left = MARGIN + (1 + len(study.panels)) * (PANEL + GAP) + 2.15
+    num_images = 1 + len(study.panels) + (study.prior is not None)
+    left = MARGIN + num_images * (PANEL + GAP) + 2.15
     width, bottom = WIDTH - MARGIN - 0.35 - left, HEIGHT - 1.3 - PANEL
     axes = figure.add_axes((left / WIDTH, bottom / HEIGHT, width / WIDTH, PANEL / HEIGHT), facecolor=BACKGROUND)
     rows = np.arange(NUM_FINDINGS)

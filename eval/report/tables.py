@@ -15,7 +15,15 @@ from rich.text import Text
 from eval.checks.consistency import RATES
 from eval.probes.findings import FINDING_PROBE
 from eval.probes.prompts import statement_lines
-from eval.report.figures import Document, consistency_table, estimate_text, grounding_panel, is_defined, model_of
+from eval.report.figures import (
+    Document,
+    consistency_table,
+    estimate_text,
+    grounding_panel,
+    is_defined,
+    model_of,
+    prior_panel,
+)
 from eval.scoring.scores import METRICS
 from vlm.schema.number_format import format_number
 
@@ -165,6 +173,20 @@ def consistency_lines(document: Document) -> list[str]:
         for row in found["rows"]
     )
     return ["Checks without a reference:", "", *rows]
+
+
+def prior_lines(document: Document) -> list[str]:
+    """The model and the controls of prior studies, and the model by change."""
+    panel = prior_panel(document)
+    if panel is None:
+        return []
+    return [
+        f"{panel['num_studies']} studies have a prior study:",
+        "",
+        *markdown_table(panel["system_titles"], panel["systems"]),
+        "",
+        *markdown_table(panel["change_titles"], panel["changes"]),
+    ]
 
 
 def error_lines(document: Document) -> list[str]:

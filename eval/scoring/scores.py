@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from eval.checks.temporal import STATES
 from eval.metrics.bleu import bleu_from_statistics
 from eval.metrics.bootstrap import NUM_RESAMPLES, Estimate, centered, estimates, interval, point_values, resample
 from eval.metrics.chrf import CHRF_NAME
@@ -43,6 +44,12 @@ METRICS = {
     "laterality_reversal": "laterality reversal (of the same findings; lower is better)",
     "severity_agreement": "severity agreement (of findings whose severity report and reference name)",
     "severity_accuracy": "severity accuracy (classifier, findings with a known severity)",
+    "temporal_f1": "temporal F1 (stated findings with their change since the prior study)",
+    "macro_temporal_f1": "macro temporal F1 (mean over new, worse, unchanged, better, resolved)",
+    "temporal_precision": "temporal precision",
+    "temporal_recall": "temporal recall",
+    "change_accuracy": "change accuracy (classifier, findings present in this or the prior study)",
+    "macro_change_accuracy": "macro change accuracy (classifier, mean over the changes)",
     "error_score": "report error score (0 to 1; errors weighted by harm)",
     "error_harm": "harm of the errors per report (lower is better)",
     "macro_auroc": "macro AUROC (probabilities)",
@@ -77,7 +84,9 @@ class Scores:
     """Figures of one system.
 
     `metrics` by the keys of METRICS; `per_finding`: finding, support (positive references), num_predicted (reports that
-    state it) and estimates; `errors`: kind, num_errors and rate (per report; an estimate), () without a reference;
+    state it) and estimates; `changes`: by state of STATES, () if no reference states a change and the classifier has
+    none: support (in references), num_stated (in reports), precision, recall, f1, and of the classifier num_known and
+    accuracy; `errors`: kind, num_errors and rate (per report; an estimate), () without a reference;
     `other_convention`: F1 averages under the other convention for uncertain; `samples`
     [resamples] by metric; `per_study`: NaN for a study without a reference.
     """
@@ -94,6 +103,7 @@ class Scores:
     other_convention: dict[str, Estimate]
     per_finding: tuple[dict[str, Any], ...]
     per_finding_other_convention: tuple[dict[str, Any], ...]
+    changes: tuple[dict[str, Any], ...]
     errors: tuple[dict[str, Any], ...]
     samples: dict[str, np.ndarray]
     per_study: dict[str, np.ndarray]
@@ -153,6 +163,7 @@ def score_predictions(
         other_convention={average: known[f"other {average}"] for average in AVERAGES},
         per_finding=_per_finding(statistics, values, samples, SCORES_OF_A_FINDING),
         per_finding_other_convention=_per_finding(statistics, values, samples, REPORT_SCORES, "other "),
+        changes=_changes_by_state(statistics, values, samples),
         errors=_errors_by_kind(statistics, values, samples),
         samples={metric: samples[metric] for metric in METRICS if metric in samples},
         per_study=_per_study(statistics, has_reference),
@@ -184,6 +195,25 @@ def _per_finding(
         {"finding": finding, "support": true + missed, "num_predicted": true + false}
         | {score: estimate(f"{prefix}{score}", index) for score in scores}
         for index, (finding, (true, false, missed)) in enumerate(zip(FINDINGS, totals, strict=True))
+    )
+
+
+def _changes_by_state(statistics: StudyStatistics, values, samples) -> tuple[dict[str, Any], ...]:
+    totals = statistics.additive["stated changes"].sum(axis=0).astype(int)
+    decisions = statistics.additive.get("change decisions", np.zeros((1, len(STATES), 2))).sum(axis=0).astype(int)
+    if not totals[:, [0, 2]].any() and not decisions.any():
+        return ()
+
+    def estimate(score: str, index: int) -> Estimate:
+        key = f"state {score}"
+        return interval(values[key][index], samples[key][:, index]) if key in values else UNDEFINED
+
+    return tuple(
+        {"state": state, "support": true + missed, "num_stated": true + false, "num_known": int(known)}
+        | {score: estimate(score, index) for score in (*REPORT_SCORES, "accuracy")}
+        for index, (state, (true, false, missed), (known, _)) in enumerate(
+            zip(STATES, totals.tolist(), decisions, strict=True)
+        )
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from data.reports.labeler.labeler import label_report
 from eval.checks.severity import severity_counts, severity_decision_counts
+from eval.checks.temporal import change_decision_counts, change_scores, temporal_counts, temporal_scores
 from eval.metrics.bleu import bleu, bleu_from_statistics
 from eval.metrics.chrf import chrf, chrf_from_statistics
 from eval.metrics.cider import both_ciders
@@ -36,6 +37,7 @@ from eval.metrics.probabilities import (
 )
 from eval.metrics.rouge import rouge_l, stemmed_rouge_l
 from eval.predictions.prediction import Prediction
+from vlm.schema.findings import CHANGES, NUM_FINDINGS
 
 MEAN_TEXT_SCORES = ("cider", "plain_cider", "rouge_l", "stemmed_rouge_l", "meteor")
 """Text scores averaged over studies. BLEU and chrF are computed from sums of counts."""
@@ -84,7 +86,8 @@ class StudyStatistics:
         """Figures [resamples, …] under weights [resamples, studies], by the keys of METRICS; NaN where undefined.
 
         Per finding [resamples, 14]: `precision`, `recall`, `f1`, PROBABILITY_SCORES and DECISION_SCORES. Scores of
-        reports under the other convention for uncertain have the prefix "other ".
+        reports under the other convention for uncertain have the prefix "other "; those of changes by state
+        [resamples, 5] have the prefix "state ".
         """
         sums = {
             name: (weights @ values.reshape(len(values), -1)).reshape(len(weights), *values.shape[1:])
@@ -95,6 +98,9 @@ class StudyStatistics:
         figures |= state_agreement(sums["states"])
         figures |= laterality_scores(sums["laterality"])
         figures |= {score: divide(sums[score][:, 1], sums[score][:, 0]) for score in SEVERITY_SCORES if score in sums}
+        figures |= temporal_scores(sums["stated changes"])
+        if "change decisions" in sums:
+            figures |= change_scores(sums["change decisions"])
         if self.probabilities is not None:
             known = self.probabilities, self.labels, weights, self.uncertain_is_positive
             per_finding = probability_scores(*known)
@@ -149,6 +155,7 @@ def study_statistics(
         "states": state_counts(report_labels, labels),
         "laterality": laterality_counts(originals, original_references),
         "severity_agreement": severity_counts(originals, original_references),
+        "stated changes": temporal_counts(originals, original_references),
     }
     has_text = np.array([bool(reference) for reference in references])
     if has_text.any():
@@ -168,6 +175,12 @@ def study_statistics(
     if severities is not None:
         known = np.array([prediction.reference_severities for prediction in predictions])
         additive["severity_accuracy"] = severity_decision_counts(severities, known)
+    changes = [prediction.change_probabilities for prediction in predictions]
+    if any(row is not None for row in changes):  # only studies with a prior study have them
+        unknown = np.full((NUM_FINDINGS, len(CHANGES)), np.nan)
+        probable = np.array([unknown if row is None else row for row in changes], dtype=np.float64)
+        known = np.array([prediction.reference_changes for prediction in predictions])
+        additive["change decisions"] = change_decision_counts(probable, known)
     return StudyStatistics(
         additive={name: np.asarray(values, dtype=np.float64) for name, values in additive.items()},
         labels=labels,

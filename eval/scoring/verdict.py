@@ -1,4 +1,4 @@
-"""The verdict in words: do the reports depend on the image, and are they better than one constant report?
+"""The verdict in words: do the reports depend on the image and on the prior study? Is one constant report as good?
 
 With a model, the control shows the model another patient's images, so the verdict is about the image. With a file of
 predictions only, each patient gets the report written for another patient. Then the verdict is about the patient,
@@ -16,10 +16,12 @@ from eval.metrics.clinical import f1_scores
 from eval.metrics.laterality import LATERALITY_SCORES
 from eval.scoring.scores import METRICS, Scores, paired_difference
 from vlm.schema.findings import FINDING_INDEX, POSITIVE
-from vlm.schema.number_format import format_number
+from vlm.schema.number_format import format_number, format_percent_interval
 
 SHUFFLED_IMAGES, SHUFFLED_REPORTS = "shuffled images", "shuffled reports"
-SLIGHT_DIFFERENCE = {"macro_f1": 0.1, "cider": 0.1, "macro_auroc": 0.05}
+PRIOR_CONTROLS = "another prior", "own prior", "no prior"
+"""The model with the prior study of another patient, with the study as its own prior, and without a prior."""
+SLIGHT_DIFFERENCE = {"macro_f1": 0.1, "cider": 0.1, "macro_auroc": 0.05, "temporal_f1": 0.1, "change_accuracy": 0.1}
 """A smaller difference can be significant and still be of no practical use."""
 FEW_DIFFERENT = 0.05
 """Fewer distinct reports per study than this are reported first, if the references are more varied."""
@@ -44,7 +46,7 @@ def image_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> V
     """
     subject = "reports" if model.num_with_reference else "finding probabilities"
     differences = {} if shuffled is None else _differences(model, shuffled)
-    candidates = [metric for metric in SLIGHT_DIFFERENCE if model.num_with_reference or metric == "macro_auroc"]
+    candidates = ("macro_f1", "cider", "macro_auroc") if model.num_with_reference else ("macro_auroc",)
     known = [metric for metric in candidates if shuffled is not None and differences[metric].low is not None]
     if not known:
         if shuffled is not None:
@@ -55,7 +57,7 @@ def image_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> V
     figures = f"{_compared(model, shuffled, metric)} with shuffled images; paired difference {difference}"
     if difference.low <= 0:
         grade, claim = "no", f"There is no sign that the {subject} depend on the image"
-        figures += ", which includes 0" if difference.high >= 0 else ", so other patients' images do better"
+        figures += _without_gain(difference, "images")
     elif difference.value < SLIGHT_DIFFERENCE[metric]:
         grade, claim = "slightly", f"The {subject} depend on the image, but only slightly"
     else:
@@ -90,6 +92,55 @@ def report_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> 
     )
     sentence = f"{_with_variety(model, claim)}: {figures} when each patient gets the report written for another."
     return Verdict(grade=grade, sentence=sentence, differences=differences)
+
+
+def prior_verdict(model: Scores, another: Scores | None, reason: str = "") -> Verdict:
+    """Compare the model with itself with the prior studies of other patients: by temporal F1 of the reports, or by the
+    accuracy of the change head if no reference compares. `reason` says why there is no such control.
+    """
+    metrics = {"temporal_f1": "reports use", "change_accuracy": "change probabilities depend on"}
+    differences = {} if another is None else {metric: paired_difference(model, another, metric) for metric in metrics}
+    known = [metric for metric, difference in differences.items() if difference.low is not None]
+    if not known:
+        reason = reason or "no study with a prior has a report or labels that compare with it"
+        sentence = f"It is unknown whether the reports use the prior study: {reason}."
+        return Verdict(grade="unknown", sentence=sentence, differences=differences)
+    metric, difference = known[0], differences[known[0]]
+    figures = (
+        f"{METRICS[metric].partition(' (')[0]} {_value(model, metric)} against {_value(another, metric)} with another "
+        f"patient's prior; paired difference {difference}"
+    )
+    subject = metrics[metric]
+    if difference.low <= 0:
+        grade, claim = "no", f"There is no sign that the {subject} the prior study"
+        figures += _without_gain(difference, "priors")
+    elif difference.value < SLIGHT_DIFFERENCE[metric]:
+        grade, claim = "slightly", f"The {subject} the prior study, but only slightly"
+    else:
+        grade, claim = "yes", f"The {subject} the prior study"
+    return Verdict(grade=grade, sentence=f"{claim}: {figures}.", differences=differences)
+
+
+def prior_facts(rates: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> tuple[str, ...]:
+    """What the reports say with the study as its own prior, and without a prior. `rates`: PRIOR_RATES by system."""
+
+    def percent(system: str, rate: str) -> str:
+        found = rates.get(system, {}).get(rate, {"value": None})
+        return "" if found["value"] is None else format_percent_interval(found["value"], found["low"], found["high"])
+
+    _, own, none = PRIOR_CONTROLS
+    facts = []
+    if unchanged := percent(own, "unchanged_share"):
+        facts.append(
+            f"With the study as its own prior, {unchanged} of the stated changes are “unchanged”; with the real prior, "
+            f"{percent('model', 'unchanged_share') or 'no change is stated'}."
+        )
+    if mentions := percent(none, "mention_rate"):
+        facts.append(
+            f"Without a prior study, {mentions} of the reports mention one or state a change; with it, "
+            f"{percent('model', 'mention_rate')}."
+        )
+    return tuple(facts)
 
 
 def constant_verdict(model: Scores, constant: Scores | None) -> str:
@@ -183,6 +234,10 @@ def _differences(model: Scores, other: Scores) -> dict[str, Estimate]:
 def _unknown(decider: str, reason: str, differences: dict[str, Estimate]) -> Verdict:
     sentence = f"It is unknown whether the reports depend on the {decider}: {reason}."
     return Verdict(grade="unknown", sentence=sentence, differences=differences)
+
+
+def _without_gain(difference: Estimate, what: str) -> str:
+    return ", which includes 0" if difference.high >= 0 else f", so other patients' {what} do better"
 
 
 def _value(scores: Scores, metric: str) -> str:

@@ -14,7 +14,7 @@ from eval.report.heatmaps import findings_to_show
 from eval.report.study import HeatPanel
 from eval.report.study_figure import StudyFigure, draw_study
 from eval.show import choose_study, findings_table
-from vlm.schema.findings import FINDING_INDEX
+from vlm.schema.findings import CHANGES, FINDING_INDEX, UNKNOWN_CHANGE
 from vlm.schema.study_report import StudyReport
 
 EDEMA, EFFUSION, DEVICES = (FINDING_INDEX[name] for name in ("Edema", "Pleural Effusion", "Support Devices"))
@@ -63,7 +63,7 @@ class FakeGenerator:
     reads_priors = False
 
     def generate(self, images, view_positions, indications, priors, options):
-        self.num_tokens = options.max_new_tokens
+        self.num_tokens, self.priors = options.max_new_tokens, priors
         maps = np.zeros((14, len(images[0]), 4, 4), np.float32)
         maps[:, 0, 3, 3] = 1.0
         maps[EDEMA] = 0
@@ -93,7 +93,8 @@ def show(tmp_path, monkeypatch):
     monkeypatch.setattr(eval.show.ReportGenerator, "from_pretrained", lambda name: generator)
     monkeypatch.setattr(eval.show, "draw_study", lambda figure, path: drawn.append(figure))
 
-    def run(*flags):
+    def run(*flags, reads_priors=False):
+        generator.reads_priors = reads_priors
         argv = ["--checkpoint", "c", "--dataset", str(tmp_path / "studies"), "--output", str(tmp_path / "study.png")]
         eval.show.main([*argv, *flags])
         return drawn[-1], generator
@@ -166,6 +167,42 @@ def test_saved_predictions_give_report_and_probabilities(show, tmp_path):
     assert [sentence.text for sentence in image.generated] == ["There is pulmonary edema."]
     assert image.probabilities == (0.75,) * 14
     assert generator.num_tokens == 1
+
+
+def test_prior_is_drawn_beside_the_image_and_its_changes_are_listed(show, tmp_path, capsys):
+    changes = [0] * 14
+    changes[EFFUSION], changes[EDEMA], changes[-1] = CHANGES.index("new"), CHANGES.index("resolved"), UNKNOWN_CHANGE
+    row = make_row("compared", codes(effusion=1)) | {
+        "prior_images": [Image.new("L", (32, 24), 200)],
+        "prior_view_positions": ["AP"],
+        "prior_interval_days": 12,
+        "changes": changes,
+    }
+    studies = datasets.Dataset.from_list([row], features=FEATURES)
+    datasets.DatasetDict({"test": studies}).save_to_disk(tmp_path / "compared")
+    saved = Prediction(
+        study_id="compared",
+        report="Findings: New effusion.",
+        change_probabilities=tuple(map(tuple, np.eye(len(CHANGES))[changes].tolist())),
+    )
+    write_lines(tmp_path / "predictions.jsonl", [saved])
+    flags = ("--dataset", str(tmp_path / "compared"), "--predictions", str(tmp_path / "predictions.jsonl"))
+    unread, _ = show(*flags)
+    assert unread.prior is None  # the checkpoint does not read priors
+    figure, generator = show(*flags, reads_priors=True)
+    [prior] = generator.priors
+    assert prior.interval_days == 12
+    assert figure.prior.getpixel((0, 0)) == 200
+    assert figure.prior_title == "prior study, 12 days earlier"
+    assert (figure.true_changes[EDEMA], figure.stated_changes[EFFUSION]) == ("resolved", "new")
+    lines = [line.split("│")[1:5] for line in capsys.readouterr().out.splitlines() if line.count("│") == 5]
+    cells = {name.strip(): [cell.strip() for cell in rest] for name, *rest in lines}
+    assert cells["Pleural Effusion"] == ["new", "new", "new"]
+    assert cells["Edema"] == ["resolved", "–", "resolved"]
+    draw_study(figure, tmp_path / "study.png")
+    with Image.open(tmp_path / "study.png") as drawn:
+        assert drawn.size == (1600, 820)
+        assert drawn.convert("L").getpixel((170, 270)) == 200
 
 
 def test_missing_predictions_file_is_rejected(show):

@@ -73,8 +73,8 @@ _COUNTS = re.compile(
 )
 
 _SAME = re.compile(
-    r"\b(?:no|without|not)(?: \w+){0,3}? (?:changed?|increased?|decreased?|difference|worsen\w*|improve\w*|"
-    r"progress\w*)\b|"
+    r"\b(?:no|without|not)(?: \w+){0,3}? (?:changed?|increased?|decreased?|difference|worse(?:n\w*)?|improve\w*|"
+    r"progress\w*|larger|smaller|resol(?:v\w+|ution)|clear(?:ed|ing))\b|\bneither \w+ (?:n?or) \w+|"
     r"\b(?:unchanged|stabl[ey]|persist\w*|similar|again|constant|remains?|continue[sd]?|continuing|still|"
     r"redemonstrat\w+)\b"
 )
@@ -87,12 +87,30 @@ _CHANGES = (
     ("worse", re.compile(
         r"\b(?:worse(?:n\w*)?|progress\w*|larger|increasing|(?:has|have|is|are|now|interval|slightly|mildly|"
         r"minimally|substantially|significantly|markedly) increased?|increased? (?:in|since|from|compared)|"
+        r"increased (?:(?:left|right|bilateral|small|moderate|large|mild|severe|lower|upper|middle|lobe|zone|lung|base|"
+        r"basal|bibasilar|basilar|pleural|pulmonary|hazy|patchy|focal) ){0,4}(?:effusions?|edema|consolidations?|"
+        r"atelectasis|pneumothora\w+|pneumonia|cardiomegaly|congestion|infiltrates?|opacit(?:y|ies)|nodules?|mass(?:es)?)|"
         r"more (?:extensive|prominent|conspicuous|severe|dense|confluent|pronounced|apparent)|re-?accumulat\w+|"
         r"aggravat\w*|"
-        r"enlarging|deteriorat\w*|exacerbat\w*)\b"
+        r"enlarging|interval enlargement|deteriorat\w*|exacerbat\w*)\b"
     )),
-    ("new", re.compile(r"\b(?:new(?:ly)?|develop(?:ed|ment|ing)|interval appearance)\b")),
+    ("new", re.compile(
+        r"\b(?:new(?:ly)?|develop(?:ed|ment|ing)|interval (?:appearance|placement|insertion|intubation)|"
+        r"(?:has|have) been (?:\w+ )?(?:placed|inserted)|"
+        r"not (?:seen|present|visible|identified|noted) (?:previously|before|on (?:the )?(?:prior|previous)))\b"
+    )),
 )  # fmt: skip
+_NOT_CHANGES = re.compile(
+    r"\b(?:heart|cardiac)(?: size| silhouette)?(?: is)?(?: \w+ly)? increased\b(?! since| from| compared)"
+)
+"""Words of a size, not of a change."""
+_GONE = re.compile(
+    r"\b(?:resol(?:ved|ution)|clear(?:ed|ing|ance)|disappear\w*|vanished|gone|no longer|no more|no residual|"
+    r"evacuat\w+|(?<!as )(?<!than )previously|"
+    r"(?:the|this) (?:prior|previous)(?! \w*(?:exam|stud|radiograph|film|image|scan|ct|chest))|"
+    r"(?:now|again|returned to|back to) (?:\w+ ){0,2}(?:normal|clear|sharp))\b"
+)
+"""What a denial says of a finding that the prior study has."""
 _OLD = re.compile(
     r"\b(?:old|healed|healing|remote|chronic\w*|long-?standing|(?:prior|previous)(?: \w+){0,2} fractures?)\b"
 )
@@ -101,7 +119,8 @@ _OLD = re.compile(
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attributes:
     """`zones`: upper, middle, lower; `severity`: .75 (trace) to 3 (large, severe), or None; `size_mm`: the largest
-    diameter; `count`: 3 stands for several; `change`: new, worse, better, same or ""."""
+    diameter; `count`: 3 stands for several; `change`: new, worse, better, same or ""; `is_gone`: if it is denied, it
+    was there before ("resolved", "no longer seen")."""
 
     sides: frozenset[str] = frozenset()
     zones: frozenset[str] = frozenset()
@@ -110,6 +129,7 @@ class Attributes:
     count: int | None = None
     change: str = ""
     is_old: bool = False
+    is_gone: bool = False
 
 
 def read_attributes(words: str) -> list[Attributes]:
@@ -143,6 +163,7 @@ def _read(words: str) -> Attributes:
         count=None if number is None else _NUMBERS.get(number["number"], _SEVERAL),
         change=_read_change(words),
         is_old=_OLD.search(words) is not None,
+        is_gone=_GONE.search(words) is not None,
     )
 
 
@@ -158,6 +179,7 @@ def read_size(words: str) -> float | None:
 
 
 def _read_change(words: str) -> str:
+    words = _NOT_CHANGES.sub(" ", words)
     rest = _SAME.sub(" ", words)
     changes = [change for change, pattern in _CHANGES if pattern.search(rest)]
     return changes[0] if changes else "same" if rest != words else ""

@@ -35,6 +35,16 @@ def test_rates_match_manual_counts():
     assert np.isnan(found["disagreement_rate"])
 
 
+def test_reports_of_studies_with_a_prior_may_mention_it():
+    found = consistency(REPORTS, ["a b c d e"] * 4, has_prior=[False, False, True, True])
+    assert rates(found)["prior_report_rate"] == 0
+    assert found.prior_sentences == ((), (), (), ())
+    one_without = consistency(REPORTS, ["a b c d e"] * 4, has_prior=[True, False, False, True])
+    assert rates(one_without)["prior_report_rate"] == 1 / 2
+    assert rates(one_without)["prior_sentence_rate"] == 1 / 5
+    assert np.isnan(rates(consistency(REPORTS, REPORTS, has_prior=[True] * 4))["prior_report_rate"])
+
+
 def test_examples_are_listed_per_study():
     found = consistency(REPORTS, REPORTS)
     assert [len(one) for one in found.contradictions] == [1, 0, 0, 0]

@@ -22,14 +22,26 @@ from eval.scoring.verdict import (
     constant_verdict,
     image_verdict,
     outperformed_by,
+    prior_facts,
+    prior_verdict,
     report_verdict,
     severity_facts,
 )
-from vlm.schema.findings import FINDINGS, SEVERITIES, UNKNOWN_SEVERITIES, UNKNOWN_SEVERITY, UNLABELED_STUDY
+from vlm.schema.findings import (
+    CHANGES,
+    FINDINGS,
+    SEVERITIES,
+    UNKNOWN_CHANGE,
+    UNKNOWN_SEVERITIES,
+    UNKNOWN_SEVERITY,
+    UNLABELED_STUDY,
+)
 from vlm.schema.number_format import format_number
 
 NAMES = [finding.lower() for finding in FINDINGS]
 SIDES = ("left", "right")
+CHANGED = ("", "new", "worsening", "unchanged", "improved")
+"""Words of the first five of CHANGES."""
 
 
 def synthetic(num_studies: int, seed: int = 0, error_rate: float = 0.1) -> list[Prediction]:
@@ -41,10 +53,14 @@ def synthetic(num_studies: int, seed: int = 0, error_rate: float = 0.1) -> list[
         sides = [SIDES[side] for side in random.integers(0, 2, 14)]
         written = [side if random.random() > error_rate else SIDES[side == "left"] for side in sides]
         severities, other = np.random.default_rng([seed, study]).integers(1, 4, (2, 14))
+        changes, other_changes = np.random.default_rng([seed, study, 2]).integers(1, 5, (2, 14))
+        stated_changes = np.where(
+            np.random.default_rng([seed, study, 3]).random(14) > error_rate, changes, other_changes
+        )
         guessed = np.where(np.random.default_rng([seed, study, 1]).random(14) > error_rate, severities, other)
         reference = "Findings: " + ". ".join(
-            f"{SEVERITIES[severity]} {side} {name}"
-            for severity, side, name, present in zip(severities, sides, NAMES, truth, strict=True)
+            f"{CHANGED[change]} {SEVERITIES[severity]} {side} {name}"
+            for change, severity, side, name, present in zip(changes, severities, sides, NAMES, truth, strict=True)
             if present
         )
         predictions.append(
@@ -52,10 +68,15 @@ def synthetic(num_studies: int, seed: int = 0, error_rate: float = 0.1) -> list[
                 study_id=f"study{study}",
                 subject_id=f"subject{study // 2}",
                 report=". ".join(
-                    f"{SEVERITIES[severity]} {side} {name}"
-                    for severity, side, name, present in zip(guessed, written, NAMES, stated, strict=True)
+                    f"{CHANGED[change]} {SEVERITIES[severity]} {side} {name}"
+                    for change, severity, side, name, present in zip(
+                        stated_changes, guessed, written, NAMES, stated, strict=True
+                    )
                     if present
                 ),
+                change_probabilities=tuple(map(tuple, np.eye(len(CHANGES))[stated_changes].tolist())),
+                reference_changes=tuple(int(code) for code in np.where(truth, changes, UNKNOWN_CHANGE)),
+                has_prior=True,
                 severity_probabilities=tuple(map(tuple, np.eye(4)[guessed].tolist())),
                 reference_severities=tuple(int(code) for code in np.where(truth, severities, UNKNOWN_SEVERITY)),
                 probabilities=tuple(np.clip(truth + random.normal(0, 0.5, 14), 0, 1).tolist()),
@@ -364,3 +385,75 @@ def test_severities_of_shuffled_images_are_named_and_guesses_are_called_so():
     silent = score_predictions([dataclasses.replace(one, report="clear lungs") for one in PREDICTIONS], num_resamples=5)
     assert severity_facts(silent, SHUFFLED) == ()
     assert silent.metrics["severity_accuracy"].value == SCORES.metrics["severity_accuracy"].value > 0.8
+
+
+def with_reports_and_changes_of(others: list[Prediction]) -> list[Prediction]:
+    return [
+        dataclasses.replace(own, report=other.report, change_probabilities=other.change_probabilities)
+        for own, other in zip(PREDICTIONS, others, strict=True)
+    ]
+
+
+ANOTHER_PRIOR = score_predictions(
+    with_reports_and_changes_of(PREDICTIONS[10:] + PREDICTIONS[:10]), name="another prior", num_resamples=200
+)
+
+
+def test_reports_that_get_worse_with_another_prior_use_the_prior():
+    model = score_predictions(PREDICTIONS, num_resamples=200)
+    verdict = prior_verdict(model, ANOTHER_PRIOR)
+    assert verdict.grade == "yes"
+    value, other = (format_number(one.metrics["temporal_f1"].value) for one in (model, ANOTHER_PRIOR))
+    assert verdict.sentence.startswith(
+        f"The reports use the prior study: temporal F1 {value} against {other} with another patient's prior; paired "
+    )
+
+
+def test_reports_that_stay_the_same_with_another_prior_do_not_use_it():
+    same = score_predictions(PREDICTIONS, name="another prior")
+    verdict = prior_verdict(SCORES, same)
+    assert verdict.grade == "no"
+    assert verdict.sentence.startswith("There is no sign that the reports use the prior study: temporal F1 ")
+    assert "which includes 0" in verdict.sentence
+    worse = score_predictions(with_reports_and_changes_of(PREDICTIONS[10:] + PREDICTIONS[:10]))
+    assert "so other patients' priors do better" in prior_verdict(worse, SCORES).sentence
+
+
+def test_change_head_decides_if_no_reference_compares():
+    without = [dataclasses.replace(one, reference="") for one in PREDICTIONS]
+    others = [
+        dataclasses.replace(own, change_probabilities=other.change_probabilities)
+        for own, other in zip(without, without[10:] + without[:10], strict=True)
+    ]
+    model, another = (score_predictions(one, num_resamples=200) for one in (without, others))
+    assert model.metrics["temporal_f1"].value is None
+    sentence = prior_verdict(model, another).sentence
+    assert sentence.startswith("The change probabilities depend on the prior study: change accuracy ")
+
+
+def test_without_the_control_it_is_unknown_whether_the_prior_is_used():
+    verdict = prior_verdict(SCORES, None, "the control was not requested")
+    assert verdict.grade == "unknown"
+    assert verdict.sentence.endswith("use the prior study: the control was not requested.")
+
+
+def test_scores_of_changes_by_state_add_up():
+    by_state = {one["state"]: one for one in SCORES.changes}
+    assert list(by_state) == list(CHANGES[1:])
+    assert sum(one["support"] for one in by_state.values()) > 0 == by_state["resolved"]["support"]
+    known = np.concatenate([one.reference_changes for one in PREDICTIONS])
+    assert [one["num_known"] for one in by_state.values()] == [int((known == code).sum()) for code in range(1, 6)]
+    assert by_state["resolved"]["f1"].value is None
+
+
+def test_facts_on_priors_name_what_is_stated():
+    rate = {"value": 0.9, "low": 0.8, "high": 1.0}
+    rates = {
+        "model": {"unchanged_share": rate | {"value": 0.3}, "mention_rate": rate},
+        "own prior": {"unchanged_share": rate},
+        "no prior": {"mention_rate": {"value": 0.0, "low": 0.0, "high": 0.0}},
+    }
+    own, none = prior_facts(rates)
+    assert own.startswith("With the study as its own prior, 90% [80%, 100%] of the stated changes are “unchanged”")
+    assert none.startswith("Without a prior study, 0%") and "with it, 90%" in none
+    assert prior_facts({"model": {}}) == ()

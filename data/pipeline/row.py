@@ -18,11 +18,26 @@ from data.pipeline.priors import read_prior
 from data.pipeline.raw_study import FileStudy, ImageOptions, RawStudy, Rejection
 from data.reports.clean import TextOptions, prepare_text
 from data.reports.deidentify import has_report_word
-from data.reports.labeler.labeler import label_sections
+from data.reports.labeler.changes import report_changes
+from data.reports.labeler.labeler import label_report, label_sections
 from data.reports.labeler.severity import report_severities
 from data.reports.readability import reading_problems
 from data.study import FindingBox, Study
-from vlm.schema.findings import POSITIVE, UNCERTAIN, UNKNOWN_SEVERITIES, UNKNOWN_SEVERITY, WITHOUT_SEVERITY
+from vlm.schema.findings import (
+    BLANK,
+    CHANGES,
+    NEGATIVE,
+    POSITIVE,
+    UNCERTAIN,
+    UNKNOWN_CHANGE,
+    UNKNOWN_CHANGES,
+    UNKNOWN_SEVERITIES,
+    UNKNOWN_SEVERITY,
+    UNLABELED,
+    UNLABELED_STUDY,
+    WITHOUT_CHANGE,
+    WITHOUT_SEVERITY,
+)
 from vlm.schema.preprocessing import Preprocessing, content_box, preprocess
 
 NAME_IS_REPORT_WORD = (
@@ -101,9 +116,10 @@ def _stored(images: tuple[Image.Image, ...], views: tuple[View, ...], options: I
 
 
 def prepare_study_text(study: FileStudy, options: TextOptions) -> tuple[FileStudy, Mapping[str, int]]:
-    """The study with cleaned and de-identified texts, labels and severities, and the number of changes by kind.
+    """The study with cleaned and de-identified texts, labels, severities and changes since the prior study, and the
+    number of changes to the texts by kind.
 
-    Labels and severities are read first, because a name that is removed can be a finding ("Effusion"), and a sentence
+    Labels are read first, because a name that is removed can be a finding ("Effusion"), and a sentence
     about a prior study describes this image too ("unchanged effusion").
     """
     names = tuple(name for view in (*study.views, *study.prior_views) for name in view.identities)
@@ -116,6 +132,7 @@ def prepare_study_text(study: FileStudy, options: TextOptions) -> tuple[FileStud
     elif label_source == "report":
         labels = label_sections(study.findings, study.impression)
     labeled = {"labels": labels, "label_source": label_source, "severities": _severities(study, labels)}
+    labeled["changes"] = _changes(study, labels)
     prepared_texts = {name: getattr(prepared, name) for name in texts}
     study = dataclasses.replace(study, **labeled, **prepared_texts, prior_report=prior.indication)
     return study, Counter(prepared.counts) + Counter(prior.counts)
@@ -130,6 +147,31 @@ def _severities(study: FileStudy, labels: tuple[int, ...]) -> tuple[int, ...]:
         severity if label in (POSITIVE, UNCERTAIN) and finding not in WITHOUT_SEVERITY else UNKNOWN_SEVERITY
         for finding, (severity, label) in enumerate(zip(severities, labels, strict=True))
     )
+
+
+def _changes(study: FileStudy, labels: tuple[int, ...]) -> tuple[int, ...]:
+    """The changes of the source, or else those that the report states, if there is a prior study.
+
+    A finding with two stated changes, or with one that does not fit its label, is unknown. One that neither this report
+    nor the prior's states is absent in both.
+    """
+    if study.changes != UNKNOWN_CHANGES or not study.prior_images or not (study.findings or study.impression):
+        return study.changes
+    stated = report_changes(study.findings, study.impression)
+    prior_labels = label_report(study.prior_report) if study.prior_report.strip() else UNLABELED_STUDY
+    return tuple(
+        UNKNOWN_CHANGE if finding == WITHOUT_CHANGE else _change(*of_finding)
+        for finding, of_finding in enumerate(zip(stated, labels, prior_labels, strict=True))
+    )
+
+
+def _change(stated: frozenset[int], label: int, prior_label: int) -> int:
+    is_present = label in (POSITIVE, UNCERTAIN)
+    if len(stated) == 1 and label != UNLABELED:
+        [change] = stated
+        return change if is_present != (CHANGES[change] == "resolved") else UNKNOWN_CHANGE
+    is_absent = all(one in (NEGATIVE, BLANK) for one in (label, prior_label))
+    return CHANGES.index("none") if is_absent and not stated else UNKNOWN_CHANGE
 
 
 def report_warnings(study: FileStudy, options: TextOptions) -> tuple[ImageWarning, ...]:

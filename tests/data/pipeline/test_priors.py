@@ -1,6 +1,6 @@
 """Studies are linked with the last study before them; a prior study is read and cleaned like the study."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from io import BytesIO
 
@@ -9,8 +9,11 @@ import pytest
 from PIL import Image
 
 from data.pipeline.priors import link_priors
-from data.pipeline.raw_study import ImageOptions, RawFileStudy, RawPrior, Rejection, source_digest
-from data.pipeline.row import BuildOptions, build_row
+from data.pipeline.raw_study import FileStudy, ImageOptions, RawFileStudy, RawPrior, Rejection, source_digest
+from data.pipeline.row import BuildOptions, build_row, prepare_study_text
+from data.reports.clean import TextOptions
+from data.synthetic.source import make_study
+from vlm.schema.findings import CHANGES, FINDINGS, UNKNOWN_CHANGE
 from vlm.schema.preprocessing import Preprocessing
 
 PIXELS = np.random.default_rng(0).integers(60, 120, size=(40, 30), dtype=np.uint8)
@@ -65,6 +68,41 @@ def test_a_prior_study_is_cleaned_and_preprocessed_like_the_study(tmp_path):
     [stored] = row["prior_images"]
     assert stored == row["images"][0]
     assert Image.open(BytesIO(stored["bytes"])).getextrema() == (0, 255)
+
+
+def changes_of(folder, findings, prior_findings):
+    study = raw(folder, "b", findings=findings, labels=None)
+    other = raw(folder, "a", findings=prior_findings)
+    row = build_row(replace(study, prior=RawPrior(raw_study=other, interval_days=1)), BuildOptions()).row
+    return {name: CHANGES[code] for name, code in zip(FINDINGS, row["changes"], strict=True) if code != UNKNOWN_CHANGE}
+
+
+def test_changes_are_read_from_the_report(tmp_path):
+    text = "The left effusion has increased. The pneumothorax has resolved. New edema. The heart is enlarged."
+    changes = changes_of(tmp_path, text, "Left effusion and pneumothorax. The heart is enlarged.")
+    found = {name: change for name, change in changes.items() if change != "none"}
+    assert found == {"Pleural Effusion": "worse", "Pneumothorax": "resolved", "Edema": "new"}
+    assert changes["Fracture"] == "none"
+    assert "Cardiomegaly" not in changes
+    assert "No Finding" not in changes
+
+
+def test_changes_that_do_not_fit_the_report_are_unknown(tmp_path):
+    two = "The right effusion has resolved. The left effusion is unchanged."
+    assert "Pleural Effusion" not in changes_of(tmp_path, two, "Bilateral effusions.")
+    assert "Pleural Effusion" not in changes_of(tmp_path, "The lungs are clear.", "Left pleural effusion.")
+
+
+def test_without_text_of_the_prior_study_an_absent_finding_is_unknown(tmp_path):
+    assert changes_of(tmp_path, "Worsening edema.", "") == {"Edema": "worse"}
+
+
+def test_changes_of_the_source_are_kept():
+    """The report of this study calls neither worse: only the source knows."""
+    study = make_study(31, 3, 64, prior_fraction=1.0)
+    unlike = tuple(code if code <= 0 else CHANGES.index("worse") for code in study.changes)
+    given = FileStudy(**{one.name: getattr(study, one.name) for one in fields(study)} | {"changes": unlike})
+    assert prepare_study_text(given, TextOptions())[0].changes == unlike
 
 
 @pytest.mark.parametrize("change", ["files", "nothing"])

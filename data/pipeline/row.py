@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from data.images.burned_in import burned_in_text
+from data.images.pixels import pixels_of
 from data.images.read import View, stored_bytes
 from data.pipeline.raw_study import FileStudy, ImageOptions, RawStudy, Rejection
 from data.reports.clean import TextOptions, prepare_text
@@ -158,7 +157,7 @@ def preprocess_study(study: Study, options: Preprocessing) -> Study:
     images = tuple(preprocess(image, options) for image in study.images)
     boxes = study.boxes
     if options.crop_border and boxes:
-        crops = [(content_box(np.asarray(image)), image.size) for image in study.images]
+        crops = [(content_box(pixels_of(image)), image.size) for image in study.images]
         moved = [_move_box(box, *crops[box.view]) for box in boxes]
         boxes = tuple(box for box in moved if box.box[0] < box.box[2] and box.box[1] < box.box[3])
     return dataclasses.replace(study, images=images, boxes=boxes)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from data.images.burned_in import burned_in_text
 from data.images.duplicates import is_flat, perceptual_hash, thumbnail
-from data.images.pixels import ImageRejected
+from data.images.pixels import ImageRejected, pixels_of
 from data.images.read import decode_image
 from data.pipeline.workers import map_in_order
 from data.reports.deidentify import MAX_CHARACTERS, remove_identity
@@ -185,7 +185,7 @@ def _image_traits(stored: Mapping[str, Any] | None) -> ImageTraits:
         image = _decode(stored)
     except ImageRejected as error:
         return ImageTraits(error=str(error))
-    pixels = np.asarray(image)
+    pixels = pixels_of(image)
     return ImageTraits(
         size=image.size,
         digest=hashlib.sha256(repr(image.size).encode() + pixels.tobytes()).digest()[:16],

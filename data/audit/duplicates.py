@@ -20,6 +20,7 @@ from data.images.duplicates import (
     near_pairs,
     thumbnails_agree,
 )
+from data.images.pixels import pixels_of
 
 COMPARED_PER_IMAGE, MIN_COMPARED = 1, 2000
 """Pairs of thumbnails to compare: one per image, and at least 2,000. The most similar ones come first, so copies are
@@ -132,4 +133,4 @@ def _compare_thumbnails(item: tuple[np.ndarray, np.ndarray]) -> list[bool]:
 
 
 def _compare_images(pair: tuple[tuple[Place, int], ...], *, folder: str) -> float:
-    return fine_similarity(*(np.asarray(read_stored_image(folder, place, view)) for place, view in pair))
+    return fine_similarity(*(pixels_of(read_stored_image(folder, place, view)) for place, view in pair))

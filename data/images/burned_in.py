@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from data.images.pixels import pixels_of
+
 MIN_LETTERS = 5
 """Letters in one row; markers ("R", "L", "AP", "PORT") have fewer."""
 _SMALLEST_SIDE, _LARGEST_SIDE = 768, 1024
@@ -35,7 +37,7 @@ class _Row:
 
 def burned_in_text(image: Image.Image) -> str:
     """Describe what looks like text in an 8-bit gray image ("a row of 9 letters at the top left"); "" for nothing."""
-    rows = [row for row in _rows(np.asarray(image)) if row.num_letters >= MIN_LETTERS]
+    rows = [row for row in _rows(pixels_of(image)) if row.num_letters >= MIN_LETTERS]
     if not rows:
         return ""
     longest = max(rows, key=lambda row: row.num_letters)
@@ -69,19 +71,27 @@ def _letters(mask: np.ndarray) -> np.ndarray:
     """Boxes (left, top, right, bottom) of the shapes with the size and density of letters, sorted from the left."""
     if cv2.countNonZero(mask) > _MOST_MARKED * mask.size:
         return np.empty((0, 4), dtype=int)
-    # Most images have few shapes of this height; outlines show this ten times faster.
-    outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
-    outlined = (cv2.boundingRect(outline)[3] for outline in outlines)
-    if sum(_LETTER_HEIGHTS[0] <= height <= _LETTER_HEIGHTS[1] for height in outlined) < MIN_LETTERS:
-        return np.empty((0, 4), dtype=int)
-    # Same result as the default algorithm, three times faster.
-    _, _, shapes, _ = cv2.connectedComponentsWithStatsWithAlgorithm(mask, 8, cv2.CV_32S, cv2.CCL_BBDT)
-    left, top, widths, heights, areas = (shapes[1:, column] for column in range(5))
-    filled = areas / (widths * heights)
-    letters = (heights >= _LETTER_HEIGHTS[0]) & (heights <= _LETTER_HEIGHTS[1]) & (widths <= _WIDEST * heights)
-    letters &= (filled > _LEAST_FILLED) & (areas >= _LEAST_AREA)
-    boxes = np.stack([left, top, left + widths, top + heights], axis=1)[letters]
-    return boxes[np.argsort(boxes[:, 0])]
+    # Outlines are found five times faster than labeled components, and only some of them have the height of a letter.
+    outlines, nesting = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    boxes = []
+    for number, outline in enumerate(outlines):
+        left, top, width, height = cv2.boundingRect(outline)
+        if not _LETTER_HEIGHTS[0] <= height <= _LETTER_HEIGHTS[1] or width > _WIDEST * height:
+            continue
+        _, _, hole, shape = nesting[0][number]
+        area = 0 if shape >= 0 else _num_inside(outline) + len(outline)
+        while area and hole >= 0:
+            area -= _num_inside(outlines[hole])
+            hole = nesting[0][hole][0]
+        if area >= _LEAST_AREA and area / (width * height) > _LEAST_FILLED:
+            boxes.append((left, top, left + width, top + height))
+    found = np.array(boxes, dtype=int).reshape(-1, 4)
+    return found[np.lexsort((found[:, 1], found[:, 0]))]
+
+
+def _num_inside(outline: np.ndarray) -> float:
+    """The number of pixels within an outline of neighboring pixels, without the outline (Pick's theorem)."""
+    return cv2.contourArea(outline) - len(outline) / 2 + 1
 
 
 def _group(boxes: np.ndarray) -> list[np.ndarray]:

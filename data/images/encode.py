@@ -8,8 +8,9 @@ import re
 from io import BytesIO
 
 import cv2
-import numpy as np
 from PIL import Image
+
+from data.images.pixels import pixels_of
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 JPEG_QUALITY = 95
@@ -27,7 +28,7 @@ _KEPT_SEGMENTS = frozenset({0xC0, 0xC1, 0xC2, 0xC4, 0xDB, 0xDD, _START_OF_SCAN})
 
 def encode_png(image: Image.Image) -> bytes:
     """Encode an 8-bit gray image as PNG without metadata."""
-    return cv2.imencode(".png", np.asarray(image), _PNG_OPTIONS)[1].tobytes()
+    return cv2.imencode(".png", pixels_of(image), _PNG_OPTIONS)[1].tobytes()
 
 
 def encode_jpeg(image: Image.Image) -> bytes:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow
 from PIL import Image
 
 MAX_FILE_BYTES = 100 * 2**20
@@ -60,9 +61,20 @@ def fitted_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """The pixels as a read-only array; those of an 8-bit gray image are not copied, which takes a quarter of the time
+    of decoding them."""
+    if image.mode == "L" and not image.readonly:  # a read-only image has its pixels in memory of another object
+        try:
+            return pyarrow.array(image).to_numpy(zero_copy_only=True).reshape(image.height, image.width)
+        except ValueError:  # Pillow holds an image of more than 16 MiB in several blocks
+            pass
+    return np.asarray(image)
+
+
 def shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The image scaled down to (width, height), as `shrunk_pixels`."""
-    return image if image.size == size else Image.fromarray(shrunk_pixels(np.asarray(image), size))
+    return image if image.size == size else Image.fromarray(shrunk_pixels(pixels_of(image), size))
 
 
 def shrunk_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from data.images.burned_in import burned_in_text
+from data.images.pixels import pixels_of
 from data.images.read import View, stored_bytes
 from data.pipeline.priors import read_prior
 from data.pipeline.raw_study import FileStudy, ImageOptions, RawStudy, Rejection
@@ -212,7 +212,7 @@ def preprocess_study(study: Study, options: Preprocessing) -> Study:
     )
     boxes = study.boxes
     if options.crop_border and boxes:
-        crops = [(content_box(np.asarray(image)), image.size) for image in study.images]
+        crops = [(content_box(pixels_of(image)), image.size) for image in study.images]
         moved = [_move_box(box, *crops[box.view]) for box in boxes]
         boxes = tuple(box for box in moved if box.box[0] < box.box[2] and box.box[1] < box.box[3])
     return dataclasses.replace(study, images=images, prior_images=prior_images, boxes=boxes)

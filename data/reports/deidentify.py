@@ -27,6 +27,7 @@ _INVERTED = rf"{_PARTICLES}{_WORD}(?: {_WORD})?, ?{_WORD}{_LATER}{{0,2}}"
 _NAMES = rf"{_NAME}(?:(?: ?[,/&] ?|{_GAP}(?i:and|or){_GAP}){_NAME}){{0,4}}"
 _LOWER_NAME = rf"{_ANY_CASE}[a-z][a-z'’-]{{1,40}}(?: [a-z]\.)?"
 _NO_EPONYM = r"(?![ -](?i:fracture|sign|line|disease|syndrome|criteri|tube|catheter|drain|valve|procedure|node|rod))"
+_COMMON_NAMES = frozenset(patterns.COMMON_NAMES)
 _COMMON_NAME = rf"(?i:{'|'.join(patterns.COMMON_NAMES)})(?:['’]s)?(?![\w-]){_NO_EPONYM}"
 _END = r"(?= ?(?:[,;(\n]|$))"
 _ORDINARY = frozenset(patterns.ORDINARY_SURNAMES) | frozenset(patterns.NOT_NAMES)
@@ -47,6 +48,11 @@ def _ignoring_case(cues: tuple[str, ...]) -> tuple[str, ...]:
     return (f"(?i:{'|'.join(cues)})",)
 
 
+NAME_BEFORE_DEGREE = rf"(?P<keep>)(?<![\w-]){_NAME}(?=,? {_DEGREE})"
+AROUND_COMMON_NAME = (
+    rf"(?P<keep>)(?<![\w-]){_WORD}, ?(?=[{_UPPER}]){_COMMON_NAME}(?: [{_UPPER}](?:\.|\b))?",
+    rf"(?P<keep>)(?<![\w-])(?:{_WORD} ){{0,2}}(?=[{_UPPER}]){_COMMON_NAME}(?: {_PARTICLES}{_WORD}){{0,2}}",
+)
 NAME_PATTERNS = (
     _after(patterns.TITLES, rf"{_GAP}?", _NAMES),
     _after(patterns.LOWER_TITLES, r" ", _LOWER_NAME),
@@ -57,7 +63,7 @@ NAME_PATTERNS = (
         rf"(?:{_INVERTED}|{_WORD}(?: {_WORD}){{1,3}}|{_WORD}{_END})",
     ),
     _after(_ignoring_case(patterns.DEEDS), rf"(?: ?: ?|{_GAP})", rf"(?:{_INVERTED}(?={_END}|,? {_DEGREE})|{_NAMES})"),
-    rf"(?P<keep>)(?<![\w-]){_NAME}(?=,? {_DEGREE})",
+    NAME_BEFORE_DEGREE,
     _after(patterns.ROLES, r" ", rf"(?![{_UPPER}]{{2}}){_NAME}(?!\w)"),
     rf"(?P<keep>)(?:^|(?<=[.;:!?] )){_WORD}(?: {_WORD}){{1,3}}(?=,? (?:is |was )?(?:an? )?\d{{1,3}}[ -]?(?:[MF]\b|"
     rf"[Yy]))",
@@ -79,8 +85,7 @@ NAME_PATTERNS = (
     rf"(?P<keep>\b(?:cc|CC): ?)(?:{_INITIAL} ?{_WORD}|{_WORD} {_WORD})",
     rf"(?P<keep>\b(?:PATIENT|Patient|PT|Pt) )[{_UPPER}]{{2,40}}, ?(?:{_GIVEN})(?!\w)",
     r"(?P<keep>)(?<![\w'’-])[^\W\d_][\w'’-]{0,40}\^[\w'’^ -]{0,60}\w",
-    rf"(?P<keep>)(?<![\w-]){_WORD}, ?(?=[{_UPPER}]){_COMMON_NAME}(?: [{_UPPER}](?:\.|\b))?",
-    rf"(?P<keep>)(?<![\w-])(?:{_WORD} ){{0,2}}(?=[{_UPPER}]){_COMMON_NAME}(?: {_PARTICLES}{_WORD}){{0,2}}",
+    *AROUND_COMMON_NAME,
 )
 """The group `keep` stays; the rest of the match is the name."""
 
@@ -120,8 +125,24 @@ _BLANKS = re.compile(r"[^\S\n]+")
 MAX_CHARACTERS = 50_000
 """Limit for one section of a report; the longest of the Indiana set has 2,000."""
 
-_PATTERNS = tuple(
-    (kind, re.compile(pattern, re.MULTILINE | flags))
+_WITH_DIGIT = frozenset({"address", "phone", "date", "record number", "time", "age over 89"})
+_NEEDED = {
+    "a digit": re.compile(r"\d"),
+    "a degree": re.compile(_DEGREE),
+}
+
+
+def _need(kind: str, pattern: str) -> str:
+    """What a text must have for this pattern to match; "" for nothing that is cheap to look for."""
+    if kind in _WITH_DIGIT and pattern not in patterns.WITHOUT_DIGIT:
+        return "a digit"
+    if pattern in AROUND_COMMON_NAME:
+        return "a common name"
+    return "a degree" if pattern == NAME_BEFORE_DEGREE else ""
+
+
+PATTERNS = tuple(
+    (kind, _need(kind, pattern), re.compile(pattern, re.MULTILINE | flags))
     for kind, table, flags in (
         ("e-mail", patterns.EMAILS, 0),
         ("web address", patterns.URLS, 0),
@@ -136,6 +157,17 @@ _PATTERNS = tuple(
     )
     for pattern in table
 )
+"""Kind of identity, what a text must have for the pattern to match, and the pattern."""
+_TOKEN = re.compile(r"[\w-]+")
+
+
+def missing_needs(text: str) -> frozenset[str]:
+    """The needs of PATTERNS that the text does not meet. Those patterns need not be tried: most reports have no digit
+    and no name, and trying all patterns takes longer than all else that is done with a report."""
+    missing = {need for need, pattern in _NEEDED.items() if not pattern.search(text)}
+    if _COMMON_NAMES.isdisjoint(_TOKEN.findall(text.casefold())):
+        missing.add("a common name")
+    return frozenset(missing)
 
 
 def remove_identity(text: str, names: Iterable[str] = ()) -> tuple[str, dict[str, int]]:
@@ -156,9 +188,11 @@ def remove_identity(text: str, names: Iterable[str] = ()) -> tuple[str, dict[str
         counts["name"] += len(spans)
         for start, end in reversed(spans):
             text = text[:start] + PLACEHOLDER + text[end:]
-    for kind, pattern in _PATTERNS:
-        text, number = pattern.subn(_replace, text)
-        counts[kind] += number
+    missing = missing_needs(text)
+    for kind, need, pattern in PATTERNS:
+        if need not in missing:
+            text, number = pattern.subn(_replace, text)
+            counts[kind] += number
     return text, {kind: number for kind, number in counts.items() if number}
 
 

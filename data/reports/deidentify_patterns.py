@@ -24,6 +24,11 @@ _SAYS_DATE = (
     r"admitted|discharged|dob)"
 )
 
+_MONTH_ALONE = (
+    rf"(?P<keep>\b(?:in|since|from|last|until|by|early|late|mid|during|previous|this)[ -]){_UNMISTAKABLE_MONTH}(?!\w)"
+)
+_DAY_OF_WEEK = r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day,? (?:the )?___"
+
 DATES = (
     rf"(?<![\w./]){_YEAR}[-/.]{_MONTH_NUMBER}[-/.]{_DAY}(?:T[\d:.]+Z?)?(?![\w/-])",
     rf"(?<!\w){_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\w)",
@@ -38,9 +43,9 @@ DATES = (
     rf"(?<![\w-]){_MONTH}[ -]*(?:the )?{_DAY}(?:st|nd|rd|th)?(?![\w:/]|\.\d){_NO_UNIT}"
     rf"(?:,?[ -]*(?:{_YEAR}|'\d\d)(?!\w))?",
     rf"(?<![\w-]){_MONTH},?[ -]*(?:of )?(?:{_YEAR}|['’]\d\d)(?!\w)",
-    rf"(?P<keep>\b(?:in|since|from|last|until|by|early|late|mid|during|previous|this)[ -]){_UNMISTAKABLE_MONTH}(?!\w)",
+    _MONTH_ALONE,
     rf"(?P<keep>\b{_SAYS_DATE},? )(?:{_MONTH_NUMBER}/{_DAY}|{_DAY}/{_MONTH_NUMBER})(?![\w/]|\.\d){_NO_SHARE}",
-    r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day,? (?:the )?___",
+    _DAY_OF_WEEK,
 )
 
 _CLOCK = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?"
@@ -55,14 +60,17 @@ TIMES = (
     rf"(?<![\w.]){_MILITARY}{_HOURS}",
 )
 
+_AGES_IN_WORDS = (
+    r"\bninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?(?=[ -]years?[ -]old)",
+    r"(?P<keep>\baged? )ninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?(?! ?(?:percent|%))",
+    r"\b(?:nonagenarian|centenarian)",
+)
 _OLD = r"(?:9\d|1[0-2]\d)"
 
 AGES = (
     rf"(?<![\w.]){_OLD}(?=[ -]?(?:years?|yrs?)[ -]?(?:old|of age)|[ -]?y[./ ]?o\b|[ -]?yo[mf]\b)",
     rf"(?P<keep>\b(?:aged?|age of)[ :]+){_OLD}(?![\w%.])|(?<![\w.]){_OLD}(?=y?[ -]?[mf] (?:with|w/|s/p|presents))",
-    r"\bninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?(?=[ -]years?[ -]old)",
-    r"(?P<keep>\baged? )ninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?(?! ?(?:percent|%))",
-    r"\b(?:nonagenarian|centenarian)",
+    *_AGES_IN_WORDS,
 )
 
 _RECORD = (
@@ -118,17 +126,22 @@ _CAPITAL = r"[A-ZÀ-ÖØ-ÞĆČĎĐĘĚŁŃŇŐŘŚŞŠŤŮŰŹŻŽ]"
 _TOWN = rf"{_CAPITAL}[\w.'-]{{1,30}}(?: {_CAPITAL}[\w.'-]{{1,30}}){{0,2}}"
 _STATE = r"[A-Z]{2},? \d{5}(?:-\d{4})?(?!\w)"
 
+_COUNTY = rf"(?P<keep>\bCounty of ){_CAPITAL}\w+"
+
 ADDRESSES = (
     rf"(?<![\w.])\d{{1,5}}[A-Za-z]? (?:[NSEW]\.? )?(?:(?:{_CAPITAL}|\d)[\w'-]{{0,30}} ){{1,4}}{_STREET}"
     rf"(?:,? ?(?:[Aa]pt|[Ss]uite|[Uu]nit|#)\.? ?\w+)?(?:,? *{_TOWN},? {_STATE})?",
     r"(?<![\w.])\d{1,5} (?:(?!of|the|to|in|on|and|or|with)[a-z][\w'-]{1,30} ){1,3}(?:street|avenue|road|boulevard|"
     r"lane|drive|court|parkway|terrace|highway)(?!\w)(?:,? (?:apt|suite|unit)\.? ?\w+)?",
-    rf"(?P<keep>\bCounty of ){_CAPITAL}\w+",
+    _COUNTY,
     rf"(?<![\w.-]){_TOWN}, {_STATE}|(?i:\bP\.?\s?O\.? ?Box \d+)",
     r"(?<![\w-])(?!\w+ \d(?:CM|MM|CC|ML|FR|MG))[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}(?!\w)",
     rf"(?P<keep>\b(?i:address|lives at|resides at|residing at|home address)[ :]+)\d+ {_TOWN}",
     r"(?P<keep>\b(?i:zip)(?i: code)?:? )\d{5}(?:-\d{4})?(?!\w)",
 )
+WITHOUT_DIGIT = (_MONTH_ALONE, _DAY_OF_WEEK, *_AGES_IN_WORDS, _COUNTY)
+"""All other patterns of ADDRESSES, PHONES, DATES, RECORDS, TIMES and AGES match only text with a digit."""
+
 _PLACE_WORD = (
     r"(?!(?i:the|this|our|an?|at|from|outside|prior|local|same|in|to|of|community|general|other|another|referring|"
     r"regional|day|for|and|with)\b)[A-Z][\w.'’&-]{0,30}"

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
+from data.images import burned_in
 from data.images.burned_in import burned_in_text
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "pneumonia" / "images"
@@ -69,3 +71,26 @@ def test_real_radiographs_without_text_give_no_warning():
         with Image.open(path) as image:
             alarms.append(burned_in_text(image.convert("L")) != "")
     assert sum(alarms) <= 1
+
+
+@pytest.mark.parametrize("density", [0.1, 0.3, 0.5])
+def test_shapes_are_those_of_labeled_components(density, monkeypatch):
+    monkeypatch.setattr(burned_in, "_MOST_MARKED", 1.0)
+    num_letters = 0
+    for seed in range(20):
+        coarse = np.random.default_rng(seed).random((40, 60)) < density
+        mask = cv2.resize(coarse.astype(np.uint8), None, fx=2, fy=3, interpolation=cv2.INTER_NEAREST)
+        if seed % 2:
+            mask = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+        letters = {tuple(box) for box in burned_in._letters(mask).tolist()}
+        assert letters == letters_by_components(mask)
+        num_letters += len(letters)
+    assert num_letters > 50
+
+
+def letters_by_components(mask):
+    found = set()
+    for left, top, width, height, area in cv2.connectedComponentsWithStats(mask, connectivity=8)[2][1:].tolist():
+        if 6 <= height <= 48 and width <= 1.6 * height and area >= 8 and area / (width * height) > 0.15:
+            found.add((left, top, left + width, top + height))
+    return found

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images.pixels import MAX_FILE_BYTES, ImageRejected, fitted_size, stretch_to_8_bits
+from data.images.pixels import MAX_FILE_BYTES, ImageRejected, fitted_size, pixels_of, stretch_to_8_bits
 from data.images.read import read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, size=(24, 32), dtype=np.uint8)
@@ -207,3 +207,18 @@ def test_a_radiograph_with_a_colored_arrow_is_accepted():
     rgb = np.repeat(PIXELS[:, :, None], 3, axis=2)
     rgb[2:6, 2:8] = (255, 0, 0)
     assert read_image(encoded(Image.fromarray(rgb), "PNG")).mode == "L"
+
+
+def test_pixels_of_a_gray_image_are_not_copied_unless_pillow_holds_them_in_blocks():
+    image = Image.fromarray(PIXELS).copy()
+    pixels = pixels_of(image)
+    image.putpixel((3, 2), 77)
+    assert pixels[2, 3] == 77 and not pixels.flags.writeable
+    del image
+    assert pixels[2, 3] == 77 and (pixels != PIXELS).sum() <= 1
+
+    assert (pixels_of(Image.fromarray(PIXELS)) == PIXELS).all()
+    large = Image.new("L", (5000, 4000), 9)
+    large.putpixel((4999, 3999), 8)
+    assert pixels_of(large)[-1, -2:].tolist() == [9, 8]
+    assert pixels_of(Image.new("RGB", (3, 2), "red"))[1, 2].tolist() == [255, 0, 0]

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from data.reports.deidentify import MAX_CHARACTERS, PLACEHOLDER, remove_identity
+from data.reports.deidentify import MAX_CHARACTERS, PATTERNS, PLACEHOLDER, missing_needs, remove_identity
 
 INVENTED = """
 PATIENT: {DOE, JANE}
@@ -233,3 +233,18 @@ def test_removing_identities_twice_equals_once():
     for line in INVENTED:
         cleaned = remove_identity(re.sub(r"[{}]", "", line))[0]
         assert remove_identity(cleaned)[0] == cleaned
+
+
+def test_patterns_that_are_not_tried_would_find_nothing():
+    lines = [re.sub(r"[{}]", "", line) for line in (*INVENTED, *MEDICINE)]
+    changed = [[re.sub(r"\d", "", line), re.sub(r"[A-Z]", "X", line), line.upper()] for line in lines]
+    texts = [*lines, *(text for several in changed for text in several)]
+    skipped = [
+        (text, pattern)
+        for text, missing in zip(texts, map(missing_needs, texts), strict=True)
+        for _, need, pattern in PATTERNS
+        if need in missing
+    ]
+    assert {need for _, need, _ in PATTERNS} == {"", "a digit", "a degree", "a common name"}
+    assert len(skipped) > 10_000
+    assert [(text, pattern.pattern) for text, pattern in skipped if pattern.search(text)] == []

@@ -15,6 +15,7 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -23,11 +24,15 @@ import tyro
 from data.cli import check_minimum, run_main
 from page.archive.output import ReportFolder, RunRecord, rows_table
 from page.archive.reader import WorkerOptions
+from page.study.read import MAX_CANDIDATES
 from page.study.record import checkpoint_identity
 from page.study.row import BLOCKED, READ, REJECTED, model_name, rejected_row
 from page.study.worklist import ReadOptions
-from vlm.checkpoint.store import SHIPPED, model_line
+from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, model_line
 from vlm.generator import GenerationOptions
+from vlm.operating_point import OperatingPoint
+from vlm.precision import Precision
+from vlm.uncertainty import load_calibration
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +65,14 @@ class ArchiveOptions:
     """Write reports despite image warnings."""
     max_new_tokens: int = 160
     """Maximum length of a report, in tokens."""
+    num_candidates: int = 1
+    """Reports to write for each study, of which the one is kept that agrees best with the findings and with the others.
+    It takes longer; 8 is a good number."""
+    operating_point: str = "f1"
+    """Thresholds of the findings: f1, or a target on validation studies such as sensitivity=0.9 or specificity=0.9. If
+    the reports of the checkpoint state what the classifier decides, they follow."""
+    precision: Precision = "fp32"
+    """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md)."""
     include_identity: bool = False
     """Keep names, dates and numbers of persons in the texts. Names of studies and files are always kept."""
     structured: bool = False
@@ -69,28 +82,33 @@ class ArchiveOptions:
         check_minimum(self, num_workers=1, cpus_per_worker=1, batch_size=1, studies_per_file=1, max_new_tokens=1)
         if self.gpus_per_worker <= 0:
             raise ValueError(f"--gpus-per-worker is {self.gpus_per_worker}; give more than 0")
+        if not 1 <= self.num_candidates <= MAX_CANDIDATES:
+            raise ValueError(f"--num-candidates is {self.num_candidates}; give 1 to {MAX_CANDIDATES}")
+        if self.precision == "int8" and self.device != "cpu":
+            raise ValueError(f"--precision int8 works on a CPU only, and --device is {self.device}; leave one out")
+        OperatingPoint.parse(self.operating_point)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, start Ray, and write a row for every study that has none."""
     options = tyro.cli(ArchiveOptions, args=argv, description=__doc__)
+    if Path(options.checkpoint).is_dir():  # workers run in other folders
+        options = replace(options, checkpoint=str(Path(options.checkpoint).resolve()))
+    worker = worker_options(options)
     if importlib.util.find_spec("ray") is None:
         raise ValueError("Ray is not installed; install it with `pip install cxrscribe[scale]`")
     from page.archive.inputs import open_input  # these need Ray
     from page.archive.run import connected, read_archive
 
-    if Path(options.checkpoint).is_dir():  # workers run in other folders
-        options = replace(options, checkpoint=str(Path(options.checkpoint).resolve()))
     print(model_line(options.checkpoint), file=sys.stderr, flush=True)
-    identity = checkpoint_identity(options.checkpoint)
-    worker = _worker(options, model_name(identity))
     record = RunRecord(
         model=worker.model,
-        program_version=identity.program_version,
+        program_version=version("cxrscribe"),
         max_new_tokens=options.max_new_tokens,
         write_anyway=options.write_anyway,
         include_identity=options.include_identity,
         structured=options.structured,
+        num_candidates=options.num_candidates,
     )
     archive = open_input(options.input, split=options.split, skipped=[options.output])
     with ReportFolder(options.output, record, rows_per_file=options.studies_per_file) as reports:
@@ -108,21 +126,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"note: {others} rows are of studies that are not in the input now", file=sys.stderr)
 
 
-def _worker(options: ArchiveOptions, model: str) -> WorkerOptions:
+def worker_options(options: ArchiveOptions) -> WorkerOptions:
+    """What each worker does.
+
+    Raises:
+        ValueError: the checkpoint cannot be used, or not at this operating point.
+    """
+    point = OperatingPoint.parse(options.operating_point)
+    load_calibration(fetch_checkpoint(options.checkpoint)).at(point)
+    identity = checkpoint_identity(options.checkpoint, options.precision)
     reading = ReadOptions(
-        generation=GenerationOptions(max_new_tokens=options.max_new_tokens),
+        generation=GenerationOptions(max_new_tokens=options.max_new_tokens, num_candidates=options.num_candidates),
         write_anyway=options.write_anyway,
         include_identity=options.include_identity,
         by_system=options.structured,
     )
     return WorkerOptions(
         checkpoint=options.checkpoint,
-        model=model,
+        model=model_name(identity, point),
         device=options.device,
         num_cpus=options.cpus_per_worker,
         num_gpus=options.gpus_per_worker if options.device == "cuda" else 0.0,
         batch_size=options.batch_size,
         reading=reading,
+        precision=options.precision,
+        operating_point=point,
     )
 
 

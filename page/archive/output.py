@@ -41,6 +41,7 @@ class RunRecord:
     write_anyway: bool
     include_identity: bool
     structured: bool
+    num_candidates: int = 1
 
 
 def rows_table(rows: Iterable[StudyRow]) -> pyarrow.Table:

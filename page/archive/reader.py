@@ -12,6 +12,8 @@ from page.archive.output import rows_table
 from page.study.row import StudyRow, generator_name, rejected_row
 from page.study.worklist import ReadOptions, StudySource, read_sources
 from vlm.generator import ReportGenerator
+from vlm.operating_point import BEST_F1, OperatingPoint
+from vlm.precision import Precision
 from vlm.schema.preprocessing import Preprocessing
 
 MAX_FAILURES = 20
@@ -33,6 +35,8 @@ class WorkerOptions:
     num_gpus: float
     batch_size: int
     reading: ReadOptions
+    precision: Precision = "fp32"
+    operating_point: OperatingPoint = BEST_F1
 
 
 class Reader:
@@ -44,7 +48,10 @@ class Reader:
 
     def __init__(self, source_of: SourceOf, options: WorkerOptions):
         torch.set_num_threads(options.num_cpus)
-        self.generator = ReportGenerator.from_pretrained(options.checkpoint, device=options.device)
+        generator = ReportGenerator.from_pretrained(
+            options.checkpoint, device=options.device, precision=options.precision
+        )
+        self.generator = generator.at(options.operating_point)
         found = generator_name(self.generator)
         if found != options.model:
             raise ValueError(f"a machine of the cluster has the model {found}, not {options.model}; copy it there")

@@ -9,6 +9,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from data.cli import check_minimum
+from page.node.states import FHIR
 from vlm.checkpoint.store import SHIPPED
 
 Kind = Literal["sr", "sr-text", "pdf", "map"]
@@ -32,9 +33,14 @@ class NodeOptions:
     """Archive that gets the results by DICOMweb (STOW-RS) instead: the URL above /studies."""
     stow_auth: Path | None = None
     """File with one line "name:password" for --stow."""
+    fhir_url: str = ""
+    """FHIR R4 server that gets each report as a DiagnosticReport, beside the archive or alone: its base URL."""
+    fhir_token: Path | None = None
+    """File with the bearer token for --fhir-url; read for each delivery. Default: the environment variable
+    CXRSCRIBE_FHIR_TOKEN."""
     send: tuple[Kind, ...] = ("sr",)
-    """What to send. sr: structured report by TID 1500. sr-text: by TID 2000, which reads like a letter. pdf: the report
-    with images and heatmaps. map: heatmaps as parametric maps."""
+    """What to send to the archive. sr: structured report by TID 1500. sr-text: by TID 2000, which reads like a letter.
+    pdf: the report with images and heatmaps. map: heatmaps as parametric maps."""
     spool: Path = Path("node-spool")
     """Folder for images, results and state. It holds patient data."""
     checkpoint: str = SHIPPED
@@ -81,8 +87,10 @@ class NodeOptions:
             max_associations=1,
             status_port=0,
         )
-        if bool(self.pacs) == bool(self.stow):
-            raise ValueError("give the archive that gets the results: either --pacs HOST:PORT:AET or --stow URL")
+        if self.pacs and self.stow:
+            raise ValueError("--pacs and --stow are two ways to the archive; give one of them")
+        if not (self.pacs or self.stow or self.fhir_url):
+            raise ValueError("say where the results go: --pacs HOST:PORT:AET or --stow URL, and perhaps --fhir-url URL")
         if not self.send:
             raise ValueError("--send is empty; choose from sr, sr-text, pdf, map")
         for flag, titles in (("--ae-title", (self.ae_title,)), ("--allow-ae", self.allow_ae)):
@@ -90,10 +98,12 @@ class NodeOptions:
                 check_ae_title(title, flag=flag)
         if self.pacs:
             parse_archive(self.pacs)
-        elif urlsplit(self.stow).scheme not in ("http", "https") or not urlsplit(self.stow).hostname:
-            raise ValueError(f"--stow {self.stow} is no URL; give for example https://pacs.example.org/dicom-web")
+        check_url(self.stow, flag="--stow", example="https://pacs.example.org/dicom-web")
+        check_url(self.fhir_url, flag="--fhir-url", example="https://fhir.example.org/r4")
         if self.stow_auth is not None and not self.stow:
             raise ValueError("--stow-auth only works with --stow")
+        if self.fhir_token is not None and not self.fhir_url:
+            raise ValueError("--fhir-token only works with --fhir-url")
         parse_networks(self.allow_address)
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("--tls-certificate and --tls-key belong together; give both")
@@ -105,6 +115,18 @@ class NodeOptions:
                 f"--host {self.host} lets every machine send; say who may: --allow-address, --allow-ae, or TLS with "
                 "--tls-certificate, --tls-key and --tls-ca"
             )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of results that are made of each report."""
+        return (*(self.send if self.pacs or self.stow else ()), *((FHIR,) if self.fhir_url else ()))
+
+
+def check_url(url: str, *, flag: str, example: str) -> None:
+    """Raises ValueError for what is neither "" nor the URL of a web server."""
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+        raise ValueError(f"{flag} {url} is no URL; give for example {example}")
 
 
 def check_ae_title(title: str, *, flag: str) -> None:

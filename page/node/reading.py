@@ -1,4 +1,4 @@
-"""Read one study of the spool: which images are used, the report, and the DICOM files to send.
+"""Read one study of the spool: which images are used, the report, and the files to send.
 
 Nobody is there to decide, so the node is stricter than the page: an image with a warning (not a chest, raw data, out
 of distribution, damaged) is not used, and the report says so. A study without a usable frontal image is rejected.
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from data.images.pixels import ImageRejected, read_bytes
-from page.node.options import Kind
 from page.node.results import build_results
 from page.node.states import Result, StableStudy
 from page.study.plain_text import plain_line
@@ -35,7 +34,7 @@ def read_stable_study(
     generator: ReportGenerator,
     study: StableStudy,
     *,
-    kinds: Sequence[Kind],
+    kinds: Sequence[str],
     options: GenerationOptions = DEFAULT_GENERATION,
 ) -> StudyOutcome:
     """Read the study and make the files to send. What is wrong with the study is in the outcome, not raised."""

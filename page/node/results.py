@@ -1,4 +1,4 @@
-"""The DICOM files of a report, in series and with UIDs of their own.
+"""The files of a report to send: DICOM, in series and with UIDs of their own, and FHIR.
 
 UIDs follow from the study, the model, the kind of file and the images that were used. So a report that is made again,
 after a crash or in another spool, has the same UIDs and replaces the first one. With other images, it is a new instance
@@ -12,11 +12,12 @@ from pydicom import Dataset, dcmread
 
 from page.export.dicom_document import DocumentPlace, document_uid, reference
 from page.export.encapsulated_pdf import export_encapsulated_pdf
+from page.export.fhir_r4 import export_fhir_r4
 from page.export.parametric_map import export_parametric_maps
 from page.export.sr import export_sr
 from page.export.sr_measurements import export_sr_measurements
 from page.node.options import Kind
-from page.node.states import Result, StableStudy
+from page.node.states import FHIR, Result, StableStudy
 from page.study.record import StudyRecord
 
 _SERIES_NUMBERS: dict[Kind, int] = {"sr": 9000, "sr-text": 9001, "pdf": 9002, "map": 9003}
@@ -27,7 +28,7 @@ _WRITERS: dict[Kind, Callable[..., bytes]] = {
 }
 
 
-def build_results(record: StudyRecord, study: StableStudy, *, kinds: Sequence[Kind], report_key: str) -> list[Result]:
+def build_results(record: StudyRecord, study: StableStudy, *, kinds: Sequence[str], report_key: str) -> list[Result]:
     """The files to send. They name the patient as the images do, so that the archive accepts them.
 
     Raises:
@@ -35,9 +36,15 @@ def build_results(record: StudyRecord, study: StableStudy, *, kinds: Sequence[Ki
     """
     results = []
     for kind in dict.fromkeys(kinds):
+        series_uid = document_uid(f"node series {study.uid} {record.model.hash} {kind}")
+        uid = document_uid(f"node instance {report_key} {kind}")
+        if kind == FHIR:
+            content = export_fhir_r4(record, include_identity=True, uid=uid).encode()
+            results.append(Result(kind=kind, sop_class_uid="", series_uid=series_uid, sop_uid=uid, content=content))
+            continue
         place = DocumentPlace(
-            series_instance_uid=document_uid(f"node series {study.uid} {record.model.hash} {kind}"),
-            sop_instance_uid=document_uid(f"node instance {report_key} {kind}"),
+            series_instance_uid=series_uid,
+            sop_instance_uid=uid,
             series_number=_SERIES_NUMBERS[kind],
             instance_number=study.version + 1,
             predecessor=_predecessor(study, kind),
@@ -50,7 +57,7 @@ def build_results(record: StudyRecord, study: StableStudy, *, kinds: Sequence[Ki
     return results
 
 
-def _predecessor(study: StableStudy, kind: Kind) -> Dataset | None:
+def _predecessor(study: StableStudy, kind: str) -> Dataset | None:
     """The last version of this kind of file; None without one."""
     if kind not in study.previous:
         return None
@@ -58,7 +65,7 @@ def _predecessor(study: StableStudy, kind: Kind) -> Dataset | None:
     return reference(study.uid, series_uid, sop_class_uid, sop_uid)
 
 
-def _result(kind: Kind, content: bytes) -> Result:
+def _result(kind: str, content: bytes) -> Result:
     header = dcmread(BytesIO(content), specific_tags=["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"])
     return Result(
         kind=kind,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from page.node.options import NodeOptions
 from page.node.reading import read_stable_study
 from page.node.receive import Receiver
-from page.node.send import deliver, make_sender
+from page.node.send import deliver, make_senders
 from page.node.states import pseudonym
 from page.node.status import StatusPage
 from page.node.store import NodeStore
@@ -54,14 +54,14 @@ def running_node(options: NodeOptions, generator: ReportGenerator) -> Iterator[R
         stack.callback(store.close)
         if options.retry_failed:
             logger.info("%d failed studies are tried again", store.retry_failed())
-        sender, receiver = make_sender(options), Receiver(options, store)
+        senders, receiver = make_senders(options), Receiver(options, store)
         stack.callback(receiver.stop)
         page = StatusPage(options, store)
         stack.callback(page.stop)
         stop = threading.Event()
         jobs: dict[str, Callable[[], bool]] = {
             "read": lambda: read_next(store, generator, options),
-            "send": lambda: deliver(store, sender),
+            "send": lambda: deliver(store, senders),
             "clean": _Cleanup(store, keep_seconds=options.keep_days * SECONDS_PER_DAY),
         }
         threads = [
@@ -85,7 +85,7 @@ def read_next(store: NodeStore, generator: ReportGenerator, options: NodeOptions
         return False
     try:
         generation = GenerationOptions(max_new_tokens=options.max_new_tokens)
-        outcome = read_stable_study(generator, study, kinds=options.send, options=generation)
+        outcome = read_stable_study(generator, study, kinds=options.kinds, options=generation)
     except Exception as error:  # one study must not stop the others
         _log_error(f"{pseudonym(study.uid)}: not read", error)
         store.postpone(study, f"unexpected error ({type(error).__name__})", seconds=RETRY_SECONDS)

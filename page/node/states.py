@@ -10,6 +10,8 @@ STATES = (RECEIVED, STABLE, REPORTED, SENT, REJECTED, FAILED)
 """States of a study."""
 WAITING = "waiting"
 """State of a result until it is sent or failed."""
+FHIR = "fhir"
+"""Kind of a result that goes to a FHIR server; all other kinds are DICOM files for the archive."""
 NEW, CHANGED, REPEATED = "new", "changed", "repeated"
 """An image that was received: first time; with other content than before; again."""
 
@@ -32,7 +34,7 @@ class StableStudy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """A DICOM file to send."""
+    """A file to send: DICOM, or JSON of kind FHIR, which has no SOP class and its own UID as `sop_uid`."""
 
     kind: str
     sop_class_uid: str

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from page.node.states import (
     CHANGED,
     FAILED,
+    FHIR,
     NEW,
     RECEIVED,
     REJECTED,
@@ -174,7 +175,7 @@ class NodeStore:
                 return False
             digests = [hashlib.sha256(result.content).hexdigest() for result in results]
             for result, digest in zip(results, digests, strict=True):
-                write_atomically(self._results / f"{digest}.dcm", result.content, durable=True)
+                write_atomically(self._results / _file_name(digest, result.kind), result.content, durable=True)
             with self._db:
                 for sop_uid in study.images:
                     image_reason = (image_reasons or {}).get(sop_uid, "")
@@ -209,16 +210,19 @@ class NodeStore:
             )
 
     def due_results(self, *, limit: int = 50) -> list[WaitingResult]:
-        """Results to send now; the versions of a report in their order."""
+        """Results to send now; the versions of a report in their order, for each kind."""
         with self._lock:
             rows = self._rows(
                 "SELECT * FROM results AS one WHERE state = ? AND due_at <= ? AND NOT EXISTS (SELECT 1 FROM results "
-                "WHERE study_uid = one.study_uid AND state = ? AND version < one.version) ORDER BY rowid LIMIT ?",
+                "WHERE study_uid = one.study_uid AND kind = one.kind AND state = ? AND version < one.version) "
+                "ORDER BY rowid LIMIT ?",
                 *(WAITING, time.time(), WAITING, limit),
             )
         fields = ("sop_uid", "sop_class_uid", "study_uid", "kind", "attempts", "refusals")
         return [
-            WaitingResult(**{field: row[field] for field in fields}, path=self._results / f"{row['digest']}.dcm")
+            WaitingResult(
+                **{field: row[field] for field in fields}, path=self._results / _file_name(row["digest"], row["kind"])
+            )
             for row in rows
         ]
 
@@ -250,12 +254,12 @@ class NodeStore:
             num_deleted = 0
             for table, folder in (("images", self._images), ("results", self._results)):
                 where = f"is_stored AND study_uid IN {chosen}"
-                digests = [row["digest"] for row in self._rows(f"SELECT digest FROM {table} WHERE {where}", before)]
+                names = self._file_names(table, where, before)
                 with self._db:
                     self._db.execute(f"UPDATE {table} SET is_stored = 0 WHERE {where}", [before])
-                for digest in digests:
-                    (folder / f"{digest}.dcm").unlink(missing_ok=True)
-                num_deleted += len(digests)
+                for name in names:
+                    (folder / name).unlink(missing_ok=True)
+                num_deleted += len(names)
             self._num_bytes = self._one("SELECT coalesce(sum(num_bytes), 0) FROM images WHERE is_stored")
             return num_deleted
 
@@ -300,7 +304,7 @@ class NodeStore:
             # A clock that was set back must not keep studies waiting.
             self._db.execute("UPDATE studies SET changed_at = min(changed_at, ?)", [time.time()])
         for table, folder in (("images", self._images), ("results", self._results)):
-            held = {f"{row['digest']}.dcm" for row in self._rows(f"SELECT digest FROM {table} WHERE is_stored")}
+            held = set(self._file_names(table, "is_stored"))
             for path in folder.iterdir():
                 if path.name not in held:
                     path.unlink()
@@ -359,6 +363,11 @@ class NodeStore:
     def _by_state(self, table: str) -> dict[str, int]:
         return dict(map(tuple, self._rows(f"SELECT state, count(*) FROM {table} GROUP BY state")))
 
+    def _file_names(self, table: str, where: str, *values) -> list[str]:
+        kind = "kind" if table == "results" else "''"
+        rows = self._rows(f"SELECT digest, {kind} AS kind FROM {table} WHERE {where}", *values)
+        return [_file_name(row["digest"], row["kind"]) for row in rows]
+
     def _rows(self, query: str, *values) -> list[sqlite3.Row]:
         return self._db.execute(query, values).fetchall()
 
@@ -368,3 +377,7 @@ class NodeStore:
     def _one(self, query: str, *values):
         row = self._row(query, *values)
         return row[0] if row else None
+
+
+def _file_name(digest: str, kind: str) -> str:
+    return digest + (".json" if kind == FHIR else ".dcm")

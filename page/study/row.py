@@ -32,7 +32,7 @@ from page.study.plain_text import plain_line, plain_text
 from page.study.read import StudyReading
 from page.study.record import ModelIdentity, by_probability, finding_rows, model_identity
 from vlm.generator import ReportGenerator
-from vlm.operating_point import BEST_F1
+from vlm.operating_point import BEST_F1, OperatingPoint
 from vlm.schema.findings import FINDINGS
 
 READ, BLOCKED, REJECTED = "read", "blocked", "rejected"
@@ -113,15 +113,14 @@ def _stored(value: Any, kind: type) -> Any:
     return round(value, 6) if kind is float and value is not None else value
 
 
-def model_name(identity: ModelIdentity) -> str:
-    """The value of the column `model`, at the operating point f1."""
-    return f"{identity.name} [{identity.hash}]"
+def model_name(identity: ModelIdentity, point: OperatingPoint = BEST_F1) -> str:
+    """The value of the column `model`."""
+    return f"{identity.name} [{identity.hash}]" + ("" if point == BEST_F1 else f" at {point}")
 
 
 def generator_name(generator: ReportGenerator) -> str:
     """The value of the column `model`. Rows with the same value have the same thresholds."""
-    point = generator.calibration.operating_point
-    return model_name(model_identity(generator)) + ("" if point == BEST_F1 else f" at {point}")
+    return model_name(model_identity(generator), generator.calibration.operating_point)
 
 
 def rejected_row(study: str, reason: str, files: Sequence[str] = (), *, model: str, study_uid: str = "") -> StudyRow:

@@ -1,10 +1,12 @@
 """Runs of the training programs under `accelerate launch`."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -16,28 +18,57 @@ from train import finetune
 ROOT = Path(__file__).parents[2]
 
 
-def test_two_processes_equal_one_with_twice_the_batch_size(small_dataset, tmp_path):
+@pytest.mark.filterwarnings("ignore")
+def test_two_processes_that_are_killed_and_resumed_equal_one_with_twice_the_batch_size(small_dataset, tmp_path):
     """Two stages, without random numbers: no augmentation, and nano has no dropout."""
     still = ["--num-epochs=2", "--no-lora", "--findings-epochs=1", "--freeze-after-findings", "--no-use-augmentation"]
     finetune.main(arguments(small_dataset, tmp_path / "one", *still))
-    given = arguments(small_dataset, tmp_path / "two", *still, "--batch-size=2")
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*launch, "--main_process_port=0", "train/finetune.py", *given],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "two"
+    states = ["--save-steps=1", "--save-total-limit=99"]
+    given = arguments(small_dataset, folder, *still, "--batch-size=2", *states)
+
+    with _two_processes(*given) as process:
+        deadline = time.monotonic() + 600
+        while not (folder / "states" / "step-00000006").is_dir():
+            assert process.poll() is None and time.monotonic() < deadline, "training did not start"
+            time.sleep(0.02)
+    before = dict(losses(folder))
+    for state in (folder / "states").iterdir():
+        if state.name > "step-00000002":
+            shutil.rmtree(state)
+    with _two_processes(*given, "--resume") as process:
+        output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    assert "2 process(es)" in output
+
     one, two = (dict(losses(tmp_path / name)) for name in ("one", "two"))
     assert len(one) == 2 * 4
     assert two == pytest.approx(one, abs=1e-4)
-    assert len(validations(tmp_path / "two")) == 3
-    for first, second in zip(validations(tmp_path / "one"), validations(tmp_path / "two"), strict=True):
+    assert {step: two[step] for step in before} == before
+    assert len(validations(folder)) == 3
+    for first, second in zip(validations(tmp_path / "one"), validations(folder), strict=True):
         assert second == pytest.approx(first, abs=1e-4)
+
+
+@contextmanager
+def _two_processes(*given):
+    """The command of the README for two processes on a CPU. At the end of the block, `kill -9` ends what still runs."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    process = subprocess.Popen(
+        [*launch, "--main_process_port", "0", "train/finetune.py", *given],
+        cwd=ROOT,
+        env=os.environ | {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 @pytest.mark.parametrize("program", ["train/finetune.py", "train/pretrain.py"])

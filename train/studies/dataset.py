@@ -37,6 +37,8 @@ from vlm.schema.findings import (
 )
 from vlm.schema.report_format import report_of
 
+CHUNK = 1000
+
 
 class StudyDataset(Dataset):
     """Studies as square images and token ids; with `with_priors`, also the prior study of those that have one."""
@@ -240,8 +242,12 @@ class Collator:
 
 def count_truncated(tokenizer: PreTrainedTokenizerBase, reports: Sequence[str], max_report_tokens: int) -> int:
     """Number of reports that are longer than `max_report_tokens`, with the end token."""
-    encoded = tokenizer([report for report in reports if report] or [""], add_special_tokens=False)["input_ids"]
-    return sum(len(ids) + 1 > max_report_tokens for ids in encoded)
+    texts = [report for report in reports if report]
+    num_truncated = 0
+    for start in range(0, len(texts), CHUNK):  # the ids of all reports need much more memory than the reports
+        encoded = tokenizer(texts[start : start + CHUNK], add_special_tokens=False)["input_ids"]
+        num_truncated += sum(len(ids) + 1 > max_report_tokens for ids in encoded)
+    return num_truncated
 
 
 def finding_targets(labels: Tensor, uncertain_labels: str) -> tuple[Tensor, Tensor]:

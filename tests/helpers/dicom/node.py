@@ -1,5 +1,6 @@
-"""A PACS in the test's own process, images to send to the node, and a sender."""
+"""A PACS in the test's own process, images to send to the node, a sender, and `wait_for`."""
 
+import time
 from contextlib import contextmanager
 from io import BytesIO
 from types import SimpleNamespace
@@ -81,3 +82,10 @@ def running_pacs(*, port: int = 0, status: int = 0, sop_classes=RESULT_CLASSES):
         yield pacs
     finally:
         server.shutdown()
+
+
+def wait_for(condition, *, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)

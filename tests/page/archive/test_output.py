@@ -1,5 +1,6 @@
 """The folder of an archive run: one row a study, whatever is written twice or killed."""
 
+import json
 from dataclasses import replace
 
 import pyarrow
@@ -68,6 +69,18 @@ def test_folder_of_another_run_is_rejected(tmp_path):
     pyarrow.parquet.write_table(table("a"), tmp_path / "x.parquet")
     with pytest.raises(ValueError, match=f"has Parquet files but no {RUN_FILE}"):
         ReportFolder(tmp_path, RECORD, rows_per_file=1)
+
+
+def test_folder_of_a_version_without_candidates_is_continued(tmp_path):
+    with ReportFolder(tmp_path, RECORD, rows_per_file=1) as reports:
+        reports.add(table("a"))
+    saved = json.loads((tmp_path / RUN_FILE).read_text())
+    del saved["num_candidates"]
+    (tmp_path / RUN_FILE).write_text(json.dumps(saved))
+    with ReportFolder(tmp_path, RECORD, rows_per_file=1) as reports:
+        assert reports.done == {"a"}
+    with pytest.raises(ValueError, match=r"holds another run: num_candidates 1 \(requested: 8\)"):
+        ReportFolder(tmp_path, replace(RECORD, num_candidates=8), rows_per_file=1)
 
 
 def test_damaged_file_is_named(tmp_path):

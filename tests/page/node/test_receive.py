@@ -206,7 +206,7 @@ def test_port_in_use_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "either --pacs HOST:PORT:AET or --stow URL"),
+        ({}, "--pacs HOST:PORT:AET or --stow URL, and perhaps --fhir-url URL"),
         ({"pacs": "pacs:104"}, "another form than HOST:PORT:AET"),
         ({"pacs": "pacs:104:PACS", "ae_title": "A TITLE THAT IS TOO LONG"}, "is no AE title"),
         ({"pacs": "pacs:104:PACS", "host": "0.0.0.0"}, "lets every machine send; say who may"),

@@ -15,7 +15,7 @@ from pydicom import dcmread, uid
 
 from page.node import send as send_module
 from page.node.options import NodeOptions, parse_archive
-from page.node.send import MAX_REFUSALS, deliver, make_sender
+from page.node.send import MAX_REFUSALS, deliver, make_senders
 from page.node.states import Result
 from page.node.store import NodeStore
 from tests.helpers.dicom.files import saved
@@ -50,8 +50,8 @@ def result(number):
     )
 
 
-def sender_to(port):
-    return make_sender(NodeOptions(pacs=f"127.0.0.1:{port}:PACS"))
+def senders_to(port):
+    return make_senders(NodeOptions(pacs=f"127.0.0.1:{port}:PACS"))
 
 
 def study_of(store):
@@ -61,8 +61,8 @@ def study_of(store):
 
 def test_result_is_sent_once(store):
     with running_pacs() as pacs:
-        assert deliver(store, sender_to(pacs.port))
-        assert not deliver(store, sender_to(pacs.port))
+        assert deliver(store, senders_to(pacs.port))
+        assert not deliver(store, senders_to(pacs.port))
     assert (list(pacs.stored), pacs.num_requests) == (["1.2.826.1.1.1"], 1)
     assert study_of(store)["state"] == "sent"
 
@@ -72,12 +72,12 @@ def test_closed_port_keeps_the_result_until_the_archive_is_back(store):
     with running_pacs() as pacs:
         port = pacs.port
     for _ in range(MAX_REFUSALS + 1):
-        assert deliver(store, sender_to(port))
+        assert deliver(store, senders_to(port))
     study = study_of(store)
     assert study["state"] == "reported"
     assert study["unsent_reasons"] == [f"no association with 127.0.0.1:{port}: nothing listens there, or it aborted"]
     with running_pacs(port=port) as pacs:
-        deliver(store, sender_to(port))
+        deliver(store, senders_to(port))
     assert len(pacs.stored) == 1
     assert study_of(store)["state"] == "sent"
 
@@ -85,18 +85,18 @@ def test_closed_port_keeps_the_result_until_the_archive_is_back(store):
 def test_archive_that_is_full_is_asked_again_without_end(store):
     with running_pacs(status=0xA700) as pacs:
         for _ in range(MAX_REFUSALS + 1):
-            assert deliver(store, sender_to(pacs.port))
+            assert deliver(store, senders_to(pacs.port))
         assert study_of(store)["unsent_reasons"] == ["the archive answered with status A700"]
         pacs.status = 0
-        deliver(store, sender_to(pacs.port))
+        deliver(store, senders_to(pacs.port))
     assert study_of(store)["state"] == "sent"
 
 
 def test_result_that_is_rejected_again_and_again_fails_with_the_reason(store):
     with running_pacs(status=0xC123) as pacs:
         for _ in range(MAX_REFUSALS):
-            assert deliver(store, sender_to(pacs.port))
-        assert not deliver(store, sender_to(pacs.port))
+            assert deliver(store, senders_to(pacs.port))
+        assert not deliver(store, senders_to(pacs.port))
     assert pacs.num_requests == MAX_REFUSALS
     assert (study_of(store)["state"], study_of(store)["reason"]) == ("failed", "the archive answered with status C123")
 
@@ -104,7 +104,7 @@ def test_result_that_is_rejected_again_and_again_fails_with_the_reason(store):
 def test_kind_that_the_archive_does_not_know_is_named(store):
     with running_pacs(sop_classes=[uid.EnhancedSRStorage]) as pacs:
         for _ in range(MAX_REFUSALS):
-            deliver(store, sender_to(pacs.port))
+            deliver(store, senders_to(pacs.port))
     assert (study_of(store)["state"], study_of(store)["reason"]) == (
         "failed",
         "the archive does not accept Comprehensive SR Storage",
@@ -113,7 +113,7 @@ def test_kind_that_the_archive_does_not_know_is_named(store):
 
 def test_warning_of_the_archive_counts_as_sent(store):
     with running_pacs(status=0xB000) as pacs:
-        deliver(store, sender_to(pacs.port))
+        deliver(store, senders_to(pacs.port))
     assert study_of(store)["state"] == "sent"
 
 
@@ -151,7 +151,7 @@ def test_result_goes_by_stow_with_the_login(store, tmp_path):
     login = tmp_path / "login"
     login.write_text("node:secret\n")
     with web_archive() as archive:
-        deliver(store, make_sender(NodeOptions(stow=archive.url, stow_auth=login)))
+        deliver(store, make_senders(NodeOptions(stow=archive.url, stow_auth=login)))
     [(path, headers, body)] = archive.requests
     assert path == "/dicom-web/studies"
     assert headers["Authorization"].startswith("Basic ")
@@ -171,9 +171,9 @@ def test_result_goes_by_stow_with_the_login(store, tmp_path):
 )
 def test_answers_of_stow(store, status, failure, reason, is_final):
     with web_archive(status=status, failure=failure) as archive:
-        sender = make_sender(NodeOptions(stow=archive.url))
+        senders = make_senders(NodeOptions(stow=archive.url))
         for _ in range(MAX_REFUSALS + 1):
-            deliver(store, sender)
+            deliver(store, senders)
     assert len(archive.requests) == MAX_REFUSALS + (not is_final)
     assert study_of(store)["unsent_reasons"] == [reason]
     assert study_of(store)["state"] == ("failed" if is_final else "reported")
@@ -182,7 +182,7 @@ def test_answers_of_stow(store, status, failure, reason, is_final):
 def test_closed_stow_port_keeps_the_result(store):
     with web_archive() as archive:
         url = archive.url
-    assert deliver(store, make_sender(NodeOptions(stow=url)))
+    assert deliver(store, make_senders(NodeOptions(stow=url)))
     assert study_of(store)["unsent_reasons"] == ["no answer from --stow (ConnectionError)"]
 
 
@@ -190,7 +190,7 @@ def test_wrong_login_file_is_named(tmp_path):
     path = tmp_path / "login"
     path.write_text("only a name\n")
     with pytest.raises(ValueError, match=r'--stow-auth .* does not hold one line "name:password"'):
-        make_sender(NodeOptions(stow="http://pacs", stow_auth=path))
+        make_senders(NodeOptions(stow="http://pacs", stow_auth=path))
 
 
 @pytest.mark.parametrize(

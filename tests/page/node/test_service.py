@@ -1,7 +1,5 @@
 """The whole node in one process, with a PACS: from images to reports, also over new images and a restart."""
 
-import time
-
 import pytest
 
 pytest.importorskip("pynetdicom", reason="the extra `hospital` is not installed")
@@ -10,7 +8,7 @@ from page.node import service
 from page.node.options import NodeOptions
 from page.node.service import read_next, running_node
 from page.node.store import NodeStore
-from tests.helpers.dicom.node import image_content, running_pacs, send
+from tests.helpers.dicom.node import image_content, running_pacs, send, wait_for
 from vlm.generator import ReportGenerator
 
 
@@ -23,13 +21,6 @@ def options_for(tmp_path, pacs_port, **settings):
     defaults = {"spool": tmp_path / "spool", "port": 0, "status_port": 0, "stable_seconds": 0}
     defaults |= {"max_new_tokens": 4}
     return NodeOptions(pacs=f"127.0.0.1:{pacs_port}:PACS", **defaults | settings)
-
-
-def wait_for(condition, *, seconds=240):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def studies_in(node, *states):

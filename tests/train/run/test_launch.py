@@ -1,14 +1,16 @@
-"""A launch whose processes would train alone is rejected with a command that works."""
+"""A launch whose processes would train alone, or divide the model, is rejected with a command that works."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tests.helpers.finetune_runs import arguments
-from train.run.launch import num_processes_asked
+from train.run.launch import SHARDING, check_launch, num_processes_asked
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,3 +52,22 @@ def test_lone_process_stops_with_the_command_that_works(small_dataset, tmp_path,
     assert "the launch asks for 2 processes, but 1 would train together here" in message
     assert "ACCELERATE_USE_CPU=1 CUDA_VISIBLE_DEVICES= accelerate launch --multi_gpu --num_processes 2" in message
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("num_processes", "device", "command"),
+    [
+        (1, "cpu", "accelerate launch --num_processes 1 train/finetune.py …"),
+        (4, "cuda", "accelerate launch --multi_gpu --num_processes 4 train/finetune.py …"),
+    ],
+)
+@pytest.mark.parametrize("variable", SHARDING)
+def test_divided_model_is_rejected_with_the_command_that_works(monkeypatch, variable, num_processes, device, command):
+    accelerator = SimpleNamespace(num_processes=num_processes, device=torch.device(device))
+    monkeypatch.setenv(variable, "false")
+    check_launch(accelerator, "train/finetune.py")
+    monkeypatch.setenv(variable, "true")
+    with pytest.raises(ValueError, match="each process holds the whole model") as rejected:
+        check_launch(accelerator, "train/finetune.py")
+    assert str(rejected.value).endswith(f"Start with: {command}")
+    assert SHARDING[variable] in str(rejected.value)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from train.studies import dataset as dataset_module
 from train.studies.dataset import Collator, StudyDataset, finding_condition, finding_targets, plan_epoch
 from vlm.config import ImageGeometry
 from vlm.schema.report_format import compose_report
@@ -171,3 +172,12 @@ def test_severities_are_targets_and_unknown_in_an_older_data_set(small_studies, 
         dataset = StudyDataset(rows, tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
         assert collate([dataset[0], dataset[1]])["severity_targets"].tolist() == expected
     assert max(map(max, small_studies["train"]["severities"][:2])) > 0
+
+
+def test_truncated_reports_are_counted_over_all_chunks(tiny_tokenizer, monkeypatch):
+    monkeypatch.setattr(dataset_module, "CHUNK", 2)
+    reports = ["The lungs are clear.", "", "No.", "The heart is enlarged.", "The lungs are clear.", "No."]
+    num_tokens = len(tiny_tokenizer("No.", add_special_tokens=False)["input_ids"]) + 1
+    assert dataset_module.count_truncated(tiny_tokenizer, reports, num_tokens) == 3
+    assert dataset_module.count_truncated(tiny_tokenizer, reports, num_tokens - 1) == 5
+    assert dataset_module.count_truncated(tiny_tokenizer, [""], 1) == 0

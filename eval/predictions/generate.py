@@ -168,22 +168,24 @@ def _write_batch(run: GenerationRun, jobs: Sequence[Job], control: str) -> Itera
     read: list[_Pair] = []
     for job in jobs:
         try:
-            study = texts[job.study]
-            if has_priors(run) and job.prior != "none":  # it stays that of the study if a control shows other images
-                prior = prior_of(texts[job.prior_row] | rows.select_columns(["prior_images"])[job.prior_row])
-                itself = current[job.study] if prior and job.prior == "itself" else None
-                if itself:
-                    prior = Prior(
-                        images=itself["images"],
-                        view_positions=itself["view_positions"],
-                        interval_days=prior.interval_days,
-                    )
-                study |= {"prior": prior, "prior_study_id": _others_of(job, study_ids)["prior_study_id"]}
+            study = texts[job.study] | {"prior": _prior_shown(run, job)}
             shown = _blank(texts[job.images_of]) if job.shown == "blank" else current[job.images_of]
+            study["prior_study_id"] = _others_of(job, study_ids)["prior_study_id"]
             read.append((study, _mismatched(shown) if job.shown == "mismatched" else shown))
         except UNREADABLE as error:
             yield _rejection(texts[job.study]["study_id"], error, control)
     yield from _write_read(run, read, control)
+
+
+def _prior_shown(run: GenerationRun, job: Job) -> Prior | None:
+    """The prior study that the model is given; it stays that of the study if a control shows other images."""
+    if not has_priors(run) or job.prior == "none":
+        return None
+    prior = prior_of(run.studies.remove_columns("images")[job.prior_row])
+    if prior is None or job.prior == "given":
+        return prior
+    itself = run.studies.select_columns(["images", "view_positions"])[job.study]
+    return Prior(**itself, interval_days=prior.interval_days)
 
 
 def interval_words(days: int | None) -> str:
@@ -221,7 +223,7 @@ def _write_read(run: GenerationRun, read: list[_Pair], control: str) -> Iterator
             [shown["images"] for _, shown in read],
             view_positions=[shown["view_positions"] for _, shown in read],
             indications=[study["indication"] for study, _ in read],
-            priors=[study.get("prior") for study, _ in read],
+            priors=[study["prior"] for study, _ in read],
             options=run.options,
         )
     except UNREADABLE as error:
@@ -250,8 +252,8 @@ def _prediction(
         thresholds=tuple(generator.thresholds),
         severity_probabilities=report.severity_probabilities,
         change_probabilities=report.change_probabilities,
-        has_prior=study.get("prior") is not None,
-        prior_study_id=study.get("prior_study_id", ""),
+        has_prior=study["prior"] is not None,
+        prior_study_id=study["prior_study_id"],
         peaks=tuple((view, round(x, DECIMALS), round(y, DECIMALS)) for view, x, y in peaks) or None,
         boxes=() if control else boxes_of(study),
         mean_token_log_probability=float(sum(log_probabilities) / len(log_probabilities))

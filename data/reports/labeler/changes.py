@@ -16,7 +16,8 @@ _DEVICE = "Support Devices"
 _REMOVED = re.compile(r"\b(?:remov(?:ed|al)|withdrawn|withdrawal|extubat\w+|no longer)\b", re.IGNORECASE)
 _MOVED = re.compile(r"\b(?:repositioned|advanced|retracted|withdrawn|pulled back|has moved)\b", re.IGNORECASE)
 
-_NO_CHANGE = re.compile(r"\b(?:no|without|not)\b.*\b(?:changed?|changes|difference)\b|\b(?:unchanged|stable|similar)\b")
+_CHANGE, _NOT = re.compile(r"\bchange[ds]?\b|\bdifference\b"), re.compile(r"\b(?:no|not|without)\b")
+_UNCHANGED = re.compile(r"\b(?:unchanged|stable|similar)\b")
 _OF_THE_STUDY = re.compile(
     r"(?:(?:no|not|without|any|significant(?:ly)?|interval|appreciable|definite|substantial|relevant|major|apparent|"
     r"essentially|largely|grossly|changed?|changes|difference|unchanged|stable|similar|since|from|when|as|compared|"
@@ -64,4 +65,5 @@ def _change_of(statement: Statement, *, is_device: bool) -> str:
 
 def _is_of_whole_study(sentence: str) -> bool:
     text = sentence.lower()
-    return _NO_CHANGE.search(text) is not None and _OF_THE_STUDY.fullmatch(text) is not None
+    says_unchanged = _UNCHANGED.search(text) or (_CHANGE.search(text) and _NOT.search(text))
+    return says_unchanged is not None and _OF_THE_STUDY.fullmatch(text) is not None

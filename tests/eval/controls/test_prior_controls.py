@@ -106,7 +106,7 @@ def test_model_that_compares_uses_the_prior_and_a_blind_one_does_not(run_batch, 
     assert document["systems"]["another prior"]["metrics"]["temporal_f1"]["value"] < 0.8
     assert document["verdict"]["uses_prior"] == "yes"
     assert document["verdict"]["facts"][0] == document["verdict"]["prior"]
-    assert "The reports use the prior study: temporal F1 1 against" in " ".join(capsys.readouterr().out.split())
+    assert "The reports use the prior study: temporal F1 1.000 against" in " ".join(capsys.readouterr().out.split())
     rates = document["prior"]["systems"]
     assert document["prior"]["num_studies"] == 10
     assert rates["own prior"]["unchanged_share"]["value"] == rates["own prior"]["still_share"]["value"] == 1.0
@@ -153,15 +153,6 @@ def test_finished_controls_are_not_run_again(run_batch, prior_studies, metrics):
     again = ComparingGenerator()
     assert metrics(run_batch("--controls", "prior", generator=again, dataset=prior_studies)) == first
     assert again.shown == []
-
-
-def test_image_controls_keep_the_prior_of_the_study(run_batch, prior_studies):
-    generator = ComparingGenerator()
-    folder = run_batch("--controls", "blank", generator=generator, dataset=prior_studies)
-    assert [prior.images[0].getpixel((0, 0)) for prior in generator.priors[16:] if prior] == [
-        prior_level(number) for number in range(16) if number % WITHOUT_PRIOR
-    ]
-    assert [one.has_prior for one in lines(folder, "blank images")] == [one.has_prior for one in lines(folder, "")]
 
 
 def test_only_reports_of_studies_without_a_prior_may_not_mention_one(run_batch, prior_studies, metrics):

@@ -33,6 +33,7 @@ def finished_report(reading: StudyReading, warnings: Sequence[str], *, key: str)
         reading=reading,
         sections=[(title, list(sentences)) for title, sentences in numbered],
         marks=_marks(reading),
+        comparisons=reading.prior_sentences if reading.prior else (),
         warnings=warnings,
         max_mapped=MAX_MAPPED,
     )
@@ -47,7 +48,7 @@ def _marks(reading: StudyReading) -> dict[str, str]:
             marks[sentence.text] = f"low confidence: {', '.join(uncertain)}"
     for contradiction in reading.contradictions:
         marks[contradiction.stated] = marks[contradiction.denied] = f"contradicts itself: {contradiction.finding}"
-    return marks | dict.fromkeys(reading.prior_sentences, "no prior study was given")
+    return marks | dict.fromkeys(reading.invented_sentences, "no prior study was given")
 
 
 def _without_partial_heading(text: str) -> str:

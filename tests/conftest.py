@@ -376,7 +376,11 @@ def compared_study(recorded_study, images):
     prior = PriorStudy(images=(earlier,), report="Findings: Jane Doe has an effusion.", interval_days=30)
     changes = {"Pleural Effusion": ("worse", 0.87), "Pneumothorax": ("resolved", 0.6), "Edema": ("new", 0.5)}
     rows = (
-        replace(row, change=changes.get(row.finding, ("none", 0.9)) if row.finding != "No Finding" else None)
+        replace(
+            row,
+            change=changes.get(row.finding, ("none", 0.9)) if row.finding != "No Finding" else None,
+            stated_changes=("better",) if row.finding == "Pleural Effusion" else (),
+        )
         for row in recorded_study.finding_rows
     )
     return replace(recorded_study, prior=prior, finding_rows=tuple(rows))

@@ -5,7 +5,7 @@ Each row is a radio button that shows the heatmap of its finding (see `page.card
 
 from eval.report.charts import roc_chart
 from page.cards.layout import render
-from page.study.findings import by_probability, calibration_note, changed, finding_rows
+from page.study.findings import by_probability, calibration_note, change_conflicts, changed, finding_rows
 from page.study.read import StudyReading
 from vlm.schema.findings import FINDING_INDEX, FINDINGS
 from vlm.schema.number_format import format_probability
@@ -31,6 +31,7 @@ def findings_card(reading: StudyReading, *, key: str) -> str:
         reading=reading,
         rows=rows,
         changes=changed(rows),
+        conflicts={row.finding: change_conflicts(row) for row in rows},
         compares=any(row.change for row in rows),
         indices=FINDING_INDEX,
         chosen=located[0] if located else None,

@@ -23,8 +23,8 @@ finding_probabilities[]       for findings with training labels: finding, probab
                               "large") and probability (not calibrated)
 changes[]                     since the prior study, for findings with training labels: finding, state ("none" if it is
                               absent in both, "new", "worse", "unchanged", "better" or "resolved"), probability (not
-                              calibrated), fits_prediction (false: "worse" and predicted negative, for example); empty
-                              without a prior study
+                              calibrated), fits_prediction (false: "worse" and predicted negative, for example),
+                              report_says (list of states, empty if it states none); empty without a prior study
 untrained_findings[]          the others of the 14, without training labels
 num_calibration_studies       0: the probabilities are not calibrated and only rank findings
 operating_point               what the thresholds were chosen for: "f1", or a target such as "sensitivity=0.9"
@@ -40,6 +40,7 @@ from typing import Any
 
 from data.corrections.correction import image_hash
 from data.images.dicom.identifiers import iso_date
+from page.study.findings import change_conflicts
 from page.study.record import NOT_A_DEVICE, StudyRecord, without_identity
 from page.study.upload import UploadedImage
 
@@ -98,6 +99,7 @@ def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
                 "state": row.change[0],
                 "probability": round(row.change[1], 6),
                 "fits_prediction": row.change_fits,
+                "report_says": list(row.stated_changes),
             }
             for row in record.finding_rows
             if row.change
@@ -196,10 +198,7 @@ def change_lines(record: StudyRecord) -> list[str]:
         return []
     if not record.changes:
         return [f"{CHANGE_NOTE} None of the findings is or was there."]
-    lines = [
-        f"{row.finding}: {row.change_text}{'' if row.change_fits else f', but predicted {row.prediction}'}"
-        for row in record.changes
-    ]
+    lines = [", but ".join([f"{row.finding}: {row.change_text}", *change_conflicts(row)]) for row in record.changes]
     return [CHANGE_NOTE, *lines]
 
 

@@ -6,13 +6,16 @@ by_probability(finding_rows(reading))        # those with training labels
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from data.reports.labeler.changes import report_changes
 from page.study.read import StudyReading
 from vlm.operating_point import BEST_F1, OperatingPoint
 from vlm.schema.findings import (
     BLANK,
+    CHANGES,
     FINDING_INDEX,
     FINDINGS,
     NEGATIVE,
+    NUM_FINDINGS,
     POSITIVE,
     UNCERTAIN,
     UNLABELED,
@@ -40,6 +43,8 @@ class RecordedFinding:
     """See vlm.schema.study_report.StudyReport.severity_of."""
     change: tuple[str, float] | None = None
     """See StudyReport.change_of; None without a prior study."""
+    stated_changes: tuple[str, ...] = ()
+    """What the report says of the change since the prior study, one or several of CHANGES."""
     reader_label: int | None = None
     """The label that the reader set; None: the one of the report."""
 
@@ -63,6 +68,11 @@ class RecordedFinding:
     def change_fits(self) -> bool:
         """Whether the change agrees with the prediction: a resolved finding, for example, is not positive."""
         return self.change is None or (self.change[0] in PRESENT_CHANGES) == self.is_positive
+
+    @property
+    def change_disagrees(self) -> bool:
+        """Whether the report states another change."""
+        return bool(self.change and self.stated_changes) and self.change[0] not in self.stated_changes
 
     @property
     def change_text(self) -> str:
@@ -94,6 +104,7 @@ def calibration_note(num_studies: int, point: OperatingPoint) -> str:
 def finding_rows(reading: StudyReading, states: Sequence[int] = UNLABELED_STUDY) -> tuple[RecordedFinding, ...]:
     """The findings with training labels, in the order of FINDINGS; `states` are those that a reader set."""
     calibration = reading.calibration
+    stated = report_changes(reading.report.report) if reading.prior else ((),) * NUM_FINDINGS
     rows = tuple(
         RecordedFinding(
             finding=finding,
@@ -104,6 +115,7 @@ def finding_rows(reading: StudyReading, states: Sequence[int] = UNLABELED_STUDY)
             low_confidence=reading.low_confidence[index],
             severity=reading.report.severity_of(index),
             change=reading.report.change_of(index),
+            stated_changes=tuple(CHANGES[code] for code in sorted(stated[index])),
         )
         for index, finding in enumerate(FINDINGS)
         if calibration.is_known[index]
@@ -119,14 +131,20 @@ def _set_by_reader(row: RecordedFinding, state: int) -> RecordedFinding:
     return replace(row, reader_label=state, disagrees=disagrees)
 
 
+def change_conflicts(row: RecordedFinding) -> list[str]:
+    """What the change of a finding does not fit: the prediction, and what the report says."""
+    conflicts = [] if row.change_fits else [f"predicted {row.prediction}"]
+    return [*conflicts, *([f"the report says {' and '.join(row.stated_changes)}"] if row.change_disagrees else [])]
+
+
 def by_probability(rows: Sequence[RecordedFinding]) -> list[RecordedFinding]:
     """Positive predictions first, then by probability."""
     return sorted(rows, key=lambda row: (not row.is_positive, -row.probability))
 
 
 def changed(rows: Sequence[RecordedFinding]) -> list[RecordedFinding]:
-    """The findings that are or were there by the comparison with the prior study: new ones first, unchanged ones last;
-    then by the probability of the change."""
-    order = ("new", "worse", "better", "resolved", "unchanged")
-    found = [row for row in rows if row.change and row.change[0] in order]
+    """The findings that are or were there by the comparison with the prior study or by the report: new ones first,
+    unchanged ones last; then by the probability of the change."""
+    order = ("new", "worse", "better", "resolved", "unchanged", "none")
+    found = [row for row in rows if row.change and (row.change[0] != "none" or row.change_disagrees)]
     return sorted(found, key=lambda row: (order.index(row.change[0]), -row.change[1]))

@@ -18,7 +18,7 @@ LATERAL = replace(IMAGE, view_position="LATERAL")
 BEFORE = as_prior(UploadedImage(name="before.png", image=Image.new("L", (30, 40), 80), view_position="PA"))
 
 
-def compared(text="Findings: The effusion has increased. Clear lungs.", probabilities=(0.5,) * NUM_FINDINGS, **changes):
+def compared(text="Findings: Clear lungs.", probabilities=(0.5,) * NUM_FINDINGS, **changes):
     """A reading with a prior study, 3 days earlier, and the changes of findings, such as Edema="new"."""
     reading = reading_of(text, probabilities)
     states = [tuple(float(code == 0) for code in range(len(CHANGES)))] * NUM_FINDINGS
@@ -84,12 +84,25 @@ def test_card_without_a_prior_study_says_nothing_about_change():
     assert "rior study" not in findings_card(reading_of("Findings: Clear lungs."), key="k")
 
 
+def test_change_that_the_report_states_otherwise_is_marked():
+    html = findings_card(compared("Findings: The pleural effusion has decreased.", Pleural_Effusion="new"), key="k")
+    [item] = re.findall("<li class=.*?</li>", html)
+    assert Tags(item).text == "Pleural Effusion: new (75%) ≠ the report says better"
+    html = findings_card(compared("Findings: New pleural effusion."), key="k")
+    [item] = re.findall("<li class=.*?</li>", html)
+    assert re.fullmatch(r"Pleural Effusion: none \(.+\) ≠ the report says new", Tags(item).text)
+
+
 def test_sentences_that_compare_are_marked_and_not_a_problem():
-    html = finished_report(compared(), [], key="k")
-    assert re.findall('class="compares">([^<]+)', html) == ["The effusion has increased.", "Underlined"]
+    html = finished_report(compared("Findings: The effusion has increased. No residual nodule."), [], key="k")
+    assert re.findall('class="compares">([^<]+)', html) == [
+        "The effusion has increased.",
+        "No residual nodule.",
+        "Underlined",
+    ]
     assert "no prior study was given" not in html
     assert "Underlined sentences compare with the prior study." in Tags(html).text
-    assert "does not mention the prior study" in finished_report(compared("Findings: Clear lungs."), [], key="k")
+    assert "does not mention the prior study" in finished_report(compared(), [], key="k")
 
 
 def test_texts_of_the_prior_study_are_escaped():

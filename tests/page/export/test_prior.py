@@ -17,7 +17,11 @@ from page.export.sr import export_sr
 from page.export.sr_measurements import export_sr_measurements
 from page.export.text import export_json, export_text
 
-CHANGES = ["Edema: new (50%), but predicted negative", "Pleural Effusion: worse (87%)", "Pneumothorax: resolved (60%)"]
+CHANGES = [
+    "Edema: new (50%), but predicted negative",
+    "Pleural Effusion: worse (87%), but the report says better",
+    "Pneumothorax: resolved (60%)",
+]
 
 
 def items(dataset):
@@ -34,8 +38,13 @@ def test_json_has_the_prior_study_and_the_state_of_each_finding(compared_study):
     assert document["prior_identity"] is None
     changes = {row.pop("finding"): row for row in document["changes"]}
     assert len(changes) == 13  # all but No Finding
-    assert changes["Pleural Effusion"] == {"state": "worse", "probability": 0.87, "fits_prediction": True}
-    assert changes["Edema"] == {"state": "new", "probability": 0.5, "fits_prediction": False}
+    assert changes["Pleural Effusion"] == {
+        "state": "worse",
+        "probability": 0.87,
+        "fits_prediction": True,
+        "report_says": ["better"],
+    }
+    assert changes["Edema"] == {"state": "new", "probability": 0.5, "fits_prediction": False, "report_says": []}
     named = json.loads(export_json(compared_study, include_identity=True))
     assert named["prior_identity"]["study_instance_uid"] == "1.2.2"
     assert named["prior"]["report"] == "Findings: Jane Doe has an effusion."

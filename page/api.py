@@ -27,7 +27,8 @@ from page.corrections import save_correction
 from page.export.formats import FORMATS, export
 from page.export.text import export_json
 from page.study.edit import Edit
-from page.study.read import StudyReading, choose_views, read_study
+from page.study.prior import prior_study, read_prior_files
+from page.study.read import StudyReading, check_reads_priors, choose_views, read_study
 from page.study.record import study_record
 from page.study.upload import read_study_files
 from page.study.worklist import ReadOptions, read_worklist
@@ -54,28 +55,45 @@ class Api:
         """Add the endpoints; call it inside gr.Blocks, before other events, because a private event with the same name
         would take the name."""
         files, views, indication, write_anyway = study = [
-            _uploads(),
+            _uploads("files"),
             gr.Textbox("auto", visible=False, label="views"),
             gr.Textbox("", visible=False, label="indication"),
             gr.Checkbox(False, visible=False, label="write_anyway"),
+        ]
+        prior = [
+            _uploads("prior_files"),
+            gr.Textbox("", visible=False, label="prior_report"),
+            gr.Textbox("auto", visible=False, label="prior_views"),
         ]
         texts = [gr.Textbox("", visible=False, label=label) for label in ("findings", "impression", "reader")]
         states = gr.JSON({}, visible=False, label="states")
         form = [gr.Textbox("fhir", visible=False, label="format")]
         form += [gr.Checkbox(False, visible=False, label=label) for label in ("include_identity", "structured")]
-        _endpoint(self.read, study, "read", **SEVERAL)
-        _endpoint(self.export, [files, *form, views, indication, write_anyway], "export", **SEVERAL)
-        corrected = [files, *texts, states, *form, views, indication]
+        _endpoint(self.read, [*study, *prior], "read", **SEVERAL)
+        _endpoint(self.export, [files, *form, views, indication, write_anyway, *prior], "export", **SEVERAL)
+        corrected = [files, *texts, states, *form, views, indication, *prior]
         _endpoint(self.correct, corrected, "correct", **SEVERAL)
         _endpoint(self.worklist, [files, write_anyway], "worklist", **ONE_WORKLIST)
 
-    def read(self, files: list[str] | None, views: str, indication: str, write_anyway: bool) -> dict[str, Any]:
+    def read(
+        self,
+        files: list[str] | None,
+        views: str,
+        indication: str,
+        write_anyway: bool,
+        prior_files: list[str] | None = None,
+        prior_report: str = "",
+        prior_views: str = "auto",
+    ) -> dict[str, Any]:
         """Read one study: images (PNG, JPEG, WebP, TIFF, DICOM) or a zip of them. `views` is auto, PA, AP or lateral
         for all images, or one per image, separated by commas. A study that the model may not be able to read gets no
         report (`is_blocked`) but the reasons in `image_warnings`, unless `write_anyway` is set.
-        `structured_report` is the report with its findings by organ system."""
-        with _messages(files):
-            reading = self._read(files, views, indication, write_anyway)
+        `structured_report` is the report with its findings by organ system. `prior_files` are the images of one earlier
+        study of the patient, and `prior_report` is its text; then `changes` says what changed. A checkpoint that was
+        trained without prior studies rejects them."""
+        prior = _Prior(files=prior_files or (), report=prior_report, views=prior_views)
+        with _messages(files, prior_files):
+            reading = self._read(files, views, indication, write_anyway, prior)
             answer = {"report": "", "is_blocked": reading.is_blocked, "image_warnings": list(reading.image_warnings)}
             answer |= {"ood_not_checked": reading.ood_not_checked}
             if reading.is_blocked:
@@ -94,15 +112,19 @@ class Api:
         views: str,
         indication: str,
         write_anyway: bool,
+        prior_files: list[str] | None = None,
+        prior_report: str = "",
+        prior_views: str = "auto",
     ) -> dict[str, Any]:
         """Read one study, as /read does, and return the file that the page offers for download: `format` is text, json,
         pdf, fhir or sr. The answer has `name`, `media_type` and `content` (base64). `include_identity` keeps file names
         and the patient data of the DICOM header; `structured` writes the findings by organ system. The report is
         preliminary, because nobody checked it. A study that the model may not be able to read is an error with the
         reasons, unless `write_anyway` is set."""
-        with _messages(files):
+        prior = _Prior(files=prior_files or (), report=prior_report, views=prior_views)
+        with _messages(files, prior_files):
             _check_format(format)
-            reading = self._read(files, views, indication, write_anyway)
+            reading = self._read(files, views, indication, write_anyway, prior)
             return self._answer(_written(reading), None, format, include_identity, structured)
 
     def correct(
@@ -117,16 +139,20 @@ class Api:
         structured: bool,
         views: str,
         indication: str,
+        prior_files: list[str] | None = None,
+        prior_report: str = "",
+        prior_views: str = "auto",
     ) -> dict[str, Any]:
         """Save the report of one study as a reader corrected it, and return the corrected report as a file, as /export
         does. `findings` and `impression` are the whole texts as the reader leaves them; `states` sets findings, such as
         {"Pneumonia": "absent"} (present, absent, possible, not mentioned). With the name of the `reader` the report
         counts as checked. `saved` is false if the page was started without --corrections; `message` says what was
         removed before saving. `image_warnings` say why the model may not be able to read the images."""
-        with _messages(files):
+        prior = _Prior(files=prior_files or (), report=prior_report, views=prior_views)
+        with _messages(files, prior_files):
             _check_format(format)
             edit = edit_of_texts(findings, impression, states or {}, reader=reader)
-            reading = _written(self._read(files, views, indication, write_anyway=True))
+            reading = _written(self._read(files, views, indication, True, prior))
             saved, message = save_correction(self.store, reading, edit, generator=self.generator)
             answer = self._answer(reading, edit, format, include_identity, structured)
             return {"saved": saved is not None, "message": message, **answer}
@@ -145,10 +171,19 @@ class Api:
                 yield answer
             yield answer | {"rows": rows}
 
-    def _read(self, files: Sequence[str] | None, views: str, indication: str, write_anyway: bool) -> StudyReading:
-        images = read_study_files([Path(file) for file in files or ()], self.generator.config.preprocessing)
-        images = choose_views(images, [view.strip() for view in views.split(",") if view.strip()])
+    def _read(
+        self, files: Sequence[str] | None, views: str, indication: str, write_anyway: bool, prior: "_Prior"
+    ) -> StudyReading:
+        preprocessing = self.generator.config.preprocessing
+        if prior.files:
+            check_reads_priors(self.generator)
+        images = choose_views(read_study_files(_paths(files), preprocessing), _separated(views))
+        prior_images = read_prior_files(_paths(prior.files), preprocessing) if prior.files else []
+        compared = prior_study(
+            choose_views(prior_images, _separated(prior.views)) if prior_images else (), report=prior.report
+        )
         settings = {"indication": indication, "options": self.generation, "write_anyway": write_anyway}
+        settings["prior"] = compared
         with self.model_lock:
             *_, reading = read_study(self.generator, images, **settings)
         return reading
@@ -162,9 +197,26 @@ class Api:
         return {**asdict(file), "content": content, "image_warnings": list(reading.image_warnings)}
 
 
-def _uploads() -> gr.File:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Prior:
+    """What a program sends of the prior study."""
+
+    files: Sequence[str]
+    report: str
+    views: str
+
+
+def _paths(files: Sequence[str] | None) -> list[Path]:
+    return [Path(file) for file in files or ()]
+
+
+def _separated(views: str) -> list[str]:
+    return [view.strip() for view in views.split(",") if view.strip()]
+
+
+def _uploads(label: str) -> gr.File:
     """gr.api would accept the path of any file on this machine; a File component only accepts uploads."""
-    files = without_copies(gr.File(file_count="multiple", type="filepath", visible=False, label="files"))
+    files = without_copies(gr.File(file_count="multiple", type="filepath", visible=False, label=label))
     files.data_model = OneOrMoreFiles
     return files
 
@@ -174,14 +226,14 @@ def _endpoint(function: Any, inputs: Sequence[Any], name: str, **settings: Any) 
 
 
 @contextmanager
-def _messages(files: Sequence[str] | None) -> Iterator[None]:
+def _messages(*uploads: Sequence[str] | None) -> Iterator[None]:
     """Errors as messages for the caller; the uploads are removed some time later."""
     try:
         yield
     except ValueError as error:
         raise gr.Error(str(error), print_exception=False) from error
     finally:
-        remove_later(files or [])
+        remove_later([file for files in uploads for file in files or ()])
 
 
 def _check_format(format: str) -> None:

@@ -16,13 +16,19 @@ from page.study.read import StudyReading
 from page.study.record import model_identity
 from vlm.generator import ReportGenerator
 
+PRIOR_NOTE = (
+    "The prior study is not saved with it. Prepare the corrections with --drop-prior-sentences, so that the model does "
+    "not learn to compare without a prior study."
+)
+
 
 def save_correction(
     store: CorrectionStore | None, reading: StudyReading | None, edit: Edit, *, generator: ReportGenerator
 ) -> tuple[SavedCorrection | None, str]:
     """Save the edit of a complete reading; it is on disk when this returns. Without a store it is only checked.
 
-    The text tells the user what looked like a person's identity in the report and was replaced before saving.
+    The text tells the user what looked like a person's identity in the report and was replaced before saving, and that
+    the prior study is not saved.
 
     Raises:
         ValueError: there is no report to correct, the edit is empty or contradicts itself, or the folder is not
@@ -30,7 +36,8 @@ def save_correction(
     """
     if reading is None or not reading.has_report:
         raise ValueError("There is no finished report to correct yet: write one first.")
-    identifiers = [image.identifiers for image in reading.images if image.identifiers]
+    prior_images = reading.prior.images if reading.prior else ()
+    identifiers = [image.identifiers for image in (*reading.images, *prior_images) if image.identifiers]
     names = [word for each in identifiers for word in each.personal_words]
     replaced = Counter()
     texts = {
@@ -63,7 +70,9 @@ def save_correction(
     if store is None:
         return None, ""
     saved = store.save(correction, [image.image for image in reading.images])
-    if not replaced:
-        return saved, ""
-    kinds = ", ".join(f"{kind} ({count})" for kind, count in replaced.items())
-    return saved, f"Before saving, text that looked like a person's identity was replaced by {PLACEHOLDER}: {kinds}."
+    notes = [PRIOR_NOTE] if reading.prior else []
+    if replaced:
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in replaced.items())
+        note = f"Before saving, text that looked like a person's identity was replaced by {PLACEHOLDER}: {kinds}."
+        notes.insert(0, note)
+    return saved, " ".join(notes)

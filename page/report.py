@@ -1,6 +1,7 @@
 """Reports on the command line, the same as from the web page and its API: of one study, or of a folder of studies.
 
     python -m page.report frontal.dcm lateral.dcm --indication "Cough and fever."
+    python -m page.report frontal.dcm --prior before.dcm --prior-report before.txt       # compares with a prior study
     python -m page.report frontal.dcm --structured
     python -m page.report frontal.dcm --operating-point sensitivity=0.9 --num-candidates 8
     python -m page.report study.zip --checkpoint runs/mine/best --format json > report.json
@@ -31,7 +32,14 @@ from data.reports.structure import structured_report
 from page.export.folder import Exports, write_table
 from page.export.formats import export
 from page.export.table import SUFFIXES
-from page.study.read import MAX_CANDIDATES, MAX_INDICATION_CHARACTERS, read_files
+from page.study.prior import MAX_DAYS, MAX_REPORT_BYTES, PriorStudy, prior_study, read_prior_files
+from page.study.read import (
+    MAX_CANDIDATES,
+    MAX_INDICATION_CHARACTERS,
+    check_reads_priors,
+    choose_views,
+    read_files,
+)
 from page.study.record import study_record
 from page.study.worklist import ReadOptions
 from vlm.checkpoint.store import SHIPPED, model_line
@@ -41,6 +49,7 @@ from vlm.precision import PrecisionChoice
 from vlm.schema.atomic import write_atomically
 
 BLOCKED = 3
+_PRIOR_FLAGS = ("prior", "prior_report", "prior_days", "prior_view_positions")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +64,14 @@ class ReportOptions:
     """Reason for the X-ray."""
     view_positions: tuple[Literal["auto", "PA", "AP", "lateral"], ...] = ()
     """One per image, or one for all. The default, auto, reads the DICOM header."""
+    prior: tuple[Path, ...] = ()
+    """Images of one earlier study of the same patient, or a zip of them. The report then says what changed."""
+    prior_report: Path | None = None
+    """Text file with the report of the prior study."""
+    prior_days: int | None = None
+    """Days from the prior study to this one. By default, from the dates of the DICOM headers."""
+    prior_view_positions: tuple[Literal["auto", "PA", "AP", "lateral"], ...] = ()
+    """View positions of the prior images, as for --view-positions."""
     format: Literal["report", "text", "json", "pdf", "fhir", "sr"] = "report"
     """report: only the text that the model wrote. The others are the files that the web page offers."""
     output: Path | None = None
@@ -92,6 +109,11 @@ class ReportOptions:
         if not 1 <= self.num_candidates <= MAX_CANDIDATES:
             raise ValueError(f"--num-candidates is {self.num_candidates}; give 1 to {MAX_CANDIDATES}")
         OperatingPoint.parse(self.operating_point)
+        for flag in _PRIOR_FLAGS[1:]:
+            if getattr(self, flag) not in ((), None) and not self.prior:
+                raise ValueError(f"--{flag.replace('_', '-')} needs --prior, the images of the prior study")
+        if self.prior_days is not None and not 0 <= self.prior_days <= MAX_DAYS:
+            raise ValueError(f"--prior-days is {self.prior_days}; give 0 to {MAX_DAYS}")
         if self.format in ("pdf", "sr") and self.output is None and sys.stdout.isatty():
             raise ValueError(f"--format {self.format} is a binary file; name a file with --output")
         if bool(self.exports) != (self.export_folder is not None):
@@ -102,8 +124,8 @@ class ReportOptions:
             return
         if len(self.images) > 1:
             raise ValueError(f"--output {self.output} is a table of many studies; name one folder or zip of them")
-        for flag in ("indication", "view_positions"):
-            if getattr(self, flag):
+        for flag in ("indication", "view_positions", *_PRIOR_FLAGS):
+            if getattr(self, flag) not in ((), "", None):
                 raise ValueError(f"--{flag.replace('_', '-')} is for one study, and --output {self.output} is a table")
         if self.format != "report":
             raise ValueError(f"--format is for one study, and --output {self.output} is a table; use --exports")
@@ -136,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.images,
         views=options.view_positions,
         indication=options.indication,
+        prior=_prior(options, generator) if options.prior else None,
         options=options.generation,
         write_anyway=options.write_anyway,
     )
@@ -152,6 +175,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         content = export(record, options.format, include_identity=options.include_identity).content
     _write(content, options.output)
     return 0
+
+
+def _prior(options: ReportOptions, generator: ReportGenerator) -> PriorStudy | None:
+    check_reads_priors(generator)
+    images = choose_views(read_prior_files(options.prior, generator.config.preprocessing), options.prior_view_positions)
+    report = ""
+    if options.prior_report is not None:
+        try:
+            with options.prior_report.open("rb") as file:
+                report = file.read(MAX_REPORT_BYTES + 1).decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"--prior-report {options.prior_report} is no readable text file in UTF-8") from error
+    return prior_study(images, report=report, interval_days=options.prior_days)
 
 
 def _read_many(generator: ReportGenerator, options: ReportOptions) -> int:
@@ -174,7 +210,7 @@ def _read_many(generator: ReportGenerator, options: ReportOptions) -> int:
 
 def _check_paths(options: ReportOptions) -> None:
     """Find a mistyped path before the model is loaded."""
-    for path in options.images:
+    for path in (*options.images, *options.prior, *filter(None, [options.prior_report])):
         if not path.exists():
             raise ValueError(f"{path}: does not exist; check the path")
         if path.is_dir() and not options.writes_table:

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.dicom.files import dicom  # noqa: F401
-from tests.helpers.web.browser import address_of, browser, corrections, open_page, tall_image  # noqa: F401
+from tests.helpers.web.browser import address_of, browser, corrections, open_page, square_image, tall_image  # noqa: F401
 
 SENTENCES = (
     "Findings: The heart is enlarged. There is a small left pleural effusion. Impression: Cardiomegaly.",
@@ -126,6 +126,23 @@ def tiny_checkpoint(build_model, tiny_tokenizer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
     calibration = Calibration(temperature=1.5, num_studies=10)
     save_checkpoint(folder, Checkpoint(model=build_model(), tokenizer=tiny_tokenizer, calibration=calibration))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prior_checkpoint(build_model, tiny_tokenizer, tmp_path_factory):
+    """Like `tiny_checkpoint`, of a model that compares with a prior study and writes what it finds."""
+    import torch
+
+    from vlm.checkpoint.store import Checkpoint, save_checkpoint
+    from vlm.uncertainty import Calibration
+
+    model = build_model(prior=True)
+    with torch.no_grad():
+        for parameter in (model.change_head.output, model.change_embedding):
+            parameter.normal_(std=0.3)
+    folder = tmp_path_factory.mktemp("prior_checkpoint") / "tiny"
+    save_checkpoint(folder, Checkpoint(model=model, tokenizer=tiny_tokenizer, calibration=Calibration(num_studies=10)))
     return folder
 
 
@@ -284,7 +301,8 @@ def recorded_study(images):
     from datetime import UTC, datetime
 
     from data.images.dicom.identifiers import DicomIdentifiers
-    from page.study.record import ModelIdentity, RecordedFinding, StudyRecord
+    from page.study.findings import RecordedFinding
+    from page.study.record import ModelIdentity, StudyRecord
     from page.study.upload import UploadedImage
     from vlm.schema.findings import BLANK, FINDINGS, NEGATIVE, POSITIVE
 
@@ -337,6 +355,35 @@ def recorded_study(images):
         model=ModelIdentity(name="training/best", hash="0123456789abcdef", program_version="0.1.0"),
         read_at=datetime(2026, 11, 20, 15, 30, tzinfo=UTC),
     )
+
+
+@pytest.fixture
+def compared_study(recorded_study, images):
+    """The record of `recorded_study` with a prior study, 30 days earlier, since which the effusion is worse."""
+    from dataclasses import replace
+
+    from page.study.prior import PriorStudy
+    from page.study.upload import UploadedImage
+
+    header = recorded_study.views[0].identifiers
+    uids = {"study_instance_uid": "1.2.2", "series_instance_uid": "1.2.2.4", "sop_instance_uid": "1.2.2.4.1"}
+    earlier = UploadedImage(
+        name="prior jane_doe_before.dcm",
+        image=images[2],
+        view_position="AP",
+        identifiers=replace(header, **uids, study_date="20251203"),
+    )
+    prior = PriorStudy(images=(earlier,), report="Findings: Jane Doe has an effusion.", interval_days=30)
+    changes = {"Pleural Effusion": ("worse", 0.87), "Pneumothorax": ("resolved", 0.6), "Edema": ("new", 0.5)}
+    rows = (
+        replace(
+            row,
+            change=changes.get(row.finding, ("none", 0.9)) if row.finding != "No Finding" else None,
+            stated_changes=("better",) if row.finding == "Pleural Effusion" else (),
+        )
+        for row in recorded_study.finding_rows
+    )
+    return replace(recorded_study, prior=prior, finding_rows=tuple(rows))
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,11 @@ from page.study.record import checkpoint_identity
 from page.study.row import BLOCKED, READ, REJECTED, model_name, rejected_row
 from page.study.worklist import ReadOptions
 from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, model_line
+from vlm.config import ReportModelConfig
 from vlm.generator import GenerationOptions
 from vlm.operating_point import OperatingPoint
 from vlm.precision import Precision
+from vlm.schema.strict_json import read_json
 from vlm.uncertainty import load_calibration
 
 
@@ -110,7 +112,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         structured=options.structured,
         num_candidates=options.num_candidates,
     )
-    archive = open_input(options.input, split=options.split, skipped=[options.output])
+    reads_priors = read_json(fetch_checkpoint(options.checkpoint) / "config.json", ReportModelConfig).prior
+    archive = open_input(options.input, split=options.split, skipped=[options.output], reads_priors=reads_priors)
+    for note in archive.notes:
+        print(f"note: {note}", file=sys.stderr)
     with ReportFolder(options.output, record, rows_per_file=options.studies_per_file) as reports:
         num_before = sum(study in reports.done for study in archive.ids)
         rejections = archive.rejections.items()

@@ -7,8 +7,8 @@ import json
 
 from page.cards.layout import render
 from page.study.edit import Edit
+from page.study.findings import STATE_WORDS
 from page.study.read import StudyReading
-from page.study.record import STATE_WORDS
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, UNLABELED
 
 MAX_CHARACTERS = 20_000

@@ -5,8 +5,8 @@ Each row is a radio button that shows the heatmap of its finding (see `page.card
 
 from eval.report.charts import roc_chart
 from page.cards.layout import render
+from page.study.findings import by_probability, calibration_note, change_conflicts, changed, finding_rows
 from page.study.read import StudyReading
-from page.study.record import by_probability, calibration_note, finding_rows
 from vlm.schema.findings import FINDING_INDEX, FINDINGS
 from vlm.schema.number_format import format_probability
 from vlm.uncertainty import Calibration
@@ -30,6 +30,9 @@ def findings_card(reading: StudyReading, *, key: str) -> str:
         note=note,
         reading=reading,
         rows=rows,
+        changes=changed(rows),
+        conflicts={row.finding: change_conflicts(row) for row in rows},
+        compares=any(row.change for row in rows),
         indices=FINDING_INDEX,
         chosen=located[0] if located else None,
         untrained=[finding for finding in FINDINGS if finding not in {row.finding for row in rows}],

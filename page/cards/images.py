@@ -2,10 +2,14 @@
 
 Each heatmap is sent once, as a small translucent image in its own CSS rule. The selected radio button decides which one
 is visible, so browsing findings and sentences needs no request to the server.
+
+Images of a prior study stand beside those of the study and have no heatmap: a heatmap shows where the model looked in
+the study, and the difference of two heatmaps would be no evidence of change.
 """
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 
 import cv2
@@ -16,6 +20,7 @@ from data.corrections.correction import image_hash
 from page.cards.layout import render
 from page.study.upload import UploadedImage
 from vlm.explain.attention import heatmaps
+from vlm.schema.findings import LATERAL, view_index
 
 MAX_LAYER_SIDE = 256
 """Longest side of a heatmap in pixels; attention maps are much coarser."""
@@ -59,11 +64,52 @@ def data_url(image: Image.Image, *, quality: int) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def image_cards(images: Sequence[UploadedImage]) -> str:
-    """All views, next to each other if there is space. File names are shown as text."""
-    return render(
-        "images",
-        images=images,
-        keys=[f"{number}-{image_hash(upload.image)[:16]}" for number, upload in enumerate(images)],
-        urls=[data_url(upload.image, quality=95) for upload in images],
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFigure:
+    """One image on the page. `key` identifies it for viewer.js, `url` holds the image. `study` is "current" or "prior",
+    and `row` its place, if there is a prior study."""
+
+    upload: UploadedImage
+    key: str
+    url: str
+    heat: int | None = None
+    """Number of its heatmap."""
+    study: str = ""
+    row: int = 0
+
+
+def image_cards(images: Sequence[UploadedImage], prior: Sequence[UploadedImage] = ()) -> str:
+    """All views, next to each other if there is space. With a prior study, each row has a view of the study and the
+    same view of the prior study. File names are shown as text."""
+    rows = _rows(images, prior)
+    row_of = {place: number for number, row in enumerate(rows, start=1) for place in row}
+    figures = [
+        ImageFigure(
+            upload=upload,
+            key=f"{'prior-' if is_prior else ''}{number}-{image_hash(upload.image)[:16]}",
+            url=data_url(upload.image, quality=95),
+            heat=None if is_prior else number,
+            study=("prior" if is_prior else "current") if prior else "",
+            row=row_of[is_prior, number],
+        )
+        for is_prior, uploads in ((False, images), (True, prior))
+        for number, upload in enumerate(uploads)
+    ]
+    figures.sort(key=lambda figure: figure.row)  # stable: the image of the study first
+    return render("images", figures=figures, is_compared=bool(prior))
+
+
+def _rows(images: Sequence[UploadedImage], prior: Sequence[UploadedImage]) -> list[list[tuple[bool, int]]]:
+    """For each row, (False, number) of an image, then (True, number) of the prior image of the same kind, if there is
+    one."""
+    left = list(range(len(prior)))
+    rows = []
+    for number, image in enumerate(images):
+        same = [other for other in left if _is_lateral(prior[other]) == _is_lateral(image)][:1]
+        left = [other for other in left if other not in same]
+        rows.append([(False, number), *((True, other) for other in same)])
+    return rows + [[(True, other)] for other in left]
+
+
+def _is_lateral(image: UploadedImage) -> bool:
+    return view_index(image.view_position) == LATERAL

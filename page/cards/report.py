@@ -6,6 +6,7 @@ Selecting a sentence shows its heatmap on the images (see `page.cards.images`).
 from collections.abc import Sequence
 from itertools import groupby
 
+from data.reports.labeler.changes import report_changes
 from page.cards.layout import render
 from page.study.read import StudyReading
 from vlm.schema.findings import FINDINGS
@@ -33,9 +34,16 @@ def finished_report(reading: StudyReading, warnings: Sequence[str], *, key: str)
         reading=reading,
         sections=[(title, list(sentences)) for title, sentences in numbered],
         marks=_marks(reading),
+        comparisons=_comparisons(reading),
         warnings=warnings,
         max_mapped=MAX_MAPPED,
     )
+
+
+def _comparisons(reading: StudyReading) -> set[str]:
+    """The sentences that mention the prior study or state a change since then; empty without a prior study."""
+    texts = {sentence.text for sentence in reading.sentences} if reading.prior else set()
+    return {text for text in texts if text in reading.prior_sentences or any(report_changes(text))}
 
 
 def _marks(reading: StudyReading) -> dict[str, str]:
@@ -47,7 +55,7 @@ def _marks(reading: StudyReading) -> dict[str, str]:
             marks[sentence.text] = f"low confidence: {', '.join(uncertain)}"
     for contradiction in reading.contradictions:
         marks[contradiction.stated] = marks[contradiction.denied] = f"contradicts itself: {contradiction.finding}"
-    return marks | dict.fromkeys(reading.prior_sentences, "no prior study was given")
+    return marks | dict.fromkeys(reading.invented_sentences, "no prior study was given")
 
 
 def _without_partial_heading(text: str) -> str:

@@ -55,6 +55,12 @@ def source_images(record: StudyRecord) -> list[DicomIdentifiers]:
     return list(referred.values())
 
 
+def prior_images(record: StudyRecord) -> list[DicomIdentifiers]:
+    """The images of the prior study that an object can refer to, each once."""
+    held = [view.identifiers for view in record.prior.images if view.identifiers] if record.prior else []
+    return list({one.sop_instance_uid: one for one in held if one.refers_to_an_image}.values())
+
+
 def place_by_content(record: StudyRecord, *, include_identity: bool) -> DocumentPlace:
     """A place whose UIDs depend on all texts of the record, so that another text is another object."""
     key = f"{source_images(record)[0].study_instance_uid} {export_json(record, include_identity=include_identity)}"

@@ -5,8 +5,9 @@
 - `category` is radiology, `code` the LOINC code for a chest X-ray with this number of views.
 - `conclusion` is the impression (or the findings), `presentedForm` the whole report as text and as PDF.
 - Contained: the model as a Device; one Observation per finding, with the prediction (or what the reader says) as its
-  value, and probability, threshold and the report's statement as components; for DICOM images the ImagingStudy with
-  their UIDs.
+  value, and probability, threshold, the report's statement and the change since the prior study as components; for
+  DICOM images the ImagingStudy with their UIDs.
+- A prior study of DICOM images is a contained ImagingStudy, too, and the `supportingInfo` of the report.
 - The patient is only contained with identity. UIDs are always contained; they do not name a person, but someone with
   access to the archive can use them to find the patient.
 
@@ -17,6 +18,7 @@ thing. CheXpert's own categories (Lung Opacity, Lung Lesion, Pleural Other, …)
 import base64
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -25,7 +27,9 @@ from fhir.resources.diagnosticreport import DiagnosticReport
 from data.images.dicom.identifiers import DicomIdentifiers, iso_date
 from page.export.pdf import export_pdf
 from page.export.text import export_text, sections
-from page.study.record import NOT_A_DEVICE, STATE_WORDS, RecordedFinding, StudyRecord, without_identity
+from page.study.findings import STATE_WORDS, RecordedFinding
+from page.study.record import NOT_A_DEVICE, StudyRecord, without_identity
+from page.study.upload import UploadedImage
 from vlm.schema.findings import FINDING_INDEX, NEGATIVE, POSITIVE, UNCERTAIN
 
 OWN_SYSTEM = "urn:cxrscribe:report"
@@ -69,7 +73,12 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False) -> str:
     shown = source if include_identity else None
     text = export_text(record, include_identity=include_identity)
     pdf = export_pdf(record, include_identity=include_identity)
-    imaging_study = _imaging_study(record, shown)
+    imaging_study = _imaging_study(record.views, shown, "study")
+    prior_study = _prior_study(record, shown)
+    prior_reference = {
+        "type": _concept(OWN_SYSTEM, "prior-study", "Prior study for comparison"),
+        "reference": {"reference": "#prior"},
+    }
     observations = [_observation(record, row, shown) for row in record.by_probability] + _untrained(record, shown)
     code, display = _LOINC_BY_NUM_VIEWS.get(len(record.views), _LOINC_ANY_VIEWS)
     document = {
@@ -86,7 +95,7 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False) -> str:
                 "serialNumber": record.model.hash,
                 "version": [{"value": record.model.program_version}],
             },
-            *filter(None, (_patient(shown), imaging_study)),
+            *filter(None, (_patient(shown), imaging_study, prior_study)),
             *observations,
         ],
         "identifier": [{"system": STUDY_SYSTEM, "value": record.file_stem}],
@@ -105,6 +114,7 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False) -> str:
             _attachment(record, "application/pdf", pdf),
         ],
         "study": [{"reference": "#study"}] if imaging_study else None,
+        "supportingInfo": [prior_reference] if prior_study else None,
         "effectiveDateTime": iso_date(shown.study_date) or None if shown else None,
         "resultsInterpreter": _performer(record),
         "conclusion": _markdown(record.impression or record.written_findings) or None,
@@ -132,10 +142,10 @@ def _subject(source: DicomIdentifiers | None) -> dict[str, str]:
     return {"reference": "#patient"} if source else {"display": "Identity removed"}
 
 
-def _imaging_study(record: StudyRecord, source: DicomIdentifiers | None) -> dict[str, Any] | None:
-    """The images that an archive can find by their UIDs; None without one."""
+def _imaging_study(views: Sequence[UploadedImage], source: DicomIdentifiers | None, id: str) -> dict[str, Any] | None:
+    """The images of a study that an archive can find by their UIDs; None without one."""
     by_series = defaultdict(dict)
-    for view in record.views:
+    for view in views:
         if view.identifiers and view.identifiers.refers_to_an_image:
             by_series[view.identifiers.series_instance_uid][view.identifiers.sop_instance_uid] = view.identifiers
     if not by_series:
@@ -155,17 +165,35 @@ def _imaging_study(record: StudyRecord, source: DicomIdentifiers | None) -> dict
         for uid, instances in by_series.items()
     ]
     first = next(iter(next(iter(by_series.values())).values()))
-    identifiers = [{"system": "urn:dicom:uid", "value": f"urn:oid:{first.study_instance_uid}"}]
+    identifiers = [_study_identifier(first.study_instance_uid)]
     if first.accession_number:
         identifiers.append({"type": _concept(f"{_HL7}/v2-0203", "ACSN"), "value": first.accession_number})
     return {
         "resourceType": "ImagingStudy",
-        "id": "study",
+        "id": id,
         "identifier": identifiers,
         "status": "available",
         "subject": _subject(source),
         "series": series,
     }
+
+
+def _prior_study(record: StudyRecord, source: DicomIdentifiers | None) -> dict[str, Any] | None:
+    """The prior study if it has a StudyInstanceUID; without its images if they lack the other UIDs."""
+    if record.prior is None or not record.prior.study_uid:
+        return None
+    only_study = {
+        "resourceType": "ImagingStudy",
+        "id": "prior",
+        "identifier": [_study_identifier(record.prior.study_uid)],
+        "status": "available",
+        "subject": _subject(source),
+    }
+    return _imaging_study(record.prior.images, source, "prior") or only_study
+
+
+def _study_identifier(uid: str) -> dict[str, str]:
+    return {"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}
 
 
 def _observation(record: StudyRecord, row: RecordedFinding, source: DicomIdentifiers | None) -> dict[str, Any]:
@@ -192,6 +220,7 @@ def _observation(record: StudyRecord, row: RecordedFinding, source: DicomIdentif
                 "code": _concept(OWN_SYSTEM, "report-says", "What the written report says"),
                 "valueCodeableConcept": _state(row.stated),
             },
+            *_change(row),
             *(
                 [
                     {
@@ -205,6 +234,17 @@ def _observation(record: StudyRecord, row: RecordedFinding, source: DicomIdentif
         ],
         "note": [{"text": _markdown(note)} for note in notes] or None,
     }
+
+
+def _change(row: RecordedFinding) -> list[dict[str, Any]]:
+    if row.change is None:
+        return []
+    state, probability = row.change
+    code = _concept(OWN_SYSTEM, "change", "Change since the prior study")
+    return [
+        {"code": code, "valueCodeableConcept": _state(state)},
+        _number("change-probability", "Probability of the change, not calibrated", probability),
+    ]
 
 
 def _untrained(record: StudyRecord, source: DicomIdentifiers | None) -> list[dict[str, Any]]:

@@ -27,7 +27,8 @@ from reportlab.platypus import Flowable, Image, KeepTogether, Paragraph, SimpleD
 
 from data.reports.structure import SYSTEMS
 from page.export.text import facts, sections
-from page.study.record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
+from page.study.findings import RecordedFinding
+from page.study.record import NOT_A_DEVICE, StudyRecord, without_identity
 from vlm.schema.findings import FINDING_INDEX
 
 PAGE_WIDTH = A4[0]
@@ -195,7 +196,9 @@ def _facts(record: StudyRecord) -> Table:
 
 def _images(record: StudyRecord) -> Table:
     captions = [f"Image {number}: {view.view_text}" for number, view in enumerate(record.views, start=1)]
-    images = [_stored(view.image, IMAGE_PIXELS) for view in record.views]
+    prior = record.prior.images if record.prior else ()
+    captions += [f"Prior study, image {number}: {view.view_text}" for number, view in enumerate(prior, start=1)]
+    images = [_stored(view.image, IMAGE_PIXELS) for view in (*record.views, *prior)]
     return _grid(images, captions, columns=min(len(images), MAX_IMAGES_PER_ROW), max_height=MAX_IMAGE_HEIGHT)
 
 

@@ -7,6 +7,9 @@ A report that a reader signed is marked COMPLETE, VERIFIED and FINAL, and the re
 An SR must refer to a study and its images. Therefore it is only possible for DICOM images, and the UIDs are included
 even without identity; the patient's name, ID, sex, dates and the accession number are then blank. Some archives only
 accept files with the patient's ID: export with identity for these.
+
+A prior study has a section of its own, with its StudyInstanceUID as observation context (TID 1005) and its images,
+which are pertinent other evidence. The changes since then are in the section of the probabilities.
 """
 
 import re
@@ -28,6 +31,7 @@ from highdicom.sr import (
     PersonObserverIdentifyingAttributes,
     RelationshipTypeValues,
     TextContentItem,
+    UIDRefContentItem,
 )
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
@@ -42,12 +46,14 @@ from page.export.dicom_document import (
     equipment,
     evidence,
     place_by_content,
+    prior_images,
     saved,
     source_images,
 )
 from page.export.fhir import OWN_SCHEME, SNOMED, own_code
 from page.export.text import export_json
-from page.study.record import NOT_A_DEVICE, RecordedFinding, StudyRecord, without_identity
+from page.study.findings import RecordedFinding
+from page.study.record import NOT_A_DEVICE, StudyRecord, without_identity
 
 CONTAINS = RelationshipTypeValues.CONTAINS
 LANGUAGE = CodedConcept(value="en", scheme_designator="RFC5646", meaning="English")
@@ -83,7 +89,7 @@ def sr_file(
     # The texts of the model are not in an edited document.
     texts = export_json(replace(record, original=("", "")), include_identity=include_identity)
     document = kind(
-        evidence=[evidence(identifiers) for identifiers in source_images(record)],
+        evidence=[evidence(identifiers) for identifiers in (*source_images(record), *prior_images(record))],
         content=content,
         series_instance_uid=place.series_instance_uid,
         series_number=place.series_number,
@@ -160,6 +166,7 @@ def _report(record: StudyRecord, referred: list[DicomIdentifiers]) -> ContainerC
         _section(headings.Summary, [_text(codes.DCM.Comment, notice) for notice in notices(record)]),
         _section(headings.IndicationsForProcedure, _texts(codes.DCM.IndicationsForProcedure, record.indication)),
         _section(headings.CurrentProcedureDescriptions, [_image(identifiers) for identifiers in referred]),
+        _section(headings.PriorProcedureDescriptions, _prior(record)),
         _section(
             headings.Findings,
             [
@@ -179,6 +186,23 @@ def _report(record: StudyRecord, referred: list[DicomIdentifiers]) -> ContainerC
     items = [*LanguageOfContentItemAndDescendants(LANGUAGE), *observers, *(part for part in sections if part)]
     root.ContentSequence = ContentSequence(items)
     return root
+
+
+def _prior(record: StudyRecord) -> list[ContentItem]:
+    """When the prior study was, its UID and its images; empty without one."""
+    if record.prior is None:
+        return []
+    uid = record.prior.study_uid
+    context = UIDRefContentItem(
+        name=codes.DCM.ProcedureStudyInstanceUID, value=uid, relationship_type=RelationshipTypeValues.HAS_OBS_CONTEXT
+    )
+    images = [_image(identifiers) for identifiers in prior_images(record)]
+    return [*([context] if uid else []), _text(codes.DCM.Comment, comparison(record)), *images]
+
+
+def comparison(record: StudyRecord) -> str:
+    """For a record with a prior study: what it was compared with."""
+    return f"Compared with a prior study, {record.prior.interval_text or 'time unknown'}."
 
 
 def _section(heading, items: list[ContentItem]) -> ContainerContentItem | None:
@@ -224,7 +248,8 @@ def _probability(row: RecordedFinding) -> NumContentItem:
             ),
             _text(
                 codes.DCM.Comment,
-                f"Predicted {row.prediction} (threshold {row.threshold:.0%}); the report says: {row.statement}.",
+                f"Predicted {row.prediction} (threshold {row.threshold:.0%}); the report says: {row.statement}."
+                + (f" Change since the prior study: {row.change_text}, not calibrated." if row.change else ""),
                 RelationshipTypeValues.HAS_PROPERTIES,
             ),
         ]

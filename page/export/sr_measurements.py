@@ -1,8 +1,9 @@
 """A study's report as a DICOM structured report by template 1500 (Measurement Report), which most viewers show.
 
 Each finding is a measurement group with its probability and what the classifier and the report say about it. The texts
-of the report and all notices are qualitative evaluations, as the template demands for texts. `page.export.sr` writes
-the other template, 2000, and says how reports are marked.
+of the report and all notices are qualitative evaluations, as the template demands for texts. The images of a prior
+study are a second group of the image library, and the change since then is an evaluation of each finding.
+`page.export.sr` writes the other template, 2000, and says how reports are marked.
 """
 
 from highdicom.sr import (
@@ -27,10 +28,26 @@ from highdicom.sr import (
 from pydicom.sr.codedict import codes
 
 from data.images.dicom.identifiers import DicomIdentifiers
-from page.export.dicom_document import DocumentPlace, document_uid, place_by_content, source_images
+from page.export.dicom_document import (
+    DocumentPlace,
+    document_uid,
+    place_by_content,
+    prior_images,
+    source_images,
+)
 from page.export.fhir import OWN_SCHEME
-from page.export.sr import CONTAINS, LANGUAGE, device_context, finding_code, notices, person_context, sr_file
-from page.study.record import RecordedFinding, StudyRecord, without_identity
+from page.export.sr import (
+    CONTAINS,
+    LANGUAGE,
+    comparison,
+    device_context,
+    finding_code,
+    notices,
+    person_context,
+    sr_file,
+)
+from page.study.findings import RecordedFinding
+from page.study.record import StudyRecord, without_identity
 
 CHEST_X_RAY = CodedConcept(value="399208008", scheme_designator="SCT", meaning="Plain chest X-ray")
 QUALITATIVE_EVALUATIONS = CodedConcept(value="C0034375", scheme_designator="UMLS", meaning="Qualitative Evaluations")
@@ -39,6 +56,10 @@ THRESHOLD = CodedConcept(
     value="THRESHOLD", scheme_designator=OWN_SCHEME, meaning="Predicted positive from this probability on"
 )
 PREDICTION = CodedConcept(value="PREDICTION", scheme_designator=OWN_SCHEME, meaning="Prediction of the model")
+CHANGE_PROBABILITY = CodedConcept(
+    value="CHANGE_PROBABILITY", scheme_designator=OWN_SCHEME, meaning="Probability of the change, not calibrated"
+)
+CHANGE = CodedConcept(value="CHANGE", scheme_designator=OWN_SCHEME, meaning="Change since the prior study")
 STATEMENT = CodedConcept(value="STATEMENT", scheme_designator=OWN_SCHEME, meaning="What the written report says")
 
 
@@ -66,7 +87,7 @@ def export_sr_measurements(
     )
     # highdicom writes neither evaluations of the whole study, nor an image library without the headers of the images.
     *context, measurements = root.ContentSequence
-    library, evaluations = _image_library(source_images(record)), _evaluations(record)
+    library, evaluations = _image_library(source_images(record), prior_images(record)), _evaluations(record)
     root.ContentSequence = ContentSequence([*context, library, measurements, evaluations])
     return sr_file(ComprehensiveSR, record, root, place, include_identity=include_identity)
 
@@ -74,14 +95,18 @@ def export_sr_measurements(
 def _finding(record: StudyRecord, row: RecordedFinding, place: DocumentPlace) -> MeasurementsAndQualitativeEvaluations:
     """Probability and threshold in percent, the prediction, and what the report says."""
     evaluations = [(PREDICTION, row.prediction), (STATEMENT, row.stated)]
+    if row.change:
+        evaluations.append((CHANGE, row.change[0]))
+    numbers = [(PROBABILITY, row.probability), (THRESHOLD, row.threshold)]
+    if row.change:
+        numbers.append((CHANGE_PROBABILITY, row.change[1]))
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=document_uid(f"{row.finding} in {place.sop_instance_uid}"), identifier=row.finding
         ),
         finding_type=finding_code(row.finding),
         measurements=[
-            Measurement(name=name, value=round(100 * value, 1), unit=codes.UCUM.Percent)
-            for name, value in ((PROBABILITY, row.probability), (THRESHOLD, row.threshold))
+            Measurement(name=name, value=round(100 * value, 1), unit=codes.UCUM.Percent) for name, value in numbers
         ],
         qualitative_evaluations=[
             QualitativeEvaluation(name=name, value=_own_value(value)) for name, value in evaluations
@@ -99,24 +124,32 @@ def _own_value(words: str) -> CodedConcept:
     return CodedConcept(value=words.upper().replace(" ", "_"), scheme_designator=OWN_SCHEME, meaning=words)
 
 
-def _image_library(images: list[DicomIdentifiers]) -> ContainerContentItem:
-    entries = [
-        ImageContentItem(
-            name=CodedConcept(value="260753009", scheme_designator="SCT", meaning="Source"),
-            referenced_sop_class_uid=image.sop_class_uid,
-            referenced_sop_instance_uid=image.sop_instance_uid,
-            relationship_type=CONTAINS,
-        )
-        for image in images
+def _image_library(*studies: list[DicomIdentifiers]) -> ContainerContentItem:
+    """A group for each study with images."""
+    groups = [
+        [
+            ImageContentItem(
+                name=CodedConcept(value="260753009", scheme_designator="SCT", meaning="Source"),
+                referenced_sop_class_uid=image.sop_class_uid,
+                referenced_sop_instance_uid=image.sop_instance_uid,
+                relationship_type=CONTAINS,
+            )
+            for image in images
+        ]
+        for images in studies
+        if images
     ]
-    return _container(codes.DCM.ImageLibrary, [_container(codes.DCM.ImageLibraryGroup, entries)])
+    return _container(codes.DCM.ImageLibrary, [_container(codes.DCM.ImageLibraryGroup, entries) for entries in groups])
 
 
 def _evaluations(record: StudyRecord) -> ContainerContentItem:
     """The texts of the report, what the reader set, and the notices."""
+    uid = record.prior.study_uid if record.prior else ""
     texts = [
         *((codes.DCM.Comment, notice) for notice in notices(record)[:2]),  # what the report is
         (codes.DCM.IndicationsForProcedure, record.indication),
+        (codes.DCM.Comment, comparison(record) if record.prior else ""),
+        (codes.DCM.Comment, f"StudyInstanceUID of the prior study: {uid}" if uid else ""),
         (codes.DCM.Finding, record.written_findings),
         (codes.DCM.Impression, record.impression),
         *((codes.DCM.Comment, notice) for notice in notices(record)[2:]),

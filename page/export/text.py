@@ -15,26 +15,37 @@ indication, findings, impression      findings by organ system, if asked for, ha
 model_findings, model_impression      as the model wrote them; findings and impression are as the reader left them
 reader_findings               findings that the reader set: "present", "absent", "possible" or "not mentioned"
 images[]                      name, view_position, width, height, sha256 (of size and gray values)
+prior                         null, or the prior study that the study is compared with: images[], report ("" if
+                              unknown), interval_days (null if unknown)
 finding_probabilities[]       for findings with training labels: finding, probability and threshold from 0 to 1,
                               predicted_positive, report_says ("present", "absent", "possible", "not mentioned"),
                               disagrees; severity if the finding is present: null, or name ("small", "moderate" or
                               "large") and probability (not calibrated)
+changes[]                     since the prior study, for findings with training labels: finding, state ("none" if it is
+                              absent in both, "new", "worse", "unchanged", "better" or "resolved"), probability (not
+                              calibrated), fits_prediction (false: "worse" and predicted negative, for example),
+                              report_says (list of states, empty if it states none); empty without a prior study
 untrained_findings[]          the others of the 14, without training labels
 num_calibration_studies       0: the probabilities are not calibrated and only rank findings
 operating_point               what the thresholds were chosen for: "f1", or a target such as "sensitivity=0.9"
 warnings[]                    reasons to distrust the study or the report
 ood_not_checked               why nobody checked whether the images resemble those of the training; "" if it was checked
 identity                      null; with identity and for DICOM images: the patient data of their headers
+prior_identity                the same for the prior study
 """
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 from data.corrections.correction import image_hash
 from data.images.dicom.identifiers import iso_date
+from page.study.findings import change_conflicts
 from page.study.record import NOT_A_DEVICE, StudyRecord, without_identity
+from page.study.upload import UploadedImage
 
 SCHEMA, SCHEMA_VERSION = "cxrscribe-report", 2
+CHANGE_NOTE = "Estimated by the model from the images of both studies; the probabilities are not calibrated."
 
 
 def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
@@ -45,6 +56,7 @@ def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
     """
     record = record if include_identity else without_identity(record)
     source = record.source if include_identity else None
+    prior = record.prior
     document = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -62,16 +74,13 @@ def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
         "model_findings": record.original[0],
         "model_impression": record.original[1],
         "reader_findings": record.reader_states,
-        "images": [
-            {
-                "name": view.name,
-                "view_position": view.view_position,
-                "width": view.image.width,
-                "height": view.image.height,
-                "sha256": image_hash(view.image),
-            }
-            for view in record.views
-        ],
+        "images": [_image(view) for view in record.views],
+        "prior": prior
+        and {
+            "images": [_image(view) for view in prior.images],
+            "report": prior.report,
+            "interval_days": prior.interval_days,
+        },
         "finding_probabilities": [
             {
                 "finding": row.finding,
@@ -84,14 +93,36 @@ def export_json(record: StudyRecord, *, include_identity: bool = False) -> str:
             }
             for row in record.finding_rows
         ],
+        "changes": [
+            {
+                "finding": row.finding,
+                "state": row.change[0],
+                "probability": round(row.change[1], 6),
+                "fits_prediction": row.change_fits,
+                "report_says": list(row.stated_changes),
+            }
+            for row in record.finding_rows
+            if row.change
+        ],
         "untrained_findings": list(record.untrained_findings),
         "num_calibration_studies": record.num_calibration_studies,
         "operating_point": str(record.operating_point),
         "warnings": list(record.warnings),
         "ood_not_checked": record.ood_not_checked,
         "identity": None if source is None else asdict(source),
+        "prior_identity": asdict(prior.identifiers) if include_identity and prior and prior.identifiers else None,
     }
     return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+
+
+def _image(view: UploadedImage) -> dict[str, Any]:
+    return {
+        "name": view.name,
+        "view_position": view.view_position,
+        "width": view.image.width,
+        "height": view.image.height,
+        "sha256": image_hash(view.image),
+    }
 
 
 def export_text(record: StudyRecord, *, include_identity: bool = False) -> str:
@@ -127,14 +158,12 @@ def facts(record: StudyRecord) -> list[tuple[str, str]]:
             ("Taken on", iso_date(source.study_date)),
             ("Study UID", source.study_instance_uid),
         ]
-    for number, view in enumerate(record.views, start=1):
-        name = f" ({view.name})" if record.has_identity else ""
-        rows.append(
-            (
-                f"Image {number}",
-                f"{view.view_text}, {view.image.width} x {view.image.height} pixels{name}",
-            )
-        )
+    rows += [(f"Image {number}", _described(record, view)) for number, view in enumerate(record.views, start=1)]
+    if prior := record.prior:
+        rows.append(("Compared", f"with a prior study, {prior.interval_text or 'time unknown'}"))
+        uid = prior.study_uid if record.has_identity else ""
+        rows += [("Prior UID", uid)]
+        rows += [(f"Prior {number}", _described(record, view)) for number, view in enumerate(prior.images, start=1)]
     model = record.model
     rows += [
         ("Read at", f"{record.read_at:%Y-%m-%d %H:%M %Z}"),
@@ -144,6 +173,11 @@ def facts(record: StudyRecord) -> list[tuple[str, str]]:
     return [(label, value) for label, value in rows if value]
 
 
+def _described(record: StudyRecord, view: UploadedImage) -> str:
+    name = f" ({view.name})" if record.has_identity else ""
+    return f"{view.view_text}, {view.image.width} x {view.image.height} pixels{name}"
+
+
 def sections(record: StudyRecord) -> list[tuple[str, str]]:
     """Heading and text of each section; an empty report says so."""
     findings, impression = record.written_findings, record.impression
@@ -151,8 +185,21 @@ def sections(record: StudyRecord) -> list[tuple[str, str]]:
     kept = [(heading, text) for heading, text in parts if text]
     if not findings and not impression:
         kept.append(("Findings", "Nothing was written."))
+    if changes := change_lines(record):
+        kept.append(("Change since the prior study", "\n".join(changes)))
     states = "\n".join(f"{finding}: {state}" for finding, state in record.reader_states.items())
     return [*kept, ("Findings set by the reader", states)] if states else kept
+
+
+def change_lines(record: StudyRecord) -> list[str]:
+    """A line for each finding that is or was there, such as "Pleural Effusion: worse (87%)", after a line that says
+    what these are; empty if the findings were not compared."""
+    if not any(row.change for row in record.finding_rows):
+        return []
+    if not record.changes:
+        return [f"{CHANGE_NOTE} None of the findings is or was there."]
+    lines = [", but ".join([f"{row.finding}: {row.change_text}", *change_conflicts(row)]) for row in record.changes]
+    return [CHANGE_NOTE, *lines]
 
 
 def _name(dicom_name: str) -> str:

@@ -1,9 +1,12 @@
 /* Image viewer: zoom, pan, window and level, invert, by mouse, touch, buttons and keys. No library.
-   The state of a figure is stored under its data-key, so an image that is sent again keeps its zoom and window. */
+   The state of a figure is stored under its data-key, so an image that is sent again keeps its zoom and window.
+   The images in one row (data-row), of the study and of the prior study, are zoomed and moved together. */
 (() => {
   const states = new Map();
   const fresh = () => ({ zoom: 1, x: 0, y: 0, level: 50, width: 100, inverted: false, windowing: false });
   const MAX_ZOOM = 12, STEP = 1.3, NUDGE = 40;
+
+  let linked = true;
 
   const stateOf = (view) => {
     if (!states.has(view.dataset.key)) states.set(view.dataset.key, fresh());
@@ -43,12 +46,27 @@
     const next = clamp(state.zoom * factor, 1, MAX_ZOOM), ratio = next / state.zoom;
     Object.assign(state, { zoom: next, x: x - (x - state.x) * ratio, y: y - (y - state.y) * ratio });
     show(view);
+    showSamePart(view);
   }
   function move(view, x, y) {
     const state = stateOf(view);
     state.x += x;
     state.y += y;
     show(view);
+    showSamePart(view);
+  }
+  /* The other image of the row gets the same zoom, and the same center as a share of its size. */
+  function showSamePart(view) {
+    if (!linked || !view.dataset.row) return;
+    const state = stateOf(view), pane = view.querySelector(".pane");
+    const offset = (size, from, fromSize) => size / 2 - ((fromSize / 2 - from) / fromSize) * size;
+    for (const other of document.querySelectorAll(`.view[data-row="${view.dataset.row}"]`)) {
+      if (other === view) continue;
+      const { clientWidth, clientHeight } = other.querySelector(".pane");
+      const x = offset(clientWidth, state.x, pane.clientWidth), y = offset(clientHeight, state.y, pane.clientHeight);
+      Object.assign(stateOf(other), { zoom: state.zoom, x, y });
+      show(other);
+    }
   }
   function rewindow(view, across, down) {
     const state = stateOf(view);
@@ -59,8 +77,9 @@
   const acts = {
     in: (view) => zoom(view, STEP),
     out: (view) => zoom(view, 1 / STEP),
-    reset: (view) => { states.set(view.dataset.key, fresh()); show(view); },
-    full: (view) => (document.fullscreenElement ? document.exitFullscreen() : view.requestFullscreen?.()),
+    reset: (view) => { states.set(view.dataset.key, fresh()); show(view); showSamePart(view); },
+    full: (view) => (document.fullscreenElement
+      ? document.exitFullscreen() : (view.closest(".views.compared") ?? view).requestFullscreen?.()),
   };
   function toggle(view, name) {
     const state = stateOf(view);
@@ -73,6 +92,9 @@
     if (!button) return;
     if (button.dataset.act) acts[button.dataset.act](view);
     if (button.dataset.toggle) toggle(view, button.dataset.toggle);
+  });
+  document.addEventListener("change", (event) => {
+    if (event.target.dataset?.link !== undefined) linked = event.target.checked;
   });
   document.addEventListener("input", (event) => {
     const view = event.target.dataset?.slider && event.target.closest(".view");
@@ -143,6 +165,10 @@
     for (const view of document.querySelectorAll(".view:not([data-ready])")) {
       view.dataset.ready = "";
       show(view);
+    }
+    for (const link of document.querySelectorAll("[data-link]:not([data-ready])")) {
+      link.dataset.ready = "";
+      link.checked = linked;
     }
     for (const part of document.querySelectorAll("[data-reading]:not([data-ready])")) {
       part.dataset.ready = "";

@@ -23,8 +23,10 @@ from eval.checks.candidates import generate_reports
 from eval.checks.consistency import consistency
 from eval.checks.contradictions import Contradiction
 from eval.metrics.laterality import StatedSentence, stated_sentences
+from page.study.prior import PriorStudy, compared_with
 from page.study.upload import UploadedImage, read_study_files
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.inputs.batch import Prior
 from vlm.schema.findings import BLANK, LATERAL, NUM_FINDINGS, view_index
 from vlm.schema.study_report import StudyReport
 from vlm.uncertainty import Calibration, describe_distance
@@ -47,6 +49,8 @@ class StudyReading:
     """What is known about a study so far; the fields below `is_done` are only set in the last one."""
 
     images: tuple[UploadedImage, ...]
+    prior: PriorStudy | None = None
+    """The study that it is compared with."""
     read_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     indication: str = ""
     image_warnings: tuple[str, ...] = ()
@@ -71,13 +75,19 @@ class StudyReading:
     """Findings with a probability within LOW_CONFIDENCE_MARGIN of the threshold."""
     contradictions: tuple[Contradiction, ...] = ()
     prior_sentences: tuple[str, ...] = ()
-    """Sentences that mention a prior study, although none was given."""
+    """Sentences that mention a prior study."""
+
+    @property
+    def invented_sentences(self) -> tuple[str, ...]:
+        """Sentences that mention a prior study, although none was given."""
+        return self.prior_sentences if self.prior is None else ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was done to the images, and whether the out-of-distribution check is missing; one sentence each."""
         unchecked = f"Not checked whether the images resemble those of the training: {self.ood_not_checked}."
-        done = (note for image in self.images for note in image.notes)
+        images = (*self.images, *(self.prior.images if self.prior else ()))
+        done = (note for image in images for note in image.notes)
         return (*done, *([unchecked] if self.ood_not_checked else []))
 
     @property
@@ -120,17 +130,20 @@ def read_study(
     images: Sequence[UploadedImage],
     *,
     indication: str = "",
+    prior: PriorStudy | None = None,
     options: GenerationOptions = DEFAULT_GENERATION,
     write_anyway: bool = False,
 ) -> Iterator[StudyReading]:
-    """Read one study; if there are image warnings, the report is only written with `write_anyway`.
+    """Read one study; if there are image warnings, the report is only written with `write_anyway`. Images of the prior
+    study have the same checks.
 
     Of several candidates (`options.num_candidates`), only the chosen one is shown, after the findings.
 
     Raises:
-        ValueError: there is no image, the indication is too long, or the input is too long for the model.
+        ValueError: there is no image, the indication is too long, the input is too long for the model, the prior study
+            does not fit, or the model was trained without prior studies.
     """
-    [reading] = _begin(generator, [StudyInput(images=images, indication=indication)])
+    [reading] = _begin(generator, [StudyInput(images=images, indication=indication, prior=prior)])
     if reading.image_warnings and not write_anyway:
         yield replace(reading, is_done=True)
         return
@@ -146,6 +159,7 @@ class StudyInput:
 
     images: Sequence[UploadedImage]
     indication: str = ""
+    prior: PriorStudy | None = None
 
     def __post_init__(self):
         if not self.images:
@@ -178,6 +192,7 @@ def read_studies(
             [[image.image for image in readings[number].images] for number in to_write],
             view_positions=[[image.view_position for image in readings[number].images] for number in to_write],
             indications=[readings[number].indication for number in to_write],
+            priors=[_model_prior(readings[number]) for number in to_write],
             options=options,
         )
     readings = [replace(reading, is_done=True) for reading in readings]
@@ -188,19 +203,42 @@ def read_studies(
 
 def _begin(generator: ReportGenerator, studies: Sequence[StudyInput]) -> list[StudyReading]:
     """The readings before a report is written."""
+    priors = [study.prior and compared_with(study.prior, study.images) for study in studies]
+    if any(priors):
+        check_reads_priors(generator)
     checks = check_images([study.images for study in studies], generator)
+    prior_checks = check_images([prior.images if prior else () for prior in priors], generator)
     return [
         StudyReading(
             images=tuple(study.images),
+            prior=prior,
             indication=study.indication.strip(),
-            image_warnings=check.warnings,
+            image_warnings=(
+                *check.warnings,
+                *_mixed_study_warnings(study.images, "The images"),
+                *prior_check.warnings,
+                *_mixed_study_warnings(prior.images if prior else (), "The images of the prior study"),
+            ),
             ood_distance=check.ood_distance,
             calibration=generator.calibration,
             only_classifies=not generator.writes_reports,
             ood_not_checked=generator.ood_not_checked,
         )
-        for study, check in zip(studies, checks, strict=True)
+        for study, prior, check, prior_check in zip(studies, priors, checks, prior_checks, strict=True)
     ]
+
+
+def check_reads_priors(generator: ReportGenerator) -> None:
+    """Raises ValueError if the model was trained without prior studies."""
+    if not generator.reads_priors:
+        raise ValueError(
+            f"{generator.name} was trained without prior studies and cannot compare; leave the prior study out, or use "
+            "another checkpoint"
+        )
+
+
+def _model_prior(reading: StudyReading) -> Prior | None:
+    return reading.prior.for_model if reading.prior else None
 
 
 def _write(generator: ReportGenerator, reading: StudyReading, options: GenerationOptions) -> Iterator[StudyReport]:
@@ -208,12 +246,13 @@ def _write(generator: ReportGenerator, reading: StudyReading, options: Generatio
     images = [image.image for image in reading.images]
     views = [image.view_position for image in reading.images]
     one = replace(options, num_candidates=1)
-    growing = generator.stream(images, view_positions=views, indication=reading.indication, options=one)
+    prior = _model_prior(reading)
+    growing = generator.stream(images, view_positions=views, indication=reading.indication, prior=prior, options=one)
     if options.num_candidates == 1:
         yield from growing
         return
     yield next(growing)
-    inputs = {"view_positions": [views], "indications": [reading.indication]}
+    inputs = {"view_positions": [views], "indications": [reading.indication], "priors": [prior]}
     yield from generate_reports(generator, [images], options=options, **inputs)
 
 
@@ -239,7 +278,7 @@ def complete(reading: StudyReading) -> StudyReading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageChecks:
-    """`warnings`: why the model may not be able to read the study. `ood_distance`: the largest distance of its images
+    """`warnings`: why the model may not be able to read the images. `ood_distance`: the largest distance of its images
     from those of the training, in multiples of the limit; None if no image was compared with them."""
 
     warnings: tuple[str, ...] = ()
@@ -262,13 +301,13 @@ def check_images(studies: Sequence[Sequence[UploadedImage]], generator: ReportGe
             if problem := _ood_problem(distance, is_mirrored and not is_lateral):
                 warnings[number] = f"{images[number].name}: {problem}"
     checked = iter(zip(warnings, distances, strict=True))
-    return [_study_checks(study, list(islice(checked, len(study)))) for study in studies]
+    return [_study_checks(list(islice(checked, len(study)))) for study in studies]
 
 
-def _study_checks(images: Sequence[UploadedImage], checked: Sequence[tuple[str, float | None]]) -> ImageChecks:
+def _study_checks(checked: Sequence[tuple[str, float | None]]) -> ImageChecks:
     distances = [distance for _, distance in checked if distance is not None and math.isfinite(distance)]
     return ImageChecks(
-        warnings=(*(warning for warning, _ in checked if warning), *_mixed_study_warnings(images)),
+        warnings=tuple(warning for warning, _ in checked if warning),
         ood_distance=max(distances, default=None),
     )
 
@@ -289,12 +328,12 @@ def _ood_problem(distance: float, is_mirrored: bool) -> str:
     return ""
 
 
-def _mixed_study_warnings(images: Sequence[UploadedImage]) -> tuple[str, ...]:
+def _mixed_study_warnings(images: Sequence[UploadedImage], subject: str) -> tuple[str, ...]:
     """A warning if the DICOM headers name more than one study; it does not name patients."""
     studies = {image.identifiers.study_instance_uid for image in images if image.identifiers} - {""}
     if len(studies) < 2:
         return ()
-    return (f"The images belong to {len(studies)} different DICOM studies, possibly of different patients.",)
+    return (f"{subject} belong to {len(studies)} different DICOM studies, possibly of different patients.",)
 
 
 def pixel_warning(image: Image.Image, *, name: str) -> str:

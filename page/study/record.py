@@ -22,7 +22,16 @@ from data.images.dicom.identifiers import DicomIdentifiers
 from data.reports.deidentify import remove_identity
 from data.reports.structure import structured_findings
 from page.study.edit import Edit, edited_reading
+from page.study.findings import (
+    STATE_WORDS,
+    RecordedFinding,
+    by_probability,
+    calibration_note,
+    changed,
+    finding_rows,
+)
 from page.study.plain_text import plain_line, plain_text
+from page.study.prior import PriorStudy
 from page.study.read import StudyReading
 from page.study.upload import UploadedImage
 from vlm.checkpoint.store import checkpoint_hash
@@ -30,21 +39,9 @@ from vlm.explain.attention import heatmaps, overlay_heatmap
 from vlm.generator import ReportGenerator
 from vlm.operating_point import BEST_F1, OperatingPoint
 from vlm.precision import Precision
-from vlm.schema.findings import (
-    BLANK,
-    FINDING_INDEX,
-    FINDINGS,
-    NEGATIVE,
-    POSITIVE,
-    UNCERTAIN,
-    UNLABELED,
-    UNLABELED_STUDY,
-)
-from vlm.schema.number_format import format_count, format_probability
+from vlm.schema.findings import FINDINGS, UNLABELED, UNLABELED_STUDY
 
 NOT_A_DEVICE = "Not a medical device. For research and teaching only, not for diagnosis or treatment."
-STATE_WORDS = {BLANK: "not mentioned", POSITIVE: "present", NEGATIVE: "absent", UNCERTAIN: "possible"}
-"""What a report states about a finding, by CheXbert label."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,54 +54,13 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RecordedFinding:
-    """The classifier's prediction for a finding, and the label of the written report (a CheXbert label)."""
-
-    finding: str
-    probability: float
-    threshold: float
-    label: int
-    disagrees: bool
-    low_confidence: bool = False
-    severity: tuple[str, float] | None = None
-    """See vlm.generator.StudyReport.severity_of."""
-    reader_label: int | None = None
-    """The label that the reader set; None: the one of the report."""
-
-    @property
-    def checked_label(self) -> int:
-        return self.label if self.reader_label is None else self.reader_label
-
-    @property
-    def is_positive(self) -> bool:
-        return self.probability >= self.threshold
-
-    @property
-    def prediction(self) -> str:
-        return "positive" if self.is_positive else "negative"
-
-    @property
-    def percent(self) -> str:
-        return format_probability(self.probability)
-
-    @property
-    def stated(self) -> str:
-        """What the report states."""
-        return STATE_WORDS[self.label]
-
-    @property
-    def statement(self) -> str:
-        """The same, what the reader set instead, and whether the prediction disagrees."""
-        changed = "" if self.reader_label is None else f", set to {STATE_WORDS[self.reader_label]} by the reader"
-        return self.stated + changed + (" (disagrees)" if self.disagrees else "")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class StudyRecord:
     """A finished reading of one study."""
 
     views: tuple[UploadedImage, ...]
     """The images as the model saw them; their names may identify the patient."""
+    prior: PriorStudy | None = None
+    """The study that it is compared with."""
     indication: str
     findings: str
     impression: str
@@ -142,6 +98,11 @@ class StudyRecord:
         """Findings without training labels."""
         trained = {row.finding for row in self.finding_rows}
         return tuple(finding for finding in FINDINGS if finding not in trained)
+
+    @property
+    def changes(self) -> list[RecordedFinding]:
+        """See `page.study.findings.changed`."""
+        return changed(self.finding_rows)
 
     @property
     def by_probability(self) -> list[RecordedFinding]:
@@ -235,16 +196,6 @@ class StudyRecord:
         return overlay_heatmap(self.views[view].image, heat)
 
 
-def calibration_note(num_studies: int, point: OperatingPoint) -> str:
-    """Whether the probabilities are calibrated, and what the thresholds were chosen for, for the reader of a report."""
-    chosen = "" if point == BEST_F1 else f" Thresholds for {point.description}."
-    if num_studies == 0:
-        return f"Probabilities are not calibrated: use them to rank findings, not as chances.{chosen}"
-    studies = format_count(num_studies, "validation study", "validation studies")
-    calibrated = f"Probabilities are calibrated on {studies} similar to the training data"
-    return f"{calibrated}; on other images they may be far off.{chosen}"
-
-
 _hash_of = lru_cache(maxsize=4)(checkpoint_hash)
 
 
@@ -264,38 +215,6 @@ def checkpoint_identity(checkpoint: str, precision: Precision = "fp32") -> Model
     )
 
 
-def finding_rows(reading: StudyReading, states: Sequence[int] = UNLABELED_STUDY) -> tuple[RecordedFinding, ...]:
-    """The findings with training labels, in the order of FINDINGS; `states` are those that a reader set."""
-    calibration = reading.calibration
-    rows = tuple(
-        RecordedFinding(
-            finding=finding,
-            probability=reading.report.finding_probabilities[index],
-            threshold=calibration.thresholds[index],
-            label=reading.labels[index],
-            disagrees=reading.disagrees[index],
-            low_confidence=reading.low_confidence[index],
-            severity=reading.report.severity_of(index),
-        )
-        for index, finding in enumerate(FINDINGS)
-        if calibration.is_known[index]
-    )
-    return tuple(_set_by_reader(row, states[FINDING_INDEX[row.finding]]) for row in rows)
-
-
-def _set_by_reader(row: RecordedFinding, state: int) -> RecordedFinding:
-    if state == UNLABELED:
-        return row
-    # As in eval.checks.consistency, a possible finding counts as positive.
-    disagrees = (state in (POSITIVE, UNCERTAIN)) != row.is_positive
-    return replace(row, reader_label=state, disagrees=disagrees)
-
-
-def by_probability(rows: Sequence[RecordedFinding]) -> list[RecordedFinding]:
-    """Positive predictions first, then by probability."""
-    return sorted(rows, key=lambda row: (not row.is_positive, -row.probability))
-
-
 def study_record(reading: StudyReading | None, generator: ReportGenerator, edit: Edit | None = None) -> StudyRecord:
     """The record of a finished reading, or of the report as a reader left it.
 
@@ -309,7 +228,8 @@ def study_record(reading: StudyReading | None, generator: ReportGenerator, edit:
         edit = replace(edit, reader=plain_line(edit.reader))
         reading = edited_reading(reading, edit)
     return StudyRecord(
-        views=tuple(replace(image, name=plain_line(image.name)) for image in reading.images),
+        views=_plainly_named(reading.images),
+        prior=reading.prior and replace(reading.prior, images=_plainly_named(reading.prior.images)),
         indication=plain_text(reading.indication),
         findings=plain_text(reading.report.findings),
         impression=plain_text(reading.report.impression),
@@ -336,21 +256,14 @@ def without_identity(record: StudyRecord) -> StudyRecord:
     Raises:
         ValueError: a text is longer than `data.reports.deidentify` accepts.
     """
-    names = {word for view in record.views if view.identifiers for word in view.identifiers.personal_words}
-    views = tuple(
-        replace(
-            view,
-            name=f"image {number}",
-            warning="",
-            notes=(),
-            identifiers=view.identifiers and view.identifiers.without_person(),
-        )
-        for number, view in enumerate(record.views, start=1)
-    )
+    views, prior = _unnamed(record.views, "image"), record.prior
+    prior_views = _unnamed(prior.images, "prior image") if prior else ()
+    held = (*record.views, *(prior.images if prior else ()))
+    names = {word for view in held if view.identifiers for word in view.identifiers.personal_words}
 
     # A file name without a dot, such as "1" or "lateral", may be a word of the report. It is only replaced at the start
     # of a warning.
-    shown = {one.name: other.name for one, other in zip(record.views, views, strict=True) if one.name}
+    shown = {one.name: other.name for one, other in zip(held, (*views, *prior_views), strict=True) if one.name}
     found = sorted(shown, key=len, reverse=True)
     file_name = re.compile("|".join(re.escape(name) if "." in name else f"^{re.escape(name)}(?=: )" for name in found))
 
@@ -360,6 +273,7 @@ def without_identity(record: StudyRecord) -> StudyRecord:
     return replace(
         record,
         views=views,
+        prior=prior and replace(prior, images=prior_views, report=clean(prior.report)),
         indication=clean(record.indication),
         findings=clean(record.findings),
         impression=clean(record.impression),
@@ -369,12 +283,30 @@ def without_identity(record: StudyRecord) -> StudyRecord:
     )
 
 
+def _plainly_named(images: Sequence[UploadedImage]) -> tuple[UploadedImage, ...]:
+    return tuple(replace(image, name=plain_line(image.name)) for image in images)
+
+
+def _unnamed(images: Sequence[UploadedImage], name: str) -> tuple[UploadedImage, ...]:
+    """The images with numbers as names, without the person in the DICOM header."""
+    return tuple(
+        replace(
+            view,
+            name=f"{name} {number}",
+            warning="",
+            notes=(),
+            identifiers=view.identifiers and view.identifiers.without_person(),
+        )
+        for number, view in enumerate(images, start=1)
+    )
+
+
 def _warnings(reading: StudyReading) -> list[str]:
     warnings = [*reading.image_warnings, *reading.notes]
     for found in reading.contradictions:
         warnings.append(f'The report both states and denies {found.finding}: "{found.stated}" / "{found.denied}"')
-    if reading.prior_sentences:
-        quoted = " ".join(f'"{sentence}"' for sentence in reading.prior_sentences)
+    if reading.invented_sentences:
+        quoted = " ".join(f'"{sentence}"' for sentence in reading.invented_sentences)
         warnings.append(f"The report mentions a prior study, but none was given: {quoted}")
     if reading.report.is_truncated:
         warnings.append("The report reached the maximum length and is cut off.")

@@ -13,6 +13,8 @@ predicted_positive       findings at or above their threshold, most probable fir
 expected_errors          expected number of wrong predictions among the 14; null if probabilities are not calibrated
 findings, impression, report    as the model wrote them
 Enlarged Cardiomediastinum, …   probability of each of the 14 findings; null without training labels
+prior_files              names of the files of the prior study that it was compared with; empty without one
+changes                  findings that are or were there since the prior study, such as "Pleural Effusion: worse"
 ood_distance             largest distance of an image from those of the training, in multiples of the limit: above 1 it
                          is out of distribution; null if no image was compared
 ood_not_checked          why nobody compared them; "" if it was done
@@ -28,9 +30,11 @@ from typing import Any
 from data.corrections.correction import image_hash, study_hash
 from data.reports.deidentify import remove_identity
 from data.reports.structure import structured_findings, structured_report
+from page.study.findings import by_probability, changed, finding_rows
 from page.study.plain_text import plain_line, plain_text
+from page.study.prior import PREFIX
 from page.study.read import StudyReading
-from page.study.record import ModelIdentity, by_probability, finding_rows, model_identity
+from page.study.record import ModelIdentity, model_identity
 from vlm.generator import ReportGenerator
 from vlm.operating_point import BEST_F1, OperatingPoint
 from vlm.schema.findings import FINDINGS
@@ -53,6 +57,8 @@ COLUMNS: dict[str, type] = {
     "impression": str,
     "report": str,
     **dict.fromkeys(FINDINGS, float),
+    "prior_files": list,
+    "changes": list,
     "ood_distance": float,
     "ood_not_checked": str,
     "exports": list,
@@ -79,6 +85,8 @@ class StudyRow:
     """By finding, for those with training labels; empty if the study was not read."""
     expected_errors: float | None = None
     predicted_positive: tuple[str, ...] = ()
+    prior_files: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     ood_distance: float | None = None
     ood_not_checked: str = ""
     exports: tuple[str, ...] = ()
@@ -150,12 +158,14 @@ def study_row(
     Names, dates and numbers of persons in its texts become ___, as in exports, unless `include_identity` is set.
     """
     known = [image.identifiers for image in reading.images if image.identifiers]
+    prior = reading.prior.images if reading.prior else ()
     columns = {
         "study": study,
         "files": tuple(files),
         "study_uid": next((one.study_instance_uid for one in known if one.study_instance_uid), ""),
         "view_positions": tuple(image.view_position for image in reading.images),
         "reason": plain_line(" ".join([*problems, *reading.image_warnings, *reading.notes])),
+        "prior_files": tuple(plain_line(image.name.removeprefix(PREFIX)) for image in prior),
         "ood_distance": reading.ood_distance,
         "ood_not_checked": plain_line(reading.ood_not_checked),
         "images_hash": study_hash(image_hash(image.image) for image in reading.images),
@@ -163,7 +173,8 @@ def study_row(
     }
     if reading.is_blocked:
         return StudyRow(state=BLOCKED, **columns)
-    names = [word for one in known for word in one.personal_words]
+    held = (*known, *(image.identifiers for image in prior if image.identifiers))
+    names = [word for one in held for word in one.personal_words]
     report, calibration = reading.report, reading.calibration
 
     def clean(text: str) -> str:
@@ -182,5 +193,6 @@ def study_row(
             calibration.expected_errors(report.finding_probabilities) if calibration.is_calibrated else None
         ),
         predicted_positive=tuple(row.finding for row in rows if row.is_positive),
+        changes=tuple(f"{row.finding}: {row.change[0]}" for row in changed(rows)),
         **columns,
     )

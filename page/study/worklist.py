@@ -14,6 +14,7 @@ from pathlib import Path
 
 from data.images.pixels import ImageRejected
 from page.study.plain_text import plain_line
+from page.study.prior import PREFIX, PriorStudy, as_prior, prior_study
 from page.study.read import DEFAULT_GENERATION, StudyInput, StudyReading, read_studies
 from page.study.row import StudyRow, generator_name, rejected_row, study_row
 from page.study.sources import SourceFile, group_studies, open_sources
@@ -34,6 +35,16 @@ class ReadOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PriorSource:
+    """The prior study of a study that is read later."""
+
+    images: tuple[Callable[[], UploadedImage], ...]
+    """Functions that read the images, like those of StudySource."""
+    report: str = ""
+    interval_days: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StudySource:
     """A study that is read later: a name, and for each of its files its name and the function that reads it.
 
@@ -45,6 +56,7 @@ class StudySource:
     images: tuple[Callable[[], UploadedImage], ...]
     study_uid: str = ""
     indication: str = ""
+    prior: "PriorSource | None" = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,8 +89,9 @@ def read_sources(generator: ReportGenerator, sources: Sequence[StudySource], opt
     for number, source in enumerate(sources):
         problems[number] = []
         try:
-            images = _read_images(source, problems[number])
-            inputs[number] = StudyInput(images=images, indication=source.indication)
+            images = _read_images(source.images, problems[number])
+            prior = _read_prior(source.prior, problems[number]) if source.prior else None
+            inputs[number] = StudyInput(images=images, indication=source.indication, prior=prior)
         except ValueError as error:
             results[number] = _rejected(generator, source, error)
     for number, reading in _read_inputs(generator, inputs, options).items():
@@ -139,16 +152,32 @@ def _rejected_source(generator: ReportGenerator, rejected: ImageRejected) -> Stu
     return rejected_row(name, str(rejected), model=generator_name(generator), files=[name])
 
 
-def _read_images(source: StudySource, problems: list[str]) -> list[UploadedImage]:
+def _read_prior(source: PriorSource, problems: list[str]) -> PriorStudy | None:
+    """The prior study; None if none of its images can be used, because the study can still be read without it.
+
+    Raises:
+        ValueError: see `prior_study`.
+    """
+    failures: list[str] = []
+    try:
+        images = [as_prior(image) for image in _read_images(source.images, failures)]
+    except ValueError as error:
+        problems.append(f"Read without its prior study: {error}.")
+        return None
+    problems += (failure.replace("Not used: ", f"Not used: {PREFIX}", 1) for failure in failures)
+    return prior_study(images, report=source.report, interval_days=source.interval_days)
+
+
+def _read_images(reads: Sequence[Callable[[], UploadedImage]], problems: list[str]) -> list[UploadedImage]:
     """The images that can be used; the reasons of the others are added to `problems`.
 
     Raises:
         ValueError: there are too many, or none can be used.
     """
-    if len(source.files) > MAX_VIEWS:
-        raise ValueError(f"has {len(source.files)} images, more than the {MAX_VIEWS} that one study may have")
+    if len(reads) > MAX_VIEWS:
+        raise ValueError(f"has {len(reads)} images, more than the {MAX_VIEWS} that one study may have")
     images = []
-    for read in source.images:
+    for read in reads:
         try:
             images.append(read())
         except ImageRejected as rejected:

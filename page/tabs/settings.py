@@ -17,6 +17,9 @@ POINT_NOTE = (
 NO_CURVES = (
     "The thresholds cannot be moved, because this checkpoint has no ROC curves; python -m train.fit_roc adds them."
 )
+NO_PRIORS = (
+    "There is no place for a prior study, because this checkpoint was trained without prior studies and cannot compare."
+)
 LOWEST, DEFAULT_PERCENT, HIGHEST = 50, 90, 99
 
 
@@ -49,6 +52,8 @@ class SettingsPanel:
                 visible=generator.writes_reports,
                 buttons=[],
             )
+            if not generator.reads_priors:
+                gr.HTML(layout.render("note", text=NO_PRIORS), apply_default_css=False)
             self.moved = gr.HTML(apply_default_css=False, elem_id="moved")
         self.values = [self.num_candidates, self.rate, self.percent]
         """The inputs of an event, in the order of the arguments of `chosen`."""

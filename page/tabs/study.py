@@ -21,16 +21,17 @@ from page.cards.images import heat_rules, image_cards
 from page.examples import Example
 from page.study.read import complete, read_study
 from page.study.record import study_record
-from page.study.upload import MAX_VIEWS, VIEW_CHOICES
+from page.study.upload import MAX_VIEWS
 from page.tabs.actions import PRIVATE, ReportActions
-from page.tabs.session import Session, add_images
+from page.tabs.prior import PriorPanel
+from page.tabs.session import Session, add_images, add_prior_images
 from page.tabs.settings import SettingsPanel
+from page.tabs.views import view_changes, view_radios, with_views
 from page.uploads import remove_later, without_copies
 from vlm.explain.occlusion import occlude, occlusion_shares
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.operating_point import BEST_F1, OperatingPoint
 
-LEAVE_OUT = "leave out"
 EXAMPLES_NOTE = (
     "Click an example to write its report. NIH marks real X-rays of NIH ChestX-ray14 (Wang et al., CVPR 2017)."
 )
@@ -73,11 +74,9 @@ class StudyTab:
         # No file_types: DICOM files often have no suffix, and the content decides anyway.
         upload = gr.File(label="X-rays of one study", file_count="multiple", type="filepath", height=160)
         self.upload = without_copies(upload)
-        self.views = [
-            gr.Radio([*VIEW_CHOICES, LEAVE_OUT], value="auto", visible=False, elem_classes="view-choice", label="View")
-            for _ in range(MAX_VIEWS)
-        ]
+        self.views = view_radios()
         self.indication = gr.Textbox("", label="Indication", placeholder="Reason for the X-ray", max_length=300)
+        self.prior = PriorPanel(is_shown=self.generator.reads_priors)
         self.settings = SettingsPanel(self.generator, self.options, self.point)
         self.write = gr.Button("Write the report", variant="primary")
         self.clear = gr.Button("New study", variant="secondary")
@@ -116,21 +115,17 @@ class StudyTab:
         self.actions = ReportActions(self.session, self.generator, store)
 
     def _connect_events(self) -> None:
-        study = [self.session, self.indication, *self.settings.values, *self.views]
-        shown = [self.session, self.upload, *self.views, self.images, self.heat, self.occlusion_heat, self.method]
+        study = [self.session, self.indication, *self.settings.values, *self.views, *self.prior.values]
+        shown = [self.session, self.upload, *self.views, *self.prior.parts, self.images, self.heat]
+        shown += [self.occlusion_heat, self.method]
         shown += [self.explain, self.progress, self.warnings, self.anyway, self.report, self.findings]
         shown += [self.settings.moved, *self.actions.parts]
         while_writing = {"show_progress": "minimal", "show_progress_on": self.report, **PRIVATE, **MODEL}
 
-        self.upload.upload(
-            self.add_files,
-            [self.session, self.upload],
-            shown,
-            show_progress="minimal",
-            show_progress_on=self.images,
-            **PRIVATE,
-            **SEVERAL,
-        )
+        uploading = {"show_progress": "minimal", "show_progress_on": self.images, **PRIVATE, **SEVERAL}
+        self.upload.upload(self.add_files, [self.session, self.upload], shown, **uploading)
+        self.prior.upload.upload(self.add_prior_files, [self.session, self.prior.upload], shown, **uploading)
+        self.prior.remove.click(self.remove_prior, self.session, shown, show_progress="hidden", **PRIVATE)
         write_anyway = partial(self.write_report, write_anyway=True)
         example = self.gallery.select(
             self.choose_example, None, [*shown, self.indication], show_progress="hidden", **PRIVATE
@@ -162,7 +157,7 @@ class StudyTab:
         )
         self.stop.click(lambda: "", None, self.progress, cancels=[occluding], **PRIVATE)
         self.clear.click(
-            lambda: {**self._unread(Session()), self.indication: ""},
+            lambda: {**self._unread(Session(), is_new=True), self.indication: ""},
             None,
             [*shown, self.indication],
             cancels=[*writing, occluding],
@@ -173,19 +168,35 @@ class StudyTab:
         """Show the images of the files; the upload area is then free for more."""
         if not files:
             return {self.upload: None}
+        is_new = session.reading is not None
         try:
             session = add_images(session, [Path(file) for file in files], self.generator)
         except ValueError as error:
-            unchanged = session if session.reading is None else Session()
-            return self._unread(unchanged, error)
+            return self._unread(Session() if is_new else session, error, is_new=is_new)
+        finally:
+            remove_later(files)
+        return self._unread(session, is_new=is_new)
+
+    def add_prior_files(self, session: Session, files: list[str] | None) -> Changes:
+        """Show the images of the prior study beside those of the study."""
+        if not files:
+            return {self.prior.upload: None}
+        try:
+            session = add_prior_images(session, [Path(file) for file in files], self.generator)
+        except ValueError as error:
+            return self._unread(replace(session, reading=None, edit=None, key=""), error)
         finally:
             remove_later(files)
         return self._unread(session)
 
+    def remove_prior(self, session: Session) -> Changes:
+        """The study without a prior study; it is then to be read again."""
+        return {**self._unread(Session(images=session.images)), self.prior.report: ""}
+
     def choose_example(self, event: gr.SelectData) -> Changes:
         """Replace the study by an example."""
         example = self.examples[event.index]
-        changes = self._unread(add_images(Session(), [example.path], self.generator))
+        changes = self._unread(add_images(Session(), [example.path], self.generator), is_new=True)
         changes[self.views[0]]["value"] = example.view
         return {**changes, self.indication: example.indication}
 
@@ -196,20 +207,20 @@ class StudyTab:
         num_candidates: int,
         rate: str,
         percent: float,
-        *views: str,
+        *choices: str,
         write_anyway: bool = False,
     ) -> Iterator[Changes]:
-        """First images, findings and heatmaps, which are known at once; then only the growing report. `views` has one
-        choice per image; extra ones are ignored."""
+        """First images, findings and heatmaps, which are known at once; then only the growing report. `choices` are the
+        view positions, MAX_VIEWS of them, then the values of the prior panel."""
         shown_at = None
         try:
             if not session.images:
                 raise ValueError("No image yet: choose a file or click an example first.")
-            chosen = zip(session.images, views, strict=False)
-            images = [image.with_view(view) for image, view in chosen if view != LEAVE_OUT]
+            images = with_views(session.images, choices[:MAX_VIEWS])
+            prior = self.prior.study(session, *choices[MAX_VIEWS:])
             generator, options = self.settings.chosen(num_candidates, rate, percent)
             key, settings = uuid4().hex[:12], {"options": options, "write_anyway": write_anyway}
-            for reading in read_study(generator, images, indication=indication, **settings):
+            for reading in read_study(generator, images, indication=indication, prior=prior, **settings):
                 now = replace(session, key=key, reading=reading, edit=None)
                 if shown_at is None:
                     yield self._started(now)
@@ -264,14 +275,16 @@ class StudyTab:
             self.progress: note,
         }
 
-    def _unread(self, session: Session, error: ValueError | None = None) -> Changes:
-        """The page with the images of a session before they are read, or with the reason why they could not be."""
+    def _unread(self, session: Session, error: ValueError | None = None, *, is_new: bool = False) -> Changes:
+        """The page with the images of a session before they are read, or with the reason why they could not be.
+        `is_new`: they belong to another study than before."""
         return {
             **self._no_results(),
             self.session: session,
             self.upload: None,
-            **{radio: _view_choice(session, number) for number, radio in enumerate(self.views)},
-            self.images: image_cards(session.images),
+            **view_changes(self.views, session.images),
+            **self.prior.changes(session, is_new=is_new),
+            self.images: image_cards(session.images, session.prior),
             self.report: layout.render("report", state="rejected" if error else "empty", message=error),
         }
 
@@ -293,7 +306,7 @@ class StudyTab:
         changes = {
             **self._no_results(),
             self.session: session,
-            self.images: image_cards(reading.images),
+            self.images: image_cards(reading.images, reading.prior.images if reading.prior else ()),
             self.warnings: layout.render("image_warnings", **warnings),
         }
         if reading.is_blocked:
@@ -310,6 +323,7 @@ class StudyTab:
             [image.image for image in reading.images],
             view_positions=[image.view_position for image in reading.images],
             indication=reading.indication,
+            prior=reading.prior.for_model if reading.prior else None,
         )
         changes[self.heat] += self._style("sentence", sentence_maps, session)
         return {
@@ -340,9 +354,3 @@ class StudyTab:
 
 def _method_choice(*, has_occlusion: bool = False) -> str:
     return layout.render("heatmap_method", has_occlusion=has_occlusion)
-
-
-def _view_choice(session: Session, number: int) -> dict[str, Any]:
-    if number >= len(session.images):
-        return gr.update(visible=False, value="auto")
-    return gr.update(visible=True, label=f"View of {session.images[number].name}")

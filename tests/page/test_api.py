@@ -61,6 +61,32 @@ def test_export_is_the_file_of_the_page_without_identity(api, scan, removed):
     assert removed == [scan] * 4
 
 
+def test_study_is_read_exported_and_corrected_with_its_prior_study(prior_checkpoint, scan, images, tmp_path, removed):
+    images[1].save(tmp_path / "before.png")
+    before = [str(tmp_path / "before.png")]
+    store = CorrectionStore(tmp_path / "corrections")
+    generator = ReportGenerator.from_pretrained(prior_checkpoint)
+    api = Api(generator=generator, generation=GenerationOptions(max_new_tokens=6), store=store)
+    prior = {"prior_files": before, "prior_report": "The heart is enlarged.", "prior_views": "AP"}
+    read = api.read([scan], "auto", "", True, **prior)
+    assert read["prior"]["report"] == "Findings: The heart is enlarged."
+    assert [image["view_position"] for image in read["prior"]["images"]] == ["AP"]
+    assert len(read["changes"]) == 13
+    exported = api.export([scan], format="json", **FILE, **STUDY, write_anyway=True, **prior)
+    assert json.loads(content_of(exported))["changes"] == read["changes"]
+    texts = {"findings": "The heart is larger.", "impression": "", "reader": ""}
+    answer = api.correct([scan], **texts, states=None, format="text", **FILE, **STUDY, **prior)
+    assert "The prior study is not saved with it" in answer["message"]
+    assert removed == [scan, *before] * 3
+    with pytest.raises(gr.Error, match="has a report or an interval, but no image"):
+        api.read([scan], "auto", "", True, prior_report="Clear.")
+
+
+def test_prior_study_is_rejected_by_a_checkpoint_that_cannot_compare(api, scan):
+    with pytest.raises(gr.Error, match="was trained without prior studies and cannot compare"):
+        api.read([scan], "auto", "", True, prior_files=[scan])
+
+
 def test_correction_is_saved_and_comes_back_checked(generator, api, scan, tmp_path):
     store = CorrectionStore(tmp_path / "corrections")
     saving = Api(generator=generator, generation=api.generation, store=store)

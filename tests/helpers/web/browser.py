@@ -18,6 +18,17 @@ TIMEOUT = 60_000
 """Milliseconds; a browser is slow on a busy machine."""
 
 
+AXE = Path(__file__).parents[3] / ".venv/node_modules/axe-core/axe.min.js"
+"""Accessibility checks; .ci/run installs them."""
+
+VIOLATIONS = """async () => {
+  const found = await axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] });
+  return found.violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) =>
+    `${id}: ${html.slice(0, 200)} ${failureSummary.slice(0, 200)}`));
+}"""
+"""All violations of WCAG 2.1 AA that axe finds."""
+
+
 @pytest.fixture(scope="module")
 def browser():
     if not CHROMIUM.exists():
@@ -35,22 +46,24 @@ def corrections(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address_of(tmp_path_factory, tiny_checkpoint, corrections):
-    """`address_of(ReportGenerator)`: URL of a page with this kind of generator."""
+    """`address_of(ReportGenerator)`: URL of a page with this kind of generator and, if it is named, this checkpoint."""
     from app import AppOptions, build_app, serve
 
     pages = {}
 
-    def start(kind):
-        if kind not in pages:
+    def start(kind, checkpoint=None):
+        checkpoint = checkpoint or tiny_checkpoint
+        if (kind, checkpoint) not in pages:
             options = AppOptions(
-                checkpoint=str(tiny_checkpoint),
+                checkpoint=str(checkpoint),
                 port=free_port(),
                 corrections=corrections,
                 max_new_tokens=NUM_TOKENS,
             )
-            pages[kind] = build_app(kind.from_pretrained(tiny_checkpoint), options, tmp_path_factory.mktemp("examples"))
-            serve(pages[kind], options)
-        return pages[kind].local_url
+            page = build_app(kind.from_pretrained(checkpoint), options, tmp_path_factory.mktemp("examples"))
+            pages[kind, checkpoint] = page
+            serve(page, options)
+        return pages[kind, checkpoint].local_url
 
     yield start
     for page in pages.values():
@@ -63,10 +76,10 @@ def open_page(browser, address_of):
     an error in a script or on the console, such as a violation of the Content-Security-Policy."""
     contexts, foreign, errors = [], [], []
 
-    def start(*, width=1280, color_scheme="light", kind=None):
+    def start(*, width=1280, color_scheme="light", kind=None, checkpoint=None):
         from vlm.generator import ReportGenerator
 
-        address = address_of(kind or ReportGenerator)
+        address = address_of(kind or ReportGenerator, checkpoint)
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=color_scheme)
         contexts.append(context)
         context.set_default_timeout(TIMEOUT)
@@ -103,6 +116,14 @@ def tall_image(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def square_image(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images") / "square.png"
+    rng = np.random.default_rng(3)
+    Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8)).resize((300, 300)).save(path)
+    return path
+
+
 def upload(page, paths):
     page.locator("input[type=file]").first.set_input_files(list(paths))
 
@@ -110,6 +131,17 @@ def upload(page, paths):
 def read(page, *paths):
     upload(page, paths)
     expect(page.locator("#images .xray")).to_have_count(len(paths))
+    page.get_by_role("button", name="Write the report").click()
+    expect(page.locator("#report [data-reading]")).to_be_visible()
+
+
+def compare(page, now, before):
+    """Upload an image of a study and one of its prior study, and write the report."""
+    upload(page, [now])
+    expect(page.locator("#images .xray")).to_have_count(1)
+    page.get_by_role("button", name="Prior study (optional)").click()
+    page.locator("#prior input[type=file]").set_input_files([before])
+    expect(page.locator("#images .xray")).to_have_count(2)
     page.get_by_role("button", name="Write the report").click()
     expect(page.locator("#report [data-reading]")).to_be_visible()
 

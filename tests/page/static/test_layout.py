@@ -1,21 +1,9 @@
 """The layout of the page in a real browser: no overflow, and WCAG AA."""
 
-from pathlib import Path
-
 import pytest
 
-from tests.helpers.web.browser import read
+from tests.helpers.web.browser import AXE, VIOLATIONS, read
 from tests.helpers.web.server import clean_up_after_gradio, pytestmark  # noqa: F401 (work by name)
-
-AXE = Path(__file__).parents[3] / ".venv/node_modules/axe-core/axe.min.js"
-"""Accessibility checks; .ci/run installs them."""
-
-VIOLATIONS = """async () => {
-  const found = await axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] });
-  return found.violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) =>
-    `${id}: ${html.slice(0, 200)} ${failureSummary.slice(0, 200)}`));
-}"""
-"""All violations of WCAG 2.1 AA that axe finds."""
 
 OVERFLOWING = """() => [...document.querySelectorAll(".card *:not(.visually-hidden)")]
   .filter(element => element.scrollWidth > element.clientWidth + 1 && element.clientWidth > 0

@@ -13,7 +13,8 @@ from page.examples import synthetic_examples
 from page.study.record import model_identity
 from page.study.upload import MAX_VIEWS
 from page.tabs.session import Session
-from page.tabs.study import LEAVE_OUT, StudyTab
+from page.tabs.study import StudyTab
+from page.tabs.views import LEAVE_OUT
 from tests.helpers.correction_forms import sent
 from tests.helpers.corrections import corrections_of
 from vlm.generator import GenerationOptions, ReportGenerator

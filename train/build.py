@@ -55,8 +55,8 @@ def build_model(
     the classifier is trained. It compares with prior studies if the training data has some, in the same way.
 
     Raises:
-        ValueError: a name is neither built-in nor readable, or the parts do not fit together; or --prior on, and the
-            model cannot learn it.
+        ValueError: a name is neither built-in nor readable, or the parts do not fit together; or --prior on or only,
+            and the model cannot learn it.
     """
     if options.init_from is not None:
         model = load_checkpoint(fetch_checkpoint(options.init_from)).model
@@ -74,20 +74,23 @@ def build_model(
                 setattr(model, part, getattr(trained, part))
     is_frozen = options.stages.freeze_after_findings and not options.stages.findings_epochs
     is_trained = options.sees_images and not is_frozen
-    if knows_severities and model.severity_head is None and is_trained:
+    learns_severities = knows_severities and is_trained and options.studies.prior != "only"
+    if learns_severities and model.severity_head is None:
         model.add_severity()
     if options.studies.prior != "off" and model.change_head is None:
         if has_priors and is_trained:
             model.add_prior()
-        elif options.studies.prior == "on":
+        elif options.studies.prior != "auto":
             raise ValueError(
-                "--prior on needs training studies with a prior, and epochs that train the classifier: give such a "
-                "data set, and leave out --freeze-after-findings or give --findings-epochs"
+                f"--prior {options.studies.prior} needs training studies with a prior, and epochs that train the "
+                "classifier: give such a data set, and leave out --freeze-after-findings or give --findings-epochs"
             )
     if options.lora:
         model.adapt(options.lora_settings if options.init_from is not None else _lora(options))
-    if is_frozen:
+    if is_frozen or options.studies.prior == "only":
         model.freeze_image_encoder()
+    if options.studies.prior == "only":
+        model.change_head.requires_grad_(is_trained)
     return model
 
 

@@ -196,9 +196,10 @@ class StudyOptions(OptionGroup):
     left out if they show a validation or test image of --dataset."""
     extra_repeats: int = 1
     """How often each study of --extra-dataset appears in an epoch, to give a few corrections more weight."""
-    prior: Literal["auto", "on", "off"] = "auto"
+    prior: Literal["auto", "on", "only", "off"] = "auto"
     """Compare with the prior study of a study. auto: if the training data has prior studies, and the classifier is
-    trained or its checkpoint compares already. off: show no prior study."""
+    trained or its checkpoint compares already. only: the findings epochs train nothing but the comparison, on the
+    studies with a prior, so the probabilities of the findings stay as they are. off: show no prior study."""
     max_report_tokens: int = 200
     """Longer reports are truncated in training; the summary before the run shows how many."""
     view_dropout: float = 0.1

@@ -3,8 +3,9 @@
 import datasets
 import numpy as np
 import pytest
+import torch
 
-from tests.helpers.finetune_runs import arguments, error, from_checkpoint, validations
+from tests.helpers.finetune_runs import arguments, error, from_checkpoint, losses, validations
 from tests.helpers.prior_studies import prior_rows
 from train import finetune
 from train.loop.validation import _change_scores
@@ -49,6 +50,24 @@ def test_frozen_encoder_learns_changes_on_saved_features(dataset, trained, tmp_p
     before, after = (ReportGenerator.from_pretrained(run).model for run in (trained, tmp_path / "run"))
     assert (before.change_head.output - after.change_head.output).abs().max() > 0
     assert (before.change_embedding - after.change_embedding).abs().max() < 1e-6
+
+
+def test_prior_only_trains_nothing_but_the_comparison(dataset, small_dataset, tmp_path, capsys):
+    finetune.main(arguments(dataset, tmp_path / "without", "--no-lora", "--num-epochs=1", "--prior=off"))
+    finetune.main(
+        from_checkpoint(
+            dataset, tmp_path / "only", tmp_path / "without", "--prior=only", "--num-epochs=2", "--findings-epochs=2"
+        )
+    )
+    before, after = (ReportGenerator.from_pretrained(tmp_path / run).model for run in ("without", "only"))
+    assert after.change_head is not None
+    for name, value in before.finding_queries.state_dict().items():
+        assert torch.equal(value, after.finding_queries.state_dict()[name]), name
+    num_priors = sum(map(bool, datasets.load_from_disk(str(dataset))["train"]["prior_view_positions"]))
+    assert 0 < num_priors < 8
+    assert len(losses(tmp_path / "only")) == 2 * -(-num_priors // 4)
+    given = from_checkpoint(small_dataset, tmp_path / "none", tmp_path / "without", "--prior=only", "--num-epochs=1")
+    assert "--prior only needs training studies with a prior" in error(capsys, given)
 
 
 def test_prior_option_off_and_its_mistakes(dataset, small_dataset, trained, tmp_path, capsys):

@@ -106,6 +106,7 @@ class ReportTask:
             num_reports=self.options.validation.num_validation_reports,
             max_new_tokens=self.options.validation.max_new_tokens,
             finding_weight=self.options.losses.finding_weight,
+            change_weight=self.options.losses.change_weight,
             decides_reports=self.options.stages.decide_findings,
         )
         return result

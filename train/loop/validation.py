@@ -135,6 +135,7 @@ def validate(
     num_reports: int,
     max_new_tokens: int,
     finding_weight: float,
+    change_weight: float,
     decides_reports: bool = False,
 ) -> tuple[ValidationResult, Calibration]:
     """Evaluate the classifier on all studies and generated reports on the first `num_reports`; the processes share the
@@ -144,15 +145,16 @@ def validate(
     gathered: dict[str, list] = {
         name: [] for name in ("order", "logits", "targets", "mask", "severity_is_right", "changes")
     }
-    losses = np.zeros(4)
+    losses = np.zeros(6)
     batches = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
     for numbers in batches:
         batch = on_device(collator([studies[number] for number in numbers]), accelerator)
         batch.pop("decided_findings", None)  # the labels are not known when reports are written
         with accelerator.autocast():
             output = model(**batch)
-        num_tokens, num_labels, *_ = report_counts(batch)
-        losses += [float(value) for value in (output.report_loss_sum, num_tokens, output.finding_loss_sum, num_labels)]
+        num_tokens, num_labels, _, _, num_changes, _ = report_counts(batch)
+        sums = (output.report_loss_sum, output.finding_loss_sum, output.change_loss_sum)
+        losses += [*map(float, sums), *map(float, (num_tokens, num_labels, num_changes))]
         gathered["order"] += [*numbers]
         gathered["logits"] += output.finding_logits.float().cpu().tolist()
         gathered["targets"] += batch["finding_targets"].cpu().tolist()
@@ -172,7 +174,9 @@ def validate(
         reports = _reports(model, studies, collator, accelerator, shown, options, calibration)
     labels = torch.where(mask, targets.long(), UNLABELED).numpy()
     probabilities = logits.sigmoid().numpy()
-    report_loss, finding_loss = (losses[index] / losses[index + 1] if losses[index + 1] else None for index in (0, 2))
+    report_loss, finding_loss, change_loss = (
+        loss / number if number else None for loss, number in zip(losses[:3], losses[3:], strict=True)
+    )
     metrics = {
         "report_macro_f1": None,
         "report_cider": None,
@@ -183,7 +187,7 @@ def validate(
     } | _change_scores(gathered["changes"])
     result = ValidationResult(
         metrics=metrics,
-        loss=(report_loss or 0.0) + finding_weight * (finding_loss or 0.0),
+        loss=(report_loss or 0.0) + finding_weight * (finding_loss or 0.0) + change_weight * (change_loss or 0.0),
         studies={"probabilities": probabilities, "labels": labels},
     )
     if reports:

@@ -84,9 +84,12 @@ def load_run_studies(options: FinetuneOptions) -> RunStudies:
         columns = [name for name in FEATURES if name in {*train.column_names, *extra.column_names}]
         parts = [with_columns(rows, columns).select_columns(columns) for rows in (train, extra)]
         train = datasets.concatenate_datasets(parts)
+    if chosen.prior == "only" and "prior_view_positions" in train.column_names:
+        has_prior = [bool(views) for views in train["prior_view_positions"]]
+        numbers = [number for number in numbers if has_prior[number]]
     return RunStudies(
         splits=datasets.DatasetDict({**studies, "train": train}),
-        learned=train.select(numbers) if len(numbers) > len(train) else train,
+        learned=train if numbers == [*range(len(train))] else train.select(numbers),
         notes=notes,
     )
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.helpers.finetune_runs import arguments, losses, validations
@@ -61,13 +62,16 @@ def _two_processes(*given):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
     )
     try:
         yield process
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            launcher = psutil.Process(process.pid)
+            running = [launcher, *launcher.children(recursive=True)]  # each has a session of its own
+            for one in running:
+                one.kill()
+            psutil.wait_procs(running[1:], timeout=60)
             process.communicate()
 
 

@@ -32,6 +32,7 @@ from vlm.schema.findings import (
     FINDINGS,
     SEVERITIES,
     UNKNOWN_CHANGE,
+    UNKNOWN_CHANGES,
     UNKNOWN_SEVERITIES,
     UNKNOWN_SEVERITY,
     UNLABELED_STUDY,
@@ -167,6 +168,7 @@ def test_scores_without_labels_or_references_are_undefined():
             reference="",
             reference_labels=UNLABELED_STUDY,
             reference_severities=UNKNOWN_SEVERITIES,
+            reference_changes=UNKNOWN_CHANGES,
             probabilities=None,
         )
         for prediction in PREDICTIONS
@@ -454,6 +456,6 @@ def test_facts_on_priors_name_what_is_stated():
         "no prior": {"mention_rate": {"value": 0.0, "low": 0.0, "high": 0.0}},
     }
     own, none = prior_facts(rates)
-    assert own.startswith("With the study as its own prior, 90% [80%, 100%] of the stated changes are “unchanged”")
-    assert none.startswith("Without a prior study, 0%") and "with it, 90%" in none
+    assert own.startswith("With the study as its own prior, 90.0% [80.0%, 100.0%] of the stated changes are")
+    assert none.startswith("Without a prior study, 0.0%") and "with it, 90.0%" in none
     assert prior_facts({"model": {}}) == ()

@@ -18,7 +18,7 @@ from vlm.layers.finding_queries import FindingOutput, FindingQueries
 from vlm.layers.finding_severity import FindingSeverity
 from vlm.layers.gpt2 import GPT2Decoder, add_lora
 from vlm.layers.lstm import LSTMDecoder
-from vlm.layers.projectors import FindingLocationEmbedding, VisionProjector
+from vlm.layers.projectors import FindingLocationEmbedding, VisionProjector, decided_locations
 from vlm.schema.findings import (
     NUM_FINDINGS,
     SEVERITIES,
@@ -152,9 +152,9 @@ class ReportModel(nn.Module):
         probabilities of its severities. All are detached: the report loss has no gradient to logits and attention here,
         so it cannot change what the finding losses have taught. With `decision_logits` it reads decisions, as in
         training on labels: a finding is present (1) from this logit on, otherwise absent (-1), and its most probable
-        severity counts as certain.
+        severity and its location (`decided_locations`) count as certain.
         `decided_findings` (-1 absent to 1 present) replaces the classifier's output where it is not NaN, and
-        `decided_severities` (indices of SEVERITIES) replace its severities.
+        `decided_severities` (indices of SEVERITIES) replace its severities; locations count as certain here too.
         """
         patches, findings = self.encode_images(pixel_values, view_indices, view_mask, patch_features)
         logits = findings.logits.detach()
@@ -173,7 +173,10 @@ class ReportModel(nn.Module):
             if decision_logits is not None:
                 severities = _certain(severity_logits.argmax(dim=-1))
             severities[:, WITHOUT_SEVERITY] = 0
-        finding_tokens = self._finding_tokens(tokens, presence, findings.attention.detach(), view_indices, severities)
+        locations = findings.attention.detach()
+        if decision_logits is not None or decided_findings is not None:
+            locations = decided_locations(locations, view_indices.shape[1])
+        finding_tokens = self._finding_tokens(tokens, presence, locations, view_indices, severities)
         image_tokens = self.vision_projector(patches)
         return Prefix(*self._join(image_tokens, view_mask, finding_tokens, prompt_ids, prompt_mask), findings)
 

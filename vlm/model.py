@@ -30,7 +30,7 @@ from vlm.layers.finding_queries import FindingOutput, FindingQueries, box_loss
 from vlm.layers.finding_severity import FindingSeverity, certain_severities, severity_loss
 from vlm.layers.gpt2 import GPT2Decoder, add_lora
 from vlm.layers.lstm import LSTMDecoder
-from vlm.layers.projectors import FindingLocationEmbedding, VisionProjector
+from vlm.layers.projectors import FindingLocationEmbedding, VisionProjector, decided_locations
 from vlm.schema.findings import CHANGES, NUM_FINDINGS, SEVERITIES, VIEW_KINDS, WITHOUT_SEVERITY
 
 
@@ -199,10 +199,10 @@ class ReportModel(nn.Module):
         probabilities of its severities and changes. All are detached: the report loss has no gradient to logits and
         attention here, so it cannot change what the finding losses have taught. With `decision_logits` it reads
         decisions, as in training on labels: a finding is present (1) from this logit on, otherwise absent (-1), and its
-        most probable severity counts as certain, and so does its most probable change of those that fit.
-        `decided_findings` (-1 absent to 1 present) replaces the classifier's output where it is not NaN,
-        `decided_severities` (indices of SEVERITIES) replace its severities, and `decided_changes` (of CHANGES) its
-        changes.
+        most probable severity and its location (`decided_locations`) count as certain, and so does its most probable
+        change of those that fit. `decided_findings` (-1 absent to 1 present) replaces the classifier's output where it
+        is not NaN, `decided_severities` (indices of SEVERITIES) replace its severities, and `decided_changes` (of
+        CHANGES) its changes; locations count as certain here too.
 
         A study without a prior has a row of False in `prior_view_mask`. If no study has one, leave the prior out.
 
@@ -240,6 +240,8 @@ class ReportModel(nn.Module):
             changes = change_shares(findings.change_logits.detach(), None if decision_logits is None else presence > 0)
             changes = changes * prior_view_mask.any(dim=1)[:, None, None]
         locations = findings.attention.detach()
+        if decision_logits is not None or decided_findings is not None:
+            locations = decided_locations(locations, view_indices.shape[1])
         finding_tokens = self._finding_tokens(tokens, presence, locations, view_indices, severities, changes)
         views = [(prior_tokens, prior_view_mask), (self.vision_projector(patches), view_mask)]
         return self._join(views, finding_tokens, prompt_ids, prompt_mask, findings)

@@ -12,6 +12,22 @@ from torch.nn import functional
 
 from vlm.schema.findings import VIEW_KINDS
 
+LOCATED = 0.15
+"""A patch belongs to the location of a finding if its attention is at least this share of the view's maximum."""
+
+
+def decided_locations(
+    attention: Float[Tensor, "batch findings patches"], num_views: int
+) -> Float[Tensor, "batch findings patches"]:
+    """The location of each finding as certain as the boxes of training: uniform over the located patches of a view.
+
+    Each view keeps its share of the attention; padded views keep 0.
+    """
+    views = attention.unflatten(2, (num_views, -1))
+    located = (views >= LOCATED * views.amax(dim=-1, keepdim=True)).to(views.dtype)
+    located = located / located.sum(dim=-1, keepdim=True)
+    return (located * views.sum(dim=-1, keepdim=True)).flatten(2)
+
 
 class FindingLocationEmbedding(nn.Module):
     """One learned vector for each row and each column of patches, per kind of view; the same for all findings.

@@ -1,11 +1,12 @@
 """Conditioning of the decoder on findings and their locations, with and without images."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
-from vlm.layers.projectors import FindingLocationEmbedding
+from vlm.layers.projectors import FindingLocationEmbedding, decided_locations
 from vlm.schema.findings import NUM_FINDINGS
 
 IMAGES = ("pixel_values", "view_indices", "view_mask")
@@ -26,6 +27,34 @@ def test_location_is_the_mean_of_rows_and_columns_for_the_kind_of_view():
     frontal, lateral = locations.rows[1, 0] + locations.columns[1, 0], locations.rows[3, 1] + locations.columns[3, 1]
     torch.testing.assert_close(embedding[7], 0.25 * frontal + 0.75 * lateral)
     assert not embedding[[finding for finding in range(NUM_FINDINGS) if finding not in (4, 7)]].any()
+
+
+def test_decided_location_is_uniform_over_the_attended_patches_of_each_view():
+    attention = torch.zeros(1, NUM_FINDINGS, 8)
+    attention[0, 4] = torch.tensor([0.45, 0.10, 0.05, 0.0, 0.3, 0.1, 0.0, 0.0])
+    attention[0, 7, :4] = torch.tensor([0.2, 0.8, 0.0, 0.0])  # the second view is padded
+    decided = decided_locations(attention, num_views=2)[0]
+    torch.testing.assert_close(decided[4], torch.tensor([0.3, 0.3, 0.0, 0.0, 0.2, 0.2, 0.0, 0.0]))
+    torch.testing.assert_close(decided[7], torch.tensor([0.5, 0.5, *[0.0] * 6]))
+    assert not decided[0].any()
+
+
+@torch.inference_mode()
+def test_decoder_reads_decided_locations_only_with_decisions(build_model, study_batch):
+    model, batch = build_model().eval(), study_batch(only=[1])
+    inputs = {name: batch[name] for name in (*IMAGES, "prompt_ids", "prompt_mask")}
+    logits = torch.full((NUM_FINDINGS,), -100.0)  # all findings are present
+    seen = model.prefix(**inputs)
+    kept = torch.zeros(*seen.findings.attention.shape[-1:])
+    kept[3] = 1.0
+    model.finding_queries.register_forward_hook(
+        lambda module, given, output: replace(output, attention=0.9 * kept + 0.1 / len(kept) + 0 * output.attention)
+    )
+    one_patch = model.prefix(**inputs, decision_logits=logits)
+    model.finding_queries.register_forward_hook(
+        lambda module, given, output: replace(output, attention=kept + 0 * output.attention)
+    )
+    assert torch.equal(one_patch.embeds, model.prefix(**inputs, decision_logits=logits).embeds)
 
 
 def test_decoder_is_conditioned_on_attention_without_a_gradient(build_model, study_batch):

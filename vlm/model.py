@@ -259,8 +259,7 @@ class ReportModel(nn.Module):
         severities: Tensor | None,
         changes: Tensor | None,
     ) -> Tensor:
-        """Add presence, location, severity and change; location and severity are weighted by the probability of the
-        finding. The change is not: a resolved finding is absent."""
+        """Location and severity are weighted by the probability; the change is not, as a resolved finding is absent."""
         probability = (1 + presence[..., None]) / 2
         location = probability * self.finding_locations(locations, view_indices)
         tokens = tokens + presence[..., None] * self.finding_presence + location

@@ -1,7 +1,8 @@
 """A study's report as a FHIR R4 DiagnosticReport, the version that most servers of hospitals use.
 
-It says what the R5 report says (page/export/fhir.py). R4 has no `note` in a report: the notes are in HL7's extension
-for that element of R5, and in the narrative. Its `conclusion` is plain text, not markdown.
+It says what the R5 report says (page/export/fhir.py). R4 has no `note` and no `supportingInfo` in a report: the notes
+and the prior study are in HL7's extensions for these elements of R5, and the notes in the narrative, too. Its
+`conclusion` is plain text, not markdown.
 """
 
 import json
@@ -12,7 +13,8 @@ from fhir.resources.R4B.diagnosticreport import DiagnosticReport  # the resource
 from page.export.fhir import export_fhir
 from page.study.record import StudyRecord, without_identity
 
-NOTE_EXTENSION = "http://hl7.org/fhir/5.0/StructureDefinition/extension-DiagnosticReport.note"
+_ELEMENT_OF_R5 = "http://hl7.org/fhir/5.0/StructureDefinition/extension-DiagnosticReport"
+NOTE_EXTENSION, PRIOR_EXTENSION = f"{_ELEMENT_OF_R5}.note", f"{_ELEMENT_OF_R5}.supportingInfo"
 
 
 def uid_identifier(uid: str) -> dict[str, str]:
@@ -31,6 +33,12 @@ def export_fhir_r4(record: StudyRecord, *, include_identity: bool = False, uid: 
     if "conclusion" in document:
         document["conclusion"] = shown.impression or shown.written_findings
     document["extension"] = [{"url": NOTE_EXTENSION, "valueAnnotation": note} for note in document.pop("note")]
+    for info in document.pop("supportingInfo", []):
+        parts = [
+            {"url": "type", "valueCodeableConcept": info["type"]},
+            {"url": "reference", "valueReference": info["reference"]},
+        ]
+        document["extension"].append({"url": PRIOR_EXTENSION, "extension": parts})
     if "study" in document:
         document["imagingStudy"] = document.pop("study")
     if uid:
@@ -44,5 +52,5 @@ def _to_r4(contained: list[dict[str, Any]]) -> None:
         if resource["resourceType"] == "Device":
             resource["deviceName"] = [{"name": resource.pop("displayName"), "type": "user-friendly-name"}]
         elif resource["resourceType"] == "ImagingStudy":
-            for series in resource["series"]:
+            for series in resource.get("series", []):
                 [series["modality"]] = series["modality"]["coding"]

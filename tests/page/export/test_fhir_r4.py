@@ -7,7 +7,7 @@ import pytest
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
 from page.export.fhir import export_fhir
-from page.export.fhir_r4 import NOTE_EXTENSION, export_fhir_r4
+from page.export.fhir_r4 import NOTE_EXTENSION, PRIOR_EXTENSION, export_fhir_r4
 
 
 def contained(document, kind):
@@ -29,6 +29,14 @@ def test_report_is_valid_and_nothing_of_r5_is_lost(recorded_study, include_ident
     assert contained(old, "Patient") == contained(new, "Patient")
     assert contained(old, "ImagingStudy")[0]["series"][0]["modality"]["code"] == "DX"
     assert contained(old, "Device")[0]["deviceName"][0]["name"] == contained(new, "Device")[0]["displayName"]
+
+
+def test_prior_study_is_in_the_extension_for_the_element_of_r5(compared_study):
+    document = json.loads(export_fhir_r4(compared_study))
+    [prior] = [one["extension"] for one in document["extension"] if one["url"] == PRIOR_EXTENSION]
+    assert prior[1] == {"url": "reference", "valueReference": {"reference": "#prior"}}
+    assert prior[0]["valueCodeableConcept"]["text"] == "Prior study for comparison"
+    assert [study["id"] for study in contained(document, "ImagingStudy")] == ["study", "prior"]
 
 
 def test_conclusion_is_plain_text(recorded_study):

@@ -173,14 +173,16 @@ def test_json_has_the_keys_and_values_of_version_2(recorded_study):
             "model_impression",
             "reader_findings",
             "images",
+            "prior",
             "finding_probabilities",
+            "changes",
             "untrained_findings",
             "num_calibration_studies",
             "operating_point",
             "warnings",
             "ood_not_checked",
         ),
-        "identity",
+        *("identity", "prior_identity"),
     ]
     assert document["status"] == "preliminary"
     assert document["read_at"] == "2026-11-20T15:30:00+00:00"

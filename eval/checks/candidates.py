@@ -2,9 +2,10 @@
 
 A report should state what the classifier decides, and not contradict itself: only candidates with the fewest errors
 remain. An error is a finding on which report and classifier disagree, a contradiction, a finding with another side in
-the impression than in the findings, or a mention of a prior study that was not given. Of the remaining candidates, the
-one that is most similar to all candidates is taken: minimum Bayes risk (Kumar and Byrne 2004), with the F-score of
-n-grams of 1 to 4 words as similarity.
+the impression than in the findings, or a mention of a prior study that was not given. Of these, the candidates remain
+that name the fewest findings on a side of the chest without attention. Of the remaining candidates, the one that is
+most similar to all candidates is taken: minimum Bayes risk (Kumar and Byrne 2004), with the F-score of n-grams of 1 to
+4 words as similarity.
 """
 
 from collections.abc import Sequence
@@ -14,11 +15,15 @@ import numpy as np
 
 from eval.checks.consistency import consistency
 from eval.metrics.bleu import ngram_counts
+from eval.metrics.laterality import stated_laterality
 from eval.metrics.normalization import normalize_report
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.schema.findings import LATERAL, view_index
 from vlm.schema.study_report import StudyReport
 from vlm.uncertainty import Calibration
 
+ONE_SIDE = 0.75
+"""A finding with at least this share of its attention on one half of the frontal images is on this side only."""
 ERRORS = ("disagreement_rate", "contradiction_rate", "laterality_conflict_rate", "prior_report_rate")
 
 
@@ -29,18 +34,45 @@ def generate_reports(
     if options.num_candidates == 1:
         return generator.generate(images, options=options, **inputs)
     studies = generator.generate_candidates(images, options=options, **inputs)
-    return [best_candidate(candidates, generator.calibration) for candidates in studies]
+    positions = inputs.get("view_positions") or [()] * len(studies)
+    return [
+        best_candidate(candidates, generator.calibration, views)
+        for candidates, views in zip(studies, positions, strict=True)
+    ]
 
 
-def best_candidate(candidates: Sequence[StudyReport], calibration: Calibration) -> StudyReport:
-    """The candidate with the fewest errors, and among those the most typical one; the first of equals."""
+def best_candidate(
+    candidates: Sequence[StudyReport], calibration: Calibration, view_positions: Sequence[str] = ()
+) -> StudyReport:
+    """The candidate with the fewest errors; of those, with the fewest wrong sides; of those, the most typical one. The
+    first of equals.
+
+    `view_positions` of the images of the study; an image without one counts as frontal.
+    """
     texts = [candidate.report for candidate in candidates]
     probabilities = [np.where(calibration.is_known, one.finding_probabilities, np.nan) for one in candidates]
     has_prior = [candidate.change_probabilities is not None for candidate in candidates]
     found = consistency(texts, texts, np.array(probabilities), calibration.thresholds, has_prior=has_prior)
     errors = sum(found.parts[name] for name in ERRORS)
-    fewest = np.flatnonzero(errors == errors.min())
-    return candidates[fewest[np.argmax(_typicality(texts)[fewest])]]
+    order = np.lexsort((-_typicality(texts), _wrong_sides(candidates, view_positions), errors))
+    return candidates[order[0]]
+
+
+def _wrong_sides(candidates: Sequence[StudyReport], view_positions: Sequence[str]) -> list[int]:
+    """For each candidate, the number of findings that it names on a side without attention. The patient's left is on
+    the right of a frontal image."""
+    maps = candidates[0].attention_maps
+    is_lateral = [view_index(position) == LATERAL for position in view_positions]
+    frontal = [view for view in range(maps.shape[1]) if not any(is_lateral[view : view + 1])]
+    columns = maps[:, frontal].sum(axis=(1, 2))
+    half = columns.shape[1] // 2
+    right, left = columns[:, :half].sum(axis=1), columns[:, columns.shape[1] - half :].sum(axis=1)
+    least = np.maximum(ONE_SIDE * (right + left), 1e-6)
+    without = np.where(left >= least, "right", np.where(right >= least, "left", ""))
+    return [
+        sum(sides is not None and side in sides for sides, side in zip(stated, without.tolist(), strict=True))
+        for stated in (stated_laterality(candidate.report) for candidate in candidates)
+    ]
 
 
 def _typicality(texts: Sequence[str]) -> np.ndarray:

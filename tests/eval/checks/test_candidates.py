@@ -58,6 +58,30 @@ def test_most_typical_of_equally_good_reports_is_chosen():
     assert chosen([odd, *others, EFFUSION, EFFUSION], ["Pleural Effusion"]) == EFFUSION
 
 
+def at_side(columns, *, views=1):
+    """Attention [14, views, 1, 4] of all findings on these columns of the last view."""
+    maps = np.zeros((NUM_FINDINGS, views, 1, 4))
+    maps[:, -1, :, columns] = 1 / len(columns)
+    return maps
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [EFFUSION.replace("left", "right").replace("Left", "Right"), EFFUSION.replace("small left", "small bilateral")],
+)
+def test_report_that_names_a_side_without_attention_is_not_chosen(wrong):
+    def kept(texts, maps, views=()):
+        candidates = [replace(report(text, ["Pleural Effusion"]), attention_maps=maps) for text in texts]
+        return best_candidate(candidates, CALIBRATION, views).report
+
+    texts = [wrong, wrong, EFFUSION]
+    assert kept(texts, at_side([3])) == EFFUSION  # the patient's left
+    assert kept(texts, at_side([1, 2])) == wrong  # both sides: the typical report
+    assert kept(texts, at_side([3], views=2), ["PA", "LATERAL"]) == wrong
+    contradicting = EFFUSION + " No pleural effusion on the left."
+    assert kept([wrong, contradicting], at_side([3])) == wrong
+
+
 def test_first_of_equal_reports_is_chosen():
     first = replace(report(CLEAR, ["No Finding"]), is_truncated=True)
     assert best_candidate([first, report(CLEAR, ["No Finding"])], CALIBRATION) is first

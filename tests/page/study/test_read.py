@@ -162,7 +162,7 @@ def test_best_candidate_is_read_after_the_findings(generator, two_files, images)
     inputs = {"view_positions": [["PA", "LATERAL"]], "indications": [""]}
     [candidates] = generator.generate_candidates([images[:2]], options=options, **inputs)
     assert [len(reading.report.report) > 0 for reading in growing] == [False, True]
-    assert last.report.report == best_candidate(candidates, generator.calibration).report
+    assert last.report.report == best_candidate(candidates, generator.calibration, ["PA", "LATERAL"]).report
     assert last.report.finding_probabilities == growing[0].report.finding_probabilities
 
 

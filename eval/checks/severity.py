@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from data.reports.labeler.severity import report_severities
+from eval.metrics.laterality import MAX_REPORTS_KEPT
 from vlm.schema.findings import UNNAMED_SEVERITY
 
-_severities = lru_cache(maxsize=8192)(report_severities)
+_severities = lru_cache(maxsize=MAX_REPORTS_KEPT)(report_severities)
 
 
 def severity_counts(reports: Sequence[str], references: Sequence[str]) -> Float[np.ndarray, "studies 2"]:

@@ -24,6 +24,7 @@ from data.reports.labeler.labeler import described_sentences, speaks_of_chest
 from data.reports.labeler.statements import join_statements
 from data.reports.sentences import speaks_of_prior
 from eval.metrics.harm import GENERAL, HARMS, MINOR, MISPLACED, NEAR, Harms, harm_of, level_of
+from eval.metrics.laterality import MAX_REPORTS_KEPT
 from eval.metrics.normalization import normalize_report
 
 ERROR_KINDS = (
@@ -91,12 +92,10 @@ class ReportErrors:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Content:
-    """`prior`: words on a prior study, or ""; `grams`: the words and pairs of words; `is_silent`: nothing is said about
-    the chest."""
+    """`prior`: words on a prior study, or ""; `is_silent`: nothing is said about the chest."""
 
     claims: Claims
     prior: str
-    grams: Counter
     is_silent: bool
 
 
@@ -126,26 +125,29 @@ def report_errors(report: str, reference: str, harms: Harms = HARMS) -> ReportEr
     errors += _errors_of_the_whole(written, true, harms)
     harm = sum(error.harm for error in errors)
     score = (1 - _OVERLAP_SHARE) * (_PRIOR + agreed) / (_PRIOR + agreed + harm)
-    score += _OVERLAP_SHARE * _overlap(written.grams, true.grams)
+    score += _OVERLAP_SHARE * _overlap(_grams(report), _grams(reference))
     counted = sorted((error for error in errors if error.harm), key=lambda error: -error.harm)
     return ReportErrors(errors=tuple(counted), score=score if report.strip() else 0.0)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=MAX_REPORTS_KEPT)
 def _content(report: str) -> _Content:
-    """Cached, because one reference is compared with several reports."""
     sentences = described_sentences(report)
     statements = join_statements(sentences)
-    words = normalize_report(report).split()
     return _Content(
         claims=join_claims(statements),
         prior=next(filter(None, map(_speaks_of_prior, sentences)), ""),
-        grams=Counter([*words, *itertools.pairwise(words)]),
         is_silent=not statements and not any(map(speaks_of_chest, sentences)),
     )
 
 
 _speaks_of_prior = lru_cache(maxsize=8192)(speaks_of_prior)
+
+
+def _grams(report: str) -> Counter:
+    """The words and pairs of words."""
+    words = normalize_report(report).split()
+    return Counter([*words, *itertools.pairwise(words)])
 
 
 def _overlap(grams: Counter, others: Counter) -> float:

@@ -9,6 +9,7 @@ Also the sentences of a report and the findings that each sentence states.
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -19,6 +20,9 @@ from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS, POSITIVE, UNCERTAIN
 from vlm.schema.report_format import split_report
 
 _NO_FINDING = FINDING_INDEX["No Finding"]
+MAX_REPORTS_KEPT = 2**15
+"""Reports and references whose reading is kept: those of 16,000 studies. Each reference is compared with the report of
+the model and of each control, always in the same order, so a smaller cache would find nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +70,9 @@ def stated_laterality(report: str) -> list[frozenset[str] | None]:
     return _sides_of(stated_sentences(report))
 
 
+_laterality = lru_cache(maxsize=MAX_REPORTS_KEPT)(stated_laterality)
+
+
 def laterality_conflicts(report: str) -> tuple[int, ...]:
     """Indices of findings with opposite sides in the findings section and the impression."""
     sentences = stated_sentences(report)
@@ -94,10 +101,10 @@ def laterality_counts(reports: Sequence[str], references: Sequence[str]) -> Floa
     """Per study: number of scored findings, of findings on the reference side, and on the opposite side."""
     counts = np.zeros((len(reports), 3))
     for study, (report, reference) in enumerate(zip(reports, references, strict=True)):
-        true = stated_laterality(reference)
+        true = _laterality(reference)
         if not any(sides is not None and len(sides) == 1 for sides in true):
             continue
-        for written, sides in zip(stated_laterality(report), true, strict=True):
+        for written, sides in zip(_laterality(report), true, strict=True):
             if written is not None and sides is not None and len(sides) == 1:
                 counts[study] += (1, written == sides, len(written) == 1 and written != sides)
     return counts

@@ -80,8 +80,9 @@ def probability_scores(
     Raises:
         ValueError: a probability is missing for some studies only, or the shapes do not match.
     """
+    weights_of = np.ascontiguousarray(np.transpose(weights))  # the weights of a study are one row
     columns = [
-        _finding_scores(known_probabilities, positive, weights[:, known])
+        _finding_scores(known_probabilities, positive, weights_of[known])
         for known, known_probabilities, positive in _known(probabilities, reference_labels, uncertain_is_positive)
     ]
     return {score: np.stack([column[score] for column in columns], axis=1) for score in PROBABILITY_SCORES}
@@ -134,36 +135,51 @@ def _known(
         yield known, probabilities[known, finding], is_reference_positive[known, finding]
 
 
-def _finding_scores(probabilities: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+def _finding_scores(probabilities: np.ndarray, positive: np.ndarray, weights_of: np.ndarray) -> dict[str, np.ndarray]:
+    """PROBABILITY_SCORES [resamples] under weights [studies, resamples]."""
     if not len(probabilities):
-        return dict.fromkeys(PROBABILITY_SCORES, np.full(len(weights), np.nan))
-    total = weights.sum(axis=1)
+        return dict.fromkeys(PROBABILITY_SCORES, np.full(weights_of.shape[1], np.nan))
+    total = weights_of.sum(axis=0)
     scores = {
-        "brier": divide(weights @ (probabilities - positive) ** 2, total),
-        "calibration_error": divide(np.abs(weights @ _gaps(probabilities, positive)).sum(axis=1), total),
+        "brier": divide((probabilities - positive) ** 2 @ weights_of, total),
+        "calibration_error": divide(np.abs(_gaps(probabilities, positive).T @ weights_of).sum(axis=0), total),
     }
-    return scores | ranking_scores(probabilities, positive, weights)
+    return scores | _ranking_scores(probabilities, positive, weights_of)
 
 
 def ranking_scores(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """AUROC and average precision [resamples] of scores that are higher for positives; NaN without both classes."""
+    """AUROC and average precision [resamples] of scores that are higher for positives, under weights [resamples,
+    studies]; NaN without both classes."""
+    return _ranking_scores(scores, positive, np.transpose(weights))
+
+
+def _ranking_scores(scores: np.ndarray, positive: np.ndarray, weights_of: np.ndarray) -> dict[str, np.ndarray]:
     if not positive.any() or positive.all():
-        return dict.fromkeys(RANKING_SCORES, np.full(len(weights), np.nan))
+        return dict.fromkeys(RANKING_SCORES, np.full(weights_of.shape[1], np.nan))
     order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])  # start of each group of equal scores
-    weights, positive = weights[:, order], positive[order]
-    positives = np.add.reduceat(np.where(positive, weights, 0.0), starts, axis=1)
-    negatives = np.add.reduceat(np.where(positive, 0.0, weights), starts, axis=1)
-    num_positive, num_negative = positives.sum(axis=1), negatives.sum(axis=1)
+    positives, negatives = order[positive[order]], order[~positive[order]]
+    # The weight of the first n positives, and of the first n negatives, for each n.
+    positives_before, negatives_before = (_sums(weights_of[studies]) for studies in (positives, negatives))
+    num_positive, num_negative = positives_before[-1], negatives_before[-1]
+    gained = weights_of[positives]
+    first, last = (np.searchsorted(scores[negatives], scores[positives], side) for side in ("left", "right"))
     # P(score of a positive > that of a negative) + half of P(equal).
-    negatives_below = np.cumsum(negatives, axis=1) - negatives / 2
-    auroc = divide((positives * negatives_below).sum(axis=1), num_positive * num_negative)
-    # Precision at each threshold, from the highest down, weighted by the positives gained.
-    positives, negatives = positives[:, ::-1], negatives[:, ::-1]
-    found = np.cumsum(positives, axis=1)
-    precision = found / np.maximum(found + np.cumsum(negatives, axis=1), 1e-300)
+    above = (gained * (negatives_before[first] + negatives_before[last])).sum(axis=0) / 2
+    # Precision at the threshold of each positive.
+    found = num_positive - positives_before[np.searchsorted(scores[positives], scores[positives], "left")]
+    precision = found / np.maximum(found + num_negative - negatives_before[first], 1e-300)
     both_kinds = np.where(num_negative > 0, num_positive, 0.0)
-    return {"auroc": auroc, "average_precision": divide((positives * precision).sum(axis=1), both_kinds)}
+    return {
+        "auroc": divide(above, num_positive * num_negative),
+        "average_precision": divide((gained * precision).sum(axis=0), both_kinds),
+    }
+
+
+def _sums(rows: np.ndarray) -> np.ndarray:
+    """The sum of the first n rows, for each n from 0 on."""
+    sums = np.zeros((len(rows) + 1, rows.shape[1]))
+    np.cumsum(rows, axis=0, out=sums[1:])
+    return sums
 
 
 def _bins(probabilities: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 from data.reports.labeler.device_patterns import DEVICES
 from data.reports.labeler.other_patterns import OTHERS
 from data.reports.labeler.statements import ANY_DEVICE, FINDING_NAMES
+from eval.metrics import errors
 from eval.metrics.errors import ERROR_KINDS, SHARES, error_scores, report_errors
 from eval.metrics.harm import (
     BENIGN,
@@ -259,3 +260,14 @@ def test_the_documented_weights_are_those_of_the_table():
     documented = {name.strip(): levels for names, *levels in rows for name in names.split(",")}
     assert documented == {name: [level_of(harm) for harm in harms] for name, harms in HARMS.items()}
     assert all(f"| {difference} | {share:g} |" in text for difference, share in SHARES.items())
+
+
+def test_each_reference_is_read_once_for_all_systems(monkeypatch):
+    references = [f"There is a {size} mm nodule in the left upper lobe." for size in range(2, 302)]
+    read = []
+    described = errors.described_sentences
+    monkeypatch.setattr(errors, "described_sentences", lambda text: read.append(text) or described(text))
+    errors._content.cache_clear()
+    for report in ("The lungs are clear.", "There is a left pneumothorax."):
+        error_scores([report] * len(references), references)
+    assert sorted(read) == sorted([*references, "The lungs are clear.", "There is a left pneumothorax."])

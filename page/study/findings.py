@@ -143,8 +143,8 @@ def by_probability(rows: Sequence[RecordedFinding]) -> list[RecordedFinding]:
 
 
 def changed(rows: Sequence[RecordedFinding]) -> list[RecordedFinding]:
-    """The findings that are or were there by the comparison with the prior study or by the report: new ones first,
-    unchanged ones last; then by the probability of the change."""
+    """The findings that are or were there by the comparison with the prior study, or for which it does not fit the
+    prediction or the report: new ones first, unchanged ones last; then by the probability of the change."""
     order = ("new", "worse", "better", "resolved", "unchanged", "none")
-    found = [row for row in rows if row.change and (row.change[0] != "none" or row.change_disagrees)]
+    found = [row for row in rows if row.change and (row.change[0] != "none" or change_conflicts(row))]
     return sorted(found, key=lambda row: (order.index(row.change[0]), -row.change[1]))

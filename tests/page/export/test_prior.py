@@ -21,6 +21,7 @@ CHANGES = [
     "Edema: new (50%), but predicted negative",
     "Pleural Effusion: worse (87%), but the report says better",
     "Pneumothorax: resolved (60%)",
+    "Cardiomegaly: none (90%), but predicted positive",
 ]
 
 

@@ -137,7 +137,7 @@ def test_api_rejects_a_path_on_the_server(page, image_file):
     def read(path):
         call = f"{page.local_url}gradio_api/call/read"
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        event = httpx.post(call, json={"data": [[file], "auto", "", False]}).json()["event_id"]
+        event = httpx.post(call, json={"data": [[file], "auto", "", False, None, "", "auto"]}).json()["event_id"]
         return httpx.get(f"{call}/{event}", timeout=60).text
 
     with image_file.open("rb") as file:

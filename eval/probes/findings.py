@@ -30,14 +30,13 @@ from eval.metrics.probabilities import ranking_scores
 from eval.predictions.generate import UNREADABLE
 from eval.predictions.processes import Track
 from eval.probes.probe import CheckpointOptions, run_probe
+from eval.probes.prompts import FINDING_PROBE
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import FINDINGS, UNLABELED
 from vlm.schema.number_format import format_interval
 
 INVERSE_PENALTIES = (1e-3, 1e-2, 1e-1)
 NUM_FOLDS = 5
-FINDING_PROBE = {"classifier": "classifier", "regression": "logistic regression", "difference": "difference"}
-"""What is measured for each finding: AUROC of both, and their paired difference."""
 
 logger = logging.getLogger(__name__)
 

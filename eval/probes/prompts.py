@@ -24,6 +24,9 @@ SCORES = {
     "difference": "difference",
 }
 
+FINDING_PROBE = {"classifier": "classifier", "regression": "logistic regression", "difference": "difference"}
+"""What is measured for each finding: AUROC of both, and their paired difference."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:

@@ -3,6 +3,7 @@
 Each function returns what a template needs, or None (or nothing) if the document has no data for it.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ FINDINGS_NAMED, PROBABILITIES, WORDS = (
 )
 LOWER_IS_BETTER = frozenset({"error_harm", "macro_brier", "macro_calibration_error", "pooled_calibration_error"})
 _OF_PROBABILITIES = ("auroc", "average_precision", "brier", "calibration", "accuracy", "sensitivity", "specificity")
+_OF_PRIORS = re.compile("temporal|change")
 _OF_FINDINGS = ("f1", "precision", "recall", "state", "error")
 FINDING_COLUMNS = {
     "precision": "precision",
@@ -97,10 +99,12 @@ def score_groups(document: Document) -> list[dict[str, Any]]:
 
 
 def undefined_metrics(document: Document) -> list[str]:
-    """Metrics that no system has; if a whole group is undefined, only the name of the group."""
+    """Metrics that no system has; if a whole group is undefined, only the name of the group. Those of prior studies are
+    not missed where no study has one."""
     systems = document["systems"].values()
-    undefined = [metric for metric in METRICS if not any(is_defined(system["metrics"], metric) for system in systems)]
-    whole = set(map(_group_of, undefined)) - {_group_of(metric) for metric in METRICS if metric not in undefined}
+    expected = [metric for metric in METRICS if document.get("prior") or not _OF_PRIORS.search(metric)]
+    undefined = [metric for metric in expected if not any(is_defined(system["metrics"], metric) for system in systems)]
+    whole = set(map(_group_of, undefined)) - {_group_of(metric) for metric in expected if metric not in undefined}
     names = [f"all of “{_group_of(one)}”" if _group_of(one) in whole else METRICS[one] for one in undefined]
     return list(dict.fromkeys(names))
 

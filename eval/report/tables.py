@@ -13,8 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.checks.consistency import RATES
-from eval.probes.findings import FINDING_PROBE
-from eval.probes.prompts import statement_lines
+from eval.probes.prompts import FINDING_PROBE, statement_lines
 from eval.report.figures import (
     Document,
     consistency_table,

@@ -72,6 +72,7 @@ def evaluate(checkpoint, rows):
         num_reports=0,
         max_new_tokens=1,
         finding_weight=1.0,
+        change_weight=0.0,
     )
     written = generator.generate(
         rows["images"][:], view_positions=rows["view_positions"][:], indications=rows["indication"][:], options=WRITING

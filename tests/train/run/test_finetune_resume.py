@@ -13,7 +13,7 @@ from tests.helpers.finetune_runs import arguments, losses
 from train import finetune
 from train.loop import trainer as loop
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_interrupted_run_resumes_with_the_same_losses(small_dataset, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ import pytest
 from tests.helpers.finetune_runs import arguments, losses, validations
 from train import finetune
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -144,16 +144,12 @@ class Study:
             raise ValueError(
                 f"study {self.study_id}: {len(self.images)} images but {len(self.view_positions)} view positions"
             )
-        if len(self.labels) != NUM_FINDINGS or not set(self.labels) <= LABEL_CODES:
-            raise ValueError(
-                f"study {self.study_id}: labels must be {NUM_FINDINGS} codes out of {sorted(LABEL_CODES)}, "
-                f"got {self.labels}"
-            )
-        if len(self.severities) != NUM_FINDINGS or not set(self.severities) <= SEVERITY_CODES:
-            raise ValueError(
-                f"study {self.study_id}: severities must be {NUM_FINDINGS} codes out of {sorted(SEVERITY_CODES)}, "
-                f"got {self.severities}"
-            )
+        for name, known in (("labels", LABEL_CODES), ("severities", SEVERITY_CODES), ("changes", CHANGE_CODES)):
+            codes = getattr(self, name)
+            if len(codes) != NUM_FINDINGS or not set(codes) <= known:
+                raise ValueError(
+                    f"study {self.study_id}: {name} must be {NUM_FINDINGS} codes out of {sorted(known)}, got {codes}"
+                )
         self._check_prior()
         Demographics(sex=self.sex, age=self.age)
         if self.label_source not in LABEL_SOURCES:
@@ -166,11 +162,6 @@ class Study:
             raise ValueError(
                 f"study {self.study_id}: {len(self.prior_images)} prior images but "
                 f"{len(self.prior_view_positions)} prior view positions"
-            )
-        if len(self.changes) != NUM_FINDINGS or not set(self.changes) <= CHANGE_CODES:
-            raise ValueError(
-                f"study {self.study_id}: changes must be {NUM_FINDINGS} codes out of {sorted(CHANGE_CODES)}, "
-                f"got {self.changes}"
             )
         if self.changes[FINDING_INDEX["No Finding"]] != UNKNOWN_CHANGE:
             raise ValueError(f"study {self.study_id}: the change of No Finding must be {UNKNOWN_CHANGE} (unknown)")

@@ -3,7 +3,7 @@
     python -m bench.archive                       needs the extra `scale` and an idle machine with 2 cores
     python -m bench.archive --num-studies 0       only the memory
 
-Speed: studies per second on the same synthetic studies, one core a process. Each program runs on few and on many
+Speed: studies per second on the same synthetic studies, one core per process. Each program runs on few and on many
 studies, and the difference counts, so that loading a model and starting Ray do not. Memory: of the program, and of it
 with all processes of Ray, while it writes rows for a manifest whose images are missing; no model reads them, so this
 shows what the rows cost.

@@ -21,7 +21,6 @@ from PIL import Image
 from vlm.schema.demographics import Demographics
 from vlm.schema.findings import (
     CHANGE_CODES,
-    FINDING_INDEX,
     LABEL_CODES,
     NUM_FINDINGS,
     SEVERITY_CODES,
@@ -29,6 +28,7 @@ from vlm.schema.findings import (
     UNKNOWN_CHANGES,
     UNKNOWN_SEVERITIES,
     UNLABELED_STUDY,
+    WITHOUT_CHANGE,
 )
 from vlm.schema.preprocessing import Preprocessing
 from vlm.schema.report_format import compose_report
@@ -163,7 +163,7 @@ class Study:
                 f"study {self.study_id}: {len(self.prior_images)} prior images but "
                 f"{len(self.prior_view_positions)} prior view positions"
             )
-        if self.changes[FINDING_INDEX["No Finding"]] != UNKNOWN_CHANGE:
+        if self.changes[WITHOUT_CHANGE] != UNKNOWN_CHANGE:
             raise ValueError(f"study {self.study_id}: the change of No Finding must be {UNKNOWN_CHANGE} (unknown)")
         if self.prior_interval_days is not None and self.prior_interval_days < 0:
             raise ValueError(

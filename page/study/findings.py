@@ -17,6 +17,7 @@ from vlm.schema.findings import (
     NEGATIVE,
     NUM_FINDINGS,
     POSITIVE,
+    PRESENT_CHANGES,
     UNCERTAIN,
     UNLABELED,
     UNLABELED_STUDY,
@@ -25,8 +26,6 @@ from vlm.schema.number_format import format_count, format_probability
 
 STATE_WORDS = {BLANK: "not mentioned", POSITIVE: "present", NEGATIVE: "absent", UNCERTAIN: "possible"}
 """What a report states about a finding, by CheXbert label."""
-PRESENT_CHANGES = ("new", "worse", "unchanged", "better")
-"""Of CHANGES, those of a finding that is present now."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

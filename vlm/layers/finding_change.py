@@ -20,14 +20,14 @@ from torch.nn import functional
 
 from vlm.layers.finding_queries import FindingOutput
 from vlm.layers.finding_severity import NUM_DETECTORS, USUAL_EXTENT, FindingSeverity
-from vlm.schema.findings import CHANGES, LATERAL, NUM_FINDINGS, UNKNOWN_CHANGE, WITHOUT_CHANGE
+from vlm.schema.findings import CHANGES, LATERAL, NUM_FINDINGS, PRESENT_CHANGES, UNKNOWN_CHANGE, WITHOUT_CHANGE
 
 HIDDEN = 64
 """Width of the comparison of one finding."""
 DROPOUT = 0.1
 REVERSED = [CHANGES.index(name) for name in ("none", "resolved", "better", "unchanged", "worse", "new")]
 """Of each change, the change if the current study was the prior one."""
-_PRESENT_NOW = torch.tensor([name in ("new", "worse", "unchanged", "better") for name in CHANGES])
+_PRESENT_NOW = torch.tensor([name in PRESENT_CHANGES for name in CHANGES])
 
 
 @dataclass(frozen=True, slots=True)

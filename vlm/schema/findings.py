@@ -61,6 +61,8 @@ UNKNOWN_SEVERITIES = (UNKNOWN_SEVERITY,) * NUM_FINDINGS
 CHANGES = ("none", "new", "worse", "unchanged", "better", "resolved")
 """How a finding changed since the prior study, by code. "none": absent in both studies; "resolved": only in the prior.
 Support devices are new (placed), unchanged (also if moved) or resolved (removed)."""
+PRESENT_CHANGES = CHANGES[1:-1]
+"""The changes of a finding that is present now."""
 UNKNOWN_CHANGE = -1
 """The change is unknown without a prior study. It is always unknown for No Finding."""
 CHANGE_CODES = frozenset({UNKNOWN_CHANGE, *range(len(CHANGES))})

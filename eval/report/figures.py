@@ -9,6 +9,7 @@ from typing import Any
 
 from eval.report.charts import Estimate, axis_end, axis_strip, bar_strip, point_strip, reliability_chart, roc_chart
 from eval.scoring.scores import METRICS
+from eval.scoring.verdict import PRIOR_CONTROLS
 from vlm.schema.number_format import format_interval, format_number, format_percent, format_percent_interval
 
 Document = dict[str, Any]
@@ -74,19 +75,23 @@ def compared_metrics(document: Document) -> list[str]:
 
 
 def compare_systems(document: Document, metric: str) -> dict[str, Any]:
-    """The model and the controls as points on one axis."""
-    rows = [(name, "", system["metrics"].get(metric, _UNDEFINED)) for name, system in document["systems"].items()]
+    """The model and the controls that the metric is compared with, as points on one axis."""
+    rows = [
+        (name, "", system["metrics"].get(metric, _UNDEFINED))
+        for name, system in document["systems"].items()
+        if _is_control_of(name, metric)
+    ]
     return _forest(METRICS[metric], COMPARED.get(metric, ""), rows, has_model=True)
 
 
 def score_groups(document: Document) -> list[dict[str, Any]]:
     """Groups of table rows: a row for each metric that any system has, a cell for each system."""
-    systems = list(document["systems"].values())
+    names, systems = list(document["systems"]), list(document["systems"].values())
     groups: dict[str, list[dict[str, Any]]] = {title: [] for title in (FINDINGS_NAMED, PROBABILITIES, WORDS)}
 
     def add(metric: str, title: str, estimates: Sequence[Estimate]) -> None:
         if any(estimate["value"] is not None for estimate in estimates):
-            groups[_group_of(metric)].append(_row(metric, title, estimates))
+            groups[_group_of(metric)].append(_row(metric, title, names, estimates))
 
     for metric, title in METRICS.items():
         add(metric, title, [system["metrics"].get(metric, _UNDEFINED) for system in systems])
@@ -340,11 +345,22 @@ def _group_of(metric: str) -> str:
     return FINDINGS_NAMED if any(part in metric for part in _OF_FINDINGS) else WORDS
 
 
-def _row(metric: str, title: str, estimates: Sequence[Estimate]) -> dict[str, Any]:
+def _is_control_of(name: str, metric: str) -> bool:
+    """Only metrics of change are compared with the controls of the prior study, which show the X-ray of the patient."""
+    return name not in PRIOR_CONTROLS or _OF_PRIORS.search(metric) is not None
+
+
+def _row(metric: str, title: str, names: Sequence[str], estimates: Sequence[Estimate]) -> dict[str, Any]:
     """A cell for each system; `reached`: a control that is at least as good as the model."""
     sign = -1 if metric in LOWER_IS_BETTER else 1
     own, *others = (estimate["value"] for estimate in estimates)
-    reached = [False, *(None not in (own, other) and sign * other >= sign * own for other in others)]
+    reached = [
+        False,
+        *(
+            None not in (own, other) and sign * other >= sign * own and _is_control_of(name, metric)
+            for name, other in zip(names[1:], others, strict=True)
+        ),
+    ]
     cells = [
         {"estimate": estimate, "reached": is_reached} for estimate, is_reached in zip(estimates, reached, strict=True)
     ]

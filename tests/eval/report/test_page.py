@@ -14,11 +14,12 @@ from eval.checks.consistency import consistency, consistency_document
 from eval.checks.grounding import grounding, grounding_document
 from eval.predictions.prediction import Prediction, Rejection
 from eval.report.charts import roc_chart
-from eval.report.figures import curve_pairs, error_table
+from eval.report.figures import compare_systems, curve_pairs, error_table, score_groups
 from eval.report.page import error_filter, origin, render_page
 from eval.report.selection import WORST
 from eval.report.study import HeatPanel, page_study
 from eval.report.tables import error_lines
+from eval.scoring.scores import METRICS
 from tests.helpers.evaluations import EVIL, make_document, make_predictions
 from vlm.schema.findings import FINDINGS
 from vlm.schema.number_format import format_number
@@ -175,6 +176,18 @@ def test_many_different_reports_give_no_warning(page):
 def test_control_as_good_as_the_model_is_marked():
     same = [dataclasses.replace(one, report="Findings: There is edema.") for one in make_predictions()]
     assert render_page(make_document(same), []).count('class="reached"') > 5
+
+
+def test_only_metrics_of_change_are_compared_with_controls_of_the_prior_study(document):
+    model = document["systems"]["model"]
+    model = model | {"metrics": model["metrics"] | {"temporal_f1": {"value": 0.5, "low": 0.4, "high": 0.6}}}
+    systems = {"model": model, "shuffled images": model, "no prior": model}
+    document = document | {"systems": systems, "prior": {}}
+    rows = {row["title"]: row["cells"] for group in score_groups(document) for row in group["rows"]}
+    assert [cell["reached"] for cell in rows[METRICS["macro_f1"]]] == [False, True, False]
+    assert [cell["reached"] for cell in rows[METRICS["temporal_f1"]]] == [False, True, True]
+    names = [[row["name"] for row in compare_systems(document, one)["rows"]] for one in ("macro_f1", "temporal_f1")]
+    assert names == [["model", "shuffled images"], ["model", "shuffled images", "no prior"]]
 
 
 def test_control_better_than_the_model_is_named_in_the_verdict():

@@ -33,7 +33,7 @@ from data.sources.open_i_reports import read_annotation
 from data.study import load_studies
 from eval.report.benchmark import FULL_REPORTS, GROUP, R2GEN, RECIPE
 from vlm.schema.atomic import atomic_folder, write_atomically
-from vlm.schema.findings import LATERAL, view_index
+from vlm.schema.findings import is_lateral
 
 ALL = "all"
 FROM_SCRATCH = {"cnn": "cnn", "vit_scratch": "small"}
@@ -220,7 +220,7 @@ def _only_frontal(studies: Path, output: Path) -> Path:
 
 def _frontal_rows(rows: datasets.Dataset) -> datasets.Dataset:
     def keep(row: dict) -> dict:
-        kept = [view for view, position in enumerate(row["view_positions"]) if view_index(position) != LATERAL]
+        kept = [view for view, position in enumerate(row["view_positions"]) if not is_lateral(position)]
         return {name: [row[name][view] for view in kept] for name in ("images", "view_positions")}
 
     return rows.map(keep, features=rows.features).filter(bool, input_columns="view_positions")

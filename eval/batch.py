@@ -43,7 +43,9 @@ from vlm.operating_point import BEST_F1, OperatingPoint
 from vlm.precision import Precision
 from vlm.uncertainty import load_calibration
 
-ControlKind = Literal["shuffled", "blank", "mismatched", "prior", "nearest", "random", "constant", "frequent", "source"]
+ControlKind = Literal[
+    *("shuffled", "blank", "mismatched", "views", "prior", "nearest", "random", "constant", "frequent", "source")
+]
 GROUPED = tyro.conf.OmitArgPrefixes
 
 
@@ -96,9 +98,11 @@ class BatchConfig:
     )
     """Controls to compare the model with; give no value for none. "shuffled" (another patient's images; it shows if the
     image is used) and "mismatched" (wrong view positions) take as long as the reports themselves; "blank" (no image)
-    takes less; "prior" (another patient's prior study, the study as its own prior, and none) writes three more reports
-    for each study with a prior; "nearest" (the report of the most similar training study) encodes the training studies;
-    the others are fast. "source" is left out if all studies have one source."""
+    takes less; "views" (another patient's lateral or frontal views, and one kind of view alone; it shows if both are
+    used) writes four more reports for each study with both; "prior" (another patient's prior study, the study as its
+    own prior, and none) writes three more reports for each study with a prior; "nearest" (the report of the most
+    similar training study) encodes the training studies; the others are fast. "source" is left out if all studies have
+    one source."""
     baseline: str = ""
     """Another checkpoint, such as an LSTM model, to evaluate on the same studies; it takes as long as the model."""
     subgroups: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ from data.cli import run_main
 from data.study import load_studies
 from vlm.checkpoint.store import fetch_checkpoint, find_checkpoint, load_checkpoint, merge_adapters
 from vlm.generator import ReportGenerator
-from vlm.schema.findings import LATERAL, view_index
+from vlm.schema.findings import is_lateral
 from vlm.uncertainty import MIN_IMAGES, QUANTILE, OodDetector, fit_detector, save_ood_absence, save_ood_detector
 
 MAX_IMAGES = 1000
@@ -124,7 +124,7 @@ def _images(studies: Sequence[dict[str, Any]]) -> list[tuple[Image.Image, bool]]
     order = np.random.default_rng(SEED).permutation(len(studies)).tolist()
     rows = (studies[number] for number in order)
     images = (pair for row in rows for pair in zip(row["images"], row["view_positions"], strict=True))
-    return [(image, view_index(position) != LATERAL) for image, position in islice(images, MAX_IMAGES)]
+    return [(image, not is_lateral(position)) for image, position in islice(images, MAX_IMAGES)]
 
 
 def _features(generator: ReportGenerator, images: Sequence[Image.Image]) -> np.ndarray:

@@ -18,7 +18,7 @@ from eval.metrics.bleu import ngram_counts
 from eval.metrics.laterality import stated_laterality
 from eval.metrics.normalization import normalize_report
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.schema.findings import LATERAL, view_index
+from vlm.schema.findings import is_lateral
 from vlm.schema.study_report import StudyReport
 from vlm.uncertainty import Calibration
 
@@ -62,8 +62,8 @@ def _wrong_sides(candidates: Sequence[StudyReport], view_positions: Sequence[str
     """For each candidate, the number of findings that it names on a side without attention. The patient's left is on
     the right of a frontal image."""
     maps = candidates[0].attention_maps
-    is_lateral = [view_index(position) == LATERAL for position in view_positions]
-    frontal = [view for view in range(maps.shape[1]) if not any(is_lateral[view : view + 1])]
+    lateral = list(map(is_lateral, view_positions))
+    frontal = [view for view in range(maps.shape[1]) if not any(lateral[view : view + 1])]
     columns = maps[:, frontal].sum(axis=(1, 2))
     half = columns.shape[1] // 2
     right, left = columns[:, :half].sum(axis=1), columns[:, columns.shape[1] - half :].sum(axis=1)

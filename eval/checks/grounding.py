@@ -13,7 +13,7 @@ import numpy as np
 
 from eval.metrics.bootstrap import NUM_RESAMPLES, estimates
 from eval.metrics.clinical import divide
-from vlm.schema.findings import FINDINGS, LATERAL, NUM_FINDINGS, POSITIVE, view_index
+from vlm.schema.findings import FINDINGS, NUM_FINDINGS, POSITIVE, is_lateral
 
 Point = tuple[float, float]
 """x and y as fractions of the width and height of a view."""
@@ -135,4 +135,4 @@ def _is_inside(point: Sequence[float], box: Sequence[float]) -> bool:
 
 
 def _is_lateral(view_positions: Sequence[str], view: int) -> bool:
-    return view < len(view_positions) and view_index(view_positions[view]) == LATERAL
+    return view < len(view_positions) and is_lateral(view_positions[view])

@@ -21,9 +21,11 @@ from eval.metrics.clinical import is_positive, mean_of_defined
 from eval.metrics.normalization import DEFAULT_NORMALIZATION, normalize_report
 from eval.predictions.prediction import Prediction, Rejection
 from eval.scoring.verdict import PRIOR_CONTROLS
+from eval.scoring.views import VIEW_CONTROLS
 
 SHUFFLED, BLANK, MISMATCHED = "shuffled images", "blank images", "mismatched views"
 ANOTHER_PRIOR, OWN_PRIOR, NO_PRIOR = PRIOR_CONTROLS
+ANOTHER_LATERAL, ANOTHER_FRONTAL, NO_LATERAL, NO_FRONTAL = VIEW_CONTROLS
 BASELINE, NEAREST, RANDOM = "baseline", "nearest neighbor", "random report"
 CONSTANT, CONSTANT_BLEU, CONSTANT_F1 = "constant sentence", "constant by BLEU-4", "constant by macro-F1"
 MOST_FREQUENT, SOURCE = "most frequent report", "source only"
@@ -37,6 +39,10 @@ MEANINGS = {
     ANOTHER_PRIOR: "the model, with another patient's prior study",
     OWN_PRIOR: "the model, with the study as its own prior study: nothing has changed",
     NO_PRIOR: "the model, without a prior study",
+    ANOTHER_LATERAL: "the model, shown its own frontal views with another patient's lateral views",
+    ANOTHER_FRONTAL: "the model, shown its own lateral views with another patient's frontal views",
+    NO_LATERAL: "the model, shown the frontal views alone",
+    NO_FRONTAL: "the model, shown the lateral views alone",
     MISMATCHED: "the model, shown the right images with the wrong view positions: frontal as lateral, lateral as PA",
     BASELINE: "another checkpoint on the same studies",
     NEAREST: "the report of the training study whose features, as the model sees them, are nearest",

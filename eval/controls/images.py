@@ -11,11 +11,15 @@ import datasets
 import numpy as np
 
 from eval.controls.control import (
+    ANOTHER_FRONTAL,
+    ANOTHER_LATERAL,
     ANOTHER_PRIOR,
     BASELINE,
     BLANK,
     MISMATCHED,
     NEAREST,
+    NO_FRONTAL,
+    NO_LATERAL,
     NO_PRIOR,
     OWN_PRIOR,
     SHUFFLED,
@@ -27,13 +31,15 @@ from eval.predictions.generate import GenerationRun, Job, copied, has_priors, pr
 from eval.predictions.prediction import Prediction, write_lines
 from eval.predictions.run import RunRecord, claim_folder
 from eval.retrieval.features import index_studies
+from eval.scoring.views import VIEW_CONTROLS
 from vlm.checkpoint.store import checkpoint_hash
 from vlm.generator import ReportGenerator
+from vlm.schema.findings import BOTH_VIEWS, views_shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelControlOptions:
-    """`kinds`: "shuffled", "blank", "mismatched", "prior" and "nearest"; `baseline`: another checkpoint, or "".
+    """`kinds`: "shuffled", "blank", "mismatched", "views", "prior" and "nearest"; `baseline`: a checkpoint, or "".
 
     `neighbor_pool`: number of random training studies searched for neighbors; 0 for all.
     """
@@ -67,6 +73,8 @@ def model_controls(
         if kind in options.kinds:
             jobs = [Job(study=row, images_of=row, shown=kind) for row in rows]
             controls.append(_generated(name, run, own, rows, jobs))
+    if "views" in options.kinds:
+        controls += _view_controls(run, own, rows, options.seed)
     if "prior" in options.kinds:
         controls += _prior_controls(run, own, rows, options.seed)
     if options.baseline:
@@ -74,6 +82,32 @@ def model_controls(
     if "nearest" in options.kinds:
         controls.append(_nearest(run, training, own, record, options))
     return controls
+
+
+def _view_controls(run: GenerationRun, own: Sequence[Prediction], rows: Sequence[int], seed: int) -> Iterator[Control]:
+    """Another patient's lateral or frontal views, and the frontal or the lateral views alone.
+
+    Studies without both kinds of views keep their prediction, so that all controls have the same studies.
+    """
+    with_both = [number for number, one in enumerate(own) if views_shown(one.view_positions) == BOTH_VIEWS]
+    if not with_both:
+        reason = "no study has both a frontal and a lateral view"
+        yield from (Control(name=name, predictions=None, reason=reason) for name in VIEW_CONTROLS)
+        return
+    jobs = [Job(study=row, images_of=row) for row in rows]
+    try:
+        donors = derangement([own[number].subject_id or own[number].study_id for number in with_both], seed)
+    except ValueError:
+        reason = "one patient has more than half of the studies with both views, so views cannot be exchanged"
+        yield from (Control(name=name, predictions=None, reason=reason) for name in (ANOTHER_LATERAL, ANOTHER_FRONTAL))
+    else:
+        others = {number: rows[with_both[donor]] for number, donor in zip(with_both, donors, strict=True)}
+        for name, kept in ((ANOTHER_LATERAL, "frontal"), (ANOTHER_FRONTAL, "lateral")):
+            given = {number: replace(jobs[number], images_of=others[number], own_views=kept) for number in with_both}
+            yield _generated(name, run, own, rows, [given.get(number, job) for number, job in enumerate(jobs)])
+    for name, kept in ((NO_LATERAL, "frontal"), (NO_FRONTAL, "lateral")):
+        given = {number: replace(jobs[number], shown=kept) for number in with_both}
+        yield _generated(name, run, own, rows, [given.get(number, job) for number, job in enumerate(jobs)])
 
 
 def _prior_controls(run: GenerationRun, own: Sequence[Prediction], rows: Sequence[int], seed: int) -> Iterator[Control]:
@@ -111,7 +145,8 @@ def _generated(
     def input_of(job: Job) -> tuple:
         prior = (job.prior, job.prior_row) if job.prior_row in with_prior and job.prior != "none" else None
         images = tuple(view_positions[job.images_of]) if job.shown == "blank" else job.images_of
-        return indications[job.study], prior, job.shown, images
+        own_images = (job.own_views, job.study) if job.own_views else ()
+        return indications[job.study], prior, job.shown, images, own_images
 
     done = {input_of(Job(study=row, images_of=row)): prediction for row, prediction in zip(rows, own, strict=True)}
     new: dict[tuple, Job] = {}

@@ -29,7 +29,7 @@ from eval.predictions.processes import Track
 from vlm.explain.attention import attention_peaks
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.inputs.batch import Prior
-from vlm.schema.findings import LATERAL, view_index
+from vlm.schema.findings import is_lateral
 from vlm.schema.study_report import StudyReport
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
@@ -43,14 +43,16 @@ _Pair = tuple[dict[str, Any], dict[str, Any]]
 class Job:
     """Generate a report for row `study` of the data set from the images of row `images_of`.
 
-    The images are unchanged, blank (gray instead of each view), or mismatched (frontal views labeled as lateral,
-    lateral views as PA). The prior study is the one of row `prior_of`; by default the one of the study. Instead, the
+    The images are unchanged, blank (gray instead of each view), mismatched (frontal views labeled as lateral, lateral
+    views as PA), or only those that are "frontal" or "lateral". The views of kind `own_views` are those of the study,
+    not of `images_of`. The prior study is the one of row `prior_of`; by default the one of the study. Instead, the
     study itself can be given as its own prior (without a prior report, which would tell the reference), or none.
     """
 
     study: int
     images_of: int
-    shown: Literal["unchanged", "blank", "mismatched"] = "unchanged"
+    shown: Literal["unchanged", "blank", "mismatched", "frontal", "lateral"] = "unchanged"
+    own_views: Literal["", "frontal", "lateral"] = ""
     prior: Literal["given", "itself", "none"] = "given"
     prior_of: int | None = None
 
@@ -169,9 +171,8 @@ def _write_batch(run: GenerationRun, jobs: Sequence[Job], control: str) -> Itera
     for job in jobs:
         try:
             study = texts[job.study] | {"prior": _prior_shown(run, job)}
-            shown = _blank(texts[job.images_of]) if job.shown == "blank" else current[job.images_of]
             study["prior_study_id"] = _others_of(job, study_ids)["prior_study_id"]
-            read.append((study, _mismatched(shown) if job.shown == "mismatched" else shown))
+            read.append((study, _shown(texts if job.shown == "blank" else current, job)))
         except UNREADABLE as error:
             yield _rejection(texts[job.study]["study_id"], error, control)
     yield from _write_read(run, read, control)
@@ -205,12 +206,36 @@ def prior_of(row: dict[str, Any]) -> Prior | None:
     )
 
 
+def _shown(rows: datasets.Dataset, job: Job) -> dict[str, Any]:
+    """The row with the images that the model is shown."""
+    row = rows[job.images_of]
+    if job.shown == "blank":
+        return _blank(row)
+    if job.shown == "mismatched":
+        return _mismatched(row)
+    if job.own_views:
+        return _with_views_of(row, rows[job.study], job.own_views)
+    return row if job.shown == "unchanged" else row | _views(row, job.shown)
+
+
+def _views(row: dict[str, Any], kind: str) -> dict[str, list]:
+    """The frontal or the lateral views; an unknown view position counts as frontal."""
+    kept = [view for view, position in enumerate(row["view_positions"]) if is_lateral(position) == (kind == "lateral")]
+    return {name: [row[name][view] for view in kept] for name in ("images", "view_positions")}
+
+
+def _with_views_of(row: dict[str, Any], other: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The row with the views of this kind of the other row instead of its own; frontal views come first."""
+    frontal, lateral = (_views(other if kind == one else row, one) for one in ("frontal", "lateral"))
+    return row | {name: frontal[name] + lateral[name] for name in frontal}
+
+
 def _blank(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"images": [Image.new("L", (8, 8), GRAY) for _ in row["view_positions"]]}
 
 
 def _mismatched(row: dict[str, Any]) -> dict[str, Any]:
-    positions = ["PA" if view_index(position) == LATERAL else "LATERAL" for position in row["view_positions"]]
+    positions = ["PA" if is_lateral(position) else "LATERAL" for position in row["view_positions"]]
     return row | {"view_positions": positions}
 
 

@@ -30,7 +30,7 @@ from eval.predictions.processes import Track, progress
 from vlm.checkpoint.store import SHIPPED, checkpoint_hash, model_line
 from vlm.generator import ReportGenerator
 from vlm.schema.atomic import write_json
-from vlm.schema.findings import LATERAL, view_index
+from vlm.schema.findings import is_lateral
 
 ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "unchanged": lambda image: image,
@@ -116,7 +116,7 @@ def ood_rates(config: OodConfig, generator: ReportGenerator, track: Track) -> di
 def _images_of(studies: datasets.Dataset, config: OodConfig) -> list[_CheckedImage]:
     order = np.random.default_rng(config.seed).permutation(len(studies)).tolist()
     images = (
-        _CheckedImage(ImageOps.grayscale(image), row["subject_id"], view_index(position) != LATERAL)
+        _CheckedImage(ImageOps.grayscale(image), row["subject_id"], not is_lateral(position))
         for row in (studies[number] for number in order)
         for image, position in zip(row["images"], row["view_positions"], strict=True)
     )

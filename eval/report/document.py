@@ -28,12 +28,16 @@ null if there is no interval (a single patient). num_undefined counts the resamp
                      ratios
     curves           of the model: {finding: {roc: [[false positive rate, true positive rate]], reliability:
                      [{mean_probability, observed, num_studies}]}}; {} without probabilities
-    by_group         of the model: {"view" | "source" | "report length": [{group, num_studies, metrics: {name:
-                     estimate}}]}
+    by_group         of the model: {"view" | "kinds of views" | "source" | "report length": [{group, num_studies,
+                     metrics: {name: estimate}}]}
     subgroups        if asked for: {column: {groups: as in by_group, rejected: [{group, num_studies, reason}]}}
     consistency      see eval.checks.consistency; or null
     prior            of the studies with a prior study: num_studies, and by system the rates of
                      eval.checks.temporal.PRIOR_RATES; or null
+    views            of the studies with a frontal and a lateral view, if there are view controls: num_studies,
+                     num_patients, grades {"lateral" | "frontal": as uses_image}, facts: sentences, descriptions of the
+                     rates, and by system metrics and, for controls, differences (model - control) and rates
+                     (eval.scoring.views); or null
     grounding        see eval.checks.grounding; or null
     extra_metrics    learned metrics that the user asked for: {name: the keys of an estimate, and note}
     control_reports  {control: the one report that it gives to every study}
@@ -72,9 +76,12 @@ from eval.scoring.verdict import (
     report_verdict,
     severity_facts,
 )
+from eval.scoring.views import VIEW_CONTROLS, views_document
 
 PACKAGES = ("cxrscribe", "torch", "transformers", "peft", "datasets", "numpy")
 MAX_REJECTED = 100
+OWN_IMAGES = (*PRIOR_CONTROLS, *VIEW_CONTROLS)
+"""Controls that show images of the patient; that one of them does better says nothing about the use of the images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,10 +119,11 @@ def evaluate(
     missing = [f"no control '{control.name}': {control.reason}" for control in controls if control.predictions is None]
     meanings = [f"'{name}': {MEANINGS[name]}" for name in systems if name in MEANINGS and not is_of_reports]
     prior = _check_priors(given, model.subject_ids, resampling)
+    views = views_document(given, scoring)
     by_column = {column: subgroup_scores(model, names, **resampling) for column, names in (subgroups or {}).items()}
     document = {
         "program": source.program,
-        "verdict": _verdict(systems, controls, SHUFFLED_REPORTS if is_of_reports else SHUFFLED_IMAGES, prior),
+        "verdict": _verdict(systems, controls, SHUFFLED_REPORTS if is_of_reports else SHUFFLED_IMAGES, prior, views),
         "run": source.run,
         "studies": source.studies,
         "rejected": [
@@ -140,6 +148,7 @@ def evaluate(
         "by_group": scores_by_group(model, study_groups(predictions), **resampling),
         "consistency": _check_consistency(predictions, model, resampling),
         "prior": prior,
+        "views": views,
         "grounding": _check_grounding(predictions, model, frequent_locations, resampling),
         "extra_metrics": extra_metrics or {},
         "control_reports": {control.name: control.report for control in controls if control.report},
@@ -176,9 +185,13 @@ def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _verdict(
-    systems: Mapping[str, Scores], controls: Sequence[Control], basis: str, prior: Mapping[str, Any] | None
+    systems: Mapping[str, Scores],
+    controls: Sequence[Control],
+    basis: str,
+    prior: Mapping[str, Any] | None,
+    views: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """The verdict in words; `basis` is the shuffled control, `prior` the check of prior studies."""
+    """The verdict in words; `basis` is the shuffled control, `prior` and `views` are those parts of the document."""
     model = systems["model"]
     judge = report_verdict if basis == SHUFFLED_REPORTS else image_verdict
     shuffled = systems.get(basis)
@@ -190,7 +203,7 @@ def _verdict(
         found = prior_verdict(model, systems.get(ANOTHER_PRIOR), reasons.get(ANOTHER_PRIOR, not_requested))
         of_prior = {"uses_prior": found.grade, "prior": found.sentence}
         prior_words = (found.sentence, *prior_facts(prior["systems"]))
-    others = {name: scores for name, scores in systems.items() if name not in ("model", basis, *PRIOR_CONTROLS)}
+    others = {name: scores for name, scores in systems.items() if name not in ("model", basis, *OWN_IMAGES)}
     constants = {metric: systems[name] for metric, name in CONSTANTS.items() if name in systems}
     differences = _as_json(verdict.differences)
     return {
@@ -202,6 +215,7 @@ def _verdict(
         **of_prior,
         "facts": [
             *prior_words,
+            *(views["facts"] if views else ()),
             *baseline_facts(model, systems.get(BASELINE)),
             *constant_facts(model, constants),
             *laterality_facts(model, shuffled),

@@ -10,6 +10,7 @@ from typing import Any
 from eval.report.charts import Estimate, axis_end, axis_strip, bar_strip, point_strip, reliability_chart, roc_chart
 from eval.scoring.scores import METRICS
 from eval.scoring.verdict import PRIOR_CONTROLS
+from eval.scoring.views import VIEW_CONTROLS
 from vlm.schema.number_format import format_interval, format_number, format_percent, format_percent_interval
 
 Document = dict[str, Any]
@@ -261,6 +262,30 @@ def prior_panel(document: Document) -> dict[str, Any] | None:
     }
 
 
+def view_panel(document: Document) -> dict[str, Any] | None:
+    """The model with other or fewer views, on the studies with a frontal and a lateral view."""
+    views = document.get("views")
+    if not views:
+        return None
+    rows = []
+    for name, system in views["systems"].items():
+        differences, rates = system.get("differences", {}), system.get("rates", {})
+        cells = list(map(estimate_text, system["metrics"].values()))
+        cells += [estimate_text(differences.get(metric, _UNDEFINED)) for metric in ("macro_f1", "macro_auroc")]
+        cells += [
+            estimate_text(rates.get("other_findings", _UNDEFINED), format_percent_interval),
+            estimate_text(rates.get("probability_change", _UNDEFINED)),
+        ]
+        rows.append([name, *cells])
+    titles = [METRICS[metric].partition(" (")[0] for metric in views["systems"]["model"]["metrics"]]
+    return {
+        "num_studies": views["num_studies"],
+        "facts": views["facts"],
+        "titles": ["", *titles, "difference in macro-F1", "in AUROC", *views["descriptions"].values()],
+        "rows": rows,
+    }
+
+
 def _rate_text(estimate: Estimate, name: str) -> str:
     """Format a rate in percent, but the length ratio as a number, because it is not a share."""
     return estimate_text(estimate, format_interval if name == "length_ratio" else format_percent_interval)
@@ -346,8 +371,11 @@ def _group_of(metric: str) -> str:
 
 
 def _is_control_of(name: str, metric: str) -> bool:
-    """Only metrics of change are compared with the controls of the prior study, which show the X-ray of the patient."""
-    return name not in PRIOR_CONTROLS or _OF_PRIORS.search(metric) is not None
+    """Controls of prior studies and of views show an X-ray of the patient. The first are only compared in metrics of
+    change, the second only in a section of their own."""
+    if name in PRIOR_CONTROLS:
+        return _OF_PRIORS.search(metric) is not None
+    return name not in VIEW_CONTROLS
 
 
 def _row(metric: str, title: str, names: Sequence[str], estimates: Sequence[Estimate]) -> dict[str, Any]:

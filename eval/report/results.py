@@ -41,6 +41,7 @@ from eval.report.tables import (
     probe_lines,
     section_title,
     system_table,
+    view_lines,
 )
 from vlm.schema.atomic import atomic_file, write_atomically
 
@@ -143,6 +144,7 @@ def evaluation_section(name: str, document: dict[str, Any]) -> str:
             system_table(document),
             finding_table(document),
             prior_lines(document),
+            view_lines(document),
             [*consistency_lines(document), *grounding_lines(document)],
             *_details([f"- {term}: {description}" for term, description in origin(document)]),
         ]

@@ -22,6 +22,7 @@ from eval.report.figures import (
     is_defined,
     model_of,
     prior_panel,
+    view_panel,
 )
 from eval.scoring.scores import METRICS
 from vlm.schema.number_format import format_number
@@ -185,6 +186,18 @@ def prior_lines(document: Document) -> list[str]:
         *markdown_table(panel["system_titles"], panel["systems"]),
         "",
         *markdown_table(panel["change_titles"], panel["changes"]),
+    ]
+
+
+def view_lines(document: Document) -> list[str]:
+    """The model and the controls of views, on the studies with both."""
+    panel = view_panel(document)
+    if panel is None:
+        return []
+    return [
+        f"{panel['num_studies']} studies have a frontal and a lateral view:",
+        "",
+        *markdown_table(panel["titles"], panel["rows"]),
     ]
 
 

@@ -23,7 +23,7 @@ from eval.metrics.probabilities import DECISION_SCORES, PROBABILITY_SCORES
 from eval.metrics.rouge import ROUGE_NAME, STEMMED_ROUGE_NAME
 from eval.predictions.prediction import Prediction
 from eval.scoring.statistics import MEAN_TEXT_SCORES, StudyStatistics, normalized_texts, study_statistics, subjects_of
-from vlm.schema.findings import FINDINGS, UNLABELED
+from vlm.schema.findings import FINDINGS, UNLABELED, views_shown
 
 METRICS = {
     "macro_f1": "macro-F1 (14)",
@@ -328,9 +328,10 @@ def subgroup_scores(
 
 
 def study_groups(predictions: Sequence[Prediction]) -> dict[str, list[str]]:
-    """The group of each study by view, source and length of its reference."""
+    """The group of each study by view position, kinds of views, source and length of its reference."""
     return {
         "view": [" and ".join(sorted(set(prediction.view_positions))) for prediction in predictions],
+        "kinds of views": [views_shown(prediction.view_positions) for prediction in predictions],
         "source": [prediction.source for prediction in predictions],
         LENGTH: length_groups([prediction.reference for prediction in predictions]),
     }

@@ -28,12 +28,14 @@ FEW_DIFFERENT = 0.05
 SAME = 0.005
 """Scores closer than this are reported as equal."""
 
+Grade = Literal["yes", "slightly", "no", "unknown"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
     """Whether the image (or the patient) matters; `differences` to the shuffled control."""
 
-    grade: Literal["yes", "slightly", "no", "unknown"]
+    grade: Grade
     sentence: str
     differences: dict[str, Estimate]
 
@@ -55,14 +57,18 @@ def image_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> V
     metric = known[0]
     difference = differences[metric]
     figures = f"{_compared(model, shuffled, metric)} with shuffled images; paired difference {difference}"
+    grade, claim, note = graded(f"{subject} depend on the image", difference, metric, "images")
+    return Verdict(grade=grade, sentence=f"{claim}: {figures}{note}.", differences=differences)
+
+
+def graded(claim: str, difference: Estimate, metric: str, others: str) -> tuple[Grade, str, str]:
+    """The grade of a paired difference with an interval, the claim ("reports depend on the image") as a sentence that
+    fits it, and a note if there is no gain. `others`: what the control takes from other patients."""
     if difference.low <= 0:
-        grade, claim = "no", f"There is no sign that the {subject} depend on the image"
-        figures += _without_gain(difference, "images")
-    elif difference.value < SLIGHT_DIFFERENCE[metric]:
-        grade, claim = "slightly", f"The {subject} depend on the image, but only slightly"
-    else:
-        grade, claim = "yes", f"The {subject} depend on the image"
-    return Verdict(grade=grade, sentence=f"{claim}: {figures}.", differences=differences)
+        reason = ", which includes 0" if difference.high >= 0 else f", so other patients' {others} do better"
+        return "no", f"There is no sign that the {claim}", reason
+    is_slight = difference.value < SLIGHT_DIFFERENCE[metric]
+    return ("slightly", f"The {claim}, but only slightly", "") if is_slight else ("yes", f"The {claim}", "")
 
 
 def report_verdict(model: Scores, shuffled: Scores | None, reason: str = "") -> Verdict:
@@ -110,15 +116,8 @@ def prior_verdict(model: Scores, another: Scores | None, reason: str = "") -> Ve
         f"{METRICS[metric].partition(' (')[0]} {_value(model, metric)} against {_value(another, metric)} with another "
         f"patient's prior; paired difference {difference}"
     )
-    subject = metrics[metric]
-    if difference.low <= 0:
-        grade, claim = "no", f"There is no sign that the {subject} the prior study"
-        figures += _without_gain(difference, "priors")
-    elif difference.value < SLIGHT_DIFFERENCE[metric]:
-        grade, claim = "slightly", f"The {subject} the prior study, but only slightly"
-    else:
-        grade, claim = "yes", f"The {subject} the prior study"
-    return Verdict(grade=grade, sentence=f"{claim}: {figures}.", differences=differences)
+    grade, claim, note = graded(f"{metrics[metric]} the prior study", difference, metric, "priors")
+    return Verdict(grade=grade, sentence=f"{claim}: {figures}{note}.", differences=differences)
 
 
 def prior_facts(rates: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> tuple[str, ...]:
@@ -234,10 +233,6 @@ def _differences(model: Scores, other: Scores) -> dict[str, Estimate]:
 def _unknown(decider: str, reason: str, differences: dict[str, Estimate]) -> Verdict:
     sentence = f"It is unknown whether the reports depend on the {decider}: {reason}."
     return Verdict(grade="unknown", sentence=sentence, differences=differences)
-
-
-def _without_gain(difference: Estimate, what: str) -> str:
-    return ", which includes 0" if difference.high >= 0 else f", so other patients' {what} do better"
 
 
 def _value(scores: Scores, metric: str) -> str:

@@ -20,7 +20,7 @@ from data.corrections.correction import image_hash
 from page.cards.layout import render
 from page.study.upload import UploadedImage
 from vlm.explain.attention import heatmaps
-from vlm.schema.findings import LATERAL, view_index
+from vlm.schema.findings import is_lateral
 
 MAX_LAYER_SIDE = 256
 """Longest side of a heatmap in pixels; attention maps are much coarser."""
@@ -112,4 +112,4 @@ def _rows(images: Sequence[UploadedImage], prior: Sequence[UploadedImage]) -> li
 
 
 def _is_lateral(image: UploadedImage) -> bool:
-    return view_index(image.view_position) == LATERAL
+    return is_lateral(image.view_position)

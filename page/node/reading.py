@@ -16,7 +16,7 @@ from page.study.read import DEFAULT_GENERATION, check_images, read_study
 from page.study.record import StudyRecord, model_identity, study_record
 from page.study.upload import MAX_VIEWS, UploadedImage, read_upload
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.schema.findings import LATERAL, view_index
+from vlm.schema.findings import is_lateral
 from vlm.schema.number_format import format_count
 
 
@@ -85,7 +85,7 @@ def _numbered(image: UploadedImage, number: int) -> UploadedImage:
 
 
 def _is_lateral(image: UploadedImage) -> bool:
-    return view_index(image.view_position) == LATERAL
+    return is_lateral(image.view_position)
 
 
 def _study_problem(images: Sequence[UploadedImage], reasons: dict[str, str]) -> str:

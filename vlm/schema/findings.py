@@ -4,9 +4,12 @@ Irvin et al. 2019, "CheXpert: A Large Chest Radiograph Dataset with Uncertainty 
 Smit et al. 2020, "CheXbert", section 3.1 for the codes.
 """
 
+from collections.abc import Iterable
+
 VIEW_KINDS = ("unknown", "frontal PA", "frontal AP", "lateral")
 """The model learns one embedding for each of these."""
 LATERAL = VIEW_KINDS.index("lateral")
+FRONTAL_ONLY, LATERAL_ONLY, BOTH_VIEWS = "frontal only", "lateral only", "frontal and lateral"
 
 _KIND_OF_POSITION = {
     **dict.fromkeys(("FRONTAL", "PA"), 1),
@@ -18,6 +21,19 @@ _KIND_OF_POSITION = {
 def view_index(view_position: str) -> int:
     """Index in VIEW_KINDS of a view position; 0 for unknown names."""
     return _KIND_OF_POSITION.get(view_position.strip().upper(), 0)
+
+
+def is_lateral(view_position: str) -> bool:
+    """Whether it is the name of a lateral view. Views with unknown names count as frontal."""
+    return view_index(view_position) == LATERAL
+
+
+def views_shown(view_positions: Iterable[str]) -> str:
+    """The views of a study in words: "frontal only", "lateral only", "frontal and lateral", or "no view"."""
+    shown = {is_lateral(position) for position in view_positions}
+    if len(shown) == 2:
+        return BOTH_VIEWS
+    return LATERAL_ONLY if True in shown else FRONTAL_ONLY if shown else "no view"
 
 
 FINDINGS = (

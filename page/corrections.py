@@ -16,19 +16,14 @@ from page.study.read import StudyReading
 from page.study.record import model_identity
 from vlm.generator import ReportGenerator
 
-PRIOR_NOTE = (
-    "The prior study is not saved with it. Prepare the corrections with --drop-prior-sentences, so that the model does "
-    "not learn to compare without a prior study."
-)
-
 
 def save_correction(
     store: CorrectionStore | None, reading: StudyReading | None, edit: Edit, *, generator: ReportGenerator
 ) -> tuple[SavedCorrection | None, str]:
-    """Save the edit of a complete reading; it is on disk when this returns. Without a store it is only checked.
+    """Save the edit of a complete reading with its prior study; it is on disk when this returns. Without a store it is
+    only checked.
 
-    The text tells the user what looked like a person's identity in the report and was replaced before saving, and that
-    the prior study is not saved.
+    The text tells the user what looked like a person's identity in the texts and was replaced before saving.
 
     Raises:
         ValueError: there is no report to correct, the edit is empty or contradicts itself, or the folder is not
@@ -36,7 +31,10 @@ def save_correction(
     """
     if reading is None or not reading.has_report:
         raise ValueError("There is no finished report to correct yet: write one first.")
-    prior_images = reading.prior.images if reading.prior else ()
+    prior_images, prior_report, prior_interval_days = (), "", None
+    if reading.prior is not None:
+        prior_images, prior_report = reading.prior.images, reading.prior.report
+        prior_interval_days = reading.prior.interval_days
     identifiers = [image.identifiers for image in (*reading.images, *prior_images) if image.identifiers]
     names = [word for each in identifiers for word in each.personal_words]
     replaced = Counter()
@@ -46,6 +44,7 @@ def save_correction(
         "original_impression": reading.report.impression,
         "findings": edit.findings,
         "impression": edit.impression,
+        "prior_report": prior_report,
     }
     for name, text in texts.items():
         texts[name], counts = remove_identity(join_lines(text), names)
@@ -64,15 +63,15 @@ def save_correction(
         model_hash=model.hash,
         reader=edit.reader.strip(),
         subject_id=store.subject_id(patient_id) if store is not None else "",
+        prior_view_positions=tuple(image.view_position for image in prior_images),
+        prior_interval_days=prior_interval_days,
     )
     if correction.is_empty:
         raise ValueError("the report is empty and no finding is set; write a report or set a finding")
     if store is None:
         return None, ""
-    saved = store.save(correction, [image.image for image in reading.images])
-    notes = [PRIOR_NOTE] if reading.prior else []
-    if replaced:
-        kinds = ", ".join(f"{kind} ({count})" for kind, count in replaced.items())
-        note = f"Before saving, text that looked like a person's identity was replaced by {PLACEHOLDER}: {kinds}."
-        notes.insert(0, note)
-    return saved, " ".join(notes)
+    saved = store.save(correction, [image.image for image in reading.images], [image.image for image in prior_images])
+    if not replaced:
+        return saved, ""
+    kinds = ", ".join(f"{kind} ({count})" for kind, count in replaced.items())
+    return saved, f"Before saving, text that looked like a person's identity was replaced by {PLACEHOLDER}: {kinds}."

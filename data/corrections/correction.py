@@ -40,6 +40,12 @@ class Correction:
     """Name that the reader chose; may be empty."""
     subject_id: str = ""
     """Pseudonym of the patient, if known; studies that share it, or an image, stay in the same split."""
+    prior_view_positions: tuple[str, ...] = ()
+    """Those of the prior study that the model compared with; empty without one."""
+    prior_report: str = ""
+    """As `compose_report` writes it; "" if unknown."""
+    prior_interval_days: int | None = None
+    """Days from the prior study to this one; None if unknown."""
 
     def __post_init__(self):
         for name in ("probabilities", "thresholds", "states"):
@@ -51,6 +57,12 @@ class Correction:
             raise ValueError(
                 f"the reader's name has {len(self.reader)} characters, or characters that cannot be printed; give one "
                 f"line of at most {MAX_READER_CHARACTERS} characters"
+            )
+        if not self.prior_view_positions and (self.prior_report, self.prior_interval_days) != ("", None):
+            raise ValueError("there is a prior report or interval, but no prior image; give the images too")
+        if self.prior_interval_days is not None and self.prior_interval_days < 0:
+            raise ValueError(
+                f"prior_interval_days is {self.prior_interval_days}; a prior study is earlier, so give 0 or more"
             )
         if self.states[FINDING_INDEX["No Finding"]] == POSITIVE:
             for index, state in enumerate(self.states):
@@ -70,12 +82,13 @@ class Correction:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedCorrection:
     """A correction in the store. `number` rises in the order of saving, `saved_at` is UTC, and `images` are the hashes
-    of the images, which are also their file names."""
+    of the images, which are also their file names; `prior_images` are those of the prior study."""
 
     number: int
     saved_at: str
     program_version: str
     images: tuple[str, ...]
+    prior_images: tuple[str, ...] = ()
     correction: Correction
 
     @property

@@ -34,7 +34,7 @@ from vlm.schema.strict_json import from_dict
 
 STORE_FILE = "corrections.sqlite"
 IMAGE_FOLDER = "images"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raise it with every change to the fields of Correction, because they are the columns."""
 BUSY_SECONDS = 30.0
 """How long to wait for other processes."""
@@ -43,13 +43,21 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 TEXTS = tuple(field.name for field in dataclasses.fields(Correction) if field.type is str)
 LISTS = tuple(field.name for field in dataclasses.fields(Correction) if field.name not in TEXTS)
-COLUMNS = ("number", "saved_at", "program_version", "study", "images", *TEXTS, *LISTS)
+IMAGE_LISTS = ("images", "prior_images")
+COLUMNS = ("number", "saved_at", "program_version", "study", *IMAGE_LISTS, *TEXTS, *LISTS)
+ADDED_IN_2 = {"prior_images": "[]", "prior_view_positions": "[]", "prior_report": "", "prior_interval_days": "null"}
+"""Columns that stores of schema 1 lack, with the value for no prior study."""
 SCHEMA = f"""
 CREATE TABLE corrections (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     {", ".join(f"{name} TEXT NOT NULL" for name in COLUMNS[1:])}
 ) STRICT;
 PRAGMA user_version = {SCHEMA_VERSION};
+"""
+_ADDED = (f"{name} TEXT NOT NULL DEFAULT '{value}'" for name, value in ADDED_IN_2.items())
+UPGRADE_FROM_1 = f"""
+{"".join(f"ALTER TABLE corrections ADD COLUMN {column};" for column in _ADDED)}
+PRAGMA user_version = 2;
 """
 
 
@@ -93,18 +101,21 @@ def read_correction(table: sqlite3.Connection, number: int) -> SavedCorrection:
     Raises:
         ValueError: its row is damaged.
     """
-    [row] = table.execute(f"SELECT {', '.join(COLUMNS)} FROM corrections WHERE number = ?", [number]).fetchall()
+    [row] = table.execute("SELECT * FROM corrections WHERE number = ?", [number]).fetchall()
+    cells = ADDED_IN_2 | dict(row)
     where = f"correction {number}"
     try:
-        lists = {name: json.loads(row[name]) for name in ("images", *LISTS)}
+        lists = {name: json.loads(cells[name]) for name in (*IMAGE_LISTS, *LISTS)}
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{where} is damaged ({error})") from error
-    images = lists.pop("images")
-    if not isinstance(images, list) or not images or not all(map(_is_hash, images)):
+    images, prior_images = (lists.pop(name) for name in IMAGE_LISTS)
+    if not images or not all(isinstance(some, list) and all(map(_is_hash, some)) for some in (images, prior_images)):
         raise ValueError(f"{where} is damaged (it names no images)")
-    correction = from_dict({name: row[name] for name in TEXTS} | lists, Correction, where=where)
-    described = {name: row[name] for name in ("number", "saved_at", "program_version")}
-    return SavedCorrection(**described, images=tuple(images), correction=correction)
+    correction = from_dict({name: cells[name] for name in TEXTS} | lists, Correction, where=where)
+    if len(prior_images) != len(correction.prior_view_positions):
+        raise ValueError(f"{where} is damaged (it has another number of prior images than of their view positions)")
+    described = {name: cells[name] for name in ("number", "saved_at", "program_version")}
+    return SavedCorrection(**described, images=tuple(images), prior_images=tuple(prior_images), correction=correction)
 
 
 def _is_hash(name: object) -> bool:
@@ -118,10 +129,10 @@ def image_file(name: str) -> str:
 
 def _check_schema(connection: sqlite3.Connection, folder: Path) -> None:
     found = _schema_version(connection)
-    if found != SCHEMA_VERSION:
+    if found not in range(1, SCHEMA_VERSION + 1):
         raise ValueError(
-            f"{folder / STORE_FILE} has schema {found}, and this program knows {SCHEMA_VERSION}: another version or "
-            "program wrote it; name another folder"
+            f"{folder / STORE_FILE} has schema {found}, and this program knows up to {SCHEMA_VERSION}: another version "
+            "or program wrote it; name another folder"
         )
 
 
@@ -188,12 +199,16 @@ class CorrectionStore:
                     _create_table(self.folder / STORE_FILE)
                 with closing(self._connect()) as connection:
                     _check_schema(connection, self.folder)
+                    if _schema_version(connection) == 1:
+                        connection.executescript(f"BEGIN;{UPGRADE_FROM_1}COMMIT;")
                 self._key = stored_key(self.folder)
                 for path in (self.folder / IMAGE_FOLDER).glob(f"*{PARTIAL}"):  # left by a killed process
                     path.unlink()
 
-    def save(self, correction: Correction, images: Sequence[Image.Image]) -> SavedCorrection:
-        """Save a correction; it is on disk when this returns.
+    def save(
+        self, correction: Correction, images: Sequence[Image.Image], prior_images: Sequence[Image.Image] = ()
+    ) -> SavedCorrection:
+        """Save a correction with the images of the study and of its prior study; it is on disk when this returns.
 
         Raises:
             ValueError: the correction is empty, the images do not fit, or the folder is full or not writable;
@@ -201,16 +216,20 @@ class CorrectionStore:
         """
         if correction.is_empty:
             raise ValueError("the report is empty and no finding is set; write a report or set a finding")
-        _check_images(correction, images)
-        hashes = tuple(map(image_hash, images))
+        if not images:
+            raise ValueError("there is no image; a correction needs those of its study")
+        _check_images(images, correction.view_positions)
+        _check_images(prior_images, correction.prior_view_positions, "prior ")
+        hashes, prior_hashes = (tuple(map(image_hash, some)) for some in (images, prior_images))
         saved_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         described = {"saved_at": saved_at, "program_version": version("cxrscribe")}
         cells = dataclasses.asdict(correction)
         cells |= {name: json.dumps(cells[name]) for name in LISTS}
-        values = described | {"study": study_hash(hashes), "images": json.dumps(hashes)} | cells
+        names = {"images": json.dumps(hashes), "prior_images": json.dumps(prior_hashes)}
+        values = described | {"study": study_hash(hashes)} | names | cells
         with _plain_errors(self.folder):
             with self._lock():
-                for image, name in zip(images, hashes, strict=True):
+                for image, name in zip((*images, *prior_images), (*hashes, *prior_hashes), strict=True):
                     path, content = self.folder / image_file(name), encode_png(image)
                     if not path.is_file() or path.read_bytes() != content:
                         write_atomically(path, content, durable=True)
@@ -218,7 +237,9 @@ class CorrectionStore:
                 places = ", ".join(f":{name}" for name in values)
                 statement = f"INSERT INTO corrections ({', '.join(values)}) VALUES ({places})"
                 number = connection.execute(statement, values).lastrowid
-        return SavedCorrection(number=number, **described, images=hashes, correction=correction)
+        return SavedCorrection(
+            number=number, **described, images=hashes, prior_images=prior_hashes, correction=correction
+        )
 
     def subject_id(self, patient_id: str) -> str:
         """The pseudonym of a patient, the same for all corrections in this folder; "" for no patient."""
@@ -233,9 +254,9 @@ class CorrectionStore:
         return connection
 
 
-def _check_images(correction: Correction, images: Sequence[Image.Image]) -> None:
-    if not images or len(images) != len(correction.view_positions):
-        raise ValueError(f"{len(images)} images but {len(correction.view_positions)} view positions")
+def _check_images(images: Sequence[Image.Image], view_positions: Sequence[str], of: str = "") -> None:
+    if len(images) != len(view_positions):
+        raise ValueError(f"{len(images)} {of}images but {len(view_positions)} {of}view positions")
     for image in images:
         if image.mode != "L" or max(image.size) > MAX_SIDE:
             raise ValueError(

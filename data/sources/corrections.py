@@ -6,6 +6,7 @@
 Each study counts once, with its newest correction. If several readers corrected a study, a note says how often their
 newest corrections agree. The report is the edited one. The label of a finding is the one the reader set or confirmed;
 labels of other findings come from the edited report. Studies that share an image or a patient are in the same split.
+A prior study that was saved with a correction is kept with the study.
 """
 
 import dataclasses
@@ -13,15 +14,25 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data.corrections.correction import Correction, SavedCorrection, image_hash
 from data.corrections.store import CorrectionKey, image_file, list_corrections, open_table, read_correction
 from data.images.read import read_image
-from data.pipeline.raw_study import FileStudy, ImageOptions, PlanContext, RawFileStudy, Rejection, SourcePlan
+from data.pipeline.raw_study import (
+    FileStudy,
+    ImageOptions,
+    PlanContext,
+    RawFileStudy,
+    RawPrior,
+    Rejection,
+    SourcePlan,
+)
 from data.reports.labeler.labeler import label_sections, with_no_finding
 from data.study import split_subjects
 from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
 from vlm.schema.preprocessing import Preprocessing
+from vlm.schema.report_format import split_report
 
 SOURCE = "corrections"
 
@@ -68,11 +79,9 @@ class CorrectionsSource:
                 except ValueError as error:
                     yield Rejection(study_id=study_id, split=split, reason=str(error), files=files)
                     continue
+                ids = {"study_id": study_id, "subject_id": subject_of[study], "split": split, "image_root": self.root}
                 yield RawCorrectedStudy(
-                    study_id=study_id,
-                    subject_id=subject_of[study],
-                    split=split,
-                    image_root=self.root,
+                    **ids,
                     files=files,
                     view_positions=correction.view_positions,
                     indication=correction.indication,
@@ -80,6 +89,7 @@ class CorrectionsSource:
                     impression=correction.impression,
                     labels=corrected_labels(correction),
                     preprocessing=correction.preprocessing,
+                    prior=_prior(saved, ids),
                     source=SOURCE,
                     license=self.license,
                 )
@@ -102,6 +112,23 @@ class RawCorrectedStudy(RawFileStudy):
             if image_hash(read_image(path)) != path.stem:
                 raise ValueError(f"{path} is not the image that was corrected; restore it from a copy of the folder")
         return dataclasses.replace(RawFileStudy.study(self, options), is_preprocessed=True)
+
+
+def _prior(saved: SavedCorrection, ids: Mapping[str, Any]) -> RawPrior | None:
+    """The prior study that was saved with the correction; `ids` are those of the study."""
+    correction = saved.correction
+    if not saved.prior_images:
+        return None
+    sections = split_report(correction.prior_report)
+    raw_study = RawCorrectedStudy(
+        **ids,
+        files=tuple(map(image_file, saved.prior_images)),
+        view_positions=correction.prior_view_positions,
+        findings=sections.findings,
+        impression=sections.impression,
+        preprocessing=correction.preprocessing,
+    )
+    return RawPrior(raw_study=raw_study, interval_days=correction.prior_interval_days)
 
 
 def newest_by_study(entries: Iterable[CorrectionKey]) -> dict[str, list[CorrectionKey]]:
@@ -178,9 +205,9 @@ def _survey(
 
 
 def _marks(saved: SavedCorrection) -> list[str]:
-    """Identifiers of the patient: the subject id, if known, and the images."""
+    """Identifiers of the patient: the subject id, if known, and the images, also those of the prior study."""
     known = [saved.correction.subject_id] if saved.correction.subject_id else []
-    return [*known, *(f"image-{name[:16]}" for name in saved.images)]
+    return [*known, *(f"image-{name[:16]}" for name in (*saved.images, *saved.prior_images))]
 
 
 def _is_contradicted(correction: Correction) -> bool:

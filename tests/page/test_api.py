@@ -7,6 +7,7 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from data.corrections.correction import image_hash
 from data.corrections.store import CorrectionStore, list_corrections, open_table, read_correction
 from page.api import Api
 from page.study.row import COLUMNS
@@ -76,7 +77,12 @@ def test_study_is_read_exported_and_corrected_with_its_prior_study(prior_checkpo
     assert json.loads(content_of(exported))["changes"] == read["changes"]
     texts = {"findings": "The heart is larger.", "impression": "", "reader": ""}
     answer = api.correct([scan], **texts, states=None, format="text", **FILE, **STUDY, **prior)
-    assert "The prior study is not saved with it" in answer["message"]
+    assert (answer["saved"], answer["message"]) == (True, "")
+    with open_table(tmp_path / "corrections") as table:
+        saved = read_correction(table, 1)
+    assert saved.prior_images == (image_hash(images[1]),)
+    assert saved.correction.prior_view_positions == ("AP",)
+    assert saved.correction.prior_report == "Findings: The heart is enlarged."
     assert removed == [scan, *before] * 3
     with pytest.raises(gr.Error, match="has a report or an interval, but no image"):
         api.read([scan], "auto", "", True, prior_report="Clear.")

@@ -10,8 +10,10 @@ from data.corrections.store import CorrectionStore, image_file
 from data.images.read import read_image
 from page.corrections import save_correction
 from page.study.edit import Edit
+from page.study.prior import prior_study
 from page.study.read import read_files
 from page.study.record import model_identity
+from page.study.upload import read_upload
 from tests.helpers.dicom.files import GRAY
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import NEGATIVE, UNLABELED_STUDY
@@ -79,6 +81,23 @@ def test_no_identity_of_header_file_name_or_text_is_saved(dicom, read, save, tmp
     assert warning.startswith("Before saving, text that looked like a person's identity was replaced by ___: ")
     assert "date (1)" in warning
     assert int(re.search(r"name \((\d+)\)", warning)[1]) >= 3
+
+
+def test_prior_study_is_saved_without_identity(dicom, read, save, tmp_path):
+    """The reading is given its prior afterwards, because the tiny checkpoint does not compare."""
+    identity = {"PatientID": "HOSP-4711", "PatientName": "Quux^Ludmilla"}
+    image = read_upload(dicom(ViewPosition="AP", **identity).read_bytes(), "quux.dcm")
+    prior = prior_study([image], report="Seen by Dr. Ludmilla Quux on 03/04/2019. No effusion.", interval_days=5)
+    reading = replace(read(dicom(**identity)), prior=prior)
+    saved, warning = save(reading, Edit(findings="No effusion."))
+    correction = saved.correction
+    assert (correction.prior_view_positions, correction.prior_interval_days) == (("AP",), 5)
+    assert correction.prior_report.startswith("Findings: Seen by") and correction.prior_report.endswith("No effusion.")
+    assert "name (" in warning and "date (1)" in warning
+    stored = b"".join(file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file()).lower()
+    assert not [word for word in (b"quux", b"ludmilla", b"4711", b"03/04/2019") if word in stored]
+    [name] = saved.prior_images
+    assert np.array_equal(np.asarray(read_image(tmp_path / "store" / image_file(name))), np.asarray(image.image))
 
 
 def test_studies_of_one_patient_have_the_same_pseudonym(dicom, read, save, tmp_path):

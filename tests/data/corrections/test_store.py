@@ -15,6 +15,7 @@ from PIL import Image
 
 from data.corrections.correction import Correction, image_hash, study_hash
 from data.corrections.store import (
+    ADDED_IN_2,
     COLUMNS,
     SCHEMA_VERSION,
     STORE_FILE,
@@ -107,8 +108,9 @@ def test_study_hash_depends_on_pixels_and_not_on_image_order():
 
 def test_columns_match_the_schema_version():
     """A change of the columns needs a new SCHEMA_VERSION; without it older files would be misread."""
-    assert SCHEMA_VERSION == 1
+    assert SCHEMA_VERSION == 2
     assert set(COLUMNS) == {
+        *("prior_images", "prior_view_positions", "prior_report", "prior_interval_days"),
         *("number", "saved_at", "program_version", "study", "images", "view_positions", "indication"),
         *(
             "original_findings",
@@ -121,6 +123,41 @@ def test_columns_match_the_schema_version():
         ),
         *("preprocessing", "model_name", "model_hash", "reader", "subject_id"),
     }
+
+
+def test_prior_study_is_saved_and_read_back(tmp_path):
+    prior = {"prior_report": "Findings: No effusion.", "prior_interval_days": 30}
+    given = correction(prior_view_positions=("AP", "LATERAL"), **prior)
+    saved = CorrectionStore(tmp_path).save(given, [gray_image(0)], [gray_image(1), gray_image(2)])
+    assert saved_corrections(tmp_path) == [saved]
+    assert saved.correction == given
+    assert saved.prior_images == (image_hash(gray_image(1)), image_hash(gray_image(2)))
+    assert saved.study == study_hash([image_hash(gray_image(0))])  # the same study as without the prior
+    for name in saved.prior_images:
+        assert image_hash(read_image(tmp_path / image_file(name))) == name
+    with pytest.raises(ValueError, match="1 prior images but 0 prior view positions"):
+        CorrectionStore(tmp_path).save(correction(), [gray_image()], [gray_image(1)])
+    with pytest.raises(ValueError, match="a prior report or interval, but no prior image; give the images too"):
+        correction(**prior)
+    with pytest.raises(ValueError, match="prior_interval_days is -1; a prior study is earlier, so give 0 or more"):
+        correction(prior_view_positions=("PA",), prior_interval_days=-1)
+
+
+def test_store_of_schema_1_is_read_and_upgraded_when_the_page_opens_it(tmp_path):
+    first = CorrectionStore(tmp_path).save(correction(), [gray_image()])
+    with closing(sqlite3.connect(tmp_path / STORE_FILE)) as connection, connection:
+        for name in ADDED_IN_2:
+            connection.execute(f"ALTER TABLE corrections DROP COLUMN {name}")
+        connection.execute("PRAGMA user_version = 1")
+    assert saved_corrections(tmp_path) == [first]
+    store = CorrectionStore(tmp_path)
+    second = store.save(correction(prior_view_positions=("PA",)), [gray_image(1)], [gray_image(2)])
+    assert saved_corrections(tmp_path) == [first, second]
+    CorrectionStore(tmp_path)  # an upgrade is done once
+    with closing(sqlite3.connect(tmp_path / STORE_FILE)) as connection, connection:
+        connection.execute("PRAGMA user_version = 3")
+    with pytest.raises(ValueError, match="has schema 3, and this program knows up to 2"):
+        CorrectionStore(tmp_path)
 
 
 PROGRAM = """
@@ -305,6 +342,8 @@ def test_unusable_folder_is_named_in_the_error(tmp_path):
         ("states", json.dumps([9] * 14), "correction 1: states has 9"),
         ("probabilities", '["high"]', "correction 1: probabilities: expected float"),
         ("images", '["../../etc/passwd"]', r"correction 1 is damaged \(it names no images\)"),
+        ("prior_images", '["../../etc/passwd"]', r"correction 1 is damaged \(it names no images\)"),
+        ("prior_view_positions", '["PA"]', "another number of prior images than of their view positions"),
     ],
 )
 def test_damaged_row_is_named_and_cannot_point_outside_the_folder(tmp_path, column, value, message):

@@ -14,7 +14,7 @@ from data.corrections.store import STORE_FILE, CorrectionKey, CorrectionStore, i
 from data.prepare import main
 from data.sources.corrections import corrected_labels, link_subjects, newest_by_study
 from data.study import load_studies
-from vlm.schema.findings import BLANK, FINDING_INDEX, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
+from vlm.schema.findings import BLANK, CHANGES, FINDING_INDEX, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
 from vlm.schema.preprocessing import Preprocessing
 
 EFFUSION = "There is a small left pleural effusion. No pneumothorax."
@@ -70,6 +70,38 @@ def test_edited_report_is_saved(tmp_path):
     assert (row["source"], row["license"]) == ("corrections", "ours alone")
     for stored, given in zip(row["images"], views, strict=True):
         assert np.array_equal(np.asarray(stored), np.asarray(given))
+
+
+def test_prior_study_of_a_correction_fills_the_columns_of_priors(tmp_path):
+    store, report = CorrectionStore(tmp_path / "store"), "Findings: There is a small effusion. Impression: Effusion."
+    prior = {"prior_view_positions": ("AP",), "prior_report": report, "prior_interval_days": 12}
+    store.save(correction(findings="The effusion is larger.", **prior), [image(1)], [image(2)])
+    store.save(correction(), [image(3)])
+    compared, alone = prepare(tmp_path / "store", tmp_path / "out")["train"]
+    assert (compared["prior_view_positions"], compared["prior_report"]) == (["AP"], report)
+    assert compared["prior_interval_days"] == 12
+    assert CHANGES[state_of(compared["changes"], "Pleural Effusion")] == "worse"
+    [stored] = compared["prior_images"]
+    assert np.array_equal(np.asarray(stored), np.asarray(image(2)))
+    assert (alone["prior_images"], alone["prior_report"], alone["prior_interval_days"]) == ([], "", None)
+
+
+def test_study_and_the_study_that_has_it_as_its_prior_are_of_one_subject(tmp_path):
+    store = CorrectionStore(tmp_path / "store")
+    store.save(correction(prior_view_positions=("PA",)), [image(1)], [image(2)])
+    store.save(correction(), [image(2)])
+    store.save(correction(), [image(3)])
+    subjects = prepare(tmp_path / "store", tmp_path / "out")["train"]["subject_id"]
+    assert subjects[0] == subjects[1] != subjects[2]
+
+
+def test_damaged_prior_image_leaves_the_study_without_a_prior(tmp_path, capsys):
+    saved = CorrectionStore(tmp_path / "store").save(correction(prior_view_positions=("PA",)), [image(1)], [image(2)])
+    image(9).save(tmp_path / "store" / image_file(saved.prior_images[0]))
+    [row] = prepare(tmp_path / "store", tmp_path / "out")["train"]
+    assert row["prior_images"] == []
+    warnings = (tmp_path / "out" / "warnings.jsonl").read_text()
+    assert "its prior study cannot be used" in warnings and "is not the image that was corrected" in warnings
 
 
 def test_labels_come_from_the_reader_and_then_from_the_edited_report():

@@ -27,7 +27,7 @@ from page.study.prior import PriorStudy, compared_with
 from page.study.upload import UploadedImage, read_study_files
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.inputs.batch import Prior
-from vlm.schema.findings import BLANK, LATERAL, NUM_FINDINGS, view_index
+from vlm.schema.findings import BLANK, LATERAL_ONLY, NUM_FINDINGS, is_lateral, views_shown
 from vlm.schema.study_report import StudyReport
 from vlm.uncertainty import Calibration, describe_distance
 
@@ -84,10 +84,13 @@ class StudyReading:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was done to the images, and whether the out-of-distribution check is missing; one sentence each."""
+        """What was done to the images, which frontal views are compared with the prior study if there are several, and
+        whether the out-of-distribution check is missing; one sentence each."""
         unchecked = f"Not checked whether the images resemble those of the training: {self.ood_not_checked}."
-        images = (*self.images, *(self.prior.images if self.prior else ()))
-        done = (note for image in images for note in image.notes)
+        prior_images = self.prior.images if self.prior else ()
+        done = [note for image in (*self.images, *prior_images) for note in image.notes]
+        if prior_images:
+            done += [*_compared_note(self.images, "the study"), *_compared_note(prior_images, "the prior study")]
         return (*done, *([unchecked] if self.ood_not_checked else []))
 
     @property
@@ -216,8 +219,10 @@ def _begin(generator: ReportGenerator, studies: Sequence[StudyInput]) -> list[St
             image_warnings=(
                 *check.warnings,
                 *_mixed_study_warnings(study.images, "The images"),
+                *_lateral_warnings(study.images),
                 *prior_check.warnings,
                 *_mixed_study_warnings(prior.images if prior else (), "The images of the prior study"),
+                *_lateral_prior_warnings(prior.images if prior else ()),
             ),
             ood_distance=check.ood_distance,
             calibration=generator.calibration,
@@ -297,8 +302,7 @@ def check_images(studies: Sequence[Sequence[UploadedImage]], generator: ReportGe
         mirrored = generator.ood_detector.looks_mirrored(features)
         for number, distance, is_mirrored in zip(unchecked, found, mirrored, strict=True):
             distances[number] = float(distance)
-            is_lateral = view_index(images[number].view_position) == LATERAL
-            if problem := _ood_problem(distance, is_mirrored and not is_lateral):
+            if problem := _ood_problem(distance, is_mirrored and not is_lateral(images[number].view_position)):
                 warnings[number] = f"{images[number].name}: {problem}"
     checked = iter(zip(warnings, distances, strict=True))
     return [_study_checks(list(islice(checked, len(study)))) for study in studies]
@@ -328,12 +332,38 @@ def _ood_problem(distance: float, is_mirrored: bool) -> str:
     return ""
 
 
+def _compared_note(images: Sequence[UploadedImage], study: str) -> tuple[str, ...]:
+    """Which of several frontal views the change head compares (`vlm.layers.finding_change`)."""
+    frontal = [image.name for image in images if not is_lateral(image.view_position)]
+    if len(frontal) < 2:
+        return ()
+    return (f"{frontal[0]}: Changes are judged on this image, the first of {len(frontal)} frontal views of {study}.",)
+
+
 def _mixed_study_warnings(images: Sequence[UploadedImage], subject: str) -> tuple[str, ...]:
     """A warning if the DICOM headers name more than one study; it does not name patients."""
     studies = {image.identifiers.study_instance_uid for image in images if image.identifiers} - {""}
     if len(studies) < 2:
         return ()
     return (f"{subject} belong to {len(studies)} different DICOM studies, possibly of different patients.",)
+
+
+def _lateral_warnings(images: Sequence[UploadedImage]) -> tuple[str, ...]:
+    if views_shown(image.view_position for image in images) != LATERAL_ONLY:
+        return ()
+    return (
+        "The study has only lateral views. The model needs a frontal view for most findings, so its probabilities and "
+        "its report may be wrong. Add the frontal view, or correct the view position of an image.",
+    )
+
+
+def _lateral_prior_warnings(images: Sequence[UploadedImage]) -> tuple[str, ...]:
+    if views_shown(image.view_position for image in images) != LATERAL_ONLY:
+        return ()
+    return (
+        "The prior study has only lateral views. Changes are judged on a frontal view of each study, so they may be "
+        "wrong. Add a frontal view of the prior study, or leave the prior study out.",
+    )
 
 
 def pixel_warning(image: Image.Image, *, name: str) -> str:

@@ -3,10 +3,10 @@
     python -m eval.report.results                                 (all of docs/results, to docs/RESULTS.md)
     python -m eval.report.results FILE_OR_FOLDER … --output PAGE
 
-A file is a metrics.json of eval/batch.py or eval/score.py, or a result of eval.compare or a program of eval.probes;
-its name becomes the title of its section. Or it is an experiment of bench/ablations.py or
-bench/data_scaling.py or bench/iu.py: each group of experiments becomes one table, and data scaling also a chart, an SVG
-beside the page. The same files give the same page and chart, byte for byte.
+A file is a metrics.json of eval/batch.py or eval/score.py (or only its parts `run` and `views`), or a result of
+eval.compare or a program of eval.probes; its name becomes the title of its section. Or it is an experiment of
+bench/ablations.py or bench/data_scaling.py or bench/iu.py: each group of experiments becomes one table, and data
+scaling also a chart, an SVG beside the page. The same files give the same page and chart, byte for byte.
 """
 
 import json
@@ -109,6 +109,8 @@ def results_sections(documents: Mapping[Path, dict[str, Any]], folder: Path) -> 
             sections.append(comparison_section(path.stem, document))
         elif "verdict" in document:
             sections.append(evaluation_section(path.stem, document))
+        elif set(document) == {"run", "views"}:
+            sections.append(views_section(path.stem, document))
         elif is_probe(document):
             sections.append(markdown_document([[f"## {section_title(path.stem)}"], probe_lines(document)]))
         else:
@@ -149,6 +151,14 @@ def evaluation_section(name: str, document: dict[str, Any]) -> str:
             *_details([f"- {term}: {description}" for term, description in origin(document)]),
         ]
     )
+
+
+def views_section(name: str, document: dict[str, Any]) -> str:
+    """Which views a model uses."""
+    run = document["run"]
+    about = f"`{run['checkpoint']}` (hash {run['checkpoint_hash']}) on `{run['dataset']}`, split {run['split']}."
+    facts = [f"- {fact}" for fact in document["views"]["facts"]]
+    return markdown_document([[f"## {section_title(name)}"], [about], facts, view_lines(document)])
 
 
 def _details(lines: list[str]) -> list[list[str]]:

@@ -48,6 +48,22 @@ def test_page_shows_verdict_scores_and_origin(tmp_path):
     assert "- Checkpoint: runs/x (hash 0123)" in page
 
 
+def test_parts_run_and_views_become_a_section(tmp_path):
+    estimate = {"value": 0.5, "low": 0.4, "high": 0.6}
+    metrics = {"metrics": {"macro_f1": estimate, "macro_auroc": estimate, "cider": estimate}}
+    control = metrics | {"differences": {"macro_f1": estimate}, "rates": {"other_findings": estimate}}
+    views = {"num_studies": 7, "facts": ["The reports use the lateral view."], "descriptions": {"other_findings": "x"}}
+    views["systems"] = {"model": metrics, "another lateral": control}
+    document = {"run": _document(0.4)["run"], "views": views}
+    (tmp_path / "views_on_Indiana.json").write_text(json.dumps(document))
+    results.main([str(tmp_path / "views_on_Indiana.json"), "--output", str(tmp_path / "page.md")])
+    page = (tmp_path / "page.md").read_text()
+    assert "## Views on Indiana\n\n`runs/x` (hash 0123) on `studies`, split test.\n" in page
+    assert "- The reports use the lateral view.\n\n7 studies have a frontal and a lateral view:" in page
+    cell = ".500 [.400, .600]"
+    assert f"| another lateral | {cell} | {cell} | {cell} | {cell} | – | 50.0% [40.0%, 60.0%] | – |" in page
+
+
 def test_finding_without_a_positive_case_is_listed_as_undefined():
     page = results.evaluation_section("x", _document(0.42))
     assert "No positive case, so undefined: Fracture." in page

@@ -137,7 +137,7 @@ class ReportGenerator:
 
         `images` has one entry per study: an image, or the images of its views. A single image is one study. All
         studies run as one batch, so memory grows with their number. `priors` has the prior study of each study, or
-        None.
+        None. Lateral views alone get a report too, which may be wrong (docs/LOG.md); `page.study.read` warns of it.
 
         Raises:
             ValueError: no study, a study without an image, lists of unequal length, `num_candidates` above 1, or a

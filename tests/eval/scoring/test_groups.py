@@ -33,6 +33,8 @@ def test_scores_of_a_group_equal_the_scores_of_its_studies():
     groups = scores_by_group(SCORES, study_groups(PREDICTIONS), num_resamples=20)
     assert [(group["group"], group["num_studies"]) for group in groups["source"]] == [("y", 16), ("x", 8)]
     assert {group["group"] for group in groups["view"]} == {"AP", "LATERAL and PA"}
+    kinds = [(group["group"], group["num_studies"]) for group in groups["kinds of views"]]
+    assert kinds == [("frontal and lateral", 12), ("frontal only", 12)]
     alone = score_predictions([one for one in PREDICTIONS if one.source == "x"], num_resamples=20)
     for metric in ("macro_f1", "micro_f1", "rouge_l", "bleu_4"):
         assert groups["source"][1]["metrics"][metric]["value"] == pytest.approx(alone.metrics[metric].value)

@@ -116,12 +116,16 @@ def _claims(model: Scores, control: Scores, kind: str) -> Iterator[tuple[str, st
 
 
 def _facts(document: Mapping[str, Any]) -> Iterator[str]:
-    """What a second view brings, and how much another patient's view changes."""
-    for kind in KINDS:
-        missing = document["systems"].get(f"no {kind}", {}).get("differences", {})
-        gains = [f"{Estimate(**missing[one])} {_title(one)}" for one in VIEW_METRICS[:2] if _has_interval(missing, one)]
-        if gains:
-            yield f"The {kind} view brings {' and '.join(gains)}, compared with the other views alone."
+    """Whether a second view makes the reports better, and how much another patient's view changes."""
+    for kind, other in zip(KINDS, reversed(KINDS), strict=True):
+        gains = document["systems"].get(f"no {kind}", {}).get("differences", {})
+        known = [metric for metric in VIEW_METRICS[:2] if _has_interval(gains, metric)]
+        if known:
+            subject = "reports" if known[0] == "macro_f1" else "finding probabilities"
+            claim = f"the {kind} view makes the {subject} better than the {other} view alone"
+            claim = claim.capitalize() if gains[known[0]]["low"] > 0 else f"There is no sign that {claim}"
+            figures = " and ".join(f"{_title(metric)} {Estimate(**gains[metric])}" for metric in known)
+            yield f"{claim}: differences {figures}."
     for kind in KINDS:
         rates = document["systems"].get(f"another {kind}", {}).get("rates", {})
         changes = []

@@ -92,6 +92,8 @@ def test_controls_show_their_own_views_and_the_verdict_says_which_view_is_used(
     assert f"{start}: macro-F1 1.000 against 1.000 with another patient's lateral view" in said
     assert "The reports use the frontal view: macro-F1 1.000 against" in said
     assert "The finding probabilities depend on the frontal view: macro AUROC 1.000 against" in said
+    assert "There is no sign that the lateral view makes the reports better than the frontal view alone:" in said
+    assert "The frontal view makes the reports better than the lateral view alone: differences macro-F1 1.000" in said
     page = re.sub(r"<[^>]+>", " ", (folder / "report.html").read_text(encoding="utf-8"))
     assert "Do the reports use both views?" in page and all(control in page for control in VIEW_CONTROLS)
     lines_of_results = view_lines(document)

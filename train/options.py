@@ -285,6 +285,9 @@ class FinetuneOptions(TrainingOptions):
     lora: bool = True
     """Train LoRA weights; a pretrained encoder and decoder are frozen. Without LoRA, all weights are trained. Random
     weights of an encoder are always trained."""
+    shard: bool = False
+    """Divide the model among the processes: weights, gradients and optimizer states (FSDP2). Each process then needs
+    less memory, and the steps take longer. Default: each process holds the whole model (DDP)."""
 
     optimization: OmitArgPrefixes[FinetuneOptimization] = field(default_factory=FinetuneOptimization)
     stages: OmitArgPrefixes[StageOptions] = field(default_factory=StageOptions)
@@ -326,5 +329,7 @@ class FinetuneOptions(TrainingOptions):
                             f"--{option.name.replace('_', '-')} cannot be given with --init-from, because the "
                             "checkpoint defines it; leave it out"
                         )
+        if self.shard and self.images.feature_cache is not None:
+            raise ValueError("--shard cannot be given with --feature-cache, which computes the features in one process")
         if not Path(self.dataset).exists():
             raise ValueError(f"--dataset {self.dataset} does not exist; make one with `python -m data.prepare`")

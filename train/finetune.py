@@ -62,9 +62,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def _train(options: FinetuneOptions, studies: RunStudies, folder: Path, accelerator: Accelerator) -> None:
     task = _report_task(options, studies, folder, accelerator)
-    if options.shard:
+    if options.run.shard:
         check_shard(task.model, accelerator, with_priors=task.training.with_priors)
-    trainer = Trainer(options, task, accelerator, is_divided=options.shard)
+    trainer = Trainer(options, task, accelerator, is_divided=options.run.shard)
     for dataset in (task.training, task.validation):
         if dataset is task.training and not options.sees_images:
             continue

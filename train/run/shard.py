@@ -53,7 +53,7 @@ def gather(model: ReportModel, device: torch.device) -> ReportModel:
     """An ordinary model with the weights of a divided one; all processes must call this."""
     config = model.config
     parts = {name: replace(getattr(config, name), base=None) for name in ("encoder", "decoder")}  # reads no base
-    with torch.random.fork_rng(), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad():  # it is built on the CPU
         whole = ReportModel(replace(config, **parts)).to(device)
         whole.config = config
         divided = model.state_dict()

@@ -33,6 +33,7 @@ from train.options import FinetuneOptions
 from train.run.folder import start_run
 from train.run.launch import check_launch
 from train.run.progress import MISTAKES, STOPPED, console, print_summary
+from train.run.shard import check_shard
 from train.studies.dataset import Collator, StudyDataset, count_truncated
 from train.studies.features import cached_features
 from train.studies.select import RunStudies, load_run_studies
@@ -61,7 +62,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def _train(options: FinetuneOptions, studies: RunStudies, folder: Path, accelerator: Accelerator) -> None:
     task = _report_task(options, studies, folder, accelerator)
-    trainer = Trainer(options, task, accelerator)
+    if options.run.shard:
+        check_shard(task.model, accelerator, with_priors=task.training.with_priors)
+    trainer = Trainer(options, task, accelerator, is_divided=options.run.shard)
     for dataset in (task.training, task.validation):
         if dataset is task.training and not options.sees_images:
             continue

@@ -86,6 +86,15 @@ class RunOptions(OptionGroup):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FinetuneRun(RunOptions):
+    """Saved states, precision, processes and seed."""
+
+    shard: bool = False
+    """Divide the model among the processes: weights, gradients and optimizer states (FSDP2). Each process then needs
+    less memory for training, but every validation gathers the weights. Without it, each process holds all (DDP)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImageLoadingOptions(OptionGroup):
     """Augmentation on or off, and the image cache."""
 
@@ -293,6 +302,7 @@ class FinetuneOptions(TrainingOptions):
     architecture: OmitArgPrefixes[ArchitectureOptions] = field(default_factory=ArchitectureOptions)
     validation: OmitArgPrefixes[ValidationOptions] = field(default_factory=ValidationOptions)
     images: OmitArgPrefixes[FinetuneImages] = field(default_factory=FinetuneImages)
+    run: OmitArgPrefixes[FinetuneRun] = field(default_factory=FinetuneRun)
     augmentation: Augmentation = field(default_factory=Augmentation)
     lora_settings: LoraSettings = field(default_factory=LoraSettings)
 
@@ -326,5 +336,7 @@ class FinetuneOptions(TrainingOptions):
                             f"--{option.name.replace('_', '-')} cannot be given with --init-from, because the "
                             "checkpoint defines it; leave it out"
                         )
+        if self.images.feature_cache is not None and self.run.shard:
+            raise ValueError("--shard cannot be given with --feature-cache, which computes the features in one process")
         if not Path(self.dataset).exists():
             raise ValueError(f"--dataset {self.dataset} does not exist; make one with `python -m data.prepare`")

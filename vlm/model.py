@@ -318,7 +318,7 @@ class ReportModel(nn.Module):
         """Losses of a batch: cross-entropy over `input_ids` after the first, and over the labeled findings.
 
         `input_ids` begins with the start token. Positions with `attention_mask` 0 have no loss, so a study without a
-        report trains only the findings. If no study of the batch has a report, the decoder does not run.
+        report trains only the findings. If `input_ids` holds nothing but start tokens, the decoder does not run.
 
         `box_targets` is the location of each finding: a distribution over the patches of all views, 0 for a finding
         without a box. The attention of a finding is trained to match it.
@@ -371,7 +371,7 @@ class ReportModel(nn.Module):
                 losses["severity"] = severity_loss(found.severity_logits, severity_targets)
             if found.change_logits is not None:
                 losses["change"] = change_loss(found.change_logits, change_targets)
-        if finding_condition is not None or attention_mask[:, 1:].any():
+        if finding_condition is not None or input_ids.shape[1] > 1:
             report_loss, logits = self._report_loss(prefix, input_ids, attention_mask)
         found = prefix.findings
         severity_logits, change_logits = (found.severity_logits, found.change_logits) if found else (None, None)

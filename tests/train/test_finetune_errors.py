@@ -35,6 +35,10 @@ def test_error_messages_name_the_option(small_dataset, tmp_path, capsys):
     assert "LoRA needs pretrained weights, but the decoder 'nano' has random weights" in message
     message = error(capsys, [*arguments(small_dataset, tmp_path / "run5"), "--no-lora", "--encoder-layers=1"])
     assert "--encoder-layers needs a pretrained --encoder" in message
+    message = error(capsys, arguments(small_dataset, tmp_path / "run6", "--no-lora", "--shard"))
+    assert "--shard divides the model among processes, but there is only one; start several: ACCELERATE_USE" in message
+    message = error(capsys, arguments(small_dataset, tmp_path / "run7", "--shard", f"--feature-cache={tmp_path}"))
+    assert "--shard cannot be given with --feature-cache" in message
     message = error(capsys, [*arguments(small_dataset, tmp_path / "run3"), "--init-from=/no/such/run"])
     assert "--encoder cannot be given with --init-from" in message
     message = error(capsys, from_checkpoint(small_dataset, tmp_path / "run4", "/no/such/run"))

@@ -21,6 +21,7 @@ from train.loop.step import Losses, build_optimizer, learning_rate_factor, set_l
 from train.options import TrainingOptions
 from train.run.folder import TrainLog
 from train.run.progress import RunProgress, peak_memory_gib
+from train.run.shard import gather, match_batches, shard
 from train.run.state import Progress, RunStates, ValidationResult
 from train.studies.dataset import plan_epoch
 
@@ -57,18 +58,23 @@ class TrainingTask(Protocol):
 
 
 class Trainer:
-    """One run: model, optimizer and progress."""
+    """One run: model, optimizer and progress. `is_divided`: divide the model, a ReportModel, among the processes."""
 
-    def __init__(self, options: TrainingOptions, task: TrainingTask, accelerator: Accelerator):
-        self.options, self.task, self.accelerator = options, task, accelerator
+    def __init__(
+        self, options: TrainingOptions, task: TrainingTask, accelerator: Accelerator, *, is_divided: bool = False
+    ):
+        self.options, self.task, self.accelerator, self.is_divided = options, task, accelerator, is_divided
         self.folder = Path(options.output_dir)
+        if is_divided:
+            shard(task.model, accelerator.device)
         optimizer = build_optimizer(
             task.model,
             learning_rate=options.optimization.learning_rate,
             encoder_learning_rate=getattr(options.optimization, "encoder_learning_rate", None),
             weight_decay=options.optimization.weight_decay,
         )
-        self.model, self.optimizer = accelerator.prepare(task.model, optimizer)
+        self.model = accelerator.prepare_model(task.model, evaluation_mode=is_divided)  # True: without DDP
+        self.optimizer = accelerator.prepare_optimizer(optimizer)
         self.epoch_steps = [len(self._plan(epoch)) for epoch in range(options.num_epochs)]
         self.num_steps = sum(self.epoch_steps)
         self.progress = Progress()
@@ -95,13 +101,18 @@ class Trainer:
 
     def summary(self) -> dict[str, str]:
         """Steps, device, and the estimated time and memory of the run."""
-        seconds, memory = self._estimate()
         precision = self.accelerator.mixed_precision
-        return {
+        summary = {
             "steps": f"{self.num_steps - self.progress.step:,} of {self.num_steps:,} in "
             f"{self.options.num_epochs} epochs",
             "device": f"{self.accelerator.device}, {self.accelerator.num_processes} process(es), "
-            f"precision {'fp32' if precision == 'no' else precision}",
+            f"precision {'fp32' if precision == 'no' else precision}"
+            + (", model divided among them" if self.is_divided else ""),
+        }
+        if self.is_divided:  # one process cannot compute alone
+            return summary
+        seconds, memory = self._estimate()
+        return summary | {
             "estimated time": str(datetime.timedelta(seconds=round(seconds))) + " plus validation",
             "estimated memory": f"{memory:.1f} GiB per process",
         }
@@ -149,6 +160,9 @@ class Trainer:
     def _validate(self, epoch: int, progress_bar: RunProgress, board: SummaryWriter | None) -> None:
         """Validate after an epoch, -1 before training; save the weights if they are the best, and the state. The
         weights before training are never the best."""
+        trained = self.task.model
+        if self.is_divided:  # generation takes a different number of steps in each process
+            self.task.model = gather(trained, self.accelerator.device)
         result = self.task.validate(epoch, self.accelerator)
         is_best = epoch >= 0 and is_better(result, self.validations.get("best"), self.task.subject_ids)
         if epoch < 0:
@@ -164,6 +178,7 @@ class Trainer:
             extra = {} if same_report is None else {"same_report_macro_f1": same_report}
             self.log.write(step=self.progress.step, epoch=epoch, validation=result.metrics, **extra)
             self._plot(board, "validation", result.metrics)
+        self.task.model = trained
         self.progress = replace(self.progress, epoch=epoch + 1, epoch_step=0)
         self.states.save(self.progress, self.validations)
 
@@ -180,11 +195,12 @@ class Trainer:
         with torch.random.fork_rng(enabled=self.progress.epoch_step > 0):
             loader = iter(self._loader([batch for step in plan for batch in step]))
         for step in plan:
+            batches = [next(loader) for _ in step]
             set_learning_rate(self.optimizer.optimizer, self._learning_rate_factor(epoch))
             losses = training_step(
                 self.model,
                 self.optimizer,
-                [next(loader) for _ in step],
+                match_batches(batches, self.accelerator) if self.is_divided else batches,
                 self.accelerator,
                 self.task.losses,
                 max_grad_norm=self.options.optimization.max_grad_norm,

@@ -1,5 +1,5 @@
 """Check that a launch of several processes made one run of them, not several runs that overwrite each other, and that
-each process has the whole model.
+accelerate does not divide the model (train/run/shard.py does, with --shard).
 
 `accelerate launch --cpu --num_processes 2` starts one process. `torchrun` and `mpirun` without a GPU start processes
 that know nothing of each other, unless ACCELERATE_USE_CPU is set. Accelerate ignores FSDP without a GPU.
@@ -25,8 +25,8 @@ SHARDING = {
 
 
 def check_launch(accelerator: Accelerator, program: str) -> None:
-    """Raises ValueError, with a command that works, if the launch asks for a divided model, which this project does not
-    train, or if fewer processes train together than the launch asks for."""
+    """Raises ValueError, with a command that works, if the launch asks accelerate for a divided model, or if fewer
+    processes train together than the launch asks for."""
     parent = psutil.Process().parent()
     try:
         command = parent.cmdline() if parent else []
@@ -37,9 +37,10 @@ def check_launch(accelerator: Accelerator, program: str) -> None:
         if os.environ.get(name, "").lower() in ("true", "1"):
             num_processes, on_gpu = max(num_asked, accelerator.num_processes), accelerator.device.type == "cuda"
             raise ValueError(
-                f"the launch asks for {asked}, which divides the model among the processes. {program} does not: "
-                "each process holds the whole model (DDP). Leave it out, also in the file of `accelerate config`. "
-                f"Start with: {launch_command(program, num_processes, on_gpu=on_gpu)}"
+                f"the launch asks for {asked}, which {program} does not use: by default each process holds the whole "
+                "model (DDP). Leave it out, also in the file of `accelerate config`. "
+                + ("To divide the model among the processes, add --shard at the end. " if "finetune" in program else "")
+                + f"Start with: {launch_command(program, num_processes, on_gpu=on_gpu)}"
             )
     if num_asked > accelerator.num_processes:
         raise ValueError(

@@ -2,11 +2,13 @@
 
 A state holds trained weights and buffers, AdamW's moments, the random state of each process, and the validations with
 which later ones are compared. The learning rate and
-the order of the studies depend only on the step. Accelerate's own states are pickles, which this project does not read.
+the order of the studies depend only on the step. If the model is divided among the processes, each writes a file of its
+part. Accelerate's own states are pickles, which this project does not read.
 """
 
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,8 +20,10 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from vlm.schema.atomic import atomic_folder, write_json
+from train.run.shard import local_part
+from vlm.schema.atomic import atomic_folder, partial_path, write_json
 from vlm.schema.strict_json import read_json
 
 
@@ -71,15 +75,21 @@ class RunStates:
         if torch.cuda.is_available():
             random["cuda"] = torch.cuda.get_rng_state()
         gathered = gather_object([random])
-        if self.accelerator.is_main_process:
-            with atomic_folder(self.folder / f"step-{progress.step:08d}") as partial:
-                save_file(self._tensors(), partial / "state.safetensors")
+        folder, is_main = self.folder / f"step-{progress.step:08d}", self.accelerator.is_main_process
+        partial = partial_path(folder)
+        with atomic_folder(folder) if is_main else nullcontext():
+            self.accelerator.wait_for_everyone()  # the folder exists
+            if is_main or self._is_divided():
+                save_file(self._tensors(), partial / self._file())
+            if is_main:
                 for rank, state in enumerate(gathered):
                     save_file(state, partial / f"random-{rank}.safetensors")
                 for name, validation in validations.items():
                     safetensors.numpy.save_file(validation.studies, partial / f"{name}.safetensors")
                     write_json(partial / f"{name}.json", asdict(replace(validation, studies={})))
                 write_json(partial / "progress.json", asdict(progress))
+            self.accelerator.wait_for_everyone()  # all parts are written
+        if is_main:
             self._clean_up()
         self.accelerator.wait_for_everyone()
 
@@ -104,7 +114,7 @@ class RunStates:
                 f"{self.accelerator.num_processes}; resume with {num_processes}, because each process has its own "
                 "random state and share of the studies"
             )
-        tensors = load_file(folder / "state.safetensors")
+        tensors = load_file(folder / self._file())
         targets = self._trained()
         saved = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
         if saved.keys() != targets.keys():
@@ -112,13 +122,15 @@ class RunStates:
             raise ValueError(f"{folder} is a state of another model ({len(odd)} tensors differ, first {odd[0]!r})")
         with torch.no_grad():
             for name, target in targets.items():
-                target.copy_(saved[name])
+                local_part(target).copy_(saved[name])
         parameters = dict(self.model.named_parameters())
         for name, value in tensors.items():
             if name.startswith("optimizer."):
                 _, key, parameter_name = name.split(".", 2)
                 parameter = parameters[parameter_name]
-                self.optimizer.state[parameter][key] = value if key == "step" else value.to(parameter.device)
+                moment = value if key == "step" else torch.zeros_like(parameter, requires_grad=False)
+                local_part(moment).copy_(value)
+                self.optimizer.state[parameter][key] = moment
         random = load_file(folder / f"random-{self.accelerator.process_index}.safetensors")
         torch.set_rng_state(random["cpu"])
         if "cuda" in random and torch.cuda.is_available():
@@ -133,13 +145,19 @@ class RunStates:
         }
         return read_json(folder / "progress.json", Progress), validations
 
+    def _is_divided(self) -> bool:
+        return any(isinstance(parameter, DTensor) for parameter in self.model.parameters())
+
+    def _file(self) -> str:
+        return f"state-{self.accelerator.process_index}.safetensors" if self._is_divided() else "state.safetensors"
+
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"model.{name}": tensor for name, tensor in self._trained().items()}
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         for parameter, moments in self.optimizer.state.items():
             for key, value in moments.items():
                 tensors[f"optimizer.{key}.{names[parameter]}"] = torch.as_tensor(value)
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        return {name: local_part(tensor.detach()).cpu().contiguous() for name, tensor in tensors.items()}
 
     def _trained(self) -> dict[str, Tensor]:
         """All parameters of the optimizer, also those that are frozen at the moment, and the persistent buffers."""

@@ -288,6 +288,7 @@ def plan_epoch(
 ) -> list[list[list[int]]]:
     """For each optimizer step of an epoch, the batches (lists of study numbers) of this process.
 
+    All processes have the same number of batches; the last one of a step may hold one study more than `batch_size`.
     Each study (with `only_reports`: each with a length above 0) is in exactly one batch of one process.
     `group_by_length` puts studies with similar lengths together to save padding: the shuffled order is sorted within
     pools of 8 steps, and the steps are shuffled again. Turn it off when no text is read, because a batch of short
@@ -310,5 +311,7 @@ def plan_epoch(
     plan = []
     for step in steps:
         share = step[rank::num_processes].tolist()
-        plan.append([share[start : start + batch_size] for start in range(0, len(share), batch_size)])
+        starts = range(0, max(1, len(step) // num_processes), batch_size)
+        batches = [share[start : start + batch_size] for start in starts[:-1]] + [share[starts[-1] :]]
+        plan.append([batch for batch in batches if batch])
     return plan

@@ -26,6 +26,17 @@ def test_every_study_is_in_one_batch_of_one_process(num_studies, num_processes):
     assert all(len(batch) <= 5 for plan in plans for step in plan for batch in step)
 
 
+@pytest.mark.parametrize("num_processes", [2, 3])
+@pytest.mark.parametrize("num_studies", range(17, 50))
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_processes_have_the_same_number_of_batches_in_each_step(num_studies, num_processes, batch_size):
+    options = PLAN | {"batch_size": batch_size, "num_processes": num_processes}
+    plans = [plan_epoch([1] * num_studies, **options, rank=rank) for rank in range(num_processes)]
+    for steps in zip(*plans, strict=True):
+        assert len({len(step) for step in steps}) == 1
+        assert all(1 <= len(batch) <= batch_size + 1 for step in steps for batch in step)
+
+
 def test_plan_depends_on_the_epoch():
     lengths = [1] * 50
     assert plan_epoch(lengths, **PLAN) == plan_epoch(lengths, **PLAN)

@@ -38,8 +38,8 @@ from vlm.schema.number_format import format_number
 COMPARED = (
     "macro_f1", "micro_f1", "macro_f1_5", "micro_f1_5", "state_agreement", "laterality_agreement", "severity_agreement",
     "temporal_f1", "macro_temporal_f1",
-    "error_score", "macro_auroc", "macro_average_precision", "macro_brier", "cider", "rouge_l", "meteor", "chrf",
-    "bleu_4", "bleu_1",
+    "error_score", "macro_auroc", "macro_average_precision", "macro_brier", "pooled_calibration_error",
+    "cider", "rouge_l", "meteor", "chrf", "bleu_4", "bleu_1",
 )  # fmt: skip
 SIGNIFICANT = 0.05
 GROUPED = tyro.conf.OmitArgPrefixes

@@ -191,8 +191,8 @@ def _disagreement(reports, probabilities, thresholds, uncertain_is_positive) -> 
     """Report only, classifier only, compared: bool [studies, 14] each."""
     if probabilities is None:
         return (np.zeros((len(reports), NUM_FINDINGS), dtype=bool),) * 3
-    label_of = {report: label_report(report) for report in dict.fromkeys(reports)}
-    counts = decision_counts(probabilities, [label_of[report] for report in reports], thresholds, uncertain_is_positive)
+    labels = [label_report(report) for report in reports]
+    counts = decision_counts(probabilities, labels, thresholds, uncertain_is_positive)
     has_text = np.array([bool(normalize_report(report)) for report in reports])
     _, classifier_only, report_only, _ = np.moveaxis((counts > 0) & has_text[:, None, None], -1, 0)
     return report_only, classifier_only, (counts.sum(axis=-1) > 0) & has_text[:, None]

@@ -8,7 +8,7 @@ by macro-F1 has many findings, so each metric has its own constant.
 """
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -211,16 +211,21 @@ def best_by_bleu_4(reports: Sequence[str], normalization: str = DEFAULT_NORMALIZ
     of references that have an n-gram at least once, twice, …, so no pairs need to be compared.
     """
     words = [tuple(normalize_report(report, normalization).split()) for report in reports]
-    having: Counter[tuple[tuple[str, ...], int]] = Counter()
+    counts = {report: ngram_counts(report) for report in words}
+    having: dict[int, Counter[tuple[str, ...]]] = defaultdict(Counter)
     for report in words:
-        for ngram, count in ngram_counts(report).items():
-            having.update((ngram, times) for times in range(1, count + 1))
+        having[1].update(counts[report].keys())
+        for ngram, count in counts[report].items():
+            for times in range(2, count + 1):
+                having[times][ngram] += 1
     num_words = sum(map(len, words))
     candidates = sorted({report: number for number, report in reversed(list(enumerate(words)))}.items())
     statistics = np.zeros((len(candidates), 2 * MAX_ORDER + 2))
     for row, (report, _) in enumerate(candidates):
-        for ngram, count in ngram_counts(report).items():
-            statistics[row, len(ngram) - 1] += sum(having[ngram, times] for times in range(1, count + 1))
+        matched = [0] * MAX_ORDER
+        for ngram, count in counts[report].items():
+            matched[len(ngram) - 1] += sum(having[times][ngram] for times in range(1, count + 1))
+        statistics[row, :MAX_ORDER] = matched
         statistics[row, MAX_ORDER : 2 * MAX_ORDER] = [max(0, len(report) - order) for order in range(MAX_ORDER)]
         statistics[row, MAX_ORDER : 2 * MAX_ORDER] *= len(words)
         statistics[row, -2:] = len(report) * len(words), num_words
@@ -230,9 +235,8 @@ def best_by_bleu_4(reports: Sequence[str], normalization: str = DEFAULT_NORMALIZ
 def best_by_macro_f1(reports: Sequence[str], uncertain_is_positive: bool = True) -> str:
     """The report whose findings have the highest macro-F1 for all patients; ties go to the first by its text."""
     candidates = sorted(set(reports))
-    labels_of = {report: label_report(report) for report in candidates}
-    share = is_positive(np.array([labels_of[report] for report in reports]), uncertain_is_positive).mean(axis=0)
-    predicted = is_positive(np.array([labels_of[report] for report in candidates]), uncertain_is_positive)
+    share = is_positive(np.array([label_report(report) for report in reports]), uncertain_is_positive).mean(axis=0)
+    predicted = is_positive(np.array([label_report(report) for report in candidates]), uncertain_is_positive)
     # A finding predicted for all patients has recall 1, and its precision is its prevalence.
     f1 = np.where(share > 0, predicted * 2 * share / (1 + share), np.nan)
     return candidates[int(np.nan_to_num(mean_of_defined(f1)).argmax())]

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from eval.metrics.normalization import DEFAULT_NORMALIZATION, TextScore, mean_sc
 CIDER_NAME = "CIDEr (pycocoevalcap, = CIDEr-D)"
 PLAIN_CIDER_NAME = "CIDEr (paper, unclipped)"
 SIGMA = 6.0
+_PREDICTIONS_KEPT = 8
+"""A control predicts the same few reports for all studies."""
 
 
 def cider(
@@ -68,19 +70,25 @@ class CiderReferences:
         log_num_references = math.log(len(references))
         self._idf = {ngram: log_num_references - math.log(frequency) for ngram, frequency in frequencies.items()}
         self._idf_of_unseen = log_num_references
+        self._weight_of = lru_cache(maxsize=_PREDICTIONS_KEPT)(self._weight)
 
     def scores(self, prediction: Sequence[str], study: int) -> tuple[float, float]:
         """CIDEr and plain CIDEr of one prediction (as words) with the reference of `study`."""
-        return _similarities(self._weight(prediction), self._weight(self._references[study]))
+        return _similarities(self._weight_of(tuple(prediction)), self._weight(self._references[study]))
 
     def score_against_all(self, prediction: Sequence[str]) -> np.ndarray:
         """CIDEr of one prediction with each reference, much faster than one by one."""
         weighted, totals = self._weight(prediction), np.zeros(len(self._references))
         index, num_bigrams = self._index
-        for ngram, weight in weighted.weights.items():
-            if ngram in index and weight > 0:
-                studies, weights, norms = index[ngram]
-                totals[studies] += np.minimum(weight, weights) * weights / (weighted.norms[len(ngram) - 1] * norms)
+        known = [(ngram, weight) for ngram, weight in weighted.weights.items() if ngram in index and weight > 0]
+        if known:
+            entries = [index[ngram] for ngram, _ in known]
+            studies, weights, norms = map(np.concatenate, zip(*entries, strict=True))
+            sizes = [len(with_ngram) for with_ngram, _, _ in entries]
+            own_weights = np.repeat([weight for _, weight in known], sizes)
+            own_norms = np.repeat([weighted.norms[len(ngram) - 1] for ngram, _ in known], sizes)
+            shares = np.minimum(own_weights, weights) * weights / (own_norms * norms)
+            totals = np.bincount(studies, shares, minlength=len(totals))
         penalties = np.exp(-((len(prediction[1:]) - num_bigrams) ** 2) / (2 * SIGMA**2))
         return 10 * totals * penalties / MAX_ORDER
 

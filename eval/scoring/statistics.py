@@ -7,7 +7,6 @@ directly. CIDEr's document frequencies come from all references and stay fixed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from eval.metrics.clinical import (
     state_counts,
 )
 from eval.metrics.errors import error_scores
-from eval.metrics.laterality import MAX_REPORTS_KEPT, laterality_counts, laterality_scores
+from eval.metrics.laterality import laterality_counts, laterality_scores
 from eval.metrics.meteor import meteor
 from eval.metrics.normalization import ReferenceVocabulary, normalize_prediction, normalize_report
 from eval.metrics.probabilities import (
@@ -46,7 +45,6 @@ SEVERITY_SCORES = ("severity_agreement", "severity_accuracy")
 """Shares of scored findings with the severity of the reference: in the report, and by the classifier."""
 ERROR_SCORES = ("error_score", "error_harm")
 """Score and harm of the errors of a report, averaged over studies (`eval/metrics/errors.py`)."""
-_labels = lru_cache(maxsize=MAX_REPORTS_KEPT)(label_report)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -149,7 +147,7 @@ def study_statistics(
     labels = np.array([prediction.reference_labels for prediction in predictions])
     originals = [prediction.report for prediction in predictions]
     original_references = [prediction.reference for prediction in predictions]
-    report_labels = np.array([_labels(report) for report in originals])
+    report_labels = np.array([label_report(report) for report in originals])
     additive = {
         "findings": confusion_counts(report_labels, labels, uncertain_is_positive),
         "other findings": confusion_counts(report_labels, labels, not uncertain_is_positive),

@@ -39,6 +39,9 @@ from vlm.schema.findings import BLANK, FINDING_INDEX, NEGATIVE, NUM_FINDINGS, PO
 _BELIEF = {POSITIVE: 3, UNCERTAIN: 2, NEGATIVE: 1, BLANK: 0}
 _NO_FINDING, _SUPPORT_DEVICES = FINDING_INDEX["No Finding"], FINDING_INDEX["Support Devices"]
 _LONGEST_CACHED_SENTENCE = 400
+_TEXTS_KEPT = 2**15
+"""Texts whose sentences and labels are kept: reports are read again for their severities, changes and errors, and
+single sentences recur."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +54,7 @@ class Evidence:
     words: str
 
 
+@lru_cache(maxsize=_TEXTS_KEPT)
 def label_report(text: str) -> tuple[int, ...]:
     """The state of each of FINDINGS in a report. Headings are followed; indication and comparison are not read."""
     return label_sections(text)
@@ -124,7 +128,8 @@ def _described(text: str) -> list[str]:
     return described
 
 
-def described_sentences(text: str) -> list[str]:
+@lru_cache(maxsize=_TEXTS_KEPT)
+def described_sentences(text: str) -> tuple[str, ...]:
     """The sentences that describe the image, with single spaces."""
     sentences: list[str] = []
     for section in _described(plain_text(text)):
@@ -138,7 +143,7 @@ def described_sentences(text: str) -> list[str]:
         if has_boxes(section):
             own = [statement for sentence in own for statement in box_statements(sentence)]
         sentences += own
-    return sentences
+    return tuple(sentences)
 
 
 def _read_english(sentence: str) -> list[Mention]:

@@ -28,3 +28,10 @@ def test_different_ending_scores_higher_than_a_different_word():
 
 def test_empty_prediction_scores_zero():
     assert chrf([""], ["no effusion"]).score == 0.0
+
+
+def test_characters_outside_ascii_are_counted_the_same(report_pairs):
+    predictions, references = report_pairs
+    greek = [[text.translate({ord("e"): "ε", ord("n"): "ν"}) for text in texts] for texts in report_pairs]
+    given, translated = chrf(predictions, references, "none"), chrf(*greek, "none")
+    np.testing.assert_array_equal(translated.statistics, given.statistics)

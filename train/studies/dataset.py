@@ -69,8 +69,7 @@ class StudyDataset(Dataset):
         self.features: dict[str, PatchFeatures] = {}
         """Saved output of a frozen encoder, by image column; it replaces the pixels, which are then not augmented."""
         self.text_rows = without_images(rows)
-        self.image_rows = {column: rows.select_columns([column]) for column in self.columns}
-        self.image_files = ImageFiles(rows)
+        self.image_files = {column: ImageFiles(rows, column) for column in self.columns}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -91,7 +90,7 @@ class StudyDataset(Dataset):
 
     def _decode(self, index: int, column: str) -> list[tuple[np.ndarray, Letterbox]]:
         """Each view at the model's input size, and the position of the image in it."""
-        size, images = self.geometry.size, self.image_rows[column][index][column]
+        size, images = self.geometry.size, self.image_files[column].images(index)
         return [(letterbox(image, size), letterbox_geometry(image.size, size)) for image in images]
 
     def _squares(self, index: int, column: str) -> list[tuple[np.ndarray, Letterbox]]:
@@ -99,7 +98,7 @@ class StudyDataset(Dataset):
 
     def _positions(self, index: int) -> list[Letterbox]:
         """The position of each image in the model's input; only the header of its file is read."""
-        files = self.image_files[index]
+        files = self.image_files["images"][index]
         sizes = [Image.open(BytesIO(file["bytes"]) if file["bytes"] else file["path"]).size for file in files]
         return [letterbox_geometry(size, self.geometry.size) for size in sizes]
 

@@ -30,6 +30,7 @@ from vlm.schema.strict_json import to_json
 
 BATCH_SIZE = 32
 FEATURES, IMAGES = "features.f16", "images.txt"
+_DECODER = datasets.Image()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def cached_features(
     if accelerator.is_main_process:
         store.mkdir(parents=True, exist_ok=True)
         with FileLock(store / "lock"):
-            _add_missing(store, shape, encoder, rows[column], images, geometry, accelerator)
+            _add_missing(store, shape, encoder, ImageFiles(rows, column), images, geometry, accelerator)
     accelerator.wait_for_everyone()
     numbers = {digest: number for number, digest in enumerate(_stored(store))}
     values = np.memmap(store / FEATURES, np.float16, "r", shape=(len(numbers), *shape))
@@ -88,7 +89,7 @@ def _add_missing(
     store: Path,
     shape: tuple[int, int],
     encoder: ImageEncoder,
-    studies: Sequence[Sequence[Image.Image]],
+    studies: "ImageFiles",
     images: Sequence[Sequence[str]],
     geometry: ImageGeometry,
     accelerator: Accelerator,
@@ -128,8 +129,8 @@ def _add_missing(
             images_file.flush()
 
 
-def _square(studies: Sequence[Sequence[Image.Image]], study: int, view: int, size: int) -> np.ndarray:
-    return letterbox(studies[study][view], size)
+def _square(studies: "ImageFiles", study: int, view: int, size: int) -> np.ndarray:
+    return letterbox(studies.image(study, view), size)
 
 
 def _image_digests(rows: datasets.Dataset, column: str) -> list[list[str]]:
@@ -139,13 +140,22 @@ def _image_digests(rows: datasets.Dataset, column: str) -> list[list[str]]:
 
 
 class ImageFiles:
-    """For each study, the files of its images as {"bytes", "path"}; nothing is decoded or copied to the disk."""
+    """For each study, the files of its images as {"bytes", "path"}; nothing is decoded or copied to the disk.
+
+    Rows of `datasets` decode the first image of each study twice, to see whether it must be decoded; `images` does not.
+    """
 
     def __init__(self, rows: datasets.Dataset, column: str = "images"):
         self.column, self.rows = column, rows.select_columns([column]).with_format("arrow")
 
     def __getitem__(self, study: int) -> list[dict[str, Any]]:
         return self.rows[study][self.column][0].as_py()
+
+    def image(self, study: int, view: int) -> Image.Image:
+        return _DECODER.decode_example(self[study][view])
+
+    def images(self, study: int) -> list[Image.Image]:
+        return [_DECODER.decode_example(file) for file in self[study]]
 
 
 def _digest(image: dict[str, Any]) -> str:

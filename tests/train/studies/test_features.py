@@ -1,5 +1,6 @@
 """Patch features of a frozen encoder, saved once."""
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -90,3 +91,23 @@ def test_nothing_is_written_into_the_data_set(small_dataset, tiny_tokenizer):
     assert ImageFiles(rows)[0][0]["bytes"]
     StudyDataset(rows, tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)[0]
     assert sorted(small_dataset.rglob("*")) == before
+
+
+def test_each_image_is_decoded_once(small_dataset, tiny_tokenizer, monkeypatch):
+    rows = load_studies(small_dataset)["train"]
+    expected = [[np.asarray(image) for image in study] for study in rows["images"]]
+    decoded = []
+    decode = datasets.Image.decode_example
+    monkeypatch.setattr(
+        datasets.Image, "decode_example", lambda self, file, **given: decoded.append(1) or decode(self, file, **given)
+    )
+    files = ImageFiles(rows)
+    for study, images in enumerate(expected):
+        np.testing.assert_array_equal(np.stack(files.images(study)), np.stack(images))
+        np.testing.assert_array_equal(files.image(study, -1), images[-1])
+    num_images = sum(map(len, expected))
+    assert len(decoded) == num_images + len(rows)
+    decoded.clear()
+    studies = StudyDataset(rows, tiny_tokenizer, ImageGeometry(size=32), max_report_tokens=500)
+    assert [len(studies[study]["squares"]) for study in range(len(rows))] == list(map(len, expected))
+    assert len(decoded) == num_images

@@ -130,11 +130,14 @@ def model_tasks(sizes: BenchSizes) -> list[Task]:
             for precision in precisions
             for num_studies in (1, sizes.num_studies)
         ),
-        Task(
-            name=f"training with LoRA, batches of {sizes.train_batch_size}",
-            one_means="as fast as VisionEncoderDecoderModel with the same LoRA on its GPT-2 and cross-attention",
-            prepare=lambda: (ours_training(sizes), hf_training(sizes)),
-            repetitions=sizes.repetitions,
+        *(
+            Task(
+                name=f"training with LoRA{features}, batches of {sizes.train_batch_size}",
+                one_means="as fast as VisionEncoderDecoderModel with the same LoRA on its GPT-2 and cross-attention",
+                prepare=lambda saved=bool(features): (ours_training(sizes, saved_features=saved), hf_training(sizes)),
+                repetitions=sizes.repetitions,
+            )
+            for features in ("", " on saved features")
         ),
         Task(
             name="reports with LoRA not merged, 1 study at a time",
@@ -169,8 +172,13 @@ def hf_generation(sizes: BenchSizes, num_studies: int) -> Work:
     return lambda: num_reports(generate_hf(model, pixel_values, sizes.num_new_tokens), sizes)
 
 
-def ours_training(sizes: BenchSizes) -> Work:
-    step = make_our_step(build_ours(sizes, lora=True), make_batch(sizes, sizes.train_batch_size))
+def ours_training(sizes: BenchSizes, *, saved_features: bool = False) -> Work:
+    """`saved_features`: the features of the frozen encoder are computed before, as with --feature-cache."""
+    model, batch = build_ours(sizes, lora=True), make_batch(sizes, sizes.train_batch_size)
+    if saved_features:
+        with torch.no_grad():
+            batch["patch_features"] = model.encoder(batch.pop("pixel_values").flatten(0, 1)).unflatten(0, (-1, 1))
+    step = make_our_step(model, batch)
     return lambda: (step(), sizes.train_batch_size)[1]
 
 

@@ -6,7 +6,8 @@
 A file is a metrics.json of eval/batch.py or eval/score.py (or only its parts `run` and `views`), or a result of
 eval.compare or a program of eval.probes; its name becomes the title of its section. Or it is an experiment of
 bench/ablations.py or bench/data_scaling.py or bench/iu.py: each group of experiments becomes one table, and data
-scaling also a chart, an SVG beside the page. The same files give the same page and chart, byte for byte.
+scaling also a chart, an SVG beside the page. bench/growth.py gives a table and a chart too. The same files give the
+same page and charts, byte for byte.
 """
 
 import json
@@ -56,6 +57,7 @@ image; they say nothing about patients.
 """
 SYNTHETIC, PNEUMONIA = "synthetic", "pneumonia"
 DATA_SCALING = "data_scaling"
+GROWTH, GROWTH_TITLE = "growth", "Time and memory by number of studies"
 FULL = "full"
 """The ablation that all others are compared with."""
 DIFFERENCES = {
@@ -73,6 +75,12 @@ The controls are the report of the nearest training study in the same training s
 images.
 
 ![Macro-F1 and CIDEr by number of training studies, with intervals]({image})"""
+GROWTH_LEAD = """`python -m bench.growth` runs each program with one thread in a process of its own. {simulated} Seconds
+are processor time, with the start of the program; the time per study compares the two largest numbers. Memory is the
+highest of the process. Processor: {processors}.
+
+![Processor time and memory by number of studies]({image})"""
+GROWTH_PANELS = {"cpu_seconds": "processor time in seconds", "peak_mib": "peak memory in MiB"}
 PANELS = {"macro_f1": "macro-F1 (14) of the reports", "cider": "CIDEr of the reports"}
 COLORS = ("#0b7285", "#d9480f", "#6741d9", "#2b8a3e")
 
@@ -125,6 +133,10 @@ def results_sections(documents: Mapping[Path, dict[str, Any]], folder: Path) -> 
             sections.append(data_scaling_section(group, records, image.name))
         elif group == BENCHMARK:
             sections.append(benchmark_section(records))
+        elif group == GROWTH:
+            image = folder / f"{group}.svg"
+            draw_growth(records[0]["programs"], image)
+            sections.append(growth_section(records[0], image.name))
         else:
             sections.append(ablation_section(group, records))
     return sections
@@ -288,7 +300,11 @@ def draw_data_scaling(records: Sequence[Record], path: Path) -> None:
             _draw_line(axes, line, metric, NEAREST, f"{name}: nearest training study", color)
         _format_axes(axes, title, sorted({record["about"]["num_studies"] for record in records}))
     figure.axes[0].legend(frameon=False, fontsize=8)
-    style = {"svg.hashsalt": DATA_SCALING, "svg.fonttype": "none"}
+    _save_svg(figure, path)
+
+
+def _save_svg(figure: Figure, path: Path) -> None:
+    style = {"svg.hashsalt": path.stem, "svg.fonttype": "none"}
     with matplotlib.rc_context(style), atomic_file(path) as partial:
         FigureCanvasSVG(figure).print_svg(str(partial), metadata={"Date": None})
 
@@ -306,9 +322,9 @@ def _draw_line(axes: Axes, line: Sequence[Record], metric: str, system: str, lab
         axes.fill_between(numbers, lows, highs, color=color, alpha=0.18, linewidth=0)
 
 
-def _format_axes(axes: Axes, title: str, numbers: Sequence[int]) -> None:
+def _format_axes(axes: Axes, title: str, numbers: Sequence[int], x_label: str = "training studies") -> None:
     axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel("training studies", fontsize=9)
+    axes.set_xlabel(x_label, fontsize=9)
     axes.set_xscale("log")
     axes.set_xticks(numbers, [f"{number:,}" for number in numbers], fontsize=8)
     axes.xaxis.set_minor_locator(NullLocator())
@@ -316,6 +332,47 @@ def _format_axes(axes: Axes, title: str, numbers: Sequence[int]) -> None:
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def growth_section(record: Record, image: str) -> str:
+    """Processor time and peak memory of the programs by number of studies; `image` is the file of the chart."""
+    programs: Mapping[str, Mapping[str, Any]] = record["programs"]
+    numbers = sorted({int(number) for measured in programs.values() for number in measured})
+    titles = ["program", *(f"{number:,} studies" for number in numbers), "time per study"]
+    rows = [
+        [f"`{name}`", *_growth_cells(measured, numbers), _time_per_study(measured)]
+        for name, measured in programs.items()
+    ]
+    processors = {figures["processor"] for measured in programs.values() for figures in measured.values()}
+    lead = GROWTH_LEAD.format(simulated=record["simulated"], processors=", ".join(sorted(processors)), image=image)
+    return markdown_document([[f"## {GROWTH_TITLE}"], [lead], markdown_table(titles, rows)])
+
+
+def _growth_cells(measured: Mapping[str, Any], numbers: Sequence[int]) -> list[str]:
+    known = [measured.get(str(number)) for number in numbers]
+    return [f"{one['cpu_seconds']:,.0f} s, {one['peak_mib']:,} MiB" if one else "–" for one in known]
+
+
+def _time_per_study(measured: Mapping[str, Any]) -> str:
+    if len(measured) < 2:
+        return "–"
+    fewer, more = sorted(map(int, measured))[-2:]
+    seconds = measured[str(more)]["cpu_seconds"] - measured[str(fewer)]["cpu_seconds"]
+    return f"{1000 * seconds / (more - fewer):.1f} ms"
+
+
+def draw_growth(programs: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Write an SVG: a line for each program, both axes logarithmic."""
+    figure = Figure(figsize=(10, 4.2), layout="constrained", facecolor="white")
+    numbers = sorted({int(number) for measured in programs.values() for number in measured})
+    for axes, (key, title) in zip(figure.subplots(1, len(GROWTH_PANELS)), GROWTH_PANELS.items(), strict=True):
+        for (name, measured), color in zip(programs.items(), COLORS, strict=False):
+            values = [measured[number][key] for number in sorted(measured, key=int)]
+            axes.plot(sorted(map(int, measured)), values, "o-", color=color, label=name)
+        _format_axes(axes, title, numbers, "studies")
+        axes.set_yscale("log")
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    _save_svg(figure, path)
 
 
 if __name__ == "__main__":

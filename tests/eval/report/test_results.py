@@ -195,6 +195,25 @@ def test_folder_of_experiments_gives_tables_and_a_reproducible_chart(tmp_path):
     assert "2,000" in image
 
 
+def test_growth_has_a_table_and_a_chart(tmp_path):
+    def figures(seconds, memory):
+        return {"cpu_seconds": seconds, "peak_mib": memory, "processor": "a processor", "commit": "0123"}
+
+    programs = {
+        "data.audit": {"1000": figures(6.0, 225), "10000": figures(24.0, 1500)},
+        "eval.score": {"1000": figures(19.0, 400)},
+    }
+    record = {"group": "growth", "simulated": "The studies are simulated.", "programs": programs}
+    (tmp_path / "growth.json").write_text(json.dumps(record))
+    results.main([str(tmp_path / "growth.json"), "--output", str(tmp_path / "page.md")])
+    page = (tmp_path / "page.md").read_text()
+    assert "| program | 1,000 studies | 10,000 studies | time per study |" in page
+    assert "| `data.audit` | 6 s, 225 MiB | 24 s, 1,500 MiB | 2.0 ms |" in page
+    assert "| `eval.score` | 19 s, 400 MiB | – | – |" in page
+    assert "The studies are simulated." in page and "(growth.svg)" in page
+    assert "peak memory in MiB" in (tmp_path / "growth.svg").read_text()
+
+
 def test_unknown_file_is_rejected(tmp_path):
     (tmp_path / "odd.json").write_text("{}")
     with pytest.raises(ValueError, match=r"odd.json is neither a metrics.json .* leave it out"):

@@ -29,9 +29,9 @@ def test_failed_program_is_named_with_its_message(tmp_path):
 
 def test_wrong_options_are_rejected():
     with pytest.raises(ValueError, match="--only train is not measured; choose from prepare, audit, drafts, score"):
-        growth.main(["--only", "train"])
+        growth.GrowthOptions(only=("train",))
     with pytest.raises(ValueError, match="--numbers are"):
-        growth.main(["--numbers", "0"])
+        growth.GrowthOptions(numbers=(0,))
 
 
 def test_simulated_studies_are_the_same_for_every_number(tmp_path):

@@ -370,7 +370,9 @@ def draw_growth(programs: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             values = [measured[number][key] for number in sorted(measured, key=int)]
             axes.plot(sorted(map(int, measured)), values, "o-", color=color, label=name)
         _format_axes(axes, title, numbers, "studies")
+        lowest = min(figures[key] for measured in programs.values() for figures in measured.values())
         axes.set_yscale("log")
+        axes.set_ylim(bottom=lowest / 2)
     figure.axes[0].legend(frameon=False, fontsize=8)
     _save_svg(figure, path)
 

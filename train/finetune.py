@@ -124,6 +124,7 @@ def _report_task(options: FinetuneOptions, studies: RunStudies, folder: Path, ac
         learned,
         augmentation=options.augmentation if options.images.use_augmentation else None,
         view_dropout=options.studies.view_dropout,
+        prior_report_dropout=options.studies.prior_report_dropout,
         seed=options.run.seed,
         **common,
     )

@@ -212,8 +212,11 @@ class StudyOptions(OptionGroup):
     max_report_tokens: int = 200
     """Longer reports are truncated in training; the summary before the run shows how many."""
     view_dropout: float = 0.1
-    """Fraction of the training studies with hidden view positions, and of those with a hidden report of the prior
-    study, sampled in each epoch. The model must know these cases: a PNG file does not contain its view position."""
+    """Fraction of the training studies with hidden view positions, sampled in each epoch. The model must know them: a
+    PNG file does not contain its view position."""
+    prior_report_dropout: float = 0.5
+    """Fraction of the prior studies whose report is hidden, sampled in each epoch. If the report is always shown, the
+    decoder takes the comparison from its words and not from the images."""
 
     def __post_init__(self):
         self.check_at_least(1, "repeats", "extra_repeats")
@@ -221,8 +224,9 @@ class StudyOptions(OptionGroup):
             raise ValueError(f"--num-studies must be at least 1, or 0 for all, got {self.num_studies}")
         if self.extra_dataset is None and self.extra_repeats != 1:
             raise ValueError(f"--extra-repeats {self.extra_repeats} needs --extra-dataset; give both or none")
-        if not 0 <= self.view_dropout <= 1:
-            raise ValueError(f"--view-dropout must be in [0, 1], got {self.view_dropout}")
+        for name in ("view_dropout", "prior_report_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be in [0, 1], got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

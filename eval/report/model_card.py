@@ -234,8 +234,12 @@ def _limits(model: ReportModelConfig, calibration: Calibration, provenance: Prov
         "Its probabilities are calibrated only on validation studies of the sources above, in their proportions. They "
         "are wrong where a finding is more or less common.",
         f"Attention maps show where the model looked, not why{boxes}.",
-        "It reads one study without prior studies, and knows nothing about a patient except the indication.",
+        f"It reads {_what_it_reads(model)}, and knows nothing else about a patient except the indication.",
     ]
+
+
+def _what_it_reads(model: ReportModelConfig) -> str:
+    return "one study and, if it is given, one prior study" if model.prior else "one study without prior studies"
 
 
 def _training_setting(folder: Path, name: str) -> Any:

@@ -82,9 +82,9 @@ def learning_rate_factor(step: int, *, num_steps: int, warmup_fraction: float) -
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-SEVERITY_RATE = 10
-"""The severity head learns with so many times the learning rate: it starts at 0 and its inputs hardly change, so it
-learns too little in the few epochs that the classifier needs. No other weights depend on it."""
+FAST_PARTS, FAST_RATE = ("severity_head.", "change_embedding"), 10
+"""Parts of the model that learn with so many times the learning rate. They start at 0 and would learn too little in the
+few epochs that the other parts need."""
 
 
 def build_optimizer(
@@ -100,8 +100,8 @@ def build_optimizer(
             continue
         is_encoder = name.startswith("encoder.") and encoder_learning_rate is not None
         peak = encoder_learning_rate if is_encoder else learning_rate
-        if name.startswith("severity_head."):
-            peak *= SEVERITY_RATE
+        if name.startswith(FAST_PARTS):
+            peak *= FAST_RATE
         decay = 0.0 if parameter.ndim < 2 or "embedding" in name else weight_decay
         groups.setdefault((peak, decay), []).append(parameter)
     return torch.optim.AdamW(

@@ -52,6 +52,7 @@ class StudyDataset(Dataset):
         max_report_tokens: int,
         augmentation: Augmentation | None = None,
         view_dropout: float = 0.0,
+        prior_report_dropout: float = 0.0,
         with_priors: bool = False,
         seed: int = 0,
     ):
@@ -62,6 +63,7 @@ class StudyDataset(Dataset):
         self.columns = [name for name in IMAGE_COLUMNS if name in rows.column_names]
         self.max_report_tokens, self.augmentation = max_report_tokens, augmentation
         self.view_dropout, self.seed = view_dropout, seed
+        self.prior_report_dropout = prior_report_dropout
         self.epoch = 0
         self.with_images = self.with_reports = True
         self.squares: dict[str, list[list[tuple[np.ndarray, Letterbox]]]] = {}
@@ -109,7 +111,7 @@ class StudyDataset(Dataset):
         if report:
             report_ids = encode_report(self.tokenizer, report, max_tokens=self.max_report_tokens)
         prior_rng = np.random.default_rng((self.seed, self.epoch, index, 1))  # independent of that of the study
-        is_report_shown = self.with_priors and prior_rng.random() >= self.view_dropout
+        is_report_shown = self.with_priors and prior_rng.random() >= self.prior_report_dropout
         prompt = (row["indication"], row["prior_report"] if is_report_shown else "")
         text = {
             "prompt_ids": encode_prompt(self.tokenizer, *prompt) if self.with_reports else [],

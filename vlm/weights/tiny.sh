@@ -19,11 +19,15 @@ finetune="$launch train/finetune.py --num-workers 0 --precision ${PRECISION:-no}
 # real images are stored at the same size, so that their sharpness does not tell their source.
 synthetic() {
   test -d "$run/$1" || python -m data.prepare synthetic --num-studies "$2" --seed "$3" --split-fractions "$4" "$5" "$6" \
-    --out "$run/$1"
+    --prior-fraction "${7:-0}" --out "$run/$1"
 }
 synthetic synthetic_8000 8000 11 0.9 0.05 0.05
 synthetic synthetic_20000 20000 11 0.95 0.025 0.025
 synthetic synthetic_test 2000 12 0.7 0.1 0.2  # the other two overlap, so the tests are of studies of their own
+synthetic compared_20000 20000 11 0.95 0.025 0.025 0.7  # the images of synthetic_20000, most with a prior study
+synthetic pairs 6000 31 0.95 0.05 0 0.7
+synthetic more_pairs 8000 33 0.99 0.005 0.005 1
+synthetic pairs_test 500 32 0.1 0.1 0.8 1
 test -d "$run/nih" || python -m data.prepare nih --root "$DATA/nih" --max-side 224 --out "$run/nih"
 test -d "$run/pneumonia" || python -m data.prepare kermany --root "$DATA/pneumonia" --max-side 224 \
   --split-fractions 0.8 0.08 0.12 --out "$run/pneumonia"
@@ -42,6 +46,7 @@ join many synthetic_8000 "5500 2600 all all"
 join tuning synthetic_20000 "4000 1500 1000 all"
 join more synthetic_20000 "8000 1500 1000 all"
 join reports synthetic_20000 "all 2600 all all"
+join compared compared_20000 "all 2600 all all"
 
 # A first decoder, so that the encoder can stay frozen while the finding queries learn on its saved features. They learn
 # on few synthetic studies and children, so that the adults count.
@@ -65,9 +70,17 @@ test -d "$run/tuned/best" || $finetune --dataset "$run/tuning" --output-dir "$ru
 # Finding queries and severities learn from more studies on saved features; then the decoder learns to state severities.
 test -d "$run/severities/best" || $finetune --dataset "$run/more" --output-dir "$run/severities" --init-from "$run/tuned" \
   --feature-cache "$run/features" --batch-size 32 --learning-rate 7e-4 --findings-epochs 1 --num-epochs 1
-test -d "$run/final/merged" || $finetune --dataset "$run/reports" --output-dir "$run/final" --init-from "$run/severities" \
+test -d "$run/reports_text/best" || $finetune --dataset "$run/reports" --output-dir "$run/reports_text" --init-from "$run/severities" \
   --no-lora --freeze-after-findings --feature-cache "$run/features" --num-validation-reports 150 \
-  --decide-findings --batch-size 32 --learning-rate 1e-3 --text-only-epochs 1 --num-epochs 1 \
+  --decide-findings --batch-size 32 --learning-rate 1e-3 --text-only-epochs 1 --num-epochs 1
+
+# The change of each finding since a prior study is learned from pairs of drawings; then the decoder learns to state it.
+test -d "$run/changes/best" || $finetune --dataset "$run/pairs" --extra-dataset "$run/more_pairs" \
+  --output-dir "$run/changes" --init-from "$run/reports_text" --no-lora --prior only --feature-cache "$run/features" \
+  --batch-size 32 --learning-rate 1e-3 --findings-epochs 4 --num-epochs 4
+test -d "$run/final/merged" || $finetune --dataset "$run/compared" --extra-dataset "$run/pairs" --output-dir "$run/final" \
+  --init-from "$run/changes" --no-lora --freeze-after-findings --feature-cache "$run/features" \
+  --num-validation-reports 100 --decide-findings --batch-size 32 --learning-rate 2e-3 --text-only-epochs 6 --num-epochs 6 \
   --merge --merge-precision fp16
 
 rm -rf vlm/weights/tiny
@@ -83,6 +96,7 @@ evaluate synthetic_test synthetic_studies
 evaluate pneumonia real_pneumonia_X-rays
 evaluate nih X-rays_of_adults_from_NIH
 evaluate real all_real_X-rays
+evaluate pairs_test synthetic_studies_with_a_prior_study
 for program in statements linear_probe; do
   python -m eval.probes.$program --dataset "$run/pneumonia" --split test --statements bacterial viral \
     --output "docs/results/tiny_bacterial_vs_viral_$program.json"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from train.loop.step import SEVERITY_RATE, build_optimizer, learning_rate_factor, set_learning_rate
+from train.loop.step import FAST_RATE, build_optimizer, learning_rate_factor, set_learning_rate
 
 
 def test_learning_rate_rises_in_the_warm_up_and_falls_to_zero():
@@ -31,12 +31,14 @@ def test_parameter_groups_without_decay_of_vectors_and_with_an_encoder_rate():
     assert found == {(3, 2): (0.05, 0.05), (3,): (0.05, 0.0), (1, 3): (0.5, 0.05), (1,): (0.5, 0.0)}
 
 
-def test_severity_head_learns_with_a_higher_rate():
+def test_parts_that_start_at_0_learn_with_a_higher_rate():
     model = nn.ModuleDict({"severity_head": nn.Linear(2, 3), "finding_queries": nn.Linear(3, 1)})
+    model.register_parameter("change_embedding", nn.Parameter(torch.zeros(5, 2)))
     optimizer = build_optimizer(model, learning_rate=0.1, encoder_learning_rate=None, weight_decay=0.0)
     set_learning_rate(optimizer, 0.5)
     rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
-    assert rates[model["severity_head"].weight] == rates[model["severity_head"].bias] == 0.05 * SEVERITY_RATE
+    assert rates[model["severity_head"].weight] == rates[model["severity_head"].bias] == 0.05 * FAST_RATE
+    assert rates[model.change_embedding] == 0.05 * FAST_RATE
     assert rates[model["finding_queries"].weight] == 0.05
 
 

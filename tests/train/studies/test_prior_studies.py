@@ -109,9 +109,16 @@ def test_saved_and_kept_images_of_priors_equal_those_of_the_files(rows, collate,
     assert len((folder / "images.txt").read_text().split()) == num_images
 
 
-def test_view_dropout_hides_view_positions_and_report_of_the_prior(rows, tiny_tokenizer):
+def test_view_dropout_hides_view_positions_of_the_prior(rows, tiny_tokenizer):
     number = next(number for number, images in enumerate(rows["prior_images"]) if images)
     shown, hidden = (studies_of(rows, tiny_tokenizer, view_dropout=part)[number] for part in (0.0, 1.0))
     assert set(hidden["prior_view_positions"]) == {"UNKNOWN"} != set(shown["prior_view_positions"])
+    assert shown["prompt_ids"] == hidden["prompt_ids"]
+
+
+def test_prior_report_dropout_hides_the_report_of_the_prior(rows, tiny_tokenizer):
+    number = next(number for number, images in enumerate(rows["prior_images"]) if images)
+    shown, hidden = (studies_of(rows, tiny_tokenizer, prior_report_dropout=part)[number] for part in (0.0, 1.0))
     assert "Prior report" in tiny_tokenizer.decode(shown["prompt_ids"])
     assert "Prior report" not in tiny_tokenizer.decode(hidden["prompt_ids"])
+    assert set(hidden["prior_view_positions"]) == set(shown["prior_view_positions"])

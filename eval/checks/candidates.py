@@ -3,22 +3,27 @@
 A report should state what the classifier decides, and not contradict itself: only candidates with the fewest errors
 remain. An error is a finding on which report and classifier disagree, a contradiction, a finding with another side in
 the impression than in the findings, or a mention of a prior study that was not given. Of these, the candidates remain
-that name the fewest findings on a side of the chest without attention. Of the remaining candidates, the one that is
-most similar to all candidates is taken: minimum Bayes risk (Kumar and Byrne 2004), with the F-score of n-grams of 1 to
-4 words as similarity.
+that name the fewest findings on a side of the chest without attention, and of these, with a prior study, those whose
+stated changes differ least from the decisions of the change head. Of the remaining candidates, the one that is most
+similar to all candidates is taken: minimum Bayes risk (Kumar and Byrne 2004), with the F-score of n-grams of 1 to 4
+words as similarity.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Bool
 
 from eval.checks.consistency import consistency
+from eval.checks.temporal import stated_changes
 from eval.metrics.bleu import ngram_counts
 from eval.metrics.laterality import stated_laterality
 from eval.metrics.normalization import normalize_report
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.schema.findings import is_lateral
+from vlm.layers.finding_change import change_shares
+from vlm.schema.findings import WITHOUT_CHANGE, is_lateral
 from vlm.schema.study_report import StudyReport
 from vlm.uncertainty import Calibration
 
@@ -44,8 +49,8 @@ def generate_reports(
 def best_candidate(
     candidates: Sequence[StudyReport], calibration: Calibration, view_positions: Sequence[str] = ()
 ) -> StudyReport:
-    """The candidate with the fewest errors; of those, with the fewest wrong sides; of those, the most typical one. The
-    first of equals.
+    """The candidate with the fewest errors; of those, with the fewest wrong sides; of those, with the fewest wrong or
+    missing changes; of those, the most typical one. The first of equals.
 
     `view_positions` of the images of the study; an image without one counts as frontal.
     """
@@ -54,8 +59,21 @@ def best_candidate(
     has_prior = [candidate.change_probabilities is not None for candidate in candidates]
     found = consistency(texts, texts, np.array(probabilities), calibration.thresholds, has_prior=has_prior)
     errors = sum(found.parts[name] for name in ERRORS)
-    order = np.lexsort((-_typicality(texts), _wrong_sides(candidates, view_positions), errors))
+    is_present = np.array(candidates[0].finding_probabilities) >= np.array(calibration.thresholds)
+    changes = _wrong_changes(candidates, is_present)
+    order = np.lexsort((-_typicality(texts), changes, _wrong_sides(candidates, view_positions), errors))
     return candidates[order[0]]
+
+
+def _wrong_changes(candidates: Sequence[StudyReport], is_present: Bool[np.ndarray, " findings"]) -> list[int]:
+    """For each candidate, the number of changes that it states against the decisions of the change head, or leaves out.
+    0 without a prior study."""
+    probabilities = candidates[0].change_probabilities
+    if probabilities is None:
+        return [0] * len(candidates)
+    decided = change_shares(torch.tensor(probabilities)[None].log(), torch.tensor(is_present)[None])[0, :, 1:].numpy()
+    decided[WITHOUT_CHANGE] = 0
+    return [int((stated_changes(candidate.report) != decided).sum()) for candidate in candidates]
 
 
 def _wrong_sides(candidates: Sequence[StudyReport], view_positions: Sequence[str]) -> list[int]:

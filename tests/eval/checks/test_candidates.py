@@ -7,7 +7,7 @@ import pytest
 
 from eval.checks.candidates import best_candidate, generate_reports
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS
+from vlm.schema.findings import CHANGES, FINDING_INDEX, NUM_FINDINGS
 from vlm.schema.study_report import StudyReport
 from vlm.uncertainty import Calibration
 
@@ -50,6 +50,26 @@ def test_report_that_agrees_with_the_classifier_is_chosen():
 )
 def test_report_that_contradicts_itself_or_mentions_a_prior_is_not_chosen(wrong):
     assert chosen([wrong, wrong, EFFUSION], ["Pleural Effusion"]) == EFFUSION
+
+
+@pytest.mark.parametrize(
+    ("decided", "best"), [("worse", "increased"), ("better", "decreased"), ("unchanged", "unchanged"), ("resolved", "")]
+)
+def test_report_that_states_the_change_that_the_change_head_decides_is_chosen(decided, best):
+    """The finding is present, so it cannot have resolved: then the next probable change counts, "unchanged"."""
+    changes = np.full((NUM_FINDINGS, len(CHANGES)), 0.02)
+    changes[:, CHANGES.index("none")] = 0.9
+    changes[FINDING_INDEX["Pleural Effusion"], [CHANGES.index(decided), CHANGES.index("unchanged")]] = 0.9, 0.05
+    changes[FINDING_INDEX["Pleural Effusion"], CHANGES.index("none")] = 0.01
+    texts = [EFFUSION, *(f"{EFFUSION} The effusion has {word}." for word in ("increased", "decreased"))]
+    texts.append(f"{EFFUSION} The effusion is unchanged.")
+    candidates = [
+        replace(report(text, ["Pleural Effusion"]), change_probabilities=tuple(map(tuple, changes))) for text in texts
+    ]
+    expected = next(text for text in texts if (best or "unchanged") in text)
+    assert best_candidate(candidates, CALIBRATION).report == expected
+    without = [replace(candidate, change_probabilities=None) for candidate in candidates]
+    assert best_candidate(without, CALIBRATION).report == EFFUSION
 
 
 def test_most_typical_of_equally_good_reports_is_chosen():

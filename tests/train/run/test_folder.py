@@ -11,6 +11,7 @@ from train.options import (
     ArchitectureOptions,
     FinetuneOptimization,
     FinetuneOptions,
+    FinetuneRun,
     RunOptions,
     StudyOptions,
     read_options,
@@ -69,11 +70,11 @@ def test_unknown_option_of_an_older_run_is_named(options):
 
 
 def test_old_names_of_options_are_read(options):
-    folder = open_run(options(run=RunOptions(save_total_limit=7)))
+    folder = open_run(options(run=FinetuneRun(save_total_limit=7)))
     path = folder / "training_config.json"
     saved = json.loads(path.read_text())
     path.write_text(json.dumps({"keep_states" if name == "save_total_limit" else name: v for name, v in saved.items()}))
-    assert open_run(options(run=RunOptions(save_total_limit=7), resume=True)) == folder
+    assert open_run(options(run=FinetuneRun(save_total_limit=7), resume=True)) == folder
     assert read_options(path, FinetuneOptions).run.save_total_limit == 7
 
 

@@ -96,18 +96,25 @@ def _view_controls(run: GenerationRun, own: Sequence[Prediction], rows: Sequence
         return
     jobs = [Job(study=row, images_of=row) for row in rows]
     try:
-        donors = derangement([own[number].subject_id or own[number].study_id for number in with_both], seed)
+        others = _rows_of_others(own, rows, with_both, seed)
     except ValueError:
         reason = "one patient has more than half of the studies with both views, so views cannot be exchanged"
         yield from (Control(name=name, predictions=None, reason=reason) for name in (ANOTHER_LATERAL, ANOTHER_FRONTAL))
     else:
-        others = {number: rows[with_both[donor]] for number, donor in zip(with_both, donors, strict=True)}
         for name, kept in ((ANOTHER_LATERAL, "frontal"), (ANOTHER_FRONTAL, "lateral")):
             given = {number: replace(jobs[number], images_of=others[number], own_views=kept) for number in with_both}
             yield _generated(name, run, own, rows, [given.get(number, job) for number, job in enumerate(jobs)])
     for name, kept in ((NO_LATERAL, "frontal"), (NO_FRONTAL, "lateral")):
         given = {number: replace(jobs[number], shown=kept) for number in with_both}
         yield _generated(name, run, own, rows, [given.get(number, job) for number, job in enumerate(jobs)])
+
+
+def _rows_of_others(
+    own: Sequence[Prediction], rows: Sequence[int], numbers: Sequence[int], seed: int
+) -> dict[int, int]:
+    """For each of the studies in `numbers`, the row of one of another patient. ValueError: one patient has too many."""
+    donors = derangement([own[number].subject_id or own[number].study_id for number in numbers], seed)
+    return {number: rows[numbers[donor]] for number, donor in zip(numbers, donors, strict=True)}
 
 
 def _prior_controls(run: GenerationRun, own: Sequence[Prediction], rows: Sequence[int], seed: int) -> Iterator[Control]:
@@ -120,12 +127,11 @@ def _prior_controls(run: GenerationRun, own: Sequence[Prediction], rows: Sequenc
         return
     jobs = [Job(study=row, images_of=row) for row in rows]
     try:
-        donors = derangement([own[number].subject_id or own[number].study_id for number in with_prior], seed)
+        others = _rows_of_others(own, rows, with_prior, seed)
     except ValueError:
         reason = "one patient has more than half of the prior studies, so they cannot be given to other patients"
         yield Control(name=ANOTHER_PRIOR, predictions=None, reason=reason)
     else:
-        others = {number: rows[with_prior[donor]] for number, donor in zip(with_prior, donors, strict=True)}
         given = [replace(job, prior_of=others.get(number)) for number, job in enumerate(jobs)]
         yield _generated(ANOTHER_PRIOR, run, own, rows, given)
     for name, prior in ((OWN_PRIOR, "itself"), (NO_PRIOR, "none")):

@@ -40,6 +40,14 @@ MAX_INDICATION_CHARACTERS = 1000
 MAX_CANDIDATES = 16
 """Maximum number of reports of which one is chosen; they need so many times the memory."""
 DEFAULT_GENERATION = GenerationOptions(max_new_tokens=160)
+LATERAL_STUDY = (
+    "The study has only lateral views. The model needs a frontal view for most findings, so its probabilities and its "
+    "report may be wrong. Add the frontal view, or correct the view position of an image."
+)
+LATERAL_PRIOR = (
+    "The prior study has only lateral views. Changes are judged on a frontal view of each study, so they may be wrong. "
+    "Add a frontal view of the prior study, or leave the prior study out."
+)
 LOW_CONFIDENCE_MARGIN = 0.05
 """60% of the predictions this close to their threshold are right, and 95% of the others (docs/LOG.md)."""
 
@@ -219,10 +227,10 @@ def _begin(generator: ReportGenerator, studies: Sequence[StudyInput]) -> list[St
             image_warnings=(
                 *check.warnings,
                 *_mixed_study_warnings(study.images, "The images"),
-                *_lateral_warnings(study.images),
+                *_lateral_warnings(study.images, LATERAL_STUDY),
                 *prior_check.warnings,
                 *_mixed_study_warnings(prior.images if prior else (), "The images of the prior study"),
-                *_lateral_prior_warnings(prior.images if prior else ()),
+                *_lateral_warnings(prior.images if prior else (), LATERAL_PRIOR),
             ),
             ood_distance=check.ood_distance,
             calibration=generator.calibration,
@@ -348,22 +356,8 @@ def _mixed_study_warnings(images: Sequence[UploadedImage], subject: str) -> tupl
     return (f"{subject} belong to {len(studies)} different DICOM studies, possibly of different patients.",)
 
 
-def _lateral_warnings(images: Sequence[UploadedImage]) -> tuple[str, ...]:
-    if views_shown(image.view_position for image in images) != LATERAL_ONLY:
-        return ()
-    return (
-        "The study has only lateral views. The model needs a frontal view for most findings, so its probabilities and "
-        "its report may be wrong. Add the frontal view, or correct the view position of an image.",
-    )
-
-
-def _lateral_prior_warnings(images: Sequence[UploadedImage]) -> tuple[str, ...]:
-    if views_shown(image.view_position for image in images) != LATERAL_ONLY:
-        return ()
-    return (
-        "The prior study has only lateral views. Changes are judged on a frontal view of each study, so they may be "
-        "wrong. Add a frontal view of the prior study, or leave the prior study out.",
-    )
+def _lateral_warnings(images: Sequence[UploadedImage], warning: str) -> tuple[str, ...]:
+    return (warning,) if views_shown(image.view_position for image in images) == LATERAL_ONLY else ()
 
 
 def pixel_warning(image: Image.Image, *, name: str) -> str:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from data.prepare import main
 from data.study import FEATURES, load_studies
-from tests.helpers.study_tables import csv_of
+from tests.helpers.sources.tables import csv_of
 from vlm.schema.demographics import Demographics, parse_age, parse_manufacturer, parse_sex
 
 

@@ -10,7 +10,7 @@ from data.prepare import main as prepare
 from data.reports.labeler.labeler import label_report
 from data.study import load_studies
 from tests.helpers.dicom.files import content_of
-from tests.helpers.study_tables import csv_of
+from tests.helpers.sources.tables import csv_of
 from vlm.schema.findings import FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
 from vlm.schema.report_format import compose_report
 

@@ -13,7 +13,7 @@ from data import cli
 from data.audit.__main__ import main as audit
 from data.prepare import main
 from data.study import load_studies
-from tests.helpers.study_tables import csv_of
+from tests.helpers.sources.tables import csv_of
 
 ROWS = [{"image": f"{number}.png", "findings": f"Clear lungs {number}."} for number in range(4)]
 

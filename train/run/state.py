@@ -1,9 +1,9 @@
 """Saved states: everything that a killed run needs to continue with the same losses, as safetensors and JSON.
 
 A state holds trained weights and buffers, AdamW's moments, the random state of each process, and the validations with
-which later ones are compared. The learning rate and
-the order of the studies depend only on the step. If the model is divided among the processes, each writes a file of its
-part. Accelerate's own states are pickles, which this project does not read.
+which later ones are compared. The learning rate and the order of the studies depend only on the step. If the model is
+divided among the processes, each writes a file of its part. Accelerate's own states are pickles, which this project
+does not read.
 """
 
 import shutil

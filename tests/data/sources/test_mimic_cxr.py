@@ -14,7 +14,7 @@ from data.prepare import main
 from data.sources.mimic_cxr import MimicSource
 from data.sources.mimic_cxr_tables import find_tables
 from data.study import load_studies
-from tests.helpers.mimic_archive import (
+from tests.helpers.sources.mimic_cxr import (
     PIXELS,
     STUDIES,
     dicom_id,

@@ -9,7 +9,14 @@ from data.pipeline.row import BuildOptions, build_row
 from data.prepare import main
 from data.sources.mimic_cxr import MimicSource
 from data.study import load_studies
-from tests.helpers.mimic_archive import dicom_id, study_folder, write_images, write_reports, write_table, write_tables
+from tests.helpers.sources.mimic_cxr import (
+    dicom_id,
+    study_folder,
+    write_images,
+    write_reports,
+    write_table,
+    write_tables,
+)
 from vlm.schema.findings import CHANGES, FINDING_INDEX, FINDINGS, UNKNOWN_CHANGE, UNKNOWN_CHANGES
 
 PRIOR_PATIENT = 10000032

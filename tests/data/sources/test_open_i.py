@@ -8,7 +8,7 @@ import pytest
 
 from data.sources.open_i_archives import image_key
 from data.sources.open_i_reports import parse_report, view_position
-from tests.helpers.open_i_archive import annotation, given, image_bytes, pack, packed, report, unpacked
+from tests.helpers.sources.open_i import annotation, given, image_bytes, pack, packed, report, unpacked
 
 SAMPLES = Path(__file__).parents[3] / "../shared/data/openi_samples"
 

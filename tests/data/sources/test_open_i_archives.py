@@ -8,7 +8,7 @@ from PIL import Image
 
 from data.prepare import main
 from data.study import load_studies
-from tests.helpers.open_i_archive import annotation, given, image_bytes, pack, packed, report, unpacked
+from tests.helpers.sources.open_i import annotation, given, image_bytes, pack, packed, report, unpacked
 
 
 def test_packed_archives_give_a_data_set(tmp_path, capsys):

@@ -16,7 +16,7 @@ from data.pipeline.row import BuildOptions, build_row
 from data.reports.labeler.labeler import label_report
 from data.tables.labels import labels_from_columns
 from data.tables.rows import column_names, read_rows
-from tests.helpers.study_tables import ROWS, csv_of, jsonl_of, raw_studies, table_source
+from tests.helpers.sources.tables import ROWS, csv_of, jsonl_of, raw_studies, table_source
 from vlm.schema.findings import FINDING_INDEX, NEGATIVE, POSITIVE, UNCERTAIN, UNLABELED, UNLABELED_STUDY
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from data.prepare import main
 from data.study import load_studies
-from tests.helpers.study_tables import csv_of, table_source
+from tests.helpers.sources.tables import csv_of, table_source
 
 KEY = b"k" * 32
 

@@ -7,7 +7,7 @@ import pytest
 
 from data.pipeline.raw_study import Rejection
 from data.tables.labels import read_label_map
-from tests.helpers.study_tables import ROWS, csv_of, jsonl_of, raw_studies, table_source
+from tests.helpers.sources.tables import ROWS, csv_of, jsonl_of, raw_studies, table_source
 from vlm.schema.findings import FINDING_INDEX, POSITIVE
 
 

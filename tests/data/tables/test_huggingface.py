@@ -9,7 +9,7 @@ from PIL import Image
 from data.pipeline.raw_study import ImageOptions, PlanContext, Rejection
 from data.prepare import main
 from data.study import load_studies
-from tests.helpers.study_tables import table_source
+from tests.helpers.sources.tables import table_source
 from vlm.schema.findings import FINDING_INDEX, POSITIVE
 
 IMAGES = [

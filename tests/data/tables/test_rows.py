@@ -7,7 +7,7 @@ import pytest
 from data.pipeline.raw_study import Rejection
 from data.tables.labels import labels_from_codes, labels_from_columns
 from data.tables.rows import column_names, read_rows
-from tests.helpers.study_tables import jsonl_of, raw_studies
+from tests.helpers.sources.tables import jsonl_of, raw_studies
 
 
 def test_time_out_of_range_is_the_error_of_its_row_and_the_others_are_read(tmp_path):

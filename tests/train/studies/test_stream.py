@@ -103,21 +103,16 @@ def test_every_study_is_in_one_batch_of_one_process(sizes, num_processes, group_
     assert sorted(numbers) == np.flatnonzero(lengths).tolist()
 
 
-def test_order_depends_on_the_epoch_and_the_seed_and_studies_are_moved_within_the_buffer():
+def test_order_depends_on_the_epoch_and_studies_are_moved_within_the_buffer():
     rows = _rows(*[10] * 20, buffer=30)
     order, again, other = (rows.shuffled(np.random.default_rng((0, epoch))) for epoch in (0, 0, 1))
     assert order.tolist() == again.tolist() != other.tolist()
-    groups = list(dict.fromkeys((order // 10).tolist()))
-    assert groups != sorted(groups)
-    in_file_order = np.concatenate([np.arange(10 * group, 10 * group + 10) for group in _group_order(0, 20)])
+    groups = np.random.default_rng((0, 0)).permutation(20)
+    assert groups.tolist() != sorted(groups)
     place = np.empty(200, dtype=int)
-    place[in_file_order] = np.arange(200)
+    place[np.concatenate([np.arange(10 * group, 10 * group + 10) for group in groups])] = np.arange(200)
     moved = np.abs(place[order] - np.arange(200))
     assert 5 < moved.mean() < moved.max() < 30
-
-
-def _group_order(epoch, num_groups):
-    return np.random.default_rng((0, epoch)).permutation(num_groups)
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])

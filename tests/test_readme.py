@@ -8,6 +8,7 @@ import pytest
 import app
 from data import prepare
 from data.audit import __main__ as audit
+from data.pipeline import parquet
 from eval import batch, compare, score, show
 from page import report
 from page.archive import __main__ as archive
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 PROGRAMS = {
     r"python -m data\.prepare (table|synthetic|dicom|open_i|mimic_cxr|kermany|nih|corrections)": prepare,
     r"python -m data\.audit": audit,
+    r"python -m data\.pipeline\.parquet": parquet,
     r"train/finetune\.py": finetune,
     r"eval/batch\.py": batch,
     r"eval/show\.py": show,

@@ -28,6 +28,7 @@ from train.options import FinetuneOptions, read_options
 from train.pretraining.options import ImageOptions, PretrainOptions
 from train.run.folder import TrainLog
 from train.studies.select import load_run_studies
+from train.studies.stream import Rows
 from vlm.checkpoint.provenance import (
     PROVENANCE_FILE,
     LearnedStudies,
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"wrote {folder / 'best' / 'README.md'} and {PROVENANCE_FILE}")
 
 
-def write_report_card(run: Path, options: FinetuneOptions, studies: datasets.DatasetDict) -> None:
+def write_report_card(run: Path, options: FinetuneOptions, studies: Mapping[str, Rows]) -> None:
     """Write README.md, training_data.json and training_config.json of the best checkpoint of a fine-tuning run."""
     best, adaptation = run / "best", describe_adaptation(options)
     config = read_json(best / "config.json", ReportModelConfig)
@@ -89,7 +90,8 @@ def write_report_card(run: Path, options: FinetuneOptions, studies: datasets.Dat
         writes_reports=config.writes_reports,
         reads_priors=config.prior,
         warning=image_is_unused(TrainLog(run).read()),
-        uses_boxes=options.losses.box_weight > 0 and any(studies["train"]["boxes"]),
+        uses_boxes=options.losses.box_weight > 0
+        and any(row["boxes"] for row in studies["train"].select_columns(["boxes"])),
     )
     shutil.copyfile(run / "training_config.json", best / "training_config.json")
 
@@ -148,16 +150,22 @@ def _write_card(
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def learned_studies(splits: Mapping[str, datasets.Dataset]) -> tuple[LearnedStudies, ...]:
+def learned_studies(splits: Mapping[str, Rows]) -> tuple[LearnedStudies, ...]:
     """Count the train and validation studies by source and license, largest first. A study that is in two data sets of
     the run counts once."""
     learned = []
     for split in ("train", "validation"):
         rows = splits[split].select_columns(["study_id", "source", "license", "findings", "impression"])
-        has_report = {
-            (row["source"], row["license"], row["study_id"]): bool(row["findings"] or row["impression"]) for row in rows
-        }
-        with_report = Counter(study[:2] for study, has in has_report.items() if has)
+        studies = (
+            ((row["source"], row["license"], row["study_id"]), bool(row["findings"] or row["impression"]))
+            for row in rows
+        )
+        if isinstance(rows, datasets.Dataset):  # a stream is one data set, whose studies need not be held to compare
+            studies = dict(studies).items()
+        num_studies, with_report = Counter(), Counter()
+        for (source, license, _), has_report in studies:
+            num_studies[source, license] += 1
+            with_report[source, license] += has_report
         learned += [
             LearnedStudies(
                 split=split,
@@ -166,7 +174,7 @@ def learned_studies(splits: Mapping[str, datasets.Dataset]) -> tuple[LearnedStud
                 num_studies=count,
                 num_with_report=with_report[source, license],
             )
-            for (source, license), count in Counter(study[:2] for study in has_report).most_common()
+            for (source, license), count in num_studies.most_common()
         ]
     return tuple(learned)
 

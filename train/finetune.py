@@ -12,16 +12,16 @@ About 2,000: the same with 10 epochs; if the images look different from those of
 """
 
 import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from itertools import chain
 from pathlib import Path
 
-import datasets
 import torch
 import tyro
 from accelerate import Accelerator, DistributedDataParallelKwargs
 
 from data.cli import run_main
-from data.study import saved_preprocessing
 from train.build import build_model, build_tokenizer, describe_adaptation, keep_decisions
 from train.card import write_report_card
 from train.fit_ood import fit_or_explain
@@ -36,13 +36,14 @@ from train.run.progress import MISTAKES, STOPPED, console, print_summary
 from train.run.shard import check_shard
 from train.studies.dataset import Collator, StudyDataset, count_truncated
 from train.studies.features import cached_features
-from train.studies.select import RunStudies, load_run_studies
+from train.studies.select import RunStudies, load_run_studies, measure
+from train.studies.stream import Rows
 from vlm.checkpoint.store import merge_checkpoint
 from vlm.inputs.tokenizer import MAX_PRIOR_TOKENS, MAX_PROMPT_TOKENS, load_tokenizer
 from vlm.layers.gpt2 import GPT2Decoder
 from vlm.model import ReportModel
 from vlm.schema.atomic import atomic_folder
-from vlm.schema.findings import NUM_FINDINGS, UNNAMED_SEVERITY
+from vlm.schema.findings import NUM_FINDINGS
 from vlm.schema.preprocessing import Preprocessing
 from vlm.schema.report_format import report_of
 
@@ -66,7 +67,7 @@ def _train(options: FinetuneOptions, studies: RunStudies, folder: Path, accelera
         check_shard(task.model, accelerator, with_priors=task.training.with_priors)
     trainer = Trainer(options, task, accelerator, is_divided=options.run.shard)
     for dataset in (task.training, task.validation):
-        if dataset is task.training and not options.sees_images:
+        if options.studies.stream or (dataset is task.training and not options.sees_images):
             continue
         if options.images.feature_cache is None:
             dataset.keep_images(round(options.images.image_cache_gib * 2**30))
@@ -95,24 +96,24 @@ def _train(options: FinetuneOptions, studies: RunStudies, folder: Path, accelera
 
 
 def _report_task(options: FinetuneOptions, studies: RunStudies, folder: Path, accelerator: Accelerator) -> ReportTask:
-    reports = _reports(studies.learned)
+    learned = studies.learned
     if accelerator.is_main_process and not (folder / "tokenizer").is_dir():
-        indications = [f"Indication: {indication}\n" for indication in studies.learned["indication"] if indication]
+        indications = (row["indication"] for row in learned.select_columns(["indication"]))
+        prompts = (f"Indication: {indication}\n" for indication in indications if indication)
         with atomic_folder(folder / "tokenizer") as partial:
-            build_tokenizer(options, [report for report in reports if report] + indications).save_pretrained(partial)
+            build_tokenizer(options, chain(filter(None, _reports(learned)), prompts)).save_pretrained(partial)
     accelerator.wait_for_everyone()
     tokenizer = load_tokenizer(folder / "tokenizer")
-    learned = studies.learned
-    has_priors = "prior_images" in learned.column_names and any(learned["prior_view_positions"][:])
-    model = build_model(options, tokenizer, knows_severities=_knows_severities(learned), has_priors=has_priors)
-    preprocessing = saved_preprocessing(options.dataset)
+    sizes = measure(learned)
+    model = build_model(
+        options, tokenizer, knows_severities=sizes.knows_severities, has_priors=sizes.num_prior_views > 0
+    )
     if options.init_from is not None and accelerator.is_main_process:
-        _warn_of_other_preprocessing(options, model.config.preprocessing, preprocessing)
-    model.config = replace(model.config, preprocessing=preprocessing)
+        _warn_of_other_preprocessing(options, model.config.preprocessing, studies.preprocessing)
+    model.config = replace(model.config, preprocessing=studies.preprocessing)
     max_report_tokens = options.studies.max_report_tokens
     with_priors = model.config.prior and options.studies.prior != "off"
-    num_prior_views = max(map(len, learned["prior_view_positions"])) if with_priors and has_priors else 0
-    _check_positions(max_report_tokens, model, max(map(len, learned["view_positions"])), num_prior_views)
+    _check_positions(max_report_tokens, model, sizes.num_views, sizes.num_prior_views if with_priors else 0)
     image = model.config.image
     common = {
         "tokenizer": tokenizer,
@@ -136,7 +137,7 @@ def _report_task(options: FinetuneOptions, studies: RunStudies, folder: Path, ac
         decide_findings=options.stages.decide_findings,
     )
     validation = StudyDataset(studies.splits["validation"], **common)
-    return ReportTask(options, model, training, validation, collator, [len(report) for report in reports])
+    return ReportTask(options, model, training, validation, collator, sizes.lengths)
 
 
 def _warn_of_other_preprocessing(options: FinetuneOptions, old: Preprocessing, new: Preprocessing) -> None:
@@ -172,22 +173,18 @@ def _check_positions(max_report_tokens: int, model: ReportModel, num_views: int,
         )
 
 
-def _knows_severities(rows: datasets.Dataset) -> bool:
-    return "severities" in rows.column_names and any(max(row) > UNNAMED_SEVERITY for row in rows["severities"][:])
+def _reports(rows: Rows) -> Iterator[str]:
+    return map(report_of, rows.select_columns(["findings", "impression"]))
 
 
-def _reports(rows: datasets.Dataset) -> list[str]:
-    return list(map(report_of, rows.select_columns(["findings", "impression"])))
-
-
-def _summary(options: FinetuneOptions, task: ReportTask, studies: datasets.DatasetDict) -> dict[str, str]:
+def _summary(options: FinetuneOptions, task: ReportTask, studies: Mapping[str, Rows]) -> dict[str, str]:
     total, trained = task.model.num_parameters()
     tokenizer, limit = task.training.tokenizer, options.studies.max_report_tokens
-    reports = _reports(studies["train"])
-    num_truncated = count_truncated(tokenizer, reports, limit)
+    num_reports = sum(map(bool, _reports(studies["train"])))
+    num_truncated = count_truncated(tokenizer, _reports(studies["train"]), limit)
     return {
         "studies": ", ".join(f"{split} {len(rows):,}" for split, rows in studies.items() if split != "test"),
-        "with a report": f"{sum(map(bool, reports)):,} of train; {num_truncated} truncated to {limit} tokens",
+        "with a report": f"{num_reports:,} of train; {num_truncated} truncated to {limit} tokens",
         "encoder": f"{options.init_from or options.encoder}, {'{} x {}'.format(*task.model.encoder.grid)} patches",
         "decoder": f"{options.init_from or options.decoder}, {len(tokenizer):,} tokens, {describe_adaptation(options)}",
         "parameters": f"{total:,}, of which {trained:,} are trained ({trained / total:.1%})",

@@ -5,13 +5,12 @@
 train/finetune.py does this at its end; this program is for checkpoints without an OOD check.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
 import tyro
@@ -20,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 from data.cli import run_main
 from data.study import load_studies
+from train.studies.stream import ParquetRows, Rows
 from vlm.checkpoint.store import fetch_checkpoint, find_checkpoint, load_checkpoint, merge_adapters
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import is_lateral
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
 
-def fit_ood_detector(checkpoint: Path, studies: datasets.DatasetDict, *, device: str | None = None) -> OodDetector:
+def fit_ood_detector(checkpoint: Path, studies: Mapping[str, Rows], *, device: str | None = None) -> OodDetector:
     """Fit the OOD check and write it into the checkpoint's folder.
 
     Raises:
@@ -86,7 +86,7 @@ def _fit_mirror(
 
 
 def fit_or_explain(
-    checkpoint: Path, studies: datasets.DatasetDict, *, base: str | None, device: str | None = None
+    checkpoint: Path, studies: Mapping[str, Rows], *, base: str | None, device: str | None = None
 ) -> str:
     """Fit the OOD check of a fine-tuned checkpoint; return a sentence for the user.
 
@@ -119,10 +119,12 @@ def base_detector(checkpoint: Path, base: str) -> OodDetector | None:
     return other.ood_detector if same_encoder and inputs[0] == inputs[1] else None
 
 
-def _images(studies: Sequence[dict[str, Any]]) -> list[tuple[Image.Image, bool]]:
-    """Up to MAX_IMAGES images of the studies, and whether each is frontal or of unknown position."""
-    order = np.random.default_rng(SEED).permutation(len(studies)).tolist()
-    rows = (studies[number] for number in order)
+def _images(studies: Sequence[dict[str, Any]] | ParquetRows) -> list[tuple[Image.Image, bool]]:
+    """Up to MAX_IMAGES images of the studies, and whether each is frontal or of unknown position. In a stream they come
+    from a few row groups."""
+    rng = np.random.default_rng(SEED)
+    order = studies.shuffled(rng) if isinstance(studies, ParquetRows) else rng.permutation(len(studies))
+    rows = (studies[number] for number in order.tolist())
     images = (pair for row in rows for pair in zip(row["images"], row["view_positions"], strict=True))
     return [(image, not is_lateral(position)) for image, position in islice(images, MAX_IMAGES)]
 

@@ -205,6 +205,13 @@ class StudyOptions(OptionGroup):
     left out if they show a validation or test image of --dataset."""
     extra_repeats: int = 1
     """How often each study of --extra-dataset appears in an epoch, to give a few corrections more weight."""
+    stream: bool = False
+    """Read --dataset while the training runs, from a folder or hub repository of Parquet files, as `python -m
+    data.pipeline.parquet` and `push_to_hub` write them. Neither the disk nor the memory needs room for it, and no
+    decoded image is kept."""
+    shuffle_buffer: int = 1000
+    """With --stream, an epoch reads the row groups of the files in random order, and shuffles among so many studies of
+    each process, which are held in memory."""
     prior: Literal["auto", "on", "only", "off"] = "auto"
     """Compare with the prior study of a study. auto: if the training data has prior studies, and the classifier is
     trained or its checkpoint compares already. only: the findings epochs train nothing but the comparison, on the
@@ -219,7 +226,7 @@ class StudyOptions(OptionGroup):
     decoder takes the comparison from its words and not from the images."""
 
     def __post_init__(self):
-        self.check_at_least(1, "repeats", "extra_repeats")
+        self.check_at_least(1, "repeats", "extra_repeats", "shuffle_buffer")
         if self.num_studies < 0:
             raise ValueError(f"--num-studies must be at least 1, or 0 for all, got {self.num_studies}")
         if self.extra_dataset is None and self.extra_repeats != 1:
@@ -342,5 +349,27 @@ class FinetuneOptions(TrainingOptions):
                         )
         if self.images.feature_cache is not None and self.run.shard:
             raise ValueError("--shard cannot be given with --feature-cache, which computes the features in one process")
-        if not Path(self.dataset).exists():
+        if self.studies.stream:
+            self._check_stream()
+        elif self.studies.shuffle_buffer != StudyOptions().shuffle_buffer:
+            raise ValueError(f"--shuffle-buffer {self.studies.shuffle_buffer} needs --stream; give both or none")
+        elif not Path(self.dataset).exists():
             raise ValueError(f"--dataset {self.dataset} does not exist; make one with `python -m data.prepare`")
+
+    def _check_stream(self) -> None:
+        """Raises ValueError for options that need all studies at hand."""
+        studies, prepare = self.studies, "leave it out, or train on a prepared data set without --stream"
+        needs = {
+            "--num-studies": (studies.num_studies > 0, "a sample has studies in all files"),
+            "--repeats": (studies.repeats > 1, "each study is read once in an epoch"),
+            "--extra-dataset": (studies.extra_dataset is not None, "its images are compared with all held-out images"),
+            "--prior only": (studies.prior == "only", "it trains on few studies of each file"),
+            "--feature-cache": (self.images.feature_cache is not None, "it holds the features of all images"),
+            "--image-cache-gib": (
+                self.images.image_cache_gib not in (0, ImageLoadingOptions().image_cache_gib),
+                "no image is kept",
+            ),
+        }
+        for name, (is_given, reason) in needs.items():
+            if is_given:
+                raise ValueError(f"{name} cannot be given with --stream: {reason}; {prepare}")

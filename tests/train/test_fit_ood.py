@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from train.fit_ood import fit_ood_detector, fit_or_explain, main
+from tests.helpers.parquet_files import write_parquet
+from train.fit_ood import _images, fit_ood_detector, fit_or_explain, main
+from train.studies.stream import open_stream
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.decoding import GenerationOptions
 from vlm.generator import ReportGenerator
@@ -252,3 +254,12 @@ def test_check_of_the_base_is_kept_only_with_an_unchanged_encoder(tiny_checkpoin
 )
 def test_distance_has_words_near_the_limit_and_two_figures_elsewhere(distance, words):
     assert describe_distance(distance) == words
+
+
+def test_images_of_a_stream_are_those_of_the_data_set(small_dataset, small_studies, tmp_path):
+    streamed = open_stream(str(write_parquet(small_dataset, tmp_path / "shards")))["train"]
+    one, other = (
+        sorted((image.tobytes(), is_frontal) for image, is_frontal in _images(rows))
+        for rows in (streamed, small_studies["train"])
+    )
+    assert one == other

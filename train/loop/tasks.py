@@ -21,6 +21,7 @@ from train.pretraining.options import PretrainOptions
 from train.run.folder import write_files
 from train.run.state import ValidationResult
 from train.studies.dataset import Collator, StudyDataset
+from train.studies.stream import ParquetRows
 from vlm.checkpoint.store import Checkpoint, save_checkpoint
 from vlm.model import ReportModel
 from vlm.uncertainty import Calibration
@@ -66,25 +67,30 @@ class ReportTask:
         training: StudyDataset,
         validation: StudyDataset,
         collator: Collator,
-        lengths: list[int],
+        lengths: Sequence[int],
     ):
         """`lengths`: characters of the training reports. Studies with similar lengths share a batch."""
         self.options, self.model, self.training, self.validation = options, model, training, validation
         self.collate, self.lengths = collator, lengths
+        self.stream = training.rows if isinstance(training.rows, ParquetRows) else None
         weights = ("finding_weight", "box_weight", "severity_weight", "change_weight")
         self.losses = report_losses(**{name: getattr(options.losses, name) for name in weights})
         self.stages = list(stage_epochs(options).values())
         self.subject_ids = validation.rows["subject_id"][:]
         self.calibration = Calibration()
 
-    def selection(self, epoch: int) -> dict[str, bool]:
+    def selection(self, epoch: int) -> dict[str, Any]:
         stage = stage_of(epoch, self.options)
         only_reports = self._is_frozen(epoch) or stage is Stage.TEXT
         if only_reports and not any(self.lengths):
             raise ValueError(
                 "--text-only-epochs or --freeze-after-findings leave nothing to learn: no training study has a report"
             )
-        return {"only_reports": only_reports, "group_by_length": stage is not Stage.FINDINGS}
+        return {
+            "only_reports": only_reports,
+            "group_by_length": stage is not Stage.FINDINGS,
+            "stream": self.stream,
+        }
 
     def start_epoch(self, epoch: int, model: nn.Module) -> None:
         stage = stage_of(epoch, self.options)

@@ -44,8 +44,8 @@ class TrainingTask(Protocol):
     lengths: Sequence[int]
     """Length of each training sample."""
 
-    def selection(self, epoch: int) -> dict[str, bool]:
-        """`only_reports` and `group_by_length` of `plan_epoch` for this epoch."""
+    def selection(self, epoch: int) -> dict[str, Any]:
+        """`only_reports`, `group_by_length` and `stream` of `plan_epoch` for this epoch."""
 
     def start_epoch(self, epoch: int, model: nn.Module) -> None:
         """Prepare the training data and the model for an epoch."""

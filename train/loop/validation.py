@@ -7,7 +7,6 @@ highest F1 on the validation studies, as a mean over their sources: else easy im
 from collections.abc import Sequence
 from dataclasses import replace
 
-import datasets
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -24,6 +23,7 @@ from train.loop.selection import same_report_macro_f1
 from train.loop.step import on_device, report_counts
 from train.run.state import ValidationResult
 from train.studies.dataset import Collator, StudyDataset
+from train.studies.stream import Rows
 from vlm.decoding import GenerationOptions, generate_reports
 from vlm.model import ReportModel
 from vlm.operating_point import RocCurve, roc_curve
@@ -255,13 +255,14 @@ def _reports(
     return dict(sorted(gather_object(reports)))
 
 
-def _with_report_scores(result: ValidationResult, rows: datasets.Dataset, reports: dict[int, str]) -> ValidationResult:
+def _with_report_scores(result: ValidationResult, rows: Rows, reports: dict[int, str]) -> ValidationResult:
     """Add the scores of reports, by the number of the study; uncertain findings count as positive."""
-    columns = rows.select_columns(["findings", "impression", "labels"]).select(list(reports))
-    labels = np.array(columns["labels"][:])
+    columns = rows.select_columns(["findings", "impression", "labels"])
+    references = [columns[number] for number in reports]
+    labels = np.array([row["labels"] for row in references])
     counts = confusion_counts([label_report(report) for report in reports.values()], labels)
     macro_f1 = defined(scores_from_counts(counts.sum(axis=0))["macro_f1"])
-    ciders = cider([*reports.values()], list(map(report_of, columns)))
+    ciders = cider([*reports.values()], list(map(report_of, references)))
     return replace(
         result,
         metrics=result.metrics | {"report_macro_f1": macro_f1, "report_cider": ciders.score},

@@ -4,13 +4,13 @@ The studies of each step are planned for a whole epoch, so that a resumed run co
 before. Augmentation is seeded by (seed, epoch, study), so workers have no random state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
+from itertools import islice
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
 from PIL import Image
@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from data.study import IMAGE_COLUMNS, without_images
 from train.augment import Augmentation, augment, augment_with_boxes
 from train.studies.features import ImageFiles, PatchFeatures
+from train.studies.stream import ParquetRows, Rows
 from vlm.config import ImageGeometry
 from vlm.inputs.batch import batch_tokens, batch_views, index_views, of_prior
 from vlm.inputs.image import Letterbox, letterbox, letterbox_geometry
@@ -38,6 +39,8 @@ from vlm.schema.findings import (
 from vlm.schema.report_format import report_of
 
 CHUNK = 1000
+STEPS_PER_POOL = 8
+"""Steps among which studies are grouped by the length of their reports."""
 
 
 class StudyDataset(Dataset):
@@ -45,7 +48,7 @@ class StudyDataset(Dataset):
 
     def __init__(
         self,
-        rows: datasets.Dataset,
+        rows: Rows,
         tokenizer: PreTrainedTokenizerBase,
         geometry: ImageGeometry,
         *,
@@ -92,7 +95,12 @@ class StudyDataset(Dataset):
 
     def _decode(self, index: int, column: str) -> list[tuple[np.ndarray, Letterbox]]:
         """Each view at the model's input size, and the position of the image in it."""
-        size, images = self.geometry.size, self.image_files[column].images(index)
+        size = self.geometry.size
+        try:
+            images = self.image_files[column].images(index)
+        except OSError as error:
+            study = self.text_rows[index]["study_id"]
+            raise ValueError(f"study {study} has an image that cannot be decoded ({error}); leave it out") from error
         return [(letterbox(image, size), letterbox_geometry(image.size, size)) for image in images]
 
     def _squares(self, index: int, column: str) -> list[tuple[np.ndarray, Letterbox]]:
@@ -241,12 +249,12 @@ class Collator:
         return torch.from_numpy(box_targets / np.maximum(box_targets.sum(axis=-1, keepdims=True), 1e-6))
 
 
-def count_truncated(tokenizer: PreTrainedTokenizerBase, reports: Sequence[str], max_report_tokens: int) -> int:
+def count_truncated(tokenizer: PreTrainedTokenizerBase, reports: Iterable[str], max_report_tokens: int) -> int:
     """Number of reports that are longer than `max_report_tokens`, with the end token."""
-    texts = [report for report in reports if report]
+    texts = filter(None, reports)
     num_truncated = 0
-    for start in range(0, len(texts), CHUNK):  # the ids of all reports need much more memory than the reports
-        encoded = tokenizer(texts[start : start + CHUNK], add_special_tokens=False)["input_ids"]
+    while chunk := list(islice(texts, CHUNK)):  # the ids of all reports need much memory
+        encoded = tokenizer(chunk, add_special_tokens=False)["input_ids"]
         num_truncated += sum(len(ids) + 1 > max_report_tokens for ids in encoded)
     return num_truncated
 
@@ -286,6 +294,7 @@ def plan_epoch(
     num_processes: int = 1,
     only_reports: bool = False,
     group_by_length: bool = True,
+    stream: ParquetRows | None = None,
 ) -> list[list[list[int]]]:
     """For each optimizer step of an epoch, the batches (lists of study numbers) of this process.
 
@@ -294,21 +303,33 @@ def plan_epoch(
     `group_by_length` puts studies with similar lengths together to save padding: the shuffled order is sorted within
     pools of 8 steps, and the steps are shuffled again. Turn it off when no text is read, because a batch of short
     reports is a batch of normal studies.
+    With `stream`, the order is one in which its row groups are read, and steps are shuffled within the pools only.
     """
     rng = np.random.default_rng((seed, epoch))
-    order = rng.permutation(len(lengths))
-    if only_reports:
-        order = order[np.take(lengths, order) > 0]
+    lengths = np.asarray(lengths)
+    kept = lengths > 0 if only_reports else np.ones(len(lengths), dtype=bool)
+    if stream is not None:
+        order = stream.shuffled(rng, kept=kept, num_parts=num_processes)
+    else:
+        order = rng.permutation(len(lengths))
+        order = order[kept[order]]
     if not len(order):
         return []
     step_size = batch_size * num_batches * num_processes
     if group_by_length:
-        pools = [order[start : start + 8 * step_size] for start in range(0, len(order), 8 * step_size)]
-        order = np.concatenate([pool[np.argsort(np.take(lengths, pool), kind="stable")] for pool in pools])
+        for start in range(0, len(order), STEPS_PER_POOL * step_size):
+            pool = order[start : start + STEPS_PER_POOL * step_size]
+            shares = [pool] if stream is None else [pool[part::num_processes] for part in range(num_processes)]
+            for share in shares:
+                share[:] = share[np.argsort(lengths[share], kind="stable")]
     steps = [order[start : start + step_size] for start in range(0, len(order), step_size)]
     if len(steps) > 1 and len(steps[-1]) < num_processes:
         steps[-2:] = [np.concatenate(steps[-2:])]
-    rng.shuffle(steps)
+    num_shuffled = len(steps) if stream is None else STEPS_PER_POOL
+    for start in range(0, len(steps), num_shuffled):
+        together = steps[start : start + num_shuffled]
+        rng.shuffle(together)
+        steps[start : start + num_shuffled] = together
     plan = []
     for step in steps:
         share = step[rank::num_processes].tolist()

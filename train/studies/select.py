@@ -5,13 +5,14 @@ In fine-tuning, only the train split of `--extra-dataset` (for example correctio
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
 import numpy as np
+from jaxtyping import Int
 
 from data.images.duplicates import thumbnail
 from data.study import (
@@ -21,10 +22,16 @@ from data.study import (
     load_studies,
     rejected_file,
     sample_rows,
+    saved_preprocessing,
     shared_preprocessing,
     with_columns,
 )
 from train.options import FinetuneOptions
+from train.studies.dataset import STEPS_PER_POOL
+from train.studies.stream import ParquetRows, Rows, check_patients, open_stream, preparation_folder
+from vlm.schema.findings import UNNAMED_SEVERITY
+from vlm.schema.preprocessing import Preprocessing
+from vlm.schema.report_format import compose_report
 
 THUMBNAIL_SIDE = 32
 SAME_LEVELS = 2.0
@@ -36,8 +43,9 @@ CHUNK = 256
 class RunStudies:
     """Studies of a fine-tuning run. `splits` has each study once; in `learned`, the training studies are repeated."""
 
-    splits: datasets.DatasetDict
-    learned: datasets.Dataset
+    splits: Mapping[str, Rows]
+    learned: Rows
+    preprocessing: Preprocessing
     notes: tuple[str, ...] = ()
     """Sentences for the user."""
 
@@ -72,6 +80,8 @@ def load_run_studies(options: FinetuneOptions) -> RunStudies:
     Raises:
         ValueError: there are no training or no validation studies, or the two data sets do not fit together.
     """
+    if options.studies.stream:
+        return _stream_studies(options)
     chosen, studies = options.studies, load_studies(options.dataset)
     _check_splits(f"--dataset {options.dataset}", studies)
     train, notes = studies["train"], ()
@@ -90,11 +100,68 @@ def load_run_studies(options: FinetuneOptions) -> RunStudies:
     return RunStudies(
         splits=datasets.DatasetDict({**studies, "train": train}),
         learned=train if numbers == [*range(len(train))] else train.select(numbers),
+        preprocessing=saved_preprocessing(options.dataset),
         notes=notes,
     )
 
 
-def _check_splits(name: str, studies: datasets.DatasetDict) -> None:
+def _stream_studies(options: FinetuneOptions) -> RunStudies:
+    """The studies of --dataset with --stream: of the train split, the buffer and the pools of `plan_epoch` are kept."""
+    studies = open_stream(options.dataset)
+    _check_splits(f"--dataset {options.dataset}", studies)
+    check_patients(options.dataset, studies)
+    sizes = options.optimization
+    train = ParquetRows(
+        studies["train"].groups,
+        studies["train"].column_names,
+        buffer=options.studies.shuffle_buffer,
+        ahead=STEPS_PER_POOL * sizes.batch_size * sizes.gradient_accumulation_steps,
+    )
+    notes = [f"--stream: each process and loader worker holds {train.describe_memory()} in memory."]
+    folder = preparation_folder(options.dataset)
+    if folder is None:
+        notes.append(f"{options.dataset} has no preparation.json; its images count as not preprocessed.")
+    return RunStudies(
+        splits={**studies, "train": train},
+        learned=train,
+        preprocessing=Preprocessing() if folder is None else saved_preprocessing(folder),
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudySizes:
+    """What a model and its batches need to know of all training studies."""
+
+    lengths: Int[np.ndarray, " studies"]
+    """Characters of each report; 0: no report."""
+    num_views: int
+    """The most views of a study."""
+    num_prior_views: int
+    """The most views of a prior study; 0: no study has one."""
+    knows_severities: bool
+
+
+def measure(rows: Rows) -> StudySizes:
+    """The sizes of all studies. No image is read."""
+    names = ("findings", "impression", "view_positions", "prior_view_positions", "severities")
+    lengths, num_views, num_prior_views, knows_severities = [], 0, 0, False
+    for batch in rows.select_columns([name for name in names if name in rows.column_names]).iter(CHUNK):
+        texts = zip(batch["findings"], batch["impression"], strict=True)
+        lengths += [len(compose_report(findings=findings, impression=impression)) for findings, impression in texts]
+        num_views = max(num_views, *map(len, batch["view_positions"]))
+        if "prior_images" in rows.column_names:
+            num_prior_views = max(num_prior_views, *map(len, batch["prior_view_positions"]))
+        knows_severities |= any(max(row) > UNNAMED_SEVERITY for row in batch.get("severities", ()))
+    return StudySizes(
+        lengths=np.array(lengths),
+        num_views=num_views,
+        num_prior_views=num_prior_views,
+        knows_severities=knows_severities,
+    )
+
+
+def _check_splits(name: str, studies: Mapping[str, Rows]) -> None:
     for split in ("train", "validation"):
         if not len(studies.get(split, ())):
             raise ValueError(f"{name} has no studies in its {split} split; prepare it with some (--split-fractions)")

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from data.study import load_studies
 from tests.helpers.finetune_runs import arguments, losses, validations
+from tests.helpers.parquet_files import write_parquet
 from train import finetune
 from vlm.checkpoint.store import load_checkpoint
 
@@ -49,6 +50,14 @@ def test_two_processes_with_a_divided_model_equal_one_process(small_dataset, tmp
             both = torch.cat([part, parts[1][name]])
             assert len(part) < max(2, len(both))
             assert both.shape == whole[name.removeprefix("model.")].shape
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_processes_on_a_stream_that_are_killed_and_resumed_see_each_study_once(small_dataset, tmp_path):
+    """A step has all studies, so the losses equal those of one process only if each study is in one of the two."""
+    shards = write_parquet(small_dataset, tmp_path / "shards")
+    still = ["--stream", "--shuffle-buffer=3", "--num-epochs=8", "--findings-epochs=7", "--batch-size=16"]
+    _check_two_processes(shards, tmp_path, still, ["--batch-size=8"])
 
 
 def _check_two_processes(dataset, tmp_path, options, two_options):

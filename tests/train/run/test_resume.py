@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.helpers.finetune_runs import arguments, error, from_checkpoint, losses, validations
+from tests.helpers.parquet_files import write_parquet
 from train import finetune, pretrain
 from train.loop import tasks
 
@@ -65,6 +66,14 @@ def _assert_equal_after_each_stop(main, given, dataset, whole, tmp_path, stops):
 def test_resumed_run_equals_an_uninterrupted_run(small_dataset, tmp_path, name):
     stops = (1, 3) if name == "text" else (2, 5)  # text has two steps per epoch
     _assert_equal_after_each_stop(*RUNS[name], small_dataset, tmp_path / "whole", tmp_path, stops)
+
+
+@pytest.mark.parametrize("workers", ["--num-workers=0", WORKERS])
+def test_resumed_run_on_a_stream_equals_an_uninterrupted_run(small_dataset, tmp_path, workers):
+    """Row groups of three studies, six in memory. A stop within a row group, one within the second epoch."""
+    shards = write_parquet(small_dataset, tmp_path / "shards")
+    main, given = _finetune("--decoder=lstm-nano", "--stream", "--shuffle-buffer=3", "--batch-size=2", workers)
+    _assert_equal_after_each_stop(main, given, shards, tmp_path / "whole", tmp_path, (2, 11))
 
 
 def test_resumed_run_with_lora_equals_an_uninterrupted_run(small_dataset, tiny_checkpoint, tmp_path):

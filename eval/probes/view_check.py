@@ -37,7 +37,7 @@ class ViewsConfig:
     """Prepared data sets, as written by `python -m data.prepare`."""
     split: Literal["train", "validation", "test"] = "test"
     """Their split to check."""
-    max_images: int = 1000
+    max_images: int = 300
     """Images of each data set, sampled at random."""
     seed: int = 0
     """Random seed of the sample."""

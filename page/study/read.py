@@ -44,6 +44,10 @@ LATERAL_STUDY = (
     "The study has only lateral views. The model needs a frontal view for most findings, so its probabilities and its "
     "report may be wrong. Add the frontal view, or correct the view position of an image."
 )
+LATERAL_PRIOR = (
+    "The prior study has only lateral views. Changes are judged on a frontal view of each study, so they may be wrong. "
+    "Add a frontal view of the prior study, or leave the prior study out."
+)
 LOOKS_LATERAL = (
     "This image looks like a lateral view, but it is read as a frontal one, so the report may name the wrong side. If "
     'it is lateral, choose the view position "lateral"; if it is frontal, turn it upright.'
@@ -51,10 +55,6 @@ LOOKS_LATERAL = (
 LOOKS_FRONTAL = (
     "This image looks like a frontal view, but it is read as a lateral one. If it is frontal, choose the view position "
     '"PA" or "AP".'
-)
-LATERAL_PRIOR = (
-    "The prior study has only lateral views. Changes are judged on a frontal view of each study, so they may be wrong. "
-    "Add a frontal view of the prior study, or leave the prior study out."
 )
 LOW_CONFIDENCE_MARGIN = 0.05
 """60% of the predictions this close to their threshold are right, and 95% of the others (docs/LOG.md)."""
@@ -343,8 +343,10 @@ def _ood_problem(
             f"{describe_distance(distance)}; 99% of the training images are within the limit. It may not show a chest, "
             "be rotated or inverted, or come from another kind of patient or machine."
         )
-    if looks_frontal if is_read_lateral else looks_lateral:
-        problems.append(LOOKS_FRONTAL if is_read_lateral else LOOKS_LATERAL)
+    if looks_frontal and is_read_lateral:
+        problems.append(LOOKS_FRONTAL)
+    elif looks_lateral and not is_read_lateral:
+        problems.append(LOOKS_LATERAL)
     elif looks_mirrored and not is_read_lateral and not problems:
         problems.append(
             "This image looks mirrored, so left and right may be swapped. Check the side marker and the heart. 99% of "

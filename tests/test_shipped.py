@@ -17,7 +17,7 @@ from page import report
 from vlm.checkpoint import store as shipped
 from vlm.checkpoint.store import SHIPPED, SHIPPED_CHECKPOINT, checkpoint_hash, fetch_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
-from vlm.schema.findings import FINDING_INDEX, FINDINGS, POSITIVE
+from vlm.schema.findings import FINDING_INDEX, FINDINGS, POSITIVE, is_lateral
 
 ROOT = Path(__file__).parent.parent
 MAX_BYTES = 30_000_000
@@ -177,6 +177,16 @@ def test_noise_is_out_of_distribution_and_a_synthetic_chest_is_not(generator, st
     chest = generator.preprocess(studies[0].images[0])
     far, near = generator.ood_detector.distances(generator.image_features([noise, chest]))
     assert far > 1 > near
+
+
+def test_it_tells_drawn_lateral_views_from_frontal_ones(generator, studies):
+    images = [generator.preprocess(image) for study in studies for image in study.images]
+    positions = [position for study in studies for position in study.view_positions]
+    features = generator.image_features(images)
+    lateral = np.array([is_lateral(position) for position in positions])
+    assert 0 < lateral.sum() < len(lateral)
+    assert (generator.ood_detector.looks_lateral(features) == lateral).all()
+    assert not generator.ood_detector.looks_frontal(features)[lateral].any()
 
 
 def test_its_model_card_states_data_scores_and_limits(weights):

@@ -1,8 +1,10 @@
 """Fit the out-of-distribution (OOD) check of a checkpoint on its training images, and write it into the folder.
 
     python -m train.fit_ood --checkpoint runs/mine/best --dataset studies
+    python -m train.fit_ood --checkpoint runs/mine/best --dataset other_studies --only-views
 
-train/finetune.py does this at its end; this program is for checkpoints without an OOD check.
+train/finetune.py does the first at its end; this program is for checkpoints without an OOD check. The second adds the
+check of the view to an OOD check, which stays as it is; for that, any studies with frontal and lateral views do.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +24,7 @@ from data.study import load_studies
 from train.studies.stream import ParquetRows, Rows
 from vlm.checkpoint.store import fetch_checkpoint, find_checkpoint, load_checkpoint, merge_adapters
 from vlm.generator import ReportGenerator
-from vlm.schema.findings import is_lateral
+from vlm.schema.findings import LATERAL, view_index
 from vlm.uncertainty import MIN_IMAGES, QUANTILE, OodDetector, fit_detector, save_ood_absence, save_ood_detector
 
 MAX_IMAGES = 1000
@@ -31,6 +33,14 @@ MAX_MIRRORED = 500
 """Frontal images of the train split that are also shown mirrored."""
 MIRROR_PENALTY = 1e-2
 """`C` of the logistic regression that finds mirrored images (docs/LOG.md)."""
+LATERAL_PENALTY = 1e-1
+"""`C` of the logistic regression that finds lateral views (docs/LOG.md)."""
+LATERAL_QUANTILE, FRONTAL_QUANTILE = 0.995, 0.75
+"""Of the frontal validation images, .5% look lateral and 75% look frontal (docs/LOG.md)."""
+NO_VIEW_CHECK = (
+    f"No check of the view (lateral or frontal): it needs at least {MIN_IMAGES} lateral and {MIN_IMAGES} frontal "
+    f"training images and {MIN_IMAGES} frontal validation images with known view positions"
+)
 IMAGES_AT_ONCE = 32
 SEED = 0
 
@@ -43,15 +53,43 @@ class OodOptions:
     """Checkpoint folder; the program adds two small files."""
     dataset: Path
     """The prepared data set of its training."""
+    only_views: bool = False
+    """Fit only the check of the view; the rest of the OOD check stays as it is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sample:
+    """Images of a split with their features [images, width], kinds of view (indices of VIEW_KINDS) and sources."""
+
+    images: list[Image.Image]
+    features: np.ndarray
+    views: np.ndarray
+    sources: np.ndarray
+
+    @property
+    def is_lateral(self) -> np.ndarray:
+        return self.views == LATERAL
+
+    @property
+    def is_known_frontal(self) -> np.ndarray:
+        return (self.views > 0) & ~self.is_lateral
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = tyro.cli(OodOptions, args=argv, description=__doc__)
-    settings = fit_ood_detector(options.checkpoint, load_studies(options.dataset)).settings
+    studies = load_studies(options.dataset)
+    if options.only_views:
+        add_view_check(options.checkpoint, studies)
+        print(f"{options.checkpoint}: check of the view fitted")
+        return
+    ood_detector = fit_ood_detector(options.checkpoint, studies)
+    settings = ood_detector.settings
     print(
         f"{options.checkpoint}: OOD check fitted on {settings.num_training_images} training and "
         f"{settings.num_validation_images} validation images"
     )
+    if ood_detector.lateral is None:
+        print(NO_VIEW_CHECK)
 
 
 def fit_ood_detector(checkpoint: Path, studies: Mapping[str, Rows], *, device: str | None = None) -> OodDetector:
@@ -62,17 +100,34 @@ def fit_ood_detector(checkpoint: Path, studies: Mapping[str, Rows], *, device: s
     """
     folder = find_checkpoint(checkpoint)
     generator = ReportGenerator.from_pretrained(folder, device=device)
-    training, validation = (_images(studies.get(split, ())) for split in ("train", "validation"))
-    features = [_features(generator, [image for image, _ in images]) for images in (training, validation)]
-    ood_detector = fit_detector(*features)
-    frontal = [np.array([is_frontal for _, is_frontal in images]) for images in (training, validation)]
-    own = np.flatnonzero(frontal[0])[:MAX_MIRRORED]
-    if min(len(own), frontal[1].sum()) >= MIN_IMAGES:
-        mirrored = _features(generator, [ImageOps.mirror(training[number][0]) for number in own])
-        mirror = _fit_mirror(ood_detector, features[0][own], mirrored, features[1][frontal[1]])
+    training, validation = (_sample(generator, studies.get(split, ())) for split in ("train", "validation"))
+    ood_detector = fit_detector(training.features, validation.features)
+    own = np.flatnonzero(~training.is_lateral)[:MAX_MIRRORED]
+    frontal = validation.features[~validation.is_lateral]
+    if min(len(own), len(frontal)) >= MIN_IMAGES:
+        mirrored = _features(generator, [ImageOps.mirror(training.images[number]) for number in own])
+        mirror = _fit_mirror(ood_detector, training.features[own], mirrored, frontal)
         ood_detector = replace(ood_detector, mirror=mirror)
+    ood_detector = replace(ood_detector, lateral=_fit_views(ood_detector, training, validation))
     save_ood_detector(folder, ood_detector)
     return ood_detector
+
+
+def add_view_check(checkpoint: Path, studies: Mapping[str, Rows], *, device: str | None = None) -> None:
+    """Fit the check of the view on these studies, and add it to the OOD check of the checkpoint.
+
+    Raises:
+        ValueError: the checkpoint has no OOD check, or there are too few images of known view positions.
+    """
+    folder = find_checkpoint(checkpoint)
+    generator = ReportGenerator.from_pretrained(folder, device=device)
+    if generator.ood_detector is None:
+        raise ValueError(f"{checkpoint} has no OOD check; run python -m train.fit_ood without --only-views")
+    samples = (_sample(generator, studies.get(split, ())) for split in ("train", "validation"))
+    lateral = _fit_views(generator.ood_detector, *samples)
+    if lateral is None:
+        raise ValueError(NO_VIEW_CHECK)
+    save_ood_detector(folder, replace(generator.ood_detector, lateral=lateral))
 
 
 def _fit_mirror(
@@ -85,27 +140,56 @@ def _fit_mirror(
     return np.append(weights, -np.quantile(ood_detector.standardized(validation) @ weights, QUANTILE))
 
 
+def _fit_views(ood_detector: OodDetector, training: _Sample, validation: _Sample) -> np.ndarray | None:
+    """`OodDetector.lateral`, from images of known views; None if there are too few.
+
+    Each limit is the strictest of those of the sources with at least MIN_IMAGES frontal validation images, so that easy
+    images, such as drawings, do not choose it for others.
+    """
+    frontal = validation.is_known_frontal
+    if min(training.is_lateral.sum(), training.is_known_frontal.sum(), frontal.sum()) < MIN_IMAGES:
+        return None
+    known = training.is_lateral | training.is_known_frontal
+    model = LogisticRegression(C=LATERAL_PENALTY, max_iter=1000, class_weight="balanced")
+    model.fit(ood_detector.standardized(training.features[known]), training.is_lateral[known])
+    weights = model.coef_[0] / ood_detector.scale
+    scores, sources = validation.features[frontal] @ weights, validation.sources[frontal]
+    groups = [scores, *(scores[sources == source] for source in np.unique(sources))]
+    quantiles = [np.quantile(one, (LATERAL_QUANTILE, FRONTAL_QUANTILE)) for one in groups if len(one) >= MIN_IMAGES]
+    lateral_limits, frontal_limits = zip(*quantiles, strict=True)
+    return np.array([*weights, -max(lateral_limits), -min(frontal_limits)])
+
+
 def fit_or_explain(
     checkpoint: Path, studies: Mapping[str, Rows], *, base: str | None, device: str | None = None
 ) -> str:
     """Fit the OOD check of a fine-tuned checkpoint; return a sentence for the user.
 
-    With too few images to fit it, the check of the `base` (--init-from) is kept if fine-tuning changed neither the
-    encoder nor the input, because the features of an image are then the same. Otherwise the checkpoint stores why it
-    has no check.
+    With too few images to fit it, or only its check of the view, that of the `base` (--init-from) is kept if
+    fine-tuning changed neither the encoder nor the input, because the features of an image are then the same. Otherwise
+    the checkpoint stores why it has no OOD check.
     """
     try:
-        settings = fit_ood_detector(checkpoint, studies, device=device).settings
+        fitted, reason = fit_ood_detector(checkpoint, studies, device=device), ""
     except ValueError as error:
-        reason = str(error)
-    else:
-        return f"OOD check: fitted on {settings.num_training_images} training images"
+        fitted, reason = None, str(error)
+    if fitted is not None and fitted.lateral is not None:
+        return _done(fitted)
     kept = base_detector(checkpoint, base) if base is not None else None
+    if fitted is not None:
+        if kept is None or kept.lateral is None:
+            return f"{_done(fitted)}. {NO_VIEW_CHECK}."
+        save_ood_detector(checkpoint, replace(fitted, lateral=kept.lateral))
+        return f"{_done(fitted)}. Check of the view: kept that of {base}."
     if kept is None:
         save_ood_absence(checkpoint, f"{reason}; fine-tune with more images, or run python -m train.fit_ood")
         return f"Note: OOD check disabled: {reason}. Unfamiliar images will not be flagged."
     save_ood_detector(checkpoint, replace(kept, settings=replace(kept.settings, base=kept.settings.base or base)))
     return f"OOD check: kept that of {base}, because {reason}. It compares images with those of the training of {base}."
+
+
+def _done(fitted: OodDetector) -> str:
+    return f"OOD check: fitted on {fitted.settings.num_training_images} training images"
 
 
 def base_detector(checkpoint: Path, base: str) -> OodDetector | None:
@@ -119,14 +203,25 @@ def base_detector(checkpoint: Path, base: str) -> OodDetector | None:
     return other.ood_detector if same_encoder and inputs[0] == inputs[1] else None
 
 
-def _images(studies: Sequence[dict[str, Any]] | ParquetRows) -> list[tuple[Image.Image, bool]]:
-    """Up to MAX_IMAGES images of the studies, and whether each is frontal or of unknown position. In a stream they come
+def _sample(generator: ReportGenerator, studies: Rows | Sequence[dict[str, Any]]) -> _Sample:
+    """The images of `_images`, with their features."""
+    images, views, sources = zip(*_images(studies), strict=True) if len(studies) else ((), (), ())
+    features = _features(generator, images)
+    return _Sample(images=list(images), features=features, views=np.array(views, int), sources=np.array(sources, str))
+
+
+def _images(studies: Rows | Sequence[dict[str, Any]]) -> list[tuple[Image.Image, int, str]]:
+    """Up to MAX_IMAGES images of the studies, sampled at random, with kind of view and source. In a stream they come
     from a few row groups."""
     rng = np.random.default_rng(SEED)
     order = studies.shuffled(rng) if isinstance(studies, ParquetRows) else rng.permutation(len(studies))
     rows = (studies[number] for number in order.tolist())
-    images = (pair for row in rows for pair in zip(row["images"], row["view_positions"], strict=True))
-    return [(image, not is_lateral(position)) for image, position in islice(images, MAX_IMAGES)]
+    images = (
+        (image, view_index(position), row.get("source", ""))
+        for row in rows
+        for image, position in zip(row["images"], row["view_positions"], strict=True)
+    )
+    return list(islice(images, MAX_IMAGES))
 
 
 def _features(generator: ReportGenerator, images: Sequence[Image.Image]) -> np.ndarray:

@@ -12,6 +12,9 @@ distances of validation images. docs/LOG.md compares it with other methods.
 
 A mirrored image is seldom far from the others, so it has a check of its own: logistic regression on the same features
 separates frontal training images from their mirror images. Its limit is the same quantile of validation images.
+
+The distance does not say whether a view is frontal or lateral. If the training images have known views, another
+logistic regression separates these. Its two limits are quantiles of frontal validation images.
 """
 
 import json
@@ -163,8 +166,8 @@ NO_CHECK = "this checkpoint has no out-of-distribution check; python -m train.fi
 OLD_SETTINGS, OLD_TENSORS = "familiarity.json", "familiarity.safetensors"
 """Their names before version 0.2.0; they are still read."""
 TENSOR_NAMES = ("mean", "scale", "directions", "variances")
-MIRROR = "mirror"
-"""A tensor that older checkpoints do not have."""
+MIRROR, LATERAL = "mirror", "lateral"
+"""Tensors that a checkpoint can lack."""
 NUM_DIRECTIONS = 32
 QUANTILE = 0.99
 SMALLEST_SCALE = 0.05
@@ -207,7 +210,8 @@ class OodAbsence:
 class OodDetector:
     """The distribution of training images: `mean` and `scale` [width] of the features; `directions` [number, width]
     of the standardized features, and their `variances` [number]; `mirror` [width + 1], if there is a check for mirrored
-    images: weights of the standardized features, and a constant."""
+    images: weights of the standardized features, and a constant; `lateral` [width + 2], if there is a check of the
+    view: weights of the features, and a constant for each of `looks_lateral` and `looks_frontal`."""
 
     settings: OodSettings
     mean: np.ndarray
@@ -215,21 +219,23 @@ class OodDetector:
     directions: np.ndarray
     variances: np.ndarray
     mirror: np.ndarray | None = None
+    lateral: np.ndarray | None = None
 
     def __post_init__(self):
         number, width = len(self.variances), len(self.mean)
         shapes = {name: getattr(self, name).shape for name in TENSOR_NAMES}
         if shapes != dict(zip(TENSOR_NAMES, ((width,), (width,), (number, width), (number,)), strict=True)):
             raise ValueError(f"tensors of the shapes {shapes} do not belong together")
-        if self.mirror is not None and self.mirror.shape != (width + 1,):
-            raise ValueError(f"{MIRROR} has the shape {self.mirror.shape}, but there are {width} features")
+        for name, tensor, num_constants in ((MIRROR, self.mirror, 1), (LATERAL, self.lateral, 2)):
+            if tensor is not None and tensor.shape != (width + num_constants,):
+                raise ValueError(f"{name} has the shape {tensor.shape}, but there are {width} features")
         if not all(np.isfinite(tensor).all() for tensor in self.tensors().values()):
             raise ValueError("a tensor holds numbers that are not finite")
         if not ((self.scale > 0).all() and (self.variances > 0).all()):
             raise ValueError("scale and variances must be above 0")
 
     def tensors(self) -> dict[str, np.ndarray]:
-        tensors = {name: getattr(self, name) for name in (*TENSOR_NAMES, MIRROR)}
+        tensors = {name: getattr(self, name) for name in (*TENSOR_NAMES, MIRROR, LATERAL)}
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
     def standardized(self, features: np.ndarray) -> np.ndarray:
@@ -247,6 +253,18 @@ class OodDetector:
         if self.mirror is None:
             return np.zeros(len(features), dtype=bool)
         return self.standardized(features) @ self.mirror[:-1] + self.mirror[-1] > 0
+
+    def looks_lateral(self, features: np.ndarray) -> np.ndarray:
+        """For each image, whether it looks like a lateral view; False without this check."""
+        if self.lateral is None:
+            return np.zeros(len(features), dtype=bool)
+        return features @ self.lateral[:-2] + self.lateral[-2] > 0
+
+    def looks_frontal(self, features: np.ndarray) -> np.ndarray:
+        """For each image, whether it looks like a frontal view; False without this check. Some look like neither."""
+        if self.lateral is None:
+            return np.zeros(len(features), dtype=bool)
+        return features @ self.lateral[:-2] + self.lateral[-1] < 0
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """The distance of each image in multiples of the limit: above 1 it is out of distribution."""
@@ -341,7 +359,7 @@ def load_ood_detector(folder: Path) -> OodDetector | None:
     settings = read_json(settings_path, OodSettings)
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in (*TENSOR_NAMES, *({MIRROR} & {*file.keys()}))}
+            tensors = {name: file.get_tensor(name) for name in (*TENSOR_NAMES, *({MIRROR, LATERAL} & {*file.keys()}))}
         return OodDetector(settings=settings, **tensors)
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(

@@ -4,11 +4,12 @@
 
 For each data set, images of the split are checked unchanged (flags are false alarms), mirrored, inverted, and rotated
 by 90 and 180 degrees (flags are wanted). `--others` are folders of images that are no chest X-rays; a flag is wanted.
-Mirrored images are of frontal views only. Each rate has a 95% interval over patients.
+Mirrored images are of frontal views only. Each rate has a 95% interval over patients. `eval.probes.view_check`
+measures the check of the view.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -73,7 +74,9 @@ class OodConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class _CheckedImage:
+class CheckedImage:
+    """An image, its patient, and whether it is frontal or of unknown position."""
+
     image: Image.Image
     subject_id: str
     is_frontal: bool
@@ -99,10 +102,10 @@ def ood_rates(config: OodConfig, generator: ReportGenerator, track: Track) -> di
     """The share of flagged images of each data set and alteration, ready for JSON."""
     rows = []
     for folder in config.datasets:
-        images = _images_of(load_studies(folder)[config.split], config)
+        images = images_of(load_studies(folder)[config.split], config.max_images, config.seed)
         for alteration, alter in ALTERATIONS.items():
             altered = [
-                _CheckedImage(alter(one.image), one.subject_id, one.is_frontal)
+                CheckedImage(alter(one.image), one.subject_id, one.is_frontal)
                 for one in images
                 if one.is_frontal or alteration != "mirrored"
             ]
@@ -113,29 +116,30 @@ def ood_rates(config: OodConfig, generator: ReportGenerator, track: Track) -> di
     return about | {"split": config.split, "ood": rows}
 
 
-def _images_of(studies: datasets.Dataset, config: OodConfig) -> list[_CheckedImage]:
-    order = np.random.default_rng(config.seed).permutation(len(studies)).tolist()
+def images_of(studies: datasets.Dataset, max_images: int, seed: int) -> list[CheckedImage]:
+    """Up to `max_images` images of the studies, sampled at random."""
+    order = np.random.default_rng(seed).permutation(len(studies)).tolist()
     images = (
-        _CheckedImage(ImageOps.grayscale(image), row["subject_id"], not is_lateral(position))
+        CheckedImage(ImageOps.grayscale(image), row["subject_id"], not is_lateral(position))
         for row in (studies[number] for number in order)
         for image, position in zip(row["images"], row["view_positions"], strict=True)
     )
-    return list(islice(images, config.max_images))
+    return list(islice(images, max_images))
 
 
-def _others(folder: Path, config: OodConfig) -> list[_CheckedImage]:
+def _others(folder: Path, config: OodConfig) -> list[CheckedImage]:
     """The images of a folder; a file that cannot be read as an image is logged with the reason and left out."""
     images = []
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         try:
-            images.append(_CheckedImage(ImageOps.grayscale(read_image(path, allow_color=True)), path.name, True))
+            images.append(CheckedImage(ImageOps.grayscale(read_image(path, allow_color=True)), path.name, True))
         except ImageRejected as error:
             logger.warning("left out of %s: %s", folder.name, error)
     return images[: config.max_images]
 
 
 def _rate(
-    generator: ReportGenerator, images: Sequence[_CheckedImage], name: str, alteration: str, track: Track
+    generator: ReportGenerator, images: Sequence[CheckedImage], name: str, alteration: str, track: Track
 ) -> dict[str, Any]:
     advance = track(len(images), f"{name}, {alteration}")
     flagged, mirrored = [], []
@@ -146,14 +150,19 @@ def _rate(
         mirrored += looks_mirrored.tolist()
         flagged += (~(generator.ood_detector.distances(features) <= 1) | looks_mirrored).tolist()
         advance(len(batch))
-    values = {"flagged": np.array(flagged, dtype=float), "mirrored": np.array(mirrored, dtype=float)}
-    shares = estimates(
-        lambda weights: {key: divide(weights @ value, weights.sum(axis=1)) for key, value in values.items()},
-        [one.subject_id for one in images],
+    row = {"images": name, "alteration": alteration, "num_images": len(images)}
+    return row | shares({"flagged": flagged, "mirrored": mirrored}, [one.subject_id for one in images])
+
+
+def shares(values: Mapping[str, Sequence[bool]], subject_ids: Sequence[str]) -> dict[str, Any]:
+    """The share of images with each value, with an interval over patients, ready for JSON."""
+    arrays = {key: np.array(value, dtype=float) for key, value in values.items()}
+    found = estimates(
+        lambda weights: {key: divide(weights @ value, weights.sum(axis=1)) for key, value in arrays.items()},
+        subject_ids,
         NUM_RESAMPLES,
     )
-    row = {"images": name, "alteration": alteration, "num_images": len(images)}
-    return row | {key: asdict(share) for key, share in shares.items()}
+    return {key: asdict(share) for key, share in found.items()}
 
 
 if __name__ == "__main__":

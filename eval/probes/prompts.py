@@ -24,6 +24,12 @@ SCORES = {
     "difference": "difference",
 }
 
+VIEW_CHECKS = {
+    "looks_lateral": "looks lateral",
+    "looks_frontal": "looks frontal",
+    "distant": "out of distribution",
+}
+"""What `eval.probes.view_check` asks of each image."""
 FINDING_PROBE = {"classifier": "classifier", "regression": "logistic regression", "difference": "difference"}
 """What is measured for each finding: AUROC of both, and their paired difference."""
 

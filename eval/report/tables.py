@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.checks.consistency import RATES
-from eval.probes.prompts import FINDING_PROBE, statement_lines
+from eval.probes.prompts import FINDING_PROBE, VIEW_CHECKS, statement_lines
 from eval.report.figures import (
     Document,
     consistency_table,
@@ -226,13 +226,15 @@ def grounding_lines(document: Document) -> list[str]:
 
 def is_probe(document: Mapping[str, Any]) -> bool:
     """Whether a saved document is from a program of eval.probes."""
-    return any(name in document for name in ("statements", "ood", "finding_probe"))
+    return any(name in document for name in ("statements", "ood", "view_check", "finding_probe"))
 
 
 def probe_lines(document: Mapping[str, Any]) -> list[str]:
     """The result of a program of eval.probes."""
     if "ood" in document:
         return _ood_table(document)
+    if "view_check" in document:
+        return _view_check_table(document)
     about = f"`{document['dataset']}`, split {document['split']}: "
     if "finding_probe" in document:
         return _finding_probe_table(about, document)
@@ -310,3 +312,15 @@ def _ood_table(document: Mapping[str, Any]) -> list[str]:
         "chest X-rays are false alarms."
     )
     return [lead, "", *markdown_table(["images", "alteration", "number", "flagged", "as mirrored"], rows)]
+
+
+def _view_check_table(document: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [row["images"], row["view"], f"{row['num_images']:,}", *(cell(row, name) for name in VIEW_CHECKS)]
+        for row in document["view_check"]
+    ]
+    lead = (
+        f"Share of the images that look like a lateral or a frontal view, split {document['split']}. Some look like "
+        "neither. The last column: out of distribution by its distance from the training images."
+    )
+    return [lead, "", *markdown_table(["images", "view", "number", *VIEW_CHECKS.values()], rows)]

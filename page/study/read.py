@@ -48,6 +48,14 @@ LATERAL_PRIOR = (
     "The prior study has only lateral views. Changes are judged on a frontal view of each study, so they may be wrong. "
     "Add a frontal view of the prior study, or leave the prior study out."
 )
+LOOKS_LATERAL = (
+    "This image looks like a lateral view, but it is read as a frontal one, so the report may name the wrong side. If "
+    'it is lateral, choose the view position "lateral"; if it is frontal, turn it upright.'
+)
+LOOKS_FRONTAL = (
+    "This image looks like a frontal view, but it is read as a lateral one. If it is frontal, choose the view position "
+    '"PA" or "AP".'
+)
 LOW_CONFIDENCE_MARGIN = 0.05
 """60% of the predictions this close to their threshold are right, and 95% of the others (docs/LOG.md)."""
 
@@ -306,11 +314,11 @@ def check_images(studies: Sequence[Sequence[UploadedImage]], generator: ReportGe
     unchecked = [number for number, warning in enumerate(warnings) if not warning]
     if generator.ood_detector is not None and unchecked:
         features = generator.image_features([images[number].image for number in unchecked])
-        found = generator.ood_detector.distances(features)
-        mirrored = generator.ood_detector.looks_mirrored(features)
-        for number, distance, is_mirrored in zip(unchecked, found, mirrored, strict=True):
-            distances[number] = float(distance)
-            if problem := _ood_problem(distance, is_mirrored and not is_lateral(images[number].view_position)):
+        detector = generator.ood_detector
+        checks = (detector.distances, detector.looks_lateral, detector.looks_frontal, detector.looks_mirrored)
+        for number, *found in zip(unchecked, *(check(features) for check in checks), strict=True):
+            distances[number] = float(found[0])
+            if problem := _ood_problem(*found, is_read_lateral=is_lateral(images[number].view_position)):
                 warnings[number] = f"{images[number].name}: {problem}"
     checked = iter(zip(warnings, distances, strict=True))
     return [_study_checks(list(islice(checked, len(study)))) for study in studies]
@@ -324,20 +332,27 @@ def _study_checks(checked: Sequence[tuple[str, float | None]]) -> ImageChecks:
     )
 
 
-def _ood_problem(distance: float, is_mirrored: bool) -> str:
-    """Why an image is out of distribution; empty if it is not."""
+def _ood_problem(
+    distance: float, looks_lateral: bool, looks_frontal: bool, looks_mirrored: bool, *, is_read_lateral: bool
+) -> str:
+    """Why an image is out of distribution, or read as the wrong view; empty if it is neither."""
+    problems = []
     if not distance <= 1:  # nor a number
-        return (
+        problems.append(
             "This image looks different from the images the model was trained on. Its distance from them is "
             f"{describe_distance(distance)}; 99% of the training images are within the limit. It may not show a chest, "
             "be rotated or inverted, or come from another kind of patient or machine."
         )
-    if is_mirrored:
-        return (
+    if looks_frontal and is_read_lateral:
+        problems.append(LOOKS_FRONTAL)
+    elif looks_lateral and not is_read_lateral:
+        problems.append(LOOKS_LATERAL)
+    elif looks_mirrored and not is_read_lateral and not problems:
+        problems.append(
             "This image looks mirrored, so left and right may be swapped. Check the side marker and the heart. 99% of "
             "the training images do not look like this."
         )
-    return ""
+    return " ".join(problems)
 
 
 def _compared_note(images: Sequence[UploadedImage], study: str) -> tuple[str, ...]:

@@ -15,12 +15,13 @@ import page.report
 from page.report import BLOCKED, main
 from page.study.plain_text import plain_text
 from page.study.prior import prior_study, read_prior_files
-from page.study.read import choose_views, read_files
+from page.study.read import LOOKS_LATERAL, choose_views, read_files
 from page.study.record import study_record
+from tests.helpers.view_checks import everything_looks_lateral
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.operating_point import OperatingPoint, RocCurve
-from vlm.uncertainty import NO_CHECK, save_curves
+from vlm.uncertainty import NO_CHECK, save_curves, save_ood_detector
 
 
 @pytest.fixture
@@ -117,6 +118,21 @@ def test_study_with_image_warnings_gets_its_report_only_on_request(tiny_checkpoi
     printed = capfdbinary.readouterr()
     assert printed.out.strip()
     assert b"warning: scan: shows another part of the body" in printed.err
+
+
+def test_image_that_looks_lateral_is_read_after_its_view_is_chosen_or_on_request(
+    tiny_checkpoint, image, tmp_path, capfdbinary
+):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    save_ood_detector(folder, everything_looks_lateral())
+    assert run(folder, image, "--view-positions", "PA") == BLOCKED
+    assert f"warning: chest.png: {LOOKS_LATERAL}" in capfdbinary.readouterr().err.decode()
+    assert run(folder, image, image, "--view-positions", "PA", "lateral", "--write-anyway") == 0
+    assert capfdbinary.readouterr().err.decode().count(LOOKS_LATERAL) == 1
+    output = tmp_path / "report.json"
+    assert run(folder, image, "--write-anyway", "--format", "json", "--output", output) == 0
+    assert f"image 1: {LOOKS_LATERAL}" in json.loads(output.read_text(encoding="utf-8"))["warnings"]
 
 
 def test_model_that_only_classifies_rejects_the_report_format(tiny_checkpoint, image, tmp_path, capfdbinary):

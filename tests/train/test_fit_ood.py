@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 
 from tests.helpers.parquet_files import write_parquet
-from train.fit_ood import _images, fit_ood_detector, fit_or_explain, main
+from train.fit_ood import NO_VIEW_CHECK, _images, add_view_check, fit_ood_detector, fit_or_explain, main
 from train.studies.stream import open_stream
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.decoding import GenerationOptions
@@ -178,6 +178,105 @@ def test_lateral_images_do_not_train_the_check_for_mirrored_images(tiny_checkpoi
     assert load_ood_detector(folder).looks_mirrored(features).tolist() == [False, False]
 
 
+def spines(seed, number):
+    """Gray noise with a bright stripe from top to bottom."""
+    rng = np.random.default_rng(seed)
+    for _ in range(number):
+        pixels = rng.normal(90, 15, (64, 64))
+        column = rng.integers(30, 44)
+        pixels[:, column : column + 10] += 90
+        yield Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def two_views(frontal="PA", num_lateral=60):
+    """Splits with 60 frontal images of this view position, and lateral ones."""
+    return {
+        split: [
+            *({"images": [image], "view_positions": [frontal], "source": "one"} for image in hearts(seed, 60)),
+            *({"images": [image], "view_positions": ["LL"], "source": "one"} for image in spines(seed, num_lateral)),
+        ]
+        for seed, split in enumerate(("train", "validation"))
+    }
+
+
+@pytest.fixture(scope="module")
+def with_view_check(tiny_checkpoint, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lateral") / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    fit_ood_detector(folder, two_views())
+    return folder
+
+
+def test_lateral_and_frontal_views_are_told_apart_also_after_saving(with_view_check):
+    generator = ReportGenerator.from_pretrained(with_view_check)
+    features = [generator.image_features(list(images)) for images in (hearts(2, 100), spines(2, 100))]
+    frontal, lateral = (generator.ood_detector.looks_lateral(one).mean() for one in features)
+    assert frontal < 0.1 and lateral > 0.9
+    frontal, lateral = (generator.ood_detector.looks_frontal(one).mean() for one in features)
+    assert frontal > 0.5 and lateral < 0.1
+
+
+def test_each_source_keeps_its_share_of_frontal_validation_images_below_the_limit(tiny_checkpoint, tmp_path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    studies = two_views()
+    unlike = [{"images": [image], "view_positions": ["AP"], "source": "two"} for image in spines(3, 25)]
+    studies["validation"] = [*studies["validation"], *unlike]
+    fit_ood_detector(folder, studies)
+    generator = ReportGenerator.from_pretrained(folder)
+    features = generator.image_features([row["images"][0] for row in unlike])
+    assert generator.ood_detector.looks_lateral(features).sum() <= 1
+
+
+@pytest.mark.parametrize("settings", [{"num_lateral": 19}, {"frontal": "UNKNOWN"}])
+def test_without_known_views_there_is_no_check_of_the_view(tiny_checkpoint, tmp_path, settings):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    assert fit_or_explain(folder, two_views(**settings), base=None).endswith(f"{NO_VIEW_CHECK}.")
+    generator = ReportGenerator.from_pretrained(folder)
+    assert generator.ood_detector.lateral is None
+    features = generator.image_features([*hearts(2, 3), *spines(2, 3)])
+    assert not generator.ood_detector.looks_lateral(features).any()
+    assert not generator.ood_detector.looks_frontal(features).any()
+
+
+def test_check_of_the_view_is_added_alone(with_view_check, tiny_checkpoint, tmp_path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    with pytest.raises(ValueError, match=r"has no OOD check; run python -m train\.fit_ood without --only-views"):
+        add_view_check(folder, two_views())
+    fit_ood_detector(folder, two_views(num_lateral=0))
+    before, settings = load_ood_detector(folder), (folder / SETTINGS).read_bytes()
+    with pytest.raises(ValueError, match="at least 20 lateral and 20 frontal training images"):
+        add_view_check(folder, two_views(num_lateral=0))
+    add_view_check(folder, two_views())
+    after = load_ood_detector(folder)
+    assert after.looks_lateral(ReportGenerator.from_pretrained(folder).image_features(list(spines(2, 20)))).all()
+    assert (folder / SETTINGS).read_bytes() == settings
+    for name, tensor in before.tensors().items():
+        np.testing.assert_array_equal(after.tensors()[name], tensor)
+
+
+def test_check_of_the_view_of_the_base_is_kept_if_the_own_data_cannot_fit_it(
+    with_view_check, tiny_checkpoint, tmp_path
+):
+    own = two_views(num_lateral=0)
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    assert f"Check of the view: kept that of {with_view_check}." in fit_or_explain(
+        folder, own, base=str(with_view_check)
+    )
+    kept, base = load_ood_detector(folder), load_ood_detector(with_view_check)
+    np.testing.assert_array_equal(kept.lateral, base.lateral)
+    assert kept.settings != base.settings
+
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    with torch.no_grad():
+        next(checkpoint.model.encoder.parameters()).add_(1e-3)
+    save_checkpoint(tmp_path / "trained", checkpoint)
+    assert NO_VIEW_CHECK in fit_or_explain(tmp_path / "trained", own, base=str(with_view_check))
+
+
 def test_features_of_an_image_do_not_depend_on_the_others(tiny_checkpoint, images):
     generator = ReportGenerator.from_pretrained(tiny_checkpoint)
     together = generator.image_features(images[:3])
@@ -259,7 +358,7 @@ def test_distance_has_words_near_the_limit_and_two_figures_elsewhere(distance, w
 def test_images_of_a_stream_are_those_of_the_data_set(small_dataset, small_studies, tmp_path):
     streamed = open_stream(str(write_parquet(small_dataset, tmp_path / "shards")))["train"]
     one, other = (
-        sorted((image.tobytes(), is_frontal) for image, is_frontal in _images(rows))
+        sorted((image.tobytes(), *about) for image, *about in _images(rows))
         for rows in (streamed, small_studies["train"])
     )
     assert one == other

@@ -86,6 +86,12 @@ test -d "$run/final/merged" || $finetune --dataset "$run/compared" --extra-datas
 rm -rf vlm/weights/tiny
 cp -r "$run/final/merged" vlm/weights/tiny
 
+# The check of the view is fitted with more real X-rays than a sample of the training images has.
+synthetic synthetic_views 1000 13 0.7 0.3 0
+test -d "$run/views" || python -m data.join --datasets "$run/synthetic_views" "$run/pneumonia" "$run/nih" \
+  --take-train all 300 400 --out "$run/views"
+python -m train.fit_ood --checkpoint vlm/weights/tiny --dataset "$run/views" --only-views
+
 # Evaluation on test splits, which were not used for training or selection.
 test -d "$run/real" || python -m data.join --datasets "$run/pneumonia" "$run/adult_normals" "$run/nih" --out "$run/real"
 evaluate() {
@@ -103,6 +109,8 @@ for program in statements linear_probe; do
 done
 python -m eval.probes.ood --datasets "$run/nih" "$run/adult_normals" "$run/pneumonia" "$run/synthetic_test" \
   --others "$PHOTOGRAPHS" "$SCANS" --output docs/results/tiny_out-of-distribution_check.json
+python -m eval.probes.view_check --datasets "$run/nih" "$run/adult_normals" "$run/pneumonia" "$run/synthetic_test" \
+  --output docs/results/tiny_check_of_the_view.json
 python -m eval.report.results
 python -m eval.report.model_card --checkpoint vlm/weights/tiny --results docs/results/tiny_*.json \
   --recipe vlm/weights/tiny.sh --notes vlm/weights/tiny_notes.md

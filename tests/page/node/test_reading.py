@@ -77,15 +77,28 @@ def test_images_that_cannot_be_used_are_left_out_and_the_report_says_so(generato
     assert used == {"1.2.826.1.1.1", "1.2.826.1.1.5"}
 
 
-def test_image_out_of_distribution_is_not_used(generator, study, monkeypatch):
-    far = SimpleNamespace(
-        distances=lambda features: np.full(len(features), 3.0),
+def detector(distance, is_lateral):
+    """An OOD check with the same answers for every image."""
+    return SimpleNamespace(
+        distances=lambda features: np.full(len(features), distance),
         looks_mirrored=lambda features: np.zeros(len(features), bool),
+        looks_lateral=lambda features: np.full(len(features), is_lateral),
+        looks_frontal=lambda features: np.zeros(len(features), bool),
     )
-    monkeypatch.setattr(generator, "ood_detector", far)
+
+
+def test_image_out_of_distribution_is_not_used(generator, study, monkeypatch):
+    monkeypatch.setattr(generator, "ood_detector", detector(distance=3.0, is_lateral=False))
     outcome = read(generator, study([image_content(1, 1)]))
     assert outcome.results == ()
     assert outcome.reason.startswith("no image can be used: This image looks different from the images the model was")
+
+
+def test_image_that_looks_lateral_is_not_used_as_a_frontal_one(generator, study, monkeypatch):
+    monkeypatch.setattr(generator, "ood_detector", detector(distance=0.5, is_lateral=True))
+    outcome = read(generator, study([image_content(1, 1, ViewPosition="PA"), image_content(1, 2, ViewPosition="LL")]))
+    assert outcome.reason.startswith("has only lateral views")
+    assert [reason[:40] for reason in outcome.image_reasons.values()] == ["This image looks like a lateral view, bu"]
 
 
 @pytest.mark.parametrize(

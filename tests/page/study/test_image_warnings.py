@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from page.study.read import check_images, pixel_warning
+from page.study.read import LOOKS_FRONTAL, LOOKS_LATERAL, check_images, pixel_warning
 from page.study.upload import UploadedImage
 
 
@@ -31,7 +31,8 @@ def written_page():
 
 @dataclass
 class FakeDetector:
-    """The distance of an image is its first feature; it looks mirrored if the second is above 1.8."""
+    """The distance of an image is its first feature; it looks mirrored if the second is above 1.8, lateral if the third
+    is, and frontal if the third is below 0.2."""
 
     def distances(self, features):
         return features[:, 0]
@@ -39,13 +40,19 @@ class FakeDetector:
     def looks_mirrored(self, features):
         return features[:, 1] > 1.8
 
+    def looks_lateral(self, features):
+        return features[:, 2] > 1.8
+
+    def looks_frontal(self, features):
+        return features[:, 2] < 0.2
+
 
 class FakeGenerator:
     def __init__(self, ood_detector=None):
         self.ood_detector = ood_detector
 
     def image_features(self, images):
-        return np.array([[image.getpixel((0, 0)) / 100, image.getpixel((1, 0)) / 100] for image in images])
+        return np.array([[image.getpixel((column, 0)) / 100 for column in range(3)] for image in images])
 
 
 @pytest.mark.parametrize(
@@ -106,7 +113,7 @@ def test_each_image_has_at_most_one_warning():
 )
 def test_distance_near_the_limit_is_given_in_words(level, words):
     generator = FakeGenerator(FakeDetector())
-    generator.image_features = lambda images: np.array([[level / 100, 0]])
+    generator.image_features = lambda images: np.array([[level / 100, 0, 1]])
     [warning] = warnings_of([UploadedImage(name="x", image=radiograph())], generator)
     assert f"Its distance from them is {words}; 99% of the training images" in warning
 
@@ -121,3 +128,35 @@ def test_mirrored_frontal_image_gets_a_warning():
         "PA.png: This image looks mirrored",
         ".png: This image looks mirrored",
     ]
+
+
+def test_image_that_is_not_declared_lateral_but_looks_like_it_gets_a_warning():
+    lateral = radiograph()
+    for column, level in enumerate((50, 200, 200)):  # it looks mirrored too
+        lateral.putpixel((column, 0), level)
+    views = ("PA", "", "UNKNOWN", "LATERAL", "LL")
+    images = [UploadedImage(name=f"{view}.png", image=lateral, view_position=view) for view in views]
+    assert warnings_of(images, FakeGenerator(FakeDetector())) == tuple(
+        f"{view}.png: {LOOKS_LATERAL}" for view in ("PA", "", "UNKNOWN")
+    )
+    images = [image.with_view("lateral") for image in images]
+    assert warnings_of(images, FakeGenerator(FakeDetector())) == ()
+
+
+def test_image_that_is_declared_lateral_but_looks_frontal_gets_a_warning():
+    frontal = radiograph()
+    for column, level in enumerate((50, 100, 10)):
+        frontal.putpixel((column, 0), level)
+    image = UploadedImage(name="x.png", image=frontal, view_position="LATERAL")
+    assert warnings_of([image], FakeGenerator(FakeDetector())) == (f"x.png: {LOOKS_FRONTAL}",)
+    assert warnings_of([image.with_view("PA"), image.with_view("auto")], FakeGenerator(FakeDetector())) == ()
+
+
+def test_image_that_is_far_from_the_others_and_looks_lateral_has_both_in_one_warning():
+    far = radiograph()
+    for column, level in enumerate((250, 200, 200)):
+        far.putpixel((column, 0), level)
+    [warning] = warnings_of([UploadedImage(name="far.png", image=far)], FakeGenerator(FakeDetector()))
+    assert warning.startswith("far.png: This image looks different")
+    assert warning.endswith(LOOKS_LATERAL)
+    assert "mirrored" not in warning

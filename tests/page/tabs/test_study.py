@@ -17,6 +17,7 @@ from page.tabs.study import StudyTab
 from page.tabs.views import LEAVE_OUT
 from tests.helpers.correction_forms import sent
 from tests.helpers.corrections import corrections_of
+from tests.helpers.view_checks import everything_looks_lateral
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.operating_point import RocCurve
 from vlm.schema.findings import FINDING_INDEX, FINDINGS, NEGATIVE, NUM_FINDINGS
@@ -157,6 +158,15 @@ def test_study_with_image_warnings_is_blocked_and_written_on_request(tab, dicom)
     assert "There is no finished report" in tab.actions.export("text", blocked[tab.session], False)[1]
     *_, last = tab.write_report(blocked[tab.session], "", *SETTINGS, *AUTO, write_anyway=True)
     assert last[tab.session].is_read
+
+
+def test_image_that_looks_lateral_is_blocked_until_its_view_is_chosen(tab, loaded, generator, monkeypatch):
+    monkeypatch.setattr(generator, "ood_detector", everything_looks_lateral())
+    [blocked] = tab.write_report(loaded, "", *SETTINGS, *AUTO)
+    assert blocked[tab.warnings].count("This image looks like a lateral view, but it is read as a frontal one") == 2
+    [blocked] = tab.write_report(loaded, "", *SETTINGS, "PA", "lateral", *AUTO[2:])
+    assert "front.png: This image looks like a lateral view" in blocked[tab.warnings]
+    assert "side.png" not in blocked[tab.warnings]
 
 
 def test_every_reading_has_its_own_key(tab, loaded):

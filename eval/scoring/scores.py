@@ -22,7 +22,14 @@ from eval.metrics.normalization import DEFAULT_NORMALIZATION, ReferenceVocabular
 from eval.metrics.probabilities import DECISION_SCORES, PROBABILITY_SCORES
 from eval.metrics.rouge import ROUGE_NAME, STEMMED_ROUGE_NAME
 from eval.predictions.prediction import Prediction
-from eval.scoring.statistics import MEAN_TEXT_SCORES, StudyStatistics, normalized_texts, study_statistics, subjects_of
+from eval.scoring.statistics import (
+    GROUP_METRICS,
+    MEAN_TEXT_SCORES,
+    StudyStatistics,
+    normalized_texts,
+    study_statistics,
+    subjects_of,
+)
 from vlm.schema.findings import FINDINGS, UNLABELED, views_shown
 
 METRICS = {
@@ -274,7 +281,6 @@ def paired_difference(first: Scores, second: Scores, metric: str) -> Estimate:
     return interval(np.float64(values[0] - values[1]), first.samples[metric] - second.samples[metric])
 
 
-GROUP_METRICS = ("macro_f1", "micro_f1", "macro_auroc", "cider", "rouge_l", "bleu_4")
 MAX_GROUPS = 12
 """Maximum groups per kind; smaller groups become "other"."""
 OTHER, LENGTH = "other", "report length"
@@ -352,7 +358,7 @@ def length_groups(references: Sequence[str]) -> list[str]:
 def _group_scores(scores: Scores, group: str, members: np.ndarray, num_resamples: int, seed: int) -> dict[str, Any]:
     statistics = scores.statistics.take(members)
     subject_ids = [subject for subject, is_member in zip(scores.subject_ids, members, strict=True) if is_member]
-    found = estimates(statistics.figures, subject_ids, num_resamples, seed)
+    found = estimates(statistics.group_figures, subject_ids, num_resamples, seed)
     return {
         "group": group,
         "num_studies": statistics.num_studies,

@@ -4,7 +4,7 @@ group of studies (view, source, length of the reference report).
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,12 +24,12 @@ from eval.metrics.rouge import ROUGE_NAME, STEMMED_ROUGE_NAME
 from eval.predictions.prediction import Prediction
 from eval.scoring.statistics import (
     GROUP_METRICS,
-    MEAN_TEXT_SCORES,
     StudyStatistics,
     normalized_texts,
     study_statistics,
     subjects_of,
 )
+from eval.scoring.words import MEAN_TEXT_SCORES, WordStatistics
 from vlm.schema.findings import FINDINGS, UNLABELED, views_shown
 
 METRICS = {
@@ -140,8 +140,10 @@ def score_predictions(
     reference_vocabulary: ReferenceVocabulary | None = None,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
+    words: Callable[[], WordStatistics] | None = None,
 ) -> Scores:
     """Score the predictions of a system; studies without a report or labels are left out of the figures that need them.
+    `words`: see `study_statistics`.
 
     Raises:
         ValueError: there are no predictions.
@@ -150,7 +152,9 @@ def score_predictions(
         raise ValueError(f"{name}: 0 predictions to score; give at least one study")
     reports, references = normalized_texts(predictions, normalization, reference_vocabulary)
     has_reference = np.array([bool(reference) for reference in references])
-    statistics = study_statistics(predictions, reports, references, uncertain_is_positive=uncertain_is_positive)
+    statistics = study_statistics(
+        predictions, reports, references, uncertain_is_positive=uncertain_is_positive, words=words
+    )
     subject_ids = subjects_of(predictions)
     values = point_values(statistics.figures, len(predictions))
     samples = resample(statistics.figures, subject_ids, num_resamples, seed)

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from data.cli import end_with_parent
 from eval.metrics.bleu import bleu
 from eval.metrics.chrf import chrf
 from eval.metrics.cider import both_ciders
@@ -49,5 +50,9 @@ def word_scorer(num_studies: int) -> Iterator[Callable[[Sequence[str], Sequence[
         yield lambda *texts: partial(word_statistics, *texts)
         return
     # Spawned, because forking a process with threads is not safe.
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
+    try:
         yield lambda *texts: pool.submit(word_statistics, *texts).result
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,5 +1,5 @@
 """What programs share: the check of their numbers, progress bars, and their end, with an error message instead of a
-traceback for a user's mistake, and an exit status.
+traceback for a user's mistake, and an exit status; and the end of their worker processes.
 
 if __name__ == "__main__":
     run_main(main)
@@ -7,8 +7,11 @@ if __name__ == "__main__":
 
 import errno
 import logging
+import multiprocessing
+import multiprocessing.connection
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,6 +57,16 @@ def run_main(
         print(stopped, file=sys.stderr)
         status = STOPPED
     sys.exit(status if type(status) is int else 0)
+
+
+def end_with_parent() -> None:
+    """In a worker process: end it when its parent process was killed; it would wait for work forever."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def check_minimum(config: Any, **minimum: int) -> None:

@@ -64,7 +64,7 @@ ROOMS = {
     "bench": """
         speed
         experiment
-        run ablations archive data_scaling drafts growth iu labeler_mesh error_orders
+        run ablations archive data_scaling drafts growth gpu iu labeler_mesh error_orders
     """,
     "app": "app",
 }
@@ -84,7 +84,7 @@ PROGRAMS = {
     *("train.finetune", "train.pretrain", "train.fit_roc", "train.draft_index"),
     *("eval.batch", "eval.score", "eval.compare", "eval.show"),
     *("bench.run", "bench.ablations", "bench.data_scaling", "bench.iu", "bench.labeler_mesh", "bench.error_orders"),
-    *("bench.archive", "bench.drafts", "bench.growth"),
+    *("bench.archive", "bench.drafts", "bench.gpu", "bench.growth"),
 }
 """Imported by nobody."""
 NO_TORCH = ("vlm.schema", "data", "eval.metrics")

@@ -94,9 +94,12 @@ def generate_hf(model: VisionEncoderDecoderModel, pixel_values: Tensor, num_new_
         return model.generate(pixel_values, generation_config=options)[:, 1:].tolist()
 
 
-def make_our_step(model: ReportModel, batch: dict[str, Tensor]) -> Callable[[], float]:
-    """A function that does one training step like train/finetune.py and returns the report loss per token."""
-    accelerator = Accelerator(cpu=True)
+def make_our_step(
+    model: ReportModel, batch: dict[str, Tensor], accelerator: Accelerator | None = None
+) -> Callable[[], float]:
+    """A function that does one training step like train/finetune.py, on the CPU by default, and returns the report loss
+    per token."""
+    accelerator = accelerator or Accelerator(cpu=True)
     optimizer = build_optimizer(model, learning_rate=LEARNING_RATE, encoder_learning_rate=None, weight_decay=0.05)
     model, optimizer = accelerator.prepare(model.train(), optimizer)
     losses = report_losses(finding_weight=1.0, box_weight=0.3, severity_weight=0.5, change_weight=0.5)

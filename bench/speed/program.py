@@ -1,4 +1,5 @@
-"""Run a program and save its processor time and its peak memory.
+"""Run a program and save its processor time, with that of the processes that it starts and of these alone, and the peak
+memory of its main process.
 
     python -m bench.speed.program FIGURES.json MODULE ARGUMENTS …
 
@@ -6,9 +7,9 @@ A process of its own, because both figures are those of a whole process.
 """
 
 import atexit
+import os
 import runpy
 import sys
-import time
 from pathlib import Path
 
 from bench.speed.memory import peak_memory_gib
@@ -23,7 +24,11 @@ def main() -> None:
 
 
 def _save(figures: Path) -> None:
-    write_json(figures, {"cpu_seconds": round(time.process_time(), 2), "peak_mib": round(peak_memory_gib() * 1024)})
+    times = os.times()
+    of_children = times.children_user + times.children_system
+    seconds = {"cpu_seconds": times.user + times.system + of_children, "children_cpu_seconds": of_children}
+    rounded = {name: round(value, 2) for name, value in seconds.items()}
+    write_json(figures, rounded | {"peak_mib": round(peak_memory_gib() * 1024)})
 
 
 if __name__ == "__main__":

@@ -5,9 +5,7 @@ safe. With one worker no process is started. If a worker is killed or crashes, o
 """
 
 import multiprocessing
-import multiprocessing.connection
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -18,6 +16,7 @@ from typing import TypeVar
 
 import cv2
 
+from data.cli import end_with_parent
 from data.pipeline.raw_study import RawStudy, Rejection
 from data.pipeline.row import BuildOptions, PreparedRow, build_row
 
@@ -120,13 +119,7 @@ def _start(num_workers: int) -> ProcessPoolExecutor:
 
 def _begin_worker() -> None:
     cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this worker if its parent process was killed; it would wait for work forever."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
+    end_with_parent()
 
 
 def _build_row(raw_study: RawStudy | Rejection, *, options: BuildOptions) -> PreparedRow | Rejection:

@@ -6,6 +6,7 @@ future do not count either. Phrases of `NO_PRIOR_STUDY` are matched first, so "n
 "prior studies"."""
 
 import re
+from functools import lru_cache
 
 from data.reports.plain_text import statement_blocks
 
@@ -116,6 +117,7 @@ _PHRASES = re.compile(
 )
 
 
+@lru_cache(maxsize=8192)
 def speaks_of_prior(sentence: str) -> str:
     """The words of a sentence that refer to a prior study; "" if there are none."""
     return next((match.group() for match in _PHRASES.finditer(sentence) if match.group("prior")), "")

@@ -18,7 +18,7 @@ from data.reports.labeler.changes import report_changes
 from data.reports.sentences import speaks_of_prior
 from eval.metrics.bootstrap import estimates
 from eval.metrics.clinical import divide, mean_of_defined, precision_recall_f1
-from eval.metrics.laterality import report_sentences
+from eval.metrics.laterality import MAX_REPORTS_KEPT, report_sentences
 from vlm.schema.findings import CHANGES, WITHOUT_CHANGE
 
 STATES = CHANGES[1:]
@@ -27,7 +27,7 @@ TEMPORAL_SCORES = (
     "temporal_f1", "temporal_precision", "temporal_recall", "macro_temporal_f1", "change_accuracy",
     "macro_change_accuracy",
 )  # fmt: skip
-_changes = lru_cache(maxsize=8192)(report_changes)
+_changes = lru_cache(maxsize=MAX_REPORTS_KEPT)(report_changes)
 
 
 def stated_changes(report: str) -> Int[np.ndarray, "findings states"]:
@@ -39,7 +39,7 @@ def temporal_counts(reports: Sequence[str], references: Sequence[str]) -> Float[
     """Per study and state: pairs in both, only in the report, and only in the reference. 0 without a reference."""
     counts = np.zeros((len(reports), len(STATES), 3))
     for study, (report, reference) in enumerate(zip(reports, references, strict=True)):
-        if reference.strip():
+        if reference.strip() and any(_changes(report) + _changes(reference)):
             own, true = stated_changes(report), stated_changes(reference)
             counts[study] = np.stack([own & true, own & ~true, ~own & true], axis=-1).sum(axis=0)
     return counts

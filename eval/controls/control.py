@@ -8,14 +8,14 @@ by macro-F1 has many findings, so each metric has its own constant.
 """
 
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from data.reports.labeler.labeler import label_report
-from eval.metrics.bleu import MAX_ORDER, bleu_from_statistics, ngram_counts
+from eval.metrics.bleu import MAX_ORDER, bleu_from_statistics, ngrams_by_order
 from eval.metrics.cider import CiderReferences
 from eval.metrics.clinical import is_positive, mean_of_defined
 from eval.metrics.normalization import DEFAULT_NORMALIZATION, normalize_report
@@ -102,7 +102,7 @@ def constant_sentence(validation_references: Sequence[str], seed: int = 0) -> st
     if len(candidates) > MAX_CANDIDATES:
         candidates = chooser.sample(candidates, MAX_CANDIDATES)
     corpus = CiderReferences(words)
-    _, best = max(candidates, key=lambda candidate: corpus.score_against_all(candidate[0]).mean())
+    best = max((number for _, number in candidates), key=lambda number: corpus.score_against_all(number).mean())
     return references[best]
 
 
@@ -211,25 +211,19 @@ def best_by_bleu_4(reports: Sequence[str], normalization: str = DEFAULT_NORMALIZ
     of references that have an n-gram at least once, twice, …, so no pairs need to be compared.
     """
     words = [tuple(normalize_report(report, normalization).split()) for report in reports]
-    counts = {report: ngram_counts(report) for report in words}
-    having: dict[int, Counter[tuple[str, ...]]] = defaultdict(Counter)
-    for report in words:
-        having[1].update(counts[report].keys())
-        for ngram, count in counts[report].items():
-            for times in range(2, count + 1):
-                having[times][ngram] += 1
-    num_words = sum(map(len, words))
+    lengths = np.array(list(map(len, words)))
+    matched = np.zeros((len(words), MAX_ORDER))
+    for order, ngrams in enumerate(ngrams_by_order(words)):
+        different, grams = np.unique(ngrams.grams, return_inverse=True)
+        for times in range(1, ngrams.counts.max(initial=0) + 1):
+            has = ngrams.counts >= times
+            num_having = np.bincount(grams[has], minlength=len(different))
+            matched[:, order] += np.bincount(ngrams.texts[has], num_having[grams[has]], minlength=len(words))
+    predicted = [np.maximum(0, lengths - order) * len(words) for order in range(MAX_ORDER)]
+    totals = np.column_stack([matched, *predicted, lengths * len(words), np.full(len(words), lengths.sum())])
     candidates = sorted({report: number for number, report in reversed(list(enumerate(words)))}.items())
-    statistics = np.zeros((len(candidates), 2 * MAX_ORDER + 2))
-    for row, (report, _) in enumerate(candidates):
-        matched = [0] * MAX_ORDER
-        for ngram, count in counts[report].items():
-            matched[len(ngram) - 1] += sum(having[times][ngram] for times in range(1, count + 1))
-        statistics[row, :MAX_ORDER] = matched
-        statistics[row, MAX_ORDER : 2 * MAX_ORDER] = [max(0, len(report) - order) for order in range(MAX_ORDER)]
-        statistics[row, MAX_ORDER : 2 * MAX_ORDER] *= len(words)
-        statistics[row, -2:] = len(report) * len(words), num_words
-    return reports[candidates[int(bleu_from_statistics(statistics)[:, MAX_ORDER - 1].argmax())][1]]
+    numbers = [number for _, number in candidates]
+    return reports[numbers[int(bleu_from_statistics(totals[numbers])[:, MAX_ORDER - 1].argmax())]]
 
 
 def best_by_macro_f1(reports: Sequence[str], uncertain_is_positive: bool = True) -> str:

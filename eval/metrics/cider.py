@@ -5,21 +5,17 @@ length is penalized. `cider` computes that; `plain_cider` computes the CIDEr of 
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
 
 import numpy as np
+from jaxtyping import Float
 
-from eval.metrics.bleu import MAX_ORDER, ngram_counts
+from eval.metrics.bleu import MAX_ORDER, Ngrams, ngrams_by_order
 from eval.metrics.normalization import DEFAULT_NORMALIZATION, TextScore, mean_score, paired_words
 
 CIDER_NAME = "CIDEr (pycocoevalcap, = CIDEr-D)"
 PLAIN_CIDER_NAME = "CIDEr (paper, unclipped)"
 SIGMA = 6.0
-_PREDICTIONS_KEPT = 8
-"""A control predicts the same few reports for all studies."""
 
 
 def cider(
@@ -43,96 +39,83 @@ def both_ciders(
     predictions: Sequence[str], references: Sequence[str], normalization: str = DEFAULT_NORMALIZATION
 ) -> tuple[TextScore, TextScore]:
     """`cider` and `plain_cider` in one pass."""
-    pairs = paired_words(predictions, references, normalization)
-    if len({tuple(reference) for _, reference in pairs}) < 2:
-        undefined = TextScore(per_study=np.full(len(pairs), np.nan), score=None)
+    words, reference_words = zip(*paired_words(predictions, references, normalization), strict=True)
+    num_studies = len(words)
+    if len(set(map(tuple, reference_words))) < 2:
+        undefined = TextScore(per_study=np.full(num_studies, np.nan), score=None)
         return undefined, undefined
-    corpus = CiderReferences([reference for _, reference in pairs])
-    scores = np.array([corpus.scores(words, study) for study, (words, _) in enumerate(pairs)])
-    return mean_score(scores[:, 0]), mean_score(scores[:, 1])
+    clipped, plain = np.zeros(num_studies), np.zeros(num_studies)
+    for ngrams in ngrams_by_order([*words, *reference_words]):
+        own, true = ngrams.split(num_studies)
+        weights, true_weights = _weights(own, true, num_studies), _weights(true, true, num_studies)
+        norms = _norms(own, weights, num_studies) * _norms(true, true_weights, num_studies)
+        shared, shared_true = own.shared_with(true)
+        studies, one, other = own.texts[shared], weights[shared], true_weights[shared_true]
+        for totals, products in ((clipped, np.minimum(one, other) * other), (plain, one * other)):
+            sums = np.bincount(studies, products, minlength=num_studies)
+            totals += np.divide(sums, norms, out=np.zeros(num_studies), where=norms > 0)
+    penalties = _length_penalties(_num_bigrams(words) - _num_bigrams(reference_words))
+    return mean_score(10 * clipped * penalties / MAX_ORDER), mean_score(10 * plain / MAX_ORDER)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _WeightedReport:
-    """TF-IDF of each n-gram, norms by order, and the number of bigrams (the length in COCO's code)."""
+def _weights(ngrams: Ngrams, references: Ngrams, num_references: int) -> Float[np.ndarray, " entries"]:
+    """TF-IDF of each entry, with document frequencies from the references; an n-gram that none of them has is weighted
+    like one that one of them has."""
+    known, frequencies = np.unique(references.grams, return_counts=True)
+    frequency_of = np.zeros(len(ngrams.grams), dtype=np.int64)
+    places = np.searchsorted(known, ngrams.grams)
+    is_known = places < len(known)
+    is_known[is_known] = known[places[is_known]] == ngrams.grams[is_known]
+    frequency_of[is_known] = frequencies[places[is_known]]
+    # Python's logarithm and exponential differ from numpy's in the last digit.
+    idf = [math.log(num_references) - math.log(max(1, frequency)) for frequency in range(num_references + 1)]
+    return ngrams.counts * np.array(idf)[frequency_of]
 
-    weights: dict[tuple[str, ...], float]
-    norms: tuple[float, ...]
-    num_bigrams: int
+
+def _norms(ngrams: Ngrams, weights: np.ndarray, num_texts: int) -> Float[np.ndarray, " texts"]:
+    return np.sqrt(np.bincount(ngrams.texts, weights * weights, minlength=num_texts))
+
+
+def _num_bigrams(texts: Sequence[Sequence[str]]) -> np.ndarray:
+    """The length of each text in COCO's code."""
+    return np.array([max(0, len(words) - 1) for words in texts])
+
+
+def _length_penalties(differences: np.ndarray) -> np.ndarray:
+    different, places = np.unique(differences, return_inverse=True)
+    penalties = [math.exp(-(difference**2) / (2 * SIGMA**2)) for difference in different.tolist()]
+    return np.array(penalties)[places]
 
 
 class CiderReferences:
-    """Document frequencies of references (as words), to score predictions against one or all of them."""
+    """References (as words) with their weights, to compare one of them with all."""
 
     def __init__(self, references: Sequence[Sequence[str]]):
-        self._references = references
-        frequencies = Counter(ngram for words in references for ngram in ngram_counts(words))
-        log_num_references = math.log(len(references))
-        self._idf = {ngram: log_num_references - math.log(frequency) for ngram, frequency in frequencies.items()}
-        self._idf_of_unseen = log_num_references
-        self._weight_of = lru_cache(maxsize=_PREDICTIONS_KEPT)(self._weight)
+        self._num_bigrams = _num_bigrams(references)
+        orders, num_grams = [], 0
+        for ngrams in ngrams_by_order(references):
+            weights = _weights(ngrams, ngrams, len(references))
+            norms = _norms(ngrams, weights, len(references))[ngrams.texts]
+            different, grams = np.unique(ngrams.grams, return_inverse=True)
+            is_weighted = weights > 0
+            columns = (ngrams.texts, grams + num_grams, weights, norms)
+            orders.append([column[is_weighted] for column in columns])
+            num_grams += len(different)
+        self._texts, self._grams, self._weights, self._norms = map(np.concatenate, zip(*orders, strict=True))
+        self._by_text, self._by_gram = (np.argsort(column, kind="stable") for column in (self._texts, self._grams))
+        self._text_ends = np.cumsum(np.bincount(self._texts, minlength=len(references)))
+        self._num_having = np.bincount(self._grams, minlength=num_grams)
+        self._gram_ends = np.cumsum(self._num_having)
 
-    def scores(self, prediction: Sequence[str], study: int) -> tuple[float, float]:
-        """CIDEr and plain CIDEr of one prediction (as words) with the reference of `study`."""
-        return _similarities(self._weight_of(tuple(prediction)), self._weight(self._references[study]))
-
-    def score_against_all(self, prediction: Sequence[str]) -> np.ndarray:
-        """CIDEr of one prediction with each reference, much faster than one by one."""
-        weighted, totals = self._weight(prediction), np.zeros(len(self._references))
-        index, num_bigrams = self._index
-        known = [(ngram, weight) for ngram, weight in weighted.weights.items() if ngram in index and weight > 0]
-        if known:
-            entries = [index[ngram] for ngram, _ in known]
-            studies, weights, norms = map(np.concatenate, zip(*entries, strict=True))
-            sizes = [len(with_ngram) for with_ngram, _, _ in entries]
-            own_weights = np.repeat([weight for _, weight in known], sizes)
-            own_norms = np.repeat([weighted.norms[len(ngram) - 1] for ngram, _ in known], sizes)
-            shares = np.minimum(own_weights, weights) * weights / (own_norms * norms)
-            totals = np.bincount(studies, shares, minlength=len(totals))
-        penalties = np.exp(-((len(prediction[1:]) - num_bigrams) ** 2) / (2 * SIGMA**2))
-        return 10 * totals * penalties / MAX_ORDER
-
-    @cached_property
-    def _index(self) -> tuple[dict[tuple[str, ...], tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray]:
-        """An inverted index: for each n-gram its references, weights and norms; and the bigrams per reference."""
-        found: dict[tuple[str, ...], list[tuple[int, float, float]]] = {}
-        num_bigrams = np.zeros(len(self._references))
-        for study, words in enumerate(self._references):
-            weighted = self._weight(words)
-            num_bigrams[study] = weighted.num_bigrams
-            for ngram, weight in weighted.weights.items():
-                if weight > 0:
-                    found.setdefault(ngram, []).append((study, weight, weighted.norms[len(ngram) - 1]))
-        index = {}
-        for ngram, entries in found.items():
-            studies, weights, norms = zip(*entries, strict=True)
-            index[ngram] = np.array(studies), np.array(weights), np.array(norms)
-        return index, num_bigrams
-
-    def _weight(self, words: Sequence[str]) -> _WeightedReport:
-        weights: dict[tuple[str, ...], float] = {}
-        squares = [0.0] * MAX_ORDER
-        for ngram, count in ngram_counts(words).items():
-            weight = count * self._idf.get(ngram, self._idf_of_unseen)
-            weights[ngram] = weight
-            squares[len(ngram) - 1] += weight * weight
-        return _WeightedReport(
-            weights=weights, norms=tuple(map(math.sqrt, squares)), num_bigrams=max(0, len(words) - 1)
-        )
-
-
-def _similarities(prediction: _WeightedReport, reference: _WeightedReport) -> tuple[float, float]:
-    clipped, plain = [0.0] * MAX_ORDER, [0.0] * MAX_ORDER
-    for ngram, weight in prediction.weights.items():
-        reference_weight = reference.weights.get(ngram)
-        if reference_weight is not None:
-            order = len(ngram) - 1
-            clipped[order] += min(weight, reference_weight) * reference_weight
-            plain[order] += weight * reference_weight
-    norms = [one * other for one, other in zip(prediction.norms, reference.norms, strict=True)]
-    total, plain_total = (
-        sum(product / norm for product, norm in zip(products, norms, strict=True) if norm > 0)
-        for products in (clipped, plain)
-    )
-    penalty = math.exp(-((prediction.num_bigrams - reference.num_bigrams) ** 2) / (2 * SIGMA**2))
-    return 10 * total * penalty / MAX_ORDER, 10 * plain_total / MAX_ORDER
+    def score_against_all(self, number: int) -> Float[np.ndarray, " references"]:
+        """CIDEr of the reference of this number as a prediction for each reference."""
+        start = self._text_ends[number - 1] if number else 0
+        own = self._by_text[start : self._text_ends[number]]
+        # For each n-gram, the entries of all references that have it.
+        num_having, ends = self._num_having[self._grams[own]], self._gram_ends[self._grams[own]]
+        others = self._by_gram[np.arange(num_having.sum()) + np.repeat(ends - np.cumsum(num_having), num_having)]
+        own = np.repeat(own, num_having)
+        shares = np.minimum(self._weights[own], self._weights[others]) * self._weights[others]
+        shares /= self._norms[own] * self._norms[others]
+        totals = np.bincount(self._texts[others], shares, minlength=len(self._num_bigrams))
+        return 10 * totals * _length_penalties(self._num_bigrams[number] - self._num_bigrams) / MAX_ORDER

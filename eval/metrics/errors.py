@@ -10,8 +10,6 @@ position.
 `agreed` is the weight of what both reports say, `harm` the sum of the harms of all errors (tables: `harm.py`). That
 something is normal is no claim: leaving it out is no error."""
 
-import itertools
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +21,7 @@ from data.reports.labeler.claims import Claim, Claims, degree_words, join_claims
 from data.reports.labeler.labeler import described_sentences, speaks_of_chest
 from data.reports.labeler.statements import join_statements
 from data.reports.sentences import speaks_of_prior
+from eval.metrics.bleu import matched_ngrams
 from eval.metrics.harm import GENERAL, HARMS, MINOR, MISPLACED, NEAR, Harms, harm_of, level_of
 from eval.metrics.laterality import MAX_REPORTS_KEPT
 from eval.metrics.normalization import normalize_report
@@ -104,6 +103,10 @@ def report_errors(report: str, reference: str, harms: Harms = HARMS) -> ReportEr
 
     `harms` may be `HARMS | {...}`, with other weights for some names.
     """
+    return _compare(report, reference, _overlaps([report], [reference])[0], harms)
+
+
+def _compare(report: str, reference: str, overlap: float, harms: Harms) -> ReportErrors:
     written, true = _content(report), _content(reference)
     errors: list[ReportError] = []
     agreed = 0.0
@@ -125,7 +128,7 @@ def report_errors(report: str, reference: str, harms: Harms = HARMS) -> ReportEr
     errors += _errors_of_the_whole(written, true, harms)
     harm = sum(error.harm for error in errors)
     score = (1 - _OVERLAP_SHARE) * (_PRIOR + agreed) / (_PRIOR + agreed + harm)
-    score += _OVERLAP_SHARE * _overlap(_grams(report), _grams(reference))
+    score += _OVERLAP_SHARE * overlap
     counted = sorted((error for error in errors if error.harm), key=lambda error: -error.harm)
     return ReportErrors(errors=tuple(counted), score=score if report.strip() else 0.0)
 
@@ -136,24 +139,17 @@ def _content(report: str) -> _Content:
     statements = join_statements(sentences)
     return _Content(
         claims=join_claims(statements),
-        prior=next(filter(None, map(_speaks_of_prior, sentences)), ""),
+        prior=next(filter(None, map(speaks_of_prior, sentences)), ""),
         is_silent=not statements and not any(map(speaks_of_chest, sentences)),
     )
 
 
-_speaks_of_prior = lru_cache(maxsize=8192)(speaks_of_prior)
-
-
-def _grams(report: str) -> Counter:
-    """The words and pairs of words."""
-    words = normalize_report(report).split()
-    return Counter([*words, *itertools.pairwise(words)])
-
-
-def _overlap(grams: Counter, others: Counter) -> float:
-    """F1 of the words and pairs of words."""
-    total = grams.total() + others.total()
-    return 2 * (grams & others).total() / total if total else 1.0
+def _overlaps(reports: Sequence[str], references: Sequence[str]) -> list[float]:
+    """F1 of the words and pairs of words of each report and its reference."""
+    words, true = ([normalize_report(text).split() for text in texts] for texts in (reports, references))
+    matched = matched_ngrams(words, true, max_order=2).sum(axis=1).tolist()
+    totals = [sum(len(text) + len(text[1:]) for text in pair) for pair in zip(words, true, strict=True)]
+    return [2 * both / total if total else 1.0 for both, total in zip(matched, totals, strict=True)]
 
 
 def _weight(claim: Claim, harms: Harms) -> float:
@@ -351,7 +347,8 @@ def error_scores(reports: Sequence[str], references: Sequence[str], harms: Harms
     """
     if len(reports) != len(references):
         raise ValueError(f"{len(reports)} reports but {len(references)} references: give one of each per study")
-    found = [report_errors(*pair, harms) for pair in zip(reports, references, strict=True)]
+    overlaps = _overlaps(reports, references)
+    found = [_compare(*study, harms) for study in zip(reports, references, overlaps, strict=True)]
     counts = np.zeros((len(found), len(ERROR_KINDS)))
     for study, one in enumerate(found):
         for error in one.errors:

@@ -36,18 +36,23 @@ class StatedSentence:
 
 def report_sentences(report: str) -> list[str]:
     """The sentences of both sections, in order, without headings."""
-    sections = split_report(report)
-    return [sentence for text in (sections.findings, sections.impression) for sentence in split_sentences(text)]
+    return [sentence for _, sentence in _sentences(report)]
 
 
 def stated_sentences(report: str) -> list[StatedSentence]:
     """The sentences of a report with their findings. No Finding is excluded: it belongs to a whole report."""
-    sections = split_report(report)
     return [
         StatedSentence(text=sentence, section=section, findings=stated_findings(label_report(sentence)))
-        for section, text in (("Findings", sections.findings), ("Impression", sections.impression))
-        for sentence in split_sentences(text)
+        for section, sentence in _sentences(report)
     ]
+
+
+@lru_cache(maxsize=1024)
+def _sentences(report: str) -> tuple[tuple[str, str], ...]:
+    """The section and the text of each sentence."""
+    sections = split_report(report)
+    texts = (("Findings", sections.findings), ("Impression", sections.impression))
+    return tuple((section, sentence) for section, text in texts for sentence in split_sentences(text))
 
 
 def stated_findings(labels: Collection[int]) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,15 @@ import numpy as np
 from vlm.schema.report_format import report_body
 
 UNKNOWN_WORD = "<unk>"
+MAX_TEXTS_KEPT = 2**15
+"""References are normalized again for each control."""
 _WORD = re.compile(r"\d+\.\d+|[^\W_]+")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 # R2Gen's character set contains the range `:-[`, so it also includes ;<=>?@ and A to Z. <unk> comes from a model.
 _R2GEN_DROPPED = re.compile(rf"({UNKNOWN_WORD})|[.,?;*!%^&_+():-\[\]{{}}\"/\\']")
 
 
+@lru_cache(maxsize=MAX_TEXTS_KEPT)
 def _plain(report: str) -> str:
     return " ".join(_WORD.findall(report_body(report).lower()))
 

@@ -10,7 +10,7 @@ its probabilities are NaN for all studies. Weights count studies, so all resampl
   accuracy, sensitivity, specificity, and balanced accuracy, the mean of the last two.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -73,19 +73,24 @@ def macro_auroc(probabilities, reference_labels) -> float | None:
 
 
 def probability_scores(
-    probabilities, reference_labels, weights: np.ndarray, uncertain_is_positive: bool = True
+    probabilities,
+    reference_labels,
+    weights: np.ndarray,
+    uncertain_is_positive: bool = True,
+    scores: Sequence[str] = PROBABILITY_SCORES,
 ) -> dict[str, np.ndarray]:
-    """PROBABILITY_SCORES [resamples, 14] with study i counted `weights[resample, i]` times; NaN where undefined.
+    """The chosen PROBABILITY_SCORES [resamples, 14] with study i counted `weights[resample, i]` times; NaN where
+    undefined.
 
     Raises:
         ValueError: a probability is missing for some studies only, or the shapes do not match.
     """
     weights_of = np.ascontiguousarray(np.transpose(weights))  # the weights of a study are one row
     columns = [
-        _finding_scores(known_probabilities, positive, weights_of[known])
+        _finding_scores(known_probabilities, positive, weights_of[known], scores)
         for known, known_probabilities, positive in _known(probabilities, reference_labels, uncertain_is_positive)
     ]
-    return {score: np.stack([column[score] for column in columns], axis=1) for score in PROBABILITY_SCORES}
+    return {score: np.stack([column[score] for column in columns], axis=1) for score in scores}
 
 
 def pooled_calibration_error(
@@ -135,16 +140,20 @@ def _known(
         yield known, probabilities[known, finding], is_reference_positive[known, finding]
 
 
-def _finding_scores(probabilities: np.ndarray, positive: np.ndarray, weights_of: np.ndarray) -> dict[str, np.ndarray]:
-    """PROBABILITY_SCORES [resamples] under weights [studies, resamples]."""
+def _finding_scores(
+    probabilities: np.ndarray, positive: np.ndarray, weights_of: np.ndarray, scores: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The chosen scores [resamples] under weights [studies, resamples]."""
     if not len(probabilities):
-        return dict.fromkeys(PROBABILITY_SCORES, np.full(weights_of.shape[1], np.nan))
+        return dict.fromkeys(scores, np.full(weights_of.shape[1], np.nan))
     total = weights_of.sum(axis=0)
-    scores = {
-        "brier": divide((probabilities - positive) ** 2 @ weights_of, total),
-        "calibration_error": divide(np.abs(_gaps(probabilities, positive).T @ weights_of).sum(axis=0), total),
-    }
-    return scores | _ranking_scores(probabilities, positive, weights_of)
+    found = {}
+    if "brier" in scores:
+        found["brier"] = divide((probabilities - positive) ** 2 @ weights_of, total)
+    if "calibration_error" in scores:
+        gaps = _gaps(probabilities, positive).T @ weights_of
+        found["calibration_error"] = divide(np.abs(gaps).sum(axis=0), total)
+    return found | _ranking_scores(probabilities, positive, weights_of, scores)
 
 
 def ranking_scores(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -153,7 +162,9 @@ def ranking_scores(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray
     return _ranking_scores(scores, positive, np.transpose(weights))
 
 
-def _ranking_scores(scores: np.ndarray, positive: np.ndarray, weights_of: np.ndarray) -> dict[str, np.ndarray]:
+def _ranking_scores(
+    scores: np.ndarray, positive: np.ndarray, weights_of: np.ndarray, chosen: Sequence[str] = RANKING_SCORES
+) -> dict[str, np.ndarray]:
     if not positive.any() or positive.all():
         return dict.fromkeys(RANKING_SCORES, np.full(weights_of.shape[1], np.nan))
     order = np.argsort(scores, kind="stable")
@@ -165,14 +176,14 @@ def _ranking_scores(scores: np.ndarray, positive: np.ndarray, weights_of: np.nda
     first, last = (np.searchsorted(scores[negatives], scores[positives], side) for side in ("left", "right"))
     # P(score of a positive > that of a negative) + half of P(equal).
     above = (gained * (negatives_before[first] + negatives_before[last])).sum(axis=0) / 2
+    auroc = {"auroc": divide(above, num_positive * num_negative)}
+    if "average_precision" not in chosen:
+        return auroc
     # Precision at the threshold of each positive.
     found = num_positive - positives_before[np.searchsorted(scores[positives], scores[positives], "left")]
     precision = found / np.maximum(found + num_negative - negatives_before[first], 1e-300)
     both_kinds = np.where(num_negative > 0, num_positive, 0.0)
-    return {
-        "auroc": divide(above, num_positive * num_negative),
-        "average_precision": divide((gained * precision).sum(axis=0), both_kinds),
-    }
+    return auroc | {"average_precision": divide((gained * precision).sum(axis=0), both_kinds)}
 
 
 def _sums(rows: np.ndarray) -> np.ndarray:

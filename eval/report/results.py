@@ -76,8 +76,8 @@ images.
 
 ![Macro-F1 and CIDEr by number of training studies, with intervals]({image})"""
 GROWTH_LEAD = """`python -m bench.growth` runs each program with one thread in a process of its own. {simulated} Seconds
-are processor time, with the start of the program; the time per study compares the two largest numbers. Memory is the
-highest of the process. Processor: {processors}.
+are processor time, with the start of the program and with its second process, if it has one; the time per study
+compares the two largest numbers. Memory is the highest of the main process. Processor: {processors}.
 
 ![Processor time and memory by number of studies]({image})"""
 GROWTH_PANELS = {"cpu_seconds": "processor time in seconds", "peak_mib": "peak memory in MiB"}

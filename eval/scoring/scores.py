@@ -4,7 +4,7 @@ group of studies (view, source, length of the reference report).
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +22,14 @@ from eval.metrics.normalization import DEFAULT_NORMALIZATION, ReferenceVocabular
 from eval.metrics.probabilities import DECISION_SCORES, PROBABILITY_SCORES
 from eval.metrics.rouge import ROUGE_NAME, STEMMED_ROUGE_NAME
 from eval.predictions.prediction import Prediction
-from eval.scoring.statistics import MEAN_TEXT_SCORES, StudyStatistics, normalized_texts, study_statistics, subjects_of
+from eval.scoring.statistics import (
+    GROUP_METRICS,
+    StudyStatistics,
+    normalized_texts,
+    study_statistics,
+    subjects_of,
+)
+from eval.scoring.words import MEAN_TEXT_SCORES, WordStatistics
 from vlm.schema.findings import FINDINGS, UNLABELED, views_shown
 
 METRICS = {
@@ -133,8 +140,10 @@ def score_predictions(
     reference_vocabulary: ReferenceVocabulary | None = None,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
+    words: Callable[[], WordStatistics] | None = None,
 ) -> Scores:
     """Score the predictions of a system; studies without a report or labels are left out of the figures that need them.
+    `words`: see `study_statistics`.
 
     Raises:
         ValueError: there are no predictions.
@@ -143,7 +152,9 @@ def score_predictions(
         raise ValueError(f"{name}: 0 predictions to score; give at least one study")
     reports, references = normalized_texts(predictions, normalization, reference_vocabulary)
     has_reference = np.array([bool(reference) for reference in references])
-    statistics = study_statistics(predictions, reports, references, uncertain_is_positive=uncertain_is_positive)
+    statistics = study_statistics(
+        predictions, reports, references, uncertain_is_positive=uncertain_is_positive, words=words
+    )
     subject_ids = subjects_of(predictions)
     values = point_values(statistics.figures, len(predictions))
     samples = resample(statistics.figures, subject_ids, num_resamples, seed)
@@ -274,7 +285,6 @@ def paired_difference(first: Scores, second: Scores, metric: str) -> Estimate:
     return interval(np.float64(values[0] - values[1]), first.samples[metric] - second.samples[metric])
 
 
-GROUP_METRICS = ("macro_f1", "micro_f1", "macro_auroc", "cider", "rouge_l", "bleu_4")
 MAX_GROUPS = 12
 """Maximum groups per kind; smaller groups become "other"."""
 OTHER, LENGTH = "other", "report length"
@@ -352,7 +362,7 @@ def length_groups(references: Sequence[str]) -> list[str]:
 def _group_scores(scores: Scores, group: str, members: np.ndarray, num_resamples: int, seed: int) -> dict[str, Any]:
     statistics = scores.statistics.take(members)
     subject_ids = [subject for subject, is_member in zip(scores.subject_ids, members, strict=True) if is_member]
-    found = estimates(statistics.figures, subject_ids, num_resamples, seed)
+    found = estimates(statistics.group_figures, subject_ids, num_resamples, seed)
     return {
         "group": group,
         "num_studies": statistics.num_studies,

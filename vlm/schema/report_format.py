@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 _HEADING = re.compile(r"\b(findings|impression)\s*:\s*", re.IGNORECASE)
@@ -33,6 +34,7 @@ def reports_of(studies: Any) -> list[str]:
     return [compose_report(findings=findings, impression=impression) for findings, impression in sections]
 
 
+@lru_cache(maxsize=1024)
 def split_report(report: str) -> ReportSections:
     """Split a report of `compose_report` or of a model; text before the first heading belongs to the findings."""
     sections = {"findings": [], "impression": []}

@@ -39,7 +39,7 @@ from vlm.schema.findings import BLANK, FINDING_INDEX, NEGATIVE, NUM_FINDINGS, PO
 _BELIEF = {POSITIVE: 3, UNCERTAIN: 2, NEGATIVE: 1, BLANK: 0}
 _NO_FINDING, _SUPPORT_DEVICES = FINDING_INDEX["No Finding"], FINDING_INDEX["Support Devices"]
 _LONGEST_CACHED_SENTENCE = 400
-_TEXTS_KEPT = 2**15
+TEXTS_KEPT = 2**15
 """Texts whose sentences and labels are kept: reports are read again for their severities, changes and errors, and
 single sentences recur."""
 
@@ -54,7 +54,7 @@ class Evidence:
     words: str
 
 
-@lru_cache(maxsize=_TEXTS_KEPT)
+@lru_cache(maxsize=TEXTS_KEPT)
 def label_report(text: str) -> tuple[int, ...]:
     """The state of each of FINDINGS in a report. Headings are followed; indication and comparison are not read."""
     return label_sections(text)
@@ -128,7 +128,7 @@ def _described(text: str) -> list[str]:
     return described
 
 
-@lru_cache(maxsize=_TEXTS_KEPT)
+@lru_cache(maxsize=TEXTS_KEPT)
 def described_sentences(text: str) -> tuple[str, ...]:
     """The sentences that describe the image, with single spaces."""
     sentences: list[str] = []
@@ -150,7 +150,7 @@ def _read_english(sentence: str) -> list[Mention]:
     return [] if is_foreign(sentence) else read_sentence(sentence)
 
 
-_read_cached = lru_cache(maxsize=8192)(_read_english)
+_read_cached = lru_cache(maxsize=TEXTS_KEPT)(_read_english)
 
 
 def sentence_mentions(sentence: str) -> list[Mention]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from data.reports.labeler.attributes import Attributes, mention_windows, read_attributes
 from data.reports.labeler.device_patterns import GONE, Position, find_devices, read_position
-from data.reports.labeler.labeler import described_sentences, sentence_mentions
+from data.reports.labeler.labeler import TEXTS_KEPT, described_sentences, sentence_mentions
 from data.reports.labeler.other_patterns import find_others
 from data.reports.labeler.parser import as_read
 from vlm.schema.findings import FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
@@ -85,7 +85,7 @@ class _Named:
     state: int
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=TEXTS_KEPT)
 def sentence_statements(sentence: str) -> tuple[Statement, ...]:
     """The statements of one sentence with single spaces."""
     text = as_read(sentence)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 
-from eval.metrics.bleu import bleu, bleu_from_statistics
+from eval.metrics.bleu import MAX_ORDER, bleu, bleu_from_statistics, matched_ngrams, ngram_counts
 
 
 @pytest.mark.parametrize("one_study", [False, True])
@@ -43,3 +43,24 @@ def test_empty_predictions_score_zero():
 def test_headings_case_and_punctuation_do_not_change_the_scores():
     plain, styled = "the heart is large 1.5 cm nodule", "Findings: The HEART is large. Impression: 1.5-cm nodule!"
     assert bleu([styled], [plain]).score == pytest.approx([1.0] * 4)
+
+
+def matched_one_by_one(prediction, reference):
+    matched = ngram_counts(prediction) & ngram_counts(reference)
+    return [sum(count for ngram, count in matched.items() if len(ngram) == order + 1) for order in range(MAX_ORDER)]
+
+
+def test_matches_of_all_studies_are_those_of_each_pair(report_pairs):
+    words = [[text.split() for text in texts] for texts in report_pairs]
+    expected = [matched_one_by_one(*pair) for pair in zip(*words, strict=True)]
+    assert matched_ngrams(*words).tolist() == expected
+    assert matched_ngrams(*words, max_order=2).tolist() == [matched[:2] for matched in expected]
+
+
+def test_matches_are_counted_among_many_different_words():
+    # The numbers of 4-grams of 20,000 words, times the number of texts, need more than 63 bits.
+    many = [f"word{number}" for number in range(20_000)]
+    predictions = [many, *(many[start : start + 9] for start in range(0, 1000, 10))]
+    references = [many[::-1], *(many[start + 2 : start + 12] for start in range(0, 1000, 10))]
+    expected = [matched_one_by_one(*pair) for pair in zip(predictions, references, strict=True)]
+    assert matched_ngrams(predictions, references).tolist() == expected

@@ -30,6 +30,13 @@ def test_empty_prediction_scores_zero():
     assert chrf([""], ["no effusion"]).score == 0.0
 
 
+def test_statistics_of_a_pair_do_not_depend_on_the_other_pairs(report_pairs):
+    pairs = [*zip(*report_pairs, strict=True), ("effusion " * 2000, "effusion"), ("", "")]
+    together = chrf(*zip(*pairs, strict=True), "none").statistics
+    alone = [chrf([prediction], [reference], "none").statistics[0] for prediction, reference in pairs]
+    np.testing.assert_array_equal(together, alone)
+
+
 def test_characters_outside_ascii_are_counted_the_same(report_pairs):
     predictions, references = report_pairs
     greek = [[text.translate({ord("e"): "ε", ord("n"): "ν"}) for text in texts] for texts in report_pairs]

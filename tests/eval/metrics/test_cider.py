@@ -61,6 +61,6 @@ def test_cider_of_one_report_against_all_equals_pairwise_cider(report_pairs):
     references = report_pairs[1][:40]
     words = [report.split() for report in references]
     np.testing.assert_allclose(
-        CiderReferences(words).score_against_all(words[3]),
+        CiderReferences(words).score_against_all(3),
         cider([references[3]] * len(references), references, normalization="none").per_study,
     )

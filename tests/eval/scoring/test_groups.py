@@ -1,10 +1,13 @@
 """Scores per group of studies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from eval.predictions.prediction import Prediction
 from eval.scoring.scores import length_groups, score_predictions, scores_by_group, study_groups
+from eval.scoring.statistics import GROUP_METRICS
 
 TEXTS = ["edema is seen", "no edema at all in this patient", "fracture of a rib seen", "clear"]
 
@@ -38,6 +41,18 @@ def test_scores_of_a_group_equal_the_scores_of_its_studies():
     alone = score_predictions([one for one in PREDICTIONS if one.source == "x"], num_resamples=20)
     for metric in ("macro_f1", "micro_f1", "rouge_l", "bleu_4"):
         assert groups["source"][1]["metrics"][metric]["value"] == pytest.approx(alone.metrics[metric].value)
+
+
+def test_figures_of_groups_are_those_of_all_figures():
+    rng = np.random.default_rng(0)
+    probabilities = rng.random((len(PREDICTIONS), 14))
+    given = [replace(one, probabilities=tuple(row)) for one, row in zip(PREDICTIONS, probabilities, strict=True)]
+    statistics = score_predictions(given, num_resamples=2).statistics
+    weights = rng.integers(0, 3, (5, len(PREDICTIONS))).astype(float)
+    figures, of_groups = statistics.figures(weights), statistics.group_figures(weights)
+    assert set(of_groups) == set(GROUP_METRICS)
+    for name, values in of_groups.items():
+        np.testing.assert_array_equal(values, figures[name], err_msg=name)
 
 
 def test_single_group_is_omitted_and_small_groups_are_merged():

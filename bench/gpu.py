@@ -37,7 +37,7 @@ class GpuOptions:
 
     device: Literal["cuda", "cpu"] = "cuda"
     """cpu measures tiny sizes, as a test of the program."""
-    output: Path = Path(__file__).parent / "results" / "gpu.json"
+    output: Path = Path("runs/gpu.json")
     """JSON file to write."""
 
     def __post_init__(self):

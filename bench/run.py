@@ -3,8 +3,9 @@
     python -m bench.run            full size: needs an idle machine and less than 10 minutes
     python -m bench.run --quick    small sizes: a test of the program
 
-Prints a table of ratios, and writes them with all settings and versions to bench/results/. A ratio above 1 means that
-our side is faster (or needs less memory) in the median of interleaved repetitions; the table also shows the spread.
+Prints a table of ratios, and writes them with all settings and versions to docs/results/speed.json, of which
+`python -m eval.report.results` makes a table. A ratio above 1 means that our side is faster (or needs less memory) in
+the median of interleaved repetitions; the table also shows the spread.
 """
 
 import tempfile
@@ -26,7 +27,7 @@ from bench.speed.sizes import FULL, QUICK
 from data.cli import run_main
 from vlm.schema.atomic import write_json
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS, PARTS = Path("docs/results/speed.json"), Path("runs/speed.json")
 FORMAT = 2
 BUSY = 0.75
 """A load average above this fraction of the cores is reported with the figures."""
@@ -44,7 +45,7 @@ class BenchOptions:
     """Compare processor time instead of the time that passes, for a machine that does other work too. All threads
     count."""
     output: Path | None = None
-    """JSON file to write; by default bench/results/<time>.json."""
+    """JSON file to write; by default docs/results/speed.json, or runs/speed.json with --quick or --only."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -69,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         "work": work_of_both(sizes),
         "comparisons": [comparison.as_json() for comparison in comparisons],
     }
-    output = options.output or RESULTS / f"{started:%Y-%m-%dT%H%M%SZ}{'-quick' if options.quick else ''}.json"
+    output = options.output or (PARTS if options.quick or options.only else RESULTS)
     write_json(output, record, indent=1)
     print_record(record, output)
 

@@ -67,7 +67,7 @@ FULL = BenchSizes(
     archive_side=2048,
     num_archive_rows=150,
 )
-"""ViT-B/16 and GPT-2 (124 M) at 224 pixels, for the figures in bench/results/."""
+"""ViT-B/16 and GPT-2 (124 M) at 224 pixels, for the figures in docs/results/speed.json."""
 
 QUICK = BenchSizes(
     encoder="nano",

@@ -6,8 +6,8 @@
 A file is a metrics.json of eval/batch.py or eval/score.py (or only its parts `run` and `views`), or a result of
 eval.compare or a program of eval.probes; its name becomes the title of its section. Or it is an experiment of
 bench/ablations.py or bench/data_scaling.py or bench/iu.py: each group of experiments becomes one table, and data
-scaling also a chart, an SVG beside the page. bench/growth.py gives a table and a chart too. The same files give the
-same page and charts, byte for byte.
+scaling also a chart, an SVG beside the page. bench/growth.py gives a table and a chart too, bench/run.py a table. The
+same files give the same page and charts, byte for byte.
 """
 
 import json
@@ -80,6 +80,9 @@ are processor time, with the start of the program and with its second process, i
 compares the two largest numbers. Memory is the highest of the main process. Processor: {processors}.
 
 ![Processor time and memory by number of studies]({image})"""
+SPEED_LEAD = """`python -m bench.run`: a ratio above 1 means that this project is faster, or needs less memory, than
+what the last column names; the median of repetitions in turn. Encoder and decoder of size {encoder}, {image_size}
+pixels, {num_new_tokens} new tokens. {processor}, {cores} cores, {threads} threads, load average {load} at the start."""
 GROWTH_PANELS = {"cpu_seconds": "processor time in seconds", "peak_mib": "peak memory in MiB"}
 PANELS = {"macro_f1": "macro-F1 (14) of the reports", "cider": "CIDEr of the reports"}
 COLORS = ("#0b7285", "#d9480f", "#6741d9", "#2b8a3e")
@@ -119,6 +122,8 @@ def results_sections(documents: Mapping[Path, dict[str, Any]], folder: Path) -> 
             sections.append(evaluation_section(path.stem, document))
         elif set(document) == {"run", "views"}:
             sections.append(views_section(path.stem, document))
+        elif "comparisons" in document:
+            sections.append(speed_section(document))
         elif is_probe(document):
             sections.append(markdown_document([[f"## {section_title(path.stem)}"], probe_lines(document)]))
         else:
@@ -346,6 +351,19 @@ def growth_section(record: Record, image: str) -> str:
     processors = {figures["processor"] for measured in programs.values() for figures in measured.values()}
     lead = GROWTH_LEAD.format(simulated=record["simulated"], processors=", ".join(sorted(processors)), image=image)
     return markdown_document([[f"## {GROWTH_TITLE}"], [lead], markdown_table(titles, rows)])
+
+
+def speed_section(record: Record) -> str:
+    """Ratios to other programs, measured in the same run."""
+    rows = [
+        [row["name"], f"{ratio['median']:.2f}", f"{ratio['least']:.2f} to {ratio['most']:.2f}", row["one_means"]]
+        for row in record["comparisons"]
+        for ratio in [row["ratio"]]
+    ]
+    machine = record["machine"]
+    about = {"threads": machine["torch_threads"], "load": record["load_average"]["before"]}
+    lead = SPEED_LEAD.format(**record["sizes"], **{name: machine[name] for name in ("processor", "cores")}, **about)
+    return markdown_document([["## Speed"], [lead], markdown_table(["measured", "ratio", "range", "1 means"], rows)])
 
 
 def _growth_cells(measured: Mapping[str, Any], numbers: Sequence[int]) -> list[str]:

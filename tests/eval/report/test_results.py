@@ -214,6 +214,22 @@ def test_growth_has_a_table_and_a_chart(tmp_path):
     assert "peak memory in MiB" in (tmp_path / "growth.svg").read_text()
 
 
+def test_speed_has_a_table_of_ratios_and_names_the_machine(tmp_path):
+    ratio = {"median": 1.234, "least": 1.0, "most": 1.5}
+    machine = {"processor": "a processor", "cores": 2, "torch_threads": 1}
+    record = {
+        "comparisons": [{"name": "reports, 1 study", "ratio": ratio, "one_means": "as fast as transformers"}],
+        "machine": machine,
+        "load_average": {"before": 0.1, "after": 2.0},
+        "sizes": {"encoder": "base", "image_size": 224, "num_new_tokens": 60, "repetitions": 5},
+    }
+    (tmp_path / "speed.json").write_text(json.dumps(record))
+    results.main([str(tmp_path), "--output", str(tmp_path / "page.md")])
+    page = (tmp_path / "page.md").read_text()
+    assert "| reports, 1 study | 1.23 | 1.00 to 1.50 | as fast as transformers |" in page
+    assert "a processor, 2 cores, 1 threads, load average 0.1 at the start" in page
+
+
 def test_unknown_file_is_rejected(tmp_path):
     (tmp_path / "odd.json").write_text("{}")
     with pytest.raises(ValueError, match=r"odd.json is neither a metrics.json .* leave it out"):

@@ -27,7 +27,7 @@ from page.api import Api
 from page.cards import layout
 from page.examples import folder_examples, real_examples, synthetic_examples
 from page.guard import LOCAL_HOSTS, Guard, GuardedBlocks
-from page.study.read import MAX_CANDIDATES
+from page.study.read import DEFAULT_GENERATION, check_num_candidates
 from page.study.record import NOT_A_DEVICE, model_identity
 from page.study.zip_archive import MAX_ARCHIVE_BYTES
 from page.tabs.study import StudyTab
@@ -68,12 +68,12 @@ class AppOptions:
     """Folder for corrected reports. Without it, corrections cannot be saved."""
     worklist_folder: Path | None = None
     """Folder of studies on this machine that every user may read as a worklist."""
-    max_new_tokens: int = 160
+    max_new_tokens: int = DEFAULT_GENERATION.max_new_tokens
     """Maximum length of a report, in tokens."""
     precision: PrecisionChoice = "fp32"
     """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md); auto measures at the start which one is
     faster."""
-    num_candidates: int = 1
+    num_candidates: int = DEFAULT_GENERATION.num_candidates
     """Reports to write for each study, of which the one is kept that agrees best with the findings and with the others;
     users can change it for one study."""
     operating_point: str = "f1"
@@ -85,8 +85,7 @@ class AppOptions:
     def __post_init__(self):
         if self.num_threads < 1:
             raise ValueError(f"--num-threads is {self.num_threads}; give 1 or more")
-        if not 1 <= self.num_candidates <= MAX_CANDIDATES:
-            raise ValueError(f"--num-candidates is {self.num_candidates}; give 1 to {MAX_CANDIDATES}")
+        check_num_candidates(self.num_candidates)
         OperatingPoint.parse(self.operating_point)
         if not 0 < self.port < 65536:
             raise ValueError(f"--port {self.port} is not a port; give a number from 1 to 65535")

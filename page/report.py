@@ -34,8 +34,9 @@ from page.export.formats import export
 from page.export.table import SUFFIXES
 from page.study.prior import MAX_DAYS, MAX_REPORT_BYTES, PriorStudy, prior_study, read_prior_files
 from page.study.read import (
-    MAX_CANDIDATES,
+    DEFAULT_GENERATION,
     MAX_INDICATION_CHARACTERS,
+    check_num_candidates,
     check_reads_priors,
     choose_views,
     read_files,
@@ -78,11 +79,11 @@ class ReportOptions:
     """File to write instead of standard output. A table for many studies ends in .csv or .jsonl."""
     write_anyway: bool = False
     """Write the report even if there are warnings about the images."""
-    max_new_tokens: int = 160
+    max_new_tokens: int = DEFAULT_GENERATION.max_new_tokens
     """Maximum length of a report, in tokens."""
-    num_candidates: int = 1
-    """Reports to write, of which the one is kept that agrees best with the findings and with the others. It takes
-    longer; 8 is a good number."""
+    num_candidates: int = DEFAULT_GENERATION.num_candidates
+    """Reports to write, of which the one is kept that agrees best with the findings and with the others. 1 takes
+    less time, but names a wrong side more often."""
     operating_point: str = "f1"
     """Thresholds of the findings: f1, or a target on validation studies such as sensitivity=0.9 or specificity=0.9. If
     the reports of the checkpoint state what the classifier decides, they follow."""
@@ -106,8 +107,7 @@ class ReportOptions:
             raise ValueError(
                 f"--indication has {len(self.indication)} characters; shorten it to {MAX_INDICATION_CHARACTERS} at most"
             )
-        if not 1 <= self.num_candidates <= MAX_CANDIDATES:
-            raise ValueError(f"--num-candidates is {self.num_candidates}; give 1 to {MAX_CANDIDATES}")
+        check_num_candidates(self.num_candidates)
         OperatingPoint.parse(self.operating_point)
         for flag in _PRIOR_FLAGS[1:]:
             if getattr(self, flag) not in ((), None) and not self.prior:

@@ -22,19 +22,20 @@ import app
 from app import AppOptions, build_app, main, serve
 from data.images.read import read_image
 from data.reports.structure import structured_report
+from eval.checks.candidates import generate_reports
 from page.accounts import write_account
 from page.examples import NUM_SYNTHETIC, REAL_EXAMPLES
 from page.report import main as report_program
 from page.study.plain_text import plain_text
-from page.study.read import read_files
+from page.study.read import DEFAULT_GENERATION, read_files
 from tests.helpers.web.server import NUM_TOKENS, clean_up_after_gradio, free_port, pytestmark  # noqa: F401 (work by name)
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
-from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.generator import ReportGenerator
 from vlm.schema.findings import FINDINGS
 from vlm.schema.preprocessing import Preprocessing, preprocess
 from vlm.uncertainty import NO_CHECK
 
-WRITING = GenerationOptions(max_new_tokens=NUM_TOKENS)
+WRITING = replace(DEFAULT_GENERATION, max_new_tokens=NUM_TOKENS)
 UPLOAD_LIMIT = 300_000
 
 
@@ -75,9 +76,8 @@ def client(page, tmp_path_factory):
 def test_api_returns_the_report_and_findings_of_the_generator(client, generator, image_file):
     files = [handle_file(image_file), handle_file(image_file)]
     answer = client.predict(files, "AP, lateral", "cough", api_name="/read")
-    [expected] = generator.generate(
-        [[read_image(image_file)] * 2], view_positions=[["AP", "LATERAL"]], indications=["cough"], options=WRITING
-    )
+    study = {"view_positions": [["AP", "LATERAL"]], "indications": ["cough"]}
+    [expected] = generate_reports(generator, [[read_image(image_file)] * 2], options=WRITING, **study)
     assert answer["report"] == expected.report != ""
     assert (answer["findings"], answer["impression"]) == (plain_text(expected.findings), expected.impression)
     rows = answer["finding_probabilities"]

@@ -24,7 +24,7 @@ import tyro
 from data.cli import check_minimum, run_main
 from page.archive.output import ReportFolder, RunRecord, rows_table
 from page.archive.reader import WorkerOptions
-from page.study.read import MAX_CANDIDATES
+from page.study.read import DEFAULT_GENERATION, check_num_candidates
 from page.study.record import checkpoint_identity
 from page.study.row import BLOCKED, READ, REJECTED, model_name, rejected_row
 from page.study.worklist import ReadOptions
@@ -65,11 +65,11 @@ class ArchiveOptions:
     """Rows of a Parquet file. If the program is killed, about so many studies are read again."""
     write_anyway: bool = False
     """Write reports despite image warnings."""
-    max_new_tokens: int = 160
+    max_new_tokens: int = DEFAULT_GENERATION.max_new_tokens
     """Maximum length of a report, in tokens."""
-    num_candidates: int = 1
+    num_candidates: int = DEFAULT_GENERATION.num_candidates
     """Reports to write for each study, of which the one is kept that agrees best with the findings and with the others.
-    It takes longer; 8 is a good number."""
+    1 takes less time, but names a wrong side more often."""
     operating_point: str = "f1"
     """Thresholds of the findings: f1, or a target on validation studies such as sensitivity=0.9 or specificity=0.9. If
     the reports of the checkpoint state what the classifier decides, they follow."""
@@ -84,8 +84,7 @@ class ArchiveOptions:
         check_minimum(self, num_workers=1, cpus_per_worker=1, batch_size=1, studies_per_file=1, max_new_tokens=1)
         if self.gpus_per_worker <= 0:
             raise ValueError(f"--gpus-per-worker is {self.gpus_per_worker}; give more than 0")
-        if not 1 <= self.num_candidates <= MAX_CANDIDATES:
-            raise ValueError(f"--num-candidates is {self.num_candidates}; give 1 to {MAX_CANDIDATES}")
+        check_num_candidates(self.num_candidates)
         if self.precision == "int8" and self.device != "cpu":
             raise ValueError(f"--precision int8 works on a CPU only, and --device is {self.device}; leave one out")
         OperatingPoint.parse(self.operating_point)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from data.cli import check_minimum
 from page.node.states import FHIR
+from page.study.read import DEFAULT_GENERATION, check_num_candidates
 from vlm.checkpoint.store import SHIPPED
 
 Kind = Literal["sr", "sr-text", "pdf", "map"]
@@ -45,8 +46,11 @@ class NodeOptions:
     """Folder for images, results and state. It holds patient data."""
     checkpoint: str = SHIPPED
     """Checkpoint folder or hub id; the default is included in the project."""
-    max_new_tokens: int = 160
+    max_new_tokens: int = DEFAULT_GENERATION.max_new_tokens
     """Maximum length of a report, in tokens."""
+    num_candidates: int = DEFAULT_GENERATION.num_candidates
+    """Reports to write for each study, of which the one is kept that agrees best with the findings and with the others.
+    1 takes less time, but names a wrong side more often."""
     stable_seconds: int = 60
     """A study is read when no image of it came for this time."""
     keep_days: int = 7
@@ -87,6 +91,7 @@ class NodeOptions:
             max_associations=1,
             status_port=0,
         )
+        check_num_candidates(self.num_candidates)
         if self.pacs and self.stow:
             raise ValueError("--pacs and --stow are two ways to the archive; give one of them")
         if not (self.pacs or self.stow or self.fhir_url):

@@ -84,7 +84,7 @@ def read_next(store: NodeStore, generator: ReportGenerator, options: NodeOptions
     if study is None:
         return False
     try:
-        generation = GenerationOptions(max_new_tokens=options.max_new_tokens)
+        generation = GenerationOptions(max_new_tokens=options.max_new_tokens, num_candidates=options.num_candidates)
         outcome = read_stable_study(generator, study, kinds=options.kinds, options=generation)
     except Exception as error:  # one study must not stop the others
         _log_error(f"{pseudonym(study.uid)}: not read", error)

@@ -38,8 +38,9 @@ WHITE_LEVEL, PAPER_SHARE, INK_LEVEL = 235, 0.6, 100
 """An image is a page of paper if more than PAPER_SHARE of its pixels are white and some are as dark as ink."""
 MAX_INDICATION_CHARACTERS = 1000
 MAX_CANDIDATES = 16
-"""Maximum number of reports of which one is chosen; they need so many times the memory."""
-DEFAULT_GENERATION = GenerationOptions(max_new_tokens=160)
+"""Maximum number of reports of which one is chosen; the decoder needs so many times the memory."""
+DEFAULT_GENERATION = GenerationOptions(max_new_tokens=160, num_candidates=8)
+"""Of 8 reports, the one that is kept names a wrong side less often than one report alone (docs/RESULTS.md)."""
 LATERAL_STUDY = (
     "The study has only lateral views. The model needs a frontal view for most findings, so its probabilities and its "
     "report may be wrong. Add the frontal view, or correct the view position of an image."
@@ -142,6 +143,12 @@ def choose_views(images: Sequence[UploadedImage], views: Sequence[str]) -> list[
         raise ValueError(f"{len(views)} view positions for {len(images)} images; give one per image, or one for all")
     views = views * len(images) if len(views) == 1 else views
     return [image.with_view(view) for image, view in zip(images, views, strict=True)]
+
+
+def check_num_candidates(number: float, name: str = "--num-candidates") -> None:
+    """Raises ValueError unless so many reports can be chosen from."""
+    if not 1 <= number <= MAX_CANDIDATES:
+        raise ValueError(f"{name} is {number}; give 1 to {MAX_CANDIDATES}")
 
 
 def read_study(

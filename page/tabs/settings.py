@@ -5,7 +5,7 @@ from dataclasses import replace
 import gradio as gr
 
 from page.cards import layout
-from page.study.read import MAX_CANDIDATES
+from page.study.read import MAX_CANDIDATES, check_num_candidates
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.operating_point import BEST_F1, OperatingPoint
 
@@ -64,7 +64,6 @@ class SettingsPanel:
         Raises:
             ValueError: a value is out of range, or the checkpoint has no ROC curves.
         """
-        if not 1 <= num_candidates <= MAX_CANDIDATES:
-            raise ValueError(f"{num_candidates} reports to choose from; give 1 to {MAX_CANDIDATES}")
+        check_num_candidates(num_candidates, "the number of reports to choose from")
         point = BEST_F1 if rate == BEST_F1.rate else OperatingPoint(rate=rate, target=percent / 100)
         return self.generator.at(point), replace(self.generation, num_candidates=int(num_candidates))

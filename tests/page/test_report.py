@@ -15,7 +15,7 @@ import page.report
 from page.report import BLOCKED, main
 from page.study.plain_text import plain_text
 from page.study.prior import prior_study, read_prior_files
-from page.study.read import LOOKS_LATERAL, choose_views, read_files
+from page.study.read import DEFAULT_GENERATION, LOOKS_LATERAL, choose_views, read_files
 from page.study.record import study_record
 from tests.helpers.view_checks import everything_looks_lateral
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
@@ -38,7 +38,10 @@ def run(checkpoint, *arguments):
 def test_report_is_the_same_as_on_the_page(tiny_checkpoint, image, capfdbinary):
     arguments = (image, "--indication", "cough", "--view-positions", "PA")
     assert run(tiny_checkpoint, *arguments) == 0
-    generator, options = ReportGenerator.from_pretrained(tiny_checkpoint), GenerationOptions(max_new_tokens=12)
+    generator, options = (
+        ReportGenerator.from_pretrained(tiny_checkpoint),
+        replace(DEFAULT_GENERATION, max_new_tokens=12),
+    )
     *_, reading = read_files(generator, [image], views=["PA"], indication="cough", options=options)
     printed = capfdbinary.readouterr()
     assert printed.out.decode() == f"{reading.report.report}\n"

@@ -80,3 +80,22 @@ def test_unexpected_error_stops_neither_the_node_nor_the_other_studies(tmp_path,
     assert states["1.2.826.1"] == ("failed", "given up after 3 attempts: unexpected error (RuntimeError)")
     assert states["1.2.826.2"][0] == "reported"
     assert "1.2.826.1" not in caplog.text  # the message may quote a header
+
+
+@pytest.mark.parametrize(("flags", "number"), [({}, 8), ({"num_candidates": 1}, 1)])
+def test_report_is_chosen_from_several_because_nobody_checks_its_sides(tmp_path, generator, monkeypatch, flags, number):
+    given = []
+    read = service.read_stable_study
+    monkeypatch.setattr(service, "read_stable_study", lambda *study, **rest: given.append(rest) or read(*study, **rest))
+    store = NodeStore(tmp_path / "spool")
+    store.add_image("1.2.826.1", "1.2.826.1.1.1", image_content(1))
+    assert read_next(store, generator, options_for(tmp_path, 104, **flags))
+    [study] = store.last_studies()
+    store.close()
+    assert study["state"] == "reported"
+    assert [one["options"].num_candidates for one in given] == [number]
+
+
+def test_number_of_candidates_out_of_range_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="--num-candidates is 17; give 1 to 16"):
+        options_for(tmp_path, 104, num_candidates=17)

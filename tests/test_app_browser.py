@@ -21,9 +21,10 @@ class Attacker(ReportGenerator):
 
     text = "<script>hacked = 1</script><img src=x onerror='hacked = 1'> ${hacked = 1} {{hacked = 1}} {@html 'hacked'}"
 
-    def stream(self, *arguments, **settings):
-        for report in super().stream(*arguments, **settings):
-            yield replace(report, report=self.text, findings=self.text, impression=self.text)
+    def generate_candidates(self, *arguments, **settings):
+        studies = super().generate_candidates(*arguments, **settings)
+        texts = dict.fromkeys(("report", "findings", "impression"), self.text)
+        return [[replace(report, **texts) for report in reports] for reports in studies]
 
 
 class Slow(ReportGenerator):
@@ -31,11 +32,13 @@ class Slow(ReportGenerator):
 
     num_started = 0
 
-    def stream(self, *arguments, **settings):
+    def stream(self, *arguments, **settings):  # the page begins with the findings of a stream
         Slow.num_started += 1
-        for report in super().stream(*arguments, **settings):
-            time.sleep(0.3)
-            yield report
+        return super().stream(*arguments, **settings)
+
+    def generate_candidates(self, *arguments, **settings):
+        time.sleep(3)
+        return super().generate_candidates(*arguments, **settings)
 
 
 def test_click_on_an_example_writes_its_report(open_page):

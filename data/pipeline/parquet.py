@@ -2,8 +2,8 @@
 
     python -m data.pipeline.parquet --dataset prepared --out shards
 
-The files are named as those of `DatasetDict.push_to_hub`, and the images are in them. preparation.json is copied, so
-that a training knows how the images were preprocessed.
+The files have the names that `DatasetDict.push_to_hub` gives, and they contain the images. preparation.json is copied,
+so that the training program knows how the images were preprocessed.
 """
 
 import math

@@ -11,7 +11,7 @@ from data.corrections.correction import image_hash
 from data.corrections.store import CorrectionStore, list_corrections, open_table, read_correction
 from page.api import Api
 from page.study.row import COLUMNS
-from tests.helpers.zip_files import zipped
+from tests.helpers.files.zip_files import zipped
 from vlm.generator import GenerationOptions, ReportGenerator
 
 pytestmark = pytest.mark.usefixtures("gradio_cleanup")

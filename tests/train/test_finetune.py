@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTModel
 
 from data.study import load_studies
-from tests.helpers.finetune_runs import arguments, from_checkpoint, losses
+from tests.helpers.processes.finetune_runs import arguments, from_checkpoint, losses
 from train import finetune
 from train.card import main as write_card_again
 from vlm.checkpoint.provenance import PROVENANCE_FILE, load_provenance

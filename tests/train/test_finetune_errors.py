@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.helpers.finetune_runs import arguments, error, from_checkpoint
+from tests.helpers.processes.finetune_runs import arguments, error, from_checkpoint
 from train import finetune
 
 

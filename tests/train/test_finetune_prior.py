@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.finetune_runs import arguments, error, from_checkpoint, losses, validations
 from tests.helpers.prior_studies import prior_rows
+from tests.helpers.processes.finetune_runs import arguments, error, from_checkpoint, losses, validations
 from train import finetune
 from train.loop.validation import _change_scores
 from vlm.generator import GenerationOptions, ReportGenerator

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from tests.helpers.parquet_files import write_parquet
+from tests.helpers.files.parquet_files import write_parquet
 from train.fit_ood import NO_VIEW_CHECK, _images, add_view_check, fit_ood_detector, fit_or_explain, main
 from train.studies.stream import open_stream
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint

@@ -9,7 +9,7 @@ import pytest
 from data.images import isolated
 from data.images.isolated import TooSlow, limited_time, run_isolated
 from data.images.pixels import ImageRejected
-from tests.helpers import isolated_functions as functions
+from tests.helpers.processes import isolated_functions as functions
 
 
 def test_result_comes_back_from_a_warm_process():

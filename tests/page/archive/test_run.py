@@ -20,7 +20,7 @@ from page.archive.reader import WorkerOptions
 from page.study.record import checkpoint_identity
 from page.study.row import model_name
 from page.study.worklist import ReadOptions
-from tests.helpers.killed_worker import KillingSource
+from tests.helpers.processes.killed_worker import KillingSource
 from vlm.generator import GenerationOptions
 from vlm.schema.preprocessing import Preprocessing
 from vlm.schema.strict_json import read_json

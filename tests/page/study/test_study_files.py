@@ -6,7 +6,7 @@ import pytest
 import page.study.zip_archive
 from data.images.pixels import ImageRejected
 from page.study.upload import MAX_VIEWS, read_study_files
-from tests.helpers.zip_files import png, with_oversized_directory, with_second_directory, zipped
+from tests.helpers.files.zip_files import png, with_oversized_directory, with_second_directory, zipped
 
 
 def test_zip_gives_its_images_by_name_without_side_files(tmp_path):

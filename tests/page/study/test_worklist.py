@@ -14,7 +14,7 @@ from page.study.read import read_files
 from page.study.row import BLOCKED, COLUMNS, READ, REJECTED, StudyRow
 from page.study.worklist import ReadOptions, read_worklist, sort_by_probability
 from page.tabs.worklist import ANY_FINDING, WorklistTab
-from tests.helpers.zip_files import zipped
+from tests.helpers.files.zip_files import zipped
 from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.schema.findings import FINDINGS
 from vlm.uncertainty import NO_CHECK, Calibration

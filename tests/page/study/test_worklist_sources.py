@@ -6,7 +6,7 @@ import page.study.sources
 import page.study.zip_archive
 from data.images.pixels import ImageRejected
 from page.study.sources import SourceFile, group_studies, open_sources
-from tests.helpers.zip_files import png, with_oversized_directory, with_second_directory, zipped
+from tests.helpers.files.zip_files import png, with_oversized_directory, with_second_directory, zipped
 
 
 def studies_in(*sources):

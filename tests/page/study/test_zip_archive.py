@@ -8,7 +8,7 @@ import pytest
 
 from data.images.pixels import ImageRejected
 from page.study.zip_archive import is_zip, open_zip, read_entry, zip_entries
-from tests.helpers.zip_files import png, with_oversized_directory, with_second_directory, zipped
+from tests.helpers.files.zip_files import png, with_oversized_directory, with_second_directory, zipped
 
 
 def opened(content, *, max_files=10):

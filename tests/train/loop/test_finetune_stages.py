@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from data.study import load_studies
-from tests.helpers.finetune_runs import arguments, error, from_checkpoint, losses, validations
+from tests.helpers.processes.finetune_runs import arguments, error, from_checkpoint, losses, validations
 from train import finetune
 from vlm.checkpoint.provenance import load_provenance
 from vlm.generator import ReportGenerator

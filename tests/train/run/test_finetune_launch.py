@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 from data.study import load_studies
-from tests.helpers.finetune_runs import arguments, losses, validations
-from tests.helpers.parquet_files import write_parquet
+from tests.helpers.files.parquet_files import write_parquet
+from tests.helpers.processes.finetune_runs import arguments, losses, validations
 from train import finetune
 from vlm.checkpoint.store import load_checkpoint
 

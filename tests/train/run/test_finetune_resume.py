@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.finetune_runs import arguments, losses
+from tests.helpers.processes.finetune_runs import arguments, losses
 from train import finetune
 from train.loop import trainer as loop
 

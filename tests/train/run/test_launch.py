@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.helpers.finetune_runs import arguments
+from tests.helpers.processes.finetune_runs import arguments
 from train.run.launch import SHARDING, check_launch, num_processes_asked
 
 ROOT = Path(__file__).parents[3]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.helpers.finetune_runs import arguments, error, from_checkpoint, losses, validations
-from tests.helpers.parquet_files import write_parquet
+from tests.helpers.files.parquet_files import write_parquet
+from tests.helpers.processes.finetune_runs import arguments, error, from_checkpoint, losses, validations
 from train import finetune, pretrain
 from train.loop import tasks
 

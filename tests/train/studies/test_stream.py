@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from data.study import FEATURES, without_images
-from tests.helpers.parquet_files import write_parquet
+from tests.helpers.files.parquet_files import write_parquet
 from tests.helpers.prior_studies import prior_rows
 from train.options import FinetuneImages, FinetuneOptimization, FinetuneOptions, StudyOptions
 from train.studies.dataset import StudyDataset, plan_epoch

@@ -1,0 +1,1 @@
+"""Programs that tests start, and functions that run in other processes."""

@@ -17,12 +17,14 @@ kill; the same command resumes it. The archive is CC BY-NC-ND 4.0: share figures
 """
 
 import json
+import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import datasets
+import numpy as np
 import tyro
 from rich.console import Console
 
@@ -61,18 +63,26 @@ class Variant:
     from_images: bool = False
     """The decoder learns from image features, not from the labels alone."""
     finding_tokens: bool = True
-    views: str = ALL
+    is_frontal: bool = False
+    """Without lateral views, in training and evaluation."""
+    percent: int = 100
+    """Share of the training studies, of NIH's too. With fewer studies there are more epochs: with a quarter, twice as
+    many."""
+
+    @property
+    def suffix(self) -> str:
+        """The end of the names of its stages and data sets, which it shares only with variants of the same studies."""
+        return "_frontal" * self.is_frontal + f"_{self.percent}" * (self.percent < 100)
 
     def stages(self, *, quick: bool, nih: bool, encoder_layers: int) -> tuple[Stage, ...]:
         """`nih`: the classifier also learns from NIH's labels. `quick`: one epoch per stage."""
-        suffix = "" if self.views == ALL else f"_{self.views}"
         flags = ("--decoder=tiny", "--vocab-size=1500", "--batch-size=32")
-        text = _stage("text", flags, quick, suffix, program=PRETRAIN_TEXT)
+        text = self._shared_stage("text", flags, quick, program=PRETRAIN_TEXT)
         pretrained = f"--decoder={{{text.name}}}"
         extra = (pretrained, "--pool=4", "--linear-probe", *(("--extra-dataset={nih}",) if nih else ()))
         layers = (f"--encoder-layers={encoder_layers}",) if encoder_layers else ()
-        classifier = self._classifier_stages(quick, suffix, extra, layers)
-        epochs = 1 if quick else NUM_EPOCHS["reports"]
+        classifier = self._classifier_stages(quick, extra, layers)
+        epochs = self._num_epochs("reports", quick)
         flags = (
             f"--encoder={{{classifier[-1].name}}}",
             f"--decoder={self.decoder}" if self.decoder else pretrained,
@@ -89,28 +99,32 @@ class Variant:
         )
         return (text, *classifier, Stage(name="reports", flags=flags, starts_from_previous=False))
 
-    def _classifier_stages(
-        self, quick: bool, suffix: str, extra: tuple[str, ...], layers: tuple[str, ...]
-    ) -> list[Stage]:
+    def _classifier_stages(self, quick: bool, extra: tuple[str, ...], layers: tuple[str, ...]) -> list[Stage]:
         """The stages that train encoder and finding queries; variants share them."""
         size = ("--image-size=56",) if quick else ()
         if self.classifier in FROM_SCRATCH:
             flags = (f"--encoder={FROM_SCRATCH[self.classifier]}", "--no-lora", "--learning-rate=1e-3")
-            return [_stage(self.classifier, (*flags, *size, *AUGMENTATION, *extra), quick, is_classifier=True)]
+            flags = (*flags, *size, *AUGMENTATION, *extra)
+            return [self._shared_stage(self.classifier, flags, quick, is_classifier=True)]
         frozen = ("--encoder={vit}", "--feature-cache={features}", "--learning-rate=1e-3", "--batch-size=32")
-        trained = (f"--encoder={{probe{suffix}}}", "--no-lora", "--learning-rate=3e-4", "--encoder-learning-rate=3e-5")
-        stages = [_stage("probe", (*frozen, *layers, *size, *extra), quick, suffix, is_classifier=True)]
+        stages = [self._shared_stage("probe", (*frozen, *layers, *size, *extra), quick, is_classifier=True)]
         if self.classifier != "probe":
-            stages.append(_stage("findings", (*trained, *AUGMENTATION, *extra), quick, suffix, is_classifier=True))
+            trained = (f"--encoder={{{stages[0].name}}}", "--no-lora", "--learning-rate=3e-4")
+            flags = (*trained, "--encoder-learning-rate=3e-5", *AUGMENTATION, *extra)
+            stages.append(self._shared_stage("findings", flags, quick, is_classifier=True))
         return stages
 
+    def _shared_stage(
+        self, name: str, flags: tuple[str, ...], quick: bool, *, is_classifier: bool = False, **settings
+    ) -> Stage:
+        number = self._num_epochs(name, quick)
+        epochs = (f"--num-epochs={number}", *((f"--findings-epochs={number}",) if is_classifier else ()))
+        return Stage(
+            name=name + self.suffix, flags=(*flags, *epochs), starts_from_previous=False, is_shared=True, **settings
+        )
 
-def _stage(
-    name: str, flags: tuple[str, ...], quick: bool, suffix: str = "", *, is_classifier: bool = False, **settings
-) -> Stage:
-    number = 1 if quick else NUM_EPOCHS[name]
-    epochs = (f"--num-epochs={number}", *((f"--findings-epochs={number}",) if is_classifier else ()))
-    return Stage(name=name + suffix, flags=(*flags, *epochs), starts_from_previous=False, is_shared=True, **settings)
+    def _num_epochs(self, stage: str, quick: bool) -> int:
+        return 1 if quick else round(NUM_EPOCHS[stage] * (self.percent / 100) ** -0.5)
 
 
 VARIANTS = {
@@ -124,7 +138,9 @@ VARIANTS = {
     "no_finding_tokens": Variant(
         description="like from_images, without finding tokens for the decoder", from_images=True, finding_tokens=False
     ),
-    "no_lateral": Variant(description="frontal views only, in training and evaluation", views="frontal"),
+    "no_lateral": Variant(description="frontal views only, in training and evaluation", is_frontal=True),
+    "30_percent": Variant(description="30 % of the training studies, with 1.8 times the epochs", percent=30),
+    "10_percent": Variant(description="10 % of the training studies, with 3.2 times the epochs", percent=10),
 }
 
 
@@ -206,10 +222,18 @@ def write_references(annotation: Path, path: Path) -> None:
     write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def _only_frontal(studies: Path, output: Path) -> Path:
-    """A copy of the data set without lateral views; a study without another view is left out."""
+def _variant_studies(studies: Path, variant: Variant) -> Path:
+    """The studies of a variant: the data set itself, or a copy without lateral views or with fewer training studies. A
+    study without a frontal view is left out; a smaller sample is part of a larger one."""
+    output = studies.with_name(studies.name + variant.suffix)
     if not output.is_dir():
-        splits = {split: _frontal_rows(rows) for split, rows in load_studies(studies).items()}
+        splits = {split: rows for split, rows in load_studies(studies).items() if len(rows)}  # others cannot be saved
+        if variant.is_frontal:
+            splits = {split: _frontal_rows(rows) for split, rows in splits.items()}
+        if variant.percent < 100:
+            numbers = np.random.default_rng(0).permutation(len(splits["train"]))
+            kept = numbers[: math.ceil(len(numbers) * variant.percent / 100)]
+            splits["train"] = splits["train"].select(sorted(kept))
         with atomic_folder(output) as partial:
             datasets.DatasetDict(splits).save_to_disk(str(partial))
             for file in studies.glob("*.json*"):
@@ -230,8 +254,10 @@ def _experiment(
     options: IUOptions, running: Running, name: str, studies: Path, split: str, references: Path
 ) -> Experiment:
     variant = VARIANTS[name]
-    if variant.views != ALL:
-        studies = _only_frontal(studies, running.work / f"studies_{variant.views}")
+    studies = _variant_studies(studies, variant)
+    nih = running.work / "nih"
+    if options.nih is not None and variant.percent < 100:
+        nih = _variant_studies(nih, variant)
     resampling = ("--num-resamples=20",) if options.quick else ()
     vocabulary = (f"--reference-vocabulary={references}", "--reference-vocabulary-split=train")
     return Experiment(
@@ -240,7 +266,7 @@ def _experiment(
         description=variant.description,
         about={"nih": "yes" if options.nih else "no"},
         dataset=studies,
-        paths={"vit": options.encoder, "features": running.work / "features", "nih": running.work / "nih"},
+        paths={"vit": options.encoder, "features": running.work / "features", "nih": nih},
         stages=variant.stages(quick=options.quick, nih=options.nih is not None, encoder_layers=options.encoder_layers),
         evaluations=(
             Evaluation(

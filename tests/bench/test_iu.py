@@ -1,6 +1,7 @@
 """The Indiana benchmark: its stages, its evaluations, and the table of its results."""
 
 import json
+import math
 
 import pytest
 from rich.console import Console
@@ -95,6 +96,31 @@ def test_without_lateral_views_every_study_is_frontal(programs, running, options
         ]
         assert list(positions) == expected
     assert f"--dataset={running.work}/studies_frontal" in steps(programs)["probe_frontal"]
+
+
+def test_an_archive_without_test_studies_has_frontal_studies_too(programs, running, options, monkeypatch):
+    def without_test(folder):
+        splits = load_studies(folder)
+        if folder.name == "studies":
+            splits["test"] = splits["test"].select([])
+        return splits
+
+    monkeypatch.setattr(iu, "load_studies", without_test)
+    assert iu.run_iu(options(only=("no_lateral",)), Console(quiet=True)) == []
+    assert set(load_studies(running.work / "studies_frontal")) == {"train", "validation"}
+
+
+def test_smaller_training_sets_are_parts_of_larger_ones_and_validation_stays(programs, running, options):
+    names = ("30_percent", "10_percent")
+    assert iu.run_iu(options(only=names), Console(quiet=True)) == []
+    studies, more, few = (load_studies(running.work / f"studies{suffix}") for suffix in ("", "_30", "_10"))
+    ids = [set(part["train"]["study_id"]) for part in (few, more, studies)]
+    assert ids[0] < ids[1] < ids[2]
+    assert [len(part) for part in ids] == [math.ceil(len(ids[2]) * share) for share in (0.1, 0.3, 1)]
+    assert few["validation"]["study_id"] == studies["validation"]["study_id"]
+    given = steps(programs)
+    assert {f"--datasets={running.work}/studies_10", "--num-epochs=25"} <= set(given["text_10"])
+    assert {f"--dataset={running.work}/studies_30", "--findings-epochs=18"} <= set(given["probe_30"])
 
 
 def test_wrong_options_are_named(tmp_path, running, options):

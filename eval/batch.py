@@ -58,8 +58,7 @@ class DecodingOptions:
     num_beams: int = 1
     """Number of beams; 1 means greedy decoding."""
     num_candidates: int = 1
-    """Reports to write for each study, of which the one is kept that agrees best with the classifier and with the other
-    candidates. It takes so many times as long; 8 is a good number."""
+    """If a report has an error (`eval.checks.candidates`), write so many and keep the best. 8 is a good number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

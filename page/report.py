@@ -82,8 +82,8 @@ class ReportOptions:
     max_new_tokens: int = DEFAULT_GENERATION.max_new_tokens
     """Maximum length of a report, in tokens."""
     num_candidates: int = DEFAULT_GENERATION.num_candidates
-    """Reports to write, of which the one is kept that agrees best with the findings and with the others. 1 takes
-    less time, but names a wrong side more often."""
+    """If the report disagrees with the findings or with itself, write so many and keep the one with the fewest errors.
+    1 takes less time, but names a wrong side more often."""
     operating_point: str = "f1"
     """Thresholds of the findings: f1, or a target on validation studies such as sensitivity=0.9 or specificity=0.9. If
     the reports of the checkpoint state what the classifier decides, they follow."""

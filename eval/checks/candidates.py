@@ -1,16 +1,15 @@
-"""Choose one of several candidate reports of a study.
+"""Write a report again if it has errors, and keep the best of the candidates.
 
-A report should state what the classifier decides, and not contradict itself: only candidates with the fewest errors
-remain. An error is a finding on which report and classifier disagree, a contradiction, a finding with another side in
-the impression than in the findings, or a mention of a prior study that was not given. Of these, the candidates remain
-that name the fewest findings on a side of the chest without attention, and of these, with a prior study, those whose
-stated changes differ least from the decisions of the change head. Of the remaining candidates, the one that is most
-similar to all candidates is taken: minimum Bayes risk (Kumar and Byrne 2004), with the F-score of n-grams of 1 to 4
-words as similarity.
+A report should state what the classifier decides, and not contradict itself. An error is a finding on which report and
+classifier disagree, a contradiction, a finding with another side in the impression than in the findings, or a mention
+of a prior study that was not given. The candidate with the fewest errors is kept; of equals, the one that names the
+fewest findings on a side of the chest without attention; of these, with a prior study, the one whose stated changes
+differ least from the decisions of the change head; of these, the first. The first candidate is the greedy report, so a
+greedy report without any of this is kept, and no other one is written for its study.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,10 +17,9 @@ from jaxtyping import Bool
 
 from eval.checks.consistency import consistency
 from eval.checks.temporal import stated_changes
-from eval.metrics.bleu import ngram_counts
 from eval.metrics.laterality import stated_laterality
-from eval.metrics.normalization import normalize_report
 from vlm.generator import GenerationOptions, ReportGenerator
+from vlm.inputs.batch import Views
 from vlm.layers.finding_change import change_shares
 from vlm.schema.findings import WITHOUT_CHANGE, is_lateral
 from vlm.schema.study_report import StudyReport
@@ -33,36 +31,48 @@ ERRORS = ("disagreement_rate", "contradiction_rate", "laterality_conflict_rate",
 
 
 def generate_reports(
-    generator: ReportGenerator, images: Any, *, options: GenerationOptions, **inputs
+    generator: ReportGenerator, images: Sequence[Views], *, options: GenerationOptions, **inputs
 ) -> list[StudyReport]:
     """`ReportGenerator.generate`; with `options.num_candidates` above 1, the best candidate of each study."""
-    if options.num_candidates == 1:
-        return generator.generate(images, options=options, **inputs)
-    studies = generator.generate_candidates(images, options=options, **inputs)
-    positions = inputs.get("view_positions") or [()] * len(studies)
-    return [
-        best_candidate(candidates, generator.calibration, views)
-        for candidates, views in zip(studies, positions, strict=True)
+    reports = generator.generate(images, options=replace(options, num_candidates=1), **inputs)
+    positions = inputs.get("view_positions") or [()] * len(reports)
+    wrong = [
+        study
+        for study, report in enumerate(reports)
+        if options.num_candidates > 1 and any(_faults([report], generator.calibration, positions[study])[0])
     ]
+    if wrong:
+        of_wrong = {name: [values[study] for study in wrong] for name, values in inputs.items() if values is not None}
+        written = generator.generate_candidates([images[study] for study in wrong], options=options, **of_wrong)
+        for study, candidates in zip(wrong, written, strict=True):
+            reports[study] = best_candidate(candidates, generator.calibration, positions[study])
+    return reports
 
 
 def best_candidate(
     candidates: Sequence[StudyReport], calibration: Calibration, view_positions: Sequence[str] = ()
 ) -> StudyReport:
     """The candidate with the fewest errors; of those, with the fewest wrong sides; of those, with the fewest wrong or
-    missing changes; of those, the most typical one. The first of equals.
+    missing changes. The first of equals.
 
     `view_positions` of the images of the study; an image without one counts as frontal.
     """
+    faults = _faults(candidates, calibration, view_positions)
+    return candidates[faults.index(min(faults))]
+
+
+def _faults(
+    candidates: Sequence[StudyReport], calibration: Calibration, view_positions: Sequence[str]
+) -> list[tuple[int, int, int]]:
+    """The number of errors, wrong sides and wrong changes of each candidate report of a study."""
     texts = [candidate.report for candidate in candidates]
     probabilities = [np.where(calibration.is_known, one.finding_probabilities, np.nan) for one in candidates]
     has_prior = [candidate.change_probabilities is not None for candidate in candidates]
     found = consistency(texts, texts, np.array(probabilities), calibration.thresholds, has_prior=has_prior)
-    errors = sum(found.parts[name] for name in ERRORS)
+    errors = sum(found.parts[name] for name in ERRORS).tolist()
     is_present = np.array(candidates[0].finding_probabilities) >= np.array(calibration.thresholds)
-    changes = _wrong_changes(candidates, is_present)
-    order = np.lexsort((-_typicality(texts), changes, _wrong_sides(candidates, view_positions), errors))
-    return candidates[order[0]]
+    sides, changes = _wrong_sides(candidates, view_positions), _wrong_changes(candidates, is_present)
+    return list(zip(errors, sides, changes, strict=True))
 
 
 def _wrong_changes(candidates: Sequence[StudyReport], is_present: Bool[np.ndarray, " findings"]) -> list[int]:
@@ -91,17 +101,3 @@ def _wrong_sides(candidates: Sequence[StudyReport], view_positions: Sequence[str
         sum(sides is not None and side in sides for sides, side in zip(stated, without.tolist(), strict=True))
         for stated in (stated_laterality(candidate.report) for candidate in candidates)
     ]
-
-
-def _typicality(texts: Sequence[str]) -> np.ndarray:
-    """Mean similarity of each text to all texts, 0 to 1."""
-    counts = [ngram_counts(normalize_report(text).split()) for text in texts]
-    totals = [count.total() for count in counts]
-    similarity = [
-        [
-            2 * (one & other).total() / max(1, total + other_total)
-            for other, other_total in zip(counts, totals, strict=True)
-        ]
-        for one, total in zip(counts, totals, strict=True)
-    ]
-    return np.mean(similarity, axis=1)

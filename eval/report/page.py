@@ -201,7 +201,7 @@ def _run_value(name: str, run: dict[str, Any]) -> str:
     if name == "num_studies":
         return f"the first {value} studies of the split"
     if name == "num_beams" and run.get("num_candidates", 1) > 1:
-        return f"the best of {run['num_candidates']} candidates: the greedy report and samples"
+        return f"greedy; if this report has an error, the best of {run['num_candidates']}: it and samples"
     if name == "num_beams":
         return "greedy" if value == 1 else f"{value} beams"
     if name == "operating_point":

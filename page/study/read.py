@@ -40,7 +40,7 @@ MAX_INDICATION_CHARACTERS = 1000
 MAX_CANDIDATES = 16
 """Maximum number of reports of which one is chosen; the decoder needs so many times the memory."""
 DEFAULT_GENERATION = GenerationOptions(max_new_tokens=160, num_candidates=8)
-"""Of 8 reports, the one that is kept names a wrong side less often than one report alone (docs/RESULTS.md)."""
+"""The best of 8 reports names a wrong side less often than one report alone (docs/RESULTS.md)."""
 LATERAL_STUDY = (
     "The study has only lateral views. The model needs a frontal view for most findings, so its probabilities and its "
     "report may be wrong. Add the frontal view, or correct the view position of an image."

@@ -47,8 +47,8 @@ class SettingsPanel:
                 MAX_CANDIDATES,
                 value=options.num_candidates,
                 step=1,
-                label="Reports to choose from",
-                info="More take longer; the one that agrees best with the findings and the others is kept.",
+                label="Reports to write at most",
+                info="If the first report disagrees with the findings or with itself, the best of so many is kept.",
                 visible=generator.writes_reports,
                 buttons=[],
             )
@@ -64,6 +64,6 @@ class SettingsPanel:
         Raises:
             ValueError: a value is out of range, or the checkpoint has no ROC curves.
         """
-        check_num_candidates(num_candidates, "the number of reports to choose from")
+        check_num_candidates(num_candidates, "the number of reports to write")
         point = BEST_F1 if rate == BEST_F1.rate else OperatingPoint(rate=rate, target=percent / 100)
         return self.generator.at(point), replace(self.generation, num_candidates=int(num_candidates))

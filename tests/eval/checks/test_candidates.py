@@ -1,4 +1,4 @@
-"""The choice of one candidate report: agreement with the classifier, contradictions, the most typical text."""
+"""The choice of one candidate report: agreement with the classifier, contradictions, sides, the first of equals."""
 
 from dataclasses import replace
 
@@ -72,12 +72,6 @@ def test_report_that_states_the_change_that_the_change_head_decides_is_chosen(de
     assert best_candidate(without, CALIBRATION).report == EFFUSION
 
 
-def test_most_typical_of_equally_good_reports_is_chosen():
-    others = [EFFUSION.replace("small", size) for size in ("tiny", "large")]
-    odd = "Findings: Fluid blunts the left costophrenic angle, a pleural effusion. Impression: See above."
-    assert chosen([odd, *others, EFFUSION, EFFUSION], ["Pleural Effusion"]) == EFFUSION
-
-
 def at_side(columns, *, views=1):
     """Attention [14, views, 1, 4] of all findings on these columns of the last view."""
     maps = np.zeros((NUM_FINDINGS, views, 1, 4))
@@ -96,7 +90,7 @@ def test_report_that_names_a_side_without_attention_is_not_chosen(wrong):
 
     texts = [wrong, wrong, EFFUSION]
     assert kept(texts, at_side([3])) == EFFUSION  # the patient's left
-    assert kept(texts, at_side([1, 2])) == wrong  # both sides: the typical report
+    assert kept(texts, at_side([1, 2])) == wrong  # both sides: the first
     assert kept(texts, at_side([3], views=2), ["PA", "LATERAL"]) == wrong
     contradicting = EFFUSION + " No pleural effusion on the left."
     assert kept([wrong, contradicting], at_side([3])) == wrong
@@ -131,3 +125,21 @@ def test_generator_writes_candidates_and_one_is_kept(tiny_checkpoint, images):
     assert candidates[0].report == generate_reports(generator, [images[:1]], options=greedy)[0].report
     with pytest.raises(ValueError, match="several candidates need generate_candidates"):
         generator.generate([images[:1]], options=options)
+
+
+def test_only_studies_whose_greedy_report_has_an_error_get_more_candidates(tiny_checkpoint, images, monkeypatch):
+    generator = ReportGenerator.from_pretrained(tiny_checkpoint)
+    studies, views = [[image] for image in images[:3]], [["PA"], ["AP"], ["LATERAL"]]
+    greedy = [report(EFFUSION, ["Pleural Effusion"]), report(CLEAR, ["Edema"]), report(CLEAR, ["No Finding"])]
+    asked = []
+
+    def generate_candidates(given, **settings):
+        asked.append((given, settings))
+        return [[greedy[1], report(EFFUSION, ["Edema"]), report("Findings: Edema. Impression: Edema.", ["Edema"])]]
+
+    monkeypatch.setattr(generator, "generate", lambda given, **settings: list(greedy))
+    monkeypatch.setattr(generator, "generate_candidates", generate_candidates)
+    options = GenerationOptions(num_candidates=3)
+    kept = generate_reports(generator, studies, options=options, view_positions=views, indications=None)
+    assert [one.report for one in kept] == [EFFUSION, "Findings: Edema. Impression: Edema.", CLEAR]
+    assert asked == [([studies[1]], {"options": options, "view_positions": [views[1]]})]

@@ -301,4 +301,4 @@ def test_thresholds_without_a_report_or_without_curves_do_not_move(tab, read):
     [message] = tab.move_thresholds(read[-1][tab.session], 1, "sensitivity", 80).values()
     assert "the checkpoint has no ROC curves" in message
     *_, changes = tab.write_report(read[-1][tab.session], "", 99, "f1", 80, *AUTO)
-    assert "number of reports to choose from is 99; give 1 to 16" in changes[tab.report]
+    assert "number of reports to write is 99; give 1 to 16" in changes[tab.report]

@@ -34,6 +34,7 @@ def generate_reports(
     generator: ReportGenerator, images: Sequence[Views], *, options: GenerationOptions, **inputs
 ) -> list[StudyReport]:
     """`ReportGenerator.generate`; with `options.num_candidates` above 1, the best candidate of each study."""
+    generator = generator.encoding_once()  # a study may be read twice
     reports = generator.generate(images, options=replace(options, num_candidates=1), **inputs)
     positions = inputs.get("view_positions") or [()] * len(reports)
     wrong = [

@@ -75,7 +75,7 @@ def test_checks_findings_candidates_and_prior_share_one_pass(checked, views, pri
     assert reading.report.change_probabilities and reading.ood_distance > 0
     separate_passes(monkeypatch)
     assert_same(reading, last_of(checked, views, prior=prior))
-    assert sum(sizes) - 3 == 3 * 3  # checks, findings, candidates
+    assert sum(sizes) - 3 == 4 * 3  # checks, findings, first report, candidates
 
 
 def test_batch_of_studies_shares_one_pass(checked, views, prior, blank, encoder_passes, monkeypatch):

@@ -40,7 +40,7 @@ from vlm.schema.findings import is_lateral
 ALL = "all"
 FROM_SCRATCH = {"cnn": "cnn", "vit_scratch": "tiny"}
 """Classifiers with random weights: the name of the stage -> the built-in encoder."""
-NUM_EPOCHS = {"text": 8, "probe": 10, "findings": 2, "cnn": 14, "vit_scratch": 6, "reports": 7}
+NUM_EPOCHS = {"text": 8, "probe": 10, "findings": 2, "cnn": 14, "vit_scratch": 2, "reports": 7}
 AUGMENTATION = (
     "--augmentation.max-rotation=7",
     "--augmentation.max-shift=0.05",
@@ -131,7 +131,9 @@ VARIANTS = {
     RECIPE: Variant(description="pretrained ViT, frozen; finding queries; GPT-2 pretrained on the reports"),
     "fine_tuned": Variant(description="the ViT is fine-tuned on findings too", classifier="findings"),
     "cnn": Variant(description="CNN from random weights instead of the ViT", classifier="cnn"),
-    "vit_scratch": Variant(description="ViT-Ti/16 from random weights", classifier="vit_scratch"),
+    "vit_scratch": Variant(
+        description="ViT-Ti/16 from random weights, as long as the probe of the recipe", classifier="vit_scratch"
+    ),
     "lstm": Variant(description="LSTM instead of GPT-2", decoder="lstm"),
     "no_pretraining": Variant(description="GPT-2 from random weights", decoder="tiny"),
     "from_images": Variant(description="the decoder is trained on image features", from_images=True),

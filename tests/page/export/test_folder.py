@@ -91,8 +91,9 @@ def test_interrupted_table_continues_and_reads_no_study_twice(tiny_checkpoint, f
     )
     capsys.readouterr()
     assert run(tiny_checkpoint, folder, "--output", output) == 0
-    printed = capsys.readouterr().out
-    assert printed.startswith("6 studies = 4 read + 1 blocked + 1 rejected; 2 of them were in the table before")
+    printed = capsys.readouterr()
+    assert printed.out.startswith("6 studies = 4 read + 1 blocked + 1 rejected; 2 of them were in the table before")
+    assert "note: rows from before keep the options that they were written with, such as --write-anyway" in printed.err
     assert len(read) == 7 and read[2] == read[3] and len(set(read)) == 6
     with output.open(newline="", encoding="utf-8") as file:
         studies = [row["study"] for row in csv.DictReader(file)]

@@ -136,7 +136,7 @@ class ReportOptions:
 
     @property
     def writes_table(self) -> bool:
-        return self.output is not None and self.output.suffix in SUFFIXES
+        return self.output is not None and self.output.suffix.lower() in SUFFIXES
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -170,6 +170,11 @@ def test_options_that_do_not_fit_a_table_are_named(settings, problem):
         ReportOptions(**{"images": (Path("a"),), "output": Path("reports.csv")} | settings)
 
 
+def test_suffix_of_a_table_may_be_in_capitals():
+    assert ReportOptions(images=(Path("a"),), output=Path("REPORTS.CSV")).writes_table
+    assert not ReportOptions(images=(Path("a"),), output=Path("report.txt")).writes_table
+
+
 def test_empty_folder_is_named(tiny_checkpoint, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty holds no file"):

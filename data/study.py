@@ -191,9 +191,10 @@ def load_studies(folder: Path | str) -> datasets.DatasetDict:
     """
     folder = Path(folder)
     if not (folder / "dataset_dict.json").is_file():
-        raise ValueError(
-            f"{folder} is not a prepared data set (it has no dataset_dict.json); make one with `python -m data.prepare`"
-        )
+        fix = "make one with `python -m data.prepare`"
+        if next(folder.glob("*.parquet"), None):
+            fix = "only train/finetune.py reads Parquet files, with --stream; give the data set that they were made of"
+        raise ValueError(f"{folder} is not a prepared data set (it has no dataset_dict.json); {fix}")
     try:
         studies = datasets.load_from_disk(str(folder))
     except (OSError, ValueError, KeyError) as error:

@@ -136,7 +136,7 @@ class ReportOptions:
 
     @property
     def writes_table(self) -> bool:
-        return self.output is not None and self.output.suffix in SUFFIXES
+        return self.output is not None and self.output.suffix.lower() in SUFFIXES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -162,16 +162,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         options=options.generation,
         write_anyway=options.write_anyway,
     )
-    for warning in (*reading.image_warnings, *reading.notes):
+    record = None if reading.is_blocked else study_record(reading, generator)
+    for warning in record.warnings if record else (*reading.image_warnings, *reading.notes):
         print(f"warning: {warning}", file=sys.stderr)
-    if reading.is_blocked:
+    if record is None:
         print("no report was written; --write-anyway writes it despite the warnings", file=sys.stderr)
         return BLOCKED
+    if reading.report.is_truncated:
+        print("the end of the report is missing; a larger --max-new-tokens writes it", file=sys.stderr)
     if options.format == "report":
         report = reading.report.report
         content = f"{structured_report(report) if options.structured else report}\n".encode()
     else:
-        record = replace(study_record(reading, generator), by_system=options.structured)
+        record = replace(record, by_system=options.structured)
         content = export(record, options.format, include_identity=options.include_identity).content
     _write(content, options.output)
     return 0

@@ -349,6 +349,8 @@ class FinetuneOptions(TrainingOptions):
                         )
         if self.images.feature_cache is not None and self.run.shard:
             raise ValueError("--shard cannot be given with --feature-cache, which computes the features in one process")
+        if not self.dataset:
+            raise ValueError("--dataset is empty; give a data set from `python -m data.prepare`")
         if self.studies.stream:
             self._check_stream()
         elif self.studies.shuffle_buffer != StudyOptions().shuffle_buffer:

@@ -164,6 +164,8 @@ def _open(content: bytes, *, name: str) -> Image.Image:
     opener = next((opener for start, opener in _OPENERS.items() if content.startswith(start)), None)
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         opener = WebPImagePlugin.WebPImageFile
+    if opener is None and content.startswith(b"PK\x03\x04"):
+        raise ImageRejected(f"{name}: is a zip or an Office file and not an image; unpack it first")
     if opener is None:
         raise ImageRejected(f"{name}: its content is none of PNG, JPEG, WebP, TIFF and DICOM, whatever its name says")
     check_container(content, name=name)

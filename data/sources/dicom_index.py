@@ -19,7 +19,7 @@ from pathlib import Path
 from data.images.dicom.header import FileHeader
 from data.tables.reports import ReportRow
 
-FOLDER_LINK = "is a link to a folder, which is not followed; prepare that folder separately, as --root"
+FOLDER_LINK = "is a link to a folder, which is not followed; give that folder separately"
 _CACHE_KIB = 64 * 1024
 
 

@@ -311,7 +311,7 @@ class _Survey:
     num_studies: int = 0
     num_without_subject: int = 0
     unreadable: list[str] = field(default_factory=list)
-    """Messages about values of sex, age and date that count as unknown."""
+    """Messages about values of sex, age, date and view position that count as unknown."""
     split_of: dict[str, str] = field(default_factory=dict)
     """The latest split (`later_split`) among the rows of each subject."""
     identities: dict[str, tuple[int, str, list[str]]] = field(default_factory=dict)
@@ -344,5 +344,5 @@ def _notes(spec: TableSpec, survey: _Survey) -> tuple[str, ...]:
         )
     if survey.unreadable:
         count, first = len(survey.unreadable), survey.unreadable[0]
-        notes.append(f"{count} values of sex, age or date cannot be read and count as unknown; {first}.")
+        notes.append(f"{count} values of sex, age, date or view position cannot be read and count as unknown; {first}.")
     return tuple(notes)

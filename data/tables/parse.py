@@ -12,7 +12,7 @@ from data.reports.sections import split_sections
 from data.tables.labels import is_blank, labels_from_codes, labels_from_columns, labels_from_map
 from data.tables.rows import Row
 from vlm.schema.demographics import NOTHING_KNOWN, Demographics, parse_age, parse_manufacturer, parse_sex
-from vlm.schema.findings import UNLABELED_STUDY
+from vlm.schema.findings import UNLABELED_STUDY, view_index
 
 MAX_VIEWS = 16
 _SPLIT_OF_NAME = {
@@ -60,7 +60,7 @@ class ParsedRow:
     labels: tuple[int, ...] | None = None
     demographics: Demographics = NOTHING_KNOWN
     unreadable: tuple[str, ...] = ()
-    """Messages about values of sex, age and date that cannot be read; they count as unknown."""
+    """Messages about values of sex, age, date and view position that cannot be read; they count as unknown."""
     prior_study_id: str = ""
     date: datetime | None = None
     source: str = ""
@@ -152,6 +152,8 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
         labels = labels_from_codes(cells["labels"])
     demographics, unreadable = demographics_of(cells)
     date, problems = _date(cells.get("date"))
+    view_positions = _view_positions(parsed, cells.get("view_position"), spec.image_separator)
+    problems += _unknown_views(view_positions)
     has_report = not (_is_missing(texts["findings"]) and _is_missing(texts["impression"]))
     if not has_report and labels == UNLABELED_STUDY and (spec.has_text or spec.has_labels):
         given = next((f" (its text is {texts[role]!r})" for role in _REPORT_ROLES if texts[role]), "")
@@ -160,7 +162,7 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
         parsed,
         subject_id=texts["subject_id"] or parsed.study_id,
         split=_SPLIT_OF_NAME.get(split, ""),
-        view_positions=_view_positions(parsed, cells.get("view_position"), spec.image_separator),
+        view_positions=view_positions,
         labels=None if labels == UNLABELED_STUDY else labels,
         demographics=demographics,
         unreadable=unreadable + problems,
@@ -200,6 +202,12 @@ def _view_positions(parsed: ParsedRow, value: Any, separator: str | None) -> tup
     if len(positions) != len(parsed.images):
         raise ValueError(f"row {parsed.number} names {len(parsed.images)} images but {len(positions)} view positions")
     return positions
+
+
+def _unknown_views(positions: tuple[str, ...]) -> tuple[str, ...]:
+    """A message for each name that the model does not know. Such a view counts as frontal."""
+    unknown = (position for position in positions if position != UNKNOWN_VIEW and not view_index(position))
+    return tuple(f"view position {position[:40]!r} is not one of PA, AP and LATERAL" for position in unknown)
 
 
 def _several(value: Any, separator: str | None, *, keep_blank: bool = False) -> tuple[str, ...]:

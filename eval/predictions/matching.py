@@ -45,9 +45,15 @@ def match(predictions: ReportTable, references: ReportTable, missing: MissingPre
             `missing` is "error".
     """
     rejected: list[Rejection] = []
-    truths = _by_study(references, [], "reference")
+    unused: list[Rejection] = []
+    truths = _by_study(references, unused, "reference")
     given = _by_study(predictions, rejected, "prediction")
     notes = []
+    if unused:
+        notes.append(
+            f"{len(unused)} rows of the references cannot be used, the first ({unused[0].study_id!r}): "
+            f"{unused[0].reason}"
+        )
     if not predictions.file.has_names and references.file.has_names:
         given = _by_position(predictions, references, given, truths)
         notes.append(f"predictions were matched by position: {predictions.file.path} has no study ids")

@@ -33,6 +33,7 @@ from page.study.plain_text import plain_line
 from page.study.sources import group_studies, open_sources
 from page.study.upload import UploadedImage, read_upload
 from page.study.worklist import PriorSource, StudySource
+from vlm.schema.findings import view_index
 from vlm.schema.preprocessing import Preprocessing
 
 _Array = pyarrow.Array | pyarrow.ChunkedArray
@@ -81,6 +82,8 @@ def _open_folder(root: Path, skipped: Collection[Path]) -> ArchiveInput:
         studies = group_studies(files)
     if not studies:
         raise ValueError(f"--input {root} holds no file")
+    if all(file.name.endswith((".parquet", ".json")) for file in files):
+        raise ValueError(f"--input {root} holds no image; if it holds manifests, name one of its Parquet files")
     rows, rejections = [], {}
     for name, members in studies:
         names = tuple(file.name for file in members)
@@ -277,9 +280,14 @@ def _image_in(content: bytes, name: str, preprocessing: Preprocessing, view_posi
 
 
 def _with_position(image: UploadedImage, view_position: str | None) -> UploadedImage:
-    """The given view position counts, or else the one of the DICOM header."""
+    """The given view position counts, or else the one of the DICOM header. A note says that a name is not known."""
     position = (view_position or "").strip().upper()
-    return image if position in ("", UNKNOWN_VIEW) else replace(image, view_position=position)
+    if position in ("", UNKNOWN_VIEW):
+        return image
+    if not view_index(position):
+        problem = f"has the view position {position!r} in the manifest, which is not known; give PA, AP or LATERAL."
+        return replace(image, notes=(*image.notes, f"{image.name}: {problem}"))
+    return replace(image, view_position=position)
 
 
 def _listed(cell: Any) -> list[Any]:

@@ -123,6 +123,11 @@ def _counts(table: StudyTable, names: set[str], num_before: int, num_changed: in
         notes.append(
             f"{num_changed} studies have other files than when they were read; delete their rows to read them again"
         )
+    if num_before:
+        notes.append(
+            "rows from before keep the options that they were written with, such as --write-anyway, --num-candidates "
+            "and --include-identity; delete rows to read their studies again, or give another --output"
+        )
     if others := len(set(table.rows) - names):
         notes.append(f"{others} rows of the table are of studies that are not in the source now")
     states = Counter(row.state for name, row in table.rows.items() if name in names)

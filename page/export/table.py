@@ -70,9 +70,9 @@ class StudyTable:
     """
 
     def __init__(self, path: Path, *, model: str):
-        if path.suffix not in SUFFIXES:
+        if path.suffix.lower() not in SUFFIXES:
             raise ValueError(f"--output {path} is no table; give a name that ends in {' or '.join(SUFFIXES)}")
-        self.path, self._is_csv = path, path.suffix == ".csv"
+        self.path, self._is_csv = path, path.suffix.lower() == ".csv"
         self._end_of_row = (csv_line(["", model]) if self._is_csv else "}\n").encode()
         """An incomplete last row does not have it."""
         self._start = (csv_line(COLUMNS) if self._is_csv else '{"study": "').encode()

@@ -42,6 +42,7 @@ from vlm.precision import Precision
 from vlm.schema.findings import FINDINGS, UNLABELED, UNLABELED_STUDY
 
 NOT_A_DEVICE = "Not a medical device. For research and teaching only, not for diagnosis or treatment."
+CUT_OFF = "The report reached the maximum length and is cut off."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -309,7 +310,7 @@ def _warnings(reading: StudyReading) -> list[str]:
         quoted = " ".join(f'"{sentence}"' for sentence in reading.invented_sentences)
         warnings.append(f"The report mentions a prior study, but none was given: {quoted}")
     if reading.report.is_truncated:
-        warnings.append("The report reached the maximum length and is cut off.")
+        warnings.append(CUT_OFF)
     if reading.only_classifies:
         warnings.append("This model only classifies: it was not trained on reports, so it wrote none.")
     elif not reading.report.report.strip():

@@ -34,7 +34,7 @@ from page.study.findings import by_probability, changed, finding_rows
 from page.study.plain_text import plain_line, plain_text
 from page.study.prior import PREFIX
 from page.study.read import StudyReading
-from page.study.record import ModelIdentity, model_identity
+from page.study.record import CUT_OFF, ModelIdentity, model_identity
 from vlm.generator import ReportGenerator
 from vlm.operating_point import BEST_F1, OperatingPoint
 from vlm.schema.findings import FINDINGS
@@ -183,6 +183,8 @@ def study_row(
     findings, impression = clean(report.findings), clean(report.impression)
     whole = clean(report.report)
     rows = by_probability(finding_rows(reading))
+    if report.is_truncated:
+        columns["reason"] = f"{columns['reason']} {CUT_OFF}".strip()
     return StudyRow(
         state=READ,
         findings=structured_findings(findings, impression) if by_system else findings,

@@ -66,4 +66,7 @@ def test_columns_of_a_table_are_kept_and_unreadable_values_are_counted(tmp_path,
         ("F", 90, "Agfa"), ("M", 45, "Agfa"), ("", None, "Agfa"), ("", None, "Agfa"),
     ]  # fmt: skip
     printed = " ".join(capsys.readouterr().out.split())
-    assert "1 values of sex, age or date cannot be read and count as unknown; row 3: age is 'old'" in printed
+    assert (
+        "1 values of sex, age, date or view position cannot be read and count as unknown; row 3: age is 'old'"
+        in printed
+    )

@@ -40,6 +40,12 @@ def test_an_unknown_label_source_is_rejected():
         )
 
 
+def test_a_folder_of_parquet_files_is_rejected_with_the_program_that_reads_it(tmp_path):
+    (tmp_path / "train-00000-of-00001.parquet").touch()
+    with pytest.raises(ValueError, match=r"not a prepared data set .* only train/finetune.py reads .* with --stream"):
+        load_studies(tmp_path)
+
+
 def test_a_data_set_without_a_required_column_is_rejected(small_dataset, tmp_path):
     with pytest.raises(ValueError, match=r"older: split train lacks the columns labels; prepare it again"):
         load_studies(without(small_dataset, "labels", tmp_path))

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 import page.report
+from eval.checks.contradictions import Contradiction
 from page.report import BLOCKED, main
 from page.study.plain_text import plain_text
 from page.study.prior import prior_study, read_prior_files
 from page.study.read import DEFAULT_GENERATION, LOOKS_LATERAL, choose_views, read_files
-from page.study.record import study_record
+from page.study.record import CUT_OFF, study_record
 from tests.helpers.view_checks import everything_looks_lateral
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint
 from vlm.generator import GenerationOptions, ReportGenerator
@@ -46,9 +47,13 @@ def test_report_is_the_same_as_on_the_page(tiny_checkpoint, image, capfdbinary):
     printed = capfdbinary.readouterr()
     assert printed.out.decode() == f"{reading.report.report}\n"
     assert reading.report.report.strip()
-    model, warning = printed.err.decode().splitlines()
+    model, *warnings = printed.err.decode().splitlines()
     assert model == f"Model: {tiny_checkpoint}"
-    assert warning == f"warning: Not checked whether the images resemble those of the training: {NO_CHECK}."
+    assert warnings[0] == f"warning: Not checked whether the images resemble those of the training: {NO_CHECK}."
+    assert warnings[-2:] == [
+        f"warning: {CUT_OFF}",
+        "the end of the report is missing; a larger --max-new-tokens writes it",
+    ]
 
 
 def test_other_formats_are_the_same_files_as_on_the_page(tiny_checkpoint, image, tmp_path):
@@ -93,6 +98,22 @@ def test_operating_point_and_candidates_are_those_of_the_page(tiny_checkpoint, i
     generator = ReportGenerator.from_pretrained(checkpoint).at(OperatingPoint.parse("sensitivity=.9"))
     *_, reading = read_files(generator, [image], options=options)
     assert document["findings"] == plain_text(reading.report.findings)
+
+
+def test_contradictions_and_invented_comparisons_are_warnings(tiny_checkpoint, image, monkeypatch, capfdbinary):
+    contradiction = Contradiction(finding="Edema", stated="Edema.", denied="No edema.")
+
+    def read_with_problems(*arguments, **settings):
+        *_, reading = read_files(*arguments, **settings)
+        report = replace(reading.report, is_truncated=False)
+        yield replace(reading, report=report, contradictions=(contradiction,), prior_sentences=("Unchanged.",))
+
+    monkeypatch.setattr("page.report.read_files", read_with_problems)
+    assert run(tiny_checkpoint, image) == 0
+    printed = capfdbinary.readouterr().err.decode()
+    assert 'warning: The report both states and denies Edema: "Edema." / "No edema."' in printed
+    assert 'warning: The report mentions a prior study, but none was given: "Unchanged."' in printed
+    assert CUT_OFF not in printed and "--max-new-tokens" not in printed
 
 
 @pytest.mark.parametrize(
@@ -219,7 +240,7 @@ def test_full_disk_gives_one_line_and_no_traceback(tiny_checkpoint, image, outpu
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([*command, "--max-new-tokens", "4"], stdout=full, stderr=subprocess.PIPE, text=True)
     where = "--output /dev/full" if output else "standard output"
-    model, _, error = done.stderr.splitlines()
+    model, *_, error = done.stderr.splitlines()
     assert model.startswith("Model: ")
     assert error.startswith(f"error: {where} cannot be written (No space left on device)")
     assert done.returncode == 2

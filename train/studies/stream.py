@@ -6,6 +6,7 @@ before a study is read, so a resumed run continues within an epoch without readi
 buffer of a `datasets.IterableDataset` cannot do that (docs/LOG.md).
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ from data.study import FEATURES, IMAGE_COLUMNS, LATER_COLUMNS, PREPARATION_FILE,
 WRITE = "python -m data.pipeline.parquet"
 UNREADABLE = (OSError, ValueError, pyarrow.ArrowException)
 BATCH_ROWS = 1000
+_NUMBERED = re.compile(r"-(\d+)-of-(\d+)[^/]*\.parquet$")
+"""The number of a file and the number of all files of its split, as `data.pipeline.parquet` and `push_to_hub` write
+them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,6 +158,9 @@ class ParquetRows:
                     f"{group.file} names an image that is not in the file; write the files with `{WRITE}`, which "
                     "stores the images in them"
                 )
+        for name in self.column_names:
+            if table[name].null_count and LATER_COLUMNS.get(name, "") is not None:
+                raise ValueError(f"{group.file}: the column {name} has an empty cell; write the files with `{WRITE}`")
         return table
 
 
@@ -164,7 +171,8 @@ def open_stream(dataset: str) -> dict[str, ParquetRows]:
     """The splits of a folder or hub repository of Parquet files. Only the footers of the files are read.
 
     Raises:
-        ValueError: there are no such files, one is damaged, or a column is missing or has another type.
+        ValueError: there are no such files, one is damaged or missing or there twice, or a column is missing or has
+            another type.
     """
     try:
         files_of = datasets.load_dataset_builder(dataset).config.data_files or {}
@@ -179,7 +187,28 @@ def open_stream(dataset: str) -> dict[str, ParquetRows]:
             f"--dataset {dataset} has no Parquet files, which --stream needs: write them with `{WRITE}`, or leave "
             "--stream out"
         )
+    for split, files in files_of.items():
+        _check_all_there(f"--dataset {dataset}", str(split), files)
     return {str(split): _open_files(files) for split, files in files_of.items()}
+
+
+def _check_all_there(name: str, split: str, files: Sequence[str]) -> None:
+    """Raises ValueError unless each file is there once, by the numbers in their names; files without are not checked.
+
+    A copy that was interrupted would train on fewer studies, and a second copy would count studies twice.
+    """
+    found = [_NUMBERED.search(file) for file in files]
+    if not any(found):
+        return
+    total = max(int(match[2]) for match in found if match)
+    numbers = sorted(int(match[1]) if match and int(match[2]) == total else -1 for match in found)
+    if numbers != list(range(total)):
+        missing = sorted({*range(total)} - {*numbers})
+        raise ValueError(
+            f"{name}: the split {split} has {len(files)} files, which are not the {total} of their names"
+            + (f" (number {missing[0]:05d} is missing)" if missing else "")
+            + "; copy them again, and keep no other Parquet file in the folder or its subfolders"
+        )
 
 
 def _open_file(path: str) -> IO[bytes]:

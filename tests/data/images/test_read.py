@@ -143,6 +143,12 @@ def test_a_text_file_named_png_is_rejected_without_quoting_it(tmp_path):
     assert "Jane" not in str(caught.value)
 
 
+def test_a_zip_is_rejected_with_the_fix(tmp_path):
+    (tmp_path / "study.zip").write_bytes(b"PK\x03\x04 and so on")
+    with pytest.raises(ImageRejected, match=r"study\.zip: is a zip or an Office file and not an image; unpack it"):
+        read_image(tmp_path / "study.zip")
+
+
 @pytest.mark.filterwarnings("error")
 def test_an_oversized_image_is_rejected_from_its_header():
     webp = bytearray(encoded(Image.new("RGB", (16, 16)), "WEBP", lossless=True))

@@ -90,6 +90,19 @@ def test_unknown_view_positions_are_left_to_dicom_headers(tmp_path):
     assert raw_study.view_positions == ()
 
 
+def test_view_positions_that_the_model_does_not_know_are_noted(tmp_path):
+    views = [["pa", "LL"], ["AP", "Lat."], ["?", "left lateral"]]
+    rows = [{"images": ["a.png", "b.png"], "view_position": view, "findings": "Clear."} for view in views]
+    plan = table_source(jsonl_of(tmp_path, rows)).plan(PlanContext(work=tmp_path))
+    assert [study.view_positions for study in plan.raw_studies] == [
+        ("PA", "LL"),
+        ("AP", "LAT."),
+        ("UNKNOWN", "LEFT LATERAL"),
+    ]
+    note = "values of sex, age, date or view position cannot be read and count as unknown; row 2: view position 'LAT.'"
+    assert f"2 {note} is not one of PA, AP and LATERAL." in plan.notes
+
+
 def test_finding_columns_use_chexpert_values(tmp_path):
     rows = [
         {"image": "a.png", "Edema": "1.0", "Pneumonia": "0", "Fracture": "-1", "No Finding": ""},

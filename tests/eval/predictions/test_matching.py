@@ -86,6 +86,15 @@ def test_study_with_an_empty_reference_is_rejected(tmp_path):
     assert [(rejection.study_id, rejection.reason) for rejection in both.rejected] == [("c", "its reference is empty")]
 
 
+def test_references_that_cannot_be_used_are_noted(tmp_path):
+    rows = [*TRUTH, TRUTH[0], {"study_id": "e", "report": 7}]
+    notes = matched(tmp_path, predictions("abcde"), rows).notes
+    assert "2 rows of the references cannot be used, the first ('a'): row 5 repeats the same reference" in notes
+    notes = matched(tmp_path, predictions("abcde"), [*TRUTH, rows[-1]]).notes
+    assert "1 rows of the references cannot be used, the first ('e'): row 5: the report is a int, not a text" in notes
+    assert not [note for note in matched(tmp_path, predictions("abcd"), TRUTH).notes if "cannot be used" in note]
+
+
 def test_lists_are_matched_by_position_only_if_lengths_are_equal(tmp_path):
     both = matched(tmp_path, ["w x", "y", "z", ""])
     assert {prediction.study_id: prediction.report for prediction in both.predictions}["b"] == "y"

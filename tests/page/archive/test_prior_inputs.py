@@ -1,4 +1,4 @@
-"""Prior studies of a manifest and of a prepared data set, without a run."""
+"""Prior studies and view positions of a manifest, and prior studies of a prepared data set, without a run."""
 
 import datasets
 import pyarrow
@@ -44,6 +44,18 @@ def test_manifest_gives_the_prior_study_of_each_row(manifest):
         source_of(archive, without | {"prior_report": "Clear."})
     with pytest.raises(ValueError, match="2 images but 1 view positions"):
         source_of(archive, with_prior | {"prior_view_positions": ["AP"]})
+
+
+def test_unknown_view_position_of_a_manifest_is_a_note_and_leaves_that_of_the_header(manifest, dicom):
+    lateral = dicom(ViewPosition="LL").rename(manifest.parent / "side.dcm")
+    row = {"study": "a", "images": [lateral.name], "view_positions": ["Lat"]}
+    [read] = source_of(open_input(manifest, reads_priors=True), row).images
+    assert (read().view_position, read().notes) == (
+        "LL",
+        ("side.dcm: has the view position 'LAT' in the manifest, which is not known; give PA, AP or LATERAL.",),
+    )
+    [read] = source_of(open_input(manifest, reads_priors=True), row | {"view_positions": [" pa "]}).images
+    assert (read().view_position, read().notes) == ("PA", ())
 
 
 def test_manifest_with_prior_studies_needs_a_checkpoint_that_compares(manifest):

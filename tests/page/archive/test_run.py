@@ -196,6 +196,13 @@ def test_manifest_that_cannot_be_used_is_explained(tmp_path, columns, problem):
 def test_input_that_is_none_of_the_three_is_named(tmp_path):
     (tmp_path / "m.csv").write_text("study_id")
     (tmp_path / "empty").mkdir()
-    for name, problem in (("m.csv", "is no Parquet file"), ("gone", "does not exist"), ("empty", "holds no file")):
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests" / "m.parquet").touch()
+    for name, problem in (
+        ("m.csv", "is no Parquet file"),
+        ("gone", "does not exist"),
+        ("empty", "holds no file"),
+        ("manifests", "holds no image; if it holds manifests, name one of its Parquet files"),
+    ):
         with pytest.raises(ValueError, match=problem):
             open_input(tmp_path / name)

@@ -91,8 +91,9 @@ def test_interrupted_table_continues_and_reads_no_study_twice(tiny_checkpoint, f
     )
     capsys.readouterr()
     assert run(tiny_checkpoint, folder, "--output", output) == 0
-    printed = capsys.readouterr().out
-    assert printed.startswith("6 studies = 4 read + 1 blocked + 1 rejected; 2 of them were in the table before")
+    printed = capsys.readouterr()
+    assert printed.out.startswith("6 studies = 4 read + 1 blocked + 1 rejected; 2 of them were in the table before")
+    assert "note: rows from before keep the options that they were written with, such as --write-anyway" in printed.err
     assert len(read) == 7 and read[2] == read[3] and len(set(read)) == 6
     with output.open(newline="", encoding="utf-8") as file:
         studies = [row["study"] for row in csv.DictReader(file)]
@@ -167,6 +168,11 @@ def test_batch_gives_the_same_readings_as_single_studies(tiny_checkpoint, images
 def test_options_that_do_not_fit_a_table_are_named(settings, problem):
     with pytest.raises(ValueError, match=problem):
         ReportOptions(**{"images": (Path("a"),), "output": Path("reports.csv")} | settings)
+
+
+def test_suffix_of_a_table_may_be_in_capitals():
+    assert ReportOptions(images=(Path("a"),), output=Path("REPORTS.CSV")).writes_table
+    assert not ReportOptions(images=(Path("a"),), output=Path("report.txt")).writes_table
 
 
 def test_empty_folder_is_named(tiny_checkpoint, tmp_path):

@@ -13,7 +13,7 @@ ROWS = [
     StudyRow(study="=b", files=("=b",), state=REJECTED, reason='says "no", é', model=MODEL),
     StudyRow(study="c", files=("c",), state=READ, exports=("s.txt", "s.json"), ood_distance=0.5, model=MODEL),
 ]
-SUFFIXES = pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+SUFFIXES = pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".CSV"])
 
 
 def written(path, rows=ROWS, model=MODEL):

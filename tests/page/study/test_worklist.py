@@ -11,6 +11,7 @@ from PIL import Image
 from page.cards.worklist import MAX_SHOWN, worklist_html
 from page.export.table import worklist_csv, worklist_jsonl
 from page.study.read import read_files
+from page.study.record import CUT_OFF
 from page.study.row import BLOCKED, COLUMNS, READ, REJECTED, StudyRow
 from page.study.worklist import ReadOptions, read_worklist, sort_by_probability
 from page.tabs.worklist import ANY_FINDING, WorklistTab
@@ -77,7 +78,7 @@ def test_each_study_gets_the_same_report_as_alone(generator, images, tmp_path):
         probabilities = [row.probabilities[finding] for finding in FINDINGS]
         assert probabilities == pytest.approx(reading.report.finding_probabilities, abs=1e-6)
     assert pair.files == ("a/1.png", "a/2.png")
-    assert pair.reason == f"Not checked whether the images resemble those of the training: {NO_CHECK}."
+    assert pair.reason == f"Not checked whether the images resemble those of the training: {NO_CHECK}. {CUT_OFF}"
 
 
 def test_bad_file_is_a_row_and_all_others_are_read(generator, images, tmp_path):

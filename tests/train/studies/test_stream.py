@@ -195,6 +195,8 @@ def test_folders_that_cannot_be_streamed_are_rejected_with_the_fix(shards, small
         _load(small_dataset)
     with pytest.raises(ValueError, match="is neither a folder of Parquet files nor a data set of the hub"):
         _load(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="--dataset is empty; give a data set"):
+        _load("")
     alone = datasets.DatasetDict({"train": small_studies["train"]})
     alone.save_to_disk(str(tmp_path / "alone"))
     with pytest.raises(ValueError, match="has no studies in its validation split"):
@@ -222,6 +224,47 @@ def test_folders_that_cannot_be_streamed_are_rejected_with_the_fix(shards, small
     pyarrow.parquet.write_table(table.drop_columns(["images"]).append_column("images", images), file)
     with pytest.raises(ValueError, match="names an image that is not in the file"):
         _load(damaged).learned[0]
+
+
+def _copied(shards, folder):
+    shutil.copytree(shards, folder)
+    [file] = folder.glob("train-*")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("copies", "message"),
+    [
+        (["train-00001-of-00003.parquet"], r"train has 1 files, .* not the 3 of their names \(number 00000 is missing"),
+        (["train-00000-of-00001.parquet", "train-00000-of-00001 (copy).parquet"], "train has 2 files, .* not the 1 of"),
+        (["train-00000-of-00001.parquet", "old/train-00000-of-00001.parquet"], "train has 2 files, .* not the 1 of"),
+        (["train-00000-of-00001.parquet", "train-extra.parquet"], "train has 2 files, .* not the 1 of"),
+    ],
+)
+def test_missing_files_and_second_copies_are_rejected(shards, tmp_path, copies, message):
+    file = _copied(shards, tmp_path / "shards")
+    content = file.read_bytes()
+    file.unlink()
+    (tmp_path / "shards" / "old").mkdir()
+    for name in copies:
+        (tmp_path / "shards" / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"the split {message}.*; copy them again"):
+        _load(tmp_path / "shards")
+
+
+def test_an_empty_cell_is_named_by_its_column_and_an_unknown_age_is_no_error(shards, tmp_path):
+    file = _copied(shards, tmp_path / "shards")
+    table = pyarrow.parquet.read_table(file)
+    for name, is_allowed in (("age", True), ("findings", False)):
+        cells = [None, *table[name].to_pylist()[1:]]
+        column = pyarrow.array(cells, table.schema.field(name).type)
+        pyarrow.parquet.write_table(table.set_column(table.schema.get_field_index(name), name, column), file)
+        rows = _load(tmp_path / "shards").learned
+        if is_allowed:
+            assert rows[0][name] is None
+            continue
+        with pytest.raises(ValueError, match=f"train-00000-of-00001.parquet: the column {name} has an empty cell"):
+            measure(rows)
 
 
 def test_a_broken_image_ends_the_run_with_the_name_of_its_study(shards, small_studies, tmp_path, tiny_tokenizer):

@@ -53,7 +53,7 @@ GROUPED = tyro.conf.OmitArgPrefixes
 class DecodingOptions:
     """Decoding"""
 
-    max_new_tokens: int = 128
+    max_new_tokens: int = GenerationOptions().max_new_tokens
     """Maximum length of a report in tokens."""
     num_beams: int = 1
     """Number of beams; 1 means greedy decoding."""

@@ -25,7 +25,7 @@ closer than this are made by passes of one token."""
 class GenerationOptions:
     """Options of text generation."""
 
-    max_new_tokens: int = 128
+    max_new_tokens: int = 256
     """A report that reaches this length is cut and marked `is_truncated`."""
     num_beams: int = 1
     """1: greedy search; more: beam search."""

@@ -39,7 +39,7 @@ WHITE_LEVEL, PAPER_SHARE, INK_LEVEL = 235, 0.6, 100
 MAX_INDICATION_CHARACTERS = 1000
 MAX_CANDIDATES = 16
 """Maximum number of reports of which one is chosen; the decoder needs so many times the memory."""
-DEFAULT_GENERATION = GenerationOptions(max_new_tokens=160, num_candidates=8)
+DEFAULT_GENERATION = GenerationOptions(num_candidates=8)
 """The best of 8 reports names a wrong side less often than one report alone (docs/RESULTS.md)."""
 LATERAL_STUDY = (
     "The study has only lateral views. The model needs a frontal view for most findings, so its probabilities and its "
@@ -373,11 +373,13 @@ def _compared_note(images: Sequence[UploadedImage], study: str) -> tuple[str, ..
 
 
 def _mixed_study_warnings(images: Sequence[UploadedImage], subject: str) -> tuple[str, ...]:
-    """A warning if the DICOM headers name more than one study; it does not name patients."""
-    studies = {image.identifiers.study_instance_uid for image in images if image.identifiers} - {""}
-    if len(studies) < 2:
-        return ()
-    return (f"{subject} belong to {len(studies)} different DICOM studies, possibly of different patients.",)
+    """A warning if the DICOM headers name more than one patient or study; it does not name them."""
+    headers = [image.identifiers for image in images if image.identifiers]
+    if len(patients := {header.patient_id for header in headers} - {""}) > 1:
+        return (f"{subject} have {len(patients)} different patient ids in their DICOM headers.",)
+    if len(studies := {header.study_instance_uid for header in headers} - {""}) > 1:
+        return (f"{subject} belong to {len(studies)} different DICOM studies, possibly of different patients.",)
+    return ()
 
 
 def _lateral_warnings(images: Sequence[UploadedImage], warning: str) -> tuple[str, ...]:

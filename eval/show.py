@@ -87,7 +87,7 @@ def study_figure(
     """Ask the model about a study; a saved `prediction` gives report and probabilities instead."""
     images = [_enlarged(image) for image in row["images"]]
     # If the report exists already, one token is enough to get the attention maps.
-    options = GenerationOptions().max_new_tokens=max_new_tokens if prediction is None else 1)
+    options = GenerationOptions(max_new_tokens=max_new_tokens if prediction is None else 1)
     priors = [prior_of(row)] if generator.reads_priors else None
     inputs = {"view_positions": [row["view_positions"]], "indications": [row["indication"]], "priors": priors}
     [output] = generator.generate([images], **inputs, options=options)

@@ -96,6 +96,22 @@ def test_images_of_two_dicom_studies_are_blocked(generator, images, uids, is_blo
     assert "1.2.4" not in " ".join(last.image_warnings)
 
 
+@pytest.mark.parametrize(("patients", "is_blocked"), [(("7", "8"), True), (("7", "7"), False), (("7", ""), False)])
+def test_images_of_two_patients_with_one_study_uid_are_blocked(generator, images, patients, is_blocked):
+    views = [
+        UploadedImage(
+            name=f"{number}.dcm",
+            image=image,
+            identifiers=DicomIdentifiers(study_instance_uid="1.2.3", patient_id=patient),
+        )
+        for number, (image, patient) in enumerate(zip(images, patients, strict=False))
+    ]
+    *_, last = read_study(generator, views, options=SHORT)
+    assert last.is_blocked == is_blocked
+    warnings = " ".join(last.image_warnings)
+    assert ("The images have 2 different patient ids in their DICOM headers." in warnings) == is_blocked
+
+
 def test_report_is_compared_with_itself_and_the_probabilities():
     text = "Findings: Small left pleural effusion. The heart is enlarged. Impression: No pleural effusion."
     probabilities = np.full(NUM_FINDINGS, 0.1)

@@ -27,10 +27,10 @@ from vlm.decoding import (
     generate_reports,
     generate_tokens,
 )
-from vlm.explain.attention import heatmaps, over_patches, sentence_attention, sentence_spans
+from vlm.explain.attention import heatmaps, sentence_maps
 from vlm.inputs.batch import Prior, Views, batch_images
 from vlm.inputs.image import to_gray
-from vlm.inputs.tokenizer import TextPieces
+from vlm.inputs.tokenizer import TextPieces, text_pieces
 from vlm.layers.finding_queries import FindingOutput
 from vlm.model import Prefix
 from vlm.operating_point import OperatingPoint
@@ -174,7 +174,7 @@ class ReportGenerator:
         outputs = self._finding_outputs(prefix.findings, inputs)
         return [
             [
-                self._report(tokens, self._pieces(tokens.token_ids), output)
+                self._report(tokens, text_pieces(self.tokenizer, tokens.token_ids), output)
                 for tokens in generated[study * num_candidates : (study + 1) * num_candidates]
             ]
             for study, output in enumerate(outputs)
@@ -297,23 +297,12 @@ class ReportGenerator:
 
         Each map sums to 1, or to 0 if the sentence is not in the report. Runs the model once over the whole report.
         """
-        inputs = self._study_inputs(images, view_positions, indication, prior)
-        encoded = self.tokenizer(report, add_special_tokens=False, return_offsets_mapping=True)
-        num_views = inputs["view_mask"].shape[1]
-        if not encoded["input_ids"] or not sentences:
+        num_views = 1 if isinstance(images, Image.Image) else len(images)
+        if not report or not sentences:
             return np.zeros((len(sentences), num_views, *self.model.encoder.grid), dtype=np.float32)
+        inputs = self._study_inputs(images, view_positions, indication, prior)
         with torch.inference_mode():
-            prefix = self._prefix(inputs)
-            attention = sentence_attention(
-                self.model,
-                prefix,
-                encoded["input_ids"],
-                encoded["offset_mapping"],
-                sentence_spans(report, sentences),
-                bos_token_id=self.tokenizer.bos_token_id,
-            )
-            finding_attention = prefix.findings.attention[0]
-            maps = over_patches(self.model, attention, finding_attention, num_views, prefix.num_prior_tokens)
+            maps = sentence_maps(self.model, self._prefix(inputs), self.tokenizer, report, sentences, num_views)
         return maps.float().cpu().numpy()
 
     def _prefix(self, inputs: dict[str, Tensor]) -> Prefix:
@@ -365,13 +354,6 @@ class ReportGenerator:
                 probabilities, severities, changes, maps, counts, strict=True
             )
         ]
-
-    def _pieces(self, token_ids: Sequence[int]) -> list[str]:
-        text = TextPieces(self.tokenizer)
-        pieces = [text.add(token) for token in token_ids]
-        if pieces:
-            pieces[-1] += text.finish()
-        return pieces
 
     def _report(self, generated: GeneratedTokens, pieces: Sequence[str], output: dict[str, Any]) -> StudyReport:
         report = "".join(pieces)

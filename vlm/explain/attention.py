@@ -16,10 +16,35 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
+from transformers import PreTrainedTokenizerBase
 
 from vlm.inputs.image import letterbox_geometry
 from vlm.model import Prefix, ReportModel
 from vlm.schema.findings import NUM_FINDINGS
+
+
+def sentence_maps(
+    model: ReportModel,
+    prefix: Prefix,
+    tokenizer: PreTrainedTokenizerBase,
+    report: str,
+    sentences: Sequence[str],
+    num_views: int,
+) -> Float[Tensor, "sentences views rows columns"]:
+    """Attention of each sentence of the report of one study over the patches of its views, those of the prior left out.
+
+    Each map sums to 1, or to 0 if the sentence is not in the report. Runs the decoder once over the whole report.
+    """
+    encoded = tokenizer(report, add_special_tokens=False, return_offsets_mapping=True)
+    attention = sentence_attention(
+        model,
+        prefix,
+        encoded["input_ids"],
+        encoded["offset_mapping"],
+        sentence_spans(report, sentences),
+        bos_token_id=tokenizer.bos_token_id,
+    )
+    return over_patches(model, attention, prefix.findings.attention[0], num_views, prefix.num_prior_tokens)
 
 
 def sentence_spans(report: str, sentences: Sequence[str]) -> list[tuple[int, int]]:

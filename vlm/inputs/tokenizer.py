@@ -1,6 +1,6 @@
 """The tokenizer: that of a pretrained GPT-2, or a byte-pair encoding trained on the reports."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -103,6 +103,15 @@ def encode_report(tokenizer: PreTrainedTokenizerBase, report: str, *, max_tokens
     if len(ids) + 1 > max_tokens:
         return [tokenizer.bos_token_id, *ids[:max_tokens]]
     return [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
+
+
+def text_pieces(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> list[str]:
+    """The text of each token of a whole text; see `TextPieces`."""
+    text = TextPieces(tokenizer)
+    pieces = [text.add(token) for token in token_ids]
+    if pieces:
+        pieces[-1] += text.finish()
+    return pieces
 
 
 class TextPieces:

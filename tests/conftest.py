@@ -146,6 +146,21 @@ def prior_checkpoint(build_model, tiny_tokenizer, tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def encoder_passes():
+    """`encoder_passes(generator)`: a list that gets the number of images of each later pass through its encoder."""
+    hooks = []
+
+    def count(generator):
+        sizes = []
+        hooks.append(generator.model.encoder.register_forward_hook(lambda *call: sizes.append(len(call[-1]))))
+        return sizes
+
+    yield count
+    for hook in hooks:
+        hook.remove()
+
+
 @pytest.fixture(scope="session")
 def images():
     """Six different gray images; none is square."""

@@ -1,7 +1,7 @@
 """Text generation over the decoder's cache: greedy search, samples, beam search, log-probability of given texts.
 
-Each step calls the decoder with one new token per row; rows that have ended leave the batch. Images are encoded once
-per study, in the prefix.
+Each step calls the decoder with one new token per row; rows that have ended leave the batch. The prefix, with
+the images, is computed once per study.
 """
 
 from collections.abc import Iterator, Sequence

@@ -30,6 +30,7 @@ from vlm.decoding import (
 from vlm.explain.attention import heatmaps, sentence_maps
 from vlm.inputs.batch import Prior, Views, batch_images
 from vlm.inputs.image import to_gray
+from vlm.inputs.patch_features import PatchFeatures
 from vlm.inputs.tokenizer import TextPieces, text_pieces
 from vlm.layers.finding_queries import FindingOutput
 from vlm.model import Prefix
@@ -64,6 +65,7 @@ class ReportGenerator:
         self.ood_detector = checkpoint.ood_detector
         self.ood_not_checked = "" if checkpoint.ood_detector else checkpoint.ood_absence
         self.config = checkpoint.model.config
+        self.patch_features = PatchFeatures(self.model.encoder, self.config.image, self.device)
         self.name = name
 
     @classmethod
@@ -102,6 +104,15 @@ class ReportGenerator:
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
         return moved
+
+    def encoding_once(self) -> "ReportGenerator":
+        """The same model, which encodes each image once, although several methods are called with it.
+
+        It holds the features of all its images (`PatchFeatures`): use it for one study, or one batch, and then drop it.
+        """
+        once = copy(self)
+        once.patch_features = self.patch_features.remembering()
+        return once
 
     @property
     def writes_reports(self) -> bool:
@@ -228,7 +239,8 @@ class ReportGenerator:
         priors: Sequence[Prior | None] | None = None,
     ) -> list[tuple[float, ...]]:
         """Probabilities of the 14 findings of each study, without a report. They do not depend on the prior study."""
-        findings, inputs = self._encode(images, view_positions, priors)
+        self._check_priors(priors)
+        findings, inputs = self._findings(images, view_positions)
         return [output["finding_probabilities"] for output in self._finding_outputs(findings, inputs)]
 
     def features(
@@ -238,7 +250,7 @@ class ReportGenerator:
 
         They are the concatenated finding tokens, which retrieve better than other features of the model (docs/LOG.md).
         """
-        findings, _ = self._encode(images, view_positions)
+        findings, _ = self._findings(images, view_positions)
         features = functional.normalize(findings.tokens.float().flatten(1), dim=1)
         return features.cpu().numpy()
 
@@ -248,11 +260,9 @@ class ReportGenerator:
         Mean and standard deviation of the patch features, and the image in 16 x 16 pixels. They detect
         out-of-distribution images better than all other features that were tried, `features` included (docs/LOG.md).
         """
-        inputs = self._inputs([[image] for image in images])
-        pixel_values = inputs["pixel_values"][inputs["view_mask"]]
-        with torch.inference_mode():
-            patches = self.model.encoder(pixel_values).float()
-        small = functional.adaptive_avg_pool2d(pixel_values.float().mean(dim=1, keepdim=True), 16)
+        patches = self._inputs([[image] for image in images])["patch_features"][:, 0].float()
+        gray = self.patch_features.pixel_values(images).mean(dim=1, keepdim=True)
+        small = functional.adaptive_avg_pool2d(gray, 16)
         features = torch.cat([patches.mean(dim=1), patches.std(dim=1, correction=0), small.flatten(1)], dim=1)
         return features.cpu().numpy()
 
@@ -310,14 +320,18 @@ class ReportGenerator:
         decisions = None if decisions is None else torch.tensor(decisions, device=self.device)
         return self.model.prefix(**inputs, decision_logits=decisions)
 
-    def _inputs(self, images, view_positions=None, indications=None, priors=None) -> dict[str, Tensor]:
+    def _check_priors(self, priors: Sequence[Prior | None] | None) -> None:
         if priors is not None and any(priors) and not self.reads_priors:
             raise ValueError(
                 f"{self.name or 'the model'} was not trained with prior studies and cannot compare; leave the prior "
                 "out, or train on a data set with priors"
             )
-        geometry = self.config.image
-        inputs = batch_images(images, view_positions, indications, priors, tokenizer=self.tokenizer, geometry=geometry)
+
+    def _inputs(self, images, view_positions=None, indications=None, priors=None) -> dict[str, Tensor]:
+        self._check_priors(priors)
+        inputs = batch_images(
+            images, view_positions, indications, priors, tokenizer=self.tokenizer, patch_features=self.patch_features
+        )
         return {key: value.to(self.device) for key, value in inputs.items()}
 
     def _study_inputs(
@@ -325,10 +339,11 @@ class ReportGenerator:
     ) -> dict[str, Tensor]:
         return self._inputs([images], None if view_positions is None else [view_positions], [indication], [prior])
 
-    def _encode(self, images, view_positions, priors=None) -> tuple[FindingOutput, dict[str, Tensor]]:
-        inputs = self._inputs(images, view_positions, None, priors)
+    def _findings(self, images, view_positions) -> tuple[FindingOutput, dict[str, Tensor]]:
+        inputs = self._inputs(images, view_positions)
+        views = (inputs[name] for name in ("view_indices", "view_mask", "patch_features"))
         with torch.inference_mode():
-            _, findings = self.model.encode_images(inputs["pixel_values"], inputs["view_indices"], inputs["view_mask"])
+            _, findings = self.model.encode_images(None, *views)
         return findings, inputs
 
     def _finding_outputs(self, findings: FindingOutput, inputs: dict[str, Tensor]) -> list[dict[str, Any]]:

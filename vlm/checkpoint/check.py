@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from vlm.config import ReportModelConfig
 from vlm.inputs.batch import Prior, batch_images
+from vlm.inputs.patch_features import PatchFeatures
 from vlm.model import ReportModel
 
 GPT2_VOCAB_SIZE = 50257
@@ -66,7 +67,8 @@ def check_output(model: ReportModel, tokenizer: PreTrainedTokenizerBase, path: P
         with torch.inference_mode():
             image = Image.new("L", (size, size), 128)
             priors = [Prior(images=[image])] if model.config.prior else None
-            inputs = batch_images(image, None, None, priors, tokenizer=tokenizer, geometry=model.config.image)
+            patch_features = PatchFeatures(model.encoder, model.config.image, torch.device("cpu"))
+            inputs = batch_images(image, None, None, priors, tokenizer=tokenizer, patch_features=patch_features)
             prefix = model.prefix(**inputs)
             start = torch.tensor([[tokenizer.bos_token_id, tokenizer.eos_token_id]])
             embeds = torch.cat([prefix.embeds, model.decoder.embed(start)], dim=1)

@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from vlm.config import ImageGeometry
-from vlm.inputs.image import letterbox, normalize_pixels
+from vlm.inputs.image import normalize_pixels
+from vlm.inputs.patch_features import PatchFeatures
 from vlm.inputs.tokenizer import encode_prompt
 from vlm.schema.findings import view_index
 
@@ -47,9 +48,11 @@ def batch_images(
     priors: Sequence[Prior | None] | None = None,
     *,
     tokenizer: PreTrainedTokenizerBase,
-    geometry: ImageGeometry,
+    patch_features: PatchFeatures,
 ) -> dict[str, Tensor]:
     """The arguments of `ReportModel.prefix`; those of the prior are absent if no study has one.
+
+    The images pass through the encoder here, those of the priors as a batch of their own.
 
     Raises:
         ValueError: no study, a study without an image, or lists of unequal length.
@@ -72,22 +75,29 @@ def batch_images(
     prior_reports = ["" if prior is None else prior.report for prior in priors]
     prompts = [encode_prompt(tokenizer, *texts) for texts in zip(indications, prior_reports, strict=True)]
     prompt_ids, prompt_mask = batch_tokens(prompts, pad_token_id=tokenizer.pad_token_id)
-    batch = batch_views(_squares(studies, geometry), view_positions, geometry)
+    batch = _encoded_views(studies, view_positions, patch_features)
     batch |= {"prompt_ids": prompt_ids, "prompt_mask": prompt_mask}
     if not any(priors):
         return batch
     images = [[] if prior is None else prior.images for prior in priors]
     positions = [[] if prior is None else prior.view_positions or ["UNKNOWN"] * len(prior.images) for prior in priors]
-    return batch | of_prior(batch_views(_squares(images, geometry), positions, geometry))
+    return batch | of_prior(_encoded_views(images, positions, patch_features))
 
 
 def of_prior(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The views of a batch as those of the prior studies: `prior_pixel_values`, `prior_view_mask`, …"""
+    """The views of a batch as those of the prior studies: `prior_patch_features`, `prior_view_mask`, …"""
     return {f"prior_{name}": value for name, value in batch.items()}
 
 
-def _squares(studies: Sequence[Sequence[Image.Image]], geometry: ImageGeometry) -> list[list[np.ndarray]]:
-    return [[letterbox(image, geometry.size) for image in views] for views in studies]
+def _encoded_views(
+    studies: Sequence[Sequence[Image.Image]], view_positions: Sequence[Sequence[str]], patch_features: PatchFeatures
+) -> dict[str, Tensor]:
+    """`patch_features` [studies, views, patches, features], `view_indices` and `view_mask`; padded views are 0."""
+    views = index_views(view_positions)
+    present = patch_features([image for images in studies for image in images])
+    padded = present.new_zeros(*views["view_mask"].shape, *present.shape[1:])
+    padded[views["view_mask"].to(present.device)] = present
+    return {"patch_features": padded, **views}
 
 
 def batch_views(

@@ -38,6 +38,7 @@ def read_stable_study(
     options: GenerationOptions = DEFAULT_GENERATION,
 ) -> StudyOutcome:
     """Read the study and make the files to send. What is wrong with the study is in the outcome, not raised."""
+    generator = generator.encoding_once()  # for the checks and the report
     images, image_reasons = _usable_images(generator, study)
     problem = _study_problem(images, image_reasons)
     if problem:

@@ -169,6 +169,7 @@ def read_study(
         ValueError: there is no image, the indication is too long, the input is too long for the model, the prior study
             does not fit, or the model was trained without prior studies.
     """
+    generator = generator.encoding_once()  # for the checks, the findings and the report
     [reading] = _begin(generator, [StudyInput(images=images, indication=indication, prior=prior)])
     if reading.image_warnings and not write_anyway:
         yield replace(reading, is_done=True)
@@ -209,6 +210,7 @@ def read_studies(
     Raises:
         ValueError: an input is too long for the model.
     """
+    generator = generator.encoding_once()  # for the checks and the reports
     readings = _begin(generator, studies)
     to_write = [number for number, reading in enumerate(readings) if write_anyway or not reading.image_warnings]
     reports = []

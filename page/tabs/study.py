@@ -219,6 +219,7 @@ class StudyTab:
             images = with_views(session.images, choices[:MAX_VIEWS])
             prior = self.prior.study(session, *choices[MAX_VIEWS:])
             generator, options = self.settings.chosen(num_candidates, rate, percent)
+            generator = generator.encoding_once()  # for the report and the sentence maps
             key, settings = uuid4().hex[:12], {"options": options, "write_anyway": write_anyway}
             for reading in read_study(generator, images, indication=indication, prior=prior, **settings):
                 now = replace(session, key=key, reading=reading, edit=None)
@@ -226,7 +227,7 @@ class StudyTab:
                     yield self._started(now)
                     shown_at = time.monotonic()
                 elif reading.is_done:
-                    yield self._finished(now)
+                    yield self._finished(now, generator)
                 elif time.monotonic() - shown_at >= SHOW_EVERY_SECONDS:
                     yield {self.report: report_card.growing_report(reading.report)}
                     shown_at = time.monotonic()
@@ -314,10 +315,10 @@ class StudyTab:
             return changes | {self.anyway: gr.update(visible=True), self.report: blocked}
         return changes | self._findings(session) | {self.report: report_card.growing_report(reading.report)}
 
-    def _finished(self, session: Session) -> Changes:
+    def _finished(self, session: Session, generator: ReportGenerator) -> Changes:
         reading = session.reading
         changes = self._findings(session)
-        sentence_maps = self.generator.at(reading.calibration.operating_point).sentence_maps(
+        sentence_maps = generator.sentence_maps(
             reading.report.report,
             [sentence.text for sentence in reading.sentences[: report_card.MAX_MAPPED]],
             [image.image for image in reading.images],

@@ -77,6 +77,14 @@ def test_images_that_cannot_be_used_are_left_out_and_the_report_says_so(generato
     assert used == {"1.2.826.1.1.1", "1.2.826.1.1.5"}
 
 
+def test_each_image_is_encoded_once_for_its_check_and_the_report(generator, study, monkeypatch, encoder_passes):
+    monkeypatch.setattr(generator, "ood_detector", detector(distance=0.5, is_lateral=False))
+    sizes = encoder_passes(generator)
+    outcome = read(generator, study([image_content(1, 1), image_content(1, 2)]))
+    assert len(outcome.results) == 1
+    assert sizes == [1, 1]
+
+
 def detector(distance, is_lateral):
     """An OOD check with the same answers for every image."""
     return SimpleNamespace(

@@ -130,6 +130,21 @@ def test_images_findings_and_heatmaps_are_sent_once_and_the_report_grows(tab, lo
     assert "Not checked whether the images resemble those of the training" in last[tab.report]
 
 
+def test_images_are_encoded_once_for_report_and_sentence_maps(tab, loaded, generator, encoder_passes):
+    sizes = encoder_passes(generator)
+    *_, last = tab.write_report(loaded, "cough", 2, "f1", 90, "PA", "lateral", *AUTO[2:])
+    assert sizes == [2]
+    reading = last[tab.session].reading
+    sentence_maps = generator.sentence_maps(
+        reading.report.report,
+        [sentence.text for sentence in reading.sentences],
+        [image.image for image in reading.images],
+        view_positions=["PA", "LATERAL"],
+        indication="cough",
+    )
+    assert reading.sentences and tab._style("sentence", sentence_maps, last[tab.session]) in last[tab.heat]
+
+
 def test_fast_model_does_not_flood_the_browser(tab, loaded, monkeypatch):
     monkeypatch.setattr(page.tabs.study, "SHOW_EVERY_SECONDS", 1000)
     assert len(list(tab.write_report(loaded, "", *SETTINGS, *AUTO))) == 2

@@ -4,6 +4,7 @@ Each step calls the decoder with one new token per row; rows that have ended lea
 the images, is computed once per study.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,7 +27,7 @@ class GenerationOptions:
     """Options of text generation."""
 
     max_new_tokens: int = 256
-    """A report that reaches this length is cut and marked `is_truncated`."""
+    """A report that reaches this length, or takes all positions of the decoder, is cut and marked `is_truncated`."""
     num_beams: int = 1
     """1: greedy search; more: beam search."""
     length_penalty: float = 1.0
@@ -107,9 +108,10 @@ class _DecoderSession:
         return logits.float().log_softmax(dim=-1)
 
     @property
-    def num_free_positions(self) -> int:
-        """Positions that a GPT-2 has left for the first row."""
-        return self.decoder.num_positions - int(self.mask[0].sum())
+    def num_free_positions(self) -> list[int]:
+        """Positions that the decoder has left for each row; an LSTM has any number."""
+        num_positions = sys.maxsize if self.decoder.num_positions is None else self.decoder.num_positions
+        return [num_positions - used for used in self.mask.sum(dim=1).tolist()]
 
     def _remove(self, number: int) -> None:
         """Remove the last positions of all rows."""
@@ -196,6 +198,7 @@ def generate_tokens(
     rows, num_candidates = list(range(len(prefix.mask) * options.num_candidates)), options.num_candidates
     if num_candidates > 1:
         session.select(torch.tensor(rows, device=prefix.mask.device) // num_candidates)
+    num_free = session.num_free_positions
     randomness = torch.Generator().manual_seed(0)
     for step in range(options.max_new_tokens):
         scores = session.log_probabilities
@@ -208,7 +211,7 @@ def generate_tokens(
         log_probabilities = session.log_probabilities.gather(1, chosen[:, None])[:, 0].tolist()
         tokens = chosen.tolist()
         yield from zip(rows, tokens, log_probabilities, strict=True)
-        active = [index for index, token in enumerate(tokens) if token != eos_token_id]
+        active = [index for index, token in enumerate(tokens) if token != eos_token_id and step < num_free[rows[index]]]
         if not active or step + 1 == options.max_new_tokens:
             return
         rows = [rows[index] for index in active]
@@ -224,10 +227,10 @@ def _drafted_tokens(
         token = int(session.log_probabilities[0].argmax())
         text.append(token)
         yield 0, token, session.log_probabilities[0, token].item()
-        num_left = max_new_tokens + 1 - len(text)
-        if token == eos_token_id or not num_left:
+        num_left, [num_free] = max_new_tokens + 1 - len(text), session.num_free_positions
+        if token == eos_token_id or not num_left or not num_free:
             return
-        draft = drafts.draft(text, min(num_left, session.num_free_positions - 1))
+        draft = drafts.draft(text, min(num_left, num_free - 1))
         for drafted, log_probability in session.write_draft(token, draft, NEAR_TIE):
             text.append(drafted)
             yield 0, drafted, log_probability

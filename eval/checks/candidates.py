@@ -34,13 +34,15 @@ def generate_reports(
     generator: ReportGenerator, images: Sequence[Views], *, options: GenerationOptions, **inputs
 ) -> list[StudyReport]:
     """`ReportGenerator.generate`; with `options.num_candidates` above 1, the best candidate of each study."""
+    if options.num_candidates == 1:
+        return generator.generate(images, options=options, **inputs)
     generator = generator.encoding_once()  # a study may be read twice
     reports = generator.generate(images, options=replace(options, num_candidates=1), **inputs)
     positions = inputs.get("view_positions") or [()] * len(reports)
     wrong = [
         study
         for study, report in enumerate(reports)
-        if options.num_candidates > 1 and any(_faults([report], generator.calibration, positions[study])[0])
+        if any(_faults([report], generator.calibration, positions[study])[0])
     ]
     if wrong:
         of_wrong = {name: [values[study] for study in wrong] for name, values in inputs.items() if values is not None}

@@ -376,7 +376,7 @@ def _mixed_study_warnings(images: Sequence[UploadedImage], subject: str) -> tupl
     """A warning if the DICOM headers name more than one patient or study; it does not name them."""
     headers = [image.identifiers for image in images if image.identifiers]
     if len(patients := {header.patient_id for header in headers} - {""}) > 1:
-        return (f"{subject} have {len(patients)} different patient ids in their DICOM headers.",)
+        return (f"{subject} belong to {len(patients)} patients by their DICOM headers.",)
     if len(studies := {header.study_instance_uid for header in headers} - {""}) > 1:
         return (f"{subject} belong to {len(studies)} different DICOM studies, possibly of different patients.",)
     return ()

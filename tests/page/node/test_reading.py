@@ -117,7 +117,7 @@ def test_image_that_looks_lateral_is_not_used_as_a_frontal_one(generator, study,
         ([image_content(1, number) for number in range(1, 8)], "has 7 images, more than the 6"),
         (
             [image_content(1, 1), image_content(1, 2, PatientID="OTHER")],
-            "the images belong to 2 patients by their DICOM headers",
+            "The images belong to 2 patients by their DICOM headers",
         ),
     ],
 )

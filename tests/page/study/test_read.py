@@ -109,7 +109,7 @@ def test_images_of_two_patients_with_one_study_uid_are_blocked(generator, images
     *_, last = read_study(generator, views, options=SHORT)
     assert last.is_blocked == is_blocked
     warnings = " ".join(last.image_warnings)
-    assert ("The images have 2 different patient ids in their DICOM headers." in warnings) == is_blocked
+    assert ("The images belong to 2 patients by their DICOM headers." in warnings) == is_blocked
 
 
 def test_report_is_compared_with_itself_and_the_probabilities():

@@ -289,27 +289,6 @@ def report_pairs():
     )
 
 
-@pytest.fixture
-def tiny_bert(tmp_path):
-    """Folder with the configuration and the tokenizer of a BERT with 3 layers; a test adds the weights."""
-    from transformers import BertConfig, BertTokenizer
-
-    words = "the heart is normal in size no pleural effusion large clear lungs ."
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words.split()]
-    folder = tmp_path / "tiny_bert"
-    BertTokenizer(vocab={word: index for index, word in enumerate(words)}).save_pretrained(folder)
-    BertConfig(
-        vocab_size=len(words),
-        hidden_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=24,
-        initializer_range=0.3,
-    ).save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def recorded_study(images):
     """A StudyRecord of two DICOM views of one patient, DOE^JANE, who is also named in the indication."""

@@ -47,3 +47,24 @@ def run_batch(fake_studies, tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def metrics():
     return lambda folder: json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def tiny_bert(tmp_path):
+    """Folder with the configuration and the tokenizer of a BERT with 3 layers; a test adds the weights."""
+    from transformers import BertConfig, BertTokenizer
+
+    words = "the heart is normal in size no pleural effusion large clear lungs ."
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words.split()]
+    folder = tmp_path / "tiny_bert"
+    BertTokenizer(vocab={word: index for index, word in enumerate(words)}).save_pretrained(folder)
+    BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=24,
+        initializer_range=0.3,
+    ).save_pretrained(folder)
+    return folder

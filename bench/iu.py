@@ -132,7 +132,7 @@ VARIANTS = {
     "fine_tuned": Variant(description="the ViT is fine-tuned on findings too", classifier="findings"),
     "cnn": Variant(description="CNN from random weights instead of the ViT", classifier="cnn"),
     "vit_scratch": Variant(
-        description="ViT-Ti/16 from random weights, as long as the probe of the recipe", classifier="vit_scratch"
+        description="ViT-Ti/16 from random weights, two epochs with augmentation", classifier="vit_scratch"
     ),
     "lstm": Variant(description="LSTM instead of GPT-2", decoder="lstm"),
     "no_pretraining": Variant(description="GPT-2 from random weights", decoder="tiny"),

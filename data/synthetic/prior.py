@@ -20,28 +20,29 @@ from vlm.schema.findings import CHANGES, FINDINGS, UNKNOWN_CHANGE
 _DEGREES = get_args(Degree)[1:]
 _ROUGHLY_EQUAL = 1.15
 """Degrees whose drawn sizes differ by a smaller factor are never the degrees of one finding in the two studies."""
-_EXTENTS = (0.65, 0.8, 1.0, 1.3)
+_EXTENTS = (0.52, 0.7, 1.0, 1.35)
 _SIZES = {
-    "enlarged heart": (0.123, 0.146, 0.175, 0.215),
-    "widened mediastinum": (0.55, 0.75, 1.0, 1.35),
-    "tortuous aorta": (0.55, 0.75, 1.0, 1.35),
+    "enlarged heart": (0.09, 0.11, 0.165, 0.225),
+    "widened mediastinum": (0.45, 0.6, 1.0, 1.5),
+    "tortuous aorta": (0.45, 0.6, 1.0, 1.5),
     "hazy opacity": _EXTENTS,
     "interstitial opacity": _EXTENTS,
-    "nodule": (0.74, 0.86, 1.0, 1.2),
+    "nodule": (0.63, 0.78, 1.0, 1.23),
     "mass": _EXTENTS,
     "cavitary lesion": _EXTENTS,
-    "interstitial edema": (0.6, 0.8, 1.0, 1.25),
-    "alveolar edema": (0.6, 0.8, 1.0, 1.25),
-    "lobar consolidation": (0.35, 0.35, 1.0, 1.0),
+    "interstitial edema": _EXTENTS,
+    "alveolar edema": _EXTENTS,
+    "lobar consolidation": (0.06, 0.075, 0.125, 0.25),
     "bronchopneumonia": _EXTENTS,
-    "linear atelectasis": (1.0, 2.0, 3.0, 3.0),
+    "linear atelectasis": (1.0, 1.0, 2.0, 4.0),
+    "lobar collapse": (0.75, 0.75, 0.75, 1.1),
     "pneumothorax": (0.11, 0.15, 0.22, 0.3),
     "pleural effusion": (0.15, 0.3, 0.5, 0.85),
-    "pleural thickening": (0.040, 0.044, 0.047, 0.051),
-    "calcified plaque": (2.0, 3.0, 4.0, 6.0),
+    "pleural thickening": (0.030, 0.037, 0.048, 0.061),
+    "calcified plaque": (1.0, 2.0, 4.0, 8.0),
 }
-"""The size that `data.synthetic.phantom` draws for each degree, from minimal to large; equal if only the contrast
-differs. Kinds without a row are drawn in one size."""
+"""The size that `data.synthetic.phantom` draws for each degree, from minimal to large; equal if they are drawn
+alike. Kinds without a row are drawn in one size."""
 
 _WEIGHTS = {"new": 1.0, "worse": 1.4, "unchanged": 1.0, "better": 2.0}
 """How often each change is chosen among those that are possible for a finding that is present: a large finding cannot

@@ -89,6 +89,8 @@ _STORIES = {
 """For each story: the fraction of studies, and the probability of each finding."""
 
 _UNCERTAIN = 0.18
+_SHAPES = ("Cardiomegaly", "Enlarged Cardiomediastinum")
+"""Uncertain ones are not faint but of borderline size, so they have no degree."""
 LUNGS, ZONES = ("right", "left"), ("upper", "mid", "lower")
 
 
@@ -282,6 +284,8 @@ def sample_scene(rng: np.random.Generator) -> Scene:
         chance = 0.0 if story == "normal" else chances.get(name, by_chance)
         if rng.random() < chance and (details := sampler(chest, rng, story)):
             uncertain = bool(rng.random() < _UNCERTAIN and details.get("degree") != "large")
+            if uncertain and name in _SHAPES:
+                details["degree"] = ""
             found.append(SceneFinding(finding=name, **{"uncertain": uncertain} | details))
     if story != "normal" and not found and "Support Devices" not in chances:
         found.append(SceneFinding(finding="Lung Lesion", **_lesion(chest, rng, story)))

@@ -8,7 +8,8 @@ The token of a finding is a mean over the patches that it attends to, so it says
 large it is. Two measures of its extent are added: the sum over all patches of what small detectors for the finding see,
 and the entropy of its attention, which is trained to cover the finding.
 
-It only reads: its loss has no gradient to encoder and finding queries, so it does not compete with the classifier.
+Its loss also trains encoder and finding queries, where they are trained: features that only tell whether a finding is
+present say little about its size (docs/LOG.md). The attention is only read.
 """
 
 import torch
@@ -43,13 +44,13 @@ class FindingSeverity(nn.Module):
         patch_features: Float[Tensor, "batch patches width"],
         patch_mask: Bool[Tensor, "batch patches"],
     ) -> Float[Tensor, "batch findings severities"]:
-        detected = self.detectors(self.patch_norm(patch_features.detach())).sigmoid().float() * patch_mask[..., None]
+        detected = self.detectors(self.patch_norm(patch_features)).sigmoid().float() * patch_mask[..., None]
         seen = detected.sum(dim=1).unflatten(1, (NUM_FINDINGS, NUM_DETECTORS))
         attention = findings.attention.detach().float()
         entropy = torch.special.entr(attention).sum(dim=-1, keepdim=True)
         num_patches = patch_mask.sum(dim=1).float().log()[:, None, None].expand_as(entropy)  # tells the views apart
         extent = torch.cat([seen / USUAL_EXTENT, (seen + 1e-3).log(), entropy, num_patches - entropy], dim=-1)
-        by_token = torch.einsum("bfw,fws->bfs", findings.tokens.detach(), self.token_weight)
+        by_token = torch.einsum("bfw,fws->bfs", findings.tokens, self.token_weight)
         return by_token + torch.einsum("bfe,fes->bfs", extent, self.extent_weight) + self.bias
 
 

@@ -26,6 +26,7 @@ from numpy.random import Generator
 
 from data.synthetic.grammar import frames
 from data.synthetic.grammar.changes import COMPARED, NOTHING_CHANGED, say_change
+from data.synthetic.grammar.phrases import NAMINGS
 from data.synthetic.grammar.sentences import (
     capitalized,
     explain_opacity,
@@ -171,7 +172,8 @@ def _severities(scene: Scene) -> tuple[int, ...]:
     severities = list(UNKNOWN_SEVERITIES)
     for item in scene.findings:
         if FINDING_INDEX.get(item.finding, WITHOUT_SEVERITY[0]) not in WITHOUT_SEVERITY:
-            degree = "small" if item.degree == "minimal" else item.degree
+            named = item.degree if NAMINGS[item.kind].degrees else ""
+            degree = "small" if named == "minimal" else named
             severities[FINDING_INDEX[item.finding]] = SEVERITIES.index(degree)
     return tuple(severities)
 

@@ -96,7 +96,7 @@ def draw_study(
     seed = int(rng.integers(2**63))
     patient = sample_patient(np.random.default_rng([seed, 0]))
     findings = _settle(scene.findings, np.random.default_rng([seed, 3]))
-    change = _shape_change(findings)
+    change = shape_change(findings, patient)
     images, boxes = [], []
     for view, position in enumerate(scene.view_positions):
         kind = VIEW_KINDS[view_index(position)]
@@ -156,16 +156,24 @@ def _aim(rng: np.random.Generator, size: int, *, is_ap: bool) -> Canvas:
     )
 
 
-def _shape_change(findings: tuple[SceneFinding, ...]) -> ShapeChange:
+_HEART_RATIOS = {"minimal": 0.53, "small": 0.55, "": 0.605, "moderate": 0.605, "large": 0.665}
+"""The smallest cardiothoracic ratio of each degree. The ranges are apart, so that the size of a heart tells its degree;
+a normal heart has at most .475."""
+_BORDERLINE_HEART = 0.515
+
+
+def shape_change(findings: tuple[SceneFinding, ...], patient: Patient) -> ShapeChange:
     """How the findings change the heart, the mediastinum and the diaphragm."""
     change = ShapeChange()
     for finding in findings:
-        faint = 0.65 if finding.uncertain else 1.0
-        amount = {"minimal": 0.55, "small": 0.75, "": 1.0, "moderate": 1.0, "large": 1.35}[finding.degree] * faint
+        amount = {"minimal": 0.45, "small": 0.6, "": 1.0, "moderate": 1.0, "large": 1.5}[finding.degree]
+        if finding.uncertain:
+            amount = 0.5
         away = {"right": 1.0, "left": -1.0}.get(finding.laterality, 0.0)  # direction in which the mediastinum is pushed
         lift = 0.0
         if finding.finding == "Cardiomegaly":
-            change.heart_ratio = 0.06 + 0.115 * amount
+            smallest = _BORDERLINE_HEART if finding.uncertain else _HEART_RATIOS[finding.degree]
+            change.heart_ratio = smallest + (patient.heart_ratio - 0.40) / 3 - patient.heart_ratio
         elif finding.kind == "widened mediastinum":
             change.mediastinum = 0.068 * amount
         elif finding.kind == "tortuous aorta":
@@ -173,7 +181,8 @@ def _shape_change(findings: tuple[SceneFinding, ...]) -> ShapeChange:
         elif finding.kind == "tension pneumothorax":
             change.shift, lift = change.shift + 0.07 * away, -0.045
         elif finding.kind == "lobar collapse":
-            change.shift, lift = change.shift - 0.04 * away, 0.035 if finding.zone in ("upper", "apical") else 0.055
+            change.shift -= 0.04 * amount * away
+            lift = (0.035 if finding.zone in ("upper", "apical") else 0.055) * amount
         elif finding.kind == "linear atelectasis":
             lift = 0.03
         elif finding.finding == "Pleural Effusion" and finding.degree == "large":

@@ -20,6 +20,11 @@ ZONES = {
 }  # fmt: skip
 """Center of each zone as a fraction of the way from apex to diaphragm."""
 
+SEGMENTS = {"minimal": 0.06, "small": 0.075, "": 0.125, "moderate": 0.125}
+"""Radius of a consolidation that does not fill its lobe."""
+BANDS = {"minimal": 1, "small": 1, "": 2, "moderate": 2, "large": 4}
+"""Number of bands of a linear atelectasis."""
+
 
 def strength_of(finding: SceneFinding) -> float:
     """Contrast of a finding: 1 is moderate; uncertain findings are faint."""
@@ -27,8 +32,8 @@ def strength_of(finding: SceneFinding) -> float:
 
 
 def extent_of(finding: SceneFinding) -> float:
-    """Size of a finding: 1 is moderate."""
-    return {"minimal": 0.65, "small": 0.8, "": 1.0, "moderate": 1.0, "large": 1.3}[finding.degree]
+    """Size of a finding: 1 is moderate. The steps are large enough to be seen without a second image."""
+    return {"minimal": 0.52, "small": 0.7, "": 1.0, "moderate": 1.0, "large": 1.35}[finding.degree]
 
 
 def _middle(anatomy: Frontal, sign: int, zone: str, rng: np.random.Generator, *, u: float = 0.5) -> np.ndarray:
@@ -43,7 +48,7 @@ def _draw_opacity(canvas: Canvas, anatomy: Frontal, sign: int, airy: Masks, find
     wide, high = (0.13, 0.24) if finding.zone in ("diffuse", "") else (0.12, 0.115)
     if finding.kind == "hazy opacity":
         return disease.haze(canvas, airy[sign], center, (wide * extent, high * extent), strength=strength)
-    return disease.net(canvas, airy[sign], rng, center, (wide * 1.1, high * 1.1), strength=strength)
+    return disease.net(canvas, airy[sign], rng, center, (wide * 1.1 * extent, high * 1.1 * extent), strength=strength)
 
 
 def _draw_lesion(canvas: Canvas, anatomy: Frontal, sign: int, airy: Masks, finding: SceneFinding, rng) -> np.ndarray:
@@ -57,17 +62,18 @@ def _draw_lesion(canvas: Canvas, anatomy: Frontal, sign: int, airy: Masks, findi
 
 
 def _draw_edema(canvas: Canvas, anatomy: Frontal, sign: int, airy: Masks, finding: SceneFinding, rng) -> np.ndarray:
-    """Draw perihilar haze and Kerley B lines, or bat-wing opacities for alveolar edema."""
-    strength, lung = strength_of(finding), anatomy.lungs[sign]
+    """Draw perihilar haze and Kerley B lines, which reach higher if it is severe, or bat-wing opacities for alveolar
+    edema."""
+    strength, extent, lung = strength_of(finding), extent_of(finding), anatomy.lungs[sign]
     center = lung.point(0.36, 0.52)
     if finding.kind == "alveolar edema":
-        wing = (0.085 + 0.02 * strength, 0.15 + 0.02 * strength)
+        wing = (0.105 * extent, 0.17 * extent)
         disease.haze(canvas, airy[sign], center, wing, strength=1.2 * strength)
         disease.patches(canvas, airy[sign], rng, center, wing, strength=0.45 * strength)
         return center + np.array([(-1, -1), (1, 1)]) * wing
-    disease.haze(canvas, airy[sign], center, (0.10, 0.19), strength=0.5 * strength)
+    disease.haze(canvas, airy[sign], center, (0.10 * extent, 0.19 * extent), strength=0.5 * strength)
     kerley = []
-    for v in np.arange(0.52, 0.95, 0.032):
+    for v in np.arange(0.95 - 0.43 * extent, 0.95, 0.032):
         for depth in (0.0, rng.uniform(0.12, 0.2)):
             outer = lung.point(0.985 - depth, v)
             inwards = np.array([-sign * rng.uniform(0.03, 0.05), rng.uniform(-0.004, 0.004)])
@@ -105,8 +111,8 @@ def _draw_consolidation(
 ) -> np.ndarray:
     strength, lung, lobe = strength_of(finding), anatomy.lungs[sign], _lobe(anatomy, sign, finding.zone)
     filled = canvas.fill(lobe, soft=0.003 if finding.zone in ("upper", "mid") else 0.010) * airy[sign]
-    if finding.degree in ("minimal", "small"):  # only a segment, at the fissure
-        lobe = ellipse(lung.point(0.55, ZONES[finding.zone] + 0.04), (0.085, 0.085))
+    if finding.degree != "large":  # only one or a few segments, at the fissure
+        lobe = ellipse(lung.point(0.55, ZONES[finding.zone] + 0.04), (SEGMENTS[finding.degree],) * 2)
         filled *= canvas.fill(lobe, soft=0.015)
     canvas.add(filled, 0.52 * strength**0.7)
     start, end = lung.points((0.15, ZONES[finding.zone] - 0.06), (0.8, ZONES[finding.zone] + 0.06))
@@ -126,18 +132,22 @@ def _draw_atelectasis(
     strength, lung = strength_of(finding) ** 0.6, anatomy.lungs[sign]
     if finding.kind == "linear atelectasis":
         outlines = []
-        for number in range({"minimal": 1, "": 2, "small": 2}.get(finding.degree, 3)):
+        for number in range(BANDS[finding.degree]):
             v = ZONES[finding.zone or "lower"] + 0.06 - 0.085 * number + rng.uniform(-0.015, 0.015)
             start = lung.point(rng.uniform(0.28, 0.4), v + 0.02)
             end = lung.point(rng.uniform(0.78, 0.95), v + rng.uniform(-0.06, 0.04))
             bend = rng.uniform(-0.008, 0.012)
             outlines.append(disease.band(canvas, airy[sign], start, end, strength=strength, bend=bend))
         return np.concatenate(outlines)
+    part = 1.1 if finding.degree == "large" else 0.75  # of the way from the end of the lung to its middle
     if finding.zone in ("apical", "upper", "mid", "perihilar"):
-        edge = lung.points((-0.2, 0.30), (0.12, 0.40), (0.25, 0.30), (0.5, 0.17), (0.85, 0.10))
+        edge = lung.points(
+            *(np.array([(-0.2, 0.30), (0.12, 0.40), (0.25, 0.30), (0.5, 0.17), (0.85, 0.10)]) * (1, part))
+        )
         corners = lung.points((1.1, -0.1), (-0.3, -0.15))
     else:
-        edge = lung.points((-0.25, 0.36), (0.16, 0.56), (0.40, 0.78), (0.72, 1.02))
+        rise = np.array([(-0.25, 0.74), (0.16, 0.54), (0.40, 0.32), (0.72, 0.08)]) * (1, part)
+        edge = lung.points(*((0, 1.1) + rise * (1, -1)))
         corners = lung.points((0.5, 1.3), (-0.3, 1.3))
     wedge = np.concatenate([curve(edge), corners])
     # airless lung is visible through the heart, so it is not reduced there like air-filled lung
@@ -224,7 +234,7 @@ def _draw_thickening(canvas: Canvas, lung: Lung, mask: np.ndarray, finding: Scen
     is_cap = finding.zone in ("apical", "upper")
     edge = np.concatenate([lung.medial[9::-1], lung.wall[1:25]]) if is_cap else lung.wall[18:]
     strength = strength_of(finding)
-    thick = 0.030 + 0.017 * strength + 0.012 * is_cap
+    thick = 0.010 + 0.038 * extent_of(finding) + 0.012 * is_cap
     # overlapping pieces of different thickness make the inner border wavy
     starts = range(0, len(edge) - 3, 5)
     stretches = [canvas.lines([edge[i : i + 7]], width=2 * thick * rng.uniform(0.75, 1.1)) for i in starts]
@@ -236,7 +246,7 @@ def _draw_plaques(canvas: Canvas, lung: Lung, mask: np.ndarray, finding: SceneFi
     """Draw calcified plaques with dense borders on the chest wall, and on the diaphragm."""
     angle = np.linspace(0, 2 * np.pi, 11, endpoint=False)
     outlines = []
-    for _ in range({"minimal": 2, "small": 3, "large": 6}.get(finding.degree, 4)):
+    for _ in range({"minimal": 1, "small": 2, "large": 8}.get(finding.degree, 4)):
         reach = rng.uniform(0.35, 1.15, 11) * rng.uniform(0.020, 0.032)
         leaf = np.stack([1.5 * reach * np.cos(angle), reach * np.sin(angle)], axis=1)
         outlines.append(lung.point(rng.uniform(0.45, 0.88), rng.uniform(0.45, 0.9)) + leaf)

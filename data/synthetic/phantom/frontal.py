@@ -112,8 +112,9 @@ def draw_tortuous_aorta(canvas: Canvas, anatomy: Frontal, amount: float) -> None
     """Draw the descending aorta as a curved band left of the spine, calcification in the arch, and a wide ascending
     aorta."""
     shift = anatomy.shift
-    descent = [(0.065, 0.30), (0.085 + 0.02 * amount, 0.42), (0.075 + 0.015 * amount, 0.55), (0.03, 0.72)]
-    canvas.add(canvas.fill(ribbon(curve(descent) + np.array([shift, 0.0]), 0.06), soft=0.003), 0.16)
+    descent = [(0.065, 0.30), (0.065 + 0.04 * amount, 0.42), (0.06 + 0.03 * amount, 0.55), (0.03, 0.72)]
+    width = 0.035 + 0.025 * amount
+    canvas.add(canvas.fill(ribbon(curve(descent) + np.array([shift, 0.0]), width), soft=0.003), 0.16)
     canvas.add(canvas.fill(ellipse((-0.035 + shift, 0.35), (0.045 + 0.012 * amount, 0.10)), soft=0.004), 0.20)
     angle, radius = np.linspace(-2.2, 0.4, 10), 0.03 + 0.022 * amount
     arch = (0.055 + shift, 0.305) + radius * directions(angle)

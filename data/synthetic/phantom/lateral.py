@@ -10,7 +10,7 @@ import numpy as np
 from data.synthetic.phantom import disease
 from data.synthetic.phantom.anatomy import Patient, ShapeChange
 from data.synthetic.phantom.canvas import Canvas, curve, directions, ellipse, ribbon
-from data.synthetic.phantom.findings import extent_of, strength_of
+from data.synthetic.phantom.findings import BANDS, SEGMENTS, extent_of, strength_of
 from data.synthetic.scene import SceneFinding
 
 _SPINE = curve([(0.14, -0.1), (0.165, 0.08), (0.215, 0.25), (0.25, 0.45), (0.245, 0.65), (0.205, 0.9), (0.18, 1.1)])
@@ -160,24 +160,25 @@ def _draw_lung_finding(canvas, anatomy: Lateral, airy: np.ndarray, finding: Scen
         case "hazy opacity":
             return disease.haze(canvas, airy, center, (0.11 * extent, 0.11 * extent), strength=strength)
         case "interstitial opacity":
-            radii = (0.17, 0.24) if finding.zone == "diffuse" else (0.13, 0.11)
-            return disease.net(canvas, airy, rng, center, radii, strength=strength)
+            radii = np.array((0.17, 0.24) if finding.zone == "diffuse" else (0.13, 0.11))
+            return disease.net(canvas, airy, rng, center, radii * extent, strength=strength)
         case "nodule":
             return disease.nodule(canvas, rng, center, 0.031 * extent**0.7, strength=strength**0.5)
         case "mass" | "cavitary lesion":
             draw = disease.mass if finding.kind == "mass" else disease.cavity
             return draw(canvas, rng, center, 0.062 * extent, strength=strength**0.5)
         case "interstitial edema":
-            disease.haze(canvas, airy, (0.04, 0.45), (0.13, 0.18), strength=0.6 * strength)
-            return disease.net(canvas, airy, rng, (0.05, 0.55), (0.15, 0.2), strength=0.5 * strength)
+            disease.haze(canvas, airy, (0.04, 0.45), (0.13 * extent, 0.18 * extent), strength=0.6 * strength)
+            return disease.net(canvas, airy, rng, (0.05, 0.55), (0.15 * extent, 0.2 * extent), strength=0.5 * strength)
         case "alveolar edema":
-            disease.patches(canvas, airy, rng, (0.04, 0.46), (0.13, 0.16), strength=0.4 * strength)
-            return disease.haze(canvas, airy, (0.04, 0.46), (0.13, 0.17), strength=1.2 * strength)
+            wings = (0.13 * extent, 0.17 * extent)
+            disease.patches(canvas, airy, rng, (0.04, 0.46), wings, strength=0.4 * strength)
+            return disease.haze(canvas, airy, (0.04, 0.46), wings, strength=1.2 * strength)
         case "bronchopneumonia":
             return disease.patches(canvas, airy, rng, center, (0.09 * extent, 0.09 * extent), strength=strength)
         case "linear atelectasis":
             ends = np.array([(-0.10, 0.02), (0.07, -0.02)])
-            bands = [center + ends - (0, rise) for rise in (0.0, 0.05)]
+            bands = [center + ends - (0, 0.05 * number) for number in range(BANDS[finding.degree])]
             return np.concatenate([disease.band(canvas, airy, *band, strength=strength**0.6) for band in bands])
     return None
 
@@ -195,9 +196,12 @@ def _draw_lobe(canvas: Canvas, anatomy: Lateral, airy: np.ndarray, finding: Scen
         area = [(0.10, 0.45), (0.33, 0.58), (0.33, dome + 0.2), (0.12, dome + 0.2)]
     else:
         area = [(0.20, 0.34), (0.33, 0.36), (0.33, dome + 0.25), (-0.08, dome + 0.1), (0.02, 0.60)]
-    filled = canvas.fill(np.array(area), soft=0.004)
-    if finding.degree in ("minimal", "small") and not is_collapse:  # only a segment, as in the frontal view
-        area = ellipse(_CENTERS[finding.zone], (0.085, 0.085))
+    area = np.array(area)
+    if is_collapse and finding.degree != "large":
+        area = area.mean(axis=0) + 0.75 * (area - area.mean(axis=0))
+    filled = canvas.fill(area, soft=0.004)
+    if finding.degree != "large" and not is_collapse:  # only a part, as in the frontal view
+        area = ellipse(_CENTERS[finding.zone], (SEGMENTS[finding.degree],) * 2)
         filled = filled * canvas.fill(area, soft=0.015)
     canvas.add(filled, 0.46 * strength_of(finding) ** 0.7, within=airy)
     return np.clip(area, anatomy.lung.min(axis=0), anatomy.lung.max(axis=0))

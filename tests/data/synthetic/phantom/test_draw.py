@@ -1,9 +1,13 @@
 """Phantoms show each finding of a scene on its side and inside its box, and nothing else changes."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from data.synthetic.phantom.draw import draw_study
+from data.synthetic.grammar.phrases import NAMINGS
+from data.synthetic.phantom.anatomy import build_frontal, sample_patient
+from data.synthetic.phantom.draw import draw_study, shape_change
 from data.synthetic.scene import KINDS, Scene, SceneFinding
 from vlm.schema.findings import FINDING_INDEX
 
@@ -141,6 +145,43 @@ def test_a_larger_effusion_hides_more():
     levels = [brightness(degree) for degree in ("minimal", "small", "moderate", "large")]
     assert levels == sorted(levels)
     assert levels[-1] > levels[0] + 4
+
+
+GRADED = [pair for pair in KIND_PAIRS if NAMINGS.get(pair[1]) and NAMINGS[pair[1]].degrees]
+ONE_SIZE, TWO_SIZES = {"tension pneumothorax"}, {"lobar collapse"}
+ALIKE_IN_LATERAL_VIEWS = {"pneumothorax", "pleural thickening", "calcified plaque"}
+ZONE = {"lobar consolidation": "lower", "lobar collapse": "lower"}
+
+
+@pytest.mark.parametrize("views", [("PA",), ("LATERAL",)], ids=["frontal", "lateral"])
+@pytest.mark.parametrize(("finding", "kind"), GRADED, ids=[kind for _, kind in GRADED])
+def test_each_degree_that_a_report_names_changes_more_of_the_image(finding, kind, views):
+    if kind in ONE_SIZE or (views == ("LATERAL",) and kind in ALIKE_IN_LATERAL_VIEWS):
+        pytest.skip("drawn in one size")
+    degrees = ("moderate", "large") if kind in TWO_SIZES else ("small", "moderate", "large")
+    changed = []
+    for degree in degrees:
+        areas = []
+        for seed in range(4):
+            (with_it,), _ = draw(
+                finding_of(finding, kind, degree=degree, zone=ZONE.get(kind, "")), views=views, seed=seed
+            )
+            (without,), _ = draw(views=views, seed=seed)
+            areas.append((np.abs(with_it - without) > 12).sum())
+        changed.append(np.mean(areas))
+    assert all(larger > 1.15 * smaller for smaller, larger in pairwise(changed)), changed
+
+
+def test_the_degree_of_an_enlarged_heart_does_not_depend_on_the_patient():
+    """The widest heart of a degree is narrower than the narrowest of the next, measured in one view."""
+    widths = {degree: [] for degree in ("", "small", "moderate", "large")}
+    for seed in range(12):
+        for degree, found in widths.items():
+            items = [finding_of("Cardiomegaly", "enlarged heart", degree=degree)] if degree else []
+            change = shape_change(tuple(items), patient := sample_patient(np.random.default_rng(seed)))
+            heart = build_frontal(patient, change, is_ap=False).heart
+            found.append(np.ptp(heart[:, 0]) / (2 * patient.half_width))
+    assert all(max(smaller) < min(larger) for smaller, larger in pairwise(widths.values())), widths
 
 
 def test_an_uncertain_finding_is_drawn_fainter():

@@ -1,11 +1,11 @@
 """Write a report again if it has errors, and keep the best of the candidates.
 
 A report should state what the classifier decides, and not contradict itself. An error is a finding on which report and
-classifier disagree, a contradiction, a finding with another side in the impression than in the findings, or a mention
-of a prior study that was not given. The candidate with the fewest errors is kept; of equals, the one that names the
-fewest findings on a side of the chest without attention; of these, with a prior study, the one whose stated changes
-differ least from the decisions of the change head; of these, the first. The first candidate is the greedy report, so a
-greedy report without any of this is kept, and no other one is written for its study.
+classifier disagree, a contradiction, a finding with another side in the impression than in the findings, a mention of a
+prior study that was not given, or a missing end. The candidate with the fewest errors is kept; of equals, the one that
+names the fewest findings on a side of the chest without attention; of these, with a prior study, the one whose stated
+changes differ least from the decisions of the change head; of these, the first. The first candidate is the greedy
+report, so a greedy report without any of this is kept, and no other one is written for its study.
 """
 
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ def _faults(
     probabilities = [np.where(calibration.is_known, one.finding_probabilities, np.nan) for one in candidates]
     has_prior = [candidate.change_probabilities is not None for candidate in candidates]
     found = consistency(texts, texts, np.array(probabilities), calibration.thresholds, has_prior=has_prior)
-    errors = sum(found.parts[name] for name in ERRORS).tolist()
+    errors = (sum(found.parts[name] for name in ERRORS) + [one.is_truncated for one in candidates]).tolist()
     is_present = np.array(candidates[0].finding_probabilities) >= np.array(calibration.thresholds)
     sides, changes = _wrong_sides(candidates, view_positions), _wrong_changes(candidates, is_present)
     return list(zip(errors, sides, changes, strict=True))

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from data.images.pixels import ImageRejected, read_bytes
 from page.node.results import build_results
 from page.node.states import Result, StableStudy
+from page.study.image_warnings import check_images
 from page.study.plain_text import plain_line
-from page.study.read import DEFAULT_GENERATION, check_images, read_study
+from page.study.read import DEFAULT_GENERATION, read_study
 from page.study.record import StudyRecord, model_identity, study_record
 from page.study.upload import MAX_VIEWS, UploadedImage, read_upload
 from vlm.generator import GenerationOptions, ReportGenerator

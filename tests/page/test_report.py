@@ -14,9 +14,10 @@ import pytest
 import page.report
 from eval.checks.contradictions import Contradiction
 from page.report import BLOCKED, main
+from page.study.image_warnings import LOOKS_LATERAL
 from page.study.plain_text import plain_text
 from page.study.prior import prior_study, read_prior_files
-from page.study.read import DEFAULT_GENERATION, LOOKS_LATERAL, choose_views, read_files
+from page.study.read import DEFAULT_GENERATION, choose_views, read_files
 from page.study.record import CUT_OFF, study_record
 from tests.helpers.view_checks import everything_looks_lateral
 from vlm.checkpoint.store import load_checkpoint, save_checkpoint

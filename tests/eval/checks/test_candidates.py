@@ -97,8 +97,13 @@ def test_report_that_names_a_side_without_attention_is_not_chosen(wrong):
 
 
 def test_first_of_equal_reports_is_chosen():
-    first = replace(report(CLEAR, ["No Finding"]), is_truncated=True)
-    assert best_candidate([first, report(CLEAR, ["No Finding"])], CALIBRATION) is first
+    first, second = report(CLEAR, ["No Finding"]), report(CLEAR, ["No Finding"])
+    assert best_candidate([first, second], CALIBRATION) is first
+
+
+def test_report_that_is_cut_off_is_not_chosen():
+    whole = report(CLEAR, ["No Finding"])
+    assert best_candidate([replace(whole, is_truncated=True), whole], CALIBRATION) is whole
 
 
 def test_findings_without_training_labels_are_not_compared():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from page.study.read import LOOKS_FRONTAL, LOOKS_LATERAL, check_images, pixel_warning
+from page.study.image_warnings import LOOKS_FRONTAL, LOOKS_LATERAL, check_images, pixel_warning
 from page.study.upload import UploadedImage
 
 

@@ -79,7 +79,8 @@ class ReportOptions:
     prior_report: Path | None = None
     """Text file with the report of the prior study."""
     prior_days: int | None = None
-    """Days from the prior study to this one. By default, from the dates of the DICOM headers."""
+    """Days from the prior study to this one. By default, from the dates of the DICOM headers; if both are known and
+    differ, a warning names both, and this number is used."""
     prior_view_positions: tuple[Literal["auto", "PA", "AP", "lateral"], ...] = ()
     """View positions of the prior images, as for --view-positions."""
     format: Literal["auto", "report", "text", "json", "pdf", "fhir", "sr"] = "auto"

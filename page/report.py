@@ -5,6 +5,7 @@
     python -m page.report frontal.dcm --structured
     python -m page.report frontal.dcm --operating-point sensitivity=0.9 --num-candidates 8
     python -m page.report study.zip --checkpoint runs/mine/best --format json > report.json
+    python -m page.report frontal.dcm --output report.pdf                # or .json, .fhir.json, .dcm, .txt
     python -m page.report FOLDER --output reports.csv                    # or reports.jsonl; one row a study
     python -m page.report FOLDER --output reports.csv --exports fhir sr --export-folder exports
 
@@ -50,6 +51,14 @@ from vlm.precision import PrecisionChoice
 from vlm.schema.atomic import write_atomically
 
 BLOCKED = 3
+FORMATS_OF_SUFFIX = {
+    ".pdf": ("pdf",),
+    ".fhir.json": ("fhir",),
+    ".json": ("json", "fhir"),
+    ".dcm": ("sr",),
+    ".txt": ("report", "text"),
+}
+"""The formats that a file with this name may have; the first one is written without --format."""
 _PRIOR_FLAGS = ("prior", "prior_report", "prior_days", "prior_view_positions")
 
 
@@ -70,11 +79,13 @@ class ReportOptions:
     prior_report: Path | None = None
     """Text file with the report of the prior study."""
     prior_days: int | None = None
-    """Days from the prior study to this one. By default, from the dates of the DICOM headers."""
+    """Days from the prior study to this one. By default, from the dates of the DICOM headers; if both are known and
+    differ, a warning names both, and this number is used."""
     prior_view_positions: tuple[Literal["auto", "PA", "AP", "lateral"], ...] = ()
     """View positions of the prior images, as for --view-positions."""
-    format: Literal["report", "text", "json", "pdf", "fhir", "sr"] = "report"
-    """report: only the text that the model wrote. The others are the files that the web page offers."""
+    format: Literal["auto", "report", "text", "json", "pdf", "fhir", "sr"] = "auto"
+    """report: only the text that the model wrote. text, json, pdf, fhir and sr: the files that the web page offers. The
+    default, auto, follows the name of --output: .pdf, .json, .fhir.json, .dcm (sr); otherwise report."""
     output: Path | None = None
     """File to write instead of standard output. A table for many studies ends in .csv or .jsonl."""
     write_anyway: bool = False
@@ -119,6 +130,7 @@ class ReportOptions:
         if bool(self.exports) != (self.export_folder is not None):
             raise ValueError("--exports and --export-folder go together; give both, or neither")
         if not self.writes_table:
+            self._check_format_fits_output()
             if self.exports:
                 raise ValueError("--exports is for a table of many studies; use --format for one study")
             return
@@ -127,8 +139,27 @@ class ReportOptions:
         for flag in ("indication", "view_positions", *_PRIOR_FLAGS):
             if getattr(self, flag) not in ((), "", None):
                 raise ValueError(f"--{flag.replace('_', '-')} is for one study, and --output {self.output} is a table")
-        if self.format != "report":
+        if self.format != "auto":
             raise ValueError(f"--format is for one study, and --output {self.output} is a table; use --exports")
+
+    def _check_format_fits_output(self) -> None:
+        formats = self._formats_of_output
+        if self.format != "auto" and formats and self.format not in formats:
+            raise ValueError(
+                f"--format {self.format} does not fit --output {self.output}, which is a file for --format "
+                f"{' or '.join(formats)}; change one of them, or leave --format out"
+            )
+
+    @property
+    def _formats_of_output(self) -> tuple[str, ...]:
+        """The formats that fit the name of the output; empty if every format does."""
+        name = self.output.name.lower() if self.output else ""
+        return next((formats for suffix, formats in FORMATS_OF_SUFFIX.items() if name.endswith(suffix)), ())
+
+    @property
+    def written_format(self) -> str:
+        """--format, or the one that follows from --output."""
+        return self.format if self.format != "auto" else (*self._formats_of_output, "report")[0]
 
     @property
     def generation(self) -> GenerationOptions:
@@ -148,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     generator = generator.at(OperatingPoint.parse(options.operating_point))
     if options.writes_table:
         return _read_many(generator, options)
-    if options.format == "report" and not generator.writes_reports:
+    if options.written_format == "report" and not generator.writes_reports:
         raise ValueError(
             f"{options.checkpoint} only classifies, because it was not trained on reports; use --format text or json "
             "for its findings, or name another --checkpoint"
@@ -170,12 +201,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BLOCKED
     if reading.report.is_truncated:
         print("the end of the report is missing; a larger --max-new-tokens writes it", file=sys.stderr)
-    if options.format == "report":
+    if options.written_format == "report":
         report = reading.report.report
         content = f"{structured_report(report) if options.structured else report}\n".encode()
     else:
         record = replace(record, by_system=options.structured)
-        content = export(record, options.format, include_identity=options.include_identity).content
+        content = export(record, options.written_format, include_identity=options.include_identity).content
     _write(content, options.output)
     return 0
 

@@ -38,6 +38,7 @@ from train.studies.dataset import Collator, StudyDataset, count_truncated
 from train.studies.features import cached_features
 from train.studies.select import RunStudies, load_run_studies, measure
 from train.studies.stream import Rows
+from train.studies.stream_files import check_same_files
 from vlm.checkpoint.store import merge_checkpoint
 from vlm.inputs.tokenizer import MAX_PRIOR_TOKENS, MAX_PROMPT_TOKENS, load_tokenizer
 from vlm.layers.gpt2 import GPT2Decoder
@@ -57,6 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     check_launch(accelerator, "train/finetune.py")
     studies = load_run_studies(options)
     with start_run(options, accelerator) as folder:
+        if options.studies.stream and accelerator.is_main_process:
+            check_same_files(folder, studies.splits)
         _train(options, studies, folder, accelerator)
     accelerator.end_training()
 

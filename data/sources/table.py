@@ -9,12 +9,14 @@ make one study.
 
 With --pseudonyms, study and patient ids are replaced by pseudonyms, and messages name rows instead of files.
 
-These are rejected with a reason: a row without an image or with more than MAX_VIEWS images; a study with neither
-report nor labels (unless the table has neither; then only the images are kept); a study whose patient is also in a
-later split (test is later than validation, and validation later than train).
+These are rejected with a reason: a row without an image or with more than MAX_VIEWS images; a row with an error of a
+spreadsheet, such as #REF!, as text, image path or id; a study with neither report nor labels (unless the table has
+neither; then only the images are kept); a study whose patient is also in a later split (test is later than validation,
+and validation later than train).
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -40,6 +42,8 @@ _DEFAULT_COLUMNS = {
     "manufacturer": ["manufacturer", "Manufacturer"],
 }
 """Default columns of roles that differ from the role's name. Label columns have no default."""
+SHOWN = 3
+"""How many examples a note shows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,6 +227,7 @@ class TableSource:
                 survey.num_without_subject += entry.subject_id == entry.study_id
                 other = survey.split_of.get(entry.subject_id, "")
                 survey.split_of[entry.subject_id] = later_split(entry.split, other)
+                survey.first_rows.setdefault(entry.subject_id, entry.number)
         return survey
 
     def _raw_studies(
@@ -314,6 +319,8 @@ class _Survey:
     """Messages about values of sex, age, date and view position that count as unknown."""
     split_of: dict[str, str] = field(default_factory=dict)
     """The latest split (`later_split`) among the rows of each subject."""
+    first_rows: dict[str, int] = field(default_factory=dict)
+    """The number of the first row of each subject."""
     identities: dict[str, tuple[int, str, list[str]]] = field(default_factory=dict)
     """The first row, the patient and the images of each study (only for --pseudonym-map)."""
     groups: dict[str, ParsedRow] = field(default_factory=dict)
@@ -342,7 +349,23 @@ def _notes(spec: TableSpec, survey: _Survey) -> tuple[str, ...]:
         notes.append(
             f"{survey.num_without_subject} rows name no patient; each of these studies counts as a patient of its own."
         )
+    if "subject_id" in spec.columns and (groups := _differ_in_zeros(survey.first_rows)):
+        examples = [f"rows {', '.join(map(str, rows[:SHOWN]))}" for rows in groups[:SHOWN]]
+        more = ["…"] if len(groups) > SHOWN else []
+        notes.append(
+            f"{len(groups)} patient ids occur with and without leading zeros, like 7 and 007 "
+            f"({'; '.join(examples + more)}). They count as different patients. If they are one patient, write the id "
+            "in one way; otherwise a patient can be in two splits."
+        )
     if survey.unreadable:
         count, first = len(survey.unreadable), survey.unreadable[0]
         notes.append(f"{count} values of sex, age, date or view position cannot be read and count as unknown; {first}.")
     return tuple(notes)
+
+
+def _differ_in_zeros(first_rows: Mapping[str, int]) -> list[list[int]]:
+    """The first rows of patients whose ids are equal without leading zeros, for each such id."""
+    rows_of = defaultdict(list)
+    for subject_id, row in first_rows.items():
+        rows_of[subject_id.lstrip("0")].append(row)
+    return [rows for rows in rows_of.values() if len(rows) > 1]

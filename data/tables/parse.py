@@ -1,6 +1,6 @@
 """Parse rows of a table: cells in; ids, image paths, text and labels out, or the reason why a row cannot be used."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePath, PureWindowsPath
@@ -21,6 +21,7 @@ _SPLIT_OF_NAME = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _REPORT_ROLES = ("findings", "impression", "report")
+_SPREADSHEET_ERRORS = frozenset({"#REF!", "#N/A", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"})
 _NO_VIEW = frozenset({"", "?", "NAN", "NONE", "NULL", "UNKNOWN"})
 
 
@@ -77,8 +78,11 @@ def parse_row(row: Row, spec: TableSpec) -> ParsedRow:
     cells = {role: row.values.get(column) for role, column in spec.columns.items()}
     parsed = ParsedRow(number=row.number)
     try:
-        parsed = replace(parsed, study_id=_text(cells.get("study_id"), "study_id"))
+        study_id = _text(cells.get("study_id"), "study_id")
+        _check_no_spreadsheet_error(spec, study_id=[study_id])
+        parsed = replace(parsed, study_id=study_id)
         images = _several(cells["image"], spec.image_separator)
+        _check_no_spreadsheet_error(spec, image=images)
         # A study without an id is named after its first image.
         study_id = parsed.study_id or (_without_root(images[0], spec.image_root) if images else "")
         if not _is_valid(study_id):
@@ -132,6 +136,7 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
         role: _text(cells.get(role), spec.columns.get(role, role))
         for role in ("subject_id", "split", "indication", "findings", "impression", "report", "source", "license")
     }
+    _check_no_spreadsheet_error(spec, **{role: [text] for role, text in texts.items()})
     prior_study_id = _text(cells.get("prior_study_id"), "prior_study_id")
     if not _is_missing(texts["report"]) and _is_missing(texts["findings"]) and _is_missing(texts["impression"]):
         # With its line breaks, which separate headings from sentences.
@@ -229,6 +234,17 @@ def _text(value: Any, column: str) -> str:
     if isinstance(value, list | dict | bytes):
         raise ValueError(f"column {column!r} has a {type(value).__name__}, not a text")
     return join_lines(plain_text(str(value)))
+
+
+def _check_no_spreadsheet_error(spec: TableSpec, **texts: Iterable[str]) -> None:
+    """Raises ValueError if a text of one of these roles is what a spreadsheet shows for a formula that failed."""
+    for role, values in texts.items():
+        for text in values:
+            if text.upper() in _SPREADSHEET_ERRORS:
+                raise ValueError(
+                    f"column {spec.columns[role]!r} has {text!r}, an error of a spreadsheet; correct the cell there "
+                    "and save the table again"
+                )
 
 
 def _is_missing(text: str) -> bool:

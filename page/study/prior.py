@@ -38,6 +38,8 @@ class PriorStudy:
     """As `compose_report` writes it, without identity removed; "" if it is unknown."""
     interval_days: int | None = None
     """Days from this study to the one that is read; None: unknown."""
+    notes: tuple[str, ...] = ()
+    """What is odd about the interval, one sentence each."""
 
     @property
     def study_uid(self) -> str:
@@ -117,7 +119,8 @@ def _report(text: str) -> str:
 
 
 def compared_with(prior: PriorStudy, images: Sequence[UploadedImage]) -> PriorStudy:
-    """The prior study with its interval to the study of these images, by the DICOM headers if it is not given.
+    """The prior study with its interval to the study of these images, by the DICOM headers if it is not given. If both
+    are known and differ, the given interval stays, and a note names both.
 
     Raises:
         ValueError: it is the same study, one of another patient, or a later one.
@@ -131,8 +134,6 @@ def compared_with(prior: PriorStudy, images: Sequence[UploadedImage]) -> PriorSt
             "the prior study belongs to another patient by the patient IDs of the DICOM headers; give an earlier study "
             "of the same patient, or leave the prior study out"
         )
-    if prior.interval_days is not None:
-        return prior
     dates = [min(_values(study, "study_date"), default="") for study in (images, prior.images)]
     if not all(dates):
         return prior
@@ -142,7 +143,14 @@ def compared_with(prior: PriorStudy, images: Sequence[UploadedImage]) -> PriorSt
         raise ValueError(
             f"the prior study was taken {days} days after the study by the dates of the DICOM headers; exchange them"
         )
-    return replace(prior, interval_days=(current - earlier).days)
+    by_dates = replace(prior, interval_days=(current - earlier).days)
+    if prior.interval_days in (None, by_dates.interval_days):
+        return by_dates
+    note = (
+        f"The prior study was taken {prior.interval_text} as given, but {by_dates.interval_text} by the dates of the "
+        "DICOM headers. The given interval is used; check it, and that this is the right prior study."
+    )
+    return replace(prior, notes=(note,))
 
 
 def _values(images: Sequence[UploadedImage], attribute: str) -> set[str]:

@@ -77,13 +77,14 @@ class StudyReading:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was done to the images, which frontal views are compared with the prior study if there are several, and
-        whether the out-of-distribution check is missing; one sentence each."""
+        """What was done to the images, what is odd about the interval to the prior study, which of several frontal
+        views are compared with it, and whether the out-of-distribution check is missing; one sentence each."""
         unchecked = f"Not checked whether the images resemble those of the training: {self.ood_not_checked}."
         prior_images = self.prior.images if self.prior else ()
         done = [note for image in (*self.images, *prior_images) for note in image.notes]
         if prior_images:
-            done += [*_compared_note(self.images, "the study"), *_compared_note(prior_images, "the prior study")]
+            compared = [*_compared_note(self.images, "the study"), *_compared_note(prior_images, "the prior study")]
+            done += [*self.prior.notes, *compared]
         return (*done, *([unchecked] if self.ood_not_checked else []))
 
     @property

@@ -159,13 +159,14 @@ def test_every_study_is_kept_or_rejected_with_a_reason(tmp_path, capsys):
     rows += [{"study_id": "absolute", "image": str(tmp_path / "outside.png"), "findings": "Clear."}]
     rows += [{"study_id": "link", "image": "link.png", "findings": "Clear."}]
     rows += [{"study_id": "silent", "image": "good.png", "findings": ""}]
+    rows += [{"study_id": "formula", "image": "good.png", "findings": "#NAME?"}]
     rows += [{"study_id": "good.png", "image": "good.png", "findings": "Once more."}]
     out = tmp_path / "out"
     prepare(save_table(tmp_path, rows), out, "--image-root", str(images))
     reasons = rejected(out)
     assert preparation(out)["counts"]["given"] == len(rows) == 1 + len(reasons)
     printed = capsys.readouterr().out
-    assert "given 13 = kept 1 + rejected 12" in printed
+    assert "given 14 = kept 1 + rejected 13" in printed
     assert "rejected cut.png:" in printed and "All rejections are listed in" in printed
     for study, words in {
         "cut.png": "cut.png: is damaged or cut short",
@@ -179,6 +180,7 @@ def test_every_study_is_kept_or_rejected_with_a_reason(tmp_path, capsys):
         "absolute": f"image path {tmp_path / 'outside.png'} leaves the image folder",
         "link": "image path link.png leaves the image folder",
         "silent": "has neither a report nor labels",
+        "formula": "column 'findings' has '#NAME?', an error of a spreadsheet",
         "good.png": "study id good.png occurs before; each study needs its own id",
     }.items():
         assert words in reasons[study]

@@ -13,7 +13,7 @@ import pytest
 
 import page.report
 from eval.checks.contradictions import Contradiction
-from page.report import BLOCKED, main
+from page.report import BLOCKED, ReportOptions, main
 from page.study.image_warnings import LOOKS_LATERAL
 from page.study.plain_text import plain_text
 from page.study.prior import prior_study, read_prior_files
@@ -65,6 +65,57 @@ def test_other_formats_are_the_same_files_as_on_the_page(tiny_checkpoint, image,
     assert [image["name"] for image in document["images"]] == ["image 1", "image 2"]
     assert run(tiny_checkpoint, image, "--format", "json", "--include-identity", "--output", output) == 0
     assert json.loads(output.read_text(encoding="utf-8"))["images"][0]["name"] == "chest.png"
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("r.pdf", b"%PDF-"),
+        ("R.JSON", b'{\n  "schema": "cxrscribe-report"'),
+        ("r.fhir.json", b'{\n  "resourceType": "DiagnosticReport"'),
+        ("r.txt", b"Findings: "),
+        ("r", b"Findings: "),
+    ],
+)
+def test_format_follows_the_name_of_the_output(tiny_checkpoint, image, tmp_path, monkeypatch, name, start):
+    def read_with_findings(*arguments, **settings):
+        *_, reading = read_files(*arguments, **settings)
+        yield replace(reading, report=replace(reading.report, report="Findings: Clear.", findings="Clear."))
+
+    monkeypatch.setattr("page.report.read_files", read_with_findings)
+    assert run(tiny_checkpoint, image, "--output", tmp_path / name) == 0
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("output", "format", "written"),
+    [
+        ("r.dcm", "auto", "sr"),
+        ("r.sr.dcm", "auto", "sr"),
+        ("r.json", "fhir", "fhir"),
+        ("r.txt", "text", "text"),
+        ("r.md", "pdf", "pdf"),
+        (None, "auto", "report"),
+    ],
+)
+def test_given_format_that_fits_the_output_is_kept(output, format, written):
+    output = output and Path(output)
+    assert ReportOptions(images=(Path("a"),), output=output, format=format).written_format == written
+
+
+@pytest.mark.parametrize(
+    ("output", "format", "fitting"),
+    [
+        ("r.pdf", "report", "pdf"),
+        ("r.json", "pdf", "json or fhir"),
+        ("r.fhir.json", "json", "fhir"),
+        ("r.dcm", "text", "sr"),
+    ],
+)
+def test_format_that_contradicts_the_name_of_the_output_is_rejected(output, format, fitting):
+    message = f"--format {format} does not fit --output {output}, which is a file for --format {fitting}; change one"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ReportOptions(images=(Path("a"),), output=Path(output), format=format)
 
 
 def test_structured_report_has_its_findings_by_organ_system(tiny_checkpoint, image, tmp_path, monkeypatch, capfdbinary):

@@ -6,6 +6,7 @@ before a study is read, so a resumed run continues within an epoch without readi
 buffer of a `datasets.IterableDataset` cannot do that (docs/LOG.md).
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class RowGroup:
     num_rows: int
     num_bytes: int
     """Of its columns, uncompressed."""
+    file_bytes: int = 0
+    """Size of its file."""
 
 
 class ParquetRows:
@@ -223,14 +226,20 @@ def _open_files(files: Sequence[str]) -> ParquetRows:
         try:
             with _open_file(path) as file:
                 parquet = pyarrow.parquet.ParquetFile(file)
-                metadata, found = parquet.metadata, parquet.schema_arrow
+                metadata, found, file_bytes = parquet.metadata, parquet.schema_arrow, file.seek(0, os.SEEK_END)
         except UNREADABLE as error:
             raise ValueError(f"{path} is damaged or no Parquet file ({error}); write or copy it again") from error
         schema = schema or found
         _check_columns(path, found, schema)
         parts = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         groups += [
-            RowGroup(file=path, number=number, num_rows=part.num_rows, num_bytes=part.total_byte_size)
+            RowGroup(
+                file=path,
+                number=number,
+                num_rows=part.num_rows,
+                num_bytes=part.total_byte_size,
+                file_bytes=file_bytes,
+            )
             for number, part in enumerate(parts)
             if part.num_rows
         ]

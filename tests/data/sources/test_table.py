@@ -75,6 +75,25 @@ def test_without_ids_the_first_image_is_the_id_of_study_and_patient(tmp_path):
     assert "2 rows name no patient; each of these studies counts as a patient of its own." in plan.notes
 
 
+def _zero_notes(folder, subject_ids, **options):
+    rows = [{"image": f"{n}.png", "patient": one, "findings": "Clear."} for n, one in enumerate(subject_ids)]
+    plan = table_source(csv_of(folder, rows), subject_id_column="patient", **options).plan(PlanContext(work=folder))
+    assert {study.subject_id for study in plan.raw_studies} >= set(filter(None, subject_ids)) or options
+    return [note for note in plan.notes if "leading zeros" in note]
+
+
+def test_patients_whose_ids_differ_only_in_leading_zeros_stay_apart_and_get_a_note_without_the_ids(tmp_path):
+    [note] = _zero_notes(tmp_path, ["7", "4711", "007", "7", "A1", "0A1", "07"])
+    assert note == (
+        "2 patient ids occur with and without leading zeros, like 7 and 007 (rows 1, 3, 7; rows 5, 6). They count as "
+        "different patients. If they are one patient, write the id in one way; otherwise a patient can be in two "
+        "splits."
+    )
+    [note] = _zero_notes(tmp_path, [f"{zeros}81{n}" for n in range(5) for zeros in ("", "0")], pseudonyms=True)
+    assert note.startswith("5 patient ids") and "(rows 1, 2; rows 3, 4; rows 5, 6; …)" in note and "81" not in note
+    assert not _zero_notes(tmp_path, ["7", "70", "", "8", "7"])
+
+
 def test_several_images_can_be_a_list_or_a_separated_text(tmp_path):
     rows = [{"images": ["a.png", "b.png"], "view_position": ["PA", "?"], "findings": "Clear."}]
     (listed,) = raw_studies(jsonl_of(tmp_path, rows))

@@ -42,6 +42,35 @@ def test_invalid_row_is_rejected_with_the_reason(tmp_path, row, reason):
         raise ValueError(raw_study.reason)
 
 
+ERRORS = ["#REF!", "#N/A", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"]
+CLEAR = {"image": "a.png", "study_id": "s1", "subject_id": "p1", "report": "", "findings": "Clear.", "impression": ""}
+
+
+@pytest.mark.parametrize("value", ERRORS)
+@pytest.mark.parametrize("column", CLEAR)
+def test_row_with_an_error_of_a_spreadsheet_is_rejected_with_column_and_value(tmp_path, column, value):
+    rejected, kept = raw_studies(csv_of(tmp_path, [CLEAR | {column: f" {value}"}, CLEAR | {"study_id": "s2"}]))
+    reason = (
+        f"column {column!r} has {value!r}, an error of a spreadsheet; correct the cell there and save the table again"
+    )
+    assert isinstance(rejected, Rejection)
+    assert (rejected.study_id, rejected.reason) == ("row 1" if column == "study_id" else "s1", reason)
+    assert kept.study_id == "s2"
+
+
+def test_error_of_a_spreadsheet_is_found_under_another_column_name_and_among_several_images(tmp_path):
+    rows = [{"Bild": "a.png|#REF!", "Befund": "Clear."}, {"Bild": "b.png", "Befund": "#name?"}]
+    options = {"image_column": "Bild", "report_column": "Befund", "image_separator": "|"}
+    first, second = rejections(csv_of(tmp_path, rows), **options)
+    assert first.startswith("column 'Bild' has '#REF!'") and second.startswith("column 'Befund' has '#name?'")
+    assert not rejections(csv_of(tmp_path, [{"image": "a.png", "report": "No #REF! here."}]))
+
+
+def test_rows_whose_study_id_is_an_error_of_a_spreadsheet_are_not_one_study(tmp_path):
+    rows = [CLEAR | {"study_id": "#REF!"}, CLEAR | {"study_id": "#REF!"}, CLEAR, CLEAR | {"image": "#N/A"}]
+    assert len(rejections(csv_of(tmp_path, rows), group_rows=True)) == 3  # each row alone, and the study s1
+
+
 def test_label_that_is_not_in_the_map_is_rejected(tmp_path):
     path = csv_of(tmp_path, [{"image": "a.png", "kind": "odd"}])
     options = {"label_column": "kind", "label_map": '{"normal": {"No Finding": 1}}'}

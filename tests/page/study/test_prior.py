@@ -65,13 +65,34 @@ def test_unusable_prior_studies_are_rejected(before, settings, message):
     assert prior_study([]) is None
 
 
-def test_interval_is_that_of_the_headers_unless_it_is_given(now, before):
+def test_interval_is_that_of_the_headers(now, before):
     now, before = with_header(now, study_date="20260301"), with_header(before, study_date="20260130")
     prior = PriorStudy(images=(before,))
     assert compared_with(prior, [now]).interval_days == 30
     assert compared_with(prior, [now]).interval_text == "30 days earlier"
-    assert compared_with(replace(prior, interval_days=7), [now]).interval_days == 7
+    assert compared_with(replace(prior, interval_days=30), [now]) == compared_with(prior, [now])
     assert compared_with(PriorStudy(images=(with_header(before),)), [now]).interval_days is None
+
+
+def test_given_interval_that_contradicts_the_dates_is_used_and_the_warning_names_both(generator, now, before):
+    now, before = with_header(now, study_date="20260302"), with_header(before, study_date="20260301")
+    *_, reading = read_study(generator, [now], prior=prior_study([before], interval_days=7), **WRITING)
+    assert reading.prior.interval_days == 7
+    warning = (
+        "The prior study was taken 7 days earlier as given, but 1 day earlier by the dates of the DICOM headers. The "
+        "given interval is used; check it, and that this is the right prior study."
+    )
+    record = study_record(reading, generator)
+    assert warning in record.warnings and warning in without_identity(record).warnings
+    *_, fitting = read_study(generator, [now], prior=prior_study([before], interval_days=1), **WRITING)
+    assert not any("as given" in text for text in study_record(fitting, generator).warnings)
+
+
+@pytest.mark.parametrize("given", [None, 0, 7])
+def test_later_study_is_rejected_whether_or_not_an_interval_is_given(now, before, given):
+    prior = PriorStudy(images=(with_header(before, study_date="20260103"),), interval_days=given)
+    with pytest.raises(ValueError, match=r"taken 2 days after the study .* exchange them"):
+        compared_with(prior, [with_header(now, study_date="20260101")])
 
 
 @pytest.mark.parametrize(
@@ -79,7 +100,6 @@ def test_interval_is_that_of_the_headers_unless_it_is_given(now, before):
     [
         ({"study_instance_uid": "1.2"}, {"study_instance_uid": "1.2"}, "is the study itself"),
         ({"patient_id": "A"}, {"patient_id": "B"}, "belongs to another patient"),
-        ({"study_date": "20260101"}, {"study_date": "20260103"}, "taken 2 days after the study .* exchange them"),
     ],
 )
 def test_prior_study_that_does_not_fit_is_rejected(now, before, header, other, message):

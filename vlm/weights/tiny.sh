@@ -6,7 +6,7 @@
 # DATA holds nih/ (NIH ChestX-ray14), adult_normals/ (normal X-rays of the RSNA pneumonia challenge: labels.csv with the
 # columns image and label, and images/) and pneumonia/ (Kermany et al.). ENCODER is a ViT-S/14 of DINOv2's architecture.
 # PHOTOGRAPHS and SCANS are folders of images that are no chest X-rays, for the out-of-distribution check (docs/LOG.md).
-# It takes about three hours on two cores. Finished steps are skipped; RESUME=--resume resumes an interrupted training.
+# It takes about five hours on two cores. Finished steps are skipped; RESUME=--resume resumes an interrupted training.
 set -eu
 : "${DATA:?}" "${ENCODER:?}" "${PHOTOGRAPHS:?}" "${SCANS:?}"
 run=$1
@@ -27,6 +27,7 @@ synthetic synthetic_test 2000 12 0.7 0.1 0.2  # the other two overlap, so the te
 synthetic compared_20000 20000 11 0.95 0.025 0.025 0.7  # the images of synthetic_20000, most with a prior study
 synthetic pairs 6000 31 0.95 0.05 0 0.7
 synthetic more_pairs 8000 33 0.99 0.005 0.005 1
+synthetic compared_8000 8000 11 0.9 0.05 0.05 0.7  # the images of synthetic_8000
 synthetic pairs_test 500 32 0.1 0.1 0.8 1
 test -d "$run/nih" || python -m data.prepare nih --root "$DATA/nih" --max-side 224 --out "$run/nih"
 test -d "$run/pneumonia" || python -m data.prepare kermany --root "$DATA/pneumonia" --max-side 224 \
@@ -47,6 +48,9 @@ join tuning synthetic_20000 "4000 1500 1000 all"
 join more synthetic_20000 "8000 1500 1000 all"
 join reports synthetic_20000 "all 2600 all all"
 join compared compared_20000 "all 2600 all all"
+join sizes synthetic_8000 "4000 1500 1000 all"
+join more_sizes synthetic_8000 "all 1500 1000 all"
+join compared_sizes compared_8000 "all 1500 1000 all"
 
 # A first decoder, so that the encoder can stay frozen while the finding queries learn on its saved features. They learn
 # on few synthetic studies and children, so that the adults count.
@@ -78,10 +82,31 @@ test -d "$run/reports_text/best" || $finetune --dataset "$run/reports" --output-
 test -d "$run/changes/best" || $finetune --dataset "$run/pairs" --extra-dataset "$run/more_pairs" \
   --output-dir "$run/changes" --init-from "$run/reports_text" --no-lora --prior only --feature-cache "$run/features" \
   --batch-size 32 --learning-rate 1e-3 --findings-epochs 4 --num-epochs 4
-test -d "$run/final/merged" || $finetune --dataset "$run/compared" --extra-dataset "$run/pairs" --output-dir "$run/final" \
+test -d "$run/compares/best" || $finetune --dataset "$run/compared" --extra-dataset "$run/pairs" --output-dir "$run/compares" \
   --init-from "$run/changes" --no-lora --freeze-after-findings --feature-cache "$run/features" \
-  --num-validation-reports 100 --decide-findings --batch-size 32 --learning-rate 2e-3 --text-only-epochs 6 --num-epochs 6 \
-  --merge --merge-precision fp16
+  --num-validation-reports 100 --decide-findings --batch-size 32 --learning-rate 2e-3 --text-only-epochs 6 --num-epochs 6
+
+# Sizes of findings: the encoder learns from severities too, with a low learning rate; then finding queries, severities
+# and changes learn again on saved features, and the decoder from the reports. (The weights that ship came here from
+# drawings whose degrees were harder to see; docs/LOG.md.)
+test -d "$run/sizes_tuned/best" || $finetune --dataset "$run/sizes" --output-dir "$run/sizes_tuned" \
+  --init-from "$run/compares" --no-lora --severity-weight 2 --learning-rate 1e-4 --encoder-learning-rate 2e-5 \
+  --batch-size 16 --findings-epochs 2 --num-epochs 2 --precision bf16 \
+  --augmentation.max-rotation 7 --augmentation.max-shift 0.05 --augmentation.max-zoom 0.05 --augmentation.max-shear 5 \
+  --augmentation.max-brightness 0.1 --augmentation.max-contrast 0.2
+test -d "$run/sizes_7/best" || $finetune --dataset "$run/more_sizes" --output-dir "$run/sizes_7" \
+  --init-from "$run/sizes_tuned" --feature-cache "$run/features" --batch-size 32 --learning-rate 7e-4 \
+  --findings-epochs 3 --num-epochs 3 --precision bf16
+test -d "$run/sizes_5/best" || $finetune --dataset "$run/more_sizes" --output-dir "$run/sizes_5" \
+  --init-from "$run/sizes_7" --feature-cache "$run/features" --batch-size 32 --learning-rate 5e-4 \
+  --findings-epochs 5 --num-epochs 5 --precision bf16
+test -d "$run/sizes_changes/best" || $finetune --dataset "$run/pairs" --extra-dataset "$run/compared_8000" \
+  --output-dir "$run/sizes_changes" --init-from "$run/sizes_5" --no-lora --prior only --feature-cache "$run/features" \
+  --batch-size 32 --learning-rate 1e-3 --findings-epochs 3 --num-epochs 3 --precision bf16
+test -d "$run/final/merged" || $finetune --dataset "$run/compared_sizes" --extra-dataset "$run/pairs" \
+  --output-dir "$run/final" --init-from "$run/sizes_changes" --no-lora --freeze-after-findings \
+  --feature-cache "$run/features" --num-validation-reports 100 --decide-findings --batch-size 32 --learning-rate 5e-4 \
+  --text-only-epochs 1 --num-epochs 1 --precision bf16 --merge --merge-precision fp16
 
 rm -rf vlm/weights/tiny
 cp -r "$run/final/merged" vlm/weights/tiny

@@ -147,26 +147,28 @@ def test_a_larger_effusion_hides_more():
     assert levels[-1] > levels[0] + 4
 
 
-GRADED = [pair for pair in KIND_PAIRS if NAMINGS.get(pair[1]) and NAMINGS[pair[1]].degrees]
 ONE_SIZE, TWO_SIZES = {"tension pneumothorax"}, {"lobar collapse"}
 ALIKE_IN_LATERAL_VIEWS = {"pneumothorax", "pleural thickening", "calcified plaque"}
 ZONE = {"lobar consolidation": "lower", "lobar collapse": "lower"}
+GRADED = [
+    (finding, kind, view)
+    for finding, kind in KIND_PAIRS
+    for view in ("PA", "LATERAL")
+    if kind in NAMINGS and NAMINGS[kind].degrees
+    if kind not in ONE_SIZE and not (view == "LATERAL" and kind in ALIKE_IN_LATERAL_VIEWS)
+]
 
 
-@pytest.mark.parametrize("views", [("PA",), ("LATERAL",)], ids=["frontal", "lateral"])
-@pytest.mark.parametrize(("finding", "kind"), GRADED, ids=[kind for _, kind in GRADED])
-def test_each_degree_that_a_report_names_changes_more_of_the_image(finding, kind, views):
-    if kind in ONE_SIZE or (views == ("LATERAL",) and kind in ALIKE_IN_LATERAL_VIEWS):
-        pytest.skip("drawn in one size")
+@pytest.mark.parametrize(("finding", "kind", "view"), GRADED, ids=[f"{kind}, {view}" for _, kind, view in GRADED])
+def test_each_degree_that_a_report_names_changes_more_of_the_image(finding, kind, view):
     degrees = ("moderate", "large") if kind in TWO_SIZES else ("small", "moderate", "large")
     changed = []
     for degree in degrees:
+        item = finding_of(finding, kind, degree=degree, zone=ZONE.get(kind, ""))
         areas = []
         for seed in range(4):
-            (with_it,), _ = draw(
-                finding_of(finding, kind, degree=degree, zone=ZONE.get(kind, "")), views=views, seed=seed
-            )
-            (without,), _ = draw(views=views, seed=seed)
+            (with_it,), _ = draw(item, views=(view,), seed=seed)
+            (without,), _ = draw(views=(view,), seed=seed)
             areas.append((np.abs(with_it - without) > 12).sum())
         changed.append(np.mean(areas))
     assert all(larger > 1.15 * smaller for smaller, larger in pairwise(changed)), changed

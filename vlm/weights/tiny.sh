@@ -6,7 +6,7 @@
 # DATA holds nih/ (NIH ChestX-ray14), adult_normals/ (normal X-rays of the RSNA pneumonia challenge: labels.csv with the
 # columns image and label, and images/) and pneumonia/ (Kermany et al.). ENCODER is a ViT-S/14 of DINOv2's architecture.
 # PHOTOGRAPHS and SCANS are folders of images that are no chest X-rays, for the out-of-distribution check (docs/LOG.md).
-# It takes about five hours on two cores. Finished steps are skipped; RESUME=--resume resumes an interrupted training.
+# It takes some hours on two cores. Finished steps are skipped; RESUME=--resume resumes an interrupted training.
 set -eu
 : "${DATA:?}" "${ENCODER:?}" "${PHOTOGRAPHS:?}" "${SCANS:?}"
 run=$1

@@ -59,9 +59,7 @@ def build_model(
             and the model cannot learn it.
     """
     if options.init_from is not None:
-        model = load_checkpoint(fetch_checkpoint(options.init_from)).model
-        merge_adapters(model)
-        model.requires_grad_(True)
+        model = _initial_model(options)
     else:
         trained = _trained_encoder(options)
         model = ReportModel(_config(options, tokenizer, trained))
@@ -92,6 +90,33 @@ def build_model(
     if options.studies.prior == "only":
         model.change_head.requires_grad_(is_trained)
     return model
+
+
+def _initial_model(options: FinetuneOptions) -> ReportModel:
+    """The model of --init-from; with --average-with, its weights are the means over all of these checkpoints."""
+    model, vocabulary = _merged(options.init_from)
+    sums = {name: tensor.double() for name, tensor in model.state_dict().items()}
+    for name in options.average_with:
+        other, other_vocabulary = _merged(name)
+        same_config = replace(other.config, preprocessing=model.config.preprocessing) == model.config
+        if not same_config or other_vocabulary != vocabulary:
+            raise ValueError(
+                f"--average-with {name} and --init-from {options.init_from} differ in "
+                f"{'the tokenizer' if same_config else 'config.json'}; only models of the same parts, one trained "
+                "from the other, have a useful mean"
+            )
+        for key, tensor in other.state_dict().items():
+            sums[key] += tensor
+    means = {name: total / (1 + len(options.average_with)) for name, total in sums.items()}
+    model.load_state_dict({name: means[name].to(tensor.dtype) for name, tensor in model.state_dict().items()})
+    return model.requires_grad_(True)
+
+
+def _merged(name: str) -> tuple[ReportModel, dict[str, int]]:
+    """The model of a checkpoint without LoRA, and its vocabulary."""
+    checkpoint = load_checkpoint(fetch_checkpoint(name))
+    merge_adapters(checkpoint.model)
+    return checkpoint.model, checkpoint.tokenizer.get_vocab()
 
 
 def _config(

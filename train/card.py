@@ -75,7 +75,7 @@ def write_report_card(run: Path, options: FinetuneOptions, studies: Mapping[str,
     config = read_json(best / "config.json", ReportModelConfig)
     this_run = TrainingRun(
         program="train/finetune.py",
-        what=f"{adaptation}, epochs: {describe_stages(options)}",
+        what=f"{adaptation}, {_mean_of(options)}epochs: {describe_stages(options)}",
         studies=learned_studies(studies),
     )
     _write_card(
@@ -179,10 +179,17 @@ def learned_studies(splits: Mapping[str, Rows]) -> tuple[LearnedStudies, ...]:
     return tuple(learned)
 
 
+def _mean_of(options: FinetuneOptions) -> str:
+    return f"from the mean of {1 + len(options.average_with)} checkpoints, " if options.average_with else ""
+
+
 def _earlier_runs(options: FinetuneOptions) -> tuple[TrainingRun, ...]:
     """The runs that produced the weights with which this run started."""
     if options.init_from is not None:
-        return load_provenance(fetch_checkpoint(options.init_from)).runs
+        runs = load_provenance(fetch_checkpoint(options.init_from)).runs
+        for name in options.average_with:
+            runs += tuple(run for run in load_provenance(fetch_checkpoint(name)).runs if run not in runs)
+        return runs
     built_in = {*ENCODER_SIZES, *DECODER_SIZES, *LSTM_SIZES}
     names = [name for name in dict.fromkeys((options.encoder, options.decoder)) if name not in built_in]
     known = [

@@ -182,14 +182,17 @@ def _reports(rows: Rows) -> Iterator[str]:
 
 def _summary(options: FinetuneOptions, task: ReportTask, studies: Mapping[str, Rows]) -> dict[str, str]:
     total, trained = task.model.num_parameters()
+    start = options.init_from
+    if options.average_with:
+        start = f"mean of {', '.join([start, *options.average_with])}"
     tokenizer, limit = task.training.tokenizer, options.studies.max_report_tokens
     num_reports = sum(map(bool, _reports(studies["train"])))
     num_truncated = count_truncated(tokenizer, _reports(studies["train"]), limit)
     return {
         "studies": ", ".join(f"{split} {len(rows):,}" for split, rows in studies.items() if split != "test"),
         "with a report": f"{num_reports:,} of train; {num_truncated} truncated to {limit} tokens",
-        "encoder": f"{options.init_from or options.encoder}, {'{} x {}'.format(*task.model.encoder.grid)} patches",
-        "decoder": f"{options.init_from or options.decoder}, {len(tokenizer):,} tokens, {describe_adaptation(options)}",
+        "encoder": f"{start or options.encoder}, {'{} x {}'.format(*task.model.encoder.grid)} patches",
+        "decoder": f"{start or options.decoder}, {len(tokenizer):,} tokens, {describe_adaptation(options)}",
         "parameters": f"{total:,}, of which {trained:,} are trained ({trained / total:.1%})",
         "epochs": describe_stages(options),
     }

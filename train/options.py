@@ -295,6 +295,9 @@ class FinetuneOptions(TrainingOptions):
     init_from: str | None = field(default=None, metadata=formerly("start_from"))
     """Start from this report model: a checkpoint folder, a run, or a hub id. It defines encoder, decoder, tokenizer
     and image size, so those options are not allowed."""
+    average_with: tuple[str, ...] = ()
+    """Start from the mean of the weights of --init-from and of these report models (Wortsman et al. 2022). The mean of
+    a model before and after it was fine-tuned forgets less of what it knew before."""
     encoder: str = "tiny"
     """Image encoder: a built-in size (nano, tiny, small, base, cnn, resnet, convnext), a local folder or a hub id. A
     folder may also be a run or checkpoint of this project; its encoder and finding queries are used. Without a
@@ -347,6 +350,8 @@ class FinetuneOptions(TrainingOptions):
                             f"--{option.name.replace('_', '-')} cannot be given with --init-from, because the "
                             "checkpoint defines it; leave it out"
                         )
+        elif self.average_with:
+            raise ValueError("--average-with needs --init-from, a checkpoint of the same parts; give both or none")
         if self.images.feature_cache is not None and self.run.shard:
             raise ValueError("--shard cannot be given with --feature-cache, which computes the features in one process")
         if not self.dataset:

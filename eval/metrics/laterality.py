@@ -6,15 +6,17 @@ is reversed as often as it is correct.
 Also the sentences of a report and the findings that each sentence states.
 """
 
-import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
 
+from data.reports.labeler.claims import SIDED
+from data.reports.labeler.device_patterns import DEVICES
 from data.reports.labeler.labeler import label_report
+from data.reports.labeler.statements import finding_of, report_statements
 from data.reports.sentences import split_sentences
 from vlm.schema.findings import FINDING_INDEX, NUM_FINDINGS, POSITIVE, UNCERTAIN
 from vlm.schema.report_format import split_report
@@ -63,16 +65,21 @@ def stated_findings(labels: Collection[int]) -> tuple[int, ...]:
 LATERALITY_SCORES = ("laterality_agreement", "laterality_reversal")
 """Shares of the scored findings on the reference side only, and on the opposite side only. The rest is on both sides
 or on none."""
-_SIDES = {
-    "left": re.compile(r"\bleft(?:ward)?\b|\blingula", re.IGNORECASE),
-    "right": re.compile(r"\bright(?:ward)?\b", re.IGNORECASE),
-}
-_BOTH = re.compile(r"\bbilateral(?:ly)?\b|\bboth\b|\bbibasilar\b|\bbibasal\b", re.IGNORECASE)
 
 
 def stated_laterality(report: str) -> list[frozenset[str] | None]:
-    """The sides named in the sentences that state each of the 14 findings; None if no sentence states it."""
-    return _sides_of(stated_sentences(report))
+    """The sides named in the statements of each of the 14 findings; None if the report does not state it.
+
+    A sentence may put two findings on different sides: "left nodule and right pneumonia". Devices without a side, like
+    an endotracheal tube, are not counted: they say nothing about the side of another one.
+    """
+    sides: list[frozenset[str] | None] = [None] * NUM_FINDINGS
+    for statement in report_statements(report):
+        index, own = FINDING_INDEX.get(finding_of(statement.name)), statement.attributes.sides
+        is_without_side = not own and statement.name in DEVICES and statement.name not in SIDED
+        if statement.state in (POSITIVE, UNCERTAIN) and index is not None and not is_without_side:
+            sides[index] = (sides[index] or frozenset()) | own
+    return sides
 
 
 _laterality = lru_cache(maxsize=MAX_REPORTS_KEPT)(stated_laterality)
@@ -80,26 +87,14 @@ _laterality = lru_cache(maxsize=MAX_REPORTS_KEPT)(stated_laterality)
 
 def laterality_conflicts(report: str) -> tuple[int, ...]:
     """Indices of findings with opposite sides in the findings section and the impression."""
-    sentences = stated_sentences(report)
-    above, below = (
-        _sides_of([sentence for sentence in sentences if sentence.section == section])
-        for section in ("Findings", "Impression")
-    )
+    sections = split_report(report)
     return tuple(
         finding
-        for finding, (one, other) in enumerate(zip(above, below, strict=True))
+        for finding, (one, other) in enumerate(
+            zip(stated_laterality(sections.findings), stated_laterality(sections.impression), strict=True)
+        )
         if one and other and len(one) == len(other) == 1 and one != other
     )
-
-
-def _sides_of(sentences: Iterable[StatedSentence]) -> list[frozenset[str] | None]:
-    sides: list[set[str] | None] = [None] * NUM_FINDINGS
-    for sentence in sentences:
-        is_both = _BOTH.search(sentence.text) is not None
-        named = {side for side, pattern in _SIDES.items() if is_both or pattern.search(sentence.text)}
-        for finding in sentence.findings:
-            sides[finding] = (sides[finding] or set()) | named
-    return [None if named is None else frozenset(named) for named in sides]
 
 
 def laterality_counts(reports: Sequence[str], references: Sequence[str]) -> Float[np.ndarray, "studies 3"]:

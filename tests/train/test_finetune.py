@@ -76,6 +76,23 @@ def test_lora_from_a_checkpoint_keeps_its_weights_and_starts_with_its_loss(small
     assert validations[1]["report_loss"] == pytest.approx(validations[0]["report_loss"], abs=1e-4)
 
 
+def test_average_with_starts_from_the_mean_of_the_weights(small_dataset, trained, tmp_path, capsys):
+    adapted, output = tmp_path / "adapted", tmp_path / "run"
+    finetune.main(from_checkpoint(small_dataset, adapted, trained, "--num-epochs=1", "--learning-rate=0.01", "--merge"))
+    averaged = ["--num-epochs=1", "--no-lora", "--learning-rate=1e-9", f"--average-with={adapted}"]
+    finetune.main(from_checkpoint(small_dataset, output, trained, *averaged))
+    folders = (trained / "best", adapted / "merged", output / "best")
+    one, other, mean = (load_file(folder / "model.safetensors") for folder in folders)
+    name = next(name for name in one if name.startswith("decoder.") and not torch.equal(one[name], other[name]))
+    for key in (name, "finding_queries.finding_bias"):
+        assert not torch.allclose(one[key], other[key], atol=1e-4)
+        torch.testing.assert_close(mean[key], (one[key] + other[key]) / 2, atol=1e-5, rtol=0)
+    assert "encoder          │ mean o" in capsys.readouterr().out
+    runs = load_provenance(output / "best").runs
+    assert [run.program for run in runs] == ["train/finetune.py"] * 3  # the first run once
+    assert "from the mean of 2 checkpoints" in runs[-1].what
+
+
 def test_pretrained_folders_are_referenced_not_copied(small_dataset, tmp_path):
     tokenizer = train_tokenizer(["Findings: the lungs are clear."], vocab_size=300)
     tokenizer.save_pretrained(str(tmp_path / "gpt2"))

@@ -43,6 +43,14 @@ def test_error_messages_name_the_option(small_dataset, tmp_path, capsys):
     assert "--encoder cannot be given with --init-from" in message
     message = error(capsys, from_checkpoint(small_dataset, tmp_path / "run4", "/no/such/run"))
     assert "/no/such/run is neither a checkpoint folder nor a hub repository" in message
+    message = error(capsys, arguments(small_dataset, tmp_path / "run8", "--no-lora", "--average-with=/no/such/run"))
+    assert "--average-with needs --init-from" in message
+    other = tmp_path / "other"
+    finetune.main(arguments(small_dataset, other, "--num-epochs=1", "--no-lora"))
+    message = error(
+        capsys, from_checkpoint(small_dataset, tmp_path / "run9", "cxrscribe-tiny", f"--average-with={other}")
+    )
+    assert "and --init-from cxrscribe-tiny differ in config.json" in message
 
 
 def test_help_shows_the_most_important_options_first(capsys):
@@ -50,5 +58,15 @@ def test_help_shows_the_most_important_options_first(capsys):
         finetune.main(["--help"])
     first, group, *_ = re.split(r"^\W*(\w+) options\W*$", capsys.readouterr().out.split(" options ", 1)[1], flags=re.M)
     names = re.findall(r"^. --([a-z][a-z-]+)", first, re.MULTILINE)  # not in a help text
-    assert names == ["output-dir", "num-epochs", "resume", "dataset", "init-from", "encoder", "decoder", "lora"]
+    assert names == [
+        "output-dir",
+        "num-epochs",
+        "resume",
+        "dataset",
+        "init-from",
+        "average-with",
+        "encoder",
+        "decoder",
+        "lora",
+    ]
     assert group == "optimization"

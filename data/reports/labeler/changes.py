@@ -6,9 +6,8 @@ no change of its own. Sentences about anything else ("stable heart size", "impro
 
 import re
 
-from data.reports.labeler.device_patterns import DEVICES
 from data.reports.labeler.labeler import described_sentences
-from data.reports.labeler.statements import ANY_DEVICE, Statement, finding_of, join_statements
+from data.reports.labeler.statements import Statement, finding_of, join_statements
 from vlm.schema.findings import CHANGES, FINDING_INDEX, NEGATIVE, NUM_FINDINGS
 
 _CODES = {change: code for code, change in enumerate(CHANGES)} | {"same": CHANGES.index("unchanged")}
@@ -38,7 +37,7 @@ def report_changes(*texts: str) -> tuple[frozenset[int], ...]:
     changes: list[set[int]] = [set() for _ in range(NUM_FINDINGS)]
     present = set()
     for statement in join_statements(sentences):
-        finding = _DEVICE if statement.name in DEVICES or statement.name == ANY_DEVICE else finding_of(statement.name)
+        finding = finding_of(statement.name)
         if not finding:
             continue
         index = FINDING_INDEX[finding]

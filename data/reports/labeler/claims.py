@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from data.reports.labeler.attributes import LARGE, SMALL
-from data.reports.labeler.device_patterns import DEVICES, Position
-from data.reports.labeler.statements import ANY_DEVICE, Statement
+from data.reports.labeler.device_patterns import Position
+from data.reports.labeler.statements import Statement, finding_of
 from vlm.schema.findings import NEGATIVE, POSITIVE, SEVERITIES, UNCERTAIN, UNNAMED_SEVERITY
 
 ZONED = frozenset({
@@ -46,7 +46,7 @@ class Claim:
 
     @property
     def is_device(self) -> bool:
-        return self.name in DEVICES or self.name == ANY_DEVICE
+        return finding_of(self.name) == "Support Devices"
 
     @property
     def is_misplaced(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from data.reports.labeler.attributes import Attributes, mention_windows, read_attributes
-from data.reports.labeler.device_patterns import GONE, Position, find_devices, read_position
+from data.reports.labeler.device_patterns import DEVICES, GONE, Position, find_devices, read_position
 from data.reports.labeler.labeler import TEXTS_KEPT, described_sentences, sentence_mentions
 from data.reports.labeler.other_patterns import find_others
 from data.reports.labeler.parser import as_read
@@ -227,11 +227,12 @@ _FINDING_OF = (
     {finding.lower(): finding for finding in FINDINGS}
     | {name: finding for finding, names in _NAMES.items() for name, _ in names}
     | {"rib fracture": "Fracture", "spine fracture": "Fracture"}
+    | dict.fromkeys((*DEVICES, ANY_DEVICE), "Support Devices")
 )
 
 
 def finding_of(name: str) -> str:
-    """The finding that a name of a statement belongs to; "" for devices, old fractures and other abnormalities."""
+    """The finding that a name of a statement belongs to; "" for old fractures and other abnormalities."""
     return _FINDING_OF.get(name, "")
 
 

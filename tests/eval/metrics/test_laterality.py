@@ -43,6 +43,22 @@ def test_denied_finding_has_no_laterality_and_stated_finding_may_have_none():
     assert stated_laterality("Findings: There is an effusion.")[FINDING_INDEX["Pleural Effusion"]] == set()
 
 
+def test_two_findings_of_one_sentence_have_their_own_sides():
+    sides = stated_laterality("Findings: Small left nodule and extensive right lower lobe pneumonia.")
+    assert sides[FINDING_INDEX["Lung Lesion"]] == {"left"}
+    assert sides[FINDING_INDEX["Pneumonia"]] == {"right"}
+    reversed_sides = "Findings: Small right nodule and extensive left lower lobe pneumonia."
+    reference = "Findings: Extensive right lower lobe pneumonia. Small nodule on the left."
+    assert laterality_counts([reversed_sides], [reference]).tolist() == [[2, 0, 2]]
+
+
+def test_devices_without_a_side_have_no_laterality():
+    devices = FINDING_INDEX["Support Devices"]
+    assert stated_laterality("Findings: Endotracheal tube. The right PICC ends in the SVC.")[devices] == {"right"}
+    assert stated_laterality("Findings: An endotracheal tube is in place.")[devices] is None
+    assert stated_laterality("Findings: There is a chest tube.")[devices] == set()
+
+
 def test_bilateral_reference_findings_are_not_counted():
     counts = laterality_counts(["Findings: Left effusion."], ["Findings: Bilateral effusions."])
     assert counts.tolist() == [[0, 0, 0]]
@@ -58,6 +74,8 @@ def test_bilateral_reference_findings_are_not_counted():
         ("Findings: There is an effusion. Impression: Right effusion.", []),
         ("Findings: Left effusion. Right rib fracture. Impression: Left rib fracture. Left effusion.", ["Fracture"]),
         ("Findings: No left effusion. Impression: Right effusion.", []),
+        ("Findings: Left nodule and right pneumonia. Impression: Right pneumonia, left nodule.", []),
+        ("Findings: Left nodule and right pneumonia. Impression: Left pneumonia.", ["Pneumonia"]),
     ],
 )
 def test_impression_with_the_opposite_laterality_is_a_conflict(report, conflicts):

@@ -218,10 +218,10 @@ def loading_of(
     rows = load_studies(out)["train"]
     tokenizer = train_tokenizer(rows["findings"], vocab_size=1000)
     studies = StudyDataset(rows, tokenizer, geometry(sizes), max_report_tokens=200, augmentation=augmentation)
-    num_epochs = 1
+    num_epochs = 5  # so that the start of the worker counts little, as in a real epoch
     if in_memory:
         studies.keep_images(2**30)
-        num_epochs = 20  # one epoch would end before the worker has started
+        num_epochs = 20
     collator = Collator(geometry=geometry(sizes), grid=grid(sizes), pad_token_id=START_TOKEN)
     numbers = list(range(len(rows))) * num_epochs
     batches = [numbers[start : start + BATCH_SIZE] for start in range(0, len(numbers), BATCH_SIZE)]

@@ -1,5 +1,6 @@
 """Parse rows of a table: cells in; ids, image paths, text and labels out, or the reason why a row cannot be used."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,7 +22,8 @@ _SPLIT_OF_NAME = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _REPORT_ROLES = ("findings", "impression", "report")
-_SPREADSHEET_ERRORS = frozenset({"#REF!", "#N/A", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"})
+_SPREADSHEET_ERROR = re.compile(r"#[^\s#]{1,20}[!?]|#N/A|#N/D|#NV", re.IGNORECASE)
+"""Like #REF! and #NAME?, in any language (#BEZUG!, #NOMBRE?); #N/A has other letters in some."""
 _NO_VIEW = frozenset({"", "?", "NAN", "NONE", "NULL", "UNKNOWN"})
 
 
@@ -240,7 +242,7 @@ def _check_no_spreadsheet_error(spec: TableSpec, **texts: Iterable[str]) -> None
     """Raises ValueError if a text of one of these roles is what a spreadsheet shows for a formula that failed."""
     for role, values in texts.items():
         for text in values:
-            if text.upper() in _SPREADSHEET_ERRORS:
+            if _SPREADSHEET_ERROR.fullmatch(text):
                 raise ValueError(
                     f"column {spec.columns[role]!r} has {text!r}, an error of a spreadsheet; correct the cell there "
                     "and save the table again"

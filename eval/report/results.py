@@ -53,8 +53,8 @@ HEAD = """# Results
 
 Written by `eval/report/results.py` from the files in `docs/results/`; do not edit by hand. Each value has its 95%
 interval (bootstrap over patients). Scores on synthetic studies show that the software works and that the model uses the
-image; they say nothing about patients. Since 2026-11-30 findings are drawn in other sizes (docs/LOG.md): do not compare
-scores on synthetic studies from before, as of ablations and data scaling, with later ones.
+image; they say nothing about patients. Findings are drawn in other sizes and sides are read in another way since
+2026-12-01 (docs/LOG.md): do not compare scores from before, as of ablations and data scaling, with later ones.
 """
 SYNTHETIC, PNEUMONIA = "synthetic", "pneumonia"
 DATA_SCALING = "data_scaling"

@@ -42,7 +42,7 @@ def test_invalid_row_is_rejected_with_the_reason(tmp_path, row, reason):
         raise ValueError(raw_study.reason)
 
 
-ERRORS = ["#REF!", "#N/A", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"]
+ERRORS = ["#REF!", "#N/A", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#ERROR!", "#BEZUG!", "#NV", "#¿NOMBRE?"]
 CLEAR = {"image": "a.png", "study_id": "s1", "subject_id": "p1", "report": "", "findings": "Clear.", "impression": ""}
 
 

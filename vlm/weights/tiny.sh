@@ -103,8 +103,24 @@ test -d "$run/sizes_5/best" || $finetune --dataset "$run/more_sizes" --output-di
 test -d "$run/sizes_changes/best" || $finetune --dataset "$run/pairs" --extra-dataset "$run/compared_8000" \
   --output-dir "$run/sizes_changes" --init-from "$run/sizes_5" --no-lora --prior only --feature-cache "$run/features" \
   --batch-size 32 --learning-rate 1e-3 --findings-epochs 3 --num-epochs 3 --precision bf16
+test -d "$run/sizes_text/best" || $finetune --dataset "$run/compared_sizes" --extra-dataset "$run/pairs" \
+  --output-dir "$run/sizes_text" --init-from "$run/sizes_changes" --no-lora --freeze-after-findings \
+  --feature-cache "$run/features" --num-validation-reports 100 --decide-findings --batch-size 32 --learning-rate 5e-4 \
+  --text-only-epochs 1 --num-epochs 1 --precision bf16
+
+# The mean of the weights before and after these steps keeps more of what they knew of real X-rays. On its features the
+# finding queries learn twice, and the mean of all four is kept; then changes and text as before.
+mean="$finetune --dataset $run/sizes --init-from $run/compares --average-with $run/sizes_text --feature-cache \
+  $run/features --batch-size 32 --findings-epochs 6 --num-epochs 6 --precision bf16"
+test -d "$run/mean/best" || $mean --output-dir "$run/mean" --learning-rate 7e-4
+test -d "$run/mean_boxes/best" || $mean --output-dir "$run/mean_boxes" --learning-rate 4e-4 --box-weight 1.5 --seed 7
+test -d "$run/mean_changes/best" || $finetune --dataset "$run/pairs" --extra-dataset "$run/compared_8000" \
+  --output-dir "$run/mean_changes" --init-from "$run/mean" \
+  --average-with "$run/mean_boxes" "$run/compares" "$run/sizes_text" --no-lora --prior only \
+  --feature-cache "$run/features" --batch-size 32 --learning-rate 1e-3 --findings-epochs 3 --num-epochs 3 \
+  --precision bf16
 test -d "$run/final/merged" || $finetune --dataset "$run/compared_sizes" --extra-dataset "$run/pairs" \
-  --output-dir "$run/final" --init-from "$run/sizes_changes" --no-lora --freeze-after-findings \
+  --output-dir "$run/final" --init-from "$run/mean_changes" --no-lora --freeze-after-findings \
   --feature-cache "$run/features" --num-validation-reports 100 --decide-findings --batch-size 32 --learning-rate 5e-4 \
   --text-only-epochs 1 --num-epochs 1 --precision bf16 --merge --merge-precision fp16
 

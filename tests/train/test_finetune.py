@@ -87,7 +87,7 @@ def test_average_with_starts_from_the_mean_of_the_weights(small_dataset, trained
     for key in (name, "finding_queries.finding_bias"):
         assert not torch.allclose(one[key], other[key], atol=1e-4)
         torch.testing.assert_close(mean[key], (one[key] + other[key]) / 2, atol=1e-5, rtol=0)
-    assert "encoder          │ mean o" in capsys.readouterr().out
+    assert "encoder          │ mean of" in capsys.readouterr().out
     runs = load_provenance(output / "best").runs
     assert [run.program for run in runs] == ["train/finetune.py"] * 3  # the first run once
     assert "from the mean of 2 checkpoints" in runs[-1].what

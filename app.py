@@ -71,11 +71,11 @@ class AppOptions:
     max_new_tokens: int = DEFAULT_GENERATION.max_new_tokens
     """Maximum length of a report, in tokens."""
     precision: PrecisionChoice = "fp32"
-    """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md); auto measures at the start which one is
-    faster."""
+    """int8 is faster on a CPU, but about half of the reports differ in some words, and text scores fall slightly
+    (docs/RESULTS.md). auto measures at the start which one is faster."""
     num_candidates: int = DEFAULT_GENERATION.num_candidates
-    """Reports to write for each study, of which the one is kept that agrees best with the findings and with the others.
-    1 takes less time, but names a wrong side more often. Users can change it for one study."""
+    """If the first report has an error, write this many reports and keep the one with the fewest errors. 1 takes less
+    time, but names a wrong side more often. Users can change it for one study."""
     operating_point: str = "f1"
     """Thresholds of the findings: f1, or a target on validation studies such as sensitivity=0.9 or specificity=0.9;
     users can change it for one study."""

@@ -58,7 +58,8 @@ class DecodingOptions:
     num_beams: int = 1
     """Number of beams; 1 means greedy decoding."""
     num_candidates: int = 1
-    """If a report has an error (`eval.checks.candidates`), write so many and keep the best. 8 is a good number."""
+    """If a report has an error (`eval.checks.candidates`), write this many reports and keep the one with the fewest
+    errors. 8 is a good number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +92,8 @@ class BatchConfig:
     batch_size: int = 16
     """Studies per batch; memory grows with it."""
     precision: Precision = "fp32"
-    """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md). The baseline has the same precision."""
+    """int8 is faster on a CPU, but about half of the reports differ in some words, and text scores fall slightly
+    (docs/RESULTS.md). The baseline has the same precision."""
     controls: tuple[ControlKind, ...] = (
         *("shuffled", "blank", "prior", "nearest", "random", "constant", "frequent", "source"),
     )

@@ -93,8 +93,8 @@ class ReportOptions:
     max_new_tokens: int = DEFAULT_GENERATION.max_new_tokens
     """Maximum length of a report, in tokens."""
     num_candidates: int = DEFAULT_GENERATION.num_candidates
-    """If the report disagrees with the findings or with itself, write so many and keep the one with the fewest errors.
-    1 takes less time, but names a wrong side more often."""
+    """If the report has an error (it disagrees with the findings or with itself, …), write this many reports and keep
+    the one with the fewest errors. 1 takes less time, but names a wrong side more often."""
     operating_point: str = "f1"
     """Thresholds of the findings: f1, or a target on validation studies such as sensitivity=0.9 or specificity=0.9. If
     the reports of the checkpoint state what the classifier decides, they follow."""
@@ -102,8 +102,8 @@ class ReportOptions:
     """Keep file names and the patient data of the DICOM header (all formats except report), and names in the texts of a
     table. A table always names its files, because its user must find them."""
     precision: PrecisionChoice = "fp32"
-    """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md); auto measures at the start which one is
-    faster."""
+    """int8 is faster on a CPU, but about half of the reports differ in some words, and text scores fall slightly
+    (docs/RESULTS.md). auto measures at the start which one is faster."""
     structured: bool = False
     """Write the findings by organ system; no sentence is changed or lost."""
     exports: tuple[Literal["text", "json", "pdf", "fhir", "sr"], ...] = ()

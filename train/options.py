@@ -40,10 +40,13 @@ class OptimizationOptions(OptionGroup):
     gradient_accumulation_steps: int = 1
     """Batches per optimizer step. Losses are averaged over all of them, so 4 batches of 16 equal 1 batch of 64."""
     learning_rate: float = 1e-3
+    """Highest learning rate, after the warm-up."""
     weight_decay: float = 0.05
+    """Weight decay of AdamW. Biases, norms and embeddings have none."""
     warmup_fraction: float = 0.05
     """Fraction of the steps in which the learning rate increases; then it decreases to 0 along a cosine."""
     max_grad_norm: float = field(default=1.0, metadata=formerly("max_gradient_norm"))
+    """A longer gradient is scaled down to this norm."""
 
     def __post_init__(self):
         self.check_at_least(1, "batch_size", "gradient_accumulation_steps")
@@ -74,8 +77,8 @@ class RunOptions(OptionGroup):
     """Number of saved states to keep."""
     early_stopping: int = 0
     """End the run after this many epochs without a better one; only epochs of the last stage count. 0: never."""
-    precision: Literal["auto", "bf16", "no"] = "auto"
-    """auto: bf16 if the GPU supports it, otherwise fp32. no: fp32."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """auto: bf16 if the GPU supports it, otherwise fp32."""
     num_workers: int = 1
     """Worker processes that load and augment the data. 0: load in the main process."""
     seed: int = 0
@@ -151,6 +154,8 @@ def read_options(path: Path, kind: type[Options]) -> Options:
         values = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a JSON object ({error}); restore the file of the run") from error
+    if values.get("precision") == "no":  # the name of fp32 before version 0.3
+        values["precision"] = "fp32"
     groups: dict[str, dict[str, Any]] = {}
     for group, hint in typing.get_type_hints(kind).items():
         if isinstance(hint, type) and issubclass(hint, OptionGroup):
@@ -166,7 +171,7 @@ class ArchitectureOptions(OptionGroup):
     encoder_revision: str | None = None
     """Commit of the encoder's hub repository."""
     encoder_layers: int | None = None
-    """Use only the first so many layers of a pretrained ViT. The middle layers often hold more of an X-ray than the
+    """Use only the first layers of a pretrained ViT, this many. The middle layers often hold more of an X-ray than the
     last ones, and cost less."""
     decoder_revision: str | None = None
     """Commit of the decoder's hub repository."""
@@ -210,8 +215,8 @@ class StudyOptions(OptionGroup):
     data.pipeline.parquet` and `push_to_hub` write them. Neither the disk nor the memory needs room for it, and no
     decoded image is kept."""
     shuffle_buffer: int = 1000
-    """With --stream, an epoch reads the row groups of the files in random order, and shuffles among so many studies of
-    each process, which are held in memory."""
+    """With --stream, an epoch reads the row groups of the files in random order, and shuffles this many studies of each
+    process together, which are held in memory."""
     prior: Literal["auto", "on", "only", "off"] = "auto"
     """Compare with the prior study of a study. auto: if the training data has prior studies, and the classifier is
     trained or its checkpoint compares already. only: the findings epochs train nothing but the comparison, on the
@@ -277,7 +282,7 @@ class ValidationOptions(OptionGroup):
     """Validation after each epoch, and the merged checkpoint."""
 
     num_validation_reports: int = 200
-    """Reports are generated for the first so many validation studies."""
+    """Reports are generated for the first validation studies, this many."""
     max_new_tokens: int = 128
     """Maximum length of these reports."""
     merge: bool = False

@@ -158,7 +158,7 @@ class ReportModelConfig:
     use_finding_tokens: bool = True
     """Whether the decoder gets the finding tokens (off only for ablation)."""
     severity: bool = False
-    """Whether the model estimates the severity of each finding and tells it to the decoder."""
+    """Whether the model predicts the severity of each finding, on which the decoder is conditioned."""
     prior: bool = False
     """Whether the model compares with a prior study, if a study has one."""
     lora: LoraSettings | None = None

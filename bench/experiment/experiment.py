@@ -17,10 +17,10 @@ The JSON file, <results>/<group>/<name>.json:
 
 import json
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -90,8 +90,9 @@ class Running:
     """Folder for the JSON files, one per experiment."""
     threads: int = 1
     """Number of threads of each training and evaluation."""
-    precision: str = "bf16"
-    """Precision of training; bf16 is 2 to 3 times faster if the processor supports it."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Precision of training. auto: bf16 on a GPU that supports it, or if it is measured to be faster on this processor;
+    otherwise fp32."""
 
     def folder(self, experiment: Experiment) -> Path:
         return self.work / experiment.name
@@ -106,6 +107,11 @@ class Running:
 
 def run_experiments(experiments: Iterable[Experiment], running: Running, console: Console) -> list[str]:
     """Run experiments one by one; return the names of failed experiments."""
+    if running.precision == "auto":
+        from train.loop.step import is_bf16_fast, mixed_precision  # late: the programs import torch themselves
+
+        is_bf16 = mixed_precision("auto") == "bf16" or is_bf16_fast()
+        running = replace(running, precision="bf16" if is_bf16 else "fp32")
     failed = []
     for experiment in experiments:
         try:

@@ -1,4 +1,4 @@
-"""Does the classifier find what its features tell? It is compared with logistic regression on the same features.
+"""Does the classifier use all information in its features? It is compared with logistic regression on them.
 
     python -m eval.probes.findings --checkpoint runs/mine/best --dataset prepared --split validation --output probe.json
 
@@ -48,8 +48,8 @@ class FindingProbeConfig(CheckpointOptions):
     split: Literal["validation", "test"] = "test"
     """Split to evaluate."""
     num_studies: int = 0
-    """Train the regression on a sample of so many training studies; 0: on all. The sample is that of train/finetune.py
-    with the same --num-studies and its default seed."""
+    """Train the regression on a sample of this many training studies; 0: on all. train/finetune.py takes the same
+    ones with the same --num-studies and its default seed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -58,7 +58,7 @@ class OodConfig:
     others: tuple[Path, ...] = ()
     """Folders of images that are no chest X-rays."""
     max_images: int = 300
-    """Images of each data set, sampled at random, and the first so many of each folder."""
+    """Images of each data set, sampled at random, and the first images of each folder, this many."""
     seed: int = 0
     """Random seed of the sample."""
     output: Path | None = None

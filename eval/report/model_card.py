@@ -155,8 +155,9 @@ def _usage(name: str) -> str:
     return (
         "```python\nfrom data.images.read import read_image\nfrom vlm.generator import ReportGenerator\n\n"
         f"generator = ReportGenerator.from_pretrained({argument})\n"
-        '[report] = generator.generate([[read_image("frontal.dcm"), read_image("lateral.dcm")]])\n```\n\n'
-        f"or `python -m page.report frontal.dcm lateral.dcm{flag}`, or the web page: `python app.py{flag}`."
+        '[report] = generator.generate([[read_image("frontal.dcm")]], view_positions=[["PA"]])\n```\n\n'
+        f"or `python -m page.report frontal.dcm{flag}`, which also checks the images, or the web page: "
+        f"`python app.py{flag}`."
     )
 
 

@@ -56,7 +56,7 @@ class InferenceOptions:
     """Checkpoint folder or Hugging Face hub id; by default the checkpoint that ships with the project."""
     batch_size: int = 8
     """Studies per batch; memory grows with it."""
-    max_new_tokens: int = 160
+    max_new_tokens: int = GenerationOptions().max_new_tokens
     """Maximum length of a report in tokens."""
 
     def __post_init__(self):

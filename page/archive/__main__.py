@@ -1,4 +1,4 @@
-"""Reports for an archive of studies, on one machine or a cluster, with Ray Data (`pip install cxrscribe[scale]`).
+"""Reports for an archive of studies, on one machine or a cluster, with Ray Data (extra `scale`).
 
     python -m page.archive --input manifest.parquet --output reports --num-workers 2
     python -m page.archive --input FOLDER --output reports --checkpoint runs/mine --device cuda --num-workers 4
@@ -62,19 +62,20 @@ class ArchiveOptions:
     batch_size: int = 8
     """Studies that the model reads at a time; memory grows with it."""
     studies_per_file: int = 500
-    """Rows of a Parquet file. If the program is killed, about so many studies are read again."""
+    """Rows of a Parquet file. If the program is killed, about this many studies are read again."""
     write_anyway: bool = False
     """Write reports despite image warnings."""
     max_new_tokens: int = DEFAULT_GENERATION.max_new_tokens
     """Maximum length of a report, in tokens."""
     num_candidates: int = DEFAULT_GENERATION.num_candidates
-    """If a report disagrees with the findings or with itself, write so many and keep the one with the fewest errors. 1
-    takes less time, but names a wrong side more often."""
+    """If a report has an error (it disagrees with the findings or with itself, …), write this many reports and keep
+    the one with the fewest errors. 1 takes less time, but names a wrong side more often."""
     operating_point: str = "f1"
     """Thresholds of the findings: f1, or a target on validation studies such as sensitivity=0.9 or specificity=0.9. If
     the reports of the checkpoint state what the classifier decides, they follow."""
     precision: Precision = "fp32"
-    """int8 is faster on a CPU, but many reports differ somewhere (docs/LOG.md)."""
+    """int8 is faster on a CPU, but about half of the reports differ in some words, and text scores fall slightly
+    (docs/RESULTS.md)."""
     include_identity: bool = False
     """Keep names, dates and numbers of persons in the texts. Names of studies and files are always kept."""
     structured: bool = False
@@ -97,7 +98,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         options = replace(options, checkpoint=str(Path(options.checkpoint).resolve()))
     worker = worker_options(options)
     if importlib.util.find_spec("ray") is None:
-        raise ValueError("Ray is not installed; install it with `pip install cxrscribe[scale]`")
+        raise ValueError(
+            "Ray is not installed; install it in the checkout: pip install -c constraints.txt -e '.[scale]'"
+        )
     from page.archive.inputs import open_input  # these need Ray
     from page.archive.run import connected, read_archive
 

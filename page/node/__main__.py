@@ -2,7 +2,7 @@
 
     python -m page.node --host 0.0.0.0 --allow-address 10.1.2.3 --pacs 10.1.2.3:104:PACS
 
-It needs the extra `hospital` (pip install "cxrscribe[hospital]"). docs/HOSPITAL.md says how to connect it. It runs
+It needs the extra `hospital` (`make install` installs it). docs/HOSPITAL.md says how to connect it. It runs
 until SIGTERM or Ctrl+C. Exit status 2: an option is wrong.
 """
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from page.node.service import running_node
     except ModuleNotFoundError as error:
-        needed = 'the node needs the extra "hospital": pip install "cxrscribe[hospital]"'
+        needed = 'the node needs the extra "hospital"; in the checkout: pip install -c constraints.txt -e ".[hospital]"'
         raise ValueError(f"the library {error.name} is not installed; {needed}") from error
     os.umask(0o077)  # the spool holds patient data
     logging.getLogger("page.node").setLevel(logging.INFO)

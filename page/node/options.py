@@ -49,8 +49,8 @@ class NodeOptions:
     max_new_tokens: int = DEFAULT_GENERATION.max_new_tokens
     """Maximum length of a report, in tokens."""
     num_candidates: int = DEFAULT_GENERATION.num_candidates
-    """If a report disagrees with the findings or with itself, write so many and keep the one with the fewest errors. 1
-    takes less time, but names a wrong side more often."""
+    """If a report has an error (it disagrees with the findings or with itself, …), write this many reports and keep
+    the one with the fewest errors. 1 takes less time, but names a wrong side more often."""
     stable_seconds: int = 60
     """A study is read when no image of it came for this time."""
     keep_days: int = 7

@@ -48,7 +48,7 @@ class SettingsPanel:
                 value=options.num_candidates,
                 step=1,
                 label="Reports to write at most",
-                info="If the first report disagrees with the findings or with itself, the best of so many is kept.",
+                info="If the first report has an error, this many are written, and the one with the fewest is kept.",
                 visible=generator.writes_reports,
                 buttons=[],
             )

@@ -57,4 +57,4 @@ def programs(monkeypatch, tiny_checkpoint, small_dataset):
 
 @pytest.fixture
 def running(tmp_path):
-    return Running(work=tmp_path / "work", results=tmp_path / "results")
+    return Running(work=tmp_path / "work", results=tmp_path / "results", precision="bf16")

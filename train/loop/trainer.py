@@ -17,7 +17,15 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from train.loop.selection import is_better
-from train.loop.step import Losses, build_optimizer, learning_rate_factor, set_learning_rate, time_step, training_step
+from train.loop.step import (
+    Losses,
+    build_optimizer,
+    is_bf16_fast,
+    learning_rate_factor,
+    set_learning_rate,
+    time_step,
+    training_step,
+)
 from train.options import TrainingOptions
 from train.run.folder import TrainLog
 from train.run.progress import RunProgress, peak_memory_gib
@@ -101,13 +109,15 @@ class Trainer:
 
     def summary(self) -> dict[str, str]:
         """Steps, device, and the estimated time and memory of the run."""
-        precision = self.accelerator.mixed_precision
+        precision = {"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision)
+        if precision == "bf16" and self.accelerator.device.type == "cpu" and not is_bf16_fast():
+            precision = "bf16, which is slow on this processor: --precision fp32 takes less time"
         summary = {
             "steps": f"{self.num_steps - self.progress.step:,} of {self.num_steps:,} in "
             f"{self.options.num_epochs} epochs",
             "device": f"{self.accelerator.device}, {self.accelerator.num_processes} process(es), "
-            f"precision {'fp32' if precision == 'no' else precision}"
-            + (", model divided among them" if self.is_divided else ""),
+            + ("model divided among them, " if self.is_divided else "")
+            + f"precision {precision}",
         }
         if self.is_divided:  # one process cannot compute alone
             return summary

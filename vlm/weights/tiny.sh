@@ -13,7 +13,7 @@ run=$1
 here=$(dirname "$0")
 launch="accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
   --num_cpu_threads_per_process ${THREADS:-2}"
-finetune="$launch train/finetune.py --num-workers 0 --precision ${PRECISION:-no} ${RESUME:-}"
+finetune="$launch train/finetune.py --num-workers 0 --precision ${PRECISION:-fp32} ${RESUME:-}"
 
 # Data: synthetic studies; X-rays of adults (NIH's labels, and normal ones) and of children (pneumonia or normal). All
 # real images are stored at the same size, so that their sharpness does not tell their source.

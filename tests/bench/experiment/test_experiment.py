@@ -1,15 +1,17 @@
 """Experiments: the programs that they run, replaced by fakes, and their records."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from bench import ablations, data_scaling
-from bench.experiment.experiment import Evaluation, Experiment, Stage, run_experiment
+from bench.experiment.experiment import Evaluation, Experiment, Stage, run_experiment, run_experiments
 from bench.experiment.recipe import Recipe
 from tests.helpers.evaluations import ESTIMATE
+from train.loop import step
 
 
 def trial(**settings):
@@ -26,13 +28,22 @@ def trial(**settings):
 
 def test_stages_start_from_each_other_and_the_last_is_evaluated(programs, running):
     run_experiment(trial(), running)
-    assert [step for step, _ in programs] == ["base", "reports", "judge synthetic"]
+    assert [name for name, _ in programs] == ["base", "reports", "judge synthetic"]
     base, reports, judged = (arguments for _, arguments in programs)
     assert not [argument for argument in base if argument.startswith(("--init-from", "--resume"))]
     assert {"--no-lora", "--dataset=runs/data", "--precision=bf16", "--num-workers=0"} <= set(base)
     assert f"--init-from={running.work}/first/base" in reports
     assert f"--checkpoint={running.work}/first/reports/best" in judged
     assert {"--dataset=runs/synthetic", "--split=test", "--num-studies=9"} <= set(judged)
+
+
+@pytest.mark.parametrize("is_fast, precision", [(True, "bf16"), (False, "fp32")])
+def test_auto_precision_is_the_faster_one(programs, running, monkeypatch, is_fast, precision):
+    monkeypatch.setattr(step, "is_bf16_fast", lambda: is_fast)
+    assert not run_experiments([trial()], replace(running, precision="auto"), Console())
+    assert f"--precision={precision}" in programs[0][1]
+    record = json.loads((running.results / "trials" / "first.json").read_text())
+    assert record["training"]["precision"] == precision
 
 
 def test_record_has_metrics_cost_and_size(programs, running):
@@ -108,7 +119,7 @@ def test_ablations_train_on_joined_studies_and_are_evaluated_on_both(programs, r
 def test_without_pneumonia_x_rays_only_synthetic_studies_are_used(programs, running):
     options = ablation_options(running, pneumonia=None, only=("full",), num_studies=600)
     ablations.run_ablations(options, Console(quiet=True))
-    assert [step for step, _ in programs] == ["base", "reports", "judge synthetic"]
+    assert [name for name, _ in programs] == ["base", "reports", "judge synthetic"]
     assert {"--dataset=runs/synthetic", "--num-studies=600"} <= set(programs[0][1])
 
 

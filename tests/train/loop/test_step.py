@@ -1,12 +1,14 @@
 """One optimizer step: the division into batches has no effect."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from accelerate import Accelerator
 
-from train.loop.step import report_losses, training_step
+from train.loop import trainer
+from train.loop.step import is_bf16_fast, mixed_precision, report_losses, training_step
 
 LOSSES = report_losses(finding_weight=1.0, box_weight=0.5, severity_weight=0.5, change_weight=0.5)
 
@@ -67,6 +69,27 @@ def test_report_loss_is_the_mean_over_tokens_not_over_batches(model_without_drop
     losses, _ = _stepped(model_without_dropout, [_rows(batch, slice(n, n + 1)) for n in range(2)])
     expected = sum(output.report_loss_sum.item() for output in outputs) / 13
     assert losses.means["report_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("precision, chosen", [("auto", "no"), ("fp32", "no"), ("bf16", "bf16")])
+def test_precision_on_a_cpu_is_fp32_unless_asked(precision, chosen, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert mixed_precision(precision) == chosen
+
+
+@pytest.mark.parametrize(
+    "precision, is_fast, warns", [("bf16", False, True), ("bf16", True, False), ("no", False, False)]
+)
+def test_summary_warns_of_bf16_on_a_processor_without_it(precision, is_fast, warns, monkeypatch):
+    monkeypatch.setattr(trainer, "is_bf16_fast", lambda: is_fast)
+    device = SimpleNamespace(mixed_precision=precision, device=torch.device("cpu"), num_processes=2)
+    progress, options = SimpleNamespace(step=0), SimpleNamespace(num_epochs=1)
+    run = SimpleNamespace(accelerator=device, num_steps=5, progress=progress, options=options, is_divided=True)
+    assert ("--precision fp32 takes less time" in trainer.Trainer.summary(run)["device"]) == warns
+
+
+def test_speed_of_bf16_is_measured():
+    assert isinstance(is_bf16_fast(), bool)
 
 
 def test_nan_loss_stops_the_run_and_names_the_fix(tiny_model):

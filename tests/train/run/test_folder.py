@@ -78,6 +78,13 @@ def test_old_names_of_options_are_read(options):
     assert read_options(path, FinetuneOptions).run.save_total_limit == 7
 
 
+def test_the_old_name_of_fp32_is_read(options):
+    folder = open_run(options(run=FinetuneRun(precision="fp32")))
+    path = folder / "training_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"precision": "no"}))
+    assert open_run(options(run=FinetuneRun(precision="fp32"), resume=True)) == folder
+
+
 def test_saved_options_have_no_groups_and_are_read_back(options):
     given = options(architecture=ArchitectureOptions(pool=4), optimization=FinetuneOptimization(batch_size=3))
     path = open_run(given) / "training_config.json"

@@ -10,7 +10,14 @@ from huggingface_hub.errors import EntryNotFoundError
 from transformers import PreTrainedTokenizerBase
 
 from train.options import FinetuneOptions
-from vlm.checkpoint.store import fetch_checkpoint, find_checkpoint, load_checkpoint, merge_adapters
+from vlm.checkpoint.store import (
+    SHIPPED,
+    SHIPPED_CHECKPOINT,
+    fetch_checkpoint,
+    find_checkpoint,
+    load_checkpoint,
+    merge_adapters,
+)
 from vlm.config import (
     DECODER_SIZES,
     ENCODER_SIZES,
@@ -148,7 +155,7 @@ def _config(
 
 def _trained_encoder(options: FinetuneOptions) -> ReportModel | None:
     """The report model that --encoder names, if it names one and no image encoder."""
-    folder = Path(options.encoder)
+    folder = SHIPPED_CHECKPOINT if options.encoder == SHIPPED else Path(options.encoder)
     is_report_model = (folder / "calibration.json").is_file() or (folder / "best").is_dir()
     if options.encoder in ENCODER_SIZES or not is_report_model:
         return None

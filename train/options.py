@@ -305,8 +305,9 @@ class FinetuneOptions(TrainingOptions):
     a model before and after it was fine-tuned forgets less of what it knew before."""
     encoder: str = "tiny"
     """Image encoder: a built-in size (nano, tiny, small, base, cnn, resnet, convnext), a local folder or a hub id. A
-    folder may also be a run or checkpoint of this project; its encoder and finding queries are used. Without a
-    preprocessor_config.json, a pretrained encoder gets --image-size and ImageNet's mean and deviation."""
+    folder may also be a run or checkpoint of this project, and cxrscribe-tiny is one; its encoder and finding queries
+    are used. Without a preprocessor_config.json, a pretrained encoder gets --image-size and ImageNet's mean and
+    deviation."""
     decoder: str = "tiny"
     """Text decoder: a built-in GPT-2 size (nano, tiny, small, base), a local folder or hub id of any GPT-2, or the
     LSTM baseline (lstm, lstm-nano, lstm-small, lstm-base)."""

@@ -8,6 +8,7 @@ Low-Rank Adaptation of Large Language Models").
 """
 
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,7 +44,10 @@ def add_lora(module: nn.Module, settings: LoraSettings, projections: Sequence[st
         target_modules=pattern,
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in adapted),
     )
-    return get_peft_model(module, config)
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.23 by an old name; a user can do nothing about it.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(module, config)
 
 
 class KeyValueCache:

@@ -1,5 +1,7 @@
-"""The commands that the README and the Makefile give: every program takes every flag that is given to it."""
+"""The README: every program takes every flag that is given to it, and figures are those of docs/results. The commands
+of the Makefile are checked, too."""
 
+import json
 import re
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from page import report
 from page.archive import __main__ as archive
 from page.node import __main__ as node
 from train import finetune
+from vlm.schema.number_format import format_number, format_percent
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = {
@@ -57,3 +60,59 @@ def test_every_flag_of_a_documented_command_exists(program, subcommand, flags, c
 
 def test_every_program_has_a_documented_command():
     assert {program for program, _, _ in _commands()} == set(PROGRAMS.values())
+
+
+def _result(name):
+    return json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text())
+
+
+def _score(name, metric, system="model"):
+    return format_number(_result(name)["systems"][system]["metrics"][metric]["value"])
+
+
+def _rate(name, rate):
+    return format_percent(_result(name)["consistency"]["rates"][rate]["value"], decimals=0)
+
+
+def _figures():
+    """What the README says, with the figures of docs/results."""
+    nih, pairs = "tiny_on_X-rays_of_adults_from_NIH", "tiny_on_synthetic_studies_with_a_prior_study"
+    eight = _result("eight_candidates_on_synthetic_studies_with_a_prior_study")["metrics"]["temporal_f1"]["a"]["value"]
+    int8 = _result("int8_on_synthetic_test")["metrics"]["macro_f1"]
+    real = _result("int8_on_all_real_X-rays")
+    [heart] = [one for one in _result(nih)["systems"]["model"]["per_finding"] if one["finding"] == "Cardiomegaly"]
+    crossed = "laterality_conflict_rate"
+    yield f"macro-F1 of {_score(nih, 'macro_f1')} (shuffled images {_score(nih, 'macro_f1', 'shuffled images')})"
+    yield f"macro AUROC of {_score(nih, 'macro_auroc')}"
+    yield f"Of {heart['support']} enlarged hearts the reports state {heart['num_predicted'] or 'none'}"
+    yield f"in {_rate('tiny_on_synthetic_studies', crossed)} of single reports ({_rate(nih, crossed)} on adults"
+    yield f"temporal F1 of {_score(pairs, 'temporal_f1')} ({format_number(eight)} with eight candidates, "
+    yield f"{_score(pairs, 'temporal_f1', 'another prior')} with another patient's prior)"
+    yield f"macro-F1 {format_number(int8['a']['value'])} and {format_number(int8['b']['value'])} on 392 synthetic"
+    cider, meteor = (format_number(-real["metrics"][name]["difference"]["value"]) for name in ("cider", "meteor"))
+    yield f"on {real['num_studies']:,} real X-rays CIDEr falls by {cider}"
+    yield f"METEOR by {meteor}"
+
+
+@pytest.mark.parametrize("claim", list(_figures()))
+def test_figures_of_the_readme_are_those_of_the_results(claim):
+    assert claim in " ".join((ROOT / "README.md").read_text().split())
+
+
+@pytest.mark.parametrize(
+    "comparison, evaluation",
+    [
+        ("eight_candidates_on_synthetic_test", "tiny_on_synthetic_studies"),
+        ("eight_candidates_on_synthetic_studies_with_a_prior_study", "tiny_on_synthetic_studies_with_a_prior_study"),
+        ("eight_candidates_on_real_pneumonia_X-rays", "tiny_on_real_pneumonia_X-rays"),
+        ("eight_candidates_on_X-rays_of_adults_from_NIH", "tiny_on_X-rays_of_adults_from_NIH"),
+        ("int8_on_synthetic_test", "tiny_on_synthetic_studies"),
+        ("int8_on_all_real_X-rays", "tiny_on_all_real_X-rays"),
+    ],
+)
+def test_comparisons_are_of_the_weights_that_ship(comparison, evaluation):
+    """Each comparison has the reports of the evaluation as its second system."""
+    compared = {name: found["b"]["value"] for name, found in _result(comparison)["metrics"].items()}
+    metrics = _result(evaluation)["systems"]["model"]["metrics"]
+    for name in ("macro_f1", "cider", "chrf"):
+        assert compared[name] == pytest.approx(metrics[name]["value"], abs=1e-9), name

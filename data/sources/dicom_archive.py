@@ -8,8 +8,9 @@ Files are grouped into studies by their headers. Studies and patients get pseudo
 because paths often contain patient names. `--pseudonym-map` saves the identities behind the pseudonyms and numbers;
 `--show-paths` puts paths into messages. Files that are not DICOM are skipped and counted.
 
-These are rejected with a reason: a study with two patients or two different reports; a study without any readable chest
-radiograph; a file that belongs to no study. Unusable images of other studies are left out and listed.
+These are rejected with a reason: a study with two patients or two different reports; a study whose report may be that
+of another patient, because several patients have its accession number; a study without any readable chest radiograph;
+a file that belongs to no study. Unusable images of other studies are left out and listed.
 """
 
 from collections import Counter
@@ -91,6 +92,8 @@ class ReportColumns:
     """AccessionNumber. Default: accession_number or accession."""
     study_uid_column: str | None = None
     """StudyInstanceUID. Default: study_instance_uid or study_uid."""
+    patient_id_column: str | None = None
+    """PatientID. It decides if several patients have one accession number. Default: patient_id or PatientID."""
     report_column: str | None = None
     """The whole report. Default: report or text."""
     indication_column: str | None = None
@@ -129,7 +132,7 @@ class DicomSource:
     def plan(self, context: PlanContext) -> SourcePlan:
         if not self.root.is_dir():
             raise ValueError(f"--root {self.root} is not a folder; name the one with the DICOM files")
-        roles = ("accession", "study_uid", "report", "indication", "findings", "impression")
+        roles = ("accession", "study_uid", "patient_id", "report", "indication", "findings", "impression")
         requested = {role: getattr(self.columns, f"{role}_column") for role in roles}
         columns = find_report_columns(self.reports, requested) if self.reports else {}
         key = read_key(self.pseudonym_key) if self.pseudonym_key else stored_key(context.work)
@@ -190,16 +193,11 @@ class _Archive:
 
     def _raw_study(self, study: ArchiveStudy) -> RawDicomStudy | Rejection:
         study_id, split = self._study_id(study.study_instance_uid), self.split_of[study.subject]
-        reports = self.index.reports_of(study)
         labels = tuple(map(self._label, study.files))
-        reason = ""
-        if len(study.patient_ids) > 1:
-            reason = f"its files name {len(study.patient_ids)} patients (PatientID)"
-        elif len(reports) > 1:
-            reason = f"the table has {len(reports)} different reports of it"
-        if reason:
-            return Rejection(study_id=study_id, split=split, reason=reason, files=labels)
-        indication, findings, impression = reports[0] if reports else ("", "", "")
+        try:
+            indication, findings, impression = self._report(study)
+        except ValueError as error:
+            return Rejection(study_id=study_id, split=split, reason=str(error), files=labels)
         root = self.source.root.resolve()
         first_number: dict[str, int] = {}
         return RawDicomStudy(
@@ -219,6 +217,16 @@ class _Archive:
             source=self.source.source_name,
             license=self.source.license,
         )
+
+    def _report(self, study: ArchiveStudy) -> tuple[str, str, str]:
+        """Indication, findings and impression, blank without a report. Raises ValueError if study and report do not
+        belong to one patient for certain."""
+        if len(study.patient_ids) > 1:
+            raise ValueError(f"its files name {len(study.patient_ids)} patients (PatientID)")
+        reports = self.index.reports_of(study)
+        if len(reports) > 1:
+            raise ValueError(f"the table has {len(reports)} different reports of it")
+        return reports[0] if reports else ("", "", "")
 
     def _label(self, file: ArchiveFile) -> str:
         return _printable(file.path) if self.source.show_paths else file.label
@@ -285,6 +293,11 @@ def _notes(source: DicomSource, index: ArchiveIndex) -> list[str]:
             notes.append(
                 f"{count} of these would have one if accession numbers were written alike: with # for each digit, the "
                 f"files have the form {in_files}, and the table {in_table}. Save the column as text, with its zeros."
+            )
+        if ambiguous := index.num_studies_of_shared_accessions():
+            notes.append(
+                f"{ambiguous} studies have an accession number that several patients have, and the table does not "
+                "say whose report it is; they are rejected."
             )
         notes.append(f"{index.num_reports_without_study()} rows of the table name no study of the archive.")
     if without := index.num_studies_without_patient():

@@ -85,7 +85,8 @@ CREATE TABLE files (
     number INTEGER PRIMARY KEY, path BLOB, error TEXT, study TEXT, sop TEXT, patient TEXT, accession TEXT,
     time TEXT);
 CREATE TABLE reports (
-    number INTEGER PRIMARY KEY, study TEXT, accession TEXT, indication TEXT, findings TEXT, impression TEXT);
+    number INTEGER PRIMARY KEY, study TEXT, accession TEXT, patient TEXT, indication TEXT, findings TEXT,
+    impression TEXT);
 """
 _INDICES = """
 CREATE INDEX files_by_study ON files (study, number);
@@ -95,6 +96,10 @@ CREATE TABLE studies AS
     FROM files WHERE study != '' GROUP BY study;
 CREATE INDEX studies_by_study ON studies (study);
 CREATE INDEX studies_by_subject ON studies (subject, time);
+CREATE TABLE shared_accessions AS
+    SELECT accession, count(DISTINCT iif(patient = '', subject, patient)) AS num_patients
+    FROM files JOIN studies USING (study) WHERE accession != '' GROUP BY accession HAVING num_patients > 1;
+CREATE INDEX shared_by_accession ON shared_accessions (accession);
 CREATE INDEX reports_by_study ON reports (study) WHERE study != '';
 CREATE INDEX reports_by_accession ON reports (accession) WHERE accession != '';
 """
@@ -140,8 +145,16 @@ class ArchiveIndex:
 
     def add_report(self, row: ReportRow) -> None:
         self._database.execute(
-            "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?)",
-            (row.number, row.study_uid, row.accession_number, row.indication, row.findings, row.impression),
+            "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.number,
+                row.study_uid,
+                row.accession_number,
+                row.patient_id,
+                row.indication,
+                row.findings,
+                row.impression,
+            ),
         )
 
     def complete(self) -> None:
@@ -166,6 +179,16 @@ class ArchiveIndex:
             "SELECT count(DISTINCT files.study) FROM files WHERE files.study != '' AND ("
             " EXISTS (SELECT 1 FROM reports WHERE reports.study != '' AND reports.study = files.study) OR"
             " EXISTS (SELECT 1 FROM reports WHERE reports.accession != '' AND reports.accession = files.accession))"
+        )
+
+    def num_studies_of_shared_accessions(self) -> int:
+        """Studies whose report cannot be known, because several patients have their accession number."""
+        return self._count(
+            "SELECT count(DISTINCT files.study) FROM files JOIN shared_accessions USING (accession)"
+            " WHERE files.study != '' AND EXISTS (SELECT 1 FROM reports WHERE reports.accession = files.accession) AND"
+            " NOT EXISTS (SELECT 1 FROM reports WHERE reports.study = files.study) AND"
+            " NOT EXISTS (SELECT 1 FROM reports WHERE reports.accession = files.accession AND"
+            " reports.patient = files.patient AND reports.patient != '')"
         )
 
     def other_forms(self) -> tuple[int, str, str]:
@@ -226,13 +249,29 @@ class ArchiveIndex:
 
     def reports_of(self, study: ArchiveStudy) -> list[tuple[str, str, str]]:
         """The different (indication, findings, impression) of a study: rows with its UID or, if there are none, rows
-        with its accession numbers."""
-        columns = "SELECT DISTINCT indication, findings, impression FROM reports WHERE"
-        by_study = self._all(f"{columns} study = ? AND study != ''", [study.study_instance_uid])
+        with its accession numbers. Of these, rows with its patient id come first.
+
+        Raises:
+            ValueError: the row may belong to another patient: it names one, or several patients of the archive have
+                the accession number.
+        """
+        columns = "indication, findings, impression"
+        by_study = self._all(
+            f"SELECT DISTINCT {columns} FROM reports WHERE study = ? AND study != ''", [study.study_instance_uid]
+        )
         if by_study or not study.accession_numbers:
             return by_study
         marks = ", ".join("?" * len(study.accession_numbers))
-        return self._all(f"{columns} accession IN ({marks}) AND accession != ''", study.accession_numbers)
+        rows = self._all(
+            f"SELECT DISTINCT {columns}, patient, coalesce(num_patients, 1) FROM reports LEFT JOIN shared_accessions"
+            f" USING (accession) WHERE accession IN ({marks}) AND accession != ''",
+            study.accession_numbers,
+        )
+        own = [row for row in rows if row[3] in study.patient_ids]
+        of_no_patient = [row for row in rows if not (row[3] and study.patient_ids)]
+        if rows and not own:
+            _check_patient(max(num_patients for *_, num_patients in rows), names_another=not of_no_patient)
+        return list(dict.fromkeys(row[:3] for row in own or of_no_patient))
 
     def _all(self, query: str, values: Iterable[str]) -> list[tuple]:
         return self._database.execute(query, tuple(values)).fetchall()
@@ -253,6 +292,21 @@ def _study(rows: Iterable[tuple]) -> ArchiveStudy:
         accession_numbers=tuple(filter(None, accessions)),
         files=tuple(files),
     )
+
+
+def _check_patient(num_patients: int, *, names_another: bool) -> None:
+    """Raises ValueError if rows with the accession number of a study may belong to another patient. The message quotes
+    no number: it would identify the patient."""
+    if num_patients > 1:
+        raise ValueError(
+            f"its accession number is used by {num_patients} patients; match the reports by StudyInstanceUID "
+            "(--study-uid-column), or name the column of patient ids (--patient-id-column)"
+        )
+    if names_another:
+        raise ValueError(
+            "the row with its accession number names another patient; correct the column of patient ids "
+            "(--patient-id-column), or remove it if its ids are not those of the files (PatientID)"
+        )
 
 
 def _days(earlier: str, now: str) -> int | None:

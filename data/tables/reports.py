@@ -13,6 +13,7 @@ from data.tables.rows import column_names, find_columns, read_rows
 _USUAL_COLUMNS = {
     "accession": ("accession_number", "accession", "AccessionNumber"),
     "study_uid": ("study_instance_uid", "study_uid", "StudyInstanceUID"),
+    "patient_id": ("patient_id", "PatientID"),
     "report": ("report", "text"),
     "indication": ("indication",),
     "findings": ("findings",),
@@ -27,6 +28,7 @@ class ReportRow:
     number: int
     accession_number: str = ""
     study_uid: str = ""
+    patient_id: str = ""
     indication: str = ""
     findings: str = ""
     impression: str = ""
@@ -71,6 +73,7 @@ def read_reports(table: Path, columns: dict[str, str]) -> Iterator[ReportRow]:
             number=row.number,
             accession_number=texts.get("accession", ""),
             study_uid=texts.get("study_uid", ""),
+            patient_id=texts.get("patient_id", ""),
             **sections,
         )
 

@@ -185,6 +185,69 @@ def test_reports_are_joined_by_accession_number_or_study_uid(tmp_path, capsys):
         assert words in output
 
 
+def archive_of_two_patients(root: Path) -> None:
+    """Studies of P1 and P2 with one accession number, and one of P3 with its own."""
+    save_dicom(root / "1", study="1.1", PatientID="P1", AccessionNumber="AX-1")
+    save_dicom(root / "2", study="1.2", PatientID="P2", AccessionNumber="AX-1")
+    save_dicom(root / "3", study="1.3", PatientID="P3", AccessionNumber="AX-2")
+
+
+def test_studies_of_several_patients_with_one_accession_number_get_no_report_of_each_other(tmp_path, capsys):
+    archive_of_two_patients(tmp_path / "archive")
+    texts = {"AX-1": "Large pneumothorax.", "AX-2": "Clear lungs."}
+    rows = [{"accession": number, "report": f"FINDINGS: {text}"} for number, text in texts.items()]
+    prepare(tmp_path / "archive", tmp_path / "out", "--reports", str(save_table(tmp_path / "reports.csv", rows)))
+    assert [row["findings"] for row in rows_of(tmp_path / "out")] == ["Clear lungs."]
+    reasons = {entry["reason"] for entry in lines(tmp_path / "out" / "rejected.jsonl")}
+    assert reasons == {
+        "its accession number is used by 2 patients; match the reports by StudyInstanceUID (--study-uid-column), or "
+        "name the column of patient ids (--patient-id-column)"
+    }
+    output = printed(capsys)
+    assert "2 studies have an accession number that several patients have" in output
+    assert "given 3 = kept 1 + rejected 2" in output
+    assert "AX-1" not in output + (tmp_path / "out" / "rejected.jsonl").read_text()
+
+
+@pytest.mark.parametrize("column", ["study_uid", "patient_id"])
+def test_a_row_with_study_uid_or_patient_id_decides_whose_report_it_is(tmp_path, capsys, column):
+    archive_of_two_patients(tmp_path / "archive")
+    (tmp_path / "map").mkdir()
+    name = {"study_uid": "1.1", "patient_id": "P1"}[column]
+    rows = [{"accession": "AX-1", column: name, "report": "FINDINGS: Edema."}]
+    table, identities = save_table(tmp_path / "reports.csv", rows), tmp_path / "map" / "map.jsonl"
+    prepare(tmp_path / "archive", tmp_path / "out", "--reports", str(table), "--pseudonym-map", str(identities))
+    uid_of = {entry["study_id"]: entry["study_instance_uid"] for entry in lines(identities)}
+    reports = {uid_of[row["study_id"]]: row["findings"] for row in rows_of(tmp_path / "out")}
+    assert reports == {"1.1": "Edema.", "1.3": ""}
+    [rejected] = lines(tmp_path / "out" / "rejected.jsonl")
+    assert "is used by 2 patients" in rejected["reason"] and uid_of[rejected["study_id"]] == "1.2"
+    assert "1 studies have an accession number that several patients have" in printed(capsys)
+
+
+def test_a_row_that_names_another_patient_gives_no_report(tmp_path):
+    root = tmp_path / "archive"
+    save_dicom(root / "1", study="1.1", PatientID="P1", AccessionNumber="AX-1")
+    save_dicom(root / "2", study="1.2", PatientID="P2", AccessionNumber="AX-2")
+    save_dicom(root / "3", study="1.3", PatientID="", AccessionNumber="AX-3")
+    save_dicom(root / "4", study="1.4", PatientID="P4", AccessionNumber="AX-4")
+    patients = {
+        "Edema.": "AX-1 P9",
+        "Effusion.": "AX-2 ",
+        "Nodule.": "AX-3 P3",
+        "Clear.": "AX-4 P4",
+        "Mass.": "AX-4 P9",
+    }
+    ids = {text: given.split(" ") for text, given in patients.items()}
+    rows = [{"accession": acc, "pid": pid, "report": f"FINDINGS: {text}"} for text, (acc, pid) in ids.items()]
+    options = ("--reports", str(save_table(tmp_path / "reports.csv", rows)), "--patient-id-column", "pid")
+    prepare(root, tmp_path / "out", *options)
+    assert {row["findings"] for row in rows_of(tmp_path / "out")} == {"Effusion.", "Nodule.", "Clear."}
+    [rejected] = lines(tmp_path / "out" / "rejected.jsonl")
+    assert rejected["reason"].startswith("the row with its accession number names another patient; correct the column")
+    assert "P9" not in rejected["reason"]
+
+
 def test_table_without_the_needed_columns_is_rejected(tmp_path):
     save_dicom(tmp_path / "archive" / "1")
     table = save_table(tmp_path / "reports.csv", [{"acc": "1", "text": "x"}])

@@ -92,7 +92,8 @@ _INDICES = """
 CREATE INDEX files_by_study ON files (study, number);
 CREATE INDEX files_by_accession ON files (accession);
 CREATE TABLE studies AS
-    SELECT study, iif(max(patient) = '', study, max(patient)) AS subject, min(nullif(time, '')) AS time
+    SELECT study, iif(max(patient) = '', study, max(patient)) AS subject,
+        coalesce(min(iif(length(time) = 14, time, NULL)), min(nullif(time, ''))) AS time
     FROM files WHERE study != '' GROUP BY study;
 CREATE INDEX studies_by_study ON studies (study);
 CREATE INDEX studies_by_subject ON studies (subject, time);
@@ -229,10 +230,12 @@ class ArchiveIndex:
 
     def prior_of(self, study: ArchiveStudy) -> tuple[ArchiveStudy, int | None] | None:
         """The patient's last study before this one, and the days between them; None if there is none. A study without
-        a date has no prior study and is none; the days are None if a date does not exist (a 31st of June)."""
+        a date has no prior study and is none. If one of two studies has no time, only their dates are compared, so
+        neither is prior on the same day. The days are None if a date does not exist (a 31st of June)."""
         found = self._all(
             "SELECT earlier.study, earlier.time, now.time FROM studies AS now JOIN studies AS earlier"
-            " ON earlier.subject = now.subject AND earlier.time < now.time WHERE now.study = ?"
+            " ON earlier.subject = now.subject AND iif(length(earlier.time) = length(now.time),"
+            " earlier.time < now.time, substr(earlier.time, 1, 8) < substr(now.time, 1, 8)) WHERE now.study = ?"
             " ORDER BY earlier.time DESC, earlier.study LIMIT 1",
             [study.study_instance_uid],
         )

@@ -1,9 +1,10 @@
 """Parse rows of a table: cells in; ids, image paths, text and labels out, or the reason why a row cannot be used."""
 
+import datetime
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
@@ -65,7 +66,8 @@ class ParsedRow:
     unreadable: tuple[str, ...] = ()
     """Messages about values of sex, age, date and view position that cannot be read; they count as unknown."""
     prior_study_id: str = ""
-    date: datetime | None = None
+    date: datetime.date | None = None
+    """A datetime if the time is known."""
     source: str = ""
     license: str = ""
     error: str = ""
@@ -158,7 +160,7 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
     elif "labels" in spec.columns:
         labels = labels_from_codes(cells["labels"])
     demographics, unreadable = demographics_of(cells)
-    date, problems = _date(cells.get("date"))
+    day, problems = _date(cells.get("date"))
     view_positions = _view_positions(parsed, cells.get("view_position"), spec.image_separator)
     problems += _unknown_views(view_positions)
     has_report = not (_is_missing(texts["findings"]) and _is_missing(texts["impression"]))
@@ -174,7 +176,7 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
         demographics=demographics,
         unreadable=unreadable + problems,
         prior_study_id=prior_study_id,
-        date=date,
+        date=day,
         **{name: texts[name] for name in ("indication", "findings", "impression", "source", "license")},
     )
     return replace(parsed, digest=hash((*texts.values(), labels, demographics.sex, demographics.age)))
@@ -191,14 +193,17 @@ def demographics_of(cells: Mapping[str, Any]) -> tuple[Demographics, tuple[str, 
     return Demographics(**values), tuple(unreadable)
 
 
-def _date(value: Any) -> tuple[datetime | None, tuple[str, ...]]:
-    """A date or time, as an ISO 8601 text or as Parquet stores it; None and a message if it cannot be read."""
+def _date(value: Any) -> tuple[datetime.date | None, tuple[str, ...]]:
+    """A date, or a datetime if there is a time, from an ISO 8601 text or as Parquet stores it; None and a message if it
+    cannot be read."""
     if is_blank(value):
         return None, ()
-    try:
-        return datetime.fromisoformat(str(value).strip()).replace(tzinfo=None), ()
-    except ValueError:
-        return None, (f"date {str(value)[:40]!r} is not like 2021-12-31 or 2021-12-31 09:30",)
+    text = str(value).strip()
+    with suppress(ValueError):
+        return datetime.date.fromisoformat(text), ()
+    with suppress(ValueError):
+        return datetime.datetime.fromisoformat(text).replace(tzinfo=None), ()
+    return None, (f"date {text[:40]!r} is not like 2021-12-31 or 2021-12-31 09:30",)
 
 
 def _view_positions(parsed: ParsedRow, value: Any, separator: str | None) -> tuple[str, ...]:

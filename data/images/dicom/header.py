@@ -94,7 +94,7 @@ class FileHeader:
     patient_id: str = ""
     accession_number: str = ""
     study_time: str = ""
-    """YYYYMMDDHHMMSS; "" without a valid date."""
+    """YYYYMMDDHHMMSS, or YYYYMMDD without a valid time; "" without a valid date."""
     is_directory: bool = False
     error: str = ""
 
@@ -208,12 +208,12 @@ _DATE, _CLOCK = re.compile(r"\d{8}"), re.compile(r"\d{2,6}")
 
 
 def _study_time(header: pydicom.Dataset) -> str:
-    """StudyDate and StudyTime as 14 digits; a missing time is midnight, and "" stands for a missing date."""
+    """StudyDate and StudyTime as 14 digits, or StudyDate as 8 if there is no time; "" stands for a missing date."""
     date, clock = (" ".join(id_texts(header, attribute)) for attribute in TIME_ATTRIBUTES)
     date, clock = date.replace(".", ""), clock.partition(".")[0].replace(":", "")
     if not _DATE.fullmatch(date):
         return ""
-    return date + (clock.ljust(6, "0") if _CLOCK.fullmatch(clock) else "000000")
+    return date + (clock.ljust(6, "0") if _CLOCK.fullmatch(clock) else "")
 
 
 def _file_header(header: pydicom.Dataset) -> FileHeader:

@@ -231,18 +231,12 @@ def test_a_row_that_names_another_patient_gives_no_report(tmp_path):
     save_dicom(root / "2", study="1.2", PatientID="P2", AccessionNumber="AX-2")
     save_dicom(root / "3", study="1.3", PatientID="", AccessionNumber="AX-3")
     save_dicom(root / "4", study="1.4", PatientID="P4", AccessionNumber="AX-4")
-    patients = {
-        "Edema.": "AX-1 P9",
-        "Effusion.": "AX-2 ",
-        "Nodule.": "AX-3 P3",
-        "Clear.": "AX-4 P4",
-        "Mass.": "AX-4 P9",
-    }
+    patients = {"Edema.": "AX-1 P9", "Scar.": "AX-2 ", "Mass.": "AX-3 P3", "Clear.": "AX-4 P4", "Drain.": "AX-4 P9"}
     ids = {text: given.split(" ") for text, given in patients.items()}
     rows = [{"accession": acc, "pid": pid, "report": f"FINDINGS: {text}"} for text, (acc, pid) in ids.items()]
     options = ("--reports", str(save_table(tmp_path / "reports.csv", rows)), "--patient-id-column", "pid")
     prepare(root, tmp_path / "out", *options)
-    assert {row["findings"] for row in rows_of(tmp_path / "out")} == {"Effusion.", "Nodule.", "Clear."}
+    assert {row["findings"] for row in rows_of(tmp_path / "out")} == {"Scar.", "Mass.", "Clear."}
     [rejected] = lines(tmp_path / "out" / "rejected.jsonl")
     assert rejected["reason"].startswith("the row with its accession number names another patient; correct the column")
     assert "P9" not in rejected["reason"]
@@ -374,3 +368,28 @@ def test_a_damaged_prior_study_of_an_archive_becomes_a_warning(tmp_path, capsys)
     [warning] = lines(tmp_path / "out" / "warnings.jsonl")
     assert "its prior study cannot be used" in warning["warning"]
     assert "Modality CT" in warning["warning"]
+
+
+@pytest.mark.parametrize(
+    ("times", "priors"),
+    [(("0930", "1600"), {"1.2": 0}), (("0930", ""), {}), (("", "0930"), {}), (("", ""), {}), (("0930", "x"), {})],
+)
+def test_a_study_without_a_time_is_no_prior_on_the_same_day(tmp_path, times, priors):
+    root, identities = tmp_path / "archive", tmp_path / "map.jsonl"
+    for number, time in enumerate(times, start=1):
+        save_dicom(root / f"{number}", study=f"1.{number}", PatientID="p", StudyDate="20200301", StudyTime=time)
+    save_dicom(root / "3", study="1.3", PatientID="q", StudyDate="20200301")
+    save_dicom(root / "4", study="1.4", PatientID="q", StudyDate="20200302", StudyTime="0100")
+    prepare(root, tmp_path / "out", "--with-priors", "--pseudonym-map", str(identities))
+    uid_of = {entry["study_id"]: entry["study_instance_uid"] for entry in lines(identities)}
+    rows = [row for row in rows_of(tmp_path / "out") if row["prior_images"]]
+    assert {uid_of[row["study_id"]]: row["prior_interval_days"] for row in rows} == priors | {"1.4": 1}
+
+
+def test_the_time_of_a_study_may_be_in_one_of_its_files_only(tmp_path):
+    root = tmp_path / "archive"
+    save_dicom(root / "1", study="1.1", PatientID="p", StudyDate="20200301", StudyTime="0930")
+    save_dicom(root / "2", study="1.2", PatientID="p", StudyDate="20200301", StudyTime="")
+    save_dicom(root / "3", study="1.2", PatientID="p", StudyDate="20200301", StudyTime="1600")
+    prepare(root, tmp_path / "out", "--with-priors")
+    assert [len(row["images"]) for row in rows_of(tmp_path / "out") if row["prior_images"]] == [2]

@@ -272,6 +272,22 @@ def test_rows_of_a_table_are_ordered_by_date(tmp_path):
     assert priors_of(raw_studies(csv_of(tmp_path, DATED_ROWS))) == dict.fromkeys(("s1", "s2", "s3", "s4"))
 
 
+@pytest.mark.parametrize(
+    ("dates", "priors"),
+    [
+        (("2021-03-01 09:30", "2021-03-01 16:00"), {"s2": ("s1", 0)}),
+        (("2021-03-01 09:30", "2021-03-01"), {}),
+        (("2021-03-01", "2021-03-01 09:30"), {}),
+        (("2021-03-01", "2021-03-02 09:30"), {"s2": ("s1", 1)}),
+        (("2021-03-01 09:30", "2021-03-02"), {"s2": ("s1", 1)}),
+    ],
+)
+def test_a_row_without_a_time_is_no_prior_on_the_same_day(tmp_path, dates, priors):
+    rows = [DATED_ROWS[0] | {"study_id": f"s{number}", "date": day} for number, day in enumerate(dates, start=1)]
+    found = priors_of(raw_studies(csv_of(tmp_path, rows), with_priors=True))
+    assert {name: prior for name, prior in found.items() if prior} == priors
+
+
 def test_a_row_can_name_its_prior_study(tmp_path):
     named = {"s2": "s1", "s1": "", "s3": "s1", "s4": "s9"}
     rows = [

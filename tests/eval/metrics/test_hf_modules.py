@@ -4,6 +4,7 @@ They run in a separate process without network access and with a read-only home 
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -91,3 +92,9 @@ def test_combined_modules_return_all_scores_under_different_names(computed):
 
 def test_combined_scores_are_saved(computed):
     assert computed["combined"].items() <= computed["saved"].items()
+
+
+def test_documented_modules_exist():
+    example = (ROOT / "docs" / "METRICS.md").read_text().split("## In the `evaluate` library")[1]
+    assert 'f"eval/metrics/hf/{name}"' in example
+    assert set(re.search(r"for name in \((.*?)\)", example)[1].replace('"', "").split(", ")) == set(MODULES)

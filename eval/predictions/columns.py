@@ -8,8 +8,10 @@ from typing import Any
 from eval.predictions.files import POSITION, ReportFile
 from vlm.schema.findings import FINDINGS
 
+ROW_NUMBERS = (POSITION, "unnamed: 0", "")
+"""Columns that number the rows: our own for files without study ids, and the index that pandas writes."""
 NAMES = {
-    "study_id": ("study_id", "id", "uid", "dicom_id", "image_id", "accession", "study", POSITION, "unnamed: 0", ""),
+    "study_id": ("study_id", "id", "uid", "dicom_id", "image_id", "accession", "study", *ROW_NUMBERS),
     "prediction": (
         "model_prediction", "report", "prediction", "predicted_report", "generated_report", "generated", "hypothesis",
         "candidate", "output", "pred", "res", "caption", "report impression", "text", "0",

@@ -37,11 +37,6 @@ class ReportFile:
     columns: tuple[str, ...]
     rows: Callable[[], Iterator[Row]]
 
-    @property
-    def has_names(self) -> bool:
-        """Whether the file has study ids (otherwise studies are identified by position)."""
-        return POSITION not in self.columns
-
 
 def open_report_file(path: Path, known_columns: frozenset[str]) -> ReportFile:
     """Open a file and find its format and columns. `known_columns` (lower case) distinguish a header from a report.

@@ -11,12 +11,14 @@ from typing import Literal
 
 from data.reports.labeler.labeler import label_report
 from data.reports.language import looks_english
+from eval.predictions.columns import ROW_NUMBERS
 from eval.predictions.entries import ReportEntry
 from eval.predictions.files import POSITION
 from eval.predictions.prediction import Prediction, Rejection
 from eval.predictions.tables import ReportTable
 from vlm.schema.findings import UNLABELED_STUDY
 
+_GIVE_IDS = "give both files a column with study ids (study_id)"
 MissingPredictions = Literal["leave-out", "empty", "error"]
 
 
@@ -41,8 +43,8 @@ def match(predictions: ReportTable, references: ReportTable, missing: MissingPre
     """Match each prediction with the reference of its study, in the order of the references.
 
     Raises:
-        ValueError: no study is in both files, a study has two different reports, or a reference has no prediction and
-            `missing` is "error".
+        ValueError: no study is in both files, a study has two different reports, a file without study ids does not
+            fit the other one, or a reference has no prediction and `missing` is "error".
     """
     rejected: list[Rejection] = []
     unused: list[Rejection] = []
@@ -54,7 +56,7 @@ def match(predictions: ReportTable, references: ReportTable, missing: MissingPre
             f"{len(unused)} rows of the references cannot be used, the first ({unused[0].study_id!r}): "
             f"{unused[0].reason}"
         )
-    if not predictions.file.has_names and references.file.has_names:
+    if _is_by_position(predictions, references):
         given = _by_position(predictions, references, given, truths)
         notes.append(f"predictions were matched by position: {predictions.file.path} has no study ids")
     absent = [study_id for study_id in truths if study_id not in given]
@@ -125,6 +127,38 @@ def _by_study(table: ReportTable, rejected: list[Rejection], what: str) -> dict[
     return entries
 
 
+def _is_by_position(predictions: ReportTable, references: ReportTable) -> bool:
+    """Whether rows belong together by their position, because the predictions have only row numbers, which are not
+    those of the references.
+
+    Raises:
+        ValueError: row numbers decide, and the files cannot have the same studies in the same order.
+    """
+    lists = [table for table in (predictions, references) if _id_column(table) == POSITION]
+    numbered = [table for table in (predictions, references) if _id_column(table) in ROW_NUMBERS]
+    if len(numbered) < 2 and not lists:
+        return False
+    unnamed, other = (predictions, references) if predictions in numbered else (references, predictions)
+    if len(unnamed.entries) != len(other.entries):
+        raise ValueError(
+            f"{unnamed.file.path} has no study ids and {len(unnamed.entries)} reports, but {other.file.path} has "
+            f"{len(other.entries)} rows; only lists of equal length can be matched by position: {_GIVE_IDS}"
+        )
+    if predictions in numbered:
+        return len(lists) == 1
+    names, numbers = ({entry.study_id for entry in table.entries if not entry.error} for table in (other, unnamed))
+    if names & numbers and names - numbers and numbers - names:
+        raise ValueError(
+            f"{unnamed.file.path} has no study ids, and the ids of {other.file.path} are not its row numbers 1 to "
+            f"{len(unnamed.entries)} (first {_first(sorted(names - numbers))}): {_GIVE_IDS}"
+        )
+    return False
+
+
+def _id_column(table: ReportTable) -> str:
+    return table.record["study_id_column"].strip().lower()
+
+
 def _by_position(
     predictions: ReportTable,
     references: ReportTable,
@@ -133,9 +167,9 @@ def _by_position(
 ) -> dict[str, ReportEntry]:
     if not len(given) == len(truths) == len(references.entries):
         raise ValueError(
-            f"{predictions.file.path} has no study ids and {len(given)} reports, but {references.file.path} has "
-            f"{len(references.entries)} rows with {len(truths)} studies; only lists of equal length can be matched by "
-            f"position: give a column with study ids beside {POSITION!r}"
+            f"{predictions.file.path} has no study ids, and of its {len(given)} rows and the "
+            f"{len(references.entries)} rows of {references.file.path} some cannot be used, so they cannot be matched "
+            f"by position: {_GIVE_IDS}"
         )
     return dict(zip(truths, given.values(), strict=True))
 

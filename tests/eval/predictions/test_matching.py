@@ -103,6 +103,48 @@ def test_lists_are_matched_by_position_only_if_lengths_are_equal(tmp_path):
         matched(tmp_path, ["w x", "y"])
 
 
+LISTS = {
+    "list": lambda texts: list(texts),
+    "index": lambda texts: [{"": number, "report": text} for number, text in enumerate(texts)],
+}
+"""Reports without study ids: a list, and a table with the index that pandas writes."""
+
+
+@pytest.mark.parametrize("given", LISTS)
+@pytest.mark.parametrize("true", LISTS)
+def test_two_lists_without_ids_must_have_equal_length(tmp_path, given, true):
+    texts = ["Edema.", "Clear lungs.", "Pneumothorax.", "Cardiomegaly."]
+    both = matched(tmp_path, LISTS[given](texts), LISTS[true](texts))
+    assert [(one.report, one.reference) for one in both.predictions] == list(zip(texts, texts, strict=True))
+    for missing in ("leave-out", "empty"):
+        message = r"prediction.json has no study ids and 3 reports, but .*reference.json has 4 rows; .* give both files"
+        with pytest.raises(ValueError, match=message):
+            matched(tmp_path, LISTS[given](texts[1:]), LISTS[true](texts), missing)
+
+
+def test_ids_that_are_not_the_row_numbers_of_the_references_are_rejected(tmp_path):
+    texts = ["Edema.", "Clear lungs.", "Pneumothorax.", "Cardiomegaly."]
+
+    def numbered(start):
+        return [{"id": number, "report": text} for number, text in enumerate(texts, start=start)]
+
+    both = matched(tmp_path, numbered(1), texts)
+    assert [one.report for one in both.predictions] == [one.reference for one in both.predictions] == texts
+    with pytest.raises(ValueError, match=r"the ids of .*prediction.json are not its row numbers 1 to 4 \(first '0'\)"):
+        matched(tmp_path, numbered(0), texts)
+    with pytest.raises(ValueError, match=r"reference.json has no study ids and 4 reports, but .* has 3 rows"):
+        matched(tmp_path, numbered(1)[1:], texts)
+
+
+def test_study_ids_count_if_there_is_a_column_of_positions_too(tmp_path):
+    rows = [row | {"position": number} for number, row in enumerate(predictions("ba"))]
+    both = matched(tmp_path, rows)
+    assert [prediction.report for prediction in both.predictions] == [
+        "The lungs are clear in a.",
+        "The lungs are clear in b.",
+    ]
+
+
 def test_text_in_another_language_gives_a_note(tmp_path):
     rows = [*predictions("abc"), {"study_id": "d", "report": "No se observa derrame pleural en el estudio actual."}]
     assert any(

@@ -116,7 +116,7 @@ class StudyTab:
 
     def _connect_events(self) -> None:
         study = [self.session, self.indication, *self.settings.values, *self.views, *self.prior.values]
-        shown = [self.session, self.upload, *self.views, *self.prior.parts, self.images, self.heat]
+        shown = [self.session, self.upload, self.indication, *self.views, *self.prior.parts, self.images, self.heat]
         shown += [self.occlusion_heat, self.method]
         shown += [self.explain, self.progress, self.warnings, self.anyway, self.report, self.findings]
         shown += [self.settings.moved, *self.actions.parts]
@@ -127,9 +127,7 @@ class StudyTab:
         self.prior.upload.upload(self.add_prior_files, [self.session, self.prior.upload], shown, **uploading)
         self.prior.remove.click(self.remove_prior, self.session, shown, show_progress="hidden", **PRIVATE)
         write_anyway = partial(self.write_report, write_anyway=True)
-        example = self.gallery.select(
-            self.choose_example, None, [*shown, self.indication], show_progress="hidden", **PRIVATE
-        )
+        example = self.gallery.select(self.choose_example, None, shown, show_progress="hidden", **PRIVATE)
         writing = [
             gr.on([self.write.click, self.indication.submit], self.write_report, study, shown, **while_writing),
             self.anyway.click(write_anyway, study, shown, **while_writing),
@@ -157,9 +155,9 @@ class StudyTab:
         )
         self.stop.click(lambda: "", None, self.progress, cancels=[occluding], **PRIVATE)
         self.clear.click(
-            lambda: {**self._unread(Session(), is_new=True), self.indication: ""},
+            lambda: self._unread(Session(), is_new=True),
             None,
-            [*shown, self.indication],
+            shown,
             cancels=[*writing, occluding],
             **PRIVATE,
         )
@@ -278,11 +276,13 @@ class StudyTab:
 
     def _unread(self, session: Session, error: ValueError | None = None, *, is_new: bool = False) -> Changes:
         """The page with the images of a session before they are read, or with the reason why they could not be.
-        `is_new`: they belong to another study than before."""
+        `is_new`: they belong to another study than the one that was read before, so the indication of that patient
+        goes. One that was typed before the first images stays."""
         return {
             **self._no_results(),
             self.session: session,
             self.upload: None,
+            **({self.indication: ""} if is_new else {}),
             **view_changes(self.views, session.images),
             **self.prior.changes(session, is_new=is_new),
             self.images: image_cards(session.images, session.prior),

@@ -97,6 +97,26 @@ def test_more_images_join_the_study_until_it_is_read(tab, loaded, read, files):
     assert [image.name for image in after.images] == ["third.png"]
 
 
+def test_the_indication_of_the_last_patient_does_not_stay_for_a_new_study(tab, read, files, tmp_path):
+    (tmp_path / "empty.dcm").touch()
+    for upload in (files[2], str(tmp_path / "empty.dcm")):
+        assert tab.add_files(read[-1][tab.session], [upload])[tab.indication] == ""
+    example = tab.choose_example(gr.SelectData(None, {"index": 0, "value": None}))
+    assert example[tab.indication] == tab.examples[0].indication != ""
+    *_, last = tab.write_report(example[tab.session], example[tab.indication], *SETTINGS, *AUTO)
+    assert tab.add_files(last[tab.session], files[:1])[tab.indication] == ""
+
+
+def test_an_indication_that_was_typed_before_or_between_the_images_stays(tab, loaded, files):
+    assert tab.indication not in tab.add_files(Session(), files[:1])
+    assert tab.indication not in tab.add_files(loaded, files[2:])
+
+
+def test_every_event_with_a_new_study_can_empty_the_indication(tab):
+    events = [event for event in tab.session.parent.fns.values() if tab.images in event.outputs]
+    assert len(events) >= 7 and all(tab.indication in event.outputs for event in events)
+
+
 def test_too_many_images_are_rejected_and_the_study_stays(tab, loaded, files):
     changes = tab.add_files(loaded, files[:1] * 5)
     assert "7 images are more than the 6 that one study may have" in changes[tab.report]

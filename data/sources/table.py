@@ -27,7 +27,7 @@ from data.pipeline.raw_study import PlanContext, RawFileStudy, RawPrior, Rejecti
 from data.reports.pseudonyms import check_new_map, pseudonym, read_key, stored_key, write_pseudonym_map
 from data.study import later_split, left_out, split_subjects
 from data.tables.huggingface import StoredTable, open_folder, open_hub
-from data.tables.labels import read_label_map
+from data.tables.labels import columns_of_findings, read_label_map
 from data.tables.parse import ParsedRow, TableSpec, join, parse_row, without_text
 from data.tables.priors import PriorRow, prior_rows
 from data.tables.rows import TableFile, find_columns
@@ -61,8 +61,8 @@ class TableColumns:
     indication_column: str | None = None
     """The indication section."""
     label_column: str | None = None
-    """A word for the labels; needs --label-map. Without it, columns with the names of the 14 findings are used, with
-    CheXpert's values: 1 positive, 0 negative, -1 uncertain, blank not mentioned."""
+    """A word for the labels; needs --label-map. Without it, columns with the names of the 14 findings are used, in any
+    spelling (pleural_effusion), with CheXpert's values: 1 positive, 0 negative, -1 uncertain, blank not mentioned."""
     subject_id_column: str | None = None
     """The patient. Without it, each study counts as a patient of its own."""
     study_id_column: str | None = None
@@ -207,7 +207,9 @@ class TableSource:
             image_separator=self.image_separator,
             label_map=read_label_map(self.label_map) if self.label_map else None,
             image_root=self._image_root,
-            finding_columns=() if has_labels else tuple(finding for finding in FINDINGS if finding in available),
+            finding_columns={}
+            if has_labels
+            else columns_of_findings(self.name, zip(available, available, strict=True)),
         )
 
     def _survey(self, table: TableFile | StoredTable, spec: TableSpec) -> "_Survey":
@@ -342,7 +344,9 @@ def _notes(spec: TableSpec, survey: _Survey) -> tuple[str, ...]:
     used = ", ".join(f"{role} from {column!r}" for role, column in spec.columns.items())
     notes = [f"columns used: {used}."]
     if spec.finding_columns:
-        notes.append(f"labels from the columns {', '.join(spec.finding_columns)}.")
+        notes.append(f"labels from the columns {', '.join(spec.finding_columns.values())}.")
+        if unlabeled := [finding for finding in FINDINGS if finding not in spec.finding_columns]:
+            notes.append(f"no column is named after {', '.join(unlabeled)}, so these findings are not labeled.")
     elif not spec.has_labels and spec.has_text:
         notes.append("no labels in the table: the labeler reads them from the reports.")
     if survey.num_without_subject:

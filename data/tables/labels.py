@@ -1,7 +1,8 @@
 """Labels of a row of a table, from columns named after findings, from one column with mapped values, or as codes.
 
-- Columns named after the 14 findings have CheXpert's values: 1 positive, 0 negative, -1 uncertain, blank not mentioned.
-  A finding without a column is unlabeled; so is a row in which all of these columns are blank.
+- Columns named after the 14 findings, in any spelling (pleural_effusion), have CheXpert's values: 1 positive,
+  0 negative, -1 uncertain, blank not mentioned. A finding without a column is unlabeled; so is a row in which all of
+  these columns are blank.
 - One column with words, and a map from each word to findings: {"normal": {"No Finding": "positive",
   "Pneumonia": "negative"}, …}. States are words or CheXbert's codes; the other findings are unlabeled.
 - A column "labels" with 14 codes, as in prepared data sets."""
@@ -9,6 +10,8 @@
 import difflib
 import json
 import math
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +36,36 @@ def is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip()
 
 
+def columns_of_findings(table: object, names: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The column of each finding that has one, from pairs of the name to compare with and the column. Upper case,
+    spaces, hyphens and underscores make no difference.
+
+    Raises:
+        ValueError: two columns are of the same finding; names both.
+    """
+    columns: dict[str, str] = {}
+    for name, column in names:
+        finding = _FINDING_OF_NAME.get(_plain(name))
+        if finding is None:
+            continue
+        if finding in columns:
+            raise ValueError(
+                f"{table}: the columns {columns[finding]!r} and {column!r} are both of the finding {finding}; keep one "
+                "of them, or rename the other"
+            )
+        columns[finding] = column
+    return {finding: columns[finding] for finding in FINDINGS if finding in columns}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+_FINDING_OF_NAME = {_plain(finding): finding for finding in FINDINGS}
+
+
 def labels_from_columns(values: dict[str, Any]) -> tuple[int, ...]:
-    """The 14 codes of a row with CheXpert's columns.
+    """The 14 codes of a row from its CheXpert values by finding.
 
     Raises:
         ValueError: a value is not 1, 0, -1 or blank.

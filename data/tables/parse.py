@@ -4,7 +4,7 @@ import datetime
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
@@ -36,7 +36,8 @@ class TableSpec:
     image_root: Path = Path()
     image_separator: str | None = None
     label_map: dict[str, tuple[int, ...]] | None = None
-    finding_columns: tuple[str, ...] = ()
+    finding_columns: dict[str, str] = field(default_factory=dict)
+    """The column of each finding that has one."""
 
     @property
     def has_text(self) -> bool:
@@ -156,7 +157,8 @@ def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpe
     if spec.label_map:
         labels = labels_from_map(cells.get("label"), spec.label_map)
     elif spec.finding_columns:
-        labels = labels_from_columns(row.values)
+        given = {finding: column for finding, column in spec.finding_columns.items() if column in row.values}
+        labels = labels_from_columns({finding: row.values[column] for finding, column in given.items()})
     elif "labels" in spec.columns:
         labels = labels_from_codes(cells["labels"])
     demographics, unreadable = demographics_of(cells)

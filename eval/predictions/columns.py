@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from data.tables.labels import columns_of_findings
 from eval.predictions.files import POSITION, ReportFile
-from vlm.schema.findings import FINDINGS
 
 ROW_NUMBERS = (POSITION, "unnamed: 0", "")
 """Columns that number the rows: our own for files without study ids, and the index that pandas writes."""
@@ -48,7 +48,8 @@ def find_columns(
     probabilities.
 
     Raises:
-        ValueError: a chosen column is missing, or there is no column of study ids or reports.
+        ValueError: a chosen column is missing, two columns are of the same finding, or there is no column of study ids
+            or reports.
     """
     here = {column.strip().lower(): column for column in file.columns}
 
@@ -95,18 +96,15 @@ def _finding_columns(file: ReportFile, whole: tuple[str, ...], *, bare: bool) ->
     for column in file.columns:
         if column.strip().lower() in whole:
             return {"": column}
-    return _named_after_findings({column: column for column in file.columns}) if bare else {}
+    return columns_of_findings(file.path, zip(file.columns, file.columns, strict=True)) if bare else {}
 
 
 def _probability_columns(file: ReportFile, *, bare: bool) -> dict[str, str]:
     """`_finding_columns` that also accepts the prefixes of "probability_Edema", "prob Edema" and "p_Edema"."""
-    prefixed = {_PROBABILITY.sub("", column, count=1): column for column in file.columns if _PROBABILITY.match(column)}
-    return _named_after_findings(prefixed) or _finding_columns(file, NAMES["probabilities"], bare=bare)
-
-
-def _named_after_findings(columns: Mapping[str, str]) -> dict[str, str]:
-    here = {name.strip().lower().replace("_", " "): column for name, column in columns.items()}
-    return {finding: here[finding.lower()] for finding in FINDINGS if finding.lower() in here}
+    prefixed = [
+        (_PROBABILITY.sub("", column, count=1), column) for column in file.columns if _PROBABILITY.match(column)
+    ]
+    return columns_of_findings(file.path, prefixed) or _finding_columns(file, NAMES["probabilities"], bare=bare)
 
 
 def _listed(file: ReportFile) -> str:

@@ -134,6 +134,26 @@ def test_finding_columns_use_chexpert_values(tmp_path):
     assert second.labels[FINDING_INDEX["No Finding"]] == POSITIVE
 
 
+def test_finding_columns_may_have_another_spelling_and_are_named(tmp_path):
+    names = ("Cardiomegaly", "Edema", "Pleural_Effusion", "pneumothorax", "no-finding")
+    table = csv_of(tmp_path, [{"image": "a.png", "Rib Fracture": "1"} | dict.fromkeys(names, "1")])
+    plan = table_source(table).plan(PlanContext(work=tmp_path))
+    [study] = plan.raw_studies
+    labeled = {finding for finding, code in zip(FINDING_INDEX, study.labels, strict=True) if code == POSITIVE}
+    assert labeled == {"Cardiomegaly", "Edema", "Pleural Effusion", "Pneumothorax", "No Finding"}
+    assert study.labels.count(UNLABELED) == 9
+    assert "labels from the columns Cardiomegaly, Edema, pneumothorax, Pleural_Effusion, no-finding." in plan.notes
+    [note] = [note for note in plan.notes if "no column is named after" in note]
+    assert "Fracture, Support Devices, so these findings are not labeled." in note
+
+
+def test_two_columns_of_one_finding_are_rejected(tmp_path):
+    table = csv_of(tmp_path, [{"image": "a.png", "Pleural Effusion": "1", "pleural_effusion": "0"}])
+    message = "the columns 'Pleural Effusion' and 'pleural_effusion' are both of the finding Pleural Effusion; keep one"
+    with pytest.raises(ValueError, match=message):
+        raw_studies(table)
+
+
 def test_row_with_blank_finding_columns_is_not_labeled():
     assert labels_from_columns({"Edema": "", "Pneumonia": None, "Fracture": float("nan")}) == UNLABELED_STUDY
 

@@ -223,6 +223,21 @@ def test_reference_labels_are_read_from_chexpert_columns_or_codes(tmp_path):
         table_with(tmp_path, ids | {"labels": [[0, 7]]}, "reference")
 
 
+@pytest.mark.parametrize("role", ["prediction", "reference"])
+def test_two_columns_of_one_finding_are_rejected(tmp_path, role):
+    columns = {"study_id": ["a"], "report": ["x"]}
+    [entry] = table_with(tmp_path, columns | {"lung-opacity": [1], "pleural_effusion": [0]}, role)
+    codes = entry.labels if role == "reference" else entry.probabilities
+    assert (codes[2], codes[9]) == (1, 0 if role == "prediction" else 2)
+    with pytest.raises(
+        ValueError, match=r"x.json: the columns 'Edema' and 'edema' are both of the finding Edema; keep"
+    ):
+        table_with(tmp_path, columns | {"Edema": [1], "edema": [0]}, role)
+    if role == "prediction":
+        with pytest.raises(ValueError, match="the columns 'prob_Edema' and 'p_Edema' are both of the finding Edema"):
+            table_with(tmp_path, columns | {"prob_Edema": [1], "p_Edema": [0]}, role)
+
+
 def test_several_texts_for_one_study_are_rejected_with_the_row(tmp_path):
     path = write(tmp_path, "several.json", {"a": ["one", "two"], "b": ["one"]})
     first, second = read_table(path, "prediction", {}).entries

@@ -31,8 +31,13 @@ class Mark:
     kind: Kind
     findings: tuple[str, ...]
     words: str
+    start: int
     is_last: bool
     """Whether it ends the sentence."""
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.words)
 
 
 _PUNCTUATION = (
@@ -99,7 +104,8 @@ def marks_of(sentence: str) -> list[Mark]:
     matches = list(_MARKS.finditer(sentence))
     ends_sentence = bool(matches) and not _WORD.search(sentence, matches[-1].end())
     return [
-        Mark(*_MEANINGS[match.lastgroup], match.group(), ends_sentence and match is matches[-1]) for match in matches
+        Mark(*_MEANINGS[match.lastgroup], match.group(), match.start(), ends_sentence and match is matches[-1])
+        for match in matches
     ]
 
 
@@ -114,11 +120,15 @@ _MOST_WAITING = 8
 
 @dataclass(slots=True)
 class Mention:
-    """Findings mentioned in one place, their state and the words that decided it."""
+    """Findings mentioned in one place, their state and the words that decided it.
+
+    `start` and `end`: the place of the finding in `as_read`; of a structure with the word for its state."""
 
     findings: tuple[str, ...]
     state: int
     words: str
+    start: int
+    end: int
 
 
 @dataclass(slots=True)
@@ -152,7 +162,8 @@ class _Reader:
         self.begin_assertion()
         self.group_start, self.is_relative = max(0, self.group_start - 1), True
 
-    def state(self, findings: tuple[str, ...], state: int, cue: str, words: str) -> None:
+    def state(self, findings: tuple[str, ...], state: int, cue: str, *marks: Mark) -> None:
+        """Add a mention; `marks`: the finding, or the structure and the word for its state."""
         if state == _PAST:
             findings, state = tuple(finding for finding in findings if finding == "Support Devices"), POSITIVE
         if state == _IGNORED:
@@ -163,7 +174,9 @@ class _Reader:
         if state == _EITHER and last and last.state == _EITHER and last.findings == findings:
             # "infiltrate or opacity": both are the same finding, so it is present.
             state = last.state = POSITIVE
-        self.mentions.append(Mention(findings, state, f"{cue} … {words}" if cue else words))
+        words = f"{cue} … {marks[0].words}" if cue else marks[0].words
+        start, end = min(mark.start for mark in marks), max(mark.end for mark in marks)
+        self.mentions.append(Mention(findings, state, words, start, end))
 
     def decide_group(self, state: int, cue: str) -> None:
         """Words after the mentions decide their state: "effusion is not seen", "pneumonia cannot be excluded"."""
@@ -176,12 +189,12 @@ class _Reader:
         self.open_scope(POSITIVE, "")
         self.group_start = len(self.mentions)
 
-    def restate(self, cue: str) -> None:
+    def restate(self, mark: Mark) -> None:
         """Words that stand for the last finding: "…; a small one on the left"."""
         last = next((mention for mention in reversed(self.mentions) if mention.findings), None)
         if last:
             self.group_start = len(self.mentions)
-            self.state(last.findings, self.scope, self.cue, cue)
+            self.state(last.findings, self.scope, self.cue, mark)
 
     def drop_labels(self) -> None:
         """Drop a finding that is only the label of an entry which names it again: "Effusion: no effusion"."""
@@ -215,11 +228,11 @@ class _Reader:
     def _state_structure(self, structure: Mark, stated: Mark) -> None:
         findings = tuple(finding for finding in structure.findings if not stated.findings or finding in stated.findings)
         if stated.kind == "normal":
-            self.state(findings, NEGATIVE, stated.words, structure.words)
+            self.state(findings, NEGATIVE, stated.words, structure, stated)
         elif stated.kind == "borderline" and self.scope == POSITIVE:
-            self.state(findings, UNCERTAIN, stated.words, structure.words)
+            self.state(findings, UNCERTAIN, stated.words, structure, stated)
         else:
-            self.state(findings, self.scope, f"{self.cue} {stated.words}".strip(), structure.words)
+            self.state(findings, self.scope, f"{self.cue} {stated.words}".strip(), structure, stated)
 
     def copula(self) -> None:
         self.begin_assertion()
@@ -263,10 +276,10 @@ def read_sentence(sentence: str) -> list[Mention]:
         following = marks[index + 1 : index + _LONGEST_LIST]
         match mark.kind:
             case "mention":
-                reader.state(mark.findings, reader.scope, reader.cue, mark.words)
+                reader.state(mark.findings, reader.scope, reader.cue, mark)
             case "suspect":
                 state = UNCERTAIN if reader.scope == POSITIVE else reader.scope
-                reader.state(mark.findings, state, reader.cue, mark.words)
+                reader.state(mark.findings, state, reader.cue, mark)
             case "structure":
                 reader.structure(mark)
             case "borderline" if following and following[0].kind == "mention":
@@ -301,7 +314,7 @@ def read_sentence(sentence: str) -> list[Mention]:
                 reader.decide_group(UNCERTAIN, mark.words)
                 reader.open_scope(UNCERTAIN, mark.words)
             case "anaphor":
-                reader.restate(mark.words)
+                reader.restate(mark)
             case "persists" if reader.mentions:
                 reader.mentions[-1].state = POSITIVE
             case "same" if len(reader.mentions) > 1:

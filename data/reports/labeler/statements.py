@@ -15,7 +15,7 @@ from data.reports.labeler.device_patterns import DEVICES, GONE, Position, find_d
 from data.reports.labeler.labeler import TEXTS_KEPT, described_sentences, sentence_mentions
 from data.reports.labeler.other_patterns import find_others
 from data.reports.labeler.parser import as_read
-from vlm.schema.findings import FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
+from vlm.schema.findings import FINDINGS, NEGATIVE, POSITIVE
 
 ANY_DEVICE = "device"
 """A device without a kind ("tube", "line")."""
@@ -161,20 +161,9 @@ def _state_of(text: str, start: int, end: int, stand_in: str) -> int:
 
 def _findings_in(sentence: str, text: str) -> list[_Named]:
     found: list[_Named] = []
-    searched_to: dict[str, int] = {}
     for mention in sentence_mentions(sentence):
-        parts = mention.words.split(" … ")
+        start, end = mention.start, mention.end
         for finding in mention.findings[:1] if set(mention.findings) == _SILHOUETTE else mention.findings:
-            names = [part for part in parts if _is_name(part, finding)]
-            places = []
-            for part in names[:1] or parts:
-                start = text.find(part, searched_to.get(f"{finding} {part}", 0))
-                if start >= 0:
-                    places.append((start, start + len(part)))
-                    searched_to[f"{finding} {part}"] = start + len(part)
-            if not places:
-                continue
-            start, end = min(places)[0], max(end for _, end in places)
             kind = "device" if finding == "Support Devices" else "finding"
             name = ANY_DEVICE if kind == "device" else _name_of(finding, text[start:end])
             found.append(_Named(start, end, name, kind, mention.state))
@@ -190,13 +179,6 @@ def _findings_in(sentence: str, text: str) -> list[_Named]:
 
 _SILHOUETTE = {"Cardiomegaly", "Enlarged Cardiomediastinum"}
 """Both findings of "enlarged cardiomediastinal silhouette" are one statement."""
-
-
-@lru_cache(maxsize=4096)
-def _is_name(words: str, finding: str) -> bool:
-    return any(
-        finding in mention.findings and mention.state in (POSITIVE, UNCERTAIN) for mention in sentence_mentions(words)
-    )
 
 
 _NAMES = {
@@ -271,14 +253,17 @@ _SHARES_PLACE = frozenset(
 
 def _with_shared_places(named: list[_Named], attributes: list[list[Attributes]]) -> list[list[Attributes]]:
     """Give a mention without a place that of its neighbor: "left effusion with atelectasis", "opacity or pneumonia in
-    the right base"."""
+    the right base". What is denied shares no place with what is there."""
     completed = list(attributes)
     for order in (range(len(named)), reversed(range(len(named)))):
         last: Attributes | None = None
+        is_denied = False
         for number in order:
             if named[number].name not in _SHARES_PLACE:
                 last = None
                 continue
+            if is_denied != (named[number].state == NEGATIVE):
+                last, is_denied = None, not is_denied
             own = completed[number]
             has_place = any(one.sides or one.zones for one in own)
             if has_place:

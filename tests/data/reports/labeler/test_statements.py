@@ -205,3 +205,31 @@ def test_claims_join_all_statements_of_a_report():
 )
 def test_contradictions_need_a_denial_without_limits(report, contradicted):
     assert join_claims(report_statements(report)).contradicted == contradicted
+
+
+@pytest.mark.parametrize(
+    ("sentence", "statements"),
+    [
+        (
+            "No pleural effusion on the left, but a large effusion on the right.",
+            [(NEGATIVE, {"left"}, None, ""), (POSITIVE, {"right"}, LARGE, "")],
+        ),
+        (
+            "Left pleural effusion has increased and the right effusion has decreased.",
+            [(POSITIVE, {"left"}, None, "worse"), (POSITIVE, {"right"}, None, "better")],
+        ),
+        (
+            "The left effusion has resolved, but a large pleural effusion and a loculated effusion are on the right.",
+            [(NEGATIVE, {"left"}, None, "better"), (POSITIVE, set(), LARGE, ""), (POSITIVE, {"right"}, None, "")],
+        ),
+        (
+            "No focal consolidation on the left, although right lower lobe consolidation is present.",
+            [(NEGATIVE, {"left"}, None, ""), (POSITIVE, {"right"}, None, "")],
+        ),
+    ],
+)
+def test_each_mention_of_a_finding_is_a_statement_of_its_own(sentence, statements):
+    assert [
+        (one.state, set(one.attributes.sides), one.attributes.severity, one.attributes.change)
+        for one in sentence_statements(sentence)
+    ] == statements

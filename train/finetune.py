@@ -36,6 +36,7 @@ from train.run.progress import MISTAKES, STOPPED, console, print_summary
 from train.run.shard import check_shard
 from train.studies.dataset import Collator, StudyDataset, count_truncated
 from train.studies.features import cached_features
+from train.studies.same_studies import check_same_studies
 from train.studies.select import RunStudies, load_run_studies, measure
 from train.studies.stream import Rows
 from train.studies.stream_files import check_same_files
@@ -58,10 +59,20 @@ def main(argv: list[str] | None = None) -> None:
     check_launch(accelerator, "train/finetune.py")
     studies = load_run_studies(options)
     with start_run(options, accelerator) as folder:
-        if options.studies.stream and accelerator.is_main_process:
-            check_same_files(folder, studies.splits)
+        if accelerator.is_main_process:
+            _check_same_data(options, studies, folder)
         _train(options, studies, folder, accelerator)
     accelerator.end_training()
+
+
+def _check_same_data(options: FinetuneOptions, studies: RunStudies, folder: Path) -> None:
+    """Raises ValueError if a resumed run would read another data set than before."""
+    if options.studies.stream:
+        check_same_files(folder, studies.splits)
+        return
+    extra = f" or --extra-dataset {options.studies.extra_dataset}" if options.studies.extra_dataset else ""
+    name = f"--dataset {options.dataset}{extra}"
+    check_same_studies(folder, studies.splits, studies.preprocessing, name=name)
 
 
 def _train(options: FinetuneOptions, studies: RunStudies, folder: Path, accelerator: Accelerator) -> None:

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from data.cli import run_main
+from data.study import shared_preprocessing
 from train.card import write_pretrain_card
 from train.loop.step import mixed_precision
 from train.loop.tasks import PretrainTask
@@ -28,6 +29,7 @@ from train.run.folder import start_run, write_files
 from train.run.launch import check_launch
 from train.run.progress import MISTAKES, STOPPED, console, print_summary
 from train.studies.dataset import count_truncated
+from train.studies.same_studies import check_same_studies
 from train.studies.select import count_rejected, load_pretraining_studies
 from vlm.config import ImageGeometry
 from vlm.inputs.tokenizer import load_tokenizer, train_tokenizer
@@ -44,6 +46,9 @@ def main(argv: list[str] | None = None) -> None:
     if isinstance(options, TextOptions):
         _check_reports(studies)
     with start_run(options, accelerator) as folder:
+        if accelerator.is_main_process:
+            name = f"--datasets {' '.join(options.datasets)}"
+            check_same_studies(folder, studies, shared_preprocessing(options.datasets), name=name)
         _train(options, studies, folder, accelerator)
     accelerator.end_training()
 

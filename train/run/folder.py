@@ -3,7 +3,7 @@
 training_config.json   the options of the run       train_log.jsonl   one line per step and validation
 states/                saved states, to resume      tensorboard/      the same metrics
 tokenizer/             the tokenizer of the run     best/             the best checkpoint
-stream_files.json      with --stream, the Parquet files that the run reads
+study_digests.json     a digest of the studies; with --stream, stream_files.json: the Parquet files that the run reads
 """
 
 import json
@@ -28,8 +28,8 @@ MAY_CHANGE = {
 """Options that may change when a run is resumed: they have no effect on the weights."""
 LOCK = ".lock"
 START_FILES = {
-    *("training_config.json", "stream_files.json", "tokenizer", "tokenizer.partial", "files.partial", "tensorboard"),
-    LOCK,
+    *("training_config.json", "study_digests.json", "stream_files.json"),
+    *("tokenizer", "tokenizer.partial", "files.partial", "tensorboard", LOCK),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "merges.txt", "chat_template.jinja"),
 }

@@ -38,7 +38,7 @@ _EVERYWHERE = re.compile(r"\b(?:diffuse(?:ly)?|multifocal|widespread|throughout|
 
 _OF_CHANGE = (
     r"(?! (?:interval(?:ly)? |overall )?(?:increas|decreas|improve|worse|progress|larger|smaller|more|less|change|"
-    r"different|rotat|better|resol|lower|higher|degree of (?:improve|worse)))"
+    r"different|rotat|limited|better|resol|lower|higher|degree of (?:improve|worse)))"
 )
 _DEGREES = (
     (0.75, re.compile(rf"\b(?:trace|tiny|minute|minuscule|very small|very mild)\b{_OF_CHANGE}")),
@@ -48,17 +48,33 @@ _DEGREES = (
     )),
     (3.0, re.compile(
         rf"\b(?:large|severe(?:ly)?|massive(?:ly)?|marked(?:ly)?|extensive(?:ly)?|huge|substantial|considerabl[ey]|"
-        rf"gross(?:ly)?|florid|tension|complete|near[ -]complete|white-?out|total|high-?grade|"
+        rf"gross(?:ly(?! (?:unchanged|stable|similar|clear|normal|intact|unremarkable)))?|florid|tension|complete|near[ -]complete|white-?out|total|high-?grade|"
         rf"sizable|sizeable|overt|frank)\b{_OF_CHANGE}"
     )),
     (2.0, re.compile(rf"\b(?:moderate(?:ly)?|medium)\b{_OF_CHANGE}")),
     (1.0, re.compile(
         rf"\b(?:small|mild(?:ly)?|minimal(?:ly)?|slight(?:ly)?|minor|subtle|faint|borderline|subsegmental|"
-        rf"plate-?like|discoid|linear|streaky|low-?grade|limited|top)\b{_OF_CHANGE}"
+        rf"plate-?like|discoid|linear|streaky|low-?grade|top)\b{_OF_CHANGE}"
     )),
 )  # fmt: skip
 """Severity from .75 (trace) over 1 (small, mild) and 2 (moderate) to 3 (large, severe); the first that matches."""
 TRACE, SMALL, MODERATE, LARGE = 0.75, 1.0, 2.0, 3.0
+_DEGREE = (
+    r"(?:tension|trace|tiny|minute|small|mild|minimal|slight|moderate|medium|large|severe|massive|marked|extensive|"
+    r"huge|substantial|gross|complete|total|sizable|sizeable|overt|frank)\b"
+)
+_NOT_DEGREES = re.compile(
+    r"\b(?:no|not|without)(?: (?:an?|any|evidence|signs?|suggestion|findings|features|of|longer|very|particularly|"
+    rf"definite|convincing|significant)){{0,4}} (?:{_DEGREE}(?: (?:to|or))? ?){{1,2}}|"
+    rf"\b(?:previously|formerly)(?: (?:very|an?)){{0,2}} {_DEGREE}|\bfrom (?:very )?{_DEGREE}(?= to\b)|"
+    rf"\b(?:was|were) (?:very )?{_DEGREE}(?=[^.;]{{0,60}} now\b)"
+)
+"""Degrees that are denied, or that the finding had before."""
+_NOW = re.compile(
+    r"\b(?:now|currently|(?:increas|decreas|improv|worsen|progress|enlarg|reduc|diminish)ed(?: in \w+)? to)"
+    rf"(?: (?:only|an?|very)){{0,2}}(?= {_DEGREE})"
+)
+"""The degree behind these words is the present one."""
 
 _SIZE = re.compile(
     r"(?<![\d.])(\d+(?:\.\d+)?)(?: ?(?:x|by|to|-) ?(\d+(?:\.\d+)?))?(?: ?x ?\d+(?:\.\d+)?)?[ -]?(mm|cm|millimet\w+|"
@@ -101,9 +117,12 @@ _CHANGES = (
     )),
 )  # fmt: skip
 _NOT_CHANGES = re.compile(
-    r"\b(?:heart|cardiac)(?: size| silhouette)?(?: is)?(?: \w+ly)? increased\b(?! since| from| compared)"
+    r"\b(?:heart|cardiac)(?: size| silhouette)?(?: is)?(?: \w+ly)? increased\b(?! since| from| compared)|"
+    r"(?<!now )(?<!interval )(?<!become )\b(?:larger|smaller|worse|(?:more|less)(?: \w+)?) "
+    r"(?:than|on|at|in)(?: (?:that )?(?:on|at|in))?(?: the)? (?:left|right|other side)\b"
+    r"(?![^.;]{0,60}\b(?:since|compared|prior|previous\w*|before|interval|unchanged|stable|today)\b)"
 )
-"""Words of a size, not of a change."""
+"""Words of a size, or that compare the sides, not of a change."""
 _GONE = re.compile(
     r"\b(?:resol(?:ved|ution)|clear(?:ed|ing|ance)|disappear\w*|vanished|gone|no longer|no more|no residual|"
     r"evacuat\w+|(?<!as )(?<!than )previously|"
@@ -158,13 +177,25 @@ def _read(words: str) -> Attributes:
     return Attributes(
         sides=frozenset(sides),
         zones=frozenset(zones),
-        severity=next((degree for degree, pattern in _DEGREES if pattern.search(words)), None),
+        severity=_read_severity(words),
         size_mm=read_size(words),
         count=None if number is None else _NUMBERS.get(number["number"], _SEVERAL),
         change=_read_change(words),
         is_old=_OLD.search(words) is not None,
         is_gone=_GONE.search(words) is not None,
     )
+
+
+def _read_severity(words: str) -> float | None:
+    if _degree_in(words) is None:
+        return None
+    words = _NOT_DEGREES.sub(" ", words)
+    now = _NOW.search(words)
+    return _degree_in(words[now.end() :] if now else words)
+
+
+def _degree_in(words: str) -> float | None:
+    return next((degree for degree, pattern in _DEGREES if pattern.search(words)), None)
 
 
 def read_size(words: str) -> float | None:

@@ -220,7 +220,7 @@ def test_contradictions_need_a_denial_without_limits(report, contradicted):
         ),
         (
             "The left effusion has resolved, but a large pleural effusion and a loculated effusion are on the right.",
-            [(NEGATIVE, {"left"}, None, "better"), (POSITIVE, set(), LARGE, ""), (POSITIVE, {"right"}, None, "")],
+            [(NEGATIVE, {"left"}, None, "better"), (POSITIVE, {"right"}, LARGE, ""), (POSITIVE, {"right"}, None, "")],
         ),
         (
             "No focal consolidation on the left, although right lower lobe consolidation is present.",

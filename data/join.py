@@ -5,7 +5,9 @@
 
 Rows are copied unchanged, one at a time, so memory use does not grow with the data sets. All data sets must have the
 same preprocessing. Nothing is written if two of them have the same study id, or if a patient would be in two splits.
-An interrupted join resumes when the same command is run again.
+A training study with an image that is also in the validation or test split of another data set is rejected, whatever
+the study and the patient are called; `data.audit` finds copies within one data set. An interrupted join resumes when
+the same command is run again.
 
 `preparation.json` of the result contains the `preparation.json` of each part. Lists of rejected studies and warnings
 stay in the parts.
@@ -27,6 +29,8 @@ from rich.console import Console
 from rich.progress import track
 
 from data.cli import run_main
+from data.images.leakage import shared_rows, thumbnails_of
+from data.pipeline.raw_study import Rejection
 from data.pipeline.row import PreparedRow
 from data.pipeline.writer import DatasetWriter
 from data.prepare import STOPPED_MESSAGE, print_summary
@@ -126,12 +130,29 @@ def join(options: JoinOptions, console: Console) -> list[str]:
     num_studies = sum(len(rows) for part in parts for rows in part.splits.values())
     saved_options = _saved_options(options, preprocessing)
     with DatasetWriter(options.out, options=saved_options, overwrite=options.overwrite) as writer:
-        remaining = writer.remaining(_raw_studies(parts), num_studies=num_studies)
+        with console.status("Comparing training images with those of the other validation and test splits"):
+            leaks = [find_leaks(part, parts) for part in parts]
+        remaining = writer.remaining(_raw_studies(parts, leaks), num_studies=num_studies)
         for raw_study in track(remaining, "Joining", total=num_studies - writer.num_done, console=console):
-            writer.add(raw_study, PreparedRow(row=_row(parts[raw_study.part], raw_study)))
+            is_kept = isinstance(raw_study, RawJoinedStudy)
+            writer.add(raw_study, PreparedRow(row=_row(parts[raw_study.part], raw_study)) if is_kept else raw_study)
         writer.finish()
     print_summary(writer, console)
-    return _notes(parts)
+    return _notes(parts, leaks)
+
+
+def find_leaks(part: Part, parts: list[Part]) -> dict[int, str]:
+    """The reason to reject each training study of a part that shows an image of a held-out split of another part, by
+    row."""
+    others = [other for other in parts if other is not part]
+    held_out = [(other, split) for other in others for split in other.splits if split != "train"]
+    if not held_out or not len(part.splits.get("train", ())):
+        return {}
+    thumbnails, reasons = thumbnails_of(part.splits["train"]), {}
+    for other, split in held_out:
+        for row in shared_rows(thumbnails, other.splits[split]):
+            reasons.setdefault(row, f"shows an image that is also in the {split} split of {other.folder}")
+    return reasons
 
 
 def check_study_ids(parts: list[Part]) -> None:
@@ -183,12 +204,15 @@ def _preparation(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _raw_studies(parts: list[Part]) -> Iterator[RawJoinedStudy]:
+def _raw_studies(parts: list[Part], leaks: list[dict[int, str]]) -> Iterator[RawJoinedStudy | Rejection]:
     for number, part in enumerate(parts):
         for split in filter(part.splits.__contains__, SPLITS):
             ids = zip(part.ids(split, "study_id"), part.ids(split, "subject_id"), strict=True)
             place = {"split": split, "part": number, "fingerprint": part.fingerprints[split]}
             for row, (study_id, subject_id) in enumerate(ids):
+                if split == "train" and row in leaks[number]:
+                    yield Rejection(study_id=study_id, split=split, reason=leaks[number][row])
+                    continue
                 yield RawJoinedStudy(study_id=study_id, subject_id=subject_id, row=row, **place)
 
 
@@ -199,9 +223,15 @@ def _row(part: Part, raw_study: RawJoinedStudy) -> dict[str, Any]:
     return LATER_COLUMNS | row
 
 
-def _notes(parts: list[Part]) -> list[str]:
+def _notes(parts: list[Part], leaks: list[dict[int, str]]) -> list[str]:
     sizes = [", ".join(f"{split} {len(rows)}" for split, rows in part.splits.items()) for part in parts]
     notes = [f"{part.folder}: {size}." for part, size in zip(parts, sizes, strict=True)]
+    notes += [
+        f"{len(reasons)} training studies of {part.folder} are left out, because the validation or test split of "
+        "another data set has their images."
+        for part, reasons in zip(parts, leaks, strict=True)
+        if reasons
+    ]
     subjects = ({subject for split in SPLITS for subject in part.ids(split, "subject_id")} for part in parts)
     num_parts = Counter(itertools.chain.from_iterable(subjects))
     shared = sum(number > 1 for number in num_parts.values())

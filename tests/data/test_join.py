@@ -125,6 +125,46 @@ def test_a_patient_in_two_splits_across_parts_is_rejected(small_dataset, small_s
         join("--datasets", small_dataset, tmp_path / "train_only", "--out", tmp_path / "out")
 
 
+def test_training_studies_with_held_out_images_of_another_part_are_rejected(
+    small_dataset, small_studies, tmp_path, capsys
+):
+    rows = {name: list(small_studies[name]) for name in ("train", "validation", "test")}
+    shown = [rows["validation"][1], rows["train"][0], rows["test"][2]]
+    names = ("copy of validation", "copy of train", "copy of test")
+    train = [row | {"study_id": name, "subject_id": name} for row, name in zip(shown, names, strict=True)]
+    parts = {"train": datasets.Dataset.from_list(train, features=FEATURES)}
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "copies"))
+    join("--datasets", tmp_path / "copies", small_dataset, "--out", tmp_path / "out")
+    joined = load_studies(tmp_path / "out")
+    assert joined["train"]["study_id"][:] == ["copy of train", *small_studies["train"]["study_id"]]
+    assert all(len(joined[split]) == len(rows[split]) for split in ("validation", "test"))
+    rejected = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    assert [(one["study_id"], one["split"], one["reason"]) for one in rejected] == [
+        (f"copy of {split}", "train", f"shows an image that is also in the {split} split of {small_dataset}")
+        for split in ("validation", "test")
+    ]
+    counts = json.loads((tmp_path / "out" / "preparation.json").read_text())["counts"]
+    assert (counts["given"], counts["kept"], counts["rejected"]) == (31, 29, 2)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "given 31 = kept 29 + rejected 2" in printed
+    assert "copies are left out, because the validation or test split of another data set has their images." in printed
+
+
+def test_copies_within_one_part_are_kept_and_training_studies_that_are_not_taken_are_not_compared(
+    small_dataset, small_studies, other, tmp_path
+):
+    tested = small_studies["test"][0] | {"study_id": "again", "subject_id": "again"}
+    parts = {**small_studies, "train": datasets.Dataset.from_list([tested], features=FEATURES)}
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "with_copy"))
+    alone = datasets.DatasetDict({"train": load_studies(other)["train"]})
+    alone.save_to_disk(str(tmp_path / "alone"))
+    join("--datasets", tmp_path / "with_copy", tmp_path / "alone", "--out", tmp_path / "out")
+    assert "again" in load_studies(tmp_path / "out")["train"]["study_id"][:]
+    datasets.DatasetDict({"train": parts["train"]}).save_to_disk(str(tmp_path / "copy"))
+    join("--datasets", tmp_path / "copy", small_dataset, "--take-train", 0, "all", "--out", tmp_path / "none")
+    assert (tmp_path / "none" / "rejected.jsonl").read_text() == ""
+
+
 def test_a_patient_in_the_same_split_of_both_parts_is_kept_and_reported(small_dataset, small_studies, tmp_path, capsys):
     other = tmp_path / "other"
     small_studies.map(lambda row: {"study_id": "x" + row["study_id"]}, features=FEATURES).save_to_disk(str(other))

@@ -5,8 +5,7 @@ In fine-tuning, only the train split of `--extra-dataset` (for example correctio
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +13,9 @@ import datasets
 import numpy as np
 from jaxtyping import Int
 
-from data.images.duplicates import thumbnail
+from data.images.leakage import find_leakage
 from data.study import (
     FEATURES,
-    IMAGE_COLUMNS,
     check_disjoint,
     load_studies,
     rejected_file,
@@ -33,9 +31,6 @@ from vlm.schema.findings import UNNAMED_SEVERITY
 from vlm.schema.preprocessing import Preprocessing
 from vlm.schema.report_format import compose_report
 
-THUMBNAIL_SIDE = 32
-SAME_LEVELS = 2.0
-"""Two images are the same if their thumbnails differ by less than this many gray levels on average (docs/LOG.md)."""
 CHUNK = 256
 
 
@@ -215,32 +210,3 @@ def _extra_studies(options: FinetuneOptions, studies: datasets.DatasetDict) -> t
     if unused:
         notes.append(f"{name}: does not use {unused} studies outside its train split.")
     return extra.select(kept), tuple(notes)
-
-
-def find_leakage(rows: datasets.Dataset, held_out: Iterable[datasets.Dataset]) -> list[int]:
-    """Numbers of the rows with an image that is also in a held-out data set, whatever the study is called. Images of
-    prior studies count too.
-
-    Thumbnails are compared, so an image is also found after JPEG compression or resizing.
-    """
-    numbers, thumbnails = _thumbnails(rows)
-    found = np.zeros(len(thumbnails), dtype=bool)
-    for other in held_out:
-        for start in range(0, len(other), CHUNK):
-            _, others = _thumbnails(other.select(range(start, min(start + CHUNK, len(other)))))
-            for one in others:
-                found |= np.abs(thumbnails - one).mean(axis=(1, 2)) < SAME_LEVELS
-    return sorted({numbers[image] for image in np.flatnonzero(found)})
-
-
-def _thumbnails(rows: datasets.Dataset) -> tuple[list[int], np.ndarray]:
-    """The number of the row of each image, and its thumbnail: [images, side, side]."""
-
-    def of_study(number: int) -> list[np.ndarray]:
-        images = [image for name in IMAGE_COLUMNS for image in rows[number].get(name) or ()]
-        return [thumbnail(np.asarray(image.convert("L")), THUMBNAIL_SIDE) for image in images]
-
-    with ThreadPoolExecutor() as pool:
-        studies = list(pool.map(of_study, range(len(rows))))
-    numbers = [number for number, thumbnails in enumerate(studies) for _ in thumbnails]
-    return numbers, np.concatenate(studies).astype(np.float32)

@@ -2,17 +2,14 @@
 
 import json
 import shutil
-from io import BytesIO
 
 import datasets
-import numpy as np
 import pytest
-from PIL import Image
 
 from data.study import FEATURES, load_studies
 from data.synthetic.source import make_study
 from train.options import FinetuneOptions, RunOptions, StudyOptions
-from train.studies.select import find_leakage, load_run_studies
+from train.studies.select import load_run_studies
 from vlm.schema.findings import UNKNOWN_CHANGES, UNKNOWN_SEVERITIES
 
 
@@ -104,22 +101,6 @@ def test_extra_study_with_a_held_out_image_is_left_out(small_dataset, small_stud
     datasets.DatasetDict({"train": train.select([0])}).save_to_disk(str(tmp_path / "tested"))
     with pytest.raises(ValueError, match=r"--extra-dataset .*: all 1 studies .* must not be learned"):
         load(small_dataset, tmp_path / "tested")
-
-
-def test_leakage_is_found_after_jpeg_and_resizing(small_studies):
-    row = small_studies["test"][1]
-    views = [image.resize((image.width * 4, image.height * 4)) for image in row["images"]]
-    held_out = datasets.Dataset.from_list([row | {"images": views}], features=FEATURES)
-    again = []
-    for view in views:
-        file = BytesIO()
-        view.resize((view.width // 2, view.height // 2), Image.Resampling.BOX).save(file, "JPEG", quality=90)
-        again.append(Image.open(file))
-    shown = datasets.Dataset.from_list([row | {"images": again}], features=FEATURES)
-    assert find_leakage(shown, [held_out]) == [0]
-    darker = [Image.fromarray((np.asarray(view) * 0.5).astype(np.uint8)) for view in views]
-    other = datasets.Dataset.from_list([row | {"images": darker}], features=FEATURES)
-    assert find_leakage(other, [held_out]) == []
 
 
 def test_held_out_patient_is_rejected_by_name(small_dataset, small_studies, tmp_path):

@@ -48,7 +48,8 @@ _DEGREES = (
     )),
     (3.0, re.compile(
         rf"\b(?:large|severe(?:ly)?|massive(?:ly)?|marked(?:ly)?|extensive(?:ly)?|huge|substantial|considerabl[ey]|"
-        rf"gross(?:ly(?! (?:unchanged|stable|similar|clear|normal|intact|unremarkable)))?|florid|tension|complete|near[ -]complete|white-?out|total|high-?grade|"
+        rf"gross(?:ly(?! (?:unchanged|stable|similar|clear|normal|intact|unremarkable)))?|"
+        rf"florid|tension|complete|near[ -]complete|white-?out|total|high-?grade|"
         rf"sizable|sizeable|overt|frank)\b{_OF_CHANGE}"
     )),
     (2.0, re.compile(rf"\b(?:moderate(?:ly)?|medium)\b{_OF_CHANGE}")),

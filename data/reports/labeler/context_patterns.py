@@ -101,8 +101,23 @@ LATER_NEGATIONS = (
     r"(?:has|have)(?: now| since| subsequently)? been(?: \w+ly)? (?:excluded|ruled out|removed|evacuated|extubated)",
     r"can be (?:excluded|ruled out)",
     r"removal(?= ?[.,;]|$)",
+    r"(?<=, )none(?= ?[.;)]|$| (?:seen|identified|present|visible)(?= ?[.;)]|$))",
     r"rules? out(?= ?[.,;]|$)",
 )
+
+_NO_SIDE = r"(?:no|not|without)(?: (?:an?|any|definite|significant|appreciable|large|visible))?"
+_SIDE = r"(?:left|right)(?:-sided)?"
+TWO_SIDES = (
+    rf"(?=[lr]){_SIDE}(?:,? (?:and|but)|,) {_NO_SIDE} {_SIDE},?",
+    rf"(?=[nw]){_NO_SIDE} {_SIDE},? (?:but(?: an?)?|and an?|and(?= (?:small|trace|tiny|mild|moderate|large|minimal)\b))"
+    rf"(?: (?:very |small|trace|tiny|mild|moderate|large|minimal)){{0,2}} {_SIDE}",
+)
+"""Two sides before one finding, which is there on one side only."""
+NOT_THERE = (
+    r"(?=[n])(?:(?<=, )|(?<=and )|(?<=but ))(?:none|not)(?: seen| visible| present)? (?:on|in|at) (?:the )?"
+    r"(?:left|right|other|opposite|contralateral)(?: side)?",
+)
+"""The last finding is not there: "effusion on the right, none on the left"."""
 
 NOT_NEGATIONS = (
     r"(?:no|without)(?: (?:significant|appreciable|definite|substantial|interval|overall|xxxx|other|major|gross|"
@@ -191,7 +206,12 @@ LATER_HEDGES = (
     r"(?:may|might|could)(?: \w+)? be(?: \w+ly)? (?:exaggerated|accentuated|magnified|"
     r"overestimated)",
     r"(?:would|could|may|might|can)(?: \w+ly)?(?: also)? be(?: \w+ly)? (?:missed|overlooked|hidden|obscured|masked|"
-    r"concealed|(?:difficult|hard|impossible) to \w+)",
+    r"concealed|(?:difficult|hard|impossible) to (?:\w+ly )?\w+(?= ?[.,;)]|$| on| in| at| given| with| here| due))",
+    r"(?:is|are) (?:difficult|hard) to (?:\w+ly )?(?:see|assess|evaluate|detect|identify|confirm)"
+    r"(?= ?[.,;)]|$| on| in| at| given| with| here| due)",
+    r"(?:must|ha(?:s|ve) to|needs? to|would (?:have|need) to)(?: also| still)? be (?:considered|excluded|ruled out)",
+    r"(?:is|are|was|were|appears?|remains?) (?:at most )?(?:very )?(?:small|tiny|trace|minimal|mild|slight|minor)"
+    r"(?:,? if (?:any|present)| or (?:absent|non-?existent))(?: at all)?",
     r"would be (?:an? )?(?:(?:less likely |further |diagnostic )?(?:consideration|possibility)|possible)",
     rf"(?:can ?not|can't|could not|may not|would not)(?: \w+)? be(?: \w+)? {_EXCLUDE}",
     rf"(?:(?:is|are|has|have|was|were) )?not(?: been)?(?: \w+)? {_EXCLUDE}"
@@ -200,8 +220,9 @@ LATER_HEDGES = (
     rf"with)",
     rf"(?:(?:is|are|was|were) )?(?:not (?:\w+ )?{_WELL}|poorly)[ -]{SEEN}",
     r"(?:is|are)(?: also)? (?:possible|suspected|questioned|questionable|likely(?! \w+ than)|probable|suggested|"
-    r"less likely(?= ?[.,;)]|$)|favored|"
-    r"considered(?! unlikely)|equivocal|doubtful|(?:a )?(?:consideration|possibility|possibilities))",
+    r"less likely(?= ?[.,;)]|$)|favored|presumed|"
+    r"considered(?! unlikely)|equivocal|doubtful|(?:a )?(?:consideration|possibility|possibilities)|"
+    r"(?:an? |of )?concern(?! for| about| of| that| regarding))",
     r"(?:should|could|may|might|would) (?:also )?be (?:considered|present|excluded)",
     r"(?:less likely|not excluded|possible|suspected|questionable)(?= ?[.,;)]|$)",
     r"if (?:any|present)(?= ?[.,;)]|$| is| are)",

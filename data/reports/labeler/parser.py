@@ -17,7 +17,8 @@ from data.reports.labeler.context_patterns import fix_spelling
 from vlm.schema.findings import NEGATIVE, POSITIVE, UNCERTAIN
 
 Kind = Literal[
-    "nothing", "reversal", "entry hedge", "comparison", "anaphor", "persists", "same", "later hedge", "despite",
+    "nothing", "two sides", "not there",
+    "reversal", "entry hedge", "comparison", "anaphor", "persists", "same", "later hedge", "despite",
     "later negation", "later ignored", "ignored", "past event", "mention", "suspect", "structure", "normal", "abnormal",
     "borderline", "negation", "inference", "hedge", "alternative", "relative", "break", "copula", "assertion", "degree",
     "and", "comma",
@@ -52,6 +53,8 @@ _PUNCTUATION = (
 )
 _TABLES: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
     ("nothing", (), phrases.NAMES_NOTHING),
+    ("two sides", (), cues.TWO_SIDES),
+    ("not there", (), cues.NOT_THERE),
     ("reversal", (), cues.REVERSALS),
     ("nothing", (), cues.NOT_NEGATIONS),
     ("persists", (), cues.PERSISTING),
@@ -113,6 +116,7 @@ _IGNORED, _PAST, _EITHER = -1, -2, -3
 """States used only while parsing: not counted, past event, one of two alternatives (uncertain in the end)."""
 _SCOPES = {"negation": NEGATIVE, "despite": UNCERTAIN, "ignored": _IGNORED, "past event": _PAST}
 _NEW_STATEMENTS = ("degree", "hedge", "abnormal", "borderline", "normal", "anaphor")
+_FIRST_SIDE = re.compile(r".*?(?:left|right)(?:-sided)?")
 _LONGEST_LIST = 30
 """Number of marks; keeps the time for very long sentences linear."""
 _MOST_WAITING = 8
@@ -149,6 +153,8 @@ class _Reader:
     """Mentions before a colon."""
     attribute: Mark | None = None
     """A state before its structure ("normal heart size")."""
+    first_side: tuple[int, Mark] | None = None
+    """State and mark of the first side in "right but no left effusion", until the finding is named."""
 
     def open_scope(self, scope: int, cue: str) -> None:
         self.scope, self.cue = scope, cue
@@ -170,6 +176,10 @@ class _Reader:
             return
         if self.is_relative:
             self.group_start, self.is_relative = len(self.mentions), False
+        if self.first_side:
+            (first_state, side), self.first_side = self.first_side, None
+            end = side.start + _FIRST_SIDE.match(side.words).end()
+            self.mentions.append(Mention(findings, first_state, f"{side.words} … {marks[0].words}", side.start, end))
         last = self.mentions[-1] if self.mentions else None
         if state == _EITHER and last and last.state == _EITHER and last.findings == findings:
             # "infiltrate or opacity": both are the same finding, so it is present.
@@ -188,6 +198,15 @@ class _Reader:
                 mention.state, mention.words = state, f"{mention.words} … {cue}"
         self.open_scope(POSITIVE, "")
         self.group_start = len(self.mentions)
+
+    def open_two_sides(self, mark: Mark) -> None:
+        """Handle "right but no left" before a finding: one mention for each side."""
+        if mark.words.startswith(("right", "left")):
+            self.first_side = (self.scope, mark)
+            self.open_scope(NEGATIVE, mark.words)
+        else:
+            self.first_side = (NEGATIVE, mark)
+            self.open_scope(POSITIVE, mark.words)
 
     def restate(self, mark: Mark) -> None:
         """Words that stand for the last finding: "…; a small one on the left"."""
@@ -268,6 +287,12 @@ def _names_finding(marks: list[Mark]) -> bool:
     return next((mark.kind for mark in marks if mark.kind != "degree"), "") in ("mention", "suspect")
 
 
+def _is_before_finding(marks: list[Mark], index: int) -> bool:
+    """Whether sides belong to the finding behind them, not to one before: "opacity on the right and no left …"."""
+    is_behind_finding = index > 0 and marks[index - 1].kind in ("mention", "suspect", "structure")
+    return not is_behind_finding and _names_finding(marks[index + 1 : index + _LONGEST_LIST])
+
+
 def read_sentence(sentence: str) -> list[Mention]:
     """The mentions of findings in a sentence with single spaces, in order."""
     marks = marks_of(sentence)
@@ -286,6 +311,14 @@ def read_sentence(sentence: str) -> list[Mention]:
                 reader.open_scope(UNCERTAIN, mark.words)
             case "normal" | "abnormal" | "borderline":
                 reader.structure_state(mark)
+            case "two sides" if _is_before_finding(marks, index):
+                reader.open_two_sides(mark)
+            case "two sides":
+                reader.open_scope(NEGATIVE, mark.words)
+            case "not there":
+                reader.open_scope(NEGATIVE, "")
+                reader.restate(mark)
+                reader.begin_assertion()
             case "negation" | "despite" | "ignored" | "past event":
                 reader.open_scope(_SCOPES[mark.kind], mark.words)
             case "inference":

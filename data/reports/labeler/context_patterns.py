@@ -100,6 +100,9 @@ LATER_NEGATIONS = (
     r"(?:unlikely|absent)(?= ?[.,;]|$| on| in| at| bilaterally)",
     r"(?:has|have)(?: now| since| subsequently)? been(?: \w+ly)? (?:excluded|ruled out|removed|evacuated|extubated)",
     r"can be (?:excluded|ruled out)",
+    r"(?:ha(?:s|ve|d)|did|do(?:es)?)(?: not|n't)(?: \w+ly)? (?:recur(?:red)?|re-?accumulated?|develop(?:ed)?|"
+    r"re-?appear(?:ed)?|re-?formed?|return(?:ed)?(?! to))(?! further| any)",
+    r"never (?:recurred|re-?accumulated|developed|re-?appeared)",
     r"removal(?= ?[.,;]|$)",
     r"(?<=, )none(?= ?[.;)]|$| (?:seen|identified|present|visible)(?= ?[.;)]|$))",
     r"rules? out(?= ?[.,;]|$)",
@@ -241,7 +244,9 @@ IGNORED_CONTEXTS = (
     r"(?:simulat(?:e|es|ed|ing)|mimic(?:s|ked|king)?|resembl(?:e|es|ing))",
     r"(?:gives?|giving|creat(?:es|ing)|caus(?:es|ing)) (?:the|an?) (?:false )?(?:appearance|impression|illusion) of",
     r"(?:mistaken|misinterpreted|misread|confused) (?:for|as|with)|what (?:looks?|appears?)(?: \w+)? (?:like|to be|as)",
-    r"(?:could|may) obscure|obscures?|limits? (?:evaluation|detection) (?:of|for)",
+    r"(?:could|may) obscure|obscures?|(?:limit(?:s|ing)? )?(?:detection|sensitivity|exclusion|evaluation|"
+    r"assessment) (?:of|for)",
+    r"(?:difficult|hard|impossible) to (?:\w+ly )?(?:detect|see|assess|evaluate|identify)(?= \w)",
     r"(?:if(?! any| present)|unless|should)(?: there)?(?: is| are| be)?"
     r"(?: (?:clinical|persistent|continued|ongoing|further|any))?"
     r"(?: (?:concern|suspicion|question|symptoms)(?: \w+)? (?:for|of))?",
@@ -253,7 +258,10 @@ IGNORED_CONTEXTS = (
 PAST_EVENTS = (r"status[- ]post|s/p|post(?:operative|-op)? changes (?:of|from)",)
 """What follows is a past event: a disease need not be present now, a device is."""
 
-LATER_IGNORED = (r"(?:may|might|could) not be (?:demonstrated|seen|visible|apparent|evident)",)
+LATER_IGNORED = (
+    r"(?:may|might|could) not be (?:demonstrated|seen|visible|apparent|evident)",
+    r"(?:can ?not|can't|could not)(?: \w+)? be(?: \w+ly)? (?:assessed|evaluated)",
+)
 
 _OTHER_SIDE = r"(?:on|in|at) (?:the )?(?:left|right|other|opposite|contralateral)"
 _SIDE_STATE = (
@@ -283,7 +291,7 @@ LIKEWISE = (r"(?=[hiad])(?:has|have|had|is|are|did|does)(?: \w+)? (?:as well|too
 """The last finding has the state of the one before it."""
 
 BREAKS = (
-    r"but|however|although|though|whereas|while|nevertheless|yet|despite",
+    r"but|so(?! that| as)|therefore|however|although|though|whereas|while|nevertheless|yet|despite",
     r"except(?: for)?|aside from|apart from|other than|with the exception of|save for",
 )
 RELATIVES = (r"which|that(?= (?:has|have|is|are) (?:now |since )?(?:not|no longer|resol|clear|gone))",)

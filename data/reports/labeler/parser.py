@@ -235,6 +235,10 @@ class _Reader:
         else:
             self.waiting = [*self.waiting[-_MOST_WAITING:], structure]
 
+    def is_structure_last(self) -> bool:
+        """Whether a structure without a state stands behind all findings: "effusion; the heart cannot be assessed"."""
+        return bool(self.waiting and (not self.mentions or self.waiting[-1].start > self.mentions[-1].start))
+
     def structure_state(self, stated: Mark) -> None:
         if stated.kind == "normal" and self.cue == "not":
             return
@@ -336,7 +340,7 @@ def read_sentence(sentence: str) -> list[Mention]:
                 reader.decide_group(POSITIVE if reader.is_reversed else NEGATIVE, mark.words)
             case "later hedge":
                 reader.decide_group(UNCERTAIN, mark.words)
-            case "later ignored":
+            case "later ignored" if not reader.is_structure_last():
                 del reader.mentions[reader.group_start :]
             case "entry hedge" if _names_finding(following):
                 reader.copula()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from data.reports.labeler.changes import report_changes
 from data.reports.labeler.labeler import label_report
 from data.reports.labeler.statements import sentence_statements
 from vlm.schema.findings import FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
@@ -89,3 +90,43 @@ def test_none_denies_the_finding_before_it(text, expected):
 )
 def test_hedges_make_a_finding_uncertain(text, expected):
     assert states(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Pneumothorax cannot be assessed.", {}),
+        ("Pneumothorax could not be adequately evaluated.", {}),
+        ("The apices are excluded, so pneumothorax cannot be assessed.", {}),
+        ("There is a small effusion, so the size of the heart cannot be assessed.", {"Pleural Effusion": P}),
+        ("Large right effusion, the heart size cannot be assessed.", {"Pleural Effusion": P}),
+        ("Detection of pneumothorax is limited.", {}),
+        ("Assessment for pneumothorax is limited.", {}),
+        ("Extensive subcutaneous emphysema makes detection of pneumothorax difficult.", {}),
+        ("Sensitivity for pneumothorax is reduced on a supine film.", {}),
+        ("Emphysema makes it difficult to detect a small pneumothorax.", {}),
+    ],
+)
+def test_what_cannot_be_assessed_is_not_counted(text, expected):
+    assert states(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Pneumothorax has not recurred.", {"Pneumothorax": N}),
+        ("Pneumothorax did not recur.", {"Pneumothorax": N}),
+        ("Pneumothorax never recurred.", {"Pneumothorax": N}),
+        ("Effusion did not reaccumulate.", {"Pleural Effusion": N}),
+        ("The right effusion has not re-accumulated.", {"Pleural Effusion": N}),
+        ("Pneumonia has not developed.", {"Pneumonia": N}),
+        ("Pneumonia has not developed further.", {"Pneumonia": P}),
+        ("The effusion has not changed.", {"Pleural Effusion": P}),
+    ],
+)
+def test_a_finding_that_did_not_come_back_is_denied(text, expected):
+    assert states(text) == expected
+
+
+def test_a_finding_that_did_not_come_back_has_no_change():
+    assert not any(report_changes("Effusion did not reaccumulate. Pneumonia has not developed."))

@@ -218,7 +218,8 @@ def _read_change(words: str) -> str:
 
 
 _CLAUSE_END = re.compile(
-    r"[;:.] |\b(?:but|however|although|though|while|whereas|which|except|otherwise)\b|, (?:there|the) "
+    r"[;:.] |\b(?:but|however|although|though|while|whereas|except|otherwise)\b|, (?:there|the) |"
+    rf"\bwhich\b(?! (?:is|are|appears?|remains?) (?:now |very |only )?{_DEGREE})"
 )
 _SEPARATOR = re.compile(
     r", (?:and |or |with )?|/| (?:and|or|with|plus|versus|vs|due to|from|representing|represents?|reflecting|"
@@ -244,14 +245,15 @@ def mention_windows(text: str, spans: Sequence[tuple[int, int]], *, is_wide: boo
     windows = []
     for number, (start, end) in enumerate(spans):
         left = max([cuts[number], *(after for _, after in breaks if after <= start)])
-        right = min([cuts[number + 1], *(before for before, _ in breaks if before >= end)])
+        # The colon of a form is no end: "effusion: small, right".
+        right = min([cuts[number + 1], *(before for before, _ in breaks if before >= end + text.startswith(":", end))])
         windows.append(text[left : max(right, end)])
     return windows
 
 
 def _cut(gap: str) -> int:
     """Where the words between two mentions are divided."""
-    if clause_end := _CLAUSE_END.search(gap):
+    if clause_end := _CLAUSE_END.search(gap, int(gap.startswith(":"))):
         return clause_end.start()
     separators = list(_SEPARATOR.finditer(gap))
     if not separators or (separators[0].start() == 0 and not _BELONGS_TO_LAST.match(gap)):

@@ -90,10 +90,9 @@ def sentence_statements(sentence: str) -> tuple[Statement, ...]:
     """The statements of one sentence with single spaces."""
     text = as_read(sentence)
     named = _named_in(sentence, text)
-    spans = [(one.start, one.end) for one in named]
-    windows = mention_windows(text, spans)
+    windows = _windows(text, named)
     has_device = any(one.kind == "device" for one in named)
-    wide_windows = mention_windows(text, spans, is_wide=True) if has_device else windows
+    wide_windows = _windows(text, named, is_wide=True) if has_device else windows
     attributes = _with_shared_places(named, [read_attributes(window) for window in windows])
     return tuple(
         Statement(
@@ -107,6 +106,13 @@ def sentence_statements(sentence: str) -> tuple[Statement, ...]:
         for one, window, wide, many in zip(named, windows, wide_windows, attributes, strict=True)
         for own in many
     )
+
+
+def _windows(text: str, named: list[_Named], *, is_wide: bool = False) -> list[str]:
+    """The words of each name; two findings in one place ("hydropneumothorax") have the same."""
+    spans = list(dict.fromkeys((one.start, one.end) for one in named))
+    windows = dict(zip(spans, mention_windows(text, spans, is_wide=is_wide), strict=True))
+    return [windows[one.start, one.end] for one in named]
 
 
 _LIMITS = re.compile(

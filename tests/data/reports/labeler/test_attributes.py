@@ -4,7 +4,7 @@ import pytest
 
 from data.reports.labeler.attributes import LARGE, MODERATE, SMALL, TRACE, mention_windows, read_attributes
 from data.reports.labeler.claims import join_claims
-from data.reports.labeler.statements import sentence_statements
+from data.reports.labeler.statements import report_statements, sentence_statements
 
 LEFT, RIGHT, BOTH = {"left"}, {"right"}, {"left", "right"}
 LOWER, MIDDLE, UPPER = {"lower"}, {"middle"}, {"upper"}
@@ -228,3 +228,27 @@ def test_windows_of_mentions_do_not_overlap():
         "likely atelectasis",
         "no effusion",
     ]
+
+
+@pytest.mark.parametrize(
+    ("report", "name", "sides", "severity"),
+    [
+        ("Pleural effusion: small right.", "pleural effusion", RIGHT, SMALL),
+        ("Pneumothorax: large, left.", "pneumothorax", LEFT, LARGE),
+        ("Effusion – small left", "pleural effusion", LEFT, SMALL),
+        ("Edema: mild", "pulmonary edema", set(), SMALL),
+        ("Effusion: small right, large left pneumothorax", "pleural effusion", RIGHT, SMALL),
+        ("Effusion: small right, large left pneumothorax", "pneumothorax", LEFT, LARGE),
+        ("There is a right pleural effusion, which is large.", "pleural effusion", RIGHT, LARGE),
+        ("Small effusion: there is a large left pneumothorax.", "pneumothorax", LEFT, LARGE),
+    ],
+)
+def test_answers_of_forms_and_relative_clauses_describe_the_finding(report, name, sides, severity):
+    (found,) = (one.attributes for one in report_statements(report) if one.name == name)
+    assert (set(found.sides), found.severity) == (sides, severity)
+
+
+def test_both_findings_of_a_hydropneumothorax_have_its_side_and_severity():
+    statements = report_statements("Large right hydropneumothorax.")
+    assert {one.name for one in statements} == {"pneumothorax", "pleural effusion"}
+    assert [(set(one.attributes.sides), one.attributes.severity) for one in statements] == [(RIGHT, LARGE)] * 2

@@ -53,7 +53,8 @@ OTHERS = {
     "bone lesion": r"(?:lytic|sclerotic|blastic|osseous|bony|bone)(?: \w+)? (?:lesions?|metasta\w+|destruction)|"
     r"metasta\w+ (?:to|in)(?: the)? (?:bones?|ribs?|spine)",
     "dislocation": r"(?:sub)?luxation|dislocat\w+|acromioclavicular separation",
-    "granuloma": r"granulomas?|granulomatous(?: (?:disease|changes?|calcif\w+))?|calcified (?:\w+ ){0,2}(?:nodul\w+|"
+    "granuloma": r"granulomas?|granulomatous(?: (?:disease|changes?|calcif\w+))?|"
+    r"(?<!non )(?<!not )(?<!definitely )(?<!definitively )calcified (?:\w+ ){0,2}(?:nodul\w+|"
     r"granulom\w+|(?:lymph )?nodes?|densit\w+)|nodul\w+ (?:is|are|that is) calcified|"
     r"calcified hilar|(?:hilar|mediastinal|nodal) calcif\w+",
     "scar": r"scar(?:s|red|ring)?\b|fibro-?nodular (?:scarring|changes?)|(?:post-?)?(?:operative|surgical|"

@@ -231,6 +231,8 @@ def _name_of(finding: str, words: str) -> str:
 
 _SPINE = re.compile(r"\bcompression|\bvertebra|\bspin(?:e|al)\b|\bwedge|\bendplate|\bt\d{1,2}\b|\bl\d\b|\bsternal\b")
 _RIB = re.compile(r"\bribs?\b|\bcostal\b")
+_CALCIFIED = re.compile(r"(?<!\bnon)(?<!\bnon[ -])\bcalcified\b")
+_NOT_CALCIFIED = re.compile(r"\b(?:no|not|non|without|neither)(?: \w+){0,2} calcified\b")
 
 
 def _finer_name(named: _Named, window: str, attributes: Attributes) -> str:
@@ -239,7 +241,7 @@ def _finer_name(named: _Named, window: str, attributes: Attributes) -> str:
         if attributes.is_old:
             return "old fracture"
         return "spine fracture" if _SPINE.search(window) else "rib fracture" if _RIB.search(window) else "fracture"
-    if named.name == "lung nodule" and re.search(r"(?<!non)(?<!non-)\bcalcified\b", window):
+    if named.name == "lung nodule" and _CALCIFIED.search(window) and not _NOT_CALCIFIED.search(window):
         return "granuloma"
     return named.name
 

@@ -233,3 +233,19 @@ def test_each_mention_of_a_finding_is_a_statement_of_its_own(sentence, statement
         (one.state, set(one.attributes.sides), one.attributes.severity, one.attributes.change)
         for one in sentence_statements(sentence)
     ] == statements
+
+
+@pytest.mark.parametrize(
+    ("sentence", "name"),
+    [
+        ("22 mm right upper lobe nodule, not calcified.", "lung nodule"),
+        ("9 mm left lower lobe nodule, not definitively calcified.", "lung nodule"),
+        ("A non calcified nodule in the right upper lobe.", "lung nodule"),
+        ("Noncalcified nodule.", "lung nodule"),
+        ("Nodule without calcified center.", "lung nodule"),
+        ("9 mm left lower lobe nodule, densely calcified.", "granuloma"),
+        ("Calcified right upper lobe nodule.", "granuloma"),
+    ],
+)
+def test_a_nodule_that_is_not_calcified_is_no_granuloma(sentence, name):
+    assert [one.name for one in sentence_statements(sentence)] == [name]

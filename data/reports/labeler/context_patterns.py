@@ -108,6 +108,17 @@ LATER_NEGATIONS = (
     r"rules? out(?= ?[.,;]|$)",
 )
 
+_ADJECTIVE = (
+    r"(?:small|tiny|trace|mild(?:ly)?|minimal(?:ly)?|slight(?:ly)?|moderate(?:ly)?|large|severe(?:ly)?|marked(?:ly)?|"
+    r"new|unchanged|stable|persistent|old|healed|healing|chronic|acute|subacute|recent|remote|left|right|unilateral|"
+    r"bilateral|one|two|three|single)"
+)
+JOINED_ADJECTIVES = (
+    rf"(?=[tsmlnuphacorb]){_ADJECTIVE} or (?:\w+ly )?(?:{_ADJECTIVE}|(?:increas|improv|worsen|decreas|enlarg)"
+    r"(?:ed|ing)|larger|smaller|worse|multiple|several)(?! densit| interstit| \w+ markings)",
+)
+"""An "or" that joins no findings: "small or moderate effusion"."""
+
 _NO_SIDE = r"(?:no|not|without)(?: (?:an?|any|definite|significant|appreciable|large|visible))?"
 _SIDE = r"(?:left|right)(?:-sided)?"
 TWO_SIDES = (

@@ -53,6 +53,7 @@ _PUNCTUATION = (
 )
 _TABLES: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
     ("nothing", (), phrases.NAMES_NOTHING),
+    ("nothing", (), cues.JOINED_ADJECTIVES),
     ("two sides", (), cues.TWO_SIDES),
     ("not there", (), cues.NOT_THERE),
     ("reversal", (), cues.REVERSALS),

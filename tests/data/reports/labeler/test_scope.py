@@ -130,3 +130,22 @@ def test_a_finding_that_did_not_come_back_is_denied(text, expected):
 
 def test_a_finding_that_did_not_come_back_has_no_change():
     assert not any(report_changes("Effusion did not reaccumulate. Pneumonia has not developed."))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Small or moderate left effusion.", {"Pleural Effusion": P}),
+        ("Mild or moderate cardiomegaly.", {"Cardiomegaly": P}),
+        ("New or increased right effusion.", {"Pleural Effusion": P}),
+        ("Edema is unchanged or slightly improved.", {"Edema": P}),
+        ("One or two nodules in the left lung.", {"Lung Lesion": P}),
+        ("Atelectasis or small effusion.", {"Atelectasis": U, "Pleural Effusion": U}),
+        ("Vessels or small nodule.", {"Lung Lesion": U}),
+        ("No small or moderate effusion or pneumothorax.", {"Pleural Effusion": N, "Pneumothorax": N}),
+        ("No consolidation, new or increased opacity.", {"Consolidation": N, "Lung Opacity": N}),
+        ("No effusion, small or large, or pneumothorax.", {"Pleural Effusion": N, "Pneumothorax": N}),
+    ],
+)
+def test_an_or_between_adjectives_leaves_a_finding_certain(text, expected):
+    assert states(text) == expected

@@ -78,7 +78,7 @@ def tiny_config(tiny_tokenizer):
             decoder=decoder or DecoderConfig(kind=kind, architecture=decoders[kind]),
             image=ImageGeometry(size=32),
             num_query_heads=2,
-            **settings,
+            **{"pool": 2} | settings,
         )
 
     return build

@@ -184,8 +184,9 @@ class ArchitectureOptions(OptionGroup):
     """Width and height of the encoder's input in pixels."""
     patch_stride: int | None = None
     """Distance between neighboring patches of a built-in ViT; patches overlap if it is smaller than the patch size."""
-    pool: int = 2
-    """Blocks of this many by this many patches become one image token."""
+    pool: int = 4
+    """Blocks of this many by this many patches become one image token. 2 gives four times as many tokens, which
+    take longer and wrote no better reports (docs/LOG.md)."""
     num_query_heads: int = 4
     """Attention heads of the finding queries."""
     linear_probe: bool = False

@@ -153,7 +153,7 @@ class ReportModelConfig:
     """Attention heads of the finding queries; must divide the width of the encoder."""
     linear_probe: bool = False
     """Whether the finding logits have a linear part of the mean and maximum of the patch features."""
-    pool: int = 2
+    pool: int = 4
     """Side of the square of patches that is merged into one image token."""
     use_finding_tokens: bool = True
     """Whether the decoder gets the finding tokens (off only for ablation)."""

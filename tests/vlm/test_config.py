@@ -41,7 +41,7 @@ def test_configuration_is_unchanged_by_json(tmp_path):
 def test_missing_fields_have_their_defaults(tmp_path):
     path = written(tmp_path, lambda values: [values.pop(name) for name in ("image", "lora", "pool")])
     config = read_json(path, ReportModelConfig)
-    assert (config.image, config.lora, config.pool) == (ImageGeometry(), None, 2)
+    assert (config.image, config.lora, config.pool) == (ImageGeometry(), None, 4)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ to read the images, so the report is only written with --write-anyway.
 In a folder or zip of studies, DICOM files with the same StudyInstanceUID are one study, and so are the other images of
 one subfolder, if there are at most 6 of them; every other file is a study. The table has a row for every study, also
 for those that cannot be read (state "rejected", with the reason); `page.study.row` explains its columns. Run the same
-command again after an interruption, and it continues.
+command again after an interruption, and it continues; studies with other files or images than before are read again.
 """
 
 import os

@@ -2,24 +2,29 @@
 
     counts = write_table(generator, Path("studies"), Path("reports.csv"), ReadOptions(), exports=Exports())
 
-Interrupted work continues: studies that have a row are not read again. The exports of a study are written before its
-row, so a row means that they are there.
+Interrupted work continues: studies that have a row are not read again, unless they have other files or images now;
+then the old row is removed. The exports of a study are written before its row, so a row means that they are there.
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 
+from rich.progress import Progress
+
 from data.cli import progress_bars
 from page.export.formats import FORMATS, export
-from page.export.table import SEPARATOR, StudyTable
+from page.export.table import StoredRow, StudyTable
+from page.export.versions import FileVersions
 from page.study.record import StudyRecord, study_record
 from page.study.row import BLOCKED, READ, REJECTED, generator_name
-from page.study.sources import group_studies, open_sources
+from page.study.sources import SourceFile, group_studies, open_sources
 from page.study.worklist import ReadOptions, StudyResult, read_sources, study_source
 from vlm.generator import ReportGenerator
-from vlm.schema.atomic import write_atomically
+from vlm.schema.atomic import partial_path, write_atomically
+from vlm.schema.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +63,7 @@ def write_table(
         ValueError: the source cannot be opened or holds no file, or see `StudyTable`.
         OSError: a file cannot be written.
     """
-    skipped = [output, *([exports.folder] if exports.folder else [])]
+    skipped = [output, partial_path(output), *([exports.folder] if exports.folder else [])]
     with (
         StudyTable(output, model=generator_name(generator)) as table,
         open_sources([source], is_limited=False, skipped=skipped) as (files, rejections),
@@ -70,19 +75,37 @@ def write_table(
             raise ValueError(f"{source} holds no file; name a folder or zip with studies")
         before = dict(table.rows)
         stems = {name.partition(".")[0] for row in before.values() for name in row.exports}
-        to_read = [(name, study) for name, study in studies if name not in before]
+        versions = FileVersions(table)
         with progress_bars() as bars:
+            changed = _changed(studies, before, versions, generator.config.preprocessing, bars)
+            if changed:
+                table.remove(changed)
+            to_read = [(name, study) for name, study in studies if name not in table.rows]
             bar = bars.add_task("studies", total=len(studies), completed=len(studies) - len(to_read))
             for name, study in to_read:
                 found = study_source(name, study, generator.config.preprocessing)
                 [result] = read_sources(generator, [found], options)
+                versions.add(name, study)
                 table.add(_exported(generator, result, options, exports, stems).row)
                 bars.advance(bar)
-        changed = sum(
-            name in before and before[name].files != SEPARATOR.join(file.name for file in study)
-            for name, study in studies
-        )
-        return _counts(table, {name for name, _ in studies}, len(studies) - len(to_read), changed)
+        num_old_exports = sum(len(before[name].exports) for name in changed)
+        names = {name for name, _ in studies}
+        return _counts(table, names, len(studies) - len(to_read), len(changed), num_old_exports)
+
+
+def _changed(
+    studies: Sequence[tuple[str, Sequence[SourceFile]]],
+    rows: Mapping[str, StoredRow],
+    versions: FileVersions,
+    preprocessing: Preprocessing,
+    bars: Progress,
+) -> set[str]:
+    """The studies whose row is of other files or images."""
+    known = [(name, study) for name, study in studies if name in rows]
+    if not known:
+        return set()
+    tracked = bars.track(known, description="comparing with the table")
+    return {name for name, study in tracked if versions.is_changed(name, study, rows[name], preprocessing)}
 
 
 def _exported(
@@ -114,14 +137,15 @@ def _free_stem(record: StudyRecord, stems: set[str]) -> str:
     return next(stem for stem in chain([record.pseudonym], numbered) if stem not in stems)
 
 
-def _counts(table: StudyTable, names: set[str], num_before: int, num_changed: int) -> TableCounts:
+def _counts(table: StudyTable, names: set[str], num_before: int, num_changed: int, num_old_exports: int) -> TableCounts:
     lost = names - set(table.rows)
     if lost:
         raise RuntimeError(f"{len(lost)} studies have no row in {table.path}")  # pragma: no cover
     notes = []
     if num_changed:
+        exports = f"; delete their {num_old_exports} old exports" if num_old_exports else ""
         notes.append(
-            f"{num_changed} studies have other files than when they were read; delete their rows to read them again"
+            f"{num_changed} studies have other files or images than when they were read, and were read again{exports}"
         )
     if num_before:
         notes.append(

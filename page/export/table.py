@@ -9,7 +9,7 @@ Worklists of the page have one more column, `rank`, in front.
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from page.study.row import COLUMNS, StudyRow
+from vlm.schema.atomic import write_atomically
 
 SUFFIXES = (".csv", ".jsonl")
 SEPARATOR = "; "
@@ -53,7 +54,7 @@ def cell_text(cell: str) -> str:
 
 
 def _cell(value: Any) -> Any:
-    value = _joined(value)
+    value = joined(value)
     if isinstance(value, str) and value.startswith(_FORMULA):
         return f"'{value}"
     return "" if value is None else value
@@ -106,6 +107,28 @@ class StudyTable:
         self._write(line)
         self.rows[row.study] = StoredRow.of(values)
 
+    def remove(self, studies: Collection[str]) -> None:
+        """Remove the rows of these studies; the other rows stay as they are, byte for byte.
+
+        Raises:
+            OSError: the table cannot be written; then it is unchanged.
+        """
+        self._file.seek(0)
+        content = self._file.read()
+        start = len(self._start) if self._is_csv else 0
+        parts, removed = [content[:start]], set()
+        self._file.seek(0)
+        for values, end in (_csv_rows if self._is_csv else _json_rows)(self._file):
+            is_removed = values["study"] in studies
+            parts += [] if is_removed else [content[start:end]]
+            removed |= {values["study"]} if is_removed else set()
+            start = end
+        write_atomically(self.path, b"".join(parts))
+        self._file.close()
+        self._file = self.path.open("ab+")
+        for study in removed:
+            del self.rows[study]
+
     def close(self) -> None:
         if hasattr(self, "_file"):
             self._file.close()
@@ -154,7 +177,8 @@ class StudyTable:
             raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
-def _joined(value: Any) -> Any:
+def joined(value: Any) -> Any:
+    """The cell of a list; other values as they are."""
     return SEPARATOR.join(value) if isinstance(value, list) else value
 
 
@@ -166,6 +190,7 @@ class StoredRow:
     files: str
     """Joined by SEPARATOR."""
     exports: tuple[str, ...]
+    images_hash: str
     model: str
 
     @classmethod
@@ -174,8 +199,9 @@ class StoredRow:
         exports = values["exports"]
         return cls(
             state=values["state"],
-            files=_joined(values["files"]),
+            files=joined(values["files"]),
             exports=tuple(exports.split(SEPARATOR) if isinstance(exports, str) and exports else exports or ()),
+            images_hash=values["images_hash"],
             model=values["model"],
         )
 

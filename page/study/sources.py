@@ -42,6 +42,9 @@ class SourceFile:
     """Raises ImageRejected."""
     path: Path | None = None
     """Where it is on disk; None in a zip, and if it cannot be opened."""
+    version: str = ""
+    """Another one if the file was replaced: its size and time of change, in a zip its size and checksum; "" if
+    unknown."""
 
 
 @contextmanager
@@ -110,6 +113,7 @@ def _from_file(path: Path, stack: ExitStack) -> list[SourceFile]:
                 entry.filename,
                 partial(read_entry_head, archive, entry, _HEAD_BYTES, name=path.name),
                 partial(read_entry, archive, entry, name=path.name),
+                f"{entry.file_size} {entry.CRC:08x}",
             )
             for entry in zip_entries(archive, name=path.name)
         ]
@@ -141,16 +145,25 @@ def _from_folder_file(path: Path, file: ArchiveFile) -> SourceFile:
         study_uid=_study_uid(partial(_file_head, path)),
         read=partial(read_bytes, path, name=name),
         path=path,
+        version=_version(path),
     )
+
+
+def _version(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def _reject(reason: str) -> bytes:
     raise ImageRejected(reason)
 
 
-def _from_zip(files: Sequence[tuple[str, _ReadBytes, _ReadBytes]]) -> list[SourceFile]:
-    """From the path of each file in its zip, and the functions that read its first bytes and all bytes."""
-    folders = [PurePosixPath(name).parent for name, _, _ in files]
+def _from_zip(files: Sequence[tuple[str, _ReadBytes, _ReadBytes, str]]) -> list[SourceFile]:
+    """From the path of each file in its zip, the functions that read its first bytes and all bytes, and its version."""
+    folders = [PurePosixPath(name).parent for name, *_ in files]
     parts = zip(*(folder.parts for folder in folders), strict=False)
     num_common = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, parts))
     return [
@@ -159,8 +172,9 @@ def _from_zip(files: Sequence[tuple[str, _ReadBytes, _ReadBytes]]) -> list[Sourc
             folder=plain_line("/".join(folder.parts[num_common:])),
             study_uid=_study_uid(read_head),
             read=read,
+            version=version,
         )
-        for (name, read_head, read), folder in zip(files, folders, strict=True)
+        for (name, read_head, read, version), folder in zip(files, folders, strict=True)
     ]
 
 

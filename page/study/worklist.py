@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.corrections.correction import image_hash, study_hash
 from data.images.pixels import ImageRejected
 from page.study.plain_text import plain_line
 from page.study.prior import PREFIX, PriorStudy, as_prior, prior_study
@@ -79,6 +80,14 @@ def study_source(name: str, files: Sequence[SourceFile], preprocessing: Preproce
         images=tuple(map(image_of, files)),
         study_uid=files[0].study_uid,
     )
+
+
+def images_hash_of(source: StudySource) -> str:
+    """The column `images_hash` of a study, without the model; "" if no image can be used."""
+    try:
+        return study_hash(image_hash(image.image) for image in _read_images(source.images, []))
+    except ValueError:
+        return ""
 
 
 def read_sources(generator: ReportGenerator, sources: Sequence[StudySource], options: ReadOptions) -> list[StudyResult]:

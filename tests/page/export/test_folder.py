@@ -1,8 +1,11 @@
 """A folder of studies as a table: one row a study, exports, and going on after an interruption."""
 
 import csv
+import io
 import json
+import os
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,9 +106,59 @@ def test_interrupted_table_continues_and_reads_no_study_twice(tiny_checkpoint, f
     (folder / "blank.png").unlink()
     assert run(tiny_checkpoint, folder, "--output", output) == 0
     notes = capsys.readouterr().err
-    assert "note: 1 studies have other files than when they were read; delete their rows" in notes
+    assert "note: 1 studies have other files or images than when they were read, and were read again" in notes
     assert "note: 1 rows of the table are of studies that are not in the source now" in notes
-    assert len(read) == 7
+    assert read[7:] == ["pair"]
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The names of the studies that the model reads."""
+    names, real = [], page.export.folder.read_sources
+    monkeypatch.setattr(
+        page.export.folder, "read_sources", lambda *given: names.append(given[1][0].name) or real(*given)
+    )
+    return names
+
+
+@pytest.mark.parametrize(("suffix", "has_versions"), [(".csv", True), (".jsonl", False)])
+def test_a_study_with_a_replaced_image_is_read_again(
+    tiny_checkpoint, folder, images, read, suffix, has_versions, tmp_path, capsys
+):
+    output, exports = tmp_path / f"reports{suffix}", tmp_path / "exports"
+    arguments = (folder, "--output", output, "--exports", "json", "--export-folder", exports)
+    assert run(tiny_checkpoint, *arguments) == 0
+    before, old_exports = output.read_bytes().splitlines(), set(exports.iterdir())
+    images[2].save(folder / "pair" / "2.png")
+    images[1].save(folder / "cut.png")
+    os.utime(folder / "same.png")  # a copy of the same image
+    if not has_versions:
+        (tmp_path / f".{output.name}.versions").unlink()  # a table of an older version
+    read.clear()
+    capsys.readouterr()
+    assert run(tiny_checkpoint, *arguments) == 0
+    assert sorted(read) == ["cut.png", "pair"]
+    printed = capsys.readouterr()
+    assert printed.out.startswith("6 studies = 5 read + 1 blocked + 0 rejected; 4 of them were in the table before")
+    note = "2 studies have other files or images than when they were read, and were read again; delete their 1 old"
+    assert note in printed.err
+    after = output.read_bytes().splitlines()
+    assert len(after) == len(before) and len(set(before) - set(after)) == 2
+    assert old_exports < set(exports.iterdir()) and len(list(exports.iterdir())) == len(old_exports) + 2
+    read.clear()
+    assert run(tiny_checkpoint, *arguments) == 0
+    assert (read, output.read_bytes().splitlines()) == ([], after)
+
+
+def test_a_study_with_a_replaced_image_in_a_zip_is_read_again(tiny_checkpoint, tmp_path, images, read):
+    for second in (1, 1, 2):
+        with zipfile.ZipFile(tmp_path / "studies.zip", "w") as archive:
+            for name, number in (("a.png", 0), ("b.png", second)):
+                content = io.BytesIO()
+                images[number].save(content, "PNG")
+                archive.writestr(name, content.getvalue())
+        assert run(tiny_checkpoint, tmp_path / "studies.zip", "--output", tmp_path / "reports.csv") == 0
+    assert read == ["a.png", "b.png", "b.png"]
 
 
 def test_table_has_the_operating_point_and_the_candidates_of_single_studies(tiny_checkpoint, tmp_path, images):

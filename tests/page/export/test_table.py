@@ -47,6 +47,23 @@ def test_rows_that_are_there_are_known(tmp_path, suffix):
     assert (rows["c"].exports, rows["c"].state) == (("s.txt", "s.json"), READ)
 
 
+@SUFFIXES
+@pytest.mark.parametrize("studies", [{"a/1"}, {"=b"}, {"c"}, {"a/1", "c"}, set()])
+def test_rows_are_removed_and_the_others_keep_their_bytes(tmp_path, suffix, studies):
+    path, expected = tmp_path / f"t{suffix}", tmp_path / f"expected{suffix}"
+    written(path)
+    with StudyTable(path, model=MODEL) as table:
+        table.remove(studies)
+        kept = [row for row in ROWS if row.study not in studies]
+        assert list(table.rows) == [row.study for row in kept]
+        written(expected, rows=kept)
+        assert path.read_bytes() == expected.read_bytes()
+        for row in ROWS:
+            if row.study in studies:
+                table.add(row)
+    assert written(path, rows=[]).keys() == {row.study for row in ROWS}
+
+
 def test_csv_has_all_columns(tmp_path):
     written(tmp_path / "t.csv")
     with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:

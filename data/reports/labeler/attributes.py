@@ -65,10 +65,10 @@ _DEGREE = (
     r"huge|substantial|gross|complete|total|sizable|sizeable|overt|frank)\b"
 )
 _NOT_DEGREES = re.compile(
-    r"\b(?:no|not|without)(?: (?:an?|any|evidence|signs?|suggestion|findings|features|of|longer|very|particularly|"
-    rf"definite|convincing|significant)){{0,4}} (?:{_DEGREE}(?: (?:to|or))? ?){{1,2}}|"
-    rf"\b(?:previously|formerly)(?: (?:very|an?)){{0,2}} {_DEGREE}|\bfrom (?:very )?{_DEGREE}(?= to\b)|"
-    rf"\b(?:was|were) (?:very )?{_DEGREE}(?=[^.;]{{0,60}} now\b)"
+    r"\b(?=[fnpw])(?:(?:no|not|without)(?: (?:an?|any|evidence|signs?|suggestion|findings|features|of|longer|very|"
+    rf"particularly|definite|convincing|significant)){{0,4}} (?:{_DEGREE}(?: (?:to|or))? ?){{1,2}}|"
+    rf"(?:previously|formerly)(?: (?:very|an?)){{0,2}} {_DEGREE}|from (?:very )?{_DEGREE}(?= to\b)|"
+    rf"(?:was|were) (?:very )?{_DEGREE}(?=[^.;]{{0,60}} now\b))"
 )
 """Degrees that are denied, or that the finding had before."""
 _NOW = re.compile(
@@ -119,7 +119,7 @@ _CHANGES = (
 )  # fmt: skip
 _NOT_CHANGES = re.compile(
     r"\b(?:heart|cardiac)(?: size| silhouette)?(?: is)?(?: \w+ly)? increased\b(?! since| from| compared)|"
-    r"(?<!now )(?<!interval )(?<!become )\b(?:larger|smaller|worse|(?:more|less)(?: \w+)?) "
+    r"\b(?=[lmsw])(?<!now )(?<!interval )(?<!become )(?:larger|smaller|worse|(?:more|less)(?: \w+)?) "
     r"(?:than|on|at|in)(?: (?:that )?(?:on|at|in))?(?: the)? (?:left|right|other side)\b"
     r"(?![^.;]{0,60}\b(?:since|compared|prior|previous\w*|before|interval|unchanged|stable|today)\b)"
 )

@@ -100,22 +100,23 @@ LATER_NEGATIONS = (
     r"(?:unlikely|absent)(?= ?[.,;]|$| on| in| at| bilaterally)",
     r"(?:has|have)(?: now| since| subsequently)? been(?: \w+ly)? (?:excluded|ruled out|removed|evacuated|extubated)",
     r"can be (?:excluded|ruled out)",
-    r"(?:ha(?:s|ve|d)|did|do(?:es)?)(?: not|n't)(?: \w+ly)? (?:recur(?:red)?|re-?accumulated?|develop(?:ed)?|"
+    r"(?=[dh])(?:ha(?:s|ve|d)|did|do(?:es)?)(?: not|n't)(?: \w+ly)? (?:recur(?:red)?|re-?accumulated?|develop(?:ed)?|"
     r"re-?appear(?:ed)?|re-?formed?|return(?:ed)?(?! to))(?! further| any)",
     r"never (?:recurred|re-?accumulated|developed|re-?appeared)",
     r"removal(?= ?[.,;]|$)",
-    r"(?<=, )none(?= ?[.;)]|$| (?:seen|identified|present|visible)(?= ?[.;)]|$))",
+    r"none(?<=, none)(?= ?[.;)]|$| (?:seen|identified|present|visible)(?= ?[.;)]|$))",
     r"rules? out(?= ?[.,;]|$)",
 )
 
-_ADJECTIVE = (
-    r"(?:small|tiny|trace|mild(?:ly)?|minimal(?:ly)?|slight(?:ly)?|moderate(?:ly)?|large|severe(?:ly)?|marked(?:ly)?|"
-    r"new|unchanged|stable|persistent|old|healed|healing|chronic|acute|subacute|recent|remote|left|right|unilateral|"
-    r"bilateral|one|two|three|single)"
-)
+_ADJECTIVES = (
+    "small", "tiny", "trace", "mild", "minimal", "slight", "moderate", "large", "severe", "marked", "new", "unchanged",
+    "stable", "persistent", "old", "healed", "healing", "chronic", "acute", "subacute", "recent", "remote", "left",
+    "right", "unilateral", "bilateral", "one", "two", "three", "single",
+)  # fmt: skip
+_BEHIND_ADJECTIVE = "|".join(rf"(?<=\b{word} or)" for word in _ADJECTIVES)
 JOINED_ADJECTIVES = (
-    rf"(?=[tsmlnuphacorb]){_ADJECTIVE} or (?:\w+ly )?(?:{_ADJECTIVE}|(?:increas|improv|worsen|decreas|enlarg)"
-    r"(?:ed|ing)|larger|smaller|worse|multiple|several)(?! densit| interstit| \w+ markings)",
+    rf"or(?:{_BEHIND_ADJECTIVE})(?= (?:\w+ly )?(?:{'|'.join(_ADJECTIVES)}|larger|smaller|worse|multiple|several|"
+    r"(?:increas|improv|worsen|decreas|enlarg)(?:ed|ing))\b(?! densit| interstit| \w+ markings))",
 )
 """An "or" that joins no findings: "small or moderate effusion"."""
 
@@ -128,7 +129,7 @@ TWO_SIDES = (
 )
 """Two sides before one finding, which is there on one side only."""
 NOT_THERE = (
-    r"(?=[n])(?:(?<=, )|(?<=and )|(?<=but ))(?:none|not)(?: seen| visible| present)? (?:on|in|at) (?:the )?"
+    r"no(?:(?<=, no)|(?<=and no)|(?<=but no))(?:ne|t)(?: seen| visible| present)? (?:on|in|at) (?:the )?"
     r"(?:left|right|other|opposite|contralateral)(?: side)?",
 )
 """The last finding is not there: "effusion on the right, none on the left"."""
@@ -221,11 +222,12 @@ LATER_HEDGES = (
     r"overestimated)",
     r"(?:would|could|may|might|can)(?: \w+ly)?(?: also)? be(?: \w+ly)? (?:missed|overlooked|hidden|obscured|masked|"
     r"concealed|(?:difficult|hard|impossible) to (?:\w+ly )?\w+(?= ?[.,;)]|$| on| in| at| given| with| here| due))",
-    r"(?:is|are) (?:difficult|hard) to (?:\w+ly )?(?:see|assess|evaluate|detect|identify|confirm)"
+    r"(?=[ai])(?:is|are) (?:difficult|hard) to (?:\w+ly )?(?:see|assess|evaluate|detect|identify|confirm)"
     r"(?= ?[.,;)]|$| on| in| at| given| with| here| due)",
-    r"(?:must|ha(?:s|ve) to|needs? to|would (?:have|need) to)(?: also| still)? be (?:considered|excluded|ruled out)",
-    r"(?:is|are|was|were|appears?|remains?) (?:at most )?(?:very )?(?:small|tiny|trace|minimal|mild|slight|minor)"
-    r"(?:,? if (?:any|present)| or (?:absent|non-?existent))(?: at all)?",
+    r"(?=[hmnw])(?:must|ha(?:s|ve) to|needs? to|would (?:have|need) to)(?: also| still)? be "
+    r"(?:considered|excluded|ruled out)",
+    r"(?=[aiwr])(?:is|are|was|were|appears?|remains?) (?:at most )?(?:very )?"
+    r"(?:small|tiny|trace|minimal|mild|slight|minor)(?:,? if (?:any|present)| or (?:absent|non-?existent))(?: at all)?",
     r"would be (?:an? )?(?:(?:less likely |further |diagnostic )?(?:consideration|possibility)|possible)",
     rf"(?:can ?not|can't|could not|may not|would not)(?: \w+)? be(?: \w+)? {_EXCLUDE}",
     rf"(?:(?:is|are|has|have|was|were) )?not(?: been)?(?: \w+)? {_EXCLUDE}"
@@ -257,7 +259,7 @@ IGNORED_CONTEXTS = (
     r"(?:mistaken|misinterpreted|misread|confused) (?:for|as|with)|what (?:looks?|appears?)(?: \w+)? (?:like|to be|as)",
     r"(?:could|may) obscure|obscures?|(?:limit(?:s|ing)? )?(?:detection|sensitivity|exclusion|evaluation|"
     r"assessment) (?:of|for)",
-    r"(?:difficult|hard|impossible) to (?:\w+ly )?(?:detect|see|assess|evaluate|identify)(?= \w)",
+    r"(?=[dhi])(?:difficult|hard|impossible) to (?:\w+ly )?(?:detect|see|assess|evaluate|identify)(?= \w)",
     r"(?:if(?! any| present)|unless|should)(?: there)?(?: is| are| be)?"
     r"(?: (?:clinical|persistent|continued|ongoing|further|any))?"
     r"(?: (?:concern|suspicion|question|symptoms)(?: \w+)? (?:for|of))?",
@@ -271,7 +273,7 @@ PAST_EVENTS = (r"status[- ]post|s/p|post(?:operative|-op)? changes (?:of|from)",
 
 LATER_IGNORED = (
     r"(?:may|might|could) not be (?:demonstrated|seen|visible|apparent|evident)",
-    r"(?:can ?not|can't|could not)(?: \w+)? be(?: \w+ly)? (?:assessed|evaluated)",
+    r"c(?:an ?not|an't|ould not)(?: \w+)? be(?: \w+ly)? (?:assessed|evaluated)",
 )
 
 _OTHER_SIDE = r"(?:on|in|at) (?:the )?(?:left|right|other|opposite|contralateral)"

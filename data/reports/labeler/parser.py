@@ -169,8 +169,8 @@ class _Reader:
         self.begin_assertion()
         self.group_start, self.is_relative = max(0, self.group_start - 1), True
 
-    def state(self, findings: tuple[str, ...], state: int, cue: str, *marks: Mark) -> None:
-        """Add a mention; `marks`: the finding, or the structure and the word for its state."""
+    def state(self, findings: tuple[str, ...], state: int, cue: str, mark: Mark, stated: Mark | None = None) -> None:
+        """Add a mention; `mark`: the finding or the structure, `stated`: the word for the state of a structure."""
         if state == _PAST:
             findings, state = tuple(finding for finding in findings if finding == "Support Devices"), POSITIVE
         if state == _IGNORED:
@@ -180,13 +180,15 @@ class _Reader:
         if self.first_side:
             (first_state, side), self.first_side = self.first_side, None
             end = side.start + _FIRST_SIDE.match(side.words).end()
-            self.mentions.append(Mention(findings, first_state, f"{side.words} … {marks[0].words}", side.start, end))
+            self.mentions.append(Mention(findings, first_state, f"{side.words} … {mark.words}", side.start, end))
         last = self.mentions[-1] if self.mentions else None
         if state == _EITHER and last and last.state == _EITHER and last.findings == findings:
             # "infiltrate or opacity": both are the same finding, so it is present.
             state = last.state = POSITIVE
-        words = f"{cue} … {marks[0].words}" if cue else marks[0].words
-        start, end = min(mark.start for mark in marks), max(mark.end for mark in marks)
+        start, end = mark.start, mark.end
+        if stated:
+            start, end = min(start, stated.start), max(end, stated.end)
+        words = f"{cue} … {mark.words}" if cue else mark.words
         self.mentions.append(Mention(findings, state, words, start, end))
 
     def decide_group(self, state: int, cue: str) -> None:

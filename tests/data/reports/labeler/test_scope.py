@@ -143,6 +143,7 @@ def test_a_finding_that_did_not_come_back_has_no_change():
         ("Atelectasis or small effusion.", {"Atelectasis": U, "Pleural Effusion": U}),
         ("Vessels or small nodule.", {"Lung Lesion": U}),
         ("No small or moderate effusion or pneumothorax.", {"Pleural Effusion": N, "Pneumothorax": N}),
+        ("No pneumothorax, small or moderate effusion.", {"Pneumothorax": N, "Pleural Effusion": P}),
         ("No consolidation, new or increased opacity.", {"Consolidation": N, "Lung Opacity": N}),
         ("No effusion, small or large, or pneumothorax.", {"Pleural Effusion": N, "Pneumothorax": N}),
     ],

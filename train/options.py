@@ -156,6 +156,8 @@ def read_options(path: Path, kind: type[Options]) -> Options:
         raise ValueError(f"{path} is not a JSON object ({error}); restore the file of the run") from error
     if values.get("precision") == "no":  # the name of fp32 before version 0.3
         values["precision"] = "fp32"
+    if values.get("init_from") is not None:  # the checkpoint defines these, and their defaults may have been others
+        values = {name: value for name, value in values.items() if name not in ArchitectureOptions.__dataclass_fields__}
     groups: dict[str, dict[str, Any]] = {}
     for group, hint in typing.get_type_hints(kind).items():
         if isinstance(hint, type) and issubclass(hint, OptionGroup):

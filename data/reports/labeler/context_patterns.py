@@ -218,10 +218,11 @@ LATER_HEDGES = (
     r"(?=[abcimw])(?:which |and |but )?(?:may|might|could|is likely|is probably)(?: be| well be)?(?: in part|"
     r" partly)? (?:due|secondary|related|attributable) to (?:the )?(?:ap |portable |supine |patient |film ){0,2}"
     r"(?:projection|technique|rotation|positioning|position|magnification)",
-    r"(?:may|might|could)(?: \w+)? be(?: \w+ly)? (?:exaggerated|accentuated|magnified|"
+    r"(?=[cm])(?:may|might|could)(?: \w+)? be(?: \w+ly)? (?:exaggerated|accentuated|magnified|"
     r"overestimated)",
-    r"(?:would|could|may|might|can)(?: \w+ly)?(?: also)? be(?: \w+ly)? (?:missed|overlooked|hidden|obscured|masked|"
-    r"concealed|(?:difficult|hard|impossible) to (?:\w+ly )?\w+(?= ?[.,;)]|$| on| in| at| given| with| here| due))",
+    r"(?=[cmw])(?:would|could|may|might|can)(?: \w+ly)?(?: also)? be(?: \w+ly)? (?:missed|overlooked|hidden|obscured|"
+    r"masked|concealed|"
+    r"(?:difficult|hard|impossible) to (?:\w+ly )?\w+(?= ?[.,;)]|$| on| in| at| given| with| here| due))",
     r"(?=[ai])(?:is|are) (?:difficult|hard) to (?:\w+ly )?(?:see|assess|evaluate|detect|identify|confirm)"
     r"(?= ?[.,;)]|$| on| in| at| given| with| here| due)",
     r"(?=[hmnw])(?:must|ha(?:s|ve) to|needs? to|would (?:have|need) to)(?: also| still)? be "
@@ -229,18 +230,18 @@ LATER_HEDGES = (
     r"(?=[aiwr])(?:is|are|was|were|appears?|remains?) (?:at most )?(?:very )?"
     r"(?:small|tiny|trace|minimal|mild|slight|minor)(?:,? if (?:any|present)| or (?:absent|non-?existent))(?: at all)?",
     r"would be (?:an? )?(?:(?:less likely |further |diagnostic )?(?:consideration|possibility)|possible)",
-    rf"(?:can ?not|can't|could not|may not|would not)(?: \w+)? be(?: \w+)? {_EXCLUDE}",
-    rf"(?:(?:is|are|has|have|was|were) )?not(?: been)?(?: \w+)? {_EXCLUDE}"
+    rf"(?=[cmw])(?:can ?not|can't|could not|may not|would not)(?: \w+)? be(?: \w+)? {_EXCLUDE}",
+    rf"(?=[aihnw])(?:(?:is|are|has|have|was|were) )?not(?: been)?(?: \w+)? {_EXCLUDE}"
     r"(?= ?[.,;)]|$| by| on| in| at| with| and| given)",
-    rf"(?:is |are )?(?:difficult|hard|impossible|not possible) to (?:\w+ )?{_EXCLUDE}(?= ?[.,;]|$| on| in| given| "
-    rf"with)",
-    rf"(?:(?:is|are|was|were) )?(?:not (?:\w+ )?{_WELL}|poorly)[ -]{SEEN}",
-    r"(?:is|are)(?: also)? (?:possible|suspected|questioned|questionable|likely(?! \w+ than)|probable|suggested|"
-    r"less likely(?= ?[.,;)]|$)|favored|presumed|"
+    rf"(?=[adhin])(?:is |are )?(?:difficult|hard|impossible|not possible) to (?:\w+ )?{_EXCLUDE}(?= ?[.,;]|$| on| in| "
+    r"given| with)",
+    rf"(?=[ainpw])(?:(?:is|are|was|were) )?(?:not (?:\w+ )?{_WELL}|poorly)[ -]{SEEN}",
+    r"(?=[ai])(?:is|are)(?: also)? (?:possible|suspected|questioned|questionable|likely(?! \w+ than)|probable|"
+    r"suggested|less likely(?= ?[.,;)]|$)|favored|presumed|"
     r"considered(?! unlikely)|equivocal|doubtful|(?:a )?(?:consideration|possibility|possibilities)|"
     r"(?:an? |of )?concern(?! for| about| of| that| regarding))",
-    r"(?:should|could|may|might|would) (?:also )?be (?:considered|present|excluded)",
-    r"(?:less likely|not excluded|possible|suspected|questionable)(?= ?[.,;)]|$)",
+    r"(?=[cmsw])(?:should|could|may|might|would) (?:also )?be (?:considered|present|excluded)",
+    r"(?=[lnpqs])(?:less likely|not excluded|possible|suspected|questionable)(?= ?[.,;)]|$)",
     r"if (?:any|present)(?= ?[.,;)]|$| is| are)",
     r"(?:is|are) in the differential",
 )

@@ -8,7 +8,7 @@ negations and hedges before a finding open a scope; breaks, verbs and prepositio
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from data.reports.labeler import context_patterns as cues
 from data.reports.labeler import finding_patterns as phrases
@@ -25,8 +25,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):  # made faster than a frozen dataclass
     """`findings`: the findings of a mention or a structure, or those that a state is limited to; () for all or none."""
 
     kind: Kind

@@ -28,6 +28,7 @@ def describe_machine() -> dict[str, Any]:
 
     return {
         "processor": processor_name(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": num_cores(),
         "torch_threads": torch.get_num_threads(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),

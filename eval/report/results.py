@@ -81,9 +81,9 @@ are processor time, with the start of the program and with its second process, i
 compares the two largest numbers. Memory is the highest of the main process. Processor: {processors}.
 
 ![Processor time and memory by number of studies]({image})"""
-SPEED_LEAD = """`python -m bench.run`: a ratio above 1 means that this project is faster, or needs less memory, than
-what the last column names; the median of repetitions in turn. Encoder and decoder of size {encoder}, {image_size}
-pixels, {num_new_tokens} new tokens. {processor}, {cores} cores, {threads} threads, load average {load} at the start."""
+SPEED_LEAD = """`python -m bench.run`: above 1, this project is faster, or needs less memory, than what the last column
+names; median of repetitions. Encoder and decoder {encoder}, {image_size} pixels, pool {pool}, {num_new_tokens} new
+tokens. {processor} ({instructions}), {cores} cores, {torch_threads} threads, load average {load} at the start."""
 GROWTH_PANELS = {"cpu_seconds": "processor time in seconds", "peak_mib": "peak memory in MiB"}
 PANELS = {"macro_f1": "macro-F1 (14) of the reports", "cider": "CIDEr of the reports"}
 COLORS = ("#0b7285", "#d9480f", "#6741d9", "#2b8a3e")
@@ -124,7 +124,7 @@ def results_sections(documents: Mapping[Path, dict[str, Any]], folder: Path) -> 
         elif set(document) == {"run", "views"}:
             sections.append(views_section(path.stem, document))
         elif "comparisons" in document:
-            sections.append(speed_section(document))
+            sections.append(speed_section(path.stem, document))
         elif is_probe(document):
             sections.append(markdown_document([[f"## {section_title(path.stem)}"], probe_lines(document)]))
         else:
@@ -354,17 +354,17 @@ def growth_section(record: Record, image: str) -> str:
     return markdown_document([[f"## {GROWTH_TITLE}"], [lead], markdown_table(titles, rows)])
 
 
-def speed_section(record: Record) -> str:
+def speed_section(name: str, record: Record) -> str:
     """Ratios to other programs, measured in the same run."""
     rows = [
         [row["name"], f"{ratio['median']:.2f}", f"{ratio['least']:.2f} to {ratio['most']:.2f}", row["one_means"]]
         for row in record["comparisons"]
         for ratio in [row["ratio"]]
     ]
-    machine = record["machine"]
-    about = {"threads": machine["torch_threads"], "load": record["load_average"]["before"]}
-    lead = SPEED_LEAD.format(**record["sizes"], **{name: machine[name] for name in ("processor", "cores")}, **about)
-    return markdown_document([["## Speed"], [lead], markdown_table(["measured", "ratio", "range", "1 means"], rows)])
+    about = {"instructions": "instructions not recorded", "load": record["load_average"]["before"]} | record["machine"]
+    lead = SPEED_LEAD.format(**record["sizes"], **about)
+    table = markdown_table(["measured", "ratio", "range", "1 means"], rows)
+    return markdown_document([[f"## {section_title(name)}"], [lead], table])
 
 
 def _growth_cells(measured: Mapping[str, Any], numbers: Sequence[int]) -> list[str]:

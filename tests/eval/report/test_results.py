@@ -221,13 +221,19 @@ def test_speed_has_a_table_of_ratios_and_names_the_machine(tmp_path):
         "comparisons": [{"name": "reports, 1 study", "ratio": ratio, "one_means": "as fast as transformers"}],
         "machine": machine,
         "load_average": {"before": 0.1, "after": 2.0},
-        "sizes": {"encoder": "base", "image_size": 224, "num_new_tokens": 60, "repetitions": 5},
+        "sizes": {"encoder": "base", "image_size": 224, "num_new_tokens": 60, "pool": 4},
     }
     (tmp_path / "speed.json").write_text(json.dumps(record))
     results.main([str(tmp_path), "--output", str(tmp_path / "page.md")])
     page = (tmp_path / "page.md").read_text()
     assert "| reports, 1 study | 1.23 | 1.00 to 1.50 | as fast as transformers |" in page
-    assert "a processor, 2 cores, 1 threads, load average 0.1 at the start" in page
+    assert "a processor (instructions not recorded), 2 cores, 1 threads, load average 0.1 at the start" in page
+    machine["instructions"] = "AVX2"
+    (tmp_path / "speed_on_another_machine.json").write_text(json.dumps(record))
+    results.main([str(tmp_path), "--output", str(tmp_path / "page.md")])
+    page = (tmp_path / "page.md").read_text()
+    assert "## Speed\n" in page and "## Speed on another machine\n" in page
+    assert "a processor (AVX2), 2 cores" in page
 
 
 def test_unknown_file_is_rejected(tmp_path):

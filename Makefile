@@ -36,6 +36,7 @@ demo: install  ## prepare synthetic studies, fine-tune with LoRA, evaluate with 
 	$(BIN)/python eval/show.py --checkpoint $(RUN)/training/best --dataset $(RUN)/studies --split test \
 	  --predictions $(RUN)/evaluation/predictions.jsonl --output $(RUN)/study.png
 	$(BIN)/python -m page.report page/static/examples/nih_00020680_000.jpg --format text
+	@echo "NIH's labels of this X-ray: Cardiomegaly, Effusion. Compare them with the report."
 
 weights: install  ## train the weights that ship with the project again (hours)
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh vlm/weights/tiny.sh runs/tiny

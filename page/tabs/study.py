@@ -33,8 +33,8 @@ from vlm.generator import GenerationOptions, ReportGenerator
 from vlm.operating_point import BEST_F1, OperatingPoint
 
 EXAMPLES_NOTE = (
-    "Click an example to write its report. NIH marks real X-rays of NIH ChestX-ray14 (Wang et al., CVPR 2017) and their "
-    "labels; reports miss some."
+    "Click an example to write its report. NIH marks real X-rays of NIH ChestX-ray14 (Wang et al., CVPR 2017) and "
+    "their labels; reports miss some."
 )
 SHOW_EVERY_SECONDS = 0.05
 """A browser cannot keep up with every token of a fast model."""

@@ -157,7 +157,7 @@ class IUOptions:
     encoder: str = "facebook/dinov2-small"
     """Pretrained ViT: a folder, or a hub id if HF_HUB_OFFLINE is 0."""
     encoder_layers: int = 6
-    """Use only the first layers of this ViT, this many; 0: all. The first half of DINOv2's tells more (docs/LOG.md)."""
+    """Number of layers of this ViT to use, from the first; 0: all. The first half is better (docs/LOG.md)."""
     nih: Path | None = None
     """Folder with NIH ChestX-ray14; the classifier then learns from its labels too."""
     only: tuple[str, ...] = (RECIPE,)

@@ -173,8 +173,8 @@ class ArchitectureOptions(OptionGroup):
     encoder_revision: str | None = None
     """Commit of the encoder's hub repository."""
     encoder_layers: int | None = None
-    """Use only the first layers of a pretrained ViT, this many. The middle layers often hold more of an X-ray than the
-    last ones, and cost less."""
+    """Number of layers of a pretrained ViT to use, from the first; by default all. The middle layers often hold more of
+    an X-ray than the last ones, and cost less."""
     decoder_revision: str | None = None
     """Commit of the decoder's hub repository."""
     tokenizer: str | None = None
@@ -218,8 +218,8 @@ class StudyOptions(OptionGroup):
     data.pipeline.parquet` and `push_to_hub` write them. Neither the disk nor the memory needs room for it, and no
     decoded image is kept."""
     shuffle_buffer: int = 1000
-    """With --stream, an epoch reads the row groups of the files in random order, and shuffles this many studies of each
-    process together, which are held in memory."""
+    """With --stream: number of studies that are held in memory and shuffled together, for each process. The row groups
+    of the files are read in random order."""
     prior: Literal["auto", "on", "only", "off"] = "auto"
     """Compare with the prior study of a study. auto: if the training data has prior studies, and the classifier is
     trained or its checkpoint compares already. only: the findings epochs train nothing but the comparison, on the
@@ -285,7 +285,7 @@ class ValidationOptions(OptionGroup):
     """Validation after each epoch, and the merged checkpoint."""
 
     num_validation_reports: int = 200
-    """Reports are generated for the first validation studies, this many."""
+    """Number of validation studies, from the first, for which reports are generated."""
     max_new_tokens: int = 128
     """Maximum length of these reports."""
     merge: bool = False

@@ -58,7 +58,7 @@ class OodConfig:
     others: tuple[Path, ...] = ()
     """Folders of images that are no chest X-rays."""
     max_images: int = 300
-    """Images of each data set, sampled at random, and the first images of each folder, this many."""
+    """Number of images of each data set, sampled at random, and of each folder, from the first."""
     seed: int = 0
     """Random seed of the sample."""
     output: Path | None = None

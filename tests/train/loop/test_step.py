@@ -7,7 +7,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from train.loop import trainer
+from train.loop import step, trainer
 from train.loop.step import is_bf16_fast, mixed_precision, report_losses, training_step
 
 LOSSES = report_losses(finding_weight=1.0, box_weight=0.5, severity_weight=0.5, change_weight=0.5)
@@ -88,8 +88,13 @@ def test_summary_warns_of_bf16_on_a_processor_without_it(precision, is_fast, war
     assert ("--precision fp32 takes less time" in trainer.Trainer.summary(run)["device"]) == warns
 
 
-def test_speed_of_bf16_is_measured():
-    assert isinstance(is_bf16_fast(), bool)
+@pytest.mark.parametrize("seconds, is_fast", [((1, 4), False), ((4, 1), True)])
+def test_bf16_is_fast_if_its_product_takes_less_time(seconds, is_fast, monkeypatch):
+    """The first product of each type is slow and does not count."""
+    fp32, bf16 = ([9, of_one, of_one, of_one] for of_one in seconds)
+    times = iter([time for run in (*fp32, *bf16) for time in (0, run)])
+    monkeypatch.setattr(step, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+    assert is_bf16_fast() == is_fast
 
 
 def test_nan_loss_stops_the_run_and_names_the_fix(tiny_model):

@@ -4,17 +4,17 @@ Equal pixels have equal digests. For altered copies, candidates are compared in 
 `data.images.duplicates`: perceptual hashes, then thumbnails, then the images. Each step leaves fewer pairs.
 """
 
-import tempfile
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from data.audit.collect import AuditContext, ImageTraits, Place, read_stored_image
+from data.audit.records import Records, groups_of_equal
 from data.images.duplicates import (
     ALIKE_BOUND,
     THUMBNAIL_SIDE,
+    Candidates,
     coarse_similarity,
     fine_similarity,
     near_pairs,
@@ -43,74 +43,91 @@ class Copies:
 
 
 class ImageIndex:
-    """Collects images and finds copies. The number of an image is its index in `owners`, a list of (study, view).
-
-    It is a context manager. Thumbnails are in a temporary file, so memory use is low.
-    """
+    """Collects images and finds copies; a context manager. An image has the number in which it was added."""
 
     def __init__(self):
-        self.owners: list[tuple[int, int]] = []
-        self._digests: list[bytes] = []
-        self._hashes: list[int] = []
-        self._thumbnails = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+        self._records = Records(
+            [
+                ("study", np.int64),
+                ("view", np.int32),
+                ("digest", "S16"),
+                ("hash", np.uint64),
+                ("thumbnail", np.uint8, (THUMBNAIL_SIDE, THUMBNAIL_SIDE)),
+            ]
+        )
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
-        self._thumbnails.close()
+        self._records.__exit__(*exception)
 
     def add(self, study: int, view: int, traits: ImageTraits) -> None:
         """Add an image that can be read and is not blank."""
-        self.owners.append((study, view))
-        self._digests.append(traits.digest)
-        self._hashes.append(traits.hash)
-        self._thumbnails.write(traits.thumbnail)
+        thumbnail = np.frombuffer(traits.thumbnail, dtype=np.uint8).reshape(THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+        self._records.add(study, view, traits.digest, traits.hash, thumbnail)
+
+    def array(self) -> np.ndarray:
+        """All images, with the fields `study`, `view` and `digest`."""
+        return self._records.array()
 
     def find_copies(self, context: AuditContext) -> Copies:
-        groups = defaultdict(list)
-        for number, digest in enumerate(self._digests):
-            groups[digest].append(number)
-        identical = [group for group in groups.values() if len(group) > 1]
-        different = np.array([group[0] for group in groups.values()], dtype=np.int64)
+        images = self.array()
+        different, identical = groups_of_equal(images["digest"])
         if len(different) < 2:
             return Copies(identical=identical, altered=[], search={"images": len(different)})
-        self._thumbnails.flush()
-        shape = (len(self.owners), THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-        thumbnails = np.memmap(self._thumbnails, dtype=np.uint8, mode="r", shape=shape)
-        candidates = near_pairs(np.array(self._hashes, dtype=np.uint64)[different])
-        pairs = different[candidates.pairs]
-        similarity = coarse_similarity(thumbnails, pairs)
-        most_similar = np.argsort(-similarity, kind="stable")[: max(MIN_COMPARED, COMPARED_PER_IMAGE * len(different))]
-        compared = pairs[most_similar[similarity[most_similar] >= _MIN_COARSE_SIMILARITY]]
-        agreeing = _pairs_with_similar_thumbnails(thumbnails, compared, context)
+        candidates = near_pairs(images["hash"][different])
+        compared = _most_similar(images["thumbnail"], different, candidates)
+        agreeing = _pairs_with_similar_thumbnails(images["thumbnail"], compared, context)
         search = {
             "images": len(different),
             "max_hash_distance": candidates.max_distance,
-            "candidates": len(pairs),
+            "candidates": candidates.num_pairs,
             "candidates_cut": candidates.is_cut,
             "compared_by_thumbnail": len(compared),
             "compared_in_full": len(agreeing),
         }
-        return Copies(identical=identical, altered=self._altered(agreeing, context), search=search)
+        return Copies(identical=identical, altered=_altered(agreeing, images, context), search=search)
 
-    def _altered(self, pairs: list[tuple[int, int]], context: AuditContext) -> list[tuple[int, int, float]]:
-        """The pairs whose images are similar, as (one, other, similarity), the most similar first."""
-        stored = [tuple((context.places[self.owners[n][0]], self.owners[n][1]) for n in pair) for pair in pairs]
-        results = context.map(
-            partial(_compare_images, folder=context.folder),
-            stored,
-            total=len(pairs),
-            description="Comparing images",
-            min_parallel=51,
-            if_lost=lambda _: 0.0,
-        )
-        altered = [
-            (*pair, round(similarity, 3))
-            for pair, (_, similarity) in zip(pairs, results, strict=True)
-            if similarity >= ALIKE_BOUND
-        ]
-        return sorted(altered, key=lambda pair: -pair[2])
+
+def _most_similar(thumbnails: np.ndarray, different: np.ndarray, candidates: Candidates) -> np.ndarray:
+    """The candidates whose thumbnails are the most similar [pairs, 2], the most similar first."""
+    number = max(MIN_COMPARED, COMPARED_PER_IMAGE * len(different))
+    kept, num_kept = [], 0  # (pairs, similarity) of some blocks
+
+    def best() -> tuple[np.ndarray, np.ndarray]:
+        pairs, similarity = map(np.concatenate, zip(*kept, strict=True))
+        order = np.argsort(-similarity, kind="stable")[:number]
+        return pairs[order], similarity[order]
+
+    for block in candidates.blocks():
+        pairs = different[block]
+        similarity = coarse_similarity(thumbnails, pairs)
+        is_similar = similarity >= _MIN_COARSE_SIMILARITY
+        kept.append((pairs[is_similar], similarity[is_similar]))
+        num_kept += len(kept[-1][0])
+        if num_kept > 2 * number:
+            kept = [best()]
+            num_kept = number
+    return best()[0] if kept else np.empty((0, 2), dtype=np.int64)
+
+
+def _altered(pairs: list[tuple[int, int]], images: np.ndarray, context: AuditContext) -> list[tuple[int, int, float]]:
+    """The pairs whose images are similar, as (one, other, similarity), the most similar first."""
+    results = context.map(
+        partial(_compare_images, folder=context.folder),
+        [tuple((context.places[images["study"][n]], int(images["view"][n])) for n in pair) for pair in pairs],
+        total=len(pairs),
+        description="Comparing images",
+        min_parallel=51,
+        if_lost=lambda _: 0.0,
+    )
+    altered = [
+        (*pair, round(similarity, 3))
+        for pair, (_, similarity) in zip(pairs, results, strict=True)
+        if similarity >= ALIKE_BOUND
+    ]
+    return sorted(altered, key=lambda pair: -pair[2])
 
 
 def _pairs_with_similar_thumbnails(

@@ -8,6 +8,7 @@
    removed, and the rest is correlated. docs/LOG.md has the figures behind the bounds.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -19,17 +20,28 @@ MAX_DISTANCE = 12
 nearly all copies that were re-encoded, resized or brightened."""
 CANDIDATES_PER_IMAGE = 30
 """If there are more candidates, the distance is lowered: their number grows with the square of the number of images."""
-_ROWS = 512
+_SIDE_OF_BLOCK = 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
-    """Pairs of images that differ in at most `max_distance` bits: [pairs, 2], lower index first. `is_cut`: there are
-    more pairs."""
+    """Pairs of images that differ in at most `max_distance` bits, found in blocks. `is_cut`: there are more pairs."""
 
-    pairs: np.ndarray
+    hashes: np.ndarray
     max_distance: int
+    num_pairs: int
     is_cut: bool = False
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The pairs in blocks [pairs, 2], lower index first."""
+        num_left = self.num_pairs
+        for first_row, first_column, distances in _blocks(self.hashes):
+            rows, columns = (numbers[:num_left] for numbers in np.nonzero(distances <= self.max_distance))
+            if len(rows):
+                yield np.stack([rows + first_row, columns + first_column], axis=1)
+            num_left -= len(rows)
+            if not num_left:
+                return
 
 
 def perceptual_hash(pixels: np.ndarray) -> int:
@@ -47,28 +59,24 @@ def near_pairs(hashes: np.ndarray, *, max_distance: int = MAX_DISTANCE, max_pair
     hashes = np.asarray(hashes, dtype=np.uint64)
     max_pairs = CANDIDATES_PER_IMAGE * len(hashes) if max_pairs is None else max_pairs
     counts = np.zeros(max_distance + 1, dtype=np.int64)
-    for _, distances in _blocks(hashes):
+    for _, _, distances in _blocks(hashes):
         counts += np.bincount(distances[distances <= max_distance], minlength=max_distance + 1)
-    fitting = np.flatnonzero(counts.cumsum() <= max_pairs)
+    totals = counts.cumsum()
+    fitting = np.flatnonzero(totals <= max_pairs)
     distance = int(fitting[-1]) if len(fitting) else 0
-    found, num_found = [np.empty((0, 2), dtype=np.int64)], 0
-    for start, distances in _blocks(hashes):
-        rows, columns = np.nonzero(distances <= distance)
-        found.append(np.stack([rows + start, columns + start], axis=1))
-        num_found += len(rows)
-        if num_found > max_pairs:
-            break
-    pairs = np.concatenate(found)
-    return Candidates(pairs=pairs[:max_pairs], max_distance=distance, is_cut=len(pairs) > max_pairs)
+    total = int(totals[distance])
+    return Candidates(hashes=hashes, max_distance=distance, num_pairs=min(total, max_pairs), is_cut=total > max_pairs)
 
 
-def _blocks(hashes: np.ndarray):
-    """(first row, distances of some rows to themselves and all later rows); 255 marks entries that are not a pair."""
-    for start in range(0, len(hashes), _ROWS):
-        distances = np.bitwise_count(hashes[start : start + _ROWS, None] ^ hashes[None, start:])
-        rows = np.arange(len(distances))
-        distances[:, : len(rows)][rows[:, None] >= rows[None, :]] = 255
-        yield start, distances
+def _blocks(hashes: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """(first row, first column, distances of some images to the same or later ones); 255 marks what is not a pair."""
+    for row in range(0, len(hashes), _SIDE_OF_BLOCK):
+        for column in range(row, len(hashes), _SIDE_OF_BLOCK):
+            rows, columns = (hashes[start : start + _SIDE_OF_BLOCK] for start in (row, column))
+            distances = np.bitwise_count(rows[:, None] ^ columns[None])
+            if row == column:
+                distances[np.tri(len(rows), dtype=bool)] = 255
+            yield row, column, distances
 
 
 THUMBNAIL_SIDE, FINE_SIDE = 64, 128

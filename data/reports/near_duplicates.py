@@ -8,25 +8,24 @@ pair, and are confirmed by the share of common word triples."""
 import hashlib
 import re
 import zlib
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import UInt32
 
 MIN_WORDS = 60
 NEAR_BOUND = 0.8
 """Jaccard similarity of word triples from which on two reports are near duplicates."""
 NUM_BANDS, ROWS_PER_BAND = 16, 4
-"""A pair of similarity .8 shares a band with probability .9998, a pair of similarity .3 with .12."""
+NUM_HASHES = NUM_BANDS * ROWS_PER_BAND
+"""Hashes of a signature. A pair of similarity .8 shares a band with probability .9998, and one of .3 with .12."""
 _SLACK = 0.2
 """At a similarity of .8, the estimate from signatures has a standard deviation of .05."""
 _NEIGHBORS = 3
 """Each report of a band is compared with this many next ones, in the order of signatures."""
 _NUMBERS = np.random.Generator(np.random.PCG64(0))
-_FACTORS, _OFFSETS = (
-    _NUMBERS.integers(1, 2**63, (NUM_BANDS * ROWS_PER_BAND, 1), dtype=np.uint64) | np.uint64(1) for _ in range(2)
-)
+_FACTORS, _OFFSETS = (_NUMBERS.integers(1, 2**63, (NUM_HASHES, 1), dtype=np.uint64) | np.uint64(1) for _ in range(2))
 
 
 def words_of(text: str) -> list[str]:
@@ -50,25 +49,29 @@ def similarity(one: str, other: str) -> float:
     return _jaccard(_triples(one), _triples(other))
 
 
-def near_report_pairs(signatures: Sequence[np.ndarray], text_of: Callable[[int], str]) -> list[tuple[int, int, float]]:
+def near_report_pairs(
+    signatures: UInt32[np.ndarray, "reports hashes"], text_of: Callable[[int], str]
+) -> list[tuple[int, int, float]]:
     """(one, other, similarity) of the pairs from NEAR_BOUND on, most similar first. All texts must differ."""
-    signatures = np.asarray(signatures)
-    candidates = set()
-    for band in range(NUM_BANDS):
-        keys = signatures[:, band * ROWS_PER_BAND : (band + 1) * ROWS_PER_BAND]
-        buckets = defaultdict(list)
-        for index, key in enumerate(keys):
-            buckets[key.tobytes()].append(index)
-        for bucket in buckets.values():
-            bucket.sort(key=lambda index: signatures[index].tobytes())
-            for place, one in enumerate(bucket):
-                others = np.array(bucket[place + 1 : place + 1 + _NEIGHBORS], dtype=int)
-                # Signatures exclude most different pairs without reading the texts.
-                likely = (signatures[others] == signatures[one]).mean(axis=1) >= NEAR_BOUND - _SLACK
-                candidates.update((min(one, other), max(one, other)) for other in others[likely].tolist())
     triples = lru_cache(maxsize=4096)(lambda index: _triples(text_of(index)))
-    pairs = [(one, other, _jaccard(triples(one), triples(other))) for one, other in sorted(candidates)]
+    pairs = [(one, other, _jaccard(triples(one), triples(other))) for one, other in _candidates(signatures)]
     return sorted((pair for pair in pairs if pair[2] >= NEAR_BOUND), key=lambda pair: -pair[2])
+
+
+def _candidates(signatures: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs with an equal band and similar signatures, which exclude most different pairs without reading the texts."""
+    found = [np.empty((0, 2), dtype=np.int64)]
+    in_order = np.lexsort(signatures.T[::-1])
+    for band in range(NUM_BANDS):
+        keys = signatures[in_order, band * ROWS_PER_BAND : (band + 1) * ROWS_PER_BAND]
+        by_key = np.lexsort(keys.T)  # equal keys stay in the order of signatures
+        keys, reports = keys[by_key], in_order[by_key]
+        for distance in range(1, 1 + _NEIGHBORS):
+            is_equal = (keys[distance:] == keys[:-distance]).all(axis=1)
+            pairs = np.stack([reports[:-distance][is_equal], reports[distance:][is_equal]], axis=1)
+            similarity = [(signatures[one] == signatures[other]).mean() for one, other in pairs]
+            found.append(np.sort(pairs[np.array(similarity, dtype=float) >= NEAR_BOUND - _SLACK], axis=1))
+    return list(map(tuple, np.unique(np.concatenate(found), axis=0).tolist()))
 
 
 def _jaccard(one: set[str], other: set[str]) -> float:

@@ -12,6 +12,8 @@ from vlm.schema.findings import CHANGES, FINDING_INDEX, NEGATIVE, NUM_FINDINGS
 
 _CODES = {change: code for code, change in enumerate(CHANGES)} | {"same": CHANGES.index("unchanged")}
 _DEVICE = "Support Devices"
+_NONE: frozenset[int] = frozenset()
+"""One object for all findings without a change, because programs keep the changes of many reports."""
 _REMOVED = re.compile(r"\b(?:remov(?:ed|al)|withdrawn|withdrawal|extubat\w+|no longer)\b", re.IGNORECASE)
 _MOVED = re.compile(r"\b(?:repositioned|advanced|retracted|withdrawn|pulled back|has moved)\b", re.IGNORECASE)
 
@@ -48,7 +50,7 @@ def report_changes(*texts: str) -> tuple[frozenset[int], ...]:
     if any(map(_is_of_whole_study, sentences)):
         for index in present:
             changes[index] |= set() if changes[index] else {_CODES["unchanged"]}
-    return tuple(map(frozenset, changes))
+    return tuple(frozenset(found) if found else _NONE for found in changes)
 
 
 def _change_of(statement: Statement, *, is_device: bool) -> str:

@@ -45,7 +45,7 @@ def test_exactly_the_near_pairs_are_found():
     texts += [changed(texts[seed], seed, 2) for seed in range(0, 300, 10)]
     altered = {seed: 300 + number for number, seed in enumerate(range(0, 300, 10))}
     expected = {(one, copy) for one, copy in altered.items() if similarity(texts[one], texts[copy]) >= NEAR_BOUND}
-    pairs = near_report_pairs([signature(written) for written in texts], texts.__getitem__)
+    pairs = near_report_pairs(np.array([signature(written) for written in texts]), texts.__getitem__)
     assert {(one, other) for one, other, _ in pairs} == expected
     assert len(expected) > 20
     assert [value for *_, value in pairs] == sorted((value for *_, value in pairs), reverse=True)
@@ -55,6 +55,6 @@ def test_template_shared_by_thousands_of_reports_stays_fast():
     template = text(0, 70)
     texts = [changed(template, seed, 1) for seed in range(600)]
     read = []
-    pairs = near_report_pairs([signature(written) for written in texts], lambda n: read.append(n) or texts[n])
+    pairs = near_report_pairs(np.array([signature(written) for written in texts]), lambda n: read.append(n) or texts[n])
     assert len(pairs) > 500
     assert len(read) == 600

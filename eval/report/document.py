@@ -56,12 +56,12 @@ from eval.checks.grounding import Point, grounding, grounding_document
 from eval.checks.temporal import prior_counts, prior_document
 from eval.controls.control import ANOTHER_PRIOR, BASELINE, CONSTANT, CONSTANTS, MEANINGS, Control
 from eval.metrics.bootstrap import Estimate
-from eval.metrics.normalization import DEFAULT_NORMALIZATION, DESCRIPTIONS
+from eval.metrics.normalization import DESCRIPTIONS
 from eval.metrics.probabilities import curves
 from eval.predictions.prediction import Prediction, Rejection
 from eval.predictions.subgroups import described
-from eval.scoring.scores import Scores, score_predictions, scores_by_group, study_groups, subgroup_scores
-from eval.scoring.statistics import normalized_texts
+from eval.scoring.groups import scores_by_group, study_groups, subgroup_scores
+from eval.scoring.scores import Scores, score_systems
 from eval.scoring.verdict import (
     PRIOR_CONTROLS,
     SHUFFLED_IMAGES,
@@ -78,7 +78,6 @@ from eval.scoring.verdict import (
     severity_facts,
 )
 from eval.scoring.views import VIEW_CONTROLS, views_document
-from eval.scoring.words import word_scorer
 
 PACKAGES = ("cxrscribe", "torch", "transformers", "peft", "datasets", "numpy")
 MAX_REJECTED = 100
@@ -113,7 +112,7 @@ def evaluate(
     each finding in the training studies; `subgroups` give the group of each study by column.
     """
     given = {"model": predictions} | {one.name: one.predictions for one in controls if one.predictions is not None}
-    systems = _score(given, scoring)
+    systems = score_systems(given, **scoring, second_process=True)
     model = systems["model"]
     statistics = model.statistics
     resampling = {name: scoring[name] for name in ("num_resamples", "seed")}
@@ -158,14 +157,6 @@ def evaluate(
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
     }
     return document | ({"subgroups": by_column} if by_column else {}), model
-
-
-def _score(given: Mapping[str, Sequence[Prediction]], scoring: Mapping[str, Any]) -> dict[str, Scores]:
-    """The scores of each system."""
-    texts = scoring.get("normalization", DEFAULT_NORMALIZATION), scoring.get("reference_vocabulary")
-    with word_scorer(len(given["model"])) as score_words:
-        words = {name: score_words(*normalized_texts(one, *texts)) for name, one in given.items()}
-        return {name: score_predictions(one, name=name, words=words[name], **scoring) for name, one in given.items()}
 
 
 def system_document(scores: Scores) -> dict[str, Any]:

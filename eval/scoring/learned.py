@@ -11,7 +11,7 @@ from eval.metrics.bootstrap import NUM_RESAMPLES, estimates
 from eval.metrics.learned.registry import LEARNED, TAKES_NORMALIZED, WHERE, learned_scores
 from eval.metrics.normalization import ReferenceVocabulary
 from eval.predictions.prediction import Prediction
-from eval.scoring.statistics import normalized_texts, subjects_of
+from eval.scoring.statistics import normalized_references, normalized_reports, subjects_of
 
 
 def parse_extra_metrics(requested: Sequence[str]) -> dict[str, str]:
@@ -44,7 +44,8 @@ def extra_metric_scores(
     document, failures = {}, []
     for name, where in requested.items():
         if name in TAKES_NORMALIZED:
-            texts = normalized_texts(scored, normalization, reference_vocabulary)
+            references = normalized_references(scored, normalization, reference_vocabulary)
+            texts = normalized_reports(scored, normalization), references
         else:
             texts = ([getattr(one, what) for one in scored] for what in ("report", "reference"))
         try:

@@ -1,18 +1,14 @@
-"""All figures of one set of predictions with 95 % intervals over patients, differences between two sets, and figures by
-group of studies (view, source, length of the reference report).
-"""
+"""All figures of one set of predictions with 95 % intervals over patients, and differences between two sets."""
 
-import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from eval.checks.temporal import STATES
 from eval.metrics.bleu import bleu_from_statistics
-from eval.metrics.bootstrap import NUM_RESAMPLES, Estimate, centered, estimates, interval, point_values, resample
+from eval.metrics.bootstrap import NUM_RESAMPLES, Estimate, centered, interval, point_values, resample
 from eval.metrics.chrf import CHRF_NAME
 from eval.metrics.cider import PLAIN_CIDER_NAME
 from eval.metrics.clinical import AVERAGES, convention_name, macro_note
@@ -23,14 +19,15 @@ from eval.metrics.probabilities import DECISION_SCORES, PROBABILITY_SCORES
 from eval.metrics.rouge import ROUGE_NAME, STEMMED_ROUGE_NAME
 from eval.predictions.prediction import Prediction
 from eval.scoring.statistics import (
-    GROUP_METRICS,
     StudyStatistics,
-    normalized_texts,
+    normalized_references,
+    normalized_reports,
+    statement_statistics,
     study_statistics,
     subjects_of,
 )
-from eval.scoring.words import MEAN_TEXT_SCORES, WordStatistics
-from vlm.schema.findings import FINDINGS, UNLABELED, views_shown
+from eval.scoring.words import MEAN_TEXT_SCORES, word_scorer
+from vlm.schema.findings import FINDINGS, UNLABELED
 
 METRICS = {
     "macro_f1": "macro-F1 (14)",
@@ -131,30 +128,63 @@ class Scores:
         return self.num_distinct_references / self.num_with_reference if self.num_with_reference else None
 
 
-def score_predictions(
-    predictions: Sequence[Prediction],
+def score_predictions(predictions: Sequence[Prediction], *, name: str = "model", **scoring: Any) -> Scores:
+    """Score the predictions of one system; `scoring`: see `score_systems`."""
+    return score_systems({name: predictions}, **scoring)[name]
+
+
+def score_systems(
+    systems: Mapping[str, Sequence[Prediction]],
     *,
-    name: str = "model",
     uncertain_is_positive: bool = True,
     normalization: str = DEFAULT_NORMALIZATION,
     reference_vocabulary: ReferenceVocabulary | None = None,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
-    words: Callable[[], WordStatistics] | None = None,
-) -> Scores:
-    """Score the predictions of a system; studies without a report or labels are left out of the figures that need them.
-    `words`: see `study_statistics`.
+    second_process: bool = False,
+) -> dict[str, Scores]:
+    """Score the predictions of systems for the same studies in the same order. Studies without a report or labels are
+    left out of the figures that need them.
+
+    `second_process`: words of many studies are scored in a second process. The program that calls this must be
+    importable (`if __name__ == "__main__":`), as for every process that is spawned.
 
     Raises:
-        ValueError: there are no predictions.
+        ValueError: a system has no predictions, or another number of them.
     """
-    if not predictions:
-        raise ValueError(f"{name}: 0 predictions to score; give at least one study")
-    reports, references = normalized_texts(predictions, normalization, reference_vocabulary)
+    numbers = {name: len(predictions) for name, predictions in systems.items()}
+    if not all(numbers.values()):
+        raise ValueError(f"{min(numbers, key=numbers.get)}: 0 predictions to score; give at least one study")
+    if len(set(numbers.values())) > 1:
+        raise ValueError(f"the systems have different numbers of predictions ({numbers}); give the same studies to all")
+    options = {"num_resamples": num_resamples, "seed": seed, "normalization": normalization}
+    options |= {"reference_vocabulary": reference_vocabulary, "uncertain_is_positive": uncertain_is_positive}
+    references = normalized_references(next(iter(systems.values())), normalization, reference_vocabulary)
+    reports = {name: normalized_reports(predictions, normalization) for name, predictions in systems.items()}
+    with word_scorer(len(references) if second_process else 0) as score_words:
+        words = {name: score_words(texts, references) for name, texts in reports.items()}
+        statements = statement_statistics(systems, references, uncertain_is_positive)
+        return {
+            name: _score(name, predictions, reports[name], references, statements[name] | words.pop(name)(), **options)
+            for name, predictions in systems.items()
+        }
+
+
+def _score(
+    name: str,
+    predictions: Sequence[Prediction],
+    reports: Sequence[str],
+    references: Sequence[str],
+    additive: dict[str, np.ndarray],
+    *,
+    uncertain_is_positive: bool,
+    normalization: str,
+    reference_vocabulary: ReferenceVocabulary | None,
+    num_resamples: int,
+    seed: int,
+) -> Scores:
     has_reference = np.array([bool(reference) for reference in references])
-    statistics = study_statistics(
-        predictions, reports, references, uncertain_is_positive=uncertain_is_positive, words=words
-    )
+    statistics = study_statistics(predictions, additive, uncertain_is_positive=uncertain_is_positive)
     subject_ids = subjects_of(predictions)
     values = point_values(statistics.figures, len(predictions))
     samples = resample(statistics.figures, subject_ids, num_resamples, seed)
@@ -283,88 +313,3 @@ def paired_difference(first: Scores, second: Scores, metric: str) -> Estimate:
     if None in values:
         return Estimate(value=None, low=None, high=None)
     return interval(np.float64(values[0] - values[1]), first.samples[metric] - second.samples[metric])
-
-
-MAX_GROUPS = 12
-"""Maximum groups per kind; smaller groups become "other"."""
-OTHER, LENGTH = "other", "report length"
-
-
-def scores_by_group(
-    scores: Scores, groups: Mapping[str, Sequence[str]], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
-) -> dict[str, list[dict[str, Any]]]:
-    """Number of studies and estimates of GROUP_METRICS per group, largest group first (lengths: shortest first).
-
-    `groups` gives the group of each study by kind. A kind with a single group is left out.
-    """
-    found = {}
-    for kind, given in groups.items():
-        names = [name or "not given" for name in given]
-        largest = [name for name, _ in sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))]
-        if len(largest) > MAX_GROUPS:
-            largest = [*largest[: MAX_GROUPS - 1], OTHER]
-            names = [name if name in largest else OTHER for name in names]
-        if len(largest) > 1:
-            # Lengths are named by their bounds.
-            order = (
-                sorted(largest, key=lambda name: int((re.match(r"\d+", name) or "0")[0])) if kind == LENGTH else largest
-            )
-            found[kind] = [
-                _group_scores(scores, group, np.array(names) == group, num_resamples, seed) for group in order
-            ]
-    return found
-
-
-MIN_SUBGROUP = 20
-"""Subgroups with fewer studies are not scored."""
-
-
-def subgroup_scores(
-    scores: Scores, names: Sequence[str], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
-) -> dict[str, list[dict[str, Any]]]:
-    """The scored `groups`, largest first, and the `rejected` ones with the reason; together they have all studies.
-
-    `names` gives the group of each study.
-    """
-    found = {"groups": [], "rejected": []}
-    for name, count in sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])):
-        if count < MIN_SUBGROUP:
-            found["rejected"].append(
-                {"group": name, "num_studies": count, "reason": f"fewer than {MIN_SUBGROUP} studies"}
-            )
-        else:
-            found["groups"].append(_group_scores(scores, name, np.array(names) == name, num_resamples, seed))
-    return found
-
-
-def study_groups(predictions: Sequence[Prediction]) -> dict[str, list[str]]:
-    """The group of each study by view position, kinds of views, source and length of its reference."""
-    return {
-        "view": [" and ".join(sorted(set(prediction.view_positions))) for prediction in predictions],
-        "kinds of views": [views_shown(prediction.view_positions) for prediction in predictions],
-        "source": [prediction.source for prediction in predictions],
-        LENGTH: length_groups([prediction.reference for prediction in predictions]),
-    }
-
-
-def length_groups(references: Sequence[str]) -> list[str]:
-    """Terciles of the reference reports by number of words, named by their bounds; "no report" if empty."""
-    lengths = np.array([len(reference.split()) for reference in references])
-    if not lengths.any():
-        return ["no report"] * len(lengths)
-    low, high = (int(bound) for bound in np.percentile(lengths[lengths > 0], [100 / 3, 200 / 3]))
-    if low == high:
-        return ["any length" if length else "no report" for length in lengths]
-    names = [f"1 to {low} words", f"{low + 1} to {high} words", f"{high + 1} words and more"]
-    return [names[int(length > low) + int(length > high)] if length else "no report" for length in lengths]
-
-
-def _group_scores(scores: Scores, group: str, members: np.ndarray, num_resamples: int, seed: int) -> dict[str, Any]:
-    statistics = scores.statistics.take(members)
-    subject_ids = [subject for subject, is_member in zip(scores.subject_ids, members, strict=True) if is_member]
-    found = estimates(statistics.group_figures, subject_ids, num_resamples, seed)
-    return {
-        "group": group,
-        "num_studies": statistics.num_studies,
-        "metrics": {metric: asdict(found.get(metric, UNDEFINED)) for metric in GROUP_METRICS},
-    }

@@ -5,7 +5,7 @@ Text scores and finding counts are sums over studies. Ranking and calibration sc
 directly. CIDEr's document frequencies come from all references and stay fixed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,7 @@ from eval.metrics.probabilities import (
     probability_scores,
 )
 from eval.predictions.prediction import Prediction
-from eval.scoring.words import MEAN_TEXT_SCORES, WordStatistics, word_statistics
+from eval.scoring.words import MEAN_TEXT_SCORES
 from vlm.schema.findings import CHANGES, NUM_FINDINGS
 
 SEVERITY_SCORES = ("severity_agreement", "severity_accuracy")
@@ -43,6 +43,8 @@ GROUP_METRICS = ("macro_f1", "micro_f1", "macro_auroc", "cider", "rouge_l", "ble
 """The figures of a group of studies."""
 ERROR_SCORES = ("error_score", "error_harm")
 """Score and harm of the errors of a report, averaged over studies (`eval/metrics/errors.py`)."""
+STUDIES_AT_ONCE = 2000
+"""With up to a dozen systems, their reports are fewer than MAX_REPORTS_KEPT, which the readers remember."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -139,74 +141,108 @@ def subjects_of(predictions: Sequence[Prediction]) -> tuple[str, ...]:
     return tuple(prediction.subject_id or f"study {prediction.study_id}" for prediction in predictions)
 
 
-def normalized_texts(
+def normalized_reports(predictions: Sequence[Prediction], normalization: str) -> list[str]:
+    """The words of the reports, see `normalize_prediction`."""
+    return [normalize_prediction(prediction.report, normalization) for prediction in predictions]
+
+
+def normalized_references(
     predictions: Sequence[Prediction], normalization: str, reference_vocabulary: ReferenceVocabulary | None = None
-) -> tuple[list[str], list[str]]:
-    """Normalized reports and references; a vocabulary is applied to the references only."""
-    reports = [normalize_prediction(prediction.report, normalization) for prediction in predictions]
+) -> list[str]:
+    """The words of the references, in the vocabulary if one is given."""
     if reference_vocabulary is None:
-        return reports, [normalize_report(prediction.reference, normalization) for prediction in predictions]
-    return reports, [reference_vocabulary.apply(prediction.reference) for prediction in predictions]
+        return [normalize_report(prediction.reference, normalization) for prediction in predictions]
+    return [reference_vocabulary.apply(prediction.reference) for prediction in predictions]
 
 
-def study_statistics(
-    predictions: Sequence[Prediction],
-    reports: Sequence[str],
-    references: Sequence[str],
-    *,
-    uncertain_is_positive: bool = True,
-    words: Callable[[], WordStatistics] | None = None,
-) -> StudyStatistics:
-    """Statistics of predictions and their normalized texts. Text scores skip studies without a reference text. `words`
-    gives the `word_statistics` of the texts, if they are computed elsewhere."""
-    labels = np.array([prediction.reference_labels for prediction in predictions])
-    originals = [prediction.report for prediction in predictions]
-    original_references = [prediction.reference for prediction in predictions]
-    report_labels = np.array([label_report(report) for report in originals])
-    additive = {
+def statement_statistics(
+    systems: Mapping[str, Sequence[Prediction]], references: Sequence[str], uncertain_is_positive: bool
+) -> dict[str, dict[str, np.ndarray]]:
+    """`additive` statistics of what the reports of each system state, for the same studies in the same order. Errors
+    skip studies without a normalized reference.
+
+    Many metrics read a report, and all systems are compared with the same references. So some studies of all systems
+    are read at a time, as many as the readers remember."""
+    has_text = np.array([bool(reference) for reference in references])
+    found: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in systems}
+    for start in range(0, len(references), STUDIES_AT_ONCE):
+        part = slice(start, start + STUDIES_AT_ONCE)
+        for name, predictions in systems.items():
+            statistics = _statements(predictions[part], uncertain_is_positive)
+            if has_text.any():
+                statistics |= _errors(predictions[part], has_text[part])
+            found[name].append(statistics)
+    return {
+        name: {key: _compact(np.concatenate([part[key] for part in parts])) for key in parts[0]}
+        for name, parts in found.items()
+    }
+
+
+def _statements(predictions: Sequence[Prediction], uncertain_is_positive: bool) -> dict[str, np.ndarray]:
+    labels = _labels(predictions)
+    texts = [prediction.report for prediction in predictions], [prediction.reference for prediction in predictions]
+    report_labels = np.array([label_report(report) for report in texts[0]], dtype=np.int8)
+    return {
         "findings": confusion_counts(report_labels, labels, uncertain_is_positive),
         "other findings": confusion_counts(report_labels, labels, not uncertain_is_positive),
         "states": state_counts(report_labels, labels),
-        "laterality": laterality_counts(originals, original_references),
-        "severity_agreement": severity_counts(originals, original_references),
-        "stated changes": temporal_counts(originals, original_references),
+        "laterality": laterality_counts(*texts),
+        "severity_agreement": severity_counts(*texts),
+        "stated changes": temporal_counts(*texts),
     }
-    has_text = np.array([bool(reference) for reference in references])
-    if has_text.any():
-        scored = np.flatnonzero(has_text)
-        found = error_scores(*([texts[study] for study in scored] for texts in (originals, original_references)))
-        errors = {"error_score": found.scores, "error_harm": found.harms, "errors by kind": found.counts}
-        additive |= {name: _spread(values, has_text) for name, values in errors.items()} | {"has text": has_text}
-        additive |= words() if words else word_statistics(reports, references)
+
+
+def _errors(predictions: Sequence[Prediction], has_text: np.ndarray) -> dict[str, np.ndarray]:
+    """0 for a study without a reference text."""
+    scored = [prediction for prediction, has in zip(predictions, has_text, strict=True) if has]
+    found = error_scores([one.report for one in scored], [one.reference for one in scored])
+    errors = {"error_score": found.scores, "error_harm": found.harms, "errors by kind": found.counts}
+    spread = {name: np.zeros((len(has_text), *values.shape[1:])) for name, values in errors.items()}
+    for name, values in errors.items():
+        spread[name][has_text] = values
+    return spread | {"has text": has_text}
+
+
+def study_statistics(
+    predictions: Sequence[Prediction], additive: dict[str, np.ndarray], *, uncertain_is_positive: bool
+) -> StudyStatistics:
+    """All statistics of a system. `additive` has its `statement_statistics` and `word_statistics`; those of the
+    classifier are added."""
+    labels = _labels(predictions)
+    decisions = {}
     probabilities = _stacked([prediction.probabilities for prediction in predictions])
     if probabilities is not None:
         thresholds = _stacked([prediction.thresholds for prediction in predictions])
-        additive["decisions"] = decision_counts(probabilities, labels, thresholds, uncertain_is_positive)
+        decisions["decisions"] = decision_counts(probabilities, labels, thresholds, uncertain_is_positive)
     severities = _stacked([prediction.severity_probabilities for prediction in predictions])
     if severities is not None:
         known = np.array([prediction.reference_severities for prediction in predictions])
-        additive["severity_accuracy"] = severity_decision_counts(severities, known)
+        decisions["severity_accuracy"] = severity_decision_counts(severities, known)
     changes = [prediction.change_probabilities for prediction in predictions]
     if any(row is not None for row in changes):  # only studies with a prior study have them
         unknown = np.full((NUM_FINDINGS, len(CHANGES)), np.nan)
         probable = np.array([unknown if row is None else row for row in changes], dtype=np.float64)
         known = np.array([prediction.reference_changes for prediction in predictions])
-        additive["change decisions"] = change_decision_counts(probable, known)
+        decisions["change decisions"] = change_decision_counts(probable, known)
     return StudyStatistics(
-        additive={name: np.asarray(values, dtype=np.float64) for name, values in additive.items()},
+        additive={name: _compact(values) for name, values in (additive | decisions).items()},
         labels=labels,
         probabilities=probabilities,
         uncertain_is_positive=uncertain_is_positive,
     )
 
 
+def _labels(predictions: Sequence[Prediction]) -> np.ndarray:
+    return np.array([prediction.reference_labels for prediction in predictions], dtype=np.int8)
+
+
+def _compact(values: np.ndarray) -> np.ndarray:
+    """Counts in the smallest type that holds them, because a system has hundreds for each study; others as they are."""
+    if values.size and values.min() >= 0 and (values == np.rint(values)).all():
+        return values.astype(np.min_scalar_type(int(values.max())))
+    return values
+
+
 def _stacked(rows: Sequence[Sequence | None]) -> np.ndarray | None:
     """None unless every study has a row."""
     return None if any(row is None for row in rows) else np.array(rows, dtype=np.float64)
-
-
-def _spread(values: np.ndarray, has_text: np.ndarray) -> np.ndarray:
-    """The rows of the studies with a text; 0 for the others."""
-    spread = np.zeros((len(has_text), *values.shape[1:]))
-    spread[has_text] = values
-    return spread

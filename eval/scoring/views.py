@@ -14,7 +14,7 @@ from data.reports.labeler.labeler import label_report
 from eval.metrics.bootstrap import Estimate, estimates
 from eval.metrics.clinical import is_positive
 from eval.predictions.prediction import Prediction
-from eval.scoring.scores import METRICS, Scores, paired_difference, score_predictions
+from eval.scoring.scores import METRICS, Scores, paired_difference, score_systems
 from eval.scoring.verdict import graded
 from vlm.schema.findings import BOTH_VIEWS, views_shown
 from vlm.schema.number_format import format_number, format_percent_interval
@@ -34,13 +34,13 @@ _BASES = {"reports": ("macro_f1", "cider"), "finding probabilities": ("macro_aur
 
 def views_document(systems: Mapping[str, Sequence[Prediction]], scoring: Mapping[str, Any]) -> dict[str, Any] | None:
     """The part `views` of metrics.json; None without view controls. `systems` holds the model and all controls on the
-    same studies, `scoring` the options of `score_predictions`."""
+    same studies, `scoring` the options of `score_systems`."""
     names = [name for name in VIEW_CONTROLS if name in systems]
     counted = [number for number, one in enumerate(systems["model"]) if views_shown(one.view_positions) == BOTH_VIEWS]
     if not names or not counted:
         return None
     given = {name: [systems[name][number] for number in counted] for name in ("model", *names)}
-    scores = {name: score_predictions(one, name=name, **scoring) for name, one in given.items()}
+    scores = score_systems(given, **scoring)
     verdicts = {kind: _verdict(scores, kind) for kind in KINDS if f"another {kind}" in scores}
     document = {
         "num_studies": len(counted),

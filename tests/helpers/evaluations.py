@@ -5,7 +5,7 @@ import dataclasses
 from eval.controls.control import SHUFFLED, Control
 from eval.predictions.prediction import Prediction
 from eval.report.document import Source, evaluate
-from eval.scoring.scores import scores_by_group
+from eval.scoring.groups import scores_by_group
 
 WORDS = {"edema": 4, "effusion": 9, "fracture": 11}
 EVIL = '<script>alert("x")</script> & {{ 7 * 7 }}'

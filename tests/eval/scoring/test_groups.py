@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from eval.predictions.prediction import Prediction
-from eval.scoring.scores import length_groups, score_predictions, scores_by_group, study_groups
+from eval.scoring.groups import length_groups, scores_by_group, study_groups
+from eval.scoring.scores import score_predictions
 from eval.scoring.statistics import GROUP_METRICS
 
 TEXTS = ["edema is seen", "no edema at all in this patient", "fracture of a rib seen", "clear"]

@@ -15,7 +15,8 @@ from eval.metrics.clinical import confusion_counts, f1_scores
 from eval.metrics.errors import ERROR_KINDS, error_scores
 from eval.metrics.rouge import rouge_l
 from eval.predictions.prediction import Prediction
-from eval.scoring.scores import METRICS, paired_difference, score_predictions
+from eval.scoring import statistics
+from eval.scoring.scores import METRICS, paired_difference, score_predictions, score_systems
 from tests.helpers.predictions import of_other_patients, synthetic
 from vlm.schema.findings import (
     CHANGES,
@@ -123,6 +124,22 @@ def test_distinct_and_empty_reports_are_counted():
 def test_empty_list_is_rejected():
     with pytest.raises(ValueError, match="model: 0 predictions to score"):
         score_predictions([])
+
+
+def test_systems_that_are_read_some_studies_at_a_time_have_the_same_scores(monkeypatch):
+    # Two studies without a reference are all studies of a part.
+    given = PREDICTIONS[:10] + [dataclasses.replace(one, reference="") for one in PREDICTIONS[10:12]] + PREDICTIONS[12:]
+    systems = {"model": given, "shuffled": of_other_patients(given)}
+    alone = {name: score_predictions(one, name=name, num_resamples=20) for name, one in systems.items()}
+    monkeypatch.setattr(statistics, "STUDIES_AT_ONCE", 2)
+    together = score_systems(systems, num_resamples=20)
+    for name, scores in together.items():
+        assert (scores.name, scores.metrics, scores.errors) == (name, alone[name].metrics, alone[name].errors)
+
+
+def test_systems_with_different_numbers_of_studies_are_rejected():
+    with pytest.raises(ValueError, match="the same studies to all"):
+        score_systems({"model": PREDICTIONS, "other": PREDICTIONS[1:]})
 
 
 def test_interval_of_a_paired_difference_is_narrower_than_both_intervals():

@@ -4,9 +4,9 @@
     python -m bench.growth --numbers 100000 --only prepare      adds to the figures that are saved
 
 Each program runs in a process of its own with one thread. The figures are its processor time, with that of the second
-process of `eval.score`, and the peak memory of its main process; other work on the machine matters little for them. The
-studies are simulated (bench/speed/simulated.py). The results are written to docs/results/growth.json, of which
-`python -m eval.report.results` makes a table and a chart.
+process of `eval.score`, and the peak memory of its main process, without pages of files (bench/speed/program.py).
+Other work on the machine matters little for them. The studies are simulated (bench/speed/simulated.py). The results are
+written to docs/results/growth.json, of which `python -m eval.report.results` makes a table and a chart.
 """
 
 import json

@@ -34,7 +34,7 @@ from eval.metrics.probabilities import (
     probability_scores,
 )
 from eval.predictions.prediction import Prediction
-from eval.scoring.words import MEAN_TEXT_SCORES
+from eval.scoring.words import MEAN_TEXT_SCORES, compact
 from vlm.schema.findings import CHANGES, NUM_FINDINGS
 
 SEVERITY_SCORES = ("severity_agreement", "severity_accuracy")
@@ -173,7 +173,7 @@ def statement_statistics(
                 statistics |= _errors(predictions[part], has_text[part])
             found[name].append(statistics)
     return {
-        name: {key: _compact(np.concatenate([part[key] for part in parts])) for key in parts[0]}
+        name: {key: compact(np.concatenate([part[key] for part in parts])) for key in parts[0]}
         for name, parts in found.items()
     }
 
@@ -225,7 +225,7 @@ def study_statistics(
         known = np.array([prediction.reference_changes for prediction in predictions])
         decisions["change decisions"] = change_decision_counts(probable, known)
     return StudyStatistics(
-        additive={name: _compact(values) for name, values in (additive | decisions).items()},
+        additive=additive | {name: compact(values) for name, values in decisions.items()},
         labels=labels,
         probabilities=probabilities,
         uncertain_is_positive=uncertain_is_positive,
@@ -234,13 +234,6 @@ def study_statistics(
 
 def _labels(predictions: Sequence[Prediction]) -> np.ndarray:
     return np.array([prediction.reference_labels for prediction in predictions], dtype=np.int8)
-
-
-def _compact(values: np.ndarray) -> np.ndarray:
-    """Counts in the smallest type that holds them, because a system has hundreds for each study; others as they are."""
-    if values.size and values.min() >= 0 and (values == np.rint(values)).all():
-        return values.astype(np.min_scalar_type(int(values.max())))
-    return values
 
 
 def _stacked(rows: Sequence[Sequence | None]) -> np.ndarray | None:

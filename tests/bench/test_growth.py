@@ -1,6 +1,10 @@
 """Growth: the figures of a program are those of its own process; simulated studies can be prepared and scored."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +24,25 @@ def test_figures_of_a_program_are_saved_and_kept(tmp_path, capsys):
     for figures in measured.values():
         assert 0.1 < figures["cpu_seconds"] < 60
         assert 20 < figures["peak_mib"] < 2000
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the memory")
+def test_memory_of_a_program_is_its_peak_without_files(tmp_path):
+    (tmp_path / "file").write_bytes(bytes(100 * 2**20))
+    program = (
+        "import numpy as np, time, sys\n"
+        "a = np.ones(30 * 2**20, dtype=np.uint8); time.sleep(.2); del a\n"
+        f"print(np.memmap({str(tmp_path / 'file')!r}, dtype=np.uint8, mode='r').sum())"
+    )
+    (tmp_path / "uses_memory.py").write_text(program)
+    (tmp_path / "uses_none.py").write_text("import numpy as np, time; time.sleep(.2)")
+    peaks = {}
+    for module in ("uses_memory", "uses_none"):
+        figures = tmp_path / f"{module}.json"
+        command = [sys.executable, "-m", "bench.speed.program", str(figures), module]
+        subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(tmp_path)}, cwd=growth.ROOT)
+        peaks[module] = json.loads(figures.read_text())["peak_mib"]
+    assert 25 <= peaks["uses_memory"] - peaks["uses_none"] <= 45
 
 
 def test_failed_program_is_named_with_its_message(tmp_path):

@@ -33,6 +33,9 @@ from vlm.uncertainty import Calibration
 
 MIN_POSITIVES = 5
 """A finding with fewer positive studies gets the threshold 0.5."""
+MIN_POSITIVES_OF_SOURCE = 3
+"""With fewer, a source has no part in a threshold. From 3 on, its F1 counts as much as that of a large source: else a
+finding that is rare in real X-rays gets a threshold from drawings alone (docs/LOG.md)."""
 TITLES = {
     "report_macro_f1": "macro-F1 of reports",
     "report_cider": "CIDEr",
@@ -101,8 +104,8 @@ def best_threshold(probabilities: np.ndarray, positive: np.ndarray, sources: np.
     """The threshold with the highest F1, halfway between two distinct probabilities. A study is predicted positive if
     its probability is at least the threshold.
 
-    F1 is the mean over the sources with at least MIN_POSITIVES positive studies. To each of them, the studies of the
-    sources without a positive study are added, so that their false positives count.
+    F1 is the mean over the sources with at least MIN_POSITIVES_OF_SOURCE positive studies. To each of them, the studies
+    of the sources without a positive study are added, so that their false positives count.
     """
     if positive.sum() < MIN_POSITIVES or positive.all():
         return 0.5
@@ -110,7 +113,7 @@ def best_threshold(probabilities: np.ndarray, positive: np.ndarray, sources: np.
     ranked, positive, sources = probabilities[order], positive[order], sources[order]
     numbers = {source: positive[sources == source].sum() for source in np.unique(sources)}
     shared = np.isin(sources, [source for source, number in numbers.items() if number == 0])
-    groups = [shared | (sources == source) for source, number in numbers.items() if number >= MIN_POSITIVES]
+    groups = [shared | (sources == source) for source, number in numbers.items() if number >= MIN_POSITIVES_OF_SOURCE]
     f1 = np.mean([_ranked_f1(positive, group) for group in groups or [np.ones_like(positive)]], axis=0)
     f1[:-1][ranked[:-1] == ranked[1:]] = -1  # no threshold separates equal probabilities
     best = int(f1.argmax())

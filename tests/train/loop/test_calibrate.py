@@ -103,8 +103,9 @@ def test_threshold_has_the_best_mean_f1_over_the_sources_with_positive_studies()
 
     assert misses() == (5, 0)
     assert misses(["drawings"] * 1000 + ["X-rays"] * 10 + ["normals"] * 50) == (0, 20)
-    few = ["drawings"] * 1004 + ["X-rays"] * 6 + ["normals"] * 50
-    assert misses(few) == (5, 0)  # a source with one positive study chooses nothing
+    for number, expected in ((1, (5, 0)), (2, (5, 0)), (3, (0, 20))):  # of positive studies of the small source
+        few = ["drawings"] * (1005 - number) + ["X-rays"] * (5 + number) + ["normals"] * 50
+        assert misses(few) == expected
 
 
 def test_false_positives_of_a_source_without_positive_studies_count():

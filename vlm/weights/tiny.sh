@@ -4,8 +4,9 @@
 #     DATA=… ENCODER=… PHOTOGRAPHS=… SCANS=… sh vlm/weights/tiny.sh runs/tiny
 #
 # DATA holds nih/ (NIH ChestX-ray14), adult_normals/ (normal X-rays of the RSNA pneumonia challenge: labels.csv with the
-# columns image and label, and images/) and pneumonia/ (Kermany et al.). ENCODER is a ViT-S/14 of DINOv2's architecture.
-# PHOTOGRAPHS and SCANS are folders of images that are no chest X-rays, for the out-of-distribution check (docs/LOG.md).
+# columns image and label, and images/), pneumonia/ (Kermany et al.) and, for a test only, iu_xray/ (Open-i). ENCODER is a
+# ViT-S/14 of DINOv2's architecture. PHOTOGRAPHS and SCANS are folders of images that are no chest X-rays, for the
+# out-of-distribution check (docs/LOG.md).
 # It takes some hours on two cores. Finished steps are skipped; RESUME=--resume resumes an interrupted training.
 set -eu
 : "${DATA:?}" "${ENCODER:?}" "${PHOTOGRAPHS:?}" "${SCANS:?}"
@@ -136,7 +137,7 @@ python -m train.fit_ood --checkpoint vlm/weights/tiny --dataset "$run/views" --o
 # Evaluation on test splits, which were not used for training or selection.
 test -d "$run/real" || python -m data.join --datasets "$run/pneumonia" "$run/adult_normals" "$run/nih" --out "$run/real"
 evaluate() {
-  python eval/batch.py --dataset "$run/$1" --split test --output-dir "$run/evaluation_$1" --neighbor-pool 1500
+  python eval/batch.py --dataset "$run/$1" --split "${3:-test}" --output-dir "$run/evaluation_$1" --neighbor-pool 1500
   cp "$run/evaluation_$1/metrics.json" "docs/results/tiny_on_$2.json"
 }
 evaluate synthetic_test synthetic_studies
@@ -144,6 +145,10 @@ evaluate pneumonia real_pneumonia_X-rays
 evaluate nih X-rays_of_adults_from_NIH
 evaluate real all_real_X-rays
 evaluate pairs_test synthetic_studies_with_a_prior_study
+# Nothing was trained on X-rays of Indiana, so this is the test in another hospital. (R2Gen's test split was kept back.)
+test -d "$run/indiana" || python -m data.prepare open_i --root "$DATA/iu_xray" \
+  --annotation "$DATA/iu_xray/annotation.json" --unlisted train --out "$run/indiana"
+evaluate indiana X-rays_of_another_hospital_Indiana validation
 for program in statements linear_probe; do
   python -m eval.probes.$program --dataset "$run/pneumonia" --split test --statements bacterial viral \
     --output "docs/results/tiny_bacterial_vs_viral_$program.json"

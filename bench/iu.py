@@ -41,6 +41,8 @@ ALL = "all"
 FROM_SCRATCH = {"cnn": "cnn", "vit_scratch": "tiny"}
 """Classifiers with random weights: the name of the stage -> the built-in encoder."""
 NUM_EPOCHS = {"text": 8, "probe": 10, "findings": 2, "cnn": 14, "vit_scratch": 2, "reports": 7}
+PROBE = ("--learning-rate=1e-3", "--batch-size=32")
+"""Flags of the stage that trains finding queries on saved features."""
 AUGMENTATION = (
     "--augmentation.max-rotation=7",
     "--augmentation.max-shift=0.05",
@@ -65,6 +67,8 @@ class Variant:
     finding_tokens: bool = True
     is_frontal: bool = False
     """Without lateral views, in training and evaluation."""
+    start: str = ""
+    """A report model that is trained further, with its ViT and its decoder, instead of a pretrained ViT and GPT-2."""
     percent: int = 100
     """Share of the training studies, of NIH's too. With fewer studies there are more epochs: with a quarter, twice as
     many."""
@@ -76,18 +80,29 @@ class Variant:
 
     def stages(self, *, quick: bool, nih: bool, encoder_layers: int) -> tuple[Stage, ...]:
         """`nih`: the classifier also learns from NIH's labels. `quick`: one epoch per stage."""
+        if self.start:
+            extra = ("--extra-dataset={nih}",) if nih else ()
+            flags = (f"--init-from={self.start}", "--feature-cache={features}", *PROBE, *extra)
+            probe = self._shared_stage("probe", flags, quick, is_classifier=True)
+            return (
+                replace(probe, name=f"{probe.name}_{self.start}"),
+                Stage(name="reports", flags=self._reports(quick)),
+            )
         flags = ("--decoder=tiny", "--vocab-size=1500", "--batch-size=32")
         text = self._shared_stage("text", flags, quick, program=PRETRAIN_TEXT)
         pretrained = f"--decoder={{{text.name}}}"
         extra = (pretrained, "--pool=4", "--linear-probe", *(("--extra-dataset={nih}",) if nih else ()))
         layers = (f"--encoder-layers={encoder_layers}",) if encoder_layers else ()
         classifier = self._classifier_stages(quick, extra, layers)
+        decoder = f"--decoder={self.decoder}" if self.decoder else pretrained
+        flags = (f"--encoder={{{classifier[-1].name}}}", decoder, "--pool=4", *self._reports(quick))
+        return (text, *classifier, Stage(name="reports", flags=flags, starts_from_previous=False))
+
+    def _reports(self, quick: bool) -> tuple[str, ...]:
+        """Flags of the last stage, which trains the decoder."""
         epochs = self._num_epochs("reports", quick)
-        flags = (
-            f"--encoder={{{classifier[-1].name}}}",
-            f"--decoder={self.decoder}" if self.decoder else pretrained,
+        return (
             "--no-lora",
-            "--pool=4",
             "--freeze-after-findings",
             "--decide-findings",
             "--feature-cache={features}",
@@ -97,7 +112,6 @@ class Variant:
             f"--num-validation-reports={4 if quick else 400}",
             *(() if self.finding_tokens else ("--no-finding-tokens",)),
         )
-        return (text, *classifier, Stage(name="reports", flags=flags, starts_from_previous=False))
 
     def _classifier_stages(self, quick: bool, extra: tuple[str, ...], layers: tuple[str, ...]) -> list[Stage]:
         """The stages that train encoder and finding queries; variants share them."""
@@ -106,7 +120,7 @@ class Variant:
             flags = (f"--encoder={FROM_SCRATCH[self.classifier]}", "--no-lora", "--learning-rate=1e-3")
             flags = (*flags, *size, *AUGMENTATION, *extra)
             return [self._shared_stage(self.classifier, flags, quick, is_classifier=True)]
-        frozen = ("--encoder={vit}", "--feature-cache={features}", "--learning-rate=1e-3", "--batch-size=32")
+        frozen = ("--encoder={vit}", "--feature-cache={features}", *PROBE)
         stages = [self._shared_stage("probe", (*frozen, *layers, *size, *extra), quick, is_classifier=True)]
         if self.classifier != "probe":
             trained = (f"--encoder={{{stages[0].name}}}", "--no-lora", "--learning-rate=3e-4")
@@ -139,6 +153,10 @@ VARIANTS = {
     "from_images": Variant(description="the decoder is trained on image features", from_images=True),
     "no_finding_tokens": Variant(
         description="like from_images, without finding tokens for the decoder", from_images=True, finding_tokens=False
+    ),
+    "from_cxrscribe_tiny": Variant(
+        description="starts from the weights that ship, ViT and GPT-2, instead of pretrained ones",
+        start="cxrscribe-tiny",
     ),
     "no_lateral": Variant(description="frontal views only, in training and evaluation", is_frontal=True),
     "30_percent": Variant(description="30 % of the training studies, with 1.8 times the epochs", percent=30),

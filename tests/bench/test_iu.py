@@ -81,6 +81,16 @@ def test_a_shared_stage_has_the_same_arguments_in_every_variant(programs, runnin
         assert len(runs) == 1, output
 
 
+def test_a_variant_starts_from_the_weights_that_ship(programs, running, options):
+    assert iu.run_iu(options(only=("from_cxrscribe_tiny",)), Console(quiet=True)) == []
+    given = steps(programs)
+    probe, reports = given["probe_cxrscribe-tiny"], given["reports"]
+    assert {"--init-from=cxrscribe-tiny", "--findings-epochs=10"} <= set(probe)
+    assert {f"--init-from={running.work}/shared/probe_cxrscribe-tiny", "--text-only-epochs=7"} <= set(reports)
+    assert not any(flag.startswith(("--encoder", "--decoder")) for flag in (*probe, *reports))
+    assert "text" not in given
+
+
 def test_without_lateral_views_every_study_is_frontal(programs, running, options):
     assert iu.run_iu(options(only=("no_lateral",)), Console(quiet=True)) == []
     studies, frontal = (load_studies(running.work / name) for name in ("studies", "studies_frontal"))

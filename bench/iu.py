@@ -40,7 +40,7 @@ from vlm.schema.findings import is_lateral
 ALL = "all"
 FROM_SCRATCH = {"cnn": "cnn", "vit_scratch": "tiny"}
 """Classifiers with random weights: the name of the stage -> the built-in encoder."""
-NUM_EPOCHS = {"text": 8, "probe": 10, "findings": 2, "cnn": 14, "vit_scratch": 2, "reports": 7}
+NUM_EPOCHS = {"text": 8, "probe": 10, "continued": 4, "findings": 2, "cnn": 14, "vit_scratch": 2, "reports": 7}
 PROBE = ("--learning-rate=1e-3", "--batch-size=32")
 """Flags of the stage that trains finding queries on saved features."""
 AUGMENTATION = (
@@ -83,11 +83,8 @@ class Variant:
         if self.start:
             extra = ("--extra-dataset={nih}",) if nih else ()
             flags = (f"--init-from={self.start}", "--feature-cache={features}", *PROBE, *extra)
-            probe = self._shared_stage("probe", flags, quick, is_classifier=True)
-            return (
-                replace(probe, name=f"{probe.name}_{self.start}"),
-                Stage(name="reports", flags=self._reports(quick)),
-            )
+            classifier = self._shared_stage("continued", flags, quick, is_classifier=True)
+            return (classifier, Stage(name="reports", flags=self._reports(quick)))
         flags = ("--decoder=tiny", "--vocab-size=1500", "--batch-size=32")
         text = self._shared_stage("text", flags, quick, program=PRETRAIN_TEXT)
         pretrained = f"--decoder={{{text.name}}}"

@@ -84,10 +84,10 @@ def test_a_shared_stage_has_the_same_arguments_in_every_variant(programs, runnin
 def test_a_variant_starts_from_the_weights_that_ship(programs, running, options):
     assert iu.run_iu(options(only=("from_cxrscribe_tiny",)), Console(quiet=True)) == []
     given = steps(programs)
-    probe, reports = given["probe_cxrscribe-tiny"], given["reports"]
-    assert {"--init-from=cxrscribe-tiny", "--findings-epochs=10"} <= set(probe)
-    assert {f"--init-from={running.work}/shared/probe_cxrscribe-tiny", "--text-only-epochs=7"} <= set(reports)
-    assert not any(flag.startswith(("--encoder", "--decoder")) for flag in (*probe, *reports))
+    classifier, reports = given["continued"], given["reports"]
+    assert {"--init-from=cxrscribe-tiny", "--findings-epochs=4"} <= set(classifier)
+    assert {f"--init-from={running.work}/shared/continued", "--text-only-epochs=7"} <= set(reports)
+    assert not any(flag.startswith(("--encoder", "--decoder")) for flag in (*classifier, *reports))
     assert "text" not in given
 
 

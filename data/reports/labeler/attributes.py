@@ -20,8 +20,10 @@ _SIDES = {
     "right": re.compile(rf"\bright(?:ward)?\b|\bmiddle lobe|\b(?:rul|rml|rll)\b|{_BOTH}"),
 }
 _NOT_SIDES = re.compile(
-    r"\b(?:left|right)(?:-sided)? (?:ventric\w+|atri\w+|heart|cardiac|paratracheal|aortic|main (?:pulmonary|stem))\b"
+    r"\b(?:left|right)(?:-sided)? (?:ventric\w+|atri\w+|heart|cardiac|paratracheal|aortic|main (?:pulmonary|stem))\b|"
+    r"\bright (?:clinical|setting|context|circumstances?)\b"
 )
+"""In words of structures, and in "the right clinical setting", left and right name no side of a finding."""
 _BEHIND_HEART = re.compile(r"\bretro-?cardiac\b")
 """Most often the left lower lobe, so it is read as left unless a side is named."""
 _ZONES = {

@@ -67,9 +67,11 @@ _DEGREE = (
     r"huge|substantial|gross|complete|total|sizable|sizeable|overt|frank)\b"
 )
 _NOT_DEGREES = re.compile(
-    r"\b(?=[fnpw])(?:(?:no|not|without)(?: (?:an?|any|evidence|signs?|suggestion|findings|features|of|longer|very|"
+    r"\b(?=[cdefinprw])(?:(?:no|not|without)(?: (?:an?|any|evidence|signs?|suggestion|findings|features|of|longer|very|"
     rf"particularly|definite|convincing|significant)){{0,4}} (?:{_DEGREE}(?: (?:to|or))? ?){{1,2}}|"
     rf"(?:previously|formerly)(?: (?:very|an?)){{0,2}} {_DEGREE}|from (?:very )?{_DEGREE}(?= to\b)|"
+    r"(?:improv|decreas|increas|worsen|progress|enlarg|reduc|diminish|chang)(?:ed|ing)(?: \w+ly)?,? from (?:very )?"
+    rf"{_DEGREE}|"
     rf"(?:was|were) (?:very )?{_DEGREE}(?=[^.;]{{0,60}} now\b))"
 )
 """Degrees that are denied, or that the finding had before."""

@@ -23,6 +23,8 @@ def named(*texts):
         ("There is pulmonary vascular congestion, moderate.", {"Edema": "moderate"}),
         ("Left pleural effusion. Consolidation in the right lower lobe.", {}),
         ("No large pleural effusion. No moderate pneumothorax.", {}),
+        ("Mild pulmonary edema, improved from moderate.", {"Edema": "small"}),
+        ("The effusion has decreased from large.", {}),
         ("The heart is obscured by a large effusion.", {"Pleural Effusion": "large"}),
         ("Large hiatal hernia. Small bore chest tube.", {}),
         ("2.5 cm nodule.", {}),

@@ -83,7 +83,7 @@ def parse_row(row: Row, spec: TableSpec) -> ParsedRow:
     cells = {role: row.values.get(column) for role, column in spec.columns.items()}
     parsed = ParsedRow(number=row.number)
     try:
-        study_id = _text(cells.get("study_id"), "study_id")
+        study_id = _text(_without_fraction(cells.get("study_id")), "study_id")
         _check_no_spreadsheet_error(spec, study_id=[study_id])
         parsed = replace(parsed, study_id=study_id)
         images = _several(cells["image"], spec.image_separator)
@@ -137,6 +137,7 @@ def without_text(parsed: ParsedRow) -> ParsedRow:
 
 
 def _complete(parsed: ParsedRow, cells: dict[str, Any], row: Row, spec: TableSpec) -> ParsedRow:
+    cells = cells | {role: _without_fraction(cells.get(role)) for role in ("subject_id", "prior_study_id")}
     texts = {
         role: _text(cells.get(role), spec.columns.get(role, role))
         for role in ("subject_id", "split", "indication", "findings", "impression", "report", "source", "license")
@@ -234,6 +235,11 @@ def _several(value: Any, separator: str | None, *, keep_blank: bool = False) -> 
         raise ValueError(f"has {kind} in its image or view position column; give paths, or a Hugging Face data set")
     texts = ["" if part is None else str(part).strip() for part in values]
     return tuple(text for text in texts if text or keep_blank)
+
+
+def _without_fraction(value: Any) -> Any:
+    """An id that is stored as a number: 7.0 is 7. A column of whole numbers with blanks is stored so."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _text(value: Any, column: str) -> str:

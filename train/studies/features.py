@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from vlm.schema.strict_json import to_json
 
 BATCH_SIZE = 32
 FEATURES, IMAGES = "features.f16", "images.txt"
+LINE_LENGTH = 2 * hashlib.sha256().digest_size + 1
+"""Characters of a line of images.txt."""
 _DECODER = datasets.Image()
 
 
@@ -80,9 +83,10 @@ def cached_features(
 
 
 def _stored(store: Path) -> list[str]:
-    """The hashes of the images whose features are stored, in order."""
+    """The hashes of the images whose features are stored, in order, up to a line that a kill or a full disk cut off."""
     path = store / IMAGES
-    return path.read_text(encoding="ascii").split() if path.is_file() else []
+    lines = path.read_text(encoding="ascii").splitlines(keepends=True) if path.is_file() else []
+    return [line.strip() for line in takewhile(lambda line: len(line) == LINE_LENGTH and line.endswith("\n"), lines)]
 
 
 def _add_missing(
@@ -116,7 +120,9 @@ def _add_missing(
         ThreadPoolExecutor() as pool,
         torch.inference_mode(),
     ):
-        features_file.truncate(len(stored) * size)  # a killed run may have written features without their hashes
+        # A killed run may have written features without their hashes, and a part of a hash.
+        features_file.truncate(len(stored) * size)
+        images_file.truncate(len(stored) * LINE_LENGTH)
         for start in track(starts, "image features", transient=True, disable=len(missing) < 1000):
             batch = missing[start : start + BATCH_SIZE]
             squares = list(pool.map(lambda digest: _square(studies, *places[digest], geometry.size), batch))

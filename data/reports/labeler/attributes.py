@@ -20,8 +20,10 @@ _SIDES = {
     "right": re.compile(rf"\bright(?:ward)?\b|\bmiddle lobe|\b(?:rul|rml|rll)\b|{_BOTH}"),
 }
 _NOT_SIDES = re.compile(
-    r"\b(?:left|right)(?:-sided)? (?:ventric\w+|atri\w+|heart|cardiac|paratracheal|aortic|main (?:pulmonary|stem))\b"
+    r"\b(?:left|right)(?:-sided)? (?:ventric\w+|atri\w+|heart|cardiac|paratracheal|aortic|main (?:pulmonary|stem))\b|"
+    r"\bright (?:clinical|setting|context|circumstances?)\b"
 )
+"""In words of structures, and in "the right clinical setting", left and right name no side of a finding."""
 _BEHIND_HEART = re.compile(r"\bretro-?cardiac\b")
 """Most often the left lower lobe, so it is read as left unless a side is named."""
 _ZONES = {
@@ -65,9 +67,11 @@ _DEGREE = (
     r"huge|substantial|gross|complete|total|sizable|sizeable|overt|frank)\b"
 )
 _NOT_DEGREES = re.compile(
-    r"\b(?=[fnpw])(?:(?:no|not|without)(?: (?:an?|any|evidence|signs?|suggestion|findings|features|of|longer|very|"
+    r"\b(?=[cdefinprw])(?:(?:no|not|without)(?: (?:an?|any|evidence|signs?|suggestion|findings|features|of|longer|very|"
     rf"particularly|definite|convincing|significant)){{0,4}} (?:{_DEGREE}(?: (?:to|or))? ?){{1,2}}|"
     rf"(?:previously|formerly)(?: (?:very|an?)){{0,2}} {_DEGREE}|from (?:very )?{_DEGREE}(?= to\b)|"
+    r"(?:improv|decreas|increas|worsen|progress|enlarg|reduc|diminish|chang)(?:ed|ing)(?: \w+ly)?,? from (?:very )?"
+    rf"{_DEGREE}|"
     rf"(?:was|were) (?:very )?{_DEGREE}(?=[^.;]{{0,60}} now\b))"
 )
 """Degrees that are denied, or that the finding had before."""

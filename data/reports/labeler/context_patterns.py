@@ -65,6 +65,15 @@ SEEN = (
 _EXCLUDE = r"(?:exclude[ds]?|rule[ds]? out|r/o)"
 _GONE = r"(?:resolved|cleared|disappeared|vanished|gone)"
 _WELL = r"(?:well|clearly|fully|completely|optimally|adequately|reliably)"
+_END = (
+    r"(?= ?[.,;)]|$| (?:on|in|at(?! least)|given|but|although|though|however|while|whereas|clinically|"
+    r"radiographically|here)\b)"
+)
+"""Behind a word that decides a finding before it, not one that follows: "possible on the left", not "possible mass"."""
+_APPEARS = (
+    r"(?=[aiswr])(?:(?:is|are|was|were)(?: felt| thought| considered| believed)|appears?|seems?|remains?)"
+    r"(?: to (?:be|have)(?: been)?)?(?: (?:now|since|completely|entirely|fully)){0,2}"
+)
 
 NEGATIONS = (
     rf"(?:not|no longer) {SEEN} (?:is|are)",
@@ -97,7 +106,8 @@ LATER_NEGATIONS = (
     rf"(?:{_GONE}|removed)(?= ?[.,;)]|$| since| from| on| in| with| and| after| following| but)",
     r"(?:is|are|was|were)(?: considered| felt| thought)? (?:absent|excluded|ruled out|negative|removed|"
     r"unlikely(?! t(?:o|hat)))",
-    r"(?:unlikely|absent)(?= ?[.,;]|$| on| in| at| bilaterally)",
+    rf"{_APPEARS} (?:{_GONE}|removed|absent|excluded|ruled out|unlikely(?! t(?:o|hat)))(?! to (?:an?|the)\b| in part)",
+    rf"(?:considered )?(?:unlikely|absent)(?:{_END}|(?= bilaterally))",
     r"(?:has|have)(?: now| since| subsequently)? been(?: \w+ly)? (?:excluded|ruled out|removed|evacuated|extubated)",
     r"can be (?:excluded|ruled out)",
     r"(?=[dh])(?:ha(?:s|ve|d)|did|do(?:es)?)(?: not|n't)(?: \w+ly)? (?:recur(?:red)?|re-?accumulated?|develop(?:ed)?|"
@@ -232,16 +242,19 @@ LATER_HEDGES = (
     r"would be (?:an? )?(?:(?:less likely |further |diagnostic )?(?:consideration|possibility)|possible)",
     rf"(?=[cmw])(?:can ?not|can't|could not|may not|would not)(?: \w+)? be(?: \w+)? {_EXCLUDE}",
     rf"(?=[aihnw])(?:(?:is|are|has|have|was|were) )?not(?: been)?(?: \w+)? {_EXCLUDE}"
-    r"(?= ?[.,;)]|$| by| on| in| at| with| and| given)",
-    rf"(?=[adhin])(?:is |are )?(?:difficult|hard|impossible|not possible) to (?:\w+ )?{_EXCLUDE}(?= ?[.,;]|$| on| in| "
-    r"given| with)",
+    rf"(?:{_END}|(?= by| with| and))",
+    rf"(?=[adhin])(?:is |are )?(?:difficult|hard|impossible|not possible) to (?:\w+ )?{_EXCLUDE}(?:{_END}|(?= with))",
+    rf"(?=[aciflntuw])(?:(?:is|are|was|were)(?: felt| thought| considered)?(?: to be)? )?(?:unlikely|less likely),?"
+    rf" (?:but|although|though|yet)(?: \w+){{0,2}} (?:not(?: \w+)? {_EXCLUDE}|possible)",
+    rf"{_APPEARS} (?:possible|probable|questionable|equivocal|less likely|an? (?:possibility|consideration|"
+    rf"concern)){_END}",
     rf"(?=[ainpw])(?:(?:is|are|was|were) )?(?:not (?:\w+ )?{_WELL}|poorly)[ -]{SEEN}",
     r"(?=[ai])(?:is|are)(?: also)? (?:possible|suspected|questioned|questionable|likely(?! \w+ than)|probable|"
-    r"suggested|less likely(?= ?[.,;)]|$)|favored|presumed|"
+    rf"suggested|less likely{_END}|favored|presumed|"
     r"considered(?! unlikely)|equivocal|doubtful|(?:a )?(?:consideration|possibility|possibilities)|"
     r"(?:an? |of )?concern(?! for| about| of| that| regarding))",
     r"(?=[cmsw])(?:should|could|may|might|would) (?:also )?be (?:considered|present|excluded)",
-    r"(?=[lnpqs])(?:less likely|not excluded|possible|suspected|questionable)(?= ?[.,;)]|$)",
+    rf"(?=[lnpqs])(?:less likely|not excluded|possible|suspected|questionable){_END}",
     r"if (?:any|present)(?= ?[.,;)]|$| is| are)",
     r"(?:is|are) in the differential",
 )

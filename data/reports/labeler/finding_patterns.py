@@ -30,6 +30,8 @@ NAMES_NOTHING = (
     r"(?:rib|costal) cartilages?",
     r"(?:nasal|sinus|hepatic|bowel) congestion",
     r"(?:infection|fluid) (?:control|level)s?",
+    r"(?:obscured|hidden|masked|silhouetted|effaced|displaced|shifted|deviated|pushed|compressed|accentuated|exaggerated)"
+    r"(?: to the (?:left|right))? by (?:an? |the )?(?:\w+ )?(?:large|enlarged|enlarging|big|increased|prominent)",
 )
 """Phrases that look like a finding or a boundary but are not; skipped."""
 

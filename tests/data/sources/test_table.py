@@ -322,6 +322,18 @@ def test_a_row_can_name_its_prior_study(tmp_path):
     assert by_id["s4"].raw_study.reason == "the table has no study with the id that the row names"
 
 
+@pytest.mark.parametrize("write", [jsonl_of, parquet_of])
+def test_ids_in_a_column_of_numbers_with_blanks_have_no_fraction(tmp_path, write):
+    rows = [
+        {"image": "a.png", "study_id": 1, "subject_id": 7.0, "findings": "Edema.", "prior_study_id": None},
+        {"image": "b.png", "study_id": 2, "subject_id": 7.0, "findings": "Edema.", "prior_study_id": 1.0},
+        {"image": "c.png", "study_id": 3, "subject_id": None, "findings": "Edema.", "prior_study_id": None},
+    ]
+    found = raw_studies(write(tmp_path, rows), with_priors=True)
+    assert [raw.subject_id for raw in found] == ["7", "7", "3"]
+    assert priors_of(found) == {"1": None, "2": ("1", None), "3": None}
+
+
 def test_pseudonyms_hide_the_ids_of_prior_studies(tmp_path):
     for row in DATED_ROWS:
         Image.fromarray(np.full((40, 40), 7, np.uint8)).save(tmp_path / row["image"])

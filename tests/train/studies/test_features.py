@@ -67,6 +67,18 @@ def test_features_without_a_hash_are_computed_again(small_studies, encoder, tmp_
     assert np.array_equal(again.values, whole)
 
 
+@pytest.mark.parametrize("num_characters", [20, 64])
+def test_each_image_has_its_features_after_a_hash_was_cut_off(small_studies, encoder, tmp_path, num_characters):
+    rows = small_studies["train"]
+    whole = np.array(saved(encoder, rows, tmp_path).values)
+    [images] = tmp_path.glob("*/images.txt")
+    lines = images.read_text().splitlines(keepends=True)
+    images.write_text("".join(lines[:2]) + lines[2][:num_characters])  # as a full disk leaves it
+    again = saved(encoder, rows, tmp_path)
+    assert images.read_text().splitlines(keepends=True) == lines
+    assert np.array_equal(again.values, whole)
+
+
 def test_another_encoder_does_not_read_them(small_studies, encoder, tmp_path):
     rows = small_studies["train"]
     before = np.array(saved(encoder, rows, tmp_path).values)

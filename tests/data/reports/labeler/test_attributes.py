@@ -41,6 +41,8 @@ def attributes_of(sentence, name):
         ("left effusion and right pneumothorax.", "pleural effusion", LEFT),
         ("edema with left ventricular enlargement.", "pulmonary edema", set()),
         ("opacity obscures the right heart border.", "lung opacity", set()),
+        ("left base opacity, may be pneumonia in the right clinical setting.", "pneumonia", LEFT),
+        ("pneumonia in the right context.", "pneumonia", set()),
         ("right lower lobe opacity, left effusion.", "lung opacity", RIGHT),
         ("right lower lobe opacity, left effusion.", "pleural effusion", LEFT),
         ("no pneumothorax on the right; small effusion.", "pneumothorax", RIGHT),

@@ -277,14 +277,14 @@ class StudyTab:
 
     def _unread(self, session: Session, error: ValueError | None = None, *, is_new: bool = False) -> Changes:
         """The page with the images of a session before they are read, or with the reason why they could not be.
-        `is_new`: they belong to another study than the one that was read before, so the indication of that patient
-        goes. One that was typed before the first images stays."""
+        `is_new`: they belong to another study than the one that was read before, so the indication and the views
+        of that patient go. An indication that was typed before the first images stays."""
         return {
             **self._no_results(),
             self.session: session,
             self.upload: None,
             **({self.indication: ""} if is_new else {}),
-            **view_changes(self.views, session.images),
+            **view_changes(self.views, session.images, is_new=is_new),
             **self.prior.changes(session, is_new=is_new),
             self.images: image_cards(session.images, session.prior),
             self.report: layout.render("report", state="rejected" if error else "empty", message=error),

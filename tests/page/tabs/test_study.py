@@ -107,6 +107,13 @@ def test_the_indication_of_the_last_patient_does_not_stay_for_a_new_study(tab, r
     assert tab.add_files(last[tab.session], files[:1])[tab.indication] == ""
 
 
+def test_the_views_of_the_last_patient_do_not_stay_for_a_new_study(tab, loaded, read, files):
+    shown = tab.add_files(read[-1][tab.session], files[:2])
+    assert [shown[radio]["value"] for radio in tab.views] == AUTO
+    joined = tab.add_files(loaded, files[2:])
+    assert ["value" in joined[radio] for radio in tab.views] == [False] * 3 + [True] * 3
+
+
 def test_an_indication_that_was_typed_before_or_between_the_images_stays(tab, loaded, files):
     assert tab.indication not in tab.add_files(Session(), files[:1])
     assert tab.indication not in tab.add_files(loaded, files[2:])

@@ -143,6 +143,10 @@ class StudyTab:
             **PRIVATE,
             **MODEL,
         )
+        # Otherwise the report would appear beside the images of another study. An upload changes at its start, and when
+        # its images are shown.
+        changing = [self.upload.change, self.prior.upload.change, self.prior.remove.click, self.gallery.select]
+        gr.on(changing, None, cancels=[*writing, occluding], **PRIVATE)
         settings = self.settings
         moving = {"show_progress": "hidden", **PRIVATE}
         settings.rate.input(lambda rate: gr.update(visible=rate != "f1"), settings.rate, settings.percent, **moving)

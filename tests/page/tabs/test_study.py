@@ -124,6 +124,15 @@ def test_every_event_with_a_new_study_can_empty_the_indication(tab):
     assert len(events) >= 7 and all(tab.indication in event.outputs for event in events)
 
 
+def test_every_event_that_changes_the_study_stops_the_report_that_is_being_written(tab):
+    events = tab.session.parent.fns.values()
+    writing = {event._id for event in events if tab.indication in event.inputs}
+    stopping = {target for event in events if writing <= set(event.cancels) for target in event.targets}
+    changing = {(tab.upload, "change"), (tab.gallery, "select"), (tab.clear, "click")}
+    changing |= {(tab.prior.upload, "change"), (tab.prior.remove, "click")}
+    assert len(writing) == 3 and stopping >= {(block._id, name) for block, name in changing}
+
+
 def test_too_many_images_are_rejected_and_the_study_stays(tab, loaded, files):
     changes = tab.add_files(loaded, files[:1] * 5)
     assert "7 images are more than the 6 that one study may have" in changes[tab.report]

@@ -137,6 +137,21 @@ def test_second_session_sees_nothing_of_the_first(open_page, tall_image):
     assert second.locator("#images .xray").count() == 0
 
 
+def test_images_that_are_uploaded_while_a_report_is_written_do_not_get_this_report(open_page, tall_image, square_image):
+    page = open_page(kind=Slow)
+    upload(page, [tall_image])
+    expect(page.locator("#images .xray")).to_have_count(1)
+    page.get_by_role("button", name="Write the report").click()
+    expect(page.locator("#findings label").first).to_be_visible()
+    upload(page, [square_image])
+    expect(page.locator("figcaption")).to_contain_text("square.png")
+    page.wait_for_timeout(8000)  # the report of the first image would be there
+    assert page.locator("#report [data-reading]").count() == page.locator("#findings label").count() == 0
+    page.get_by_role("button", name="Write the report").click()
+    expect(page.locator("#report [data-reading]")).to_be_visible()
+    expect(page.locator("figcaption")).to_contain_text("square.png")
+
+
 def test_queue_position_is_shown_and_a_closed_browser_leaves_the_queue(open_page, tall_image):
     pages = [open_page(kind=Slow) for _ in range(3)]
     for page in pages:

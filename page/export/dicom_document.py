@@ -109,10 +109,14 @@ def equipment(record: StudyRecord) -> dict[str, str]:
 
 
 def add_times(document: Dataset, record: StudyRecord) -> None:
-    """Set all times of an object to that of the report; highdicom uses the time of the export."""
-    document.ContentDate = document.InstanceCreationDate = document.SeriesDate = record.issued_at.date()
-    document.ContentTime = document.InstanceCreationTime = document.SeriesTime = record.issued_at.time()
-    document.TimezoneOffsetFromUTC = f"{record.issued_at:%z}"
+    """Set all times of an object to that of the report; highdicom uses the time of the export.
+
+    They are in the time zone of this machine: the zone of an object also holds for its StudyTime, a local time.
+    """
+    issued_at = record.issued_at.astimezone()
+    document.ContentDate = document.InstanceCreationDate = document.SeriesDate = issued_at.date()
+    document.ContentTime = document.InstanceCreationTime = document.SeriesTime = issued_at.time()
+    document.TimezoneOffsetFromUTC = f"{issued_at:%z}"
     for contribution in document.get("ContributingEquipmentSequence", []):
         contribution.ContributionDateTime = record.issued_at
 

@@ -84,8 +84,8 @@ def write_table(
             bar = bars.add_task("studies", total=len(studies), completed=len(studies) - len(to_read))
             for name, study in to_read:
                 found = study_source(name, study, generator.config.preprocessing)
-                [result] = read_sources(generator, [found], options)
                 versions.add(name, study)
+                [result] = read_sources(generator, [found], options)
                 table.add(_exported(generator, result, options, exports, stems).row)
                 bars.advance(bar)
         num_old_exports = sum(len(before[name].exports) for name in changed)

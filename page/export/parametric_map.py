@@ -53,10 +53,15 @@ def export_parametric_maps(record: StudyRecord, *, place: DocumentPlace) -> list
     files = []
     for view, heat in zip(record.views, heat_of_views, strict=True):
         if view.identifiers and view.identifiers.refers_to_an_image:
-            uid = document_uid(f"{place.sop_instance_uid} {view.identifiers.sop_instance_uid}")
+            uid = map_uid(place.sop_instance_uid, view.identifiers.sop_instance_uid)
             number = place.instance_number * 100 + len(files)
             files.append(_map(record, view, heat, replace(place, sop_instance_uid=uid, instance_number=number)))
     return files
+
+
+def map_uid(place_uid: str, image_uid: str) -> str:
+    """The UID of the map of an image, from that of the `DocumentPlace`."""
+    return document_uid(f"{place_uid} {image_uid}")
 
 
 def _map(record: StudyRecord, view: UploadedImage, heat: np.ndarray, place: DocumentPlace) -> bytes:

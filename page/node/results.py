@@ -2,7 +2,8 @@
 
 UIDs follow from the study, the model, the kind of file and the images that were used. So a report that is made again,
 after a crash or in another spool, has the same UIDs and replaces the first one. With other images, it is a new instance
-in the same series, which names the instance that it replaces.
+in the same series, which names the instance that it replaces. So is a report on the images of an older version, if
+images of the last one can no longer be used: receivers would keep the older version.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from pydicom import Dataset, dcmread
 from page.export.dicom_document import DocumentPlace, document_uid, reference
 from page.export.encapsulated_pdf import export_encapsulated_pdf
 from page.export.fhir_r4 import export_fhir_r4
-from page.export.parametric_map import export_parametric_maps
+from page.export.parametric_map import export_parametric_maps, map_uid
 from page.export.sr import export_sr
 from page.export.sr_measurements import export_sr_measurements
 from page.node.options import Kind
@@ -37,7 +38,7 @@ def build_results(record: StudyRecord, study: StableStudy, *, kinds: Sequence[st
     results = []
     for kind in dict.fromkeys(kinds):
         series_uid = document_uid(f"node series {study.uid} {record.model.hash} {kind}")
-        uid = document_uid(f"node instance {report_key} {kind}")
+        uid = _instance_uid(study, kind, report_key)
         if kind == FHIR:
             content = export_fhir_r4(record, include_identity=True, uid=uid).encode()
             results.append(Result(kind=kind, sop_class_uid="", series_uid=series_uid, sop_uid=uid, content=content))
@@ -55,6 +56,14 @@ def build_results(record: StudyRecord, study: StableStudy, *, kinds: Sequence[st
             contents = [_WRITERS[kind](record, include_identity=True, place=place)]
         results += [_result(kind, content) for content in contents]
     return results
+
+
+def _instance_uid(study: StableStudy, kind: str, report_key: str) -> str:
+    """The UID of a new file; no earlier version has it."""
+    uid = document_uid(f"node instance {report_key} {kind}")
+    if study.used_uids.isdisjoint([uid, *(map_uid(uid, image) for image in study.images)]):
+        return uid
+    return document_uid(f"node instance {report_key} {kind} version {study.version + 1}")
 
 
 def _predecessor(study: StableStudy, kind: str) -> Dataset | None:

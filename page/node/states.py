@@ -30,6 +30,8 @@ class StableStudy:
     """What the last report was made of."""
     previous: Mapping[str, tuple[str, str, str]]
     """SOP class, series and instance UID of the last report of each kind."""
+    used_uids: frozenset[str] = frozenset()
+    """Instance UIDs of all earlier results."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -154,6 +154,7 @@ class NodeStore:
             version=study["version"],
             report_key=study["report_key"],
             previous={row["kind"]: (row["sop_class_uid"], row["series_uid"], row["sop_uid"]) for row in results},
+            used_uids=frozenset(row["sop_uid"] for row in results),
         )
 
     def finish(

@@ -39,7 +39,7 @@ class PriorStudy:
     interval_days: int | None = None
     """Days from this study to the one that is read; None: unknown."""
     notes: tuple[str, ...] = ()
-    """What is odd about the interval, one sentence each."""
+    """What is odd about the interval or the patient, one sentence each."""
 
     @property
     def study_uid(self) -> str:
@@ -128,29 +128,58 @@ def compared_with(prior: PriorStudy, images: Sequence[UploadedImage]) -> PriorSt
     uids = _values(images, "study_instance_uid") & _values(prior.images, "study_instance_uid")
     if uids or {image_hash(image.image) for image in images} & {image_hash(image.image) for image in prior.images}:
         raise ValueError("the prior study is the study itself, or shares an image with it; give an earlier study")
-    patients = [_values(study, "patient_id") for study in (images, prior.images)]
-    if all(patients) and patients[0] != patients[1]:
-        raise ValueError(
-            "the prior study belongs to another patient by the patient IDs of the DICOM headers; give an earlier study "
-            "of the same patient, or leave the prior study out"
-        )
+    notes = _patient_notes(images, prior.images)
     dates = [min(_values(study, "study_date"), default="") for study in (images, prior.images)]
     if not all(dates):
-        return prior
+        return replace(prior, notes=notes)
     current, earlier = (datetime.strptime(date, "%Y%m%d") for date in dates)
     if earlier > current:
         days = (earlier - current).days
         raise ValueError(
             f"the prior study was taken {days} days after the study by the dates of the DICOM headers; exchange them"
         )
-    by_dates = replace(prior, interval_days=(current - earlier).days)
+    if earlier == current and _is_later_on_the_day(prior.images, images):
+        raise ValueError(
+            "the prior study was taken on the day of the study, but later by the times of the DICOM headers; exchange "
+            "them"
+        )
+    by_dates = replace(prior, interval_days=(current - earlier).days, notes=notes)
     if prior.interval_days in (None, by_dates.interval_days):
         return by_dates
     note = (
         f"The prior study was taken {prior.interval_text} as given, but {by_dates.interval_text} by the dates of the "
         "DICOM headers. The given interval is used; check it, and that this is the right prior study."
     )
-    return replace(prior, notes=(note,))
+    return replace(prior, notes=(*notes, note))
+
+
+def _patient_notes(images: Sequence[UploadedImage], prior_images: Sequence[UploadedImage]) -> tuple[str, ...]:
+    """A note if both studies have the same patient ID, but another birth date: two hospitals may give the same ID.
+
+    Raises:
+        ValueError: the patient IDs differ, or without them the birth dates.
+    """
+    for attribute, words in (("patient_id", "patient IDs"), ("patient_birth_date", "birth dates")):
+        current, earlier = _values(images, attribute), _values(prior_images, attribute)
+        if not (current and earlier) or current == earlier:
+            continue
+        if attribute == "patient_birth_date" and _values(images, "patient_id") and _values(prior_images, "patient_id"):
+            return (
+                "The prior study has the same patient ID but another birth date in its DICOM headers; check that it is "
+                "of the same patient.",
+            )
+        raise ValueError(
+            f"the prior study belongs to another patient by the {words} of the DICOM headers; give an earlier study of "
+            "the same patient, or leave the prior study out"
+        )
+    return ()
+
+
+def _is_later_on_the_day(images: Sequence[UploadedImage], others: Sequence[UploadedImage]) -> bool:
+    """Whether images were taken after others of the same day, as exactly as both times are known."""
+    time, other = (min(_values(study, "study_time"), default="") for study in (images, others))
+    length = min(len(time), len(other))
+    return time[:length] > other[:length]
 
 
 def _values(images: Sequence[UploadedImage], attribute: str) -> set[str]:

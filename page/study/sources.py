@@ -16,8 +16,10 @@ from functools import partial
 from itertools import islice, takewhile
 from pathlib import Path, PurePosixPath
 
-from data.images.dicom.identifiers import dicom_identifiers
-from data.images.pixels import ImageRejected, read_bytes
+from pydicom import Dataset
+
+from data.images.dicom.values import id_texts, read_tags
+from data.images.pixels import ImageRejected, is_dicom, read_bytes
 from data.sources.dicom_index import ArchiveFile, find_files
 from page.study.plain_text import plain_line
 from page.study.upload import MAX_VIEWS
@@ -184,9 +186,11 @@ def _file_head(path: Path) -> bytes:
 
 
 def _study_uid(read_head: _ReadBytes) -> str:
-    """Empty without one, and if the file cannot be read: that error is reported when the study is read."""
+    """As the header has it: invalid UIDs, such as those with leading zeros, tell studies apart, too. Empty without one,
+    and if the file cannot be read: that error is reported when the study is read."""
     try:
-        identifiers = dicom_identifiers(read_head())
-    except (ImageRejected, OSError):
+        head = read_head()
+        header = read_tags(head, ("StudyInstanceUID",)) if is_dicom(head) else Dataset()
+        return plain_line(" ".join(id_texts(header, "StudyInstanceUID")))
+    except Exception:  # pydicom raises many types, and may quote values
         return ""
-    return identifiers.study_instance_uid if identifiers else ""

@@ -143,6 +143,10 @@ class StudyTab:
             **PRIVATE,
             **MODEL,
         )
+        # Otherwise the report would appear beside the images of another study. An upload changes at its start, and when
+        # its images are shown.
+        changing = [self.upload.change, self.prior.upload.change, self.prior.remove.click, self.gallery.select]
+        gr.on(changing, None, cancels=[*writing, occluding], **PRIVATE)
         settings = self.settings
         moving = {"show_progress": "hidden", **PRIVATE}
         settings.rate.input(lambda rate: gr.update(visible=rate != "f1"), settings.rate, settings.percent, **moving)
@@ -277,14 +281,14 @@ class StudyTab:
 
     def _unread(self, session: Session, error: ValueError | None = None, *, is_new: bool = False) -> Changes:
         """The page with the images of a session before they are read, or with the reason why they could not be.
-        `is_new`: they belong to another study than the one that was read before, so the indication of that patient
-        goes. One that was typed before the first images stays."""
+        `is_new`: they belong to another study than the one that was read before, so the indication and the views
+        of that patient go. An indication that was typed before the first images stays."""
         return {
             **self._no_results(),
             self.session: session,
             self.upload: None,
             **({self.indication: ""} if is_new else {}),
-            **view_changes(self.views, session.images),
+            **view_changes(self.views, session.images, is_new=is_new),
             **self.prior.changes(session, is_new=is_new),
             self.images: image_cards(session.images, session.prior),
             self.report: layout.render("report", state="rejected" if error else "empty", message=error),

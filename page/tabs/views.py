@@ -18,10 +18,13 @@ def view_radios() -> list[gr.Radio]:
     ]
 
 
-def view_changes(radios: Sequence[gr.Radio], images: Sequence[UploadedImage]) -> dict[Any, Any]:
-    """Show one choice for each image, and hide the others."""
+def view_changes(
+    radios: Sequence[gr.Radio], images: Sequence[UploadedImage], *, is_new: bool = False
+) -> dict[Any, Any]:
+    """Show one choice for each image, and hide the others. `is_new`: the choices for the images of before go."""
     hidden = [gr.update(visible=False, value="auto")] * (len(radios) - len(images))
-    shown = [gr.update(visible=True, label=f"View of {image.name}") for image in images]
+    chosen = {"value": "auto"} if is_new else {}
+    shown = [gr.update(visible=True, label=f"View of {image.name}", **chosen) for image in images]
     return dict(zip(radios, [*shown, *hidden], strict=True))
 
 

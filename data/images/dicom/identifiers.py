@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import pydicom
+from pydicom.multival import MultiValue
 
 from data.images.dicom.header import modality_of
 from data.images.dicom.values import id_texts, parse_header, read_tags, texts_in
@@ -142,7 +143,8 @@ def _age(birth: str, study: str) -> str:
 
 def _value(header: pydicom.Dataset, attribute: str) -> str:
     """A single valid value, else "". Long values are not shortened, because that would make another identifier."""
-    text = str(header.get(attribute) or "").strip().strip("\0").strip()
+    value = header.get(attribute) or ""
+    text = "" if isinstance(value, list | MultiValue) else str(value).strip().strip("\0").strip()
     if attribute in _DATES:
         return text if _is_date(text) else ""
     pattern = _PATTERNS.get(attribute)

@@ -2,7 +2,9 @@
 
 import shutil
 import subprocess
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from io import BytesIO
 
 import numpy as np
@@ -51,6 +53,20 @@ def test_dsrdump_opens_the_measurement_report_without_warnings(recorded_study, t
     lines = done.stdout.decode("latin-1")
     assert lines.startswith("Comprehensive SR Document")
     assert "Preliminary Flag    : PRELIMINARY" in lines
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_times_are_in_the_time_zone_of_the_machine_like_the_study_time(recorded_study, monkeypatch, write):
+    read_at = datetime(2026, 11, 29, 20, 30, tzinfo=UTC)
+    monkeypatch.setenv("TZ", "JST-9")
+    time.tzset()
+    try:
+        report = opened(write(replace(recorded_study, read_at=read_at), include_identity=True))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert (report.ContentDate, report.ContentTime[:6]) == ("20261130", "053000")
+    assert report.TimezoneOffsetFromUTC == "+0900"
 
 
 def test_measurement_report_has_the_probability_of_each_finding(recorded_study):

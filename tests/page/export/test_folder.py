@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pydicom import dcmread
 
 import page.export.folder
 from page.report import ReportOptions
@@ -159,6 +160,23 @@ def test_a_study_with_a_replaced_image_in_a_zip_is_read_again(tiny_checkpoint, t
                 archive.writestr(name, content.getvalue())
         assert run(tiny_checkpoint, tmp_path / "studies.zip", "--output", tmp_path / "reports.csv") == 0
     assert read == ["a.png", "b.png", "b.png"]
+
+
+def test_a_study_whose_header_names_another_patient_or_view_is_read_again(
+    tiny_checkpoint, folder, tmp_path, read, dicom
+):
+    output, exports = tmp_path / "reports.jsonl", tmp_path / "exports"
+    options = ("--exports", "sr", "--include-identity", "--export-folder", exports)
+    uids = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4"}
+    for patient, view in (("A", "PA"), ("B", "PA"), ("B", "AP")):  # the pixels stay
+        (folder / "scan").write_bytes(dicom(**uids, PatientID=patient, ViewPosition=view).read_bytes())
+        read.clear()
+        assert run(tiny_checkpoint, folder, "--output", output, *options) == 0
+        assert "scan" in read
+        row = rows_of(output)["scan"]
+        assert row["view_positions"] == [view]
+        assert dcmread(exports / row["exports"][0]).PatientID == patient
+    assert read == ["scan"]
 
 
 def test_table_has_the_operating_point_and_the_candidates_of_single_studies(tiny_checkpoint, tmp_path, images):

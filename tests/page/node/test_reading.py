@@ -152,6 +152,19 @@ def test_report_on_other_images_is_a_new_instance_of_the_same_series(generator, 
     assert any(text.startswith("This is version 2 of the report: other images") for text in texts_of(report))
 
 
+@pytest.mark.parametrize("kind", ["sr", "map", "fhir"])
+def test_report_on_the_images_of_an_older_version_is_another_instance(generator, study, kind):
+    """Version 2 had an image that was replaced and can no longer be used."""
+    one = read(generator, study([image_content(1, 1)]), kinds=[kind])
+    used = frozenset(result.sop_uid for result in one.results)
+    contents = [image_content(1, 1), image_content(1, 2, BodyPartExamined="KNEE")]
+    settings = {"version": 2, "report_key": "key of version 2"}
+    three = read(generator, study(contents, used_uids=used, **settings), kinds=[kind])
+    again = read(generator, study(contents, used_uids=used, **settings), kinds=[kind])
+    assert three.results and used.isdisjoint(result.sop_uid for result in three.results)
+    assert [result.sop_uid for result in three.results] == [result.sop_uid for result in again.results]
+
+
 def test_new_image_that_is_not_used_makes_no_new_version(generator, study):
     first = read(generator, study([image_content(1, 1)]))
     knee = image_content(1, 2, BodyPartExamined="KNEE")

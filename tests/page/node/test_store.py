@@ -97,6 +97,7 @@ def test_new_version_knows_the_last_one_and_is_sent_after_it(store):
     assert state_of(store)[0] == RECEIVED
     study = store.next_stable(0)
     assert (study.version, study.report_key, study.previous) == (1, "key", {"sr": ("1.1", "1.3", "1.3.1")})
+    assert study.used_uids == {"1.3.1"}
     store.finish(study, results=[result(2)], report_key="other")
     [first] = store.due_results()
     assert first.sop_uid == "1.3.1"

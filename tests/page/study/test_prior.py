@@ -96,10 +96,39 @@ def test_later_study_is_rejected_whether_or_not_an_interval_is_given(now, before
 
 
 @pytest.mark.parametrize(
+    ("time", "other", "is_later"),
+    [("0830", "090000", True), ("0830", "0830", False), ("0830", "083015.5", False), ("1400", "0830", False)],
+)
+def test_study_of_the_same_day_is_no_prior_study_if_it_is_later(now, before, time, other, is_later):
+    now = with_header(now, study_date="20260101", study_time=time)
+    prior = PriorStudy(images=(with_header(before, study_date="20260101", study_time=other),))
+    if is_later:
+        with pytest.raises(ValueError, match="later by the times of the DICOM headers; exchange them"):
+            compared_with(prior, [now])
+    else:
+        assert compared_with(prior, [now]).interval_days == 0
+
+
+def test_same_patient_id_with_another_birth_date_gives_a_note(now, before):
+    now = with_header(now, patient_id="7", patient_birth_date="19500101", study_date="20260302")
+    header = {"patient_id": "7", "patient_birth_date": "19810203"}
+    for dates, days in (({}, None), ({"study_date": "20260301"}, 1)):
+        found = compared_with(PriorStudy(images=(with_header(before, **header, **dates),)), [now])
+        [note] = found.notes
+        assert "same patient ID but another birth date" in note and "1981" not in note
+        assert found.interval_days == days
+
+
+@pytest.mark.parametrize(
     ("header", "other", "message"),
     [
         ({"study_instance_uid": "1.2"}, {"study_instance_uid": "1.2"}, "is the study itself"),
         ({"patient_id": "A"}, {"patient_id": "B"}, "belongs to another patient"),
+        (
+            {"patient_birth_date": "19500101", "patient_id": "7"},
+            {"patient_birth_date": "19810203"},
+            "belongs to another patient by the birth dates",
+        ),
     ],
 )
 def test_prior_study_that_does_not_fit_is_rejected(now, before, header, other, message):

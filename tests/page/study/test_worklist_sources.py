@@ -44,6 +44,13 @@ def test_dicom_files_are_grouped_by_study_uid(tmp_path, dicom):
     assert studies_in(archive, loose)[0] == [("a/1", ["a/1", "b/3", "loose"]), ("a/2", ["a/2"]), ("b/4", ["b/4"])]
 
 
+def test_dicom_studies_of_one_folder_with_invalid_uids_stay_apart(tmp_path, dicom):
+    content = [dicom(StudyInstanceUID=uid).read_bytes() for uid in ("1.2.03", "1.2.04", "1.2.03")]
+    names = ["a/1", "a/2", "a/3"]
+    archive = zipped(tmp_path / "x.zip", dict(zip(names, content, strict=True)) | {"b": png()})
+    assert studies_in(archive)[0] == [("a/1", ["a/1", "a/3"]), ("a/2", ["a/2"]), ("b", ["b"])]
+
+
 def test_symbolic_links_out_of_a_folder_are_named_and_not_followed(tmp_path):
     (tmp_path / "secret.png").write_bytes(png())
     for name in ("a/1.png", "a/2.png", "b/1.png"):

@@ -107,6 +107,13 @@ def test_the_indication_of_the_last_patient_does_not_stay_for_a_new_study(tab, r
     assert tab.add_files(last[tab.session], files[:1])[tab.indication] == ""
 
 
+def test_the_views_of_the_last_patient_do_not_stay_for_a_new_study(tab, loaded, read, files):
+    shown = tab.add_files(read[-1][tab.session], files[:2])
+    assert [shown[radio]["value"] for radio in tab.views] == AUTO
+    joined = tab.add_files(loaded, files[2:])
+    assert ["value" in joined[radio] for radio in tab.views] == [False] * 3 + [True] * 3
+
+
 def test_an_indication_that_was_typed_before_or_between_the_images_stays(tab, loaded, files):
     assert tab.indication not in tab.add_files(Session(), files[:1])
     assert tab.indication not in tab.add_files(loaded, files[2:])
@@ -115,6 +122,15 @@ def test_an_indication_that_was_typed_before_or_between_the_images_stays(tab, lo
 def test_every_event_with_a_new_study_can_empty_the_indication(tab):
     events = [event for event in tab.session.parent.fns.values() if tab.images in event.outputs]
     assert len(events) >= 7 and all(tab.indication in event.outputs for event in events)
+
+
+def test_every_event_that_changes_the_study_stops_the_report_that_is_being_written(tab):
+    events = tab.session.parent.fns.values()
+    writing = {event._id for event in events if tab.indication in event.inputs}
+    stopping = {target for event in events if writing <= set(event.cancels) for target in event.targets}
+    changing = {(tab.upload, "change"), (tab.gallery, "select"), (tab.clear, "click")}
+    changing |= {(tab.prior.upload, "change"), (tab.prior.remove, "click")}
+    assert len(writing) == 3 and stopping >= {(block._id, name) for block, name in changing}
 
 
 def test_too_many_images_are_rejected_and_the_study_stays(tab, loaded, files):

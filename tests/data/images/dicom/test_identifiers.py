@@ -73,6 +73,8 @@ def test_other_files_have_no_identifiers():
         ("PatientSex", "X"),
         ("PatientID", "a\x1bb"),
         ("PatientID", "x" * 65),
+        ("PatientID", ["A1", "B2"]),
+        ("PatientName", ["Doe^Jane", "Roe^Ann"]),
         ("AccessionNumber", "x" * 17),
     ],
 )

@@ -145,10 +145,20 @@ evaluate pneumonia real_pneumonia_X-rays
 evaluate nih X-rays_of_adults_from_NIH
 evaluate real all_real_X-rays
 evaluate pairs_test synthetic_studies_with_a_prior_study
-# Nothing was trained on X-rays of Indiana, so this is the test in another hospital. (R2Gen's test split was kept back.)
-test -d "$run/indiana" || python -m data.prepare open_i --root "$DATA/iu_xray" \
-  --annotation "$DATA/iu_xray/annotation.json" --unlisted train --out "$run/indiana"
-evaluate indiana X-rays_of_another_hospital_Indiana validation
+# Nothing was trained on X-rays of Indiana, so these are the tests in another hospital: of frontal views, and with the
+# lateral views. (R2Gen's test split was kept back.)
+iu=$DATA/iu_xray
+mkdir -p "$run/iu_frontal"
+cp -r "$iu/images_normalized" "$iu/indiana_reports.csv" "$run/iu_frontal"
+grep -v ',Lateral' "$iu/indiana_projections.csv" > "$run/iu_frontal/indiana_projections.csv"
+indiana() {
+  test -d "$run/$1" || python -m data.prepare open_i --root "$2" --annotation "$iu/annotation.json" --unlisted train \
+    --out "$run/$1"
+}
+indiana indiana_frontal "$run/iu_frontal"
+indiana indiana "$iu"
+evaluate indiana_frontal frontal_X-rays_of_another_hospital validation
+evaluate indiana X-rays_of_another_hospital_with_lateral_views validation
 for program in statements linear_probe; do
   python -m eval.probes.$program --dataset "$run/pneumonia" --split test --statements bacterial viral \
     --output "docs/results/tiny_bacterial_vs_viral_$program.json"

@@ -139,7 +139,7 @@ def _patient(source: DicomIdentifiers | None) -> dict[str, Any] | None:
 
 
 def _subject(source: DicomIdentifiers | None) -> dict[str, str]:
-    return {"reference": "#patient"} if source else {"display": "Identity removed"}
+    return {"reference": "#patient"} if source else {"display": "Patient not identified"}
 
 
 def _imaging_study(views: Sequence[UploadedImage], source: DicomIdentifiers | None, id: str) -> dict[str, Any] | None:

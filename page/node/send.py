@@ -82,12 +82,16 @@ def make_senders(options: NodeOptions) -> list[Sender]:
 
 
 def deliver(store: NodeStore, senders: Sequence[Sender]) -> bool:
-    """Send what is due; False if nothing was. A receiver that does not answer keeps no other one waiting."""
+    """Send what is due; False if nothing was. Neither a receiver that does not answer nor a result whose file is lost
+    keeps another one waiting."""
     due = store.due_results()
+    saved = [result for result in due if result.path.is_file()]
     for sender in senders:
-        _deliver_to(sender, [result for result in due if sender.takes(result)], store)
+        _deliver_to(sender, [result for result in saved if sender.takes(result)], store)
     for result in due:
-        if not any(sender.takes(result) for sender in senders):
+        if result not in saved:
+            _record(store, Answer(result=result, reason="its file is no longer in the spool"))
+        elif not any(sender.takes(result) for sender in senders):
             flag = "--fhir-url" if result.kind == FHIR else "--pacs or --stow"
             _record(store, Answer(result=result, reason=f"waits until the node has {flag} again", is_busy=True))
     return bool(due)

@@ -92,7 +92,7 @@ def test_full_report_is_attached_as_text_and_pdf(recorded_study):
 
 def test_patient_is_contained_only_with_identity_and_the_study_always(recorded_study):
     nameless, named = exported(recorded_study), exported(recorded_study, include_identity=True)
-    assert nameless["subject"] == {"display": "Identity removed"}
+    assert nameless["subject"] == {"display": "Patient not identified"}
     assert not contained(nameless, "Patient")
     assert contained(named, "Patient") == [
         {

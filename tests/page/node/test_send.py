@@ -67,6 +67,20 @@ def test_result_is_sent_once(store):
     assert study_of(store)["state"] == "sent"
 
 
+def test_lost_file_is_named_and_the_other_results_are_sent(store):
+    [lost] = store.due_results()
+    lost.path.unlink()
+    store.add_image("1.3", "1.3.1", b"two")
+    store.finish(store.next_stable(0), results=[result(2)], report_key="key")
+    with running_pacs() as pacs:
+        for _ in range(MAX_REFUSALS):
+            assert deliver(store, senders_to(pacs.port))
+        assert not deliver(store, senders_to(pacs.port))
+    assert list(pacs.stored) == ["1.2.826.2.1.1"]
+    [failed] = [study for study in store.last_studies() if study["unsent_reasons"]]
+    assert failed["unsent_reasons"] == ["its file is no longer in the spool"]
+
+
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # pynetdicom drops a socket that was refused
 def test_closed_port_keeps_the_result_until_the_archive_is_back(store):
     with running_pacs() as pacs:

@@ -152,7 +152,8 @@ def test_images_that_are_uploaded_while_a_report_is_written_do_not_get_this_repo
     expect(page.locator("figcaption")).to_contain_text("square.png")
 
 
-def test_queue_position_is_shown_and_a_closed_browser_leaves_the_queue(open_page, tall_image):
+def test_queue_position_is_shown_and_a_closed_browser_leaves_the_queue(open_page, tall_image, monkeypatch):
+    monkeypatch.setattr(Slow, "num_started", 0)
     pages = [open_page(kind=Slow) for _ in range(3)]
     for page in pages:
         upload(page, [tall_image])

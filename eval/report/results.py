@@ -78,8 +78,7 @@ images.
 ![Macro-F1 and CIDEr by number of training studies, with intervals]({image})"""
 GROWTH_LEAD = """`python -m bench.growth` runs each program with one thread in a process of its own. {simulated} Seconds
 are processor time, with the start of the program and with its second process, if it has one; the time per study
-compares the two largest numbers. Memory is the highest of the main process, without pages of files,
-which the system can drop. Processor: {processors}.
+compares the two largest numbers. Memory is the highest of the main process, without files. Processor: {processors}.
 
 ![Processor time and memory by number of studies]({image})"""
 SPEED_LEAD = """`python -m bench.run`: above 1, this project is faster, or needs less memory, than what the last column

@@ -14,8 +14,9 @@ import numpy as np
 from vlm.schema.number_format import format_interval
 
 NUM_RESAMPLES = 1000
-_MAX_WEIGHTS_AT_ONCE = 500_000
-"""Limits one block of weights to 4 MB of memory, which is faster than larger blocks."""
+_MAX_WEIGHTS_AT_ONCE, _MIN_RESAMPLES_AT_ONCE = 500_000, 32
+"""One block of weights has 4 MB, which is faster than larger blocks. With many studies it has 32 resamples: else most
+of the time would go into reading the statistics of all studies for each block."""
 
 Statistic = Callable[[np.ndarray], dict[str, np.ndarray]]
 """From weights [resamples, studies] to values [resamples, …] by name; NaN where undefined."""
@@ -73,7 +74,7 @@ def resample_weights(
         raise ValueError(f"num_resamples is {num_resamples}; give at least 1 (1000 is usual)")
     subjects, subject_of_study = np.unique(np.asarray(subject_ids, dtype=str), return_inverse=True)
     random = np.random.default_rng(seed)
-    block = max(1, _MAX_WEIGHTS_AT_ONCE // max(1, len(subject_of_study)))
+    block = max(_MIN_RESAMPLES_AT_ONCE, _MAX_WEIGHTS_AT_ONCE // max(1, len(subject_of_study)))
     for start in range(0, num_resamples, block):
         size = min(block, num_resamples - start)
         draws = random.integers(len(subjects), size=(size, len(subjects)))

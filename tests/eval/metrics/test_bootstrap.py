@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from eval.metrics import bootstrap
 from eval.metrics.bootstrap import centered, interval, point_values, resample, resample_weights
 
 
@@ -77,3 +78,14 @@ def test_samples_are_centered_on_the_value_and_stay_positive():
     np.testing.assert_allclose(
         centered(samples, np.array([0.2, 0.1])), [[0.2, np.nan], [0.4, 0.1], [0.0, 0.1]], atol=1e-12
     )
+
+
+def test_size_of_the_blocks_does_not_change_the_resamples(monkeypatch):
+    subjects = [str(number) for number in range(101)]
+    expected = np.concatenate(list(bootstrap.resample_weights(subjects, 50, seed=3)))
+    monkeypatch.setattr(bootstrap, "_MAX_WEIGHTS_AT_ONCE", 1)
+    for least in (1, 7):
+        monkeypatch.setattr(bootstrap, "_MIN_RESAMPLES_AT_ONCE", least)
+        blocks = list(bootstrap.resample_weights(subjects, 50, seed=3))
+        assert len(blocks[0]) == least
+        assert (np.concatenate(blocks) == expected).all()

@@ -51,7 +51,7 @@ ROOMS = {
         studies run pretraining build
         loop
         card fit_ood
-        finetune pretrain fit_roc draft_index
+        finetune pretrain fit_probe fit_roc draft_index
     """,
     "page": """
         study accounts
@@ -81,7 +81,8 @@ MAY_IMPORT = {
 """Rooms of other packages that each package may import from; None: all of them."""
 PROGRAMS = {
     *("data.join", "data.audit.__main__", "page.report", "page.archive.__main__", "page.node.__main__", "app"),
-    *("train.finetune", "train.pretrain", "train.fit_roc", "train.draft_index"),
+    *("train.finetune", "train.pretrain", "train.fit_probe", "train.fit_roc", "train.draft_index"),
+    *("train.card.__main__",),
     *("eval.batch", "eval.score", "eval.compare", "eval.show"),
     *("bench.run", "bench.ablations", "bench.data_scaling", "bench.iu", "bench.labeler_mesh", "bench.error_orders"),
     *("bench.archive", "bench.drafts", "bench.gpu", "bench.growth"),

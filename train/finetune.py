@@ -23,7 +23,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 
 from data.cli import run_main
 from train.build import build_model, build_tokenizer, describe_adaptation, keep_decisions
-from train.card import write_report_card
+from train.card.card import write_report_card
 from train.fit_ood import fit_or_explain
 from train.loop.selection import image_is_unused
 from train.loop.step import mixed_precision

@@ -17,7 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from data.cli import run_main
 from data.study import shared_preprocessing
-from train.card import write_pretrain_card
+from train.card.card import write_pretrain_card
 from train.loop.step import mixed_precision
 from train.loop.tasks import PretrainTask
 from train.loop.trainer import Trainer

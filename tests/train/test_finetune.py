@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTModel
 from data.study import load_studies
 from tests.helpers.processes.finetune_runs import arguments, from_checkpoint, losses
 from train import finetune
-from train.card import main as write_card_again
+from train.card.__main__ import main as write_card_again
 from vlm.checkpoint.provenance import PROVENANCE_FILE, load_provenance
 from vlm.checkpoint.store import load_checkpoint
 from vlm.generator import ReportGenerator

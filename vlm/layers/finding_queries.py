@@ -49,11 +49,33 @@ class FindingQueries(nn.Module):
         self.token_norm = nn.LayerNorm(width)
         self.finding_weight = nn.Parameter(torch.randn(NUM_FINDINGS, width) * width**-0.5)
         self.finding_bias = nn.Parameter(torch.zeros(NUM_FINDINGS))
-        self.linear_probe = None
+        self.linear_probe: nn.Sequential | None = None
         if linear_probe:
-            self.linear_probe = nn.Sequential(nn.LayerNorm(2 * width), nn.Linear(2 * width, NUM_FINDINGS))
-            nn.init.zeros_(self.linear_probe[1].weight)
-            nn.init.zeros_(self.linear_probe[1].bias)
+            self.add_linear_probe()
+
+    def add_linear_probe(self) -> None:
+        """Add the linear probe. Until it is trained, it adds 0 to the logits."""
+        width = 2 * self.queries.shape[1]
+        self.linear_probe = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, NUM_FINDINGS))
+        nn.init.zeros_(self.linear_probe[1].weight)
+        nn.init.zeros_(self.linear_probe[1].bias)
+
+    @torch.no_grad()
+    def mix(
+        self,
+        weight: Float[Tensor, "findings probe_inputs"],
+        bias: Float[Tensor, " findings"],
+        share: Float[Tensor, " findings"],
+    ) -> None:
+        """Let the logits be (1 - share) of the present ones plus share of those of a linear classifier.
+
+        The classifier reads the output of the first layer of the linear probe. Tokens and attention do not change.
+        """
+        kept, probe = 1 - share, self.linear_probe[1]
+        self.finding_weight.mul_(kept[:, None])
+        self.finding_bias.mul_(kept)
+        probe.weight.mul_(kept[:, None]).add_(share[:, None] * weight)
+        probe.bias.mul_(kept).add_(share * bias)
 
     def forward(
         self, patch_features: Float[Tensor, "batch patches width"], patch_mask: Bool[Tensor, "batch patches"]

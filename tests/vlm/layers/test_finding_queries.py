@@ -69,3 +69,21 @@ def test_linear_probe_adds_a_linear_layer_of_the_present_patches_that_starts_at_
     present = features[1, :2]
     expected = with_probe.linear_probe(torch.cat([present.mean(dim=0), present.amax(dim=0)]))
     torch.testing.assert_close(difference[1], expected)
+
+
+@torch.inference_mode()
+def test_mix_gives_the_weighted_mean_of_the_logits_and_keeps_tokens():
+    torch.manual_seed(0)
+    queries = FindingQueries(width=8, num_heads=2, linear_probe=True)
+    queries.finding_bias.normal_()
+    queries.linear_probe[1].weight.normal_()
+    features, mask = torch.randn(3, 4, 8), torch.ones(3, 4, dtype=torch.bool)
+    before = queries(features, mask)
+    inputs = queries.linear_probe[0](torch.cat([features.mean(dim=1), features.amax(dim=1)], dim=-1))
+    weight, bias = torch.randn(NUM_FINDINGS, 16), torch.randn(NUM_FINDINGS)
+    share = torch.linspace(0, 1, NUM_FINDINGS)
+    queries.mix(weight, bias, share)
+    after = queries(features, mask)
+    expected = (1 - share) * before.logits + share * (inputs @ weight.T + bias)
+    torch.testing.assert_close(after.logits, expected)
+    assert torch.equal(after.tokens, before.tokens) and torch.equal(after.attention, before.attention)

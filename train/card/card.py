@@ -1,36 +1,29 @@
 """The model card: README.md of a checkpoint or of pretrained weights, written from the data of the run.
 
-    python -m train.card --run runs/mine
-
-The training programs write it at the end of a run. This program writes it again for an older run of train/finetune.py.
+The programs write it at the end of a run; `python -m train.card` writes it again for an older run of train/finetune.py.
 `eval/report/model_card.py` writes a longer card with test scores.
 """
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import datasets
-import tyro
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from data.cli import run_main
 from data.sources.credits import credits_of
 from train.build import LSTM_SIZES, describe_adaptation
 from train.loop.selection import image_is_unused
 from train.loop.tasks import describe_stages
-from train.options import FinetuneOptions, read_options
+from train.options import FinetuneOptions
 from train.pretraining.options import ImageOptions, PretrainOptions
 from train.run.folder import TrainLog
-from train.studies.select import load_run_studies
 from train.studies.stream import Rows
 from vlm.checkpoint.provenance import (
-    PROVENANCE_FILE,
     LearnedStudies,
     Provenance,
     TrainingRun,
@@ -51,24 +44,6 @@ _TEMPLATES = Environment(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CardOptions:
-    """Write the model card of a finished run again."""
-
-    run: Path
-    """Output folder of train/finetune.py. Its data set and the checkpoint it started from must still exist."""
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    folder = tyro.cli(CardOptions, args=argv, description=__doc__).run
-    options = read_options(folder / "training_config.json", FinetuneOptions)
-    write_report_card(folder, options, load_run_studies(options).splits)
-    if (folder / "merged").is_dir():
-        for name in ("README.md", PROVENANCE_FILE, "training_config.json"):
-            shutil.copy(folder / "best" / name, folder / "merged" / name)
-    print(f"wrote {folder / 'best' / 'README.md'} and {PROVENANCE_FILE}")
-
-
 def write_report_card(run: Path, options: FinetuneOptions, studies: Mapping[str, Rows]) -> None:
     """Write README.md, training_data.json and training_config.json of the best checkpoint of a fine-tuning run."""
     best, adaptation = run / "best", describe_adaptation(options)
@@ -81,7 +56,7 @@ def write_report_card(run: Path, options: FinetuneOptions, studies: Mapping[str,
     _write_card(
         best,
         Provenance(runs=(*_earlier_runs(options), this_run)),
-        TrainLog(run).read(),
+        _metrics_table(TrainLog(run).read()),
         template="report_model.md.j2",
         tags=["report-generation"],
         library="cxrscribe",
@@ -94,6 +69,30 @@ def write_report_card(run: Path, options: FinetuneOptions, studies: Mapping[str,
         and any(row["boxes"] for row in studies["train"].select_columns(["boxes"])),
     )
     shutil.copyfile(run / "training_config.json", best / "training_config.json")
+
+
+def write_probe_card(
+    source: Path, folder: Path, studies: Mapping[str, Rows], *, share: float, learned: str, metrics: str
+) -> None:
+    """Write README.md and training_data.json of a checkpoint that train/fit_probe.py made of the one in `source`."""
+    this_run = TrainingRun(
+        program="train/fit_probe.py",
+        what=f"a linear classifier of {learned}, with a share of {share}",
+        studies=learned_studies(studies),
+    )
+    _write_card(
+        folder,
+        Provenance(runs=(*load_provenance(source).runs, this_run)),
+        metrics,
+        template="probe.md.j2",
+        tags=["report-generation"],
+        library="cxrscribe",
+        start=source.name,
+        share=share,
+        learned=learned,
+    )
+    if (source / "training_config.json").is_file():
+        shutil.copyfile(source / "training_config.json", folder / "training_config.json")
 
 
 def write_pretrain_card(run: Path, options: PretrainOptions, studies: datasets.DatasetDict, best_epoch: int) -> None:
@@ -112,7 +111,7 @@ def write_pretrain_card(run: Path, options: PretrainOptions, studies: datasets.D
     _write_card(
         run,
         Provenance(runs=(this_run,)),
-        TrainLog(run).read(),
+        _metrics_table(TrainLog(run).read()),
         template=template,
         tags=["pretraining"],
         library="transformers",
@@ -126,7 +125,7 @@ def write_pretrain_card(run: Path, options: PretrainOptions, studies: datasets.D
 def _write_card(
     folder: Path,
     provenance: Provenance,
-    records: list[dict],
+    metrics: str,
     *,
     template: str,
     library: str,
@@ -144,7 +143,7 @@ def _write_card(
         card_data=card_data,
         data=provenance_table(provenance),
         credits="\n".join(f"- {credit}" for credit in credits_of(provenance.sources)),
-        metrics=_metrics_table(records),
+        metrics=metrics,
         **facts,
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
@@ -210,7 +209,3 @@ def _metrics_table(records: list[dict]) -> str:
         cells = ["" if number is None else f"{number:.4f}" for number in numbers]
         lines.append(f"| {epoch + 1} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    run_main(main)

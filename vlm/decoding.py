@@ -244,15 +244,16 @@ class _StudySearch:
     """Beam search for one study: the `active` beams with their log-probabilities, the `ended` texts with their
     scores."""
 
-    def __init__(self, options: GenerationOptions, eos_token_id: int):
+    def __init__(self, options: GenerationOptions, eos_token_id: int, num_free_positions: int):
         self.options, self.eos_token_id = options, eos_token_id
+        self.max_length = min(options.max_new_tokens, num_free_positions + 1)  # the last token needs no position
         self.active = [(0.0, GeneratedTokens([], [], is_truncated=True))]
         self.ended: list[tuple[float, GeneratedTokens]] = []
         self.is_done = False
 
     def step(self, length: int, tokens: list[list[int]], log_probabilities: list[list[float]]) -> list[int]:
         """Extend the beams by their most likely next tokens; return the index of the parent of each new beam."""
-        num_beams, is_last = self.options.num_beams, length == self.options.max_new_tokens
+        num_beams, is_last = self.options.num_beams, length == self.max_length
         candidates = [
             (total + log_probability, parent, token, log_probability)
             for parent, (total, _) in enumerate(self.active)
@@ -289,7 +290,7 @@ def _beam_search(
     them. At the length limit, texts that have not ended compete as they are.
     """
     session = _DecoderSession(model, prefix, bos_token_id)
-    searches = [_StudySearch(options, eos_token_id) for _ in prefix.mask]
+    searches = [_StudySearch(options, eos_token_id, num_free) for num_free in session.num_free_positions]
     active = searches
     for length in range(1, options.max_new_tokens + 1):
         num_choices = min(2 * options.num_beams, session.log_probabilities.shape[-1])

@@ -19,7 +19,7 @@ import datasets
 import numpy as np
 import tyro
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -80,7 +80,7 @@ def probe(
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
         {"logisticregression__C": INVERSE_PENALTIES},
         scoring="roc_auc",
-        cv=GroupKFold(NUM_FOLDS),
+        cv=StratifiedGroupKFold(NUM_FOLDS),
     ).fit(trained.features, trained.is_first, groups=trained.patients)
     scores = search.decision_function(evaluated.features)
     shuffled_scores = scores[derangement(evaluated.patients, config.seed)]

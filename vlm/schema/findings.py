@@ -12,10 +12,12 @@ LATERAL = VIEW_KINDS.index("lateral")
 FRONTAL_ONLY, LATERAL_ONLY, BOTH_VIEWS = "frontal only", "lateral only", "frontal and lateral"
 
 _KIND_OF_POSITION = {
-    **dict.fromkeys(("FRONTAL", "PA"), 1),
-    **dict.fromkeys(("AP", "AP SUPINE", "AP ERECT"), 2),
-    **dict.fromkeys(("LATERAL", "LL", "RL", "L", "LLD", "RLD"), 3),
+    **dict.fromkeys(("FRONTAL", "PA", "PA LLD", "PA RLD"), 1),
+    **dict.fromkeys(("AP", "AP SUPINE", "AP ERECT", "AP LLD", "AP RLD"), 2),
+    **dict.fromkeys(("LATERAL", "LL", "RL", "L"), 3),
 }
+"""LLD and RLD (left and right lateral decubitus) say how the patient lies: these views are frontal, seldom with the
+direction of the beam."""
 
 
 def view_index(view_position: str) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vlm.schema.findings import VIEW_KINDS, view_index
+from vlm.schema.findings import VIEW_KINDS, is_lateral, view_index
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,8 @@ from vlm.schema.findings import VIEW_KINDS, view_index
         ("AP supine", "frontal AP"),
         ("LATERAL", "lateral"),
         ("LL", "lateral"),
+        ("LLD", "unknown"),
+        ("AP RLD", "frontal AP"),
         ("UNKNOWN", "unknown"),
         ("", "unknown"),
         ("SWIMMERS", "unknown"),
@@ -21,3 +23,8 @@ from vlm.schema.findings import VIEW_KINDS, view_index
 )
 def test_view_positions_map_to_kinds(position, kind):
     assert VIEW_KINDS[view_index(position)] == kind
+
+
+def test_decubitus_views_are_frontal():
+    """The patient lies on one side, but the image shows the chest from the front or the back."""
+    assert not any(map(is_lateral, ("LLD", "RLD", "AP LLD", "PA RLD")))

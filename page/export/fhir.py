@@ -125,8 +125,9 @@ def export_fhir(record: StudyRecord, *, include_identity: bool = False) -> str:
 def _patient(source: DicomIdentifiers | None) -> dict[str, Any] | None:
     if source is None:
         return None
-    # The alphabetic spelling comes first, others after "=".
-    family, *given = (part.strip() for part in source.patient_name.split("=")[0].split("^")[:3])
+    # The alphabetic spelling comes first, others after "="; a name may have only these.
+    spelling = next((one for one in source.patient_name.split("=") if one.strip("^ ")), "")
+    family, *given = (part.strip() for part in spelling.split("^")[:3])
     given = [part for part in given if part]
     return {
         "resourceType": "Patient",

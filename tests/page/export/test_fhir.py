@@ -112,6 +112,24 @@ def test_patient_is_contained_only_with_identity_and_the_study_always(recorded_s
     assert "effectiveDateTime" not in nameless
 
 
+@pytest.mark.parametrize(
+    ("spellings", "name"),
+    [
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", {"family": "Yamada", "given": ["Tarou"]}),
+        ("=山田^太郎", {"family": "山田", "given": ["太郎"]}),
+        ("^=^太郎", {"given": ["太郎"]}),
+        ("^^=", None),
+        ("", None),
+    ],
+)
+def test_patient_has_the_first_spelling_of_the_name(recorded_study, spellings, name):
+    views = tuple(
+        replace(view, identifiers=replace(view.identifiers, patient_name=spellings)) for view in recorded_study.views
+    )
+    [patient] = contained(exported(replace(recorded_study, views=views), include_identity=True), "Patient")
+    assert patient.get("name") == (name and [name])
+
+
 def test_images_that_are_not_dicom_have_no_imaging_study(recorded_study):
     views = tuple(replace(view, identifiers=None) for view in recorded_study.views)
     document = exported(replace(recorded_study, views=views), include_identity=True)

@@ -110,6 +110,8 @@ def _mixed_study_warnings(images: Sequence[UploadedImage], subject: str) -> tupl
     headers = [image.identifiers for image in images if image.identifiers]
     if len(patients := {header.patient_id for header in headers} - {""}) > 1:
         return (f"{subject} belong to {len(patients)} patients by their DICOM headers.",)
+    if len(dates := {header.patient_birth_date for header in headers} - {""}) > 1:
+        return (f"{subject} have {len(dates)} birth dates by their DICOM headers, possibly of different patients.",)
     if len(studies := {header.study_instance_uid for header in headers} - {""}) > 1:
         return (f"{subject} belong to {len(studies)} different DICOM studies, possibly of different patients.",)
     return ()

@@ -183,13 +183,18 @@ def test_images_of_the_prior_study_have_the_same_checks(generator, now, tmp_path
     assert warning.startswith("prior image 1: The image is blank")
 
 
-def test_images_of_two_prior_studies_are_a_warning(generator, now, images):
+@pytest.mark.parametrize(
+    ("attribute", "values", "what"),
+    [
+        ("study_instance_uid", ("1.1", "1.2"), "belong to 2 different DICOM studies"),
+        ("patient_birth_date", ("19560712", "19610712"), "have 2 birth dates by their DICOM headers"),
+    ],
+)
+def test_images_of_two_prior_studies_are_a_warning(generator, now, images, attribute, values, what):
     two = [as_prior(UploadedImage(name=str(n), image=images[n])) for n in (1, 2)]
-    prior = prior_study([with_header(image, study_instance_uid=f"1.{n}") for n, image in enumerate(two)])
+    prior = prior_study([with_header(image, **{attribute: value}) for image, value in zip(two, values, strict=True)])
     [blocked] = read_study(generator, [now], prior=prior)
-    assert blocked.image_warnings == (
-        "The images of the prior study belong to 2 different DICOM studies, possibly of different patients.",
-    )
+    assert blocked.image_warnings == (f"The images of the prior study {what}, possibly of different patients.",)
 
 
 def test_unreadable_prior_file_is_named(tmp_path):

@@ -24,6 +24,39 @@ _NOT_SIDES = re.compile(
     r"\bright (?:clinical|setting|context|circumstances?)\b"
 )
 """In words of structures, and in "the right clinical setting", left and right name no side of a finding."""
+_LETTER = r"(?:[RL][tT]?\b)"
+_BEHIND_LETTER = (
+    r"(?i:-sided| (?:lungs?|chest|hemi\w+|pleura\w*|effusions?|pneumo\w+|ptx|bas(?:al|e|ilar)|ap(?:ex|ical)|upper|"
+    r"lower|mid(?:dle)?|(?:peri|infra|supra|para)?-?hil(?:ar|um)|costo\w+|cp angle|ribs?|clavicle|ij|internal|"
+    r"subclavian|picc|side|lobe|consolidations?|opacit\w+|atelectasis|infiltrates?|nodules?|mass|small|moderate|large|tiny|"
+    r"trace)\b)"
+)
+_SIDE_LETTER = re.compile(
+    rf"(?<![\w/.&-])(?<!\d )(?P<before>{_LETTER})\.?(?={_BEHIND_LETTER})|"
+    rf"\b(?<=(?:on|in) the )(?P<behind>{_LETTER})(?=[.,;:)]|$)|"
+    rf"(?<![\w/.&-])(?P<one>{_LETTER}) ?(?P<sign>[<>]{{1,2}}|and|[&/]) ?(?P<other>{_LETTER})(?!/)"
+)
+_MAY_HAVE_LETTER = re.compile(r"\b[RL][tT]?\b")
+_SIDE_OF_LETTER = {"R": "right", "L": "left"}
+
+
+def write_out_sides(text: str) -> str:
+    """The text with "left" and "right" for the letters L and R (also Lt and Rt) where they name a side. L is also a
+    liter, a vertebra or a name, so a word of the chest must follow, or the other side, or "on the" comes before it."""
+    return _SIDE_LETTER.sub(_written_out, text) if _MAY_HAVE_LETTER.search(text) else text
+
+
+def _written_out(match: re.Match) -> str:
+    if one := match["before"] or match["behind"]:
+        return _SIDE_OF_LETTER[one[0]]
+    one, other = (_SIDE_OF_LETTER[match[name][0]] for name in ("one", "other"))
+    if one == other:
+        return match[0]
+    if match["sign"][0] == "<":
+        one, other = other, one
+    return f"{one} {'>' if match['sign'][0] in '<>' else 'and'} {other}"
+
+
 _BEHIND_HEART = re.compile(r"\bretro-?cardiac\b")
 """Most often the left lower lobe, so it is read as left unless a side is named."""
 _ZONES = {

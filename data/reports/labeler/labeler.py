@@ -27,6 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from data.reports.labeler.attributes import write_out_sides
 from data.reports.labeler.chest_statements import states_chest
 from data.reports.labeler.context_patterns import ELLIPSES
 from data.reports.labeler.forms import box_statements, has_boxes, write_out
@@ -134,7 +135,7 @@ def described_sentences(text: str) -> tuple[str, ...]:
     sentences: list[str] = []
     for section in _described(plain_text(text)):
         own: list[str] = []
-        section = write_out(join_lines(section))
+        section = write_out_sides(write_out(join_lines(section)))
         for sentence in _SENTENCE_END.split(section):
             if own and CONTINUES_LAST.match(sentence):
                 own[-1] = f"{own[-1].rstrip('.;')}; {sentence}"

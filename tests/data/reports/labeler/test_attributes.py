@@ -254,3 +254,25 @@ def test_both_findings_of_a_hydropneumothorax_have_its_side_and_severity():
     statements = report_statements("Large right hydropneumothorax.")
     assert {one.name for one in statements} == {"pneumothorax", "pleural effusion"}
     assert [(set(one.attributes.sides), one.attributes.severity) for one in statements] == [(RIGHT, LARGE)] * 2
+
+
+@pytest.mark.parametrize(
+    ("report", "name", "sides"),
+    [
+        ("Small L effusion.", "pleural effusion", LEFT),
+        ("SMALL R PLEURAL EFFUSION.", "pleural effusion", RIGHT),
+        ("R-sided pneumothorax.", "pneumothorax", RIGHT),
+        ("Lt. basal atelectasis.", "atelectasis", LEFT),
+        ("Pleural effusions (R > L).", "pleural effusion", BOTH),
+        ("L<R pleural effusions.", "pleural effusion", BOTH),
+        ("R/L basilar atelectasis.", "atelectasis", BOTH),
+        ("There is a pneumothorax on the L.", "pneumothorax", LEFT),
+        ("Pleural effusion, 4 L pleural fluid was removed.", "pleural effusion", set()),
+        ("R/O pneumonia.", "pneumonia", set()),
+        ("Pleural effusion, see note of Dr. L Lung.", "pleural effusion", set()),
+        ("Pleural effusion. Fusion of the L spine.", "pleural effusion", set()),
+    ],
+)
+def test_letters_are_sides_where_words_of_the_chest_say_so(report, name, sides):
+    found = [one.attributes for one in report_statements(report) if one.name == name]
+    assert {side for one in found for side in one.sides} == sides and found

@@ -4,9 +4,9 @@
 
 For each finding, logistic regression on the mean and standard deviation of the encoder's patches (averaged over the
 views of a study) is trained on the train split. Then both rank the studies of the evaluated split. If the regression is
-better, the finding queries need more epochs, another learning rate or `--linear-probe`; if both are poor, the features
-do not show the finding. The penalty of each regression is selected by cross-validation over groups of training
-patients.
+better, the finding queries need more epochs, another learning rate or `--linear-probe`, or `python -m train.fit_probe`
+mixes such a regression in; if both are poor, the features do not show the finding. The penalty of each regression is
+selected by cross-validation over groups of training patients.
 """
 
 import logging

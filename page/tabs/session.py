@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from page.study.edit import Edit
-from page.study.image_warnings import LATERAL_STUDY
 from page.study.prior import read_prior_files
 from page.study.read import StudyReading
 from page.study.upload import MAX_VIEWS, UploadedImage, read_study_files
@@ -31,19 +30,14 @@ class Session:
     def is_read(self) -> bool:
         return self.reading is not None and self.reading.has_report
 
-    @property
-    def takes_images(self) -> bool:
-        """Whether the next images belong to this study: it was not read yet, or the page asked for its frontal view."""
-        return self.reading is None or (self.reading.is_blocked and LATERAL_STUDY in self.reading.image_warnings)
-
 
 def add_images(session: Session, files: Sequence[Path], generator: ReportGenerator) -> Session:
-    """Add the images of these files; if the study takes no more, they start a new one, without a prior study.
+    """Add the images of these files; after a study was read, they start a new one, without a prior study.
 
     Raises:
         ValueError: a file cannot be used, or there are too many images; gives the reason.
     """
-    previous = session if session.takes_images else Session()
+    previous = Session() if session.reading is not None else session
     images = (*previous.images, *read_study_files(files, generator.config.preprocessing))
     if len(images) > MAX_VIEWS:
         raise ValueError(

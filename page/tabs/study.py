@@ -171,7 +171,7 @@ class StudyTab:
         """Show the images of the files; the upload area is then free for more."""
         if not files:
             return {self.upload: None}
-        is_new = not session.takes_images
+        is_new = session.reading is not None
         try:
             session = add_images(session, [Path(file) for file in files], self.generator)
         except ValueError as error:

@@ -97,18 +97,6 @@ def test_more_images_join_the_study_until_it_is_read(tab, loaded, read, files):
     assert [image.name for image in after.images] == ["third.png"]
 
 
-def test_frontal_view_that_the_page_asks_for_joins_the_lateral_one(tab, files):
-    side = tab.add_files(Session(), files[1:2])[tab.session]
-    *_, blocked = tab.write_report(side, "cough", *SETTINGS, "lateral", *AUTO[1:])
-    assert "Add the frontal view" in blocked[tab.warnings] and blocked[tab.session].reading.is_blocked
-    changes = tab.add_files(blocked[tab.session], files[:1])
-    assert [image.name for image in changes[tab.session].images] == ["side.png", "front.png"]
-    assert tab.indication not in changes and "value" not in changes[tab.views[0]]
-    *_, anyway = tab.write_report(side, "cough", *SETTINGS, "lateral", *AUTO[1:], write_anyway=True)
-    alone = tab.add_files(anyway[tab.session], files[:1])[tab.session]
-    assert [image.name for image in alone.images] == ["front.png"]
-
-
 def test_the_indication_of_the_last_patient_does_not_stay_for_a_new_study(tab, read, files, tmp_path):
     (tmp_path / "empty.dcm").touch()
     for upload in (files[2], str(tmp_path / "empty.dcm")):

@@ -126,8 +126,8 @@ def _patient(source: DicomIdentifiers | None) -> dict[str, Any] | None:
     if source is None:
         return None
     # The alphabetic spelling comes first, others after "="; a name may have only these.
-    spelling = next((one for one in source.patient_name.split("=") if one.strip("^ ")), "")
-    family, *given = (part.strip() for part in spelling.split("^")[:3])
+    spellings = ([part.strip() for part in spelling.split("^")[:3]] for spelling in source.patient_name.split("="))
+    family, *given = next((spelling for spelling in spellings if any(spelling)), [""])
     given = [part for part in given if part]
     return {
         "resourceType": "Patient",

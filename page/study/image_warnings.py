@@ -21,7 +21,7 @@ WHITE_LEVEL, PAPER_SHARE, INK_LEVEL = 235, 0.6, 100
 """An image is a page of paper if more than PAPER_SHARE of its pixels are white and some are as dark as ink."""
 LATERAL_STUDY = (
     "The study has only lateral views. The model needs a frontal view for most findings, so its probabilities and its "
-    "report may be wrong. Add the frontal view, or correct the view position of an image."
+    "report may be wrong. Give the frontal view, alone or with these, or correct the view position of an image."
 )
 LATERAL_PRIOR = (
     "The prior study has only lateral views. Changes are judged on a frontal view of each study, so they may be wrong. "
@@ -106,7 +106,7 @@ def study_warnings(images: Sequence[UploadedImage], *, is_prior: bool = False) -
 
 
 def _mixed_study_warnings(images: Sequence[UploadedImage], subject: str) -> tuple[str, ...]:
-    """A warning if the DICOM headers name more than one patient or study."""
+    """A warning if the DICOM headers name more than one patient, birth date or study."""
     headers = [image.identifiers for image in images if image.identifiers]
     if len(patients := {header.patient_id for header in headers} - {""}) > 1:
         return (f"{subject} belong to {len(patients)} patients by their DICOM headers.",)

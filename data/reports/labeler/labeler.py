@@ -135,12 +135,12 @@ def described_sentences(text: str) -> tuple[str, ...]:
     sentences: list[str] = []
     for section in _described(plain_text(text)):
         own: list[str] = []
-        section = write_out_sides(write_out(join_lines(section)))
+        section = write_out(join_lines(section))
         for sentence in _SENTENCE_END.split(section):
             if own and CONTINUES_LAST.match(sentence):
                 own[-1] = f"{own[-1].rstrip('.;')}; {sentence}"
             elif sentence and not sentence.isspace():
-                own.append(sentence.strip())
+                own.append(write_out_sides(sentence.strip()))
         if has_boxes(section):
             own = [statement for sentence in own for statement in box_statements(sentence)]
         sentences += own

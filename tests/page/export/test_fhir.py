@@ -118,6 +118,7 @@ def test_patient_is_contained_only_with_identity_and_the_study_always(recorded_s
         ("Yamada^Tarou=山田^太郎=やまだ^たろう", {"family": "Yamada", "given": ["Tarou"]}),
         ("=山田^太郎", {"family": "山田", "given": ["太郎"]}),
         ("^=^太郎", {"given": ["太郎"]}),
+        ("^^^Dr=山田^太郎", {"family": "山田", "given": ["太郎"]}),
         ("^^=", None),
         ("", None),
     ],

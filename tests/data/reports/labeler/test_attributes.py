@@ -4,7 +4,9 @@ import pytest
 
 from data.reports.labeler.attributes import LARGE, MODERATE, SMALL, TRACE, mention_windows, read_attributes
 from data.reports.labeler.claims import join_claims
+from data.reports.labeler.labeler import label_report
 from data.reports.labeler.statements import report_statements, sentence_statements
+from vlm.schema.findings import FINDING_INDEX, NEGATIVE, POSITIVE
 
 LEFT, RIGHT, BOTH = {"left"}, {"right"}, {"left", "right"}
 LOWER, MIDDLE, UPPER = {"lower"}, {"middle"}, {"upper"}
@@ -257,22 +259,40 @@ def test_both_findings_of_a_hydropneumothorax_have_its_side_and_severity():
 
 
 @pytest.mark.parametrize(
-    ("report", "name", "sides"),
+    ("report", "sides"),
     [
-        ("Small L effusion.", "pleural effusion", LEFT),
-        ("SMALL R PLEURAL EFFUSION.", "pleural effusion", RIGHT),
-        ("R-sided pneumothorax.", "pneumothorax", RIGHT),
-        ("Lt. basal atelectasis.", "atelectasis", LEFT),
-        ("Pleural effusions (R > L).", "pleural effusion", BOTH),
-        ("L<R pleural effusions.", "pleural effusion", BOTH),
-        ("R/L basilar atelectasis.", "atelectasis", BOTH),
-        ("There is a pneumothorax on the L.", "pneumothorax", LEFT),
-        ("Pleural effusion, 4 L pleural fluid was removed.", "pleural effusion", set()),
-        ("R/O pneumonia.", "pneumonia", set()),
-        ("Pleural effusion, see note of Dr. L Lung.", "pleural effusion", set()),
-        ("Pleural effusion. Fusion of the L spine.", "pleural effusion", set()),
+        ("Small L effusion.", LEFT),
+        ("SMALL R PLEURAL EFFUSION.", RIGHT),
+        ("R-sided pleural effusion.", RIGHT),
+        ("Lt basal pleural effusion.", LEFT),
+        ("L loculated effusion with R basilar atelectasis.", LEFT),
+        ("PLEURAL EFFUSION ON THE L.", LEFT),
+        ("Pleural effusions (R > L).", BOTH),
+        ("L<R pleural effusions.", BOTH),
+        ("L greater than R pleural effusions.", BOTH),
+        ("R/L pleural effusions.", BOTH),
+        ("R AND L PLEURAL EFFUSIONS.", BOTH),
+        # A letter that is no side, or not certainly one:
+        ("R, L pleural effusions.", set()),
+        ("L or R pleural effusion.", set()),
+        ("Pleural effusion, 4 L pleural fluid was removed.", set()),
+        ("One L pleural fluid was removed, the effusion is smaller.", set()),
+        ("PA and L chest radiographs show a pleural effusion.", set()),
+        ("Pleural effusion, discussed with Dr L Chest.", set()),
+        ("Pleural effusion and fusion of the L spine.", set()),
+        ("RT changes and pleural effusion.", set()),
+        ("R/O pleural effusion.", set()),
     ],
 )
-def test_letters_are_sides_where_words_of_the_chest_say_so(report, name, sides):
-    found = [one.attributes for one in report_statements(report) if one.name == name]
+def test_letters_are_sides_where_words_of_the_chest_say_so(report, sides):
+    found = [one.attributes for one in report_statements(report) if one.name == "pleural effusion"]
     assert {side for one in found for side in one.sides} == sides and found
+
+
+def test_letter_at_the_end_of_a_sentence_does_not_join_the_next_one():
+    for letter in ("R", "Rt", "LT", "right"):
+        labels = label_report(f"No pneumothorax on the {letter}. Small effusion is seen.")
+        assert (labels[FINDING_INDEX["Pneumothorax"]], labels[FINDING_INDEX["Pleural Effusion"]]) == (
+            NEGATIVE,
+            POSITIVE,
+        )

@@ -7,7 +7,8 @@ regression learns each finding of the training studies from the features of the 
 patients selects its penalty. The new log-odds are the weighted mean of its log-odds and those of the checkpoint, with
 one weight (the share) for all findings. The share has the lowest log loss on the validation studies, as a mean over
 their sources, and temperature, thresholds and ROC curves are chosen anew. So the validation studies must be of all
-kinds that the checkpoint has to read, not only of the new ones; `python -m data.join` puts them together.
+kinds that the checkpoint has to read, not only of the new ones; `python -m data.join` puts them together. A finding
+with too few validation studies keeps the logits and the decisions of the checkpoint.
 
 The decoder is not trained again. It reads the new probabilities, or the new decisions if the checkpoint was trained
 with --decide-findings.
@@ -29,9 +30,9 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
 from data.cli import check_minimum, run_main
-from data.study import load_studies
+from data.study import load_studies, saved_preprocessing
 from train.card.card import write_probe_card
-from train.loop.validation import calibrate
+from train.loop.validation import MIN_POSITIVES, calibrate
 from train.run.progress import console
 from train.studies.dataset import finding_targets
 from vlm.checkpoint.store import SHIPPED, fetch_checkpoint, load_checkpoint, save_checkpoint
@@ -43,7 +44,7 @@ INVERSE_PENALTIES = (1e-4, 3e-4, 1e-3, 1e-2)
 """Values of `C` of the regression."""
 NUM_FOLDS = 5
 MIN_CASES = 10
-"""A finding is learned if so many patients have it and so many do not; otherwise the checkpoint's logit stays."""
+"""A finding is learned if so many training patients have it and so many do not."""
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 
@@ -83,6 +84,12 @@ class _Studies:
     patients: np.ndarray
     sources: list[str]
 
+    @property
+    def judges(self) -> torch.Tensor:
+        """Whether a threshold can be chosen on these studies, for each finding [14]."""
+        positive = (self.labeled & (self.targets == 1)).sum(dim=0)
+        return (positive >= MIN_POSITIVES) & (positive < self.labeled.sum(dim=0))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Regression:
@@ -107,23 +114,30 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f"{options.dataset} has no {split} studies; prepare it with a {split} split")
     folder = fetch_checkpoint(options.checkpoint)
     checkpoint = load_checkpoint(folder)
-    model = checkpoint.model
+    model, old = checkpoint.model, checkpoint.calibration
+    if saved_preprocessing(options.dataset) != model.config.preprocessing:
+        raise ValueError(
+            f"{options.dataset} was prepared with another preprocessing than {options.checkpoint} was trained with; "
+            f"prepare it with {model.config.preprocessing}"
+        )
     if model.finding_queries.linear_probe is None:
         model.config = replace(model.config, linear_probe=True)
         model.finding_queries.add_linear_probe()
     generator = ReportGenerator(checkpoint)
     training, validation = (_read(generator, splits[split], split, options) for split in ("train", "validation"))
-    regression = _regression(training, options.dataset)
-    losses = {share: _mean_log_loss(regression.mixed(validation, share), validation) for share in SHARES}
+    regression = _regression(training, validation.judges, options.dataset)
+    losses = {share: _mean_log_loss(regression.mixed(validation, share), validation, old) for share in SHARES}
     share = min(losses, key=losses.get)
-    calibration = _calibration(regression.mixed(validation, share), validation, checkpoint.calibration.decides_reports)
+    calibration = _calibration(regression.mixed(validation, share), validation, old)
     model.cpu().finding_queries.mix(regression.weight, regression.bias, share * regression.is_known)
     dtype = torch.float16 if options.save_precision == "fp16" else torch.float32
     save_checkpoint(options.output_dir, replace(checkpoint, calibration=calibration), dtype=dtype)
-    learned = ", ".join(finding for finding, known in zip(FINDINGS, regression.is_known, strict=True) if known)
-    table = _table(losses)
-    write_probe_card(folder, options.output_dir, splits, share=share, learned=learned, metrics=table)
+    learned, kept = _names(regression.is_known == 1), _names(~validation.judges)
+    table, card = _table(losses), {"start": options.checkpoint, "share": share, "learned": learned, "kept": kept}
+    write_probe_card(folder, options.output_dir, splits, metrics=table, **card)
     print(f"{table}\n\nLinear classifier of {learned}")
+    if kept:
+        print(f"As in the checkpoint, because fewer than {MIN_POSITIVES} validation studies have the finding: {kept}")
     if share == 0:
         print("Note: it does not help on the validation studies, so its share is 0; only the thresholds are new.")
     print(f"{options.output_dir}: the linear classifier has a share of {share}")
@@ -156,7 +170,7 @@ def _read(generator: ReportGenerator, rows: datasets.Dataset, split: str, option
     )
 
 
-def _regression(training: _Studies, dataset: Path) -> _Regression:
+def _regression(training: _Studies, is_judged: torch.Tensor, dataset: Path) -> _Regression:
     """Raises ValueError if no finding has enough cases."""
     weight = torch.zeros(NUM_FINDINGS, training.inputs.shape[1])
     bias = torch.zeros(NUM_FINDINGS)
@@ -166,7 +180,8 @@ def _regression(training: _Studies, dataset: Path) -> _Regression:
     ):
         labeled = training.labeled[:, finding].numpy()
         positive, patients = training.targets[labeled, finding].numpy() == 1, training.patients[labeled]
-        if min(len(set(patients[positive])), len(set(patients[~positive]))) < MIN_CASES:
+        num_patients = min(len(set(patients[positive])), len(set(patients[~positive])))
+        if num_patients < MIN_CASES or not is_judged[finding]:
             continue
         scaler = StandardScaler().fit(training.inputs[labeled])
         inputs = scaler.transform(training.inputs[labeled])
@@ -183,18 +198,42 @@ def _regression(training: _Studies, dataset: Path) -> _Regression:
         bias[finding] = float(model.intercept_[0] - model.coef_[0] @ (scaler.mean_ / scaler.scale_))
         is_known[finding] = 1
     if not is_known.any():
-        raise ValueError(f"{dataset}: no finding has {MIN_CASES} training patients with it and {MIN_CASES} without it")
+        raise ValueError(
+            f"{dataset}: no finding has {MIN_CASES} training patients with it and {MIN_CASES} without it, and "
+            f"{MIN_POSITIVES} validation studies with it and one without it"
+        )
     return _Regression(weight=weight, bias=bias, is_known=is_known)
 
 
-def _calibration(logits: torch.Tensor, studies: _Studies, decides_reports: bool) -> Calibration:
-    labels = (studies.targets, studies.labeled)
-    return calibrate(logits, *labels, decides_reports=decides_reports, sources=studies.sources)
+def _calibration(logits: torch.Tensor, studies: _Studies, old: Calibration) -> Calibration:
+    """The calibration on these studies. A finding that they do not judge keeps its decisions. If they do not label all
+    findings that the checkpoint knows, the temperature of all stays."""
+    is_labeled = studies.labeled.any(dim=0).tolist()
+    are_all_labeled = all(labeled or not known for labeled, known in zip(is_labeled, old.is_known, strict=True))
+    new = calibrate(
+        logits,
+        studies.targets,
+        studies.labeled,
+        decides_reports=old.decides_reports,
+        sources=studies.sources,
+        temperature=None if are_all_labeled or not old.is_calibrated else old.temperature,
+    )
+    scale = old.temperature / new.temperature
+    kept = np.clip(old.thresholds, 1e-6, 1 - 1e-6)
+    kept = 1 / (1 + (1 / kept - 1) ** scale)  # the same logit
+    num_labeled = new.num_labeled if are_all_labeled else ()
+    if old.num_labeled:
+        num_labeled = tuple(now or before for now, before in zip(new.num_labeled, old.num_labeled, strict=True))
+    return replace(
+        new,
+        thresholds=tuple(np.where(studies.judges, new.thresholds, kept).tolist()),
+        num_labeled=num_labeled,
+    )
 
 
-def _mean_log_loss(logits: torch.Tensor, studies: _Studies) -> float:
+def _mean_log_loss(logits: torch.Tensor, studies: _Studies, old: Calibration) -> float:
     """With the best temperature: the mean over the sources of the mean over their labeled findings."""
-    logits = logits / _calibration(logits, studies, False).temperature
+    logits = logits / _calibration(logits, studies, old).temperature
     losses = functional.binary_cross_entropy_with_logits(logits, studies.targets, reduction="none").numpy()
     sources = np.array(studies.sources)
     means = []
@@ -203,6 +242,10 @@ def _mean_log_loss(logits: torch.Tensor, studies: _Studies) -> float:
         if known.any():
             means.append(np.mean([losses[rows, finding].mean() for finding, rows in enumerate(known.T) if rows.any()]))
     return float(np.mean(means))
+
+
+def _names(is_chosen: torch.Tensor) -> str:
+    return ", ".join(finding for finding, chosen in zip(FINDINGS, is_chosen, strict=True) if chosen)
 
 
 def _table(losses: dict[float, float]) -> str:

@@ -1,5 +1,9 @@
 """The program that mixes a linear classifier into a checkpoint."""
 
+import json
+import shutil
+from dataclasses import asdict
+
 import datasets
 import numpy as np
 import pytest
@@ -7,24 +11,26 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from data.study import FEATURES
+from data.study import FEATURES, PREPARATION_FILE
 from tests.helpers.fake_generator import make_row
 from train.fit_probe import main
 from vlm.checkpoint.provenance import load_provenance
 from vlm.checkpoint.store import checkpoint_hash, load_checkpoint
 from vlm.generator import ReportGenerator
 from vlm.schema.findings import FINDING_INDEX, UNLABELED
+from vlm.schema.preprocessing import Preprocessing
+from vlm.uncertainty import Calibration, save_calibration
 
 EDEMA, FRACTURE = FINDING_INDEX["Edema"], FINDING_INDEX["Fracture"]
 
 
-def studies(split, number, *, is_bright=True):
+def studies(split, number, *, is_bright=True, others=UNLABELED):
     """Every second image is dark. The bright ones (or the dark ones) have an edema."""
     rng = np.random.default_rng(0)
     rows = []
     for index in range(number):
         pixels = rng.integers(0, 60, (8, 8)) + 120 * (index % 2)
-        labels = [UNLABELED] * 14
+        labels = [others] * 14
         labels[EDEMA], labels[FRACTURE] = int((index % 2 == 1) == is_bright), int(index < 3)
         image = Image.fromarray(pixels.astype(np.uint8))
         subject = f"{split}{index // 2}"  # two studies a patient, one of each kind
@@ -75,6 +81,32 @@ def test_new_checkpoint_records_its_data(tiny_checkpoint, tmp_path):
     assert "whose share in the log-odds is 0.5" in card and "| 0.5 | 0." in card
 
 
+def test_finding_without_validation_cases_keeps_its_decisions(tiny_checkpoint, tmp_path, capsys):
+    start = shutil.copytree(tiny_checkpoint, tmp_path / "start")
+    thresholds = tuple(np.linspace(0.1, 0.9, 14).tolist())
+    old = Calibration(temperature=1.5, thresholds=thresholds, num_studies=9, decides_reports=True)
+    save_calibration(start, old)
+    for others in (UNLABELED, 0):
+        validation = studies("validation", 20, others=others)
+        dataset = prepared(tmp_path / f"set{others}", train=studies("train", 40), validation=validation)
+        new = fit(start, dataset, tmp_path / f"new{others}").calibration
+        assert (new.temperature == 1.5) == (others == UNLABELED)  # only one finding is labeled then
+        kept = [index for index in range(14) if index != EDEMA]
+        np.testing.assert_allclose(np.array(new.decision_logits)[kept], np.array(old.decision_logits)[kept], rtol=1e-6)
+        assert new.thresholds[EDEMA] != old.thresholds[EDEMA] and new.is_known == (True,) * 14
+        assert "fewer than 5 validation studies have the finding: Enlarged" in capsys.readouterr().out
+        assert "but not the thresholds of Enlarged" in (tmp_path / f"new{others}" / "README.md").read_text()
+
+
+def test_data_set_with_another_preprocessing_is_an_error(tiny_checkpoint, tmp_path):
+    dataset = prepared(tmp_path / "set", train=studies("train", 40), validation=studies("validation", 20))
+    switches = asdict(Preprocessing(clahe=True))
+    preparation = {"options": {"image_options": {"preprocessing": switches}}}
+    (dataset / PREPARATION_FILE).write_text(json.dumps(preparation))
+    with pytest.raises(ValueError, match="was prepared with another preprocessing than "):
+        fit(tiny_checkpoint, dataset, tmp_path / "new")
+
+
 def test_checkpoint_with_a_linear_probe_keeps_what_it_learned(tiny_checkpoint, tmp_path):
     dataset = prepared(tmp_path / "set", train=studies("train", 40), validation=studies("validation", 20))
     fit(tiny_checkpoint, dataset, tmp_path / "first")
@@ -93,12 +125,14 @@ def test_classifier_that_is_worse_on_validation_gets_no_share(tiny_checkpoint, t
     images = [[image] for image in (row["images"][0] for row in wrong)]
     orders = [np.argsort(np.array(generator.classify(images))[:, EDEMA]) for generator in (before, after)]
     assert orders[0].tolist() == orders[1].tolist()
+    assert "A linear classifier of the findings did not help" in (tmp_path / "new" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
         ({"train": 12, "validation": 20}, "no finding has 10 training patients with it and 10 without it"),
+        ({"train": 40, "validation": 9}, "and 5 validation studies with it and one without it"),
         ({"train": 40}, "has no validation studies; prepare it with a validation split"),
         ({"validation": 20}, "has no train studies; prepare it with a train split"),
     ],

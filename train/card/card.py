@@ -56,7 +56,7 @@ def write_report_card(run: Path, options: FinetuneOptions, studies: Mapping[str,
     _write_card(
         best,
         Provenance(runs=(*_earlier_runs(options), this_run)),
-        _metrics_table(TrainLog(run).read()),
+        metrics=_metrics_table(TrainLog(run).read()),
         template="report_model.md.j2",
         tags=["report-generation"],
         library="cxrscribe",
@@ -72,7 +72,7 @@ def write_report_card(run: Path, options: FinetuneOptions, studies: Mapping[str,
 
 
 def write_probe_card(
-    source: Path, folder: Path, studies: Mapping[str, Rows], *, share: float, learned: str, metrics: str
+    source: Path, folder: Path, studies: Mapping[str, Rows], *, share: float, learned: str, **facts: str
 ) -> None:
     """Write README.md and training_data.json of a checkpoint that train/fit_probe.py made of the one in `source`."""
     this_run = TrainingRun(
@@ -83,13 +83,12 @@ def write_probe_card(
     _write_card(
         folder,
         Provenance(runs=(*load_provenance(source).runs, this_run)),
-        metrics,
         template="probe.md.j2",
         tags=["report-generation"],
         library="cxrscribe",
-        start=source.name,
         share=share,
         learned=learned,
+        **facts,
     )
     if (source / "training_config.json").is_file():
         shutil.copyfile(source / "training_config.json", folder / "training_config.json")
@@ -111,7 +110,7 @@ def write_pretrain_card(run: Path, options: PretrainOptions, studies: datasets.D
     _write_card(
         run,
         Provenance(runs=(this_run,)),
-        _metrics_table(TrainLog(run).read()),
+        metrics=_metrics_table(TrainLog(run).read()),
         template=template,
         tags=["pretraining"],
         library="transformers",
@@ -125,8 +124,8 @@ def write_pretrain_card(run: Path, options: PretrainOptions, studies: datasets.D
 def _write_card(
     folder: Path,
     provenance: Provenance,
-    metrics: str,
     *,
+    metrics: str,
     template: str,
     library: str,
     tags: list[str],

@@ -55,14 +55,15 @@ def calibrate(
     *,
     decides_reports: bool = False,
     sources: Sequence[str] = (),
+    temperature: float | None = None,
 ) -> Calibration:
     """Fit the calibration on validation studies; without labels the temperature is 1 and all thresholds are 0.5.
 
-    `sources` names the source of each study; by default they are all of one.
+    `sources` names the source of each study; by default they are all of one. A given `temperature` is not fitted.
     """
     if not mask.any():
         return Calibration(num_labeled=(0,) * NUM_FINDINGS)
-    temperature = _temperature(logits[mask].double(), targets[mask].double())
+    temperature = temperature or _temperature(logits[mask].double(), targets[mask].double())
     probabilities = (logits.double() / temperature).sigmoid().numpy()
     sources = np.array(sources or [""] * len(probabilities))
     thresholds = [

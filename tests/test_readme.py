@@ -94,7 +94,8 @@ def _figures():
     yield f"macro-F1 of {_score(nih, 'macro_f1')} (shuffled images {_score(nih, 'macro_f1', 'shuffled images')})"
     yield f"macro AUROC of {_score(nih, 'macro_auroc')}"
     right = round(heart["recall"]["value"] * heart["support"])
-    yield f"Of {heart['support']} enlarged hearts the reports state {right}, and {heart['num_predicted'] - right} that are"
+    wrong = heart["num_predicted"] - right
+    yield f"Of {heart['support']} enlarged hearts the reports state {right}, and {wrong} that are not enlarged"
     yield f"in {_rate('tiny_on_synthetic_studies', crossed)} of single reports ({_rate(nih, crossed)} on adults"
     yield f"temporal F1 of {_score(pairs, 'temporal_f1')} ({format_number(eight)} with eight candidates, "
     yield f"{_score(pairs, 'temporal_f1', 'another prior')} with another patient's prior)"

@@ -16,8 +16,8 @@ _KIND_OF_POSITION = {
     **dict.fromkeys(("AP", "AP SUPINE", "AP ERECT", "AP LLD", "AP RLD"), 2),
     **dict.fromkeys(("LATERAL", "LL", "RL", "L"), 3),
 }
-"""LLD and RLD (left and right lateral decubitus) say how the patient lies, not the direction of the beam. Alone they are
-unknown names, which count as frontal."""
+"""LLD and RLD (left and right lateral decubitus) say how the patient lies, not the direction of the beam. Alone they
+are unknown names, which count as frontal."""
 
 
 def view_index(view_position: str) -> int:

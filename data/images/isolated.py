@@ -73,7 +73,8 @@ def limited_time(content: bytes) -> Iterator[None]:
         raise TooSlow(f"decoding took more than {seconds:.1f} s of processor time")
 
     previous = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    # Again after the same time: Python ignores an exception that is raised in a callback of its garbage collector.
+    signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """What runs in a process of its own can crash, hang and fail without harm to this one."""
 
+import contextlib
 import os
 import threading
 import time
@@ -67,3 +68,13 @@ def test_python_code_in_this_process_can_be_limited(monkeypatch):
     deadline = time.process_time() + 0.1
     while time.process_time() < deadline:  # the limit has ended with the block
         pass
+
+
+def test_limit_is_raised_again_if_it_was_ignored(monkeypatch):
+    monkeypatch.setattr(isolated, "BASE_SECONDS", 0.05)
+    with pytest.raises(TooSlow), limited_time(b""):
+        with contextlib.suppress(TooSlow):
+            while True:
+                pass
+        while True:
+            pass

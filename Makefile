@@ -42,7 +42,7 @@ weights: install  ## train the weights that ship with the project again (hours)
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh vlm/weights/tiny.sh runs/tiny
 
 test: install  ## run all tests
-	$(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses logical --dist loadfile
 
 wheel-test: install  ## build the wheel, install it into a fresh environment and start its programs there
 	PYTHON="$(PYTHON)" .ci/wheel-test

@@ -28,29 +28,6 @@ SENTENCES = (
 )
 
 
-SLOWEST = (
-    "tests/train/run/test_finetune_launch.py",
-    "tests/train/run/test_resume.py",
-    "tests/train/run/test_finetune_resume.py",
-    "tests/page/node/test_orthanc.py",
-    "tests/test_app_browser.py",
-    "tests/page/static/",
-    "tests/train/",
-    "tests/bench/",
-    "tests/page/",
-    "tests/data/pipeline/test_writer.py",
-    "tests/eval/predictions/test_batch_processes.py",
-)
-"""These begin, so that at the end no process waits for the other one."""
-
-
-def pytest_collection_modifyitems(items):
-    def rank(item):
-        return next((rank for rank, start in enumerate(SLOWEST) if item.nodeid.startswith(start)), len(SLOWEST))
-
-    items.sort(key=rank)
-
-
 @pytest.fixture(autouse=True)
 def same_random_numbers():
     """Start every test from the same seed, if torch is loaded."""

@@ -157,7 +157,7 @@ def test_folder_that_is_no_data_set_is_rejected(tmp_path):
 
 def test_truncated_data_set_is_reported(small_dataset, tmp_path):
     shutil.copytree(small_dataset, tmp_path / "cut")
-    [shard] = (tmp_path / "cut" / "train").glob("*.arrow")
+    [shard] = (tmp_path / "cut" / "train").glob("data-*.arrow")
     os.truncate(shard, shard.stat().st_size // 2)
     with pytest.raises(ValueError, match=r"cut is damaged or incomplete .* copy it again"):
         main([str(tmp_path / "cut")])

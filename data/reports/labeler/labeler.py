@@ -137,10 +137,11 @@ def described_sentences(text: str) -> tuple[str, ...]:
         own: list[str] = []
         section = write_out(join_lines(section))
         for sentence in _SENTENCE_END.split(section):
+            sentence = write_out_sides(sentence.strip())
             if own and CONTINUES_LAST.match(sentence):
                 own[-1] = f"{own[-1].rstrip('.;')}; {sentence}"
-            elif sentence and not sentence.isspace():
-                own.append(write_out_sides(sentence.strip()))
+            elif sentence:
+                own.append(sentence)
         if has_boxes(section):
             own = [statement for sentence in own for statement in box_statements(sentence)]
         sentences += own

@@ -1,5 +1,6 @@
 """Which DICOM files are chest radiographs for viewing; only words of the standard are quoted; hostile headers."""
 
+import gc
 import time
 
 import numpy as np
@@ -103,7 +104,7 @@ def many_items(syntax: str) -> bytes:
 def many_elements(undefined_length: bool) -> bytes:
     header = header_of(GRAY)
     item = Dataset()
-    for number in range(10_000 if undefined_length else 30_000):
+    for number in range(30_000):
         (item if undefined_length else header).add_new((0x0009 + 2 * (number >> 12), number & 0xFFF), "LO", "")
     if undefined_length:
         header.ViewCodeSequence = [item]
@@ -136,9 +137,14 @@ def test_header_of_countless_parts_is_rejected_at_once(content):
 
 def test_long_item_costs_less_than_the_time_limit():
     content = many_elements(undefined_length=True)
-    start = time.process_time()
-    assert read_view(content, max_side=1024).view_position == "UNKNOWN"
-    assert time.process_time() - start < 2
+    gc.collect()
+    gc.freeze()  # else the garbage collector also goes through the objects of all tests before
+    try:
+        start = time.process_time()
+        assert read_view(content, max_side=1024).view_position == "UNKNOWN"
+        assert time.process_time() - start < 2
+    finally:
+        gc.unfreeze()
 
 
 def test_jpeg_ls_that_is_cut_short_is_rejected_at_once():

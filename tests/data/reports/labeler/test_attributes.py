@@ -296,3 +296,8 @@ def test_letter_at_the_end_of_a_sentence_does_not_join_the_next_one():
             NEGATIVE,
             POSITIVE,
         )
+
+
+def test_sentence_about_the_finding_of_the_last_one_has_its_own_letter():
+    statements = report_statements("There is a small effusion on the R. A tiny one is on the L.")
+    assert [set(one.attributes.sides) for one in statements] == [RIGHT, LEFT]

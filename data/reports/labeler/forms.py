@@ -1,7 +1,9 @@
-"""Read forms: the state of a finding behind a colon, a question mark or a dash, in a cell of a table, or in a box.
+"""Write out what a report only marks: answers of forms, and the letters L and R.
 
+The state of a finding can stand behind a colon, a question mark or a dash, in a cell of a table, or in a box.
 `write_out` puts a colon before every answer ("Pneumothorax? No" becomes "Pneumothorax: No"), and `box_statements` does
-the same for boxes. `parser` then reads the answers with the patterns below, which are in lower case."""
+the same for boxes. `parser` then reads the answers with the patterns below, which are in lower case. `write_out_sides`
+writes "left" and "right" for letters."""
 
 import re
 
@@ -69,6 +71,49 @@ _OPTION = re.compile(rf"(?:{_ANSWER})(?=[ .,;:|/]|$)", re.IGNORECASE)
 def write_out(text: str) -> str:
     """The text with a colon before every answer of a form."""
     return _SIGN.sub(": ", text) if _MAY_HAVE_SIGN.search(text) else text
+
+
+_LETTER = r"(?:[RL]|Rt|Lt)\b"
+_BEHIND_LETTER = (
+    r"(?i:lungs?|chest|hemi\w+|pleura\w*|effusions?|(?:hydro|hemo)?pneumo\w+|(?:hydro|hemo)thorax|ptx|bas(?:al|e|es|ilar)|"
+    r"ap(?:ex|ical)|upper|lower|mid(?:dle)?|(?:peri|infra|supra|para)?-?hil(?:ar|um|a)|retro-?cardiac|costo\w+|"
+    r"cp angle|ribs?|\d{1,2}(?:st|nd|rd|th) ribs?|clavicle|ij|internal|subclavian|picc|side|sided|lobe|opacit\w+|"
+    r"consolidations?|atelectasis|infiltrates?|nodules?|mass|small|moderate|large|tiny|trace|mild|minimal|severe|"
+    r"loculated|hazy|patchy)\b"
+)
+_SIDE_LETTER = re.compile(
+    rf"(?<![\w/&.-])(?P<one>{_LETTER}) ?"
+    rf"(?P<sign>[<>]{{1,2}}|(?i:and|greater than|more than|less than)|[&/+]) ?(?P<other>{_LETTER})(?![/.]\w)|"
+    rf"(?<![\w/&.-])(?<!\d )(?<!PA and )(?<!AP and )(?<!Dr )(?<![Oo]ne )"
+    rf"(?P<before>{_LETTER})(?=-sided| {_BEHIND_LETTER})|"
+    rf"\b(?<=(?i:on|in) (?i:the) )(?P<behind>{_LETTER})(?=[,;:)]|\.?$)"
+)
+_ANY_LETTER = re.compile(rf"\b{_LETTER}")
+_SIDE_OF_LETTER = {"R": "right", "L": "left"}
+
+
+def write_out_sides(sentence: str) -> str:
+    """The sentence with "left" and "right" for the letters L and R (also Lt and Rt), if all of them name a side.
+
+    L is also a liter, a vertebra, a lateral view or a name. So a word of the chest must follow, or the other side, or
+    "on the" comes before it. If one letter is left over, none is written out: half of "R, L effusions" is wrong.
+    """
+    if not _ANY_LETTER.search(sentence):
+        return sentence
+    written = _SIDE_LETTER.sub(_written_out, sentence)
+    return sentence if _ANY_LETTER.search(written) else written
+
+
+def _written_out(match: re.Match) -> str:
+    if one := match["before"] or match["behind"]:
+        return _SIDE_OF_LETTER[one[0]]
+    one, other = (_SIDE_OF_LETTER[match[name][0]] for name in ("one", "other"))
+    if one == other:
+        return match[0]
+    sign = match["sign"].lower()
+    if sign in ("and", "&", "/", "+"):
+        return f"{one} and {other}"
+    return f"{other} > {one}" if sign.startswith(("<", "less")) else f"{one} > {other}"
 
 
 def has_boxes(text: str) -> bool:

@@ -27,10 +27,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from data.reports.labeler.attributes import write_out_sides
 from data.reports.labeler.chest_statements import states_chest
 from data.reports.labeler.context_patterns import ELLIPSES
-from data.reports.labeler.forms import box_statements, has_boxes, write_out
+from data.reports.labeler.forms import box_statements, has_boxes, write_out, write_out_sides
 from data.reports.labeler.parser import Mention, read_sentence
 from data.reports.language import is_foreign
 from data.reports.plain_text import join_lines, plain_text
